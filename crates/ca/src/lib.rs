@@ -1,0 +1,1 @@
+//! The SPIFFE certificate authority: requests, signing, roots, tokens; clock and entropy injected.

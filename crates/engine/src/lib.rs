@@ -1,0 +1,1 @@
+//! Incremental tables: inputs, derivations, indexes, atomic commits, provenance.

@@ -1,0 +1,1 @@
+//! The domain graph: facts in; encoded resources, conditions and diagnostics out.

@@ -1,0 +1,1 @@
+//! Names, identities, labels, kinds and the facts of Kubernetes objects: parsed once, at the door.

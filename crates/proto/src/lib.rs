@@ -1,0 +1,1 @@
+//! Wire messages: workload, authorization, citadel and the server's view of discovery.

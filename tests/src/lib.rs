@@ -1,0 +1,1 @@
+//! The reference client, fixtures of real parts, and the tests that cross crates.
