@@ -1,0 +1,65 @@
+//! What was wrong with an input, where, and how to mend it.
+
+use crate::ObjectRef;
+use std::fmt;
+
+/// How much a diagnostic matters.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Severity {
+    /// Worth knowing; nothing is lost.
+    Info,
+    /// Something written has no effect.
+    Warning,
+    /// The object, or a part of it, is not in force.
+    Error,
+}
+
+/// A place in a file; lines and columns count from 1.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct Place {
+    /// The path as the user gave it.
+    pub file: String,
+    /// Line, from 1.
+    pub line: usize,
+    /// Column, from 1; 0 when only the line is known.
+    pub column: usize,
+}
+
+/// One finding about one input.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct Diagnostic {
+    /// A stable code such as `AP001`, listed in `docs/reference/diagnostics.md`.
+    pub code: &'static str,
+    /// How much it matters.
+    pub severity: Severity,
+    /// The object concerned, if the input got far enough to name one.
+    pub object: Option<ObjectRef>,
+    /// The field, as in `spec.rules[1].to[0].operation.ports[0]`; empty for the whole object.
+    pub field: String,
+    /// What is wrong: one line, lowercase, no final period.
+    pub message: String,
+    /// How to mend it; empty when the message says it all.
+    pub help: String,
+    /// Where the object was written, for inputs from files.
+    pub place: Option<Place>,
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(p) = &self.place {
+            write!(f, "{}:{}:{}: ", p.file, p.line, p.column)?;
+        }
+        if let Some(o) = &self.object {
+            write!(f, "{o}")?;
+            if !self.field.is_empty() {
+                write!(f, ", {}", self.field)?;
+            }
+            f.write_str(": ")?;
+        }
+        f.write_str(&self.message)?;
+        if !self.help.is_empty() {
+            write!(f, " (help: {})", self.help)?;
+        }
+        Ok(())
+    }
+}
