@@ -1,1 +1,4 @@
 //! Everything that touches the world: sources, servers, the engine thread.
+
+pub mod grpc;
+pub mod source;
