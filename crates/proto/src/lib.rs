@@ -1,1 +1,72 @@
 //! Wire messages: workload, authorization, citadel and the server's view of discovery.
+//!
+//! Everything here is compiled from the files in the repository's `proto/` folder and
+//! committed, so that building needs no proto compiler. To change a message, edit the
+//! `.proto` file and run `cargo run -p pilothouse-proto --example generate`; a test
+//! compares the two.
+//!
+//! Maps are ordered (`BTreeMap`) and byte fields are [`bytes::Bytes`]: equal messages
+//! have equal bytes, on every replica and after every restart.
+//!
+//! ```
+//! use pilothouse_proto::{type_url, workload};
+//! use prost::Message;
+//!
+//! let address = workload::Address {
+//!     r#type: Some(workload::address::Type::Service(workload::Service {
+//!         hostname: "web.shop.svc.cluster.local".to_owned(),
+//!         ..Default::default()
+//!     })),
+//! };
+//! assert_eq!(workload::Address::decode(address.encode_to_vec().as_slice()), Ok(address));
+//! assert!(type_url::ADDRESS.ends_with("istio.workload.Address"));
+//! ```
+
+/// Workloads and services: what a ztunnel is told about the mesh (`workload.proto`).
+#[allow(missing_docs, clippy::all)]
+pub mod workload {
+    include!("gen/istio.workload.rs");
+}
+
+/// Policies a ztunnel enforces (`authorization.proto`).
+#[allow(missing_docs, clippy::all)]
+pub mod security {
+    include!("gen/istio.security.rs");
+}
+
+/// Requests for certificates (`citadel.proto`).
+#[allow(missing_docs, clippy::all)]
+pub mod citadel {
+    include!("gen/istio.v1.auth.rs");
+}
+
+/// Incremental discovery as a server sees it (`discovery.proto`).
+#[allow(missing_docs, clippy::all)]
+pub mod discovery {
+    include!("gen/envoy.service.discovery.v3.rs");
+}
+
+/// The error of an RPC, as part of a message (`status.proto`).
+#[allow(missing_docs, clippy::all)]
+pub mod rpc {
+    include!("gen/google.rpc.rs");
+}
+
+/// Type URLs of the resources a ztunnel asks for.
+pub mod type_url {
+    /// A workload or a service: [`Address`](crate::workload::Address).
+    pub const ADDRESS: &str = "type.googleapis.com/istio.workload.Address";
+    /// A policy: [`Authorization`](crate::security::Authorization).
+    pub const AUTHORIZATION: &str = "type.googleapis.com/istio.security.Authorization";
+    /// A bare workload, for clients older than `Address`: [`Workload`](crate::workload::Workload).
+    pub const WORKLOAD: &str = "type.googleapis.com/istio.workload.Workload";
+}
+
+/// Paths of the RPCs, as HTTP/2 request paths.
+pub mod rpc_path {
+    /// Aggregated incremental discovery (bidirectional stream).
+    pub const DELTA_AGGREGATED_RESOURCES: &str =
+        "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
+    /// A certificate request (unary).
+    pub const CREATE_CERTIFICATE: &str = "/istio.v1.auth.IstioCertificateService/CreateCertificate";
+}

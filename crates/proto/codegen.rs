@@ -1,0 +1,40 @@
+// Compiles the files of `proto/` to Rust. Shared by `examples/generate.rs`, which
+// writes the result, and by `tests/generated.rs`, which compares it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// The files to compile, by name inside `proto/`.
+const FILES: [&str; 5] =
+    ["workload.proto", "authorization.proto", "citadel.proto", "discovery.proto", "status.proto"];
+
+/// The folder that holds the committed result.
+pub fn output_dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src/gen")
+}
+
+/// Compiles every proto file: file name to content, in memory.
+pub fn generate() -> anyhow::Result<BTreeMap<String, String>> {
+    let protos = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
+    let descriptors = protox::compile(FILES, [protos])?;
+    let out = tempfile::tempdir()?;
+    let mut config = prost_build::Config::new();
+    config
+        .btree_map(["."])
+        .bytes(["."])
+        .extern_path(".google.rpc", "crate::rpc")
+        .out_dir(out.path())
+        .compile_fds(descriptors)?;
+    // `extern_path` keeps a package out of its own output too: a second pass for it alone.
+    let protos = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
+    let status = protox::compile(["status.proto"], [protos])?;
+    prost_build::Config::new().out_dir(out.path()).compile_fds(status)?;
+
+    let mut files = BTreeMap::new();
+    for entry in std::fs::read_dir(out.path())? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        files.insert(name, std::fs::read_to_string(entry.path())?);
+    }
+    Ok(files)
+}
