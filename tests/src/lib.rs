@@ -1,1 +1,2 @@
 //! The reference client, fixtures of real parts, and the tests that cross crates.
+pub mod client;
