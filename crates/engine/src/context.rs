@@ -1,0 +1,65 @@
+//! What a row's function may do: read, and be seen reading.
+
+use crate::core::{Core, Dep};
+use crate::index::IndexRows;
+use crate::stage::{Memo, MemoStage, downcast};
+use crate::table::TableData;
+use crate::{Index, Key, Row, Table};
+use std::cell::RefCell;
+use std::sync::Arc;
+
+/// The reads of one row while it is computed.
+pub struct Cx<'a> {
+    pub(crate) core: &'a Core,
+    reads: RefCell<Vec<Dep>>,
+}
+
+impl<'a> Cx<'a> {
+    pub(crate) fn new(core: &'a Core) -> Self {
+        Self { core, reads: RefCell::default() }
+    }
+
+    pub(crate) fn into_reads(self) -> Vec<Dep> {
+        self.reads.into_inner()
+    }
+
+    fn note(&self, dep: Dep) {
+        self.reads.borrow_mut().push(dep);
+    }
+
+    /// Returns the row under `key`. That there is none is remembered as well.
+    pub fn get<K: Key, V: Row>(&self, table: Table<K, V>, key: &K) -> Option<Arc<V>> {
+        let data: &TableData<K, V> = downcast(self.core.stages[table.stage as usize].table())?;
+        let slot = data.intern(key);
+        self.note(data.dep(slot));
+        data.value(slot)
+    }
+
+    /// Returns the row of a table that has only one.
+    pub fn single<V: Row>(&self, table: Table<(), V>) -> Option<Arc<V>> {
+        self.get(table, &())
+    }
+
+    /// Returns the rows under an index key, ascending by their own keys.
+    pub fn lookup<IK: Key, K: Key, V: Row>(&self, index: Index<IK, K, V>, key: &IK) -> Vec<(K, Arc<V>)> {
+        let Some(data) = downcast::<TableData<K, V>>(self.core.stages[index.stage as usize].table()) else {
+            return Vec::new();
+        };
+        let Some(rows) = downcast::<IndexRows<IK>>(data.indexes[index.position as usize].as_any()) else {
+            return Vec::new();
+        };
+        let (slot, members) = rows.read(key);
+        self.note(Dep { node: rows.node, slot });
+        let mut found: Vec<(K, Arc<V>)> = members.into_iter().filter_map(|s| data.row(s)).collect();
+        found.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        found
+    }
+
+    /// Returns the memo under `key`, computing it if nobody has read it yet.
+    pub fn memo<K: Key, V: Row>(&self, memo: Memo<K, V>, key: &K) -> Option<Arc<V>> {
+        let stage: &MemoStage<K, V> = downcast(self.core.stages[memo.stage as usize].table())?;
+        let (dep, value) = stage.read(self.core, key);
+        self.note(dep);
+        value
+    }
+}

@@ -1,0 +1,239 @@
+//! Declaring a graph, feeding it, and taking what changed.
+
+use crate::core::{Core, Dep, Dirty, Node};
+use crate::index::IndexData;
+use crate::stage::{
+    DeriveStage, ExpandStage, GroupStage, InputStage, Memo, MemoStage, SingleStage, Stage, downcast,
+};
+use crate::table::TableData;
+use crate::{Cx, Index, Key, Row, Table, Trace};
+use std::cell::RefCell;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+/// One changed row of a sink.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Change<K, V> {
+    /// The key of the row.
+    pub key: K,
+    /// The row before the commit.
+    pub old: Option<Arc<V>>,
+    /// The row after the commit.
+    pub new: Option<Arc<V>>,
+}
+
+/// Counters of one table since the graph was built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StageStats {
+    /// The name given when the table was declared.
+    pub name: &'static str,
+    /// Rows that exist now.
+    pub rows: usize,
+    /// How often a row's function ran.
+    pub recomputed: u64,
+    /// How often a row became another one.
+    pub changed: u64,
+}
+
+/// Declares tables. A handle exists only once its table is declared, so a function can read nothing
+/// that is computed after it.
+#[derive(Default)]
+pub struct Builder {
+    core: Core,
+}
+
+impl Builder {
+    fn node(&mut self, node: Node) -> u16 {
+        self.core.nodes.push(node);
+        (self.core.nodes.len() - 1) as u16
+    }
+
+    fn data<K: Key, V: Row>(&mut self, name: &'static str) -> TableData<K, V> {
+        let stage = self.core.stages.len() as u16;
+        let node = self.node(Node { stage, index: None });
+        TableData::new(name, stage, node)
+    }
+
+    fn add<K, V>(&mut self, stage: Box<dyn Stage>, id: u16) -> Table<K, V> {
+        self.core.stages.push(stage);
+        self.core.dirty.push(RefCell::new(Dirty::default()));
+        Table { stage: id, types: PhantomData }
+    }
+
+    fn edit<K: Key, V: Row>(&mut self, table: Table<K, V>, edit: impl FnOnce(&mut TableData<K, V>)) {
+        if let Some(data) = self.core.stages[table.stage as usize].table_mut().downcast_mut() {
+            edit(data);
+        }
+    }
+
+    /// Declares a table whose rows are put from outside.
+    pub fn input<K: Key, V: Row>(&mut self, name: &'static str) -> Table<K, V> {
+        let data = self.data(name);
+        let id = data.stage;
+        self.add(Box::new(InputStage::<K, V>(data)), id)
+    }
+
+    /// Declares an index over a table: `keys_of` gives the keys under which a row is found.
+    pub fn index<IK: Key, K: Key, V: Row, I: IntoIterator<Item = IK> + 'static>(
+        &mut self,
+        table: Table<K, V>,
+        name: &'static str,
+        keys_of: impl Fn(&K, &V) -> I + Send + 'static,
+    ) -> Index<IK, K, V> {
+        let mut position = 0;
+        self.edit(table, |data| position = data.indexes.len() as u16);
+        let node = self.node(Node { stage: table.stage, index: Some(position) });
+        self.edit(table, |data| data.indexes.push(Box::new(IndexData::new(name, node, keys_of))));
+        Index { stage: table.stage, position, types: PhantomData }
+    }
+
+    /// Declares a table with one row, or none, for each row of `source`, under the same key.
+    pub fn derive<K: Key, V: Row, W: Row>(
+        &mut self,
+        name: &'static str,
+        source: Table<K, V>,
+        compute: impl Fn(&Cx<'_>, &K, &V) -> Option<W> + Send + 'static,
+    ) -> Table<K, W> {
+        let data = self.data(name);
+        let id = data.stage;
+        self.edit(source, |s| s.children.push(id));
+        self.add(Box::new(DeriveStage::new(data, source, Box::new(compute))), id)
+    }
+
+    /// Declares a table with any number of rows for each row of `source`, under keys of their own.
+    /// If two source rows claim one key, the one with the smaller source key has it.
+    pub fn expand<K: Key, V: Row, L: Key, W: Row>(
+        &mut self,
+        name: &'static str,
+        source: Table<K, V>,
+        compute: impl Fn(&Cx<'_>, &K, &V) -> Vec<(L, W)> + Send + 'static,
+    ) -> Table<L, W> {
+        let data = self.data(name);
+        let id = data.stage;
+        self.edit(source, |s| s.children.push(id));
+        self.add(Box::new(ExpandStage::new(data, source, Box::new(compute))), id)
+    }
+
+    /// Declares a table with one row, or none, for each key of `index` that has rows. The function
+    /// gets those rows, ascending by their keys.
+    pub fn group<IK: Key, K: Key, V: Row, W: Row>(
+        &mut self,
+        name: &'static str,
+        index: Index<IK, K, V>,
+        compute: impl Fn(&Cx<'_>, &IK, &[(K, Arc<V>)]) -> Option<W> + Send + 'static,
+    ) -> Table<IK, W> {
+        let data = self.data(name);
+        let id = data.stage;
+        let source: Table<K, V> = Table { stage: index.stage, types: PhantomData };
+        self.edit(source, |s| s.indexes[index.position as usize].add_group(id));
+        self.add(Box::new(GroupStage::new(data, index, Box::new(compute))), id)
+    }
+
+    /// Declares a table with one row.
+    pub fn single<W: Row>(
+        &mut self,
+        name: &'static str,
+        compute: impl Fn(&Cx<'_>) -> W + Send + 'static,
+    ) -> Table<(), W> {
+        let data = self.data(name);
+        let id = data.stage;
+        self.add(Box::new(SingleStage::new(data, Box::new(compute))), id)
+    }
+
+    /// Declares rows that are computed when first read and dropped with their last reader: for what
+    /// many rows would otherwise compute alike.
+    pub fn memo<K: Key, V: Row>(
+        &mut self,
+        name: &'static str,
+        compute: impl Fn(&Cx<'_>, &K) -> Option<V> + Send + 'static,
+    ) -> Memo<K, V> {
+        let stage = self.core.stages.len() as u16;
+        let node = self.node(Node { stage, index: None });
+        self.add::<K, V>(Box::new(MemoStage::new(name, stage, node, Box::new(compute))), stage);
+        Memo { stage, types: PhantomData }
+    }
+
+    /// Makes a table a sink: its changes can be taken after each commit.
+    pub fn sink<K: Key, V: Row>(&mut self, table: Table<K, V>) {
+        self.edit(table, |data| data.is_sink = true);
+    }
+
+    /// Ends the declaration.
+    pub fn build(self) -> Graph {
+        Graph { core: self.core }
+    }
+}
+
+/// A declared graph and its rows. It has one writer.
+pub struct Graph {
+    core: Core,
+}
+
+impl Graph {
+    fn data<K: Key, V: Row>(&self, table: Table<K, V>) -> Option<&TableData<K, V>> {
+        downcast(self.core.stages[table.stage as usize].table())
+    }
+
+    /// Puts a row into an input; it counts from the next commit on.
+    pub fn put<K: Key, V: Row>(&mut self, table: Table<K, V>, key: K, value: impl Into<Arc<V>>) {
+        if let Some(data) = self.data(table) {
+            let slot = data.intern(&key);
+            data.set(&self.core, slot, Some(value.into()));
+        }
+    }
+
+    /// Removes a row from an input, if it is there; it counts from the next commit on.
+    pub fn remove<K: Key, V: Row>(&mut self, table: Table<K, V>, key: &K) {
+        if let Some(data) = self.data(table) {
+            let slot = data.rows.borrow().find(key);
+            if let Some(slot) = slot {
+                data.set(&self.core, slot, None);
+            }
+        }
+    }
+
+    /// Brings every table up to date, in order of declaration.
+    pub fn commit(&mut self) {
+        for stage in &self.core.stages {
+            stage.run(&self.core);
+        }
+        for stage in self.core.stages.iter().rev() {
+            stage.finish(&self.core);
+        }
+    }
+
+    /// Takes the changes of a sink in the last commit, ascending by key.
+    pub fn changes<K: Key, V: Row>(&mut self, table: Table<K, V>) -> Vec<Change<K, V>> {
+        self.data(table).map(|d| std::mem::take(&mut *d.changes.borrow_mut())).unwrap_or_default()
+    }
+
+    /// Returns one row.
+    pub fn get<K: Key, V: Row>(&self, table: Table<K, V>, key: &K) -> Option<Arc<V>> {
+        self.data(table)?.get(key)
+    }
+
+    /// Returns all rows, ascending by key. This walks the table: it is meant for people and tests.
+    pub fn rows<K: Key, V: Row>(&self, table: Table<K, V>) -> Vec<(K, Arc<V>)> {
+        let Some(data) = self.data(table) else { return Vec::new() };
+        let mut rows: Vec<(K, Arc<V>)> = data
+            .rows
+            .borrow()
+            .iter()
+            .filter_map(|(_, k, entry)| Some((k.clone(), entry.value.clone()?)))
+            .collect();
+        rows.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        rows
+    }
+
+    /// Returns what a row was made from, `depth` levels down, or `None` if the key is not known.
+    pub fn why<K: Key, V: Row>(&self, table: Table<K, V>, key: &K, depth: usize) -> Option<Trace> {
+        let data = self.data(table)?;
+        let slot = data.rows.borrow().find(key)?;
+        Some(self.core.trace(Dep { node: data.node, slot }, depth))
+    }
+
+    /// Returns the counters of every table, in order of declaration.
+    pub fn stats(&self) -> Vec<StageStats> {
+        self.core.stages.iter().map(|s| s.stats()).collect()
+    }
+}

@@ -1,0 +1,137 @@
+use super::{Reads, Stage, downcast};
+use crate::core::{Core, Dep};
+use crate::table::TableData;
+use crate::{Cx, Key, Row, StageStats, Table, Trace};
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+
+type RowFn<K, V, W> = Box<dyn Fn(&Cx<'_>, &K, &V) -> Option<W> + Send>;
+
+/// One row, or none, for each row of a source table, under the same key.
+pub(crate) struct DeriveStage<K, V, W> {
+    pub data: TableData<K, W>,
+    source: Table<K, V>,
+    compute: RowFn<K, V, W>,
+    reads: RefCell<Reads>,
+}
+
+impl<K: Key, V: Row, W: Row> DeriveStage<K, V, W> {
+    pub fn new(data: TableData<K, W>, source: Table<K, V>, compute: RowFn<K, V, W>) -> Self {
+        Self { data, source, compute, reads: RefCell::default() }
+    }
+}
+
+impl<K: Key, V: Row, W: Row> Stage for DeriveStage<K, V, W> {
+    fn run(&self, core: &Core) {
+        let mut dirty = core.take_dirty(self.data.stage);
+        let Some(source) = downcast::<TableData<K, V>>(core.stages[self.source.stage as usize].table())
+        else {
+            return;
+        };
+        for slot in dirty.sources {
+            if let Some(key) = source.key(slot) {
+                dirty.rows.push(self.data.intern(&key));
+            }
+        }
+        dirty.rows.sort_unstable();
+        dirty.rows.dedup();
+        for slot in dirty.rows {
+            let Some(key) = self.data.key(slot) else { continue };
+            let cx = Cx::new(core);
+            let value = source.get(&key).and_then(|row| {
+                self.data.recomputed.set(self.data.recomputed.get() + 1);
+                (self.compute)(&cx, &key, &row)
+            });
+            let mut deps = self.reads.borrow_mut().take(slot);
+            core.replace_deps(self.data.dep(slot), &mut deps, cx.into_reads());
+            self.reads.borrow_mut().put(slot, deps);
+            self.data.set(core, slot, value.map(Arc::new));
+        }
+    }
+
+    fn finish(&self, _: &Core) {
+        self.data.finish(|slot| self.reads.borrow().any(slot));
+    }
+
+    fn table(&self) -> &dyn Any {
+        &self.data
+    }
+
+    fn table_mut(&mut self) -> &mut dyn Any {
+        &mut self.data
+    }
+
+    fn edit_reader(&self, index: Option<u16>, slot: u32, reader: Dep, add: bool) {
+        self.data.edit_node_reader(index, slot, reader, add);
+    }
+
+    fn trace(&self, core: &Core, index: Option<u16>, slot: u32) -> (Trace, Vec<Dep>) {
+        self.data.trace_node(index, slot, |slot| {
+            let source = downcast::<TableData<K, V>>(core.stages[self.source.stage as usize].table());
+            let own = self.data.key(slot).and_then(|key| {
+                let source = source?;
+                let at = source.rows.borrow().find(&key)?;
+                Some(source.dep(at))
+            });
+            own.into_iter().chain(self.reads.borrow().of(slot)).collect()
+        })
+    }
+
+    fn stats(&self) -> StageStats {
+        self.data.table_stats()
+    }
+}
+
+/// One row for the whole graph.
+pub(crate) struct SingleStage<W> {
+    pub data: TableData<(), W>,
+    compute: Box<dyn Fn(&Cx<'_>) -> W + Send>,
+    reads: RefCell<Box<[Dep]>>,
+    started: Cell<bool>,
+}
+
+impl<W: Row> SingleStage<W> {
+    pub fn new(data: TableData<(), W>, compute: Box<dyn Fn(&Cx<'_>) -> W + Send>) -> Self {
+        Self { data, compute, reads: RefCell::default(), started: Cell::new(false) }
+    }
+}
+
+impl<W: Row> Stage for SingleStage<W> {
+    fn run(&self, core: &Core) {
+        let dirty = core.take_dirty(self.data.stage);
+        if self.started.replace(true) && dirty.rows.is_empty() {
+            return;
+        }
+        let slot = self.data.intern(&());
+        let cx = Cx::new(core);
+        let value = (self.compute)(&cx);
+        self.data.recomputed.set(self.data.recomputed.get() + 1);
+        core.replace_deps(self.data.dep(slot), &mut self.reads.borrow_mut(), cx.into_reads());
+        self.data.set(core, slot, Some(Arc::new(value)));
+    }
+
+    fn finish(&self, _: &Core) {
+        self.data.finish(|_| true);
+    }
+
+    fn table(&self) -> &dyn Any {
+        &self.data
+    }
+
+    fn table_mut(&mut self) -> &mut dyn Any {
+        &mut self.data
+    }
+
+    fn edit_reader(&self, index: Option<u16>, slot: u32, reader: Dep, add: bool) {
+        self.data.edit_node_reader(index, slot, reader, add);
+    }
+
+    fn trace(&self, _: &Core, index: Option<u16>, slot: u32) -> (Trace, Vec<Dep>) {
+        self.data.trace_node(index, slot, |_| self.reads.borrow().to_vec())
+    }
+
+    fn stats(&self) -> StageStats {
+        self.data.table_stats()
+    }
+}

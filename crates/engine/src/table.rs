@@ -1,0 +1,195 @@
+//! A table: rows by key, who reads them, and the indexes over them.
+
+use crate::core::{Core, Dep};
+use crate::index::Postings;
+use crate::set::SmallSet;
+use crate::slab::Slab;
+use crate::{Change, Key, Row};
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+/// A handle to a declared table. It is a number: copy it freely.
+pub struct Table<K, V> {
+    pub(crate) stage: u16,
+    pub(crate) types: PhantomData<fn() -> (K, V)>,
+}
+
+impl<K, V> Clone for Table<K, V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<K, V> Copy for Table<K, V> {}
+impl<K, V> fmt::Debug for Table<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Table({})", self.stage)
+    }
+}
+
+/// What a table keeps under a key.
+pub(crate) struct Entry<V> {
+    pub value: Option<Arc<V>>,
+    pub readers: SmallSet<Dep>,
+}
+
+impl<V> Default for Entry<V> {
+    fn default() -> Self {
+        Self { value: None, readers: SmallSet::Empty }
+    }
+}
+
+pub(crate) struct TableData<K, V> {
+    pub name: &'static str,
+    pub stage: u16,
+    pub node: u16,
+    pub rows: RefCell<Slab<K, Entry<V>>>,
+    pub indexes: Vec<Box<dyn Postings<K, V>>>,
+    /// Stages that have a row for each row of this one.
+    pub children: Vec<u16>,
+    pub is_sink: bool,
+    /// Changed slots of the commit at work, with their former values; only kept for sinks.
+    pub touched: RefCell<Vec<(u32, Option<Arc<V>>)>>,
+    /// Changes of the last commit, by key.
+    pub changes: RefCell<Vec<Change<K, V>>>,
+    /// Slots that may have become useless.
+    pub idle: RefCell<Vec<u32>>,
+    pub live: Cell<usize>,
+    pub recomputed: Cell<u64>,
+    pub changed: Cell<u64>,
+}
+
+impl<K: Key, V: Row> TableData<K, V> {
+    pub fn new(name: &'static str, stage: u16, node: u16) -> Self {
+        Self {
+            name,
+            stage,
+            node,
+            rows: RefCell::default(),
+            indexes: Vec::new(),
+            children: Vec::new(),
+            is_sink: false,
+            touched: RefCell::default(),
+            changes: RefCell::default(),
+            idle: RefCell::default(),
+            live: Cell::new(0),
+            recomputed: Cell::new(0),
+            changed: Cell::new(0),
+        }
+    }
+
+    pub fn intern(&self, key: &K) -> u32 {
+        self.rows.borrow_mut().intern(key)
+    }
+
+    pub fn key(&self, slot: u32) -> Option<K> {
+        self.rows.borrow().get(slot).map(|(k, _)| k.clone())
+    }
+
+    pub fn row(&self, slot: u32) -> Option<(K, Arc<V>)> {
+        let rows = self.rows.borrow();
+        let (key, entry) = rows.get(slot)?;
+        Some((key.clone(), entry.value.clone()?))
+    }
+
+    pub fn value(&self, slot: u32) -> Option<Arc<V>> {
+        self.rows.borrow().get(slot)?.1.value.clone()
+    }
+
+    pub fn get(&self, key: &K) -> Option<Arc<V>> {
+        let rows = self.rows.borrow();
+        rows.get(rows.find(key)?)?.1.value.clone()
+    }
+
+    /// Sets the value of a slot. If it differs from the former one, everything that depends on it
+    /// is marked; if not, nothing happens.
+    pub fn set(&self, core: &Core, slot: u32, new: Option<Arc<V>>) {
+        let (key, old) = {
+            let mut rows = self.rows.borrow_mut();
+            let Some((key, entry)) = rows.get_mut(slot) else { return };
+            if new.is_none() && entry.readers.is_empty() {
+                self.idle.borrow_mut().push(slot);
+            }
+            let equal = match (&entry.value, &new) {
+                (Some(a), Some(b)) => Arc::ptr_eq(a, b) || a == b,
+                (None, None) => true,
+                _ => false,
+            };
+            if equal {
+                return;
+            }
+            let old = std::mem::replace(&mut entry.value, new.clone());
+            entry.readers.for_each(|reader| core.mark_reader(reader));
+            (key.clone(), old)
+        };
+        self.changed.set(self.changed.get() + 1);
+        self.live.set(self.live.get() + usize::from(new.is_some()) - usize::from(old.is_some()));
+        for index in &self.indexes {
+            index.update(core, slot, &key, old.as_deref(), new.as_deref());
+        }
+        for child in &self.children {
+            core.mark_source(*child, slot);
+        }
+        if self.is_sink {
+            self.touched.borrow_mut().push((slot, old));
+        }
+    }
+
+    pub fn edit_reader(&self, slot: u32, reader: Dep, add: bool) {
+        let mut rows = self.rows.borrow_mut();
+        let Some((_, entry)) = rows.get_mut(slot) else { return };
+        if add {
+            entry.readers.insert(reader);
+        } else {
+            entry.readers.remove(&reader);
+            if entry.readers.is_empty() && entry.value.is_none() {
+                self.idle.borrow_mut().push(slot);
+            }
+        }
+    }
+
+    /// Ends a commit: makes the changes ready to be taken and frees slots that have neither value
+    /// nor reader. A slot that itself still reads something is kept by `reads`: a change of what it
+    /// read may give it a value.
+    pub fn finish(&self, reads: impl Fn(u32) -> bool) {
+        if self.is_sink {
+            self.collect_changes();
+        }
+        for index in &self.indexes {
+            index.sweep();
+        }
+        let idle = std::mem::take(&mut *self.idle.borrow_mut());
+        let mut rows = self.rows.borrow_mut();
+        for slot in idle {
+            let useless =
+                rows.get(slot).is_some_and(|(_, entry)| entry.value.is_none() && entry.readers.is_empty())
+                && !reads(slot);
+            if useless {
+                rows.remove(slot);
+            }
+        }
+    }
+
+    fn collect_changes(&self) {
+        let mut touched = std::mem::take(&mut *self.touched.borrow_mut());
+        // An input may be put twice in one commit: the first former value counts.
+        touched.sort_by_key(|(slot, _)| *slot);
+        touched.dedup_by_key(|(slot, _)| *slot);
+        let rows = self.rows.borrow();
+        let mut changes: Vec<Change<K, V>> = touched
+            .into_iter()
+            .filter_map(|(slot, old)| {
+                let (key, entry) = rows.get(slot)?;
+                Some(Change { key: key.clone(), old, new: entry.value.clone() })
+            })
+            .filter(|c| c.old != c.new)
+            .collect();
+        changes.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        *self.changes.borrow_mut() = changes;
+    }
+
+    pub fn dep(&self, slot: u32) -> Dep {
+        Dep { node: self.node, slot }
+    }
+}
