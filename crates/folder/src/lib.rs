@@ -1,1 +1,49 @@
 //! A folder of manifests as a cluster: plays the controllers that a cluster would have.
+//!
+//! The crate is pure: the caller hands it the text of files and gets back the objects that an API
+//! server would hold, were the same files applied to a cluster.
+//!
+//! ```text
+//!  path -> text ──load──▶ objects of a file ──(last good per file)──▶ declared objects
+//!                            │ Problem                                     │ simulate
+//!                            ▼                                             ▼
+//!                         problems ◀──────────────────── namespaces, nodes, pods, addresses, slices
+//! ```
+//!
+//! Invariants:
+//! * The answer of [`Folder::resolve`] depends on the files alone, not on the order they came in.
+//! * A file that cannot be read keeps the objects of its last good version; a wrong object never
+//!   takes its neighbours with it.
+//! * Names and addresses of what is generated come from hashes of names: an edit of one controller
+//!   leaves the pods of the others as they were.
+//! * Pods, Nodes and EndpointSlices that the folder declares are kept as they are.
+//!
+//! ```
+//! let mut folder = pilothouse_folder::Folder::default();
+//! folder.set("a.yaml", "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n");
+//! let resolved = folder.resolve();
+//! assert!(resolved.objects.keys().any(|key| key.kind == "Namespace" && key.name == "shop"));
+//! ```
+
+mod cluster;
+mod diff;
+mod document;
+mod field;
+mod hash;
+mod load;
+mod locate;
+mod object;
+mod problem;
+mod scope;
+mod state;
+mod value;
+
+pub use diff::{Change, changes};
+pub use document::MAX_FILE_BYTES;
+pub use field::Step;
+pub use object::{Key, Object, Origin};
+pub use problem::{Problem, Severity};
+pub use state::{Folder, Objects, Resolved};
+
+#[cfg(test)]
+mod tests;

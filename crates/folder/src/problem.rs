@@ -1,0 +1,58 @@
+//! What is wrong with the folder, where, and how to mend it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::Key;
+
+/// How much a problem matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// A file or an object is refused.
+    Error,
+    /// An object is taken, but not as its author may expect.
+    Warning,
+    /// Something was left out on purpose.
+    Info,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Info => "info",
+        })
+    }
+}
+
+/// One problem: the place, the sentence and the way out. Ordered by place.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Problem {
+    /// The path of the file, as the caller gave it.
+    pub file: Arc<str>,
+    /// The line, from 1.
+    pub line: u32,
+    /// The column, from 1, in characters.
+    pub column: u32,
+    /// How much it matters.
+    pub severity: Severity,
+    /// The object that it is about, where one could be told.
+    pub object: Option<Key>,
+    /// What is wrong: lowercase, no final period.
+    pub message: String,
+    /// How to mend it; empty when the message says it all.
+    pub help: String,
+}
+
+impl fmt::Display for Problem {
+    /// Writes `file:line:column: severity: object: message (help)` on one line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}: {}: ", self.file, self.line, self.column, self.severity)?;
+        if let Some(object) = &self.object {
+            write!(f, "{object}: ")?;
+        }
+        f.write_str(&self.message)?;
+        if self.help.is_empty() { Ok(()) } else { write!(f, " (help: {})", self.help) }
+    }
+}
