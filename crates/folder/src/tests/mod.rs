@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod controllers;
+mod example;
 mod loading;
 mod properties;
 mod services;
