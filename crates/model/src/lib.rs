@@ -17,9 +17,11 @@ pub mod facts;
 mod kind;
 mod label;
 mod name;
+pub mod parse;
 
 pub use diagnostic::{Diagnostic, Place, Severity};
 pub use facts::Object;
 pub use kind::{Kind, Scope};
 pub use label::{Labels, Selector, SelectorOperator, SelectorRequirement};
 pub use name::{Name, ObjectRef, Str, shared};
+pub use parse::parse;

@@ -27,6 +27,8 @@ pub struct Source {
     pub not_namespaces: Vec<Str>,
     pub service_accounts: Vec<Str>,
     pub not_service_accounts: Vec<Str>,
+    pub trust_domains: Vec<Str>,
+    pub not_trust_domains: Vec<Str>,
     pub ip_blocks: Vec<Str>,
     pub not_ip_blocks: Vec<Str>,
     pub remote_ip_blocks: Vec<Str>,

@@ -51,6 +51,9 @@ pub struct Meta {
 pub struct Refused {
     /// `spec.selector.matchLabels` if that much could be read; `None` selects the whole scope.
     pub selector: Option<Labels>,
+    /// `spec.targetRefs` (and `spec.targetRef`) if that much could be read: a policy that has any is
+    /// not for ztunnels, so it denies nothing there.
+    pub target_refs: Vec<PolicyTargetRef>,
     /// What was wrong.
     pub diagnostic: Diagnostic,
 }

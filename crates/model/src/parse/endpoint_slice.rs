@@ -1,0 +1,109 @@
+use super::metadata::Metadata;
+use super::number::Port;
+use super::service::ProtocolName;
+use super::text::{Text, or_empty};
+use super::{read, uid, wrong::Wrong};
+use crate::facts::{AddressType, Endpoint, EndpointPort, EndpointSlice, EndpointTarget, Protocol};
+use crate::{Kind, Name, Str};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", expecting = "an object")]
+struct Manifest<'a> {
+    #[serde(borrow, default)]
+    metadata: Metadata<'a>,
+    #[serde(borrow)]
+    address_type: Option<Text<'a>>,
+    #[serde(borrow)]
+    endpoints: Option<Vec<EndpointManifest<'a>>>,
+    #[serde(borrow)]
+    ports: Option<Vec<PortManifest<'a>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", expecting = "an object")]
+struct EndpointManifest<'a> {
+    #[serde(borrow)]
+    addresses: Option<Vec<Text<'a>>>,
+    conditions: Option<Conditions>,
+    #[serde(borrow)]
+    target_ref: Option<TargetRef<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(expecting = "an object")]
+struct Conditions {
+    ready: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(expecting = "an object")]
+struct TargetRef<'a> {
+    #[serde(borrow)]
+    kind: Option<Text<'a>>,
+    #[serde(borrow)]
+    namespace: Option<Text<'a>>,
+    #[serde(borrow)]
+    name: Option<Text<'a>>,
+    #[serde(borrow)]
+    uid: Option<Text<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(expecting = "an object")]
+struct PortManifest<'a> {
+    #[serde(borrow)]
+    name: Option<Text<'a>>,
+    port: Option<Port>,
+    protocol: Option<ProtocolName>,
+}
+
+/// Returns the facts of an `EndpointSlice`.
+///
+/// # Errors
+/// As [`super::parse`].
+pub(super) fn parse(json: &[u8]) -> Result<EndpointSlice, Wrong> {
+    let manifest: Manifest<'_> = read::manifest(json)?;
+    let name = manifest.metadata.object_name(Kind::EndpointSlice)?;
+    let address_type = match or_empty(&manifest.address_type) {
+        "FQDN" => AddressType::Fqdn,
+        _ => AddressType::Ip,
+    };
+    Ok(EndpointSlice {
+        service: manifest.metadata.shared_label("kubernetes.io/service-name"),
+        address_type,
+        endpoints: manifest.endpoints.iter().flatten().map(|e| e.lower(&name.ns)).collect(),
+        ports: manifest.ports.iter().flatten().map(PortManifest::lower).collect(),
+        name,
+    })
+}
+
+impl EndpointManifest<'_> {
+    fn lower(&self, ns: &Str) -> Endpoint {
+        let addresses = self.addresses.iter().flatten();
+        Endpoint {
+            addresses: addresses.map(|a| a.as_str().parse().ok()).collect::<Option<_>>().unwrap_or_default(),
+            ready: self.conditions.as_ref().and_then(|c| c.ready).unwrap_or(true),
+            target: match &self.target_ref {
+                Some(target) if or_empty(&target.kind) == "Pod" => EndpointTarget::Pod {
+                    name: match or_empty(&target.namespace) {
+                        "" => Name { ns: ns.clone(), name: or_empty(&target.name).into() },
+                        other => Name::new(other, or_empty(&target.name)),
+                    },
+                    uid: uid::bits(or_empty(&target.uid)),
+                },
+                _ => EndpointTarget::Other,
+            },
+        }
+    }
+}
+
+impl PortManifest<'_> {
+    fn lower(&self) -> EndpointPort {
+        EndpointPort {
+            name: self.name.as_ref().map(Text::shared),
+            port: self.port.map(Port::port),
+            protocol: self.protocol.map(Protocol::from),
+        }
+    }
+}

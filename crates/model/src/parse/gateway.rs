@@ -1,0 +1,174 @@
+use super::metadata::Metadata;
+use super::number::Port;
+use super::selector::LabelSelector;
+use super::text::{Text, or_empty};
+use super::{read, wrong::Wrong};
+use crate::facts::{AllowedNamespaces, Gateway, GatewayAddress, GatewayClass, Listener};
+use crate::{Kind, Selector, SelectorOperator, SelectorRequirement, shared};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+#[serde(expecting = "an object")]
+struct ClassManifest<'a> {
+    #[serde(borrow, default)]
+    metadata: Metadata<'a>,
+    #[serde(borrow)]
+    spec: Option<ClassSpec<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", expecting = "an object")]
+struct ClassSpec<'a> {
+    #[serde(borrow)]
+    controller_name: Option<Text<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(expecting = "an object")]
+struct Manifest<'a> {
+    #[serde(borrow, default)]
+    metadata: Metadata<'a>,
+    #[serde(borrow)]
+    spec: Option<Spec<'a>>,
+    #[serde(borrow)]
+    status: Option<Status<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", expecting = "an object")]
+struct Spec<'a> {
+    #[serde(borrow)]
+    gateway_class_name: Option<Text<'a>>,
+    #[serde(borrow)]
+    listeners: Option<Vec<ListenerManifest<'a>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", expecting = "an object")]
+struct ListenerManifest<'a> {
+    #[serde(borrow)]
+    name: Option<Text<'a>>,
+    port: Option<Port>,
+    #[serde(borrow)]
+    protocol: Option<Text<'a>>,
+    #[serde(borrow)]
+    tls: Option<Tls<'a>>,
+    #[serde(borrow)]
+    allowed_routes: Option<AllowedRoutes<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(expecting = "an object")]
+struct Tls<'a> {
+    #[serde(borrow)]
+    mode: Option<Text<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(expecting = "an object")]
+struct AllowedRoutes<'a> {
+    #[serde(borrow)]
+    namespaces: Option<RouteNamespaces<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(expecting = "an object")]
+struct RouteNamespaces<'a> {
+    #[serde(borrow)]
+    from: Option<Text<'a>>,
+    #[serde(borrow)]
+    selector: Option<LabelSelector<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(expecting = "an object")]
+struct Status<'a> {
+    #[serde(borrow)]
+    addresses: Option<Vec<Address<'a>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(expecting = "an object")]
+struct Address<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Option<Text<'a>>,
+    #[serde(borrow)]
+    value: Option<Text<'a>>,
+}
+
+/// Returns the facts of a Gateway API `GatewayClass`.
+///
+/// # Errors
+/// As [`super::parse`].
+pub(super) fn parse_class(json: &[u8]) -> Result<GatewayClass, Wrong> {
+    let ClassManifest { metadata, spec } = read::manifest(json)?;
+    Ok(GatewayClass {
+        meta: metadata.meta(Kind::GatewayClass)?,
+        controller: shared(or_empty(&spec.unwrap_or_default().controller_name)),
+    })
+}
+
+/// Returns the facts of a Gateway API `Gateway`.
+///
+/// # Errors
+/// As [`super::parse`].
+pub(super) fn parse(json: &[u8]) -> Result<Gateway, Wrong> {
+    let Manifest { metadata, spec, status } = read::manifest(json)?;
+    let (spec, status) = (spec.unwrap_or_default(), status.unwrap_or_default());
+    Ok(Gateway {
+        meta: metadata.meta(Kind::Gateway)?,
+        class: shared(or_empty(&spec.gateway_class_name)),
+        listeners: spec.listeners.unwrap_or_default().into_iter().map(ListenerManifest::lower).collect(),
+        addresses: status.addresses.iter().flatten().map(Address::lower).collect(),
+    })
+}
+
+impl ListenerManifest<'_> {
+    fn lower(self) -> Listener {
+        let namespaces = self.allowed_routes.and_then(|r| r.namespaces);
+        Listener {
+            name: shared(or_empty(&self.name)),
+            port: self.port.map_or(0, Port::port),
+            protocol: shared(or_empty(&self.protocol)),
+            tls_mode: self.tls.map(|t| shared(or_empty(&t.mode))).unwrap_or_default(),
+            allowed: namespaces.map(RouteNamespaces::lower).unwrap_or_default(),
+        }
+    }
+}
+
+impl RouteNamespaces<'_> {
+    fn lower(self) -> AllowedNamespaces {
+        match (or_empty(&self.from), self.selector) {
+            ("All", _) => AllowedNamespaces::All,
+            // A selector that is not valid must not let more in than a valid one would.
+            ("Selector", Some(selector)) => {
+                selector.selector().map_or(AllowedNamespaces::Same, AllowedNamespaces::Selector)
+            }
+            ("Selector", None) => AllowedNamespaces::Selector(nothing()),
+            _ => AllowedNamespaces::Same,
+        }
+    }
+}
+
+/// Returns a selector that matches nothing, as a missing `metav1.LabelSelector` does.
+fn nothing() -> Selector {
+    Selector {
+        match_expressions: vec![SelectorRequirement {
+            key: shared("kubernetes.io/metadata.name"),
+            operator: SelectorOperator::In,
+            values: Vec::new(),
+        }],
+        ..Selector::default()
+    }
+}
+
+impl Address<'_> {
+    fn lower(&self) -> GatewayAddress {
+        let value = or_empty(&self.value);
+        match or_empty(&self.kind) {
+            "" | "IPAddress" => value.parse().map_or(GatewayAddress::Other, GatewayAddress::Ip),
+            "Hostname" => GatewayAddress::Hostname(shared(value)),
+            _ => GatewayAddress::Other,
+        }
+    }
+}

@@ -1,0 +1,211 @@
+use super::enumeration::Enumeration;
+use super::metadata::Metadata;
+use super::selector::LabelSelector;
+use super::text::{Text, or_empty};
+use super::{code, read, wrong::Wrong};
+use crate::facts::{MatchingRule, MeshSettings, ServiceScope, Visibility, VisibilityPolicy};
+use crate::{Kind, Name, Selector, shared};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+#[serde(expecting = "an object")]
+struct Manifest<'a> {
+    #[serde(borrow, default)]
+    metadata: Metadata<'a>,
+    #[serde(borrow)]
+    data: Option<Data<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(expecting = "an object")]
+struct Data<'a> {
+    #[serde(borrow)]
+    mesh: Option<Text<'a>>,
+}
+
+/// The fields of `MeshConfig` that are read.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", expecting = "an object")]
+struct Mesh<'a> {
+    #[serde(borrow, alias = "root_namespace")]
+    root_namespace: Option<Text<'a>>,
+    #[serde(borrow, alias = "trust_domain")]
+    trust_domain: Option<Text<'a>>,
+    #[serde(borrow, alias = "trust_domain_aliases")]
+    trust_domain_aliases: Option<Vec<Text<'a>>>,
+    #[serde(borrow, alias = "discovery_selectors")]
+    discovery_selectors: Option<Vec<LabelSelector<'a>>>,
+    #[serde(borrow, alias = "service_scope_configs")]
+    service_scope_configs: Option<Vec<ScopeConfig<'a>>>,
+    #[serde(borrow, alias = "service_entry_visibility")]
+    service_entry_visibility: Option<EntryVisibility<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", expecting = "an object")]
+struct ScopeConfig<'a> {
+    #[serde(borrow, alias = "namespace_selector")]
+    namespace_selector: Option<LabelSelector<'a>>,
+    #[serde(borrow, alias = "services_selector")]
+    services_selector: Option<LabelSelector<'a>>,
+    scope: Option<Enumeration>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", expecting = "an object")]
+struct EntryVisibility<'a> {
+    #[serde(alias = "default_visibility")]
+    default_visibility: Option<Enumeration>,
+    #[serde(borrow)]
+    policies: Option<Vec<PolicyManifest<'a>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", expecting = "an object")]
+struct PolicyManifest<'a> {
+    visibility: Option<Enumeration>,
+    #[serde(borrow, alias = "matching_rules")]
+    matching_rules: Option<Vec<RuleManifest<'a>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", expecting = "an object")]
+struct RuleManifest<'a> {
+    #[serde(borrow, alias = "namespace_selector")]
+    namespace_selector: Option<LabelSelector<'a>>,
+}
+
+const VISIBILITIES: &[(&str, i64, Visibility)] = &[
+    ("PUBLIC", 3, Visibility::Public),
+    ("NAMESPACE", 2, Visibility::Namespace),
+    ("NONE", 1, Visibility::None),
+    ("VISIBILITY_UNSPECIFIED", 0, Visibility::Public),
+];
+
+/// (name, number, whether the service is global).
+const SCOPES: &[(&str, i64, bool)] = &[("LOCAL", 0, false), ("GLOBAL", 1, true)];
+
+/// Where the settings stand in the ConfigMap; paths of fields go on from here.
+const AT: &str = "data.mesh";
+
+/// Returns the mesh settings of a ConfigMap: its key `mesh`, a YAML document, over the defaults.
+///
+/// # Errors
+/// As [`super::parse`], for YAML that cannot be read, a selector that is not valid and an unknown
+/// value of an enumeration: settings are taken as a whole or not at all.
+pub(super) fn parse(json: &[u8]) -> Result<MeshSettings, Wrong> {
+    let Manifest { metadata, data } = read::manifest(json)?;
+    let name = metadata.object_name(Kind::ConfigMap)?;
+    let text = data.unwrap_or_default().mesh;
+    read_yaml(or_empty(&text))?.lower(name)
+}
+
+fn read_yaml(text: &str) -> Result<Mesh<'_>, Wrong> {
+    let mut documents = serde_yaml::Deserializer::from_str(text);
+    // No document, as in an empty text, and an empty document leave all defaults.
+    let Some(document) = documents.next() else { return Ok(Mesh::default()) };
+    let mesh: Option<Mesh<'_>> = serde_path_to_error::deserialize(document).map_err(|error| {
+        let field = read::join(AT, &read::path_text(error.path()));
+        // The position is one in the YAML that the user wrote: it stays.
+        Wrong::new(code::SETTINGS_FIELD, field, error.into_inner().to_string())
+    })?;
+    if documents.next().is_some() {
+        return Err(Wrong::new(code::SETTINGS_FIELD, AT, "more than one YAML document")
+            .help("remove the line `---` and what follows it"));
+    }
+    Ok(mesh.unwrap_or_default())
+}
+
+impl Mesh<'_> {
+    fn lower(self, name: Name) -> Result<MeshSettings, Wrong> {
+        let default = MeshSettings::default();
+        let or = |text: &Option<Text<'_>>, default| match or_empty(text) {
+            "" => default,
+            text => shared(text),
+        };
+        let mut aliases: Vec<_> = self.trust_domain_aliases.iter().flatten().map(Text::shared).collect();
+        aliases.sort();
+        aliases.dedup();
+        let visibility = self.service_entry_visibility.map(EntryVisibility::lower).transpose()?;
+        Ok(MeshSettings {
+            name,
+            root_namespace: or(&self.root_namespace, default.root_namespace),
+            trust_domain: or(&self.trust_domain, default.trust_domain),
+            trust_domain_aliases: aliases,
+            discovery_selectors: each(self.discovery_selectors, "discoverySelectors", selector)?,
+            service_scopes: each(self.service_scope_configs, "serviceScopeConfigs", ScopeConfig::lower)?,
+            service_entry_visibility: visibility,
+        })
+    }
+}
+
+/// Lowers the entries of the list at `field`, each with its path.
+fn each<M, T>(
+    list: Option<Vec<M>>,
+    field: &str,
+    lower: fn(M, &str) -> Result<T, Wrong>,
+) -> Result<Vec<T>, Wrong> {
+    let entries = list.unwrap_or_default().into_iter().enumerate();
+    entries.map(|(i, entry)| lower(entry, &format!("{field}[{i}]"))).collect()
+}
+
+fn selector(selector: LabelSelector<'_>, at: &str) -> Result<Selector, Wrong> {
+    selector.selector().map_err(|(field, fault)| {
+        Wrong::new(code::SETTINGS_SELECTOR, format!("{AT}.{at}.{field}"), fault)
+            .help("use In or NotIn with values, Exists or DoesNotExist without")
+    })
+}
+
+fn value<T: Copy>(
+    written: &Option<Enumeration>,
+    values: &[(&str, i64, T)],
+    at: &str,
+) -> Result<Option<T>, Wrong> {
+    let pick = |e: &Enumeration| e.pick(values, code::SETTINGS_VALUE, format!("{AT}.{at}"));
+    written.as_ref().map(pick).transpose()
+}
+
+impl ScopeConfig<'_> {
+    fn lower(self, at: &str) -> Result<ServiceScope, Wrong> {
+        let lower = |written: Option<_>, field: &str| match written {
+            Some(written) => selector(written, &format!("{at}.{field}")),
+            None => Ok(Selector::default()),
+        };
+        Ok(ServiceScope {
+            namespaces: lower(self.namespace_selector, "namespaceSelector")?,
+            services: lower(self.services_selector, "servicesSelector")?,
+            global: value(&self.scope, SCOPES, &format!("{at}.scope"))?.unwrap_or(false),
+        })
+    }
+}
+
+impl EntryVisibility<'_> {
+    fn lower(self) -> Result<(Visibility, Vec<VisibilityPolicy>), Wrong> {
+        let at = "serviceEntryVisibility";
+        let default = value(&self.default_visibility, VISIBILITIES, &format!("{at}.defaultVisibility"))?;
+        let policies = each(self.policies, &format!("{at}.policies"), PolicyManifest::lower)?;
+        Ok((default.unwrap_or_default(), policies))
+    }
+}
+
+impl PolicyManifest<'_> {
+    fn lower(self, at: &str) -> Result<VisibilityPolicy, Wrong> {
+        Ok(VisibilityPolicy {
+            visibility: value(&self.visibility, VISIBILITIES, &format!("{at}.visibility"))?
+                .unwrap_or_default(),
+            rules: each(self.matching_rules, &format!("{at}.matchingRules"), RuleManifest::lower)?,
+        })
+    }
+}
+
+impl RuleManifest<'_> {
+    fn lower(self, at: &str) -> Result<MatchingRule, Wrong> {
+        match self.namespace_selector {
+            Some(written) => {
+                selector(written, &format!("{at}.namespaceSelector")).map(MatchingRule::Namespace)
+            }
+            // A matcher of a newer version.
+            None => Ok(MatchingRule::Unknown),
+        }
+    }
+}

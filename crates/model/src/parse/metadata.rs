@@ -1,0 +1,161 @@
+//! `metadata`.
+
+use super::pairs::{Annotations, LabelPairs};
+use super::text::{Text, or_empty};
+use super::{code, timestamp, uid, wrong::Wrong};
+use crate::facts::Meta;
+use crate::{Kind, Labels, Name, ObjectRef, Scope, Str};
+use serde::Deserialize;
+
+/// The annotations that are read anywhere in the mesh; no other reaches the facts.
+pub const ANNOTATIONS: &[&str] = &[
+    REDIRECTION,
+    "ambient.istio.io/waypoint-inbound-binding",
+    "gateway.istio.io/service-account",
+    "istio.io/autoRegistrationGroup",
+    "istio.io/connect-strategy",
+    DRY_RUN,
+    "istio.io/use-waypoint-canary-weight",
+    "networking.istio.io/traffic-distribution",
+];
+
+/// The annotation by which the CNI agent tells that a pod is captured.
+pub(super) const REDIRECTION: &str = "ambient.istio.io/redirection";
+/// The annotation that makes a policy log only.
+pub(super) const DRY_RUN: &str = "istio.io/dry-run";
+
+/// The fields of `metadata` that are read of any kind.
+#[derive(Deserialize, Default, Debug)]
+#[serde(rename_all = "camelCase", expecting = "an object")]
+pub(super) struct Metadata<'a> {
+    #[serde(borrow)]
+    name: Option<Text<'a>>,
+    #[serde(borrow)]
+    namespace: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(super) generate_name: Option<Text<'a>>,
+    #[serde(borrow)]
+    uid: Option<Text<'a>>,
+    #[serde(borrow)]
+    creation_timestamp: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(super) deletion_timestamp: Option<Text<'a>>,
+    generation: Option<i64>,
+    #[serde(borrow)]
+    labels: Option<LabelPairs<'a>>,
+    #[serde(borrow)]
+    annotations: Option<Annotations<'a>>,
+    #[serde(borrow)]
+    pub(super) owner_references: Option<Vec<OwnerReference<'a>>>,
+}
+
+/// An entry of `ownerReferences`.
+#[derive(Deserialize, Debug)]
+#[serde(expecting = "an object")]
+pub(super) struct OwnerReference<'a> {
+    #[serde(borrow)]
+    pub(super) kind: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(super) name: Option<Text<'a>>,
+    pub(super) controller: Option<bool>,
+}
+
+impl Metadata<'_> {
+    /// Returns the name of the object.
+    ///
+    /// # Errors
+    /// When the name, or the namespace of a namespaced kind, is missing or is no name.
+    pub(super) fn object_name(&self, kind: Kind) -> Result<Name, Wrong> {
+        name_of(kind, or_empty(&self.namespace), or_empty(&self.name))
+    }
+
+    /// Returns the uid, 0 when unset.
+    pub(super) fn uid(&self) -> u128 {
+        uid::bits(or_empty(&self.uid))
+    }
+
+    /// Returns the value of a label.
+    pub(super) fn label(&self, key: &str) -> Option<&str> {
+        self.labels.as_ref().and_then(|l| l.get(key)).map(Text::as_str)
+    }
+
+    /// Returns the value of a label; empty when it is absent.
+    pub(super) fn shared_label(&self, key: &str) -> Str {
+        self.labels.as_ref().and_then(|l| l.get(key)).map(Text::shared).unwrap_or_default()
+    }
+
+    /// Returns all labels.
+    pub(super) fn labels(&self) -> Labels {
+        self.labels.as_ref().map(LabelPairs::labels).unwrap_or_default()
+    }
+
+    /// Returns the value of one of [`ANNOTATIONS`].
+    pub(super) fn annotation(&self, key: &str) -> Option<&str> {
+        self.annotations.as_ref().and_then(|a| a.get(key)).map(Text::as_str)
+    }
+
+    /// Returns the annotations that are read, without `but`.
+    pub(super) fn annotations_but(&self, but: &str) -> Labels {
+        self.annotations.as_ref().map(|a| a.labels_but(but)).unwrap_or_default()
+    }
+
+    /// Returns the facts of the metadata.
+    ///
+    /// # Errors
+    /// As [`Metadata::object_name`].
+    pub(super) fn meta(&self, kind: Kind) -> Result<Meta, Wrong> {
+        Ok(Meta {
+            name: self.object_name(kind)?,
+            created: timestamp::seconds(or_empty(&self.creation_timestamp)),
+            generation: self.generation.unwrap_or(0),
+            labels: self.labels(),
+            annotations: self.annotations_but(""),
+        })
+    }
+}
+
+/// Just enough of a manifest to name its object.
+#[derive(Deserialize)]
+struct Named<'a> {
+    #[serde(borrow)]
+    metadata: BareName<'a>,
+}
+
+#[derive(Deserialize)]
+struct BareName<'a> {
+    #[serde(borrow)]
+    name: Option<Text<'a>>,
+    #[serde(borrow)]
+    namespace: Option<Text<'a>>,
+}
+
+/// Returns the reference of the object in a manifest that may be wrong elsewhere.
+pub(super) fn reference(kind: Kind, json: &[u8]) -> Option<ObjectRef> {
+    let bare = serde_json::from_slice::<Named<'_>>(json).ok()?.metadata;
+    let name = name_of(kind, or_empty(&bare.namespace), or_empty(&bare.name)).ok()?;
+    Some(ObjectRef { kind, name })
+}
+
+fn name_of(kind: Kind, namespace: &str, name: &str) -> Result<Name, Wrong> {
+    check("metadata.name", name)?;
+    if kind.scope() == Scope::Cluster {
+        return Ok(Name::new("", name));
+    }
+    check("metadata.namespace", namespace)?;
+    Ok(Name::new(namespace, name))
+}
+
+/// Refuses names that no API server accepts for any kind and that would be ambiguous in
+/// `namespace/name`; the exact grammar, which differs by kind, is the API server's to check.
+fn check(field: &str, name: &str) -> Result<(), Wrong> {
+    let fault = if name.is_empty() {
+        "missing".to_owned()
+    } else if name.len() > 253 {
+        format!("a name has at most 253 characters, this one has {}", name.len())
+    } else if !name.bytes().all(|b| b.is_ascii_graphic() && b != b'/' && b != b'%') {
+        format!("{name:?} cannot be a name")
+    } else {
+        return Ok(());
+    };
+    Err(Wrong::new(code::NAME, field, fault).help(format!("set {field} to a DNS name in lower case")))
+}

@@ -1,0 +1,75 @@
+//! The door: the JSON of one object becomes its facts.
+//!
+//! ```text
+//! JSON ──read──▶ manifest (the fields that matter, borrowed) ──lower──▶ facts
+//! ```
+//!
+//! Fields that are not read are skipped without being kept: unknown fields are no error, because
+//! newer clusters have more of them. Reading is done twice only when it fails, the second time with
+//! the path of the field tracked.
+//!
+//! A policy fails closed: once its name is known it becomes facts whatever the rest holds, with a
+//! [`Refused`](crate::facts::Refused) spec if need be. Any other object that cannot be understood is
+//! a [`Diagnostic`], and the caller keeps what it had.
+
+mod authorization_policy;
+pub mod code;
+mod endpoint_slice;
+mod enumeration;
+mod gateway;
+mod mesh_settings;
+mod metadata;
+mod namespace;
+mod node;
+mod number;
+mod pairs;
+mod peer_authentication;
+mod pod;
+mod policy;
+mod read;
+mod selector;
+mod service;
+mod service_entry;
+mod text;
+mod timestamp;
+mod uid;
+mod workload_entry;
+mod wrong;
+
+#[cfg(test)]
+mod tests;
+
+pub use metadata::ANNOTATIONS;
+
+use crate::{Diagnostic, Kind, Object};
+use std::sync::Arc;
+
+/// Returns the facts of one object of kind `kind`, whose manifest is the JSON document `json`.
+///
+/// The `apiVersion` and `kind` of the document are not read: all served versions of a kind have the
+/// same shape.
+///
+/// # Errors
+/// When the document is not JSON, does not name an object, or (unless it is a policy) has a field
+/// that cannot be understood. The diagnostic names the object as soon as its name can be read.
+pub fn parse(kind: Kind, json: &[u8]) -> Result<Object, Diagnostic> {
+    let object = match kind {
+        Kind::Namespace => namespace::parse(json).map(|o| Object::Namespace(Arc::new(o))),
+        Kind::Node => node::parse(json).map(|o| Object::Node(Arc::new(o))),
+        Kind::ConfigMap => mesh_settings::parse(json).map(|o| Object::ConfigMap(Arc::new(o))),
+        Kind::Pod => pod::parse(json).map(|o| Object::Pod(Arc::new(o))),
+        Kind::Service => service::parse(json).map(|o| Object::Service(Arc::new(o))),
+        Kind::EndpointSlice => endpoint_slice::parse(json).map(|o| Object::EndpointSlice(Arc::new(o))),
+        Kind::GatewayClass => gateway::parse_class(json).map(|o| Object::GatewayClass(Arc::new(o))),
+        Kind::Gateway => gateway::parse(json).map(|o| Object::Gateway(Arc::new(o))),
+        Kind::AuthorizationPolicy => {
+            authorization_policy::parse(json).map(|o| Object::AuthorizationPolicy(Arc::new(o)))
+        }
+        Kind::PeerAuthentication => {
+            peer_authentication::parse(json).map(|o| Object::PeerAuthentication(Arc::new(o)))
+        }
+        Kind::ServiceEntry => service_entry::parse(json).map(|o| Object::ServiceEntry(Arc::new(o))),
+        Kind::WorkloadEntry => workload_entry::parse(json).map(|o| Object::WorkloadEntry(Arc::new(o))),
+    };
+    object.map_err(|wrong| wrong.into_diagnostic(metadata::reference(kind, json)))
+}

@@ -1,0 +1,191 @@
+use super::metadata::Metadata;
+use super::number::Port;
+use super::pairs::LabelPairs;
+use super::text::{Text, or_empty};
+use super::{code, read, wrong::Wrong};
+use crate::facts::{IpFamily, Protocol, Service, ServicePort, ServiceType, TargetPort};
+use crate::{Kind, shared};
+use serde::Deserialize;
+use serde::de::{self, Deserializer, Unexpected, Visitor};
+use std::fmt;
+use std::net::IpAddr;
+
+#[derive(Deserialize)]
+#[serde(expecting = "an object")]
+struct Manifest<'a> {
+    #[serde(borrow, default)]
+    metadata: Metadata<'a>,
+    #[serde(borrow)]
+    spec: Option<Spec<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", expecting = "an object")]
+struct Spec<'a> {
+    #[serde(borrow, rename = "type")]
+    service_type: Option<Text<'a>>,
+    #[serde(borrow)]
+    selector: Option<LabelPairs<'a>>,
+    #[serde(borrow, rename = "clusterIP")]
+    cluster_ip: Option<Text<'a>>,
+    #[serde(borrow, rename = "clusterIPs")]
+    cluster_ips: Option<Vec<Text<'a>>>,
+    #[serde(borrow)]
+    ports: Option<Vec<PortManifest<'a>>>,
+    ip_families: Option<Vec<Family>>,
+    #[serde(borrow)]
+    internal_traffic_policy: Option<Text<'a>>,
+    #[serde(borrow)]
+    traffic_distribution: Option<Text<'a>>,
+    publish_not_ready_addresses: Option<bool>,
+}
+
+#[derive(Deserialize)]
+enum Family {
+    IPv4,
+    IPv6,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", expecting = "an object")]
+struct PortManifest<'a> {
+    #[serde(borrow)]
+    name: Option<Text<'a>>,
+    port: Port,
+    protocol: Option<ProtocolName>,
+    #[serde(borrow)]
+    target_port: Option<PortOrName<'a>>,
+    #[serde(borrow)]
+    app_protocol: Option<Text<'a>>,
+}
+
+/// A protocol of a Kubernetes port.
+#[derive(Deserialize, Clone, Copy)]
+#[serde(rename_all = "UPPERCASE")]
+pub(super) enum ProtocolName {
+    Tcp,
+    Udp,
+    Sctp,
+}
+
+impl From<ProtocolName> for Protocol {
+    fn from(name: ProtocolName) -> Self {
+        match name {
+            ProtocolName::Tcp => Protocol::Tcp,
+            ProtocolName::Udp => Protocol::Udp,
+            ProtocolName::Sctp => Protocol::Sctp,
+        }
+    }
+}
+
+/// `intstr.IntOrString` that holds a port.
+enum PortOrName<'a> {
+    Port(u16),
+    Name(Text<'a>),
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for PortOrName<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct PortOrNameVisitor;
+
+        impl<'de> Visitor<'de> for PortOrNameVisitor {
+            type Value = PortOrName<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a port from 0 to 65535 or the name of one")
+            }
+
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Self::Value, E> {
+                let port = u16::try_from(number);
+                port.map(PortOrName::Port).map_err(|_| E::invalid_value(Unexpected::Unsigned(number), &self))
+            }
+
+            fn visit_borrowed_str<E: de::Error>(self, name: &'de str) -> Result<Self::Value, E> {
+                Text::deserialize(de::value::BorrowedStrDeserializer::new(name)).map(PortOrName::Name)
+            }
+
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<Self::Value, E> {
+                Text::deserialize(de::value::StringDeserializer::new(name.to_owned())).map(PortOrName::Name)
+            }
+        }
+
+        deserializer.deserialize_any(PortOrNameVisitor)
+    }
+}
+
+/// Returns the facts of a core `Service`.
+///
+/// # Errors
+/// As [`super::parse`], and when a cluster address is no IP address.
+pub(super) fn parse(json: &[u8]) -> Result<Service, Wrong> {
+    let Manifest { metadata, spec } = read::manifest(json)?;
+    let spec = spec.unwrap_or_default();
+    let meta = metadata.meta(Kind::Service)?;
+    Ok(Service {
+        meta,
+        service_type: match or_empty(&spec.service_type) {
+            "ExternalName" => ServiceType::ExternalName,
+            _ => ServiceType::Internal,
+        },
+        selector: spec.selector.as_ref().map(LabelPairs::labels).unwrap_or_default(),
+        cluster_ips: spec.cluster_ips()?,
+        ports: spec.ports.iter().flatten().map(PortManifest::lower).collect(),
+        ip_families: spec
+            .ip_families
+            .iter()
+            .flatten()
+            .map(|f| match f {
+                Family::IPv4 => IpFamily::V4,
+                Family::IPv6 => IpFamily::V6,
+            })
+            .collect(),
+        internal_traffic_local: or_empty(&spec.internal_traffic_policy) == "Local",
+        traffic_distribution: shared(or_empty(&spec.traffic_distribution)),
+        publish_not_ready: spec.publish_not_ready_addresses.unwrap_or(false),
+    })
+}
+
+impl Spec<'_> {
+    fn cluster_ips(&self) -> Result<Vec<IpAddr>, Wrong> {
+        let mut ips = Vec::new();
+        let mut add = |field: String, text: &str| match text {
+            "" | "None" => Ok(()),
+            text => match text.parse() {
+                Ok(ip) => {
+                    ips.push(ip);
+                    Ok(())
+                }
+                Err(_) => Err(Wrong::new(code::SERVICE_ADDRESS, field, format!("`{text}` is no IP address"))
+                    .help("use an IPv4 or IPv6 address, or None for a headless service")),
+            },
+        };
+        match self.cluster_ips.as_deref() {
+            None | Some([]) => add("spec.clusterIP".to_owned(), or_empty(&self.cluster_ip))?,
+            Some(texts) => {
+                for (i, text) in texts.iter().enumerate() {
+                    add(format!("spec.clusterIPs[{i}]"), text.as_str())?;
+                }
+            }
+        }
+        Ok(ips)
+    }
+}
+
+impl PortManifest<'_> {
+    fn lower(&self) -> ServicePort {
+        let port = self.port.port();
+        ServicePort {
+            name: shared(or_empty(&self.name)),
+            port,
+            protocol: self.protocol.map(Protocol::from).unwrap_or_default(),
+            // An API server fills an unset (or zero) target with the port itself.
+            target: match &self.target_port {
+                None | Some(PortOrName::Port(0)) => TargetPort::Number(port),
+                Some(PortOrName::Port(number)) => TargetPort::Number(*number),
+                Some(PortOrName::Name(name)) if name.as_str().is_empty() => TargetPort::Number(port),
+                Some(PortOrName::Name(name)) => TargetPort::Name(name.shared()),
+            },
+            app_protocol: shared(or_empty(&self.app_protocol)),
+        }
+    }
+}
