@@ -1,2 +1,3 @@
 //! The reference client, fixtures of real parts, and the tests that cross crates.
+pub mod apiserver;
 pub mod client;

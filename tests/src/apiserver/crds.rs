@@ -1,0 +1,84 @@
+//! The well-known definitions of kinds, out of the Go modules that publish them.
+//!
+//! `tests/apiserver/crds/go.mod` pins the modules; the Go command fetches them. Nothing of theirs is
+//! kept in the repository.
+
+use super::build::repository;
+use super::documents;
+use anyhow::{Context, bail};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use serde::Deserialize;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Definitions of kinds as their projects publish them, in the order of their files.
+pub struct KnownCrds {
+    /// Those of the Go module `istio.io/api`.
+    pub istio: Vec<CustomResourceDefinition>,
+    /// Those of the Go module `sigs.k8s.io/gateway-api`, standard channel.
+    pub gateway_standard: Vec<CustomResourceDefinition>,
+    /// Those of the Go module `sigs.k8s.io/gateway-api`, experimental channel.
+    pub gateway_experimental: Vec<CustomResourceDefinition>,
+}
+
+/// Reads the definitions, fetching the modules when they are not on this machine yet.
+///
+/// # Errors
+/// When Go is absent or a module cannot be fetched.
+pub fn known_crds() -> anyhow::Result<KnownCrds> {
+    let istio = module("istio.io/api")?;
+    let gateway = module("sigs.k8s.io/gateway-api")?.join("config/crd");
+    Ok(KnownCrds {
+        istio: read(&[istio.join("kubernetes/customresourcedefinitions.gen.yaml")])?,
+        gateway_standard: read(&yaml_files(&gateway.join("standard"))?)?,
+        gateway_experimental: read(&yaml_files(&gateway.join("experimental"))?)?,
+    })
+}
+
+/// Returns the folder of a module in the module cache.
+fn module(name: &str) -> anyhow::Result<PathBuf> {
+    let output = Command::new("go")
+        .args(["mod", "download", "-json", name])
+        .current_dir(repository().join("tests/apiserver/crds"))
+        .stdin(Stdio::null())
+        .output()
+        .context("cannot run `go`: the well-known definitions of kinds come from Go modules")?;
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Download {
+        dir: Option<PathBuf>,
+        error: Option<String>,
+    }
+    match serde_json::from_slice(&output.stdout) {
+        Ok(Download { dir: Some(dir), error: None }) => Ok(dir),
+        Ok(Download { error: Some(error), .. }) => bail!("cannot fetch the Go module {name}: {error}"),
+        _ => bail!("cannot fetch the Go module {name}: {}", String::from_utf8_lossy(&output.stderr)),
+    }
+}
+
+fn yaml_files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|e| e == "yaml") {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+/// Reads the definitions of some files and leaves out what is something else.
+fn read(paths: &[PathBuf]) -> anyhow::Result<Vec<CustomResourceDefinition>> {
+    let mut all = Vec::new();
+    for path in paths {
+        let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        for document in documents(&text)? {
+            if document.get("kind").and_then(|k| k.as_str()) == Some("CustomResourceDefinition") {
+                all.push(serde_json::from_value(document).with_context(|| path.display().to_string())?);
+            }
+        }
+    }
+    Ok(all)
+}
