@@ -1,1 +1,111 @@
 //! The domain graph: facts in; encoded resources, conditions and diagnostics out.
+//!
+//! ```text
+//! Event ──▶ facts ──▶ settings, namespaces, waypoints, networks
+//!  (store)    │            │
+//!             ├──▶ services ──────────┬──▶ selection (memo per namespace and labels)
+//!             ├──▶ policies, peers ───┘            │
+//!             └──▶ workloads ◀─────────────────────┘
+//!                      │
+//!                      ▼
+//!                 Delta: resources by name, as bytes
+//! ```
+//!
+//! [`Mesh::apply`] is synchronous and pure: the daemon, the command line, tests, benchmarks and
+//! fuzzers call the same function. Equal facts give equal bytes, whatever the order of events.
+//!
+//! Invariants:
+//! * Work is proportional to what changed: a pod's change touches that pod, a policy's rules touch
+//!   that policy's resource.
+//! * A policy that a workload names is always among the resources.
+//! * What cannot be understood never takes away what was good, and never allows more.
+
+mod delta;
+mod encode;
+mod event;
+mod graph;
+mod key;
+mod namespace;
+mod network;
+mod options;
+mod peer;
+mod policy;
+mod policy_row;
+mod selection;
+mod service;
+mod settings;
+mod store;
+mod waypoint;
+mod workload;
+
+pub use delta::{Delta, ResourceChange, ResourceKind};
+pub use event::Event;
+pub use options::Options;
+pub use settings::config_map;
+
+use engine::Graph;
+use model::{Diagnostic, Kind};
+
+use crate::graph::Sinks;
+use crate::store::{Facts, Listings};
+
+/// The mesh as this control plane sees it. It has one writer.
+pub struct Mesh {
+    graph: Graph,
+    facts: Facts,
+    sinks: Sinks,
+    listings: Listings,
+    cluster: String,
+}
+
+impl Mesh {
+    /// Makes an empty mesh.
+    pub fn new(options: &Options) -> Self {
+        let (graph, facts, sinks) = graph::declare(options);
+        let mut mesh =
+            Self { graph, facts, sinks, listings: Listings::default(), cluster: options.cluster_id.clone() };
+        mesh.apply([]);
+        mesh
+    }
+
+    /// Applies events as one commit and returns what changed for clients.
+    ///
+    /// Until [`Mesh::is_synced`] the result is part of a mesh: nobody should be served with it.
+    pub fn apply(&mut self, events: impl IntoIterator<Item = Event>) -> Delta {
+        for event in events {
+            self.listings.feed(&self.facts, &mut self.graph, event);
+        }
+        self.graph.commit();
+        Delta::collect(&mut self.graph, &self.facts, &self.sinks, &self.cluster)
+    }
+
+    /// Tells whether every kind has been listed once.
+    pub fn is_synced(&self) -> bool {
+        self.listings.are_complete()
+    }
+
+    /// Returns the kinds that have not been listed yet.
+    pub fn missing(&self) -> Vec<Kind> {
+        self.listings.missing()
+    }
+
+    /// Returns every resource, ascending by name within each group: services, workloads,
+    /// authorizations. This walks the mesh: it is meant for people and tests.
+    pub fn resources(&self) -> Vec<ResourceChange> {
+        delta::all(&self.graph, &self.sinks, &self.cluster)
+    }
+
+    /// Returns what is wrong with the objects at hand: those refused, and policies that are not
+    /// enforced as written.
+    pub fn diagnostics(&self) -> Vec<Diagnostic> {
+        let refused = self.graph.rows(self.facts.rejected).into_iter().map(|(_, d)| (*d).clone());
+        let policies = self.graph.rows(self.sinks.policies);
+        let found = policies.into_iter().flat_map(|(_, row)| row.diagnostics.clone());
+        refused.chain(found).collect()
+    }
+
+    /// Returns the counters of every table, in order of declaration.
+    pub fn stats(&self) -> Vec<engine::StageStats> {
+        self.graph.stats()
+    }
+}

@@ -1,0 +1,157 @@
+//! What a commit changed for clients.
+
+use bytes::Bytes;
+use engine::{Change, Graph, Key, Row, Table};
+use model::{Diagnostic, Name, Str};
+use std::sync::Arc;
+
+use crate::encode::Encoded;
+use crate::graph::Sinks;
+use crate::key;
+use crate::peer::PeerPolicy;
+use crate::policy_row::PolicyRow;
+use crate::service::ServiceRow;
+use crate::store::Facts;
+
+/// Which type of resource a change is about.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum ResourceKind {
+    /// An `Address`: a workload or a service.
+    Address,
+    /// An `Authorization`.
+    Authorization,
+}
+
+/// One resource that is there, is another one, or is gone.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ResourceChange {
+    /// Its type.
+    pub kind: ResourceKind,
+    /// Its name, unique within the type.
+    pub name: String,
+    /// The message; `None` when the resource is gone.
+    pub body: Option<Bytes>,
+    /// The bytes are those of before and must be sent all the same.
+    pub resend: bool,
+}
+
+/// What one commit changed.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Delta {
+    /// Changed resources: services, then workloads, then authorizations, each ascending by key.
+    ///
+    /// Services come first since a client judges a workload by the service that it knows.
+    pub resources: Vec<ResourceChange>,
+    /// Objects that were refused, for the log.
+    pub rejected: Vec<Diagnostic>,
+}
+
+impl Delta {
+    /// Tells whether no resource changed.
+    pub fn is_empty(&self) -> bool {
+        self.resources.is_empty()
+    }
+
+    pub(crate) fn collect(graph: &mut Graph, facts: &Facts, sinks: &Sinks, cluster: &str) -> Self {
+        let mut out = Vec::new();
+        take(graph, cluster, sinks.services, &mut out);
+        take(graph, cluster, sinks.networks, &mut out);
+        take(graph, cluster, sinks.endpoints, &mut out);
+        take(graph, cluster, sinks.pods, &mut out);
+        take(graph, cluster, sinks.peer_strict, &mut out);
+        take(graph, cluster, sinks.peer_ports, &mut out);
+        take(graph, cluster, sinks.policies, &mut out);
+        let rejected = graph.changes(facts.rejected).into_iter().filter_map(|c| c.new.map(|d| (*d).clone()));
+        Self { resources: out, rejected: rejected.collect() }
+    }
+}
+
+pub(crate) fn all(graph: &Graph, sinks: &Sinks, cluster: &str) -> Vec<ResourceChange> {
+    let mut out = Vec::new();
+    walk(graph, cluster, sinks.services, &mut out);
+    walk(graph, cluster, sinks.networks, &mut out);
+    walk(graph, cluster, sinks.endpoints, &mut out);
+    walk(graph, cluster, sinks.pods, &mut out);
+    walk(graph, cluster, sinks.peer_strict, &mut out);
+    walk(graph, cluster, sinks.peer_ports, &mut out);
+    walk(graph, cluster, sinks.policies, &mut out);
+    out
+}
+
+/// A row that clients may be sent.
+trait Sent<K>: Row {
+    const KIND: ResourceKind;
+    /// The resource's name and content; `None` when the row is for status only.
+    fn resource(&self, key: &K, cluster: &str) -> Option<(String, &Encoded)>;
+}
+
+impl Sent<Name> for ServiceRow {
+    const KIND: ResourceKind = ResourceKind::Address;
+    fn resource(&self, _: &Name, _: &str) -> Option<(String, &Encoded)> {
+        Some((self.resource.to_string(), &self.encoded))
+    }
+}
+
+impl Sent<Str> for Encoded {
+    const KIND: ResourceKind = ResourceKind::Address;
+    fn resource(&self, key: &Str, _: &str) -> Option<(String, &Encoded)> {
+        Some((key.to_string(), self))
+    }
+}
+
+/// Only pods have rows of this kind under a name of an object.
+impl Sent<Name> for Encoded {
+    const KIND: ResourceKind = ResourceKind::Address;
+    fn resource(&self, key: &Name, cluster: &str) -> Option<(String, &Encoded)> {
+        Some((key::pod_uid(cluster, key), self))
+    }
+}
+
+impl Sent<Name> for PeerPolicy {
+    const KIND: ResourceKind = ResourceKind::Authorization;
+    fn resource(&self, _: &Name, _: &str) -> Option<(String, &Encoded)> {
+        Some((self.resource.to_string(), &self.encoded))
+    }
+}
+
+impl Sent<Name> for PolicyRow {
+    const KIND: ResourceKind = ResourceKind::Authorization;
+    fn resource(&self, key: &Name, _: &str) -> Option<(String, &Encoded)> {
+        Some((key.to_string(), self.encoded.as_ref()?))
+    }
+}
+
+fn walk<K: Key, V: Sent<K>>(graph: &Graph, cluster: &str, table: Table<K, V>, out: &mut Vec<ResourceChange>) {
+    for (key, row) in graph.rows(table) {
+        if let Some((name, encoded)) = row.resource(&key, cluster) {
+            out.push(ResourceChange { kind: V::KIND, name, body: Some(encoded.body.clone()), resend: false });
+        }
+    }
+}
+
+fn take<K: Key, V: Sent<K>>(
+    graph: &mut Graph,
+    cluster: &str,
+    table: Table<K, V>,
+    out: &mut Vec<ResourceChange>,
+) {
+    for change in graph.changes(table) {
+        out.extend(resource_change(&change, cluster));
+    }
+}
+
+fn resource_change<K: Key, V: Sent<K>>(change: &Change<K, V>, cluster: &str) -> Option<ResourceChange> {
+    let of = |row: &Option<Arc<V>>| {
+        row.as_deref().and_then(|r| r.resource(&change.key, cluster)).map(|(n, e)| (n, e.clone()))
+    };
+    match (of(&change.old), of(&change.new)) {
+        // Only the status of the row changed.
+        (Some((_, old)), Some((_, new))) if old == new => None,
+        (old, Some((name, new))) => {
+            let resend = old.is_some_and(|(_, old)| old.body == new.body);
+            Some(ResourceChange { kind: V::KIND, name, body: Some(new.body), resend })
+        }
+        (Some((name, _)), None) => Some(ResourceChange { kind: V::KIND, name, body: None, resend: false }),
+        (None, None) => None,
+    }
+}

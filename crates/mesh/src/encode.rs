@@ -1,0 +1,45 @@
+//! From messages to bytes.
+
+use bytes::Bytes;
+use prost::Message;
+use proto::workload::{self, address};
+use std::net::IpAddr;
+
+/// An encoded resource.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Encoded {
+    /// The message that the resource's `Any` carries.
+    pub body: Bytes,
+    /// Not sent. When it changes, the resource is sent again even with equal bytes, because a
+    /// client may have dropped part of it under rules that have changed since.
+    pub salt: u64,
+}
+
+impl Encoded {
+    /// Encodes a workload as an `Address`.
+    pub fn workload(workload: workload::Workload, salt: u64) -> Self {
+        Self { body: address(address::Type::Workload(workload)), salt }
+    }
+
+    /// Encodes a service as an `Address`.
+    pub fn service(service: workload::Service) -> Self {
+        Self { body: address(address::Type::Service(service)), salt: 0 }
+    }
+
+    /// Encodes any other message.
+    pub fn message(message: &impl Message) -> Self {
+        Self { body: message.encode_to_vec().into(), salt: 0 }
+    }
+}
+
+fn address(of: address::Type) -> Bytes {
+    workload::Address { r#type: Some(of) }.encode_to_vec().into()
+}
+
+/// Returns the 4 or 16 bytes of an address.
+pub(crate) fn ip_bytes(ip: &IpAddr) -> Bytes {
+    match ip {
+        IpAddr::V4(v4) => Bytes::copy_from_slice(&v4.octets()),
+        IpAddr::V6(v6) => Bytes::copy_from_slice(&v6.octets()),
+    }
+}

@@ -1,0 +1,107 @@
+//! The wiring, and nothing else.
+
+use engine::{Builder, Graph, Table};
+use model::facts::{AuthorizationPolicy, Meta, PeerAuthentication};
+use model::{Name, Str, shared};
+
+use crate::encode::Encoded;
+use crate::peer::{self, PeerPolicy};
+use crate::policy;
+use crate::policy_row::PolicyRow;
+use crate::selection::{self, Policies};
+use crate::service::{self, ServiceRow};
+use crate::settings::Settings;
+use crate::store::Facts;
+use crate::waypoint::{self, Binder};
+use crate::workload::{self, Inputs};
+use crate::{Options, namespace, network};
+
+/// The tables whose rows are sent.
+#[derive(Clone, Copy)]
+pub(crate) struct Sinks {
+    pub services: Table<Name, ServiceRow>,
+    pub pods: Table<Name, Encoded>,
+    pub endpoints: Table<Str, Encoded>,
+    pub networks: Table<Str, Encoded>,
+    pub policies: Table<Name, PolicyRow>,
+    pub peer_ports: Table<Name, PeerPolicy>,
+    pub peer_strict: Table<Name, PeerPolicy>,
+}
+
+/// Declares the graph.
+pub(crate) fn declare(options: &Options) -> (Graph, Facts, Sinks) {
+    let mut b = Builder::default();
+    let b = &mut b;
+    let facts = Facts::declare(b);
+    let settings = Settings::declare(b, options, facts.config_maps, facts.namespaces);
+    let namespaces = namespace::declare(b, facts.namespaces, settings);
+    let waypoints = waypoint::declare(b, facts.gateways, facts.classes, namespaces, settings);
+    let binder = Binder { waypoints, namespaces: facts.namespaces };
+    let networks = network::declare(b, facts.gateways, namespaces, settings, &options.cluster_id);
+    let services = service::declare(b, facts.services, namespaces, settings, binder, &options.domain_suffix);
+
+    let revision = shared(&options.revision);
+    let ours = move |meta: &Meta| is_ours(&revision, meta);
+    let lowering = policy::Options { dry_run_enabled: options.dry_run_policies };
+    let policies = {
+        let ours = ours.clone();
+        b.derive("authorization_policies", facts.policies, move |cx, name, p: &AuthorizationPolicy| {
+            let root = cx.single(settings.root_namespace)?;
+            let in_scope = cx.memo(namespaces, &name.ns)?.in_scope;
+            (in_scope && ours(&p.meta)).then(|| PolicyRow::from(policy::lower(p, &root, lowering)))
+        })
+    };
+    let scopes = {
+        let ours = ours.clone();
+        b.derive("policy_scopes", facts.policies, move |cx, name, p: &AuthorizationPolicy| {
+            let root = cx.single(settings.root_namespace)?;
+            let in_scope = cx.memo(namespaces, &name.ns)?.in_scope;
+            if in_scope && ours(&p.meta) { policy::scope_of(p, &root, lowering) } else { None }
+        })
+    };
+    let scopes = selection::index_scopes(b, scopes);
+    let peers = b.derive("peer_authentications", facts.peers, move |cx, name, p: &PeerAuthentication| {
+        (cx.memo(namespaces, &name.ns)?.in_scope && ours(&p.meta)).then(|| p.clone())
+    });
+    let peers = peer::declare(b, peers, settings);
+
+    let selected_services = selection::declare_services(b, services);
+    let selected_policies = selection::declare_policies(b, Policies { scopes, peers }, settings);
+    let inputs = Inputs {
+        cluster: shared(&options.cluster_id),
+        pods: facts.pods,
+        nodes: facts.nodes,
+        slices: facts.slices,
+        namespaces,
+        settings,
+        services,
+        networks,
+        binder,
+        selected_services,
+        selected_policies,
+    };
+    let workloads = workload::declare(b, inputs);
+    let sinks = Sinks {
+        services: services.rows,
+        pods: workloads.pods,
+        endpoints: workloads.endpoints,
+        networks: networks.rows,
+        policies,
+        peer_ports: peers.ports,
+        peer_strict: peers.strict,
+    };
+    b.sink(facts.rejected);
+    b.sink(sinks.services);
+    b.sink(sinks.pods);
+    b.sink(sinks.endpoints);
+    b.sink(sinks.networks);
+    b.sink(sinks.policies);
+    b.sink(sinks.peer_ports);
+    b.sink(sinks.peer_strict);
+    (std::mem::take(b).build(), facts, sinks)
+}
+
+/// Without a revision of our own, or a label on the object, everything is ours.
+fn is_ours(revision: &str, meta: &Meta) -> bool {
+    revision.is_empty() || meta.labels.get("istio.io/rev").is_none_or(|r| r == revision)
+}

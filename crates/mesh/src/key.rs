@@ -1,0 +1,54 @@
+//! Keys under which rows find each other.
+
+use model::{Labels, Name, Str};
+
+/// One pair of a selector, in the namespace where it selects.
+///
+/// A selector is indexed under its least pair only, an object under all of its own: whatever matches
+/// is then among the few found under one of them.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub(crate) struct Anchor {
+    /// Where the selector selects; `None` for everywhere.
+    pub ns: Option<Str>,
+    pub key: Str,
+    pub value: Str,
+}
+
+impl Anchor {
+    /// Returns the anchor of a selector; `None` for an empty one, which no index can find.
+    pub fn of_selector(ns: Option<&Str>, selector: &Labels) -> Option<Self> {
+        let (key, value) = selector.iter().next()?;
+        Some(Self { ns: ns.cloned(), key: key.clone(), value: value.clone() })
+    }
+
+    /// Returns every anchor under which a selector that matches `labels` can stand.
+    pub fn of_labels(ns: Option<&Str>, labels: &Labels) -> impl Iterator<Item = Self> {
+        labels.iter().map(move |(key, value)| Self {
+            ns: ns.cloned(),
+            key: key.clone(),
+            value: value.clone(),
+        })
+    }
+}
+
+/// A namespace and a set of labels: everything that decides what selects an object.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub(crate) struct Selected {
+    pub ns: Str,
+    pub labels: Labels,
+}
+
+/// Returns the name of a pod's resource.
+pub(crate) fn pod_uid(cluster: &str, pod: &Name) -> String {
+    format!("{cluster}//Pod/{}/{}", pod.ns, pod.name)
+}
+
+/// Returns the name of the resource of an endpoint that is no pod.
+pub(crate) fn slice_endpoint_uid(cluster: &str, slice: &Name, address: &std::net::IpAddr) -> String {
+    format!("{cluster}/discovery.k8s.io/EndpointSlice/{}/{}/{address}", slice.ns, slice.name)
+}
+
+/// Returns the name of a network gateway's resource.
+pub(crate) fn network_gateway_uid(network: &str, address: &str, port: u16) -> String {
+    format!("NetworkGateway/{network}/{address}/{port}")
+}

@@ -1,0 +1,42 @@
+//! What the objects in a namespace depend on of it.
+
+use engine::{Builder, Memo, Table};
+use model::facts::Namespace;
+use model::{Labels, Str};
+
+use crate::settings::Settings;
+use crate::waypoint::UseWaypoint;
+
+/// The few things that a namespace says about the objects in it. Other labels and annotations of a
+/// namespace may change without touching any of them.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct NamespaceView {
+    /// Whether the discovery selectors let its objects in.
+    pub in_scope: bool,
+    /// Its labels `istio.io/use-waypoint…`.
+    pub use_waypoint: Option<UseWaypoint>,
+    /// Its label `istio.io/ingress-use-waypoint`.
+    pub ingress_use_waypoint: Option<Str>,
+    /// Its annotation `networking.istio.io/traffic-distribution`.
+    pub traffic_distribution: Option<Str>,
+}
+
+/// Declares the view of each namespace that something lives in, whether the object exists or not.
+pub(crate) fn declare(
+    b: &mut Builder,
+    namespaces: Table<Str, Namespace>,
+    settings: Settings,
+) -> Memo<Str, NamespaceView> {
+    b.memo("namespace_view", move |cx, name: &Str| {
+        let selectors = cx.single(settings.discovery).unwrap_or_default();
+        let namespace = cx.get(namespaces, name);
+        let labels = namespace.as_ref().map(|n| n.labels.clone()).unwrap_or_default();
+        let annotations: Labels = namespace.map(|n| n.annotations.clone()).unwrap_or_default();
+        Some(NamespaceView {
+            in_scope: selectors.is_empty() || selectors.iter().any(|s| s.matches(&labels)),
+            use_waypoint: UseWaypoint::read(&labels, name),
+            ingress_use_waypoint: labels.get(crate::service::INGRESS_LABEL).cloned(),
+            traffic_distribution: annotations.get(crate::service::DISTRIBUTION_ANNOTATION).cloned(),
+        })
+    })
+}

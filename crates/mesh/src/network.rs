@@ -1,0 +1,133 @@
+//! Gateways of other networks.
+
+use engine::{Builder, Cx, Index, Memo, Table};
+use model::facts::{Gateway, GatewayAddress};
+use model::{Name, Str, shared};
+use proto::workload::{self, gateway_address};
+
+use crate::encode::{Encoded, ip_bytes};
+use crate::key;
+use crate::namespace::NamespaceView;
+use crate::settings::{NETWORK_LABEL, Settings};
+
+/// The class of a gateway that stands for another network's.
+const REMOTE_CLASS: &str = "istio-remote";
+const SERVICE_ACCOUNT_ANNOTATION: &str = "gateway.istio.io/service-account";
+
+/// One address of a gateway of a network.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct NetworkGateway {
+    pub network: Str,
+    pub address: GatewayAddress,
+    pub hbone_port: u16,
+    /// Namespace and service account that it proves.
+    pub identity: Name,
+}
+
+impl NetworkGateway {
+    /// Returns how workloads of its network name it.
+    pub fn gateway_address(&self) -> Option<workload::GatewayAddress> {
+        let destination = match &self.address {
+            GatewayAddress::Ip(ip) => gateway_address::Destination::Address(workload::NetworkAddress {
+                network: self.network.to_string(),
+                address: ip_bytes(ip),
+                length: None,
+            }),
+            GatewayAddress::Hostname(host) => {
+                gateway_address::Destination::Hostname(workload::NamespacedHostname {
+                    namespace: self.identity.ns.to_string(),
+                    hostname: host.to_string(),
+                })
+            }
+            GatewayAddress::Other => return None,
+        };
+        Some(workload::GatewayAddress {
+            destination: Some(destination),
+            hbone_mtls_port: u32::from(self.hbone_port),
+        })
+    }
+}
+
+/// The tables of this module.
+#[derive(Clone, Copy)]
+pub(crate) struct Networks {
+    pub gateways: Table<Str, NetworkGateway>,
+    by_network: Index<Str, Str, NetworkGateway>,
+    pub rows: Table<Str, Encoded>,
+}
+
+/// Declares them.
+pub(crate) fn declare(
+    b: &mut Builder,
+    gateways: Table<Name, Gateway>,
+    namespaces: Memo<Str, NamespaceView>,
+    settings: Settings,
+    cluster: &str,
+) -> Networks {
+    let declared = b.expand("network_gateways", gateways, move |cx, name, gateway| {
+        let in_scope = cx.memo(namespaces, &name.ns).is_some_and(|v| v.in_scope);
+        if in_scope { addresses(name, gateway) } else { Vec::new() }
+    });
+    let by_network = b.index(declared, "network_gateway_by_network", |_, gateway: &NetworkGateway| {
+        [gateway.network.clone()]
+    });
+    let cluster = cluster.to_owned();
+    let rows = b.derive("network_gateways_sent", declared, move |cx, uid, gateway| {
+        let trust_domain = cx.single(settings.trust_domain)?;
+        let mut sent = workload::Workload {
+            uid: uid.to_string(),
+            name: uid.to_string(),
+            namespace: gateway.identity.ns.to_string(),
+            service_account: gateway.identity.name.to_string(),
+            network: gateway.network.to_string(),
+            trust_domain: trust_domain.to_string(),
+            cluster_id: cluster.clone(),
+            ..Default::default()
+        };
+        match &gateway.address {
+            GatewayAddress::Ip(ip) => sent.addresses = vec![ip_bytes(ip)],
+            GatewayAddress::Hostname(host) => sent.hostname = host.to_string(),
+            GatewayAddress::Other => return None,
+        }
+        Some(Encoded::workload(sent, 0))
+    });
+    Networks { gateways: declared, by_network, rows }
+}
+
+fn addresses(name: &Name, gateway: &Gateway) -> Vec<(Str, NetworkGateway)> {
+    let Some(network) = gateway.meta.labels.get(NETWORK_LABEL) else { return Vec::new() };
+    if gateway.class != REMOTE_CLASS {
+        return Vec::new();
+    }
+    let Some(listener) = gateway.listeners.iter().find(|l| l.protocol == "HBONE") else { return Vec::new() };
+    let account = gateway
+        .meta
+        .annotations
+        .get(SERVICE_ACCOUNT_ANNOTATION)
+        .cloned()
+        .unwrap_or_else(|| shared(&format!("{}-istio-remote", name.name)));
+    let rows = gateway.addresses.iter().filter_map(|address| {
+        let text = match address {
+            GatewayAddress::Ip(ip) => ip.to_string(),
+            GatewayAddress::Hostname(host) => host.to_string(),
+            GatewayAddress::Other => return None,
+        };
+        let uid = Str::from(key::network_gateway_uid(network, &text, listener.port));
+        let row = NetworkGateway {
+            network: network.clone(),
+            address: address.clone(),
+            hbone_port: listener.port,
+            identity: Name { ns: name.ns.clone(), name: account.clone() },
+        };
+        Some((uid, row))
+    });
+    rows.collect()
+}
+
+impl Networks {
+    /// Returns the gateway through which a network is reached: of several the first by its uid.
+    pub fn gateway(&self, cx: &Cx<'_>, network: &Str) -> Option<workload::GatewayAddress> {
+        let found = cx.lookup(self.by_network, network);
+        found.iter().find(|(_, g)| g.hbone_port != 0).and_then(|(_, g)| g.gateway_address())
+    }
+}

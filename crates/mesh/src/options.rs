@@ -1,0 +1,29 @@
+//! What the operator of this control plane chose at start.
+
+/// Settings that do not change while the process runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Name of the local cluster, part of every workload's uid.
+    pub cluster_id: String,
+    /// The namespace of the control plane, which holds the ConfigMap `istio`.
+    pub system_namespace: String,
+    /// The revision served: policies and entries labelled `istio.io/rev` with another one are not
+    /// ours. Empty serves every revision.
+    pub revision: String,
+    /// Domain under which services have their hostnames.
+    pub domain_suffix: String,
+    /// Whether policies in dry run are sent; only ztunnels from 1.29 on heed the mark.
+    pub dry_run_policies: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            cluster_id: "Kubernetes".to_owned(),
+            system_namespace: "istio-system".to_owned(),
+            revision: String::new(),
+            domain_suffix: "cluster.local".to_owned(),
+            dry_run_policies: false,
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! `AuthorizationPolicy` to a wire authorization, its condition and its diagnostics.
+
+use super::rule::{Finding, RuleLowering};
+use super::{code, http};
+use model::facts::{self, AuthorizationPolicy, AuthorizationSpec, Refused};
+use model::{Diagnostic, Kind, Labels, Name, ObjectRef, Severity, Str};
+use proto::security::{Action, Authorization, Group, Match, Scope};
+
+#[cfg(test)]
+mod tests;
+
+/// Settings that decide which policies are sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Options {
+    /// Policies with annotation `istio.io/dry-run` are sent, marked so. Only ztunnels from 1.29 on
+    /// heed the mark; older ones enforce.
+    pub(crate) dry_run_enabled: bool,
+}
+
+/// The condition `ZtunnelAccepted` of a policy.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Condition {
+    /// `status`.
+    pub(crate) status: bool,
+    /// `reason`.
+    pub(crate) reason: &'static str,
+    /// `message`.
+    pub(crate) message: String,
+}
+
+/// What an `AuthorizationPolicy` becomes.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub(crate) struct Lowered {
+    /// What ztunnels are sent, named as the policy; `None` when it is not for them.
+    pub(crate) authorization: Option<Authorization>,
+    /// What the policy is told; `None` when it is for waypoints only.
+    pub(crate) condition: Option<Condition>,
+    /// What its author should know, in the order of the policy's fields. Of a refused policy this
+    /// includes the reason of the refusal.
+    pub(crate) diagnostics: Vec<Diagnostic>,
+}
+
+/// Which workloads list a policy. Changes of a policy's rules leave it equal.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct PolicyScope {
+    /// The name by which workloads list the policy.
+    pub(crate) name: Name,
+    /// The only namespace whose workloads list it; `None` for every namespace, which is so for a
+    /// policy in the root namespace.
+    pub(crate) namespace: Option<Str>,
+    /// Pairs that a workload must have; never empty.
+    pub(crate) selector: Labels,
+}
+
+impl PolicyScope {
+    /// Tells whether a workload of this namespace and with these labels lists the policy.
+    pub(crate) fn covers(&self, namespace: &str, labels: &Labels) -> bool {
+        self.namespace.as_ref().is_none_or(|own| own == namespace) && self.selector.is_subset_of(labels)
+    }
+}
+
+/// Returns which workloads list `policy`; `None` when none does, because it is not for ztunnels, or
+/// covers a whole namespace or the mesh, or has an empty selector.
+///
+/// [`lower`] gives an authorization whenever this gives a scope.
+pub(crate) fn scope_of(
+    policy: &AuthorizationPolicy,
+    root_namespace: &str,
+    options: Options,
+) -> Option<PolicyScope> {
+    let Destination::Ztunnel(_) = destination(policy, options) else { return None };
+    let name = policy.meta.name.clone();
+    let selector = selector(policy).filter(|s| !s.is_empty())?.clone();
+    let namespace = (name.ns != root_namespace).then(|| name.ns.clone());
+    Some(PolicyScope { name, namespace, selector })
+}
+
+/// Returns what `policy` becomes. A policy whose `spec` was refused denies everything to what it
+/// selects, as far as that could be read.
+pub(crate) fn lower(policy: &AuthorizationPolicy, root_namespace: &str, options: Options) -> Lowered {
+    match destination(policy, options) {
+        Destination::Waypoint => Lowered::default(),
+        Destination::Nowhere(why) => not_sent(policy, &why),
+        Destination::Ztunnel(Err(refused)) => deny_all(policy, refused, root_namespace),
+        Destination::Ztunnel(Ok((action, spec))) => lower_spec(policy, spec, action, root_namespace),
+    }
+}
+
+/// Where a policy goes.
+enum Destination<'a> {
+    Waypoint,
+    Nowhere(Unsupported),
+    Ztunnel(Result<(Action, &'a AuthorizationSpec), &'a Refused>),
+}
+
+/// What keeps a policy from being sent.
+enum Unsupported {
+    DryRun,
+    Action(&'static str),
+}
+
+fn destination(policy: &AuthorizationPolicy, options: Options) -> Destination<'_> {
+    if policy.dry_run && !options.dry_run_enabled {
+        return Destination::Nowhere(Unsupported::DryRun);
+    }
+    let spec = match &policy.spec {
+        Ok(spec) => spec,
+        Err(refused) => return Destination::Ztunnel(Err(refused)),
+    };
+    if !spec.target_refs.is_empty() {
+        return Destination::Waypoint;
+    }
+    match spec.action {
+        facts::Action::Allow => Destination::Ztunnel(Ok((Action::Allow, spec))),
+        facts::Action::Deny => Destination::Ztunnel(Ok((Action::Deny, spec))),
+        facts::Action::Audit => Destination::Nowhere(Unsupported::Action("AUDIT")),
+        facts::Action::Custom => Destination::Nowhere(Unsupported::Action("CUSTOM")),
+    }
+}
+
+fn selector(policy: &AuthorizationPolicy) -> Option<&Labels> {
+    match &policy.spec {
+        Ok(spec) => spec.selector.as_ref(),
+        Err(refused) => refused.selector.as_ref(),
+    }
+}
+
+fn not_sent(policy: &AuthorizationPolicy, why: &Unsupported) -> Lowered {
+    let (message, diagnostic) = match why {
+        Unsupported::DryRun => (
+            format!(
+                "found policy \"{}\" using dry-run annotation, but support for ambient dry-run \
+                 authorizationPolicies isn't enabled",
+                policy.meta.name
+            ),
+            Diagnostic {
+                code: code::DRY_RUN_DISABLED,
+                severity: Severity::Warning,
+                object: Some(reference(policy)),
+                field: "metadata.annotations[istio.io/dry-run]".to_owned(),
+                message: "dry run is not enabled, so the policy is not evaluated".to_owned(),
+                help: "remove the annotation to enforce the policy, or enable dry run once every ztunnel is 1.29 \
+                       or later"
+                    .to_owned(),
+                place: None,
+            },
+        ),
+        Unsupported::Action(action) => (
+            format!("ztunnel does not support the {action} action"),
+            Diagnostic {
+                code: code::UNSUPPORTED_ACTION,
+                severity: Severity::Error,
+                object: Some(reference(policy)),
+                field: "spec.action".to_owned(),
+                message: format!("a ztunnel cannot enforce {action}, so the policy is not in force"),
+                help: "use ALLOW or DENY, or attach the policy to a waypoint with spec.targetRefs".to_owned(),
+                place: None,
+            },
+        ),
+    };
+    Lowered {
+        authorization: None,
+        condition: Some(Condition { status: false, reason: "UnsupportedValue", message }),
+        diagnostics: vec![diagnostic],
+    }
+}
+
+fn deny_all(policy: &AuthorizationPolicy, refused: &Refused, root_namespace: &str) -> Lowered {
+    let authorization = Authorization {
+        // A group without rules matches everything.
+        groups: vec![Group::default()],
+        ..frame(policy, Action::Deny, root_namespace)
+    };
+    let cause = &refused.diagnostic;
+    let field = if cause.field.is_empty() { String::new() } else { format!("{}: ", cause.field) };
+    let message = format!("the policy is not understood, so it denies all traffic: {field}{}", cause.message);
+    Lowered {
+        authorization: Some(authorization),
+        condition: Some(Condition { status: false, reason: "Invalid", message }),
+        diagnostics: vec![cause.clone()],
+    }
+}
+
+fn lower_spec(
+    policy: &AuthorizationPolicy,
+    spec: &AuthorizationSpec,
+    action: Action,
+    root_namespace: &str,
+) -> Lowered {
+    let mut lowering = RuleLowering::new(action, &policy.meta.name.ns);
+    let mut groups = Vec::with_capacity(spec.rules.len());
+    for (i, rule) in spec.rules.iter().enumerate() {
+        groups.extend(lowering.lower_rule(i, rule));
+    }
+
+    let mut diagnostics = Vec::new();
+    if spec.selector.as_ref().is_some_and(Labels::is_empty) {
+        diagnostics.push(empty_selector(policy));
+    }
+    let effect = match action {
+        Action::Allow => http::Effect::AllowsLess,
+        Action::Deny if groups.iter().any(can_match) => http::Effect::DeniesMore,
+        Action::Deny => http::Effect::DeniesNothing,
+    };
+    if !lowering.http.is_empty() {
+        diagnostics.push(http_attributes(policy, &http::join(&lowering.http), effect));
+    }
+    let condition = condition(&lowering, effect);
+    let left_out = lowering.finding_count - lowering.findings.len();
+    diagnostics.extend(lowering.findings.into_iter().map(|f| not_understood(policy, f)));
+    if left_out > 0 {
+        diagnostics.push(more_findings(policy, left_out));
+    }
+
+    let authorization = Authorization { groups, ..frame(policy, action, root_namespace) };
+    Lowered { authorization: Some(authorization), condition: Some(condition), diagnostics }
+}
+
+/// Returns the authorization of `policy` without its groups.
+fn frame(policy: &AuthorizationPolicy, action: Action, root_namespace: &str) -> Authorization {
+    let name = &policy.meta.name;
+    let scope = if selector(policy).is_some() {
+        Scope::WorkloadSelector
+    } else if name.ns == root_namespace {
+        Scope::Global
+    } else {
+        Scope::Namespace
+    };
+    Authorization {
+        name: name.name.to_string(),
+        namespace: name.ns.to_string(),
+        scope: scope.into(),
+        action: action.into(),
+        dry_run: policy.dry_run,
+        ..Authorization::default()
+    }
+}
+
+/// Tells whether some traffic can match `group`: not if a `Rules` of it has only empty matches.
+fn can_match(group: &Group) -> bool {
+    group.rules.iter().all(|rules| rules.matches.iter().any(|m| *m != Match::default()))
+}
+
+fn condition(lowering: &RuleLowering<'_>, effect: http::Effect) -> Condition {
+    let http = (!lowering.http.is_empty()).then(|| http::message(&lowering.http, effect));
+    let (reason, message) = match (lowering.findings.first(), http) {
+        (None, None) => ("Accepted", "attached to ztunnel".to_owned()),
+        (None, Some(http)) => ("UnsupportedValue", http),
+        (Some(first), http) => {
+            let more = match lowering.finding_count - 1 {
+                0 => String::new(),
+                n => format!(" (and {n} more)"),
+            };
+            let http = http.map(|h| format!("; {h}")).unwrap_or_default();
+            let text = format!(
+                "enforced more strictly than written: {}: {}{more}{http}",
+                first.field, first.message
+            );
+            ("PartiallyInvalid", text)
+        }
+    };
+    Condition { status: true, reason, message }
+}
+
+fn reference(policy: &AuthorizationPolicy) -> ObjectRef {
+    ObjectRef { kind: Kind::AuthorizationPolicy, name: policy.meta.name.clone() }
+}
+
+fn not_understood(policy: &AuthorizationPolicy, finding: Finding) -> Diagnostic {
+    let Finding { code, field, message, help } = finding;
+    let object = Some(reference(policy));
+    Diagnostic { code, severity: Severity::Error, object, field, message, help, place: None }
+}
+
+fn more_findings(policy: &AuthorizationPolicy, count: usize) -> Diagnostic {
+    Diagnostic {
+        code: code::MORE_FINDINGS,
+        severity: Severity::Error,
+        object: Some(reference(policy)),
+        field: "spec.rules".to_owned(),
+        message: format!("{count} more parts were not understood"),
+        help: "mend those that are named to see the next".to_owned(),
+        place: None,
+    }
+}
+
+fn empty_selector(policy: &AuthorizationPolicy) -> Diagnostic {
+    Diagnostic {
+        code: code::EMPTY_SELECTOR,
+        severity: Severity::Warning,
+        object: Some(reference(policy)),
+        field: "spec.selector".to_owned(),
+        message: "an empty selector attaches the policy to no workload".to_owned(),
+        help: "remove `selector` to cover the whole namespace, or give labels in `matchLabels`".to_owned(),
+        place: None,
+    }
+}
+
+fn http_attributes(policy: &AuthorizationPolicy, found: &str, effect: http::Effect) -> Diagnostic {
+    let (severity, consequence) = match effect {
+        http::Effect::AllowsLess => (Severity::Warning, "the rules that have them allow nothing"),
+        http::Effect::DeniesMore => (Severity::Warning, "the policy is enforced without them"),
+        http::Effect::DeniesNothing => (Severity::Error, "the policy denies nothing"),
+    };
+    Diagnostic {
+        code: code::HTTP_ATTRIBUTE,
+        severity,
+        object: Some(reference(policy)),
+        field: "spec.rules".to_owned(),
+        message: format!("a ztunnel cannot enforce {found}, so {consequence}"),
+        help: "attach the policy to a waypoint with spec.targetRefs, or remove these attributes".to_owned(),
+        place: None,
+    }
+}

@@ -1,0 +1,211 @@
+//! Kubernetes services as sent, and what workloads read of them.
+
+mod app_protocol;
+
+use engine::{Builder, Cx, Index, Memo, Table};
+use model::facts::{IpFamily, Service, ServiceType, TargetPort};
+use model::{Labels, Name, Str};
+use proto::workload::{self, load_balancing};
+use std::sync::Arc;
+
+use crate::encode::{Encoded, ip_bytes};
+use crate::key::Anchor;
+use crate::namespace::NamespaceView;
+use crate::settings::Settings;
+use crate::waypoint::{BindError, Binder, Binding, Waypoint};
+
+/// The label by which ingress gateways are told to go through a service's waypoint.
+pub(crate) const INGRESS_LABEL: &str = "istio.io/ingress-use-waypoint";
+/// The annotation that gives a traffic distribution where `spec.trafficDistribution` does not.
+pub(crate) const DISTRIBUTION_ANNOTATION: &str = "networking.istio.io/traffic-distribution";
+
+/// What workloads read of a service. Changing its waypoint or addresses leaves this equal.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct ServiceView {
+    /// `namespace/hostname`, the key of a workload's services.
+    pub key: Str,
+    pub selector: Labels,
+    pub ports: Vec<PortView>,
+    /// Whether unready workloads are to be used.
+    pub allow_all: bool,
+}
+
+/// One port of a service.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct PortView {
+    pub name: Str,
+    pub port: u16,
+    pub target: TargetPort,
+}
+
+/// A service and what became of its waypoint.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct ServiceRow {
+    /// The resource's name, `namespace/hostname`.
+    pub resource: Str,
+    pub encoded: Encoded,
+    pub waypoint: Result<Option<Name>, BindError>,
+}
+
+/// The tables of this module.
+#[derive(Clone, Copy)]
+pub(crate) struct Services {
+    pub views: Table<Name, ServiceView>,
+    pub by_anchor: Index<Anchor, Name, ServiceView>,
+    pub rows: Table<Name, ServiceRow>,
+}
+
+/// Declares them.
+pub(crate) fn declare(
+    b: &mut Builder,
+    services: Table<Name, Service>,
+    namespaces: Memo<Str, NamespaceView>,
+    settings: Settings,
+    binder: Binder,
+    domain_suffix: &str,
+) -> Services {
+    let suffix = Str::from(domain_suffix);
+    let view_suffix = suffix.clone();
+    let views = b.derive("service_view", services, move |cx, name, service| {
+        if service.service_type == ServiceType::ExternalName || !cx.memo(namespaces, &name.ns)?.in_scope {
+            return None;
+        }
+        Some(ServiceView {
+            key: resource_name(name, &view_suffix),
+            selector: service.selector.clone(),
+            ports: service
+                .ports
+                .iter()
+                .map(|p| PortView { name: p.name.clone(), port: p.port, target: p.target.clone() })
+                .collect(),
+            allow_all: service.publish_not_ready,
+        })
+    });
+    let by_anchor = b.index(views, "service_by_anchor", |name: &Name, view| {
+        Anchor::of_selector(Some(&name.ns), &view.selector)
+    });
+    let rows = b.derive("services_sent", services, move |cx, name, service| {
+        let view = cx.memo(namespaces, &name.ns)?;
+        if service.service_type == ServiceType::ExternalName || !view.in_scope {
+            return None;
+        }
+        let bound = binder.bind(cx, &service.meta.labels, &name.ns, &view, Binding::Service);
+        let waypoint = bound.as_ref().ok().and_then(|w| w.as_deref());
+        let message = encode(cx, name, service, &suffix, &view, waypoint, settings);
+        Some(ServiceRow {
+            resource: resource_name(name, &suffix),
+            encoded: Encoded::service(message),
+            waypoint: bound.map(|w: Option<Arc<Waypoint>>| w.map(|w| w.name.clone())),
+        })
+    });
+    Services { views, by_anchor, rows }
+}
+
+fn resource_name(name: &Name, suffix: &str) -> Str {
+    Str::from(format!("{}/{}.{}.svc.{suffix}", name.ns, name.name, name.ns))
+}
+
+fn encode(
+    cx: &Cx<'_>,
+    name: &Name,
+    service: &Service,
+    suffix: &str,
+    view: &NamespaceView,
+    waypoint: Option<&Waypoint>,
+    settings: Settings,
+) -> workload::Service {
+    let network = cx.single(settings.network).map(|n| n.to_string()).unwrap_or_default();
+    let ports = service
+        .ports
+        .iter()
+        .map(|p| workload::Port {
+            service_port: u32::from(p.port),
+            // A name has another number in each pod; workloads carry it.
+            target_port: match p.target {
+                TargetPort::Number(n) => u32::from(n),
+                TargetPort::Name(_) => 0,
+            },
+            app_protocol: app_protocol::of(p).into(),
+        })
+        .collect();
+    workload::Service {
+        name: name.name.to_string(),
+        namespace: name.ns.to_string(),
+        hostname: format!("{}.{}.svc.{suffix}", name.name, name.ns),
+        addresses: service
+            .cluster_ips
+            .iter()
+            .map(|ip| workload::NetworkAddress {
+                network: network.clone(),
+                address: ip_bytes(ip),
+                length: None,
+            })
+            .collect(),
+        ports,
+        waypoint: waypoint.and_then(Waypoint::gateway_address),
+        load_balancing: load_balancing(service, view),
+        ip_families: match service.ip_families.as_slice() {
+            [] => workload::IpFamilies::Automatic,
+            [IpFamily::V4] => workload::IpFamilies::Ipv4Only,
+            [IpFamily::V6] => workload::IpFamilies::Ipv6Only,
+            _ => workload::IpFamilies::Dual,
+        }
+        .into(),
+        canonical: true,
+        ingress_use_waypoint: waypoint.is_some() && ingress(&service.meta.labels, view),
+        ..Default::default()
+    }
+}
+
+/// The label on the object, else on its namespace; a value that is no truth value is false.
+fn ingress(labels: &Labels, view: &NamespaceView) -> bool {
+    let value = labels.get(INGRESS_LABEL).or(view.ingress_use_waypoint.as_ref());
+    value.is_some_and(|v| matches!(v.as_str(), "1" | "t" | "T" | "true" | "TRUE" | "True"))
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Distribution {
+    SameZone,
+    SameNode,
+}
+
+/// `spec.trafficDistribution` in its exact case, else an annotation in any case: an unknown value in
+/// the annotation of the object is a choice of none, in the spec it is no choice.
+fn distribution(service: &Service, view: &NamespaceView) -> Option<Distribution> {
+    match service.traffic_distribution.as_str() {
+        "PreferSameZone" | "PreferClose" => return Some(Distribution::SameZone),
+        "PreferSameNode" => return Some(Distribution::SameNode),
+        _ => {}
+    }
+    let own = service.meta.annotations.get(DISTRIBUTION_ANNOTATION);
+    let text = own.or(view.traffic_distribution.as_ref())?;
+    match text.to_ascii_lowercase().as_str() {
+        "prefersamezone" | "preferclose" => Some(Distribution::SameZone),
+        "prefersamenode" => Some(Distribution::SameNode),
+        _ => None,
+    }
+}
+
+fn load_balancing(service: &Service, view: &NamespaceView) -> Option<workload::LoadBalancing> {
+    use load_balancing::{HealthPolicy, Mode, Scope};
+    let of = |mode: Mode, scopes: &[Scope]| workload::LoadBalancing {
+        routing_preference: scopes.iter().map(|s| *s as i32).collect(),
+        mode: mode.into(),
+        health_policy: HealthPolicy::OnlyHealthy.into(),
+    };
+    let mut chosen = if service.internal_traffic_local {
+        Some(of(Mode::Strict, &[Scope::Node]))
+    } else {
+        distribution(service, view).map(|d| match d {
+            Distribution::SameZone => of(Mode::Failover, &[Scope::Network, Scope::Region, Scope::Zone]),
+            Distribution::SameNode => {
+                of(Mode::Failover, &[Scope::Network, Scope::Region, Scope::Zone, Scope::Subzone, Scope::Node])
+            }
+        })
+    };
+    if service.publish_not_ready {
+        chosen.get_or_insert_with(|| of(Mode::UnspecifiedMode, &[])).health_policy =
+            HealthPolicy::AllowAll.into();
+    }
+    chosen
+}

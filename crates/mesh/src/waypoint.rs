@@ -1,0 +1,323 @@
+//! Waypoints: which gateways are one, and who may be bound to which.
+
+use engine::{Builder, Cx, Memo, Table};
+use model::facts::{AllowedNamespaces, Gateway, GatewayAddress, GatewayClass, Namespace};
+use model::{Labels, Name, Str, shared};
+use proto::workload::{self, application_tunnel, gateway_address};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::encode::ip_bytes;
+use crate::namespace::NamespaceView;
+use crate::settings::Settings;
+
+const USE_LABEL: &str = "istio.io/use-waypoint";
+const USE_NAMESPACE_LABEL: &str = "istio.io/use-waypoint-namespace";
+const FOR_LABEL: &str = "istio.io/waypoint-for";
+const INBOUND_ANNOTATION: &str = "ambient.istio.io/waypoint-inbound-binding";
+const MANAGED_LABEL: &str = "gateway.istio.io/managed";
+/// The label of a pod that makes it an instance of a gateway.
+pub(crate) const GATEWAY_NAME_LABEL: &str = "gateway.networking.k8s.io/gateway-name";
+
+/// The port on which every waypoint accepts HBONE.
+pub(crate) const HBONE_PORT: u16 = 15008;
+
+/// The traffic that a waypoint accepts (`istio.io/waypoint-for`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum TrafficType {
+    Service,
+    Workload,
+    All,
+    /// Any other text.
+    None,
+}
+
+/// What an object is bound as.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Binding {
+    Service,
+    Workload,
+}
+
+/// How a waypoint's instances take traffic (`ambient.istio.io/waypoint-inbound-binding`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Inbound {
+    pub proxy: bool,
+    pub port: u16,
+}
+
+/// A gateway that has an address.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Waypoint {
+    pub name: Name,
+    pub address: Option<WaypointAddress>,
+    pub traffic: TrafficType,
+    pub allowed: AllowedNamespaces,
+    pub inbound: Option<Inbound>,
+}
+
+/// Where a waypoint is reached.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum WaypointAddress {
+    Hostname(Str),
+    Ip { network: Str, ip: IpAddr },
+}
+
+impl Waypoint {
+    /// Returns the address as sent; a gateway without a usable one is bound all the same.
+    pub fn gateway_address(&self) -> Option<workload::GatewayAddress> {
+        let destination = match self.address.as_ref()? {
+            WaypointAddress::Hostname(host) => {
+                gateway_address::Destination::Hostname(workload::NamespacedHostname {
+                    namespace: self.name.ns.to_string(),
+                    hostname: host.to_string(),
+                })
+            }
+            WaypointAddress::Ip { network, ip } => {
+                gateway_address::Destination::Address(workload::NetworkAddress {
+                    network: network.to_string(),
+                    address: ip_bytes(ip),
+                    length: None,
+                })
+            }
+        };
+        Some(workload::GatewayAddress {
+            destination: Some(destination),
+            hbone_mtls_port: u32::from(HBONE_PORT),
+        })
+    }
+
+    /// Returns how the waypoint's own instances take traffic from a ztunnel.
+    pub fn application_tunnel(&self) -> Option<workload::ApplicationTunnel> {
+        let inbound = self.inbound?;
+        let protocol = if inbound.proxy {
+            application_tunnel::Protocol::Proxy
+        } else {
+            application_tunnel::Protocol::None
+        };
+        Some(workload::ApplicationTunnel { protocol: protocol.into(), port: u32::from(inbound.port) })
+    }
+
+    fn accepts(&self, binding: Binding) -> bool {
+        match binding {
+            Binding::Service => matches!(self.traffic, TrafficType::Service | TrafficType::All),
+            Binding::Workload => matches!(self.traffic, TrafficType::Workload | TrafficType::All),
+        }
+    }
+}
+
+/// Declares the waypoints by gateway name.
+pub(crate) fn declare(
+    b: &mut Builder,
+    gateways: Table<Name, Gateway>,
+    classes: Table<Str, GatewayClass>,
+    namespaces: Memo<Str, NamespaceView>,
+    settings: Settings,
+) -> Table<Name, Waypoint> {
+    b.derive("waypoints", gateways, move |cx, name, gateway| {
+        if gateway.addresses.is_empty() || !cx.memo(namespaces, &name.ns)?.in_scope {
+            return None;
+        }
+        let class = cx.get(classes, &gateway.class);
+        let class_meta = class.as_ref().map(|c| &c.meta);
+        let traffic = gateway
+            .meta
+            .labels
+            .get(FOR_LABEL)
+            .or_else(|| class_meta.and_then(|m| m.labels.get(FOR_LABEL)))
+            .map_or(TrafficType::Service, |text| traffic_type(text));
+        let inbound = gateway
+            .meta
+            .annotations
+            .get(INBOUND_ANNOTATION)
+            .or_else(|| class_meta.and_then(|m| m.annotations.get(INBOUND_ANNOTATION)))
+            .and_then(|text| inbound(text));
+        Some(Waypoint {
+            name: name.clone(),
+            address: address(gateway, || {
+                cx.single(settings.network).map(|n| (*n).clone()).unwrap_or_default()
+            }),
+            traffic,
+            allowed: allowed(gateway, inbound),
+            inbound,
+        })
+    })
+}
+
+fn traffic_type(text: &str) -> TrafficType {
+    match text {
+        "service" => TrafficType::Service,
+        "workload" => TrafficType::Workload,
+        "all" => TrafficType::All,
+        _ => TrafficType::None,
+    }
+}
+
+fn inbound(text: &str) -> Option<Inbound> {
+    let (protocol, port) = match text.split_once('/') {
+        None => (text, 0),
+        Some((_, port)) if port.contains('/') => return None,
+        // A port that is no port counts as none given.
+        Some((protocol, port)) => (protocol, port.parse().unwrap_or(0)),
+    };
+    match protocol {
+        "NONE" => Some(Inbound { proxy: false, port }),
+        "PROXY" => Some(Inbound { proxy: true, port }),
+        _ => None,
+    }
+}
+
+/// The first hostname, else the first address.
+fn address(gateway: &Gateway, network: impl FnOnce() -> Str) -> Option<WaypointAddress> {
+    let host = gateway.addresses.iter().find_map(|a| match a {
+        GatewayAddress::Hostname(host) => Some(WaypointAddress::Hostname(host.clone())),
+        _ => None,
+    });
+    host.or_else(|| {
+        let ip = gateway.addresses.iter().find_map(|a| match a {
+            GatewayAddress::Ip(ip) => Some(*ip),
+            _ => None,
+        })?;
+        Some(WaypointAddress::Ip { network: network(), ip })
+    })
+}
+
+/// Which namespaces may use the waypoint: one listener says it.
+fn allowed(gateway: &Gateway, inbound: Option<Inbound>) -> AllowedNamespaces {
+    let listener = match inbound {
+        Some(Inbound { port, .. }) if port != 0 => gateway.listeners.iter().find(|l| l.port == port),
+        Some(Inbound { proxy: true, .. }) => {
+            gateway.listeners.iter().find(|l| l.protocol == "istio.io/PROXY")
+        }
+        _ => gateway.listeners.iter().find(|l| l.protocol == "HBONE" && l.port == HBONE_PORT),
+    };
+    listener.map(|l| l.allowed.clone()).unwrap_or_default()
+}
+
+/// A reference to a waypoint by labels, or the wish for none.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum UseWaypoint {
+    /// `istio.io/use-waypoint: none`.
+    None,
+    /// The waypoint named.
+    Named(Name),
+}
+
+impl UseWaypoint {
+    /// Reads the labels of an object in, or of, namespace `ns`.
+    pub fn read(labels: &Labels, ns: &str) -> Option<Self> {
+        let name = labels.get(USE_LABEL)?;
+        if name == "none" {
+            return Some(Self::None);
+        }
+        let ns = labels.get(USE_NAMESPACE_LABEL).map_or(ns, |n| n.as_str());
+        Some(Self::Named(Name { ns: shared(ns), name: shared(name) }))
+    }
+}
+
+/// Why an object is not bound to the waypoint that it names.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum BindError {
+    NotReady(Name),
+    Denied(Name),
+    TrafficType(Name, Binding),
+}
+
+impl BindError {
+    /// Returns the condition's reason and message.
+    pub fn condition(&self) -> (&'static str, String) {
+        match self {
+            Self::NotReady(w) => ("WaypointIsNotReady", format!("waypoint \"{w}\" is not ready")),
+            Self::Denied(w) => (
+                "AttachmentDenied",
+                format!("we are not permitted to attach to waypoint \"{w}\" (missing allowedRoutes?)"),
+            ),
+            Self::TrafficType(w, binding) => {
+                let kind = match binding {
+                    Binding::Service => "service",
+                    Binding::Workload => "workload",
+                };
+                let message = format!(
+                    "attempting to bind to traffic type \"{kind}\" which the waypoint \"{w}\" does not support"
+                );
+                ("UnsupportedTrafficType", message)
+            }
+        }
+    }
+}
+
+/// What binding needs to read.
+#[derive(Clone, Copy)]
+pub(crate) struct Binder {
+    pub waypoints: Table<Name, Waypoint>,
+    pub namespaces: Table<Str, Namespace>,
+}
+
+impl Binder {
+    /// Finds the waypoint of an object from its labels, else from its namespace's.
+    ///
+    /// An object that names a waypoint never falls back to its namespace's, so that a typing error
+    /// shows instead of sending traffic through another waypoint.
+    pub fn bind(
+        &self,
+        cx: &Cx<'_>,
+        labels: &Labels,
+        ns: &Str,
+        view: &NamespaceView,
+        binding: Binding,
+    ) -> Result<Option<Arc<Waypoint>>, BindError> {
+        if binding == Binding::Service
+            && labels
+                .get(MANAGED_LABEL)
+                .is_some_and(|by| by == "istio.io-mesh-controller" || by == "istio.io-eastwest-controller")
+        {
+            return Ok(None);
+        }
+        let own = UseWaypoint::read(labels, ns);
+        let inherited = own.is_none();
+        let wanted = match own.or_else(|| view.use_waypoint.clone()) {
+            None | Some(UseWaypoint::None) => return Ok(None),
+            Some(UseWaypoint::Named(name)) => name,
+        };
+        let Some(waypoint) = cx.get(self.waypoints, &wanted) else {
+            return Err(BindError::NotReady(wanted));
+        };
+        if !self.is_allowed(cx, &waypoint, ns) {
+            return Err(BindError::Denied(wanted));
+        }
+        if !waypoint.accepts(binding) {
+            // A namespace's waypoint is usually for services only; its pods need not hear of it.
+            if inherited && binding == Binding::Workload {
+                return Ok(None);
+            }
+            return Err(BindError::TrafficType(wanted, binding));
+        }
+        Ok(Some(waypoint))
+    }
+
+    fn is_allowed(&self, cx: &Cx<'_>, waypoint: &Waypoint, ns: &Str) -> bool {
+        match &waypoint.allowed {
+            AllowedNamespaces::All => true,
+            AllowedNamespaces::Same => waypoint.name.ns == *ns,
+            AllowedNamespaces::Selector(selector) => {
+                let labels = cx.get(self.namespaces, ns).map(|n| n.labels.clone()).unwrap_or_default();
+                selector.matches(&labels)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inbound_bindings_are_read_as_the_annotation_says() {
+        assert_eq!(inbound("PROXY/15088"), Some(Inbound { proxy: true, port: 15088 }));
+        assert_eq!(inbound("PROXY"), Some(Inbound { proxy: true, port: 0 }));
+        assert_eq!(inbound("NONE/80"), Some(Inbound { proxy: false, port: 80 }));
+        assert_eq!(inbound("PROXY/x"), Some(Inbound { proxy: true, port: 0 }));
+        assert_eq!(inbound("PROXY/1/2"), None);
+        assert_eq!(inbound("HBONE/15008"), None);
+    }
+}

@@ -1,0 +1,279 @@
+//! Workloads as sent: pods, and endpoints that are no pods.
+
+use engine::{Builder, Cx, Index, Memo, Table};
+use model::facts::{AddressType, EndpointSlice, EndpointTarget, Node, Phase, Pod, Protocol, TargetPort};
+use model::{Labels, Name, Str};
+use proto::workload::{self, NetworkMode, Port, PortList, TunnelProtocol, WorkloadStatus, WorkloadType};
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+
+use crate::encode::{Encoded, ip_bytes};
+use crate::key::{self, Selected};
+use crate::namespace::NamespaceView;
+use crate::network::Networks;
+use crate::selection::SelectedServices;
+use crate::service::{ServiceView, Services};
+use crate::settings::Settings;
+use crate::waypoint::{Binder, Binding, GATEWAY_NAME_LABEL};
+
+const TUNNEL_LABEL: &str = "networking.istio.io/tunnel";
+const CANONICAL_NAME_LABELS: [&str; 3] = ["service.istio.io/canonical-name", "app.kubernetes.io/name", "app"];
+const CANONICAL_REVISION_LABELS: [&str; 3] =
+    ["service.istio.io/canonical-revision", "app.kubernetes.io/version", "version"];
+
+/// A pod named by an endpoint slice of a service that selects nothing itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct SliceTarget {
+    pub pod: Name,
+    pub uid: u128,
+    pub service: Name,
+}
+
+/// What workloads are made from.
+#[derive(Clone)]
+pub(crate) struct Inputs {
+    pub cluster: Str,
+    pub pods: Table<Name, Pod>,
+    pub nodes: Table<Str, Node>,
+    pub slices: Table<Name, EndpointSlice>,
+    pub namespaces: Memo<Str, NamespaceView>,
+    pub settings: Settings,
+    pub services: Services,
+    pub networks: Networks,
+    pub binder: Binder,
+    pub selected_services: Memo<Selected, SelectedServices>,
+    pub selected_policies: Memo<Selected, Vec<Str>>,
+}
+
+/// The tables of this module.
+#[derive(Clone, Copy)]
+pub(crate) struct Workloads {
+    pub pods: Table<Name, Encoded>,
+    /// By resource name.
+    pub endpoints: Table<Str, Encoded>,
+}
+
+/// Declares them.
+pub(crate) fn declare(b: &mut Builder, inputs: Inputs) -> Workloads {
+    let services = inputs.services;
+    // Slices of a service with a selector repeat what the selector says; only the others count.
+    let targets = b.expand("slice_targets", inputs.slices, move |cx, name, slice| {
+        let service = Name { ns: name.ns.clone(), name: slice.service.clone() };
+        let is_plain = !slice.service.is_empty()
+            && cx.get(services.views, &service).is_some_and(|v| v.selector.is_empty());
+        let pods = slice.endpoints.iter().filter(|_| is_plain).filter_map(|e| match &e.target {
+            EndpointTarget::Pod { name: pod, uid } => Some((pod.clone(), *uid)),
+            EndpointTarget::Other => None,
+        });
+        pods.map(|(pod, uid)| {
+            ((name.clone(), pod.clone(), uid), SliceTarget { pod, uid, service: service.clone() })
+        })
+        .collect()
+    });
+    let by_pod = b.index(targets, "slice_target_by_pod", |_, t: &SliceTarget| [t.pod.clone()]);
+    let slices = inputs.slices;
+    let of_pods = inputs.clone();
+    let pods =
+        b.derive("pod_workloads", inputs.pods, move |cx, name, pod| of_pods.pod(cx, by_pod, name, pod));
+    let endpoints =
+        b.expand("endpoint_workloads", slices, move |cx, name, slice| inputs.endpoints(cx, name, slice));
+    Workloads { pods, endpoints }
+}
+
+type TargetsByPod = Index<Name, (Name, Name, u128), SliceTarget>;
+
+impl Inputs {
+    fn pod(&self, cx: &Cx<'_>, targets: TargetsByPod, name: &Name, pod: &Pod) -> Option<Encoded> {
+        if pod.phase == Phase::Done || pod.ips.is_empty() {
+            return None;
+        }
+        let view = cx.memo(self.namespaces, &name.ns)?;
+        if !view.in_scope {
+            return None;
+        }
+        let selected = Selected { ns: name.ns.clone(), labels: pod.labels.clone() };
+        let services = self.services_of(cx, targets, name, pod, &selected);
+        let policies = cx.memo(self.selected_policies, &selected)?;
+        let network = cx.single(self.settings.network)?;
+        let (tunnel, native) = tunnel(pod.captured, &pod.labels);
+        let (waypoint, application_tunnel) = self.waypoint(cx, &name.ns, &pod.labels, &view);
+        let (canonical_name, canonical_revision) = canonical(&pod.labels, &pod.workload_name);
+        let sent = workload::Workload {
+            uid: key::pod_uid(&self.cluster, name),
+            name: name.name.to_string(),
+            namespace: name.ns.to_string(),
+            addresses: pod.ips.iter().map(ip_bytes).collect(),
+            network: network.to_string(),
+            network_gateway: self.networks.gateway(cx, &network),
+            tunnel_protocol: tunnel.into(),
+            native_tunnel: native,
+            trust_domain: self.trust_domain(cx),
+            service_account: pod.service_account.to_string(),
+            waypoint,
+            application_tunnel,
+            node: pod.node.to_string(),
+            canonical_name: canonical_name.to_string(),
+            canonical_revision: canonical_revision.to_string(),
+            workload_type: WorkloadType::Pod.into(),
+            workload_name: pod.workload_name.to_string(),
+            services: services.iter().map(|s| (s.key.to_string(), pod_ports(s, pod))).collect(),
+            authorization_policies: policies.iter().map(|p| p.to_string()).collect(),
+            status: status(pod.ready),
+            cluster_id: self.cluster.to_string(),
+            locality: self.locality(cx, &pod.node),
+            network_mode: if pod.host_network { NetworkMode::HostNetwork } else { NetworkMode::Standard }
+                .into(),
+            ..Default::default()
+        };
+        Some(Encoded::workload(sent, salt(pod.ready, &services)))
+    }
+
+    /// Services that select the pod, and those without a selector whose slices name it by its uid.
+    fn services_of(
+        &self,
+        cx: &Cx<'_>,
+        targets: TargetsByPod,
+        name: &Name,
+        pod: &Pod,
+        selected: &Selected,
+    ) -> Vec<Arc<ServiceView>> {
+        let mut services = cx.memo(self.selected_services, selected).map(|s| s.0.clone()).unwrap_or_default();
+        for (_, target) in cx.lookup(targets, name) {
+            if target.uid == pod.uid
+                && let Some(view) = cx.get(self.services.views, &target.service)
+                && !services.iter().any(|s| s.key == view.key)
+            {
+                services.push(view);
+            }
+        }
+        services
+    }
+
+    /// An instance of a gateway has that gateway's tunnel and no waypoint of its own.
+    fn waypoint(
+        &self,
+        cx: &Cx<'_>,
+        ns: &Str,
+        labels: &Labels,
+        view: &NamespaceView,
+    ) -> (Option<workload::GatewayAddress>, Option<workload::ApplicationTunnel>) {
+        if let Some(gateway) = labels.get(GATEWAY_NAME_LABEL) {
+            let gateway = Name { ns: ns.clone(), name: gateway.clone() };
+            if let Some(instance_of) = cx.get(self.binder.waypoints, &gateway) {
+                return (None, instance_of.application_tunnel());
+            }
+        }
+        let bound = self.binder.bind(cx, labels, ns, view, Binding::Workload);
+        (bound.ok().flatten().and_then(|w| w.gateway_address()), None)
+    }
+
+    fn trust_domain(&self, cx: &Cx<'_>) -> String {
+        cx.single(self.settings.trust_domain).map(|d| d.to_string()).unwrap_or_default()
+    }
+
+    fn locality(&self, cx: &Cx<'_>, node: &Str) -> Option<workload::Locality> {
+        if node.is_empty() {
+            return None;
+        }
+        let node = cx.get(self.nodes, node)?;
+        let known = !(node.region.is_empty() && node.zone.is_empty() && node.subzone.is_empty());
+        known.then(|| workload::Locality {
+            region: node.region.to_string(),
+            zone: node.zone.to_string(),
+            subzone: node.subzone.to_string(),
+        })
+    }
+
+    fn endpoints(&self, cx: &Cx<'_>, name: &Name, slice: &EndpointSlice) -> Vec<(Str, Encoded)> {
+        if slice.service.is_empty() || slice.address_type == AddressType::Fqdn {
+            return Vec::new();
+        }
+        let service = Name { ns: name.ns.clone(), name: slice.service.clone() };
+        // A service out of scope has no view, and neither has one that is not sent.
+        let Some(service) = cx.get(self.services.views, &service) else { return Vec::new() };
+        let network = cx.single(self.settings.network).map(|n| n.to_string()).unwrap_or_default();
+        let mut rows: Vec<(Str, Encoded)> = Vec::new();
+        for endpoint in slice.endpoints.iter().filter(|e| e.target == EndpointTarget::Other) {
+            let Some(first) = endpoint.addresses.first() else { continue };
+            let uid = key::slice_endpoint_uid(&self.cluster, name, first);
+            let sent = workload::Workload {
+                uid: uid.clone(),
+                name: name.name.to_string(),
+                namespace: name.ns.to_string(),
+                addresses: endpoint.addresses.iter().map(ip_bytes).collect(),
+                network: network.clone(),
+                trust_domain: self.trust_domain(cx),
+                services: BTreeMap::from([(service.key.to_string(), slice_ports(&service, slice))]),
+                status: status(endpoint.ready),
+                cluster_id: self.cluster.to_string(),
+                network_mode: NetworkMode::HostNetwork.into(),
+                ..Default::default()
+            };
+            let salt = salt(endpoint.ready, std::slice::from_ref(&service));
+            // Of endpoints with one first address the engine keeps the first.
+            rows.push((Str::from(uid), Encoded::workload(sent, salt)));
+        }
+        rows
+    }
+}
+
+fn status(ready: bool) -> i32 {
+    if ready { WorkloadStatus::Healthy } else { WorkloadStatus::Unhealthy }.into()
+}
+
+/// A ztunnel forgets an unhealthy endpoint of a service that wants only healthy ones. When the
+/// service begins to want all, the workload must come again although it is the same.
+fn salt(ready: bool, services: &[Arc<ServiceView>]) -> u64 {
+    if ready || !services.iter().any(|s| s.allow_all) {
+        return 0;
+    }
+    let mut hasher = foldhash::fast::FixedState::default().build_hasher();
+    for service in services.iter().filter(|s| s.allow_all) {
+        hasher.write(service.key.as_bytes());
+    }
+    hasher.finish() | 1
+}
+
+/// What the CNI agent has captured speaks HBONE; a proxy may also say so by its label, and then
+/// takes HBONE itself.
+fn tunnel(captured: bool, labels: &Labels) -> (TunnelProtocol, bool) {
+    let native = labels.get(TUNNEL_LABEL).is_some_and(|list| list.split(',').any(|t| t == "http"));
+    let protocol = if captured || native { TunnelProtocol::Hbone } else { TunnelProtocol::None };
+    (protocol, native)
+}
+
+fn canonical<'a>(labels: &'a Labels, workload_name: &'a Str) -> (&'a str, &'a str) {
+    let first = |keys: [&str; 3]| keys.into_iter().find_map(|k| labels.get(k));
+    (
+        first(CANONICAL_NAME_LABELS).unwrap_or(workload_name),
+        first(CANONICAL_REVISION_LABELS).map_or("latest", |v| v.as_str()),
+    )
+}
+
+fn pod_ports(service: &ServiceView, pod: &Pod) -> PortList {
+    let ports = service.ports.iter().filter_map(|p| {
+        let target = match &p.target {
+            TargetPort::Number(n) => *n,
+            TargetPort::Name(name) => pod.named_ports.iter().find(|(n, _)| n == name)?.1,
+        };
+        Some(port(p.port, target))
+    });
+    PortList { ports: ports.collect() }
+}
+
+/// Joins the slice's explicit TCP ports to the service's by name.
+fn slice_ports(service: &ServiceView, slice: &EndpointSlice) -> PortList {
+    let ports = slice.ports.iter().filter_map(|p| {
+        let (Some(name), Some(target), Some(Protocol::Tcp)) = (&p.name, p.port, p.protocol) else {
+            return None;
+        };
+        let of = service.ports.iter().find(|s| s.name == *name)?;
+        Some(port(of.port, target))
+    });
+    PortList { ports: ports.collect() }
+}
+
+fn port(service_port: u16, target_port: u16) -> Port {
+    Port { service_port: u32::from(service_port), target_port: u32::from(target_port), app_protocol: 0 }
+}
