@@ -12,6 +12,7 @@
 //! Invariants: strings that repeat are shared ([`shared`]), label sets are sorted and shared
 //! ([`Labels`]), equal objects give equal facts, and nothing here reads a clock or the world.
 
+pub mod crd;
 pub mod diagnostic;
 pub mod facts;
 mod kind;

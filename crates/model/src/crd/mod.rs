@@ -1,0 +1,37 @@
+//! The custom resources as an API server is told of them.
+//!
+//! The types here are the shape of the API, field for field, and exist for their schema alone:
+//! objects are read by [`crate::parse()`], which wants less and forgives more. Whatever the
+//! well-known definitions of these kinds accept is accepted by these too, and what is stored under
+//! the one is valid under the other; checks are repeated here where they tell a user of a mistake
+//! early, and left out where they would only differ by taste.
+//!
+//! `cargo run -p pilothouse-model --example crds` writes the definitions to `charts/base/crds`; a
+//! test keeps the files in step with the types.
+
+mod authorization_policy;
+mod definition;
+mod peer_authentication;
+mod schema;
+mod selector;
+mod service_entry;
+mod status;
+mod workload_entry;
+
+pub use authorization_policy::{
+    AuthorizationPolicyCondition, AuthorizationPolicyFrom, AuthorizationPolicyOperation,
+    AuthorizationPolicyProvider, AuthorizationPolicyRule, AuthorizationPolicySource, AuthorizationPolicySpec,
+    AuthorizationPolicyTo, PolicyAction, PolicyTargetReference,
+};
+pub use definition::{File, files};
+pub use peer_authentication::{MutualTls, MutualTlsMode, PeerAuthenticationSpec};
+pub use selector::{LabelValue, PolicySelector};
+pub use service_entry::{
+    EntryHost, EntryIp, EntryLocation, EntryPort, EntryResolution, EntrySelector, ServiceEntrySpec,
+    ServiceEntryStatus, ServiceEntryStatusAddress,
+};
+pub use status::{Level, MessageType, Status, StatusCondition, ValidationMessage, WholeNumber};
+pub use workload_entry::{PortNumber, WorkloadEntrySpec};
+
+#[cfg(test)]
+mod tests;
