@@ -26,6 +26,7 @@
 //! ```
 
 mod cluster;
+pub mod code;
 mod diff;
 mod document;
 mod field;

@@ -8,7 +8,7 @@ use crate::document::{MAX_FILE_BYTES, SyntaxError, read_json, split};
 use crate::hash::{Hasher, letters};
 use crate::object::group_of;
 use crate::scope::is_cluster_scoped;
-use crate::{Key, Object, Origin, Problem, Severity};
+use crate::{Key, Object, Origin, Problem, Severity, code};
 
 /// How deep a `List` may stand in a `List`.
 const MAX_LIST_DEPTH: usize = 8;
@@ -29,7 +29,7 @@ pub(crate) fn load(path: &Arc<str>, text: &str) -> Loaded {
     if text.len() > MAX_FILE_BYTES {
         let message =
             format!("the file has {} bytes, more than the {MAX_FILE_BYTES} that are read", text.len());
-        loader.problem(1, 1, Severity::Error, None, message, "split the file");
+        loader.problem(1, 1, (code::UNREADABLE, Severity::Error), message, "split the file");
         loader.loaded.broken = true;
         return loader.loaded;
     }
@@ -74,8 +74,7 @@ impl Loader {
         &mut self,
         line: u32,
         column: u32,
-        severity: Severity,
-        object: Option<Key>,
+        (code, severity): (&'static str, Severity),
         message: impl Into<String>,
         help: &str,
     ) {
@@ -84,7 +83,8 @@ impl Loader {
             line,
             column,
             severity,
-            object,
+            code,
+            object: None,
             message: message.into(),
             help: help.to_owned(),
         });
@@ -96,9 +96,15 @@ impl Loader {
         if text.contains("{{") {
             let message = format!("a template, not a manifest: {}", error.message);
             let help = "render it first (such as with `helm template`) and point the folder at the result";
-            self.problem(error.line, error.column, Severity::Warning, None, message, help);
+            self.problem(error.line, error.column, (code::TEMPLATE, Severity::Warning), message, help);
         } else {
-            self.problem(error.line, error.column, Severity::Error, None, error.message, error.help);
+            self.problem(
+                error.line,
+                error.column,
+                (code::SYNTAX, Severity::Error),
+                error.message,
+                error.help,
+            );
         }
     }
 
@@ -108,7 +114,7 @@ impl Loader {
             Value::Object(map) => self.object(map, origin, None),
             Value::Array(_) | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
                 let message = "not a Kubernetes object (no mapping with `apiVersion` and `kind`), ignored";
-                self.problem(origin.line, 1, Severity::Info, None, message, "");
+                self.problem(origin.line, 1, (code::NOT_AN_OBJECT, Severity::Info), message, "");
             }
         }
     }
@@ -121,7 +127,7 @@ impl Loader {
             (None, None, Some((api_version, kind))) => (api_version.to_owned(), kind.to_owned()),
             _ => {
                 let message = "not a Kubernetes object (`apiVersion` or `kind` is missing), ignored";
-                return self.problem(origin.line, 1, Severity::Info, None, message, "");
+                return self.problem(origin.line, 1, (code::NOT_AN_OBJECT, Severity::Info), message, "");
             }
         };
         let group = group_of(&api_version).to_owned();
@@ -132,7 +138,7 @@ impl Loader {
         if group == "kustomize.config.k8s.io" {
             let message = format!("{kind} is built by kustomize, not by this folder, ignored");
             let help = "point the folder at the output of `kustomize build`";
-            return self.problem(origin.line, 1, Severity::Info, None, message, help);
+            return self.problem(origin.line, 1, (code::NOT_AN_OBJECT, Severity::Info), message, help);
         }
         self.named(map, api_version, kind, origin);
     }
@@ -140,14 +146,14 @@ impl Loader {
     fn list(&mut self, mut map: Map<String, Value>, api_version: &str, kind: &str, origin: Origin) {
         if origin.items.len() >= MAX_LIST_DEPTH {
             let message = format!("lists stand more than {MAX_LIST_DEPTH} deep in lists");
-            return self.problem(origin.line, 1, Severity::Error, None, message, "");
+            return self.problem(origin.line, 1, (code::NAME, Severity::Error), message, "");
         }
         let items = match map.remove("items") {
             None | Some(Value::Null) => return,
             Some(Value::Array(items)) => items,
             Some(_) => {
                 let message = format!("items of a {kind} must be a list");
-                return self.problem(origin.line, 1, Severity::Error, None, message, "");
+                return self.problem(origin.line, 1, (code::NAME, Severity::Error), message, "");
             }
         };
         let item_kind = kind.strip_suffix("List").filter(|kind| !kind.is_empty());
@@ -158,7 +164,7 @@ impl Loader {
                 Value::Object(map) => self.object(map, origin, item_kind.map(|kind| (api_version, kind))),
                 _ => {
                     let message = format!("items[{index}] of a {kind} is no object");
-                    self.problem(origin.line, 1, Severity::Error, None, message, "");
+                    self.problem(origin.line, 1, (code::NAME, Severity::Error), message, "");
                 }
             }
         }
@@ -168,7 +174,7 @@ impl Loader {
     fn named(&mut self, mut map: Map<String, Value>, api_version: String, kind: String, origin: Origin) {
         let group = group_of(&api_version).to_owned();
         let refuse = |loader: &mut Self, message: String, help: &str| {
-            loader.problem(origin.line, 1, Severity::Error, None, format!("{kind}: {message}"), help);
+            loader.problem(origin.line, 1, (code::NAME, Severity::Error), format!("{kind}: {message}"), help);
         };
         map.insert("apiVersion".to_owned(), Value::String(api_version.clone()));
         map.insert("kind".to_owned(), Value::String(kind.clone()));

@@ -37,6 +37,8 @@ pub struct Problem {
     pub column: u32,
     /// How much it matters.
     pub severity: Severity,
+    /// The stable code, one of [`crate::code`].
+    pub code: &'static str,
     /// The object that it is about, where one could be told.
     pub object: Option<Key>,
     /// What is wrong: lowercase, no final period.
@@ -46,9 +48,9 @@ pub struct Problem {
 }
 
 impl fmt::Display for Problem {
-    /// Writes `file:line:column: severity: object: message (help)` on one line.
+    /// Writes `file:line:column: severity[code]: object: message (help)` on one line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}: {}: ", self.file, self.line, self.column, self.severity)?;
+        write!(f, "{}:{}:{}: {}[{}]: ", self.file, self.line, self.column, self.severity, self.code)?;
         if let Some(object) = &self.object {
             write!(f, "{object}: ")?;
         }

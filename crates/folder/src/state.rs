@@ -7,7 +7,7 @@ use crate::cluster;
 use crate::field::{Flaw, Step};
 use crate::load::{is_json, load};
 use crate::locate::locate;
-use crate::{Key, Object, Origin, Problem, Severity};
+use crate::{Key, Object, Origin, Problem, Severity, code};
 
 /// The objects of a cluster by their keys.
 pub type Objects = BTreeMap<Key, Arc<Object>>;
@@ -91,6 +91,7 @@ impl Folder {
             line: 1,
             column: 1,
             severity: Severity::Error,
+            code: code::UNREADABLE,
             object: None,
             message: format!("cannot be read: {why}{kept}"),
             help: String::new(),
@@ -169,6 +170,7 @@ fn flaw_problem(path: &Arc<str>, text: &str, object: &Object, flaw: Flaw, kept: 
         line,
         column,
         severity: Severity::Error,
+        code: code::CONTROLLER,
         object: Some(object.key.clone()),
         message: format!("{}; {fate}", flaw.message),
         help: flaw.help,
@@ -182,6 +184,7 @@ fn twice(first: &Object, second: &Object) -> Option<Problem> {
         line: ignored.line,
         column: 1,
         severity: Severity::Warning,
+        code: code::TWICE,
         object: Some(second.key.clone()),
         message: format!("written twice: {taken} is taken, {ignored} is ignored"),
         help: "remove one of the two".to_owned(),

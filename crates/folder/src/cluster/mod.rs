@@ -89,13 +89,20 @@ fn items_at<'v>(value: &'v Value, pointer: &str) -> &'v [Value] {
 }
 
 /// A problem with a declared object.
-fn report(problems: &mut Vec<Problem>, object: &Object, severity: Severity, message: String, help: &str) {
+fn report(
+    problems: &mut Vec<Problem>,
+    object: &Object,
+    (code, severity): (&'static str, Severity),
+    message: String,
+    help: &str,
+) {
     if let Some(origin) = &object.origin {
         problems.push(Problem {
             file: Arc::clone(&origin.file),
             line: origin.line,
             column: 1,
             severity,
+            code,
             object: Some(object.key.clone()),
             message,
             help: help.to_owned(),

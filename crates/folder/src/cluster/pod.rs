@@ -9,7 +9,7 @@ use super::controller::{Controller, Kind, read};
 use super::node::{Node, Nodes};
 use super::{add, items_at, labels_at, of_kind, report, text_at};
 use crate::hash::{Hasher, letters, uid};
-use crate::{Key, Object, Objects, Problem, Severity};
+use crate::{Key, Object, Objects, Problem, Severity, code};
 
 /// The most pods that one controller gets.
 const MAX_PODS_PER_CONTROLLER: u32 = 10_000;
@@ -47,7 +47,7 @@ pub(super) fn run(
         {
             let message = "the pod has no address in its status, so it is no workload".to_owned();
             let help = "pods are kept as they are written; a Deployment gets pods with addresses";
-            report(run.problems, object, Severity::Info, message, help);
+            report(run.problems, object, (code::NO_ADDRESS, Severity::Info), message, help);
         }
     }
     for (_, group, kind) in Kind::ALL {
@@ -143,7 +143,7 @@ impl<'r> Run<'r> {
                 "service account {namespace}/{account} is not declared; its pods are made all the same"
             );
             let help = "add a ServiceAccount: without it a cluster refuses the pods";
-            report(self.problems, controller.object, Severity::Warning, message, help);
+            report(self.problems, controller.object, (code::ACCOUNT, Severity::Warning), message, help);
         }
     }
 
@@ -161,7 +161,7 @@ impl<'r> Run<'r> {
             let message = format!("{wanted} pods are wanted, {count} are made");
             let help =
                 format!("a controller gets at most {MAX_PODS_PER_CONTROLLER} pods, a folder {MAX_PODS}");
-            report(self.problems, controller.object, Severity::Warning, message, &help);
+            report(self.problems, controller.object, (code::BOUND, Severity::Warning), message, &help);
         }
         self.made += count as usize;
 
@@ -229,7 +229,7 @@ impl<'r> Run<'r> {
         };
         let Some(address) = address else {
             let message = format!("no address is left for pod {}", plan.name);
-            report(self.problems, controller.object, Severity::Warning, message, "");
+            report(self.problems, controller.object, (code::BOUND, Severity::Warning), message, "");
             return None;
         };
         let mut labels: BTreeMap<&str, &str> = controller.labels();

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::address::Addresses;
 use super::{items_at, of_kind, report, text_at};
 use crate::hash::Hasher;
-use crate::{Key, Objects, Problem, Severity};
+use crate::{Key, Objects, Problem, Severity, code};
 
 /// Completes every service of the folder.
 pub(super) fn assign_addresses(
@@ -27,7 +27,7 @@ pub(super) fn assign_addresses(
                 report(
                     problems,
                     object,
-                    Severity::Warning,
+                    (code::CLUSTER_ADDRESS, Severity::Warning),
                     message,
                     "leave spec.clusterIP out to get a free one",
                 );

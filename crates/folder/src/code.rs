@@ -1,0 +1,45 @@
+//! The stable codes of what can be wrong with a folder.
+
+/// A file cannot be read: permissions, encoding, size.
+pub const UNREADABLE: &str = "FO001";
+/// A document is no YAML or JSON, or has a key twice.
+pub const SYNTAX: &str = "FO002";
+/// A document is the source of a template.
+pub const TEMPLATE: &str = "FO003";
+/// A document is no Kubernetes object, or one for another tool.
+pub const NOT_AN_OBJECT: &str = "FO004";
+/// An object has no proper name or namespace, or a list no proper items.
+pub const NAME: &str = "FO005";
+/// A controller of pods has an invalid value.
+pub const CONTROLLER: &str = "FO006";
+/// One object is written twice.
+pub const TWICE: &str = "FO007";
+/// A declared pod has no address.
+pub const NO_ADDRESS: &str = "FO008";
+/// A service account is used and not declared.
+pub const ACCOUNT: &str = "FO009";
+/// A bound on pods or addresses is reached.
+pub const BOUND: &str = "FO010";
+/// Two services state one cluster address.
+pub const CLUSTER_ADDRESS: &str = "FO011";
+/// A folder is missing or cannot be listed.
+pub const FOLDER: &str = "FO012";
+/// Changes of a folder cannot be watched.
+pub const WATCH: &str = "FO013";
+
+/// Every code, in order.
+pub const ALL: &[&str] = &[
+    UNREADABLE,
+    SYNTAX,
+    TEMPLATE,
+    NOT_AN_OBJECT,
+    NAME,
+    CONTROLLER,
+    TWICE,
+    NO_ADDRESS,
+    ACCOUNT,
+    BOUND,
+    CLUSTER_ADDRESS,
+    FOLDER,
+    WATCH,
+];
