@@ -1,0 +1,167 @@
+//! The log of one resource type: what exists and what is gone, each in order of change.
+
+use crate::chain::Chain;
+use crate::error::WriteError;
+use crate::version::Version;
+use crate::view::View;
+use crate::wire::{self, ResourceRef};
+
+/// Longest resource name, in bytes.
+pub const MAX_NAME_BYTES: usize = 4 * 1024;
+/// Longest encoded resource, in bytes.
+pub const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
+/// Tombstones kept however few resources exist.
+const MIN_TOMBSTONES: usize = 16 * 1024;
+
+/// Everything of one resource type, as the writer holds it.
+#[derive(Debug)]
+pub(crate) struct Log {
+    type_url: &'static str,
+    versioned: bool,
+    present: Chain,
+    gone: Chain,
+    horizon: u64,
+}
+
+/// Everything of one resource type at one step.
+#[derive(Debug, Clone)]
+pub(crate) struct LogView {
+    /// Frames of resources.
+    pub present: View,
+    /// Frames of removed names.
+    pub gone: View,
+    /// Removals up to this step may have been forgotten.
+    pub horizon: u64,
+}
+
+impl LogView {
+    /// True when something happened after a step.
+    pub fn changed_after(&self, present: u64, gone: u64) -> bool {
+        self.present.newest() > present || self.gone.newest() > gone
+    }
+}
+
+impl Log {
+    pub fn new(type_url: &'static str, versioned: bool) -> Self {
+        Self { type_url, versioned, present: Chain::new(), gone: Chain::new(), horizon: 0 }
+    }
+
+    pub fn is_changed(&self) -> bool {
+        self.present.is_changed() || self.gone.is_changed()
+    }
+
+    /// Puts a resource; false when it is there already with equal bytes.
+    pub fn upsert(&mut self, step: u64, name: &str, body: &[u8]) -> Result<bool, WriteError> {
+        if name.is_empty() || name.len() > MAX_NAME_BYTES {
+            return Err(WriteError::Name { name: clip(name), len: name.len() });
+        }
+        if body.len() > MAX_BODY_BYTES {
+            return Err(WriteError::Body { name: clip(name), len: body.len() });
+        }
+        if self.present.get(name).is_some_and(|frame| wire::read_frame(frame).body == body) {
+            return Ok(false);
+        }
+        let version = if self.versioned { Version::of(body).to_string() } else { String::new() };
+        let resource = ResourceRef { name, version: &version, body };
+        self.gone.remove(name);
+        self.present.put(step, name, |out| wire::put_resource_frame(out, resource, self.type_url));
+        Ok(true)
+    }
+
+    /// Moves a resource to the head with equal bytes; false when there is none.
+    pub fn resend(&mut self, step: u64, name: &str) -> bool {
+        let Some(frame) = self.present.get(name).map(<[u8]>::to_vec) else { return false };
+        self.present.put(step, name, |out| out.extend_from_slice(&frame));
+        true
+    }
+
+    /// Removes a resource; false when there is none.
+    pub fn remove(&mut self, step: u64, name: &str) -> bool {
+        let existed = self.present.remove(name);
+        if existed {
+            self.gone.put(step, name, |out| wire::put_removed_frame(out, name));
+        }
+        existed
+    }
+
+    /// Closes the step and returns the content at it.
+    pub fn publish(&mut self) -> LogView {
+        let present = self.present.publish();
+        let mut gone = self.gone.publish();
+        let bound = self.present.len().max(MIN_TOMBSTONES);
+        while self.gone.len() > bound {
+            let Some(step) = self.gone.drop_oldest() else { break };
+            self.horizon = self.horizon.max(step);
+            gone = self.gone.publish();
+        }
+        LogView { present, gone, horizon: self.horizon }
+    }
+}
+
+/// The beginning of a name, short enough for a message.
+fn clip(name: &str) -> String {
+    name.chars().take(80).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(view: &View) -> Vec<String> {
+        view.frames_after(0).map(|f| String::from_utf8(wire::frame_name(f).to_vec()).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_name_is_either_present_or_gone() {
+        let mut log = Log::new(proto::type_url::ADDRESS, true);
+        log.upsert(1, "a", b"x").unwrap();
+        log.upsert(1, "b", b"x").unwrap();
+        log.publish();
+        assert!(log.remove(2, "a"));
+        assert!(!log.remove(2, "a") && !log.remove(2, "never"));
+        let view = log.publish();
+        assert_eq!((names(&view.present), names(&view.gone)), (vec!["b".into()], vec!["a".into()]));
+        log.upsert(3, "a", b"x").unwrap();
+        let view = log.publish();
+        assert_eq!((names(&view.present).len(), names(&view.gone).len()), (2, 0));
+    }
+
+    #[test]
+    fn equal_bytes_are_not_appended_again_unless_asked() {
+        let mut log = Log::new(proto::type_url::ADDRESS, true);
+        assert!(log.upsert(1, "a", b"x").unwrap());
+        log.publish();
+        assert!(!log.upsert(2, "a", b"x").unwrap());
+        assert!(!log.is_changed());
+        assert!(log.resend(2, "a") && !log.resend(2, "b"));
+        let view = log.publish();
+        assert_eq!(view.present.frames_after(1).count(), 1);
+    }
+
+    #[test]
+    fn old_tombstones_are_forgotten_and_the_horizon_tells() {
+        let mut log = Log::new(proto::type_url::ADDRESS, true);
+        for i in 0..40_000u64 {
+            let name = format!("a-rather-long-name/of-a-pod-{i:06}");
+            log.upsert(i, &name, b"x").unwrap();
+            log.remove(i, &name);
+            if i % 1_000 == 999 {
+                log.publish();
+            }
+        }
+        let view = log.publish();
+        assert!(view.gone.len() <= MIN_TOMBSTONES);
+        assert!(view.horizon > 0 && view.horizon < 40_000);
+        // Every removal after the horizon is still there.
+        assert_eq!(view.gone.frames_after(view.horizon).count() as u64, 39_999 - view.horizon);
+    }
+
+    #[test]
+    fn names_and_bodies_are_bounded() {
+        let mut log = Log::new(proto::type_url::ADDRESS, true);
+        assert!(matches!(log.upsert(1, "", b""), Err(WriteError::Name { .. })));
+        assert!(matches!(log.upsert(1, &"x".repeat(MAX_NAME_BYTES + 1), b""), Err(WriteError::Name { .. })));
+        assert!(matches!(log.upsert(1, "x", &vec![0; MAX_BODY_BYTES + 1]), Err(WriteError::Body { .. })));
+        assert!(!log.is_changed());
+    }
+}

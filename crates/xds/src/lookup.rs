@@ -1,0 +1,234 @@
+//! Lookup of addresses by other keys, for clients that ask on demand.
+//!
+//! A wildcard client never needs it, so it is built from the log when the first on-demand
+//! session answers, follows the log from then on, and is dropped with the last such session.
+//! It holds a copy of each frame: a shared slice would keep compacted segments alive.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+use prost::Message;
+use proto::workload::{Address, NetworkAddress, Service, Workload, address};
+
+use crate::snapshot::{ResourceType, Snapshot};
+use crate::wire;
+
+/// A shared name.
+pub(crate) type Name = Arc<str>;
+
+/// Where sessions find the lookup that others built; empty while nobody needs it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct LookupCell(Arc<Mutex<Weak<Mutex<Lookup>>>>);
+
+impl LookupCell {
+    /// The lookup, new and empty when nobody holds one.
+    pub fn get(&self) -> Arc<Mutex<Lookup>> {
+        let mut held = self.0.lock();
+        held.upgrade().unwrap_or_else(|| {
+            let lookup = Arc::new(Mutex::new(Lookup::default()));
+            *held = Arc::downgrade(&lookup);
+            lookup
+        })
+    }
+}
+
+/// One address and the keys that lead to it.
+#[derive(Debug)]
+struct Record {
+    frame: Box<[u8]>,
+    service: bool,
+    /// As the client is told: `<network>/<ip>`, or `<network>/<ip>/<length>` for a range.
+    aliases: Vec<Name>,
+    /// Keys of the index: `<network>/<ip>`, of a range its base.
+    ips: Vec<Name>,
+    /// Services the workload belongs to.
+    services: Vec<Name>,
+    node: Name,
+}
+
+impl Record {
+    fn read(frame: &[u8]) -> Self {
+        let mut record = Self {
+            frame: frame.into(),
+            service: false,
+            aliases: Vec::new(),
+            ips: Vec::new(),
+            services: Vec::new(),
+            node: "".into(),
+        };
+        // The log holds what the mesh encoded; anything else is found by its name alone.
+        let address = Address::decode(wire::read_frame(frame).body).unwrap_or_default();
+        match address.r#type {
+            Some(address::Type::Workload(workload)) => record.read_workload(&workload),
+            Some(address::Type::Service(service)) => record.read_service(&service),
+            None => {}
+        }
+        record
+    }
+
+    fn read_workload(&mut self, workload: &Workload) {
+        let ips = workload.addresses.iter().filter_map(|bytes| ip(bytes));
+        self.ips = ips.map(|ip| format!("{}/{ip}", workload.network).into()).collect();
+        self.aliases = self.ips.clone();
+        self.services = workload.services.keys().map(|name| name.as_str().into()).collect();
+        self.node = workload.node.as_str().into();
+    }
+
+    fn read_service(&mut self, service: &Service) {
+        self.service = true;
+        for NetworkAddress { network, address, length } in &service.addresses {
+            let Some(ip) = ip(address) else { continue };
+            let base: Name = format!("{network}/{ip}").into();
+            let host = if ip.is_ipv4() { 32 } else { 128 };
+            self.aliases.push(match length {
+                Some(length) if *length != host => format!("{base}/{length}").into(),
+                _ => Arc::clone(&base),
+            });
+            self.ips.push(base);
+        }
+    }
+}
+
+fn ip(bytes: &[u8]) -> Option<IpAddr> {
+    match bytes.len() {
+        4 => <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from),
+        16 => <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from),
+        _ => None,
+    }
+}
+
+type Names = BTreeMap<Name, BTreeSet<Name>>;
+
+fn link(names: &mut Names, key: &Name, name: &Name) {
+    names.entry(Arc::clone(key)).or_default().insert(Arc::clone(name));
+}
+
+fn unlink(names: &mut Names, key: &Name, name: &Name) {
+    if let Some(held) = names.get_mut(key) {
+        held.remove(name);
+        if held.is_empty() {
+            names.remove(key);
+        }
+    }
+}
+
+/// All addresses of one snapshot, by every key a client may ask for.
+#[derive(Debug, Default)]
+pub(crate) struct Lookup {
+    /// The snapshot this is the content of; none before the first use.
+    snapshot: Option<Arc<Snapshot>>,
+    records: BTreeMap<Name, Record>,
+    workloads_by_ip: Names,
+    services_by_ip: Names,
+    workloads_by_service: Names,
+    workloads_by_node: Names,
+}
+
+impl Lookup {
+    /// Follows the log to a snapshot and returns the one reached, which is newer when another
+    /// session was faster.
+    pub fn advance(&mut self, to: &Arc<Snapshot>) -> Arc<Snapshot> {
+        let at = self.snapshot.as_ref().map_or(0, |snapshot| snapshot.step());
+        if let Some(held) = &self.snapshot
+            && at >= to.step()
+        {
+            return Arc::clone(held);
+        }
+        let log = to.log(ResourceType::Address);
+        let after = if at < log.horizon {
+            // Removals since then are forgotten: build anew.
+            *self = Self::default();
+            0
+        } else {
+            at
+        };
+        for frame in log.gone.frames_after(after) {
+            if let Ok(name) = std::str::from_utf8(wire::frame_name(frame)) {
+                self.remove(name);
+            }
+        }
+        for frame in log.present.frames_after(after) {
+            self.put(frame);
+        }
+        self.snapshot = Some(Arc::clone(to));
+        Arc::clone(to)
+    }
+
+    fn remove(&mut self, name: &str) {
+        let Some((name, record)) = self.records.remove_entry(name) else { return };
+        let by_ip = if record.service { &mut self.services_by_ip } else { &mut self.workloads_by_ip };
+        for key in &record.ips {
+            unlink(by_ip, key, &name);
+        }
+        for service in &record.services {
+            unlink(&mut self.workloads_by_service, service, &name);
+        }
+        unlink(&mut self.workloads_by_node, &record.node, &name);
+    }
+
+    fn put(&mut self, frame: &[u8]) {
+        let Ok(name) = std::str::from_utf8(wire::frame_name(frame)) else { return };
+        self.remove(name);
+        let name: Name = name.into();
+        let record = Record::read(frame);
+        let by_ip = if record.service { &mut self.services_by_ip } else { &mut self.workloads_by_ip };
+        for key in &record.ips {
+            link(by_ip, key, &name);
+        }
+        for service in &record.services {
+            link(&mut self.workloads_by_service, service, &name);
+        }
+        if !record.node.is_empty() {
+            link(&mut self.workloads_by_node, &record.node, &name);
+        }
+        self.records.insert(name, record);
+    }
+
+    /// Names of the addresses a key leads to, added to a set; false when there are none.
+    ///
+    /// In this order, the first that finds anything: a workload by name; all workloads with an
+    /// address; services by name or address, each with the workloads that belong to it.
+    pub fn resolve(&self, key: &str, into: &mut BTreeSet<Name>) -> bool {
+        let services = match self.records.get_key_value(key) {
+            Some((name, record)) if !record.service => {
+                into.insert(Arc::clone(name));
+                return true;
+            }
+            Some((name, _)) => BTreeSet::from([Arc::clone(name)]),
+            None => {
+                if let Some(names) = self.workloads_by_ip.get(key) {
+                    into.extend(names.iter().cloned());
+                    return true;
+                }
+                self.services_by_ip.get(key).cloned().unwrap_or_default()
+            }
+        };
+        for service in &services {
+            let workloads = self.workloads_by_service.get(service);
+            into.extend(workloads.into_iter().flatten().cloned());
+        }
+        let found = !services.is_empty();
+        into.extend(services);
+        found
+    }
+
+    /// Names of the workloads of a node.
+    pub fn workloads_of_node(&self, node: &str) -> impl Iterator<Item = &Name> {
+        let names = if node.is_empty() { None } else { self.workloads_by_node.get(node) };
+        names.into_iter().flatten()
+    }
+
+    /// Version of an address; empty when there is none.
+    pub fn version(&self, name: &str) -> &[u8] {
+        self.records.get(name).map_or(&[], |record| wire::frame_version(&record.frame).1)
+    }
+
+    /// Appends the frame of an address with its aliases.
+    pub fn put_frame(&self, out: &mut Vec<u8>, name: &str) {
+        if let Some(record) = self.records.get(name) {
+            wire::put_aliased_frame(out, &record.frame, &record.aliases);
+        }
+    }
+}

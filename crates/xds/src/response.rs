@@ -1,0 +1,250 @@
+//! A response: a small header and stretches of shared frames, cut as they are asked for.
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::view::{Position, View};
+use crate::wire;
+
+/// Stretches shorter than this are copied together: a frame of the transport costs more.
+const SMALL: usize = 4 * 1024;
+/// Size at which copied stretches are handed out.
+const GATHERED: usize = 16 * 1024;
+
+/// A stretch of a view: segment, first entry, entry after the last.
+type Run = (usize, u32, u32);
+
+/// Which frames of a view go out.
+#[derive(Debug)]
+pub(crate) enum Pick {
+    /// All live entries from a place on.
+    From(Position),
+    /// These stretches.
+    Runs(std::vec::IntoIter<Run>),
+}
+
+#[derive(Debug)]
+enum Part {
+    /// Bytes made for this response.
+    Made(Bytes),
+    /// Frames as they stand in the log.
+    Shared { view: View, pick: Pick },
+    /// Workloads of the address log, taken out of their `Address`.
+    Bare { view: View, pick: Pick, run: Option<Run> },
+}
+
+/// One encoded `DeltaDiscoveryResponse`, as an iterator of chunks.
+///
+/// The length is known before the first chunk. Chunks of the log are shared, not copied; what
+/// a slow client has not read costs it a place in the log, not a buffer.
+#[derive(Debug)]
+pub struct Response {
+    type_url: String,
+    nonce: String,
+    parts: VecDeque<Part>,
+    /// A stretch too large to gather, next to go out.
+    waiting: Option<Bytes>,
+    len: u64,
+    remaining: u64,
+}
+
+impl Response {
+    pub(crate) fn new(step: u64, type_url: &str, nonce: &str) -> Self {
+        let mut header = Vec::new();
+        wire::put_header(&mut header, &step.to_string(), type_url, nonce);
+        let len = header.len() as u64;
+        Self {
+            type_url: type_url.to_owned(),
+            nonce: nonce.to_owned(),
+            parts: [Part::Made(header.into())].into(),
+            waiting: None,
+            len,
+            remaining: len,
+        }
+    }
+
+    /// Type of the resources.
+    pub fn type_url(&self) -> &str {
+        &self.type_url
+    }
+
+    /// Name of this response, which the client's answer carries.
+    pub fn nonce(&self) -> &str {
+        &self.nonce
+    }
+
+    /// Length of the whole message in bytes.
+    pub fn message_len(&self) -> u64 {
+        self.len
+    }
+
+    /// Bytes not handed out yet.
+    pub fn remaining(&self) -> u64 {
+        self.remaining
+    }
+
+    fn push(&mut self, part: Part, len: u64) {
+        self.parts.push_back(part);
+        self.len += len;
+        self.remaining += len;
+    }
+
+    pub(crate) fn push_made(&mut self, bytes: Vec<u8>) {
+        let len = bytes.len() as u64;
+        if len > 0 {
+            self.push(Part::Made(bytes.into()), len);
+        }
+    }
+
+    /// Adds the frames of a view that are newer than a step.
+    pub(crate) fn push_after(&mut self, view: &View, step: u64) {
+        let pick = Pick::From(view.start_after(step));
+        let len = view.bytes_after(step);
+        self.push(Part::Shared { view: view.clone(), pick }, len);
+    }
+
+    /// Adds some stretches of a view.
+    pub(crate) fn push_runs(&mut self, view: &View, runs: Vec<Run>) {
+        let bytes = |&(segment, first, end): &Run| {
+            view.segment(segment).map_or(0, |segment| segment.len_of(first, end) as u64)
+        };
+        let len = runs.iter().map(bytes).sum();
+        self.push(Part::Shared { view: view.clone(), pick: Pick::Runs(runs.into_iter()) }, len);
+    }
+
+    /// Adds the bare workloads among the addresses that are newer than a step.
+    pub(crate) fn push_bare_after(&mut self, view: &View, step: u64) {
+        let len = view.frames_after(step).map(bare_len).sum();
+        let pick = Pick::From(view.start_after(step));
+        self.push(Part::Bare { view: view.clone(), pick, run: None }, len);
+    }
+
+    /// Adds the bare workloads among some stretches of addresses.
+    pub(crate) fn push_bare_runs(&mut self, view: &View, runs: Vec<Run>) {
+        let mut len = 0;
+        for &(segment, first, end) in &runs {
+            if let Some(segment) = view.segment(segment) {
+                len += (first..end).map(|entry| bare_len(segment.frame(entry))).sum::<u64>();
+            }
+        }
+        self.push(Part::Bare { view: view.clone(), pick: Pick::Runs(runs.into_iter()), run: None }, len);
+    }
+
+    /// The next stretch in order, however small.
+    fn next_stretch(&mut self) -> Option<Bytes> {
+        if let Some(bytes) = self.waiting.take() {
+            return Some(bytes);
+        }
+        loop {
+            let bytes = match self.parts.front_mut()? {
+                Part::Made(bytes) => Some(std::mem::take(bytes)).filter(|bytes| !bytes.is_empty()),
+                Part::Shared { view, pick } => next_run(view, pick).and_then(|(segment, first, end)| {
+                    view.segment(segment).map(|segment| segment.slice(first, end))
+                }),
+                Part::Bare { view, pick, run } => next_bare(view, pick, run),
+            };
+            match bytes {
+                Some(bytes) => return Some(bytes),
+                None => self.parts.pop_front(),
+            };
+        }
+    }
+}
+
+fn next_run(view: &View, pick: &mut Pick) -> Option<Run> {
+    match pick {
+        Pick::From(position) => view.next_run(position),
+        Pick::Runs(runs) => runs.next(),
+    }
+}
+
+fn bare_len(frame: &[u8]) -> u64 {
+    let address = wire::read_frame(frame);
+    wire::workload_of_address(address.body).map_or(0, |body| {
+        let workload = wire::ResourceRef { body, ..address };
+        wire::resource_frame_len(workload, proto::type_url::WORKLOAD) as u64
+    })
+}
+
+/// Some bare workloads, as frames.
+fn next_bare(view: &View, pick: &mut Pick, run: &mut Option<Run>) -> Option<Bytes> {
+    let mut out = Vec::new();
+    while out.len() < GATHERED {
+        match run {
+            Some((segment, next, end)) if *next < *end => {
+                if let Some(segment) = view.segment(*segment) {
+                    let address = wire::read_frame(segment.frame(*next));
+                    if let Some(body) = wire::workload_of_address(address.body) {
+                        let workload = wire::ResourceRef { body, ..address };
+                        wire::put_resource_frame(&mut out, workload, proto::type_url::WORKLOAD);
+                    }
+                }
+                *next += 1;
+            }
+            _ => match next_run(view, pick) {
+                Some(next) => *run = Some(next),
+                None => break,
+            },
+        }
+    }
+    (!out.is_empty()).then(|| out.into())
+}
+
+impl Iterator for Response {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        let first = self.next_stretch()?;
+        let chunk = if first.len() >= SMALL {
+            first
+        } else {
+            let mut gathered = BytesMut::new();
+            let mut next = Some(first);
+            while let Some(bytes) = next {
+                if bytes.len() >= SMALL && !gathered.is_empty() {
+                    self.waiting = Some(bytes);
+                    break;
+                }
+                gathered.extend_from_slice(&bytes);
+                if gathered.len() >= GATHERED {
+                    break;
+                }
+                next = self.next_stretch();
+            }
+            gathered.freeze()
+        };
+        self.remaining = self.remaining.saturating_sub(chunk.len() as u64);
+        Some(chunk)
+    }
+}
+
+/// What of a view a client lacks that offers what it holds.
+#[derive(Debug, Default)]
+pub(crate) struct Comparison {
+    /// Entries to send.
+    pub runs: Vec<Run>,
+    /// Offered names that exist, by their place in the offer.
+    pub found: Vec<bool>,
+}
+
+/// Compares live entries with an offer: equal versions are not sent.
+pub(crate) fn compare(view: &View, offered: &crate::request::Offered) -> Comparison {
+    let mut comparison = Comparison { runs: Vec::new(), found: vec![false; offered.len()] };
+    for (place, segment) in view.segments() {
+        for (entry, _, frame) in segment.live_entries() {
+            let (name, version) = wire::frame_version(frame);
+            if let Some(at) = offered.find(name) {
+                comparison.found[at] = true;
+                if !version.is_empty() && offered.version(at) == version {
+                    continue;
+                }
+            }
+            match comparison.runs.last_mut() {
+                Some((last, _, end)) if *last == place && *end == entry => *end += 1,
+                _ => comparison.runs.push((place, entry, entry + 1)),
+            }
+        }
+    }
+    comparison
+}

@@ -1,0 +1,430 @@
+//! A session: the protocol of one stream, without its sockets.
+//!
+//! The caller hands in requests and the newest snapshot, and takes one response at a time. A
+//! session keeps the step up to which it sent each type; what a client misses is always the
+//! tail of a log, so a slow client costs a number and later gets the sum of what it missed.
+//!
+//! # Order
+//!
+//! A ztunnel skips a policy it does not know: it fails open. All types of one snapshot therefore
+//! go out in *rounds*: new and changed policies, then addresses, then removals of policies. A
+//! round is finished before a newer snapshot is taken, so no workload arrives before a policy it
+//! names, and no policy leaves before the workloads that name it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use crate::error::SessionError;
+use crate::lookup::{Lookup, Name};
+use crate::request::{Node, Request};
+use crate::response::{Response, compare};
+use crate::snapshot::{ResourceType, Snapshot};
+use crate::stats::SessionStats;
+use crate::subscription::{Kind, Owed, Subscription};
+use crate::wire;
+
+/// Most names one stream may follow one by one.
+pub const MAX_NAMES: usize = 500_000;
+/// Most resource types of one stream.
+pub const MAX_TYPES: usize = 16;
+
+/// The state of one stream.
+#[derive(Debug)]
+pub struct Session {
+    node: Option<Node>,
+    subscriptions: Vec<Subscription>,
+    /// The snapshot whose round is under way.
+    round: Option<Arc<Snapshot>>,
+    /// Policies the client holds from an earlier stream and that exist no more.
+    vanished: BTreeSet<Name>,
+    /// True when the client holds resources from an earlier stream.
+    returning: bool,
+    released: bool,
+    lookup: Option<Arc<Mutex<Lookup>>>,
+    stats: SessionStats,
+}
+
+impl Session {
+    /// A stream that began at this moment.
+    pub fn new(connected_at: SystemTime) -> Self {
+        Self {
+            node: None,
+            subscriptions: Vec::new(),
+            round: None,
+            vanished: BTreeSet::new(),
+            returning: false,
+            released: false,
+            lookup: None,
+            stats: SessionStats { connected_at, step: 0, responses: 0, bytes: 0, types: Vec::new() },
+        }
+    }
+
+    /// Who the client is; none before the first request.
+    pub fn node(&self) -> Option<&Node> {
+        self.node.as_ref()
+    }
+
+    /// State for debug views and metrics.
+    pub fn stats(&self) -> SessionStats {
+        let types = self.subscriptions.iter().map(|subscription| subscription.stats.clone()).collect();
+        SessionStats { types, ..self.stats.clone() }
+    }
+
+    /// Takes an encoded `DeltaDiscoveryRequest`.
+    ///
+    /// # Errors
+    /// When the client breaks the protocol or a bound; the stream ends with that status.
+    pub fn request(&mut self, message: Bytes) -> Result<(), SessionError> {
+        let mut request = Request::decode(message)?;
+        if self.node.is_none() {
+            let node = request.node.take().filter(|node| !node.id.is_empty());
+            self.node = Some(node.ok_or(SessionError::NoNode)?);
+        }
+        if request.type_url.is_empty() {
+            return Err(SessionError::NoType);
+        }
+        let known = self.subscriptions.iter_mut().find(|s| s.stats.type_url == request.type_url);
+        if let Some(subscription) = known {
+            return subscription.follow(request);
+        }
+        if self.subscriptions.len() >= MAX_TYPES {
+            return Err(SessionError::TooManyTypes);
+        }
+        self.returning |= !request.offered.is_empty();
+        self.subscriptions.push(Subscription::begin(request)?);
+        Ok(())
+    }
+
+    /// True while an answer waits for the client's other subscription.
+    ///
+    /// A ztunnel that reconnects still serves what it holds. Its addresses wait until it can
+    /// get the policies they name, and removals of policies until it got the addresses. The
+    /// caller sets a time limit for this and then calls [`release`](Self::release).
+    pub fn is_holding(&self) -> bool {
+        let ztunnel = self.node.as_ref().is_some_and(|node| node.role() == "ztunnel");
+        let lacking = self.find(Kind::Address).is_some() != self.find(Kind::Authorization).is_some();
+        self.returning && ztunnel && lacking && !self.released
+    }
+
+    /// Stops waiting for a subscription that did not come in time.
+    pub fn release(&mut self) {
+        self.released = true;
+    }
+
+    /// The next response for the client, if there is anything to say.
+    ///
+    /// To be called with the newest snapshot after each request and each publication, and again
+    /// after each response until there is none. A response may be sent before the one before it
+    /// was acknowledged.
+    ///
+    /// # Errors
+    /// When the client fell behind further than the log remembers: the stream ends, and the
+    /// client offers what it holds on the next one.
+    pub fn poll(&mut self, latest: &Arc<Snapshot>) -> Result<Option<Response>, SessionError> {
+        loop {
+            let round = Arc::clone(self.round.get_or_insert_with(|| Arc::clone(latest)));
+            if let Some(response) = self.next_of_round(&round)? {
+                return Ok(Some(response));
+            }
+            if self.has_moved_past(&round) {
+                continue;
+            }
+            self.round = None;
+            if !self.is_holding() {
+                self.stats.step = round.step();
+            }
+            if latest.step() <= round.step() {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn find(&self, kind: Kind) -> Option<usize> {
+        self.subscriptions.iter().position(|subscription| subscription.kind == kind)
+    }
+
+    /// True when the lookup led this session on to a newer snapshot.
+    fn has_moved_past(&self, round: &Snapshot) -> bool {
+        self.round.as_ref().is_some_and(|moved| moved.step() > round.step())
+    }
+
+    /// True for a new client that has addresses and waits for its first policies.
+    ///
+    /// With them it becomes ready. The policies of this round do not fit older addresses, so the
+    /// addresses are brought up to date first; before it is ready, they may lack their policies.
+    fn is_half_served(&self) -> bool {
+        let owed = |at: usize| matches!(self.subscriptions[at].owed, Owed::First { .. });
+        !self.returning
+            && self.find(Kind::Authorization).is_some_and(owed)
+            && self.find(Kind::Address).is_some_and(|at| !owed(at))
+    }
+
+    fn next_of_round(&mut self, round: &Arc<Snapshot>) -> Result<Option<Response>, SessionError> {
+        if self.is_half_served() {
+            if let Some(response) = self.addresses(round)? {
+                return Ok(Some(response));
+            }
+            if self.has_moved_past(round) {
+                return Ok(None);
+            }
+        }
+        if let Some(response) = self.policies(round) {
+            return Ok(Some(response));
+        }
+        if let Some(response) = self.addresses(round)? {
+            return Ok(Some(response));
+        }
+        if self.has_moved_past(round) {
+            return Ok(None);
+        }
+        if let Some(response) = self.bare_workloads(round)? {
+            return Ok(Some(response));
+        }
+        if let Some(response) = self.removed_policies(round)? {
+            return Ok(Some(response));
+        }
+        Ok(self.unknown(round))
+    }
+
+    /// A response of this type without resources yet.
+    fn response(&self, at: usize, round: &Snapshot) -> Response {
+        let nonce = format!("{:x}-{:x}", round.step(), self.stats.responses + 1);
+        Response::new(round.step(), &self.subscriptions[at].stats.type_url, &nonce)
+    }
+
+    /// Counts a response as sent.
+    fn sent(&mut self, at: usize, round: &Snapshot, response: Response) -> Option<Response> {
+        let len = response.message_len();
+        self.stats.responses += 1;
+        self.stats.bytes += len;
+        let stats = &mut self.subscriptions[at].stats;
+        stats.responses += 1;
+        stats.bytes += len;
+        stats.sent_nonce = response.nonce().to_owned();
+        stats.sent_step = round.step();
+        Some(response)
+    }
+
+    /// New and changed policies; on the first request all of them.
+    fn policies(&mut self, round: &Arc<Snapshot>) -> Option<Response> {
+        let at = self.find(Kind::Authorization)?;
+        let view = &round.log(ResourceType::Authorization).present;
+        let mut response = self.response(at, round);
+        let subscription = &mut self.subscriptions[at];
+        let after = match std::mem::take(&mut subscription.owed) {
+            Owed::Nothing if view.newest() <= subscription.present => return None,
+            Owed::Nothing => subscription.present,
+            Owed::First { offered, .. } => {
+                let found = compare(view, &offered).found;
+                let vanished = offered.names().filter(|&(place, _)| !found[place]);
+                self.vanished = vanished.map(|(_, name)| name.into()).collect();
+                subscription.gone = round.step();
+                response.push_after(view, 0);
+                subscription.present = round.step();
+                return self.sent(at, round, response);
+            }
+            Owed::All | Owed::Names(_) => {
+                response.push_after(view, 0);
+                subscription.present = round.step();
+                return self.sent(at, round, response);
+            }
+        };
+        subscription.present = round.step();
+        if view.bytes_after(after) == 0 {
+            return None;
+        }
+        response.push_after(view, after);
+        self.sent(at, round, response)
+    }
+
+    /// Removals of policies, once no address at the client names them.
+    fn removed_policies(&mut self, round: &Arc<Snapshot>) -> Result<Option<Response>, SessionError> {
+        let Some(at) = self.find(Kind::Authorization) else { return Ok(None) };
+        if self.is_holding() {
+            return Ok(None);
+        }
+        let log = round.log(ResourceType::Authorization);
+        let subscription = &self.subscriptions[at];
+        let after = subscription.gone;
+        if self.vanished.is_empty() && log.gone.newest() <= after {
+            return Ok(None);
+        }
+        if after < log.horizon {
+            return Err(SessionError::FellBehind);
+        }
+        let mut vanished = std::mem::take(&mut self.vanished);
+        if !vanished.is_empty() {
+            // One may have come back while its removal waited.
+            for frame in log.present.frames_after(0) {
+                vanished.remove(wire::read_frame(frame).name);
+            }
+        }
+        let mut names = Vec::new();
+        for name in &vanished {
+            wire::put_removed_frame(&mut names, name);
+        }
+        self.subscriptions[at].gone = round.step();
+        if names.is_empty() && log.gone.bytes_after(after) == 0 {
+            return Ok(None);
+        }
+        let mut response = self.response(at, round);
+        response.push_made(names);
+        response.push_after(&log.gone, after);
+        Ok(self.sent(at, round, response))
+    }
+
+    fn addresses(&mut self, round: &Arc<Snapshot>) -> Result<Option<Response>, SessionError> {
+        match self.find(Kind::Address) {
+            Some(_) if self.is_holding() => Ok(None),
+            Some(at) if self.subscriptions[at].stats.wildcard => self.all(at, round, false),
+            Some(at) => self.on_demand(at, round),
+            None => Ok(None),
+        }
+    }
+
+    fn bare_workloads(&mut self, round: &Arc<Snapshot>) -> Result<Option<Response>, SessionError> {
+        match self.find(Kind::Workload) {
+            Some(at) => self.all(at, round, true),
+            None => Ok(None),
+        }
+    }
+
+    /// What a client lacks that follows all addresses, in one message.
+    fn all(
+        &mut self,
+        at: usize,
+        round: &Arc<Snapshot>,
+        bare: bool,
+    ) -> Result<Option<Response>, SessionError> {
+        let log = round.log(ResourceType::Address);
+        let subscription = &mut self.subscriptions[at];
+        let (present, gone) = (subscription.present, subscription.gone);
+        let owed = std::mem::take(&mut subscription.owed);
+        let first = matches!(owed, Owed::First { .. });
+        if matches!(owed, Owed::Nothing) && !log.changed_after(present, gone) {
+            return Ok(None);
+        }
+        if !first && gone < log.horizon {
+            return Err(SessionError::FellBehind);
+        }
+        subscription.present = round.step();
+        subscription.gone = round.step();
+        let mut response = self.response(at, round);
+        let empty = response.message_len();
+        match owed {
+            Owed::First { ref offered, .. } if !offered.is_empty() => {
+                let comparison = compare(&log.present, offered);
+                let mut names = Vec::new();
+                for (_, name) in offered.names().filter(|&(place, _)| !comparison.found[place]) {
+                    wire::put_removed_frame(&mut names, name);
+                }
+                match bare {
+                    true => response.push_bare_runs(&log.present, comparison.runs),
+                    false => response.push_runs(&log.present, comparison.runs),
+                }
+                response.push_made(names);
+            }
+            _ => {
+                let after = if matches!(owed, Owed::Nothing) { present } else { 0 };
+                match bare {
+                    true => response.push_bare_after(&log.present, after),
+                    false => response.push_after(&log.present, after),
+                }
+                if !first {
+                    response.push_after(&log.gone, gone);
+                }
+            }
+        }
+        if matches!(owed, Owed::Nothing) && response.message_len() == empty {
+            return Ok(None);
+        }
+        Ok(self.sent(at, round, response))
+    }
+
+    /// What a client lacks that asks for addresses by name.
+    ///
+    /// Each name is resolved anew when it changed: a changed service brings its workloads with
+    /// it. Workloads of the client's own node come unasked, and every name that was sent is
+    /// followed from then on.
+    fn on_demand(&mut self, at: usize, round: &Arc<Snapshot>) -> Result<Option<Response>, SessionError> {
+        let log = round.log(ResourceType::Address);
+        let subscription = &self.subscriptions[at];
+        let (present, gone) = (subscription.present, subscription.gone);
+        let push = matches!(subscription.owed, Owed::Nothing);
+        if push && !log.changed_after(present, gone) {
+            return Ok(None);
+        }
+        let lookup = Arc::clone(self.lookup.get_or_insert_with(|| round.lookup().get()));
+        let mut lookup = lookup.lock();
+        let reached = lookup.advance(round);
+        if reached.step() > round.step() {
+            // Another session led the lookup on: this round continues with what it shows, so
+            // that the policies of that step go first.
+            self.round = Some(reached);
+            return Ok(None);
+        }
+
+        let mut response = self.response(at, round);
+        let subscription = &mut self.subscriptions[at];
+        let mut held = None;
+        let keys: BTreeSet<Name> = match std::mem::take(&mut subscription.owed) {
+            Owed::First { offered, asked } => {
+                held = Some((offered, asked));
+                (subscription.present, subscription.gone) = (round.step(), round.step());
+                subscription.names.clone()
+            }
+            Owed::Names(names) => names,
+            Owed::All => subscription.names.clone(),
+            Owed::Nothing => {
+                (subscription.present, subscription.gone) = (round.step(), round.step());
+                if gone < log.horizon {
+                    subscription.names.clone()
+                } else {
+                    let changed = log.present.frames_after(present).chain(log.gone.frames_after(gone));
+                    let names = changed.filter_map(|frame| std::str::from_utf8(wire::frame_name(frame)).ok());
+                    names.filter_map(|name| subscription.names.get(name).cloned()).collect()
+                }
+            }
+        };
+
+        let mut found = BTreeSet::new();
+        let missing: Vec<Name> = keys.into_iter().filter(|key| !lookup.resolve(key, &mut found)).collect();
+        let node = self.node.as_ref().map_or("", |node| node.property("NODE_NAME"));
+        let local = lookup.workloads_of_node(node).filter(|name| !subscription.names.contains(*name));
+        found.extend(local.cloned());
+
+        let mut frames = Vec::new();
+        for name in &found {
+            let equal = held.as_ref().is_some_and(|(offered, asked)| {
+                let version = offered.find(name.as_bytes()).map(|place| offered.version(place));
+                !asked.contains(name) && version.is_some_and(|v| !v.is_empty() && v == lookup.version(name))
+            });
+            if !equal {
+                lookup.put_frame(&mut frames, name);
+            }
+        }
+        for name in &missing {
+            wire::put_removed_frame(&mut frames, name);
+        }
+        subscription.names.extend(found);
+        subscription.count_names();
+        if push && frames.is_empty() {
+            return Ok(None);
+        }
+        response.push_made(frames);
+        Ok(self.sent(at, round, response))
+    }
+
+    /// An empty answer to a type that has no resources here: a client waits for its first.
+    fn unknown(&mut self, round: &Arc<Snapshot>) -> Option<Response> {
+        let waits = |s: &Subscription| s.kind == Kind::Unknown && !matches!(s.owed, Owed::Nothing);
+        let at = self.subscriptions.iter().position(waits)?;
+        self.subscriptions[at].owed = Owed::Nothing;
+        let response = self.response(at, round);
+        self.sent(at, round, response)
+    }
+}

@@ -1,0 +1,58 @@
+//! What a session tells about itself, for debug views and metrics.
+
+use std::time::SystemTime;
+
+/// State of one stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionStats {
+    /// When the stream began, as the caller said.
+    pub connected_at: SystemTime,
+    /// Step of the newest snapshot that was sent in full; 0 before the first.
+    pub step: u64,
+    /// Responses handed out, of all types.
+    pub responses: u64,
+    /// Bytes of these responses.
+    pub bytes: u64,
+    /// One per type, in the order of their first request.
+    pub types: Vec<TypeStats>,
+}
+
+/// State of one type of a stream.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TypeStats {
+    /// Type of the resources.
+    pub type_url: String,
+    /// True when the client follows all resources.
+    pub wildcard: bool,
+    /// Names followed one by one.
+    pub names: usize,
+    /// Responses handed out.
+    pub responses: u64,
+    /// Bytes of these responses.
+    pub bytes: u64,
+    /// Nonce of the last response; empty before the first.
+    pub sent_nonce: String,
+    /// Step of the last response.
+    pub sent_step: u64,
+    /// Nonce of the last response that was acknowledged.
+    pub acked_nonce: String,
+    /// Step of that response.
+    pub acked_step: u64,
+    /// Acknowledgements of the last response.
+    pub acks: u64,
+    /// Answers to a response that was not the last any more.
+    pub stale: u64,
+    /// Refusals.
+    pub nacks: u64,
+    /// The last refusal.
+    pub last_nack: Option<Nack>,
+}
+
+/// A refused response.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Nack {
+    /// Nonce of the response.
+    pub nonce: String,
+    /// The client's reason, cut to 1 KiB.
+    pub message: String,
+}

@@ -1,0 +1,166 @@
+//! What one stream follows of one type.
+
+use std::collections::BTreeSet;
+
+use crate::error::SessionError;
+use crate::lookup::Name;
+use crate::request::{Offered, Request};
+use crate::session::MAX_NAMES;
+use crate::stats::{Nack, TypeStats};
+
+/// The name that stands for all resources.
+const ALL: &str = "*";
+
+/// How a type is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Workloads and services, all or on demand.
+    Address,
+    /// Policies, always all.
+    Authorization,
+    /// Bare workloads for old clients, always all.
+    Workload,
+    /// A type that has no resources here: answered, and empty.
+    Unknown,
+}
+
+impl Kind {
+    pub fn of(type_url: &str) -> Self {
+        match type_url {
+            proto::type_url::ADDRESS => Self::Address,
+            proto::type_url::AUTHORIZATION => Self::Authorization,
+            proto::type_url::WORKLOAD => Self::Workload,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// What a request waits for.
+#[derive(Debug, Default)]
+pub(crate) enum Owed {
+    /// Nothing: only changes go out.
+    #[default]
+    Nothing,
+    /// The first answer of the type, which is sent even when it is empty.
+    First {
+        /// What the client holds already.
+        offered: Offered,
+        /// What it asked for by name, to be sent whatever it holds.
+        asked: BTreeSet<Name>,
+    },
+    /// Everything again.
+    All,
+    /// These names, on demand.
+    Names(BTreeSet<Name>),
+}
+
+/// State of one type of a stream.
+#[derive(Debug)]
+pub(crate) struct Subscription {
+    pub kind: Kind,
+    pub owed: Owed,
+    /// Names followed one by one; empty for a client that follows all.
+    pub names: BTreeSet<Name>,
+    /// Resources up to this step were sent.
+    pub present: u64,
+    /// Removals up to this step were sent.
+    pub gone: u64,
+    pub stats: TypeStats,
+}
+
+fn names(list: &[String]) -> impl Iterator<Item = Name> {
+    list.iter().filter(|name| *name != ALL).map(|name| name.as_str().into())
+}
+
+impl Subscription {
+    /// Follows a type from its first request on.
+    ///
+    /// All resources when the request subscribes to nothing, or to `*` without taking it back;
+    /// otherwise the named ones and those the client offers.
+    pub fn begin(request: Request) -> Result<Self, SessionError> {
+        let kind = Kind::of(&request.type_url);
+        let all = |list: &[String]| list.iter().any(|name| name == ALL);
+        let wildcard = kind != Kind::Address
+            || request.subscribe.is_empty()
+            || (all(&request.subscribe) && !all(&request.unsubscribe));
+        let stats = TypeStats { type_url: request.type_url, wildcard, ..TypeStats::default() };
+        let mut subscription =
+            Self { kind, owed: Owed::Nothing, names: BTreeSet::new(), present: 0, gone: 0, stats };
+        let mut asked = BTreeSet::new();
+        if !wildcard {
+            let count = request.subscribe.len() + request.offered.len();
+            if count > MAX_NAMES {
+                return Err(SessionError::TooManyNames { count });
+            }
+            let unsubscribed: BTreeSet<Name> = names(&request.unsubscribe).collect();
+            asked.extend(names(&request.subscribe).filter(|name| !unsubscribed.contains(name)));
+            let held = request.offered.names().map(|(_, name)| name).filter(|name| *name != ALL);
+            subscription.names.extend(held.map(Name::from).filter(|name| !unsubscribed.contains(name)));
+            subscription.names.extend(asked.iter().cloned());
+        }
+        if let Some(message) = request.error {
+            subscription.refuse(request.nonce, message);
+        }
+        subscription.owed = Owed::First { offered: request.offered, asked };
+        subscription.count_names();
+        Ok(subscription)
+    }
+
+    /// Takes a later request: an acknowledgement, a refusal, a change of names.
+    ///
+    /// Changes of names count even in a request whose nonce is stale: they are the client's
+    /// state, not an answer to ours.
+    pub fn follow(&mut self, request: Request) -> Result<(), SessionError> {
+        if let Some(message) = request.error {
+            self.refuse(request.nonce, message);
+        } else if request.nonce.is_empty() {
+            // A request of its own.
+        } else if request.nonce == self.stats.sent_nonce {
+            self.stats.acks += 1;
+            self.stats.acked_nonce = request.nonce;
+            self.stats.acked_step = self.stats.sent_step;
+        } else {
+            self.stats.stale += 1;
+        }
+
+        if self.stats.wildcard {
+            let named = names(&request.subscribe).chain(names(&request.unsubscribe)).next().is_some();
+            if named && matches!(self.owed, Owed::Nothing) {
+                self.owed = Owed::All;
+            }
+            return Ok(());
+        }
+        let subscribed: BTreeSet<Name> = names(&request.subscribe).collect();
+        let count = self.names.len() + subscribed.len();
+        if !subscribed.is_empty() && count > MAX_NAMES {
+            return Err(SessionError::TooManyNames { count });
+        }
+        self.names.extend(subscribed.iter().cloned());
+        match &mut self.owed {
+            Owed::First { asked: owed, .. } | Owed::Names(owed) => owed.extend(subscribed),
+            Owed::Nothing | Owed::All => {
+                if !subscribed.is_empty() {
+                    self.owed = Owed::Names(subscribed);
+                }
+            }
+        }
+        for name in names(&request.unsubscribe) {
+            self.names.remove(&name);
+            if let Owed::First { asked: owed, .. } | Owed::Names(owed) = &mut self.owed {
+                owed.remove(&name);
+            }
+        }
+        self.count_names();
+        Ok(())
+    }
+
+    fn refuse(&mut self, nonce: String, message: String) {
+        self.stats.nacks += 1;
+        self.stats.last_nack = Some(Nack { nonce, message });
+    }
+
+    /// Brings the published count of names up to date.
+    pub fn count_names(&mut self) {
+        self.stats.names = self.names.len();
+    }
+}

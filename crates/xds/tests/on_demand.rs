@@ -1,0 +1,179 @@
+//! Clients that ask for addresses by name.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use pilothouse_xds::{ResourceType::*, Writer};
+use prost::Message;
+use proto::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource};
+use support::*;
+
+const WEB: &str = "shop/web.shop.svc.cluster.local";
+
+/// Two pods of a service, one on another node without a service, one on the client's node.
+fn shop() -> Writer {
+    let mut writer = Writer::new();
+    let web = service("web", &[([10, 96, 0, 1], None), ([10, 97, 0, 0], Some(16))]);
+    writer.upsert(Address, WEB, &web).unwrap();
+    writer.upsert(Address, "pod/web-1", &pod("web-1", [10, 0, 0, 1], "n2", &[WEB])).unwrap();
+    writer.upsert(Address, "pod/web-2", &pod("web-2", [10, 0, 0, 2], "n3", &[WEB])).unwrap();
+    writer.upsert(Address, "pod/lone", &pod("lone", [10, 0, 0, 3], "n2", &[])).unwrap();
+    writer.upsert(Address, "pod/local", &pod("local", [10, 0, 0, 4], "n1", &[])).unwrap();
+    writer
+}
+
+fn ask(subscribe: &[&str], unsubscribe: &[&str]) -> DeltaDiscoveryRequest {
+    let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+    DeltaDiscoveryRequest {
+        resource_names_subscribe: owned(subscribe),
+        resource_names_unsubscribe: owned(unsubscribe),
+        ..request(ADDRESS)
+    }
+}
+
+/// A client that asked for nothing yet and got what comes unasked.
+fn on_demand(writer: &mut Writer) -> Client {
+    let mut client = Client::default();
+    client.send(ask(&["*"], &["*"])).unwrap();
+    let sent = client.drain(&writer.publish());
+    assert_eq!(sent.len(), 1);
+    client
+}
+
+fn only(sent: Vec<DeltaDiscoveryResponse>) -> DeltaDiscoveryResponse {
+    let [response] = <[_; 1]>::try_from(sent).expect("one response");
+    response
+}
+
+#[test]
+fn the_first_answer_holds_only_workloads_of_the_own_node() {
+    let mut writer = shop();
+    let client = on_demand(&mut writer);
+    assert_eq!(client.names(ADDRESS), ["pod/local"].into());
+}
+
+#[test]
+fn a_service_brings_its_workloads_whether_asked_by_name_or_address() {
+    for key in [WEB, "/10.96.0.1", "/10.97.0.0"] {
+        let mut writer = shop();
+        let mut client = on_demand(&mut writer);
+        client.send(ask(&[key], &[])).unwrap();
+        let response = only(client.drain(&writer.publish()));
+        assert_eq!(names(&response), ["pod/web-1", "pod/web-2", WEB], "{key}");
+        assert!(response.removed_resources.is_empty());
+    }
+}
+
+#[test]
+fn a_workload_comes_alone_and_answers_carry_aliases() {
+    let mut writer = shop();
+    let mut client = on_demand(&mut writer);
+    client.send(ask(&["/10.0.0.3"], &[])).unwrap();
+    let response = only(client.drain(&writer.publish()));
+    let lone = Resource::decode(response.resources[0].clone()).unwrap();
+    assert_eq!((lone.name.as_str(), &lone.aliases[..]), ("pod/lone", &["/10.0.0.3".to_owned()][..]));
+    client.send(ask(&[WEB], &[])).unwrap();
+    let response = only(client.drain(&writer.publish()));
+    let found = response.resources.iter().map(|r| Resource::decode(r.clone()).unwrap());
+    let web = found.into_iter().find(|r| r.name == WEB).unwrap();
+    assert_eq!(web.aliases, ["/10.96.0.1", "/10.97.0.0/16"]);
+}
+
+#[test]
+fn an_unknown_name_is_answered_as_removed() {
+    let mut writer = shop();
+    let mut client = on_demand(&mut writer);
+    client.send(ask(&["pod/none", "/10.9.9.9"], &[])).unwrap();
+    let response = only(client.drain(&writer.publish()));
+    assert!(response.resources.is_empty());
+    assert_eq!(response.removed_resources, ["/10.9.9.9", "pod/none"]);
+}
+
+#[test]
+fn only_followed_names_are_pushed() {
+    let mut writer = shop();
+    let mut client = on_demand(&mut writer);
+    client.send(ask(&[WEB], &[])).unwrap();
+    client.drain(&writer.publish());
+
+    // A pod added to a followed service is not pushed; one that was sent is followed.
+    writer.upsert(Address, "pod/web-3", &pod("web-3", [10, 0, 0, 5], "n2", &[WEB])).unwrap();
+    writer.upsert(Address, "pod/lone", &pod("lone", [10, 0, 0, 33], "n2", &[])).unwrap();
+    assert!(client.drain(&writer.publish()).is_empty());
+    writer.upsert(Address, "pod/web-1", &pod("web-1", [10, 0, 0, 11], "n2", &[WEB])).unwrap();
+    assert_eq!(names(&only(client.drain(&writer.publish()))), ["pod/web-1"]);
+    writer.remove(Address, "pod/web-2");
+    assert_eq!(only(client.drain(&writer.publish())).removed_resources, ["pod/web-2"]);
+
+    // A changed service brings all its workloads, the new one too.
+    writer.upsert(Address, WEB, &service("web", &[([10, 96, 0, 2], None)])).unwrap();
+    let response = only(client.drain(&writer.publish()));
+    assert_eq!(names(&response), ["pod/web-1", "pod/web-3", WEB]);
+}
+
+#[test]
+fn a_new_workload_of_the_own_node_is_pushed_unasked() {
+    let mut writer = shop();
+    let mut client = on_demand(&mut writer);
+    writer.upsert(Address, "pod/local-2", &pod("local-2", [10, 0, 0, 6], "n1", &[])).unwrap();
+    assert_eq!(names(&only(client.drain(&writer.publish()))), ["pod/local-2"]);
+}
+
+#[test]
+fn a_request_that_only_unsubscribes_is_not_answered_and_removes_nothing() {
+    let mut writer = shop();
+    let mut client = on_demand(&mut writer);
+    client.send(ask(&["pod/lone", WEB], &[])).unwrap();
+    client.drain(&writer.publish());
+    client.send(ask(&[], &["pod/lone"])).unwrap();
+    assert!(client.drain(&writer.publish()).is_empty());
+    writer.upsert(Address, "pod/lone", &pod("lone", [10, 0, 0, 33], "n2", &[])).unwrap();
+    assert!(client.drain(&writer.publish()).is_empty());
+}
+
+#[test]
+fn a_returning_client_gets_the_held_names_that_differ() {
+    let mut writer = shop();
+    let mut client = on_demand(&mut writer);
+    client.send(ask(&["pod/lone", "pod/web-1", "pod/web-2"], &[])).unwrap();
+    client.drain(&writer.publish());
+    client.reconnect();
+    writer.remove(Address, "pod/web-2");
+    writer.upsert(Address, "pod/web-1", &pod("web-1", [10, 0, 0, 11], "n2", &[WEB])).unwrap();
+    let mut offered: std::collections::BTreeMap<_, _> =
+        client.held[ADDRESS].iter().map(|(name, (version, _))| (name.clone(), version.clone())).collect();
+    offered.insert("pod/waited-for".to_owned(), String::new());
+    client.send(DeltaDiscoveryRequest { initial_resource_versions: offered, ..ask(&["*"], &["*"]) }).unwrap();
+    client.subscribe(AUTHORIZATION);
+    let sent = client.drain(&writer.publish());
+    let response = sent.iter().find(|r| r.type_url == ADDRESS).unwrap();
+    assert_eq!(names(response), ["pod/web-1"]);
+    assert_eq!(response.removed_resources, ["pod/waited-for", "pod/web-2"]);
+    assert_eq!(client.names(ADDRESS), ["pod/local", "pod/lone", "pod/web-1"].into());
+}
+
+#[test]
+fn sessions_that_share_a_lookup_stay_consistent_at_different_steps() {
+    let mut writer = shop();
+    let (mut fast, mut slow) = (on_demand(&mut writer), on_demand(&mut writer));
+    for client in [&mut fast, &mut slow] {
+        client.send(ask(&["pod/lone"], &[])).unwrap();
+        client.subscribe(AUTHORIZATION);
+        client.drain(&writer.publish());
+    }
+    // The slow one is in the middle of a round when the fast one leads the lookup on.
+    writer.upsert(Authorization, "ns/a", b"\x0a\x01a").unwrap();
+    writer.upsert(Address, "pod/lone", &workload("lone", 1, &["ns/a"])).unwrap();
+    let early = writer.publish();
+    let first = slow.receive(&early).unwrap();
+    assert_eq!(names(&first), ["ns/a"]);
+    slow.apply(&first);
+    writer.upsert(Authorization, "ns/b", b"\x0a\x01b").unwrap();
+    writer.upsert(Address, "pod/lone", &workload("lone", 2, &["ns/b"])).unwrap();
+    let late = writer.publish();
+    fast.drain(&late);
+    // Its next address is of the later step, so the policy of that step goes first.
+    let shape: Vec<_> = slow.drain(&early).iter().map(names).collect();
+    assert_eq!(shape, [["ns/b"], ["pod/lone"]]);
+}

@@ -1,0 +1,321 @@
+//! One stream at a time: who gets what, when, in which order.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use pilothouse_xds::{Code, MAX_TYPES, ResourceType::*, SessionError, Writer};
+use proto::discovery::{DeltaDiscoveryRequest, Node};
+use support::*;
+
+fn writer_with_policy_and_workload() -> Writer {
+    let mut writer = Writer::new();
+    writer.upsert(Authorization, "ns/p", b"\x0a\x01p").unwrap();
+    writer.upsert(Address, "w", &workload("w", 1, &["ns/p"])).unwrap();
+    writer
+}
+
+#[test]
+fn first_answer_of_each_type_comes_even_when_it_is_empty() {
+    let snapshot = Writer::new().publish();
+    let mut client = Client::default();
+    client.subscribe(ADDRESS);
+    client.subscribe(AUTHORIZATION);
+    let answers = client.drain(&snapshot);
+    assert_eq!(answers.len(), 2);
+    assert!(answers.iter().all(|a| a.resources.is_empty() && a.removed_resources.is_empty()));
+    assert!(client.drain(&snapshot).is_empty());
+}
+
+#[test]
+fn policies_go_before_the_addresses_when_both_are_asked_for() {
+    let snapshot = writer_with_policy_and_workload().publish();
+    let mut client = Client::default();
+    client.subscribe(ADDRESS);
+    client.subscribe(AUTHORIZATION);
+    let types: Vec<_> = client.drain(&snapshot).into_iter().map(|r| r.type_url).collect();
+    assert_eq!(types, [AUTHORIZATION, ADDRESS]);
+}
+
+#[test]
+fn a_new_client_gets_its_addresses_at_once() {
+    let snapshot = writer_with_policy_and_workload().publish();
+    let mut client = Client::default();
+    client.subscribe(ADDRESS);
+    assert!(!client.session.is_holding());
+    assert_eq!(client.drain(&snapshot).len(), 1);
+}
+
+#[test]
+fn a_removed_policy_goes_after_the_workloads_that_named_it() {
+    let mut writer = writer_with_policy_and_workload();
+    let mut client = Client::default();
+    client.subscribe(ADDRESS);
+    client.subscribe(AUTHORIZATION);
+    client.drain(&writer.publish());
+
+    writer.remove(Authorization, "ns/p");
+    writer.upsert(Authorization, "ns/q", b"\x0a\x01q").unwrap();
+    writer.upsert(Address, "w", &workload("w", 1, &["ns/q"])).unwrap();
+    let sent = client.drain(&writer.publish());
+    let shape: Vec<_> =
+        sent.iter().map(|r| (r.type_url.as_str(), names(r), r.removed_resources.clone())).collect();
+    assert_eq!(
+        shape,
+        [
+            (AUTHORIZATION, vec!["ns/q".to_owned()], vec![]),
+            (ADDRESS, vec!["w".to_owned()], vec![]),
+            (AUTHORIZATION, vec![], vec!["ns/p".to_owned()]),
+        ]
+    );
+}
+
+#[test]
+fn a_slow_client_gets_the_sum_of_what_it_missed() {
+    let mut writer = Writer::new();
+    let mut client = Client::default();
+    client.subscribe(ADDRESS);
+    client.drain(&writer.publish());
+    for revision in 0..500 {
+        writer.upsert(Address, "a", &workload("a", revision, &[])).unwrap();
+        writer.upsert(Address, &format!("w{revision}"), &workload("w", 1, &[])).unwrap();
+        if revision > 0 {
+            writer.remove(Address, &format!("w{}", revision - 1));
+        }
+        writer.publish();
+    }
+    let sent = client.drain(&writer.publish());
+    assert_eq!(sent.len(), 1);
+    assert_eq!(names(&sent[0]), ["a", "w499"]);
+    assert_eq!(sent[0].removed_resources.len(), 499);
+}
+
+#[test]
+fn a_returning_client_gets_only_what_differs() {
+    let mut writer = Writer::new();
+    for i in 0..100 {
+        writer.upsert(Address, &format!("w{i}"), &workload("w", i, &[])).unwrap();
+    }
+    let mut client = Client::default();
+    client.subscribe(ADDRESS);
+    client.subscribe(AUTHORIZATION);
+    client.drain(&writer.publish());
+
+    client.reconnect();
+    writer.upsert(Address, "w7", &workload("w", 1_000, &[])).unwrap();
+    writer.remove(Address, "w8");
+    client.subscribe(ADDRESS);
+    client.subscribe(AUTHORIZATION);
+    let sent = client.drain(&writer.publish());
+    let addresses = sent.iter().find(|r| r.type_url == ADDRESS).unwrap();
+    assert_eq!(names(addresses), ["w7"]);
+    assert_eq!(addresses.removed_resources, ["w8"]);
+}
+
+#[test]
+fn a_returning_ztunnel_gets_its_addresses_after_its_policies() {
+    let mut writer = writer_with_policy_and_workload();
+    let mut client = Client::default();
+    client.subscribe(ADDRESS);
+    client.subscribe(AUTHORIZATION);
+    client.drain(&writer.publish());
+
+    client.reconnect();
+    writer.upsert(Authorization, "ns/new", b"\x0a\x01n").unwrap();
+    writer.upsert(Address, "w", &workload("w", 1, &["ns/new"])).unwrap();
+    writer.remove(Authorization, "ns/p");
+    let snapshot = writer.publish();
+    client.subscribe(ADDRESS);
+    assert!(client.receive(&snapshot).is_none() && client.session.is_holding());
+    client.subscribe(AUTHORIZATION);
+    assert!(!client.session.is_holding());
+    let sent = client.drain(&snapshot);
+    let shape: Vec<_> =
+        sent.iter().map(|r| (r.type_url.as_str(), names(r), r.removed_resources.clone())).collect();
+    assert_eq!(
+        shape,
+        [
+            (AUTHORIZATION, vec!["ns/new".to_owned()], vec![]),
+            (ADDRESS, vec!["w".to_owned()], vec![]),
+            (AUTHORIZATION, vec![], vec!["ns/p".to_owned()]),
+        ]
+    );
+}
+
+#[test]
+fn a_returning_ztunnel_keeps_a_removed_policy_until_its_addresses_came() {
+    let mut writer = writer_with_policy_and_workload();
+    let mut client = Client::default();
+    client.subscribe(ADDRESS);
+    client.subscribe(AUTHORIZATION);
+    client.drain(&writer.publish());
+
+    client.reconnect();
+    writer.remove(Authorization, "ns/p");
+    client.subscribe(AUTHORIZATION);
+    assert!(client.drain(&writer.publish()).iter().all(|r| r.removed_resources.is_empty()));
+    assert!(client.session.is_holding());
+    // It comes back before the removal went out: nothing is to be removed then.
+    writer.upsert(Authorization, "ns/p", b"\x0a\x01p").unwrap();
+    client.subscribe(ADDRESS);
+    assert!(client.drain(&writer.publish()).iter().all(|r| r.removed_resources.is_empty()));
+    assert_eq!(client.names(AUTHORIZATION), ["ns/p"].into());
+}
+
+#[test]
+fn a_released_session_waits_no_longer() {
+    let mut writer = writer_with_policy_and_workload();
+    let mut client = Client::default();
+    client.subscribe(ADDRESS);
+    client.drain(&writer.publish());
+    client.reconnect();
+    writer.remove(Address, "w");
+    client.subscribe(ADDRESS);
+    assert!(client.drain(&writer.publish()).is_empty());
+    client.session.release();
+    assert_eq!(client.drain(&writer.publish())[0].removed_resources, ["w"]);
+}
+
+#[test]
+fn a_refused_response_is_recorded_and_not_sent_again() {
+    let mut writer = writer_with_policy_and_workload();
+    let mut client = Client::default();
+    client.subscribe(ADDRESS);
+    let snapshot = writer.publish();
+    let response = client.receive(&snapshot).unwrap();
+    client.apply(&response);
+    client.answer(ADDRESS, Some("bad workload"));
+    assert!(client.receive(&snapshot).is_none());
+    let stats = client.session.stats();
+    assert_eq!((stats.types[0].nacks, stats.types[0].acks), (1, 0));
+    let nack = stats.types[0].last_nack.clone().unwrap();
+    assert_eq!((nack.nonce, nack.message.as_str()), (response.nonce, "bad workload"));
+
+    writer.upsert(Address, "w", &workload("w", 2, &[])).unwrap();
+    assert_eq!(client.drain(&writer.publish()).len(), 1);
+    assert_eq!(client.session.stats().types[0].acks, 1);
+}
+
+#[test]
+fn a_stale_nonce_acknowledges_nothing() {
+    let mut writer = writer_with_policy_and_workload();
+    let mut client = Client::default();
+    client.subscribe(ADDRESS);
+    let first = client.receive(&writer.publish()).unwrap();
+    client.apply(&first);
+    writer.upsert(Address, "v", &workload("v", 1, &[])).unwrap();
+    let second = client.receive(&writer.publish()).unwrap();
+    client.answer(ADDRESS, None);
+    let stats = client.session.stats().types[0].clone();
+    assert_eq!((stats.acks, stats.stale, stats.sent_nonce), (0, 1, second.nonce.clone()));
+    client.apply(&second);
+    client.answer(ADDRESS, None);
+    let stats = client.session.stats().types[0].clone();
+    assert_eq!((stats.acks, stats.acked_nonce, stats.acked_step), (1, second.nonce, 2));
+}
+
+#[test]
+fn a_wildcard_client_that_names_resources_gets_everything_again() {
+    let snapshot = writer_with_policy_and_workload().publish();
+    let mut client = Client::default();
+    client.subscribe(ADDRESS);
+    client.drain(&snapshot);
+    let again = DeltaDiscoveryRequest { resource_names_subscribe: vec!["x".into()], ..request(ADDRESS) };
+    client.send(again).unwrap();
+    assert_eq!(client.drain(&snapshot).iter().map(names).collect::<Vec<_>>(), [["w"]]);
+}
+
+#[test]
+fn a_resource_can_be_sent_again_with_equal_bytes() {
+    let mut writer = writer_with_policy_and_workload();
+    let mut client = Client::default();
+    client.subscribe(ADDRESS);
+    client.drain(&writer.publish());
+    assert!(writer.resend(Address, "w"));
+    assert_eq!(client.drain(&writer.publish()).iter().map(names).collect::<Vec<_>>(), [["w"]]);
+}
+
+#[test]
+fn a_type_without_resources_is_answered_empty_once() {
+    let mut writer = writer_with_policy_and_workload();
+    let mut client = Client::default();
+    client.subscribe("type.googleapis.com/example.Unknown");
+    let sent = client.drain(&writer.publish());
+    assert_eq!((sent.len(), sent[0].resources.len()), (1, 0));
+    writer.remove(Address, "w");
+    assert!(client.drain(&writer.publish()).is_empty());
+}
+
+#[test]
+fn an_old_client_gets_bare_workloads_and_no_services() {
+    let mut writer = writer_with_policy_and_workload();
+    writer.upsert(Address, "ns/svc", &service("svc", &[])).unwrap();
+    let mut client = Client::default();
+    client.subscribe(WORKLOAD);
+    let sent = client.drain(&writer.publish());
+    assert_eq!(names(&sent[0]), ["w"]);
+    let (_, body) = &client.held[WORKLOAD]["w"];
+    let bare: proto::workload::Workload = prost::Message::decode(body.as_slice()).unwrap();
+    assert_eq!((bare.uid.as_str(), bare.authorization_policies.len()), ("w", 1));
+
+    // A service alone is nothing to it; a workload is; on return only what differs.
+    writer.upsert(Address, "ns/svc", &service("svc", &[([10, 0, 0, 9], None)])).unwrap();
+    assert!(client.drain(&writer.publish()).is_empty());
+    writer.upsert(Address, "v", &workload("v", 1, &[])).unwrap();
+    assert_eq!(client.drain(&writer.publish()).iter().map(names).collect::<Vec<_>>(), [["v"]]);
+    client.reconnect();
+    writer.remove(Address, "v");
+    client.subscribe(WORKLOAD);
+    client.session.release();
+    let sent = client.drain(&writer.publish());
+    assert_eq!((sent[0].resources.len(), &sent[0].removed_resources[..]), (0, &["v".to_owned()][..]));
+}
+
+#[test]
+fn a_client_behind_the_forgotten_removals_must_return() {
+    let mut writer = Writer::new();
+    let mut client = Client::default();
+    client.subscribe(ADDRESS);
+    client.drain(&writer.publish());
+    for batch in 0..40 {
+        let name = |i: usize| format!("a-long-name-of-a-pod/that-came-and-went/{batch}-{i}");
+        (0..1_000).for_each(|i| assert!(writer.upsert(Address, &name(i), b"x").unwrap()));
+        writer.publish();
+        (0..1_000).for_each(|i| assert!(writer.remove(Address, &name(i))));
+        writer.publish();
+    }
+    let error = client.session.poll(&writer.publish()).unwrap_err();
+    assert_eq!((&error, error.code()), (&SessionError::FellBehind, Code::Aborted));
+}
+
+#[test]
+fn protocol_errors_name_the_status_that_ends_the_stream() {
+    let code = |request: DeltaDiscoveryRequest| Client::default().send(request).unwrap_err().code();
+    assert_eq!(code(DeltaDiscoveryRequest { node: None, ..request(ADDRESS) }), Code::InvalidArgument);
+    let nameless = Some(Node::default());
+    assert_eq!(code(DeltaDiscoveryRequest { node: nameless, ..request(ADDRESS) }), Code::InvalidArgument);
+    assert_eq!(code(request("")), Code::InvalidArgument);
+    let long = vec!["x".repeat(5_000)];
+    let long = DeltaDiscoveryRequest { resource_names_subscribe: long, ..request(ADDRESS) };
+    assert_eq!(code(long), Code::InvalidArgument);
+
+    let mut client = Client::default();
+    let garbage = client.session.request(b"\xff\xff\xff".as_slice().into()).unwrap_err();
+    assert_eq!(garbage.code(), Code::InvalidArgument);
+    for i in 0..MAX_TYPES {
+        client.subscribe(&format!("type.googleapis.com/example.T{i}"));
+    }
+    assert_eq!(client.send(request(ADDRESS)).unwrap_err().code(), Code::ResourceExhausted);
+}
+
+#[test]
+fn versions_are_those_of_the_bytes_and_policies_have_none() {
+    let snapshot = writer_with_policy_and_workload().publish();
+    let mut client = Client::default();
+    client.subscribe(ADDRESS);
+    client.subscribe(AUTHORIZATION);
+    client.drain(&snapshot);
+    let (version, body) = &client.held[ADDRESS]["w"];
+    assert_eq!(*version, pilothouse_xds::Version::of(body).to_string());
+    assert_eq!(client.held[AUTHORIZATION]["ns/p"].0, "");
+}
