@@ -79,7 +79,7 @@ pub(crate) fn scope_of(
 /// selects, as far as that could be read.
 pub(crate) fn lower(policy: &AuthorizationPolicy, root_namespace: &str, options: Options) -> Lowered {
     match destination(policy, options) {
-        Destination::Waypoint => Lowered::default(),
+        Destination::Waypoint => Lowered { diagnostics: refusal(policy), ..Lowered::default() },
         Destination::Nowhere(why) => not_sent(policy, &why),
         Destination::Ztunnel(Err(refused)) => deny_all(policy, refused, root_namespace),
         Destination::Ztunnel(Ok((action, spec))) => lower_spec(policy, spec, action, root_namespace),
@@ -104,12 +104,10 @@ fn destination(policy: &AuthorizationPolicy, options: Options) -> Destination<'_
         return Destination::Nowhere(Unsupported::DryRun);
     }
     let spec = match &policy.spec {
-        Ok(spec) => spec,
-        Err(refused) => return Destination::Ztunnel(Err(refused)),
+        Ok(spec) if spec.target_refs.is_empty() => spec,
+        Err(refused) if refused.target_refs.is_empty() => return Destination::Ztunnel(Err(refused)),
+        Ok(_) | Err(_) => return Destination::Waypoint,
     };
-    if !spec.target_refs.is_empty() {
-        return Destination::Waypoint;
-    }
     match spec.action {
         facts::Action::Allow => Destination::Ztunnel(Ok((Action::Allow, spec))),
         facts::Action::Deny => Destination::Ztunnel(Ok((Action::Deny, spec))),
@@ -177,8 +175,13 @@ fn deny_all(policy: &AuthorizationPolicy, refused: &Refused, root_namespace: &st
     Lowered {
         authorization: Some(authorization),
         condition: Some(Condition { status: false, reason: "Invalid", message }),
-        diagnostics: vec![cause.clone()],
+        diagnostics: refusal(policy),
     }
+}
+
+/// Returns why the policy was refused, if it was.
+fn refusal(policy: &AuthorizationPolicy) -> Vec<Diagnostic> {
+    policy.spec.as_ref().err().map(|refused| refused.diagnostic.clone()).into_iter().collect()
 }
 
 fn lower_spec(

@@ -31,13 +31,16 @@ pub(super) fn fields_of_operation(operation: &Operation) -> impl Iterator<Item =
     .map(|(name, _)| name)
 }
 
-/// Returns the names of the fields of `source` that are HTTP.
+/// Returns the names of the fields of `source` that a ztunnel cannot enforce, as HTTP.
 pub(super) fn fields_of_source(source: &Source) -> impl Iterator<Item = &str> {
     [
         ("requestPrincipals", &source.request_principals),
         ("notRequestPrincipals", &source.not_request_principals),
         ("remoteIpBlocks", &source.remote_ip_blocks),
         ("notRemoteIpBlocks", &source.not_remote_ip_blocks),
+        // Not HTTP, but a match has no field for it either; among its principals it would allow more.
+        ("trustDomains", &source.trust_domains),
+        ("notTrustDomains", &source.not_trust_domains),
     ]
     .into_iter()
     .filter(|(_, values)| !values.is_empty())

@@ -1,6 +1,8 @@
 //! Random policies against random traffic: what is sent never allows what the policy, read directly,
 //! denies.
 
+#![allow(clippy::expect_used)]
+
 use super::evaluator::{Traffic, matches};
 use super::{Options, lower, scope_of};
 use model::facts::{

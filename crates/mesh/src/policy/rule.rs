@@ -63,14 +63,6 @@ enum Sign {
     Negative,
 }
 
-/// What one entry of a rule became.
-enum Entry {
-    /// Matches as far as the match says; an empty match never does.
-    Match(Match),
-    /// Matches everything. A match cannot say so: an empty one says the opposite.
-    Everything,
-}
-
 impl<'a> RuleLowering<'a> {
     pub(super) fn new(action: Action, namespace: &'a str) -> Self {
         Self {
@@ -112,7 +104,7 @@ impl<'a> RuleLowering<'a> {
         (self.action == Action::Deny || !self.rule_has_http).then_some(Group { rules })
     }
 
-    fn lower_operation(&mut self, place: Place, operation: &'a Operation) -> Entry {
+    fn lower_operation(&mut self, place: Place, operation: &'a Operation) -> Option<Match> {
         let mut entry = EntryLowering::new(self, place);
         entry.http(http::fields_of_operation(operation));
         let destination_ports = entry.list("ports", Sign::Positive, &operation.ports, value::port);
@@ -120,7 +112,7 @@ impl<'a> RuleLowering<'a> {
         entry.finish(Match { destination_ports, not_destination_ports, ..Match::default() })
     }
 
-    fn lower_source(&mut self, place: Place, source: &'a Source) -> Entry {
+    fn lower_source(&mut self, place: Place, source: &'a Source) -> Option<Match> {
         use Sign::{Negative, Positive};
         let namespace = self.namespace;
         let account = |v: &str| value::service_account(v, namespace);
@@ -145,7 +137,7 @@ impl<'a> RuleLowering<'a> {
         entry.finish(lowered)
     }
 
-    fn lower_condition(&mut self, place: Place, condition: &'a facts::Condition) -> Entry {
+    fn lower_condition(&mut self, place: Place, condition: &'a facts::Condition) -> Option<Match> {
         let mut entry = EntryLowering::new(self, place);
         let mut lowered = Match::default();
         match condition.key.as_str() {
@@ -185,15 +177,9 @@ impl<'a> RuleLowering<'a> {
 }
 
 /// Returns the `Rules` that match when one of `entries` does; `None` when that is always so, be it
-/// that there are none or that one matches everything.
-fn any_of(entries: Vec<Entry>) -> Option<Rules> {
-    let mut matches = Vec::with_capacity(entries.len());
-    for entry in entries {
-        match entry {
-            Entry::Match(lowered) => matches.push(lowered),
-            Entry::Everything => return None,
-        }
-    }
+/// that there are none or that one matches everything (see [`EntryLowering::finish`]).
+fn any_of(entries: Vec<Option<Match>>) -> Option<Rules> {
+    let matches: Vec<Match> = entries.into_iter().collect::<Option<_>>()?;
     (!matches.is_empty()).then_some(Rules { matches })
 }
 
@@ -269,7 +255,9 @@ impl<'r, 'a> EntryLowering<'r, 'a> {
         understood
     }
 
-    fn finish(self, lowered: Match) -> Entry {
+    /// Returns the match of the entry; `None` when it matches everything, which a match cannot say: an
+    /// empty one says the opposite.
+    fn finish(self, lowered: Match) -> Option<Match> {
         if !self.is_written {
             let message = match self.rules.action {
                 Action::Allow => "the entry has no field, so it allows nothing",
@@ -286,10 +274,10 @@ impl<'r, 'a> EntryLowering<'r, 'a> {
         let says_nothing = lowered == Match::default();
         match self.rules.action {
             // An empty match never matches.
-            Action::Allow if self.never_matches => Entry::Match(Match::default()),
+            Action::Allow if self.never_matches => Some(Match::default()),
             // Nothing but HTTP attributes stays an empty match, as specified.
-            Action::Deny if says_nothing && (self.is_widened || !self.is_written) => Entry::Everything,
-            Action::Allow | Action::Deny => Entry::Match(lowered),
+            Action::Deny if says_nothing && (self.is_widened || !self.is_written) => None,
+            Action::Allow | Action::Deny => Some(lowered),
         }
     }
 

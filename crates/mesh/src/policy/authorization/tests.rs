@@ -51,6 +51,7 @@ fn refused(selector: Option<Labels>) -> AuthorizationPolicy {
     let mut policy = rules(facts::Action::Allow, Vec::new());
     policy.spec = Err(Refused {
         selector,
+        target_refs: Vec::new(),
         diagnostic: Diagnostic {
             code: "AP001",
             severity: Severity::Error,
@@ -319,7 +320,9 @@ fn http_sources() -> Vec<(&'static str, Source)> {
         ("requestPrincipals", Source { request_principals: v.clone(), ..Source::default() }),
         ("notRequestPrincipals", Source { not_request_principals: v.clone(), ..Source::default() }),
         ("remoteIpBlocks", Source { remote_ip_blocks: v.clone(), ..Source::default() }),
-        ("notRemoteIpBlocks", Source { not_remote_ip_blocks: v, ..Source::default() }),
+        ("notRemoteIpBlocks", Source { not_remote_ip_blocks: v.clone(), ..Source::default() }),
+        ("trustDomains", Source { trust_domains: v.clone(), ..Source::default() }),
+        ("notTrustDomains", Source { not_trust_domains: v, ..Source::default() }),
     ]
 }
 
@@ -615,6 +618,16 @@ fn a_refused_policy_without_selector_denies_its_namespace_or_from_the_root_the_m
     assert_eq!(sent(&refused(None)).scope(), Scope::Namespace);
     assert_eq!(sent(&in_root(refused(None))).scope(), Scope::Global);
     assert_eq!(scope_of(&refused(None), ROOT, OFF), None);
+}
+
+#[test]
+fn a_refused_policy_with_target_refs_denies_nothing_at_ztunnels() {
+    let mut policy = refused(None);
+    policy.spec.as_mut().unwrap_err().target_refs = vec![PolicyTargetRef::default()];
+    let lowered = lower(&policy, ROOT, OFF);
+    assert_eq!((lowered.authorization, lowered.condition), (None, None));
+    assert_eq!(lowered.diagnostics[0].code, "AP001");
+    assert_eq!(scope_of(&policy, ROOT, OFF), None);
 }
 
 #[test]

@@ -43,7 +43,7 @@ fn refused(mut policy: PeerAuthentication) -> PeerAuthentication {
         help: String::new(),
         place: None,
     };
-    policy.spec = Err(Refused { selector, diagnostic });
+    policy.spec = Err(Refused { selector, target_refs: Vec::new(), diagnostic });
     policy
 }
 
