@@ -134,9 +134,25 @@ impl ApiServer {
     /// # Errors
     /// As [`ApiServer::start`].
     pub async fn restart(&mut self) -> anyhow::Result<()> {
+        self.start_again(self.port()?).await
+    }
+
+    /// Starts the server again on the same data and another port (0: a free one), after ending it if
+    /// it runs; the kubeconfig then leads to that port.
+    ///
+    /// # Errors
+    /// As [`ApiServer::start`].
+    pub async fn start_again(&mut self, port: u16) -> anyhow::Result<()> {
         self.stop().await?;
-        let port = self.url.rsplit(':').next().and_then(|p| p.parse().ok()).context("no port in the url")?;
         self.launch(port).await
+    }
+
+    /// Returns the port.
+    ///
+    /// # Errors
+    /// Never after a start.
+    pub fn port(&self) -> anyhow::Result<u16> {
+        self.url.rsplit(':').next().and_then(|port| port.parse().ok()).context("no port in the url")
     }
 
     /// Creates a namespace of a new name that starts with `prefix`; pods can be created in it.
