@@ -1,1 +1,89 @@
-//! The SPIFFE certificate authority: requests, signing, roots, tokens; clock and entropy injected.
+//! The SPIFFE certificate authority, without I/O: the caller passes the time, the entropy, the
+//! bytes of Secrets and files, and the pods; what comes back are certificates and refusals.
+//!
+//! ```text
+//!  bearer token ──▶ token::verify ──▶ ServiceAccountToken ─┐        who asks
+//!  client cert  ──▶ Certificate::identities ───────────────┤
+//!                                                          ▼
+//!  ImpersonatedIdentity ─────────▶ NodeAuthorizer ◀── Pods (node → accounts)
+//!                                                          │        for whom
+//!  CSR ──▶ SigningRequest (its key, nothing else) ──┐      ▼
+//!                                                   └▶ Issuer::issue ──▶ Issued
+//!                                                          ▲            leaf, chain, roots
+//!  Secret ──▶ RootState ── signing root + trust ───────────┤
+//!  files  ──▶ KeyMaterial (plugged-in intermediate) ───────┘
+//! ```
+//!
+//! Invariants
+//! - Only the public key of a request enters a certificate; it is encoded anew, never copied.
+//! - An [`Issuer`] is one immutable snapshot of certificate, key, chain and roots: a rotation
+//!   replaces it whole, so that no answer mixes generations.
+//! - Nothing is signed after the signing certificate has expired, nor beyond its expiry.
+//! - Key material that does not verify is refused whole; what is in force stays in force.
+//! - Every input is bounded before it is parsed, and every refusal is typed: it has a gRPC
+//!   [`Code`], a short `reason` for a metric's label, and a text for the log.
+//!
+//! ```
+//! use pilothouse_ca::{Identity, Issuer, Root, SigningKey, SigningRequest, SystemEntropy, TtlPolicy};
+//! use rustls_pki_types::UnixTime;
+//! use std::time::Duration;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let now = UnixTime::since_unix_epoch(Duration::from_secs(1_800_000_000));
+//! let root = Root::create("cluster.local", Duration::from_secs(87_600 * 3600), now, &SystemEntropy)?;
+//! let issuer = Issuer::self_signed(&root, TtlPolicy::default())?;
+//!
+//! let key = SigningKey::generate_p256()?;
+//! let request = SigningRequest::from_pem(&key.request_pem(&["spiffe://cluster.local/ns/shop/sa/web"])?)?;
+//! let identity = Identity::parse("spiffe://cluster.local/ns/shop/sa/web")?;
+//! let issued = issuer.issue(&request, &identity, 3600, now, &SystemEntropy)?;
+//! assert_eq!(issued.chain.len(), 2);
+//! # Ok(()) }
+//! ```
+
+mod authorize;
+mod base64;
+mod bundle;
+mod certificate;
+mod chain;
+mod crl;
+mod der;
+mod entropy;
+mod external;
+mod identity;
+mod issuer;
+mod key;
+mod limits;
+mod material;
+mod pods;
+mod profile;
+mod refusal;
+mod request;
+mod root;
+mod rotation;
+mod secret;
+mod signature;
+mod stream;
+pub mod token;
+mod ttl;
+
+pub use authorize::{Caller, Denial, NodeAuthorizer, TrustedAccountsError};
+pub use bundle::{BundleError, TrustBundle};
+pub use certificate::{Certificate, CertificateError};
+pub use chain::{ChainError, verify_chain};
+pub use crl::CrlError;
+pub use entropy::{Entropy, NoEntropy, SystemEntropy};
+pub use external::{ExternalRefusal, check_external_request};
+pub use identity::{Identity, IdentityError, TrustDomain};
+pub use issuer::{IssueError, Issued, Issuer, IssuerError, Serial};
+pub use key::{KeyError, SigningKey};
+pub use limits::{Limiter, Limits, Rate, Refill, TokenBucket};
+pub use material::{KeyMaterial, MaterialError, PLUGGED_IN_FILES, TLS_FILES};
+pub use pods::{PodIndex, Pods, RunningPod};
+pub use refusal::{Code, Refusal};
+pub use request::{MAX_REQUEST_BYTES, PublicKeyKind, RequestError, SigningRequest};
+pub use root::{Root, RootError};
+pub use rotation::{Incoming, Retiring, RootState, RotationError, RotationPolicy, Step};
+pub use secret::{SECRET_TYPE, SecretError};
+pub use stream::{ProxyKind, StreamDenial, StreamNode, StreamPolicy, authorize_stream};
+pub use ttl::{TtlError, TtlPolicy, Validity};

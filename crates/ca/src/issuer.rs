@@ -1,0 +1,279 @@
+//! The issuer: one immutable snapshot of what certificates are signed with.
+
+use crate::base64::pem;
+use crate::bundle::{BundleError, TrustBundle};
+use crate::certificate::Certificate;
+use crate::der::{SEQUENCE, Writer, oid};
+use crate::entropy::{Entropy, NoEntropy};
+use crate::identity::Identity;
+use crate::key::{KeyError, SigningKey};
+use crate::profile::{self, Parts};
+use crate::refusal::{Code, Refusal};
+use crate::request::{SigningRequest, SubjectKey};
+use crate::root::Root;
+use crate::ttl::{TtlError, TtlPolicy, Validity};
+use rustls_pki_types::UnixTime;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Longest common name, in characters (RFC 5280, appendix A.1).
+const MAX_COMMON_NAME: usize = 64;
+
+/// Why an issuer cannot be built.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum IssuerError {
+    /// The roots are refused.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// The key is not the one of the certificate.
+    #[error("private key does not match signing certificate {subject}")]
+    KeyMismatch {
+        /// The subject of the certificate.
+        subject: String,
+    },
+    /// The certificate cannot sign.
+    #[error("signing certificate {subject} is not a certificate authority; it needs CA=true and keyCertSign")]
+    NotAuthority {
+        /// The subject of the certificate.
+        subject: String,
+    },
+}
+
+/// Why a certificate is not issued.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum IssueError {
+    /// The life asked for is refused, or the signer has expired.
+    #[error(transparent)]
+    Ttl(#[from] TtlError),
+    /// No serial number could be drawn.
+    #[error(transparent)]
+    Entropy(#[from] NoEntropy),
+    /// Signing failed.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// A serving certificate was asked for without names, or for a key that leaves cannot have.
+    #[error("serving certificate needs at least one name, and an RSA, P-256 or P-384 key")]
+    Serving,
+}
+
+impl Refusal for IssueError {
+    fn code(&self) -> Code {
+        match self {
+            Self::Ttl(e) => e.code(),
+            Self::Entropy(_) | Self::Key(_) | Self::Serving => Code::Internal,
+        }
+    }
+
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Ttl(e) => e.reason(),
+            Self::Entropy(_) => "no_entropy",
+            Self::Key(_) => "signing_failed",
+            Self::Serving => "serving_names",
+        }
+    }
+}
+
+/// A serial number: 128 random bits, not all zero.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct Serial([u8; 16]);
+
+impl Serial {
+    /// Draws a serial number.
+    ///
+    /// # Errors
+    /// [`NoEntropy`].
+    pub fn draw(entropy: &dyn Entropy) -> Result<Self, NoEntropy> {
+        let mut bytes = [0; 16];
+        entropy.fill(&mut bytes)?;
+        // Zero is not a valid serial; drawing it means a broken source, not bad luck.
+        if bytes == [0; 16] { Err(NoEntropy) } else { Ok(Self(bytes)) }
+    }
+
+    /// Returns the number, big-endian.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Serial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+    }
+}
+
+/// A certificate just issued.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Issued {
+    /// PEM texts in the order of `IstioCertificateResponse.cert_chain`: the leaf, the intermediates
+    /// one by one, and last the whole bundle of roots. At least two.
+    pub chain: Vec<String>,
+    /// The leaf in DER.
+    pub leaf: Vec<u8>,
+    /// Its serial number, for the audit.
+    pub serial: Serial,
+    /// Its validity.
+    pub validity: Validity,
+}
+
+/// Signing certificate, key, chain and roots of one generation.
+///
+/// Everything of a leaf that does not change from one to the next is encoded here beforehand.
+pub struct Issuer {
+    certificate: Certificate,
+    key: Arc<SigningKey>,
+    ttl: TtlPolicy,
+    trust: TrustBundle,
+    /// The elements of an answer after the leaf.
+    tail: Vec<String>,
+    intermediates: Vec<Certificate>,
+    algorithm: Vec<u8>,
+    extensions: Vec<u8>,
+}
+
+impl fmt::Debug for Issuer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Issuer")
+            .field("certificate", &self.certificate)
+            .field("intermediates", &self.intermediates)
+            .field("trust", &self.trust)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Issuer {
+    /// Builds an issuer from a signing certificate, its key, the certificates between a leaf and
+    /// the roots (leaf's side first), and the roots. That they form a chain is checked where they
+    /// are loaded.
+    ///
+    /// # Errors
+    /// [`IssuerError`] when the key is another one or the certificate may not sign.
+    pub fn new(
+        certificate: Certificate,
+        key: Arc<SigningKey>,
+        intermediates: Vec<Certificate>,
+        trust: TrustBundle,
+        ttl: TtlPolicy,
+    ) -> Result<Self, IssuerError> {
+        check_pair(&certificate, &key)?;
+        let mut tail: Vec<String> = intermediates.iter().map(Certificate::to_pem).collect();
+        tail.push(trust.to_pem());
+        let algorithm = key.signature_algorithm();
+        let extensions = profile::leaf_extensions(certificate.key_id.as_deref());
+        Ok(Self { certificate, key, ttl, trust, tail, intermediates, algorithm, extensions })
+    }
+
+    /// Builds an issuer that signs with a root which is also all there is to trust.
+    ///
+    /// # Errors
+    /// [`IssuerError`].
+    pub fn self_signed(root: &Root, ttl: TtlPolicy) -> Result<Self, IssuerError> {
+        let trust = TrustBundle::new([root.certificate().clone()])?;
+        Self::new(root.certificate().clone(), Arc::clone(root.key()), Vec::new(), trust, ttl)
+    }
+
+    /// Issues the certificate of a workload.
+    ///
+    /// `requested` is the life asked for in seconds; zero and less stand for the default.
+    ///
+    /// # Errors
+    /// [`IssueError`].
+    pub fn issue(
+        &self,
+        request: &SigningRequest,
+        identity: &Identity,
+        requested: i64,
+        now: UnixTime,
+        entropy: &dyn Entropy,
+    ) -> Result<Issued, IssueError> {
+        let validity = Validity::of_leaf(now, self.ttl.resolve(requested)?, self.certificate.validity().not_after)?;
+        let name = identity.to_string();
+        let common_name = (request.has_common_name && name.len() <= MAX_COMMON_NAME).then_some(name.as_str());
+        self.sign(&request.key, &[&name], common_name, validity, entropy)
+    }
+
+    /// Issues a certificate for a server of the control plane itself, valid for `life` but not
+    /// longer than the signer. `names` are DNS names, addresses or SPIFFE ids.
+    ///
+    /// # Errors
+    /// [`IssueError`].
+    pub fn issue_serving(
+        &self,
+        key: &SigningKey,
+        names: &[&str],
+        life: Duration,
+        now: UnixTime,
+        entropy: &dyn Entropy,
+    ) -> Result<Issued, IssueError> {
+        let subject = key.subject_key().filter(|_| !names.is_empty()).ok_or(IssueError::Serving)?;
+        let validity = Validity::of_leaf(now, life, self.certificate.validity().not_after)?;
+        self.sign(&subject, names, None, validity, entropy)
+    }
+
+    fn sign(
+        &self,
+        subject_key: &SubjectKey,
+        names: &[&str],
+        common_name: Option<&str>,
+        validity: Validity,
+        entropy: &dyn Entropy,
+    ) -> Result<Issued, IssueError> {
+        let serial = Serial::draw(entropy)?;
+        let mut subject = Writer::default();
+        match common_name {
+            Some(text) => profile::name(&mut subject, oid::COMMON_NAME, text),
+            None => subject.nest(SEQUENCE, |_| {}),
+        }
+        let parts = Parts {
+            serial: serial.as_bytes(),
+            algorithm: &self.algorithm,
+            issuer: &self.certificate.subject,
+            not_before: validity.not_before,
+            not_after: validity.not_after,
+            subject: &subject.finish(),
+            public_key: &subject_key.der,
+        };
+        let body = profile::to_be_signed(&parts, |w| {
+            w.raw(&self.extensions);
+            profile::subject_alt_name(w, names.iter().copied());
+        });
+        let leaf = self.key.sign_structure(&body)?;
+        let mut chain = Vec::with_capacity(self.tail.len() + 1);
+        chain.push(pem("CERTIFICATE", &leaf));
+        chain.extend(self.tail.iter().cloned());
+        Ok(Issued { chain, leaf, serial, validity })
+    }
+
+    /// Returns the signing certificate.
+    pub fn certificate(&self) -> &Certificate {
+        &self.certificate
+    }
+
+    /// Returns the certificates between a leaf and the roots, in the order of an answer.
+    pub fn intermediates(&self) -> &[Certificate] {
+        &self.intermediates
+    }
+
+    /// Returns the roots that peers are told to trust.
+    pub fn trust(&self) -> &TrustBundle {
+        &self.trust
+    }
+
+    /// Returns the rules for the life of a leaf.
+    pub fn ttl(&self) -> TtlPolicy {
+        self.ttl
+    }
+}
+
+/// Checks that `certificate` may sign and `key` is its key.
+pub(crate) fn check_pair(certificate: &Certificate, key: &SigningKey) -> Result<(), IssuerError> {
+    let subject = || certificate.subject().to_owned();
+    if certificate.public_key != key.public_key() {
+        return Err(IssuerError::KeyMismatch { subject: subject() });
+    }
+    if !certificate.is_ca() {
+        return Err(IssuerError::NotAuthority { subject: subject() });
+    }
+    Ok(())
+}

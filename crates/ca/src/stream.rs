@@ -1,0 +1,292 @@
+//! Who may open a stream of configuration, as which proxy, and what it may subscribe to.
+
+use crate::authorize::NodeAuthorizer;
+use crate::identity::Identity;
+use crate::refusal::{Code, Refusal};
+use std::net::IpAddr;
+
+/// Longest node id, in bytes.
+const MAX_NODE_ID_BYTES: usize = 1024;
+
+/// The kinds of proxy, as the first part of a node id names them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum ProxyKind {
+    /// A node's L4 proxy.
+    Ztunnel,
+    /// An L7 proxy of a namespace or a service.
+    Waypoint,
+    /// A gateway at the edge.
+    Router,
+    /// A proxy beside its workload.
+    Sidecar,
+}
+
+/// Type URLs that are about all workloads of the mesh.
+const WORKLOAD_TYPES: &str = "type.googleapis.com/istio.";
+
+/// Type URLs of Envoy's resources.
+const ENVOY_TYPES: &str = "type.googleapis.com/envoy.";
+
+impl ProxyKind {
+    /// Reads the first part of a node id.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "ztunnel" => Self::Ztunnel,
+            "waypoint" => Self::Waypoint,
+            "router" => Self::Router,
+            "sidecar" => Self::Sidecar,
+            _ => return None,
+        })
+    }
+
+    /// Tells whether a proxy of this kind may subscribe to a type: ztunnels to workloads and
+    /// policies, the others also to resources of Envoy.
+    pub fn may_subscribe(self, type_url: &str) -> bool {
+        type_url.starts_with(WORKLOAD_TYPES) || (self != Self::Ztunnel && type_url.starts_with(ENVOY_TYPES))
+    }
+}
+
+/// The node of a stream's first request.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StreamNode {
+    /// The kind of proxy.
+    pub kind: ProxyKind,
+    /// The namespace whose configuration it wants: metadata `NAMESPACE`, else the first label of the
+    /// id's domain; may be empty.
+    pub namespace: String,
+    /// Metadata `SERVICE_ACCOUNT`; may be empty.
+    pub service_account: String,
+    /// Metadata `NODE_NAME`; may be empty.
+    pub node_name: String,
+}
+
+impl StreamNode {
+    /// Reads `node.id`, four parts `kind~address~id~domain`, and what the metadata says.
+    /// `addresses` is metadata `INSTANCE_IPS`, a comma list, or empty.
+    ///
+    /// # Errors
+    /// [`StreamDenial`] for another shape, an unknown kind, or no valid address.
+    pub fn parse(
+        id: &str,
+        namespace: &str,
+        service_account: &str,
+        node_name: &str,
+        addresses: &str,
+    ) -> Result<Self, StreamDenial> {
+        if id.len() > MAX_NODE_ID_BYTES {
+            return Err(StreamDenial::NodeId);
+        }
+        let mut parts = id.split('~');
+        let (Some(kind), Some(address), Some(_), Some(domain), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(StreamDenial::NodeId);
+        };
+        let kind = ProxyKind::from_name(kind).ok_or(StreamDenial::Kind)?;
+        let valid = |text: &str| text.trim().parse::<IpAddr>().is_ok();
+        let given = if addresses.is_empty() { address } else { addresses };
+        if !given.split(',').any(valid) {
+            return Err(StreamDenial::Address);
+        }
+        let from_domain = domain.split('.').next().unwrap_or_default();
+        Ok(Self {
+            kind,
+            namespace: if namespace.is_empty() { from_domain } else { namespace }.to_owned(),
+            service_account: service_account.to_owned(),
+            node_name: node_name.to_owned(),
+        })
+    }
+}
+
+/// Why a stream is refused.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum StreamDenial {
+    /// The node id has another shape.
+    #[error("node id is missing or not of the form kind~address~id~domain")]
+    NodeId,
+    /// The node id names an unknown kind of proxy.
+    #[error("node id has an unknown kind of proxy; ztunnel, waypoint, router and sidecar are known")]
+    Kind,
+    /// The node has no valid address.
+    #[error("node has no valid address in its id or in INSTANCE_IPS")]
+    Address,
+    /// No identity of the caller has the namespace and account of the node.
+    #[error("no identity of the caller has namespace {namespace:?} and service account {service_account:?} of its node")]
+    Identity {
+        /// The namespace that the node claims.
+        namespace: String,
+        /// The service account that the node claims.
+        service_account: String,
+    },
+    /// The caller is not trusted to be a ztunnel.
+    #[error("caller {0} is not a trusted node account and cannot be a ztunnel")]
+    NotZtunnel(String),
+    /// The node claims another node than the caller's pod is on.
+    #[error("caller is on node {actual}, not on {claimed}")]
+    OtherNode {
+        /// The node where the caller's pod is.
+        actual: String,
+        /// The node that was claimed.
+        claimed: String,
+    },
+}
+
+impl Refusal for StreamDenial {
+    fn code(&self) -> Code {
+        match self {
+            Self::NodeId | Self::Kind | Self::Address => Code::InvalidArgument,
+            _ => Code::PermissionDenied,
+        }
+    }
+
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::NodeId => "node_id",
+            Self::Kind => "node_kind",
+            Self::Address => "node_address",
+            Self::Identity { .. } => "node_identity",
+            Self::NotZtunnel(_) => "not_ztunnel",
+            Self::OtherNode { .. } => "other_node",
+        }
+    }
+}
+
+/// Which checks of a stream are on.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamPolicy<'a> {
+    /// Whether the node must match an identity (`PILOT_ENABLE_XDS_IDENTITY_CHECK`).
+    pub check_identity: bool,
+    /// Whose accounts may be ztunnels; nothing lets any account be one.
+    pub ztunnels: Option<&'a NodeAuthorizer>,
+}
+
+/// Decides whether a caller with `identities` may open a stream as `node`, and returns the identity
+/// that it is served as.
+///
+/// `pod_node` is the node of the caller's pod, where its credential tells one. The trust domain is
+/// not compared: it was, when the credential was verified.
+///
+/// # Errors
+/// [`StreamDenial`].
+pub fn authorize_stream(
+    identities: &[Identity],
+    pod_node: Option<&str>,
+    node: &StreamNode,
+    policy: &StreamPolicy<'_>,
+) -> Result<Option<Identity>, StreamDenial> {
+    let matches = |wanted: &str, actual: &str| wanted.is_empty() || wanted == actual;
+    let verified = identities.iter().find(|identity| {
+        matches(&node.namespace, identity.namespace())
+            && matches(&node.service_account, identity.service_account())
+    });
+    if verified.is_none() && policy.check_identity {
+        return Err(StreamDenial::Identity {
+            namespace: node.namespace.clone(),
+            service_account: node.service_account.clone(),
+        });
+    }
+    if node.kind == ProxyKind::Ztunnel {
+        if let Some(authorizer) = policy.ztunnels {
+            let trusted = verified.is_some_and(|i| authorizer.trusts(i.namespace(), i.service_account()));
+            if !trusted {
+                let caller = verified.map_or_else(String::new, Identity::to_string);
+                return Err(StreamDenial::NotZtunnel(caller));
+            }
+        }
+        if let Some(actual) = pod_node.filter(|actual| !matches(&node.node_name, actual)) {
+            return Err(StreamDenial::OtherNode {
+                actual: actual.to_owned(),
+                claimed: node.node_name.clone(),
+            });
+        }
+    }
+    Ok(verified.cloned())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::identity::TrustDomain;
+
+    const ZTUNNEL: &str = "ztunnel~10.0.0.1~ztunnel-a.istio-system~istio-system.svc.cluster.local";
+
+    fn identity(namespace: &str, account: &str) -> Identity {
+        Identity::new(&TrustDomain::parse("td").unwrap(), namespace, account).unwrap()
+    }
+
+    fn node(id: &str) -> StreamNode {
+        StreamNode::parse(id, "", "", "", "").unwrap()
+    }
+
+    fn authorizer() -> NodeAuthorizer {
+        NodeAuthorizer::new("istio-system/ztunnel", [TrustDomain::parse("td").unwrap()]).unwrap()
+    }
+
+    #[test]
+    fn namespace_comes_from_metadata_then_from_the_domain() {
+        assert_eq!(node(ZTUNNEL).namespace, "istio-system");
+        assert_eq!(StreamNode::parse(ZTUNNEL, "other", "", "", "").unwrap().namespace, "other");
+    }
+
+    #[test]
+    fn malformed_node_ids_are_refused() {
+        let parse = |id: &str, ips: &str| StreamNode::parse(id, "", "", "", ips).unwrap_err();
+        for id in ["", "ztunnel", "a~b~c", "ztunnel~10.0.0.1~a~b~c", &"x".repeat(2000)] {
+            assert_eq!(parse(id, ""), StreamDenial::NodeId);
+        }
+        assert_eq!(parse("agent~10.0.0.1~a~b", ""), StreamDenial::Kind);
+        assert_eq!(parse("ztunnel~~a~b", ""), StreamDenial::Address);
+        assert_eq!(parse("ztunnel~10.0.0.1~a~b", "nonsense"), StreamDenial::Address);
+        assert_eq!(parse("ztunnel~x~a~b", "").code(), Code::InvalidArgument);
+        assert!(StreamNode::parse("ztunnel~~a~b", "", "", "", "nonsense, fd00::1").is_ok());
+    }
+
+    #[test]
+    fn node_must_match_an_identity() {
+        let policy = StreamPolicy { check_identity: true, ztunnels: None };
+        let identities = [identity("shop", "a"), identity("shop", "b")];
+        let waypoint = |namespace: &str, account: &str| {
+            StreamNode::parse("waypoint~10.0.0.1~w~x.svc", namespace, account, "", "").unwrap()
+        };
+        let verified = authorize_stream(&identities, None, &waypoint("shop", "b"), &policy).unwrap();
+        assert_eq!(verified, Some(identity("shop", "b")));
+        for other in [waypoint("", ""), waypoint("other", ""), waypoint("shop", "c")] {
+            let denied = authorize_stream(&identities, None, &other, &policy).unwrap_err();
+            assert_eq!((denied.code(), denied.reason()), (Code::PermissionDenied, "node_identity"));
+        }
+        let unchecked = StreamPolicy { check_identity: false, ztunnels: None };
+        assert_eq!(authorize_stream(&[], None, &waypoint("other", ""), &unchecked), Ok(None));
+    }
+
+    #[test]
+    fn only_trusted_accounts_are_ztunnels() {
+        let authorizer = authorizer();
+        let policy = StreamPolicy { check_identity: true, ztunnels: Some(&authorizer) };
+        let own = [identity("istio-system", "ztunnel")];
+        assert!(authorize_stream(&own, Some("n1"), &node(ZTUNNEL), &policy).is_ok());
+        let other = [identity("istio-system", "other")];
+        let denied = authorize_stream(&other, Some("n1"), &node(ZTUNNEL), &policy);
+        assert!(matches!(denied, Err(StreamDenial::NotZtunnel(_))));
+    }
+
+    #[test]
+    fn ztunnel_cannot_claim_another_node() {
+        let authorizer = authorizer();
+        let policy = StreamPolicy { check_identity: true, ztunnels: Some(&authorizer) };
+        let claimed = StreamNode::parse(ZTUNNEL, "", "", "n2", "").unwrap();
+        let own = [identity("istio-system", "ztunnel")];
+        assert!(authorize_stream(&own, Some("n2"), &claimed, &policy).is_ok());
+        let denied = authorize_stream(&own, Some("n1"), &claimed, &policy);
+        assert!(matches!(denied, Err(StreamDenial::OtherNode { .. })));
+    }
+
+    #[test]
+    fn kind_decides_what_may_be_subscribed_to() {
+        let address = "type.googleapis.com/istio.workload.Address";
+        let cluster = "type.googleapis.com/envoy.config.cluster.v3.Cluster";
+        assert!(ProxyKind::Ztunnel.may_subscribe(address) && !ProxyKind::Ztunnel.may_subscribe(cluster));
+        assert!(ProxyKind::Waypoint.may_subscribe(address) && ProxyKind::Waypoint.may_subscribe(cluster));
+        assert!(!ProxyKind::Waypoint.may_subscribe("example.com/secret"));
+    }
+}
