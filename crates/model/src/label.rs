@@ -3,6 +3,7 @@
 use crate::Str;
 use hashbrown::HashTable;
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::{Arc, LazyLock};
@@ -36,31 +37,42 @@ impl Default for Table {
 impl Labels {
     /// Returns the shared set of these pairs; of repeated keys the last one holds.
     pub fn new<K: AsRef<str>, V: AsRef<str>>(pairs: impl IntoIterator<Item = (K, V)>) -> Self {
-        let mut list: Vec<(Str, Str)> =
-            pairs.into_iter().map(|(k, v)| (crate::shared(k.as_ref()), crate::shared(v.as_ref()))).collect();
+        let mut list: SmallVec<[(K, V); 16]> = pairs.into_iter().collect();
         // Stable sort and a pass from the back keep the last of equal keys.
-        list.sort_by(|a, b| a.0.cmp(&b.0));
+        list.sort_by(|a, b| a.0.as_ref().cmp(b.0.as_ref()));
         list.reverse();
-        list.dedup_by(|a, b| a.0 == b.0);
+        list.dedup_by(|a, b| a.0.as_ref() == b.0.as_ref());
         list.reverse();
-        Self::from_sorted(list)
+        Self::from_sorted(&list)
     }
 
-    fn from_sorted(pairs: Vec<(Str, Str)>) -> Self {
+    fn from_sorted<K: AsRef<str>, V: AsRef<str>>(pairs: &[(K, V)]) -> Self {
         if pairs.is_empty() {
             return EMPTY.clone();
         }
         // A fixed seed: hashes must agree between sets made at different times.
-        let hash = foldhash::fast::FixedState::default().hash_one(&pairs) | 1;
+        let mut hasher = foldhash::fast::FixedState::default().build_hasher();
+        for (key, value) in pairs {
+            (key.as_ref(), value.as_ref()).hash(&mut hasher);
+        }
+        let hash = hasher.finish() | 1;
+        let is_equal = |set: &Arc<Set>| {
+            set.hash == hash
+                && set.pairs.len() == pairs.len()
+                && set.pairs.iter().zip(pairs).all(|(a, b)| a.0 == b.0.as_ref() && a.1 == b.1.as_ref())
+        };
         let mut table = TABLE.lock();
-        if let Some(found) = table.sets.find(hash, |s| s.hash == hash && *s.pairs == *pairs) {
+        if let Some(found) = table.sets.find(hash, is_equal) {
             return Self(found.clone());
         }
         if table.sets.len() >= table.sweep_at {
             table.sets.retain(|s| Arc::strong_count(s) > 1);
             table.sweep_at = (table.sets.len() * 2).max(1024);
         }
-        let set = Arc::new(Set { hash, pairs: pairs.into_boxed_slice() });
+        // Only a set that is new costs its strings: pods of one template have one set.
+        let pairs =
+            pairs.iter().map(|(k, v)| (crate::shared(k.as_ref()), crate::shared(v.as_ref()))).collect();
+        let set = Arc::new(Set { hash, pairs });
         table.sets.insert_unique(hash, set.clone(), |s| s.hash);
         Self(set)
     }

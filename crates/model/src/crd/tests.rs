@@ -88,7 +88,9 @@ fn every_property_is_described() {
             check(&format!("{path}.{name}"), property);
         }
         for inner in ["items", "additionalProperties"] {
-            check(path, &schema[inner]);
+            if let Some(inner) = schema.get(inner) {
+                check(path, inner);
+            }
         }
     }
     for crd in parsed() {

@@ -107,3 +107,67 @@ impl PortManifest<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn slice(mut manifest: Value) -> EndpointSlice {
+        manifest["metadata"] =
+            json!({"name": "web-x", "namespace": "shop", "labels": {"kubernetes.io/service-name": "web"}});
+        parse(manifest.to_string().as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn endpoints_and_ports_are_read_in_order() {
+        let slice = slice(json!({
+            "addressType": "IPv4",
+            "endpoints": [
+                {"addresses": ["10.0.0.1"], "conditions": {"ready": false},
+                 "targetRef": {"kind": "Pod", "name": "web-1", "namespace": "far", "uid": "u"}},
+                {"addresses": ["10.0.0.2"], "conditions": {}, "targetRef": {"kind": "Pod", "name": "web-2"}},
+                {"addresses": ["192.0.2.1"]},
+            ],
+            "ports": [{"name": "", "port": 80, "protocol": "TCP"}, {"name": null, "port": null}],
+        }));
+        assert_eq!(slice.name, Name::new("shop", "web-x"));
+        assert_eq!(slice.service, "web");
+        assert_eq!(slice.address_type, AddressType::Ip);
+        let pod = |ns, name, uid| EndpointTarget::Pod { name: Name::new(ns, name), uid };
+        let targets: Vec<_> = slice.endpoints.iter().map(|e| (e.ready, e.target.clone())).collect();
+        assert_eq!(
+            targets,
+            [
+                (false, pod("far", "web-1", uid::bits("u"))),
+                (true, pod("shop", "web-2", 0)),
+                (true, EndpointTarget::Other),
+            ]
+        );
+        assert_eq!(
+            slice.ports,
+            [
+                EndpointPort { name: Some("".into()), port: Some(80), protocol: Some(Protocol::Tcp) },
+                EndpointPort { name: None, port: None, protocol: None },
+            ]
+        );
+    }
+
+    #[test]
+    fn one_address_that_does_not_parse_empties_its_endpoint_only() {
+        let slice = slice(json!({"endpoints": [
+            {"addresses": ["10.0.0.1", "ten"]}, {"addresses": ["10.0.0.2"]}, {"addresses": null},
+        ]}));
+        let counts: Vec<usize> = slice.endpoints.iter().map(|e| e.addresses.len()).collect();
+        assert_eq!(counts, [0, 1, 0]);
+    }
+
+    #[test]
+    fn names_of_hosts_are_no_addresses() {
+        let slice = slice(json!({"addressType": "FQDN", "endpoints": [{"addresses": ["example.org"]}]}));
+        assert_eq!(slice.address_type, AddressType::Fqdn);
+        assert!(slice.endpoints[0].addresses.is_empty());
+    }
+}

@@ -172,3 +172,92 @@ impl Address<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::Labels;
+    use serde_json::{Value, json};
+
+    fn gateway(mut manifest: Value) -> Gateway {
+        manifest["metadata"] = json!({"name": "w", "namespace": "shop"});
+        parse(manifest.to_string().as_bytes()).unwrap()
+    }
+
+    fn allowed(namespaces: Value) -> AllowedNamespaces {
+        let mut gateway =
+            gateway(json!({"spec": {"listeners": [{"allowedRoutes": {"namespaces": namespaces}}]}}));
+        gateway.listeners.remove(0).allowed
+    }
+
+    #[test]
+    fn a_class_names_its_controller() {
+        let class = parse_class(
+            br#"{"metadata":{"name":"c","labels":{"istio.io/waypoint-for":"all"}},
+            "spec":{"controllerName":"istio.io/mesh-controller"}}"#,
+        );
+        let class = class.unwrap();
+        assert_eq!(class.controller, "istio.io/mesh-controller");
+        assert_eq!(class.meta.labels, Labels::new([("istio.io/waypoint-for", "all")]));
+        assert_eq!(class.meta.name, crate::Name::new("", "c"));
+    }
+
+    #[test]
+    fn a_waypoint_gives_its_listeners_and_addresses() {
+        let gateway = gateway(json!({
+            "spec": {
+                "gatewayClassName": "istio-waypoint",
+                "listeners": [
+                    {"name": "mesh", "port": 15008, "protocol": "HBONE", "tls": {"mode": "Terminate"},
+                     "allowedRoutes": {"namespaces": {"from": "All"}, "kinds": []}},
+                    {"name": "plain", "port": 80, "protocol": "HTTP"},
+                ],
+            },
+            "status": {"addresses": [
+                {"type": "Hostname", "value": "w.shop.svc"}, {"type": "IPAddress", "value": "10.1.0.9"},
+                {"value": "fd00::9"}, {"type": "IPAddress", "value": "ten"}, {"type": "NamedAddress", "value": "n"},
+            ]},
+        }));
+        assert_eq!(gateway.class, "istio-waypoint");
+        let expected = Listener {
+            name: "mesh".into(),
+            port: 15008,
+            protocol: "HBONE".into(),
+            tls_mode: "Terminate".into(),
+            allowed: AllowedNamespaces::All,
+        };
+        assert_eq!(gateway.listeners[0], expected);
+        assert_eq!(gateway.listeners[1].allowed, AllowedNamespaces::Same);
+        assert_eq!(
+            gateway.addresses,
+            [
+                GatewayAddress::Hostname("w.shop.svc".into()),
+                GatewayAddress::Ip("10.1.0.9".parse().unwrap()),
+                GatewayAddress::Ip("fd00::9".parse().unwrap()),
+                GatewayAddress::Other,
+                GatewayAddress::Other,
+            ]
+        );
+    }
+
+    #[test]
+    fn a_selector_lets_in_what_it_matches() {
+        let selector = allowed(json!({"from": "Selector", "selector": {"matchLabels": {"team": "a"}}}));
+        let AllowedNamespaces::Selector(selector) = selector else { panic!("{selector:?}") };
+        assert!(selector.matches(&Labels::new([("team", "a"), ("x", "y")])));
+        assert!(!selector.matches(&Labels::default()));
+    }
+
+    #[test]
+    fn nothing_unclear_lets_more_in() {
+        assert_eq!(allowed(json!({"from": "Anyone"})), AllowedNamespaces::Same);
+        assert_eq!(allowed(json!({})), AllowedNamespaces::Same);
+        let bad = json!({"matchExpressions": [{"key": "team", "operator": "Near", "values": ["a"]}]});
+        assert_eq!(allowed(json!({"from": "Selector", "selector": bad})), AllowedNamespaces::Same);
+        let AllowedNamespaces::Selector(none) = allowed(json!({"from": "Selector"})) else { panic!() };
+        assert!(!none.matches(&Labels::new([("kubernetes.io/metadata.name", "shop")])));
+        assert!(!none.matches(&Labels::default()));
+    }
+}

@@ -209,3 +209,120 @@ impl RuleManifest<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::Labels;
+    use serde_json::json;
+
+    fn settings(mesh: &str) -> Result<MeshSettings, Wrong> {
+        let manifest = json!({"metadata": {"name": "istio", "namespace": "istio-system"}, "data": {"mesh": mesh, "other": "x"}});
+        parse(manifest.to_string().as_bytes())
+    }
+
+    fn default() -> MeshSettings {
+        MeshSettings { name: Name::new("istio-system", "istio"), ..MeshSettings::default() }
+    }
+
+    #[test]
+    fn nothing_written_leaves_the_defaults() {
+        for mesh in ["", "# a comment\n", "---\n", "null", "{}", "trustDomain: \"\"\nrootNamespace:\n"] {
+            assert_eq!(settings(mesh).unwrap(), default(), "{mesh:?}");
+        }
+        let without = json!({"metadata": {"name": "istio", "namespace": "istio-system"}});
+        assert_eq!(parse(without.to_string().as_bytes()).unwrap(), default());
+    }
+
+    #[test]
+    fn every_field_that_is_read_is_read() {
+        let mesh = "
+    trustDomain: example.org
+    trustDomainAliases: [old.example.org, b, old.example.org]
+    rootNamespace: mesh-root
+    defaultConfig:
+      discoveryAddress: ignored:15012
+    discoverySelectors:
+    - matchLabels: {mesh: \"on\"}
+    - matchExpressions:
+      - {key: env, operator: In, values: [prod, stage]}
+    serviceScopeConfigs:
+    - servicesSelector: {matchLabels: {istio.io/global: \"true\"}}
+      scope: GLOBAL
+    serviceEntryVisibility:
+      defaultVisibility: NAMESPACE
+      policies:
+      - visibility: NONE
+        matchingRules:
+        - namespaceSelector: {matchLabels: {team: a}}
+        - fromTheFuture: {}
+      - {}
+    ";
+        let settings = settings(mesh).unwrap();
+        assert_eq!(settings.trust_domain, "example.org");
+        assert_eq!(settings.trust_domain_aliases, ["b", "old.example.org"]);
+        assert_eq!(settings.root_namespace, "mesh-root");
+        assert!(settings.discovery_selectors[0].matches(&Labels::new([("mesh", "on")])));
+        assert!(settings.discovery_selectors[1].matches(&Labels::new([("env", "stage")])));
+        assert!(!settings.discovery_selectors[1].matches(&Labels::new([("env", "dev")])));
+        let scope = ServiceScope {
+            namespaces: Selector::default(),
+            services: Selector {
+                match_labels: Labels::new([("istio.io/global", "true")]),
+                match_expressions: vec![],
+            },
+            global: true,
+        };
+        assert_eq!(settings.service_scopes, [scope]);
+        let team = Selector { match_labels: Labels::new([("team", "a")]), match_expressions: vec![] };
+        let policies = vec![
+            VisibilityPolicy {
+                visibility: Visibility::None,
+                rules: vec![MatchingRule::Namespace(team), MatchingRule::Unknown],
+            },
+            VisibilityPolicy { visibility: Visibility::Public, rules: vec![] },
+        ];
+        assert_eq!(settings.service_entry_visibility, Some((Visibility::Namespace, policies)));
+    }
+
+    #[test]
+    fn faults_are_named_with_their_path() {
+        for (mesh, code, field) in [
+            ("trustDomain: [", "MS001", "data.mesh.trustDomain"),
+            ("- a\n", "MS001", "data.mesh"),
+            ("a: 1\n---\nb: 2\n", "MS001", "data.mesh"),
+            ("trustDomainAliases: x\n", "MS001", "data.mesh.trustDomainAliases"),
+            (
+                "discoverySelectors: [{matchExpressions: [{key: a, operator: Near}]}]",
+                "MS002",
+                "data.mesh.discoverySelectors[0].matchExpressions[0].operator",
+            ),
+            (
+                "discoverySelectors: [{}, {matchExpressions: [{key: a, operator: In}]}]",
+                "MS002",
+                "data.mesh.discoverySelectors[1].matchExpressions[0].values",
+            ),
+            (
+                "serviceScopeConfigs: [{servicesSelector: {matchExpressions: [{operator: Exists}]}}]",
+                "MS002",
+                "data.mesh.serviceScopeConfigs[0].servicesSelector.matchExpressions[0].key",
+            ),
+            ("serviceScopeConfigs: [{scope: EVERYWHERE}]", "MS003", "data.mesh.serviceScopeConfigs[0].scope"),
+            (
+                "serviceEntryVisibility: {defaultVisibility: SOME}",
+                "MS003",
+                "data.mesh.serviceEntryVisibility.defaultVisibility",
+            ),
+            (
+                "serviceEntryVisibility: {policies: [{visibility: SOME}]}",
+                "MS003",
+                "data.mesh.serviceEntryVisibility.policies[0].visibility",
+            ),
+        ] {
+            let diagnostic = settings(mesh).unwrap_err().into_diagnostic(None);
+            assert_eq!((diagnostic.code, diagnostic.field.as_str()), (code, field), "{mesh}");
+        }
+    }
+}

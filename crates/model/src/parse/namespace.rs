@@ -23,3 +23,22 @@ pub(super) fn parse(json: &[u8]) -> Result<Namespace, Wrong> {
         annotations: metadata.annotations_but(""),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_namespace_keeps_its_labels_and_the_annotations_that_are_read() {
+        let json = br#"{"metadata":{"name":"shop","namespace":"ignored","labels":{"a":"1"},
+            "annotations":{"networking.istio.io/traffic-distribution":"PreferClose","other":"x"}}}"#;
+        let expected = Namespace {
+            name: "shop".into(),
+            labels: crate::Labels::new([("a", "1")]),
+            annotations: crate::Labels::new([("networking.istio.io/traffic-distribution", "PreferClose")]),
+        };
+        assert_eq!(parse(json).unwrap(), expected);
+    }
+}

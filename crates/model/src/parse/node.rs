@@ -24,3 +24,21 @@ pub(super) fn parse(json: &[u8]) -> Result<Node, Wrong> {
         subzone: metadata.shared_label("topology.istio.io/subzone"),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_node_is_where_it_is() {
+        let json = br#"{"metadata":{"name":"n1","labels":{"topology.kubernetes.io/region":"r",
+            "topology.kubernetes.io/zone":"z","topology.istio.io/subzone":"s","kubernetes.io/os":"linux"}},
+            "status":{"conditions":[{"type":"Ready","lastHeartbeatTime":"2024-01-01T00:00:00Z"}]}}"#;
+        let expected = Node { name: "n1".into(), region: "r".into(), zone: "z".into(), subzone: "s".into() };
+        assert_eq!(parse(json).unwrap(), expected);
+        let bare = parse(br#"{"metadata":{"name":"n1"}}"#).unwrap();
+        assert_eq!(bare, Node { name: "n1".into(), ..Node::default() });
+    }
+}

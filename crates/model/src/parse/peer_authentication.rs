@@ -71,3 +71,75 @@ impl MutualTls {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::Labels;
+    use serde_json::{Value, json};
+
+    fn authentication(spec: Value) -> PeerAuthentication {
+        parse(json!({"metadata": {"name": "p", "namespace": "shop"}, "spec": spec}).to_string().as_bytes())
+            .unwrap()
+    }
+
+    #[test]
+    fn modes_and_ports_are_read_in_order_of_ports() {
+        let spec = authentication(json!({
+            "selector": {"matchLabels": {"app": "web"}},
+            "mtls": {"mode": "STRICT"},
+            "portLevelMtls": {"9000": {"mode": "DISABLE"}, "80": {"mode": 2}, "443": {}},
+        }))
+        .spec
+        .unwrap();
+        let expected = PeerAuthenticationSpec {
+            selector: Some(Labels::new([("app", "web")])),
+            mode: MtlsMode::Strict,
+            ports: vec![(80, MtlsMode::Permissive), (443, MtlsMode::Unset), (9000, MtlsMode::Disable)],
+        };
+        assert_eq!(spec, expected);
+    }
+
+    #[test]
+    fn what_is_absent_is_unset() {
+        for spec in [
+            json!({}),
+            json!(null),
+            json!({"mtls": null}),
+            json!({"mtls": {}}),
+            json!({"mtls": {"mode": null}}),
+        ] {
+            assert_eq!(authentication(spec).spec.unwrap(), PeerAuthenticationSpec::default());
+        }
+        let snake = authentication(json!({"port_level_mtls": {"80": {"mode": "STRICT"}}}));
+        assert_eq!(snake.spec.unwrap().ports, [(80, MtlsMode::Strict)]);
+    }
+
+    #[test]
+    fn what_cannot_be_understood_is_refused_with_its_selector() {
+        let web = json!({"matchLabels": {"app": "web"}});
+        for (wrong, code, field) in [
+            (json!({"selector": web, "mtls": {"mode": "strict"}}), "PA002", "spec.mtls.mode"),
+            (json!({"selector": web, "mtls": "STRICT"}), "PA001", "spec.mtls"),
+            (
+                json!({"selector": web, "portLevelMtls": {"80": {"mode": "ON"}}}),
+                "PA002",
+                "spec.portLevelMtls[80].mode",
+            ),
+            (json!({"selector": web, "portLevelMtls": {"http": {}}}), "PA003", "spec.portLevelMtls[http]"),
+            (json!({"selector": web, "portLevelMtls": {"70000": {}}}), "PA003", "spec.portLevelMtls[70000]"),
+            (
+                json!({"selector": web, "portLevelMtls": {"80": {}, "080": {"mode": "STRICT"}}}),
+                "PA003",
+                "spec.portLevelMtls[80]",
+            ),
+            (json!({"selector": web, "portLevelMtls": {"80": null}}), "PA001", "spec.portLevelMtls.80"),
+        ] {
+            let refused = authentication(wrong).spec.unwrap_err();
+            assert_eq!((refused.diagnostic.code, refused.diagnostic.field.as_str()), (code, field));
+            assert_eq!(refused.selector, Some(Labels::new([("app", "web")])));
+        }
+    }
+}

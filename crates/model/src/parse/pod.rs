@@ -192,3 +192,178 @@ fn owner_name<'t>(metadata: &'t Metadata<'_>, owner: &'t OwnerReference<'_>) -> 
         _ => name,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::Name;
+    use serde_json::{Value, json};
+
+    fn pod(manifest: Value) -> Pod {
+        parse(manifest.to_string().as_bytes()).unwrap()
+    }
+
+    fn owned_by(kind: &str, owner: &str, labels: Value) -> Pod {
+        pod(json!({"metadata": {
+            "namespace": "shop", "name": "web-1", "generateName": "web-", "labels": labels,
+            "ownerReferences": [
+                {"kind": "Other", "name": "bystander"},
+                {"kind": kind, "name": owner, "controller": true},
+            ],
+        }}))
+    }
+
+    #[test]
+    fn a_running_pod_gives_all_its_facts() {
+        let pod = pod(json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {
+                "name": "web-1", "namespace": "shop", "uid": "00000000-0000-0000-0000-0000000000ff",
+                "labels": {"app": "web"},
+                "annotations": {
+                    "ambient.istio.io/redirection": "enabled",
+                    "kubectl.kubernetes.io/last-applied-configuration": "{\"a\":\"\\u00e9\"}",
+                    "networking.istio.io/traffic-distribution": "PreferClose",
+                },
+                "managedFields": [{"fieldsV1": {"f:metadata": {"f:labels": {".": {}}}}}],
+            },
+            "spec": {
+                "nodeName": "n1", "serviceAccountName": "web", "hostNetwork": true,
+                "containers": [
+                    {"name": "c", "ports": [
+                        {"name": "http", "containerPort": 8080},
+                        {"containerPort": 9090},
+                        {"name": "dns", "containerPort": 53, "protocol": "UDP"},
+                    ]},
+                    {"name": "d"},
+                ],
+                "initContainers": [
+                    {"name": "once", "ports": [{"name": "lost", "containerPort": 1}]},
+                    {"name": "beside", "restartPolicy": "Always",
+                     "ports": [{"name": "metrics", "containerPort": 9100, "protocol": "TCP"}]},
+                ],
+            },
+            "status": {
+                "phase": "Running", "podIP": "10.0.0.1",
+                "podIPs": [{"ip": "10.0.0.1"}, {"ip": "fd00::1"}],
+                "conditions": [{"type": "Initialized", "status": "True"}, {"type": "Ready", "status": "True"}],
+            },
+        }));
+        let expected = Pod {
+            name: Name::new("shop", "web-1"),
+            uid: 0xff,
+            labels: crate::Labels::new([("app", "web")]),
+            annotations: crate::Labels::new([("networking.istio.io/traffic-distribution", "PreferClose")]),
+            phase: Phase::Live,
+            ips: ["10.0.0.1", "fd00::1"].iter().map(|ip| ip.parse().unwrap()).collect(),
+            node: "n1".into(),
+            service_account: "web".into(),
+            workload_name: "web-1".into(),
+            named_ports: [("http".into(), 8080), ("metrics".into(), 9100)].into(),
+            ready: true,
+            host_network: true,
+            captured: true,
+        };
+        assert_eq!(pod, expected);
+    }
+
+    #[test]
+    fn a_fresh_pod_without_spec_and_status_is_an_empty_one() {
+        let pod = pod(
+            json!({"metadata": {"name": "a", "namespace": "b", "labels": null}, "status": {"podIPs": null}}),
+        );
+        let expected = Pod { name: Name::new("b", "a"), workload_name: "a".into(), ..Pod::default() };
+        assert_eq!(pod, expected);
+    }
+
+    #[test]
+    fn one_address_that_does_not_parse_spoils_all() {
+        let with =
+            |status: Value| pod(json!({"metadata": {"name": "a", "namespace": "b"}, "status": status})).ips;
+        assert!(with(json!({"podIPs": [{"ip": "10.0.0.1"}, {"ip": "ten"}]})).is_empty());
+        assert_eq!(with(json!({"podIP": "10.0.0.1"})).len(), 1);
+        assert_eq!(with(json!({"podIP": "10.0.0.1", "podIPs": []})).len(), 1);
+        assert!(with(json!({"podIP": ""})).is_empty());
+    }
+
+    #[test]
+    fn finished_pods_are_done_and_deleted_ones_are_not_ready() {
+        let ready = json!([{"type": "Ready", "status": "True"}]);
+        for (phase, expected) in
+            [("Succeeded", Phase::Done), ("Failed", Phase::Done), ("Pending", Phase::Live)]
+        {
+            let pod = pod(json!({"metadata": {"name": "a", "namespace": "b"}, "status": {"phase": phase}}));
+            assert_eq!(pod.phase, expected, "{phase}");
+            assert!(!pod.ready);
+        }
+        let pod = pod(json!({
+            "metadata": {"name": "a", "namespace": "b", "deletionTimestamp": "2024-01-01T00:00:00Z"},
+            "status": {"conditions": ready},
+        }));
+        assert!(!pod.ready);
+    }
+
+    #[test]
+    fn only_the_exact_annotation_captures() {
+        for (value, captured) in [("enabled", true), ("pending", false), ("Enabled", false), ("", false)] {
+            let pod = pod(json!({"metadata": {"name": "a", "namespace": "b", "annotations": {
+                "ambient.istio.io/redirection": value,
+            }}}));
+            assert_eq!(pod.captured, captured, "{value}");
+            assert!(pod.annotations.is_empty());
+        }
+    }
+
+    #[test]
+    fn the_workload_is_named_after_the_controller_without_its_hash() {
+        let hash = json!({"pod-template-hash": "7d9f"});
+        assert_eq!(owned_by("ReplicaSet", "web-7d9f", hash.clone()).workload_name, "web");
+        assert_eq!(owned_by("ReplicaSet", "web-other", hash.clone()).workload_name, "web-other");
+        assert_eq!(owned_by("ReplicaSet", "web7d9f", hash).workload_name, "web7d9f");
+        assert_eq!(
+            owned_by("ReplicaSet", "roll-55", json!({"rollouts-pod-template-hash": "55"})).workload_name,
+            "roll"
+        );
+        assert_eq!(owned_by("ReplicaSet", "web-7d9f", json!({})).workload_name, "web-7d9f");
+        assert_eq!(owned_by("StatefulSet", "db", json!({})).workload_name, "db");
+        assert_eq!(
+            owned_by("ReplicationController", "dc-3", json!({"deploymentconfig": "dc"})).workload_name,
+            "dc"
+        );
+        assert_eq!(owned_by("ReplicationController", "dc-3", json!({})).workload_name, "dc-3");
+    }
+
+    #[test]
+    fn a_cron_job_loses_its_time_and_nothing_else() {
+        for (job, name) in [
+            ("backup-12345678", "backup"),
+            ("backup-1234567890", "backup"),
+            ("night-backup-28000000", "night-backup"),
+            ("backup-1234567", "backup-1234567"),
+            ("backup-12345678901", "backup-12345678901"),
+            ("backup-1234567x", "backup-1234567x"),
+            ("-12345678", "-12345678"),
+            ("12345678", "12345678"),
+        ] {
+            assert_eq!(owned_by("Job", job, json!({})).workload_name, name);
+        }
+    }
+
+    #[test]
+    fn a_label_names_the_workload_before_any_owner_does() {
+        let labels = json!({"service.istio.io/workload-name": "mine", "pod-template-hash": "7d9f"});
+        assert_eq!(owned_by("ReplicaSet", "web-7d9f", labels).workload_name, "mine");
+    }
+
+    #[test]
+    fn a_pod_that_was_not_generated_or_has_no_controller_names_itself() {
+        let owner = json!([{"kind": "ReplicaSet", "name": "web", "controller": true}]);
+        let by_hand = json!({"metadata": {"namespace": "b", "name": "a", "ownerReferences": owner}});
+        assert_eq!(pod(by_hand).workload_name, "a");
+        let orphan = json!({"metadata": {"namespace": "b", "name": "a", "generateName": "x-",
+            "ownerReferences": [{"kind": "ReplicaSet", "name": "web", "controller": false}]}});
+        assert_eq!(pod(orphan).workload_name, "a");
+    }
+}

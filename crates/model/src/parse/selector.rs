@@ -60,8 +60,8 @@ impl Requirement<'_> {
         let values = shared_list(self.values);
         let takes_values = matches!(operator, SelectorOperator::In | SelectorOperator::NotIn);
         match (takes_values, values.is_empty()) {
-            (true, true) => Err(("values", format!("{operator:?} needs at least one value"))),
-            (false, false) => Err(("values", format!("{operator:?} takes no values"))),
+            (true, true) => Err(("values", format!("operator {operator:?} needs at least one value"))),
+            (false, false) => Err(("values", format!("operator {operator:?} takes no values"))),
             _ => Ok(SelectorRequirement { key, operator, values }),
         }
     }

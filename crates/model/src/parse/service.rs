@@ -189,3 +189,115 @@ impl PortManifest<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn service(spec: Value) -> Result<Service, Wrong> {
+        parse(json!({"metadata": {"name": "web", "namespace": "shop"}, "spec": spec}).to_string().as_bytes())
+    }
+
+    #[test]
+    fn a_service_gives_all_its_facts() {
+        let service = parse(
+            json!({
+                "metadata": {
+                    "name": "web", "namespace": "shop", "generation": 3, "creationTimestamp": "1970-01-01T00:01:00Z",
+                    "labels": {"istio.io/use-waypoint": "w"}, "annotations": {"unread": "x"},
+                },
+                "spec": {
+                    "type": "LoadBalancer", "selector": {"app": "web"},
+                    "clusterIP": "10.1.0.1", "clusterIPs": ["10.1.0.1", "fd00::1"],
+                    "ports": [
+                        {"name": "http", "port": 80, "targetPort": "web", "appProtocol": "kubernetes.io/h2c"},
+                        {"port": 53, "protocol": "UDP", "targetPort": 5353},
+                        {"port": 443, "protocol": "TCP"},
+                    ],
+                    "ipFamilies": ["IPv4", "IPv6"], "internalTrafficPolicy": "Local",
+                    "trafficDistribution": "PreferClose", "publishNotReadyAddresses": true,
+                },
+            })
+            .to_string()
+            .as_bytes(),
+        )
+        .unwrap();
+        let port = |name: &str, port, protocol, target, app: &str| ServicePort {
+            name: name.into(),
+            port,
+            protocol,
+            target,
+            app_protocol: app.into(),
+        };
+        let expected = Service {
+            meta: crate::facts::Meta {
+                name: crate::Name::new("shop", "web"),
+                created: 60,
+                generation: 3,
+                labels: crate::Labels::new([("istio.io/use-waypoint", "w")]),
+                annotations: crate::Labels::default(),
+            },
+            service_type: ServiceType::Internal,
+            selector: crate::Labels::new([("app", "web")]),
+            cluster_ips: vec!["10.1.0.1".parse().unwrap(), "fd00::1".parse().unwrap()],
+            ports: vec![
+                port("http", 80, Protocol::Tcp, TargetPort::Name("web".into()), "kubernetes.io/h2c"),
+                port("", 53, Protocol::Udp, TargetPort::Number(5353), ""),
+                port("", 443, Protocol::Tcp, TargetPort::Number(443), ""),
+            ],
+            ip_families: vec![IpFamily::V4, IpFamily::V6],
+            internal_traffic_local: true,
+            traffic_distribution: "PreferClose".into(),
+            publish_not_ready: true,
+        };
+        assert_eq!(service, expected);
+    }
+
+    #[test]
+    fn headless_and_pending_services_have_no_address() {
+        for spec in [
+            json!({"clusterIP": "None", "clusterIPs": ["None"]}),
+            json!({"clusterIP": "None"}),
+            json!({"clusterIPs": [""]}),
+            json!({}),
+            json!(null),
+        ] {
+            assert!(service(spec).unwrap().cluster_ips.is_empty());
+        }
+        assert_eq!(service(json!({"clusterIP": "10.1.0.1", "clusterIPs": []})).unwrap().cluster_ips.len(), 1);
+    }
+
+    #[test]
+    fn an_external_name_is_told_apart() {
+        assert_eq!(service(json!({"type": "ExternalName"})).unwrap().service_type, ServiceType::ExternalName);
+    }
+
+    #[test]
+    fn an_unset_target_is_the_port_itself() {
+        for target in [json!(null), json!(0), json!("")] {
+            let service = service(json!({"ports": [{"port": 80, "targetPort": target}]})).unwrap();
+            assert_eq!(service.ports[0].target, TargetPort::Number(80));
+        }
+    }
+
+    #[test]
+    fn a_port_that_does_not_fit_is_named_with_its_path() {
+        let wrong = |spec: Value| service(spec).unwrap_err().into_diagnostic(None);
+        let diagnostic = wrong(json!({"ports": [{"port": 80}, {"port": 70000}]}));
+        assert_eq!(diagnostic.field, "spec.ports[1].port");
+        assert_eq!(
+            diagnostic.message,
+            "invalid value: integer `70000`, expected a whole number from 0 to 65535"
+        );
+        assert_eq!(
+            wrong(json!({"ports": [{"port": 1, "targetPort": -1}]})).field,
+            "spec.ports[0].targetPort"
+        );
+        assert_eq!(wrong(json!({"ports": [{"port": 1, "protocol": "tcp"}]})).field, "spec.ports[0].protocol");
+        assert_eq!(wrong(json!({"ports": [{"name": "x"}]})).message, "missing field `port`");
+        assert_eq!(wrong(json!({"ports": {}})).field, "spec.ports");
+    }
+}

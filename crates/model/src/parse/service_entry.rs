@@ -146,3 +146,89 @@ impl StatusAddress<'_> {
         Some((shared(or_empty(&self.host)), ip))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::Labels;
+    use crate::facts::EntryAddress;
+    use serde_json::{Value, json};
+
+    fn entry(mut manifest: Value) -> Result<ServiceEntry, Wrong> {
+        manifest["metadata"] = json!({"name": "ext", "namespace": "shop"});
+        parse(manifest.to_string().as_bytes())
+    }
+
+    #[test]
+    fn an_entry_gives_all_its_facts() {
+        let entry = entry(json!({
+            "spec": {
+                "hosts": ["a.example.org", "*.b.example.org"],
+                "addresses": ["192.0.2.1", "10.1.2.3/8", "192.0.2.7/32", "fd00::1/64", "nonsense"],
+                "ports": [
+                    {"number": 443, "name": "tls", "protocol": "TLS", "targetPort": 8443},
+                    {"number": "80", "name": "http"},
+                ],
+                "resolution": "STATIC", "location": "MESH_INTERNAL",
+                "endpoints": [{"address": "10.0.0.1", "labels": {"a": "b"}}],
+                "workloadSelector": {"labels": {"app": "x"}}, "subjectAltNames": ["spiffe://x"], "exportTo": ["."],
+            },
+            "status": {"addresses": [
+                {"value": "240.240.0.1", "host": "a.example.org"}, {"value": "broken", "host": "h"},
+            ]},
+        }))
+        .unwrap();
+        assert_eq!(entry.hosts, ["a.example.org", "*.b.example.org"]);
+        assert_eq!(
+            entry.addresses,
+            [
+                ServiceEntryAddress::Ip("192.0.2.1".parse().unwrap()),
+                ServiceEntryAddress::Net("10.0.0.0/8".parse().unwrap()),
+                ServiceEntryAddress::Ip("192.0.2.7".parse().unwrap()),
+                ServiceEntryAddress::Net("fd00::/64".parse().unwrap()),
+                ServiceEntryAddress::Invalid("nonsense".into()),
+            ]
+        );
+        let ports: Vec<_> =
+            entry.ports.iter().map(|p| (p.number, p.name.as_str(), p.protocol.as_str(), p.target)).collect();
+        assert_eq!(ports, [(443, "tls", "TLS", 8443), (80, "http", "", 80)]);
+        assert_eq!(entry.resolution, Resolution::Static);
+        assert!(entry.mesh_internal);
+        assert_eq!(entry.endpoints[0].address, EntryAddress::Ip("10.0.0.1".parse().unwrap()));
+        assert_eq!(entry.selector, Some(Labels::new([("app", "x")])));
+        assert_eq!(entry.subject_alt_names, ["spiffe://x"]);
+        assert_eq!(entry.status_addresses, [("a.example.org".into(), "240.240.0.1".parse().unwrap())]);
+    }
+
+    #[test]
+    fn resolutions_are_read_by_name_and_by_number() {
+        for (written, resolution) in [
+            (json!("NONE"), Resolution::None),
+            (json!("DNS"), Resolution::Dns),
+            (json!("DNS_ROUND_ROBIN"), Resolution::DnsRoundRobin),
+            (json!("DYNAMIC_DNS"), Resolution::DynamicDns),
+            (json!(1), Resolution::Static),
+            (json!(null), Resolution::None),
+        ] {
+            assert_eq!(entry(json!({"spec": {"resolution": written}})).unwrap().resolution, resolution);
+        }
+    }
+
+    #[test]
+    fn a_selector_without_labels_is_still_one() {
+        assert_eq!(
+            entry(json!({"spec": {"workloadSelector": {}}})).unwrap().selector,
+            Some(Labels::default())
+        );
+        assert_eq!(entry(json!({"spec": {}})).unwrap().selector, None);
+    }
+
+    #[test]
+    fn a_wrong_endpoint_is_named_with_its_path() {
+        let endpoints = json!([{"address": "10.0.0.1"}, {"ports": {"http": 70000}}]);
+        let wrong = entry(json!({"spec": {"endpoints": endpoints}})).unwrap_err();
+        assert_eq!(wrong.into_diagnostic(None).field, "spec.endpoints[1].ports.http");
+    }
+}

@@ -67,3 +67,51 @@ impl EntryManifest<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::Labels;
+    use serde_json::{Value, json};
+
+    fn entry(spec: Value) -> WorkloadEntry {
+        let metadata = json!({"name": "vm", "namespace": "shop", "labels": {"app": "meta", "m": "1"},
+            "annotations": {"istio.io/autoRegistrationGroup": "g"}});
+        parse(json!({"metadata": metadata, "spec": spec}).to_string().as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn an_entry_gives_all_its_facts() {
+        let entry = entry(json!({
+            "address": "192.0.2.1", "ports": {"http": 8080, "grpc": "9090"}, "labels": {"app": "spec", "s": "1"},
+            "network": "n2", "locality": "r/z/s", "weight": "5", "serviceAccount": "vm",
+        }));
+        let expected = WorkloadEntrySpec {
+            address: EntryAddress::Ip("192.0.2.1".parse().unwrap()),
+            ports: vec![("grpc".into(), 9090), ("http".into(), 8080)],
+            labels: Labels::new([("app", "spec"), ("s", "1")]),
+            network: "n2".into(),
+            locality: "r/z/s".into(),
+            weight: 5,
+            service_account: "vm".into(),
+        };
+        assert_eq!(entry.spec, expected);
+        assert_eq!(entry.meta.annotations.get("istio.io/autoRegistrationGroup").unwrap(), "g");
+    }
+
+    #[test]
+    fn labels_of_the_object_win_over_those_of_the_spec() {
+        let merged = entry(json!({"labels": {"app": "spec", "s": "1"}})).labels;
+        assert_eq!(merged, Labels::new([("app", "meta"), ("m", "1"), ("s", "1")]));
+        assert_eq!(entry(json!({})).labels, Labels::new([("app", "meta"), ("m", "1")]));
+    }
+
+    #[test]
+    fn anything_but_an_address_is_a_host() {
+        for text in ["vm.example.org", "unix:///run/x", "", "10.0.0.256"] {
+            assert_eq!(entry(json!({"address": text})).spec.address, EntryAddress::Hostname(text.into()));
+        }
+    }
+}
