@@ -1,1 +1,305 @@
-//! (being written)
+//! The folder source: manifests in folders, watched, as if they were applied to a cluster.
+//!
+//! [`folder::Folder`] plays the cluster; what is here reads files and knows when they changed:
+//!
+//! ```text
+//!  notify ──marks──▶ Signals ─wake─▶ walk the tree ──▶ Settling: which files are ready? ──▶ read
+//!                                                        │ not yet: look again then          │
+//!                                                        ▼                                   ▼
+//!                                                     deadline             Folder::resolve, one batch
+//! ```
+//!
+//! One save is one batch, and no timer stands between a finished save and its batch. What a save
+//! looks like differs between editors, so three rules keep half a save from being taken for one:
+//!
+//! * A file that is being written is read when its writer closes it; if it is held open and stays
+//!   as it is for [`settle::QUIET`], it is read all the same.
+//! * A file that vanished or became empty counts as such only [`settle::GRACE`] later: editors
+//!   remove or truncate a file before they write it anew.
+//! * A file that was replaced by a rename, or by the swap of a symbolic link around it, is complete
+//!   at that moment and is read at once.
+//!
+//! A folder that is missing or cannot be listed keeps what was read from it. Hidden files are
+//! skipped; symbolic links are followed, each real file and folder is read once.
+
+mod batch;
+mod settle;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod watch;
+
+use super::{Batches, Event};
+use batch::Emitter;
+use folder::Folder;
+use model::{Diagnostic, Severity};
+use settle::{Settling, Step};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::watch as latest;
+use tree::{Found, Stamp, Tree};
+use watch::{Marks, Signals, Watches};
+
+/// How often the tree is looked through when nothing was signalled: network file systems tell
+/// nothing of what others write.
+const PATROL: Duration = Duration::from_secs(10);
+
+/// The same where the system refuses to watch at all.
+const PATROL_UNWATCHED: Duration = Duration::from_secs(1);
+
+/// Which folders are read, and how.
+#[derive(Debug, Clone)]
+pub struct FolderSettings {
+    /// The folders; a path to a single file is fine too.
+    pub folders: Vec<PathBuf>,
+    /// The namespace of the ConfigMap with the mesh settings.
+    pub config_namespace: String,
+    /// The name of that ConfigMap; no other ConfigMap is read.
+    pub config_name: String,
+}
+
+impl FolderSettings {
+    /// Reads these folders, with the mesh settings where istiod has them: `istio-system/istio`.
+    pub fn new(folders: Vec<PathBuf>) -> Self {
+        Self { folders, config_namespace: "istio-system".to_owned(), config_name: "istio".to_owned() }
+    }
+}
+
+/// Reads the folders once, without watching them: a full listing of every kind, and what is wrong
+/// with the files (what is wrong with single objects is in the events).
+pub fn load_once(settings: &FolderSettings) -> (Vec<Event>, Vec<Diagnostic>) {
+    let mut follower = Follower::new(settings.clone());
+    let tree = tree::walk(&settings.folders, &mut |_| {});
+    follower.look(&tree, &Marks::default(), true);
+    let batch = follower.batch(&tree, None).unwrap_or_default();
+    (batch, follower.problems)
+}
+
+/// A source that follows folders of manifests.
+pub struct FolderSource {
+    settings: FolderSettings,
+    problems: latest::Sender<Arc<[Diagnostic]>>,
+}
+
+impl FolderSource {
+    /// Prepares to follow folders; nothing is read yet.
+    pub fn new(settings: FolderSettings) -> Self {
+        Self { settings, problems: latest::Sender::new(Arc::from([])) }
+    }
+
+    /// Returns what is wrong with the files at the moment, ordered by place. What is wrong with
+    /// single objects is told by [`Event::Reject`].
+    pub fn problems(&self) -> latest::Receiver<Arc<[Diagnostic]>> {
+        self.problems.subscribe()
+    }
+
+    /// Follows the folders until the receiver of `out` is dropped.
+    ///
+    /// The first batch lists every kind. The problems of a batch are published before it is sent.
+    pub async fn run(self, out: Batches) {
+        let signals = Arc::new(Signals::default());
+        // Ends the thread below also when this future is dropped.
+        let _close = CloseOnDrop(Arc::clone(&signals));
+        let sender = out.clone();
+        let thread = tokio::task::spawn_blocking(move || self.follow(&signals, &sender));
+        tokio::select! {
+            () = out.closed() => {}
+            ended = thread => {
+                if let Err(error) = ended && let Ok(panic) = error.try_into_panic() {
+                    std::panic::resume_unwind(panic);
+                }
+            }
+        }
+    }
+
+    fn follow(self, signals: &Arc<Signals>, out: &Batches) {
+        let mut follower = Follower::new(self.settings);
+        let mut watches = Watches::new(Arc::clone(signals));
+        let mut marks = Marks::default();
+        let mut first = true;
+        loop {
+            watches.begin(&marks);
+            let tree = tree::walk(&follower.settings.folders, &mut |directory| watches.watch(directory));
+            watches.end();
+            let deadline = follower.look(&tree, &marks, first);
+            if let Some(batch) = follower.batch(&tree, watches.trouble()) {
+                self.problems.send_replace(Arc::from(follower.problems.as_slice()));
+                if (first || !batch.is_empty()) && out.blocking_send(batch).is_err() {
+                    return;
+                }
+            }
+            first = false;
+            follower.settling.watched = watches.trouble().is_none();
+            let patrol = if follower.settling.watched { PATROL } else { PATROL_UNWATCHED };
+            let patrol = Instant::now() + patrol;
+            let deadline = deadline.map_or(patrol, |deadline| deadline.min(patrol));
+            marks = loop {
+                let Some(marks) = signals.wait(deadline) else { return };
+                if marks.rescan || Instant::now() >= deadline || tree.concerns(&marks) {
+                    break marks;
+                }
+            };
+        }
+    }
+}
+
+struct CloseOnDrop(Arc<Signals>);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// What is known of the folders.
+struct Follower {
+    settings: FolderSettings,
+    folder: Folder,
+    settling: Settling,
+    emitter: Emitter,
+    /// Whether the files changed since the last batch.
+    changed: bool,
+    /// The problems of the folders and of watching them.
+    outer: Vec<Diagnostic>,
+    /// All problems.
+    problems: Vec<Diagnostic>,
+}
+
+impl Follower {
+    fn new(settings: FolderSettings) -> Self {
+        let emitter = Emitter::new(&settings);
+        Self {
+            settings,
+            folder: Folder::default(),
+            settling: Settling::default(),
+            emitter,
+            changed: true,
+            outer: Vec::new(),
+            problems: Vec::new(),
+        }
+    }
+
+    /// Reads the files that are ready; returns when to look again at those that are not.
+    fn look(&mut self, tree: &Tree, marks: &Marks, first: bool) -> Option<Instant> {
+        let (steps, mut deadline) = self.settling.decide(tree, marks, first, Instant::now());
+        for step in steps {
+            match step {
+                Step::Remove(path) => {
+                    self.settling.forget(&path);
+                    self.changed |= self.folder.remove(&path);
+                }
+                Step::Read(path) => {
+                    let Some(found) = tree.files.get(&path) else { continue };
+                    match read(&found.target) {
+                        Ok((text, stamp)) => {
+                            self.folder.set(&path, &text);
+                            self.settling.read(&path, found, stamp);
+                            self.changed = true;
+                        }
+                        Err(Unread::Changing) => {
+                            if first {
+                                self.folder.set_unreadable(&path, "it is being written");
+                            }
+                            let again = self.settling.changing(found, Instant::now());
+                            deadline = Some(deadline.map_or(again, |deadline| deadline.min(again)));
+                        }
+                        Err(Unread::Gone) => {}
+                        Err(Unread::Failed(why)) => {
+                            self.folder.set_unreadable(&path, &why);
+                            self.settling.read(&path, found, found.stamp);
+                            self.changed = true;
+                        }
+                    }
+                }
+            }
+        }
+        deadline
+    }
+
+    /// The events since the last batch; `None` if neither files nor problems changed.
+    fn batch(&mut self, tree: &Tree, trouble: Option<&Diagnostic>) -> Option<Vec<Event>> {
+        let outer: Vec<Diagnostic> = trouble.into_iter().chain(&tree.problems).cloned().collect();
+        if !self.changed && outer == self.outer {
+            return None;
+        }
+        self.changed = false;
+        let resolved = self.folder.resolve();
+        let mut problems = outer.clone();
+        self.outer = outer;
+        problems.extend(resolved.problems.iter().map(batch::diagnostic));
+        let batch = self.emitter.events(resolved.objects, &self.folder);
+        for new in problems.iter().filter(|problem| !self.problems.contains(problem)) {
+            log(new);
+        }
+        self.problems = problems;
+        Some(batch)
+    }
+}
+
+fn log(problem: &Diagnostic) {
+    let code = problem.code;
+    match problem.severity {
+        Severity::Error => tracing::warn!(code, %problem, "rejected manifest"),
+        Severity::Warning => tracing::warn!(code, %problem, "doubtful manifest"),
+        Severity::Info => tracing::info!(code, %problem, "ignored manifest"),
+    }
+}
+
+/// Why a file was not read.
+enum Unread {
+    /// Its writer is not done.
+    Changing,
+    /// It was removed in the meantime.
+    Gone,
+    Failed(String),
+}
+
+/// Reads a file, and what it was like at that moment.
+fn read(path: &Path) -> Result<(String, Stamp), Unread> {
+    for _ in 0..2 {
+        match read_once(path) {
+            Err(Unread::Changing) => {}
+            result => return result,
+        }
+    }
+    read_once(path)
+}
+
+fn read_once(path: &Path) -> Result<(String, Stamp), Unread> {
+    let fail = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => Unread::Gone,
+        _ => Unread::Failed(error.to_string()),
+    };
+    let mut file = std::fs::File::open(path).map_err(fail)?;
+    let before = file.metadata().map_err(fail)?;
+    let limit = folder::MAX_FILE_BYTES as u64;
+    if before.len() > limit {
+        return Err(Unread::Failed(format!(
+            "it has {} bytes, more than the {limit} that are read",
+            before.len()
+        )));
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(before.len()).unwrap_or(0));
+    file.by_ref().take(limit + 1).read_to_end(&mut bytes).map_err(fail)?;
+    let stamp = Stamp::of(&before);
+    if Stamp::of(&file.metadata().map_err(fail)?) != stamp {
+        return Err(Unread::Changing);
+    }
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok((text, stamp)),
+        Err(error) => {
+            let valid = error.utf8_error().valid_up_to();
+            let line = error.as_bytes()[..valid].iter().filter(|byte| **byte == b'\n').count() + 1;
+            Err(Unread::Failed(format!("line {line} is not UTF-8; save the file in this encoding")))
+        }
+    }
+}
+
+impl Found {
+    /// Whether a path that was signalled is this file, by itself or by what it links to.
+    fn is_at(&self, paths: &std::collections::BTreeSet<PathBuf>) -> bool {
+        paths.contains(&self.listing) || paths.contains(&self.target)
+    }
+}

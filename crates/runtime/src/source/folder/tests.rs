@@ -1,0 +1,462 @@
+//! Real files in real folders.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use super::settle::{GRACE, QUIET};
+use super::watch::Mark;
+use super::*;
+use model::{Kind, ObjectRef};
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write;
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+/// No test waits longer than this for what must come.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// The objects that a receiver of events would hold, by kind, namespace and name.
+struct World {
+    receiver: mpsc::Receiver<Vec<Event>>,
+    problems: latest::Receiver<Arc<[Diagnostic]>>,
+    held: BTreeSet<String>,
+    /// Everything removed since the start.
+    removed: Vec<String>,
+    rejected: Vec<Diagnostic>,
+    batches: usize,
+}
+
+impl World {
+    async fn start(folders: &[&Path]) -> Self {
+        let source =
+            FolderSource::new(FolderSettings::new(folders.iter().map(|path| path.to_path_buf()).collect()));
+        let problems = source.problems();
+        let (sender, receiver) = mpsc::channel(16);
+        tokio::spawn(source.run(sender));
+        let mut world = Self {
+            receiver,
+            problems,
+            held: BTreeSet::new(),
+            removed: Vec::new(),
+            rejected: Vec::new(),
+            batches: 0,
+        };
+        world.next().await;
+        world
+    }
+
+    async fn next(&mut self) {
+        let batch =
+            timeout(LIMIT, self.receiver.recv()).await.expect("no batch came").expect("the source ended");
+        self.batches += 1;
+        for event in batch {
+            match event {
+                Event::Put(object) => drop(self.held.insert(object.reference().to_string())),
+                Event::Remove(object) => {
+                    self.held.remove(&object.to_string());
+                    self.removed.push(object.to_string());
+                }
+                Event::Reject(_, diagnostic) => self.rejected.push(diagnostic),
+                Event::Begin(_) | Event::Synced(_) => {}
+            }
+        }
+    }
+
+    async fn until(&mut self, condition: impl Fn(&World) -> bool) {
+        while !condition(self) {
+            self.next().await;
+        }
+    }
+
+    async fn until_held(&mut self, object: &str) {
+        self.until(|world| world.held.contains(object)).await;
+    }
+
+    async fn until_gone(&mut self, object: &str) {
+        self.until(|world| !world.held.contains(object)).await;
+    }
+
+    async fn until_problem(&mut self, part: &str) -> String {
+        let found =
+            |problems: &Arc<[Diagnostic]>| problems.iter().any(|problem| problem.to_string().contains(part));
+        let problems = timeout(LIMIT, self.problems.wait_for(found)).await.expect("no such problem").unwrap();
+        problems.iter().map(ToString::to_string).find(|problem| problem.contains(part)).unwrap()
+    }
+
+    async fn until_no_problem(&mut self) {
+        timeout(LIMIT, self.problems.wait_for(|problems| problems.is_empty()))
+            .await
+            .expect("problems stay")
+            .unwrap();
+    }
+}
+
+fn service(name: &str) -> String {
+    format!("apiVersion: v1\nkind: Service\nmetadata:\n  name: {name}\nspec:\n  ports:\n  - port: 80\n")
+}
+
+fn write(dir: &TempDir, file: &str, text: &str) {
+    fs::write(dir.path().join(file), text).unwrap();
+}
+
+fn dir(files: &[(&str, &str)]) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (file, text) in files {
+        write(&dir, file, text);
+    }
+    dir
+}
+
+#[test]
+fn example_is_loaded_without_a_complaint() {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/bookinfo");
+    let (events, problems) = load_once(&FolderSettings::new(vec![example]));
+    assert!(problems.is_empty(), "{problems:?}");
+    let count = |kind: Kind| {
+        events.iter().filter(|event| matches!(event, Event::Put(object) if object.kind() == kind)).count()
+    };
+    assert_eq!(count(Kind::Pod), 8);
+    assert_eq!(count(Kind::Service), 4);
+    assert_eq!(count(Kind::Node), 3);
+    assert_eq!(count(Kind::AuthorizationPolicy), 4);
+    assert!(!events.iter().any(|event| matches!(event, Event::Reject(..))));
+    for kind in Kind::ALL {
+        assert!(events.iter().any(|event| matches!(event, Event::Begin(begun) if begun == kind)));
+        assert!(events.iter().any(|event| matches!(event, Event::Synced(synced) if synced == kind)));
+    }
+}
+
+#[test]
+fn only_the_settings_among_config_maps_are_sent() {
+    let config = |namespace: &str, name: &str| {
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{namespace: {namespace}, name: {name}}}\ndata: {{mesh: '[]'}}\n"
+        )
+    };
+    let dir = dir(&[("a.yaml", &config("default", "istio")), ("b.yaml", &config("istio-system", "other"))]);
+    let (events, _) = load_once(&FolderSettings::new(vec![dir.path().to_owned()]));
+    let is_config = |event: &Event| match event {
+        Event::Put(object) => object.kind() == Kind::ConfigMap,
+        Event::Reject(ObjectRef { kind, .. }, _) => *kind == Kind::ConfigMap,
+        _ => false,
+    };
+    assert!(!events.iter().any(is_config));
+}
+
+#[test]
+fn missing_folder_and_strange_bytes_are_problems() {
+    let dir = dir(&[("b.yaml", &service("b"))]);
+    fs::write(dir.path().join("a.yaml"), b"a: 1\nb: \xff\n").unwrap();
+    let missing = dir.path().join("missing");
+    let (events, problems) = load_once(&FolderSettings::new(vec![missing, dir.path().to_owned()]));
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert!(problems[0].message.contains("it does not exist"));
+    assert!(problems[1].message.contains("line 2 is not UTF-8"));
+    assert!(events.iter().any(|event| matches!(event, Event::Put(object) if object.kind() == Kind::Service)));
+}
+
+#[test]
+fn hidden_files_and_other_names_are_not_read() {
+    let dir = dir(&[(".a.yaml", &service("a")), ("b.txt", &service("b")), ("c.YML", &service("c"))]);
+    fs::create_dir(dir.path().join(".git")).unwrap();
+    write(&dir, ".git/d.yaml", &service("d"));
+    let tree = tree::walk(&[dir.path().to_owned()], &mut |_| {});
+    let names: Vec<&String> = tree.files.keys().collect();
+    assert_eq!(names.len(), 1, "{names:?}");
+    assert!(names[0].ends_with("c.YML"));
+}
+
+#[cfg(unix)]
+#[test]
+fn circle_of_links_ends_and_every_file_is_read_once() {
+    let dir = dir(&[("a.yaml", &service("a"))]);
+    std::os::unix::fs::symlink(dir.path(), dir.path().join("again")).unwrap();
+    std::os::unix::fs::symlink("a.yaml", dir.path().join("b.yaml")).unwrap();
+    std::os::unix::fs::symlink("nowhere.yaml", dir.path().join("c.yaml")).unwrap();
+    let tree = tree::walk(&[dir.path().to_owned(), dir.path().to_owned()], &mut |_| {});
+    assert_eq!(tree.files.len(), 1, "{:?}", tree.files);
+}
+
+#[tokio::test]
+async fn save_new_file_and_removal_are_seen() {
+    let dir = dir(&[("a.yaml", &service("a"))]);
+    let mut world = World::start(&[dir.path()]).await;
+    assert!(world.held.contains("Service default/a"));
+
+    write(&dir, "a.yaml", &format!("{}---\n{}", service("a"), service("b")));
+    world.until_held("Service default/b").await;
+    assert_eq!(world.batches, 2);
+
+    write(&dir, "c.yaml", &service("c"));
+    world.until_held("Service default/c").await;
+
+    fs::remove_file(dir.path().join("a.yaml")).unwrap();
+    world.until_gone("Service default/a").await;
+    assert!(!world.held.contains("Service default/b"), "one removal is one batch");
+    assert!(world.held.contains("Service default/c"));
+}
+
+#[tokio::test]
+async fn broken_save_keeps_the_objects_and_names_the_place() {
+    let dir = dir(&[("a.yaml", &service("a")), ("b.yaml", &service("b"))]);
+    let mut world = World::start(&[dir.path()]).await;
+    write(&dir, "a.yaml", "apiVersion: v1\nkind: Service\nmetadata:\n  name: a\n  name: b\n");
+    let problem = world.until_problem("occurs twice").await;
+    assert!(problem.contains("a.yaml:5:3: "), "{problem}");
+    assert!(problem.contains("last good version"), "{problem}");
+
+    write(&dir, "b.yaml", &service("c"));
+    world.until_held("Service default/c").await;
+    assert!(world.held.contains("Service default/a"));
+
+    write(&dir, "a.yaml", &service("d"));
+    world.until_held("Service default/d").await;
+    assert!(!world.held.contains("Service default/a"));
+    world.until_no_problem().await;
+}
+
+#[tokio::test]
+async fn object_that_cannot_be_understood_is_rejected_with_its_place() {
+    let dir = dir(&[("a.yaml", &service("a"))]);
+    let mut world = World::start(&[dir.path()]).await;
+    let wrong = service("a").replace("port: 80", "port: eighty");
+    write(&dir, "a.yaml", &format!("{wrong}---\n{}", service("b")));
+    world.until(|world| !world.rejected.is_empty()).await;
+    assert!(world.held.contains("Service default/b"));
+    let place = world.rejected[0].place.clone().unwrap();
+    assert!(place.file.ends_with("a.yaml"));
+    assert_eq!((place.line, place.column), (7, 11), "{}", world.rejected[0]);
+
+    // The same object on another line is told again, with the new place.
+    write(&dir, "a.yaml", &format!("# a comment\n{wrong}---\n{}", service("b")));
+    world.until(|world| world.rejected.len() == 2).await;
+    assert_eq!(world.rejected[1].place.clone().unwrap().line, 8);
+}
+
+#[tokio::test]
+async fn truncated_file_stays_in_force_until_it_is_closed() {
+    let dir = dir(&[("a.yaml", &service("a"))]);
+    let mut world = World::start(&[dir.path()]).await;
+    let mut open = fs::File::create(dir.path().join("a.yaml")).unwrap();
+    // The other save is looked at after the truncation.
+    write(&dir, "b.yaml", &service("b"));
+    world.until_held("Service default/b").await;
+    assert!(world.removed.is_empty(), "{:?}", world.removed);
+
+    open.write_all(service("c").as_bytes()).unwrap();
+    drop(open);
+    world.until_held("Service default/c").await;
+    assert_eq!(world.removed, ["Service default/a"]);
+}
+
+#[tokio::test]
+async fn replacement_by_rename_is_one_batch() {
+    let dir = dir(&[("a.yaml", &service("a"))]);
+    let mut world = World::start(&[dir.path()]).await;
+    write(&dir, "a.yaml.tmp", &service("b"));
+    fs::rename(dir.path().join("a.yaml.tmp"), dir.path().join("a.yaml")).unwrap();
+    world.until_held("Service default/b").await;
+    assert_eq!(world.batches, 2);
+    assert_eq!(world.removed, ["Service default/a"]);
+}
+
+#[tokio::test]
+async fn renamed_file_takes_its_objects_along() {
+    let dir = dir(&[("a.yaml", &service("a"))]);
+    let mut world = World::start(&[dir.path()]).await;
+    fs::rename(dir.path().join("a.yaml"), dir.path().join("z.yaml")).unwrap();
+    write(&dir, "b.yaml", &service("b"));
+    world.until_held("Service default/b").await;
+    fs::remove_file(dir.path().join("z.yaml")).unwrap();
+    world.until_gone("Service default/a").await;
+    assert_eq!(world.removed, ["Service default/a"]);
+}
+
+#[tokio::test]
+async fn folders_within_come_and_go() {
+    let dir = dir(&[]);
+    let mut world = World::start(&[dir.path()]).await;
+    let deep = dir.path().join("one/two");
+    fs::create_dir_all(&deep).unwrap();
+    fs::write(deep.join("a.yaml"), service("a")).unwrap();
+    world.until_held("Service default/a").await;
+    fs::write(deep.join("a.yaml"), service("b")).unwrap();
+    world.until_held("Service default/b").await;
+
+    fs::rename(dir.path().join("one"), dir.path().join("other")).unwrap();
+    fs::write(dir.path().join("other/two/c.yaml"), service("c")).unwrap();
+    world.until_held("Service default/c").await;
+    assert!(world.held.contains("Service default/b"));
+
+    fs::remove_dir_all(dir.path().join("other")).unwrap();
+    world.until_gone("Service default/b").await;
+    world.until_gone("Service default/c").await;
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn mounted_config_map_is_swapped_at_once() {
+    use std::os::unix::fs::symlink;
+    let dir = dir(&[]);
+    let version = |number: u32, files: &[(&str, String)]| {
+        let data = dir.path().join(format!("..{number}"));
+        fs::create_dir(&data).unwrap();
+        for (name, text) in files {
+            fs::write(data.join(name), text).unwrap();
+        }
+        symlink(format!("..{number}"), dir.path().join("..tmp")).unwrap();
+        fs::rename(dir.path().join("..tmp"), dir.path().join("..data")).unwrap();
+    };
+    version(1, &[("a.yaml", service("a")), ("b.yaml", service("b"))]);
+    for name in ["a.yaml", "b.yaml"] {
+        symlink(format!("..data/{name}"), dir.path().join(name)).unwrap();
+    }
+    let mut world = World::start(&[dir.path()]).await;
+    assert!(world.held.contains("Service default/a"));
+
+    version(2, &[("a.yaml", service("c"))]);
+    world.until_held("Service default/c").await;
+    assert_eq!(world.batches, 2);
+    assert_eq!(world.removed, ["Service default/a", "Service default/b"]);
+    version(3, &[("a.yaml", service("d"))]);
+    world.until_held("Service default/d").await;
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn folder_that_is_a_link_can_lead_elsewhere() {
+    use std::os::unix::fs::symlink;
+    let around = dir(&[]);
+    for name in ["one", "two"] {
+        fs::create_dir(around.path().join(name)).unwrap();
+        write(&around, &format!("{name}/x.yaml"), &service(name));
+    }
+    let current = around.path().join("current");
+    symlink("one", &current).unwrap();
+    let mut world = World::start(&[&current]).await;
+    assert!(world.held.contains("Service default/one"));
+    symlink("two", around.path().join("next")).unwrap();
+    fs::rename(around.path().join("next"), &current).unwrap();
+    world.until_held("Service default/two").await;
+    assert!(!world.held.contains("Service default/one"));
+}
+
+#[tokio::test]
+async fn folder_that_vanishes_keeps_its_objects_and_is_read_when_it_appears() {
+    let around = dir(&[]);
+    let root = around.path().join("manifests");
+    let mut world = World::start(&[&root]).await;
+    assert!(world.until_problem("does not exist").await.contains("manifests"));
+    fs::create_dir(&root).unwrap();
+    fs::write(root.join("a.yaml"), service("a")).unwrap();
+    world.until_held("Service default/a").await;
+    world.until_no_problem().await;
+
+    fs::rename(&root, around.path().join("away")).unwrap();
+    world.until_problem("does not exist").await;
+    assert!(world.held.contains("Service default/a"));
+    assert!(world.removed.is_empty());
+}
+
+#[tokio::test]
+async fn source_ends_with_its_receiver() {
+    let dir = dir(&[]);
+    let (sender, mut receiver) = mpsc::channel(1);
+    let run = tokio::spawn(FolderSource::new(FolderSettings::new(vec![dir.path().to_owned()])).run(sender));
+    timeout(LIMIT, receiver.recv()).await.unwrap().unwrap();
+    drop(receiver);
+    timeout(LIMIT, run).await.unwrap().unwrap();
+}
+
+/// Files as the settling sees them, with a clock of our own.
+struct Desk {
+    dir: TempDir,
+    settling: Settling,
+    now: Instant,
+}
+
+impl Desk {
+    fn new() -> Self {
+        let mut desk =
+            Self { dir: dir(&[("a.yaml", "a: 1\n")]), settling: Settling::default(), now: Instant::now() };
+        assert_eq!(desk.look(&[], true).0.len(), 1);
+        desk
+    }
+
+    fn path(&self) -> PathBuf {
+        fs::canonicalize(self.dir.path()).unwrap().join("a.yaml")
+    }
+
+    /// Looks at the tree; files that are ready count as read.
+    fn look(&mut self, marks: &[Mark], first: bool) -> (Vec<Step>, Option<Duration>) {
+        let mut all = Marks::default();
+        for mark in marks {
+            all.put(self.path(), *mark);
+        }
+        let tree = tree::walk(&[self.dir.path().to_owned()], &mut |_| {});
+        let (steps, deadline) = self.settling.decide(&tree, &all, first, self.now);
+        for step in &steps {
+            match step {
+                Step::Read(path) => self.settling.read(path, &tree.files[path], tree.files[path].stamp),
+                Step::Remove(path) => self.settling.forget(path),
+            }
+        }
+        (steps, deadline.map(|deadline| deadline - self.now))
+    }
+}
+
+#[test]
+fn file_that_is_removed_and_written_anew_is_never_removed() {
+    let mut desk = Desk::new();
+    fs::rename(desk.path(), desk.dir.path().join("a.yaml~")).unwrap();
+    assert_eq!(desk.look(&[Mark::Gone], false), (vec![], Some(GRACE)));
+    desk.now += GRACE / 2;
+    fs::write(desk.path(), "a: 2\n").unwrap();
+    let (steps, deadline) = desk.look(&[Mark::Settled], false);
+    assert!(matches!(&steps[..], [Step::Read(_)]), "{steps:?}");
+    assert_eq!(deadline, None);
+}
+
+#[test]
+fn file_that_stays_away_or_empty_is_gone_after_the_grace() {
+    let mut desk = Desk::new();
+    fs::write(desk.path(), "").unwrap();
+    assert_eq!(desk.look(&[Mark::Settled], false), (vec![], Some(GRACE)));
+    desk.now += GRACE;
+    assert!(matches!(&desk.look(&[], false).0[..], [Step::Read(_)]));
+
+    fs::remove_file(desk.path()).unwrap();
+    assert_eq!(desk.look(&[Mark::Gone], false), (vec![], Some(GRACE)));
+    desk.now += GRACE;
+    assert!(matches!(&desk.look(&[], false).0[..], [Step::Remove(_)]));
+}
+
+#[test]
+fn open_file_is_read_when_it_is_closed_or_quiet() {
+    let mut desk = Desk::new();
+    fs::write(desk.path(), "a: 22\n").unwrap();
+    assert_eq!(desk.look(&[Mark::Writing], false), (vec![], Some(QUIET)));
+    // Attributes change while it is written.
+    assert_eq!(desk.look(&[Mark::Attributes], false), (vec![], Some(QUIET)));
+    assert!(matches!(&desk.look(&[Mark::Settled], false).0[..], [Step::Read(_)]));
+
+    fs::write(desk.path(), "a: 333\n").unwrap();
+    desk.look(&[Mark::Writing], false);
+    desk.now += QUIET / 2;
+    assert_eq!(desk.look(&[Mark::Writing], false), (vec![], Some(QUIET)));
+    desk.now += QUIET;
+    assert!(matches!(&desk.look(&[], false).0[..], [Step::Read(_)]));
+}
+
+#[test]
+fn change_without_a_signal_must_last() {
+    let mut desk = Desk::new();
+    fs::write(desk.path(), "a: 22\n").unwrap();
+    assert_eq!(desk.look(&[], false), (vec![], Some(GRACE)));
+    desk.now += GRACE / 2;
+    fs::write(desk.path(), "a: 333\n").unwrap();
+    assert_eq!(desk.look(&[], false), (vec![], Some(GRACE)));
+    desk.now += GRACE;
+    assert!(matches!(&desk.look(&[], false).0[..], [Step::Read(_)]));
+    assert_eq!(desk.look(&[], false), (vec![], None));
+}

@@ -1,0 +1,217 @@
+//! Walks folders and tells what every file is like.
+
+use super::watch::Marks;
+use model::{Diagnostic, Place, Severity};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::fs::{self, Metadata};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// The most files that are read.
+const MAX_FILES: usize = 100_000;
+
+/// How deep folders may be nested.
+const MAX_DEPTH: usize = 64;
+
+/// What changes about a file whenever its content may have changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stamp {
+    modified: Option<SystemTime>,
+    /// Seconds and nanoseconds of the last change of the inode.
+    changed: (i64, i64),
+    /// The length in bytes.
+    pub(super) len: u64,
+    /// Device and inode, which a rename keeps.
+    pub(super) inode: (u64, u64),
+}
+
+impl Stamp {
+    /// The stamp of a file.
+    #[cfg(unix)]
+    pub(super) fn of(metadata: &Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        Self {
+            modified: metadata.modified().ok(),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+            len: metadata.len(),
+            inode: (metadata.dev(), metadata.ino()),
+        }
+    }
+
+    /// The stamp of a file.
+    #[cfg(not(unix))]
+    pub(super) fn of(metadata: &Metadata) -> Self {
+        Self { modified: metadata.modified().ok(), changed: (0, 0), len: metadata.len(), inode: (0, 0) }
+    }
+}
+
+/// A file of the tree.
+#[derive(Debug, Clone)]
+pub(super) struct Found {
+    /// Its path through real folders; the file itself may be a symbolic link.
+    pub(super) listing: PathBuf,
+    /// The real file.
+    pub(super) target: PathBuf,
+    pub(super) stamp: Stamp,
+}
+
+/// What there is.
+#[derive(Debug, Default)]
+pub(super) struct Tree {
+    /// The files, by the path that users know them by.
+    pub(super) files: BTreeMap<String, Found>,
+    /// The real folders that were listed.
+    pub(super) directories: BTreeSet<PathBuf>,
+    /// The paths of the roots in the real folders around them: a root may be a symbolic link.
+    roots: BTreeSet<PathBuf>,
+    /// The real files.
+    targets: BTreeSet<PathBuf>,
+    /// Paths as users know them, at or below which nothing could be told.
+    unknown: Vec<PathBuf>,
+    /// Whether there are more files than are read.
+    cut: bool,
+    pub(super) problems: Vec<Diagnostic>,
+}
+
+impl Tree {
+    /// Tells whether a mark concerns this tree: folders around it are watched too, for roots and
+    /// for the targets of links, and much may happen there.
+    pub(super) fn concerns(&self, marks: &Marks) -> bool {
+        marks.paths().any(|path| {
+            path.parent().is_some_and(|parent| self.directories.contains(parent))
+                || self.directories.contains(path)
+                || self.roots.contains(path)
+                || self.targets.contains(path)
+        })
+    }
+
+    /// Tells whether a file that was not found may be there all the same.
+    pub(super) fn is_unknown(&self, path: &str) -> bool {
+        self.cut || self.unknown.iter().any(|unknown| Path::new(path).starts_with(unknown))
+    }
+
+    /// Tells whether files were found in this real folder.
+    pub(super) fn holds(&self, directory: &Path) -> bool {
+        self.directories.contains(directory)
+            || self.targets.iter().any(|target| target.parent() == Some(directory))
+    }
+}
+
+/// Walks the roots. `watch` is called with every real folder whose changes matter, before it is
+/// listed, so that nothing is missed in between.
+pub(super) fn walk(roots: &[PathBuf], watch: &mut dyn FnMut(&Path)) -> Tree {
+    let mut walk = Walk { tree: Tree::default(), watch };
+    for root in roots {
+        walk.root(root);
+    }
+    walk.tree
+}
+
+struct Walk<'w> {
+    tree: Tree,
+    watch: &'w mut dyn FnMut(&Path),
+}
+
+impl Walk<'_> {
+    fn root(&mut self, root: &Path) {
+        // The folder around the root tells when the root appears, or is another from now on.
+        let around = root.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if let (Ok(around), Some(name)) = (fs::canonicalize(around), root.file_name()) {
+            (self.watch)(&around);
+            self.tree.roots.insert(around.join(name));
+        }
+        let result = fs::canonicalize(root).and_then(|target| Ok((fs::metadata(&target)?, target)));
+        match result {
+            Ok((metadata, target)) if metadata.is_dir() => self.directory(root, &target, 0),
+            Ok((metadata, target)) if metadata.is_file() => {
+                self.file(root, target.clone(), target, &metadata);
+            }
+            Ok(_) => self.fail(root, "it is neither a folder nor a file", "point --from at a folder"),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.fail(root, "it does not exist", "create it, or point --from at another folder");
+            }
+            Err(error) => self.fail(root, &error.to_string(), "let this process read it"),
+        }
+    }
+
+    fn directory(&mut self, shown: &Path, real: &Path, depth: usize) {
+        if !self.tree.directories.insert(real.to_owned()) {
+            return;
+        }
+        if depth > MAX_DEPTH {
+            let why = format!("it is nested more than {MAX_DEPTH} deep");
+            return self.fail(shown, &why, "point --from at a folder further down");
+        }
+        (self.watch)(real);
+        let entries = fs::read_dir(real).and_then(|entries| entries.collect::<io::Result<Vec<_>>>());
+        let mut entries = match entries {
+            Ok(entries) => entries,
+            // It was removed just now; the folder around it tells.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && depth > 0 => return,
+            Err(error) => return self.fail(shown, &error.to_string(), "let this process read it"),
+        };
+        entries.sort_by_key(fs::DirEntry::file_name);
+        for entry in entries {
+            let name = entry.file_name();
+            if name.as_encoded_bytes().starts_with(b".") {
+                continue;
+            }
+            self.entry(&entry, shown.join(&name), real.join(&name), depth);
+        }
+    }
+
+    fn entry(&mut self, entry: &fs::DirEntry, shown: PathBuf, listing: PathBuf, depth: usize) {
+        let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
+        // A link that leads nowhere is as good as absent.
+        let Ok(metadata) = fs::metadata(&listing) else { return };
+        if !metadata.is_dir() && !(metadata.is_file() && is_manifest(&shown)) {
+            return;
+        }
+        let target = if is_link { fs::canonicalize(&listing).ok() } else { Some(listing.clone()) };
+        let Some(target) = target else { return };
+        if metadata.is_dir() {
+            self.directory(&shown, &target, depth + 1);
+        } else {
+            if is_link && let Some(around) = target.parent() {
+                (self.watch)(around);
+            }
+            self.file(&shown, listing, target, &metadata);
+        }
+    }
+
+    fn file(&mut self, shown: &Path, listing: PathBuf, target: PathBuf, metadata: &Metadata) {
+        if self.tree.files.len() >= MAX_FILES {
+            if !std::mem::replace(&mut self.tree.cut, true) {
+                let why = format!("there are more than {MAX_FILES} files");
+                self.fail(shown, &why, "point --from at a smaller folder");
+            }
+            return;
+        }
+        if self.tree.targets.insert(target.clone()) {
+            let found = Found { listing, target, stamp: Stamp::of(metadata) };
+            self.tree.files.insert(shown.to_string_lossy().into_owned(), found);
+        }
+    }
+
+    fn fail(&mut self, shown: &Path, why: &str, help: &str) {
+        self.tree.unknown.push(shown.to_owned());
+        let file = shown.to_string_lossy().into_owned();
+        self.tree.problems.push(Diagnostic {
+            code: folder::code::FOLDER,
+            severity: Severity::Error,
+            object: None,
+            field: String::new(),
+            message: format!("cannot be read: {why}; what was read from it stays in force"),
+            help: help.to_owned(),
+            place: Some(Place { file, line: 1, column: 0 }),
+        });
+    }
+}
+
+fn is_manifest(path: &Path) -> bool {
+    let known =
+        |extension: &OsStr| ["yaml", "yml", "json"].iter().any(|known| extension.eq_ignore_ascii_case(known));
+    path.extension().is_some_and(known)
+}
