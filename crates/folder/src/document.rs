@@ -55,6 +55,19 @@ pub(crate) fn split(text: &str) -> Vec<Document<'_>> {
     documents
 }
 
+/// The document of a YAML file that begins at a byte where [`split`] found one to begin.
+pub(crate) fn at(text: &str, start: usize) -> Option<&str> {
+    let text = text.get(start..)?;
+    let mut end = 0;
+    for line in text.split_inclusive('\n') {
+        if end > 0 && (is_marker(line, "---") || is_marker(line, "...")) {
+            break;
+        }
+        end += line.len();
+    }
+    text.get(..end)
+}
+
 fn is_marker(line: &str, marker: &str) -> bool {
     line.strip_prefix(marker).is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
 }

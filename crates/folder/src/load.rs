@@ -37,7 +37,7 @@ pub(crate) fn load(path: &Arc<str>, text: &str) -> Loaded {
     let (text, mark) = text.strip_prefix('\u{feff}').map_or((text, 0), |rest| (rest, '\u{feff}'.len_utf8()));
     if is_json(path) {
         for value in read_json(text) {
-            let origin = loader.origin(value.line, value.start + mark);
+            let origin = loader.origin(value.line, value.start + mark, value.line.saturating_sub(1));
             match value.value {
                 Ok(value) => loader.document(value, origin),
                 Err(error) => loader.broken_document(error, text.get(value.start..).unwrap_or_default()),
@@ -45,7 +45,7 @@ pub(crate) fn load(path: &Arc<str>, text: &str) -> Loaded {
         }
     } else {
         for document in split(text) {
-            let origin = loader.origin(document.line, document.start + mark);
+            let origin = loader.origin(document.line, document.start + mark, document.lines_before);
             match document.read() {
                 Ok(value) => loader.document(value, origin),
                 Err(error) => loader.broken_document(error, document.text),
@@ -66,8 +66,8 @@ struct Loader {
 }
 
 impl Loader {
-    fn origin(&self, line: u32, start: usize) -> Origin {
-        Origin { file: Arc::clone(&self.path), line, start, items: Vec::new() }
+    fn origin(&self, line: u32, start: usize, lines_before: u32) -> Origin {
+        Origin { file: Arc::clone(&self.path), line, start, lines_before, items: Vec::new() }
     }
 
     fn problem(

@@ -52,6 +52,8 @@ pub struct Origin {
     pub line: u32,
     /// The byte in the file at which that document begins.
     pub(crate) start: usize,
+    /// The lines of the file before that byte.
+    pub(crate) lines_before: u32,
     /// The way from the document to the object: an index for each `List` around it.
     pub(crate) items: Vec<usize>,
 }

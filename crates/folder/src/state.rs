@@ -143,20 +143,14 @@ impl Folder {
 /// The line and column of a field in the text of a file.
 fn place(text: &str, origin: &Origin, field: &[Step]) -> Option<(u32, u32)> {
     let json = is_json(&origin.file);
-    let document = if json {
-        text.get(origin.start..)?
-    } else {
-        // The documents behind this one are cut off again.
-        crate::document::split(text.get(origin.start..)?).first()?.text
-    };
+    let document = if json { text.get(origin.start..)? } else { crate::document::at(text, origin.start)? };
     let mut path = Vec::new();
     for item in &origin.items {
         path.extend([Step::Key("items".to_owned()), Step::Index(*item)]);
     }
     path.extend_from_slice(field);
     let (line, column) = locate(document, json, &path)?;
-    let before = text.get(..origin.start)?.bytes().filter(|byte| *byte == b'\n').count();
-    Some((line.saturating_add(u32::try_from(before).ok()?), column))
+    Some((line.saturating_add(origin.lines_before), column))
 }
 
 fn flaw_problem(path: &Arc<str>, text: &str, object: &Object, flaw: Flaw, kept: bool) -> Problem {

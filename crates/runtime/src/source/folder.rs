@@ -81,12 +81,13 @@ pub fn load_once(settings: &FolderSettings) -> (Vec<Event>, Vec<Diagnostic>) {
 pub struct FolderSource {
     settings: FolderSettings,
     problems: latest::Sender<Arc<[Diagnostic]>>,
+    start: watch::Start,
 }
 
 impl FolderSource {
     /// Prepares to follow folders; nothing is read yet.
     pub fn new(settings: FolderSettings) -> Self {
-        Self { settings, problems: latest::Sender::new(Arc::from([])) }
+        Self { settings, problems: latest::Sender::new(Arc::from([])), start: watch::start }
     }
 
     /// Returns what is wrong with the files at the moment, ordered by place. What is wrong with
@@ -116,7 +117,7 @@ impl FolderSource {
 
     fn follow(self, signals: &Arc<Signals>, out: &Batches) {
         let mut follower = Follower::new(self.settings);
-        let mut watches = Watches::new(Arc::clone(signals));
+        let mut watches = Watches::new(Arc::clone(signals), self.start);
         let mut marks = Marks::default();
         let mut first = true;
         loop {

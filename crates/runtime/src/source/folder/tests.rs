@@ -28,8 +28,13 @@ struct World {
 
 impl World {
     async fn start(folders: &[&Path]) -> Self {
-        let source =
+        Self::start_with(folders, watch::start).await
+    }
+
+    async fn start_with(folders: &[&Path], start: watch::Start) -> Self {
+        let mut source =
             FolderSource::new(FolderSettings::new(folders.iter().map(|path| path.to_path_buf()).collect()));
+        source.start = start;
         let problems = source.problems();
         let (sender, receiver) = mpsc::channel(16);
         tokio::spawn(source.run(sender));
@@ -356,6 +361,19 @@ async fn folder_that_vanishes_keeps_its_objects_and_is_read_when_it_appears() {
     world.until_problem("does not exist").await;
     assert!(world.held.contains("Service default/a"));
     assert!(world.removed.is_empty());
+}
+
+#[tokio::test]
+async fn system_that_refuses_to_watch_is_named_and_changes_are_seen_all_the_same() {
+    let dir = dir(&[("a.yaml", &service("a"))]);
+    let refuse = |_| Err(notify::Error::new(notify::ErrorKind::MaxFilesWatch));
+    let mut world = World::start_with(&[dir.path()], refuse).await;
+    let problem = world.until_problem("once a second").await;
+    assert!(problem.contains("raise fs.inotify.max_user_watches"), "{problem}");
+    write(&dir, "a.yaml", &service("b"));
+    world.until_held("Service default/b").await;
+    fs::remove_file(dir.path().join("a.yaml")).unwrap();
+    world.until_gone("Service default/b").await;
 }
 
 #[tokio::test]

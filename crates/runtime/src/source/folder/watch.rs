@@ -153,6 +153,14 @@ impl Signals {
     }
 }
 
+/// Starts the watcher of the system, which signals to the given place.
+pub(super) type Start = fn(Arc<Signals>) -> notify::Result<RecommendedWatcher>;
+
+/// Starts the watcher that is best on this system.
+pub(super) fn start(signals: Arc<Signals>) -> notify::Result<RecommendedWatcher> {
+    notify::recommended_watcher(move |event| signals.note(event))
+}
+
 /// The folders that are watched, one by one: the watcher's own recursion would miss what is written
 /// to a new folder before it gets there.
 pub(super) struct Watches {
@@ -161,12 +169,13 @@ pub(super) struct Watches {
     watched: BTreeMap<PathBuf, ((u64, u64), bool)>,
     trouble: Option<Diagnostic>,
     signals: Arc<Signals>,
+    start: Start,
 }
 
 impl Watches {
     /// Starts without a folder.
-    pub(super) fn new(signals: Arc<Signals>) -> Self {
-        Self { watcher: None, watched: BTreeMap::new(), trouble: None, signals }
+    pub(super) fn new(signals: Arc<Signals>, start: Start) -> Self {
+        Self { watcher: None, watched: BTreeMap::new(), trouble: None, signals, start }
     }
 
     /// Begins a walk. A folder that was moved or removed is watched anew if it is there again.
@@ -182,8 +191,7 @@ impl Watches {
             *seen = false;
         }
         if self.watcher.is_none() {
-            let signals = Arc::clone(&self.signals);
-            match notify::recommended_watcher(move |event| signals.note(event)) {
+            match (self.start)(Arc::clone(&self.signals)) {
                 Ok(watcher) => self.watcher = Some(watcher),
                 Err(error) => self.trouble = Some(trouble(&error)),
             }
