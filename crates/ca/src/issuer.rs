@@ -277,3 +277,6 @@ pub(crate) fn check_pair(certificate: &Certificate, key: &SigningKey) -> Result<
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

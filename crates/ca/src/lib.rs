@@ -50,6 +50,8 @@ mod crl;
 mod der;
 mod entropy;
 mod external;
+#[cfg(test)]
+mod fixture;
 mod identity;
 mod issuer;
 mod key;

@@ -203,3 +203,6 @@ fn first(all: &[Certificate], file: &'static str) -> Result<Certificate, Materia
     let error = CertificateError::Missing;
     all.first().cloned().ok_or(MaterialError::Certificate { file, error })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,182 @@
+#![allow(clippy::unwrap_used)]
+use super::*;
+use crate::fixture::{DAY, Foreign, IDENTITY, NOW, authority, later, request_pem};
+use crate::{Identity, SigningRequest, SystemEntropy};
+use rcgen::{CertificateRevocationListParams, KeyIdMethod, SerialNumber};
+
+type Files = BTreeMap<String, Vec<u8>>;
+
+fn files<const N: usize>(entries: [(&str, String); N]) -> Files {
+    entries.into_iter().map(|(name, text)| (name.to_owned(), text.into_bytes())).collect()
+}
+
+/// A root, an intermediate below it, and the four files of a folder `cacerts`.
+fn plugged_in() -> (Foreign, Foreign, Files) {
+    let root = Foreign::root("root");
+    let intermediate = Foreign::below(&root, authority("intermediate"));
+    let files = files([
+        ("ca-cert.pem", intermediate.pem()),
+        ("ca-key.pem", intermediate.key_pem.clone()),
+        ("cert-chain.pem", format!("{}{}", intermediate.pem(), root.pem())),
+        ("root-cert.pem", root.pem()),
+    ]);
+    (root, intermediate, files)
+}
+
+fn refusal(files: &Files) -> String {
+    KeyMaterial::from_files(files, NOW).unwrap_err().to_string()
+}
+
+#[test]
+fn answer_has_one_certificate_per_element_and_the_whole_bundle_last() {
+    let (root, intermediate, files) = plugged_in();
+    let material = KeyMaterial::from_files(&files, NOW).unwrap().unwrap();
+    let issuer = material.issuer(TtlPolicy::default()).unwrap();
+    let request = SigningRequest::from_pem(&request_pem(&rcgen::PKCS_ECDSA_P256_SHA256)).unwrap();
+    let issued = issuer
+        .issue(&request, &Identity::parse(IDENTITY).unwrap(), 0, NOW, &SystemEntropy)
+        .unwrap();
+    // The root stands in the chain file too, by convention, and so appears twice.
+    assert_eq!(issued.chain[1..], [intermediate.pem(), root.pem(), root.pem()]);
+    let leaf = Certificate::from_der(&issued.leaf).unwrap();
+    chain::verify_chain(&leaf, material.chain(), material.trust().roots(), NOW).unwrap();
+}
+
+#[test]
+fn tls_layout_is_read() {
+    let (root, intermediate, _) = plugged_in();
+    let files = files([
+        ("tls.crt", intermediate.pem()),
+        ("tls.key", intermediate.key_pem.clone()),
+        ("ca.crt", root.pem()),
+    ]);
+    let material = KeyMaterial::from_files(&files, NOW).unwrap().unwrap();
+    assert_eq!(material.certificate(), &intermediate.certificate);
+    assert_eq!(material.chain(), [intermediate.certificate, root.certificate]);
+}
+
+#[test]
+fn no_files_are_no_material_and_some_are_an_error() {
+    assert!(KeyMaterial::from_files(&Files::new(), NOW).unwrap().is_none());
+    let (_, _, all) = plugged_in();
+    for name in PLUGGED_IN_FILES {
+        let mut some = all.clone();
+        some.remove(name);
+        assert!(refusal(&some).starts_with(&format!("files {name} are missing beside")), "{}", refusal(&some));
+    }
+    let lone = files([("tls.crt", "x".to_owned())]);
+    assert_eq!(refusal(&lone), "files tls.key, ca.crt are missing beside tls.crt; give all of them or none");
+}
+
+#[test]
+fn signer_missing_in_its_chain_file_is_put_there() {
+    let (root, intermediate, mut files) = plugged_in();
+    files.insert("cert-chain.pem".to_owned(), root.pem().into_bytes());
+    let material = KeyMaterial::from_files(&files, NOW).unwrap().unwrap();
+    assert_eq!(material.chain(), [intermediate.certificate, root.certificate]);
+}
+
+#[test]
+fn material_that_does_not_hold_together_is_refused() {
+    let (root, intermediate, good) = plugged_in();
+    let with = |name: &str, text: &str| {
+        let mut changed = good.clone();
+        changed.insert(name.to_owned(), text.as_bytes().to_vec());
+        refusal(&changed)
+    };
+    let other = Foreign::root("root");
+    for (name, text, expected) in [
+        ("ca-cert.pem", "", "file ca-cert.pem: no certificate found"),
+        ("ca-key.pem", other.key_pem.as_str(), "does not match"),
+        ("ca-key.pem", "", "file ca-key.pem: no private key"),
+        ("cert-chain.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "file cert-chain.pem: certificate 1"),
+        // Of the same name, yet another key.
+        ("root-cert.pem", other.pem().as_str(), "does not lead to any root"),
+        ("root-cert.pem", "nothing", "file root-cert.pem"),
+    ] {
+        let refused = with(name, text);
+        assert!(refused.contains(expected), "{refused}");
+    }
+    let leaf = Foreign::below(&root, rcgen::CertificateParams::default());
+    let mut not_authority = good.clone();
+    not_authority.insert("ca-cert.pem".to_owned(), leaf.pem().into_bytes());
+    not_authority.insert("ca-key.pem".to_owned(), leaf.key_pem.clone().into_bytes());
+    assert!(refusal(&not_authority).contains("not a certificate authority"));
+    assert!(with("root-cert.pem", &leaf.pem()).contains("not a certificate authority"));
+    drop(intermediate);
+}
+
+#[test]
+fn expired_chain_is_refused() {
+    let root = Foreign::root("root");
+    let mut params = authority("intermediate");
+    params.not_after = rcgen::date_time_ymd(2026, 1, 1);
+    let intermediate = Foreign::below(&root, params);
+    let files = files([
+        ("ca-cert.pem", intermediate.pem()),
+        ("ca-key.pem", intermediate.key_pem.clone()),
+        ("cert-chain.pem", intermediate.pem()),
+        ("root-cert.pem", root.pem()),
+    ]);
+    assert!(refusal(&files).contains("is not valid now"));
+}
+
+fn crl(issuer: &Foreign) -> String {
+    let params = CertificateRevocationListParams {
+        this_update: rcgen::date_time_ymd(2026, 1, 1),
+        next_update: rcgen::date_time_ymd(2036, 1, 1),
+        crl_number: SerialNumber::from(1),
+        issuing_distribution_point: None,
+        revoked_certs: Vec::new(),
+        key_identifier_method: KeyIdMethod::Sha256,
+    };
+    params.signed_by(&issuer.issuer).unwrap().pem().unwrap()
+}
+
+#[test]
+fn every_certificate_of_the_chain_needs_a_revocation_list() {
+    let (root, intermediate, mut files) = plugged_in();
+    let mut put = |text: String| {
+        files.insert("ca-crl.pem".to_owned(), text.into_bytes());
+        KeyMaterial::from_files(&files, NOW).map(|material| material.unwrap().crl().map(<[u8]>::to_vec))
+    };
+    let both = format!("{}{}", crl(&root), crl(&intermediate));
+    assert_eq!(put(both.clone()).unwrap(), Some(both.into_bytes()));
+    let uncovered = put(crl(&root)).unwrap_err();
+    assert!(matches!(&uncovered, MaterialError::Crl(CrlError::Uncovered { subject }) if subject.contains("intermediate")));
+    // A list of an authority that only has the name.
+    let impostor = Foreign::root("root");
+    assert!(put(format!("{}{}", crl(&impostor), crl(&intermediate))).is_err());
+    assert!(matches!(put("nonsense".to_owned()), Err(MaterialError::Crl(CrlError::Malformed { number: 1 }))));
+}
+
+#[test]
+fn roots_change_only_where_peers_can_still_meet() {
+    let bundle = |roots: &[&Foreign]| TrustBundle::new(roots.iter().map(|r| r.certificate.clone())).unwrap();
+    let (a, b) = (Foreign::root("a"), Foreign::root("b"));
+    let (only_a, only_b, both) = (bundle(&[&a]), bundle(&[&b]), bundle(&[&a, &b, &a]));
+    assert_eq!(both.roots().len(), 2, "each once");
+    assert_eq!(only_a.check_follows(&only_a, false), Ok(()));
+    assert_eq!(bundle(&[&b, &a]).check_follows(&both, false), Ok(()), "order does not matter");
+    assert_eq!(both.check_follows(&only_a, false), Err(BundleError::ChangeDisabled));
+    assert_eq!(both.check_follows(&only_a, true), Ok(()));
+    assert_eq!(only_b.check_follows(&both, true), Ok(()));
+    assert_eq!(only_b.check_follows(&only_a, true), Err(BundleError::Disjoint));
+    let merged = only_a.merged_with([&both, &only_b]).unwrap();
+    assert_eq!(merged, both);
+    assert_eq!(TrustBundle::from_pem(merged.to_pem().as_bytes()).unwrap(), merged);
+}
+
+#[test]
+fn long_chains_end_the_search() {
+    let root = Foreign::root("root");
+    let mut line = vec![Foreign::below(&root, authority("0"))];
+    for depth in 1..12 {
+        line.push(Foreign::below(&line[depth - 1], authority(&depth.to_string())));
+    }
+    let all: Vec<Certificate> = line.iter().map(|ca| ca.certificate.clone()).collect();
+    let roots = std::slice::from_ref(&root.certificate);
+    assert_eq!(chain::verify_chain(&all[5], &all, roots, NOW), Ok(()));
+    assert!(chain::verify_chain(&all[11], &all, roots, NOW).is_err());
+    assert!(chain::verify_chain(&all[0], &[], &[], later(DAY)).is_err());
+}
