@@ -18,7 +18,7 @@ pub struct PeerAuthenticationSpec {
     pub mtls: Option<MutualTls>,
     /// Modes of single ports, by the number of the port of the workload.
     #[schemars(extend("minProperties" = 1, "x-kubernetes-validations" = [
-        {"rule": "self.all(port, int(port) >= 1 && int(port) <= 65535)", "message": "a port is a number from 1 to 65535"}
+        {"rule": "self.all(port, port.matches('^[+]?[0-9]+$') && int(port) >= 1 && int(port) <= 65535)", "message": "a port is a number from 1 to 65535"}
     ]))]
     pub port_level_mtls: Option<BTreeMap<String, MutualTls>>,
 }

@@ -52,6 +52,7 @@ use std::sync::Arc;
 /// # Errors
 /// When the document is not JSON, does not name an object, or (unless it is a policy) has a field
 /// that cannot be understood. The diagnostic names the object as soon as its name can be read.
+#[allow(clippy::result_large_err)] // a diagnostic is made once for a bad object and kept
 pub fn parse(kind: Kind, json: &[u8]) -> Result<Object, Diagnostic> {
     let object = match kind {
         Kind::Namespace => namespace::parse(json).map(|o| Object::Namespace(Arc::new(o))),

@@ -44,7 +44,7 @@ pub(super) fn parse(json: &[u8]) -> Result<PeerAuthentication, Wrong> {
 fn lower(spec: Spec<'_>) -> Result<PeerAuthenticationSpec, Wrong> {
     let mut ports = BTreeMap::new();
     for (key, mtls) in spec.port_level_mtls.unwrap_or_default() {
-        let field = format!("spec.portLevelMtls[{}]", key.as_str());
+        let field = format!("spec.portLevelMtls.{}", key.as_str());
         let port: u16 = key.as_str().parse().map_err(|_| {
             Wrong::new(code::AUTHENTICATION_PORT, field.clone(), format!("`{}` is no port", key.as_str()))
                 .help("use a number from 1 to 65535")
@@ -126,14 +126,14 @@ mod tests {
             (
                 json!({"selector": web, "portLevelMtls": {"80": {"mode": "ON"}}}),
                 "PA002",
-                "spec.portLevelMtls[80].mode",
+                "spec.portLevelMtls.80.mode",
             ),
-            (json!({"selector": web, "portLevelMtls": {"http": {}}}), "PA003", "spec.portLevelMtls[http]"),
-            (json!({"selector": web, "portLevelMtls": {"70000": {}}}), "PA003", "spec.portLevelMtls[70000]"),
+            (json!({"selector": web, "portLevelMtls": {"http": {}}}), "PA003", "spec.portLevelMtls.http"),
+            (json!({"selector": web, "portLevelMtls": {"70000": {}}}), "PA003", "spec.portLevelMtls.70000"),
             (
                 json!({"selector": web, "portLevelMtls": {"80": {}, "080": {"mode": "STRICT"}}}),
                 "PA003",
-                "spec.portLevelMtls[80]",
+                "spec.portLevelMtls.80",
             ),
             (json!({"selector": web, "portLevelMtls": {"80": null}}), "PA001", "spec.portLevelMtls.80"),
         ] {

@@ -109,7 +109,7 @@ fn pa002_a_mode_is_known() {
 #[test]
 fn pa003_a_key_is_a_port() {
     let manifest = r#"{"metadata":{"name":"a","namespace":"b"},"spec":{"portLevelMtls":{"-1":{}}}}"#;
-    check(Kind::PeerAuthentication, manifest, "PA003", "PeerAuthentication b/a: spec.portLevelMtls[-1]");
+    check(Kind::PeerAuthentication, manifest, "PA003", "PeerAuthentication b/a: spec.portLevelMtls.-1");
 }
 
 fn settings(mesh: &str) -> String {
