@@ -214,6 +214,7 @@ impl Chain {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::wire::put_removed_frame;

@@ -20,6 +20,7 @@ impl std::fmt::Display for Version {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -175,6 +175,7 @@ pub(crate) fn workload_of_address(address: &[u8]) -> Option<&[u8]> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use prost::Message;

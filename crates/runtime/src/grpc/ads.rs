@@ -1,0 +1,220 @@
+//! Aggregated discovery over gRPC: a session as the body of an HTTP/2 response.
+//!
+//! The body *is* the stream's task: when the transport has room it asks for the next frame, and
+//! the body then reads what the client sent, looks at the newest snapshot and hands out the next
+//! stretch of the log. Nothing is queued in between: a client that does not read holds a place in
+//! the log and at most a few frames.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use futures::Stream;
+use http_body::{Body, Frame};
+use tokio::sync::watch;
+use tokio::time::{Sleep, sleep};
+use tokio_stream::wrappers::WatchStream;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tracing::{debug, info};
+use xds::{Response, Snapshot};
+
+use super::clients::{Clients, Registration};
+use super::message::{Inbox, PREFIX_BYTES, Status, prefix};
+
+/// How long a returning ztunnel's answer waits for its other subscription.
+///
+/// It sends both at once; the limit only frees a client that wants one of them.
+const HOLD: Duration = Duration::from_secs(3);
+
+/// Requests taken from one client before others get their turn.
+const REQUESTS_PER_TURN: usize = 16;
+
+/// The discovery service.
+#[derive(Debug, Clone)]
+pub struct Ads {
+    snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
+    clients: Clients,
+}
+
+impl Ads {
+    /// Serves the newest of these snapshots; `None` refuses streams until there is one.
+    pub fn new(snapshots: watch::Receiver<Option<Arc<Snapshot>>>, clients: Clients) -> Self {
+        Self { snapshots, clients }
+    }
+
+    /// Opens a stream that reads requests from a body; ends when `drain` is cancelled.
+    pub(super) fn open<B>(
+        &self,
+        requests: B,
+        peer: Option<SocketAddr>,
+        drain: &CancellationToken,
+    ) -> Result<AdsStream<B>, Status> {
+        let Some(latest) = self.snapshots.borrow().clone() else {
+            let message = "not ready: the cluster has not been read yet";
+            return Err(Status::new(Status::UNAVAILABLE, message));
+        };
+        Ok(AdsStream {
+            requests: Some(requests),
+            inbox: Inbox::default(),
+            snapshots: WatchStream::new(self.snapshots.clone()),
+            latest,
+            registration: self.clients.register(peer),
+            sending: None,
+            hold: None,
+            drain: Box::pin(drain.clone().cancelled_owned()),
+            ended: false,
+        })
+    }
+}
+
+/// One stream, as the body of its response.
+pub(super) struct AdsStream<B> {
+    /// None once the client has said all it will.
+    requests: Option<B>,
+    inbox: Inbox,
+    snapshots: WatchStream<Option<Arc<Snapshot>>>,
+    latest: Arc<Snapshot>,
+    registration: Registration,
+    sending: Option<Response>,
+    hold: Option<Pin<Box<Sleep>>>,
+    drain: Pin<Box<WaitForCancellationFutureOwned>>,
+    ended: bool,
+}
+
+impl<B> AdsStream<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
+    /// Takes requests that arrived; true when there may be more at once.
+    fn take_requests(&mut self, cx: &mut Context<'_>) -> Result<bool, Status> {
+        for _ in 0..REQUESTS_PER_TURN {
+            while let Some(message) = self.inbox.next()? {
+                self.registration.client.session.lock().request(message)?;
+            }
+            let Some(requests) = &mut self.requests else { return Ok(false) };
+            match Pin::new(requests).poll_frame(cx) {
+                Poll::Pending => return Ok(false),
+                Poll::Ready(Some(Ok(frame))) => {
+                    if let Some(data) = frame.data_ref() {
+                        self.inbox.push(data);
+                    }
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    debug!(%error, "client broke off");
+                    self.requests = None;
+                }
+                Poll::Ready(None) => {
+                    self.requests = None;
+                    if self.inbox.is_partial() {
+                        return Err(Status::new(Status::INTERNAL, "request ends in the middle"));
+                    }
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Takes the newest snapshot.
+    fn follow_snapshots(&mut self, cx: &mut Context<'_>) {
+        while let Poll::Ready(Some(newest)) = Pin::new(&mut self.snapshots).poll_next(cx) {
+            if let Some(newest) = newest {
+                self.latest = newest;
+            }
+        }
+    }
+
+    /// Runs the time limit of a session that waits for its client.
+    fn limit_hold(&mut self, cx: &mut Context<'_>) -> bool {
+        if !self.registration.client.session.lock().is_holding() {
+            self.hold = None;
+            return false;
+        }
+        let timer = self.hold.get_or_insert_with(|| Box::pin(sleep(HOLD)));
+        if timer.as_mut().poll(cx).is_pending() {
+            return false;
+        }
+        self.registration.client.session.lock().release();
+        self.hold = None;
+        true
+    }
+
+    /// The next piece of the stream; an error is the status that ends it.
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Status>> {
+        loop {
+            if let Some(response) = &mut self.sending {
+                if let Some(chunk) = response.next() {
+                    return Poll::Ready(Ok(chunk));
+                }
+                self.sending = None;
+            }
+            if self.drain.as_mut().poll(cx).is_ready() {
+                // A clean end: the client connects again at once, elsewhere.
+                return Poll::Ready(Err(Status::new(Status::OK, "")));
+            }
+            let more = self.take_requests(cx)?;
+            self.follow_snapshots(cx);
+            let next = self.registration.client.session.lock().poll(&self.latest)?;
+            if let Some(mut response) = next {
+                let Some(prefix) = prefix(response.message_len()) else {
+                    let message = format!("response of {} bytes fits no message", response.message_len());
+                    return Poll::Ready(Err(Status::new(Status::RESOURCE_EXHAUSTED, message)));
+                };
+                // The first piece is the small header, with what was gathered behind it.
+                let first = response.next().unwrap_or_default();
+                let mut data = BytesMut::with_capacity(PREFIX_BYTES + first.len());
+                data.put_slice(&prefix);
+                data.put_slice(&first);
+                self.sending = Some(response);
+                return Poll::Ready(Ok(data.freeze()));
+            }
+            if more {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            if self.requests.is_none() {
+                return Poll::Ready(Err(Status::new(Status::OK, "")));
+            }
+            if !self.limit_hold(cx) {
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+impl<B> Body for AdsStream<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let this = self.get_mut();
+        if this.ended {
+            return Poll::Ready(None);
+        }
+        let frame = match ready!(this.poll_data(cx)) {
+            Ok(data) => Frame::data(data),
+            Err(status) => {
+                this.ended = true;
+                if status.code != Status::OK {
+                    let session = this.registration.client.session.lock();
+                    let node = session.node().map_or("", |node| node.id.as_str());
+                    info!(node, code = status.code, error = status.message, "ended a discovery stream");
+                }
+                Frame::trailers(status.headers())
+            }
+        };
+        Poll::Ready(Some(Ok(frame)))
+    }
+}
