@@ -198,7 +198,7 @@ pub fn objects() -> anyhow::Result<Vec<DynamicObject>> {
 pub fn variants(object: &DynamicObject) -> Vec<DynamicObject> {
     let Some(spec) = object.data.get("spec") else { return Vec::new() };
     let mut changed = Vec::new();
-    change(spec, &mut |spec| changed.push(spec));
+    change("spec", spec, &mut |spec| changed.push(spec));
     let with = |spec| {
         let mut variant = object.clone();
         variant.data["spec"] = spec;
@@ -207,8 +207,11 @@ pub fn variants(object: &DynamicObject) -> Vec<DynamicObject> {
     changed.into_iter().map(with).collect()
 }
 
-/// Calls `found` with `value` changed at one place, for every place and change.
-fn change(value: &Value, found: &mut dyn FnMut(Value)) {
+/// The fields that are maps, whose keys have rules as well.
+const MAPS: [&str; 4] = ["labels", "matchLabels", "ports", "portLevelMtls"];
+
+/// Calls `found` with the value of a field changed at one place, for every place and change.
+fn change(field: &str, value: &Value, found: &mut dyn FnMut(Value)) {
     others(value).into_iter().for_each(&mut *found);
     match value {
         Value::Object(fields) => {
@@ -216,12 +219,13 @@ fn change(value: &Value, found: &mut dyn FnMut(Value)) {
                 let mut without = fields.clone();
                 without.remove(name);
                 found(Value::Object(without.clone()));
-                for key in ["", "*", "0", "65536", "x_y", &"k".repeat(63)] {
+                let keys = ["", "*", "0", "65536", "x_y", "x-", &"k".repeat(62), &"k".repeat(63)];
+                for key in keys.into_iter().filter(|_| MAPS.contains(&field)) {
                     let mut renamed = without.clone();
                     renamed.insert(key.to_owned(), inner.clone());
                     found(Value::Object(renamed));
                 }
-                change(inner, &mut |inner| {
+                change(name, inner, &mut |inner| {
                     let mut with = fields.clone();
                     with.insert(name.clone(), inner);
                     found(Value::Object(with));
@@ -230,7 +234,7 @@ fn change(value: &Value, found: &mut dyn FnMut(Value)) {
         }
         Value::Array(items) => {
             for (n, inner) in items.iter().enumerate() {
-                change(inner, &mut |inner| {
+                change("", inner, &mut |inner| {
                     let mut with = items.clone();
                     with[n] = inner;
                     found(Value::Array(with));
@@ -248,7 +252,7 @@ fn others(value: &Value) -> Vec<Value> {
             ["", "*", "a*b", "a/b", "10.0.0.0/8", "unix://", "unix:///", "unix://x", "unix://@x/"]
                 .into_iter()
                 .map(|text| json!(text))
-                .chain([17, 63, 64, 65, 253, 254, 256, 257, 320, 321, 2049].map(|n| json!("x".repeat(n))))
+                .chain([63, 64, 65, 253, 254, 256, 257, 320, 321, 2048, 2049].map(|n| json!("x".repeat(n))))
                 .collect()
         }
         Value::Number(_) => {
