@@ -95,7 +95,7 @@ impl Settling {
                 continue;
             }
             // Renamed within the folder, or gone with the folder around it: no editor is at work.
-            let renamed = inodes.contains(&known.stamp.inode);
+            let renamed = known.stamp.inode != (0, 0) && inodes.contains(&known.stamp.inode);
             let swapped = known.target.parent().is_none_or(|parent| !tree.holds(parent));
             let until = *self.lost.entry(path.clone()).or_insert(now) + GRACE;
             if renamed || swapped || now >= until {

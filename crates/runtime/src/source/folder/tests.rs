@@ -363,6 +363,37 @@ async fn folder_that_vanishes_keeps_its_objects_and_is_read_when_it_appears() {
     assert!(world.removed.is_empty());
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn single_file_and_target_of_a_link_are_followed() {
+    let elsewhere = dir(&[("real.txt", &service("a"))]);
+    let linked = dir(&[]);
+    std::os::unix::fs::symlink(elsewhere.path().join("real.txt"), linked.path().join("a.yaml")).unwrap();
+    let single = dir(&[("b.yaml", &service("b")), ("not-asked-for.yaml", &service("x"))]);
+    let file = single.path().join("b.yaml");
+    let mut world = World::start(&[linked.path(), &file]).await;
+    assert!(world.held.contains("Service default/a") && world.held.contains("Service default/b"));
+    assert!(!world.held.contains("Service default/x"));
+
+    write(&elsewhere, "real.txt", &service("c"));
+    world.until_held("Service default/c").await;
+    write(&single, "next", &service("d"));
+    fs::rename(single.path().join("next"), &file).unwrap();
+    world.until_held("Service default/d").await;
+}
+
+#[tokio::test]
+async fn burst_of_saves_arrives_in_the_end() {
+    let dir = dir(&[]);
+    let mut world = World::start(&[dir.path()]).await;
+    for number in 0..300 {
+        write(&dir, &format!("{number}.yaml"), &service(&format!("s{number}")));
+    }
+    world
+        .until(|world| (0..300).all(|number| world.held.contains(&format!("Service default/s{number}"))))
+        .await;
+}
+
 #[tokio::test]
 async fn system_that_refuses_to_watch_is_named_and_changes_are_seen_all_the_same() {
     let dir = dir(&[("a.yaml", &service("a"))]);

@@ -23,7 +23,7 @@ pub(super) struct Stamp {
     changed: (i64, i64),
     /// The length in bytes.
     pub(super) len: u64,
-    /// Device and inode, which a rename keeps.
+    /// Device and inode, which a rename keeps; zeros where the system has none.
     pub(super) inode: (u64, u64),
 }
 
@@ -166,7 +166,8 @@ impl Walk<'_> {
         let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
         // A link that leads nowhere is as good as absent.
         let Ok(metadata) = fs::metadata(&listing) else { return };
-        if !metadata.is_dir() && !(metadata.is_file() && is_manifest(&shown)) {
+        let is_wanted = metadata.is_dir() || (metadata.is_file() && is_manifest(&shown));
+        if !is_wanted {
             return;
         }
         let target = if is_link { fs::canonicalize(&listing).ok() } else { Some(listing.clone()) };
