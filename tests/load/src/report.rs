@@ -266,4 +266,54 @@ mod tests {
         assert_eq!(json, serde_json::json!({"fill": {"objects": 3, "writes": 2, "seconds": 0.5}}));
         assert_eq!(report.to_table(), "mesh       3 objects\n  written  2 writes in 0.50 s (4/s)\n");
     }
+
+    #[test]
+    fn the_table_tells_latencies_losses_and_the_process() {
+        let mut micros = Histogram::new_with_bounds(1, 1_000_000, 3).unwrap();
+        micros.record_n(1_000, 99).unwrap();
+        micros.record(5_000).unwrap();
+        let none = || Latency { count: 0, p50_ms: 0.0, p99_ms: 0.0, max_ms: 0.0 };
+        let propagation = Propagation {
+            changes: 50,
+            failed: 1,
+            coalesced: 2,
+            missing: 3,
+            update: Latency::of(&micros),
+            removal: none(),
+            from_request: none(),
+            api_write: none(),
+        };
+        let process = Process {
+            pid: 1,
+            seconds: 10.0,
+            cpu_seconds: 1.25,
+            rss_bytes: 2_000_000,
+            peak_rss_bytes: 3_000_000,
+        };
+        let churn = Churn {
+            change: "ip".to_owned(),
+            asked_per_second: 5.0,
+            changes_per_second: 4.96,
+            seconds: 10.0,
+            sampled_streams: 2,
+            lost_streams: 4,
+            bytes: 1_500_000,
+            propagation,
+            process: Some(process),
+        };
+        let report = Report { churn: Some(churn), ..Report::default() };
+        let table = report.to_table();
+        for row in [
+            "churn                   ip: 50 changes, 5.0/s of 5/s asked\n",
+            "  update to client      p50 1.00 ms, p99 1.00 ms, max 5.00 ms (100)\n",
+            "  removal to client     none\n",
+            "  not as hoped          1 refused, 3 missing, 2 coalesced, 4 streams lost\n",
+            "  CPU                   1.25 s in 10.0 s\n",
+            "  memory                2.00 MB, at most 3.00 MB\n",
+        ] {
+            assert!(table.contains(row), "{row:?} is not in\n{table}");
+        }
+        // the counts stand beside the rates in JSON, not nested
+        assert!(report.to_json().unwrap().contains("\n    \"missing\": 3,"));
+    }
 }
