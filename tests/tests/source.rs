@@ -17,7 +17,7 @@ struct Receiver {
     batches: mpsc::Receiver<Vec<Event>>,
     troubles: watch::Receiver<Troubles>,
     objects: BTreeMap<Kind, BTreeMap<Name, Object>>,
-    rejected: BTreeMap<Name, String>,
+    rejected: BTreeMap<(Kind, Name), String>,
     /// The names met in the listing that goes on, for each kind in one.
     listing: BTreeMap<Kind, BTreeSet<Name>>,
     /// How often each kind was listed to the end.
@@ -57,16 +57,16 @@ impl Receiver {
             Event::Put(object) => {
                 let (kind, name) = (object.kind(), object.name());
                 self.met(kind, &name);
-                self.rejected.remove(&name);
+                self.rejected.remove(&(kind, name.clone()));
                 self.objects.entry(kind).or_default().insert(name, object);
             }
             Event::Reject(reference, diagnostic) => {
                 let name = reference.name;
                 self.met(reference.kind, &name);
-                self.rejected.insert(name, diagnostic.to_string());
+                self.rejected.insert((reference.kind, name), diagnostic.to_string());
             }
             Event::Remove(reference) => {
-                self.rejected.remove(&reference.name);
+                self.rejected.remove(&(reference.kind, reference.name.clone()));
                 self.objects.entry(reference.kind).or_default().remove(&reference.name);
             }
             Event::Synced(kind) => {
@@ -270,6 +270,28 @@ async fn an_unreachable_api_server_is_told_in_one_sentence() -> anyhow::Result<(
 }
 
 #[tokio::test]
+async fn credentials_that_are_not_accepted_are_told_in_one_sentence() -> anyhow::Result<()> {
+    let server = ApiServer::shared().await?;
+    let mut config: serde_yaml::Value = serde_yaml::from_slice(&std::fs::read(server.kubeconfig())?)?;
+    config["users"][0]["user"] = serde_yaml::from_str("{token: nonsense}")?;
+    let path = server.dir().join("kubeconfig-nonsense");
+    std::fs::write(&path, serde_yaml::to_string(&config)?)?;
+
+    let mut world = Receiver::start(&path, &[Kind::Pod, Kind::Gateway], |_| ()).await?;
+    let troubles = world.until_trouble("a sentence", |t| !t.is_empty()).await?;
+    assert_eq!(
+        troubles.to_string(),
+        format!(
+            "the Kubernetes API server at {} does not answer as it should: it does not accept the credentials; \
+             check the server and the credentials; trying again",
+            server.url()
+        )
+    );
+    assert!(world.batches.try_recv().is_err(), "a kind that cannot be seen is not taken as absent");
+    Ok(())
+}
+
+#[tokio::test]
 async fn what_was_deleted_while_the_api_server_was_away_is_gone_after() -> anyhow::Result<()> {
     let mut server = ApiServer::start().await?;
     let home = server.port()?;
@@ -383,7 +405,7 @@ async fn an_object_that_cannot_be_read_takes_no_other_with_it() -> anyhow::Resul
     world.until("listed", |w| kinds.iter().all(|&k| w.is_synced(k))).await?;
     assert_eq!(world.names(Kind::ServiceEntry), ["default/a", "default/c"]);
     let bad = Name::new("default", "bad");
-    let message = &world.rejected[&bad];
+    let message = &world.rejected[&(Kind::ServiceEntry, bad.clone())];
     assert!(message.starts_with("ServiceEntry default/bad, spec.hosts: "), "{message}");
     assert_eq!(world.names(Kind::AuthorizationPolicy), ["default/bad"], "a policy is never lost: it refuses");
 
@@ -392,7 +414,7 @@ async fn an_object_that_cannot_be_read_takes_no_other_with_it() -> anyhow::Resul
     world.until("it is mended", |w| w.get(Kind::ServiceEntry, &bad).is_some()).await?;
     server.apply(&(entry("bad", "6") + &entry("e", "[e.test]"))).await?;
     world.until("the last one", |w| w.names(Kind::ServiceEntry).contains(&"default/e".to_owned())).await?;
-    assert!(world.rejected.contains_key(&bad));
+    assert!(world.rejected.contains_key(&(Kind::ServiceEntry, bad.clone())));
     assert!(world.get(Kind::ServiceEntry, &bad).is_some());
     Ok(())
 }
