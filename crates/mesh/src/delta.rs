@@ -1,7 +1,7 @@
 //! What a commit changed for clients.
 
 use bytes::Bytes;
-use engine::{Change, Graph, Key, Row, Table};
+use engine::{Change, Graph, Key, Row, Table, Trace};
 use model::{Diagnostic, Name, Str};
 use std::sync::Arc;
 
@@ -76,6 +76,28 @@ pub(crate) fn all(graph: &Graph, sinks: &Sinks, cluster: &str) -> Vec<ResourceCh
     walk(graph, cluster, sinks.peer_ports, &mut out);
     walk(graph, cluster, sinks.policies, &mut out);
     out
+}
+
+/// Returns what the resource of this name was made from.
+pub(crate) fn why(graph: &Graph, sinks: &Sinks, cluster: &str, resource: &str, depth: usize) -> Option<Trace> {
+    if let Some(pod) = resource.strip_prefix(cluster).and_then(|r| r.strip_prefix("//Pod/")) {
+        return graph.why(sinks.pods, &object(pod)?, depth);
+    }
+    let by_uid = Str::from(resource);
+    let name = object(resource)?;
+    // A service's resource is named by its hostname, of which the object's name is the first label.
+    let service = Name { ns: name.ns.clone(), name: Str::from(name.name.split('.').next().unwrap_or_default()) };
+    graph
+        .why(sinks.endpoints, &by_uid, depth)
+        .or_else(|| graph.why(sinks.networks, &by_uid, depth))
+        .or_else(|| graph.why(sinks.policies, &name, depth))
+        .or_else(|| graph.why(sinks.peer_strict, &name, depth))
+        .or_else(|| graph.why(sinks.services, &service, depth))
+}
+
+fn object(text: &str) -> Option<Name> {
+    let (ns, name) = text.split_once('/')?;
+    Some(Name::new(ns, name))
 }
 
 /// A row that clients may be sent.

@@ -43,6 +43,8 @@ pub use event::Event;
 pub use options::Options;
 pub use settings::config_map;
 
+pub use engine::{StageStats, Trace};
+
 use engine::Graph;
 use model::{Diagnostic, Kind};
 
@@ -62,18 +64,19 @@ impl Mesh {
     /// Makes an empty mesh.
     pub fn new(options: &Options) -> Self {
         let (graph, facts, sinks) = graph::declare(options);
-        let mut mesh =
-            Self { graph, facts, sinks, listings: Listings::default(), cluster: options.cluster_id.clone() };
-        mesh.apply([]);
-        mesh
+        Self { graph, facts, sinks, listings: Listings::default(), cluster: options.cluster_id.clone() }
     }
 
     /// Applies events as one commit and returns what changed for clients.
     ///
-    /// Until [`Mesh::is_synced`] the result is part of a mesh: nobody should be served with it.
+    /// Until [`Mesh::is_synced`] nothing is computed: part of a mesh serves nobody, and pods that
+    /// are listed before their services would be computed twice.
     pub fn apply(&mut self, events: impl IntoIterator<Item = Event>) -> Delta {
         for event in events {
             self.listings.feed(&self.facts, &mut self.graph, event);
+        }
+        if !self.is_synced() {
+            return Delta::default();
         }
         self.graph.commit();
         Delta::collect(&mut self.graph, &self.facts, &self.sinks, &self.cluster)
@@ -104,8 +107,15 @@ impl Mesh {
         refused.chain(found).collect()
     }
 
+    /// Returns what the resource of this name was made from, `depth` levels down.
+    ///
+    /// Names of pods, services, network gateways, endpoints and policies are known.
+    pub fn why(&self, resource: &str, depth: usize) -> Option<Trace> {
+        delta::why(&self.graph, &self.sinks, &self.cluster, resource, depth)
+    }
+
     /// Returns the counters of every table, in order of declaration.
-    pub fn stats(&self) -> Vec<engine::StageStats> {
+    pub fn stats(&self) -> Vec<StageStats> {
         self.graph.stats()
     }
 }

@@ -1,4 +1,18 @@
 //! Everything that touches the world: sources, servers, the engine thread.
+//!
+//! ```text
+//! source/{kube,folder} ──batches──▶ pump (one thread: mesh, log) ──snapshots──▶ grpc
+//!                                     ▲                                          │
+//!                              http, metrics: ask                             Clients
+//! ```
+//!
+//! [`serve::Daemon`] puts the parts together; [`config`] is the only place that reads settings.
 
+pub mod config;
 pub mod grpc;
+pub mod http;
+pub mod metrics;
+pub mod pump;
+pub mod serve;
 pub mod source;
+pub mod telemetry;

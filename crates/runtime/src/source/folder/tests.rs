@@ -161,6 +161,21 @@ fn missing_folder_and_strange_bytes_are_problems() {
 }
 
 #[test]
+fn policy_that_cannot_be_read_is_refused_rather_than_absent() {
+    let policy =
+        "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata:\n  name: p\n  name: q\n";
+    let dir = dir(&[("a.yaml", policy)]);
+    let (events, problems) = load_once(&FolderSettings::new(vec![dir.path().to_owned()]));
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    let refused = events.iter().find_map(|event| match event {
+        Event::Put(model::Object::AuthorizationPolicy(policy)) => policy.spec.as_ref().err(),
+        _ => None,
+    });
+    let place = refused.expect("no refused policy").diagnostic.place.clone().unwrap();
+    assert_eq!(place.line, 1);
+}
+
+#[test]
 fn hidden_files_and_other_names_are_not_read() {
     let dir = dir(&[(".a.yaml", &service("a")), ("b.txt", &service("b")), ("c.YML", &service("c"))]);
     fs::create_dir(dir.path().join(".git")).unwrap();

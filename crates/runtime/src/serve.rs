@@ -1,0 +1,208 @@
+//! The daemon: source, engine and servers put together.
+
+use crate::config::{ServeArgs, SourceArgs};
+use crate::grpc::{Ads, Clients, Service};
+use crate::http;
+use crate::pump::Pump;
+use crate::source::folder::{FolderSettings, FolderSource};
+use crate::source::kube::{Access, ConnectError, KubeSettings, KubeSource, connect};
+use axum::Router;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Why the daemon cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A port cannot be had.
+    #[error("cannot listen on {addr} for {what}: {source}; {}", advice(source, flag))]
+    Listen {
+        /// The address.
+        addr: SocketAddr,
+        /// What it is for.
+        what: &'static str,
+        /// The flag that sets it.
+        flag: &'static str,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// There is no way to a cluster.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// A folder does not exist.
+    #[error("cannot read {path}: {source}; name a folder of manifests by --from")]
+    Folder {
+        /// The path.
+        path: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The system gives no thread.
+    #[error("cannot start the engine: {0}")]
+    Thread(io::Error),
+}
+
+fn advice(source: &io::Error, flag: &str) -> String {
+    match source.kind() {
+        io::ErrorKind::AddrInUse => format!("another process has it: stop that one or choose another by {flag}"),
+        io::ErrorKind::PermissionDenied => format!("choose a port above 1023 by {flag}"),
+        _ => format!("choose an address of this machine by {flag}"),
+    }
+}
+
+type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A daemon that has its ports and is ready to run.
+pub struct Daemon {
+    source: Running,
+    pump: Pump,
+    clients: Clients,
+    xds: TcpListener,
+    health: TcpListener,
+    monitoring: TcpListener,
+}
+
+impl Daemon {
+    /// Takes the ports and finds the source; nothing is read yet.
+    ///
+    /// # Errors
+    /// When a port cannot be had, or there is nothing to read from.
+    pub async fn prepare(args: &ServeArgs) -> Result<Self, StartError> {
+        let xds = listen(args.xds_addr, "xDS", "--xds-addr").await?;
+        let health = listen(args.http_addr, "health", "--http-addr").await?;
+        let monitoring = listen(args.monitoring_addr, "monitoring", "--monitoring-addr").await?;
+        let pump = Pump::start(args.mesh.options()).map_err(StartError::Thread)?;
+        let (source, from) = source(&args.source, args, &pump).await?;
+        let daemon = Self { source, pump, clients: Clients::default(), xds, health, monitoring };
+        tracing::info!(
+            xds = %daemon.xds_addr(),
+            health = %daemon.health_addr(),
+            monitoring = %daemon.monitoring_addr(),
+            cluster = args.mesh.cluster_id,
+            shadow = args.shadow,
+            "pilothouse {} serves {from}",
+            env!("CARGO_PKG_VERSION"),
+        );
+        Ok(daemon)
+    }
+
+    /// Returns the address of plaintext xDS.
+    pub fn xds_addr(&self) -> SocketAddr {
+        local(&self.xds)
+    }
+
+    /// Returns the address of `/ready` and `/healthz`.
+    pub fn health_addr(&self) -> SocketAddr {
+        local(&self.health)
+    }
+
+    /// Returns the address of `/metrics` and `/debug`.
+    pub fn monitoring_addr(&self) -> SocketAddr {
+        local(&self.monitoring)
+    }
+
+    /// Returns the way to the engine.
+    pub fn pump(&self) -> &Pump {
+        &self.pump
+    }
+
+    /// Returns the connected clients.
+    pub fn clients(&self) -> &Clients {
+        &self.clients
+    }
+
+    /// Serves until `stop` is cancelled; streams are then ended in order.
+    pub async fn run(self, stop: CancellationToken) {
+        let tasks = TaskTracker::new();
+        let service = Service::new(Ads::new(self.pump.snapshots(), self.clients.clone()));
+        let xds = self.xds;
+        let drain = stop.clone();
+        tasks.spawn(async move {
+            if let Err(error) = service.serve(xds, drain).await {
+                tracing::error!(%error, "the xDS listener is lost");
+            }
+        });
+        tasks.spawn(http(self.health, http::health(self.pump.snapshots()), stop.clone()));
+        tasks.spawn(http(self.monitoring, http::monitoring(self.pump.clone(), self.clients), stop.clone()));
+        tokio::select! {
+            () = self.source => {
+                // A source ends when the engine is gone; the last published mesh is still served.
+                tracing::error!("the source has ended; what was published stays served");
+                stop.cancelled().await;
+            }
+            () = stop.cancelled() => {}
+        }
+        tracing::info!("stopping");
+        tasks.close();
+        tasks.wait().await;
+    }
+}
+
+fn local(listener: &TcpListener) -> SocketAddr {
+    // A bound socket has an address; the unspecified one stands for the impossible.
+    listener.local_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)))
+}
+
+async fn listen(addr: SocketAddr, what: &'static str, flag: &'static str) -> Result<TcpListener, StartError> {
+    TcpListener::bind(addr).await.map_err(|source| StartError::Listen { addr, what, flag, source })
+}
+
+async fn http(listener: TcpListener, router: Router, stop: CancellationToken) {
+    let server = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
+    if let Err(error) = server.await {
+        tracing::error!(%error, "an HTTP listener is lost");
+    }
+}
+
+/// Prepares the source, and says in words what it is.
+async fn source(from: &SourceArgs, args: &ServeArgs, pump: &Pump) -> Result<(Running, String), StartError> {
+    let config_name = mesh::config_map(&args.mesh.revision);
+    if from.from.is_empty() {
+        let access = Access { kubeconfig: from.kubeconfig.clone(), context: from.context.clone() };
+        let connection = connect(&access).await?;
+        let words = format!("the cluster at {}", connection.url);
+        let settings = KubeSettings {
+            config_namespace: args.mesh.system_namespace.clone(),
+            config_name,
+            ..KubeSettings::default()
+        };
+        let source = KubeSource::new(connection, settings);
+        return Ok((Box::pin(source.run(pump.batches())), words));
+    }
+    for path in &from.from {
+        if let Err(source) = std::fs::metadata(path) {
+            return Err(StartError::Folder { path: path.display().to_string(), source });
+        }
+    }
+    let words: Vec<String> = from.from.iter().map(|p| p.display().to_string()).collect();
+    let settings =
+        FolderSettings { folders: from.from.clone(), config_namespace: args.mesh.system_namespace.clone(), config_name };
+    let source = FolderSource::new(settings);
+    let mut problems = source.problems();
+    let batches = pump.batches();
+    let running = async move {
+        let log = async {
+            let mut known = Vec::new();
+            while problems.changed().await.is_ok() {
+                let now = problems.borrow_and_update().to_vec();
+                for problem in now.iter().filter(|p| !known.contains(*p)) {
+                    match problem.severity {
+                        model::Severity::Info => tracing::info!("{problem}"),
+                        model::Severity::Warning | model::Severity::Error => tracing::warn!("{problem}"),
+                    }
+                }
+                known = now;
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = source.run(batches) => {}
+            () = log => {}
+        }
+    };
+    Ok((Box::pin(running), words.join(", ")))
+}
