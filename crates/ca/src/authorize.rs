@@ -136,8 +136,7 @@ impl Caller {
     pub fn live_pod<'p>(&self, pods: &'p dyn Pods) -> Result<RunningPod<'p>, Denial> {
         let bound = self.pod.as_ref().ok_or_else(|| Denial::Unbound { caller: self.account() })?;
         let name = || format!("{}/{}", self.namespace, bound.name);
-        let pod =
-            pods.pod(&self.namespace, &bound.name).ok_or_else(|| Denial::PodUnknown { pod: name() })?;
+        let pod = pods.pod(&self.namespace, &bound.name).ok_or_else(|| Denial::PodUnknown { pod: name() })?;
         if bound.uid.is_empty() || pod.uid != bound.uid {
             return Err(Denial::PodReplaced { pod: name() });
         }

@@ -9,13 +9,17 @@ pub enum BundleError {
     #[error(transparent)]
     Certificate(#[from] CertificateError),
     /// A certificate among the roots cannot sign others.
-    #[error("root {subject} is not a certificate authority; it needs CA=true and, if it has a key usage, keyCertSign")]
+    #[error(
+        "root {subject} is not a certificate authority; it needs CA=true and, if it has a key usage, keyCertSign"
+    )]
     NotAuthority {
         /// The subject of that certificate.
         subject: String,
     },
     /// The new roots would take trust away at once.
-    #[error("new roots neither contain the old ones nor are contained in them; add the new root beside the old one first, and enable several roots")]
+    #[error(
+        "new roots neither contain the old ones nor are contained in them; add the new root beside the old one first, and enable several roots"
+    )]
     Disjoint,
     /// Several roots are not enabled.
     #[error("roots may not change while several roots are disabled; set ISTIO_MULTIROOT_MESH=true")]

@@ -19,7 +19,9 @@ pub enum ChainError {
         subject: String,
     },
     /// No way leads from the certificate to a root.
-    #[error("certificate {subject} does not lead to any root through the chain; add the missing intermediates, or the root that signed it")]
+    #[error(
+        "certificate {subject} does not lead to any root through the chain; add the missing intermediates, or the root that signed it"
+    )]
     NoWay {
         /// The subject of the certificate that the search began with.
         subject: String,

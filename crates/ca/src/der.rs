@@ -178,7 +178,8 @@ mod tests {
 
     #[test]
     fn lengths_are_minimal() {
-        for (n, header) in [(0, vec![0]), (127, vec![127]), (128, vec![0x81, 128]), (65536, vec![0x83, 1, 0, 0])]
+        for (n, header) in
+            [(0, vec![0]), (127, vec![127]), (128, vec![0x81, 128]), (65536, vec![0x83, 1, 0, 0])]
         {
             let mut w = Writer::default();
             w.nest(OCTET_STRING, |w| w.raw(&vec![7; n]));

@@ -3,7 +3,9 @@
 
 use crate::ttl::at;
 use crate::{Certificate, Issuer, Root, SystemEntropy, TtlPolicy};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, KeyUsagePurpose, SanType, SignatureAlgorithm};
+use rcgen::{
+    BasicConstraints, CertificateParams, IsCa, KeyPair, KeyUsagePurpose, SanType, SignatureAlgorithm,
+};
 use rustls_pki_types::UnixTime;
 use std::time::Duration;
 

@@ -14,6 +14,7 @@ use crate::root::Root;
 use crate::ttl::{TtlError, TtlPolicy, Validity};
 use rustls_pki_types::UnixTime;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,8 +53,10 @@ pub enum IssueError {
     /// Signing failed.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// A serving certificate was asked for without names, or for a key that leaves cannot have.
-    #[error("serving certificate needs at least one name, and an RSA, P-256 or P-384 key")]
+    /// A serving certificate was asked for without valid names, or for a key that leaves cannot have.
+    #[error(
+        "serving certificate needs valid DNS names, addresses or SPIFFE ids, and an RSA, P-256 or P-384 key"
+    )]
     Serving,
 }
 
@@ -187,7 +190,8 @@ impl Issuer {
         now: UnixTime,
         entropy: &dyn Entropy,
     ) -> Result<Issued, IssueError> {
-        let validity = Validity::of_leaf(now, self.ttl.resolve(requested)?, self.certificate.validity().not_after)?;
+        let validity =
+            Validity::of_leaf(now, self.ttl.resolve(requested)?, self.certificate.validity().not_after)?;
         let name = identity.to_string();
         let common_name = (request.has_common_name && name.len() <= MAX_COMMON_NAME).then_some(name.as_str());
         self.sign(&request.key, &[&name], common_name, validity, entropy)
@@ -206,7 +210,8 @@ impl Issuer {
         now: UnixTime,
         entropy: &dyn Entropy,
     ) -> Result<Issued, IssueError> {
-        let subject = key.subject_key().filter(|_| !names.is_empty()).ok_or(IssueError::Serving)?;
+        let named = !names.is_empty() && names.iter().all(|name| is_server_name(name));
+        let subject = key.subject_key().filter(|_| named).ok_or(IssueError::Serving)?;
         let validity = Validity::of_leaf(now, life, self.certificate.validity().not_after)?;
         self.sign(&subject, names, None, validity, entropy)
     }
@@ -264,6 +269,14 @@ impl Issuer {
     pub fn ttl(&self) -> TtlPolicy {
         self.ttl
     }
+}
+
+/// Tells whether `name` can stand among the names of a server's certificate.
+fn is_server_name(name: &str) -> bool {
+    let dns = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'*');
+    name.parse::<IpAddr>().is_ok()
+        || Identity::parse(name).is_ok()
+        || (!name.is_empty() && name.len() <= 253 && name.bytes().all(dns))
 }
 
 /// Checks that `certificate` may sign and `key` is its key.

@@ -19,7 +19,9 @@ pub enum KeyError {
     #[error("more than one private key found; keep the one that matches the certificate")]
     Several,
     /// The key is malformed or of a kind that is not accepted.
-    #[error("private key is malformed or of an unknown kind; RSA (2048 to 8192 bits) and ECDSA (P-256, P-384, P-521) are accepted")]
+    #[error(
+        "private key is malformed or of an unknown kind; RSA (2048 to 8192 bits) and ECDSA (P-256, P-384, P-521) are accepted"
+    )]
     Unusable,
     /// The cryptographic library failed.
     #[error("cryptographic library failed to {0}")]
@@ -114,8 +116,12 @@ impl SigningKey {
     pub(crate) fn subject_key(&self) -> Option<SubjectKey> {
         let kind = match &self.pair {
             Pair::Rsa(pair) => PublicKeyKind::Rsa(pair.public_modulus_len() * 8),
-            Pair::Ecdsa(pair) if pair.algorithm() == &lc::ECDSA_P256_SHA256_ASN1_SIGNING => PublicKeyKind::P256,
-            Pair::Ecdsa(pair) if pair.algorithm() == &lc::ECDSA_P384_SHA384_ASN1_SIGNING => PublicKeyKind::P384,
+            Pair::Ecdsa(pair) if pair.algorithm() == &lc::ECDSA_P256_SHA256_ASN1_SIGNING => {
+                PublicKeyKind::P256
+            }
+            Pair::Ecdsa(pair) if pair.algorithm() == &lc::ECDSA_P384_SHA384_ASN1_SIGNING => {
+                PublicKeyKind::P384
+            }
             Pair::Ecdsa(_) => return None,
         };
         Some(SubjectKey { kind, der: self.public_key_info() })

@@ -100,14 +100,18 @@ impl KeyMaterial {
     ///
     /// # Errors
     /// [`MaterialError`].
-    pub fn from_files(files: &BTreeMap<String, Vec<u8>>, now: UnixTime) -> Result<Option<Self>, MaterialError> {
+    pub fn from_files(
+        files: &BTreeMap<String, Vec<u8>>,
+        now: UnixTime,
+    ) -> Result<Option<Self>, MaterialError> {
         if files.contains_key(TLS_FILES[0]) {
             let [cert_file, key_file, root_file] = TLS_FILES;
             let [certificate, key, root] = all_of(files, TLS_FILES)?.unwrap_or([b"", b"", b""]);
             let mut chain = certificates(cert_file, certificate)?;
             let signer = first(&chain, cert_file)?;
             chain.extend(certificates(root_file, root)?);
-            return Self::checked([cert_file, key_file, root_file], signer, key, chain, root, None, now).map(Some);
+            return Self::checked([cert_file, key_file, root_file], signer, key, chain, root, None, now)
+                .map(Some);
         }
         let Some([certificate, key, chain, root]) = all_of(files, PLUGGED_IN_FILES)? else { return Ok(None) };
         let [cert_file, key_file, chain_file, root_file] = PLUGGED_IN_FILES;
@@ -152,7 +156,13 @@ impl KeyMaterial {
     /// # Errors
     /// [`IssuerError`].
     pub fn issuer(&self, ttl: TtlPolicy) -> Result<Issuer, IssuerError> {
-        Issuer::new(self.certificate.clone(), Arc::clone(&self.key), self.chain.clone(), self.trust.clone(), ttl)
+        Issuer::new(
+            self.certificate.clone(),
+            Arc::clone(&self.key),
+            self.chain.clone(),
+            self.trust.clone(),
+            ttl,
+        )
     }
 
     /// Returns the signing certificate.

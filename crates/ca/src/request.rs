@@ -179,7 +179,8 @@ impl SubjectKey {
             if !RSA_BITS.contains(&modulus) {
                 return Err(RequestError::RsaBits(modulus));
             }
-            if !(2..=RSA_EXPONENT_BITS).contains(&exponent) || rsa.exponent.last().is_none_or(|b| b & 1 == 0) {
+            if !(2..=RSA_EXPONENT_BITS).contains(&exponent) || rsa.exponent.last().is_none_or(|b| b & 1 == 0)
+            {
                 return Err(RequestError::RsaExponent);
             }
             let mut again = Writer::with_capacity(bytes.len());
@@ -187,7 +188,10 @@ impl SubjectKey {
                 w.unsigned(rsa.modulus);
                 w.unsigned(rsa.exponent);
             });
-            return Ok(Self { kind: PublicKeyKind::Rsa(modulus), der: public_key_info(&KIND_RSA, &again.finish()) });
+            return Ok(Self {
+                kind: PublicKeyKind::Rsa(modulus),
+                der: public_key_info(&KIND_RSA, &again.finish()),
+            });
         } else {
             return Err(RequestError::KeyKind(info.algorithm.algorithm.to_id_string()));
         };

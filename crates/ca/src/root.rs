@@ -136,11 +136,12 @@ impl Root {
         self.certificate.public_key == other.certificate.public_key
     }
 
-    /// Returns when less than `percent` of the life is left.
+    /// Returns when less than `percent` of the life is left; more than half counts as half, so that
+    /// a root just made is never due.
     pub(crate) fn renewal_due(&self, percent: u8) -> UnixTime {
         let Validity { not_before, not_after } = self.certificate.validity();
-        let life = not_after.as_secs().saturating_sub(not_before.as_secs());
-        let grace = u128::from(life) * u128::from(percent.min(100)) / 100;
-        at(not_after.as_secs().saturating_sub(u64::try_from(grace).unwrap_or(life)))
+        let life = not_after.as_secs().saturating_sub(not_before.as_secs() + BACKDATE.as_secs());
+        let grace = u128::from(life) * u128::from(percent.min(50)) / 100;
+        at(not_after.as_secs().saturating_sub(u64::try_from(grace).unwrap_or(0)))
     }
 }

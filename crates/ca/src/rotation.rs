@@ -50,7 +50,7 @@ pub enum RotationError {
 /// The times of a rotation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RotationPolicy {
-    /// Renew when less than this share of the life is left
+    /// Renew when less than this share of the life is left, at most 50
     /// (`CITADEL_SELF_SIGNED_ROOT_CERT_GRACE_PERIOD_PERCENTILE`).
     pub renew_below_percent: u8,
     /// How long each phase of a rotation lasts: at least the longest life of a leaf in use.
@@ -153,7 +153,12 @@ impl RootState {
     /// # Errors
     /// [`RotationError`] when one is in progress, the key is the active one, or the root is not
     /// valid for as long as its announcement lasts.
-    pub fn announce(&self, root: Root, policy: &RotationPolicy, now: UnixTime) -> Result<Self, RotationError> {
+    pub fn announce(
+        &self,
+        root: Root,
+        policy: &RotationPolicy,
+        now: UnixTime,
+    ) -> Result<Self, RotationError> {
         if self.incoming.is_some() {
             return Err(RotationError::InProgress);
         }

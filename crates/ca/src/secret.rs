@@ -84,9 +84,7 @@ impl RootState {
             Some(bytes) if bytes.len() > MAX_ROTATION_BYTES => {
                 return Err(SecretError::Rotation("longer than 1 MiB".to_owned()));
             }
-            Some(bytes) => {
-                serde_json::from_slice(bytes).map_err(|e| SecretError::Rotation(e.to_string()))?
-            }
+            Some(bytes) => serde_json::from_slice(bytes).map_err(|e| SecretError::Rotation(e.to_string()))?,
             None => Rotation::default(),
         };
         let incoming = match rotation.announced_at {
@@ -99,7 +97,9 @@ impl RootState {
         let mut retiring = Vec::new();
         for entry in rotation.retiring {
             let certificates = Certificate::all_from_pem(entry.certificate.as_bytes());
-            for certificate in certificates.map_err(|e: CertificateError| SecretError::Rotation(e.to_string()))? {
+            for certificate in
+                certificates.map_err(|e: CertificateError| SecretError::Rotation(e.to_string()))?
+            {
                 retiring.push(Retiring { certificate, since: at(entry.since) });
             }
         }
@@ -134,7 +134,10 @@ impl RootState {
                 announced_at: self.incoming.as_ref().map(|i| i.announced_at.as_secs()),
                 retiring: self.retiring.iter().map(RetiringText::from).collect(),
             };
-            put(ROTATION, serde_json::to_string(&rotation).map_err(|e| SecretError::Rotation(e.to_string()))?);
+            put(
+                ROTATION,
+                serde_json::to_string(&rotation).map_err(|e| SecretError::Rotation(e.to_string()))?,
+            );
         }
         Ok(data)
     }

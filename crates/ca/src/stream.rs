@@ -111,7 +111,9 @@ pub enum StreamDenial {
     #[error("node has no valid address in its id or in INSTANCE_IPS")]
     Address,
     /// No identity of the caller has the namespace and account of the node.
-    #[error("no identity of the caller has namespace {namespace:?} and service account {service_account:?} of its node")]
+    #[error(
+        "no identity of the caller has namespace {namespace:?} and service account {service_account:?} of its node"
+    )]
     Identity {
         /// The namespace that the node claims.
         namespace: String,

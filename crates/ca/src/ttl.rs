@@ -123,7 +123,8 @@ impl Validity {
         if signer_not_after <= now {
             return Err(TtlError::SignerExpired);
         }
-        let end = now.as_secs().saturating_add(ttl.as_secs()).min(signer_not_after.as_secs()).min(LAST_SECOND);
+        let end =
+            now.as_secs().saturating_add(ttl.as_secs()).min(signer_not_after.as_secs()).min(LAST_SECOND);
         let left = end.saturating_sub(now.as_secs());
         Ok(Self {
             not_before: at(now.as_secs().saturating_sub(BACKDATE.as_secs().min(left / 2))),

@@ -1,9 +1,9 @@
 //! Certificates and requests, judged and made by the `openssl` program.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use pilothouse_ca::{
-    Certificate, Identity, Issuer, KeyMaterial, Refusal, RequestError, Root, RootState, RotationPolicy, SigningKey,
-    SigningRequest, SystemEntropy, TtlPolicy,
+    Certificate, Identity, Issuer, KeyMaterial, Refusal, RequestError, Root, RootState, RotationPolicy,
+    SigningKey, SigningRequest, SystemEntropy, TtlPolicy,
 };
 use rustls_pki_types::UnixTime;
 use std::collections::BTreeMap;
@@ -23,7 +23,8 @@ fn run(folder: &Path, arguments: &str) -> Output {
 
 fn openssl(folder: &Path, arguments: &str) -> String {
     let output = run(folder, arguments);
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "openssl {arguments}: {text}");
     text
 }
@@ -121,13 +122,15 @@ fn weak_and_odd_requests_of_openssl_are_refused() {
 #[test]
 fn existing_rsa_root_is_kept_and_its_renewal_trusted_by_old_peers() {
     let folder = TempDir::new().unwrap();
-    let (folder, now) = (folder.path(), UnixTime::now());
+    let folder = folder.path();
     openssl(folder, "genrsa -traditional -out ca.key 2048");
     openssl(
         folder,
         "req -x509 -new -key ca.key -subj /O=cluster.local -days 3650 -out ca.pem \
          -addext keyUsage=critical,keyCertSign",
     );
+    // Only now: openssl does not date certificates back.
+    let now = UnixTime::now();
     let key = fs::read_to_string(folder.join("ca.key")).unwrap();
     assert!(key.contains("BEGIN RSA PRIVATE KEY"));
     let certificate = fs::read(folder.join("ca.pem")).unwrap();
@@ -142,9 +145,9 @@ fn existing_rsa_root_is_kept_and_its_renewal_trusted_by_old_peers() {
     assert_eq!(state.to_secret(false).unwrap(), data, "saving changes nothing for another reader");
 
     let request = request(folder, "-newkey ec -pkeyopt ec_paramgen_curve:P-256");
-    let policy = RotationPolicy { renew_below_percent: 100, ..RotationPolicy::default() };
-    let renewed = state.advance(&policy, now, &SystemEntropy).unwrap();
-    for (signer, trusted) in [(&state, &state), (&renewed, &state), (&state, &renewed), (&renewed, &renewed)] {
+    let renewed = RootState::new(state.active().renew(YEAR, now, &SystemEntropy).unwrap());
+    for (signer, trusted) in [(&state, &state), (&renewed, &state), (&state, &renewed), (&renewed, &renewed)]
+    {
         let issuer = signer.issuer(TtlPolicy::default()).unwrap();
         write_answer(folder, &issue(&issuer, &request, now));
         fs::write(folder.join("roots.pem"), trusted.active().certificate().to_pem()).unwrap();
@@ -153,12 +156,33 @@ fn existing_rsa_root_is_kept_and_its_renewal_trusted_by_old_peers() {
 }
 
 #[test]
-fn intermediates_of_each_kind_of_key_sign() {
+fn openssl_follows_a_rotation_between_roots_of_one_name() {
     let folder = TempDir::new().unwrap();
     let (folder, now) = (folder.path(), UnixTime::now());
+    let policy = RotationPolicy { overlap: Duration::ZERO, ..RotationPolicy::default() };
+    let request = request(folder, "-newkey ec -pkeyopt ec_paramgen_curve:P-256");
+    let announced = RootState::new(root(now)).announce(root(now), &policy, now).unwrap();
+    let switched = announced.advance(&policy, now, &SystemEntropy).unwrap();
+    for signer in [&announced, &switched] {
+        for trusted in [&announced, &switched] {
+            write_answer(folder, &issue(&signer.issuer(TtlPolicy::default()).unwrap(), &request, now));
+            fs::write(folder.join("roots.pem"), trusted.trust().unwrap().to_pem()).unwrap();
+            openssl(folder, &format!("{VERIFY} leaf.pem"));
+        }
+    }
+}
+
+#[test]
+fn intermediates_of_each_kind_of_key_sign() {
+    let folder = TempDir::new().unwrap();
+    let folder = folder.path();
     let leaf = request(folder, "-newkey ec -pkeyopt ec_paramgen_curve:P-256");
     openssl(folder, "ecparam -name secp384r1 -genkey -noout -out root.key");
-    openssl(folder, "req -x509 -new -key root.key -subj /O=example/CN=root -days 100 -out root.pem");
+    openssl(
+        folder,
+        "req -x509 -new -key root.key -subj /O=example/CN=root -days 100 -out root.pem \
+         -addext keyUsage=critical,keyCertSign",
+    );
     for key in [
         "genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-384 -out ca.key",
         "genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-521 -out ca.key",
@@ -167,8 +191,14 @@ fn intermediates_of_each_kind_of_key_sign() {
     ] {
         openssl(folder, key);
         openssl(folder, "req -new -key ca.key -subj /O=example/CN=intermediate -out ca.csr");
-        fs::write(folder.join("ca.ext"), "basicConstraints=critical,CA:TRUE\nsubjectKeyIdentifier=hash\n").unwrap();
-        openssl(folder, "x509 -req -in ca.csr -CA root.pem -CAkey root.key -days 50 -extfile ca.ext -out ca.pem");
+        let extensions =
+            "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign\nsubjectKeyIdentifier=hash\n";
+        fs::write(folder.join("ca.ext"), extensions).unwrap();
+        openssl(
+            folder,
+            "x509 -req -in ca.csr -CA root.pem -CAkey root.key -days 50 -extfile ca.ext -out ca.pem",
+        );
+        let now = UnixTime::now();
         let read = |name: &str| fs::read(folder.join(name)).unwrap();
         let files = BTreeMap::from([
             ("ca-cert.pem".to_owned(), read("ca.pem")),

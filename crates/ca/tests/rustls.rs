@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 use pilothouse_ca::{Identity, Issuer, Root, SigningKey, SigningRequest, SystemEntropy, TtlPolicy};
-use rustls::client::danger::ServerCertVerifier;
 use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -72,9 +72,8 @@ fn serving_certificate_is_accepted_for_its_names_only() {
     let issuer = Issuer::self_signed(&root(), TtlPolicy::default()).unwrap();
     let key = SigningKey::generate_p256().unwrap();
     let names = ["istiod.istio-system.svc", "127.0.0.1"];
-    let issued = issuer
-        .issue_serving(&key, &names, Duration::from_secs(86_400), at(NOW), &SystemEntropy)
-        .unwrap();
+    let issued =
+        issuer.issue_serving(&key, &names, Duration::from_secs(86_400), at(NOW), &SystemEntropy).unwrap();
     let certificates = ders(&issued.chain);
     let verifier = server_verifier(&issued.chain[1]);
     let verify = |name: &str| {

@@ -61,7 +61,10 @@ fn every_reason_denies() {
     assert_eq!(denied(&other, WEB, &pods), "caller_not_trusted");
     let other = Caller { namespace: "shop".to_owned(), ..caller.clone() };
     assert_eq!(denied(&other, WEB, &pods), "caller_not_trusted");
-    assert_eq!(denied(&caller, "spiffe://td/ns/shop/sa/web,spiffe://td/ns/a/sa/b", &pods), "identity_invalid");
+    assert_eq!(
+        denied(&caller, "spiffe://td/ns/shop/sa/web,spiffe://td/ns/a/sa/b", &pods),
+        "identity_invalid"
+    );
     assert_eq!(denied(&caller, "spiffe://elsewhere/ns/shop/sa/web", &pods), "trust_domain");
     assert_eq!(denied(&ztunnel("zt-9", "u1"), WEB, &pods), "pod_unknown");
     assert_eq!(denied(&ztunnel("zt-1", "u9"), WEB, &pods), "pod_replaced");

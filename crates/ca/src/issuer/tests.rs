@@ -77,7 +77,8 @@ fn common_name_follows_the_request_when_it_fits() {
     let key = rcgen::KeyPair::generate().unwrap();
     let mut params = rcgen::CertificateParams::default();
     params.distinguished_name.push(rcgen::DnType::CommonName, "whatever it says");
-    let with_name = SigningRequest::from_pem(&params.serialize_request(&key).unwrap().pem().unwrap()).unwrap();
+    let with_name =
+        SigningRequest::from_pem(&params.serialize_request(&key).unwrap().pem().unwrap()).unwrap();
     let common_name = |identity: &Identity| {
         let issued = issuer(&root()).issue(&with_name, identity, 0, NOW, &Fixed(1)).unwrap();
         let (_, leaf) = X509Certificate::from_der(&issued.leaf).unwrap();
@@ -125,7 +126,13 @@ fn life_is_bounded_by_request_policy_and_signer() {
 fn signer_that_does_not_fit_is_refused() {
     let (a, b) = (root(), root());
     let trust = TrustBundle::new([a.certificate().clone()]).unwrap();
-    let mixed = Issuer::new(a.certificate().clone(), Arc::clone(b.key()), vec![], trust.clone(), TtlPolicy::default());
+    let mixed = Issuer::new(
+        a.certificate().clone(),
+        Arc::clone(b.key()),
+        vec![],
+        trust.clone(),
+        TtlPolicy::default(),
+    );
     assert!(matches!(mixed, Err(IssuerError::KeyMismatch { .. })));
     let parent = Foreign::root("root");
     let mut params = authority("no signing");
@@ -139,13 +146,22 @@ fn signer_that_does_not_fit_is_refused() {
 #[test]
 fn issuer_name_is_copied_byte_for_byte() {
     let mut params = authority("Ünïcode & several");
-    params.distinguished_name.push(rcgen::DnType::OrganizationName, rcgen::DnValue::PrintableString("O".try_into().unwrap()));
+    params
+        .distinguished_name
+        .push(rcgen::DnType::OrganizationName, rcgen::DnValue::PrintableString("O".try_into().unwrap()));
     params.distinguished_name.push(rcgen::DnType::CountryName, "XX");
     let parent = Foreign::root("root");
     let signer = Foreign::below(&parent, params);
     let key = Arc::new(SigningKey::from_pem(&signer.key_pem).unwrap());
     let trust = TrustBundle::new([parent.certificate]).unwrap();
-    let issuer = Issuer::new(signer.certificate.clone(), key, vec![signer.certificate.clone()], trust, TtlPolicy::default()).unwrap();
+    let issuer = Issuer::new(
+        signer.certificate.clone(),
+        key,
+        vec![signer.certificate.clone()],
+        trust,
+        TtlPolicy::default(),
+    )
+    .unwrap();
     let issued = issuer.issue(&request(), &identity(), 0, NOW, &Fixed(1)).unwrap();
     let leaf = Certificate::from_der(&issued.leaf).unwrap();
     assert_eq!(leaf.issuer, signer.certificate.subject);
@@ -173,7 +189,9 @@ fn serving_certificate_has_the_names_of_the_server() {
         })
         .collect();
     assert_eq!(lengths, [names[0].len(), 4, 4, 16]);
-    assert_eq!(issuer.issue_serving(&key, &[], life, NOW, &Fixed(1)), Err(IssueError::Serving));
+    for wrong in [&[][..], &[""], &["a,b"], &["a b"], &["ä.example"], &["spiffe://td/x"]] {
+        assert_eq!(issuer.issue_serving(&key, wrong, life, NOW, &Fixed(1)), Err(IssueError::Serving));
+    }
     assert_eq!(Certificate::from_der(&issued.leaf).unwrap().identity(), Err(crate::IdentityError::Shape));
 }
 
@@ -182,4 +200,14 @@ fn half_life_lies_ahead_even_for_the_shortest_certificate() {
     let issued = issuer(&root()).issue(&request(), &identity(), 1, NOW, &Fixed(1)).unwrap();
     assert!(issued.validity.contains(NOW) && issued.validity.half_life() >= NOW);
     assert_eq!(issued.validity.not_after, at(NOW.as_secs() + 1));
+}
+
+#[test]
+fn parts_are_shared_between_threads() {
+    fn shared<T: Send + Sync>() {}
+    shared::<Issuer>();
+    shared::<crate::KeyMaterial>();
+    shared::<crate::RootState>();
+    shared::<crate::token::KeySet>();
+    shared::<crate::token::DevelopmentIssuer>();
 }

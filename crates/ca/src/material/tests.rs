@@ -33,9 +33,7 @@ fn answer_has_one_certificate_per_element_and_the_whole_bundle_last() {
     let material = KeyMaterial::from_files(&files, NOW).unwrap().unwrap();
     let issuer = material.issuer(TtlPolicy::default()).unwrap();
     let request = SigningRequest::from_pem(&request_pem(&rcgen::PKCS_ECDSA_P256_SHA256)).unwrap();
-    let issued = issuer
-        .issue(&request, &Identity::parse(IDENTITY).unwrap(), 0, NOW, &SystemEntropy)
-        .unwrap();
+    let issued = issuer.issue(&request, &Identity::parse(IDENTITY).unwrap(), 0, NOW, &SystemEntropy).unwrap();
     // The root stands in the chain file too, by convention, and so appears twice.
     assert_eq!(issued.chain[1..], [intermediate.pem(), root.pem(), root.pem()]);
     let leaf = Certificate::from_der(&issued.leaf).unwrap();
@@ -62,7 +60,11 @@ fn no_files_are_no_material_and_some_are_an_error() {
     for name in PLUGGED_IN_FILES {
         let mut some = all.clone();
         some.remove(name);
-        assert!(refusal(&some).starts_with(&format!("files {name} are missing beside")), "{}", refusal(&some));
+        assert!(
+            refusal(&some).starts_with(&format!("files {name} are missing beside")),
+            "{}",
+            refusal(&some)
+        );
     }
     let lone = files([("tls.crt", "x".to_owned())]);
     assert_eq!(refusal(&lone), "files tls.key, ca.crt are missing beside tls.crt; give all of them or none");
@@ -89,7 +91,11 @@ fn material_that_does_not_hold_together_is_refused() {
         ("ca-cert.pem", "", "file ca-cert.pem: no certificate found"),
         ("ca-key.pem", other.key_pem.as_str(), "does not match"),
         ("ca-key.pem", "", "file ca-key.pem: no private key"),
-        ("cert-chain.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "file cert-chain.pem: certificate 1"),
+        (
+            "cert-chain.pem",
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+            "file cert-chain.pem: certificate 1",
+        ),
         // Of the same name, yet another key.
         ("root-cert.pem", other.pem().as_str(), "does not lead to any root"),
         ("root-cert.pem", "nothing", "file root-cert.pem"),
@@ -143,7 +149,9 @@ fn every_certificate_of_the_chain_needs_a_revocation_list() {
     let both = format!("{}{}", crl(&root), crl(&intermediate));
     assert_eq!(put(both.clone()).unwrap(), Some(both.into_bytes()));
     let uncovered = put(crl(&root)).unwrap_err();
-    assert!(matches!(&uncovered, MaterialError::Crl(CrlError::Uncovered { subject }) if subject.contains("intermediate")));
+    assert!(
+        matches!(&uncovered, MaterialError::Crl(CrlError::Uncovered { subject }) if subject.contains("intermediate"))
+    );
     // A list of an authority that only has the name.
     let impostor = Foreign::root("root");
     assert!(put(format!("{}{}", crl(&impostor), crl(&intermediate))).is_err());

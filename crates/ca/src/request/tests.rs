@@ -50,8 +50,13 @@ fn other_kinds_of_key_are_refused() {
 fn only_one_block_of_the_right_type_is_accepted() {
     let text = REQUEST.as_str();
     let certificate = pem("CERTIFICATE", &der(text));
-    for wrong in [String::new(), "text".to_owned(), format!("{text}{text}"), certificate.clone(), format!("{certificate}{text}")]
-    {
+    for wrong in [
+        String::new(),
+        "text".to_owned(),
+        format!("{text}{text}"),
+        certificate.clone(),
+        format!("{certificate}{text}"),
+    ] {
         assert_eq!(SigningRequest::from_pem(&wrong), Err(RequestError::Blocks));
     }
     let cut = &text[..text.len() / 2];
@@ -133,8 +138,7 @@ fn external_signer_gets_only_what_is_authorised() {
     }
     let subject = with_params(|params| params.distinguished_name.push(DnType::CommonName, "x"));
     assert_eq!(check(&subject), Err(ExternalRefusal::Subject));
-    let usage =
-        with_params(|params| params.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign]);
+    let usage = with_params(|params| params.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign]);
     assert_eq!(check(&usage), Err(ExternalRefusal::Extension));
 }
 

@@ -85,11 +85,26 @@ fn renewal_keeps_key_and_name_so_that_both_roots_verify_both_leaves() {
 }
 
 #[test]
+fn root_just_renewed_is_not_due_again() {
+    for (percent, life) in [(20, 3650 * DAY), (100, 3650 * DAY), (255, 60), (20, 10)] {
+        let life = Duration::from_secs(life);
+        let policy = RotationPolicy { renew_below_percent: percent, life, ..policy() };
+        let state = RootState::new(Root::create("td", life, NOW, &SystemEntropy).unwrap());
+        assert_eq!(state.due(&policy, NOW), None, "{policy:?}");
+    }
+}
+
+#[test]
 fn expired_root_is_renewed_rather_than_lost() {
     let state = RootState::new(root());
     let dead = later(4000 * DAY);
-    assert!(state.issuer(TtlPolicy::default()).unwrap().issue(
-        &REQUEST, &Identity::parse(IDENTITY).unwrap(), 0, dead, &SystemEntropy).is_err());
+    assert!(
+        state
+            .issuer(TtlPolicy::default())
+            .unwrap()
+            .issue(&REQUEST, &Identity::parse(IDENTITY).unwrap(), 0, dead, &SystemEntropy)
+            .is_err()
+    );
     let renewed = state.advance(&policy(), dead, &SystemEntropy).unwrap();
     verify_chain(&leaf(&renewed, dead), &[], renewed.trust().unwrap().roots(), dead).unwrap();
 }

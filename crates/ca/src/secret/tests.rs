@@ -38,14 +38,18 @@ fn damaged_secrets_are_refused_and_never_taken_for_absent() {
     let policy = RotationPolicy::default();
     let good = RootState::new(root()).announce(root(), &policy, NOW).unwrap().to_secret(false).unwrap();
     let other = RootState::new(root()).to_secret(false).unwrap();
-    let refused = |change: &dyn Fn(&mut BTreeMap<String, Vec<u8>>)| {
+    type Data = BTreeMap<String, Vec<u8>>;
+    let refused = |change: &dyn Fn(&mut Data)| {
         let mut data = good.clone();
         change(&mut data);
         RootState::from_secret(&data).unwrap_err().to_string()
     };
     for name in ["ca-cert.pem", "ca-key.pem", "incoming-ca-cert.pem", "incoming-ca-key.pem"] {
         assert_eq!(refused(&|d| drop(d.remove(name))), format!("key {name} is missing or empty"));
-        assert_eq!(refused(&|d| drop(d.insert(name.to_owned(), vec![]))), format!("key {name} is missing or empty"));
+        assert_eq!(
+            refused(&|d| drop(d.insert(name.to_owned(), vec![]))),
+            format!("key {name} is missing or empty")
+        );
         let text = refused(&|d| drop(d.insert(name.to_owned(), b"nonsense".to_vec())));
         assert!(text.contains(name), "{text}");
     }
@@ -63,7 +67,10 @@ fn damaged_secrets_are_refused_and_never_taken_for_absent() {
 fn refusals_do_not_show_the_key() {
     let mut data = RootState::new(root()).to_secret(false).unwrap();
     let key = String::from_utf8(data["ca-key.pem"].clone()).unwrap();
-    data.insert("ca-cert.pem".to_owned(), RootState::new(root()).to_secret(false).unwrap()["ca-cert.pem"].clone());
+    data.insert(
+        "ca-cert.pem".to_owned(),
+        RootState::new(root()).to_secret(false).unwrap()["ca-cert.pem"].clone(),
+    );
     let error = RootState::from_secret(&data).unwrap_err();
     let shown = format!("{error} {error:?}");
     assert!(key.lines().filter(|line| !line.starts_with('-')).all(|line| !shown.contains(line)));

@@ -42,10 +42,16 @@ pub struct ServiceAccountToken {
     pub pod: Option<BoundObject>,
     /// The node that the pod runs on, or that the token is bound to.
     pub node: Option<BoundObject>,
-    /// The issuer.
+    /// The issuer; empty when the API server was asked, which does not name it.
     pub issuer: String,
     /// When the token expires.
     pub expires: UnixTime,
+}
+
+impl TokenPolicy {
+    pub(super) fn accepts_audience(&self, audience: &str) -> bool {
+        !audience.is_empty() && self.audiences.iter().any(|accepted| accepted == audience)
+    }
 }
 
 impl ServiceAccountToken {
@@ -55,6 +61,13 @@ impl ServiceAccountToken {
     /// [`IdentityError`] for names that Kubernetes does not allow.
     pub fn identity(&self, trust_domain: &TrustDomain) -> Result<Identity, IdentityError> {
         Identity::new(trust_domain, &self.namespace, &self.service_account)
+    }
+
+    /// Returns this token if it is bound as `policy` wants.
+    pub(super) fn bound_as(self, policy: &TokenPolicy) -> Result<Self, TokenRefusal> {
+        // A binding without a UID would go over to the next pod of that name.
+        let bound = self.pod.as_ref().is_some_and(|pod| !pod.name.is_empty() && !pod.uid.is_empty());
+        if policy.require_pod && !bound { Err(TokenRefusal::Unbound) } else { Ok(self) }
     }
 }
 
@@ -124,10 +137,9 @@ pub(super) fn check(
     if claims.iss.is_empty() || !policy.issuers.contains(&claims.iss) {
         return Err(TokenRefusal::Issuer);
     }
-    let expected = |audience: &String| !audience.is_empty() && policy.audiences.contains(audience);
     let for_us = match &claims.aud {
-        OneOrMany::One(one) => expected(one),
-        OneOrMany::Many(many) => many.iter().any(expected),
+        OneOrMany::One(one) => policy.accepts_audience(one),
+        OneOrMany::Many(many) => many.iter().any(|audience| policy.accepts_audience(audience)),
     };
     if !for_us {
         return Err(TokenRefusal::Audience);
@@ -157,15 +169,11 @@ pub(super) fn check(
         token.pod = bound.pod.map(BoundObject::from);
         token.node = bound.node.map(BoundObject::from);
     }
-    // A binding without a UID would go over to the next pod of that name.
-    if policy.require_pod && token.pod.as_ref().is_none_or(|pod| pod.name.is_empty() || pod.uid.is_empty()) {
-        return Err(TokenRefusal::Unbound);
-    }
-    Ok(token)
+    token.bound_as(policy)
 }
 
 /// Splits `system:serviceaccount:<namespace>:<name>`.
-fn subject(text: &str) -> Option<(&str, &str)> {
+pub(super) fn subject(text: &str) -> Option<(&str, &str)> {
     let (namespace, account) = text.strip_prefix("system:serviceaccount:")?.split_once(':')?;
     let valid = !namespace.is_empty() && !account.is_empty() && !account.contains(':');
     valid.then_some((namespace, account))

@@ -71,8 +71,8 @@ impl DevelopmentIssuer {
         if kind != SectionKind::PrivateKey {
             return Err(KeyError::Missing);
         }
-        let pair =
-            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &der).map_err(|_| KeyError::Unusable)?;
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &der)
+            .map_err(|_| KeyError::Unusable)?;
         Ok(Self::new(issuer, pair, text.to_owned()))
     }
 

@@ -23,7 +23,9 @@ pub enum KeySetError {
     #[error("key set is not a JWKS document: {0}")]
     Malformed(String),
     /// No key in it can be used.
-    #[error("key set has no usable key; RSA (2048 to 8192 bits) and EC keys (P-256, P-384, P-521) with a kid are")]
+    #[error(
+        "key set has no usable key; RSA (2048 to 8192 bits) and EC keys (P-256, P-384, P-521) with a kid are"
+    )]
     Empty,
 }
 

@@ -12,11 +12,13 @@ mod cache;
 mod claims;
 mod development;
 mod keys;
+mod review;
 
 pub use cache::{TokenCache, TokenHash};
 pub use claims::{BoundObject, ServiceAccountToken, TokenPolicy};
 pub use development::{DevelopmentIssuer, DevelopmentToken};
 pub use keys::{KeySet, KeySetError};
+pub use review::Review;
 
 use crate::base64::decode_url;
 use crate::refusal::{Code, Refusal};
@@ -69,6 +71,9 @@ pub enum TokenRefusal {
     /// The subject is not a service account, or differs from the bound one.
     #[error("token has a subject that is not system:serviceaccount:<namespace>:<name>")]
     Subject,
+    /// The API server was asked and rejected the token.
+    #[error("token is rejected by the API server")]
+    Rejected,
     /// The token is not bound to a pod.
     #[error("token is not bound to a pod; project it with a serviceAccountToken volume")]
     Unbound,
@@ -93,6 +98,7 @@ impl Refusal for TokenRefusal {
             Self::Expired => "token_expired",
             Self::NotYetValid => "token_not_yet_valid",
             Self::Subject => "token_subject",
+            Self::Rejected => "token_rejected",
             Self::Unbound => "token_unbound",
         }
     }

@@ -65,7 +65,10 @@ fn changed(change: impl FnOnce(&mut Value)) -> Result<ServiceAccountToken, Token
 #[test]
 fn bound_token_is_accepted_with_all_it_says() {
     let token = changed(|_| {}).unwrap();
-    assert_eq!(token.identity(&TrustDomain::parse("td").unwrap()).unwrap().to_string(), "spiffe://td/ns/istio-system/sa/ztunnel");
+    assert_eq!(
+        token.identity(&TrustDomain::parse("td").unwrap()).unwrap().to_string(),
+        "spiffe://td/ns/istio-system/sa/ztunnel"
+    );
     assert_eq!(token.pod, Some(BoundObject { name: "zt-1".to_owned(), uid: "pod-uid".to_owned() }));
     assert_eq!(token.node.unwrap().name, "n1");
     assert_eq!(token.service_account_uid.as_deref(), Some("sa-uid"));
@@ -115,7 +118,10 @@ fn leeway_bridges_clocks_and_no_more() {
 fn unbound_tokens_are_refused_where_a_pod_is_required() {
     let no_pod = |claims: &mut Value| drop(claims["kubernetes.io"].as_object_mut().unwrap().remove("pod"));
     assert_eq!(changed(no_pod), Err(TokenRefusal::Unbound));
-    assert_eq!(changed(|c| drop(c.as_object_mut().unwrap().remove("kubernetes.io"))), Err(TokenRefusal::Unbound));
+    assert_eq!(
+        changed(|c| drop(c.as_object_mut().unwrap().remove("kubernetes.io"))),
+        Err(TokenRefusal::Unbound)
+    );
     assert_eq!(changed(|c| c["kubernetes.io"]["pod"] = json!({"name": "zt-1"})), Err(TokenRefusal::Unbound));
     let mut claims = claims();
     no_pod(&mut claims);
@@ -181,7 +187,8 @@ fn rsa_keys_verify_with_each_hash_unless_bound_to_one() {
     let pair = RsaKeyPair::generate(aws_lc_rs::rsa::KeySize::Rsa2048).unwrap();
     let (n, e) = rsa_numbers(pair.public_key().as_ref());
     let jwk = |alg: Option<&str>| {
-        let mut key = json!({"kty": "RSA", "kid": "r", "use": "sig", "n": encode_url(&n), "e": encode_url(&e)});
+        let mut key =
+            json!({"kty": "RSA", "kid": "r", "use": "sig", "n": encode_url(&n), "e": encode_url(&e)});
         if let Some(alg) = alg {
             key["alg"] = json!(alg);
         }
@@ -189,7 +196,8 @@ fn rsa_keys_verify_with_each_hash_unless_bound_to_one() {
     };
     let sign = |name: &str, encoding: &'static dyn aws_lc_rs::signature::RsaEncoding| {
         let header = json!({"alg": name, "kid": "r"}).to_string();
-        let signed = format!("{}.{}", encode_url(header.as_bytes()), encode_url(claims().to_string().as_bytes()));
+        let signed =
+            format!("{}.{}", encode_url(header.as_bytes()), encode_url(claims().to_string().as_bytes()));
         let mut signature = vec![0; pair.public_modulus_len()];
         pair.sign(encoding, &SystemRandom::new(), signed.as_bytes(), &mut signature).unwrap();
         format!("{signed}.{}", encode_url(&signature))
@@ -199,7 +207,10 @@ fn rsa_keys_verify_with_each_hash_unless_bound_to_one() {
     assert!(verify(&long, &jwk(None), &policy(), NOW).is_ok());
     assert!(verify(&short, &jwk(Some("RS256")), &policy(), NOW).is_ok());
     assert_eq!(verify(&long, &jwk(Some("RS256")), &policy(), NOW), Err(TokenRefusal::KeyMismatch));
-    assert_eq!(verify(&sign("RS256", &RSA_PKCS1_SHA512), &jwk(None), &policy(), NOW), Err(TokenRefusal::Signature));
+    assert_eq!(
+        verify(&sign("RS256", &RSA_PKCS1_SHA512), &jwk(None), &policy(), NOW),
+        Err(TokenRefusal::Signature)
+    );
 }
 
 /// Returns modulus and exponent of an RSAPublicKey.
