@@ -230,12 +230,22 @@ impl Offered {
     }
 
     /// Names, each once, in the order they were offered.
-    pub fn names(&self) -> impl Iterator<Item = (usize, &str)> {
-        (0..self.pairs.len()).filter_map(|at| {
-            let name = self.slice(self.pairs[at].name);
-            let counts = self.find(name) == Some(at);
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.names_where(|_| true)
+    }
+
+    /// Names whose place is not marked, each once, in the order they were offered.
+    pub fn names_not_in(&self, marked: &[bool]) -> impl Iterator<Item = &str> {
+        self.names_where(|place| !marked.get(place).copied().unwrap_or_default())
+    }
+
+    fn names_where(&self, wanted: impl Fn(usize) -> bool) -> impl Iterator<Item = &str> {
+        // The look at duplicates comes last: it costs a search.
+        (0..self.pairs.len()).filter(move |&place| wanted(place)).filter_map(|place| {
+            let name = self.slice(self.pairs[place].name);
+            let counts = self.find(name) == Some(place);
             // Checked on entry: the fallback is never taken.
-            counts.then(|| (at, std::str::from_utf8(name).unwrap_or_default()))
+            counts.then(|| std::str::from_utf8(name).unwrap_or_default())
         })
     }
 }
@@ -264,6 +274,11 @@ mod tests {
         }
     }
 
+    fn pairs(offered: &Offered) -> Vec<(&str, &[u8])> {
+        let version = |name: &str| offered.find(name.as_bytes()).map(|place| offered.version(place));
+        offered.names().map(|name| (name, version(name).unwrap())).collect()
+    }
+
     #[test]
     fn every_field_reads_as_the_generated_decoder_reads_it() {
         let request = Request::decode(full().encode_to_vec().into()).unwrap();
@@ -274,8 +289,7 @@ mod tests {
         );
         assert_eq!(request.type_url, proto::type_url::ADDRESS);
         assert_eq!((request.subscribe.len(), request.unsubscribe.len()), (2, 1));
-        let offered: Vec<_> =
-            request.offered.names().map(|(at, n)| (n, request.offered.version(at))).collect();
+        let offered: Vec<_> = pairs(&request.offered);
         assert_eq!(offered, [("x", &b"1"[..]), ("y", b"")]);
         assert_eq!(request.offered.find(b"y"), Some(1));
         assert_eq!(request.nonce, "n");
@@ -300,8 +314,7 @@ mod tests {
         };
         let twice = [one("1").encode_to_vec(), one("2").encode_to_vec()].concat();
         let request = Request::decode(twice.into()).unwrap();
-        let offered: Vec<_> =
-            request.offered.names().map(|(at, n)| (n, request.offered.version(at))).collect();
+        let offered: Vec<_> = pairs(&request.offered);
         assert_eq!(offered, [("x", &b"2"[..])]);
     }
 

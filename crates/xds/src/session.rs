@@ -220,8 +220,7 @@ impl Session {
             Owed::Nothing => subscription.present,
             Owed::First { offered, .. } => {
                 let found = compare(view, &offered).found;
-                let vanished = offered.names().filter(|&(place, _)| !found[place]);
-                self.vanished = vanished.map(|(_, name)| name.into()).collect();
+                self.vanished = offered.names_not_in(&found).map(Name::from).collect();
                 subscription.gone = round.step();
                 response.push_after(view, 0);
                 subscription.present = round.step();
@@ -319,7 +318,7 @@ impl Session {
             Owed::First { ref offered, .. } if !offered.is_empty() => {
                 let comparison = compare(&log.present, offered);
                 let mut names = Vec::new();
-                for (_, name) in offered.names().filter(|&(place, _)| !comparison.found[place]) {
+                for name in offered.names_not_in(&comparison.found) {
                     wire::put_removed_frame(&mut names, name);
                 }
                 match bare {

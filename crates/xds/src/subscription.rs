@@ -94,7 +94,7 @@ impl Subscription {
             }
             let unsubscribed: BTreeSet<Name> = names(&request.unsubscribe).collect();
             asked.extend(names(&request.subscribe).filter(|name| !unsubscribed.contains(name)));
-            let held = request.offered.names().map(|(_, name)| name).filter(|name| *name != ALL);
+            let held = request.offered.names().filter(|name| *name != ALL);
             subscription.names.extend(held.map(Name::from).filter(|name| !unsubscribed.contains(name)));
             subscription.names.extend(asked.iter().cloned());
         }

@@ -154,6 +154,25 @@ fn a_returning_client_gets_the_held_names_that_differ() {
 }
 
 #[test]
+fn a_client_behind_the_forgotten_removals_gets_all_its_names_again() {
+    let mut writer = shop();
+    let mut client = on_demand(&mut writer);
+    client.send(ask(&["pod/web-1", "pod/lone"], &[])).unwrap();
+    client.drain(&writer.publish());
+    writer.remove(Address, "pod/lone");
+    for batch in 0..40 {
+        let name = |i: usize| format!("a-long-name-of-a-pod/that-came-and-went/{batch}-{i}");
+        (0..1_000).for_each(|i| assert!(writer.upsert(Address, &name(i), b"x").unwrap()));
+        writer.publish();
+        (0..1_000).for_each(|i| assert!(writer.remove(Address, &name(i))));
+        writer.publish();
+    }
+    let response = only(client.drain(&writer.publish()));
+    assert_eq!(names(&response), ["pod/local", "pod/web-1"]);
+    assert_eq!(response.removed_resources, ["pod/lone"]);
+}
+
+#[test]
 fn sessions_that_share_a_lookup_stay_consistent_at_different_steps() {
     let mut writer = shop();
     let (mut fast, mut slow) = (on_demand(&mut writer), on_demand(&mut writer));
