@@ -14,6 +14,8 @@
 //! * The answer of [`Folder::resolve`] depends on the files alone, not on the order they came in.
 //! * A file that cannot be read keeps the objects of its last good version; a wrong object never
 //!   takes its neighbours with it.
+//! * A policy in a document that cannot be read, and that has no good version, is kept by its name,
+//!   to be refused by whoever reads it: policies fail closed.
 //! * Names and addresses of what is generated come from hashes of names: an edit of one controller
 //!   leaves the pods of the others as they were.
 //! * Pods, Nodes and EndpointSlices that the folder declares are kept as they are.
@@ -35,6 +37,7 @@ mod load;
 mod locate;
 mod object;
 mod problem;
+mod salvage;
 mod scope;
 mod state;
 mod value;

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use crate::document::{MAX_FILE_BYTES, SyntaxError, read_json, split};
 use crate::hash::{Hasher, letters};
 use crate::object::group_of;
+use crate::salvage;
 use crate::scope::is_cluster_scoped;
 use crate::{Key, Object, Origin, Problem, Severity, code};
 
@@ -21,6 +22,8 @@ pub(crate) struct Loaded {
     pub(crate) problems: Vec<Problem>,
     /// Whether a document could not be read: the file is then not what its author meant.
     pub(crate) broken: bool,
+    /// The policies that are kept by their names alone, with the index of the problem of each.
+    pub(crate) refused: Vec<(usize, Key)>,
 }
 
 /// Reads a file; a path that ends in `.json` is read as JSON, everything else as YAML.
@@ -40,7 +43,9 @@ pub(crate) fn load(path: &Arc<str>, text: &str) -> Loaded {
             let origin = loader.origin(value.line, value.start + mark, value.line.saturating_sub(1));
             match value.value {
                 Ok(value) => loader.document(value, origin),
-                Err(error) => loader.broken_document(error, text.get(value.start..).unwrap_or_default()),
+                Err(error) => {
+                    loader.broken_document(error, text.get(value.start..).unwrap_or_default(), None)
+                }
             }
         }
     } else {
@@ -48,7 +53,7 @@ pub(crate) fn load(path: &Arc<str>, text: &str) -> Loaded {
             let origin = loader.origin(document.line, document.start + mark, document.lines_before);
             match document.read() {
                 Ok(value) => loader.document(value, origin),
-                Err(error) => loader.broken_document(error, document.text),
+                Err(error) => loader.broken_document(error, document.text, Some(origin)),
             }
         }
     }
@@ -90,22 +95,25 @@ impl Loader {
         });
     }
 
-    fn broken_document(&mut self, error: SyntaxError, text: &str) {
+    /// Reports a document that cannot be read; with its `origin`, a policy is kept by its name.
+    fn broken_document(&mut self, error: SyntaxError, text: &str, origin: Option<Origin>) {
         self.loaded.broken = true;
+        let SyntaxError { line, column, message, help } = error;
         // Sources of templates are common in repositories; they are no mistake of their author.
         if text.contains("{{") {
-            let message = format!("a template, not a manifest: {}", error.message);
+            let message = format!("a template, not a manifest: {message}");
             let help = "render it first (such as with `helm template`) and point the folder at the result";
-            self.problem(error.line, error.column, (code::TEMPLATE, Severity::Warning), message, help);
-        } else {
-            self.problem(
-                error.line,
-                error.column,
-                (code::SYNTAX, Severity::Error),
-                error.message,
-                error.help,
-            );
+            return self.problem(line, column, (code::TEMPLATE, Severity::Warning), message, help);
         }
+        if let (Some(origin), Some(Value::Object(policy))) = (origin, salvage::policy(text)) {
+            let before = self.loaded.objects.len();
+            self.object(policy, origin, None);
+            if let Some(object) = self.loaded.objects.get(before) {
+                let key = object.key.clone();
+                self.loaded.refused.push((self.loaded.problems.len(), key));
+            }
+        }
+        self.problem(line, column, (code::SYNTAX, Severity::Error), message, help);
     }
 
     fn document(&mut self, value: Value, origin: Origin) {

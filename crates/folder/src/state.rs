@@ -42,7 +42,8 @@ impl Folder {
     /// Takes a new version of a file.
     ///
     /// If a document of it cannot be read, the file keeps the objects of its last good version; if
-    /// there is none, the documents that can be read count. A controller with an invalid value
+    /// there is none, the documents that can be read count, and policies in the others are kept by
+    /// their names, with a `spec` that no reader accepts: they fail closed. A controller with an invalid value
     /// keeps its own last good version, the other objects of the file are taken.
     pub fn set(&mut self, path: &str, text: &str) {
         let path: Arc<str> = Arc::from(path);
@@ -62,6 +63,11 @@ impl Folder {
                 problem.message.push_str("; the last good version of this file stays in force");
             }
             return;
+        }
+        for (index, policy) in loaded.refused {
+            if let Some(problem) = file.problems.get_mut(index) {
+                problem.message.push_str(&format!("; {policy} is refused, so it denies what it may select"));
+            }
         }
         let mut objects = Vec::with_capacity(loaded.objects.len());
         for object in loaded.objects {

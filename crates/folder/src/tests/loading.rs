@@ -258,3 +258,30 @@ fn field_is_located_through_lists_and_offsets() {
     // A field that is missing is looked for around its place.
     assert_eq!(files.locate(&origin, "spec.ports[0].protocol"), Some((16, 7)));
 }
+
+#[test]
+fn policy_that_was_never_good_is_kept_by_its_name() {
+    let policy = |spec: &str| {
+        format!(
+            "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata:\n  name: p\n  namespace: shop\n{spec}"
+        )
+    };
+    let broken = policy("spec: [\n");
+    let mut files = folder(&[("a.yaml", &broken)]);
+    let resolved = files.resolve();
+    assert!(get(&resolved, "security.istio.io", "AuthorizationPolicy", "shop", "p")["spec"].is_string());
+    assert!(
+        complaints(&resolved)[0].contains("AuthorizationPolicy shop/p is refused"),
+        "{:?}",
+        resolved.problems
+    );
+
+    files.set("a.yaml", &policy("spec: {action: DENY}\n"));
+    files.set("a.yaml", &broken);
+    let resolved = files.resolve();
+    assert_eq!(
+        text(get(&resolved, "security.istio.io", "AuthorizationPolicy", "shop", "p"), "/spec/action"),
+        "DENY"
+    );
+    assert!(!complaints(&resolved)[0].contains("refused"), "{:?}", resolved.problems);
+}
