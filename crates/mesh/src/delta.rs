@@ -79,14 +79,21 @@ pub(crate) fn all(graph: &Graph, sinks: &Sinks, cluster: &str) -> Vec<ResourceCh
 }
 
 /// Returns what the resource of this name was made from.
-pub(crate) fn why(graph: &Graph, sinks: &Sinks, cluster: &str, resource: &str, depth: usize) -> Option<Trace> {
+pub(crate) fn why(
+    graph: &Graph,
+    sinks: &Sinks,
+    cluster: &str,
+    resource: &str,
+    depth: usize,
+) -> Option<Trace> {
     if let Some(pod) = resource.strip_prefix(cluster).and_then(|r| r.strip_prefix("//Pod/")) {
         return graph.why(sinks.pods, &object(pod)?, depth);
     }
     let by_uid = Str::from(resource);
     let name = object(resource)?;
     // A service's resource is named by its hostname, of which the object's name is the first label.
-    let service = Name { ns: name.ns.clone(), name: Str::from(name.name.split('.').next().unwrap_or_default()) };
+    let service =
+        Name { ns: name.ns.clone(), name: Str::from(name.name.split('.').next().unwrap_or_default()) };
     graph
         .why(sinks.endpoints, &by_uid, depth)
         .or_else(|| graph.why(sinks.networks, &by_uid, depth))

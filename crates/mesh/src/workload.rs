@@ -72,19 +72,57 @@ pub(crate) fn declare(b: &mut Builder, inputs: Inputs) -> Workloads {
         .collect()
     });
     let by_pod = b.index(targets, "slice_target_by_pod", |_, t: &SliceTarget| [t.pod.clone()]);
+    let by_ns = b.index(targets, "slice_target_by_namespace", |_, t: &SliceTarget| [t.pod.ns.clone()]);
+    // Most namespaces have none: their pods share this one answer instead of asking each for itself.
+    let any = b.memo("has_slice_targets", move |cx, ns: &Str| Some(!cx.lookup(by_ns, ns).is_empty()));
+    let targets = Targets { by_pod, any };
+    let shared = shared_fields(b, inputs.settings, inputs.networks);
     let slices = inputs.slices;
     let of_pods = inputs.clone();
-    let pods =
-        b.derive("pod_workloads", inputs.pods, move |cx, name, pod| of_pods.pod(cx, by_pod, name, pod));
-    let endpoints =
-        b.expand("endpoint_workloads", slices, move |cx, name, slice| inputs.endpoints(cx, name, slice));
+    let pods = b.derive("pod_workloads", inputs.pods, move |cx, name, pod| {
+        of_pods.pod(cx, targets, shared, name, pod)
+    });
+    let endpoints = b.expand("endpoint_workloads", slices, move |cx, name, slice| {
+        inputs.endpoints(cx, shared, name, slice)
+    });
     Workloads { pods, endpoints }
 }
 
-type TargetsByPod = Index<Name, (Name, Name, u128), SliceTarget>;
+/// Which pods are named by slices of services without selectors.
+#[derive(Clone, Copy)]
+struct Targets {
+    by_pod: Index<Name, (Name, Name, u128), SliceTarget>,
+    any: Memo<Str, bool>,
+}
+
+/// What all workloads of the cluster have in common.
+#[derive(Clone, PartialEq, Debug)]
+struct Shared {
+    network: Str,
+    network_gateway: Option<workload::GatewayAddress>,
+    trust_domain: Str,
+}
+
+fn shared_fields(b: &mut Builder, settings: Settings, networks: Networks) -> Table<(), Shared> {
+    b.single("workload_shared", move |cx| {
+        let network = cx.single(settings.network).map(|n| (*n).clone()).unwrap_or_default();
+        Shared {
+            network_gateway: networks.gateway(cx, &network),
+            network,
+            trust_domain: cx.single(settings.trust_domain).map(|d| (*d).clone()).unwrap_or_default(),
+        }
+    })
+}
 
 impl Inputs {
-    fn pod(&self, cx: &Cx<'_>, targets: TargetsByPod, name: &Name, pod: &Pod) -> Option<Encoded> {
+    fn pod(
+        &self,
+        cx: &Cx<'_>,
+        targets: Targets,
+        shared: Table<(), Shared>,
+        name: &Name,
+        pod: &Pod,
+    ) -> Option<Encoded> {
         if pod.phase == Phase::Done || pod.ips.is_empty() {
             return None;
         }
@@ -95,7 +133,7 @@ impl Inputs {
         let selected = Selected { ns: name.ns.clone(), labels: pod.labels.clone() };
         let services = self.services_of(cx, targets, name, pod, &selected);
         let policies = cx.memo(self.selected_policies, &selected)?;
-        let network = cx.single(self.settings.network)?;
+        let shared = cx.single(shared)?;
         let (tunnel, native) = tunnel(pod.captured, &pod.labels);
         let (waypoint, application_tunnel) = self.waypoint(cx, &name.ns, &pod.labels, &view);
         let (canonical_name, canonical_revision) = canonical(&pod.labels, &pod.workload_name);
@@ -104,11 +142,11 @@ impl Inputs {
             name: name.name.to_string(),
             namespace: name.ns.to_string(),
             addresses: pod.ips.iter().map(ip_bytes).collect(),
-            network: network.to_string(),
-            network_gateway: self.networks.gateway(cx, &network),
+            network: shared.network.to_string(),
+            network_gateway: shared.network_gateway.clone(),
             tunnel_protocol: tunnel.into(),
             native_tunnel: native,
-            trust_domain: self.trust_domain(cx),
+            trust_domain: shared.trust_domain.to_string(),
             service_account: pod.service_account.to_string(),
             waypoint,
             application_tunnel,
@@ -133,13 +171,16 @@ impl Inputs {
     fn services_of(
         &self,
         cx: &Cx<'_>,
-        targets: TargetsByPod,
+        targets: Targets,
         name: &Name,
         pod: &Pod,
         selected: &Selected,
     ) -> Vec<Arc<ServiceView>> {
         let mut services = cx.memo(self.selected_services, selected).map(|s| s.0.clone()).unwrap_or_default();
-        for (_, target) in cx.lookup(targets, name) {
+        if !cx.memo(targets.any, &name.ns).is_some_and(|any| *any) {
+            return services;
+        }
+        for (_, target) in cx.lookup(targets.by_pod, name) {
             if target.uid == pod.uid
                 && let Some(view) = cx.get(self.services.views, &target.service)
                 && !services.iter().any(|s| s.key == view.key)
@@ -168,10 +209,6 @@ impl Inputs {
         (bound.ok().flatten().and_then(|w| w.gateway_address()), None)
     }
 
-    fn trust_domain(&self, cx: &Cx<'_>) -> String {
-        cx.single(self.settings.trust_domain).map(|d| d.to_string()).unwrap_or_default()
-    }
-
     fn locality(&self, cx: &Cx<'_>, node: &Str) -> Option<workload::Locality> {
         if node.is_empty() {
             return None;
@@ -185,14 +222,20 @@ impl Inputs {
         })
     }
 
-    fn endpoints(&self, cx: &Cx<'_>, name: &Name, slice: &EndpointSlice) -> Vec<(Str, Encoded)> {
+    fn endpoints(
+        &self,
+        cx: &Cx<'_>,
+        shared: Table<(), Shared>,
+        name: &Name,
+        slice: &EndpointSlice,
+    ) -> Vec<(Str, Encoded)> {
         if slice.service.is_empty() || slice.address_type == AddressType::Fqdn {
             return Vec::new();
         }
         let service = Name { ns: name.ns.clone(), name: slice.service.clone() };
         // A service out of scope has no view, and neither has one that is not sent.
         let Some(service) = cx.get(self.services.views, &service) else { return Vec::new() };
-        let network = cx.single(self.settings.network).map(|n| n.to_string()).unwrap_or_default();
+        let Some(shared) = cx.single(shared) else { return Vec::new() };
         let mut rows: Vec<(Str, Encoded)> = Vec::new();
         for endpoint in slice.endpoints.iter().filter(|e| e.target == EndpointTarget::Other) {
             let Some(first) = endpoint.addresses.first() else { continue };
@@ -202,8 +245,8 @@ impl Inputs {
                 name: name.name.to_string(),
                 namespace: name.ns.to_string(),
                 addresses: endpoint.addresses.iter().map(ip_bytes).collect(),
-                network: network.clone(),
-                trust_domain: self.trust_domain(cx),
+                network: shared.network.to_string(),
+                trust_domain: shared.trust_domain.to_string(),
                 services: BTreeMap::from([(service.key.to_string(), slice_ports(&service, slice))]),
                 status: status(endpoint.ready),
                 cluster_id: self.cluster.to_string(),
