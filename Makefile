@@ -1,0 +1,48 @@
+# Thin over cargo. `make run` and `make test` are all a fresh machine needs (Rust and Go present).
+
+CARGO ?= cargo
+EXAMPLE ?= examples/bookinfo
+LOAD_NAMESPACES ?= 40
+LOAD_STREAMS ?= 50
+
+.PHONY: help build run test lint format golden crds proto bench bench-engine bench-mesh fuzz
+
+help: ## Show the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
+
+build: ## Build the release binary, target/release/pilothouse
+	$(CARGO) build --locked --release -p pilothouse-cli
+
+run: ## Build and serve the bookinfo example from its folder
+	$(CARGO) run --locked -p pilothouse-cli -- serve --from $(EXAMPLE)
+
+test: ## Run every test; builds a real kube-apiserver the first time
+	$(CARGO) test --locked --workspace --no-fail-fast
+
+lint: ## Formatting and clippy
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+format: ## Format the code
+	$(CARGO) fmt --all
+
+golden: ## Write the golden files anew; review the difference
+	UPDATE_GOLDEN=1 $(CARGO) test --locked -p pilothouse-tests --test golden
+
+crds: ## Write charts/base/crds anew from the Rust types
+	$(CARGO) run --locked -p pilothouse-model --example crds
+
+proto: ## Write the generated messages anew from proto/
+	$(CARGO) run --locked -p pilothouse-proto --example generate
+
+bench: bench-engine bench-mesh ## Every benchmark
+
+bench-engine: ## The engine in process: cold build, single changes, memory
+	$(CARGO) bench --locked -p pilothouse-bench
+
+bench-mesh: ## A real API server, a release build and LOAD_STREAMS streams
+	$(CARGO) build --locked --profile bench -p pilothouse-cli -p pilothouse-load
+	tests/load/run.sh $(LOAD_NAMESPACES) $(LOAD_STREAMS)
+
+fuzz: ## A minute of every fuzz target (needs a nightly toolchain and cargo-fuzz)
+	for target in $$($(CARGO) fuzz list); do $(CARGO) +nightly fuzz run $$target -- -max_total_time=60 || exit 1; done

@@ -1,0 +1,40 @@
+#!/bin/sh
+# Measures Pilothouse with a real API server: run.sh NAMESPACES STREAMS, from the repository's root.
+# Both binaries must be built in release; the API server is built by the tests (`make test`).
+set -eu
+namespaces=${1:-40}
+streams=${2:-50}
+bin=${CARGO_TARGET_DIR:-target}/release
+apiserver=target/apiserver/apiserver
+if [ ! -x "$apiserver" ]; then
+    echo "building the API server (once, a few minutes)" >&2
+    (cd tests/apiserver && go build -trimpath -ldflags '-s -w' -o ../../target/apiserver/apiserver .)
+fi
+dir=$(mktemp -d)
+pids=
+finish() {
+    for pid in $pids; do kill "$pid" 2>/dev/null || true; done
+    wait 2>/dev/null || true
+    rm -rf "$dir"
+}
+trap finish EXIT INT TERM
+
+"$apiserver" --dir "$dir" 2>"$dir.log" &
+pids=$!
+until [ -s "$dir/ready" ]; do
+    kill -0 "$pids" || { cat "$dir.log" >&2; exit 1; }
+    sleep 0.2
+done
+rm -f "$dir.log"
+"$bin/pilothouse-load" fill --kubeconfig "$dir/kubeconfig" --namespaces "$namespaces"
+"$bin/pilothouse" serve --kubeconfig "$dir/kubeconfig" --log warn \
+    --xds-addr 127.0.0.1:25010 --http-addr 127.0.0.1:28080 --monitoring-addr 127.0.0.1:25014 &
+server=$!
+pids="$pids $server"
+until curl -sf http://127.0.0.1:28080/ready >/dev/null; do sleep 0.1; done
+expect=$((namespaces * 275))
+"$bin/pilothouse-load" sync --address 127.0.0.1:25010 --streams "$streams" --expect "$expect" --pid "$server"
+for rate in 2 100; do
+    "$bin/pilothouse-load" churn --kubeconfig "$dir/kubeconfig" --namespaces "$namespaces" \
+        --address 127.0.0.1:25010 --streams "$streams" --change ready --rate "$rate" --duration 30 --pid "$server"
+done
