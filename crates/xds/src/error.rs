@@ -1,7 +1,7 @@
 //! What can go wrong, and the gRPC status that says so.
 
 use crate::log::{MAX_BODY_BYTES, MAX_NAME_BYTES};
-use crate::session::{MAX_NAMES, MAX_TYPES};
+use crate::session::MAX_TYPES;
 
 /// A resource that cannot be published; nothing of it was.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -66,8 +66,14 @@ pub enum SessionError {
         /// Length in bytes.
         len: usize,
     },
-    /// More names than a stream may follow.
-    #[error("{count} resource names on one stream, more than {MAX_NAMES}: subscribe to all instead")]
+    /// The description of the node is too long.
+    #[error("node has {len} bytes: send fewer metadata")]
+    Node {
+        /// Length in bytes.
+        len: usize,
+    },
+    /// More names than a stream may follow or a client may hold.
+    #[error("{count} resource names in one list are too many: subscribe to all instead")]
     TooManyNames {
         /// How many it would be.
         count: usize,
@@ -85,7 +91,7 @@ impl SessionError {
     pub fn code(&self) -> Code {
         match self {
             Self::NoNode | Self::NoType | Self::Decode(_) | Self::Name { .. } => Code::InvalidArgument,
-            Self::TooManyNames { .. } | Self::TooManyTypes => Code::ResourceExhausted,
+            Self::Node { .. } | Self::TooManyNames { .. } | Self::TooManyTypes => Code::ResourceExhausted,
             Self::FellBehind => Code::Aborted,
         }
     }

@@ -15,7 +15,12 @@ use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_f
 
 use crate::error::SessionError;
 use crate::log::MAX_NAME_BYTES;
+use crate::session::MAX_NAMES;
 
+/// Most names a client may say it holds.
+const MAX_OFFERED: usize = 1_000_000;
+/// Longest description of a node, in bytes.
+const MAX_NODE_BYTES: usize = 256 * 1024;
 /// Longest error of a refusal that is kept, in bytes.
 const MAX_ERROR_BYTES: usize = 1024;
 
@@ -81,6 +86,9 @@ impl Request {
             }
             let content = take(&mut buf)?;
             match field {
+                1 if content.len() > MAX_NODE_BYTES => {
+                    return Err(SessionError::Node { len: content.len() });
+                }
                 1 => {
                     let node = proto::discovery::Node::decode(content).map_err(broken)?;
                     request.node = Some(Node::from_proto(node));
@@ -95,10 +103,14 @@ impl Request {
                 6 => request.nonce = text("response_nonce", content)?,
                 _ => {
                     let status = proto::rpc::Status::decode(content).map_err(broken)?;
-                    let mut message = status.message;
-                    message.truncate(message.floor_char_boundary(MAX_ERROR_BYTES));
-                    request.error = Some(message);
+                    let end = status.message.floor_char_boundary(MAX_ERROR_BYTES);
+                    request.error = Some(status.message[..end].to_owned());
                 }
+            }
+            // Many empty names fit a message: the lists are bounded by count, too.
+            let listed = request.subscribe.len().max(request.unsubscribe.len());
+            if listed > MAX_NAMES || request.offered.len() > MAX_OFFERED {
+                return Err(SessionError::TooManyNames { count: listed.max(request.offered.len()) });
             }
         }
         request.offered.index();
@@ -316,6 +328,28 @@ mod tests {
         let request = Request::decode(twice.into()).unwrap();
         let offered: Vec<_> = pairs(&request.offered);
         assert_eq!(offered, [("x", &b"2"[..])]);
+    }
+
+    #[test]
+    fn lists_and_nodes_are_bounded() {
+        // Field number and an empty content: the shortest way to be long.
+        for (tag, count) in [(0x1au8, MAX_NAMES), (0x22, MAX_NAMES), (0x2a, MAX_OFFERED)] {
+            let mut message = [tag, 0].repeat(count);
+            assert!(Request::decode(message.clone().into()).is_ok(), "{tag:x}");
+            message.extend([tag, 0]);
+            let error = Request::decode(message.into()).unwrap_err();
+            assert_eq!(error, SessionError::TooManyNames { count: count + 1 }, "{tag:x}");
+        }
+        let mut request = full();
+        request.node.as_mut().unwrap().cluster = "x".repeat(MAX_NODE_BYTES);
+        assert!(matches!(Request::decode(request.encode_to_vec().into()), Err(SessionError::Node { .. })));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_a_request_or_an_error(message in proptest::collection::vec(0..0x40u8, 0..200)) {
+            let _ = Request::decode(message.into());
+        }
     }
 
     #[test]

@@ -36,8 +36,9 @@ enum Part {
 
 /// One encoded `DeltaDiscoveryResponse`, as an iterator of chunks.
 ///
-/// The length is known before the first chunk. Chunks of the log are shared, not copied; what
-/// a slow client has not read costs it a place in the log, not a buffer.
+/// The length is known before the first chunk. Chunks of the log are shared, not copied: until
+/// it is read or dropped, a response keeps the segments of its snapshot alive, which it shares
+/// with all others of that snapshot and mostly with newer ones.
 #[derive(Debug)]
 pub struct Response {
     type_url: String,

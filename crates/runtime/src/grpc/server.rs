@@ -39,6 +39,8 @@ const CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
 const SEND_BUFFER: usize = 256 * 1024;
 /// How often a silent client is asked whether it lives, and how long it may take to say so.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
+/// How long a connection may live without a first call.
+const FIRST_CALL: Duration = Duration::from_secs(30);
 /// Pause after a failed accept, such as one for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long calls may take to end when the server stops.
@@ -101,9 +103,11 @@ impl Service {
     where
         I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
+        let called = CancellationToken::new();
         let calls = {
-            let (service, drain) = (self.clone(), drain.clone());
+            let (service, drain, called) = (self.clone(), drain.clone(), called.clone());
             service_fn(move |request: Request<Incoming>| {
+                called.cancel();
                 let response = service.call(request, peer, &drain);
                 async move { Ok::<_, Infallible>(response) }
             })
@@ -119,8 +123,16 @@ impl Service {
             .max_send_buf_size(SEND_BUFFER)
             .serve_connection(TokioIo::new(io), calls);
         tokio::pin!(connection);
+        // The transport asks for signs of life only once it is set up: one that never is must not
+        // keep its place.
+        let idle = async {
+            if tokio::time::timeout(FIRST_CALL, called.cancelled()).await.is_ok() {
+                std::future::pending::<()>().await;
+            }
+        };
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
+            () = idle => return debug!(?peer, "connection made no call"),
             () = drain.cancelled() => {
                 // GOAWAY; the streams see the same token and end by themselves.
                 connection.as_mut().graceful_shutdown();
