@@ -11,6 +11,17 @@
 //!
 //! Invariants: strings that repeat are shared ([`shared`]), label sets are sorted and shared
 //! ([`Labels`]), equal objects give equal facts, and nothing here reads a clock or the world.
+//!
+//! ```
+//! use pilothouse_model::{Kind, Object, parse};
+//!
+//! let json = br#"{"metadata": {"name": "shop", "labels": {"istio.io/dataplane-mode": "ambient"}}}"#;
+//! let Ok(Object::Namespace(shop)) = parse(Kind::Namespace, json) else { panic!("not a namespace") };
+//! assert_eq!(shop.labels.get("istio.io/dataplane-mode").map(|v| v.as_str()), Some("ambient"));
+//!
+//! let wrong = parse(Kind::Service, br#"{"metadata": {"name": "web", "namespace": "shop"}, "spec": []}"#);
+//! assert_eq!(wrong.map_err(|d| (d.code, d.field)), Err(("KO003", "spec".to_owned())));
+//! ```
 
 pub mod crd;
 pub mod diagnostic;
