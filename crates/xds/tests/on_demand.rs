@@ -5,6 +5,7 @@
 mod support;
 
 use pilothouse_xds::{ResourceType::*, Writer};
+use proptest::prelude::*;
 use prost::Message;
 use proto::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource};
 use support::*;
@@ -195,4 +196,101 @@ fn sessions_that_share_a_lookup_stay_consistent_at_different_steps() {
     // Its next address is of the later step, so the policy of that step goes first.
     let shape: Vec<_> = slow.drain(&early).iter().map(names).collect();
     assert_eq!(shape, [["ns/b"], ["pod/lone"]]);
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Put(u8, u8),
+    Remove(u8),
+    Publish,
+    /// Client, workload.
+    Ask(u8, u8),
+    Forget(u8, u8),
+    /// Client, number of responses it takes.
+    Receive(u8, u8),
+    Reconnect(u8),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => (0..6u8, any::<u8>()).prop_map(|(w, r)| Step::Put(w, r)),
+        2 => (0..6u8).prop_map(Step::Remove),
+        4 => Just(Step::Publish),
+        3 => (0..2u8, 0..6u8).prop_map(|(c, w)| Step::Ask(c, w)),
+        1 => (0..2u8, 0..6u8).prop_map(|(c, w)| Step::Forget(c, w)),
+        4 => (0..2u8, 1..3u8).prop_map(|(c, n)| Step::Receive(c, n)),
+        1 => (0..2u8).prop_map(Step::Reconnect),
+    ];
+    proptest::collection::vec(step, 1..80)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn clients_end_with_what_they_follow(steps in steps()) {
+        let mut writer = Writer::new();
+        let mut latest = writer.publish();
+        // A client and the names it follows.
+        let mut clients: Vec<(Client, std::collections::BTreeSet<String>)> = Vec::new();
+        for _ in 0..2 {
+            let mut client = Client::default();
+            client.send(ask(&["*"], &["*"])).unwrap();
+            clients.push((client, Default::default()));
+        }
+        for step in steps {
+            match step {
+                Step::Put(w, revision) => {
+                    let body = pod(&format!("w{w}"), [10, 0, w, revision], "n2", &[]);
+                    writer.upsert(Address, &format!("w{w}"), &body).unwrap();
+                }
+                Step::Remove(w) => {
+                    writer.remove(Address, &format!("w{w}"));
+                }
+                Step::Publish => latest = writer.publish(),
+                Step::Ask(c, w) => {
+                    let (client, followed) = &mut clients[c as usize];
+                    client.send(ask(&[&format!("w{w}")], &[])).unwrap();
+                    followed.insert(format!("w{w}"));
+                }
+                Step::Forget(c, w) => {
+                    let (client, followed) = &mut clients[c as usize];
+                    client.send(ask(&[], &[&format!("w{w}")])).unwrap();
+                    followed.remove(&format!("w{w}"));
+                }
+                Step::Receive(c, count) => {
+                    let (client, _) = &mut clients[c as usize];
+                    for _ in 0..count {
+                        if let Some(response) = client.receive(&latest) {
+                            client.apply(&response);
+                            client.answer(ADDRESS, None);
+                        }
+                    }
+                }
+                Step::Reconnect(c) => {
+                    let (client, followed) = &mut clients[c as usize];
+                    client.reconnect();
+                    let held = client.held.entry(ADDRESS.to_owned()).or_default();
+                    held.retain(|name, _| followed.contains(name));
+                    let version = |name: &String| held.get(name).map_or(String::new(), |(v, _)| v.clone());
+                    let offered = followed.iter().map(|name| (name.clone(), version(name))).collect();
+                    let back = DeltaDiscoveryRequest { initial_resource_versions: offered, ..ask(&["*"], &["*"]) };
+                    client.send(back).unwrap();
+                    client.session.release();
+                }
+            }
+        }
+        latest = writer.publish();
+        for (client, followed) in &mut clients {
+            client.drain(&latest);
+            let published: Held = latest
+                .resources(Address)
+                .filter(|r| followed.contains(r.name))
+                .map(|r| (r.name.to_owned(), (r.version.to_owned(), r.body.to_vec())))
+                .collect();
+            let mut held = client.held.get(ADDRESS).cloned().unwrap_or_default();
+            held.retain(|name, _| followed.contains(name));
+            prop_assert_eq!(held, published);
+        }
+    }
 }
