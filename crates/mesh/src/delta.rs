@@ -8,8 +8,7 @@ use std::sync::Arc;
 use crate::encode::Encoded;
 use crate::graph::Sinks;
 use crate::key;
-use crate::peer::PeerPolicy;
-use crate::policy_row::PolicyRow;
+use crate::policy_row::{PolicyRow, SentPolicy};
 use crate::service::ServiceRow;
 use crate::store::Facts;
 
@@ -60,6 +59,9 @@ impl Delta {
         take(graph, cluster, sinks.pods, &mut out);
         take(graph, cluster, sinks.peer_strict, &mut out);
         take(graph, cluster, sinks.peer_ports, &mut out);
+        if let Some(passes) = sinks.passes {
+            take(graph, cluster, passes, &mut out);
+        }
         take(graph, cluster, sinks.policies, &mut out);
         let rejected = graph.changes(facts.rejected).into_iter().filter_map(|c| c.new.map(|d| (*d).clone()));
         Self { resources: out, rejected: rejected.collect() }
@@ -74,6 +76,9 @@ pub(crate) fn all(graph: &Graph, sinks: &Sinks, cluster: &str) -> Vec<ResourceCh
     walk(graph, cluster, sinks.pods, &mut out);
     walk(graph, cluster, sinks.peer_strict, &mut out);
     walk(graph, cluster, sinks.peer_ports, &mut out);
+    if let Some(passes) = sinks.passes {
+        walk(graph, cluster, passes, &mut out);
+    }
     walk(graph, cluster, sinks.policies, &mut out);
     out
 }
@@ -136,7 +141,7 @@ impl Sent<Name> for Encoded {
     }
 }
 
-impl Sent<Name> for PeerPolicy {
+impl Sent<Name> for SentPolicy {
     const KIND: ResourceKind = ResourceKind::Authorization;
     fn resource(&self, _: &Name, _: &str) -> Option<(String, &Encoded)> {
         Some((self.resource.to_string(), &self.encoded))

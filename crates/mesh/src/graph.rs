@@ -5,14 +5,14 @@ use model::facts::{AuthorizationPolicy, Meta, PeerAuthentication};
 use model::{Name, Str, shared};
 
 use crate::encode::Encoded;
-use crate::peer::{self, PeerPolicy};
+use crate::peer;
 use crate::policy;
-use crate::policy_row::PolicyRow;
+use crate::policy_row::{PolicyRow, SentPolicy};
 use crate::selection::{self, Policies};
 use crate::service::{self, ServiceRow};
 use crate::settings::Settings;
 use crate::store::Facts;
-use crate::waypoint::{self, Binder};
+use crate::waypoint::{self, Binder, Passes};
 use crate::workload::{self, Inputs};
 use crate::{Options, namespace, network};
 
@@ -24,8 +24,9 @@ pub(crate) struct Sinks {
     pub endpoints: Table<Str, Encoded>,
     pub networks: Table<Str, Encoded>,
     pub policies: Table<Name, PolicyRow>,
-    pub peer_ports: Table<Name, PeerPolicy>,
-    pub peer_strict: Table<Name, PeerPolicy>,
+    pub peer_ports: Table<Name, SentPolicy>,
+    pub peer_strict: Table<Name, SentPolicy>,
+    pub passes: Option<Table<Name, SentPolicy>>,
 }
 
 /// Declares the graph.
@@ -38,7 +39,8 @@ pub(crate) fn declare(options: &Options) -> (Graph, Facts, Sinks) {
     let waypoints = waypoint::declare(b, facts.gateways, facts.classes, namespaces, settings);
     let binder = Binder { waypoints, namespaces: facts.namespaces };
     let networks = network::declare(b, facts.gateways, namespaces, settings, &options.cluster_id);
-    let services = service::declare(b, facts.services, namespaces, settings, binder, &options.domain_suffix);
+    let passes = options.allow_waypoints.then(|| Passes::declare(b, waypoints, facts.pods, settings));
+    let services = service::declare(b, facts.services, namespaces, settings, binder, options);
 
     let revision = shared(&options.revision);
     let ours = move |meta: &Meta| is_ours(&revision, meta);
@@ -77,6 +79,7 @@ pub(crate) fn declare(options: &Options) -> (Graph, Facts, Sinks) {
         services,
         networks,
         binder,
+        passes,
         selected_services,
         selected_policies,
     };
@@ -89,6 +92,7 @@ pub(crate) fn declare(options: &Options) -> (Graph, Facts, Sinks) {
         policies,
         peer_ports: peers.ports,
         peer_strict: peers.strict,
+        passes: passes.map(|p| p.policies),
     };
     b.sink(facts.rejected);
     b.sink(sinks.services);
@@ -98,6 +102,9 @@ pub(crate) fn declare(options: &Options) -> (Graph, Facts, Sinks) {
     b.sink(sinks.policies);
     b.sink(sinks.peer_ports);
     b.sink(sinks.peer_strict);
+    if let Some(passes) = sinks.passes {
+        b.sink(passes);
+    }
     (std::mem::take(b).build(), facts, sinks)
 }
 

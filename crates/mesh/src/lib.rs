@@ -98,13 +98,17 @@ impl Mesh {
         delta::all(&self.graph, &self.sinks, &self.cluster)
     }
 
-    /// Returns what is wrong with the objects at hand: those refused, and policies that are not
-    /// enforced as written.
+    /// Returns what is wrong with the objects at hand: those refused, policies that are not
+    /// enforced as written, and services that are not bound to the waypoint that they name.
     pub fn diagnostics(&self) -> Vec<Diagnostic> {
         let refused = self.graph.rows(self.facts.rejected).into_iter().map(|(_, d)| (*d).clone());
         let policies = self.graph.rows(self.sinks.policies);
         let found = policies.into_iter().flat_map(|(_, row)| row.diagnostics.clone());
-        refused.chain(found).collect()
+        let peers = self.graph.rows(self.facts.peers).into_iter();
+        let peers = peers.filter_map(|(_, p)| p.spec.as_ref().err().map(|r| r.diagnostic.clone()));
+        let services = self.graph.rows(self.sinks.services);
+        let unbound = services.into_iter().filter_map(|(name, row)| row.diagnostic(&name));
+        refused.chain(found).chain(peers).chain(unbound).collect()
     }
 
     /// Returns what the resource of this name was made from, `depth` levels down.

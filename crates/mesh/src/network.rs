@@ -51,7 +51,6 @@ impl NetworkGateway {
 /// The tables of this module.
 #[derive(Clone, Copy)]
 pub(crate) struct Networks {
-    pub gateways: Table<Str, NetworkGateway>,
     by_network: Index<Str, Str, NetworkGateway>,
     pub rows: Table<Str, Encoded>,
 }
@@ -73,7 +72,7 @@ pub(crate) fn declare(
     });
     let cluster = cluster.to_owned();
     let rows = b.derive("network_gateways_sent", declared, move |cx, uid, gateway| {
-        let trust_domain = cx.single(settings.trust_domain)?;
+        let trust_domain = cx.single(settings.sent_trust_domain)?;
         let mut sent = workload::Workload {
             uid: uid.to_string(),
             name: uid.to_string(),
@@ -91,7 +90,7 @@ pub(crate) fn declare(
         }
         Some(Encoded::workload(sent, 0))
     });
-    Networks { gateways: declared, by_network, rows }
+    Networks { by_network, rows }
 }
 
 fn addresses(name: &Name, gateway: &Gateway) -> Vec<(Str, NetworkGateway)> {

@@ -14,6 +14,8 @@ pub struct Options {
     pub domain_suffix: String,
     /// Whether policies in dry run are sent; only ztunnels from 1.29 on heed the mark.
     pub dry_run_policies: bool,
+    /// Whether workloads behind a waypoint list a policy that allows that waypoint's accounts.
+    pub allow_waypoints: bool,
 }
 
 impl Default for Options {
@@ -24,6 +26,7 @@ impl Default for Options {
             revision: String::new(),
             domain_suffix: "cluster.local".to_owned(),
             dry_run_policies: false,
+            allow_waypoints: false,
         }
     }
 }

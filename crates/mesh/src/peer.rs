@@ -5,9 +5,9 @@ use model::facts::PeerAuthentication;
 use model::{Labels, Name, Str};
 use std::sync::Arc;
 
-use crate::encode::Encoded;
 use crate::key::{Anchor, Selected};
 use crate::policy::{self, Level};
+use crate::policy_row::SentPolicy;
 use crate::settings::Settings;
 
 /// The tables of this module.
@@ -17,17 +17,9 @@ pub(crate) struct Peers {
     /// The oldest without a selector: of a namespace, or (`None`) of the mesh.
     pub oldest: Memo<Option<Str>, PeerAuthentication>,
     /// What is sent for a policy with port-level modes, under that policy's name.
-    pub ports: Table<Name, PeerPolicy>,
+    pub ports: Table<Name, SentPolicy>,
     /// What is sent if there is any policy at all.
-    pub strict: Table<Name, PeerPolicy>,
-}
-
-/// An authorization made from PeerAuthentications.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct PeerPolicy {
-    /// The resource's name.
-    pub resource: Str,
-    pub encoded: Encoded,
+    pub strict: Table<Name, SentPolicy>,
 }
 
 fn selector(peer: &PeerAuthentication) -> Labels {
@@ -65,21 +57,14 @@ pub(crate) fn declare(b: &mut Builder, peers: Table<Name, PeerAuthentication>, s
         let namespace = cx.memo(oldest, &Some(name.ns.clone()));
         let mesh = cx.memo(oldest, &None);
         let sent = policy::port_policy(peer, namespace.as_deref(), mesh.as_deref(), &root)?;
-        Some(peer_policy(&sent))
+        Some(SentPolicy::from(&sent))
     });
     let existing = b.group("peer_exists", any, |_, (), _| Some(()));
     let strict = b.expand("peer_strict", existing, move |cx, (), ()| {
         let Some(root) = cx.single(root) else { return Vec::new() };
-        vec![(policy::static_strict_name(&root), peer_policy(&policy::static_strict(&root)))]
+        vec![(policy::static_strict_name(&root), SentPolicy::from(&policy::static_strict(&root)))]
     });
     Peers { by_anchor, oldest, ports, strict }
-}
-
-fn peer_policy(sent: &proto::security::Authorization) -> PeerPolicy {
-    PeerPolicy {
-        resource: Str::from(format!("{}/{}", sent.namespace, sent.name)),
-        encoded: Encoded::message(sent),
-    }
 }
 
 impl Peers {

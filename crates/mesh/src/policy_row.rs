@@ -1,9 +1,27 @@
 //! A policy as sent, and what its author is told.
 
-use model::Diagnostic;
+use model::{Diagnostic, Str};
+use proto::security::Authorization;
 
 use crate::encode::Encoded;
 use crate::policy::{Condition, Lowered};
+
+/// An authorization that stands for no object, or not for one of its own name.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct SentPolicy {
+    /// The resource's name.
+    pub resource: Str,
+    pub encoded: Encoded,
+}
+
+impl From<&Authorization> for SentPolicy {
+    fn from(sent: &Authorization) -> Self {
+        Self {
+            resource: Str::from(format!("{}/{}", sent.namespace, sent.name)),
+            encoded: Encoded::message(sent),
+        }
+    }
+}
 
 /// What an `AuthorizationPolicy` became.
 #[derive(Clone, PartialEq, Debug)]

@@ -4,10 +4,11 @@ mod app_protocol;
 
 use engine::{Builder, Cx, Index, Memo, Table};
 use model::facts::{IpFamily, Service, ServiceType, TargetPort};
-use model::{Labels, Name, Str};
+use model::{Diagnostic, Kind, Labels, Name, ObjectRef, Severity, Str};
 use proto::workload::{self, load_balancing};
 use std::sync::Arc;
 
+use crate::Options;
 use crate::encode::{Encoded, ip_bytes};
 use crate::key::Anchor;
 use crate::namespace::NamespaceView;
@@ -28,6 +29,8 @@ pub(crate) struct ServiceView {
     pub ports: Vec<PortView>,
     /// Whether unready workloads are to be used.
     pub allow_all: bool,
+    /// The service's waypoint, where workloads have to let it through.
+    pub waypoint: Option<Name>,
 }
 
 /// One port of a service.
@@ -47,6 +50,28 @@ pub(crate) struct ServiceRow {
     pub waypoint: Result<Option<Name>, BindError>,
 }
 
+impl ServiceRow {
+    /// Returns what its author should know: that it is not bound to the waypoint that it names.
+    pub fn diagnostic(&self, name: &Name) -> Option<Diagnostic> {
+        let (reason, message) = self.waypoint.as_ref().err()?.condition();
+        Some(Diagnostic {
+            code: code::WAYPOINT_NOT_BOUND,
+            severity: Severity::Warning,
+            object: Some(ObjectRef { kind: Kind::Service, name: name.clone() }),
+            field: "metadata.labels[istio.io/use-waypoint]".to_owned(),
+            message,
+            help: format!("the service is reached without a waypoint ({reason})"),
+            place: None,
+        })
+    }
+}
+
+/// Codes of the diagnostics that arise here.
+pub(crate) mod code {
+    /// A service is not bound to the waypoint that it names.
+    pub(crate) const WAYPOINT_NOT_BOUND: &str = "WP001";
+}
+
 /// The tables of this module.
 #[derive(Clone, Copy)]
 pub(crate) struct Services {
@@ -62,15 +87,23 @@ pub(crate) fn declare(
     namespaces: Memo<Str, NamespaceView>,
     settings: Settings,
     binder: Binder,
-    domain_suffix: &str,
+    options: &Options,
 ) -> Services {
-    let suffix = Str::from(domain_suffix);
+    let suffix = Str::from(options.domain_suffix.as_str());
+    let reads_waypoint = options.allow_waypoints;
     let view_suffix = suffix.clone();
     let views = b.derive("service_view", services, move |cx, name, service| {
-        if service.service_type == ServiceType::ExternalName || !cx.memo(namespaces, &name.ns)?.in_scope {
+        let view = cx.memo(namespaces, &name.ns)?;
+        if service.service_type == ServiceType::ExternalName || !view.in_scope {
             return None;
         }
+        let waypoint = if reads_waypoint {
+            binder.bind(cx, &service.meta.labels, &name.ns, &view, Binding::Service).ok().flatten()
+        } else {
+            None
+        };
         Some(ServiceView {
+            waypoint: waypoint.map(|w| w.name.clone()),
             key: resource_name(name, &view_suffix),
             selector: service.selector.clone(),
             ports: service

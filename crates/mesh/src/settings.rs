@@ -13,8 +13,10 @@ pub(crate) const NETWORK_LABEL: &str = "topology.istio.io/network";
 #[derive(Clone, Copy)]
 pub(crate) struct Settings {
     pub root_namespace: Table<(), Str>,
-    /// As sent: empty for the default `cluster.local`.
+    /// As in identities.
     pub trust_domain: Table<(), Str>,
+    /// As sent with workloads: empty for the default `cluster.local`.
+    pub sent_trust_domain: Table<(), Str>,
     pub discovery: Table<(), Vec<Selector>>,
     /// The local cluster's network.
     pub network: Table<(), Str>,
@@ -35,7 +37,8 @@ impl Settings {
         let system = shared(&options.system_namespace);
         Self {
             root_namespace: b.single("root_namespace", move |cx| part(cx.single(all)).root_namespace.clone()),
-            trust_domain: b.single("trust_domain", move |cx| {
+            trust_domain: b.single("trust_domain", move |cx| part(cx.single(all)).trust_domain.clone()),
+            sent_trust_domain: b.single("sent_trust_domain", move |cx| {
                 let domain = part(cx.single(all)).trust_domain.clone();
                 if domain == "cluster.local" { Str::new() } else { domain }
             }),

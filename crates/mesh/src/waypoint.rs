@@ -1,7 +1,7 @@
 //! Waypoints: which gateways are one, and who may be bound to which.
 
 use engine::{Builder, Cx, Memo, Table};
-use model::facts::{AllowedNamespaces, Gateway, GatewayAddress, GatewayClass, Namespace};
+use model::facts::{AllowedNamespaces, Gateway, GatewayAddress, GatewayClass, Namespace, Pod};
 use model::{Labels, Name, Str, shared};
 use proto::workload::{self, application_tunnel, gateway_address};
 use std::net::IpAddr;
@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use crate::encode::ip_bytes;
 use crate::namespace::NamespaceView;
+use crate::policy;
+use crate::policy_row::SentPolicy;
 use crate::settings::Settings;
 
 const USE_LABEL: &str = "istio.io/use-waypoint";
@@ -103,6 +105,48 @@ impl Waypoint {
             Binding::Service => matches!(self.traffic, TrafficType::Service | TrafficType::All),
             Binding::Workload => matches!(self.traffic, TrafficType::Workload | TrafficType::All),
         }
+    }
+}
+
+/// The service accounts of a waypoint's instances.
+pub(crate) type Accounts = std::collections::BTreeSet<Str>;
+
+/// The policies that let waypoints through to the workloads behind them, if they are wanted.
+#[derive(Clone, Copy)]
+pub(crate) struct Passes {
+    accounts: Table<Name, Accounts>,
+    pub policies: Table<Name, SentPolicy>,
+}
+
+impl Passes {
+    /// Declares them.
+    pub fn declare(
+        b: &mut Builder,
+        waypoints: Table<Name, Waypoint>,
+        pods: Table<Name, Pod>,
+        settings: Settings,
+    ) -> Self {
+        let by_gateway = b.index(pods, "pod_by_gateway", |name: &Name, pod: &Pod| {
+            pod.labels.get(GATEWAY_NAME_LABEL).map(|g| Name { ns: name.ns.clone(), name: g.clone() })
+        });
+        let accounts = b.derive("waypoint_accounts", waypoints, move |cx, name, _| {
+            Some(cx.lookup(by_gateway, name).into_iter().map(|(_, p)| p.service_account.clone()).collect::<Accounts>())
+        });
+        let policies = b.derive("waypoint_passes", accounts, move |cx, name, accounts| {
+            let domain = cx.single(settings.trust_domain)?;
+            policy::implicit_waypoint_allow(name, accounts, &domain).as_ref().map(SentPolicy::from)
+        });
+        Self { accounts, policies }
+    }
+
+    /// Returns the names of the policies that let these waypoints through, ascending.
+    pub fn names<'n>(&self, cx: &Cx<'_>, waypoints: impl Iterator<Item = &'n Name>) -> Vec<Name> {
+        let mut names: Vec<Name> = waypoints
+            .filter_map(|w| policy::implicit_waypoint_name(w, &*cx.get(self.accounts, w)?))
+            .collect();
+        names.sort();
+        names.dedup();
+        names
     }
 }
 

@@ -15,7 +15,7 @@ use crate::network::Networks;
 use crate::selection::SelectedServices;
 use crate::service::{ServiceView, Services};
 use crate::settings::Settings;
-use crate::waypoint::{Binder, Binding, GATEWAY_NAME_LABEL};
+use crate::waypoint::{Binder, Binding, GATEWAY_NAME_LABEL, Passes, Waypoint};
 
 const TUNNEL_LABEL: &str = "networking.istio.io/tunnel";
 const CANONICAL_NAME_LABELS: [&str; 3] = ["service.istio.io/canonical-name", "app.kubernetes.io/name", "app"];
@@ -42,6 +42,7 @@ pub(crate) struct Inputs {
     pub services: Services,
     pub networks: Networks,
     pub binder: Binder,
+    pub passes: Option<Passes>,
     pub selected_services: Memo<Selected, SelectedServices>,
     pub selected_policies: Memo<Selected, Vec<Str>>,
 }
@@ -109,7 +110,7 @@ fn shared_fields(b: &mut Builder, settings: Settings, networks: Networks) -> Tab
         Shared {
             network_gateway: networks.gateway(cx, &network),
             network,
-            trust_domain: cx.single(settings.trust_domain).map(|d| (*d).clone()).unwrap_or_default(),
+            trust_domain: cx.single(settings.sent_trust_domain).map(|d| (*d).clone()).unwrap_or_default(),
         }
     })
 }
@@ -136,6 +137,11 @@ impl Inputs {
         let shared = cx.single(shared)?;
         let (tunnel, native) = tunnel(pod.captured, &pod.labels);
         let (waypoint, application_tunnel) = self.waypoint(cx, &name.ns, &pod.labels, &view);
+        let mut listed: Vec<String> = policies.iter().map(|p| p.to_string()).collect();
+        if let Some(passes) = &self.passes {
+            let waypoints = waypoint.iter().map(|w| &w.name).chain(services.iter().filter_map(|s| s.waypoint.as_ref()));
+            listed.extend(passes.names(cx, waypoints).iter().map(|n| n.to_string()));
+        }
         let (canonical_name, canonical_revision) = canonical(&pod.labels, &pod.workload_name);
         let sent = workload::Workload {
             uid: key::pod_uid(&self.cluster, name),
@@ -148,7 +154,7 @@ impl Inputs {
             native_tunnel: native,
             trust_domain: shared.trust_domain.to_string(),
             service_account: pod.service_account.to_string(),
-            waypoint,
+            waypoint: waypoint.and_then(|w| w.gateway_address()),
             application_tunnel,
             node: pod.node.to_string(),
             canonical_name: canonical_name.to_string(),
@@ -156,7 +162,7 @@ impl Inputs {
             workload_type: WorkloadType::Pod.into(),
             workload_name: pod.workload_name.to_string(),
             services: services.iter().map(|s| (s.key.to_string(), pod_ports(s, pod))).collect(),
-            authorization_policies: policies.iter().map(|p| p.to_string()).collect(),
+            authorization_policies: listed,
             status: status(pod.ready),
             cluster_id: self.cluster.to_string(),
             locality: self.locality(cx, &pod.node),
@@ -198,7 +204,7 @@ impl Inputs {
         ns: &Str,
         labels: &Labels,
         view: &NamespaceView,
-    ) -> (Option<workload::GatewayAddress>, Option<workload::ApplicationTunnel>) {
+    ) -> (Option<Arc<Waypoint>>, Option<workload::ApplicationTunnel>) {
         if let Some(gateway) = labels.get(GATEWAY_NAME_LABEL) {
             let gateway = Name { ns: ns.clone(), name: gateway.clone() };
             if let Some(instance_of) = cx.get(self.binder.waypoints, &gateway) {
@@ -206,7 +212,7 @@ impl Inputs {
             }
         }
         let bound = self.binder.bind(cx, labels, ns, view, Binding::Workload);
-        (bound.ok().flatten().and_then(|w| w.gateway_address()), None)
+        (bound.ok().flatten(), None)
     }
 
     fn locality(&self, cx: &Cx<'_>, node: &Str) -> Option<workload::Locality> {

@@ -36,6 +36,9 @@ pub struct MeshArgs {
     /// Send policies with the dry-run annotation; ztunnels before 1.29 enforce them
     #[arg(long, env = "AMBIENT_ENABLE_DRY_RUN_AUTHORIZATION_POLICY")]
     pub dry_run_policies: bool,
+    /// Let a waypoint's own accounts through to the workloads behind it, whatever their policies
+    #[arg(long, env = "PILOT_AUTO_ALLOW_WAYPOINT_POLICY")]
+    pub allow_waypoints: bool,
 }
 
 impl MeshArgs {
@@ -47,6 +50,7 @@ impl MeshArgs {
             revision: self.revision.clone(),
             domain_suffix: self.domain.clone(),
             dry_run_policies: self.dry_run_policies,
+            allow_waypoints: self.allow_waypoints,
         }
     }
 }

@@ -58,7 +58,12 @@ impl Metrics {
             "Version of this control plane.",
             &[(&format!("component=\"pilot\",tag=\"{version}\""), &1)],
         );
-        out.metric("pilot_info", "gauge", "Version of this control plane.", &[(&format!("version=\"{version}\""), &1)]);
+        out.metric(
+            "pilot_info",
+            "gauge",
+            "Version of this control plane.",
+            &[(&format!("version=\"{version}\""), &1)],
+        );
         out.gauge("istiod_uptime_seconds", "Seconds since the start.", self.started.elapsed().as_secs());
         self.clients(&mut out);
         self.engine(&mut out).await;
@@ -68,7 +73,12 @@ impl Metrics {
 
     fn clients(&self, out: &mut Text) {
         let totals = self.clients.totals();
-        out.metric("pilot_xds", "gauge", "Connected clients.", &[("version=\"unknown\"", &self.clients.len())]);
+        out.metric(
+            "pilot_xds",
+            "gauge",
+            "Connected clients.",
+            &[("version=\"unknown\"", &self.clients.len())],
+        );
         out.counter("pilothouse_xds_streams_total", "Streams opened.", totals.streams);
         out.counter("pilothouse_xds_responses_total", "Responses handed out.", totals.responses);
         out.counter("pilothouse_xds_sent_bytes_total", "Bytes of responses handed out.", totals.bytes);
@@ -90,7 +100,8 @@ impl Metrics {
             ("pilot_total_xds_rejects", "Refusals by the clients that are connected, by type.", &rejects),
         ] {
             let list = samples(of);
-            let list: Vec<(&str, &dyn Display)> = list.iter().map(|(l, n)| (l.as_str(), n as &dyn Display)).collect();
+            let list: Vec<(&str, &dyn Display)> =
+                list.iter().map(|(l, n)| (l.as_str(), n as &dyn Display)).collect();
             out.metric(name, "gauge", help, &list);
         }
     }
@@ -114,7 +125,8 @@ impl Metrics {
         for (name, kind, help, of) in columns {
             let list: Vec<(String, u64)> =
                 tables.iter().map(|s| (format!("table=\"{}\"", s.name), of(s))).collect();
-            let list: Vec<(&str, &dyn Display)> = list.iter().map(|(l, n)| (l.as_str(), n as &dyn Display)).collect();
+            let list: Vec<(&str, &dyn Display)> =
+                list.iter().map(|(l, n)| (l.as_str(), n as &dyn Display)).collect();
             out.metric(name, kind, help, &list);
         }
         let services = tables.iter().find(|s| s.name == "services_sent").map_or(0, |s| s.rows);

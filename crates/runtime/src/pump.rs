@@ -63,7 +63,8 @@ impl Pump {
         let (questions, asked) = mpsc::channel(WAITING);
         let (publish, snapshots) = watch::channel(None);
         let stats = Arc::new(PumpStats::default());
-        let engine = Engine { mesh: Mesh::new(&options), writer: Writer::new(), publish, stats: stats.clone() };
+        let engine =
+            Engine { mesh: Mesh::new(&options), writer: Writer::new(), publish, stats: stats.clone() };
         let runtime = tokio::runtime::Builder::new_current_thread().build()?;
         std::thread::Builder::new()
             .name("engine".to_owned())
@@ -87,7 +88,10 @@ impl Pump {
     }
 
     /// Asks the mesh something between two commits; `None` when the engine has ended.
-    pub async fn ask<T: Send + 'static>(&self, question: impl FnOnce(&Mesh) -> T + Send + 'static) -> Option<T> {
+    pub async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Mesh) -> T + Send + 'static,
+    ) -> Option<T> {
         let (answer, answered) = oneshot::channel();
         let question = Box::new(move |mesh: &Mesh| {
             // Whoever asked may have gone away.
@@ -171,9 +175,10 @@ impl Engine {
         }
         if !was_ready {
             if self.mesh.is_synced() {
-                let (addresses, policies) = self.publish.borrow().as_ref().map_or((0, 0), |s| {
-                    (s.len(ResourceType::Address), s.len(ResourceType::Authorization))
-                });
+                let (addresses, policies) =
+                    self.publish.borrow().as_ref().map_or((0, 0), |s| {
+                        (s.len(ResourceType::Address), s.len(ResourceType::Authorization))
+                    });
                 tracing::info!(addresses, policies, "ready: every kind is listed, the mesh is served");
             } else {
                 tracing::debug!(events, ?took, "listing");

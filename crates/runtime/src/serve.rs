@@ -48,7 +48,9 @@ pub enum StartError {
 
 fn advice(source: &io::Error, flag: &str) -> String {
     match source.kind() {
-        io::ErrorKind::AddrInUse => format!("another process has it: stop that one or choose another by {flag}"),
+        io::ErrorKind::AddrInUse => {
+            format!("another process has it: stop that one or choose another by {flag}")
+        }
         io::ErrorKind::PermissionDenied => format!("choose a port above 1023 by {flag}"),
         _ => format!("choose an address of this machine by {flag}"),
     }
@@ -179,8 +181,11 @@ async fn source(from: &SourceArgs, args: &ServeArgs, pump: &Pump) -> Result<(Run
         }
     }
     let words: Vec<String> = from.from.iter().map(|p| p.display().to_string()).collect();
-    let settings =
-        FolderSettings { folders: from.from.clone(), config_namespace: args.mesh.system_namespace.clone(), config_name };
+    let settings = FolderSettings {
+        folders: from.from.clone(),
+        config_namespace: args.mesh.system_namespace.clone(),
+        config_name,
+    };
     let source = FolderSource::new(settings);
     let mut problems = source.problems();
     let batches = pump.batches();

@@ -8,7 +8,8 @@ use tracing_subscriber::EnvFilter;
 /// When the filter cannot be read.
 pub fn init(filter: &str, json: bool) -> Result<(), tracing_subscriber::filter::ParseError> {
     let filter = EnvFilter::try_new(filter)?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr);
+    let lines =
+        tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr);
     // A process that has logging already keeps it: tests start several servers.
     let _ = if json { lines.json().try_init() } else { lines.try_init() };
     Ok(())

@@ -30,8 +30,11 @@ struct Provider<'a> {
     name: Option<Text<'a>>,
 }
 
+// A rule must be understood whole: a matcher that is skipped would let an ALLOW match more than was
+// written. An API server drops what its definitions do not know, so this concerns files and newer
+// definitions.
 #[derive(Deserialize)]
-#[serde(expecting = "an object")]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct RuleManifest<'a> {
     #[serde(borrow)]
     from: Option<Vec<From<'a>>>,
@@ -42,14 +45,14 @@ struct RuleManifest<'a> {
 }
 
 #[derive(Deserialize)]
-#[serde(expecting = "an object")]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct From<'a> {
     #[serde(borrow)]
     source: Option<SourceManifest<'a>>,
 }
 
 #[derive(Deserialize)]
-#[serde(expecting = "an object")]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct To<'a> {
     #[serde(borrow)]
     operation: Option<OperationManifest<'a>>,
@@ -58,7 +61,7 @@ struct To<'a> {
 type List<'a> = Option<Vec<Text<'a>>>;
 
 #[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", expecting = "an object")]
+#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "an object")]
 struct SourceManifest<'a> {
     #[serde(borrow)]
     principals: List<'a>,
@@ -91,7 +94,7 @@ struct SourceManifest<'a> {
 }
 
 #[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", expecting = "an object")]
+#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "an object")]
 struct OperationManifest<'a> {
     #[serde(borrow)]
     hosts: List<'a>,
@@ -112,7 +115,7 @@ struct OperationManifest<'a> {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase", expecting = "an object")]
+#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "an object")]
 struct When<'a> {
     #[serde(borrow)]
     key: Option<Text<'a>>,
@@ -233,6 +236,22 @@ mod tests {
 
     fn refused(spec: Value) -> Refused {
         policy(json!({"spec": spec})).spec.unwrap_err()
+    }
+
+    #[test]
+    fn a_matcher_that_is_not_known_refuses_the_policy_and_keeps_its_selector() {
+        for rule in [
+            json!({"from": [{"source": {"namespaces": ["a"], "ipBlock": ["10.0.0.0/8"]}}]}),
+            json!({"to": [{"operation": {"ports": ["80"], "method": ["GET"]}}]}),
+            json!({"when": [{"key": "source.ip", "value": ["10.0.0.1"]}]}),
+            json!({"form": []}),
+        ] {
+            let refused = refused(json!({"selector": {"matchLabels": {"app": "web"}}, "rules": [rule]}));
+            assert!(refused.diagnostic.field.starts_with("spec.rules[0]"), "{}", refused.diagnostic);
+            assert_eq!(refused.selector, Some(Labels::new([("app", "web")])));
+        }
+        // Outside the rules a field more cannot widen anything.
+        assert!(spec(json!({"later": 1, "rules": [{}]})).rules.len() == 1);
     }
 
     #[test]

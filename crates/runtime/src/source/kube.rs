@@ -29,9 +29,12 @@ pub use trouble::Troubles;
 use super::{Batches, Event};
 use ::kube::Client;
 use ::kube::api::{ListParams, WatchParams};
-use ::kube::core::Request;
+use ::kube::client::Body;
+use ::kube::core::Request as Collection;
 use answer::{Change, Page};
-use futures::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, FutureExt};
+use futures::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, FutureExt, TryStreamExt};
+use http::Request;
+use http_body_util::BodyExt;
 use model::{Kind, Name, ObjectRef};
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -51,6 +54,9 @@ const BATCH: usize = 1024;
 
 /// The most bytes of one line of a watch. The API server stores no object of more than a few MiB.
 const LINE: usize = 32 << 20;
+
+/// The most bytes that are read of the text of a failure.
+const FAILURE: u64 = 64 << 10;
 
 /// How long one watch request lasts, in seconds; the API server then ends it and another follows.
 const WATCH_SECONDS: u32 = 240;
@@ -113,7 +119,7 @@ impl KubeSource {
         for &kind in &self.settings.kinds {
             let mut follower = Follower {
                 client: self.client.clone(),
-                request: Request::new(self.settings.path(kind)),
+                collection: Collection::new(self.settings.path(kind)),
                 fields: self.settings.fields(kind),
                 kind,
                 reports: Arc::clone(&self.reports),
@@ -174,7 +180,7 @@ impl From<Trouble> for Stop {
 /// Follows one kind.
 struct Follower {
     client: Client,
-    request: Request,
+    collection: Collection,
     fields: Option<String>,
     kind: Kind,
     reports: Arc<Reports>,
@@ -232,10 +238,9 @@ impl Follower {
         let mut body = Vec::new();
         let mut batch = vec![Event::Begin(self.kind)];
         loop {
-            let request = self.request.list(&params).map_err(|e| Trouble::from_request(&e))?;
+            let request = self.collection.list(&params).map_err(|e| Trouble::from_request(&e))?;
             let answered = timeout(ANSWER, async {
-                let reader =
-                    self.client.request_stream(request).await.map_err(|e| self.trouble("list", &e))?;
+                let reader = self.ask("list", request).await?;
                 body.clear();
                 let read = pin!(reader).read_to_end(&mut body).await;
                 read.map_err(|e| Trouble::Unreachable(e.to_string()))
@@ -267,9 +272,9 @@ impl Follower {
             timeout: Some(WATCH_SECONDS),
             ..WatchParams::default()
         };
-        let request = self.request.watch(&params, version).map_err(|e| Trouble::from_request(&e))?;
-        let answered = timeout(ANSWER, self.client.request_stream(request)).await;
-        let reader = answered.map_err(|_| Trouble::silent(ANSWER))?.map_err(|e| self.trouble("watch", &e))?;
+        let request = self.collection.watch(&params, version).map_err(|e| Trouble::from_request(&e))?;
+        let answered = timeout(ANSWER, self.ask("watch", request)).await;
+        let reader = answered.map_err(|_| Trouble::silent(ANSWER))??;
         self.reports.fine(self.kind);
         let mut reader = pin!(reader);
         let mut line = Vec::new();
@@ -359,11 +364,20 @@ impl Follower {
         self.out.send(batch).await.map_err(|_| Stop::Closed)
     }
 
-    fn trouble(&self, verb: &str, error: &::kube::Error) -> Trouble {
-        match error {
-            ::kube::Error::Api(status) => self.failure(verb, status.code, &status.message),
-            other => Trouble::from_client(other),
+    /// Sends a request and returns the body of the answer, to be read as it arrives.
+    async fn ask(&self, verb: &str, request: Request<Vec<u8>>) -> Result<impl AsyncBufRead + use<>, Trouble> {
+        let answer = self.client.send(request.map(Body::from)).await;
+        let answer = answer.map_err(|error| Trouble::from_client(&error))?;
+        let status = answer.status();
+        let body = answer.into_body().into_data_stream().map_err(std::io::Error::other).into_async_read();
+        if status.is_success() {
+            return Ok(body);
         }
+        let mut text = Vec::new();
+        // What was cut off after some text still tells more than nothing.
+        let _ = pin!(body.take(FAILURE)).read_to_end(&mut text).await;
+        let message = answer::failure_message(&text);
+        Err(self.failure(verb, status.as_u16(), &message))
     }
 
     fn failure(&self, verb: &str, code: u16, message: &str) -> Trouble {

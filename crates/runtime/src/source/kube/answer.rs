@@ -103,6 +103,17 @@ impl<'a> Change<'a> {
     }
 }
 
+/// Returns what the body of a failed request says: the message of a `Status`, else the first line.
+pub(super) fn failure_message(body: &[u8]) -> String {
+    let status: Failure = serde_json::from_slice(body).unwrap_or_default();
+    if !status.message.is_empty() {
+        return status.message;
+    }
+    let text = String::from_utf8_lossy(body);
+    let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or("no reason given");
+    line.trim().chars().take(200).collect()
+}
+
 /// Returns the name of an object that may be anything; empty where it has none.
 pub(super) fn name_of(object: &str) -> Name {
     let head = head(object).unwrap_or_default();
@@ -146,6 +157,13 @@ mod tests {
         let object = r#"{"spec":[1],"metadata":{"labels":{"a":"b"},"name":"x\u0041","namespace":"n"}}"#;
         assert_eq!(name_of(object), Name::new("n", "xA"));
         assert_eq!(name_of("[]"), Name::new("", ""));
+    }
+
+    #[test]
+    fn a_failure_tells_its_message_or_its_first_line() {
+        assert_eq!(failure_message(br#"{"kind":"Status","code":403,"message":"not you"}"#), "not you");
+        assert_eq!(failure_message(b"\n404 page not found\n<html>"), "404 page not found");
+        assert_eq!(failure_message(b""), "no reason given");
     }
 
     #[test]

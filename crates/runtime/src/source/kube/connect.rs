@@ -1,8 +1,19 @@
 //! The way to the API server: a kubeconfig, or the service account of the pod.
 
+use ::kube::client::ConfigExt;
 use ::kube::config::{Config, InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use ::kube::{Client, Error};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
 use std::path::PathBuf;
+use std::time::Duration;
+use tower::{BoxError, ServiceBuilder};
+
+/// How long a connection may take to come about.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// A peer that is silent this long is probed, and given up after three probes without an answer.
+const PROBE_AFTER: Duration = Duration::from_secs(30);
 
 /// Where the address and the credentials come from.
 #[derive(Debug, Clone, Default)]
@@ -67,9 +78,32 @@ pub enum ConnectError {
 pub async fn connect(access: &Access) -> Result<Connection, ConnectError> {
     let config = configuration(access).await?;
     let url = config.cluster_url.to_string().trim_end_matches('/').to_owned();
-    let client =
-        Client::try_from(config).map_err(|source| ConnectError::Client { url: url.clone(), source })?;
+    let client = client(config).map_err(|source| ConnectError::Client { url: url.clone(), source })?;
     Ok(Connection { client, url })
+}
+
+/// Builds the client from its layers.
+///
+/// The client that `kube` builds would log every failed request as an error, retry some on its own,
+/// and learn of a peer that went away without a word only minutes later.
+fn client(config: Config) -> Result<Client, Error> {
+    // An error means that there is a default already, which is fine.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_connect_timeout(Some(CONNECT));
+    tcp.set_keepalive(Some(PROBE_AFTER));
+    tcp.set_keepalive_interval(Some(PROBE_AFTER / 3));
+    tcp.set_keepalive_retries(Some(3));
+    let tls = config.rustls_https_connector_with_connector(tcp)?;
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .option_layer(config.auth_layer()?)
+        .layer(config.extra_headers_layer()?)
+        .map_err(BoxError::from)
+        .service(hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(tls));
+    Ok(Client::new(service, config.default_namespace))
 }
 
 async fn configuration(access: &Access) -> Result<Config, ConnectError> {
