@@ -383,11 +383,6 @@ mod tests {
     }
 
     #[test]
-    fn a_field_that_is_not_known_is_skipped() {
-        assert_eq!(spec(json!({"rules": [{"from": [], "future": 1}], "other": {}})).rules, [Rule::default()]);
-    }
-
-    #[test]
     fn what_cannot_be_understood_is_refused_with_its_selector() {
         let web = json!({"matchLabels": {"app": "web"}});
         for (wrong, field) in [
