@@ -107,7 +107,9 @@ fn measure(size: Size) -> Figures {
 fn main() {
     let given: Vec<usize> = std::env::args().filter_map(|a| a.parse().ok()).collect();
     let sizes = if given.is_empty() { vec![1_000, 10_000, 150_000] } else { given };
-    println!("| pods | cold build | resources | wire MB | heap B/pod | pod change p50 / p99 / max | rows | policy edit p50 / p99 / max | resources |");
+    println!(
+        "| pods | cold build | resources | wire MB | heap B/pod | pod change p50 / p99 / max | rows | policy edit p50 / p99 / max | resources |"
+    );
     println!("|---|---|---|---|---|---|---|---|---|");
     for pods in sizes {
         let f = measure(Size { pods });

@@ -4,8 +4,8 @@
 use mesh::Event;
 use model::facts::{
     Action, AddressType, AuthorizationPolicy, AuthorizationSpec, Endpoint, EndpointPort, EndpointSlice,
-    EndpointTarget, Meta, Namespace, Node, Operation, PeerAuthentication, PeerAuthenticationSpec, Pod, Protocol,
-    Rule, Service, ServicePort, Source, TargetPort,
+    EndpointTarget, Meta, Namespace, Node, Operation, PeerAuthentication, PeerAuthenticationSpec, Pod,
+    Protocol, Rule, Service, ServicePort, Source, TargetPort,
 };
 use model::{Kind, Labels, Name, Object, Str, shared};
 use std::net::{IpAddr, Ipv4Addr};
@@ -141,7 +141,11 @@ fn slice(s: usize, pods: usize) -> Object {
                 target: EndpointTarget::Pod { name: pod_name(p), uid: p as u128 + 1 },
             })
             .collect(),
-        ports: vec![EndpointPort { name: Some(shared("http")), port: Some(8080), protocol: Some(Protocol::Tcp) }],
+        ports: vec![EndpointPort {
+            name: Some(shared("http")),
+            port: Some(8080),
+            protocol: Some(Protocol::Tcp),
+        }],
     }))
 }
 
