@@ -188,19 +188,15 @@ impl ApiServer {
         Ok(())
     }
 
-    /// Deletes the objects named by a YAML text, in order.
+    /// Deletes the objects named by a YAML text, in order, and awaits that each is gone.
     ///
     /// # Errors
     /// At the first one that is not there or cannot be deleted.
     pub async fn delete(&self, yaml: &str) -> anyhow::Result<()> {
         let client = self.client().await?;
         for document in documents(yaml)? {
-            let object: DynamicObject = serde_json::from_value(document.clone())?;
-            let api = api_of(&client, &object).await?;
-            let name = object.metadata.name.as_deref().context("no name")?;
-            api.delete(name, &Default::default())
-                .await
-                .with_context(|| format!("cannot delete {}", describe(&document)))?;
+            let what = describe(&document);
+            delete_one(&client, document).await.with_context(|| format!("cannot delete {what}"))?;
         }
         Ok(())
     }
@@ -357,6 +353,20 @@ async fn apply_one(client: &kube::Client, document: serde_json::Value) -> anyhow
         await_served(client, name).await?;
     }
     Ok(())
+}
+
+async fn delete_one(client: &kube::Client, document: serde_json::Value) -> anyhow::Result<()> {
+    let object: DynamicObject = serde_json::from_value(document)?;
+    let api = api_of(client, &object).await?;
+    let name = object.metadata.name.as_deref().context("no name")?;
+    let uid = api.get(name).await?.metadata.uid;
+    api.delete(name, &Default::default()).await?;
+    // Another object of the same name may be there by then.
+    let is_gone = async || {
+        let found = api.get_opt(name).await?;
+        Ok(found.is_none_or(|object| object.metadata.uid != uid).then_some(()))
+    };
+    until(LIMIT, is_gone).await
 }
 
 /// Awaits that the API server serves what a definition defines, in every version.
