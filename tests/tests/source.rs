@@ -316,6 +316,7 @@ async fn what_was_deleted_while_the_api_server_was_away_is_gone_after() -> anyho
     world.until("the deletion", |w| w.get(Kind::Service, &goes).is_none()).await?;
     world.until("the creation", |w| w.get(Kind::Service, &comes).is_some()).await?;
     assert!(world.get(Kind::Service, &stays).is_some());
+    assert!(world.synced[&Kind::Service] >= 2, "no watch reaches back: it took a second listing");
     world.until_trouble("all is well", Troubles::is_empty).await?;
 
     // A crash without a change: the watch goes on.

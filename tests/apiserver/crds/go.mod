@@ -1,3 +1,5 @@
+// Where tests take the well-known definitions of kinds from. Only the files in
+// these modules are read; nothing is built.
 module pilothouse.test/crds
 
 go 1.26.0
