@@ -10,6 +10,7 @@ use crate::graph::Sinks;
 use crate::key;
 use crate::policy_row::{PolicyRow, SentPolicy};
 use crate::service::ServiceRow;
+use crate::service_entry::HostKey;
 use crate::store::Facts;
 
 /// Which type of resource a change is about.
@@ -54,7 +55,10 @@ impl Delta {
     pub(crate) fn collect(graph: &mut Graph, facts: &Facts, sinks: &Sinks, cluster: &str) -> Self {
         let mut out = Vec::new();
         take(graph, cluster, sinks.services, &mut out);
+        take(graph, cluster, sinks.entry_services, &mut out);
         take(graph, cluster, sinks.networks, &mut out);
+        take(graph, cluster, sinks.entries, &mut out);
+        take(graph, cluster, sinks.inline, &mut out);
         take(graph, cluster, sinks.endpoints, &mut out);
         take(graph, cluster, sinks.pods, &mut out);
         take(graph, cluster, sinks.peer_strict, &mut out);
@@ -71,7 +75,10 @@ impl Delta {
 pub(crate) fn all(graph: &Graph, sinks: &Sinks, cluster: &str) -> Vec<ResourceChange> {
     let mut out = Vec::new();
     walk(graph, cluster, sinks.services, &mut out);
+    walk(graph, cluster, sinks.entry_services, &mut out);
     walk(graph, cluster, sinks.networks, &mut out);
+    walk(graph, cluster, sinks.entries, &mut out);
+    walk(graph, cluster, sinks.inline, &mut out);
     walk(graph, cluster, sinks.endpoints, &mut out);
     walk(graph, cluster, sinks.pods, &mut out);
     walk(graph, cluster, sinks.peer_strict, &mut out);
@@ -101,10 +108,15 @@ pub(crate) fn why(
         Name { ns: name.ns.clone(), name: Str::from(name.name.split('.').next().unwrap_or_default()) };
     graph
         .why(sinks.endpoints, &by_uid, depth)
+        .or_else(|| graph.why(sinks.entries, &by_uid, depth))
+        .or_else(|| graph.why(sinks.inline, &by_uid, depth))
         .or_else(|| graph.why(sinks.networks, &by_uid, depth))
         .or_else(|| graph.why(sinks.policies, &name, depth))
         .or_else(|| graph.why(sinks.peer_strict, &name, depth))
         .or_else(|| graph.why(sinks.services, &service, depth))
+        .or_else(|| {
+            graph.why(sinks.entry_services, &HostKey { ns: name.ns.clone(), host: name.name.clone() }, depth)
+        })
 }
 
 fn object(text: &str) -> Option<Name> {
@@ -122,6 +134,13 @@ trait Sent<K>: Row {
 impl Sent<Name> for ServiceRow {
     const KIND: ResourceKind = ResourceKind::Address;
     fn resource(&self, _: &Name, _: &str) -> Option<(String, &Encoded)> {
+        Some((self.resource.to_string(), &self.encoded))
+    }
+}
+
+impl Sent<HostKey> for ServiceRow {
+    const KIND: ResourceKind = ResourceKind::Address;
+    fn resource(&self, _: &HostKey, _: &str) -> Option<(String, &Encoded)> {
         Some((self.resource.to_string(), &self.encoded))
     }
 }

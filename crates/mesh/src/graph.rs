@@ -1,8 +1,9 @@
 //! The wiring, and nothing else.
 
 use engine::{Builder, Graph, Table};
-use model::facts::{AuthorizationPolicy, Meta, PeerAuthentication};
+use model::facts::{AuthorizationPolicy, Meta, PeerAuthentication, ServiceEntry};
 use model::{Name, Str, shared};
+use std::sync::Arc;
 
 use crate::encode::Encoded;
 use crate::peer;
@@ -10,6 +11,7 @@ use crate::policy;
 use crate::policy_row::{PolicyRow, SentPolicy};
 use crate::selection::{self, Policies};
 use crate::service::{self, ServiceRow};
+use crate::service_entry::{self, HostKey};
 use crate::settings::Settings;
 use crate::store::Facts;
 use crate::waypoint::{self, Binder, Passes};
@@ -20,8 +22,11 @@ use crate::{Options, namespace, network};
 #[derive(Clone, Copy)]
 pub(crate) struct Sinks {
     pub services: Table<Name, ServiceRow>,
+    pub entry_services: Table<HostKey, ServiceRow>,
     pub pods: Table<Name, Encoded>,
     pub endpoints: Table<Str, Encoded>,
+    pub entries: Table<Str, Encoded>,
+    pub inline: Table<Str, Encoded>,
     pub networks: Table<Str, Encoded>,
     pub policies: Table<Name, PolicyRow>,
     pub peer_ports: Table<Name, SentPolicy>,
@@ -62,18 +67,32 @@ pub(crate) fn declare(options: &Options) -> (Graph, Facts, Sinks) {
         })
     };
     let scopes = selection::index_scopes(b, scopes);
-    let peers = b.derive("peer_authentications", facts.peers, move |cx, name, p: &PeerAuthentication| {
-        (cx.memo(namespaces, &name.ns)?.in_scope && ours(&p.meta)).then(|| p.clone())
-    });
+    let peers = {
+        let ours = ours.clone();
+        b.derive("peer_authentications", facts.peers, move |cx, name, p: &PeerAuthentication| {
+            (cx.memo(namespaces, &name.ns)?.in_scope && ours(&p.meta)).then(|| p.clone())
+        })
+    };
     let peers = peer::declare(b, peers, settings);
 
-    let selected_services = selection::declare_services(b, services);
+    let entries = {
+        let ours = ours.clone();
+        let in_mesh =
+            b.derive("service_entries", facts.service_entries, move |cx, name, e: &ServiceEntry| {
+                (cx.memo(namespaces, &name.ns)?.in_scope && ours(&e.meta)).then(|| e.clone())
+            });
+        service_entry::declare(b, in_mesh, facts.namespaces, namespaces, settings, binder, services, options)
+    };
+    let selected_services = selection::declare_services(b, services, entries);
     let selected_policies = selection::declare_policies(b, Policies { scopes, peers }, settings);
     let inputs = Inputs {
         cluster: shared(&options.cluster_id),
         pods: facts.pods,
         nodes: facts.nodes,
         slices: facts.slices,
+        entries,
+        workload_entries: facts.workload_entries,
+        is_ours: Arc::new(ours),
         namespaces,
         settings,
         services,
@@ -86,8 +105,11 @@ pub(crate) fn declare(options: &Options) -> (Graph, Facts, Sinks) {
     let workloads = workload::declare(b, inputs);
     let sinks = Sinks {
         services: services.rows,
+        entry_services: entries.rows,
         pods: workloads.pods,
         endpoints: workloads.endpoints,
+        entries: workloads.entries,
+        inline: workloads.inline,
         networks: networks.rows,
         policies,
         peer_ports: peers.ports,
@@ -96,6 +118,9 @@ pub(crate) fn declare(options: &Options) -> (Graph, Facts, Sinks) {
     };
     b.sink(facts.rejected);
     b.sink(sinks.services);
+    b.sink(sinks.entry_services);
+    b.sink(sinks.entries);
+    b.sink(sinks.inline);
     b.sink(sinks.pods);
     b.sink(sinks.endpoints);
     b.sink(sinks.networks);

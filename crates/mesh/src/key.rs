@@ -52,3 +52,13 @@ pub(crate) fn slice_endpoint_uid(cluster: &str, slice: &Name, address: &std::net
 pub(crate) fn network_gateway_uid(network: &str, address: &str, port: u16) -> String {
     format!("NetworkGateway/{network}/{address}/{port}")
 }
+
+/// Returns the name of a WorkloadEntry's resource.
+pub(crate) fn workload_entry_uid(cluster: &str, entry: &Name) -> String {
+    format!("{cluster}/networking.istio.io/WorkloadEntry/{}/{}", entry.ns, entry.name)
+}
+
+/// Returns the name of the resource of an endpoint of a ServiceEntry.
+pub(crate) fn service_entry_uid(cluster: &str, entry: &Name, address: &str) -> String {
+    format!("{cluster}/networking.istio.io/ServiceEntry/{}/{}/{address}", entry.ns, entry.name)
+}

@@ -33,6 +33,7 @@ mod policy;
 mod policy_row;
 mod selection;
 mod service;
+mod service_entry;
 mod settings;
 mod store;
 mod waypoint;
@@ -107,8 +108,11 @@ impl Mesh {
         let peers = self.graph.rows(self.facts.peers).into_iter();
         let peers = peers.filter_map(|(_, p)| p.spec.as_ref().err().map(|r| r.diagnostic.clone()));
         let services = self.graph.rows(self.sinks.services);
-        let unbound = services.into_iter().filter_map(|(name, row)| row.diagnostic(&name));
-        refused.chain(found).chain(peers).chain(unbound).collect()
+        let unbound = services.into_iter().filter_map(|(name, row)| row.diagnostic(Kind::Service, &name));
+        let entries = self.graph.rows(self.sinks.entry_services);
+        let entries =
+            entries.into_iter().filter_map(|(_, row)| row.diagnostic(Kind::ServiceEntry, &row.object));
+        refused.chain(found).chain(peers).chain(unbound).chain(entries).collect()
     }
 
     /// Returns what the resource of this name was made from, `depth` levels down.

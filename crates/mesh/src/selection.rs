@@ -12,21 +12,27 @@ use crate::key::{Anchor, Selected};
 use crate::peer::Peers;
 use crate::policy::{self, EffectivePeerAuthentication, PolicyScope};
 use crate::service::{ServiceView, Services};
+use crate::service_entry::Entries;
 use crate::settings::Settings;
 
-/// The services that select one set of labels, ascending by name.
+/// The services that select one set of labels, ascending by key.
 #[derive(PartialEq, Debug)]
 pub(crate) struct SelectedServices(pub Vec<Arc<ServiceView>>);
 
-/// Declares which services select a workload.
-pub(crate) fn declare_services(b: &mut Builder, services: Services) -> Memo<Selected, SelectedServices> {
+/// Declares which services, of either kind, select a workload.
+pub(crate) fn declare_services(
+    b: &mut Builder,
+    services: Services,
+    entries: Entries,
+) -> Memo<Selected, SelectedServices> {
     b.memo("selected_services", move |cx, of: &Selected| {
-        let mut found: Vec<(Name, Arc<ServiceView>)> = Anchor::of_labels(Some(&of.ns), &of.labels)
-            .flat_map(|anchor| cx.lookup(services.by_anchor, &anchor))
-            .filter(|(_, service)| service.selector.is_subset_of(&of.labels))
-            .collect();
-        found.sort_by(|a, b| a.0.cmp(&b.0));
-        Some(SelectedServices(found.into_iter().map(|(_, s)| s).collect()))
+        let anchors = || Anchor::of_labels(Some(&of.ns), &of.labels);
+        let plain = anchors().flat_map(|anchor| cx.lookup(services.by_anchor, &anchor)).map(|(_, s)| s);
+        let entries = anchors().flat_map(|anchor| cx.lookup(entries.by_anchor, &anchor)).map(|(_, s)| s);
+        let mut found: Vec<Arc<ServiceView>> =
+            plain.chain(entries).filter(|s| s.selector.is_subset_of(&of.labels)).collect();
+        found.sort_by(|a, b| a.key.cmp(&b.key));
+        Some(SelectedServices(found))
     })
 }
 

@@ -1,6 +1,6 @@
 //! Kubernetes services as sent, and what workloads read of them.
 
-mod app_protocol;
+pub(crate) mod app_protocol;
 
 use engine::{Builder, Cx, Index, Memo, Table};
 use model::facts::{IpFamily, Service, ServiceType, TargetPort};
@@ -25,6 +25,8 @@ pub(crate) const DISTRIBUTION_ANNOTATION: &str = "networking.istio.io/traffic-di
 pub(crate) struct ServiceView {
     /// `namespace/hostname`, the key of a workload's services.
     pub key: Str,
+    /// Whether it comes from a ServiceEntry: named ports are then looked up otherwise.
+    pub is_entry: bool,
     pub selector: Labels,
     pub ports: Vec<PortView>,
     /// Whether unready workloads are to be used.
@@ -44,6 +46,8 @@ pub(crate) struct PortView {
 /// A service and what became of its waypoint.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct ServiceRow {
+    /// The object that it stands for.
+    pub object: Name,
     /// The resource's name, `namespace/hostname`.
     pub resource: Str,
     pub encoded: Encoded,
@@ -51,13 +55,14 @@ pub(crate) struct ServiceRow {
 }
 
 impl ServiceRow {
-    /// Returns what its author should know: that it is not bound to the waypoint that it names.
-    pub fn diagnostic(&self, name: &Name) -> Option<Diagnostic> {
+    /// Returns what the author of `kind` `name` should know: that it is not bound to the waypoint
+    /// that it names.
+    pub fn diagnostic(&self, kind: Kind, name: &Name) -> Option<Diagnostic> {
         let (reason, message) = self.waypoint.as_ref().err()?.condition();
         Some(Diagnostic {
             code: code::WAYPOINT_NOT_BOUND,
             severity: Severity::Warning,
-            object: Some(ObjectRef { kind: Kind::Service, name: name.clone() }),
+            object: Some(ObjectRef { kind, name: name.clone() }),
             field: "metadata.labels[istio.io/use-waypoint]".to_owned(),
             message,
             help: format!("the service is reached without a waypoint ({reason})"),
@@ -77,6 +82,8 @@ pub(crate) mod code {
 pub(crate) struct Services {
     pub views: Table<Name, ServiceView>,
     pub by_anchor: Index<Anchor, Name, ServiceView>,
+    /// By hostname: a service beats every entry that claims its own.
+    pub by_hostname: Index<Str, Name, ServiceView>,
     pub rows: Table<Name, ServiceRow>,
 }
 
@@ -105,6 +112,7 @@ pub(crate) fn declare(
         Some(ServiceView {
             waypoint: waypoint.map(|w| w.name.clone()),
             key: resource_name(name, &view_suffix),
+            is_entry: false,
             selector: service.selector.clone(),
             ports: service
                 .ports
@@ -117,6 +125,10 @@ pub(crate) fn declare(
     let by_anchor = b.index(views, "service_by_anchor", |name: &Name, view| {
         Anchor::of_selector(Some(&name.ns), &view.selector)
     });
+    let by_hostname = b.index(views, "service_by_hostname", |_, view: &ServiceView| {
+        // The key is namespace/hostname.
+        view.key.split_once('/').map(|(_, host)| Str::from(host))
+    });
     let rows = b.derive("services_sent", services, move |cx, name, service| {
         let view = cx.memo(namespaces, &name.ns)?;
         if service.service_type == ServiceType::ExternalName || !view.in_scope {
@@ -126,12 +138,13 @@ pub(crate) fn declare(
         let waypoint = bound.as_ref().ok().and_then(|w| w.as_deref());
         let message = encode(cx, name, service, &suffix, &view, waypoint, settings);
         Some(ServiceRow {
+            object: name.clone(),
             resource: resource_name(name, &suffix),
             encoded: Encoded::service(message),
             waypoint: bound.map(|w: Option<Arc<Waypoint>>| w.map(|w| w.name.clone())),
         })
     });
-    Services { views, by_anchor, rows }
+    Services { views, by_anchor, by_hostname, rows }
 }
 
 fn resource_name(name: &Name, suffix: &str) -> Str {
@@ -176,7 +189,16 @@ fn encode(
             .collect(),
         ports,
         waypoint: waypoint.and_then(Waypoint::gateway_address),
-        load_balancing: load_balancing(service, view),
+        load_balancing: load_balancing(
+            Balancing {
+                pass_through: false,
+                local: service.internal_traffic_local,
+                distribution: &service.traffic_distribution,
+                annotations: &service.meta.annotations,
+                publish_not_ready: service.publish_not_ready,
+            },
+            view,
+        ),
         ip_families: match service.ip_families.as_slice() {
             [] => workload::IpFamilies::Automatic,
             [IpFamily::V4] => workload::IpFamilies::Ipv4Only,
@@ -191,7 +213,7 @@ fn encode(
 }
 
 /// The label on the object, else on its namespace; a value that is no truth value is false.
-fn ingress(labels: &Labels, view: &NamespaceView) -> bool {
+pub(crate) fn ingress(labels: &Labels, view: &NamespaceView) -> bool {
     let value = labels.get(INGRESS_LABEL).or(view.ingress_use_waypoint.as_ref());
     value.is_some_and(|v| matches!(v.as_str(), "1" | "t" | "T" | "true" | "TRUE" | "True"))
 }
@@ -204,13 +226,13 @@ enum Distribution {
 
 /// `spec.trafficDistribution` in its exact case, else an annotation in any case: an unknown value in
 /// the annotation of the object is a choice of none, in the spec it is no choice.
-fn distribution(service: &Service, view: &NamespaceView) -> Option<Distribution> {
-    match service.traffic_distribution.as_str() {
+fn distribution(spec: &str, annotations: &Labels, view: &NamespaceView) -> Option<Distribution> {
+    match spec {
         "PreferSameZone" | "PreferClose" => return Some(Distribution::SameZone),
         "PreferSameNode" => return Some(Distribution::SameNode),
         _ => {}
     }
-    let own = service.meta.annotations.get(DISTRIBUTION_ANNOTATION);
+    let own = annotations.get(DISTRIBUTION_ANNOTATION);
     let text = own.or(view.traffic_distribution.as_ref())?;
     match text.to_ascii_lowercase().as_str() {
         "prefersamezone" | "preferclose" => Some(Distribution::SameZone),
@@ -219,25 +241,41 @@ fn distribution(service: &Service, view: &NamespaceView) -> Option<Distribution>
     }
 }
 
-fn load_balancing(service: &Service, view: &NamespaceView) -> Option<workload::LoadBalancing> {
+/// What decides how endpoints of a service are chosen.
+#[derive(Clone, Copy)]
+pub(crate) struct Balancing<'a> {
+    /// A ServiceEntry with resolution NONE: traffic goes where it was going.
+    pub pass_through: bool,
+    /// `internalTrafficPolicy: Local`.
+    pub local: bool,
+    /// `spec.trafficDistribution`, empty when unset.
+    pub distribution: &'a str,
+    pub annotations: &'a Labels,
+    pub publish_not_ready: bool,
+}
+
+pub(crate) fn load_balancing(of: Balancing<'_>, view: &NamespaceView) -> Option<workload::LoadBalancing> {
     use load_balancing::{HealthPolicy, Mode, Scope};
-    let of = |mode: Mode, scopes: &[Scope]| workload::LoadBalancing {
+    let choose = |mode: Mode, scopes: &[Scope]| workload::LoadBalancing {
         routing_preference: scopes.iter().map(|s| *s as i32).collect(),
         mode: mode.into(),
         health_policy: HealthPolicy::OnlyHealthy.into(),
     };
-    let mut chosen = if service.internal_traffic_local {
-        Some(of(Mode::Strict, &[Scope::Node]))
+    let mut chosen = if of.pass_through {
+        Some(choose(Mode::Passthrough, &[]))
+    } else if of.local {
+        Some(choose(Mode::Strict, &[Scope::Node]))
     } else {
-        distribution(service, view).map(|d| match d {
-            Distribution::SameZone => of(Mode::Failover, &[Scope::Network, Scope::Region, Scope::Zone]),
-            Distribution::SameNode => {
-                of(Mode::Failover, &[Scope::Network, Scope::Region, Scope::Zone, Scope::Subzone, Scope::Node])
-            }
+        distribution(of.distribution, of.annotations, view).map(|d| match d {
+            Distribution::SameZone => choose(Mode::Failover, &[Scope::Network, Scope::Region, Scope::Zone]),
+            Distribution::SameNode => choose(
+                Mode::Failover,
+                &[Scope::Network, Scope::Region, Scope::Zone, Scope::Subzone, Scope::Node],
+            ),
         })
     };
-    if service.publish_not_ready {
-        chosen.get_or_insert_with(|| of(Mode::UnspecifiedMode, &[])).health_policy =
+    if of.publish_not_ready || of.pass_through {
+        chosen.get_or_insert_with(|| choose(Mode::UnspecifiedMode, &[])).health_policy =
             HealthPolicy::AllowAll.into();
     }
     chosen

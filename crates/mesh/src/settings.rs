@@ -1,7 +1,7 @@
 //! Mesh settings, cut into the parts that different rows read.
 
 use engine::{Builder, Table};
-use model::facts::{MeshSettings, Namespace};
+use model::facts::{MeshSettings, Namespace, Visibility, VisibilityPolicy};
 use model::{Name, Selector, Str, shared};
 
 use crate::Options;
@@ -20,6 +20,8 @@ pub(crate) struct Settings {
     pub discovery: Table<(), Vec<Selector>>,
     /// The local cluster's network.
     pub network: Table<(), Str>,
+    /// Who sees services from ServiceEntries; `None` when not configured.
+    pub visibility: Table<(), Option<(Visibility, Vec<VisibilityPolicy>)>>,
 }
 
 impl Settings {
@@ -44,6 +46,9 @@ impl Settings {
             }),
             discovery: b
                 .single("discovery_selectors", move |cx| part(cx.single(all)).discovery_selectors.clone()),
+            visibility: b.single("service_entry_visibility", move |cx| {
+                part(cx.single(all)).service_entry_visibility.clone()
+            }),
             network: b.single("network", move |cx| {
                 let labels = cx.get(namespaces, &system).map(|n| n.labels.clone()).unwrap_or_default();
                 labels.get(NETWORK_LABEL).cloned().unwrap_or_default()

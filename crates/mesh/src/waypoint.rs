@@ -130,7 +130,12 @@ impl Passes {
             pod.labels.get(GATEWAY_NAME_LABEL).map(|g| Name { ns: name.ns.clone(), name: g.clone() })
         });
         let accounts = b.derive("waypoint_accounts", waypoints, move |cx, name, _| {
-            Some(cx.lookup(by_gateway, name).into_iter().map(|(_, p)| p.service_account.clone()).collect::<Accounts>())
+            Some(
+                cx.lookup(by_gateway, name)
+                    .into_iter()
+                    .map(|(_, p)| p.service_account.clone())
+                    .collect::<Accounts>(),
+            )
         });
         let policies = b.derive("waypoint_passes", accounts, move |cx, name, accounts| {
             let domain = cx.single(settings.trust_domain)?;
@@ -265,6 +270,7 @@ pub(crate) enum BindError {
     NotReady(Name),
     Denied(Name),
     TrafficType(Name, Binding),
+    CrossNamespace(Name),
 }
 
 impl BindError {
@@ -275,6 +281,13 @@ impl BindError {
             Self::Denied(w) => (
                 "AttachmentDenied",
                 format!("we are not permitted to attach to waypoint \"{w}\" (missing allowedRoutes?)"),
+            ),
+            Self::CrossNamespace(w) => (
+                "CrossNamespaceWaypointForbidden",
+                format!(
+                    "cannot bind to waypoint \"{w}\" in another namespace: cross-namespace waypoint binding is not \
+                     permitted for a ServiceEntry with NAMESPACE visibility"
+                ),
             ),
             Self::TrafficType(w, binding) => {
                 let kind = match binding {

@@ -1,7 +1,11 @@
 //! Workloads as sent: pods, and endpoints that are no pods.
 
+mod entry;
+
 use engine::{Builder, Cx, Index, Memo, Table};
-use model::facts::{AddressType, EndpointSlice, EndpointTarget, Node, Phase, Pod, Protocol, TargetPort};
+use model::facts::{
+    AddressType, EndpointSlice, EndpointTarget, Meta, Node, Phase, Pod, Protocol, TargetPort, WorkloadEntry,
+};
 use model::{Labels, Name, Str};
 use proto::workload::{self, NetworkMode, Port, PortList, TunnelProtocol, WorkloadStatus, WorkloadType};
 use std::collections::BTreeMap;
@@ -14,6 +18,7 @@ use crate::namespace::NamespaceView;
 use crate::network::Networks;
 use crate::selection::SelectedServices;
 use crate::service::{ServiceView, Services};
+use crate::service_entry::Entries;
 use crate::settings::Settings;
 use crate::waypoint::{Binder, Binding, GATEWAY_NAME_LABEL, Passes, Waypoint};
 
@@ -37,6 +42,10 @@ pub(crate) struct Inputs {
     pub pods: Table<Name, Pod>,
     pub nodes: Table<Str, Node>,
     pub slices: Table<Name, EndpointSlice>,
+    pub entries: Entries,
+    pub workload_entries: Table<Name, WorkloadEntry>,
+    /// Whether an object belongs to the revision served.
+    pub is_ours: Arc<dyn Fn(&Meta) -> bool + Send + Sync>,
     pub namespaces: Memo<Str, NamespaceView>,
     pub settings: Settings,
     pub services: Services,
@@ -51,8 +60,10 @@ pub(crate) struct Inputs {
 #[derive(Clone, Copy)]
 pub(crate) struct Workloads {
     pub pods: Table<Name, Encoded>,
-    /// By resource name.
+    /// By resource name, as the following.
     pub endpoints: Table<Str, Encoded>,
+    pub entries: Table<Str, Encoded>,
+    pub inline: Table<Str, Encoded>,
 }
 
 /// Declares them.
@@ -83,10 +94,18 @@ pub(crate) fn declare(b: &mut Builder, inputs: Inputs) -> Workloads {
     let pods = b.derive("pod_workloads", inputs.pods, move |cx, name, pod| {
         of_pods.pod(cx, targets, shared, name, pod)
     });
+    let of_entries = inputs.clone();
+    let entries = b.expand("entry_workloads", inputs.workload_entries, move |cx, name, entry| {
+        of_entries.workload_entry(cx, name, entry)
+    });
+    let of_inline = inputs.clone();
+    let inline = b.expand("inline_workloads", inputs.entries.entries, move |cx, name, entry| {
+        of_inline.service_entry(cx, name, entry)
+    });
     let endpoints = b.expand("endpoint_workloads", slices, move |cx, name, slice| {
         inputs.endpoints(cx, shared, name, slice)
     });
-    Workloads { pods, endpoints }
+    Workloads { pods, endpoints, entries, inline }
 }
 
 /// Which pods are named by slices of services without selectors.
@@ -133,15 +152,10 @@ impl Inputs {
         }
         let selected = Selected { ns: name.ns.clone(), labels: pod.labels.clone() };
         let services = self.services_of(cx, targets, name, pod, &selected);
-        let policies = cx.memo(self.selected_policies, &selected)?;
         let shared = cx.single(shared)?;
         let (tunnel, native) = tunnel(pod.captured, &pod.labels);
         let (waypoint, application_tunnel) = self.waypoint(cx, &name.ns, &pod.labels, &view);
-        let mut listed: Vec<String> = policies.iter().map(|p| p.to_string()).collect();
-        if let Some(passes) = &self.passes {
-            let waypoints = waypoint.iter().map(|w| &w.name).chain(services.iter().filter_map(|s| s.waypoint.as_ref()));
-            listed.extend(passes.names(cx, waypoints).iter().map(|n| n.to_string()));
-        }
+        let listed = self.listed(cx, &selected, waypoint.as_deref(), &services)?;
         let (canonical_name, canonical_revision) = canonical(&pod.labels, &pod.workload_name);
         let sent = workload::Workload {
             uid: key::pod_uid(&self.cluster, name),
@@ -195,6 +209,24 @@ impl Inputs {
             }
         }
         services
+    }
+
+    /// The names of the policies that a workload lists, in the order in which it lists them.
+    fn listed(
+        &self,
+        cx: &Cx<'_>,
+        selected: &Selected,
+        waypoint: Option<&Waypoint>,
+        services: &[Arc<ServiceView>],
+    ) -> Option<Vec<String>> {
+        let policies = cx.memo(self.selected_policies, selected)?;
+        let mut listed: Vec<String> = policies.iter().map(|p| p.to_string()).collect();
+        if let Some(passes) = &self.passes {
+            let of_services = services.iter().filter_map(|s| s.waypoint.as_ref());
+            let names = passes.names(cx, waypoint.iter().map(|w| &w.name).chain(of_services));
+            listed.extend(names.iter().map(|n| n.to_string()));
+        }
+        Some(listed)
     }
 
     /// An instance of a gateway has that gateway's tunnel and no waypoint of its own.
@@ -303,12 +335,18 @@ fn canonical<'a>(labels: &'a Labels, workload_name: &'a Str) -> (&'a str, &'a st
 fn pod_ports(service: &ServiceView, pod: &Pod) -> PortList {
     let ports = service.ports.iter().filter_map(|p| {
         let target = match &p.target {
+            // A container port of that name goes before the number that an entry gives.
+            TargetPort::Number(n) if service.is_entry => pod_port(pod, &p.name).unwrap_or(*n),
             TargetPort::Number(n) => *n,
-            TargetPort::Name(name) => pod.named_ports.iter().find(|(n, _)| n == name)?.1,
+            TargetPort::Name(name) => pod_port(pod, name)?,
         };
         Some(port(p.port, target))
     });
     PortList { ports: ports.collect() }
+}
+
+fn pod_port(pod: &Pod, name: &Str) -> Option<u16> {
+    pod.named_ports.iter().find(|(n, _)| n == name).map(|(_, port)| *port)
 }
 
 /// Joins the slice's explicit TCP ports to the service's by name.

@@ -7,7 +7,7 @@ use proto::workload::AppProtocol;
 const SERVER_FIRST: [u16; 4] = [25, 53, 3306, 27017];
 
 /// Returns the protocol by `appProtocol`, else by the port's name, else by its number.
-pub(super) fn of(port: &ServicePort) -> AppProtocol {
+pub(crate) fn of(port: &ServicePort) -> AppProtocol {
     if port.protocol == Protocol::Udp {
         return AppProtocol::Unknown;
     }
@@ -22,7 +22,19 @@ pub(super) fn of(port: &ServicePort) -> AppProtocol {
     if lower.starts_with("grpc-web") {
         return AppProtocol::Unknown;
     }
-    match lower.split('-').next().unwrap_or_default() {
+    let known = lower.split('-').next().and_then(known);
+    known.unwrap_or_else(|| {
+        if SERVER_FIRST.contains(&port.port) { AppProtocol::Tcp } else { AppProtocol::Unknown }
+    })
+}
+
+/// Returns the protocol written in `ports[].protocol` of a ServiceEntry.
+pub(crate) fn of_entry(protocol: &str) -> AppProtocol {
+    known(&protocol.to_ascii_lowercase()).unwrap_or(AppProtocol::Unknown)
+}
+
+fn known(lower: &str) -> Option<AppProtocol> {
+    Some(match lower {
         "http" => AppProtocol::Http11,
         "http2" => AppProtocol::Http2,
         "grpc" => AppProtocol::Grpc,
@@ -30,9 +42,8 @@ pub(super) fn of(port: &ServicePort) -> AppProtocol {
         "tcp" => AppProtocol::Tcp,
         // Known, but nothing that a ztunnel tells apart.
         "mongo" | "mysql" | "redis" | "udp" => AppProtocol::Unknown,
-        _ if SERVER_FIRST.contains(&port.port) => AppProtocol::Tcp,
-        _ => AppProtocol::Unknown,
-    }
+        _ => return None,
+    })
 }
 
 #[cfg(test)]

@@ -1,0 +1,252 @@
+//! ServiceEntries as services: one for each of their hosts, where no other has the better claim.
+
+use engine::{Builder, Cx, Index, Memo, Table};
+use model::facts::{
+    MatchingRule, Namespace, Resolution, ServiceEntry, ServiceEntryAddress, TargetPort, Visibility,
+};
+use model::{Labels, Name, Str};
+use proto::workload::{self, service};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::Options;
+use crate::encode::{Encoded, ip_bytes};
+use crate::key::Anchor;
+use crate::namespace::NamespaceView;
+use crate::service::{
+    Balancing, PortView, ServiceRow, ServiceView, Services, app_protocol, ingress, load_balancing,
+};
+use crate::settings::Settings;
+use crate::waypoint::{BindError, Binder, Binding, Waypoint};
+
+const AUTOALLOCATE_LABEL: &str = "networking.istio.io/enable-autoallocate-ip";
+
+/// A hostname in a namespace.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub(crate) struct HostKey {
+    pub ns: Str,
+    pub host: Str,
+}
+
+/// A claim: which entry wants a hostname. Of claims in one namespace the least wins: the oldest,
+/// then the first by name.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+struct ClaimKey {
+    created: i64,
+    entry: Name,
+    host: Str,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Claim {
+    visibility: Visibility,
+}
+
+/// The entry that has a hostname in its namespace.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Winner {
+    pub entry: Name,
+    pub visibility: Visibility,
+    /// Whether it has the hostname in the whole mesh.
+    pub canonical: bool,
+}
+
+/// The tables of this module.
+#[derive(Clone, Copy)]
+pub(crate) struct Entries {
+    /// The entries that are ours and in scope.
+    pub entries: Table<Name, ServiceEntry>,
+    pub winners: Table<HostKey, Winner>,
+    pub views: Table<HostKey, ServiceView>,
+    pub by_anchor: Index<Anchor, HostKey, ServiceView>,
+    pub rows: Table<HostKey, ServiceRow>,
+}
+
+/// Declares them over the entries that are ours and in scope.
+#[allow(clippy::too_many_arguments)] // what the wiring has at hand, each used once
+pub(crate) fn declare(
+    b: &mut Builder,
+    entries: Table<Name, ServiceEntry>,
+    namespaces: Table<Str, Namespace>,
+    views: Memo<Str, NamespaceView>,
+    settings: Settings,
+    binder: Binder,
+    services: Services,
+    options: &Options,
+) -> Entries {
+    let claims = b.expand("host_claims", entries, move |cx, name, entry| {
+        let visibility = visibility(cx, settings, namespaces, &name.ns);
+        let is_valid = !entry.addresses.iter().any(|a| matches!(a, ServiceEntryAddress::Invalid(_)));
+        if !is_valid || visibility == Visibility::None {
+            return Vec::new();
+        }
+        let claim = |host: &Str| {
+            let key = ClaimKey { created: entry.meta.created, entry: name.clone(), host: host.clone() };
+            (key, Claim { visibility })
+        };
+        entry.hosts.iter().map(claim).collect()
+    });
+    let by_key = b.index(claims, "claim_by_host_and_namespace", |key: &ClaimKey, _| {
+        [HostKey { ns: key.entry.ns.clone(), host: key.host.clone() }]
+    });
+    let by_host = b.index(claims, "claim_by_host", |key: &ClaimKey, _| [key.host.clone()]);
+    let winners = b.group("host_winners", by_key, move |cx, key: &HostKey, claims| {
+        let of_services = cx.lookup(services.by_hostname, &key.host);
+        if of_services.iter().any(|(service, _)| service.ns == key.ns) {
+            return None;
+        }
+        let (first, claim) = claims.first()?;
+        // The order of claims is by age, then by namespace and name.
+        let in_mesh = cx.lookup(by_host, &key.host);
+        let leader = in_mesh.iter().find(|(_, c)| c.visibility != Visibility::Namespace);
+        let canonical = of_services.is_empty() && leader.is_some_and(|(l, _)| l == first);
+        Some(Winner { entry: first.entry.clone(), visibility: claim.visibility, canonical })
+    });
+    let reads_waypoint = options.allow_waypoints;
+    let entry_views = b.derive("entry_view", winners, move |cx, key, winner| {
+        let entry = cx.get(entries, &winner.entry)?;
+        let waypoint =
+            if reads_waypoint { bind(cx, binder, views, &entry, winner).ok().flatten() } else { None };
+        Some(ServiceView {
+            key: Str::from(format!("{}/{}", key.ns, key.host)),
+            is_entry: true,
+            selector: entry.selector.clone().unwrap_or_default(),
+            ports: entry
+                .ports
+                .iter()
+                .map(|p| PortView {
+                    name: p.name.clone(),
+                    port: p.number,
+                    target: TargetPort::Number(p.target),
+                })
+                .collect(),
+            allow_all: entry.resolution == Resolution::None,
+            waypoint: waypoint.map(|w| w.name.clone()),
+        })
+    });
+    let by_anchor = b.index(entry_views, "entry_by_anchor", |key: &HostKey, view: &ServiceView| {
+        Anchor::of_selector(Some(&key.ns), &view.selector)
+    });
+    let rows = b.derive("entries_sent", winners, move |cx, key, winner| {
+        let entry = cx.get(entries, &winner.entry)?;
+        let view = cx.memo(views, &key.ns)?;
+        let bound = bind(cx, binder, views, &entry, winner);
+        let waypoint = bound.as_ref().ok().and_then(|w| w.as_deref());
+        let network = cx.single(settings.network)?;
+        Some(ServiceRow {
+            object: winner.entry.clone(),
+            resource: Str::from(format!("{}/{}", key.ns, key.host)),
+            encoded: Encoded::service(encode(key, winner, &entry, &view, waypoint, &network)),
+            waypoint: bound.map(|w| w.map(|w| w.name.clone())),
+        })
+    });
+    Entries { entries, winners, views: entry_views, by_anchor, rows }
+}
+
+fn bind(
+    cx: &Cx<'_>,
+    binder: Binder,
+    views: Memo<Str, NamespaceView>,
+    entry: &ServiceEntry,
+    winner: &Winner,
+) -> Result<Option<Arc<Waypoint>>, BindError> {
+    let ns = &winner.entry.ns;
+    let Some(view) = cx.memo(views, ns) else { return Ok(None) };
+    let bound = binder.bind(cx, &entry.meta.labels, ns, &view, Binding::Service)?;
+    match bound {
+        // Who is seen in one namespace only must not be served from another.
+        Some(w) if winner.visibility == Visibility::Namespace && w.name.ns != *ns => {
+            Err(BindError::CrossNamespace(w.name.clone()))
+        }
+        bound => Ok(bound),
+    }
+}
+
+/// The first policy whose rules all match the namespace, else the default.
+fn visibility(cx: &Cx<'_>, settings: Settings, namespaces: Table<Str, Namespace>, ns: &Str) -> Visibility {
+    let Some(configured) = cx.single(settings.visibility) else { return Visibility::Public };
+    let Some((default, policies)) = configured.as_ref() else { return Visibility::Public };
+    let labels: Labels = cx.get(namespaces, ns).map(|n| n.labels.clone()).unwrap_or_default();
+    let matches = |rule: &MatchingRule| match rule {
+        MatchingRule::Namespace(selector) => selector.matches(&labels),
+        MatchingRule::Unknown => false,
+    };
+    policies.iter().find(|p| p.rules.iter().all(matches)).map_or(*default, |p| p.visibility)
+}
+
+fn encode(
+    key: &HostKey,
+    winner: &Winner,
+    entry: &ServiceEntry,
+    view: &NamespaceView,
+    waypoint: Option<&Waypoint>,
+    network: &str,
+) -> workload::Service {
+    let host = |ip: &IpAddr| workload::NetworkAddress {
+        network: network.to_owned(),
+        address: ip_bytes(ip),
+        length: None,
+    };
+    let mut addresses: Vec<workload::NetworkAddress> = entry
+        .addresses
+        .iter()
+        .filter_map(|a| match a {
+            ServiceEntryAddress::Ip(ip) => Some(host(ip)),
+            ServiceEntryAddress::Net(net) => Some(workload::NetworkAddress {
+                network: network.to_owned(),
+                address: ip_bytes(&net.network()),
+                length: Some(u32::from(net.prefix_len())),
+            }),
+            ServiceEntryAddress::Invalid(_) => None,
+        })
+        .collect();
+    if takes_allocated(entry, &key.host) {
+        addresses =
+            entry.status_addresses.iter().filter(|(h, _)| *h == key.host).map(|(_, ip)| host(ip)).collect();
+    }
+    workload::Service {
+        name: entry.meta.name.name.to_string(),
+        namespace: key.ns.to_string(),
+        hostname: key.host.to_string(),
+        addresses,
+        ports: entry
+            .ports
+            .iter()
+            .map(|p| workload::Port {
+                service_port: u32::from(p.number),
+                target_port: u32::from(p.target),
+                app_protocol: app_protocol::of_entry(&p.protocol).into(),
+            })
+            .collect(),
+        subject_alt_names: entry.subject_alt_names.iter().map(|s| s.to_string()).collect(),
+        waypoint: waypoint.and_then(Waypoint::gateway_address),
+        load_balancing: load_balancing(
+            Balancing {
+                pass_through: entry.resolution == Resolution::None,
+                local: false,
+                distribution: "",
+                annotations: &entry.meta.annotations,
+                publish_not_ready: false,
+            },
+            view,
+        ),
+        canonical: winner.canonical,
+        ingress_use_waypoint: waypoint.is_some() && ingress(&entry.meta.labels, view),
+        visibility: match winner.visibility {
+            Visibility::Namespace => service::Visibility::Namespace,
+            _ => service::Visibility::Public,
+        }
+        .into(),
+        ..Default::default()
+    }
+}
+
+/// Whether a host of an entry is reached by the address allocated for it.
+pub(crate) fn takes_allocated(entry: &ServiceEntry, host: &str) -> bool {
+    let refused = entry.meta.labels.get(AUTOALLOCATE_LABEL).is_some_and(|v| v.eq_ignore_ascii_case("false"));
+    let is_wildcard = host.starts_with('*');
+    entry.addresses.is_empty()
+        && entry.resolution != Resolution::None
+        && !refused
+        && (!is_wildcard || entry.resolution == Resolution::DynamicDns)
+}

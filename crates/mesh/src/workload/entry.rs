@@ -1,0 +1,203 @@
+//! Workloads that are no pods: WorkloadEntries, and endpoints of ServiceEntries.
+
+use engine::Cx;
+use model::facts::{
+    EntryAddress, Meta, Resolution, ServiceEntry, TargetPort, WorkloadEntry, WorkloadEntrySpec,
+};
+use model::{Labels, Name, Str};
+use proto::workload::{self, PortList, WorkloadType};
+use std::sync::Arc;
+
+use super::{Inputs, canonical, port, status, tunnel};
+use crate::encode::{Encoded, ip_bytes};
+use crate::key::{self, Selected};
+use crate::service::ServiceView;
+use crate::service_entry::HostKey;
+
+const WORKLOAD_NAME_LABEL: &str = "service.istio.io/workload-name";
+const GROUP_ANNOTATION: &str = "istio.io/autoRegistrationGroup";
+
+/// What differs between the two sources of such a workload.
+struct Entry<'a> {
+    uid: String,
+    meta: &'a Meta,
+    /// What policies, tunnel and canonical name are read from.
+    labels: &'a Labels,
+    /// What the waypoint is read from; `None` for an endpoint that can have none.
+    waypoint_labels: Option<&'a Labels>,
+    workload_name: Str,
+    spec: &'a WorkloadEntrySpec,
+    services: Vec<Arc<ServiceView>>,
+}
+
+impl Inputs {
+    pub(super) fn workload_entry(
+        &self,
+        cx: &Cx<'_>,
+        name: &Name,
+        entry: &WorkloadEntry,
+    ) -> Vec<(Str, Encoded)> {
+        let in_scope = cx.memo(self.namespaces, &name.ns).is_some_and(|v| v.in_scope);
+        if !in_scope || !(self.is_ours)(&entry.meta) {
+            return Vec::new();
+        }
+        let selected = Selected { ns: name.ns.clone(), labels: entry.labels.clone() };
+        let services = cx.memo(self.selected_services, &selected).map(|s| s.0.clone()).unwrap_or_default();
+        let group = entry.meta.annotations.get(GROUP_ANNOTATION);
+        let sent = Entry {
+            uid: key::workload_entry_uid(&self.cluster, name),
+            meta: &entry.meta,
+            labels: &entry.labels,
+            waypoint_labels: Some(&entry.labels),
+            workload_name: group.or(entry.labels.get(WORKLOAD_NAME_LABEL)).unwrap_or(&name.name).clone(),
+            spec: &entry.spec,
+            services,
+        };
+        self.entry(cx, sent).into_iter().collect()
+    }
+
+    pub(super) fn service_entry(
+        &self,
+        cx: &Cx<'_>,
+        name: &Name,
+        entry: &ServiceEntry,
+    ) -> Vec<(Str, Encoded)> {
+        let mut hosts = entry.hosts.clone();
+        hosts.sort();
+        hosts.dedup();
+        let won: Vec<(Str, Arc<ServiceView>)> = hosts
+            .into_iter()
+            .filter_map(|host| {
+                let key = HostKey { ns: name.ns.clone(), host: host.clone() };
+                let is_winner = cx.get(self.entries.winners, &key).is_some_and(|w| w.entry == *name);
+                Some((host, cx.get(self.entries.views, &key).filter(|_| is_winner)?))
+            })
+            .collect();
+        if won.is_empty() {
+            return Vec::new();
+        }
+        if entry.endpoints.is_empty() {
+            return self.implicit(cx, name, entry, &won);
+        }
+        let services: Vec<Arc<ServiceView>> = won.into_iter().map(|(_, s)| s).collect();
+        let rows = entry.endpoints.iter().filter_map(|spec| {
+            let address = match &spec.address {
+                EntryAddress::Ip(ip) => ip.to_string(),
+                EntryAddress::Hostname(host) => host.to_string(),
+            };
+            let sent = Entry {
+                uid: key::service_entry_uid(&self.cluster, name, &address),
+                meta: &entry.meta,
+                labels: &entry.meta.labels,
+                waypoint_labels: Some(&spec.labels),
+                workload_name: name.name.clone(),
+                spec,
+                services: services.clone(),
+            };
+            self.entry(cx, sent)
+        });
+        rows.collect()
+    }
+
+    /// A name that is resolved by DNS is its own endpoint.
+    fn implicit(
+        &self,
+        cx: &Cx<'_>,
+        name: &Name,
+        entry: &ServiceEntry,
+        won: &[(Str, Arc<ServiceView>)],
+    ) -> Vec<(Str, Encoded)> {
+        let by_dns =
+            matches!(entry.resolution, Resolution::Dns | Resolution::DnsRoundRobin | Resolution::DynamicDns);
+        if !by_dns || entry.selector.is_some() {
+            return Vec::new();
+        }
+        let rows = won.iter().filter_map(|(host, service)| {
+            let spec = WorkloadEntrySpec {
+                address: EntryAddress::Hostname(host.clone()),
+                ..WorkloadEntrySpec::default()
+            };
+            let sent = Entry {
+                uid: key::service_entry_uid(&self.cluster, name, host),
+                meta: &entry.meta,
+                labels: &entry.meta.labels,
+                waypoint_labels: None,
+                workload_name: name.name.clone(),
+                spec: &spec,
+                services: vec![service.clone()],
+            };
+            self.entry(cx, sent)
+        });
+        rows.collect()
+    }
+
+    fn entry(&self, cx: &Cx<'_>, of: Entry<'_>) -> Option<(Str, Encoded)> {
+        let name = &of.meta.name;
+        let view = cx.memo(self.namespaces, &name.ns)?;
+        let network = match of.spec.network.is_empty() {
+            true => (*cx.single(self.settings.network)?).clone(),
+            false => of.spec.network.clone(),
+        };
+        let captured =
+            of.meta.annotations.get("ambient.istio.io/redirection").is_some_and(|v| v == "enabled");
+        let (tunnel, native) = tunnel(captured, of.labels);
+        let (waypoint, application_tunnel) = match of.waypoint_labels {
+            Some(labels) => self.waypoint(cx, &name.ns, labels, &view),
+            None => (None, None),
+        };
+        let selected = Selected { ns: name.ns.clone(), labels: of.labels.clone() };
+        let (canonical_name, canonical_revision) = canonical(of.labels, &of.workload_name);
+        let (addresses, hostname) = match &of.spec.address {
+            EntryAddress::Ip(ip) => (vec![ip_bytes(ip)], String::new()),
+            EntryAddress::Hostname(host) => (Vec::new(), host.to_string()),
+        };
+        let sent = workload::Workload {
+            uid: of.uid.clone(),
+            name: name.name.to_string(),
+            namespace: name.ns.to_string(),
+            addresses,
+            hostname,
+            network_gateway: self.networks.gateway(cx, &network),
+            network: network.to_string(),
+            tunnel_protocol: tunnel.into(),
+            native_tunnel: native,
+            trust_domain: cx.single(self.settings.sent_trust_domain)?.to_string(),
+            service_account: of.spec.service_account.to_string(),
+            authorization_policies: self.listed(cx, &selected, waypoint.as_deref(), &of.services)?,
+            waypoint: waypoint.and_then(|w| w.gateway_address()),
+            application_tunnel,
+            canonical_name: canonical_name.to_string(),
+            canonical_revision: canonical_revision.to_string(),
+            workload_type: WorkloadType::Pod.into(),
+            workload_name: of.workload_name.to_string(),
+            services: of.services.iter().map(|s| (s.key.to_string(), entry_ports(s, of.spec))).collect(),
+            status: status(true),
+            cluster_id: self.cluster.to_string(),
+            locality: locality(&of.spec.locality),
+            capacity: (of.spec.weight > 0).then_some(of.spec.weight),
+            ..Default::default()
+        };
+        Some((Str::from(of.uid), Encoded::workload(sent, 0)))
+    }
+}
+
+/// `region/zone/subzone`, as many as are given.
+fn locality(text: &str) -> Option<workload::Locality> {
+    let mut parts = text.split('/').map(str::to_owned);
+    let mut next = || parts.next().unwrap_or_default();
+    let locality = workload::Locality { region: next(), zone: next(), subzone: next() };
+    (locality != workload::Locality::default()).then_some(locality)
+}
+
+/// The entry's own port of that name goes before what the service says.
+fn entry_ports(service: &ServiceView, spec: &WorkloadEntrySpec) -> PortList {
+    let own = |name: &Str| spec.ports.iter().find(|(n, _)| n == name).map(|(_, p)| *p);
+    let ports = service.ports.iter().filter_map(|p| {
+        let target = match &p.target {
+            TargetPort::Number(n) => own(&p.name).unwrap_or(*n),
+            TargetPort::Name(name) => own(name)?,
+        };
+        Some(port(p.port, target))
+    });
+    PortList { ports: ports.collect() }
+}
