@@ -1,0 +1,150 @@
+//! The rules of a policy as one line.
+//!
+//! Groups are alternatives: `or`. The rules of a group must all hold: `and`. The matches of a rule
+//! are alternatives again, and the fields of a match must all hold: a comma, as between the words of
+//! `from a to 9080`.
+
+use super::resources::ip;
+use proto::security::string_match::MatchType;
+use proto::security::{Address, Authorization, Group, Match, Rules, ServiceAccountMatch, StringMatch};
+
+/// Longest line in characters; `-o yaml` shows all.
+const LONGEST: usize = 100;
+
+/// Returns what a connection must be like for the policy to match it.
+pub fn words(policy: &Authorization) -> String {
+    let groups: Vec<String> = policy.groups.iter().map(|g| group(g, policy.groups.len() > 1)).collect();
+    let line = if groups.is_empty() { "nothing".to_owned() } else { groups.join(" or ") };
+    if line.chars().count() <= LONGEST {
+        return line;
+    }
+    let cut: String = line.chars().take(LONGEST - 1).collect();
+    format!("{}…", cut.trim_end())
+}
+
+fn group(group: &Group, one_of_several: bool) -> String {
+    // A rule without matches holds always.
+    let rules: Vec<&Rules> = group.rules.iter().filter(|r| !r.matches.is_empty()).collect();
+    if rules.is_empty() {
+        return "everything".to_owned();
+    }
+    let texts: Vec<String> = rules.iter().map(|r| rule(r, rules.len() > 1)).collect();
+    match texts.len() > 1 && one_of_several {
+        true => format!("({})", texts.join(" and ")),
+        false => texts.join(" and "),
+    }
+}
+
+fn rule(rule: &Rules, one_of_several: bool) -> String {
+    let texts: Vec<String> = rule.matches.iter().map(one).collect();
+    match texts.len() > 1 && one_of_several {
+        true => format!("({})", texts.join(" or ")),
+        false => texts.join(" or "),
+    }
+}
+
+fn one(of: &Match) -> String {
+    let mut words = Vec::new();
+    let mut field = |name: &str, values: Vec<String>| {
+        if !values.is_empty() {
+            words.push(format!("{name} {}", values.join("|")));
+        }
+    };
+    field("principal", texts(&of.principals));
+    field("not principal", texts(&of.not_principals));
+    field("account", accounts(&of.service_accounts));
+    field("not account", accounts(&of.not_service_accounts));
+    field("namespace", texts(&of.namespaces));
+    field("not namespace", texts(&of.not_namespaces));
+    field("source", ranges(&of.source_ips));
+    field("not source", ranges(&of.not_source_ips));
+    field("destination", ranges(&of.destination_ips));
+    field("not destination", ranges(&of.not_destination_ips));
+    field("port", ports(&of.destination_ports));
+    field("not port", ports(&of.not_destination_ports));
+    // A match that says nothing matches nothing.
+    if words.is_empty() { "nothing".to_owned() } else { words.join(", ") }
+}
+
+fn texts(of: &[StringMatch]) -> Vec<String> {
+    let text = |value: &StringMatch| match &value.match_type {
+        Some(MatchType::Exact(exact)) => exact.clone(),
+        Some(MatchType::Prefix(prefix)) => format!("{prefix}*"),
+        Some(MatchType::Suffix(suffix)) => format!("*{suffix}"),
+        Some(MatchType::Presence(_)) => "*".to_owned(),
+        None => "?".to_owned(),
+    };
+    of.iter().map(text).collect()
+}
+
+fn accounts(of: &[ServiceAccountMatch]) -> Vec<String> {
+    of.iter().map(|a| format!("{}/{}", a.namespace, a.service_account)).collect()
+}
+
+fn ranges(of: &[Address]) -> Vec<String> {
+    let text = |range: &Address| {
+        let single = usize::try_from(range.length).is_ok_and(|bits| bits == range.address.len() * 8);
+        let ip = ip(&range.address);
+        if single { ip } else { format!("{ip}/{}", range.length) }
+    };
+    of.iter().map(text).collect()
+}
+
+fn ports(of: &[u32]) -> Vec<String> {
+    of.iter().map(u32::to_string).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exact(text: &str) -> StringMatch {
+        StringMatch { match_type: Some(MatchType::Exact(text.to_owned())) }
+    }
+
+    fn policy(groups: Vec<Vec<Vec<Match>>>) -> Authorization {
+        let rules = |matches| Rules { matches };
+        let group = |rs: Vec<Vec<Match>>| Group { rules: rs.into_iter().map(rules).collect() };
+        Authorization { groups: groups.into_iter().map(group).collect(), ..Authorization::default() }
+    }
+
+    fn port(port: u32) -> Match {
+        Match { destination_ports: vec![port], ..Match::default() }
+    }
+
+    #[test]
+    fn no_group_matches_nothing_and_an_empty_one_everything() {
+        assert_eq!(words(&policy(vec![])), "nothing");
+        assert_eq!(words(&policy(vec![vec![]])), "everything");
+        assert_eq!(words(&policy(vec![vec![vec![]]])), "everything");
+        assert_eq!(words(&policy(vec![vec![vec![Match::default()]]])), "nothing");
+    }
+
+    #[test]
+    fn alternatives_and_conditions_are_told_apart() {
+        let callers = Match { principals: vec![exact("td/ns/a/sa/b"), exact("x")], ..Match::default() };
+        assert_eq!(
+            words(&policy(vec![vec![vec![callers], vec![port(80), port(81)]], vec![vec![port(9)]]])),
+            "(principal td/ns/a/sa/b|x and (port 80 or port 81)) or port 9"
+        );
+    }
+
+    #[test]
+    fn ranges_of_one_address_have_no_length() {
+        let range = |length| Address { address: vec![10, 0, 0, 0].into(), length };
+        let of = Match {
+            source_ips: vec![range(8), range(32)],
+            not_destination_ports: vec![22],
+            ..Match::default()
+        };
+        assert_eq!(words(&policy(vec![vec![vec![of]]])), "source 10.0.0.0/8|10.0.0.0, not port 22");
+    }
+
+    #[test]
+    fn long_rules_are_cut() {
+        let of = Match { destination_ports: (1000..2000).collect(), ..Match::default() };
+        let line = words(&policy(vec![vec![vec![of]]]));
+        assert_eq!(line.chars().count(), LONGEST);
+        assert!(line.starts_with("port 1000|1001|") && line.ends_with('…'), "{line}");
+    }
+}
