@@ -10,8 +10,9 @@ pub struct SourceArgs {
     /// Folder (or file) of manifests to serve instead of a cluster; may be given several times
     #[arg(long = "from", value_name = "DIR", env = "PILOTHOUSE_FROM", value_delimiter = ':')]
     pub from: Vec<PathBuf>,
-    /// Kubeconfig file; without one: the pod's service account, else kubectl's default
-    #[arg(long, value_name = "FILE", env = "KUBECONFIG", conflicts_with = "from")]
+    /// Kubeconfig file; without one: the pod's service account, else kubectl's default ($KUBECONFIG, ~/.kube/config)
+    // Not bound to $KUBECONFIG: that may be a list, and whoever has it set may still serve a folder.
+    #[arg(long, value_name = "FILE", conflicts_with = "from")]
     pub kubeconfig: Option<PathBuf>,
     /// Context of the kubeconfig
     #[arg(long, value_name = "NAME", env = "PILOTHOUSE_CONTEXT", conflicts_with = "from")]

@@ -186,28 +186,7 @@ async fn source(from: &SourceArgs, args: &ServeArgs, pump: &Pump) -> Result<(Run
         config_namespace: args.mesh.system_namespace.clone(),
         config_name,
     };
+    // What is wrong with the files is logged by the source itself.
     let source = FolderSource::new(settings);
-    let mut problems = source.problems();
-    let batches = pump.batches();
-    let running = async move {
-        let log = async {
-            let mut known = Vec::new();
-            while problems.changed().await.is_ok() {
-                let now = problems.borrow_and_update().to_vec();
-                for problem in now.iter().filter(|p| !known.contains(*p)) {
-                    match problem.severity {
-                        model::Severity::Info => tracing::info!("{problem}"),
-                        model::Severity::Warning | model::Severity::Error => tracing::warn!("{problem}"),
-                    }
-                }
-                known = now;
-            }
-            std::future::pending::<()>().await;
-        };
-        tokio::select! {
-            () = source.run(batches) => {}
-            () = log => {}
-        }
-    };
-    Ok((Box::pin(running), words.join(", ")))
+    Ok((Box::pin(source.run(pump.batches())), words.join(", ")))
 }
