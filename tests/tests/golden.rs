@@ -1,0 +1,286 @@
+//! Golden cases: the objects of `tests/golden/<case>/input.yaml` become what `expected.yaml` says.
+//!
+//! ```text
+//! input.yaml ──parse──▶ events ──4 orders──▶ Mesh ──resources──▶ YAML == expected.yaml
+//! ROWS.md: one row of the specification, one case
+//! ```
+//!
+//! `UPDATE_GOLDEN=1 cargo test --test golden` writes `expected.yaml`; whoever does so reads every
+//! line of the difference against the row that the case is about. CI never sets it.
+//!
+//! `input.yaml` is a stream of Kubernetes objects whose first line is `# § <section> <row>`, as in
+//! `ROWS.md`. A document with `options` instead of a kind sets options of the control plane.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use mesh::{Event, Mesh, Options, ResourceChange, ResourceKind};
+use model::{Kind, Severity};
+use pilothouse_tests::client::yaml;
+use prost::Message;
+use proto::security::Authorization;
+use proto::workload::Address;
+use proto::workload::address::Type;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use serde::Deserialize;
+use serde_yaml::{Mapping, Value};
+
+/// Shuffled orders tried of each case.
+const SEEDS: u64 = 3;
+
+#[test]
+fn every_case_gives_what_it_expects_in_any_order() {
+    let update = std::env::var_os("UPDATE_GOLDEN").is_some();
+    let mut failures = Vec::new();
+    for case in case_names() {
+        let dir = folder().join(&case);
+        let input = Input::read(&dir.join("input.yaml"));
+        let mesh = input.apply_at_once(input.events.clone());
+        let resources = mesh.resources();
+        failures.extend(input.orders_that_differ(&resources).into_iter().map(|o| format!("{case}: {o}")));
+        let actual = render(&mesh, &resources);
+        let path = dir.join("expected.yaml");
+        if update {
+            fs::write(&path, actual).unwrap();
+            continue;
+        }
+        match fs::read_to_string(&path) {
+            Ok(expected) if expected == actual => {}
+            Ok(expected) => failures.push(format!("{case}:\n{}", first_difference(&expected, &actual))),
+            Err(error) => failures.push(format!("{case}: expected.yaml: {error}")),
+        }
+    }
+    assert!(failures.is_empty(), "{} cases differ:\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn every_row_has_a_case_and_every_case_a_row() {
+    let rows = rows();
+    let cases: BTreeSet<String> = case_names().into_iter().collect();
+    let named: BTreeSet<String> = rows.keys().cloned().collect();
+    let missing: Vec<_> = named.difference(&cases).collect();
+    let orphans: Vec<_> = cases.difference(&named).collect();
+    assert!(
+        missing.is_empty() && orphans.is_empty(),
+        "rows without case {missing:?}, cases without row {orphans:?}"
+    );
+    for (case, row) in rows {
+        let input = fs::read_to_string(folder().join(&case).join("input.yaml")).unwrap();
+        assert_eq!(input.lines().next(), Some(row.as_str()), "first line of {case}/input.yaml");
+    }
+}
+
+#[test]
+fn a_case_folder_holds_its_two_files_and_nothing_else() {
+    for case in case_names() {
+        let files = entries(&folder().join(&case));
+        assert_eq!(files, ["expected.yaml", "input.yaml"], "{case}");
+    }
+    let stray: Vec<_> = entries(&folder()).into_iter().filter(|e| !folder().join(e).is_dir()).collect();
+    assert_eq!(stray, ["ROWS.md"]);
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("golden")
+}
+
+/// The names in a folder, ascending.
+fn entries(dir: &Path) -> Vec<String> {
+    let names = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    names
+}
+
+fn case_names() -> Vec<String> {
+    let names: Vec<String> =
+        entries(&folder()).into_iter().filter(|name| folder().join(name).is_dir()).collect();
+    assert!(!names.is_empty(), "no golden case at all");
+    names
+}
+
+/// The table of `ROWS.md`: case name to the first line that its input must have.
+fn rows() -> BTreeMap<String, String> {
+    let text = fs::read_to_string(folder().join("ROWS.md")).unwrap();
+    let mut rows = BTreeMap::new();
+    for line in text.lines().filter(|line| line.starts_with("| §")) {
+        let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+        let [section, row, case] = cells[..] else { panic!("not three cells: {line}") };
+        let before = rows.insert(case.trim_matches('`').to_owned(), format!("# {section} {row}"));
+        assert_eq!(before, None, "{case} stands in two rows");
+    }
+    rows
+}
+
+/// The options that a case may set.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CaseOptions {
+    cluster_id: Option<String>,
+    system_namespace: Option<String>,
+    revision: Option<String>,
+    domain_suffix: Option<String>,
+    dry_run_policies: Option<bool>,
+}
+
+impl CaseOptions {
+    fn over_defaults(self) -> Options {
+        let default = Options::default();
+        Options {
+            cluster_id: self.cluster_id.unwrap_or(default.cluster_id.clone()),
+            system_namespace: self.system_namespace.unwrap_or(default.system_namespace.clone()),
+            revision: self.revision.unwrap_or(default.revision.clone()),
+            domain_suffix: self.domain_suffix.unwrap_or(default.domain_suffix.clone()),
+            dry_run_policies: self.dry_run_policies.unwrap_or(default.dry_run_policies),
+            ..default
+        }
+    }
+}
+
+/// The objects of one case.
+struct Input {
+    options: Options,
+    /// In the order of the file.
+    events: Vec<Event>,
+}
+
+impl Input {
+    fn read(path: &Path) -> Self {
+        let text = fs::read_to_string(path).unwrap();
+        let mut input = Self { options: Options::default(), events: Vec::new() };
+        for (n, document) in serde_yaml::Deserializer::from_str(&text).enumerate() {
+            let at = format!("{}, document {n}", path.display());
+            let mut value = Value::deserialize(document).unwrap_or_else(|e| panic!("{at}: {e}"));
+            value.apply_merge().unwrap();
+            match value.get("options") {
+                Some(options) => {
+                    let options: CaseOptions =
+                        serde_yaml::from_value(options.clone()).unwrap_or_else(|e| panic!("{at}: {e}"));
+                    input.options = options.over_defaults();
+                }
+                None => input.events.push(event(&value, &at)),
+            }
+        }
+        input
+    }
+
+    /// A mesh that is told of everything in its first commit.
+    fn apply_at_once(&self, events: Vec<Event>) -> Mesh {
+        let mut mesh = Mesh::new(&self.options);
+        let begin = Kind::ALL.iter().map(|k| Event::Begin(*k));
+        let end = Kind::ALL.iter().map(|k| Event::Synced(*k));
+        mesh.apply(begin.chain(events).chain(end));
+        assert!(mesh.is_synced());
+        mesh
+    }
+
+    /// A mesh that is told of one object after another.
+    fn apply_one_by_one(&self, events: Vec<Event>) -> Mesh {
+        let mut mesh = self.apply_at_once(Vec::new());
+        for event in events {
+            mesh.apply([event]);
+        }
+        mesh
+    }
+
+    fn orders_that_differ(&self, expected: &[ResourceChange]) -> Vec<String> {
+        let mut orders = vec![("reversed".to_owned(), self.events.iter().rev().cloned().collect())];
+        for seed in 0..SEEDS {
+            let mut shuffled = self.events.clone();
+            shuffled.shuffle(&mut StdRng::seed_from_u64(seed));
+            orders.push((format!("shuffled by {seed}"), shuffled));
+        }
+        let mut differ = Vec::new();
+        for (name, events) in orders {
+            if self.apply_at_once(events.clone()).resources() != expected {
+                differ.push(format!("{name}, at once: other bytes"));
+            }
+            if self.apply_one_by_one(events).resources() != expected {
+                differ.push(format!("{name}, one by one: other bytes"));
+            }
+        }
+        if self.apply_one_by_one(self.events.clone()).resources() != expected {
+            differ.push("in order, one by one: other bytes".to_owned());
+        }
+        differ
+    }
+}
+
+fn event(manifest: &Value, at: &str) -> Event {
+    let text = |field: &str| manifest.get(field).and_then(Value::as_str).unwrap_or_default();
+    let kind = Kind::from_manifest(text("apiVersion"), text("kind"))
+        .unwrap_or_else(|| panic!("{at}: no kind that is read"));
+    match model::parse(kind, &serde_json::to_vec(manifest).unwrap()) {
+        Ok(object) => Event::Put(object),
+        Err(diagnostic) => Event::Reject(diagnostic.object.clone().expect("a name"), diagnostic),
+    }
+}
+
+/// Everything that is sent, decoded, and everything that authors are told.
+fn render(mesh: &Mesh, resources: &[ResourceChange]) -> String {
+    let (mut services, mut workloads, mut policies) = (Mapping::new(), Mapping::new(), Mapping::new());
+    for resource in resources {
+        let body = resource.body.clone().expect("a resource that is there");
+        let (group, text, again) = match resource.kind {
+            ResourceKind::Address => {
+                let address = Address::decode(body.clone()).unwrap();
+                let again = address.encode_to_vec();
+                match address.r#type.unwrap() {
+                    of @ Type::Workload(_) => (&mut workloads, yaml::address(&of), again),
+                    of @ Type::Service(_) => (&mut services, yaml::address(&of), again),
+                }
+            }
+            ResourceKind::Authorization => {
+                let policy = Authorization::decode(body.clone()).unwrap();
+                (&mut policies, yaml::authorization(&policy), policy.encode_to_vec())
+            }
+        };
+        assert_eq!(body, again, "{}: bytes that decoding loses", resource.name);
+        let value: Value = serde_yaml::from_str(&text).unwrap();
+        let before = group.insert(Value::from(resource.name.as_str()), value);
+        assert_eq!(before, None, "{} is there twice", resource.name);
+    }
+    let mut lines: Vec<String> = mesh
+        .diagnostics()
+        .iter()
+        .map(|d| {
+            let severity = match d.severity {
+                Severity::Info => "info",
+                Severity::Warning => "warning",
+                Severity::Error => "error",
+            };
+            format!("{severity}[{}] {d}", d.code)
+        })
+        .collect();
+    lines.sort();
+    let mut all = Mapping::new();
+    for (name, group) in [("services", services), ("workloads", workloads), ("authorizations", policies)] {
+        if !group.is_empty() {
+            all.insert(Value::from(name), Value::from(group));
+        }
+    }
+    if !lines.is_empty() {
+        all.insert(Value::from("diagnostics"), Value::from(lines));
+    }
+    serde_yaml::to_string(&all).unwrap()
+}
+
+/// The first line that differs, with its number.
+fn first_difference(expected: &str, actual: &str) -> String {
+    let (mut wanted, mut got) = (expected.lines(), actual.lines());
+    for number in 1.. {
+        match (wanted.next(), got.next()) {
+            (None, None) => break,
+            (wanted, got) if wanted != got => {
+                let show = |line: Option<&str>| line.unwrap_or("(end)").to_owned();
+                return format!("  line {number}:\n  - {}\n  + {}", show(wanted), show(got));
+            }
+            _ => {}
+        }
+    }
+    "  only line ends differ".to_owned()
+}
