@@ -1,0 +1,44 @@
+//! Feeds one stream's requests to a session: the input is a sequence of messages, each after two
+//! bytes of its length; between them the mesh changes and answers are taken.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use prost::Message;
+use proto::discovery::DeltaDiscoveryResponse;
+use std::time::SystemTime;
+use xds::{ResourceType, Session, Writer};
+
+fuzz_target!(|input: &[u8]| {
+    let mut writer = Writer::new();
+    for name in ["a/x", "a/y", "b/z"] {
+        let _ = writer.upsert(ResourceType::Authorization, name, name.as_bytes());
+    }
+    let _ = writer.upsert(ResourceType::Address, "c//Pod/a/p", b"\x0a\x04\xa2\x01\x01u");
+    let mut snapshot = writer.publish();
+    let mut session = Session::new(SystemTime::UNIX_EPOCH);
+    let mut rest = input;
+    let mut step = 0u8;
+    while let Some((head, tail)) = rest.split_at_checked(2) {
+        let length = usize::from(u16::from_le_bytes([head[0], head[1]])).min(tail.len());
+        let (message, tail) = tail.split_at(length);
+        rest = tail;
+        step = step.wrapping_add(1);
+        if session.request(message.to_vec().into()).is_err() {
+            return;
+        }
+        if step % 3 == 0 {
+            let _ = writer.upsert(ResourceType::Authorization, "a/x", &[step]);
+            writer.remove(ResourceType::Authorization, "a/y");
+            snapshot = writer.publish();
+        }
+        session.release();
+        // A session owes at most one answer to each type it knows, and then is silent.
+        for _ in 0..64 {
+            let Ok(Some(response)) = session.poll(&snapshot) else { break };
+            let announced = response.message_len();
+            let bytes: Vec<u8> = response.flatten().collect();
+            assert_eq!(bytes.len() as u64, announced as u64, "the length is known before the body");
+            assert!(DeltaDiscoveryResponse::decode(bytes.as_slice()).is_ok(), "every answer decodes");
+        }
+    }
+});
