@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 use engine::{Change, Graph, Key, Row, Table, Trace};
-use model::{Diagnostic, Name, Str};
+use model::{Diagnostic, Kind, Name, ObjectRef, Str};
 use std::sync::Arc;
 
+use crate::condition::Conditions;
 use crate::encode::Encoded;
 use crate::graph::Sinks;
 use crate::key;
@@ -35,6 +36,15 @@ pub struct ResourceChange {
     pub resend: bool,
 }
 
+/// The conditions of one object.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ConditionsChange {
+    /// The object.
+    pub object: ObjectRef,
+    /// Its conditions; `None` when the object is gone or not ours any more.
+    pub conditions: Option<Arc<Conditions>>,
+}
+
 /// What one commit changed.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Delta {
@@ -42,6 +52,8 @@ pub struct Delta {
     ///
     /// Services come first since a client judges a workload by the service that it knows.
     pub resources: Vec<ResourceChange>,
+    /// Changed conditions of objects' statuses.
+    pub conditions: Vec<ConditionsChange>,
     /// Objects that were refused, for the log.
     pub rejected: Vec<Diagnostic>,
 }
@@ -68,7 +80,13 @@ impl Delta {
         }
         take(graph, cluster, sinks.policies, &mut out);
         let rejected = graph.changes(facts.rejected).into_iter().filter_map(|c| c.new.map(|d| (*d).clone()));
-        Self { resources: out, rejected: rejected.collect() }
+        let conditions = status_tables(sinks)
+            .into_iter()
+            .flat_map(|(kind, table)| {
+                graph.changes(table).into_iter().map(move |c| conditions_change(kind, c.key, c.new))
+            })
+            .collect();
+        Self { resources: out, conditions, rejected: rejected.collect() }
     }
 }
 
@@ -88,6 +106,29 @@ pub(crate) fn all(graph: &Graph, sinks: &Sinks, cluster: &str) -> Vec<ResourceCh
     }
     walk(graph, cluster, sinks.policies, &mut out);
     out
+}
+
+fn status_tables(sinks: &Sinks) -> [(Kind, Table<Name, Conditions>); 4] {
+    let of = sinks.statuses;
+    [
+        (Kind::Service, of.services),
+        (Kind::AuthorizationPolicy, of.policies),
+        (Kind::ServiceEntry, of.entries),
+        (Kind::WorkloadEntry, of.workload_entries),
+    ]
+}
+
+fn conditions_change(kind: Kind, name: Name, conditions: Option<Arc<Conditions>>) -> ConditionsChange {
+    ConditionsChange { object: ObjectRef { kind, name }, conditions }
+}
+
+pub(crate) fn all_conditions(graph: &Graph, sinks: &Sinks) -> Vec<ConditionsChange> {
+    let tables = status_tables(sinks).into_iter();
+    tables
+        .flat_map(|(kind, table)| {
+            graph.rows(table).into_iter().map(move |(name, row)| conditions_change(kind, name, Some(row)))
+        })
+        .collect()
 }
 
 /// Returns what the resource of this name was made from.

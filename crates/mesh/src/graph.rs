@@ -5,6 +5,7 @@ use model::facts::{AuthorizationPolicy, Meta, PeerAuthentication, ServiceEntry};
 use model::{Name, Str, shared};
 use std::sync::Arc;
 
+use crate::condition::{self, Statuses};
 use crate::encode::Encoded;
 use crate::peer;
 use crate::policy;
@@ -32,6 +33,7 @@ pub(crate) struct Sinks {
     pub peer_ports: Table<Name, SentPolicy>,
     pub peer_strict: Table<Name, SentPolicy>,
     pub passes: Option<Table<Name, SentPolicy>>,
+    pub statuses: Statuses,
 }
 
 /// Declares the graph.
@@ -43,7 +45,7 @@ pub(crate) fn declare(options: &Options) -> (Graph, Facts, Sinks) {
     let namespaces = namespace::declare(b, facts.namespaces, settings);
     let waypoints = waypoint::declare(b, facts.gateways, facts.classes, namespaces, settings);
     let binder = Binder { waypoints, namespaces: facts.namespaces };
-    let networks = network::declare(b, facts.gateways, namespaces, settings, &options.cluster_id);
+    let networks = network::declare(b, facts.gateways, namespaces, settings);
     let passes = options.allow_waypoints.then(|| Passes::declare(b, waypoints, facts.pods, settings));
     let services = service::declare(b, facts.services, namespaces, settings, binder, options);
 
@@ -103,6 +105,21 @@ pub(crate) fn declare(options: &Options) -> (Graph, Facts, Sinks) {
         selected_policies,
     };
     let workloads = workload::declare(b, inputs);
+    let statuses = condition::declare(
+        b,
+        condition::Inputs {
+            services: facts.services,
+            workload_entries: facts.workload_entries,
+            policies: facts.policies,
+            classes: facts.classes,
+            service_rows: services.rows,
+            entries,
+            policy_rows: policies,
+            namespaces,
+            settings,
+            binder,
+        },
+    );
     let sinks = Sinks {
         services: services.rows,
         entry_services: entries.rows,
@@ -115,8 +132,13 @@ pub(crate) fn declare(options: &Options) -> (Graph, Facts, Sinks) {
         peer_ports: peers.ports,
         peer_strict: peers.strict,
         passes: passes.map(|p| p.policies),
+        statuses,
     };
     b.sink(facts.rejected);
+    b.sink(statuses.services);
+    b.sink(statuses.entries);
+    b.sink(statuses.workload_entries);
+    b.sink(statuses.policies);
     b.sink(sinks.services);
     b.sink(sinks.entry_services);
     b.sink(sinks.entries);

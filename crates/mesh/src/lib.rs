@@ -20,6 +20,7 @@
 //! * A policy that a workload names is always among the resources.
 //! * What cannot be understood never takes away what was good, and never allows more.
 
+mod condition;
 mod delta;
 mod encode;
 mod event;
@@ -39,7 +40,8 @@ mod store;
 mod waypoint;
 mod workload;
 
-pub use delta::{Delta, ResourceChange, ResourceKind};
+pub use condition::{Condition, Conditions};
+pub use delta::{ConditionsChange, Delta, ResourceChange, ResourceKind};
 pub use event::Event;
 pub use options::Options;
 pub use settings::config_map;
@@ -97,6 +99,12 @@ impl Mesh {
     /// authorizations. This walks the mesh: it is meant for people and tests.
     pub fn resources(&self) -> Vec<ResourceChange> {
         delta::all(&self.graph, &self.sinks, &self.cluster)
+    }
+
+    /// Returns the conditions of every object that has a status of ours, ascending by kind and name.
+    /// This walks the mesh, as a newly elected writer does.
+    pub fn conditions(&self) -> Vec<ConditionsChange> {
+        delta::all_conditions(&self.graph, &self.sinks)
     }
 
     /// Returns what is wrong with the objects at hand: those refused, policies that are not

@@ -61,7 +61,6 @@ pub(crate) fn declare(
     gateways: Table<Name, Gateway>,
     namespaces: Memo<Str, NamespaceView>,
     settings: Settings,
-    cluster: &str,
 ) -> Networks {
     let declared = b.expand("network_gateways", gateways, move |cx, name, gateway| {
         let in_scope = cx.memo(namespaces, &name.ns).is_some_and(|v| v.in_scope);
@@ -70,7 +69,6 @@ pub(crate) fn declare(
     let by_network = b.index(declared, "network_gateway_by_network", |_, gateway: &NetworkGateway| {
         [gateway.network.clone()]
     });
-    let cluster = cluster.to_owned();
     let rows = b.derive("network_gateways_sent", declared, move |cx, uid, gateway| {
         let trust_domain = cx.single(settings.sent_trust_domain)?;
         let mut sent = workload::Workload {
@@ -80,7 +78,6 @@ pub(crate) fn declare(
             service_account: gateway.identity.name.to_string(),
             network: gateway.network.to_string(),
             trust_domain: trust_domain.to_string(),
-            cluster_id: cluster.clone(),
             ..Default::default()
         };
         match &gateway.address {

@@ -163,7 +163,12 @@ fn bind(
 }
 
 /// The first policy whose rules all match the namespace, else the default.
-fn visibility(cx: &Cx<'_>, settings: Settings, namespaces: Table<Str, Namespace>, ns: &Str) -> Visibility {
+pub(crate) fn visibility(
+    cx: &Cx<'_>,
+    settings: Settings,
+    namespaces: Table<Str, Namespace>,
+    ns: &Str,
+) -> Visibility {
     let Some(configured) = cx.single(settings.visibility) else { return Visibility::Public };
     let Some((default, policies)) = configured.as_ref() else { return Visibility::Public };
     let labels: Labels = cx.get(namespaces, ns).map(|n| n.labels.clone()).unwrap_or_default();

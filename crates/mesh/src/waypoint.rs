@@ -231,16 +231,17 @@ fn address(gateway: &Gateway, network: impl FnOnce() -> Str) -> Option<WaypointA
     })
 }
 
-/// Which namespaces may use the waypoint: one listener says it.
+/// Which namespaces may use the waypoint: one listener says it. That is the one that the inbound
+/// binding means; without such a one, the waypoint's own for HBONE.
 fn allowed(gateway: &Gateway, inbound: Option<Inbound>) -> AllowedNamespaces {
-    let listener = match inbound {
-        Some(Inbound { port, .. }) if port != 0 => gateway.listeners.iter().find(|l| l.port == port),
-        Some(Inbound { proxy: true, .. }) => {
-            gateway.listeners.iter().find(|l| l.protocol == "istio.io/PROXY")
-        }
-        _ => gateway.listeners.iter().find(|l| l.protocol == "HBONE" && l.port == HBONE_PORT),
+    let mut listeners = gateway.listeners.iter();
+    let bound = match inbound {
+        Some(Inbound { port, .. }) if port != 0 => listeners.find(|l| l.port == port),
+        Some(Inbound { proxy: true, .. }) => listeners.find(|l| l.protocol == "istio.io/PROXY"),
+        _ => None,
     };
-    listener.map(|l| l.allowed.clone()).unwrap_or_default()
+    let own = || gateway.listeners.iter().find(|l| l.protocol == "HBONE" && l.port == HBONE_PORT);
+    bound.or_else(own).map(|l| l.allowed.clone()).unwrap_or_default()
 }
 
 /// A reference to a waypoint by labels, or the wish for none.

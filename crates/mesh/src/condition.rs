@@ -1,0 +1,305 @@
+//! Status conditions, from the same rows as what is sent.
+//!
+//! Types, reasons and messages are those of the reference, which people and tools read.
+
+use engine::{Builder, Cx, Memo, Table};
+use model::facts::{
+    AuthorizationPolicy, GatewayClass, Meta, PolicyTargetRef, Service, ServiceEntry, Visibility,
+    WorkloadEntry,
+};
+use model::{Kind, Name, Str};
+
+use crate::namespace::NamespaceView;
+use crate::policy_row::PolicyRow;
+use crate::service::{INGRESS_LABEL, ServiceRow, ingress};
+use crate::service_entry::{Entries, HostKey, visibility};
+use crate::settings::Settings;
+use crate::waypoint::{BindError, Binder, Binding};
+
+const WAYPOINT_BOUND: &str = "istio.io/WaypointBound";
+const WAYPOINT_MISSING: &str = "istio.io/WaypointMissing";
+const VISIBILITY_APPLIED: &str = "istio.io/VisibilityApplied";
+const ZTUNNEL_ACCEPTED: &str = "ZtunnelAccepted";
+const WAYPOINT_ACCEPTED: &str = "WaypointAccepted";
+const CONNECT_STRATEGY: &str = "istio.io/connect-strategy";
+/// The controller of classes whose gateways are waypoints.
+const WAYPOINT_CONTROLLER: &str = "istio.io/mesh-controller";
+
+/// One condition of an object's status.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Condition {
+    /// `type`.
+    pub kind: &'static str,
+    /// `status`: `True` or `False`.
+    pub status: bool,
+    /// `reason`.
+    pub reason: &'static str,
+    /// `message`.
+    pub message: String,
+}
+
+/// The conditions that this control plane gives an object: none of its own types is there besides.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Conditions {
+    /// `observedGeneration`; 0 where the reference writes none.
+    pub generation: i64,
+    /// The conditions, in a fixed order.
+    pub conditions: Vec<Condition>,
+}
+
+impl Conditions {
+    fn of(conditions: Vec<Condition>) -> Option<Self> {
+        // An object without any keeps a row: it tells the writer that former ones must go.
+        Some(Self { generation: 0, conditions })
+    }
+}
+
+/// The tables of this module, by object.
+#[derive(Clone, Copy)]
+pub(crate) struct Statuses {
+    pub services: Table<Name, Conditions>,
+    pub entries: Table<Name, Conditions>,
+    pub workload_entries: Table<Name, Conditions>,
+    pub policies: Table<Name, Conditions>,
+}
+
+/// What conditions are made from.
+#[derive(Clone, Copy)]
+pub(crate) struct Inputs {
+    pub services: Table<Name, Service>,
+    pub workload_entries: Table<Name, WorkloadEntry>,
+    pub policies: Table<Name, AuthorizationPolicy>,
+    pub classes: Table<Str, GatewayClass>,
+    pub service_rows: Table<Name, ServiceRow>,
+    pub entries: Entries,
+    pub policy_rows: Table<Name, PolicyRow>,
+    pub namespaces: Memo<Str, NamespaceView>,
+    pub settings: Settings,
+    pub binder: Binder,
+}
+
+/// Declares them.
+pub(crate) fn declare(b: &mut Builder, inputs: Inputs) -> Statuses {
+    let Inputs { service_rows, entries, policy_rows, namespaces, .. } = inputs;
+    let services = b.derive("service_conditions", inputs.services, move |cx, name, service| {
+        let row = cx.get(service_rows, name)?;
+        let view = cx.memo(namespaces, &name.ns)?;
+        Conditions::of(bound(&row.waypoint, Some((&service.meta, &view))).into_iter().collect())
+    });
+    let entry_conditions = b.derive("entry_conditions", entries.entries, move |cx, name, entry| {
+        Conditions::of(inputs.entry(cx, name, entry))
+    });
+    let workload_entries =
+        b.derive("workload_entry_conditions", inputs.workload_entries, move |cx, name, entry| {
+            let view = cx.memo(namespaces, &name.ns).filter(|v| v.in_scope)?;
+            let binding = inputs.binder.bind(cx, &entry.labels, &name.ns, &view, Binding::Workload);
+            let binding = binding.map(|w| w.map(|w| w.name.clone()));
+            Conditions::of(bound(&binding, None).into_iter().collect())
+        });
+    let policies = b.derive("policy_conditions", inputs.policies, move |cx, name, policy| {
+        let row = cx.get(policy_rows, name)?;
+        let ztunnel = row.condition.as_ref().map(|c| Condition {
+            kind: ZTUNNEL_ACCEPTED,
+            status: c.status,
+            reason: c.reason,
+            message: c.message.clone(),
+        });
+        let waypoint = inputs.attachment(cx, policy);
+        Some(Conditions {
+            generation: policy.meta.generation,
+            conditions: ztunnel.into_iter().chain(waypoint).collect(),
+        })
+    });
+    Statuses { services, entries: entry_conditions, workload_entries, policies }
+}
+
+/// `istio.io/WaypointBound`; nothing when no waypoint is named.
+fn bound(
+    binding: &Result<Option<Name>, BindError>,
+    ingress_of: Option<(&Meta, &NamespaceView)>,
+) -> Option<Condition> {
+    let condition =
+        |status, reason, message| Some(Condition { kind: WAYPOINT_BOUND, status, reason, message });
+    match binding {
+        Ok(None) => None,
+        Err(error) => {
+            let (reason, message) = error.condition();
+            condition(false, reason, message)
+        }
+        Ok(Some(waypoint)) => {
+            let mut message = format!("Successfully attached to waypoint {waypoint}");
+            if let Some((meta, view)) = ingress_of {
+                let is_set = meta.labels.get(INGRESS_LABEL).or(view.ingress_use_waypoint.as_ref()).is_some();
+                if ingress(&meta.labels, view) {
+                    message.push_str(". Ingress traffic will traverse the waypoint");
+                } else if is_set {
+                    message.push_str(
+                        ". Ingress traffic is not using the waypoint, set the istio.io/ingress-use-waypoint label to true if desired.",
+                    );
+                }
+            }
+            condition(true, "WaypointAccepted", message)
+        }
+    }
+}
+
+impl Inputs {
+    fn entry(&self, cx: &Cx<'_>, name: &Name, entry: &ServiceEntry) -> Vec<Condition> {
+        let Some(view) = cx.memo(self.namespaces, &name.ns) else { return Vec::new() };
+        // Every host of an entry has the same waypoint: the first that it won stands for all.
+        let row = entry.hosts.iter().find_map(|host| {
+            let key = HostKey { ns: name.ns.clone(), host: host.clone() };
+            cx.get(self.entries.rows, &key).filter(|row| row.object == *name)
+        });
+        let Some(row) = row else { return Vec::new() };
+        let mut conditions: Vec<Condition> =
+            bound(&row.waypoint, Some((&entry.meta, &view))).into_iter().collect();
+        let is_unbound = !matches!(row.waypoint, Ok(Some(_)));
+        let races =
+            entry.meta.annotations.get(CONNECT_STRATEGY).is_some_and(|s| s == "RACE_FIRST_TCP_CONNECT");
+        let missing = if !is_unbound {
+            None
+        } else if races {
+            Some((
+                "NoWaypointForRacingConnectStrategy",
+                "ServiceEntry has a non-default connect strategy but no waypoint bound. A waypoint is required for \
+                 connect strategies to take effect for ambient clients.",
+            ))
+        } else if entry.hosts.iter().any(|h| h.starts_with('*')) {
+            Some((
+                "NoWaypointForWildcardService",
+                "ServiceEntry will not apply until it is bound to a valid waypoint.",
+            ))
+        } else {
+            None
+        };
+        conditions.extend(missing.map(|(reason, message)| Condition {
+            kind: WAYPOINT_MISSING,
+            status: true,
+            reason,
+            message: message.to_owned(),
+        }));
+        if cx.single(self.settings.visibility).is_some_and(|v| v.is_some()) {
+            let seen = visibility(cx, self.settings, self.binder.namespaces, &name.ns);
+            let (reason, message) = match seen {
+                Visibility::Namespace => (
+                    "Namespace",
+                    "ServiceEntry is visible only within its own namespace (NAMESPACE), per mesh serviceEntryVisibility.",
+                ),
+                _ => ("Public", "ServiceEntry is visible to the entire mesh (PUBLIC)."),
+            };
+            conditions.push(Condition {
+                kind: VISIBILITY_APPLIED,
+                status: true,
+                reason,
+                message: message.to_owned(),
+            });
+        }
+        conditions
+    }
+
+    /// `WaypointAccepted`, for policies with target references.
+    fn attachment(&self, cx: &Cx<'_>, policy: &AuthorizationPolicy) -> Option<Condition> {
+        let refs = match &policy.spec {
+            Ok(spec) => &spec.target_refs,
+            Err(refused) => &refused.target_refs,
+        };
+        if refs.is_empty() {
+            return None;
+        }
+        let found: Vec<Attachment> = refs.iter().map(|r| self.target(cx, policy, r)).collect();
+        let condition =
+            |status, reason, message| Condition { kind: WAYPOINT_ACCEPTED, status, reason, message };
+        if let [only] = found.as_slice() {
+            return Some(condition(only.bound, only.reason, only.message.clone()));
+        }
+        let unbound: Vec<String> = refs
+            .iter()
+            .zip(&found)
+            .filter(|(_, a)| !a.bound)
+            .map(|(r, a)| {
+                let group = if r.group.is_empty() { "core" } else { r.group.as_str() };
+                format!("{}.{group}:{}", r.kind, a.key)
+            })
+            .collect();
+        let message = if unbound.is_empty() {
+            String::new()
+        } else {
+            format!("Invalid targetRefs: {}", unbound.join(", "))
+        };
+        let any = unbound.len() < found.len();
+        let reason = match (any, unbound.is_empty()) {
+            (_, true) => "Accepted",
+            (true, false) => "PartiallyInvalid",
+            (false, false) => "Invalid",
+        };
+        Some(condition(any, reason, message))
+    }
+
+    fn target(&self, cx: &Cx<'_>, policy: &AuthorizationPolicy, target: &PolicyTargetRef) -> Attachment {
+        let own = &policy.meta.name.ns;
+        let ns = if target.namespace.is_empty() { own.clone() } else { target.namespace.clone() };
+        let key = Name { ns, name: target.name.clone() };
+        let answer =
+            |bound, reason, message: String| Attachment { key: key.to_string(), bound, reason, message };
+        match target.kind.as_str() {
+            "GatewayClass" => {
+                let root = cx.single(self.settings.root_namespace).map(|r| (*r).clone()).unwrap_or_default();
+                if *own != root {
+                    let message = format!(
+                        "AuthorizationPolicy must be in the root namespace `{root}` when referencing a GatewayClass"
+                    );
+                    return answer(false, "Invalid", message);
+                }
+                match cx.get(self.classes, &target.name) {
+                    None => answer(false, "TargetNotFound", "not bound".to_owned()),
+                    Some(class) if class.controller != WAYPOINT_CONTROLLER => answer(
+                        false,
+                        "Invalid",
+                        format!(
+                            "GatewayClass must use controller name `{WAYPOINT_CONTROLLER}` for waypoints"
+                        ),
+                    ),
+                    Some(_) => answer(true, "Accepted", format!("bound to {}", target.name)),
+                }
+            }
+            "Gateway" => match cx.get(self.binder.waypoints, &key) {
+                Some(_) => answer(true, "Accepted", format!("bound to {key}")),
+                None => answer(false, "TargetNotFound", "not bound".to_owned()),
+            },
+            "Service" | "ServiceEntry" => {
+                let (exists, waypoint) = self.bound_service(cx, &target.kind, &key);
+                let kind = &target.kind;
+                match (exists, waypoint) {
+                    (false, _) => answer(false, "TargetNotFound", format!("{kind} {key} was not found")),
+                    (true, None) => {
+                        answer(false, "AncestorNotBound", format!("{kind} {key} is not bound to a waypoint"))
+                    }
+                    (true, Some(waypoint)) => answer(true, "Accepted", format!("bound to {waypoint}")),
+                }
+            }
+            _ => answer(false, "unknown", "not bound".to_owned()),
+        }
+    }
+
+    fn bound_service(&self, cx: &Cx<'_>, kind: &str, key: &Name) -> (bool, Option<Name>) {
+        if kind == Kind::Service.name() {
+            let row = cx.get(self.service_rows, key);
+            return (row.is_some(), row.and_then(|r| r.waypoint.clone().ok().flatten()));
+        }
+        let Some(entry) = cx.get(self.entries.entries, key) else { return (false, None) };
+        let waypoint = entry.hosts.iter().find_map(|host| {
+            let host = HostKey { ns: key.ns.clone(), host: host.clone() };
+            let row = cx.get(self.entries.rows, &host).filter(|row| row.object == *key)?;
+            row.waypoint.clone().ok().flatten()
+        });
+        (true, waypoint)
+    }
+}
+
+struct Attachment {
+    key: String,
+    bound: bool,
+    reason: &'static str,
+    message: String,
+}
