@@ -1,0 +1,187 @@
+//! The pages of `docs/` say what the code says, and their links lead somewhere.
+//!
+//! Tables that follow from the code stand between `<!-- begin: NAME -->` and `<!-- end -->`. After a
+//! change of the code, `UPDATE_PAGES=1 cargo test -p pilothouse-tests --test pages` writes them anew.
+
+use anyhow::{Context, ensure};
+use clap::{Args, Command};
+use runtime::config::ServeArgs;
+use runtime::grpc::Clients;
+use runtime::metrics::Metrics;
+use runtime::pump::Pump;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Files below a folder with this ending, in order.
+fn files(folder: &Path, ending: &str) -> anyhow::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if path.is_dir() {
+            if name != "target" && !name.starts_with('.') {
+                found.extend(files(&path, ending)?);
+            }
+        } else if name.ends_with(ending) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Compares a table with the one on the page, or writes it there.
+fn compare(page: &str, name: &str, table: &str) -> anyhow::Result<()> {
+    let path = root().join(page);
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {page}"))?;
+    let begin = format!("<!-- begin: {name} -->\n\n");
+    let (before, rest) = text.split_once(&begin).with_context(|| format!("{page} has no table {name}"))?;
+    let (written, after) =
+        rest.split_once("\n<!-- end -->").with_context(|| format!("{page}: {name} has no end"))?;
+    if std::env::var_os("UPDATE_PAGES").is_some() {
+        return Ok(std::fs::write(&path, format!("{before}{begin}{table}\n<!-- end -->{after}"))?);
+    }
+    ensure!(
+        written == table,
+        "{page} differs from the code: UPDATE_PAGES=1 writes the table anew. It should be\n{table}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_page_of_metrics_lists_every_metric() -> anyhow::Result<()> {
+    let pump = Pump::start(mesh::Options::default())?;
+    let text = Metrics::new(pump, Clients::default()).render().await;
+    let mut help = BTreeMap::new();
+    let mut kinds = Vec::new();
+    let mut labels = BTreeMap::<&str, BTreeSet<&str>>::new();
+    for line in text.lines() {
+        if let Some((name, words)) = line.strip_prefix("# HELP ").and_then(|l| l.split_once(' ')) {
+            help.insert(name, words);
+        } else if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|l| l.split_once(' ')) {
+            kinds.push((name, kind));
+        } else if let Some((name, rest)) = line.split_once('{') {
+            let pairs = rest.split('}').next().unwrap_or_default().split(',');
+            labels.entry(name).or_default().extend(pairs.filter_map(|pair| pair.split('=').next()));
+        }
+    }
+    ensure!(kinds.len() > 10, "so few metrics cannot be all: {text}");
+    kinds.sort_unstable();
+    let mut table = "| metric | type | labels | meaning |\n|---|---|---|---|\n".to_owned();
+    for (name, kind) in kinds {
+        let labels: Vec<String> = labels.get(name).into_iter().flatten().map(|l| format!("`{l}`")).collect();
+        let words = help.get(name).with_context(|| format!("{name} says nothing of itself"))?;
+        writeln!(table, "| `{name}` | {kind} | {} | {words} |", labels.join(", "))?;
+    }
+    compare("docs/reference/metrics.md", "metrics", &table)
+}
+
+#[test]
+fn the_page_of_settings_lists_every_flag() -> anyhow::Result<()> {
+    let command = ServeArgs::augment_args(Command::new("serve"));
+    let mut table = "| flag | environment | default | meaning |\n|---|---|---|---|\n".to_owned();
+    let mut count = 0;
+    for flag in command.get_arguments() {
+        let name = flag.get_long().context("a flag has no long name")?;
+        let takes = flag.get_action().takes_values();
+        let value = flag.get_value_names().filter(|_| takes).and_then(|names| names.first());
+        let env = flag.get_env().map(|env| format!("`{}`", env.to_string_lossy())).unwrap_or_default();
+        let default = flag.get_default_values().first().filter(|_| takes).map(|d| d.to_string_lossy());
+        let default = default.filter(|d| !d.is_empty()).map(|d| format!("`{d}`")).unwrap_or_default();
+        let help = flag.get_help().with_context(|| format!("--{name} says nothing of itself"))?;
+        let value = value.map(|v| format!(" {v}")).unwrap_or_default();
+        writeln!(table, "| `--{name}{value}` | {env} | {default} | {help} |")?;
+        count += 1;
+    }
+    ensure!(count > 10, "so few flags cannot be all");
+    compare("docs/reference/settings.md", "settings", &table)
+}
+
+/// Returns the code of a line such as `pub const SYNTAX: &str = "KO001";`.
+fn code_of(line: &str) -> Option<&str> {
+    let (declared, value) = line.trim().split_once(": &str = \"")?;
+    let code = value.strip_suffix("\";")?;
+    let (letters, digits) = code.split_at_checked(2)?;
+    let is_code = code.len() == 5
+        && letters.bytes().all(|b| b.is_ascii_uppercase())
+        && digits.bytes().all(|b| b.is_ascii_digit());
+    (declared.contains("const ") && is_code).then_some(code)
+}
+
+#[test]
+fn the_page_of_diagnostics_explains_exactly_the_codes_of_the_code() -> anyhow::Result<()> {
+    let mut declared = BTreeSet::new();
+    for path in files(&root().join("crates"), ".rs")? {
+        for line in std::fs::read_to_string(&path)?.lines() {
+            if let Some(code) = code_of(line) {
+                ensure!(
+                    declared.insert(code.to_owned()),
+                    "{code} is declared twice, again in {}",
+                    path.display()
+                );
+            }
+        }
+    }
+    ensure!(
+        folder::code::ALL.iter().all(|code| declared.contains(*code)),
+        "declared codes are not all found"
+    );
+    let page = std::fs::read_to_string(root().join("docs/reference/diagnostics.md"))?;
+    let mut explained = BTreeSet::new();
+    for heading in page.lines().filter_map(|line| line.strip_prefix("### ")) {
+        let (code, _) = heading.split_once(": ").with_context(|| format!("{heading:?} has no code"))?;
+        ensure!(explained.insert(code.to_owned()), "{code} is explained twice");
+    }
+    let missing: Vec<_> = declared.difference(&explained).collect();
+    let unknown: Vec<_> = explained.difference(&declared).collect();
+    ensure!(
+        missing.is_empty() && unknown.is_empty(),
+        "not explained: {missing:?}; not in the code: {unknown:?}"
+    );
+    Ok(())
+}
+
+/// The targets of the links of a page that lead to files, without their anchors.
+fn links(text: &str) -> impl Iterator<Item = &str> {
+    let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    targets
+        .filter(|target| {
+            !target.contains("://") && !target.starts_with('#') && !target.contains(char::is_whitespace)
+        })
+        .map(|target| target.split('#').next().unwrap_or_default())
+}
+
+#[test]
+fn links_between_pages_lead_somewhere() -> anyhow::Result<()> {
+    let mut broken = Vec::new();
+    let mut count = 0;
+    for path in files(&root(), ".md")? {
+        let text = std::fs::read_to_string(&path)?;
+        for link in links(&text) {
+            count += 1;
+            if !path.with_file_name(link).exists() {
+                broken.push(format!("{}: {link}", path.display()));
+            }
+        }
+    }
+    ensure!(count > 10, "so few links cannot be all");
+    ensure!(broken.is_empty(), "links that lead nowhere:\n{}", broken.join("\n"));
+    Ok(())
+}
+
+#[test]
+fn every_decision_is_listed_in_order() -> anyhow::Result<()> {
+    let records = files(&root().join("docs/adr"), ".md")?;
+    let index = std::fs::read_to_string(root().join("ARCHITECTURE.md"))?;
+    for (record, number) in records.iter().zip(1..) {
+        let name = record.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        ensure!(name.starts_with(&format!("{number:04}-")), "{name} should have number {number:04}");
+        ensure!(index.contains(&format!("docs/adr/{name}")), "ARCHITECTURE.md does not name docs/adr/{name}");
+    }
+    Ok(())
+}
