@@ -1,0 +1,94 @@
+//! The control plane in this process, on ports of its own.
+
+use anyhow::Context;
+use clap::Parser;
+use mesh::Mesh;
+use pilothouse_tests::apiserver::LIMIT;
+use pilothouse_tests::client::{Client, Options};
+use runtime::config::{ServeArgs, SourceArgs};
+use runtime::pump::Pump;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+/// A running daemon; dropping it ends it at once.
+pub struct Daemon {
+    xds: SocketAddr,
+    options: mesh::Options,
+    pump: Pump,
+    running: JoinHandle<()>,
+    _stop: tokio_util::sync::DropGuard,
+}
+
+#[derive(Parser)]
+struct Command {
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+impl Daemon {
+    /// Serves the cluster that a kubeconfig leads to, with the mesh settings in `system_namespace`.
+    pub async fn of_cluster(kubeconfig: &Path, system_namespace: &str) -> anyhow::Result<Self> {
+        let source = SourceArgs { kubeconfig: Some(kubeconfig.to_owned()), ..SourceArgs::default() };
+        Self::start(source, system_namespace).await
+    }
+
+    /// Serves folders, with the mesh settings in `system_namespace`.
+    pub async fn of_folders(folders: Vec<PathBuf>, system_namespace: &str) -> anyhow::Result<Self> {
+        Self::start(SourceArgs { from: folders, ..SourceArgs::default() }, system_namespace).await
+    }
+
+    async fn start(source: SourceArgs, system_namespace: &str) -> anyhow::Result<Self> {
+        let mut args = Command::try_parse_from(["serve"])?.serve;
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        (args.xds_addr, args.http_addr, args.monitoring_addr) = (any, any, any);
+        args.source = source;
+        args.mesh.system_namespace = system_namespace.to_owned();
+        let daemon = runtime::serve::Daemon::prepare(&args).await?;
+        let (xds, pump) = (daemon.xds_addr(), daemon.pump().clone());
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(daemon.run(stop.clone()));
+        Ok(Self { xds, options: args.mesh.options(), pump, running, _stop: stop.drop_guard() })
+    }
+
+    /// Returns the options of its mesh.
+    pub fn options(&self) -> &mesh::Options {
+        &self.options
+    }
+
+    /// Returns the address of its streams.
+    pub fn address(&self) -> String {
+        self.xds.to_string()
+    }
+
+    /// Waits until the mesh is served.
+    pub async fn ready(&self) -> anyhow::Result<()> {
+        let mut snapshots = self.pump.snapshots();
+        let is_served = timeout(LIMIT, snapshots.wait_for(Option::is_some));
+        is_served.await.context("the daemon does not become ready")?.context("the engine ended").map(drop)
+    }
+
+    /// Asks its mesh something.
+    pub async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Mesh) -> T + Send + 'static,
+    ) -> anyhow::Result<T> {
+        anyhow::ensure!(!self.running.is_finished(), "the daemon ended");
+        self.pump.ask(question).await.context("the engine ended")
+    }
+
+    /// Connects a client once the mesh is served; it has an answer of each type on return.
+    pub async fn client(&self) -> anyhow::Result<Client> {
+        self.ready().await?;
+        let client = Client::connect(self.client_options()).await?;
+        client.until("an answer of each type", |state| state.is_ready()).await?;
+        Ok(client)
+    }
+
+    /// Returns how a client connects to it.
+    pub fn client_options(&self) -> Options {
+        Options { limit: LIMIT, ..Options::to(self.address()) }
+    }
+}

@@ -1,0 +1,23 @@
+//! The mesh of a real API server, as a ztunnel comes to hold it.
+//!
+//! ```text
+//! API server ──(proxy)──▶ daemon, in this process ──delta xDS──▶ reference client
+//!      │                                                              │
+//!      └──── fresh list ──▶ fresh computation ──── byte for byte ─────┘
+//! ```
+//!
+//! A test is done with waiting when the client holds what a computation from scratch makes of what
+//! the API server holds: nothing here sleeps.
+
+mod cluster;
+mod daemon;
+mod edits;
+mod fresh;
+mod proxy;
+
+mod bookinfo;
+mod kinds;
+mod outage;
+mod random;
+mod refusal;
+mod rights;

@@ -1,0 +1,117 @@
+//! A thousand random edits end where a computation from scratch ends.
+
+use crate::cluster::Cluster;
+use crate::daemon::Daemon;
+use crate::edits::{Edits, NAMESPACES, SYSTEM};
+use crate::fresh::{Resources, changed, held_by, holds, settled, versions};
+use anyhow::Context;
+use mesh::ResourceKind;
+use pilothouse_tests::apiserver::ApiServer;
+use pilothouse_tests::client::Client;
+use proto::type_url;
+use serde_json::json;
+use std::collections::BTreeSet;
+
+/// Any other seed must do as well: `PILOTHOUSE_TEST_SEED` sets one.
+const SEED: u64 = 20_260_731;
+const EDITS: usize = 1_000;
+/// How many edits lie between two looks.
+const LOOK: usize = 200;
+/// The edit after which one client goes away.
+const LEAVES: usize = 900;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_random_edits_clients_hold_what_a_computation_from_scratch_makes() -> anyhow::Result<()> {
+    let seed = match std::env::var("PILOTHOUSE_TEST_SEED") {
+        Ok(text) => text.parse().context("PILOTHOUSE_TEST_SEED is no number")?,
+        Err(_) => SEED,
+    };
+    run(seed).await.with_context(|| format!("the seed was {seed}"))
+}
+
+async fn run(seed: u64) -> anyhow::Result<()> {
+    let server = ApiServer::start().await?;
+    let cluster = Cluster::of(&server).await?;
+    cluster.install_chart(&server).await?;
+    cluster.install_gateway_api(&server).await?;
+    for namespace in NAMESPACES {
+        cluster.namespace(namespace, json!({})).await?;
+    }
+    let daemon = Daemon::of_cluster(&server.kubeconfig(), SYSTEM).await?;
+    let steady = daemon.client().await?;
+    // One that reads nothing while the edits go on, and one that is away at the end.
+    let slow = daemon.client().await?;
+    slow.pause().await?;
+    let absent = daemon.client().await?;
+    let mut before = Resources::new();
+
+    let mut edits = Edits::new(seed);
+    for count in 1..=EDITS {
+        edits.edit(&cluster).await.with_context(|| format!("edit {count}"))?;
+        if count == LEAVES || count == EDITS {
+            edits.level(&cluster).await?;
+        }
+        if count % LOOK == 0 {
+            let fresh = settled(&steady, cluster.client(), daemon.options());
+            fresh.await.with_context(|| format!("after edit {count}"))?;
+        }
+        if count == LEAVES {
+            before = settled(&absent, cluster.client(), daemon.options()).await?;
+            absent.disconnect().await?;
+        }
+    }
+    let after = settled(&steady, cluster.client(), daemon.options()).await?;
+    slow.resume().await?;
+    holds(&slow, &after).await.context("the slow client")?;
+
+    // Another instance makes the same, in every version, of the first answer.
+    let other = Daemon::of_cluster(&server.kubeconfig(), SYSTEM).await?;
+    let newcomer = other.client().await?;
+    assert_eq!(newcomer.with(held_by), after);
+    assert_eq!(newcomer.with(versions), steady.with(versions));
+    assert!(newcomer.with(versions).values().all(|version| !version.is_empty()));
+
+    reconnects_to_what_changed(&absent, &other, &before, &after).await?;
+    for (who, client) in [("steady", &steady), ("slow", &slow), ("newcomer", &newcomer), ("absent", &absent)]
+    {
+        assert_eq!(client.violations(), [], "{who}");
+        let rejects: Vec<_> = client.since(0).into_iter().flat_map(|r| r.rejects).collect();
+        assert_eq!(rejects, [], "{who}");
+    }
+    for (who, client) in [("steady", &steady), ("slow", &slow)] {
+        assert_eq!(client.with(|state| state.streams()), 1, "{who}");
+    }
+    Ok(())
+}
+
+/// A client that held `before` is sent, by an instance that never saw it, only what is another now.
+async fn reconnects_to_what_changed(
+    client: &Client,
+    daemon: &Daemon,
+    before: &Resources,
+    after: &Resources,
+) -> anyhow::Result<()> {
+    let mark = client.mark();
+    client.reconnect_to(daemon.address()).await?;
+    holds(client, after).await.context("the client that was away")?;
+    let differing = changed(before, after);
+    let names = |kind: ResourceKind, is_there: bool| -> BTreeSet<String> {
+        let of_kind = differing.iter().filter(|key| key.0 == kind && after.contains_key(key) == is_there);
+        of_kind.map(|(_, name)| name.clone()).collect()
+    };
+    let of_type = |url: &'static str| client.since(mark).into_iter().filter(move |r| r.type_url == url);
+    let sent = |url| -> BTreeSet<String> {
+        of_type(url).flat_map(|r| r.resources).map(|resource| resource.name).collect()
+    };
+    let removed = |url| -> BTreeSet<String> { of_type(url).flat_map(|r| r.removed).collect() };
+    assert_eq!(sent(type_url::ADDRESS), names(ResourceKind::Address, true));
+    assert_eq!(removed(type_url::ADDRESS), names(ResourceKind::Address, false));
+    // Policies have no versions on the wire: all that there are come.
+    assert_eq!(removed(type_url::AUTHORIZATION), names(ResourceKind::Authorization, false));
+    // All this says something only if there was enough of everything.
+    let kept = before.iter().filter(|((kind, _), _)| *kind == ResourceKind::Address);
+    let kept = kept.filter(|(key, bytes)| after.get(*key) == Some(bytes)).count();
+    let (changed, vanished) = (names(ResourceKind::Address, true), names(ResourceKind::Address, false));
+    assert!(kept > 5 && changed.len() > 5 && !vanished.is_empty(), "{kept} {changed:?} {vanished:?}");
+    Ok(())
+}
