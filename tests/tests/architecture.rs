@@ -323,7 +323,7 @@ fn paths_of_machines_are_told_from_others() {
         (format!("\"{folder}/kim\""), true),
         (format!("https://example.org{folder}/kim"), false),
         (format!("{folder}page/x"), false),
-        (format!("{folder}"), false),
+        (folder.to_owned(), false),
         (format!("$DIR{folder}/x"), false),
         (format!("${{DIR}}{folder}/x"), false),
     ] {
