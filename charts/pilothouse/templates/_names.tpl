@@ -1,0 +1,59 @@
+{{/* Name of deployment, service and account: what dashboards, ztunnel and istioctl look for. */}}
+{{- define "pilothouse.name" -}}
+{{- if include "pilothouse.revisionSuffix" . -}}istiod-{{ .Values.revision }}{{- else -}}istiod{{- end -}}
+{{- end -}}
+
+{{/* The revision when it is one by name. */}}
+{{- define "pilothouse.revisionSuffix" -}}
+{{- if and .Values.revision (ne .Values.revision "default") -}}{{ .Values.revision }}{{- end -}}
+{{- end -}}
+
+{{/* The value of the label istio.io/rev. */}}
+{{- define "pilothouse.revision" -}}
+{{- default "default" .Values.revision -}}
+{{- end -}}
+
+{{/* Name of objects without a namespace: one release must not own another's. */}}
+{{- define "pilothouse.clusterName" -}}
+{{- $parts := list "pilothouse" -}}
+{{- with include "pilothouse.revisionSuffix" . -}}{{- $parts = append $parts . -}}{{- end -}}
+{{- join "-" (append $parts .Release.Namespace) -}}
+{{- end -}}
+
+{{/* The namespace whose mesh settings are read. */}}
+{{- define "pilothouse.systemNamespace" -}}
+{{- if .Values.shadow.enabled -}}
+{{- default .Release.Namespace .Values.shadow.namespace -}}
+{{- else -}}
+{{- .Release.Namespace -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Name of the ConfigMap of the mesh settings. */}}
+{{- define "pilothouse.meshConfigMap" -}}
+{{- with include "pilothouse.revisionSuffix" . -}}istio-{{ . }}{{- else -}}istio{{- end -}}
+{{- end -}}
+
+{{/* What a service selects: changing these makes another deployment. */}}
+{{- define "pilothouse.selectorLabels" -}}
+app: istiod
+istio.io/rev: {{ include "pilothouse.revision" . | quote }}
+{{- end -}}
+
+{{- define "pilothouse.labels" -}}
+{{ include "pilothouse.selectorLabels" . }}
+app.kubernetes.io/name: pilothouse
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: istio
+app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | quote }}
+{{- end -}}
+
+{{- define "pilothouse.image" -}}
+{{- if contains "/" .Values.image -}}
+{{- .Values.image -}}
+{{- else -}}
+{{- with .Values.hub -}}{{ . }}/{{- end -}}{{ .Values.image }}:{{ default .Chart.AppVersion .Values.tag }}
+{{- end -}}
+{{- end -}}
