@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use engine::{Change, Graph, Key, Row, Table, Trace};
 use model::{Diagnostic, Kind, Name, ObjectRef, Str};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::condition::Conditions;
@@ -66,8 +67,7 @@ impl Delta {
 
     pub(crate) fn collect(graph: &mut Graph, facts: &Facts, sinks: &Sinks, cluster: &str) -> Self {
         let mut out = Vec::new();
-        take(graph, cluster, sinks.services, &mut out);
-        take(graph, cluster, sinks.entry_services, &mut out);
+        take_services(graph, cluster, sinks, &mut out);
         take(graph, cluster, sinks.networks, &mut out);
         take(graph, cluster, sinks.entries, &mut out);
         take(graph, cluster, sinks.inline, &mut out);
@@ -230,22 +230,53 @@ fn take<K: Key, V: Sent<K>>(
     out: &mut Vec<ResourceChange>,
 ) {
     for change in graph.changes(table) {
-        out.extend(resource_change(&change, cluster));
+        let Some((name, versions)) = versions(&change, cluster) else { continue };
+        out.extend(versions.change(V::KIND, name));
     }
 }
 
-fn resource_change<K: Key, V: Sent<K>>(change: &Change<K, V>, cluster: &str) -> Option<ResourceChange> {
+/// Takes the services of both kinds. A hostname may pass from one kind to the other: that is a change
+/// of one resource, and not one that comes and another that goes.
+fn take_services(graph: &mut Graph, cluster: &str, sinks: &Sinks, out: &mut Vec<ResourceChange>) {
+    let services = graph.changes(sinks.services);
+    let entries = graph.changes(sinks.entry_services);
+    let changes = services.iter().filter_map(|c| versions(c, cluster));
+    let mut by_name: BTreeMap<String, Versions> = BTreeMap::new();
+    for (name, versions) in changes.chain(entries.iter().filter_map(|c| versions(c, cluster))) {
+        let all = by_name.entry(name).or_default();
+        all.old = all.old.take().or(versions.old);
+        all.new = all.new.take().or(versions.new);
+    }
+    out.extend(by_name.into_iter().filter_map(|(name, all)| all.change(ResourceKind::Address, name)));
+}
+
+/// A resource before a commit and after it.
+#[derive(Default)]
+struct Versions {
+    old: Option<Encoded>,
+    new: Option<Encoded>,
+}
+
+fn versions<K: Key, V: Sent<K>>(change: &Change<K, V>, cluster: &str) -> Option<(String, Versions)> {
     let of = |row: &Option<Arc<V>>| {
         row.as_deref().and_then(|r| r.resource(&change.key, cluster)).map(|(n, e)| (n, e.clone()))
     };
-    match (of(&change.old), of(&change.new)) {
-        // Only the status of the row changed.
-        (Some((_, old)), Some((_, new))) if old == new => None,
-        (old, Some((name, new))) => {
-            let resend = old.is_some_and(|(_, old)| old.body == new.body);
-            Some(ResourceChange { kind: V::KIND, name, body: Some(new.body), resend })
+    let (old, new) = (of(&change.old), of(&change.new));
+    let name = new.as_ref().or(old.as_ref())?.0.clone();
+    Some((name, Versions { old: old.map(|(_, e)| e), new: new.map(|(_, e)| e) }))
+}
+
+impl Versions {
+    fn change(self, kind: ResourceKind, name: String) -> Option<ResourceChange> {
+        match (self.old, self.new) {
+            // Only the status of the row changed.
+            (Some(old), Some(new)) if old == new => None,
+            (old, Some(new)) => {
+                let resend = old.is_some_and(|old| old.body == new.body);
+                Some(ResourceChange { kind, name, body: Some(new.body), resend })
+            }
+            (Some(_), None) => Some(ResourceChange { kind, name, body: None, resend: false }),
+            (None, None) => None,
         }
-        (Some((name, _)), None) => Some(ResourceChange { kind: V::KIND, name, body: None, resend: false }),
-        (None, None) => None,
     }
 }
