@@ -92,6 +92,8 @@ impl Core {
         let (mut trace, reads) = stage.trace(self, node.index, dep.slot);
         if depth > 0 {
             trace.reads = reads.into_iter().map(|d| self.trace(d, depth - 1)).collect();
+            // Slots tell only who came first; names tell the same on every replica.
+            trace.reads.sort_by(|a, b| (a.table, &a.key).cmp(&(b.table, &b.key)));
         } else {
             trace.truncated = !reads.is_empty();
         }

@@ -10,6 +10,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 /// A handle to a declared index over a table of `K` and `V`.
+#[allow(clippy::type_complexity)] // the marker only names the three types
 pub struct Index<IK, K, V> {
     pub(crate) stage: u16,
     pub(crate) position: u16,

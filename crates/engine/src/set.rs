@@ -8,6 +8,7 @@ const FEW: usize = 24;
 
 /// A set of small values in one or two words; the order of iteration is unspecified.
 #[derive(Default)]
+#[allow(clippy::box_collection)] // one word: there are several sets for every row
 pub(crate) enum SmallSet<T> {
     #[default]
     Empty,

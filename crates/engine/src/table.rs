@@ -164,7 +164,7 @@ impl<K: Key, V: Row> TableData<K, V> {
         for slot in idle {
             let useless =
                 rows.get(slot).is_some_and(|(_, entry)| entry.value.is_none() && entry.readers.is_empty())
-                && !reads(slot);
+                    && !reads(slot);
             if useless {
                 rows.remove(slot);
             }

@@ -307,7 +307,7 @@ fn why_names_what_was_read_and_what_was_absent() {
     ]);
     let trace = f.graph.why(f.workloads, &0, 3).unwrap();
     let text = trace.to_string();
-    assert!(text.starts_with("workloads 0\n  pods 0\n"), "{text}");
+    assert!(text.starts_with("workloads 0\n") && text.contains("\n  pods 0\n"), "{text}");
     assert!(text.contains("selection (3, 1)") && text.contains("selectors 4"), "{text}");
     let f = from_scratch(&[Edit::Pod(0, pod(3, 1, &[]))]);
     let text = f.graph.why(f.workloads, &0, 1).map(|t| t.to_string()).unwrap_or_default();

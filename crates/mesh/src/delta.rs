@@ -131,6 +131,11 @@ pub(crate) fn all_conditions(graph: &Graph, sinks: &Sinks) -> Vec<ConditionsChan
         .collect()
 }
 
+pub(crate) fn conditions_of(graph: &Graph, sinks: &Sinks, object: &ObjectRef) -> Option<Arc<Conditions>> {
+    let (_, table) = status_tables(sinks).into_iter().find(|(kind, _)| *kind == object.kind)?;
+    graph.get(table, &object.name)
+}
+
 /// Returns what the resource of this name was made from.
 pub(crate) fn why(
     graph: &Graph,

@@ -20,6 +20,7 @@
 //! * A policy that a workload names is always among the resources.
 //! * What cannot be understood never takes away what was good, and never allows more.
 
+mod allocation;
 mod condition;
 mod delta;
 mod encode;
@@ -40,6 +41,7 @@ mod store;
 mod waypoint;
 mod workload;
 
+pub use allocation::{AddressRequest, AddressTrouble, Allocator, Assignment};
 pub use condition::{Condition, Conditions};
 pub use delta::{ConditionsChange, Delta, ResourceChange, ResourceKind};
 pub use event::Event;
@@ -105,6 +107,11 @@ impl Mesh {
     /// This walks the mesh, as a newly elected writer does.
     pub fn conditions(&self) -> Vec<ConditionsChange> {
         delta::all_conditions(&self.graph, &self.sinks)
+    }
+
+    /// Returns the conditions of one object; `None` when it has no status of ours.
+    pub fn conditions_of(&self, object: &model::ObjectRef) -> Option<std::sync::Arc<Conditions>> {
+        delta::conditions_of(&self.graph, &self.sinks, object)
     }
 
     /// Returns what is wrong with the objects at hand: those refused, policies that are not

@@ -37,7 +37,7 @@ pub(crate) struct PolicyRow {
 impl From<Lowered> for PolicyRow {
     fn from(lowered: Lowered) -> Self {
         Self {
-            encoded: lowered.authorization.as_ref().map(|a| Encoded::message(a)),
+            encoded: lowered.authorization.as_ref().map(Encoded::message),
             condition: lowered.condition,
             diagnostics: lowered.diagnostics,
         }

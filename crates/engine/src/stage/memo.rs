@@ -27,12 +27,14 @@ impl<K, V> fmt::Debug for Memo<K, V> {
     }
 }
 
+type MemoFn<K, V> = Box<dyn Fn(&Cx<'_>, &K) -> Option<V> + Send>;
+
 /// Rows that exist because somebody reads them: what many rows would compute alike, computed once.
 pub(crate) struct MemoStage<K, V> {
     pub name: &'static str,
     pub stage: u16,
     pub node: u16,
-    compute: Box<dyn Fn(&Cx<'_>, &K) -> Option<V> + Send>,
+    compute: MemoFn<K, V>,
     rows: RefCell<Slab<K, MemoRow<V>>>,
     idle: RefCell<Vec<u32>>,
     live: Cell<usize>,
@@ -54,12 +56,7 @@ impl<V> Default for MemoRow<V> {
 }
 
 impl<K: Key, V: Row> MemoStage<K, V> {
-    pub fn new(
-        name: &'static str,
-        stage: u16,
-        node: u16,
-        compute: Box<dyn Fn(&Cx<'_>, &K) -> Option<V> + Send>,
-    ) -> Self {
+    pub fn new(name: &'static str, stage: u16, node: u16, compute: MemoFn<K, V>) -> Self {
         Self {
             name,
             stage,

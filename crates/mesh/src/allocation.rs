@@ -1,0 +1,457 @@
+//! Automatic addresses: one IPv4 and one IPv6 for every host of a ServiceEntry that has none.
+//!
+//! ```text
+//! AddressRequest (an entry's hosts, and the addresses in its status) ──▶ Allocator ──▶ Assignment
+//! ```
+//!
+//! What an entry's status holds is kept: restarts and other replicas change nothing. A host without
+//! an address gets the one that the hash of its entry and name points to, or the next free one. Of
+//! two claims on one address the stronger keeps it: an address that a user wrote, else the one of
+//! the older entry. An address that was given back stays out of use for others while there are fresh
+//! ones, since clients may still connect to what DNS told them.
+
+use ipnet::IpNet;
+use model::facts::{ServiceEntry, ServiceEntryAddress};
+use model::{Name, Str};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::service_entry::takes_allocated;
+
+/// The first address of `240.240.0.0/16`, the pool of IPv4.
+const V4: u32 = u32::from_be_bytes([240, 240, 0, 0]);
+/// How many addresses of it are given: neither the first nor the last, which some systems refuse.
+const V4_SIZE: u32 = (1 << 16) - 2;
+/// The first address of `2001:2::/48`, the pool of IPv6.
+const V6: u128 = 0x2001_0002 << 96;
+/// How many addresses of it are given.
+const V6_SIZE: u128 = 1 << 64;
+/// How many addresses that were given back are kept from others.
+const RESTING: usize = 4096;
+
+/// What one ServiceEntry has to do with addresses.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct AddressRequest {
+    /// The entry.
+    pub entry: Name,
+    /// Its age, in seconds since 1970: of two entries with one address the older keeps it.
+    pub created: i64,
+    /// The hosts that want addresses, each once, in order; empty when the entry takes none.
+    pub hosts: Vec<Str>,
+    /// Addresses that its user wrote.
+    pub fixed: Vec<IpNet>,
+    /// `status.addresses`: (host, value), in order.
+    pub held: Vec<(Str, IpAddr)>,
+}
+
+impl AddressRequest {
+    fn of(entry: &ServiceEntry) -> Self {
+        let mut hosts: Vec<Str> = Vec::new();
+        for host in entry.hosts.iter().filter(|host| takes_allocated(entry, host)) {
+            if !hosts.contains(host) {
+                hosts.push(host.clone());
+            }
+        }
+        let fixed = entry.addresses.iter().filter_map(|address| match address {
+            ServiceEntryAddress::Ip(ip) => Some(IpNet::from(*ip)),
+            ServiceEntryAddress::Net(net) => Some(*net),
+            ServiceEntryAddress::Invalid(_) => None,
+        });
+        Self {
+            entry: entry.meta.name.clone(),
+            created: entry.meta.created,
+            hosts,
+            fixed: fixed.collect(),
+            held: entry.status_addresses.clone(),
+        }
+    }
+}
+
+impl crate::Mesh {
+    /// Returns what an entry has to do with addresses; `None` when it does not exist, is not ours,
+    /// or its namespace takes no part in the mesh.
+    pub fn address_request(&self, entry: &Name) -> Option<AddressRequest> {
+        // Whoever has a status of ours is ours.
+        self.graph.get(self.sinks.statuses.entries, entry)?;
+        Some(AddressRequest::of(&*self.graph.get(self.facts.service_entries, entry)?))
+    }
+
+    /// Returns the requests of all entries, ascending by name. This walks the entries, as a newly
+    /// elected allocator does.
+    pub fn address_requests(&self) -> Vec<AddressRequest> {
+        let names = self.graph.rows(self.sinks.statuses.entries).into_iter();
+        names.filter_map(|(name, _)| self.address_request(&name)).collect()
+    }
+}
+
+/// The addresses that an entry's status should hold and does not.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Assignment {
+    /// The entry.
+    pub entry: Name,
+    /// What its status held when this was decided.
+    pub held: Vec<(Str, IpAddr)>,
+    /// What it should hold: by host in the order of the entry, what was there first.
+    pub wanted: Vec<(Str, IpAddr)>,
+}
+
+/// A host that cannot have or keep an address.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum AddressTrouble {
+    /// No IPv4 address is left.
+    Exhausted {
+        /// The entry.
+        entry: Name,
+        /// Its host.
+        host: Str,
+    },
+    /// An address that the entry held belongs to another with the better claim; it gets a new one.
+    Conflict {
+        /// The entry that loses it.
+        entry: Name,
+        /// Its host.
+        host: Str,
+        /// The address.
+        address: IpAddr,
+        /// The entry that keeps it.
+        kept_by: Name,
+    },
+}
+
+impl std::fmt::Display for AddressTrouble {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Exhausted { entry, host } => write!(
+                f,
+                "ServiceEntry {entry}: no IPv4 address is left for {host}; set spec.addresses, or delete entries that are not used"
+            ),
+            Self::Conflict { entry, host, address, kept_by } => write!(
+                f,
+                "ServiceEntry {entry}: {address} of {host} belongs to ServiceEntry {kept_by}, which has it by spec.addresses or is older; {host} gets another"
+            ),
+        }
+    }
+}
+
+/// The weight of a claim: the least of an address has it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Rank {
+    /// Written by a user.
+    Fixed,
+    /// Held by an entry that uses it.
+    Used,
+    /// In the status of an entry that uses it no more.
+    Left,
+}
+
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Claim {
+    rank: Rank,
+    created: i64,
+    entry: Name,
+    host: Str,
+}
+
+#[derive(Debug)]
+struct Entry {
+    request: AddressRequest,
+    /// What each host has or was given, in order of the hosts.
+    kept: Vec<(Str, IpAddr)>,
+}
+
+/// Which address belongs to whom. It has one user, the elected replica, which builds it anew.
+#[derive(Default, Debug)]
+pub struct Allocator {
+    entries: BTreeMap<Name, Entry>,
+    claims: BTreeMap<IpAddr, BTreeSet<Claim>>,
+    /// Networks that users wrote, by how many.
+    networks: BTreeMap<IpNet, usize>,
+    /// Entries to look at, oldest first.
+    dirty: BTreeSet<(i64, Name)>,
+    /// Addresses that were given back, oldest first, and whose they were.
+    resting: VecDeque<IpAddr>,
+    rested: BTreeMap<IpAddr, (Name, Str)>,
+    /// Entries with a host that found no address.
+    short: BTreeSet<(i64, Name)>,
+    /// Addresses of the IPv4 pool that somebody claims or that rest.
+    v4_taken: u32,
+}
+
+impl Allocator {
+    /// Takes note of an entry as it is now.
+    pub fn put(&mut self, request: AddressRequest) {
+        let name = request.entry.clone();
+        let old = self.take(&name);
+        let given = old.as_ref().map(|e| e.kept.as_slice()).unwrap_or_default();
+        let mut kept: Vec<(Str, IpAddr)> = Vec::new();
+        for host in &request.hosts {
+            let mut add = |pair: &(Str, IpAddr)| {
+                if pair.0 == *host && !kept.contains(pair) {
+                    kept.push(pair.clone());
+                }
+            };
+            request.held.iter().for_each(&mut add);
+            // What was given a moment ago may not be in the status yet.
+            for pair in given {
+                let has_family = |(h, ip): &&(Str, IpAddr)| h == host && ip.is_ipv4() == pair.1.is_ipv4();
+                if !request.held.iter().any(|held| has_family(&held)) {
+                    add(pair);
+                }
+            }
+        }
+        for (host, ip) in &kept {
+            self.claim(*ip, Claim::new(Rank::Used, &request, host));
+        }
+        for (host, ip) in request.held.iter().filter(|pair| !kept.contains(pair) && request.hosts.is_empty())
+        {
+            self.claim(*ip, Claim::new(Rank::Left, &request, host));
+        }
+        for net in &request.fixed {
+            if net.prefix_len() == net.max_prefix_len() {
+                self.claim(net.addr(), Claim::new(Rank::Fixed, &request, ""));
+            } else {
+                *self.networks.entry(*net).or_default() += 1;
+            }
+        }
+        if let Some(old) = &old {
+            self.rest(&old.kept, &name);
+        }
+        self.rest(&request.held, &name);
+        self.dirty.insert((request.created, name.clone()));
+        self.entries.insert(name, Entry { request, kept });
+    }
+
+    /// Takes note that an entry is gone; its addresses rest.
+    pub fn remove(&mut self, entry: &Name) {
+        if let Some(old) = self.take(entry) {
+            self.rest(&old.kept, entry);
+            self.rest(&old.request.held, entry);
+        }
+    }
+
+    /// Decides about every entry that may need it, oldest first, and returns what statuses should
+    /// hold and do not, and what went wrong.
+    pub fn assign(&mut self) -> (Vec<Assignment>, Vec<AddressTrouble>) {
+        let (mut assignments, mut troubles) = (Vec::new(), Vec::new());
+        // Whoever loses an address is put here by the claim that takes it, and decided in this round.
+        while let Some((_, name)) = self.dirty.pop_first() {
+            let Some(mut entry) = self.entries.remove(&name) else { continue };
+            self.decide(&mut entry, &mut troubles);
+            if !is_same(&entry.kept, &entry.request.held) && !entry.request.hosts.is_empty() {
+                assignments.push(Assignment {
+                    entry: name.clone(),
+                    held: entry.request.held.clone(),
+                    wanted: entry.kept.clone(),
+                });
+            }
+            self.entries.insert(name, entry);
+        }
+        (assignments, troubles)
+    }
+
+    /// Returns how many addresses are in use, and how many entries have a host that found none.
+    pub fn usage(&self) -> (usize, usize) {
+        (self.claims.len(), self.short.len())
+    }
+
+    fn decide(&mut self, entry: &mut Entry, troubles: &mut Vec<AddressTrouble>) {
+        let Entry { request, kept } = entry;
+        kept.retain(|(host, ip)| {
+            let own = Claim::new(Rank::Used, request, host);
+            match self.claims.get(ip).and_then(BTreeSet::first) {
+                Some(first) if first != &own => {
+                    troubles.push(AddressTrouble::Conflict {
+                        entry: request.entry.clone(),
+                        host: host.clone(),
+                        address: *ip,
+                        kept_by: first.entry.clone(),
+                    });
+                    self.disclaim(*ip, &own);
+                    false
+                }
+                _ => true,
+            }
+        });
+        let mut is_short = false;
+        let mut all = Vec::with_capacity(request.hosts.len() * 2);
+        for host in &request.hosts {
+            let of_host: Vec<IpAddr> = kept.iter().filter(|(h, _)| h == host).map(|(_, ip)| *ip).collect();
+            let own = Claim::new(Rank::Used, request, host);
+            all.extend(of_host.iter().map(|ip| (host.clone(), *ip)));
+            if !of_host.iter().any(IpAddr::is_ipv4) {
+                match self.free_v4(&request.entry, host) {
+                    Some(ip) => {
+                        self.claim(ip, own.clone());
+                        all.push((host.clone(), ip));
+                    }
+                    None => {
+                        is_short = true;
+                        troubles.push(AddressTrouble::Exhausted {
+                            entry: request.entry.clone(),
+                            host: host.clone(),
+                        });
+                    }
+                }
+            }
+            if !of_host.iter().any(IpAddr::is_ipv6)
+                && let Some(ip) = self.free_v6(&request.entry, host)
+            {
+                self.claim(ip, own);
+                all.push((host.clone(), ip));
+            }
+        }
+        *kept = all;
+        let key = (request.created, request.entry.clone());
+        if is_short {
+            self.short.insert(key);
+        } else {
+            self.short.remove(&key);
+        }
+    }
+
+    /// Removes an entry and all of its claims.
+    fn take(&mut self, name: &Name) -> Option<Entry> {
+        let old = self.entries.remove(name)?;
+        let Entry { request, kept } = &old;
+        for (host, ip) in kept {
+            self.disclaim(*ip, &Claim::new(Rank::Used, request, host));
+        }
+        for (host, ip) in &request.held {
+            self.disclaim(*ip, &Claim::new(Rank::Left, request, host));
+        }
+        for net in &request.fixed {
+            if net.prefix_len() == net.max_prefix_len() {
+                self.disclaim(net.addr(), &Claim::new(Rank::Fixed, request, ""));
+            } else if let Some(count) = self.networks.get_mut(net) {
+                *count -= 1;
+                if *count == 0 {
+                    self.networks.remove(net);
+                }
+            }
+        }
+        let key = (request.created, name.clone());
+        self.dirty.remove(&key);
+        self.short.remove(&key);
+        Some(old)
+    }
+
+    fn claim(&mut self, ip: IpAddr, claim: Claim) {
+        self.wake(ip);
+        if self.claims.entry(ip).or_default().insert(claim) {
+            self.contest(ip);
+        }
+        if self.claims.get(&ip).is_some_and(|all| all.len() == 1) && is_in_v4_pool(ip) {
+            self.v4_taken += 1;
+        }
+    }
+
+    /// Marks those that hold an address which is another's.
+    fn contest(&mut self, ip: IpAddr) {
+        let losers = self.claims.get(&ip).into_iter().flatten().skip(1).filter(|c| c.rank == Rank::Used);
+        self.dirty.extend(losers.map(|c| (c.created, c.entry.clone())));
+    }
+
+    fn disclaim(&mut self, ip: IpAddr, claim: &Claim) {
+        let Some(all) = self.claims.get_mut(&ip) else { return };
+        if all.remove(claim) && all.is_empty() {
+            self.claims.remove(&ip);
+            if is_in_v4_pool(ip) {
+                self.v4_taken -= 1;
+            }
+        }
+    }
+
+    /// Keeps addresses that nobody claims any more from others than their last owner.
+    fn rest(&mut self, pairs: &[(Str, IpAddr)], owner: &Name) {
+        for (host, ip) in pairs {
+            if !is_in_pool(*ip) || self.claims.contains_key(ip) {
+                continue;
+            }
+            if self.rested.insert(*ip, (owner.clone(), host.clone())).is_none() {
+                self.resting.push_back(*ip);
+                self.v4_taken += u32::from(ip.is_ipv4());
+            }
+            // Somebody who waits for an address can have this one.
+            if ip.is_ipv4()
+                && let Some(first) = self.short.pop_first()
+            {
+                self.dirty.insert(first);
+            }
+        }
+        while self.rested.len() > RESTING
+            && let Some(oldest) = self.resting.front().copied()
+        {
+            self.wake(oldest);
+        }
+    }
+
+    /// Ends the rest of an address.
+    fn wake(&mut self, ip: IpAddr) {
+        if self.rested.remove(&ip).is_some() {
+            self.resting.retain(|other| *other != ip);
+            self.v4_taken -= u32::from(ip.is_ipv4());
+        }
+    }
+
+    fn free_v4(&self, entry: &Name, host: &Str) -> Option<IpAddr> {
+        if self.v4_taken < V4_SIZE {
+            // The remainder is below the size, so it fits.
+            let start = (hash(entry, host) % u64::from(V4_SIZE)) as u32;
+            let all = (0..V4_SIZE).map(|step| (start + step) % V4_SIZE);
+            let mut all = all.map(|offset| IpAddr::V4(Ipv4Addr::from_bits(V4 + 1 + offset)));
+            if let Some(free) = all.find(|ip| self.is_free(ip, entry, host)) {
+                return Some(free);
+            }
+        }
+        self.resting.iter().copied().find(|ip| ip.is_ipv4() && !self.is_in_network(ip))
+    }
+
+    fn free_v6(&self, entry: &Name, host: &Str) -> Option<IpAddr> {
+        let start = u128::from(hash(entry, host));
+        // Nobody holds so many that this would end without one.
+        let all = (0..V6_SIZE).map(|step| (start + step) % V6_SIZE);
+        let mut all = all.map(|offset| IpAddr::V6(Ipv6Addr::from_bits(V6 + 1 + offset)));
+        all.find(|ip| self.is_free(ip, entry, host))
+    }
+
+    fn is_free(&self, ip: &IpAddr, entry: &Name, host: &Str) -> bool {
+        let rests_for_another =
+            || self.rested.get(ip).is_some_and(|(owner, of)| owner != entry || of != host);
+        !self.claims.contains_key(ip) && !rests_for_another() && !self.is_in_network(ip)
+    }
+
+    fn is_in_network(&self, ip: &IpAddr) -> bool {
+        self.networks.keys().any(|net| net.contains(ip))
+    }
+}
+
+impl Claim {
+    fn new(rank: Rank, request: &AddressRequest, host: &str) -> Self {
+        Self { rank, created: request.created, entry: request.entry.clone(), host: Str::from(host) }
+    }
+}
+
+/// Tells whether two lists hold the same, whatever the order.
+fn is_same(a: &[(Str, IpAddr)], b: &[(Str, IpAddr)]) -> bool {
+    a.len() == b.len() && a.iter().all(|pair| b.contains(pair))
+}
+
+fn is_in_v4_pool(ip: IpAddr) -> bool {
+    matches!(ip, IpAddr::V4(ip) if (V4 + 1..=V4 + V4_SIZE).contains(&ip.to_bits()))
+}
+
+fn is_in_pool(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(_) => is_in_v4_pool(ip),
+        IpAddr::V6(ip) => (V6 + 1..=V6 + V6_SIZE).contains(&ip.to_bits()),
+    }
+}
+
+fn hash(entry: &Name, host: &str) -> u64 {
+    // None of the parts can have a slash.
+    xxh3_64(format!("{entry}/{host}").as_bytes())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,247 @@
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use proptest::prelude::*;
+
+fn request(name: &str, created: i64, hosts: &[&str]) -> AddressRequest {
+    AddressRequest {
+        entry: Name::new("shop", name),
+        created,
+        hosts: hosts.iter().map(|h| Str::from(*h)).collect(),
+        ..AddressRequest::default()
+    }
+}
+
+fn holding(mut request: AddressRequest, held: &[(&str, &str)]) -> AddressRequest {
+    request.held = held.iter().map(|(h, ip)| (Str::from(*h), ip.parse().unwrap())).collect();
+    request
+}
+
+fn fixed(name: &str, created: i64, net: &str) -> AddressRequest {
+    AddressRequest { fixed: vec![net.parse().unwrap()], ..request(name, created, &[]) }
+}
+
+/// Gives what was assigned back as the statuses that were written.
+fn write(allocator: &mut Allocator, requests: &mut [AddressRequest]) -> usize {
+    let (assignments, _) = allocator.assign();
+    for assignment in &assignments {
+        let request = requests.iter_mut().find(|r| r.entry == assignment.entry).unwrap();
+        request.held = assignment.wanted.clone();
+        allocator.put(request.clone());
+    }
+    assignments.len()
+}
+
+fn only(allocator: &mut Allocator) -> Assignment {
+    let (mut assignments, troubles) = allocator.assign();
+    assert_eq!(troubles, []);
+    assert_eq!(assignments.len(), 1, "{assignments:?}");
+    assignments.remove(0)
+}
+
+#[test]
+fn every_host_gets_one_address_of_each_family() {
+    let mut allocator = Allocator::default();
+    allocator.put(request("a", 1, &["x.test", "y.test"]));
+    let given = only(&mut allocator).wanted;
+    let hosts: Vec<_> = given.iter().map(|(host, ip)| (host.as_str(), ip.is_ipv4())).collect();
+    assert_eq!(hosts, [("x.test", true), ("x.test", false), ("y.test", true), ("y.test", false)]);
+    let pools: [IpNet; 2] = ["240.240.0.0/16".parse().unwrap(), "2001:2::/48".parse().unwrap()];
+    assert!(given.iter().all(|(_, ip)| pools.iter().any(|pool| pool.contains(ip))), "{given:?}");
+}
+
+#[test]
+fn what_is_given_does_not_depend_on_the_order_or_the_run() {
+    let give = |names: [&str; 3]| {
+        let mut allocator = Allocator::default();
+        for name in names {
+            allocator.put(request(name, 1, &["x.test"]));
+        }
+        allocator.assign()
+    };
+    assert_eq!(give(["a", "b", "c"]), give(["c", "a", "b"]));
+}
+
+#[test]
+fn what_a_status_holds_is_kept_even_out_of_the_pools() {
+    let mut allocator = Allocator::default();
+    let held = [("x.test", "10.9.8.7"), ("x.test", "2001:2::5")];
+    allocator.put(holding(request("a", 1, &["x.test"]), &held));
+    assert_eq!(allocator.assign(), (Vec::new(), Vec::new()));
+}
+
+#[test]
+fn a_missing_family_is_added_to_what_is_held() {
+    let mut allocator = Allocator::default();
+    allocator.put(holding(request("a", 1, &["x.test"]), &[("x.test", "240.240.3.4")]));
+    let given = only(&mut allocator);
+    assert_eq!(given.wanted[0].1, "240.240.3.4".parse::<IpAddr>().unwrap());
+    assert!(given.wanted[1].1.is_ipv6());
+    assert_eq!(given.held.len(), 1);
+}
+
+#[test]
+fn stale_news_of_an_entry_does_not_change_what_it_was_given() {
+    let mut allocator = Allocator::default();
+    let bare = request("a", 1, &["x.test"]);
+    allocator.put(bare.clone());
+    let first = only(&mut allocator);
+    allocator.put(bare);
+    assert_eq!(only(&mut allocator), first);
+}
+
+#[test]
+fn an_address_that_a_user_wrote_is_taken_from_whoever_was_given_it() {
+    let mut allocator = Allocator::default();
+    let mut requests = [request("a", 1, &["x.test"])];
+    allocator.put(requests[0].clone());
+    write(&mut allocator, &mut requests);
+    let address = requests[0].held[0].1;
+
+    allocator.put(fixed("user", 9, &address.to_string()));
+    let (assignments, troubles) = allocator.assign();
+    assert_ne!(assignments[0].wanted[0].1, address);
+    assert_eq!(assignments[0].wanted[1], requests[0].held[1], "the other family is kept");
+    let [AddressTrouble::Conflict { kept_by, .. }] = troubles.as_slice() else { panic!("{troubles:?}") };
+    assert_eq!(*kept_by, Name::new("shop", "user"));
+    assert!(troubles[0].to_string().contains("belongs to ServiceEntry shop/user"));
+}
+
+#[test]
+fn of_two_entries_with_one_address_the_older_keeps_it() {
+    let same = [("x.test", "240.240.0.9"), ("x.test", "2001:2::9")];
+    for order in [[0, 1], [1, 0]] {
+        let requests = [
+            holding(request("old", 1, &["x.test"]), &same),
+            holding(request("young", 2, &["x.test"]), &same),
+        ];
+        let mut allocator = Allocator::default();
+        order.map(|n: usize| allocator.put(requests[n].clone()));
+        let (assignments, troubles) = allocator.assign();
+        assert_eq!(assignments.len(), 1);
+        assert_eq!(assignments[0].entry, Name::new("shop", "young"));
+        assert!(!is_same(&assignments[0].wanted, &requests[1].held));
+        assert_eq!(troubles.len(), 2, "one for each address");
+    }
+}
+
+#[test]
+fn networks_that_users_wrote_are_left_alone() {
+    let mut allocator = Allocator::default();
+    allocator.put(fixed("low", 1, "240.240.0.0/17"));
+    allocator.put(fixed("high", 1, "240.240.128.0/18"));
+    for n in 0..200 {
+        allocator.put(request(&format!("e{n}"), 2, &["x.test"]));
+    }
+    let rest: IpNet = "240.240.192.0/18".parse().unwrap();
+    let (assignments, _) = allocator.assign();
+    let v4 = assignments.iter().flat_map(|a| &a.wanted).filter(|(_, ip)| ip.is_ipv4());
+    assert!(v4.clone().count() == 200 && v4.clone().all(|(_, ip)| rest.contains(ip)));
+}
+
+#[test]
+fn the_address_of_a_deleted_entry_rests_and_is_its_own_again() {
+    let mut allocator = Allocator::default();
+    let mut requests = [request("a", 1, &["x.test"])];
+    allocator.put(requests[0].clone());
+    write(&mut allocator, &mut requests);
+    let before = requests[0].held.clone();
+    allocator.remove(&requests[0].entry);
+    let taken = IpAddr::from(before[0].1);
+    assert!(!allocator.is_free(&taken, &Name::new("shop", "b"), &Str::from("x.test")));
+
+    allocator.put(request("a", 5, &["x.test"]));
+    assert_eq!(only(&mut allocator).wanted, before);
+}
+
+#[test]
+fn an_entry_that_takes_none_keeps_its_status_and_its_addresses_reserved() {
+    let mut allocator = Allocator::default();
+    let probe = request("a", 1, &["x.test"]);
+    allocator.put(probe.clone());
+    let given = only(&mut allocator).wanted;
+    let mut allocator = Allocator::default();
+    let mut left = request("left", 1, &[]);
+    left.held = given.clone();
+    allocator.put(left);
+    allocator.put(probe);
+    let (assignments, troubles) = allocator.assign();
+    assert_eq!(troubles, []);
+    assert_eq!(assignments.len(), 1);
+    assert!(assignments[0].wanted.iter().all(|(_, ip)| given.iter().all(|(_, other)| other != ip)));
+}
+
+#[test]
+fn the_addresses_of_a_host_that_left_its_entry_leave_the_status() {
+    let mut allocator = Allocator::default();
+    let mut requests = [request("a", 1, &["x.test", "y.test"])];
+    allocator.put(requests[0].clone());
+    write(&mut allocator, &mut requests);
+    requests[0].hosts.pop();
+    allocator.put(requests[0].clone());
+    assert_eq!(only(&mut allocator).wanted, requests[0].held[..2]);
+}
+
+#[test]
+fn a_full_pool_is_reported_and_whoever_waits_gets_what_comes_free() {
+    let mut allocator = Allocator::default();
+    let hosts: Vec<String> = (0..V4_SIZE).map(|n| format!("h{n}.test")).collect();
+    let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
+    let mut requests: Vec<_> =
+        hosts.chunks(128).enumerate().map(|(n, part)| request(&format!("full{n}"), 1, part)).collect();
+    requests.iter().for_each(|r| allocator.put(r.clone()));
+    assert_eq!(write(&mut allocator, &mut requests), requests.len());
+    allocator.put(request("late", 2, &["late.test"]));
+    let (assignments, troubles) = allocator.assign();
+    let late = Name::new("shop", "late");
+    assert_eq!(troubles, [AddressTrouble::Exhausted { entry: late.clone(), host: "late.test".into() }]);
+    assert_eq!(assignments[0].wanted.len(), 1, "there is still an IPv6 address");
+    assert_eq!(allocator.usage().1, 1);
+
+    allocator.remove(&requests[0].entry);
+    let (assignments, troubles) = allocator.assign();
+    assert_eq!(troubles, []);
+    assert_eq!((&assignments[0].entry, assignments[0].wanted.len()), (&late, 2));
+    assert_eq!(allocator.usage().1, 0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever happens: no address has two users, statuses come to rest after one write each, and a
+    /// new allocator that reads them changes nothing.
+    #[test]
+    fn addresses_are_unique_and_stable(
+        edits in proptest::collection::vec((0..6usize, 0..4usize, 0..3i64, any::<bool>()), 1..40)
+    ) {
+        let mut allocator = Allocator::default();
+        let mut requests: Vec<AddressRequest> = Vec::new();
+        for (n, hosts, created, is_removed) in edits {
+            let entry = Name::new("shop", &format!("e{n}"));
+            let old = requests.iter().position(|r| r.entry == entry).map(|at| requests.remove(at));
+            if is_removed {
+                allocator.remove(&entry);
+            } else {
+                let all = ["a.test", "b.test", "c.test"];
+                let mut new = request(&format!("e{n}"), created, &all[..hosts.min(3)]);
+                new.held = old.map(|o| o.held).unwrap_or_default();
+                allocator.put(new.clone());
+                requests.push(new);
+            }
+            write(&mut allocator, &mut requests);
+            prop_assert_eq!(allocator.assign(), (Vec::new(), Vec::new()), "nothing is left to write");
+            let mut seen = BTreeSet::new();
+            for request in &requests {
+                for host in &request.hosts {
+                    prop_assert_eq!(request.held.iter().filter(|(h, _)| h == host).count(), 2);
+                }
+                for (_, ip) in &request.held {
+                    prop_assert!(seen.insert(*ip), "{} has two users", ip);
+                }
+            }
+        }
+        let mut fresh = Allocator::default();
+        requests.iter().for_each(|r| fresh.put(r.clone()));
+        prop_assert_eq!(fresh.assign(), (Vec::new(), Vec::new()));
+    }
+}
