@@ -56,9 +56,7 @@ impl Default for Fixture {
             Some((*ns, selected, size.min(2)))
         });
         let hosts = b.expand("hosts", pods, |_, key, pod| pod.hosts.iter().map(|h| (*h, *key)).collect());
-        for sink in [total] {
-            b.sink(sink);
-        }
+        b.sink(total);
         b.sink(workloads);
         b.sink(hosts);
         b.sink(sizes);

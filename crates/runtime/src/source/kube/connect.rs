@@ -135,5 +135,7 @@ pub(super) fn deepest(error: &dyn std::error::Error) -> String {
     while let Some(source) = innermost.source() {
         innermost = source;
     }
-    innermost.to_string().trim_end_matches('.').to_owned()
+    // Some causes draw the place that they mean on further lines; the first one says it.
+    let text = innermost.to_string();
+    text.lines().next().unwrap_or_default().trim_end_matches('.').to_owned()
 }

@@ -162,7 +162,7 @@ impl Reports {
             }
         });
         if is_new {
-            tracing::error!(%kind, "{sentence}");
+            tracing::error!("{sentence}");
         }
     }
 
