@@ -15,8 +15,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
-use mesh::{Event, Mesh, Options, ResourceChange, ResourceKind};
+use mesh::{Event, Mesh, Options, ResourceKind};
 use model::{Kind, Severity};
 use pilothouse_tests::client::yaml;
 use prost::Message;
@@ -32,29 +33,35 @@ use serde_yaml::{Mapping, Value};
 /// Shuffled orders tried of each case.
 const SEEDS: u64 = 3;
 
+/// Writes what is expected, once and before any test reads it, if that is asked for.
+static UPDATED: LazyLock<()> = LazyLock::new(|| {
+    if std::env::var_os("UPDATE_GOLDEN").is_none() {
+        return;
+    }
+    for case in case_names() {
+        let dir = folder().join(case);
+        let input = Input::read(&dir.join("input.yaml"));
+        fs::write(dir.join("expected.yaml"), render(&input.apply_at_once(input.events.clone()))).unwrap();
+    }
+});
+
 #[test]
 fn every_case_gives_what_it_expects_in_any_order() {
-    let update = std::env::var_os("UPDATE_GOLDEN").is_some();
+    LazyLock::force(&UPDATED);
     let mut failures = Vec::new();
     for case in case_names() {
         let dir = folder().join(&case);
         let input = Input::read(&dir.join("input.yaml"));
         let mesh = input.apply_at_once(input.events.clone());
-        let resources = mesh.resources();
-        failures.extend(input.orders_that_differ(&resources).into_iter().map(|o| format!("{case}: {o}")));
-        let actual = render(&mesh, &resources);
-        let path = dir.join("expected.yaml");
-        if update {
-            fs::write(&path, actual).unwrap();
-            continue;
-        }
-        match fs::read_to_string(&path) {
+        failures.extend(input.orders_that_differ(&mesh).into_iter().map(|order| format!("{case}: {order}")));
+        let actual = render(&mesh);
+        match fs::read_to_string(dir.join("expected.yaml")) {
             Ok(expected) if expected == actual => {}
             Ok(expected) => failures.push(format!("{case}:\n{}", first_difference(&expected, &actual))),
             Err(error) => failures.push(format!("{case}: expected.yaml: {error}")),
         }
     }
-    assert!(failures.is_empty(), "{} cases differ:\n{}", failures.len(), failures.join("\n"));
+    assert!(failures.is_empty(), "{} differences:\n{}", failures.len(), failures.join("\n"));
 }
 
 #[test]
@@ -76,6 +83,7 @@ fn every_row_has_a_case_and_every_case_a_row() {
 
 #[test]
 fn a_case_folder_holds_its_two_files_and_nothing_else() {
+    LazyLock::force(&UPDATED);
     for case in case_names() {
         let files = entries(&folder().join(&case));
         assert_eq!(files, ["expected.yaml", "input.yaml"], "{case}");
@@ -125,6 +133,7 @@ struct CaseOptions {
     revision: Option<String>,
     domain_suffix: Option<String>,
     dry_run_policies: Option<bool>,
+    allow_waypoints: Option<bool>,
 }
 
 impl CaseOptions {
@@ -136,7 +145,7 @@ impl CaseOptions {
             revision: self.revision.unwrap_or(default.revision.clone()),
             domain_suffix: self.domain_suffix.unwrap_or(default.domain_suffix.clone()),
             dry_run_policies: self.dry_run_policies.unwrap_or(default.dry_run_policies),
-            ..default
+            allow_waypoints: self.allow_waypoints.unwrap_or(default.allow_waypoints),
         }
     }
 }
@@ -187,7 +196,15 @@ impl Input {
         mesh
     }
 
-    fn orders_that_differ(&self, expected: &[ResourceChange]) -> Vec<String> {
+    fn orders_that_differ(&self, expected: &Mesh) -> Vec<String> {
+        let diagnostics = |mesh: &Mesh| {
+            let mut all = mesh.diagnostics();
+            all.sort();
+            all
+        };
+        let differs = |mesh: Mesh| {
+            mesh.resources() != expected.resources() || diagnostics(&mesh) != diagnostics(expected)
+        };
         let mut orders = vec![("reversed".to_owned(), self.events.iter().rev().cloned().collect())];
         for seed in 0..SEEDS {
             let mut shuffled = self.events.clone();
@@ -196,15 +213,15 @@ impl Input {
         }
         let mut differ = Vec::new();
         for (name, events) in orders {
-            if self.apply_at_once(events.clone()).resources() != expected {
-                differ.push(format!("{name}, at once: other bytes"));
+            if differs(self.apply_at_once(events.clone())) {
+                differ.push(format!("{name}, at once: another mesh"));
             }
-            if self.apply_one_by_one(events).resources() != expected {
-                differ.push(format!("{name}, one by one: other bytes"));
+            if differs(self.apply_one_by_one(events)) {
+                differ.push(format!("{name}, one by one: another mesh"));
             }
         }
-        if self.apply_one_by_one(self.events.clone()).resources() != expected {
-            differ.push("in order, one by one: other bytes".to_owned());
+        if differs(self.apply_one_by_one(self.events.clone())) {
+            differ.push("in order, one by one: another mesh".to_owned());
         }
         differ
     }
@@ -221,9 +238,9 @@ fn event(manifest: &Value, at: &str) -> Event {
 }
 
 /// Everything that is sent, decoded, and everything that authors are told.
-fn render(mesh: &Mesh, resources: &[ResourceChange]) -> String {
+fn render(mesh: &Mesh) -> String {
     let (mut services, mut workloads, mut policies) = (Mapping::new(), Mapping::new(), Mapping::new());
-    for resource in resources {
+    for resource in mesh.resources() {
         let body = resource.body.clone().expect("a resource that is there");
         let (group, text, again) = match resource.kind {
             ResourceKind::Address => {

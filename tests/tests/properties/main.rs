@@ -1,0 +1,409 @@
+//! Properties of the mesh under random objects and edits.
+//!
+//! A [`World`] is what a source has told so far, kept in the plainest way. The mesh, which recomputes
+//! only what a change reaches, must at every commit be the one that is built at once from it.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod manifests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use mesh::{Delta, Event, Mesh, Options, ResourceChange, ResourceKind};
+use model::{Diagnostic, Kind, Name, Object, ObjectRef, Scope};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+use prost::Message;
+use proto::security::Authorization;
+use proto::workload::Address;
+use proto::workload::address::Type;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+/// What exists, and what was refused, after some events.
+#[derive(Clone, Default)]
+struct World {
+    objects: BTreeMap<ObjectRef, Object>,
+    refused: BTreeMap<ObjectRef, Diagnostic>,
+    /// Kinds that are being listed, with what was named so far.
+    listings: BTreeMap<Kind, BTreeSet<ObjectRef>>,
+}
+
+impl World {
+    fn feed(&mut self, event: &Event) {
+        match event {
+            Event::Begin(kind) => {
+                self.listings.insert(*kind, BTreeSet::new());
+            }
+            Event::Put(object) => {
+                self.note(&object.reference());
+                self.refused.remove(&object.reference());
+                self.objects.insert(object.reference(), object.clone());
+            }
+            Event::Reject(of, diagnostic) => {
+                self.note(of);
+                self.refused.insert(of.clone(), diagnostic.clone());
+            }
+            Event::Remove(of) => {
+                self.objects.remove(of);
+                self.refused.remove(of);
+            }
+            Event::Synced(kind) => {
+                let Some(named) = self.listings.remove(kind) else { return };
+                self.objects.retain(|of, _| of.kind != *kind || named.contains(of));
+                self.refused.retain(|of, _| of.kind != *kind || named.contains(of));
+            }
+        }
+    }
+
+    fn note(&mut self, of: &ObjectRef) {
+        if let Some(named) = self.listings.get_mut(&of.kind) {
+            named.insert(of.clone());
+        }
+    }
+
+    /// The events that tell of this world and nothing else. A refused object keeps its last good
+    /// version, so that one comes first.
+    fn events(&self) -> Vec<Event> {
+        let puts = self.objects.values().cloned().map(Event::Put);
+        let refused =
+            self.refused.iter().map(|(of, diagnostic)| Event::Reject(of.clone(), diagnostic.clone()));
+        puts.chain(refused).collect()
+    }
+
+    fn built_at_once(&self, options: &Options) -> Mesh {
+        synced(options, self.events())
+    }
+}
+
+/// A mesh that is told of everything in its first commit.
+fn synced(options: &Options, events: Vec<Event>) -> Mesh {
+    let mut mesh = Mesh::new(options);
+    let begin = Kind::ALL.iter().map(|k| Event::Begin(*k));
+    mesh.apply(begin.chain(events).chain(Kind::ALL.iter().map(|k| Event::Synced(*k))));
+    assert!(mesh.is_synced());
+    mesh
+}
+
+/// What a client has that applied every delta.
+#[derive(Default)]
+struct Mirror(BTreeMap<(ResourceKind, String), Bytes>);
+
+impl Mirror {
+    fn apply(&mut self, delta: Delta) -> Result<(), TestCaseError> {
+        let mut named = BTreeSet::new();
+        for change in delta.resources {
+            let key = (change.kind, change.name);
+            prop_assert!(named.insert(key.clone()), "{key:?} stands twice in one delta");
+            let before = match change.body {
+                Some(body) => {
+                    let before = self.0.insert(key.clone(), body.clone());
+                    let is_same = before.as_ref() == Some(&body);
+                    prop_assert_eq!(
+                        change.resend,
+                        is_same,
+                        "{:?}: sent again without need, or unmarked",
+                        key
+                    );
+                    continue;
+                }
+                None => self.0.remove(&key),
+            };
+            prop_assert!(before.is_some(), "{key:?} is removed but was never there");
+        }
+        Ok(())
+    }
+
+    fn check(&self, resources: &[ResourceChange]) -> Result<(), TestCaseError> {
+        let all: BTreeMap<_, _> = resources
+            .iter()
+            .map(|r| ((r.kind, r.name.clone()), r.body.clone().expect("a resource that is there")))
+            .collect();
+        prop_assert_eq!(all.len(), resources.len(), "one name, two resources");
+        prop_assert_eq!(&self.0, &all);
+        Ok(())
+    }
+}
+
+/// A ztunnel skips a policy that is listed and missing: it would let in what the policy denies.
+fn every_listed_policy_is_sent(resources: &[ResourceChange]) -> Result<(), TestCaseError> {
+    let sent: BTreeSet<&str> =
+        resources.iter().filter(|r| r.kind == ResourceKind::Authorization).map(|r| r.name.as_str()).collect();
+    for resource in resources.iter().filter(|r| r.kind == ResourceKind::Address) {
+        if let Some(Type::Workload(workload)) = address(resource).r#type {
+            for policy in &workload.authorization_policies {
+                prop_assert!(
+                    sent.contains(policy.as_str()),
+                    "{} lists {policy}, which is not sent",
+                    resource.name
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+fn address(resource: &ResourceChange) -> Address {
+    Address::decode(resource.body.clone().unwrap()).unwrap()
+}
+
+fn namespace(resource: &ResourceChange) -> String {
+    match resource.kind {
+        ResourceKind::Authorization => {
+            Authorization::decode(resource.body.clone().unwrap()).unwrap().namespace
+        }
+        ResourceKind::Address => match address(resource).r#type.unwrap() {
+            Type::Workload(workload) => workload.namespace,
+            Type::Service(service) => service.namespace,
+        },
+    }
+}
+
+fn sorted(mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    diagnostics.sort();
+    diagnostics
+}
+
+fn options() -> impl Strategy<Value = Options> {
+    (any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(canary, dry_run_policies, allow_waypoints)| {
+        Options {
+            revision: if canary { "default".to_owned() } else { String::new() },
+            dry_run_policies,
+            allow_waypoints,
+            ..Options::default()
+        }
+    })
+}
+
+/// An object that was put, or refused.
+fn told() -> impl Strategy<Value = Event> {
+    (select(Kind::ALL), vec(any::<u8>(), manifests::LENGTH))
+        .prop_map(|(kind, bytes)| manifests::event(kind, &bytes))
+}
+
+/// One step of a source.
+#[derive(Clone, Debug)]
+enum Edit {
+    Told(Event),
+    /// Removes what this picks of all that exists.
+    Remove(Index),
+    /// Lists a kind again; of what is listed only the objects of that kind are told.
+    Relist(Kind, Vec<Vec<u8>>),
+    /// Begins to list a kind again; the end comes later, or never.
+    Begin(Kind),
+    End(Kind),
+}
+
+fn edit() -> impl Strategy<Value = Edit> {
+    let bytes = || vec(any::<u8>(), manifests::LENGTH);
+    prop_oneof![
+        12 => told().prop_map(Edit::Told),
+        4 => any::<Index>().prop_map(Edit::Remove),
+        2 => (select(Kind::ALL), vec(bytes(), 0..4)).prop_map(|(kind, all)| Edit::Relist(kind, all)),
+        1 => select(Kind::ALL).prop_map(Edit::Begin),
+        1 => select(Kind::ALL).prop_map(Edit::End),
+    ]
+}
+
+impl Edit {
+    fn events(&self, world: &World) -> Vec<Event> {
+        match self {
+            Edit::Told(event) => vec![event.clone()],
+            Edit::Remove(index) => {
+                let all: Vec<&ObjectRef> = world.objects.keys().chain(world.refused.keys()).collect();
+                if all.is_empty() { Vec::new() } else { vec![Event::Remove((*index.get(&all)).clone())] }
+            }
+            Edit::Relist(kind, all) => {
+                let told = all.iter().map(|bytes| manifests::event(*kind, bytes));
+                [Event::Begin(*kind)].into_iter().chain(told).chain([Event::Synced(*kind)]).collect()
+            }
+            Edit::Begin(kind) => vec![Event::Begin(*kind)],
+            Edit::End(kind) => vec![Event::Synced(*kind)],
+        }
+    }
+}
+
+fn config() -> ProptestConfig {
+    ProptestConfig { failure_persistence: None, ..ProptestConfig::default() }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn a_mesh_after_edits_is_the_one_built_at_once(
+        options in options(),
+        start in vec(told(), 0..30),
+        batches in vec(vec(edit(), 1..4), 1..12),
+    ) {
+        let mut world = World::default();
+        start.iter().for_each(|event| world.feed(event));
+        let mut mesh = Mesh::new(&options);
+        let mut mirror = Mirror::default();
+        let begin = Kind::ALL.iter().map(|k| Event::Begin(*k)).chain(start);
+        mirror.apply(mesh.apply(begin))?;
+        prop_assert!(mirror.0.is_empty(), "part of a mesh was published");
+        mirror.apply(mesh.apply(Kind::ALL.iter().map(|k| Event::Synced(*k))))?;
+        for batch in batches {
+            let mut events = Vec::new();
+            for edit in batch {
+                for event in edit.events(&world) {
+                    world.feed(&event);
+                    events.push(event);
+                }
+            }
+            mirror.apply(mesh.apply(events))?;
+            let resources = mesh.resources();
+            mirror.check(&resources)?;
+            every_listed_policy_is_sent(&resources)?;
+            let scratch = world.built_at_once(&options);
+            prop_assert_eq!(resources, scratch.resources());
+            prop_assert_eq!(sorted(mesh.diagnostics()), sorted(scratch.diagnostics()));
+            prop_assert_eq!(mesh.conditions(), scratch.conditions());
+        }
+    }
+
+    #[test]
+    fn the_order_of_objects_does_not_matter(
+        options in options(),
+        (objects, shuffled) in vec(told(), 0..40).prop_map(world_events).prop_flat_map(|events| {
+            (Just(events.clone()), Just(events).prop_shuffle())
+        }),
+    ) {
+        let expected = synced(&options, objects);
+        let at_once = synced(&options, shuffled.clone());
+        prop_assert_eq!(at_once.resources(), expected.resources());
+        let mut one_by_one = synced(&options, Vec::new());
+        for event in shuffled {
+            one_by_one.apply([event]);
+        }
+        prop_assert_eq!(one_by_one.resources(), expected.resources());
+        prop_assert_eq!(sorted(one_by_one.diagnostics()), sorted(expected.diagnostics()));
+    }
+
+    #[test]
+    fn putting_and_taking_back_restores_the_mesh(
+        options in options(),
+        start in vec(told(), 0..30),
+        changes in vec(told(), 1..4),
+    ) {
+        let mut world = World::default();
+        start.iter().for_each(|event| world.feed(event));
+        let mut mesh = world.built_at_once(&options);
+        let (resources, diagnostics) = (mesh.resources(), sorted(mesh.diagnostics()));
+        let mut mirror = Mirror::default();
+        mirror.0.extend(resources.iter().map(|r| ((r.kind, r.name.clone()), r.body.clone().unwrap())));
+        let mut back = Vec::new();
+        for change in changes {
+            let of = match &change {
+                Event::Put(object) => object.reference(),
+                Event::Reject(of, _) => of.clone(),
+                other => panic!("{other:?} is nothing that was told"),
+            };
+            mirror.apply(mesh.apply([change]))?;
+            // What was there before, or nothing: first gone, then as it was.
+            back.push(Event::Remove(of.clone()));
+            back.extend(world.objects.get(&of).cloned().map(Event::Put));
+            back.extend(world.refused.get(&of).map(|diagnostic| Event::Reject(of.clone(), diagnostic.clone())));
+        }
+        mirror.apply(mesh.apply(back))?;
+        mirror.check(&resources)?;
+        prop_assert_eq!(mesh.resources(), resources);
+        prop_assert_eq!(sorted(mesh.diagnostics()), diagnostics);
+    }
+
+    #[test]
+    fn a_namespace_out_of_discovery_is_as_if_its_objects_were_not_there(
+        options in options(),
+        objects in vec(told(), 0..40),
+        out in select(&manifests::NAMESPACES[..]),
+    ) {
+        let mut world = World::default();
+        objects.iter().for_each(|event| world.feed(event));
+        let mut mesh = world.built_at_once(&options);
+        // All namespaces are in but one; the settings stand outside of it.
+        let selectors = format!(
+            "discoverySelectors: [{{matchExpressions: [{{key: kubernetes.io/metadata.name, operator: NotIn, values: [{out}]}}]}}]"
+        );
+        let settings = parsed(Kind::ConfigMap, serde_json::json!({
+            "metadata": {"namespace": "istio-system", "name": "istio"}, "data": {"mesh": selectors},
+        }));
+        let labelled = manifests::NAMESPACES.map(|name| parsed(Kind::Namespace, serde_json::json!({
+            "metadata": {"name": name, "labels": {"kubernetes.io/metadata.name": name}},
+        })));
+        for object in labelled.into_iter().chain([settings]) {
+            world.feed(&Event::Put(object.clone()));
+            mesh.apply([Event::Put(object)]);
+        }
+        let is_out = |of: &ObjectRef| of.kind.scope() == Scope::Namespaced && of.kind != Kind::ConfigMap && of.name.ns == out;
+        world.objects.retain(|of, _| !is_out(of));
+        let without = world.built_at_once(&options);
+        prop_assert_eq!(mesh.resources(), without.resources());
+        // The policy made of all others is named after the root namespace, which may be out itself.
+        let strict = Name::new("istio-system", "istio_converted_static_strict").to_string();
+        for resource in mesh.resources().iter().filter(|r| r.name != strict) {
+            prop_assert_ne!(namespace(resource), out, "{} is still there", resource.name);
+        }
+    }
+}
+
+/// The events of the world that these make: one for each object, so that their order is free.
+fn world_events(told: Vec<Event>) -> Vec<Event> {
+    let mut world = World::default();
+    told.iter().for_each(|event| world.feed(event));
+    // A refusal and the good version before it have an order of their own.
+    world.refused.retain(|of, _| !world.objects.contains_key(of));
+    world.events()
+}
+
+fn parsed(kind: Kind, manifest: serde_json::Value) -> Object {
+    model::parse(kind, manifest.to_string().as_bytes()).unwrap()
+}
+
+#[test]
+fn drawn_manifests_are_mostly_understood_but_not_always() {
+    let mut bytes = [0; manifests::LENGTH];
+    let mut random = StdRng::seed_from_u64(1);
+    let mut refused = 0;
+    for kind in Kind::ALL {
+        let understood = (0..256)
+            .filter(|_| {
+                random.fill(&mut bytes[..]);
+                matches!(manifests::event(*kind, &bytes), Event::Put(object) if object.kind() == *kind)
+            })
+            .count();
+        assert!(understood > 128, "{kind}: {understood} of 256");
+        refused += 256 - understood;
+    }
+    assert!(refused > 128, "{refused} were refused");
+}
+
+#[test]
+fn a_service_takes_a_hostname_over_from_an_entry_and_gives_it_back() {
+    let entry = parsed(
+        Kind::ServiceEntry,
+        serde_json::json!({"metadata": {"namespace": "shop", "name": "a"}, "spec": {
+            "hosts": ["a.shop.svc.cluster.local"], "addresses": ["240.0.0.1"], "resolution": "STATIC",
+            "ports": [{"number": 80, "name": "http", "protocol": "HTTP"}],
+        }}),
+    );
+    let service = parsed(
+        Kind::Service,
+        serde_json::json!({"metadata": {"namespace": "shop", "name": "a"}, "spec": {
+            "clusterIP": "10.1.0.1", "ports": [{"name": "http", "port": 80}],
+        }}),
+    );
+    let mut mesh = synced(&Options::default(), vec![Event::Put(entry)]);
+    let first = mesh.resources();
+    let only = |delta: Delta| -> Option<Bytes> {
+        let [change] = &delta.resources[..] else { panic!("{:?}", delta.resources) };
+        assert_eq!(change.name, "shop/a.shop.svc.cluster.local");
+        change.body.clone()
+    };
+    let taken = only(mesh.apply([Event::Put(service.clone())]));
+    assert_eq!(taken, mesh.resources()[0].body);
+    assert_ne!(taken, first[0].body);
+    assert_eq!(only(mesh.apply([Event::Remove(service.reference())])), first[0].body);
+    assert_eq!(mesh.resources(), first);
+}
