@@ -1,0 +1,136 @@
+//! Helm's own packages, as a program: `tests/helm`.
+
+use anyhow::{Context, bail, ensure};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+
+/// What a chart becomes with some values.
+#[derive(Deserialize)]
+pub struct Rendered {
+    /// The objects of the templates.
+    pub objects: Vec<Value>,
+    /// The definitions of kinds (`crds/`).
+    pub definitions: Vec<Value>,
+    /// What helm prints after the installation.
+    pub notes: String,
+}
+
+impl Rendered {
+    /// Returns the only object of a kind.
+    pub fn only(&self, kind: &str) -> anyhow::Result<&Value> {
+        let all: Vec<&Value> = self.objects.iter().filter(|object| object["kind"] == kind).collect();
+        ensure!(all.len() == 1, "{} objects of kind {kind}", all.len());
+        Ok(all[0])
+    }
+
+    /// Tells whether there is an object of a kind.
+    pub fn has(&self, kind: &str) -> bool {
+        self.objects.iter().any(|object| object["kind"] == kind)
+    }
+
+    /// Returns the objects as YAML (JSON) documents.
+    pub fn manifest(&self) -> String {
+        self.objects.iter().map(|object| format!("---\n{object}\n")).collect()
+    }
+}
+
+/// Returns the folder of a chart of ours.
+pub fn chart(name: &str) -> PathBuf {
+    root().join("charts").join(name)
+}
+
+/// Renders a chart for a namespace.
+///
+/// # Errors
+/// With helm's words when helm refuses.
+pub fn render(chart: &Path, namespace: &str, values: &Value) -> anyhow::Result<Rendered> {
+    ask("render", chart, namespace, values)
+}
+
+/// Returns what helm's lint has to say of a chart: errors and warnings.
+pub fn lint(chart: &Path, values: &Value) -> anyhow::Result<Vec<String>> {
+    #[derive(Deserialize)]
+    struct Linted {
+        findings: Vec<String>,
+    }
+    ask::<Linted>("lint", chart, "istio-system", values).map(|answer| answer.findings)
+}
+
+fn ask<T: DeserializeOwned>(
+    command: &str,
+    chart: &Path,
+    namespace: &str,
+    values: &Value,
+) -> anyhow::Result<T> {
+    let mut process = Command::new(program()?)
+        .arg("--chart")
+        .arg(chart)
+        .args(["--namespace", namespace, command])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    process.stdin.take().context("no input")?.write_all(values.to_string().as_bytes())?;
+    let output = process.wait_with_output()?;
+    if !output.status.success() {
+        bail!("{}", String::from_utf8_lossy(&output.stderr).trim_end());
+    }
+    serde_json::from_slice(&output.stdout).context("the program's answer")
+}
+
+/// Returns the program, built when its source is newer: the Go command finds out.
+fn program() -> anyhow::Result<PathBuf> {
+    static BUILT: Mutex<Option<PathBuf>> = Mutex::new(None);
+    let mut built = BUILT.lock().map_err(|_| anyhow::anyhow!("building helm failed before"))?;
+    if let Some(program) = &*built {
+        return Ok(program.clone());
+    }
+    let out = root().join("target/helm");
+    fs::create_dir_all(&out)?;
+    let program = out.join("helm-chart");
+    // Another run of this binary may be at it.
+    let lock = File::create(out.join("lock"))?;
+    lock.lock().context("cannot lock target/helm/lock")?;
+    if !program.exists() {
+        // Past the capture of the test harness: minutes of silence would look like a hang.
+        let _ = writeln!(std::io::stderr(), "building helm's packages (some minutes, once)");
+    }
+    let status = Command::new("go")
+        .args(["build", "-trimpath", "-ldflags", "-s -w", "-o"])
+        .args([program.as_os_str(), ".".as_ref()])
+        .current_dir(root().join("tests/helm"))
+        .stdin(Stdio::null())
+        .status()
+        .context("cannot run `go`: charts are rendered by helm's Go packages, see tests/helm/go.mod")?;
+    ensure!(status.success(), "`go build` in tests/helm failed: {status}");
+    Ok(built.insert(program).clone())
+}
+
+/// Returns the folder of upstream's chart, out of the Go module that publishes it.
+pub fn upstream(chart: &str) -> anyhow::Result<PathBuf> {
+    let output = Command::new("go")
+        .args(["mod", "download", "-json", "istio.io/istio"])
+        .current_dir(root().join("tests/helm/upstream"))
+        .stdin(Stdio::null())
+        .output()
+        .context("cannot run `go`: upstream's charts come from a Go module")?;
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Download {
+        dir: Option<PathBuf>,
+    }
+    let download: Download = serde_json::from_slice(&output.stdout)
+        .with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())?;
+    let folder = download.dir.with_context(|| String::from_utf8_lossy(&output.stdout).into_owned())?;
+    Ok(folder.join("manifests/charts").join(chart))
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}

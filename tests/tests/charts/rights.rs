@@ -1,0 +1,207 @@
+//! What roles grant, and what requests need, in the same words.
+//!
+//! A right is written `VERB RESOURCE[.GROUP][/SUBRESOURCE][=NAME] in NAMESPACE|everywhere`, or
+//! `VERB /PATH` for what is no resource.
+
+use crate::helm::{Rendered, chart, render};
+use anyhow::Context;
+use model::Kind;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+const EVERYWHERE: &str = "everywhere";
+
+/// What is asked of the API server beside listing and watching what the mesh is made from. `NS` stands
+/// for the namespace of the release.
+const FURTHER: [&str; 18] = [
+    // who a token is of
+    "create tokenreviews.authentication.k8s.io everywhere",
+    "get /.well-known/openid-configuration",
+    "get /openid/v1/jwks",
+    // the root: found, plugged in or made, rotated
+    "get secrets=cacerts in NS",
+    "get secrets=istio-ca-secret in NS",
+    "create secrets in NS",
+    "update secrets=istio-ca-secret in NS",
+    // the root certificate, in every namespace
+    "list configmaps=istio-ca-root-cert everywhere",
+    "watch configmaps=istio-ca-root-cert everywhere",
+    "create configmaps everywhere",
+    "patch configmaps=istio-ca-root-cert everywhere",
+    // conditions and addresses
+    "patch services/status everywhere",
+    "patch authorizationpolicies.security.istio.io/status everywhere",
+    "patch serviceentries.networking.istio.io/status everywhere",
+    "patch workloadentries.networking.istio.io/status everywhere",
+    // who writes them
+    "create leases.coordination.k8s.io in NS",
+    "get leases.coordination.k8s.io=istio-status-leader in NS",
+    "update leases.coordination.k8s.io=istio-status-leader in NS",
+];
+
+/// Returns what all roles of a chart grant, bound as they are.
+pub fn granted(rendered: &Rendered) -> anyhow::Result<BTreeSet<String>> {
+    let mut all = BTreeSet::new();
+    for role in &rendered.objects {
+        let place = match role["kind"].as_str() {
+            Some("ClusterRole") => EVERYWHERE.to_owned(),
+            Some("Role") => format!("in {}", role["metadata"]["namespace"].as_str().context("no namespace")?),
+            _ => continue,
+        };
+        for rule in role["rules"].as_array().context("no rules")? {
+            for verb in words(rule, "verbs") {
+                for path in words(rule, "nonResourceURLs") {
+                    all.insert(format!("{verb} {path}"));
+                }
+                for group in words(rule, "apiGroups") {
+                    for resource in words(rule, "resources") {
+                        let resource = qualified(group, resource);
+                        let names = words(rule, "resourceNames");
+                        if names.is_empty() {
+                            all.insert(format!("{verb} {resource} {place}"));
+                        }
+                        all.extend(names.iter().map(|name| format!("{verb} {resource}={name} {place}")));
+                    }
+                }
+            }
+        }
+    }
+    Ok(all)
+}
+
+fn words<'a>(rule: &'a Value, key: &str) -> Vec<&'a str> {
+    rule[key].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+}
+
+/// Returns `pods/status` of group `g` as `pods.g/status`; the core group has no name.
+fn qualified(group: &str, resource: &str) -> String {
+    match (group, resource.split_once('/')) {
+        ("", _) => resource.to_owned(),
+        (_, Some((resource, part))) => format!("{resource}.{group}/{part}"),
+        (_, None) => format!("{resource}.{group}"),
+    }
+}
+
+/// Returns the rights of which a request needs one, the least first.
+///
+/// `path` is the path and query of the request.
+pub fn needed(method: &str, path: &str) -> Vec<String> {
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    let parameter = |key: &str| {
+        let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+        pairs.filter(|(k, _)| *k == key).map(|(_, value)| value.replace("%3D", "=")).next()
+    };
+    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+    let (group, rest) = match parts.as_slice() {
+        ["api", _, rest @ ..] if !rest.is_empty() => ("", rest),
+        ["apis", group, _, rest @ ..] if !rest.is_empty() => (*group, rest),
+        _ => return vec![format!("{} {path}", method.to_lowercase())],
+    };
+    let (namespace, rest) = match rest {
+        ["namespaces", namespace, rest @ ..] if !rest.is_empty() => (Some(*namespace), rest),
+        rest => (None, rest),
+    };
+    let (resource, name, part) = match rest {
+        [resource] => (*resource, None, None),
+        [resource, name] => (*resource, Some((*name).to_owned()), None),
+        [resource, name, part, ..] => (*resource, Some((*name).to_owned()), Some(*part)),
+        [] => return Vec::new(),
+    };
+    let is_watch = parameter("watch").is_some_and(|value| value == "true" || value == "1");
+    let verb = match (method, &name) {
+        ("GET", None) if is_watch => "watch",
+        ("GET", None) => "list",
+        ("GET", Some(_)) => "get",
+        ("POST", _) => "create",
+        ("PUT", _) => "update",
+        ("PATCH", _) => "patch",
+        ("DELETE", None) => "deletecollection",
+        ("DELETE", Some(_)) => "delete",
+        (other, _) => other,
+    };
+    // A list of one object by its name may be granted by that name.
+    let selected =
+        parameter("fieldSelector").and_then(|s| s.strip_prefix("metadata.name=").map(str::to_owned));
+    let resource = qualified(group, &part.map_or(resource.to_owned(), |part| format!("{resource}/{part}")));
+    let mut all = Vec::new();
+    for place in namespace.map(|ns| format!("in {ns}")).into_iter().chain([EVERYWHERE.to_owned()]) {
+        if let Some(name) = name.as_ref().or(selected.as_ref()) {
+            all.push(format!("{verb} {resource}={name} {place}"));
+        }
+        all.push(format!("{verb} {resource} {place}"));
+    }
+    all
+}
+
+/// Returns the rights to list and watch that the table of kinds asks for.
+pub fn reads(namespace: &str, settings: &str) -> BTreeSet<String> {
+    let mut all = BTreeSet::new();
+    for verb in ["list", "watch"] {
+        for kind in Kind::ALL {
+            all.insert(match kind {
+                Kind::ConfigMap => format!("{verb} configmaps={settings} in {namespace}"),
+                _ => format!("{verb} {} {EVERYWHERE}", qualified(kind.group(), kind.plural())),
+            });
+        }
+    }
+    all
+}
+
+/// Returns the other rights that are needed.
+pub fn further(namespace: &str) -> BTreeSet<String> {
+    FURTHER.iter().map(|right| right.replace(" in NS", &format!(" in {namespace}"))).collect()
+}
+
+/// Tells whether a right lets its owner change something. A review of a token leaves no trace.
+fn changes(right: &str) -> bool {
+    let verb = right.split(' ').next().unwrap_or_default();
+    !matches!(verb, "get" | "list" | "watch") && !right.contains(" tokenreviews.")
+}
+
+#[test]
+fn roles_grant_what_is_read_and_written_and_nothing_else() -> anyhow::Result<()> {
+    for (values, settings) in [(json!({}), "istio"), (json!({"revision": "blue"}), "istio-blue")] {
+        let rendered = render(&chart("pilothouse"), "mesh", &values)?;
+        let expected: BTreeSet<String> = reads("mesh", settings).union(&further("mesh")).cloned().collect();
+        assert_eq!(granted(&rendered)?, expected, "with {values}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_shadow_is_granted_reading_only() -> anyhow::Result<()> {
+    let values = json!({"shadow": {"enabled": true, "namespace": "istio-system"}});
+    let granted = granted(&render(&chart("pilothouse"), "shadow", &values)?)?;
+    let mut expected = reads("istio-system", "istio");
+    let of_writers = |right: &String| right.contains("leases") || right.contains("root-cert");
+    expected.extend(further("istio-system").into_iter().filter(|r| !changes(r) && !of_writers(r)));
+    assert_eq!(granted, expected);
+    assert!(!granted.iter().any(|right| changes(right)), "{granted:?}");
+    Ok(())
+}
+
+#[test]
+fn requests_are_told_apart_as_the_api_server_does() {
+    let first = |method, path| needed(method, path).into_iter().next().unwrap_or_default();
+    for (method, path, right) in [
+        ("GET", "/api/v1/pods?limit=500", "list pods everywhere"),
+        ("GET", "/api/v1/pods?watch=true&resourceVersion=1", "watch pods everywhere"),
+        ("GET", "/api/v1/namespaces?", "list namespaces everywhere"),
+        ("GET", "/api/v1/namespaces/a", "get namespaces=a everywhere"),
+        (
+            "GET",
+            "/api/v1/namespaces/mesh/configmaps?fieldSelector=metadata.name%3Distio",
+            "list configmaps=istio in mesh",
+        ),
+        ("PATCH", "/api/v1/namespaces/a/services/b/status?force=true", "patch services/status=b in a"),
+        (
+            "PUT",
+            "/apis/coordination.k8s.io/v1/namespaces/a/leases/b",
+            "update leases.coordination.k8s.io=b in a",
+        ),
+        ("POST", "/api/v1/namespaces/a/configmaps?", "create configmaps in a"),
+        ("GET", "/openid/v1/jwks", "get /openid/v1/jwks"),
+    ] {
+        assert_eq!(first(method, path), right, "{method} {path}");
+    }
+}
