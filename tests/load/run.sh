@@ -28,7 +28,7 @@ done
 rm -f "$dir.log"
 "$bin/pilothouse-load" fill --kubeconfig "$dir/kubeconfig" --namespaces "$namespaces"
 "$bin/pilothouse" serve --kubeconfig "$dir/kubeconfig" --log warn \
-    --xds-addr 127.0.0.1:25010 --http-addr 127.0.0.1:28080 --monitoring-addr 127.0.0.1:25014 &
+    --xds-addr 127.0.0.1:25010 --secure-addr 127.0.0.1:25012 --http-addr 127.0.0.1:28080 --monitoring-addr 127.0.0.1:25014 &
 server=$!
 pids="$pids $server"
 until curl -sf http://127.0.0.1:28080/ready >/dev/null; do sleep 0.1; done

@@ -19,8 +19,16 @@ use tokio::time::timeout;
 
 const VIEWS: [&str; 4] = ["workloads", "services", "policies", "nodes"];
 const FORMATS: [&str; 3] = ["table", "json", "yaml"];
-const ANY_PORTS: [&str; 6] =
-    ["--xds-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0", "--monitoring-addr", "127.0.0.1:0"];
+const ANY_PORTS: [&str; 8] = [
+    "--xds-addr",
+    "127.0.0.1:0",
+    "--secure-addr",
+    "127.0.0.1:0",
+    "--http-addr",
+    "127.0.0.1:0",
+    "--monitoring-addr",
+    "127.0.0.1:0",
+];
 
 /// The built command: of the profile of this test, in its target folder.
 fn binary() -> anyhow::Result<&'static Path> {

@@ -1,9 +1,11 @@
 //! The pilothouse command.
 
+mod cert;
 mod dump;
 mod output;
 mod serve;
 mod table;
+mod token;
 
 use clap::{Parser, Subcommand};
 use runtime::config::ServeArgs;
@@ -26,6 +28,11 @@ enum Command {
     Serve(Box<ServeArgs>),
     /// Print the mesh: of a running control plane, or of folders of manifests
     Dump(Box<dump::DumpArgs>),
+    /// Issue a token for trying a proxy without a cluster
+    Token(Box<token::TokenArgs>),
+    /// Inspect certificates, or request one
+    #[command(subcommand)]
+    Cert(cert::CertCommand),
 }
 
 fn main() -> ExitCode {
@@ -33,6 +40,8 @@ fn main() -> ExitCode {
     let done = match cli.command {
         Command::Serve(args) => serve::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Dump(args) => dump::run(&args),
+        Command::Token(args) => token::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Cert(command) => cert::run(&command).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
         // Every message carries its cause: the chain would say it again.

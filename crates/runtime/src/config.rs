@@ -3,6 +3,7 @@
 use clap::Args;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Where objects come from.
 #[derive(Debug, Clone, Default, Args)]
@@ -56,6 +57,104 @@ impl MeshArgs {
     }
 }
 
+/// Certificates, tokens and the secure port.
+#[derive(Debug, Clone, Args)]
+pub struct IdentityArgs {
+    /// Audiences of the tokens that are accepted
+    #[arg(
+        long,
+        value_name = "NAMES",
+        env = "TOKEN_AUDIENCES",
+        default_value = "istio-ca",
+        value_delimiter = ','
+    )]
+    pub token_audiences: Vec<String>,
+    /// Ask the API server about every token instead of verifying it by the published keys
+    #[arg(long, env = "PILOTHOUSE_ALWAYS_REVIEW_TOKENS")]
+    pub always_review_tokens: bool,
+    /// Accounts (`namespace/serviceaccount,…`) that get certificates for the pods of their node; without it: the `ztunnel` of the system namespace
+    #[arg(long, value_name = "ACCOUNTS", env = "CA_TRUSTED_NODE_ACCOUNTS")]
+    pub trusted_node_accounts: Option<String>,
+    /// Folder of plugged-in key material (`cacerts`); without one, or while it is empty: Secrets
+    #[arg(long, value_name = "DIR", env = "ROOT_CA_DIR")]
+    pub ca_dir: Option<PathBuf>,
+    /// Life of a certificate that asks for none
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "DEFAULT_WORKLOAD_CERT_TTL",
+        default_value = "24h",
+        value_parser = duration
+    )]
+    pub default_cert_ttl: Duration,
+    /// Longest life of a certificate; more is refused
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "MAX_WORKLOAD_CERT_TTL",
+        default_value = "2160h",
+        value_parser = duration
+    )]
+    pub max_cert_ttl: Duration,
+    /// Life of a self-signed root
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "CITADEL_SELF_SIGNED_CA_CERT_TTL",
+        default_value = "87600h",
+        value_parser = duration
+    )]
+    pub root_ttl: Duration,
+    /// How long old and new roots are trusted together, before and after a new one signs: at least the longest life of a certificate in use
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "PILOTHOUSE_ROOT_OVERLAP",
+        default_value = "24h",
+        value_parser = duration
+    )]
+    pub root_overlap: Duration,
+    /// Let the roots of plugged-in key material change, where one set contains the other
+    #[arg(long, env = "ISTIO_MULTIROOT_MESH")]
+    pub several_roots: bool,
+    /// ConfigMap with the roots in every namespace; empty writes none
+    #[arg(long, value_name = "NAME", env = "PILOT_CA_CERT_CONFIGMAP", default_value = "istio-ca-root-cert")]
+    pub root_config_map: String,
+    /// Further names of the serving certificate
+    #[arg(long, value_name = "NAMES", env = "ISTIOD_CUSTOM_HOST", value_delimiter = ',')]
+    pub serving_names: Vec<String>,
+    /// Certificates that one client may ask for in a second, in the long run
+    #[arg(long, value_name = "NUMBER", env = "PILOTHOUSE_CERTIFICATES_PER_SECOND", default_value = "500")]
+    pub certificates_per_second: u32,
+}
+
+/// Reads a length of time as Go writes it: `24h`, `1h30m`, `45s`, `500ms`.
+///
+/// # Errors
+/// A message for another form, or more than a `Duration` holds.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is no length of time; write one such as 24h, 1h30m or 45s");
+    let mut rest = text;
+    let mut sum = Duration::ZERO;
+    while !rest.is_empty() {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, after) = rest.split_at(digits);
+        let unit = after.bytes().take_while(u8::is_ascii_alphabetic).count();
+        let (unit, after) = after.split_at(unit);
+        let number: u64 = number.parse().map_err(|_| wrong())?;
+        let part = match unit {
+            "h" => number.checked_mul(3600).map(Duration::from_secs),
+            "m" => number.checked_mul(60).map(Duration::from_secs),
+            "s" => Some(Duration::from_secs(number)),
+            "ms" => Some(Duration::from_millis(number)),
+            _ => None,
+        };
+        sum = part.and_then(|part| sum.checked_add(part)).ok_or_else(wrong)?;
+        rest = after;
+    }
+    if text.is_empty() { Err(wrong()) } else { Ok(sum) }
+}
+
 /// Settings of `pilothouse serve`. Everything binds loopback unless told otherwise.
 #[derive(Debug, Clone, Args)]
 pub struct ServeArgs {
@@ -65,6 +164,9 @@ pub struct ServeArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub mesh: MeshArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub identity: IdentityArgs,
     /// Folder for what must outlive the process when there is no cluster to keep it
     #[arg(long, value_name = "DIR", env = "PILOTHOUSE_STATE_DIR")]
     pub state_dir: Option<PathBuf>,
@@ -72,13 +174,16 @@ pub struct ServeArgs {
     #[arg(long, env = "PILOTHOUSE_SHADOW")]
     pub shadow: bool,
     /// Address of plaintext xDS
-    #[arg(long, value_name = "ADDR", env = "PILOTHOUSE_XDS_ADDR", default_value = "127.0.0.1:15010")]
+    #[arg(long, value_name = "ADDR", env = "PILOTHOUSE_XDS_ADDR", default_value = "127.0.0.1:15010", value_parser = address)]
     pub xds_addr: SocketAddr,
+    /// Address of xDS and certificates over TLS; without a cluster only with --state-dir
+    #[arg(long, value_name = "ADDR", env = "PILOTHOUSE_SECURE_ADDR", default_value = "127.0.0.1:15012")]
+    pub secure_addr: SocketAddr,
     /// Address of /ready and /healthz
-    #[arg(long, value_name = "ADDR", env = "PILOTHOUSE_HTTP_ADDR", default_value = "127.0.0.1:8080")]
+    #[arg(long, value_name = "ADDR", env = "PILOTHOUSE_HTTP_ADDR", default_value = "127.0.0.1:8080", value_parser = address)]
     pub http_addr: SocketAddr,
     /// Address of /metrics, /debug and /version
-    #[arg(long, value_name = "ADDR", env = "PILOTHOUSE_MONITORING_ADDR", default_value = "127.0.0.1:15014")]
+    #[arg(long, value_name = "ADDR", env = "PILOTHOUSE_MONITORING_ADDR", default_value = "127.0.0.1:15014", value_parser = address)]
     pub monitoring_addr: SocketAddr,
     /// Log lines as JSON objects
     #[arg(long, env = "PILOTHOUSE_LOG_JSON")]
@@ -86,4 +191,29 @@ pub struct ServeArgs {
     /// Log level, or a filter such as `info,pilothouse_runtime=debug`
     #[arg(long, value_name = "FILTER", env = "PILOTHOUSE_LOG", default_value = "info")]
     pub log: String,
+}
+
+/// Reads `IP:port`, `localhost:port`, or a port alone, which is one of this machine only.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let local = text.strip_prefix("localhost:").unwrap_or(text);
+    if let Ok(port) = local.parse::<u16>() {
+        return Ok(SocketAddr::from(([127, 0, 0, 1], port)));
+    }
+    text.parse().map_err(|_| "write IP:port, such as 127.0.0.1:15010 or [::]:15010".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_of_time_are_read_as_go_writes_them() {
+        let read = |text| duration(text).ok();
+        assert_eq!(read("24h"), Some(Duration::from_secs(86_400)));
+        assert_eq!(read("1h30m"), Some(Duration::from_secs(5400)));
+        assert_eq!(read("2s500ms"), Some(Duration::from_millis(2500)));
+        for wrong in ["", "24", "h", "1d", "-1h", "1.5h", "99999999999999999999h", "18446744073709551615h"] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+    }
 }

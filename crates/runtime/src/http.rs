@@ -1,6 +1,7 @@
 //! Health for the kubelet, metrics and debug views for people.
 
 use crate::grpc::Clients;
+use crate::identity::IdentityView;
 use crate::metrics::Metrics;
 use crate::pump::{Pump, Snapshots};
 use axum::Router;
@@ -31,21 +32,23 @@ async fn ready(State(snapshots): State<Snapshots>) -> Response {
 struct Monitoring {
     pump: Pump,
     clients: Clients,
+    identity: IdentityView,
     metrics: Metrics,
 }
 
 /// Routes of the monitoring port: `/metrics`, `/version`, `/debug/…`.
-pub fn monitoring(pump: Pump, clients: Clients) -> Router {
-    let metrics = Metrics::new(pump.clone(), clients.clone());
+pub fn monitoring(pump: Pump, clients: Clients, identity: IdentityView) -> Router {
+    let metrics = Metrics::new(pump.clone(), clients.clone()).with_identity(identity.clone());
     Router::new()
         .route("/metrics", get(render_metrics))
         .route("/version", get(version))
         .route("/debug", get(index))
         .route("/debug/clientz", get(clientz))
         .route("/debug/enginez", get(enginez))
+        .route("/debug/identityz", get(identityz))
         .route("/debug/diagnosticz", get(diagnosticz))
         .route("/debug/whyz", get(whyz))
-        .with_state(Monitoring { pump, clients, metrics })
+        .with_state(Monitoring { pump, clients, identity, metrics })
 }
 
 async fn render_metrics(State(m): State<Monitoring>) -> Response {
@@ -59,6 +62,7 @@ async fn version() -> Json<serde_json::Value> {
 async fn index() -> &'static str {
     "/debug/clientz      connected clients: what each was sent, has acknowledged and refused\n\
      /debug/enginez      tables of the engine: rows, how often computed, how often changed\n\
+     /debug/identityz    what certificates are signed with, and what is wrong with newer key material\n\
      /debug/diagnosticz  what is wrong with the objects at hand\n\
      /debug/whyz?name=N  what the resource of that name was made from\n"
 }
@@ -86,6 +90,25 @@ async fn clientz(State(m): State<Monitoring>) -> Json<serde_json::Value> {
         })
     }).collect();
     Json(json!(clients))
+}
+
+async fn identityz(State(m): State<Monitoring>) -> Json<serde_json::Value> {
+    let status = m.identity.authority.status();
+    let view = |c: &ca::Certificate| {
+        json!({
+            "subject": c.subject(),
+            "serial": c.serial(),
+            "notBefore": c.validity().not_before.as_secs(),
+            "notAfter": c.validity().not_after.as_secs(),
+        })
+    };
+    let issuer = m.identity.authority.current();
+    Json(json!({
+        "source": status.source,
+        "trouble": status.trouble,
+        "signing": issuer.as_ref().map(|i| view(i.certificate())),
+        "roots": issuer.iter().flat_map(|i| i.trust().roots()).map(view).collect::<Vec<_>>(),
+    }))
 }
 
 async fn enginez(State(m): State<Monitoring>) -> Response {

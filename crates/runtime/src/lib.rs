@@ -4,6 +4,8 @@
 //! source/{kube,folder} ──batches──▶ pump (one thread: mesh, log) ──snapshots──▶ grpc
 //!                                     ▲                                          │
 //!                              http, metrics: ask                             Clients
+//!
+//! identity: certificates and the secure port, fed from the same batches
 //! ```
 //!
 //! [`serve::Daemon`] puts the parts together; [`config`] is the only place that reads settings.
@@ -11,6 +13,7 @@
 pub mod config;
 pub mod grpc;
 pub mod http;
+pub mod identity;
 pub mod metrics;
 pub mod pump;
 pub mod serve;

@@ -4,11 +4,11 @@
 //! No label is unbounded: never a pod, an address or a policy.
 
 use crate::grpc::Clients;
+use crate::identity::{Counts, IdentityView};
 use crate::pump::Pump;
-use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tikv_jemalloc_ctl::{epoch, stats};
 
 /// What a scrape reads.
@@ -16,6 +16,7 @@ use tikv_jemalloc_ctl::{epoch, stats};
 pub struct Metrics {
     pump: Pump,
     clients: Clients,
+    identity: IdentityView,
     started: Instant,
 }
 
@@ -33,6 +34,14 @@ impl Text {
         }
     }
 
+    fn counts(&mut self, name: &str, label: &str, help: &str, counts: &Counts) {
+        let samples: Vec<(String, u64)> =
+            counts.list().into_iter().map(|(value, count)| (format!("{label}=\"{value}\""), count)).collect();
+        let samples: Vec<(&str, &dyn Display)> =
+            samples.iter().map(|(labels, count)| (labels.as_str(), count as &dyn Display)).collect();
+        self.metric(name, "counter", help, &samples);
+    }
+
     fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
         self.metric(name, "gauge", help, &[("", &value)]);
     }
@@ -45,7 +54,12 @@ impl Text {
 impl Metrics {
     /// Gathers from these parts.
     pub fn new(pump: Pump, clients: Clients) -> Self {
-        Self { pump, clients, started: Instant::now() }
+        Self { pump, clients, identity: IdentityView::default(), started: Instant::now() }
+    }
+
+    /// Gathers from the secure port too.
+    pub fn with_identity(self, identity: IdentityView) -> Self {
+        Self { identity, ..self }
     }
 
     /// Returns all metrics as text.
@@ -67,6 +81,7 @@ impl Metrics {
         out.gauge("istiod_uptime_seconds", "Seconds since the start.", self.started.elapsed().as_secs());
         self.clients(&mut out);
         self.engine(&mut out).await;
+        self.identity(&mut out);
         process(&mut out);
         out.0
     }
@@ -83,26 +98,13 @@ impl Metrics {
         out.counter("pilothouse_xds_responses_total", "Responses handed out.", totals.responses);
         out.counter("pilothouse_xds_sent_bytes_total", "Bytes of responses handed out.", totals.bytes);
         out.counter("pilothouse_xds_acks_total", "Responses acknowledged.", totals.acks);
-        let mut pushes: BTreeMap<&str, u64> = BTreeMap::from([("wads", 0), ("wds", 0)]);
-        let mut rejects = pushes.clone();
-        for client in self.clients.list() {
-            for of in client.stats.types {
-                let short = if of.type_url == proto::type_url::AUTHORIZATION { "wads" } else { "wds" };
-                *pushes.entry(short).or_default() += of.responses;
-                *rejects.entry(short).or_default() += of.nacks;
-            }
-        }
-        let samples = |of: &BTreeMap<&str, u64>| -> Vec<(String, u64)> {
-            of.iter().map(|(t, n)| (format!("type=\"{t}\""), *n)).collect()
-        };
+        let (wds, wads) = (totals.addresses, totals.authorizations);
+        let labels = ["type=\"wads\"", "type=\"wds\""];
         for (name, help, of) in [
-            ("pilot_xds_pushes", "Responses to the clients that are connected, by type.", &pushes),
-            ("pilot_total_xds_rejects", "Refusals by the clients that are connected, by type.", &rejects),
+            ("pilot_xds_pushes", "Responses, by type.", [wads.responses, wds.responses]),
+            ("pilot_total_xds_rejects", "Refusals, by type.", [wads.nacks, wds.nacks]),
         ] {
-            let list = samples(of);
-            let list: Vec<(&str, &dyn Display)> =
-                list.iter().map(|(l, n)| (l.as_str(), n as &dyn Display)).collect();
-            out.metric(name, "gauge", help, &list);
+            out.metric(name, "counter", help, &[(labels[0], &of[0]), (labels[1], &of[1])]);
         }
     }
 
@@ -131,6 +133,87 @@ impl Metrics {
         }
         let services = tables.iter().find(|s| s.name == "services_sent").map_or(0, |s| s.rows);
         out.gauge("pilot_services", "Services of the mesh.", services);
+    }
+}
+
+impl Metrics {
+    fn identity(&self, out: &mut Text) {
+        let stats = &self.identity.stats;
+        out.counter("citadel_server_csr_count", "Certificates asked for.", stats.requests.get());
+        out.counter("citadel_server_success_cert_issuance_count", "Certificates issued.", stats.issued.get());
+        out.counter(
+            "citadel_server_authentication_failure_count",
+            "Callers that could not be authenticated.",
+            stats.unauthenticated.get(),
+        );
+        for (name, label, help, counts) in [
+            (
+                "citadel_server_csr_sign_err_count",
+                "error",
+                "Requests that could not be signed.",
+                &stats.sign_errors,
+            ),
+            (
+                "pilothouse_certificates_refused_total",
+                "reason",
+                "Certificates refused, by reason.",
+                &stats.refused,
+            ),
+            (
+                "pilothouse_streams_refused_total",
+                "reason",
+                "Streams of the secure port refused, by reason.",
+                &stats.streams_refused,
+            ),
+            (
+                "pilothouse_streams_ended_total",
+                "reason",
+                "Streams ended since their credential or their pod was gone.",
+                &stats.streams_ended,
+            ),
+            (
+                "pilothouse_tokens_accepted_total",
+                "how",
+                "Tokens accepted: known, verified here, or reviewed by the API server.",
+                &stats.tokens,
+            ),
+            (
+                "pilothouse_key_fetches_total",
+                "outcome",
+                "Fetches of the keys that the API server publishes.",
+                &stats.key_fetches,
+            ),
+            (
+                "pilothouse_handshakes_total",
+                "outcome",
+                "TLS handshakes of the secure port.",
+                &stats.handshakes,
+            ),
+            (
+                "pilothouse_root_writes_total",
+                "outcome",
+                "Writes of the ConfigMap with the roots.",
+                &stats.root_writes,
+            ),
+        ] {
+            out.counts(name, label, help, counts);
+        }
+        // Without key material there is nothing that expires: an absent value alarms nobody.
+        let Some(issuer) = self.identity.authority.current() else { return };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+        let mut expiry = |name: &str, certificate: &ca::Certificate| {
+            let end = certificate.validity().not_after.as_secs();
+            let (timestamp, seconds) = (format!("{name}_timestamp"), format!("{name}_seconds"));
+            out.gauge(&timestamp, "When a certificate of the authority expires, in seconds since 1970.", end);
+            let left = i128::from(end) - i128::from(now);
+            out.gauge(&seconds, "Seconds until a certificate of the authority expires.", left);
+        };
+        if let Some(root) = issuer.trust().roots().first() {
+            expiry("citadel_server_root_cert_expiry", root);
+        }
+        if let Some(first) = issuer.intermediates().first() {
+            expiry("citadel_server_cert_chain_expiry", first);
+        }
     }
 }
 

@@ -59,12 +59,25 @@ impl Pump {
     /// # Errors
     /// When the system gives no thread.
     pub fn start(options: Options) -> std::io::Result<Self> {
+        Self::start_with(options, |_| {})
+    }
+
+    /// Starts the engine thread; `tap` sees the events of each commit before the mesh does.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start_with(options: Options, tap: impl FnMut(&[Event]) + Send + 'static) -> std::io::Result<Self> {
         let (batches, events) = mpsc::channel(WAITING);
         let (questions, asked) = mpsc::channel(WAITING);
         let (publish, snapshots) = watch::channel(None);
         let stats = Arc::new(PumpStats::default());
-        let engine =
-            Engine { mesh: Mesh::new(&options), writer: Writer::new(), publish, stats: stats.clone() };
+        let engine = Engine {
+            mesh: Mesh::new(&options),
+            writer: Writer::new(),
+            tap: Box::new(tap),
+            publish,
+            stats: stats.clone(),
+        };
         let runtime = tokio::runtime::Builder::new_current_thread().build()?;
         std::thread::Builder::new()
             .name("engine".to_owned())
@@ -105,6 +118,7 @@ impl Pump {
 struct Engine {
     mesh: Mesh,
     writer: Writer,
+    tap: Box<dyn FnMut(&[Event]) + Send>,
     publish: watch::Sender<Option<Arc<Snapshot>>>,
     stats: Arc<PumpStats>,
 }
@@ -131,6 +145,7 @@ impl Engine {
             batch.extend(more);
         }
         let count = batch.len();
+        (self.tap)(&batch);
         let delta = self.mesh.apply(batch);
         self.write(&delta);
         let was_ready = self.publish.borrow().is_some();

@@ -3,9 +3,10 @@
 use crate::config::{ServeArgs, SourceArgs};
 use crate::grpc::{Ads, Clients, Service};
 use crate::http;
+use crate::identity::{Home, Identity, IdentityError, IdentityView, SecurePort, StateDir};
 use crate::pump::Pump;
 use crate::source::folder::{FolderSettings, FolderSource};
-use crate::source::kube::{Access, ConnectError, KubeSettings, KubeSource, connect};
+use crate::source::kube::{Access, ConnectError, Connection, KubeSettings, KubeSource, connect};
 use axum::Router;
 use std::future::Future;
 use std::io;
@@ -41,6 +42,9 @@ pub enum StartError {
         /// What the system says.
         source: io::Error,
     },
+    /// Certificates cannot be served.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
     /// The system gives no thread.
     #[error("cannot start the engine: {0}")]
     Thread(io::Error),
@@ -56,6 +60,9 @@ fn advice(source: &io::Error, flag: &str) -> String {
     }
 }
 
+/// How long HTTP requests may take to end when the process stops.
+const HTTP_DRAIN: std::time::Duration = std::time::Duration::from_secs(1);
+
 type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A daemon that has its ports and is ready to run.
@@ -63,6 +70,8 @@ pub struct Daemon {
     source: Running,
     pump: Pump,
     clients: Clients,
+    identity: Option<(Identity, SecurePort)>,
+    view: IdentityView,
     xds: TcpListener,
     health: TcpListener,
     monitoring: TcpListener,
@@ -77,11 +86,14 @@ impl Daemon {
         let xds = listen(args.xds_addr, "xDS", "--xds-addr").await?;
         let health = listen(args.http_addr, "health", "--http-addr").await?;
         let monitoring = listen(args.monitoring_addr, "monitoring", "--monitoring-addr").await?;
-        let pump = Pump::start(args.mesh.options()).map_err(StartError::Thread)?;
-        let (source, from) = source(&args.source, args, &pump).await?;
-        let daemon = Self { source, pump, clients: Clients::default(), xds, health, monitoring };
+        let connection = connection(&args.source).await?;
+        let (identity, view, pump) = identity(args, connection.as_ref())?;
+        let (source, from) = source(&args.source, args, connection, &pump)?;
+        let clients = Clients::default();
+        let daemon = Self { source, pump, clients, identity, view, xds, health, monitoring };
         tracing::info!(
             xds = %daemon.xds_addr(),
+            secure = daemon.secure_addr().map_or_else(|| "off: no --state-dir".to_owned(), |a| a.to_string()),
             health = %daemon.health_addr(),
             monitoring = %daemon.monitoring_addr(),
             cluster = args.mesh.cluster_id,
@@ -95,6 +107,17 @@ impl Daemon {
     /// Returns the address of plaintext xDS.
     pub fn xds_addr(&self) -> SocketAddr {
         local(&self.xds)
+    }
+
+    /// Returns the address of xDS and certificates over TLS, which opens later; nothing without a
+    /// place to keep a root.
+    pub fn secure_addr(&self) -> Option<SocketAddr> {
+        self.identity.as_ref().map(|(_, port)| port.address())
+    }
+
+    /// Returns what certificates are signed with.
+    pub fn identity(&self) -> &IdentityView {
+        &self.view
     }
 
     /// Returns the address of `/ready` and `/healthz`.
@@ -120,7 +143,11 @@ impl Daemon {
     /// Serves until `stop` is cancelled; streams are then ended in order.
     pub async fn run(self, stop: CancellationToken) {
         let tasks = TaskTracker::new();
-        let service = Service::new(Ads::new(self.pump.snapshots(), self.clients.clone()));
+        let ads = Ads::new(self.pump.snapshots(), self.clients.clone());
+        if let Some((identity, port)) = self.identity {
+            tasks.spawn(identity.run(port, ads.clone(), self.pump.snapshots(), stop.clone()));
+        }
+        let service = Service::new(ads);
         let xds = self.xds;
         let drain = stop.clone();
         tasks.spawn(async move {
@@ -129,7 +156,11 @@ impl Daemon {
             }
         });
         tasks.spawn(http(self.health, http::health(self.pump.snapshots()), stop.clone()));
-        tasks.spawn(http(self.monitoring, http::monitoring(self.pump.clone(), self.clients), stop.clone()));
+        tasks.spawn(http(
+            self.monitoring,
+            http::monitoring(self.pump.clone(), self.clients, self.view),
+            stop.clone(),
+        ));
         tokio::select! {
             () = self.source => {
                 // A source ends when the engine is gone; the last published mesh is still served.
@@ -154,18 +185,64 @@ async fn listen(addr: SocketAddr, what: &'static str, flag: &'static str) -> Res
 }
 
 async fn http(listener: TcpListener, router: Router, stop: CancellationToken) {
-    let server = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
-    if let Err(error) = server.await {
-        tracing::error!(%error, "an HTTP listener is lost");
+    let server = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let late = async {
+        stop.cancelled().await;
+        // Whoever has sent half a request must not hold the process.
+        tokio::time::sleep(HTTP_DRAIN).await;
+    };
+    tokio::select! {
+        ended = server => {
+            if let Err(error) = ended {
+                tracing::error!(%error, "an HTTP listener is lost");
+            }
+        }
+        () = late => {}
     }
 }
 
+/// Finds the cluster, unless folders are served.
+async fn connection(from: &SourceArgs) -> Result<Option<Connection>, StartError> {
+    if !from.from.is_empty() {
+        return Ok(None);
+    }
+    let access = Access { kubeconfig: from.kubeconfig.clone(), context: from.context.clone() };
+    Ok(Some(connect(&access).await?))
+}
+
+type Prepared = (Option<(Identity, SecurePort)>, IdentityView, Pump);
+
+/// Prepares certificates, where there is a place for a root, and starts the engine that feeds them.
+fn identity(args: &ServeArgs, connection: Option<&Connection>) -> Result<Prepared, StartError> {
+    let home = match (connection, &args.state_dir) {
+        (Some(connection), _) => Home::Cluster(connection.client.clone()),
+        (None, Some(dir)) => Home::StateDir(StateDir::open(dir).map_err(IdentityError::from)?),
+        (None, None) => {
+            let pump = Pump::start(args.mesh.options()).map_err(StartError::Thread)?;
+            return Ok((None, IdentityView::default(), pump));
+        }
+    };
+    let (addr, flag) = (args.secure_addr, "--secure-addr");
+    let port = SecurePort::take(addr).map_err(|source| StartError::Listen {
+        addr,
+        what: "secure xDS",
+        flag,
+        source,
+    })?;
+    let (identity, mut writer, view) = Identity::new(args, home, port.address())?;
+    let pump = Pump::start_with(args.mesh.options(), move |events| writer.take(events));
+    Ok((Some((identity, port)), view, pump.map_err(StartError::Thread)?))
+}
+
 /// Prepares the source, and says in words what it is.
-async fn source(from: &SourceArgs, args: &ServeArgs, pump: &Pump) -> Result<(Running, String), StartError> {
+fn source(
+    from: &SourceArgs,
+    args: &ServeArgs,
+    connection: Option<Connection>,
+    pump: &Pump,
+) -> Result<(Running, String), StartError> {
     let config_name = mesh::config_map(&args.mesh.revision);
-    if from.from.is_empty() {
-        let access = Access { kubeconfig: from.kubeconfig.clone(), context: from.context.clone() };
-        let connection = connect(&access).await?;
+    if let Some(connection) = connection {
         let words = format!("the cluster at {}", connection.url);
         let settings = KubeSettings {
             config_namespace: args.mesh.system_namespace.clone(),

@@ -1,13 +1,13 @@
 //! The control plane in this process, on ports of its own.
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use mesh::Mesh;
 use pilothouse_tests::apiserver::LIMIT;
 use pilothouse_tests::client::{Client, Options};
 use runtime::config::{ServeArgs, SourceArgs};
 use runtime::pump::Pump;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -41,9 +41,14 @@ impl Daemon {
     }
 
     async fn start(source: SourceArgs, system_namespace: &str) -> anyhow::Result<Self> {
-        let mut args = Command::try_parse_from(["serve"])?.serve;
-        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        (args.xds_addr, args.http_addr, args.monitoring_addr) = (any, any, any);
+        // Whatever there is to listen on gets a free port: daemons run beside one another here.
+        let command = Command::command();
+        let flags = command.get_arguments().filter_map(clap::Arg::get_long);
+        let addresses = flags.filter(|flag| flag.ends_with("-addr"));
+        let ports = addresses.map(|flag| format!("--{flag}=127.0.0.1:0"));
+        let mut args = Command::try_parse_from(std::iter::once("serve".to_owned()).chain(ports))?.serve;
+        // Each would write roots of its own into every namespace of the cluster that they share.
+        args.identity.root_config_map = String::new();
         args.source = source;
         args.mesh.system_namespace = system_namespace.to_owned();
         let daemon = runtime::serve::Daemon::prepare(&args).await?;

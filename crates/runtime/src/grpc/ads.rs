@@ -24,6 +24,7 @@ use tracing::{debug, info};
 use xds::{Response, Snapshot};
 
 use super::clients::{Clients, Registration};
+use super::guard::StreamGuard;
 use super::message::{Inbox, PREFIX_BYTES, Status, prefix};
 
 /// How long a returning ztunnel's answer waits for its other subscription.
@@ -47,12 +48,14 @@ impl Ads {
         Self { snapshots, clients }
     }
 
-    /// Opens a stream that reads requests from a body; ends when `drain` is cancelled.
+    /// Opens a stream that reads requests from a body; ends when `drain` is cancelled, or when its
+    /// `guard` says so.
     pub(super) fn open<B>(
         &self,
         requests: B,
         peer: Option<SocketAddr>,
         drain: &CancellationToken,
+        guard: Option<StreamGuard>,
     ) -> Result<AdsStream<B>, Status> {
         let Some(latest) = self.snapshots.borrow().clone() else {
             let message = "not ready: the cluster has not been read yet";
@@ -67,6 +70,7 @@ impl Ads {
             sending: None,
             hold: None,
             drain: Box::pin(drain.clone().cancelled_owned()),
+            guard,
             ended: false,
         })
     }
@@ -83,6 +87,8 @@ pub(super) struct AdsStream<B> {
     sending: Option<Response>,
     hold: Option<Pin<Box<Sleep>>>,
     drain: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// None where callers are not asked who they are.
+    guard: Option<StreamGuard>,
     ended: bool,
 }
 
@@ -147,6 +153,9 @@ where
     /// The next piece of the stream; an error is the status that ends it.
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Status>> {
         loop {
+            if let Some(guard) = &mut self.guard {
+                guard.check_pod(cx)?;
+            }
             if let Some(response) = &mut self.sending {
                 if let Some(chunk) = response.next() {
                     return Poll::Ready(Ok(chunk));
@@ -158,6 +167,10 @@ where
                 return Poll::Ready(Err(Status::new(Status::OK, "")));
             }
             let more = self.take_requests(cx)?;
+            if let Some(guard) = &mut self.guard {
+                guard.check_credential(cx)?;
+                guard.check_node(self.registration.client.session.lock().node())?;
+            }
             self.follow_snapshots(cx);
             let next = self.registration.client.session.lock().poll(&self.latest)?;
             if let Some(mut response) = next {

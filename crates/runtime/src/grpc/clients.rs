@@ -60,6 +60,19 @@ pub struct Totals {
     pub acks: u64,
     /// Refusals.
     pub nacks: u64,
+    /// Responses and refusals of addresses, legacy workloads included.
+    pub addresses: TypeTotals,
+    /// Responses and refusals of authorizations.
+    pub authorizations: TypeTotals,
+}
+
+/// Sums of one type over all streams since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TypeTotals {
+    /// Responses handed out.
+    pub responses: u64,
+    /// Refusals.
+    pub nacks: u64,
 }
 
 impl Totals {
@@ -69,6 +82,16 @@ impl Totals {
         self.bytes += stats.bytes;
         self.acks += stats.types.iter().map(|t| t.acks).sum::<u64>();
         self.nacks += stats.types.iter().map(|t| t.nacks).sum::<u64>();
+        for of in &stats.types {
+            let sums = match of.type_url.as_str() {
+                proto::type_url::AUTHORIZATION => &mut self.authorizations,
+                proto::type_url::ADDRESS | proto::type_url::WORKLOAD => &mut self.addresses,
+                // Whatever else a client asks for is answered empty, and makes no series.
+                _ => continue,
+            };
+            sums.responses += of.responses;
+            sums.nacks += of.nacks;
+        }
     }
 }
 

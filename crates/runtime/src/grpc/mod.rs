@@ -1,24 +1,30 @@
-//! gRPC on HTTP/2: discovery for ztunnels.
+//! gRPC on HTTP/2: discovery for ztunnels, and certificates.
 //!
 //! ```text
-//!   TcpListener ──> Service::serve ──> one task per connection (hyper, HTTP/2)
+//!   TcpListener ──> Service::serve ──> one task per connection (TLS, hyper, HTTP/2)
 //!                        │                    │
 //!                        │ path               │ one task per call
 //!                        v                    v
 //!                       Ads ── open ──> body of the response = xds::Session + log
-//!                        ^                    │
+//!                        ^                    │          └──> StreamGuard: credential, pod, node
 //!        watch: newest snapshot               └──> Clients: who is connected, and how far
 //! ```
+//!
+//! With a [`Gate`](crate::identity::Gate) each call is authenticated first, and certificates are issued.
 //!
 //! The framing is written here rather than taken from a gRPC library, since a response is made of
 //! shared stretches of a log: it is never one message in memory.
 
 mod ads;
+mod ca;
 mod clients;
+mod guard;
 mod message;
 mod server;
+mod unary;
 
 pub use ads::Ads;
-pub use clients::{ClientView, Clients, Totals};
+pub use clients::{ClientView, Clients, Totals, TypeTotals};
 pub use message::MAX_REQUEST_BYTES;
 pub use server::{ResponseBody, Service};
+pub use unary::{CallError, unary};

@@ -1,8 +1,10 @@
 //! HTTP/2 connections and the calls on them.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
+use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,20 +12,26 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body;
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use super::Ads;
+use super::ca::create_certificate;
+use super::guard::StreamGuard;
 use super::message::Status;
+use crate::identity::{Connection, Gate, client_identity};
 
 /// Most connections at once.
 const MAX_CONNECTIONS: usize = 16 * 1024;
@@ -43,6 +51,14 @@ const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from
 const FIRST_CALL: Duration = Duration::from_secs(30);
 /// Pause after a failed accept, such as one for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long a TLS handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How many handshakes of one address may go on at once, so that half-open ones leave room for others.
+const HANDSHAKES_OF_ADDRESS: usize = 256;
+/// Streams that a client resets before they are taken: more end the connection.
+const MAX_PENDING_RESETS: usize = 32;
+/// Streams that are reset for errors of the client: more end the connection.
+const MAX_ERROR_RESETS: usize = 256;
 /// How long calls may take to end when the server stops.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -50,22 +66,28 @@ const DRAIN: Duration = Duration::from_secs(5);
 pub type ResponseBody = UnsyncBoxBody<Bytes, Infallible>;
 
 /// The gRPC services of one port.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Service {
     ads: Ads,
+    gate: Option<Arc<Gate>>,
 }
 
 impl Service {
-    /// Serves discovery.
+    /// Serves discovery to anybody.
     pub fn new(ads: Ads) -> Self {
-        Self { ads }
+        Self { ads, gate: None }
+    }
+
+    /// Serves discovery and certificates to whom `gate` lets in.
+    pub fn guarded(ads: Ads, gate: Arc<Gate>) -> Self {
+        Self { ads, gate: Some(gate) }
     }
 
     /// Answers one call; `drain` ends it when it is long-lived.
-    pub fn call<B>(
+    pub async fn call<B>(
         &self,
         request: Request<B>,
-        peer: Option<SocketAddr>,
+        from: &Connection,
         drain: &CancellationToken,
     ) -> Response<ResponseBody>
     where
@@ -81,13 +103,7 @@ impl Service {
             *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
             return response;
         }
-        let opened = match request.uri().path() {
-            proto::rpc_path::DELTA_AGGREGATED_RESOURCES => {
-                self.ads.open(request.into_body(), peer, drain).map(BodyExt::boxed_unsync)
-            }
-            path => Err(Status::new(Status::UNIMPLEMENTED, format!("no such method: {path}"))),
-        };
-        let (body, headers) = match opened {
+        let (body, headers) = match self.open(request, from, drain).await {
             Ok(body) => (body, None),
             Err(status) => (Empty::new().boxed_unsync(), Some(status.headers())),
         };
@@ -98,18 +114,48 @@ impl Service {
         response
     }
 
+    async fn open<B>(
+        &self,
+        request: Request<B>,
+        from: &Connection,
+        drain: &CancellationToken,
+    ) -> Result<ResponseBody, Status>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: std::fmt::Display,
+    {
+        let (head, body) = request.into_parts();
+        match (head.uri.path(), &self.gate) {
+            (proto::rpc_path::DELTA_AGGREGATED_RESOURCES, gate) => {
+                let guard = match gate {
+                    Some(gate) => Some(StreamGuard::open(gate, &head.headers, from).await?),
+                    None => None,
+                };
+                Ok(self.ads.open(body, from.address, drain, guard)?.boxed_unsync())
+            }
+            (proto::rpc_path::CREATE_CERTIFICATE, Some(gate)) => {
+                let message = create_certificate(gate, &head.headers, body, from).await?;
+                let trailers = Status::new(Status::OK, "").headers();
+                let end = async move { Some(Ok(trailers)) };
+                Ok(Full::new(message).with_trailers(end).boxed_unsync())
+            }
+            (path, _) => Err(Status::new(Status::UNIMPLEMENTED, format!("no such method: {path}"))),
+        }
+    }
+
     /// Serves one connection until it ends; new calls are refused once `drain` is cancelled.
-    pub async fn serve_connection<I>(&self, io: I, peer: Option<SocketAddr>, drain: CancellationToken)
+    pub async fn serve_connection<I>(&self, io: I, from: Connection, drain: CancellationToken)
     where
         I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
+        let peer = from.address;
         let called = CancellationToken::new();
         let calls = {
             let (service, drain, called) = (self.clone(), drain.clone(), called.clone());
             service_fn(move |request: Request<Incoming>| {
                 called.cancel();
-                let response = service.call(request, peer, &drain);
-                async move { Ok::<_, Infallible>(response) }
+                let (service, from, drain) = (service.clone(), from.clone(), drain.clone());
+                async move { Ok::<_, Infallible>(service.call(request, &from, &drain).await) }
             })
         };
         let connection = http2::Builder::new(TokioExecutor::new())
@@ -121,6 +167,8 @@ impl Service {
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_send_buf_size(SEND_BUFFER)
+            .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+            .max_local_error_reset_streams(MAX_ERROR_RESETS)
             .serve_connection(TokioIo::new(io), calls);
         tokio::pin!(connection);
         // The transport asks for signs of life only once it is set up: one that never is must not
@@ -152,33 +200,127 @@ impl Service {
     /// # Errors
     /// When the listener itself is lost; a failed accept only pauses.
     pub async fn serve(&self, listener: TcpListener, drain: CancellationToken) -> io::Result<()> {
-        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        let connections = TaskTracker::new();
-        loop {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                () = drain.cancelled() => break,
-            };
-            let (stream, peer) = match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    warn!(%error, "accept failed");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                    continue;
-                }
-            };
-            if let Err(error) = stream.set_nodelay(true) {
-                debug!(%peer, %error, "cannot switch off delays");
-            }
+        accept(listener, drain.clone(), |stream, peer| {
             let (service, drain) = (self.clone(), drain.clone());
-            connections.spawn(async move {
-                service.serve_connection(stream, Some(peer), drain).await;
+            let from = Connection { address: Some(peer), certificate: None };
+            async move { service.serve_connection(stream, from, drain).await }
+        })
+        .await
+    }
+
+    /// Serves HTTP/2 over TLS on a listener until `drain` is cancelled and the calls have ended.
+    ///
+    /// # Errors
+    /// When the listener itself is lost; a failed accept only pauses.
+    pub async fn serve_tls(
+        &self,
+        listener: TcpListener,
+        tls: TlsAcceptor,
+        drain: CancellationToken,
+    ) -> io::Result<()> {
+        let handshakes = Handshakes::default();
+        accept(listener, drain.clone(), |stream, peer| {
+            let (service, drain, tls, handshakes) =
+                (self.clone(), drain.clone(), tls.clone(), handshakes.clone());
+            async move {
+                let Some(place) = handshakes.begin(peer.ip()) else {
+                    service.count_handshake("too_many");
+                    return debug!(%peer, "too many handshakes of this address");
+                };
+                let stream = match timeout(HANDSHAKE, tls.accept(stream)).await {
+                    Ok(Ok(stream)) => stream,
+                    Ok(Err(error)) => {
+                        service.count_handshake("failed");
+                        return debug!(%peer, %error, "handshake failed");
+                    }
+                    Err(_) => {
+                        service.count_handshake("timed_out");
+                        return debug!(%peer, "handshake did not end in time");
+                    }
+                };
                 drop(place);
-            });
+                service.count_handshake("ok");
+                let certificate = client_identity(stream.get_ref().1);
+                let from = Connection { address: Some(peer), certificate };
+                service.serve_connection(stream, from, drain).await;
+            }
+        })
+        .await
+    }
+
+    fn count_handshake(&self, outcome: &'static str) {
+        if let Some(gate) = &self.gate {
+            gate.stats().handshakes.add(outcome);
         }
-        connections.close();
-        connections.wait().await;
-        Ok(())
+    }
+}
+
+/// Takes connections until `drain` is cancelled, and waits for them to end.
+async fn accept<F, C>(listener: TcpListener, drain: CancellationToken, serve: F) -> io::Result<()>
+where
+    F: Fn(TcpStream, SocketAddr) -> C,
+    C: Future<Output = ()> + Send + 'static,
+{
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let connections = TaskTracker::new();
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = drain.cancelled() => break,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                warn!(%error, "accept failed");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        if let Err(error) = stream.set_nodelay(true) {
+            debug!(%peer, %error, "cannot switch off delays");
+        }
+        let connection = serve(stream, peer);
+        connections.spawn(async move {
+            connection.await;
+            drop(place);
+        });
+    }
+    connections.close();
+    connections.wait().await;
+    Ok(())
+}
+
+/// The handshakes that go on, by address.
+#[derive(Clone, Default)]
+struct Handshakes(Arc<Mutex<HashMap<IpAddr, usize>>>);
+
+/// The place of one handshake; dropping it frees the place.
+struct HandshakePlace {
+    of: Handshakes,
+    address: IpAddr,
+}
+
+impl Handshakes {
+    fn begin(&self, address: IpAddr) -> Option<HandshakePlace> {
+        let mut all = self.0.lock();
+        let count = all.entry(address).or_default();
+        if *count >= HANDSHAKES_OF_ADDRESS {
+            return None;
+        }
+        *count += 1;
+        Some(HandshakePlace { of: self.clone(), address })
+    }
+}
+
+impl Drop for HandshakePlace {
+    fn drop(&mut self) {
+        let mut all = self.of.0.lock();
+        if let Some(count) = all.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                all.remove(&self.address);
+            }
+        }
     }
 }

@@ -1,0 +1,93 @@
+//! What a stream of the secure port must be, and stay, to go on.
+
+use super::message::Status;
+use crate::identity::{Admission, Authenticated, Connection, Gate, Refused};
+use http::HeaderMap;
+use rustls::pki_types::UnixTime;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::{Sleep, sleep};
+use tokio_util::sync::WaitForCancellationFutureOwned;
+
+impl From<Refused> for Status {
+    fn from(refused: Refused) -> Self {
+        Self::new(refused.code as u8, refused.message())
+    }
+}
+
+/// Watches over one stream of an authenticated caller.
+pub(super) struct StreamGuard {
+    gate: Arc<Gate>,
+    caller: Authenticated,
+    admission: Admission,
+    /// The node that it says it is has been found to be the caller's.
+    authorized: bool,
+    gone: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    expires: Pin<Box<Sleep>>,
+}
+
+impl StreamGuard {
+    /// Authenticates a call and lets it open a stream.
+    ///
+    /// # Errors
+    /// The status that ends the call.
+    pub async fn open(gate: &Arc<Gate>, headers: &HeaderMap, from: &Connection) -> Result<Self, Status> {
+        let caller = gate.authenticate(headers, from).await.inspect_err(|refused| {
+            tracing::warn!(
+                peer = ?from.address, reason = refused.reason, detail = refused.detail, "refused a stream",
+            );
+        })?;
+        let admission = gate.admit(&caller)?;
+        let left = admission.expires.as_secs().saturating_sub(UnixTime::now().as_secs());
+        let gone = admission.binding.as_ref().map(|b| Box::pin(b.gone.clone().cancelled_owned()));
+        let expires = Box::pin(sleep(Duration::from_secs(left)));
+        Ok(Self { gate: Arc::clone(gate), caller, admission, authorized: false, gone, expires })
+    }
+
+    /// Ends the stream when the caller's pod is gone.
+    ///
+    /// # Errors
+    /// The status that ends it.
+    pub fn check_pod(&mut self, cx: &mut Context<'_>) -> Result<(), Status> {
+        let is_gone = self.gone.as_mut().is_some_and(|gone| gone.as_mut().poll(cx).is_ready());
+        if !is_gone {
+            return Ok(());
+        }
+        self.gate.stats().streams_ended.add("pod_gone");
+        tracing::info!(caller = %self.caller.identity(), "ended a stream: the pod of its caller is gone");
+        Err(Refused {
+            code: ca::Code::Unauthenticated,
+            reason: "pod_gone",
+            detail: "the pod of the caller is gone".to_owned(),
+        }
+        .into())
+    }
+
+    /// Ends the stream when its credential has ended: in order, so that the client comes back with
+    /// a newer one.
+    ///
+    /// # Errors
+    /// The status that ends it.
+    pub fn check_credential(&mut self, cx: &mut Context<'_>) -> Result<(), Status> {
+        if self.expires.as_mut().poll(cx) == Poll::Pending {
+            return Ok(());
+        }
+        self.gate.stats().streams_ended.add("credential_expired");
+        Err(Status::new(Status::OK, ""))
+    }
+
+    /// Decides, once the first request has come, whether the caller may be that node.
+    ///
+    /// # Errors
+    /// The status that ends the stream.
+    pub fn check_node(&mut self, node: Option<&xds::Node>) -> Result<(), Status> {
+        if let Some(node) = node.filter(|_| !self.authorized) {
+            self.gate.authorize_stream(&self.caller, &self.admission, node)?;
+            self.authorized = true;
+        }
+        Ok(())
+    }
+}

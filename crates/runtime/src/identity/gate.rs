@@ -1,0 +1,393 @@
+//! Who calls, and what the caller may have.
+//!
+//! ```text
+//!  client certificate ─┐                                   ┌─▶ stream: node matches identity, bound to its pod
+//!                      ├─▶ limits ─▶ token ─▶ live pod ─▶ Caller
+//!  bearer token ───────┘                                   └─▶ certificate: own, or of a pod on its node
+//! ```
+
+use super::authority::Authority;
+use super::pods::{Binding, PodTable};
+use super::refused::Refused;
+use super::stats::IdentityStats;
+use super::tokens::Tokens;
+use super::world::World;
+use ca::token::ServiceAccountToken;
+use ca::{
+    Caller, Denial, Identity, Issued, Limiter, Limits, Pods, Rate, RunningPod, SigningRequest, StreamNode,
+    StreamPolicy, SystemEntropy, authorize_stream,
+};
+use http::{HeaderMap, header};
+use parking_lot::Mutex;
+use rustls::pki_types::UnixTime;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long a stream may go on whose token names no end (a reviewed one); then it must show one again.
+const REVIEWED_STREAM: Duration = Duration::from_secs(3600);
+
+/// How many clients the limits tell apart.
+const CLIENTS: usize = 64 * 1024;
+
+/// How often one address may show tokens that are not known yet.
+const TOKENS_OF_ADDRESS: Rate = Rate { burst: 4000, per_second: 1000 };
+
+/// How often all addresses together may.
+const TOKENS: Rate = Rate { burst: 10_000, per_second: 5000 };
+
+/// How often one client may open streams.
+const STREAMS_OF_CLIENT: Rate = Rate { burst: 50, per_second: 10 };
+
+/// How often all clients together may.
+const STREAMS: Rate = Rate { burst: 20_000, per_second: 5000 };
+
+/// How many requests for certificates all clients together may make for each that one may.
+const CERTIFICATES_IN_TOTAL: u32 = 20;
+
+/// What a connection has proven before its first call.
+#[derive(Debug, Clone, Default)]
+pub struct Connection {
+    /// Address of the client, if it came by TCP.
+    pub address: Option<SocketAddr>,
+    /// The identity of its certificate, and when that expires.
+    pub certificate: Option<(Identity, UnixTime)>,
+}
+
+/// A caller whose credential is verified.
+#[derive(Debug, Clone)]
+pub struct Authenticated {
+    identity: Identity,
+    /// Who it is to the node authorizer; without a pod for a client certificate.
+    caller: Caller,
+    expires: UnixTime,
+    address: Option<SocketAddr>,
+}
+
+impl Authenticated {
+    /// Returns the identity of the caller itself.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Returns when the credential ends.
+    pub fn expires(&self) -> UnixTime {
+        self.expires
+    }
+
+    /// What limits tell apart: a pod, or else an identity.
+    fn client(&self) -> String {
+        match &self.caller.pod {
+            Some(pod) => format!("{}/{} {}", self.caller.namespace, pod.name, pod.uid),
+            None => self.identity.to_string(),
+        }
+    }
+}
+
+/// A stream that may go on until its credential or its pod is gone.
+pub struct Admission {
+    /// The tie to the caller's pod; none for a client certificate and for development tokens of pods
+    /// that no folder names.
+    pub binding: Option<Binding>,
+    /// When the credential ends.
+    pub expires: UnixTime,
+}
+
+/// Settings of the gate.
+#[derive(Debug, Clone)]
+pub struct GateSettings {
+    /// The name of this cluster, which clients send as `clusterid`.
+    pub cluster_id: String,
+    /// How many certificates a second one client may ask for in the long run.
+    pub certificates_per_second: u32,
+}
+
+struct Limiters {
+    tokens: Mutex<Limiter<Option<IpAddr>>>,
+    streams: Mutex<Limiter<String>>,
+    certificates: Mutex<Limiter<String>>,
+}
+
+/// Authenticates callers and decides what they may have.
+pub struct Gate {
+    settings: GateSettings,
+    world: Arc<World>,
+    tokens: Tokens,
+    authority: Authority,
+    limiters: Limiters,
+    started: Instant,
+    stats: Arc<IdentityStats>,
+}
+
+/// The pods, and the caller's own where a development token vouches for it: whoever has the key of
+/// the state folder may say where a pod runs that no folder names.
+struct Vouched<'a> {
+    pods: &'a PodTable,
+    caller: &'a Caller,
+}
+
+impl Pods for Vouched<'_> {
+    fn pod(&self, namespace: &str, name: &str) -> Option<RunningPod<'_>> {
+        let vouched = || {
+            let pod = self.caller.pod.as_ref().filter(|pod| pod.name == name)?;
+            (self.caller.namespace == namespace).then_some(RunningPod {
+                uid: &pod.uid,
+                service_account: &self.caller.service_account,
+                node: self.caller.node.as_deref().unwrap_or_default(),
+            })
+        };
+        self.pods.pod(namespace, name).or_else(vouched)
+    }
+
+    fn runs_on(&self, node: &str, namespace: &str, service_account: &str) -> bool {
+        self.pods.runs_on(node, namespace, service_account)
+    }
+}
+
+impl Gate {
+    /// Puts the parts together.
+    pub fn new(
+        settings: GateSettings,
+        world: Arc<World>,
+        tokens: Tokens,
+        authority: Authority,
+        stats: Arc<IdentityStats>,
+    ) -> Self {
+        let rate = settings.certificates_per_second.max(1);
+        let times = |factor: u32| rate.saturating_mul(factor);
+        let of_client = Rate { burst: times(4), per_second: rate };
+        let total =
+            Rate { burst: times(4 * CERTIFICATES_IN_TOTAL), per_second: times(CERTIFICATES_IN_TOTAL) };
+        let start = Duration::ZERO;
+        let limits = |per_client, total| Limits { per_client, total, max_clients: CLIENTS };
+        let limiters = Limiters {
+            tokens: Mutex::new(Limiter::new(limits(TOKENS_OF_ADDRESS, TOKENS), start)),
+            streams: Mutex::new(Limiter::new(limits(STREAMS_OF_CLIENT, STREAMS), start)),
+            certificates: Mutex::new(Limiter::new(limits(of_client, total), start)),
+        };
+        Self { settings, world, tokens, authority, limiters, started: Instant::now(), stats }
+    }
+
+    /// Returns the counters.
+    pub fn stats(&self) -> &IdentityStats {
+        &self.stats
+    }
+
+    /// Finds out who calls.
+    ///
+    /// # Errors
+    /// [`Refused`]. Nothing of the call's body has been read then.
+    pub async fn authenticate(
+        &self,
+        headers: &HeaderMap,
+        connection: &Connection,
+    ) -> Result<Authenticated, Refused> {
+        let outcome = self.find_caller(headers, connection).await;
+        if let Err(refused) = &outcome
+            && refused.code == ca::Code::Unauthenticated
+        {
+            self.stats.unauthenticated.add();
+        }
+        outcome
+    }
+
+    async fn find_caller(
+        &self,
+        headers: &HeaderMap,
+        connection: &Connection,
+    ) -> Result<Authenticated, Refused> {
+        let mesh = self.world.mesh();
+        if let Some((identity, expires)) = &connection.certificate {
+            if *identity.trust_domain() != mesh.trust_domain {
+                let detail = format!("client certificate of {identity} is of another trust domain");
+                return Err(Refused::unauthenticated("trust_domain", detail));
+            }
+            let caller = Caller {
+                namespace: identity.namespace().to_owned(),
+                service_account: identity.service_account().to_owned(),
+                pod: None,
+                node: None,
+            };
+            let (identity, expires) = (identity.clone(), *expires);
+            return Ok(Authenticated { identity, caller, expires, address: connection.address });
+        }
+        let token = bearer(headers)?;
+        self.check_cluster(headers)?;
+        let now = UnixTime::now();
+        let token = match self.tokens.known(token, now) {
+            Some(known) => known,
+            None => {
+                let address = connection.address.map(|a| a.ip());
+                self.limiters.tokens.lock().take(address, self.started.elapsed())?;
+                self.tokens.verify(token, now).await?
+            }
+        };
+        let identity = token.identity(&mesh.trust_domain)?;
+        let caller = Caller::from(&*token);
+        let expires = stream_end(&token, now);
+        let authenticated = Authenticated { identity, caller, expires, address: connection.address };
+        // A token outlives its pod by its own life; the pod's end is what counts.
+        self.ask_pods(&authenticated.caller, |pods| authenticated.caller.live_pod(pods).map(drop)).await?;
+        Ok(authenticated)
+    }
+
+    /// Clients name their cluster; one that names another has come to the wrong place.
+    fn check_cluster(&self, headers: &HeaderMap) -> Result<(), Refused> {
+        let mut named = headers.get_all("clusterid").iter();
+        match (named.next(), named.next()) {
+            // Named twice counts as not named.
+            (Some(one), None) if !one.is_empty() && one.as_bytes() != self.settings.cluster_id.as_bytes() => {
+                let name = String::from_utf8_lossy(one.as_bytes()).into_owned();
+                Err(Refused::unauthenticated("unknown_cluster", format!("cluster {name:?} is not known")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn ask_pods<T>(
+        &self,
+        caller: &Caller,
+        mut question: impl FnMut(&dyn Pods) -> Result<T, Denial>,
+    ) -> Result<T, Denial> {
+        let vouching = self.tokens.are_for_development();
+        self.world
+            .ask(|pods| if vouching { question(&Vouched { pods, caller }) } else { question(pods) })
+            .await
+    }
+
+    /// Lets an authenticated caller open a stream, or not. What node it is, it says later.
+    ///
+    /// # Errors
+    /// [`Refused`]: too many streams, or its pod has just gone.
+    pub fn admit(&self, caller: &Authenticated) -> Result<Admission, Refused> {
+        let now = self.started.elapsed();
+        self.limiters.streams.lock().take(caller.client(), now).map_err(|e| self.stream_refused(e.into()))?;
+        let binding = match &caller.caller.pod {
+            None => None,
+            Some(_) => match self.world.bind(&caller.caller) {
+                Ok(binding) => Some(binding),
+                Err(Denial::PodUnknown { .. }) if self.tokens.are_for_development() => None,
+                Err(denial) => return Err(self.stream_refused(denial.into())),
+            },
+        };
+        Ok(Admission { binding, expires: caller.expires })
+    }
+
+    /// Decides whether a caller may be the node that a stream says it is.
+    ///
+    /// # Errors
+    /// [`Refused`]: `InvalidArgument` for a malformed node, `PermissionDenied` for another's.
+    pub fn authorize_stream(
+        &self,
+        caller: &Authenticated,
+        admission: &Admission,
+        node: &xds::Node,
+    ) -> Result<(), Refused> {
+        let of = |key: &str| node.metadata.get(key).map(String::as_str).unwrap_or_default();
+        let decide = || {
+            let parsed = StreamNode::parse(
+                &node.id,
+                of("NAMESPACE"),
+                of("SERVICE_ACCOUNT"),
+                of("NODE_NAME"),
+                of("INSTANCE_IPS"),
+            )?;
+            let mesh = self.world.mesh();
+            let policy = StreamPolicy { check_identity: true, ztunnels: Some(&mesh.authorizer) };
+            let bound = admission.binding.as_ref().map(|binding| binding.node.as_str());
+            let on = bound.or(caller.caller.node.as_deref());
+            authorize_stream(std::slice::from_ref(&caller.identity), on, &parsed, &policy)
+        };
+        decide().map(drop).map_err(|denial: ca::StreamDenial| {
+            let refused = Refused::from(denial);
+            tracing::warn!(
+                caller = %caller.identity, node = node.id, peer = ?caller.address, reason = refused.reason,
+                detail = refused.detail, "refused a stream",
+            );
+            self.stream_refused(refused)
+        })
+    }
+
+    fn stream_refused(&self, refused: Refused) -> Refused {
+        self.stats.streams_refused.add(refused.reason);
+        refused
+    }
+
+    /// Lets a caller ask for a certificate now, or not: before its request is read.
+    ///
+    /// # Errors
+    /// [`Refused`]: too many requests.
+    pub fn limit_certificates(&self, caller: &Authenticated) -> Result<(), Refused> {
+        let now = self.started.elapsed();
+        Ok(self.limiters.certificates.lock().take(caller.client(), now)?)
+    }
+
+    /// Issues the certificate that `request` asks for.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub async fn issue(
+        &self,
+        caller: &Authenticated,
+        request: &CertificateRequest<'_>,
+    ) -> Result<Issued, Refused> {
+        let identity = match request.impersonated {
+            "" => caller.identity.clone(),
+            requested => {
+                let mesh = self.world.mesh();
+                let decide = |pods: &dyn Pods| mesh.authorizer.authorize(&caller.caller, requested, pods);
+                self.ask_pods(&caller.caller, decide).await?
+            }
+        };
+        let signing = SigningRequest::from_pem(request.csr)?;
+        let Some(issuer) = self.authority.current() else {
+            return Err(Refused {
+                code: ca::Code::Internal,
+                reason: "not_ready",
+                detail: "the certificate authority has no key material yet".to_owned(),
+            });
+        };
+        let issued =
+            issuer.issue(&signing, &identity, request.life_seconds, UnixTime::now(), &SystemEntropy)?;
+        tracing::info!(
+            caller = %caller.identity, pod = caller.caller.pod.as_ref().map(|p| p.name.as_str()),
+            peer = ?caller.address, identity = %identity, serial = %issued.serial,
+            not_after = issued.validity.not_after.as_secs(), "issued a certificate",
+        );
+        Ok(issued)
+    }
+}
+
+/// What a request for a certificate says.
+pub struct CertificateRequest<'a> {
+    /// One PEM block `CERTIFICATE REQUEST`.
+    pub csr: &'a str,
+    /// The identity asked for, a SPIFFE id; empty for the caller's own.
+    pub impersonated: &'a str,
+    /// The life asked for; zero and less stand for the default.
+    pub life_seconds: i64,
+}
+
+/// Returns the one bearer token of a call (RFC 6750, section 2.1).
+fn bearer(headers: &HeaderMap) -> Result<&str, Refused> {
+    let mut found = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(value), None) = (found.next(), found.next()) else {
+        let detail = "neither a client certificate nor exactly one authorization header";
+        return Err(Refused::unauthenticated("no_credential", detail));
+    };
+    let malformed = || Refused::unauthenticated("no_bearer", "the authorization header is no bearer token");
+    let (scheme, token) = value.to_str().ok().and_then(|v| v.split_once(' ')).ok_or_else(malformed)?;
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err(malformed());
+    }
+    Ok(token.trim())
+}
+
+fn stream_end(token: &ServiceAccountToken, now: UnixTime) -> UnixTime {
+    // A review names neither issuer nor end.
+    if token.issuer.is_empty() {
+        UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs()) + REVIEWED_STREAM)
+    } else {
+        token.expires
+    }
+}

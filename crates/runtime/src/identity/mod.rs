@@ -1,0 +1,316 @@
+//! Identity: the certificate authority, the secure port, and who may ask for what.
+//!
+//! ```text
+//!                 source ──events──▶ World (pods, namespaces, trust domain)
+//!                                      │
+//!  Secret, files, state folder          ▼                     ConfigMap in every namespace
+//!        └──▶ Keeper ──▶ Authority ──▶ Gate ◀── Tokens              ▲
+//!                            │          ▲  (keys of the API server, TokenReview)
+//!                            │          │                           │
+//!                            ├──▶ Serving (TLS of port 15012)       │
+//!                            └──▶ Distribution ─────────────────────┘
+//! ```
+//!
+//! [`Identity`] puts the parts together. The port opens once there is a mesh to serve and a root to
+//! sign with; until then connections are refused, so that clients try another replica.
+
+mod authority;
+mod cluster_keys;
+mod distribution;
+mod gate;
+mod keeper;
+mod pods;
+mod refused;
+mod request;
+mod review;
+mod root_secret;
+mod serving;
+mod state_dir;
+mod stats;
+mod tokens;
+mod world;
+
+pub use authority::{Authority, AuthorityStatus, Issuers};
+pub use gate::{Admission, Authenticated, CertificateRequest, Connection, Gate, GateSettings};
+pub use pods::{Binding, PodTable};
+pub use refused::Refused;
+pub use request::{CertificateTarget, NewCertificate, RequestError, request_certificate};
+pub use root_secret::ROTATE;
+pub use serving::client_identity;
+pub use state_dir::{DEVELOPMENT_ISSUER, StateDir, StateError};
+pub use stats::{Count, Counts, IdentityStats};
+pub use world::{MeshIdentity, World, WorldError, WorldWriter};
+
+use crate::config::{IdentityArgs, MeshArgs, ServeArgs};
+use crate::grpc::{Ads, Service};
+use crate::pump::Snapshots;
+use ::ca::token::KeySetError;
+use ::ca::{RotationPolicy, TtlError, TtlPolicy};
+use cluster_keys::ClusterKeys;
+use distribution::Distribution;
+use keeper::{Keeper, KeyPlace, KeySettings};
+use kube::Client;
+use review::Reviewer;
+use serving::Serving;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokens::{Tokens, Verifier};
+use tokio::net::TcpSocket;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How many connections may wait to be taken.
+const BACKLOG: u32 = 4096;
+
+/// Below which share of its life a self-signed root is renewed, in percent.
+const RENEW_BELOW_PERCENT: u8 = 20;
+
+/// Why identities cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// A setting cannot be used.
+    #[error(transparent)]
+    World(#[from] WorldError),
+    /// Lives of certificates contradict each other.
+    #[error("{0}; correct --default-cert-ttl and --max-cert-ttl")]
+    Ttl(#[from] TtlError),
+    /// The state folder cannot be used.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The key of development tokens cannot be used.
+    #[error("cannot use the key of development tokens: {0}")]
+    TokenKey(#[from] KeySetError),
+    /// TLS cannot be set up.
+    #[error("cannot set up TLS: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+/// Where key material and tokens come from.
+pub enum Home {
+    /// The cluster that is served.
+    Cluster(Client),
+    /// The state folder of this process.
+    StateDir(StateDir),
+}
+
+/// What serves identities, ready to run.
+pub struct Identity {
+    gate: Arc<Gate>,
+    keeper: Keeper,
+    distribution: Option<Distribution>,
+    serving: Serving,
+    serving_names: Vec<String>,
+}
+
+/// What other parts of the process may know of it.
+#[derive(Clone, Default)]
+pub struct IdentityView {
+    /// The authority: its issuer and its status.
+    pub authority: Authority,
+    /// The counters.
+    pub stats: Arc<IdentityStats>,
+}
+
+impl Identity {
+    /// Puts the parts together; nothing is asked or written yet. `secure` is the address of the port.
+    ///
+    /// # Errors
+    /// [`IdentityError`].
+    pub fn new(
+        args: &ServeArgs,
+        home: Home,
+        secure: SocketAddr,
+    ) -> Result<(Self, WorldWriter, IdentityView), IdentityError> {
+        let IdentityArgs { default_cert_ttl, max_cert_ttl, root_ttl, root_overlap, .. } = args.identity;
+        let (world, writer) = World::new(&trusted_accounts(&args.identity, &args.mesh))?;
+        let (authority, stats) = (Authority::default(), Arc::new(IdentityStats::default()));
+        let is_cluster = matches!(home, Home::Cluster(_));
+        let shadow = args.shadow;
+        let root_config_map = args.identity.root_config_map.clone();
+        let (place, verifier, distribution) = match home {
+            Home::Cluster(client) => {
+                let distribution = (!shadow && !root_config_map.is_empty()).then(|| Distribution {
+                    client: client.clone(),
+                    name: root_config_map.clone(),
+                    authority: authority.clone(),
+                    world: Arc::clone(&world),
+                    stats: Arc::clone(&stats),
+                });
+                let verifier = Verifier::Cluster {
+                    keys: (!args.identity.always_review_tokens)
+                        .then(|| ClusterKeys::new(client.clone(), Arc::clone(&stats))),
+                    reviewer: Reviewer::new(client.clone()),
+                };
+                let place = KeyPlace::Cluster {
+                    client,
+                    namespace: args.mesh.system_namespace.clone(),
+                    ca_dir: args.identity.ca_dir.clone(),
+                    shadow,
+                    root_config_map,
+                };
+                (place, verifier, distribution)
+            }
+            Home::StateDir(dir) => {
+                let issuer = dir.development_issuer()?;
+                let verifier =
+                    Verifier::Development { keys: issuer.keys()?, issuer: DEVELOPMENT_ISSUER.to_owned() };
+                (KeyPlace::StateDir(dir), verifier, None)
+            }
+        };
+        let tokens = Tokens::new(verifier, args.identity.token_audiences.clone(), Arc::clone(&stats));
+        let settings = GateSettings {
+            cluster_id: args.mesh.cluster_id.clone(),
+            certificates_per_second: args.identity.certificates_per_second,
+        };
+        let rotation = RotationPolicy {
+            renew_below_percent: RENEW_BELOW_PERCENT,
+            overlap: root_overlap,
+            life: root_ttl,
+        };
+        let ttl = TtlPolicy::new(default_cert_ttl, max_cert_ttl)?;
+        let several_roots = args.identity.several_roots;
+        let keeper = Keeper {
+            place,
+            settings: KeySettings { ttl, several_roots, rotation },
+            authority: authority.clone(),
+            world: Arc::clone(&world),
+        };
+        let gate = Gate::new(settings, world, tokens, authority.clone(), Arc::clone(&stats));
+        let identity = Self {
+            gate: Arc::new(gate),
+            keeper,
+            distribution,
+            serving: Serving::new()?,
+            serving_names: serving_names(args, is_cluster, secure),
+        };
+        Ok((identity, writer, IdentityView { authority, stats }))
+    }
+
+    /// Serves until `stop`: waits for the first snapshot and for key material, then opens the port.
+    pub async fn run(self, port: SecurePort, ads: Ads, mut snapshots: Snapshots, stop: CancellationToken) {
+        tokio::select! {
+            // Whose trust domain and pods are not known, for that nothing is signed.
+            published = snapshots.wait_for(Option::is_some) => if published.is_err() { return },
+            () = stop.cancelled() => return,
+        }
+        let tasks = TaskTracker::new();
+        let authority = self.keeper.authority.clone();
+        tasks.spawn(self.keeper.run(stop.clone()));
+        if let Some(distribution) = self.distribution {
+            tasks.spawn(distribution.run(stop.clone()));
+        }
+        let ready = CancellationToken::new();
+        let tls = self.serving.acceptor();
+        {
+            let (serving, names) = (self.serving, self.serving_names);
+            let (ready, stop) = (ready.clone(), stop.clone());
+            tasks.spawn(async move { serving.follow(&authority, &names, ready, stop).await });
+        }
+        tokio::select! {
+            () = ready.cancelled() => {
+                let service = Service::guarded(ads, self.gate);
+                port.serve(service, tls, stop.clone()).await;
+            }
+            () = stop.cancelled() => {}
+        }
+        tasks.close();
+        tasks.wait().await;
+    }
+}
+
+/// The secure port: taken, and not open before there is something right to serve.
+pub struct SecurePort {
+    socket: TcpSocket,
+    address: SocketAddr,
+}
+
+impl SecurePort {
+    /// Takes the port without listening: who connects is refused.
+    ///
+    /// # Errors
+    /// When it cannot be had.
+    pub fn take(address: SocketAddr) -> io::Result<Self> {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        let address = socket.local_addr()?;
+        Ok(Self { socket, address })
+    }
+
+    /// Returns the address.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    async fn serve(self, service: Service, tls: tokio_rustls::TlsAcceptor, stop: CancellationToken) {
+        let listener = match self.socket.listen(BACKLOG) {
+            Ok(listener) => listener,
+            Err(error) => {
+                return tracing::error!(
+                    address = %self.address, %error,
+                    "cannot open the secure port; choose another by --secure-addr",
+                );
+            }
+        };
+        tracing::info!(address = %self.address, "the secure port is open");
+        if let Err(error) = service.serve_tls(listener, tls, stop).await {
+            tracing::error!(%error, "the secure port is lost");
+        }
+    }
+}
+
+/// Returns the accounts that may ask for the certificates of pods on their node: those set, else the
+/// `ztunnel` of the control plane's namespace.
+fn trusted_accounts(identity: &IdentityArgs, mesh: &MeshArgs) -> String {
+    let default = || format!("{}/ztunnel", mesh.system_namespace);
+    identity.trusted_node_accounts.clone().unwrap_or_else(default)
+}
+
+/// Returns the names of the serving certificate, sorted: those under which clients know istiod, those
+/// set, and loopback where clients are on this machine.
+fn serving_names(args: &ServeArgs, is_cluster: bool, secure: SocketAddr) -> Vec<String> {
+    let MeshArgs { system_namespace, revision, domain, .. } = &args.mesh;
+    let mut services = vec!["istiod".to_owned(), "istiod-remote".to_owned(), "istio-pilot".to_owned()];
+    services.push("pilothouse".to_owned());
+    if !revision.is_empty() && revision != "default" {
+        services.push(format!("istiod-{revision}"));
+    }
+    let mut names: Vec<String> = args.identity.serving_names.clone();
+    for service in services {
+        names.push(format!("{service}.{system_namespace}.svc"));
+        names.push(format!("{service}.{system_namespace}.svc.{domain}"));
+    }
+    if !is_cluster || secure.ip().is_loopback() {
+        names.extend(["localhost", "127.0.0.1", "::1"].map(str::to_owned));
+        if !secure.ip().is_unspecified() {
+            names.push(secure.ip().to_string());
+        }
+    }
+    names.retain(|name| !name.is_empty());
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// Issues a development token from the key of a state folder, bound to a pod.
+///
+/// # Errors
+/// [`IdentityError`] when there is no key to be had; the text of the token else.
+pub fn development_token(
+    dir: &StateDir,
+    token: &::ca::token::DevelopmentToken,
+) -> Result<String, IdentityError> {
+    let issuer = dir.development_issuer()?;
+    let now = rustls::pki_types::UnixTime::now();
+    issuer.issue(token, now, &::ca::SystemEntropy).map_err(|source| {
+        StateError::TokenKey { path: dir.root_folder().with_file_name("token-key.pem"), source }.into()
+    })
+}
+
+/// The UID of a pod that has none, such as one in a folder of manifests.
+pub const NO_UID: &str = "00000000-0000-0000-0000-000000000000";
+
+/// How long a development token is valid unless it is told otherwise.
+pub const DEVELOPMENT_TOKEN_LIFE: Duration = Duration::from_secs(24 * 3600);

@@ -1,0 +1,236 @@
+//! TLS of the secure port: the serving certificate, and certificates of clients.
+//!
+//! Both follow the authority without a restart: each handshake takes what is in force.
+
+use super::authority::Authority;
+use ca::{Certificate, Identity, Issuer, SigningKey, SystemEntropy};
+use parking_lot::RwLock;
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig,
+    ServerConnection, SignatureScheme,
+};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+/// Life of the serving certificate, unless the signer ends before; it is renewed half-way.
+const LIFE: Duration = Duration::from_secs(90 * 24 * 3600);
+
+/// How soon a failed renewal is tried again.
+const AGAIN: Duration = Duration::from_secs(30);
+
+/// Why no serving certificate can be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ServingError {
+    /// It cannot be issued.
+    #[error("cannot issue the serving certificate: {0}")]
+    Issue(#[from] ca::IssueError),
+    /// Its key cannot be made.
+    #[error("cannot make the key of the serving certificate: {0}")]
+    Key(#[from] ca::KeyError),
+    /// TLS does not accept it.
+    #[error("cannot use the serving certificate: {0}")]
+    Tls(#[from] Error),
+    /// What was just written cannot be read.
+    #[error("cannot read the key of the serving certificate: {0}")]
+    Pem(#[from] rustls::pki_types::pem::Error),
+    /// The roots cannot verify anybody.
+    #[error("cannot use the roots to verify clients: {0}")]
+    Roots(#[from] rustls::server::VerifierBuilderError),
+}
+
+/// What handshakes use, once there is something.
+pub struct Serving {
+    material: Arc<Material>,
+    acceptor: TlsAcceptor,
+}
+
+struct Material {
+    provider: Arc<CryptoProvider>,
+    key: RwLock<Option<Arc<CertifiedKey>>>,
+    clients: RwLock<Option<Arc<dyn ClientCertVerifier>>>,
+}
+
+impl fmt::Debug for Material {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Material").finish_non_exhaustive()
+    }
+}
+
+impl Serving {
+    /// Prepares TLS 1.2 and 1.3 with HTTP/2; handshakes fail until there is a certificate.
+    ///
+    /// # Errors
+    /// Never with the provider that is built in.
+    pub fn new() -> Result<Self, Error> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let material = Arc::new(Material {
+            provider: Arc::clone(&provider),
+            key: RwLock::new(None),
+            clients: RwLock::new(None),
+        });
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_client_cert_verifier(Arc::new(Clients(Arc::clone(&material))))
+            .with_cert_resolver(Arc::new(Own(Arc::clone(&material))));
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        // A resumed session would carry a client certificate past the end of its root's trust.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        Ok(Self { material, acceptor: TlsAcceptor::from(Arc::new(config)) })
+    }
+
+    /// Returns what takes connections.
+    pub fn acceptor(&self) -> TlsAcceptor {
+        self.acceptor.clone()
+    }
+
+    /// Keeps the certificate right: with the authority, and half-way through its life. `first` is
+    /// cancelled once there is one.
+    pub async fn follow(
+        &self,
+        authority: &Authority,
+        names: &[String],
+        first: CancellationToken,
+        stop: CancellationToken,
+    ) {
+        let mut issuers = authority.issuers();
+        loop {
+            let issuer = issuers.borrow_and_update().clone();
+            let wait = match issuer.map(|issuer| self.take(&issuer, names)) {
+                None => None,
+                Some(Ok(renew)) => {
+                    first.cancel();
+                    Some(
+                        Duration::from_secs(renew.as_secs().saturating_sub(UnixTime::now().as_secs()))
+                            .max(AGAIN),
+                    )
+                }
+                Some(Err(error)) => {
+                    tracing::error!(%error, "the serving certificate is not renewed");
+                    Some(AGAIN)
+                }
+            };
+            let due = async {
+                match wait {
+                    Some(wait) => tokio::time::sleep(wait).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                changed = issuers.changed() => if changed.is_err() { return },
+                () = due => {}
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    /// Takes a new certificate from `issuer` and verifies clients by its roots; returns when to renew.
+    fn take(&self, issuer: &Issuer, names: &[String]) -> Result<UnixTime, ServingError> {
+        let key = SigningKey::generate_p256()?;
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let issued = issuer.issue_serving(&key, &names, LIFE, UnixTime::now(), &SystemEntropy)?;
+        let is_root = |c: &Certificate| issuer.trust().roots().iter().any(|root| root.der() == c.der());
+        let between = issuer.intermediates().iter().filter(|c| !is_root(c)).map(|c| c.der().to_vec());
+        let chain = std::iter::once(issued.leaf).chain(between).map(CertificateDer::from).collect();
+        let key = PrivateKeyDer::from_pem_slice(key.to_pem().as_bytes())?;
+        let certified = CertifiedKey::from_der(chain, key, &self.material.provider)?;
+        let mut roots = RootCertStore::empty();
+        for root in issuer.trust().roots() {
+            roots.add(CertificateDer::from(root.der().to_vec()))?;
+        }
+        let provider = Arc::clone(&self.material.provider);
+        let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+            .allow_unauthenticated()
+            .build()?;
+        *self.material.clients.write() = Some(clients);
+        *self.material.key.write() = Some(Arc::new(certified));
+        tracing::info!(
+            serial = %issued.serial, not_after = issued.validity.not_after.as_secs(),
+            names = names.join(","), "the secure port has a certificate",
+        );
+        Ok(issued.validity.half_life())
+    }
+}
+
+/// Returns the identity of the certificate that a client has shown in a handshake, and its end.
+pub fn client_identity(connection: &ServerConnection) -> Option<(Identity, UnixTime)> {
+    let leaf = connection.peer_certificates()?.first()?;
+    let certificate = Certificate::from_der(leaf).ok()?;
+    Some((certificate.identity().ok()?, certificate.validity().not_after))
+}
+
+#[derive(Debug)]
+struct Own(Arc<Material>);
+
+impl ResolvesServerCert for Own {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.0.key.read().clone()
+    }
+}
+
+#[derive(Debug)]
+struct Clients(Arc<Material>);
+
+impl Clients {
+    fn verifier(&self) -> Result<Arc<dyn ClientCertVerifier>, Error> {
+        let none = || Error::General("there are no roots to verify clients by yet".to_owned());
+        self.0.clients.read().clone().ok_or_else(none)
+    }
+}
+
+impl ClientCertVerifier for Clients {
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        // The roots change; without hints a client shows the certificate that it has.
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        between: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let verified = self.verifier()?.verify_client_cert(leaf, between, now)?;
+        // Exactly one SPIFFE id: nobody else is served, so nobody else gets in.
+        match Certificate::from_der(leaf).map(|certificate| certificate.identity()) {
+            Ok(Ok(_)) => Ok(verified),
+            _ => Err(CertificateError::ApplicationVerificationFailure.into()),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verifier()?.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verifier()?.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.provider.signature_verification_algorithms.supported_schemes()
+    }
+}

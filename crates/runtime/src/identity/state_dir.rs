@@ -1,0 +1,305 @@
+//! The folder for key material where there is no cluster to keep it.
+//!
+//! ```text
+//!  <state>/ca/               0700: ca-cert.pem, ca-key.pem, root-cert.pem … (0600), as in the Secret
+//!  <state>/token-key.pem     0600: signs development tokens
+//! ```
+//!
+//! Both come into being whole: they are written under another name, which is then given the right
+//! one. Of two processes that do so at once, the second takes what the first has made.
+
+use ca::token::DevelopmentIssuer;
+use ca::{KeyError, Root, RootError, RootState, SecretError, SystemEntropy};
+use rustls::pki_types::UnixTime;
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What development tokens name as their issuer.
+pub const DEVELOPMENT_ISSUER: &str = "pilothouse-development";
+
+/// Longest file that is read, in bytes.
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
+
+/// Why key material cannot be kept or had. Nothing new is made then.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The system refuses.
+    #[error("cannot {what} {path}: {source}; choose a folder of your own by --state-dir", path = path.display())]
+    Io {
+        /// What was to be done.
+        what: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Others could read a private key.
+    #[error("{path} can be read by others (mode {mode:o}); make it private: chmod {mend} {path}", path = path.display())]
+    Mode {
+        /// The file or folder.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+        /// The mode that it should have.
+        mend: &'static str,
+    },
+    /// A file is too long to be what it should be.
+    #[error("{path} has more than 1 MiB; it cannot be key material", path = .0.display())]
+    TooLong(PathBuf),
+    /// The root that is there cannot be used.
+    #[error("{path}: {source}; restore the folder, or remove it to start with a new root", path = path.display())]
+    Content {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong.
+        source: SecretError,
+    },
+    /// The key of development tokens cannot be used.
+    #[error("{path}: {source}; remove it to start with a new key", path = path.display())]
+    TokenKey {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: KeyError,
+    },
+    /// No root can be made.
+    #[error("cannot make a root certificate: {0}")]
+    Root(#[from] RootError),
+}
+
+/// The folder, which exists.
+#[derive(Debug, Clone)]
+pub struct StateDir {
+    path: PathBuf,
+}
+
+impl StateDir {
+    /// Makes the folder unless it exists; its parents too.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn open(path: &Path) -> Result<Self, StateError> {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+        made.map_err(|source| StateError::Io { what: "make", path: path.to_owned(), source })?;
+        Ok(Self { path: path.to_owned() })
+    }
+
+    /// Returns the folder of the root.
+    pub fn root_folder(&self) -> PathBuf {
+        self.path.join("ca")
+    }
+
+    /// Returns the file with the roots that clients are to trust.
+    pub fn root_file(&self) -> PathBuf {
+        self.root_folder().join("root-cert.pem")
+    }
+
+    /// Loads the root, or makes one where there is none. Only a folder that is not there makes a new
+    /// root: one that cannot be read, or holds something else, is an error.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn root(&self, trust_domain: &str, life: Duration, now: UnixTime) -> Result<RootState, StateError> {
+        if let Some(found) = self.load_root()? {
+            return Ok(found);
+        }
+        let made = RootState::new(Root::create(trust_domain, life, now, &SystemEntropy)?);
+        let folder = self.root_folder();
+        let content = |source| StateError::Content { path: folder.clone(), source };
+        self.save_root(&made.to_secret(false).map_err(content)?)?;
+        // Not what was made, but what is there: another process may have been first.
+        self.load_root()?.ok_or_else(|| StateError::Io {
+            what: "read",
+            path: folder.clone(),
+            source: ErrorKind::NotFound.into(),
+        })
+    }
+
+    /// Loads the root if there is one.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn load_root(&self) -> Result<Option<RootState>, StateError> {
+        let folder = self.root_folder();
+        let read = |source| StateError::Io { what: "read", path: folder.clone(), source };
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(read(error)),
+        };
+        check_private(&folder, "700")?;
+        let mut data = BTreeMap::new();
+        for entry in entries {
+            let path = entry.map_err(read)?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if let Some(content) = read_private(&path)? {
+                data.insert(name, content);
+            }
+        }
+        RootState::from_secret(&data)
+            .map(Some)
+            .map_err(|source| StateError::Content { path: folder.clone(), source })
+    }
+
+    fn save_root(&self, data: &BTreeMap<String, Vec<u8>>) -> Result<(), StateError> {
+        let fresh = self.path.join(format!("ca.new-{}", unique()));
+        let io = |what, path: &Path| {
+            let path = path.to_owned();
+            move |source| StateError::Io { what, path, source }
+        };
+        DirBuilder::new().mode(0o700).create(&fresh).map_err(io("make", &fresh))?;
+        for (name, content) in data {
+            write_private(&fresh.join(name), content)?;
+        }
+        File::open(&fresh).and_then(|f| f.sync_all()).map_err(io("save", &fresh))?;
+        let folder = self.root_folder();
+        match fs::rename(&fresh, &folder) {
+            Ok(()) => {}
+            // A folder that has content is not replaced: somebody else was first.
+            Err(error) if matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::DirectoryNotEmpty) => {
+                fs::remove_dir_all(&fresh).map_err(io("remove", &fresh))?;
+            }
+            Err(error) => return Err(io("save", &folder)(error)),
+        }
+        File::open(&self.path).and_then(|f| f.sync_all()).map_err(io("save", &self.path))
+    }
+
+    /// Returns the issuer of development tokens; its key is made at the first use.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn development_issuer(&self) -> Result<DevelopmentIssuer, StateError> {
+        let path = self.path.join("token-key.pem");
+        let broken = |source| StateError::TokenKey { path: path.clone(), source };
+        let text = match read_private(&path)? {
+            Some(text) => text,
+            None => {
+                let made = DevelopmentIssuer::generate(DEVELOPMENT_ISSUER).map_err(broken)?;
+                let fresh = self.path.join(format!("token-key.new-{}", unique()));
+                write_private(&fresh, made.to_pem().as_bytes())?;
+                // A link, unlike a rename, does not replace the key that another process made.
+                let linked = fs::hard_link(&fresh, &path);
+                let removed = fs::remove_file(&fresh);
+                match linked {
+                    Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                        return Err(StateError::Io { what: "save", path, source: error });
+                    }
+                    _ => removed.map_err(|source| StateError::Io { what: "remove", path: fresh, source })?,
+                }
+                read_private(&path)?.unwrap_or_default()
+            }
+        };
+        let text = String::from_utf8(text).map_err(|_| broken(KeyError::Missing))?;
+        DevelopmentIssuer::from_pem(DEVELOPMENT_ISSUER, &text).map_err(broken)
+    }
+}
+
+/// A part of a name that no other process has chosen, nor this one before.
+fn unique() -> String {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+fn check_private(path: &Path, mend: &'static str) -> Result<(), StateError> {
+    let metadata = fs::metadata(path);
+    let metadata =
+        metadata.map_err(|source| StateError::Io { what: "read", path: path.to_owned(), source })?;
+    let mode = metadata.mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(StateError::Mode { path: path.to_owned(), mode, mend });
+    }
+    Ok(())
+}
+
+/// Reads a file that nobody else may read; nothing when it is not there.
+fn read_private(path: &Path) -> Result<Option<Vec<u8>>, StateError> {
+    let io = |source| StateError::Io { what: "read", path: path.to_owned(), source };
+    match fs::metadata(path) {
+        Ok(found) if found.len() > MAX_FILE_BYTES => return Err(StateError::TooLong(path.to_owned())),
+        Ok(_) => check_private(path, "600")?,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(io(error)),
+    }
+    fs::read(path).map(Some).map_err(io)
+}
+
+fn write_private(path: &Path, content: &[u8]) -> Result<(), StateError> {
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let written = file.and_then(|mut file| file.write_all(content).and_then(|()| file.sync_all()));
+    written.map_err(|source| StateError::Io { what: "write", path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    const LIFE: Duration = Duration::from_secs(3600);
+
+    fn now() -> UnixTime {
+        UnixTime::now()
+    }
+
+    #[test]
+    fn root_is_made_once_and_kept_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::open(&dir.path().join("a/b")).unwrap();
+        let first = state.root("td", LIFE, now()).unwrap();
+        assert_eq!(state.root("other", LIFE, now()).unwrap(), first);
+        let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
+        assert_eq!(mode(&state.root_folder()), 0o700);
+        assert_eq!(mode(&state.root_folder().join("ca-key.pem")), 0o600);
+        assert_eq!(mode(&dir.path().join("a/b")), 0o700);
+        assert!(state.root_file().is_file());
+    }
+
+    #[test]
+    fn processes_that_start_together_end_with_one_root_and_one_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::open(dir.path()).unwrap();
+        let (roots, keys): (Vec<_>, Vec<_>) = std::thread::scope(|scope| {
+            let racing: Vec<_> = (0..8)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let root = state.root("td", LIFE, now()).unwrap();
+                        (root, state.development_issuer().unwrap().to_pem().to_owned())
+                    })
+                })
+                .collect();
+            racing.into_iter().map(|t| t.join().unwrap()).unzip()
+        });
+        assert!(roots.iter().all(|root| *root == roots[0]));
+        assert!(keys.iter().all(|key| *key == keys[0]));
+        let left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(left.len(), 2, "nothing temporary stays: {left:?}");
+    }
+
+    #[test]
+    fn broken_root_is_an_error_and_stays_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::open(dir.path()).unwrap();
+        state.root("td", LIFE, now()).unwrap();
+        let key = state.root_folder().join("ca-key.pem");
+        fs::write(&key, "not a key").unwrap();
+        assert!(matches!(state.root("td", LIFE, now()), Err(StateError::Content { .. })));
+        assert_eq!(fs::read(&key).unwrap(), b"not a key");
+        fs::remove_file(&key).unwrap();
+        assert!(matches!(state.root("td", LIFE, now()), Err(StateError::Content { .. })));
+    }
+
+    #[test]
+    fn key_that_others_can_read_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::open(dir.path()).unwrap();
+        state.root("td", LIFE, now()).unwrap();
+        let key = state.root_folder().join("ca-key.pem");
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(matches!(state.root("td", LIFE, now()), Err(StateError::Mode { mode: 0o644, .. })));
+    }
+}

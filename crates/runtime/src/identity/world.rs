@@ -1,0 +1,267 @@
+//! What identity depends on of the cluster: live pods, namespaces, the trust domain.
+//!
+//! ```text
+//!  batches of the source ──take──▶ World ──▶ pods by name, accounts by node   (who may ask for whom)
+//!       (same as the mesh)           ├─────▶ bindings: streams end with their pod
+//!                                    └─────▶ namespaces, trust domain
+//! ```
+//!
+//! Every question is a look-up. Nothing is asked of the API server: while it is away, the pods that
+//! were known last stay known.
+
+use super::pods::{Binding, PodTable};
+use ca::{Caller, Denial, IdentityError, NodeAuthorizer, RunningPod, TrustDomain, TrustedAccountsError};
+use hashbrown::{HashMap, HashSet};
+use mesh::Event;
+use model::facts::{MeshSettings, Namespace, Object};
+use model::{Kind, Name, ObjectRef, Selector, Str};
+use parking_lot::RwLock;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+/// How long a request may wait for the news that its pod is there: it commonly races the event.
+const WAIT: Duration = Duration::from_secs(1);
+
+/// How many events are taken at a time, so that no question waits for a whole listing.
+const TURN: usize = 1024;
+
+/// A setting that identities cannot be made from.
+#[derive(Debug, thiserror::Error)]
+pub enum WorldError {
+    /// The list of trusted accounts cannot be read.
+    #[error("{0}; correct --trusted-node-accounts")]
+    Accounts(#[from] TrustedAccountsError),
+    /// The trust domain cannot stand in an identity.
+    #[error("trust domain: {0}")]
+    TrustDomain(#[from] IdentityError),
+}
+
+/// The mesh as far as identities depend on its settings.
+#[derive(Debug)]
+pub struct MeshIdentity {
+    /// The trust domain of all identities.
+    pub trust_domain: TrustDomain,
+    /// Who may ask for the certificates of others.
+    pub authorizer: NodeAuthorizer,
+}
+
+/// Pods, namespaces and the trust domain, as the source tells them.
+pub struct World {
+    trusted_accounts: String,
+    table: RwLock<PodTable>,
+    pods_changed: watch::Sender<()>,
+    mesh: RwLock<Arc<MeshIdentity>>,
+    namespaces: watch::Sender<Arc<BTreeSet<Str>>>,
+}
+
+impl World {
+    /// Makes an empty world and what fills it. `trusted_accounts` is a comma list of
+    /// `namespace/serviceaccount`; the trust domain is the default one until the settings come.
+    ///
+    /// # Errors
+    /// When the list has another form.
+    pub fn new(trusted_accounts: &str) -> Result<(Arc<Self>, WorldWriter), WorldError> {
+        let trust_domain = TrustDomain::parse(&MeshSettings::default().trust_domain)?;
+        let authorizer = NodeAuthorizer::new(trusted_accounts, [trust_domain.clone()])?;
+        let world = Arc::new(Self {
+            trusted_accounts: trusted_accounts.to_owned(),
+            table: RwLock::default(),
+            pods_changed: watch::Sender::new(()),
+            mesh: RwLock::new(Arc::new(MeshIdentity { trust_domain, authorizer })),
+            namespaces: watch::Sender::new(Arc::default()),
+        });
+        let writer = WorldWriter {
+            world: Arc::clone(&world),
+            listing: HashMap::new(),
+            namespaces: HashMap::new(),
+            selectors: Vec::new(),
+        };
+        Ok((world, writer))
+    }
+
+    /// Returns the trust domain and the rule of impersonation in force.
+    pub fn mesh(&self) -> Arc<MeshIdentity> {
+        Arc::clone(&self.mesh.read())
+    }
+
+    /// Returns the namespaces that take part in the mesh, as they change.
+    pub fn namespaces(&self) -> watch::Receiver<Arc<BTreeSet<Str>>> {
+        self.namespaces.subscribe()
+    }
+
+    /// Asks about the pods, and asks again as they change, for at most a second, while the answer is
+    /// one that news of a pod may change.
+    ///
+    /// # Errors
+    /// The last [`Denial`].
+    pub async fn ask<T>(
+        &self,
+        mut question: impl FnMut(&PodTable) -> Result<T, Denial>,
+    ) -> Result<T, Denial> {
+        let mut changed = self.pods_changed.subscribe();
+        let deadline = Instant::now() + WAIT;
+        loop {
+            changed.mark_unchanged();
+            let answer = question(&self.table.read());
+            match answer {
+                Err(denial) if denial.may_pass_soon() => {
+                    if !matches!(timeout_at(deadline, changed.changed()).await, Ok(Ok(()))) {
+                        return Err(denial);
+                    }
+                }
+                decided => return decided,
+            }
+        }
+    }
+
+    /// Binds a stream to the pod of its caller: the binding tells when that pod is gone.
+    ///
+    /// # Errors
+    /// [`Denial`] when the pod is gone already.
+    pub fn bind(self: &Arc<Self>, caller: &Caller) -> Result<Binding, Denial> {
+        let mut table = self.table.write();
+        // Under the one lock, so that no removal falls between the look and the binding.
+        let node = caller.live_pod(&*table).map(|RunningPod { node, .. }| node.to_owned())?;
+        Ok(table.bind(Arc::clone(self), caller, node))
+    }
+
+    pub(super) fn unbind(&self, pod: &Name, id: u64) {
+        self.table.write().unbind(pod, id);
+    }
+
+    fn set_trust_domain(&self, setting: &str) {
+        let trust_domain = match TrustDomain::from_mesh_setting(setting) {
+            Ok(domain) => domain,
+            Err(error) => {
+                return tracing::warn!(setting, %error, "the mesh setting trustDomain is refused; the last one stays");
+            }
+        };
+        if self.mesh().trust_domain == trust_domain {
+            return;
+        }
+        // The list was read at the start; it does not change.
+        if let Ok(authorizer) = NodeAuthorizer::new(&self.trusted_accounts, [trust_domain.clone()]) {
+            tracing::info!(%trust_domain, "identities are of another trust domain from now on");
+            *self.mesh.write() = Arc::new(MeshIdentity { trust_domain, authorizer });
+        }
+    }
+}
+
+/// Takes the events of a source into a [`World`].
+pub struct WorldWriter {
+    world: Arc<World>,
+    /// Names met in a listing that goes on.
+    listing: HashMap<Kind, HashSet<Name>>,
+    namespaces: HashMap<Str, Arc<Namespace>>,
+    /// `discoverySelectors`; none means every namespace.
+    selectors: Vec<Selector>,
+}
+
+impl WorldWriter {
+    /// Takes events, in their order.
+    pub fn take(&mut self, events: &[Event]) {
+        let world = Arc::clone(&self.world);
+        let mut news = News::default();
+        for turn in events.chunks(TURN) {
+            let mut table = world.table.write();
+            for event in turn {
+                self.take_one(event, &mut table, &mut news);
+            }
+        }
+        if news.pods {
+            world.pods_changed.send_replace(());
+        }
+        if news.namespaces {
+            self.publish_namespaces();
+        }
+    }
+
+    fn take_one(&mut self, event: &Event, pods: &mut PodTable, news: &mut News) {
+        match event {
+            Event::Begin(kind) => {
+                if matches!(kind, Kind::Pod | Kind::Namespace | Kind::ConfigMap) {
+                    self.listing.insert(*kind, HashSet::new());
+                }
+            }
+            Event::Put(object) => {
+                if let Some(met) = self.listing.get_mut(&object.kind()) {
+                    met.insert(object.name());
+                }
+                match object {
+                    Object::Pod(pod) => {
+                        pods.put(pod);
+                        news.pods = true;
+                    }
+                    Object::Namespace(namespace) => {
+                        self.namespaces.insert(namespace.name.clone(), Arc::clone(namespace));
+                        news.namespaces = true;
+                    }
+                    Object::ConfigMap(settings) => self.take_settings(settings, news),
+                    _ => {}
+                }
+            }
+            // What cannot be understood leaves in force what was understood last.
+            Event::Reject(of, _) => {
+                if let Some(met) = self.listing.get_mut(&of.kind) {
+                    met.insert(of.name.clone());
+                }
+            }
+            Event::Remove(ObjectRef { kind: Kind::Pod, name }) => {
+                pods.remove(name);
+                news.pods = true;
+            }
+            Event::Remove(ObjectRef { kind: Kind::Namespace, name }) => {
+                news.namespaces |= self.namespaces.remove(&name.name).is_some();
+            }
+            Event::Remove(ObjectRef { kind: Kind::ConfigMap, .. }) => {
+                self.take_settings(&MeshSettings::default(), news);
+            }
+            Event::Remove(_) => {}
+            Event::Synced(kind) => {
+                let Some(met) = self.listing.remove(kind) else { return };
+                match kind {
+                    Kind::Pod => {
+                        pods.keep_only(&met);
+                        news.pods = true;
+                    }
+                    Kind::Namespace => {
+                        self.namespaces
+                            .retain(|name, _| met.contains(&Name { ns: Str::new(), name: name.clone() }));
+                        news.namespaces = true;
+                    }
+                    _ if met.is_empty() => self.take_settings(&MeshSettings::default(), news),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn take_settings(&mut self, settings: &MeshSettings, news: &mut News) {
+        self.world.set_trust_domain(&settings.trust_domain);
+        news.namespaces |= self.selectors != settings.discovery_selectors;
+        self.selectors.clone_from(&settings.discovery_selectors);
+    }
+
+    fn publish_namespaces(&self) {
+        let takes_part = |of: &Namespace| {
+            self.selectors.is_empty() || self.selectors.iter().any(|s| s.matches(&of.labels))
+        };
+        let all = self.namespaces.values().filter(|of| takes_part(of)).map(|of| of.name.clone()).collect();
+        self.world.namespaces.send_if_modified(|known: &mut Arc<BTreeSet<Str>>| {
+            let is_new = **known != all;
+            if is_new {
+                *known = Arc::new(all);
+            }
+            is_new
+        });
+    }
+}
+
+#[derive(Default)]
+struct News {
+    pods: bool,
+    namespaces: bool,
+}
