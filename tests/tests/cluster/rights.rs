@@ -1,4 +1,4 @@
-//! The rights that the daemon needs: to list and watch what it reads, and nothing else.
+//! The rights that it takes to read: to list and watch what is read, and nothing else.
 
 use crate::daemon::Daemon;
 use model::Kind;
@@ -47,7 +47,8 @@ async fn grant(server: &ApiServer, account: &str, name: &str, rules: Value) -> a
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_served_until_every_kind_may_be_read_and_no_other_right_is_needed() -> anyhow::Result<()> {
+async fn nothing_is_served_until_every_kind_may_be_read_and_a_shadow_needs_no_other_right()
+-> anyhow::Result<()> {
     let server = ApiServer::shared().await?;
     let account = server.namespace("least").await?;
     let kubeconfig = server.kubeconfig_of(&account, "default").await?;
@@ -58,7 +59,7 @@ async fn nothing_is_served_until_every_kind_may_be_read_and_no_other_right_is_ne
     }]);
     grant(server, &account, "settings", one_map).await?;
 
-    let daemon = Daemon::of_cluster(&kubeconfig, &account).await?;
+    let daemon = Daemon::shadow_of_cluster(&kubeconfig, &account).await?;
     until(LIMIT, async || {
         let missing = daemon.ask(|mesh| mesh.missing()).await?;
         Ok((missing == [Kind::Pod]).then_some(()))
