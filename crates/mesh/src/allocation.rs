@@ -15,14 +15,15 @@ use model::facts::{ServiceEntry, ServiceEntryAddress};
 use model::{Name, Str};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::service_entry::takes_allocated;
 
 /// The first address of `240.240.0.0/16`, the pool of IPv4.
 const V4: u32 = u32::from_be_bytes([240, 240, 0, 0]);
-/// How many addresses of it are given: neither the first nor the last, which some systems refuse.
-const V4_SIZE: u32 = (1 << 16) - 2;
+/// How many addresses of it are given, from the second on: a prime, so that steps of any width come
+/// by all of them.
+const V4_SIZE: u32 = 65_521;
 /// The first address of `2001:2::/48`, the pool of IPv6.
 const V6: u128 = 0x2001_0002 << 96;
 /// How many addresses of it are given.
@@ -183,29 +184,23 @@ impl Allocator {
     pub fn put(&mut self, request: AddressRequest) {
         let name = request.entry.clone();
         let old = self.take(&name);
-        let given = old.as_ref().map(|e| e.kept.as_slice()).unwrap_or_default();
+        let given = by_host(old.as_ref().map(|e| e.kept.as_slice()).unwrap_or_default());
+        let held = by_host(&request.held);
         let mut kept: Vec<(Str, IpAddr)> = Vec::new();
         for host in &request.hosts {
-            let mut add = |pair: &(Str, IpAddr)| {
-                if pair.0 == *host && !kept.contains(pair) {
-                    kept.push(pair.clone());
-                }
-            };
-            request.held.iter().for_each(&mut add);
+            let held = held.get(host).map(Vec::as_slice).unwrap_or_default();
             // What was given a moment ago may not be in the status yet.
-            for pair in given {
-                let has_family = |(h, ip): &&(Str, IpAddr)| h == host && ip.is_ipv4() == pair.1.is_ipv4();
-                if !request.held.iter().any(|held| has_family(&held)) {
-                    add(pair);
-                }
-            }
+            let given = given.get(host).into_iter().flatten();
+            let given = given.filter(|ip| !held.iter().any(|other| other.is_ipv4() == ip.is_ipv4()));
+            kept.extend(held.iter().chain(given).map(|ip| (host.clone(), *ip)));
         }
         for (host, ip) in &kept {
             self.claim(*ip, Claim::new(Rank::Used, &request, host));
         }
-        for (host, ip) in request.held.iter().filter(|pair| !kept.contains(pair) && request.hosts.is_empty())
-        {
-            self.claim(*ip, Claim::new(Rank::Left, &request, host));
+        if request.hosts.is_empty() {
+            for (host, ip) in &request.held {
+                self.claim(*ip, Claim::new(Rank::Left, &request, host));
+            }
         }
         for net in &request.fixed {
             if net.prefix_len() == net.max_prefix_len() {
@@ -396,9 +391,10 @@ impl Allocator {
 
     fn free_v4(&self, entry: &Name, host: &Str) -> Option<IpAddr> {
         if self.v4_taken < V4_SIZE {
+            let (size, [start, step]) = (u64::from(V4_SIZE), hashes(entry, host));
+            let (start, step) = (start % size, 1 + step % (size - 1));
             // The remainder is below the size, so it fits.
-            let start = (hash(entry, host) % u64::from(V4_SIZE)) as u32;
-            let all = (0..V4_SIZE).map(|step| (start + step) % V4_SIZE);
+            let all = (0..size).map(|n| ((start + n * step) % size) as u32);
             let mut all = all.map(|offset| IpAddr::V4(Ipv4Addr::from_bits(V4 + 1 + offset)));
             if let Some(free) = all.find(|ip| self.is_free(ip, entry, host)) {
                 return Some(free);
@@ -408,10 +404,10 @@ impl Allocator {
     }
 
     fn free_v6(&self, entry: &Name, host: &Str) -> Option<IpAddr> {
-        let start = u128::from(hash(entry, host));
-        // Nobody holds so many that this would end without one.
-        let all = (0..V6_SIZE).map(|step| (start + step) % V6_SIZE);
-        let mut all = all.map(|offset| IpAddr::V6(Ipv6Addr::from_bits(V6 + 1 + offset)));
+        let [start, step] = hashes(entry, host);
+        // Steps of an odd width come by all; nobody holds so many that this would end without one.
+        let all = (0..u64::MAX).map(|n| start.wrapping_add(n.wrapping_mul(step | 1)));
+        let mut all = all.map(|offset| IpAddr::V6(Ipv6Addr::from_bits(V6 + 1 + u128::from(offset))));
         all.find(|ip| self.is_free(ip, entry, host))
     }
 
@@ -434,7 +430,24 @@ impl Claim {
 
 /// Tells whether two lists hold the same, whatever the order.
 fn is_same(a: &[(Str, IpAddr)], b: &[(Str, IpAddr)]) -> bool {
-    a.len() == b.len() && a.iter().all(|pair| b.contains(pair))
+    let sorted = |list: &[(Str, IpAddr)]| {
+        let mut list = list.to_vec();
+        list.sort_unstable();
+        list
+    };
+    a.len() == b.len() && sorted(a) == sorted(b)
+}
+
+/// Groups addresses by their host, each once.
+fn by_host(pairs: &[(Str, IpAddr)]) -> BTreeMap<Str, Vec<IpAddr>> {
+    let mut all: BTreeMap<Str, Vec<IpAddr>> = BTreeMap::new();
+    for (host, ip) in pairs {
+        let of_host = all.entry(host.clone()).or_default();
+        if !of_host.contains(ip) {
+            of_host.push(*ip);
+        }
+    }
+    all
 }
 
 fn is_in_v4_pool(ip: IpAddr) -> bool {
@@ -448,9 +461,11 @@ fn is_in_pool(ip: IpAddr) -> bool {
     }
 }
 
-fn hash(entry: &Name, host: &str) -> u64 {
+/// Where the search for an address begins, and how wide its steps are.
+fn hashes(entry: &Name, host: &str) -> [u64; 2] {
     // None of the parts can have a slash.
-    xxh3_64(format!("{entry}/{host}").as_bytes())
+    let text = format!("{entry}/{host}");
+    [xxh3_64(text.as_bytes()), xxh3_64_with_seed(text.as_bytes(), 1)]
 }
 
 #[cfg(test)]
