@@ -97,8 +97,8 @@ impl Mesh {
         self.listings.missing()
     }
 
-    /// Returns every resource, ascending by name within each group: services, workloads,
-    /// authorizations. This walks the mesh: it is meant for people and tests.
+    /// Returns every resource, in a fixed order: services, workloads, authorizations, of each first
+    /// those of one source, then those of the next, ascending by key. This walks the mesh: it is meant for people and tests.
     pub fn resources(&self) -> Vec<ResourceChange> {
         delta::all(&self.graph, &self.sinks, &self.cluster)
     }

@@ -146,13 +146,14 @@ fn name_of(kind: Kind, namespace: &str, name: &str) -> Result<Name, Wrong> {
 }
 
 /// Refuses names that no API server accepts for any kind and that would be ambiguous in
-/// `namespace/name`; the exact grammar, which differs by kind, is the API server's to check.
+/// `namespace/name`; the exact grammar, which differs by kind, is the API server's to check. No kind
+/// allows an underscore, and policies of our own making have one: nobody may write their names.
 fn check(field: &str, name: &str) -> Result<(), Wrong> {
     let fault = if name.is_empty() {
         "missing".to_owned()
     } else if name.len() > 253 {
         format!("a name has at most 253 characters, this one has {}", name.len())
-    } else if !name.bytes().all(|b| b.is_ascii_graphic() && b != b'/' && b != b'%') {
+    } else if !name.bytes().all(|b| b.is_ascii_graphic() && b != b'/' && b != b'%' && b != b'_') {
         format!("{name:?} cannot be a name")
     } else {
         return Ok(());
