@@ -173,6 +173,9 @@ pub struct ServeArgs {
     /// Watch and serve, but never write to the cluster: to run beside another control plane
     #[arg(long, env = "PILOTHOUSE_SHADOW")]
     pub shadow: bool,
+    /// Name of this replica, unlike that of any other; without one: the name of the machine and the process
+    #[arg(long, value_name = "NAME", env = "POD_NAME")]
+    pub replica_name: Option<String>,
     /// Address of plaintext xDS
     #[arg(long, value_name = "ADDR", env = "PILOTHOUSE_XDS_ADDR", default_value = "127.0.0.1:15010", value_parser = address)]
     pub xds_addr: SocketAddr,
@@ -191,6 +194,17 @@ pub struct ServeArgs {
     /// Log level, or a filter such as `info,pilothouse_runtime=debug`
     #[arg(long, value_name = "FILTER", env = "PILOTHOUSE_LOG", default_value = "info")]
     pub log: String,
+}
+
+impl ServeArgs {
+    /// Returns the name of this replica among those that write to the cluster.
+    pub fn replica(&self) -> String {
+        self.replica_name.clone().filter(|name| !name.is_empty()).unwrap_or_else(|| {
+            let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+            let lot = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), ()) as u16;
+            format!("{}-{}-{lot:04x}", machine.trim(), std::process::id())
+        })
+    }
 }
 
 /// Reads `IP:port`, `localhost:port`, or a port alone, which is one of this machine only.

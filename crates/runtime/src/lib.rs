@@ -6,6 +6,7 @@
 //!                              http, metrics: ask                             Clients
 //!
 //! identity: certificates and the secure port, fed from the same batches
+//! status: conditions and automatic addresses, written by the replica that leads
 //! ```
 //!
 //! [`serve::Daemon`] puts the parts together; [`config`] is the only place that reads settings.
@@ -18,4 +19,5 @@ pub mod metrics;
 pub mod pump;
 pub mod serve;
 pub mod source;
+pub mod status;
 pub mod telemetry;

@@ -82,6 +82,7 @@ impl Metrics {
         self.clients(&mut out);
         self.engine(&mut out).await;
         self.identity(&mut out);
+        self.status(&mut out);
         process(&mut out);
         out.0
     }
@@ -214,6 +215,54 @@ impl Metrics {
         if let Some(first) = issuer.intermediates().first() {
             expiry("citadel_server_cert_chain_expiry", first);
         }
+    }
+}
+
+impl Metrics {
+    fn status(&self, out: &mut Text) {
+        let stats = self.pump.status_stats();
+        let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        let both = [&stats.addresses, &stats.conditions];
+        type Read = fn(&crate::status::WriterStats) -> u64;
+        let columns: [(&str, &str, &str, Read); 5] = [
+            ("pilothouse_status_leader", "gauge", "Whether this replica writes them.", |s| {
+                u64::from(s.leads.load(Ordering::Relaxed))
+            }),
+            ("pilothouse_status_writes_total", "counter", "Statuses written.", |s| {
+                s.written.load(Ordering::Relaxed)
+            }),
+            (
+                "pilothouse_status_unchanged_total",
+                "counter",
+                "Statuses looked at that were right already.",
+                |s| s.unchanged.load(Ordering::Relaxed),
+            ),
+            (
+                "pilothouse_status_failures_total",
+                "counter",
+                "Requests for statuses that failed; most are tried again.",
+                |s| s.failed.load(Ordering::Relaxed),
+            ),
+            ("pilothouse_status_waiting", "gauge", "Objects whose status waits to be looked at.", |s| {
+                s.waiting.load(Ordering::Relaxed)
+            }),
+        ];
+        for (name, kind, help, of) in columns {
+            let values = both.map(of);
+            let samples: [(&str, &dyn Display); 2] =
+                [("what=\"addresses\"", &values[0]), ("what=\"conditions\"", &values[1])];
+            out.metric(name, kind, help, &samples);
+        }
+        out.counter(
+            "pilothouse_address_conflicts_total",
+            "Automatic addresses with two claims.",
+            read(&stats.conflicts),
+        );
+        out.gauge(
+            "pilothouse_address_short",
+            "ServiceEntries with a host for which no address is left.",
+            read(&stats.short),
+        );
     }
 }
 

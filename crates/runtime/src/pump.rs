@@ -9,6 +9,7 @@
 //! The thread takes whatever is waiting as one commit and publishes it at once. There is no timer:
 //! an idle system publishes a change when it arrives; while a busy one commits, the next batch grows.
 
+use crate::status::{Changes, StatusStats};
 use mesh::{Delta, Event, Mesh, Options, ResourceKind};
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -51,6 +52,8 @@ pub struct Pump {
     questions: mpsc::Sender<Question>,
     snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
     stats: Arc<PumpStats>,
+    changes: Arc<Changes>,
+    status_stats: Arc<StatusStats>,
 }
 
 impl Pump {
@@ -71,18 +74,20 @@ impl Pump {
         let (questions, asked) = mpsc::channel(WAITING);
         let (publish, snapshots) = watch::channel(None);
         let stats = Arc::new(PumpStats::default());
+        let changes = Arc::new(Changes::default());
         let engine = Engine {
             mesh: Mesh::new(&options),
             writer: Writer::new(),
             tap: Box::new(tap),
             publish,
             stats: stats.clone(),
+            changes: changes.clone(),
         };
         let runtime = tokio::runtime::Builder::new_current_thread().build()?;
         std::thread::Builder::new()
             .name("engine".to_owned())
             .spawn(move || runtime.block_on(engine.run(events, asked)))?;
-        Ok(Self { batches, questions, snapshots, stats })
+        Ok(Self { batches, questions, snapshots, stats, changes, status_stats: Arc::default() })
     }
 
     /// Returns where sources send their batches.
@@ -98,6 +103,16 @@ impl Pump {
     /// Returns the counters.
     pub fn stats(&self) -> &PumpStats {
         &self.stats
+    }
+
+    /// Returns what the writers of statuses are told.
+    pub fn changes(&self) -> &Changes {
+        &self.changes
+    }
+
+    /// Returns the counters of the writers of statuses.
+    pub fn status_stats(&self) -> &StatusStats {
+        &self.status_stats
     }
 
     /// Asks the mesh something between two commits; `None` when the engine has ended.
@@ -121,6 +136,7 @@ struct Engine {
     tap: Box<dyn FnMut(&[Event]) + Send>,
     publish: watch::Sender<Option<Arc<Snapshot>>>,
     stats: Arc<PumpStats>,
+    changes: Arc<Changes>,
 }
 
 impl Engine {
@@ -146,6 +162,7 @@ impl Engine {
         }
         let count = batch.len();
         (self.tap)(&batch);
+        self.changes.note(&batch);
         let delta = self.mesh.apply(batch);
         self.write(&delta);
         let was_ready = self.publish.borrow().is_some();
@@ -153,6 +170,7 @@ impl Engine {
             let snapshot = self.writer.publish();
             self.publish.send_replace(Some(snapshot));
         }
+        self.changes.publish(&delta.conditions);
         let took = begin.elapsed();
         self.stats.commits.fetch_add(1, Ordering::Relaxed);
         self.stats.events.fetch_add(count as u64, Ordering::Relaxed);

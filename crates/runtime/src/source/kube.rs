@@ -23,6 +23,7 @@ mod answer;
 mod connect;
 mod trouble;
 
+pub(crate) use connect::deepest;
 pub use connect::{Access, ConnectError, Connection, connect};
 pub use trouble::Troubles;
 

@@ -130,7 +130,7 @@ async fn configuration(access: &Access) -> Result<Config, ConnectError> {
 }
 
 /// Returns the innermost cause of an error, which is the one that tells something.
-pub(super) fn deepest(error: &dyn std::error::Error) -> String {
+pub(crate) fn deepest(error: &dyn std::error::Error) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {
         innermost = source;

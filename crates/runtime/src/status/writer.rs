@@ -1,0 +1,315 @@
+//! Carries out writes: a look at each status, and a write where it is not as it should be.
+
+use super::apply::{Step, Stored, Wanted};
+use super::queue::{Bucket, Ending, Queue};
+use super::stats::{WriterStats, count};
+use crate::source::kube::deepest;
+use ::http::Request;
+use http_body_util::{BodyExt, Limited};
+use k8s_openapi::jiff::Timestamp;
+use kube::Client;
+use kube::client::Body;
+use model::{Kind, ObjectRef};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
+use tokio::time::{sleep_until, timeout};
+
+/// How many statuses are looked at in a second, in the long run; as many may come at once.
+const PER_SECOND: u32 = 200;
+/// How many requests are under way at once.
+const AT_ONCE: usize = 8;
+/// How long the API server may take to answer: less than what is left of a term whose leader gave up.
+const ANSWER: Duration = Duration::from_secs(10);
+/// The most bytes of an answer. The API server stores no object of more than a few MiB.
+const BYTES: usize = 32 << 20;
+/// How many objects a page of a list may have.
+const PAGE: u32 = 500;
+
+/// Why a request failed.
+#[derive(Debug)]
+pub(super) struct Failed {
+    /// The HTTP code; 0 without an answer.
+    code: u16,
+    /// What the API server says, or why there is no answer.
+    message: String,
+}
+
+/// How looking at one status ended.
+enum Outcome {
+    Right,
+    Written,
+    Gone,
+    Failed { verb: &'static str, why: Failed },
+}
+
+/// Writes what is put into it, at a bounded rate.
+pub(super) struct Writer<'a> {
+    client: Client,
+    stats: &'a WriterStats,
+    queue: Queue<ObjectRef, Wanted>,
+    bucket: Bucket,
+    running: JoinSet<(ObjectRef, Outcome)>,
+    /// What was said of a kind, so that it is said once.
+    told: BTreeMap<Kind, String>,
+    has_given_up: bool,
+}
+
+impl<'a> Writer<'a> {
+    pub(super) fn new(client: Client, stats: &'a WriterStats) -> Self {
+        Self {
+            client,
+            stats,
+            queue: Queue::new(),
+            bucket: Bucket::new(PER_SECOND, PER_SECOND, Instant::now()),
+            running: JoinSet::new(),
+            told: BTreeMap::new(),
+            has_given_up: false,
+        }
+    }
+
+    /// Sees to it that a status becomes what it should be.
+    pub(super) fn put(&mut self, object: ObjectRef, wanted: Wanted) {
+        self.queue.put(object, wanted, Instant::now());
+        self.stats.waiting.store(self.queue.len() as u64, Ordering::Relaxed);
+    }
+
+    /// Tells whether a write was given up since this was last asked.
+    pub(super) fn has_given_up(&mut self) -> bool {
+        std::mem::take(&mut self.has_given_up)
+    }
+
+    /// Starts what is due and waits until something can be done again. Dropping the future loses
+    /// nothing; dropping the writer ends every request.
+    pub(super) async fn step(&mut self) {
+        let mut wake = None;
+        while self.running.len() < AT_ONCE {
+            let now = Instant::now();
+            match self.queue.wake() {
+                Some(due) if due <= now => {}
+                due => {
+                    wake = due;
+                    break;
+                }
+            }
+            if let Err(again) = self.bucket.take(now) {
+                wake = Some(again);
+                break;
+            }
+            let Some((object, wanted)) = self.queue.next(now) else { break };
+            let client = self.client.clone();
+            self.running.spawn(async move {
+                let outcome = carry_out(&client, &object, &wanted).await;
+                (object, outcome)
+            });
+        }
+        let due = async {
+            match wake {
+                Some(wake) => sleep_until(wake.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            Some(ended) = self.running.join_next() => {
+                // A task that panicked is reported by the runtime; its object stays busy for good.
+                if let Ok((object, outcome)) = ended {
+                    self.end(&object, &outcome);
+                }
+            }
+            () = due => {}
+        }
+    }
+
+    fn end(&mut self, object: &ObjectRef, outcome: &Outcome) {
+        let ending = match outcome {
+            Outcome::Right => {
+                count(&self.stats.unchanged);
+                Ending::Done
+            }
+            Outcome::Written => {
+                count(&self.stats.written);
+                self.told.remove(&object.kind);
+                tracing::debug!(%object, "wrote its status");
+                Ending::Done
+            }
+            Outcome::Gone => Ending::Done,
+            Outcome::Failed { verb, why } => {
+                count(&self.stats.failed);
+                self.fail(object, verb, why)
+            }
+        };
+        if self.queue.end(object, ending, Instant::now()) {
+            self.has_given_up = true;
+            if ending == Ending::Retry
+                && let Outcome::Failed { verb, why } = outcome
+            {
+                tracing::warn!(%object, "cannot {verb} its status: {}; trying again later", why.message);
+            }
+        }
+        self.stats.waiting.store(self.queue.len() as u64, Ordering::Relaxed);
+    }
+
+    fn fail(&mut self, object: &ObjectRef, verb: &str, why: &Failed) -> Ending {
+        tracing::debug!(%object, code = why.code, "cannot {verb} its status: {}", why.message);
+        if why.code != 403 {
+            return Ending::Retry;
+        }
+        let kind = object.kind;
+        let part = if verb == "patch" { "/status" } else { "" };
+        let what = match kind.group() {
+            "" => format!("{}{part}", kind.plural()),
+            group => format!("{}.{group}{part}", kind.plural()),
+        };
+        let sentence = format!("not allowed to {verb} {what}");
+        // One object stands for all of its kind.
+        if self.told.get(&kind) != Some(&sentence) {
+            tracing::error!(
+                "{sentence}: {}; grant {verb} on {what} to this user, as the chart's ClusterRole does; the mesh is served all the same",
+                why.message
+            );
+            self.told.insert(kind, sentence);
+        }
+        self.queue.give_up(|other| other.kind == kind);
+        Ending::GiveUp
+    }
+}
+
+async fn carry_out(client: &Client, object: &ObjectRef, wanted: &Wanted) -> Outcome {
+    let collection = collection(object.kind, Some(&object.name.ns));
+    let name = &object.name.name;
+    // As a list of one: whoever may read what the mesh is made from may do this.
+    let path = format!("{collection}?fieldSelector=metadata.name%3D{name}");
+    let stored = match ask::<Page>(client, Request::get(path), Vec::new()).await {
+        Ok(page) => page.items.into_iter().flatten().next(),
+        Err(why) if why.code == 404 => None,
+        Err(why) => return Outcome::Failed { verb: "list", why },
+    };
+    let Some(stored) = stored else { return Outcome::Gone };
+    match wanted.step(object, &stored, Timestamp::now()) {
+        Step::Right => Outcome::Right,
+        // What is on the way to us leads to another decision.
+        Step::Outdated => Outcome::Gone,
+        Step::Apply { manager, body } => {
+            let path = format!("{collection}/{name}/status?fieldManager={manager}&force=true");
+            let request = Request::patch(path).header("content-type", "application/apply-patch+yaml");
+            match ask::<Stored>(client, request, body.to_string().into_bytes()).await {
+                Ok(_) => Outcome::Written,
+                Err(why) if why.code == 404 => Outcome::Gone,
+                Err(why) => Outcome::Failed { verb: "patch", why },
+            }
+        }
+    }
+}
+
+/// A page of a list.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Page {
+    metadata: PageMeta,
+    items: Option<Vec<Stored>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct PageMeta {
+    /// Asks for the next page; absent or empty on the last.
+    #[serde(rename = "continue")]
+    rest: Option<String>,
+}
+
+/// Lists the statuses of a kind, a page at a time.
+pub(super) async fn list(client: &Client, kind: Kind, mut each: impl FnMut(Stored)) -> Result<(), Failed> {
+    let mut rest = String::new();
+    loop {
+        let path = format!("{}?limit={PAGE}{rest}", collection(kind, None));
+        let page: Page = match ask(client, Request::get(path), Vec::new()).await {
+            Ok(page) => page,
+            // A kind that is not installed has no objects.
+            Err(why) if why.code == 404 => return Ok(()),
+            Err(why) => return Err(why),
+        };
+        page.items.into_iter().flatten().for_each(&mut each);
+        match page.metadata.rest.filter(|token| !token.is_empty()) {
+            Some(token) => rest = format!("&continue={}", escaped(&token)),
+            None => return Ok(()),
+        }
+    }
+}
+
+/// Returns the path of a kind's objects, of one namespace or of all.
+fn collection(kind: Kind, namespace: Option<&str>) -> String {
+    let (group, version, plural) = (kind.group(), kind.version(), kind.plural());
+    let api = if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
+    match namespace {
+        Some(namespace) => format!("{api}/namespaces/{namespace}/{plural}"),
+        None => format!("{api}/{plural}"),
+    }
+}
+
+/// Makes a text fit to stand in a query.
+fn escaped(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut out, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+        out
+    })
+}
+
+async fn ask<T: for<'a> Deserialize<'a>>(
+    client: &Client,
+    request: ::http::request::Builder,
+    body: Vec<u8>,
+) -> Result<T, Failed> {
+    let without_answer = |message: String| Failed { code: 0, message };
+    let answer = async {
+        let request = request.body(Body::from(body)).map_err(|e| without_answer(e.to_string()))?;
+        let answer = client.send(request).await.map_err(|e| without_answer(deepest(&e)))?;
+        let code = answer.status();
+        let bytes = Limited::new(answer.into_body(), BYTES).collect().await;
+        let bytes = bytes.map_err(|e| without_answer(e.to_string()))?.to_bytes();
+        if code.is_success() {
+            let read = serde_json::from_slice(&bytes);
+            return read.map_err(|e| without_answer(format!("the answer cannot be read: {e}")));
+        }
+        #[derive(Deserialize, Default)]
+        #[serde(default)]
+        struct Refusal {
+            message: String,
+        }
+        let refusal: Refusal = serde_json::from_slice(&bytes).unwrap_or_default();
+        let message = refusal.message.trim_end_matches('.').to_owned();
+        Err(Failed {
+            code: code.as_u16(),
+            message: if message.is_empty() { code.to_string() } else { message },
+        })
+    };
+    let answer = timeout(ANSWER, answer).await;
+    answer.unwrap_or_else(|_| Err(without_answer(format!("no answer within {} s", ANSWER.as_secs()))))
+}
+
+impl std::fmt::Display for Failed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_lead_to_statuses() {
+        assert_eq!(collection(Kind::Service, Some("shop")), "/api/v1/namespaces/shop/services");
+        assert_eq!(collection(Kind::ServiceEntry, None), "/apis/networking.istio.io/v1/serviceentries");
+    }
+
+    #[test]
+    fn tokens_stand_in_a_query_unharmed() {
+        assert_eq!(escaped("aZ9-._~+/=&"), "aZ9-._~%2B%2F%3D%26");
+    }
+}
