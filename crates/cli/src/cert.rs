@@ -43,6 +43,12 @@ pub struct RequestArgs {
     /// Token to show; without it one is issued from the state folder
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// Client certificate to show instead of a token
+    #[arg(long, value_name = "FILE", requires = "client_key", conflicts_with = "token_file")]
+    client_cert: Option<PathBuf>,
+    /// Private key of the client certificate
+    #[arg(long, value_name = "FILE", requires = "client_cert")]
+    client_key: Option<PathBuf>,
     /// Folder of the control plane's state
     #[arg(long, value_name = "DIR", env = "PILOTHOUSE_STATE_DIR")]
     state_dir: Option<PathBuf>,
@@ -127,7 +133,12 @@ fn request(args: &RequestArgs) -> anyhow::Result<()> {
         (None, Some(state)) => read(Some(&state.root_file()))?,
         (None, None) => bail!("name the roots to trust by --roots, or a state folder by --state-dir"),
     };
+    let client = match (&args.client_cert, &args.client_key) {
+        (Some(chain), Some(key)) => Some((read(Some(chain))?, read(Some(key))?)),
+        _ => None,
+    };
     let token = match (&args.token_file, &state) {
+        _ if client.is_some() => String::new(),
         (Some(file), _) => String::from_utf8(read(Some(file))?).context("the token is no text")?,
         (None, Some(state)) => args.subject.token(state)?,
         (None, None) => bail!("name a token by --token-file, or a state folder by --state-dir"),
@@ -139,6 +150,7 @@ fn request(args: &RequestArgs) -> anyhow::Result<()> {
         server_name: args.server_name.clone().unwrap_or_else(|| host.to_owned()),
         roots_pem: roots,
         token,
+        client,
     };
     let seconds = args.life.map_or(0, |life| i64::try_from(life.as_secs()).unwrap_or(i64::MAX));
     let threads = tokio::runtime::Builder::new_current_thread().enable_all().build();

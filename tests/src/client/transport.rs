@@ -120,7 +120,11 @@ pub async fn open(target: &Target, first: Vec<DeltaDiscoveryRequest>) -> Result<
     Ok(Wire { requests, responses })
 }
 
-async fn channel(target: &Target) -> anyhow::Result<Channel> {
+/// Connects as a ztunnel does.
+///
+/// # Errors
+/// Without a connection: bad address, refused, TLS failed.
+pub async fn channel(target: &Target) -> anyhow::Result<Channel> {
     let endpoint = Endpoint::from_shared(format!("http://{}", target.address))
         .with_context(|| format!("address {:?} is not host:port", target.address))?
         .connect_timeout(CONNECT_TIMEOUT)

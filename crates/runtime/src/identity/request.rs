@@ -7,7 +7,7 @@ use prost_types::value::Kind;
 use prost_types::{Struct, Value};
 use proto::citadel::{IstioCertificateRequest, IstioCertificateResponse};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use std::io;
 use std::sync::Arc;
@@ -20,6 +20,9 @@ pub enum RequestError {
     /// The roots cannot be read.
     #[error("cannot read the roots: {0}")]
     Roots(String),
+    /// The client certificate or its key cannot be used.
+    #[error("cannot use the client certificate: {0}")]
+    Client(String),
     /// The name cannot be one of a server.
     #[error("{0:?} is no name of a server; give one by --server-name")]
     ServerName(String),
@@ -63,8 +66,10 @@ pub struct CertificateTarget {
     pub server_name: String,
     /// The roots to trust, PEM.
     pub roots_pem: Vec<u8>,
-    /// The bearer token.
+    /// The bearer token; empty sends none.
     pub token: String,
+    /// A client certificate (chain and private key, PEM) to show in the handshake.
+    pub client: Option<(Vec<u8>, Vec<u8>)>,
 }
 
 /// A certificate and its key.
@@ -99,11 +104,11 @@ pub async fn request_certificate(
     let message = IstioCertificateRequest { csr, validity_duration: seconds, metadata };
     let failed = |detail: String| RequestError::Call { address: address(), detail };
     let mut headers = HeaderMap::new();
-    let bearer = HeaderValue::try_from(format!("Bearer {}", target.token.trim()));
-    headers.insert(
-        header::AUTHORIZATION,
-        bearer.map_err(|_| failed("the token is no text of one line".to_owned()))?,
-    );
+    if !target.token.is_empty() {
+        let bearer = HeaderValue::try_from(format!("Bearer {}", target.token.trim()));
+        let bearer = bearer.map_err(|_| failed("the token is no text of one line".to_owned()))?;
+        headers.insert(header::AUTHORIZATION, bearer);
+    }
     let stream = connect(target).await?;
     let answer: Result<IstioCertificateResponse, _> =
         unary(stream, &target.address, proto::rpc_path::CREATE_CERTIFICATE, headers, &message)
@@ -128,11 +133,19 @@ async fn connect(
         return Err(RequestError::Roots("there is no certificate among them".to_owned()));
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|e| failed(io::Error::other(e)))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_root_certificates(roots);
+    let mut config = match &target.client {
+        None => config.with_no_client_auth(),
+        Some((chain, key)) => {
+            let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(chain).collect();
+            let chain = chain.map_err(|e| RequestError::Client(e.to_string()))?;
+            let key = PrivateKeyDer::from_pem_slice(key).map_err(|e| RequestError::Client(e.to_string()))?;
+            config.with_client_auth_cert(chain, key).map_err(|e| RequestError::Client(e.to_string()))?
+        }
+    };
     config.alpn_protocols = vec![b"h2".to_vec()];
     let name = ServerName::try_from(target.server_name.clone())
         .map_err(|_| RequestError::ServerName(target.server_name.clone()))?;

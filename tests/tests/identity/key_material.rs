@@ -1,0 +1,264 @@
+//! Where the root comes from.
+
+use crate::plane::{Plane, Site, of_cluster, openssl};
+use anyhow::Context;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use pilothouse_tests::apiserver::{ApiServer, LIMIT, until};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use serde_json::json;
+use std::collections::BTreeMap;
+
+async fn secrets(site: &Site) -> anyhow::Result<Api<Secret>> {
+    Ok(Api::namespaced(site.server.client().await?, &site.system))
+}
+
+fn secret(name: &str, data: BTreeMap<String, Vec<u8>>) -> Secret {
+    let mut secret = Secret {
+        data: Some(data.into_iter().map(|(key, value)| (key, ByteString(value))).collect()),
+        ..Secret::default()
+    };
+    secret.metadata.name = Some(name.to_owned());
+    secret
+}
+
+async fn trouble(plane: &Plane, part: &str) -> anyhow::Result<String> {
+    let found = until(LIMIT, async || {
+        Ok(plane.identity.authority.status().trouble.filter(|trouble| trouble.contains(part)))
+    });
+    found.await.with_context(|| format!("no trouble {part:?}: {:?}", plane.identity.authority.status()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_that_start_together_end_with_one_root() -> anyhow::Result<()> {
+    let site = Site::new().await?;
+    let args = site.settings()?;
+    let starts = (0..4).map(|_| Plane::open(&args));
+    let planes: Vec<Plane> = futures::future::try_join_all(starts).await?;
+    let roots: Vec<String> = planes.iter().map(Plane::roots).collect::<anyhow::Result<_>>()?;
+    assert!(roots.iter().all(|root| *root == roots[0]));
+    let stored = secrets(&site).await?.get("istio-ca-secret").await?;
+    assert_eq!(stored.type_.as_deref(), Some("istio.io/ca-root"));
+    let data = stored.data.unwrap_or_default();
+    let keys: Vec<&str> = data.keys().map(String::as_str).collect();
+    assert_eq!(keys, ["ca-cert.pem", "ca-key.pem", "cert-chain.pem", "key.pem", "root-cert.pem"]);
+    assert_eq!(data["root-cert.pem"].0, roots[0].as_bytes());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn root_of_an_existing_mesh_is_taken_over_and_left_as_it_is() -> anyhow::Result<()> {
+    let site = Site::new().await?;
+    let dir = tempfile::tempdir()?;
+    // As the control plane before made it: an RSA key in PKCS#1, and only an organization as subject.
+    openssl(&["genrsa", "-traditional", "-out", "key.pem", "2048"], dir.path())?;
+    let request = [
+        "req",
+        "-x509",
+        "-new",
+        "-key",
+        "key.pem",
+        "-subj",
+        "/O=cluster.local",
+        "-days",
+        "3650",
+        "-out",
+        "cert.pem",
+        "-addext",
+        "keyUsage=critical,keyCertSign",
+    ];
+    openssl(&request, dir.path())?;
+    let (cert, key) =
+        (std::fs::read(dir.path().join("cert.pem"))?, std::fs::read(dir.path().join("key.pem"))?);
+    assert!(key.starts_with(b"-----BEGIN RSA PRIVATE KEY-----"));
+    let empty = |name: &str| (name.to_owned(), Vec::new());
+    let data = BTreeMap::from([
+        ("ca-cert.pem".to_owned(), cert.clone()),
+        ("ca-key.pem".to_owned(), key),
+        ("root-cert.pem".to_owned(), cert.clone()),
+        empty("cert-chain.pem"),
+        empty("key.pem"),
+    ]);
+    let api = secrets(&site).await?;
+    let before = api.create(&PostParams::default(), &secret("istio-ca-secret", data)).await?;
+    let plane = Plane::open(&site.settings()?).await?;
+    let token = site.ztunnel("n1").await?;
+    let new = plane.certificate(&token, None).await?;
+    std::fs::write(dir.path().join("leaf.pem"), &new.chain[0])?;
+    openssl(&["verify", "-CAfile", "cert.pem", "leaf.pem"], dir.path())?;
+    let after = api.get("istio-ca-secret").await?;
+    assert_eq!(after.metadata.resource_version, before.metadata.resource_version);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn broken_root_is_never_overwritten_and_nothing_is_served_with_it() -> anyhow::Result<()> {
+    let site = Site::new().await?;
+    let api = secrets(&site).await?;
+    let data = BTreeMap::from([("ca-cert.pem".to_owned(), b"broken".to_vec())]);
+    let before = api.create(&PostParams::default(), &secret("istio-ca-secret", data)).await?;
+    let plane = Plane::start(&site.settings()?).await?;
+    let said = trouble(&plane, "istio-ca-secret").await?;
+    assert!(said.contains("refused"), "{said}");
+    assert!(tokio::net::TcpStream::connect(plane.secure).await.is_err(), "the port is closed");
+    let after = api.get("istio-ca-secret").await?;
+    assert_eq!(after.metadata.resource_version, before.metadata.resource_version);
+    // Once it is out of the way, a root is made.
+    api.delete("istio-ca-secret", &DeleteParams::default()).await?;
+    plane.opened().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shadow_makes_no_root_and_serves_that_of_the_control_plane_beside_it() -> anyhow::Result<()> {
+    let site = Site::new().await?;
+    let mut args = site.settings()?;
+    args.shadow = true;
+    let shadow = Plane::start(&args).await?;
+    trouble(&shadow, "--shadow").await?;
+    assert!(tokio::net::TcpStream::connect(shadow.secure).await.is_err(), "the port is closed");
+    assert!(secrets(&site).await?.list(&ListParams::default()).await?.items.is_empty());
+    args.shadow = false;
+    let plane = Plane::open(&args).await?;
+    shadow.opened().await?;
+    assert_eq!(shadow.roots()?, plane.roots()?);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deleted_root_is_missed_and_no_second_one_is_made() -> anyhow::Result<()> {
+    let server = ApiServer::start().await?;
+    let system = server.namespace("system").await?;
+    let mut args = of_cluster(&server, &system)?;
+    args.identity.root_config_map = "istio-ca-root-cert".to_owned();
+    let plane = Plane::open(&args).await?;
+    let roots = plane.roots()?;
+    let maps = Api::<ConfigMap>::namespaced(server.client().await?, &system);
+    until(LIMIT, async || Ok(maps.get_opt("istio-ca-root-cert").await?)).await?;
+    let api = Api::<Secret>::namespaced(server.client().await?, &system);
+    let kept = api.get("istio-ca-secret").await?;
+    api.delete("istio-ca-secret", &DeleteParams::default()).await?;
+    trouble(&plane, "was deleted").await?;
+    assert_eq!(plane.roots()?, roots, "it is signed with what was in force");
+
+    // Nor after a restart: the mesh trusts the old one.
+    plane.stop().await?;
+    let plane = Plane::start(&args).await?;
+    trouble(&plane, "holds the root of a mesh").await?;
+    assert!(api.get_opt("istio-ca-secret").await?.is_none());
+    let restored = Secret { metadata: Default::default(), ..kept };
+    let mut restored = restored;
+    restored.metadata.name = Some("istio-ca-secret".to_owned());
+    api.create(&PostParams::default(), &restored).await?;
+    plane.opened().await?;
+    assert_eq!(plane.roots()?, roots);
+    Ok(())
+}
+
+/// An authority that somebody else runs.
+struct Foreign {
+    pem: String,
+    key: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+fn authority(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(rcgen::DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    params
+}
+
+impl Foreign {
+    fn root(name: &str) -> anyhow::Result<Self> {
+        let (key, params) = (KeyPair::generate()?, authority(name));
+        let pem = params.self_signed(&key)?.pem();
+        Ok(Self { pem, key: key.serialize_pem(), issuer: Issuer::new(params, key) })
+    }
+
+    fn below(&self, name: &str) -> anyhow::Result<Self> {
+        let (key, params) = (KeyPair::generate()?, authority(name));
+        let pem = params.signed_by(&key, &self.issuer)?.pem();
+        Ok(Self { pem, key: key.serialize_pem(), issuer: Issuer::new(params, key) })
+    }
+}
+
+fn plugged_in(root: &Foreign, signing: &Foreign, key: &str) -> BTreeMap<String, Vec<u8>> {
+    let chain = format!("{}{}", signing.pem, root.pem);
+    [
+        ("ca-cert.pem", signing.pem.as_str()),
+        ("ca-key.pem", key),
+        ("cert-chain.pem", chain.as_str()),
+        ("root-cert.pem", root.pem.as_str()),
+    ]
+    .into_iter()
+    .map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec()))
+    .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn broken_update_of_plugged_in_material_leaves_the_old_in_force() -> anyhow::Result<()> {
+    let site = Site::new().await?;
+    let api = secrets(&site).await?;
+    let (root, stranger) = (Foreign::root("root")?, Foreign::root("stranger")?);
+    let (first, second) = (root.below("first")?, root.below("second")?);
+    let other = stranger.below("other")?;
+    api.create(&PostParams::default(), &secret("cacerts", plugged_in(&root, &first, &first.key))).await?;
+    let plane = Plane::open(&site.settings()?).await?;
+    let token = site.ztunnel("n1").await?;
+    let signer = async |plane: &Plane| {
+        let chain = plane.certificate(&token, None).await?.chain;
+        anyhow::Ok(ca::Certificate::all_from_pem(chain[1].as_bytes())?[0].subject().to_owned())
+    };
+    assert_eq!(signer(&plane).await?, "CN=first");
+    assert!(api.get_opt("istio-ca-secret").await?.is_none(), "no root of its own");
+
+    let replace = async |data: BTreeMap<String, Vec<u8>>| {
+        let change = json!({ "data": secret("cacerts", data).data });
+        api.patch("cacerts", &PatchParams::default(), &Patch::Merge(change)).await.map(drop)
+    };
+    for (what, data) in [
+        ("key", plugged_in(&root, &second, &first.key)),
+        ("cert", plugged_in(&root, &other, &other.key)),
+        ("roots may not change", plugged_in(&stranger, &other, &other.key)),
+    ] {
+        replace(data).await?;
+        trouble(&plane, what).await?;
+        assert_eq!(signer(&plane).await?, "CN=first", "{what}");
+    }
+    replace(plugged_in(&root, &second, &second.key)).await?;
+    until(LIMIT, async || Ok((signer(&plane).await? == "CN=second").then_some(()))).await?;
+    assert_eq!(plane.identity.authority.status().trouble, None);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plugged_in_files_are_followed_and_partial_ones_refused() -> anyhow::Result<()> {
+    let site = Site::new().await?;
+    let dir = tempfile::tempdir()?;
+    let root = Foreign::root("root")?;
+    let (first, second) = (root.below("first")?, root.below("second")?);
+    let write = |of: &Foreign| -> anyhow::Result<()> {
+        for (name, content) in plugged_in(&root, of, &of.key) {
+            std::fs::write(dir.path().join(name), content)?;
+        }
+        Ok(())
+    };
+    std::fs::write(dir.path().join("root-cert.pem"), &root.pem)?;
+    let mut args = site.settings()?;
+    args.identity.ca_dir = Some(dir.path().to_owned());
+    let plane = Plane::start(&args).await?;
+    trouble(&plane, "missing").await?;
+    assert!(secrets(&site).await?.get_opt("istio-ca-secret").await?.is_none(), "no root beside a half one");
+    let signing = |plane: &Plane| {
+        plane.identity.authority.current().map(|issuer| issuer.certificate().subject().to_owned())
+    };
+    for of in [&first, &second] {
+        write(of)?;
+        let subject = ca::Certificate::all_from_pem(of.pem.as_bytes())?[0].subject().to_owned();
+        until(LIMIT, async || Ok(signing(&plane).filter(|found| *found == subject))).await?;
+    }
+    plane.opened().await
+}

@@ -1,0 +1,12 @@
+//! Certificates and streams of the secure port, with real tokens, real TLS and a real API server.
+
+mod plane;
+mod token;
+
+mod certificates;
+mod development;
+mod distribution;
+mod key_material;
+mod rotation;
+mod streams;
+mod tokens;

@@ -1,0 +1,234 @@
+//! A control plane in this process, with pods to ask certificates for.
+
+use crate::token::bound_token;
+use anyhow::{Context, bail};
+use clap::{CommandFactory, Parser};
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use kube::api::{Api, DeleteParams, PostParams};
+use pilothouse_tests::apiserver::{ApiServer, LIMIT, until};
+use pilothouse_tests::client::{Options, Tls};
+use runtime::config::{ServeArgs, SourceArgs};
+use runtime::identity::{
+    CertificateTarget, IdentityStats, IdentityView, NewCertificate, RequestError, request_certificate,
+};
+use runtime::serve::Daemon;
+use serde_json::json;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// The status codes that matter here.
+pub const INVALID_ARGUMENT: u8 = 3;
+pub const RESOURCE_EXHAUSTED: u8 = 8;
+pub const UNAUTHENTICATED: u8 = 16;
+
+#[derive(Parser)]
+struct Command {
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+/// Settings with free ports, for the mesh whose control plane is in `system`.
+pub fn settings(source: SourceArgs, system: &str) -> anyhow::Result<ServeArgs> {
+    let command = Command::command();
+    let flags = command.get_arguments().filter_map(clap::Arg::get_long);
+    let ports = flags.filter(|flag| flag.ends_with("-addr")).map(|flag| format!("--{flag}=127.0.0.1:0"));
+    let mut args = Command::try_parse_from(std::iter::once("serve".to_owned()).chain(ports))?.serve;
+    args.source = source;
+    args.mesh.system_namespace = system.to_owned();
+    // Planes share a cluster here: each would write its own roots into every namespace.
+    args.identity.root_config_map = String::new();
+    Ok(args)
+}
+
+/// Settings for the cluster of a test server.
+pub fn of_cluster(server: &ApiServer, system: &str) -> anyhow::Result<ServeArgs> {
+    settings(SourceArgs { kubeconfig: Some(server.kubeconfig()), ..SourceArgs::default() }, system)
+}
+
+/// A running control plane; dropping it ends it.
+pub struct Plane {
+    pub secure: SocketAddr,
+    pub identity: IdentityView,
+    running: JoinHandle<()>,
+    _stop: DropGuard,
+}
+
+impl Plane {
+    /// Starts one, without waiting for anything.
+    pub async fn start(args: &ServeArgs) -> anyhow::Result<Self> {
+        let daemon = Daemon::prepare(args).await?;
+        let secure = daemon.secure_addr().context("there is no secure port")?;
+        let identity = daemon.identity().clone();
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(daemon.run(stop.clone()));
+        Ok(Self { secure, identity, running, _stop: stop.drop_guard() })
+    }
+
+    /// Starts one and waits until its secure port is open.
+    pub async fn open(args: &ServeArgs) -> anyhow::Result<Self> {
+        let plane = Self::start(args).await?;
+        plane.opened().await?;
+        Ok(plane)
+    }
+
+    /// Waits until the secure port is open.
+    pub async fn opened(&self) -> anyhow::Result<()> {
+        let opened = until(LIMIT, async || {
+            anyhow::ensure!(!self.running.is_finished(), "the control plane ended");
+            Ok(tokio::net::TcpStream::connect(self.secure).await.ok())
+        });
+        opened.await.map(drop).with_context(|| format!("not open: {:?}", self.identity.authority.status()))
+    }
+
+    /// Returns the counters.
+    pub fn stats(&self) -> &Arc<IdentityStats> {
+        &self.identity.stats
+    }
+
+    /// Returns the roots that peers are told to trust, PEM.
+    pub fn roots(&self) -> anyhow::Result<String> {
+        let issuer = self.identity.authority.current().context("no key material")?;
+        Ok(issuer.trust().to_pem())
+    }
+
+    /// Returns how to ask this control plane.
+    pub fn target(&self, token: &str) -> anyhow::Result<CertificateTarget> {
+        Ok(CertificateTarget {
+            address: self.secure.to_string(),
+            server_name: "localhost".to_owned(),
+            roots_pem: self.roots()?.into_bytes(),
+            token: token.to_owned(),
+            client: None,
+        })
+    }
+
+    /// Asks for a certificate: of an identity, or else of the caller.
+    pub async fn certificate(&self, token: &str, identity: Option<&str>) -> anyhow::Result<NewCertificate> {
+        Ok(request_certificate(&self.target(token)?, identity, 0).await?)
+    }
+
+    /// Asks for a certificate and returns the status code of the refusal.
+    pub async fn refusal(&self, token: &str, identity: Option<&str>) -> anyhow::Result<u8> {
+        match request_certificate(&self.target(token)?, identity, 0).await {
+            Err(RequestError::Refused { code, .. }) => Ok(code),
+            Err(other) => Err(other.into()),
+            Ok(_) => bail!("a certificate was issued"),
+        }
+    }
+
+    /// Returns how often requests were refused for a reason.
+    pub fn refused(&self, reason: &str) -> u64 {
+        self.stats().refused.list().iter().find(|(name, _)| *name == reason).map_or(0, |(_, count)| *count)
+    }
+
+    /// Returns how the reference client connects.
+    pub fn client_options(&self, token: &str) -> anyhow::Result<Options> {
+        let tls = Tls { roots_pem: self.roots()?.into_bytes(), server_name: Some("localhost".to_owned()) };
+        Ok(Options {
+            tls: Some(tls),
+            token: Some(token.to_owned()),
+            limit: LIMIT,
+            ..Options::to(self.secure.to_string())
+        })
+    }
+
+    /// Ends it in order.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        let Self { running, _stop, .. } = self;
+        drop(_stop);
+        timeout(LIMIT, running).await.context("it does not stop")??;
+        Ok(())
+    }
+}
+
+/// A mesh in a shared cluster: its control plane's namespace, and one for workloads.
+pub struct Site {
+    pub server: &'static ApiServer,
+    pub system: String,
+    pub shop: String,
+}
+
+impl Site {
+    /// Makes both namespaces, in the cluster that the tests share.
+    pub async fn new() -> anyhow::Result<Self> {
+        let server = ApiServer::shared().await?;
+        let (system, shop) = (server.namespace("system").await?, server.namespace("shop").await?);
+        Ok(Self { server, system, shop })
+    }
+
+    /// Returns the settings of its control plane.
+    pub fn settings(&self) -> anyhow::Result<ServeArgs> {
+        of_cluster(self.server, &self.system)
+    }
+
+    /// Returns an identity in the namespace for workloads.
+    pub fn identity(&self, account: &str) -> String {
+        format!("spiffe://cluster.local/ns/{}/sa/{account}", self.shop)
+    }
+
+    /// Makes a pod of an account on a node.
+    pub async fn pod(&self, namespace: &str, name: &str, account: &str, node: &str) -> anyhow::Result<Pod> {
+        pod(self.server, namespace, name, account, node).await
+    }
+
+    /// Makes the ztunnel of a node, and returns its token.
+    pub async fn ztunnel(&self, node: &str) -> anyhow::Result<String> {
+        let name = format!("ztunnel-{node}");
+        let pod = self.pod(&self.system, &name, "ztunnel", node).await?;
+        bound_token(self.server, &pod, &["istio-ca"]).await
+    }
+
+    /// Deletes a pod at once and waits until it is gone.
+    pub async fn delete(&self, namespace: &str, name: &str) -> anyhow::Result<()> {
+        let pods = Api::<Pod>::namespaced(self.server.client().await?, namespace);
+        pods.delete(name, &DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() }).await?;
+        until(LIMIT, async || Ok(pods.get_opt(name).await?.is_none().then_some(()))).await
+    }
+}
+
+/// Makes a pod of an account on a node, with the account if need be.
+pub async fn pod(
+    server: &ApiServer,
+    namespace: &str,
+    name: &str,
+    account: &str,
+    node: &str,
+) -> anyhow::Result<Pod> {
+    server
+        .apply(&format!(
+            "{{apiVersion: v1, kind: ServiceAccount, metadata: {{name: {account}, namespace: {namespace}}}}}"
+        ))
+        .await?;
+    let pods = Api::<Pod>::namespaced(server.client().await?, namespace);
+    let pod = serde_json::from_value(json!({
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {
+            "serviceAccountName": account,
+            "nodeName": node,
+            "containers": [{"name": "main", "image": "main"}],
+        },
+    }))?;
+    Ok(pods.create(&PostParams::default(), &pod).await?)
+}
+
+/// Makes a namespace of exactly this name.
+pub async fn namespace(server: &ApiServer, name: &str) -> anyhow::Result<()> {
+    let namespaces = Api::<Namespace>::all(server.client().await?);
+    let namespace = serde_json::from_value(json!({"metadata": {"name": name}}))?;
+    namespaces.create(&PostParams::default(), &namespace).await?;
+    Ok(())
+}
+
+/// Runs openssl and returns what it says.
+pub fn openssl(args: &[&str], dir: &Path) -> anyhow::Result<Vec<u8>> {
+    let output = std::process::Command::new("openssl").args(args).current_dir(dir).output();
+    let output = output.context("cannot run openssl; install it")?;
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    anyhow::ensure!(output.status.success(), "openssl {args:?}: {errors}{said}");
+    Ok(output.stdout)
+}

@@ -1,0 +1,100 @@
+//! Streams of the secure port.
+
+use crate::plane::{Plane, Site};
+use crate::token::bound_token;
+use anyhow::Context;
+use pilothouse_tests::apiserver::{LIMIT, until};
+use pilothouse_tests::client::{Client, Node, OpenError, Options, Reconnect};
+use tonic::Code;
+
+/// The ztunnel of a node, as it names itself.
+fn node(site: &Site, name: &str) -> Node {
+    Node { namespace: site.system.clone(), ..Node::ztunnel(name) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ztunnel_gets_the_mesh_with_its_token() -> anyhow::Result<()> {
+    let site = Site::new().await?;
+    let plane = Plane::open(&site.settings()?).await?;
+    let token = site.ztunnel("n1").await?;
+    let client =
+        Client::connect(Options { node: node(&site, "n1"), ..plane.client_options(&token)? }).await?;
+    client.until("both types answered", |state| state.is_ready()).await?;
+    assert_eq!(client.violations(), []);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stream_without_a_valid_token_is_refused_at_once() -> anyhow::Result<()> {
+    let site = Site::new().await?;
+    let plane = Plane::open(&site.settings()?).await?;
+    let good = site.ztunnel("n1").await?;
+    let mut none = plane.client_options(&good)?;
+    none.token = None;
+    let mut elsewhere = plane.client_options(&good)?;
+    elsewhere.metadata = vec![("clusterid".to_owned(), "another".to_owned())];
+    for options in [none, plane.client_options("made.up.token")?, elsewhere] {
+        let refused = Client::connect(Options { node: node(&site, "n1"), ..options }).await.err();
+        let refused = refused.context("it was accepted")?;
+        let open = refused.downcast_ref::<OpenError>().context("no refusal")?;
+        assert_eq!(open.code(), Code::Unauthenticated, "{open}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stream_is_served_only_as_the_node_that_its_caller_is() -> anyhow::Result<()> {
+    let site = Site::new().await?;
+    let plane = Plane::open(&site.settings()?).await?;
+    let token = site.ztunnel("n1").await?;
+    let web = site.pod(&site.shop, "web", "web", "n1").await?;
+    let web_token = bound_token(site.server, &web, &["istio-ca"]).await?;
+    let of_shop = Node { namespace: site.shop.clone(), ..Node::ztunnel("n1") };
+    for (reason, token, node) in [
+        ("node_identity", &token, of_shop.clone()),
+        ("not_ztunnel", &web_token, of_shop),
+        ("other_node", &token, node(&site, "n2")),
+    ] {
+        let options = Options { node, reconnect: Reconnect::Manual, ..plane.client_options(token)? };
+        let error = match Client::connect(options).await {
+            Err(error) => format!("{error:#}"),
+            Ok(client) => {
+                client.until("the end of the stream", |state| !state.is_connected()).await?;
+                assert!(client.with(|state| state.received().is_empty()), "{reason}: something was served");
+                client.with(|state| state.last_error().unwrap_or_default().to_owned())
+            }
+        };
+        assert!(error.contains("PermissionDenied") || error.contains("permission"), "{reason}: {error}");
+        let refused = plane.stats().streams_refused.list();
+        assert!(refused.contains(&(reason, 1)), "{reason}: {refused:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stream_ends_with_the_pod_that_opened_it() -> anyhow::Result<()> {
+    let site = Site::new().await?;
+    let plane = Plane::open(&site.settings()?).await?;
+    let (one, two) = (site.ztunnel("n1").await?, site.ztunnel("n2").await?);
+    let connect = async |token: &str, on: &str| {
+        let options =
+            Options { node: node(&site, on), reconnect: Reconnect::Manual, ..plane.client_options(token)? };
+        let client = Client::connect(options).await?;
+        client.until("both types answered", |state| state.is_ready()).await?;
+        anyhow::Ok(client)
+    };
+    let (ends, stays) = (connect(&one, "n1").await?, connect(&two, "n2").await?);
+    site.delete(&site.system, "ztunnel-n1").await?;
+    ends.until("the end of the stream", |state| !state.is_connected()).await?;
+    let error = ends.with(|state| state.last_error().unwrap_or_default().to_owned());
+    assert!(error.contains("not authenticated"), "{error}");
+    assert!(plane.stats().streams_ended.list().contains(&("pod_gone", 1)));
+    assert!(ends.reconnect().await.is_err(), "nor does its token open another");
+
+    // The other stream goes on.
+    site.pod(&site.shop, "web", "web", "n1").await?;
+    assert!(stays.with(|state| state.is_connected()));
+    let issued = async || Ok(plane.certificate(&two, None).await.ok());
+    until(LIMIT, issued).await?;
+    Ok(())
+}

@@ -1,0 +1,132 @@
+//! Which tokens are accepted.
+
+use crate::plane::{Plane, Site, UNAUTHENTICATED, of_cluster, pod};
+use crate::token::{Parts, bound_token};
+use pilothouse_tests::apiserver::{ApiServer, LIMIT, until};
+use serde_json::json;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+fn count(list: &[(&'static str, u64)], name: &str) -> u64 {
+    list.iter().find(|(n, _)| *n == name).map_or(0, |(_, count)| *count)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_tokens_of_live_pods_that_the_api_server_signed_for_us_are_accepted() -> anyhow::Result<()> {
+    let site = Site::new().await?;
+    let plane = Plane::open(&site.settings()?).await?;
+    let web = site.pod(&site.shop, "web", "web", "n1").await?;
+    let token = bound_token(site.server, &web, &["istio-ca"]).await?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    let with = |change: &dyn Fn(&mut Parts)| {
+        let mut parts = Parts::of(&token)?;
+        change(&mut parts);
+        anyhow::Ok(parts)
+    };
+    let resigned = |change: &dyn Fn(&mut Parts)| with(change)?.sign(site.server);
+
+    // The forger's tool makes tokens that are accepted if they say what real ones say.
+    plane.certificate(&resigned(&|_| {})?, None).await?;
+
+    let wrong = [
+        ("token_expired", resigned(&|p| p.claims["exp"] = json!(now - 60))?),
+        ("token_not_yet_valid", resigned(&|p| p.claims["nbf"] = json!(now + 3600))?),
+        ("token_audience", bound_token(site.server, &web, &["somebody-else"]).await?),
+        ("token_audience", resigned(&|p| p.claims["aud"] = json!([]))?),
+        ("token_unbound", site.server.token(&site.shop, "web", &["istio-ca"]).await?),
+        ("token_subject", resigned(&|p| p.claims["sub"] = json!("system:serviceaccount:kube-system:admin"))?),
+        ("token_unknown_key", with(&|p| p.header["kid"] = json!("forged"))?.unsigned()),
+        ("token_no_key_id", with(&|p| p.header = json!({"alg": "ES256"}))?.unsigned()),
+        ("token_algorithm", with(&|p| p.header["alg"] = json!("none"))?.unsigned()),
+        (
+            "token_algorithm",
+            with(&|p| {
+                p.header["alg"] = json!("none");
+                p.signature.clear();
+            })?
+            .unsigned(),
+        ),
+        ("token_algorithm", with(&|p| p.header["alg"] = json!("HS256"))?.unsigned()),
+        ("token_key_mismatch", with(&|p| p.header["alg"] = json!("RS256"))?.unsigned()),
+        ("token_signature", with(&|p| p.claims["exp"] = json!(now + 999_999))?.unsigned()),
+        ("token_malformed", "not.a.token".to_owned()),
+        ("token_too_long", format!("{token}{}", "A".repeat(9000))),
+        ("no_credential", String::new()),
+    ];
+    for (reason, token) in wrong {
+        let before = plane.refused(reason);
+        assert_eq!(plane.refusal(&token, None).await?, UNAUTHENTICATED, "{reason}");
+        assert_eq!(plane.refused(reason), before + 1, "{reason}: {:?}", plane.stats().refused.list());
+    }
+    plane.certificate(&token, None).await?;
+    assert_eq!(count(&plane.stats().tokens.list(), "review"), 0, "no token was passed on");
+    assert!(count(&plane.stats().key_fetches.list(), "ok") <= 2, "unknown key ids do not cause fetches each");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn token_ends_with_its_pod_also_when_another_gets_the_name() -> anyhow::Result<()> {
+    let site = Site::new().await?;
+    let plane = Plane::open(&site.settings()?).await?;
+    let web = site.pod(&site.shop, "web", "web", "n1").await?;
+    let token = bound_token(site.server, &web, &["istio-ca"]).await?;
+    plane.certificate(&token, None).await?;
+
+    site.delete(&site.shop, "web").await?;
+    until(LIMIT, async || Ok(plane.certificate(&token, None).await.is_err().then_some(()))).await?;
+    assert_eq!(plane.refusal(&token, None).await?, UNAUTHENTICATED);
+    assert!(plane.refused("pod_unknown") > 0);
+
+    let again = site.pod(&site.shop, "web", "web", "n1").await?;
+    let newer = bound_token(site.server, &again, &["istio-ca"]).await?;
+    plane.certificate(&newer, None).await?;
+    assert_eq!(plane.refusal(&token, None).await?, UNAUTHENTICATED);
+    assert!(plane.refused("pod_replaced") > 0);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn token_review_gives_the_same_answers_where_it_is_asked_for() -> anyhow::Result<()> {
+    let site = Site::new().await?;
+    let mut args = site.settings()?;
+    args.identity.always_review_tokens = true;
+    let plane = Plane::open(&args).await?;
+    let ztunnel = site.ztunnel("n1").await?;
+    let web = site.pod(&site.shop, "web", "web", "n1").await?;
+    plane.certificate(&ztunnel, Some(&site.identity("web"))).await?;
+    plane.certificate(&ztunnel, Some(&site.identity("web"))).await?;
+    let accepted = plane.stats().tokens.list();
+    assert_eq!((count(&accepted, "local"), count(&accepted, "review")), (0, 1), "one review for both");
+    let other = bound_token(site.server, &web, &["somebody-else"]).await?;
+    assert_eq!(plane.refusal(&other, None).await?, UNAUTHENTICATED);
+    let unbound = site.server.token(&site.shop, "web", &["istio-ca"]).await?;
+    assert_eq!(plane.refusal(&unbound, None).await?, UNAUTHENTICATED);
+    assert_eq!(plane.refused("token_unbound"), 1);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_are_issued_while_the_api_server_is_away() -> anyhow::Result<()> {
+    let mut server = ApiServer::start().await?;
+    let (system, shop) = (server.namespace("system").await?, server.namespace("shop").await?);
+    let plane = Plane::open(&of_cluster(&server, &system)?).await?;
+    let mut tokens = Vec::new();
+    for node in ["n1", "n2"] {
+        let ztunnel = pod(&server, &system, &format!("ztunnel-{node}"), "ztunnel", node).await?;
+        tokens.push(bound_token(&server, &ztunnel, &["istio-ca"]).await?);
+        pod(&server, &shop, &format!("web-{node}"), "web", node).await?;
+    }
+    let web = format!("spiffe://cluster.local/ns/{shop}/sa/web");
+    plane.certificate(&tokens[0], Some(&web)).await?;
+    // The last pod is known when its node's ztunnel gets a certificate; so all are.
+    let probe = pod(&server, &shop, "probe", "probe", "n1").await?;
+    drop(probe);
+    let probe = format!("spiffe://cluster.local/ns/{shop}/sa/probe");
+    plane.certificate(&tokens[0], Some(&probe)).await?;
+
+    server.stop().await?;
+    // A token that was never seen, of a pod that was.
+    plane.certificate(&tokens[1], Some(&web)).await?;
+    plane.certificate(&tokens[0], Some(&web)).await?;
+    assert_eq!(plane.refusal(&tokens[1], Some(&probe)).await?, UNAUTHENTICATED);
+    Ok(())
+}
