@@ -14,12 +14,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
-/// When everything is looked at again after something could not be written.
-const AGAIN: Duration = Duration::from_secs(60);
-
 /// Gives addresses until the future is dropped, which is when this replica no longer leads, or the
 /// engine has ended.
-pub(super) async fn write(client: Client, pump: Pump) {
+pub(super) async fn write(client: Client, pump: Pump, again: Duration) {
     let (changes, stats) = (pump.changes(), pump.status_stats());
     let mut writer = Writer::new(client, &stats.addresses);
     let mut allocator = Allocator::default();
@@ -28,7 +25,7 @@ pub(super) async fn write(client: Client, pump: Pump) {
     let mut look = Some(Instant::now());
     loop {
         if writer.has_given_up() && look.is_none() {
-            look = Some(Instant::now() + AGAIN);
+            look = Some(Instant::now() + again);
         }
         let due = async {
             match look {

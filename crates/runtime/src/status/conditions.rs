@@ -13,12 +13,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
-/// When everything is looked at again after something could not be written.
-const AGAIN: Duration = Duration::from_secs(60);
-
 /// Writes conditions until the future is dropped, which is when this replica no longer leads, or the
 /// engine has ended.
-pub(super) async fn write(client: Client, pump: Pump) {
+pub(super) async fn write(client: Client, pump: Pump, again: Duration) {
     let changes = pump.changes();
     let mut writer = Writer::new(client.clone(), &pump.status_stats().conditions);
     // What changes from here on is noted, so nothing falls between the look at everything and it.
@@ -26,7 +23,7 @@ pub(super) async fn write(client: Client, pump: Pump) {
     let mut look = Some(Instant::now());
     loop {
         if writer.has_given_up() && look.is_none() {
-            look = Some(Instant::now() + AGAIN);
+            look = Some(Instant::now() + again);
         }
         let due = async {
             match look {
@@ -40,7 +37,7 @@ pub(super) async fn write(client: Client, pump: Pump) {
                 look = None;
                 match look_everywhere(&client, &pump, &mut writer).await {
                     Some(true) => {}
-                    Some(false) => look = Some(Instant::now() + AGAIN),
+                    Some(false) => look = Some(Instant::now() + again),
                     None => return,
                 }
             }

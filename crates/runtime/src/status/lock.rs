@@ -4,6 +4,7 @@
 //! the same ([`Record`]). A write names the version that was read, so of two candidates one fails.
 
 use super::election::{Election, Record};
+use super::stats::WriterStats;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
@@ -194,8 +195,7 @@ pub(super) struct Candidate {
 
 impl Candidate {
     /// Renews or looks for the lock until `stop`, then gives it back.
-    pub(super) async fn run(mut self, stop: CancellationToken) {
-        let mut trouble = None;
+    pub(super) async fn run(mut self, stats: &WriterStats, stop: CancellationToken) {
         loop {
             let begin = Instant::now();
             // A leader whose request hangs must know when its time is over.
@@ -211,14 +211,12 @@ impl Candidate {
                 Ok(Err(error)) => self.sentence(&error),
                 Err(_) => Some("the API server does not answer".to_owned()),
             };
-            if found != trouble {
-                if let Some(sentence) = &found {
-                    tracing::warn!(
-                        lock = self.lock.name(),
-                        "cannot take part in the election: {sentence}; trying again"
-                    );
-                }
-                trouble = found;
+            let sentence = found
+                .map(|cause| format!("cannot take part in the election for {}: {cause}", self.lock.name()));
+            if stats.note(self.lock.name(), sentence.clone())
+                && let Some(sentence) = sentence
+            {
+                tracing::warn!("{sentence}; trying again");
             }
             self.publish(Instant::now());
             let mut next = self.election.next(begin);

@@ -34,8 +34,12 @@ use crate::pump::Pump;
 use kube::Client;
 use lock::{Candidate, Lock};
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+
+/// When everything is looked at again after something could not be written, unless told otherwise.
+pub const AGAIN: Duration = Duration::from_secs(60);
 
 /// Who takes part in the elections, and where.
 #[derive(Debug, Clone)]
@@ -48,6 +52,8 @@ pub struct StatusSettings {
     pub namespace: String,
     /// The times of the locks.
     pub term: Term,
+    /// When everything is looked at again after something could not be written.
+    pub again: Duration,
 }
 
 /// Writes statuses until `stop`; begins once the mesh is served, since nothing is known before.
@@ -79,15 +85,19 @@ pub async fn run(client: Client, pump: Pump, settings: StatusSettings, stop: Can
     let (for_addresses, leads_addresses) = candidate(map, "gives addresses");
     let stats = pump.status_stats();
     let conditions = while_leading(leads_conditions, &stats.conditions, || {
-        conditions::write(client.clone(), pump.clone())
+        conditions::write(client.clone(), pump.clone(), settings.again)
     });
-    let addresses =
-        while_leading(leads_addresses, &stats.addresses, || addresses::write(client.clone(), pump.clone()));
+    let addresses = while_leading(leads_addresses, &stats.addresses, || {
+        addresses::write(client.clone(), pump.clone(), settings.again)
+    });
     let writers = async {
         tokio::join!(conditions, addresses);
     };
     let candidates = async {
-        tokio::join!(for_conditions.run(stop.clone()), for_addresses.run(stop.clone()));
+        tokio::join!(
+            for_conditions.run(&stats.conditions, stop.clone()),
+            for_addresses.run(&stats.addresses, stop.clone()),
+        );
     };
     tokio::select! {
         () = candidates => {}

@@ -1,5 +1,7 @@
 //! Counters of the writers.
 
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// What is counted for conditions, and again for addresses.
@@ -15,6 +17,24 @@ pub struct WriterStats {
     pub failed: AtomicU64,
     /// Objects that wait to be written.
     pub waiting: AtomicU64,
+    /// What is in the way, by where it is.
+    troubles: Mutex<BTreeMap<String, String>>,
+}
+
+impl WriterStats {
+    /// Returns what is in the way, in one sentence each.
+    pub fn troubles(&self) -> Vec<String> {
+        self.troubles.lock().values().cloned().collect()
+    }
+
+    /// Takes note of what is in the way somewhere, or that nothing is; tells whether that is news.
+    pub(super) fn note(&self, place: &str, trouble: Option<String>) -> bool {
+        let mut all = self.troubles.lock();
+        match trouble {
+            Some(sentence) => all.insert(place.to_owned(), sentence.clone()).as_ref() != Some(&sentence),
+            None => all.remove(place).is_some(),
+        }
+    }
 }
 
 /// The counters of this replica.

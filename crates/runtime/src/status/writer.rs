@@ -11,16 +11,17 @@ use kube::Client;
 use kube::client::Body;
 use model::{Kind, ObjectRef};
 use serde::Deserialize;
-use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout};
 
-/// How many statuses are looked at in a second, in the long run; as many may come at once.
+/// How many statuses are looked at in a second, in the long run.
 const PER_SECOND: u32 = 200;
+/// How many are looked at without a wait after a while without any.
+const BURST: u32 = 1000;
 /// How many requests are under way at once.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 16;
 /// How long the API server may take to answer: less than what is left of a term whose leader gave up.
 const ANSWER: Duration = Duration::from_secs(10);
 /// The most bytes of an answer. The API server stores no object of more than a few MiB.
@@ -52,8 +53,6 @@ pub(super) struct Writer<'a> {
     queue: Queue<ObjectRef, Wanted>,
     bucket: Bucket,
     running: JoinSet<(ObjectRef, Outcome)>,
-    /// What was said of a kind, so that it is said once.
-    told: BTreeMap<Kind, String>,
     has_given_up: bool,
 }
 
@@ -63,9 +62,8 @@ impl<'a> Writer<'a> {
             client,
             stats,
             queue: Queue::new(),
-            bucket: Bucket::new(PER_SECOND, PER_SECOND, Instant::now()),
+            bucket: Bucket::new(PER_SECOND, BURST, Instant::now()),
             running: JoinSet::new(),
-            told: BTreeMap::new(),
             has_given_up: false,
         }
     }
@@ -130,7 +128,7 @@ impl<'a> Writer<'a> {
             }
             Outcome::Written => {
                 count(&self.stats.written);
-                self.told.remove(&object.kind);
+                self.stats.note(object.kind.name(), None);
                 tracing::debug!(%object, "wrote its status");
                 Ending::Done
             }
@@ -162,14 +160,12 @@ impl<'a> Writer<'a> {
             "" => format!("{}{part}", kind.plural()),
             group => format!("{}.{group}{part}", kind.plural()),
         };
-        let sentence = format!("not allowed to {verb} {what}");
-        // One object stands for all of its kind.
-        if self.told.get(&kind) != Some(&sentence) {
-            tracing::error!(
-                "{sentence}: {}; grant {verb} on {what} to this user, as the chart's ClusterRole does; the mesh is served all the same",
-                why.message
-            );
-            self.told.insert(kind, sentence);
+        // One object stands for all of its kind, so the message that names it is not compared.
+        let sentence = format!(
+            "not allowed to {verb} {what}; grant {verb} on {what} to this user, as the chart's ClusterRole does; the mesh is served all the same"
+        );
+        if self.stats.note(kind.name(), Some(sentence.clone())) {
+            tracing::error!(cause = why.message, "{sentence}");
         }
         self.queue.give_up(|other| other.kind == kind);
         Ending::GiveUp

@@ -1,0 +1,170 @@
+//! Who writes: one replica at a time, and the next one without a write too many.
+
+use crate::replica::{Replica, TERM};
+use crate::world::{World, entry, service, waypoint};
+use anyhow::Context;
+use clap::Parser;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Api;
+use model::Kind;
+use pilothouse_tests::apiserver::{LIMIT, until};
+use runtime::config::{ServeArgs, SourceArgs};
+use runtime::serve::Daemon;
+use serde_json::json;
+use std::net::{Ipv4Addr, SocketAddr};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+const WAY: (&str, &str, &str, &str) =
+    ("istio.io/WaypointBound", "True", "WaypointAccepted", "Successfully attached to waypoint shop/way");
+
+async fn lease(world: &World) -> anyhow::Result<LeaseSpec> {
+    let leases = Api::<Lease>::namespaced(world.client.clone(), "istio-system");
+    leases.get("istio-status-leader").await?.spec.context("an empty lease")
+}
+
+async fn holder(world: &World) -> anyhow::Result<Option<String>> {
+    Ok(lease(world).await?.holder_identity)
+}
+
+/// Some services that are bound, and entries without addresses.
+async fn shop() -> anyhow::Result<World> {
+    let world = World::start(&[("shop", json!({}))]).await?;
+    world.put_all(&waypoint("shop", "way", "Same")).await?;
+    for n in 0..5 {
+        let way = json!({"istio.io/use-waypoint": "way"});
+        world.put(service("shop", &format!("web-{n}"), way)).await?;
+        world.put(entry("shop", &format!("ext-{n}"), &[&format!("ext-{n}.test")])).await?;
+    }
+    Ok(world)
+}
+
+async fn is_written(world: &World) -> anyhow::Result<()> {
+    for n in 0..5 {
+        world.until_conditions((Kind::Service, "shop", &format!("web-{n}")), &[WAY]).await?;
+        let name = format!("ext-{n}");
+        let has = async || Ok((world.addresses("shop", &name).await?.len() == 2).then_some(()));
+        until(LIMIT, has).await.with_context(|| format!("{name} has no addresses"))?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_replica_takes_over_after_a_crash_and_writes_nothing_twice() -> anyhow::Result<()> {
+    let world = shop().await?;
+    let kubeconfig = world.server.kubeconfig();
+    let first = Replica::start(&kubeconfig, "one").await?;
+    first.leading().await?;
+    let second = Replica::start(&kubeconfig, "two").await?;
+    is_written(&world).await?;
+    let before = world.writes().await?;
+    assert_eq!(before, 10, "five conditions, five entries with addresses");
+    assert_eq!(second.leads(), (false, false));
+    assert_eq!((first.written(), second.written()), ((5, 5), (0, 0)));
+
+    drop(first);
+    let old = lease(&world).await?;
+    assert_eq!(old.holder_identity.as_deref(), Some("one"));
+    second.leading().await?;
+    let new = lease(&world).await?;
+    assert_eq!((new.holder_identity.as_deref(), new.lease_transitions), (Some("two"), Some(1)));
+    let time = |of: Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime>| {
+        of.map(|time| time.0.as_millisecond()).context("no time")
+    };
+    let waited = time(new.acquire_time)? - time(old.renew_time)?;
+    assert!(waited as u128 >= TERM.lease.as_millis(), "taken after {waited} ms, before the term was over");
+
+    // What is new is written; what was right is not touched.
+    world.put(service("shop", "web-5", json!({"istio.io/use-waypoint": "way"}))).await?;
+    world.until_conditions((Kind::Service, "shop", "web-5"), &[WAY]).await?;
+    world.put(entry("shop", "ext-5", &["ext-5.test"])).await?;
+    let has = async || Ok((world.addresses("shop", "ext-5").await?.len() == 2).then_some(()));
+    until(LIMIT, has).await?;
+    assert_eq!(world.writes().await? - before, 2);
+    assert_eq!(second.written(), (1, 1));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_stops_gives_the_locks_back() -> anyhow::Result<()> {
+    let world = shop().await?;
+    let first = Replica::start(&world.server.kubeconfig(), "one").await?;
+    is_written(&world).await?;
+    first.stop().await?;
+    assert_eq!(holder(&world).await?.as_deref(), Some(""));
+    let maps = Api::<ConfigMap>::namespaced(world.client.clone(), "istio-system");
+    let map = maps.get("istio-ip-autoallocate").await?;
+    let record = &map.metadata.annotations.context("no record")?["control-plane.alpha.kubernetes.io/leader"];
+    let record: serde_json::Value = serde_json::from_str(record)?;
+    assert_eq!(record["holderIdentity"], "");
+    let second = Replica::start(&world.server.kubeconfig(), "two").await?;
+    second.leading().await?;
+    assert_eq!(world.writes().await?, 10);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_that_another_control_plane_holds_is_left_to_it() -> anyhow::Result<()> {
+    let world = shop().await?;
+    let leases = Api::<Lease>::namespaced(world.client.clone(), "istio-system");
+    let mut other = Lease::default();
+    other.metadata.name = Some("istio-status-leader".to_owned());
+    let now = k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime(k8s_openapi::jiff::Timestamp::now());
+    other.spec = Some(LeaseSpec {
+        holder_identity: Some("istiod-0".to_owned()),
+        lease_duration_seconds: Some(3600),
+        renew_time: Some(now),
+        ..LeaseSpec::default()
+    });
+    leases.create(&Default::default(), &other).await?;
+    let replica = Replica::start(&world.server.kubeconfig(), "one").await?;
+    // The lock of addresses is free, and its work shows that the elections are going on.
+    let gives = async || Ok((replica.written().1 == 5).then_some(()));
+    until(LIMIT, gives).await?;
+    assert_eq!((replica.leads(), replica.written()), ((false, true), (0, 5)));
+    assert_eq!(holder(&world).await?.as_deref(), Some("istiod-0"));
+    // Given back, it is taken.
+    let patch = json!({"spec": {"holderIdentity": ""}});
+    leases.patch("istio-status-leader", &Default::default(), &kube::api::Patch::Merge(&patch)).await?;
+    replica.leading().await?;
+    is_written(&world).await
+}
+
+#[derive(Parser)]
+struct Command {
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shadow_takes_no_lock_and_writes_nothing() -> anyhow::Result<()> {
+    let world = shop().await?;
+    for shadow in [true, false] {
+        let mut args = Command::try_parse_from(["serve"])?.serve;
+        args.shadow = shadow;
+        args.source = SourceArgs { kubeconfig: Some(world.server.kubeconfig()), ..SourceArgs::default() };
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        (args.xds_addr, args.http_addr, args.monitoring_addr, args.secure_addr) = (any, any, any, any);
+        let daemon = Daemon::prepare(&args).await?;
+        let pump = daemon.pump().clone();
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(daemon.run(stop.clone()));
+        let mut snapshots = pump.snapshots();
+        timeout(LIMIT, snapshots.wait_for(Option::is_some)).await??;
+        if shadow {
+            // Served, and told of a change: whoever would write has had the occasion.
+            snapshots.mark_unchanged();
+            world.put(service("shop", "news", json!({"istio.io/use-waypoint": "way"}))).await?;
+            timeout(LIMIT, snapshots.changed()).await??;
+        } else {
+            is_written(&world).await?;
+        }
+        stop.cancel();
+        timeout(LIMIT, running).await??;
+        let leases = Api::<Lease>::namespaced(world.client.clone(), "istio-system");
+        let found = leases.get_opt("istio-status-leader").await?.is_some();
+        assert_eq!((found, world.writes().await? > 0), (!shadow, !shadow), "shadow: {shadow}");
+    }
+    Ok(())
+}

@@ -1,0 +1,91 @@
+//! Replicas of the control plane in this process: source, engine and writers, without ports.
+
+use anyhow::Context;
+use pilothouse_tests::apiserver::{LIMIT, until};
+use runtime::pump::Pump;
+use runtime::source::kube::{Access, KubeSettings, KubeSource, connect};
+use runtime::status::{self, StatusSettings, StatusStats, Term};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+/// Short enough for a test, long enough for a busy machine.
+pub const TERM: Term =
+    Term { lease: Duration::from_secs(8), renew: Duration::from_secs(5), retry: Duration::from_secs(1) };
+
+/// A running replica; dropping it ends it as a crash would.
+pub struct Replica {
+    pump: Pump,
+    stop: CancellationToken,
+    writing: JoinHandle<()>,
+    reading: JoinHandle<()>,
+}
+
+impl Drop for Replica {
+    fn drop(&mut self) {
+        self.writing.abort();
+        self.reading.abort();
+    }
+}
+
+impl Replica {
+    /// Starts one that reads and writes as the user of a kubeconfig.
+    pub async fn start(kubeconfig: &Path, identity: &str) -> anyhow::Result<Self> {
+        let connection = connect(&Access { kubeconfig: Some(kubeconfig.to_owned()), context: None }).await?;
+        let pump = Pump::start(mesh::Options::default())?;
+        let client = connection.client.clone();
+        let source = KubeSource::new(connection, KubeSettings::default());
+        let reading = tokio::spawn(source.run(pump.batches()));
+        let settings = StatusSettings {
+            identity: identity.to_owned(),
+            revision: String::new(),
+            namespace: "istio-system".to_owned(),
+            term: TERM,
+            again: Duration::from_secs(2),
+        };
+        let stop = CancellationToken::new();
+        let writing = tokio::spawn(status::run(client, pump.clone(), settings, stop.clone()));
+        let replica = Self { pump, stop, writing, reading };
+        let mut snapshots = replica.pump.snapshots();
+        timeout(LIMIT, snapshots.wait_for(Option::is_some)).await.context("the mesh is not served")??;
+        Ok(replica)
+    }
+
+    /// Returns its engine.
+    pub fn pump(&self) -> &Pump {
+        &self.pump
+    }
+
+    /// Returns its counters.
+    pub fn stats(&self) -> &StatusStats {
+        self.pump.status_stats()
+    }
+
+    /// Tells whether it writes conditions and gives addresses.
+    pub fn leads(&self) -> (bool, bool) {
+        let of = self.stats();
+        (of.conditions.leads.load(Ordering::Relaxed), of.addresses.leads.load(Ordering::Relaxed))
+    }
+
+    /// Waits until it does both.
+    pub async fn leading(&self) -> anyhow::Result<()> {
+        let leads = async || Ok((self.leads() == (true, true)).then_some(()));
+        until(LIMIT, leads).await.context("it does not lead")
+    }
+
+    /// Returns how many statuses it has written: conditions, addresses.
+    pub fn written(&self) -> (u64, u64) {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        (read(&self.stats().conditions.written), read(&self.stats().addresses.written))
+    }
+
+    /// Ends it in order.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        self.stop.cancel();
+        timeout(LIMIT, &mut self.writing).await.context("it does not stop")??;
+        Ok(())
+    }
+}

@@ -1,0 +1,214 @@
+//! Objects of an API server, and what their statuses hold.
+
+use anyhow::{Context, ensure};
+use kube::Client;
+use model::{Kind, Scope};
+use pilothouse_tests::apiserver::{ApiServer, LIMIT, client_of, documents, known_crds, until};
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// An API server with every kind installed, and a client with all rights.
+pub struct World {
+    pub server: ApiServer,
+    pub client: Client,
+}
+
+/// A condition: type, status, reason, message.
+pub type Condition = (String, String, String, String);
+
+impl World {
+    /// Starts a server with the namespaces given, each with its labels, and `istio-system`.
+    pub async fn start(namespaces: &[(&str, Value)]) -> anyhow::Result<Self> {
+        let server = ApiServer::start().await?;
+        let crds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/base/crds");
+        for entry in std::fs::read_dir(&crds)? {
+            server.apply(&std::fs::read_to_string(entry?.path())?).await?;
+        }
+        let known = tokio::task::spawn_blocking(known_crds).await??;
+        for definition in known.gateway_standard {
+            server.apply(&serde_yaml::to_string(&definition)?).await?;
+        }
+        let world = Self { client: client_of(&server.kubeconfig()).await?, server };
+        let system = ("istio-system", json!({}));
+        for (name, labels) in namespaces.iter().chain([&system]) {
+            let metadata = json!({"name": name, "labels": labels});
+            world.put(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})).await?;
+        }
+        Ok(world)
+    }
+
+    /// Creates or changes an object.
+    pub async fn put(&self, object: Value) -> anyhow::Result<Value> {
+        self.patch(&object, "", "tests").await
+    }
+
+    /// Creates or changes the objects of a YAML text; a status in it is set too.
+    pub async fn put_all(&self, yaml: &str) -> anyhow::Result<()> {
+        for object in documents(yaml)? {
+            self.put(object.clone()).await?;
+            if object.get("status").is_some() {
+                self.patch(&object, "/status", "tests").await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies the status of an object under a field manager.
+    pub async fn put_status(&self, object: &Value, manager: &str) -> anyhow::Result<Value> {
+        self.patch(object, "/status", manager).await
+    }
+
+    async fn patch(&self, object: &Value, part: &str, manager: &str) -> anyhow::Result<Value> {
+        let path = path_of(object)?;
+        let request = http::Request::patch(format!("{path}{part}?fieldManager={manager}&force=true"))
+            .header("content-type", "application/apply-patch+yaml")
+            .body(object.to_string().into_bytes())?;
+        self.client.request(request).await.with_context(|| format!("cannot apply {object}"))
+    }
+
+    /// Returns an object.
+    pub async fn get(&self, kind: Kind, ns: &str, name: &str) -> anyhow::Result<Value> {
+        let request = http::Request::get(path(kind, ns, name)).body(Vec::new())?;
+        Ok(self.client.request(request).await?)
+    }
+
+    /// Deletes an object.
+    pub async fn delete(&self, kind: Kind, ns: &str, name: &str) -> anyhow::Result<()> {
+        let request = http::Request::delete(path(kind, ns, name)).body(Vec::new())?;
+        self.client.request_text(request).await?;
+        Ok(())
+    }
+
+    /// Returns the conditions of an object, by type.
+    pub async fn conditions(&self, kind: Kind, ns: &str, name: &str) -> anyhow::Result<Vec<Condition>> {
+        let object = self.get(kind, ns, name).await?;
+        let list =
+            object.pointer("/status/conditions").and_then(Value::as_array).cloned().unwrap_or_default();
+        let mut all: Vec<Condition> = list
+            .iter()
+            .map(|c| {
+                let text = |field: &str| c[field].as_str().unwrap_or_default().to_owned();
+                (text("type"), text("status"), text("reason"), text("message"))
+            })
+            .collect();
+        all.sort();
+        Ok(all)
+    }
+
+    /// Waits until the conditions of an object are these: type, status, reason, message.
+    pub async fn until_conditions(
+        &self,
+        (kind, ns, name): (Kind, &str, &str),
+        expected: &[(&str, &str, &str, &str)],
+    ) -> anyhow::Result<()> {
+        let own = |text: &&str| (*text).to_owned();
+        let mut expected: Vec<Condition> =
+            expected.iter().map(|(t, s, r, m)| (own(t), own(s), own(r), own(m))).collect();
+        expected.sort();
+        let mut last = Vec::new();
+        let are_there = async || {
+            last = self.conditions(kind, ns, name).await?;
+            Ok((last == expected).then_some(()))
+        };
+        let waited = until(LIMIT, are_there).await;
+        waited.with_context(|| format!("{kind} {ns}/{name}: {last:#?} instead of {expected:#?}"))
+    }
+
+    /// Returns `status.addresses` of a ServiceEntry: (host, value).
+    pub async fn addresses(&self, ns: &str, name: &str) -> anyhow::Result<Vec<(String, String)>> {
+        Ok(addresses_of(&self.get(Kind::ServiceEntry, ns, name).await?))
+    }
+
+    /// Returns how many statuses of kinds of ours were written so far, as the API server counts.
+    pub async fn writes(&self) -> anyhow::Result<u64> {
+        let request = http::Request::get("/metrics").body(Vec::new())?;
+        let text = self.client.request_text(request).await?;
+        let mut count = 0;
+        for line in text.lines().filter(|line| line.starts_with("apiserver_request_total{")) {
+            let has = |key: &str, values: &[&str]| {
+                values.iter().any(|value| line.contains(&format!("{key}=\"{value}\"")))
+            };
+            let kinds = ["services", "serviceentries", "workloadentries", "authorizationpolicies"];
+            if has("subresource", &["status"])
+                && has("resource", &kinds)
+                && has("verb", &["APPLY", "PATCH", "UPDATE", "PUT"])
+                && has("code", &["200", "201"])
+            {
+                let value = line.rsplit(' ').next().context("no value")?;
+                count += value.parse::<f64>()? as u64;
+            }
+        }
+        Ok(count)
+    }
+}
+
+/// Returns `status.addresses` of an object: (host, value).
+pub fn addresses_of(object: &Value) -> Vec<(String, String)> {
+    let list = object.pointer("/status/addresses").and_then(Value::as_array).cloned().unwrap_or_default();
+    let text = |a: &Value, field: &str| a[field].as_str().unwrap_or_default().to_owned();
+    list.iter().map(|a| (text(a, "host"), text(a, "value"))).collect()
+}
+
+/// Returns the path of the objects of a kind in a namespace.
+pub fn collection(kind: Kind, ns: &str) -> String {
+    let (group, version) = (kind.group(), kind.version());
+    let api = if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
+    match kind.scope() {
+        Scope::Cluster => format!("{api}/{}", kind.plural()),
+        Scope::Namespaced => format!("{api}/namespaces/{ns}/{}", kind.plural()),
+    }
+}
+
+fn path(kind: Kind, ns: &str, name: &str) -> String {
+    format!("{}/{name}", collection(kind, ns))
+}
+
+fn path_of(object: &Value) -> anyhow::Result<String> {
+    let text = |at: &str| object.pointer(at).and_then(Value::as_str).unwrap_or_default();
+    let kind = Kind::from_manifest(text("/apiVersion"), text("/kind"));
+    let name = text("/metadata/name");
+    ensure!(!name.is_empty(), "no name: {object}");
+    Ok(path(kind.with_context(|| format!("no kind of ours: {object}"))?, text("/metadata/namespace"), name))
+}
+
+/// Returns a service with these labels.
+pub fn service(ns: &str, name: &str, labels: Value) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": name, "namespace": ns, "labels": labels},
+        "spec": {"ports": [{"port": 80}], "selector": {"app": name}},
+    })
+}
+
+/// Returns a service entry of these hosts with an endpoint.
+pub fn entry(ns: &str, name: &str, hosts: &[&str]) -> Value {
+    json!({
+        "apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry",
+        "metadata": {"name": name, "namespace": ns},
+        "spec": {
+            "hosts": hosts, "resolution": "STATIC",
+            "ports": [{"number": 80, "name": "http", "protocol": "HTTP"}],
+            "endpoints": [{"address": "192.0.2.1"}],
+        },
+    })
+}
+
+/// Returns a waypoint that is ready, open to the namespaces of `from` (`Same` or `All`).
+pub fn waypoint(ns: &str, name: &str, from: &str) -> String {
+    format!(
+        "---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {{name: {name}, namespace: {ns}}}
+spec:
+  gatewayClassName: istio-waypoint
+  listeners:
+  - name: mesh
+    port: 15008
+    protocol: HBONE
+    allowedRoutes: {{namespaces: {{from: {from}}}}}
+status:
+  addresses: [{{type: Hostname, value: {name}.{ns}.svc.cluster.local}}]
+"
+    )
+}
