@@ -7,6 +7,7 @@ use crate::identity::{Home, Identity, IdentityError, IdentityView, SecurePort, S
 use crate::pump::Pump;
 use crate::source::folder::{FolderSettings, FolderSource};
 use crate::source::kube::{Access, ConnectError, Connection, KubeSettings, KubeSource, connect};
+use crate::status::{self, StatusSettings, Term};
 use axum::Router;
 use std::future::Future;
 use std::io;
@@ -72,6 +73,8 @@ pub struct Daemon {
     clients: Clients,
     identity: Option<(Identity, SecurePort)>,
     view: IdentityView,
+    /// Where statuses are written; nowhere beside another control plane and without a cluster.
+    status: Option<(kube::Client, StatusSettings)>,
     xds: TcpListener,
     health: TcpListener,
     monitoring: TcpListener,
@@ -88,9 +91,10 @@ impl Daemon {
         let monitoring = listen(args.monitoring_addr, "monitoring", "--monitoring-addr").await?;
         let connection = connection(&args.source).await?;
         let (identity, view, pump) = identity(args, connection.as_ref())?;
+        let status = status(args, connection.as_ref());
         let (source, from) = source(&args.source, args, connection, &pump)?;
         let clients = Clients::default();
-        let daemon = Self { source, pump, clients, identity, view, xds, health, monitoring };
+        let daemon = Self { source, pump, clients, identity, view, status, xds, health, monitoring };
         tracing::info!(
             xds = %daemon.xds_addr(),
             secure = daemon.secure_addr().map_or_else(|| "off: no --state-dir".to_owned(), |a| a.to_string()),
@@ -146,6 +150,9 @@ impl Daemon {
         let ads = Ads::new(self.pump.snapshots(), self.clients.clone());
         if let Some((identity, port)) = self.identity {
             tasks.spawn(identity.run(port, ads.clone(), self.pump.snapshots(), stop.clone()));
+        }
+        if let Some((client, settings)) = self.status {
+            tasks.spawn(status::run(client, self.pump.clone(), settings, stop.clone()));
         }
         let service = Service::new(ads);
         let xds = self.xds;
@@ -232,6 +239,19 @@ fn identity(args: &ServeArgs, connection: Option<&Connection>) -> Result<Prepare
     let (identity, mut writer, view) = Identity::new(args, home, port.address())?;
     let pump = Pump::start_with(args.mesh.options(), move |events| writer.take(events));
     Ok((Some((identity, port)), view, pump.map_err(StartError::Thread)?))
+}
+
+/// Returns where statuses are written, and under which name.
+fn status(args: &ServeArgs, connection: Option<&Connection>) -> Option<(kube::Client, StatusSettings)> {
+    let connection = connection.filter(|_| !args.shadow)?;
+    let settings = StatusSettings {
+        identity: args.replica(),
+        revision: args.mesh.revision.clone(),
+        namespace: args.mesh.system_namespace.clone(),
+        term: Term::default(),
+        again: status::AGAIN,
+    };
+    Some((connection.client.clone(), settings))
 }
 
 /// Prepares the source, and says in words what it is.
