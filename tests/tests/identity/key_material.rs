@@ -7,8 +7,12 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use pilothouse_tests::apiserver::{ApiServer, LIMIT, until};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use runtime::grpc::{Ads, Clients};
+use runtime::identity::{Home, Identity, SecurePort};
 use serde_json::json;
 use std::collections::BTreeMap;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 async fn secrets(site: &Site) -> anyhow::Result<Api<Secret>> {
     Ok(Api::namespaced(site.server.client().await?, &site.system))
@@ -34,9 +38,26 @@ async fn trouble(plane: &Plane, part: &str) -> anyhow::Result<String> {
 async fn replicas_that_start_together_end_with_one_root() -> anyhow::Result<()> {
     let site = Site::new().await?;
     let args = site.settings()?;
-    let starts = (0..4).map(|_| Plane::open(&args));
-    let planes: Vec<Plane> = futures::future::try_join_all(starts).await?;
-    let roots: Vec<String> = planes.iter().map(Plane::roots).collect::<anyhow::Result<_>>()?;
+    let (synced, snapshots) = watch::channel(None);
+    let stop = CancellationToken::new();
+    let mut views = Vec::new();
+    for _ in 0..8 {
+        let port = SecurePort::take(args.secure_addr)?;
+        let home = Home::Cluster(site.server.client().await?);
+        let (identity, _, view) = Identity::new(&args, home, port.address())?;
+        let ads = Ads::new(snapshots.clone(), Clients::default());
+        tokio::spawn(identity.run(port, ads, snapshots.clone(), stop.clone()));
+        views.push(view);
+    }
+    // All have waited for this, so that all look for a root at once and find none.
+    synced.send_replace(Some(xds::Writer::new().publish()));
+    let mut roots = Vec::new();
+    for view in &views {
+        let issuer = until(LIMIT, async || Ok(view.authority.current())).await;
+        let issuer = issuer.with_context(|| format!("no root: {:?}", view.authority.status()))?;
+        roots.push(issuer.trust().to_pem());
+    }
+    stop.cancel();
     assert!(roots.iter().all(|root| *root == roots[0]));
     let stored = secrets(&site).await?.get("istio-ca-secret").await?;
     assert_eq!(stored.type_.as_deref(), Some("istio.io/ca-root"));
