@@ -57,3 +57,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- with .Values.hub -}}{{ . }}/{{- end -}}{{ .Values.image }}:{{ default .Chart.AppVersion .Values.tag }}
 {{- end -}}
 {{- end -}}
+
+{{/* Name of the ConfigMaps that tell workloads the root certificates; empty when none are written. */}}
+{{- define "pilothouse.rootConfigMap" -}}
+{{- if hasKey .Values.env "PILOT_CA_CERT_CONFIGMAP" -}}
+{{- get .Values.env "PILOT_CA_CERT_CONFIGMAP" -}}
+{{- else -}}
+istio-ca-root-cert
+{{- end -}}
+{{- end -}}

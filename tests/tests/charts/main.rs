@@ -7,6 +7,7 @@
 //!                                        proxy that records: does it work, which rights does it use?
 //! ```
 
+mod deployment;
 mod helm;
 mod own_account;
 mod recorder;
@@ -15,12 +16,12 @@ mod upstream;
 mod values;
 
 use anyhow::Context;
+use deployment::{container, environment};
 use helm::{Rendered, chart, render};
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use kube::discovery::{Scope, pinned_kind};
 use kube::{Client, api::ValidationDirective};
-use own_account::{container, environment};
 use pilothouse_tests::apiserver::ApiServer;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;

@@ -1,97 +1,35 @@
 //! Pilothouse as the chart runs it: with the settings of its deployment, as its service account.
 
+use crate::deployment::{container, settings};
 use crate::helm::{Rendered, chart, render};
 use crate::recorder::Recorder;
-use crate::rights::{further, granted, needed};
+use crate::rights::{granted, needed};
 use anyhow::{Context, bail, ensure};
-use clap::{CommandFactory, FromArgMatches, Parser};
+use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, ServiceAccount};
+use kube::api::{Api, Patch, PatchParams, PostParams};
 use pilothouse_tests::apiserver::{ApiServer, KnownCrds, LIMIT, known_crds, until};
-use pilothouse_tests::client::{Client, Options};
+use pilothouse_tests::client::{Client, Node, Options, Tls};
 use runtime::config::ServeArgs;
 use runtime::serve::Daemon;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::Path;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-#[derive(Parser)]
-struct Command {
-    #[command(flatten)]
-    serve: ServeArgs,
-}
+/// The only right that this test has no occasion for: a root that istiod keeps in the Secret `cacerts`
+/// is renewed there.
+const OTHER_OCCASION: &str = "update secrets=cacerts in";
 
-/// Variables that name the pod for its log and leases, or belong to the secure port: without them this
-/// build serves what it serves.
-const UNREAD: [&str; 3] = ["POD_NAME", "CA_TRUSTED_NODE_ACCOUNTS", "PILOTHOUSE_SECURE_ADDR"];
-
-/// Returns the container of the deployment.
-pub fn container(rendered: &Rendered) -> anyhow::Result<&Value> {
-    let containers = &rendered.only("Deployment")?["spec"]["template"]["spec"]["containers"];
-    let all = containers.as_array().context("no containers")?;
-    ensure!(all.len() == 1, "one container");
-    Ok(&all[0])
-}
-
-/// Returns the environment of a container, with what Kubernetes fills in for a pod.
-pub fn environment(container: &Value, namespace: &str) -> anyhow::Result<Vec<(String, String)>> {
-    let mut all = Vec::new();
-    for entry in container["env"].as_array().context("no environment")? {
-        let name = entry["name"].as_str().context("no name")?;
-        let value = match entry["valueFrom"]["fieldRef"]["fieldPath"].as_str() {
-            Some("metadata.namespace") => namespace,
-            Some("metadata.name") => "istiod-0",
-            Some(other) => bail!("{name}: no field {other}"),
-            None => entry["value"].as_str().with_context(|| format!("{name}: no value"))?,
-        };
-        all.push((name.to_owned(), value.to_owned()));
-    }
-    Ok(all)
-}
-
-/// Reads settings as the process would from its environment, with ports of this machine.
-///
-/// The environment of this process is that of every test: each variable is given by the flag that it
-/// stands for. One that stands for none is an error: the process would not notice it.
-fn settings(rendered: &Rendered, namespace: &str, kubeconfig: &Path) -> anyhow::Result<ServeArgs> {
-    let container = container(rendered)?;
-    ensure!(container["args"] == json!(["serve"]), "{}", container["args"]);
-    let command = Command::command();
-    let mut arguments = vec!["pilothouse".to_owned(), format!("--kubeconfig={}", kubeconfig.display())];
-    for (name, value) in environment(container, namespace)? {
-        let setting = command.get_arguments().find(|a| a.get_env().is_some_and(|env| env == name.as_str()));
-        let Some(setting) = setting else {
-            ensure!(UNREAD.contains(&name.as_str()), "{name} is no setting");
-            continue;
-        };
-        let flag = setting.get_long().context("a setting without a flag")?;
-        if name.ends_with("_ADDR") {
-            value.parse::<SocketAddr>().with_context(|| format!("{name}={value}"))?;
-            arguments.push(format!("--{flag}=127.0.0.1:0"));
-        } else if setting.get_action().takes_values() {
-            arguments.push(format!("--{flag}={value}"));
-        } else if value.parse::<bool>().with_context(|| format!("{name}={value}"))? {
-            arguments.push(format!("--{flag}"));
-        }
-    }
-    let matches = Command::command().try_get_matches_from(&arguments)?;
-    Ok(ServeArgs::from_arg_matches(&matches)?)
-}
-
-/// Returns what a path of the health port answers.
-async fn status(address: SocketAddr, path: &str) -> anyhow::Result<u16> {
-    let mut stream = TcpStream::connect(address).await?;
-    stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await?;
-    answer.split(' ').nth(1).and_then(|code| code.parse().ok()).context("no status")
-}
+/// The ConfigMap of the root certificates.
+const ROOTS: &str = "istio-ca-root-cert";
 
 /// Objects of which each makes the control plane do something.
-fn shop(namespace: &str) -> String {
+fn objects(namespace: &str) -> String {
     let of = |api: &str, kind: &str, name: &str, rest: Value| {
         let mut object = json!({
             "apiVersion": api, "kind": kind, "metadata": {"name": name, "namespace": namespace},
@@ -134,66 +72,240 @@ fn shop(namespace: &str) -> String {
     .concat()
 }
 
-/// Returns the rights that were used, and complains about requests that none grants.
-fn used(recorder: &Recorder, granted: &BTreeSet<String>) -> anyhow::Result<BTreeSet<String>> {
-    let mut used = BTreeSet::new();
-    for asked in recorder.asked() {
-        let one_of = needed(&asked.method, &asked.path);
-        let right = one_of.iter().find(|right| granted.contains(*right));
-        let right = right.with_context(|| format!("{asked:?}: the chart grants none of {one_of:?}"))?;
-        ensure!(asked.status != 403, "{asked:?} is forbidden although there is {right:?}");
-        used.insert(right.clone());
+/// Makes the ztunnel of a node as upstream's chart does, and returns its token.
+async fn ztunnel(server: &ApiServer, namespace: &str) -> anyhow::Result<String> {
+    let name = json!({"name": "ztunnel", "namespace": namespace});
+    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": name});
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "ztunnel-n1", "namespace": namespace},
+        "spec": {
+            "serviceAccountName": "ztunnel", "nodeName": "n1",
+            "containers": [{"name": "istio-proxy", "image": "ztunnel"}],
+        },
+    });
+    server.apply(&format!("{account}\n---\n{pod}")).await?;
+    let client = server.client().await?;
+    let pod = Api::<Pod>::namespaced(client.clone(), namespace).get("ztunnel-n1").await?;
+    let bound = BoundObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Pod".to_owned()),
+        name: pod.metadata.name,
+        uid: pod.metadata.uid,
+    };
+    let request = TokenRequest {
+        spec: Some(TokenRequestSpec {
+            audiences: Some(vec!["istio-ca".to_owned()]),
+            bound_object_ref: Some(bound),
+            ..TokenRequestSpec::default()
+        }),
+        ..TokenRequest::default()
+    };
+    let accounts = Api::<ServiceAccount>::namespaced(client, namespace);
+    let answer = accounts.create_token_request("ztunnel", &PostParams::default(), &request).await?;
+    answer.status.and_then(|status| status.token).context("no token in the answer")
+}
+
+/// What the chart has made of an API server.
+struct Site {
+    server: ApiServer,
+    /// The namespace of the release.
+    release: String,
+    /// The namespace of the mesh settings and the root.
+    system: String,
+    shop: String,
+    rendered: Rendered,
+    granted: BTreeSet<String>,
+    recorder: Recorder,
+}
+
+impl Site {
+    /// Installs both charts and some objects; a shadow in a namespace of its own.
+    async fn install(is_shadow: bool) -> anyhow::Result<Self> {
+        let server = ApiServer::start().await?;
+        let KnownCrds { gateway_standard, .. } = tokio::task::spawn_blocking(known_crds).await??;
+        for definition in gateway_standard {
+            server.apply(&serde_yaml::to_string(&definition)?).await?;
+        }
+        let system = server.namespace("mesh").await?;
+        for definition in render(&chart("base"), &system, &json!({}))?.definitions {
+            server.apply(&definition.to_string()).await?;
+        }
+        let (release, values) = if is_shadow {
+            let shadow = json!({"shadow": {"enabled": true, "namespace": system}});
+            (server.namespace("shadow").await?, shadow)
+        } else {
+            (system.clone(), json!({}))
+        };
+        let rendered = render(&chart("pilothouse"), &release, &values)?;
+        server.apply(&rendered.manifest()).await?;
+        let shop = server.namespace("shop").await?;
+        server.apply(&objects(&shop)).await?;
+        let account = rendered.only("ServiceAccount")?["metadata"]["name"].as_str().context("no name")?;
+        let recorder = Recorder::before(&server.kubeconfig_of(&release, account).await?).await?;
+        let granted = granted(&rendered)?;
+        Ok(Self { server, release, system, shop, rendered, granted, recorder })
     }
-    Ok(used)
+
+    /// Returns the settings of a pod of the deployment.
+    fn settings(&self) -> anyhow::Result<ServeArgs> {
+        settings(&self.rendered, &self.release, self.recorder.kubeconfig())
+    }
+
+    /// Returns the rights that were used, and complains about requests that none grants.
+    fn used(&self) -> anyhow::Result<BTreeSet<String>> {
+        let mut used = BTreeSet::new();
+        for asked in self.recorder.asked() {
+            let one_of = needed(&asked.method, &asked.path);
+            let right = one_of.iter().find(|right| self.granted.contains(*right));
+            let right = right.with_context(|| format!("{asked:?}: the chart grants none of {one_of:?}"))?;
+            ensure!(asked.status != 403, "{asked:?} is forbidden although there is {right:?}");
+            used.insert(right.clone());
+        }
+        Ok(used)
+    }
+
+    /// Returns the root certificates that the pods of a namespace are told, once they are.
+    async fn roots(&self, namespace: &str) -> anyhow::Result<String> {
+        let maps = Api::<ConfigMap>::namespaced(self.server.client().await?, namespace);
+        let found = until(LIMIT, async || {
+            self.used()?;
+            let data = maps.get_opt(ROOTS).await?.and_then(|map| map.data);
+            Ok(data.and_then(|data| data.get("root-cert.pem").cloned()))
+        });
+        found.await.context("no root certificates")
+    }
+}
+
+/// A replica of the deployment.
+struct Replica {
+    xds: SocketAddr,
+    secure: SocketAddr,
+    health: SocketAddr,
+    running: JoinHandle<()>,
+    stop: CancellationToken,
+}
+
+impl Replica {
+    /// Starts it and waits until it is ready.
+    async fn start(site: &Site, args: &ServeArgs) -> anyhow::Result<Self> {
+        let daemon = Daemon::prepare(args).await?;
+        let (xds, health) = (daemon.xds_addr(), daemon.health_addr());
+        let secure = daemon.secure_addr().context("no secure port")?;
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(daemon.run(stop.clone()));
+        let path = container(&site.rendered)?["readinessProbe"]["httpGet"]["path"].clone();
+        let path = path.as_str().context("no probe")?;
+        let is_ready = until(LIMIT, async || {
+            site.used()?;
+            ensure!(!running.is_finished(), "it ended");
+            Ok((status(health, path).await? == 200).then_some(()))
+        });
+        is_ready.await.context("not ready")?;
+        Ok(Self { xds, secure, health, running, stop })
+    }
+
+    /// Connects a ztunnel that holds this token, as it does in a pod: by the name of the chart's service.
+    async fn ztunnel(&self, site: &Site, token: &str) -> anyhow::Result<Client> {
+        let roots_pem = site.roots(&site.system).await?.into_bytes();
+        let service = site.rendered.only("Service")?["metadata"]["name"].as_str().context("no name")?;
+        let server_name = Some(format!("{service}.{}.svc", site.system));
+        let opened = until(LIMIT, async || Ok(TcpStream::connect(self.secure).await.ok()));
+        opened.await.context("the secure port does not open")?;
+        let client = Client::connect(Options {
+            tls: Some(Tls { roots_pem, server_name }),
+            token: Some(token.to_owned()),
+            node: Node { namespace: site.system.clone(), ..Node::ztunnel("n1") },
+            limit: LIMIT,
+            ..Options::to(self.secure.to_string())
+        })
+        .await?;
+        let host = format!("web.{}.svc.cluster.local", site.shop);
+        client.until("the service", |state| state.services().any(|(_, s)| s.hostname == host)).await?;
+        Ok(client)
+    }
+
+    async fn stop(self) -> anyhow::Result<()> {
+        self.stop.cancel();
+        timeout(LIMIT, self.running).await.context("it does not stop")?.map_err(Into::into)
+    }
+}
+
+/// Returns the status that a path of the health port answers.
+async fn status(address: SocketAddr, path: &str) -> anyhow::Result<u16> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    answer.split(' ').nth(1).and_then(|code| code.parse().ok()).context("no status")
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn as_its_own_account_it_becomes_ready_serves_and_asks_for_nothing_it_may_not() -> anyhow::Result<()> {
-    let server = ApiServer::start().await?;
-    let KnownCrds { gateway_standard, .. } = tokio::task::spawn_blocking(known_crds).await??;
-    for definition in gateway_standard {
-        server.apply(&serde_yaml::to_string(&definition)?).await?;
-    }
-    let system = server.namespace("mesh").await?;
-    for definition in render(&chart("base"), &system, &json!({}))?.definitions {
-        server.apply(&definition.to_string()).await?;
-    }
-    let rendered = render(&chart("pilothouse"), &system, &json!({}))?;
-    server.apply(&rendered.manifest()).await?;
-    let shop_namespace = server.namespace("shop").await?;
-    server.apply(&shop(&shop_namespace)).await?;
+async fn as_its_own_account_it_does_all_its_work_and_uses_every_right_it_has() -> anyhow::Result<()> {
+    let site = Site::install(false).await?;
+    let mut args = site.settings()?;
+    assert_eq!(args.mesh.system_namespace, site.system);
+    let one = Replica::start(&site, &args).await?;
+    let alive =
+        container(&site.rendered)?["livenessProbe"]["httpGet"]["path"].as_str().context("no probe")?;
+    assert_eq!(status(one.health, alive).await?, 200);
+    let plaintext = Client::connect(Options { limit: LIMIT, ..Options::to(one.xds.to_string()) }).await?;
+    plaintext.until("both types answered", |state| state.is_ready()).await?;
 
-    let account = rendered.only("ServiceAccount")?["metadata"]["name"].as_str().context("no name")?;
-    let recorder = Recorder::before(&server.kubeconfig_of(&system, account).await?).await?;
-    let args = settings(&rendered, &system, recorder.kubeconfig())?;
-    assert_eq!(args.mesh.system_namespace, system);
-    let daemon = Daemon::prepare(&args).await?;
-    let (xds, health) = (daemon.xds_addr(), daemon.health_addr());
-    let pump = daemon.pump().clone();
-    let stop = CancellationToken::new();
-    let running = tokio::spawn(daemon.run(stop.clone()));
+    // Tokens are verified by the published keys, or by review where that is set.
+    let token = ztunnel(&site.server, &site.system).await?;
+    let first = one.ztunnel(&site, &token).await?;
+    args.identity.always_review_tokens = true;
+    let two = Replica::start(&site, &args).await?;
+    let second = two.ztunnel(&site, &token).await?;
 
-    let mut snapshots = pump.snapshots();
-    timeout(LIMIT, snapshots.wait_for(Option::is_some)).await.context("not ready")??;
-    for probe in ["readinessProbe", "livenessProbe"] {
-        let path = container(&rendered)?[probe]["httpGet"]["path"].as_str().context("no probe")?;
-        assert_eq!(status(health, path).await?, 200, "{probe} {path}");
-    }
-    let client = Client::connect(Options { limit: LIMIT, ..Options::to(xds.to_string()) }).await?;
-    let host = format!("web.{shop_namespace}.svc.cluster.local");
-    client.until("the service", |state| state.services().any(|(_, s)| s.hostname == host)).await?;
+    // A root certificate that somebody edits is put right, and a rotation begins when it is asked for.
+    let client = site.server.client().await?;
+    let roots = site.roots(&site.shop).await?;
+    let maps = Api::<ConfigMap>::namespaced(client.clone(), &site.shop);
+    let edit = Patch::Merge(json!({"data": {"root-cert.pem": "edited"}}));
+    maps.patch(ROOTS, &PatchParams::default(), &edit).await?;
+    let is_right = async || Ok((site.roots(&site.shop).await? == roots).then_some(()));
+    until(LIMIT, is_right).await.context("the edit stays")?;
+    let secrets = Api::<Secret>::namespaced(client, &site.system);
+    let ask = Patch::Merge(json!({"metadata": {"annotations": {runtime::identity::ROTATE: "now"}}}));
+    secrets.patch("istio-ca-secret", &PatchParams::default(), &ask).await?;
 
-    let granted = granted(&rendered)?;
-    let unused = until(LIMIT, async || {
-        let used = used(&recorder, &granted)?;
-        let unused: BTreeSet<String> = granted.difference(&used).cloned().collect();
-        Ok(unused.is_subset(&further(&system)).then_some(unused))
+    let mut unused = BTreeSet::new();
+    let is_used = until(LIMIT, async || {
+        let used = site.used()?;
+        unused = site.granted.difference(&used).filter(|r| !r.starts_with(OTHER_OCCASION)).cloned().collect();
+        Ok(unused.is_empty().then_some(()))
     });
-    unused.await.context("a right to read is not used")?;
+    if let Err(error) = is_used.await {
+        bail!("{error}: of no use are {unused:#?}");
+    }
 
-    assert_eq!(client.violations(), []);
-    stop.cancel();
-    timeout(LIMIT, running).await.context("it does not stop")??;
-    used(&recorder, &granted)?;
+    for client in [plaintext, first, second] {
+        assert_eq!(client.violations(), []);
+    }
+    one.stop().await?;
+    two.stop().await?;
+    site.used().map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shadow_serves_the_mesh_and_asks_for_reading_only() -> anyhow::Result<()> {
+    let site = Site::install(true).await?;
+    let args = site.settings()?;
+    assert!(args.shadow && args.mesh.system_namespace == site.system);
+    let shadow = Replica::start(&site, &args).await?;
+    let client = Client::connect(Options { limit: LIMIT, ..Options::to(shadow.xds.to_string()) }).await?;
+    client.until("both types answered", |state| state.is_ready()).await?;
+    // Nobody brings a token here: the secure port stays closed without a root, which a shadow makes not.
+    let of_tokens = |right: &String| right.contains("tokenreviews") || right.starts_with("get /");
+    let is_used = until(LIMIT, async || {
+        let used = site.used()?;
+        Ok(site.granted.difference(&used).all(of_tokens).then_some(()))
+    });
+    is_used.await.context("a right is of no use")?;
+    shadow.stop().await?;
+    site.used()?;
+    let asked = site.recorder.asked();
+    assert!(asked.iter().all(|asked| asked.method == "GET"), "{asked:#?}");
     Ok(())
 }

@@ -13,7 +13,7 @@ const EVERYWHERE: &str = "everywhere";
 
 /// What is asked of the API server beside listing and watching what the mesh is made from. `NS` stands
 /// for the namespace of the release.
-const FURTHER: [&str; 18] = [
+const FURTHER: [&str; 22] = [
     // who a token is of
     "create tokenreviews.authentication.k8s.io everywhere",
     "get /.well-known/openid-configuration",
@@ -22,6 +22,7 @@ const FURTHER: [&str; 18] = [
     "get secrets=cacerts in NS",
     "get secrets=istio-ca-secret in NS",
     "create secrets in NS",
+    "update secrets=cacerts in NS",
     "update secrets=istio-ca-secret in NS",
     // the root certificate, in every namespace
     "list configmaps=istio-ca-root-cert everywhere",
@@ -37,6 +38,9 @@ const FURTHER: [&str; 18] = [
     "create leases.coordination.k8s.io in NS",
     "get leases.coordination.k8s.io=istio-status-leader in NS",
     "update leases.coordination.k8s.io=istio-status-leader in NS",
+    "create configmaps in NS",
+    "get configmaps=istio-ip-autoallocate in NS",
+    "update configmaps=istio-ip-autoallocate in NS",
 ];
 
 /// Returns what all roles of a chart grant, bound as they are.
@@ -163,9 +167,32 @@ fn roles_grant_what_is_read_and_written_and_nothing_else() -> anyhow::Result<()>
     for (values, settings) in [(json!({}), "istio"), (json!({"revision": "blue"}), "istio-blue")] {
         let rendered = render(&chart("pilothouse"), "mesh", &values)?;
         let expected: BTreeSet<String> = reads("mesh", settings).union(&further("mesh")).cloned().collect();
-        assert_eq!(granted(&rendered)?, expected, "with {values}");
+        is_exactly(&granted(&rendered)?, &expected);
     }
     Ok(())
+}
+
+#[test]
+fn root_certificates_under_another_name_are_granted_by_it() -> anyhow::Result<()> {
+    let named = |name: &str| json!({"env": {"PILOT_CA_CERT_CONFIGMAP": name}});
+    let all: BTreeSet<String> = reads("mesh", "istio").into_iter().chain(further("mesh")).collect();
+
+    let rendered = render(&chart("pilothouse"), "mesh", &named("roots"))?;
+    let expected = all.iter().map(|right| right.replace("=istio-ca-root-cert", "=roots")).collect();
+    is_exactly(&granted(&rendered)?, &expected);
+
+    let rendered = render(&chart("pilothouse"), "mesh", &named(""))?;
+    let is_of_roots = |r: &str| r.contains("=istio-ca-root-cert") || r == "create configmaps everywhere";
+    is_exactly(&granted(&rendered)?, &all.into_iter().filter(|right| !is_of_roots(right)).collect());
+    Ok(())
+}
+
+/// Fails with what is missing and what is too much.
+#[track_caller]
+fn is_exactly(granted: &BTreeSet<String>, expected: &BTreeSet<String>) {
+    let missing: Vec<_> = expected.difference(granted).collect();
+    let too_many: Vec<_> = granted.difference(expected).collect();
+    assert!(missing.is_empty() && too_many.is_empty(), "missing: {missing:#?}, too many: {too_many:#?}");
 }
 
 #[test]
@@ -173,9 +200,11 @@ fn a_shadow_is_granted_reading_only() -> anyhow::Result<()> {
     let values = json!({"shadow": {"enabled": true, "namespace": "istio-system"}});
     let granted = granted(&render(&chart("pilothouse"), "shadow", &values)?)?;
     let mut expected = reads("istio-system", "istio");
-    let of_writers = |right: &String| right.contains("leases") || right.contains("root-cert");
+    let of_writers = |right: &String| {
+        ["leases", "=istio-ip-autoallocate", "=istio-ca-root-cert"].iter().any(|word| right.contains(word))
+    };
     expected.extend(further("istio-system").into_iter().filter(|r| !changes(r) && !of_writers(r)));
-    assert_eq!(granted, expected);
+    is_exactly(&granted, &expected);
     assert!(!granted.iter().any(|right| changes(right)), "{granted:?}");
     Ok(())
 }

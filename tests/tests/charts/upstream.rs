@@ -1,7 +1,7 @@
 //! Upstream's charts of the node agents, installed beside ours as they are.
 
+use crate::deployment::{container, environment};
 use crate::helm::{chart, render, upstream};
-use crate::own_account::{container, environment};
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;

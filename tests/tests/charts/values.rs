@@ -1,7 +1,7 @@
 //! What values do, and which are refused.
 
+use crate::deployment::{container, environment};
 use crate::helm::{chart, lint, render};
-use crate::own_account::{container, environment};
 use crate::rights::granted;
 use anyhow::{Context, bail};
 use model::Kind;
