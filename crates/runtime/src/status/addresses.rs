@@ -1,24 +1,28 @@
 //! The writer of automatic addresses: everything once when this replica begins to lead, then what
 //! changes.
 
-use super::apply::Wanted;
+use super::apply::{Stored, Wanted};
 use super::changes::Look;
 use super::stats::{StatusStats, count};
-use super::writer::Writer;
+use super::writer::{Writer, list};
 use crate::pump::Pump;
 use kube::Client;
 use mesh::{AddressTrouble, Allocator};
-use model::{Kind, ObjectRef};
-use std::collections::BTreeSet;
+use model::{Kind, Name, ObjectRef};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
+
+/// How many hosts without an address are named in the log; the metric counts the others.
+const SAID: usize = 20;
 
 /// Gives addresses until the future is dropped, which is when this replica no longer leads, or the
 /// engine has ended.
 pub(super) async fn write(client: Client, pump: Pump, again: Duration) {
     let (changes, stats) = (pump.changes(), pump.status_stats());
-    let mut writer = Writer::new(client, &stats.addresses);
+    let mut writer = Writer::new(client.clone(), &stats.addresses);
     let mut allocator = Allocator::default();
     let mut told = BTreeSet::new();
     let _noting = changes.open_entries();
@@ -39,6 +43,7 @@ pub(super) async fn write(client: Client, pump: Pump, again: Duration) {
             found = changes.entries() => found,
             () = writer.step() => continue,
         };
+        let is_everywhere = found == Look::Everywhere;
         match found {
             Look::Everywhere => {
                 look = None;
@@ -61,25 +66,44 @@ pub(super) async fn write(client: Client, pump: Pump, again: Duration) {
                 }
             }
         }
-        give(&mut allocator, &mut writer, stats, &mut told);
+        let (assignments, troubles) = allocator.assign();
+        // Many at once are read at once.
+        let known =
+            if is_everywhere && !assignments.is_empty() { read(&client).await } else { BTreeMap::new() };
+        for assignment in assignments {
+            let known = known.get(&assignment.entry).cloned();
+            let object = ObjectRef { kind: Kind::ServiceEntry, name: assignment.entry };
+            let wanted = Wanted::Addresses { held: assignment.held, wanted: assignment.wanted };
+            writer.put(object, wanted, known);
+        }
+        let (_, short) = allocator.usage();
+        report(troubles, short, stats, &mut told);
     }
 }
 
-fn give(
-    allocator: &mut Allocator,
-    writer: &mut Writer<'_>,
+/// Reads the statuses of all entries; what cannot be read now is read one by one.
+async fn read(client: &Client) -> BTreeMap<Name, Arc<Stored>> {
+    let mut all = BTreeMap::new();
+    let add = |stored: Stored| {
+        let name = Name::new(&stored.metadata.namespace, &stored.metadata.name);
+        all.insert(name, Arc::new(stored));
+    };
+    if let Err(error) = list(client, Kind::ServiceEntry, add).await {
+        tracing::debug!("cannot read all statuses at once: {error}");
+    }
+    all
+}
+
+/// Counts and tells what went wrong; `short` entries have a host that found no address.
+fn report(
+    troubles: Vec<AddressTrouble>,
+    short: usize,
     stats: &StatusStats,
     told: &mut BTreeSet<AddressTrouble>,
 ) {
-    let (assignments, troubles) = allocator.assign();
-    for assignment in assignments {
-        let object = ObjectRef { kind: Kind::ServiceEntry, name: assignment.entry };
-        writer.put(object, Wanted::Addresses { held: assignment.held, wanted: assignment.wanted });
-    }
-    let (_, short) = allocator.usage();
     stats.short.store(short as u64, Ordering::Relaxed);
     if short == 0 {
-        told.retain(|trouble| !matches!(trouble, AddressTrouble::Exhausted { .. }));
+        told.clear();
     }
     for trouble in troubles {
         match &trouble {
@@ -94,6 +118,3 @@ fn give(
         }
     }
 }
-
-/// How many hosts without an address are named in the log; the metric counts the others.
-const SAID: usize = 20;

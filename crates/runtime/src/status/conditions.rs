@@ -72,7 +72,7 @@ async fn look_everywhere(client: &Client, pump: &Pump, writer: &mut Writer<'_>) 
             let Some(conditions) = wanted.get(&object) else { return };
             let conditions = Wanted::Conditions(Some(conditions.clone()));
             if conditions.step(&object, &stored, Timestamp::now()) != Step::Right {
-                writer.put(object, conditions);
+                writer.put(object, conditions, Some(Arc::new(stored)));
             }
         };
         if let Err(error) = list(client, kind, compare).await {
@@ -92,7 +92,7 @@ async fn look_at(pump: &Pump, objects: BTreeSet<ObjectRef>, writer: &mut Writer<
         .await?;
     for (conditions, object) in rows {
         // Without a row the object is gone, or its conditions must go.
-        writer.put(object, Wanted::Conditions(conditions));
+        writer.put(object, Wanted::Conditions(conditions), None);
     }
     Some(())
 }

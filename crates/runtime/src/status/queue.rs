@@ -58,8 +58,9 @@ impl<K: Ord + Clone, V: Clone> Queue<K, V> {
         self.items.insert(key, Item { value, attempts: 0, due: now, is_busy, is_newer: is_busy });
     }
 
-    /// Returns what is due; the key is busy until [`Queue::end`].
-    pub(super) fn next(&mut self, now: Instant) -> Option<(K, V)> {
+    /// Returns what is due, and whether it is tried for the first time; the key is busy until
+    /// [`Queue::end`].
+    pub(super) fn next(&mut self, now: Instant) -> Option<(K, V, bool)> {
         let (due, key) = self.due.first()?;
         if *due > now {
             return None;
@@ -69,7 +70,7 @@ impl<K: Ord + Clone, V: Clone> Queue<K, V> {
         let item = self.items.get_mut(&key)?;
         item.is_busy = true;
         item.attempts += 1;
-        Some((key, item.value.clone()))
+        Some((key, item.value.clone(), item.attempts == 1))
     }
 
     /// Gives up everything that waits and fulfils the condition.
@@ -155,7 +156,7 @@ mod tests {
         let (mut queue, now) = (Queue::new(), Instant::now());
         queue.put("a", 1, now);
         queue.put("a", 2, now);
-        assert_eq!(queue.next(now), Some(("a", 2)));
+        assert_eq!(queue.next(now), Some(("a", 2, true)));
         assert_eq!(queue.next(now), None);
         assert!(!queue.end(&"a", Ending::Done, now));
         assert_eq!((queue.len(), queue.wake()), (0, None));
@@ -169,7 +170,7 @@ mod tests {
         queue.put("a", 2, now);
         assert_eq!(queue.next(now), None, "never two at a time");
         queue.end(&"a", Ending::Done, now);
-        assert_eq!(queue.next(now), Some(("a", 2)));
+        assert_eq!(queue.next(now), Some(("a", 2, true)));
     }
 
     #[test]
@@ -198,7 +199,7 @@ mod tests {
         queue.next(now).unwrap();
         queue.end(&"a", Ending::Retry, now);
         queue.put("a", 2, now);
-        assert_eq!(queue.next(now), Some(("a", 2)));
+        assert_eq!(queue.next(now), Some(("a", 2, true)));
         assert!(queue.end(&"a", Ending::GiveUp, now));
     }
 
@@ -208,9 +209,9 @@ mod tests {
         for key in ["a1", "a2", "b"] {
             queue.put(key, 1, now);
         }
-        assert_eq!(queue.next(now), Some(("a1", 1)));
+        assert_eq!(queue.next(now), Some(("a1", 1, true)));
         queue.give_up(|key| key.starts_with('a'));
-        assert_eq!(queue.next(now), Some(("b", 1)));
+        assert_eq!(queue.next(now), Some(("b", 1, true)));
         assert_eq!((queue.next(now), queue.len()), (None, 2));
     }
 

@@ -11,6 +11,7 @@ use kube::Client;
 use kube::client::Body;
 use model::{Kind, ObjectRef};
 use serde::Deserialize;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
@@ -50,7 +51,7 @@ enum Outcome {
 pub(super) struct Writer<'a> {
     client: Client,
     stats: &'a WriterStats,
-    queue: Queue<ObjectRef, Wanted>,
+    queue: Queue<ObjectRef, (Wanted, Option<Arc<Stored>>)>,
     bucket: Bucket,
     running: JoinSet<(ObjectRef, Outcome)>,
     has_given_up: bool,
@@ -68,9 +69,10 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Sees to it that a status becomes what it should be.
-    pub(super) fn put(&mut self, object: ObjectRef, wanted: Wanted) {
-        self.queue.put(object, wanted, Instant::now());
+    /// Sees to it that a status becomes what it should be. `known` is what was read of it a moment
+    /// ago; without it, it is read first.
+    pub(super) fn put(&mut self, object: ObjectRef, wanted: Wanted, known: Option<Arc<Stored>>) {
+        self.queue.put(object, (wanted, known), Instant::now());
         self.stats.waiting.store(self.queue.len() as u64, Ordering::Relaxed);
     }
 
@@ -96,10 +98,12 @@ impl<'a> Writer<'a> {
                 wake = Some(again);
                 break;
             }
-            let Some((object, wanted)) = self.queue.next(now) else { break };
+            let Some((object, (wanted, known), is_first)) = self.queue.next(now) else { break };
+            // What failed may have failed since the status was written by another.
+            let known = known.filter(|_| is_first);
             let client = self.client.clone();
             self.running.spawn(async move {
-                let outcome = carry_out(&client, &object, &wanted).await;
+                let outcome = carry_out(&client, &object, &wanted, known).await;
                 (object, outcome)
             });
         }
@@ -172,17 +176,28 @@ impl<'a> Writer<'a> {
     }
 }
 
-async fn carry_out(client: &Client, object: &ObjectRef, wanted: &Wanted) -> Outcome {
+async fn carry_out(
+    client: &Client,
+    object: &ObjectRef,
+    wanted: &Wanted,
+    known: Option<Arc<Stored>>,
+) -> Outcome {
     let collection = collection(object.kind, Some(&object.name.ns));
     let name = &object.name.name;
-    // As a list of one: whoever may read what the mesh is made from may do this.
-    let path = format!("{collection}?fieldSelector=metadata.name%3D{name}");
-    let stored = match ask::<Page>(client, Request::get(path), Vec::new()).await {
-        Ok(page) => page.items.into_iter().flatten().next(),
-        Err(why) if why.code == 404 => None,
-        Err(why) => return Outcome::Failed { verb: "list", why },
+    let stored = match known {
+        Some(known) => known,
+        None => {
+            // As a list of one: whoever may read what the mesh is made from may do this.
+            let path = format!("{collection}?fieldSelector=metadata.name%3D{name}");
+            let found = match ask::<Page>(client, Request::get(path), Vec::new()).await {
+                Ok(page) => page.items.into_iter().flatten().next(),
+                Err(why) if why.code == 404 => None,
+                Err(why) => return Outcome::Failed { verb: "list", why },
+            };
+            let Some(found) = found else { return Outcome::Gone };
+            Arc::new(found)
+        }
     };
-    let Some(stored) = stored else { return Outcome::Gone };
     match wanted.step(object, &stored, Timestamp::now()) {
         Step::Right => Outcome::Right,
         // What is on the way to us leads to another decision.
