@@ -28,6 +28,9 @@ const NAMED: usize = 4;
 /// The published state; `None` until everything has been listed once.
 pub type Snapshots = watch::Receiver<Option<Arc<Snapshot>>>;
 
+/// Sees the events of a commit before the mesh does.
+type Tap = Box<dyn FnMut(&[Event]) + Send>;
+
 type Question = Box<dyn FnOnce(&Mesh) + Send>;
 
 /// Counters of the pump.
@@ -133,7 +136,7 @@ impl Pump {
 struct Engine {
     mesh: Mesh,
     writer: Writer,
-    tap: Box<dyn FnMut(&[Event]) + Send>,
+    tap: Tap,
     publish: watch::Sender<Option<Arc<Snapshot>>>,
     stats: Arc<PumpStats>,
     changes: Arc<Changes>,

@@ -34,7 +34,7 @@ pub enum StartError {
     },
     /// There is no way to a cluster.
     #[error(transparent)]
-    Connect(#[from] ConnectError),
+    Connect(#[from] Box<ConnectError>),
     /// A folder does not exist.
     #[error("cannot read {path}: {source}; name a folder of manifests by --from")]
     Folder {
@@ -214,7 +214,7 @@ async fn connection(from: &SourceArgs) -> Result<Option<Connection>, StartError>
         return Ok(None);
     }
     let access = Access { kubeconfig: from.kubeconfig.clone(), context: from.context.clone() };
-    Ok(Some(connect(&access).await?))
+    Ok(Some(connect(&access).await.map_err(Box::new)?))
 }
 
 type Prepared = (Option<(Identity, SecurePort)>, IdentityView, Pump);

@@ -53,6 +53,11 @@ pub enum Command {
         #[command(flatten)]
         change: Change,
     },
+    /// Ask for certificates over TLS, with requests in flight all the time.
+    Certs {
+        #[command(flatten)]
+        certificates: Certificates,
+    },
     /// Fill the API server, then sync, then churn.
     All {
         #[command(flatten)]
@@ -157,6 +162,59 @@ impl Streams {
         node.namespace.clone_from(&self.ztunnel_namespace);
         node.metadata.insert("CLUSTER_ID".to_owned(), self.cluster_id.clone());
         node
+    }
+}
+
+/// The certificate authority, and what it is asked.
+#[derive(Group, Clone)]
+pub struct Certificates {
+    /// `host:port` of the control plane.
+    #[arg(long)]
+    pub address: String,
+    /// Root certificates (PEM).
+    #[arg(long)]
+    pub ca_file: PathBuf,
+    /// Name that the server's certificate must be for, if not the host of the address.
+    #[arg(long)]
+    pub server_name: Option<String>,
+    /// Files with bearer tokens, shown in turn; limits hold for each client.
+    #[arg(long, required = true, value_delimiter = ',')]
+    pub token_file: Vec<PathBuf>,
+    /// Cluster identifier, sent with the call.
+    #[arg(long, default_value = "Kubernetes")]
+    pub cluster_id: String,
+    /// Identity to ask for, a SPIFFE id; without it the caller's own.
+    #[arg(long)]
+    pub identity: Option<String>,
+    /// Requests in flight.
+    #[arg(long, default_value_t = 64, value_parser = positive)]
+    pub in_flight: usize,
+    /// Connections that they share.
+    #[arg(long, default_value_t = 8, value_parser = positive)]
+    pub connections: usize,
+    /// Make a new connection for each request instead.
+    #[arg(long)]
+    pub new_connections: bool,
+    /// How long to ask, in seconds.
+    #[arg(long, default_value = "10", value_parser = seconds)]
+    pub duration: Duration,
+}
+
+impl Certificates {
+    /// Where to connect and what to show.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    pub fn target(&self, token: &PathBuf) -> anyhow::Result<Target> {
+        let roots_pem =
+            std::fs::read(&self.ca_file).with_context(|| format!("reading {}", self.ca_file.display()))?;
+        let token = std::fs::read_to_string(token).with_context(|| format!("reading {}", token.display()))?;
+        Ok(Target {
+            address: self.address.clone(),
+            tls: Some(Tls { roots_pem, server_name: self.server_name.clone() }),
+            token: Some(token.trim().to_owned()),
+            metadata: vec![("clusterid".to_owned(), self.cluster_id.clone())],
+        })
     }
 }
 

@@ -7,11 +7,13 @@
 //! * `sync`: M streams opened at once; the time until each holds the whole mesh, and the bytes.
 //! * `churn`: changes of pods at a fixed rate; the time from the API server's answer to a write
 //!   until the changed resource is decoded at each sampled stream.
+//! * `certs`: certificates a second over TLS, and how long each takes.
 //! * CPU and memory of the process given by `--pid`, for each phase.
 //!
 //! The table goes to standard error, the same as JSON to standard output.
 
 mod args;
+mod certs;
 mod churn;
 mod cluster;
 mod feed;
@@ -73,6 +75,10 @@ async fn run(args: &Args) -> anyhow::Result<Report> {
         Command::Churn { mesh, cluster, streams, change } => {
             let cluster = cluster::Cluster::connect(cluster).await?;
             measure_both(args, &mut report, mesh, &cluster, streams, change).await?;
+        }
+        Command::Certs { certificates } => {
+            let meter = Meter::of(args.pid);
+            report.certs = Some(certs::measure(certificates, meter).await?);
         }
         Command::All { mesh, cluster, streams, change } => {
             let cluster = cluster::Cluster::connect(cluster).await?;

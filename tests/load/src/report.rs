@@ -18,6 +18,29 @@ pub struct Report {
     /// Changing pods.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub churn: Option<Churn>,
+    /// Asking for certificates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certs: Option<Certs>,
+}
+
+/// Asking for certificates.
+#[derive(Debug, Serialize)]
+pub struct Certs {
+    /// Requests in flight all the time.
+    pub in_flight: usize,
+    /// Whether each request had a connection of its own.
+    pub new_connections: bool,
+    /// How long was asked.
+    pub seconds: f64,
+    /// Certificates a second.
+    pub per_second: f64,
+    /// Requests that were refused; no latency counts them.
+    pub refused: u64,
+    /// From the request (or the connection for it) to the certificate.
+    pub answer: Latency,
+    /// The process measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub process: Option<Process>,
 }
 
 /// Writing the mesh.
@@ -213,6 +236,13 @@ impl Report {
             ));
             rows.push(("  bytes on all streams", megabytes(churn.bytes)));
             process_rows(&mut rows, churn.process.as_ref());
+        }
+        if let Some(certs) = &self.certs {
+            let each = if certs.new_connections { ", each on a new connection" } else { "" };
+            rows.push(("certificates", format!("{} in flight{each}", certs.in_flight)));
+            rows.push(("  issued", format!("{:.0}/s, {} refused", certs.per_second, certs.refused)));
+            rows.push(("  answer", latency(&certs.answer)));
+            process_rows(&mut rows, certs.process.as_ref());
         }
         let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
         let mut text = String::new();
