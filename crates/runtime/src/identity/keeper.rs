@@ -14,6 +14,7 @@ use super::authority::Authority;
 use super::root_secret::RootSecret;
 use super::state_dir::StateDir;
 use super::world::World;
+use crate::source::kube::answer;
 use ca::{KeyMaterial, PLUGGED_IN_FILES, RotationPolicy, TLS_FILES, TtlPolicy};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
@@ -224,7 +225,7 @@ impl Keeper {
                 Err(error) if self.authority.current().is_some() => {
                     tracing::debug!(%error, "cannot read {source}");
                 }
-                Err(error) => self.authority.trouble(format!("cannot read {source}: {error}")),
+                Err(error) => self.authority.trouble(format!("cannot read {source}: {}", answer(&error))),
             }
             sleep(LOOK_AT_SECRET).await;
         }

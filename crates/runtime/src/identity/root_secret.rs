@@ -6,6 +6,7 @@
 use super::authority::Authority;
 use super::keeper::data_of;
 use super::world::World;
+use crate::source::kube::answer;
 use ca::{Root, RootState, RotationPolicy, SECRET_TYPE, SystemEntropy, TrustBundle, TtlPolicy};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
@@ -87,7 +88,11 @@ impl RootSecret {
                 return Ok(());
             }
             Err(error) => {
-                return Err(format!("cannot read {}: {error}; grant get on secrets there", self.source()));
+                return Err(format!(
+                    "cannot read {}: {}; grant get on secrets there",
+                    self.source(),
+                    answer(&error)
+                ));
             }
         };
         match (found, &known) {
@@ -155,8 +160,9 @@ impl RootSecret {
             // Another replica was first: the next look finds what it made.
             Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => Ok(None),
             Err(error) => Err(format!(
-                "cannot create {}: {error}; make the namespace, and grant create on secrets in it",
-                self.source()
+                "cannot create {}: {}; make the namespace, and grant create on secrets in it",
+                self.source(),
+                answer(&error)
             )),
         }
     }

@@ -23,8 +23,8 @@ mod answer;
 mod connect;
 mod trouble;
 
-pub(crate) use connect::deepest;
 pub use connect::{Access, ConnectError, Connection, connect};
+pub(crate) use connect::{answer, deepest};
 pub use trouble::Troubles;
 
 use super::{Batches, Event};

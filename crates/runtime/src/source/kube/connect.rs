@@ -129,6 +129,14 @@ async fn configuration(access: &Access) -> Result<Config, ConnectError> {
     }
 }
 
+/// Returns what an API server answered, or why there was no answer, in one line.
+pub(crate) fn answer(error: &Error) -> String {
+    match error {
+        Error::Api(status) if !status.message.is_empty() => status.message.trim_end_matches('.').to_owned(),
+        other => deepest(other),
+    }
+}
+
 /// Returns the innermost cause of an error, which is the one that tells something.
 pub(crate) fn deepest(error: &dyn std::error::Error) -> String {
     let mut innermost = error;
