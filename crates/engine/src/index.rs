@@ -146,6 +146,7 @@ where
                 postings.remove(slot);
             }
         }
+        postings.trim();
     }
 
     fn describe(&self, slot: u32) -> (&'static str, String, Vec<u32>) {

@@ -9,11 +9,22 @@ pub(crate) struct Slab<K, P> {
     by_key: HashTable<u32>,
     slots: Vec<Option<(K, P)>>,
     free: Vec<u32>,
+    /// Slots made since the last trim.
+    grown: usize,
 }
 
 impl<K, P> Default for Slab<K, P> {
     fn default() -> Self {
-        Self { by_key: HashTable::new(), slots: Vec::new(), free: Vec::new() }
+        Self { by_key: HashTable::new(), slots: Vec::new(), free: Vec::new(), grown: 0 }
+    }
+}
+
+/// Shrinks a vector to a sixteenth above its length if at least a quarter of it is new. The copy is
+/// then paid for by what was added, so that small additions never copy everything.
+pub(crate) fn trim<T>(vec: &mut Vec<T>, added: usize) {
+    let wanted = vec.len() + vec.len() / 16;
+    if added * 4 >= vec.len() && vec.capacity() > wanted {
+        vec.shrink_to(wanted);
     }
 }
 
@@ -43,6 +54,7 @@ impl<K: Clone + Eq + Hash, P: Default> Slab<K, P> {
                 slot
             }
             None => {
+                self.grown += 1;
                 self.slots.push(entry);
                 (self.slots.len() - 1) as u32
             }
@@ -61,6 +73,12 @@ impl<K: Clone + Eq + Hash, P: Default> Slab<K, P> {
             }
             self.free.push(slot);
         }
+    }
+
+    /// Gives back room that a vector made by doubling, after a commit in which much was added: a
+    /// first listing should not cost twice its size for good.
+    pub fn trim(&mut self) {
+        trim(&mut self.slots, std::mem::take(&mut self.grown));
     }
 
     /// Returns the key and payload of a slot in use.

@@ -169,6 +169,7 @@ impl<K: Key, V: Row> TableData<K, V> {
                 rows.remove(slot);
             }
         }
+        rows.trim();
     }
 
     fn collect_changes(&self) {

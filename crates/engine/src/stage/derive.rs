@@ -52,6 +52,7 @@ impl<K: Key, V: Row, W: Row> Stage for DeriveStage<K, V, W> {
 
     fn finish(&self, _: &Core) {
         self.data.finish(|slot| self.reads.borrow().any(slot));
+        self.reads.borrow_mut().trim();
     }
 
     fn table(&self) -> &dyn Any {

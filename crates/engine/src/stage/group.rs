@@ -62,6 +62,7 @@ impl<IK: Key, K: Key, V: Row, W: Row> Stage for GroupStage<IK, K, V, W> {
 
     fn finish(&self, _: &Core) {
         self.data.finish(|slot| self.reads.borrow().any(slot));
+        self.reads.borrow_mut().trim();
     }
 
     fn table(&self) -> &dyn Any {

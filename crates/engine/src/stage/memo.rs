@@ -129,6 +129,7 @@ impl<K: Key, V: Row> Stage for MemoStage<K, V> {
                 self.live.set(self.live.get() - 1);
             }
         }
+        rows.trim();
     }
 
     fn table(&self) -> &dyn Any {

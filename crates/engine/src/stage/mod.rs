@@ -14,6 +14,7 @@ pub use memo::Memo;
 pub(crate) use memo::MemoStage;
 
 use crate::core::{Core, Dep};
+use crate::slab::trim;
 use crate::table::TableData;
 use crate::{Key, Row, StageStats, Trace};
 use std::any::Any;
@@ -82,29 +83,39 @@ impl<K: Key, V: Row> TableData<K, V> {
 
 /// What each row of a derived table read, by slot.
 #[derive(Default)]
-pub(crate) struct Reads(Vec<Box<[Dep]>>);
+pub(crate) struct Reads {
+    by_slot: Vec<Box<[Dep]>>,
+    /// Slots added since the last trim.
+    grown: usize,
+}
 
 impl Reads {
     pub(crate) fn take(&mut self, slot: u32) -> Box<[Dep]> {
-        self.0.get_mut(slot as usize).map(std::mem::take).unwrap_or_default()
+        self.by_slot.get_mut(slot as usize).map(std::mem::take).unwrap_or_default()
     }
 
     pub(crate) fn put(&mut self, slot: u32, deps: Box<[Dep]>) {
         let at = slot as usize;
-        if self.0.len() <= at {
+        if self.by_slot.len() <= at {
             if deps.is_empty() {
                 return;
             }
-            self.0.resize_with(at + 1, Box::default);
+            self.grown += at + 1 - self.by_slot.len();
+            self.by_slot.resize_with(at + 1, Box::default);
         }
-        self.0[at] = deps;
+        self.by_slot[at] = deps;
+    }
+
+    /// As [`Slab::trim`](crate::slab::Slab::trim).
+    pub(crate) fn trim(&mut self) {
+        trim(&mut self.by_slot, std::mem::take(&mut self.grown));
     }
 
     pub(crate) fn any(&self, slot: u32) -> bool {
-        self.0.get(slot as usize).is_some_and(|d| !d.is_empty())
+        self.by_slot.get(slot as usize).is_some_and(|d| !d.is_empty())
     }
 
     pub(crate) fn of(&self, slot: u32) -> Vec<Dep> {
-        self.0.get(slot as usize).map(|d| d.to_vec()).unwrap_or_default()
+        self.by_slot.get(slot as usize).map(|d| d.to_vec()).unwrap_or_default()
     }
 }
