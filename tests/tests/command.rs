@@ -54,12 +54,12 @@ fn build() -> anyhow::Result<PathBuf> {
         .context("cannot run cargo")?;
     ensure!(output.status.success(), "`cargo build --package pilothouse-cli` failed: {}", output.status);
     let messages = String::from_utf8(output.stdout)?;
-    let executables = messages.lines().filter_map(|line| {
+    let mut executables = messages.lines().filter_map(|line| {
         let message: Value = serde_json::from_str(line).ok()?;
         (message["target"]["name"] == "pilothouse")
             .then(|| message["executable"].as_str().map(PathBuf::from))?
     });
-    executables.last().context("cargo names no executable")
+    executables.next_back().context("cargo names no executable")
 }
 
 /// The command with these arguments, and with nothing of our environment.
