@@ -1,8 +1,7 @@
 use super::{Reads, Stage, downcast};
 use crate::core::{Core, Dep};
 use crate::table::TableData;
-use crate::{Cx, Key, Row, StageStats, Table, Trace};
-use std::any::Any;
+use crate::{Cx, Key, Row, Table, Trace};
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
@@ -55,17 +54,7 @@ impl<K: Key, V: Row, W: Row> Stage for DeriveStage<K, V, W> {
         self.reads.borrow_mut().trim();
     }
 
-    fn table(&self) -> &dyn Any {
-        &self.data
-    }
-
-    fn table_mut(&mut self) -> &mut dyn Any {
-        &mut self.data
-    }
-
-    fn edit_reader(&self, index: Option<u16>, slot: u32, reader: Dep, add: bool) {
-        self.data.edit_node_reader(index, slot, reader, add);
-    }
+    delegate_to_table!(data);
 
     fn trace(&self, core: &Core, index: Option<u16>, slot: u32) -> (Trace, Vec<Dep>) {
         self.data.trace_node(index, slot, |slot| {
@@ -77,10 +66,6 @@ impl<K: Key, V: Row, W: Row> Stage for DeriveStage<K, V, W> {
             });
             own.into_iter().chain(self.reads.borrow().of(slot)).collect()
         })
-    }
-
-    fn stats(&self) -> StageStats {
-        self.data.table_stats()
     }
 }
 
@@ -116,23 +101,9 @@ impl<W: Row> Stage for SingleStage<W> {
         self.data.finish(|_| true);
     }
 
-    fn table(&self) -> &dyn Any {
-        &self.data
-    }
-
-    fn table_mut(&mut self) -> &mut dyn Any {
-        &mut self.data
-    }
-
-    fn edit_reader(&self, index: Option<u16>, slot: u32, reader: Dep, add: bool) {
-        self.data.edit_node_reader(index, slot, reader, add);
-    }
+    delegate_to_table!(data);
 
     fn trace(&self, _: &Core, index: Option<u16>, slot: u32) -> (Trace, Vec<Dep>) {
         self.data.trace_node(index, slot, |_| self.reads.borrow().to_vec())
-    }
-
-    fn stats(&self) -> StageStats {
-        self.data.table_stats()
     }
 }

@@ -2,8 +2,7 @@ use super::{Stage, downcast};
 use crate::core::{Core, Dep};
 use crate::slab::Slab;
 use crate::table::TableData;
-use crate::{Cx, Key, Row, StageStats, Table, Trace};
-use std::any::Any;
+use crate::{Cx, Key, Row, Table, Trace};
 use std::cell::RefCell;
 use std::sync::Arc;
 
@@ -128,17 +127,7 @@ impl<K: Key, V: Row, L: Key, W: Row> Stage for ExpandStage<K, V, L, W> {
         self.data.finish(|_| false);
     }
 
-    fn table(&self) -> &dyn Any {
-        &self.data
-    }
-
-    fn table_mut(&mut self) -> &mut dyn Any {
-        &mut self.data
-    }
-
-    fn edit_reader(&self, index: Option<u16>, slot: u32, reader: Dep, add: bool) {
-        self.data.edit_node_reader(index, slot, reader, add);
-    }
+    delegate_to_table!(data);
 
     fn trace(&self, core: &Core, index: Option<u16>, slot: u32) -> (Trace, Vec<Dep>) {
         self.data.trace_node(index, slot, |slot| {
@@ -149,9 +138,5 @@ impl<K: Key, V: Row, L: Key, W: Row> Stage for ExpandStage<K, V, L, W> {
             let own = source.and_then(|s| s.rows.borrow().find(key).map(|at| s.dep(at)));
             own.into_iter().chain(owner.reads.iter().copied()).collect()
         })
-    }
-
-    fn stats(&self) -> StageStats {
-        self.data.table_stats()
     }
 }

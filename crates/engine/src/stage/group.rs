@@ -2,8 +2,7 @@ use super::{Reads, Stage, downcast};
 use crate::core::{Core, Dep};
 use crate::index::IndexRows;
 use crate::table::TableData;
-use crate::{Cx, Index, Key, Row, StageStats, Trace};
-use std::any::Any;
+use crate::{Cx, Index, Key, Row, Trace};
 use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -65,23 +64,9 @@ impl<IK: Key, K: Key, V: Row, W: Row> Stage for GroupStage<IK, K, V, W> {
         self.reads.borrow_mut().trim();
     }
 
-    fn table(&self) -> &dyn Any {
-        &self.data
-    }
-
-    fn table_mut(&mut self) -> &mut dyn Any {
-        &mut self.data
-    }
-
-    fn edit_reader(&self, index: Option<u16>, slot: u32, reader: Dep, add: bool) {
-        self.data.edit_node_reader(index, slot, reader, add);
-    }
+    delegate_to_table!(data);
 
     fn trace(&self, _: &Core, index: Option<u16>, slot: u32) -> (Trace, Vec<Dep>) {
         self.data.trace_node(index, slot, |slot| self.reads.borrow().of(slot))
-    }
-
-    fn stats(&self) -> StageStats {
-        self.data.table_stats()
     }
 }

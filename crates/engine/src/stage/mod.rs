@@ -1,5 +1,26 @@
 //! The operators, one file each.
 
+/// Writes the part of [`Stage`] that every operator with rows in a [`TableData`] has alike.
+macro_rules! delegate_to_table {
+    ($data:tt) => {
+        fn table(&self) -> &dyn std::any::Any {
+            &self.$data
+        }
+
+        fn table_mut(&mut self) -> &mut dyn std::any::Any {
+            &mut self.$data
+        }
+
+        fn edit_reader(&self, index: Option<u16>, slot: u32, reader: crate::core::Dep, add: bool) {
+            self.$data.edit_node_reader(index, slot, reader, add);
+        }
+
+        fn stats(&self) -> crate::StageStats {
+            self.$data.table_stats()
+        }
+    };
+}
+
 mod derive;
 mod expand;
 mod group;
