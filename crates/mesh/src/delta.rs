@@ -68,17 +68,7 @@ impl Delta {
     pub(crate) fn collect(graph: &mut Graph, facts: &Facts, sinks: &Sinks, cluster: &str) -> Self {
         let mut out = Vec::new();
         take_services(graph, cluster, sinks, &mut out);
-        take(graph, cluster, sinks.networks, &mut out);
-        take(graph, cluster, sinks.entries, &mut out);
-        take(graph, cluster, sinks.inline, &mut out);
-        take(graph, cluster, sinks.endpoints, &mut out);
-        take(graph, cluster, sinks.pods, &mut out);
-        take(graph, cluster, sinks.peer_strict, &mut out);
-        take(graph, cluster, sinks.peer_ports, &mut out);
-        if let Some(passes) = sinks.passes {
-            take(graph, cluster, passes, &mut out);
-        }
-        take(graph, cluster, sinks.policies, &mut out);
+        each_besides_services(sinks, &mut Take { graph: &mut *graph, cluster, out: &mut out });
         let rejected = graph.changes(facts.rejected).into_iter().filter_map(|c| c.new.map(|d| (*d).clone()));
         let conditions = status_tables(sinks)
             .into_iter()
@@ -92,19 +82,10 @@ impl Delta {
 
 pub(crate) fn all(graph: &Graph, sinks: &Sinks, cluster: &str) -> Vec<ResourceChange> {
     let mut out = Vec::new();
-    walk(graph, cluster, sinks.services, &mut out);
-    walk(graph, cluster, sinks.entry_services, &mut out);
-    walk(graph, cluster, sinks.networks, &mut out);
-    walk(graph, cluster, sinks.entries, &mut out);
-    walk(graph, cluster, sinks.inline, &mut out);
-    walk(graph, cluster, sinks.endpoints, &mut out);
-    walk(graph, cluster, sinks.pods, &mut out);
-    walk(graph, cluster, sinks.peer_strict, &mut out);
-    walk(graph, cluster, sinks.peer_ports, &mut out);
-    if let Some(passes) = sinks.passes {
-        walk(graph, cluster, passes, &mut out);
-    }
-    walk(graph, cluster, sinks.policies, &mut out);
+    let mut walk = Walk { graph, cluster, out: &mut out };
+    walk.visit(sinks.services);
+    walk.visit(sinks.entry_services);
+    each_besides_services(sinks, &mut walk);
     out
 }
 
@@ -220,23 +201,58 @@ impl Sent<Name> for PolicyRow {
     }
 }
 
-fn walk<K: Key, V: Sent<K>>(graph: &Graph, cluster: &str, table: Table<K, V>, out: &mut Vec<ResourceChange>) {
-    for (key, row) in graph.rows(table) {
-        if let Some((name, encoded)) = row.resource(&key, cluster) {
-            out.push(ResourceChange { kind: V::KIND, name, body: Some(encoded.body.clone()), resend: false });
+/// Something done with every table whose rows are sent.
+trait Visit {
+    fn visit<K: Key, V: Sent<K>>(&mut self, table: Table<K, V>);
+}
+
+/// Visits the tables that are sent in the order in which clients are: workloads, then authorizations.
+/// Services go before; those of both kinds share names, so each caller treats them its own way.
+fn each_besides_services(sinks: &Sinks, visit: &mut impl Visit) {
+    visit.visit(sinks.networks);
+    visit.visit(sinks.entries);
+    visit.visit(sinks.inline);
+    visit.visit(sinks.endpoints);
+    visit.visit(sinks.pods);
+    visit.visit(sinks.peer_strict);
+    visit.visit(sinks.peer_ports);
+    if let Some(passes) = sinks.passes {
+        visit.visit(passes);
+    }
+    visit.visit(sinks.policies);
+}
+
+/// Collects every resource.
+struct Walk<'a> {
+    graph: &'a Graph,
+    cluster: &'a str,
+    out: &'a mut Vec<ResourceChange>,
+}
+
+impl Visit for Walk<'_> {
+    fn visit<K: Key, V: Sent<K>>(&mut self, table: Table<K, V>) {
+        for (key, row) in self.graph.rows(table) {
+            if let Some((name, encoded)) = row.resource(&key, self.cluster) {
+                let body = Some(encoded.body.clone());
+                self.out.push(ResourceChange { kind: V::KIND, name, body, resend: false });
+            }
         }
     }
 }
 
-fn take<K: Key, V: Sent<K>>(
-    graph: &mut Graph,
-    cluster: &str,
-    table: Table<K, V>,
-    out: &mut Vec<ResourceChange>,
-) {
-    for change in graph.changes(table) {
-        let Some((name, versions)) = versions(&change, cluster) else { continue };
-        out.extend(versions.change(V::KIND, name));
+/// Takes what the last commit changed.
+struct Take<'a> {
+    graph: &'a mut Graph,
+    cluster: &'a str,
+    out: &'a mut Vec<ResourceChange>,
+}
+
+impl Visit for Take<'_> {
+    fn visit<K: Key, V: Sent<K>>(&mut self, table: Table<K, V>) {
+        for change in self.graph.changes(table) {
+            let Some((name, versions)) = versions(&change, self.cluster) else { continue };
+            self.out.extend(versions.change(V::KIND, name));
+        }
     }
 }
 
