@@ -1,8 +1,9 @@
 use super::metadata::Metadata;
 use super::number::Port;
+use super::read::{self, Manifest};
 use super::selector::LabelSelector;
 use super::text::{Text, or_empty};
-use super::{read, wrong::Wrong};
+use super::wrong::Wrong;
 use crate::facts::{AllowedNamespaces, Gateway, GatewayAddress, GatewayClass, Listener};
 use crate::{Kind, Selector, SelectorOperator, SelectorRequirement, shared};
 use serde::Deserialize;
@@ -21,17 +22,6 @@ struct ClassManifest<'a> {
 struct ClassSpec<'a> {
     #[serde(borrow)]
     controller_name: Option<Text<'a>>,
-}
-
-#[derive(Deserialize)]
-#[serde(expecting = "an object")]
-struct Manifest<'a> {
-    #[serde(borrow, default)]
-    metadata: Metadata<'a>,
-    #[serde(borrow)]
-    spec: Option<Spec<'a>>,
-    #[serde(borrow)]
-    status: Option<Status<'a>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -113,7 +103,7 @@ pub(super) fn parse_class(json: &[u8]) -> Result<GatewayClass, Wrong> {
 /// # Errors
 /// As [`super::parse`].
 pub(super) fn parse(json: &[u8]) -> Result<Gateway, Wrong> {
-    let Manifest { metadata, spec, status } = read::manifest(json)?;
+    let Manifest::<Spec<'_>, Status<'_>> { metadata, spec, status } = read::manifest(json)?;
     let (spec, status) = (spec.unwrap_or_default(), status.unwrap_or_default());
     Ok(Gateway {
         meta: metadata.meta(Kind::Gateway)?,

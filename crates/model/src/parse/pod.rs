@@ -1,24 +1,14 @@
 use super::metadata::{Metadata, OwnerReference, REDIRECTION};
 use super::number::Port;
+use super::read::{self, Manifest};
 use super::text::{Text, or_empty};
-use super::{read, wrong::Wrong};
+use super::wrong::Wrong;
 use crate::facts::{Phase, Pod};
 use crate::{Kind, Str, shared};
 use serde::Deserialize;
 use smallvec::SmallVec;
 use std::net::IpAddr;
 use std::sync::Arc;
-
-#[derive(Deserialize)]
-#[serde(expecting = "an object")]
-struct Manifest<'a> {
-    #[serde(borrow, default)]
-    metadata: Metadata<'a>,
-    #[serde(borrow)]
-    spec: Option<Spec<'a>>,
-    #[serde(borrow)]
-    status: Option<Status<'a>>,
-}
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", expecting = "an object")]
@@ -87,7 +77,7 @@ struct Condition<'a> {
 /// # Errors
 /// As [`super::parse`].
 pub(super) fn parse(json: &[u8]) -> Result<Pod, Wrong> {
-    let Manifest { metadata, spec, status } = read::manifest(json)?;
+    let Manifest::<Spec<'_>, Status<'_>> { metadata, spec, status } = read::manifest(json)?;
     let (spec, status) = (spec.unwrap_or_default(), status.unwrap_or_default());
     let name = metadata.object_name(Kind::Pod)?;
     Ok(Pod {

@@ -1,8 +1,19 @@
 //! From bytes to manifests: fast when all is well, precise when not.
 
+use super::metadata::Metadata;
 use super::{code, wrong::Wrong};
 use serde::Deserialize;
 use serde_json::error::Category;
+
+/// A manifest of a kind whose `spec` and `status` are read.
+#[derive(Deserialize)]
+#[serde(expecting = "an object", bound(deserialize = "S: Deserialize<'de>, T: Deserialize<'de>"))]
+pub(super) struct Manifest<'a, S, T> {
+    #[serde(borrow, default)]
+    pub(super) metadata: Metadata<'a>,
+    pub(super) spec: Option<S>,
+    pub(super) status: Option<T>,
+}
 
 /// Reads a whole manifest.
 ///

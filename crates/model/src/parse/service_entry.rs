@@ -1,26 +1,15 @@
 use super::enumeration::Enumeration;
-use super::metadata::Metadata;
 use super::number::ProtoPort;
 use super::pairs::StrictPairs;
+use super::read::{self, Manifest};
 use super::text::{Text, or_empty, shared_list};
 use super::workload_entry::EntryManifest;
-use super::{code, read, wrong::Wrong};
+use super::{code, wrong::Wrong};
 use crate::facts::{Resolution, ServiceEntry, ServiceEntryAddress, ServiceEntryPort};
 use crate::{Kind, shared};
 use ipnet::IpNet;
 use serde::Deserialize;
 use std::net::IpAddr;
-
-#[derive(Deserialize)]
-#[serde(expecting = "an object")]
-struct Manifest<'a> {
-    #[serde(borrow, default)]
-    metadata: Metadata<'a>,
-    #[serde(borrow)]
-    spec: Option<Spec<'a>>,
-    #[serde(borrow)]
-    status: Option<Status<'a>>,
-}
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", expecting = "an object")]
@@ -92,7 +81,7 @@ const LOCATIONS: &[(&str, i64, bool)] = &[("MESH_EXTERNAL", 0, false), ("MESH_IN
 /// # Errors
 /// As [`super::parse`], and for an unknown `resolution` or `location`.
 pub(super) fn parse(json: &[u8]) -> Result<ServiceEntry, Wrong> {
-    let Manifest { metadata, spec, status } = read::manifest(json)?;
+    let Manifest::<Spec<'_>, Status<'_>> { metadata, spec, status } = read::manifest(json)?;
     let (spec, status) = (spec.unwrap_or_default(), status.unwrap_or_default());
     Ok(ServiceEntry {
         meta: metadata.meta(Kind::ServiceEntry)?,
