@@ -119,6 +119,15 @@ impl World {
         Ok(addresses_of(&self.get(Kind::ServiceEntry, ns, name).await?))
     }
 
+    /// Waits until the API server has counted this many writes of statuses, and checks that it has
+    /// counted no more. It counts a write only after its answer, so what is seen may not be counted yet.
+    pub async fn has_written(&self, count: u64) -> anyhow::Result<()> {
+        let enough = async || Ok(Some(self.writes().await?).filter(|n| *n >= count));
+        let counted = until(LIMIT, enough).await.with_context(|| format!("not {count} writes"))?;
+        anyhow::ensure!(counted == count, "{counted} writes instead of {count}");
+        Ok(())
+    }
+
     /// Returns how many statuses of kinds of ours were written so far, as the API server counts.
     pub async fn writes(&self) -> anyhow::Result<u64> {
         let request = http::Request::get("/metrics").body(Vec::new())?;
