@@ -21,8 +21,11 @@ pub enum ProxyKind {
     Sidecar,
 }
 
-/// Type URLs that are about all workloads of the mesh.
-const WORKLOAD_TYPES: &str = "type.googleapis.com/istio.";
+/// Type URLs of workloads and services, by which proxies also name their peers.
+const WORKLOAD_TYPES: &str = "type.googleapis.com/istio.workload.";
+
+/// Type URLs of policies.
+const POLICY_TYPES: &str = "type.googleapis.com/istio.security.";
 
 /// Type URLs of Envoy's resources.
 const ENVOY_TYPES: &str = "type.googleapis.com/envoy.";
@@ -40,9 +43,28 @@ impl ProxyKind {
     }
 
     /// Tells whether a proxy of this kind may subscribe to a type: ztunnels to workloads and
-    /// policies, the others also to resources of Envoy.
+    /// policies, waypoints and gateways to workloads and resources of Envoy, and a sidecar, which any
+    /// account may run, to the latter only.
     pub fn may_subscribe(self, type_url: &str) -> bool {
-        type_url.starts_with(WORKLOAD_TYPES) || (self != Self::Ztunnel && type_url.starts_with(ENVOY_TYPES))
+        let types: &[&str] = match self {
+            Self::Ztunnel => &[WORKLOAD_TYPES, POLICY_TYPES],
+            Self::Waypoint | Self::Router => &[WORKLOAD_TYPES, ENVOY_TYPES],
+            Self::Sidecar => &[ENVOY_TYPES],
+        };
+        types.iter().any(|prefix| type_url.starts_with(prefix))
+    }
+
+    /// Checks that a node of this id may subscribe to a type.
+    ///
+    /// # Errors
+    /// [`StreamDenial`].
+    pub fn check_subscription(node_id: &str, type_url: &str) -> Result<(), StreamDenial> {
+        let name = node_id.split('~').next().unwrap_or_default();
+        let kind = Self::from_name(name).ok_or(StreamDenial::Kind)?;
+        if kind.may_subscribe(type_url) {
+            return Ok(());
+        }
+        Err(StreamDenial::Subscription { kind: name.to_owned(), type_url: type_url.to_owned() })
     }
 }
 
@@ -120,6 +142,14 @@ pub enum StreamDenial {
         /// The service account that the node claims.
         service_account: String,
     },
+    /// The kind of proxy may not have resources of this type.
+    #[error("a {kind} may not subscribe to {type_url}")]
+    Subscription {
+        /// The kind, as the node id names it.
+        kind: String,
+        /// The type that was asked for.
+        type_url: String,
+    },
     /// The caller is not trusted to be a ztunnel.
     #[error("caller {0} is not a trusted node account and cannot be a ztunnel")]
     NotZtunnel(String),
@@ -147,6 +177,7 @@ impl Refusal for StreamDenial {
             Self::Kind => "node_kind",
             Self::Address => "node_address",
             Self::Identity { .. } => "node_identity",
+            Self::Subscription { .. } => "subscription",
             Self::NotZtunnel(_) => "not_ztunnel",
             Self::OtherNode { .. } => "other_node",
         }
@@ -290,5 +321,11 @@ mod tests {
         assert!(ProxyKind::Ztunnel.may_subscribe(address) && !ProxyKind::Ztunnel.may_subscribe(cluster));
         assert!(ProxyKind::Waypoint.may_subscribe(address) && ProxyKind::Waypoint.may_subscribe(cluster));
         assert!(!ProxyKind::Waypoint.may_subscribe("example.com/secret"));
+        let policy = "type.googleapis.com/istio.security.Authorization";
+        assert!(ProxyKind::Ztunnel.may_subscribe(policy) && !ProxyKind::Waypoint.may_subscribe(policy));
+        assert!(ProxyKind::Sidecar.may_subscribe(cluster) && !ProxyKind::Sidecar.may_subscribe(address));
+        let denied = ProxyKind::check_subscription("sidecar~10.0.0.1~a~b", address).unwrap_err();
+        assert_eq!((denied.code(), denied.reason()), (Code::PermissionDenied, "subscription"));
+        assert_eq!(ProxyKind::check_subscription("", address), Err(StreamDenial::Kind));
     }
 }

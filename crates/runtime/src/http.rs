@@ -12,20 +12,25 @@ use axum::routing::get;
 use serde::Deserialize;
 use serde_json::json;
 
-/// Routes of the health port: `/ready` is 200 once the mesh is served, `/healthz` while the process lives.
-pub fn health(snapshots: Snapshots) -> Router {
+/// Routes of the health port: `/ready` is 200 once the mesh is served on every port that is wanted,
+/// `/healthz` while the process lives.
+pub fn health(snapshots: Snapshots, identity: IdentityView) -> Router {
     Router::new()
         .route("/healthz", get(|| async { StatusCode::OK }))
         .route("/ready", get(ready))
-        .with_state(snapshots)
+        .with_state((snapshots, identity))
 }
 
-async fn ready(State(snapshots): State<Snapshots>) -> Response {
-    if snapshots.borrow().is_some() {
-        StatusCode::OK.into_response()
+async fn ready(State((snapshots, identity)): State<(Snapshots, IdentityView)>) -> Response {
+    let missing = if snapshots.borrow().is_none() {
+        "not every kind has been listed yet".to_owned()
+    } else if identity.is_awaited() {
+        let trouble = identity.authority.status().trouble;
+        format!("the secure port is not open: {}", trouble.as_deref().unwrap_or("there is no root yet"))
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "not every kind has been listed yet\n").into_response()
-    }
+        return StatusCode::OK.into_response();
+    };
+    (StatusCode::SERVICE_UNAVAILABLE, missing + "\n").into_response()
 }
 
 #[derive(Clone)]

@@ -20,4 +20,5 @@ pub mod pump;
 pub mod serve;
 pub mod source;
 pub mod status;
+mod tally;
 pub mod telemetry;

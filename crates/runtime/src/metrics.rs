@@ -99,6 +99,11 @@ impl Metrics {
         out.counter("pilothouse_xds_responses_total", "Responses handed out.", totals.responses);
         out.counter("pilothouse_xds_sent_bytes_total", "Bytes of responses handed out.", totals.bytes);
         out.counter("pilothouse_xds_acks_total", "Responses acknowledged.", totals.acks);
+        out.counter(
+            "pilot_xds_write_timeout",
+            "Connections ended since their client did not read.",
+            self.clients.unread(),
+        );
         let (wds, wads) = (totals.addresses, totals.authorizations);
         let labels = ["type=\"wads\"", "type=\"wds\""];
         for (name, help, of) in [

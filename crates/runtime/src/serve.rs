@@ -162,7 +162,7 @@ impl Daemon {
                 tracing::error!(%error, "the xDS listener is lost");
             }
         });
-        tasks.spawn(http(self.health, http::health(self.pump.snapshots()), stop.clone()));
+        tasks.spawn(http(self.health, http::health(self.pump.snapshots(), self.view.clone()), stop.clone()));
         tasks.spawn(http(
             self.monitoring,
             http::monitoring(self.pump.clone(), self.clients, self.view),

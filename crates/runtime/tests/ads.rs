@@ -244,15 +244,56 @@ fn a_first_request_without_a_node_ends_the_stream() {
 }
 
 #[test]
-fn a_type_without_resources_is_answered_empty() {
+fn a_client_gets_no_answer_to_what_is_not_for_its_kind() {
     run(async {
         let mut server = Server::start().await;
         server.put("a", 1);
         server.publish();
-        let type_url = "type.googleapis.com/example.Unknown".to_owned();
-        let unknown = DeltaDiscoveryRequest { type_url: type_url.clone(), ..request(ADDRESS) };
-        let answer = server.try_stream(unknown).await.unwrap().next().await;
-        assert_eq!((answer.type_url, answer.resources.len()), (type_url, 0));
+        let cluster = "type.googleapis.com/envoy.config.cluster.v3.Cluster";
+        let policy = AUTHORIZATION.type_url();
+        for (role, type_url, code) in [
+            // An empty answer would make an Envoy drop what it has.
+            ("waypoint", cluster, Code::Unimplemented),
+            ("ztunnel", cluster, Code::Unimplemented),
+            ("ztunnel", "example.com/secret", Code::Unimplemented),
+            ("waypoint", policy, Code::PermissionDenied),
+            ("sidecar", ADDRESS.type_url(), Code::PermissionDenied),
+            ("agent", ADDRESS.type_url(), Code::InvalidArgument),
+        ] {
+            let node = Node { id: format!("{role}~10.0.0.1~z.shop~d"), ..Node::default() };
+            let type_url = type_url.to_owned();
+            let first = DeltaDiscoveryRequest { node: Some(node), type_url, ..request(ADDRESS) };
+            let error = match server.try_stream(first).await {
+                Ok(mut stream) => stream.responses.message().await.unwrap_err(),
+                Err(error) => error,
+            };
+            assert_eq!(error.code(), code, "{role}: {error}");
+        }
+        assert_eq!(server.clients.totals().responses, 0);
+    });
+}
+
+#[test]
+fn a_flood_of_requests_ends_the_stream() {
+    run(async {
+        let mut server = Server::start().await;
+        server.publish();
+        let stream = server.stream().await;
+        let (requests, mut responses) = (stream.requests, stream.responses);
+        let flood = async { while requests.send(request(ADDRESS)).await.is_ok() {} };
+        let end = async {
+            loop {
+                match responses.message().await {
+                    Ok(answer) => assert!(answer.is_some(), "it ended without a reason"),
+                    Err(error) => return error,
+                }
+            }
+        };
+        let error = tokio::select! {
+            () = flood => panic!("the stream ended without a status"),
+            error = end => error,
+        };
+        assert_eq!(error.code(), Code::ResourceExhausted, "{error}");
     });
 }
 

@@ -1,7 +1,6 @@
 //! What can go wrong, and the gRPC status that says so.
 
 use crate::log::{MAX_BODY_BYTES, MAX_NAME_BYTES};
-use crate::session::MAX_TYPES;
 
 /// A resource that cannot be published; nothing of it was.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -33,6 +32,8 @@ pub enum Code {
     ResourceExhausted,
     /// 10: the client must connect again.
     Aborted,
+    /// 12: there is no such type here.
+    Unimplemented,
 }
 
 impl Code {
@@ -42,6 +43,7 @@ impl Code {
             Self::InvalidArgument => 3,
             Self::ResourceExhausted => 8,
             Self::Aborted => 10,
+            Self::Unimplemented => 12,
         }
     }
 }
@@ -78,9 +80,12 @@ pub enum SessionError {
         /// How many it would be.
         count: usize,
     },
-    /// More types than a stream may follow.
-    #[error("more than {MAX_TYPES} resource types on one stream")]
-    TooManyTypes,
+    /// A type that is not served.
+    #[error("resources of type {type_url:?} are not served here")]
+    UnknownType {
+        /// Beginning of its URL.
+        type_url: String,
+    },
     /// Removals the client has not seen are forgotten.
     #[error("client fell behind by too many removals: connect again to compare in full")]
     FellBehind,
@@ -91,7 +96,8 @@ impl SessionError {
     pub fn code(&self) -> Code {
         match self {
             Self::NoNode | Self::NoType | Self::Decode(_) | Self::Name { .. } => Code::InvalidArgument,
-            Self::Node { .. } | Self::TooManyNames { .. } | Self::TooManyTypes => Code::ResourceExhausted,
+            Self::Node { .. } | Self::TooManyNames { .. } => Code::ResourceExhausted,
+            Self::UnknownType { .. } => Code::Unimplemented,
             Self::FellBehind => Code::Aborted,
         }
     }

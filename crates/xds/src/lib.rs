@@ -66,7 +66,7 @@ pub use error::{Code, SessionError, WriteError};
 pub use log::{MAX_BODY_BYTES, MAX_NAME_BYTES};
 pub use request::Node;
 pub use response::Response;
-pub use session::{MAX_NAMES, MAX_TYPES, Session};
+pub use session::{MAX_NAMES, Session};
 pub use snapshot::{ResourceType, Snapshot, Writer};
 pub use stats::{Nack, SessionStats, TypeStats};
 pub use version::Version;

@@ -29,8 +29,6 @@ use crate::wire;
 
 /// Most names one stream may follow one by one.
 pub const MAX_NAMES: usize = 500_000;
-/// Most resource types of one stream.
-pub const MAX_TYPES: usize = 16;
 
 /// The state of one stream.
 #[derive(Debug)]
@@ -68,6 +66,11 @@ impl Session {
         self.node.as_ref()
     }
 
+    /// The types that the client subscribed to, in the order in which it did.
+    pub fn types(&self) -> impl Iterator<Item = &str> {
+        self.subscriptions.iter().map(|subscription| subscription.stats.type_url.as_str())
+    }
+
     /// State for debug views and metrics.
     pub fn stats(&self) -> SessionStats {
         let types = self.subscriptions.iter().map(|subscription| subscription.stats.clone()).collect();
@@ -90,9 +93,6 @@ impl Session {
         let known = self.subscriptions.iter_mut().find(|s| s.stats.type_url == request.type_url);
         if let Some(subscription) = known {
             return subscription.follow(request);
-        }
-        if self.subscriptions.len() >= MAX_TYPES {
-            return Err(SessionError::TooManyTypes);
         }
         self.returning |= !request.offered.is_empty();
         self.subscriptions.push(Subscription::begin(request)?);
@@ -187,7 +187,7 @@ impl Session {
         if let Some(response) = self.removed_policies(round)? {
             return Ok(Some(response));
         }
-        Ok(self.unknown(round))
+        Ok(None)
     }
 
     /// A response of this type without resources yet.
@@ -416,14 +416,5 @@ impl Session {
         }
         response.push_made(frames);
         Ok(self.sent(at, round, response))
-    }
-
-    /// An empty answer to a type that has no resources here: a client waits for its first.
-    fn unknown(&mut self, round: &Arc<Snapshot>) -> Option<Response> {
-        let waits = |s: &Subscription| s.kind == Kind::Unknown && !matches!(s.owed, Owed::Nothing);
-        let at = self.subscriptions.iter().position(waits)?;
-        self.subscriptions[at].owed = Owed::Nothing;
-        let response = self.response(at, round);
-        self.sent(at, round, response)
     }
 }

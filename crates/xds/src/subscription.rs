@@ -11,6 +11,9 @@ use crate::stats::{Nack, TypeStats};
 /// The name that stands for all resources.
 const ALL: &str = "*";
 
+/// How much of an unknown type a message shows, in characters.
+const MAX_SHOWN_TYPE: usize = 120;
+
 /// How a type is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -20,18 +23,16 @@ pub(crate) enum Kind {
     Authorization,
     /// Bare workloads for old clients, always all.
     Workload,
-    /// A type that has no resources here: answered, and empty.
-    Unknown,
 }
 
 impl Kind {
-    pub fn of(type_url: &str) -> Self {
-        match type_url {
+    pub fn of(type_url: &str) -> Option<Self> {
+        Some(match type_url {
             proto::type_url::ADDRESS => Self::Address,
             proto::type_url::AUTHORIZATION => Self::Authorization,
             proto::type_url::WORKLOAD => Self::Workload,
-            _ => Self::Unknown,
-        }
+            _ => return None,
+        })
     }
 }
 
@@ -78,7 +79,11 @@ impl Subscription {
     /// All resources when the request subscribes to nothing, or to `*` without taking it back;
     /// otherwise the named ones and those the client offers.
     pub fn begin(request: Request) -> Result<Self, SessionError> {
-        let kind = Kind::of(&request.type_url);
+        let Some(kind) = Kind::of(&request.type_url) else {
+            // An empty answer would tell an Envoy to drop what it has.
+            let type_url = request.type_url.chars().take(MAX_SHOWN_TYPE).collect();
+            return Err(SessionError::UnknownType { type_url });
+        };
         let all = |list: &[String]| list.iter().any(|name| name == ALL);
         let wildcard = kind != Kind::Address
             || request.subscribe.is_empty()

@@ -8,6 +8,8 @@ use prost_types::{Struct, Value};
 /// The identity of a ztunnel as it stands in its node message.
 #[derive(Clone, Debug)]
 pub struct Node {
+    /// Its kind of proxy.
+    pub role: String,
     /// Its pod's address; a ztunnel without one says `1.1.1.1`.
     pub ip: String,
     /// Its pod's name.
@@ -24,6 +26,7 @@ impl Node {
     /// A ztunnel in `istio-system` on the given Kubernetes node.
     pub fn ztunnel(node_name: &str) -> Self {
         Self {
+            role: "ztunnel".to_owned(),
             ip: "1.1.1.1".to_owned(),
             pod: format!("ztunnel-{node_name}"),
             namespace: "istio-system".to_owned(),
@@ -32,10 +35,10 @@ impl Node {
         }
     }
 
-    /// The node identifier: `ztunnel~<ip>~<pod>.<namespace>~<namespace>.svc.cluster.local`.
+    /// The node identifier: `<role>~<ip>~<pod>.<namespace>~<namespace>.svc.cluster.local`.
     pub fn id(&self) -> String {
-        let Self { ip, pod, namespace, .. } = self;
-        format!("ztunnel~{ip}~{pod}.{namespace}~{namespace}.svc.cluster.local")
+        let Self { role, ip, pod, namespace, .. } = self;
+        format!("{role}~{ip}~{pod}.{namespace}~{namespace}.svc.cluster.local")
     }
 
     /// The node message, as sent.

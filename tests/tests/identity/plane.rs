@@ -16,6 +16,7 @@ use serde_json::json;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -52,6 +53,7 @@ pub fn of_cluster(server: &ApiServer, system: &str) -> anyhow::Result<ServeArgs>
 /// A running control plane; dropping it ends it.
 pub struct Plane {
     pub secure: SocketAddr,
+    health: SocketAddr,
     pub identity: IdentityView,
     running: JoinHandle<()>,
     _stop: DropGuard,
@@ -62,10 +64,10 @@ impl Plane {
     pub async fn start(args: &ServeArgs) -> anyhow::Result<Self> {
         let daemon = Daemon::prepare(args).await?;
         let secure = daemon.secure_addr().context("there is no secure port")?;
-        let identity = daemon.identity().clone();
+        let (identity, health) = (daemon.identity().clone(), daemon.health_addr());
         let stop = CancellationToken::new();
         let running = tokio::spawn(daemon.run(stop.clone()));
-        Ok(Self { secure, identity, running, _stop: stop.drop_guard() })
+        Ok(Self { secure, health, identity, running, _stop: stop.drop_guard() })
     }
 
     /// Starts one and waits until its secure port is open.
@@ -82,6 +84,15 @@ impl Plane {
             Ok(tokio::net::TcpStream::connect(self.secure).await.ok())
         });
         opened.await.map(drop).with_context(|| format!("not open: {:?}", self.identity.authority.status()))
+    }
+
+    /// Asks whether it is ready, and returns the whole answer.
+    pub async fn ready(&self) -> anyhow::Result<String> {
+        let mut stream = tokio::net::TcpStream::connect(self.health).await?;
+        stream.write_all(b"GET /ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        Ok(answer)
     }
 
     /// Returns the counters.

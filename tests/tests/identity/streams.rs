@@ -98,3 +98,53 @@ async fn stream_ends_with_the_pod_that_opened_it() -> anyhow::Result<()> {
     until(LIMIT, issued).await?;
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_cannot_have_what_is_for_ztunnels() -> anyhow::Result<()> {
+    let site = Site::new().await?;
+    let plane = Plane::open(&site.settings()?).await?;
+    let web = site.pod(&site.shop, "web", "web", "n1").await?;
+    let token = bound_token(site.server, &web, &["istio-ca"]).await?;
+    // Any account may say that it is a sidecar; the workloads of the mesh are not for it.
+    let sidecar = Node { namespace: site.shop.clone(), role: "sidecar".to_owned(), ..Node::ztunnel("n1") };
+    let options = Options { node: sidecar, reconnect: Reconnect::Manual, ..plane.client_options(&token)? };
+    let error = match Client::connect(options).await {
+        Err(error) => format!("{error:#}"),
+        Ok(client) => {
+            client.until("the end of the stream", |state| !state.is_connected()).await?;
+            assert!(client.with(|state| state.received().is_empty()), "something was served");
+            client.with(|state| state.last_error().unwrap_or_default().to_owned())
+        }
+    };
+    assert!(error.contains("may not subscribe"), "{error}");
+    assert!(plane.stats().streams_refused.list().contains(&("subscription", 1)));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_client_has_a_bounded_number_of_streams() -> anyhow::Result<()> {
+    let site = Site::new().await?;
+    let plane = Plane::open(&site.settings()?).await?;
+    let (token, other) = (site.ztunnel("n1").await?, site.ztunnel("n2").await?);
+    let connect = async |token: &str, on: &str| {
+        let options =
+            Options { node: node(&site, on), reconnect: Reconnect::Manual, ..plane.client_options(token)? };
+        Client::connect(options).await
+    };
+    let mut open = Vec::new();
+    let refused = loop {
+        match connect(&token, "n1").await {
+            Ok(client) => open.push(client),
+            Err(error) => break error,
+        }
+        anyhow::ensure!(open.len() < 100, "there is no bound");
+    };
+    let refused = refused.downcast_ref::<OpenError>().context("no refusal")?;
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+    assert_eq!(open.len(), 32);
+    connect(&other, "n2").await.context("another client has its own")?;
+    // With each that ends there is room for one more.
+    drop(open.pop());
+    until(LIMIT, async || Ok(connect(&token, "n1").await.ok())).await?;
+    Ok(())
+}

@@ -11,8 +11,9 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use ::ca::{Rate, TokenBucket};
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::Stream;
 use http_body::{Body, Frame};
@@ -24,13 +25,17 @@ use tracing::{debug, info};
 use xds::{Response, Snapshot};
 
 use super::clients::{Clients, Registration};
-use super::guard::StreamGuard;
+use super::guard::{StreamGuard, may_follow};
 use super::message::{Inbox, PREFIX_BYTES, Status, prefix};
 
 /// How long a returning ztunnel's answer waits for its other subscription.
 ///
 /// It sends both at once; the limit only frees a client that wants one of them.
 const HOLD: Duration = Duration::from_secs(3);
+
+/// How often a client may send requests on a stream: one for each response, and one for each name it
+/// comes to need, when it asks for names.
+const REQUESTS: Rate = Rate { burst: 20_000, per_second: 2_000 };
 
 /// Requests taken from one client before others get their turn.
 const REQUESTS_PER_TURN: usize = 16;
@@ -46,6 +51,11 @@ impl Ads {
     /// Serves the newest of these snapshots; `None` refuses streams until there is one.
     pub fn new(snapshots: watch::Receiver<Option<Arc<Snapshot>>>, clients: Clients) -> Self {
         Self { snapshots, clients }
+    }
+
+    /// The connected clients.
+    pub(super) fn clients(&self) -> &Clients {
+        &self.clients
     }
 
     /// Opens a stream that reads requests from a body; ends when `drain` is cancelled, or when its
@@ -71,6 +81,9 @@ impl Ads {
             hold: None,
             drain: Box::pin(drain.clone().cancelled_owned()),
             guard,
+            opened: Instant::now(),
+            rate: TokenBucket::new(REQUESTS, Duration::ZERO),
+            types_checked: 0,
             ended: false,
         })
     }
@@ -89,6 +102,10 @@ pub(super) struct AdsStream<B> {
     drain: Pin<Box<WaitForCancellationFutureOwned>>,
     /// None where callers are not asked who they are.
     guard: Option<StreamGuard>,
+    opened: Instant,
+    rate: TokenBucket,
+    /// How many of its types have been found to be for a client of its kind.
+    types_checked: usize,
     ended: bool,
 }
 
@@ -101,7 +118,7 @@ where
     fn take_requests(&mut self, cx: &mut Context<'_>) -> Result<bool, Status> {
         for _ in 0..REQUESTS_PER_TURN {
             while let Some(message) = self.inbox.next()? {
-                self.registration.client.session.lock().request(message)?;
+                self.take_request(message)?;
             }
             let Some(requests) = &mut self.requests else { return Ok(false) };
             match Pin::new(requests).poll_frame(cx) {
@@ -124,6 +141,21 @@ where
             }
         }
         Ok(true)
+    }
+
+    /// Takes one request, and checks that the client may have what it asks for.
+    fn take_request(&mut self, message: Bytes) -> Result<(), Status> {
+        if self.rate.take(self.opened.elapsed()).is_err() {
+            let message = format!("more than {} requests a second on one stream", REQUESTS.per_second);
+            return Err(Status::new(Status::RESOURCE_EXHAUSTED, message));
+        }
+        let mut session = self.registration.client.session.lock();
+        session.request(message)?;
+        for type_url in session.types().skip(self.types_checked) {
+            may_follow(session.node(), type_url, self.guard.as_ref())?;
+            self.types_checked += 1;
+        }
+        Ok(())
     }
 
     /// Takes the newest snapshot.

@@ -49,7 +49,7 @@ where
         Status::from(refused)
     };
     let caller = gate.authenticate(headers, from).await.map_err(|refused| refuse(refused, None, ""))?;
-    gate.limit_certificates(&caller).map_err(|refused| refuse(refused, Some(&caller), ""))?;
+    gate.admit_request(&caller).await.map_err(|refused| refuse(refused, Some(&caller), ""))?;
     let received = match timeout(SEND, receive(body)).await {
         Ok(received) => received,
         Err(_) => Err(Refused {

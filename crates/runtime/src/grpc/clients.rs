@@ -17,6 +17,7 @@ struct Registry {
     next: u64,
     open: BTreeMap<u64, Arc<Client>>,
     closed: Totals,
+    unread: u64,
 }
 
 /// One open stream.
@@ -104,6 +105,16 @@ impl Clients {
     /// True when no stream is open.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Counts a connection that was ended since its client did not read.
+    pub(super) fn count_unread(&self) {
+        self.0.lock().unread += 1;
+    }
+
+    /// Connections that were ended since their client did not read.
+    pub fn unread(&self) -> u64 {
+        self.0.lock().unread
     }
 
     /// All open streams, oldest first.

@@ -18,6 +18,25 @@ impl From<Refused> for Status {
     }
 }
 
+/// Checks that a client may follow a type, guarded or not.
+///
+/// # Errors
+/// The status that ends the stream.
+pub(super) fn may_follow(
+    node: Option<&xds::Node>,
+    type_url: &str,
+    guard: Option<&StreamGuard>,
+) -> Result<(), Status> {
+    let id = node.map_or("", |node| node.id.as_str());
+    let Err(denial) = ::ca::ProxyKind::check_subscription(id, type_url) else { return Ok(()) };
+    let refused = Refused::from(denial);
+    tracing::warn!(node = id, reason = refused.reason, detail = refused.detail, "refused a subscription");
+    if let Some(guard) = guard {
+        guard.gate.stats().streams_refused.add(refused.reason);
+    }
+    Err(refused.into())
+}
+
 /// Watches over one stream of an authenticated caller.
 pub(super) struct StreamGuard {
     gate: Arc<Gate>,
@@ -40,7 +59,7 @@ impl StreamGuard {
                 peer = ?from.address, reason = refused.reason, detail = refused.detail, "refused a stream",
             );
         })?;
-        let admission = gate.admit(&caller)?;
+        let admission = gate.admit(&caller).await?;
         let left = admission.expires.as_secs().saturating_sub(UnixTime::now().as_secs());
         let gone = admission.binding.as_ref().map(|b| Box::pin(b.gone.clone().cancelled_owned()));
         let expires = Box::pin(sleep(Duration::from_secs(left)));

@@ -20,11 +20,12 @@ mod ca;
 mod clients;
 mod guard;
 mod message;
+mod reading;
 mod server;
 mod unary;
 
 pub use ads::Ads;
 pub use clients::{ClientView, Clients, Totals, TypeTotals};
 pub use message::MAX_REQUEST_BYTES;
-pub use server::{ResponseBody, Service};
+pub use server::{Patience, ResponseBody, Service};
 pub use unary::{CallError, unary};

@@ -1,10 +1,9 @@
 //! HTTP/2 connections and the calls on them.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +16,6 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -25,13 +23,15 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::Ads;
 use super::ca::create_certificate;
 use super::guard::StreamGuard;
 use super::message::Status;
+use super::reading::Reading;
 use crate::identity::{Connection, Gate, client_identity};
+use crate::tally::Tally;
 
 /// Most connections at once.
 const MAX_CONNECTIONS: usize = 16 * 1024;
@@ -45,22 +45,46 @@ const STREAM_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
 /// What the transport takes ahead of a client's reading, in bytes for each call.
 const SEND_BUFFER: usize = 256 * 1024;
-/// How often a silent client is asked whether it lives, and how long it may take to say so.
-const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
-/// How long a connection may live without a first call.
-const FIRST_CALL: Duration = Duration::from_secs(30);
 /// Pause after a failed accept, such as one for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How long a TLS handshake may take.
-const HANDSHAKE: Duration = Duration::from_secs(10);
-/// How many handshakes of one address may go on at once, so that half-open ones leave room for others.
+/// Most handshakes of one address at once.
 const HANDSHAKES_OF_ADDRESS: usize = 256;
 /// Streams that a client resets before they are taken: more end the connection.
 const MAX_PENDING_RESETS: usize = 32;
 /// Streams that are reset for errors of the client: more end the connection.
 const MAX_ERROR_RESETS: usize = 256;
-/// How long calls may take to end when the server stops.
-const DRAIN: Duration = Duration::from_secs(5);
+/// Most connections of one address at once: a node has a ztunnel, and some proxies beside it.
+const CONNECTIONS_OF_ADDRESS: usize = 1024;
+
+/// How long a client may take for what keeps a place occupied.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// For a TLS handshake.
+    pub handshake: Duration,
+    /// For the first call of a connection.
+    pub first_call: Duration,
+    /// How long it may be silent before it is asked for a sign of life.
+    pub silence: Duration,
+    /// For that sign.
+    pub sign_of_life: Duration,
+    /// For reading a piece of a response.
+    pub reading: Duration,
+    /// For the end of its calls, when the server stops.
+    pub drain: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            handshake: Duration::from_secs(10),
+            first_call: Duration::from_secs(30),
+            silence: Duration::from_secs(30),
+            sign_of_life: Duration::from_secs(10),
+            reading: Duration::from_secs(30),
+            drain: Duration::from_secs(5),
+        }
+    }
+}
 
 /// The body of a response.
 pub type ResponseBody = UnsyncBoxBody<Bytes, Infallible>;
@@ -70,17 +94,24 @@ pub type ResponseBody = UnsyncBoxBody<Bytes, Infallible>;
 pub struct Service {
     ads: Ads,
     gate: Option<Arc<Gate>>,
+    patience: Patience,
 }
 
 impl Service {
     /// Serves discovery to anybody.
     pub fn new(ads: Ads) -> Self {
-        Self { ads, gate: None }
+        Self { ads, gate: None, patience: Patience::default() }
     }
 
     /// Serves discovery and certificates to whom `gate` lets in.
     pub fn guarded(ads: Ads, gate: Arc<Gate>) -> Self {
-        Self { ads, gate: Some(gate) }
+        Self { gate: Some(gate), ..Self::new(ads) }
+    }
+
+    /// Has this patience with clients.
+    #[must_use]
+    pub fn with_patience(self, patience: Patience) -> Self {
+        Self { patience, ..self }
     }
 
     /// Answers one call; `drain` ends it when it is long-lived.
@@ -149,19 +180,26 @@ impl Service {
         I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let peer = from.address;
+        let patience = self.patience;
         let called = CancellationToken::new();
+        let reading = Arc::new(Reading::default());
         let calls = {
             let (service, drain, called) = (self.clone(), drain.clone(), called.clone());
+            let reading = Arc::clone(&reading);
             service_fn(move |request: Request<Incoming>| {
                 called.cancel();
                 let (service, from, drain) = (service.clone(), from.clone(), drain.clone());
-                async move { Ok::<_, Infallible>(service.call(request, &from, &drain).await) }
+                let reading = Arc::clone(&reading);
+                async move {
+                    let response = service.call(request, &from, &drain).await;
+                    Ok::<_, Infallible>(response.map(|body| reading.watch(body)))
+                }
             })
         };
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
-            .keep_alive_interval(KEEPALIVE.0)
-            .keep_alive_timeout(KEEPALIVE.1)
+            .keep_alive_interval(patience.silence)
+            .keep_alive_timeout(patience.sign_of_life)
             .max_concurrent_streams(MAX_STREAMS)
             .max_header_list_size(MAX_HEADER_BYTES)
             .initial_stream_window_size(STREAM_WINDOW)
@@ -174,17 +212,23 @@ impl Service {
         // The transport asks for signs of life only once it is set up: one that never is must not
         // keep its place.
         let idle = async {
-            if tokio::time::timeout(FIRST_CALL, called.cancelled()).await.is_ok() {
+            if timeout(patience.first_call, called.cancelled()).await.is_ok() {
                 std::future::pending::<()>().await;
             }
         };
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
             () = idle => return debug!(?peer, "connection made no call"),
+            () = reading.stalled(patience.reading) => {
+                // Its streams end with it, and with them what they hold of the log.
+                self.ads.clients().count_unread();
+                let limit = patience.reading.as_secs();
+                return info!(?peer, "ended a connection: its client did not read for {limit} s");
+            }
             () = drain.cancelled() => {
                 // GOAWAY; the streams see the same token and end by themselves.
                 connection.as_mut().graceful_shutdown();
-                match tokio::time::timeout(DRAIN, connection).await {
+                match timeout(patience.drain, connection).await {
                     Ok(ended) => ended,
                     Err(_) => return debug!(?peer, "connection did not end in time"),
                 }
@@ -218,16 +262,17 @@ impl Service {
         tls: TlsAcceptor,
         drain: CancellationToken,
     ) -> io::Result<()> {
-        let handshakes = Handshakes::default();
+        // Half-open ones of one address leave room for others.
+        let handshakes = Arc::new(Tally::new(HANDSHAKES_OF_ADDRESS));
         accept(listener, drain.clone(), |stream, peer| {
             let (service, drain, tls, handshakes) =
-                (self.clone(), drain.clone(), tls.clone(), handshakes.clone());
+                (self.clone(), drain.clone(), tls.clone(), Arc::clone(&handshakes));
             async move {
-                let Some(place) = handshakes.begin(peer.ip()) else {
+                let Some(place) = handshakes.take(peer.ip()) else {
                     service.count_handshake("too_many");
                     return debug!(%peer, "too many handshakes of this address");
                 };
-                let stream = match timeout(HANDSHAKE, tls.accept(stream)).await {
+                let stream = match timeout(service.patience.handshake, tls.accept(stream)).await {
                     Ok(Ok(stream)) => stream,
                     Ok(Err(error)) => {
                         service.count_handshake("failed");
@@ -262,6 +307,7 @@ where
     C: Future<Output = ()> + Send + 'static,
 {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let of_address = Tally::new(CONNECTIONS_OF_ADDRESS);
     let connections = TaskTracker::new();
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
@@ -277,50 +323,20 @@ where
                 continue;
             }
         };
+        let Some(own) = of_address.take(peer.ip()) else {
+            debug!(%peer, "too many connections of this address");
+            continue;
+        };
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%peer, %error, "cannot switch off delays");
         }
         let connection = serve(stream, peer);
         connections.spawn(async move {
             connection.await;
-            drop(place);
+            drop((place, own));
         });
     }
     connections.close();
     connections.wait().await;
     Ok(())
-}
-
-/// The handshakes that go on, by address.
-#[derive(Clone, Default)]
-struct Handshakes(Arc<Mutex<HashMap<IpAddr, usize>>>);
-
-/// The place of one handshake; dropping it frees the place.
-struct HandshakePlace {
-    of: Handshakes,
-    address: IpAddr,
-}
-
-impl Handshakes {
-    fn begin(&self, address: IpAddr) -> Option<HandshakePlace> {
-        let mut all = self.0.lock();
-        let count = all.entry(address).or_default();
-        if *count >= HANDSHAKES_OF_ADDRESS {
-            return None;
-        }
-        *count += 1;
-        Some(HandshakePlace { of: self.clone(), address })
-    }
-}
-
-impl Drop for HandshakePlace {
-    fn drop(&mut self) {
-        let mut all = self.of.0.lock();
-        if let Some(count) = all.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                all.remove(&self.address);
-            }
-        }
-    }
 }

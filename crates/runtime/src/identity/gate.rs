@@ -12,6 +12,7 @@ use super::refused::Refused;
 use super::stats::IdentityStats;
 use super::tokens::Tokens;
 use super::world::World;
+use crate::tally::{Place, Tally};
 use ca::token::ServiceAccountToken;
 use ca::{
     Caller, Denial, Identity, Issued, Limiter, Limits, Pods, Rate, RunningPod, SigningRequest, StreamNode,
@@ -42,6 +43,9 @@ const STREAMS_OF_CLIENT: Rate = Rate { burst: 50, per_second: 10 };
 /// How often all clients together may.
 const STREAMS: Rate = Rate { burst: 20_000, per_second: 5000 };
 
+/// How many streams one client may have open: it needs one, and one more while it comes anew.
+const OPEN_STREAMS_OF_CLIENT: usize = 32;
+
 /// How many requests for certificates all clients together may make for each that one may.
 const CERTIFICATES_IN_TOTAL: u32 = 20;
 
@@ -62,6 +66,8 @@ pub struct Authenticated {
     caller: Caller,
     expires: UnixTime,
     address: Option<SocketAddr>,
+    /// It showed a certificate, which is bound to no pod.
+    has_certificate: bool,
 }
 
 impl Authenticated {
@@ -91,6 +97,7 @@ pub struct Admission {
     pub binding: Option<Binding>,
     /// When the credential ends.
     pub expires: UnixTime,
+    _place: Place<String>,
 }
 
 /// Settings of the gate.
@@ -115,6 +122,7 @@ pub struct Gate {
     tokens: Tokens,
     authority: Authority,
     limiters: Limiters,
+    open_streams: Tally<String>,
     started: Instant,
     stats: Arc<IdentityStats>,
 }
@@ -165,7 +173,8 @@ impl Gate {
             streams: Mutex::new(Limiter::new(limits(STREAMS_OF_CLIENT, STREAMS), start)),
             certificates: Mutex::new(Limiter::new(limits(of_client, total), start)),
         };
-        Self { settings, world, tokens, authority, limiters, started: Instant::now(), stats }
+        let open_streams = Tally::new(OPEN_STREAMS_OF_CLIENT);
+        Self { settings, world, tokens, authority, limiters, open_streams, started: Instant::now(), stats }
     }
 
     /// Returns the counters.
@@ -173,7 +182,7 @@ impl Gate {
         &self.stats
     }
 
-    /// Finds out who calls.
+    /// Finds out who calls. Whether its pod lives is asked when it is admitted, within its limits.
     ///
     /// # Errors
     /// [`Refused`]. Nothing of the call's body has been read then.
@@ -183,12 +192,22 @@ impl Gate {
         connection: &Connection,
     ) -> Result<Authenticated, Refused> {
         let outcome = self.find_caller(headers, connection).await;
-        if let Err(refused) = &outcome
-            && refused.code == ca::Code::Unauthenticated
-        {
+        outcome.inspect_err(|refused| self.count_unauthenticated(refused))
+    }
+
+    fn count_unauthenticated(&self, refused: &Refused) {
+        if refused.code == ca::Code::Unauthenticated {
             self.stats.unauthenticated.add();
         }
-        outcome
+    }
+
+    /// Checks that the caller's pod lives: a token outlives its pod by its own life.
+    async fn check_alive(&self, caller: &Authenticated) -> Result<(), Refused> {
+        if caller.has_certificate {
+            return Ok(());
+        }
+        let alive = self.ask_pods(&caller.caller, |pods| caller.caller.live_pod(pods).map(drop)).await;
+        alive.map_err(Refused::from).inspect_err(|refused| self.count_unauthenticated(refused))
     }
 
     async fn find_caller(
@@ -209,7 +228,8 @@ impl Gate {
                 node: None,
             };
             let (identity, expires) = (identity.clone(), *expires);
-            return Ok(Authenticated { identity, caller, expires, address: connection.address });
+            let address = connection.address;
+            return Ok(Authenticated { identity, caller, expires, address, has_certificate: true });
         }
         let token = bearer(headers)?;
         self.check_cluster(headers)?;
@@ -225,10 +245,8 @@ impl Gate {
         let identity = token.identity(&mesh.trust_domain)?;
         let caller = Caller::from(&*token);
         let expires = stream_end(&token, now);
-        let authenticated = Authenticated { identity, caller, expires, address: connection.address };
-        // A token outlives its pod by its own life; the pod's end is what counts.
-        self.ask_pods(&authenticated.caller, |pods| authenticated.caller.live_pod(pods).map(drop)).await?;
-        Ok(authenticated)
+        let address = connection.address;
+        Ok(Authenticated { identity, caller, expires, address, has_certificate: false })
     }
 
     /// Clients name their cluster; one that names another has come to the wrong place.
@@ -258,10 +276,19 @@ impl Gate {
     /// Lets an authenticated caller open a stream, or not. What node it is, it says later.
     ///
     /// # Errors
-    /// [`Refused`]: too many streams, or its pod has just gone.
-    pub fn admit(&self, caller: &Authenticated) -> Result<Admission, Refused> {
-        let now = self.started.elapsed();
-        self.limiters.streams.lock().take(caller.client(), now).map_err(|e| self.stream_refused(e.into()))?;
+    /// [`Refused`]: too many streams, or its pod is gone.
+    pub async fn admit(&self, caller: &Authenticated) -> Result<Admission, Refused> {
+        let (now, client) = (self.started.elapsed(), caller.client());
+        let limited = self.limiters.streams.lock().take(client.clone(), now);
+        limited.map_err(|e| self.stream_refused(e.into()))?;
+        let place = self.open_streams.take(client).ok_or_else(|| {
+            self.stream_refused(Refused {
+                code: ca::Code::ResourceExhausted,
+                reason: "too_many_streams",
+                detail: format!("this client has {OPEN_STREAMS_OF_CLIENT} streams open"),
+            })
+        })?;
+        self.check_alive(caller).await?;
         let binding = match &caller.caller.pod {
             None => None,
             Some(_) => match self.world.bind(&caller.caller) {
@@ -270,7 +297,7 @@ impl Gate {
                 Err(denial) => return Err(self.stream_refused(denial.into())),
             },
         };
-        Ok(Admission { binding, expires: caller.expires })
+        Ok(Admission { binding, expires: caller.expires, _place: place })
     }
 
     /// Decides whether a caller may be the node that a stream says it is.
@@ -316,10 +343,11 @@ impl Gate {
     /// Lets a caller ask for a certificate now, or not: before its request is read.
     ///
     /// # Errors
-    /// [`Refused`]: too many requests.
-    pub fn limit_certificates(&self, caller: &Authenticated) -> Result<(), Refused> {
+    /// [`Refused`]: too many requests, or its pod is gone.
+    pub async fn admit_request(&self, caller: &Authenticated) -> Result<(), Refused> {
         let now = self.started.elapsed();
-        Ok(self.limiters.certificates.lock().take(caller.client(), now)?)
+        self.limiters.certificates.lock().take(caller.client(), now)?;
+        self.check_alive(caller).await
     }
 
     /// Issues the certificate that `request` asks for.

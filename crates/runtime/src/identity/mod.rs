@@ -102,6 +102,7 @@ pub struct Identity {
     distribution: Option<Distribution>,
     serving: Serving,
     serving_names: Vec<String>,
+    opened: CancellationToken,
 }
 
 /// What other parts of the process may know of it.
@@ -111,6 +112,15 @@ pub struct IdentityView {
     pub authority: Authority,
     /// The counters.
     pub stats: Arc<IdentityStats>,
+    /// Cancelled once the secure port is open; nothing where there is none.
+    opened: Option<CancellationToken>,
+}
+
+impl IdentityView {
+    /// Tells whether there will be a secure port that is not open yet.
+    pub fn is_awaited(&self) -> bool {
+        self.opened.as_ref().is_some_and(|opened| !opened.is_cancelled())
+    }
 }
 
 impl Identity {
@@ -184,8 +194,10 @@ impl Identity {
             distribution,
             serving: Serving::new()?,
             serving_names: serving_names(args, is_cluster, secure),
+            opened: CancellationToken::new(),
         };
-        Ok((identity, writer, IdentityView { authority, stats }))
+        let opened = Some(identity.opened.clone());
+        Ok((identity, writer, IdentityView { authority, stats, opened }))
     }
 
     /// Serves until `stop`: waits for the first snapshot and for key material, then opens the port.
@@ -211,7 +223,7 @@ impl Identity {
         tokio::select! {
             () = ready.cancelled() => {
                 let service = Service::guarded(ads, self.gate);
-                port.serve(service, tls, stop.clone()).await;
+                port.serve(service, tls, &self.opened, stop.clone()).await;
             }
             () = stop.cancelled() => {}
         }
@@ -244,7 +256,13 @@ impl SecurePort {
         self.address
     }
 
-    async fn serve(self, service: Service, tls: tokio_rustls::TlsAcceptor, stop: CancellationToken) {
+    async fn serve(
+        self,
+        service: Service,
+        tls: tokio_rustls::TlsAcceptor,
+        opened: &CancellationToken,
+        stop: CancellationToken,
+    ) {
         let listener = match self.socket.listen(BACKLOG) {
             Ok(listener) => listener,
             Err(error) => {
@@ -254,6 +272,7 @@ impl SecurePort {
                 );
             }
         };
+        opened.cancel();
         tracing::info!(address = %self.address, "the secure port is open");
         if let Err(error) = service.serve_tls(listener, tls, stop).await {
             tracing::error!(%error, "the secure port is lost");

@@ -19,11 +19,14 @@ use parking_lot::RwLock;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 
 /// How long a request may wait for the news that its pod is there: it commonly races the event.
 const WAIT: Duration = Duration::from_secs(1);
+
+/// How many questions may wait at once.
+const WAITS: usize = 4096;
 
 /// How many events are taken at a time, so that no question waits for a whole listing.
 const TURN: usize = 1024;
@@ -53,6 +56,8 @@ pub struct World {
     trusted_accounts: String,
     table: RwLock<PodTable>,
     pods_changed: watch::Sender<()>,
+    /// Places of questions that wait for news of a pod.
+    waits: Semaphore,
     mesh: RwLock<Arc<MeshIdentity>>,
     namespaces: watch::Sender<Arc<BTreeSet<Str>>>,
 }
@@ -70,6 +75,7 @@ impl World {
             trusted_accounts: trusted_accounts.to_owned(),
             table: RwLock::default(),
             pods_changed: watch::Sender::new(()),
+            waits: Semaphore::new(WAITS),
             mesh: RwLock::new(Arc::new(MeshIdentity { trust_domain, authorizer })),
             namespaces: watch::Sender::new(Arc::default()),
         });
@@ -93,7 +99,7 @@ impl World {
     }
 
     /// Asks about the pods, and asks again as they change, for at most a second, while the answer is
-    /// one that news of a pod may change.
+    /// one that news of a pod may change. When too many wait already, the first answer counts.
     ///
     /// # Errors
     /// The last [`Denial`].
@@ -103,11 +109,16 @@ impl World {
     ) -> Result<T, Denial> {
         let mut changed = self.pods_changed.subscribe();
         let deadline = Instant::now() + WAIT;
+        let mut place = None;
         loop {
             changed.mark_unchanged();
             let answer = question(&self.table.read());
             match answer {
                 Err(denial) if denial.may_pass_soon() => {
+                    if place.is_none() {
+                        let Ok(taken) = self.waits.try_acquire() else { return Err(denial) };
+                        place = Some(taken);
+                    }
                     if !matches!(timeout_at(deadline, changed.changed()).await, Ok(Ok(()))) {
                         return Err(denial);
                     }

@@ -1,0 +1,175 @@
+//! Whether the client of a connection reads what it asked for.
+//!
+//! The transport asks a body for its next frame only when the one before has left and the client has
+//! opened its window for more. So a body that gave a frame and is not asked again has a client that
+//! does not read, though it may answer every sign of life; a body that has nothing to give rests.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+/// The responses of one connection that wait for the client.
+#[derive(Debug, Default)]
+pub(super) struct Reading {
+    waiting: Mutex<Waiting>,
+    begun: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    next: u64,
+    /// Since when each waits.
+    since: HashMap<u64, Instant>,
+}
+
+impl Reading {
+    /// Watches a response from now on: it waits until it is asked for its first frame.
+    pub fn watch<B>(self: &Arc<Self>, body: B) -> Watched<B> {
+        let id = {
+            let mut waiting = self.waiting.lock();
+            waiting.next += 1;
+            waiting.next
+        };
+        self.wait(id);
+        Watched { body, reading: Arc::clone(self), id }
+    }
+
+    fn wait(&self, id: u64) {
+        let mut waiting = self.waiting.lock();
+        let was_idle = waiting.since.is_empty();
+        waiting.since.insert(id, Instant::now());
+        drop(waiting);
+        if was_idle {
+            self.begun.notify_one();
+        }
+    }
+
+    fn rest(&self, id: u64) {
+        self.waiting.lock().since.remove(&id);
+    }
+
+    /// Returns once a response has waited for so long.
+    pub async fn stalled(&self, limit: Duration) {
+        loop {
+            let oldest = self.waiting.lock().since.values().min().copied();
+            match oldest {
+                None => self.begun.notified().await,
+                Some(since) if since.elapsed() >= limit => return,
+                Some(since) => sleep_until(since + limit).await,
+            }
+        }
+    }
+}
+
+/// A response body that tells when it waits for its client.
+pub(super) struct Watched<B> {
+    body: B,
+    reading: Arc<Reading>,
+    id: u64,
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for Watched<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.body).poll_frame(cx);
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) if frame.is_data() => this.reading.wait(this.id),
+            _ => this.reading.rest(this.id),
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl<B> Drop for Watched<B> {
+    fn drop(&mut self) {
+        self.reading.rest(self.id);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use futures::task::noop_waker;
+    use std::collections::VecDeque;
+    use std::convert::Infallible;
+
+    /// Gives its frames, pauses where there is none, and ends.
+    struct Script(VecDeque<Option<&'static [u8]>>);
+
+    impl Body for Script {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            match self.0.pop_front() {
+                Some(Some(data)) => Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(data))))),
+                Some(None) => Poll::Pending,
+                None => Poll::Ready(None),
+            }
+        }
+    }
+
+    fn oldest(reading: &Reading) -> Option<Instant> {
+        reading.waiting.lock().since.values().min().copied()
+    }
+
+    #[test]
+    fn a_response_waits_for_its_client_until_it_has_nothing_to_give() {
+        let reading = Arc::new(Reading::default());
+        let mut body = reading.watch(Script([Some(&b"a"[..]), Some(b"b"), None, Some(b"c")].into()));
+        let waker = noop_waker();
+        let mut poll = || drop(Pin::new(&mut body).poll_frame(&mut Context::from_waker(&waker)));
+        let begun = oldest(&reading).unwrap();
+        poll();
+        let first = oldest(&reading).unwrap();
+        poll();
+        // Each piece that the client takes begins the wait anew.
+        let second = oldest(&reading).unwrap();
+        assert!(begun < first && first < second);
+        poll();
+        assert_eq!(oldest(&reading), None, "an idle stream waits for nobody");
+        poll();
+        assert!(oldest(&reading).is_some());
+        poll();
+        assert_eq!(oldest(&reading), None, "it has ended");
+    }
+
+    #[test]
+    fn the_longest_wait_of_a_connection_counts() {
+        let reading = Arc::new(Reading::default());
+        let one = reading.watch(Script([].into()));
+        let begun = oldest(&reading).unwrap();
+        let two = reading.watch(Script([].into()));
+        assert_eq!(oldest(&reading), Some(begun));
+        drop(one);
+        assert!(oldest(&reading).unwrap() > begun);
+        drop(two);
+        assert_eq!(oldest(&reading), None);
+    }
+}
