@@ -203,7 +203,9 @@ impl Input {
             all
         };
         let differs = |mesh: Mesh| {
-            mesh.resources() != expected.resources() || diagnostics(&mesh) != diagnostics(expected)
+            mesh.resources() != expected.resources()
+                || diagnostics(&mesh) != diagnostics(expected)
+                || conditions(&mesh) != conditions(expected)
         };
         let mut orders = vec![("reversed".to_owned(), self.events.iter().rev().cloned().collect())];
         for seed in 0..SEEDS {
@@ -280,10 +282,31 @@ fn render(mesh: &Mesh) -> String {
             all.insert(Value::from(name), Value::from(group));
         }
     }
+    let conditions = conditions(mesh);
+    if !conditions.is_empty() {
+        all.insert(Value::from("conditions"), Value::from(conditions));
+    }
     if !lines.is_empty() {
         all.insert(Value::from("diagnostics"), Value::from(lines));
     }
     serde_yaml::to_string(&all).unwrap()
+}
+
+/// The conditions of each object that has any, as `type=status reason: message`.
+fn conditions(mesh: &Mesh) -> Mapping {
+    let mut all = BTreeMap::new();
+    for change in mesh.conditions() {
+        let conditions = change.conditions.expect("an object that is there").conditions.clone();
+        let line = |c: &mesh::Condition| {
+            let status = if c.status { "True" } else { "False" };
+            Value::from(format!("{}={status} {}: {}", c.kind, c.reason, c.message))
+        };
+        let lines: Vec<Value> = conditions.iter().map(line).collect();
+        if !lines.is_empty() {
+            all.insert(change.object.to_string(), Value::from(lines));
+        }
+    }
+    all.into_iter().map(|(object, lines)| (Value::from(object), lines)).collect()
 }
 
 /// The first line that differs, with its number.

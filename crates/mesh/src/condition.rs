@@ -84,7 +84,8 @@ pub(crate) fn declare(b: &mut Builder, inputs: Inputs) -> Statuses {
     let services = b.derive("service_conditions", inputs.services, move |cx, name, service| {
         let row = cx.get(service_rows, name)?;
         let view = cx.memo(namespaces, &name.ns)?;
-        Conditions::of(bound(&row.waypoint, Some((&service.meta, &view))).into_iter().collect())
+        let of = (&service.meta, &*view, row.canary.as_ref());
+        Conditions::of(bound(&row.waypoint, Some(of)).into_iter().collect())
     });
     let entry_conditions = b.derive("entry_conditions", entries.entries, move |cx, name, entry| {
         Conditions::of(inputs.entry(cx, name, entry))
@@ -113,10 +114,11 @@ pub(crate) fn declare(b: &mut Builder, inputs: Inputs) -> Statuses {
     Statuses { services, entries: entry_conditions, workload_entries, policies }
 }
 
-/// `istio.io/WaypointBound`; nothing when no waypoint is named.
+/// `istio.io/WaypointBound`; nothing when no waypoint is named. A service also has its metadata, its
+/// namespace's view and what is wrong with its canary.
 fn bound(
     binding: &Result<Option<Name>, BindError>,
-    ingress_of: Option<(&Meta, &NamespaceView)>,
+    service: Option<(&Meta, &NamespaceView, Option<&BindError>)>,
 ) -> Option<Condition> {
     let condition =
         |status, reason, message| Some(Condition { kind: WAYPOINT_BOUND, status, reason, message });
@@ -128,7 +130,7 @@ fn bound(
         }
         Ok(Some(waypoint)) => {
             let mut message = format!("Successfully attached to waypoint {waypoint}");
-            if let Some((meta, view)) = ingress_of {
+            if let Some((meta, view, canary)) = service {
                 let is_set = meta.labels.get(INGRESS_LABEL).or(view.ingress_use_waypoint.as_ref()).is_some();
                 if ingress(&meta.labels, view) {
                     message.push_str(". Ingress traffic will traverse the waypoint");
@@ -136,6 +138,10 @@ fn bound(
                     message.push_str(
                         ". Ingress traffic is not using the waypoint, set the istio.io/ingress-use-waypoint label to true if desired.",
                     );
+                }
+                if let Some(error) = canary {
+                    message.push_str(". Canary waypoint not attached: ");
+                    message.push_str(&error.condition().1);
                 }
             }
             condition(true, "WaypointAccepted", message)
@@ -153,7 +159,7 @@ impl Inputs {
         });
         let Some(row) = row else { return Vec::new() };
         let mut conditions: Vec<Condition> =
-            bound(&row.waypoint, Some((&entry.meta, &view))).into_iter().collect();
+            bound(&row.waypoint, Some((&entry.meta, &view, row.canary.as_ref()))).into_iter().collect();
         let is_unbound = !matches!(row.waypoint, Ok(Some(_)));
         let races =
             entry.meta.annotations.get(CONNECT_STRATEGY).is_some_and(|s| s == "RACE_FIRST_TCP_CONNECT");

@@ -12,7 +12,7 @@ use crate::policy;
 use crate::policy_row::{PolicyRow, SentPolicy};
 use crate::selection::{self, Policies};
 use crate::service::{self, ServiceRow};
-use crate::service_entry::{self, HostKey};
+use crate::service_entry::{self, HostKey, Winner};
 use crate::settings::Settings;
 use crate::store::Facts;
 use crate::waypoint::{self, Binder, Passes};
@@ -24,6 +24,8 @@ use crate::{Options, namespace, network};
 pub(crate) struct Sinks {
     pub services: Table<Name, ServiceRow>,
     pub entry_services: Table<HostKey, ServiceRow>,
+    pub service_entries: Table<Name, ServiceEntry>,
+    pub winners: Table<HostKey, Winner>,
     pub pods: Table<Name, Encoded>,
     pub endpoints: Table<Str, Encoded>,
     pub entries: Table<Str, Encoded>,
@@ -123,6 +125,8 @@ pub(crate) fn declare(options: &Options) -> (Graph, Facts, Sinks) {
     let sinks = Sinks {
         services: services.rows,
         entry_services: entries.rows,
+        service_entries: entries.entries,
+        winners: entries.winners,
         pods: workloads.pods,
         endpoints: workloads.endpoints,
         entries: workloads.entries,

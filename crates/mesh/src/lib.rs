@@ -54,6 +54,7 @@ use engine::Graph;
 use model::{Diagnostic, Kind};
 
 use crate::graph::Sinks;
+use crate::service_entry::HostKey;
 use crate::store::{Facts, Listings};
 
 /// The mesh as this control plane sees it. It has one writer.
@@ -127,7 +128,21 @@ impl Mesh {
         let entries = self.graph.rows(self.sinks.entry_services);
         let entries =
             entries.into_iter().filter_map(|(_, row)| row.diagnostic(Kind::ServiceEntry, &row.object));
-        refused.chain(found).chain(peers).chain(unbound).chain(entries).collect()
+        let own = self.graph.rows(self.sinks.service_entries).into_iter();
+        let own = own.flat_map(|(_, entry)| service_entry::diagnostics(&entry, |key| self.holder(key)));
+        refused.chain(found).chain(peers).chain(unbound).chain(entries).chain(own).collect()
+    }
+
+    /// Returns the object that has a hostname in a namespace.
+    fn holder(&self, key: &HostKey) -> Option<model::ObjectRef> {
+        let of = |kind, name| model::ObjectRef { kind, name };
+        if let Some(winner) = self.graph.get(self.sinks.winners, key) {
+            return Some(of(Kind::ServiceEntry, winner.entry.clone()));
+        }
+        let label = key.host.split('.').next().unwrap_or_default();
+        let service = self.graph.get(self.sinks.services, &model::Name::new(&key.ns, label))?;
+        let is_its = service.resource.split_once('/').is_some_and(|(_, host)| key.host == host);
+        is_its.then(|| of(Kind::Service, service.object.clone()))
     }
 
     /// Returns what the resource of this name was made from, `depth` levels down.

@@ -3,17 +3,16 @@
 pub(crate) mod app_protocol;
 
 use engine::{Builder, Cx, Index, Memo, Table};
-use model::facts::{IpFamily, Service, ServiceType, TargetPort};
+use model::facts::{IpFamily, Meta, Service, ServiceType, TargetPort};
 use model::{Diagnostic, Kind, Labels, Name, ObjectRef, Severity, Str};
 use proto::workload::{self, load_balancing};
-use std::sync::Arc;
 
 use crate::Options;
 use crate::encode::{Encoded, ip_bytes};
 use crate::key::Anchor;
 use crate::namespace::NamespaceView;
 use crate::settings::Settings;
-use crate::waypoint::{BindError, Binder, Binding, Waypoint};
+use crate::waypoint::{BindError, Binder, Bound, UseWaypoint};
 
 /// The label by which ingress gateways are told to go through a service's waypoint.
 pub(crate) const INGRESS_LABEL: &str = "istio.io/ingress-use-waypoint";
@@ -31,8 +30,8 @@ pub(crate) struct ServiceView {
     pub ports: Vec<PortView>,
     /// Whether unready workloads are to be used.
     pub allow_all: bool,
-    /// The service's waypoint, where workloads have to let it through.
-    pub waypoint: Option<Name>,
+    /// The service's waypoints, where workloads have to let them through.
+    pub waypoints: Vec<Name>,
 }
 
 /// One port of a service.
@@ -52,20 +51,54 @@ pub(crate) struct ServiceRow {
     pub resource: Str,
     pub encoded: Encoded,
     pub waypoint: Result<Option<Name>, BindError>,
+    /// Why its canary is not attached.
+    pub canary: Option<BindError>,
+    /// Whether its waypoint is that of its namespace.
+    pub inherits: bool,
 }
 
 impl ServiceRow {
-    /// Returns what the author of `kind` `name` should know: that it is not bound to the waypoint
-    /// that it names.
+    /// A row of a service with this encoding.
+    pub fn new(
+        meta: &Meta,
+        resource: Str,
+        message: workload::Service,
+        bound: Result<Option<Bound>, BindError>,
+    ) -> Self {
+        let canary = bound.as_ref().ok().and_then(|b| b.as_ref()?.canary.as_ref()?.as_ref().err().cloned());
+        Self {
+            object: meta.name.clone(),
+            resource,
+            encoded: Encoded::service(message),
+            waypoint: bound.map(|b| b.map(|b| b.primary.name.clone())),
+            canary,
+            inherits: UseWaypoint::read(&meta.labels, &meta.name.ns).is_none(),
+        }
+    }
+
+    /// Returns what the author of `kind` `name` should know: that it is not bound to the waypoint, or
+    /// the canary, that it names.
     pub fn diagnostic(&self, kind: Kind, name: &Name) -> Option<Diagnostic> {
-        let (reason, message) = self.waypoint.as_ref().err()?.condition();
+        let (code, label, error, effect) = match (&self.waypoint, &self.canary) {
+            (Err(error), _) => {
+                (code::WAYPOINT_NOT_BOUND, "use-waypoint", error, "the service is reached without a waypoint")
+            }
+            (_, Some(error)) => {
+                let effect = "the service's own waypoint takes all its traffic";
+                (code::CANARY_NOT_ATTACHED, "use-waypoint-canary", error, effect)
+            }
+            _ => return None,
+        };
+        let (reason, message) = error.condition();
+        // Only the waypoint's own label tells where it is from; a canary is looked for in both places.
+        let holder = if self.inherits && code == code::WAYPOINT_NOT_BOUND { " of its namespace" } else { "" };
         Some(Diagnostic {
-            code: code::WAYPOINT_NOT_BOUND,
+            code,
             severity: Severity::Warning,
             object: Some(ObjectRef { kind, name: name.clone() }),
-            field: "metadata.labels[istio.io/use-waypoint]".to_owned(),
+            field: format!("metadata.labels[istio.io/{label}]{holder}"),
             message,
-            help: format!("the service is reached without a waypoint ({reason})"),
+            help: format!("{effect} ({reason})"),
             place: None,
         })
     }
@@ -75,6 +108,8 @@ impl ServiceRow {
 pub(crate) mod code {
     /// A service is not bound to the waypoint that it names.
     pub(crate) const WAYPOINT_NOT_BOUND: &str = "WP001";
+    /// A service does not have the canary that it names.
+    pub(crate) const CANARY_NOT_ATTACHED: &str = "WP002";
 }
 
 /// The tables of this module.
@@ -104,13 +139,9 @@ pub(crate) fn declare(
         if service.service_type == ServiceType::ExternalName || !view.in_scope {
             return None;
         }
-        let waypoint = if reads_waypoint {
-            binder.bind(cx, &service.meta.labels, &name.ns, &view, Binding::Service).ok().flatten()
-        } else {
-            None
-        };
+        let bound = if reads_waypoint { binder.bind_service(cx, &service.meta, &view) } else { Ok(None) };
         Some(ServiceView {
-            waypoint: waypoint.map(|w| w.name.clone()),
+            waypoints: bound.ok().flatten().iter().flat_map(Bound::names).collect(),
             key: resource_name(name, &view_suffix),
             is_entry: false,
             selector: service.selector.clone(),
@@ -134,15 +165,10 @@ pub(crate) fn declare(
         if service.service_type == ServiceType::ExternalName || !view.in_scope {
             return None;
         }
-        let bound = binder.bind(cx, &service.meta.labels, &name.ns, &view, Binding::Service);
-        let waypoint = bound.as_ref().ok().and_then(|w| w.as_deref());
-        let message = encode(cx, name, service, &suffix, &view, waypoint, settings);
-        Some(ServiceRow {
-            object: name.clone(),
-            resource: resource_name(name, &suffix),
-            encoded: Encoded::service(message),
-            waypoint: bound.map(|w: Option<Arc<Waypoint>>| w.map(|w| w.name.clone())),
-        })
+        let bound = binder.bind_service(cx, &service.meta, &view);
+        let waypoints = bound.as_ref().ok().and_then(|b| b.as_ref());
+        let message = encode(cx, name, service, &suffix, &view, waypoints, settings);
+        Some(ServiceRow::new(&service.meta, resource_name(name, &suffix), message, bound))
     });
     Services { views, by_anchor, by_hostname, rows }
 }
@@ -157,7 +183,7 @@ fn encode(
     service: &Service,
     suffix: &str,
     view: &NamespaceView,
-    waypoint: Option<&Waypoint>,
+    waypoints: Option<&Bound>,
     settings: Settings,
 ) -> workload::Service {
     let network = cx.single(settings.network).map(|n| n.to_string()).unwrap_or_default();
@@ -188,7 +214,8 @@ fn encode(
             })
             .collect(),
         ports,
-        waypoint: waypoint.and_then(Waypoint::gateway_address),
+        waypoint: waypoints.and_then(|b| b.primary.gateway_address()),
+        weighted_waypoints: waypoints.map(Bound::weighted).unwrap_or_default(),
         load_balancing: load_balancing(
             Balancing {
                 pass_through: false,
@@ -207,7 +234,7 @@ fn encode(
         }
         .into(),
         canonical: true,
-        ingress_use_waypoint: waypoint.is_some() && ingress(&service.meta.labels, view),
+        ingress_use_waypoint: waypoints.is_some() && ingress(&service.meta.labels, view),
         ..Default::default()
     }
 }

@@ -4,20 +4,19 @@ use engine::{Builder, Cx, Index, Memo, Table};
 use model::facts::{
     MatchingRule, Namespace, Resolution, ServiceEntry, ServiceEntryAddress, TargetPort, Visibility,
 };
-use model::{Labels, Name, Str};
+use model::{Diagnostic, Kind, Labels, Name, ObjectRef, Severity, Str};
 use proto::workload::{self, service};
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use crate::Options;
-use crate::encode::{Encoded, ip_bytes};
+use crate::encode::ip_bytes;
 use crate::key::Anchor;
 use crate::namespace::NamespaceView;
 use crate::service::{
     Balancing, PortView, ServiceRow, ServiceView, Services, app_protocol, ingress, load_balancing,
 };
 use crate::settings::Settings;
-use crate::waypoint::{BindError, Binder, Binding, Waypoint};
+use crate::waypoint::{BindError, Binder, Bound};
 
 const AUTOALLOCATE_LABEL: &str = "networking.istio.io/enable-autoallocate-ip";
 
@@ -60,6 +59,64 @@ pub(crate) struct Entries {
     pub views: Table<HostKey, ServiceView>,
     pub by_anchor: Index<Anchor, HostKey, ServiceView>,
     pub rows: Table<HostKey, ServiceRow>,
+}
+
+/// Codes of the diagnostics that arise here.
+mod code {
+    /// An entry has an address that is none.
+    pub(super) const ADDRESS: &str = "SE003";
+    /// An entry does not have a host that it names.
+    pub(super) const HOST_TAKEN: &str = "SE004";
+}
+
+/// Returns what the author of an entry should know: addresses that are none, and hosts that others
+/// have. `holder` tells which object has a hostname; nothing where nobody has, as nobody is to see it.
+pub(crate) fn diagnostics(
+    entry: &ServiceEntry,
+    holder: impl Fn(&HostKey) -> Option<ObjectRef>,
+) -> Vec<Diagnostic> {
+    let diagnostic = |code, severity, field: String, message, help: &str| Diagnostic {
+        code,
+        severity,
+        object: Some(ObjectRef { kind: Kind::ServiceEntry, name: entry.meta.name.clone() }),
+        field,
+        message,
+        help: help.to_owned(),
+        place: None,
+    };
+    let invalid: Vec<_> = entry
+        .addresses
+        .iter()
+        .enumerate()
+        .filter_map(|(n, address)| match address {
+            ServiceEntryAddress::Invalid(text) => Some(diagnostic(
+                code::ADDRESS,
+                Severity::Error,
+                format!("spec.addresses[{n}]"),
+                format!("{text:?} is neither an IP address nor a range of them"),
+                "write one such as 10.0.0.1 or 10.0.0.0/16; until then nothing of this entry is sent",
+            )),
+            _ => None,
+        })
+        .collect();
+    if !invalid.is_empty() {
+        return invalid;
+    }
+    let own = &entry.meta.name;
+    let taken = entry.hosts.iter().enumerate().filter_map(|(n, host)| {
+        let other = holder(&HostKey { ns: own.ns.clone(), host: host.clone() })?;
+        if other.kind == Kind::ServiceEntry && other.name == *own {
+            return None;
+        }
+        Some(diagnostic(
+            code::HOST_TAKEN,
+            Severity::Warning,
+            format!("spec.hosts[{n}]"),
+            format!("host {host:?} is that of {other}"),
+            "a Service goes before an entry of its namespace, and the older of two entries before the other",
+        ))
+    });
+    taken.collect()
 }
 
 /// Declares them over the entries that are ours and in scope.
@@ -105,8 +162,7 @@ pub(crate) fn declare(
     let reads_waypoint = options.allow_waypoints;
     let entry_views = b.derive("entry_view", winners, move |cx, key, winner| {
         let entry = cx.get(entries, &winner.entry)?;
-        let waypoint =
-            if reads_waypoint { bind(cx, binder, views, &entry, winner).ok().flatten() } else { None };
+        let bound = if reads_waypoint { bind(cx, binder, views, &entry, winner) } else { Ok(None) };
         Some(ServiceView {
             key: Str::from(format!("{}/{}", key.ns, key.host)),
             is_entry: true,
@@ -121,7 +177,7 @@ pub(crate) fn declare(
                 })
                 .collect(),
             allow_all: entry.resolution == Resolution::None,
-            waypoint: waypoint.map(|w| w.name.clone()),
+            waypoints: bound.ok().flatten().iter().flat_map(Bound::names).collect(),
         })
     });
     let by_anchor = b.index(entry_views, "entry_by_anchor", |key: &HostKey, view: &ServiceView| {
@@ -131,14 +187,11 @@ pub(crate) fn declare(
         let entry = cx.get(entries, &winner.entry)?;
         let view = cx.memo(views, &key.ns)?;
         let bound = bind(cx, binder, views, &entry, winner);
-        let waypoint = bound.as_ref().ok().and_then(|w| w.as_deref());
+        let waypoints = bound.as_ref().ok().and_then(|b| b.as_ref());
         let network = cx.single(settings.network)?;
-        Some(ServiceRow {
-            object: winner.entry.clone(),
-            resource: Str::from(format!("{}/{}", key.ns, key.host)),
-            encoded: Encoded::service(encode(key, winner, &entry, &view, waypoint, &network)),
-            waypoint: bound.map(|w| w.map(|w| w.name.clone())),
-        })
+        let message = encode(key, winner, &entry, &view, waypoints, &network);
+        let resource = Str::from(format!("{}/{}", key.ns, key.host));
+        Some(ServiceRow::new(&entry.meta, resource, message, bound))
     });
     Entries { entries, winners, views: entry_views, by_anchor, rows }
 }
@@ -149,17 +202,21 @@ fn bind(
     views: Memo<Str, NamespaceView>,
     entry: &ServiceEntry,
     winner: &Winner,
-) -> Result<Option<Arc<Waypoint>>, BindError> {
+) -> Result<Option<Bound>, BindError> {
     let ns = &winner.entry.ns;
     let Some(view) = cx.memo(views, ns) else { return Ok(None) };
-    let bound = binder.bind(cx, &entry.meta.labels, ns, &view, Binding::Service)?;
-    match bound {
-        // Who is seen in one namespace only must not be served from another.
-        Some(w) if winner.visibility == Visibility::Namespace && w.name.ns != *ns => {
-            Err(BindError::CrossNamespace(w.name.clone()))
-        }
-        bound => Ok(bound),
+    let Some(mut bound) = binder.bind_service(cx, &entry.meta, &view)? else { return Ok(None) };
+    // Who is seen in one namespace only must not be served from another.
+    let forbids = |waypoint: &Name| winner.visibility == Visibility::Namespace && waypoint.ns != *ns;
+    if forbids(&bound.primary.name) {
+        return Err(BindError::CrossNamespace(bound.primary.name.clone()));
     }
+    if let Some(Ok((canary, _))) = &bound.canary
+        && forbids(&canary.name)
+    {
+        bound.canary = Some(Err(BindError::CrossNamespace(canary.name.clone())));
+    }
+    Ok(Some(bound))
 }
 
 /// The first policy whose rules all match the namespace, else the default.
@@ -184,7 +241,7 @@ fn encode(
     winner: &Winner,
     entry: &ServiceEntry,
     view: &NamespaceView,
-    waypoint: Option<&Waypoint>,
+    waypoints: Option<&Bound>,
     network: &str,
 ) -> workload::Service {
     let host = |ip: &IpAddr| workload::NetworkAddress {
@@ -224,7 +281,8 @@ fn encode(
             })
             .collect(),
         subject_alt_names: entry.subject_alt_names.iter().map(|s| s.to_string()).collect(),
-        waypoint: waypoint.and_then(Waypoint::gateway_address),
+        waypoint: waypoints.and_then(|b| b.primary.gateway_address()),
+        weighted_waypoints: waypoints.map(Bound::weighted).unwrap_or_default(),
         load_balancing: load_balancing(
             Balancing {
                 pass_through: entry.resolution == Resolution::None,
@@ -236,7 +294,7 @@ fn encode(
             view,
         ),
         canonical: winner.canonical,
-        ingress_use_waypoint: waypoint.is_some() && ingress(&entry.meta.labels, view),
+        ingress_use_waypoint: waypoints.is_some() && ingress(&entry.meta.labels, view),
         visibility: match winner.visibility {
             Visibility::Namespace => service::Visibility::Namespace,
             _ => service::Visibility::Public,

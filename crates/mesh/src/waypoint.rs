@@ -1,11 +1,12 @@
 //! Waypoints: which gateways are one, and who may be bound to which.
 
+mod bind;
+
 use engine::{Builder, Cx, Memo, Table};
-use model::facts::{AllowedNamespaces, Gateway, GatewayAddress, GatewayClass, Namespace, Pod};
-use model::{Labels, Name, Str, shared};
+use model::facts::{AllowedNamespaces, Gateway, GatewayAddress, GatewayClass, Pod};
+use model::{Name, Str};
 use proto::workload::{self, application_tunnel, gateway_address};
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use crate::encode::ip_bytes;
 use crate::namespace::NamespaceView;
@@ -13,11 +14,10 @@ use crate::policy;
 use crate::policy_row::SentPolicy;
 use crate::settings::Settings;
 
-const USE_LABEL: &str = "istio.io/use-waypoint";
-const USE_NAMESPACE_LABEL: &str = "istio.io/use-waypoint-namespace";
+pub(crate) use bind::{BindError, Binder, Bound, CanaryWish, UseWaypoint};
+
 const FOR_LABEL: &str = "istio.io/waypoint-for";
 const INBOUND_ANNOTATION: &str = "ambient.istio.io/waypoint-inbound-binding";
-const MANAGED_LABEL: &str = "gateway.istio.io/managed";
 /// The label of a pod that makes it an instance of a gateway.
 pub(crate) const GATEWAY_NAME_LABEL: &str = "gateway.networking.k8s.io/gateway-name";
 
@@ -242,127 +242,6 @@ fn allowed(gateway: &Gateway, inbound: Option<Inbound>) -> AllowedNamespaces {
     };
     let own = || gateway.listeners.iter().find(|l| l.protocol == "HBONE" && l.port == HBONE_PORT);
     bound.or_else(own).map(|l| l.allowed.clone()).unwrap_or_default()
-}
-
-/// A reference to a waypoint by labels, or the wish for none.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum UseWaypoint {
-    /// `istio.io/use-waypoint: none`.
-    None,
-    /// The waypoint named.
-    Named(Name),
-}
-
-impl UseWaypoint {
-    /// Reads the labels of an object in, or of, namespace `ns`.
-    pub fn read(labels: &Labels, ns: &str) -> Option<Self> {
-        let name = labels.get(USE_LABEL)?;
-        if name == "none" {
-            return Some(Self::None);
-        }
-        let ns = labels.get(USE_NAMESPACE_LABEL).map_or(ns, |n| n.as_str());
-        Some(Self::Named(Name { ns: shared(ns), name: shared(name) }))
-    }
-}
-
-/// Why an object is not bound to the waypoint that it names.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum BindError {
-    NotReady(Name),
-    Denied(Name),
-    TrafficType(Name, Binding),
-    CrossNamespace(Name),
-}
-
-impl BindError {
-    /// Returns the condition's reason and message.
-    pub fn condition(&self) -> (&'static str, String) {
-        match self {
-            Self::NotReady(w) => ("WaypointIsNotReady", format!("waypoint \"{w}\" is not ready")),
-            Self::Denied(w) => (
-                "AttachmentDenied",
-                format!("we are not permitted to attach to waypoint \"{w}\" (missing allowedRoutes?)"),
-            ),
-            Self::CrossNamespace(w) => (
-                "CrossNamespaceWaypointForbidden",
-                format!(
-                    "cannot bind to waypoint \"{w}\" in another namespace: cross-namespace waypoint binding is not \
-                     permitted for a ServiceEntry with NAMESPACE visibility"
-                ),
-            ),
-            Self::TrafficType(w, binding) => {
-                let kind = match binding {
-                    Binding::Service => "service",
-                    Binding::Workload => "workload",
-                };
-                let message = format!(
-                    "attempting to bind to traffic type \"{kind}\" which the waypoint \"{w}\" does not support"
-                );
-                ("UnsupportedTrafficType", message)
-            }
-        }
-    }
-}
-
-/// What binding needs to read.
-#[derive(Clone, Copy)]
-pub(crate) struct Binder {
-    pub waypoints: Table<Name, Waypoint>,
-    pub namespaces: Table<Str, Namespace>,
-}
-
-impl Binder {
-    /// Finds the waypoint of an object from its labels, else from its namespace's.
-    ///
-    /// An object that names a waypoint never falls back to its namespace's, so that a typing error
-    /// shows instead of sending traffic through another waypoint.
-    pub fn bind(
-        &self,
-        cx: &Cx<'_>,
-        labels: &Labels,
-        ns: &Str,
-        view: &NamespaceView,
-        binding: Binding,
-    ) -> Result<Option<Arc<Waypoint>>, BindError> {
-        if binding == Binding::Service
-            && labels
-                .get(MANAGED_LABEL)
-                .is_some_and(|by| by == "istio.io-mesh-controller" || by == "istio.io-eastwest-controller")
-        {
-            return Ok(None);
-        }
-        let own = UseWaypoint::read(labels, ns);
-        let inherited = own.is_none();
-        let wanted = match own.or_else(|| view.use_waypoint.clone()) {
-            None | Some(UseWaypoint::None) => return Ok(None),
-            Some(UseWaypoint::Named(name)) => name,
-        };
-        let Some(waypoint) = cx.get(self.waypoints, &wanted) else {
-            return Err(BindError::NotReady(wanted));
-        };
-        if !self.is_allowed(cx, &waypoint, ns) {
-            return Err(BindError::Denied(wanted));
-        }
-        if !waypoint.accepts(binding) {
-            // A namespace's waypoint is usually for services only; its pods need not hear of it.
-            if inherited && binding == Binding::Workload {
-                return Ok(None);
-            }
-            return Err(BindError::TrafficType(wanted, binding));
-        }
-        Ok(Some(waypoint))
-    }
-
-    fn is_allowed(&self, cx: &Cx<'_>, waypoint: &Waypoint, ns: &Str) -> bool {
-        match &waypoint.allowed {
-            AllowedNamespaces::All => true,
-            AllowedNamespaces::Same => waypoint.name.ns == *ns,
-            AllowedNamespaces::Selector(selector) => {
-                let labels = cx.get(self.namespaces, ns).map(|n| n.labels.clone()).unwrap_or_default();
-                selector.matches(&labels)
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -222,7 +222,7 @@ impl Inputs {
         let policies = cx.memo(self.selected_policies, selected)?;
         let mut listed: Vec<String> = policies.iter().map(|p| p.to_string()).collect();
         if let Some(passes) = &self.passes {
-            let of_services = services.iter().filter_map(|s| s.waypoint.as_ref());
+            let of_services = services.iter().flat_map(|s| &s.waypoints);
             let names = passes.names(cx, waypoint.iter().map(|w| &w.name).chain(of_services));
             listed.extend(names.iter().map(|n| n.to_string()));
         }

@@ -1,0 +1,242 @@
+//! Which waypoint an object is bound to.
+
+use engine::{Cx, Table};
+use model::facts::{AllowedNamespaces, Meta, Namespace};
+use model::{Labels, Name, Str, shared};
+use proto::workload;
+use std::sync::Arc;
+
+use super::{Binding, Waypoint};
+use crate::namespace::NamespaceView;
+
+const USE_LABEL: &str = "istio.io/use-waypoint";
+const USE_NAMESPACE_LABEL: &str = "istio.io/use-waypoint-namespace";
+const CANARY_LABEL: &str = "istio.io/use-waypoint-canary";
+const CANARY_NAMESPACE_LABEL: &str = "istio.io/use-waypoint-canary-namespace";
+const CANARY_WEIGHT_ANNOTATION: &str = "istio.io/use-waypoint-canary-weight";
+const MANAGED_LABEL: &str = "gateway.istio.io/managed";
+
+/// A reference to a waypoint by labels, or the wish for none.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum UseWaypoint {
+    /// `istio.io/use-waypoint: none`.
+    None,
+    /// The waypoint named.
+    Named(Name),
+}
+
+impl UseWaypoint {
+    /// Reads the labels of an object in, or of, namespace `ns`.
+    pub fn read(labels: &Labels, ns: &str) -> Option<Self> {
+        Self::named(labels, USE_LABEL, USE_NAMESPACE_LABEL, ns)
+    }
+
+    fn named(labels: &Labels, label: &str, ns_label: &str, ns: &str) -> Option<Self> {
+        let name = labels.get(label)?;
+        if name == "none" {
+            return Some(Self::None);
+        }
+        let ns = labels.get(ns_label).map_or(ns, |n| n.as_str());
+        Some(Self::Named(Name { ns: shared(ns), name: shared(name) }))
+    }
+}
+
+/// The wish that a second waypoint takes a share of a service's traffic.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct CanaryWish {
+    waypoint: Name,
+    /// Nothing when what stands there is no integer from 0 to 100.
+    weight: Option<u32>,
+}
+
+impl CanaryWish {
+    /// Reads the labels and annotations of an object in, or of, namespace `ns`.
+    pub fn read(labels: &Labels, annotations: &Labels, ns: &str) -> Option<Self> {
+        let UseWaypoint::Named(waypoint) =
+            UseWaypoint::named(labels, CANARY_LABEL, CANARY_NAMESPACE_LABEL, ns)?
+        else {
+            return None;
+        };
+        let weight = match annotations.get(CANARY_WEIGHT_ANNOTATION) {
+            None => Some(0),
+            Some(text) => text.parse().ok().filter(|weight| *weight <= 100),
+        };
+        Some(Self { waypoint, weight })
+    }
+}
+
+/// The waypoints of a service.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Bound {
+    pub primary: Arc<Waypoint>,
+    /// The canary and its share in percent, or why it has none.
+    pub canary: Option<Result<(Arc<Waypoint>, u32), BindError>>,
+}
+
+impl Bound {
+    /// Returns the waypoints that traffic may come through.
+    pub fn names(&self) -> impl Iterator<Item = Name> {
+        let canary = self.canary.iter().flatten().map(|(waypoint, _)| waypoint.name.clone());
+        std::iter::once(self.primary.name.clone()).chain(canary)
+    }
+
+    /// Returns the shares as sent: none without a canary, or where one of both has no usable address.
+    pub fn weighted(&self) -> Vec<workload::WeightedWaypoint> {
+        let Some(Ok((canary, weight))) = &self.canary else { return Vec::new() };
+        let share = |waypoint: &Waypoint, weight| {
+            let destination = waypoint.gateway_address()?;
+            Some(workload::WeightedWaypoint { destination: Some(destination), weight })
+        };
+        let shares = [share(&self.primary, 100 - *weight), share(canary, *weight)];
+        shares.into_iter().collect::<Option<Vec<_>>>().unwrap_or_default()
+    }
+}
+
+/// Why an object is not bound to the waypoint that it names.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum BindError {
+    NotReady(Name),
+    Denied(Name),
+    TrafficType(Name, Binding),
+    CrossNamespace(Name),
+    /// A canary whose weight is no integer from 0 to 100.
+    CanaryWeight(Name),
+    /// A canary that is the primary.
+    CanarySame(Name),
+}
+
+impl BindError {
+    /// Returns the condition's reason and message.
+    pub fn condition(&self) -> (&'static str, String) {
+        match self {
+            Self::NotReady(w) => ("WaypointIsNotReady", format!("waypoint \"{w}\" is not ready")),
+            Self::Denied(w) => (
+                "AttachmentDenied",
+                format!("we are not permitted to attach to waypoint \"{w}\" (missing allowedRoutes?)"),
+            ),
+            Self::CanaryWeight(w) => (
+                "CanaryInvalidWeight",
+                format!("canary waypoint \"{w}\" has an invalid weight; must be an integer in [0,100]"),
+            ),
+            Self::CanarySame(w) => (
+                "CanarySameAsPrimary",
+                format!("canary waypoint \"{w}\" must differ from the primary waypoint"),
+            ),
+            Self::CrossNamespace(w) => (
+                "CrossNamespaceWaypointForbidden",
+                format!(
+                    "cannot bind to waypoint \"{w}\" in another namespace: cross-namespace waypoint binding is not \
+                     permitted for a ServiceEntry with NAMESPACE visibility"
+                ),
+            ),
+            Self::TrafficType(w, binding) => {
+                let kind = match binding {
+                    Binding::Service => "service",
+                    Binding::Workload => "workload",
+                };
+                let message = format!(
+                    "attempting to bind to traffic type \"{kind}\" which the waypoint \"{w}\" does not support"
+                );
+                ("UnsupportedTrafficType", message)
+            }
+        }
+    }
+}
+
+/// What binding needs to read.
+#[derive(Clone, Copy)]
+pub(crate) struct Binder {
+    pub waypoints: Table<Name, Waypoint>,
+    pub namespaces: Table<Str, Namespace>,
+}
+
+impl Binder {
+    /// Finds the waypoint of an object from its labels, else from its namespace's.
+    ///
+    /// An object that names a waypoint never falls back to its namespace's, so that a typing error
+    /// shows instead of sending traffic through another waypoint.
+    pub fn bind(
+        &self,
+        cx: &Cx<'_>,
+        labels: &Labels,
+        ns: &Str,
+        view: &NamespaceView,
+        binding: Binding,
+    ) -> Result<Option<Arc<Waypoint>>, BindError> {
+        if binding == Binding::Service
+            && labels
+                .get(MANAGED_LABEL)
+                .is_some_and(|by| by == "istio.io-mesh-controller" || by == "istio.io-eastwest-controller")
+        {
+            return Ok(None);
+        }
+        let own = UseWaypoint::read(labels, ns);
+        let inherited = own.is_none();
+        let wanted = match own.or_else(|| view.use_waypoint.clone()) {
+            None | Some(UseWaypoint::None) => return Ok(None),
+            Some(UseWaypoint::Named(name)) => name,
+        };
+        match self.attach(cx, &wanted, ns, binding) {
+            // A namespace's waypoint is usually for services only; its pods need not hear of it.
+            Err(BindError::TrafficType(..)) if inherited && binding == Binding::Workload => Ok(None),
+            attached => attached.map(Some),
+        }
+    }
+
+    /// Finds the waypoint of a service, and its canary: the one that the service itself names, else
+    /// its namespace's, where the service takes its waypoint from there as well.
+    ///
+    /// A canary that cannot be attached leaves the waypoint alone.
+    pub fn bind_service(
+        &self,
+        cx: &Cx<'_>,
+        meta: &Meta,
+        view: &NamespaceView,
+    ) -> Result<Option<Bound>, BindError> {
+        let ns = &meta.name.ns;
+        let Some(primary) = self.bind(cx, &meta.labels, ns, view, Binding::Service)? else {
+            return Ok(None);
+        };
+        let inherits = UseWaypoint::read(&meta.labels, ns).is_none();
+        let wish = CanaryWish::read(&meta.labels, &meta.annotations, ns)
+            .or_else(|| view.canary.clone().filter(|_| inherits));
+        let canary = wish.map(|wish| {
+            if wish.waypoint == primary.name {
+                return Err(BindError::CanarySame(wish.waypoint));
+            }
+            let Some(weight) = wish.weight else { return Err(BindError::CanaryWeight(wish.waypoint)) };
+            Ok((self.attach(cx, &wish.waypoint, ns, Binding::Service)?, weight))
+        });
+        Ok(Some(Bound { primary, canary }))
+    }
+
+    fn attach(
+        &self,
+        cx: &Cx<'_>,
+        wanted: &Name,
+        ns: &Str,
+        binding: Binding,
+    ) -> Result<Arc<Waypoint>, BindError> {
+        let Some(waypoint) = cx.get(self.waypoints, wanted) else {
+            return Err(BindError::NotReady(wanted.clone()));
+        };
+        if !self.is_allowed(cx, &waypoint, ns) {
+            return Err(BindError::Denied(wanted.clone()));
+        }
+        if !waypoint.accepts(binding) {
+            return Err(BindError::TrafficType(wanted.clone(), binding));
+        }
+        Ok(waypoint)
+    }
+
+    fn is_allowed(&self, cx: &Cx<'_>, waypoint: &Waypoint, ns: &Str) -> bool {
+        match &waypoint.allowed {
+            AllowedNamespaces::All => true,
+            AllowedNamespaces::Same => waypoint.name.ns == *ns,
+            AllowedNamespaces::Selector(selector) => {
+                let labels = cx.get(self.namespaces, ns).map(|n| n.labels.clone()).unwrap_or_default();
+                selector.matches(&labels)
+            }
+        }
+    }
+}
