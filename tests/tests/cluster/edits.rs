@@ -15,6 +15,7 @@ const APPS: [&str; 3] = ["a", "b", "c"];
 const VERSIONS: [&str; 2] = ["v1", "v2"];
 /// Discovery selectors that leave nothing out.
 const EVERYTHING: &str = "[]";
+const CANARY_WEIGHT: &str = "istio.io/use-waypoint-canary-weight";
 const GATEWAYS: [&str; 2] = ["g0", "g1"];
 
 /// Makes edits; knows what is there, so that each edit is one that the API server takes.
@@ -37,8 +38,10 @@ impl Edits {
     /// Makes one edit.
     pub async fn edit(&mut self, cluster: &Cluster) -> anyhow::Result<()> {
         match self.random.random_range(0..100) {
-            0..38 => self.pod(cluster).await,
-            38..52 => self.service(cluster).await,
+            0..28 => self.pod(cluster).await,
+            28..36 => self.service_entry(cluster).await,
+            36..42 => self.workload_entry(cluster).await,
+            42..52 => self.service(cluster).await,
             52..59 => self.slice(cluster).await,
             59..72 => self.authorization_policy(cluster).await,
             72..79 => self.peer_authentication(cluster).await,
@@ -89,6 +92,8 @@ impl Edits {
         let kind = match object["kind"].as_str() {
             Some("Service") => "Service",
             Some("EndpointSlice") => "EndpointSlice",
+            Some("ServiceEntry") => "ServiceEntry",
+            Some("WorkloadEntry") => "WorkloadEntry",
             Some("AuthorizationPolicy") => "AuthorizationPolicy",
             Some("PeerAuthentication") => "PeerAuthentication",
             Some("Gateway") => "Gateway",
@@ -221,10 +226,9 @@ impl Edits {
         let namespace = self.pick(&NAMESPACES);
         let name = self.name("s", 4);
         let mut labels = Map::new();
-        self.maybe(&mut labels, "istio.io/use-waypoint", 40, &["g0", "g1", "none"]);
-        self.maybe(&mut labels, "istio.io/use-waypoint-namespace", 20, &["n0", "n1"]);
-        self.maybe(&mut labels, "istio.io/ingress-use-waypoint", 20, &["true", "false"]);
+        self.waypoint_labels(&mut labels);
         let mut annotations = Map::new();
+        self.maybe(&mut annotations, CANARY_WEIGHT, 30, &["10", "100", "many"]);
         let distributions = ["PreferClose", "PreferSameNode", "unknown"];
         self.maybe(&mut annotations, "networking.istio.io/traffic-distribution", 20, &distributions);
         let target =
@@ -252,6 +256,93 @@ impl Edits {
         let object = json!({
             "apiVersion": "v1", "kind": "Service",
             "metadata": {"name": name, "namespace": namespace, "labels": labels, "annotations": annotations},
+            "spec": spec,
+        });
+        self.write(cluster, object).await
+    }
+
+    /// Adds what binds a service to waypoints.
+    fn waypoint_labels(&mut self, labels: &mut Map<String, Value>) {
+        self.maybe(labels, "istio.io/use-waypoint", 40, &["g0", "g1", "none"]);
+        self.maybe(labels, "istio.io/use-waypoint-namespace", 20, &["n0", "n1"]);
+        self.maybe(labels, "istio.io/use-waypoint-canary", 20, &["g0", "g1"]);
+        self.maybe(labels, "istio.io/use-waypoint-canary-namespace", 10, &["n0", "n1"]);
+        self.maybe(labels, "istio.io/ingress-use-waypoint", 20, &["true", "false"]);
+    }
+
+    /// What an endpoint of a ServiceEntry and a WorkloadEntry have alike.
+    fn endpoint(&mut self, address: String) -> Map<String, Value> {
+        let mut endpoint = Map::new();
+        endpoint.insert("address".to_owned(), json!(address));
+        self.maybe(&mut endpoint, "network", 20, &["net-1", "net-2"]);
+        self.maybe(&mut endpoint, "serviceAccount", 50, &["a", "b"]);
+        self.maybe(&mut endpoint, "locality", 30, &["r1", "r1/z1", "r2/z2/s"]);
+        if self.chance(30) {
+            endpoint.insert("weight".to_owned(), json!(self.random.random_range(1..5)));
+        }
+        if self.chance(50) {
+            endpoint.insert("ports".to_owned(), json!({"http": 8080}));
+        }
+        endpoint
+    }
+
+    async fn service_entry(&mut self, cluster: &Cluster) -> anyhow::Result<()> {
+        let (namespace, name) = (self.pick(&NAMESPACES), self.name("e", 4));
+        let resolution = self.pick(&["STATIC", "STATIC", "DNS", "DYNAMIC_DNS", "NONE"]);
+        // Few hosts, so that entries and services contend for them.
+        let mut hosts = vec![self.pick(&["h0.test", "h1.test", "s0.n0.svc.cluster.local"])];
+        if self.chance(30) {
+            hosts.push("h2.test");
+        }
+        if resolution == "DYNAMIC_DNS" {
+            hosts = vec!["*.wild.test"];
+        }
+        let mut labels = Map::new();
+        self.waypoint_labels(&mut labels);
+        self.maybe(&mut labels, "app", 40, &APPS);
+        self.maybe(&mut labels, "istio.io/rev", 6, &["other", "default"]);
+        self.maybe(&mut labels, "networking.istio.io/enable-autoallocate-ip", 20, &["false"]);
+        let mut spec = json!({
+            "hosts": hosts, "resolution": resolution,
+            "ports": [{"number": 80, "name": "http", "protocol": "HTTP"}],
+        });
+        if resolution != "DYNAMIC_DNS" && self.chance(50) {
+            spec["addresses"] = json!([self.address(30)]);
+        }
+        match resolution {
+            "STATIC" if self.chance(60) => {
+                spec["workloadSelector"] = json!({"labels": {"app": self.pick(&APPS)}});
+            }
+            "STATIC" => {
+                let address = format!("10.31.0.{}", self.random.random_range(1..9));
+                spec["endpoints"] = json!([self.endpoint(address)]);
+            }
+            "DNS" if self.chance(50) => {
+                spec["endpoints"] = json!([self.endpoint("one.test".to_owned())]);
+            }
+            _ => {}
+        }
+        let object = json!({
+            "apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry",
+            "metadata": {"name": name, "namespace": namespace, "labels": labels},
+            "spec": spec,
+        });
+        self.write(cluster, object).await
+    }
+
+    async fn workload_entry(&mut self, cluster: &Cluster) -> anyhow::Result<()> {
+        let (namespace, name) = (self.pick(&NAMESPACES), self.name("w", 4));
+        let address = if self.chance(80) { self.address(32) } else { "vm.test".to_owned() };
+        let mut spec = self.endpoint(address);
+        let labels = self.pod_labels();
+        if self.chance(50) {
+            spec.insert("labels".to_owned(), json!({"app": self.pick(&APPS)}));
+        }
+        let object = json!({
+            "apiVersion": "networking.istio.io/v1", "kind": "WorkloadEntry",
+            "metadata": {
+                "name": name, "namespace": namespace, "labels": labels, "annotations": self.annotations(),
+            },
             "spec": spec,
         });
         self.write(cluster, object).await
@@ -361,14 +452,13 @@ impl Edits {
         let name = self.pick(&NAMESPACES);
         let mut labels = Map::new();
         self.maybe(&mut labels, "team", 70, &["red", "blue"]);
-        self.maybe(&mut labels, "istio.io/use-waypoint", 40, &["g0", "g1", "none"]);
-        self.maybe(&mut labels, "istio.io/use-waypoint-namespace", 20, &["n0", "n1"]);
-        self.maybe(&mut labels, "istio.io/ingress-use-waypoint", 20, &["true"]);
+        self.waypoint_labels(&mut labels);
         if name == SYSTEM {
             self.maybe(&mut labels, "topology.istio.io/network", 40, &["net-1", "net-2"]);
         }
         let mut annotations = Map::new();
         self.maybe(&mut annotations, "networking.istio.io/traffic-distribution", 20, &["PreferClose"]);
+        self.maybe(&mut annotations, CANARY_WEIGHT, 30, &["10", "100", "many"]);
         let metadata = json!({"name": name, "labels": labels, "annotations": annotations});
         let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata});
         cluster.apply(&object).await.map(drop)
@@ -432,12 +522,13 @@ impl Edits {
             "[{matchExpressions: [{key: team, operator: NotIn, values: [blue]}]}]",
             "[{matchLabels: {team: red}}, {matchLabels: {kubernetes.io/metadata.name: n1}}]",
         ]);
-        self.write(cluster, mesh_settings(root, domain, discovery)).await
+        let visibility = self.pick(&["PUBLIC", "PUBLIC", "NAMESPACE", "NONE"]);
+        self.write(cluster, mesh_settings(root, domain, discovery, visibility)).await
     }
 
     /// Sets what every resource depends on: two meshes that were set so can be compared.
     pub async fn level(&mut self, cluster: &Cluster) -> anyhow::Result<()> {
-        let settings = mesh_settings(SYSTEM, "cluster.local", EVERYTHING);
+        let settings = mesh_settings(SYSTEM, "cluster.local", EVERYTHING, "PUBLIC");
         cluster.apply(&settings).await?;
         self.there.insert(("ConfigMap", SYSTEM.to_owned(), SETTINGS.to_owned()), settings);
         // Without the label that names the network.
@@ -456,8 +547,12 @@ impl Edits {
     }
 }
 
-fn mesh_settings(root: &str, domain: &str, discovery: &str) -> Value {
-    let mesh = format!("rootNamespace: {root}\ntrustDomain: {domain}\ndiscoverySelectors: {discovery}\n");
+fn mesh_settings(root: &str, domain: &str, discovery: &str, visibility: &str) -> Value {
+    let mesh = format!(
+        "rootNamespace: {root}\ntrustDomain: {domain}\ndiscoverySelectors: {discovery}\n\
+         serviceEntryVisibility: {{policies: [{{visibility: {visibility}, matchingRules: \
+         [{{namespaceSelector: {{matchLabels: {{team: red}}}}}}]}}]}}\n"
+    );
     settings(SYSTEM, &mesh)
 }
 

@@ -4,6 +4,7 @@ use anyhow::{Context, bail};
 use bytes::Bytes;
 use mesh::{Event, Mesh, ResourceKind};
 use model::{Kind, ObjectRef};
+use pilothouse_tests::apiserver::{LIMIT, until};
 use pilothouse_tests::client::{Client, State};
 use std::collections::BTreeMap;
 
@@ -40,12 +41,19 @@ pub async fn resources(client: &kube::Client, options: &mesh::Options) -> anyhow
 
 /// Waits until a client holds what a fresh computation makes of the API server, and returns that.
 ///
-/// Nobody may edit the API server meanwhile.
+/// Nobody may edit the API server meanwhile, but for the control plane itself: what it has to write
+/// is waited for.
 pub async fn settled(
     client: &Client,
     api: &kube::Client,
     options: &mesh::Options,
 ) -> anyhow::Result<Resources> {
+    let allocated = async || {
+        let requests = mesh(api, options).await?.address_requests();
+        let has = |host, held: &[(model::Str, _)]| held.iter().any(|(of, _)| of == host);
+        Ok(requests.iter().all(|r| r.hosts.iter().all(|host| has(host, &r.held))).then_some(()))
+    };
+    until(LIMIT, allocated).await.context("not every host has its address")?;
     let fresh = resources(api, options).await?;
     holds(client, &fresh).await?;
     Ok(fresh)
