@@ -134,6 +134,9 @@ struct CaseOptions {
     domain_suffix: Option<String>,
     dry_run_policies: Option<bool>,
     allow_waypoints: Option<bool>,
+    allocates_addresses: Option<bool>,
+    entries_select_pods: Option<bool>,
+    services_select_entries: Option<bool>,
 }
 
 impl CaseOptions {
@@ -146,6 +149,9 @@ impl CaseOptions {
             domain_suffix: self.domain_suffix.unwrap_or(default.domain_suffix.clone()),
             dry_run_policies: self.dry_run_policies.unwrap_or(default.dry_run_policies),
             allow_waypoints: self.allow_waypoints.unwrap_or(default.allow_waypoints),
+            allocates_addresses: self.allocates_addresses.unwrap_or(default.allocates_addresses),
+            entries_select_pods: self.entries_select_pods.unwrap_or(default.entries_select_pods),
+            services_select_entries: self.services_select_entries.unwrap_or(default.services_select_entries),
         }
     }
 }

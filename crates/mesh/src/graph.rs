@@ -104,6 +104,8 @@ pub(crate) fn declare(options: &Options) -> (Graph, Facts, Sinks) {
         binder,
         passes,
         selected_services,
+        entries_select_pods: options.entries_select_pods,
+        services_select_entries: options.services_select_entries,
         selected_policies,
     };
     let workloads = workload::declare(b, inputs);

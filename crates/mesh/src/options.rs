@@ -16,6 +16,12 @@ pub struct Options {
     pub dry_run_policies: bool,
     /// Whether workloads behind a waypoint list a policy that allows that waypoint's accounts.
     pub allow_waypoints: bool,
+    /// Whether hosts without an address have the one that their entry's status gives them.
+    pub allocates_addresses: bool,
+    /// Whether ServiceEntries select pods.
+    pub entries_select_pods: bool,
+    /// Whether Services select WorkloadEntries.
+    pub services_select_entries: bool,
 }
 
 impl Default for Options {
@@ -27,6 +33,9 @@ impl Default for Options {
             domain_suffix: "cluster.local".to_owned(),
             dry_run_policies: false,
             allow_waypoints: false,
+            allocates_addresses: true,
+            entries_select_pods: true,
+            services_select_entries: true,
         }
     }
 }

@@ -183,13 +183,17 @@ pub(crate) fn declare(
     let by_anchor = b.index(entry_views, "entry_by_anchor", |key: &HostKey, view: &ServiceView| {
         Anchor::of_selector(Some(&key.ns), &view.selector)
     });
+    let allocates = options.allocates_addresses;
     let rows = b.derive("entries_sent", winners, move |cx, key, winner| {
         let entry = cx.get(entries, &winner.entry)?;
         let view = cx.memo(views, &key.ns)?;
         let bound = bind(cx, binder, views, &entry, winner);
         let waypoints = bound.as_ref().ok().and_then(|b| b.as_ref());
         let network = cx.single(settings.network)?;
-        let message = encode(key, winner, &entry, &view, waypoints, &network);
+        let mut message = encode(key, winner, &entry, &view, waypoints, &network);
+        if allocates && takes_allocated(&entry, &key.host) {
+            message.addresses = allocated(&entry, &key.host, &network);
+        }
         let resource = Str::from(format!("{}/{}", key.ns, key.host));
         Some(ServiceRow::new(&entry.meta, resource, message, bound))
     });
@@ -244,16 +248,11 @@ fn encode(
     waypoints: Option<&Bound>,
     network: &str,
 ) -> workload::Service {
-    let host = |ip: &IpAddr| workload::NetworkAddress {
-        network: network.to_owned(),
-        address: ip_bytes(ip),
-        length: None,
-    };
-    let mut addresses: Vec<workload::NetworkAddress> = entry
+    let addresses = entry
         .addresses
         .iter()
         .filter_map(|a| match a {
-            ServiceEntryAddress::Ip(ip) => Some(host(ip)),
+            ServiceEntryAddress::Ip(ip) => Some(host_address(ip, network)),
             ServiceEntryAddress::Net(net) => Some(workload::NetworkAddress {
                 network: network.to_owned(),
                 address: ip_bytes(&net.network()),
@@ -262,10 +261,6 @@ fn encode(
             ServiceEntryAddress::Invalid(_) => None,
         })
         .collect();
-    if takes_allocated(entry, &key.host) {
-        addresses =
-            entry.status_addresses.iter().filter(|(h, _)| *h == key.host).map(|(_, ip)| host(ip)).collect();
-    }
     workload::Service {
         name: entry.meta.name.name.to_string(),
         namespace: key.ns.to_string(),
@@ -302,6 +297,16 @@ fn encode(
         .into(),
         ..Default::default()
     }
+}
+
+fn host_address(ip: &IpAddr, network: &str) -> workload::NetworkAddress {
+    workload::NetworkAddress { network: network.to_owned(), address: ip_bytes(ip), length: None }
+}
+
+/// The addresses that the status of an entry gives a host.
+fn allocated(entry: &ServiceEntry, host: &str, network: &str) -> Vec<workload::NetworkAddress> {
+    let own = entry.status_addresses.iter().filter(|(of, _)| *of == host);
+    own.map(|(_, ip)| host_address(ip, network)).collect()
 }
 
 /// Whether a host of an entry is reached by the address allocated for it.

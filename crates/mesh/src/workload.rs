@@ -53,6 +53,10 @@ pub(crate) struct Inputs {
     pub binder: Binder,
     pub passes: Option<Passes>,
     pub selected_services: Memo<Selected, SelectedServices>,
+    /// Whether ServiceEntries select pods.
+    pub entries_select_pods: bool,
+    /// Whether Services select WorkloadEntries.
+    pub services_select_entries: bool,
     pub selected_policies: Memo<Selected, Vec<Str>>,
 }
 
@@ -197,6 +201,7 @@ impl Inputs {
         selected: &Selected,
     ) -> Vec<Arc<ServiceView>> {
         let mut services = cx.memo(self.selected_services, selected).map(|s| s.0.clone()).unwrap_or_default();
+        services.retain(|service| self.entries_select_pods || !service.is_entry);
         if !cx.memo(targets.any, &name.ns).is_some_and(|any| *any) {
             return services;
         }

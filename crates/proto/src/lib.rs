@@ -38,6 +38,18 @@ pub mod security {
 #[allow(missing_docs, clippy::all)]
 pub mod citadel {
     include!("gen/istio.v1.auth.rs");
+
+    impl IstioCertificateRequest {
+        /// Returns the metadata `ImpersonatedIdentity`, whom the certificate is for; empty without one.
+        /// Whatever is not text counts as absent.
+        pub fn impersonated_identity(&self) -> &str {
+            let value = self.metadata.as_ref().and_then(|m| m.fields.get("ImpersonatedIdentity"));
+            match value.and_then(|value| value.kind.as_ref()) {
+                Some(prost_types::value::Kind::StringValue(text)) => text,
+                _ => "",
+            }
+        }
+    }
 }
 
 /// Incremental discovery as a server sees it (`discovery.proto`).

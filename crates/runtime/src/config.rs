@@ -41,6 +41,18 @@ pub struct MeshArgs {
     /// Let a waypoint's own accounts through to the workloads behind it, whatever their policies
     #[arg(long, env = "PILOT_AUTO_ALLOW_WAYPOINT_POLICY")]
     pub allow_waypoints: bool,
+    /// Give addresses to hosts of ServiceEntries that have none, and send them
+    #[arg(long, value_name = "BOOL", env = "PILOT_ENABLE_IP_AUTOALLOCATE", default_value = "true",
+        action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new())]
+    pub allocate_addresses: bool,
+    /// Let ServiceEntries select pods
+    #[arg(long, value_name = "BOOL", env = "PILOT_ENABLE_SERVICEENTRY_SELECT_PODS", default_value = "true",
+        action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new())]
+    pub entries_select_pods: bool,
+    /// Let Services select WorkloadEntries
+    #[arg(long, value_name = "BOOL", env = "PILOT_ENABLE_K8S_SELECT_WORKLOAD_ENTRIES", default_value = "true",
+        action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new())]
+    pub services_select_entries: bool,
 }
 
 impl MeshArgs {
@@ -53,6 +65,9 @@ impl MeshArgs {
             domain_suffix: self.domain.clone(),
             dry_run_policies: self.dry_run_policies,
             allow_waypoints: self.allow_waypoints,
+            allocates_addresses: self.allocate_addresses,
+            entries_select_pods: self.entries_select_pods,
+            services_select_entries: self.services_select_entries,
         }
     }
 }

@@ -248,6 +248,7 @@ fn status(args: &ServeArgs, connection: Option<&Connection>) -> Option<(kube::Cl
         identity: args.replica(),
         revision: args.mesh.revision.clone(),
         namespace: args.mesh.system_namespace.clone(),
+        allocates_addresses: args.mesh.allocate_addresses,
         term: Term::default(),
         again: status::AGAIN,
     };

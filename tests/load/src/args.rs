@@ -58,6 +58,11 @@ pub enum Command {
         #[command(flatten)]
         certificates: Certificates,
     },
+    /// Plays a hostile client of the secure port.
+    Abuse {
+        #[command(flatten)]
+        abuse: Abuse,
+    },
     /// Fill the API server, then sync, then churn.
     All {
         #[command(flatten)]
@@ -216,6 +221,35 @@ impl Certificates {
             metadata: vec![("clusterid".to_owned(), self.cluster_id.clone())],
         })
     }
+}
+
+/// A hostile client of the secure port. Its connections are those of `connections`.
+#[derive(Group, Clone)]
+pub struct Abuse {
+    /// What it does.
+    #[arg(long, value_enum)]
+    pub attack: Attack,
+    /// How often it does so in a second, over all connections.
+    #[arg(long, default_value_t = 2000.0, value_parser = rate)]
+    pub rate: f64,
+    /// Where, and for how long.
+    #[command(flatten)]
+    pub certificates: Certificates,
+}
+
+/// What a hostile client does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Attack {
+    /// Opens connections and says nothing.
+    HalfOpen,
+    /// Sends PING frames.
+    Pings,
+    /// Sends SETTINGS frames.
+    Settings,
+    /// Opens streams and resets them at once.
+    Resets,
+    /// Opens streams with a good token and does not read them.
+    Unread,
 }
 
 /// How pods are changed.

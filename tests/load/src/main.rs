@@ -8,10 +8,12 @@
 //! * `churn`: changes of pods at a fixed rate; the time from the API server's answer to a write
 //!   until the changed resource is decoded at each sampled stream.
 //! * `certs`: certificates a second over TLS, and how long each takes.
+//! * `abuse` measures nothing: it is a hostile client, for measuring beside it.
 //! * CPU and memory of the process given by `--pid`, for each phase.
 //!
 //! The table goes to standard error, the same as JSON to standard output.
 
+mod abuse;
 mod args;
 mod certs;
 mod churn;
@@ -79,6 +81,9 @@ async fn run(args: &Args) -> anyhow::Result<Report> {
         Command::Certs { certificates } => {
             let meter = Meter::of(args.pid);
             report.certs = Some(certs::measure(certificates, meter).await?);
+        }
+        Command::Abuse { abuse } => {
+            report.abuse = Some(abuse::attack(abuse).await?);
         }
         Command::All { mesh, cluster, streams, change } => {
             let cluster = cluster::Cluster::connect(cluster).await?;

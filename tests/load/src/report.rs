@@ -21,6 +21,9 @@ pub struct Report {
     /// Asking for certificates.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub certs: Option<Certs>,
+    /// Being hostile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub abuse: Option<crate::abuse::Attacked>,
 }
 
 /// Asking for certificates.
@@ -236,6 +239,10 @@ impl Report {
             ));
             rows.push(("  bytes on all streams", megabytes(churn.bytes)));
             process_rows(&mut rows, churn.process.as_ref());
+        }
+        if let Some(abuse) = &self.abuse {
+            let done = format!("{} acts on {} connections", abuse.acts, abuse.connections);
+            rows.push(("abuse", done));
         }
         if let Some(certs) = &self.certs {
             let each = if certs.new_connections { ", each on a new connection" } else { "" };

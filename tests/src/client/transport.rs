@@ -137,16 +137,31 @@ pub async fn channel(target: &Target) -> anyhow::Result<Channel> {
     let Some(tls) = &target.tls else { return Ok(endpoint.connect().await?) };
     let connector = tls_connector(tls)?;
     let address = target.address.clone();
-    let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
-    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    let name = tls.server_name.clone().unwrap_or(host);
-    let name = ServerName::try_from(name.clone()).with_context(|| format!("server name {name:?}"))?;
+    let name = server_name(target, tls)?;
     let origin = format!("https://{address}").parse().context("origin")?;
     let dial = tower::service_fn(move |_: http::Uri| {
         let (connector, name, address) = (connector.clone(), name.clone(), address.clone());
         async move { dial_tls(connector, name, &address).await.map(TokioIo::new) }
     });
     Ok(endpoint.origin(origin).connect_with_connector(dial).await?)
+}
+
+/// Connects over TLS and leaves it at that.
+///
+/// # Errors
+/// Without a connection, and without TLS.
+pub async fn dial(target: &Target) -> anyhow::Result<TlsStream<TcpStream>> {
+    let tls = target.tls.as_ref().context("no TLS")?;
+    Ok(dial_tls(tls_connector(tls)?, server_name(target, tls)?, &target.address).await?)
+}
+
+/// The name that the server's certificate must be for.
+fn server_name(target: &Target, tls: &Tls) -> anyhow::Result<ServerName<'static>> {
+    let address = target.address.as_str();
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    let name = tls.server_name.clone().unwrap_or(host);
+    ServerName::try_from(name.clone()).with_context(|| format!("server name {name:?}"))
 }
 
 async fn dial_tls(

@@ -40,6 +40,7 @@ impl Replica {
         let source = KubeSource::new(connection, KubeSettings::default());
         let reading = tokio::spawn(source.run(pump.batches()));
         let settings = StatusSettings {
+            allocates_addresses: true,
             identity: identity.to_owned(),
             revision: String::new(),
             namespace: "istio-system".to_owned(),

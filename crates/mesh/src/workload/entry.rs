@@ -42,7 +42,9 @@ impl Inputs {
             return Vec::new();
         }
         let selected = Selected { ns: name.ns.clone(), labels: entry.labels.clone() };
-        let services = cx.memo(self.selected_services, &selected).map(|s| s.0.clone()).unwrap_or_default();
+        let mut services =
+            cx.memo(self.selected_services, &selected).map(|s| s.0.clone()).unwrap_or_default();
+        services.retain(|service| self.services_select_entries || service.is_entry);
         let group = entry.meta.annotations.get(GROUP_ANNOTATION);
         let sent = Entry {
             uid: key::workload_entry_uid(&self.cluster, name),

@@ -10,7 +10,6 @@ use http::HeaderMap;
 use http_body::Body;
 use http_body_util::BodyExt;
 use prost::Message;
-use prost_types::value::Kind;
 use proto::citadel::{IstioCertificateRequest, IstioCertificateResponse};
 use std::time::Duration;
 use tokio::time::timeout;
@@ -20,9 +19,6 @@ const MAX_REQUEST_BYTES: usize = 64 * 1024;
 
 /// How long a client may take to send its request.
 const SEND: Duration = Duration::from_secs(10);
-
-/// The metadata that names whom a certificate is for.
-const IMPERSONATED: &str = "ImpersonatedIdentity";
 
 /// Answers one call with the bytes of the response message, framed.
 ///
@@ -63,14 +59,7 @@ where
         let detail = format!("the request is no IstioCertificateRequest: {error}");
         refuse(Refused { code: Code::InvalidArgument, reason: "malformed", detail }, Some(&caller), "")
     })?;
-    let impersonated = match request.metadata.as_ref().and_then(|m| m.fields.get(IMPERSONATED)) {
-        // Whatever is not text counts as absent.
-        Some(value) => match &value.kind {
-            Some(Kind::StringValue(text)) => text.as_str(),
-            _ => "",
-        },
-        None => "",
-    };
+    let impersonated = request.impersonated_identity();
     let question =
         CertificateRequest { csr: &request.csr, impersonated, life_seconds: request.validity_duration };
     match gate.issue(&caller, &question).await {

@@ -50,6 +50,8 @@ pub struct StatusSettings {
     pub revision: String,
     /// The namespace of the locks.
     pub namespace: String,
+    /// Whether ServiceEntries get addresses from here.
+    pub allocates_addresses: bool,
     /// The times of the locks.
     pub term: Term,
     /// When everything is looked at again after something could not be written.
@@ -94,10 +96,13 @@ pub async fn run(client: Client, pump: Pump, settings: StatusSettings, stop: Can
         tokio::join!(conditions, addresses);
     };
     let candidates = async {
-        tokio::join!(
-            for_conditions.run(&stats.conditions, stop.clone()),
-            for_addresses.run(&stats.addresses, stop.clone()),
-        );
+        let addresses = async {
+            // Who is no candidate leads nobody: the writer ends with it.
+            if settings.allocates_addresses {
+                for_addresses.run(&stats.addresses, stop.clone()).await;
+            }
+        };
+        tokio::join!(for_conditions.run(&stats.conditions, stop.clone()), addresses);
     };
     tokio::select! {
         () = candidates => {}
