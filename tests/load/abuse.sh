@@ -14,11 +14,14 @@ finish() {
 }
 trap finish EXIT INT TERM
 
-"$bin/pilothouse" serve --from examples/bookinfo --state-dir "$dir/state" --log warn --xds-addr 127.0.0.1:25010 \
+"$bin/pilothouse" serve --from examples/bookinfo --state-dir "$dir/state" --log error --xds-addr 127.0.0.1:25010 \
     --secure-addr 127.0.0.1:25012 --http-addr 127.0.0.1:28080 --monitoring-addr 127.0.0.1:25014 \
     --certificates-per-second 100000 &
 pids=$!
-until curl -sf http://127.0.0.1:28080/ready >/dev/null; do sleep 0.1; done
+until curl -sf http://127.0.0.1:28080/ready >/dev/null; do
+    kill -0 "$pids" || exit 1
+    sleep 0.1
+done
 token() { "$bin/pilothouse" token --state-dir "$dir/state" --namespace "$1" --service-account "$2" >"$3"; }
 token default well-behaved "$dir/good"
 token istio-system ztunnel "$dir/hostile"

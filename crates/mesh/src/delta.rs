@@ -35,6 +35,8 @@ pub struct ResourceChange {
     pub body: Option<Bytes>,
     /// The bytes are those of before and must be sent all the same.
     pub resend: bool,
+    /// What a client must understand to be sent it, as bits of [`understood_by`](crate::understood_by).
+    pub needs: u8,
 }
 
 /// The conditions of one object.
@@ -156,6 +158,10 @@ trait Sent<K>: Row {
     const KIND: ResourceKind;
     /// The resource's name and content; `None` when the row is for status only.
     fn resource(&self, key: &K, cluster: &str) -> Option<(String, &Encoded)>;
+    /// What a client must understand to be sent it.
+    fn needs(&self) -> u8 {
+        0
+    }
 }
 
 impl Sent<Name> for ServiceRow {
@@ -169,6 +175,9 @@ impl Sent<HostKey> for ServiceRow {
     const KIND: ResourceKind = ResourceKind::Address;
     fn resource(&self, _: &HostKey, _: &str) -> Option<(String, &Encoded)> {
         Some((self.resource.to_string(), &self.encoded))
+    }
+    fn needs(&self) -> u8 {
+        self.needs
     }
 }
 
@@ -198,6 +207,9 @@ impl Sent<Name> for PolicyRow {
     const KIND: ResourceKind = ResourceKind::Authorization;
     fn resource(&self, key: &Name, _: &str) -> Option<(String, &Encoded)> {
         Some((key.to_string(), self.encoded.as_ref()?))
+    }
+    fn needs(&self) -> u8 {
+        self.needs
     }
 }
 
@@ -234,7 +246,8 @@ impl Visit for Walk<'_> {
         for (key, row) in self.graph.rows(table) {
             if let Some((name, encoded)) = row.resource(&key, self.cluster) {
                 let body = Some(encoded.body.clone());
-                self.out.push(ResourceChange { kind: V::KIND, name, body, resend: false });
+                let needs = row.needs();
+                self.out.push(ResourceChange { kind: V::KIND, name, body, resend: false, needs });
             }
         }
     }
@@ -266,7 +279,9 @@ fn take_services(graph: &mut Graph, cluster: &str, sinks: &Sinks, out: &mut Vec<
     for (name, versions) in changes.chain(entries.iter().filter_map(|c| versions(c, cluster))) {
         let all = by_name.entry(name).or_default();
         all.old = all.old.take().or(versions.old);
-        all.new = all.new.take().or(versions.new);
+        if versions.new.is_some() {
+            (all.new, all.needs) = (versions.new, versions.needs);
+        }
     }
     out.extend(by_name.into_iter().filter_map(|(name, all)| all.change(ResourceKind::Address, name)));
 }
@@ -276,6 +291,8 @@ fn take_services(graph: &mut Graph, cluster: &str, sinks: &Sinks, out: &mut Vec<
 struct Versions {
     old: Option<Encoded>,
     new: Option<Encoded>,
+    /// Of the new one.
+    needs: u8,
 }
 
 fn versions<K: Key, V: Sent<K>>(change: &Change<K, V>, cluster: &str) -> Option<(String, Versions)> {
@@ -284,7 +301,8 @@ fn versions<K: Key, V: Sent<K>>(change: &Change<K, V>, cluster: &str) -> Option<
     };
     let (old, new) = (of(&change.old), of(&change.new));
     let name = new.as_ref().or(old.as_ref())?.0.clone();
-    Some((name, Versions { old: old.map(|(_, e)| e), new: new.map(|(_, e)| e) }))
+    let needs = change.new.as_deref().map_or(0, V::needs);
+    Some((name, Versions { old: old.map(|(_, e)| e), new: new.map(|(_, e)| e), needs }))
 }
 
 impl Versions {
@@ -294,9 +312,9 @@ impl Versions {
             (Some(old), Some(new)) if old == new => None,
             (old, Some(new)) => {
                 let resend = old.is_some_and(|old| old.body == new.body);
-                Some(ResourceChange { kind, name, body: Some(new.body), resend })
+                Some(ResourceChange { kind, name, body: Some(new.body), resend, needs: self.needs })
             }
-            (Some(_), None) => Some(ResourceChange { kind, name, body: None, resend: false }),
+            (Some(_), None) => Some(ResourceChange { kind, name, body: None, resend: false, needs: 0 }),
             (None, None) => None,
         }
     }

@@ -23,6 +23,7 @@
 mod allocation;
 mod condition;
 mod delta;
+mod dialect;
 mod encode;
 mod event;
 mod graph;
@@ -44,6 +45,7 @@ mod workload;
 pub use allocation::{AddressRequest, AddressTrouble, Allocator, Assignment};
 pub use condition::{Condition, Conditions};
 pub use delta::{ConditionsChange, Delta, ResourceChange, ResourceKind};
+pub use dialect::understood_by;
 pub use event::Event;
 pub use options::Options;
 pub use settings::config_map;

@@ -3,6 +3,7 @@
 use model::{Diagnostic, Str};
 use proto::security::Authorization;
 
+use crate::dialect::DRY_RUN;
 use crate::encode::Encoded;
 use crate::policy::{Condition, Lowered};
 
@@ -28,6 +29,8 @@ impl From<&Authorization> for SentPolicy {
 pub(crate) struct PolicyRow {
     /// The authorization; `None` when it is not for ztunnels.
     pub encoded: Option<Encoded>,
+    /// What a client must understand to be sent it.
+    pub needs: u8,
     /// The condition `ZtunnelAccepted`; `None` when it does not concern ztunnels.
     pub condition: Option<Condition>,
     /// What is not enforced as written.
@@ -38,6 +41,7 @@ impl From<Lowered> for PolicyRow {
     fn from(lowered: Lowered) -> Self {
         Self {
             encoded: lowered.authorization.as_ref().map(Encoded::message),
+            needs: lowered.authorization.as_ref().map_or(0, |a| if a.dry_run { DRY_RUN } else { 0 }),
             condition: lowered.condition,
             diagnostics: lowered.diagnostics,
         }

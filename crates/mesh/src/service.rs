@@ -8,6 +8,7 @@ use model::{Diagnostic, Kind, Labels, Name, ObjectRef, Severity, Str};
 use proto::workload::{self, load_balancing};
 
 use crate::Options;
+use crate::dialect::VISIBILITY;
 use crate::encode::{Encoded, ip_bytes};
 use crate::key::Anchor;
 use crate::namespace::NamespaceView;
@@ -51,6 +52,8 @@ pub(crate) struct ServiceRow {
     pub resource: Str,
     pub encoded: Encoded,
     pub waypoint: Result<Option<Name>, BindError>,
+    /// What a client must understand to be sent it.
+    pub needs: u8,
     /// Why its canary is not attached.
     pub canary: Option<BindError>,
     /// Whether its waypoint is that of its namespace.
@@ -66,9 +69,11 @@ impl ServiceRow {
         bound: Result<Option<Bound>, BindError>,
     ) -> Self {
         let canary = bound.as_ref().ok().and_then(|b| b.as_ref()?.canary.as_ref()?.as_ref().err().cloned());
+        let is_private = message.visibility() != workload::service::Visibility::Public;
         Self {
             object: meta.name.clone(),
             resource,
+            needs: if is_private { VISIBILITY } else { 0 },
             encoded: Encoded::service(message),
             waypoint: bound.map(|b| b.map(|b| b.primary.name.clone())),
             canary,

@@ -197,7 +197,7 @@ impl Engine {
                     self.writer.resend(kind, &change.name);
                 }
                 Some(body) => {
-                    if let Err(error) = self.writer.upsert(kind, &change.name, body) {
+                    if let Err(error) = self.writer.upsert_for(kind, &change.name, body, change.needs) {
                         tracing::error!(name = change.name, %error, "a resource cannot be sent; its last version stays");
                     }
                 }

@@ -1,5 +1,8 @@
 //! The log of one resource type: what exists and what is gone, each in order of change.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use crate::chain::Chain;
 use crate::error::WriteError;
 use crate::version::Version;
@@ -21,7 +24,14 @@ pub(crate) struct Log {
     present: Chain,
     gone: Chain,
     horizon: u64,
+    guarded: Arc<Guarded>,
 }
+
+/// What a client must understand to be sent a resource, as bits; without any everybody is.
+pub type Needs = u8;
+
+/// The resources that not every client understands: few, and mostly none.
+pub(crate) type Guarded = BTreeMap<Box<str>, Needs>;
 
 /// Everything of one resource type at one step.
 #[derive(Debug, Clone)]
@@ -32,9 +42,22 @@ pub(crate) struct LogView {
     pub gone: View,
     /// Removals up to this step may have been forgotten.
     pub horizon: u64,
+    /// What some names need of a client.
+    pub guarded: Arc<Guarded>,
 }
 
 impl LogView {
+    /// Tells whether every client of this understanding is sent everything.
+    pub fn is_open_to(&self, understood: Needs) -> bool {
+        self.guarded.values().all(|needs| needs & !understood == 0)
+    }
+
+    /// Tells whether a client of this understanding is spared a name.
+    pub fn is_withheld(&self, name: &[u8], understood: Needs) -> bool {
+        let needs = std::str::from_utf8(name).ok().and_then(|name| self.guarded.get(name));
+        needs.is_some_and(|needs| needs & !understood != 0)
+    }
+
     /// True when something happened after a step.
     pub fn changed_after(&self, present: u64, gone: u64) -> bool {
         self.present.newest() > present || self.gone.newest() > gone
@@ -43,22 +66,24 @@ impl LogView {
 
 impl Log {
     pub fn new(type_url: &'static str, versioned: bool) -> Self {
-        Self { type_url, versioned, present: Chain::new(), gone: Chain::new(), horizon: 0 }
+        let guarded = Arc::default();
+        Self { type_url, versioned, present: Chain::new(), gone: Chain::new(), horizon: 0, guarded }
     }
 
     pub fn is_changed(&self) -> bool {
         self.present.is_changed() || self.gone.is_changed()
     }
 
-    /// Puts a resource; false when it is there already with equal bytes.
-    pub fn upsert(&mut self, step: u64, name: &str, body: &[u8]) -> Result<bool, WriteError> {
+    /// Puts a resource; false when it is there already with equal bytes and needs.
+    pub fn upsert(&mut self, step: u64, name: &str, body: &[u8], needs: Needs) -> Result<bool, WriteError> {
         if name.is_empty() || name.len() > MAX_NAME_BYTES {
             return Err(WriteError::Name { name: clip(name), len: name.len() });
         }
         if body.len() > MAX_BODY_BYTES {
             return Err(WriteError::Body { name: clip(name), len: body.len() });
         }
-        if self.present.get(name).is_some_and(|frame| wire::read_frame(frame).body == body) {
+        let is_regarded = self.guard(name, needs);
+        if !is_regarded && self.present.get(name).is_some_and(|frame| wire::read_frame(frame).body == body) {
             return Ok(false);
         }
         let version = if self.versioned { Version::of(body).to_string() } else { String::new() };
@@ -66,6 +91,19 @@ impl Log {
         self.gone.remove(name);
         self.present.put(step, name, |out| wire::put_resource_frame(out, resource, self.type_url));
         Ok(true)
+    }
+
+    /// Notes what a name needs; false when that is what it needed before.
+    fn guard(&mut self, name: &str, needs: Needs) -> bool {
+        if self.guarded.get(name).copied().unwrap_or_default() == needs {
+            return false;
+        }
+        let guarded = Arc::make_mut(&mut self.guarded);
+        match needs {
+            0 => guarded.remove(name),
+            _ => guarded.insert(name.into(), needs),
+        };
+        true
     }
 
     /// Moves a resource to the head with equal bytes; false when there is none.
@@ -78,6 +116,7 @@ impl Log {
     /// Removes a resource; false when there is none.
     pub fn remove(&mut self, step: u64, name: &str) -> bool {
         let existed = self.present.remove(name);
+        self.guard(name, 0);
         if existed {
             self.gone.put(step, name, |out| wire::put_removed_frame(out, name));
         }
@@ -94,7 +133,7 @@ impl Log {
             self.horizon = self.horizon.max(step);
             gone = self.gone.publish();
         }
-        LogView { present, gone, horizon: self.horizon }
+        LogView { present, gone, horizon: self.horizon, guarded: Arc::clone(&self.guarded) }
     }
 }
 
@@ -115,14 +154,14 @@ mod tests {
     #[test]
     fn a_name_is_either_present_or_gone() {
         let mut log = Log::new(proto::type_url::ADDRESS, true);
-        log.upsert(1, "a", b"x").unwrap();
-        log.upsert(1, "b", b"x").unwrap();
+        log.upsert(1, "a", b"x", 0).unwrap();
+        log.upsert(1, "b", b"x", 0).unwrap();
         log.publish();
         assert!(log.remove(2, "a"));
         assert!(!log.remove(2, "a") && !log.remove(2, "never"));
         let view = log.publish();
         assert_eq!((names(&view.present), names(&view.gone)), (vec!["b".into()], vec!["a".into()]));
-        log.upsert(3, "a", b"x").unwrap();
+        log.upsert(3, "a", b"x", 0).unwrap();
         let view = log.publish();
         assert_eq!((names(&view.present).len(), names(&view.gone).len()), (2, 0));
     }
@@ -130,9 +169,9 @@ mod tests {
     #[test]
     fn equal_bytes_are_not_appended_again_unless_asked() {
         let mut log = Log::new(proto::type_url::ADDRESS, true);
-        assert!(log.upsert(1, "a", b"x").unwrap());
+        assert!(log.upsert(1, "a", b"x", 0).unwrap());
         log.publish();
-        assert!(!log.upsert(2, "a", b"x").unwrap());
+        assert!(!log.upsert(2, "a", b"x", 0).unwrap());
         assert!(!log.is_changed());
         assert!(log.resend(2, "a") && !log.resend(2, "b"));
         let view = log.publish();
@@ -144,7 +183,7 @@ mod tests {
         let mut log = Log::new(proto::type_url::ADDRESS, true);
         for i in 0..40_000u64 {
             let name = format!("a-rather-long-name/of-a-pod-{i:06}");
-            log.upsert(i, &name, b"x").unwrap();
+            log.upsert(i, &name, b"x", 0).unwrap();
             log.remove(i, &name);
             if i % 1_000 == 999 {
                 log.publish();
@@ -160,9 +199,12 @@ mod tests {
     #[test]
     fn names_and_bodies_are_bounded() {
         let mut log = Log::new(proto::type_url::ADDRESS, true);
-        assert!(matches!(log.upsert(1, "", b""), Err(WriteError::Name { .. })));
-        assert!(matches!(log.upsert(1, &"x".repeat(MAX_NAME_BYTES + 1), b""), Err(WriteError::Name { .. })));
-        assert!(matches!(log.upsert(1, "x", &vec![0; MAX_BODY_BYTES + 1]), Err(WriteError::Body { .. })));
+        assert!(matches!(log.upsert(1, "", b"", 0), Err(WriteError::Name { .. })));
+        assert!(matches!(
+            log.upsert(1, &"x".repeat(MAX_NAME_BYTES + 1), b"", 0),
+            Err(WriteError::Name { .. })
+        ));
+        assert!(matches!(log.upsert(1, "x", &vec![0; MAX_BODY_BYTES + 1], 0), Err(WriteError::Body { .. })));
         assert!(!log.is_changed());
     }
 }

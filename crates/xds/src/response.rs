@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
+use crate::log::{LogView, Needs};
 use crate::view::{Position, View};
 use crate::wire;
 
@@ -103,6 +104,28 @@ impl Response {
         let pick = Pick::From(view.start_after(step));
         let len = view.bytes_after(step);
         self.push(Part::Shared { view: view.clone(), pick }, len);
+    }
+
+    /// Adds what a client of this understanding is sent of a log after a step, as bare workloads or as
+    /// they are. What it is spared it may have had before, so that goes.
+    pub(crate) fn push_sifted(&mut self, log: &LogView, after: u64, understood: Needs, bare: bool) {
+        if log.is_open_to(understood) {
+            return match bare {
+                true => self.push_bare_after(&log.present, after),
+                false => self.push_after(&log.present, after),
+            };
+        }
+        let (runs, spared) = sift(log, after, understood);
+        match bare {
+            true => self.push_bare_runs(&log.present, runs),
+            false => self.push_runs(&log.present, runs),
+        }
+        let mut names = Vec::new();
+        // Who begins has none of them.
+        for name in spared.iter().filter(|_| after > 0) {
+            wire::put_removed_frame(&mut names, name);
+        }
+        self.push_made(names);
     }
 
     /// Adds some stretches of a view.
@@ -229,22 +252,51 @@ pub(crate) struct Comparison {
     pub found: Vec<bool>,
 }
 
-/// Compares live entries with an offer: equal versions are not sent.
-pub(crate) fn compare(view: &View, offered: &crate::request::Offered) -> Comparison {
+/// The stretches after a step that a client of this understanding is sent, and the names between them
+/// that it is spared.
+pub(crate) fn sift(log: &LogView, after: u64, understood: Needs) -> (Vec<Run>, Vec<Box<str>>) {
+    let (mut runs, mut spared): (Vec<Run>, _) = (Vec::new(), Vec::new());
+    let mut at = log.present.start_after(after);
+    while let Some((place, first, end)) = log.present.next_run(&mut at) {
+        let Some(segment) = log.present.segment(place) else { continue };
+        for entry in first..end {
+            let name = wire::frame_name(segment.frame(entry));
+            if log.is_withheld(name, understood) {
+                spared.push(String::from_utf8_lossy(name).into());
+            } else {
+                extend(&mut runs, place, entry);
+            }
+        }
+    }
+    (runs, spared)
+}
+
+/// Adds an entry to stretches.
+fn extend(runs: &mut Vec<Run>, place: usize, entry: u32) {
+    match runs.last_mut() {
+        Some((last, _, end)) if *last == place && *end == entry => *end += 1,
+        _ => runs.push((place, entry, entry + 1)),
+    }
+}
+
+/// Compares live entries with an offer: equal versions are not sent, and what a client of this
+/// understanding is spared is not there.
+pub(crate) fn compare(log: &LogView, offered: &crate::request::Offered, understood: Needs) -> Comparison {
+    let (view, is_open) = (&log.present, log.is_open_to(understood));
     let mut comparison = Comparison { runs: Vec::new(), found: vec![false; offered.len()] };
     for (place, segment) in view.segments() {
         for (entry, _, frame) in segment.live_entries() {
             let (name, version) = wire::frame_version(frame);
+            if !is_open && log.is_withheld(name, understood) {
+                continue;
+            }
             if let Some(at) = offered.find(name) {
                 comparison.found[at] = true;
                 if !version.is_empty() && offered.version(at) == version {
                     continue;
                 }
             }
-            match comparison.runs.last_mut() {
-                Some((last, _, end)) if *last == place && *end == entry => *end += 1,
-                _ => comparison.runs.push((place, entry, entry + 1)),
-            }
+            extend(&mut comparison.runs, place, entry);
         }
     }
     comparison

@@ -19,6 +19,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::error::SessionError;
+use crate::log::Needs;
 use crate::lookup::{Lookup, Name};
 use crate::request::{Node, Request};
 use crate::response::{Response, compare};
@@ -42,6 +43,8 @@ pub struct Session {
     /// True when the client holds resources from an earlier stream.
     returning: bool,
     released: bool,
+    understanding: fn(&Node) -> Needs,
+    understood: Needs,
     lookup: Option<Arc<Mutex<Lookup>>>,
     stats: SessionStats,
 }
@@ -56,9 +59,17 @@ impl Session {
             vanished: BTreeSet::new(),
             returning: false,
             released: false,
+            understanding: |_| Needs::MAX,
+            understood: Needs::MAX,
             lookup: None,
             stats: SessionStats { connected_at, step: 0, responses: 0, bytes: 0, types: Vec::new() },
         }
+    }
+
+    /// Judges by its node what a client understands; without this, everything.
+    #[must_use]
+    pub fn understanding(self, of: fn(&Node) -> Needs) -> Self {
+        Self { understanding: of, ..self }
     }
 
     /// Who the client is; none before the first request.
@@ -85,7 +96,9 @@ impl Session {
         let mut request = Request::decode(message)?;
         if self.node.is_none() {
             let node = request.node.take().filter(|node| !node.id.is_empty());
-            self.node = Some(node.ok_or(SessionError::NoNode)?);
+            let node = node.ok_or(SessionError::NoNode)?;
+            self.understood = (self.understanding)(&node);
+            self.node = Some(node);
         }
         if request.type_url.is_empty() {
             return Err(SessionError::NoType);
@@ -212,31 +225,33 @@ impl Session {
     /// New and changed policies; on the first request all of them.
     fn policies(&mut self, round: &Arc<Snapshot>) -> Option<Response> {
         let at = self.find(Kind::Authorization)?;
-        let view = &round.log(ResourceType::Authorization).present;
+        let log = round.log(ResourceType::Authorization);
+        let (view, understood) = (&log.present, self.understood);
         let mut response = self.response(at, round);
+        let empty = response.message_len();
         let subscription = &mut self.subscriptions[at];
         let after = match std::mem::take(&mut subscription.owed) {
             Owed::Nothing if view.newest() <= subscription.present => return None,
             Owed::Nothing => subscription.present,
             Owed::First { offered, .. } => {
-                let found = compare(view, &offered).found;
+                let found = compare(log, &offered, understood).found;
                 self.vanished = offered.names_not_in(&found).map(Name::from).collect();
                 subscription.gone = round.step();
-                response.push_after(view, 0);
+                response.push_sifted(log, 0, understood, false);
                 subscription.present = round.step();
                 return self.sent(at, round, response);
             }
             Owed::All | Owed::Names(_) => {
-                response.push_after(view, 0);
+                response.push_sifted(log, 0, understood, false);
                 subscription.present = round.step();
                 return self.sent(at, round, response);
             }
         };
         subscription.present = round.step();
-        if view.bytes_after(after) == 0 {
+        response.push_sifted(log, after, understood, false);
+        if response.message_len() == empty {
             return None;
         }
-        response.push_after(view, after);
         self.sent(at, round, response)
     }
 
@@ -259,7 +274,10 @@ impl Session {
         if !vanished.is_empty() {
             // One may have come back while its removal waited.
             for frame in log.present.frames_after(0) {
-                vanished.remove(wire::read_frame(frame).name);
+                let name = wire::read_frame(frame).name;
+                if !log.is_withheld(name.as_bytes(), self.understood) {
+                    vanished.remove(name);
+                }
             }
         }
         let mut names = Vec::new();
@@ -312,11 +330,12 @@ impl Session {
         }
         subscription.present = round.step();
         subscription.gone = round.step();
+        let understood = self.understood;
         let mut response = self.response(at, round);
         let empty = response.message_len();
         match owed {
             Owed::First { ref offered, .. } if !offered.is_empty() => {
-                let comparison = compare(&log.present, offered);
+                let comparison = compare(log, offered, understood);
                 let mut names = Vec::new();
                 for name in offered.names_not_in(&comparison.found) {
                     wire::put_removed_frame(&mut names, name);
@@ -329,10 +348,7 @@ impl Session {
             }
             _ => {
                 let after = if matches!(owed, Owed::Nothing) { present } else { 0 };
-                match bare {
-                    true => response.push_bare_after(&log.present, after),
-                    false => response.push_after(&log.present, after),
-                }
+                response.push_sifted(log, after, understood, bare);
                 if !first {
                     response.push_after(&log.gone, gone);
                 }
@@ -391,10 +407,19 @@ impl Session {
         };
 
         let mut found = BTreeSet::new();
-        let missing: Vec<Name> = keys.into_iter().filter(|key| !lookup.resolve(key, &mut found)).collect();
+        let mut missing: Vec<Name> =
+            keys.into_iter().filter(|key| !lookup.resolve(key, &mut found)).collect();
         let node = self.node.as_ref().map_or("", |node| node.property("NODE_NAME"));
         let local = lookup.workloads_of_node(node).filter(|name| !subscription.names.contains(*name));
         found.extend(local.cloned());
+        let understood = self.understood;
+        found.retain(|name| {
+            let is_withheld = log.is_withheld(name.as_bytes(), understood);
+            if is_withheld {
+                missing.push(Arc::clone(name));
+            }
+            !is_withheld
+        });
 
         let mut frames = Vec::new();
         for name in &found {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::error::WriteError;
-use crate::log::{Log, LogView};
+use crate::log::{Log, LogView, Needs};
 use crate::lookup::LookupCell;
 use crate::wire::{ResourceRef, read_frame};
 
@@ -128,8 +128,23 @@ impl Writer {
     /// # Errors
     /// When the name is empty, or name or body too long; nothing changes then.
     pub fn upsert(&mut self, kind: ResourceType, name: &str, body: &[u8]) -> Result<bool, WriteError> {
+        self.upsert_for(kind, name, body, 0)
+    }
+
+    /// Puts a resource for those clients only that understand what it needs (see
+    /// [`Session::understanding`](crate::Session::understanding)): for others it does not exist.
+    ///
+    /// # Errors
+    /// As of [`upsert`](Self::upsert).
+    pub fn upsert_for(
+        &mut self,
+        kind: ResourceType,
+        name: &str,
+        body: &[u8],
+        needs: Needs,
+    ) -> Result<bool, WriteError> {
         let step = self.step();
-        self.log(kind).upsert(step, name, body)
+        self.log(kind).upsert(step, name, body, needs)
     }
 
     /// Sends a resource again although its bytes are equal; false when it does not exist.

@@ -4,7 +4,7 @@
 
 mod support;
 
-use pilothouse_xds::{Code, ResourceType::*, SessionError, Writer};
+use pilothouse_xds::{Code, ResourceType::*, Session, SessionError, Writer};
 use proto::discovery::{DeltaDiscoveryRequest, Node};
 use support::*;
 
@@ -306,4 +306,60 @@ fn versions_are_those_of_the_bytes_and_policies_have_none() {
     let (version, body) = &client.held[ADDRESS]["w"];
     assert_eq!(*version, pilothouse_xds::Version::of(body).to_string());
     assert_eq!(client.held[AUTHORIZATION]["ns/p"].0, "");
+}
+
+#[test]
+fn an_older_client_is_spared_what_it_does_not_understand() {
+    let older = || {
+        let session = Session::new(std::time::SystemTime::UNIX_EPOCH).understanding(|_| 1);
+        Client { session, ..Client::default() }
+    };
+    let names = |client: &Client, of: &str| client.held[of].keys().cloned().collect::<Vec<_>>();
+    let mut writer = writer_with_policy_and_workload();
+    writer.upsert_for(Authorization, "ns/known", b"\x0a\x01k", 1).unwrap();
+    writer.upsert_for(Authorization, "ns/new", b"\x0a\x01n", 2).unwrap();
+    writer.upsert_for(Address, "ns/private", &service("private", &[]), 2).unwrap();
+    let (mut old, mut new) = (older(), Client::default());
+    for client in [&mut old, &mut new] {
+        client.subscribe(AUTHORIZATION);
+        client.subscribe(ADDRESS);
+        client.drain(&writer.publish());
+    }
+    assert_eq!(
+        (names(&old, AUTHORIZATION), names(&old, ADDRESS)),
+        (vec!["ns/known".into(), "ns/p".into()], vec!["w".into()])
+    );
+    assert_eq!((names(&new, AUTHORIZATION).len(), names(&new, ADDRESS).len()), (3, 2));
+
+    // What comes to need more goes from it, though its bytes are the same, and comes back.
+    writer.upsert_for(Address, "w", &workload("w", 1, &["ns/p"]), 2).unwrap();
+    writer.upsert_for(Authorization, "ns/new", b"\x0a\x01n", 0).unwrap();
+    for client in [&mut old, &mut new] {
+        client.drain(&writer.publish());
+    }
+    assert_eq!(names(&old, AUTHORIZATION), ["ns/known", "ns/new", "ns/p"]);
+    assert!(names(&old, ADDRESS).is_empty());
+    assert_eq!(names(&new, ADDRESS), ["ns/private", "w"]);
+
+    // On return it is told that what it holds is not for it.
+    old.held.get_mut(ADDRESS).unwrap().insert("ns/private".into(), ("1".into(), Vec::new()));
+    old.session = older().session;
+    old.nonces.clear();
+    old.subscribe(AUTHORIZATION);
+    old.subscribe(ADDRESS);
+    old.drain(&writer.publish());
+    assert!(names(&old, ADDRESS).is_empty());
+
+    // Nor by name.
+    let mut asks = older();
+    asks.send(DeltaDiscoveryRequest {
+        resource_names_subscribe: vec!["ns/private".to_owned()],
+        ..request(ADDRESS)
+    })
+    .unwrap();
+    let answer = asks.drain(&writer.publish());
+    assert_eq!(
+        (answer[0].resources.len(), &answer[0].removed_resources[..]),
+        (0, &["ns/private".to_owned()][..])
+    );
 }

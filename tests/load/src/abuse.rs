@@ -175,7 +175,10 @@ async fn unread(target: &Target, done: &mut Attacked) -> anyhow::Result<()> {
         let mut calls = calls.ready().await?;
         let (answer, mut requests) = calls.send_request(request(target.token.as_deref())?, false)?;
         let first = DeltaDiscoveryRequest {
-            node: Some(Node { id: "ztunnel~10.0.0.1~z.istio-system~d".to_owned(), ..Node::default() }),
+            node: Some(Node {
+                id: "ztunnel~10.0.0.1~z.istio-system~istio-system.svc".to_owned(),
+                ..Node::default()
+            }),
             type_url: proto::type_url::ADDRESS.to_owned(),
             ..DeltaDiscoveryRequest::default()
         };

@@ -31,22 +31,34 @@ struct Command {
 impl Daemon {
     /// Serves the cluster that a kubeconfig leads to, with the mesh settings in `system_namespace`.
     pub async fn of_cluster(kubeconfig: &Path, system_namespace: &str) -> anyhow::Result<Self> {
+        Self::of_cluster_with(kubeconfig, system_namespace, |_| {}).await
+    }
+
+    /// As [`Daemon::of_cluster`], with further settings.
+    pub async fn of_cluster_with(
+        kubeconfig: &Path,
+        system_namespace: &str,
+        set: impl FnOnce(&mut ServeArgs),
+    ) -> anyhow::Result<Self> {
         let source = SourceArgs { kubeconfig: Some(kubeconfig.to_owned()), ..SourceArgs::default() };
-        Self::start(source, system_namespace, false).await
+        Self::start(source, system_namespace, set).await
     }
 
     /// As [`Daemon::of_cluster`], beside another control plane: it only reads.
     pub async fn shadow_of_cluster(kubeconfig: &Path, system_namespace: &str) -> anyhow::Result<Self> {
-        let source = SourceArgs { kubeconfig: Some(kubeconfig.to_owned()), ..SourceArgs::default() };
-        Self::start(source, system_namespace, true).await
+        Self::of_cluster_with(kubeconfig, system_namespace, |args| args.shadow = true).await
     }
 
     /// Serves folders, with the mesh settings in `system_namespace`.
     pub async fn of_folders(folders: Vec<PathBuf>, system_namespace: &str) -> anyhow::Result<Self> {
-        Self::start(SourceArgs { from: folders, ..SourceArgs::default() }, system_namespace, false).await
+        Self::start(SourceArgs { from: folders, ..SourceArgs::default() }, system_namespace, |_| {}).await
     }
 
-    async fn start(source: SourceArgs, system_namespace: &str, shadow: bool) -> anyhow::Result<Self> {
+    async fn start(
+        source: SourceArgs,
+        system_namespace: &str,
+        set: impl FnOnce(&mut ServeArgs),
+    ) -> anyhow::Result<Self> {
         // Whatever there is to listen on gets a free port: daemons run beside one another here.
         let command = Command::command();
         let flags = command.get_arguments().filter_map(clap::Arg::get_long);
@@ -55,8 +67,9 @@ impl Daemon {
         let mut args = Command::try_parse_from(std::iter::once("serve".to_owned()).chain(ports))?.serve;
         // Each would write roots of its own into every namespace of the cluster that they share.
         args.identity.root_config_map = String::new();
-        (args.source, args.shadow) = (source, shadow);
+        args.source = source;
         args.mesh.system_namespace = system_namespace.to_owned();
+        set(&mut args);
         let daemon = runtime::serve::Daemon::prepare(&args).await?;
         let (xds, pump) = (daemon.xds_addr(), daemon.pump().clone());
         let stop = CancellationToken::new();

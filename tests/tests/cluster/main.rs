@@ -16,6 +16,7 @@ mod fresh;
 mod proxy;
 
 mod bookinfo;
+mod dialects;
 mod kinds;
 mod outage;
 mod random;

@@ -142,7 +142,8 @@ impl Clients {
     }
 
     pub(super) fn register(&self, peer: Option<SocketAddr>) -> Registration {
-        let session = Mutex::new(Session::new(SystemTime::now()));
+        let understood = |node: &Node| mesh::understood_by(node.property("ISTIO_VERSION"));
+        let session = Mutex::new(Session::new(SystemTime::now()).understanding(understood));
         let client = Arc::new(Client { peer, session });
         let mut registry = self.0.lock();
         let id = registry.next;
