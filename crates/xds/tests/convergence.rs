@@ -7,7 +7,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use pilothouse_xds::{ResourceType, Snapshot, Writer};
+use pilothouse_xds::{ResourceType, Session, Snapshot, Writer};
 use proptest::prelude::*;
 use prost::Message;
 use support::*;
@@ -188,6 +188,55 @@ proptest! {
         while run.receive(&latest, true) {}
         assert_equal(&run.client, &latest);
         prop_assert_eq!(run.client.session.stats().step, latest.step());
+    }
+
+    #[test]
+    fn a_client_holds_just_what_it_understands(
+        understood in 0..4u8,
+        changes in proptest::collection::vec((0..10u8, 0..6u8, any::<u8>(), 0..4u8), 1..150),
+    ) {
+        let session = || {
+            let understanding: [fn(&pilothouse_xds::Node) -> u8; 4] = [|_| 0, |_| 1, |_| 2, |_| 3];
+            Session::new(std::time::SystemTime::UNIX_EPOCH).understanding(understanding[usize::from(understood)])
+        };
+        let mut writer = Writer::new();
+        let mut content: BTreeMap<String, (Vec<u8>, u8)> = BTreeMap::new();
+        let mut client = Client { session: session(), ..Client::default() };
+        client.subscribe(AUTHORIZATION);
+        client.subscribe(ADDRESS);
+        for (name, action, revision, needs) in changes {
+            let name = format!("w{name}");
+            match action {
+                0 => {
+                    writer.remove(ResourceType::Address, &name);
+                    content.remove(&name);
+                }
+                1 => {
+                    client.session = session();
+                    client.nonces.clear();
+                    client.subscribe(AUTHORIZATION);
+                    client.subscribe(ADDRESS);
+                }
+                2 => {
+                    client.drain(&writer.publish());
+                }
+                _ => {
+                    // Few revisions, so that at times only the needs are others.
+                    let body = workload(&name, (revision % 2).into(), &[]);
+                    writer.upsert_for(ResourceType::Address, &name, &body, needs).unwrap();
+                    content.insert(name, (body, needs));
+                }
+            }
+        }
+        client.drain(&writer.publish());
+        let wanted: BTreeMap<&String, &Vec<u8>> = content
+            .iter()
+            .filter(|(_, (_, needs))| needs & !understood == 0)
+            .map(|(name, (body, _))| (name, body))
+            .collect();
+        let held: BTreeMap<&String, &Vec<u8>> =
+            client.held[ADDRESS].iter().map(|(name, (_, body))| (name, body)).collect();
+        prop_assert_eq!(held, wanted);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-use crate::args::{Abuse, Attack};
+use crate::args::{Attack, Hostility};
 
 /// How often an attacker acts; between two acts it does so many things that its rate comes out.
 const TICK: Duration = Duration::from_millis(10);
@@ -38,7 +38,7 @@ pub struct Attacked {
 ///
 /// # Errors
 /// If no connection can be made at all: a server that refuses later ones does well.
-pub async fn attack(args: &Abuse) -> anyhow::Result<Attacked> {
+pub async fn attack(args: &Hostility) -> anyhow::Result<Attacked> {
     let target = args.certificates.target(args.certificates.token_file.first().context("a token")?)?;
     let connections = args.certificates.connections;
     let each = args.rate / connections as f64;

@@ -61,7 +61,7 @@ pub enum Command {
     /// Plays a hostile client of the secure port.
     Abuse {
         #[command(flatten)]
-        abuse: Abuse,
+        hostility: Hostility,
     },
     /// Fill the API server, then sync, then churn.
     All {
@@ -225,7 +225,7 @@ impl Certificates {
 
 /// A hostile client of the secure port. Its connections are those of `connections`.
 #[derive(Group, Clone)]
-pub struct Abuse {
+pub struct Hostility {
     /// What it does.
     #[arg(long, value_enum)]
     pub attack: Attack,

@@ -82,8 +82,8 @@ async fn run(args: &Args) -> anyhow::Result<Report> {
             let meter = Meter::of(args.pid);
             report.certs = Some(certs::measure(certificates, meter).await?);
         }
-        Command::Abuse { abuse } => {
-            report.abuse = Some(abuse::attack(abuse).await?);
+        Command::Abuse { hostility } => {
+            report.abuse = Some(abuse::attack(hostility).await?);
         }
         Command::All { mesh, cluster, streams, change } => {
             let cluster = cluster::Cluster::connect(cluster).await?;

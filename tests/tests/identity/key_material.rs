@@ -7,7 +7,6 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use pilothouse_tests::apiserver::{ApiServer, LIMIT, until};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose};
-use runtime::config::ServeArgs;
 use runtime::grpc::{Ads, Clients};
 use runtime::identity::{Home, Identity, SecurePort};
 use serde_json::json;
@@ -288,17 +287,18 @@ async fn plugged_in_files_are_followed_and_partial_ones_refused() -> anyhow::Res
 #[tokio::test(flavor = "multi_thread")]
 async fn it_is_ready_once_the_secure_port_is_open() -> anyhow::Result<()> {
     let site = Site::new().await?;
-    // A shadow makes no root: it waits for that of the other control plane.
-    let shadow = Plane::start(&ServeArgs { shadow: true, ..site.settings()? }).await?;
+    let secrets = secrets(&site).await?;
+    let broken = secret("istio-ca-secret", [("ca-cert.pem".to_owned(), b"nonsense".to_vec())].into());
+    secrets.create(&PostParams::default(), &broken).await?;
+    let plane = Plane::start(&site.settings()?).await?;
     let waits = async || {
-        let answer = shadow.ready().await?;
+        let answer = plane.ready().await?;
         anyhow::ensure!(answer.starts_with("HTTP/1.1 503"), "{answer}");
         Ok(answer.contains("the secure port is not open").then_some(()))
     };
     until(LIMIT, waits).await?;
-    let other = Plane::open(&site.settings()?).await?;
-    shadow.opened().await?;
-    let is_ready = async || Ok(shadow.ready().await?.starts_with("HTTP/1.1 200").then_some(()));
-    until(LIMIT, is_ready).await?;
-    other.stop().await
+    secrets.delete("istio-ca-secret", &DeleteParams::default()).await?;
+    plane.opened().await?;
+    let is_ready = async || Ok(plane.ready().await?.starts_with("HTTP/1.1 200").then_some(()));
+    until(LIMIT, is_ready).await
 }

@@ -12,6 +12,18 @@ fn node(site: &Site, name: &str) -> Node {
     Node { namespace: site.system.clone(), ..Node::ztunnel(name) }
 }
 
+/// Opens a stream that is to be ended before anything is served, and returns what is said of it.
+async fn refusal(options: Options) -> anyhow::Result<String> {
+    match Client::connect(Options { reconnect: Reconnect::Manual, ..options }).await {
+        Err(error) => Ok(format!("{error:#}")),
+        Ok(client) => {
+            client.until("the end of the stream", |state| !state.is_connected()).await?;
+            anyhow::ensure!(client.with(|state| state.received().is_empty()), "something was served");
+            Ok(client.with(|state| state.last_error().unwrap_or_default().to_owned()))
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn ztunnel_gets_the_mesh_with_its_token() -> anyhow::Result<()> {
     let site = Site::new().await?;
@@ -55,15 +67,8 @@ async fn stream_is_served_only_as_the_node_that_its_caller_is() -> anyhow::Resul
         ("not_ztunnel", &web_token, of_shop),
         ("other_node", &token, node(&site, "n2")),
     ] {
-        let options = Options { node, reconnect: Reconnect::Manual, ..plane.client_options(token)? };
-        let error = match Client::connect(options).await {
-            Err(error) => format!("{error:#}"),
-            Ok(client) => {
-                client.until("the end of the stream", |state| !state.is_connected()).await?;
-                assert!(client.with(|state| state.received().is_empty()), "{reason}: something was served");
-                client.with(|state| state.last_error().unwrap_or_default().to_owned())
-            }
-        };
+        let options = Options { node, ..plane.client_options(token)? };
+        let error = refusal(options).await.context(reason)?;
         assert!(error.contains("PermissionDenied") || error.contains("permission"), "{reason}: {error}");
         let refused = plane.stats().streams_refused.list();
         assert!(refused.contains(&(reason, 1)), "{reason}: {refused:?}");
@@ -107,15 +112,7 @@ async fn an_account_cannot_have_what_is_for_ztunnels() -> anyhow::Result<()> {
     let token = bound_token(site.server, &web, &["istio-ca"]).await?;
     // Any account may say that it is a sidecar; the workloads of the mesh are not for it.
     let sidecar = Node { namespace: site.shop.clone(), role: "sidecar".to_owned(), ..Node::ztunnel("n1") };
-    let options = Options { node: sidecar, reconnect: Reconnect::Manual, ..plane.client_options(&token)? };
-    let error = match Client::connect(options).await {
-        Err(error) => format!("{error:#}"),
-        Ok(client) => {
-            client.until("the end of the stream", |state| !state.is_connected()).await?;
-            assert!(client.with(|state| state.received().is_empty()), "something was served");
-            client.with(|state| state.last_error().unwrap_or_default().to_owned())
-        }
-    };
+    let error = refusal(Options { node: sidecar, ..plane.client_options(&token)? }).await?;
     assert!(error.contains("may not subscribe"), "{error}");
     assert!(plane.stats().streams_refused.list().contains(&("subscription", 1)));
     Ok(())

@@ -196,7 +196,8 @@ impl Identity {
             serving_names: serving_names(args, is_cluster, secure),
             opened: CancellationToken::new(),
         };
-        let opened = Some(identity.opened.clone());
+        // A shadow serves what it can: whether there is a root is the other control plane's affair.
+        let opened = (!shadow).then(|| identity.opened.clone());
         Ok((identity, writer, IdentityView { authority, stats, opened }))
     }
 
