@@ -164,16 +164,9 @@ trait Sent<K>: Row {
     }
 }
 
-impl Sent<Name> for ServiceRow {
+impl<K: Key> Sent<K> for ServiceRow {
     const KIND: ResourceKind = ResourceKind::Address;
-    fn resource(&self, _: &Name, _: &str) -> Option<(String, &Encoded)> {
-        Some((self.resource.to_string(), &self.encoded))
-    }
-}
-
-impl Sent<HostKey> for ServiceRow {
-    const KIND: ResourceKind = ResourceKind::Address;
-    fn resource(&self, _: &HostKey, _: &str) -> Option<(String, &Encoded)> {
+    fn resource(&self, _: &K, _: &str) -> Option<(String, &Encoded)> {
         Some((self.resource.to_string(), &self.encoded))
     }
     fn needs(&self) -> u8 {
@@ -279,7 +272,7 @@ fn take_services(graph: &mut Graph, cluster: &str, sinks: &Sinks, out: &mut Vec<
     for (name, versions) in changes.chain(entries.iter().filter_map(|c| versions(c, cluster))) {
         let all = by_name.entry(name).or_default();
         all.old = all.old.take().or(versions.old);
-        if versions.new.is_some() {
+        if all.new.is_none() {
             (all.new, all.needs) = (versions.new, versions.needs);
         }
     }

@@ -25,6 +25,8 @@ pub(crate) struct Log {
     gone: Chain,
     horizon: u64,
     guarded: Arc<Guarded>,
+    /// How many names need each bit.
+    needed: [usize; Needs::BITS as usize],
 }
 
 /// What a client must understand to be sent a resource, as bits; without any everybody is.
@@ -43,13 +45,15 @@ pub(crate) struct LogView {
     /// Removals up to this step may have been forgotten.
     pub horizon: u64,
     /// What some names need of a client.
-    pub guarded: Arc<Guarded>,
+    guarded: Arc<Guarded>,
+    /// What all of them need together.
+    needed: Needs,
 }
 
 impl LogView {
     /// Tells whether every client of this understanding is sent everything.
     pub fn is_open_to(&self, understood: Needs) -> bool {
-        self.guarded.values().all(|needs| needs & !understood == 0)
+        self.needed & !understood == 0
     }
 
     /// Tells whether a client of this understanding is spared a name.
@@ -66,8 +70,8 @@ impl LogView {
 
 impl Log {
     pub fn new(type_url: &'static str, versioned: bool) -> Self {
-        let guarded = Arc::default();
-        Self { type_url, versioned, present: Chain::new(), gone: Chain::new(), horizon: 0, guarded }
+        let (guarded, needed) = (Arc::default(), Default::default());
+        Self { type_url, versioned, present: Chain::new(), gone: Chain::new(), horizon: 0, guarded, needed }
     }
 
     pub fn is_changed(&self) -> bool {
@@ -99,10 +103,15 @@ impl Log {
             return false;
         }
         let guarded = Arc::make_mut(&mut self.guarded);
-        match needs {
+        let before = match needs {
             0 => guarded.remove(name),
             _ => guarded.insert(name.into(), needs),
         };
+        let before = before.unwrap_or_default();
+        for (bit, count) in self.needed.iter_mut().enumerate() {
+            *count += usize::from(needs >> bit & 1 == 1);
+            *count -= usize::from(before >> bit & 1 == 1);
+        }
         true
     }
 
@@ -133,7 +142,9 @@ impl Log {
             self.horizon = self.horizon.max(step);
             gone = self.gone.publish();
         }
-        LogView { present, gone, horizon: self.horizon, guarded: Arc::clone(&self.guarded) }
+        let bits = self.needed.iter().enumerate().filter(|(_, count)| **count > 0);
+        let needed = bits.fold(0, |all, (bit, _)| all | 1 << bit);
+        LogView { present, gone, horizon: self.horizon, guarded: Arc::clone(&self.guarded), needed }
     }
 }
 
