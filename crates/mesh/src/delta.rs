@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use engine::{Change, Graph, Key, Row, Table, Trace};
 use model::{Diagnostic, Kind, Name, ObjectRef, Str};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::condition::Conditions;
@@ -55,6 +55,8 @@ pub struct Delta {
     ///
     /// Services come first since a client judges a workload by the service that it knows.
     pub resources: Vec<ResourceChange>,
+    /// The nodes of the workloads that are new or another now.
+    pub nodes: BTreeSet<Str>,
     /// Changed conditions of objects' statuses.
     pub conditions: Vec<ConditionsChange>,
     /// Objects that were refused, for the log.
@@ -68,9 +70,10 @@ impl Delta {
     }
 
     pub(crate) fn collect(graph: &mut Graph, facts: &Facts, sinks: &Sinks, cluster: &str) -> Self {
-        let mut out = Vec::new();
+        let (mut out, mut nodes) = (Vec::new(), BTreeSet::new());
         take_services(graph, cluster, sinks, &mut out);
-        each_besides_services(sinks, &mut Take { graph: &mut *graph, cluster, out: &mut out });
+        let mut take = Take { graph: &mut *graph, cluster, out: &mut out, nodes: &mut nodes };
+        each_besides_services(sinks, &mut take);
         let rejected = graph.changes(facts.rejected).into_iter().filter_map(|c| c.new.map(|d| (*d).clone()));
         let conditions = status_tables(sinks)
             .into_iter()
@@ -78,7 +81,7 @@ impl Delta {
                 graph.changes(table).into_iter().map(move |c| conditions_change(kind, c.key, c.new))
             })
             .collect();
-        Self { resources: out, conditions, rejected: rejected.collect() }
+        Self { resources: out, nodes, conditions, rejected: rejected.collect() }
     }
 }
 
@@ -251,13 +254,17 @@ struct Take<'a> {
     graph: &'a mut Graph,
     cluster: &'a str,
     out: &'a mut Vec<ResourceChange>,
+    nodes: &'a mut BTreeSet<Str>,
 }
 
 impl Visit for Take<'_> {
     fn visit<K: Key, V: Sent<K>>(&mut self, table: Table<K, V>) {
         for change in self.graph.changes(table) {
             let Some((name, versions)) = versions(&change, self.cluster) else { continue };
-            self.out.extend(versions.change(V::KIND, name));
+            let node = versions.new.as_ref().map(|new| new.node.clone()).filter(|node| !node.is_empty());
+            let Some(changed) = versions.change(V::KIND, name) else { continue };
+            self.out.push(changed);
+            self.nodes.extend(node);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! From messages to bytes.
 
 use bytes::Bytes;
+use model::{Str, shared};
 use prost::Message;
 use proto::workload::{self, address};
 use std::net::IpAddr;
@@ -13,22 +14,26 @@ pub struct Encoded {
     /// Not sent. When it changes, the resource is sent again even with equal bytes, because a
     /// client may have dropped part of it under rules that have changed since.
     pub salt: u64,
+    /// The node that a workload is on, whose ztunnel needs it first; empty for all else. Part of the
+    /// body, too.
+    pub node: Str,
 }
 
 impl Encoded {
     /// Encodes a workload as an `Address`.
     pub fn workload(workload: workload::Workload, salt: u64) -> Self {
-        Self { body: address(address::Type::Workload(workload)), salt }
+        let node = shared(&workload.node);
+        Self { body: address(address::Type::Workload(workload)), salt, node }
     }
 
     /// Encodes a service as an `Address`.
     pub fn service(service: workload::Service) -> Self {
-        Self { body: address(address::Type::Service(service)), salt: 0 }
+        Self { body: address(address::Type::Service(service)), salt: 0, node: Str::new() }
     }
 
     /// Encodes any other message.
     pub fn message(message: &impl Message) -> Self {
-        Self { body: message.encode_to_vec().into(), salt: 0 }
+        Self { body: message.encode_to_vec().into(), salt: 0, node: Str::new() }
     }
 }
 

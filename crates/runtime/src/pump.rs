@@ -9,6 +9,7 @@
 //! The thread takes whatever is waiting as one commit and publishes it at once. There is no timer:
 //! an idle system publishes a change when it arrives; while a busy one commits, the next batch grows.
 
+use crate::grpc::Concerned;
 use crate::status::{Changes, StatusStats};
 use mesh::{Delta, Event, Mesh, Options, ResourceKind};
 use std::fmt::Write as _;
@@ -54,6 +55,7 @@ pub struct Pump {
     batches: mpsc::Sender<Vec<Event>>,
     questions: mpsc::Sender<Question>,
     snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
+    concerned: Arc<Concerned>,
     stats: Arc<PumpStats>,
     changes: Arc<Changes>,
     status_stats: Arc<StatusStats>,
@@ -77,12 +79,14 @@ impl Pump {
         let (questions, asked) = mpsc::channel(WAITING);
         let (publish, snapshots) = watch::channel(None);
         let stats = Arc::new(PumpStats::default());
+        let concerned = Arc::new(Concerned::default());
         let changes = Arc::new(Changes::default());
         let engine = Engine {
             mesh: Mesh::new(&options),
             writer: Writer::new(),
             tap: Box::new(tap),
             publish,
+            concerned: concerned.clone(),
             stats: stats.clone(),
             changes: changes.clone(),
         };
@@ -90,7 +94,8 @@ impl Pump {
         std::thread::Builder::new()
             .name("engine".to_owned())
             .spawn(move || runtime.block_on(engine.run(events, asked)))?;
-        Ok(Self { batches, questions, snapshots, stats, changes, status_stats: Arc::default() })
+        let status_stats = Arc::default();
+        Ok(Self { batches, questions, snapshots, concerned, stats, changes, status_stats })
     }
 
     /// Returns where sources send their batches.
@@ -101,6 +106,11 @@ impl Pump {
     /// Returns the published state: `None` until everything has been listed once.
     pub fn snapshots(&self) -> Snapshots {
         self.snapshots.clone()
+    }
+
+    /// Returns the nodes that the published state is about, until their streams are told.
+    pub fn concerned(&self) -> Arc<Concerned> {
+        self.concerned.clone()
     }
 
     /// Returns the counters.
@@ -138,6 +148,7 @@ struct Engine {
     writer: Writer,
     tap: Tap,
     publish: watch::Sender<Option<Arc<Snapshot>>>,
+    concerned: Arc<Concerned>,
     stats: Arc<PumpStats>,
     changes: Arc<Changes>,
 }
@@ -166,11 +177,12 @@ impl Engine {
         let count = batch.len();
         (self.tap)(&batch);
         self.changes.note(&batch);
-        let delta = self.mesh.apply(batch);
+        let mut delta = self.mesh.apply(batch);
         self.write(&delta);
         let was_ready = self.publish.borrow().is_some();
         if self.mesh.is_synced() {
             let snapshot = self.writer.publish();
+            self.concerned.note(snapshot.step(), std::mem::take(&mut delta.nodes));
             self.publish.send_replace(Some(snapshot));
         }
         self.changes.publish(&delta.conditions);

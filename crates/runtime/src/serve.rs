@@ -147,7 +147,7 @@ impl Daemon {
     /// Serves until `stop` is cancelled; streams are then ended in order.
     pub async fn run(self, stop: CancellationToken) {
         let tasks = TaskTracker::new();
-        let ads = Ads::new(self.pump.snapshots(), self.clients.clone());
+        let ads = Ads::first_to(self.pump.concerned(), self.pump.snapshots(), self.clients.clone());
         if let Some((identity, port)) = self.identity {
             tasks.spawn(identity.run(port, ads.clone(), self.pump.snapshots(), stop.clone()));
         }

@@ -15,16 +15,15 @@ use std::time::{Duration, Instant};
 
 use ::ca::{Rate, TokenBucket};
 use bytes::{BufMut, Bytes, BytesMut};
-use futures::Stream;
 use http_body::{Body, Frame};
 use tokio::sync::watch;
 use tokio::time::{Sleep, sleep};
-use tokio_stream::wrappers::WatchStream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tracing::{debug, info};
 use xds::{Response, Snapshot};
 
 use super::clients::{Clients, Registration};
+use super::fanout::{Concerned, Fanout, Place};
 use super::guard::{StreamGuard, may_follow};
 use super::message::{Inbox, PREFIX_BYTES, Status, prefix};
 
@@ -45,12 +44,27 @@ const REQUESTS_PER_TURN: usize = 16;
 pub struct Ads {
     snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
     clients: Clients,
+    fanout: Fanout,
 }
 
 impl Ads {
     /// Serves the newest of these snapshots; `None` refuses streams until there is one.
+    ///
+    /// To be called within a runtime: a task of it tells the streams of news.
     pub fn new(snapshots: watch::Receiver<Option<Arc<Snapshot>>>, clients: Clients) -> Self {
-        Self { snapshots, clients }
+        Self::first_to(Arc::default(), snapshots, clients)
+    }
+
+    /// As [`new`](Self::new), to the streams of the nodes that a snapshot is about before all others.
+    pub fn first_to(
+        concerned: Arc<Concerned>,
+        snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
+        clients: Clients,
+    ) -> Self {
+        let fanout = Fanout::default();
+        // It ends with whoever publishes.
+        tokio::spawn(fanout.clone().run(snapshots.clone(), concerned));
+        Self { snapshots, clients, fanout }
     }
 
     /// The connected clients.
@@ -67,6 +81,7 @@ impl Ads {
         drain: &CancellationToken,
         guard: Option<StreamGuard>,
     ) -> Result<AdsStream<B>, Status> {
+        // Who is new lacks everything, and so begins with the newest.
         let Some(latest) = self.snapshots.borrow().clone() else {
             let message = "not ready: the cluster has not been read yet";
             return Err(Status::new(Status::UNAVAILABLE, message));
@@ -74,7 +89,7 @@ impl Ads {
         Ok(AdsStream {
             requests: Some(requests),
             inbox: Inbox::default(),
-            snapshots: WatchStream::new(self.snapshots.clone()),
+            place: self.fanout.join(),
             latest,
             registration: self.clients.register(peer),
             sending: None,
@@ -94,7 +109,7 @@ pub(super) struct AdsStream<B> {
     /// None once the client has said all it will.
     requests: Option<B>,
     inbox: Inbox,
-    snapshots: WatchStream<Option<Arc<Snapshot>>>,
+    place: Place,
     latest: Arc<Snapshot>,
     registration: Registration,
     sending: Option<Response>,
@@ -158,12 +173,20 @@ where
         Ok(())
     }
 
-    /// Takes the newest snapshot.
-    fn follow_snapshots(&mut self, cx: &mut Context<'_>) {
-        while let Poll::Ready(Some(newest)) = Pin::new(&mut self.snapshots).poll_next(cx) {
-            if let Some(newest) = newest {
-                self.latest = newest;
-            }
+    /// Takes the newest snapshot that it may see.
+    fn follow_snapshots(&mut self, cx: &Context<'_>) {
+        if let Some(newest) = self.place.look(cx)
+            && newest.step() > self.latest.step()
+        {
+            self.latest = newest;
+        }
+    }
+
+    /// Takes the place of a node's ztunnel, once the client is found to be that.
+    fn settle(&mut self) {
+        let session = self.registration.client.session.lock();
+        if let Some(node) = session.node().filter(|node| node.role() == "ztunnel") {
+            self.place.settle(node.property("NODE_NAME"));
         }
     }
 
@@ -203,6 +226,7 @@ where
                 guard.check_credential(cx)?;
                 guard.check_node(self.registration.client.session.lock().node())?;
             }
+            self.settle();
             self.follow_snapshots(cx);
             let next = self.registration.client.session.lock().poll(&self.latest)?;
             if let Some(mut response) = next {
@@ -248,7 +272,9 @@ where
         if this.ended {
             return Poll::Ready(None);
         }
-        let frame = match ready!(this.poll_data(cx)) {
+        let polled = this.poll_data(cx);
+        this.place.end_turn(matches!(polled, Poll::Ready(Ok(_))), this.latest.step());
+        let frame = match ready!(polled) {
             Ok(data) => Frame::data(data),
             Err(status) => {
                 this.ended = true;

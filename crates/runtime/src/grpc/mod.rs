@@ -7,7 +7,7 @@
 //!                        v                    v
 //!                       Ads ── open ──> body of the response = xds::Session + log
 //!                        ^                    │          └──> StreamGuard: credential, pod, node
-//!        watch: newest snapshot               └──> Clients: who is connected, and how far
+//!     Fanout: newest snapshot, own nodes first └──> Clients: who is connected, and how far
 //! ```
 //!
 //! With a [`Gate`](crate::identity::Gate) each call is authenticated first, and certificates are issued.
@@ -18,6 +18,7 @@
 mod ads;
 mod ca;
 mod clients;
+mod fanout;
 mod guard;
 mod message;
 mod reading;
@@ -26,6 +27,7 @@ mod unary;
 
 pub use ads::Ads;
 pub use clients::{ClientView, Clients, Totals, TypeTotals};
+pub use fanout::Concerned;
 pub use message::MAX_REQUEST_BYTES;
 pub use server::{Patience, ResponseBody, Service};
 pub use unary::{CallError, unary};
