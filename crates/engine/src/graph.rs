@@ -3,7 +3,8 @@
 use crate::core::{Core, Dep, Dirty, Node};
 use crate::index::IndexData;
 use crate::stage::{
-    DeriveStage, ExpandStage, GroupStage, InputStage, Memo, MemoStage, SingleStage, Stage, downcast,
+    DeriveStage, ExpandStage, GroupStage, InUseStage, InputStage, Memo, MemoStage, SingleStage, Stage,
+    downcast,
 };
 use crate::table::TableData;
 use crate::{Cx, Index, Key, Row, Table, Trace};
@@ -151,6 +152,21 @@ impl Builder {
         let node = self.node(Node { stage, index: None });
         self.add::<K, V>(Box::new(MemoStage::new(name, stage, node, Box::new(compute))), stage);
         Memo { stage, types: PhantomData }
+    }
+
+    /// Declares the rows of a memo that somebody reads as a table, under their keys.
+    ///
+    /// It must be declared after every table that reads the memo, and no other memo may read it:
+    /// those give up what they read only when a commit ends, which this table would see one commit
+    /// late.
+    pub fn in_use<K: Key, V: Row>(&mut self, name: &'static str, memo: Memo<K, V>) -> Table<K, V> {
+        let source = self.core.stages[memo.stage as usize].table_mut();
+        if let Some(source) = source.downcast_mut::<MemoStage<K, V>>() {
+            source.is_followed = true;
+        }
+        let data = self.data(name);
+        let id = data.stage;
+        self.add(Box::new(InUseStage::new(data, memo)), id)
     }
 
     /// Makes a table a sink: its changes can be taken after each commit.

@@ -19,6 +19,7 @@
 //! | [`Builder::group`] | one or none for each key of an index | a row under that key or a read changed |
 //! | [`Builder::single`] | one | a read changed |
 //! | [`Builder::memo`] | one for each key that somebody reads | a read changed |
+//! | [`Builder::in_use`] | those of a memo that somebody reads, as a table | – |
 //!
 //! Invariants:
 //! * A function sees finished tables only: handles exist after their declaration, so cycles cannot

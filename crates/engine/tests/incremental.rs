@@ -26,6 +26,7 @@ struct Fixture {
     sizes: Table<u8, usize>,
     total: Table<(), u32>,
     runs: Arc<AtomicUsize>,
+    used: Table<(u8, u8), Vec<u8>>,
     _by_ns: Index<u8, u8, Pod>,
     _selection: Memo<(u8, u8), Vec<u8>>,
 }
@@ -56,6 +57,8 @@ impl Default for Fixture {
             Some((*ns, selected, size.min(2)))
         });
         let hosts = b.expand("hosts", pods, |_, key, pod| pod.hosts.iter().map(|h| (*h, *key)).collect());
+        let used = b.in_use("used_selections", selection);
+        b.sink(used);
         b.sink(total);
         b.sink(workloads);
         b.sink(hosts);
@@ -70,6 +73,7 @@ impl Default for Fixture {
             hosts,
             sizes,
             total,
+            used,
             runs,
             _by_ns: by_ns,
             _selection: selection,
@@ -77,7 +81,13 @@ impl Default for Fixture {
     }
 }
 
-type View = (BTreeMap<u8, (u32, Vec<u8>, usize)>, BTreeMap<u8, u8>, BTreeMap<u8, usize>, Option<u32>);
+type View = (
+    BTreeMap<u8, (u32, Vec<u8>, usize)>,
+    BTreeMap<u8, u8>,
+    BTreeMap<u8, usize>,
+    Option<u32>,
+    BTreeMap<(u8, u8), Vec<u8>>,
+);
 
 fn table<K: engine::Key, V: engine::Row + Clone>(graph: &Graph, t: Table<K, V>) -> BTreeMap<K, V> {
     graph.rows(t).into_iter().map(|(k, v)| (k, (*v).clone())).collect()
@@ -91,6 +101,7 @@ impl Fixture {
             table(g, self.hosts),
             table(g, self.sizes),
             g.get(self.total, &()).map(|v| *v),
+            table(g, self.used),
         )
     }
 
@@ -160,6 +171,7 @@ proptest! {
         f.graph.commit();
         let mut all = Vec::new();
         let mut mirror: BTreeMap<u8, (u32, Vec<u8>, usize)> = BTreeMap::new();
+        let mut used: BTreeMap<(u8, u8), Vec<u8>> = BTreeMap::new();
         for batch in &commits {
             for e in batch {
                 f.apply(e);
@@ -174,6 +186,14 @@ proptest! {
                     None => mirror.remove(&change.key),
                 };
             }
+            for change in f.graph.changes(f.used) {
+                prop_assert_eq!(change.old.as_deref(), used.get(&change.key));
+                match change.new {
+                    Some(v) => used.insert(change.key, (*v).clone()),
+                    None => used.remove(&change.key),
+                };
+            }
+            prop_assert_eq!(&used, &f.view().4);
             let scratch = from_scratch(&facts(&all));
             prop_assert_eq!(f.view(), scratch.view());
             prop_assert_eq!(&mirror, &f.view().0);
@@ -294,6 +314,29 @@ fn a_memo_goes_with_its_last_reader() {
     f.apply(&Edit::Pod(1, None));
     f.graph.commit();
     assert_eq!(rows(&f), 0);
+}
+
+#[test]
+fn the_rows_of_a_memo_in_use_are_a_table_that_follows_its_readers() {
+    let mut f = from_scratch(&[
+        Edit::Namespace(0, Some(1)),
+        Edit::Pod(0, pod(0, 0, &[])),
+        Edit::Pod(1, pod(0, 0, &[])),
+    ]);
+    assert_eq!(f.graph.changes(f.used).len(), 1);
+    f.apply(&Edit::Pod(0, None));
+    f.graph.commit();
+    assert_eq!(f.graph.changes(f.used), [], "another pod reads it still");
+    // Its last reader turns to another row: one goes, one comes, in the same commit.
+    f.apply(&Edit::Pod(1, pod(0, 1, &[])));
+    f.graph.commit();
+    let changes = f.graph.changes(f.used);
+    assert_eq!(
+        changes.iter().map(|c| (c.key, c.new.is_some())).collect::<Vec<_>>(),
+        [((0, 0), false), ((0, 1), true)]
+    );
+    let trace = f.graph.why(f.used, &(0, 1), 2).unwrap().to_string();
+    assert!(trace.contains("selection (0, 1)") && trace.contains("namespaces 0"), "{trace}");
 }
 
 #[test]

@@ -37,6 +37,10 @@ pub(crate) struct MemoStage<K, V> {
     compute: MemoFn<K, V>,
     rows: RefCell<Slab<K, MemoRow<V>>>,
     idle: RefCell<Vec<u32>>,
+    /// Whether a table of the rows in use follows this memo.
+    pub is_followed: bool,
+    /// For that table: slots whose value or whose readers changed.
+    touched: RefCell<Vec<u32>>,
     live: Cell<usize>,
     recomputed: Cell<u64>,
     changed: Cell<u64>,
@@ -64,6 +68,8 @@ impl<K: Key, V: Row> MemoStage<K, V> {
             compute,
             rows: RefCell::default(),
             idle: RefCell::default(),
+            is_followed: false,
+            touched: RefCell::default(),
             live: Cell::new(0),
             recomputed: Cell::new(0),
             changed: Cell::new(0),
@@ -102,9 +108,36 @@ impl<K: Key, V: Row> MemoStage<K, V> {
         if !row.computed || row.value != value {
             row.value = value;
             self.changed.set(self.changed.get() + 1);
+            self.touch(slot);
             row.readers.for_each(|reader| core.mark_reader(reader));
         }
         row.computed = true;
+    }
+
+    fn touch(&self, slot: u32) {
+        if self.is_followed {
+            self.touched.borrow_mut().push(slot);
+        }
+    }
+
+    /// Takes the slots that may have come into use, gone out of it or changed, each once.
+    pub fn take_touched(&self) -> Vec<u32> {
+        let mut touched = std::mem::take(&mut *self.touched.borrow_mut());
+        touched.sort_unstable();
+        touched.dedup();
+        touched
+    }
+
+    /// Returns the key of a slot, and its value if somebody reads it.
+    pub fn in_use(&self, slot: u32) -> Option<(K, Option<Arc<V>>)> {
+        let rows = self.rows.borrow();
+        let (key, row) = rows.get(slot)?;
+        Some((key.clone(), row.value.clone().filter(|_| !row.readers.is_empty())))
+    }
+
+    /// Returns how to depend on the row under `key`, if there is one.
+    pub fn dep(&self, key: &K) -> Option<Dep> {
+        self.rows.borrow().find(key).map(|slot| Dep { node: self.node, slot })
     }
 }
 
@@ -143,6 +176,7 @@ impl<K: Key, V: Row> Stage for MemoStage<K, V> {
     fn edit_reader(&self, _: Option<u16>, slot: u32, reader: Dep, add: bool) {
         let mut rows = self.rows.borrow_mut();
         let Some((_, row)) = rows.get_mut(slot) else { return };
+        let was_used = !row.readers.is_empty();
         if add {
             row.readers.insert(reader);
         } else {
@@ -150,6 +184,9 @@ impl<K: Key, V: Row> Stage for MemoStage<K, V> {
             if row.readers.is_empty() {
                 self.idle.borrow_mut().push(slot);
             }
+        }
+        if was_used == row.readers.is_empty() {
+            self.touch(slot);
         }
     }
 

@@ -24,12 +24,14 @@ macro_rules! delegate_to_table {
 mod derive;
 mod expand;
 mod group;
+mod in_use;
 mod input;
 mod memo;
 
 pub(crate) use derive::{DeriveStage, SingleStage};
 pub(crate) use expand::ExpandStage;
 pub(crate) use group::GroupStage;
+pub(crate) use in_use::InUseStage;
 pub(crate) use input::InputStage;
 pub use memo::Memo;
 pub(crate) use memo::MemoStage;
