@@ -8,13 +8,16 @@ use model::facts::{
     WorkloadEntry,
 };
 use model::{Kind, Name, Str};
+use std::sync::Arc;
 
+use crate::guard::{self, GuardPolicies};
 use crate::namespace::NamespaceView;
 use crate::policy_row::PolicyRow;
-use crate::service::{INGRESS_LABEL, ServiceRow, ingress};
+use crate::service::{INGRESS_LABEL, ServiceRow, ServiceView, ingress};
 use crate::service_entry::{Entries, HostKey, visibility};
 use crate::settings::Settings;
-use crate::waypoint::{BindError, Binder, Binding};
+use crate::waypoint::{BindError, Binder, Binding, Demand, WorkloadMeta};
+use crate::workload::{is_captured, is_redirected, tunnel};
 
 const WAYPOINT_BOUND: &str = "istio.io/WaypointBound";
 const WAYPOINT_MISSING: &str = "istio.io/WaypointMissing";
@@ -70,12 +73,16 @@ pub(crate) struct Inputs {
     pub workload_entries: Table<Name, WorkloadEntry>,
     pub policies: Table<Name, AuthorizationPolicy>,
     pub classes: Table<Str, GatewayClass>,
+    pub service_views: Table<Name, ServiceView>,
     pub service_rows: Table<Name, ServiceRow>,
     pub entries: Entries,
     pub policy_rows: Table<Name, PolicyRow>,
     pub namespaces: Memo<Str, NamespaceView>,
     pub settings: Settings,
     pub binder: Binder,
+    pub guards: GuardPolicies,
+    /// Whether waypoints are required, where no annotation says otherwise.
+    pub requires_waypoints: bool,
 }
 
 /// Declares them.
@@ -85,7 +92,9 @@ pub(crate) fn declare(b: &mut Builder, inputs: Inputs) -> Statuses {
         let row = cx.get(service_rows, name)?;
         let view = cx.memo(namespaces, &name.ns)?;
         let of = (&service.meta, &*view, row.canary.as_ref());
-        Conditions::of(bound(&row.waypoint, Some(of)).into_iter().collect())
+        let views = [cx.get(inputs.service_views, name)?];
+        let required = inputs.required(cx, &name.ns, &views, &row);
+        Conditions::of(bound(&row.waypoint, Some(of)).into_iter().chain(required).collect())
     });
     let entry_conditions = b.derive("entry_conditions", entries.entries, move |cx, name, entry| {
         Conditions::of(inputs.entry(cx, name, entry))
@@ -95,7 +104,18 @@ pub(crate) fn declare(b: &mut Builder, inputs: Inputs) -> Statuses {
             let view = cx.memo(namespaces, &name.ns).filter(|v| v.in_scope)?;
             let binding = inputs.binder.bind(cx, &entry.labels, &name.ns, &view, Binding::Workload);
             let binding = binding.map(|w| w.map(|w| w.name.clone()));
-            Conditions::of(bound(&binding, None).into_iter().collect())
+            let meta = WorkloadMeta {
+                ns: &name.ns,
+                labels: &entry.labels,
+                annotations: &entry.meta.annotations,
+                view: &view,
+            };
+            let demand = Demand::of_workload(cx, &inputs.binder, &meta, inputs.requires_waypoints);
+            let (tunnel, native) = tunnel(is_redirected(&entry.meta), &entry.labels);
+            let is_captured = is_captured(tunnel, native);
+            let required =
+                demand.and_then(|of| guard::of_workload(cx, &inputs.binder, &name.ns, &of, is_captured));
+            Conditions::of(bound(&binding, None).into_iter().chain(required).collect())
         });
     let policies = b.derive("policy_conditions", inputs.policies, move |cx, name, policy| {
         let row = cx.get(policy_rows, name)?;
@@ -153,11 +173,15 @@ impl Inputs {
     fn entry(&self, cx: &Cx<'_>, name: &Name, entry: &ServiceEntry) -> Vec<Condition> {
         let Some(view) = cx.memo(self.namespaces, &name.ns) else { return Vec::new() };
         // Every host of an entry has the same waypoint: the first that it won stands for all.
-        let row = entry.hosts.iter().find_map(|host| {
+        let (mut rows, mut views) = (Vec::new(), Vec::new());
+        for host in &entry.hosts {
             let key = HostKey { ns: name.ns.clone(), host: host.clone() };
-            cx.get(self.entries.rows, &key).filter(|row| row.object == *name)
-        });
-        let Some(row) = row else { return Vec::new() };
+            if let Some(row) = cx.get(self.entries.rows, &key).filter(|row| row.object == *name) {
+                rows.push(row);
+                views.extend(cx.get(self.entries.views, &key));
+            }
+        }
+        let Some(row) = rows.first() else { return Vec::new() };
         let mut conditions: Vec<Condition> =
             bound(&row.waypoint, Some((&entry.meta, &view, row.canary.as_ref()))).into_iter().collect();
         let is_unbound = !matches!(row.waypoint, Ok(Some(_)));
@@ -179,6 +203,7 @@ impl Inputs {
         } else {
             None
         };
+        conditions.extend(self.required(cx, &name.ns, &views, row));
         conditions.extend(missing.map(|(reason, message)| Condition {
             kind: WAYPOINT_MISSING,
             status: true,
@@ -202,6 +227,18 @@ impl Inputs {
             });
         }
         conditions
+    }
+
+    /// `WaypointRequired` of what is sent as `views`, all of one object.
+    fn required(
+        &self,
+        cx: &Cx<'_>,
+        ns: &Str,
+        views: &[Arc<ServiceView>],
+        row: &ServiceRow,
+    ) -> Option<Condition> {
+        let is_bound = matches!(row.waypoint, Ok(Some(_)));
+        guard::of_service(cx, &self.guards, &self.binder, ns, views, is_bound)
     }
 
     /// `WaypointAccepted`, for policies with target references.

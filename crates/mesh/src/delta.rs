@@ -192,9 +192,9 @@ impl Sent<Name> for Encoded {
     }
 }
 
-impl Sent<Name> for SentPolicy {
+impl<K: Key> Sent<K> for SentPolicy {
     const KIND: ResourceKind = ResourceKind::Authorization;
-    fn resource(&self, _: &Name, _: &str) -> Option<(String, &Encoded)> {
+    fn resource(&self, _: &K, _: &str) -> Option<(String, &Encoded)> {
         Some((self.resource.to_string(), &self.encoded))
     }
 }
@@ -227,6 +227,7 @@ fn each_besides_services(sinks: &Sinks, visit: &mut impl Visit) {
     if let Some(passes) = sinks.passes {
         visit.visit(passes);
     }
+    visit.visit(sinks.guards.policies);
     visit.visit(sinks.policies);
 }
 

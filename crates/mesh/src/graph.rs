@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::condition::{self, Statuses};
 use crate::encode::Encoded;
+use crate::guard::{GuardPolicies, Guards};
 use crate::peer;
 use crate::policy;
 use crate::policy_row::{PolicyRow, SentPolicy};
@@ -35,6 +36,7 @@ pub(crate) struct Sinks {
     pub peer_ports: Table<Name, SentPolicy>,
     pub peer_strict: Table<Name, SentPolicy>,
     pub passes: Option<Table<Name, SentPolicy>>,
+    pub guards: GuardPolicies,
     pub statuses: Statuses,
 }
 
@@ -45,10 +47,13 @@ pub(crate) fn declare(options: &Options) -> (Graph, Facts, Sinks) {
     let facts = Facts::declare(b);
     let settings = Settings::declare(b, options, facts.config_maps, facts.namespaces);
     let namespaces = namespace::declare(b, facts.namespaces, settings);
-    let waypoints = waypoint::declare(b, facts.gateways, facts.classes, namespaces, settings);
-    let binder = Binder { waypoints, namespaces: facts.namespaces };
+    let traffic = waypoint::declare_traffic(b, facts.gateways, facts.classes, namespaces);
+    let waypoints = waypoint::declare(b, facts.gateways, facts.classes, traffic, settings);
+    let accounts = waypoint::declare_accounts(b, waypoints, facts.pods);
+    let binder = Binder { waypoints, traffic, accounts, namespaces: facts.namespaces };
     let networks = network::declare(b, facts.gateways, namespaces, settings);
-    let passes = options.allow_waypoints.then(|| Passes::declare(b, waypoints, facts.pods, settings));
+    let passes = options.allow_waypoints.then(|| Passes::declare(b, accounts, settings));
+    let guards = Guards::declare(b);
     let services = service::declare(b, facts.services, namespaces, settings, binder, options);
 
     let revision = shared(&options.revision);
@@ -103,12 +108,15 @@ pub(crate) fn declare(options: &Options) -> (Graph, Facts, Sinks) {
         networks,
         binder,
         passes,
+        guards,
+        requires_waypoints: options.require_waypoints,
         selected_services,
         entries_select_pods: options.entries_select_pods,
         services_select_entries: options.services_select_entries,
         selected_policies,
     };
     let workloads = workload::declare(b, inputs);
+    let guards = guards.declare_policies(b, binder, settings);
     let statuses = condition::declare(
         b,
         condition::Inputs {
@@ -116,12 +124,15 @@ pub(crate) fn declare(options: &Options) -> (Graph, Facts, Sinks) {
             workload_entries: facts.workload_entries,
             policies: facts.policies,
             classes: facts.classes,
+            service_views: services.views,
             service_rows: services.rows,
             entries,
             policy_rows: policies,
             namespaces,
             settings,
             binder,
+            guards,
+            requires_waypoints: options.require_waypoints,
         },
     );
     let sinks = Sinks {
@@ -138,6 +149,7 @@ pub(crate) fn declare(options: &Options) -> (Graph, Facts, Sinks) {
         peer_ports: peers.ports,
         peer_strict: peers.strict,
         passes: passes.map(|p| p.policies),
+        guards,
         statuses,
     };
     b.sink(facts.rejected);
@@ -158,6 +170,7 @@ pub(crate) fn declare(options: &Options) -> (Graph, Facts, Sinks) {
     if let Some(passes) = sinks.passes {
         b.sink(passes);
     }
+    b.sink(guards.policies);
     (std::mem::take(b).build(), facts, sinks)
 }
 

@@ -27,6 +27,7 @@ mod dialect;
 mod encode;
 mod event;
 mod graph;
+mod guard;
 mod key;
 mod namespace;
 mod network;
@@ -54,8 +55,10 @@ pub use engine::{StageStats, Trace};
 
 use engine::Graph;
 use model::{Diagnostic, Kind};
+use std::sync::Arc;
 
 use crate::graph::Sinks;
+use crate::service::ServiceRow;
 use crate::service_entry::HostKey;
 use crate::store::{Facts, Listings};
 
@@ -113,12 +116,13 @@ impl Mesh {
     }
 
     /// Returns the conditions of one object; `None` when it has no status of ours.
-    pub fn conditions_of(&self, object: &model::ObjectRef) -> Option<std::sync::Arc<Conditions>> {
+    pub fn conditions_of(&self, object: &model::ObjectRef) -> Option<Arc<Conditions>> {
         delta::conditions_of(&self.graph, &self.sinks, object)
     }
 
     /// Returns what is wrong with the objects at hand: those refused, policies that are not
-    /// enforced as written, and services that are not bound to the waypoint that they name.
+    /// enforced as written, services that are not bound to the waypoint that they name, and waypoints
+    /// that are required in vain.
     pub fn diagnostics(&self) -> Vec<Diagnostic> {
         let refused = self.graph.rows(self.facts.rejected).into_iter().map(|(_, d)| (*d).clone());
         let policies = self.graph.rows(self.sinks.policies);
@@ -132,7 +136,8 @@ impl Mesh {
             entries.into_iter().filter_map(|(_, row)| row.diagnostic(Kind::ServiceEntry, &row.object));
         let own = self.graph.rows(self.sinks.service_entries).into_iter();
         let own = own.flat_map(|(_, entry)| service_entry::diagnostics(&entry, |key| self.holder(key)));
-        refused.chain(found).chain(peers).chain(unbound).chain(entries).chain(own).collect()
+        let guards = self.guard_diagnostics();
+        refused.chain(found).chain(peers).chain(unbound).chain(entries).chain(own).chain(guards).collect()
     }
 
     /// Returns the object that has a hostname in a namespace.
@@ -141,10 +146,16 @@ impl Mesh {
         if let Some(winner) = self.graph.get(self.sinks.winners, key) {
             return Some(of(Kind::ServiceEntry, winner.entry.clone()));
         }
+        let service = self.service_of(key)?;
+        Some(of(Kind::Service, service.object.clone()))
+    }
+
+    /// Returns the Service that has a hostname in its namespace.
+    fn service_of(&self, key: &HostKey) -> Option<Arc<ServiceRow>> {
         let label = key.host.split('.').next().unwrap_or_default();
         let service = self.graph.get(self.sinks.services, &model::Name::new(&key.ns, label))?;
         let is_its = service.resource.split_once('/').is_some_and(|(_, host)| key.host == host);
-        is_its.then(|| of(Kind::Service, service.object.clone()))
+        is_its.then_some(service)
     }
 
     /// Returns what the resource of this name was made from, `depth` levels down.

@@ -5,7 +5,7 @@ use model::facts::Namespace;
 use model::{Labels, Str};
 
 use crate::settings::Settings;
-use crate::waypoint::{CanaryWish, UseWaypoint};
+use crate::waypoint::{CanaryWish, Require, UseWaypoint};
 
 /// The few things that a namespace says about the objects in it. Other labels and annotations of a
 /// namespace may change without touching any of them.
@@ -17,6 +17,8 @@ pub(crate) struct NamespaceView {
     pub use_waypoint: Option<UseWaypoint>,
     /// Its labels and annotation `istio.io/use-waypoint-canary…`.
     pub canary: Option<CanaryWish>,
+    /// Its annotation `ambient.pilothouse.io/require-waypoint`.
+    pub require_waypoint: Option<Require>,
     /// Its label `istio.io/ingress-use-waypoint`.
     pub ingress_use_waypoint: Option<Str>,
     /// Its annotation `networking.istio.io/traffic-distribution`.
@@ -38,6 +40,7 @@ pub(crate) fn declare(
             in_scope: selectors.is_empty() || selectors.iter().any(|s| s.matches(&labels)),
             use_waypoint: UseWaypoint::read(&labels, name),
             canary: CanaryWish::read(&labels, &annotations, name),
+            require_waypoint: Require::read(&annotations),
             ingress_use_waypoint: labels.get(crate::service::INGRESS_LABEL).cloned(),
             traffic_distribution: annotations.get(crate::service::DISTRIBUTION_ANNOTATION).cloned(),
         })

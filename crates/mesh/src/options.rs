@@ -16,6 +16,8 @@ pub struct Options {
     pub dry_run_policies: bool,
     /// Whether workloads behind a waypoint list a policy that allows that waypoint's accounts.
     pub allow_waypoints: bool,
+    /// Whether what did not come through its waypoint is refused, where no annotation says otherwise.
+    pub require_waypoints: bool,
     /// Whether hosts without an address have the one that their entry's status gives them.
     pub allocates_addresses: bool,
     /// Whether ServiceEntries select pods.
@@ -33,6 +35,7 @@ impl Default for Options {
             domain_suffix: "cluster.local".to_owned(),
             dry_run_policies: false,
             allow_waypoints: false,
+            require_waypoints: false,
             allocates_addresses: true,
             entries_select_pods: true,
             services_select_entries: true,

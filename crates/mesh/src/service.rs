@@ -13,14 +13,14 @@ use crate::encode::{Encoded, ip_bytes};
 use crate::key::Anchor;
 use crate::namespace::NamespaceView;
 use crate::settings::Settings;
-use crate::waypoint::{BindError, Binder, Bound, UseWaypoint};
+use crate::waypoint::{BindError, Binder, Bound, Demand, UseWaypoint};
 
 /// The label by which ingress gateways are told to go through a service's waypoint.
 pub(crate) const INGRESS_LABEL: &str = "istio.io/ingress-use-waypoint";
 /// The annotation that gives a traffic distribution where `spec.trafficDistribution` does not.
 pub(crate) const DISTRIBUTION_ANNOTATION: &str = "networking.istio.io/traffic-distribution";
 
-/// What workloads read of a service. Changing its waypoint or addresses leaves this equal.
+/// What workloads read of a service. What becomes of its waypoint, or of its addresses, leaves this equal.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct ServiceView {
     /// `namespace/hostname`, the key of a workload's services.
@@ -31,8 +31,8 @@ pub(crate) struct ServiceView {
     pub ports: Vec<PortView>,
     /// Whether unready workloads are to be used.
     pub allow_all: bool,
-    /// The service's waypoints, where workloads have to let them through.
-    pub waypoints: Vec<Name>,
+    /// The service's waypoints, by name, and whether they are required.
+    pub demand: Demand,
 }
 
 /// One port of a service.
@@ -58,6 +58,8 @@ pub(crate) struct ServiceRow {
     pub canary: Option<BindError>,
     /// Whether its waypoint is that of its namespace.
     pub inherits: bool,
+    /// Whether what did not come through the waypoint is refused.
+    pub requires: bool,
 }
 
 impl ServiceRow {
@@ -67,6 +69,7 @@ impl ServiceRow {
         resource: Str,
         message: workload::Service,
         bound: Result<Option<Bound>, BindError>,
+        demand: &Demand,
     ) -> Self {
         let canary = bound.as_ref().ok().and_then(|b| b.as_ref()?.canary.as_ref()?.as_ref().err().cloned());
         let is_private = message.visibility() != workload::service::Visibility::Public;
@@ -78,6 +81,7 @@ impl ServiceRow {
             waypoint: bound.map(|b| b.map(|b| b.primary.name.clone())),
             canary,
             inherits: UseWaypoint::read(&meta.labels, &meta.name.ns).is_none(),
+            requires: demand.required,
         }
     }
 
@@ -86,7 +90,12 @@ impl ServiceRow {
     pub fn diagnostic(&self, kind: Kind, name: &Name) -> Option<Diagnostic> {
         let (code, label, error, effect) = match (&self.waypoint, &self.canary) {
             (Err(error), _) => {
-                (code::WAYPOINT_NOT_BOUND, "use-waypoint", error, "the service is reached without a waypoint")
+                let effect = if self.requires {
+                    "connections to the service are refused"
+                } else {
+                    "the service is reached without a waypoint"
+                };
+                (code::WAYPOINT_NOT_BOUND, "use-waypoint", error, effect)
             }
             (_, Some(error)) => {
                 let effect = "the service's own waypoint takes all its traffic";
@@ -137,16 +146,15 @@ pub(crate) fn declare(
     options: &Options,
 ) -> Services {
     let suffix = Str::from(options.domain_suffix.as_str());
-    let reads_waypoint = options.allow_waypoints;
+    let requires = options.require_waypoints;
     let view_suffix = suffix.clone();
     let views = b.derive("service_view", services, move |cx, name, service| {
         let view = cx.memo(namespaces, &name.ns)?;
         if service.service_type == ServiceType::ExternalName || !view.in_scope {
             return None;
         }
-        let bound = if reads_waypoint { binder.bind_service(cx, &service.meta, &view) } else { Ok(None) };
         Some(ServiceView {
-            waypoints: bound.ok().flatten().iter().flat_map(Bound::names).collect(),
+            demand: Demand::of_service(&service.meta, &view, requires),
             key: resource_name(name, &view_suffix),
             is_entry: false,
             selector: service.selector.clone(),
@@ -173,7 +181,8 @@ pub(crate) fn declare(
         let bound = binder.bind_service(cx, &service.meta, &view);
         let waypoints = bound.as_ref().ok().and_then(|b| b.as_ref());
         let message = encode(cx, name, service, &suffix, &view, waypoints, settings);
-        Some(ServiceRow::new(&service.meta, resource_name(name, &suffix), message, bound))
+        let demand = Demand::of_service(&service.meta, &view, requires);
+        Some(ServiceRow::new(&service.meta, resource_name(name, &suffix), message, bound, &demand))
     });
     Services { views, by_anchor, by_hostname, rows }
 }

@@ -16,7 +16,7 @@ use crate::service::{
     Balancing, PortView, ServiceRow, ServiceView, Services, app_protocol, ingress, load_balancing,
 };
 use crate::settings::Settings;
-use crate::waypoint::{BindError, Binder, Bound};
+use crate::waypoint::{BindError, Binder, Bound, Demand};
 
 const AUTOALLOCATE_LABEL: &str = "networking.istio.io/enable-autoallocate-ip";
 
@@ -159,10 +159,10 @@ pub(crate) fn declare(
         let canonical = of_services.is_empty() && leader.is_some_and(|(l, _)| l == first);
         Some(Winner { entry: first.entry.clone(), visibility: claim.visibility, canonical })
     });
-    let reads_waypoint = options.allow_waypoints;
+    let requires = options.require_waypoints;
     let entry_views = b.derive("entry_view", winners, move |cx, key, winner| {
         let entry = cx.get(entries, &winner.entry)?;
-        let bound = if reads_waypoint { bind(cx, binder, views, &entry, winner) } else { Ok(None) };
+        let view = cx.memo(views, &key.ns)?;
         Some(ServiceView {
             key: Str::from(format!("{}/{}", key.ns, key.host)),
             is_entry: true,
@@ -177,7 +177,7 @@ pub(crate) fn declare(
                 })
                 .collect(),
             allow_all: entry.resolution == Resolution::None,
-            waypoints: bound.ok().flatten().iter().flat_map(Bound::names).collect(),
+            demand: demand(&entry, winner, &view, requires),
         })
     });
     let by_anchor = b.index(entry_views, "entry_by_anchor", |key: &HostKey, view: &ServiceView| {
@@ -195,7 +195,8 @@ pub(crate) fn declare(
             message.addresses = allocated(&entry, &key.host, &network);
         }
         let resource = Str::from(format!("{}/{}", key.ns, key.host));
-        Some(ServiceRow::new(&entry.meta, resource, message, bound))
+        let demand = demand(&entry, winner, &view, requires);
+        Some(ServiceRow::new(&entry.meta, resource, message, bound, &demand))
     });
     Entries { entries, winners, views: entry_views, by_anchor, rows }
 }
@@ -221,6 +222,14 @@ fn bind(
         bound.canary = Some(Err(BindError::CrossNamespace(canary.name.clone())));
     }
     Ok(Some(bound))
+}
+
+fn demand(entry: &ServiceEntry, winner: &Winner, view: &NamespaceView, by_default: bool) -> Demand {
+    let demand = Demand::of_service(&entry.meta, view, by_default);
+    match winner.visibility {
+        Visibility::Namespace => demand.within(&winner.entry.ns),
+        _ => demand,
+    }
 }
 
 /// The first policy whose rules all match the namespace, else the default.

@@ -1,6 +1,7 @@
 //! Waypoints: which gateways are one, and who may be bound to which.
 
 mod bind;
+mod demand;
 
 use engine::{Builder, Cx, Memo, Table};
 use model::facts::{AllowedNamespaces, Gateway, GatewayAddress, GatewayClass, Pod};
@@ -15,6 +16,7 @@ use crate::policy_row::SentPolicy;
 use crate::settings::Settings;
 
 pub(crate) use bind::{BindError, Binder, Bound, CanaryWish, UseWaypoint};
+pub(crate) use demand::{Demand, REQUIRE_ANNOTATION, Require, Route, WorkloadMeta};
 
 const FOR_LABEL: &str = "istio.io/waypoint-for";
 const INBOUND_ANNOTATION: &str = "ambient.istio.io/waypoint-inbound-binding";
@@ -34,8 +36,18 @@ pub(crate) enum TrafficType {
     None,
 }
 
+impl TrafficType {
+    /// Tells whether traffic of a binding is among it.
+    pub fn accepts(self, binding: Binding) -> bool {
+        match binding {
+            Binding::Service => matches!(self, Self::Service | Self::All),
+            Binding::Workload => matches!(self, Self::Workload | Self::All),
+        }
+    }
+}
+
 /// What an object is bound as.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub(crate) enum Binding {
     Service,
     Workload,
@@ -99,13 +111,6 @@ impl Waypoint {
         };
         Some(workload::ApplicationTunnel { protocol: protocol.into(), port: u32::from(inbound.port) })
     }
-
-    fn accepts(&self, binding: Binding) -> bool {
-        match binding {
-            Binding::Service => matches!(self.traffic, TrafficType::Service | TrafficType::All),
-            Binding::Workload => matches!(self.traffic, TrafficType::Workload | TrafficType::All),
-        }
-    }
 }
 
 /// The service accounts of a waypoint's instances.
@@ -114,40 +119,47 @@ pub(crate) type Accounts = std::collections::BTreeSet<Str>;
 /// The policies that let waypoints through to the workloads behind them, if they are wanted.
 #[derive(Clone, Copy)]
 pub(crate) struct Passes {
-    accounts: Table<Name, Accounts>,
     pub policies: Table<Name, SentPolicy>,
+}
+
+/// Declares the accounts of waypoints: those of pods that are labelled as their instances, in their
+/// own namespace.
+pub(crate) fn declare_accounts(
+    b: &mut Builder,
+    waypoints: Table<Name, Waypoint>,
+    pods: Table<Name, Pod>,
+) -> Table<Name, Accounts> {
+    let by_gateway = b.index(pods, "pod_by_gateway", |name: &Name, pod: &Pod| {
+        pod.labels.get(GATEWAY_NAME_LABEL).map(|g| Name { ns: name.ns.clone(), name: g.clone() })
+    });
+    b.derive("waypoint_accounts", waypoints, move |cx, name, _| {
+        let instances = cx.lookup(by_gateway, name).into_iter();
+        Some(instances.map(|(_, p)| p.service_account.clone()).collect::<Accounts>())
+    })
 }
 
 impl Passes {
     /// Declares them.
-    pub fn declare(
-        b: &mut Builder,
-        waypoints: Table<Name, Waypoint>,
-        pods: Table<Name, Pod>,
-        settings: Settings,
-    ) -> Self {
-        let by_gateway = b.index(pods, "pod_by_gateway", |name: &Name, pod: &Pod| {
-            pod.labels.get(GATEWAY_NAME_LABEL).map(|g| Name { ns: name.ns.clone(), name: g.clone() })
-        });
-        let accounts = b.derive("waypoint_accounts", waypoints, move |cx, name, _| {
-            Some(
-                cx.lookup(by_gateway, name)
-                    .into_iter()
-                    .map(|(_, p)| p.service_account.clone())
-                    .collect::<Accounts>(),
-            )
-        });
+    pub fn declare(b: &mut Builder, accounts: Table<Name, Accounts>, settings: Settings) -> Self {
         let policies = b.derive("waypoint_passes", accounts, move |cx, name, accounts| {
             let domain = cx.single(settings.trust_domain)?;
             policy::implicit_waypoint_allow(name, accounts, &domain).as_ref().map(SentPolicy::from)
         });
-        Self { accounts, policies }
+        Self { policies }
     }
 
-    /// Returns the names of the policies that let these waypoints through, ascending.
-    pub fn names<'n>(&self, cx: &Cx<'_>, waypoints: impl Iterator<Item = &'n Name>) -> Vec<Name> {
-        let mut names: Vec<Name> = waypoints
-            .filter_map(|w| policy::implicit_waypoint_name(w, &*cx.get(self.accounts, w)?))
+    /// Returns the names of the policies that let the waypoints of these routes through to somebody
+    /// in namespace `ns`, ascending.
+    pub fn names<'r>(
+        &self,
+        cx: &Cx<'_>,
+        binder: &Binder,
+        ns: &Str,
+        routes: impl Iterator<Item = &'r Route>,
+    ) -> Vec<Name> {
+        let mut names: Vec<Name> = routes
+            .flat_map(|route| binder.open(cx, route, ns))
+            .filter_map(|w| policy::implicit_waypoint_name(&w, &*cx.get(binder.accounts, &w)?))
             .collect();
         names.sort();
         names.dedup();
@@ -155,26 +167,42 @@ impl Passes {
     }
 }
 
+/// Declares what every gateway says of the traffic that it takes, whether it is ready or not.
+pub(crate) fn declare_traffic(
+    b: &mut Builder,
+    gateways: Table<Name, Gateway>,
+    classes: Table<Str, GatewayClass>,
+    namespaces: Memo<Str, NamespaceView>,
+) -> Table<Name, TrafficType> {
+    b.derive("waypoint_traffic", gateways, move |cx, name, gateway| {
+        if !cx.memo(namespaces, &name.ns)?.in_scope {
+            return None;
+        }
+        let class = cx.get(classes, &gateway.class);
+        let text = gateway
+            .meta
+            .labels
+            .get(FOR_LABEL)
+            .or_else(|| class.as_ref().and_then(|class| class.meta.labels.get(FOR_LABEL)));
+        Some(text.map_or(TrafficType::Service, |text| traffic_type(text)))
+    })
+}
+
 /// Declares the waypoints by gateway name.
 pub(crate) fn declare(
     b: &mut Builder,
     gateways: Table<Name, Gateway>,
     classes: Table<Str, GatewayClass>,
-    namespaces: Memo<Str, NamespaceView>,
+    traffic: Table<Name, TrafficType>,
     settings: Settings,
 ) -> Table<Name, Waypoint> {
     b.derive("waypoints", gateways, move |cx, name, gateway| {
-        if gateway.addresses.is_empty() || !cx.memo(namespaces, &name.ns)?.in_scope {
+        if gateway.addresses.is_empty() {
             return None;
         }
+        let traffic = *cx.get(traffic, name)?;
         let class = cx.get(classes, &gateway.class);
         let class_meta = class.as_ref().map(|c| &c.meta);
-        let traffic = gateway
-            .meta
-            .labels
-            .get(FOR_LABEL)
-            .or_else(|| class_meta.and_then(|m| m.labels.get(FOR_LABEL)))
-            .map_or(TrafficType::Service, |text| traffic_type(text));
         let inbound = gateway
             .meta
             .annotations

@@ -6,13 +6,14 @@ use engine::{Builder, Cx, Index, Memo, Table};
 use model::facts::{
     AddressType, EndpointSlice, EndpointTarget, Meta, Node, Phase, Pod, Protocol, TargetPort, WorkloadEntry,
 };
-use model::{Labels, Name, Str};
+use model::{Kind, Labels, Name, ObjectRef, Str};
 use proto::workload::{self, NetworkMode, Port, PortList, TunnelProtocol, WorkloadStatus, WorkloadType};
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
 use crate::encode::{Encoded, ip_bytes};
+use crate::guard::{Guarded, Guards};
 use crate::key::{self, Selected};
 use crate::namespace::NamespaceView;
 use crate::network::Networks;
@@ -20,7 +21,7 @@ use crate::selection::SelectedServices;
 use crate::service::{ServiceView, Services};
 use crate::service_entry::Entries;
 use crate::settings::Settings;
-use crate::waypoint::{Binder, Binding, GATEWAY_NAME_LABEL, Passes, Waypoint};
+use crate::waypoint::{Binder, Binding, Demand, GATEWAY_NAME_LABEL, Passes, Waypoint, WorkloadMeta};
 
 const TUNNEL_LABEL: &str = "networking.istio.io/tunnel";
 const CANONICAL_NAME_LABELS: [&str; 3] = ["service.istio.io/canonical-name", "app.kubernetes.io/name", "app"];
@@ -52,6 +53,9 @@ pub(crate) struct Inputs {
     pub networks: Networks,
     pub binder: Binder,
     pub passes: Option<Passes>,
+    pub guards: Guards,
+    /// Whether waypoints are required, where no annotation says otherwise.
+    pub requires_waypoints: bool,
     pub selected_services: Memo<Selected, SelectedServices>,
     /// Whether ServiceEntries select pods.
     pub entries_select_pods: bool,
@@ -159,7 +163,23 @@ impl Inputs {
         let shared = cx.single(shared)?;
         let (tunnel, native) = tunnel(pod.captured, &pod.labels);
         let (waypoint, application_tunnel) = self.waypoint(cx, &name.ns, &pod.labels, &view);
-        let listed = self.listed(cx, &selected, waypoint.as_deref(), &services)?;
+        let salt = salt(pod.ready, &services);
+        let services: Vec<_> = services
+            .into_iter()
+            .map(|service| {
+                let ports = pod_ports(&service, pod);
+                (service, ports)
+            })
+            .collect();
+        let meta =
+            WorkloadMeta { ns: &name.ns, labels: &pod.labels, annotations: &pod.annotations, view: &view };
+        let guarded = Guarded {
+            object: ObjectRef { kind: Kind::Pod, name: name.clone() },
+            demand: Demand::of_workload(cx, &self.binder, &meta, self.requires_waypoints),
+            services: &services,
+            is_captured: is_captured(tunnel, native),
+        };
+        let listed = self.listed(cx, &selected, &guarded)?;
         let (canonical_name, canonical_revision) = canonical(&pod.labels, &pod.workload_name);
         let sent = workload::Workload {
             uid: key::pod_uid(&self.cluster, name),
@@ -179,7 +199,7 @@ impl Inputs {
             canonical_revision: canonical_revision.to_string(),
             workload_type: WorkloadType::Pod.into(),
             workload_name: pod.workload_name.to_string(),
-            services: services.iter().map(|s| (s.key.to_string(), pod_ports(s, pod))).collect(),
+            services: sent_services(services),
             authorization_policies: listed,
             status: status(pod.ready),
             cluster_id: self.cluster.to_string(),
@@ -188,7 +208,7 @@ impl Inputs {
                 .into(),
             ..Default::default()
         };
-        Some(Encoded::workload(sent, salt(pod.ready, &services)))
+        Some(Encoded::workload(sent, salt))
     }
 
     /// Services that select the pod, and those without a selector whose slices name it by its uid.
@@ -217,20 +237,16 @@ impl Inputs {
     }
 
     /// The names of the policies that a workload lists, in the order in which it lists them.
-    fn listed(
-        &self,
-        cx: &Cx<'_>,
-        selected: &Selected,
-        waypoint: Option<&Waypoint>,
-        services: &[Arc<ServiceView>],
-    ) -> Option<Vec<String>> {
+    fn listed(&self, cx: &Cx<'_>, selected: &Selected, guarded: &Guarded<'_>) -> Option<Vec<String>> {
         let policies = cx.memo(self.selected_policies, selected)?;
         let mut listed: Vec<String> = policies.iter().map(|p| p.to_string()).collect();
         if let Some(passes) = &self.passes {
-            let of_services = services.iter().flat_map(|s| &s.waypoints);
-            let names = passes.names(cx, waypoint.iter().map(|w| &w.name).chain(of_services));
+            let own = guarded.demand.iter().flat_map(|demand| &demand.route);
+            let of_services = guarded.services.iter().flat_map(|(s, _)| &s.demand.route);
+            let names = passes.names(cx, &self.binder, &selected.ns, own.chain(of_services));
             listed.extend(names.iter().map(|n| n.to_string()));
         }
+        listed.extend(self.guards.listed(cx, guarded).map(|name| name.to_string()));
         Some(listed)
     }
 
@@ -283,6 +299,14 @@ impl Inputs {
         for endpoint in slice.endpoints.iter().filter(|e| e.target == EndpointTarget::Other) {
             let Some(first) = endpoint.addresses.first() else { continue };
             let uid = key::slice_endpoint_uid(&self.cluster, name, first);
+            let services = [(service.clone(), slice_ports(&service, slice))];
+            let guarded = Guarded {
+                object: ObjectRef { kind: Kind::EndpointSlice, name: name.clone() },
+                demand: Some(Demand::default()),
+                services: &services,
+                is_captured: false,
+            };
+            let listed = self.guards.listed(cx, &guarded);
             let sent = workload::Workload {
                 uid: uid.clone(),
                 name: name.name.to_string(),
@@ -290,7 +314,8 @@ impl Inputs {
                 addresses: endpoint.addresses.iter().map(ip_bytes).collect(),
                 network: shared.network.to_string(),
                 trust_domain: shared.trust_domain.to_string(),
-                services: BTreeMap::from([(service.key.to_string(), slice_ports(&service, slice))]),
+                authorization_policies: listed.iter().map(|name| name.to_string()).collect(),
+                services: sent_services(services),
                 status: status(endpoint.ready),
                 cluster_id: self.cluster.to_string(),
                 network_mode: NetworkMode::HostNetwork.into(),
@@ -302,6 +327,18 @@ impl Inputs {
         }
         rows
     }
+}
+
+/// Services as workloads list them.
+fn sent_services(
+    services: impl IntoIterator<Item = (Arc<ServiceView>, PortList)>,
+) -> BTreeMap<String, PortList> {
+    services.into_iter().map(|(service, ports)| (service.key.to_string(), ports)).collect()
+}
+
+/// Tells whether a ztunnel stands before the workload: not before one that takes HBONE itself.
+pub(crate) fn is_captured(tunnel: TunnelProtocol, native: bool) -> bool {
+    tunnel == TunnelProtocol::Hbone && !native
 }
 
 fn status(ready: bool) -> i32 {
@@ -321,9 +358,14 @@ fn salt(ready: bool, services: &[Arc<ServiceView>]) -> u64 {
     hasher.finish() | 1
 }
 
+/// Tells whether an object other than a pod says that the CNI agent has captured it.
+pub(crate) fn is_redirected(meta: &Meta) -> bool {
+    meta.annotations.get("ambient.istio.io/redirection").is_some_and(|v| v == "enabled")
+}
+
 /// What the CNI agent has captured speaks HBONE; a proxy may also say so by its label, and then
 /// takes HBONE itself.
-fn tunnel(captured: bool, labels: &Labels) -> (TunnelProtocol, bool) {
+pub(crate) fn tunnel(captured: bool, labels: &Labels) -> (TunnelProtocol, bool) {
     let native = labels.get(TUNNEL_LABEL).is_some_and(|list| list.split(',').any(|t| t == "http"));
     let protocol = if captured || native { TunnelProtocol::Hbone } else { TunnelProtocol::None };
     (protocol, native)

@@ -41,6 +41,9 @@ pub struct MeshArgs {
     /// Let a waypoint's own accounts through to the workloads behind it, whatever their policies
     #[arg(long, env = "PILOT_AUTO_ALLOW_WAYPOINT_POLICY")]
     pub allow_waypoints: bool,
+    /// Refuse what did not come through its waypoint, where no annotation says otherwise
+    #[arg(long, env = "PILOTHOUSE_REQUIRE_WAYPOINT")]
+    pub require_waypoints: bool,
     /// Give addresses to hosts of ServiceEntries that have none, and send them
     #[arg(long, value_name = "BOOL", env = "PILOT_ENABLE_IP_AUTOALLOCATE", default_value = "true",
         action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new())]
@@ -65,6 +68,7 @@ impl MeshArgs {
             domain_suffix: self.domain.clone(),
             dry_run_policies: self.dry_run_policies,
             allow_waypoints: self.allow_waypoints,
+            require_waypoints: self.require_waypoints,
             allocates_addresses: self.allocate_addresses,
             entries_select_pods: self.entries_select_pods,
             services_select_entries: self.services_select_entries,

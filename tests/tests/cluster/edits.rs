@@ -16,6 +16,8 @@ const VERSIONS: [&str; 2] = ["v1", "v2"];
 /// Discovery selectors that leave nothing out.
 const EVERYTHING: &str = "[]";
 const CANARY_WEIGHT: &str = "istio.io/use-waypoint-canary-weight";
+const REQUIRE: &str = "ambient.pilothouse.io/require-waypoint";
+const REQUIRES: [&str; 3] = ["true", "false", "often"];
 const GATEWAYS: [&str; 2] = ["g0", "g1"];
 
 /// Makes edits; knows what is there, so that each edit is one that the API server takes.
@@ -131,6 +133,7 @@ impl Edits {
     fn annotations(&mut self) -> Value {
         let mut annotations = Map::new();
         self.maybe(&mut annotations, "ambient.istio.io/redirection", 70, &["enabled", "disabled"]);
+        self.maybe(&mut annotations, REQUIRE, 8, &REQUIRES);
         Value::Object(annotations)
     }
 
@@ -229,6 +232,7 @@ impl Edits {
         self.waypoint_labels(&mut labels);
         let mut annotations = Map::new();
         self.maybe(&mut annotations, CANARY_WEIGHT, 30, &["10", "100", "many"]);
+        self.maybe(&mut annotations, REQUIRE, 30, &REQUIRES);
         let distributions = ["PreferClose", "PreferSameNode", "unknown"];
         self.maybe(&mut annotations, "networking.istio.io/traffic-distribution", 20, &distributions);
         let target =
@@ -459,6 +463,7 @@ impl Edits {
         let mut annotations = Map::new();
         self.maybe(&mut annotations, "networking.istio.io/traffic-distribution", 20, &["PreferClose"]);
         self.maybe(&mut annotations, CANARY_WEIGHT, 30, &["10", "100", "many"]);
+        self.maybe(&mut annotations, REQUIRE, 30, &REQUIRES);
         let metadata = json!({"name": name, "labels": labels, "annotations": annotations});
         let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata});
         cluster.apply(&object).await.map(drop)

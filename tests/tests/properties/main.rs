@@ -4,6 +4,7 @@
 //! only what a change reaches, must at every commit be the one that is built at once from it.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod guards;
 mod manifests;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -166,14 +167,16 @@ fn sorted(mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
 }
 
 fn options() -> impl Strategy<Value = Options> {
-    (any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(canary, dry_run_policies, allow_waypoints)| {
-        Options {
+    let flag = any::<bool>;
+    (flag(), flag(), flag(), flag()).prop_map(
+        |(canary, dry_run_policies, allow_waypoints, require_waypoints)| Options {
             revision: if canary { "default".to_owned() } else { String::new() },
             dry_run_policies,
             allow_waypoints,
+            require_waypoints,
             ..Options::default()
-        }
-    })
+        },
+    )
 }
 
 /// An object that was put, or refused.

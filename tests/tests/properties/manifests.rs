@@ -66,6 +66,8 @@ const FOR: (&str, &[&str]) = ("istio.io/waypoint-for", &["all", "workload", "non
 const BINDING: (&str, &[&str]) =
     ("ambient.istio.io/waypoint-inbound-binding", &["PROXY/15088", "PROXY", "NONE"]);
 const DISTRIBUTION: (&str, &[&str]) = ("networking.istio.io/traffic-distribution", &["PreferClose", "any"]);
+const REQUIRE: (&str, &[&str]) = ("ambient.pilothouse.io/require-waypoint", &["true", "false", "often"]);
+const CANARY: (&str, &[&str]) = ("istio.io/use-waypoint-canary", &["a", "b"]);
 
 /// What a source would tell of the manifest drawn from `bytes`.
 pub fn event(kind: Kind, bytes: &[u8]) -> Event {
@@ -83,7 +85,7 @@ fn manifest(kind: Kind, d: &mut Draw<'_>) -> Value {
                 (("mesh", &["on", "off"][..]), ("istio.io/ingress-use-waypoint", &["true"][..]));
             json!({"metadata": {
                 "name": d.pick(&NAMESPACES), "labels": d.some(&[mesh, USE, USE_NAMESPACE, NETWORK, ingress]),
-                "annotations": d.some(&[DISTRIBUTION]),
+                "annotations": d.some(&[DISTRIBUTION, REQUIRE]),
             }})
         }
         Kind::Node => {
@@ -112,7 +114,8 @@ fn manifest(kind: Kind, d: &mut Draw<'_>) -> Value {
         Kind::PeerAuthentication => peer_authentication(d),
         Kind::ServiceEntry => service_entry(d),
         Kind::WorkloadEntry => {
-            let metadata = d.metadata(&[APP, TIER, USE], &[("ambient.istio.io/redirection", &["enabled"])]);
+            let metadata =
+                d.metadata(&[APP, TIER, USE], &[("ambient.istio.io/redirection", &["enabled"]), REQUIRE]);
             let address = d.pick(&["10.0.0.1", "10.0.0.2", "host.example.org"]);
             let bad = if d.rarely(6) { json!("ten") } else { json!(8080) };
             json!({"metadata": metadata, "spec": {"address": address, "labels": d.some(&[TIER]), "ports": {"http": bad}}})
@@ -129,7 +132,7 @@ fn pod(d: &mut Draw<'_>) -> Value {
             ("gateway.networking.k8s.io/gateway-name", &NAMES),
             ("networking.istio.io/tunnel", &["http"]),
         ],
-        &[("ambient.istio.io/redirection", &["enabled", "pending"])],
+        &[("ambient.istio.io/redirection", &["enabled", "pending"]), REQUIRE],
     );
     metadata["uid"] = json!(d.pick(&UIDS));
     let ready = d.pick(&["True", "False"]);
@@ -149,7 +152,7 @@ fn pod(d: &mut Draw<'_>) -> Value {
 
 fn service(d: &mut Draw<'_>) -> Value {
     let managed = ("gateway.istio.io/managed", &["istio.io-mesh-controller"][..]);
-    let metadata = d.metadata(&[USE, USE_NAMESPACE, managed], &[DISTRIBUTION]);
+    let metadata = d.metadata(&[USE, USE_NAMESPACE, CANARY, managed], &[DISTRIBUTION, REQUIRE]);
     let target = d.pick(&[json!(8080), json!("http"), json!("admin")]);
     let address = d.pick(&["10.1.0.1", "None", "fd01::1", "10.1.0.1", "ten"]);
     json!({
@@ -246,7 +249,7 @@ fn peer_authentication(d: &mut Draw<'_>) -> Value {
 }
 
 fn service_entry(d: &mut Draw<'_>) -> Value {
-    let metadata = d.metadata(&[APP, USE, ("networking.istio.io/tunnel", &["http"])], &[]);
+    let metadata = d.metadata(&[APP, USE, ("networking.istio.io/tunnel", &["http"])], &[REQUIRE]);
     let host = d.pick(&["a.example.org", "b.example.org", "a.shop.svc.cluster.local", "*.example.org"]);
     let endpoints = d.pick(&[
         json!([]),

@@ -446,3 +446,49 @@ async fn an_object_that_comes_again_under_its_name_gets_its_conditions_again() -
     }
     world.until_conditions((Kind::Service, "shop", "web"), &[WAY]).await
 }
+
+const REQUIRED: &str = "pilothouse.io/WaypointRequired";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_required_waypoint_shows_and_goes_with_the_annotation() -> anyhow::Result<()> {
+    let world = World::start(&[("shop", json!({}))]).await?;
+    world.put_all(&waypoint("shop", "way", "Same")).await?;
+    let annotated = |mut object: Value, value: Value| {
+        object["metadata"]["annotations"] = value;
+        object
+    };
+    let yes = json!({"ambient.pilothouse.io/require-waypoint": "true"});
+    let way = json!({"istio.io/use-waypoint": "way"});
+    world.put(annotated(service("shop", "web", way.clone()), yes.clone())).await?;
+    let mut outside = annotated(entry("shop", "out", &["out.test"]), yes);
+    outside["metadata"]["labels"] = way.clone();
+    world.put(outside).await?;
+    let replica = Replica::start(&world.server.kubeconfig(), "one").await?;
+    let missing = "all connections are refused until waypoint shop/way is attached and has pods";
+    let web = (Kind::Service, "shop", "web");
+    world.until_conditions(web, &[WAY, (REQUIRED, "True", "WaypointMissing", missing)]).await?;
+    let exposed = format!(
+        "{missing}; not so at workloads before which no ztunnel stands, or which are a gateway's own"
+    );
+    let out = (Kind::ServiceEntry, "shop", "out");
+    world.until_conditions(out, &[WAY, (REQUIRED, "False", "NotEnforced", &exposed)]).await?;
+
+    let account = "{apiVersion: v1, kind: ServiceAccount, metadata: {name: way, namespace: shop}}";
+    world.server.apply(account).await?;
+    world
+        .put_all(
+            "apiVersion: v1
+kind: Pod
+metadata: {name: way-1, namespace: shop, labels: {gateway.networking.k8s.io/gateway-name: way}}
+spec: {serviceAccountName: way, containers: [{name: proxy, image: proxy}]}
+status: {phase: Running, podIP: 10.0.0.9, podIPs: [{ip: 10.0.0.9}]}
+",
+        )
+        .await?;
+    let guarded = "connections are refused unless they come from waypoint shop/way";
+    world.until_conditions(web, &[WAY, (REQUIRED, "True", "Guarded", guarded)]).await?;
+
+    world.put(service("shop", "web", way)).await?;
+    world.until_conditions(web, &[WAY]).await?;
+    replica.stop().await
+}

@@ -8,6 +8,7 @@
 //!                      └─ port_policy ───────▶ authorization ─────────────────┘ behind both
 //! any PeerAuthentication ── static_strict ──▶ authorization
 //! Waypoint ──────────────── implicit_waypoint_allow ──▶ authorization
+//! Guard ─────────────────── guard ──▶ authorization
 //! ```
 //!
 //! How a ztunnel evaluates an authorization decides how one is written here:
@@ -25,6 +26,7 @@
 //! * A policy that a workload lists is always sent: ztunnels skip a listed policy that is missing.
 
 mod authorization;
+mod guard;
 mod http;
 mod implicit;
 mod peer_authentication;
@@ -37,6 +39,7 @@ mod evaluator;
 mod properties;
 
 pub(crate) use authorization::{Condition, Lowered, Options, PolicyScope, lower, scope_of};
+pub(crate) use guard::{Door, guard};
 pub(crate) use implicit::{implicit_waypoint_allow, implicit_waypoint_name};
 pub(crate) use peer_authentication::{
     EffectivePeerAuthentication, Level, age, level, port_policy, static_strict, static_strict_name,

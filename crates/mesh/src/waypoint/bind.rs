@@ -6,7 +6,7 @@ use model::{Labels, Name, Str, shared};
 use proto::workload;
 use std::sync::Arc;
 
-use super::{Binding, Waypoint};
+use super::{Accounts, Binding, Route, TrafficType, Waypoint};
 use crate::namespace::NamespaceView;
 
 const USE_LABEL: &str = "istio.io/use-waypoint";
@@ -44,7 +44,7 @@ impl UseWaypoint {
 /// The wish that a second waypoint takes a share of a service's traffic.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct CanaryWish {
-    waypoint: Name,
+    pub(super) waypoint: Name,
     /// Nothing when what stands there is no integer from 0 to 100.
     weight: Option<u32>,
 }
@@ -63,6 +63,26 @@ impl CanaryWish {
         };
         Some(Self { waypoint, weight })
     }
+
+    /// Tells whether its weight is one.
+    pub(super) fn is_usable(&self) -> bool {
+        self.weight.is_some()
+    }
+}
+
+/// Returns the wish for a canary of a service: its own, else its namespace's, where the service takes
+/// its waypoint from there as well.
+pub(super) fn canary_wish(meta: &Meta, view: &NamespaceView) -> Option<CanaryWish> {
+    let ns = &meta.name.ns;
+    let inherits = UseWaypoint::read(&meta.labels, ns).is_none();
+    CanaryWish::read(&meta.labels, &meta.annotations, ns).or_else(|| view.canary.clone().filter(|_| inherits))
+}
+
+/// Tells whether a service is one of a waypoint or of an east-west gateway, which has none itself.
+pub(super) fn is_managed(labels: &Labels) -> bool {
+    labels
+        .get(MANAGED_LABEL)
+        .is_some_and(|by| by == "istio.io-mesh-controller" || by == "istio.io-eastwest-controller")
 }
 
 /// The waypoints of a service.
@@ -74,12 +94,6 @@ pub(crate) struct Bound {
 }
 
 impl Bound {
-    /// Returns the waypoints that traffic may come through.
-    pub fn names(&self) -> impl Iterator<Item = Name> {
-        let canary = self.canary.iter().flatten().map(|(waypoint, _)| waypoint.name.clone());
-        std::iter::once(self.primary.name.clone()).chain(canary)
-    }
-
     /// Returns the shares as sent: none without a canary, or where one of both has no usable address.
     pub fn weighted(&self) -> Vec<workload::WeightedWaypoint> {
         let Some(Ok((canary, weight))) = &self.canary else { return Vec::new() };
@@ -147,6 +161,9 @@ impl BindError {
 #[derive(Clone, Copy)]
 pub(crate) struct Binder {
     pub waypoints: Table<Name, Waypoint>,
+    /// The traffic that gateways take, ready or not.
+    pub traffic: Table<Name, TrafficType>,
+    pub accounts: Table<Name, Accounts>,
     pub namespaces: Table<Str, Namespace>,
 }
 
@@ -163,11 +180,7 @@ impl Binder {
         view: &NamespaceView,
         binding: Binding,
     ) -> Result<Option<Arc<Waypoint>>, BindError> {
-        if binding == Binding::Service
-            && labels
-                .get(MANAGED_LABEL)
-                .is_some_and(|by| by == "istio.io-mesh-controller" || by == "istio.io-eastwest-controller")
-        {
+        if binding == Binding::Service && is_managed(labels) {
             return Ok(None);
         }
         let own = UseWaypoint::read(labels, ns);
@@ -197,10 +210,7 @@ impl Binder {
         let Some(primary) = self.bind(cx, &meta.labels, ns, view, Binding::Service)? else {
             return Ok(None);
         };
-        let inherits = UseWaypoint::read(&meta.labels, ns).is_none();
-        let wish = CanaryWish::read(&meta.labels, &meta.annotations, ns)
-            .or_else(|| view.canary.clone().filter(|_| inherits));
-        let canary = wish.map(|wish| {
+        let canary = canary_wish(meta, view).map(|wish| {
             if wish.waypoint == primary.name {
                 return Err(BindError::CanarySame(wish.waypoint));
             }
@@ -208,6 +218,15 @@ impl Binder {
             Ok((self.attach(cx, &wish.waypoint, ns, Binding::Service)?, weight))
         });
         Ok(Some(Bound { primary, canary }))
+    }
+
+    /// Returns the waypoints through which traffic comes to somebody in namespace `ns`, of those that
+    /// a binding names.
+    pub fn open(&self, cx: &Cx<'_>, route: &Route, ns: &Str) -> Vec<Name> {
+        let attach = |waypoint| self.attach(cx, waypoint, ns, route.binding).ok();
+        let Some(primary) = attach(&route.primary) else { return Vec::new() };
+        let canary = route.canary.as_ref().and_then(attach);
+        std::iter::once(primary).chain(canary).map(|waypoint| waypoint.name.clone()).collect()
     }
 
     fn attach(
@@ -223,7 +242,7 @@ impl Binder {
         if !self.is_allowed(cx, &waypoint, ns) {
             return Err(BindError::Denied(wanted.clone()));
         }
-        if !waypoint.accepts(binding) {
+        if !waypoint.traffic.accepts(binding) {
             return Err(BindError::TrafficType(wanted.clone(), binding));
         }
         Ok(waypoint)

@@ -4,15 +4,17 @@ use engine::Cx;
 use model::facts::{
     EntryAddress, Meta, Resolution, ServiceEntry, TargetPort, WorkloadEntry, WorkloadEntrySpec,
 };
-use model::{Labels, Name, Str};
+use model::{Kind, Labels, Name, ObjectRef, Str};
 use proto::workload::{self, PortList, WorkloadType};
 use std::sync::Arc;
 
-use super::{Inputs, canonical, port, status, tunnel};
+use super::{Inputs, canonical, is_captured, is_redirected, port, sent_services, status, tunnel};
 use crate::encode::{Encoded, ip_bytes};
+use crate::guard::Guarded;
 use crate::key::{self, Selected};
 use crate::service::ServiceView;
 use crate::service_entry::HostKey;
+use crate::waypoint::{Demand, WorkloadMeta};
 
 const WORKLOAD_NAME_LABEL: &str = "service.istio.io/workload-name";
 const GROUP_ANNOTATION: &str = "istio.io/autoRegistrationGroup";
@@ -20,11 +22,14 @@ const GROUP_ANNOTATION: &str = "istio.io/autoRegistrationGroup";
 /// What differs between the two sources of such a workload.
 struct Entry<'a> {
     uid: String,
+    kind: Kind,
     meta: &'a Meta,
     /// What policies, tunnel and canonical name are read from.
     labels: &'a Labels,
     /// What the waypoint is read from; `None` for an endpoint that can have none.
     waypoint_labels: Option<&'a Labels>,
+    /// The annotations that are the workload's own, and not a service's.
+    annotations: Labels,
     workload_name: Str,
     spec: &'a WorkloadEntrySpec,
     services: Vec<Arc<ServiceView>>,
@@ -48,9 +53,11 @@ impl Inputs {
         let group = entry.meta.annotations.get(GROUP_ANNOTATION);
         let sent = Entry {
             uid: key::workload_entry_uid(&self.cluster, name),
+            kind: Kind::WorkloadEntry,
             meta: &entry.meta,
             labels: &entry.labels,
             waypoint_labels: Some(&entry.labels),
+            annotations: entry.meta.annotations.clone(),
             workload_name: group.or(entry.labels.get(WORKLOAD_NAME_LABEL)).unwrap_or(&name.name).clone(),
             spec: &entry.spec,
             services,
@@ -89,9 +96,11 @@ impl Inputs {
             };
             let sent = Entry {
                 uid: key::service_entry_uid(&self.cluster, name, &address),
+                kind: Kind::ServiceEntry,
                 meta: &entry.meta,
                 labels: &entry.meta.labels,
                 waypoint_labels: Some(&spec.labels),
+                annotations: Labels::default(),
                 workload_name: name.name.clone(),
                 spec,
                 services: services.clone(),
@@ -121,9 +130,11 @@ impl Inputs {
             };
             let sent = Entry {
                 uid: key::service_entry_uid(&self.cluster, name, host),
+                kind: Kind::ServiceEntry,
                 meta: &entry.meta,
                 labels: &entry.meta.labels,
                 waypoint_labels: None,
+                annotations: Labels::default(),
                 workload_name: name.name.clone(),
                 spec: &spec,
                 services: vec![service.clone()],
@@ -140,14 +151,34 @@ impl Inputs {
             true => (*cx.single(self.settings.network)?).clone(),
             false => of.spec.network.clone(),
         };
-        let captured =
-            of.meta.annotations.get("ambient.istio.io/redirection").is_some_and(|v| v == "enabled");
-        let (tunnel, native) = tunnel(captured, of.labels);
+        let (tunnel, native) = tunnel(is_redirected(of.meta), of.labels);
         let (waypoint, application_tunnel) = match of.waypoint_labels {
             Some(labels) => self.waypoint(cx, &name.ns, labels, &view),
             None => (None, None),
         };
         let selected = Selected { ns: name.ns.clone(), labels: of.labels.clone() };
+        let services: Vec<_> = of
+            .services
+            .into_iter()
+            .map(|service| {
+                let ports = entry_ports(&service, of.spec);
+                (service, ports)
+            })
+            .collect();
+        let demand = match of.waypoint_labels {
+            Some(labels) => {
+                let meta = WorkloadMeta { ns: &name.ns, labels, annotations: &of.annotations, view: &view };
+                Demand::of_workload(cx, &self.binder, &meta, self.requires_waypoints)
+            }
+            None => Some(Demand::default()),
+        };
+        let guarded = Guarded {
+            object: ObjectRef { kind: of.kind, name: name.clone() },
+            demand,
+            services: &services,
+            is_captured: is_captured(tunnel, native),
+        };
+        let listed = self.listed(cx, &selected, &guarded)?;
         let (canonical_name, canonical_revision) = canonical(of.labels, &of.workload_name);
         let (addresses, hostname) = match &of.spec.address {
             EntryAddress::Ip(ip) => (vec![ip_bytes(ip)], String::new()),
@@ -165,14 +196,14 @@ impl Inputs {
             native_tunnel: native,
             trust_domain: cx.single(self.settings.sent_trust_domain)?.to_string(),
             service_account: of.spec.service_account.to_string(),
-            authorization_policies: self.listed(cx, &selected, waypoint.as_deref(), &of.services)?,
+            authorization_policies: listed,
             waypoint: waypoint.and_then(|w| w.gateway_address()),
             application_tunnel,
             canonical_name: canonical_name.to_string(),
             canonical_revision: canonical_revision.to_string(),
             workload_type: WorkloadType::Pod.into(),
             workload_name: of.workload_name.to_string(),
-            services: of.services.iter().map(|s| (s.key.to_string(), entry_ports(s, of.spec))).collect(),
+            services: sent_services(services),
             status: status(true),
             cluster_id: self.cluster.to_string(),
             locality: locality(&of.spec.locality),

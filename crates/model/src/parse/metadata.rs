@@ -11,6 +11,7 @@ use serde::Deserialize;
 pub const ANNOTATIONS: &[&str] = &[
     REDIRECTION,
     "ambient.istio.io/waypoint-inbound-binding",
+    "ambient.pilothouse.io/require-waypoint",
     "gateway.istio.io/service-account",
     "istio.io/autoRegistrationGroup",
     "istio.io/connect-strategy",

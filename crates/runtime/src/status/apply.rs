@@ -87,13 +87,19 @@ pub(super) fn manager(kind: Kind) -> Option<&'static str> {
     }
 }
 
+/// The one type that the reference does not know.
+const WAYPOINT_REQUIRED: &str = "pilothouse.io/WaypointRequired";
+
 /// Returns the types of conditions that are ours alone to set.
 fn types(kind: Kind) -> &'static [&'static str] {
     match kind {
-        Kind::Service | Kind::WorkloadEntry => &["istio.io/WaypointBound"],
-        Kind::ServiceEntry => {
-            &["istio.io/WaypointBound", "istio.io/WaypointMissing", "istio.io/VisibilityApplied"]
-        }
+        Kind::Service | Kind::WorkloadEntry => &["istio.io/WaypointBound", WAYPOINT_REQUIRED],
+        Kind::ServiceEntry => &[
+            "istio.io/WaypointBound",
+            WAYPOINT_REQUIRED,
+            "istio.io/WaypointMissing",
+            "istio.io/VisibilityApplied",
+        ],
         Kind::AuthorizationPolicy => &["ZtunnelAccepted", "WaypointAccepted"],
         _ => &[],
     }

@@ -1,0 +1,244 @@
+//! What authors are told of guards: conditions of their objects, and diagnostics.
+
+use engine::Cx;
+use model::{Diagnostic, Kind, Labels, Name, ObjectRef, Severity, Str};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::{Guard, GuardPolicies, Guarded, targets};
+use crate::condition::Condition;
+use crate::service::ServiceView;
+use crate::service_entry::HostKey;
+use crate::waypoint::{Binder, Demand, REQUIRE_ANNOTATION, Require};
+
+const WAYPOINT_REQUIRED: &str = "pilothouse.io/WaypointRequired";
+/// Most workloads that one diagnostic names.
+const NAMED: usize = 5;
+
+/// Codes of the diagnostics that arise here.
+mod code {
+    /// The annotation is neither true nor false.
+    pub(super) const REQUIRE_VALUE: &str = "WP003";
+    /// A required waypoint can be gone around.
+    pub(super) const NOT_ENFORCED: &str = "WP004";
+    /// A service has a port in common with one that requires a waypoint.
+    pub(super) const SHARED_PORT: &str = "WP005";
+}
+
+/// Something to tell that a workload, as it is computed, makes known. Services are those of
+/// workloads: `namespace/hostname`.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub(crate) enum Finding {
+    /// Some workload of a service that requires its waypoint is not guarded: it has no ztunnel, or is
+    /// a gateway's own. It does not say which: a status should not change with every pod.
+    Exposed { service: Str },
+    /// A workload that is not guarded, though a service, or it itself, requires a waypoint.
+    Unguarded { object: ObjectRef, by: Option<Str> },
+    /// A service that requires nothing leads to a port that is guarded for another, or for the
+    /// workload itself.
+    Shared { service: Str, port: u16, by: Option<Str> },
+}
+
+impl Finding {
+    /// Returns the service in whose status it shows.
+    pub fn of_service(&self) -> Option<&Str> {
+        match self {
+            Self::Exposed { service } | Self::Shared { service, .. } => Some(service),
+            Self::Unguarded { .. } => None,
+        }
+    }
+}
+
+/// Returns what there is to tell of a workload that nothing guards.
+pub(super) fn unguarded(of: &Guarded<'_>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let required =
+        of.services.iter().filter(|(s, ports)| s.demand.required && targets(ports).next().is_some());
+    let is_own = of.demand.as_ref().is_some_and(|demand| demand.required);
+    let by = required.map(|(service, _)| Some(service.key.clone()));
+    for by in by.chain(is_own.then_some(None)) {
+        found.extend(by.clone().map(|service| Finding::Exposed { service }));
+        found.push(Finding::Unguarded { object: of.object.clone(), by });
+    }
+    found
+}
+
+/// Returns what there is to tell of services that lead to guarded ports and require nothing.
+pub(super) fn shared_ports(guard: &Guard, of: &Guarded<'_>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let leads_to = |ports, port| targets(ports).any(|p| p == port);
+    let (required, others): (Vec<_>, Vec<_>) = of.services.iter().partition(|(s, _)| s.demand.required);
+    for (service, ports) in others {
+        for port in targets(ports).filter(|port| guard.covers(*port)) {
+            let by = required.iter().find(|(_, ports)| leads_to(ports, port)).map(|(s, _)| s.key.clone());
+            found.push(Finding::Shared { service: service.key.clone(), port, by });
+        }
+    }
+    found
+}
+
+/// Returns the condition of an object that is sent as these services, which all demand the same; `None`
+/// where nothing is required. `is_bound` tells whether it has a waypoint.
+pub(crate) fn of_service(
+    cx: &Cx<'_>,
+    guards: &GuardPolicies,
+    binder: &Binder,
+    ns: &Str,
+    services: &[Arc<ServiceView>],
+    is_bound: bool,
+) -> Option<Condition> {
+    let demand = &services.first()?.demand;
+    let found = services.iter().flat_map(|service| cx.lookup(guards.by_service, &service.key));
+    let found: BTreeSet<Finding> = found.map(|(finding, _)| finding).collect();
+    if demand.required {
+        let is_exposed = found.iter().any(|f| matches!(f, Finding::Exposed { .. }));
+        return Some(required(cx, binder, ns, demand, is_exposed));
+    }
+    let shared: Vec<String> = found.iter().filter(|_| !is_bound).filter_map(shared).collect();
+    (!shared.is_empty()).then(|| condition(true, "PortShared", shared.join("; ")))
+}
+
+/// Returns the condition of a workload; `None` where it requires nothing itself.
+pub(crate) fn of_workload(
+    cx: &Cx<'_>,
+    binder: &Binder,
+    ns: &Str,
+    demand: &Demand,
+    is_captured: bool,
+) -> Option<Condition> {
+    demand.required.then(|| required(cx, binder, ns, demand, !is_captured))
+}
+
+fn required(cx: &Cx<'_>, binder: &Binder, ns: &Str, demand: &Demand, is_exposed: bool) -> Condition {
+    let open = demand.route.iter().flat_map(|route| binder.open(cx, route, ns));
+    let open = open.filter(|w| cx.get(binder.accounts, w).is_some_and(|accounts| !accounts.is_empty()));
+    let open: Vec<String> = open.map(|w| w.to_string()).collect();
+    let (reason, message) = match (&demand.route, open.as_slice()) {
+        (_, [one]) => ("Guarded", format!("connections are refused unless they come from waypoint {one}")),
+        (_, [_, ..]) => (
+            "Guarded",
+            format!("connections are refused unless they come from waypoints {}", open.join(", ")),
+        ),
+        (None, []) => {
+            ("WaypointMissing", "all connections are refused, since no waypoint is named".to_owned())
+        }
+        (Some(route), []) => (
+            "WaypointMissing",
+            format!("all connections are refused until waypoint {} is attached and has pods", route.primary),
+        ),
+    };
+    if is_exposed {
+        let message = format!(
+            "{message}; not so at workloads before which no ztunnel stands, or which are a gateway's own"
+        );
+        return condition(false, "NotEnforced", message);
+    }
+    condition(true, reason, message)
+}
+
+fn condition(status: bool, reason: &'static str, message: String) -> Condition {
+    Condition { kind: WAYPOINT_REQUIRED, status, reason, message }
+}
+
+fn shared(finding: &Finding) -> Option<String> {
+    let Finding::Shared { port, by, .. } = finding else { return None };
+    let by = match by {
+        Some(service) => format!("{service} requires one"),
+        None => "its workloads require one".to_owned(),
+    };
+    Some(format!(
+        "connections to port {port} of its workloads are refused unless they come from a waypoint, since {by}"
+    ))
+}
+
+impl crate::Mesh {
+    /// Returns what authors should know: of values that are neither true nor false, of required
+    /// waypoints that can be gone around, and of ports in common.
+    pub(crate) fn guard_diagnostics(&self) -> Vec<Diagnostic> {
+        let mut all = self.unclear_annotations();
+        let mut exposed: BTreeMap<ObjectRef, BTreeSet<ObjectRef>> = BTreeMap::new();
+        for (finding, _) in self.graph.rows(self.sinks.guards.findings) {
+            match &finding {
+                // The workloads are named, each for itself.
+                Finding::Exposed { .. } => {}
+                Finding::Unguarded { object, by } => {
+                    let by = by.as_deref().and_then(|key| self.behind(key));
+                    let by = by.map_or_else(|| object.clone(), |(of, _)| of);
+                    exposed.entry(by).or_default().insert(object.clone());
+                }
+                Finding::Shared { service, .. } => {
+                    if let (Some((of, false)), Some(message)) = (self.behind(service), shared(&finding)) {
+                        let help = "bind it to a waypoint as well, or let it lead to other ports";
+                        all.push(diagnostic(code::SHARED_PORT, of, message, help));
+                    }
+                }
+            }
+        }
+        all.extend(exposed.into_iter().map(|(object, workloads)| not_enforced(object, &workloads)));
+        all
+    }
+
+    /// Returns the object behind a key of workloads' services, and whether it has a waypoint.
+    fn behind(&self, key: &str) -> Option<(ObjectRef, bool)> {
+        let (ns, host) = key.split_once('/')?;
+        let key = HostKey { ns: Str::from(ns), host: Str::from(host) };
+        let row = self.graph.get(self.sinks.entry_services, &key).or_else(|| self.service_of(&key))?;
+        Some((self.holder(&key)?, matches!(row.waypoint, Ok(Some(_)))))
+    }
+
+    fn unclear_annotations(&self) -> Vec<Diagnostic> {
+        let (facts, statuses) = (&self.facts, &self.sinks.statuses);
+        let of = |kind, name: &Name| ObjectRef { kind, name: name.clone() };
+        let namespaces = self.graph.rows(facts.namespaces).into_iter();
+        let namespaces =
+            namespaces.map(|(name, n)| (of(Kind::Namespace, &Name::new("", &name)), n.annotations.clone()));
+        // Whoever has a status of ours, or is sent, takes part.
+        let services = self.graph.rows(facts.services).into_iter();
+        let services = services.filter(|(name, _)| self.graph.get(statuses.services, name).is_some());
+        let services = services.map(|(name, s)| (of(Kind::Service, &name), s.meta.annotations.clone()));
+        let entries = self.graph.rows(self.sinks.service_entries).into_iter();
+        let entries = entries.map(|(name, e)| (of(Kind::ServiceEntry, &name), e.meta.annotations.clone()));
+        let vms = self.graph.rows(facts.workload_entries).into_iter();
+        let vms = vms.filter(|(name, _)| self.graph.get(statuses.workload_entries, name).is_some());
+        let vms = vms.map(|(name, e)| (of(Kind::WorkloadEntry, &name), e.meta.annotations.clone()));
+        let pods = self.graph.rows(facts.pods).into_iter();
+        let pods = pods.filter(|(name, _)| self.graph.get(self.sinks.pods, name).is_some());
+        let pods = pods.map(|(name, p)| (of(Kind::Pod, &name), p.annotations.clone()));
+        let all = namespaces.chain(services).chain(entries).chain(vms).chain(pods);
+        all.filter_map(|(object, annotations)| unclear(object, &annotations)).collect()
+    }
+}
+
+fn not_enforced(object: ObjectRef, workloads: &BTreeSet<ObjectRef>) -> Diagnostic {
+    let names: Vec<String> = workloads.iter().take(NAMED).map(ObjectRef::to_string).collect();
+    let more = match workloads.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let message = format!(
+        "a waypoint is required, but what goes around it is not refused at {}{more}",
+        names.join(", ")
+    );
+    let help = "no ztunnel stands before them, or they are a gateway's own: enrol them, or keep others away by a NetworkPolicy";
+    diagnostic(code::NOT_ENFORCED, object, message, help)
+}
+
+fn unclear(object: ObjectRef, annotations: &Labels) -> Option<Diagnostic> {
+    let text = annotations.get(REQUIRE_ANNOTATION)?;
+    (Require::read(annotations) == Some(Require::Unclear)).then(|| {
+        let message = format!("{text:?} is neither true nor false, so it counts as true");
+        diagnostic(code::REQUIRE_VALUE, object, message, "write \"true\" or \"false\"")
+    })
+}
+
+fn diagnostic(code: &'static str, object: ObjectRef, message: String, help: &str) -> Diagnostic {
+    Diagnostic {
+        code,
+        severity: Severity::Warning,
+        object: Some(object),
+        field: format!("metadata.annotations[{REQUIRE_ANNOTATION}]"),
+        message,
+        help: help.to_owned(),
+        place: None,
+    }
+}

@@ -1,0 +1,150 @@
+//! Which waypoints traffic is to come through, and whether it must.
+//!
+//! Both are read from labels and annotations alone: what becomes of a waypoint changes no demand.
+
+use engine::Cx;
+use model::facts::Meta;
+use model::{Labels, Name, Str};
+
+use super::bind::{canary_wish, is_managed};
+use super::{Binder, Binding, GATEWAY_NAME_LABEL, UseWaypoint};
+use crate::namespace::NamespaceView;
+
+/// The annotation by which what did not come through a waypoint is refused.
+pub(crate) const REQUIRE_ANNOTATION: &str = "ambient.pilothouse.io/require-waypoint";
+
+/// What the annotation says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Require {
+    Yes,
+    No,
+    /// Neither `true` nor `false`: taken as a yes, since the author wanted to say something.
+    Unclear,
+}
+
+impl Require {
+    /// Reads the annotations of an object or a namespace.
+    pub fn read(annotations: &Labels) -> Option<Self> {
+        annotations.get(REQUIRE_ANNOTATION).map(|text| match text.as_str() {
+            "true" => Self::Yes,
+            "false" => Self::No,
+            _ => Self::Unclear,
+        })
+    }
+
+    fn holds(self) -> bool {
+        self != Self::No
+    }
+}
+
+/// The waypoints that one binding names, whether they can be attached or not.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub(crate) struct Route {
+    pub binding: Binding,
+    pub primary: Name,
+    pub canary: Option<Name>,
+}
+
+/// What a service, or a workload for itself, says of the waypoints before it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Demand {
+    pub route: Option<Route>,
+    /// Whether traffic that came through none of them is to be refused.
+    pub required: bool,
+}
+
+impl Demand {
+    /// Reads that of a service; `by_default` is what holds where no annotation says otherwise.
+    pub fn of_service(meta: &Meta, view: &NamespaceView, by_default: bool) -> Self {
+        if is_managed(&meta.labels) {
+            return Self::default();
+        }
+        let own = UseWaypoint::read(&meta.labels, &meta.name.ns);
+        let route = |primary: Name| Route {
+            canary: canary_wish(meta, view)
+                .filter(|wish| wish.is_usable() && wish.waypoint != primary)
+                .map(|wish| wish.waypoint),
+            binding: Binding::Service,
+            primary,
+        };
+        Self::new(&meta.annotations, view, by_default, own.or_else(|| view.use_waypoint.clone()), route)
+    }
+
+    /// Reads that of a workload; `None` for an instance of a gateway, ready or not: before those
+    /// nothing stands.
+    pub fn of_workload(
+        cx: &Cx<'_>,
+        binder: &Binder,
+        of: &WorkloadMeta<'_>,
+        by_default: bool,
+    ) -> Option<Self> {
+        if of.is_instance(cx, binder) {
+            return None;
+        }
+        let inherited = || {
+            let named = of.view.use_waypoint.clone()?;
+            // The namespace's waypoint may be for services only. While its gateway is not there, nobody
+            // can tell, and it counts.
+            let is_for_workloads = |gateway: &Name| {
+                cx.get(binder.traffic, gateway).is_none_or(|traffic| traffic.accepts(Binding::Workload))
+            };
+            match &named {
+                UseWaypoint::Named(gateway) if !is_for_workloads(gateway) => None,
+                _ => Some(named),
+            }
+        };
+        let wanted = UseWaypoint::read(of.labels, of.ns).or_else(inherited);
+        let route = |primary| Route { binding: Binding::Workload, primary, canary: None };
+        Some(Self::new(of.annotations, of.view, by_default, wanted, route))
+    }
+
+    fn new(
+        annotations: &Labels,
+        view: &NamespaceView,
+        by_default: bool,
+        wanted: Option<UseWaypoint>,
+        route: impl FnOnce(Name) -> Route,
+    ) -> Self {
+        let own = Require::read(annotations);
+        match wanted {
+            // Whoever says that there is none is not asked for one.
+            Some(UseWaypoint::None) => Self::default(),
+            Some(UseWaypoint::Named(primary)) => Self {
+                route: Some(route(primary)),
+                required: own.or(view.require_waypoint).map_or(by_default, Require::holds),
+            },
+            // An object of which nobody says which waypoint is meant is closed only if it asks itself.
+            None => Self { route: None, required: own.is_some_and(Require::holds) },
+        }
+    }
+
+    /// Returns the demand of somebody who may not be served from another namespace than `ns`.
+    pub fn within(mut self, ns: &str) -> Self {
+        if let Some(route) = &mut self.route {
+            if route.primary.ns != ns {
+                self.route = None;
+            } else if route.canary.as_ref().is_some_and(|canary| canary.ns != ns) {
+                route.canary = None;
+            }
+        }
+        self
+    }
+}
+
+/// What the demand of a workload is read from.
+#[derive(Clone, Copy)]
+pub(crate) struct WorkloadMeta<'a> {
+    pub ns: &'a Str,
+    pub labels: &'a Labels,
+    pub annotations: &'a Labels,
+    pub view: &'a NamespaceView,
+}
+
+impl WorkloadMeta<'_> {
+    fn is_instance(&self, cx: &Cx<'_>, binder: &Binder) -> bool {
+        self.labels.get(GATEWAY_NAME_LABEL).is_some_and(|gateway| {
+            let gateway = Name { ns: self.ns.clone(), name: gateway.clone() };
+            cx.get(binder.traffic, &gateway).is_some()
+        })
+    }
+}
