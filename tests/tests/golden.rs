@@ -138,6 +138,7 @@ struct CaseOptions {
     allocates_addresses: Option<bool>,
     entries_select_pods: Option<bool>,
     services_select_entries: Option<bool>,
+    multi_network: Option<bool>,
 }
 
 impl CaseOptions {
@@ -154,6 +155,7 @@ impl CaseOptions {
             allocates_addresses: self.allocates_addresses.unwrap_or(default.allocates_addresses),
             entries_select_pods: self.entries_select_pods.unwrap_or(default.entries_select_pods),
             services_select_entries: self.services_select_entries.unwrap_or(default.services_select_entries),
+            multi_network: self.multi_network.unwrap_or(default.multi_network),
         }
     }
 }

@@ -13,7 +13,9 @@ use crate::key;
 use crate::policy_row::{PolicyRow, SentPolicy};
 use crate::service::ServiceRow;
 use crate::service_entry::HostKey;
+use crate::split_horizon::Summary;
 use crate::store::Facts;
+use crate::workload::EntryWorkload;
 
 /// Which type of resource a change is about.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -143,6 +145,7 @@ pub(crate) fn why(
         .or_else(|| graph.why(sinks.entries, &by_uid, depth))
         .or_else(|| graph.why(sinks.inline, &by_uid, depth))
         .or_else(|| graph.why(sinks.networks, &by_uid, depth))
+        .or_else(|| graph.why(sinks.horizon?.summaries, &by_uid, depth))
         .or_else(|| graph.why(sinks.policies, &name, depth))
         .or_else(|| graph.why(sinks.peer_strict, &name, depth))
         .or_else(|| graph.why(sinks.services, &service, depth))
@@ -184,6 +187,20 @@ impl Sent<Str> for Encoded {
     }
 }
 
+impl Sent<Str> for EntryWorkload {
+    const KIND: ResourceKind = ResourceKind::Address;
+    fn resource(&self, key: &Str, _: &str) -> Option<(String, &Encoded)> {
+        Some((key.to_string(), self.sent()?))
+    }
+}
+
+impl Sent<Str> for Summary {
+    const KIND: ResourceKind = ResourceKind::Address;
+    fn resource(&self, key: &Str, _: &str) -> Option<(String, &Encoded)> {
+        Some((key.to_string(), &self.encoded))
+    }
+}
+
 /// Only pods have rows of this kind under a name of an object.
 impl Sent<Name> for Encoded {
     const KIND: ResourceKind = ResourceKind::Address;
@@ -218,6 +235,9 @@ trait Visit {
 /// Services go before; those of both kinds share names, so each caller treats them its own way.
 fn each_besides_services(sinks: &Sinks, visit: &mut impl Visit) {
     visit.visit(sinks.networks);
+    if let Some(horizon) = sinks.horizon {
+        visit.visit(horizon.summaries);
+    }
     visit.visit(sinks.entries);
     visit.visit(sinks.inline);
     visit.visit(sinks.endpoints);

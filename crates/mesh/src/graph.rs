@@ -15,10 +15,11 @@ use crate::selection::{self, Policies};
 use crate::service::{self, ServiceRow};
 use crate::service_entry::{self, HostKey, Winner};
 use crate::settings::Settings;
+use crate::split_horizon::SplitHorizon;
 use crate::store::Facts;
 use crate::waypoint::{self, Binder, Passes};
-use crate::workload::{self, Inputs};
-use crate::{Options, namespace, network};
+use crate::workload::{self, EntryWorkload, Inputs};
+use crate::{Options, namespace, network, scope, split_horizon};
 
 /// The tables whose rows are sent.
 #[derive(Clone, Copy)]
@@ -29,15 +30,17 @@ pub(crate) struct Sinks {
     pub winners: Table<HostKey, Winner>,
     pub pods: Table<Name, Encoded>,
     pub endpoints: Table<Str, Encoded>,
-    pub entries: Table<Str, Encoded>,
-    pub inline: Table<Str, Encoded>,
+    pub entries: Table<Str, EntryWorkload>,
+    pub inline: Table<Str, EntryWorkload>,
     pub networks: Table<Str, Encoded>,
+    pub horizon: Option<SplitHorizon>,
     pub policies: Table<Name, PolicyRow>,
     pub peer_ports: Table<Name, SentPolicy>,
     pub peer_strict: Table<Name, SentPolicy>,
     pub passes: Option<Table<Name, SentPolicy>>,
     pub guards: GuardPolicies,
     pub statuses: Statuses,
+    pub root_left_out: Table<(), Option<Str>>,
 }
 
 /// Declares the graph.
@@ -51,10 +54,10 @@ pub(crate) fn declare(options: &Options) -> (Graph, Facts, Sinks) {
     let waypoints = waypoint::declare(b, facts.gateways, facts.classes, traffic, settings);
     let accounts = waypoint::declare_accounts(b, waypoints, facts.pods);
     let binder = Binder { waypoints, traffic, accounts, namespaces: facts.namespaces };
-    let networks = network::declare(b, facts.gateways, namespaces, settings);
+    let networks = network::declare(b, facts.gateways, namespaces, settings, options);
     let passes = options.allow_waypoints.then(|| Passes::declare(b, accounts, settings));
     let guards = Guards::declare(b);
-    let services = service::declare(b, facts.services, namespaces, settings, binder, options);
+    let services = service::declare(b, facts.services, namespaces, options);
 
     let revision = shared(&options.revision);
     let ours = move |meta: &Meta| is_ours(&revision, meta);
@@ -113,10 +116,17 @@ pub(crate) fn declare(options: &Options) -> (Graph, Facts, Sinks) {
         selected_services,
         entries_select_pods: options.entries_select_pods,
         services_select_entries: options.services_select_entries,
+        multi_network: options.multi_network,
         selected_policies,
     };
     let workloads = workload::declare(b, inputs);
     let guards = guards.declare_policies(b, binder, settings);
+    let horizon = options.multi_network.then(|| {
+        let global = scope::declare(b, facts.services, facts.namespaces, namespaces, settings, options);
+        split_horizon::declare(b, workloads.entries, global, networks, settings)
+    });
+    let service_rows =
+        service::declare_rows(b, facts.services, namespaces, settings, binder, horizon, options);
     let statuses = condition::declare(
         b,
         condition::Inputs {
@@ -125,7 +135,7 @@ pub(crate) fn declare(options: &Options) -> (Graph, Facts, Sinks) {
             policies: facts.policies,
             classes: facts.classes,
             service_views: services.views,
-            service_rows: services.rows,
+            service_rows,
             entries,
             policy_rows: policies,
             namespaces,
@@ -136,7 +146,7 @@ pub(crate) fn declare(options: &Options) -> (Graph, Facts, Sinks) {
         },
     );
     let sinks = Sinks {
-        services: services.rows,
+        services: service_rows,
         entry_services: entries.rows,
         service_entries: entries.entries,
         winners: entries.winners,
@@ -145,12 +155,14 @@ pub(crate) fn declare(options: &Options) -> (Graph, Facts, Sinks) {
         entries: workloads.entries,
         inline: workloads.inline,
         networks: networks.rows,
+        horizon,
         policies,
         peer_ports: peers.ports,
         peer_strict: peers.strict,
         passes: passes.map(|p| p.policies),
         guards,
         statuses,
+        root_left_out: settings.root_left_out,
     };
     b.sink(facts.rejected);
     b.sink(statuses.services);
@@ -164,6 +176,9 @@ pub(crate) fn declare(options: &Options) -> (Graph, Facts, Sinks) {
     b.sink(sinks.pods);
     b.sink(sinks.endpoints);
     b.sink(sinks.networks);
+    if let Some(horizon) = sinks.horizon {
+        b.sink(horizon.summaries);
+    }
     b.sink(sinks.policies);
     b.sink(sinks.peer_ports);
     b.sink(sinks.peer_strict);

@@ -53,6 +53,11 @@ pub(crate) fn network_gateway_uid(network: &str, address: &str, port: u16) -> St
     format!("NetworkGateway/{network}/{address}/{port}")
 }
 
+/// Returns the name of what stands for the workloads of a service behind a gateway of their network.
+pub(crate) fn split_horizon_uid(network: &str, gateway: &Name, address: &str, service: &str) -> String {
+    format!("{network}/SplitHorizonWorkload/{}/{}/{address}/{service}", gateway.ns, gateway.name)
+}
+
 /// Returns the name of a WorkloadEntry's resource.
 pub(crate) fn workload_entry_uid(cluster: &str, entry: &Name) -> String {
     format!("{cluster}/networking.istio.io/WorkloadEntry/{}/{}", entry.ns, entry.name)

@@ -6,7 +6,7 @@
 //!             ├──▶ services ──────────┬──▶ selection (memo per namespace and labels)
 //!             ├──▶ policies, peers ───┘            │
 //!             └──▶ workloads ◀─────────────────────┘
-//!                      │
+//!                      │ ╰─ of other networks ──▶ summaries behind gateways
 //!                      ▼
 //!                 Delta: resources by name, as bytes
 //! ```
@@ -35,10 +35,12 @@ mod options;
 mod peer;
 mod policy;
 mod policy_row;
+mod scope;
 mod selection;
 mod service;
 mod service_entry;
 mod settings;
+mod split_horizon;
 mod store;
 mod waypoint;
 mod workload;
@@ -69,13 +71,17 @@ pub struct Mesh {
     sinks: Sinks,
     listings: Listings,
     cluster: String,
+    /// The ConfigMap with the mesh settings.
+    settings_map: model::Name,
 }
 
 impl Mesh {
     /// Makes an empty mesh.
     pub fn new(options: &Options) -> Self {
         let (graph, facts, sinks) = graph::declare(options);
-        Self { graph, facts, sinks, listings: Listings::default(), cluster: options.cluster_id.clone() }
+        let settings_map = settings::map_name(options);
+        let cluster = options.cluster_id.clone();
+        Self { graph, facts, sinks, listings: Listings::default(), cluster, settings_map }
     }
 
     /// Applies events as one commit and returns what changed for clients.
@@ -121,8 +127,9 @@ impl Mesh {
     }
 
     /// Returns what is wrong with the objects at hand: those refused, policies that are not
-    /// enforced as written, services that are not bound to the waypoint that they name, and waypoints
-    /// that are required in vain.
+    /// enforced as written, services that are not bound to the waypoint that they name, waypoints
+    /// that are required in vain, workloads of other networks that nobody reaches, and a root namespace
+    /// that is left out.
     pub fn diagnostics(&self) -> Vec<Diagnostic> {
         let refused = self.graph.rows(self.facts.rejected).into_iter().map(|(_, d)| (*d).clone());
         let policies = self.graph.rows(self.sinks.policies);
@@ -136,8 +143,24 @@ impl Mesh {
             entries.into_iter().filter_map(|(_, row)| row.diagnostic(Kind::ServiceEntry, &row.object));
         let own = self.graph.rows(self.sinks.service_entries).into_iter();
         let own = own.flat_map(|(_, entry)| service_entry::diagnostics(&entry, |key| self.holder(key)));
+        let workloads = [self.sinks.entries, self.sinks.inline];
+        let unreached = self.sinks.horizon.iter().flat_map(|h| h.diagnostics(&self.graph, workloads));
+        let of_policies = refused.chain(found).chain(peers);
+        let of_services = unbound.chain(entries).chain(own);
+        let settings = self.root_left_out();
         let guards = self.guard_diagnostics();
-        refused.chain(found).chain(peers).chain(unbound).chain(entries).chain(own).chain(guards).collect()
+        of_policies.chain(of_services).chain(guards).chain(unreached).chain(settings).collect()
+    }
+
+    /// Returns that the root namespace is left out of discovery, with policies in it.
+    fn root_left_out(&self) -> Option<Diagnostic> {
+        let root = (*self.graph.get(self.sinks.root_left_out, &())?).clone()?;
+        let policies = self.graph.rows(self.facts.policies).into_iter();
+        let policies = policies.map(|(name, _)| model::ObjectRef { kind: Kind::AuthorizationPolicy, name });
+        let peers = self.graph.rows(self.facts.peers).into_iter();
+        let peers = peers.map(|(name, _)| model::ObjectRef { kind: Kind::PeerAuthentication, name });
+        let first = policies.chain(peers).find(|policy| policy.name.ns == root)?;
+        Some(settings::root_left_out(self.settings_map.clone(), &root, &first))
     }
 
     /// Returns the object that has a hostname in a namespace.

@@ -4,7 +4,7 @@ use engine::{Builder, Memo, Table};
 use model::facts::Namespace;
 use model::{Labels, Str};
 
-use crate::settings::Settings;
+use crate::settings::{Settings, is_discovered};
 use crate::waypoint::{CanaryWish, Require, UseWaypoint};
 
 /// The few things that a namespace says about the objects in it. Other labels and annotations of a
@@ -37,7 +37,7 @@ pub(crate) fn declare(
         let labels = namespace.as_ref().map(|n| n.labels.clone()).unwrap_or_default();
         let annotations: Labels = namespace.map(|n| n.annotations.clone()).unwrap_or_default();
         Some(NamespaceView {
-            in_scope: selectors.is_empty() || selectors.iter().any(|s| s.matches(&labels)),
+            in_scope: is_discovered(&selectors, &labels),
             use_waypoint: UseWaypoint::read(&labels, name),
             canary: CanaryWish::read(&labels, &annotations, name),
             require_waypoint: Require::read(&annotations),

@@ -4,7 +4,9 @@ use engine::{Builder, Cx, Index, Memo, Table};
 use model::facts::{Gateway, GatewayAddress};
 use model::{Name, Str, shared};
 use proto::workload::{self, gateway_address};
+use std::sync::Arc;
 
+use crate::Options;
 use crate::encode::{Encoded, ip_bytes};
 use crate::key;
 use crate::namespace::NamespaceView;
@@ -22,9 +24,22 @@ pub(crate) struct NetworkGateway {
     pub hbone_port: u16,
     /// Namespace and service account that it proves.
     pub identity: Name,
+    /// The cluster that declares it.
+    pub cluster: Str,
+    /// The name of its object, in the namespace of its account.
+    pub name: Str,
 }
 
 impl NetworkGateway {
+    /// Returns the address as it stands in names of resources.
+    pub fn address_text(&self) -> Option<String> {
+        match &self.address {
+            GatewayAddress::Ip(ip) => Some(ip.to_string()),
+            GatewayAddress::Hostname(host) => Some(host.to_string()),
+            GatewayAddress::Other => None,
+        }
+    }
+
     /// Returns how workloads of its network name it.
     pub fn gateway_address(&self) -> Option<workload::GatewayAddress> {
         let destination = match &self.address {
@@ -61,10 +76,12 @@ pub(crate) fn declare(
     gateways: Table<Name, Gateway>,
     namespaces: Memo<Str, NamespaceView>,
     settings: Settings,
+    options: &Options,
 ) -> Networks {
+    let cluster = shared(&options.cluster_id);
     let declared = b.expand("network_gateways", gateways, move |cx, name, gateway| {
         let in_scope = cx.memo(namespaces, &name.ns).is_some_and(|v| v.in_scope);
-        if in_scope { addresses(name, gateway) } else { Vec::new() }
+        if in_scope { addresses(&cluster, name, gateway) } else { Vec::new() }
     });
     let by_network = b.index(declared, "network_gateway_by_network", |_, gateway: &NetworkGateway| {
         [gateway.network.clone()]
@@ -90,7 +107,9 @@ pub(crate) fn declare(
     Networks { by_network, rows }
 }
 
-fn addresses(name: &Name, gateway: &Gateway) -> Vec<(Str, NetworkGateway)> {
+/// The addresses of a gateway that this cluster declares for another network. Its own east-west gateway,
+/// of another class, is for the other networks: they declare it in turn.
+fn addresses(cluster: &Str, name: &Name, gateway: &Gateway) -> Vec<(Str, NetworkGateway)> {
     let Some(network) = gateway.meta.labels.get(NETWORK_LABEL) else { return Vec::new() };
     if gateway.class != REMOTE_CLASS {
         return Vec::new();
@@ -103,27 +122,28 @@ fn addresses(name: &Name, gateway: &Gateway) -> Vec<(Str, NetworkGateway)> {
         .cloned()
         .unwrap_or_else(|| shared(&format!("{}-istio-remote", name.name)));
     let rows = gateway.addresses.iter().filter_map(|address| {
-        let text = match address {
-            GatewayAddress::Ip(ip) => ip.to_string(),
-            GatewayAddress::Hostname(host) => host.to_string(),
-            GatewayAddress::Other => return None,
-        };
-        let uid = Str::from(key::network_gateway_uid(network, &text, listener.port));
         let row = NetworkGateway {
+            cluster: cluster.clone(),
+            name: name.name.clone(),
             network: network.clone(),
             address: address.clone(),
             hbone_port: listener.port,
             identity: Name { ns: name.ns.clone(), name: account.clone() },
         };
+        let uid = Str::from(key::network_gateway_uid(network, &row.address_text()?, listener.port));
         Some((uid, row))
     });
     rows.collect()
 }
 
 impl Networks {
-    /// Returns the gateway through which a network is reached: of several the first by its uid.
+    /// Returns the gateways of a network, ascending by uid: where one is wanted, the first is it.
+    pub fn gateways(&self, cx: &Cx<'_>, network: &Str) -> impl Iterator<Item = Arc<NetworkGateway>> + use<> {
+        cx.lookup(self.by_network, network).into_iter().map(|(_, gateway)| gateway)
+    }
+
+    /// Returns the gateway through which a network is reached, as its workloads name it.
     pub fn gateway(&self, cx: &Cx<'_>, network: &Str) -> Option<workload::GatewayAddress> {
-        let found = cx.lookup(self.by_network, network);
-        found.iter().find(|(_, g)| g.hbone_port != 0).and_then(|(_, g)| g.gateway_address())
+        self.gateways(cx, network).find(|g| g.hbone_port != 0).and_then(|g| g.gateway_address())
     }
 }

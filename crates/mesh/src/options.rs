@@ -24,6 +24,8 @@ pub struct Options {
     pub entries_select_pods: bool,
     /// Whether Services select WorkloadEntries.
     pub services_select_entries: bool,
+    /// Whether workloads of other networks are summed up behind the gateways of those networks.
+    pub multi_network: bool,
 }
 
 impl Default for Options {
@@ -39,6 +41,7 @@ impl Default for Options {
             allocates_addresses: true,
             entries_select_pods: true,
             services_select_entries: true,
+            multi_network: false,
         }
     }
 }

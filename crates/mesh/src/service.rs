@@ -13,6 +13,7 @@ use crate::encode::{Encoded, ip_bytes};
 use crate::key::Anchor;
 use crate::namespace::NamespaceView;
 use crate::settings::Settings;
+use crate::split_horizon::SplitHorizon;
 use crate::waypoint::{BindError, Binder, Bound, Demand, UseWaypoint};
 
 /// The label by which ingress gateways are told to go through a service's waypoint.
@@ -25,6 +26,8 @@ pub(crate) const DISTRIBUTION_ANNOTATION: &str = "networking.istio.io/traffic-di
 pub(crate) struct ServiceView {
     /// `namespace/hostname`, the key of a workload's services.
     pub key: Str,
+    /// The object that it stands for.
+    pub object: Name,
     /// Whether it comes from a ServiceEntry: named ports are then looked up otherwise.
     pub is_entry: bool,
     pub selector: Labels,
@@ -133,7 +136,6 @@ pub(crate) struct Services {
     pub by_anchor: Index<Anchor, Name, ServiceView>,
     /// By hostname: a service beats every entry that claims its own.
     pub by_hostname: Index<Str, Name, ServiceView>,
-    pub rows: Table<Name, ServiceRow>,
 }
 
 /// Declares them.
@@ -141,21 +143,19 @@ pub(crate) fn declare(
     b: &mut Builder,
     services: Table<Name, Service>,
     namespaces: Memo<Str, NamespaceView>,
-    settings: Settings,
-    binder: Binder,
     options: &Options,
 ) -> Services {
     let suffix = Str::from(options.domain_suffix.as_str());
     let requires = options.require_waypoints;
-    let view_suffix = suffix.clone();
     let views = b.derive("service_view", services, move |cx, name, service| {
         let view = cx.memo(namespaces, &name.ns)?;
-        if service.service_type == ServiceType::ExternalName || !view.in_scope {
+        if !is_sent(service, &view) {
             return None;
         }
         Some(ServiceView {
             demand: Demand::of_service(&service.meta, &view, requires),
-            key: resource_name(name, &view_suffix),
+            key: resource_name(name, &suffix),
+            object: name.clone(),
             is_entry: false,
             selector: service.selector.clone(),
             ports: service
@@ -173,22 +173,57 @@ pub(crate) fn declare(
         // The key is namespace/hostname.
         view.key.split_once('/').map(|(_, host)| Str::from(host))
     });
-    let rows = b.derive("services_sent", services, move |cx, name, service| {
+    Services { views, by_anchor, by_hostname }
+}
+
+/// Declares the services as sent, by object.
+pub(crate) fn declare_rows(
+    b: &mut Builder,
+    services: Table<Name, Service>,
+    namespaces: Memo<Str, NamespaceView>,
+    settings: Settings,
+    binder: Binder,
+    horizon: Option<SplitHorizon>,
+    options: &Options,
+) -> Table<Name, ServiceRow> {
+    let suffix = Str::from(options.domain_suffix.as_str());
+    let requires = options.require_waypoints;
+    b.derive("services_sent", services, move |cx, name, service| {
         let view = cx.memo(namespaces, &name.ns)?;
-        if service.service_type == ServiceType::ExternalName || !view.in_scope {
+        if !is_sent(service, &view) {
             return None;
         }
         let bound = binder.bind_service(cx, &service.meta, &view);
         let waypoints = bound.as_ref().ok().and_then(|b| b.as_ref());
-        let message = encode(cx, name, service, &suffix, &view, waypoints, settings);
+        let mut message = encode(cx, name, service, &suffix, &view, waypoints, settings);
+        message.subject_alt_names = horizon.map(|h| h.subject_alt_names(cx, name)).unwrap_or_default();
         let demand = Demand::of_service(&service.meta, &view, requires);
         Some(ServiceRow::new(&service.meta, resource_name(name, &suffix), message, bound, &demand))
-    });
-    Services { views, by_anchor, by_hostname, rows }
+    })
 }
 
-fn resource_name(name: &Name, suffix: &str) -> Str {
+/// Tells whether clients are sent a service of a namespace at all.
+pub(crate) fn is_sent(service: &Service, view: &NamespaceView) -> bool {
+    service.service_type != ServiceType::ExternalName && view.in_scope
+}
+
+/// Returns the name of a service's resource.
+pub(crate) fn resource_name(name: &Name, suffix: &str) -> Str {
     Str::from(format!("{}/{}.{}.svc.{suffix}", name.ns, name.name, name.ns))
+}
+
+/// Returns the ports of a service as sent.
+pub(crate) fn ports(service: &Service) -> Vec<workload::Port> {
+    let ports = service.ports.iter().map(|p| workload::Port {
+        service_port: u32::from(p.port),
+        // A name has another number in each pod; workloads carry it.
+        target_port: match p.target {
+            TargetPort::Number(n) => u32::from(n),
+            TargetPort::Name(_) => 0,
+        },
+        app_protocol: app_protocol::of(p).into(),
+    });
+    ports.collect()
 }
 
 fn encode(
@@ -201,19 +236,6 @@ fn encode(
     settings: Settings,
 ) -> workload::Service {
     let network = cx.single(settings.network).map(|n| n.to_string()).unwrap_or_default();
-    let ports = service
-        .ports
-        .iter()
-        .map(|p| workload::Port {
-            service_port: u32::from(p.port),
-            // A name has another number in each pod; workloads carry it.
-            target_port: match p.target {
-                TargetPort::Number(n) => u32::from(n),
-                TargetPort::Name(_) => 0,
-            },
-            app_protocol: app_protocol::of(p).into(),
-        })
-        .collect();
     workload::Service {
         name: name.name.to_string(),
         namespace: name.ns.to_string(),
@@ -227,7 +249,7 @@ fn encode(
                 length: None,
             })
             .collect(),
-        ports,
+        ports: ports(service),
         waypoint: waypoints.and_then(|b| b.primary.gateway_address()),
         weighted_waypoints: waypoints.map(Bound::weighted).unwrap_or_default(),
         load_balancing: load_balancing(

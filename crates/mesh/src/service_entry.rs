@@ -165,6 +165,7 @@ pub(crate) fn declare(
         let view = cx.memo(views, &key.ns)?;
         Some(ServiceView {
             key: Str::from(format!("{}/{}", key.ns, key.host)),
+            object: winner.entry.clone(),
             is_entry: true,
             selector: entry.selector.clone().unwrap_or_default(),
             ports: entry

@@ -1,8 +1,8 @@
 //! Mesh settings, cut into the parts that different rows read.
 
 use engine::{Builder, Table};
-use model::facts::{MeshSettings, Namespace, Visibility, VisibilityPolicy};
-use model::{Name, Selector, Str, shared};
+use model::facts::{MeshSettings, Namespace, ServiceScope, Visibility, VisibilityPolicy};
+use model::{Diagnostic, Kind, Labels, Name, ObjectRef, Selector, Severity, Str, shared};
 
 use crate::Options;
 
@@ -22,6 +22,12 @@ pub(crate) struct Settings {
     pub network: Table<(), Str>,
     /// Who sees services from ServiceEntries; `None` when not configured.
     pub visibility: Table<(), Option<(Visibility, Vec<VisibilityPolicy>)>>,
+    /// Which services are for every network: those that one of these matches. An entry with scope
+    /// LOCAL takes nothing back, so none is here.
+    pub global_scopes: Table<(), Vec<ServiceScope>>,
+    /// The root namespace, where the discovery selectors leave it out: its policies are then in force
+    /// nowhere.
+    pub root_left_out: Table<(), Option<Str>>,
 }
 
 impl Settings {
@@ -31,23 +37,34 @@ impl Settings {
         maps: Table<Name, MeshSettings>,
         namespaces: Table<Str, Namespace>,
     ) -> Self {
-        let map = Name::new(&options.system_namespace, &config_map(&options.revision));
+        let map = map_name(options);
         let all = b.single("mesh_settings", move |cx| {
             cx.get(maps, &map).map_or_else(MeshSettings::default, |m| (*m).clone())
         });
         let part = |all: Option<std::sync::Arc<MeshSettings>>| all.unwrap_or_default();
         let system = shared(&options.system_namespace);
+        let root_namespace =
+            b.single("root_namespace", move |cx| part(cx.single(all)).root_namespace.clone());
+        let discovery =
+            b.single("discovery_selectors", move |cx| part(cx.single(all)).discovery_selectors.clone());
         Self {
-            root_namespace: b.single("root_namespace", move |cx| part(cx.single(all)).root_namespace.clone()),
+            root_namespace,
+            discovery,
+            root_left_out: b.single("root_left_out", move |cx| {
+                let (root, selectors) = (cx.single(root_namespace)?, cx.single(discovery)?);
+                let labels = cx.get(namespaces, &*root).map(|n| n.labels.clone()).unwrap_or_default();
+                (!is_discovered(&selectors, &labels)).then(|| (*root).clone())
+            }),
             trust_domain: b.single("trust_domain", move |cx| part(cx.single(all)).trust_domain.clone()),
             sent_trust_domain: b.single("sent_trust_domain", move |cx| {
                 let domain = part(cx.single(all)).trust_domain.clone();
                 if domain == "cluster.local" { Str::new() } else { domain }
             }),
-            discovery: b
-                .single("discovery_selectors", move |cx| part(cx.single(all)).discovery_selectors.clone()),
             visibility: b.single("service_entry_visibility", move |cx| {
                 part(cx.single(all)).service_entry_visibility.clone()
+            }),
+            global_scopes: b.single("global_scopes", move |cx| {
+                part(cx.single(all)).service_scopes.iter().filter(|s| s.global).cloned().collect()
             }),
             network: b.single("network", move |cx| {
                 let labels = cx.get(namespaces, &system).map(|n| n.labels.clone()).unwrap_or_default();
@@ -55,6 +72,36 @@ impl Settings {
             }),
         }
     }
+}
+
+/// Tells whether discovery selectors let a namespace with these labels in: without any, all are in.
+pub(crate) fn is_discovered(selectors: &[Selector], labels: &Labels) -> bool {
+    selectors.is_empty() || selectors.iter().any(|s| s.matches(labels))
+}
+
+/// Codes of the diagnostics that arise here.
+mod code {
+    /// Policies of the root namespace are left out with it.
+    pub(super) const ROOT_LEFT_OUT: &str = "MS004";
+}
+
+/// Returns what the author of the settings `map` should know where the root namespace is left out of
+/// discovery and has policies, such as `first`: they hold for nobody, and nothing else says so.
+pub(crate) fn root_left_out(map: Name, root: &Str, first: &ObjectRef) -> Diagnostic {
+    Diagnostic {
+        code: code::ROOT_LEFT_OUT,
+        severity: Severity::Warning,
+        object: Some(ObjectRef { kind: Kind::ConfigMap, name: map }),
+        field: "data.mesh.discoverySelectors".to_owned(),
+        message: format!("no selector matches the root namespace {root:?}, so {first} is not in force"),
+        help: "label the namespace so that one matches: its policies are for the whole mesh".to_owned(),
+        place: None,
+    }
+}
+
+/// Returns which ConfigMap holds the mesh settings.
+pub(crate) fn map_name(options: &Options) -> Name {
+    Name::new(&options.system_namespace, &config_map(&options.revision))
 }
 
 /// Returns the name of the ConfigMap that holds the mesh settings of a revision.

@@ -23,6 +23,8 @@ use crate::service_entry::Entries;
 use crate::settings::Settings;
 use crate::waypoint::{Binder, Binding, Demand, GATEWAY_NAME_LABEL, Passes, Waypoint, WorkloadMeta};
 
+pub(crate) use entry::EntryWorkload;
+
 const TUNNEL_LABEL: &str = "networking.istio.io/tunnel";
 const CANONICAL_NAME_LABELS: [&str; 3] = ["service.istio.io/canonical-name", "app.kubernetes.io/name", "app"];
 const CANONICAL_REVISION_LABELS: [&str; 3] =
@@ -61,6 +63,8 @@ pub(crate) struct Inputs {
     pub entries_select_pods: bool,
     /// Whether Services select WorkloadEntries.
     pub services_select_entries: bool,
+    /// Whether workloads of other networks are summed up behind the gateways of those networks.
+    pub multi_network: bool,
     pub selected_policies: Memo<Selected, Vec<Str>>,
 }
 
@@ -70,8 +74,8 @@ pub(crate) struct Workloads {
     pub pods: Table<Name, Encoded>,
     /// By resource name, as the following.
     pub endpoints: Table<Str, Encoded>,
-    pub entries: Table<Str, Encoded>,
-    pub inline: Table<Str, Encoded>,
+    pub entries: Table<Str, EntryWorkload>,
+    pub inline: Table<Str, EntryWorkload>,
 }
 
 /// Declares them.

@@ -56,6 +56,9 @@ pub struct MeshArgs {
     #[arg(long, value_name = "BOOL", env = "PILOT_ENABLE_K8S_SELECT_WORKLOAD_ENTRIES", default_value = "true",
         action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new())]
     pub services_select_entries: bool,
+    /// Reach workloads of other networks through the gateways of those networks only, and only by Services with scope GLOBAL
+    #[arg(long, env = "AMBIENT_ENABLE_MULTI_NETWORK")]
+    pub multi_network: bool,
 }
 
 impl MeshArgs {
@@ -72,6 +75,7 @@ impl MeshArgs {
             allocates_addresses: self.allocate_addresses,
             entries_select_pods: self.entries_select_pods,
             services_select_entries: self.services_select_entries,
+            multi_network: self.multi_network,
         }
     }
 }

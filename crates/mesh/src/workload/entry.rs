@@ -4,7 +4,7 @@ use engine::Cx;
 use model::facts::{
     EntryAddress, Meta, Resolution, ServiceEntry, TargetPort, WorkloadEntry, WorkloadEntrySpec,
 };
-use model::{Kind, Labels, Name, ObjectRef, Str};
+use model::{Kind, Labels, Name, ObjectRef, Str, shared};
 use proto::workload::{self, PortList, WorkloadType};
 use std::sync::Arc;
 
@@ -14,15 +14,45 @@ use crate::guard::Guarded;
 use crate::key::{self, Selected};
 use crate::service::ServiceView;
 use crate::service_entry::HostKey;
+use crate::split_horizon::Remote;
 use crate::waypoint::{Demand, WorkloadMeta};
 
 const WORKLOAD_NAME_LABEL: &str = "service.istio.io/workload-name";
 const GROUP_ANNOTATION: &str = "istio.io/autoRegistrationGroup";
 
+/// A workload that is no pod.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum EntryWorkload {
+    /// Sent as it is.
+    Sent(Encoded),
+    /// Of another network, and there behind a gateway.
+    Remote(Box<Remote>),
+}
+
+impl EntryWorkload {
+    /// Returns what there is to know of one of another network.
+    pub fn remote(&self) -> Option<&Remote> {
+        match self {
+            Self::Sent(_) => None,
+            Self::Remote(remote) => Some(remote),
+        }
+    }
+
+    /// Returns what is sent.
+    pub fn sent(&self) -> Option<&Encoded> {
+        match self {
+            Self::Sent(encoded) => Some(encoded),
+            Self::Remote(_) => None,
+        }
+    }
+}
+
 /// What differs between the two sources of such a workload.
 struct Entry<'a> {
     uid: String,
     kind: Kind,
+    /// Which of the endpoints that the object lists.
+    endpoint: Option<usize>,
     meta: &'a Meta,
     /// What policies, tunnel and canonical name are read from.
     labels: &'a Labels,
@@ -41,7 +71,7 @@ impl Inputs {
         cx: &Cx<'_>,
         name: &Name,
         entry: &WorkloadEntry,
-    ) -> Vec<(Str, Encoded)> {
+    ) -> Vec<(Str, EntryWorkload)> {
         let in_scope = cx.memo(self.namespaces, &name.ns).is_some_and(|v| v.in_scope);
         if !in_scope || !(self.is_ours)(&entry.meta) {
             return Vec::new();
@@ -54,6 +84,7 @@ impl Inputs {
         let sent = Entry {
             uid: key::workload_entry_uid(&self.cluster, name),
             kind: Kind::WorkloadEntry,
+            endpoint: None,
             meta: &entry.meta,
             labels: &entry.labels,
             waypoint_labels: Some(&entry.labels),
@@ -70,7 +101,7 @@ impl Inputs {
         cx: &Cx<'_>,
         name: &Name,
         entry: &ServiceEntry,
-    ) -> Vec<(Str, Encoded)> {
+    ) -> Vec<(Str, EntryWorkload)> {
         let mut hosts = entry.hosts.clone();
         hosts.sort();
         hosts.dedup();
@@ -89,7 +120,7 @@ impl Inputs {
             return self.implicit(cx, name, entry, &won);
         }
         let services: Vec<Arc<ServiceView>> = won.into_iter().map(|(_, s)| s).collect();
-        let rows = entry.endpoints.iter().filter_map(|spec| {
+        let rows = entry.endpoints.iter().enumerate().filter_map(|(n, spec)| {
             let address = match &spec.address {
                 EntryAddress::Ip(ip) => ip.to_string(),
                 EntryAddress::Hostname(host) => host.to_string(),
@@ -97,6 +128,7 @@ impl Inputs {
             let sent = Entry {
                 uid: key::service_entry_uid(&self.cluster, name, &address),
                 kind: Kind::ServiceEntry,
+                endpoint: Some(n),
                 meta: &entry.meta,
                 labels: &entry.meta.labels,
                 waypoint_labels: Some(&spec.labels),
@@ -117,7 +149,7 @@ impl Inputs {
         name: &Name,
         entry: &ServiceEntry,
         won: &[(Str, Arc<ServiceView>)],
-    ) -> Vec<(Str, Encoded)> {
+    ) -> Vec<(Str, EntryWorkload)> {
         let by_dns =
             matches!(entry.resolution, Resolution::Dns | Resolution::DnsRoundRobin | Resolution::DynamicDns);
         if !by_dns || entry.selector.is_some() {
@@ -131,6 +163,7 @@ impl Inputs {
             let sent = Entry {
                 uid: key::service_entry_uid(&self.cluster, name, host),
                 kind: Kind::ServiceEntry,
+                endpoint: None,
                 meta: &entry.meta,
                 labels: &entry.meta.labels,
                 waypoint_labels: None,
@@ -144,13 +177,15 @@ impl Inputs {
         rows.collect()
     }
 
-    fn entry(&self, cx: &Cx<'_>, of: Entry<'_>) -> Option<(Str, Encoded)> {
+    fn entry(&self, cx: &Cx<'_>, of: Entry<'_>) -> Option<(Str, EntryWorkload)> {
         let name = &of.meta.name;
         let view = cx.memo(self.namespaces, &name.ns)?;
-        let network = match of.spec.network.is_empty() {
-            true => (*cx.single(self.settings.network)?).clone(),
-            false => of.spec.network.clone(),
-        };
+        let local = cx.single(self.settings.network)?;
+        let network = if of.spec.network.is_empty() { &*local } else { &of.spec.network };
+        if self.multi_network && network != &*local {
+            let remote = EntryWorkload::Remote(Box::new(remote(&of)));
+            return Some((Str::from(of.uid), remote));
+        }
         let (tunnel, native) = tunnel(is_redirected(of.meta), of.labels);
         let (waypoint, application_tunnel) = match of.waypoint_labels {
             Some(labels) => self.waypoint(cx, &name.ns, labels, &view),
@@ -190,7 +225,7 @@ impl Inputs {
             namespace: name.ns.to_string(),
             addresses,
             hostname,
-            network_gateway: self.networks.gateway(cx, &network),
+            network_gateway: self.networks.gateway(cx, network),
             network: network.to_string(),
             tunnel_protocol: tunnel.into(),
             native_tunnel: native,
@@ -210,7 +245,25 @@ impl Inputs {
             capacity: (of.spec.weight > 0).then_some(of.spec.weight),
             ..Default::default()
         };
-        Some((Str::from(of.uid), Encoded::workload(sent, 0)))
+        Some((Str::from(of.uid), EntryWorkload::Sent(Encoded::workload(sent, 0))))
+    }
+}
+
+fn remote(of: &Entry<'_>) -> Remote {
+    let name = &of.meta.name;
+    // A ztunnel takes a workload without an account for one of `default`. None at all must not come of
+    // it: a service that lists nobody takes whoever answers.
+    let account = match of.spec.service_account.as_str() {
+        "" => shared("default"),
+        _ => of.spec.service_account.clone(),
+    };
+    Remote {
+        object: ObjectRef { kind: of.kind, name: name.clone() },
+        endpoint: of.endpoint,
+        network: of.spec.network.clone(),
+        services: of.services.iter().filter(|s| !s.is_entry).map(|s| s.object.clone()).collect(),
+        account: Name { ns: name.ns.clone(), name: account },
+        capacity: of.spec.weight.max(1),
     }
 }
 

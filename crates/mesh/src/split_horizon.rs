@@ -1,0 +1,205 @@
+//! Other networks as this one sees them: behind their gateways, one workload for each service.
+//!
+//! ```text
+//! workloads ──by (network, service)──▶ capacity ──▶ summary, one for each GLOBAL service and
+//!     │                                   ▲         each network with a gateway
+//!     │                 global services, gateways
+//!     └──────────by service─────────▶ accounts ──▶ subject_alt_names of the service
+//! ```
+//!
+//! A workload of another network has no address that this one can use, so it is not sent. A change of
+//! it runs the sum of its network and service again, and nothing else unless that sum is another one.
+
+use engine::{Builder, Cx, Graph, Memo, Table};
+use model::{Diagnostic, Kind, Name, ObjectRef, Severity, Str};
+use proto::workload::{self, PortList, TunnelProtocol, WorkloadType};
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::encode::Encoded;
+use crate::key;
+use crate::network::{NetworkGateway, Networks};
+use crate::scope::GlobalService;
+use crate::settings::Settings;
+use crate::waypoint::HBONE_PORT;
+use crate::workload::EntryWorkload;
+
+/// A workload of another network: what its summary and its services take from it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Remote {
+    /// The object that declares it.
+    pub object: ObjectRef,
+    /// Which of the endpoints of that object it is; `None` where the object is the workload.
+    pub endpoint: Option<usize>,
+    pub network: Str,
+    /// The Services that it belongs to.
+    pub services: Vec<Name>,
+    /// Namespace and service account that it proves.
+    pub account: Name,
+    /// At least 1.
+    pub capacity: u32,
+}
+
+/// A service on another network.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub(crate) struct RemoteKey {
+    pub network: Str,
+    pub service: Name,
+}
+
+impl Remote {
+    fn keys(&self) -> impl Iterator<Item = RemoteKey> {
+        self.services.iter().map(|s| RemoteKey { network: self.network.clone(), service: s.clone() })
+    }
+}
+
+/// What stands for the workloads of a service on another network.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Summary {
+    pub of: RemoteKey,
+    pub encoded: Encoded,
+}
+
+/// The tables of this module.
+#[derive(Clone, Copy)]
+pub(crate) struct SplitHorizon {
+    pub global: Table<Name, GlobalService>,
+    /// By resource name.
+    pub summaries: Table<Str, Summary>,
+    accounts: Memo<Name, Vec<String>>,
+}
+
+/// Declares them over the workloads that are no pods: pods are of the local network.
+pub(crate) fn declare(
+    b: &mut Builder,
+    workloads: Table<Str, EntryWorkload>,
+    global: Table<Name, GlobalService>,
+    networks: Networks,
+    settings: Settings,
+) -> SplitHorizon {
+    let by_key = b.index(workloads, "remote_by_network_and_service", |_, w: &EntryWorkload| {
+        w.remote().into_iter().flat_map(Remote::keys).collect::<Vec<_>>()
+    });
+    let by_service = b.index(workloads, "remote_by_service", |_, w: &EntryWorkload| {
+        w.remote().map(|r| r.services.clone()).unwrap_or_default()
+    });
+    let capacity = b.group("remote_capacity", by_key, |_, _: &RemoteKey, workloads| {
+        let each = workloads.iter().filter_map(|(_, w)| Some(w.remote()?.capacity));
+        Some(each.fold(0, u32::saturating_add))
+    });
+    // Named after its gateway, a summary that gets another gateway is another resource.
+    let summaries = b.expand("split_horizon", capacity, move |cx, of: &RemoteKey, capacity| {
+        let summary = summary(cx, global, networks, settings, of, *capacity);
+        summary.into_iter().collect()
+    });
+    let accounts = b.memo("remote_accounts", move |cx, service: &Name| {
+        let domain = cx.single(settings.trust_domain)?;
+        let workloads = cx.lookup(by_service, service);
+        let accounts: BTreeSet<_> =
+            workloads.iter().filter_map(|(_, w)| Some(w.remote()?.account.clone())).collect();
+        let names = accounts.iter().map(|a| format!("spiffe://{domain}/ns/{}/sa/{}", a.ns, a.name));
+        Some(names.collect::<Vec<_>>())
+    });
+    SplitHorizon { global, summaries, accounts }
+}
+
+fn summary(
+    cx: &Cx<'_>,
+    global: Table<Name, GlobalService>,
+    networks: Networks,
+    settings: Settings,
+    of: &RemoteKey,
+    capacity: u32,
+) -> Option<(Str, Summary)> {
+    let service = cx.get(global, &of.service)?;
+    let gateway = networks.gateways(cx, &of.network).next()?;
+    let NetworkGateway { identity, name, cluster, .. } = &*gateway;
+    let object = Name { ns: identity.ns.clone(), name: name.clone() };
+    let uid = key::split_horizon_uid(&of.network, &object, &gateway.address_text()?, &service.resource);
+    let mut through = gateway.gateway_address()?;
+    if through.hbone_mtls_port == 0 {
+        through.hbone_mtls_port = u32::from(HBONE_PORT);
+    }
+    let sent = workload::Workload {
+        uid: uid.clone(),
+        name: uid.clone(),
+        namespace: of.service.ns.to_string(),
+        network: of.network.to_string(),
+        network_gateway: Some(through),
+        tunnel_protocol: TunnelProtocol::Hbone.into(),
+        trust_domain: cx.single(settings.sent_trust_domain)?.to_string(),
+        workload_type: WorkloadType::Pod.into(),
+        services: BTreeMap::from([(service.resource.to_string(), PortList { ports: service.ports.clone() })]),
+        cluster_id: cluster.to_string(),
+        capacity: Some(capacity),
+        ..Default::default()
+    };
+    Some((Str::from(uid), Summary { of: of.clone(), encoded: Encoded::workload(sent, 0) }))
+}
+
+impl SplitHorizon {
+    /// Returns who may answer for a service on other networks, ascending; nothing for a service that
+    /// is not for them. Behind a gateway a client sees no workload, only that it proves one of these.
+    pub fn subject_alt_names(&self, cx: &Cx<'_>, service: &Name) -> Vec<String> {
+        let accounts = cx.get(self.global, service).and_then(|_| cx.memo(self.accounts, service));
+        accounts.map(|a| (*a).clone()).unwrap_or_default()
+    }
+
+    /// Returns what authors should know of `workloads`: those that nobody reaches, since no summary
+    /// stands for them. This walks the mesh.
+    pub fn diagnostics<'g>(
+        &self,
+        graph: &'g Graph,
+        workloads: [Table<Str, EntryWorkload>; 2],
+    ) -> impl Iterator<Item = Diagnostic> + use<'g> {
+        let summaries = graph.rows(self.summaries).into_iter();
+        let reached: BTreeSet<RemoteKey> = summaries.map(|(_, s)| s.of.clone()).collect();
+        let global = self.global;
+        let rows = workloads.into_iter().flat_map(|table| graph.rows(table));
+        rows.filter_map(move |(_, workload)| {
+            let remote = workload.remote()?;
+            if remote.keys().any(|key| reached.contains(&key)) {
+                return None;
+            }
+            let is_global = remote.services.iter().any(|s| graph.get(global, s).is_some());
+            Some(unreached(remote, is_global))
+        })
+    }
+}
+
+/// Codes of the diagnostics that arise here.
+mod code {
+    /// A workload of another network is behind no gateway.
+    pub(super) const UNREACHED: &str = "NW001";
+}
+
+fn unreached(remote: &Remote, is_global: bool) -> Diagnostic {
+    let network = &remote.network;
+    let (message, help) = if is_global {
+        (
+            format!("network {network:?} has no gateway, so nobody reaches this workload"),
+            "declare one: a Gateway of class istio-remote, labelled with the network, with an HBONE listener",
+        )
+    } else if remote.object.kind == Kind::ServiceEntry {
+        (
+            format!("network {network:?} is another one, and a ServiceEntry is not for other networks"),
+            "declare a WorkloadEntry instead, selected by a Service with scope GLOBAL",
+        )
+    } else {
+        (
+            format!(
+                "network {network:?} is another one, and no Service with scope GLOBAL selects this workload"
+            ),
+            "give its Service what serviceScopeConfigs of the mesh settings asks for, such as istio.io/global",
+        )
+    };
+    let at = remote.endpoint.map(|n| format!("endpoints[{n}].")).unwrap_or_default();
+    Diagnostic {
+        code: code::UNREACHED,
+        severity: Severity::Warning,
+        object: Some(remote.object.clone()),
+        field: format!("spec.{at}network"),
+        message,
+        help: help.to_owned(),
+        place: None,
+    }
+}
