@@ -154,6 +154,41 @@ pub fn policy(namespace: &str, name: &str, app: &str, action: &str, rules: Value
     })
 }
 
+/// Returns a Service that most meshes make GLOBAL, of what has its name as label `app`.
+pub fn global_service(namespace: &str, app: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": app, "namespace": namespace, "labels": {"istio.io/global": "true"}},
+        "spec": {"selector": {"app": app}, "ports": [{"name": "http", "port": 80, "targetPort": 8080}]},
+    })
+}
+
+/// Returns a WorkloadEntry of `network`, with a weight of 3.
+pub fn remote_entry(network: &str, namespace: &str, app: &str) -> Value {
+    json!({
+        "apiVersion": "networking.istio.io/v1", "kind": "WorkloadEntry",
+        "metadata": {"name": app, "namespace": namespace, "labels": {"app": app}},
+        "spec": {"address": "10.2.0.1", "network": network, "serviceAccount": "vm", "weight": 3},
+    })
+}
+
+/// Returns a gateway through which `network` is reached, with its address.
+pub fn remote_gateway(network: &str, namespace: &str, name: &str, ip: &str) -> Value {
+    json!({
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
+        "metadata": {"name": name, "namespace": namespace, "labels": {"topology.istio.io/network": network}},
+        "spec": {
+            "gatewayClassName": "istio-remote",
+            "listeners": [{
+                "name": "cross", "port": 15008, "protocol": "HBONE", "tls": {"mode": "Terminate", "options": {
+                    "gateway.istio.io/tls-terminate-mode": "ISTIO_MUTUAL",
+                }},
+            }],
+        },
+        "status": {"addresses": [{"type": "IPAddress", "value": ip}]},
+    })
+}
+
 /// Returns what a status is written with: the object's name and its status.
 pub fn status_of(object: &Value) -> Value {
     let metadata = &object["metadata"];

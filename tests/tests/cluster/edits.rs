@@ -15,6 +15,9 @@ const APPS: [&str; 3] = ["a", "b", "c"];
 const VERSIONS: [&str; 2] = ["v1", "v2"];
 /// Discovery selectors that leave nothing out.
 const EVERYTHING: &str = "[]";
+/// Service scopes as most meshes have them.
+const GLOBAL_BY_LABEL: &str =
+    "[{scope: GLOBAL, servicesSelector: {matchLabels: {istio.io/global: \"true\"}}}]";
 const CANARY_WEIGHT: &str = "istio.io/use-waypoint-canary-weight";
 const REQUIRE: &str = "ambient.pilothouse.io/require-waypoint";
 const REQUIRES: [&str; 3] = ["true", "false", "often"];
@@ -230,6 +233,7 @@ impl Edits {
         let name = self.name("s", 4);
         let mut labels = Map::new();
         self.waypoint_labels(&mut labels);
+        self.maybe(&mut labels, "istio.io/global", 60, &["true", "false"]);
         let mut annotations = Map::new();
         self.maybe(&mut annotations, CANARY_WEIGHT, 30, &["10", "100", "many"]);
         self.maybe(&mut annotations, REQUIRE, 30, &REQUIRES);
@@ -278,7 +282,7 @@ impl Edits {
     fn endpoint(&mut self, address: String) -> Map<String, Value> {
         let mut endpoint = Map::new();
         endpoint.insert("address".to_owned(), json!(address));
-        self.maybe(&mut endpoint, "network", 20, &["net-1", "net-2"]);
+        self.maybe(&mut endpoint, "network", 40, &["net-1", "net-2"]);
         self.maybe(&mut endpoint, "serviceAccount", 50, &["a", "b"]);
         self.maybe(&mut endpoint, "locality", 30, &["r1", "r1/z1", "r2/z2/s"]);
         if self.chance(30) {
@@ -528,12 +532,18 @@ impl Edits {
             "[{matchLabels: {team: red}}, {matchLabels: {kubernetes.io/metadata.name: n1}}]",
         ]);
         let visibility = self.pick(&["PUBLIC", "PUBLIC", "NAMESPACE", "NONE"]);
-        self.write(cluster, mesh_settings(root, domain, discovery, visibility)).await
+        let scopes = self.pick(&[
+            GLOBAL_BY_LABEL,
+            GLOBAL_BY_LABEL,
+            "[]",
+            "[{scope: LOCAL}, {scope: GLOBAL, namespaceSelector: {matchLabels: {team: red}}}]",
+        ]);
+        self.write(cluster, mesh_settings(root, domain, discovery, visibility, scopes)).await
     }
 
     /// Sets what every resource depends on: two meshes that were set so can be compared.
     pub async fn level(&mut self, cluster: &Cluster) -> anyhow::Result<()> {
-        let settings = mesh_settings(SYSTEM, "cluster.local", EVERYTHING, "PUBLIC");
+        let settings = mesh_settings(SYSTEM, "cluster.local", EVERYTHING, "PUBLIC", GLOBAL_BY_LABEL);
         cluster.apply(&settings).await?;
         self.there.insert(("ConfigMap", SYSTEM.to_owned(), SETTINGS.to_owned()), settings);
         // Without the label that names the network.
@@ -552,9 +562,10 @@ impl Edits {
     }
 }
 
-fn mesh_settings(root: &str, domain: &str, discovery: &str, visibility: &str) -> Value {
+fn mesh_settings(root: &str, domain: &str, discovery: &str, visibility: &str, scopes: &str) -> Value {
     let mesh = format!(
         "rootNamespace: {root}\ntrustDomain: {domain}\ndiscoverySelectors: {discovery}\n\
+         serviceScopeConfigs: {scopes}\n\
          serviceEntryVisibility: {{policies: [{{visibility: {visibility}, matchingRules: \
          [{{namespaceSelector: {{matchLabels: {{team: red}}}}}}]}}]}}\n"
     );

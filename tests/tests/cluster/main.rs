@@ -18,6 +18,7 @@ mod proxy;
 mod bookinfo;
 mod dialects;
 mod kinds;
+mod networks;
 mod outage;
 mod random;
 mod refusal;

@@ -1,6 +1,6 @@
 //! A thousand random edits end where a computation from scratch ends.
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, global_service, remote_entry, remote_gateway, status_of};
 use crate::daemon::Daemon;
 use crate::edits::{Edits, NAMESPACES, SYSTEM};
 use crate::fresh::{Resources, changed, held_by, holds, settled, versions};
@@ -9,6 +9,7 @@ use mesh::ResourceKind;
 use pilothouse_tests::apiserver::ApiServer;
 use pilothouse_tests::client::Client;
 use proto::type_url;
+use runtime::config::ServeArgs;
 use serde_json::json;
 use std::collections::BTreeSet;
 
@@ -37,13 +38,22 @@ async fn run(seed: u64) -> anyhow::Result<()> {
     for namespace in NAMESPACES {
         cluster.namespace(namespace, json!({})).await?;
     }
-    let daemon = Daemon::of_cluster(&server.kubeconfig(), SYSTEM).await?;
+    // With several networks, which is more than without. No edit takes away what is behind this gateway,
+    // but settings and labels decide whether it counts.
+    let gateway = remote_gateway("net-1", "n1", "east", "192.0.2.7");
+    cluster.apply(&gateway).await?;
+    cluster.apply_status(&status_of(&gateway)).await?;
+    cluster.apply(&global_service("n1", "east")).await?;
+    cluster.apply(&remote_entry("net-1", "n1", "east")).await?;
+    let with_networks = |args: &mut ServeArgs| args.mesh.multi_network = true;
+    let daemon = Daemon::of_cluster_with(&server.kubeconfig(), SYSTEM, with_networks).await?;
     let steady = daemon.client().await?;
     // One that reads nothing while the edits go on, and one that is away at the end.
     let slow = daemon.client().await?;
     slow.pause().await?;
     let absent = daemon.client().await?;
     let mut before = Resources::new();
+    let mut summaries = 0;
 
     let mut edits = Edits::new(seed);
     for count in 1..=EDITS {
@@ -53,19 +63,21 @@ async fn run(seed: u64) -> anyhow::Result<()> {
         }
         if count % LOOK == 0 {
             let fresh = settled(&steady, cluster.client(), daemon.options());
-            fresh.await.with_context(|| format!("after edit {count}"))?;
+            let fresh = fresh.await.with_context(|| format!("after edit {count}"))?;
+            summaries += fresh.keys().filter(|(_, name)| name.contains("/SplitHorizonWorkload/")).count();
         }
         if count == LEAVES {
             before = settled(&absent, cluster.client(), daemon.options()).await?;
             absent.disconnect().await?;
         }
     }
+    assert!(summaries > 0, "nothing was ever behind a gateway");
     let after = settled(&steady, cluster.client(), daemon.options()).await?;
     slow.resume().await?;
     holds(&slow, &after).await.context("the slow client")?;
 
     // Another instance makes the same, in every version, of the first answer.
-    let other = Daemon::of_cluster(&server.kubeconfig(), SYSTEM).await?;
+    let other = Daemon::of_cluster_with(&server.kubeconfig(), SYSTEM, with_networks).await?;
     let newcomer = other.client().await?;
     assert_eq!(newcomer.with(held_by), after);
     assert_eq!(newcomer.with(versions), steady.with(versions));

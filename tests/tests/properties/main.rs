@@ -6,6 +6,7 @@
 
 mod guards;
 mod manifests;
+mod networks;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -167,16 +168,16 @@ fn sorted(mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
 }
 
 fn options() -> impl Strategy<Value = Options> {
-    let flag = any::<bool>;
-    (flag(), flag(), flag(), flag()).prop_map(
-        |(canary, dry_run_policies, allow_waypoints, require_waypoints)| Options {
+    any::<[bool; 5]>().prop_map(|[canary, dry_run, allow_waypoints, require_waypoints, multi_network]| {
+        Options {
             revision: if canary { "default".to_owned() } else { String::new() },
-            dry_run_policies,
+            dry_run_policies: dry_run,
             allow_waypoints,
             require_waypoints,
+            multi_network,
             ..Options::default()
-        },
-    )
+        }
+    })
 }
 
 /// An object that was put, or refused.
@@ -231,6 +232,37 @@ fn config() -> ProptestConfig {
     ProptestConfig { failure_persistence: None, ..ProptestConfig::default() }
 }
 
+/// Checks that a mesh is, after each batch of edits, the one that is built at once, and that a client
+/// which applied every delta has exactly that.
+fn follows(options: &Options, start: Vec<Event>, batches: Vec<Vec<Edit>>) -> Result<(), TestCaseError> {
+    let mut world = World::default();
+    start.iter().for_each(|event| world.feed(event));
+    let mut mesh = Mesh::new(options);
+    let mut mirror = Mirror::default();
+    let begin = Kind::ALL.iter().map(|k| Event::Begin(*k)).chain(start);
+    mirror.apply(mesh.apply(begin))?;
+    prop_assert!(mirror.0.is_empty(), "part of a mesh was published");
+    mirror.apply(mesh.apply(Kind::ALL.iter().map(|k| Event::Synced(*k))))?;
+    for batch in batches {
+        let mut events = Vec::new();
+        for edit in batch {
+            for event in edit.events(&world) {
+                world.feed(&event);
+                events.push(event);
+            }
+        }
+        mirror.apply(mesh.apply(events))?;
+        let resources = mesh.resources();
+        mirror.check(&resources)?;
+        every_listed_policy_is_sent(&resources)?;
+        let scratch = world.built_at_once(options);
+        prop_assert_eq!(resources, scratch.resources());
+        prop_assert_eq!(sorted(mesh.diagnostics()), sorted(scratch.diagnostics()));
+        prop_assert_eq!(mesh.conditions(), scratch.conditions());
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(config())]
 
@@ -240,31 +272,7 @@ proptest! {
         start in vec(told(), 0..30),
         batches in vec(vec(edit(), 1..4), 1..12),
     ) {
-        let mut world = World::default();
-        start.iter().for_each(|event| world.feed(event));
-        let mut mesh = Mesh::new(&options);
-        let mut mirror = Mirror::default();
-        let begin = Kind::ALL.iter().map(|k| Event::Begin(*k)).chain(start);
-        mirror.apply(mesh.apply(begin))?;
-        prop_assert!(mirror.0.is_empty(), "part of a mesh was published");
-        mirror.apply(mesh.apply(Kind::ALL.iter().map(|k| Event::Synced(*k))))?;
-        for batch in batches {
-            let mut events = Vec::new();
-            for edit in batch {
-                for event in edit.events(&world) {
-                    world.feed(&event);
-                    events.push(event);
-                }
-            }
-            mirror.apply(mesh.apply(events))?;
-            let resources = mesh.resources();
-            mirror.check(&resources)?;
-            every_listed_policy_is_sent(&resources)?;
-            let scratch = world.built_at_once(&options);
-            prop_assert_eq!(resources, scratch.resources());
-            prop_assert_eq!(sorted(mesh.diagnostics()), sorted(scratch.diagnostics()));
-            prop_assert_eq!(mesh.conditions(), scratch.conditions());
-        }
+        follows(&options, start, batches)?;
     }
 
     #[test]

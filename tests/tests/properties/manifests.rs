@@ -61,6 +61,9 @@ const TIER: (&str, &[&str]) = ("tier", &["x"]);
 const USE: (&str, &[&str]) = ("istio.io/use-waypoint", &["a", "b", "none"]);
 const USE_NAMESPACE: (&str, &[&str]) = ("istio.io/use-waypoint-namespace", &["shop", "far"]);
 const NETWORK: (&str, &[&str]) = ("topology.istio.io/network", &["net-a", "net-b"]);
+const GLOBAL: (&str, &[&str]) = ("istio.io/global", &["true"]);
+/// Networks of endpoints, the plainest being that of the cluster.
+const NETWORKS: [&str; 4] = ["", "net-a", "net-b", "net-a"];
 const REVISION: (&str, &[&str]) = ("istio.io/rev", &["canary", "stable"]);
 const FOR: (&str, &[&str]) = ("istio.io/waypoint-for", &["all", "workload", "none"]);
 const BINDING: (&str, &[&str]) =
@@ -100,6 +103,9 @@ fn manifest(kind: Kind, d: &mut Draw<'_>) -> Value {
                 "trustDomain: example.org",
                 "serviceEntryVisibility: {defaultVisibility: NAMESPACE}",
                 "trustDomain: [",
+                "serviceScopeConfigs: [{scope: GLOBAL, servicesSelector: {matchLabels: {istio.io/global: \"true\"}}}]",
+                "serviceScopeConfigs: [{scope: LOCAL}, {scope: GLOBAL, namespaceSelector: {matchLabels: {mesh: \"on\"}}}]",
+                "serviceScopeConfigs: [{scope: GLOBAL}]",
             ]);
             json!({"metadata": {"namespace": "istio-system", "name": "istio"}, "data": {"mesh": mesh}})
         }
@@ -118,7 +124,11 @@ fn manifest(kind: Kind, d: &mut Draw<'_>) -> Value {
                 d.metadata(&[APP, TIER, USE], &[("ambient.istio.io/redirection", &["enabled"]), REQUIRE]);
             let address = d.pick(&["10.0.0.1", "10.0.0.2", "host.example.org"]);
             let bad = if d.rarely(6) { json!("ten") } else { json!(8080) };
-            json!({"metadata": metadata, "spec": {"address": address, "labels": d.some(&[TIER]), "ports": {"http": bad}}})
+            let labels = d.some(&[TIER]);
+            json!({"metadata": metadata, "spec": {
+                "address": address, "labels": labels, "ports": {"http": bad}, "network": d.pick(&NETWORKS),
+                "weight": d.pick(&[0, 0, 3]), "serviceAccount": d.pick(&["", "a", "b"]),
+            }})
         }
     }
 }
@@ -152,7 +162,7 @@ fn pod(d: &mut Draw<'_>) -> Value {
 
 fn service(d: &mut Draw<'_>) -> Value {
     let managed = ("gateway.istio.io/managed", &["istio.io-mesh-controller"][..]);
-    let metadata = d.metadata(&[USE, USE_NAMESPACE, CANARY, managed], &[DISTRIBUTION, REQUIRE]);
+    let metadata = d.metadata(&[USE, USE_NAMESPACE, CANARY, managed, GLOBAL], &[DISTRIBUTION, REQUIRE]);
     let target = d.pick(&[json!(8080), json!("http"), json!("admin")]);
     let address = d.pick(&["10.1.0.1", "None", "fd01::1", "10.1.0.1", "ten"]);
     json!({
@@ -199,13 +209,14 @@ fn gateway(d: &mut Draw<'_>) -> Value {
     let addresses = d.pick(&[
         json!([{"type": "IPAddress", "value": "10.1.0.9"}]),
         json!([{"type": "Hostname", "value": "a.shop.svc"}, {"type": "IPAddress", "value": "10.1.0.9"}]),
+        json!([{"type": "IPAddress", "value": "10.1.0.8"}]),
         json!([]),
         json!(7),
     ]);
     json!({
         "metadata": metadata,
         "spec": {
-            "gatewayClassName": d.pick(&["istio-waypoint", "own", "istio-remote"]),
+            "gatewayClassName": d.pick(&["istio-waypoint", "istio-remote", "own", "istio-remote"]),
             "listeners": [{"port": d.pick(&[15008, 15088]), "protocol": "HBONE", "allowedRoutes": {"namespaces": from}}],
         },
         "status": {"addresses": addresses},
@@ -254,7 +265,7 @@ fn service_entry(d: &mut Draw<'_>) -> Value {
     let endpoints = d.pick(&[
         json!([]),
         json!([{"address": "192.0.2.1"}]),
-        json!([{"address": "192.0.2.1"}, {"address": "192.0.2.2", "labels": {"app": "a"}}]),
+        json!([{"address": "192.0.2.1", "network": "net-a"}, {"address": "192.0.2.2", "labels": {"app": "a"}}]),
     ]);
     let workloads = d.pick(&[json!(null), json!({"labels": {"app": "a"}}), json!({"labels": {"tier": "x"}})]);
     json!({"metadata": metadata, "spec": {

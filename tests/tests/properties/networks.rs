@@ -1,0 +1,252 @@
+//! Several networks: what moves between them, and what that costs.
+
+use std::collections::BTreeMap;
+
+use mesh::{Event, Mesh, Options, ResourceChange};
+use model::{Kind, Object};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+use proto::workload::address::Type;
+use proto::workload::{Service, Workload};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use serde_json::json;
+
+use crate::{Edit, World, address, follows, manifests, parsed, synced};
+
+/// What decides who is behind which gateway; those that must come together come often.
+const KINDS: [Kind; 10] = [
+    Kind::WorkloadEntry,
+    Kind::Service,
+    Kind::Gateway,
+    Kind::ConfigMap,
+    Kind::WorkloadEntry,
+    Kind::Service,
+    Kind::Gateway,
+    Kind::Namespace,
+    Kind::ServiceEntry,
+    Kind::Pod,
+];
+
+fn options() -> Options {
+    Options { multi_network: true, ..Options::default() }
+}
+
+fn told() -> impl Strategy<Value = Event> {
+    (select(&KINDS[..]), vec(any::<u8>(), manifests::LENGTH))
+        .prop_map(|(kind, bytes)| manifests::event(kind, &bytes))
+}
+
+fn edit() -> impl Strategy<Value = Edit> {
+    prop_oneof![3 => told().prop_map(Edit::Told), 1 => any::<Index>().prop_map(Edit::Remove)]
+}
+
+proptest! {
+    #![proptest_config(crate::config())]
+
+    #[test]
+    fn a_mesh_of_several_networks_after_edits_is_the_one_built_at_once(
+        start in vec(told(), 20..60),
+        batches in vec(vec(edit(), 1..4), 1..12),
+    ) {
+        follows(&options(), [start, beginnings()].concat(), batches)?;
+    }
+}
+
+/// The property says something only if summaries come, go and differ.
+#[test]
+fn drawn_meshes_often_have_something_behind_a_gateway() {
+    let mut random = StdRng::seed_from_u64(1);
+    let with_summaries = (0..100).filter(|_| {
+        let mut world = World::default();
+        for _ in 0..40 {
+            let mut bytes = [0; manifests::LENGTH];
+            random.fill(&mut bytes[..]);
+            world.feed(&manifests::event(KINDS[random.random_range(0..KINDS.len())], &bytes));
+        }
+        beginnings().iter().for_each(|event| world.feed(event));
+        !summaries(&world.built_at_once(&options())).is_empty()
+    });
+    let count = with_summaries.count();
+    assert!(count > 25, "{count} of 100");
+}
+
+fn of<T>(mesh: &Mesh, pick: impl Fn(Type) -> Option<T>) -> BTreeMap<String, T> {
+    let all = mesh.resources().into_iter().filter(|r| r.kind == mesh::ResourceKind::Address);
+    all.filter_map(|r| Some((r.name.clone(), pick(address(&r).r#type?)?))).collect()
+}
+
+fn workloads(mesh: &Mesh) -> BTreeMap<String, Workload> {
+    of(mesh, |address| if let Type::Workload(w) = address { Some(w) } else { None })
+}
+
+fn summaries(mesh: &Mesh) -> BTreeMap<String, Workload> {
+    let all = workloads(mesh).into_iter();
+    all.filter(|(name, _)| name.contains("/SplitHorizonWorkload/")).collect()
+}
+
+fn service(mesh: &Mesh, name: &str) -> Service {
+    of(mesh, |address| if let Type::Service(s) = address { Some(s) } else { None }).remove(name).unwrap()
+}
+
+fn put(kind: Kind, manifest: serde_json::Value) -> Event {
+    Event::Put(parsed(kind, manifest))
+}
+
+fn entry(name: &str, network: &str, account: &str) -> Event {
+    put(
+        Kind::WorkloadEntry,
+        json!({
+            "metadata": {"namespace": "shop", "name": name, "labels": {"app": "web"}},
+            "spec": {"address": "10.2.0.1", "network": network, "serviceAccount": account},
+        }),
+    )
+}
+
+fn web(labels: serde_json::Value) -> Event {
+    put(
+        Kind::Service,
+        json!({
+            "metadata": {"namespace": "shop", "name": "web", "labels": labels},
+            "spec": {"clusterIP": "10.1.0.1", "selector": {"app": "web"}, "ports": [{"name": "http", "port": 80}]},
+        }),
+    )
+}
+
+fn gateway(name: &str, address: &str) -> Event {
+    gateway_of("far", name, address)
+}
+
+fn gateway_of(network: &str, name: &str, address: &str) -> Event {
+    put(
+        Kind::Gateway,
+        json!({
+            "metadata": {"namespace": "infra", "name": name, "labels": {"topology.istio.io/network": network}},
+            "spec": {"gatewayClassName": "istio-remote", "listeners": [{"port": 15008, "protocol": "HBONE"}]},
+            "status": {"addresses": [{"type": "IPAddress", "value": address}]},
+        }),
+    )
+}
+
+const WEB: &str = "shop/web.shop.svc.cluster.local";
+
+fn behind(gateway: &str, address: &str) -> String {
+    format!("far/SplitHorizonWorkload/infra/{gateway}/{address}/{WEB}")
+}
+
+fn settings(mesh: &str) -> Event {
+    put(
+        Kind::ConfigMap,
+        json!({"metadata": {"namespace": "istio-system", "name": "istio"}, "data": {"mesh": mesh}}),
+    )
+}
+
+/// What drawn meshes start with, so that something is behind a gateway; edits may take it away.
+fn beginnings() -> Vec<Event> {
+    vec![settings("serviceScopeConfigs: [{scope: GLOBAL}]"), gateway_of("net-a", "a", "192.0.2.7")]
+}
+
+fn mesh_with(entries: impl IntoIterator<Item = Event>) -> Mesh {
+    let scopes = "serviceScopeConfigs: [{scope: GLOBAL, servicesSelector: {matchLabels: {istio.io/global: \"true\"}}}]";
+    let global = web(json!({"istio.io/global": "true"}));
+    let events = [settings(scopes), global, gateway("far", "192.0.2.7")].into_iter().chain(entries);
+    synced(&options(), events.collect())
+}
+
+/// Names of resources, each with whether it is there after the change.
+fn named(changes: &[ResourceChange]) -> BTreeMap<&str, bool> {
+    changes.iter().map(|c| (c.name.as_str(), c.body.is_some())).collect()
+}
+
+#[test]
+fn a_workload_that_moves_to_another_network_goes_and_stands_behind_its_gateway_in_one_commit() {
+    let mut mesh = mesh_with([entry("a", "", "a")]);
+    let uid = "Kubernetes/networking.istio.io/WorkloadEntry/shop/a";
+    let summary = behind("far", "192.0.2.7");
+    assert!(workloads(&mesh).contains_key(uid) && summaries(&mesh).is_empty());
+
+    let away = mesh.apply([entry("a", "far", "a")]).resources;
+    assert_eq!(named(&away), BTreeMap::from([(uid, false), (&summary, true), (WEB, true)]));
+    assert_eq!(service(&mesh, WEB).subject_alt_names, ["spiffe://cluster.local/ns/shop/sa/a"]);
+
+    let back = mesh.apply([entry("a", "", "a")]).resources;
+    assert_eq!(named(&back), BTreeMap::from([(uid, true), (&summary, false), (WEB, true)]));
+    assert_eq!(service(&mesh, WEB).subject_alt_names, [""; 0]);
+}
+
+#[test]
+fn the_cluster_moving_to_their_network_shows_its_workloads() {
+    let mut mesh = mesh_with([entry("a", "far", "a")]);
+    let moved = put(
+        Kind::Namespace,
+        json!({
+            "metadata": {"name": "istio-system", "labels": {"topology.istio.io/network": "far"}},
+        }),
+    );
+    let delta = mesh.apply([moved]).resources;
+    let uid = "Kubernetes/networking.istio.io/WorkloadEntry/shop/a";
+    assert_eq!(
+        named(&delta),
+        BTreeMap::from([(uid, true), (&behind("far", "192.0.2.7"), false), (WEB, true)])
+    );
+}
+
+#[test]
+fn a_summary_follows_the_first_gateway_and_goes_with_the_last() {
+    let mut mesh = mesh_with([entry("a", "far", "a")]);
+    let (first, other) = (behind("other", "192.0.2.5"), behind("far", "192.0.2.7"));
+    let delta = mesh.apply([gateway("other", "192.0.2.5")]).resources;
+    let sent = "NetworkGateway/far/192.0.2.5/15008";
+    assert_eq!(named(&delta), BTreeMap::from([(sent, true), (&other, false), (&first, true)]));
+    let remove = |name: &str| match gateway(name, "192.0.2.5") {
+        Event::Put(Object::Gateway(gateway)) => Event::Remove(Object::Gateway(gateway).reference()),
+        event => panic!("{event:?}"),
+    };
+    mesh.apply([remove("other"), remove("far")]);
+    assert!(summaries(&mesh).is_empty());
+    assert_eq!(mesh.diagnostics().iter().map(|d| d.code).collect::<Vec<_>>(), ["NW001"]);
+}
+
+#[test]
+fn a_service_that_becomes_local_leaves_other_networks_and_its_own_workloads_alone() {
+    let mut mesh = mesh_with([entry("a", "far", "a"), entry("near", "", "near")]);
+    let delta = mesh.apply([web(json!({}))]).resources;
+    assert_eq!(named(&delta), BTreeMap::from([(&*behind("far", "192.0.2.7"), false), (WEB, true)]));
+    assert_eq!(mesh.apply([web(json!({"istio.io/global": "true"}))]).resources.len(), 2);
+}
+
+/// Rows that were computed, by table, for those tables that computed any.
+fn work(mesh: &mut Mesh, event: Event) -> BTreeMap<&'static str, u64> {
+    let before: BTreeMap<_, _> = mesh.stats().into_iter().map(|s| (s.name, s.recomputed)).collect();
+    mesh.apply([event]);
+    let after = mesh.stats().into_iter().map(|s| (s.name, s.recomputed - before[s.name]));
+    after.filter(|(_, count)| *count > 0).collect()
+}
+
+#[test]
+fn a_remote_workload_costs_its_own_sum_and_nothing_that_stays_equal() {
+    let many = (0..50).map(|n| entry(&format!("w{n}"), "far", "a"));
+    let elsewhere = (0..50).map(|n| entry(&format!("x{n}"), "other", "a"));
+    let mut mesh = mesh_with(many.chain(elsewhere).collect::<Vec<_>>());
+    // One more: its network's sum, the summary, and who may answer for the service; the service stays.
+    let more = BTreeMap::from([
+        ("entry_workloads", 1),
+        ("remote_capacity", 1),
+        ("remote_accounts", 1),
+        ("split_horizon", 1),
+        ("workload_entry_conditions", 1),
+    ]);
+    assert_eq!(work(&mut mesh, entry("one", "far", "a")), more);
+    assert_eq!(summaries(&mesh)[&behind("far", "192.0.2.7")].capacity, Some(51));
+    // Another account changes no sum, and so no summary.
+    let account = BTreeMap::from([
+        ("entry_workloads", 1),
+        ("remote_capacity", 1),
+        ("remote_accounts", 1),
+        ("services_sent", 1),
+        ("workload_entry_conditions", 1),
+        ("service_conditions", 1),
+    ]);
+    assert_eq!(work(&mut mesh, entry("one", "far", "b")), account);
+}
