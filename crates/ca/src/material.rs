@@ -3,7 +3,7 @@
 use crate::bundle::{BundleError, TrustBundle};
 use crate::certificate::{Certificate, CertificateError};
 use crate::chain::{self, ChainError};
-use crate::crl::{self, CrlError};
+use crate::crl::{CrlError, RevocationLists};
 use crate::issuer::{self, Issuer, IssuerError};
 use crate::key::{KeyError, SigningKey};
 use crate::secret::GENERATED;
@@ -18,7 +18,8 @@ pub const PLUGGED_IN_FILES: [&str; 4] = ["ca-cert.pem", "ca-key.pem", "cert-chai
 /// The files of a folder of the shape `kubernetes.io/tls`: signing certificate and chain, key, root.
 pub const TLS_FILES: [&str; 3] = ["tls.crt", "tls.key", "ca.crt"];
 
-const CRL_FILE: &str = "ca-crl.pem";
+/// The file of revocation lists, which may be beside the four of `cacerts`.
+pub const CRL_FILE: &str = "ca-crl.pem";
 
 /// Why key material is refused. What is in force stays in force.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -83,7 +84,7 @@ pub struct KeyMaterial {
     key: Arc<SigningKey>,
     chain: Vec<Certificate>,
     trust: TrustBundle,
-    crl: Option<Vec<u8>>,
+    revoked: RevocationLists,
 }
 
 impl KeyMaterial {
@@ -140,15 +141,16 @@ impl KeyMaterial {
             .map_err(|error| MaterialError::Pair { file: cert_file, error })?;
         chain::verify_chain(&certificate, &chain, trust.roots(), now)
             .map_err(|error| MaterialError::Chain { file: cert_file, error })?;
-        if let Some(text) = crl {
-            crl::check(text, &chain)?;
-        }
+        let revoked = match crl {
+            Some(text) => RevocationLists::read(text, &chain)?,
+            None => RevocationLists::default(),
+        };
         // Without its signer in the chain no peer could verify a leaf.
         let known = |list: &[Certificate]| list.iter().any(|c| c.der() == certificate.der());
         if !known(&chain) && !known(trust.roots()) {
             chain.insert(0, certificate.clone());
         }
-        Ok(Self { certificate, key: Arc::new(key), chain, trust, crl: crl.cloned() })
+        Ok(Self { certificate, key: Arc::new(key), chain, trust, revoked })
     }
 
     /// Returns the issuer of this material.
@@ -180,9 +182,9 @@ impl KeyMaterial {
         &self.trust
     }
 
-    /// Returns the revocation lists as they were given.
-    pub fn crl(&self) -> Option<&[u8]> {
-        self.crl.as_deref()
+    /// Returns the certificates that are revoked.
+    pub fn revoked(&self) -> &RevocationLists {
+        &self.revoked
     }
 }
 

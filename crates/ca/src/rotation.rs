@@ -45,6 +45,16 @@ pub enum RotationError {
     /// The renewed root cannot be made.
     #[error(transparent)]
     Root(#[from] RootError),
+    /// The phases are shorter than certificates live.
+    #[error(
+        "overlap of roots of {overlap} s is shorter than the default validity of certificates of {life} s; certificates of a root that is replaced would be refused before they end"
+    )]
+    Overlap {
+        /// The overlap in seconds.
+        overlap: u64,
+        /// The default validity in seconds.
+        life: u64,
+    },
 }
 
 /// The times of a rotation.
@@ -57,6 +67,26 @@ pub struct RotationPolicy {
     pub overlap: Duration,
     /// Life of a renewed root (`CITADEL_SELF_SIGNED_CA_CERT_TTL`).
     pub life: Duration,
+}
+
+impl RotationPolicy {
+    /// Checks that certificates of the default life outlive no phase.
+    ///
+    /// The default and not the longest life, since the latter bounds what may be asked for (90 days unless
+    /// it is set) rather than what is: a rotation that waited for it would take half a year.
+    ///
+    /// # Errors
+    /// [`RotationError::Overlap`].
+    pub fn check(&self, lives: &TtlPolicy) -> Result<(), RotationError> {
+        let (overlap, life) = (self.overlap.as_secs(), lives.default_life().as_secs());
+        if overlap < life { Err(RotationError::Overlap { overlap, life }) } else { Ok(()) }
+    }
+
+    /// Tells whether a certificate that was asked for with the longest life could be refused by peers
+    /// before it ends.
+    pub fn cuts_off(&self, lives: &TtlPolicy) -> bool {
+        self.overlap < lives.max_life()
+    }
 }
 
 impl Default for RotationPolicy {

@@ -2,7 +2,8 @@
 use super::*;
 use crate::fixture::{DAY, Foreign, IDENTITY, NOW, authority, later, request_pem};
 use crate::{Identity, SigningRequest, SystemEntropy};
-use rcgen::{CertificateRevocationListParams, KeyIdMethod, SerialNumber};
+use rcgen::{CertificateRevocationListParams, KeyIdMethod, RevokedCertParams, SerialNumber};
+use rustls_pki_types::pem::PemObject;
 
 type Files = BTreeMap<String, Vec<u8>>;
 
@@ -128,15 +129,26 @@ fn expired_chain_is_refused() {
 }
 
 fn crl(issuer: &Foreign) -> String {
+    revoking(&issuer.issuer, &[])
+}
+
+/// A list by which an authority revokes the certificates of these serial numbers.
+fn revoking(issuer: &rcgen::Issuer<'static, rcgen::KeyPair>, serials: &[u64]) -> String {
+    let entry = |serial: &u64| RevokedCertParams {
+        serial_number: SerialNumber::from(*serial),
+        revocation_time: rcgen::date_time_ymd(2026, 1, 1),
+        reason_code: None,
+        invalidity_date: None,
+    };
     let params = CertificateRevocationListParams {
         this_update: rcgen::date_time_ymd(2026, 1, 1),
         next_update: rcgen::date_time_ymd(2036, 1, 1),
         crl_number: SerialNumber::from(1),
         issuing_distribution_point: None,
-        revoked_certs: Vec::new(),
+        revoked_certs: serials.iter().map(entry).collect(),
         key_identifier_method: KeyIdMethod::Sha256,
     };
-    params.signed_by(&issuer.issuer).unwrap().pem().unwrap()
+    params.signed_by(issuer).unwrap().pem().unwrap()
 }
 
 #[test]
@@ -144,10 +156,10 @@ fn every_certificate_of_the_chain_needs_a_revocation_list() {
     let (root, intermediate, mut files) = plugged_in();
     let mut put = |text: String| {
         files.insert("ca-crl.pem".to_owned(), text.into_bytes());
-        KeyMaterial::from_files(&files, NOW).map(|material| material.unwrap().crl().map(<[u8]>::to_vec))
+        KeyMaterial::from_files(&files, NOW).map(|material| material.unwrap().revoked().to_pem().to_owned())
     };
     let both = format!("{}{}", crl(&root), crl(&intermediate));
-    assert_eq!(put(both.clone()).unwrap(), Some(both.into_bytes()));
+    assert_eq!(put(both.clone()).unwrap(), both);
     let uncovered = put(crl(&root)).unwrap_err();
     assert!(
         matches!(&uncovered, MaterialError::Crl(CrlError::Uncovered { subject }) if subject.contains("intermediate"))
@@ -156,6 +168,65 @@ fn every_certificate_of_the_chain_needs_a_revocation_list() {
     let impostor = Foreign::root("root");
     assert!(put(format!("{}{}", crl(&impostor), crl(&intermediate))).is_err());
     assert!(matches!(put("nonsense".to_owned()), Err(MaterialError::Crl(CrlError::Malformed { number: 1 }))));
+    // What else is in the file is nobody's business, a key least of all.
+    assert_eq!(put(format!("{}{both}{}", intermediate.key_pem, root.pem())).unwrap(), both);
+}
+
+#[test]
+fn list_of_a_certificate_that_may_not_sign_lists_is_none() {
+    let (root, intermediate, mut files) = plugged_in();
+    let mut params = authority("intermediate");
+    params.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign];
+    let unable = Foreign::below(&root, params);
+    let signs = rcgen::KeyPair::from_pem(&unable.key_pem).unwrap();
+    let list = revoking(&rcgen::Issuer::new(authority("intermediate"), signs), &[]);
+    let text = format!("{}{list}{}", crl(&root), crl(&intermediate));
+    files.insert("ca-cert.pem".to_owned(), unable.pem().into_bytes());
+    files.insert("ca-key.pem".to_owned(), unable.key_pem.clone().into_bytes());
+    files.insert("cert-chain.pem".to_owned(), unable.pem().into_bytes());
+    files.insert("ca-crl.pem".to_owned(), text.into_bytes());
+    assert!(refusal(&files).contains("cRLSign"), "{}", refusal(&files));
+}
+
+#[test]
+fn certificate_is_revoked_by_any_list_of_its_issuer_and_by_no_other() {
+    let (root, intermediate, mut files) = plugged_in();
+    let of = |issuer: &Foreign, serial: u64| {
+        let mut params = rcgen::CertificateParams::default();
+        params.serial_number = Some(SerialNumber::from(serial));
+        Foreign::below(issuer, params).certificate
+    };
+    let mut revokes = |lists: &[String], certificate: &Certificate| {
+        files.insert("ca-crl.pem".to_owned(), lists.concat().into_bytes());
+        KeyMaterial::from_files(&files, NOW).unwrap().unwrap().revoked().revokes(certificate)
+    };
+    // 200 has a zero byte before it in DER.
+    let lists = [crl(&root), crl(&intermediate), revoking(&intermediate.issuer, &[7, 200, u64::MAX])];
+    for serial in [7, 200, u64::MAX] {
+        assert!(revokes(&lists, &of(&intermediate, serial)), "{serial}");
+        assert!(!revokes(&lists[..2], &of(&intermediate, serial)), "{serial}");
+        assert!(!revokes(&lists, &of(&root, serial)), "{serial}");
+    }
+    assert!(!revokes(&lists, &of(&intermediate, 8)));
+}
+
+#[test]
+fn lists_that_peers_do_not_read_are_refused() {
+    let (root, intermediate, mut files) = plugged_in();
+    // Version 2 as a number of DER, its only place before the algorithm.
+    let der = rustls_pki_types::CertificateRevocationListDer::from_pem_slice(crl(&root).as_bytes()).unwrap();
+    let number = der.windows(3).position(|bytes| bytes == [2, 1, 1]).unwrap();
+    let mut other = der.to_vec();
+    other[number + 2] = 0;
+    let text = format!("{}{}{}", crl(&root), crl(&intermediate), crate::base64::pem("X509 CRL", &other));
+    files.insert("ca-crl.pem".to_owned(), text.into_bytes());
+    assert_eq!(
+        refusal(&files),
+        "file ca-crl.pem: revocation list 3 is of version 1; give complete lists of version 2, one of each authority"
+    );
+    let long = "\n".repeat(1000 * 1024 + 1);
+    files.insert("ca-crl.pem".to_owned(), long.into_bytes());
+    assert!(refusal(&files).contains("longer than 1000 KiB"));
 }
 
 #[test]
