@@ -66,3 +66,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 istio-ca-root-cert
 {{- end -}}
 {{- end -}}
+
+{{/* Name of the ConfigMaps of the revocation lists; empty when none are written. */}}
+{{- define "pilothouse.crlConfigMap" -}}
+{{- $reads := get .Values.env "PILOT_ENABLE_CA_CRL" | toString | lower -}}
+{{- if has $reads (list "false" "no" "off" "f" "n" "0") -}}
+{{- else if hasKey .Values.env "PILOT_CRL_CONFIGMAP" -}}
+{{- get .Values.env "PILOT_CRL_CONFIGMAP" -}}
+{{- else -}}
+istio-ca-crl
+{{- end -}}
+{{- end -}}

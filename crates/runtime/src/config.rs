@@ -128,21 +128,22 @@ pub struct IdentityArgs {
         value_parser = duration
     )]
     pub root_ttl: Duration,
-    /// How long old and new roots are trusted together, before and after a new one signs: at least the longest life of a certificate in use
-    #[arg(
-        long,
-        value_name = "TIME",
-        env = "PILOTHOUSE_ROOT_OVERLAP",
-        default_value = "24h",
-        value_parser = duration
-    )]
-    pub root_overlap: Duration,
+    /// How long old and new roots are trusted together, before and after a new one signs: at least the longest life of a certificate in use; without it, and at least: the life of a certificate that asks for none
+    #[arg(long, value_name = "TIME", env = "PILOTHOUSE_ROOT_OVERLAP", value_parser = duration)]
+    pub root_overlap: Option<Duration>,
     /// Let the roots of plugged-in key material change, where one set contains the other
     #[arg(long, env = "ISTIO_MULTIROOT_MESH")]
     pub several_roots: bool,
     /// ConfigMap with the roots in every namespace; empty writes none
     #[arg(long, value_name = "NAME", env = "PILOT_CA_CERT_CONFIGMAP", default_value = "istio-ca-root-cert")]
     pub root_config_map: String,
+    /// Read revocation lists (`ca-crl.pem`) beside plugged-in key material: refuse the client certificates on them, and publish them
+    #[arg(long, value_name = "BOOL", env = "PILOT_ENABLE_CA_CRL", default_value = "true",
+        action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new())]
+    pub revocation_lists: bool,
+    /// ConfigMap with the revocation lists in every namespace, also while there are none; empty writes none
+    #[arg(long, value_name = "NAME", env = "PILOT_CRL_CONFIGMAP", default_value = "istio-ca-crl")]
+    pub crl_config_map: String,
     /// Further names of the serving certificate
     #[arg(long, value_name = "NAMES", env = "ISTIOD_CUSTOM_HOST", value_delimiter = ',')]
     pub serving_names: Vec<String>,

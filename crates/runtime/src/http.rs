@@ -26,7 +26,8 @@ async fn ready(State((snapshots, identity)): State<(Snapshots, IdentityView)>) -
         "not every kind has been listed yet".to_owned()
     } else if identity.is_awaited() {
         let trouble = identity.authority.status().trouble;
-        format!("the secure port is not open: {}", trouble.as_deref().unwrap_or("there is no root yet"))
+        let trouble = trouble.map_or_else(|| "there is no root yet".to_owned(), |trouble| trouble.text);
+        format!("the secure port is not open: {trouble}")
     } else {
         return StatusCode::OK.into_response();
     };
@@ -110,7 +111,7 @@ async fn identityz(State(m): State<Monitoring>) -> Json<serde_json::Value> {
     let issuer = m.identity.authority.current();
     Json(json!({
         "source": status.source,
-        "trouble": status.trouble,
+        "trouble": status.trouble.map(|trouble| trouble.text),
         "signing": issuer.as_ref().map(|i| view(i.certificate())),
         "roots": issuer.iter().flat_map(|i| i.trust().roots()).map(view).collect::<Vec<_>>(),
     }))

@@ -201,9 +201,32 @@ impl Metrics {
                 "Writes of the ConfigMap with the roots.",
                 &stats.root_writes,
             ),
+            (
+                "pilothouse_crl_writes_total",
+                "outcome",
+                "Writes of the ConfigMap with the revocation lists.",
+                &stats.crl_writes,
+            ),
+            (
+                "pilothouse_event_writes_total",
+                "outcome",
+                "Writes of events about key material.",
+                &stats.event_writes,
+            ),
+            (
+                "pilothouse_key_material_troubles_total",
+                "kind",
+                "Times that something was found wrong with key material.",
+                self.identity.authority.troubles(),
+            ),
         ] {
             out.counts(name, label, help, counts);
         }
+        out.gauge(
+            "pilothouse_key_material_trouble",
+            "Whether something is wrong with newer key material, or there is none.",
+            u8::from(self.identity.authority.status().trouble.is_some()),
+        );
         // Without key material there is nothing that expires: an absent value alarms nobody.
         let Some(issuer) = self.identity.authority.current() else { return };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());

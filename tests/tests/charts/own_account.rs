@@ -5,9 +5,11 @@ use crate::helm::{Rendered, chart, render};
 use crate::recorder::Recorder;
 use crate::rights::{granted, needed};
 use anyhow::{Context, bail, ensure};
+use k8s_openapi::ByteString;
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, ServiceAccount};
-use kube::api::{Api, Patch, PatchParams, PostParams};
+use k8s_openapi::api::events::v1::Event;
+use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use pilothouse_tests::apiserver::{ApiServer, KnownCrds, LIMIT, known_crds, until};
 use pilothouse_tests::client::{Client, Node, Options, Tls};
 use runtime::config::ServeArgs;
@@ -25,8 +27,9 @@ use tokio_util::sync::CancellationToken;
 /// is renewed there.
 const OTHER_OCCASION: &str = "update secrets=cacerts in";
 
-/// The ConfigMap of the root certificates.
+/// The ConfigMaps of the root certificates and of the revocation lists.
 const ROOTS: &str = "istio-ca-root-cert";
+const LISTS: &str = "istio-ca-crl";
 
 /// Objects of which each makes the control plane do something.
 fn objects(namespace: &str) -> String {
@@ -230,6 +233,14 @@ impl Replica {
     }
 }
 
+/// Returns how often something was told of key material, for this reason.
+async fn events(site: &Site, reason: &str) -> anyhow::Result<i32> {
+    let events = Api::<Event>::namespaced(site.server.client().await?, &site.system);
+    let all = events.list(&ListParams::default()).await?.items;
+    let of_reason = all.iter().filter(|event| event.reason.as_deref() == Some(reason));
+    Ok(of_reason.map(|event| event.series.as_ref().map_or(1, |series| series.count)).sum())
+}
+
 /// Returns the status that a path of the health port answers.
 async fn status(address: SocketAddr, path: &str) -> anyhow::Result<u16> {
     let mut stream = TcpStream::connect(address).await?;
@@ -258,7 +269,7 @@ async fn as_its_own_account_it_does_all_its_work_and_uses_every_right_it_has() -
     let two = Replica::start(&site, &args).await?;
     let second = two.ztunnel(&site, &token).await?;
 
-    // A root certificate that somebody edits is put right, and a rotation begins when it is asked for.
+    // What somebody edits is put right, root certificate and revocation lists; and a rotation begins when it is asked for.
     let client = site.server.client().await?;
     let roots = site.roots(&site.shop).await?;
     let maps = Api::<ConfigMap>::namespaced(client.clone(), &site.shop);
@@ -266,9 +277,30 @@ async fn as_its_own_account_it_does_all_its_work_and_uses_every_right_it_has() -
     maps.patch(ROOTS, &PatchParams::default(), &edit).await?;
     let is_right = async || Ok((site.roots(&site.shop).await? == roots).then_some(()));
     until(LIMIT, is_right).await.context("the edit stays")?;
+    let edit = Patch::Merge(json!({"data": {"ca-crl.pem": "edited"}}));
+    maps.patch(LISTS, &PatchParams::default(), &edit).await?;
     let secrets = Api::<Secret>::namespaced(client, &site.system);
     let ask = Patch::Merge(json!({"metadata": {"annotations": {runtime::identity::ROTATE: "now"}}}));
     secrets.patch("istio-ca-secret", &PatchParams::default(), &ask).await?;
+
+    // A root that is no root is told of; the second time it is counted.
+    let is_announced = async || {
+        let data = secrets.get("istio-ca-secret").await?.data.unwrap_or_default();
+        Ok(data.contains_key("incoming-ca-cert.pem").then_some(data))
+    };
+    let good = until(LIMIT, is_announced).await.context("no rotation begins")?;
+    for (certificate, reason) in [
+        (ByteString(b"none".to_vec()), "KeyMaterialRefused"),
+        (good["ca-cert.pem"].clone(), "KeyMaterialInForce"),
+        (ByteString(b"none".to_vec()), "KeyMaterialRefused"),
+    ] {
+        let told = events(&site, reason).await?;
+        let change = Patch::Merge(json!({"data": {"ca-cert.pem": certificate}}));
+        secrets.patch("istio-ca-secret", &PatchParams::default(), &change).await?;
+        // Both replicas tell.
+        let is_told = async || Ok((events(&site, reason).await? >= told + 2).then_some(()));
+        until(LIMIT, is_told).await.with_context(|| format!("{reason} is not told"))?;
+    }
 
     let mut unused = BTreeSet::new();
     let is_used = until(LIMIT, async || {

@@ -13,7 +13,7 @@ const EVERYWHERE: &str = "everywhere";
 
 /// What is asked of the API server beside listing and watching what the mesh is made from. `NS` stands
 /// for the namespace of the release.
-const FURTHER: [&str; 22] = [
+const FURTHER: [&str; 27] = [
     // who a token is of
     "create tokenreviews.authentication.k8s.io everywhere",
     "get /.well-known/openid-configuration",
@@ -24,11 +24,17 @@ const FURTHER: [&str; 22] = [
     "create secrets in NS",
     "update secrets=cacerts in NS",
     "update secrets=istio-ca-secret in NS",
-    // the root certificate, in every namespace
+    // what is wrong with it
+    "create events.events.k8s.io in NS",
+    "patch events.events.k8s.io in NS",
+    // the root certificate and the revocation lists, in every namespace
     "list configmaps=istio-ca-root-cert everywhere",
     "watch configmaps=istio-ca-root-cert everywhere",
     "create configmaps everywhere",
     "patch configmaps=istio-ca-root-cert everywhere",
+    "list configmaps=istio-ca-crl everywhere",
+    "watch configmaps=istio-ca-crl everywhere",
+    "patch configmaps=istio-ca-crl everywhere",
     // conditions and addresses
     "patch services/status everywhere",
     "patch authorizationpolicies.security.istio.io/status everywhere",
@@ -173,17 +179,24 @@ fn roles_grant_what_is_read_and_written_and_nothing_else() -> anyhow::Result<()>
 }
 
 #[test]
-fn root_certificates_under_another_name_are_granted_by_it() -> anyhow::Result<()> {
-    let named = |name: &str| json!({"env": {"PILOT_CA_CERT_CONFIGMAP": name}});
+fn what_is_published_under_another_name_is_granted_by_it() -> anyhow::Result<()> {
     let all: BTreeSet<String> = reads("mesh", "istio").into_iter().chain(further("mesh")).collect();
+    let of_chart = |env: Value| granted(&render(&chart("pilothouse"), "mesh", &json!({ "env": env }))?);
 
-    let rendered = render(&chart("pilothouse"), "mesh", &named("roots"))?;
-    let expected = all.iter().map(|right| right.replace("=istio-ca-root-cert", "=roots")).collect();
-    is_exactly(&granted(&rendered)?, &expected);
+    let named = of_chart(json!({"PILOT_CA_CERT_CONFIGMAP": "roots", "PILOT_CRL_CONFIGMAP": "lists"}))?;
+    let rename =
+        |right: &String| right.replace("=istio-ca-root-cert", "=roots").replace("=istio-ca-crl", "=lists");
+    is_exactly(&named, &all.iter().map(rename).collect());
 
-    let rendered = render(&chart("pilothouse"), "mesh", &named(""))?;
-    let is_of_roots = |r: &str| r.contains("=istio-ca-root-cert") || r == "create configmaps everywhere";
-    is_exactly(&granted(&rendered)?, &all.into_iter().filter(|right| !is_of_roots(right)).collect());
+    let without =
+        |names: &[&str]| all.iter().filter(|r| !names.iter().any(|n| r.contains(n))).cloned().collect();
+    let (roots, lists) = ("=istio-ca-root-cert", "=istio-ca-crl");
+    is_exactly(&of_chart(json!({"PILOT_CA_CERT_CONFIGMAP": ""}))?, &without(&[roots]));
+    for off in [json!({"PILOT_CRL_CONFIGMAP": ""}), json!({"PILOT_ENABLE_CA_CRL": false})] {
+        is_exactly(&of_chart(off)?, &without(&[lists]));
+    }
+    let neither = of_chart(json!({"PILOT_CA_CERT_CONFIGMAP": "", "PILOT_ENABLE_CA_CRL": "false"}))?;
+    is_exactly(&neither, &without(&[roots, lists, "create configmaps everywhere"]));
     Ok(())
 }
 
@@ -201,7 +214,9 @@ fn a_shadow_is_granted_reading_only() -> anyhow::Result<()> {
     let granted = granted(&render(&chart("pilothouse"), "shadow", &values)?)?;
     let mut expected = reads("istio-system", "istio");
     let of_writers = |right: &String| {
-        ["leases", "=istio-ip-autoallocate", "=istio-ca-root-cert"].iter().any(|word| right.contains(word))
+        ["leases", "=istio-ip-autoallocate", "=istio-ca-root-cert", "=istio-ca-crl"]
+            .iter()
+            .any(|word| right.contains(word))
     };
     expected.extend(further("istio-system").into_iter().filter(|r| !changes(r) && !of_writers(r)));
     is_exactly(&granted, &expected);

@@ -67,6 +67,7 @@ impl Daemon {
         let mut args = Command::try_parse_from(std::iter::once("serve".to_owned()).chain(ports))?.serve;
         // Each would write roots of its own into every namespace of the cluster that they share.
         args.identity.root_config_map = String::new();
+        args.identity.crl_config_map = String::new();
         args.source = source;
         args.mesh.system_namespace = system_namespace.to_owned();
         set(&mut args);

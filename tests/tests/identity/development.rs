@@ -89,7 +89,7 @@ async fn secure_port_stays_closed_while_the_root_is_broken() -> anyhow::Result<(
     std::fs::write(&key, "broken")?;
     let plane = Plane::start(&args).await?;
     pilothouse_tests::apiserver::until(pilothouse_tests::apiserver::LIMIT, async || {
-        Ok(plane.identity.authority.status().trouble)
+        Ok(plane.identity.authority.status().trouble.map(|trouble| trouble.text))
     })
     .await?;
     assert!(tokio::net::TcpStream::connect(plane.secure).await.is_err(), "the port is closed");

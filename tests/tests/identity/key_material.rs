@@ -1,38 +1,17 @@
 //! Where the root comes from.
 
-use crate::plane::{Plane, Site, of_cluster, openssl};
+use crate::foreign::{Foreign, plugged_in, secret, secrets};
+use crate::plane::{Plane, Site, openssl};
 use anyhow::Context;
-use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use pilothouse_tests::apiserver::{ApiServer, LIMIT, until};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use pilothouse_tests::apiserver::{LIMIT, until};
 use runtime::grpc::{Ads, Clients};
 use runtime::identity::{Home, Identity, SecurePort};
 use serde_json::json;
 use std::collections::BTreeMap;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-
-async fn secrets(site: &Site) -> anyhow::Result<Api<Secret>> {
-    Ok(Api::namespaced(site.server.client().await?, &site.system))
-}
-
-fn secret(name: &str, data: BTreeMap<String, Vec<u8>>) -> Secret {
-    let mut secret = Secret {
-        data: Some(data.into_iter().map(|(key, value)| (key, ByteString(value))).collect()),
-        ..Secret::default()
-    };
-    secret.metadata.name = Some(name.to_owned());
-    secret
-}
-
-async fn trouble(plane: &Plane, part: &str) -> anyhow::Result<String> {
-    let found = until(LIMIT, async || {
-        Ok(plane.identity.authority.status().trouble.filter(|trouble| trouble.contains(part)))
-    });
-    found.await.with_context(|| format!("no trouble {part:?}: {:?}", plane.identity.authority.status()))
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn replicas_that_start_together_end_with_one_root() -> anyhow::Result<()> {
@@ -120,7 +99,7 @@ async fn broken_root_is_never_overwritten_and_nothing_is_served_with_it() -> any
     let data = BTreeMap::from([("ca-cert.pem".to_owned(), b"broken".to_vec())]);
     let before = api.create(&PostParams::default(), &secret("istio-ca-secret", data)).await?;
     let plane = Plane::start(&site.settings()?).await?;
-    let said = trouble(&plane, "istio-ca-secret").await?;
+    let said = plane.trouble("istio-ca-secret").await?;
     assert!(said.contains("refused"), "{said}");
     assert!(tokio::net::TcpStream::connect(plane.secure).await.is_err(), "the port is closed");
     let after = api.get("istio-ca-secret").await?;
@@ -136,7 +115,7 @@ async fn shadow_makes_no_root_and_serves_that_of_the_control_plane_beside_it() -
     let mut args = site.settings()?;
     args.shadow = true;
     let shadow = Plane::start(&args).await?;
-    trouble(&shadow, "--shadow").await?;
+    shadow.trouble("--shadow").await?;
     assert!(tokio::net::TcpStream::connect(shadow.secure).await.is_err(), "the port is closed");
     assert!(secrets(&site).await?.list(&ListParams::default()).await?.items.is_empty());
     args.shadow = false;
@@ -147,76 +126,28 @@ async fn shadow_makes_no_root_and_serves_that_of_the_control_plane_beside_it() -
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn deleted_root_is_missed_and_no_second_one_is_made() -> anyhow::Result<()> {
-    let server = ApiServer::start().await?;
-    let system = server.namespace("system").await?;
-    let mut args = of_cluster(&server, &system)?;
-    args.identity.root_config_map = "istio-ca-root-cert".to_owned();
+async fn no_second_root_is_made_while_one_is_published() -> anyhow::Result<()> {
+    let site = Site::new().await?;
+    let mut args = site.settings()?;
+    args.identity.root_config_map = format!("roots-of-{}", site.system);
     let plane = Plane::open(&args).await?;
     let roots = plane.roots()?;
-    let maps = Api::<ConfigMap>::namespaced(server.client().await?, &system);
-    until(LIMIT, async || Ok(maps.get_opt("istio-ca-root-cert").await?)).await?;
-    let api = Api::<Secret>::namespaced(server.client().await?, &system);
+    let maps = Api::<ConfigMap>::namespaced(site.server.client().await?, &site.system);
+    until(LIMIT, async || Ok(maps.get_opt(&args.identity.root_config_map).await?)).await?;
+    plane.stop().await?;
+    let api = secrets(&site).await?;
     let kept = api.get("istio-ca-secret").await?;
     api.delete("istio-ca-secret", &DeleteParams::default()).await?;
-    trouble(&plane, "was deleted").await?;
-    assert_eq!(plane.roots()?, roots, "it is signed with what was in force");
 
-    // Nor after a restart: the mesh trusts the old one.
-    plane.stop().await?;
+    // Nobody is left who remembers it.
     let plane = Plane::start(&args).await?;
-    trouble(&plane, "holds the root of a mesh").await?;
+    plane.trouble("holds the root of a mesh").await?;
     assert!(api.get_opt("istio-ca-secret").await?.is_none());
-    let restored = Secret { metadata: Default::default(), ..kept };
-    let mut restored = restored;
-    restored.metadata.name = Some("istio-ca-secret".to_owned());
-    api.create(&PostParams::default(), &restored).await?;
+    let data = kept.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0)).collect();
+    api.create(&PostParams::default(), &secret("istio-ca-secret", data)).await?;
     plane.opened().await?;
     assert_eq!(plane.roots()?, roots);
     Ok(())
-}
-
-/// An authority that somebody else runs.
-struct Foreign {
-    pem: String,
-    key: String,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-fn authority(name: &str) -> CertificateParams {
-    let mut params = CertificateParams::default();
-    params.distinguished_name = rcgen::DistinguishedName::new();
-    params.distinguished_name.push(rcgen::DnType::CommonName, name);
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-    params
-}
-
-impl Foreign {
-    fn root(name: &str) -> anyhow::Result<Self> {
-        let (key, params) = (KeyPair::generate()?, authority(name));
-        let pem = params.self_signed(&key)?.pem();
-        Ok(Self { pem, key: key.serialize_pem(), issuer: Issuer::new(params, key) })
-    }
-
-    fn below(&self, name: &str) -> anyhow::Result<Self> {
-        let (key, params) = (KeyPair::generate()?, authority(name));
-        let pem = params.signed_by(&key, &self.issuer)?.pem();
-        Ok(Self { pem, key: key.serialize_pem(), issuer: Issuer::new(params, key) })
-    }
-}
-
-fn plugged_in(root: &Foreign, signing: &Foreign, key: &str) -> BTreeMap<String, Vec<u8>> {
-    let chain = format!("{}{}", signing.pem, root.pem);
-    [
-        ("ca-cert.pem", signing.pem.as_str()),
-        ("ca-key.pem", key),
-        ("cert-chain.pem", chain.as_str()),
-        ("root-cert.pem", root.pem.as_str()),
-    ]
-    .into_iter()
-    .map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec()))
-    .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -246,7 +177,7 @@ async fn broken_update_of_plugged_in_material_leaves_the_old_in_force() -> anyho
         ("roots may not change", plugged_in(&stranger, &other, &other.key)),
     ] {
         replace(data).await?;
-        trouble(&plane, what).await?;
+        plane.trouble(what).await?;
         assert_eq!(signer(&plane).await?, "CN=first", "{what}");
     }
     replace(plugged_in(&root, &second, &second.key)).await?;
@@ -271,7 +202,7 @@ async fn plugged_in_files_are_followed_and_partial_ones_refused() -> anyhow::Res
     let mut args = site.settings()?;
     args.identity.ca_dir = Some(dir.path().to_owned());
     let plane = Plane::start(&args).await?;
-    trouble(&plane, "missing").await?;
+    plane.trouble("missing").await?;
     assert!(secrets(&site).await?.get_opt("istio-ca-secret").await?.is_none(), "no root beside a half one");
     let signing = |plane: &Plane| {
         plane.identity.authority.current().map(|issuer| issuer.certificate().subject().to_owned())

@@ -1,5 +1,6 @@
 //! Certificates and streams of the secure port, with real tokens, real TLS and a real API server.
 
+mod foreign;
 mod plane;
 mod token;
 
@@ -7,6 +8,8 @@ mod certificates;
 mod development;
 mod distribution;
 mod key_material;
+mod revocation;
 mod rotation;
 mod streams;
 mod tokens;
+mod trouble;

@@ -40,8 +40,9 @@ pub fn settings(source: SourceArgs, system: &str) -> anyhow::Result<ServeArgs> {
     let mut args = Command::try_parse_from(std::iter::once("serve".to_owned()).chain(ports))?.serve;
     args.source = source;
     args.mesh.system_namespace = system.to_owned();
-    // Planes share a cluster here: each would write its own roots into every namespace.
+    // Planes share a cluster here: each would write its own roots and lists into every namespace.
     args.identity.root_config_map = String::new();
+    args.identity.crl_config_map = String::new();
     Ok(args)
 }
 
@@ -93,6 +94,15 @@ impl Plane {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;
         Ok(answer)
+    }
+
+    /// Waits until what is wrong with its key material says this.
+    pub async fn trouble(&self, part: &str) -> anyhow::Result<String> {
+        let found = until(LIMIT, async || {
+            let text = self.identity.authority.status().trouble.map(|trouble| trouble.text);
+            Ok(text.filter(|text| text.contains(part)))
+        });
+        found.await.with_context(|| format!("no trouble {part:?}: {:?}", self.identity.authority.status()))
     }
 
     /// Returns the counters.

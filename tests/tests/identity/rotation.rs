@@ -70,7 +70,8 @@ async fn renew(target: &CertificateTarget) -> anyhow::Result<NewCertificate> {
 async fn root_is_replaced_without_a_failed_handshake() -> anyhow::Result<()> {
     let site = Site::new().await?;
     let mut args = site.settings()?;
-    args.identity.root_overlap = OVERLAP;
+    args.identity.root_overlap = Some(OVERLAP);
+    args.identity.default_cert_ttl = Duration::from_secs(LIFE_SECONDS as u64);
     let plane = Plane::open(&args).await?;
     let old = plane.roots()?;
     let mut workloads: Vec<Held> = Vec::new();
@@ -120,6 +121,23 @@ async fn root_is_replaced_without_a_failed_handshake() -> anyhow::Result<()> {
     renewing.abort_all();
     let stored = secrets.get("istio-ca-secret").await?;
     assert!(!stored.metadata.annotations.unwrap_or_default().contains_key(ROTATE));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn overlap_that_would_cut_certificates_off_ends_the_start() -> anyhow::Result<()> {
+    let site = Site::new().await?;
+    let mut args = site.settings()?;
+    args.identity.default_cert_ttl = Duration::from_secs(48 * 3600);
+    Plane::start(&args).await?.stop().await?;
+    args.identity.root_overlap = Some(Duration::from_secs(24 * 3600));
+    let refused = Plane::start(&args).await.err().context("it starts")?.to_string();
+    assert_eq!(
+        refused,
+        "overlap of roots of 86400 s is shorter than the default validity of certificates of 172800 s; \
+         certificates of a root that is replaced would be refused before they end; \
+         raise --root-overlap, or lower --default-cert-ttl"
+    );
     Ok(())
 }
 

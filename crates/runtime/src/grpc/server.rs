@@ -275,7 +275,7 @@ impl Service {
                 let stream = match timeout(service.patience.handshake, tls.accept(stream)).await {
                     Ok(Ok(stream)) => stream,
                     Ok(Err(error)) => {
-                        service.count_handshake("failed");
+                        service.count_handshake(if is_revoked(&error) { "revoked" } else { "failed" });
                         return debug!(%peer, %error, "handshake failed");
                     }
                     Err(_) => {
@@ -298,6 +298,12 @@ impl Service {
             gate.stats().handshakes.add(outcome);
         }
     }
+}
+
+/// Tells whether a handshake failed since the client's certificate is revoked.
+fn is_revoked(error: &io::Error) -> bool {
+    let error = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(error, Some(rustls::Error::InvalidCertificate(rustls::CertificateError::Revoked)))
 }
 
 /// Takes connections until `drain` is cancelled, and waits for them to end.

@@ -13,9 +13,10 @@
 use super::authority::Authority;
 use super::root_secret::RootSecret;
 use super::state_dir::StateDir;
+use super::trouble::{Trouble, TroubleKind};
 use super::world::World;
 use crate::source::kube::answer;
-use ca::{KeyMaterial, PLUGGED_IN_FILES, RotationPolicy, TLS_FILES, TtlPolicy};
+use ca::{CRL_FILE, KeyMaterial, PLUGGED_IN_FILES, RevocationLists, RotationPolicy, TLS_FILES, TtlPolicy};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use kube::api::Api;
@@ -36,9 +37,6 @@ const ROOT_SECRET: &str = "istio-ca-secret";
 
 /// The mark of material that a control plane has generated itself.
 const GENERATED: &str = "istio-generated";
-
-/// Revocation lists beside plugged-in material.
-const CRL: &str = "ca-crl.pem";
 
 /// Longest file that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
@@ -79,6 +77,8 @@ pub struct KeySettings {
     pub ttl: TtlPolicy,
     /// Whether the roots of plugged-in material may change.
     pub several_roots: bool,
+    /// Whether revocation lists beside plugged-in material are read.
+    pub reads_revocations: bool,
     /// Life and rotation of self-signed roots.
     pub rotation: RotationPolicy,
 }
@@ -125,19 +125,16 @@ impl Keeper {
     }
 
     /// Decides what to follow; nothing is left to follow in a state folder, which does not change.
-    async fn find(&self) -> Result<Option<Found>, String> {
+    async fn find(&self) -> Result<Option<Found>, Trouble> {
         match &self.place {
-            KeyPlace::StateDir(dir) => {
-                let domain = self.world.mesh().trust_domain.clone();
-                let root = dir.root(domain.as_str(), self.settings.rotation.life, UnixTime::now());
-                let state = root.map_err(|e| e.to_string())?;
-                let issuer = state.issuer(self.settings.ttl).map_err(|e| e.to_string())?;
-                self.authority.put(issuer, &dir.root_folder().display().to_string());
-                Ok(None)
-            }
+            KeyPlace::StateDir(dir) => self.put_state(dir).map(|()| None).map_err(|text| Trouble {
+                kind: TroubleKind::Unreadable,
+                secret: None,
+                text,
+            }),
             KeyPlace::Cluster { client, namespace, ca_dir, .. } => {
                 if let Some(dir) = ca_dir {
-                    let files = read_files(dir).map_err(|e| format!("cannot read {}: {e}", dir.display()))?;
+                    let files = read_files(dir).map_err(|e| unreadable_files(dir, &e))?;
                     if has_material(&files) && !KeyMaterial::is_generated(&files) {
                         return Ok(Some(Found::Files(dir.clone())));
                     }
@@ -145,8 +142,12 @@ impl Keeper {
                 let secrets = Api::<Secret>::namespaced(client.clone(), namespace);
                 let get = async |name: &'static str| {
                     let found = secrets.get_opt(name).await;
-                    found.map_err(|e| {
-                        format!("cannot read Secret {namespace}/{name}: {e}; grant get on secrets there")
+                    found.map_err(|e| Trouble {
+                        kind: TroubleKind::Unreadable,
+                        secret: Some(name),
+                        text: format!(
+                            "cannot read Secret {namespace}/{name}: {e}; grant get on secrets there"
+                        ),
                     })
                 };
                 let plugged_in =
@@ -161,6 +162,16 @@ impl Keeper {
                 Ok(Some(Found::SelfSigned { secret, generated_mark: in_other }))
             }
         }
+    }
+
+    fn put_state(&self, dir: &StateDir) -> Result<(), String> {
+        let domain = self.world.mesh().trust_domain.clone();
+        let root = dir.root(domain.as_str(), self.settings.rotation.life, UnixTime::now());
+        let state = root.map_err(|e| e.to_string())?;
+        let issuer = state.issuer(self.settings.ttl).map_err(|e| e.to_string())?;
+        let source = dir.root_folder().display().to_string();
+        self.authority.put(issuer, RevocationLists::default(), &source);
+        Ok(())
     }
 
     async fn follow(self, found: Found) {
@@ -198,53 +209,85 @@ impl Keeper {
             match read_files(dir) {
                 Ok(files) => {
                     if known.as_ref() != Some(&files) {
-                        self.take(&files, &source);
-                        known = Some(files);
+                        known = Some(files.clone());
+                        self.take(files, &source, None);
                     }
                 }
-                Err(error) => self.authority.trouble(format!("cannot read {source}: {error}")),
+                Err(error) => {
+                    known = None;
+                    self.authority.trouble(unreadable_files(dir, &error));
+                }
             }
             sleep(LOOK).await;
         }
     }
 
     async fn follow_plugged_in(&self, secrets: Api<Secret>, source: &str) {
+        let secret = Some(PLUGGED_IN_SECRET);
         let mut known = None;
         loop {
             match secrets.get_opt(PLUGGED_IN_SECRET).await {
-                Ok(Some(secret)) => {
-                    if known != secret.metadata.resource_version {
-                        self.take(&data_of(&secret), source);
-                        known = secret.metadata.resource_version;
+                Ok(Some(found)) => {
+                    if known != found.metadata.resource_version {
+                        self.take(data_of(&found), source, secret);
+                        known = found.metadata.resource_version;
                     }
                 }
                 Ok(None) => {
                     known = None;
-                    self.authority.trouble(format!("{source} is gone; restore it"));
+                    let text = format!("{source} is gone; restore it");
+                    self.authority.trouble(Trouble { kind: TroubleKind::Missing, secret, text });
                 }
-                Err(error) if self.authority.current().is_some() => {
+                // With a root in force an API server that is away changes nothing.
+                Err(error) if self.authority.current().is_some() && is_away(&error) => {
                     tracing::debug!(%error, "cannot read {source}");
                 }
-                Err(error) => self.authority.trouble(format!("cannot read {source}: {}", answer(&error))),
+                Err(error) => {
+                    known = None;
+                    let text =
+                        format!("cannot read {source}: {}; grant get on secrets there", answer(&error));
+                    self.authority.trouble(Trouble { kind: TroubleKind::Unreadable, secret, text });
+                }
             }
             sleep(LOOK_AT_SECRET).await;
         }
     }
 
     /// Takes plugged-in material if all of it is right; else what is in force stays.
-    fn take(&self, files: &BTreeMap<String, Vec<u8>>, source: &str) {
-        let issuer = match KeyMaterial::from_files(files, UnixTime::now()) {
-            Ok(Some(material)) => material.issuer(self.settings.ttl).map_err(|e| e.to_string()),
+    fn take(&self, mut files: BTreeMap<String, Vec<u8>>, source: &str, secret: Option<&'static str>) {
+        if !self.settings.reads_revocations {
+            files.remove(CRL_FILE);
+        }
+        let taken = match KeyMaterial::from_files(&files, UnixTime::now()) {
+            Ok(Some(material)) => self.put(&material, source),
             Ok(None) => Err("holds no key material any more; restore it".to_owned()),
             Err(error) => Err(error.to_string()),
         };
-        let taken = issuer.and_then(|issuer| {
-            self.authority.follow(issuer, source, self.settings.several_roots).map_err(|e| e.to_string())
-        });
         if let Err(error) = taken {
-            self.authority.trouble(format!("key material in {source} is refused: {error}"));
+            let text = format!("key material in {source} is refused: {error}");
+            self.authority.trouble(Trouble { kind: TroubleKind::Refused, secret, text });
         }
     }
+
+    fn put(&self, material: &KeyMaterial, source: &str) -> Result<(), String> {
+        let issuer = material.issuer(self.settings.ttl).map_err(|e| e.to_string())?;
+        let revoked = material.revoked().clone();
+        let followed = self.authority.follow(issuer, revoked, source, self.settings.several_roots);
+        followed.map_err(|e| e.to_string())
+    }
+}
+
+/// Tells whether the API server is away or too busy, rather than against it.
+pub(super) fn is_away(error: &kube::Error) -> bool {
+    match error {
+        kube::Error::Api(status) => status.code >= 500 || status.code == 429,
+        _ => true,
+    }
+}
+
+fn unreadable_files(dir: &Path, error: &io::Error) -> Trouble {
+    let text = format!("cannot read {}: {error}", dir.display());
+    Trouble { kind: TroubleKind::Unreadable, secret: None, text }
 }
 
 fn has_material(files: &BTreeMap<String, Vec<u8>>) -> bool {
@@ -260,7 +303,7 @@ pub(super) fn data_of(secret: &Secret) -> BTreeMap<String, Vec<u8>> {
 /// Reads the files that key material may consist of; those that are not there are left out.
 fn read_files(dir: &Path) -> io::Result<BTreeMap<String, Vec<u8>>> {
     let mut files = BTreeMap::new();
-    for name in PLUGGED_IN_FILES.iter().chain(&TLS_FILES).chain(&[CRL, GENERATED]) {
+    for name in PLUGGED_IN_FILES.iter().chain(&TLS_FILES).chain(&[CRL_FILE, GENERATED]) {
         let path = dir.join(name);
         match std::fs::metadata(&path) {
             Ok(found) if found.len() > MAX_FILE_BYTES => {

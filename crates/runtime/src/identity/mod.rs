@@ -3,12 +3,13 @@
 //! ```text
 //!                 source ──events──▶ World (pods, namespaces, trust domain)
 //!                                      │
-//!  Secret, files, state folder          ▼                     ConfigMap in every namespace
+//!  Secret, files, state folder          ▼                    ConfigMaps in every namespace
 //!        └──▶ Keeper ──▶ Authority ──▶ Gate ◀── Tokens              ▲
 //!                            │          ▲  (keys of the API server, TokenReview)
 //!                            │          │                           │
 //!                            ├──▶ Serving (TLS of port 15012)       │
-//!                            └──▶ Distribution ─────────────────────┘
+//!                            ├──▶ Distribution ─────────────────────┘
+//!                            └──▶ Events (what is wrong with key material)
 //! ```
 //!
 //! [`Identity`] puts the parts together. The port opens once there is a mesh to serve and a root to
@@ -17,6 +18,7 @@
 mod authority;
 mod cluster_keys;
 mod distribution;
+mod events;
 mod gate;
 mod keeper;
 mod pods;
@@ -28,9 +30,10 @@ mod serving;
 mod state_dir;
 mod stats;
 mod tokens;
+mod trouble;
 mod world;
 
-pub use authority::{Authority, AuthorityStatus, Issuers};
+pub use authority::{Authority, AuthorityStatus, Changes, InForce};
 pub use gate::{Admission, Authenticated, CertificateRequest, Connection, Gate, GateSettings};
 pub use pods::{Binding, PodTable};
 pub use refused::Refused;
@@ -39,15 +42,17 @@ pub use root_secret::ROTATE;
 pub use serving::client_identity;
 pub use state_dir::{DEVELOPMENT_ISSUER, StateDir, StateError};
 pub use stats::{Count, Counts, IdentityStats};
+pub use trouble::{Trouble, TroubleKind};
 pub use world::{MeshIdentity, World, WorldError, WorldWriter};
 
 use crate::config::{IdentityArgs, MeshArgs, ServeArgs};
 use crate::grpc::{Ads, Service};
 use crate::pump::Snapshots;
 use ::ca::token::KeySetError;
-use ::ca::{RotationPolicy, TtlError, TtlPolicy};
+use ::ca::{RotationError, RotationPolicy, TtlError, TtlPolicy};
 use cluster_keys::ClusterKeys;
-use distribution::Distribution;
+use distribution::{Distribution, Item};
+use events::Events;
 use keeper::{Keeper, KeyPlace, KeySettings};
 use kube::Client;
 use review::Reviewer;
@@ -76,6 +81,9 @@ pub enum IdentityError {
     /// Lives of certificates contradict each other.
     #[error("{0}; correct --default-cert-ttl and --max-cert-ttl")]
     Ttl(#[from] TtlError),
+    /// A rotation of the root would cut peers off.
+    #[error("{0}; raise --root-overlap, or lower --default-cert-ttl")]
+    Overlap(#[from] RotationError),
     /// The state folder cannot be used.
     #[error(transparent)]
     State(#[from] StateError),
@@ -100,6 +108,7 @@ pub struct Identity {
     gate: Arc<Gate>,
     keeper: Keeper,
     distribution: Option<Distribution>,
+    events: Option<Events>,
     serving: Serving,
     serving_names: Vec<String>,
     opened: CancellationToken,
@@ -135,16 +144,24 @@ impl Identity {
     ) -> Result<(Self, WorldWriter, IdentityView), IdentityError> {
         let IdentityArgs { default_cert_ttl, max_cert_ttl, root_ttl, root_overlap, .. } = args.identity;
         let (world, writer) = World::new(&trusted_accounts(&args.identity, &args.mesh))?;
-        let (authority, stats) = (Authority::default(), Arc::new(IdentityStats::default()));
+        let ((authority, notices), stats) = (Authority::with_notices(), Arc::new(IdentityStats::default()));
         let is_cluster = matches!(home, Home::Cluster(_));
         let shadow = args.shadow;
         let root_config_map = args.identity.root_config_map.clone();
-        let (place, verifier, distribution) = match home {
+        let (place, verifier, distribution, events) = match home {
             Home::Cluster(client) => {
-                let distribution = (!shadow && !root_config_map.is_empty()).then(|| Distribution {
+                let distribution = (!shadow).then(|| Distribution {
                     client: client.clone(),
-                    name: root_config_map.clone(),
+                    items: published(&args.identity),
                     authority: authority.clone(),
+                    world: Arc::clone(&world),
+                    stats: Arc::clone(&stats),
+                });
+                let events = (!shadow).then(|| Events {
+                    client: client.clone(),
+                    namespace: args.mesh.system_namespace.clone(),
+                    replica: args.replica(),
+                    notices,
                     world: Arc::clone(&world),
                     stats: Arc::clone(&stats),
                 });
@@ -160,13 +177,13 @@ impl Identity {
                     shadow,
                     root_config_map,
                 };
-                (place, verifier, distribution)
+                (place, verifier, distribution, events)
             }
             Home::StateDir(dir) => {
                 let issuer = dir.development_issuer()?;
                 let verifier =
                     Verifier::Development { keys: issuer.keys()?, issuer: DEVELOPMENT_ISSUER.to_owned() };
-                (KeyPlace::StateDir(dir), verifier, None)
+                (KeyPlace::StateDir(dir), verifier, None, None)
             }
         };
         let tokens = Tokens::new(verifier, args.identity.token_audiences.clone(), Arc::clone(&stats));
@@ -176,14 +193,20 @@ impl Identity {
         };
         let rotation = RotationPolicy {
             renew_below_percent: RENEW_BELOW_PERCENT,
-            overlap: root_overlap,
+            overlap: root_overlap.unwrap_or(default_cert_ttl),
             life: root_ttl,
         };
         let ttl = TtlPolicy::new(default_cert_ttl, max_cert_ttl)?;
+        rotation.check(&ttl)?;
         let several_roots = args.identity.several_roots;
         let keeper = Keeper {
             place,
-            settings: KeySettings { ttl, several_roots, rotation },
+            settings: KeySettings {
+                ttl,
+                several_roots,
+                reads_revocations: args.identity.revocation_lists,
+                rotation,
+            },
             authority: authority.clone(),
             world: Arc::clone(&world),
         };
@@ -192,6 +215,7 @@ impl Identity {
             gate: Arc::new(gate),
             keeper,
             distribution,
+            events,
             serving: Serving::new()?,
             serving_names: serving_names(args, is_cluster, secure),
             opened: CancellationToken::new(),
@@ -213,6 +237,9 @@ impl Identity {
         tasks.spawn(self.keeper.run(stop.clone()));
         if let Some(distribution) = self.distribution {
             tasks.spawn(distribution.run(stop.clone()));
+        }
+        if let Some(events) = self.events {
+            tasks.spawn(events.run(stop.clone()));
         }
         let ready = CancellationToken::new();
         let tls = self.serving.acceptor();
@@ -279,6 +306,13 @@ impl SecurePort {
             tracing::error!(%error, "the secure port is lost");
         }
     }
+}
+
+/// Returns what is published to every namespace.
+fn published(args: &IdentityArgs) -> Vec<Item> {
+    let lists = args.revocation_lists.then(|| Item::revocation_lists(&args.crl_config_map));
+    let items = std::iter::once(Item::roots(&args.root_config_map)).chain(lists);
+    items.filter(|item| !item.name.is_empty()).collect()
 }
 
 /// Returns the accounts that may ask for the certificates of pods on their node: those set, else the

@@ -11,7 +11,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 /// Why no certificate was had.
@@ -81,6 +83,10 @@ pub struct NewCertificate {
     pub chain: Vec<String>,
 }
 
+/// How long connecting and asking may take. A server that refuses the client's certificate does so after
+/// the client has begun to ask; not every such end reaches the call.
+const LIMIT: Duration = Duration::from_secs(30);
+
 /// Asks for a certificate: of `identity` (a SPIFFE id), or else of the caller itself, for `seconds` (0
 /// for the default).
 ///
@@ -109,12 +115,15 @@ pub async fn request_certificate(
         let bearer = bearer.map_err(|_| failed("the token is no text of one line".to_owned()))?;
         headers.insert(header::AUTHORIZATION, bearer);
     }
-    let stream = connect(target).await?;
-    let answer: Result<IstioCertificateResponse, _> =
-        unary(stream, &target.address, proto::rpc_path::CREATE_CERTIFICATE, headers, &message)
-            .await
-            .map_err(|e| failed(e.to_string()))?;
-    match answer {
+    let ask = async {
+        let stream = connect(target).await?;
+        let path = proto::rpc_path::CREATE_CERTIFICATE;
+        let answer =
+            unary::<_, _, IstioCertificateResponse>(stream, &target.address, path, headers, &message);
+        answer.await.map_err(|e| failed(e.to_string()))
+    };
+    let answer = timeout(LIMIT, ask).await;
+    match answer.map_err(|_| failed(format!("no answer in {} s", LIMIT.as_secs())))?? {
         Ok(response) => Ok(NewCertificate { key_pem: key.to_pem().to_owned(), chain: response.cert_chain }),
         Err((code, message)) => Err(RequestError::Refused { address: address(), code, message }),
     }

@@ -1,18 +1,24 @@
 //! A self-signed root in a Secret: adopted, made where there is none, renewed and rotated.
 //!
+//! One that is deleted is put back from memory; while a root is in force or published, no other is made.
+//!
 //! Replicas do not talk: each follows the Secret. Every write is conditional (create, or update of the
 //! version that was read), so of two that write at once one does, and the other takes what it wrote.
 
 use super::authority::Authority;
-use super::keeper::data_of;
+use super::keeper::{data_of, is_away};
+use super::trouble::{Trouble, TroubleKind};
 use super::world::World;
 use crate::source::kube::answer;
-use ca::{Root, RootState, RotationPolicy, SECRET_TYPE, SystemEntropy, TrustBundle, TtlPolicy};
+use ca::{
+    RevocationLists, Root, RootState, RotationPolicy, SECRET_TYPE, SystemEntropy, TrustBundle, TtlPolicy,
+};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::Client;
 use kube::api::{Api, ListParams, ObjectMeta, PostParams};
 use rustls::pki_types::UnixTime;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::sleep;
@@ -51,9 +57,32 @@ struct Known {
     version: Option<String>,
 }
 
+/// What a look at the Secret has found.
+enum Looked {
+    /// What is in force, or what is so from now on.
+    Right,
+    /// Somebody else was faster: look again.
+    Again,
+    /// Nothing, since the API server is away. With a root in force that changes nothing.
+    Nothing,
+}
+
 impl RootSecret {
     fn source(&self) -> String {
         format!("Secret {}/{}", self.namespace, self.name)
+    }
+
+    fn trouble(&self, kind: TroubleKind, text: String) -> Trouble {
+        Trouble { kind, secret: Some(self.name), text }
+    }
+
+    fn refused(&self, error: &str) -> Trouble {
+        self.trouble(TroubleKind::Refused, format!("{} is refused: {error}; restore it", self.source()))
+    }
+
+    /// Tells that the Secret cannot be written since this does not work.
+    fn unwritable(&self, doing: &str, error: impl std::fmt::Display) -> Trouble {
+        self.trouble(TroubleKind::Unwritable, format!("cannot {doing} {}: {error}", self.source()))
     }
 
     /// Follows the Secret for ever.
@@ -63,9 +92,12 @@ impl RootSecret {
         let mut pause = PAUSE.0;
         loop {
             match self.look(&secrets, &mut known).await {
-                Ok(()) => {
+                Ok(Looked::Again) => sleep(PAUSE.0).await,
+                Ok(looked) => {
                     pause = PAUSE.0;
-                    self.authority.fine();
+                    if matches!(looked, Looked::Right) {
+                        self.authority.fine();
+                    }
                     let wait = known.as_ref().map_or(PAUSE.0, |known| self.next_step(known));
                     sleep(wait.min(LOOK)).await;
                 }
@@ -79,30 +111,29 @@ impl RootSecret {
     }
 
     /// Reads the Secret, takes what is new in it, and takes the step that is due.
-    async fn look(&self, secrets: &Api<Secret>, known: &mut Option<Known>) -> Result<(), String> {
+    async fn look(&self, secrets: &Api<Secret>, known: &mut Option<Known>) -> Result<Looked, Trouble> {
         let found = match secrets.get_opt(self.name).await {
             Ok(found) => found,
-            // With a root in force an API server that is away changes nothing.
-            Err(error) if known.is_some() && !matches!(error, kube::Error::Api(_)) => {
+            Err(error) if known.is_some() && is_away(&error) => {
                 tracing::debug!(%error, "cannot read {}", self.source());
-                return Ok(());
+                return Ok(Looked::Nothing);
             }
             Err(error) => {
-                return Err(format!(
-                    "cannot read {}: {}; grant get on secrets there",
-                    self.source(),
-                    answer(&error)
-                ));
+                let (source, answer) = (self.source(), answer(&error));
+                let text = format!("cannot read {source}: {answer}; grant get on secrets there");
+                return Err(self.trouble(TroubleKind::Unreadable, text));
             }
         };
         match (found, &known) {
             (Some(secret), Some(known)) if secret.metadata.resource_version == known.version => {}
             (Some(secret), _) => self.take(secret, known)?,
-            (None, Some(_)) => return Err(format!("{} was deleted; restore it", self.source())),
-            (None, None) => {
-                if let Some(made) = self.create(secrets).await? {
-                    self.take(made, known)?;
-                }
+            (None, current) => {
+                let made = match current {
+                    Some(known) => self.restore(secrets, known).await?,
+                    None => self.create(secrets).await?,
+                };
+                let Some(made) = made else { return Ok(Looked::Again) };
+                self.take(made, known)?;
             }
         }
         if let Some(current) = &known
@@ -110,13 +141,12 @@ impl RootSecret {
         {
             self.take(written, known)?;
         }
-        Ok(())
+        Ok(Looked::Right)
     }
 
     /// Takes what the Secret holds, if it is right and follows from what is in force.
-    fn take(&self, secret: Secret, known: &mut Option<Known>) -> Result<(), String> {
-        let refused = |error: String| format!("{} is refused: {error}; restore it", self.source());
-        let state = RootState::from_secret(&data_of(&secret)).map_err(|e| refused(e.to_string()))?;
+    fn take(&self, secret: Secret, known: &mut Option<Known>) -> Result<(), Trouble> {
+        let state = RootState::from_secret(&data_of(&secret)).map_err(|e| self.refused(&e.to_string()))?;
         if let Some(old) = known.as_ref().map(|known| &known.state)
             // The same key and subject: certificates of either verify with the other.
             && !state.active().same_key(old.active())
@@ -124,51 +154,82 @@ impl RootSecret {
             && let Err(error) = follows(&new_trust, &old_trust)
         {
             let error = format!("{error}; to replace the root at once, restart the control plane");
-            return Err(refused(error));
+            return Err(self.refused(&error));
         }
-        let issuer = state.issuer(self.ttl).map_err(|e| refused(e.to_string()))?;
-        self.authority.put(issuer, &self.source());
+        let issuer = state.issuer(self.ttl).map_err(|e| self.refused(&e.to_string()))?;
+        self.authority.put(issuer, RevocationLists::default(), &self.source());
         let version = secret.metadata.resource_version.clone();
         *known = Some(Known { secret, state, version });
         Ok(())
     }
 
     /// Makes a root where there is none, and keeps it: it is used only after it is stored.
-    async fn create(&self, secrets: &Api<Secret>) -> Result<Option<Secret>, String> {
+    async fn create(&self, secrets: &Api<Secret>) -> Result<Option<Secret>, Trouble> {
+        let source = self.source();
         if self.shadow {
-            return Err(format!("{} does not exist, and with --shadow no root is made", self.source()));
+            let text = format!("{source} does not exist, and with --shadow no root is made");
+            return Err(self.trouble(TroubleKind::Missing, text));
         }
         self.check_no_other_root().await?;
         let domain = self.world.mesh().trust_domain.clone();
         let root = Root::create(domain.as_str(), self.rotation.life, UnixTime::now(), &SystemEntropy);
-        let state = RootState::new(root.map_err(|e| e.to_string())?);
-        let secret = Secret {
-            metadata: ObjectMeta {
-                name: Some(self.name.to_owned()),
-                namespace: Some(self.namespace.clone()),
-                ..ObjectMeta::default()
-            },
-            type_: Some(SECRET_TYPE.to_owned()),
-            data: Some(self.data(&state)?),
-            ..Secret::default()
+        let state = RootState::new(root.map_err(|e| self.unwritable("make a root for", e))?);
+        let data = self.data(&state).map_err(|e| self.unwritable("make a root for", e))?;
+        let made = self.store(secrets, ObjectMeta::default(), SECRET_TYPE.to_owned(), data).await?;
+        if made.is_some() {
+            tracing::info!(secret = source, "made a new root");
+        }
+        Ok(made)
+    }
+
+    /// Puts a Secret that was deleted back as it was read last: what is in force goes on, and a replica
+    /// that starts finds it. Of several replicas one does so, and the others find what it put there.
+    async fn restore(&self, secrets: &Api<Secret>, known: &Known) -> Result<Option<Secret>, Trouble> {
+        let deleted = |mend: &str| format!("{} was deleted; {mend}", self.source());
+        if self.shadow {
+            return Err(self.trouble(TroubleKind::Missing, deleted("with --shadow it is not put back")));
+        }
+        self.authority.trouble(self.trouble(TroubleKind::Missing, deleted("it is put back from memory")));
+        let old = known.secret.clone();
+        let metadata = ObjectMeta {
+            labels: old.metadata.labels,
+            annotations: old.metadata.annotations,
+            ..ObjectMeta::default()
         };
+        let kind = old.type_.unwrap_or_else(|| SECRET_TYPE.to_owned());
+        let restored = self.store(secrets, metadata, kind, old.data.unwrap_or_default()).await?;
+        if restored.is_some() {
+            tracing::info!(secret = self.source(), "put the root back from memory");
+        }
+        Ok(restored)
+    }
+
+    /// Creates the Secret; gives nothing when another replica was first.
+    async fn store(
+        &self,
+        secrets: &Api<Secret>,
+        metadata: ObjectMeta,
+        kind: String,
+        data: BTreeMap<String, ByteString>,
+    ) -> Result<Option<Secret>, Trouble> {
+        let metadata = ObjectMeta {
+            name: Some(self.name.to_owned()),
+            namespace: Some(self.namespace.clone()),
+            ..metadata
+        };
+        let secret = Secret { metadata, type_: Some(kind), data: Some(data), ..Secret::default() };
         match secrets.create(&PostParams::default(), &secret).await {
-            Ok(created) => {
-                tracing::info!(secret = self.source(), "made a new root");
-                Ok(Some(created))
-            }
-            // Another replica was first: the next look finds what it made.
+            Ok(created) => Ok(Some(created)),
             Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => Ok(None),
-            Err(error) => Err(format!(
-                "cannot create {}: {}; make the namespace, and grant create on secrets in it",
-                self.source(),
-                answer(&error)
-            )),
+            Err(error) => {
+                let mend = "make the namespace, and grant create on secrets in it";
+                Err(self.unwritable("create", format!("{}; {mend}", answer(&error))))
+            }
         }
     }
 
     /// Workloads that trust a root already would not trust a new one: the old must be restored.
-    async fn check_no_other_root(&self) -> Result<(), String> {
+    async fn check_no_other_root(&self) -> Result<(), Trouble> {
         if self.root_config_map.is_empty() {
             return Ok(());
         }
@@ -176,14 +237,19 @@ impl RootSecret {
         let place = format!("ConfigMap {}/{}", self.namespace, self.root_config_map);
         // A list of one, for which the right to list by that name suffices.
         let only = ListParams::default().fields(&format!("metadata.name={}", self.root_config_map));
-        let found = maps.list(&only).await.map_err(|e| format!("cannot read {place}: {e}"))?;
+        let found = maps.list(&only).await.map_err(|e| {
+            self.trouble(TroubleKind::Unreadable, format!("cannot read {place}: {e}; grant list on it"))
+        })?;
         let data = found.items.into_iter().find_map(|map| map.data);
         let holds_root = data
             .and_then(|data| data.get(ROOTS_KEY).map(|text| TrustBundle::from_pem(text.as_bytes()).is_ok()));
         match holds_root {
-            Some(true) => Err(format!(
-                "{} does not exist, but {place} holds the root of a mesh; restore the Secret, or delete that ConfigMap to begin a new mesh",
-                self.source()
+            Some(true) => Err(self.trouble(
+                TroubleKind::Missing,
+                format!(
+                    "{} does not exist, but {place} holds the root of a mesh; restore the Secret, or delete that ConfigMap to begin a new mesh",
+                    self.source()
+                ),
             )),
             _ => Ok(()),
         }
@@ -201,18 +267,24 @@ impl RootSecret {
     }
 
     /// Takes the step of a rotation that is due, if one is.
-    async fn step(&self, secrets: &Api<Secret>, known: &Known) -> Result<Option<Secret>, String> {
+    async fn step(&self, secrets: &Api<Secret>, known: &Known) -> Result<Option<Secret>, Trouble> {
         let (now, policy) = (UnixTime::now(), &self.rotation);
         if self.shadow {
             return Ok(None);
         }
-        let failed = |error: String| format!("cannot rotate the root of {}: {error}", self.source());
+        let failed = |error: String| self.unwritable("rotate the root of", error);
         let mut secret = known.secret.clone();
         let next = if wants_rotation(known) {
             let domain = self.world.mesh().trust_domain.clone();
             let root = Root::create(domain.as_str(), policy.life, now, &SystemEntropy);
             let root = root.map_err(|e| failed(e.to_string()))?;
             tracing::info!(secret = self.source(), "a new root is announced");
+            if policy.cuts_off(&self.ttl) {
+                let (overlap, longest) = (policy.overlap.as_secs(), self.ttl.max_life().as_secs());
+                tracing::warn!(
+                    "certificates may be asked for that live {longest} s, and the old root is trusted {overlap} s after it signed last: those that live longer must be renewed before; else raise --root-overlap"
+                );
+            }
             known.state.announce(root, policy, now).map_err(|e| failed(e.to_string()))?
         } else if let Some(step) = known.state.due(policy, now) {
             tracing::info!(secret = self.source(), ?step, "a step of the root's rotation is due");
@@ -223,7 +295,7 @@ impl RootSecret {
         if let Some(annotations) = &mut secret.metadata.annotations {
             annotations.remove(ROTATE);
         }
-        secret.data = Some(self.data(&next)?);
+        secret.data = Some(self.data(&next).map_err(failed)?);
         match secrets.replace(self.name, &PostParams::default(), &secret).await {
             Ok(written) => Ok(Some(written)),
             // Another replica took the step: the next look finds what it wrote.
@@ -235,7 +307,7 @@ impl RootSecret {
         }
     }
 
-    fn data(&self, state: &RootState) -> Result<std::collections::BTreeMap<String, ByteString>, String> {
+    fn data(&self, state: &RootState) -> Result<BTreeMap<String, ByteString>, String> {
         let data = state.to_secret(self.generated_mark).map_err(|e| e.to_string())?;
         Ok(data.into_iter().map(|(key, value)| (key, ByteString(value))).collect())
     }

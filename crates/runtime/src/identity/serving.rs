@@ -2,8 +2,8 @@
 //!
 //! Both follow the authority without a restart: each handshake takes what is in force.
 
-use super::authority::Authority;
-use ca::{Certificate, Identity, Issuer, SigningKey, SystemEntropy};
+use super::authority::{Authority, InForce};
+use ca::{Certificate, Identity, Issuer, RevocationLists, SigningKey, SystemEntropy};
 use parking_lot::RwLock;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::CryptoProvider;
@@ -58,6 +58,7 @@ struct Material {
     provider: Arc<CryptoProvider>,
     key: RwLock<Option<Arc<CertifiedKey>>>,
     clients: RwLock<Option<Arc<dyn ClientCertVerifier>>>,
+    revoked: RwLock<Arc<RevocationLists>>,
 }
 
 impl fmt::Debug for Material {
@@ -77,6 +78,7 @@ impl Serving {
             provider: Arc::clone(&provider),
             key: RwLock::new(None),
             clients: RwLock::new(None),
+            revoked: RwLock::default(),
         });
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
@@ -94,8 +96,8 @@ impl Serving {
         self.acceptor.clone()
     }
 
-    /// Keeps the certificate right: with the authority, and half-way through its life. `first` is
-    /// cancelled once there is one.
+    /// Keeps the certificate right: with the authority, and half-way through its life; and the lists of
+    /// those that are revoked. `first` is cancelled once there is a certificate.
     pub async fn follow(
         &self,
         authority: &Authority,
@@ -103,23 +105,32 @@ impl Serving {
         first: CancellationToken,
         stop: CancellationToken,
     ) {
-        let mut issuers = authority.issuers();
+        let mut changes = authority.changes();
+        let mut held: Option<(Arc<Issuer>, UnixTime)> = None;
         loop {
-            let issuer = issuers.borrow_and_update().clone();
-            let wait = match issuer.map(|issuer| self.take(&issuer, names)) {
-                None => None,
-                Some(Ok(renew)) => {
-                    first.cancel();
-                    Some(
-                        Duration::from_secs(renew.as_secs().saturating_sub(UnixTime::now().as_secs()))
-                            .max(AGAIN),
-                    )
+            let in_force = changes.borrow_and_update().clone();
+            let wait = in_force.map(|InForce { issuer, revoked }| {
+                // Before the roots: nobody is let in by new roots and old lists.
+                *self.material.revoked.write() = revoked;
+                let now = UnixTime::now();
+                let is_held =
+                    held.as_ref().is_some_and(|(of, renew)| Arc::ptr_eq(of, &issuer) && *renew > now);
+                if !is_held {
+                    held = match self.take(&issuer, names) {
+                        Ok(renew) => {
+                            first.cancel();
+                            Some((issuer, renew))
+                        }
+                        Err(error) => {
+                            tracing::error!(%error, "the serving certificate is not renewed");
+                            None
+                        }
+                    };
                 }
-                Some(Err(error)) => {
-                    tracing::error!(%error, "the serving certificate is not renewed");
-                    Some(AGAIN)
-                }
-            };
+                let left =
+                    |renew: &UnixTime| Duration::from_secs(renew.as_secs().saturating_sub(now.as_secs()));
+                held.as_ref().map_or(AGAIN, |(_, renew)| left(renew).max(AGAIN))
+            });
             let due = async {
                 match wait {
                     Some(wait) => tokio::time::sleep(wait).await,
@@ -127,7 +138,7 @@ impl Serving {
                 }
             };
             tokio::select! {
-                changed = issuers.changed() => if changed.is_err() { return },
+                changed = changes.changed() => if changed.is_err() { return },
                 () = due => {}
                 () = stop.cancelled() => return,
             }
@@ -186,6 +197,27 @@ impl Clients {
         let none = || Error::General("there are no roots to verify clients by yet".to_owned());
         self.0.clients.read().clone().ok_or_else(none)
     }
+
+    /// Checks everything that a client shows. A certificate whose issuer has no list is let in: it may
+    /// be one of an intermediate that was replaced, and lives on until its end.
+    fn check_not_revoked<'a>(
+        &self,
+        shown: impl Iterator<Item = &'a CertificateDer<'a>>,
+    ) -> Result<(), Error> {
+        let revoked = Arc::clone(&self.0.revoked.read());
+        if revoked.is_empty() {
+            return Ok(());
+        }
+        for der in shown {
+            let certificate = Certificate::from_der(der).map_err(|_| CertificateError::BadEncoding)?;
+            if revoked.revokes(&certificate) {
+                let serial = certificate.serial();
+                tracing::warn!(serial, "a client with a revoked certificate is refused");
+                return Err(CertificateError::Revoked.into());
+            }
+        }
+        Ok(())
+    }
 }
 
 impl ClientCertVerifier for Clients {
@@ -205,6 +237,7 @@ impl ClientCertVerifier for Clients {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         let verified = self.verifier()?.verify_client_cert(leaf, between, now)?;
+        self.check_not_revoked(std::iter::once(leaf).chain(between))?;
         // Exactly one SPIFFE id: nobody else is served, so nobody else gets in.
         match Certificate::from_der(leaf).map(|certificate| certificate.identity()) {
             Ok(Ok(_)) => Ok(verified),

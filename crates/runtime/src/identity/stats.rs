@@ -26,7 +26,7 @@ pub struct Counts(Mutex<BTreeMap<&'static str, u64>>);
 
 impl Counts {
     /// Begins with these names at 0, so that their counts are there before the first event.
-    fn of(names: &[&'static str]) -> Self {
+    pub(super) fn of(names: &[&'static str]) -> Self {
         Self(Mutex::new(names.iter().map(|name| (*name, 0)).collect()))
     }
 
@@ -66,6 +66,10 @@ pub struct IdentityStats {
     pub handshakes: Counts,
     /// Writes of the ConfigMap with the roots, by outcome.
     pub root_writes: Counts,
+    /// Writes of the ConfigMap with the revocation lists, by outcome.
+    pub crl_writes: Counts,
+    /// Writes of events about key material, by outcome.
+    pub event_writes: Counts,
 }
 
 impl Default for IdentityStats {
@@ -87,8 +91,10 @@ impl Default for IdentityStats {
             sign_errors: Counts::of(&["CA_NOT_READY", "CERT_GEN_ERROR", "CSR_ERROR", "TTL_ERROR"]),
             tokens: Counts::of(&["cache", "local", "review"]),
             key_fetches: Counts::of(&["ok", "unreachable", "withheld"]),
-            handshakes: Counts::of(&["failed", "ok", "timed_out", "too_many"]),
+            handshakes: Counts::of(&["failed", "ok", "revoked", "timed_out", "too_many"]),
             root_writes: Counts::of(&["failed", "ok"]),
+            crl_writes: Counts::of(&["failed", "ok"]),
+            event_writes: Counts::of(&["failed", "ok"]),
         }
     }
 }

@@ -10,7 +10,9 @@
 //! were known last stay known.
 
 use super::pods::{Binding, PodTable};
-use ca::{Caller, Denial, IdentityError, NodeAuthorizer, RunningPod, TrustDomain, TrustedAccountsError};
+use ca::{
+    Caller, Denial, IdentityError, NodeAuthorizer, Pods, RunningPod, TrustDomain, TrustedAccountsError,
+};
 use hashbrown::{HashMap, HashSet};
 use mesh::Event;
 use model::facts::{MeshSettings, Namespace, Object};
@@ -91,6 +93,11 @@ impl World {
     /// Returns the trust domain and the rule of impersonation in force.
     pub fn mesh(&self) -> Arc<MeshIdentity> {
         Arc::clone(&self.mesh.read())
+    }
+
+    /// Returns the UID of a live pod.
+    pub fn uid_of(&self, namespace: &str, pod: &str) -> Option<String> {
+        self.table.read().pod(namespace, pod).map(|pod| pod.uid.to_owned())
     }
 
     /// Returns the namespaces that take part in the mesh, as they change.

@@ -1,50 +1,87 @@
-//! The roots in every namespace: ConfigMap `istio-ca-root-cert`, key `root-cert.pem`.
+//! What the authority publishes, kept in objects of the cluster.
 //!
-//! Written only where it differs, and only that key and one label: whatever else is in the ConfigMap
-//! is left alone. One that is edited or deleted is repaired as soon as the watch tells of it; where
-//! somebody else keeps changing it, more and more seldom.
+//! | item | object | holds |
+//! |---|---|---|
+//! | roots | ConfigMap `istio-ca-root-cert`, key `root-cert.pem`, in every namespace | the roots to trust |
+//! | revocation lists | ConfigMap `istio-ca-crl`, key `ca-crl.pem`, in every namespace | the lists beside plugged-in material; empty without any |
+//!
+//! An object is written only where it differs. One that is edited or deleted is repaired as soon as the
+//! watch tells of it; where somebody else keeps changing it, more and more seldom.
 
-use super::authority::Authority;
+mod config_map;
+mod pace;
+
+use super::authority::{Authority, InForce};
 use super::root_secret::ROOTS_KEY;
-use super::stats::IdentityStats;
+use super::stats::{Counts, IdentityStats};
 use super::world::World;
+use ca::CRL_FILE;
+use config_map::ConfigMaps;
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::ConfigMap;
-use kube::Client;
-use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
+use futures::future::join_all;
+use kube::api::Api;
+use kube::core::Status;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{Config, Event, watcher};
+use kube::{Client, Resource, ResourceExt};
 use model::Str;
-use serde_json::json;
-use std::collections::{BTreeMap, BTreeSet};
+use pace::Pace;
+use serde::de::DeserializeOwned;
+use std::collections::BTreeSet;
+use std::fmt::Debug;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 /// Namespaces in which no workload of a mesh lives. Not `kube-system`: a ztunnel may.
 const IGNORED: [&str; 3] = ["kube-public", "kube-node-lease", "local-path-storage"];
 
-/// The label by which others know the ConfigMap.
-const LABEL: (&str, &str) = ("istio.io/config", "true");
-
-/// How many namespaces are written at once.
+/// How many objects of an item are written at once.
 const AT_ONCE: usize = 8;
 
-/// The first and the longest pause between two writes to one namespace; it doubles in between.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(60));
+/// One text that is published to every namespace.
+pub struct Item {
+    /// The name of the ConfigMap.
+    pub name: String,
+    key: &'static str,
+    /// What it is, in words.
+    what: &'static str,
+    text: fn(&InForce) -> String,
+    writes: fn(&IdentityStats) -> &Counts,
+}
 
-/// How long a namespace must be left alone until its writes count from the beginning again.
-const QUIET: Duration = Duration::from_secs(120);
+impl Item {
+    /// Publishes the roots, in ConfigMaps of this name.
+    pub fn roots(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            key: ROOTS_KEY,
+            what: "the roots",
+            text: |now| now.issuer.trust().to_pem(),
+            writes: |stats| &stats.root_writes,
+        }
+    }
 
-/// Keeps the roots in every namespace.
+    /// Publishes the revocation lists, in ConfigMaps of this name.
+    pub fn revocation_lists(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            key: CRL_FILE,
+            what: "the revocation lists",
+            text: |now| now.revoked.to_pem().to_owned(),
+            writes: |stats| &stats.crl_writes,
+        }
+    }
+}
+
+/// Keeps what is published as it should be.
 pub struct Distribution {
     /// The way to the API server.
     pub client: Client,
-    /// The name of the ConfigMap.
-    pub name: String,
-    /// Whose roots.
+    /// What is published to every namespace.
+    pub items: Vec<Item>,
+    /// Whose roots and lists.
     pub authority: Authority,
     /// Knows the namespaces.
     pub world: Arc<World>,
@@ -52,202 +89,125 @@ pub struct Distribution {
     pub stats: Arc<IdentityStats>,
 }
 
-/// How often a namespace had to be written of late.
-struct Repairs {
-    count: u32,
-    last: Instant,
-}
+/// The objects that hold the text of an item: at most one in each place.
+trait Carrier: Sync {
+    /// The kind of the objects.
+    type Object: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static;
 
-#[derive(Default)]
-struct State {
-    namespaces: Arc<BTreeSet<Str>>,
-    roots: String,
-    /// What each namespace holds; absent where there is no ConfigMap.
-    found: BTreeMap<String, Option<String>>,
-    /// Whether all ConfigMaps have been listed once.
-    listed: bool,
-    repairs: BTreeMap<String, Repairs>,
-    /// When to write to which namespace.
-    due: BTreeMap<String, Instant>,
+    /// The name that all of them have.
+    fn name(&self) -> &str;
+
+    /// All objects of the kind.
+    fn all(&self) -> Api<Self::Object>;
+
+    /// The text of an object if all of it is as it should be.
+    fn text(&self, object: &Self::Object) -> Option<String>;
+
+    /// Writes a text to a place in which there is an object, or is none yet.
+    fn write(
+        &self,
+        place: &str,
+        text: &str,
+        exists: bool,
+    ) -> impl Future<Output = Result<Self::Object, kube::Error>> + Send;
+
+    /// Tells whether a refusal needs nothing but patience: another replica was faster, or the place or
+    /// the object is going.
+    fn is_passing(&self, status: &Status) -> bool;
 }
 
 impl Distribution {
-    /// Keeps the roots in every namespace until `stop`.
+    /// Keeps everything as it should be until `stop`.
     pub async fn run(self, stop: CancellationToken) {
+        let this = &self;
+        let items = this.items.iter().map(|item| {
+            let maps = ConfigMaps { client: this.client.clone(), name: item.name.clone(), key: item.key };
+            async move { this.keep(item, &maps).await }
+        });
         tokio::select! {
-            () = self.keep() => {}
+            _ = join_all(items) => {}
             () = stop.cancelled() => {}
         }
     }
 
-    async fn keep(&self) {
-        let maps = Api::<ConfigMap>::all(self.client.clone());
-        let only = Config::default().fields(&format!("metadata.name={}", self.name));
-        let mut changes = pin!(watcher(maps, only).default_backoff());
-        let mut issuers = self.authority.issuers();
+    async fn keep<C: Carrier>(&self, item: &Item, carrier: &C) {
+        let only = Config::default().fields(&format!("metadata.name={}", carrier.name()));
+        let mut events = pin!(watcher(carrier.all(), only).default_backoff());
+        let mut changes = self.authority.changes();
         let mut namespaces = self.world.namespaces();
-        issuers.mark_changed();
+        changes.mark_changed();
         namespaces.mark_changed();
-        let mut state = State::default();
+        let mut pace = Pace::default();
         loop {
-            let next = state.due.values().min().copied();
+            let next = pace.next();
             let wait = async {
-                match next.filter(|_| state.listed) {
+                match next {
                     Some(at) => sleep_until(at).await,
                     None => std::future::pending().await,
                 }
             };
             tokio::select! {
-                change = changes.next() => match change {
-                    Some(Ok(event)) => state.take(event),
-                    Some(Err(error)) => tracing::debug!(%error, "the watch of ConfigMaps {} was cut", self.name),
+                event = events.next() => match event {
+                    Some(Ok(event)) => take(&mut pace, carrier, event),
+                    Some(Err(error)) => tracing::debug!(%error, "the watch of {} was cut", carrier.name()),
                     None => return,
                 },
-                changed = issuers.changed() => {
+                changed = changes.changed() => {
                     if changed.is_err() { return }
-                    let roots = issuers.borrow_and_update().as_ref().map(|i| i.trust().to_pem());
-                    state.roots = roots.unwrap_or_default();
-                    state.look_at_all();
+                    pace.set_text(changes.borrow_and_update().as_ref().map(item.text));
                 },
                 changed = namespaces.changed() => {
                     if changed.is_err() { return }
-                    state.namespaces = Arc::clone(&namespaces.borrow_and_update());
-                    state.look_at_all();
+                    pace.set_places(concerned(&namespaces.borrow_and_update()));
                 },
-                () = wait => self.write_due(&mut state).await,
+                () = wait => self.write_due(item, carrier, &mut pace).await,
             }
         }
     }
 
-    async fn write_due(&self, state: &mut State) {
+    async fn write_due<C: Carrier>(&self, item: &Item, carrier: &C, pace: &mut Pace) {
         let now = Instant::now();
-        let due: Vec<String> =
-            state.due.iter().filter(|(_, at)| **at <= now).map(|(name, _)| name.clone()).collect();
-        let roots = state.roots.as_str();
-        let writes = due.into_iter().map(|namespace| {
-            let exists = state.found.contains_key(&namespace);
-            async move {
-                let outcome = self.write(&namespace, roots, exists).await;
-                (namespace, outcome)
-            }
+        let Some(text) = pace.text() else { return };
+        let text = text.as_str();
+        let writes = pace.due(now).into_iter().map(|(place, exists)| async move {
+            let outcome = carrier.write(&place, text, exists).await;
+            (place, outcome)
         });
         let outcomes: Vec<_> = futures::stream::iter(writes).buffer_unordered(AT_ONCE).collect().await;
-        for (namespace, outcome) in outcomes {
-            state.due.remove(&namespace);
-            let repairs = state.repairs.entry(namespace.clone()).or_insert(Repairs { count: 0, last: now });
-            repairs.count = if now.duration_since(repairs.last) > QUIET { 1 } else { repairs.count + 1 };
-            repairs.last = now;
+        let counts = (item.writes)(&self.stats);
+        for (place, outcome) in outcomes {
+            pace.written(&place, now);
             match outcome {
-                Ok(Some(map)) => {
-                    self.stats.root_writes.add("ok");
-                    state.found.insert(namespace, roots_of(&map));
+                Ok(object) => {
+                    counts.add("ok");
+                    pace.hold(place, carrier.text(&object));
                 }
-                // Somebody else was faster, or the namespace is about to go: the watch will tell.
-                Ok(None) => {}
+                // The watch will tell.
+                Err(kube::Error::Api(status)) if carrier.is_passing(&status) => {}
                 Err(error) => {
-                    self.stats.root_writes.add("failed");
-                    tracing::warn!(namespace, %error, "cannot write the ConfigMap {} with the roots", self.name);
-                    state.look_at(&namespace);
+                    counts.add("failed");
+                    let (name, what) = (carrier.name(), item.what);
+                    tracing::warn!(namespace = place, %error, "cannot write {name} with {what}");
+                    pace.look_at(&place);
                 }
             }
         }
     }
-
-    async fn write(
-        &self,
-        namespace: &str,
-        roots: &str,
-        exists: bool,
-    ) -> Result<Option<ConfigMap>, kube::Error> {
-        let maps = Api::<ConfigMap>::namespaced(self.client.clone(), namespace);
-        let data = BTreeMap::from([(ROOTS_KEY.to_owned(), roots.to_owned())]);
-        let labels = BTreeMap::from([(LABEL.0.to_owned(), LABEL.1.to_owned())]);
-        let written = if exists {
-            let change = json!({ "metadata": { "labels": labels }, "data": data });
-            maps.patch(&self.name, &PatchParams::default(), &Patch::Merge(change)).await
-        } else {
-            let metadata = ObjectMeta {
-                name: Some(self.name.clone()),
-                namespace: Some(namespace.to_owned()),
-                labels: Some(labels),
-                ..ObjectMeta::default()
-            };
-            let map = ConfigMap { metadata, data: Some(data), ..ConfigMap::default() };
-            maps.create(&PostParams::default(), &map).await
-        };
-        match written {
-            Ok(map) => Ok(Some(map)),
-            Err(kube::Error::Api(status)) if is_passing(&status) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
 }
 
-/// Tells whether a refusal needs nothing but patience: another replica was faster, or the namespace
-/// or the ConfigMap is going.
-fn is_passing(status: &kube::core::Status) -> bool {
-    let terminating = || {
-        let causes = status.details.iter().flat_map(|details| &details.causes);
-        causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
-    };
-    matches!(status.code, 404 | 409) || (status.code == 403 && terminating())
+/// Returns the namespaces to publish to.
+fn concerned(namespaces: &BTreeSet<Str>) -> Arc<BTreeSet<Str>> {
+    let all = namespaces.iter().filter(|name| !IGNORED.contains(&name.as_str()));
+    Arc::new(all.cloned().collect())
 }
 
-fn roots_of(map: &ConfigMap) -> Option<String> {
-    let labelled = map.metadata.labels.as_ref().and_then(|l| l.get(LABEL.0)).is_some_and(|v| v == LABEL.1);
-    map.data.as_ref().and_then(|data| data.get(ROOTS_KEY)).filter(|_| labelled).cloned()
-}
-
-impl State {
-    fn take(&mut self, event: Event<ConfigMap>) {
-        match event {
-            Event::Init => {
-                self.found.clear();
-                self.listed = false;
-            }
-            Event::InitApply(map) | Event::Apply(map) => {
-                let namespace = map.metadata.namespace.clone().unwrap_or_default();
-                self.found.insert(namespace.clone(), roots_of(&map));
-                self.look_at(&namespace);
-            }
-            Event::InitDone => {
-                self.listed = true;
-                self.look_at_all();
-            }
-            Event::Delete(map) => {
-                let namespace = map.metadata.namespace.unwrap_or_default();
-                self.found.remove(&namespace);
-                self.look_at(&namespace);
-            }
+fn take<C: Carrier>(pace: &mut Pace, carrier: &C, event: Event<C::Object>) {
+    match event {
+        Event::Init => pace.begin(),
+        Event::InitApply(object) | Event::Apply(object) => {
+            pace.hold(object.namespace().unwrap_or_default(), carrier.text(&object));
         }
-    }
-
-    fn look_at_all(&mut self) {
-        let namespaces = Arc::clone(&self.namespaces);
-        self.repairs.retain(|name, _| namespaces.contains(name.as_str()));
-        self.due.retain(|name, _| namespaces.contains(name.as_str()));
-        for namespace in namespaces.iter() {
-            self.look_at(namespace);
-        }
-    }
-
-    /// Notes when to write to a namespace, if at all.
-    fn look_at(&mut self, namespace: &str) {
-        let is_right = self.found.get(namespace).is_some_and(|held| held.as_ref() == Some(&self.roots));
-        let concerned = self.namespaces.contains(namespace) && !IGNORED.contains(&namespace);
-        if is_right || !concerned || self.roots.is_empty() {
-            self.due.remove(namespace);
-            return;
-        }
-        let now = Instant::now();
-        let at = match self.repairs.get(namespace) {
-            // The first writes are at once: of the ConfigMap, and of its repair.
-            Some(repairs) if repairs.count > 1 && now.duration_since(repairs.last) < QUIET => {
-                let doubled = PAUSE.0.saturating_mul(1 << repairs.count.min(16));
-                repairs.last + doubled.min(PAUSE.1)
-            }
-            _ => now,
-        };
-        self.due.entry(namespace.to_owned()).or_insert(at);
+        Event::InitDone => pace.end(),
+        Event::Delete(object) => pace.lose(&object.namespace().unwrap_or_default()),
     }
 }
