@@ -4,30 +4,27 @@
 //! AddressRequest (an entry's hosts, and the addresses in its status) ──▶ Allocator ──▶ Assignment
 //! ```
 //!
-//! What an entry's status holds is kept: restarts and other replicas change nothing. A host without
+//! What an entry's status holds is kept, also after a change of the pools: clients may have heard of
+//! it. Restarts and other replicas change nothing. An entry that nobody is to see gets none and keeps
+//! what it has, for when it is seen again. A host without
 //! an address gets the one that the hash of its entry and name points to, or the next free one. Of
 //! two claims on one address the stronger keeps it: an address that a user wrote, else the one of
 //! the older entry. An address that was given back stays out of use for others while there are fresh
 //! ones, since clients may still connect to what DNS told them.
 
+mod pool;
+
 use ipnet::IpNet;
 use model::facts::{ServiceEntry, ServiceEntryAddress};
 use model::{Name, Str};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::service_entry::takes_allocated;
 
-/// The first address of `240.240.0.0/16`, the pool of IPv4.
-const V4: u32 = u32::from_be_bytes([240, 240, 0, 0]);
-/// How many addresses of it are given, from the second on: a prime, so that steps of any width come
-/// by all of them.
-const V4_SIZE: u32 = 65_521;
-/// The first address of `2001:2::/48`, the pool of IPv6.
-const V6: u128 = 0x2001_0002 << 96;
-/// How many addresses of it are given.
-const V6_SIZE: u128 = 1 << 64;
+pub use pool::{Ipv4Pool, Ipv6Pool, Pools};
+
 /// How many addresses that were given back are kept from others.
 const RESTING: usize = 4096;
 
@@ -47,9 +44,10 @@ pub struct AddressRequest {
 }
 
 impl AddressRequest {
-    fn of(entry: &ServiceEntry) -> Self {
+    /// Returns that of an entry; `is_seen` tells whether anybody is sent it.
+    pub(crate) fn of(entry: &ServiceEntry, is_seen: bool) -> Self {
         let mut hosts: Vec<Str> = Vec::new();
-        for host in entry.hosts.iter().filter(|host| takes_allocated(entry, host)) {
+        for host in entry.hosts.iter().filter(|host| is_seen && takes_allocated(entry, host)) {
             if !hosts.contains(host) {
                 hosts.push(host.clone());
             }
@@ -73,16 +71,14 @@ impl crate::Mesh {
     /// Returns what an entry has to do with addresses; `None` when it does not exist, is not ours,
     /// or its namespace takes no part in the mesh.
     pub fn address_request(&self, entry: &Name) -> Option<AddressRequest> {
-        // Whoever has a status of ours is ours.
-        self.graph.get(self.sinks.statuses.entries, entry)?;
-        Some(AddressRequest::of(&*self.graph.get(self.facts.service_entries, entry)?))
+        self.graph.get(self.sinks.address_requests, entry).map(|request| (*request).clone())
     }
 
     /// Returns the requests of all entries, ascending by name. This walks the entries, as a newly
     /// elected allocator does.
     pub fn address_requests(&self) -> Vec<AddressRequest> {
-        let names = self.graph.rows(self.sinks.statuses.entries).into_iter();
-        names.filter_map(|(name, _)| self.address_request(&name)).collect()
+        let rows = self.graph.rows(self.sinks.address_requests).into_iter();
+        rows.map(|(_, request)| (*request).clone()).collect()
     }
 }
 
@@ -164,6 +160,7 @@ struct Entry {
 /// Which address belongs to whom. It has one user, the elected replica, which builds it anew.
 #[derive(Default, Debug)]
 pub struct Allocator {
+    pools: Pools,
     entries: BTreeMap<Name, Entry>,
     claims: BTreeMap<IpAddr, BTreeSet<Claim>>,
     /// Networks that users wrote, by how many.
@@ -180,6 +177,11 @@ pub struct Allocator {
 }
 
 impl Allocator {
+    /// An allocator that knows of no entry yet.
+    pub fn new(pools: Pools) -> Self {
+        Self { pools, ..Self::default() }
+    }
+
     /// Takes note of an entry as it is now.
     pub fn put(&mut self, request: AddressRequest) {
         let name = request.entry.clone();
@@ -336,7 +338,7 @@ impl Allocator {
         if self.claims.entry(ip).or_default().insert(claim) {
             self.contest(ip);
         }
-        if self.claims.get(&ip).is_some_and(|all| all.len() == 1) && is_in_v4_pool(ip) {
+        if self.claims.get(&ip).is_some_and(|all| all.len() == 1) && self.is_in_v4_pool(ip) {
             self.v4_taken += 1;
         }
     }
@@ -351,7 +353,7 @@ impl Allocator {
         let Some(all) = self.claims.get_mut(&ip) else { return };
         if all.remove(claim) && all.is_empty() {
             self.claims.remove(&ip);
-            if is_in_v4_pool(ip) {
+            if self.is_in_v4_pool(ip) {
                 self.v4_taken -= 1;
             }
         }
@@ -360,7 +362,7 @@ impl Allocator {
     /// Keeps addresses that nobody claims any more from others than their last owner.
     fn rest(&mut self, pairs: &[(Str, IpAddr)], owner: &Name) {
         for (host, ip) in pairs {
-            if !is_in_pool(*ip) || self.claims.contains_key(ip) {
+            if !self.pools.contains(*ip) || self.claims.contains_key(ip) {
                 continue;
             }
             if self.rested.insert(*ip, (owner.clone(), host.clone())).is_none() {
@@ -390,25 +392,22 @@ impl Allocator {
     }
 
     fn free_v4(&self, entry: &Name, host: &Str) -> Option<IpAddr> {
-        if self.v4_taken < V4_SIZE {
-            let (size, [start, step]) = (u64::from(V4_SIZE), hashes(entry, host));
-            let (start, step) = (start % size, 1 + step % (size - 1));
-            // The remainder is below the size, so it fits.
-            let all = (0..size).map(|n| ((start + n * step) % size) as u32);
-            let mut all = all.map(|offset| IpAddr::V4(Ipv4Addr::from_bits(V4 + 1 + offset)));
-            if let Some(free) = all.find(|ip| self.is_free(ip, entry, host)) {
-                return Some(free);
-            }
+        let pool = self.pools.v4;
+        if self.v4_taken < pool.size()
+            && let Some(free) = pool.all(hashes(entry, host)).find(|ip| self.is_free(ip, entry, host))
+        {
+            return Some(free);
         }
         self.resting.iter().copied().find(|ip| ip.is_ipv4() && !self.is_in_network(ip))
     }
 
     fn free_v6(&self, entry: &Name, host: &Str) -> Option<IpAddr> {
-        let [start, step] = hashes(entry, host);
-        // Steps of an odd width come by all; nobody holds so many that this would end without one.
-        let all = (0..u64::MAX).map(|n| start.wrapping_add(n.wrapping_mul(step | 1)));
-        let mut all = all.map(|offset| IpAddr::V6(Ipv6Addr::from_bits(V6 + 1 + u128::from(offset))));
-        all.find(|ip| self.is_free(ip, entry, host))
+        // Nobody holds so many that this would end without one.
+        self.pools.v6.all(hashes(entry, host)).find(|ip| self.is_free(ip, entry, host))
+    }
+
+    fn is_in_v4_pool(&self, ip: IpAddr) -> bool {
+        ip.is_ipv4() && self.pools.contains(ip)
     }
 
     fn is_free(&self, ip: &IpAddr, entry: &Name, host: &Str) -> bool {
@@ -448,17 +447,6 @@ fn by_host(pairs: &[(Str, IpAddr)]) -> BTreeMap<Str, Vec<IpAddr>> {
         }
     }
     all
-}
-
-fn is_in_v4_pool(ip: IpAddr) -> bool {
-    matches!(ip, IpAddr::V4(ip) if (V4 + 1..=V4 + V4_SIZE).contains(&ip.to_bits()))
-}
-
-fn is_in_pool(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(_) => is_in_v4_pool(ip),
-        IpAddr::V6(ip) => (V6 + 1..=V6 + V6_SIZE).contains(&ip.to_bits()),
-    }
 }
 
 /// Where the search for an address begins, and how wide its steps are.

@@ -4,7 +4,7 @@
 
 use engine::{Builder, Cx, Memo, Table};
 use model::facts::{
-    AuthorizationPolicy, GatewayClass, Meta, PolicyTargetRef, Service, ServiceEntry, Visibility,
+    AuthorizationPolicy, GatewayClass, Meta, PolicyTargetRef, Protocol, Service, ServiceEntry, Visibility,
     WorkloadEntry,
 };
 use model::{Kind, Name, Str};
@@ -83,6 +83,8 @@ pub(crate) struct Inputs {
     pub guards: GuardPolicies,
     /// Whether waypoints are required, where no annotation says otherwise.
     pub requires_waypoints: bool,
+    /// Whether workloads of other networks are not sent.
+    pub multi_network: bool,
 }
 
 /// Declares them.
@@ -93,7 +95,8 @@ pub(crate) fn declare(b: &mut Builder, inputs: Inputs) -> Statuses {
         let view = cx.memo(namespaces, &name.ns)?;
         let of = (&service.meta, &*view, row.canary.as_ref());
         let views = [cx.get(inputs.service_views, name)?];
-        let required = inputs.required(cx, &name.ns, &views, &row);
+        let has_datagrams = service.ports.iter().any(|port| port.protocol != Protocol::Tcp);
+        let required = inputs.required(cx, &name.ns, &views, &row, has_datagrams);
         Conditions::of(bound(&row.waypoint, Some(of)).into_iter().chain(required).collect())
     });
     let entry_conditions = b.derive("entry_conditions", entries.entries, move |cx, name, entry| {
@@ -112,7 +115,10 @@ pub(crate) fn declare(b: &mut Builder, inputs: Inputs) -> Statuses {
             };
             let demand = Demand::of_workload(cx, &inputs.binder, &meta, inputs.requires_waypoints);
             let (tunnel, native) = tunnel(is_redirected(&entry.meta), &entry.labels);
-            let is_captured = is_captured(tunnel, native);
+            let local = cx.single(inputs.settings.network)?;
+            let network = &entry.spec.network;
+            let is_remote = inputs.multi_network && !network.is_empty() && *network != *local;
+            let is_captured = is_captured(tunnel, native) && !is_remote;
             let required =
                 demand.and_then(|of| guard::of_workload(cx, &inputs.binder, &name.ns, &of, is_captured));
             Conditions::of(bound(&binding, None).into_iter().chain(required).collect())
@@ -203,7 +209,8 @@ impl Inputs {
         } else {
             None
         };
-        conditions.extend(self.required(cx, &name.ns, &views, row));
+        let has_datagrams = entry.ports.iter().any(|port| port.protocol.eq_ignore_ascii_case("UDP"));
+        conditions.extend(self.required(cx, &name.ns, &views, row, has_datagrams));
         conditions.extend(missing.map(|(reason, message)| Condition {
             kind: WAYPOINT_MISSING,
             status: true,
@@ -236,9 +243,10 @@ impl Inputs {
         ns: &Str,
         views: &[Arc<ServiceView>],
         row: &ServiceRow,
+        has_datagrams: bool,
     ) -> Option<Condition> {
         let is_bound = matches!(row.waypoint, Ok(Some(_)));
-        guard::of_service(cx, &self.guards, &self.binder, ns, views, is_bound)
+        guard::of_service(cx, &self.guards, &self.binder, ns, views, is_bound, has_datagrams)
     }
 
     /// `WaypointAccepted`, for policies with target references.

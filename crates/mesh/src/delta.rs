@@ -61,6 +61,8 @@ pub struct Delta {
     pub nodes: BTreeSet<Str>,
     /// Changed conditions of objects' statuses.
     pub conditions: Vec<ConditionsChange>,
+    /// ServiceEntries that came, went, or ask for other automatic addresses than before.
+    pub address_requests: Vec<Name>,
     /// Objects that were refused, for the log.
     pub rejected: Vec<Diagnostic>,
 }
@@ -83,7 +85,9 @@ impl Delta {
                 graph.changes(table).into_iter().map(move |c| conditions_change(kind, c.key, c.new))
             })
             .collect();
-        Self { resources: out, nodes, conditions, rejected: rejected.collect() }
+        let rejected = rejected.collect();
+        let address_requests = graph.changes(sinks.address_requests).into_iter().map(|c| c.key).collect();
+        Self { resources: out, nodes, conditions, address_requests, rejected }
     }
 }
 
@@ -148,6 +152,12 @@ pub(crate) fn why(
         .or_else(|| graph.why(sinks.horizon?.summaries, &by_uid, depth))
         .or_else(|| graph.why(sinks.policies, &name, depth))
         .or_else(|| graph.why(sinks.peer_strict, &name, depth))
+        .or_else(|| {
+            // Guards have keys that are no names; only people ask, so all may be looked through.
+            let guards = graph.rows(sinks.guards.policies).into_iter();
+            let (guard, _) = guards.into_iter().find(|(_, row)| row.resource == resource)?;
+            graph.why(sinks.guards.policies, &guard, depth)
+        })
         .or_else(|| graph.why(sinks.services, &service, depth))
         .or_else(|| {
             graph.why(sinks.entry_services, &HostKey { ns: name.ns.clone(), host: name.name.clone() }, depth)

@@ -5,6 +5,7 @@ use model::facts::{AuthorizationPolicy, Meta, PeerAuthentication, ServiceEntry};
 use model::{Name, Str, shared};
 use std::sync::Arc;
 
+use crate::allocation::AddressRequest;
 use crate::condition::{self, Statuses};
 use crate::encode::Encoded;
 use crate::guard::{GuardPolicies, Guards};
@@ -27,6 +28,7 @@ pub(crate) struct Sinks {
     pub services: Table<Name, ServiceRow>,
     pub entry_services: Table<HostKey, ServiceRow>,
     pub service_entries: Table<Name, ServiceEntry>,
+    pub address_requests: Table<Name, AddressRequest>,
     pub winners: Table<HostKey, Winner>,
     pub pods: Table<Name, Encoded>,
     pub endpoints: Table<Str, Encoded>,
@@ -143,12 +145,14 @@ pub(crate) fn declare(options: &Options) -> (Graph, Facts, Sinks) {
             binder,
             guards,
             requires_waypoints: options.require_waypoints,
+            multi_network: options.multi_network,
         },
     );
     let sinks = Sinks {
         services: service_rows,
         entry_services: entries.rows,
         service_entries: entries.entries,
+        address_requests: entries.address_requests,
         winners: entries.winners,
         pods: workloads.pods,
         endpoints: workloads.endpoints,
@@ -165,6 +169,7 @@ pub(crate) fn declare(options: &Options) -> (Graph, Facts, Sinks) {
         root_left_out: settings.root_left_out,
     };
     b.sink(facts.rejected);
+    b.sink(sinks.address_requests);
     b.sink(statuses.services);
     b.sink(statuses.entries);
     b.sink(statuses.workload_entries);

@@ -132,17 +132,23 @@ impl Guards {
         if !is_required && !of.services.iter().any(|(s, _)| s.demand.required) {
             return None;
         }
-        let tell = |found: Vec<Finding>| {
-            for finding in found {
-                cx.memo(self.findings, &finding);
-            }
-        };
         if of.demand.is_none() || !of.is_captured {
-            tell(report::unguarded(of));
+            self.unguarded(cx, of);
         }
         let guard = Guard::new(&of.object.name.ns, of.demand.as_ref()?, of.services)?;
-        tell(report::shared_ports(&guard, of));
+        self.tell(cx, report::shared_ports(&guard, of));
         cx.memo(self.names, &Arc::new(guard))
+    }
+
+    /// Makes known that a workload lists no guard, whatever is required of it.
+    pub fn unguarded(&self, cx: &Cx<'_>, of: &Guarded<'_>) {
+        self.tell(cx, report::unguarded(of));
+    }
+
+    fn tell(&self, cx: &Cx<'_>, found: Vec<Finding>) {
+        for finding in found {
+            cx.memo(self.findings, &finding);
+        }
     }
 
     /// Declares what follows from it, after everything that asks.

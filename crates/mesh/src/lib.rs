@@ -45,7 +45,7 @@ mod store;
 mod waypoint;
 mod workload;
 
-pub use allocation::{AddressRequest, AddressTrouble, Allocator, Assignment};
+pub use allocation::{AddressRequest, AddressTrouble, Allocator, Assignment, Ipv4Pool, Ipv6Pool, Pools};
 pub use condition::{Condition, Conditions};
 pub use delta::{ConditionsChange, Delta, ResourceChange, ResourceKind};
 pub use dialect::understood_by;

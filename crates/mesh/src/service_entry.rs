@@ -9,6 +9,7 @@ use proto::workload::{self, service};
 use std::net::IpAddr;
 
 use crate::Options;
+use crate::allocation::AddressRequest;
 use crate::encode::ip_bytes;
 use crate::key::Anchor;
 use crate::namespace::NamespaceView;
@@ -59,6 +60,8 @@ pub(crate) struct Entries {
     pub views: Table<HostKey, ServiceView>,
     pub by_anchor: Index<Anchor, HostKey, ServiceView>,
     pub rows: Table<HostKey, ServiceRow>,
+    /// What each entry has to do with automatic addresses.
+    pub address_requests: Table<Name, AddressRequest>,
 }
 
 /// Codes of the diagnostics that arise here.
@@ -131,8 +134,15 @@ pub(crate) fn declare(
     services: Services,
     options: &Options,
 ) -> Entries {
+    let seen = b.derive("entry_visibility", entries, move |cx, name, _| {
+        Some(visibility(cx, settings, namespaces, &name.ns))
+    });
+    let address_requests = b.derive("address_requests", entries, move |cx, name, entry| {
+        let is_seen = *cx.get(seen, name)? != Visibility::None;
+        Some(AddressRequest::of(entry, is_seen))
+    });
     let claims = b.expand("host_claims", entries, move |cx, name, entry| {
-        let visibility = visibility(cx, settings, namespaces, &name.ns);
+        let Some(visibility) = cx.get(seen, name).map(|v| *v) else { return Vec::new() };
         let is_valid = !entry.addresses.iter().any(|a| matches!(a, ServiceEntryAddress::Invalid(_)));
         if !is_valid || visibility == Visibility::None {
             return Vec::new();
@@ -199,7 +209,7 @@ pub(crate) fn declare(
         let demand = demand(&entry, winner, &view, requires);
         Some(ServiceRow::new(&entry.meta, resource, message, bound, &demand))
     });
-    Entries { entries, winners, views: entry_views, by_anchor, rows }
+    Entries { entries, winners, views: entry_views, by_anchor, rows, address_requests }
 }
 
 fn bind(

@@ -48,6 +48,22 @@ pub struct MeshArgs {
     #[arg(long, value_name = "BOOL", env = "PILOT_ENABLE_IP_AUTOALLOCATE", default_value = "true",
         action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new())]
     pub allocate_addresses: bool,
+    /// The IPv4 addresses to give; what an entry has already it keeps
+    #[arg(
+        long,
+        value_name = "RANGE",
+        env = "PILOT_IP_AUTOALLOCATE_IPV4_PREFIX",
+        default_value = "240.240.0.0/16"
+    )]
+    pub ipv4_pool: mesh::Ipv4Pool,
+    /// The IPv6 addresses to give
+    #[arg(
+        long,
+        value_name = "RANGE",
+        env = "PILOT_IP_AUTOALLOCATE_IPV6_PREFIX",
+        default_value = "2001:2::/48"
+    )]
+    pub ipv6_pool: mesh::Ipv6Pool,
     /// Let ServiceEntries select pods
     #[arg(long, value_name = "BOOL", env = "PILOT_ENABLE_SERVICEENTRY_SELECT_PODS", default_value = "true",
         action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new())]
@@ -62,6 +78,11 @@ pub struct MeshArgs {
 }
 
 impl MeshArgs {
+    /// Returns the addresses to give to hosts that have none.
+    pub fn pools(&self) -> mesh::Pools {
+        mesh::Pools { v4: self.ipv4_pool, v6: self.ipv6_pool }
+    }
+
     /// Returns the options of the mesh.
     pub fn options(&self) -> mesh::Options {
         mesh::Options {
@@ -243,6 +264,29 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_range_of_addresses_that_is_none_is_refused_by_the_name_of_its_flag() {
+        let read = |args: &[&str]| {
+            let command = ServeArgs::augment_args(clap::Command::new("serve"));
+            let matches = command.try_get_matches_from([&["serve"], args].concat());
+            matches.map_err(|error| error.to_string()).and_then(|matches| {
+                let args = <ServeArgs as clap::FromArgMatches>::from_arg_matches(&matches);
+                args.map(|args| args.mesh.pools()).map_err(|error| error.to_string())
+            })
+        };
+        assert_eq!(read(&[]), Ok(mesh::Pools::default()));
+        let v4 = "10.9.0.0/24".parse();
+        assert_eq!(read(&["--ipv4-pool", "10.9.0.0/24"]).map(|pools| pools.v4), v4);
+        for (flag, text, help) in [
+            ("--ipv4-pool", "ten", "write one such as 240.240.0.0/16"),
+            ("--ipv4-pool", "10.9.0.1/24", "write 10.9.0.0/24"),
+            ("--ipv6-pool", "fd00::/120", "from 16 to 96"),
+        ] {
+            let error = read(&[flag, text]).err().unwrap_or_default();
+            assert!(error.contains(flag) && error.contains(help), "{error}");
+        }
+    }
 
     #[test]
     fn lengths_of_time_are_read_as_go_writes_them() {

@@ -185,7 +185,7 @@ impl Engine {
             self.concerned.note(snapshot.step(), std::mem::take(&mut delta.nodes));
             self.publish.send_replace(Some(snapshot));
         }
-        self.changes.publish(&delta.conditions);
+        self.changes.publish(&delta.conditions, &delta.address_requests);
         let took = begin.elapsed();
         self.stats.commits.fetch_add(1, Ordering::Relaxed);
         self.stats.events.fetch_add(count as u64, Ordering::Relaxed);

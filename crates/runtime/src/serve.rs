@@ -249,6 +249,7 @@ fn status(args: &ServeArgs, connection: Option<&Connection>) -> Option<(kube::Cl
         revision: args.mesh.revision.clone(),
         namespace: args.mesh.system_namespace.clone(),
         allocates_addresses: args.mesh.allocate_addresses,
+        pools: args.mesh.pools(),
         term: Term::default(),
         again: status::AGAIN,
     };

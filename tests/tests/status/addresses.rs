@@ -84,6 +84,45 @@ async fn every_entry_gets_an_address_of_each_family_by_one_write() -> anyhow::Re
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_entry_that_nobody_sees_gets_no_address_and_keeps_the_one_that_it_has() -> anyhow::Result<()> {
+    let world = World::start(&[("shop", json!({})), ("open", json!({"seen": "yes"}))]).await?;
+    let set = async |mesh: &str| {
+        let metadata = json!({"name": "istio", "namespace": "istio-system"});
+        world
+            .put(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"mesh": mesh}}))
+            .await
+            .map(drop)
+    };
+    let until_given = async |ns: &str, name: &str| {
+        until(LIMIT, async || {
+            let found = world.addresses(ns, name).await?;
+            Ok((found.len() == 2).then_some(found))
+        })
+        .await
+    };
+    let hidden = "serviceEntryVisibility: {defaultVisibility: NONE, policies: [{visibility: PUBLIC, \
+                  matchingRules: [{namespaceSelector: {matchLabels: {seen: \"yes\"}}}]}]}";
+    set(hidden).await?;
+    world.put(entry("shop", "hidden", &["hidden.test"])).await?;
+    world.put(entry("open", "first", &["first.test"])).await?;
+    let replica = Replica::start(&world.server.kubeconfig(), "one").await?;
+    until_given("open", "first").await?;
+    // Both were looked at in one round.
+    assert_eq!((world.addresses("shop", "hidden").await?, replica.written().1), (vec![], 1));
+
+    // It is seen now; no condition of it tells so.
+    set("").await?;
+    let given = until_given("shop", "hidden").await?;
+    set(hidden).await?;
+    world.put(entry("open", "second", &["second.test"])).await?;
+    let second = until_given("open", "second").await?;
+    assert_eq!(world.addresses("shop", "hidden").await?, given);
+    assert!(second.iter().all(|(_, ip)| given.iter().all(|(_, other)| other != ip)));
+    assert_eq!(replica.written().1, 3);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_address_that_a_user_wrote_wins_and_hosts_that_go_take_theirs_along() -> anyhow::Result<()> {
     let world = World::start(&[("shop", json!({}))]).await?;
     world.put(entry("shop", "two", &["a.test", "b.test"])).await?;

@@ -468,7 +468,7 @@ async fn a_required_waypoint_shows_and_goes_with_the_annotation() -> anyhow::Res
     let web = (Kind::Service, "shop", "web");
     world.until_conditions(web, &[WAY, (REQUIRED, "True", "WaypointMissing", missing)]).await?;
     let exposed = format!(
-        "{missing}; not so at workloads before which no ztunnel stands, or which are a gateway's own"
+        "{missing}; not so at workloads before which no ztunnel of this network stands, or which are a gateway's own"
     );
     let out = (Kind::ServiceEntry, "shop", "out");
     world.until_conditions(out, &[WAY, (REQUIRED, "False", "NotEnforced", &exposed)]).await?;

@@ -41,6 +41,7 @@ impl Replica {
         let reading = tokio::spawn(source.run(pump.batches()));
         let settings = StatusSettings {
             allocates_addresses: true,
+            pools: mesh::Pools::default(),
             identity: identity.to_owned(),
             revision: String::new(),
             namespace: "istio-system".to_owned(),

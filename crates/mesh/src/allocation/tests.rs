@@ -72,6 +72,25 @@ fn what_a_status_holds_is_kept_even_out_of_the_pools() {
 }
 
 #[test]
+fn after_a_change_of_the_pools_what_is_held_is_kept_and_the_rest_comes_from_the_new_ones() {
+    let mut before = Allocator::default();
+    let mut requests = [request("a", 1, &["x.test"])];
+    before.put(requests[0].clone());
+    write(&mut before, &mut requests);
+
+    let pools = Pools { v4: "10.9.0.0/24".parse().unwrap(), v6: "fd00:9::/64".parse().unwrap() };
+    let mut after = Allocator::new(pools);
+    after.put(requests[0].clone());
+    assert_eq!(after.assign(), (Vec::new(), Vec::new()));
+    requests[0].hosts.push(Str::from("y.test"));
+    after.put(requests[0].clone());
+    let wanted = only(&mut after).wanted;
+    assert_eq!(wanted[..2], requests[0].held);
+    let nets: [IpNet; 2] = ["10.9.0.0/24".parse().unwrap(), "fd00:9::/64".parse().unwrap()];
+    assert!(nets[0].contains(&wanted[2].1) && nets[1].contains(&wanted[3].1), "{wanted:?}");
+}
+
+#[test]
 fn a_missing_family_is_added_to_what_is_held() {
     let mut allocator = Allocator::default();
     allocator.put(holding(request("a", 1, &["x.test"]), &[("x.test", "240.240.3.4")]));
@@ -187,7 +206,7 @@ fn the_addresses_of_a_host_that_left_its_entry_leave_the_status() {
 #[test]
 fn a_full_pool_is_reported_and_whoever_waits_gets_what_comes_free() {
     let mut allocator = Allocator::default();
-    let hosts: Vec<String> = (0..V4_SIZE).map(|n| format!("h{n}.test")).collect();
+    let hosts: Vec<String> = (0..Pools::default().v4.size()).map(|n| format!("h{n}.test")).collect();
     let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
     let mut requests: Vec<_> =
         hosts.chunks(64).enumerate().map(|(n, part)| request(&format!("full{n}"), 1, part)).collect();

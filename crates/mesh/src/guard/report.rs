@@ -12,6 +12,10 @@ use crate::service_entry::HostKey;
 use crate::waypoint::{Binder, Demand, REQUIRE_ANNOTATION, Require};
 
 const WAYPOINT_REQUIRED: &str = "pilothouse.io/WaypointRequired";
+/// Where nothing refuses what goes around a waypoint.
+const EXPOSED: &str =
+    "at workloads before which no ztunnel of this network stands, or which are a gateway's own";
+const DATAGRAMS: &str = "at ports of other protocols than TCP, which no ztunnel sees";
 /// Most workloads that one diagnostic names.
 const NAMED: usize = 5;
 
@@ -78,7 +82,8 @@ pub(super) fn shared_ports(guard: &Guard, of: &Guarded<'_>) -> Vec<Finding> {
 }
 
 /// Returns the condition of an object that is sent as these services, which all demand the same; `None`
-/// where nothing is required. `is_bound` tells whether it has a waypoint.
+/// where nothing is required. `is_bound` tells whether it has a waypoint,
+/// `has_datagrams` whether some port is not of TCP.
 pub(crate) fn of_service(
     cx: &Cx<'_>,
     guards: &GuardPolicies,
@@ -86,13 +91,15 @@ pub(crate) fn of_service(
     ns: &Str,
     services: &[Arc<ServiceView>],
     is_bound: bool,
+    has_datagrams: bool,
 ) -> Option<Condition> {
     let demand = &services.first()?.demand;
     let found = services.iter().flat_map(|service| cx.lookup(guards.by_service, &service.key));
     let found: BTreeSet<Finding> = found.map(|(finding, _)| finding).collect();
     if demand.required {
         let is_exposed = found.iter().any(|f| matches!(f, Finding::Exposed { .. }));
-        return Some(required(cx, binder, ns, demand, is_exposed));
+        let but = [is_exposed.then_some(EXPOSED), has_datagrams.then_some(DATAGRAMS)];
+        return Some(required(cx, binder, ns, demand, &but));
     }
     let shared: Vec<String> = found.iter().filter(|_| !is_bound).filter_map(shared).collect();
     (!shared.is_empty()).then(|| condition(true, "PortShared", shared.join("; ")))
@@ -106,10 +113,16 @@ pub(crate) fn of_workload(
     demand: &Demand,
     is_captured: bool,
 ) -> Option<Condition> {
-    demand.required.then(|| required(cx, binder, ns, demand, !is_captured))
+    demand.required.then(|| required(cx, binder, ns, demand, &[(!is_captured).then_some(EXPOSED)]))
 }
 
-fn required(cx: &Cx<'_>, binder: &Binder, ns: &Str, demand: &Demand, is_exposed: bool) -> Condition {
+fn required(
+    cx: &Cx<'_>,
+    binder: &Binder,
+    ns: &Str,
+    demand: &Demand,
+    exceptions: &[Option<&str>],
+) -> Condition {
     let open = demand.route.iter().flat_map(|route| binder.open(cx, route, ns));
     let open = open.filter(|w| cx.get(binder.accounts, w).is_some_and(|accounts| !accounts.is_empty()));
     let open: Vec<String> = open.map(|w| w.to_string()).collect();
@@ -127,10 +140,9 @@ fn required(cx: &Cx<'_>, binder: &Binder, ns: &Str, demand: &Demand, is_exposed:
             format!("all connections are refused until waypoint {} is attached and has pods", route.primary),
         ),
     };
-    if is_exposed {
-        let message = format!(
-            "{message}; not so at workloads before which no ztunnel stands, or which are a gateway's own"
-        );
+    let exceptions: Vec<&str> = exceptions.iter().flatten().copied().collect();
+    if !exceptions.is_empty() {
+        let message = format!("{message}; not so {}", exceptions.join(", and "));
         return condition(false, "NotEnforced", message);
     }
     condition(true, reason, message)
@@ -219,7 +231,7 @@ fn not_enforced(object: ObjectRef, workloads: &BTreeSet<ObjectRef>) -> Diagnosti
         "a waypoint is required, but what goes around it is not refused at {}{more}",
         names.join(", ")
     );
-    let help = "no ztunnel stands before them, or they are a gateway's own: enrol them, or keep others away by a NetworkPolicy";
+    let help = "no ztunnel of this network stands before them, or they are a gateway's own: enrol them, or keep others away by a NetworkPolicy";
     diagnostic(code::NOT_ENFORCED, object, message, help)
 }
 

@@ -182,24 +182,14 @@ impl Inputs {
         let view = cx.memo(self.namespaces, &name.ns)?;
         let local = cx.single(self.settings.network)?;
         let network = if of.spec.network.is_empty() { &*local } else { &of.spec.network };
-        if self.multi_network && network != &*local {
-            let remote = EntryWorkload::Remote(Box::new(remote(&of)));
-            return Some((Str::from(of.uid), remote));
-        }
         let (tunnel, native) = tunnel(is_redirected(of.meta), of.labels);
         let (waypoint, application_tunnel) = match of.waypoint_labels {
             Some(labels) => self.waypoint(cx, &name.ns, labels, &view),
             None => (None, None),
         };
         let selected = Selected { ns: name.ns.clone(), labels: of.labels.clone() };
-        let services: Vec<_> = of
-            .services
-            .into_iter()
-            .map(|service| {
-                let ports = entry_ports(&service, of.spec);
-                (service, ports)
-            })
-            .collect();
+        let services: Vec<_> =
+            of.services.iter().map(|service| (service.clone(), entry_ports(service, of.spec))).collect();
         let demand = match of.waypoint_labels {
             Some(labels) => {
                 let meta = WorkloadMeta { ns: &name.ns, labels, annotations: &of.annotations, view: &view };
@@ -213,6 +203,11 @@ impl Inputs {
             services: &services,
             is_captured: is_captured(tunnel, native),
         };
+        if self.multi_network && network != &*local {
+            self.guards.unguarded(cx, &guarded);
+            let remote = EntryWorkload::Remote(Box::new(remote(&of)));
+            return Some((Str::from(of.uid), remote));
+        }
         let listed = self.listed(cx, &selected, &guarded)?;
         let (canonical_name, canonical_revision) = canonical(of.labels, &of.workload_name);
         let (addresses, hostname) = match &of.spec.address {

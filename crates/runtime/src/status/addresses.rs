@@ -7,7 +7,7 @@ use super::stats::{StatusStats, count};
 use super::writer::{Writer, list};
 use crate::pump::Pump;
 use kube::Client;
-use mesh::{AddressTrouble, Allocator};
+use mesh::{AddressTrouble, Allocator, Pools};
 use model::{Kind, Name, ObjectRef};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,10 +20,10 @@ const SAID: usize = 20;
 
 /// Gives addresses until the future is dropped, which is when this replica no longer leads, or the
 /// engine has ended.
-pub(super) async fn write(client: Client, pump: Pump, again: Duration) {
+pub(super) async fn write(client: Client, pump: Pump, pools: Pools, again: Duration) {
     let (changes, stats) = (pump.changes(), pump.status_stats());
     let mut writer = Writer::new(client.clone(), &stats.addresses);
-    let mut allocator = Allocator::default();
+    let mut allocator = Allocator::new(pools);
     let mut told = BTreeSet::new();
     let _noting = changes.open_entries();
     let mut look = Some(Instant::now());
@@ -49,7 +49,7 @@ pub(super) async fn write(client: Client, pump: Pump, again: Duration) {
                 look = None;
                 let Some(requests) = pump.ask(mesh::Mesh::address_requests).await else { return };
                 // The statuses tell all there is to know.
-                allocator = Allocator::default();
+                allocator = Allocator::new(pools);
                 requests.into_iter().for_each(|request| allocator.put(request));
             }
             Look::At(entries) => {

@@ -126,12 +126,11 @@ impl Changes {
         }
     }
 
-    /// Notes the conditions that a commit changed, and wakes the writers.
-    pub fn publish(&self, changes: &[ConditionsChange]) {
+    /// Notes the conditions that a commit changed, and the entries that ask for other addresses; wakes
+    /// the writers.
+    pub fn publish(&self, changes: &[ConditionsChange], entries: &[Name]) {
         self.conditions.add(changes.iter().map(|change| change.object.clone()));
-        // An entry that came, went, or left the mesh has other conditions than before.
-        let entries = changes.iter().filter(|change| change.object.kind == Kind::ServiceEntry);
-        self.entries.add(entries.map(|change| change.object.name.clone()));
+        self.entries.add(entries.iter().cloned());
         self.conditions.wake();
         self.entries.wake();
     }
@@ -181,15 +180,15 @@ mod tests {
     #[tokio::test]
     async fn names_are_kept_once_until_they_are_read() {
         let changes = Changes::default();
-        changes.publish(&[change(Kind::Service, "before")]);
+        changes.publish(&[change(Kind::Service, "before")], &[]);
         let open = changes.open_conditions();
         for _ in 0..3 {
-            changes.publish(&[change(Kind::Service, "a"), change(Kind::Service, "b")]);
+            changes.publish(&[change(Kind::Service, "a"), change(Kind::Service, "b")], &[]);
         }
         let expected = [change(Kind::Service, "a").object, change(Kind::Service, "b").object];
         assert_eq!(changes.conditions().await, Look::At(BTreeSet::from(expected)));
         drop(open);
-        changes.publish(&[change(Kind::Service, "c")]);
+        changes.publish(&[change(Kind::Service, "c")], &[]);
         assert!(changes.conditions.pending.lock().is_none());
     }
 
@@ -198,10 +197,10 @@ mod tests {
         let changes = Changes::default();
         let _open = changes.open_conditions();
         changes.note(&[Event::Synced(Kind::Pod)]);
-        changes.publish(&[]);
+        changes.publish(&[], &[]);
         assert_eq!(changes.conditions.pending.lock().as_ref().map(|p| p.is_relisted), Some(false));
         changes.note(&[Event::Synced(Kind::Service)]);
-        changes.publish(&[]);
+        changes.publish(&[], &[]);
         assert_eq!(changes.conditions().await, Look::Everywhere);
     }
 
@@ -211,7 +210,7 @@ mod tests {
         let _open = changes.open_conditions();
         let object = change(Kind::Service, "a").object;
         changes.note(&[Event::Remove(object.clone())]);
-        changes.publish(&[]);
+        changes.publish(&[], &[]);
         assert_eq!(changes.conditions().await, Look::At(BTreeSet::from([object])));
     }
 }

@@ -52,6 +52,8 @@ pub struct StatusSettings {
     pub namespace: String,
     /// Whether ServiceEntries get addresses from here.
     pub allocates_addresses: bool,
+    /// Which.
+    pub pools: mesh::Pools,
     /// The times of the locks.
     pub term: Term,
     /// When everything is looked at again after something could not be written.
@@ -90,7 +92,7 @@ pub async fn run(client: Client, pump: Pump, settings: StatusSettings, stop: Can
         conditions::write(client.clone(), pump.clone(), settings.again)
     });
     let addresses = while_leading(leads_addresses, &stats.addresses, || {
-        addresses::write(client.clone(), pump.clone(), settings.again)
+        addresses::write(client.clone(), pump.clone(), settings.pools, settings.again)
     });
     let writers = async {
         tokio::join!(conditions, addresses);
