@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::condition::Conditions;
+use crate::dialect::BEHIND_GATEWAY;
 use crate::encode::Encoded;
 use crate::graph::Sinks;
 use crate::key;
@@ -208,6 +209,9 @@ impl Sent<Str> for Summary {
     const KIND: ResourceKind = ResourceKind::Address;
     fn resource(&self, key: &Str, _: &str) -> Option<(String, &Encoded)> {
         Some((key.to_string(), &self.encoded))
+    }
+    fn needs(&self) -> u8 {
+        BEHIND_GATEWAY
     }
 }
 

@@ -2,12 +2,13 @@
 //!
 //! | feature | from ztunnel | one that does not know it | so it gets |
 //! |---|---|---|---|
+//! | a workload behind a gateway | 1.26 | sends a share of the service's traffic to no address | no such workload |
 //! | dry run of a policy | 1.29 | enforces the policy | no such policy |
 //! | visibility `NAMESPACE` of a service | 1.31 | lets every namespace see it | no such service |
 //! | weighted waypoints | 1.31 | sends everything to the primary, which is meant for it anyway | the same bytes |
 //!
 //! A client that announces no version could be any. Policies in dry run are withheld from it, since
-//! enforcing them is what their author did not want yet. Services are not: the reference sends them to
+//! enforcing them is what their author did not want yet. The others are not: the reference sends them to
 //! all, and a namespace that cannot reach its own entry is worse off than one whose entry is seen.
 
 /// Understanding that a policy is tried and not enforced (`Authorization.dry_run`).
@@ -15,8 +16,12 @@ pub const DRY_RUN: u8 = 1;
 /// Understanding that a service is for its own namespace only (`Service.visibility`).
 pub const VISIBILITY: u8 = 1 << 1;
 
+/// Understanding that a workload without an address is reached through the gateway of its network.
+pub const BEHIND_GATEWAY: u8 = 1 << 2;
+
 /// A feature, the first release that knows it, and whether a client of no known version is taken to.
-const FEATURES: [(u8, (u32, u32), bool); 2] = [(DRY_RUN, (1, 29), false), (VISIBILITY, (1, 31), true)];
+const FEATURES: [(u8, (u32, u32), bool); 3] =
+    [(BEHIND_GATEWAY, (1, 26), true), (DRY_RUN, (1, 29), false), (VISIBILITY, (1, 31), true)];
 
 /// Returns what a client understands that announces this version (`ISTIO_VERSION` of its node's
 /// metadata), such as `1.29.2` or `1.31-alpha.0`, as bits; anything else is no version.
@@ -39,16 +44,18 @@ mod tests {
 
     #[test]
     fn versions_tell_what_is_understood() {
+        let unknown = BEHIND_GATEWAY | VISIBILITY;
         for (version, understood) in [
-            ("1.28.9", 0),
-            ("1.29.0", DRY_RUN),
-            ("v1.30.1", DRY_RUN),
-            ("1.31-alpha.0", DRY_RUN | VISIBILITY),
-            ("2.0.0", DRY_RUN | VISIBILITY),
-            ("", VISIBILITY),
-            ("master", VISIBILITY),
-            ("1.", VISIBILITY),
-            ("1.99999999999", VISIBILITY),
+            ("1.25.5", 0),
+            ("1.28.9", BEHIND_GATEWAY),
+            ("1.29.0", BEHIND_GATEWAY | DRY_RUN),
+            ("v1.30.1", BEHIND_GATEWAY | DRY_RUN),
+            ("1.31-alpha.0", BEHIND_GATEWAY | DRY_RUN | VISIBILITY),
+            ("2.0.0", BEHIND_GATEWAY | DRY_RUN | VISIBILITY),
+            ("", unknown),
+            ("master", unknown),
+            ("1.", unknown),
+            ("1.99999999999", unknown),
         ] {
             assert_eq!(understood_by(version), understood, "{version:?}");
         }
