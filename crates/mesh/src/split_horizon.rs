@@ -1,19 +1,20 @@
 //! Other networks as this one sees them: behind their gateways, one workload for each service.
 //!
 //! ```text
-//! workloads ──by (network, service)──▶ capacity ──▶ summary, one for each GLOBAL service and
-//!     │                                   ▲         each network with a gateway
-//!     │                 global services, gateways
-//!     └──────────by service─────────▶ accounts ──▶ subject_alt_names of the service
+//! workloads ──▶ parts ──by (network, service)──▶ sums ─┬▶ summary, one for each GLOBAL service and
+//!                                                      │  each network with a gateway
+//!                                                      └▶ subject_alt_names of the service
 //! ```
 //!
 //! A workload of another network has no address that this one can use, so it is not sent. A change of
-//! it runs the sum of its network and service again, and nothing else unless that sum is another one.
+//! it runs again the sum of its part and that of the parts of its network and service, and nothing else
+//! unless that comes out as another one.
 
 use engine::{Builder, Cx, Graph, Memo, Table};
 use model::{Diagnostic, Kind, Name, ObjectRef, Severity, Str};
 use proto::workload::{self, PortList, TunnelProtocol, WorkloadType};
 use std::collections::{BTreeMap, BTreeSet};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::encode::Encoded;
 use crate::key;
@@ -46,6 +47,34 @@ pub(crate) struct RemoteKey {
     pub service: Name,
 }
 
+/// A part of the workloads of a service on another network, drawn by their names: so that one that
+/// changes is summed up with some of them, and not with thousands.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+struct PartKey {
+    of: RemoteKey,
+    part: u8,
+}
+
+/// What workloads are together.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+struct Sum {
+    capacity: u32,
+    accounts: BTreeSet<Name>,
+}
+
+impl Sum {
+    fn and<'a>(mut self, capacity: u32, accounts: impl IntoIterator<Item = &'a Name>) -> Self {
+        self.capacity = self.capacity.saturating_add(capacity);
+        for account in accounts {
+            // Most have one of a few: a name is copied once.
+            if !self.accounts.contains(account) {
+                self.accounts.insert(account.clone());
+            }
+        }
+        self
+    }
+}
+
 impl Remote {
     fn keys(&self) -> impl Iterator<Item = RemoteKey> {
         self.services.iter().map(|s| RemoteKey { network: self.network.clone(), service: s.clone() })
@@ -76,26 +105,28 @@ pub(crate) fn declare(
     networks: Networks,
     settings: Settings,
 ) -> SplitHorizon {
-    let by_key = b.index(workloads, "remote_by_network_and_service", |_, w: &EntryWorkload| {
-        w.remote().into_iter().flat_map(Remote::keys).collect::<Vec<_>>()
+    let by_part = b.index(workloads, "remote_by_part", |uid: &Str, w: &EntryWorkload| {
+        let keys = w.remote().into_iter().flat_map(Remote::keys);
+        keys.map(|of| PartKey { of, part: xxh3_64(uid.as_bytes()) as u8 }).collect::<Vec<_>>()
     });
-    let by_service = b.index(workloads, "remote_by_service", |_, w: &EntryWorkload| {
-        w.remote().map(|r| r.services.clone()).unwrap_or_default()
+    let parts = b.group("remote_parts", by_part, |_, _: &PartKey, workloads| {
+        let remotes = workloads.iter().filter_map(|(_, w)| w.remote());
+        Some(remotes.fold(Sum::default(), |sum, remote| sum.and(remote.capacity, [&remote.account])))
     });
-    let capacity = b.group("remote_capacity", by_key, |_, _: &RemoteKey, workloads| {
-        let each = workloads.iter().filter_map(|(_, w)| Some(w.remote()?.capacity));
-        Some(each.fold(0, u32::saturating_add))
+    let by_key = b.index(parts, "remote_parts_by_network_and_service", |key: &PartKey, _| [key.of.clone()]);
+    let sums = b.group("remote_sums", by_key, |_, _: &RemoteKey, parts| {
+        Some(parts.iter().fold(Sum::default(), |sum, (_, part)| sum.and(part.capacity, &part.accounts)))
     });
+    let by_service = b.index(sums, "remote_sums_by_service", |of: &RemoteKey, _| [of.service.clone()]);
     // Named after its gateway, a summary that gets another gateway is another resource.
-    let summaries = b.expand("split_horizon", capacity, move |cx, of: &RemoteKey, capacity| {
-        let summary = summary(cx, global, networks, settings, of, *capacity);
+    let summaries = b.expand("split_horizon", sums, move |cx, of: &RemoteKey, sum| {
+        let summary = summary(cx, global, networks, settings, of, sum.capacity);
         summary.into_iter().collect()
     });
     let accounts = b.memo("remote_accounts", move |cx, service: &Name| {
         let domain = cx.single(settings.trust_domain)?;
-        let workloads = cx.lookup(by_service, service);
-        let accounts: BTreeSet<_> =
-            workloads.iter().filter_map(|(_, w)| Some(w.remote()?.account.clone())).collect();
+        let networks = cx.lookup(by_service, service);
+        let accounts: BTreeSet<&Name> = networks.iter().flat_map(|(_, sum)| &sum.accounts).collect();
         let names = accounts.iter().map(|a| format!("spiffe://{domain}/ns/{}/sa/{}", a.ns, a.name));
         Some(names.collect::<Vec<_>>())
     });

@@ -1,6 +1,6 @@
 //! Several networks: what moves between them, and what that costs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mesh::{Event, Mesh, Options, ResourceChange};
 use model::{Kind, Object};
@@ -95,11 +95,15 @@ fn put(kind: Kind, manifest: serde_json::Value) -> Event {
 }
 
 fn entry(name: &str, network: &str, account: &str) -> Event {
+    weighing(name, network, account, 0)
+}
+
+fn weighing(name: &str, network: &str, account: &str, weight: u32) -> Event {
     put(
         Kind::WorkloadEntry,
         json!({
             "metadata": {"namespace": "shop", "name": name, "labels": {"app": "web"}},
-            "spec": {"address": "10.2.0.1", "network": network, "serviceAccount": account},
+            "spec": {"address": "10.2.0.1", "network": network, "serviceAccount": account, "weight": weight},
         }),
     )
 }
@@ -216,6 +220,20 @@ fn a_service_that_becomes_local_leaves_other_networks_and_its_own_workloads_alon
     assert_eq!(mesh.apply([web(json!({"istio.io/global": "true"}))]).resources.len(), 2);
 }
 
+#[test]
+fn only_a_client_that_knows_gateways_is_sent_what_stands_behind_one() {
+    let mesh = mesh_with([entry("a", "far", "a"), entry("near", "", "near")]);
+    let is_sent_to = |version: &str| -> BTreeSet<String> {
+        let sent = mesh.resources().into_iter();
+        let sent = sent.filter(|r| r.needs & !mesh::understood_by(version) == 0);
+        sent.map(|r| r.name).collect()
+    };
+    let withheld: Vec<String> = is_sent_to("1.26.0").difference(&is_sent_to("1.25.5")).cloned().collect();
+    assert_eq!(withheld, [behind("far", "192.0.2.7")]);
+    assert_eq!(is_sent_to(""), is_sent_to("1.31.0"));
+    assert_eq!(is_sent_to("1.31.0").len(), mesh.resources().len());
+}
+
 /// Rows that were computed, by table, for those tables that computed any.
 fn work(mesh: &mut Mesh, event: Event) -> BTreeMap<&'static str, u64> {
     let before: BTreeMap<_, _> = mesh.stats().into_iter().map(|s| (s.name, s.recomputed)).collect();
@@ -229,24 +247,23 @@ fn a_remote_workload_costs_its_own_sum_and_nothing_that_stays_equal() {
     let many = (0..50).map(|n| entry(&format!("w{n}"), "far", "a"));
     let elsewhere = (0..50).map(|n| entry(&format!("x{n}"), "other", "a"));
     let mut mesh = mesh_with(many.chain(elsewhere).collect::<Vec<_>>());
-    // One more: its network's sum, the summary, and who may answer for the service; the service stays.
+    // One more: its part, the sum of its network and service, and what follows from that. The service
+    // itself stays equal, as does whatever is on the other network.
     let more = BTreeMap::from([
         ("entry_workloads", 1),
-        ("remote_capacity", 1),
+        ("remote_parts", 1),
+        ("remote_sums", 1),
         ("remote_accounts", 1),
         ("split_horizon", 1),
         ("workload_entry_conditions", 1),
     ]);
     assert_eq!(work(&mut mesh, entry("one", "far", "a")), more);
     assert_eq!(summaries(&mesh)[&behind("far", "192.0.2.7")].capacity, Some(51));
-    // Another account changes no sum, and so no summary.
-    let account = BTreeMap::from([
-        ("entry_workloads", 1),
-        ("remote_capacity", 1),
-        ("remote_accounts", 1),
-        ("services_sent", 1),
-        ("workload_entry_conditions", 1),
-        ("service_conditions", 1),
-    ]);
+    // Another account: the service as well, which lists it.
+    let mut account = more;
+    account.extend([("services_sent", 1), ("service_conditions", 1)]);
     assert_eq!(work(&mut mesh, entry("one", "far", "b")), account);
+    // A weight of 1 is what it had: nothing is summed up.
+    let nothing = BTreeMap::from([("entry_workloads", 1), ("workload_entry_conditions", 1)]);
+    assert_eq!(work(&mut mesh, weighing("one", "far", "b", 1)), nothing);
 }
