@@ -1,5 +1,6 @@
 //! Settings of the process: flags, each with an environment variable, read once.
 
+use crate::grpc::{Bounds, Patience};
 use clap::Args;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -173,6 +174,50 @@ pub struct IdentityArgs {
     pub certificates_per_second: u32,
 }
 
+/// What one client may take before it is refused.
+#[derive(Debug, Clone, Args)]
+pub struct BoundArgs {
+    /// Connections of one address at once, on each port; more where many clients are behind one translated address
+    #[arg(long, value_name = "NUMBER", env = "PILOTHOUSE_CONNECTIONS_PER_ADDRESS", default_value = "1024",
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub connections_per_address: u32,
+    /// TLS handshakes of one address at once
+    #[arg(long, value_name = "NUMBER", env = "PILOTHOUSE_HANDSHAKES_PER_ADDRESS", default_value = "256",
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub handshakes_per_address: u32,
+    /// Streams that one client (a pod, or a certificate) has open at once
+    #[arg(long, value_name = "NUMBER", env = "PILOTHOUSE_STREAMS_PER_CLIENT", default_value = "32",
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub streams_per_client: u32,
+    /// How long a client may leave a piece of a response unread before its connection is ended
+    #[arg(long, value_name = "TIME", env = "PILOTHOUSE_READ_DEADLINE", default_value = "30s",
+        value_parser = some_time)]
+    pub read_deadline: Duration,
+}
+
+impl BoundArgs {
+    /// Returns the bounds of the ports.
+    pub fn bounds(&self) -> Bounds {
+        Bounds {
+            connections_of_address: self.connections_per_address as usize,
+            handshakes_of_address: self.handshakes_per_address as usize,
+        }
+    }
+
+    /// Returns how long clients are waited for.
+    pub fn patience(&self) -> Patience {
+        Patience { reading: self.read_deadline, ..Patience::default() }
+    }
+}
+
+/// Reads a length of time that is not zero.
+fn some_time(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("write a length of time above zero, such as 30s".to_owned()),
+        time => Ok(time),
+    }
+}
+
 /// Reads a length of time as Go writes it: `24h`, `1h30m`, `45s`, `500ms`.
 ///
 /// # Errors
@@ -212,6 +257,9 @@ pub struct ServeArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub identity: IdentityArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub bounds: BoundArgs,
     /// Folder for what must outlive the process when there is no cluster to keep it
     #[arg(long, value_name = "DIR", env = "PILOTHOUSE_STATE_DIR")]
     pub state_dir: Option<PathBuf>,

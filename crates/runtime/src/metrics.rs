@@ -4,7 +4,7 @@
 //! No label is unbounded: never a pod, an address or a policy.
 
 use crate::grpc::Clients;
-use crate::identity::{Counts, IdentityView};
+use crate::identity::IdentityView;
 use crate::pump::Pump;
 use std::fmt::{Display, Write};
 use std::sync::atomic::Ordering;
@@ -34,9 +34,9 @@ impl Text {
         }
     }
 
-    fn counts(&mut self, name: &str, label: &str, help: &str, counts: &Counts) {
+    fn counts(&mut self, name: &str, label: &str, help: &str, counts: Vec<(&'static str, u64)>) {
         let samples: Vec<(String, u64)> =
-            counts.list().into_iter().map(|(value, count)| (format!("{label}=\"{value}\""), count)).collect();
+            counts.into_iter().map(|(value, count)| (format!("{label}=\"{value}\""), count)).collect();
         let samples: Vec<(&str, &dyn Display)> =
             samples.iter().map(|(labels, count)| (labels.as_str(), count as &dyn Display)).collect();
         self.metric(name, "counter", help, &samples);
@@ -103,6 +103,12 @@ impl Metrics {
             "pilot_xds_write_timeout",
             "Connections ended since their client did not read.",
             self.clients.unread(),
+        );
+        out.counts(
+            "pilothouse_bound_refusals_total",
+            "bound",
+            "Clients refused since they wanted more than one may take, by what of.",
+            self.clients.refusals().list(),
         );
         let (wds, wads) = (totals.addresses, totals.authorizations);
         let labels = ["type=\"wads\"", "type=\"wds\""];
@@ -220,7 +226,7 @@ impl Metrics {
                 self.identity.authority.troubles(),
             ),
         ] {
-            out.counts(name, label, help, counts);
+            out.counts(name, label, help, counts.list());
         }
         out.gauge(
             "pilothouse_key_material_trouble",

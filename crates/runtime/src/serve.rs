@@ -1,7 +1,7 @@
 //! The daemon: source, engine and servers put together.
 
 use crate::config::{ServeArgs, SourceArgs};
-use crate::grpc::{Ads, Clients, Service};
+use crate::grpc::{Ads, Bounds, Clients, Patience, Service};
 use crate::http;
 use crate::identity::{Home, Identity, IdentityError, IdentityView, SecurePort, StateDir};
 use crate::pump::Pump;
@@ -75,6 +75,8 @@ pub struct Daemon {
     view: IdentityView,
     /// Where statuses are written; nowhere beside another control plane and without a cluster.
     status: Option<(kube::Client, StatusSettings)>,
+    bounds: Bounds,
+    patience: Patience,
     xds: TcpListener,
     health: TcpListener,
     monitoring: TcpListener,
@@ -94,7 +96,9 @@ impl Daemon {
         let status = status(args, connection.as_ref());
         let (source, from) = source(&args.source, args, connection, &pump)?;
         let clients = Clients::default();
-        let daemon = Self { source, pump, clients, identity, view, status, xds, health, monitoring };
+        let (bounds, patience) = (args.bounds.bounds(), args.bounds.patience());
+        let daemon =
+            Self { source, pump, clients, identity, view, status, bounds, patience, xds, health, monitoring };
         tracing::info!(
             xds = %daemon.xds_addr(),
             secure = daemon.secure_addr().map_or_else(|| "off: no --state-dir".to_owned(), |a| a.to_string()),
@@ -148,13 +152,13 @@ impl Daemon {
     pub async fn run(self, stop: CancellationToken) {
         let tasks = TaskTracker::new();
         let ads = Ads::first_to(self.pump.concerned(), self.pump.snapshots(), self.clients.clone());
+        let service = Service::new(ads).with_bounds(self.bounds).with_patience(self.patience);
         if let Some((identity, port)) = self.identity {
-            tasks.spawn(identity.run(port, ads.clone(), self.pump.snapshots(), stop.clone()));
+            tasks.spawn(identity.run(port, service.clone(), self.pump.snapshots(), stop.clone()));
         }
         if let Some((client, settings)) = self.status {
             tasks.spawn(status::run(client, self.pump.clone(), settings, stop.clone()));
         }
-        let service = Service::new(ads);
         let xds = self.xds;
         let drain = stop.clone();
         tasks.spawn(async move {

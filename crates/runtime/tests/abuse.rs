@@ -10,7 +10,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use h2::client::SendRequest;
 use h2::{RecvStream, SendStream};
 use http::{Request, header};
-use pilothouse_runtime::grpc::{Ads, Clients, Patience, Service};
+use pilothouse_runtime::grpc::{Ads, Bounds, Clients, Patience, Service};
 use prost::Message;
 use proto::discovery::{DeltaDiscoveryRequest, Node};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -24,6 +24,9 @@ use xds::{Snapshot, Writer};
 const LIMIT: Duration = Duration::from_secs(120);
 /// How long the server waits for what keeps a place occupied.
 const SHORT: Duration = Duration::from_millis(500);
+
+/// How many connections one address may have.
+const CONNECTIONS: usize = 64;
 
 /// What a client of HTTP/2 says first (RFC 9113, section 3.4), with empty settings.
 const HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00";
@@ -60,6 +63,8 @@ impl Server {
             ..Patience::default()
         };
         let service = Service::new(Ads::new(newest, clients.clone())).with_patience(patience);
+        let service =
+            service.with_bounds(Bounds { connections_of_address: CONNECTIONS, ..Bounds::default() });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
@@ -83,6 +88,12 @@ impl Server {
             while reads && !matches!(from.read(&mut said).await, Ok(0) | Err(_)) {}
         };
         tokio::join!(sending, reading);
+    }
+
+    /// How often clients were refused at a bound.
+    fn refused(&self, bound: &str) -> u64 {
+        let all = self.clients.refusals().list();
+        all.into_iter().find(|(name, _)| *name == bound).unwrap().1
     }
 
     /// A client that reads is served.
@@ -245,12 +256,13 @@ fn one_address_cannot_take_every_place() {
     run(async {
         let server = Server::start(1).await;
         let mut held = Vec::new();
-        for _ in 0..1100 {
+        for _ in 0..CONNECTIONS + 20 {
             held.push(server.dial().await);
         }
         // Those beyond its share are closed at once; when the others end, there is room again.
         let mut last = held.pop().unwrap();
         assert!(matches!(last.read(&mut [0; 64]).await, Ok(0) | Err(_)));
+        assert_eq!(server.refused("connections_of_address"), 20);
         drop(held);
         let mut client = loop {
             let mut io = server.dial().await;

@@ -291,6 +291,7 @@ fn a_flood_of_requests_ends_the_stream() {
         };
         let ((), error) = tokio::join!(flood, end);
         assert_eq!(error.code(), Code::ResourceExhausted, "{error}");
+        assert!(server.clients.refusals().list().contains(&("requests_of_stream", 1)));
     });
 }
 

@@ -1,9 +1,11 @@
 //! Certificates and streams of the secure port, with real tokens, real TLS and a real API server.
 
 mod foreign;
+mod laptop;
 mod plane;
 mod token;
 
+mod bounds;
 mod certificates;
 mod development;
 mod distribution;

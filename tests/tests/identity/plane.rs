@@ -8,6 +8,7 @@ use kube::api::{Api, DeleteParams, PostParams};
 use pilothouse_tests::apiserver::{ApiServer, LIMIT, until};
 use pilothouse_tests::client::{Options, Tls};
 use runtime::config::{ServeArgs, SourceArgs};
+use runtime::grpc::Clients;
 use runtime::identity::{
     CertificateTarget, IdentityStats, IdentityView, NewCertificate, RequestError, request_certificate,
 };
@@ -56,6 +57,7 @@ pub struct Plane {
     pub secure: SocketAddr,
     health: SocketAddr,
     pub identity: IdentityView,
+    clients: Clients,
     running: JoinHandle<()>,
     _stop: DropGuard,
 }
@@ -65,10 +67,11 @@ impl Plane {
     pub async fn start(args: &ServeArgs) -> anyhow::Result<Self> {
         let daemon = Daemon::prepare(args).await?;
         let secure = daemon.secure_addr().context("there is no secure port")?;
-        let (identity, health) = (daemon.identity().clone(), daemon.health_addr());
+        let (identity, clients, health) =
+            (daemon.identity().clone(), daemon.clients().clone(), daemon.health_addr());
         let stop = CancellationToken::new();
         let running = tokio::spawn(daemon.run(stop.clone()));
-        Ok(Self { secure, health, identity, running, _stop: stop.drop_guard() })
+        Ok(Self { secure, health, identity, clients, running, _stop: stop.drop_guard() })
     }
 
     /// Starts one and waits until its secure port is open.
@@ -144,6 +147,11 @@ impl Plane {
     /// Returns how often requests were refused for a reason.
     pub fn refused(&self, reason: &str) -> u64 {
         self.stats().refused.list().iter().find(|(name, _)| *name == reason).map_or(0, |(_, count)| *count)
+    }
+
+    /// Returns how often clients were refused at a bound.
+    pub fn bounded(&self, bound: &str) -> u64 {
+        self.clients.refusals().list().iter().find(|(name, _)| *name == bound).map_or(0, |(_, count)| *count)
     }
 
     /// Returns how the reference client connects.

@@ -22,6 +22,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tracing::{debug, info};
 use xds::{Response, Snapshot};
 
+use super::bounds::Bound;
 use super::clients::{Clients, Registration};
 use super::fanout::{Concerned, Fanout, Place};
 use super::guard::{StreamGuard, may_follow};
@@ -158,9 +159,16 @@ where
         Ok(true)
     }
 
+    fn count_refused_request(&self) {
+        let session = self.registration.client.session.lock();
+        let node = session.node().map_or("", |node| node.id.as_str());
+        self.registration.clients().refusals().add(Bound::RequestsOfStream, &node);
+    }
+
     /// Takes one request, and checks that the client may have what it asks for.
     fn take_request(&mut self, message: Bytes) -> Result<(), Status> {
         if self.rate.take(self.opened.elapsed()).is_err() {
+            self.count_refused_request();
             let message = format!("more than {} requests a second on one stream", REQUESTS.per_second);
             return Err(Status::new(Status::RESOURCE_EXHAUSTED, message));
         }

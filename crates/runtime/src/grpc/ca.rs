@@ -2,6 +2,7 @@
 //!
 //! Nothing is read of a request before its caller is authenticated and within the limits.
 
+use super::bounds::{Bound, Refusals};
 use super::message::{Inbox, PREFIX_BYTES, Status, prefix};
 use crate::identity::{Authenticated, CertificateRequest, Connection, Gate, Refused};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -11,6 +12,7 @@ use http_body::Body;
 use http_body_util::BodyExt;
 use prost::Message;
 use proto::citadel::{IstioCertificateRequest, IstioCertificateResponse};
+use std::fmt::Display;
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -26,6 +28,7 @@ const SEND: Duration = Duration::from_secs(10);
 /// The status that ends the call.
 pub(super) async fn create_certificate<B>(
     gate: &Gate,
+    refusals: &Refusals,
     headers: &HeaderMap,
     body: B,
     from: &Connection,
@@ -44,8 +47,20 @@ where
         );
         Status::from(refused)
     };
-    let caller = gate.authenticate(headers, from).await.map_err(|refused| refuse(refused, None, ""))?;
-    gate.admit_request(&caller).await.map_err(|refused| refuse(refused, Some(&caller), ""))?;
+    let limited = |refused: Refused, bound: Bound, client: &dyn Display, caller: Option<&Authenticated>| {
+        if refused.at_bound(refusals, bound, client) {
+            stats.refused.add(refused.reason);
+            return Status::from(refused);
+        }
+        refuse(refused, caller, "")
+    };
+    let caller = gate
+        .authenticate(headers, from)
+        .await
+        .map_err(|refused| limited(refused, Bound::TokensOfAddress, &from.client(), None))?;
+    gate.admit_request(&caller)
+        .await
+        .map_err(|refused| limited(refused, Bound::CertificatesOfClient, caller.identity(), Some(&caller)))?;
     let received = match timeout(SEND, receive(body)).await {
         Ok(received) => received,
         Err(_) => Err(Refused {

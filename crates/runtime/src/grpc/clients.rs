@@ -8,9 +8,14 @@ use std::time::SystemTime;
 use parking_lot::Mutex;
 use xds::{Node, Session, SessionStats};
 
-/// All streams that are open, and sums over those that were.
+use super::bounds::Refusals;
+
+/// All streams that are open, sums over those that were, and what was refused at a bound.
 #[derive(Debug, Clone, Default)]
-pub struct Clients(Arc<Mutex<Registry>>);
+pub struct Clients {
+    registry: Arc<Mutex<Registry>>,
+    refusals: Arc<Refusals>,
+}
 
 #[derive(Debug, Default)]
 struct Registry {
@@ -99,7 +104,7 @@ impl Totals {
 impl Clients {
     /// Number of open streams.
     pub fn len(&self) -> usize {
-        self.0.lock().open.len()
+        self.registry.lock().open.len()
     }
 
     /// True when no stream is open.
@@ -109,19 +114,24 @@ impl Clients {
 
     /// Counts a connection that was ended since its client did not read.
     pub(super) fn count_unread(&self) {
-        self.0.lock().unread += 1;
+        self.registry.lock().unread += 1;
     }
 
     /// Connections that were ended since their client did not read.
     pub fn unread(&self) -> u64 {
-        self.0.lock().unread
+        self.registry.lock().unread
+    }
+
+    /// What was refused at a bound.
+    pub fn refusals(&self) -> &Refusals {
+        &self.refusals
     }
 
     /// All open streams, oldest first.
     pub fn list(&self) -> Vec<ClientView> {
         // The registry is let go first: a session may be busy for a while.
         let open: Vec<(u64, Arc<Client>)> =
-            self.0.lock().open.iter().map(|(&id, client)| (id, Arc::clone(client))).collect();
+            self.registry.lock().open.iter().map(|(&id, client)| (id, Arc::clone(client))).collect();
         let view = |(id, client): (u64, Arc<Client>)| {
             let session = client.session.lock();
             ClientView { id, peer: client.peer, node: session.node().cloned(), stats: session.stats() }
@@ -132,7 +142,7 @@ impl Clients {
     /// Sums over all streams since the start.
     pub fn totals(&self) -> Totals {
         let (mut totals, open) = {
-            let registry = self.0.lock();
+            let registry = self.registry.lock();
             (registry.closed, registry.open.values().cloned().collect::<Vec<_>>())
         };
         for client in open {
@@ -145,7 +155,7 @@ impl Clients {
         let understood = |node: &Node| mesh::understood_by(node.property("ISTIO_VERSION"));
         let session = Mutex::new(Session::new(SystemTime::now()).understanding(understood));
         let client = Arc::new(Client { peer, session });
-        let mut registry = self.0.lock();
+        let mut registry = self.registry.lock();
         let id = registry.next;
         registry.next += 1;
         registry.open.insert(id, Arc::clone(&client));
@@ -153,10 +163,17 @@ impl Clients {
     }
 }
 
+impl Registration {
+    /// The registry that it is in.
+    pub(super) fn clients(&self) -> &Clients {
+        &self.clients
+    }
+}
+
 impl Drop for Registration {
     fn drop(&mut self) {
         let stats = self.client.session.lock().stats();
-        let mut registry = self.clients.0.lock();
+        let mut registry = self.clients.registry.lock();
         registry.open.remove(&self.id);
         registry.closed.add(&stats);
     }

@@ -1,9 +1,11 @@
 //! What a stream of the secure port must be, and stay, to go on.
 
+use super::bounds::{Bound, Refusals};
 use super::message::Status;
 use crate::identity::{Admission, Authenticated, Connection, Gate, Refused};
 use http::HeaderMap;
 use rustls::pki_types::UnixTime;
+use std::fmt::Display;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,6 +17,17 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 impl From<Refused> for Status {
     fn from(refused: Refused) -> Self {
         Self::new(refused.code as u8, refused.message())
+    }
+}
+
+impl Refused {
+    /// Counts it as one at `bound`, if it is one for wanting too much; tells whether it is.
+    pub(super) fn at_bound(&self, refusals: &Refusals, bound: Bound, client: &dyn Display) -> bool {
+        let is_one = self.code == ca::Code::ResourceExhausted;
+        if is_one {
+            refusals.add(bound, client);
+        }
+        is_one
     }
 }
 
@@ -53,13 +66,22 @@ impl StreamGuard {
     ///
     /// # Errors
     /// The status that ends the call.
-    pub async fn open(gate: &Arc<Gate>, headers: &HeaderMap, from: &Connection) -> Result<Self, Status> {
+    pub async fn open(
+        gate: &Arc<Gate>,
+        refusals: &Refusals,
+        headers: &HeaderMap,
+        from: &Connection,
+    ) -> Result<Self, Status> {
         let caller = gate.authenticate(headers, from).await.inspect_err(|refused| {
-            tracing::warn!(
-                peer = ?from.address, reason = refused.reason, detail = refused.detail, "refused a stream",
-            );
+            if !refused.at_bound(refusals, Bound::TokensOfAddress, &from.client()) {
+                tracing::warn!(
+                    peer = ?from.address, reason = refused.reason, detail = refused.detail, "refused a stream",
+                );
+            }
         })?;
-        let admission = gate.admit(&caller).await?;
+        let admission = gate.admit(&caller).await.inspect_err(|refused| {
+            refused.at_bound(refusals, Bound::StreamsOfClient, caller.identity());
+        })?;
         let left = admission.expires.as_secs().saturating_sub(UnixTime::now().as_secs());
         let gone = admission.binding.as_ref().map(|b| Box::pin(b.gone.clone().cancelled_owned()));
         let expires = Box::pin(sleep(Duration::from_secs(left)));

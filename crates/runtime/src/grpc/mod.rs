@@ -16,6 +16,7 @@
 //! shared stretches of a log: it is never one message in memory.
 
 mod ads;
+mod bounds;
 mod ca;
 mod clients;
 mod fanout;
@@ -26,6 +27,7 @@ mod server;
 mod unary;
 
 pub use ads::Ads;
+pub use bounds::{Bound, Bounds, Refusals};
 pub use clients::{ClientView, Clients, Totals, TypeTotals};
 pub use fanout::Concerned;
 pub use message::MAX_REQUEST_BYTES;

@@ -26,6 +26,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
 use super::Ads;
+use super::bounds::{Bound, Bounds, Refusals};
 use super::ca::create_certificate;
 use super::guard::StreamGuard;
 use super::message::Status;
@@ -47,14 +48,10 @@ const CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
 const SEND_BUFFER: usize = 256 * 1024;
 /// Pause after a failed accept, such as one for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Most handshakes of one address at once.
-const HANDSHAKES_OF_ADDRESS: usize = 256;
 /// Streams that a client resets before they are taken: more end the connection.
 const MAX_PENDING_RESETS: usize = 32;
 /// Streams that are reset for errors of the client: more end the connection.
 const MAX_ERROR_RESETS: usize = 256;
-/// Most connections of one address at once: a node has a ztunnel, and some proxies beside it.
-const CONNECTIONS_OF_ADDRESS: usize = 1024;
 
 /// How long a client may take for what keeps a place occupied.
 #[derive(Debug, Clone, Copy)]
@@ -94,18 +91,26 @@ pub type ResponseBody = UnsyncBoxBody<Bytes, Infallible>;
 pub struct Service {
     ads: Ads,
     gate: Option<Arc<Gate>>,
+    bounds: Bounds,
     patience: Patience,
 }
 
 impl Service {
     /// Serves discovery to anybody.
     pub fn new(ads: Ads) -> Self {
-        Self { ads, gate: None, patience: Patience::default() }
+        Self { ads, gate: None, bounds: Bounds::default(), patience: Patience::default() }
     }
 
     /// Serves discovery and certificates to whom `gate` lets in.
-    pub fn guarded(ads: Ads, gate: Arc<Gate>) -> Self {
-        Self { gate: Some(gate), ..Self::new(ads) }
+    #[must_use]
+    pub fn guarded(self, gate: Arc<Gate>) -> Self {
+        Self { gate: Some(gate), ..self }
+    }
+
+    /// Lets one client take so much.
+    #[must_use]
+    pub fn with_bounds(self, bounds: Bounds) -> Self {
+        Self { bounds, ..self }
     }
 
     /// Has this patience with clients.
@@ -159,13 +164,13 @@ impl Service {
         match (head.uri.path(), &self.gate) {
             (proto::rpc_path::DELTA_AGGREGATED_RESOURCES, gate) => {
                 let guard = match gate {
-                    Some(gate) => Some(StreamGuard::open(gate, &head.headers, from).await?),
+                    Some(gate) => Some(StreamGuard::open(gate, self.refusals(), &head.headers, from).await?),
                     None => None,
                 };
                 Ok(self.ads.open(body, from.address, drain, guard)?.boxed_unsync())
             }
             (proto::rpc_path::CREATE_CERTIFICATE, Some(gate)) => {
-                let message = create_certificate(gate, &head.headers, body, from).await?;
+                let message = create_certificate(gate, self.refusals(), &head.headers, body, from).await?;
                 let trailers = Status::new(Status::OK, "").headers();
                 let end = async move { Some(Ok(trailers)) };
                 Ok(Full::new(message).with_trailers(end).boxed_unsync())
@@ -244,7 +249,7 @@ impl Service {
     /// # Errors
     /// When the listener itself is lost; a failed accept only pauses.
     pub async fn serve(&self, listener: TcpListener, drain: CancellationToken) -> io::Result<()> {
-        accept(listener, drain.clone(), |stream, peer| {
+        self.accept(listener, drain.clone(), |stream, peer| {
             let (service, drain) = (self.clone(), drain.clone());
             let from = Connection { address: Some(peer), certificate: None };
             async move { service.serve_connection(stream, from, drain).await }
@@ -263,14 +268,14 @@ impl Service {
         drain: CancellationToken,
     ) -> io::Result<()> {
         // Half-open ones of one address leave room for others.
-        let handshakes = Arc::new(Tally::new(HANDSHAKES_OF_ADDRESS));
-        accept(listener, drain.clone(), |stream, peer| {
+        let handshakes = Arc::new(Tally::new(self.bounds.handshakes_of_address));
+        self.accept(listener, drain.clone(), |stream, peer| {
             let (service, drain, tls, handshakes) =
                 (self.clone(), drain.clone(), tls.clone(), Arc::clone(&handshakes));
             async move {
                 let Some(place) = handshakes.take(peer.ip()) else {
                     service.count_handshake("too_many");
-                    return debug!(%peer, "too many handshakes of this address");
+                    return service.refusals().add(Bound::HandshakesOfAddress, &peer.ip());
                 };
                 let stream = match timeout(service.patience.handshake, tls.accept(stream)).await {
                     Ok(Ok(stream)) => stream,
@@ -298,51 +303,58 @@ impl Service {
             gate.stats().handshakes.add(outcome);
         }
     }
+
+    fn refusals(&self) -> &Refusals {
+        self.ads.clients().refusals()
+    }
+
+    /// Takes connections until `drain` is cancelled, and waits for them to end.
+    async fn accept<F, C>(&self, listener: TcpListener, drain: CancellationToken, serve: F) -> io::Result<()>
+    where
+        F: Fn(TcpStream, SocketAddr) -> C,
+        C: Future<Output = ()> + Send + 'static,
+    {
+        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let of_address = Tally::new(self.bounds.connections_of_address);
+        let connections = TaskTracker::new();
+        loop {
+            if places.available_permits() == 0 {
+                self.refusals().add(Bound::Connections, &"the next of this port");
+            }
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = drain.cancelled() => break,
+            };
+            let (stream, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    warn!(%error, "accept failed");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let Some(own) = of_address.take(peer.ip()) else {
+                self.refusals().add(Bound::ConnectionsOfAddress, &peer.ip());
+                continue;
+            };
+            if let Err(error) = stream.set_nodelay(true) {
+                debug!(%peer, %error, "cannot switch off delays");
+            }
+            let connection = serve(stream, peer);
+            connections.spawn(async move {
+                connection.await;
+                drop((place, own));
+            });
+        }
+        connections.close();
+        connections.wait().await;
+        Ok(())
+    }
 }
 
 /// Tells whether a handshake failed since the client's certificate is revoked.
 fn is_revoked(error: &io::Error) -> bool {
     let error = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     matches!(error, Some(rustls::Error::InvalidCertificate(rustls::CertificateError::Revoked)))
-}
-
-/// Takes connections until `drain` is cancelled, and waits for them to end.
-async fn accept<F, C>(listener: TcpListener, drain: CancellationToken, serve: F) -> io::Result<()>
-where
-    F: Fn(TcpStream, SocketAddr) -> C,
-    C: Future<Output = ()> + Send + 'static,
-{
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let of_address = Tally::new(CONNECTIONS_OF_ADDRESS);
-    let connections = TaskTracker::new();
-    loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = drain.cancelled() => break,
-        };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                warn!(%error, "accept failed");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        let Some(own) = of_address.take(peer.ip()) else {
-            debug!(%peer, "too many connections of this address");
-            continue;
-        };
-        if let Err(error) = stream.set_nodelay(true) {
-            debug!(%peer, %error, "cannot switch off delays");
-        }
-        let connection = serve(stream, peer);
-        connections.spawn(async move {
-            connection.await;
-            drop((place, own));
-        });
-    }
-    connections.close();
-    connections.wait().await;
-    Ok(())
 }

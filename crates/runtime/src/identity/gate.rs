@@ -43,9 +43,6 @@ const STREAMS_OF_CLIENT: Rate = Rate { burst: 50, per_second: 10 };
 /// How often all clients together may.
 const STREAMS: Rate = Rate { burst: 20_000, per_second: 5000 };
 
-/// How many streams one client may have open: it needs one, and one more while it comes anew.
-const OPEN_STREAMS_OF_CLIENT: usize = 32;
-
 /// How many requests for certificates all clients together may make for each that one may.
 const CERTIFICATES_IN_TOTAL: u32 = 20;
 
@@ -56,6 +53,13 @@ pub struct Connection {
     pub address: Option<SocketAddr>,
     /// The identity of its certificate, and when that expires.
     pub certificate: Option<(Identity, UnixTime)>,
+}
+
+impl Connection {
+    /// Names the client by its address.
+    pub fn client(&self) -> String {
+        self.address.map_or_else(|| "no address".to_owned(), |address| address.ip().to_string())
+    }
 }
 
 /// A caller whose credential is verified.
@@ -107,6 +111,8 @@ pub struct GateSettings {
     pub cluster_id: String,
     /// How many certificates a second one client may ask for in the long run.
     pub certificates_per_second: u32,
+    /// How many streams one client may have open: it needs one, and one more while it comes anew.
+    pub streams_per_client: usize,
 }
 
 struct Limiters {
@@ -173,7 +179,7 @@ impl Gate {
             streams: Mutex::new(Limiter::new(limits(STREAMS_OF_CLIENT, STREAMS), start)),
             certificates: Mutex::new(Limiter::new(limits(of_client, total), start)),
         };
-        let open_streams = Tally::new(OPEN_STREAMS_OF_CLIENT);
+        let open_streams = Tally::new(settings.streams_per_client);
         Self { settings, world, tokens, authority, limiters, open_streams, started: Instant::now(), stats }
     }
 
@@ -285,7 +291,7 @@ impl Gate {
             self.stream_refused(Refused {
                 code: ca::Code::ResourceExhausted,
                 reason: "too_many_streams",
-                detail: format!("this client has {OPEN_STREAMS_OF_CLIENT} streams open"),
+                detail: format!("this client has {} streams open", self.settings.streams_per_client),
             })
         })?;
         self.check_alive(caller).await?;

@@ -46,7 +46,7 @@ pub use trouble::{Trouble, TroubleKind};
 pub use world::{MeshIdentity, World, WorldError, WorldWriter};
 
 use crate::config::{IdentityArgs, MeshArgs, ServeArgs};
-use crate::grpc::{Ads, Service};
+use crate::grpc::Service;
 use crate::pump::Snapshots;
 use ::ca::token::KeySetError;
 use ::ca::{RotationError, RotationPolicy, TtlError, TtlPolicy};
@@ -190,6 +190,7 @@ impl Identity {
         let settings = GateSettings {
             cluster_id: args.mesh.cluster_id.clone(),
             certificates_per_second: args.identity.certificates_per_second,
+            streams_per_client: args.bounds.streams_per_client as usize,
         };
         let rotation = RotationPolicy {
             renew_below_percent: RENEW_BELOW_PERCENT,
@@ -226,7 +227,13 @@ impl Identity {
     }
 
     /// Serves until `stop`: waits for the first snapshot and for key material, then opens the port.
-    pub async fn run(self, port: SecurePort, ads: Ads, mut snapshots: Snapshots, stop: CancellationToken) {
+    pub async fn run(
+        self,
+        port: SecurePort,
+        service: Service,
+        mut snapshots: Snapshots,
+        stop: CancellationToken,
+    ) {
         tokio::select! {
             // Whose trust domain and pods are not known, for that nothing is signed.
             published = snapshots.wait_for(Option::is_some) => if published.is_err() { return },
@@ -250,8 +257,7 @@ impl Identity {
         }
         tokio::select! {
             () = ready.cancelled() => {
-                let service = Service::guarded(ads, self.gate);
-                port.serve(service, tls, &self.opened, stop.clone()).await;
+                port.serve(service.guarded(self.gate), tls, &self.opened, stop.clone()).await;
             }
             () = stop.cancelled() => {}
         }

@@ -1,0 +1,163 @@
+//! What one client may take of a port, and what is known of those that wanted more.
+//!
+//! A refusal is counted by the bound that it met and told in the log, at most once in [`TELL`] for each
+//! bound: a flood makes one line, and many proxies behind one translated address are no riddle.
+
+use parking_lot::Mutex;
+use std::fmt::Display;
+use std::time::{Duration, Instant};
+
+/// The least time between two lines of the log about one bound.
+const TELL: Duration = Duration::from_secs(10);
+
+/// How much one client may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Connections of one address at once, on each port.
+    pub connections_of_address: usize,
+    /// TLS handshakes of one address at once.
+    pub handshakes_of_address: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { connections_of_address: 1024, handshakes_of_address: 256 }
+    }
+}
+
+/// The bounds at which clients are refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bound {
+    /// Connections of a port: the next one waits for another's end.
+    Connections,
+    /// Connections of one address.
+    ConnectionsOfAddress,
+    /// TLS handshakes of one address.
+    HandshakesOfAddress,
+    /// New tokens of one address, or of all, in a time.
+    TokensOfAddress,
+    /// Streams of one client, open or in a time.
+    StreamsOfClient,
+    /// Requests of one stream in a time.
+    RequestsOfStream,
+    /// Certificates of one client, or of all, in a time.
+    CertificatesOfClient,
+}
+
+impl Bound {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Connections,
+        Self::ConnectionsOfAddress,
+        Self::HandshakesOfAddress,
+        Self::TokensOfAddress,
+        Self::StreamsOfClient,
+        Self::RequestsOfStream,
+        Self::CertificatesOfClient,
+    ];
+
+    /// Returns its name, for metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Connections => "connections",
+            Self::ConnectionsOfAddress => "connections_of_address",
+            Self::HandshakesOfAddress => "handshakes_of_address",
+            Self::TokensOfAddress => "tokens_of_address",
+            Self::StreamsOfClient => "streams_of_client",
+            Self::RequestsOfStream => "requests_of_stream",
+            Self::CertificatesOfClient => "certificates_of_client",
+        }
+    }
+
+    /// Returns what an operator can do about it.
+    fn remedy(self) -> &'static str {
+        match self {
+            Self::Connections => "run more replicas",
+            Self::ConnectionsOfAddress => {
+                "if many clients share this address, as behind NAT, raise --connections-per-address"
+            }
+            Self::HandshakesOfAddress => {
+                "if many clients share this address, as behind NAT, raise --handshakes-per-address"
+            }
+            Self::TokensOfAddress => "they come again by themselves; if it stays so, look at this address",
+            Self::StreamsOfClient => {
+                "if many proxies have this pod or certificate in common, raise --streams-per-client"
+            }
+            Self::RequestsOfStream => "look at this client: it asks faster than any known version",
+            Self::CertificatesOfClient => "if its node has so many accounts, raise --certificates-per-second",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Met {
+    count: u64,
+    /// When it was told of last, and the count then.
+    told: Option<(Instant, u64)>,
+}
+
+impl Met {
+    /// Counts one refusal; returns how many there were since the log told of it, if it is to do so now.
+    fn add(&mut self, now: Instant) -> Option<u64> {
+        self.count += 1;
+        let (last, told) = match self.told {
+            Some((last, told)) => (Some(last), told),
+            None => (None, 0),
+        };
+        if last.is_some_and(|last| now.saturating_duration_since(last) < TELL) {
+            return None;
+        }
+        self.told = Some((now, self.count));
+        Some(self.count - told)
+    }
+}
+
+/// Refusals at the bounds, since the start.
+#[derive(Debug, Default)]
+pub struct Refusals(Mutex<[Met; Bound::ALL.len()]>);
+
+impl Refusals {
+    /// Counts a refusal of `client`, and tells the log unless it did a moment ago.
+    pub fn add(&self, bound: Bound, client: &dyn Display) {
+        let due = self.0.lock().get_mut(bound as usize).and_then(|met| met.add(Instant::now()));
+        if let Some(refused) = due {
+            tracing::warn!(
+                bound = bound.name(), client = %client, refused, remedy = bound.remedy(),
+                "a client is refused: it wants more than one may take",
+            );
+        }
+    }
+
+    /// Returns the counts, by name.
+    pub fn list(&self) -> Vec<(&'static str, u64)> {
+        let met = *self.0.lock();
+        Bound::ALL.iter().zip(met).map(|(bound, met)| (bound.name(), met.count)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_bound_has_its_own_count() {
+        for (place, bound) in Bound::ALL.into_iter().enumerate() {
+            assert_eq!(bound as usize, place);
+            let refusals = Refusals::default();
+            refusals.add(bound, &"10.0.0.1");
+            let counted: Vec<_> = refusals.list().into_iter().filter(|(_, count)| *count > 0).collect();
+            assert_eq!(counted, [(bound.name(), 1)]);
+        }
+    }
+
+    #[test]
+    fn a_flood_is_told_of_once_in_a_while_and_whole() {
+        let (mut met, start) = (Met::default(), Instant::now());
+        assert_eq!(met.add(start), Some(1));
+        for i in 0..1000 {
+            assert_eq!(met.add(start + TELL * i / 1001), None);
+        }
+        assert_eq!(met.add(start + TELL), Some(1001));
+        assert_eq!((met.count, met.add(start + TELL)), (1002, None));
+    }
+}
