@@ -73,6 +73,8 @@ pub struct Options {
     pub address: String,
     /// Absent: clear text.
     pub tls: Option<Tls>,
+    /// A certificate to show (chain and private key, PEM).
+    pub certificate: Option<(Vec<u8>, Vec<u8>)>,
     /// The bearer token.
     pub token: Option<String>,
     /// Further metadata of the call, such as `clusterid`.
@@ -93,6 +95,7 @@ impl Options {
         Self {
             address: address.into(),
             tls: None,
+            certificate: None,
             token: None,
             metadata: Vec::new(),
             node: Node::default(),
@@ -124,14 +127,21 @@ impl Client {
 
     /// A client with a task but without a stream: see [`Client::reconnect`].
     fn start(options: Options) -> Self {
-        let Options { address, tls, token, metadata, node, on_demand, reconnect, limit } = options;
+        let Options { address, tls, certificate, token, metadata, node, on_demand, reconnect, limit } =
+            options;
         let (changed, _) = watch::channel(());
-        let target = Mutex::new(Target { address, tls, token, metadata });
+        let target = Mutex::new(Target { address, tls, certificate, token, metadata });
         let state = Mutex::new(State::new(on_demand));
         let shared = Arc::new(Shared { target, state, node, reconnect, changed });
         let (commands, inbox) = mpsc::unbounded_channel();
         tokio::spawn(stream::drive(Arc::clone(&shared), inbox));
         Self { shared, commands, limit }
+    }
+
+    /// Shows another token from the next stream on, as a ztunnel does whose token file was renewed.
+    pub fn use_token(&self, token: &str) {
+        let mut target = self.shared.target.lock().unwrap_or_else(PoisonError::into_inner);
+        target.token = Some(token.to_owned());
     }
 
     /// Asks about the state as it is now.

@@ -11,10 +11,10 @@ use crate::profile::{self, Parts};
 use crate::refusal::{Code, Refusal};
 use crate::request::{SigningRequest, SubjectKey};
 use crate::root::Root;
+use crate::server_name::is_server_name;
 use crate::ttl::{TtlError, TtlPolicy, Validity};
 use rustls_pki_types::UnixTime;
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -269,14 +269,6 @@ impl Issuer {
     pub fn ttl(&self) -> TtlPolicy {
         self.ttl
     }
-}
-
-/// Tells whether `name` can stand among the names of a server's certificate.
-fn is_server_name(name: &str) -> bool {
-    let dns = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'*');
-    name.parse::<IpAddr>().is_ok()
-        || Identity::parse(name).is_ok()
-        || (!name.is_empty() && name.len() <= 253 && name.bytes().all(dns))
 }
 
 /// Checks that `certificate` may sign and `key` is its key.

@@ -64,6 +64,7 @@ mod request;
 mod root;
 mod rotation;
 mod secret;
+mod server_name;
 mod signature;
 mod stream;
 pub mod token;
@@ -87,5 +88,6 @@ pub use request::{MAX_REQUEST_BYTES, PublicKeyKind, RequestError, SigningRequest
 pub use root::{Root, RootError};
 pub use rotation::{Incoming, Retiring, RootState, RotationError, RotationPolicy, Step};
 pub use secret::{SECRET_TYPE, SecretError};
+pub use server_name::host_of;
 pub use stream::{ProxyKind, StreamDenial, StreamNode, StreamPolicy, authorize_stream};
 pub use ttl::{TtlError, TtlPolicy, Validity};

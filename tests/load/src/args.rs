@@ -158,7 +158,7 @@ impl Streams {
             None => None,
         };
         let metadata = vec![("clusterid".to_owned(), self.cluster_id.clone())];
-        Ok(Target { address: self.address.clone(), tls, token, metadata })
+        Ok(Target { address: self.address.clone(), tls, token, metadata, ..Target::default() })
     }
 
     /// The ztunnel that stream `index` is.
@@ -219,6 +219,7 @@ impl Certificates {
             tls: Some(Tls { roots_pem, server_name: self.server_name.clone() }),
             token: Some(token.trim().to_owned()),
             metadata: vec![("clusterid".to_owned(), self.cluster_id.clone())],
+            ..Target::default()
         })
     }
 }

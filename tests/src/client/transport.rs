@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use hyper_util::rt::TokioIo;
 use proto::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
@@ -37,13 +37,15 @@ pub struct Target {
     pub address: String,
     /// Absent: HTTP/2 in clear text.
     pub tls: Option<Tls>,
+    /// A certificate to show (chain and private key, PEM). A ztunnel shows none, a waypoint does.
+    pub certificate: Option<(Vec<u8>, Vec<u8>)>,
     /// Sent as `authorization: Bearer …`.
     pub token: Option<String>,
     /// Further metadata of the call, such as `clusterid`.
     pub metadata: Vec<(String, String)>,
 }
 
-/// How the server's certificate is checked. A ztunnel shows no certificate of its own.
+/// How the server's certificate is checked.
 #[derive(Clone)]
 pub struct Tls {
     /// Trusted roots, PEM.
@@ -135,7 +137,7 @@ pub async fn channel(target: &Target) -> anyhow::Result<Channel> {
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW);
     let Some(tls) = &target.tls else { return Ok(endpoint.connect().await?) };
-    let connector = tls_connector(tls)?;
+    let connector = tls_connector(tls, target.certificate.as_ref())?;
     let address = target.address.clone();
     let name = server_name(target, tls)?;
     let origin = format!("https://{address}").parse().context("origin")?;
@@ -152,7 +154,8 @@ pub async fn channel(target: &Target) -> anyhow::Result<Channel> {
 /// Without a connection, and without TLS.
 pub async fn dial(target: &Target) -> anyhow::Result<TlsStream<TcpStream>> {
     let tls = target.tls.as_ref().context("no TLS")?;
-    Ok(dial_tls(tls_connector(tls)?, server_name(target, tls)?, &target.address).await?)
+    Ok(dial_tls(tls_connector(tls, target.certificate.as_ref())?, server_name(target, tls)?, &target.address)
+        .await?)
 }
 
 /// The name that the server's certificate must be for.
@@ -174,17 +177,23 @@ async fn dial_tls(
     connector.connect(name, tcp).await
 }
 
-fn tls_connector(tls: &Tls) -> anyhow::Result<TlsConnector> {
+fn tls_connector(tls: &Tls, own: Option<&(Vec<u8>, Vec<u8>)>) -> anyhow::Result<TlsConnector> {
     let mut roots = rustls::RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&tls.roots_pem) {
         roots.add(certificate.context("root certificate")?).context("root certificate")?;
     }
     anyhow::ensure!(!roots.is_empty(), "no root certificate in the PEM given");
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+    let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_root_certificates(roots);
+    let mut config = match own {
+        None => config.with_no_client_auth(),
+        Some((chain, key)) => {
+            let chain = CertificateDer::pem_slice_iter(chain).collect::<Result<_, _>>().context("chain")?;
+            config.with_client_auth_cert(chain, PrivateKeyDer::from_pem_slice(key).context("key")?)?
+        }
+    };
     config.alpn_protocols = vec![b"h2".to_vec()];
     Ok(TlsConnector::from(Arc::new(config)))
 }

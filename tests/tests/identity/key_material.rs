@@ -6,7 +6,7 @@ use anyhow::Context;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use pilothouse_tests::apiserver::{LIMIT, until};
-use runtime::grpc::{Ads, Clients};
+use runtime::grpc::{Ads, Clients, Service};
 use runtime::identity::{Home, Identity, SecurePort};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -25,7 +25,7 @@ async fn replicas_that_start_together_end_with_one_root() -> anyhow::Result<()> 
         let home = Home::Cluster(site.server.client().await?);
         let (identity, _, view) = Identity::new(&args, home, port.address())?;
         let ads = Ads::new(snapshots.clone(), Clients::default());
-        tokio::spawn(identity.run(port, ads, snapshots.clone(), stop.clone()));
+        tokio::spawn(identity.run(port, Service::new(ads), snapshots.clone(), stop.clone()));
         views.push(view);
     }
     // All have waited for this, so that all look for a root at once and find none.

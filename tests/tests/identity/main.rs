@@ -7,11 +7,13 @@ mod token;
 
 mod bounds;
 mod certificates;
+mod credentials;
 mod development;
 mod distribution;
 mod key_material;
 mod revocation;
 mod rotation;
+mod serving;
 mod streams;
 mod tokens;
 mod trouble;

@@ -52,6 +52,8 @@ pub struct MeshSettings {
     pub trust_domain: Str,
     /// `trustDomainAliases`, sorted.
     pub trust_domain_aliases: Vec<Str>,
+    /// `defaultConfig.discoveryAddress`, where proxies find their control plane; may be empty.
+    pub discovery_address: Str,
     /// `discoverySelectors`; empty means every namespace.
     pub discovery_selectors: Vec<Selector>,
     /// `serviceScopeConfigs`, in order.
@@ -67,6 +69,7 @@ impl Default for MeshSettings {
             root_namespace: crate::shared("istio-system"),
             trust_domain: crate::shared("cluster.local"),
             trust_domain_aliases: Vec::new(),
+            discovery_address: Str::new(),
             discovery_selectors: Vec::new(),
             service_scopes: Vec::new(),
             service_entry_visibility: None,

@@ -33,12 +33,21 @@ struct Mesh<'a> {
     trust_domain: Option<Text<'a>>,
     #[serde(borrow, alias = "trust_domain_aliases")]
     trust_domain_aliases: Option<Vec<Text<'a>>>,
+    #[serde(borrow, alias = "default_config")]
+    default_config: Option<ProxyConfig<'a>>,
     #[serde(borrow, alias = "discovery_selectors")]
     discovery_selectors: Option<Vec<LabelSelector<'a>>>,
     #[serde(borrow, alias = "service_scope_configs")]
     service_scope_configs: Option<Vec<ScopeConfig<'a>>>,
     #[serde(borrow, alias = "service_entry_visibility")]
     service_entry_visibility: Option<EntryVisibility<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", expecting = "an object")]
+struct ProxyConfig<'a> {
+    #[serde(borrow, alias = "discovery_address")]
+    discovery_address: Option<Text<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -132,6 +141,10 @@ impl Mesh<'_> {
             root_namespace: or(&self.root_namespace, default.root_namespace),
             trust_domain: or(&self.trust_domain, default.trust_domain),
             trust_domain_aliases: aliases,
+            discovery_address: or(
+                &self.default_config.and_then(|config| config.discovery_address),
+                default.discovery_address,
+            ),
             discovery_selectors: each(self.discovery_selectors, "discoverySelectors", selector)?,
             service_scopes: each(self.service_scope_configs, "serviceScopeConfigs", ScopeConfig::lower)?,
             service_entry_visibility: visibility,
@@ -243,7 +256,8 @@ mod tests {
     trustDomainAliases: [old.example.org, b, old.example.org]
     rootNamespace: mesh-root
     defaultConfig:
-      discoveryAddress: ignored:15012
+      discoveryAddress: control.example.org:15012
+      holdApplicationUntilProxyStarts: true
     discoverySelectors:
     - matchLabels: {mesh: \"on\"}
     - matchExpressions:
@@ -264,6 +278,7 @@ mod tests {
         assert_eq!(settings.trust_domain, "example.org");
         assert_eq!(settings.trust_domain_aliases, ["b", "old.example.org"]);
         assert_eq!(settings.root_namespace, "mesh-root");
+        assert_eq!(settings.discovery_address, "control.example.org:15012");
         assert!(settings.discovery_selectors[0].matches(&Labels::new([("mesh", "on")])));
         assert!(settings.discovery_selectors[1].matches(&Labels::new([("env", "stage")])));
         assert!(!settings.discovery_selectors[1].matches(&Labels::new([("env", "dev")])));
@@ -294,6 +309,7 @@ mod tests {
             ("- a\n", "MS001", "data.mesh"),
             ("a: 1\n---\nb: 2\n", "MS001", "data.mesh"),
             ("trustDomainAliases: x\n", "MS001", "data.mesh.trustDomainAliases"),
+            ("defaultConfig: {discoveryAddress: []}", "MS001", "data.mesh.defaultConfig.discoveryAddress"),
             (
                 "discoverySelectors: [{matchExpressions: [{key: a, operator: Near}]}]",
                 "MS002",

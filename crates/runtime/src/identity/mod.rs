@@ -56,7 +56,7 @@ use events::Events;
 use keeper::{Keeper, KeyPlace, KeySettings};
 use kube::Client;
 use review::Reviewer;
-use serving::Serving;
+use serving::{Serving, ServingNames};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -110,7 +110,7 @@ pub struct Identity {
     distribution: Option<Distribution>,
     events: Option<Events>,
     serving: Serving,
-    serving_names: Vec<String>,
+    serving_names: ServingNames,
     opened: CancellationToken,
 }
 
@@ -211,6 +211,10 @@ impl Identity {
             authority: authority.clone(),
             world: Arc::clone(&world),
         };
+        let serving_names = ServingNames {
+            set: serving_names(args, is_cluster, secure),
+            discovery_host: world.discovery_host(),
+        };
         let gate = Gate::new(settings, world, tokens, authority.clone(), Arc::clone(&stats));
         let identity = Self {
             gate: Arc::new(gate),
@@ -218,7 +222,7 @@ impl Identity {
             distribution,
             events,
             serving: Serving::new()?,
-            serving_names: serving_names(args, is_cluster, secure),
+            serving_names,
             opened: CancellationToken::new(),
         };
         // A shadow serves what it can: whether there is a root is the other control plane's affair.
@@ -253,7 +257,7 @@ impl Identity {
         {
             let (serving, names) = (self.serving, self.serving_names);
             let (ready, stop) = (ready.clone(), stop.clone());
-            tasks.spawn(async move { serving.follow(&authority, &names, ready, stop).await });
+            tasks.spawn(async move { serving.follow(&authority, names, ready, stop).await });
         }
         tokio::select! {
             () = ready.cancelled() => {
@@ -328,8 +332,8 @@ fn trusted_accounts(identity: &IdentityArgs, mesh: &MeshArgs) -> String {
     identity.trusted_node_accounts.clone().unwrap_or_else(default)
 }
 
-/// Returns the names of the serving certificate, sorted: those under which clients know istiod, those
-/// set, and loopback where clients are on this machine.
+/// Returns the names of the serving certificate that stay as long as the process: those under which
+/// clients know istiod, those set, and loopback where clients are on this machine.
 fn serving_names(args: &ServeArgs, is_cluster: bool, secure: SocketAddr) -> Vec<String> {
     let MeshArgs { system_namespace, revision, domain, .. } = &args.mesh;
     let mut services = vec!["istiod".to_owned(), "istiod-remote".to_owned(), "istio-pilot".to_owned()];
@@ -349,8 +353,6 @@ fn serving_names(args: &ServeArgs, is_cluster: bool, secure: SocketAddr) -> Vec<
         }
     }
     names.retain(|name| !name.is_empty());
-    names.sort();
-    names.dedup();
     names
 }
 

@@ -19,6 +19,7 @@ use rustls::{
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +28,9 @@ const LIFE: Duration = Duration::from_secs(90 * 24 * 3600);
 
 /// How soon a failed renewal is tried again.
 const AGAIN: Duration = Duration::from_secs(30);
+
+/// The least time between two renewals: a signer that is about to end shortens what it signs.
+const SHORTEST: Duration = Duration::from_secs(1);
 
 /// Why no serving certificate can be had.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +50,40 @@ pub enum ServingError {
     /// The roots cannot verify anybody.
     #[error("cannot use the roots to verify clients: {0}")]
     Roots(#[from] rustls::server::VerifierBuilderError),
+}
+
+/// The names of the certificate.
+pub struct ServingNames {
+    /// Those of the process's settings.
+    pub set: Vec<String>,
+    /// The host that proxies are told, as the settings of the mesh change.
+    pub discovery_host: watch::Receiver<Option<String>>,
+}
+
+impl ServingNames {
+    /// Returns all names there are now, sorted.
+    fn now(&mut self) -> Vec<String> {
+        let mut names = self.set.clone();
+        names.extend(self.discovery_host.borrow_and_update().clone());
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    /// Waits until they are others.
+    async fn changed(&mut self) {
+        if self.discovery_host.changed().await.is_err() {
+            // Nobody is left to change them.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// What the certificate in force was made from, and when it is to be renewed.
+struct Held {
+    issuer: Arc<Issuer>,
+    names: Vec<String>,
+    renew: UnixTime,
 }
 
 /// What handshakes use, once there is something.
@@ -96,30 +134,33 @@ impl Serving {
         self.acceptor.clone()
     }
 
-    /// Keeps the certificate right: with the authority, and half-way through its life; and the lists of
-    /// those that are revoked. `first` is cancelled once there is a certificate.
+    /// Keeps the certificate right: with the authority, with its names, and half-way through its life;
+    /// and the lists of those that are revoked. `first` is cancelled once there is a certificate.
+    /// Connections that stand go on with the one that they met.
     pub async fn follow(
         &self,
         authority: &Authority,
-        names: &[String],
+        mut names: ServingNames,
         first: CancellationToken,
         stop: CancellationToken,
     ) {
         let mut changes = authority.changes();
-        let mut held: Option<(Arc<Issuer>, UnixTime)> = None;
+        let mut held: Option<Held> = None;
         loop {
             let in_force = changes.borrow_and_update().clone();
+            let called = names.now();
             let wait = in_force.map(|InForce { issuer, revoked }| {
                 // Before the roots: nobody is let in by new roots and old lists.
                 *self.material.revoked.write() = revoked;
                 let now = UnixTime::now();
-                let is_held =
-                    held.as_ref().is_some_and(|(of, renew)| Arc::ptr_eq(of, &issuer) && *renew > now);
+                let is_held = held.as_ref().is_some_and(|held| {
+                    Arc::ptr_eq(&held.issuer, &issuer) && held.names == called && held.renew > now
+                });
                 if !is_held {
-                    held = match self.take(&issuer, names) {
+                    held = match self.take(&issuer, &called) {
                         Ok(renew) => {
                             first.cancel();
-                            Some((issuer, renew))
+                            Some(Held { issuer, names: called, renew })
                         }
                         Err(error) => {
                             tracing::error!(%error, "the serving certificate is not renewed");
@@ -127,9 +168,10 @@ impl Serving {
                         }
                     };
                 }
-                let left =
-                    |renew: &UnixTime| Duration::from_secs(renew.as_secs().saturating_sub(now.as_secs()));
-                held.as_ref().map_or(AGAIN, |(_, renew)| left(renew).max(AGAIN))
+                held.as_ref().map_or(AGAIN, |held| {
+                    let left = held.renew.as_secs().saturating_sub(now.as_secs());
+                    Duration::from_secs(left).max(SHORTEST)
+                })
             });
             let due = async {
                 match wait {
@@ -139,6 +181,7 @@ impl Serving {
             };
             tokio::select! {
                 changed = changes.changed() => if changed.is_err() { return },
+                () = names.changed() => {}
                 () = due => {}
                 () = stop.cancelled() => return,
             }

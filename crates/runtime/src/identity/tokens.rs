@@ -28,7 +28,7 @@ const LOCAL: Duration = Duration::from_secs(300);
 const REVIEWED: Duration = Duration::from_secs(10);
 
 /// How far the clocks of the API server and of this process may differ.
-const LEEWAY: Duration = Duration::from_secs(10);
+pub(super) const LEEWAY: Duration = Duration::from_secs(10);
 
 /// How tokens are verified.
 pub enum Verifier {

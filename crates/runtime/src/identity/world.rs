@@ -62,6 +62,8 @@ pub struct World {
     waits: Semaphore,
     mesh: RwLock<Arc<MeshIdentity>>,
     namespaces: watch::Sender<Arc<BTreeSet<Str>>>,
+    /// The host that proxies are told to find their control plane at.
+    discovery_host: watch::Sender<Option<String>>,
 }
 
 impl World {
@@ -80,6 +82,7 @@ impl World {
             waits: Semaphore::new(WAITS),
             mesh: RwLock::new(Arc::new(MeshIdentity { trust_domain, authorizer })),
             namespaces: watch::Sender::new(Arc::default()),
+            discovery_host: watch::Sender::new(None),
         });
         let writer = WorldWriter {
             world: Arc::clone(&world),
@@ -103,6 +106,11 @@ impl World {
     /// Returns the namespaces that take part in the mesh, as they change.
     pub fn namespaces(&self) -> watch::Receiver<Arc<BTreeSet<Str>>> {
         self.namespaces.subscribe()
+    }
+
+    /// Returns the host of `defaultConfig.discoveryAddress`, as it changes; nothing where none is set.
+    pub fn discovery_host(&self) -> watch::Receiver<Option<String>> {
+        self.discovery_host.subscribe()
     }
 
     /// Asks about the pods, and asks again as they change, for at most a second, while the answer is
@@ -148,6 +156,22 @@ impl World {
 
     pub(super) fn unbind(&self, pod: &Name, id: u64) {
         self.table.write().unbind(pod, id);
+    }
+
+    fn set_discovery_address(&self, setting: &str) {
+        let host = ca::host_of(setting).map(str::to_owned);
+        if host.is_none() && !setting.is_empty() {
+            tracing::warn!(
+                setting,
+                "the mesh setting defaultConfig.discoveryAddress is refused: write host:port; the serving \
+                 certificate goes without it",
+            );
+        }
+        self.discovery_host.send_if_modified(|known| {
+            let is_new = *known != host;
+            *known = host;
+            is_new
+        });
     }
 
     fn set_trust_domain(&self, setting: &str) {
@@ -259,6 +283,7 @@ impl WorldWriter {
 
     fn take_settings(&mut self, settings: &MeshSettings, news: &mut News) {
         self.world.set_trust_domain(&settings.trust_domain);
+        self.world.set_discovery_address(&settings.discovery_address);
         news.namespaces |= self.selectors != settings.discovery_selectors;
         self.selectors.clone_from(&settings.discovery_selectors);
     }
