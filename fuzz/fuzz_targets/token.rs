@@ -1,7 +1,7 @@
 //! Feeds bearer tokens to the verifier; the input brings its own keys, of which it has no private half.
 #![no_main]
 
-use ca::token::{KeySet, TokenPolicy, verify};
+use ca::token::{KeySet, PodBinding, TokenPolicy, claimed_issuer, verify};
 use libfuzzer_sys::fuzz_target;
 use rustls_pki_types::UnixTime;
 use std::time::Duration;
@@ -18,7 +18,7 @@ fuzz_target!(|input: &[u8]| {
         issuers: vec!["https://kubernetes.default.svc".to_owned()],
         audiences: vec!["istio-ca".to_owned()],
         leeway: Duration::from_secs(10),
-        require_pod: true,
+        pod: PodBinding::Required,
     };
     let now = UnixTime::since_unix_epoch(Duration::from_secs(1_800_000_000));
     let first = verify(token, &keys, &policy, now).map_err(|e| e.to_string());

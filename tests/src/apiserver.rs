@@ -147,6 +147,23 @@ impl ApiServer {
         self.launch(port).await
     }
 
+    /// Starts the server again on the same data and the same port, with another key for the tokens of
+    /// service accounts; the one of before is no longer published nor accepted.
+    ///
+    /// # Errors
+    /// As [`ApiServer::start`], and when there is no openssl.
+    pub async fn change_token_key(&mut self) -> anyhow::Result<()> {
+        self.stop().await?;
+        let path = self.dir.path().join("pki/service-account.key");
+        let made = Command::new("openssl")
+            .args(["ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out"])
+            .arg(&path)
+            .status()
+            .context("cannot run openssl; install it")?;
+        anyhow::ensure!(made.success(), "openssl made no key: {made}");
+        self.restart().await
+    }
+
     /// Returns the port.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release -p pilothouse-ca --example sign_rate`
 
-use pilothouse_ca::token::{DevelopmentIssuer, DevelopmentToken, TokenPolicy, verify};
+use pilothouse_ca::token::{DevelopmentIssuer, DevelopmentToken, PodBinding, TokenPolicy, verify};
 use pilothouse_ca::{Identity, Issuer, Root, SigningKey, SigningRequest, SystemEntropy, TtlPolicy};
 use rustls_pki_types::UnixTime;
 use std::error::Error;
@@ -46,7 +46,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         issuers: vec!["development".to_owned()],
         audiences: vec!["istio-ca".to_owned()],
         leeway: Duration::ZERO,
-        require_pod: false,
+        pod: PodBinding::Ignored,
     };
     let wanted = DevelopmentToken {
         namespace: "shop".to_owned(),

@@ -1,6 +1,7 @@
 //! Settings of the process: flags, each with an environment variable, read once.
 
 use crate::grpc::{Bounds, Patience};
+use ca::token::IssuerRules;
 use clap::Args;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -117,6 +118,13 @@ pub struct IdentityArgs {
     /// Ask the API server about every token instead of verifying it by the published keys
     #[arg(long, env = "PILOTHOUSE_ALWAYS_REVIEW_TOKENS")]
     pub always_review_tokens: bool,
+    /// Further issuers of tokens, as JSON: `{"issuer","jwks_uri","audiences"}`, or a list of such
+    #[arg(long, value_name = "JSON", env = "JWT_RULE", default_value = "", value_parser = IssuerRules::parse,
+        hide_default_value = true)]
+    pub jwt_rules: IssuerRules,
+    /// File with the roots (PEM) of the servers that --jwt-rules names; without it, those of the system
+    #[arg(long, value_name = "FILE", env = "PILOTHOUSE_JWT_ROOTS")]
+    pub jwt_roots: Option<PathBuf>,
     /// Accounts (`namespace/serviceaccount,…`) that get certificates for the pods of their node; without it: the `ztunnel` of the system namespace
     #[arg(long, value_name = "ACCOUNTS", env = "CA_TRUSTED_NODE_ACCOUNTS")]
     pub trusted_node_accounts: Option<String>,

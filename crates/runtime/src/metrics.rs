@@ -186,7 +186,7 @@ impl Metrics {
             (
                 "pilothouse_tokens_accepted_total",
                 "how",
-                "Tokens accepted: known, verified here, or reviewed by the API server.",
+                "Tokens accepted: known, verified here, of a further issuer, or reviewed by the API server.",
                 &stats.tokens,
             ),
             (
@@ -194,6 +194,12 @@ impl Metrics {
                 "outcome",
                 "Fetches of the keys that the API server publishes.",
                 &stats.key_fetches,
+            ),
+            (
+                "pilothouse_issuer_key_fetches_total",
+                "outcome",
+                "Fetches of the keys of further issuers.",
+                &stats.issuer_key_fetches,
             ),
             (
                 "pilothouse_handshakes_total",

@@ -3,6 +3,7 @@
 mod foreign;
 mod laptop;
 mod plane;
+mod publisher;
 mod token;
 
 mod bounds;
@@ -10,6 +11,7 @@ mod certificates;
 mod credentials;
 mod development;
 mod distribution;
+mod issuers;
 mod key_material;
 mod revocation;
 mod rotation;

@@ -4,7 +4,7 @@ use crate::plane::{Plane, Site, UNAUTHENTICATED, of_cluster, pod};
 use crate::token::{Parts, bound_token};
 use pilothouse_tests::apiserver::{ApiServer, LIMIT, until};
 use serde_json::json;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 fn count(list: &[(&'static str, u64)], name: &str) -> u64 {
     list.iter().find(|(n, _)| *n == name).map_or(0, |(_, count)| *count)
@@ -101,6 +101,43 @@ async fn token_review_gives_the_same_answers_where_it_is_asked_for() -> anyhow::
     let unbound = site.server.token(&site.shop, "web", &["istio-ca"]).await?;
     assert_eq!(plane.refusal(&unbound, None).await?, UNAUTHENTICATED);
     assert_eq!(plane.refused("token_unbound"), 1);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_key_of_the_api_server_is_found_and_a_removed_one_refused() -> anyhow::Result<()> {
+    let mut server = ApiServer::start().await?;
+    let (system, shop) = (server.namespace("system").await?, server.namespace("shop").await?);
+    let plane = Plane::open(&of_cluster(&server, &system)?).await?;
+    let web = pod(&server, &shop, "web", "web", "n1").await?;
+    let before = bound_token(&server, &web, &["istio-ca"]).await?;
+    plane.certificate(&before, None).await?;
+    let fetches = || count(&plane.stats().key_fetches.list(), "ok");
+    assert_eq!(fetches(), 1);
+
+    server.change_token_key().await?;
+    let after = bound_token(&server, &web, &["istio-ca"]).await?;
+    // The last fetch may have been a moment ago; the next is due soon.
+    until(LIMIT, async || Ok(plane.certificate(&after, None).await.ok())).await?;
+    assert_eq!(fetches(), 2, "one for the new key");
+    assert_eq!(plane.refusal(&before, None).await?, UNAUTHENTICATED, "though it was remembered");
+    assert!(plane.refused("token_unknown_key") > 0, "{:?}", plane.stats().refused.list());
+
+    // Made-up key ids make no more fetches than the pause allows.
+    let begun = Instant::now();
+    let made_up = async |name: String| {
+        let mut parts = Parts::of(&after)?;
+        parts.header["kid"] = json!(name);
+        plane.refusal(&parts.unsigned(), None).await
+    };
+    for i in 0..50 {
+        let both = tokio::join!(made_up(format!("a{i}")), made_up(format!("b{i}")));
+        assert_eq!((both.0?, both.1?), (UNAUTHENTICATED, UNAUTHENTICATED));
+    }
+    let allowed = 1 + begun.elapsed().as_secs() / 10;
+    assert!(fetches() - 2 <= allowed, "{} fetches", fetches() - 2);
+    assert_eq!(count(&plane.stats().tokens.list(), "review"), 0, "nor reviews");
+    plane.certificate(&after, None).await?;
     Ok(())
 }
 

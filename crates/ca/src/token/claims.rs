@@ -7,6 +7,15 @@ use rustls_pki_types::UnixTime;
 use serde::Deserialize;
 use std::time::Duration;
 
+/// What a token's tie to a pod counts for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PodBinding {
+    /// The token must be bound to a pod: its issuer knows the pods of the cluster.
+    Required,
+    /// What it says of pods and nodes is passed over, as that of an issuer that knows none.
+    Ignored,
+}
+
 /// What is expected of a token.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TokenPolicy {
@@ -16,8 +25,8 @@ pub struct TokenPolicy {
     pub audiences: Vec<String>,
     /// How far the clocks of issuer and verifier may differ.
     pub leeway: Duration,
-    /// Whether the token must be bound to a pod.
-    pub require_pod: bool,
+    /// What the token's tie to a pod counts for.
+    pub pod: PodBinding,
 }
 
 /// An object that a token is bound to: the token ends with it.
@@ -65,9 +74,12 @@ impl ServiceAccountToken {
 
     /// Returns this token if it is bound as `policy` wants.
     pub(super) fn bound_as(self, policy: &TokenPolicy) -> Result<Self, TokenRefusal> {
+        if policy.pod == PodBinding::Ignored {
+            return Ok(Self { pod: None, node: None, ..self });
+        }
         // A binding without a UID would go over to the next pod of that name.
         let bound = self.pod.as_ref().is_some_and(|pod| !pod.name.is_empty() && !pod.uid.is_empty());
-        if policy.require_pod && !bound { Err(TokenRefusal::Unbound) } else { Ok(self) }
+        if bound { Ok(self) } else { Err(TokenRefusal::Unbound) }
     }
 }
 

@@ -6,19 +6,22 @@
 //! ```
 //!
 //! Each arrow refuses before the next one works. Nothing of the claims is read before the signature
-//! is verified, and no address in a token is ever fetched.
+//! is verified, but for the issuer, to find the keys that verify it ([`claimed_issuer`]); and no address
+//! in a token is ever fetched.
 
 mod cache;
 mod claims;
 mod development;
 mod keys;
 mod review;
+mod rule;
 
 pub use cache::{TokenCache, TokenHash};
-pub use claims::{BoundObject, ServiceAccountToken, TokenPolicy};
+pub use claims::{BoundObject, PodBinding, ServiceAccountToken, TokenPolicy};
 pub use development::{DevelopmentIssuer, DevelopmentToken};
 pub use keys::{KeySet, KeySetError};
 pub use review::Review;
+pub use rule::{IssuerRule, IssuerRuleError, IssuerRules};
 
 use crate::base64::decode_url;
 use crate::refusal::{Code, Refusal};
@@ -110,6 +113,17 @@ struct Header {
     kid: Option<String>,
     /// Extensions that must be understood: none is.
     crit: Option<serde::de::IgnoredAny>,
+}
+
+/// Returns what a token, of which nothing is verified, names as its issuer. It only says whose keys
+/// may verify it; [`verify`] then compares the issuer.
+pub fn claimed_issuer(token: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Claimed {
+        iss: String,
+    }
+    let claims = token.split('.').nth(1).filter(|_| token.len() <= MAX_TOKEN_BYTES)?;
+    json::<Claimed>(claims, "claims").ok().map(|claimed| claimed.iss)
 }
 
 /// Verifies a token at `now` with the keys of its issuer.

@@ -72,6 +72,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::fixture::NOW;
+    use crate::token::PodBinding;
     use std::time::Duration;
 
     fn policy() -> TokenPolicy {
@@ -79,7 +80,7 @@ mod tests {
             issuers: Vec::new(),
             audiences: vec!["istio-ca".to_owned()],
             leeway: Duration::ZERO,
-            require_pod: true,
+            pod: PodBinding::Required,
         }
     }
 

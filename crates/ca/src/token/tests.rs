@@ -24,7 +24,7 @@ fn policy() -> TokenPolicy {
         issuers: vec![ISSUER.to_owned()],
         audiences: vec!["istio-ca".to_owned()],
         leeway: Duration::ZERO,
-        require_pod: true,
+        pod: PodBinding::Required,
     }
 }
 
@@ -125,8 +125,26 @@ fn unbound_tokens_are_refused_where_a_pod_is_required() {
     assert_eq!(changed(|c| c["kubernetes.io"]["pod"] = json!({"name": "zt-1"})), Err(TokenRefusal::Unbound));
     let mut claims = claims();
     no_pod(&mut claims);
-    let loose = TokenPolicy { require_pod: false, ..policy() };
+    let loose = TokenPolicy { pod: PodBinding::Ignored, ..policy() };
     assert_eq!(verify(&token(&header(), &claims), &KEYS, &loose, NOW).unwrap().pod, None);
+}
+
+#[test]
+fn what_an_issuer_without_pods_says_of_pods_counts_for_nothing() {
+    let ignoring = TokenPolicy { pod: PodBinding::Ignored, ..policy() };
+    let bound = verify(&token(&header(), &claims()), &KEYS, &policy(), NOW).unwrap();
+    assert!(bound.pod.is_some() && bound.node.is_some());
+    let read = verify(&token(&header(), &claims()), &KEYS, &ignoring, NOW).unwrap();
+    assert_eq!(read, ServiceAccountToken { pod: None, node: None, ..bound });
+}
+
+#[test]
+fn claimed_issuer_is_total() {
+    assert_eq!(claimed_issuer(&token(&header(), &claims())).as_deref(), Some(ISSUER));
+    let without = token(&header(), &json!({"sub": "x"}));
+    for text in ["", "a", "a.b.c", "..", &without, &"a.".repeat(5000)] {
+        assert_eq!(claimed_issuer(text), None, "{text}");
+    }
 }
 
 #[test]

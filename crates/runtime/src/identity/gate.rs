@@ -66,12 +66,11 @@ impl Connection {
 #[derive(Debug, Clone)]
 pub struct Authenticated {
     identity: Identity,
-    /// Who it is to the node authorizer; without a pod for a client certificate.
+    /// Who it is to the node authorizer; without a pod for a client certificate and for the token of a
+    /// further issuer.
     caller: Caller,
     expires: UnixTime,
     address: Option<SocketAddr>,
-    /// It showed a certificate, which is bound to no pod.
-    has_certificate: bool,
 }
 
 impl Authenticated {
@@ -96,8 +95,8 @@ impl Authenticated {
 
 /// A stream that may go on until its credential or its pod is gone.
 pub struct Admission {
-    /// The tie to the caller's pod; none for a client certificate and for development tokens of pods
-    /// that no folder names.
+    /// The tie to the caller's pod; none for a client certificate, the token of a further issuer, and
+    /// development tokens of pods that no folder names.
     pub binding: Option<Binding>,
     /// When the credential ends.
     pub expires: UnixTime,
@@ -183,6 +182,11 @@ impl Gate {
         Self { settings, world, tokens, authority, limiters, open_streams, started: Instant::now(), stats }
     }
 
+    /// Fetches what the first callers would else wait for.
+    pub async fn prepare(&self) {
+        self.tokens.prefetch().await;
+    }
+
     /// Returns the counters.
     pub fn stats(&self) -> &IdentityStats {
         &self.stats
@@ -207,9 +211,10 @@ impl Gate {
         }
     }
 
-    /// Checks that the caller's pod lives: a token outlives its pod by its own life.
+    /// Checks that the caller's pod lives: a token outlives its pod by its own life. Certificates and
+    /// the tokens of further issuers have none; a token of the cluster without one was refused.
     async fn check_alive(&self, caller: &Authenticated) -> Result<(), Refused> {
-        if caller.has_certificate {
+        if caller.caller.pod.is_none() {
             return Ok(());
         }
         let alive = self.ask_pods(&caller.caller, |pods| caller.caller.live_pod(pods).map(drop)).await;
@@ -236,7 +241,7 @@ impl Gate {
             // Its last second is a valid one.
             let (identity, expires) = (identity.clone(), later(*expires, 1));
             let address = connection.address;
-            return Ok(Authenticated { identity, caller, expires, address, has_certificate: true });
+            return Ok(Authenticated { identity, caller, expires, address });
         }
         let token = bearer(headers)?;
         self.check_cluster(headers)?;
@@ -253,7 +258,7 @@ impl Gate {
         let caller = Caller::from(&*token);
         let expires = stream_end(&token, now);
         let address = connection.address;
-        Ok(Authenticated { identity, caller, expires, address, has_certificate: false })
+        Ok(Authenticated { identity, caller, expires, address })
     }
 
     /// Clients name their cluster; one that names another has come to the wrong place.

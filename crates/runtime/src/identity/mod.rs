@@ -5,7 +5,7 @@
 //!                                      │
 //!  Secret, files, state folder          ▼                    ConfigMaps in every namespace
 //!        └──▶ Keeper ──▶ Authority ──▶ Gate ◀── Tokens              ▲
-//!                            │          ▲  (keys of the API server, TokenReview)
+//!                            │          ▲  (keys of the API server and of further issuers, TokenReview)
 //!                            │          │                           │
 //!                            ├──▶ Serving (TLS of port 15012)       │
 //!                            ├──▶ Distribution ─────────────────────┘
@@ -16,12 +16,13 @@
 //! sign with; until then connections are refused, so that clients try another replica.
 
 mod authority;
-mod cluster_keys;
 mod distribution;
 mod events;
 mod gate;
 mod keeper;
+mod key_source;
 mod pods;
+mod published_keys;
 mod refused;
 mod request;
 mod review;
@@ -31,6 +32,7 @@ mod state_dir;
 mod stats;
 mod tokens;
 mod trouble;
+mod web;
 mod world;
 
 pub use authority::{Authority, AuthorityStatus, Changes, InForce};
@@ -50,7 +52,6 @@ use crate::grpc::Service;
 use crate::pump::Snapshots;
 use ::ca::token::KeySetError;
 use ::ca::{RotationError, RotationPolicy, TtlError, TtlPolicy};
-use cluster_keys::ClusterKeys;
 use distribution::{Distribution, Item};
 use events::Events;
 use keeper::{Keeper, KeyPlace, KeySettings};
@@ -65,6 +66,7 @@ use tokens::{Tokens, Verifier};
 use tokio::net::TcpSocket;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use web::{RootsError, Web};
 
 /// How many connections may wait to be taken.
 const BACKLOG: u32 = 4096;
@@ -90,6 +92,9 @@ pub enum IdentityError {
     /// The key of development tokens cannot be used.
     #[error("cannot use the key of development tokens: {0}")]
     TokenKey(#[from] KeySetError),
+    /// The roots that servers of keys are verified by cannot be used.
+    #[error("{0}; name a PEM file with the roots of the servers that --jwt-rules names by --jwt-roots")]
+    Web(#[from] RootsError),
     /// TLS cannot be set up.
     #[error("cannot set up TLS: {0}")]
     Tls(#[from] rustls::Error),
@@ -166,9 +171,8 @@ impl Identity {
                     stats: Arc::clone(&stats),
                 });
                 let verifier = Verifier::Cluster {
-                    keys: (!args.identity.always_review_tokens)
-                        .then(|| ClusterKeys::new(client.clone(), Arc::clone(&stats))),
-                    reviewer: Reviewer::new(client.clone()),
+                    keys: (!args.identity.always_review_tokens).then(|| client.clone()),
+                    reviewer: Box::new(Reviewer::new(client.clone())),
                 };
                 let place = KeyPlace::Cluster {
                     client,
@@ -186,7 +190,13 @@ impl Identity {
                 (KeyPlace::StateDir(dir), verifier, None, None)
             }
         };
-        let tokens = Tokens::new(verifier, args.identity.token_audiences.clone(), Arc::clone(&stats));
+        let rules = args.identity.jwt_rules.0.clone();
+        let further = match rules.is_empty() {
+            true => None,
+            false => Some((rules, Web::new(args.identity.jwt_roots.as_deref())?)),
+        };
+        let audiences = args.identity.token_audiences.clone();
+        let tokens = Tokens::new(verifier, audiences, further, Arc::clone(&stats));
         let settings = GateSettings {
             cluster_id: args.mesh.cluster_id.clone(),
             certificates_per_second: args.identity.certificates_per_second,
@@ -245,6 +255,8 @@ impl Identity {
         }
         let tasks = TaskTracker::new();
         let authority = self.keeper.authority.clone();
+        let gate = Arc::clone(&self.gate);
+        tasks.spawn(async move { gate.prepare().await });
         tasks.spawn(self.keeper.run(stop.clone()));
         if let Some(distribution) = self.distribution {
             tasks.spawn(distribution.run(stop.clone()));

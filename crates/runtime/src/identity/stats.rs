@@ -58,10 +58,12 @@ pub struct IdentityStats {
     pub unauthenticated: Count,
     /// Requests that could not be signed, by the error types of the service that this one replaces.
     pub sign_errors: Counts,
-    /// Tokens accepted, by how: `cache`, `local`, `review`.
+    /// Tokens accepted, by how: `cache`, `local`, `issuer`, `review`.
     pub tokens: Counts,
     /// Fetches of the API server's keys, by outcome.
     pub key_fetches: Counts,
+    /// Fetches of the keys of further issuers, by outcome.
+    pub issuer_key_fetches: Counts,
     /// TLS handshakes, by outcome.
     pub handshakes: Counts,
     /// Writes of the ConfigMap with the roots, by outcome.
@@ -89,8 +91,9 @@ impl Default for IdentityStats {
             streams_ended: Counts::of(&["credential_expired", "pod_gone"]),
             unauthenticated: Count::default(),
             sign_errors: Counts::of(&["CA_NOT_READY", "CERT_GEN_ERROR", "CSR_ERROR", "TTL_ERROR"]),
-            tokens: Counts::of(&["cache", "local", "review"]),
+            tokens: Counts::of(&["cache", "issuer", "local", "review"]),
             key_fetches: Counts::of(&["ok", "unreachable", "withheld"]),
+            issuer_key_fetches: Counts::of(&["blocked", "ok", "unreachable"]),
             handshakes: Counts::of(&["failed", "ok", "revoked", "timed_out", "too_many"]),
             root_writes: Counts::of(&["failed", "ok"]),
             crl_writes: Counts::of(&["failed", "ok"]),

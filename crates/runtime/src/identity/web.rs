@@ -1,0 +1,276 @@
+//! Documents of servers that others name, fetched so that they lead nowhere else.
+//!
+//! ```text
+//!  address ─▶ https, no user ─▶ resolve ─▶ addresses that may be dialled ─▶ TLS ─▶ GET ─▶ 200: body, up to a size
+//!     ▲                                                                        │
+//!     └──────────────────────── redirect, a few of them ◀──────────────────────┘
+//! ```
+//!
+//! Which address is dialled is decided after names were resolved, for each redirect anew: a name that
+//! leads to the metadata service of a cloud is refused like its address.
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use tokio::net::{TcpStream, lookup_host};
+use tokio_rustls::TlsConnector;
+use tokio_util::task::AbortOnDropHandle;
+
+/// Longest document, in bytes.
+const MAX_BYTES: usize = 256 * 1024;
+
+/// Most redirects that are followed.
+const MAX_REDIRECTS: usize = 3;
+
+/// Most addresses of a name that are tried.
+const MAX_ADDRESSES: usize = 4;
+
+/// What is read of a response ahead, in bytes; its headers must fit.
+const BUFFER: usize = 32 * 1024;
+
+/// Addresses at which clouds tell a machine its secrets, outside of the link-local range.
+const METADATA: [Ipv4Addr; 3] =
+    [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(168, 63, 129, 16), Ipv4Addr::new(192, 0, 0, 192)];
+
+/// Why a document is not to be had.
+#[derive(Debug, thiserror::Error)]
+pub enum WebError {
+    /// The address is none, or not of TLS.
+    #[error("{0:?} is no https:// address")]
+    Address(String),
+    /// The host leads to an address that is never asked.
+    #[error("{0} is at an address that is never asked: link-local, or one of a cloud's metadata")]
+    Forbidden(String),
+    /// One redirect leads to the next.
+    #[error("more than {} redirects are not followed", MAX_REDIRECTS)]
+    Redirects,
+    /// The server answers otherwise.
+    #[error("the server answers {0}")]
+    Status(StatusCode),
+    /// The document is longer than is read.
+    #[error("the document has more than {} bytes", MAX_BYTES)]
+    TooLong,
+    /// There is no connection, or it broke.
+    #[error("{0}")]
+    Connection(#[from] io::Error),
+    /// The server speaks no HTTP.
+    #[error("{0}")]
+    Http(#[from] hyper::Error),
+}
+
+/// Why TLS to such servers cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum RootsError {
+    /// The file cannot be read.
+    #[error("cannot read {path}: {source}")]
+    File {
+        /// The file.
+        path: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// There is no root.
+    #[error("there is no certificate in {0}")]
+    None(String),
+    /// TLS refuses them.
+    #[error(transparent)]
+    Tls(#[from] rustls::Error),
+}
+
+/// Fetches documents.
+#[derive(Clone)]
+pub struct Web {
+    tls: TlsConnector,
+}
+
+impl Web {
+    /// Verifies servers by the roots of a PEM file, or else by those of the system.
+    ///
+    /// # Errors
+    /// [`RootsError`].
+    pub fn new(roots: Option<&Path>) -> Result<Self, RootsError> {
+        let (found, place) = match roots {
+            Some(path) => {
+                let place = path.display().to_string();
+                let text =
+                    std::fs::read(path).map_err(|source| RootsError::File { path: place.clone(), source })?;
+                // What is no certificate is as good as missing.
+                (CertificateDer::pem_slice_iter(&text).filter_map(Result::ok).collect(), place)
+            }
+            None => (rustls_native_certs::load_native_certs().certs, "the system".to_owned()),
+        };
+        let mut store = RootCertStore::empty();
+        let (added, _) = store.add_parsable_certificates(found);
+        if added == 0 {
+            return Err(RootsError::None(place));
+        }
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(store)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Self { tls: TlsConnector::from(Arc::new(config)) })
+    }
+
+    /// Fetches the document at an `https://` address. Takes as long as the server does: limit it.
+    ///
+    /// # Errors
+    /// [`WebError`].
+    pub async fn get(&self, address: &str) -> Result<Bytes, WebError> {
+        let mut address = address.to_owned();
+        for _ in 0..=MAX_REDIRECTS {
+            let uri: Uri = address.parse().map_err(|_| WebError::Address(address.clone()))?;
+            let (response, _connection) = self.ask(&uri).await?;
+            let status = response.status();
+            if status == StatusCode::OK {
+                return body(response).await;
+            }
+            let location = response.headers().get(header::LOCATION).filter(|_| status.is_redirection());
+            let location = location.and_then(|l| l.to_str().ok()).ok_or(WebError::Status(status))?;
+            address = match location.strip_prefix('/') {
+                Some(rest) if !rest.starts_with('/') => {
+                    format!("https://{}{location}", uri.authority().map_or("", |a| a.as_str()))
+                }
+                _ => location.to_owned(),
+            };
+        }
+        Err(WebError::Redirects)
+    }
+
+    /// Asks one server; the connection lives as long as its handle.
+    async fn ask(&self, uri: &Uri) -> Result<(Response<Incoming>, AbortOnDropHandle<()>), WebError> {
+        let wrong = || WebError::Address(uri.to_string());
+        let authority = uri.authority().filter(|a| !a.as_str().contains('@')).ok_or_else(wrong)?;
+        if uri.scheme_str() != Some("https") {
+            return Err(wrong());
+        }
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| wrong())?;
+        let tcp = dial(host, authority.port_u16().unwrap_or(443)).await?;
+        let stream = self.tls.connect(name, tcp).await?;
+        let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
+            .max_buf_size(BUFFER)
+            .handshake(TokioIo::new(stream))
+            .await?;
+        let driven = AbortOnDropHandle::new(tokio::spawn(async move {
+            // How it ended shows in the response.
+            let _ = connection.await;
+        }));
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        let request = Request::get(path)
+            .header(header::HOST, authority.as_str())
+            .header(header::ACCEPT, "application/json, application/jwk-set+json")
+            .header(header::USER_AGENT, concat!("pilothouse/", env!("CARGO_PKG_VERSION")))
+            .body(Empty::<Bytes>::new())
+            .map_err(|_| wrong())?;
+        Ok((sender.send_request(request).await?, driven))
+    }
+}
+
+async fn body(response: Response<Incoming>) -> Result<Bytes, WebError> {
+    let read = Limited::new(response.into_body(), MAX_BYTES).collect().await;
+    match read {
+        Ok(whole) => Ok(whole.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(WebError::TooLong),
+        Err(error) => Err(io::Error::other(error).into()),
+    }
+}
+
+/// Connects to a host, at those of its addresses that may be dialled.
+async fn dial(host: &str, port: u16) -> Result<TcpStream, WebError> {
+    let mut last = WebError::Forbidden(host.to_owned());
+    let found: Vec<SocketAddr> = lookup_host((host, port)).await?.collect();
+    for address in found.into_iter().filter(|address| !is_forbidden(address.ip())).take(MAX_ADDRESSES) {
+        match TcpStream::connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error.into(),
+        }
+    }
+    Err(last)
+}
+
+/// Tells whether an address is never asked: that of no host, or of one that trusts whoever can reach
+/// it from this machine.
+fn is_forbidden(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(ip) => {
+            ip.is_link_local()
+                || ip.octets()[0] == 0
+                || ip.is_broadcast()
+                || ip.is_multicast()
+                || METADATA.contains(&ip)
+        }
+        IpAddr::V6(ip) => {
+            ip.is_unspecified()
+                || ip.is_multicast()
+                || ip.is_unicast_link_local()
+                // The metadata service of AWS, fd00:ec2::/32.
+                || ip.segments()[..2] == [0xfd00, 0xec2]
+                || embedded(ip).is_some_and(|ip| is_forbidden(ip.into()))
+        }
+    }
+}
+
+/// Returns the IPv4 address that an IPv6 one leads to: mapped (RFC 4291), translated (RFC 6052) or
+/// tunnelled (RFC 3056).
+fn embedded(ip: Ipv6Addr) -> Option<Ipv4Addr> {
+    let of = |high: u16, low: u16| Ipv4Addr::from(u32::from(high) << 16 | u32::from(low));
+    match ip.segments() {
+        [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => Some(of(high, low)),
+        [0x2002, high, low, ..] => Some(of(high, low)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn addresses_of_metadata_services_are_never_dialled() {
+        for address in [
+            "169.254.169.254",
+            "169.254.0.1",
+            "100.100.100.200",
+            "168.63.129.16",
+            "192.0.0.192",
+            "0.0.0.0",
+            "0.1.2.3",
+            "255.255.255.255",
+            "224.0.0.1",
+            "::",
+            "fe80::1",
+            "febf::1",
+            "ff02::1",
+            "fd00:ec2::254",
+            "::ffff:169.254.169.254",
+            "64:ff9b::a9fe:a9fe",
+            "2002:a9fe:a9fe::1",
+        ] {
+            assert!(is_forbidden(address.parse().unwrap()), "{address}");
+        }
+        for address in
+            ["127.0.0.1", "::1", "10.0.0.1", "192.168.1.1", "100.64.0.1", "8.8.8.8", "fd00::1", "2001:db8::1"]
+        {
+            assert!(!is_forbidden(address.parse().unwrap()), "{address}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_host_without_an_address_that_may_be_dialled_is_refused() {
+        for host in ["169.254.169.254", "fd00:ec2::254", "::ffff:169.254.169.254", "0"] {
+            assert!(matches!(dial(host, 443).await, Err(WebError::Forbidden(_))), "{host}");
+        }
+    }
+}

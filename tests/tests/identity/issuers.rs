@@ -1,0 +1,187 @@
+//! Tokens of further issuers, whose keys are fetched over real TLS.
+
+use crate::laptop::Laptop;
+use crate::plane::{Plane, UNAUTHENTICATED};
+use crate::publisher::{Answer, Publisher};
+use ca::SystemEntropy;
+use ca::token::{DevelopmentIssuer, DevelopmentToken};
+use pilothouse_tests::apiserver::{LIMIT, until};
+use pilothouse_tests::client::{Client, Node, Options};
+use runtime::identity::NO_UID;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use serde_json::json;
+use std::time::Duration;
+
+/// The code of an answer that could not be given.
+const UNAVAILABLE: u8 = 14;
+
+/// An issuer that is no API server: its keys, and what it says.
+struct Issuer(DevelopmentIssuer);
+
+impl Issuer {
+    fn new(name: &str) -> anyhow::Result<Self> {
+        Ok(Self(DevelopmentIssuer::generate(name)?))
+    }
+
+    fn token(&self, audience: &str) -> anyhow::Result<String> {
+        self.issue(audience, "shop", "web", None)
+    }
+
+    fn issue(
+        &self,
+        audience: &str,
+        namespace: &str,
+        account: &str,
+        pod: Option<&str>,
+    ) -> anyhow::Result<String> {
+        let token = DevelopmentToken {
+            namespace: namespace.to_owned(),
+            service_account: account.to_owned(),
+            pod: pod.map(|name| (name.to_owned(), NO_UID.to_owned())),
+            node: pod.map(|_| "laptop".to_owned()),
+            audiences: vec!["unrelated".to_owned(), audience.to_owned()],
+            life: Duration::from_secs(3600),
+        };
+        Ok(self.0.issue(&token, UnixTime::now(), &SystemEntropy)?)
+    }
+}
+
+/// A laptop that accepts the tokens of these rules, and trusts the publisher's certificate.
+fn laptop(publisher: &Publisher, rules: &serde_json::Value) -> anyhow::Result<Laptop> {
+    let mut laptop = Laptop::new()?;
+    let roots = laptop.dir().join("publisher.pem");
+    std::fs::write(&roots, publisher.roots_pem())?;
+    laptop.args.identity.jwt_roots = Some(roots);
+    laptop.args.identity.jwt_rules = ca::token::IssuerRules::parse(&rules.to_string())?;
+    Ok(laptop)
+}
+
+fn fetches(plane: &Plane, outcome: &str) -> u64 {
+    let all = plane.stats().issuer_key_fetches.list();
+    all.iter().find(|(name, _)| *name == outcome).map_or(0, |(_, count)| *count)
+}
+
+const WEB: &str = "spiffe://cluster.local/ns/shop/sa/web";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_of_a_further_issuer_are_accepted_for_their_own_account_only() -> anyhow::Result<()> {
+    let publisher = Publisher::start().await?;
+    let issuer = Issuer::new("https://issuer.example")?;
+    publisher.put("/keys", Answer::document(issuer.0.jwks()));
+    let rule = json!({"issuer": "https://issuer.example", "jwks_uri": publisher.url("/keys"),
+                      "audiences": ["other", "mesh"]});
+    let laptop = laptop(&publisher, &rule)?;
+    let plane = Plane::open(&laptop.args).await?;
+
+    let new = plane.certificate(&issuer.token("mesh")?, None).await?;
+    let leaf = ca::Certificate::from_der(&CertificateDer::from_pem_slice(new.chain[0].as_bytes())?)?;
+    assert_eq!(leaf.identity()?.to_string(), WEB);
+    // It may say what it likes of pods: it gets nobody else's certificate, ztunnel or not.
+    let ztunnel = issuer.issue("mesh", "istio-system", "ztunnel", Some("ztunnel"))?;
+    assert_eq!(plane.refusal(&ztunnel, Some(WEB)).await?, UNAUTHENTICATED);
+    assert_eq!(plane.refused("caller_unbound"), 1, "{:?}", plane.stats().refused.list());
+    // The same words of the issuer that knows the pods of this mesh do.
+    plane.certificate(&laptop.ztunnel()?, Some(WEB)).await?;
+
+    let stranger = Issuer::new("https://issuer.example")?;
+    let elsewhere = Issuer::new("https://elsewhere.example")?;
+    for (reason, token) in [
+        ("token_audience", issuer.token("somebody-else")?),
+        ("token_unknown_key", stranger.token("mesh")?),
+        ("token_unknown_key", elsewhere.token("mesh")?),
+        ("token_subject", issuer.issue("mesh", "shop", "web:more", None)?),
+        ("token_subject", issuer.issue("mesh", "", "web", None)?),
+    ] {
+        let before = plane.refused(reason);
+        assert_eq!(plane.refusal(&token, None).await?, UNAUTHENTICATED, "{reason}");
+        assert_eq!(plane.refused(reason), before + 1, "{reason}: {:?}", plane.stats().refused.list());
+    }
+    // The audiences of this mesh's own tokens are not those of the rule, nor the reverse.
+    assert_eq!(plane.refusal(&issuer.token("istio-ca")?, None).await?, UNAUTHENTICATED);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stream_is_opened_with_the_token_of_a_further_issuer() -> anyhow::Result<()> {
+    let publisher = Publisher::start().await?;
+    let issuer = Issuer::new(&publisher.url(""))?;
+    // Found by the issuer's own document, behind a redirect.
+    let document = json!({"issuer": publisher.url(""), "jwks_uri": publisher.url("/moved")});
+    publisher.put("/.well-known/openid-configuration", Answer::document(document.to_string()));
+    publisher.put("/moved", Answer::redirect("/keys"));
+    publisher.put("/keys", Answer::document(issuer.0.jwks()));
+    let laptop = laptop(&publisher, &json!([{"issuer": publisher.url(""), "audiences": ["mesh"]}]))?;
+    let plane = Plane::open(&laptop.args).await?;
+    let token = issuer.issue("mesh", "istio-system", "ztunnel", None)?;
+    let options = Options { node: Node::ztunnel("anywhere"), ..plane.client_options(&token)? };
+    let client = Client::connect(options).await?;
+    client.until("both types answered", |state| state.is_ready()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn issuer_that_fails_takes_no_other_with_it() -> anyhow::Result<()> {
+    let publisher = Publisher::start().await?;
+    let good = Issuer::new("https://good.example")?;
+    publisher.put("/good", Answer::document(good.0.jwks()));
+    publisher.put("/garbage", Answer::document("{\"keys\": 1}".to_owned()));
+    publisher.put("/none", Answer::document("{\"keys\": []}".to_owned()));
+    publisher.put("/endless", Answer::document(" ".repeat(300 * 1024)));
+    publisher.put("/silent", Answer::Silence);
+    publisher.put("/loop", Answer::redirect("/loop"));
+    publisher.put("/plain", Answer::redirect(&publisher.url("/good").replace("https:", "http:")));
+    publisher.put("/metadata", Answer::redirect("https://169.254.169.254/latest/meta-data"));
+    let rule = |issuer: &str, at: String| json!({"issuer": issuer, "jwks_uri": at, "audiences": ["mesh"]});
+    let bad = ["garbage", "none", "endless", "silent", "loop", "plain", "metadata", "missing"];
+    let mut rules: Vec<_> = bad
+        .iter()
+        .map(|name| rule(&format!("https://{name}.example"), publisher.url(&format!("/{name}"))))
+        .collect();
+    // By its address at once, and under a name that the certificate is not for.
+    rules.push(rule("https://linklocal.example", "https://[fe80::1]/keys".to_owned()));
+    rules.push(rule("https://misnamed.example", publisher.url("/good").replace("127.0.0.1", "127.0.0.2")));
+    rules.push(rule("https://good.example", publisher.url("/good")));
+    let laptop = laptop(&publisher, &json!(rules))?;
+    let plane = Plane::open(&laptop.args).await?;
+
+    plane.certificate(&good.token("mesh")?, None).await?;
+    for name in bad.iter().copied().chain(["linklocal", "misnamed"]) {
+        let token = Issuer::new(&format!("https://{name}.example"))?.token("mesh")?;
+        let expected = if name == "none" { UNAUTHENTICATED } else { UNAVAILABLE };
+        assert_eq!(plane.refusal(&token, None).await?, expected, "{name}");
+        plane.certificate(&laptop.ztunnel()?, Some(WEB)).await?;
+    }
+    assert!(fetches(&plane, "blocked") >= 2, "{:?}", plane.stats().issuer_key_fetches.list());
+    plane.certificate(&good.token("mesh")?, None).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_key_of_an_issuer_is_found_and_a_removed_one_refused() -> anyhow::Result<()> {
+    let publisher = Publisher::start().await?;
+    let (old, new) = (Issuer::new("https://issuer.example")?, Issuer::new("https://issuer.example")?);
+    publisher.put("/keys", Answer::document(old.0.jwks()));
+    let rule = json!({"issuer": "https://issuer.example", "jwks_uri": publisher.url("/keys"),
+                      "audiences": ["mesh"]});
+    let laptop = laptop(&publisher, &rule)?;
+    let plane = Plane::open(&laptop.args).await?;
+    let (before, after) = (old.token("mesh")?, new.token("mesh")?);
+    plane.certificate(&before, None).await?;
+
+    publisher.put("/keys", Answer::document(new.0.jwks()));
+    // The last fetch may have been a moment ago; the next is due soon.
+    until(LIMIT, async || Ok(plane.certificate(&after, None).await.ok())).await?;
+    assert_eq!(plane.refusal(&before, None).await?, UNAUTHENTICATED, "also where it was remembered");
+
+    // Made-up keys make no more fetches than the pause allows, whoever brings them.
+    let (begun, asked) = (std::time::Instant::now(), publisher.asked());
+    for _ in 0..20 {
+        let forged = Issuer::new("https://issuer.example")?.token("mesh")?;
+        let both = tokio::join!(plane.refusal(&forged, None), plane.refusal(&forged, None));
+        assert_eq!((both.0?, both.1?), (UNAUTHENTICATED, UNAUTHENTICATED));
+    }
+    let allowed = 1 + begun.elapsed().as_secs() / 10;
+    assert!(publisher.asked() - asked <= allowed, "{} fetches", publisher.asked() - asked);
+    plane.certificate(&after, None).await?;
+    Ok(())
+}
