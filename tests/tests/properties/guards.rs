@@ -27,15 +27,39 @@ const ROOT: &str = "istio-system";
 #[derive(Debug, Default)]
 struct Says {
     required: bool,
-    named: BTreeSet<Name>,
+    primary: Option<Name>,
+    canary: Option<Name>,
 }
 
 struct Objects<'a> {
     world: &'a World,
     by_default: bool,
+    /// What the author of each Service is told of its waypoint; nothing if it names none.
+    bound: BTreeMap<Name, (bool, String)>,
 }
 
-impl Objects<'_> {
+impl<'a> Objects<'a> {
+    fn new(world: &'a World, by_default: bool, mesh: &Mesh) -> Self {
+        let services = mesh.conditions().into_iter().filter(|change| change.object.kind == Kind::Service);
+        let bound = services.filter_map(|change| {
+            let conditions = change.conditions?;
+            let bound = conditions.conditions.iter().find(|c| c.kind == "istio.io/WaypointBound")?;
+            Some((change.object.name, (bound.status, bound.message.clone())))
+        });
+        Self { world, by_default, bound: bound.collect() }
+    }
+
+    /// The waypoints of a service that are attached.
+    fn attached(&self, service: &Name, says: Says) -> Vec<Name> {
+        match self.bound.get(service) {
+            Some((true, message)) => {
+                let canary = says.canary.filter(|_| !message.contains("Canary waypoint not attached"));
+                says.primary.into_iter().chain(canary).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
     fn get(&self, kind: Kind, name: &Name) -> Option<&Object> {
         self.world.objects.get(&ObjectRef { kind, name: name.clone() })
     }
@@ -88,8 +112,8 @@ impl Objects<'_> {
             None => holds(annotations) == Some(true),
         };
         let canary = named(labels, "-canary").or_else(|| named(&ns_labels, "-canary").filter(|_| inherits));
-        let canary = canary.filter(|_| !is_workload && matches!(primary, Some(Some(_))));
-        Says { required, named: [primary, canary].into_iter().flatten().flatten().collect() }
+        let canary = canary.flatten().filter(|_| !is_workload && matches!(primary, Some(Some(_))));
+        Says { required, primary: primary.flatten(), canary }
     }
 
     fn is_instance(&self, ns: &str, labels: &Labels) -> bool {
@@ -187,9 +211,12 @@ fn guarded(objects: &Objects<'_>, workload: &Workload) -> Option<BTreeMap<u16, B
         return None;
     }
     let own = objects.says(&name.ns, labels, annotations, true);
+    // Where a workload has its waypoint is sent with it.
+    let own_waypoint: BTreeSet<Name> =
+        own.primary.into_iter().filter(|_| workload.waypoint.is_some()).collect();
     let mut ports = BTreeMap::new();
     for port in [80, 443, 8080, 8081, 9000] {
-        let (mut required, mut named) = (own.required, own.named.clone());
+        let (mut required, mut named) = (own.required, own_waypoint.clone());
         for (key, list) in &workload.services {
             let host = key.split_once('/').unwrap().1;
             let service = Name::new(&name.ns, host.split('.').next().unwrap());
@@ -197,7 +224,7 @@ fn guarded(objects: &Objects<'_>, workload: &Workload) -> Option<BTreeMap<u16, B
             if list.ports.iter().any(|p| p.target_port == u32::from(port)) {
                 let says = objects.says(&name.ns, &service.meta.labels, &service.meta.annotations, false);
                 required |= says.required;
-                named.extend(says.named);
+                named.extend(objects.attached(&service.meta.name, says));
             }
         }
         if required {
@@ -233,7 +260,7 @@ proptest! {
         let mut world = World::default();
         world_events(objects).iter().for_each(|event| world.feed(event));
         let mesh = world.built_at_once(&options(by_default, allows));
-        let objects = Objects { world: &world, by_default };
+        let objects = Objects::new(&world, by_default, &mesh);
         let (workloads, policies) = sent(&mesh);
         for (name, workload) in &workloads {
             let Some(guarded) = guarded(&objects, workload) else {
@@ -272,9 +299,10 @@ fn drawn_meshes_have_guards_that_let_waypoints_in_and_keep_others_out() {
         let mut world = World::default();
         world_events(objects).iter().for_each(|event| world.feed(event));
         let mesh = world.built_at_once(&options(true, false));
+        let objects = Objects::new(&world, true, &mesh);
         let (workloads, policies) = sent(&mesh);
         for workload in workloads.iter().map(|(_, w)| w) {
-            let Some(guarded) = guarded(&Objects { world: &world, by_default: true }, workload) else {
+            let Some(guarded) = guarded(&objects, workload) else {
                 continue;
             };
             for (port, allowed) in guarded {
