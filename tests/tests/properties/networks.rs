@@ -172,6 +172,8 @@ fn a_workload_that_moves_to_another_network_goes_and_stands_behind_its_gateway_i
 
     let away = mesh.apply([entry("a", "far", "a")]).resources;
     assert_eq!(named(&away), BTreeMap::from([(uid, false), (&summary, true), (WEB, true)]));
+    let made_from = format!("{:?}", mesh.why(&summary, 9).expect("where it is from"));
+    assert!(made_from.contains(uid) && made_from.contains("NetworkGateway/far/192.0.2.7"), "{made_from}");
     assert_eq!(service(&mesh, WEB).subject_alt_names, ["spiffe://cluster.local/ns/shop/sa/a"]);
 
     let back = mesh.apply([entry("a", "", "a")]).resources;

@@ -246,8 +246,8 @@ impl Inputs {
 
 fn remote(of: &Entry<'_>) -> Remote {
     let name = &of.meta.name;
-    // A ztunnel takes a workload without an account for one of `default`. None at all must not come of
-    // it: a service that lists nobody takes whoever answers.
+    // A ztunnel takes a workload without an account for one of `default`; an empty name is one that
+    // nobody can prove.
     let account = match of.spec.service_account.as_str() {
         "" => shared("default"),
         _ => of.spec.service_account.clone(),
