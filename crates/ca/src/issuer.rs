@@ -114,10 +114,17 @@ pub struct Issued {
     pub chain: Vec<String>,
     /// The leaf in DER.
     pub leaf: Vec<u8>,
-    /// Its serial number, for the audit.
-    pub serial: Serial,
+    /// Its serial number in lower-case hexadecimal, for the audit.
+    pub serial: String,
     /// Its validity.
     pub validity: Validity,
+}
+
+impl Issued {
+    /// Returns the intermediates, PEM one by one: what stands between the leaf and the roots.
+    pub fn between(&self) -> &[String] {
+        self.chain.get(1..self.chain.len().saturating_sub(1)).unwrap_or_default()
+    }
 }
 
 /// Signing certificate, key, chain and roots of one generation.
@@ -247,7 +254,7 @@ impl Issuer {
         let mut chain = Vec::with_capacity(self.tail.len() + 1);
         chain.push(pem("CERTIFICATE", &leaf));
         chain.extend(self.tail.iter().cloned());
-        Ok(Issued { chain, leaf, serial, validity })
+        Ok(Issued { chain, leaf, serial: serial.to_string(), validity })
     }
 
     /// Returns the signing certificate.

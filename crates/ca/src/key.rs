@@ -169,11 +169,11 @@ impl SigningKey {
     }
 
     /// Returns a certificate request for this key in PEM, with an empty `O=` as subject, as agents
-    /// send it, and `uris` as its alternative names.
+    /// send it, and `names` as its alternative names: addresses, SPIFFE ids, else DNS names.
     ///
     /// # Errors
     /// [`KeyError::Failed`].
-    pub fn request_pem(&self, uris: &[&str]) -> Result<String, KeyError> {
+    pub fn request_pem(&self, names: &[&str]) -> Result<String, KeyError> {
         let mut w = Writer::with_capacity(512);
         w.nest(SEQUENCE, |w| {
             w.unsigned(&[]);
@@ -183,7 +183,7 @@ impl SigningKey {
                 w.nest(SEQUENCE, |w| {
                     w.raw(oid::EXTENSION_REQUEST);
                     w.nest(SET, |w| {
-                        w.nest(SEQUENCE, |w| profile::subject_alt_name(w, uris.iter().copied()));
+                        w.nest(SEQUENCE, |w| profile::subject_alt_name(w, names.iter().copied()));
                     });
                 });
             });

@@ -12,6 +12,8 @@
 //!                                                          ▲            leaf, chain, roots
 //!  Secret ──▶ RootState ── signing root + trust ───────────┤
 //!  files  ──▶ KeyMaterial (plugged-in intermediate) ───────┘
+//!
+//!  CSR ──▶ ExternalRequest (all of it counts) ──▶ a signer elsewhere ──▶ accept ──▶ Issued
 //! ```
 //!
 //! Invariants
@@ -76,7 +78,10 @@ pub use certificate::{Certificate, CertificateError};
 pub use chain::{ChainError, verify_chain};
 pub use crl::{CrlError, RevocationLists};
 pub use entropy::{Entropy, NoEntropy, SystemEntropy};
-pub use external::{ExternalRefusal, check_external_request};
+pub use external::{
+    AnswerError, ExternalRefusal, ExternalRequest, MIN_EXTERNAL_LIFE, Purpose, SignerNames, SignerRoots,
+    check_external_request, root_of_answer,
+};
 pub use identity::{Identity, IdentityError, TrustDomain};
 pub use issuer::{IssueError, Issued, Issuer, IssuerError, Serial};
 pub use key::{KeyError, SigningKey};

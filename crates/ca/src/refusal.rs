@@ -6,6 +6,8 @@
 pub enum Code {
     /// The request is wrong in itself and must not be repeated unchanged.
     InvalidArgument = 3,
+    /// Something that the answer depends on did not answer in time.
+    DeadlineExceeded = 4,
     /// The caller is known and may not do this.
     PermissionDenied = 7,
     /// A limit is reached; the request may be repeated later.

@@ -159,7 +159,7 @@ pub(crate) struct SubjectKey {
 impl SubjectKey {
     /// Checks a key and encodes it anew. Whether an elliptic point is on its curve shows when the
     /// self-signature is verified.
-    fn from_info(info: &SubjectPublicKeyInfo<'_>) -> Result<Self, RequestError> {
+    pub(crate) fn from_info(info: &SubjectPublicKeyInfo<'_>) -> Result<Self, RequestError> {
         let name = info.algorithm.algorithm.as_bytes();
         let bytes = &info.subject_public_key.data;
         if info.subject_public_key.unused_bits != 0 {

@@ -41,6 +41,15 @@ pub struct ServiceScope {
     pub global: bool,
 }
 
+/// Roots of other authorities, from `caCertificates`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CaCertificate {
+    /// Certificates in PEM; not read here.
+    pub pem: Str,
+    /// `certSigners`: the signers whose roots they are, as in `domain.example/name`.
+    pub signers: Vec<Str>,
+}
+
 /// Mesh settings: key `mesh` of the ConfigMap `istio` over the defaults of `MeshConfig`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct MeshSettings {
@@ -60,6 +69,8 @@ pub struct MeshSettings {
     pub service_scopes: Vec<ServiceScope>,
     /// `serviceEntryVisibility`; `None` when not configured.
     pub service_entry_visibility: Option<(Visibility, Vec<VisibilityPolicy>)>,
+    /// `caCertificates` with text that are some signer's, in order.
+    pub ca_certificates: Vec<CaCertificate>,
 }
 
 impl Default for MeshSettings {
@@ -73,6 +84,7 @@ impl Default for MeshSettings {
             discovery_selectors: Vec::new(),
             service_scopes: Vec::new(),
             service_entry_visibility: None,
+            ca_certificates: Vec::new(),
         }
     }
 }

@@ -17,7 +17,9 @@ pub use authorization_policy::{
 };
 pub use endpoint_slice::{AddressType, Endpoint, EndpointPort, EndpointSlice, EndpointTarget};
 pub use gateway::{AllowedNamespaces, Gateway, GatewayAddress, GatewayClass, Listener};
-pub use mesh_settings::{MatchingRule, MeshSettings, ServiceScope, Visibility, VisibilityPolicy};
+pub use mesh_settings::{
+    CaCertificate, MatchingRule, MeshSettings, ServiceScope, Visibility, VisibilityPolicy,
+};
 pub use namespace::Namespace;
 pub use node::Node;
 pub use peer_authentication::{MtlsMode, PeerAuthentication, PeerAuthenticationSpec};

@@ -1,10 +1,10 @@
 use super::enumeration::Enumeration;
 use super::metadata::Metadata;
 use super::selector::LabelSelector;
-use super::text::{Text, or_empty};
+use super::text::{Text, or_empty, shared_list};
 use super::{code, read, wrong::Wrong};
-use crate::facts::{MatchingRule, MeshSettings, ServiceScope, Visibility, VisibilityPolicy};
-use crate::{Kind, Name, Selector, shared};
+use crate::facts::{CaCertificate, MatchingRule, MeshSettings, ServiceScope, Visibility, VisibilityPolicy};
+use crate::{Kind, Name, Selector, Str, shared};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -41,6 +41,17 @@ struct Mesh<'a> {
     service_scope_configs: Option<Vec<ScopeConfig<'a>>>,
     #[serde(borrow, alias = "service_entry_visibility")]
     service_entry_visibility: Option<EntryVisibility<'a>>,
+    #[serde(borrow, alias = "ca_certificates")]
+    ca_certificates: Option<Vec<CertificateManifest<'a>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", expecting = "an object")]
+struct CertificateManifest<'a> {
+    #[serde(borrow)]
+    pem: Option<Text<'a>>,
+    #[serde(borrow, alias = "cert_signers")]
+    cert_signers: Option<Vec<Text<'a>>>,
 }
 
 #[derive(Deserialize)]
@@ -148,8 +159,20 @@ impl Mesh<'_> {
             discovery_selectors: each(self.discovery_selectors, "discoverySelectors", selector)?,
             service_scopes: each(self.service_scope_configs, "serviceScopeConfigs", ScopeConfig::lower)?,
             service_entry_visibility: visibility,
+            ca_certificates: ca_certificates(self.ca_certificates),
         })
     }
+}
+
+/// Keeps what names roots of signers; roots from elsewhere (`spiffeBundleUrl`) are not read.
+fn ca_certificates(list: Option<Vec<CertificateManifest<'_>>>) -> Vec<CaCertificate> {
+    let all = list.unwrap_or_default().into_iter();
+    let lowered = all.map(|entry| CaCertificate {
+        // Not shared: a text of its own, and long.
+        pem: Str::from(or_empty(&entry.pem)),
+        signers: shared_list(entry.cert_signers),
+    });
+    lowered.filter(|entry| !entry.pem.is_empty() && !entry.signers.is_empty()).collect()
 }
 
 /// Lowers the entries of the list at `field`, each with its path.
@@ -273,6 +296,12 @@ mod tests {
         - namespaceSelector: {matchLabels: {team: a}}
         - fromTheFuture: {}
       - {}
+    caCertificates:
+    - pem: roots of a
+      certSigners: [issuers.example/a, issuers.example/b]
+    - pem: of no signer
+    - spiffeBundleUrl: https://example.org
+      certSigners: [issuers.example/c]
     ";
         let settings = settings(mesh).unwrap();
         assert_eq!(settings.trust_domain, "example.org");
@@ -300,6 +329,8 @@ mod tests {
             VisibilityPolicy { visibility: Visibility::Public, rules: vec![] },
         ];
         assert_eq!(settings.service_entry_visibility, Some((Visibility::Namespace, policies)));
+        let signers = vec![shared("issuers.example/a"), shared("issuers.example/b")];
+        assert_eq!(settings.ca_certificates, [CaCertificate { pem: shared("roots of a"), signers }]);
     }
 
     #[test]
@@ -310,6 +341,7 @@ mod tests {
             ("a: 1\n---\nb: 2\n", "MS001", "data.mesh"),
             ("trustDomainAliases: x\n", "MS001", "data.mesh.trustDomainAliases"),
             ("defaultConfig: {discoveryAddress: []}", "MS001", "data.mesh.defaultConfig.discoveryAddress"),
+            ("caCertificates: [{pem: {}}]", "MS001", "data.mesh.caCertificates[0].pem"),
             (
                 "discoverySelectors: [{matchExpressions: [{key: a, operator: Near}]}]",
                 "MS002",

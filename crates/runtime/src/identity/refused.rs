@@ -29,7 +29,9 @@ impl Refused {
         match self.code {
             Code::Unauthenticated => "request is not authenticated".to_owned(),
             Code::InvalidArgument | Code::Internal => format!("CSR signing error ({})", self.detail),
-            Code::PermissionDenied | Code::ResourceExhausted | Code::Unavailable => self.detail.clone(),
+            Code::PermissionDenied | Code::ResourceExhausted | Code::DeadlineExceeded | Code::Unavailable => {
+                self.detail.clone()
+            }
         }
     }
 }
