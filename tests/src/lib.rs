@@ -1,3 +1,4 @@
 //! The reference client, fixtures of real parts, and the tests that cross crates.
 pub mod apiserver;
 pub mod client;
+pub mod signer;

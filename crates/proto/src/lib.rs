@@ -43,7 +43,17 @@ pub mod citadel {
         /// Returns the metadata `ImpersonatedIdentity`, whom the certificate is for; empty without one.
         /// Whatever is not text counts as absent.
         pub fn impersonated_identity(&self) -> &str {
-            let value = self.metadata.as_ref().and_then(|m| m.fields.get("ImpersonatedIdentity"));
+            self.text("ImpersonatedIdentity")
+        }
+
+        /// Returns the metadata `CertSigner`, which external signer is to be asked; empty without one.
+        /// Whatever is not text counts as absent.
+        pub fn cert_signer(&self) -> &str {
+            self.text("CertSigner")
+        }
+
+        fn text(&self, key: &str) -> &str {
+            let value = self.metadata.as_ref().and_then(|m| m.fields.get(key));
             match value.and_then(|value| value.kind.as_ref()) {
                 Some(prost_types::value::Kind::StringValue(text)) => text,
                 _ => "",

@@ -174,6 +174,36 @@ pub struct IdentityArgs {
     /// ConfigMap with the revocation lists in every namespace, also while there are none; empty writes none
     #[arg(long, value_name = "NAME", env = "PILOT_CRL_CONFIGMAP", default_value = "istio-ca-crl")]
     pub crl_config_map: String,
+    /// Who signs instead of a key of our own: `ISTIOD_RA_KUBERNETES_API` for the signer of --external-signer, asked by CertificateSigningRequests
+    #[arg(long, value_name = "KIND", env = "EXTERNAL_CA", default_value = "")]
+    pub external_ca: String,
+    /// Name of the external signer, as in `clusterissuers.cert-manager.io/mesh`
+    #[arg(long, value_name = "NAME", env = "K8S_SIGNER", default_value = "")]
+    pub external_signer: String,
+    /// Domain of the signers that a proxy may choose from (`CertSigner`); empty lets none choose
+    #[arg(long, value_name = "DOMAIN", env = "CERT_SIGNER_DOMAIN", default_value = "")]
+    pub external_signer_domain: String,
+    /// File with the roots of external signers; without it: `caCertificates` of the mesh settings, else the end of the chain that the signer returns
+    #[arg(long, value_name = "FILE", env = "PILOTHOUSE_EXTERNAL_ROOT")]
+    pub external_root: Option<PathBuf>,
+    /// How long an external signer may take for a certificate
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "PILOTHOUSE_EXTERNAL_SIGNER_TIMEOUT",
+        default_value = "60s",
+        value_parser = at_least_a_second
+    )]
+    pub external_signer_timeout: Duration,
+    /// Requests that external signers may have at a time; more are refused
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        env = "PILOTHOUSE_EXTERNAL_SIGNER_REQUESTS",
+        default_value = "256",
+        value_parser = clap::value_parser!(u16).range(1..)
+    )]
+    pub external_signer_requests: u16,
     /// Further names of the serving certificate
     #[arg(long, value_name = "NAMES", env = "ISTIOD_CUSTOM_HOST", value_delimiter = ',')]
     pub serving_names: Vec<String>,
@@ -251,6 +281,11 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         rest = after;
     }
     if text.is_empty() { Err(wrong()) } else { Ok(sum) }
+}
+
+fn at_least_a_second(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is shorter than 1s");
+    duration(text).and_then(|read| Some(read).filter(|read| read.as_secs() > 0).ok_or_else(wrong))
 }
 
 /// Settings of `pilothouse serve`. Everything binds loopback unless told otherwise.

@@ -112,7 +112,7 @@ async fn identityz(State(m): State<Monitoring>) -> Json<serde_json::Value> {
     Json(json!({
         "source": status.source,
         "trouble": status.trouble.map(|trouble| trouble.text),
-        "signing": issuer.as_ref().map(|i| view(i.certificate())),
+        "signing": issuer.as_ref().and_then(|i| i.certificate()).map(view),
         "roots": issuer.iter().flat_map(|i| i.trust().roots()).map(view).collect::<Vec<_>>(),
     }))
 }

@@ -12,6 +12,7 @@ use k8s_openapi::api::events::v1::Event;
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use pilothouse_tests::apiserver::{ApiServer, KnownCrds, LIMIT, known_crds, until};
 use pilothouse_tests::client::{Client, Node, Options, Tls};
+use pilothouse_tests::signer::Signer;
 use runtime::config::ServeArgs;
 use runtime::serve::Daemon;
 use serde_json::{Value, json};
@@ -123,7 +124,7 @@ struct Site {
 
 impl Site {
     /// Installs both charts and some objects; a shadow in a namespace of its own.
-    async fn install(is_shadow: bool) -> anyhow::Result<Self> {
+    async fn install(is_shadow: bool, values: &Value) -> anyhow::Result<Self> {
         let server = ApiServer::start().await?;
         let KnownCrds { gateway_standard, .. } = tokio::task::spawn_blocking(known_crds).await??;
         for definition in gateway_standard {
@@ -137,7 +138,7 @@ impl Site {
             let shadow = json!({"shadow": {"enabled": true, "namespace": system}});
             (server.namespace("shadow").await?, shadow)
         } else {
-            (system.clone(), json!({}))
+            (system.clone(), values.clone())
         };
         let rendered = render(&chart("pilothouse"), &release, &values)?;
         server.apply(&rendered.manifest()).await?;
@@ -252,7 +253,7 @@ async fn status(address: SocketAddr, path: &str) -> anyhow::Result<u16> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn as_its_own_account_it_does_all_its_work_and_uses_every_right_it_has() -> anyhow::Result<()> {
-    let site = Site::install(false).await?;
+    let site = Site::install(false, &json!({})).await?;
     let mut args = site.settings()?;
     assert_eq!(args.mesh.system_namespace, site.system);
     let one = Replica::start(&site, &args).await?;
@@ -322,7 +323,7 @@ async fn as_its_own_account_it_does_all_its_work_and_uses_every_right_it_has() -
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shadow_serves_the_mesh_and_asks_for_reading_only() -> anyhow::Result<()> {
-    let site = Site::install(true).await?;
+    let site = Site::install(true, &json!({})).await?;
     let args = site.settings()?;
     assert!(args.shadow && args.mesh.system_namespace == site.system);
     let shadow = Replica::start(&site, &args).await?;
@@ -340,4 +341,26 @@ async fn a_shadow_serves_the_mesh_and_asks_for_reading_only() -> anyhow::Result<
     let asked = site.recorder.asked();
     assert!(asked.iter().all(|asked| asked.method == "GET"), "{asked:#?}");
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn as_its_own_account_it_may_ask_the_external_signer_and_touch_no_secret() -> anyhow::Result<()> {
+    const NAME: &str = "issuers.example/mesh";
+    let site = Site::install(false, &json!({"externalSigner": {"name": NAME}})).await?;
+    let signer = Signer::start(&site.server, NAME).await?;
+    let replica = Replica::start(&site, &site.settings()?).await?;
+    assert_eq!(site.roots(&site.shop).await?, signer.authority.root_pem.replace('\r', ""));
+    let token = ztunnel(&site.server, &site.system).await?;
+    let client = replica.ztunnel(&site, &token).await?;
+    signer.until_open(0).await?;
+    // Approval by name is judged when the request is approved; no request of its own asks for it.
+    let of_signers: BTreeSet<_> =
+        site.granted.iter().filter(|right| right.contains("certificatesigningrequests")).cloned().collect();
+    let used = site.used()?;
+    assert_eq!(of_signers.len(), 5);
+    assert!(of_signers.is_subset(&used), "of no use are {:?}", of_signers.difference(&used));
+    assert!(!site.granted.iter().any(|right| right.contains(" secrets")));
+    assert_eq!(client.violations(), []);
+    replica.stop().await?;
+    site.used().map(drop)
 }

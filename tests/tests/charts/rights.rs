@@ -49,6 +49,16 @@ const FURTHER: [&str; 27] = [
     "update configmaps=istio-ip-autoallocate in NS",
 ];
 
+/// What is asked beside that for an external signer, `SIGNER`.
+const OF_SIGNERS: [&str; 6] = [
+    "create certificatesigningrequests.certificates.k8s.io everywhere",
+    "list certificatesigningrequests.certificates.k8s.io everywhere",
+    "watch certificatesigningrequests.certificates.k8s.io everywhere",
+    "delete certificatesigningrequests.certificates.k8s.io everywhere",
+    "patch certificatesigningrequests.certificates.k8s.io/approval everywhere",
+    "approve signers.certificates.k8s.io=SIGNER everywhere",
+];
+
 /// Returns what all roles of a chart grant, bound as they are.
 pub fn granted(rendered: &Rendered) -> anyhow::Result<BTreeSet<String>> {
     let mut all = BTreeSet::new();
@@ -197,6 +207,25 @@ fn what_is_published_under_another_name_is_granted_by_it() -> anyhow::Result<()>
     }
     let neither = of_chart(json!({"PILOT_CA_CERT_CONFIGMAP": "", "PILOT_ENABLE_CA_CRL": "false"}))?;
     is_exactly(&neither, &without(&[roots, lists, "create configmaps everywhere"]));
+    Ok(())
+}
+
+#[test]
+fn external_signer_is_granted_by_its_name_and_no_secret_is() -> anyhow::Result<()> {
+    let of = |signer: &str| OF_SIGNERS.map(|right| right.replace("SIGNER", signer));
+    let mut expected = reads("mesh", "istio");
+    expected.extend(further("mesh").into_iter().filter(|right| !right.contains(" secrets")));
+    expected.extend(of("issuers.example/mesh"));
+    let rendered = |domain: &str, shadow: bool| {
+        let signer = json!({"name": "issuers.example/mesh", "domain": domain});
+        let values = json!({"externalSigner": signer, "shadow": {"enabled": shadow}});
+        render(&chart("pilothouse"), "mesh", &values)
+    };
+    is_exactly(&granted(&rendered("", false)?)?, &expected);
+    expected.extend(of("others.example/*"));
+    is_exactly(&granted(&rendered("others.example", false)?)?, &expected);
+    let granted = granted(&rendered("", true)?)?;
+    assert!(!granted.iter().any(|right| changes(right)), "{granted:?}");
     Ok(())
 }
 

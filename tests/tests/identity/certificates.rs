@@ -219,17 +219,31 @@ async fn serving_certificate_has_the_names_of_istiod_and_both_versions_of_tls() 
 }
 
 /// Makes a call by a client that is not ours.
-async fn call(
+pub async fn call(
     plane: &Plane,
     token: &str,
     message: &proto::citadel::IstioCertificateRequest,
 ) -> anyhow::Result<Result<proto::citadel::IstioCertificateResponse, (u8, String)>> {
+    let channel = channel(plane, token).await?;
+    call_on(channel, token, message).await
+}
+
+/// Opens a connection for calls by a client that is not ours.
+pub async fn channel(plane: &Plane, token: &str) -> anyhow::Result<tonic::transport::Channel> {
     let target = pilothouse_tests::client::Target {
         address: plane.secure.to_string(),
         tls: plane.client_options(token)?.tls,
         ..Default::default()
     };
-    let channel = pilothouse_tests::client::transport::channel(&target).await?;
+    pilothouse_tests::client::transport::channel(&target).await
+}
+
+/// Makes a call on a connection.
+pub async fn call_on(
+    channel: tonic::transport::Channel,
+    token: &str,
+    message: &proto::citadel::IstioCertificateRequest,
+) -> anyhow::Result<Result<proto::citadel::IstioCertificateResponse, (u8, String)>> {
     let mut grpc = tonic::client::Grpc::new(channel);
     grpc.ready().await.context("not ready")?;
     let mut request = tonic::Request::new(message.clone());

@@ -11,6 +11,7 @@ mod certificates;
 mod credentials;
 mod development;
 mod distribution;
+mod external;
 mod issuers;
 mod key_material;
 mod revocation;

@@ -75,8 +75,12 @@ where
         refuse(Refused { code: Code::InvalidArgument, reason: "malformed", detail }, Some(&caller), "")
     })?;
     let impersonated = request.impersonated_identity();
-    let question =
-        CertificateRequest { csr: &request.csr, impersonated, life_seconds: request.validity_duration };
+    let question = CertificateRequest {
+        csr: &request.csr,
+        impersonated,
+        signer: request.cert_signer(),
+        life_seconds: request.validity_duration,
+    };
     match gate.issue(&caller, &question).await {
         Ok(issued) => {
             stats.issued.add();
@@ -99,7 +103,7 @@ fn error_type(refused: &Refused) -> &'static str {
         (_, "not_ready") => "CA_NOT_READY",
         (Code::InvalidArgument, reason) if reason.starts_with("ttl") => "TTL_ERROR",
         (Code::InvalidArgument, _) => "CSR_ERROR",
-        (Code::Internal, _) => "CERT_GEN_ERROR",
+        (Code::Internal | Code::DeadlineExceeded | Code::Unavailable, _) => "CERT_GEN_ERROR",
         _ => "UNKNOWN",
     }
 }

@@ -1,8 +1,9 @@
 //! What certificates are signed with, from one moment to the next.
 
+use super::signer::Signer;
 use super::stats::Counts;
 use super::trouble::{Notice, Trouble};
-use ca::{BundleError, Issuer, RevocationLists};
+use ca::{BundleError, RevocationLists};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
@@ -13,8 +14,8 @@ const NOTICES: usize = 32;
 /// What is in force, all of one generation. What has not changed stays the same `Arc`.
 #[derive(Debug, Clone)]
 pub struct InForce {
-    /// What certificates are signed with, and the roots that peers are told to trust.
-    pub issuer: Arc<Issuer>,
+    /// What certificates are signed by, and the roots that peers are told to trust.
+    pub signer: Arc<Signer>,
     /// The certificates that are refused although they lead to a root.
     pub revoked: Arc<RevocationLists>,
 }
@@ -59,9 +60,9 @@ impl Authority {
         (Self { notices: Some(notices), ..Self::default() }, told)
     }
 
-    /// Returns the issuer in force.
-    pub fn current(&self) -> Option<Arc<Issuer>> {
-        self.in_force.borrow().as_ref().map(|now| Arc::clone(&now.issuer))
+    /// Returns what signs now.
+    pub fn current(&self) -> Option<Arc<Signer>> {
+        self.in_force.borrow().as_ref().map(|now| Arc::clone(&now.signer))
     }
 
     /// Returns what is in force, as it changes.
@@ -85,45 +86,49 @@ impl Authority {
     /// [`BundleError`] when peers with the old roots and peers with the new ones could not meet.
     pub(super) fn follow(
         &self,
-        issuer: Issuer,
+        signer: impl Into<Signer>,
         revoked: RevocationLists,
         source: &str,
         several_roots: bool,
     ) -> Result<(), BundleError> {
+        let signer = signer.into();
         if let Some(old) = self.current() {
-            issuer.trust().check_follows(old.trust(), several_roots)?;
+            signer.trust().check_follows(old.trust(), several_roots)?;
         }
-        self.put(issuer, revoked, source);
+        self.put(signer, revoked, source);
         Ok(())
     }
 
     /// Puts in force what is known to follow from the present roots.
-    pub(super) fn put(&self, issuer: Issuer, revoked: RevocationLists, source: &str) {
+    pub(super) fn put(&self, signer: impl Into<Signer>, revoked: RevocationLists, source: &str) {
+        let signer = signer.into();
         self.status.lock().source = source.to_owned();
         self.fine();
         self.in_force.send_if_modified(|now| {
-            let (old, old_revoked) = now.take().map(|now| (now.issuer, now.revoked)).unzip();
-            let (issuer, is_new) = match old {
-                Some(old) if is_same(&old, &issuer) => (old, false),
-                _ => (Arc::new(issuer), true),
+            let (old, old_revoked) = now.take().map(|now| (now.signer, now.revoked)).unzip();
+            let (signer, is_new) = match old {
+                Some(old) if old.is_same(&signer) => (old, false),
+                _ => (Arc::new(signer), true),
             };
             let (revoked, are_new) = match old_revoked {
                 Some(old) if *old == revoked => (old, false),
                 _ => (Arc::new(revoked), true),
             };
             if is_new {
+                let roots = signer.trust().roots();
+                let first = signer.certificate().or(roots.first());
                 tracing::info!(
                     source,
-                    subject = issuer.certificate().subject(),
-                    serial = issuer.certificate().serial(),
-                    expires = issuer.certificate().validity().not_after.as_secs(),
-                    roots = issuer.trust().roots().len(),
+                    subject = first.map(ca::Certificate::subject),
+                    serial = first.map(ca::Certificate::serial),
+                    expires = first.map(|certificate| certificate.validity().not_after.as_secs()),
+                    roots = roots.len(),
                     "certificates are signed with key material",
                 );
             } else if are_new {
                 tracing::info!(source, "there are new revocation lists");
             }
-            *now = Some(InForce { issuer, revoked });
+            *now = Some(InForce { signer, revoked });
             is_new || are_new
         });
     }
@@ -160,10 +165,4 @@ impl Authority {
             tracing::debug!("too many notices wait; one is not told");
         }
     }
-}
-
-fn is_same(old: &Issuer, new: &Issuer) -> bool {
-    old.certificate() == new.certificate()
-        && old.trust() == new.trust()
-        && old.intermediates() == new.intermediates()
 }

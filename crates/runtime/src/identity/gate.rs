@@ -9,14 +9,15 @@
 use super::authority::Authority;
 use super::pods::{Binding, PodTable};
 use super::refused::Refused;
+use super::signer::Order;
 use super::stats::IdentityStats;
 use super::tokens::{LEEWAY, Tokens};
 use super::world::World;
 use crate::tally::{Place, Tally};
 use ca::token::ServiceAccountToken;
 use ca::{
-    Caller, Denial, Identity, Issued, Limiter, Limits, Pods, Rate, RunningPod, SigningRequest, StreamNode,
-    StreamPolicy, SystemEntropy, authorize_stream,
+    Caller, Denial, Identity, Issued, Limiter, Limits, Pods, Rate, RunningPod, StreamNode, StreamPolicy,
+    authorize_stream,
 };
 use http::{HeaderMap, header};
 use parking_lot::Mutex;
@@ -379,16 +380,15 @@ impl Gate {
                 self.ask_pods(&caller.caller, decide).await?
             }
         };
-        let signing = SigningRequest::from_pem(request.csr)?;
-        let Some(issuer) = self.authority.current() else {
+        let Some(signer) = self.authority.current() else {
             return Err(Refused {
                 code: ca::Code::Internal,
                 reason: "not_ready",
                 detail: "the certificate authority has no key material yet".to_owned(),
             });
         };
-        let issued =
-            issuer.issue(&signing, &identity, request.life_seconds, UnixTime::now(), &SystemEntropy)?;
+        let CertificateRequest { csr, signer: chosen, life_seconds, .. } = *request;
+        let issued = signer.issue(Order { csr, identity: &identity, signer: chosen, life_seconds }).await?;
         tracing::info!(
             caller = %caller.identity, pod = caller.caller.pod.as_ref().map(|p| p.name.as_str()),
             peer = ?caller.address, identity = %identity, serial = %issued.serial,
@@ -404,6 +404,8 @@ pub struct CertificateRequest<'a> {
     pub csr: &'a str,
     /// The identity asked for, a SPIFFE id; empty for the caller's own.
     pub impersonated: &'a str,
+    /// The external signer asked for; empty for none.
+    pub signer: &'a str,
     /// The life asked for; zero and less stand for the default.
     pub life_seconds: i64,
 }

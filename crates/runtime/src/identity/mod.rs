@@ -18,6 +18,7 @@
 mod authority;
 mod distribution;
 mod events;
+mod external;
 mod gate;
 mod keeper;
 mod key_source;
@@ -28,6 +29,7 @@ mod request;
 mod review;
 mod root_secret;
 mod serving;
+mod signer;
 mod state_dir;
 mod stats;
 mod tokens;
@@ -42,6 +44,7 @@ pub use refused::Refused;
 pub use request::{CertificateTarget, NewCertificate, RequestError, request_certificate};
 pub use root_secret::ROTATE;
 pub use serving::client_identity;
+pub use signer::Signer;
 pub use state_dir::{DEVELOPMENT_ISSUER, StateDir, StateError};
 pub use stats::{Count, Counts, IdentityStats};
 pub use trouble::{Trouble, TroubleKind};
@@ -51,9 +54,12 @@ use crate::config::{IdentityArgs, MeshArgs, ServeArgs};
 use crate::grpc::Service;
 use crate::pump::Snapshots;
 use ::ca::token::KeySetError;
-use ::ca::{RotationError, RotationPolicy, TtlError, TtlPolicy};
+use ::ca::{
+    ExternalRefusal, MIN_EXTERNAL_LIFE, RotationError, RotationPolicy, SignerNames, TtlError, TtlPolicy,
+};
 use distribution::{Distribution, Item};
 use events::Events;
+use external::{Desk, DeskSettings, Supply};
 use keeper::{Keeper, KeyPlace, KeySettings};
 use kube::Client;
 use review::Reviewer;
@@ -67,6 +73,9 @@ use tokio::net::TcpSocket;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use web::{RootsError, Web};
+
+/// The value of `EXTERNAL_CA` for signers of the API `certificates.k8s.io`.
+const EXTERNAL_BY_KUBERNETES: &str = "ISTIOD_RA_KUBERNETES_API";
 
 /// How many connections may wait to be taken.
 const BACKLOG: u32 = 4096;
@@ -95,6 +104,22 @@ pub enum IdentityError {
     /// The roots that servers of keys are verified by cannot be used.
     #[error("{0}; name a PEM file with the roots of the servers that --jwt-rules names by --jwt-roots")]
     Web(#[from] RootsError),
+    /// The external signer is none that can be asked.
+    #[error("{0}; correct --external-signer (K8S_SIGNER) and --external-signer-domain (CERT_SIGNER_DOMAIN)")]
+    External(#[from] ExternalRefusal),
+    /// Certificates would live for less than external signers can be asked for.
+    #[error("certificates of external signers live for at least {} s; raise --default-cert-ttl", MIN_EXTERNAL_LIFE.as_secs())]
+    ExternalTtl,
+    /// Another kind of external authority is asked for.
+    #[error(
+        "external authority {0:?} is not known; write ISTIOD_RA_KUBERNETES_API, or leave --external-ca (EXTERNAL_CA) empty"
+    )]
+    ExternalKind(String),
+    /// There is no API server to ask an external signer through.
+    #[error(
+        "an external signer is asked through the API server, and there is none here; leave --external-ca (EXTERNAL_CA) empty"
+    )]
+    ExternalWithoutCluster,
     /// TLS cannot be set up.
     #[error("cannot set up TLS: {0}")]
     Tls(#[from] rustls::Error),
@@ -108,10 +133,28 @@ pub enum Home {
     StateDir(StateDir),
 }
 
+/// What supplies the authority.
+enum Source {
+    /// Key material of our own.
+    Own(Keeper),
+    /// Signers that are not ours.
+    External(Supply),
+}
+
+impl Source {
+    async fn run(self, stop: CancellationToken) {
+        match self {
+            Self::Own(keeper) => keeper.run(stop).await,
+            Self::External(supply) => supply.run(stop).await,
+        }
+    }
+}
+
 /// What serves identities, ready to run.
 pub struct Identity {
     gate: Arc<Gate>,
-    keeper: Keeper,
+    authority: Authority,
+    source: Source,
     distribution: Option<Distribution>,
     events: Option<Events>,
     serving: Serving,
@@ -122,7 +165,7 @@ pub struct Identity {
 /// What other parts of the process may know of it.
 #[derive(Clone, Default)]
 pub struct IdentityView {
-    /// The authority: its issuer and its status.
+    /// The authority: what signs, and its status.
     pub authority: Authority,
     /// The counters.
     pub stats: Arc<IdentityStats>,
@@ -153,8 +196,25 @@ impl Identity {
         let is_cluster = matches!(home, Home::Cluster(_));
         let shadow = args.shadow;
         let root_config_map = args.identity.root_config_map.clone();
-        let (place, verifier, distribution, events) = match home {
+        let names = external_names(&args.identity)?;
+        let ttl = TtlPolicy::new(default_cert_ttl, max_cert_ttl)?;
+        if names.is_some() && default_cert_ttl < MIN_EXTERNAL_LIFE {
+            return Err(IdentityError::ExternalTtl);
+        }
+        let serving_names = serving_names(args, is_cluster, secure);
+        let (place, supply, verifier, distribution, events) = match home {
             Home::Cluster(client) => {
+                let supply = names.map(|names| Supply {
+                    desk: Desk::new(client.clone(), desk_settings(args)),
+                    names,
+                    ttl,
+                    root_file: args.identity.external_root.clone(),
+                    several_roots: args.identity.several_roots,
+                    serving_names: serving_names.clone(),
+                    shadow,
+                    authority: authority.clone(),
+                    world: Arc::clone(&world),
+                });
                 let distribution = (!shadow).then(|| Distribution {
                     client: client.clone(),
                     items: published(&args.identity),
@@ -181,13 +241,14 @@ impl Identity {
                     shadow,
                     root_config_map,
                 };
-                (place, verifier, distribution, events)
+                (place, supply, verifier, distribution, events)
             }
+            Home::StateDir(_) if names.is_some() => return Err(IdentityError::ExternalWithoutCluster),
             Home::StateDir(dir) => {
                 let issuer = dir.development_issuer()?;
                 let verifier =
                     Verifier::Development { keys: issuer.keys()?, issuer: DEVELOPMENT_ISSUER.to_owned() };
-                (KeyPlace::StateDir(dir), verifier, None, None)
+                (KeyPlace::StateDir(dir), None, verifier, None, None)
             }
         };
         let rules = args.identity.jwt_rules.0.clone();
@@ -207,7 +268,6 @@ impl Identity {
             overlap: root_overlap.unwrap_or(default_cert_ttl),
             life: root_ttl,
         };
-        let ttl = TtlPolicy::new(default_cert_ttl, max_cert_ttl)?;
         rotation.check(&ttl)?;
         let several_roots = args.identity.several_roots;
         let keeper = Keeper {
@@ -221,14 +281,13 @@ impl Identity {
             authority: authority.clone(),
             world: Arc::clone(&world),
         };
-        let serving_names = ServingNames {
-            set: serving_names(args, is_cluster, secure),
-            discovery_host: world.discovery_host(),
-        };
+        let serving_names = ServingNames { set: serving_names, discovery_host: world.discovery_host() };
+        let source = supply.map_or(Source::Own(keeper), Source::External);
         let gate = Gate::new(settings, world, tokens, authority.clone(), Arc::clone(&stats));
         let identity = Self {
             gate: Arc::new(gate),
-            keeper,
+            authority: authority.clone(),
+            source,
             distribution,
             events,
             serving: Serving::new()?,
@@ -254,10 +313,10 @@ impl Identity {
             () = stop.cancelled() => return,
         }
         let tasks = TaskTracker::new();
-        let authority = self.keeper.authority.clone();
+        let authority = self.authority;
         let gate = Arc::clone(&self.gate);
         tasks.spawn(async move { gate.prepare().await });
-        tasks.spawn(self.keeper.run(stop.clone()));
+        tasks.spawn(self.source.run(stop.clone()));
         if let Some(distribution) = self.distribution {
             tasks.spawn(distribution.run(stop.clone()));
         }
@@ -335,6 +394,26 @@ fn published(args: &IdentityArgs) -> Vec<Item> {
     let lists = args.revocation_lists.then(|| Item::revocation_lists(&args.crl_config_map));
     let items = std::iter::once(Item::roots(&args.root_config_map)).chain(lists);
     items.filter(|item| !item.name.is_empty()).collect()
+}
+
+/// Returns the external signers that are to be asked; none where our own key signs.
+fn external_names(args: &IdentityArgs) -> Result<Option<SignerNames>, IdentityError> {
+    match args.external_ca.as_str() {
+        "" => Ok(None),
+        EXTERNAL_BY_KUBERNETES => {
+            Ok(Some(SignerNames::new(&args.external_signer, &args.external_signer_domain)?))
+        }
+        other => Err(IdentityError::ExternalKind(other.to_owned())),
+    }
+}
+
+fn desk_settings(args: &ServeArgs) -> DeskSettings {
+    DeskSettings {
+        limit: args.identity.external_signer_timeout,
+        places: usize::from(args.identity.external_signer_requests),
+        namespace: args.mesh.system_namespace.clone(),
+        revision: args.mesh.revision.clone(),
+    }
 }
 
 /// Returns the accounts that may ask for the certificates of pods on their node: those set, else the

@@ -3,7 +3,9 @@
 //! Both follow the authority without a restart: each handshake takes what is in force.
 
 use super::authority::{Authority, InForce};
-use ca::{Certificate, Identity, Issuer, RevocationLists, SigningKey, SystemEntropy};
+use super::refused::Refused;
+use super::signer::Signer;
+use ca::{Certificate, Identity, RevocationLists, SigningKey};
 use parking_lot::RwLock;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::CryptoProvider;
@@ -36,8 +38,11 @@ const SHORTEST: Duration = Duration::from_secs(1);
 #[derive(Debug, thiserror::Error)]
 pub enum ServingError {
     /// It cannot be issued.
-    #[error("cannot issue the serving certificate: {0}")]
-    Issue(#[from] ca::IssueError),
+    #[error("cannot issue the serving certificate: {}", .0.detail)]
+    Issue(Refused),
+    /// What was issued with it cannot be read.
+    #[error("cannot read the chain of the serving certificate: {0}")]
+    Chain(#[from] ca::CertificateError),
     /// Its key cannot be made.
     #[error("cannot make the key of the serving certificate: {0}")]
     Key(#[from] ca::KeyError),
@@ -81,7 +86,7 @@ impl ServingNames {
 
 /// What the certificate in force was made from, and when it is to be renewed.
 struct Held {
-    issuer: Arc<Issuer>,
+    signer: Arc<Signer>,
     names: Vec<String>,
     renew: UnixTime,
 }
@@ -149,18 +154,23 @@ impl Serving {
         loop {
             let in_force = changes.borrow_and_update().clone();
             let called = names.now();
-            let wait = in_force.map(|InForce { issuer, revoked }| {
+            let mut wait = None;
+            if let Some(InForce { signer, revoked }) = in_force {
                 // Before the roots: nobody is let in by new roots and old lists.
                 *self.material.revoked.write() = revoked;
-                let now = UnixTime::now();
                 let is_held = held.as_ref().is_some_and(|held| {
-                    Arc::ptr_eq(&held.issuer, &issuer) && held.names == called && held.renew > now
+                    Arc::ptr_eq(&held.signer, &signer) && held.names == called && held.renew > UnixTime::now()
                 });
                 if !is_held {
-                    held = match self.take(&issuer, &called) {
+                    let taken = tokio::select! {
+                        taken = self.take(&signer, &called) => taken,
+                        // What somebody else is asked for may take its time.
+                        () = stop.cancelled() => return,
+                    };
+                    held = match taken {
                         Ok(renew) => {
                             first.cancel();
-                            Some(Held { issuer, names: called, renew })
+                            Some(Held { signer, names: called, renew })
                         }
                         Err(error) => {
                             tracing::error!(%error, "the serving certificate is not renewed");
@@ -168,11 +178,12 @@ impl Serving {
                         }
                     };
                 }
-                held.as_ref().map_or(AGAIN, |held| {
+                let now = UnixTime::now();
+                wait = Some(held.as_ref().map_or(AGAIN, |held| {
                     let left = held.renew.as_secs().saturating_sub(now.as_secs());
                     Duration::from_secs(left).max(SHORTEST)
-                })
-            });
+                }));
+            }
             let due = async {
                 match wait {
                     Some(wait) => tokio::time::sleep(wait).await,
@@ -188,18 +199,22 @@ impl Serving {
         }
     }
 
-    /// Takes a new certificate from `issuer` and verifies clients by its roots; returns when to renew.
-    fn take(&self, issuer: &Issuer, names: &[String]) -> Result<UnixTime, ServingError> {
+    /// Takes a new certificate from `signer` and verifies clients by its roots; returns when to renew.
+    async fn take(&self, signer: &Signer, names: &[String]) -> Result<UnixTime, ServingError> {
         let key = SigningKey::generate_p256()?;
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let issued = issuer.issue_serving(&key, &names, LIFE, UnixTime::now(), &SystemEntropy)?;
-        let is_root = |c: &Certificate| issuer.trust().roots().iter().any(|root| root.der() == c.der());
-        let between = issuer.intermediates().iter().filter(|c| !is_root(c)).map(|c| c.der().to_vec());
+        let issued = signer.issue_serving(&key, &names, LIFE).await.map_err(ServingError::Issue)?;
+        let is_root = |c: &Certificate| signer.trust().roots().iter().any(|root| root.der() == c.der());
+        let between = match issued.between().concat() {
+            none if none.is_empty() => Vec::new(),
+            pem => Certificate::all_from_pem(pem.as_bytes())?,
+        };
+        let between = between.iter().filter(|c| !is_root(c)).map(|c| c.der().to_vec());
         let chain = std::iter::once(issued.leaf).chain(between).map(CertificateDer::from).collect();
         let key = PrivateKeyDer::from_pem_slice(key.to_pem().as_bytes())?;
         let certified = CertifiedKey::from_der(chain, key, &self.material.provider)?;
         let mut roots = RootCertStore::empty();
-        for root in issuer.trust().roots() {
+        for root in signer.trust().roots() {
             roots.add(CertificateDer::from(root.der().to_vec()))?;
         }
         let provider = Arc::clone(&self.material.provider);

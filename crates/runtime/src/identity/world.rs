@@ -15,7 +15,7 @@ use ca::{
 };
 use hashbrown::{HashMap, HashSet};
 use mesh::Event;
-use model::facts::{MeshSettings, Namespace, Object};
+use model::facts::{CaCertificate, MeshSettings, Namespace, Object};
 use model::{Kind, Name, ObjectRef, Selector, Str};
 use parking_lot::RwLock;
 use std::collections::BTreeSet;
@@ -64,6 +64,7 @@ pub struct World {
     namespaces: watch::Sender<Arc<BTreeSet<Str>>>,
     /// The host that proxies are told to find their control plane at.
     discovery_host: watch::Sender<Option<String>>,
+    ca_certificates: watch::Sender<Arc<Vec<CaCertificate>>>,
 }
 
 impl World {
@@ -83,6 +84,7 @@ impl World {
             mesh: RwLock::new(Arc::new(MeshIdentity { trust_domain, authorizer })),
             namespaces: watch::Sender::new(Arc::default()),
             discovery_host: watch::Sender::new(None),
+            ca_certificates: watch::Sender::new(Arc::default()),
         });
         let writer = WorldWriter {
             world: Arc::clone(&world),
@@ -111,6 +113,11 @@ impl World {
     /// Returns the host of `defaultConfig.discoveryAddress`, as it changes; nothing where none is set.
     pub fn discovery_host(&self) -> watch::Receiver<Option<String>> {
         self.discovery_host.subscribe()
+    }
+
+    /// Returns the roots of external signers that the mesh settings name, as they change.
+    pub fn ca_certificates(&self) -> watch::Receiver<Arc<Vec<CaCertificate>>> {
+        self.ca_certificates.subscribe()
     }
 
     /// Asks about the pods, and asks again as they change, for at most a second, while the answer is
@@ -286,6 +293,13 @@ impl WorldWriter {
         self.world.set_discovery_address(&settings.discovery_address);
         news.namespaces |= self.selectors != settings.discovery_selectors;
         self.selectors.clone_from(&settings.discovery_selectors);
+        self.world.ca_certificates.send_if_modified(|known| {
+            let is_new = **known != settings.ca_certificates;
+            if is_new {
+                *known = Arc::new(settings.ca_certificates.clone());
+            }
+            is_new
+        });
     }
 
     fn publish_namespaces(&self) {

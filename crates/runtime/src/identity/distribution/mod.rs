@@ -58,7 +58,7 @@ impl Item {
             name: name.to_owned(),
             key: ROOTS_KEY,
             what: "the roots",
-            text: |now| now.issuer.trust().to_pem(),
+            text: |now| now.signer.trust().to_pem(),
             writes: |stats| &stats.root_writes,
         }
     }

@@ -1,0 +1,400 @@
+//! Certificates of a signer that is not ours, asked through a real API server.
+
+use crate::certificates::{call, call_on, channel};
+use crate::plane::{INVALID_ARGUMENT, Plane, RESOURCE_EXHAUSTED, Site, of_cluster, openssl, pod};
+use crate::token::bound_token;
+use anyhow::Context;
+use ca::Certificate;
+use futures::future::join_all;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestSpec};
+use kube::api::{Api, ObjectMeta, PostParams};
+use pilothouse_tests::apiserver::{ApiServer, LIMIT, until};
+use pilothouse_tests::signer::{Conduct, Signer};
+use proto::citadel::IstioCertificateRequest;
+use runtime::config::ServeArgs;
+use runtime::identity::RequestError;
+use runtime::serve::Daemon;
+use serde_json::json;
+use std::time::Duration;
+use tokio::time::Instant;
+
+const DEADLINE_EXCEEDED: u8 = 4;
+const INTERNAL: u8 = 13;
+const UNAVAILABLE: u8 = 14;
+
+/// Longer than any test: what happens before was not for want of time.
+const NEVER: Duration = Duration::from_secs(3600);
+
+fn external(args: &mut ServeArgs, signer: &str) {
+    args.identity.external_ca = "ISTIOD_RA_KUBERNETES_API".to_owned();
+    args.identity.external_signer = signer.to_owned();
+}
+
+/// A mesh whose certificates are signed elsewhere, with the pod `web` on node `n1`.
+struct Meshed {
+    site: Site,
+    signer: Signer,
+    args: ServeArgs,
+    /// Of the ztunnel on `n1`.
+    token: String,
+    web: String,
+}
+
+impl Meshed {
+    async fn new() -> anyhow::Result<Self> {
+        let site = Site::new().await?;
+        let signer = Signer::start(site.server, &format!("{}.example/mesh", site.system)).await?;
+        let mut args = site.settings()?;
+        external(&mut args, &signer.name);
+        let token = site.ztunnel("n1").await?;
+        site.pod(&site.shop, "web", "web", "n1").await?;
+        let web = site.identity("web");
+        Ok(Self { site, signer, args, token, web })
+    }
+
+    async fn settings_of_mesh(&self, mesh: &str) -> anyhow::Result<()> {
+        let name = json!({"name": "istio", "namespace": self.site.system});
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": name, "data": {"mesh": mesh}});
+        self.site.server.apply(&map.to_string()).await
+    }
+}
+
+/// Asks for a certificate of `identity` with a request that names `names`.
+fn question(identity: &str, names: &[&str], signer: &str) -> anyhow::Result<IstioCertificateRequest> {
+    let text = |text: &str| prost_types::Value {
+        kind: Some(prost_types::value::Kind::StringValue(text.to_owned())),
+    };
+    let fields = [("ImpersonatedIdentity", identity), ("CertSigner", signer)];
+    let fields = fields.map(|(key, value)| (key.to_owned(), text(value)));
+    Ok(IstioCertificateRequest {
+        csr: ca::SigningKey::generate_p256()?.request_pem(names)?,
+        validity_duration: 0,
+        metadata: Some(prost_types::Struct { fields: fields.into() }),
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn external_signer_signs_for_workloads_and_for_the_port() -> anyhow::Result<()> {
+    let Meshed { site, signer, args, token, web } = Meshed::new().await?;
+    // Nobody names its root: it is that of the chain which it returns. The handshake verifies the
+    // port by it, and so the certificate of the port.
+    let plane = Plane::open(&args).await?;
+    assert_eq!(plane.roots()?.replace('\r', ""), signer.authority.root_pem.replace('\r', ""));
+
+    let new = plane.certificate(&token, Some(&web)).await?;
+    let [leaf, between, roots] = new.chain.as_slice() else { anyhow::bail!("{:?}", new.chain) };
+    assert_eq!(*roots, plane.roots()?);
+    let certificate = &Certificate::all_from_pem(leaf.as_bytes())?[0];
+    assert_eq!(certificate.identity()?.to_string(), web);
+    let dir = tempfile::tempdir()?;
+    for (name, text) in [("leaf.pem", leaf), ("between.pem", between), ("roots.pem", roots)] {
+        std::fs::write(dir.path().join(name), text)?;
+    }
+    for purpose in ["sslclient", "sslserver"] {
+        let verify = ["verify", "-purpose", purpose, "-CAfile", "roots.pem", "-untrusted", "between.pem"];
+        openssl(&[verify.as_slice(), &["leaf.pem"]].concat(), dir.path())?;
+    }
+
+    // Asked for once, as other control planes do, and nothing is left of it.
+    let asked = signer.approved();
+    let [asked] = asked.as_slice() else { anyhow::bail!("{asked:?}") };
+    assert!(asked.metadata.name.as_deref().is_some_and(|name| name.starts_with("csr-workload-")));
+    assert_eq!(asked.spec.expiration_seconds, Some(86_400));
+    let usages = asked.spec.usages.clone().unwrap_or_default();
+    assert_eq!(usages, ["digital signature", "key encipherment", "server auth", "client auth"]);
+    signer.until_open(0).await?;
+    assert_eq!(plane.stats().issued.get(), 1);
+
+    // The certificate is one of a client of the port, like those of our own key.
+    let mut target = plane.target("")?;
+    target.client = Some((format!("{leaf}{between}").into_bytes(), new.key_pem.into_bytes()));
+    match runtime::identity::request_certificate(&target, None, 0).await {
+        // It is let in; its request names nobody, and an external signer copies what a request says.
+        Err(RequestError::Refused { code, .. }) => assert_eq!(code, INVALID_ARGUMENT),
+        other => anyhow::bail!("{other:?}"),
+    }
+    assert_eq!(plane.refused("csr_names"), 1);
+    drop(site);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_with_other_names_or_lives_reach_no_signer() -> anyhow::Result<()> {
+    let Meshed { site, signer, args, token, web } = Meshed::new().await?;
+    let plane = Plane::open(&args).await?;
+    let other = site.identity("other");
+    let refused = async |question: IstioCertificateRequest| {
+        anyhow::Ok(call(&plane, &token, &question).await?.err().map(|(code, _)| code))
+    };
+    for names in
+        [vec![], vec![other.as_str()], vec![&web, &other], vec![&web, "web.example"], vec!["10.0.0.1"]]
+    {
+        let wrong = question(&web, &names, "")?;
+        assert_eq!(refused(wrong).await?, Some(INVALID_ARGUMENT), "{names:?}");
+    }
+    assert_eq!(plane.refused("csr_names"), 5);
+    for seconds in [599, i64::MAX] {
+        let mut wrong = question(&web, &[&web], "")?;
+        wrong.validity_duration = seconds;
+        assert_eq!(refused(wrong).await?, Some(INVALID_ARGUMENT), "{seconds}");
+    }
+    // No domain to choose from.
+    assert_eq!(refused(question(&web, &[&web], "team-a")?).await?, Some(INVALID_ARGUMENT));
+    assert_eq!(signer.approved().len(), 0);
+    assert_eq!(refused(question(&web, &[&web], "")?).await?, None);
+    assert_eq!(signer.approved().len(), 1);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_else_a_signer_does_is_never_passed_on() -> anyhow::Result<()> {
+    let Meshed { signer, args, token, web, .. } = Meshed::new().await?;
+    let plane = Plane::open(&args).await?;
+    for (conduct, reason) in [
+        (Conduct::Fails, "signer_failed"),
+        (Conduct::OtherIdentity, "signer_names"),
+        (Conduct::OtherKey, "signer_key"),
+        (Conduct::Unchained, "signer_chain"),
+        (Conduct::LongLived, "signer_life"),
+    ] {
+        signer.be(conduct);
+        assert_eq!(plane.refusal(&token, Some(&web)).await?, INTERNAL, "{conduct:?}");
+        assert_eq!(plane.refused(reason), 1, "{conduct:?}");
+    }
+    let failures = plane.stats().sign_errors.list();
+    assert!(failures.contains(&("CERT_GEN_ERROR", 5)), "{failures:?}");
+    signer.be(Conduct::Honest);
+    plane.certificate(&token, Some(&web)).await?;
+    assert_eq!(plane.stats().issued.get(), 1);
+    signer.until_open(0).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn silent_signer_is_given_up_and_its_request_withdrawn() -> anyhow::Result<()> {
+    let Meshed { signer, mut args, token, web, .. } = Meshed::new().await?;
+    args.identity.external_signer_timeout = Duration::from_secs(3);
+    let plane = Plane::open(&args).await?;
+    signer.be(Conduct::Silent);
+    let begin = Instant::now();
+    assert_eq!(plane.refusal(&token, Some(&web)).await?, DEADLINE_EXCEEDED);
+    assert!(begin.elapsed() >= Duration::from_secs(3), "it was given its time");
+    assert_eq!(plane.refused("signer_silent"), 1);
+    signer.until_open(0).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn request_of_a_client_that_goes_away_is_withdrawn() -> anyhow::Result<()> {
+    let Meshed { signer, mut args, token, web, .. } = Meshed::new().await?;
+    args.identity.external_signer_timeout = NEVER;
+    let plane = Plane::open(&args).await?;
+    signer.until_open(0).await?;
+    signer.be(Conduct::Silent);
+    let target = plane.target(&token)?;
+    let asking =
+        tokio::spawn(async move { runtime::identity::request_certificate(&target, Some(&web), 0).await });
+    signer.until_open(1).await?;
+    asking.abort();
+    signer.until_open(0).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn control_plane_that_stops_answers_and_withdraws_what_is_open() -> anyhow::Result<()> {
+    let Meshed { signer, mut args, token, web, .. } = Meshed::new().await?;
+    args.identity.external_signer_timeout = NEVER;
+    let plane = Plane::open(&args).await?;
+    signer.be(Conduct::Silent);
+    let target = plane.target(&token)?;
+    let asking =
+        tokio::spawn(async move { runtime::identity::request_certificate(&target, Some(&web), 0).await });
+    until(LIMIT, async || Ok((!signer.approved().is_empty()).then_some(()))).await?;
+    plane.stop().await?;
+    asking.await?.err().context("a certificate without a signer")?;
+    signer.until_open(0).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hundreds_at_once_are_bounded() -> anyhow::Result<()> {
+    const PLACES: u16 = 100;
+    const ASKING: usize = 300;
+    /// Fewer than a connection may have calls.
+    const ON_ONE: usize = 50;
+    let Meshed { signer, mut args, token, web, .. } = Meshed::new().await?;
+    args.identity.external_signer_timeout = NEVER;
+    args.identity.external_signer_requests = PLACES;
+    let plane = Plane::open(&args).await?;
+    signer.until_open(0).await?;
+    signer.be(Conduct::Silent);
+    let mut channels = Vec::new();
+    for _ in 0..ASKING / ON_ONE {
+        channels.push(channel(&plane, &token).await?);
+    }
+    let mut asking = Vec::new();
+    for number in 0..ASKING {
+        let channel = channels[number / ON_ONE].clone();
+        let (token, question) = (token.clone(), question(&web, &[&web], "")?);
+        asking.push(tokio::spawn(async move { call_on(channel, &token, &question).await }));
+    }
+    let places = usize::from(PLACES);
+    let turned_away = u64::try_from(ASKING - places)?;
+    until(LIMIT, async || Ok((plane.refused("signer_busy") == turned_away).then_some(()))).await?;
+    signer.until_open(places).await?;
+    assert_eq!(signer.open().await?, places);
+    let (done, open): (Vec<_>, Vec<_>) = asking.into_iter().partition(tokio::task::JoinHandle::is_finished);
+    for done in join_all(done).await {
+        assert_eq!(done??.err().map(|(code, _)| code), Some(RESOURCE_EXHAUSTED));
+    }
+    open.iter().for_each(tokio::task::JoinHandle::abort);
+    signer.until_open(0).await?;
+    // Their places are free again.
+    signer.be(Conduct::Honest);
+    plane.certificate(&token, Some(&web)).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_crashed_replica_left_behind_is_deleted_and_nothing_else() -> anyhow::Result<()> {
+    let Meshed { site, signer, mut args, .. } = Meshed::new().await?;
+    let requests = Api::<CertificateSigningRequest>::all(site.server.client().await?);
+    let left = async |owner: &str| {
+        let labels = [("pilothouse.io/control-plane", owner), ("istio.io/rev", "")];
+        let request = CertificateSigningRequest {
+            metadata: ObjectMeta {
+                generate_name: Some("csr-workload-".to_owned()),
+                labels: Some(labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into()),
+                ..ObjectMeta::default()
+            },
+            spec: CertificateSigningRequestSpec {
+                request: ByteString(
+                    ca::SigningKey::generate_p256()?.request_pem(&["spiffe://a"])?.into_bytes(),
+                ),
+                signer_name: signer.name.clone(),
+                usages: Some(vec!["client auth".to_owned()]),
+                ..CertificateSigningRequestSpec::default()
+            },
+            status: None,
+        };
+        let made = requests.create(&PostParams::default(), &request).await?;
+        made.metadata.name.context("no name")
+    };
+    let (ours, of_another) = (left(&site.system).await?, left(&site.shop).await?);
+    args.identity.external_signer_timeout = Duration::from_secs(5);
+    let plane = Plane::open(&args).await?;
+    until(LIMIT, async || Ok(requests.get_opt(&ours).await?.is_none().then_some(()))).await?;
+    assert!(requests.get_opt(&of_another).await?.is_some());
+    drop(plane);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn api_server_that_is_away_refuses_and_comes_back() -> anyhow::Result<()> {
+    let mut server = ApiServer::start().await?;
+    let system = server.namespace("system").await?;
+    let signer = Signer::start(&server, "issuers.example/mesh").await?;
+    let mut args = of_cluster(&server, &system)?;
+    external(&mut args, &signer.name);
+    let ztunnel = pod(&server, &system, "ztunnel-n1", "ztunnel", "n1").await?;
+    let token = bound_token(&server, &ztunnel, &["istio-ca"]).await?;
+    let own = format!("spiffe://cluster.local/ns/{system}/sa/ztunnel");
+    let plane = Plane::open(&args).await?;
+    plane.certificate(&token, Some(&own)).await?;
+    server.stop().await?;
+    assert_eq!(plane.refusal(&token, Some(&own)).await?, UNAVAILABLE);
+    assert_eq!(plane.refused("signer_unreachable"), 1);
+    server.restart().await?;
+    until(LIMIT, async || Ok(plane.certificate(&token, Some(&own)).await.ok())).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_choose_signers_whose_roots_the_mesh_settings_name() -> anyhow::Result<()> {
+    let meshed = Meshed::new().await?;
+    let Meshed { site, signer, token, web, .. } = &meshed;
+    let domain = format!("{}.example", site.system);
+    let team = Signer::start(site.server, &format!("{domain}/team-a")).await?;
+    let unnamed = Signer::start(site.server, &format!("{domain}/team-b")).await?;
+    let entry = |of: &Signer| json!({"pem": of.authority.root_pem, "certSigners": [of.name]});
+    let mesh = json!({"caCertificates": [entry(signer), entry(&team)]});
+    meshed.settings_of_mesh(&mesh.to_string()).await?;
+    let mut args = meshed.args.clone();
+    args.identity.external_signer_domain = domain;
+    let plane = Plane::open(&args).await?;
+    let both = format!("{}{}", signer.authority.root_pem, team.authority.root_pem).replace('\r', "");
+    assert_eq!(plane.roots()?, both);
+
+    for (chosen, of) in [("", signer), ("mesh", signer), ("team-a", &team)] {
+        let before = of.approved().len();
+        let answer = call(&plane, token, &question(web, &[web], chosen)?).await?;
+        let chain = answer.map_err(|refused| anyhow::anyhow!("{chosen}: {refused:?}"))?.cert_chain;
+        assert_eq!(chain.last(), Some(&both), "peers of the other signer are trusted too");
+        assert_eq!(of.approved().len(), before + 1, "{chosen}");
+    }
+    for (chosen, reason) in [("team-b", "signer_roots"), ("../team-a", "signer_name")] {
+        let refused = call(&plane, token, &question(web, &[web], chosen)?).await?;
+        assert_eq!(refused.err().map(|(code, _)| code), Some(INVALID_ARGUMENT), "{chosen}");
+        assert_eq!(plane.refused(reason), 1, "{chosen}");
+    }
+    assert_eq!(unnamed.approved().len(), 0);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn named_roots_are_the_only_ones_and_broken_ones_keep_the_port_closed() -> anyhow::Result<()> {
+    let Meshed { signer, mut args, token, web, .. } = Meshed::new().await?;
+    let dir = tempfile::tempdir()?;
+    let file = dir.path().join("root-cert.pem");
+    args.identity.external_root = Some(file.clone());
+    let plane = Plane::start(&args).await?;
+    let said = async |part: &str| {
+        let found = until(LIMIT, async || {
+            Ok(plane.identity.authority.status().trouble.filter(|trouble| trouble.text.contains(part)))
+        });
+        found.await.with_context(|| format!("{part}: {:?}", plane.identity.authority.status()))
+    };
+    said("cannot read the roots").await?;
+    std::fs::write(&file, "broken")?;
+    said("are refused").await?;
+    assert!(tokio::net::TcpStream::connect(plane.secure).await.is_err(), "the port is closed");
+    assert_eq!(signer.open().await?, 0, "nobody is asked while it is not known what to expect");
+    std::fs::write(&file, &signer.authority.root_pem)?;
+    plane.opened().await?;
+    plane.certificate(&token, Some(&web)).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_that_name_no_signer_end_the_start() -> anyhow::Result<()> {
+    let site = Site::new().await?;
+    for (kind, signer, domain, part) in [
+        ("ISTIOD_RA_KUBERNETES_API", "", "", "K8S_SIGNER"),
+        ("ISTIOD_RA_KUBERNETES_API", "mesh", "", "K8S_SIGNER"),
+        ("ISTIOD_RA_KUBERNETES_API", "a.b/c", "a/b", "CERT_SIGNER_DOMAIN"),
+        ("ISTIOD_RA_ISTIO_API", "a.b/c", "", "EXTERNAL_CA"),
+    ] {
+        let mut args = site.settings()?;
+        args.identity.external_ca = kind.to_owned();
+        args.identity.external_signer = signer.to_owned();
+        args.identity.external_signer_domain = domain.to_owned();
+        let error = Daemon::prepare(&args).await.err().context("it starts")?.to_string();
+        assert!(error.contains(part), "{error}");
+    }
+    let mut args = site.settings()?;
+    external(&mut args, "a.b/c");
+    args.identity.default_cert_ttl = Duration::from_secs(599);
+    let error = Daemon::prepare(&args).await.err().context("it starts")?.to_string();
+    assert!(error.contains("--default-cert-ttl"), "{error}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shadow_asks_no_signer() -> anyhow::Result<()> {
+    let Meshed { signer, mut args, .. } = Meshed::new().await?;
+    args.shadow = true;
+    let shadow = Plane::start(&args).await?;
+    let told = until(LIMIT, async || Ok(shadow.identity.authority.status().trouble));
+    assert!(told.await?.text.contains("--shadow"));
+    until(LIMIT, async || Ok(shadow.ready().await?.contains("200 OK").then_some(()))).await?;
+    assert_eq!(signer.open().await?, 0);
+    assert!(tokio::net::TcpStream::connect(shadow.secure).await.is_err(), "the port is closed");
+    Ok(())
+}
