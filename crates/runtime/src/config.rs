@@ -122,9 +122,9 @@ pub struct IdentityArgs {
     #[arg(long, value_name = "JSON", env = "JWT_RULE", default_value = "", value_parser = IssuerRules::parse,
         hide_default_value = true)]
     pub jwt_rules: IssuerRules,
-    /// File with the roots (PEM) of the servers that --jwt-rules names; without it, those of the system
-    #[arg(long, value_name = "FILE", env = "PILOTHOUSE_JWT_ROOTS")]
-    pub jwt_roots: Option<PathBuf>,
+    /// Roots of the servers that --jwt-rules names: PEM, or a file of it; without it, those of the system
+    #[arg(long, value_name = "PEM", env = "PILOTHOUSE_JWT_ROOTS")]
+    pub jwt_roots: Option<String>,
     /// Accounts (`namespace/serviceaccount,…`) that get certificates for the pods of their node; without it: the `ztunnel` of the system namespace
     #[arg(long, value_name = "ACCOUNTS", env = "CA_TRUSTED_NODE_ACCOUNTS")]
     pub trusted_node_accounts: Option<String>,
@@ -239,6 +239,7 @@ impl BoundArgs {
         Bounds {
             connections_of_address: self.connections_per_address as usize,
             handshakes_of_address: self.handshakes_per_address as usize,
+            ..Bounds::default()
         }
     }
 

@@ -49,6 +49,10 @@ struct Server {
 impl Server {
     /// Serves so many resources of 1 KiB each, with little patience.
     async fn start(resources: usize) -> Self {
+        Self::bounded(resources, Bounds { connections_of_address: CONNECTIONS, ..Bounds::default() }).await
+    }
+
+    async fn bounded(resources: usize, bounds: Bounds) -> Self {
         let mut writer = Writer::new();
         for i in 0..resources {
             writer.upsert(ADDRESS, &format!("r{i:06}"), &[0; 1024]).unwrap();
@@ -63,8 +67,7 @@ impl Server {
             ..Patience::default()
         };
         let service = Service::new(Ads::new(newest, clients.clone())).with_patience(patience);
-        let service =
-            service.with_bounds(Bounds { connections_of_address: CONNECTIONS, ..Bounds::default() });
+        let service = service.with_bounds(bounds);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
@@ -248,6 +251,20 @@ fn connections_without_a_call_are_ended() {
             drop(half_open.read_to_end(&mut rest).await);
         }
         server.serves().await;
+    });
+}
+
+#[test]
+fn a_port_that_is_full_says_so_and_serves_the_next_when_there_is_room() {
+    run(async {
+        let server = Server::bounded(1, Bounds { connections: 2, ..Bounds::default() }).await;
+        let held = (server.dial().await, server.dial().await);
+        while server.refused("connections") == 0 {
+            tokio::task::yield_now().await;
+        }
+        let waiting = server.serves();
+        drop(held);
+        waiting.await;
     });
 }
 

@@ -52,7 +52,7 @@ fn laptop(publisher: &Publisher, rules: &serde_json::Value) -> anyhow::Result<La
     let mut laptop = Laptop::new()?;
     let roots = laptop.dir().join("publisher.pem");
     std::fs::write(&roots, publisher.roots_pem())?;
-    laptop.args.identity.jwt_roots = Some(roots);
+    laptop.args.identity.jwt_roots = Some(roots.display().to_string());
     laptop.args.identity.jwt_rules = ca::token::IssuerRules::parse(&rules.to_string())?;
     Ok(laptop)
 }
@@ -63,6 +63,19 @@ fn fetches(plane: &Plane, outcome: &str) -> u64 {
 }
 
 const WEB: &str = "spiffe://cluster.local/ns/shop/sa/web";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn roots_that_are_none_are_an_error_at_start() -> anyhow::Result<()> {
+    let publisher = Publisher::start().await?;
+    let rule = json!({"issuer": "https://issuer.example", "audiences": ["mesh"]});
+    let mut laptop = laptop(&publisher, &rule)?;
+    for roots in ["/nonexistent/roots.pem", "-----BEGIN NOTHING-----"] {
+        laptop.args.identity.jwt_roots = Some(roots.to_owned());
+        let refused = Plane::start(&laptop.args).await.err().map(|error| error.to_string());
+        assert!(refused.as_ref().is_some_and(|text| text.contains("--jwt-roots")), "{refused:?}");
+    }
+    Ok(())
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_of_a_further_issuer_are_accepted_for_their_own_account_only() -> anyhow::Result<()> {
@@ -111,7 +124,9 @@ async fn stream_is_opened_with_the_token_of_a_further_issuer() -> anyhow::Result
     publisher.put("/.well-known/openid-configuration", Answer::document(document.to_string()));
     publisher.put("/moved", Answer::redirect("/keys"));
     publisher.put("/keys", Answer::document(issuer.0.jwks()));
-    let laptop = laptop(&publisher, &json!([{"issuer": publisher.url(""), "audiences": ["mesh"]}]))?;
+    let mut laptop = laptop(&publisher, &json!([{"issuer": publisher.url(""), "audiences": ["mesh"]}]))?;
+    // As with a chart, which mounts no file.
+    laptop.args.identity.jwt_roots = Some(publisher.roots_pem().to_owned());
     let plane = Plane::open(&laptop.args).await?;
     let token = issuer.issue("mesh", "istio-system", "ztunnel", None)?;
     let options = Options { node: Node::ztunnel("anywhere"), ..plane.client_options(&token)? };

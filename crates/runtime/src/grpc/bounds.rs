@@ -13,6 +13,8 @@ const TELL: Duration = Duration::from_secs(10);
 /// How much one client may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
+    /// Connections of all together at once, on each port.
+    pub connections: usize,
     /// Connections of one address at once, on each port.
     pub connections_of_address: usize,
     /// TLS handshakes of one address at once.
@@ -21,7 +23,7 @@ pub struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { connections_of_address: 1024, handshakes_of_address: 256 }
+        Self { connections: 16 * 1024, connections_of_address: 1024, handshakes_of_address: 256 }
     }
 }
 

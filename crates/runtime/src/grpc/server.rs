@@ -34,8 +34,6 @@ use super::reading::Reading;
 use crate::identity::{Connection, Gate, client_identity};
 use crate::tally::Tally;
 
-/// Most connections at once.
-const MAX_CONNECTIONS: usize = 16 * 1024;
 /// Most calls at once on a connection.
 const MAX_STREAMS: u32 = 64;
 /// Longest header list, in bytes; a service account token is about 1 KiB.
@@ -314,7 +312,7 @@ impl Service {
         F: Fn(TcpStream, SocketAddr) -> C,
         C: Future<Output = ()> + Send + 'static,
     {
-        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let places = Arc::new(Semaphore::new(self.bounds.connections));
         let of_address = Tally::new(self.bounds.connections_of_address);
         let connections = TaskTracker::new();
         loop {

@@ -102,7 +102,7 @@ pub enum IdentityError {
     #[error("cannot use the key of development tokens: {0}")]
     TokenKey(#[from] KeySetError),
     /// The roots that servers of keys are verified by cannot be used.
-    #[error("{0}; name a PEM file with the roots of the servers that --jwt-rules names by --jwt-roots")]
+    #[error("{0}; give the roots (PEM) of the servers that --jwt-rules names by --jwt-roots")]
     Web(#[from] RootsError),
     /// The external signer is none that can be asked.
     #[error("{0}; correct --external-signer (K8S_SIGNER) and --external-signer-domain (CERT_SIGNER_DOMAIN)")]
@@ -254,7 +254,7 @@ impl Identity {
         let rules = args.identity.jwt_rules.0.clone();
         let further = match rules.is_empty() {
             true => None,
-            false => Some((rules, Web::new(args.identity.jwt_roots.as_deref())?)),
+            false => Some((rules, Web::new(args.identity.jwt_roots.as_deref().filter(|r| !r.is_empty()))?)),
         };
         let audiences = args.identity.token_audiences.clone();
         let tokens = Tokens::new(verifier, audiences, further, Arc::clone(&stats));

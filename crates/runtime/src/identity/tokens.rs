@@ -114,6 +114,19 @@ impl Tokens {
     pub async fn prefetch(&self) {
         // What fails is logged, and tried again when a token needs it.
         futures::future::join_all(self.further.iter().map(|issuer| issuer.keys.held())).await;
+        let Own::Cluster(Some(own), _) = &self.own else { return };
+        if self.further.is_empty() {
+            return;
+        }
+        if let Ok(own) = own.held().await
+            && self.further.iter().any(|issuer| issuer.rule.issuer == own.issuer)
+        {
+            tracing::error!(
+                issuer = own.issuer,
+                "--jwt-rules names the issuer of this cluster itself: its ztunnels get no certificate for their \
+                 pods; remove that rule",
+            );
+        }
     }
 
     /// Tells whether the cluster's tokens are those of the state folder.

@@ -19,7 +19,6 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
 use std::sync::Arc;
 use tokio::net::{TcpStream, lookup_host};
 use tokio_rustls::TlsConnector;
@@ -93,18 +92,19 @@ pub struct Web {
 }
 
 impl Web {
-    /// Verifies servers by the roots of a PEM file, or else by those of the system.
+    /// Verifies servers by these roots, PEM or the path of a file of it, or else by those of the system.
     ///
     /// # Errors
     /// [`RootsError`].
-    pub fn new(roots: Option<&Path>) -> Result<Self, RootsError> {
+    pub fn new(roots: Option<&str>) -> Result<Self, RootsError> {
+        // What is no certificate is as good as missing.
+        let of_pem = |text: &[u8]| CertificateDer::pem_slice_iter(text).filter_map(Result::ok).collect();
         let (found, place) = match roots {
+            Some(pem) if pem.contains("-----BEGIN ") => (of_pem(pem.as_bytes()), "the text given".to_owned()),
             Some(path) => {
-                let place = path.display().to_string();
-                let text =
-                    std::fs::read(path).map_err(|source| RootsError::File { path: place.clone(), source })?;
-                // What is no certificate is as good as missing.
-                (CertificateDer::pem_slice_iter(&text).filter_map(Result::ok).collect(), place)
+                let text = std::fs::read(path)
+                    .map_err(|source| RootsError::File { path: path.to_owned(), source })?;
+                (of_pem(&text), path.to_owned())
             }
             None => (rustls_native_certs::load_native_certs().certs, "the system".to_owned()),
         };
