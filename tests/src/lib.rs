@@ -2,3 +2,4 @@
 pub mod apiserver;
 pub mod client;
 pub mod signer;
+pub mod statuses;

@@ -7,7 +7,7 @@ use crate::identity::{Home, Identity, IdentityError, IdentityView, SecurePort, S
 use crate::pump::Pump;
 use crate::source::folder::{FolderSettings, FolderSource};
 use crate::source::kube::{Access, ConnectError, Connection, KubeSettings, KubeSource, connect};
-use crate::status::{self, StatusSettings, Term};
+use crate::status::{self, Pace, StatusSettings, Term};
 use axum::Router;
 use std::future::Future;
 use std::io;
@@ -157,7 +157,7 @@ impl Daemon {
             tasks.spawn(identity.run(port, service.clone(), self.pump.snapshots(), stop.clone()));
         }
         if let Some((client, settings)) = self.status {
-            tasks.spawn(status::run(client, self.pump.clone(), settings, stop.clone()));
+            tasks.spawn(status::run(client, self.pump.clone(), self.clients.clone(), settings, stop.clone()));
         }
         let xds = self.xds;
         let drain = stop.clone();
@@ -256,6 +256,7 @@ fn status(args: &ServeArgs, connection: Option<&Connection>) -> Option<(kube::Cl
         pools: args.mesh.pools(),
         term: Term::default(),
         again: status::AGAIN,
+        pace: Pace::default(),
     };
     Some((connection.client.clone(), settings))
 }

@@ -68,6 +68,6 @@ pub use request::Node;
 pub use response::Response;
 pub use session::{MAX_NAMES, Session};
 pub use snapshot::{ResourceType, Snapshot, Writer};
-pub use stats::{Nack, SessionStats, TypeStats};
+pub use stats::{Nack, Refusal, SessionStats, Standing, TypeStats};
 pub use version::Version;
 pub use wire::ResourceRef;

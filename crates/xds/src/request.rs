@@ -22,7 +22,7 @@ const MAX_OFFERED: usize = 1_000_000;
 /// Longest description of a node, in bytes.
 const MAX_NODE_BYTES: usize = 256 * 1024;
 /// Longest error of a refusal that is kept, in bytes.
-const MAX_ERROR_BYTES: usize = 1024;
+pub(crate) const MAX_ERROR_BYTES: usize = 1024;
 
 /// Who a client is, from the first request of its stream.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -24,7 +24,7 @@ use crate::lookup::{Lookup, Name};
 use crate::request::{Node, Request};
 use crate::response::{Response, compare};
 use crate::snapshot::{ResourceType, Snapshot};
-use crate::stats::SessionStats;
+use crate::stats::{SessionStats, Standing};
 use crate::subscription::{Kind, Owed, Subscription};
 use crate::wire;
 
@@ -86,6 +86,13 @@ impl Session {
     pub fn stats(&self) -> SessionStats {
         let types = self.subscriptions.iter().map(|subscription| subscription.stats.clone()).collect();
         SessionStats { types, ..self.stats.clone() }
+    }
+
+    /// How far the client has come with a type; nothing before it asked for it.
+    pub fn standing(&self, kind: ResourceType) -> Option<Standing> {
+        let of = self.subscriptions.iter().find(|s| s.stats.type_url == kind.type_url())?;
+        let (answered, refusals) = (of.answered, of.refusals.clone());
+        Some(Standing { answered, refusals, understood: self.understood })
     }
 
     /// Takes an encoded `DeltaDiscoveryRequest`.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::error::WriteError;
 use crate::log::{Log, LogView, Needs};
 use crate::lookup::LookupCell;
-use crate::wire::{ResourceRef, read_frame};
+use crate::wire::{ResourceRef, frame_name, read_frame};
 
 /// A resource type with a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -65,6 +65,29 @@ impl Snapshot {
     /// Bytes of all resources of a type, as they go out.
     pub fn bytes(&self, kind: ResourceType) -> u64 {
         self.log(kind).present.bytes_after(0)
+    }
+
+    /// Resources of a type that changed after a step, oldest change first, each with the step of it.
+    pub fn changed_after(
+        &self,
+        kind: ResourceType,
+        step: u64,
+    ) -> impl Iterator<Item = (u64, ResourceRef<'_>)> {
+        self.log(kind).present.entries_after(step).map(|(step, frame)| (step, read_frame(frame)))
+    }
+
+    /// Names of a type that were removed after a step, in order; nothing when some are forgotten.
+    pub fn removed_after(&self, kind: ResourceType, step: u64) -> Option<impl Iterator<Item = &str>> {
+        let log = self.log(kind);
+        let names =
+            log.gone.frames_after(step).filter_map(|frame| std::str::from_utf8(frame_name(frame)).ok());
+        (step >= log.horizon).then_some(names)
+    }
+
+    /// Tells whether clients of this understanding are spared a resource.
+    pub fn is_withheld(&self, kind: ResourceType, name: &str, understood: Needs) -> bool {
+        let log = self.log(kind);
+        !log.is_open_to(understood) && log.is_withheld(name.as_bytes(), understood)
     }
 
     /// Resources of a type in the order of their last change.

@@ -2,6 +2,8 @@
 
 use std::time::SystemTime;
 
+use crate::log::Needs;
+
 /// State of one stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionStats {
@@ -55,4 +57,28 @@ pub struct Nack {
     pub nonce: String,
     /// The client's reason, cut to 1 KiB.
     pub message: String,
+}
+
+/// How far a client has come with all resources of a type.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Standing {
+    /// It has answered for all that changed up to this step; 0 before its first answer.
+    pub answered: u64,
+    /// What it refused of that, oldest first.
+    pub refusals: Vec<Refusal>,
+    /// What it understands: resources that need more are not sent to it.
+    pub understood: Needs,
+}
+
+/// Some of what changed after a step and up to another was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Resources of this step and before are not concerned.
+    pub after: u64,
+    /// Nor are those of later steps.
+    pub step: u64,
+    /// The client's reason, cut to 1 KiB; a ztunnel names in it what it refused.
+    pub message: String,
+    /// Whether that is all it said, so that whatever is not named was taken.
+    pub is_whole: bool,
 }

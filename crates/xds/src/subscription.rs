@@ -4,15 +4,18 @@ use std::collections::BTreeSet;
 
 use crate::error::SessionError;
 use crate::lookup::Name;
-use crate::request::{Offered, Request};
+use crate::request::{MAX_ERROR_BYTES, Offered, Request};
 use crate::session::MAX_NAMES;
-use crate::stats::{Nack, TypeStats};
+use crate::stats::{Nack, Refusal, TypeStats};
 
 /// The name that stands for all resources.
 const ALL: &str = "*";
 
 /// How much of an unknown type a message shows, in characters.
 const MAX_SHOWN_TYPE: usize = 120;
+
+/// How many refusals of a stream are told apart.
+const MAX_REFUSALS: usize = 8;
 
 /// How a type is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +69,10 @@ pub(crate) struct Subscription {
     pub present: u64,
     /// Removals up to this step were sent.
     pub gone: u64,
+    /// The client has answered for what was sent up to this step.
+    pub answered: u64,
+    /// What it refused of that.
+    pub refusals: Vec<Refusal>,
     pub stats: TypeStats,
 }
 
@@ -89,8 +96,9 @@ impl Subscription {
             || request.subscribe.is_empty()
             || (all(&request.subscribe) && !all(&request.unsubscribe));
         let stats = TypeStats { type_url: request.type_url, wildcard, ..TypeStats::default() };
+        let (owed, names_followed, refusals) = (Owed::Nothing, BTreeSet::new(), Vec::new());
         let mut subscription =
-            Self { kind, owed: Owed::Nothing, names: BTreeSet::new(), present: 0, gone: 0, stats };
+            Self { kind, owed, names: names_followed, present: 0, gone: 0, answered: 0, refusals, stats };
         let mut asked = BTreeSet::new();
         if !wildcard {
             let count = request.subscribe.len() + request.offered.len();
@@ -124,6 +132,7 @@ impl Subscription {
             self.stats.acks += 1;
             self.stats.acked_nonce = request.nonce;
             self.stats.acked_step = self.stats.sent_step;
+            self.answered = self.stats.sent_step;
         } else {
             self.stats.stale += 1;
         }
@@ -161,7 +170,30 @@ impl Subscription {
 
     fn refuse(&mut self, nonce: String, message: String) {
         self.stats.nacks += 1;
+        self.note_refusal(&nonce, &message);
         self.stats.last_nack = Some(Nack { nonce, message });
+    }
+
+    /// Notes what a refusal may be about. It may answer a response that was not the last: then it is
+    /// about something that was sent since the client last answered, and the last answer is to come.
+    fn note_refusal(&mut self, nonce: &str, message: &str) {
+        let (after, step) = (self.answered, self.stats.sent_step);
+        if nonce == self.stats.sent_nonce {
+            self.answered = step;
+        }
+        if after == step {
+            // Said before, or nothing was sent.
+            return;
+        }
+        // A message that may have been cut may have named more.
+        let is_whole = message.len() + char::MAX.len_utf8() <= MAX_ERROR_BYTES;
+        let mut refusal = Refusal { after, step, message: message.to_owned(), is_whole };
+        if self.refusals.len() == MAX_REFUSALS
+            && let Some(last) = self.refusals.pop()
+        {
+            refusal = Refusal { after: last.after, is_whole: false, ..refusal };
+        }
+        self.refusals.push(refusal);
     }
 
     /// Brings the published count of names up to date.

@@ -77,6 +77,13 @@ impl View {
         None
     }
 
+    /// Live entries newer than a step, oldest first: step and frame.
+    pub fn entries_after(&self, step: u64) -> impl Iterator<Item = (u64, &[u8])> {
+        let first = self.start_after(step).segment;
+        let entries = self.segments[first..].iter().flat_map(|segment| segment.live_entries());
+        entries.filter(move |&(_, of, _)| of > step).map(|(_, of, frame)| (of, frame))
+    }
+
     /// Frames of live entries newer than a step, oldest first.
     pub fn frames_after(&self, step: u64) -> impl Iterator<Item = &[u8]> {
         let mut at = self.start_after(step);

@@ -363,3 +363,72 @@ fn an_older_client_is_spared_what_it_does_not_understand() {
         (0, &["ns/private".to_owned()][..])
     );
 }
+
+#[test]
+fn a_standing_tells_what_was_answered_for_and_what_was_refused_of_it() {
+    let mut writer = Writer::new();
+    writer.upsert(Authorization, "ns/one", b"1").unwrap();
+    let first = writer.publish();
+    let mut client = Client::default();
+    let standing = |client: &Client| client.session.standing(Authorization);
+    assert_eq!(standing(&client), None);
+    client.subscribe(AUTHORIZATION);
+    let response = collect(client.session.poll(&first).unwrap().unwrap());
+    assert_eq!(standing(&client).unwrap().answered, 0, "sent, and not answered yet");
+    client.nonces.insert(AUTHORIZATION.to_owned(), response.nonce);
+    client.answer(AUTHORIZATION, Some("ns/one: unknown field"));
+    client.answer(AUTHORIZATION, Some("ns/one: said twice"));
+    let refused = standing(&client).unwrap();
+    assert_eq!((refused.answered, refused.refusals.len()), (1, 1));
+    let refusal = &refused.refusals[0];
+    assert_eq!((refusal.after, refusal.step, refusal.is_whole), (0, 1, true));
+    assert_eq!(refusal.message, "ns/one: unknown field");
+
+    // Two responses under way: the refusal of the first is about what came since the last answer.
+    writer.upsert(Authorization, "ns/two", b"2").unwrap();
+    let second = collect(client.session.poll(&writer.publish()).unwrap().unwrap());
+    writer.upsert(Authorization, "ns/three", b"3").unwrap();
+    let third = collect(client.session.poll(&writer.publish()).unwrap().unwrap());
+    client.nonces.insert(AUTHORIZATION.to_owned(), second.nonce);
+    client.answer(AUTHORIZATION, Some(&"x".repeat(2_000)));
+    assert_eq!(standing(&client).unwrap().answered, 1);
+    client.nonces.insert(AUTHORIZATION.to_owned(), third.nonce);
+    client.answer(AUTHORIZATION, None);
+    let after = standing(&client).unwrap();
+    assert_eq!((after.answered, after.refusals.len()), (3, 2));
+    assert_eq!((after.refusals[1].after, after.refusals[1].step), (1, 3));
+    assert!(!after.refusals[1].is_whole && after.refusals[1].message.len() == 1_024);
+
+    // However much a client refuses, what is kept is bounded, and nothing is forgotten.
+    for n in 0..20 {
+        writer.upsert(Authorization, "ns/two", format!("{n}").as_bytes()).unwrap();
+        let response = collect(client.session.poll(&writer.publish()).unwrap().unwrap());
+        client.nonces.insert(AUTHORIZATION.to_owned(), response.nonce);
+        client.answer(AUTHORIZATION, Some("ns/two: no"));
+    }
+    let many = standing(&client).unwrap();
+    assert_eq!((many.answered, many.refusals.len()), (23, 8));
+    assert!(many.refusals.windows(2).all(|pair| pair[0].step == pair[1].after));
+    assert_eq!(many.refusals.last().map(|last| (last.step, last.is_whole)), Some((23, false)));
+}
+
+#[test]
+fn what_changed_after_a_step_is_told_with_the_step() {
+    let mut writer = Writer::new();
+    for name in ["ns/a", "ns/b", "ns/c"] {
+        writer.upsert(Authorization, name, b"1").unwrap();
+        writer.publish();
+    }
+    writer.upsert(Authorization, "ns/a", b"2").unwrap();
+    let snapshot = writer.publish();
+    let after = |step| -> Vec<(u64, &str)> {
+        snapshot.changed_after(Authorization, step).map(|(step, r)| (step, r.name)).collect()
+    };
+    assert_eq!(after(0), [(2, "ns/b"), (3, "ns/c"), (4, "ns/a")]);
+    assert_eq!(after(2), [(3, "ns/c"), (4, "ns/a")]);
+    assert_eq!(after(4), []);
+    writer.remove(Authorization, "ns/b");
+    let snapshot = writer.publish();
+    let removed = |step| snapshot.removed_after(Authorization, step).unwrap().collect::<Vec<_>>();
+    assert_eq!((removed(4), removed(5)), (vec!["ns/b"], vec![]));
+}

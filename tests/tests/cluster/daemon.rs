@@ -3,12 +3,13 @@
 use anyhow::Context;
 use clap::{CommandFactory, Parser};
 use mesh::Mesh;
-use pilothouse_tests::apiserver::LIMIT;
+use pilothouse_tests::apiserver::{LIMIT, until};
 use pilothouse_tests::client::{Client, Options};
 use runtime::config::{ServeArgs, SourceArgs};
 use runtime::pump::Pump;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -19,7 +20,7 @@ pub struct Daemon {
     options: mesh::Options,
     pump: Pump,
     running: JoinHandle<()>,
-    _stop: tokio_util::sync::DropGuard,
+    _stop: Option<tokio_util::sync::DropGuard>,
 }
 
 #[derive(Parser)]
@@ -75,7 +76,7 @@ impl Daemon {
         let (xds, pump) = (daemon.xds_addr(), daemon.pump().clone());
         let stop = CancellationToken::new();
         let running = tokio::spawn(daemon.run(stop.clone()));
-        Ok(Self { xds, options: args.mesh.options(), pump, running, _stop: stop.drop_guard() })
+        Ok(Self { xds, options: args.mesh.options(), pump, running, _stop: Some(stop.drop_guard()) })
     }
 
     /// Returns the options of its mesh.
@@ -86,6 +87,29 @@ impl Daemon {
     /// Returns the address of its streams.
     pub fn address(&self) -> String {
         self.xds.to_string()
+    }
+
+    /// Waits until it writes statuses.
+    pub async fn leading(&self) -> anyhow::Result<()> {
+        let stats = self.pump.status_stats();
+        let leads = async || {
+            let all = [&stats.conditions, &stats.addresses];
+            let leads = all.iter().all(|of| of.leads.load(Ordering::Relaxed));
+            Ok(leads.then_some(()))
+        };
+        until(LIMIT, leads).await.context("it does not lead")
+    }
+
+    /// Returns how many statuses it has written.
+    pub fn written(&self) -> u64 {
+        let stats = self.pump.status_stats();
+        [&stats.conditions, &stats.addresses].iter().map(|of| of.written.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Ends it in order.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        drop(self._stop.take());
+        timeout(LIMIT, &mut self.running).await.context("it does not stop")?.context("it broke")
     }
 
     /// Waits until the mesh is served.

@@ -1,16 +1,17 @@
-//! A thousand random edits end where a computation from scratch ends.
+//! A thousand random edits end where a computation from scratch ends, and no status is written in vain.
 
-use crate::cluster::{Cluster, global_service, remote_entry, remote_gateway, status_of};
+use crate::cluster::{Cluster, global_service, policy, remote_entry, remote_gateway, status_of};
 use crate::daemon::Daemon;
 use crate::edits::{Edits, NAMESPACES, SYSTEM};
 use crate::fresh::{Resources, changed, held_by, holds, settled, versions};
 use anyhow::Context;
 use mesh::ResourceKind;
-use pilothouse_tests::apiserver::ApiServer;
+use pilothouse_tests::apiserver::{ApiServer, LIMIT, until};
 use pilothouse_tests::client::Client;
+use pilothouse_tests::statuses::Statuses;
 use proto::type_url;
 use runtime::config::ServeArgs;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 /// Any other seed must do as well: `PILOTHOUSE_TEST_SEED` sets one.
@@ -35,6 +36,7 @@ async fn run(seed: u64) -> anyhow::Result<()> {
     let cluster = Cluster::of(&server).await?;
     cluster.install_chart(&server).await?;
     cluster.install_gateway_api(&server).await?;
+    let statuses = Statuses::watch(cluster.client()).await?;
     for namespace in NAMESPACES {
         cluster.namespace(namespace, json!({})).await?;
     }
@@ -93,7 +95,59 @@ async fn run(seed: u64) -> anyhow::Result<()> {
     for (who, client) in [("steady", &steady), ("slow", &slow)] {
         assert_eq!(client.with(|state| state.streams()), 1, "{who}");
     }
+    drop((steady, slow, absent, newcomer));
+    writes_nothing_in_vain(&cluster, &statuses, daemon, &other).await
+}
+
+/// Each write of a status has changed it, whatever the edits; and who takes over writes nothing again.
+async fn writes_nothing_in_vain(
+    cluster: &Cluster,
+    statuses: &Statuses,
+    leader: Daemon,
+    next: &Daemon,
+) -> anyhow::Result<()> {
+    leader.leading().await?;
+    let counts = statuses.settled().await?;
+    // All this says something only if each kind was written often.
+    assert!(counts.len() == 4 && counts.values().all(|count| *count > 10), "{counts:?}");
+    assert_eq!(next.written(), 0);
+    leader.stop().await?;
+    let before = statuses.settled().await?;
+    next.leading().await?;
+    // What is new is written after everything was compared: addresses, conditions, and a condition.
+    let with_both = async || {
+        let entry = cluster.apply(&entry_without_address_or_waypoint()).await?;
+        let has = |part: &str| entry.pointer(&format!("/status/{part}")).is_some();
+        Ok((has("addresses") && has("conditions")).then_some(()))
+    };
+    until(LIMIT, with_both).await.context("no address, or no condition")?;
+    let probe = policy("n0", "probe", "a", "DENY", json!([{}]));
+    cluster.apply(&probe).await?;
+    let with_condition = async || {
+        let stored = cluster.apply(&probe).await?;
+        Ok(stored.pointer("/status/conditions").is_some().then_some(()))
+    };
+    until(LIMIT, with_condition).await.context("no condition")?;
+    let mut expected = before;
+    for (kind, count) in [("authorizationpolicies", 1), ("serviceentries", 2)] {
+        *expected.entry(kind).or_default() += count;
+    }
+    assert_eq!(statuses.settled().await?, expected);
+    assert_eq!(next.written(), 3);
     Ok(())
+}
+
+/// A ServiceEntry that is given addresses, and told that its waypoint is not there.
+fn entry_without_address_or_waypoint() -> Value {
+    json!({
+        "apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry",
+        "metadata": {"name": "probe", "namespace": "n0", "labels": {"istio.io/use-waypoint": "absent"}},
+        "spec": {
+            "hosts": ["probe.test"], "resolution": "STATIC",
+            "ports": [{"number": 80, "name": "http", "protocol": "HTTP"}],
+            "endpoints": [{"address": "192.0.2.1"}],
+        },
+    })
 }
 
 /// A client that held `before` is sent, by an instance that never saw it, only what is another now.

@@ -8,5 +8,6 @@ mod world;
 
 mod addresses;
 mod conditions;
+mod distribution;
 mod leading;
 mod rights;

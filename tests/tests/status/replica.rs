@@ -1,13 +1,17 @@
-//! Replicas of the control plane in this process: source, engine and writers, without ports.
+//! Replicas of the control plane in this process: source, engine, writers and a port for streams.
 
 use anyhow::Context;
 use pilothouse_tests::apiserver::{LIMIT, until};
+use pilothouse_tests::client::{Client, Node, Options};
+use runtime::grpc::{Ads, Clients, Service};
 use runtime::pump::Pump;
 use runtime::source::kube::{Access, KubeSettings, KubeSource, connect};
-use runtime::status::{self, StatusSettings, StatusStats, Term};
+use runtime::status::{self, Pace, StatusSettings, StatusStats, Term};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -22,18 +26,26 @@ pub struct Replica {
     stop: CancellationToken,
     writing: JoinHandle<()>,
     reading: JoinHandle<()>,
+    serving: JoinHandle<()>,
+    xds: SocketAddr,
 }
 
 impl Drop for Replica {
     fn drop(&mut self) {
         self.writing.abort();
         self.reading.abort();
+        self.serving.abort();
     }
 }
 
 impl Replica {
     /// Starts one that reads and writes as the user of a kubeconfig.
     pub async fn start(kubeconfig: &Path, identity: &str) -> anyhow::Result<Self> {
+        Self::start_at(kubeconfig, identity, Pace::default()).await
+    }
+
+    /// As [`Replica::start`], looking after its nodes at this pace.
+    pub async fn start_at(kubeconfig: &Path, identity: &str, pace: Pace) -> anyhow::Result<Self> {
         let connection = connect(&Access { kubeconfig: Some(kubeconfig.to_owned()), context: None }).await?;
         let pump = Pump::start(mesh::Options::default())?;
         let client = connection.client.clone();
@@ -47,10 +59,20 @@ impl Replica {
             namespace: "istio-system".to_owned(),
             term: TERM,
             again: Duration::from_secs(2),
+            pace,
         };
         let stop = CancellationToken::new();
-        let writing = tokio::spawn(status::run(client, pump.clone(), settings, stop.clone()));
-        let replica = Self { pump, stop, writing, reading };
+        let clients = Clients::default();
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let xds = listener.local_addr()?;
+        let service = Service::new(Ads::new(pump.snapshots(), clients.clone()));
+        let drain = stop.clone();
+        let serving = tokio::spawn(async move {
+            // It ends with the test, or is aborted.
+            let _ = service.serve(listener, drain).await;
+        });
+        let writing = tokio::spawn(status::run(client, pump.clone(), clients, settings, stop.clone()));
+        let replica = Self { pump, stop, writing, reading, serving, xds };
         let mut snapshots = replica.pump.snapshots();
         timeout(LIMIT, snapshots.wait_for(Option::is_some)).await.context("the mesh is not served")??;
         Ok(replica)
@@ -59,6 +81,18 @@ impl Replica {
     /// Returns its engine.
     pub fn pump(&self) -> &Pump {
         &self.pump
+    }
+
+    /// Returns how the ztunnel of a node connects to it.
+    pub fn ztunnel(&self, node: &str) -> Options {
+        Options { node: Node::ztunnel(node), limit: LIMIT, ..Options::to(self.xds.to_string()) }
+    }
+
+    /// Connects the ztunnel of a node; it has an answer of each type on return.
+    pub async fn client(&self, node: &str) -> anyhow::Result<Client> {
+        let client = Client::connect(self.ztunnel(node)).await?;
+        client.until("an answer of each type", |state| state.is_ready()).await?;
+        Ok(client)
     }
 
     /// Returns its counters.

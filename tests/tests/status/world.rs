@@ -4,6 +4,7 @@ use anyhow::{Context, ensure};
 use kube::Client;
 use model::{Kind, Scope};
 use pilothouse_tests::apiserver::{ApiServer, LIMIT, client_of, documents, known_crds, until};
+use pilothouse_tests::statuses;
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -130,24 +131,7 @@ impl World {
 
     /// Returns how many statuses of kinds of ours were written so far, as the API server counts.
     pub async fn writes(&self) -> anyhow::Result<u64> {
-        let request = http::Request::get("/metrics").body(Vec::new())?;
-        let text = self.client.request_text(request).await?;
-        let mut count = 0;
-        for line in text.lines().filter(|line| line.starts_with("apiserver_request_total{")) {
-            let has = |key: &str, values: &[&str]| {
-                values.iter().any(|value| line.contains(&format!("{key}=\"{value}\"")))
-            };
-            let kinds = ["services", "serviceentries", "workloadentries", "authorizationpolicies"];
-            if has("subresource", &["status"])
-                && has("resource", &kinds)
-                && has("verb", &["APPLY", "PATCH", "UPDATE", "PUT"])
-                && has("code", &["200", "201"])
-            {
-                let value = line.rsplit(' ').next().context("no value")?;
-                count += value.parse::<f64>()? as u64;
-            }
-        }
-        Ok(count)
+        Ok(statuses::writes(&self.client).await?.into_values().sum())
     }
 }
 

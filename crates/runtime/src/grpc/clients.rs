@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
-use xds::{Node, Session, SessionStats};
+use xds::{Node, ResourceType, Session, SessionStats, Standing};
 
 use super::bounds::Refusals;
 
@@ -137,6 +137,20 @@ impl Clients {
             ClientView { id, peer: client.peer, node: session.node().cloned(), stats: session.stats() }
         };
         open.into_iter().map(view).collect()
+    }
+
+    /// How far the ztunnel of each node has come with the policies, ascending by node. Of several
+    /// streams of a node the newest counts: the others are about to end.
+    pub fn policy_standings(&self) -> Vec<(String, Standing)> {
+        let open: Vec<Arc<Client>> = self.registry.lock().open.values().cloned().collect();
+        let of = |client: Arc<Client>| {
+            let session = client.session.lock();
+            let node = session.node().filter(|node| node.role() == "ztunnel")?;
+            let name = Some(node.property("NODE_NAME")).filter(|name| !name.is_empty()).unwrap_or(&node.id);
+            Some((name.to_owned(), session.standing(ResourceType::Authorization)?))
+        };
+        // Later ones replace earlier ones.
+        open.into_iter().filter_map(of).collect::<BTreeMap<_, _>>().into_iter().collect()
     }
 
     /// Sums over all streams since the start.

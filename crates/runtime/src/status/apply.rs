@@ -1,11 +1,14 @@
 //! What to write into a status, given what it holds: pure, so that nothing is written without need.
 
+use super::distribution::{DISTRIBUTED, VERDICTS, Verdict};
+use super::tracker::Said;
 use k8s_openapi::jiff::Timestamp;
-use mesh::Conditions;
+use mesh::{Condition, Conditions};
 use model::{Kind, ObjectRef, Str};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// An address of a host.
 pub(super) type HostAddress = (Str, IpAddr);
@@ -14,7 +17,7 @@ pub(super) type HostAddress = (Str, IpAddr);
 #[derive(Clone, Debug)]
 pub(super) enum Wanted {
     /// These conditions of ours and no others; `None` when the object is not ours any more.
-    Conditions(Option<std::sync::Arc<Conditions>>),
+    Conditions(Option<Arc<Conditions>>, Distribution),
     /// `status.addresses`.
     Addresses {
         /// What it held when this was decided: another content calls for another decision.
@@ -22,6 +25,17 @@ pub(super) enum Wanted {
         /// What it should hold.
         wanted: Vec<HostAddress>,
     },
+}
+
+/// What a policy's status should say of how far nodes have come with it.
+#[derive(Clone, Debug)]
+pub(super) enum Distribution {
+    /// What it says already.
+    Untouched,
+    /// Nothing.
+    Gone,
+    /// This.
+    Is(Said),
 }
 
 /// The part of an object that is read before its status is written.
@@ -105,11 +119,18 @@ fn types(kind: Kind) -> &'static [&'static str] {
     }
 }
 
+/// Tells whether objects of a kind are told how far nodes have come with them.
+pub(super) fn has_distribution(kind: Kind) -> bool {
+    kind == Kind::AuthorizationPolicy
+}
+
 impl Wanted {
     /// Compares with what is stored and returns what is to be done at `now`.
     pub(super) fn step(&self, object: &ObjectRef, stored: &Stored, now: Timestamp) -> Step {
         match self {
-            Wanted::Conditions(wanted) => conditions(object, stored, wanted.as_deref(), now),
+            Wanted::Conditions(wanted, distribution) => {
+                conditions(object, stored, wanted.as_deref(), distribution, now)
+            }
             Wanted::Addresses { held, wanted } => addresses(object, stored, held, wanted),
         }
     }
@@ -140,21 +161,38 @@ fn is_same(a: &[HostAddress], b: &[HostAddress]) -> bool {
     a.len() == b.len() && sorted(a) == sorted(b)
 }
 
-fn conditions(object: &ObjectRef, stored: &Stored, wanted: Option<&Conditions>, now: Timestamp) -> Step {
+fn conditions(
+    object: &ObjectRef,
+    stored: &Stored,
+    wanted: Option<&Conditions>,
+    distribution: &Distribution,
+    now: Timestamp,
+) -> Step {
     let Some(manager) = manager(object.kind) else { return Step::Right };
     let all = stored.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    let is_ours = |condition: &&Value| types(object.kind).contains(&text(condition, "type"));
+    // What is not to be touched goes along as if it were somebody else's.
+    let is_kept = wanted.is_some() && matches!(distribution, Distribution::Untouched);
+    let is_ours = |condition: &&Value| {
+        let kind = text(condition, "type");
+        types(object.kind).contains(&kind)
+            || (has_distribution(object.kind) && kind == DISTRIBUTED && !is_kept)
+    };
     let ours: Vec<&Value> = all.iter().filter(is_ours).collect();
     let generation = wanted.map_or(0, |w| w.generation);
-    let wanted = wanted.map(|w| w.conditions.as_slice()).unwrap_or_default();
+    let said = match distribution {
+        Distribution::Is(said) if wanted.is_some() => Some((&said.condition, said.generation)),
+        _ => None,
+    };
+    let conditions = wanted.map(|w| w.conditions.as_slice()).unwrap_or_default();
+    let wanted: Vec<(&Condition, i64)> = conditions.iter().map(|c| (c, generation)).chain(said).collect();
     let former = |kind: &str| ours.iter().copied().find(|condition| text(condition, "type") == kind);
     let is_right = ours.len() == wanted.len()
-        && wanted.iter().all(|condition| {
+        && wanted.iter().all(|(condition, generation)| {
             former(condition.kind).is_some_and(|former| {
                 text(former, "status") == status_word(condition.status)
                     && text(former, "reason") == condition.reason
                     && text(former, "message") == condition.message
-                    && number(former, "observedGeneration") == generation
+                    && number(former, "observedGeneration") == *generation
             })
         });
     if is_right {
@@ -166,7 +204,7 @@ fn conditions(object: &ObjectRef, stored: &Stored, wanted: Option<&Conditions>, 
     let mut list: Vec<Value> =
         all.iter().filter(|condition| !is_merged && !is_ours(condition)).cloned().collect();
     let now = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    list.extend(wanted.iter().map(|condition| {
+    list.extend(wanted.iter().map(|&(condition, generation)| {
         let status = status_word(condition.status);
         let since = former(condition.kind)
             .filter(|former| text(former, "status") == status)
@@ -216,6 +254,16 @@ fn number(value: &Value, field: &str) -> i64 {
 }
 
 impl Stored {
+    /// Returns what the status says of how far nodes have come; nothing if it is none of our sentences.
+    pub(super) fn said(&self) -> Option<Said> {
+        let all = self.status.as_ref()?.conditions.as_deref()?;
+        let found = all.iter().find(|condition| text(condition, "type") == DISTRIBUTED)?;
+        let reason = VERDICTS.map(Verdict::reason).into_iter().find(|r| *r == text(found, "reason"))?;
+        let (status, message) = (text(found, "status") == "True", text(found, "message").to_owned());
+        let condition = Condition { kind: DISTRIBUTED, status, reason, message };
+        Some(Said::found(condition, number(found, "observedGeneration")))
+    }
+
     fn addresses(&self) -> Vec<HostAddress> {
         let list = self.status.as_ref().and_then(|status| status.addresses.as_deref()).unwrap_or_default();
         list.iter()
@@ -231,9 +279,7 @@ impl Stored {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use mesh::Condition;
     use model::Name;
-    use std::sync::Arc;
 
     fn object(kind: Kind) -> ObjectRef {
         ObjectRef { kind, name: Name::new("shop", "web") }
@@ -246,7 +292,8 @@ mod tests {
             reason,
             message: format!("why {reason}"),
         });
-        Wanted::Conditions(Some(Arc::new(Conditions { generation, conditions: conditions.collect() })))
+        let conditions = Conditions { generation, conditions: conditions.collect() };
+        Wanted::Conditions(Some(Arc::new(conditions)), Distribution::Untouched)
     }
 
     fn stored(status: Value) -> Stored {
@@ -281,7 +328,7 @@ mod tests {
             json!({"conditions": [bound("True", "2001-01-01T00:00:00Z")]})
         ));
         assert!(is_right(&wanted(0, &[]), Kind::Service, json!({})));
-        assert!(is_right(&Wanted::Conditions(None), Kind::Service, Value::Null));
+        assert!(is_right(&Wanted::Conditions(None, Distribution::Untouched), Kind::Service, Value::Null));
     }
 
     #[test]
@@ -320,7 +367,7 @@ mod tests {
     #[test]
     fn an_object_that_is_not_ours_any_more_loses_our_conditions() {
         let old = json!({"conditions": [bound("True", "x")]});
-        let body = applied(&Wanted::Conditions(None), Kind::WorkloadEntry, old);
+        let body = applied(&Wanted::Conditions(None, Distribution::Untouched), Kind::WorkloadEntry, old);
         assert_eq!(body["status"], json!({"conditions": []}));
         assert_eq!(body["apiVersion"], "networking.istio.io/v1");
     }
@@ -339,6 +386,41 @@ mod tests {
         }
         let body = applied(&accepted, Kind::AuthorizationPolicy, condition(json!("2")));
         assert_eq!(body["status"]["conditions"][0]["observedGeneration"], 3);
+    }
+
+    fn distributed(status: &str, reason: &str, generation: i64) -> Value {
+        json!({
+            "type": DISTRIBUTED, "status": status, "reason": reason, "message": "of 3",
+            "lastTransitionTime": "2001-01-01T00:00:00Z", "observedGeneration": generation,
+        })
+    }
+
+    #[test]
+    fn what_is_said_of_distribution_has_a_generation_of_its_own_and_may_be_left_alone() {
+        let accepted = wanted(3, &[("ZtunnelAccepted", true, "Accepted")]);
+        let Wanted::Conditions(conditions, _) = accepted.clone() else { panic!("no conditions") };
+        let old = json!({"conditions": [distributed("True", "Acknowledged", 2)]});
+        let list = |wanted: &Wanted| {
+            let body = applied(wanted, Kind::AuthorizationPolicy, old.clone());
+            body["status"]["conditions"].as_array().cloned().unwrap()
+        };
+        let untouched = list(&accepted);
+        assert_eq!(untouched.len(), 2);
+        assert!(untouched.contains(&distributed("True", "Acknowledged", 2)), "{untouched:?}");
+
+        let said = stored(json!({"conditions": [distributed("True", "Acknowledged", 3)]})).said().unwrap();
+        let is = Wanted::Conditions(conditions.clone(), Distribution::Is(said));
+        let new = list(&is);
+        assert_eq!(new.len(), 2);
+        assert!(new.contains(&distributed("True", "Acknowledged", 3)), "{new:?}");
+        assert!(is_right(&is, Kind::AuthorizationPolicy, json!({"conditions": new})));
+
+        let gone = Wanted::Conditions(conditions, Distribution::Gone);
+        assert_eq!(list(&gone).len(), 1);
+        // On other kinds the type is somebody else's; an object that is not ours loses it.
+        assert!(is_right(&wanted(0, &[]), Kind::ServiceEntry, old.clone()));
+        assert_eq!(list(&Wanted::Conditions(None, Distribution::Untouched)), [json!(null); 0]);
+        assert_eq!(stored(json!({"conditions": [distributed("True", "Other", 2)]})).said(), None);
     }
 
     #[test]

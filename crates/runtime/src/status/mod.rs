@@ -1,6 +1,7 @@
 //! What is written into the cluster: conditions and automatic addresses, by one elected replica each.
 //!
 //! ```text
+//!             clients: who answered ──▶┐
 //! engine ──names──▶ Changes ──▶ conditions ┐            ┌─ GET status
 //!                          └──▶ addresses  ┴▶ Writer ───┤
 //!                                 ▲                     └─ apply, if it is not as it should be
@@ -20,16 +21,20 @@ mod addresses;
 mod apply;
 mod changes;
 mod conditions;
+mod distribution;
 mod election;
 mod lock;
 mod queue;
 mod stats;
+mod tracker;
 mod writer;
 
 pub use changes::Changes;
 pub use election::{Election, Record, Term};
 pub use stats::{StatusStats, WriterStats};
+pub use tracker::Pace;
 
+use crate::grpc::Clients;
 use crate::pump::Pump;
 use kube::Client;
 use lock::{Candidate, Lock};
@@ -58,10 +63,19 @@ pub struct StatusSettings {
     pub term: Term,
     /// When everything is looked at again after something could not be written.
     pub again: Duration,
+    /// How often nodes are asked how far they have come with policies, and how often that is written.
+    pub pace: Pace,
 }
 
 /// Writes statuses until `stop`; begins once the mesh is served, since nothing is known before.
-pub async fn run(client: Client, pump: Pump, settings: StatusSettings, stop: CancellationToken) {
+/// `clients` are those of this replica, which tell how far the nodes have come.
+pub async fn run(
+    client: Client,
+    pump: Pump,
+    clients: Clients,
+    settings: StatusSettings,
+    stop: CancellationToken,
+) {
     let mut snapshots = pump.snapshots();
     let is_served = tokio::select! {
         served = snapshots.wait_for(Option::is_some) => served.is_ok(),
@@ -89,7 +103,7 @@ pub async fn run(client: Client, pump: Pump, settings: StatusSettings, stop: Can
     let (for_addresses, leads_addresses) = candidate(map, "gives addresses");
     let stats = pump.status_stats();
     let conditions = while_leading(leads_conditions, &stats.conditions, || {
-        conditions::write(client.clone(), pump.clone(), settings.again)
+        conditions::write(client.clone(), pump.clone(), clients.clone(), settings.again, settings.pace)
     });
     let addresses = while_leading(leads_addresses, &stats.addresses, || {
         addresses::write(client.clone(), pump.clone(), settings.pools, settings.again)

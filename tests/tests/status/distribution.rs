@@ -1,0 +1,194 @@
+//! How many nodes have acknowledged a policy, as its status tells.
+
+use crate::replica::Replica;
+use crate::world::World;
+use anyhow::Context;
+use model::Kind;
+use pilothouse_tests::apiserver::{LIMIT, until};
+use pilothouse_tests::client::{Options, State, Target, transport};
+use pilothouse_tests::statuses::Statuses;
+use runtime::status::Pace;
+use serde_json::{Value, json};
+use std::time::Duration;
+use tokio::task::JoinHandle;
+
+const DISTRIBUTED: &str = "pilothouse.io/Distributed";
+const ACCEPTED: (&str, &str, &str, &str) = ("ZtunnelAccepted", "True", "Accepted", "attached to ztunnel");
+const POLICY: Kind = Kind::AuthorizationPolicy;
+
+/// Long enough for a busy machine to acknowledge, short enough for a test.
+const PACE: Pace = Pace {
+    look: Duration::from_millis(200),
+    review: Duration::from_secs(1),
+    settle: Duration::from_secs(5),
+    refresh: Duration::from_secs(600),
+};
+
+fn policy(name: &str, port: &str) -> Value {
+    json!({
+        "apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy",
+        "metadata": {"name": name, "namespace": "shop"},
+        "spec": {"action": "ALLOW", "rules": [{"to": [{"operation": {"ports": [port]}}]}]},
+    })
+}
+
+fn of(have: usize, all: usize, more: &str) -> String {
+    format!("acknowledged by {have} of {all} nodes connected to the replica that writes this{more}")
+}
+
+async fn says(world: &World, name: &str, status: &str, reason: &str, message: &str) -> anyhow::Result<()> {
+    let said = (DISTRIBUTED, status, reason, message);
+    world.until_conditions((POLICY, "shop", name), &[ACCEPTED, said]).await
+}
+
+/// The generation of the policy that its status tells of.
+async fn generation(world: &World, name: &str) -> anyhow::Result<Option<i64>> {
+    let object = world.get(POLICY, "shop", name).await?;
+    let all = object.pointer("/status/conditions").and_then(Value::as_array).cloned().unwrap_or_default();
+    let said = all.iter().find(|condition| condition["type"] == DISTRIBUTED);
+    Ok(said.and_then(|condition| condition["observedGeneration"].as_i64()))
+}
+
+/// How many statuses of policies were written, each with another content than before.
+///
+/// An edit costs two writes, or one if all nodes have the policy when it is looked at first.
+async fn writes(statuses: &Statuses) -> anyhow::Result<u64> {
+    let counts = statuses.settled().await?;
+    Ok(counts.into_values().sum())
+}
+
+async fn version(world: &World, name: &str) -> anyhow::Result<String> {
+    let object = world.get(POLICY, "shop", name).await?;
+    Ok(object["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_that_all_nodes_have_says_so_once_and_nodes_that_come_and_go_write_nothing()
+-> anyhow::Result<()> {
+    let world = World::start(&[("shop", json!({}))]).await?;
+    let statuses = Statuses::watch(&world.client).await?;
+    let replica = Replica::start_at(&world.server.kubeconfig(), "one", PACE).await?;
+    replica.leading().await?;
+    let mut clients = Vec::new();
+    for node in ["n1", "n2", "n3"] {
+        clients.push(replica.client(node).await?);
+    }
+    world.put(policy("allow", "80")).await?;
+    says(&world, "allow", "True", "Acknowledged", &of(3, 3, "")).await?;
+    let written = writes(&statuses).await?;
+    assert!((1..=2).contains(&written), "{written}");
+    let before = version(&world, "allow").await?;
+
+    clients.push(replica.client("n4").await?);
+    clients.push(replica.client("n5").await?);
+    // A ztunnel that comes again, and one whose node has it no more.
+    clients[0].reconnect().await?;
+    clients.remove(1);
+    world.put(policy("later", "81")).await?;
+    says(&world, "later", "True", "Acknowledged", &of(4, 4, "")).await?;
+    assert_eq!(version(&world, "allow").await?, before);
+    let written = writes(&statuses).await? - written;
+    assert!((1..=2).contains(&written), "{written}");
+
+    // An edit: accepted, and acknowledged, as of the new generation.
+    world.put(policy("allow", "82")).await?;
+    let is_new = async || Ok(generation(&world, "allow").await?.filter(|generation| *generation == 2));
+    until(LIMIT, is_new).await?;
+    says(&world, "allow", "True", "Acknowledged", &of(4, 4, "")).await?;
+    assert_eq!(replica.written().0, writes(&statuses).await?);
+
+    // For waypoints: what was said of ztunnels goes with the other condition.
+    let mut targeted = policy("later", "81");
+    targeted["spec"]["targetRefs"] = json!([{"group": "", "kind": "Service", "name": "absent"}]);
+    world.put(targeted).await?;
+    let waypoint = ("WaypointAccepted", "False", "TargetNotFound", "Service shop/absent was not found");
+    world.until_conditions((POLICY, "shop", "later"), &[waypoint]).await?;
+    Ok(())
+}
+
+/// A ztunnel that refuses the first version of a policy that it is sent, and takes all else.
+async fn refusing(options: Options, name: &'static str) -> anyhow::Result<JoinHandle<()>> {
+    let mut state = State::new(false);
+    let target = Target { address: options.address, ..Target::default() };
+    let mut wire = transport::open(&target, state.initial_requests(&options.node)).await?;
+    let run = async move {
+        let mut has_refused = false;
+        while let Ok(Some(response)) = wire.responses.message().await {
+            let mut reply = state.apply(&response);
+            if !has_refused && state.received().last().is_some_and(|r| r.names().contains(&name)) {
+                has_refused = true;
+                let message = format!("{name}: \"odd\"\n\tfield");
+                reply.error_detail = Some(proto::rpc::Status { message, ..Default::default() });
+            }
+            let _ = wire.requests.send(reply);
+        }
+    };
+    Ok(tokio::spawn(run))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_refuses_a_policy_is_named_with_its_reason() -> anyhow::Result<()> {
+    let world = World::start(&[("shop", json!({}))]).await?;
+    let statuses = Statuses::watch(&world.client).await?;
+    let replica = Replica::start_at(&world.server.kubeconfig(), "one", PACE).await?;
+    replica.leading().await?;
+    let good = replica.client("n1").await?;
+    let bad = refusing(replica.ztunnel("n2"), "shop/odd").await?;
+    world.put(policy("fine", "80")).await?;
+    says(&world, "fine", "True", "Acknowledged", &of(2, 2, "")).await?;
+    world.put(policy("odd", "81")).await?;
+    let refused = "; refused by n2: shop/odd: \"odd\"  field";
+    says(&world, "odd", "False", "Rejected", &of(1, 2, refused)).await?;
+    // What it did not name, it has taken.
+    world.put(policy("other", "82")).await?;
+    says(&world, "other", "True", "Acknowledged", &of(2, 2, "")).await?;
+    world.put(policy("odd", "83")).await?;
+    says(&world, "odd", "True", "Acknowledged", &of(2, 2, "")).await?;
+    let written = writes(&statuses).await?;
+    assert!((4..=8).contains(&written), "{written}");
+    assert_eq!(good.violations(), []);
+    bad.abort();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_does_not_answer_keeps_a_policy_pending_and_is_named() -> anyhow::Result<()> {
+    let world = World::start(&[("shop", json!({}))]).await?;
+    let statuses = Statuses::watch(&world.client).await?;
+    let replica = Replica::start_at(&world.server.kubeconfig(), "one", PACE).await?;
+    replica.leading().await?;
+    let (_swift, silent) = (replica.client("n1").await?, replica.client("n2").await?);
+    silent.pause().await?;
+    world.put(policy("allow", "80")).await?;
+    says(&world, "allow", "False", "Pending", &of(1, 2, "; not yet by n2")).await?;
+    // Pending is said later than that it is accepted, and acknowledged after that.
+    assert_eq!(writes(&statuses).await?, 2);
+    silent.resume().await?;
+    says(&world, "allow", "True", "Acknowledged", &of(2, 2, "")).await?;
+    assert_eq!(writes(&statuses).await?, 3);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_takes_over_leaves_what_all_nodes_of_the_other_had() -> anyhow::Result<()> {
+    let world = World::start(&[("shop", json!({}))]).await?;
+    let statuses = Statuses::watch(&world.client).await?;
+    let kubeconfig = world.server.kubeconfig();
+    let first = Replica::start_at(&kubeconfig, "one", PACE).await?;
+    first.leading().await?;
+    let second = Replica::start_at(&kubeconfig, "two", PACE).await?;
+    let clients = [first.client("n1").await?, first.client("n2").await?, second.client("n3").await?];
+    world.put(policy("allow", "80")).await?;
+    // Those of the replica that writes count, and no others.
+    says(&world, "allow", "True", "Acknowledged", &of(2, 2, "")).await?;
+    let (written, before) = (writes(&statuses).await?, version(&world, "allow").await?);
+    clients[0].disconnect().await?;
+    clients[1].disconnect().await?;
+    drop(first);
+    second.leading().await?;
+    world.put(policy("later", "81")).await?;
+    says(&world, "later", "True", "Acknowledged", &of(1, 1, "")).await.context("by the second")?;
+    assert_eq!(version(&world, "allow").await?, before);
+    assert_eq!(second.written().0, writes(&statuses).await? - written);
+    Ok(())
+}
