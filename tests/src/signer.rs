@@ -54,15 +54,20 @@ impl Authority {
         Ok(Self { root_pem, between_pem, issuer: Issuer::new(of_between, key) })
     }
 
-    fn sign(&self, request: &CertificateSigningRequest, conduct: Conduct) -> anyhow::Result<String> {
+    fn sign(
+        &self,
+        request: &CertificateSigningRequest,
+        conduct: Conduct,
+        longest: Duration,
+    ) -> anyhow::Result<String> {
         let text = String::from_utf8(request.spec.request.0.clone())?;
         let mut wanted = CertificateSigningRequestParams::from_pem(&text)?;
         let asked = request.spec.expiration_seconds.context("no life asked for")?;
         let epoch = rcgen::date_time_ymd(1970, 1, 1);
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
         let params = &mut wanted.params;
-        params.not_before = epoch + now.saturating_sub(Duration::from_secs(60));
-        params.not_after = epoch + now + Duration::from_secs(u64::try_from(asked)?);
+        params.not_before = epoch + now.saturating_sub(Duration::from_secs(1));
+        params.not_after = epoch + now + Duration::from_secs(u64::try_from(asked)?).min(longest);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         if is_of_workload(request) {
@@ -90,6 +95,7 @@ pub struct Signer {
     pub name: String,
     pub authority: Arc<Authority>,
     conduct: Arc<Mutex<Conduct>>,
+    longest: Arc<Mutex<Duration>>,
     requests: Api<CertificateSigningRequest>,
     seen: Arc<Mutex<Vec<CertificateSigningRequest>>>,
     _running: AbortOnDropHandle<()>,
@@ -105,9 +111,11 @@ impl Signer {
         let requests = Api::<CertificateSigningRequest>::all(server.client().await?);
         let authority = Arc::new(Authority::new(name)?);
         let (conduct, seen) = (Arc::new(Mutex::new(Conduct::Honest)), Arc::<Mutex<Vec<_>>>::default());
+        let longest = Arc::new(Mutex::new(Duration::MAX));
         let running = tokio::spawn({
             let (name, api) = (name.to_owned(), requests.clone());
             let (authority, conduct, seen) = (authority.clone(), conduct.clone(), seen.clone());
+            let longest = longest.clone();
             async move {
                 let mut events =
                     pin!(watcher(api.clone(), Config::default()).default_backoff().applied_objects());
@@ -120,9 +128,10 @@ impl Signer {
                         true => *conduct.lock().unwrap_or_else(PoisonError::into_inner),
                         false => Conduct::Honest,
                     };
+                    let life = *longest.lock().unwrap_or_else(PoisonError::into_inner);
                     // Before it is signed: who gets the certificate may look for the request at once.
                     seen.lock().unwrap_or_else(PoisonError::into_inner).push(request.clone());
-                    if let Err(error) = decide(&api, &request, conduct, &authority).await {
+                    if let Err(error) = decide(&api, &request, conduct, life, &authority).await {
                         // Often one that was withdrawn meanwhile.
                         eprintln!("the signer {name} cannot decide: {error:#}");
                     }
@@ -130,12 +139,23 @@ impl Signer {
             }
         });
         let _running = AbortOnDropHandle::new(running);
-        Ok(Self { name: name.to_owned(), authority, conduct, requests, seen, _running })
+        Ok(Self { name: name.to_owned(), authority, conduct, longest, requests, seen, _running })
     }
 
     /// Has it behave so from now on.
     pub fn be(&self, conduct: Conduct) {
         *self.conduct.lock().unwrap_or_else(PoisonError::into_inner) = conduct;
+    }
+
+    /// Has it sign for no longer than this, whatever is asked for.
+    pub fn sign_for(&self, longest: Duration) {
+        *self.longest.lock().unwrap_or_else(PoisonError::into_inner) = longest;
+    }
+
+    /// Returns how many requests of servers it has ever seen, each as it was approved.
+    pub fn served(&self) -> usize {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.iter().filter(|r| !is_of_workload(r) && is_approved(r) && !has_certificate(r)).count()
     }
 
     /// Returns the requests of workloads that it has ever seen, each as it was approved.
@@ -178,6 +198,7 @@ async fn decide(
     api: &Api<CertificateSigningRequest>,
     request: &CertificateSigningRequest,
     conduct: Conduct,
+    longest: Duration,
     authority: &Authority,
 ) -> anyhow::Result<()> {
     if !is_approved(request) || has_certificate(request) || conduct == Conduct::Silent {
@@ -190,7 +211,7 @@ async fn decide(
         conditions.as_array_mut().context("no conditions")?.push(condition);
         json!({ "conditions": conditions })
     } else {
-        let certificate = k8s_openapi::ByteString(authority.sign(request, conduct)?.into_bytes());
+        let certificate = k8s_openapi::ByteString(authority.sign(request, conduct, longest)?.into_bytes());
         json!({ "certificate": certificate })
     };
     let name = request.metadata.name.as_deref().context("no name")?;

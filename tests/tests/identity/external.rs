@@ -120,6 +120,18 @@ async fn external_signer_signs_for_workloads_and_for_the_port() -> anyhow::Resul
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn certificate_of_the_port_is_renewed_by_the_signer_before_it_ends() -> anyhow::Result<()> {
+    let Meshed { signer, args, token, web, .. } = Meshed::new().await?;
+    signer.sign_for(Duration::from_secs(6));
+    let plane = Plane::open(&args).await?;
+    let first = signer.served();
+    // Twice anew: the certificate that the port was opened with is over, and the port is served.
+    until(LIMIT, async || Ok((signer.served() >= first + 3).then_some(()))).await?;
+    plane.certificate(&token, Some(&web)).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn requests_with_other_names_or_lives_reach_no_signer() -> anyhow::Result<()> {
     let Meshed { site, signer, args, token, web } = Meshed::new().await?;
     let plane = Plane::open(&args).await?;
