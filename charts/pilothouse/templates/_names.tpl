@@ -77,3 +77,8 @@ istio-ca-root-cert
 istio-ca-crl
 {{- end -}}
 {{- end -}}
+
+{{/* Not empty when the root certificates are wished for in a ClusterTrustBundle. */}}
+{{- define "pilothouse.trustBundle" -}}
+{{- if eq (get .Values.env "ENABLE_CLUSTER_TRUST_BUNDLE_API" | toString) "true" -}}true{{- end -}}
+{{- end -}}

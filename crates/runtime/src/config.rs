@@ -167,6 +167,9 @@ pub struct IdentityArgs {
     /// ConfigMap with the roots in every namespace; empty writes none
     #[arg(long, value_name = "NAME", env = "PILOT_CA_CERT_CONFIGMAP", default_value = "istio-ca-root-cert")]
     pub root_config_map: String,
+    /// Publish the roots in the ClusterTrustBundle `istio.io:istiod-ca:root-cert` instead of ConfigMaps, where the cluster serves such
+    #[arg(long, env = "ENABLE_CLUSTER_TRUST_BUNDLE_API")]
+    pub trust_bundle: bool,
     /// Read revocation lists (`ca-crl.pem`) beside plugged-in key material: refuse the client certificates on them, and publish them
     #[arg(long, value_name = "BOOL", env = "PILOT_ENABLE_CA_CRL", default_value = "true",
         action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new())]

@@ -12,6 +12,7 @@ mod helm;
 mod own_account;
 mod recorder;
 mod rights;
+mod trust_bundle;
 mod upstream;
 mod values;
 

@@ -110,21 +110,26 @@ async fn ztunnel(server: &ApiServer, namespace: &str) -> anyhow::Result<String> 
 }
 
 /// What the chart has made of an API server.
-struct Site {
-    server: ApiServer,
+pub struct Site {
+    pub server: ApiServer,
     /// The namespace of the release.
     release: String,
     /// The namespace of the mesh settings and the root.
     system: String,
-    shop: String,
+    pub shop: String,
     rendered: Rendered,
-    granted: BTreeSet<String>,
+    pub granted: BTreeSet<String>,
     recorder: Recorder,
 }
 
 impl Site {
-    /// Installs both charts and some objects; a shadow in a namespace of its own.
-    async fn install(is_shadow: bool, values: &Value) -> anyhow::Result<Self> {
+    /// Installs both charts and some objects; a shadow in a namespace of its own. What has `absent` in its
+    /// path the API server does not serve.
+    pub async fn install(
+        is_shadow: bool,
+        values: &Value,
+        absent: Option<&'static str>,
+    ) -> anyhow::Result<Self> {
         let server = ApiServer::start().await?;
         let KnownCrds { gateway_standard, .. } = tokio::task::spawn_blocking(known_crds).await??;
         for definition in gateway_standard {
@@ -145,18 +150,23 @@ impl Site {
         let shop = server.namespace("shop").await?;
         server.apply(&objects(&shop)).await?;
         let account = rendered.only("ServiceAccount")?["metadata"]["name"].as_str().context("no name")?;
-        let recorder = Recorder::before(&server.kubeconfig_of(&release, account).await?).await?;
+        let recorder = Recorder::before(&server.kubeconfig_of(&release, account).await?, absent).await?;
         let granted = granted(&rendered)?;
         Ok(Self { server, release, system, shop, rendered, granted, recorder })
     }
 
     /// Returns the settings of a pod of the deployment.
-    fn settings(&self) -> anyhow::Result<ServeArgs> {
+    pub fn settings(&self) -> anyhow::Result<ServeArgs> {
         settings(&self.rendered, &self.release, self.recorder.kubeconfig())
     }
 
+    /// Returns the Secrets of the control plane's namespace.
+    pub async fn secrets(&self) -> anyhow::Result<Api<Secret>> {
+        Ok(Api::namespaced(self.server.client().await?, &self.system))
+    }
+
     /// Returns the rights that were used, and complains about requests that none grants.
-    fn used(&self) -> anyhow::Result<BTreeSet<String>> {
+    pub fn used(&self) -> anyhow::Result<BTreeSet<String>> {
         let mut used = BTreeSet::new();
         for asked in self.recorder.asked() {
             let one_of = needed(&asked.method, &asked.path);
@@ -169,7 +179,7 @@ impl Site {
     }
 
     /// Returns the root certificates that the pods of a namespace are told, once they are.
-    async fn roots(&self, namespace: &str) -> anyhow::Result<String> {
+    pub async fn roots(&self, namespace: &str) -> anyhow::Result<String> {
         let maps = Api::<ConfigMap>::namespaced(self.server.client().await?, namespace);
         let found = until(LIMIT, async || {
             self.used()?;
@@ -181,7 +191,7 @@ impl Site {
 }
 
 /// A replica of the deployment.
-struct Replica {
+pub struct Replica {
     xds: SocketAddr,
     secure: SocketAddr,
     health: SocketAddr,
@@ -191,7 +201,7 @@ struct Replica {
 
 impl Replica {
     /// Starts it and waits until it is ready.
-    async fn start(site: &Site, args: &ServeArgs) -> anyhow::Result<Self> {
+    pub async fn start(site: &Site, args: &ServeArgs) -> anyhow::Result<Self> {
         let daemon = Daemon::prepare(args).await?;
         let (xds, health) = (daemon.xds_addr(), daemon.health_addr());
         let secure = daemon.secure_addr().context("no secure port")?;
@@ -206,6 +216,18 @@ impl Replica {
         });
         is_ready.await.context("not ready")?;
         Ok(Self { xds, secure, health, running, stop })
+    }
+
+    /// Starts one that finds no root that it may use, and returns what it says.
+    pub async fn refusal(args: &ServeArgs) -> anyhow::Result<String> {
+        let daemon = Daemon::prepare(args).await?;
+        let view = daemon.identity().clone();
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(daemon.run(stop.clone()));
+        let said = until(LIMIT, async || Ok(view.authority.status().trouble)).await;
+        stop.cancel();
+        timeout(LIMIT, running).await.context("it does not stop")??;
+        Ok(said?.text)
     }
 
     /// Connects a ztunnel that holds this token, as it does in a pod: by the name of the chart's service.
@@ -228,7 +250,7 @@ impl Replica {
         Ok(client)
     }
 
-    async fn stop(self) -> anyhow::Result<()> {
+    pub async fn stop(self) -> anyhow::Result<()> {
         self.stop.cancel();
         timeout(LIMIT, self.running).await.context("it does not stop")?.map_err(Into::into)
     }
@@ -253,7 +275,7 @@ async fn status(address: SocketAddr, path: &str) -> anyhow::Result<u16> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn as_its_own_account_it_does_all_its_work_and_uses_every_right_it_has() -> anyhow::Result<()> {
-    let site = Site::install(false, &json!({})).await?;
+    let site = Site::install(false, &json!({}), None).await?;
     let mut args = site.settings()?;
     assert_eq!(args.mesh.system_namespace, site.system);
     let one = Replica::start(&site, &args).await?;
@@ -323,7 +345,7 @@ async fn as_its_own_account_it_does_all_its_work_and_uses_every_right_it_has() -
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shadow_serves_the_mesh_and_asks_for_reading_only() -> anyhow::Result<()> {
-    let site = Site::install(true, &json!({})).await?;
+    let site = Site::install(true, &json!({}), None).await?;
     let args = site.settings()?;
     assert!(args.shadow && args.mesh.system_namespace == site.system);
     let shadow = Replica::start(&site, &args).await?;
@@ -346,7 +368,7 @@ async fn a_shadow_serves_the_mesh_and_asks_for_reading_only() -> anyhow::Result<
 #[tokio::test(flavor = "multi_thread")]
 async fn as_its_own_account_it_may_ask_the_external_signer_and_touch_no_secret() -> anyhow::Result<()> {
     const NAME: &str = "issuers.example/mesh";
-    let site = Site::install(false, &json!({"externalSigner": {"name": NAME}})).await?;
+    let site = Site::install(false, &json!({"externalSigner": {"name": NAME}}), None).await?;
     let signer = Signer::start(&site.server, NAME).await?;
     let replica = Replica::start(&site, &site.settings()?).await?;
     assert_eq!(site.roots(&site.shop).await?, signer.authority.root_pem.replace('\r', ""));

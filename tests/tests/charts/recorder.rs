@@ -1,7 +1,9 @@
 //! An HTTP proxy before the API server that writes down what is asked of it.
 
 use anyhow::Context;
-use http::{Request, Response, header};
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, header};
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -38,9 +40,17 @@ pub struct Recorder {
     asked: Arc<Mutex<Vec<Asked>>>,
 }
 
+/// What is behind a path that no API server serves.
+fn absent() -> Response<Either<Incoming, Full<Bytes>>> {
+    let mut answer = Response::new(Either::Right(Full::from("404 page not found\n")));
+    *answer.status_mut() = StatusCode::NOT_FOUND;
+    answer
+}
+
 impl Recorder {
-    /// Stands before the API server that a kubeconfig with a token leads to.
-    pub async fn before(kubeconfig: &Path) -> anyhow::Result<Self> {
+    /// Stands before the API server that a kubeconfig with a token leads to. What has `absent` in its path is
+    /// not there, as with an API server that does not serve it.
+    pub async fn before(kubeconfig: &Path, absent: Option<&'static str>) -> anyhow::Result<Self> {
         let mut file = Kubeconfig::read_from(kubeconfig)?;
         let mut config = Config::from_custom_kubeconfig(file.clone(), &KubeConfigOptions::default()).await?;
         // Its own requests have no credentials: what comes in is passed on as it is.
@@ -58,7 +68,7 @@ impl Recorder {
         std::fs::write(&own, json!(file).to_string())?;
 
         let asked = Arc::default();
-        tokio::spawn(serve(listener, server, Arc::clone(&asked)));
+        tokio::spawn(serve(listener, server, absent, Arc::clone(&asked)));
         Ok(Self { kubeconfig: own, asked })
     }
 
@@ -73,10 +83,15 @@ impl Recorder {
     }
 }
 
-async fn serve(listener: TcpListener, server: Server, asked: Arc<Mutex<Vec<Asked>>>) {
+async fn serve(
+    listener: TcpListener,
+    server: Server,
+    absent: Option<&'static str>,
+    asked: Arc<Mutex<Vec<Asked>>>,
+) {
     while let Ok((stream, _)) = listener.accept().await {
         let (server, asked) = (server.clone(), Arc::clone(&asked));
-        let service = service_fn(move |request| forward(request, server.clone(), Arc::clone(&asked)));
+        let service = service_fn(move |request| forward(request, server.clone(), absent, Arc::clone(&asked)));
         tokio::spawn(async move {
             // A connection that breaks is the business of who made it.
             let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
@@ -87,15 +102,20 @@ async fn serve(listener: TcpListener, server: Server, asked: Arc<Mutex<Vec<Asked
 async fn forward(
     request: Request<Incoming>,
     server: Server,
+    not_there: Option<&'static str>,
     asked: Arc<Mutex<Vec<Asked>>>,
-) -> Result<Response<Incoming>, Error> {
+) -> Result<Response<Either<Incoming, Full<Bytes>>>, Error> {
     let (mut head, body) = request.into_parts();
     let method = head.method.to_string();
     let path = head.uri.path_and_query().map_or_else(String::new, ToString::to_string);
     // What belongs to a connection stays with it.
     head.headers.remove(header::HOST);
     head.headers.remove(header::CONNECTION);
-    let answer = server.oneshot(Request::from_parts(head, body)).await?;
+    let answer = if not_there.is_some_and(|part| path.contains(part)) {
+        absent()
+    } else {
+        server.oneshot(Request::from_parts(head, body)).await?.map(Either::Left)
+    };
     let status = answer.status().as_u16();
     asked.lock().unwrap_or_else(PoisonError::into_inner).push(Asked { method, path, status });
     Ok(answer)

@@ -109,7 +109,10 @@ pub fn needed(method: &str, path: &str) -> Vec<String> {
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
     let parameter = |key: &str| {
         let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-        pairs.filter(|(k, _)| *k == key).map(|(_, value)| value.replace("%3D", "=")).next()
+        pairs
+            .filter(|(k, _)| *k == key)
+            .map(|(_, value)| value.replace("%3D", "=").replace("%3A", ":"))
+            .next()
     };
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     let (group, rest) = match parts.as_slice() {
@@ -226,6 +229,20 @@ fn external_signer_is_granted_by_its_name_and_no_secret_is() -> anyhow::Result<(
     is_exactly(&granted(&rendered("others.example", false)?)?, &expected);
     let granted = granted(&rendered("", true)?)?;
     assert!(!granted.iter().any(|right| changes(right)), "{granted:?}");
+    Ok(())
+}
+
+#[test]
+fn a_trust_bundle_is_granted_where_it_is_wished_for() -> anyhow::Result<()> {
+    let values = json!({"env": {"ENABLE_CLUSTER_TRUST_BUNDLE_API": true}});
+    let mut expected: BTreeSet<String> = reads("mesh", "istio").into_iter().chain(further("mesh")).collect();
+    let kind = "clustertrustbundles.certificates.k8s.io";
+    expected.insert(format!("create {kind} everywhere"));
+    expected.insert("attest signers.certificates.k8s.io=istio.io/istiod-ca everywhere".to_owned());
+    for verb in ["list", "watch", "patch"] {
+        expected.insert(format!("{verb} {kind}=istio.io:istiod-ca:root-cert everywhere"));
+    }
+    is_exactly(&granted(&render(&chart("pilothouse"), "mesh", &values)?)?, &expected);
     Ok(())
 }
 

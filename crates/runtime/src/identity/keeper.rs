@@ -67,6 +67,8 @@ pub enum KeyPlace {
         shadow: bool,
         /// The ConfigMap with the roots; one that disagrees keeps a new root from being made.
         root_config_map: String,
+        /// Whether a ClusterTrustBundle with the roots does so too.
+        trust_bundle: bool,
     },
 }
 
@@ -175,7 +177,8 @@ impl Keeper {
     }
 
     async fn follow(self, found: Found) {
-        let KeyPlace::Cluster { client, namespace, shadow, root_config_map, .. } = &self.place else {
+        let KeyPlace::Cluster { client, namespace, shadow, root_config_map, trust_bundle, .. } = &self.place
+        else {
             return;
         };
         match found {
@@ -192,6 +195,7 @@ impl Keeper {
                     generated_mark,
                     shadow: *shadow,
                     root_config_map: root_config_map.clone(),
+                    trust_bundle: *trust_bundle,
                     ttl: self.settings.ttl,
                     rotation: self.settings.rotation,
                     authority: self.authority.clone(),

@@ -240,6 +240,7 @@ impl Identity {
                     ca_dir: args.identity.ca_dir.clone(),
                     shadow,
                     root_config_map,
+                    trust_bundle: args.identity.trust_bundle,
                 };
                 (place, supply, verifier, distribution, events)
             }
@@ -389,11 +390,10 @@ impl SecurePort {
     }
 }
 
-/// Returns what is published to every namespace.
+/// Returns what is published.
 fn published(args: &IdentityArgs) -> Vec<Item> {
     let lists = args.revocation_lists.then(|| Item::revocation_lists(&args.crl_config_map));
-    let items = std::iter::once(Item::roots(&args.root_config_map)).chain(lists);
-    items.filter(|item| !item.name.is_empty()).collect()
+    std::iter::once(Item::roots(&args.root_config_map, args.trust_bundle)).chain(lists).collect()
 }
 
 /// Returns the external signers that are to be asked; none where our own key signs.

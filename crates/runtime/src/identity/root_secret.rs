@@ -6,6 +6,7 @@
 //! version that was read), so of two that write at once one does, and the other takes what it wrote.
 
 use super::authority::Authority;
+use super::distribution::{TRUST_BUNDLE, TrustBundles};
 use super::keeper::{data_of, is_away};
 use super::trouble::{Trouble, TroubleKind};
 use super::world::World;
@@ -44,6 +45,7 @@ pub(super) struct RootSecret {
     pub generated_mark: bool,
     pub shadow: bool,
     pub root_config_map: String,
+    pub trust_bundle: bool,
     pub ttl: TtlPolicy,
     pub rotation: RotationPolicy,
     pub authority: Authority,
@@ -230,29 +232,40 @@ impl RootSecret {
 
     /// Workloads that trust a root already would not trust a new one: the old must be restored.
     async fn check_no_other_root(&self) -> Result<(), Trouble> {
-        if self.root_config_map.is_empty() {
-            return Ok(());
-        }
-        let maps = Api::<ConfigMap>::namespaced(self.client.clone(), &self.namespace);
-        let place = format!("ConfigMap {}/{}", self.namespace, self.root_config_map);
-        // A list of one, for which the right to list by that name suffices.
-        let only = ListParams::default().fields(&format!("metadata.name={}", self.root_config_map));
-        let found = maps.list(&only).await.map_err(|e| {
-            self.trouble(TroubleKind::Unreadable, format!("cannot read {place}: {e}; grant list on it"))
-        })?;
-        let data = found.items.into_iter().find_map(|map| map.data);
-        let holds_root = data
-            .and_then(|data| data.get(ROOTS_KEY).map(|text| TrustBundle::from_pem(text.as_bytes()).is_ok()));
-        match holds_root {
-            Some(true) => Err(self.trouble(
-                TroubleKind::Missing,
-                format!(
-                    "{} does not exist, but {place} holds the root of a mesh; restore the Secret, or delete that ConfigMap to begin a new mesh",
+        for (place, roots) in self.published().await? {
+            if roots.is_some_and(|text| TrustBundle::from_pem(text.as_bytes()).is_ok()) {
+                let text = format!(
+                    "{} does not exist, but {place} holds the root of a mesh; restore the Secret, or delete that object to begin a new mesh",
                     self.source()
-                ),
-            )),
-            _ => Ok(()),
+                );
+                return Err(self.trouble(TroubleKind::Missing, text));
+            }
         }
+        Ok(())
+    }
+
+    /// Returns where roots may be published, and what is there.
+    async fn published(&self) -> Result<Vec<(String, Option<String>)>, Trouble> {
+        let unreadable = |place: &str, error: &kube::Error| {
+            let text = format!("cannot read {place}: {}; grant list on it", answer(error));
+            self.trouble(TroubleKind::Unreadable, text)
+        };
+        let mut all = Vec::new();
+        if !self.root_config_map.is_empty() {
+            let maps = Api::<ConfigMap>::namespaced(self.client.clone(), &self.namespace);
+            let place = format!("ConfigMap {}/{}", self.namespace, self.root_config_map);
+            // A list of one, for which the right to list by that name suffices.
+            let only = ListParams::default().fields(&format!("metadata.name={}", self.root_config_map));
+            let found = maps.list(&only).await.map_err(|e| unreadable(&place, &e))?;
+            let data = found.items.into_iter().find_map(|map| map.data);
+            all.push((place, data.and_then(|data| data.get(ROOTS_KEY).cloned())));
+        }
+        if self.trust_bundle {
+            let place = format!("ClusterTrustBundle {TRUST_BUNDLE}");
+            let found = TrustBundles::find(&self.client).await.map_err(|e| unreadable(&place, &e))?;
+            all.push((place, found.and_then(|(_, held)| held)));
+        }
+        Ok(all)
     }
 
     fn next_step(&self, known: &Known) -> Duration {

@@ -3,6 +3,7 @@
 //! | item | object | holds |
 //! |---|---|---|
 //! | roots | ConfigMap `istio-ca-root-cert`, key `root-cert.pem`, in every namespace | the roots to trust |
+//! | | or one ClusterTrustBundle, where that is wished and served | the same |
 //! | revocation lists | ConfigMap `istio-ca-crl`, key `ca-crl.pem`, in every namespace | the lists beside plugged-in material; empty without any |
 //!
 //! An object is written only where it differs. One that is edited or deleted is repaired as soon as the
@@ -10,11 +11,15 @@
 
 mod config_map;
 mod pace;
+mod trust_bundle;
+
+pub use trust_bundle::{TRUST_BUNDLE, TrustBundles};
 
 use super::authority::{Authority, InForce};
 use super::root_secret::ROOTS_KEY;
 use super::stats::{Counts, IdentityStats};
 use super::world::World;
+use crate::source::kube::answer;
 use ca::CRL_FILE;
 use config_map::ConfigMaps;
 use futures::StreamExt;
@@ -31,20 +36,27 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::pin::pin;
 use std::sync::Arc;
-use tokio::time::{Instant, sleep_until};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 /// Namespaces in which no workload of a mesh lives. Not `kube-system`: a ztunnel may.
 const IGNORED: [&str; 3] = ["kube-public", "kube-node-lease", "local-path-storage"];
 
+/// The first and the longest pause before it is asked again which kinds are served; it doubles in between.
+const ASK_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
 /// How many objects of an item are written at once.
 const AT_ONCE: usize = 8;
 
-/// One text that is published to every namespace.
+/// One text that is published.
 pub struct Item {
     /// The name of the ConfigMap.
     pub name: String,
     key: &'static str,
+    /// Whether a ClusterTrustBundle is to hold it instead, where the cluster has such.
+    in_bundle: bool,
     /// What it is, in words.
     what: &'static str,
     text: fn(&InForce) -> String,
@@ -52,11 +64,12 @@ pub struct Item {
 }
 
 impl Item {
-    /// Publishes the roots, in ConfigMaps of this name.
-    pub fn roots(name: &str) -> Self {
+    /// Publishes the roots, in ConfigMaps of this name or in a ClusterTrustBundle.
+    pub fn roots(name: &str, in_bundle: bool) -> Self {
         Self {
             name: name.to_owned(),
             key: ROOTS_KEY,
+            in_bundle,
             what: "the roots",
             text: |now| now.signer.trust().to_pem(),
             writes: |stats| &stats.root_writes,
@@ -68,6 +81,7 @@ impl Item {
         Self {
             name: name.to_owned(),
             key: CRL_FILE,
+            in_bundle: false,
             what: "the revocation lists",
             text: |now| now.revoked.to_pem().to_owned(),
             writes: |stats| &stats.crl_writes,
@@ -79,7 +93,7 @@ impl Item {
 pub struct Distribution {
     /// The way to the API server.
     pub client: Client,
-    /// What is published to every namespace.
+    /// What is published.
     pub items: Vec<Item>,
     /// Whose roots and lists.
     pub authority: Authority,
@@ -90,9 +104,9 @@ pub struct Distribution {
 }
 
 /// The objects that hold the text of an item: at most one in each place.
-trait Carrier: Sync {
+pub trait Carrier: Sync {
     /// The kind of the objects.
-    type Object: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static;
+    type Object: Resource + Clone + Debug + DeserializeOwned + Send + 'static;
 
     /// The name that all of them have.
     fn name(&self) -> &str;
@@ -119,24 +133,60 @@ trait Carrier: Sync {
 impl Distribution {
     /// Keeps everything as it should be until `stop`.
     pub async fn run(self, stop: CancellationToken) {
-        let this = &self;
-        let items = this.items.iter().map(|item| {
-            let maps = ConfigMaps { client: this.client.clone(), name: item.name.clone(), key: item.key };
-            async move { this.keep(item, &maps).await }
-        });
+        let items = self.items.iter().map(|item| self.publish(item));
         tokio::select! {
             _ = join_all(items) => {}
             () = stop.cancelled() => {}
         }
     }
 
-    async fn keep<C: Carrier>(&self, item: &Item, carrier: &C) {
+    async fn publish(&self, item: &Item) {
+        if item.in_bundle
+            && let Some(bundles) = self.bundles().await
+        {
+            let places = watch::Sender::new(TrustBundles::places());
+            return self.keep(item, &bundles, places.subscribe()).await;
+        }
+        if !item.name.is_empty() {
+            let maps = ConfigMaps { client: self.client.clone(), name: item.name.clone(), key: item.key };
+            self.keep(item, &maps, self.world.namespaces()).await;
+        }
+    }
+
+    /// Returns how ClusterTrustBundles are kept, once the API server has told; nothing where it serves
+    /// none.
+    async fn bundles(&self) -> Option<TrustBundles> {
+        let mut pause = ASK_AGAIN.0;
+        loop {
+            match TrustBundles::find(&self.client).await {
+                Ok(Some((bundles, _))) => return Some(bundles),
+                Ok(None) => {
+                    tracing::warn!(
+                        "the cluster serves no ClusterTrustBundles; the roots are in ConfigMaps until it does and this process is restarted"
+                    );
+                    return None;
+                }
+                Err(error) => tracing::warn!(
+                    error = answer(&error),
+                    "cannot read ClusterTrustBundle {TRUST_BUNDLE}; grant list, watch, create and patch on it, and attest on its signer"
+                ),
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(ASK_AGAIN.1);
+        }
+    }
+
+    async fn keep<C: Carrier>(
+        &self,
+        item: &Item,
+        carrier: &C,
+        mut places: watch::Receiver<Arc<BTreeSet<Str>>>,
+    ) {
         let only = Config::default().fields(&format!("metadata.name={}", carrier.name()));
         let mut events = pin!(watcher(carrier.all(), only).default_backoff());
         let mut changes = self.authority.changes();
-        let mut namespaces = self.world.namespaces();
         changes.mark_changed();
-        namespaces.mark_changed();
+        places.mark_changed();
         let mut pace = Pace::default();
         loop {
             let next = pace.next();
@@ -156,9 +206,9 @@ impl Distribution {
                     if changed.is_err() { return }
                     pace.set_text(changes.borrow_and_update().as_ref().map(item.text));
                 },
-                changed = namespaces.changed() => {
+                changed = places.changed() => {
                     if changed.is_err() { return }
-                    pace.set_places(concerned(&namespaces.borrow_and_update()));
+                    pace.set_places(concerned(&places.borrow_and_update()));
                 },
                 () = wait => self.write_due(item, carrier, &mut pace).await,
             }
@@ -195,9 +245,9 @@ impl Distribution {
     }
 }
 
-/// Returns the namespaces to publish to.
-fn concerned(namespaces: &BTreeSet<Str>) -> Arc<BTreeSet<Str>> {
-    let all = namespaces.iter().filter(|name| !IGNORED.contains(&name.as_str()));
+/// Returns the places to publish to.
+fn concerned(places: &BTreeSet<Str>) -> Arc<BTreeSet<Str>> {
+    let all = places.iter().filter(|name| !IGNORED.contains(&name.as_str()));
     Arc::new(all.cloned().collect())
 }
 
