@@ -18,7 +18,6 @@ use prost::Message;
 use proto::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Node, Resource};
 use runtime::grpc::{Ads, Clients, Service};
 use runtime::pump::Pump;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
@@ -53,8 +52,7 @@ fn number(name: &str) -> Option<usize> {
 }
 
 /// Follows all addresses, and tells of every pod.
-async fn stream(address: SocketAddr, number_of: usize, arrivals: mpsc::UnboundedSender<Arrival>) {
-    let io = TcpStream::connect(address).await.unwrap();
+async fn stream(io: TcpStream, number_of: usize, arrivals: mpsc::UnboundedSender<Arrival>) {
     io.set_nodelay(true).unwrap();
     let mut builder = client::Builder::new();
     builder.initial_window_size(1 << 24).initial_connection_window_size(1 << 24);
@@ -116,8 +114,11 @@ struct Times {
 fn row(part: &str, times: Times) {
     let of = |mut times: Vec<Duration>| {
         times.sort();
-        let at = |per_mille: usize| times.get(times.len() * per_mille / 1000).copied().unwrap_or_default();
-        format!("{:.2?} / {:.2?}", at(500), at(990))
+        let at = |per_mille: usize| times.get(times.len() * per_mille / 1000);
+        match (at(500), at(990)) {
+            (Some(median), Some(late)) => format!("{median:.2?} / {late:.2?}"),
+            _ => "–".to_owned(),
+        }
     };
     println!("| {part} | {} | {} | {} |", of(times.own), of(times.others), of(times.last));
 }
@@ -216,7 +217,9 @@ fn main() {
         let (tell, arrivals) = mpsc::unbounded_channel();
         let mut bench = Bench { streams, pump, arrivals, made: 0 };
         for n in 0..streams {
-            tokio::spawn(stream(address, n, tell.clone()));
+            // One after another: the system's queue of connections is shorter than many at once.
+            let io = TcpStream::connect(address).await.unwrap();
+            tokio::spawn(stream(io, n, tell.clone()));
         }
         for _ in 0..streams * PODS {
             bench.arrivals.recv().await.unwrap();
