@@ -1,9 +1,11 @@
 #!/bin/sh
 # Measures Pilothouse with a real API server: run.sh NAMESPACES STREAMS, from the repository's root.
+# Every kind is in the mesh; KINDS= leaves pods and services alone.
 # Both binaries must be built in release; the API server is built by the tests (`make test`).
 set -eu
 namespaces=${1:-40}
 streams=${2:-50}
+kinds=${KINDS---all-kinds}
 bin=${CARGO_TARGET_DIR:-target}/release
 apiserver=target/apiserver/apiserver
 if [ ! -x "$apiserver" ]; then
@@ -26,13 +28,13 @@ until [ -s "$dir/ready" ]; do
     sleep 0.2
 done
 rm -f "$dir.log"
-"$bin/pilothouse-load" fill --kubeconfig "$dir/kubeconfig" --namespaces "$namespaces"
+"$bin/pilothouse-load" fill --kubeconfig "$dir/kubeconfig" --namespaces "$namespaces" $kinds
 "$bin/pilothouse" serve --kubeconfig "$dir/kubeconfig" --log warn \
     --xds-addr 127.0.0.1:25010 --secure-addr 127.0.0.1:25012 --http-addr 127.0.0.1:28080 --monitoring-addr 127.0.0.1:25014 &
 server=$!
 pids="$pids $server"
 until curl -sf http://127.0.0.1:28080/ready >/dev/null; do sleep 0.1; done
-expect=$((namespaces * 275))
+if [ -n "$kinds" ]; then expect=$((namespaces * 283)); else expect=$((namespaces * 275)); fi
 "$bin/pilothouse-load" sync --address 127.0.0.1:25010 --streams "$streams" --expect "$expect" --pid "$server"
 for rate in 2 100; do
     "$bin/pilothouse-load" churn --kubeconfig "$dir/kubeconfig" --namespaces "$namespaces" \

@@ -8,7 +8,7 @@ use pilothouse_bench::{Size, pod, policy};
 use std::hint::black_box;
 
 fn change(c: &mut Criterion) {
-    let size = Size { pods: 10_000 };
+    let size = Size { pods: 10_000, all_kinds: true };
     let mut mesh = Mesh::new(&Options::default());
     mesh.apply(size.listing());
     let mut n = 0;

@@ -1,11 +1,13 @@
-//! Cold build, single changes and memory at several sizes: prints a table.
+//! Cold build, single changes and memory at several sizes, without and with every kind: prints two
+//! tables.
 //!
 //! Numbers of pods can be given as arguments; default 1,000, 10,000 and 150,000.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use mesh::{Event, Mesh, Options, ResourceKind};
-use pilothouse_bench::{Size, pod, policy};
+use model::Object;
+use pilothouse_bench::{Size, machine, pod, policy, waypoint};
 use std::time::{Duration, Instant};
 use tikv_jemalloc_ctl::{epoch, stats};
 use xds::{ResourceType, Writer};
@@ -35,20 +37,39 @@ fn recomputed(mesh: &Mesh) -> u64 {
     mesh.stats().iter().map(|s| s.recomputed).sum()
 }
 
+/// How long changes of one sort take, and what they cost.
+struct Changes {
+    times: [Duration; 3],
+    rows: f64,
+    /// The most resources that one change sent.
+    resources: usize,
+}
+
+/// Puts objects one at a time, each until it is published.
+fn change(mesh: &mut Mesh, writer: &mut Writer, objects: impl Iterator<Item = Object>) -> Changes {
+    let before = recomputed(mesh);
+    let (mut times, mut resources) = (Vec::new(), 0);
+    for object in objects {
+        let begin = Instant::now();
+        let delta = mesh.apply([Event::Put(object)]);
+        write(writer, &delta);
+        let _snapshot = writer.publish();
+        times.push(begin.elapsed());
+        assert!(!delta.resources.is_empty(), "a change that is none measures nothing");
+        resources = resources.max(delta.resources.len());
+    }
+    times.sort();
+    let rows = (recomputed(mesh) - before) as f64 / times.len() as f64;
+    let times = [times[times.len() / 2], times[times.len() * 99 / 100], times[times.len() - 1]];
+    Changes { times, rows, resources }
+}
+
 struct Figures {
     cold: Duration,
     resources: usize,
     bytes: u64,
     heap: usize,
-    change: [Duration; 3],
-    change_rows: f64,
-    policy: [Duration; 3],
-    policy_resources: usize,
-}
-
-fn percentiles(mut of: Vec<Duration>) -> [Duration; 3] {
-    of.sort();
-    [of[of.len() / 2], of[of.len() * 99 / 100], of[of.len() - 1]]
+    changes: Vec<(&'static str, Changes)>,
 }
 
 fn measure(size: Size) -> Figures {
@@ -66,67 +87,42 @@ fn measure(size: Size) -> Figures {
     drop((delta, snapshot));
     let heap = heap() - before;
 
-    let rows = recomputed(&mesh);
-    let changes = 2_000;
-    let mut times = Vec::with_capacity(changes);
-    for i in 0..changes {
-        let object = pod((i * 7_919) % size.pods, i / size.pods % 2 == 1);
-        let begin = Instant::now();
-        let delta = mesh.apply([Event::Put(object)]);
-        write(&mut writer, &delta);
-        let snapshot = writer.publish();
-        times.push(begin.elapsed());
-        assert_eq!(delta.resources.len(), 1, "a pod's change is one resource");
-        drop(snapshot);
+    let namespaces = size.namespaces();
+    let (mesh, writer) = (&mut mesh, &mut writer);
+    let pods = (0..2_000).map(|i| pod((i * 7_919) % size.pods, i / size.pods % 2 == 1));
+    let pods = change(mesh, writer, pods);
+    assert_eq!(pods.resources, 1, "a pod's change is one resource");
+    let policies = (0..500).map(|i| policy(i % namespaces, &format!("account-{i}")));
+    let policies = change(mesh, writer, policies);
+    assert_eq!(policies.resources, 1, "an edit of a policy's rules sends no workload");
+    let mut changes = vec![("pod", pods), ("policy", policies)];
+    if size.all_kinds {
+        let machines = (0..500).map(|i| machine(i % namespaces, 0, 2 + i as u32));
+        changes.push(("machine", change(mesh, writer, machines)));
+        let waypoints = (0..500).map(|i| waypoint(i % namespaces, i / namespaces % 2 == 0));
+        changes.push(("waypoint moves", change(mesh, writer, waypoints)));
     }
-    let change_rows = (recomputed(&mesh) - rows) as f64 / changes as f64;
-
-    let mut policy_times = Vec::new();
-    let mut policy_resources = 0;
-    for i in 0..500 {
-        let object = policy(i % size.namespaces(), &format!("account-{i}"));
-        let begin = Instant::now();
-        let delta = mesh.apply([Event::Put(object)]);
-        write(&mut writer, &delta);
-        let _snapshot = writer.publish();
-        policy_times.push(begin.elapsed());
-        policy_resources = policy_resources.max(delta.resources.len());
-    }
-    Figures {
-        cold,
-        resources,
-        bytes,
-        heap,
-        change: percentiles(times),
-        change_rows,
-        policy: percentiles(policy_times),
-        policy_resources,
-    }
+    Figures { cold, resources, bytes, heap, changes }
 }
 
 fn main() {
     let given: Vec<usize> = std::env::args().filter_map(|a| a.parse().ok()).collect();
     let sizes = if given.is_empty() { vec![1_000, 10_000, 150_000] } else { given };
-    println!(
-        "| pods | cold build | resources | wire MB | heap B/pod | pod change p50 / p99 / max | rows | policy edit p50 / p99 / max | resources |"
-    );
-    println!("|---|---|---|---|---|---|---|---|---|");
-    for pods in sizes {
-        let f = measure(Size { pods });
+    for all_kinds in [false, true] {
+        let kinds = if all_kinds { "every kind" } else { "pods, services and policies" };
+        println!("\n{kinds}\n");
         println!(
-            "| {pods} | {:?} | {} | {:.1} | {} | {:?} / {:?} / {:?} | {:.1} | {:?} / {:?} / {:?} | {} |",
-            f.cold,
-            f.resources,
-            f.bytes as f64 / 1e6,
-            f.heap / pods,
-            f.change[0],
-            f.change[1],
-            f.change[2],
-            f.change_rows,
-            f.policy[0],
-            f.policy[1],
-            f.policy[2],
-            f.policy_resources,
+            "| pods | cold build | resources | wire MB | heap B/pod | change | p50 / p99 / max | rows | resources |"
         );
+        println!("|---|---|---|---|---|---|---|---|---|");
+        for &pods in &sizes {
+            let f = measure(Size { pods, all_kinds });
+            let (heap, megabytes) = (f.heap / pods, f.bytes as f64 / 1e6);
+            let mut left = format!("{pods} | {:?} | {} | {megabytes:.1} | {heap}", f.cold, f.resources);
+            for (name, Changes { times: [p50, p99, max], rows, resources }) in f.changes {
+                println!("| {left} | {name} | {p50:?} / {p99:?} / {max:?} | {rows:.1} | {resources} |");
+                left = " | | | |".to_owned();
+            }
+        }
     }
 }

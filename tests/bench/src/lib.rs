@@ -1,5 +1,10 @@
 //! A mesh of any size, as the events that a source would send: ten pods a service, twenty-five
-//! services a namespace, one endpoint slice a service, a hundred and fifty pods a node.
+//! services a namespace, one endpoint slice a service, a hundred and fifty pods a node; and each
+//! namespace's waypoint, machines, entries and policies, where all kinds are asked for.
+
+mod kinds;
+
+pub use kinds::{machine, waypoint};
 
 use mesh::Event;
 use model::facts::{
@@ -20,6 +25,8 @@ const PODS_PER_NODE: usize = 150;
 pub struct Size {
     /// How many pods; the rest follows from it.
     pub pods: usize,
+    /// Whether there are waypoints, entries and policies for waypoints as well.
+    pub all_kinds: bool,
 }
 
 impl Size {
@@ -37,12 +44,19 @@ impl Size {
     pub fn listing(self) -> Vec<Event> {
         let mut events = Vec::with_capacity(self.pods + 2 * self.services() + 10_000);
         let put = |events: &mut Vec<Event>, object| events.push(Event::Put(object));
+        if self.all_kinds {
+            put(&mut events, kinds::class());
+        }
         for n in 0..self.namespaces() {
-            let labels = Labels::new([("istio.io/dataplane-mode", "ambient")]);
+            let enrolled = ("istio.io/dataplane-mode", "ambient");
+            let labels = Labels::new([enrolled].into_iter().chain(self.all_kinds.then(kinds::binding)));
             let namespace = Namespace { name: namespace(n), labels, annotations: Labels::default() };
             put(&mut events, Object::Namespace(Arc::new(namespace)));
             put(&mut events, policy(n, "reader"));
             put(&mut events, strict(n));
+            if self.all_kinds {
+                kinds::put(n, &mut events);
+            }
         }
         for n in 0..self.pods.div_ceil(PODS_PER_NODE) {
             let node = Node {

@@ -128,6 +128,18 @@ impl Cluster {
         sent.with_context(|| format!("listing {path}"))
     }
 
+    /// Tells whether a condition of an object is true.
+    ///
+    /// # Errors
+    /// If there is no such object, or the server refuses to show it or stays away.
+    pub async fn is_true(&self, path: &str, condition: &str) -> anyhow::Result<bool> {
+        let sent = self.send::<Value>(Method::GET, path, "application/json", None).await;
+        let object = sent.with_context(|| format!("reading {path}"))?;
+        let conditions = object["status"]["conditions"].as_array();
+        let is_it = |one: &Value| one["type"] == condition && one["status"] == "True";
+        Ok(conditions.is_some_and(|all| all.iter().any(is_it)))
+    }
+
     async fn send<T: DeserializeOwned>(
         &self,
         method: Method,

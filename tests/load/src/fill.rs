@@ -1,14 +1,20 @@
 //! Writes a mesh to an API server: many requests in flight, and what is there already is left.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use futures::{StreamExt as _, TryStreamExt as _};
+use pilothouse_tests::apiserver::known_crds;
 use serde_json::json;
 
 use crate::cluster::{Cluster, Reply, Written};
+use crate::kinds;
 use crate::mesh::{Mesh, PodId};
 use crate::report::Fill;
+
+/// How often a new kind is looked for, and the pause between.
+const ATTEMPTS: u32 = 300;
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Writes nodes, namespaces, services, pods with a running status, and endpoint slices. After an
 /// interruption the same call goes on where it stopped.
@@ -30,10 +36,26 @@ pub async fn fill(cluster: &Cluster, mesh: &Mesh) -> anyhow::Result<Fill> {
         anyhow::Ok(count(&cluster.create(&path, &mesh.service_object(namespace, service, false)).await?))
     });
     writes += services.await?.into_iter().sum::<usize>();
+    let mut others = Vec::new();
+    if mesh.all_kinds {
+        definitions(cluster).await?;
+        others.push(kinds::class());
+        others.extend((0..mesh.namespaces).flat_map(|namespace| kinds::objects(mesh, namespace)));
+    }
+    let other_count = others.len();
+    let others = &others;
+    let written = each(cluster, 0..other_count, |index| async move {
+        match others.get(index) {
+            Some(one) => other(cluster, one).await,
+            None => Ok(0),
+        }
+    });
+    writes += written.await?.into_iter().sum::<usize>();
     for (index, existed) in spaces.into_iter().enumerate() {
         writes += pods(cluster, mesh, index, existed).await?;
     }
     let objects = usize::from(mesh.nodes) + 2 * mesh.namespaces + 2 * mesh.service_count() + mesh.pod_count();
+    let objects = objects + other_count;
     Ok(Fill { objects, writes, seconds: begun.elapsed().as_secs_f64() })
 }
 
@@ -48,6 +70,35 @@ async fn each<T, F: Future<Output = anyhow::Result<T>>>(
 
 fn count(written: &Written) -> usize {
     usize::from(matches!(written, Written::Done(_)))
+}
+
+/// Defines the kinds that the API server lacks, as their projects publish them, and waits until it
+/// serves them.
+async fn definitions(cluster: &Cluster) -> anyhow::Result<()> {
+    let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    let known = known_crds()?;
+    for definition in known.istio.iter().chain(&known.gateway_standard) {
+        cluster.create(path, &serde_json::to_value(definition)?).await?;
+    }
+    for definition in known.istio.iter().chain(&known.gateway_standard) {
+        let name = definition.metadata.name.as_deref().unwrap_or_default();
+        let mut tries = 0..ATTEMPTS;
+        while !cluster.is_true(&format!("{path}/{name}"), "Established").await? {
+            tries.next().with_context(|| format!("the API server does not serve {name}"))?;
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+    Ok(())
+}
+
+/// Writes an object of another kind and the status that it needs; returns the number of writes.
+async fn other(cluster: &Cluster, one: &kinds::Written) -> anyhow::Result<usize> {
+    let mut writes = count(&cluster.create(&one.path, &one.object).await?);
+    if let (Some(status), Some(name)) = (&one.status, one.object["metadata"]["name"].as_str()) {
+        cluster.patch(&format!("{}/{name}/status", one.path), &json!({"status": status})).await?;
+        writes += 1;
+    }
+    Ok(writes)
 }
 
 /// Writes a namespace with its account; says whether it was there, and the number of writes.

@@ -8,6 +8,7 @@ use std::time::Instant;
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
+use crate::kinds;
 use crate::mesh::{Mesh, PodId};
 use crate::report::Fill;
 
@@ -18,7 +19,8 @@ use crate::report::Fill;
 pub fn fill(mesh: &Mesh, folder: &Path) -> anyhow::Result<Fill> {
     let begun = Instant::now();
     fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
-    let nodes: Vec<Value> = (0..usize::from(mesh.nodes)).map(Mesh::node_object).collect();
+    let mut nodes: Vec<Value> = (0..usize::from(mesh.nodes)).map(Mesh::node_object).collect();
+    nodes.extend(mesh.all_kinds.then(|| kinds::class().object));
     let mut objects = write(folder, "nodes", &nodes)?;
     for namespace in 0..mesh.namespaces {
         objects += write(folder, &mesh.namespace(namespace), &namespace_objects(mesh, namespace))?;
@@ -28,6 +30,14 @@ pub fn fill(mesh: &Mesh, folder: &Path) -> anyhow::Result<Fill> {
 
 fn namespace_objects(mesh: &Mesh, namespace: usize) -> Vec<Value> {
     let mut all = vec![mesh.namespace_object(namespace), mesh.account_object(namespace)];
+    if mesh.all_kinds {
+        all.extend(kinds::objects(mesh, namespace).into_iter().map(|mut one| {
+            if let Some(status) = one.status {
+                one.object["status"] = status;
+            }
+            one.object
+        }));
+    }
     for service in 0..mesh.services {
         all.push(mesh.service_object(namespace, service, true));
         let mut uids = Vec::new();
@@ -73,9 +83,10 @@ mod tests {
     #[test]
     fn a_folder_holds_every_object_once_with_status_and_references() {
         let dir = tempfile::tempdir().unwrap();
-        let mesh = Mesh { namespaces: 2, services: 3, pods: 4, nodes: 5, prefix: "m".to_owned() };
+        let mesh =
+            Mesh { namespaces: 2, services: 3, pods: 4, nodes: 5, prefix: "m".to_owned(), all_kinds: true };
         let fill = fill(&mesh, dir.path()).unwrap();
-        assert_eq!(fill.objects, 5 + 2 * (2 + 3 * (1 + 4 + 1)));
+        assert_eq!(fill.objects, 5 + 1 + 2 * (2 + 9 + 3 * (1 + 4 + 1)));
         let mut names: Vec<_> =
             fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         names.sort();
@@ -85,9 +96,9 @@ mod tests {
             serde_yaml::Deserializer::from_str(&text).map(|one| Value::deserialize(one).unwrap()).collect();
         let of = |kind: &str| documents.iter().filter(|one| one["kind"] == kind).collect::<Vec<_>>();
         let (pods, slices) = (of("Pod"), of("EndpointSlice"));
-        assert_eq!((pods.len(), slices.len()), (12, 3));
-        assert_eq!(pods[0]["status"]["podIP"], slices[0]["endpoints"][0]["addresses"][0]);
-        assert_eq!(pods[0]["metadata"]["uid"], slices[0]["endpoints"][0]["targetRef"]["uid"]);
+        assert_eq!((pods.len(), slices.len()), (1 + 12, 3));
+        assert_eq!(pods[1]["status"]["podIP"], slices[0]["endpoints"][0]["addresses"][0]);
+        assert_eq!(pods[1]["metadata"]["uid"], slices[0]["endpoints"][0]["targetRef"]["uid"]);
         assert!(of("Service")[0]["spec"]["clusterIP"].is_string());
     }
 }

@@ -21,6 +21,7 @@ mod cluster;
 mod feed;
 mod fill;
 mod folder;
+mod kinds;
 mod ledger;
 mod mesh;
 mod process;

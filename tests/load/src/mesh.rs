@@ -5,6 +5,8 @@ use std::net::Ipv4Addr;
 use clap::Args;
 use serde_json::{Value, json};
 
+use crate::kinds;
+
 /// The size of a mesh. The same numbers always give the same names and addresses.
 #[derive(Args, Clone, Debug)]
 pub struct Mesh {
@@ -23,6 +25,9 @@ pub struct Mesh {
     /// First part of the namespaces' names.
     #[arg(long, default_value = "load")]
     pub prefix: String,
+    /// Policies, a waypoint, machines and entries in each namespace as well (needs their CRDs).
+    #[arg(long)]
+    pub all_kinds: bool,
 }
 
 /// One pod of the mesh by its place.
@@ -54,9 +59,11 @@ impl Mesh {
         self.namespaces * self.services
     }
 
-    /// How many addresses a ztunnel is told of at least: a workload per pod, and the services.
+    /// How many addresses a ztunnel is told of at least: a workload per pod, the services, and those
+    /// of the other kinds.
     pub fn addresses(&self) -> usize {
-        self.pod_count() + self.service_count()
+        let others = if self.all_kinds { kinds::ADDRESSES * self.namespaces } else { 0 };
+        self.pod_count() + self.service_count() + others
     }
 
     /// The name of a namespace.
@@ -101,9 +108,13 @@ impl Mesh {
 
     /// A namespace as an object.
     pub fn namespace_object(&self, index: usize) -> Value {
+        let mut labels = json!({"istio.io/dataplane-mode": "ambient"});
+        if self.all_kinds {
+            let (label, waypoint) = kinds::BOUND;
+            labels[label] = json!(waypoint);
+        }
         json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {
-            "name": self.namespace(index),
-            "labels": {"istio.io/dataplane-mode": "ambient"},
+            "name": self.namespace(index), "labels": labels,
         }})
     }
 
@@ -226,7 +237,7 @@ mod tests {
     use super::*;
 
     fn mesh() -> Mesh {
-        Mesh { namespaces: 3, services: 4, pods: 5, nodes: 2, prefix: "m".to_owned() }
+        Mesh { namespaces: 3, services: 4, pods: 5, nodes: 2, prefix: "m".to_owned(), all_kinds: false }
     }
 
     #[test]
