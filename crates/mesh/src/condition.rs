@@ -16,7 +16,7 @@ use crate::policy_row::PolicyRow;
 use crate::service::{INGRESS_LABEL, ServiceRow, ServiceView, ingress};
 use crate::service_entry::{Entries, HostKey, visibility};
 use crate::settings::Settings;
-use crate::waypoint::{BindError, Binder, Binding, Demand, WorkloadMeta};
+use crate::waypoint::{BindError, Binder, Demand, WorkloadMeta};
 use crate::workload::{is_captured, is_redirected, tunnel};
 
 const WAYPOINT_BOUND: &str = "istio.io/WaypointBound";
@@ -105,13 +105,15 @@ pub(crate) fn declare(b: &mut Builder, inputs: Inputs) -> Statuses {
     let workload_entries =
         b.derive("workload_entry_conditions", inputs.workload_entries, move |cx, name, entry| {
             let view = cx.memo(namespaces, &name.ns).filter(|v| v.in_scope)?;
-            let binding = inputs.binder.bind(cx, &entry.labels, &name.ns, &view, Binding::Workload);
+            let inherited = inputs.binder.inherited(cx, &name.ns, &view);
+            let binding = inputs.binder.bind_workload(cx, &entry.labels, &name.ns, &inherited);
             let binding = binding.map(|w| w.map(|w| w.name.clone()));
             let meta = WorkloadMeta {
                 ns: &name.ns,
                 labels: &entry.labels,
                 annotations: &entry.meta.annotations,
                 view: &view,
+                inherited: &inherited,
             };
             let demand = Demand::of_workload(cx, &inputs.binder, &meta, inputs.requires_waypoints);
             let (tunnel, native) = tunnel(is_redirected(&entry.meta), &entry.labels);

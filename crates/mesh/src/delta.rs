@@ -276,7 +276,7 @@ impl Visit for Walk<'_> {
     fn visit<K: Key, V: Sent<K>>(&mut self, table: Table<K, V>) {
         for (key, row) in self.graph.rows(table) {
             if let Some((name, encoded)) = row.resource(&key, self.cluster) {
-                let body = Some(encoded.body.clone());
+                let body = Some(shared(&encoded.body));
                 let needs = row.needs();
                 self.out.push(ResourceChange { kind: V::KIND, name, body, resend: false, needs });
             }
@@ -321,6 +321,11 @@ fn take_services(graph: &mut Graph, cluster: &str, sinks: &Sinks, out: &mut Vec<
     out.extend(by_name.into_iter().filter_map(|(name, all)| all.change(ResourceKind::Address, name)));
 }
 
+/// Returns the bytes of a row, not copied.
+fn shared(body: &Arc<[u8]>) -> Bytes {
+    Bytes::from_owner(Arc::clone(body))
+}
+
 /// A resource before a commit and after it.
 #[derive(Default)]
 struct Versions {
@@ -347,7 +352,7 @@ impl Versions {
             (Some(old), Some(new)) if old == new => None,
             (old, Some(new)) => {
                 let resend = old.is_some_and(|old| old.body == new.body);
-                Some(ResourceChange { kind, name, body: Some(new.body), resend, needs: self.needs })
+                Some(ResourceChange { kind, name, body: Some(shared(&new.body)), resend, needs: self.needs })
             }
             (Some(_), None) => Some(ResourceChange { kind, name, body: None, resend: false, needs: 0 }),
             (None, None) => None,

@@ -5,12 +5,14 @@ use model::{Str, shared};
 use prost::Message;
 use proto::workload::{self, address};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// An encoded resource.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Encoded {
-    /// The message that the resource's `Any` carries.
-    pub body: Bytes,
+    /// The message that the resource's `Any` carries: one allocation of its own, since every
+    /// workload of the mesh has one.
+    pub body: Arc<[u8]>,
     /// Not sent. When it changes, the resource is sent again even with equal bytes, because a
     /// client may have dropped part of it under rules that have changed since.
     pub salt: u64,
@@ -37,7 +39,7 @@ impl Encoded {
     }
 }
 
-fn address(of: address::Type) -> Bytes {
+fn address(of: address::Type) -> Arc<[u8]> {
     workload::Address { r#type: Some(of) }.encode_to_vec().into()
 }
 

@@ -15,7 +15,7 @@ use crate::policy;
 use crate::policy_row::SentPolicy;
 use crate::settings::Settings;
 
-pub(crate) use bind::{BindError, Binder, Bound, CanaryWish, UseWaypoint};
+pub(crate) use bind::{BindError, Binder, Bound, CanaryWish, Inherited, UseWaypoint};
 pub(crate) use demand::{Demand, REQUIRE_ANNOTATION, Require, Route, WorkloadMeta};
 
 const FOR_LABEL: &str = "istio.io/waypoint-for";

@@ -21,7 +21,7 @@ use crate::selection::SelectedServices;
 use crate::service::{ServiceView, Services};
 use crate::service_entry::Entries;
 use crate::settings::Settings;
-use crate::waypoint::{Binder, Binding, Demand, GATEWAY_NAME_LABEL, Passes, Waypoint, WorkloadMeta};
+use crate::waypoint::{Binder, Demand, GATEWAY_NAME_LABEL, Inherited, Passes, Waypoint, WorkloadMeta};
 
 pub(crate) use entry::EntryWorkload;
 
@@ -97,14 +97,19 @@ pub(crate) fn declare(b: &mut Builder, inputs: Inputs) -> Workloads {
     });
     let by_pod = b.index(targets, "slice_target_by_pod", |_, t: &SliceTarget| [t.pod.clone()]);
     let by_ns = b.index(targets, "slice_target_by_namespace", |_, t: &SliceTarget| [t.pod.ns.clone()]);
-    // Most namespaces have none: their pods share this one answer instead of asking each for itself.
-    let any = b.memo("has_slice_targets", move |cx, ns: &Str| Some(!cx.lookup(by_ns, ns).is_empty()));
-    let targets = Targets { by_pod, any };
+    // Asked once for a namespace, and not by each of its pods.
+    let (namespaces, binder) = (inputs.namespaces, inputs.binder);
+    let surroundings = b.memo("surroundings", move |cx, ns: &Str| {
+        let view = cx.memo(namespaces, ns).filter(|view| view.in_scope)?;
+        let inherited = binder.inherited(cx, ns, &view);
+        Some(Surroundings { view, inherited, has_slice_targets: !cx.lookup(by_ns, ns).is_empty() })
+    });
+    let around = Around { surroundings, by_pod };
     let shared = shared_fields(b, inputs.settings, inputs.networks);
     let slices = inputs.slices;
     let of_pods = inputs.clone();
     let pods = b.derive("pod_workloads", inputs.pods, move |cx, name, pod| {
-        of_pods.pod(cx, targets, shared, name, pod)
+        of_pods.pod(cx, around, shared, name, pod)
     });
     let of_entries = inputs.clone();
     let entries = b.expand("entry_workloads", inputs.workload_entries, move |cx, name, entry| {
@@ -120,11 +125,21 @@ pub(crate) fn declare(b: &mut Builder, inputs: Inputs) -> Workloads {
     Workloads { pods, endpoints, entries, inline }
 }
 
-/// Which pods are named by slices of services without selectors.
+/// What a namespace says of its pods.
+#[derive(Clone, PartialEq, Debug)]
+struct Surroundings {
+    view: Arc<NamespaceView>,
+    inherited: Inherited,
+    /// Whether slices of services without selectors name any of them.
+    has_slice_targets: bool,
+}
+
+/// Where pods find what is around them.
 #[derive(Clone, Copy)]
-struct Targets {
+struct Around {
+    /// Of namespaces in scope.
+    surroundings: Memo<Str, Surroundings>,
     by_pod: Index<Name, (Name, Name, u128), SliceTarget>,
-    any: Memo<Str, bool>,
 }
 
 /// What all workloads of the cluster have in common.
@@ -150,7 +165,7 @@ impl Inputs {
     fn pod(
         &self,
         cx: &Cx<'_>,
-        targets: Targets,
+        around: Around,
         shared: Table<(), Shared>,
         name: &Name,
         pod: &Pod,
@@ -158,15 +173,18 @@ impl Inputs {
         if pod.phase == Phase::Done || pod.ips.is_empty() {
             return None;
         }
-        let view = cx.memo(self.namespaces, &name.ns)?;
-        if !view.in_scope {
-            return None;
-        }
+        let surroundings = cx.memo(around.surroundings, &name.ns)?;
+        let Surroundings { view, inherited, has_slice_targets } = &*surroundings;
         let selected = Selected { ns: name.ns.clone(), labels: pod.labels.clone() };
-        let services = self.services_of(cx, targets, name, pod, &selected);
+        let mut services =
+            cx.memo(self.selected_services, &selected).map(|s| s.0.clone()).unwrap_or_default();
+        services.retain(|service| self.entries_select_pods || !service.is_entry);
+        if *has_slice_targets {
+            self.add_targeted(cx, around, name, pod, &mut services);
+        }
         let shared = cx.single(shared)?;
         let (tunnel, native) = tunnel(pod.captured, &pod.labels);
-        let (waypoint, application_tunnel) = self.waypoint(cx, &name.ns, &pod.labels, &view);
+        let (waypoint, application_tunnel) = self.waypoint(cx, &name.ns, &pod.labels, inherited);
         let salt = salt(pod.ready, &services);
         let services: Vec<_> = services
             .into_iter()
@@ -175,8 +193,13 @@ impl Inputs {
                 (service, ports)
             })
             .collect();
-        let meta =
-            WorkloadMeta { ns: &name.ns, labels: &pod.labels, annotations: &pod.annotations, view: &view };
+        let meta = WorkloadMeta {
+            ns: &name.ns,
+            labels: &pod.labels,
+            annotations: &pod.annotations,
+            view,
+            inherited,
+        };
         let guarded = Guarded {
             object: ObjectRef { kind: Kind::Pod, name: name.clone() },
             demand: Demand::of_workload(cx, &self.binder, &meta, self.requires_waypoints),
@@ -215,21 +238,16 @@ impl Inputs {
         Some(Encoded::workload(sent, salt))
     }
 
-    /// Services that select the pod, and those without a selector whose slices name it by its uid.
-    fn services_of(
+    /// Adds the services without a selector whose slices name the pod by its uid.
+    fn add_targeted(
         &self,
         cx: &Cx<'_>,
-        targets: Targets,
+        around: Around,
         name: &Name,
         pod: &Pod,
-        selected: &Selected,
-    ) -> Vec<Arc<ServiceView>> {
-        let mut services = cx.memo(self.selected_services, selected).map(|s| s.0.clone()).unwrap_or_default();
-        services.retain(|service| self.entries_select_pods || !service.is_entry);
-        if !cx.memo(targets.any, &name.ns).is_some_and(|any| *any) {
-            return services;
-        }
-        for (_, target) in cx.lookup(targets.by_pod, name) {
+        services: &mut Vec<Arc<ServiceView>>,
+    ) {
+        for (_, target) in cx.lookup(around.by_pod, name) {
             if target.uid == pod.uid
                 && let Some(view) = cx.get(self.services.views, &target.service)
                 && !services.iter().any(|s| s.key == view.key)
@@ -237,7 +255,6 @@ impl Inputs {
                 services.push(view);
             }
         }
-        services
     }
 
     /// The names of the policies that a workload lists, in the order in which it lists them.
@@ -260,7 +277,7 @@ impl Inputs {
         cx: &Cx<'_>,
         ns: &Str,
         labels: &Labels,
-        view: &NamespaceView,
+        inherited: &Inherited,
     ) -> (Option<Arc<Waypoint>>, Option<workload::ApplicationTunnel>) {
         if let Some(gateway) = labels.get(GATEWAY_NAME_LABEL) {
             let gateway = Name { ns: ns.clone(), name: gateway.clone() };
@@ -268,7 +285,7 @@ impl Inputs {
                 return (None, instance_of.application_tunnel());
             }
         }
-        let bound = self.binder.bind(cx, labels, ns, view, Binding::Workload);
+        let bound = self.binder.bind_workload(cx, labels, ns, inherited);
         (bound.ok().flatten(), None)
     }
 

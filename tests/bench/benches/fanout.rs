@@ -202,7 +202,7 @@ fn main() {
     let (serving, watching) = (runtime(), runtime());
     let (pump, address) = serving.block_on(async {
         let pump = Pump::start(Options::default()).unwrap();
-        let mut events = Size { pods: PODS }.listing();
+        let mut events = Size { pods: PODS, all_kinds: false }.listing();
         let synced = events.iter().position(|event| matches!(event, Event::Synced(_))).unwrap();
         events.splice(synced..synced, (0..PODS).map(|p| change(p, streams, true)));
         pump.batches().send(events).await.unwrap();

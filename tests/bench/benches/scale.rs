@@ -99,7 +99,7 @@ fn measure(size: Size) -> Figures {
     if size.all_kinds {
         let machines = (0..500).map(|i| machine(i % namespaces, 0, 2 + i as u32));
         changes.push(("machine", change(mesh, writer, machines)));
-        let waypoints = (0..500).map(|i| waypoint(i % namespaces, i / namespaces % 2 == 0));
+        let waypoints = (0..500).map(|i| waypoint(i % namespaces, (i / namespaces).is_multiple_of(2)));
         changes.push(("waypoint moves", change(mesh, writer, waypoints)));
     }
     Figures { cold, resources, bytes, heap, changes }

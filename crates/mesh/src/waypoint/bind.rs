@@ -157,6 +157,15 @@ impl BindError {
     }
 }
 
+/// What the workloads of a namespace have from it, where they say nothing else themselves.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Inherited {
+    /// The waypoint that they are bound to.
+    pub waypoint: Result<Option<Arc<Waypoint>>, BindError>,
+    /// The one that they are to be reached through, ready or not.
+    pub wanted: Option<UseWaypoint>,
+}
+
 /// What binding needs to read.
 #[derive(Clone, Copy)]
 pub(crate) struct Binder {
@@ -168,31 +177,37 @@ pub(crate) struct Binder {
 }
 
 impl Binder {
-    /// Finds the waypoint of an object from its labels, else from its namespace's.
+    /// Finds what the workloads of a namespace have from it.
+    pub fn inherited(&self, cx: &Cx<'_>, ns: &Str, view: &NamespaceView) -> Inherited {
+        let Some(named @ UseWaypoint::Named(gateway)) = &view.use_waypoint else {
+            return Inherited { waypoint: Ok(None), wanted: view.use_waypoint.clone() };
+        };
+        let waypoint = match self.attach(cx, gateway, ns, Binding::Workload) {
+            // A namespace's waypoint is usually for services only; its pods need not hear of it.
+            Err(BindError::TrafficType(..)) => Ok(None),
+            attached => attached.map(Some),
+        };
+        // While its gateway is not there, nobody can tell whom it is for, and it counts.
+        let is_for_workloads =
+            cx.get(self.traffic, gateway).is_none_or(|traffic| traffic.accepts(Binding::Workload));
+        Inherited { waypoint, wanted: is_for_workloads.then(|| named.clone()) }
+    }
+
+    /// Finds the waypoint of a workload from its labels, else the one that it inherits.
     ///
     /// An object that names a waypoint never falls back to its namespace's, so that a typing error
     /// shows instead of sending traffic through another waypoint.
-    pub fn bind(
+    pub fn bind_workload(
         &self,
         cx: &Cx<'_>,
         labels: &Labels,
         ns: &Str,
-        view: &NamespaceView,
-        binding: Binding,
+        inherited: &Inherited,
     ) -> Result<Option<Arc<Waypoint>>, BindError> {
-        if binding == Binding::Service && is_managed(labels) {
-            return Ok(None);
-        }
-        let own = UseWaypoint::read(labels, ns);
-        let inherited = own.is_none();
-        let wanted = match own.or_else(|| view.use_waypoint.clone()) {
-            None | Some(UseWaypoint::None) => return Ok(None),
-            Some(UseWaypoint::Named(name)) => name,
-        };
-        match self.attach(cx, &wanted, ns, binding) {
-            // A namespace's waypoint is usually for services only; its pods need not hear of it.
-            Err(BindError::TrafficType(..)) if inherited && binding == Binding::Workload => Ok(None),
-            attached => attached.map(Some),
+        match UseWaypoint::read(labels, ns) {
+            None => inherited.waypoint.clone(),
+            Some(UseWaypoint::None) => Ok(None),
+            Some(UseWaypoint::Named(name)) => self.attach(cx, &name, ns, Binding::Workload).map(Some),
         }
     }
 
@@ -207,9 +222,12 @@ impl Binder {
         view: &NamespaceView,
     ) -> Result<Option<Bound>, BindError> {
         let ns = &meta.name.ns;
-        let Some(primary) = self.bind(cx, &meta.labels, ns, view, Binding::Service)? else {
-            return Ok(None);
+        let own = UseWaypoint::read(&meta.labels, ns);
+        let wanted = match own.or_else(|| view.use_waypoint.clone()) {
+            Some(UseWaypoint::Named(name)) if !is_managed(&meta.labels) => name,
+            _ => return Ok(None),
         };
+        let primary = self.attach(cx, &wanted, ns, Binding::Service)?;
         let canary = canary_wish(meta, view).map(|wish| {
             if wish.waypoint == primary.name {
                 return Err(BindError::CanarySame(wish.waypoint));

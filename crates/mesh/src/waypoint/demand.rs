@@ -7,7 +7,7 @@ use model::facts::Meta;
 use model::{Labels, Name, Str};
 
 use super::bind::{canary_wish, is_managed};
-use super::{Binder, Binding, GATEWAY_NAME_LABEL, UseWaypoint};
+use super::{Binder, Binding, GATEWAY_NAME_LABEL, Inherited, UseWaypoint};
 use crate::namespace::NamespaceView;
 
 /// The annotation by which what did not come through a waypoint is refused.
@@ -81,19 +81,7 @@ impl Demand {
         if of.is_instance(cx, binder) {
             return None;
         }
-        let inherited = || {
-            let named = of.view.use_waypoint.clone()?;
-            // The namespace's waypoint may be for services only. While its gateway is not there, nobody
-            // can tell, and it counts.
-            let is_for_workloads = |gateway: &Name| {
-                cx.get(binder.traffic, gateway).is_none_or(|traffic| traffic.accepts(Binding::Workload))
-            };
-            match &named {
-                UseWaypoint::Named(gateway) if !is_for_workloads(gateway) => None,
-                _ => Some(named),
-            }
-        };
-        let wanted = UseWaypoint::read(of.labels, of.ns).or_else(inherited);
+        let wanted = UseWaypoint::read(of.labels, of.ns).or_else(|| of.inherited.wanted.clone());
         let route = |primary| Route { binding: Binding::Workload, primary, canary: None };
         Some(Self::new(of.annotations, of.view, by_default, wanted, route))
     }
@@ -138,6 +126,7 @@ pub(crate) struct WorkloadMeta<'a> {
     pub labels: &'a Labels,
     pub annotations: &'a Labels,
     pub view: &'a NamespaceView,
+    pub inherited: &'a Inherited,
 }
 
 impl WorkloadMeta<'_> {

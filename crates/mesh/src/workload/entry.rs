@@ -183,8 +183,9 @@ impl Inputs {
         let local = cx.single(self.settings.network)?;
         let network = if of.spec.network.is_empty() { &*local } else { &of.spec.network };
         let (tunnel, native) = tunnel(is_redirected(of.meta), of.labels);
+        let inherited = self.binder.inherited(cx, &name.ns, &view);
         let (waypoint, application_tunnel) = match of.waypoint_labels {
-            Some(labels) => self.waypoint(cx, &name.ns, labels, &view),
+            Some(labels) => self.waypoint(cx, &name.ns, labels, &inherited),
             None => (None, None),
         };
         let selected = Selected { ns: name.ns.clone(), labels: of.labels.clone() };
@@ -192,7 +193,8 @@ impl Inputs {
             of.services.iter().map(|service| (service.clone(), entry_ports(service, of.spec))).collect();
         let demand = match of.waypoint_labels {
             Some(labels) => {
-                let meta = WorkloadMeta { ns: &name.ns, labels, annotations: &of.annotations, view: &view };
+                let (ns, annotations) = (&name.ns, &of.annotations);
+                let meta = WorkloadMeta { ns, labels, annotations, view: &view, inherited: &inherited };
                 Demand::of_workload(cx, &self.binder, &meta, self.requires_waypoints)
             }
             None => Some(Demand::default()),
