@@ -175,6 +175,19 @@ fn links_between_pages_lead_somewhere() -> anyhow::Result<()> {
 }
 
 #[test]
+fn no_page_keeps_the_marks_of_a_merge() -> anyhow::Result<()> {
+    let pages = files(&root(), ".md")?;
+    ensure!(pages.len() > 10, "so few pages cannot be all");
+    for path in pages {
+        for (number, line) in std::fs::read_to_string(&path)?.lines().enumerate() {
+            let is_mark = line.starts_with("<<<<<<< ") || line.starts_with(">>>>>>> ") || line == "=======";
+            ensure!(!is_mark, "{}:{} is a mark of a merge", path.display(), number + 1);
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn every_decision_has_its_own_number_and_is_listed() -> anyhow::Result<()> {
     let records = files(&root().join("docs/adr"), ".md")?;
     let index = std::fs::read_to_string(root().join("ARCHITECTURE.md"))?;
