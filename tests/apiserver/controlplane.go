@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"strconv"
@@ -43,7 +44,7 @@ type apiServer struct {
 }
 
 func startAPIServer(ctx context.Context, s settings, keys credentials) (*apiServer, error) {
-	listener, err := net.Listen("tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)))
+	listener, err := listen(s.port)
 	if err != nil {
 		return nil, err
 	}
@@ -58,6 +59,23 @@ func startAPIServer(ctx context.Context, s settings, keys credentials) (*apiServ
 		server.err = app.Run(ctx, completed)
 	}()
 	return server, nil
+}
+
+// listen takes the port given or, for 0, a free one below those that the kernel
+// gives to outgoing connections: a server that comes back on its port would
+// otherwise now and then find one of them there.
+func listen(port int) (net.Listener, error) {
+	const first, end, tries = 20000, 32768, 100
+	for try := 0; port == 0 && try < tries; try++ {
+		if listener, err := on(first + rand.IntN(end-first)); err == nil {
+			return listener, nil
+		}
+	}
+	return on(port)
+}
+
+func on(port int) (net.Listener, error) {
+	return net.Listen("tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 }
 
 func apiServerOptions(ctx context.Context, s settings, keys credentials, listener net.Listener) (options.CompletedOptions, error) {

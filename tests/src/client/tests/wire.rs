@@ -120,11 +120,13 @@ async fn a_refused_stream_tells_its_status() {
 #[tokio::test]
 async fn a_vain_wait_tells_what_was_held() {
     let server = ScriptedServer::start().await.unwrap();
-    let limit = std::time::Duration::from_millis(300);
+    // What comes is sent at once, so that only what never comes is waited for to the end.
+    let limit = std::time::Duration::from_secs(3);
     let options = Options { limit, ..Options::to(server.address.to_string()) };
     let client = Client::connect(options).await.unwrap();
     let stream = server.accept().await.unwrap();
     stream.respond(addresses("a1", vec![workload_resource("v1", &pod("a", [10, 0, 0, 1], &[]))]));
+    client.until("one pod", |state| state.workloads().count() == 1).await.unwrap();
     let ask = |state: &crate::client::State| state.workloads().count() == 2;
     let error = client.until("two pods", ask).await.unwrap_err().to_string();
     assert!(error.contains("in vain for two pods"), "{error}");
