@@ -7,7 +7,7 @@ use model::facts::{
     AuthorizationPolicy, GatewayClass, Meta, PolicyTargetRef, Protocol, Service, ServiceEntry, Visibility,
     WorkloadEntry,
 };
-use model::{Kind, Name, Str};
+use model::{Kind, Name, Ns};
 use std::sync::Arc;
 
 use crate::guard::{self, GuardPolicies};
@@ -72,12 +72,12 @@ pub(crate) struct Inputs {
     pub services: Table<Name, Service>,
     pub workload_entries: Table<Name, WorkloadEntry>,
     pub policies: Table<Name, AuthorizationPolicy>,
-    pub classes: Table<Str, GatewayClass>,
+    pub classes: Table<Name, GatewayClass>,
     pub service_views: Table<Name, ServiceView>,
     pub service_rows: Table<Name, ServiceRow>,
     pub entries: Entries,
     pub policy_rows: Table<Name, PolicyRow>,
-    pub namespaces: Memo<Str, NamespaceView>,
+    pub namespaces: Memo<Ns, NamespaceView>,
     pub settings: Settings,
     pub binder: Binder,
     pub guards: GuardPolicies,
@@ -242,7 +242,7 @@ impl Inputs {
     fn required(
         &self,
         cx: &Cx<'_>,
-        ns: &Str,
+        ns: &Ns,
         views: &[Arc<ServiceView>],
         row: &ServiceRow,
         has_datagrams: bool,
@@ -291,7 +291,7 @@ impl Inputs {
 
     fn target(&self, cx: &Cx<'_>, policy: &AuthorizationPolicy, target: &PolicyTargetRef) -> Attachment {
         let own = &policy.meta.name.ns;
-        let ns = if target.namespace.is_empty() { own.clone() } else { target.namespace.clone() };
+        let ns = if target.namespace.is_empty() { own.clone() } else { own.beside(&target.namespace) };
         let key = Name { ns, name: target.name.clone() };
         let answer =
             |bound, reason, message: String| Attachment { key: key.to_string(), bound, reason, message };
@@ -304,7 +304,7 @@ impl Inputs {
                     );
                     return answer(false, "Invalid", message);
                 }
-                match cx.get(self.classes, &target.name) {
+                match cx.get(self.classes, &Name::in_cluster(own, &target.name)) {
                     None => answer(false, "TargetNotFound", "not bound".to_owned()),
                     Some(class) if class.controller != WAYPOINT_CONTROLLER => answer(
                         false,

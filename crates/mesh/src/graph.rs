@@ -2,7 +2,7 @@
 
 use engine::{Builder, Graph, Table};
 use model::facts::{AuthorizationPolicy, Meta, PeerAuthentication, ServiceEntry};
-use model::{Name, Str, shared};
+use model::{Name, Ns, Str, shared};
 use std::sync::Arc;
 
 use crate::allocation::AddressRequest;
@@ -42,7 +42,7 @@ pub(crate) struct Sinks {
     pub passes: Option<Table<Name, SentPolicy>>,
     pub guards: GuardPolicies,
     pub statuses: Statuses,
-    pub root_left_out: Table<(), Option<Str>>,
+    pub root_left_out: Table<(), Option<Ns>>,
 }
 
 /// Declares the graph.

@@ -16,7 +16,7 @@
 mod report;
 
 use engine::{Builder, Cx, Memo, Table};
-use model::{Name, ObjectRef, Str};
+use model::{Name, Ns, ObjectRef, Str};
 use proto::workload::PortList;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -38,7 +38,7 @@ type Routes = BTreeSet<Route>;
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub(crate) struct Guard {
     /// The namespace of the workload.
-    ns: Str,
+    ns: Ns,
     /// Ports by the ways that lead to them; without any, nobody may connect.
     ports: BTreeMap<Routes, BTreeSet<u16>>,
     /// The ways to every other port; `None` when those are open.
@@ -48,7 +48,7 @@ pub(crate) struct Guard {
 impl Guard {
     /// Returns the guard of a workload with these services and the ports of it to which they lead;
     /// `None` when nothing is required.
-    fn new(ns: &Str, own: &Demand, services: &[(Arc<ServiceView>, PortList)]) -> Option<Self> {
+    fn new(ns: &Ns, own: &Demand, services: &[(Arc<ServiceView>, PortList)]) -> Option<Self> {
         let mut by_port: BTreeMap<u16, (bool, Routes)> = BTreeMap::new();
         for (service, ports) in services {
             for port in targets(ports) {

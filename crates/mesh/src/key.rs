@@ -1,6 +1,6 @@
 //! Keys under which rows find each other.
 
-use model::{Labels, Name, Str};
+use model::{Labels, Name, Ns, Str};
 
 /// One pair of a selector, in the namespace where it selects.
 ///
@@ -9,20 +9,20 @@ use model::{Labels, Name, Str};
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub(crate) struct Anchor {
     /// Where the selector selects; `None` for everywhere.
-    pub ns: Option<Str>,
+    pub ns: Option<Ns>,
     pub key: Str,
     pub value: Str,
 }
 
 impl Anchor {
     /// Returns the anchor of a selector; `None` for an empty one, which no index can find.
-    pub fn of_selector(ns: Option<&Str>, selector: &Labels) -> Option<Self> {
+    pub fn of_selector(ns: Option<&Ns>, selector: &Labels) -> Option<Self> {
         let (key, value) = selector.iter().next()?;
         Some(Self { ns: ns.cloned(), key: key.clone(), value: value.clone() })
     }
 
     /// Returns every anchor under which a selector that matches `labels` can stand.
-    pub fn of_labels(ns: Option<&Str>, labels: &Labels) -> impl Iterator<Item = Self> {
+    pub fn of_labels(ns: Option<&Ns>, labels: &Labels) -> impl Iterator<Item = Self> {
         labels.iter().map(move |(key, value)| Self {
             ns: ns.cloned(),
             key: key.clone(),
@@ -34,17 +34,24 @@ impl Anchor {
 /// A namespace and a set of labels: everything that decides what selects an object.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub(crate) struct Selected {
-    pub ns: Str,
+    pub ns: Ns,
     pub labels: Labels,
 }
 
+/// Returns the id of the cluster that a namespace is in; `own` is that of the own one.
+pub(crate) fn cluster_id<'a>(own: &'a str, ns: &'a Ns) -> &'a str {
+    ns.cluster().unwrap_or(own)
+}
+
 /// Returns the name of a pod's resource.
-pub(crate) fn pod_uid(cluster: &str, pod: &Name) -> String {
+pub(crate) fn pod_uid(own: &str, pod: &Name) -> String {
+    let cluster = cluster_id(own, &pod.ns);
     format!("{cluster}//Pod/{}/{}", pod.ns, pod.name)
 }
 
 /// Returns the name of the resource of an endpoint that is no pod.
-pub(crate) fn slice_endpoint_uid(cluster: &str, slice: &Name, address: &std::net::IpAddr) -> String {
+pub(crate) fn slice_endpoint_uid(own: &str, slice: &Name, address: &std::net::IpAddr) -> String {
+    let cluster = cluster_id(own, &slice.ns);
     format!("{cluster}/discovery.k8s.io/EndpointSlice/{}/{}/{address}", slice.ns, slice.name)
 }
 
@@ -59,11 +66,13 @@ pub(crate) fn split_horizon_uid(network: &str, gateway: &Name, address: &str, se
 }
 
 /// Returns the name of a WorkloadEntry's resource.
-pub(crate) fn workload_entry_uid(cluster: &str, entry: &Name) -> String {
+pub(crate) fn workload_entry_uid(own: &str, entry: &Name) -> String {
+    let cluster = cluster_id(own, &entry.ns);
     format!("{cluster}/networking.istio.io/WorkloadEntry/{}/{}", entry.ns, entry.name)
 }
 
 /// Returns the name of the resource of an endpoint of a ServiceEntry.
-pub(crate) fn service_entry_uid(cluster: &str, entry: &Name, address: &str) -> String {
+pub(crate) fn service_entry_uid(own: &str, entry: &Name, address: &str) -> String {
+    let cluster = cluster_id(own, &entry.ns);
     format!("{cluster}/networking.istio.io/ServiceEntry/{}/{}/{address}", entry.ns, entry.name)
 }

@@ -2,7 +2,7 @@
 
 use engine::{Builder, Memo, Table};
 use model::facts::Namespace;
-use model::{Labels, Str};
+use model::{Labels, Ns, Str};
 
 use crate::settings::{Settings, is_discovered};
 use crate::waypoint::{CanaryWish, Require, UseWaypoint};
@@ -28,10 +28,10 @@ pub(crate) struct NamespaceView {
 /// Declares the view of each namespace that something lives in, whether the object exists or not.
 pub(crate) fn declare(
     b: &mut Builder,
-    namespaces: Table<Str, Namespace>,
+    namespaces: Table<Ns, Namespace>,
     settings: Settings,
-) -> Memo<Str, NamespaceView> {
-    b.memo("namespace_view", move |cx, name: &Str| {
+) -> Memo<Ns, NamespaceView> {
+    b.memo("namespace_view", move |cx, name: &Ns| {
         let selectors = cx.single(settings.discovery).unwrap_or_default();
         let namespace = cx.get(namespaces, name);
         let labels = namespace.as_ref().map(|n| n.labels.clone()).unwrap_or_default();

@@ -2,7 +2,7 @@
 
 use engine::{Builder, Cx, Index, Memo, Table};
 use model::facts::{Gateway, GatewayAddress};
-use model::{Name, Str, shared};
+use model::{Name, Ns, Str, shared};
 use proto::workload::{self, gateway_address};
 use std::sync::Arc;
 
@@ -74,7 +74,7 @@ pub(crate) struct Networks {
 pub(crate) fn declare(
     b: &mut Builder,
     gateways: Table<Name, Gateway>,
-    namespaces: Memo<Str, NamespaceView>,
+    namespaces: Memo<Ns, NamespaceView>,
     settings: Settings,
     options: &Options,
 ) -> Networks {

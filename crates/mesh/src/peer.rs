@@ -2,7 +2,7 @@
 
 use engine::{Builder, Cx, Index, Memo, Table};
 use model::facts::PeerAuthentication;
-use model::{Labels, Name, Str};
+use model::{Labels, Name, Ns};
 use std::sync::Arc;
 
 use crate::key::{Anchor, Selected};
@@ -15,7 +15,7 @@ use crate::settings::Settings;
 pub(crate) struct Peers {
     by_anchor: Index<Anchor, Name, PeerAuthentication>,
     /// The oldest without a selector: of a namespace, or (`None`) of the mesh.
-    pub oldest: Memo<Option<Str>, PeerAuthentication>,
+    pub oldest: Memo<Option<Ns>, PeerAuthentication>,
     /// What is sent for a policy with port-level modes, under that policy's name.
     pub ports: Table<Name, SentPolicy>,
     /// What is sent if there is any policy at all.
@@ -41,7 +41,7 @@ pub(crate) fn declare(b: &mut Builder, peers: Table<Name, PeerAuthentication>, s
     });
     let any = b.index(peers, "peer_any", |_, _| [()]);
 
-    let oldest = b.memo("peer_oldest", move |cx, of: &Option<Str>| {
+    let oldest = b.memo("peer_oldest", move |cx, of: &Option<Ns>| {
         let root = cx.single(root)?;
         let ns = of.as_ref().unwrap_or(&root);
         let wanted = if of.is_none() { Level::Mesh } else { Level::Namespace };
@@ -69,12 +69,7 @@ pub(crate) fn declare(b: &mut Builder, peers: Table<Name, PeerAuthentication>, s
 
 impl Peers {
     /// Returns the oldest policy whose selector matches; selectors in the root namespace are ignored.
-    pub fn oldest_selecting(
-        &self,
-        cx: &Cx<'_>,
-        root: &str,
-        of: &Selected,
-    ) -> Option<Arc<PeerAuthentication>> {
+    pub fn oldest_selecting(&self, cx: &Cx<'_>, root: &Ns, of: &Selected) -> Option<Arc<PeerAuthentication>> {
         Anchor::of_labels(Some(&of.ns), &of.labels)
             .flat_map(|anchor| cx.lookup(self.by_anchor, &anchor))
             .map(|(_, peer)| peer)

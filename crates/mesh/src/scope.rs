@@ -2,7 +2,7 @@
 
 use engine::{Builder, Memo, Table};
 use model::facts::{Namespace, Service};
-use model::{Name, Selector, Str, shared};
+use model::{Name, Ns, Selector, Str, shared};
 use proto::workload;
 
 use crate::Options;
@@ -24,13 +24,13 @@ pub(crate) struct GlobalService {
 pub(crate) fn declare(
     b: &mut Builder,
     services: Table<Name, Service>,
-    namespaces: Table<Str, Namespace>,
-    views: Memo<Str, NamespaceView>,
+    namespaces: Table<Ns, Namespace>,
+    views: Memo<Ns, NamespaceView>,
     settings: Settings,
     options: &Options,
 ) -> Table<Name, GlobalService> {
     // What the labels of a namespace decide is the same for all its services.
-    let selectors = b.memo("global_selectors", move |cx, ns: &Str| {
+    let selectors = b.memo("global_selectors", move |cx, ns: &Ns| {
         let scopes = cx.single(settings.global_scopes)?;
         if scopes.is_empty() {
             return None;

@@ -4,7 +4,7 @@ pub(crate) mod app_protocol;
 
 use engine::{Builder, Cx, Index, Memo, Table};
 use model::facts::{IpFamily, Meta, Service, ServiceType, TargetPort};
-use model::{Diagnostic, Kind, Labels, Name, ObjectRef, Severity, Str};
+use model::{Diagnostic, Kind, Labels, Name, Ns, ObjectRef, Severity, Str};
 use proto::workload::{self, load_balancing};
 
 use crate::Options;
@@ -142,7 +142,7 @@ pub(crate) struct Services {
 pub(crate) fn declare(
     b: &mut Builder,
     services: Table<Name, Service>,
-    namespaces: Memo<Str, NamespaceView>,
+    namespaces: Memo<Ns, NamespaceView>,
     options: &Options,
 ) -> Services {
     let suffix = Str::from(options.domain_suffix.as_str());
@@ -180,7 +180,7 @@ pub(crate) fn declare(
 pub(crate) fn declare_rows(
     b: &mut Builder,
     services: Table<Name, Service>,
-    namespaces: Memo<Str, NamespaceView>,
+    namespaces: Memo<Ns, NamespaceView>,
     settings: Settings,
     binder: Binder,
     horizon: Option<SplitHorizon>,

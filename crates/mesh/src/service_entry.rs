@@ -4,7 +4,7 @@ use engine::{Builder, Cx, Index, Memo, Table};
 use model::facts::{
     MatchingRule, Namespace, Resolution, ServiceEntry, ServiceEntryAddress, TargetPort, Visibility,
 };
-use model::{Diagnostic, Kind, Labels, Name, ObjectRef, Severity, Str};
+use model::{Diagnostic, Kind, Labels, Name, Ns, ObjectRef, Severity, Str};
 use proto::workload::{self, service};
 use std::net::IpAddr;
 
@@ -24,7 +24,7 @@ const AUTOALLOCATE_LABEL: &str = "networking.istio.io/enable-autoallocate-ip";
 /// A hostname in a namespace.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub(crate) struct HostKey {
-    pub ns: Str,
+    pub ns: Ns,
     pub host: Str,
 }
 
@@ -127,8 +127,8 @@ pub(crate) fn diagnostics(
 pub(crate) fn declare(
     b: &mut Builder,
     entries: Table<Name, ServiceEntry>,
-    namespaces: Table<Str, Namespace>,
-    views: Memo<Str, NamespaceView>,
+    namespaces: Table<Ns, Namespace>,
+    views: Memo<Ns, NamespaceView>,
     settings: Settings,
     binder: Binder,
     services: Services,
@@ -215,7 +215,7 @@ pub(crate) fn declare(
 fn bind(
     cx: &Cx<'_>,
     binder: Binder,
-    views: Memo<Str, NamespaceView>,
+    views: Memo<Ns, NamespaceView>,
     entry: &ServiceEntry,
     winner: &Winner,
 ) -> Result<Option<Bound>, BindError> {
@@ -247,8 +247,8 @@ fn demand(entry: &ServiceEntry, winner: &Winner, view: &NamespaceView, by_defaul
 pub(crate) fn visibility(
     cx: &Cx<'_>,
     settings: Settings,
-    namespaces: Table<Str, Namespace>,
-    ns: &Str,
+    namespaces: Table<Ns, Namespace>,
+    ns: &Ns,
 ) -> Visibility {
     let Some(configured) = cx.single(settings.visibility) else { return Visibility::Public };
     let Some((default, policies)) = configured.as_ref() else { return Visibility::Public };

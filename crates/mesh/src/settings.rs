@@ -2,7 +2,7 @@
 
 use engine::{Builder, Table};
 use model::facts::{MeshSettings, Namespace, ServiceScope, Visibility, VisibilityPolicy};
-use model::{Diagnostic, Kind, Labels, Name, ObjectRef, Selector, Severity, Str, shared};
+use model::{Diagnostic, Kind, Labels, Name, Ns, ObjectRef, Selector, Severity, Str};
 
 use crate::Options;
 
@@ -12,7 +12,7 @@ pub(crate) const NETWORK_LABEL: &str = "topology.istio.io/network";
 /// One row for each setting that something reads, so that a change reaches only its readers.
 #[derive(Clone, Copy)]
 pub(crate) struct Settings {
-    pub root_namespace: Table<(), Str>,
+    pub root_namespace: Table<(), Ns>,
     /// As in identities.
     pub trust_domain: Table<(), Str>,
     /// As sent with workloads: empty for the default `cluster.local`.
@@ -27,7 +27,7 @@ pub(crate) struct Settings {
     pub global_scopes: Table<(), Vec<ServiceScope>>,
     /// The root namespace, where the discovery selectors leave it out: its policies are then in force
     /// nowhere.
-    pub root_left_out: Table<(), Option<Str>>,
+    pub root_left_out: Table<(), Option<Ns>>,
 }
 
 impl Settings {
@@ -35,16 +35,16 @@ impl Settings {
         b: &mut Builder,
         options: &Options,
         maps: Table<Name, MeshSettings>,
-        namespaces: Table<Str, Namespace>,
+        namespaces: Table<Ns, Namespace>,
     ) -> Self {
         let map = map_name(options);
         let all = b.single("mesh_settings", move |cx| {
             cx.get(maps, &map).map_or_else(MeshSettings::default, |m| (*m).clone())
         });
         let part = |all: Option<std::sync::Arc<MeshSettings>>| all.unwrap_or_default();
-        let system = shared(&options.system_namespace);
+        let system = Ns::own(&options.system_namespace);
         let root_namespace =
-            b.single("root_namespace", move |cx| part(cx.single(all)).root_namespace.clone());
+            b.single("root_namespace", move |cx| Ns::own(&part(cx.single(all)).root_namespace));
         let discovery =
             b.single("discovery_selectors", move |cx| part(cx.single(all)).discovery_selectors.clone());
         Self {
@@ -87,13 +87,13 @@ mod code {
 
 /// Returns what the author of the settings `map` should know where the root namespace is left out of
 /// discovery and has policies, such as `first`: they hold for nobody, and nothing else says so.
-pub(crate) fn root_left_out(map: Name, root: &Str, first: &ObjectRef) -> Diagnostic {
+pub(crate) fn root_left_out(map: Name, root: &Ns, first: &ObjectRef) -> Diagnostic {
     Diagnostic {
         code: code::ROOT_LEFT_OUT,
         severity: Severity::Warning,
         object: Some(ObjectRef { kind: Kind::ConfigMap, name: map }),
         field: "data.mesh.discoverySelectors".to_owned(),
-        message: format!("no selector matches the root namespace {root:?}, so {first} is not in force"),
+        message: format!("no selector matches the root namespace {:?}, so {first} is not in force", &**root),
         help: "label the namespace so that one matches: its policies are for the whole mesh".to_owned(),
         place: None,
     }

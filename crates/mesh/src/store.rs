@@ -6,20 +6,20 @@ use model::facts::{
     AuthorizationPolicy, EndpointSlice, Gateway, GatewayClass, MeshSettings, Namespace, Node, Object,
     PeerAuthentication, Pod, Service, ServiceEntry, WorkloadEntry,
 };
-use model::{Diagnostic, Kind, Name, ObjectRef, Str};
+use model::{Diagnostic, Kind, Name, Ns, ObjectRef};
 
 use crate::Event;
 
 /// One input table per kind, and one for what was refused at the door.
 #[derive(Clone, Copy)]
 pub(crate) struct Facts {
-    pub namespaces: Table<Str, Namespace>,
-    pub nodes: Table<Str, Node>,
+    pub namespaces: Table<Ns, Namespace>,
+    pub nodes: Table<Name, Node>,
     pub config_maps: Table<Name, MeshSettings>,
     pub pods: Table<Name, Pod>,
     pub services: Table<Name, Service>,
     pub slices: Table<Name, EndpointSlice>,
-    pub classes: Table<Str, GatewayClass>,
+    pub classes: Table<Name, GatewayClass>,
     pub gateways: Table<Name, Gateway>,
     pub policies: Table<Name, AuthorizationPolicy>,
     pub peers: Table<Name, PeerAuthentication>,
@@ -55,7 +55,7 @@ impl Facts {
             Object::Pod(o) => graph.put(self.pods, o.name.clone(), o),
             Object::Service(o) => graph.put(self.services, o.meta.name.clone(), o),
             Object::EndpointSlice(o) => graph.put(self.slices, o.name.clone(), o),
-            Object::GatewayClass(o) => graph.put(self.classes, o.meta.name.name.clone(), o),
+            Object::GatewayClass(o) => graph.put(self.classes, o.meta.name.clone(), o),
             Object::Gateway(o) => graph.put(self.gateways, o.meta.name.clone(), o),
             Object::AuthorizationPolicy(o) => graph.put(self.policies, o.meta.name.clone(), o),
             Object::PeerAuthentication(o) => graph.put(self.peers, o.meta.name.clone(), o),
@@ -67,13 +67,13 @@ impl Facts {
     fn remove(&self, graph: &mut Graph, of: &ObjectRef) {
         let name = &of.name;
         match of.kind {
-            Kind::Namespace => graph.remove(self.namespaces, &name.name),
-            Kind::Node => graph.remove(self.nodes, &name.name),
+            Kind::Namespace => graph.remove(self.namespaces, &name.ns.beside(&name.name)),
+            Kind::Node => graph.remove(self.nodes, name),
             Kind::ConfigMap => graph.remove(self.config_maps, name),
             Kind::Pod => graph.remove(self.pods, name),
             Kind::Service => graph.remove(self.services, name),
             Kind::EndpointSlice => graph.remove(self.slices, name),
-            Kind::GatewayClass => graph.remove(self.classes, &name.name),
+            Kind::GatewayClass => graph.remove(self.classes, name),
             Kind::Gateway => graph.remove(self.gateways, name),
             Kind::AuthorizationPolicy => graph.remove(self.policies, name),
             Kind::PeerAuthentication => graph.remove(self.peers, name),
@@ -87,16 +87,15 @@ impl Facts {
         fn keys<K: Key, V: Row>(graph: &Graph, table: Table<K, V>, name: impl Fn(K) -> Name) -> Vec<Name> {
             graph.rows(table).into_iter().map(|(key, _)| name(key)).collect()
         }
-        let cluster = |name: Str| Name { ns: Str::new(), name };
         let same = |name: Name| name;
         match kind {
-            Kind::Namespace => keys(graph, self.namespaces, cluster),
-            Kind::Node => keys(graph, self.nodes, cluster),
+            Kind::Namespace => keys(graph, self.namespaces, |ns| ns.object()),
+            Kind::Node => keys(graph, self.nodes, same),
             Kind::ConfigMap => keys(graph, self.config_maps, same),
             Kind::Pod => keys(graph, self.pods, same),
             Kind::Service => keys(graph, self.services, same),
             Kind::EndpointSlice => keys(graph, self.slices, same),
-            Kind::GatewayClass => keys(graph, self.classes, cluster),
+            Kind::GatewayClass => keys(graph, self.classes, same),
             Kind::Gateway => keys(graph, self.gateways, same),
             Kind::AuthorizationPolicy => keys(graph, self.policies, same),
             Kind::PeerAuthentication => keys(graph, self.peers, same),

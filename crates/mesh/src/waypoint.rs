@@ -5,7 +5,7 @@ mod demand;
 
 use engine::{Builder, Cx, Memo, Table};
 use model::facts::{AllowedNamespaces, Gateway, GatewayAddress, GatewayClass, Pod};
-use model::{Name, Str};
+use model::{Name, Ns, Str};
 use proto::workload::{self, application_tunnel, gateway_address};
 use std::net::IpAddr;
 
@@ -154,7 +154,7 @@ impl Passes {
         &self,
         cx: &Cx<'_>,
         binder: &Binder,
-        ns: &Str,
+        ns: &Ns,
         routes: impl Iterator<Item = &'r Route>,
     ) -> Vec<Name> {
         let mut names: Vec<Name> = routes
@@ -171,14 +171,14 @@ impl Passes {
 pub(crate) fn declare_traffic(
     b: &mut Builder,
     gateways: Table<Name, Gateway>,
-    classes: Table<Str, GatewayClass>,
-    namespaces: Memo<Str, NamespaceView>,
+    classes: Table<Name, GatewayClass>,
+    namespaces: Memo<Ns, NamespaceView>,
 ) -> Table<Name, TrafficType> {
     b.derive("waypoint_traffic", gateways, move |cx, name, gateway| {
         if !cx.memo(namespaces, &name.ns)?.in_scope {
             return None;
         }
-        let class = cx.get(classes, &gateway.class);
+        let class = cx.get(classes, &Name::in_cluster(&name.ns, &gateway.class));
         let text = gateway
             .meta
             .labels
@@ -192,7 +192,7 @@ pub(crate) fn declare_traffic(
 pub(crate) fn declare(
     b: &mut Builder,
     gateways: Table<Name, Gateway>,
-    classes: Table<Str, GatewayClass>,
+    classes: Table<Name, GatewayClass>,
     traffic: Table<Name, TrafficType>,
     settings: Settings,
 ) -> Table<Name, Waypoint> {
@@ -201,7 +201,7 @@ pub(crate) fn declare(
             return None;
         }
         let traffic = *cx.get(traffic, name)?;
-        let class = cx.get(classes, &gateway.class);
+        let class = cx.get(classes, &Name::in_cluster(&name.ns, &gateway.class));
         let class_meta = class.as_ref().map(|c| &c.meta);
         let inbound = gateway
             .meta

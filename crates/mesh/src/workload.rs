@@ -6,7 +6,7 @@ use engine::{Builder, Cx, Index, Memo, Table};
 use model::facts::{
     AddressType, EndpointSlice, EndpointTarget, Meta, Node, Phase, Pod, Protocol, TargetPort, WorkloadEntry,
 };
-use model::{Kind, Labels, Name, ObjectRef, Str};
+use model::{Kind, Labels, Name, Ns, ObjectRef, Str};
 use proto::workload::{self, NetworkMode, Port, PortList, TunnelProtocol, WorkloadStatus, WorkloadType};
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher};
@@ -43,13 +43,13 @@ pub(crate) struct SliceTarget {
 pub(crate) struct Inputs {
     pub cluster: Str,
     pub pods: Table<Name, Pod>,
-    pub nodes: Table<Str, Node>,
+    pub nodes: Table<Name, Node>,
     pub slices: Table<Name, EndpointSlice>,
     pub entries: Entries,
     pub workload_entries: Table<Name, WorkloadEntry>,
     /// Whether an object belongs to the revision served.
     pub is_ours: Arc<dyn Fn(&Meta) -> bool + Send + Sync>,
-    pub namespaces: Memo<Str, NamespaceView>,
+    pub namespaces: Memo<Ns, NamespaceView>,
     pub settings: Settings,
     pub services: Services,
     pub networks: Networks,
@@ -99,7 +99,7 @@ pub(crate) fn declare(b: &mut Builder, inputs: Inputs) -> Workloads {
     let by_ns = b.index(targets, "slice_target_by_namespace", |_, t: &SliceTarget| [t.pod.ns.clone()]);
     // Asked once for a namespace, and not by each of its pods.
     let (namespaces, binder) = (inputs.namespaces, inputs.binder);
-    let surroundings = b.memo("surroundings", move |cx, ns: &Str| {
+    let surroundings = b.memo("surroundings", move |cx, ns: &Ns| {
         let view = cx.memo(namespaces, ns).filter(|view| view.in_scope)?;
         let inherited = binder.inherited(cx, ns, &view);
         Some(Surroundings { view, inherited, has_slice_targets: !cx.lookup(by_ns, ns).is_empty() })
@@ -138,7 +138,7 @@ struct Surroundings {
 #[derive(Clone, Copy)]
 struct Around {
     /// Of namespaces in scope.
-    surroundings: Memo<Str, Surroundings>,
+    surroundings: Memo<Ns, Surroundings>,
     by_pod: Index<Name, (Name, Name, u128), SliceTarget>,
 }
 
@@ -229,8 +229,8 @@ impl Inputs {
             services: sent_services(services),
             authorization_policies: listed,
             status: status(pod.ready),
-            cluster_id: self.cluster.to_string(),
-            locality: self.locality(cx, &pod.node),
+            cluster_id: key::cluster_id(&self.cluster, &name.ns).to_string(),
+            locality: self.locality(cx, &name.ns, &pod.node),
             network_mode: if pod.host_network { NetworkMode::HostNetwork } else { NetworkMode::Standard }
                 .into(),
             ..Default::default()
@@ -275,7 +275,7 @@ impl Inputs {
     fn waypoint(
         &self,
         cx: &Cx<'_>,
-        ns: &Str,
+        ns: &Ns,
         labels: &Labels,
         inherited: &Inherited,
     ) -> (Option<Arc<Waypoint>>, Option<workload::ApplicationTunnel>) {
@@ -289,11 +289,11 @@ impl Inputs {
         (bound.ok().flatten(), None)
     }
 
-    fn locality(&self, cx: &Cx<'_>, node: &Str) -> Option<workload::Locality> {
+    fn locality(&self, cx: &Cx<'_>, ns: &Ns, node: &Str) -> Option<workload::Locality> {
         if node.is_empty() {
             return None;
         }
-        let node = cx.get(self.nodes, node)?;
+        let node = cx.get(self.nodes, &Name::in_cluster(ns, node))?;
         let known = !(node.region.is_empty() && node.zone.is_empty() && node.subzone.is_empty());
         known.then(|| workload::Locality {
             region: node.region.to_string(),
@@ -338,7 +338,7 @@ impl Inputs {
                 authorization_policies: listed.iter().map(|name| name.to_string()).collect(),
                 services: sent_services(services),
                 status: status(endpoint.ready),
-                cluster_id: self.cluster.to_string(),
+                cluster_id: key::cluster_id(&self.cluster, &name.ns).to_string(),
                 network_mode: NetworkMode::HostNetwork.into(),
                 ..Default::default()
             };

@@ -35,5 +35,5 @@ pub use diagnostic::{Diagnostic, Place, Severity};
 pub use facts::Object;
 pub use kind::{Kind, Scope};
 pub use label::{Labels, Selector, SelectorOperator, SelectorRequirement};
-pub use name::{Name, ObjectRef, Str, shared};
+pub use name::{Name, Ns, ObjectRef, Str, shared};
 pub use parse::parse;

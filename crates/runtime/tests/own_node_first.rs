@@ -17,7 +17,7 @@ use http_body::{Body, Frame};
 use http_body_util::StreamBody;
 use mesh::{Event, Options};
 use model::facts::{Namespace, Pod};
-use model::{Kind, Labels, Name, Object, ObjectRef, Str};
+use model::{Kind, Labels, Name, Ns, Object, ObjectRef, Str};
 use pilothouse_runtime::grpc::{Ads, Clients, Concerned, ResponseBody, Service};
 use pilothouse_runtime::identity::Connection;
 use pilothouse_runtime::pump::Pump;
@@ -265,7 +265,7 @@ fn pod(node: &str, ready: bool) -> Event {
 async fn a_pod_is_first_on_its_own_node_when_it_comes_and_when_it_changes() {
     let pump = Pump::start(Options::default()).unwrap();
     let labels = Labels::new([("istio.io/dataplane-mode", "ambient")]);
-    let name = Str::from("shop");
+    let name = Ns::own("shop");
     let namespace = Object::Namespace(Arc::new(Namespace { name, labels, annotations: Labels::default() }));
     let listing = [Event::Put(namespace)].into_iter().chain(Kind::ALL.iter().map(|k| Event::Synced(*k)));
     let mut newest = pump.snapshots();

@@ -7,7 +7,7 @@ use model::facts::{
     GatewayClass, Listener, Meta, Operation, Pod, PolicyTargetRef, Resolution, Rule, ServiceEntry,
     ServiceEntryPort, WorkloadEntry, WorkloadEntrySpec,
 };
-use model::{Labels, Name, Object, Str, shared};
+use model::{Labels, Name, Ns, Object, Str, shared};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::{SERVICES_PER_NAMESPACE, namespace, service_name};
 
 /// The class of the waypoints.
 pub(crate) fn class() -> Object {
-    let meta = Meta { name: Name { ns: Str::new(), name: shared("istio-waypoint") }, ..Meta::default() };
+    let meta = Meta { name: Name { ns: Ns::default(), name: shared("istio-waypoint") }, ..Meta::default() };
     Object::GatewayClass(Arc::new(GatewayClass { meta, controller: shared("istio.io/mesh-controller") }))
 }
 

@@ -12,7 +12,7 @@ use model::facts::{
     EndpointTarget, Meta, Namespace, Node, Operation, PeerAuthentication, PeerAuthenticationSpec, Pod,
     Protocol, Rule, Service, ServicePort, Source, TargetPort,
 };
-use model::{Kind, Labels, Name, Object, Str, shared};
+use model::{Kind, Labels, Name, Ns, Object, Str, shared};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -60,7 +60,7 @@ impl Size {
         }
         for n in 0..self.pods.div_ceil(PODS_PER_NODE) {
             let node = Node {
-                name: node(n),
+                name: Name { ns: Ns::default(), name: node(n) },
                 region: shared("region-1"),
                 zone: shared(&format!("region-1{}", ["a", "b", "c"][n % 3])),
                 subzone: Str::new(),
@@ -79,8 +79,8 @@ impl Size {
     }
 }
 
-fn namespace(n: usize) -> Str {
-    shared(&format!("team-{n}"))
+fn namespace(n: usize) -> Ns {
+    Ns::own(&format!("team-{n}"))
 }
 
 fn node(n: usize) -> Str {

@@ -4,6 +4,7 @@
 //! only what a change reaches, must at every commit be the one that is built at once from it.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod clusters;
 mod guards;
 mod manifests;
 mod networks;
@@ -347,7 +348,7 @@ proptest! {
             world.feed(&Event::Put(object.clone()));
             mesh.apply([Event::Put(object)]);
         }
-        let is_out = |of: &ObjectRef| of.kind.scope() == Scope::Namespaced && of.kind != Kind::ConfigMap && of.name.ns == out;
+        let is_out = |of: &ObjectRef| of.kind.scope() == Scope::Namespaced && of.kind != Kind::ConfigMap && &*of.name.ns == out;
         world.objects.retain(|of, _| !is_out(of));
         let without = world.built_at_once(&options);
         prop_assert_eq!(mesh.resources(), without.resources());

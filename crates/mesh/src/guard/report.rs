@@ -1,7 +1,7 @@
 //! What authors are told of guards: conditions of their objects, and diagnostics.
 
 use engine::Cx;
-use model::{Diagnostic, Kind, Labels, Name, ObjectRef, Severity, Str};
+use model::{Diagnostic, Kind, Labels, Name, Ns, ObjectRef, Severity, Str};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -88,7 +88,7 @@ pub(crate) fn of_service(
     cx: &Cx<'_>,
     guards: &GuardPolicies,
     binder: &Binder,
-    ns: &Str,
+    ns: &Ns,
     services: &[Arc<ServiceView>],
     is_bound: bool,
     has_datagrams: bool,
@@ -109,7 +109,7 @@ pub(crate) fn of_service(
 pub(crate) fn of_workload(
     cx: &Cx<'_>,
     binder: &Binder,
-    ns: &Str,
+    ns: &Ns,
     demand: &Demand,
     is_captured: bool,
 ) -> Option<Condition> {
@@ -119,7 +119,7 @@ pub(crate) fn of_workload(
 fn required(
     cx: &Cx<'_>,
     binder: &Binder,
-    ns: &Str,
+    ns: &Ns,
     demand: &Demand,
     exceptions: &[Option<&str>],
 ) -> Condition {
@@ -193,7 +193,7 @@ impl crate::Mesh {
     /// Returns the object behind a key of workloads' services, and whether it has a waypoint.
     fn behind(&self, key: &str) -> Option<(ObjectRef, bool)> {
         let (ns, host) = key.split_once('/')?;
-        let key = HostKey { ns: Str::from(ns), host: Str::from(host) };
+        let key = HostKey { ns: Ns::from(ns), host: Str::from(host) };
         let row = self.graph.get(self.sinks.entry_services, &key).or_else(|| self.service_of(&key))?;
         Some((self.holder(&key)?, matches!(row.waypoint, Ok(Some(_)))))
     }

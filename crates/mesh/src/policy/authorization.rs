@@ -3,7 +3,7 @@
 use super::rule::{Finding, RuleLowering};
 use super::{code, http};
 use model::facts::{self, AuthorizationPolicy, AuthorizationSpec, Refused};
-use model::{Diagnostic, Kind, Labels, Name, ObjectRef, Severity, Str};
+use model::{Diagnostic, Kind, Labels, Name, Ns, ObjectRef, Severity};
 use proto::security::{Action, Authorization, Group, Match, Scope};
 
 #[cfg(test)]
@@ -47,14 +47,14 @@ pub(crate) struct PolicyScope {
     pub(crate) name: Name,
     /// The only namespace whose workloads list it; `None` for every namespace, which is so for a
     /// policy in the root namespace.
-    pub(crate) namespace: Option<Str>,
+    pub(crate) namespace: Option<Ns>,
     /// Pairs that a workload must have; never empty.
     pub(crate) selector: Labels,
 }
 
 impl PolicyScope {
     /// Tells whether a workload of this namespace and with these labels lists the policy.
-    pub(crate) fn covers(&self, namespace: &str, labels: &Labels) -> bool {
+    pub(crate) fn covers(&self, namespace: &Ns, labels: &Labels) -> bool {
         self.namespace.as_ref().is_none_or(|own| own == namespace) && self.selector.is_subset_of(labels)
     }
 }
@@ -65,19 +65,19 @@ impl PolicyScope {
 /// [`lower`] gives an authorization whenever this gives a scope.
 pub(crate) fn scope_of(
     policy: &AuthorizationPolicy,
-    root_namespace: &str,
+    root_namespace: &Ns,
     options: Options,
 ) -> Option<PolicyScope> {
     let Destination::Ztunnel(_) = destination(policy, options) else { return None };
     let name = policy.meta.name.clone();
     let selector = selector(policy).filter(|s| !s.is_empty())?.clone();
-    let namespace = (name.ns != root_namespace).then(|| name.ns.clone());
+    let namespace = (name.ns != *root_namespace).then(|| name.ns.clone());
     Some(PolicyScope { name, namespace, selector })
 }
 
 /// Returns what `policy` becomes. A policy whose `spec` was refused denies everything to what it
 /// selects, as far as that could be read.
-pub(crate) fn lower(policy: &AuthorizationPolicy, root_namespace: &str, options: Options) -> Lowered {
+pub(crate) fn lower(policy: &AuthorizationPolicy, root_namespace: &Ns, options: Options) -> Lowered {
     match destination(policy, options) {
         Destination::Waypoint => Lowered { diagnostics: refusal(policy), ..Lowered::default() },
         Destination::Nowhere(why) => not_sent(policy, &why),
@@ -163,7 +163,7 @@ fn not_sent(policy: &AuthorizationPolicy, why: &Unsupported) -> Lowered {
     }
 }
 
-fn deny_all(policy: &AuthorizationPolicy, refused: &Refused, root_namespace: &str) -> Lowered {
+fn deny_all(policy: &AuthorizationPolicy, refused: &Refused, root_namespace: &Ns) -> Lowered {
     let authorization = Authorization {
         // A group without rules matches everything.
         groups: vec![Group::default()],
@@ -188,7 +188,7 @@ fn lower_spec(
     policy: &AuthorizationPolicy,
     spec: &AuthorizationSpec,
     action: Action,
-    root_namespace: &str,
+    root_namespace: &Ns,
 ) -> Lowered {
     let mut lowering = RuleLowering::new(action, &policy.meta.name.ns);
     let mut groups = Vec::with_capacity(spec.rules.len());
@@ -220,11 +220,11 @@ fn lower_spec(
 }
 
 /// Returns the authorization of `policy` without its groups.
-fn frame(policy: &AuthorizationPolicy, action: Action, root_namespace: &str) -> Authorization {
+fn frame(policy: &AuthorizationPolicy, action: Action, root_namespace: &Ns) -> Authorization {
     let name = &policy.meta.name;
     let scope = if selector(policy).is_some() {
         Scope::WorkloadSelector
-    } else if name.ns == root_namespace {
+    } else if name.ns == *root_namespace {
         Scope::Global
     } else {
         Scope::Namespace

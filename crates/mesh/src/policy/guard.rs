@@ -3,14 +3,14 @@
 //! It denies, since policies that allow are alternatives: one of ours would let in whom a user's
 //! keeps out, and one of a user's whom ours keeps out.
 
-use model::{Name, Str};
+use model::{Name, Ns, Str};
 use proto::security::{
     Action, Authorization, Group, Match, Rules, Scope, StringMatch, string_match::MatchType,
 };
 use std::collections::BTreeSet;
 
 /// Namespaces and names of service accounts.
-pub(crate) type AccountNames = BTreeSet<(Str, Str)>;
+pub(crate) type AccountNames = BTreeSet<(Ns, Str)>;
 
 /// Ports that only some accounts may reach.
 #[derive(Clone, Debug)]
@@ -78,7 +78,7 @@ mod tests {
     use proptest::sample::subsequence;
 
     fn accounts(names: &[&str]) -> AccountNames {
-        names.iter().map(|name| (Str::from("shop"), Str::from(*name))).collect()
+        names.iter().map(|name| (Ns::own("shop"), Str::from(*name))).collect()
     }
 
     fn name() -> Name {

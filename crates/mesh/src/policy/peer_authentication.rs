@@ -5,8 +5,8 @@
 //! never lists what is not sent: a ztunnel skips a listed policy that is missing, which would let
 //! plaintext in.
 
-use model::Name;
 use model::facts::{MtlsMode, PeerAuthentication};
+use model::{Name, Ns};
 use proto::security::{
     Action, Authorization, Group, Match, Rules, Scope, StringMatch, string_match::MatchType,
 };
@@ -30,13 +30,13 @@ pub(crate) enum Level {
 }
 
 /// Returns what `policy` applies to; `None` for a selector in the root namespace, which is ignored.
-pub(crate) fn level(policy: &PeerAuthentication, root_namespace: &str) -> Option<Level> {
+pub(crate) fn level(policy: &PeerAuthentication, root_namespace: &Ns) -> Option<Level> {
     let selector = match &policy.spec {
         Ok(spec) => spec.selector.as_ref(),
         Err(refused) => refused.selector.as_ref(),
     };
     let selects = selector.is_some_and(|labels| !labels.is_empty());
-    match (policy.meta.name.ns == root_namespace, selects) {
+    match (policy.meta.name.ns == *root_namespace, selects) {
         (true, true) => None,
         (true, false) => Some(Level::Mesh),
         (false, false) => Some(Level::Namespace),
@@ -66,7 +66,7 @@ pub(crate) struct EffectivePeerAuthentication<'a> {
 /// `namespace` and `mesh` must be those that [`port_policy`] is given for the `workload` policy.
 pub(crate) fn workload_policies(
     effective: EffectivePeerAuthentication<'_>,
-    root_namespace: &str,
+    root_namespace: &Ns,
 ) -> Vec<Name> {
     let inherited = inherits_strict(effective.namespace, effective.mesh);
     let Some(workload) = effective.workload else {
@@ -83,13 +83,13 @@ pub(crate) fn workload_policies(
 }
 
 /// Returns the name of [`static_strict`].
-pub(crate) fn static_strict_name(root_namespace: &str) -> Name {
-    Name::new(root_namespace, STATIC_STRICT)
+pub(crate) fn static_strict_name(root_namespace: &Ns) -> Name {
+    Name { ns: root_namespace.clone(), name: STATIC_STRICT.into() }
 }
 
 /// Returns the policy that denies plaintext on every port. It must be sent if there is any
 /// `PeerAuthentication` at all.
-pub(crate) fn static_strict(root_namespace: &str) -> Authorization {
+pub(crate) fn static_strict(root_namespace: &Ns) -> Authorization {
     deny(static_strict_name(root_namespace), vec![Group { rules: vec![one(plaintext())] }])
 }
 
@@ -102,11 +102,11 @@ pub(crate) fn port_policy(
     policy: &PeerAuthentication,
     namespace_default: Option<&PeerAuthentication>,
     mesh_default: Option<&PeerAuthentication>,
-    root_namespace: &str,
+    root_namespace: &Ns,
 ) -> Option<Authorization> {
     // An empty selector gets its policy, as in the reference; no workload lists it.
     let has_selector = policy.spec.as_ref().is_ok_and(|spec| spec.selector.is_some());
-    if policy.meta.name.ns == root_namespace || !has_selector {
+    if policy.meta.name.ns == *root_namespace || !has_selector {
         return None;
     }
     let ports = decide(policy, inherits_strict(namespace_default, mesh_default)).ports?;

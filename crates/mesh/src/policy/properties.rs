@@ -279,7 +279,7 @@ proptest! {
         unclear in any::<u64>(),
         http in any::<bool>(),
     ) {
-        let sent = lower(&policy, "root", Options::default()).authorization.expect("the policy is sent");
+        let sent = lower(&policy, &"root".into(), Options::default()).authorization.expect("the policy is sent");
         let spec = policy.spec.as_ref().expect("the policy is understood");
         for t in &traffic {
             // A rule that denies by HTTP attributes alone is specified to deny nothing at a ztunnel.
@@ -299,7 +299,7 @@ proptest! {
     ) {
         let spec = policy.spec.as_ref().expect("the policy is understood");
         prop_assume!(is_plain(spec));
-        let lowered = lower(&policy, "root", Options::default());
+        let lowered = lower(&policy, &"root".into(), Options::default());
         let sent = lowered.authorization.expect("the policy is sent");
         for t in &traffic {
             let reading = Reading { unclear: 0, http: false };
@@ -312,8 +312,8 @@ proptest! {
 
     #[test]
     fn a_policy_is_listed_only_if_it_is_sent_for_listing(policy in policies(false)) {
-        let sent = lower(&policy, "root", Options::default()).authorization.expect("the policy is sent");
-        if let Some(scope) = scope_of(&policy, "root", Options::default()) {
+        let sent = lower(&policy, &"root".into(), Options::default()).authorization.expect("the policy is sent");
+        if let Some(scope) = scope_of(&policy, &"root".into(), Options::default()) {
             prop_assert_eq!(sent.scope(), proto::security::Scope::WorkloadSelector);
             prop_assert_eq!(scope.name, Name::new(&sent.namespace, &sent.name));
         } else {

@@ -2,7 +2,7 @@
 
 use engine::{Cx, Table};
 use model::facts::{AllowedNamespaces, Meta, Namespace};
-use model::{Labels, Name, Str, shared};
+use model::{Labels, Name, Ns, shared};
 use proto::workload;
 use std::sync::Arc;
 
@@ -27,17 +27,17 @@ pub(crate) enum UseWaypoint {
 
 impl UseWaypoint {
     /// Reads the labels of an object in, or of, namespace `ns`.
-    pub fn read(labels: &Labels, ns: &str) -> Option<Self> {
+    pub fn read(labels: &Labels, ns: &Ns) -> Option<Self> {
         Self::named(labels, USE_LABEL, USE_NAMESPACE_LABEL, ns)
     }
 
-    fn named(labels: &Labels, label: &str, ns_label: &str, ns: &str) -> Option<Self> {
+    fn named(labels: &Labels, label: &str, ns_label: &str, ns: &Ns) -> Option<Self> {
         let name = labels.get(label)?;
         if name == "none" {
             return Some(Self::None);
         }
-        let ns = labels.get(ns_label).map_or(ns, |n| n.as_str());
-        Some(Self::Named(Name { ns: shared(ns), name: shared(name) }))
+        let ns = labels.get(ns_label).map_or_else(|| ns.clone(), |other| ns.beside(other));
+        Some(Self::Named(Name { ns, name: shared(name) }))
     }
 }
 
@@ -51,7 +51,7 @@ pub(crate) struct CanaryWish {
 
 impl CanaryWish {
     /// Reads the labels and annotations of an object in, or of, namespace `ns`.
-    pub fn read(labels: &Labels, annotations: &Labels, ns: &str) -> Option<Self> {
+    pub fn read(labels: &Labels, annotations: &Labels, ns: &Ns) -> Option<Self> {
         let UseWaypoint::Named(waypoint) =
             UseWaypoint::named(labels, CANARY_LABEL, CANARY_NAMESPACE_LABEL, ns)?
         else {
@@ -173,12 +173,12 @@ pub(crate) struct Binder {
     /// The traffic that gateways take, ready or not.
     pub traffic: Table<Name, TrafficType>,
     pub accounts: Table<Name, Accounts>,
-    pub namespaces: Table<Str, Namespace>,
+    pub namespaces: Table<Ns, Namespace>,
 }
 
 impl Binder {
     /// Finds what the workloads of a namespace have from it.
-    pub fn inherited(&self, cx: &Cx<'_>, ns: &Str, view: &NamespaceView) -> Inherited {
+    pub fn inherited(&self, cx: &Cx<'_>, ns: &Ns, view: &NamespaceView) -> Inherited {
         let Some(named @ UseWaypoint::Named(gateway)) = &view.use_waypoint else {
             return Inherited { waypoint: Ok(None), wanted: view.use_waypoint.clone() };
         };
@@ -201,7 +201,7 @@ impl Binder {
         &self,
         cx: &Cx<'_>,
         labels: &Labels,
-        ns: &Str,
+        ns: &Ns,
         inherited: &Inherited,
     ) -> Result<Option<Arc<Waypoint>>, BindError> {
         match UseWaypoint::read(labels, ns) {
@@ -240,7 +240,7 @@ impl Binder {
 
     /// Returns the waypoints through which traffic comes to somebody in namespace `ns`, of those that
     /// a binding names.
-    pub fn open(&self, cx: &Cx<'_>, route: &Route, ns: &Str) -> Vec<Name> {
+    pub fn open(&self, cx: &Cx<'_>, route: &Route, ns: &Ns) -> Vec<Name> {
         let attach = |waypoint| self.attach(cx, waypoint, ns, route.binding).ok();
         let Some(primary) = attach(&route.primary) else { return Vec::new() };
         let canary = route.canary.as_ref().and_then(attach);
@@ -251,7 +251,7 @@ impl Binder {
         &self,
         cx: &Cx<'_>,
         wanted: &Name,
-        ns: &Str,
+        ns: &Ns,
         binding: Binding,
     ) -> Result<Arc<Waypoint>, BindError> {
         let Some(waypoint) = cx.get(self.waypoints, wanted) else {
@@ -266,7 +266,7 @@ impl Binder {
         Ok(waypoint)
     }
 
-    fn is_allowed(&self, cx: &Cx<'_>, waypoint: &Waypoint, ns: &Str) -> bool {
+    fn is_allowed(&self, cx: &Cx<'_>, waypoint: &Waypoint, ns: &Ns) -> bool {
         match &waypoint.allowed {
             AllowedNamespaces::All => true,
             AllowedNamespaces::Same => waypoint.name.ns == *ns,

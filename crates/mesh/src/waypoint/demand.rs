@@ -4,7 +4,7 @@
 
 use engine::Cx;
 use model::facts::Meta;
-use model::{Labels, Name, Str};
+use model::{Labels, Name, Ns};
 
 use super::bind::{canary_wish, is_managed};
 use super::{Binder, Binding, GATEWAY_NAME_LABEL, Inherited, UseWaypoint};
@@ -107,11 +107,11 @@ impl Demand {
     }
 
     /// Returns the demand of somebody who may not be served from another namespace than `ns`.
-    pub fn within(mut self, ns: &str) -> Self {
+    pub fn within(mut self, ns: &Ns) -> Self {
         if let Some(route) = &mut self.route {
-            if route.primary.ns != ns {
+            if route.primary.ns != *ns {
                 self.route = None;
-            } else if route.canary.as_ref().is_some_and(|canary| canary.ns != ns) {
+            } else if route.canary.as_ref().is_some_and(|canary| canary.ns != *ns) {
                 route.canary = None;
             }
         }
@@ -122,7 +122,7 @@ impl Demand {
 /// What the demand of a workload is read from.
 #[derive(Clone, Copy)]
 pub(crate) struct WorkloadMeta<'a> {
-    pub ns: &'a Str,
+    pub ns: &'a Ns,
     pub labels: &'a Labels,
     pub annotations: &'a Labels,
     pub view: &'a NamespaceView,

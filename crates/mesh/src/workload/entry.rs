@@ -237,7 +237,7 @@ impl Inputs {
             workload_name: of.workload_name.to_string(),
             services: sent_services(services),
             status: status(true),
-            cluster_id: self.cluster.to_string(),
+            cluster_id: key::cluster_id(&self.cluster, &name.ns).to_string(),
             locality: locality(&of.spec.locality),
             capacity: (of.spec.weight > 0).then_some(of.spec.weight),
             ..Default::default()

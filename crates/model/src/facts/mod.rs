@@ -28,7 +28,7 @@ pub use service::{IpFamily, Protocol, Service, ServicePort, ServiceType, TargetP
 pub use service_entry::{Resolution, ServiceEntry, ServiceEntryAddress, ServiceEntryPort};
 pub use workload_entry::{EntryAddress, WorkloadEntry, WorkloadEntrySpec};
 
-use crate::{Diagnostic, Kind, Labels, Name, ObjectRef, Str};
+use crate::{Diagnostic, Kind, Labels, Name, ObjectRef};
 use std::sync::Arc;
 
 /// The metadata that facts of most kinds carry.
@@ -110,10 +110,9 @@ impl Object {
 
     /// Returns the object's namespace and name.
     pub fn name(&self) -> Name {
-        let cluster = |name: &Str| Name { ns: Str::new(), name: name.clone() };
         match self {
-            Object::Namespace(o) => cluster(&o.name),
-            Object::Node(o) => cluster(&o.name),
+            Object::Namespace(o) => o.name.object(),
+            Object::Node(o) => o.name.clone(),
             Object::ConfigMap(o) => o.name.clone(),
             Object::Pod(o) => o.name.clone(),
             Object::Service(o) => o.meta.name.clone(),

@@ -1,10 +1,10 @@
-use crate::{Labels, Str};
+use crate::{Labels, Ns};
 
 /// Facts of a core `Namespace`.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Namespace {
-    /// `metadata.name`.
-    pub name: Str,
+    /// Its cluster and `metadata.name`.
+    pub name: Ns,
     /// All labels.
     pub labels: Labels,
     /// The annotations that are read.

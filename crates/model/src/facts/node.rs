@@ -1,10 +1,10 @@
-use crate::Str;
+use crate::{Name, Str};
 
 /// Facts of a core `Node`: where it is. Heartbeats change none of this.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Node {
-    /// `metadata.name`.
-    pub name: Str,
+    /// Its cluster and `metadata.name`.
+    pub name: Name,
     /// Label `topology.kubernetes.io/region`; empty when absent.
     pub region: Str,
     /// Label `topology.kubernetes.io/zone`; empty when absent.

@@ -4,7 +4,7 @@ use super::service::ProtocolName;
 use super::text::{Text, or_empty};
 use super::{read, uid, wrong::Wrong};
 use crate::facts::{AddressType, Endpoint, EndpointPort, EndpointSlice, EndpointTarget, Protocol};
-use crate::{Kind, Name, Str};
+use crate::{Kind, Name, Ns};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -79,7 +79,7 @@ pub(super) fn parse(json: &[u8]) -> Result<EndpointSlice, Wrong> {
 }
 
 impl EndpointManifest<'_> {
-    fn lower(&self, ns: &Str) -> Endpoint {
+    fn lower(&self, ns: &Ns) -> Endpoint {
         let addresses = self.addresses.iter().flatten();
         Endpoint {
             addresses: addresses.map(|a| a.as_str().parse().ok()).collect::<Option<_>>().unwrap_or_default(),
@@ -88,7 +88,7 @@ impl EndpointManifest<'_> {
                 Some(target) if or_empty(&target.kind) == "Pod" => EndpointTarget::Pod {
                     name: match or_empty(&target.namespace) {
                         "" => Name { ns: ns.clone(), name: or_empty(&target.name).into() },
-                        other => Name::new(other, or_empty(&target.name)),
+                        other => Name { ns: ns.beside(other), name: or_empty(&target.name).into() },
                     },
                     uid: uid::bits(or_empty(&target.uid)),
                 },

@@ -18,7 +18,7 @@ struct Manifest<'a> {
 pub(super) fn parse(json: &[u8]) -> Result<Namespace, Wrong> {
     let Manifest { metadata } = read::manifest(json)?;
     Ok(Namespace {
-        name: crate::shared(&metadata.object_name(Kind::Namespace)?.name),
+        name: crate::Ns::own(&metadata.object_name(Kind::Namespace)?.name),
         labels: metadata.labels(),
         annotations: metadata.annotations_but(""),
     })

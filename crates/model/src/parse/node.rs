@@ -18,7 +18,7 @@ struct Manifest<'a> {
 pub(super) fn parse(json: &[u8]) -> Result<Node, Wrong> {
     let Manifest { metadata } = read::manifest(json)?;
     Ok(Node {
-        name: crate::shared(&metadata.object_name(Kind::Node)?.name),
+        name: metadata.object_name(Kind::Node)?,
         region: metadata.shared_label("topology.kubernetes.io/region"),
         zone: metadata.shared_label("topology.kubernetes.io/zone"),
         subzone: metadata.shared_label("topology.istio.io/subzone"),
@@ -30,15 +30,17 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::Name;
 
     #[test]
     fn a_node_is_where_it_is() {
         let json = br#"{"metadata":{"name":"n1","labels":{"topology.kubernetes.io/region":"r",
             "topology.kubernetes.io/zone":"z","topology.istio.io/subzone":"s","kubernetes.io/os":"linux"}},
             "status":{"conditions":[{"type":"Ready","lastHeartbeatTime":"2024-01-01T00:00:00Z"}]}}"#;
-        let expected = Node { name: "n1".into(), region: "r".into(), zone: "z".into(), subzone: "s".into() };
+        let expected =
+            Node { name: Name::new("", "n1"), region: "r".into(), zone: "z".into(), subzone: "s".into() };
         assert_eq!(parse(json).unwrap(), expected);
         let bare = parse(br#"{"metadata":{"name":"n1"}}"#).unwrap();
-        assert_eq!(bare, Node { name: "n1".into(), ..Node::default() });
+        assert_eq!(bare, Node { name: Name::new("", "n1"), ..Node::default() });
     }
 }

@@ -4,7 +4,7 @@ use super::world::World;
 use ca::{Caller, Pods, RunningPod};
 use hashbrown::{Equivalent, HashMap, HashSet};
 use model::facts::{Phase, Pod};
-use model::{Name, Str};
+use model::{Name, Ns, Str};
 use std::hash::Hash;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -40,11 +40,11 @@ struct Entry {
 #[derive(PartialEq, Eq, Hash)]
 struct Placed {
     node: Str,
-    namespace: Str,
+    namespace: Ns,
     account: Str,
 }
 
-/// A key to look up a [`Placed`] by, with the same hash.
+/// A key to look up a [`Placed`] of the own cluster by, with the same hash.
 #[derive(Hash)]
 struct PlacedRef<'a> {
     node: &'a str,
@@ -54,11 +54,11 @@ struct PlacedRef<'a> {
 
 impl Equivalent<Placed> for PlacedRef<'_> {
     fn equivalent(&self, key: &Placed) -> bool {
-        self.node == key.node && self.namespace == key.namespace && self.account == key.account
+        self.node == key.node && key.namespace.is_own(self.namespace) && self.account == key.account
     }
 }
 
-/// A key to look up a [`Name`] by, with the same hash.
+/// A key to look up a [`Name`] of the own cluster by, with the same hash.
 #[derive(Hash)]
 struct NameRef<'a> {
     ns: &'a str,
@@ -67,7 +67,7 @@ struct NameRef<'a> {
 
 impl Equivalent<Name> for NameRef<'_> {
     fn equivalent(&self, key: &Name) -> bool {
-        self.ns == key.ns && self.name == key.name
+        key.ns.is_own(self.ns) && self.name == key.name
     }
 }
 

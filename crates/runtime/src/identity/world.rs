@@ -16,7 +16,7 @@ use ca::{
 use hashbrown::{HashMap, HashSet};
 use mesh::Event;
 use model::facts::{CaCertificate, MeshSettings, Namespace, Object};
-use model::{Kind, Name, ObjectRef, Selector, Str};
+use model::{Kind, Name, Ns, ObjectRef, Selector, Str, shared};
 use parking_lot::RwLock;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -204,7 +204,7 @@ pub struct WorldWriter {
     world: Arc<World>,
     /// Names met in a listing that goes on.
     listing: HashMap<Kind, HashSet<Name>>,
-    namespaces: HashMap<Str, Arc<Namespace>>,
+    namespaces: HashMap<Ns, Arc<Namespace>>,
     /// `discoverySelectors`; none means every namespace.
     selectors: Vec<Selector>,
 }
@@ -263,7 +263,7 @@ impl WorldWriter {
                 news.pods = true;
             }
             Event::Remove(ObjectRef { kind: Kind::Namespace, name }) => {
-                news.namespaces |= self.namespaces.remove(&name.name).is_some();
+                news.namespaces |= self.namespaces.remove(&name.ns.beside(&name.name)).is_some();
             }
             Event::Remove(ObjectRef { kind: Kind::ConfigMap, .. }) => {
                 self.take_settings(&MeshSettings::default(), news);
@@ -277,8 +277,7 @@ impl WorldWriter {
                         news.pods = true;
                     }
                     Kind::Namespace => {
-                        self.namespaces
-                            .retain(|name, _| met.contains(&Name { ns: Str::new(), name: name.clone() }));
+                        self.namespaces.retain(|ns, _| met.contains(&ns.object()));
                         news.namespaces = true;
                     }
                     _ if met.is_empty() => self.take_settings(&MeshSettings::default(), news),
@@ -303,10 +302,12 @@ impl WorldWriter {
     }
 
     fn publish_namespaces(&self) {
+        // Another cluster is told by its own control plane.
         let takes_part = |of: &Namespace| {
-            self.selectors.is_empty() || self.selectors.iter().any(|s| s.matches(&of.labels))
+            of.name.cluster().is_none()
+                && (self.selectors.is_empty() || self.selectors.iter().any(|s| s.matches(&of.labels)))
         };
-        let all = self.namespaces.values().filter(|of| takes_part(of)).map(|of| of.name.clone()).collect();
+        let all = self.namespaces.values().filter(|of| takes_part(of)).map(|of| shared(&of.name)).collect();
         self.world.namespaces.send_if_modified(|known: &mut Arc<BTreeSet<Str>>| {
             let is_new = **known != all;
             if is_new {

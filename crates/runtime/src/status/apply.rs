@@ -230,7 +230,7 @@ fn apply_configuration(object: &ObjectRef, stored: &Stored, status: Value) -> Va
         "kind": object.kind.name(),
         "metadata": {
             "name": object.name.name.as_str(),
-            "namespace": object.name.ns.as_str(),
+            "namespace": &*object.name.ns,
             // Refused if anybody has written meanwhile: then it is looked at again.
             "resourceVersion": stored.metadata.resource_version,
         },

@@ -2,9 +2,11 @@
 use super::*;
 use crate::policy::evaluator::{Traffic, is_allowed, matches};
 use facts::{Condition as When, Meta, Operation, PolicyTargetRef, Rule, Source};
+use model::Str;
 use proto::security::{Rules, StringMatch, string_match::MatchType};
+use std::sync::LazyLock;
 
-const ROOT: &str = "istio-system";
+static ROOT: LazyLock<Ns> = LazyLock::new(|| Ns::own("istio-system"));
 const OFF: Options = Options { dry_run_enabled: false };
 const ON: Options = Options { dry_run_enabled: true };
 
@@ -66,20 +68,20 @@ fn refused(selector: Option<Labels>) -> AuthorizationPolicy {
 }
 
 fn in_root(mut policy: AuthorizationPolicy) -> AuthorizationPolicy {
-    policy.meta.name = Name::new(ROOT, "web");
+    policy.meta.name = Name::new(&ROOT, "web");
     policy
 }
 
 fn sent(policy: &AuthorizationPolicy) -> Authorization {
-    lower(policy, ROOT, OFF).authorization.unwrap()
+    lower(policy, &ROOT, OFF).authorization.unwrap()
 }
 
 fn told(policy: &AuthorizationPolicy) -> Condition {
-    lower(policy, ROOT, OFF).condition.unwrap()
+    lower(policy, &ROOT, OFF).condition.unwrap()
 }
 
 fn codes(policy: &AuthorizationPolicy) -> Vec<(&'static str, String)> {
-    lower(policy, ROOT, OFF).diagnostics.into_iter().map(|d| (d.code, d.field)).collect()
+    lower(policy, &ROOT, OFF).diagnostics.into_iter().map(|d| (d.code, d.field)).collect()
 }
 
 /// The groups of what is sent; each group a list of `Rules`, each a list of matches.
@@ -101,7 +103,7 @@ fn ports(ports: &[u32]) -> Match {
 fn a_dry_run_is_not_sent_while_dry_run_is_off() {
     let mut policy = deny(Rule::default());
     policy.dry_run = true;
-    let lowered = lower(&policy, ROOT, OFF);
+    let lowered = lower(&policy, &ROOT, OFF);
     assert_eq!(lowered.authorization, None);
     let condition = lowered.condition.unwrap();
     assert_eq!((condition.status, condition.reason), (false, "UnsupportedValue"));
@@ -111,15 +113,15 @@ fn a_dry_run_is_not_sent_while_dry_run_is_off() {
          authorizationPolicies isn't enabled"
     );
     assert_eq!(lowered.diagnostics[0].code, code::DRY_RUN_DISABLED);
-    assert_eq!(scope_of(&policy, ROOT, OFF), None);
+    assert_eq!(scope_of(&policy, &ROOT, OFF), None);
 }
 
 #[test]
 fn a_dry_run_is_sent_marked_while_dry_run_is_on() {
     let mut policy = deny(Rule::default());
-    assert!(!lower(&policy, ROOT, ON).authorization.unwrap().dry_run);
+    assert!(!lower(&policy, &ROOT, ON).authorization.unwrap().dry_run);
     policy.dry_run = true;
-    let sent = lower(&policy, ROOT, ON).authorization.unwrap();
+    let sent = lower(&policy, &ROOT, ON).authorization.unwrap();
     assert!(sent.dry_run);
     assert!(is_allowed([&sent], &Traffic::default()), "it is only logged");
 }
@@ -129,8 +131,8 @@ fn a_policy_with_target_refs_is_not_for_ztunnels() {
     let mut policy = deny(Rule::default());
     policy.spec.as_mut().unwrap().target_refs = vec![PolicyTargetRef::default()];
     policy.spec.as_mut().unwrap().action = facts::Action::Custom;
-    assert_eq!(lower(&policy, ROOT, OFF), Lowered::default());
-    assert_eq!(scope_of(&policy, ROOT, OFF), None);
+    assert_eq!(lower(&policy, &ROOT, OFF), Lowered::default());
+    assert_eq!(scope_of(&policy, &ROOT, OFF), None);
 }
 
 #[test]
@@ -155,21 +157,21 @@ fn a_selector_policy_is_listed_by_the_labelled_workloads_of_its_namespace_or_of_
     let web = Labels::new([("app", "web")]);
     let own = policy(AuthorizationSpec { selector: Some(web.clone()), ..AuthorizationSpec::default() });
     let labels = Labels::new([("app", "web"), ("version", "v1")]);
-    let scope = scope_of(&own, ROOT, OFF).unwrap();
-    assert!(scope.covers("shop", &labels));
-    assert!(!scope.covers("other", &labels));
-    assert!(!scope.covers("shop", &Labels::default()), "a workload without labels is not selected");
-    let scope = scope_of(&in_root(own), ROOT, OFF).unwrap();
-    assert!(scope.covers("shop", &labels) && scope.covers("other", &labels));
-    assert!(!scope.covers("other", &Labels::new([("app", "db")])));
+    let scope = scope_of(&own, &ROOT, OFF).unwrap();
+    assert!(scope.covers(&"shop".into(), &labels));
+    assert!(!scope.covers(&"other".into(), &labels));
+    assert!(!scope.covers(&"shop".into(), &Labels::default()), "a workload without labels is not selected");
+    let scope = scope_of(&in_root(own), &ROOT, OFF).unwrap();
+    assert!(scope.covers(&"shop".into(), &labels) && scope.covers(&"other".into(), &labels));
+    assert!(!scope.covers(&"other".into(), &Labels::new([("app", "db")])));
 }
 
 #[test]
 fn no_workload_lists_a_policy_without_labels_to_select() {
-    assert_eq!(scope_of(&allow(Rule::default()), ROOT, OFF), None);
+    assert_eq!(scope_of(&allow(Rule::default()), &ROOT, OFF), None);
     let empty =
         policy(AuthorizationSpec { selector: Some(Labels::default()), ..AuthorizationSpec::default() });
-    assert_eq!(scope_of(&empty, ROOT, OFF), None);
+    assert_eq!(scope_of(&empty, &ROOT, OFF), None);
 }
 
 #[test]
@@ -182,23 +184,23 @@ fn an_edit_of_the_rules_leaves_the_scope_equal() {
             ..AuthorizationSpec::default()
         })
     };
-    let before = scope_of(&with(facts::Action::Allow, vec![]), ROOT, OFF);
+    let before = scope_of(&with(facts::Action::Allow, vec![]), &ROOT, OFF);
     let mut edited = with(facts::Action::Deny, vec![Rule::default()]);
     edited.meta.generation = 7;
     assert!(before.is_some());
-    assert_eq!(before, scope_of(&edited, ROOT, OFF));
+    assert_eq!(before, scope_of(&edited, &ROOT, OFF));
 }
 
 #[test]
 fn audit_and_custom_are_not_sent() {
     for (action, name) in [(facts::Action::Audit, "AUDIT"), (facts::Action::Custom, "CUSTOM")] {
         let policy = rules(action, vec![Rule::default()]);
-        let lowered = lower(&policy, ROOT, OFF);
+        let lowered = lower(&policy, &ROOT, OFF);
         assert_eq!(lowered.authorization, None);
         let message = format!("ztunnel does not support the {name} action");
         assert_eq!(lowered.condition, Some(Condition { status: false, reason: "UnsupportedValue", message }));
         assert_eq!(lowered.diagnostics[0].code, code::UNSUPPORTED_ACTION);
-        assert_eq!(scope_of(&policy, ROOT, OFF), None);
+        assert_eq!(scope_of(&policy, &ROOT, OFF), None);
     }
 }
 
@@ -540,7 +542,7 @@ fn an_unclear_value_is_named_with_its_place_and_remedy() {
         ],
         ..Rule::default()
     });
-    let lowered = lower(&policy, ROOT, OFF);
+    let lowered = lower(&policy, &ROOT, OFF);
     let [only] = &lowered.diagnostics[..] else { panic!("one diagnostic") };
     assert_eq!((only.code, only.severity), (code::UNCLEAR_VALUE, Severity::Error));
     assert_eq!(
@@ -582,7 +584,7 @@ fn findings_are_bounded_and_the_rest_is_counted() {
     let many: Vec<String> = (0..5000).map(|i| format!("{}{i}", "x".repeat(500))).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     let policy = deny(to(Operation { ports: list(&many), ..Operation::default() }));
-    let lowered = lower(&policy, ROOT, OFF);
+    let lowered = lower(&policy, &ROOT, OFF);
     assert_eq!(lowered.diagnostics.len(), 17);
     let last = lowered.diagnostics.last().unwrap();
     assert_eq!((last.code, &*last.message), (code::MORE_FINDINGS, "4984 more parts were not understood"));
@@ -597,12 +599,12 @@ fn findings_are_bounded_and_the_rest_is_counted() {
 fn a_refused_policy_denies_what_it_selects_and_says_so() {
     let web = Labels::new([("app", "web")]);
     let policy = refused(Some(web.clone()));
-    let lowered = lower(&policy, ROOT, OFF);
+    let lowered = lower(&policy, &ROOT, OFF);
     let sent = lowered.authorization.unwrap();
     assert_eq!((sent.scope(), sent.action()), (Scope::WorkloadSelector, Action::Deny));
     assert_eq!(sent.groups, [Group { rules: Vec::<Rules>::new() }]);
     assert!(!is_allowed([&sent], &Traffic::default().from("td", "a", "x")));
-    assert_eq!(scope_of(&policy, ROOT, OFF).unwrap().selector, web);
+    assert_eq!(scope_of(&policy, &ROOT, OFF).unwrap().selector, web);
     let condition = lowered.condition.unwrap();
     assert_eq!((condition.status, condition.reason), (false, "Invalid"));
     assert_eq!(
@@ -617,23 +619,23 @@ fn a_refused_policy_denies_what_it_selects_and_says_so() {
 fn a_refused_policy_without_selector_denies_its_namespace_or_from_the_root_the_mesh() {
     assert_eq!(sent(&refused(None)).scope(), Scope::Namespace);
     assert_eq!(sent(&in_root(refused(None))).scope(), Scope::Global);
-    assert_eq!(scope_of(&refused(None), ROOT, OFF), None);
+    assert_eq!(scope_of(&refused(None), &ROOT, OFF), None);
 }
 
 #[test]
 fn a_refused_policy_with_target_refs_denies_nothing_at_ztunnels() {
     let mut policy = refused(None);
     policy.spec.as_mut().unwrap_err().target_refs = vec![PolicyTargetRef::default()];
-    let lowered = lower(&policy, ROOT, OFF);
+    let lowered = lower(&policy, &ROOT, OFF);
     assert_eq!((lowered.authorization, lowered.condition), (None, None));
     assert_eq!(lowered.diagnostics[0].code, "AP001");
-    assert_eq!(scope_of(&policy, ROOT, OFF), None);
+    assert_eq!(scope_of(&policy, &ROOT, OFF), None);
 }
 
 #[test]
 fn a_refused_dry_run_never_enforces() {
     let mut policy = refused(None);
     policy.dry_run = true;
-    assert_eq!(lower(&policy, ROOT, OFF).authorization, None);
-    assert!(lower(&policy, ROOT, ON).authorization.unwrap().dry_run);
+    assert_eq!(lower(&policy, &ROOT, OFF).authorization, None);
+    assert!(lower(&policy, &ROOT, ON).authorization.unwrap().dry_run);
 }

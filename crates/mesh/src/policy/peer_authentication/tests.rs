@@ -4,8 +4,9 @@ use crate::policy::evaluator::{Traffic, is_allowed};
 use MtlsMode::{Disable, Permissive, Strict, Unset};
 use model::facts::{Meta, PeerAuthenticationSpec, Refused};
 use model::{Diagnostic, Labels, Severity};
+use std::sync::LazyLock;
 
-const ROOT: &str = "istio-system";
+static ROOT: LazyLock<Ns> = LazyLock::new(|| Ns::own("istio-system"));
 
 fn authentication(ns: &str, name: &str, mode: MtlsMode) -> PeerAuthentication {
     PeerAuthentication {
@@ -15,7 +16,7 @@ fn authentication(ns: &str, name: &str, mode: MtlsMode) -> PeerAuthentication {
 }
 
 fn mesh(mode: MtlsMode) -> PeerAuthentication {
-    authentication(ROOT, "default", mode)
+    authentication(&ROOT, "default", mode)
 }
 
 fn namespace(mode: MtlsMode) -> PeerAuthentication {
@@ -54,7 +55,7 @@ fn listed(
     w: Option<&PeerAuthentication>,
 ) -> Vec<String> {
     let effective = EffectivePeerAuthentication { mesh: m, namespace: n, workload: w };
-    workload_policies(effective, ROOT).iter().map(Name::to_string).collect()
+    workload_policies(effective, &ROOT).iter().map(Name::to_string).collect()
 }
 
 const STATIC: &str = "istio-system/istio_converted_static_strict";
@@ -77,7 +78,7 @@ fn groups(
         }
         text.join(" ")
     };
-    let policy = port_policy(w, n, m, ROOT)?;
+    let policy = port_policy(w, n, m, &ROOT)?;
     assert_eq!((policy.scope(), policy.action()), (Scope::WorkloadSelector, Action::Deny));
     assert_eq!(format!("{}/{}", policy.namespace, policy.name), PORTS);
     Some(policy.groups.iter().map(|g| g.rules.iter().map(rule).collect::<Vec<_>>().join(" & ")).collect())
@@ -89,9 +90,9 @@ fn lines(expected: &[&str]) -> Option<Vec<String>> {
 
 #[test]
 fn the_static_policy_denies_plaintext_on_every_port() {
-    let policy = static_strict(ROOT);
+    let policy = static_strict(&ROOT);
     assert_eq!(format!("{}/{}", policy.namespace, policy.name), STATIC);
-    assert_eq!(static_strict_name(ROOT).to_string(), STATIC);
+    assert_eq!(static_strict_name(&ROOT).to_string(), STATIC);
     assert_eq!((policy.scope(), policy.action()), (Scope::WorkloadSelector, Action::Deny));
     assert_eq!(policy.groups, [Group { rules: vec![one(plaintext())] }]);
     assert!(!is_allowed([&policy], &Traffic::default()));
@@ -100,15 +101,19 @@ fn the_static_policy_denies_plaintext_on_every_port() {
 
 #[test]
 fn the_level_follows_from_namespace_and_selector() {
-    assert_eq!(level(&mesh(Strict), ROOT), Some(Level::Mesh));
-    assert_eq!(level(&namespace(Strict), ROOT), Some(Level::Namespace));
-    assert_eq!(level(&workload(Strict, &[]), ROOT), Some(Level::Workload));
-    assert_eq!(level(&workload(Strict, &[]), "shop"), None, "selectors of the root namespace are ignored");
-    assert_eq!(level(&refused(workload(Strict, &[])), ROOT), Some(Level::Workload));
+    assert_eq!(level(&mesh(Strict), &ROOT), Some(Level::Mesh));
+    assert_eq!(level(&namespace(Strict), &ROOT), Some(Level::Namespace));
+    assert_eq!(level(&workload(Strict, &[]), &ROOT), Some(Level::Workload));
+    assert_eq!(
+        level(&workload(Strict, &[]), &"shop".into()),
+        None,
+        "selectors of the root namespace are ignored"
+    );
+    assert_eq!(level(&refused(workload(Strict, &[])), &ROOT), Some(Level::Workload));
     let mut empty = namespace(Strict);
     empty.spec.as_mut().unwrap().selector = Some(Labels::default());
     assert_eq!(
-        level(&empty, ROOT),
+        level(&empty, &ROOT),
         Some(Level::Namespace),
         "an empty selector selects nothing in particular"
     );
@@ -240,16 +245,16 @@ fn a_strict_mesh_does_not_lose_the_strict_ports_of_a_permissive_workload() {
 #[test]
 fn only_selectors_outside_the_root_namespace_make_port_policies() {
     let mut w = workload(Strict, &[(80, Permissive)]);
-    assert_eq!(port_policy(&w, None, None, "shop"), None);
+    assert_eq!(port_policy(&w, None, None, &"shop".into()), None);
     w.spec.as_mut().unwrap().selector = None;
-    assert_eq!(port_policy(&w, None, None, ROOT), None);
+    assert_eq!(port_policy(&w, None, None, &ROOT), None);
 }
 
 #[test]
 fn a_refused_policy_is_strict_for_what_it_selects() {
     let w = refused(workload(Permissive, &[(80, Permissive)]));
     assert_eq!(listed(Some(&mesh(Permissive)), None, Some(&w)), [STATIC]);
-    assert_eq!(port_policy(&w, None, None, ROOT), None);
+    assert_eq!(port_policy(&w, None, None, &ROOT), None);
     assert_eq!(listed(Some(&mesh(Permissive)), Some(&refused(namespace(Permissive))), None), [STATIC]);
     assert_eq!(listed(Some(&refused(mesh(Permissive))), None, None), [STATIC]);
     let ports = workload(Unset, &[(80, Permissive)]);
@@ -283,8 +288,8 @@ fn check(
     ports: [(u16, MtlsMode); 2],
 ) {
     let w = workload(own, &ports);
-    let mut sent = vec![static_strict(ROOT)];
-    sent.extend(port_policy(&w, n, m, ROOT));
+    let mut sent = vec![static_strict(&ROOT)];
+    sent.extend(port_policy(&w, n, m, &ROOT));
     let names = listed(m, n, Some(&w));
     let in_force: Vec<_> = names
         .iter()
