@@ -237,6 +237,42 @@ async fn a_newer_change_does_not_queue_behind_those_who_wait_for_an_older_one() 
 }
 
 #[tokio::test]
+async fn streams_that_join_meanwhile_take_nobodys_turn() {
+    let mut server = Server::start();
+    let mut old = Vec::new();
+    for n in 0..200 {
+        old.push(server.stream(&format!("node-{n}")).await);
+    }
+    turns(MANY).await;
+    assert!(old.iter_mut().all(|stream| stream.read().is_empty()));
+    server.publish(&[]);
+    while !old.iter().any(Stream::is_woken) {
+        turns(1).await;
+    }
+    let (mut first, mut others): (Vec<_>, Vec<_>) = old.into_iter().partition(Stream::is_woken);
+    assert!(!first.is_empty() && !others.is_empty());
+    assert!(first.iter_mut().all(|stream| stream.read() == [1]));
+    server.publish(&[]);
+    while !others.iter().any(Stream::is_woken) {
+        turns(1).await;
+    }
+    assert!(!others.iter().all(Stream::is_woken), "the round is under way");
+    let mut new = Vec::new();
+    for n in 0..200 {
+        new.push(open(&server.service, &format!("new-{n}")).await);
+    }
+    turns(MANY).await;
+    for stream in first.iter_mut().chain(&mut others) {
+        assert!(stream.is_woken());
+        assert_eq!(stream.read(), [1]);
+    }
+    for stream in &mut new {
+        yield_now().await;
+        assert_eq!(stream.read(), [1]);
+    }
+}
+
+#[tokio::test]
 async fn a_change_about_no_node_or_about_very_many_is_for_everybody_at_once() {
     let mut server = Server::start();
     let (mut one, mut two) = (server.stream("a").await, server.stream("b").await);

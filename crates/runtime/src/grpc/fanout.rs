@@ -17,7 +17,7 @@
 //!   queue behind them: those whom it is about come first again, and the others get the newer one.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ops::Bound::{Excluded, Unbounded};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Context;
@@ -102,6 +102,12 @@ struct Seat {
     gives: AtomicBool,
 }
 
+/// The places that have still to be looked at for a snapshot, in two stretches: up to the last that
+/// there was when it was opened, then from the first on. It is bounded by places and not by a number
+/// of them: those that come and go meanwhile take nobody's turn.
+#[derive(Debug, Default)]
+struct Round([Range<u64>; 2]);
+
 /// The place of a stream, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Place {
@@ -142,35 +148,38 @@ impl Fanout {
         self.0.shown.lock().open = Some(snapshot);
     }
 
-    /// Wakes some of the streams after a place that lack this step; returns where to go on, and how
-    /// many places were looked at.
-    fn wake_some(&self, after: Option<u64>, step: u64) -> (Option<u64>, usize) {
-        let from = after.map_or(Unbounded, Excluded);
+    /// Begins a round over all places that there are, with the one that a former round came to first.
+    /// Whoever joins later sees what is open already.
+    fn round(&self, from: u64) -> Round {
+        Round([from..self.0.seats.lock().next, 0..from])
+    }
+
+    /// Wakes some of the streams that a round has still to come to and that lack this step.
+    fn wake_some(&self, round: &mut Round, step: u64) {
+        let Some(ids) = round.0.iter_mut().find(|ids| !ids.is_empty()) else { return };
         let some: Vec<(u64, Arc<Seat>)> = {
             let seats = self.0.seats.lock();
-            seats.all.range((from, Unbounded)).take(AT_ONCE).map(|(&id, s)| (id, Arc::clone(s))).collect()
+            seats.all.range(ids.clone()).take(AT_ONCE).map(|(&id, seat)| (id, Arc::clone(seat))).collect()
+        };
+        ids.start = match some.last() {
+            Some((last, _)) if some.len() == AT_ONCE => last + 1,
+            _ => ids.end,
         };
         for (_, seat) in some.iter().filter(|(_, seat)| seat.told.load(Ordering::Acquire) < step) {
             seat.waker.wake();
         }
-        (some.last().map(|(id, _)| *id), some.len())
-    }
-
-    fn len(&self) -> usize {
-        self.0.seats.lock().all.len()
     }
 
     /// Shows every snapshot to the streams, until nobody publishes any more.
     pub async fn run(self, mut snapshots: watch::Receiver<Option<Arc<Snapshot>>>, concerned: Arc<Concerned>) {
         // One that is there already counts as news.
         snapshots.mark_changed();
-        // How many places have still to be looked at for the newest snapshot, and after which.
-        let (mut left, mut after, mut step) = (0, None, 0);
+        let (mut round, mut step) = (Round::default(), 0);
         loop {
-            if left == 0 && snapshots.changed().await.is_err() {
+            if round.is_over() && snapshots.changed().await.is_err() {
                 return;
             }
-            if left == 0 || snapshots.has_changed().unwrap_or(false) {
+            if round.is_over() || snapshots.has_changed().unwrap_or(false) {
                 let Some(newest) = snapshots.borrow_and_update().clone() else { continue };
                 step = newest.step();
                 let first = self.invite(&newest, &concerned.take(step));
@@ -182,16 +191,23 @@ impl Fanout {
                 }
                 self.open(newest);
                 // Who has not been woken for the one before comes first.
-                left = self.len();
+                round = self.round(round.next());
             }
-            let (last, count) = self.wake_some(after, step);
-            // After the last place it goes on with the first.
-            (after, left) = (last, left.saturating_sub(count));
-            if last.is_none() {
-                left = left.min(self.len());
-            }
+            self.wake_some(&mut round, step);
             yield_now().await;
         }
+    }
+}
+
+impl Round {
+    fn is_over(&self) -> bool {
+        self.0.iter().all(Range::is_empty)
+    }
+
+    /// The place that it comes to next.
+    fn next(&self) -> u64 {
+        let [later, earlier] = &self.0;
+        if later.is_empty() { earlier.start } else { later.start }
     }
 }
 
@@ -275,6 +291,6 @@ mod tests {
         drop(one);
         assert_eq!(fanout.0.seats.lock().by_node["a"].len(), 1);
         drop(two);
-        assert!(fanout.0.seats.lock().by_node.is_empty() && fanout.len() == 0);
+        assert!(fanout.0.seats.lock().by_node.is_empty() && fanout.0.seats.lock().all.is_empty());
     }
 }
