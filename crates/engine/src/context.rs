@@ -42,17 +42,29 @@ impl<'a> Cx<'a> {
 
     /// Returns the rows under an index key, ascending by their own keys.
     pub fn lookup<IK: Key, K: Key, V: Row>(&self, index: Index<IK, K, V>, key: &IK) -> Vec<(K, Arc<V>)> {
-        let Some(data) = downcast::<TableData<K, V>>(self.core.stages[index.stage as usize].table()) else {
-            return Vec::new();
-        };
-        let Some(rows) = downcast::<IndexRows<IK>>(data.indexes[index.position as usize].as_any()) else {
-            return Vec::new();
-        };
-        let (slot, members) = rows.read(key);
+        let Some((data, rows)) = self.index(index) else { return Vec::new() };
+        let (slot, members) = rows.read(key, |members| members.to_vec());
         self.note(Dep { node: rows.node, slot });
         let mut found: Vec<(K, Arc<V>)> = members.into_iter().filter_map(|s| data.row(s)).collect();
         found.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         found
+    }
+
+    /// Tells whether there are rows under an index key; costs the same however many there are.
+    pub fn any<IK: Key, K: Key, V: Row>(&self, index: Index<IK, K, V>, key: &IK) -> bool {
+        let Some((_, rows)) = self.index(index) else { return false };
+        let (slot, any) = rows.read(key, |members| !members.is_empty());
+        self.note(Dep { node: rows.node, slot });
+        any
+    }
+
+    fn index<IK: Key, K: Key, V: Row>(
+        &self,
+        index: Index<IK, K, V>,
+    ) -> Option<(&'a TableData<K, V>, &'a IndexRows<IK>)> {
+        let core: &'a Core = self.core;
+        let data: &TableData<K, V> = downcast(core.stages[index.stage as usize].table())?;
+        Some((data, downcast(data.indexes[index.position as usize].as_any())?))
     }
 
     /// Returns the memo under `key`, computing it if nobody has read it yet.

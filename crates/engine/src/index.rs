@@ -74,12 +74,13 @@ impl<IK: Key, K, V, F> IndexData<IK, K, V, F> {
 }
 
 impl<IK: Key> IndexRows<IK> {
-    /// Returns the slot of a key, made if it is new, and the slots of the rows under it.
-    pub fn read(&self, key: &IK) -> (u32, Vec<u32>) {
+    /// Returns the slot of a key, made if it is new, and what `of` says of the slots of the rows under
+    /// it.
+    pub fn read<T: Default>(&self, key: &IK, of: impl FnOnce(&SmallSet<u32>) -> T) -> (u32, T) {
         let mut postings = self.postings.borrow_mut();
         let slot = postings.intern(key);
-        let rows = postings.get(slot).map(|(_, p)| p.rows.to_vec()).unwrap_or_default();
-        (slot, rows)
+        let found = postings.get(slot).map(|(_, posting)| of(&posting.rows)).unwrap_or_default();
+        (slot, found)
     }
 
     fn touch(&self, core: &Core, key: &IK, edit: impl FnOnce(&mut SmallSet<u32>)) {

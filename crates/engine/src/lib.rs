@@ -7,7 +7,7 @@
 //!
 //! ```text
 //!   put/remove ─▶ input ──▶ derive ──▶ group ──▶ … ──▶ sink ──▶ changes
-//!                   │  index   ▲ get, lookup             (ordered by key)
+//!                   │  index   ▲ get, lookup, any        (ordered by key)
 //!                   └──────────┴─ memo (computed when first read, dropped with its last reader)
 //! ```
 //!

@@ -360,3 +360,38 @@ fn a_graph_may_move_to_its_thread() {
     fn is_send<T: Send>(_: &T) {}
     is_send(&Fixture::default().graph);
 }
+
+#[test]
+fn whether_anything_is_under_a_key_is_a_read_like_any_other() {
+    let mut b = Builder::default();
+    let pods = b.input::<u8, u8>("pods");
+    let by_ns = b.index(pods, "pod_by_ns", |_, ns| [*ns]);
+    let namespaces = b.input::<u8, ()>("namespaces");
+    let runs = Arc::new(AtomicUsize::new(0));
+    let counter = runs.clone();
+    let populated = b.derive("populated", namespaces, move |cx, ns, ()| {
+        counter.fetch_add(1, Ordering::Relaxed);
+        Some(cx.any(by_ns, ns))
+    });
+    b.sink(populated);
+    let mut graph = b.build();
+    graph.put(namespaces, 1, ());
+    graph.commit();
+    let mut seen = vec![];
+    // Absent before, and yet a dependency; then as many as there are, and none again.
+    let edits = [(1, Some(1)), (2, Some(1)), (1, None), (2, Some(2)), (2, Some(1)), (2, None)];
+    for (pod, ns) in edits {
+        match ns {
+            Some(ns) => graph.put(pods, pod, ns),
+            None => graph.remove(pods, &pod),
+        }
+        graph.commit();
+        seen.push(graph.get(populated, &1).as_deref().copied().unwrap());
+    }
+    assert_eq!(seen, [true, true, true, false, true, false]);
+    // What goes on elsewhere is not looked at.
+    let before = runs.load(Ordering::Relaxed);
+    graph.put(pods, 9, 2);
+    graph.commit();
+    assert_eq!(runs.load(Ordering::Relaxed), before);
+}

@@ -102,7 +102,7 @@ pub(crate) fn declare(b: &mut Builder, inputs: Inputs) -> Workloads {
     let surroundings = b.memo("surroundings", move |cx, ns: &Ns| {
         let view = cx.memo(namespaces, ns).filter(|view| view.in_scope)?;
         let inherited = binder.inherited(cx, ns, &view);
-        Some(Surroundings { view, inherited, has_slice_targets: !cx.lookup(by_ns, ns).is_empty() })
+        Some(Surroundings { view, inherited, has_slice_targets: cx.any(by_ns, ns) })
     });
     let around = Around { surroundings, by_pod };
     let shared = shared_fields(b, inputs.settings, inputs.networks);
