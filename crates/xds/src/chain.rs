@@ -7,6 +7,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
+use crate::log::Needs;
 use crate::segment::{Open, SEGMENT_BYTES, Segment};
 use crate::view::View;
 use crate::wire::frame_name;
@@ -76,23 +77,30 @@ impl Chain {
         self.position(place.key).map_or(&[], |at| self.sealed[at].frame(place.entry))
     }
 
+    fn needs(&self, place: Place) -> Needs {
+        if place.key == self.open.key {
+            return self.open.needs(place.entry);
+        }
+        self.position(place.key).map_or(0, |at| self.sealed[at].needs(place.entry))
+    }
+
     fn find(&self, name: &str) -> Option<Place> {
         let hash = self.hasher.hash_one(name.as_bytes());
         self.index.find(hash, |&place| frame_name(self.frame(place)) == name.as_bytes()).copied()
     }
 
-    /// Frame of a name.
-    pub fn get(&self, name: &str) -> Option<&[u8]> {
-        self.find(name).map(|place| self.frame(place))
+    /// Frame of a name, and what it needs of a client.
+    pub fn get(&self, name: &str) -> Option<(&[u8], Needs)> {
+        self.find(name).map(|place| (self.frame(place), self.needs(place)))
     }
 
     /// Appends an entry; `write` appends the frame, which must hold this very name.
-    pub fn put(&mut self, step: u64, name: &str, write: impl FnOnce(&mut Vec<u8>)) {
+    pub fn put(&mut self, step: u64, name: &str, needs: Needs, write: impl FnOnce(&mut Vec<u8>)) {
         self.remove(name);
         if self.open.is_full() {
             self.seal();
         }
-        let entry = self.open.push(step, write);
+        let entry = self.open.push(step, needs, write);
         let place = Place { key: self.open.key, era: self.open.era, entry };
         let hash = self.hasher.hash_one(name.as_bytes());
         let Self { index, sealed, open, hasher, .. } = self;
@@ -202,7 +210,7 @@ impl Chain {
         for part in &parts {
             for (entry, step, frame) in part.live_entries() {
                 let old = Place { key: part.key, era: part.era, entry };
-                let entry = merged.push(step, |out| out.extend_from_slice(frame));
+                let entry = merged.push(step, part.needs(entry), |out| out.extend_from_slice(frame));
                 let hash = self.hasher.hash_one(frame_name(frame));
                 if let Some(place) = self.index.find_mut(hash, |&place| place == old) {
                     *place = Place { key: oldest.key, era, entry };
@@ -220,7 +228,7 @@ mod tests {
     use crate::wire::put_removed_frame;
 
     fn put(chain: &mut Chain, step: u64, name: &str) {
-        chain.put(step, name, |out| put_removed_frame(out, name));
+        chain.put(step, name, 0, |out| put_removed_frame(out, name));
     }
 
     fn names(view: &View, after: u64) -> Vec<String> {
@@ -268,6 +276,28 @@ mod tests {
         assert!(held <= view.bytes_after(0) as usize * 2 + SEGMENT_BYTES, "{held} bytes held");
         assert!(chain.sealed.len() <= 12, "{} segments", chain.sealed.len());
         assert_eq!(names(&view, 19_999), ["name-00999"]);
+    }
+
+    #[test]
+    fn what_an_entry_needs_goes_with_it_through_merges() {
+        let mut chain = Chain::new();
+        let needs_of = |n: u64| (n % 3 == 0) as Needs * (n % 200) as Needs;
+        for n in 0..5_000 {
+            let name = format!("name-{n:05}");
+            chain.put(n + 1, &name, needs_of(n), |out| put_removed_frame(out, &name));
+            if n % 7 == 0 {
+                chain.publish();
+            }
+            if n % 2 == 0 {
+                assert!(chain.remove(&format!("name-{:05}", n / 2)));
+            }
+        }
+        let view = chain.publish();
+        assert_eq!(view.len(), 2_500);
+        for (step, needs, frame) in view.entries_after(0) {
+            let name = std::str::from_utf8(frame_name(frame)).unwrap();
+            assert_eq!((needs, chain.get(name).unwrap().1), (needs_of(step - 1), needs), "{name}");
+        }
     }
 
     #[test]

@@ -63,7 +63,7 @@ mod view;
 mod wire;
 
 pub use error::{Code, SessionError, WriteError};
-pub use log::{MAX_BODY_BYTES, MAX_NAME_BYTES, Needs};
+pub use log::{MAX_BODY_BYTES, MAX_NAME_BYTES, Needs, is_withheld};
 pub use request::Node;
 pub use response::Response;
 pub use session::{MAX_NAMES, Session};

@@ -1,8 +1,5 @@
 //! The log of one resource type: what exists and what is gone, each in order of change.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
 use crate::chain::Chain;
 use crate::error::WriteError;
 use crate::version::Version;
@@ -24,16 +21,17 @@ pub(crate) struct Log {
     present: Chain,
     gone: Chain,
     horizon: u64,
-    guarded: Arc<Guarded>,
-    /// How many names need each bit.
+    /// How many resources need each bit.
     needed: [usize; Needs::BITS as usize],
 }
 
 /// What a client must understand to be sent a resource, as bits; without any everybody is.
 pub type Needs = u8;
 
-/// The resources that not every client understands: few, and mostly none.
-pub(crate) type Guarded = BTreeMap<Box<str>, Needs>;
+/// Tells whether a client of this understanding is spared what needs this of it.
+pub fn is_withheld(needs: Needs, understood: Needs) -> bool {
+    needs & !understood != 0
+}
 
 /// Everything of one resource type at one step.
 #[derive(Debug, Clone)]
@@ -44,22 +42,14 @@ pub(crate) struct LogView {
     pub gone: View,
     /// Removals up to this step may have been forgotten.
     pub horizon: u64,
-    /// What some names need of a client.
-    guarded: Arc<Guarded>,
-    /// What all of them need together.
+    /// What all resources need together.
     needed: Needs,
 }
 
 impl LogView {
     /// Tells whether every client of this understanding is sent everything.
     pub fn is_open_to(&self, understood: Needs) -> bool {
-        self.needed & !understood == 0
-    }
-
-    /// Tells whether a client of this understanding is spared a name.
-    pub fn is_withheld(&self, name: &[u8], understood: Needs) -> bool {
-        let needs = std::str::from_utf8(name).ok().and_then(|name| self.guarded.get(name));
-        needs.is_some_and(|needs| needs & !understood != 0)
+        !is_withheld(self.needed, understood)
     }
 
     /// True when something happened after a step.
@@ -70,8 +60,8 @@ impl LogView {
 
 impl Log {
     pub fn new(type_url: &'static str, versioned: bool) -> Self {
-        let (guarded, needed) = (Arc::default(), Default::default());
-        Self { type_url, versioned, present: Chain::new(), gone: Chain::new(), horizon: 0, guarded, needed }
+        let (present, gone) = (Chain::new(), Chain::new());
+        Self { type_url, versioned, present, gone, horizon: 0, needed: Default::default() }
     }
 
     pub fn is_changed(&self) -> bool {
@@ -86,50 +76,42 @@ impl Log {
         if body.len() > MAX_BODY_BYTES {
             return Err(WriteError::Body { name: clip(name), len: body.len() });
         }
-        let is_regarded = self.guard(name, needs);
-        if !is_regarded && self.present.get(name).is_some_and(|frame| wire::read_frame(frame).body == body) {
+        let before = self.present.get(name);
+        if before.is_some_and(|(frame, of)| of == needs && wire::read_frame(frame).body == body) {
             return Ok(false);
         }
+        let needed = before.map_or(0, |(_, needs)| needs);
+        self.count(needed, needs);
         let version = if self.versioned { Version::of(body).to_string() } else { String::new() };
         let resource = ResourceRef { name, version: &version, body };
         self.gone.remove(name);
-        self.present.put(step, name, |out| wire::put_resource_frame(out, resource, self.type_url));
+        self.present.put(step, name, needs, |out| wire::put_resource_frame(out, resource, self.type_url));
         Ok(true)
     }
 
-    /// Notes what a name needs; false when that is what it needed before.
-    fn guard(&mut self, name: &str, needs: Needs) -> bool {
-        if self.guarded.get(name).copied().unwrap_or_default() == needs {
-            return false;
-        }
-        let guarded = Arc::make_mut(&mut self.guarded);
-        let before = match needs {
-            0 => guarded.remove(name),
-            _ => guarded.insert(name.into(), needs),
-        };
-        let before = before.unwrap_or_default();
+    /// Counts what a resource needs now instead of before.
+    fn count(&mut self, before: Needs, needs: Needs) {
         for (bit, count) in self.needed.iter_mut().enumerate() {
             *count += usize::from(needs >> bit & 1 == 1);
             *count -= usize::from(before >> bit & 1 == 1);
         }
-        true
     }
 
     /// Moves a resource to the head with equal bytes; false when there is none.
     pub fn resend(&mut self, step: u64, name: &str) -> bool {
-        let Some(frame) = self.present.get(name).map(<[u8]>::to_vec) else { return false };
-        self.present.put(step, name, |out| out.extend_from_slice(&frame));
+        let Some((frame, needs)) = self.present.get(name) else { return false };
+        let frame = frame.to_vec();
+        self.present.put(step, name, needs, |out| out.extend_from_slice(&frame));
         true
     }
 
     /// Removes a resource; false when there is none.
     pub fn remove(&mut self, step: u64, name: &str) -> bool {
-        let existed = self.present.remove(name);
-        self.guard(name, 0);
-        if existed {
-            self.gone.put(step, name, |out| wire::put_removed_frame(out, name));
-        }
-        existed
+        let Some((_, needs)) = self.present.get(name) else { return false };
+        self.count(needs, 0);
+        self.present.remove(name);
+        self.gone.put(step, name, 0, |out| wire::put_removed_frame(out, name));
+        true
     }
 
     /// Closes the step and returns the content at it.
@@ -144,7 +126,7 @@ impl Log {
         }
         let bits = self.needed.iter().enumerate().filter(|(_, count)| **count > 0);
         let needed = bits.fold(0, |all, (bit, _)| all | 1 << bit);
-        LogView { present, gone, horizon: self.horizon, guarded: Arc::clone(&self.guarded), needed }
+        LogView { present, gone, horizon: self.horizon, needed }
     }
 }
 

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use prost::Message;
 use proto::workload::{Address, NetworkAddress, Service, Workload, address};
 
+use crate::log::Needs;
 use crate::snapshot::{ResourceType, Snapshot};
 use crate::wire;
 
@@ -38,6 +39,7 @@ impl LookupCell {
 #[derive(Debug)]
 struct Record {
     frame: Box<[u8]>,
+    needs: Needs,
     service: bool,
     /// As the client is told: `<network>/<ip>`, or `<network>/<ip>/<length>` for a range.
     aliases: Vec<Name>,
@@ -49,9 +51,10 @@ struct Record {
 }
 
 impl Record {
-    fn read(frame: &[u8]) -> Self {
+    fn read(frame: &[u8], needs: Needs) -> Self {
         let mut record = Self {
             frame: frame.into(),
+            needs,
             service: false,
             aliases: Vec::new(),
             ips: Vec::new(),
@@ -149,8 +152,8 @@ impl Lookup {
                 self.remove(name);
             }
         }
-        for frame in log.present.frames_after(after) {
-            self.put(frame);
+        for (_, needs, frame) in log.present.entries_after(after) {
+            self.put(frame, needs);
         }
         self.snapshot = Some(Arc::clone(to));
         Arc::clone(to)
@@ -168,11 +171,11 @@ impl Lookup {
         unlink(&mut self.workloads_by_node, &record.node, &name);
     }
 
-    fn put(&mut self, frame: &[u8]) {
+    fn put(&mut self, frame: &[u8], needs: Needs) {
         let Ok(name) = std::str::from_utf8(wire::frame_name(frame)) else { return };
         self.remove(name);
         let name: Name = name.into();
-        let record = Record::read(frame);
+        let record = Record::read(frame, needs);
         let by_ip = if record.service { &mut self.services_by_ip } else { &mut self.workloads_by_ip };
         for key in &record.ips {
             link(by_ip, key, &name);
@@ -223,6 +226,11 @@ impl Lookup {
     /// Version of an address; empty when there is none.
     pub fn version(&self, name: &str) -> &[u8] {
         self.records.get(name).map_or(&[], |record| wire::frame_version(&record.frame).1)
+    }
+
+    /// What an address needs of a client.
+    pub fn needs(&self, name: &str) -> Needs {
+        self.records.get(name).map_or(0, |record| record.needs)
     }
 
     /// Appends the frame of an address with its aliases.

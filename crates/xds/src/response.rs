@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::log::{LogView, Needs};
+use crate::log::{LogView, Needs, is_withheld};
 use crate::view::{Position, View};
 use crate::wire;
 
@@ -260,8 +260,8 @@ pub(crate) fn sift(log: &LogView, after: u64, understood: Needs) -> (Vec<Run>, V
     while let Some((place, first, end)) = log.present.next_run(&mut at) {
         let Some(segment) = log.present.segment(place) else { continue };
         for entry in first..end {
-            let name = wire::frame_name(segment.frame(entry));
-            if log.is_withheld(name, understood) {
+            if is_withheld(segment.needs(entry), understood) {
+                let name = wire::frame_name(segment.frame(entry));
                 spared.push(String::from_utf8_lossy(name).into());
             } else {
                 extend(&mut runs, place, entry);
@@ -282,14 +282,13 @@ fn extend(runs: &mut Vec<Run>, place: usize, entry: u32) {
 /// Compares live entries with an offer: equal versions are not sent, and what a client of this
 /// understanding is spared is not there.
 pub(crate) fn compare(log: &LogView, offered: &crate::request::Offered, understood: Needs) -> Comparison {
-    let (view, is_open) = (&log.present, log.is_open_to(understood));
     let mut comparison = Comparison { runs: Vec::new(), found: vec![false; offered.len()] };
-    for (place, segment) in view.segments() {
+    for (place, segment) in log.present.segments() {
         for (entry, _, frame) in segment.live_entries() {
-            let (name, version) = wire::frame_version(frame);
-            if !is_open && log.is_withheld(name, understood) {
+            if is_withheld(segment.needs(entry), understood) {
                 continue;
             }
+            let (name, version) = wire::frame_version(frame);
             if let Some(at) = offered.find(name) {
                 comparison.found[at] = true;
                 if !version.is_empty() && offered.version(at) == version {

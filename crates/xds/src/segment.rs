@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::log::Needs;
+
 /// Size in bytes at which a segment is closed.
 pub(crate) const SEGMENT_BYTES: usize = 64 * 1024;
 
@@ -32,6 +34,10 @@ impl Dead {
     }
 }
 
+fn needs_of(needs: &[(u32, Needs)], entry: u32) -> Needs {
+    needs.binary_search_by_key(&entry, |&(of, _)| of).map_or(0, |at| needs[at].1)
+}
+
 /// Frames laid end to end, oldest first, with a bit for those that are superseded.
 ///
 /// The bytes never change; killing an entry of a shared segment copies only the bits.
@@ -46,6 +52,8 @@ pub(crate) struct Segment {
     ends: Arc<[u32]>,
     /// First entry of each step, with the step; ascending in both.
     steps: Arc<[(u32, u64)]>,
+    /// What entries need of a client, of those that need anything: few, and mostly none. Ascending.
+    needs: Arc<[(u32, Needs)]>,
     dead: Dead,
     live_bytes: usize,
 }
@@ -101,6 +109,11 @@ impl Segment {
         &self.bytes[self.start(entry)..self.start(entry + 1)]
     }
 
+    /// What an entry needs of a client.
+    pub fn needs(&self, entry: u32) -> Needs {
+        needs_of(&self.needs, entry)
+    }
+
     /// The next stretch `first..end` of live entries at or after an entry.
     pub fn run(&self, from: u32) -> Option<(u32, u32)> {
         let entries = self.entries();
@@ -135,8 +148,13 @@ impl Segment {
 
     /// Live entries, oldest first: place, step and frame.
     pub fn live_entries(&self) -> impl Iterator<Item = (u32, u64, &[u8])> {
-        let mut mark = 0;
-        (0..self.entries()).filter(|&entry| !self.dead.get(entry)).map(move |entry| {
+        self.live_entries_from(0)
+    }
+
+    /// Live entries at or after an entry.
+    pub fn live_entries_from(&self, from: u32) -> impl Iterator<Item = (u32, u64, &[u8])> {
+        let mut mark = self.steps.partition_point(|&(first, _)| first <= from).saturating_sub(1);
+        (from..self.entries()).filter(|&entry| !self.dead.get(entry)).map(move |entry| {
             while self.steps.get(mark + 1).is_some_and(|&(first, _)| first <= entry) {
                 mark += 1;
             }
@@ -154,6 +172,7 @@ pub(crate) struct Open {
     bytes: Vec<u8>,
     ends: Vec<u32>,
     steps: Vec<(u32, u64)>,
+    needs: Vec<(u32, Needs)>,
     dead: Dead,
     dead_bytes: usize,
 }
@@ -169,10 +188,13 @@ impl Open {
     }
 
     /// Appends an entry and returns its place.
-    pub fn push(&mut self, step: u64, write: impl FnOnce(&mut Vec<u8>)) -> u32 {
+    pub fn push(&mut self, step: u64, needs: Needs, write: impl FnOnce(&mut Vec<u8>)) -> u32 {
         let entry = self.ends.len() as u32;
         if self.steps.last().is_none_or(|&(_, last)| last != step) {
             self.steps.push((entry, step));
+        }
+        if needs != 0 {
+            self.needs.push((entry, needs));
         }
         write(&mut self.bytes);
         self.ends.push(self.bytes.len() as u32);
@@ -182,6 +204,10 @@ impl Open {
     pub fn frame(&self, entry: u32) -> &[u8] {
         let start = entry.checked_sub(1).map_or(0, |before| self.ends[before as usize]);
         &self.bytes[start as usize..self.ends[entry as usize] as usize]
+    }
+
+    pub fn needs(&self, entry: u32) -> Needs {
+        needs_of(&self.needs, entry)
     }
 
     pub fn kill(&mut self, entry: u32) {
@@ -200,6 +226,7 @@ impl Open {
             bytes: Bytes::from(self.bytes.into_boxed_slice()),
             ends: self.ends.into(),
             steps: self.steps.into(),
+            needs: self.needs.into(),
             dead: self.dead,
             live_bytes,
         })

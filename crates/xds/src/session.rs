@@ -19,7 +19,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::error::SessionError;
-use crate::log::Needs;
+use crate::log::{Needs, is_withheld};
 use crate::lookup::{Lookup, Name};
 use crate::request::{Node, Request};
 use crate::response::{Response, compare};
@@ -280,10 +280,9 @@ impl Session {
         let mut vanished = std::mem::take(&mut self.vanished);
         if !vanished.is_empty() {
             // One may have come back while its removal waited.
-            for frame in log.present.frames_after(0) {
-                let name = wire::read_frame(frame).name;
-                if !log.is_withheld(name.as_bytes(), self.understood) {
-                    vanished.remove(name);
+            for (_, needs, frame) in log.present.entries_after(0) {
+                if !is_withheld(needs, self.understood) {
+                    vanished.remove(wire::read_frame(frame).name);
                 }
             }
         }
@@ -421,7 +420,7 @@ impl Session {
         found.extend(local.cloned());
         let understood = self.understood;
         found.retain(|name| {
-            let is_withheld = log.is_withheld(name.as_bytes(), understood);
+            let is_withheld = is_withheld(lookup.needs(name), understood);
             if is_withheld {
                 missing.push(Arc::clone(name));
             }

@@ -67,13 +67,15 @@ impl Snapshot {
         self.log(kind).present.bytes_after(0)
     }
 
-    /// Resources of a type that changed after a step, oldest change first, each with the step of it.
+    /// Resources of a type that changed after a step, oldest change first, each with the step of it and
+    /// what it needs of a client (see [`is_withheld`](crate::is_withheld)).
     pub fn changed_after(
         &self,
         kind: ResourceType,
         step: u64,
-    ) -> impl Iterator<Item = (u64, ResourceRef<'_>)> {
-        self.log(kind).present.entries_after(step).map(|(step, frame)| (step, read_frame(frame)))
+    ) -> impl Iterator<Item = (u64, Needs, ResourceRef<'_>)> {
+        let entries = self.log(kind).present.entries_after(step);
+        entries.map(|(step, needs, frame)| (step, needs, read_frame(frame)))
     }
 
     /// Names of a type that were removed after a step, in order; nothing when some are forgotten.
@@ -82,12 +84,6 @@ impl Snapshot {
         let names =
             log.gone.frames_after(step).filter_map(|frame| std::str::from_utf8(frame_name(frame)).ok());
         (step >= log.horizon).then_some(names)
-    }
-
-    /// Tells whether clients of this understanding are spared a resource.
-    pub fn is_withheld(&self, kind: ResourceType, name: &str, understood: Needs) -> bool {
-        let log = self.log(kind);
-        !log.is_open_to(understood) && log.is_withheld(name.as_bytes(), understood)
     }
 
     /// Resources of a type in the order of their last change.

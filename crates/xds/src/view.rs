@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::log::Needs;
 use crate::segment::Segment;
 
 /// Segments at one step, oldest first.
@@ -77,11 +78,13 @@ impl View {
         None
     }
 
-    /// Live entries newer than a step, oldest first: step and frame.
-    pub fn entries_after(&self, step: u64) -> impl Iterator<Item = (u64, &[u8])> {
-        let first = self.start_after(step).segment;
-        let entries = self.segments[first..].iter().flat_map(|segment| segment.live_entries());
-        entries.filter(move |&(_, of, _)| of > step).map(|(_, of, frame)| (of, frame))
+    /// Live entries newer than a step, oldest first: step, what it needs of a client, and frame.
+    pub fn entries_after(&self, step: u64) -> impl Iterator<Item = (u64, Needs, &[u8])> {
+        let Position { segment, entry } = self.start_after(step);
+        self.segments[segment..].iter().enumerate().flat_map(move |(at, segment)| {
+            let entries = segment.live_entries_from(if at == 0 { entry } else { 0 });
+            entries.map(|(entry, step, frame)| (step, segment.needs(entry), frame))
+        })
     }
 
     /// Frames of live entries newer than a step, oldest first.

@@ -422,7 +422,7 @@ fn what_changed_after_a_step_is_told_with_the_step() {
     writer.upsert(Authorization, "ns/a", b"2").unwrap();
     let snapshot = writer.publish();
     let after = |step| -> Vec<(u64, &str)> {
-        snapshot.changed_after(Authorization, step).map(|(step, r)| (step, r.name)).collect()
+        snapshot.changed_after(Authorization, step).map(|(step, _, r)| (step, r.name)).collect()
     };
     assert_eq!(after(0), [(2, "ns/b"), (3, "ns/c"), (4, "ns/a")]);
     assert_eq!(after(2), [(3, "ns/c"), (4, "ns/a")]);

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
-use xds::{ResourceType, Snapshot};
+use xds::{Needs, ResourceType, Snapshot, is_withheld};
 
 const POLICIES: ResourceType = ResourceType::Authorization;
 
@@ -45,9 +45,9 @@ impl Default for Pace {
 pub(super) struct Tracker {
     pace: Pace,
     snapshot: Option<Arc<Snapshot>>,
-    /// The step of each policy's last change, by the name of the resource; also of those that stand
-    /// for no object of their own.
-    steps: BTreeMap<String, u64>,
+    /// The step of each policy's last change and what it needs of a client, by the name of the
+    /// resource; also of those that stand for no object of their own.
+    steps: BTreeMap<String, (u64, Needs)>,
     policies: BTreeMap<Name, Policy>,
     /// Something is not acknowledged, or not said yet.
     is_open: bool,
@@ -106,7 +106,7 @@ impl Tracker {
             }
         };
         let changed = snapshot.changed_after(POLICIES, seen);
-        self.steps.extend(changed.map(|(step, resource)| (resource.name.to_owned(), step)));
+        self.steps.extend(changed.map(|(step, needs, resource)| (resource.name.to_owned(), (step, needs))));
         self.snapshot = Some(snapshot);
     }
 
@@ -159,23 +159,19 @@ impl Tracker {
 
     /// Judges all policies; returns those of which something else is to be said than before.
     pub fn look(&mut self, survey: &Survey, now: Instant) -> Vec<Name> {
-        let Self { pace, snapshot, steps, policies, .. } = self;
+        let Self { pace, steps, policies, .. } = self;
         let mut is_open = false;
         let mut news = Vec::new();
         for (name, policy) in policies {
-            let Some(&step) = steps.get(&policy.resource) else {
+            let Some(&(step, needs)) = steps.get(&policy.resource) else {
                 policy.pending_since = None;
                 if policy.said.take().is_some() {
                     news.push(name.clone());
                 }
                 continue;
             };
-            let is_withheld = |understood| {
-                let of = |s: &Arc<Snapshot>| s.is_withheld(POLICIES, &policy.resource, understood);
-                snapshot.as_ref().is_some_and(of)
-            };
             // Few policies are not for every client.
-            let narrow = is_withheld(0).then(|| survey.of_those(|understood| !is_withheld(understood)));
+            let narrow = (needs != 0).then(|| survey.of_those(|understood| !is_withheld(needs, understood)));
             let survey = narrow.as_ref().unwrap_or(survey);
             match policy.look(step, survey, pace, now) {
                 Outcome::Nothing => {}
