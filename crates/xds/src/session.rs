@@ -145,6 +145,9 @@ impl Session {
     /// When the client fell behind further than the log remembers: the stream ends, and the
     /// client offers what it holds on the next one.
     pub fn poll(&mut self, latest: &Arc<Snapshot>) -> Result<Option<Response>, SessionError> {
+        for subscription in &mut self.subscriptions {
+            subscription.forget_refusals(latest);
+        }
         loop {
             let round = Arc::clone(self.round.get_or_insert_with(|| Arc::clone(latest)));
             if let Some(response) = self.next_of_round(&round)? {

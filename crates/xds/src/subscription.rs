@@ -6,6 +6,7 @@ use crate::error::SessionError;
 use crate::lookup::Name;
 use crate::request::{MAX_ERROR_BYTES, Offered, Request};
 use crate::session::MAX_NAMES;
+use crate::snapshot::{ResourceType, Snapshot};
 use crate::stats::{Nack, Refusal, TypeStats};
 
 /// The name that stands for all resources.
@@ -36,6 +37,14 @@ impl Kind {
             proto::type_url::WORKLOAD => Self::Workload,
             _ => return None,
         })
+    }
+
+    /// The type whose log it is served from.
+    fn resource_type(self) -> ResourceType {
+        match self {
+            Self::Authorization => ResourceType::Authorization,
+            Self::Address | Self::Workload => ResourceType::Address,
+        }
     }
 }
 
@@ -187,13 +196,28 @@ impl Subscription {
         }
         // A message that may have been cut may have named more.
         let is_whole = message.len() + char::MAX.len_utf8() <= MAX_ERROR_BYTES;
-        let mut refusal = Refusal { after, step, message: message.to_owned(), is_whole };
-        if self.refusals.len() == MAX_REFUSALS
-            && let Some(last) = self.refusals.pop()
-        {
-            refusal = Refusal { after: last.after, is_whole: false, ..refusal };
+        self.refusals.push(Refusal { after, step, message: message.to_owned(), is_whole });
+        if self.refusals.len() > MAX_REFUSALS {
+            self.join_refusals();
         }
-        self.refusals.push(refusal);
+    }
+
+    /// Makes one of two neighbours: of those between which the client has taken the least, the oldest.
+    fn join_refusals(&mut self) {
+        let taken = |pair: &[Refusal]| pair[1].after.saturating_sub(pair[0].step);
+        let pairs = self.refusals.windows(2).map(taken).enumerate();
+        let Some((at, _)) = pairs.min_by_key(|&(_, taken)| taken) else { return };
+        let earlier = self.refusals.remove(at);
+        let joined = &mut self.refusals[at];
+        (joined.after, joined.is_whole) = (joined.after.min(earlier.after), false);
+    }
+
+    /// Makes room for further refusals: forgets those of resources that have all changed since or gone.
+    pub fn forget_refusals(&mut self, snapshot: &Snapshot) {
+        if self.refusals.len() == MAX_REFUSALS {
+            let present = &snapshot.log(self.kind.resource_type()).present;
+            self.refusals.retain(|refusal| present.has_between(refusal.after, refusal.step));
+        }
     }
 
     /// Brings the published count of names up to date.

@@ -87,6 +87,11 @@ impl View {
         })
     }
 
+    /// Tells whether a live entry is newer than a step and not newer than another.
+    pub fn has_between(&self, after: u64, step: u64) -> bool {
+        self.entries_after(after).next().is_some_and(|(of, ..)| of <= step)
+    }
+
     /// Frames of live entries newer than a step, oldest first.
     pub fn frames_after(&self, step: u64) -> impl Iterator<Item = &[u8]> {
         let mut at = self.start_after(step);

@@ -398,18 +398,67 @@ fn a_standing_tells_what_was_answered_for_and_what_was_refused_of_it() {
     assert_eq!((after.answered, after.refusals.len()), (3, 2));
     assert_eq!((after.refusals[1].after, after.refusals[1].step), (1, 3));
     assert!(!after.refusals[1].is_whole && after.refusals[1].message.len() == 1_024);
+}
 
-    // However much a client refuses, what is kept is bounded, and nothing is forgotten.
-    for n in 0..20 {
-        writer.upsert(Authorization, "ns/two", format!("{n}").as_bytes()).unwrap();
-        let response = collect(client.session.poll(&writer.publish()).unwrap().unwrap());
-        client.nonces.insert(AUTHORIZATION.to_owned(), response.nonce);
-        client.answer(AUTHORIZATION, Some("ns/two: no"));
+/// A client of policies that refuses some and takes the others.
+#[derive(Default)]
+struct Judge {
+    writer: Writer,
+    client: Client,
+}
+
+impl Judge {
+    /// Has it answer for a new version of a policy; returns the step.
+    fn answer(&mut self, policy: &str, version: u64, error: Option<&str>) -> u64 {
+        self.writer.upsert(Authorization, policy, version.to_string().as_bytes()).unwrap();
+        let snapshot = self.writer.publish();
+        if self.client.nonces.is_empty() {
+            self.client.subscribe(AUTHORIZATION);
+        }
+        let response = collect(self.client.session.poll(&snapshot).unwrap().unwrap());
+        self.client.nonces.insert(AUTHORIZATION.to_owned(), response.nonce);
+        self.client.answer(AUTHORIZATION, error);
+        snapshot.step()
     }
-    let many = standing(&client).unwrap();
-    assert_eq!((many.answered, many.refusals.len()), (23, 8));
-    assert!(many.refusals.windows(2).all(|pair| pair[0].step == pair[1].after));
-    assert_eq!(many.refusals.last().map(|last| (last.step, last.is_whole)), Some((23, false)));
+
+    /// Tells of a step whether a refusal may be about it.
+    fn is_refused(&self, step: u64) -> bool {
+        let standing = self.client.session.standing(Authorization).unwrap();
+        assert!(standing.refusals.len() <= 8, "what is kept is bounded");
+        standing.refusals.iter().any(|refusal| (refusal.after + 1..=refusal.step).contains(&step))
+    }
+}
+
+#[test]
+fn a_policy_that_is_refused_time_and_again_says_nothing_of_those_that_are_taken() {
+    let mut judge = Judge::default();
+    let mut taken = Vec::new();
+    for n in 0..30 {
+        let refused = judge.answer("ns/bad", n, Some("ns/bad: unknown field"));
+        assert!(judge.is_refused(refused));
+        taken.push(judge.answer(&format!("ns/good-{n}"), n, None));
+        assert!(taken.iter().all(|step| !judge.is_refused(*step)), "after {n}");
+    }
+    let standing = judge.client.session.standing(Authorization).unwrap();
+    assert!(standing.refusals.iter().all(|refusal| refusal.is_whole));
+}
+
+#[test]
+fn however_many_policies_are_refused_none_is_forgotten_and_the_last_ones_are_told_apart() {
+    let mut judge = Judge::default();
+    let (mut refused, mut taken) = (Vec::new(), Vec::new());
+    for n in 0..30 {
+        refused.push(judge.answer(&format!("ns/bad-{n}"), n, Some("unknown field")));
+        assert!(refused.iter().all(|step| judge.is_refused(*step)), "after {n}");
+        taken.push(judge.answer(&format!("ns/good-{n}"), n, None));
+        assert!(taken.iter().rev().take(6).all(|step| !judge.is_refused(*step)), "after {n}");
+    }
+    // Without anything taken in between, nothing that is taken later is drawn in.
+    for n in 30..60 {
+        refused.push(judge.answer(&format!("ns/bad-{n}"), n, Some("unknown field")));
+    }
+    let last = judge.answer("ns/last", 0, None);
+    assert!(refused.iter().all(|step| judge.is_refused(*step)) && !judge.is_refused(last));
 }
 
 #[test]
