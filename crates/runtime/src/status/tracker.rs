@@ -18,7 +18,7 @@ const POLICIES: ResourceType = ResourceType::Authorization;
 /// How often nodes are looked at, and how often anything is said of a policy.
 #[derive(Debug, Clone, Copy)]
 pub struct Pace {
-    /// Between two looks while something is not acknowledged or not said yet.
+    /// Between two looks while something is awaited that was not said yet.
     pub look: Duration,
     /// Between two looks otherwise.
     pub review: Duration,
@@ -49,7 +49,7 @@ pub(super) struct Tracker {
     /// resource; also of those that stand for no object of their own.
     steps: BTreeMap<String, (u64, Needs)>,
     policies: BTreeMap<Name, Policy>,
-    /// Something is not acknowledged, or not said yet.
+    /// Something is awaited that was not said yet.
     is_open: bool,
 }
 
@@ -214,19 +214,20 @@ impl Policy {
             self.pending_since = None;
         }
         let generation = self.row.generation;
-        match &self.said {
-            Some(said) if said.condition.reason == verdict.reason() && said.generation == generation => {
-                // The number of nodes is that of when all had it; and who is awaited may come any time.
-                let unchanged = if verdict == Verdict::Pending { Outcome::Later } else { Outcome::Nothing };
-                if verdict == Verdict::Acknowledged
-                    || said.is_younger(pace.refresh, now)
-                    || said.condition.message == survey.condition(sent, verdict).message
-                {
-                    return unchanged;
-                }
+        if let Some(said) = &self.said {
+            let is_same = said.condition.reason == verdict.reason() && said.generation == generation;
+            if !is_same && said.is_younger(pace.settle, now) {
+                return Outcome::Later;
             }
-            Some(said) if said.is_younger(pace.settle, now) => return Outcome::Later,
-            _ => {}
+            // The number of nodes is that of when all had it. Who has been awaited for so long that it was
+            // said may never come: that one is looked for now and then.
+            let is_right = is_same
+                && (verdict == Verdict::Acknowledged
+                    || said.is_younger(pace.refresh, now)
+                    || said.condition.message == survey.condition(sent, verdict).message);
+            if is_right {
+                return Outcome::Nothing;
+            }
         }
         let condition = survey.condition(sent, verdict);
         self.said = Some(Said { condition, generation, at: Some(now) });

@@ -122,6 +122,33 @@ fn a_node_that_never_answers_is_named_after_a_while_and_then_at_most_once_a_minu
 }
 
 #[test]
+fn a_node_that_never_answers_is_looked_at_now_and_then_once_that_is_said() {
+    let mut scene = Scene::new();
+    let (look, review) = (scene.tracker.pace.look, scene.tracker.pace.review);
+    let step = scene.put("a", 1);
+    scene.answers("n1", step);
+    scene.answers("stuck", 0);
+    assert_eq!((scene.look_after(0), scene.tracker.pause()), (0, look));
+    assert_eq!((scene.look_after(10), scene.tracker.pause()), (1, look), "what is said now may be followed");
+    let (mut looks, mut passed) = (0, Duration::ZERO);
+    while passed < 600 * SECOND {
+        scene.now += scene.tracker.pause();
+        passed += scene.tracker.pause();
+        assert_eq!(scene.look_after(0), 0);
+        looks += 1;
+    }
+    assert!(looks <= 62, "{looks} looks in ten minutes");
+    // A policy of its own is awaited as closely as ever.
+    let step = scene.put("b", 1);
+    scene.answers("n1", step);
+    assert_eq!((scene.look_after(0), scene.tracker.pause()), (0, look));
+    assert_eq!((scene.look_after(10), scene.look_after(1)), (1, 0));
+    assert_eq!(scene.tracker.pause(), review);
+    scene.answers("stuck", step);
+    assert_eq!((scene.look_after(10), scene.said("a")), (2, Some(("Acknowledged", 1))));
+}
+
+#[test]
 fn a_refusal_is_said_at_once_and_ends_with_the_next_version() {
     let mut scene = Scene::new();
     let step = scene.put("a", 1);
