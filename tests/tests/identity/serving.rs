@@ -82,8 +82,9 @@ async fn certificate_takes_the_name_that_proxies_are_told_without_a_restart() ->
 #[tokio::test(flavor = "multi_thread")]
 async fn certificate_is_renewed_half_way_under_the_same_root() -> anyhow::Result<()> {
     let mut laptop = Laptop::new()?;
-    // What the root signs ends with it: the certificate has a quarter of a minute, too.
-    laptop.args.identity.root_ttl = Duration::from_secs(16);
+    // What the root signs ends with it: the certificate has as long, is backdated by half of that, and
+    // so renewed after ten seconds. The root has more than twenty further ones until it is renewed.
+    laptop.args.identity.root_ttl = Duration::from_secs(40);
     let plane = Plane::open(&laptop.args).await?;
     let client = ztunnel(&laptop, &plane).await?;
     let (root, first) = (plane.roots()?, meet(&plane, "localhost").await?);
