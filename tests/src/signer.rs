@@ -96,6 +96,7 @@ pub struct Signer {
     pub authority: Arc<Authority>,
     conduct: Arc<Mutex<Conduct>>,
     longest: Arc<Mutex<Duration>>,
+    unwanted: Arc<Mutex<Option<String>>>,
     requests: Api<CertificateSigningRequest>,
     seen: Arc<Mutex<Vec<CertificateSigningRequest>>>,
     _running: AbortOnDropHandle<()>,
@@ -112,10 +113,11 @@ impl Signer {
         let authority = Arc::new(Authority::new(name)?);
         let (conduct, seen) = (Arc::new(Mutex::new(Conduct::Honest)), Arc::<Mutex<Vec<_>>>::default());
         let longest = Arc::new(Mutex::new(Duration::MAX));
+        let unwanted = Arc::<Mutex<Option<String>>>::default();
         let running = tokio::spawn({
             let (name, api) = (name.to_owned(), requests.clone());
             let (authority, conduct, seen) = (authority.clone(), conduct.clone(), seen.clone());
-            let longest = longest.clone();
+            let (longest, unwanted) = (longest.clone(), unwanted.clone());
             async move {
                 let mut events =
                     pin!(watcher(api.clone(), Config::default()).default_backoff().applied_objects());
@@ -124,7 +126,9 @@ impl Signer {
                     if request.spec.signer_name != name {
                         continue;
                     }
+                    let unwanted = unwanted.lock().unwrap_or_else(PoisonError::into_inner).clone();
                     let conduct = match is_of_workload(&request) {
+                        _ if unwanted.is_some_and(|name| has_name(&request, &name)) => Conduct::Fails,
                         true => *conduct.lock().unwrap_or_else(PoisonError::into_inner),
                         false => Conduct::Honest,
                     };
@@ -139,7 +143,7 @@ impl Signer {
             }
         });
         let _running = AbortOnDropHandle::new(running);
-        Ok(Self { name: name.to_owned(), authority, conduct, longest, requests, seen, _running })
+        Ok(Self { name: name.to_owned(), authority, conduct, longest, unwanted, requests, seen, _running })
     }
 
     /// Has it behave so from now on.
@@ -150,6 +154,11 @@ impl Signer {
     /// Has it sign for no longer than this, whatever is asked for.
     pub fn sign_for(&self, longest: Duration) {
         *self.longest.lock().unwrap_or_else(PoisonError::into_inner) = longest;
+    }
+
+    /// Has it refuse whatever is to be for this DNS name; nothing for none.
+    pub fn refuse_name(&self, name: Option<&str>) {
+        *self.unwanted.lock().unwrap_or_else(PoisonError::into_inner) = name.map(str::to_owned);
     }
 
     /// Returns how many requests of servers it has ever seen, each as it was approved.
@@ -183,6 +192,13 @@ impl Signer {
         let reached = reached.await;
         reached.with_context(|| format!("{last} requests where {count} are expected"))
     }
+}
+
+fn has_name(request: &CertificateSigningRequest, name: &str) -> bool {
+    let text = String::from_utf8_lossy(&request.spec.request.0);
+    let wanted = CertificateSigningRequestParams::from_pem(&text);
+    let names = wanted.map(|wanted| wanted.params.subject_alt_names).unwrap_or_default();
+    names.iter().any(|of| matches!(of, SanType::DnsName(of) if of.as_str() == name))
 }
 
 fn is_approved(request: &CertificateSigningRequest) -> bool {

@@ -10,6 +10,8 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestSpec};
 use kube::api::{Api, ObjectMeta, PostParams};
 use pilothouse_tests::apiserver::{ApiServer, LIMIT, until};
+use pilothouse_tests::client::transport::dial;
+use pilothouse_tests::client::{Target, Tls};
 use pilothouse_tests::signer::{Conduct, Signer};
 use proto::citadel::IstioCertificateRequest;
 use runtime::config::ServeArgs;
@@ -265,6 +267,39 @@ async fn hundreds_at_once_are_bounded() -> anyhow::Result<()> {
     signer.be(Conduct::Honest);
     plane.certificate(&token, Some(&web)).await?;
     Ok(())
+}
+
+/// Meets the port under a name.
+async fn met(plane: &Plane, name: &str) -> anyhow::Result<()> {
+    let tls = Tls { roots_pem: plane.roots()?.into_bytes(), server_name: Some(name.to_owned()) };
+    let target = Target { address: plane.secure.to_string(), tls: Some(tls), ..Target::default() };
+    dial(&target).await.map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn host_that_a_signer_refuses_is_left_out_of_the_certificate_of_the_port() -> anyhow::Result<()> {
+    let meshed = Meshed::new().await?;
+    let Meshed { signer, args, token, web, .. } = &meshed;
+    let told = async |host: &str| {
+        let mesh = json!({"defaultConfig": {"discoveryAddress": format!("{host}:15012")}});
+        meshed.settings_of_mesh(&mesh.to_string()).await
+    };
+    signer.refuse_name(Some("control.example.org"));
+    told("control.example.org").await?;
+    // The port opens, and goes on when the signer is asked anew.
+    let plane = Plane::open(args).await?;
+    plane.certificate(token, Some(web)).await?;
+    assert!(met(&plane, "control.example.org").await.is_err());
+    told("other.example.org").await?;
+    until(LIMIT, async || Ok(met(&plane, "other.example.org").await.is_ok().then_some(()))).await?;
+    told("control.example.org").await?;
+    until(LIMIT, async || Ok(met(&plane, "other.example.org").await.is_err().then_some(()))).await?;
+    met(&plane, "localhost").await?;
+    plane.certificate(token, Some(web)).await?;
+    // A change of what is asked for asks for all of it.
+    signer.refuse_name(None);
+    told("third.example.org").await?;
+    until(LIMIT, async || Ok(met(&plane, "third.example.org").await.is_ok().then_some(()))).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

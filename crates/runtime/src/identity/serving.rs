@@ -34,6 +34,9 @@ const AGAIN: Duration = Duration::from_secs(30);
 /// The least time between two renewals: a signer that is about to end shortens what it signs.
 const SHORTEST: Duration = Duration::from_secs(1);
 
+/// How soon a signer is asked again for a certificate with the host that it has refused.
+const HOST_AGAIN: Duration = Duration::from_secs(600);
+
 /// Why no serving certificate can be had.
 #[derive(Debug, thiserror::Error)]
 pub enum ServingError {
@@ -163,7 +166,7 @@ impl Serving {
                 });
                 if !is_held {
                     let taken = tokio::select! {
-                        taken = self.take(&signer, &called) => taken,
+                        taken = self.take_most(&signer, &called, &names.set) => taken,
                         // What somebody else is asked for may take its time.
                         () = stop.cancelled() => return,
                     };
@@ -197,6 +200,30 @@ impl Serving {
                 () = stop.cancelled() => return,
             }
         }
+    }
+
+    /// Takes a new certificate with all names, or else one with those that are `set`: what somebody
+    /// wrote into the settings of the mesh must not close the port. Returns when to renew it.
+    async fn take_most(
+        &self,
+        signer: &Signer,
+        names: &[String],
+        set: &[String],
+    ) -> Result<UnixTime, ServingError> {
+        let host = names.iter().find(|name| !set.contains(name));
+        let (error, host) = match (self.take(signer, names).await, host) {
+            (Err(error), Some(host)) => (error, host),
+            (taken, _) => return taken,
+        };
+        let Ok(renew) = self.take(signer, set).await else { return Err(error) };
+        tracing::warn!(
+            host, %error,
+            "the secure port has a certificate without the host that proxies are told, and those that \
+             connect to that host refuse it: have the signer allow the name, or change \
+             defaultConfig.discoveryAddress of the mesh settings; it is tried again every ten minutes",
+        );
+        let again = Duration::from_secs(UnixTime::now().as_secs()) + HOST_AGAIN;
+        Ok(renew.min(UnixTime::since_unix_epoch(again)))
     }
 
     /// Takes a new certificate from `signer` and verifies clients by its roots; returns when to renew.
