@@ -198,7 +198,7 @@ pub struct IdentityArgs {
         value_parser = at_least_a_second
     )]
     pub external_signer_timeout: Duration,
-    /// Requests that external signers may have at a time; more are refused
+    /// Requests that external signers may have at a time; more are refused, and more than a quarter of them of one client
     #[arg(
         long,
         value_name = "NUMBER",

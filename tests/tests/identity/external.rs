@@ -232,7 +232,9 @@ async fn control_plane_that_stops_answers_and_withdraws_what_is_open() -> anyhow
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hundreds_at_once_are_bounded() -> anyhow::Result<()> {
-    const PLACES: u16 = 100;
+    const PLACES: u16 = 400;
+    /// What one client may have of them.
+    const SHARE: usize = 100;
     const ASKING: usize = 300;
     /// Fewer than a connection may have calls.
     const ON_ONE: usize = 50;
@@ -252,11 +254,10 @@ async fn hundreds_at_once_are_bounded() -> anyhow::Result<()> {
         let (token, question) = (token.clone(), question(&web, &[&web], "")?);
         asking.push(tokio::spawn(async move { call_on(channel, &token, &question).await }));
     }
-    let places = usize::from(PLACES);
-    let turned_away = u64::try_from(ASKING - places)?;
-    until(LIMIT, async || Ok((plane.refused("signer_busy") == turned_away).then_some(()))).await?;
-    signer.until_open(places).await?;
-    assert_eq!(signer.open().await?, places);
+    let turned_away = u64::try_from(ASKING - SHARE)?;
+    until(LIMIT, async || Ok((plane.refused("client_busy") == turned_away).then_some(()))).await?;
+    signer.until_open(SHARE).await?;
+    assert_eq!(signer.open().await?, SHARE);
     let (done, open): (Vec<_>, Vec<_>) = asking.into_iter().partition(tokio::task::JoinHandle::is_finished);
     for done in join_all(done).await {
         assert_eq!(done??.err().map(|(code, _)| code), Some(RESOURCE_EXHAUSTED));
@@ -266,6 +267,52 @@ async fn hundreds_at_once_are_bounded() -> anyhow::Result<()> {
     // Their places are free again.
     signer.be(Conduct::Honest);
     plane.certificate(&token, Some(&web)).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn client_that_asks_and_asks_keeps_neither_others_nor_the_port_from_a_signer() -> anyhow::Result<()> {
+    const NODES: usize = 4;
+    let meshed = Meshed::new().await?;
+    let Meshed { site, signer, args, token, web } = &meshed;
+    let mut args = args.clone();
+    args.identity.external_signer_timeout = NEVER;
+    args.identity.external_signer_requests = NODES as u16;
+    let mut clients = vec![(token.clone(), web.clone())];
+    for number in 2..=NODES + 1 {
+        let node = format!("n{number}");
+        site.pod(&site.shop, &format!("web-{number}"), "web", &node).await?;
+        clients.push((site.ztunnel(&node).await?, web.clone()));
+    }
+    let plane = Plane::open(&args).await?;
+    signer.until_open(0).await?;
+    signer.be(Conduct::Silent);
+    let mut asking = Vec::new();
+    let mut ask = async |(token, web): &(String, String)| {
+        let (target, web) = (plane.target(token)?, web.clone());
+        let open = asking.len() + 1;
+        asking.push(tokio::spawn(async move {
+            runtime::identity::request_certificate(&target, Some(&web), 0).await
+        }));
+        signer.until_open(open).await
+    };
+    ask(&clients[0]).await?;
+    assert_eq!(plane.refusal(token, Some(web)).await?, RESOURCE_EXHAUSTED);
+    assert_eq!(plane.refused("client_busy"), 1);
+    for client in &clients[1..NODES] {
+        ask(client).await?;
+    }
+    let (last, _) = &clients[NODES];
+    assert_eq!(plane.refusal(last, Some(web)).await?, RESOURCE_EXHAUSTED);
+    assert_eq!(plane.refused("signer_busy"), 1);
+
+    // All places are taken, and the port gets its certificate with another name.
+    let served = signer.served();
+    let mesh = json!({"defaultConfig": {"discoveryAddress": "control.example.org:15012"}});
+    meshed.settings_of_mesh(&mesh.to_string()).await?;
+    until(LIMIT, async || Ok((signer.served() > served).then_some(()))).await?;
+    until(LIMIT, async || Ok(met(&plane, "control.example.org").await.is_ok().then_some(()))).await?;
+    asking.iter().for_each(tokio::task::JoinHandle::abort);
     Ok(())
 }
 

@@ -388,7 +388,9 @@ impl Gate {
             });
         };
         let CertificateRequest { csr, signer: chosen, life_seconds, .. } = *request;
-        let issued = signer.issue(Order { csr, identity: &identity, signer: chosen, life_seconds }).await?;
+        let client = caller.client();
+        let order = Order { client: &client, csr, identity: &identity, signer: chosen, life_seconds };
+        let issued = signer.issue(order).await?;
         tracing::info!(
             caller = %caller.identity, pod = caller.caller.pod.as_ref().map(|p| p.name.as_str()),
             peer = ?caller.address, identity = %identity, serial = %issued.serial,

@@ -18,6 +18,8 @@ pub enum Signer {
 /// What a workload asks to be signed. Whether it may is decided already.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Order<'a> {
+    /// Who asks, by a name that tells it from others. Without meaning to our own key.
+    pub client: &'a str,
     /// One PEM block `CERTIFICATE REQUEST`.
     pub csr: &'a str,
     /// Whom the certificate is for.

@@ -2,6 +2,7 @@
 
 use super::super::refused::Refused;
 use crate::source::kube::answer;
+use crate::tally::{Place, Tally};
 use ca::{Code, ExternalRequest, Purpose};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestSpec};
@@ -12,7 +13,7 @@ use serde_json::json;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -41,6 +42,22 @@ const CLOSE: Duration = Duration::from_secs(5);
 /// Longest text of a signer that is passed on, in characters.
 const MAX_TEXT: usize = 300;
 
+/// A client may have one in so many of the places.
+const SHARE: usize = 4;
+
+/// How many requests of our own there may be beside those of clients: one, and some that are being
+/// withdrawn.
+const OWN: usize = 4;
+
+/// For whom a signer is asked.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Asker<'a> {
+    /// The control plane itself.
+    Itself,
+    /// A client, by a name that tells it from others.
+    Client(&'a str),
+}
+
 /// What a signer decided: the certificates in PEM, or why there are none.
 pub(super) type Verdict = Result<Vec<u8>, Refused>;
 
@@ -49,7 +66,7 @@ pub(super) type Verdict = Result<Vec<u8>, Refused>;
 pub struct DeskSettings {
     /// How long a signer may take.
     pub limit: Duration,
-    /// How many requests there may be at a time.
+    /// How many requests of clients there may be at a time. One client may have a quarter of them.
     pub places: usize,
     /// The namespace of the control plane.
     pub namespace: String,
@@ -62,6 +79,9 @@ pub struct Desk {
     pub(super) requests: Api<CertificateSigningRequest>,
     pub(super) settings: DeskSettings,
     places: Arc<Semaphore>,
+    /// How many of them each client has.
+    of_client: Tally<String>,
+    own_places: Arc<Semaphore>,
     /// Who waits for the verdict on the request of a UID.
     waiting: Mutex<HashMap<String, oneshot::Sender<Verdict>>>,
     tasks: TaskTracker,
@@ -74,6 +94,8 @@ impl Desk {
         Arc::new(Self {
             requests: Api::all(client),
             places: Arc::new(Semaphore::new(settings.places)),
+            of_client: Tally::new(settings.places.div_ceil(SHARE)),
+            own_places: Arc::new(Semaphore::new(OWN)),
             settings,
             waiting: Mutex::default(),
             tasks: TaskTracker::new(),
@@ -91,17 +113,40 @@ impl Desk {
         self.labels().map(|(key, value)| format!("{key}={value}")).join(",")
     }
 
+    /// Takes a place, so that no client can keep others, or the secure port, from the signer.
+    fn place(&self, of: Asker<'_>) -> Result<(OwnedSemaphorePermit, Option<Place<String>>), Refused> {
+        let busy = |reason, detail| Refused { code: Code::ResourceExhausted, reason, detail };
+        let (of_client, places) = match of {
+            Asker::Itself => (None, &self.own_places),
+            Asker::Client(client) => {
+                let place = self.of_client.take(client.to_owned()).ok_or_else(|| {
+                    let most = self.settings.places.div_ceil(SHARE);
+                    busy(
+                        "client_busy",
+                        format!("this client has {most} requests at external signers already"),
+                    )
+                })?;
+                (Some(place), &self.places)
+            }
+        };
+        let place = Arc::clone(places).try_acquire_owned().map_err(|_| {
+            busy("signer_busy", format!("external signers have {} requests already", self.settings.places))
+        })?;
+        Ok((place, of_client))
+    }
+
     /// Has a request signed by `signer`. Whoever stops waiting withdraws the request.
     ///
     /// # Errors
     /// [`Refused`] when there are too many requests, the signer refuses or is silent, or the API
     /// server is away.
-    pub async fn ask(self: &Arc<Self>, request: &ExternalRequest, signer: &str) -> Verdict {
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| Refused {
-            code: Code::ResourceExhausted,
-            reason: "signer_busy",
-            detail: format!("the external signer has {} requests already", self.settings.places),
-        })?;
+    pub(super) async fn ask(
+        self: &Arc<Self>,
+        of: Asker<'_>,
+        request: &ExternalRequest,
+        signer: &str,
+    ) -> Verdict {
+        let place = self.place(of)?;
         let (tell, told) = oneshot::channel();
         let (desk, object) = (Arc::clone(self), self.object(request, signer));
         // A task of its own, which ends with the deletion whether or not somebody still waits.

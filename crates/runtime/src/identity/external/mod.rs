@@ -19,6 +19,7 @@ pub(super) use supply::Supply;
 use super::refused::Refused;
 use super::signer::Order;
 use ca::{ExternalRequest, Identity, Issued, SignerNames, SignerRoots, SigningKey, TrustBundle, TtlPolicy};
+use desk::Asker;
 use rustls::pki_types::UnixTime;
 use std::fmt;
 use std::sync::Arc;
@@ -58,10 +59,10 @@ impl External {
 
     /// Has the request of a workload signed. Whatever is wrong with it shows before anybody is asked.
     pub(super) async fn issue(&self, order: Order<'_>) -> Result<Issued, Refused> {
-        let Order { csr, identity, signer, life_seconds } = order;
+        let Order { client, csr, identity, signer, life_seconds } = order;
         let identity: &Identity = identity;
         let request = ExternalRequest::of_workload(csr, identity, life_seconds, &self.ttl)?;
-        self.sign(&request, &self.names.choose(signer)?).await
+        self.sign(Asker::Client(client), &request, &self.names.choose(signer)?).await
     }
 
     /// Has a certificate signed for a server of the control plane.
@@ -72,10 +73,10 @@ impl External {
         life: Duration,
     ) -> Result<Issued, Refused> {
         let request = ExternalRequest::of_server(key, names, life.min(self.ttl.max_life()))?;
-        self.sign(&request, self.name()).await
+        self.sign(Asker::Itself, &request, self.name()).await
     }
 
-    async fn sign(&self, request: &ExternalRequest, signer: &str) -> Result<Issued, Refused> {
+    async fn sign(&self, of: Asker<'_>, request: &ExternalRequest, signer: &str) -> Result<Issued, Refused> {
         let roots = self.roots.of(signer).ok_or_else(|| Refused {
             code: ca::Code::InvalidArgument,
             reason: "signer_roots",
@@ -83,7 +84,7 @@ impl External {
                 "no roots are known of the signer {signer}; name them in caCertificates of the mesh settings"
             ),
         })?;
-        let answer = self.desk.ask(request, signer).await?;
+        let answer = self.desk.ask(of, request, signer).await?;
         Ok(request.accept(&answer, roots, self.trust(), UnixTime::now())?)
     }
 }

@@ -11,6 +11,7 @@ use super::super::authority::Authority;
 use super::super::signer::Signer;
 use super::super::trouble::{Trouble, TroubleKind};
 use super::super::world::World;
+use super::desk::Asker;
 use super::{Desk, External};
 use ca::{
     ExternalRequest, RevocationLists, SignerNames, SignerRoots, SigningKey, TrustBundle, TtlPolicy,
@@ -154,7 +155,8 @@ impl Supply {
         let names: Vec<&str> = self.serving_names.iter().map(String::as_str).collect();
         let request = ExternalRequest::of_server(&key, &names, self.ttl.default_life());
         let request = request.map_err(|error| wrong(&error))?;
-        let answer = self.desk.ask(&request, signer).await.map_err(|error| wrong(&error.detail))?;
+        let answer =
+            self.desk.ask(Asker::Itself, &request, signer).await.map_err(|error| wrong(&error.detail))?;
         let root = root_of_answer(&answer).map_err(|error| wrong(&error))?;
         request.accept(&answer, &root, &root, UnixTime::now()).map_err(|error| wrong(&error))?;
         tracing::warn!(
