@@ -1,8 +1,8 @@
 //! What the deployment gives its pods, read as the process would read it.
 
-use crate::helm::Rendered;
 use anyhow::{Context, bail, ensure};
 use clap::{CommandFactory, FromArgMatches, Parser};
+use pilothouse_tests::helm::Rendered;
 use runtime::config::ServeArgs;
 use serde_json::{Value, json};
 use std::net::SocketAddr;

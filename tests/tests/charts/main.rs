@@ -8,7 +8,6 @@
 //! ```
 
 mod deployment;
-mod helm;
 mod own_account;
 mod recorder;
 mod rights;
@@ -18,12 +17,12 @@ mod values;
 
 use anyhow::Context;
 use deployment::{container, environment};
-use helm::{Rendered, chart, render};
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use kube::discovery::{Scope, pinned_kind};
 use kube::{Client, api::ValidationDirective};
 use pilothouse_tests::apiserver::ApiServer;
+use pilothouse_tests::helm::{Rendered, chart, render};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 

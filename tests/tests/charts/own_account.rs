@@ -1,7 +1,6 @@
 //! Pilothouse as the chart runs it: with the settings of its deployment, as its service account.
 
 use crate::deployment::{container, settings};
-use crate::helm::{Rendered, chart, render};
 use crate::recorder::Recorder;
 use crate::rights::{granted, needed};
 use anyhow::{Context, bail, ensure};
@@ -12,6 +11,7 @@ use k8s_openapi::api::events::v1::Event;
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use pilothouse_tests::apiserver::{ApiServer, KnownCrds, LIMIT, known_crds, until};
 use pilothouse_tests::client::{Client, Node, Options, Tls};
+use pilothouse_tests::helm::{Rendered, chart, render};
 use pilothouse_tests::signer::Signer;
 use runtime::config::ServeArgs;
 use runtime::serve::Daemon;

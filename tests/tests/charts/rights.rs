@@ -3,9 +3,9 @@
 //! A right is written `VERB RESOURCE[.GROUP][/SUBRESOURCE][=NAME] in NAMESPACE|everywhere`, or
 //! `VERB /PATH` for what is no resource.
 
-use crate::helm::{Rendered, chart, render};
 use anyhow::Context;
 use model::Kind;
+use pilothouse_tests::helm::{Rendered, chart, render};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 

@@ -1,8 +1,8 @@
 //! Upstream's charts of the node agents, installed beside ours as they are.
 
 use crate::deployment::{container, environment};
-use crate::helm::{chart, render, upstream};
 use anyhow::{Context, bail};
+use pilothouse_tests::helm::{chart, render, upstream};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 

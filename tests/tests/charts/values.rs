@@ -1,11 +1,11 @@
 //! What values do, and which are refused.
 
 use crate::deployment::{container, environment};
-use crate::helm::{chart, lint, render};
 use crate::rights::granted;
 use anyhow::{Context, bail};
 use model::Kind;
 use model::facts::Object;
+use pilothouse_tests::helm::{chart, lint, render};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 

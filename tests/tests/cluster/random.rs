@@ -8,6 +8,7 @@ use anyhow::Context;
 use mesh::ResourceKind;
 use pilothouse_tests::apiserver::{ApiServer, LIMIT, until};
 use pilothouse_tests::client::Client;
+use pilothouse_tests::helm;
 use pilothouse_tests::statuses::Statuses;
 use proto::type_url;
 use runtime::config::ServeArgs;
@@ -48,7 +49,9 @@ async fn run(seed: u64) -> anyhow::Result<()> {
     cluster.apply(&global_service("n1", "east")).await?;
     cluster.apply(&remote_entry("net-1", "n1", "east")).await?;
     let with_networks = |args: &mut ServeArgs| args.mesh.multi_network = true;
-    let daemon = Daemon::of_cluster_with(&server.kubeconfig(), SYSTEM, with_networks).await?;
+    // All this with the rights that the chart gives.
+    let account = helm::account(&server, SYSTEM).await?;
+    let daemon = Daemon::of_cluster_with(&account, SYSTEM, with_networks).await?;
     let steady = daemon.client().await?;
     // One that reads nothing while the edits go on, and one that is away at the end.
     let slow = daemon.client().await?;
@@ -79,7 +82,7 @@ async fn run(seed: u64) -> anyhow::Result<()> {
     holds(&slow, &after).await.context("the slow client")?;
 
     // Another instance makes the same, in every version, of the first answer.
-    let other = Daemon::of_cluster_with(&server.kubeconfig(), SYSTEM, with_networks).await?;
+    let other = Daemon::of_cluster_with(&account, SYSTEM, with_networks).await?;
     let newcomer = other.client().await?;
     assert_eq!(newcomer.with(held_by), after);
     assert_eq!(newcomer.with(versions), steady.with(versions));

@@ -1,5 +1,6 @@
-//! Helm's own packages, as a program: `tests/helm`.
+//! Charts, as helm's own packages render them: the program in `tests/helm`.
 
+use crate::apiserver::ApiServer;
 use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -23,6 +24,9 @@ pub struct Rendered {
 
 impl Rendered {
     /// Returns the only object of a kind.
+    ///
+    /// # Errors
+    /// When there is none, or more than one.
     pub fn only(&self, kind: &str) -> anyhow::Result<&Value> {
         let all: Vec<&Value> = self.objects.iter().filter(|object| object["kind"] == kind).collect();
         ensure!(all.len() == 1, "{} objects of kind {kind}", all.len());
@@ -54,12 +58,31 @@ pub fn render(chart: &Path, namespace: &str, values: &Value) -> anyhow::Result<R
 }
 
 /// Returns what helm's lint has to say of a chart: errors and warnings.
+///
+/// # Errors
+/// With helm's words when helm refuses.
 pub fn lint(chart: &Path, values: &Value) -> anyhow::Result<Vec<String>> {
     #[derive(Deserialize)]
     struct Linted {
         findings: Vec<String>,
     }
     ask::<Linted>("lint", chart, "istio-system", values).map(|answer| answer.findings)
+}
+
+/// Gives the account of our chart the rights that the chart gives it in a namespace, which must be
+/// there, and returns the path of its kubeconfig. Nothing else of the chart is installed.
+///
+/// # Errors
+/// When the chart cannot be rendered, or the API server refuses.
+pub async fn account(server: &ApiServer, namespace: &str) -> anyhow::Result<PathBuf> {
+    let release = namespace.to_owned();
+    let render = move || render(&chart("pilothouse"), &release, &Value::Null);
+    let rendered = tokio::task::spawn_blocking(render).await??;
+    for kind in ["ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"] {
+        server.apply(&rendered.only(kind)?.to_string()).await?;
+    }
+    let name = rendered.only("ServiceAccount")?["metadata"]["name"].as_str().context("no name")?;
+    server.kubeconfig_of(namespace, name).await
 }
 
 fn ask<T: DeserializeOwned>(
@@ -113,6 +136,9 @@ fn program() -> anyhow::Result<PathBuf> {
 }
 
 /// Returns the folder of upstream's chart, out of the Go module that publishes it.
+///
+/// # Errors
+/// When the module cannot be had.
 pub fn upstream(chart: &str) -> anyhow::Result<PathBuf> {
     let output = Command::new("go")
         .args(["mod", "download", "-json", "istio.io/istio"])
