@@ -34,7 +34,7 @@ async fn every_entry_gets_an_address_of_each_family_by_one_write() -> anyhow::Re
         .map(|n| world.put(entry("shop", &format!("ext-{n}"), &["same.test", &format!("ext-{n}.test")])));
     create.buffer_unordered(8).try_collect::<Vec<_>>().await?;
     let begin = std::time::Instant::now();
-    let first = Replica::start(&world.server.kubeconfig(), "one").await?;
+    let first = Replica::start(&world.account, "one").await?;
     let are_written = async || Ok((first.written().1 == count as u64).then_some(()));
     until(LIMIT, are_written).await?;
     println!("{count} entries have addresses after {:?}", begin.elapsed());
@@ -71,7 +71,7 @@ async fn every_entry_gets_an_address_of_each_family_by_one_write() -> anyhow::Re
 
     // The next one to lead keeps them all, and gives one more.
     first.stop().await?;
-    let second = Replica::start(&world.server.kubeconfig(), "two").await?;
+    let second = Replica::start(&world.account, "two").await?;
     world.put(entry("shop", "late", &["late.test"])).await?;
     let has = async || Ok((world.addresses("shop", "late").await?.len() == 2).then_some(()));
     until(LIMIT, has).await?;
@@ -105,7 +105,7 @@ async fn an_entry_that_nobody_sees_gets_no_address_and_keeps_the_one_that_it_has
     set(hidden).await?;
     world.put(entry("shop", "hidden", &["hidden.test"])).await?;
     world.put(entry("open", "first", &["first.test"])).await?;
-    let replica = Replica::start(&world.server.kubeconfig(), "one").await?;
+    let replica = Replica::start(&world.account, "one").await?;
     until_given("open", "first").await?;
     // Both were looked at in one round.
     assert_eq!((world.addresses("shop", "hidden").await?, replica.written().1), (vec![], 1));
@@ -129,7 +129,7 @@ async fn an_address_that_a_user_wrote_wins_and_hosts_that_go_take_theirs_along()
     let mut out = entry("shop", "out", &["out.test"]);
     out["metadata"]["labels"] = json!({"networking.istio.io/enable-autoallocate-ip": "false"});
     world.put(out).await?;
-    let replica = Replica::start(&world.server.kubeconfig(), "one").await?;
+    let replica = Replica::start(&world.account, "one").await?;
     let until_addresses = async |is_right: &dyn Fn(&Addresses) -> bool| {
         until(LIMIT, async || {
             let found = world.addresses("shop", "two").await?;

@@ -67,7 +67,7 @@ async fn a_policy_that_all_nodes_have_says_so_once_and_nodes_that_come_and_go_wr
 -> anyhow::Result<()> {
     let world = World::start(&[("shop", json!({}))]).await?;
     let statuses = Statuses::watch(&world.client).await?;
-    let replica = Replica::start_at(&world.server.kubeconfig(), "one", PACE).await?;
+    let replica = Replica::start_at(&world.account, "one", PACE).await?;
     replica.leading().await?;
     let mut clients = Vec::new();
     for node in ["n1", "n2", "n3"] {
@@ -130,7 +130,7 @@ async fn refusing(options: Options, name: &'static str) -> anyhow::Result<JoinHa
 async fn a_node_that_refuses_a_policy_is_named_with_its_reason() -> anyhow::Result<()> {
     let world = World::start(&[("shop", json!({}))]).await?;
     let statuses = Statuses::watch(&world.client).await?;
-    let replica = Replica::start_at(&world.server.kubeconfig(), "one", PACE).await?;
+    let replica = Replica::start_at(&world.account, "one", PACE).await?;
     replica.leading().await?;
     let good = replica.client("n1").await?;
     let bad = refusing(replica.ztunnel("n2"), "shop/odd").await?;
@@ -155,7 +155,7 @@ async fn a_node_that_refuses_a_policy_is_named_with_its_reason() -> anyhow::Resu
 async fn a_node_that_does_not_answer_keeps_a_policy_pending_and_is_named() -> anyhow::Result<()> {
     let world = World::start(&[("shop", json!({}))]).await?;
     let statuses = Statuses::watch(&world.client).await?;
-    let replica = Replica::start_at(&world.server.kubeconfig(), "one", PACE).await?;
+    let replica = Replica::start_at(&world.account, "one", PACE).await?;
     replica.leading().await?;
     let (_swift, silent) = (replica.client("n1").await?, replica.client("n2").await?);
     silent.pause().await?;
@@ -173,10 +173,10 @@ async fn a_node_that_does_not_answer_keeps_a_policy_pending_and_is_named() -> an
 async fn a_replica_that_takes_over_leaves_what_all_nodes_of_the_other_had() -> anyhow::Result<()> {
     let world = World::start(&[("shop", json!({}))]).await?;
     let statuses = Statuses::watch(&world.client).await?;
-    let kubeconfig = world.server.kubeconfig();
-    let first = Replica::start_at(&kubeconfig, "one", PACE).await?;
+    let kubeconfig = &world.account;
+    let first = Replica::start_at(kubeconfig, "one", PACE).await?;
     first.leading().await?;
-    let second = Replica::start_at(&kubeconfig, "two", PACE).await?;
+    let second = Replica::start_at(kubeconfig, "two", PACE).await?;
     let clients = [first.client("n1").await?, first.client("n2").await?, second.client("n3").await?];
     world.put(policy("allow", "80")).await?;
     // Those of the replica that writes count, and no others.

@@ -53,10 +53,10 @@ async fn is_written(world: &World) -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_replica_takes_over_after_a_crash_and_writes_nothing_twice() -> anyhow::Result<()> {
     let world = shop().await?;
-    let kubeconfig = world.server.kubeconfig();
-    let first = Replica::start(&kubeconfig, "one").await?;
+    let kubeconfig = &world.account;
+    let first = Replica::start(kubeconfig, "one").await?;
     first.leading().await?;
-    let second = Replica::start(&kubeconfig, "two").await?;
+    let second = Replica::start(kubeconfig, "two").await?;
     is_written(&world).await?;
     // Five conditions, five entries with addresses.
     world.has_written(10).await?;
@@ -89,7 +89,7 @@ async fn a_second_replica_takes_over_after_a_crash_and_writes_nothing_twice() ->
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_stops_gives_the_locks_back() -> anyhow::Result<()> {
     let world = shop().await?;
-    let first = Replica::start(&world.server.kubeconfig(), "one").await?;
+    let first = Replica::start(&world.account, "one").await?;
     is_written(&world).await?;
     first.stop().await?;
     assert_eq!(holder(&world).await?.as_deref(), Some(""));
@@ -98,7 +98,7 @@ async fn a_replica_that_stops_gives_the_locks_back() -> anyhow::Result<()> {
     let record = &map.metadata.annotations.context("no record")?["control-plane.alpha.kubernetes.io/leader"];
     let record: serde_json::Value = serde_json::from_str(record)?;
     assert_eq!(record["holderIdentity"], "");
-    let second = Replica::start(&world.server.kubeconfig(), "two").await?;
+    let second = Replica::start(&world.account, "two").await?;
     second.leading().await?;
     world.has_written(10).await?;
     Ok(())
@@ -118,7 +118,7 @@ async fn a_lock_that_another_control_plane_holds_is_left_to_it() -> anyhow::Resu
         ..LeaseSpec::default()
     });
     leases.create(&Default::default(), &other).await?;
-    let replica = Replica::start(&world.server.kubeconfig(), "one").await?;
+    let replica = Replica::start(&world.account, "one").await?;
     // The lock of addresses is free, and its work shows that the elections are going on.
     let gives = async || Ok((replica.written().1 == 5).then_some(()));
     until(LIMIT, gives).await?;
@@ -143,7 +143,7 @@ async fn a_shadow_takes_no_lock_and_writes_nothing() -> anyhow::Result<()> {
     for shadow in [true, false] {
         let mut args = Command::try_parse_from(["serve"])?.serve;
         args.shadow = shadow;
-        args.source = SourceArgs { kubeconfig: Some(world.server.kubeconfig()), ..SourceArgs::default() };
+        args.source = SourceArgs { kubeconfig: Some(world.account.clone()), ..SourceArgs::default() };
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         (args.xds_addr, args.http_addr, args.monitoring_addr, args.secure_addr) = (any, any, any, any);
         let daemon = Daemon::prepare(&args).await?;

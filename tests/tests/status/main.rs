@@ -1,13 +1,17 @@
 //! What is written into the statuses of a real API server, and by whom.
 //!
 //! Writes are counted by the API server itself. Every test has a server of its own, since a replica
-//! writes the statuses of the whole cluster.
+//! writes the statuses of the whole cluster, and as the chart's account, where it is not said otherwise.
 
+mod case;
 mod replica;
 mod world;
 
 mod addresses;
+mod bound;
 mod conditions;
 mod distribution;
 mod leading;
+mod policies;
+mod required;
 mod rights;

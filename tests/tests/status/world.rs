@@ -4,18 +4,23 @@ use anyhow::{Context, ensure};
 use kube::Client;
 use model::{Kind, Scope};
 use pilothouse_tests::apiserver::{ApiServer, LIMIT, client_of, documents, known_crds, until};
-use pilothouse_tests::statuses;
+use pilothouse_tests::{helm, statuses};
 use serde_json::{Value, json};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// An API server with every kind installed, and a client with all rights.
 pub struct World {
     pub server: ApiServer,
     pub client: Client,
+    /// Leads there as the chart's account, which has the chart's rights and no others.
+    pub account: PathBuf,
 }
 
 /// A condition: type, status, reason, message.
 pub type Condition = (String, String, String, String);
+
+/// The same, as it is written in a test.
+pub type Text<'a> = (&'a str, &'a str, &'a str, &'a str);
 
 impl World {
     /// Starts a server with the namespaces given, each with its labels, and `istio-system`.
@@ -29,12 +34,14 @@ impl World {
         for definition in known.gateway_standard {
             server.apply(&serde_yaml::to_string(&definition)?).await?;
         }
-        let world = Self { client: client_of(&server.kubeconfig()).await?, server };
+        let client = client_of(&server.kubeconfig()).await?;
+        let mut world = Self { server, client, account: PathBuf::new() };
         let system = ("istio-system", json!({}));
         for (name, labels) in namespaces.iter().chain([&system]) {
             let metadata = json!({"name": name, "labels": labels});
             world.put(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})).await?;
         }
+        world.account = helm::account(&world.server, "istio-system").await?;
         Ok(world)
     }
 
@@ -100,12 +107,17 @@ impl World {
     pub async fn until_conditions(
         &self,
         (kind, ns, name): (Kind, &str, &str),
-        expected: &[(&str, &str, &str, &str)],
+        expected: &[Text<'_>],
     ) -> anyhow::Result<()> {
-        let own = |text: &&str| (*text).to_owned();
-        let mut expected: Vec<Condition> =
-            expected.iter().map(|(t, s, r, m)| (own(t), own(s), own(r), own(m))).collect();
-        expected.sort();
+        self.until_told((kind, ns, name), &owned(expected)).await
+    }
+
+    /// As [`World::until_conditions`], with conditions by type.
+    pub async fn until_told(
+        &self,
+        (kind, ns, name): (Kind, &str, &str),
+        expected: &[Condition],
+    ) -> anyhow::Result<()> {
         let mut last = Vec::new();
         let are_there = async || {
             last = self.conditions(kind, ns, name).await?;
@@ -204,4 +216,28 @@ status:
   addresses: [{{type: Hostname, value: {name}.{ns}.svc.cluster.local}}]
 "
     )
+}
+
+/// Returns conditions as they are read, by type.
+pub fn owned(conditions: &[Text<'_>]) -> Vec<Condition> {
+    let own = |text: &str| text.to_owned();
+    let mut all: Vec<Condition> =
+        conditions.iter().map(|(t, s, r, m)| (own(t), own(s), own(r), own(m))).collect();
+    all.sort();
+    all
+}
+
+/// Returns a waypoint that is ready, for this traffic, open to its own namespace.
+pub fn waypoint_for(ns: &str, name: &str, traffic: &str) -> String {
+    let labelled = format!("metadata: {{labels: {{istio.io/waypoint-for: {traffic}}}, ");
+    waypoint(ns, name, "Same").replacen("metadata: {", &labelled, 1)
+}
+
+/// Returns a workload entry.
+pub fn workload_entry(ns: &str, name: &str, labels: Value, annotations: Value) -> Value {
+    json!({
+        "apiVersion": "networking.istio.io/v1", "kind": "WorkloadEntry",
+        "metadata": {"name": name, "namespace": ns, "labels": labels, "annotations": annotations},
+        "spec": {"address": "192.0.2.7"},
+    })
 }
