@@ -1,8 +1,9 @@
 //! The mesh computed from scratch over a fresh list of the API server: what clients must hold.
 
+use crate::told::told;
 use anyhow::{Context, bail};
 use bytes::Bytes;
-use mesh::{Event, Mesh, ResourceKind};
+use mesh::{AddressRequest, Event, Mesh, ResourceKind};
 use model::{Kind, ObjectRef};
 use pilothouse_tests::apiserver::{LIMIT, until};
 use pilothouse_tests::client::{Client, State};
@@ -33,30 +34,58 @@ pub async fn mesh(client: &kube::Client, options: &mesh::Options) -> anyhow::Res
     Ok(mesh)
 }
 
-/// Returns the resources of a fresh computation.
-pub async fn resources(client: &kube::Client, options: &mesh::Options) -> anyhow::Result<Resources> {
-    let all = mesh(client, options).await?.resources();
-    Ok(all.into_iter().filter_map(|change| Some(((change.kind, change.name), change.body?))).collect())
+/// Returns the resources of a mesh.
+fn resources_of(mesh: &Mesh) -> Resources {
+    let all = mesh.resources().into_iter();
+    all.filter_map(|change| Some(((change.kind, change.name), change.body?))).collect()
 }
 
-/// Waits until a client holds what a fresh computation makes of the API server, and returns that.
+/// Waits until a client and the statuses hold what a fresh computation makes of the API server, and
+/// returns what the client holds.
 ///
-/// Nobody may edit the API server meanwhile, but for the control plane itself: what it has to write
-/// is waited for.
+/// Nobody may edit the API server meanwhile, but for the control plane itself, which must be one that
+/// writes: what it has to write is waited for.
 pub async fn settled(
     client: &Client,
     api: &kube::Client,
     options: &mesh::Options,
 ) -> anyhow::Result<Resources> {
+    let mut last = Vec::new();
     let allocated = async || {
-        let requests = mesh(api, options).await?.address_requests();
-        let has = |host, held: &[(model::Str, _)]| held.iter().any(|(of, _)| of == host);
-        Ok(requests.iter().all(|r| r.hosts.iter().all(|host| has(host, &r.held))).then_some(()))
+        let mesh = mesh(api, options).await?;
+        last = unallocated(&mesh.address_requests())?;
+        Ok(last.is_empty().then_some(mesh))
     };
-    until(LIMIT, allocated).await.context("not every host has its address")?;
-    let fresh = resources(api, options).await?;
+    let waited = until(LIMIT, allocated).await;
+    let mesh = waited.with_context(|| format!("addresses are not those of the hosts: {last:?}"))?;
+    told(api, &mesh).await?;
+    let fresh = resources_of(&mesh);
     holds(client, &fresh).await?;
     Ok(fresh)
+}
+
+/// Returns the entries whose status does not hold an address of each family for each host that wants
+/// one, and for no other.
+///
+/// # Errors
+/// When two hosts have one address, which is wrong at any time.
+fn unallocated(requests: &[AddressRequest]) -> anyhow::Result<Vec<String>> {
+    let mut owners = BTreeMap::new();
+    for request in requests {
+        for (host, ip) in &request.held {
+            let owner = format!("{host} of {}", request.entry);
+            if let Some(other) = owners.insert(*ip, owner.clone()) {
+                bail!("{ip} is that of {other} and of {owner}");
+            }
+        }
+    }
+    let is_right = |r: &&AddressRequest| {
+        let has = |host, is_v4| r.held.iter().any(|(of, ip)| of == host && ip.is_ipv4() == is_v4);
+        r.hosts.iter().all(|host| has(host, true) && has(host, false)) && r.held.len() == 2 * r.hosts.len()
+    };
+    // Who wants none keeps what it had.
+    let wrong = requests.iter().filter(|r| !r.hosts.is_empty() && !is_right(r));
+    Ok(wrong.map(|r| format!("{r:?}")).collect())
 }
 
 /// Waits until a client holds these resources, byte for byte, and no others.
@@ -91,8 +120,8 @@ pub fn changed(before: &Resources, after: &Resources) -> Vec<(ResourceKind, Stri
     before.keys().filter(differs).chain(new).cloned().collect()
 }
 
-/// Lists a kind as the daemon reads it; a kind that is not installed has no objects.
-async fn list(client: &kube::Client, kind: Kind, system: &str) -> anyhow::Result<Vec<serde_json::Value>> {
+/// Lists a kind as the daemon reads it, which takes its settings from the namespace `system`; a kind that is not installed has no objects.
+pub async fn list(client: &kube::Client, kind: Kind, system: &str) -> anyhow::Result<Vec<serde_json::Value>> {
     let api = if kind.group().is_empty() { "/api".to_owned() } else { format!("/apis/{}", kind.group()) };
     let api = format!("{api}/{}", kind.version());
     let plural = kind.plural();

@@ -39,8 +39,8 @@ fn is_hbone(client: &Client, pod: &str) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn creating_enrolling_labelling_and_deleting_reach_the_client_and_touch_nothing_else()
 -> anyhow::Result<()> {
-    let server = ApiServer::shared().await?;
-    let cluster = Cluster::of(server).await?;
+    let server = ApiServer::start().await?;
+    let cluster = Cluster::of(&server).await?;
     let (shop, system) = (server.namespace("steps").await?, server.namespace("steps-system").await?);
     let scope = format!(
         "discoverySelectors: [{{matchExpressions: [{{key: kubernetes.io/metadata.name, operator: In, values: [{shop}]}}]}}]"
@@ -99,6 +99,7 @@ async fn the_mesh_outlives_its_api_server_and_takes_up_what_changed_meanwhile() 
     let mut server = ApiServer::start().await?;
     let cluster = Cluster::of(&server).await?;
     cluster.install_chart(&server).await?;
+    cluster.namespace("istio-system", json!({})).await?;
     cluster.namespace("shop", json!({})).await?;
     cluster.namespace("gone", json!({})).await?;
     cluster.apply(&service("shop", "web")).await?;

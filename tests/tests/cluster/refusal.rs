@@ -2,7 +2,9 @@
 
 use crate::cluster::{Cluster, pod, policy, service};
 use crate::daemon::Daemon;
-use crate::fresh::{held_by, settled};
+use crate::fresh::{held_by, list, settled};
+use anyhow::Context;
+use model::Kind;
 use pilothouse_tests::apiserver::{ApiServer, LIMIT, until};
 use pilothouse_tests::client::{Client, State};
 use serde_json::{Value, json};
@@ -22,6 +24,7 @@ spec:
     served: true
     storage: true
     schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
+    subresources: {status: {}}
 ";
 
 const APPS: [&str; 4] = ["shape", "port", "range", "fine"];
@@ -46,6 +49,7 @@ async fn a_policy_that_is_not_understood_denies_what_it_selects_and_nothing_else
     let server = ApiServer::start().await?;
     let cluster = Cluster::of(&server).await?;
     server.apply(LAX).await?;
+    cluster.namespace("istio-system", json!({})).await?;
     cluster.namespace("shop", json!({})).await?;
     for (n, app) in APPS.iter().enumerate() {
         cluster.apply(&service("shop", app)).await?;
@@ -86,14 +90,43 @@ async fn a_policy_that_is_not_understood_denies_what_it_selects_and_nothing_else
 
     let told: Vec<String> =
         daemon.ask(|mesh| mesh.diagnostics().iter().map(ToString::to_string).collect()).await?;
-    for (name, field) in [
-        ("bad-shape", "spec.rules"),
-        ("bad-port", "spec.rules[0].to[0].operation.ports[0]"),
-        ("bad-range", "spec.rules[0].from[0].source.ipBlocks[0]"),
+    let stored = list(cluster.client(), Kind::AuthorizationPolicy, "istio-system").await?;
+    let stricter = "enforced more strictly than written: ";
+    for (name, field, status, reason, begin, message) in [
+        (
+            "bad-shape",
+            "spec.rules",
+            "False",
+            "Invalid",
+            "the policy is not understood, so it denies all traffic: ",
+            "invalid type: integer `5`, expected a sequence",
+        ),
+        (
+            "bad-port",
+            "spec.rules[0].to[0].operation.ports[0]",
+            "True",
+            "PartiallyInvalid",
+            stricter,
+            "\"https\" is not a port from 0 to 65535, so the whole list is ignored and more is denied than written",
+        ),
+        (
+            "bad-range",
+            "spec.rules[0].from[0].source.ipBlocks[0]",
+            "True",
+            "PartiallyInvalid",
+            stricter,
+            "\"10.1.0.0/64\" is not an IP address or a range such as 10.0.0.0/8, so it allows nothing",
+        ),
     ] {
-        let begin = format!("AuthorizationPolicy shop/{name}, {field}: ");
-        let tell = told.iter().filter(|sentence| sentence.starts_with(&begin)).count();
-        assert_eq!(tell, 1, "{begin}… in {told:#?}");
+        let sentence = format!("AuthorizationPolicy shop/{name}, {field}: ");
+        let tell = told.iter().filter(|told| told.starts_with(&sentence)).count();
+        assert_eq!(tell, 1, "{sentence}… in {told:#?}");
+        // And its status says the same: it was compared with the mesh, so it is there.
+        let object = stored.iter().find(|object| object["metadata"]["name"] == name).context(name)?;
+        let all = object["status"]["conditions"].as_array().context(name)?;
+        let accepted = all.iter().find(|c| c["type"] == "ZtunnelAccepted").context(name)?;
+        let said = [&accepted["status"], &accepted["reason"], &accepted["message"]];
+        assert_eq!(said, [status, reason, &format!("{begin}{field}: {message}")]);
     }
 
     for (app, ..) in &bad {
