@@ -73,7 +73,9 @@ async fn a_second_replica_takes_over_after_a_crash_and_writes_nothing_twice() ->
         of.map(|time| time.0.as_millisecond()).context("no time")
     };
     let waited = time(new.acquire_time)? - time(old.renew_time)?;
-    assert!(waited as u128 >= TERM.lease.as_millis(), "taken after {waited} ms, before the term was over");
+    let (waited, term) = (u128::try_from(waited)?, TERM.lease.as_millis());
+    // It looks every second, and at the end of the term: most of a second term is there for a busy machine.
+    assert!((term..2 * term).contains(&waited), "taken {waited} ms after the last renewal");
 
     // What is new is written; what was right is not touched.
     world.put(service("shop", "web-5", json!({"istio.io/use-waypoint": "way"}))).await?;

@@ -41,17 +41,26 @@ impl Drop for Replica {
 impl Replica {
     /// Starts one that reads and writes as the user of a kubeconfig.
     pub async fn start(kubeconfig: &Path, identity: &str) -> anyhow::Result<Self> {
-        Self::start_at(kubeconfig, identity, Pace::default()).await
+        Self::start_with(kubeconfig, identity, |_| {}).await
     }
 
     /// As [`Replica::start`], looking after its nodes at this pace.
     pub async fn start_at(kubeconfig: &Path, identity: &str, pace: Pace) -> anyhow::Result<Self> {
+        Self::start_with(kubeconfig, identity, |settings| settings.pace = pace).await
+    }
+
+    /// As [`Replica::start`], with other settings.
+    pub async fn start_with(
+        kubeconfig: &Path,
+        identity: &str,
+        set: impl FnOnce(&mut StatusSettings),
+    ) -> anyhow::Result<Self> {
         let connection = connect(&Access { kubeconfig: Some(kubeconfig.to_owned()), context: None }).await?;
         let pump = Pump::start(mesh::Options::default())?;
         let client = connection.client.clone();
         let source = KubeSource::new(connection, KubeSettings::default());
         let reading = tokio::spawn(source.run(pump.batches()));
-        let settings = StatusSettings {
+        let mut settings = StatusSettings {
             allocates_addresses: true,
             pools: mesh::Pools::default(),
             identity: identity.to_owned(),
@@ -59,8 +68,9 @@ impl Replica {
             namespace: "istio-system".to_owned(),
             term: TERM,
             again: Duration::from_secs(2),
-            pace,
+            pace: Pace::default(),
         };
+        set(&mut settings);
         let stop = CancellationToken::new();
         let clients = Clients::default();
         let listener = TcpListener::bind("127.0.0.1:0").await?;

@@ -48,8 +48,7 @@ pub(super) async fn write(client: Client, pump: Pump, pools: Pools, again: Durat
             Look::Everywhere => {
                 look = None;
                 let Some(requests) = pump.ask(mesh::Mesh::address_requests).await else { return };
-                // The statuses tell all there is to know.
-                allocator = Allocator::new(pools);
+                // Entries that went are noted one by one, and their addresses rest while this replica leads.
                 requests.into_iter().for_each(|request| allocator.put(request));
             }
             Look::At(entries) => {
