@@ -189,6 +189,21 @@ pub fn remote_gateway(network: &str, namespace: &str, name: &str, ip: &str) -> V
     })
 }
 
+/// Returns a waypoint that is ready.
+pub fn waypoint(namespace: &str, name: &str) -> Value {
+    json!({
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {
+            "gatewayClassName": "istio-waypoint",
+            "listeners": [{"name": "mesh", "port": 15008, "protocol": "HBONE"}],
+        },
+        "status": {"addresses": [
+            {"type": "Hostname", "value": format!("{name}.{namespace}.svc.cluster.local")},
+        ]},
+    })
+}
+
 /// Returns what a status is written with: the object's name and its status.
 pub fn status_of(object: &Value) -> Value {
     let metadata = &object["metadata"];

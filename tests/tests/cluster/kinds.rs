@@ -1,6 +1,6 @@
 //! Kinds that come after the daemon.
 
-use crate::cluster::{Cluster, pod, policy, service, settings, status_of};
+use crate::cluster::{Cluster, pod, policy, service, settings, status_of, waypoint};
 use crate::daemon::Daemon;
 use crate::fresh::settled;
 use pilothouse_tests::apiserver::ApiServer;
@@ -42,15 +42,7 @@ async fn a_cluster_without_our_kinds_is_served_and_the_kinds_are_taken_up_once_i
         .await?;
 
     cluster.install_gateway_api(&server).await?;
-    let waypoint = json!({
-        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
-        "metadata": {"name": "way", "namespace": "shop"},
-        "spec": {
-            "gatewayClassName": "istio-waypoint",
-            "listeners": [{"name": "mesh", "port": 15008, "protocol": "HBONE"}],
-        },
-        "status": {"addresses": [{"type": "Hostname", "value": "way.shop.svc.cluster.local"}]},
-    });
+    let waypoint = waypoint("shop", "way");
     cluster.apply(&waypoint).await?;
     cluster.apply_status(&status_of(&waypoint)).await?;
     let name = "shop/web.shop.svc.cluster.local";
