@@ -1,10 +1,13 @@
 //! Without rights: one clear sentence, and the mesh is served all the same.
 
 use crate::replica::Replica;
-use crate::world::{World, service, waypoint};
+use crate::world::{World, entry, service, waypoint};
+use anyhow::Context;
 use model::Kind;
-use pilothouse_tests::apiserver::{LIMIT, until};
+use pilothouse_tests::apiserver::{LIMIT, client_of, until};
 use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use tokio::time::timeout;
 
 async fn grant(world: &World, name: &str, rules: Value) -> anyhow::Result<()> {
@@ -20,6 +23,30 @@ async fn grant(world: &World, name: &str, rules: Value) -> anyhow::Result<()> {
     world.server.apply(&binding.to_string()).await
 }
 
+/// Returns the kubeconfig of an account that may read what the mesh is made from, and nothing else.
+async fn reader(world: &World) -> anyhow::Result<PathBuf> {
+    let has_account = async || {
+        let path = "/api/v1/namespaces/istio-system/serviceaccounts/default";
+        let found = world.client.request::<Value>(http::Request::get(path).body(Vec::new())?).await;
+        Ok(found.is_ok().then_some(()))
+    };
+    until(LIMIT, has_account).await?;
+    let reads: Value = Kind::ALL
+        .iter()
+        .map(|k| json!({"apiGroups": [k.group()], "resources": [k.plural()], "verbs": ["list", "watch"]}))
+        .collect();
+    grant(world, "reads", reads).await?;
+    world.server.kubeconfig_of("istio-system", "default").await
+}
+
+/// What it takes to lead.
+fn locks() -> Value {
+    json!([
+        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"]},
+        {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "create", "update"]},
+    ])
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn without_rights_to_write_there_is_one_sentence_each_and_the_mesh_is_served() -> anyhow::Result<()> {
     let world = World::start(&[("shop", json!({}))]).await?;
@@ -28,18 +55,7 @@ async fn without_rights_to_write_there_is_one_sentence_each_and_the_mesh_is_serv
     for n in 0..20 {
         world.put(service("shop", &format!("web-{n}"), way.clone())).await?;
     }
-    let has_account = async || {
-        let path = "/api/v1/namespaces/istio-system/serviceaccounts/default";
-        let found = world.client.request::<Value>(http::Request::get(path).body(Vec::new())?).await;
-        Ok(found.is_ok().then_some(()))
-    };
-    until(LIMIT, has_account).await?;
-    let kubeconfig = world.server.kubeconfig_of("istio-system", "default").await?;
-    let reads: Value = Kind::ALL
-        .iter()
-        .map(|k| json!({"apiGroups": [k.group()], "resources": [k.plural()], "verbs": ["list", "watch"]}))
-        .collect();
-    grant(&world, "reads", reads).await?;
+    let kubeconfig = reader(&world).await?;
 
     // No lock may be read.
     let replica = Replica::start(&kubeconfig, "one").await?;
@@ -58,11 +74,7 @@ async fn without_rights_to_write_there_is_one_sentence_each_and_the_mesh_is_serv
     assert!(addresses[0].contains("grant create on configmaps"), "{addresses:?}");
 
     // The locks are held, and no status may be written.
-    let locks = json!([
-        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"]},
-        {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "create", "update"]},
-    ]);
-    grant(&world, "locks", locks).await?;
+    grant(&world, "locks", locks()).await?;
     replica.leading().await?;
     let sentence = "not allowed to patch services/status; grant patch on services/status to this user, as the chart's ClusterRole does; the mesh is served all the same";
     let said = async || Ok((stats.conditions.troubles() == [sentence]).then_some(()));
@@ -81,5 +93,58 @@ async fn without_rights_to_write_there_is_one_sentence_each_and_the_mesh_is_serv
     until(LIMIT, is_written).await?;
     assert_eq!(stats.conditions.troubles(), [""; 0]);
     world.has_written(21).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn addresses_that_were_given_back_rest_while_nothing_may_be_written() -> anyhow::Result<()> {
+    let world = World::start(&[("shop", json!({}))]).await?;
+    let kubeconfig = reader(&world).await?;
+    grant(&world, "locks", locks()).await?;
+    let group = "networking.istio.io";
+    let statuses =
+        json!([{"apiGroups": [group], "resources": ["serviceentries/status"], "verbs": ["patch"]}]);
+    grant(&world, "statuses", statuses.clone()).await?;
+    // Of this range there are five addresses to give.
+    let pools =
+        mesh::Pools { v4: "240.240.0.0/29".parse().map_err(anyhow::Error::msg)?, ..Default::default() };
+    let replica = Replica::start_with(&kubeconfig, "one", |settings| settings.pools = pools).await?;
+    let until_given = async |name: &str| {
+        let v4 = async || {
+            let given = world.addresses("shop", name).await?;
+            Ok(given.into_iter().map(|(_, ip)| ip).find(|ip| ip.starts_with("240.")))
+        };
+        until(LIMIT, v4).await.with_context(|| format!("{name} has no address"))
+    };
+    for name in ["a", "b", "c"] {
+        world.put(entry("shop", name, &[&format!("{name}.test")])).await?;
+        until_given(name).await?;
+    }
+    let freed = until_given("a").await?;
+    world.delete(Kind::ServiceEntry, "shop", "a").await?;
+
+    // Two more come when nothing may be written: that is given up, and all is looked at again.
+    grant(&world, "statuses", json!([])).await?;
+    let account = client_of(&kubeconfig).await?;
+    let is_forbidden = async || {
+        let path =
+            format!("/apis/{group}/v1/namespaces/shop/serviceentries/nobody/status?fieldManager=probe");
+        let request = http::Request::patch(path).header("content-type", "application/merge-patch+json");
+        let refused = account.request::<Value>(request.body(b"{}".to_vec())?).await.err();
+        Ok(matches!(refused, Some(kube::Error::Api(status)) if status.code == 403).then_some(()))
+    };
+    until(LIMIT, is_forbidden).await?;
+    for name in ["d", "e"] {
+        world.put(entry("shop", name, &[&format!("{name}.test")])).await?;
+    }
+    let failed = || replica.stats().addresses.failed.load(Ordering::Relaxed);
+    let first = until(LIMIT, async || Ok(Some(failed()).filter(|count| *count > 0))).await?;
+    until(LIMIT, async || Ok((failed() > first + 2).then_some(())))
+        .await
+        .context("it is not looked again")?;
+    grant(&world, "statuses", statuses).await?;
+    for name in ["d", "e"] {
+        assert_ne!(until_given(name).await?, freed, "{name} has what a.test had a moment ago");
+    }
     Ok(())
 }
