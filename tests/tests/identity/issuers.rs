@@ -172,6 +172,23 @@ async fn issuer_that_fails_takes_no_other_with_it() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn keys_that_are_not_to_be_had_at_the_start_are_fetched_before_a_token_needs_them() -> anyhow::Result<()>
+{
+    let publisher = Publisher::start().await?;
+    let issuer = Issuer::new("https://issuer.example")?;
+    let rule = json!({"issuer": "https://issuer.example", "jwks_uri": publisher.url("/keys"),
+                      "audiences": ["mesh"]});
+    let laptop = laptop(&publisher, &rule)?;
+    let plane = Plane::open(&laptop.args).await?;
+    until(LIMIT, async || Ok((fetches(&plane, "unreachable") > 0).then_some(()))).await?;
+    publisher.put("/keys", Answer::document(issuer.0.jwks()));
+    until(LIMIT, async || Ok((fetches(&plane, "ok") > 0).then_some(()))).await?;
+    publisher.put("/keys", Answer::Silence);
+    plane.certificate(&issuer.token("mesh")?, None).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn new_key_of_an_issuer_is_found_and_a_removed_one_refused() -> anyhow::Result<()> {
     let publisher = Publisher::start().await?;
     let (old, new) = (Issuer::new("https://issuer.example")?, Issuer::new("https://issuer.example")?);

@@ -142,6 +142,20 @@ async fn new_key_of_the_api_server_is_found_and_a_removed_one_refused() -> anyho
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn first_token_is_accepted_though_the_api_server_went_away_as_the_port_opened() -> anyhow::Result<()> {
+    let mut server = ApiServer::start().await?;
+    let (system, shop) = (server.namespace("system").await?, server.namespace("shop").await?);
+    let ztunnel = pod(&server, &system, "ztunnel-n1", "ztunnel", "n1").await?;
+    let token = bound_token(&server, &ztunnel, &["istio-ca"]).await?;
+    pod(&server, &shop, "web", "web", "n1").await?;
+    let plane = Plane::open(&of_cluster(&server, &system)?).await?;
+    server.kill()?;
+    plane.certificate(&token, Some(&format!("spiffe://cluster.local/ns/{shop}/sa/web"))).await?;
+    assert_eq!(count(&plane.stats().tokens.list(), "local"), 1);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn certificates_are_issued_while_the_api_server_is_away() -> anyhow::Result<()> {
     let mut server = ApiServer::start().await?;
     let (system, shop) = (server.namespace("system").await?, server.namespace("shop").await?);

@@ -25,6 +25,7 @@ use rustls::pki_types::UnixTime;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
 
 /// How long a stream may go on whose token names no end (a reviewed one); then it must show one again.
 const REVIEWED_STREAM: Duration = Duration::from_secs(3600);
@@ -183,9 +184,10 @@ impl Gate {
         Self { settings, world, tokens, authority, limiters, open_streams, started: Instant::now(), stats }
     }
 
-    /// Fetches what the first callers would else wait for.
-    pub async fn prepare(&self) {
-        self.tokens.prefetch().await;
+    /// Fetches the keys of tokens, and again until they are here. `asked` is cancelled when the API
+    /// server was asked for the first time.
+    pub async fn fetch_keys(&self, asked: &CancellationToken) {
+        self.tokens.fetch_keys(asked).await;
     }
 
     /// Returns the counters.

@@ -300,7 +300,8 @@ impl Identity {
         Ok((identity, writer, IdentityView { authority, stats, opened }))
     }
 
-    /// Serves until `stop`: waits for the first snapshot and for key material, then opens the port.
+    /// Serves until `stop`: waits for the first snapshot, for key material and for an answer about the
+    /// keys of tokens, then opens the port.
     pub async fn run(
         self,
         port: SecurePort,
@@ -308,15 +309,23 @@ impl Identity {
         mut snapshots: Snapshots,
         stop: CancellationToken,
     ) {
+        let tasks = TaskTracker::new();
+        let keys_asked = CancellationToken::new();
+        {
+            let (gate, asked, stop) = (Arc::clone(&self.gate), keys_asked.clone(), stop.clone());
+            tasks.spawn(async move {
+                tokio::select! {
+                    () = gate.fetch_keys(&asked) => {}
+                    () = stop.cancelled() => {}
+                }
+            });
+        }
         tokio::select! {
             // Whose trust domain and pods are not known, for that nothing is signed.
             published = snapshots.wait_for(Option::is_some) => if published.is_err() { return },
             () = stop.cancelled() => return,
         }
-        let tasks = TaskTracker::new();
         let authority = self.authority;
-        let gate = Arc::clone(&self.gate);
-        tasks.spawn(async move { gate.prepare().await });
         tasks.spawn(self.source.run(stop.clone()));
         if let Some(distribution) = self.distribution {
             tasks.spawn(distribution.run(stop.clone()));
@@ -331,8 +340,11 @@ impl Identity {
             let (ready, stop) = (ready.clone(), stop.clone());
             tasks.spawn(async move { serving.follow(&authority, names, ready, stop).await });
         }
+        // Once the port is open, the API server may go away: the keys of its tokens should be here by
+        // then. It is asked for a bounded time.
+        let prepared = async { tokio::join!(ready.cancelled(), keys_asked.cancelled()) };
         tokio::select! {
-            () = ready.cancelled() => {
+            ((), ()) = prepared => {
                 port.serve(service.guarded(self.gate), tls, &self.opened, stop.clone()).await;
             }
             () = stop.cancelled() => {}

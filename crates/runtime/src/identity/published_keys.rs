@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{Mutex, OwnedMutexGuard};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 /// How long the server may take for all that is fetched.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -24,6 +24,9 @@ pub const PAUSE: Duration = Duration::from_secs(10);
 
 /// The least time between two fetches while there are no keys.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
+
+/// The longest time until it is tried again whether there are keys now, when nobody needs them yet.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// How old keys may become before they are fetched again beside the work.
 const AGE: Duration = Duration::from_secs(300);
@@ -75,7 +78,7 @@ struct Fetching {
     outcome: Result<(), KeysAway>,
 }
 
-/// The published keys of one issuer, fetched when they are needed.
+/// The published keys of one issuer, fetched at the start, and when they are needed.
 #[derive(Clone)]
 pub struct PublishedKeys(Arc<Inner>);
 
@@ -117,6 +120,21 @@ impl PublishedKeys {
             (Some(held), _) => Ok(held),
             (None, Err(away)) => Err(away.clone()),
             (None, Ok(())) => Err(KeysAway::Withheld),
+        }
+    }
+
+    /// Returns the first keys, which are fetched until there are some; nothing when the answer is that
+    /// there are none for us.
+    pub async fn first(&self) -> Option<Arc<HeldKeys>> {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match self.held().await {
+                Ok(held) => return Some(held),
+                Err(KeysAway::Unreachable(_)) => {}
+                Err(KeysAway::Withheld | KeysAway::Blocked(_)) => return None,
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 

@@ -25,6 +25,7 @@ use parking_lot::{Mutex, MutexGuard};
 use rustls::pki_types::UnixTime;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 /// How many accepted tokens are remembered.
 const CACHE: usize = 64 * 1024;
@@ -110,15 +111,20 @@ impl Tokens {
         Self { own, further, audiences, accepted, changes, stats }
     }
 
-    /// Fetches the keys of further issuers, so that no caller waits for them first.
-    pub async fn prefetch(&self) {
-        // What fails is logged, and tried again when a token needs it.
-        futures::future::join_all(self.further.iter().map(|issuer| issuer.keys.held())).await;
-        let Own::Cluster(Some(own), _) = &self.own else { return };
-        if self.further.is_empty() {
-            return;
-        }
-        if let Ok(own) = own.held().await
+    /// Fetches all keys before a token needs them: once they are here, it does not matter whether who
+    /// publishes them is away. `asked` is cancelled when the API server was asked for the first time,
+    /// whatever it answered; an issuer that is slow is not waited for. Ends when there is nothing left to
+    /// try again.
+    pub async fn fetch_keys(&self, asked: &CancellationToken) {
+        let further = futures::future::join_all(self.further.iter().map(|issuer| issuer.keys.first()));
+        tokio::join!(further, self.fetch_own_keys(asked));
+    }
+
+    async fn fetch_own_keys(&self, asked: &CancellationToken) {
+        let Own::Cluster(Some(own), _) = &self.own else { return asked.cancel() };
+        let _ = own.held().await;
+        asked.cancel();
+        if let Some(own) = own.first().await
             && self.further.iter().any(|issuer| issuer.rule.issuer == own.issuer)
         {
             tracing::error!(
