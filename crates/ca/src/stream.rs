@@ -27,9 +27,6 @@ const WORKLOAD_TYPES: &str = "type.googleapis.com/istio.workload.";
 /// Type URLs of policies.
 const POLICY_TYPES: &str = "type.googleapis.com/istio.security.";
 
-/// Type URLs of Envoy's resources.
-const ENVOY_TYPES: &str = "type.googleapis.com/envoy.";
-
 impl ProxyKind {
     /// Reads the first part of a node id.
     pub fn from_name(name: &str) -> Option<Self> {
@@ -43,13 +40,12 @@ impl ProxyKind {
     }
 
     /// Tells whether a proxy of this kind may subscribe to a type: ztunnels to workloads and
-    /// policies, waypoints and gateways to workloads and resources of Envoy, and a sidecar, which any
-    /// account may run, to the latter only.
+    /// policies. Any account may say that it is one of the other kinds, and nothing is made for them:
+    /// so they are given nothing, workloads least of all.
     pub fn may_subscribe(self, type_url: &str) -> bool {
         let types: &[&str] = match self {
             Self::Ztunnel => &[WORKLOAD_TYPES, POLICY_TYPES],
-            Self::Waypoint | Self::Router => &[WORKLOAD_TYPES, ENVOY_TYPES],
-            Self::Sidecar => &[ENVOY_TYPES],
+            Self::Waypoint | Self::Router | Self::Sidecar => &[],
         };
         types.iter().any(|prefix| type_url.starts_with(prefix))
     }
@@ -143,7 +139,7 @@ pub enum StreamDenial {
         service_account: String,
     },
     /// The kind of proxy may not have resources of this type.
-    #[error("a {kind} may not subscribe to {type_url}")]
+    #[error("a {kind} may not subscribe to {type_url}; ztunnels are served, and no other proxies")]
     Subscription {
         /// The kind, as the node id names it.
         kind: String,
@@ -153,6 +149,12 @@ pub enum StreamDenial {
     /// The caller is not trusted to be a ztunnel.
     #[error("caller {0} is not a trusted node account and cannot be a ztunnel")]
     NotZtunnel(String),
+    /// The caller's credential does not tell which node it is on.
+    #[error(
+        "caller {0} is a ztunnel whose credential proves no node; show a token that is bound to a scheduled pod \
+         (without a cluster: pilothouse token --node)"
+    )]
+    NodeUnproven(String),
     /// The node claims another node than the caller's pod is on.
     #[error("caller is on node {actual}, not on {claimed}")]
     OtherNode {
@@ -179,6 +181,7 @@ impl Refusal for StreamDenial {
             Self::Identity { .. } => "node_identity",
             Self::Subscription { .. } => "subscription",
             Self::NotZtunnel(_) => "not_ztunnel",
+            Self::NodeUnproven(_) => "node_unproven",
             Self::OtherNode { .. } => "other_node",
         }
     }
@@ -196,8 +199,9 @@ pub struct StreamPolicy<'a> {
 /// Decides whether a caller with `identities` may open a stream as `node`, and returns the identity
 /// that it is served as.
 ///
-/// `pod_node` is the node of the caller's pod, where its credential tells one. The trust domain is
-/// not compared: it was, when the credential was verified.
+/// `pod_node` is the node of the caller's pod, where its credential tells one. No ztunnel is served
+/// without: what it may name as its node would be anybody's. The trust domain is not compared: it was,
+/// when the credential was verified.
 ///
 /// # Errors
 /// [`StreamDenial`].
@@ -226,7 +230,11 @@ pub fn authorize_stream(
                 return Err(StreamDenial::NotZtunnel(caller));
             }
         }
-        if let Some(actual) = pod_node.filter(|actual| !matches(&node.node_name, actual)) {
+        let Some(actual) = pod_node.filter(|actual| !actual.is_empty()) else {
+            let caller = verified.map_or_else(String::new, Identity::to_string);
+            return Err(StreamDenial::NodeUnproven(caller));
+        };
+        if !matches(&node.node_name, actual) {
             return Err(StreamDenial::OtherNode {
                 actual: actual.to_owned(),
                 claimed: node.node_name.clone(),
@@ -312,18 +320,26 @@ mod tests {
         assert!(authorize_stream(&own, Some("n2"), &claimed, &policy).is_ok());
         let denied = authorize_stream(&own, Some("n1"), &claimed, &policy);
         assert!(matches!(denied, Err(StreamDenial::OtherNode { .. })));
+        for unproven in [None, Some("")] {
+            for claimed in [&claimed, &node(ZTUNNEL)] {
+                let denied = authorize_stream(&own, unproven, claimed, &policy).unwrap_err();
+                assert_eq!((denied.code(), denied.reason()), (Code::PermissionDenied, "node_unproven"));
+            }
+        }
     }
 
     #[test]
     fn kind_decides_what_may_be_subscribed_to() {
         let address = "type.googleapis.com/istio.workload.Address";
         let cluster = "type.googleapis.com/envoy.config.cluster.v3.Cluster";
-        assert!(ProxyKind::Ztunnel.may_subscribe(address) && !ProxyKind::Ztunnel.may_subscribe(cluster));
-        assert!(ProxyKind::Waypoint.may_subscribe(address) && ProxyKind::Waypoint.may_subscribe(cluster));
-        assert!(!ProxyKind::Waypoint.may_subscribe("example.com/secret"));
         let policy = "type.googleapis.com/istio.security.Authorization";
-        assert!(ProxyKind::Ztunnel.may_subscribe(policy) && !ProxyKind::Waypoint.may_subscribe(policy));
-        assert!(ProxyKind::Sidecar.may_subscribe(cluster) && !ProxyKind::Sidecar.may_subscribe(address));
+        assert!(ProxyKind::Ztunnel.may_subscribe(address) && ProxyKind::Ztunnel.may_subscribe(policy));
+        assert!(!ProxyKind::Ztunnel.may_subscribe(cluster));
+        for other in [ProxyKind::Waypoint, ProxyKind::Router, ProxyKind::Sidecar] {
+            for type_url in [address, policy, cluster, "example.com/secret"] {
+                assert!(!other.may_subscribe(type_url), "{other:?} {type_url}");
+            }
+        }
         let denied = ProxyKind::check_subscription("sidecar~10.0.0.1~a~b", address).unwrap_err();
         assert_eq!((denied.code(), denied.reason()), (Code::PermissionDenied, "subscription"));
         assert_eq!(ProxyKind::check_subscription("", address), Err(StreamDenial::Kind));

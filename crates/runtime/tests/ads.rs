@@ -258,6 +258,8 @@ fn a_client_gets_no_answer_to_what_is_not_for_its_kind() {
             ("ztunnel", "example.com/secret", Code::Unimplemented),
             ("waypoint", policy, Code::PermissionDenied),
             ("sidecar", ADDRESS.type_url(), Code::PermissionDenied),
+            ("waypoint", ADDRESS.type_url(), Code::PermissionDenied),
+            ("router", ADDRESS.type_url(), Code::PermissionDenied),
             ("agent", ADDRESS.type_url(), Code::InvalidArgument),
         ] {
             let node = Node { id: format!("{role}~10.0.0.1~z.shop~d"), ..Node::default() };

@@ -3,10 +3,11 @@
 use crate::laptop::Laptop;
 use crate::plane::{Plane, UNAUTHENTICATED};
 use crate::publisher::{Answer, Publisher};
+use crate::streams::refusal;
 use ca::SystemEntropy;
 use ca::token::{DevelopmentIssuer, DevelopmentToken};
 use pilothouse_tests::apiserver::{LIMIT, until};
-use pilothouse_tests::client::{Client, Node, Options};
+use pilothouse_tests::client::{Node, Options};
 use runtime::identity::NO_UID;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, UnixTime};
@@ -116,7 +117,7 @@ async fn tokens_of_a_further_issuer_are_accepted_for_their_own_account_only() ->
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stream_is_opened_with_the_token_of_a_further_issuer() -> anyhow::Result<()> {
+async fn no_ztunnel_is_served_that_only_a_further_issuer_vouches_for() -> anyhow::Result<()> {
     let publisher = Publisher::start().await?;
     let issuer = Issuer::new(&publisher.url(""))?;
     // Found by the issuer's own document, behind a redirect.
@@ -128,10 +129,16 @@ async fn stream_is_opened_with_the_token_of_a_further_issuer() -> anyhow::Result
     // As with a chart, which mounts no file.
     laptop.args.identity.jwt_roots = Some(publisher.roots_pem().to_owned());
     let plane = Plane::open(&laptop.args).await?;
-    let token = issuer.issue("mesh", "istio-system", "ztunnel", None)?;
-    let options = Options { node: Node::ztunnel("anywhere"), ..plane.client_options(&token)? };
-    let client = Client::connect(options).await?;
-    client.until("both types answered", |state| state.is_ready()).await
+    // It is known and has its own certificates; which node it is on, nobody has proven.
+    let token = issuer.issue("mesh", "istio-system", "ztunnel", Some("ztunnel"))?;
+    plane.certificate(&token, None).await?;
+    for node in ["laptop", ""] {
+        let options = Options { node: Node::ztunnel(node), ..plane.client_options(&token)? };
+        let error = refusal(options).await?;
+        assert!(error.contains("proves no node"), "{error}");
+    }
+    assert!(plane.stats().streams_refused.list().contains(&("node_unproven", 2)));
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,7 +13,7 @@ fn node(site: &Site, name: &str) -> Node {
 }
 
 /// Opens a stream that is to be ended before anything is served, and returns what is said of it.
-async fn refusal(options: Options) -> anyhow::Result<String> {
+pub async fn refusal(options: Options) -> anyhow::Result<String> {
     match Client::connect(Options { reconnect: Reconnect::Manual, ..options }).await {
         Err(error) => Ok(format!("{error:#}")),
         Ok(client) => {
@@ -110,12 +110,18 @@ async fn an_account_cannot_have_what_is_for_ztunnels() -> anyhow::Result<()> {
     let plane = Plane::open(&site.settings()?).await?;
     let web = site.pod(&site.shop, "web", "web", "n1").await?;
     let token = bound_token(site.server, &web, &["istio-ca"]).await?;
-    // Any account may say that it is a sidecar; the workloads of the mesh are not for it.
-    let sidecar = Node { namespace: site.shop.clone(), role: "sidecar".to_owned(), ..Node::ztunnel("n1") };
-    let error = refusal(Options { node: sidecar, ..plane.client_options(&token)? }).await?;
-    assert!(error.contains("may not subscribe"), "{error}");
-    assert!(plane.stats().streams_refused.list().contains(&("subscription", 1)));
-    Ok(())
+    // Any account may say that it is one of these; the workloads of the mesh are not for it.
+    for (role, nth) in ["sidecar", "waypoint", "router"].into_iter().zip(1..) {
+        let node = Node { namespace: site.shop.clone(), role: role.to_owned(), ..Node::ztunnel("n1") };
+        let error = refusal(Options { node, ..plane.client_options(&token)? }).await?;
+        assert!(error.contains(&format!("a {role} may not subscribe")), "{error}");
+        assert!(error.contains("PermissionDenied") || error.contains("permission"), "{error}");
+        let refused = plane.stats().streams_refused.list();
+        assert!(refused.contains(&("subscription", nth)), "{role}: {refused:?}");
+    }
+    let ztunnel = site.ztunnel("n1").await?;
+    let options = Options { node: node(&site, "n1"), ..plane.client_options(&ztunnel)? };
+    Client::connect(options).await?.until("both types answered", |state| state.is_ready()).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

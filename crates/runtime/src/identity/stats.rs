@@ -82,6 +82,7 @@ impl Default for IdentityStats {
             refused: Counts::of(&["not_on_node", "pod_unknown", "token_expired"]),
             streams_refused: Counts::of(&[
                 "node_identity",
+                "node_unproven",
                 "not_ztunnel",
                 "other_node",
                 "rate_limited",
