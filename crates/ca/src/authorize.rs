@@ -59,6 +59,12 @@ pub enum Denial {
         /// Namespace and name of the pod.
         pod: String,
     },
+    /// Nothing runs any more as the account of a certificate.
+    #[error("neither a pod nor a WorkloadEntry has the account {account} of the caller's certificate")]
+    AccountGone {
+        /// Namespace and account of the caller.
+        account: String,
+    },
     /// No pod with the requested account is on the caller's node.
     #[error("no pod of {requested} runs on node {node} of the caller")]
     NotOnNode {
@@ -94,6 +100,7 @@ impl Refusal for Denial {
             Self::PodReplaced { .. } => "pod_replaced",
             Self::PodAccount { .. } => "pod_account",
             Self::PodNode { .. } => "pod_node",
+            Self::AccountGone { .. } => "account_gone",
             Self::NotOnNode { .. } => "not_on_node",
         }
     }
@@ -126,6 +133,18 @@ impl From<&ServiceAccountToken> for Caller {
 impl Caller {
     fn account(&self) -> String {
         format!("{}/{}", self.namespace, self.service_account)
+    }
+
+    /// Checks that something runs as the caller's account, where a certificate is all that it shows: one
+    /// that was taken along must not give itself successors for ever.
+    ///
+    /// # Errors
+    /// [`Denial::AccountGone`].
+    pub fn live_account(&self, pods: &dyn Pods) -> Result<(), Denial> {
+        if pods.has_account(&self.namespace, &self.service_account) {
+            return Ok(());
+        }
+        Err(Denial::AccountGone { account: self.account() })
     }
 
     /// Checks that the pod of the caller's token lives, as the token says, and returns it. Also for

@@ -20,6 +20,10 @@ pub trait Pods {
 
     /// Tells whether a pod of this service account is on this node.
     fn runs_on(&self, node: &str, namespace: &str, service_account: &str) -> bool;
+
+    /// Tells whether there is anything of this service account: a pod, on whatever node, or a workload
+    /// outside of the cluster.
+    fn has_account(&self, namespace: &str, service_account: &str) -> bool;
 }
 
 struct Entry {
@@ -35,6 +39,8 @@ pub struct PodIndex {
     pods: BTreeMap<String, BTreeMap<String, Entry>>,
     /// How many pods, by node, then namespace, then service account.
     accounts: BTreeMap<String, BTreeMap<String, BTreeMap<String, usize>>>,
+    /// How many pods, by namespace and service account.
+    running: BTreeMap<(String, String), usize>,
 }
 
 impl PodIndex {
@@ -46,6 +52,7 @@ impl PodIndex {
             let by_namespace = by_node.entry(namespace.to_owned()).or_default();
             *by_namespace.entry(pod.service_account.to_owned()).or_default() += 1;
         }
+        *self.running.entry((namespace.to_owned(), pod.service_account.to_owned())).or_default() += 1;
         let entry = Entry {
             uid: pod.uid.to_owned(),
             service_account: pod.service_account.to_owned(),
@@ -61,12 +68,19 @@ impl PodIndex {
         if of_namespace.is_empty() {
             self.pods.remove(namespace);
         }
+        let account = (namespace.to_owned(), entry.service_account);
+        if let Some(count) = self.running.get_mut(&account) {
+            *count -= 1;
+            if *count == 0 {
+                self.running.remove(&account);
+            }
+        }
         let Some(by_node) = self.accounts.get_mut(&entry.node) else { return };
         if let Some(by_namespace) = by_node.get_mut(namespace) {
-            if let Some(count) = by_namespace.get_mut(&entry.service_account) {
+            if let Some(count) = by_namespace.get_mut(&account.1) {
                 *count -= 1;
                 if *count == 0 {
-                    by_namespace.remove(&entry.service_account);
+                    by_namespace.remove(&account.1);
                 }
             }
             if by_namespace.is_empty() {
@@ -98,6 +112,10 @@ impl Pods for PodIndex {
     fn runs_on(&self, node: &str, namespace: &str, service_account: &str) -> bool {
         let by_namespace = self.accounts.get(node).and_then(|by_node| by_node.get(namespace));
         !node.is_empty() && by_namespace.is_some_and(|accounts| accounts.contains_key(service_account))
+    }
+
+    fn has_account(&self, namespace: &str, service_account: &str) -> bool {
+        self.running.contains_key(&(namespace.to_owned(), service_account.to_owned()))
     }
 }
 
@@ -138,10 +156,16 @@ mod tests {
                     }
                 }
             }
+            for ns in ["ns0", "ns1", "ns2"] {
+                for account in ["sa0", "sa1", "sa2"] {
+                    let scanned = all.iter().any(|((n, _), (a, _))| n == ns && a == account);
+                    prop_assert_eq!(index.has_account(ns, account), scanned);
+                }
+            }
             for (ns, name) in all.keys() {
                 index.remove(ns, name);
             }
-            prop_assert!(index.is_empty() && index.accounts.is_empty());
+            prop_assert!(index.is_empty() && index.accounts.is_empty() && index.running.is_empty());
         }
     }
 }

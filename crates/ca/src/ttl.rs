@@ -90,6 +90,16 @@ impl TtlPolicy {
         }
     }
 
+    /// Returns for how many seconds a certificate may be asked when its predecessor is all that vouches
+    /// for it: the default life at most, so that a long one does not beget another.
+    ///
+    /// # Errors
+    /// As [`TtlPolicy::resolve`].
+    pub fn renewal_seconds(&self, requested: i64) -> Result<i64, TtlError> {
+        let life = self.resolve(requested)?.min(self.default);
+        Ok(i64::try_from(life.as_secs()).unwrap_or(i64::MAX))
+    }
+
     /// Returns the life of a certificate when nothing is asked for.
     pub fn default_life(&self) -> Duration {
         self.default

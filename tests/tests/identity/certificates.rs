@@ -5,7 +5,7 @@ use crate::token::bound_token;
 use anyhow::Context;
 use ca::Certificate;
 use pilothouse_tests::apiserver::{LIMIT, until};
-use runtime::identity::{RequestError, request_certificate};
+use runtime::identity::{NewCertificate, RequestError, request_certificate};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use std::sync::Arc;
@@ -230,12 +230,46 @@ pub async fn call(
 
 /// Opens a connection for calls by a client that is not ours.
 pub async fn channel(plane: &Plane, token: &str) -> anyhow::Result<tonic::transport::Channel> {
+    connect(plane, token, None).await
+}
+
+/// Opens a connection on which a certificate is shown, for calls by a client that is not ours.
+pub async fn channel_showing(
+    plane: &Plane,
+    certificate: &NewCertificate,
+) -> anyhow::Result<tonic::transport::Channel> {
+    let (_roots, chain) = certificate.chain.split_last().context("an empty chain")?;
+    let shown = (chain.concat().into_bytes(), certificate.key_pem.clone().into_bytes());
+    connect(plane, "", Some(shown)).await
+}
+
+async fn connect(
+    plane: &Plane,
+    token: &str,
+    certificate: Option<(Vec<u8>, Vec<u8>)>,
+) -> anyhow::Result<tonic::transport::Channel> {
     let target = pilothouse_tests::client::Target {
         address: plane.secure.to_string(),
         tls: plane.client_options(token)?.tls,
+        certificate,
         ..Default::default()
     };
     pilothouse_tests::client::transport::channel(&target).await
+}
+
+/// Asks on a connection that shows a certificate for a successor that lives for so many seconds (0 for
+/// the default): it, or the status code of the refusal.
+pub async fn renew_on(
+    channel: &tonic::transport::Channel,
+    seconds: i64,
+) -> anyhow::Result<Result<Certificate, u8>> {
+    let csr = ca::SigningKey::generate_p256()?.request_pem(&[])?;
+    let message =
+        proto::citadel::IstioCertificateRequest { csr, validity_duration: seconds, ..Default::default() };
+    match call_on(channel.clone(), "", &message).await? {
+        Ok(answer) => Ok(Ok(Certificate::all_from_pem(answer.cert_chain[0].as_bytes())?.remove(0))),
+        Err((code, _)) => Ok(Err(code)),
+    }
 }
 
 /// Makes a call on a connection.
@@ -247,7 +281,9 @@ pub async fn call_on(
     let mut grpc = tonic::client::Grpc::new(channel);
     grpc.ready().await.context("not ready")?;
     let mut request = tonic::Request::new(message.clone());
-    request.metadata_mut().insert("authorization", format!("Bearer {token}").parse()?);
+    if !token.is_empty() {
+        request.metadata_mut().insert("authorization", format!("Bearer {token}").parse()?);
+    }
     let path = http::uri::PathAndQuery::from_static(proto::rpc_path::CREATE_CERTIFICATE);
     let codec = tonic_prost::ProstCodec::default();
     Ok(match grpc.unary(request, path, codec).await {

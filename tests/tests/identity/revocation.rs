@@ -1,7 +1,8 @@
 //! Certificates that their authority has revoked.
 
+use crate::certificates::{channel_showing, renew_on};
 use crate::foreign::{Foreign, plugged_in, secret, secrets};
-use crate::plane::{Plane, Site};
+use crate::plane::{Plane, Site, UNAUTHENTICATED};
 use anyhow::Context;
 use ca::Certificate;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
@@ -163,9 +164,18 @@ async fn client_with_a_revoked_certificate_is_refused_and_another_is_not() -> an
         }
     };
     assert!(is_let_in(&plane, &bad).await? && is_let_in(&plane, &good).await?);
+    // Connections that stand are no way around the lists.
+    let (standing_bad, standing_good) =
+        (channel_showing(&plane, &bad).await?, channel_showing(&plane, &good).await?);
+    for standing in [&standing_bad, &standing_good] {
+        assert_eq!(renew_on(standing, 0).await?.err(), None);
+    }
 
     mesh.put(Some(&mesh.revoking(&[&serial])?)).await?;
     until(LIMIT, async || Ok((!is_let_in(&plane, &bad).await?).then_some(()))).await?;
+    let code = until(LIMIT, async || Ok(renew_on(&standing_bad, 0).await?.err())).await?;
+    assert_eq!((code, plane.refused("certificate_revoked")), (UNAUTHENTICATED, 1));
+    assert_eq!(renew_on(&standing_good, 0).await?.err(), None);
     assert!(is_let_in(&plane, &good).await?);
     let is_counted = async || {
         let counts = plane.stats().handshakes.list();

@@ -77,6 +77,19 @@ fn every_reason_denies() {
 }
 
 #[test]
+fn account_of_a_certificate_must_have_a_pod_on_whatever_node() {
+    let mut pods = cluster();
+    let web = Caller { namespace: "shop".to_owned(), service_account: "web".to_owned(), ..ztunnel("", "") };
+    let web = Caller { pod: None, ..web };
+    assert_eq!(web.live_account(&pods), Ok(()));
+    put(&mut pods, "shop", "web-a", "u3", "web", "");
+    assert_eq!(web.live_account(&pods), Ok(()));
+    pods.remove("shop", "web-a");
+    let gone = web.live_account(&pods).unwrap_err();
+    assert_eq!((gone.code(), gone.reason()), (Code::Unauthenticated, "account_gone"));
+}
+
+#[test]
 fn pod_without_a_node_gives_nobody_anything() {
     let mut pods = cluster();
     put(&mut pods, "istio-system", "zt-1", "u1", "ztunnel", "");

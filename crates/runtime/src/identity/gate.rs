@@ -1,14 +1,17 @@
 //! Who calls, and what the caller may have.
 //!
 //! ```text
-//!  client certificate ─┐                                   ┌─▶ stream: node matches identity, bound to its pod
-//!                      ├─▶ limits ─▶ token ─▶ live pod ─▶ Caller
-//!  bearer token ───────┘                                   └─▶ certificate: own, or of a pod on its node
+//!  client certificate ─▶ still good ─▶ live account ─┐          ┌─▶ stream: node matches identity, bound to its pod
+//!                                                    ├─▶ Caller ┤
+//!  bearer token ─▶ limits ─▶ verified ─▶ live pod ───┘          └─▶ certificate: own, or of a pod on its node
 //! ```
+//!
+//! Each call is judged anew: a connection may outlive what its client showed in the handshake.
 
 use super::authority::Authority;
 use super::pods::{Binding, PodTable};
 use super::refused::Refused;
+use super::serving::{Clients, ShownCertificate};
 use super::signer::Order;
 use super::stats::IdentityStats;
 use super::tokens::{LEEWAY, Tokens};
@@ -17,7 +20,7 @@ use crate::tally::{Place, Tally};
 use ca::token::ServiceAccountToken;
 use ca::{
     Caller, Denial, Identity, Issued, Limiter, Limits, Pods, Rate, RunningPod, StreamNode, StreamPolicy,
-    authorize_stream,
+    TtlPolicy, authorize_stream,
 };
 use http::{HeaderMap, header};
 use parking_lot::Mutex;
@@ -53,8 +56,8 @@ const CERTIFICATES_IN_TOTAL: u32 = 20;
 pub struct Connection {
     /// Address of the client, if it came by TCP.
     pub address: Option<SocketAddr>,
-    /// The identity of its certificate, and when that expires.
-    pub certificate: Option<(Identity, UnixTime)>,
+    /// The certificate that its client has shown.
+    pub certificate: Option<ShownCertificate>,
 }
 
 impl Connection {
@@ -71,8 +74,16 @@ pub struct Authenticated {
     /// Who it is to the node authorizer; without a pod for a client certificate and for the token of a
     /// further issuer.
     caller: Caller,
+    proof: Proof,
     expires: UnixTime,
     address: Option<SocketAddr>,
+}
+
+/// What a caller has shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Proof {
+    Certificate,
+    Token,
 }
 
 impl Authenticated {
@@ -114,6 +125,8 @@ pub struct GateSettings {
     pub certificates_per_second: u32,
     /// How many streams one client may have open: it needs one, and one more while it comes anew.
     pub streams_per_client: usize,
+    /// How long certificates live.
+    pub ttl: TtlPolicy,
 }
 
 struct Limiters {
@@ -127,6 +140,7 @@ pub struct Gate {
     settings: GateSettings,
     world: Arc<World>,
     tokens: Tokens,
+    clients: Clients,
     authority: Authority,
     limiters: Limiters,
     open_streams: Tally<String>,
@@ -157,6 +171,10 @@ impl Pods for Vouched<'_> {
     fn runs_on(&self, node: &str, namespace: &str, service_account: &str) -> bool {
         self.pods.runs_on(node, namespace, service_account)
     }
+
+    fn has_account(&self, namespace: &str, service_account: &str) -> bool {
+        self.pods.has_account(namespace, service_account)
+    }
 }
 
 impl Gate {
@@ -165,6 +183,7 @@ impl Gate {
         settings: GateSettings,
         world: Arc<World>,
         tokens: Tokens,
+        clients: Clients,
         authority: Authority,
         stats: Arc<IdentityStats>,
     ) -> Self {
@@ -181,7 +200,8 @@ impl Gate {
             certificates: Mutex::new(Limiter::new(limits(of_client, total), start)),
         };
         let open_streams = Tally::new(settings.streams_per_client);
-        Self { settings, world, tokens, authority, limiters, open_streams, started: Instant::now(), stats }
+        let started = Instant::now();
+        Self { settings, world, tokens, clients, authority, limiters, open_streams, started, stats }
     }
 
     /// Fetches the keys of tokens, and again until they are here. `asked` is cancelled when the API
@@ -214,13 +234,16 @@ impl Gate {
         }
     }
 
-    /// Checks that the caller's pod lives: a token outlives its pod by its own life. Certificates and
-    /// the tokens of further issuers have none; a token of the cluster without one was refused.
+    /// Checks that the caller's pod lives: a token outlives its pod by its own life. For a certificate,
+    /// which names none, something of its account must. The tokens of further issuers have no pod; a
+    /// token of the cluster without one was refused.
     async fn check_alive(&self, caller: &Authenticated) -> Result<(), Refused> {
-        if caller.caller.pod.is_none() {
-            return Ok(());
-        }
-        let alive = self.ask_pods(&caller.caller, |pods| caller.caller.live_pod(pods).map(drop)).await;
+        let who = &caller.caller;
+        let alive = match caller.proof {
+            Proof::Certificate => self.ask_pods(who, |pods| who.live_account(pods)).await,
+            Proof::Token if who.pod.is_none() => return Ok(()),
+            Proof::Token => self.ask_pods(who, |pods| who.live_pod(pods).map(drop)).await,
+        };
         alive.map_err(Refused::from).inspect_err(|refused| self.count_unauthenticated(refused))
     }
 
@@ -230,7 +253,10 @@ impl Gate {
         connection: &Connection,
     ) -> Result<Authenticated, Refused> {
         let mesh = self.world.mesh();
-        if let Some((identity, expires)) = &connection.certificate {
+        let now = UnixTime::now();
+        if let Some(shown) = &connection.certificate {
+            self.clients.check_still_good(shown, now)?;
+            let identity = shown.identity.clone();
             if *identity.trust_domain() != mesh.trust_domain {
                 let detail = format!("client certificate of {identity} is of another trust domain");
                 return Err(Refused::unauthenticated("trust_domain", detail));
@@ -242,13 +268,12 @@ impl Gate {
                 node: None,
             };
             // Its last second is a valid one.
-            let (identity, expires) = (identity.clone(), later(*expires, 1));
+            let expires = later(shown.not_after, 1);
             let address = connection.address;
-            return Ok(Authenticated { identity, caller, expires, address });
+            return Ok(Authenticated { identity, caller, proof: Proof::Certificate, expires, address });
         }
         let token = bearer(headers)?;
         self.check_cluster(headers)?;
-        let now = UnixTime::now();
         let token = match self.tokens.known(token, now) {
             Some(known) => known,
             None => {
@@ -261,7 +286,7 @@ impl Gate {
         let caller = Caller::from(&*token);
         let expires = stream_end(&token, now);
         let address = connection.address;
-        Ok(Authenticated { identity, caller, expires, address })
+        Ok(Authenticated { identity, caller, proof: Proof::Token, expires, address })
     }
 
     /// Clients name their cluster; one that names another has come to the wrong place.
@@ -390,6 +415,10 @@ impl Gate {
             });
         };
         let CertificateRequest { csr, signer: chosen, life_seconds, .. } = *request;
+        let life_seconds = match caller.proof {
+            Proof::Certificate => self.settings.ttl.renewal_seconds(life_seconds)?,
+            Proof::Token => life_seconds,
+        };
         let client = caller.client();
         let order = Order { client: &client, csr, identity: &identity, signer: chosen, life_seconds };
         let issued = signer.issue(order).await?;

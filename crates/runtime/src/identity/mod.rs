@@ -43,7 +43,7 @@ pub use pods::{Binding, PodTable};
 pub use refused::Refused;
 pub use request::{CertificateTarget, NewCertificate, RequestError, request_certificate};
 pub use root_secret::ROTATE;
-pub use serving::client_identity;
+pub use serving::{ShownCertificate, client_identity};
 pub use signer::Signer;
 pub use state_dir::{DEVELOPMENT_ISSUER, StateDir, StateError};
 pub use stats::{Count, Counts, IdentityStats};
@@ -263,6 +263,7 @@ impl Identity {
             cluster_id: args.mesh.cluster_id.clone(),
             certificates_per_second: args.identity.certificates_per_second,
             streams_per_client: args.bounds.streams_per_client as usize,
+            ttl,
         };
         let rotation = RotationPolicy {
             renew_below_percent: RENEW_BELOW_PERCENT,
@@ -284,14 +285,16 @@ impl Identity {
         };
         let serving_names = ServingNames { set: serving_names, discovery_host: world.discovery_host() };
         let source = supply.map_or(Source::Own(keeper), Source::External);
-        let gate = Gate::new(settings, world, tokens, authority.clone(), Arc::clone(&stats));
+        let serving = Serving::new()?;
+        let gate =
+            Gate::new(settings, world, tokens, serving.clients(), authority.clone(), Arc::clone(&stats));
         let identity = Self {
             gate: Arc::new(gate),
             authority: authority.clone(),
             source,
             distribution,
             events,
-            serving: Serving::new()?,
+            serving,
             serving_names,
             opened: CancellationToken::new(),
         };

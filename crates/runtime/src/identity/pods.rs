@@ -1,4 +1,4 @@
-//! Live pods by name, and accounts by node.
+//! Live pods by name, and accounts, in all and by node.
 
 use super::world::World;
 use ca::{Caller, Pods, RunningPod};
@@ -58,6 +58,26 @@ impl Equivalent<Placed> for PlacedRef<'_> {
     }
 }
 
+/// A service account.
+#[derive(PartialEq, Eq, Hash)]
+struct Account {
+    namespace: Ns,
+    account: Str,
+}
+
+/// A key to look up an [`Account`] of the own cluster by, with the same hash.
+#[derive(Hash)]
+struct AccountRef<'a> {
+    namespace: &'a str,
+    account: &'a str,
+}
+
+impl Equivalent<Account> for AccountRef<'_> {
+    fn equivalent(&self, key: &Account) -> bool {
+        key.namespace.is_own(self.namespace) && self.account == key.account
+    }
+}
+
 /// A key to look up a [`Name`] of the own cluster by, with the same hash.
 #[derive(Hash)]
 struct NameRef<'a> {
@@ -77,12 +97,17 @@ struct Bound {
     gone: CancellationToken,
 }
 
-/// The pods that are neither deleted nor done, and the streams that end with them.
+/// The pods that are neither deleted nor done, the streams that end with them, and the accounts of
+/// workloads outside of the cluster.
 #[derive(Default)]
 pub struct PodTable {
     pods: HashMap<Name, Entry>,
     /// How many pods of each account are on each node.
     placed: HashMap<Placed, u32>,
+    /// How many pods and workloads outside of the cluster have each account.
+    accounts: HashMap<Account, u32>,
+    /// The accounts of the latter, by the name of their WorkloadEntry.
+    outside: HashMap<Name, Str>,
     bound: HashMap<Name, Vec<Bound>>,
     next_id: u64,
 }
@@ -126,6 +151,29 @@ impl PodTable {
         }
     }
 
+    /// Takes the account of a WorkloadEntry; empty for none.
+    pub(super) fn put_outside(&mut self, name: Name, account: Str) {
+        self.remove_outside(&name);
+        if !account.is_empty() {
+            add(&mut self.accounts, Account { namespace: name.ns.clone(), account: account.clone() });
+            self.outside.insert(name, account);
+        }
+    }
+
+    pub(super) fn remove_outside(&mut self, name: &Name) {
+        if let Some(account) = self.outside.remove(name) {
+            subtract(&mut self.accounts, &Account { namespace: name.ns.clone(), account });
+        }
+    }
+
+    /// Removes every workload outside of the cluster that a listing did not name.
+    pub(super) fn keep_only_outside(&mut self, met: &HashSet<Name>) {
+        let gone: Vec<Name> = self.outside.keys().filter(|name| !met.contains(*name)).cloned().collect();
+        for name in gone {
+            self.remove_outside(&name);
+        }
+    }
+
     pub(super) fn bind(&mut self, world: Arc<World>, caller: &Caller, node: String) -> Binding {
         let (name, uid) = match &caller.pod {
             Some(pod) => (Name::new(&caller.namespace, &pod.name), pod.uid.clone()),
@@ -162,20 +210,33 @@ impl PodTable {
     }
 
     fn count(&mut self, pod: &Pod) {
+        add(&mut self.accounts, account(pod));
         if !pod.node.is_empty() {
-            *self.placed.entry(placed(pod)).or_default() += 1;
+            add(&mut self.placed, placed(pod));
         }
     }
 
     fn discount(&mut self, pod: &Pod) {
-        let key = placed(pod);
-        if let Some(count) = self.placed.get_mut(&key) {
-            *count -= 1;
-            if *count == 0 {
-                self.placed.remove(&key);
-            }
+        subtract(&mut self.accounts, &account(pod));
+        subtract(&mut self.placed, &placed(pod));
+    }
+}
+
+fn add<K: Eq + Hash>(counts: &mut HashMap<K, u32>, key: K) {
+    *counts.entry(key).or_default() += 1;
+}
+
+fn subtract<K: Eq + Hash>(counts: &mut HashMap<K, u32>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(key);
         }
     }
+}
+
+fn account(pod: &Pod) -> Account {
+    Account { namespace: pod.name.ns.clone(), account: pod.service_account.clone() }
 }
 
 fn placed(pod: &Pod) -> Placed {
@@ -194,6 +255,10 @@ impl Pods for PodTable {
 
     fn runs_on(&self, node: &str, namespace: &str, account: &str) -> bool {
         !node.is_empty() && self.placed.contains_key(&PlacedRef { node, namespace, account })
+    }
+
+    fn has_account(&self, namespace: &str, account: &str) -> bool {
+        self.accounts.contains_key(&AccountRef { namespace, account })
     }
 }
 
@@ -246,9 +311,10 @@ mod tests {
         };
         let mut table = PodTable::default();
         let mut all: BTreeMap<String, Arc<Pod>> = BTreeMap::new();
+        let mut outside: BTreeMap<Name, Str> = BTreeMap::new();
         for step in 0..3000 {
             let name = format!("p{}", draw(5));
-            match draw(6) {
+            match draw(9) {
                 0 => {
                     table.remove(&Name::new("shop", &name));
                     all.remove(&name);
@@ -263,6 +329,20 @@ mod tests {
                     table.keep_only(&keep);
                     all.retain(|n, _| keep.contains(&Name::new("shop", n)));
                 }
+                3 => {
+                    let account: Str = ["", "a0", "a3"][draw(3) as usize].into();
+                    table.put_outside(Name::new("shop", &name), account.clone());
+                    outside.insert(Name::new("shop", &name), account);
+                }
+                4 => {
+                    table.remove_outside(&Name::new("shop", &name));
+                    outside.remove(&Name::new("shop", &name));
+                }
+                5 => {
+                    let keep: HashSet<Name> = outside.keys().take(2).cloned().collect();
+                    table.keep_only_outside(&keep);
+                    outside.retain(|name, _| keep.contains(name));
+                }
                 _ => {
                     let node = ["", "n1", "n2"][draw(3) as usize];
                     let new = pod(&name, &format!("a{}", draw(3)), node, u128::from(draw(9)));
@@ -271,6 +351,12 @@ mod tests {
                 }
             }
             assert_eq!(table.len(), all.len());
+            for account in ["a0", "a1", "a2", "a3"] {
+                let scanned = all.values().any(|p| p.service_account == account)
+                    || outside.values().any(|outside| outside == account);
+                assert_eq!(table.has_account("shop", account), scanned, "step {step}");
+                assert!(!table.has_account("bank", account));
+            }
             for node in ["", "n1", "n2"] {
                 for account in ["a0", "a1", "a2"] {
                     let scanned = !node.is_empty()
@@ -280,6 +366,8 @@ mod tests {
             }
         }
         table.keep_only(&HashSet::new());
+        table.keep_only_outside(&HashSet::new());
         assert!(table.is_empty() && table.placed.is_empty());
+        assert!(table.accounts.is_empty() && table.outside.is_empty());
     }
 }

@@ -142,6 +142,11 @@ impl Serving {
         self.acceptor.clone()
     }
 
+    /// Returns what judges the certificates of clients, by what is in force.
+    pub fn clients(&self) -> Clients {
+        Clients(Arc::clone(&self.material))
+    }
+
     /// Keeps the certificate right: with the authority, with its names, and half-way through its life;
     /// and the lists of those that are revoked. `first` is cancelled once there is a certificate.
     /// Connections that stand go on with the one that they met.
@@ -258,11 +263,27 @@ impl Serving {
     }
 }
 
-/// Returns the identity of the certificate that a client has shown in a handshake, and its end.
-pub fn client_identity(connection: &ServerConnection) -> Option<(Identity, UnixTime)> {
-    let leaf = connection.peer_certificates()?.first()?;
-    let certificate = Certificate::from_der(leaf).ok()?;
-    Some((certificate.identity().ok()?, certificate.validity().not_after))
+/// The certificate that a client has shown in a handshake.
+#[derive(Debug, Clone)]
+pub struct ShownCertificate {
+    /// Whose it is.
+    pub identity: Identity,
+    /// Its last valid second.
+    pub not_after: UnixTime,
+    /// The leaf, and what the client has shown with it. Kept, since a connection may outlive what its
+    /// handshake was judged by.
+    chain: Arc<[CertificateDer<'static>]>,
+}
+
+/// Returns the certificate that a client has shown in its handshake, if it did.
+pub fn client_identity(connection: &ServerConnection) -> Option<ShownCertificate> {
+    let chain = connection.peer_certificates()?;
+    let certificate = Certificate::from_der(chain.first()?).ok()?;
+    Some(ShownCertificate {
+        identity: certificate.identity().ok()?,
+        not_after: certificate.validity().not_after,
+        chain: chain.iter().map(|der| der.clone().into_owned()).collect(),
+    })
 }
 
 #[derive(Debug)]
@@ -274,10 +295,33 @@ impl ResolvesServerCert for Own {
     }
 }
 
+/// Judges the certificates of clients: in handshakes, and for each call after them.
 #[derive(Debug)]
-struct Clients(Arc<Material>);
+pub struct Clients(Arc<Material>);
 
 impl Clients {
+    /// Judges what a client has shown as a handshake would at `now`: by the roots and the lists that are
+    /// in force, and by its end.
+    ///
+    /// # Errors
+    /// [`Refused`], `Unauthenticated`.
+    pub fn check_still_good(&self, shown: &ShownCertificate, now: UnixTime) -> Result<(), Refused> {
+        let Some((leaf, between)) = shown.chain.split_first() else {
+            return Err(Refused::unauthenticated("no_credential", "the client has shown no certificate"));
+        };
+        self.verify_client_cert(leaf, between, now).map(drop).map_err(|error| {
+            let reason = match &error {
+                Error::InvalidCertificate(
+                    CertificateError::Expired | CertificateError::ExpiredContext { .. },
+                ) => "credential_expired",
+                Error::InvalidCertificate(CertificateError::Revoked) => "certificate_revoked",
+                _ => "certificate_untrusted",
+            };
+            let detail = format!("the client certificate of {} is no longer good: {error}", shown.identity);
+            Refused::unauthenticated(reason, detail)
+        })
+    }
+
     fn verifier(&self) -> Result<Arc<dyn ClientCertVerifier>, Error> {
         let none = || Error::General("there are no roots to verify clients by yet".to_owned());
         self.0.clients.read().clone().ok_or_else(none)

@@ -1,8 +1,9 @@
-//! What identity depends on of the cluster: live pods, namespaces, the trust domain.
+//! What identity depends on of the cluster: live pods, workloads outside, namespaces, the trust domain.
 //!
 //! ```text
 //!  batches of the source ──take──▶ World ──▶ pods by name, accounts by node   (who may ask for whom)
-//!       (same as the mesh)           ├─────▶ bindings: streams end with their pod
+//!       (same as the mesh)           ├─────▶ accounts in all                   (whose certificates are renewed)
+//!                                    ├─────▶ bindings: streams end with their pod
 //!                                    └─────▶ namespaces, trust domain
 //! ```
 //!
@@ -231,7 +232,7 @@ impl WorldWriter {
     fn take_one(&mut self, event: &Event, pods: &mut PodTable, news: &mut News) {
         match event {
             Event::Begin(kind) => {
-                if matches!(kind, Kind::Pod | Kind::Namespace | Kind::ConfigMap) {
+                if matches!(kind, Kind::Pod | Kind::WorkloadEntry | Kind::Namespace | Kind::ConfigMap) {
                     self.listing.insert(*kind, HashSet::new());
                 }
             }
@@ -242,6 +243,10 @@ impl WorldWriter {
                 match object {
                     Object::Pod(pod) => {
                         pods.put(pod);
+                        news.pods = true;
+                    }
+                    Object::WorkloadEntry(entry) => {
+                        pods.put_outside(entry.meta.name.clone(), entry.spec.service_account.clone());
                         news.pods = true;
                     }
                     Object::Namespace(namespace) => {
@@ -262,6 +267,7 @@ impl WorldWriter {
                 pods.remove(name);
                 news.pods = true;
             }
+            Event::Remove(ObjectRef { kind: Kind::WorkloadEntry, name }) => pods.remove_outside(name),
             Event::Remove(ObjectRef { kind: Kind::Namespace, name }) => {
                 news.namespaces |= self.namespaces.remove(&name.ns.beside(&name.name)).is_some();
             }
@@ -276,6 +282,7 @@ impl WorldWriter {
                         pods.keep_only(&met);
                         news.pods = true;
                     }
+                    Kind::WorkloadEntry => pods.keep_only_outside(&met),
                     Kind::Namespace => {
                         self.namespaces.retain(|ns, _| met.contains(&ns.object()));
                         news.namespaces = true;
