@@ -53,6 +53,12 @@ pub enum Denial {
         /// Namespace and name of the pod.
         pod: String,
     },
+    /// The caller's pod is on no node as far as is known, though its token names one.
+    #[error("pod {pod} of the caller is not known to be on the node that the token says")]
+    PodUnplaced {
+        /// Namespace and name of the pod.
+        pod: String,
+    },
     /// The caller's pod is on another node than its token says.
     #[error("pod {pod} of the caller is on another node than the token says")]
     PodNode {
@@ -77,9 +83,16 @@ pub enum Denial {
 
 impl Denial {
     /// Tells whether the same request may succeed once news of pods have arrived: a request commonly
-    /// races the event that its pod is on the node.
+    /// races the event that its pod is on the node. A token is only given to a pod that has one, and one of
+    /// another UID may be that of a pod which follows the known one under its name.
     pub fn may_pass_soon(&self) -> bool {
-        matches!(self, Self::PodUnknown { .. } | Self::NotOnNode { .. })
+        matches!(
+            self,
+            Self::PodUnknown { .. }
+                | Self::PodReplaced { .. }
+                | Self::PodUnplaced { .. }
+                | Self::NotOnNode { .. }
+        )
     }
 }
 
@@ -99,6 +112,7 @@ impl Refusal for Denial {
             Self::PodUnknown { .. } => "pod_unknown",
             Self::PodReplaced { .. } => "pod_replaced",
             Self::PodAccount { .. } => "pod_account",
+            Self::PodUnplaced { .. } => "pod_unplaced",
             Self::PodNode { .. } => "pod_node",
             Self::AccountGone { .. } => "account_gone",
             Self::NotOnNode { .. } => "not_on_node",
@@ -163,10 +177,12 @@ impl Caller {
             return Err(Denial::PodAccount { pod: name() });
         }
         // The token's node is told by newer API servers only.
-        if self.node.as_deref().is_some_and(|node| node != pod.node) {
-            return Err(Denial::PodNode { pod: name() });
+        match self.node.as_deref() {
+            Some(node) if node == pod.node => Ok(pod),
+            Some(_) if pod.node.is_empty() => Err(Denial::PodUnplaced { pod: name() }),
+            Some(_) => Err(Denial::PodNode { pod: name() }),
+            None => Ok(pod),
         }
-        Ok(pod)
     }
 }
 

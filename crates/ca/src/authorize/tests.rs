@@ -71,6 +71,9 @@ fn every_reason_denies() {
     assert_eq!(denied(&ztunnel("zt-1", ""), WEB, &pods), "pod_replaced");
     let elsewhere = Caller { node: Some("n2".to_owned()), ..caller.clone() };
     assert_eq!(denied(&elsewhere, WEB, &pods), "pod_node");
+    let mut unplaced = cluster();
+    put(&mut unplaced, "istio-system", "zt-1", "u1", "ztunnel", "");
+    assert_eq!(denied(&elsewhere, WEB, &unplaced), "pod_unplaced");
     let mut changed = cluster();
     put(&mut changed, "istio-system", "zt-1", "u1", "other", "n1");
     assert_eq!(denied(&caller, WEB, &changed), "pod_account");
@@ -116,9 +119,19 @@ fn answers_follow_the_pods() {
 }
 
 #[test]
-fn permanent_denials_are_not_waited_for() {
-    let denial = authorizer().authorize(&ztunnel("zt-1", "u9"), WEB, &cluster()).unwrap_err();
-    assert!(!denial.may_pass_soon());
+fn what_news_of_pods_may_change_is_waited_for_and_nothing_else() {
+    let mut pods = cluster();
+    let may_pass_soon = |caller: &Caller, pods: &PodIndex| {
+        authorizer().authorize(caller, WEB, pods).unwrap_err().may_pass_soon()
+    };
+    let at = |node: &str| Caller { node: Some(node.to_owned()), ..ztunnel("zt-1", "u1") };
+    assert!(may_pass_soon(&ztunnel("zt-9", "u9"), &pods), "the pod is new");
+    assert!(may_pass_soon(&ztunnel("zt-1", "u9"), &pods), "the pod follows another of its name");
+    assert!(!may_pass_soon(&at("n2"), &pods), "a pod stays on its node");
+    put(&mut pods, "istio-system", "zt-1", "u1", "ztunnel", "");
+    assert!(may_pass_soon(&at("n1"), &pods), "the pod is being placed");
+    put(&mut pods, "istio-system", "zt-1", "u1", "other", "n1");
+    assert!(!may_pass_soon(&at("n1"), &pods), "a pod keeps its account");
 }
 
 #[test]

@@ -330,3 +330,43 @@ struct News {
     pods: bool,
     namespaces: bool,
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use ca::token::BoundObject;
+    use model::facts::Pod;
+    use std::task::Poll;
+
+    fn put(uid: u128, node: &str) -> Event {
+        Event::Put(Object::Pod(Arc::new(Pod {
+            name: Name::new("shop", "web-0"),
+            uid,
+            service_account: "web".into(),
+            node: node.into(),
+            ..Pod::default()
+        })))
+    }
+
+    #[tokio::test]
+    async fn question_waits_for_the_pod_that_follows_another_of_its_name() {
+        let (world, mut writer) = World::new("").unwrap();
+        let newer = "00000000-0000-0000-0000-000000000002".to_owned();
+        let caller = Caller {
+            namespace: "shop".to_owned(),
+            service_account: "web".to_owned(),
+            pod: Some(BoundObject { name: "web-0".to_owned(), uid: newer.clone() }),
+            node: Some("n1".to_owned()),
+        };
+        let question = |pods: &PodTable| caller.live_pod(pods).map(|pod| pod.uid.to_owned());
+        let mut asking = std::pin::pin!(world.ask(question));
+        // The watch is behind the token, by one step after another.
+        for behind in [put(1, "n1"), put(2, "")] {
+            writer.take(&[behind]);
+            assert!(matches!(futures::poll!(asking.as_mut()), Poll::Pending));
+        }
+        writer.take(&[put(2, "n1")]);
+        assert_eq!(asking.await.unwrap(), newer);
+    }
+}
