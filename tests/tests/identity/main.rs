@@ -14,6 +14,7 @@ mod distribution;
 mod external;
 mod issuers;
 mod key_material;
+mod races;
 mod revocation;
 mod rotation;
 mod serving;
