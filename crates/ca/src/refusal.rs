@@ -12,6 +12,8 @@ pub enum Code {
     PermissionDenied = 7,
     /// A limit is reached; the request may be repeated later.
     ResourceExhausted = 8,
+    /// The request is of a form that is not read.
+    Unimplemented = 12,
     /// The authority cannot sign at the moment.
     Internal = 13,
     /// Something that the answer depends on is away.

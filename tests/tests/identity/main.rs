@@ -15,6 +15,7 @@ mod external;
 mod issuers;
 mod key_material;
 mod races;
+mod requests;
 mod revocation;
 mod rotation;
 mod serving;

@@ -45,11 +45,16 @@ async fn stream_without_a_valid_token_is_refused_at_once() -> anyhow::Result<()>
     none.token = None;
     let mut elsewhere = plane.client_options(&good)?;
     elsewhere.metadata = vec![("clusterid".to_owned(), "another".to_owned())];
-    for options in [none, plane.client_options("made.up.token")?, elsewhere] {
+    let made_up = plane.client_options("made.up.token")?;
+    for (reason, options) in
+        [("no_credential", none), ("token_malformed", made_up), ("unknown_cluster", elsewhere)]
+    {
         let refused = Client::connect(Options { node: node(&site, "n1"), ..options }).await.err();
         let refused = refused.context("it was accepted")?;
         let open = refused.downcast_ref::<OpenError>().context("no refusal")?;
         assert_eq!(open.code(), Code::Unauthenticated, "{open}");
+        let counted = plane.stats().streams_refused.list();
+        assert!(counted.contains(&(reason, 1)), "{reason}: {counted:?}");
     }
     Ok(())
 }
@@ -73,6 +78,9 @@ async fn stream_is_served_only_as_the_node_that_its_caller_is() -> anyhow::Resul
         let refused = plane.stats().streams_refused.list();
         assert!(refused.contains(&(reason, 1)), "{reason}: {refused:?}");
     }
+    let nameless = Node { role: "agent".to_owned(), ..node(&site, "n1") };
+    let error = refusal(Options { node: nameless, ..plane.client_options(&token)? }).await?;
+    assert!(error.contains("unknown kind of proxy") && !error.contains("CSR"), "{error}");
     Ok(())
 }
 
@@ -95,6 +103,7 @@ async fn stream_ends_with_the_pod_that_opened_it() -> anyhow::Result<()> {
     assert!(error.contains("not authenticated"), "{error}");
     assert!(plane.stats().streams_ended.list().contains(&("pod_gone", 1)));
     assert!(ends.reconnect().await.is_err(), "nor does its token open another");
+    assert!(plane.stats().streams_refused.list().contains(&("pod_unknown", 1)));
 
     // The other stream goes on.
     site.pod(&site.shop, "web", "web", "n1").await?;

@@ -3,7 +3,7 @@
 //! Nothing is read of a request before its caller is authenticated and within the limits.
 
 use super::bounds::{Bound, Refusals};
-use super::message::{Inbox, PREFIX_BYTES, Status, prefix};
+use super::message::{PREFIX_BYTES, Status, prefix};
 use crate::identity::{Authenticated, CertificateRequest, Connection, Gate, Refused};
 use bytes::{BufMut, Bytes, BytesMut};
 use ca::Code;
@@ -45,12 +45,12 @@ where
             caller = caller.map(|c| c.identity().to_string()), peer = ?from.address, requested,
             reason = refused.reason, detail = refused.detail, "refused a certificate",
         );
-        Status::from(refused)
+        status(&refused)
     };
     let limited = |refused: Refused, bound: Bound, client: &dyn Display, caller: Option<&Authenticated>| {
         if refused.at_bound(refusals, bound, client) {
             stats.refused.add(refused.reason);
-            return Status::from(refused);
+            return status(&refused);
         }
         refuse(refused, caller, "")
     };
@@ -64,7 +64,7 @@ where
     let received = match timeout(SEND, receive(body)).await {
         Ok(received) => received,
         Err(_) => Err(Refused {
-            code: Code::ResourceExhausted,
+            code: Code::DeadlineExceeded,
             reason: "slow_request",
             detail: format!("the request did not arrive within {} s", SEND.as_secs()),
         }),
@@ -97,6 +97,15 @@ where
     }
 }
 
+/// Returns what a client is told, in words that clients know from the service that this one replaces.
+fn status(refused: &Refused) -> Status {
+    let message = match refused.code {
+        Code::InvalidArgument | Code::Internal => format!("CSR signing error ({})", refused.message()),
+        _ => refused.message(),
+    };
+    Status::new(refused.code as u8, message)
+}
+
 /// Returns the label of `citadel_server_csr_sign_err_count` for a refusal.
 fn error_type(refused: &Refused) -> &'static str {
     match (refused.code, refused.reason) {
@@ -115,23 +124,39 @@ where
     B::Error: std::fmt::Display,
 {
     let malformed = |detail: String| Refused { code: Code::InvalidArgument, reason: "malformed", detail };
-    let mut inbox = Inbox::default();
-    let mut length = 0;
+    let mut held = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| malformed(format!("the request breaks off: {error}")))?;
         let Some(data) = frame.data_ref() else { continue };
-        length += data.len();
-        if length > MAX_REQUEST_BYTES + PREFIX_BYTES {
-            let detail = format!("the request has more than {MAX_REQUEST_BYTES} bytes");
-            return Err(Refused { code: Code::ResourceExhausted, reason: "too_long", detail });
+        if held.len() + data.len() > MAX_REQUEST_BYTES + PREFIX_BYTES {
+            return Err(too_long());
         }
-        inbox.push(data);
+        held.extend_from_slice(data);
+        // What the prefix rules out is not awaited.
+        announced(&held)?;
     }
-    let message = inbox.next().map_err(|status| malformed(status.message))?;
-    match message {
-        Some(message) if !inbox.is_partial() => Ok(message),
-        _ => Err(malformed("the request is not exactly one message".to_owned())),
+    if announced(&held)? != Some(held.len()) {
+        return Err(malformed("the request is not exactly one message".to_owned()));
     }
+    Ok(held.split_off(PREFIX_BYTES).freeze())
+}
+
+/// Returns how long a request is with its prefix, once that has arrived.
+fn announced(held: &[u8]) -> Result<Option<usize>, Refused> {
+    let Some(&[flag, a, b, c, d]) = held.first_chunk::<PREFIX_BYTES>() else { return Ok(None) };
+    if flag != 0 {
+        let detail = "the request is compressed, and no compression was agreed on".to_owned();
+        return Err(Refused { code: Code::Unimplemented, reason: "compressed", detail });
+    }
+    match u32::from_be_bytes([a, b, c, d]) as usize {
+        length if length > MAX_REQUEST_BYTES => Err(too_long()),
+        length => Ok(Some(PREFIX_BYTES + length)),
+    }
+}
+
+fn too_long() -> Refused {
+    let detail = format!("the request has more than {MAX_REQUEST_BYTES} bytes");
+    Refused { code: Code::ResourceExhausted, reason: "too_long", detail }
 }
 
 fn frame(response: &IstioCertificateResponse) -> Result<Bytes, Status> {

@@ -72,16 +72,27 @@ impl StreamGuard {
         headers: &HeaderMap,
         from: &Connection,
     ) -> Result<Self, Status> {
-        let caller = gate.authenticate(headers, from).await.inspect_err(|refused| {
-            if !refused.at_bound(refusals, Bound::TokensOfAddress, &from.client()) {
+        let address = from.client();
+        let refuse = |refused: &Refused, bound: Bound, caller: Option<&Authenticated>| {
+            gate.stats().streams_refused.add(refused.reason);
+            let named = caller.map(|caller| caller.identity().to_string());
+            let client: &dyn Display = named.as_ref().unwrap_or(&address);
+            // A bound has its own line.
+            if !refused.at_bound(refusals, bound, client) {
                 tracing::warn!(
-                    peer = ?from.address, reason = refused.reason, detail = refused.detail, "refused a stream",
+                    caller = named, peer = ?from.address, reason = refused.reason, detail = refused.detail,
+                    "refused a stream",
                 );
             }
-        })?;
-        let admission = gate.admit(&caller).await.inspect_err(|refused| {
-            refused.at_bound(refusals, Bound::StreamsOfClient, caller.identity());
-        })?;
+        };
+        let caller = gate
+            .authenticate(headers, from)
+            .await
+            .inspect_err(|refused| refuse(refused, Bound::TokensOfAddress, None))?;
+        let admission = gate
+            .admit(&caller)
+            .await
+            .inspect_err(|refused| refuse(refused, Bound::StreamsOfClient, Some(&caller)))?;
         let left = admission.expires.as_secs().saturating_sub(UnixTime::now().as_secs());
         let gone = admission.binding.as_ref().map(|b| Box::pin(b.gone.clone().cancelled_owned()));
         let expires = Box::pin(sleep(Duration::from_secs(left)));

@@ -320,13 +320,11 @@ impl Gate {
     pub async fn admit(&self, caller: &Authenticated) -> Result<Admission, Refused> {
         let (now, client) = (self.started.elapsed(), caller.client());
         let limited = self.limiters.streams.lock().take(client.clone(), now);
-        limited.map_err(|e| self.stream_refused(e.into()))?;
-        let place = self.open_streams.take(client).ok_or_else(|| {
-            self.stream_refused(Refused {
-                code: ca::Code::ResourceExhausted,
-                reason: "too_many_streams",
-                detail: format!("this client has {} streams open", self.settings.streams_per_client),
-            })
+        limited?;
+        let place = self.open_streams.take(client).ok_or_else(|| Refused {
+            code: ca::Code::ResourceExhausted,
+            reason: "too_many_streams",
+            detail: format!("this client has {} streams open", self.settings.streams_per_client),
         })?;
         self.check_alive(caller).await?;
         let binding = match &caller.caller.pod {
@@ -334,7 +332,7 @@ impl Gate {
             Some(_) => match self.world.bind(&caller.caller) {
                 Ok(binding) => Some(binding),
                 Err(Denial::PodUnknown { .. }) if self.tokens.are_for_development() => None,
-                Err(denial) => return Err(self.stream_refused(denial.into())),
+                Err(denial) => return Err(denial.into()),
             },
         };
         Ok(Admission { binding, expires: caller.expires, _place: place })
@@ -371,13 +369,9 @@ impl Gate {
                 caller = %caller.identity, node = node.id, peer = ?caller.address, reason = refused.reason,
                 detail = refused.detail, "refused a stream",
             );
-            self.stream_refused(refused)
+            self.stats.streams_refused.add(refused.reason);
+            refused
         })
-    }
-
-    fn stream_refused(&self, refused: Refused) -> Refused {
-        self.stats.streams_refused.add(refused.reason);
-        refused
     }
 
     /// Lets a caller ask for a certificate now, or not: before its request is read.

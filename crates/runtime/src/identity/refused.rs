@@ -28,10 +28,7 @@ impl Refused {
     pub fn message(&self) -> String {
         match self.code {
             Code::Unauthenticated => "request is not authenticated".to_owned(),
-            Code::InvalidArgument | Code::Internal => format!("CSR signing error ({})", self.detail),
-            Code::PermissionDenied | Code::ResourceExhausted | Code::DeadlineExceeded | Code::Unavailable => {
-                self.detail.clone()
-            }
+            _ => self.detail.clone(),
         }
     }
 }

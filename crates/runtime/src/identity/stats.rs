@@ -85,6 +85,7 @@ impl Default for IdentityStats {
                 "node_unproven",
                 "not_ztunnel",
                 "other_node",
+                "pod_unknown",
                 "rate_limited",
                 "subscription",
                 "too_many_streams",
