@@ -174,7 +174,7 @@ impl Metrics {
             (
                 "pilothouse_streams_refused_total",
                 "reason",
-                "Streams of the secure port refused, by reason.",
+                "Streams of the secure port refused, by reason, also for callers that are not known.",
                 &stats.streams_refused,
             ),
             (
@@ -188,6 +188,12 @@ impl Metrics {
                 "how",
                 "Tokens accepted: known, verified here, of a further issuer, or reviewed by the API server.",
                 &stats.tokens,
+            ),
+            (
+                "pilothouse_token_reviews_total",
+                "outcome",
+                "Questions to the API server about tokens.",
+                &stats.token_reviews,
             ),
             (
                 "pilothouse_key_fetches_total",

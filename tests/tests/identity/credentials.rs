@@ -5,7 +5,7 @@ use crate::certificates::{channel_showing, renew_on};
 use crate::laptop::{Laptop, token};
 use crate::plane::{INVALID_ARGUMENT, Plane, Site, UNAUTHENTICATED};
 use crate::streams::refusal;
-use crate::token::bound_token;
+use crate::token::{Parts, bound_token};
 use anyhow::Context;
 use pilothouse_tests::apiserver::{LIMIT, until};
 use pilothouse_tests::client::{Client, Node, OpenError, Options, Reconnect};
@@ -53,6 +53,28 @@ async fn expired_token_opens_no_other_stream() -> anyhow::Result<()> {
     let refused = client.reconnect().await.err().context("the token is still good")?;
     let refused = refused.downcast_ref::<OpenError>().context("no refusal")?;
     assert_eq!(refused.code(), Code::Unauthenticated, "{refused}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stream_ends_with_its_token_also_where_the_api_server_judged_that() -> anyhow::Result<()> {
+    let site = Site::new().await?;
+    let mut args = site.settings()?;
+    args.identity.always_review_tokens = true;
+    let plane = Plane::open(&args).await?;
+    let mut token = Parts::of(&site.ztunnel("n1").await?)?;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
+    token.claims["exp"] = serde_json::json!(now + 5);
+    let options = Options {
+        node: Node { namespace: site.system.clone(), ..Node::ztunnel("n1") },
+        reconnect: Reconnect::Manual,
+        ..plane.client_options(&token.sign(site.server)?)?
+    };
+    let client = Client::connect(options).await?;
+    client.until("both types answered", |state| state.is_ready()).await?;
+    client.until("the end of the stream", |state| !state.is_connected()).await?;
+    assert_eq!(client.with(|state| state.last_error().map(str::to_owned)), None, "a clean end");
+    assert_eq!(ended(&plane, "credential_expired"), 1);
     Ok(())
 }
 

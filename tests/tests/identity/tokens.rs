@@ -3,8 +3,14 @@
 use crate::plane::{Plane, Site, UNAUTHENTICATED, of_cluster, pod};
 use crate::token::{Parts, bound_token};
 use pilothouse_tests::apiserver::{ApiServer, LIMIT, until};
+use runtime::identity::{RequestError, request_certificate};
 use serde_json::json;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// How often the API server was asked about a token.
+fn reviews(plane: &Plane) -> u64 {
+    plane.stats().token_reviews.list().iter().map(|(_, count)| count).sum()
+}
 
 fn count(list: &[(&'static str, u64)], name: &str) -> u64 {
     list.iter().find(|(n, _)| *n == name).map_or(0, |(_, count)| *count)
@@ -56,9 +62,10 @@ async fn only_tokens_of_live_pods_that_the_api_server_signed_for_us_are_accepted
         let before = plane.refused(reason);
         assert_eq!(plane.refusal(&token, None).await?, UNAUTHENTICATED, "{reason}");
         assert_eq!(plane.refused(reason), before + 1, "{reason}: {:?}", plane.stats().refused.list());
+        assert_eq!(reviews(&plane), 0, "{reason}: the API server was asked");
     }
     plane.certificate(&token, None).await?;
-    assert_eq!(count(&plane.stats().tokens.list(), "review"), 0, "no token was passed on");
+    assert_eq!(reviews(&plane), 0);
     assert!(count(&plane.stats().key_fetches.list(), "ok") <= 2, "unknown key ids do not cause fetches each");
     Ok(())
 }
@@ -96,11 +103,52 @@ async fn token_review_gives_the_same_answers_where_it_is_asked_for() -> anyhow::
     plane.certificate(&ztunnel, Some(&site.identity("web"))).await?;
     let accepted = plane.stats().tokens.list();
     assert_eq!((count(&accepted, "local"), count(&accepted, "review")), (0, 1), "one review for both");
-    let other = bound_token(site.server, &web, &["somebody-else"]).await?;
-    assert_eq!(plane.refusal(&other, None).await?, UNAUTHENTICATED);
     let unbound = site.server.token(&site.shop, "web", &["istio-ca"]).await?;
     assert_eq!(plane.refusal(&unbound, None).await?, UNAUTHENTICATED);
-    assert_eq!(plane.refused("token_unbound"), 1);
+    assert_eq!((plane.refused("token_unbound"), reviews(&plane)), (1, 2));
+
+    // Whatever nobody could accept takes no turn from those that somebody could.
+    let good = bound_token(site.server, &web, &["istio-ca"]).await?;
+    let with = |change: &dyn Fn(&mut Parts)| {
+        let mut parts = Parts::of(&good)?;
+        change(&mut parts);
+        anyhow::Ok(parts)
+    };
+    for (reason, token) in [
+        ("token_audience", bound_token(site.server, &web, &["somebody-else"]).await?),
+        ("token_expired", with(&|p| p.claims["exp"] = json!(1))?.sign(site.server)?),
+        ("token_not_yet_valid", with(&|p| p.claims["nbf"] = json!(u32::MAX))?.sign(site.server)?),
+        ("token_algorithm", with(&|p| p.header["alg"] = json!("none"))?.unsigned()),
+        ("token_malformed", "opaque".to_owned()),
+    ] {
+        assert_eq!(plane.refusal(&token, None).await?, UNAUTHENTICATED, "{reason}");
+        assert_eq!((plane.refused(reason), reviews(&plane)), (1, 2), "{reason}");
+    }
+    // Those who show the same forged token at once share one question and its answer.
+    let forged = with(&|p| p.claims["sub"] = json!("system:serviceaccount:kube-system:admin"))?.unsigned();
+    let all = futures::future::join_all((0..8).map(|_| plane.refusal(&forged, None))).await;
+    for code in all {
+        assert_eq!(code?, UNAUTHENTICATED);
+    }
+    assert_eq!((plane.refused("token_rejected"), reviews(&plane)), (8, 3));
+    plane.certificate(&good, None).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn token_that_cannot_be_reviewed_is_told_no_address() -> anyhow::Result<()> {
+    let mut server = ApiServer::start().await?;
+    let system = server.namespace("system").await?;
+    let ztunnel = pod(&server, &system, "ztunnel-n1", "ztunnel", "n1").await?;
+    let token = bound_token(&server, &ztunnel, &["istio-ca"]).await?;
+    let mut args = of_cluster(&server, &system)?;
+    args.identity.always_review_tokens = true;
+    let plane = Plane::open(&args).await?;
+    server.kill()?;
+    let refused = request_certificate(&plane.target(&token)?, None, 0).await.err();
+    let Some(RequestError::Refused { code, message, .. }) = refused else { anyhow::bail!("{refused:?}") };
+    assert_eq!((code, message.as_str()), (14, "the API server cannot be asked about the token"));
+    assert_eq!(count(&plane.stats().token_reviews.list(), "unanswered"), 1);
     Ok(())
 }
 
@@ -136,7 +184,7 @@ async fn new_key_of_the_api_server_is_found_and_a_removed_one_refused() -> anyho
     }
     let allowed = 1 + begun.elapsed().as_secs() / 10;
     assert!(fetches() - 2 <= allowed, "{} fetches", fetches() - 2);
-    assert_eq!(count(&plane.stats().tokens.list(), "review"), 0, "nor reviews");
+    assert_eq!(reviews(&plane), 0, "nor reviews");
     plane.certificate(&after, None).await?;
     Ok(())
 }

@@ -140,6 +140,27 @@ impl From<Reference> for BoundObject {
     }
 }
 
+impl Claims {
+    /// Checks that the token is for us and for now, and returns when it ends.
+    pub(super) fn check_use(&self, policy: &TokenPolicy, now: UnixTime) -> Result<UnixTime, TokenRefusal> {
+        let for_us = match &self.aud {
+            OneOrMany::One(one) => policy.accepts_audience(one),
+            OneOrMany::Many(many) => many.iter().any(|audience| policy.accepts_audience(audience)),
+        };
+        if !for_us {
+            return Err(TokenRefusal::Audience);
+        }
+        let (now, leeway) = (now.as_secs(), policy.leeway.as_secs());
+        if self.exp.whole().saturating_add(leeway) <= now {
+            return Err(TokenRefusal::Expired);
+        }
+        if self.nbf.is_some_and(|nbf| nbf.whole() > now.saturating_add(leeway)) {
+            return Err(TokenRefusal::NotYetValid);
+        }
+        Ok(at(self.exp.whole()))
+    }
+}
+
 /// Checks the claims of a token whose signature is verified.
 pub(super) fn check(
     claims: Claims,
@@ -149,20 +170,7 @@ pub(super) fn check(
     if claims.iss.is_empty() || !policy.issuers.contains(&claims.iss) {
         return Err(TokenRefusal::Issuer);
     }
-    let for_us = match &claims.aud {
-        OneOrMany::One(one) => policy.accepts_audience(one),
-        OneOrMany::Many(many) => many.iter().any(|audience| policy.accepts_audience(audience)),
-    };
-    if !for_us {
-        return Err(TokenRefusal::Audience);
-    }
-    let (now, leeway) = (now.as_secs(), policy.leeway.as_secs());
-    if claims.exp.whole().saturating_add(leeway) <= now {
-        return Err(TokenRefusal::Expired);
-    }
-    if claims.nbf.is_some_and(|nbf| nbf.whole() > now.saturating_add(leeway)) {
-        return Err(TokenRefusal::NotYetValid);
-    }
+    let expires = claims.check_use(policy, now)?;
     let (namespace, service_account) = subject(&claims.sub).ok_or(TokenRefusal::Subject)?;
     let mut token = ServiceAccountToken {
         namespace: namespace.to_owned(),
@@ -171,7 +179,7 @@ pub(super) fn check(
         pod: None,
         node: None,
         issuer: claims.iss,
-        expires: at(claims.exp.whole()),
+        expires,
     };
     if let Some(bound) = claims.kubernetes {
         if bound.namespace != token.namespace || bound.serviceaccount.name != token.service_account {

@@ -6,8 +6,9 @@
 //! ```
 //!
 //! Each arrow refuses before the next one works. Nothing of the claims is read before the signature
-//! is verified, but for the issuer, to find the keys that verify it ([`claimed_issuer`]); and no address
-//! in a token is ever fetched.
+//! is verified, but for the issuer, to find the keys that verify it ([`claimed_issuer`]), and to spare the
+//! API server a question whose answer is known ([`check_unverified`]); and no address in a token is ever
+//! fetched.
 
 mod cache;
 mod claims;
@@ -126,16 +127,17 @@ pub fn claimed_issuer(token: &str) -> Option<String> {
     json::<Claimed>(claims, "claims").ok().map(|claimed| claimed.iss)
 }
 
-/// Verifies a token at `now` with the keys of its issuer.
-///
-/// # Errors
-/// [`TokenRefusal`].
-pub fn verify(
-    token: &str,
-    keys: &KeySet,
-    policy: &TokenPolicy,
-    now: UnixTime,
-) -> Result<ServiceAccountToken, TokenRefusal> {
+/// A token in its parts, of which nothing is verified.
+struct Opened<'t> {
+    algorithm: Algorithm,
+    key_id: Option<String>,
+    /// What is signed: the text before the last dot.
+    signed: &'t str,
+    claims: &'t str,
+    signature: Vec<u8>,
+}
+
+fn open(token: &str) -> Result<Opened<'_>, TokenRefusal> {
     if token.len() > MAX_TOKEN_BYTES {
         return Err(TokenRefusal::TooLong(token.len()));
     }
@@ -150,11 +152,35 @@ pub fn verify(
         return Err(TokenRefusal::Malformed("critical header extensions are not understood"));
     }
     let algorithm = Algorithm::from_name(&header.alg).ok_or(TokenRefusal::Algorithm)?;
-    let key_id = header.kid.filter(|kid| !kid.is_empty()).ok_or(TokenRefusal::NoKeyId)?;
-    let Some(key) = keys.find(&key_id) else { return Err(TokenRefusal::UnknownKey { key_id }) };
     let signature = decode_url(signature).ok_or(TokenRefusal::Malformed("signature is not base64url"))?;
-    // What is signed is the text before the last dot.
     let signed = token.rsplit_once('.').map_or("", |(signed, _)| signed);
+    let key_id = header.kid.filter(|kid| !kid.is_empty());
+    Ok(Opened { algorithm, key_id, signed, claims, signature })
+}
+
+/// Refuses a token that nobody could accept for us at `now`, whatever its signature: by its form, its
+/// algorithm, its audiences and its times. Returns when it says that it ends. Nothing of it is verified:
+/// it is to be believed only once somebody else has accepted the token.
+///
+/// # Errors
+/// [`TokenRefusal`].
+pub fn check_unverified(token: &str, policy: &TokenPolicy, now: UnixTime) -> Result<UnixTime, TokenRefusal> {
+    json::<claims::Claims>(open(token)?.claims, "claims")?.check_use(policy, now)
+}
+
+/// Verifies a token at `now` with the keys of its issuer.
+///
+/// # Errors
+/// [`TokenRefusal`].
+pub fn verify(
+    token: &str,
+    keys: &KeySet,
+    policy: &TokenPolicy,
+    now: UnixTime,
+) -> Result<ServiceAccountToken, TokenRefusal> {
+    let Opened { algorithm, key_id, signed, claims, signature } = open(token)?;
+    let key_id = key_id.ok_or(TokenRefusal::NoKeyId)?;
+    let Some(key) = keys.find(&key_id) else { return Err(TokenRefusal::UnknownKey { key_id }) };
     key.verify(algorithm, signed.as_bytes(), &signature)?;
     claims::check(json(claims, "claims")?, policy, now)
 }

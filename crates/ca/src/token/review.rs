@@ -27,7 +27,7 @@ pub struct Review {
 
 impl Review {
     /// Returns what a reviewed token says, where the review accepts it as `policy` wants. The
-    /// review names no expiry: `expires` is how long the answer may be relied on.
+    /// review names no end: `expires` is what the token itself says, which is true if it is accepted.
     ///
     /// # Errors
     /// [`TokenRefusal`].

@@ -322,3 +322,32 @@ proptest! {
         prop_assert!(verify(std::str::from_utf8(&bytes).unwrap(), &KEYS, &policy(), NOW).is_err());
     }
 }
+
+#[test]
+fn what_nobody_could_accept_is_known_before_any_key_is_asked_for() {
+    let now = at(NOW.as_secs());
+    let sign =
+        |header: &Value, claims: &Value| DEVELOPMENT.sign(&header.to_string(), &claims.to_string()).unwrap();
+    let (header, claims) = (json!({"alg": "RS256"}), |change: Value| {
+        let mut claims =
+            json!({"iss": "anybody", "sub": "s", "aud": ["istio-ca"], "exp": NOW.as_secs() + 60});
+        for (name, value) in change.as_object().unwrap() {
+            claims[name] = value.clone();
+        }
+        claims
+    });
+    let check = |token: &str| check_unverified(token, &policy(), now);
+    // Neither the issuer, the key nor the signature is judged.
+    assert_eq!(check(&sign(&header, &claims(json!({})))), Ok(at(NOW.as_secs() + 60)));
+    for (refusal, token) in [
+        (TokenRefusal::Audience, sign(&header, &claims(json!({"aud": "other"})))),
+        (TokenRefusal::Expired, sign(&header, &claims(json!({"exp": NOW.as_secs()})))),
+        (TokenRefusal::NotYetValid, sign(&header, &claims(json!({"nbf": NOW.as_secs() + 1})))),
+        (TokenRefusal::Algorithm, sign(&json!({"alg": "none"}), &claims(json!({})))),
+        (TokenRefusal::Malformed("claims"), sign(&header, &json!({"aud": "istio-ca"}))),
+        (TokenRefusal::Malformed("three parts are expected"), "opaque".to_owned()),
+        (TokenRefusal::TooLong(9000), "x".repeat(9000)),
+    ] {
+        assert_eq!(check(&token), Err(refusal));
+    }
+}

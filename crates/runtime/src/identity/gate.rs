@@ -30,7 +30,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
-/// How long a stream may go on whose token names no end (a reviewed one); then it must show one again.
+/// How long a stream may go on whose token was reviewed; then it must show one again, since what the API
+/// server says of a token may change.
 const REVIEWED_STREAM: Duration = Duration::from_secs(3600);
 
 /// How many clients the limits tell apart.
@@ -319,8 +320,7 @@ impl Gate {
     /// [`Refused`]: too many streams, or its pod is gone.
     pub async fn admit(&self, caller: &Authenticated) -> Result<Admission, Refused> {
         let (now, client) = (self.started.elapsed(), caller.client());
-        let limited = self.limiters.streams.lock().take(client.clone(), now);
-        limited?;
+        self.limiters.streams.lock().take(client.clone(), now)?;
         let place = self.open_streams.take(client).ok_or_else(|| Refused {
             code: ca::Code::ResourceExhausted,
             reason: "too_many_streams",
@@ -453,14 +453,11 @@ fn bearer(headers: &HeaderMap) -> Result<&str, Refused> {
 }
 
 fn stream_end(token: &ServiceAccountToken, now: UnixTime) -> UnixTime {
-    // A review names neither issuer nor end.
-    if token.issuer.is_empty() {
-        later(now, REVIEWED_STREAM.as_secs())
-    } else {
-        // As long as it would be accepted: a client whose clock is behind would come back at once with
-        // the same token, again and again.
-        later(token.expires, LEEWAY.as_secs())
-    }
+    // As long as it would be accepted: a client whose clock is behind would come back at once with the
+    // same token, again and again.
+    let end = later(token.expires, LEEWAY.as_secs());
+    // A review names no issuer.
+    if token.issuer.is_empty() { end.min(later(now, REVIEWED_STREAM.as_secs())) } else { end }
 }
 
 fn later(time: UnixTime, seconds: u64) -> UnixTime {

@@ -232,7 +232,7 @@ impl Identity {
                 });
                 let verifier = Verifier::Cluster {
                     keys: (!args.identity.always_review_tokens).then(|| client.clone()),
-                    reviewer: Box::new(Reviewer::new(client.clone())),
+                    reviewer: Box::new(Reviewer::new(client.clone(), Arc::clone(&stats))),
                 };
                 let place = KeyPlace::Cluster {
                     client,

@@ -60,6 +60,8 @@ pub struct IdentityStats {
     pub sign_errors: Counts,
     /// Tokens accepted, by how: `cache`, `local`, `issuer`, `review`.
     pub tokens: Counts,
+    /// Questions to the API server about tokens, by outcome.
+    pub token_reviews: Counts,
     /// Fetches of the API server's keys, by outcome.
     pub key_fetches: Counts,
     /// Fetches of the keys of further issuers, by outcome.
@@ -88,12 +90,14 @@ impl Default for IdentityStats {
                 "pod_unknown",
                 "rate_limited",
                 "subscription",
+                "token_expired",
                 "too_many_streams",
             ]),
             streams_ended: Counts::of(&["credential_expired", "pod_gone"]),
             unauthenticated: Count::default(),
             sign_errors: Counts::of(&["CA_NOT_READY", "CERT_GEN_ERROR", "CSR_ERROR", "TTL_ERROR"]),
             tokens: Counts::of(&["cache", "issuer", "local", "review"]),
+            token_reviews: Counts::of(&["accepted", "refused", "unanswered"]),
             key_fetches: Counts::of(&["ok", "unreachable", "withheld"]),
             issuer_key_fetches: Counts::of(&["blocked", "ok", "unreachable"]),
             handshakes: Counts::of(&["failed", "ok", "revoked", "timed_out", "too_many"]),

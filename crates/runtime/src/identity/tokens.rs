@@ -3,7 +3,8 @@
 //! ```text
 //!  token ──▶ cache by hash ──▶ verified here, with the keys that its issuer publishes
 //!                │                 │ unknown key id: the keys are fetched again, at most every 10 s
-//!                │                 │ the API server's issuer and no keys to be had: TokenReview
+//!                │                 │ the API server's issuer and no keys to be had: TokenReview, for what
+//!                │                 │ might be accepted; once for all who show the same token
 //!                │                 ▼
 //!                └───────── ServiceAccountToken, kept no longer than it is valid and its keys are the same
 //! ```
@@ -33,7 +34,7 @@ const CACHE: usize = 64 * 1024;
 /// How long an answer is relied on that was found here.
 const LOCAL: Duration = Duration::from_secs(300);
 
-/// How long an answer of the API server is relied on; it is also how a deleted account shows.
+/// How long it is relied on that the API server accepts a token; it is also how a deleted account shows.
 const REVIEWED: Duration = Duration::from_secs(10);
 
 /// How far the clocks of the API server and of this process may differ.
@@ -224,7 +225,7 @@ impl Tokens {
             Some(verified) => Ok((verified, "local", LOCAL)),
             None => {
                 let policy = policy(Vec::new());
-                Ok((reviewer.review(token, &policy, now, REVIEWED).await?, "review", REVIEWED))
+                Ok((reviewer.review(token, &policy, now).await?, "review", REVIEWED))
             }
         }
     }
