@@ -54,6 +54,7 @@ pub struct Certificate {
     pub(crate) public_key: Vec<u8>,
     validity: Validity,
     is_ca: bool,
+    path_length: Option<u32>,
     serial: String,
     subject_text: String,
 }
@@ -86,6 +87,7 @@ impl Certificate {
             Ok(usage) => usage.is_none_or(|u| u.value.key_cert_sign()),
             Err(_) => false,
         };
+        let constraints = parsed.basic_constraints();
         let seconds = |time: i64| at(u64::try_from(time).unwrap_or(0));
         Some(Self {
             der: der.to_vec(),
@@ -97,7 +99,8 @@ impl Certificate {
                 not_before: seconds(parsed.validity().not_before.timestamp()),
                 not_after: seconds(parsed.validity().not_after.timestamp()),
             },
-            is_ca: may_sign && matches!(parsed.basic_constraints(), Ok(Some(b)) if b.value.ca),
+            is_ca: may_sign && matches!(&constraints, Ok(Some(b)) if b.value.ca),
+            path_length: constraints.ok().flatten().and_then(|b| b.value.path_len_constraint),
             serial: parsed.raw_serial().iter().map(|b| format!("{b:02x}")).collect(),
             subject_text: parsed.subject().to_string(),
         })
@@ -145,6 +148,11 @@ impl Certificate {
     /// key usage.
     pub fn is_ca(&self) -> bool {
         self.is_ca
+    }
+
+    /// Returns how many authorities may be between this one and a leaf; none for any number.
+    pub(crate) fn path_length(&self) -> Option<u32> {
+        self.path_length
     }
 
     /// Returns the serial number in lower-case hexadecimal.

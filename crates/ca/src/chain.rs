@@ -26,10 +26,23 @@ pub enum ChainError {
         /// The subject of the certificate that the search began with.
         subject: String,
     },
+    /// An authority permits fewer authorities below it than there are (RFC 5280, section 4.2.1.9).
+    #[error(
+        "certificate {subject} permits {permitted} authorities below it (pathLenConstraint), and there are {below}; sign with an authority nearer to the root, or have {subject} issued without that limit"
+    )]
+    PathLength {
+        /// The subject of that authority.
+        subject: String,
+        /// How many it permits.
+        permitted: u32,
+        /// How many there are.
+        below: u32,
+    },
 }
 
 /// Verifies that `certificate` is one of `roots` or leads to one through `intermediates`, in any
-/// order, each valid at `now` and allowed to sign.
+/// order, each valid at `now` and allowed to sign at its place. A limit of the root on the length of
+/// the chain counts too: not all peers heed it, but some do.
 ///
 /// # Errors
 /// [`ChainError`].
@@ -43,14 +56,11 @@ pub fn verify_chain(
     if !certificate.validity().contains(now) {
         return Err(ChainError::NotValidNow { subject: subject() });
     }
-    let mut search = Search { intermediates, roots, now, signatures: 0, expired: None };
-    if search.leads_to_root(certificate, MAX_DEPTH) {
+    let mut search = Search { intermediates, roots, now, signatures: 0, obstacle: None };
+    if search.leads_to_root(certificate, 0, MAX_DEPTH) {
         return Ok(());
     }
-    Err(match search.expired {
-        Some(subject) => ChainError::NotValidNow { subject },
-        None => ChainError::NoWay { subject: subject() },
-    })
+    Err(search.obstacle.unwrap_or_else(|| ChainError::NoWay { subject: subject() }))
 }
 
 struct Search<'a> {
@@ -58,17 +68,20 @@ struct Search<'a> {
     roots: &'a [Certificate],
     now: UnixTime,
     signatures: usize,
-    /// A signer that would have done, were it valid now.
-    expired: Option<String>,
+    /// What is wrong with a signer that would have done otherwise.
+    obstacle: Option<ChainError>,
 }
 
 impl Search<'_> {
-    fn leads_to_root(&mut self, from: &Certificate, depth: usize) -> bool {
+    /// `below` counts the authorities on the way to `from`, without it.
+    fn leads_to_root(&mut self, from: &Certificate, below: u32, depth: usize) -> bool {
         if self.roots.iter().any(|root| root.der() == from.der()) {
             return true;
         }
+        // One that is signed under its own name does not count: it only changes a key.
+        let below = below + u32::from(from.is_ca() && from.issuer != from.subject);
         let roots = self.roots;
-        if roots.iter().any(|root| self.signed(from, root)) {
+        if roots.iter().any(|root| self.signed(from, root, below)) {
             return true;
         }
         if depth == 0 {
@@ -76,11 +89,13 @@ impl Search<'_> {
         }
         let intermediates = self.intermediates;
         intermediates.iter().any(|next| {
-            next.der() != from.der() && self.signed(from, next) && self.leads_to_root(next, depth - 1)
+            next.der() != from.der()
+                && self.signed(from, next, below)
+                && self.leads_to_root(next, below, depth - 1)
         })
     }
 
-    fn signed(&mut self, from: &Certificate, signer: &Certificate) -> bool {
+    fn signed(&mut self, from: &Certificate, signer: &Certificate, below: u32) -> bool {
         if from.issuer != signer.subject || !signer.is_ca() || self.signatures >= MAX_SIGNATURES {
             return false;
         }
@@ -88,10 +103,15 @@ impl Search<'_> {
         if from.verify_signed_by(signer).is_err() {
             return false;
         }
-        let valid = signer.validity().contains(self.now);
-        if !valid {
-            self.expired = Some(signer.subject().to_owned());
-        }
-        valid
+        let subject = || signer.subject().to_owned();
+        let obstacle = match signer.path_length() {
+            _ if !signer.validity().contains(self.now) => ChainError::NotValidNow { subject: subject() },
+            Some(permitted) if below > permitted => {
+                ChainError::PathLength { subject: subject(), permitted, below }
+            }
+            _ => return true,
+        };
+        self.obstacle = Some(obstacle);
+        false
     }
 }

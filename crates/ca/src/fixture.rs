@@ -53,8 +53,11 @@ pub(crate) struct Foreign {
 
 impl Foreign {
     pub(crate) fn root(name: &str) -> Self {
+        Self::root_of(authority(name))
+    }
+
+    pub(crate) fn root_of(params: CertificateParams) -> Self {
         let key = KeyPair::generate().unwrap();
-        let params = authority(name);
         let der = params.self_signed(&key).unwrap();
         Self::new(params, key, der.der())
     }

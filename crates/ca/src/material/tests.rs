@@ -128,6 +128,40 @@ fn expired_chain_is_refused() {
     assert!(refusal(&files).contains("is not valid now"));
 }
 
+#[test]
+fn limits_of_authorities_on_what_is_below_them_are_heeded() {
+    let limited = |name: &str, most: u8| {
+        let mut params = authority(name);
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Constrained(most));
+        params
+    };
+    let files_of = |root: &Foreign, middle: &Foreign, signing: &Foreign| {
+        files([
+            ("ca-cert.pem", signing.pem()),
+            ("ca-key.pem", signing.key_pem.clone()),
+            ("cert-chain.pem", format!("{}{}{}", signing.pem(), middle.pem(), root.pem())),
+            ("root-cert.pem", root.pem()),
+        ])
+    };
+    for (of_root, of_middle, of_signing, refused) in [
+        (2, 1, 0, None),
+        (1, 9, 9, Some(("root", "permits 1 authorities below it (pathLenConstraint), and there are 2"))),
+        (9, 0, 9, Some(("middle", "permits 0 authorities below it (pathLenConstraint), and there are 1"))),
+    ] {
+        let root = Foreign::root_of(limited("root", of_root));
+        let middle = Foreign::below(&root, limited("middle", of_middle));
+        let signing = Foreign::below(&middle, limited("signing", of_signing));
+        let found = KeyMaterial::from_files(&files_of(&root, &middle, &signing), NOW);
+        match refused {
+            None => drop(found.unwrap()),
+            Some((who, what)) => {
+                let error = found.unwrap_err().to_string();
+                assert!(error.contains(&format!("certificate CN={who} {what}")), "{error}");
+            }
+        }
+    }
+}
+
 fn crl(issuer: &Foreign) -> String {
     revoking(&issuer.issuer, &[])
 }
