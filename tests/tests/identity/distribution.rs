@@ -12,6 +12,7 @@ const NAME: &str = "istio-ca-root-cert";
 async fn roots_are_in_every_namespace_and_stay_right() -> anyhow::Result<()> {
     let server = ApiServer::start().await?;
     let (system, shop) = (server.namespace("system").await?, server.namespace("shop").await?);
+    namespace(&server, "local-path-storage").await?;
     let mut args = of_cluster(&server, &system)?;
     args.identity.root_config_map = NAME.to_owned();
     let plane = Plane::open(&args).await?;
@@ -54,11 +55,31 @@ async fn roots_are_in_every_namespace_and_stay_right() -> anyhow::Result<()> {
     assert_eq!(maps.get(NAME).await?.metadata.resource_version, version);
     let failed = writes.iter().find(|(outcome, _)| *outcome == "failed").map_or(0, |(_, count)| *count);
     assert_eq!(failed, 0, "{writes:?}");
-    for ignored in ["kube-public", "kube-node-lease"] {
+    for ignored in ["kube-public", "kube-node-lease", "local-path-storage"] {
         if Api::<Namespace>::all(client.clone()).get_opt(ignored).await?.is_some() {
             let maps = Api::<ConfigMap>::namespaced(client.clone(), ignored);
             assert!(maps.get_opt(NAME).await?.is_none(), "{ignored}");
         }
     }
+
+    // Where namespaces are selected, only those take part.
+    plane.stop().await?;
+    let settings = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "istio", "namespace": system},
+        "data": {"mesh": "{discoverySelectors: [{matchLabels: {mesh: in}}]}"},
+    });
+    server.apply(&settings.to_string()).await?;
+    let join = async |name: &str| {
+        let label = Patch::Merge(json!({"metadata": {"labels": {"mesh": "in"}}}));
+        Api::<Namespace>::all(client.clone()).patch(name, &PatchParams::default(), &label).await
+    };
+    maps.delete(NAME, &DeleteParams::default()).await?;
+    namespace(&server, "joins").await?;
+    join("default").await?;
+    let _plane = Plane::open(&args).await?;
+    holds("default").await?;
+    join("joins").await?;
+    holds("joins").await?;
+    assert!(maps.get_opt(NAME).await?.is_none(), "it was not selected when the others were");
     Ok(())
 }

@@ -5,6 +5,7 @@ mod laptop;
 mod plane;
 mod publisher;
 mod token;
+mod workloads;
 
 mod bounds;
 mod certificates;
