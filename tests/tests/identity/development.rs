@@ -3,8 +3,10 @@
 use crate::laptop::{Laptop, token};
 use crate::plane::{Plane, UNAUTHENTICATED, openssl};
 use clap::Parser as _;
+use pilothouse_tests::apiserver::{LIMIT, until};
 use pilothouse_tests::client::{Client, Node, Options};
-use runtime::identity::StateDir;
+use runtime::identity::{StateDir, request_certificate};
+use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn proxy_on_a_laptop_gets_certificates_and_the_mesh() -> anyhow::Result<()> {
@@ -46,14 +48,33 @@ async fn secure_port_stays_closed_while_the_root_is_broken() -> anyhow::Result<(
     let good = std::fs::read(&key)?;
     std::fs::write(&key, "broken")?;
     let plane = Plane::start(&laptop.args).await?;
-    pilothouse_tests::apiserver::until(pilothouse_tests::apiserver::LIMIT, async || {
-        Ok(plane.identity.authority.status().trouble.map(|trouble| trouble.text))
-    })
-    .await?;
+    until(LIMIT, async || Ok(plane.identity.authority.status().trouble.map(|trouble| trouble.text))).await?;
     assert!(tokio::net::TcpStream::connect(plane.secure).await.is_err(), "the port is closed");
     assert_eq!(std::fs::read(&key)?, b"broken", "what is there is left alone");
     std::fs::write(&key, good)?;
     plane.opened().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn root_of_a_state_folder_is_renewed_before_it_ends() -> anyhow::Result<()> {
+    let mut laptop = Laptop::new()?;
+    // Renewed when a fifth of it is left.
+    laptop.args.identity.root_ttl = Duration::from_secs(20);
+    let plane = Plane::open(&laptop.args).await?;
+    let ztunnel = laptop.ztunnel()?;
+    let before = plane.target(&ztunnel)?;
+    let read = |plane: &Plane| anyhow::Ok(ca::Certificate::all_from_pem(plane.roots()?.as_bytes())?);
+    let old = read(&plane)?;
+    let both = until(LIMIT, async || Ok(Some(read(&plane)?).filter(|roots| *roots != old))).await?;
+    assert!(both.len() == 2 && both[1] == old[0], "the old one is trusted still: {both:?}");
+    // Who trusts nothing but the old one is served.
+    request_certificate(&before, None, 0).await?;
+    let new = until(LIMIT, async || Ok(Some(read(&plane)?).filter(|roots| *roots != both))).await?;
+    assert_eq!(new, both[..1], "the old one has ended");
+    plane.stop().await?;
+    let kept = StateDir::open(&laptop.state())?.load_root()?;
+    assert_eq!(kept.map(|root| root.active().certificate().clone()).as_ref(), new.first());
+    Ok(())
 }
 
 #[derive(clap::Parser)]

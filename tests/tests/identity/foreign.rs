@@ -32,7 +32,8 @@ pub struct Foreign {
     issuer: Issuer<'static, KeyPair>,
 }
 
-fn authority(name: &str) -> CertificateParams {
+/// Parameters of an authority.
+pub fn authority(name: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(rcgen::DnType::CommonName, name);
@@ -43,13 +44,21 @@ fn authority(name: &str) -> CertificateParams {
 
 impl Foreign {
     pub fn root(name: &str) -> anyhow::Result<Self> {
-        let (key, params) = (KeyPair::generate()?, authority(name));
+        Self::root_of(authority(name))
+    }
+
+    pub fn root_of(params: CertificateParams) -> anyhow::Result<Self> {
+        let key = KeyPair::generate()?;
         let pem = params.self_signed(&key)?.pem();
         Ok(Self { pem, key: key.serialize_pem(), issuer: Issuer::new(params, key) })
     }
 
     pub fn below(&self, name: &str) -> anyhow::Result<Self> {
-        let (key, params) = (KeyPair::generate()?, authority(name));
+        self.below_of(authority(name))
+    }
+
+    pub fn below_of(&self, params: CertificateParams) -> anyhow::Result<Self> {
+        let key = KeyPair::generate()?;
         let pem = params.signed_by(&key, &self.issuer)?.pem();
         Ok(Self { pem, key: key.serialize_pem(), issuer: Issuer::new(params, key) })
     }

@@ -15,6 +15,7 @@ mod distribution;
 mod external;
 mod issuers;
 mod key_material;
+mod plugged_in;
 mod races;
 mod requests;
 mod revocation;

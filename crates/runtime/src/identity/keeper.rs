@@ -12,15 +12,19 @@
 
 use super::authority::Authority;
 use super::root_secret::RootSecret;
-use super::state_dir::StateDir;
+use super::state_dir::{StateDir, StateError};
 use super::trouble::{Trouble, TroubleKind};
 use super::world::World;
 use crate::source::kube::answer;
-use ca::{CRL_FILE, KeyMaterial, PLUGGED_IN_FILES, RevocationLists, RotationPolicy, TLS_FILES, TtlPolicy};
+use ca::{
+    CRL_FILE, KeyMaterial, PLUGGED_IN_FILES, RevocationLists, RotationPolicy, SystemEntropy, TLS_FILES,
+    TtlPolicy,
+};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use kube::api::Api;
 use rustls::pki_types::UnixTime;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -47,6 +51,12 @@ const LOOK: Duration = Duration::from_secs(2);
 
 /// How often a Secret is read. Not watched: that would need the right to list Secrets.
 const LOOK_AT_SECRET: Duration = Duration::from_secs(5);
+
+/// How long the root of a state folder is left alone at most: clocks are set, and processes share it.
+const LOOK_AT_STATE: Duration = Duration::from_secs(60);
+
+/// Content of files, or of the keys of a Secret, by name.
+type Files = BTreeMap<String, Vec<u8>>;
 
 /// The first and the longest pause after a failure; it doubles in between.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
@@ -97,11 +107,12 @@ pub struct Keeper {
     pub world: Arc<World>,
 }
 
-/// What a cluster has for us.
+/// What there is for us.
 enum Found {
+    State(StateDir),
     Files(PathBuf),
-    PluggedIn,
-    SelfSigned { secret: &'static str, generated_mark: bool },
+    PluggedIn { secrets: Api<Secret>, source: String },
+    SelfSigned(Box<RootSecret>),
 }
 
 impl Keeper {
@@ -117,8 +128,7 @@ impl Keeper {
         let mut pause = PAUSE.0;
         loop {
             match self.find().await {
-                Ok(Some(found)) => return self.follow(found).await,
-                Ok(None) => return,
+                Ok(found) => return self.follow(found).await,
                 Err(trouble) => self.authority.trouble(trouble),
             }
             sleep(pause).await;
@@ -126,101 +136,114 @@ impl Keeper {
         }
     }
 
-    /// Decides what to follow; nothing is left to follow in a state folder, which does not change.
-    async fn find(&self) -> Result<Option<Found>, Trouble> {
-        match &self.place {
-            KeyPlace::StateDir(dir) => self.put_state(dir).map(|()| None).map_err(|text| Trouble {
+    /// Decides what to follow.
+    async fn find(&self) -> Result<Found, Trouble> {
+        let (client, namespace, ca_dir, shadow, root_config_map, trust_bundle) = match &self.place {
+            KeyPlace::StateDir(dir) => return Ok(Found::State(dir.clone())),
+            KeyPlace::Cluster { client, namespace, ca_dir, shadow, root_config_map, trust_bundle } => {
+                (client, namespace, ca_dir, *shadow, root_config_map, *trust_bundle)
+            }
+        };
+        if let Some(dir) = ca_dir {
+            let files = read_files(dir).map_err(|e| unreadable_files(dir, &e))?;
+            if has_material(&files) && !KeyMaterial::is_generated(&files) {
+                return Ok(Found::Files(dir.clone()));
+            }
+        }
+        let secrets = Api::<Secret>::namespaced(client.clone(), namespace);
+        let get = async |name: &'static str| {
+            let found = secrets.get_opt(name).await;
+            found.map_err(|e| Trouble {
                 kind: TroubleKind::Unreadable,
-                secret: None,
-                text,
-            }),
-            KeyPlace::Cluster { client, namespace, ca_dir, .. } => {
-                if let Some(dir) = ca_dir {
-                    let files = read_files(dir).map_err(|e| unreadable_files(dir, &e))?;
-                    if has_material(&files) && !KeyMaterial::is_generated(&files) {
-                        return Ok(Some(Found::Files(dir.clone())));
-                    }
+                secret: Some(name),
+                text: format!("cannot read Secret {namespace}/{name}: {e}; grant get on secrets there"),
+            })
+        };
+        let plugged_in = get(PLUGGED_IN_SECRET).await?.map(|secret| data_of(&secret)).filter(has_material);
+        let is_generated = plugged_in.as_ref().is_some_and(KeyMaterial::is_generated);
+        if plugged_in.is_some() && !is_generated {
+            let source = format!("Secret {namespace}/{PLUGGED_IN_SECRET}");
+            return Ok(Found::PluggedIn { secrets, source });
+        }
+        // A root of either Secret is taken over; a new one is put into the first.
+        let in_other = is_generated && get(ROOT_SECRET).await?.is_none();
+        let secret = if in_other { PLUGGED_IN_SECRET } else { ROOT_SECRET };
+        Ok(Found::SelfSigned(Box::new(RootSecret {
+            client: client.clone(),
+            namespace: namespace.clone(),
+            name: secret,
+            generated_mark: in_other,
+            shadow,
+            root_config_map: root_config_map.clone(),
+            trust_bundle,
+            ttl: self.settings.ttl,
+            rotation: self.settings.rotation,
+            authority: self.authority.clone(),
+            world: Arc::clone(&self.world),
+        })))
+    }
+
+    /// Takes the root of a state folder, renewed if that is due; returns when to look again.
+    fn take_state(&self, dir: &StateDir) -> Result<Duration, Trouble> {
+        let trouble = |kind, text| Trouble { kind, secret: None, text };
+        let unreadable = |text| trouble(TroubleKind::Unreadable, text);
+        let (domain, policy) = (self.world.mesh().trust_domain.clone(), &self.settings.rotation);
+        let root = dir.root(domain.as_str(), policy.life, UnixTime::now());
+        let root = root.map_err(|e| unreadable(e.to_string()))?;
+        let advanced = dir.advance(&root, policy, UnixTime::now());
+        let state = advanced.as_ref().unwrap_or(&root);
+        // What is there goes on, also when it cannot be renewed.
+        if advanced.is_ok() || self.authority.current().is_none() {
+            let issuer = state.issuer(self.settings.ttl).map_err(|e| unreadable(e.to_string()))?;
+            let source = dir.root_folder().display().to_string();
+            self.authority.put(issuer, RevocationLists::default(), &source);
+        }
+        let due = state.next_due(policy).map_or(u64::MAX, |due| due.as_secs());
+        let wait = Duration::from_secs(due.saturating_sub(UnixTime::now().as_secs()));
+        let unwritable =
+            |e: StateError| trouble(TroubleKind::Unwritable, format!("the root is not renewed: {e}"));
+        advanced.map(|_| wait).map_err(unwritable)
+    }
+
+    async fn follow_state(&self, dir: &StateDir) {
+        let mut pause = PAUSE.0;
+        loop {
+            match self.take_state(dir) {
+                Ok(wait) => {
+                    pause = PAUSE.0;
+                    sleep(wait.clamp(PAUSE.0, LOOK_AT_STATE)).await;
                 }
-                let secrets = Api::<Secret>::namespaced(client.clone(), namespace);
-                let get = async |name: &'static str| {
-                    let found = secrets.get_opt(name).await;
-                    found.map_err(|e| Trouble {
-                        kind: TroubleKind::Unreadable,
-                        secret: Some(name),
-                        text: format!(
-                            "cannot read Secret {namespace}/{name}: {e}; grant get on secrets there"
-                        ),
-                    })
-                };
-                let plugged_in =
-                    get(PLUGGED_IN_SECRET).await?.map(|secret| data_of(&secret)).filter(has_material);
-                let is_generated = plugged_in.as_ref().is_some_and(KeyMaterial::is_generated);
-                if plugged_in.is_some() && !is_generated {
-                    return Ok(Some(Found::PluggedIn));
+                Err(trouble) => {
+                    self.authority.trouble(trouble);
+                    sleep(pause).await;
+                    pause = (pause * 2).min(PAUSE.1);
                 }
-                // A root of either Secret is taken over; a new one is put into the first.
-                let in_other = is_generated && get(ROOT_SECRET).await?.is_none();
-                let secret = if in_other { PLUGGED_IN_SECRET } else { ROOT_SECRET };
-                Ok(Some(Found::SelfSigned { secret, generated_mark: in_other }))
             }
         }
     }
 
-    fn put_state(&self, dir: &StateDir) -> Result<(), String> {
-        let domain = self.world.mesh().trust_domain.clone();
-        let root = dir.root(domain.as_str(), self.settings.rotation.life, UnixTime::now());
-        let state = root.map_err(|e| e.to_string())?;
-        let issuer = state.issuer(self.settings.ttl).map_err(|e| e.to_string())?;
-        let source = dir.root_folder().display().to_string();
-        self.authority.put(issuer, RevocationLists::default(), &source);
-        Ok(())
-    }
-
     async fn follow(self, found: Found) {
-        let KeyPlace::Cluster { client, namespace, shadow, root_config_map, trust_bundle, .. } = &self.place
-        else {
-            return;
-        };
         match found {
+            Found::State(dir) => self.follow_state(&dir).await,
             Found::Files(dir) => self.follow_files(&dir).await,
-            Found::PluggedIn => {
-                let secrets = Api::<Secret>::namespaced(client.clone(), namespace);
-                self.follow_plugged_in(secrets, &format!("Secret {namespace}/{PLUGGED_IN_SECRET}")).await;
-            }
-            Found::SelfSigned { secret, generated_mark } => {
-                let root = RootSecret {
-                    client: client.clone(),
-                    namespace: namespace.clone(),
-                    name: secret,
-                    generated_mark,
-                    shadow: *shadow,
-                    root_config_map: root_config_map.clone(),
-                    trust_bundle: *trust_bundle,
-                    ttl: self.settings.ttl,
-                    rotation: self.settings.rotation,
-                    authority: self.authority.clone(),
-                    world: Arc::clone(&self.world),
-                };
-                root.follow().await;
-            }
+            Found::PluggedIn { secrets, source } => self.follow_plugged_in(secrets, &source).await,
+            Found::SelfSigned(root) => root.follow().await,
         }
     }
 
     async fn follow_files(&self, dir: &Path) {
-        let mut known = None;
         let source = dir.display().to_string();
+        let mut looks = Looks::default();
         loop {
-            match read_files(dir) {
-                Ok(files) => {
-                    if known.as_ref() != Some(&files) {
-                        known = Some(files.clone());
-                        self.take(files, &source, None);
-                    }
-                }
+            let trouble = match read_files(dir) {
+                Ok(files) => looks.look(files, |files| self.take(files, &source, None)),
                 Err(error) => {
-                    known = None;
-                    self.authority.trouble(unreadable_files(dir, &error));
+                    looks = Looks::default();
+                    Some(unreadable_files(dir, &error))
                 }
+            };
+            if let Some(trouble) = trouble {
+                self.authority.trouble(trouble);
             }
             sleep(LOOK).await;
         }
@@ -228,17 +251,25 @@ impl Keeper {
 
     async fn follow_plugged_in(&self, secrets: Api<Secret>, source: &str) {
         let secret = Some(PLUGGED_IN_SECRET);
-        let mut known = None;
+        // The version in force.
+        let mut taken = None;
         loop {
             match secrets.get_opt(PLUGGED_IN_SECRET).await {
                 Ok(Some(found)) => {
-                    if known != found.metadata.resource_version {
-                        self.take(data_of(&found), source, secret);
-                        known = found.metadata.resource_version;
+                    let version = found.metadata.resource_version.clone().unwrap_or_default();
+                    if taken.as_ref() != Some(&version) {
+                        // What is refused is looked at again: it may only not be valid yet.
+                        taken = match self.take(&data_of(&found), source, secret) {
+                            Ok(()) => Some(version),
+                            Err(trouble) => {
+                                self.authority.trouble(trouble);
+                                None
+                            }
+                        };
                     }
                 }
                 Ok(None) => {
-                    known = None;
+                    taken = None;
                     let text = format!("{source} is gone; restore it");
                     self.authority.trouble(Trouble { kind: TroubleKind::Missing, secret, text });
                 }
@@ -247,7 +278,7 @@ impl Keeper {
                     tracing::debug!(%error, "cannot read {source}");
                 }
                 Err(error) => {
-                    known = None;
+                    taken = None;
                     let text =
                         format!("cannot read {source}: {}; grant get on secrets there", answer(&error));
                     self.authority.trouble(Trouble { kind: TroubleKind::Unreadable, secret, text });
@@ -258,26 +289,56 @@ impl Keeper {
     }
 
     /// Takes plugged-in material if all of it is right; else what is in force stays.
-    fn take(&self, mut files: BTreeMap<String, Vec<u8>>, source: &str, secret: Option<&'static str>) {
-        if !self.settings.reads_revocations {
-            files.remove(CRL_FILE);
+    fn take(&self, files: &Files, source: &str, secret: Option<&'static str>) -> Result<(), Trouble> {
+        let mut files = Cow::Borrowed(files);
+        if !self.settings.reads_revocations && files.contains_key(CRL_FILE) {
+            files.to_mut().remove(CRL_FILE);
         }
         let taken = match KeyMaterial::from_files(&files, UnixTime::now()) {
             Ok(Some(material)) => self.put(&material, source),
             Ok(None) => Err("holds no key material any more; restore it".to_owned()),
             Err(error) => Err(error.to_string()),
         };
-        if let Err(error) = taken {
+        taken.map_err(|error| {
             let text = format!("key material in {source} is refused: {error}");
-            self.authority.trouble(Trouble { kind: TroubleKind::Refused, secret, text });
-        }
+            Trouble { kind: TroubleKind::Refused, secret, text }
+        })
     }
 
     fn put(&self, material: &KeyMaterial, source: &str) -> Result<(), String> {
         let issuer = material.issuer(self.settings.ttl).map_err(|e| e.to_string())?;
+        let domain = self.world.mesh().trust_domain.clone();
+        let usable = issuer.check_with_peers(&domain, UnixTime::now(), &SystemEntropy);
+        usable.map_err(|e| e.to_string())?;
         let revoked = material.revoked().clone();
         let followed = self.authority.follow(issuer, revoked, source, self.settings.several_roots);
         followed.map_err(|e| e.to_string())
+    }
+}
+
+/// What files were at earlier looks.
+#[derive(Default)]
+struct Looks {
+    /// What is in force of them.
+    taken: Option<Files>,
+    /// What they were at the last look.
+    seen: Option<Files>,
+}
+
+impl Looks {
+    /// Takes what is not in force yet, by `take`; returns what there is to say against it.
+    ///
+    /// Files are exchanged, or written, one after another, and a look may fall between: what is wrong is
+    /// said when it was so at two looks. And it is tried again at each, since time mends some of it.
+    fn look(&mut self, files: Files, take: impl FnOnce(&Files) -> Result<(), Trouble>) -> Option<Trouble> {
+        if self.taken.as_ref() == Some(&files) {
+            return None;
+        }
+        let taken = take(&files);
+        self.taken = taken.is_ok().then(|| files.clone());
+        let is_known = self.seen.as_ref() == Some(&files);
+        self.seen = Some(files);
+        taken.err().filter(|_| is_known)
     }
 }
 
@@ -294,18 +355,18 @@ fn unreadable_files(dir: &Path, error: &io::Error) -> Trouble {
     Trouble { kind: TroubleKind::Unreadable, secret: None, text }
 }
 
-fn has_material(files: &BTreeMap<String, Vec<u8>>) -> bool {
+fn has_material(files: &Files) -> bool {
     PLUGGED_IN_FILES.iter().chain(&TLS_FILES).any(|name| files.contains_key(*name))
 }
 
 /// Returns the data of a Secret by key.
-pub(super) fn data_of(secret: &Secret) -> BTreeMap<String, Vec<u8>> {
+pub(super) fn data_of(secret: &Secret) -> Files {
     let data = secret.data.iter().flatten();
     data.map(|(key, value)| (key.clone(), value.0.clone())).collect()
 }
 
 /// Reads the files that key material may consist of; those that are not there are left out.
-fn read_files(dir: &Path) -> io::Result<BTreeMap<String, Vec<u8>>> {
+fn read_files(dir: &Path) -> io::Result<Files> {
     let mut files = BTreeMap::new();
     for name in PLUGGED_IN_FILES.iter().chain(&TLS_FILES).chain(&[CRL_FILE, GENERATED]) {
         let path = dir.join(name);
@@ -319,4 +380,46 @@ fn read_files(dir: &Path) -> io::Result<BTreeMap<String, Vec<u8>>> {
         }
     }
     Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(text: &str) -> Files {
+        [("ca-cert.pem".to_owned(), text.as_bytes().to_vec())].into()
+    }
+
+    fn good(_: &Files) -> Result<(), Trouble> {
+        Ok(())
+    }
+
+    fn bad(_: &Files) -> Result<(), Trouble> {
+        Err(Trouble { kind: TroubleKind::Refused, secret: None, text: "bad".to_owned() })
+    }
+
+    fn not_asked(_: &Files) -> Result<(), Trouble> {
+        unreachable!("it is in force")
+    }
+
+    #[test]
+    fn files_that_are_just_exchanged_are_no_trouble_and_broken_ones_are() {
+        let mut looks = Looks::default();
+        assert_eq!(looks.look(files("old"), good), None);
+        assert_eq!(looks.look(files("old"), not_asked), None);
+        assert_eq!(looks.look(files("half old"), bad), None, "a look between two writes");
+        assert_eq!(looks.look(files("new"), good), None);
+        assert_eq!(looks.look(files("broken"), bad), None);
+        assert!(looks.look(files("broken"), bad).is_some(), "they stay as they are");
+        assert_eq!(looks.look(files("new"), good), None, "taken again, so that the trouble ends");
+    }
+
+    #[test]
+    fn files_that_were_refused_are_tried_again_though_nobody_wrote_them() {
+        let mut looks = Looks::default();
+        assert_eq!(looks.look(files("of tomorrow"), bad), None);
+        assert!(looks.look(files("of tomorrow"), bad).is_some());
+        assert_eq!(looks.look(files("of tomorrow"), good), None);
+        assert_eq!(looks.look(files("of tomorrow"), not_asked), None);
+    }
 }

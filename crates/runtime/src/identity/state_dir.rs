@@ -6,10 +6,11 @@
 //! ```
 //!
 //! Both come into being whole: they are written under another name, which is then given the right
-//! one. Of two processes that do so at once, the second takes what the first has made.
+//! one. Of two processes that do so at once, the second takes what the first has made. A root that is
+//! renewed keeps its key, so that whatever of its files is exchanged first, they fit together.
 
 use ca::token::DevelopmentIssuer;
-use ca::{KeyError, Root, RootError, RootState, SecretError, SystemEntropy};
+use ca::{KeyError, Root, RootError, RootState, RotationError, RotationPolicy, SecretError, SystemEntropy};
 use rustls::pki_types::UnixTime;
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -69,6 +70,9 @@ pub enum StateError {
     /// No root can be made.
     #[error("cannot make a root certificate: {0}")]
     Root(#[from] RootError),
+    /// The root cannot be renewed.
+    #[error("cannot renew the root: {0}")]
+    Renew(#[from] RotationError),
 }
 
 /// The folder, which exists.
@@ -119,6 +123,31 @@ impl StateDir {
         })
     }
 
+    /// Takes the steps that are due and saves what comes of them; returns the state after them.
+    ///
+    /// # Errors
+    /// [`StateError`]; what is saved is then the state before or the one after.
+    pub fn advance(
+        &self,
+        state: &RootState,
+        policy: &RotationPolicy,
+        now: UnixTime,
+    ) -> Result<RootState, StateError> {
+        let mut next = state.clone();
+        while let Some(step) = next.due(policy, now) {
+            tracing::info!(folder = %self.root_folder().display(), ?step, "a step of the root's renewal is due");
+            next = next.advance(policy, now, &SystemEntropy)?;
+        }
+        if next != *state {
+            let folder = self.root_folder();
+            let content = |source| StateError::Content { path: folder.clone(), source };
+            let (old, new) =
+                (state.to_secret(false).map_err(&content)?, next.to_secret(false).map_err(&content)?);
+            self.replace_root(&old, &new)?;
+        }
+        Ok(next)
+    }
+
     /// Loads the root if there is one.
     ///
     /// # Errors
@@ -166,6 +195,33 @@ impl StateDir {
             Err(error) => return Err(io("save", &folder)(error)),
         }
         File::open(&self.path).and_then(|f| f.sync_all()).map_err(io("save", &self.path))
+    }
+
+    /// Exchanges the files of a root for those of one with the same key, each at once.
+    fn replace_root(
+        &self,
+        old: &BTreeMap<String, Vec<u8>>,
+        data: &BTreeMap<String, Vec<u8>>,
+    ) -> Result<(), StateError> {
+        let folder = self.root_folder();
+        let io = |what, path: &Path| {
+            let path = path.to_owned();
+            move |source| StateError::Io { what, path, source }
+        };
+        for (name, content) in data {
+            let (fresh, path) = (self.path.join(format!("{name}.new-{}", unique())), folder.join(name));
+            write_private(&fresh, content)?;
+            fs::rename(&fresh, &path).map_err(io("save", &path))?;
+        }
+        for name in old.keys().filter(|name| !data.contains_key(*name)) {
+            let path = folder.join(name);
+            match fs::remove_file(&path) {
+                // What another process removes at the same time is gone, too.
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(io("remove", &path)(error)),
+                _ => {}
+            }
+        }
+        File::open(&folder).and_then(|f| f.sync_all()).map_err(io("save", &folder))
     }
 
     /// Returns the issuer of development tokens; its key is made at the first use.
@@ -278,6 +334,33 @@ mod tests {
         assert!(keys.iter().all(|key| *key == keys[0]));
         let left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(left.len(), 2, "nothing temporary stays: {left:?}");
+    }
+
+    #[test]
+    fn root_is_renewed_under_the_same_key_and_the_old_one_retired() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::open(dir.path()).unwrap();
+        let policy = RotationPolicy { renew_below_percent: 20, overlap: Duration::from_secs(60), life: LIFE };
+        let first = state.root("td", LIFE, now()).unwrap();
+        assert_eq!(state.advance(&first, &policy, now()).unwrap(), first, "nothing is due");
+        let at = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(now().as_secs() + seconds));
+        let read = |name: &str| fs::read(state.root_folder().join(name));
+        let key = read("ca-key.pem").unwrap();
+
+        let renewed = state.advance(&first, &policy, at(3000)).unwrap();
+        assert!(renewed.active().same_key(first.active()));
+        assert_ne!(renewed.active(), first.active());
+        assert_eq!(state.load_root().unwrap(), Some(renewed.clone()));
+        assert_eq!(read("root-cert.pem").unwrap(), renewed.trust().unwrap().to_pem().into_bytes());
+        assert_eq!(read("ca-key.pem").unwrap(), key);
+        let mode = fs::metadata(state.root_folder().join("ca-cert.pem")).unwrap().mode();
+        assert_eq!(mode & 0o777, 0o600);
+
+        let retired = state.advance(&renewed, &policy, at(3100)).unwrap();
+        assert!(retired.retiring().is_empty());
+        assert_eq!(state.load_root().unwrap(), Some(retired));
+        let left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(left, ["ca"], "nothing temporary stays");
     }
 
     #[test]
