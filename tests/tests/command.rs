@@ -17,6 +17,9 @@ use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+#[path = "command/certificates.rs"]
+mod certificates;
+
 const VIEWS: [&str; 4] = ["workloads", "services", "policies", "nodes"];
 const FORMATS: [&str; 3] = ["table", "json", "yaml"];
 const ANY_PORTS: [&str; 8] = [

@@ -171,10 +171,21 @@ fn save(folder: &Path, new: &NewCertificate) -> anyhow::Result<()> {
         ("key.pem", new.key_pem.clone(), 0o600),
     ] {
         let path = folder.join(name);
-        let mut options = std::fs::OpenOptions::new();
-        let file = options.write(true).create(true).truncate(true).mode(mode).open(&path);
-        let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
-        written.map_err(|error| anyhow!("cannot write {}: {error}", path.display()))?;
+        write_anew(&path, text.as_bytes(), mode)
+            .map_err(|error| anyhow!("cannot write {}: {error}", path.display()))?;
     }
     Ok(())
+}
+
+/// Writes another file in place of the one that is there, whose mode would stay: a key must not go
+/// where others can read.
+fn write_anew(path: &Path, content: &[u8], mode: u32) -> std::io::Result<()> {
+    let mut fresh = path.as_os_str().to_owned();
+    fresh.push(format!(".new-{}", std::process::id()));
+    let write = || {
+        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&fresh)?;
+        file.write_all(content)?;
+        std::fs::rename(&fresh, path)
+    };
+    write().inspect_err(|_| drop(std::fs::remove_file(&fresh)))
 }

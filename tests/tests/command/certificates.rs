@@ -1,0 +1,171 @@
+//! `pilothouse token` and `pilothouse cert`, against a server with a state folder.
+
+use super::{Server, run, text};
+use anyhow::{Context, ensure};
+use pilothouse_tests::apiserver::LIMIT;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use tokio::io::AsyncWriteExt;
+use tokio::time::timeout;
+
+const PODS: &str = "
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: web, namespace: shop}
+spec: {serviceAccountName: web, nodeName: laptop, containers: [{name: web, image: web}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: api, namespace: shop}
+spec: {serviceAccountName: api, nodeName: elsewhere, containers: [{name: api, image: api}]}
+";
+
+const WEB: &str = "spiffe://cluster.local/ns/shop/sa/web";
+
+/// A server of a folder with two pods, and its state folder.
+struct Laptop {
+    dir: tempfile::TempDir,
+    server: Server,
+    address: String,
+}
+
+impl Laptop {
+    async fn start() -> anyhow::Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let (manifests, state) = (dir.path().join("manifests"), dir.path().join("state"));
+        fs::create_dir(&manifests)?;
+        fs::write(manifests.join("pods.yaml"), PODS)?;
+        let args = ["--from".as_ref(), manifests.as_os_str(), "--state-dir".as_ref(), state.as_os_str()];
+        let mut server = Server::start(args).await?;
+        let is_it = |line: &serde_json::Value| text(line, "message") == "the secure port is open";
+        let open = server.until_line("that the secure port is open", is_it).await?;
+        let address = text(&open, "address").to_owned();
+        Ok(Self { dir, server, address })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Runs a command with the state folder; returns whether it succeeds, and what it says.
+    async fn run(&self, args: &[&str]) -> anyhow::Result<(bool, String)> {
+        let state = self.path("state");
+        let state = state.to_str().context("a path of text")?;
+        said(&[args, &["--state-dir", state]].concat()).await
+    }
+
+    async fn request(&self, args: &[&str]) -> anyhow::Result<(bool, String)> {
+        self.run(&[&["cert", "request", "--address", &self.address], args].concat()).await
+    }
+}
+
+/// Runs a command; returns whether it succeeds, and what it prints or complains of.
+async fn said(args: &[&str]) -> anyhow::Result<(bool, String)> {
+    let output = run(args).await?;
+    let (out, errors) = (String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?);
+    ensure!(out.is_empty() || errors.is_empty(), "{args:?}: {out}{errors}");
+    Ok((output.status.success(), out + &errors))
+}
+
+fn mode(path: &Path) -> anyhow::Result<u32> {
+    Ok(fs::metadata(path)?.permissions().mode() & 0o777)
+}
+
+#[tokio::test]
+async fn a_token_is_enough_for_a_certificate_whose_key_stays_private() -> anyhow::Result<()> {
+    let laptop = Laptop::start().await?;
+    let (good, token) = laptop.run(&["token", "--node", "laptop"]).await?;
+    ensure!(good && token.ends_with('\n') && token.trim().split('.').count() == 3, "{token}");
+    let (token_file, out) = (laptop.path("token"), laptop.path("out"));
+    fs::write(&token_file, token)?;
+    // A key of before that others can read.
+    fs::create_dir(&out)?;
+    fs::write(out.join("key.pem"), "old")?;
+    fs::set_permissions(out.join("key.pem"), fs::Permissions::from_mode(0o644))?;
+
+    let [token_file, folder] = [&token_file, &out].map(|path| path.display().to_string());
+    let asked = ["--token-file", &token_file, "--identity", WEB, "--life", "2h", "--out", &folder];
+    let (good, shown) = laptop.request(&asked).await?;
+    ensure!(good && shown.contains(&format!("identity {WEB}")) && shown.contains("left"), "{shown}");
+    let chain = out.join("cert-chain.pem");
+    let [chain, key] = [chain, out.join("key.pem")].map(|path| path.display().to_string());
+    let (_, inspected) = said(&["cert", "inspect", &chain]).await?;
+    ensure!(inspected.starts_with("leaf ") && shown.starts_with(&inspected), "{shown}\nis not\n{inspected}");
+    assert_eq!(mode(&out.join("key.pem"))?, 0o600);
+    assert_eq!(mode(&out.join("root-cert.pem"))?, 0o644);
+    let mut left: Vec<_> = fs::read_dir(&out)?.map(|e| e.map(|e| e.file_name())).collect::<Result<_, _>>()?;
+    left.sort();
+    assert_eq!(left, ["cert-chain.pem", "key.pem", "root-cert.pem"]);
+
+    // The key fits: by it and the chain the workload asks for its next certificate.
+    let roots = out.join("root-cert.pem").display().to_string();
+    let renew = ["cert", "request", "--address", &laptop.address, "--roots", &roots];
+    let (good, renewed) =
+        said(&[&renew[..], &["--client-cert", &chain, "--client-key", &key]].concat()).await?;
+    ensure!(good && renewed.contains(WEB), "{renewed}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_certificate_is_read_from_a_pipe() -> anyhow::Result<()> {
+    let laptop = Laptop::start().await?;
+    let roots = fs::read(laptop.path("state/ca/root-cert.pem"))?;
+    let mut command = super::command(["cert", "inspect", "-"])?;
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let mut input = child.stdin.take().context("standard input is piped")?;
+    input.write_all(&roots).await?;
+    drop(input);
+    let output = timeout(LIMIT, child.wait_with_output()).await??;
+    let shown = String::from_utf8(output.stdout)?;
+    ensure!(shown.starts_with("authority ") && shown.contains("O=cluster.local"), "{shown}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_identity_of_another_node_is_refused_and_the_log_says_why() -> anyhow::Result<()> {
+    let mut laptop = Laptop::start().await?;
+    let api = "spiffe://cluster.local/ns/shop/sa/api";
+    let out = laptop.path("out").display().to_string();
+    let (good, errors) = laptop.request(&["--node", "laptop", "--identity", api, "--out", &out]).await?;
+    ensure!(!good && errors.lines().count() == 1, "{errors}");
+    let told = "refuses: request is not authenticated (gRPC status 16)";
+    ensure!(errors.starts_with("error: ") && errors.contains(told), "{errors}");
+    ensure!(!laptop.path("out").exists(), "nothing is written");
+    let is_it = |line: &serde_json::Value| text(line, "requested") == api;
+    let line = laptop.server.until_line("the refusal", is_it).await?;
+    assert_eq!(text(&line, "reason"), "not_on_node");
+    assert_eq!(text(&line, "caller"), "spiffe://cluster.local/ns/istio-system/sa/ztunnel");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_missing_or_no_certificate_is_named() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let (file, missing, below) = (path("file"), path("missing"), path("file/state"));
+    fs::write(&file, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")?;
+    fs::write(path("text"), "no certificate")?;
+    let text = path("text");
+    for (args, expected) in [
+        (vec!["token"], "--state-dir"),
+        (vec!["token", "--state-dir", &below], below.as_str()),
+        (vec!["cert", "request"], "--roots"),
+        (vec!["cert", "request", "--roots", &file], "--token-file"),
+        (vec!["cert", "request", "--roots", &missing, "--token-file", &file], missing.as_str()),
+        (vec!["cert", "request", "--roots", &text, "--token-file", &text], "cannot read the roots"),
+        (vec!["cert", "inspect", &missing], missing.as_str()),
+        (vec!["cert", "inspect", &text], "no certificate found"),
+        (vec!["cert", "inspect", &file], "certificate 1 is not valid DER"),
+        (vec!["cert", "inspect"], "no certificate found"),
+    ] {
+        let (good, errors) = said(&args).await?;
+        ensure!(!good && errors.starts_with("error: ") && errors.contains(expected), "{args:?}: {errors}");
+    }
+    Ok(())
+}
