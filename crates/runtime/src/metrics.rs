@@ -6,9 +6,10 @@
 use crate::grpc::Clients;
 use crate::identity::IdentityView;
 use crate::pump::Pump;
+use rustls::pki_types::UnixTime;
 use std::fmt::{Display, Write};
 use std::sync::atomic::Ordering;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 use tikv_jemalloc_ctl::{epoch, stats};
 
 /// What a scrape reads.
@@ -245,22 +246,55 @@ impl Metrics {
             "Whether something is wrong with newer key material, or there is none.",
             u8::from(self.identity.authority.status().trouble.is_some()),
         );
-        // Without key material there is nothing that expires: an absent value alarms nobody.
-        let Some(issuer) = self.identity.authority.current() else { return };
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
-        let mut expiry = |name: &str, certificate: &ca::Certificate| {
-            let end = certificate.validity().not_after.as_secs();
+        let now = UnixTime::now();
+        let leaves = stats.leaves.by_days_left(now);
+        let leaves: Vec<(String, u64)> =
+            leaves.into_iter().map(|(days, count)| (format!("days_left=\"{days}\""), count)).collect();
+        let leaves: Vec<(&str, &dyn Display)> =
+            leaves.iter().map(|(labels, count)| (labels.as_str(), count as &dyn Display)).collect();
+        out.metric(
+            "pilothouse_workload_certificates",
+            "gauge",
+            "Valid certificates that this process has issued, by days left: up to so many, and more than the group before.",
+            &leaves,
+        );
+        self.expiry(out, now.as_secs());
+    }
+
+    /// Without key material there is nothing that expires: an absent value alarms nobody.
+    fn expiry(&self, out: &mut Text, now: u64) {
+        let signer = self.identity.authority.current();
+        let roots = signer.as_ref().map_or(&[][..], |signer| signer.trust().roots());
+        let between = signer.as_ref().map_or(&[][..], |signer| signer.intermediates());
+        let seconds_left = |end: u64| i128::from(end) - i128::from(now);
+        for (name, first) in
+            [("citadel_server_root_cert_expiry", roots), ("citadel_server_cert_chain_expiry", between)]
+        {
+            let Some(end) = first.first().map(|first| first.validity().not_after.as_secs()) else { continue };
             let (timestamp, seconds) = (format!("{name}_timestamp"), format!("{name}_seconds"));
             out.gauge(&timestamp, "When a certificate of the authority expires, in seconds since 1970.", end);
-            let left = i128::from(end) - i128::from(now);
-            out.gauge(&seconds, "Seconds until a certificate of the authority expires.", left);
+            out.gauge(&seconds, "Seconds until a certificate of the authority expires.", seconds_left(end));
+        }
+        let numbered = |kind: &'static str, list: &[ca::Certificate]| {
+            let ends: Vec<u64> = list.iter().map(|one| one.validity().not_after.as_secs()).collect();
+            let label = move |at: usize| format!("certificate=\"{kind}\",number=\"{}\"", at + 1);
+            ends.into_iter().enumerate().map(move |(at, end)| (label(at), end))
         };
-        if let Some(root) = issuer.trust().roots().first() {
-            expiry("citadel_server_root_cert_expiry", root);
-        }
-        if let Some(first) = issuer.intermediates().first() {
-            expiry("citadel_server_cert_chain_expiry", first);
-        }
+        let serving = self.identity.stats.serving_ends.get();
+        let serving = serving.map(|end| ("certificate=\"serving\",number=\"1\"".to_owned(), end));
+        let days: Vec<(String, String)> = numbered("root", roots)
+            .chain(numbered("intermediate", between))
+            .chain(serving)
+            .map(|(labels, end)| (labels, format!("{:.3}", seconds_left(end) as f64 / 86_400.0)))
+            .collect();
+        let days: Vec<(&str, &dyn Display)> =
+            days.iter().map(|(labels, left)| (labels.as_str(), left as &dyn Display)).collect();
+        out.metric(
+            "pilothouse_certificate_days_left",
+            "gauge",
+            "Days until a certificate expires: of each root, of each certificate between, and of the secure port.",
+            &days,
+        );
     }
 }
 

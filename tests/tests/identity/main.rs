@@ -7,6 +7,7 @@ mod publisher;
 mod token;
 mod workloads;
 
+mod audit;
 mod bounds;
 mod certificates;
 mod credentials;

@@ -416,6 +416,7 @@ impl Gate {
         let client = caller.client();
         let order = Order { client: &client, csr, identity: &identity, signer: chosen, life_seconds };
         let issued = signer.issue(order).await?;
+        self.stats.leaves.add(issued.validity.not_after, UnixTime::now());
         tracing::info!(
             caller = %caller.identity, pod = caller.caller.pod.as_ref().map(|p| p.name.as_str()),
             peer = ?caller.address, identity = %identity, serial = %issued.serial,

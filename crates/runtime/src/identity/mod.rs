@@ -46,7 +46,7 @@ pub use root_secret::ROTATE;
 pub use serving::{ShownCertificate, client_identity};
 pub use signer::Signer;
 pub use state_dir::{DEVELOPMENT_ISSUER, StateDir, StateError};
-pub use stats::{Count, Counts, IdentityStats};
+pub use stats::{Count, Counts, IdentityStats, LeafEnds, Moment};
 pub use trouble::{Trouble, TroubleKind};
 pub use world::{MeshIdentity, World, WorldError, WorldWriter};
 
@@ -285,7 +285,7 @@ impl Identity {
         };
         let serving_names = ServingNames { set: serving_names, discovery_host: world.discovery_host() };
         let source = supply.map_or(Source::Own(keeper), Source::External);
-        let serving = Serving::new()?;
+        let serving = Serving::new(Arc::clone(&stats))?;
         let gate =
             Gate::new(settings, world, tokens, serving.clients(), authority.clone(), Arc::clone(&stats));
         let identity = Self {

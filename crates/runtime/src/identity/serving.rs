@@ -5,6 +5,7 @@
 use super::authority::{Authority, InForce};
 use super::refused::Refused;
 use super::signer::Signer;
+use super::stats::IdentityStats;
 use ca::{Certificate, Identity, RevocationLists, SigningKey};
 use parking_lot::RwLock;
 use rustls::client::danger::HandshakeSignatureValid;
@@ -98,6 +99,7 @@ struct Held {
 pub struct Serving {
     material: Arc<Material>,
     acceptor: TlsAcceptor,
+    stats: Arc<IdentityStats>,
 }
 
 struct Material {
@@ -118,7 +120,7 @@ impl Serving {
     ///
     /// # Errors
     /// Never with the provider that is built in.
-    pub fn new() -> Result<Self, Error> {
+    pub fn new(stats: Arc<IdentityStats>) -> Result<Self, Error> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let material = Arc::new(Material {
             provider: Arc::clone(&provider),
@@ -134,7 +136,7 @@ impl Serving {
         // A resumed session would carry a client certificate past the end of its root's trust.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        Ok(Self { material, acceptor: TlsAcceptor::from(Arc::new(config)) })
+        Ok(Self { material, acceptor: TlsAcceptor::from(Arc::new(config)), stats })
     }
 
     /// Returns what takes connections.
@@ -255,6 +257,7 @@ impl Serving {
             .build()?;
         *self.material.clients.write() = Some(clients);
         *self.material.key.write() = Some(Arc::new(certified));
+        self.stats.serving_ends.set(issued.validity.not_after);
         tracing::info!(
             serial = %issued.serial, not_after = issued.validity.not_after.as_secs(),
             names = names.join(","), "the secure port has a certificate",

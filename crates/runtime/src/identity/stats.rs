@@ -1,8 +1,18 @@
 //! What is counted of identities, for metrics.
 
 use parking_lot::Mutex;
+use rustls::pki_types::UnixTime;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+const HOUR: u64 = 3600;
+
+/// How far ahead the ends of leaves are told apart, in hours: a signer that is not ours may go further.
+const HORIZON: u64 = 366 * 24;
+
+/// The groups of [`LeafEnds`]: up to so many hours, and their names in days.
+const GROUPS: [(u64, &str); 6] =
+    [(6, "0.25"), (12, "0.5"), (24, "1"), (7 * 24, "7"), (30 * 24, "30"), (u64::MAX, "more")];
 
 /// A count that only rises.
 #[derive(Debug, Default)]
@@ -41,6 +51,48 @@ impl Counts {
     }
 }
 
+/// Leaves that were issued and have not ended, counted by the hour in which they end: to add one is to
+/// add one to a count, and an hour that is over is forgotten whole.
+#[derive(Debug, Default)]
+pub struct LeafEnds(Mutex<BTreeMap<u64, u64>>);
+
+impl LeafEnds {
+    /// Counts a leaf that ends then.
+    pub fn add(&self, end: UnixTime, now: UnixTime) {
+        let hour = (end.as_secs() / HOUR).min(now.as_secs() / HOUR + HORIZON);
+        *self.0.lock().entry(hour).or_default() += 1;
+    }
+
+    /// Returns how many have up to so many days left, and more than the group before; to the hour.
+    pub fn by_days_left(&self, now: UnixTime) -> Vec<(&'static str, u64)> {
+        let now = now.as_secs() / HOUR;
+        let mut ends = self.0.lock();
+        *ends = ends.split_off(&now);
+        let mut groups = GROUPS.map(|(_, name)| (name, 0));
+        for (end, count) in &*ends {
+            let group = GROUPS.iter().position(|(hours, _)| end - now <= *hours);
+            groups[group.unwrap_or(GROUPS.len() - 1)].1 += count;
+        }
+        groups.to_vec()
+    }
+}
+
+/// A moment, or none.
+#[derive(Debug, Default)]
+pub struct Moment(AtomicU64);
+
+impl Moment {
+    /// Sets it.
+    pub(super) fn set(&self, moment: UnixTime) {
+        self.0.store(moment.as_secs(), Ordering::Relaxed);
+    }
+
+    /// Returns it in seconds since 1970.
+    pub fn get(&self) -> Option<u64> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|seconds| *seconds > 0)
+    }
+}
+
 /// Counters of the secure port.
 #[derive(Debug)]
 pub struct IdentityStats {
@@ -48,6 +100,10 @@ pub struct IdentityStats {
     pub requests: Count,
     /// Certificates issued.
     pub issued: Count,
+    /// Those of them that have not ended.
+    pub leaves: LeafEnds,
+    /// When the serving certificate ends.
+    pub serving_ends: Moment,
     /// Requests for certificates that were refused, by reason.
     pub refused: Counts,
     /// Streams that were refused, by reason.
@@ -81,6 +137,8 @@ impl Default for IdentityStats {
         Self {
             requests: Count::default(),
             issued: Count::default(),
+            leaves: LeafEnds::default(),
+            serving_ends: Moment::default(),
             refused: Counts::of(&["not_on_node", "pod_unknown", "token_expired"]),
             streams_refused: Counts::of(&[
                 "node_identity",
@@ -105,5 +163,32 @@ impl Default for IdentityStats {
             crl_writes: Counts::of(&["failed", "ok"]),
             event_writes: Counts::of(&["failed", "ok"]),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn at(hours: u64) -> UnixTime {
+        UnixTime::since_unix_epoch(Duration::from_secs(hours * HOUR))
+    }
+
+    #[test]
+    fn leaves_move_to_nearer_groups_and_are_forgotten_when_they_end() {
+        let (leaves, now) = (LeafEnds::default(), 500_000);
+        for end in [now + 24, now + 24, now + 5, now + 24 * 90, now + 24 * 3650] {
+            leaves.add(at(end), at(now));
+        }
+        let counts =
+            |now| leaves.by_days_left(at(now)).into_iter().map(|(_, count)| count).collect::<Vec<_>>();
+        assert_eq!(counts(now), [1, 0, 2, 0, 0, 2]);
+        assert_eq!(counts(now + 12), [0, 2, 0, 0, 0, 2]);
+        assert_eq!(counts(now + 20), [2, 0, 0, 0, 0, 2]);
+        assert_eq!(counts(now + 25), [0, 0, 0, 0, 0, 2]);
+        // Beyond the horizon one is counted as long as that.
+        assert_eq!(counts(now + HORIZON), [1, 0, 0, 0, 0, 0]);
+        assert_eq!(counts(now + HORIZON + 1), [0; 6]);
     }
 }

@@ -1,0 +1,208 @@
+//! The audit: a line and a count for each certificate that is issued or refused, and never a secret.
+
+use crate::certificates::call;
+use crate::foreign::{Foreign, authority, plugged_in, secret, secrets};
+use crate::plane::{Plane, Site, UNAUTHENTICATED};
+use anyhow::Context;
+use ca::Certificate;
+use kube::api::PostParams;
+use pilothouse_tests::apiserver::{LIMIT, until};
+use proto::citadel::IstioCertificateRequest;
+use runtime::grpc::Clients;
+use runtime::metrics::Metrics;
+use runtime::pump::Pump;
+use serde_json::Value;
+use std::io;
+use std::sync::{Mutex, Once, PoisonError};
+use std::time::{Duration, SystemTime};
+
+/// What this process logs from the first use on; the tests beside this one log into it, too.
+struct Log;
+
+static LOGGED: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        LOGGED.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    fn begin() {
+        static BEGUN: Once = Once::new();
+        BEGUN.call_once(|| {
+            // Everything of ours, whatever its level: a secret has no place in any of it.
+            let filter = "info,pilothouse_runtime=trace";
+            tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(|| Log).init();
+        });
+    }
+
+    fn text() -> String {
+        String::from_utf8_lossy(&LOGGED.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+    }
+
+    /// Returns the fields of all lines with this message of which this holds.
+    fn lines(message: &str, holds: impl Fn(&Value) -> bool) -> Vec<Value> {
+        let parsed =
+            Self::text().lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).collect();
+        let parsed: Vec<Value> = parsed;
+        let fields = parsed.into_iter().map(|mut line| line["fields"].take());
+        fields.filter(|fields| fields["message"] == message && holds(fields)).collect()
+    }
+
+    /// Waits for the one line with this message of which this holds.
+    async fn line(message: &str, holds: impl Fn(&Value) -> bool) -> anyhow::Result<Value> {
+        let mut found =
+            until(LIMIT, async || Ok(Some(Self::lines(message, &holds)).filter(|found| !found.is_empty())))
+                .await
+                .with_context(|| format!("no {message:?}"))?;
+        anyhow::ensure!(found.len() == 1, "it is said more than once: {found:#?}");
+        found.pop().context("no line")
+    }
+}
+
+/// A request with a key that is made for it, and that key.
+fn request(identity: Option<&str>) -> anyhow::Result<(IstioCertificateRequest, String)> {
+    let key = rcgen::KeyPair::generate()?;
+    let csr = rcgen::CertificateParams::default().serialize_request(&key)?.pem()?;
+    let metadata = identity.map(|identity| prost_types::Struct {
+        fields: [(
+            "ImpersonatedIdentity".to_owned(),
+            prost_types::Value { kind: Some(prost_types::value::Kind::StringValue(identity.to_owned())) },
+        )]
+        .into(),
+    });
+    Ok((IstioCertificateRequest { csr, validity_duration: 0, metadata }, key.serialize_pem()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_certificate_has_one_line_that_says_all_but_secrets() -> anyhow::Result<()> {
+    Log::begin();
+    let site = Site::new().await?;
+    let plane = Plane::open(&site.settings()?).await?;
+    let token = site.ztunnel("n1").await?;
+    site.pod(&site.shop, "web", "web", "n1").await?;
+    site.pod(&site.shop, "api", "api", "n2").await?;
+    let (web, api) = (site.identity("web"), site.identity("api"));
+    let caller = format!("spiffe://cluster.local/ns/{}/sa/ztunnel", site.system);
+    let mut secret_texts = vec![token.clone()];
+
+    let (asked, key) = request(Some(&web))?;
+    let issued = call(&plane, &token, &asked).await?;
+    let chain = issued.map_err(|refused| anyhow::anyhow!("{refused:?}"))?.cert_chain;
+    let leaf = &Certificate::all_from_pem(chain[0].as_bytes())?[0];
+    secret_texts.extend([asked.csr, key]);
+    let line = Log::line("issued a certificate", |line| line["identity"] == web.as_str()).await?;
+    assert_eq!(line["caller"], caller.as_str());
+    assert_eq!(line["pod"], "ztunnel-n1");
+    let serial = line["serial"].as_str().context("no serial")?;
+    assert_eq!(serial.trim_start_matches('0'), leaf.serial().trim_start_matches('0'));
+    assert_eq!(line["not_after"], leaf.validity().not_after.as_secs());
+    assert!(line["peer"].as_str().is_some_and(|peer| peer.contains("127.0.0.1")), "{line}");
+
+    let (asked, key) = request(Some(&api))?;
+    let refused = call(&plane, &token, &asked).await?;
+    assert_eq!(refused.err().map(|(code, _)| code), Some(UNAUTHENTICATED));
+    secret_texts.extend([asked.csr, key]);
+    let line = Log::line("refused a certificate", |line| line["requested"] == api.as_str()).await?;
+    assert_eq!((&line["caller"], &line["reason"]), (&caller.as_str().into(), &"not_on_node".into()));
+    assert!(line["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{line}");
+
+    // A request that is none, and callers that nobody knows: tokens that are broken in many ways.
+    let (mut asked, key) = request(None)?;
+    secret_texts.extend([asked.csr.clone(), key]);
+    asked.csr.insert(60, 'x');
+    assert!(call(&plane, &token, &asked).await?.is_err());
+    let line = Log::line("refused a certificate", |line| {
+        line["caller"] == caller.as_str() && line["requested"] == ""
+    });
+    let line = line.await?;
+    assert!(line["reason"].as_str().is_some_and(|reason| reason.starts_with("csr")), "{line}");
+    let (head, signature) = token.rsplit_once('.').context("a token has dots")?;
+    let (_, payload) = head.split_once('.').context("a token has dots")?;
+    let reversed: String = signature.chars().rev().collect();
+    for broken in [
+        format!("{head}.{reversed}"),
+        format!("{head}."),
+        head.to_owned(),
+        format!("x{token}"),
+        payload.to_owned(),
+    ] {
+        let before = plane.stats().refused.list();
+        let (asked, key) = request(None)?;
+        assert_eq!(call(&plane, &broken, &asked).await?.err().map(|(code, _)| code), Some(UNAUTHENTICATED));
+        secret_texts.extend([asked.csr, key, broken]);
+        assert_ne!(plane.stats().refused.list(), before, "it is counted by reason");
+    }
+    let anonymous = Log::lines("refused a certificate", |line| line["caller"].is_null());
+    assert!(anonymous.len() >= 5, "{anonymous:#?}");
+    assert!(anonymous.iter().all(|line| line["reason"].is_string() && line["peer"].is_string()));
+
+    assert_eq!(plane.stats().issued.get(), 1);
+    assert_eq!(plane.refused("not_on_node"), 1);
+    assert_eq!(Log::lines("issued a certificate", |line| line["caller"] == caller.as_str()).len(), 1);
+
+    let own = secrets(&site).await?.get("istio-ca-secret").await?.data.unwrap_or_default();
+    secret_texts.push(String::from_utf8(own["ca-key.pem"].0.clone())?);
+    let text = Log::text();
+    // Whole tokens hold whole parts, and PEM whole lines; the first part of a token says who signed it.
+    let parts =
+        secret_texts.iter().flat_map(|text| text.split(['.', '\n']).skip(usize::from(!text.contains('\n'))));
+    let mut count = 0;
+    for part in parts.filter(|part| part.len() > 24 && !part.starts_with('-')) {
+        assert!(!text.contains(part), "{part:?} is logged");
+        count += 1;
+    }
+    assert!(count > 20, "so few parts are not all");
+    assert!(!text.contains("-----BEGIN"), "nothing in PEM is logged");
+    Ok(())
+}
+
+/// Returns the value of a sample.
+fn sample(text: &str, name: &str) -> anyhow::Result<f64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    Ok(line.with_context(|| format!("no {name} in {text}"))?.parse()?)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_are_known_by_the_days_that_they_have_left() -> anyhow::Result<()> {
+    let site = Site::new().await?;
+    let ending = |name: &str, days: u64| {
+        let mut params = authority(name);
+        params.not_after = (SystemTime::now() + Duration::from_secs(days * 86_400)).into();
+        params
+    };
+    let root = Foreign::root_of(ending("root", 1000))?;
+    let signing = root.below_of(ending("signing", 40))?;
+    let files = plugged_in(&root, &signing, &signing.key);
+    secrets(&site).await?.create(&PostParams::default(), &secret("cacerts", files)).await?;
+    let plane = Plane::open(&site.settings()?).await?;
+    let token = site.ztunnel("n1").await?;
+    for hours in [3, 24, 24, 24 * 39] {
+        let target = plane.target(&token)?;
+        runtime::identity::request_certificate(&target, None, hours * 3600).await?;
+    }
+    let metrics = Metrics::new(Pump::start(mesh::Options::default())?, Clients::default());
+    let text = metrics.with_identity(plane.identity.clone()).render().await;
+    for (labels, days) in [
+        ("certificate=\"root\",number=\"1\"", 1000.0),
+        ("certificate=\"intermediate\",number=\"1\"", 40.0),
+        // The root stands in the chain file, too.
+        ("certificate=\"intermediate\",number=\"2\"", 1000.0),
+        // For 90 days, were the signer not to end before.
+        ("certificate=\"serving\",number=\"1\"", 40.0),
+    ] {
+        let left = sample(&text, &format!("pilothouse_certificate_days_left{{{labels}}}"))?;
+        assert!((days - 0.1..=days).contains(&left), "{labels}: {left}");
+    }
+    for (group, count) in [("0.25", 1.0), ("0.5", 0.0), ("1", 2.0), ("7", 0.0), ("30", 0.0), ("more", 1.0)] {
+        let name = format!("pilothouse_workload_certificates{{days_left=\"{group}\"}}");
+        assert_eq!(sample(&text, &name)?, count, "{group}");
+    }
+    Ok(())
+}
