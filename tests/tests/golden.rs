@@ -302,16 +302,21 @@ fn render(mesh: &Mesh) -> String {
     serde_yaml::to_string(&all).unwrap()
 }
 
-/// The conditions of each object that has any, as `type=status reason: message`.
+/// The conditions of each object that has any, as `type=status reason: message`, with the generation that
+/// they speak of where there is one.
 fn conditions(mesh: &Mesh) -> Mapping {
     let mut all = BTreeMap::new();
     for change in mesh.conditions() {
-        let conditions = change.conditions.expect("an object that is there").conditions.clone();
+        let conditions = change.conditions.expect("an object that is there");
+        let of = match conditions.generation {
+            0 => String::new(),
+            generation => format!(" (generation {generation})"),
+        };
         let line = |c: &mesh::Condition| {
             let status = if c.status { "True" } else { "False" };
-            Value::from(format!("{}={status} {}: {}", c.kind, c.reason, c.message))
+            Value::from(format!("{}={status}{of} {}: {}", c.kind, c.reason, c.message))
         };
-        let lines: Vec<Value> = conditions.iter().map(line).collect();
+        let lines: Vec<Value> = conditions.conditions.iter().map(line).collect();
         if !lines.is_empty() {
             all.insert(change.object.to_string(), Value::from(lines));
         }

@@ -2,26 +2,29 @@
 //!
 //! Types, reasons and messages are those of the reference, which people and tools read.
 
-use engine::{Builder, Cx, Memo, Table};
+use engine::{Builder, Cx, Index, Memo, Table};
 use model::facts::{
-    AuthorizationPolicy, GatewayClass, Meta, PolicyTargetRef, Protocol, Service, ServiceEntry, Visibility,
-    WorkloadEntry,
+    AuthorizationPolicy, GatewayClass, Meta, PolicyTargetRef, Protocol, Service, ServiceEntry,
+    ServiceEntryAddress, Visibility, WorkloadEntry,
 };
-use model::{Kind, Name, Ns};
+use model::{Diagnostic, Kind, Name, Ns, ObjectRef, Severity, Str, shared};
 use std::sync::Arc;
 
 use crate::guard::{self, GuardPolicies};
 use crate::namespace::NamespaceView;
 use crate::policy_row::PolicyRow;
 use crate::service::{INGRESS_LABEL, ServiceRow, ServiceView, ingress};
-use crate::service_entry::{Entries, HostKey, visibility};
+use crate::service_entry::{Entries, HostKey};
 use crate::settings::Settings;
-use crate::waypoint::{BindError, Binder, Demand, WorkloadMeta};
-use crate::workload::{is_captured, is_redirected, tunnel};
+use crate::waypoint::{BindError, Binder};
+use crate::workload::EntryWorkload;
+use crate::{Options, key};
 
 const WAYPOINT_BOUND: &str = "istio.io/WaypointBound";
 const WAYPOINT_MISSING: &str = "istio.io/WaypointMissing";
 const VISIBILITY_APPLIED: &str = "istio.io/VisibilityApplied";
+/// Of our own; absent while all of an entry is sent.
+const ACCEPTED: &str = "pilothouse.io/Accepted";
 const ZTUNNEL_ACCEPTED: &str = "ZtunnelAccepted";
 const WAYPOINT_ACCEPTED: &str = "WaypointAccepted";
 const CONNECT_STRATEGY: &str = "istio.io/connect-strategy";
@@ -75,21 +78,21 @@ pub(crate) struct Inputs {
     pub classes: Table<Name, GatewayClass>,
     pub service_views: Table<Name, ServiceView>,
     pub service_rows: Table<Name, ServiceRow>,
+    pub hostnames: Index<Str, Name, ServiceView>,
     pub entries: Entries,
     pub policy_rows: Table<Name, PolicyRow>,
     pub namespaces: Memo<Ns, NamespaceView>,
     pub settings: Settings,
     pub binder: Binder,
     pub guards: GuardPolicies,
-    /// Whether waypoints are required, where no annotation says otherwise.
-    pub requires_waypoints: bool,
-    /// Whether workloads of other networks are not sent.
-    pub multi_network: bool,
+    /// WorkloadEntries as they are sent, by resource name.
+    pub entry_workloads: Table<Str, EntryWorkload>,
 }
 
 /// Declares them.
-pub(crate) fn declare(b: &mut Builder, inputs: Inputs) -> Statuses {
+pub(crate) fn declare(b: &mut Builder, inputs: Inputs, options: &Options) -> Statuses {
     let Inputs { service_rows, entries, policy_rows, namespaces, .. } = inputs;
+    let cluster = shared(&options.cluster_id);
     let services = b.derive("service_conditions", inputs.services, move |cx, name, service| {
         let row = cx.get(service_rows, name)?;
         let view = cx.memo(namespaces, &name.ns)?;
@@ -103,27 +106,12 @@ pub(crate) fn declare(b: &mut Builder, inputs: Inputs) -> Statuses {
         Conditions::of(inputs.entry(cx, name, entry))
     });
     let workload_entries =
-        b.derive("workload_entry_conditions", inputs.workload_entries, move |cx, name, entry| {
-            let view = cx.memo(namespaces, &name.ns).filter(|v| v.in_scope)?;
-            let inherited = inputs.binder.inherited(cx, &name.ns, &view);
-            let binding = inputs.binder.bind_workload(cx, &entry.labels, &name.ns, &inherited);
-            let binding = binding.map(|w| w.map(|w| w.name.clone()));
-            let meta = WorkloadMeta {
-                ns: &name.ns,
-                labels: &entry.labels,
-                annotations: &entry.meta.annotations,
-                view: &view,
-                inherited: &inherited,
-            };
-            let demand = Demand::of_workload(cx, &inputs.binder, &meta, inputs.requires_waypoints);
-            let (tunnel, native) = tunnel(is_redirected(&entry.meta), &entry.labels);
-            let local = cx.single(inputs.settings.network)?;
-            let network = &entry.spec.network;
-            let is_remote = inputs.multi_network && !network.is_empty() && *network != *local;
-            let is_captured = is_captured(tunnel, native) && !is_remote;
+        b.derive("workload_entry_conditions", inputs.workload_entries, move |cx, name, _| {
+            let row = cx.get(inputs.entry_workloads, &Str::from(key::workload_entry_uid(&cluster, name)))?;
+            let required = row.demand.as_ref();
             let required =
-                demand.and_then(|of| guard::of_workload(cx, &inputs.binder, &name.ns, &of, is_captured));
-            Conditions::of(bound(&binding, None).into_iter().chain(required).collect())
+                required.and_then(|of| guard::of_workload(cx, &inputs.binder, &name.ns, of, row.is_captured));
+            Conditions::of(bound(&row.waypoint, None).into_iter().chain(required).collect())
         });
     let policies = b.derive("policy_conditions", inputs.policies, move |cx, name, policy| {
         let row = cx.get(policy_rows, name)?;
@@ -189,9 +177,10 @@ impl Inputs {
                 views.extend(cx.get(self.entries.views, &key));
             }
         }
-        let Some(row) = rows.first() else { return Vec::new() };
-        let mut conditions: Vec<Condition> =
-            bound(&row.waypoint, Some((&entry.meta, &view, row.canary.as_ref()))).into_iter().collect();
+        let Some(seen) = cx.get(self.entries.seen, name).map(|v| *v) else { return Vec::new() };
+        let mut conditions: Vec<Condition> = self.accepted(cx, name, entry, seen).into_iter().collect();
+        let Some(row) = rows.first() else { return conditions };
+        conditions.extend(bound(&row.waypoint, Some((&entry.meta, &view, row.canary.as_ref()))));
         let is_unbound = !matches!(row.waypoint, Ok(Some(_)));
         let races =
             entry.meta.annotations.get(CONNECT_STRATEGY).is_some_and(|s| s == "RACE_FIRST_TCP_CONNECT");
@@ -220,7 +209,6 @@ impl Inputs {
             message: message.to_owned(),
         }));
         if cx.single(self.settings.visibility).is_some_and(|v| v.is_some()) {
-            let seen = visibility(cx, self.settings, self.binder.namespaces, &name.ns);
             let (reason, message) = match seen {
                 Visibility::Namespace => (
                     "Namespace",
@@ -236,6 +224,53 @@ impl Inputs {
             });
         }
         conditions
+    }
+
+    /// `Accepted`, False for an entry of which not all is sent; nothing for any other.
+    fn accepted(
+        &self,
+        cx: &Cx<'_>,
+        name: &Name,
+        entry: &ServiceEntry,
+        seen: Visibility,
+    ) -> Option<Condition> {
+        let condition = |reason, message| Condition { kind: ACCEPTED, status: false, reason, message };
+        let invalid = entry.addresses.iter().find_map(|address| match address {
+            ServiceEntryAddress::Invalid(text) => Some(text),
+            _ => None,
+        });
+        if let Some(text) = invalid {
+            let message = format!(
+                "nothing of it is sent: address {text:?} is neither an IP address nor a range of them"
+            );
+            return Some(condition("AddressInvalid", message));
+        }
+        if seen == Visibility::None {
+            let message =
+                "nothing of it is sent: serviceEntryVisibility of the mesh settings hides it from everybody";
+            return Some(condition("NotVisible", message.to_owned()));
+        }
+        let taken: Vec<String> = entry
+            .hosts
+            .iter()
+            .filter_map(|host| {
+                let key = HostKey { ns: name.ns.clone(), host: host.clone() };
+                let other = match cx.get(self.entries.winners, &key) {
+                    Some(winner) => {
+                        (winner.entry != *name).then(|| (Kind::ServiceEntry, winner.entry.clone()))
+                    }
+                    None => {
+                        let services = cx.lookup(self.hostnames, host).into_iter();
+                        let service =
+                            services.map(|(service, _)| service).find(|service| service.ns == key.ns);
+                        service.map(|service| (Kind::Service, service))
+                    }
+                };
+                let (kind, name) = other?;
+                Some(format!("host {host:?} is that of {}", ObjectRef { kind, name }))
+            })
+            .collect();
+        (!taken.is_empty()).then(|| condition("HostTaken", taken.join("; ")))
     }
 
     /// `WaypointRequired` of what is sent as `views`, all of one object.
@@ -341,12 +376,12 @@ impl Inputs {
             return (row.is_some(), row.and_then(|r| r.waypoint.clone().ok().flatten()));
         }
         let Some(entry) = cx.get(self.entries.entries, key) else { return (false, None) };
-        let waypoint = entry.hosts.iter().find_map(|host| {
+        // One of which nothing is sent is as absent as a Service of which nothing is.
+        let row = entry.hosts.iter().find_map(|host| {
             let host = HostKey { ns: key.ns.clone(), host: host.clone() };
-            let row = cx.get(self.entries.rows, &host).filter(|row| row.object == *key)?;
-            row.waypoint.clone().ok().flatten()
+            cx.get(self.entries.rows, &host).filter(|row| row.object == *key)
         });
-        (true, waypoint)
+        (row.is_some(), row.and_then(|row| row.waypoint.clone().ok().flatten()))
     }
 }
 
@@ -355,4 +390,27 @@ struct Attachment {
     bound: bool,
     reason: &'static str,
     message: String,
+}
+
+/// Code of the diagnostic that arises here.
+const UNATTACHED: &str = "AP109";
+
+/// Returns what the author of a policy should know of its targets, given its conditions: those that
+/// nothing enforces it at.
+pub(crate) fn unattached(policy: &Name, conditions: &Conditions) -> Option<Diagnostic> {
+    let found = conditions.conditions.iter().find(|c| c.kind == WAYPOINT_ACCEPTED)?;
+    // Of several targets one may be bound, and the condition true.
+    if found.reason == "Accepted" {
+        return None;
+    }
+    Some(Diagnostic {
+        code: UNATTACHED,
+        severity: Severity::Warning,
+        object: Some(ObjectRef { kind: Kind::AuthorizationPolicy, name: policy.clone() }),
+        field: "spec.targetRefs".to_owned(),
+        message: format!("{} ({})", found.message, found.reason),
+        help: "no waypoint enforces the policy there, and ztunnels do not see it: name what exists and has a waypoint"
+            .to_owned(),
+        place: None,
+    })
 }

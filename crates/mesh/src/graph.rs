@@ -1,7 +1,7 @@
 //! The wiring, and nothing else.
 
 use engine::{Builder, Graph, Table};
-use model::facts::{AuthorizationPolicy, Meta, PeerAuthentication, ServiceEntry};
+use model::facts::{AuthorizationPolicy, Meta, PeerAuthentication, ServiceEntry, Visibility};
 use model::{Name, Ns, Str, shared};
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::service_entry::{self, HostKey, Winner};
 use crate::settings::Settings;
 use crate::split_horizon::SplitHorizon;
 use crate::store::Facts;
-use crate::waypoint::{self, Binder, Passes};
+use crate::waypoint::{self, Binder, Passes, Unbound, UnboundWorkloads};
 use crate::workload::{self, EntryWorkload, Inputs};
 use crate::{Options, namespace, network, scope, split_horizon};
 
@@ -28,6 +28,7 @@ pub(crate) struct Sinks {
     pub services: Table<Name, ServiceRow>,
     pub entry_services: Table<HostKey, ServiceRow>,
     pub service_entries: Table<Name, ServiceEntry>,
+    pub entry_visibility: Table<Name, Visibility>,
     pub address_requests: Table<Name, AddressRequest>,
     pub winners: Table<HostKey, Winner>,
     pub pods: Table<Name, Encoded>,
@@ -41,7 +42,11 @@ pub(crate) struct Sinks {
     pub peer_strict: Table<Name, SentPolicy>,
     pub passes: Option<Table<Name, SentPolicy>>,
     pub guards: GuardPolicies,
+    pub unbound: Table<Unbound, ()>,
     pub statuses: Statuses,
+    /// Those that are ours and in scope.
+    pub peers: Table<Name, PeerAuthentication>,
+    pub root_namespace: Table<(), Ns>,
     pub root_left_out: Table<(), Option<Ns>>,
 }
 
@@ -59,6 +64,7 @@ pub(crate) fn declare(options: &Options) -> (Graph, Facts, Sinks) {
     let networks = network::declare(b, facts.gateways, namespaces, settings, options);
     let passes = options.allow_waypoints.then(|| Passes::declare(b, accounts, settings));
     let guards = Guards::declare(b);
+    let unbound = UnboundWorkloads::declare(b);
     let services = service::declare(b, facts.services, namespaces, options);
 
     let revision = shared(&options.revision);
@@ -81,13 +87,13 @@ pub(crate) fn declare(options: &Options) -> (Graph, Facts, Sinks) {
         })
     };
     let scopes = selection::index_scopes(b, scopes);
-    let peers = {
+    let peers_in_mesh = {
         let ours = ours.clone();
         b.derive("peer_authentications", facts.peers, move |cx, name, p: &PeerAuthentication| {
             (cx.memo(namespaces, &name.ns)?.in_scope && ours(&p.meta)).then(|| p.clone())
         })
     };
-    let peers = peer::declare(b, peers, settings);
+    let peers = peer::declare(b, peers_in_mesh, settings);
 
     let entries = {
         let ours = ours.clone();
@@ -114,6 +120,7 @@ pub(crate) fn declare(options: &Options) -> (Graph, Facts, Sinks) {
         binder,
         passes,
         guards,
+        unbound,
         requires_waypoints: options.require_waypoints,
         selected_services,
         entries_select_pods: options.entries_select_pods,
@@ -123,6 +130,7 @@ pub(crate) fn declare(options: &Options) -> (Graph, Facts, Sinks) {
     };
     let workloads = workload::declare(b, inputs);
     let guards = guards.declare_policies(b, binder, settings);
+    let unbound = unbound.declare_rows(b);
     let horizon = options.multi_network.then(|| {
         let global = scope::declare(b, facts.services, facts.namespaces, namespaces, settings, options);
         split_horizon::declare(b, workloads.entries, global, networks, settings)
@@ -138,20 +146,22 @@ pub(crate) fn declare(options: &Options) -> (Graph, Facts, Sinks) {
             classes: facts.classes,
             service_views: services.views,
             service_rows,
+            hostnames: services.by_hostname,
             entries,
             policy_rows: policies,
             namespaces,
             settings,
             binder,
             guards,
-            requires_waypoints: options.require_waypoints,
-            multi_network: options.multi_network,
+            entry_workloads: workloads.entries,
         },
+        options,
     );
     let sinks = Sinks {
         services: service_rows,
         entry_services: entries.rows,
         service_entries: entries.entries,
+        entry_visibility: entries.seen,
         address_requests: entries.address_requests,
         winners: entries.winners,
         pods: workloads.pods,
@@ -165,7 +175,10 @@ pub(crate) fn declare(options: &Options) -> (Graph, Facts, Sinks) {
         peer_strict: peers.strict,
         passes: passes.map(|p| p.policies),
         guards,
+        unbound,
         statuses,
+        peers: peers_in_mesh,
+        root_namespace: settings.root_namespace,
         root_left_out: settings.root_left_out,
     };
     b.sink(facts.rejected);
@@ -195,6 +208,6 @@ pub(crate) fn declare(options: &Options) -> (Graph, Facts, Sinks) {
 }
 
 /// Without a revision of our own, or a label on the object, everything is ours.
-fn is_ours(revision: &str, meta: &Meta) -> bool {
+pub(crate) fn is_ours(revision: &str, meta: &Meta) -> bool {
     revision.is_empty() || meta.labels.get("istio.io/rev").is_none_or(|r| r == revision)
 }

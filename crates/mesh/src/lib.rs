@@ -23,6 +23,7 @@
 mod allocation;
 mod condition;
 mod delta;
+mod diagnostics;
 mod dialect;
 mod encode;
 mod event;
@@ -56,12 +57,10 @@ pub use settings::config_map;
 pub use engine::{StageStats, Trace};
 
 use engine::Graph;
-use model::{Diagnostic, Kind};
+use model::Kind;
 use std::sync::Arc;
 
 use crate::graph::Sinks;
-use crate::service::ServiceRow;
-use crate::service_entry::HostKey;
 use crate::store::{Facts, Listings};
 
 /// The mesh as this control plane sees it. It has one writer.
@@ -71,6 +70,7 @@ pub struct Mesh {
     sinks: Sinks,
     listings: Listings,
     cluster: String,
+    revision: String,
     /// The ConfigMap with the mesh settings.
     settings_map: model::Name,
 }
@@ -80,8 +80,8 @@ impl Mesh {
     pub fn new(options: &Options) -> Self {
         let (graph, facts, sinks) = graph::declare(options);
         let settings_map = settings::map_name(options);
-        let cluster = options.cluster_id.clone();
-        Self { graph, facts, sinks, listings: Listings::default(), cluster, settings_map }
+        let (cluster, revision) = (options.cluster_id.clone(), options.revision.clone());
+        Self { graph, facts, sinks, listings: Listings::default(), cluster, revision, settings_map }
     }
 
     /// Applies events as one commit and returns what changed for clients.
@@ -124,61 +124,6 @@ impl Mesh {
     /// Returns the conditions of one object; `None` when it has no status of ours.
     pub fn conditions_of(&self, object: &model::ObjectRef) -> Option<Arc<Conditions>> {
         delta::conditions_of(&self.graph, &self.sinks, object)
-    }
-
-    /// Returns what is wrong with the objects at hand: those refused, policies that are not
-    /// enforced as written, services that are not bound to the waypoint that they name, waypoints
-    /// that are required in vain, workloads of other networks that nobody reaches, and a root namespace
-    /// that is left out.
-    pub fn diagnostics(&self) -> Vec<Diagnostic> {
-        let refused = self.graph.rows(self.facts.rejected).into_iter().map(|(_, d)| (*d).clone());
-        let policies = self.graph.rows(self.sinks.policies);
-        let found = policies.into_iter().flat_map(|(_, row)| row.diagnostics.clone());
-        let peers = self.graph.rows(self.facts.peers).into_iter();
-        let peers = peers.filter_map(|(_, p)| p.spec.as_ref().err().map(|r| r.diagnostic.clone()));
-        let services = self.graph.rows(self.sinks.services);
-        let unbound = services.into_iter().filter_map(|(name, row)| row.diagnostic(Kind::Service, &name));
-        let entries = self.graph.rows(self.sinks.entry_services);
-        let entries =
-            entries.into_iter().filter_map(|(_, row)| row.diagnostic(Kind::ServiceEntry, &row.object));
-        let own = self.graph.rows(self.sinks.service_entries).into_iter();
-        let own = own.flat_map(|(_, entry)| service_entry::diagnostics(&entry, |key| self.holder(key)));
-        let workloads = [self.sinks.entries, self.sinks.inline];
-        let unreached = self.sinks.horizon.iter().flat_map(|h| h.diagnostics(&self.graph, workloads));
-        let of_policies = refused.chain(found).chain(peers);
-        let of_services = unbound.chain(entries).chain(own);
-        let settings = self.root_left_out();
-        let guards = self.guard_diagnostics();
-        of_policies.chain(of_services).chain(guards).chain(unreached).chain(settings).collect()
-    }
-
-    /// Returns that the root namespace is left out of discovery, with policies in it.
-    fn root_left_out(&self) -> Option<Diagnostic> {
-        let root = (*self.graph.get(self.sinks.root_left_out, &())?).clone()?;
-        let policies = self.graph.rows(self.facts.policies).into_iter();
-        let policies = policies.map(|(name, _)| model::ObjectRef { kind: Kind::AuthorizationPolicy, name });
-        let peers = self.graph.rows(self.facts.peers).into_iter();
-        let peers = peers.map(|(name, _)| model::ObjectRef { kind: Kind::PeerAuthentication, name });
-        let first = policies.chain(peers).find(|policy| policy.name.ns == root)?;
-        Some(settings::root_left_out(self.settings_map.clone(), &root, &first))
-    }
-
-    /// Returns the object that has a hostname in a namespace.
-    fn holder(&self, key: &HostKey) -> Option<model::ObjectRef> {
-        let of = |kind, name| model::ObjectRef { kind, name };
-        if let Some(winner) = self.graph.get(self.sinks.winners, key) {
-            return Some(of(Kind::ServiceEntry, winner.entry.clone()));
-        }
-        let service = self.service_of(key)?;
-        Some(of(Kind::Service, service.object.clone()))
-    }
-
-    /// Returns the Service that has a hostname in its namespace.
-    fn service_of(&self, key: &HostKey) -> Option<Arc<ServiceRow>> {
-        let label = key.host.split('.').next().unwrap_or_default();
-        let service = self.graph.get(self.sinks.services, &model::Name::new(&key.ns, label))?;
-        let is_its = service.resource.split_once('/').is_some_and(|(_, host)| key.host == host);
-        is_its.then_some(service)
     }
 
     /// Returns what the resource of this name was made from, `depth` levels down.

@@ -2,7 +2,8 @@
 
 use engine::{Builder, Cx, Index, Memo, Table};
 use model::facts::PeerAuthentication;
-use model::{Labels, Name, Ns};
+use model::{Diagnostic, Kind, Labels, Name, Ns, ObjectRef, Severity};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::key::{Anchor, Selected};
@@ -77,5 +78,96 @@ impl Peers {
                 policy::level(peer, root) == Some(Level::Workload) && selector(peer).is_subset_of(&of.labels)
             })
             .min_by(|a, b| policy::age(a).cmp(&policy::age(b)))
+    }
+}
+
+/// Codes of the diagnostics that arise here.
+mod code {
+    /// A selector in the root namespace.
+    pub(super) const ROOT_SELECTOR: &str = "PA004";
+    /// An older policy is for all that this one is for.
+    pub(super) const SHADOWED: &str = "PA005";
+    /// Modes of ports in a policy that selects no workloads.
+    pub(super) const PORTS_IGNORED: &str = "PA006";
+}
+
+/// Returns what the authors of policies that are ours and in scope should know: what was not understood,
+/// and what is written in vain.
+pub(crate) fn diagnostics(peers: &[Arc<PeerAuthentication>], root: &Ns) -> Vec<Diagnostic> {
+    let mut by_age: Vec<&PeerAuthentication> = peers.iter().map(|peer| &**peer).collect();
+    by_age.sort_by(|a, b| policy::age(a).cmp(&policy::age(b)));
+    let mut older: BTreeMap<Option<Anchor>, Vec<&PeerAuthentication>> = BTreeMap::new();
+    let mut plain: BTreeMap<&Ns, &PeerAuthentication> = BTreeMap::new();
+    let mut found = Vec::new();
+    for peer in by_age {
+        let ns = &peer.meta.name.ns;
+        found.extend(peer.spec.as_ref().err().map(|refused| refused.diagnostic.clone()));
+        let level = policy::level(peer, root);
+        let labels = selector(peer);
+        match level {
+            None => found.push(warning(
+                code::ROOT_SELECTOR,
+                peer,
+                "spec.selector",
+                format!("{root:?} is the root namespace, where policies are for the whole mesh: one that selects workloads is ignored"),
+                "move it to the namespace of the workloads, or remove the selector",
+            )),
+            Some(Level::Mesh | Level::Namespace) => {
+                if let Some(first) = plain.get(ns) {
+                    found.push(shadowed(peer, first));
+                }
+                plain.entry(ns).or_insert(peer);
+            }
+            // An older one whose selector has nothing besides selects all that this one does.
+            Some(Level::Workload) => {
+                let mut anchors = Anchor::of_labels(Some(ns), &labels).map(Some);
+                let first = anchors.find_map(|anchor| {
+                    let of_anchor = older.get(&anchor)?.iter();
+                    of_anchor.copied().find(|other| selector(other).is_subset_of(&labels))
+                });
+                found.extend(first.map(|first| shadowed(peer, first)));
+                older.entry(Anchor::of_selector(Some(ns), &labels)).or_default().push(peer);
+            }
+        }
+        let has_ports = peer.spec.as_ref().is_ok_and(|spec| !spec.ports.is_empty());
+        if has_ports && matches!(level, Some(Level::Mesh | Level::Namespace)) {
+            found.push(warning(
+                code::PORTS_IGNORED,
+                peer,
+                "spec.portLevelMtls",
+                "modes of ports are ignored in a policy that selects no workloads".to_owned(),
+                "give the labels of the workloads in spec.selector.matchLabels",
+            ));
+        }
+    }
+    found
+}
+
+fn shadowed(peer: &PeerAuthentication, first: &PeerAuthentication) -> Diagnostic {
+    let message = format!("PeerAuthentication {} is older and for all that this one is for", first.meta.name);
+    warning(
+        code::SHADOWED,
+        peer,
+        "",
+        message,
+        "the older one is in force and this one is not: delete one of them",
+    )
+}
+
+fn warning(
+    code: &'static str,
+    of: &PeerAuthentication,
+    field: &str,
+    message: String,
+    help: &str,
+) -> Diagnostic {
+    Diagnostic {
+        code,
+        severity: Severity::Warning,
+        object: Some(ObjectRef { kind: Kind::PeerAuthentication, name: of.meta.name.clone() }),
+        field: field.to_owned(),
+        message,
+        help: help.to_owned(),
+        place: None,
     }
 }

@@ -56,6 +56,8 @@ pub(crate) struct Winner {
 pub(crate) struct Entries {
     /// The entries that are ours and in scope.
     pub entries: Table<Name, ServiceEntry>,
+    /// Who sees what is in their namespace.
+    pub seen: Table<Name, Visibility>,
     pub winners: Table<HostKey, Winner>,
     pub views: Table<HostKey, ServiceView>,
     pub by_anchor: Index<Anchor, HostKey, ServiceView>,
@@ -70,12 +72,15 @@ mod code {
     pub(super) const ADDRESS: &str = "SE003";
     /// An entry does not have a host that it names.
     pub(super) const HOST_TAKEN: &str = "SE004";
+    /// Nobody is to see an entry.
+    pub(super) const NOT_VISIBLE: &str = "SE005";
 }
 
-/// Returns what the author of an entry should know: addresses that are none, and hosts that others
-/// have. `holder` tells which object has a hostname; nothing where nobody has, as nobody is to see it.
+/// Returns what the author of an entry should know: addresses that are none, hosts that others have,
+/// and that nobody is to see it. `holder` tells which object has a hostname.
 pub(crate) fn diagnostics(
     entry: &ServiceEntry,
+    is_seen: bool,
     holder: impl Fn(&HostKey) -> Option<ObjectRef>,
 ) -> Vec<Diagnostic> {
     let diagnostic = |code, severity, field: String, message, help: &str| Diagnostic {
@@ -104,6 +109,15 @@ pub(crate) fn diagnostics(
         .collect();
     if !invalid.is_empty() {
         return invalid;
+    }
+    if !is_seen {
+        return vec![diagnostic(
+            code::NOT_VISIBLE,
+            Severity::Warning,
+            String::new(),
+            "serviceEntryVisibility of the mesh settings hides it from everybody".to_owned(),
+            "ask whoever keeps the settings to show entries of this namespace; until then nothing of it is sent",
+        )];
     }
     let own = &entry.meta.name;
     let taken = entry.hosts.iter().enumerate().filter_map(|(n, host)| {
@@ -209,7 +223,7 @@ pub(crate) fn declare(
         let demand = demand(&entry, winner, &view, requires);
         Some(ServiceRow::new(&entry.meta, resource, message, bound, &demand))
     });
-    Entries { entries, winners, views: entry_views, by_anchor, rows, address_requests }
+    Entries { entries, seen, winners, views: entry_views, by_anchor, rows, address_requests }
 }
 
 fn bind(
@@ -244,12 +258,7 @@ fn demand(entry: &ServiceEntry, winner: &Winner, view: &NamespaceView, by_defaul
 }
 
 /// The first policy whose rules all match the namespace, else the default.
-pub(crate) fn visibility(
-    cx: &Cx<'_>,
-    settings: Settings,
-    namespaces: Table<Ns, Namespace>,
-    ns: &Ns,
-) -> Visibility {
+fn visibility(cx: &Cx<'_>, settings: Settings, namespaces: Table<Ns, Namespace>, ns: &Ns) -> Visibility {
     let Some(configured) = cx.single(settings.visibility) else { return Visibility::Public };
     let Some((default, policies)) = configured.as_ref() else { return Visibility::Public };
     let labels: Labels = cx.get(namespaces, ns).map(|n| n.labels.clone()).unwrap_or_default();

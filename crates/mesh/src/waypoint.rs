@@ -2,6 +2,7 @@
 
 mod bind;
 mod demand;
+mod unbound;
 
 use engine::{Builder, Cx, Memo, Table};
 use model::facts::{AllowedNamespaces, Gateway, GatewayAddress, GatewayClass, Pod};
@@ -17,6 +18,7 @@ use crate::settings::Settings;
 
 pub(crate) use bind::{BindError, Binder, Bound, CanaryWish, Inherited, UseWaypoint};
 pub(crate) use demand::{Demand, REQUIRE_ANNOTATION, Require, Route, WorkloadMeta};
+pub(crate) use unbound::{Unbound, UnboundWorkloads};
 
 const FOR_LABEL: &str = "istio.io/waypoint-for";
 const INBOUND_ANNOTATION: &str = "ambient.istio.io/waypoint-inbound-binding";

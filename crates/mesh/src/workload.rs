@@ -21,7 +21,10 @@ use crate::selection::SelectedServices;
 use crate::service::{ServiceView, Services};
 use crate::service_entry::Entries;
 use crate::settings::Settings;
-use crate::waypoint::{Binder, Demand, GATEWAY_NAME_LABEL, Inherited, Passes, Waypoint, WorkloadMeta};
+use crate::waypoint::{
+    BindError, Binder, Demand, GATEWAY_NAME_LABEL, Inherited, Passes, UnboundWorkloads, Waypoint,
+    WorkloadMeta,
+};
 
 pub(crate) use entry::EntryWorkload;
 
@@ -56,6 +59,7 @@ pub(crate) struct Inputs {
     pub binder: Binder,
     pub passes: Option<Passes>,
     pub guards: Guards,
+    pub unbound: UnboundWorkloads,
     /// Whether waypoints are required, where no annotation says otherwise.
     pub requires_waypoints: bool,
     pub selected_services: Memo<Selected, SelectedServices>,
@@ -206,6 +210,10 @@ impl Inputs {
             services: &services,
             is_captured: is_captured(tunnel, native),
         };
+        if let Err(error) = &waypoint {
+            let (object, demand) = (&guarded.object, guarded.demand.as_ref());
+            self.unbound.tell(cx, object, None, &pod.labels, demand, error);
+        }
         let listed = self.listed(cx, &selected, &guarded)?;
         let (canonical_name, canonical_revision) = canonical(&pod.labels, &pod.workload_name);
         let sent = workload::Workload {
@@ -219,7 +227,7 @@ impl Inputs {
             native_tunnel: native,
             trust_domain: shared.trust_domain.to_string(),
             service_account: pod.service_account.to_string(),
-            waypoint: waypoint.and_then(|w| w.gateway_address()),
+            waypoint: waypoint.ok().flatten().and_then(|w| w.gateway_address()),
             application_tunnel,
             node: pod.node.to_string(),
             canonical_name: canonical_name.to_string(),
@@ -278,15 +286,14 @@ impl Inputs {
         ns: &Ns,
         labels: &Labels,
         inherited: &Inherited,
-    ) -> (Option<Arc<Waypoint>>, Option<workload::ApplicationTunnel>) {
+    ) -> (Result<Option<Arc<Waypoint>>, BindError>, Option<workload::ApplicationTunnel>) {
         if let Some(gateway) = labels.get(GATEWAY_NAME_LABEL) {
             let gateway = Name { ns: ns.clone(), name: gateway.clone() };
             if let Some(instance_of) = cx.get(self.binder.waypoints, &gateway) {
-                return (None, instance_of.application_tunnel());
+                return (Ok(None), instance_of.application_tunnel());
             }
         }
-        let bound = self.binder.bind_workload(cx, labels, ns, inherited);
-        (bound.ok().flatten(), None)
+        (self.binder.bind_workload(cx, labels, ns, inherited), None)
     }
 
     fn locality(&self, cx: &Cx<'_>, ns: &Ns, node: &Str) -> Option<workload::Locality> {
@@ -358,7 +365,7 @@ fn sent_services(
 }
 
 /// Tells whether a ztunnel stands before the workload: not before one that takes HBONE itself.
-pub(crate) fn is_captured(tunnel: TunnelProtocol, native: bool) -> bool {
+fn is_captured(tunnel: TunnelProtocol, native: bool) -> bool {
     tunnel == TunnelProtocol::Hbone && !native
 }
 
@@ -380,13 +387,13 @@ fn salt(ready: bool, services: &[Arc<ServiceView>]) -> u64 {
 }
 
 /// Tells whether an object other than a pod says that the CNI agent has captured it.
-pub(crate) fn is_redirected(meta: &Meta) -> bool {
+fn is_redirected(meta: &Meta) -> bool {
     meta.annotations.get("ambient.istio.io/redirection").is_some_and(|v| v == "enabled")
 }
 
 /// What the CNI agent has captured speaks HBONE; a proxy may also say so by its label, and then
 /// takes HBONE itself.
-pub(crate) fn tunnel(captured: bool, labels: &Labels) -> (TunnelProtocol, bool) {
+fn tunnel(captured: bool, labels: &Labels) -> (TunnelProtocol, bool) {
     let native = labels.get(TUNNEL_LABEL).is_some_and(|list| list.split(',').any(|t| t == "http"));
     let protocol = if captured || native { TunnelProtocol::Hbone } else { TunnelProtocol::None };
     (protocol, native)

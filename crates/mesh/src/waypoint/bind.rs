@@ -107,7 +107,7 @@ impl Bound {
 }
 
 /// Why an object is not bound to the waypoint that it names.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub(crate) enum BindError {
     NotReady(Name),
     Denied(Name),

@@ -15,14 +15,25 @@ use crate::key::{self, Selected};
 use crate::service::ServiceView;
 use crate::service_entry::HostKey;
 use crate::split_horizon::Remote;
-use crate::waypoint::{Demand, WorkloadMeta};
+use crate::waypoint::{BindError, Demand, WorkloadMeta};
 
 const WORKLOAD_NAME_LABEL: &str = "service.istio.io/workload-name";
 const GROUP_ANNOTATION: &str = "istio.io/autoRegistrationGroup";
 
 /// A workload that is no pod.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum EntryWorkload {
+pub(crate) struct EntryWorkload {
+    content: Content,
+    /// The waypoint that it is bound to: none for an instance of one.
+    pub waypoint: Result<Option<Name>, BindError>,
+    /// What it says itself of the waypoints before it; `None` for an instance of a gateway.
+    pub demand: Option<Demand>,
+    /// Whether a ztunnel of this network stands before it.
+    pub is_captured: bool,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Content {
     /// Sent as it is.
     Sent(Encoded),
     /// Of another network, and there behind a gateway.
@@ -32,17 +43,17 @@ pub(crate) enum EntryWorkload {
 impl EntryWorkload {
     /// Returns what there is to know of one of another network.
     pub fn remote(&self) -> Option<&Remote> {
-        match self {
-            Self::Sent(_) => None,
-            Self::Remote(remote) => Some(remote),
+        match &self.content {
+            Content::Sent(_) => None,
+            Content::Remote(remote) => Some(remote),
         }
     }
 
     /// Returns what is sent.
     pub fn sent(&self) -> Option<&Encoded> {
-        match self {
-            Self::Sent(encoded) => Some(encoded),
-            Self::Remote(_) => None,
+        match &self.content {
+            Content::Sent(encoded) => Some(encoded),
+            Content::Remote(_) => None,
         }
     }
 }
@@ -186,7 +197,7 @@ impl Inputs {
         let inherited = self.binder.inherited(cx, &name.ns, &view);
         let (waypoint, application_tunnel) = match of.waypoint_labels {
             Some(labels) => self.waypoint(cx, &name.ns, labels, &inherited),
-            None => (None, None),
+            None => (Ok(None), None),
         };
         let selected = Selected { ns: name.ns.clone(), labels: of.labels.clone() };
         let services: Vec<_> =
@@ -205,9 +216,20 @@ impl Inputs {
             services: &services,
             is_captured: is_captured(tunnel, native),
         };
-        if self.multi_network && network != &*local {
+        if let (Some(labels), Err(error)) = (of.waypoint_labels, &waypoint) {
+            let (object, demand) = (&guarded.object, guarded.demand.as_ref());
+            self.unbound.tell(cx, object, of.endpoint, labels, demand, error);
+        }
+        let is_remote = self.multi_network && network != &*local;
+        let row = |content| EntryWorkload {
+            content,
+            waypoint: waypoint.as_ref().map(|w| w.as_ref().map(|w| w.name.clone())).map_err(Clone::clone),
+            demand: guarded.demand.clone(),
+            is_captured: guarded.is_captured && !is_remote,
+        };
+        if is_remote {
             self.guards.unguarded(cx, &guarded);
-            let remote = EntryWorkload::Remote(Box::new(remote(&of)));
+            let remote = row(Content::Remote(Box::new(remote(&of))));
             return Some((Str::from(of.uid), remote));
         }
         let listed = self.listed(cx, &selected, &guarded)?;
@@ -229,20 +251,20 @@ impl Inputs {
             trust_domain: cx.single(self.settings.sent_trust_domain)?.to_string(),
             service_account: of.spec.service_account.to_string(),
             authorization_policies: listed,
-            waypoint: waypoint.and_then(|w| w.gateway_address()),
+            waypoint: waypoint.as_ref().ok().and_then(|w| w.as_ref()?.gateway_address()),
             application_tunnel,
             canonical_name: canonical_name.to_string(),
             canonical_revision: canonical_revision.to_string(),
             workload_type: WorkloadType::Pod.into(),
             workload_name: of.workload_name.to_string(),
-            services: sent_services(services),
+            services: sent_services(services.iter().cloned()),
             status: status(true),
             cluster_id: key::cluster_id(&self.cluster, &name.ns).to_string(),
             locality: locality(&of.spec.locality),
             capacity: (of.spec.weight > 0).then_some(of.spec.weight),
             ..Default::default()
         };
-        Some((Str::from(of.uid), EntryWorkload::Sent(Encoded::workload(sent, 0))))
+        Some((Str::from(of.uid), row(Content::Sent(Encoded::workload(sent, 0)))))
     }
 }
 

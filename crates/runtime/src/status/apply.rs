@@ -101,7 +101,7 @@ pub(super) fn manager(kind: Kind) -> Option<&'static str> {
     }
 }
 
-/// The one type that the reference does not know.
+/// A type that the reference does not know, as is the one of ServiceEntries that begins like it.
 const WAYPOINT_REQUIRED: &str = "pilothouse.io/WaypointRequired";
 
 /// Returns the types of conditions that are ours alone to set.
@@ -109,6 +109,7 @@ fn types(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::Service | Kind::WorkloadEntry => &["istio.io/WaypointBound", WAYPOINT_REQUIRED],
         Kind::ServiceEntry => &[
+            "pilothouse.io/Accepted",
             "istio.io/WaypointBound",
             WAYPOINT_REQUIRED,
             "istio.io/WaypointMissing",
