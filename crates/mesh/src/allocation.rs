@@ -9,7 +9,8 @@
 //! what it has, for when it is seen again. A host without
 //! an address gets the one that the hash of its entry and name points to, or the next free one. Of
 //! two claims on one address the stronger keeps it: an address that a user wrote, else the one of
-//! the older entry. An address that was given back stays out of use for others while there are fresh
+//! the older entry. A host whose address lies in a range that a user wrote gets another, where there
+//! is one: it is not taken from somebody who then has none. An address that was given back stays out of use for others while there are fresh
 //! ones, since clients may still connect to what DNS told them.
 
 mod pool;
@@ -27,6 +28,8 @@ pub use pool::{Ipv4Pool, Ipv6Pool, Pools};
 
 /// How many addresses that were given back are kept from others.
 const RESTING: usize = 4096;
+/// How many addresses of the IPv6 pool are looked at, in search of a free one.
+const TRIES: usize = 1 << 16;
 
 /// What one ServiceEntry has to do with addresses.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -96,7 +99,7 @@ pub struct Assignment {
 /// A host that cannot have or keep an address.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum AddressTrouble {
-    /// No IPv4 address is left.
+    /// No IPv4 address, or no IPv6 address, is left; what the host has, it keeps.
     Exhausted {
         /// The entry.
         entry: Name,
@@ -121,7 +124,7 @@ impl std::fmt::Display for AddressTrouble {
         match self {
             Self::Exhausted { entry, host } => write!(
                 f,
-                "ServiceEntry {entry}: no IPv4 address is left for {host}; set spec.addresses, or delete entries that are not used"
+                "ServiceEntry {entry}: no address is left for {host} in the IPv4 or in the IPv6 range; choose larger ranges, set spec.addresses, or delete entries that are not used"
             ),
             Self::Conflict { entry, host, address, kept_by } => write!(
                 f,
@@ -163,8 +166,8 @@ pub struct Allocator {
     pools: Pools,
     entries: BTreeMap<Name, Entry>,
     claims: BTreeMap<IpAddr, BTreeSet<Claim>>,
-    /// Networks that users wrote, by how many.
-    networks: BTreeMap<IpNet, usize>,
+    /// Networks that users wrote, and in which entries.
+    networks: BTreeMap<IpNet, BTreeSet<Name>>,
     /// Entries to look at, oldest first.
     dirty: BTreeSet<(i64, Name)>,
     /// Addresses that were given back, oldest first, and whose they were.
@@ -208,11 +211,13 @@ impl Allocator {
             if net.prefix_len() == net.max_prefix_len() {
                 self.claim(net.addr(), Claim::new(Rank::Fixed, &request, ""));
             } else {
-                *self.networks.entry(*net).or_default() += 1;
+                self.networks.entry(*net).or_default().insert(name.clone());
+                self.contest_all(net);
             }
         }
         if let Some(old) = &old {
             self.rest(&old.kept, &name);
+            self.release(&old.request.fixed);
         }
         self.rest(&request.held, &name);
         self.dirty.insert((request.created, name.clone()));
@@ -224,6 +229,7 @@ impl Allocator {
         if let Some(old) = self.take(entry) {
             self.rest(&old.kept, entry);
             self.rest(&old.request.held, entry);
+            self.release(&old.request.fixed);
         }
     }
 
@@ -273,30 +279,32 @@ impl Allocator {
         let mut is_short = false;
         let mut all = Vec::with_capacity(request.hosts.len() * 2);
         for host in &request.hosts {
-            let of_host: Vec<IpAddr> = kept.iter().filter(|(h, _)| h == host).map(|(_, ip)| *ip).collect();
-            let own = Claim::new(Rank::Used, request, host);
-            all.extend(of_host.iter().map(|ip| (host.clone(), *ip)));
-            if !of_host.iter().any(IpAddr::is_ipv4) {
-                match self.free_v4(&request.entry, host) {
-                    Some(ip) => {
-                        self.claim(ip, own.clone());
-                        all.push((host.clone(), ip));
-                    }
-                    None => {
-                        is_short = true;
-                        troubles.push(AddressTrouble::Exhausted {
-                            entry: request.entry.clone(),
-                            host: host.clone(),
-                        });
-                    }
+            let of_host = kept.iter().filter(|(h, _)| h == host).map(|(_, ip)| *ip);
+            let (covered, mut of_host): (Vec<IpAddr>, Vec<IpAddr>) =
+                of_host.partition(|ip| self.network_of(ip).is_some());
+            for is_v4 in [true, false] {
+                if of_host.iter().any(|ip| ip.is_ipv4() == is_v4) {
+                    continue;
                 }
+                let free = if is_v4 { Self::free_v4 } else { Self::free_v6 };
+                if let Some(ip) = free(self, &request.entry, host) {
+                    self.claim(ip, Claim::new(Rank::Used, request, host));
+                    of_host.push(ip);
+                    continue;
+                }
+                is_short = true;
+                of_host.extend(covered.iter().filter(|ip| ip.is_ipv4() == is_v4));
+                troubles.push(AddressTrouble::Exhausted { entry: request.entry.clone(), host: host.clone() });
             }
-            if !of_host.iter().any(IpAddr::is_ipv6)
-                && let Some(ip) = self.free_v6(&request.entry, host)
-            {
-                self.claim(ip, own);
-                all.push((host.clone(), ip));
+            for ip in covered.into_iter().filter(|ip| !of_host.contains(ip)) {
+                if let Some(kept_by) = self.network_of(&ip).cloned() {
+                    let (entry, host) = (request.entry.clone(), host.clone());
+                    troubles.push(AddressTrouble::Conflict { entry, host, address: ip, kept_by });
+                }
+                self.disclaim(ip, &Claim::new(Rank::Used, request, host));
+                self.rest(&[(host.clone(), ip)], &request.entry);
             }
+            all.extend(of_host.into_iter().map(|ip| (host.clone(), ip)));
         }
         *kept = all;
         let key = (request.created, request.entry.clone());
@@ -320,9 +328,9 @@ impl Allocator {
         for net in &request.fixed {
             if net.prefix_len() == net.max_prefix_len() {
                 self.disclaim(net.addr(), &Claim::new(Rank::Fixed, request, ""));
-            } else if let Some(count) = self.networks.get_mut(net) {
-                *count -= 1;
-                if *count == 0 {
+            } else if let Some(entries) = self.networks.get_mut(net) {
+                entries.remove(name);
+                if entries.is_empty() {
                     self.networks.remove(net);
                 }
             }
@@ -335,11 +343,32 @@ impl Allocator {
 
     fn claim(&mut self, ip: IpAddr, claim: Claim) {
         self.wake(ip);
-        if self.claims.entry(ip).or_default().insert(claim) {
+        let all = self.claims.entry(ip).or_default();
+        let is_first = all.is_empty();
+        // Whoever writes an address twice has it once.
+        if all.insert(claim) {
             self.contest(ip);
         }
-        if self.claims.get(&ip).is_some_and(|all| all.len() == 1) && self.is_in_v4_pool(ip) {
+        if is_first && self.is_in_v4_pool(ip) {
             self.v4_taken += 1;
+        }
+    }
+
+    /// Marks those that hold an address of a network which is a user's.
+    fn contest_all(&mut self, net: &IpNet) {
+        let within = self.claims.range(net.network()..=net.broadcast());
+        let losers = within.flat_map(|(_, claims)| claims).filter(|c| c.rank == Rank::Used);
+        self.dirty.extend(losers.map(|c| (c.created, c.entry.clone())));
+    }
+
+    /// Marks those that wait for an address, where some of these are a user's no more.
+    fn release(&mut self, fixed: &[IpNet]) {
+        let is_free = |net: &IpNet| {
+            let is_single = net.prefix_len() == net.max_prefix_len();
+            if is_single { !self.claims.contains_key(&net.addr()) } else { !self.networks.contains_key(net) }
+        };
+        if fixed.iter().any(is_free) {
+            self.dirty.append(&mut self.short);
         }
     }
 
@@ -394,16 +423,25 @@ impl Allocator {
     fn free_v4(&self, entry: &Name, host: &Str) -> Option<IpAddr> {
         let pool = self.pools.v4;
         if self.v4_taken < pool.size()
+            && !self.is_covered(pool.bounds())
             && let Some(free) = pool.all(hashes(entry, host)).find(|ip| self.is_free(ip, entry, host))
         {
             return Some(free);
         }
-        self.resting.iter().copied().find(|ip| ip.is_ipv4() && !self.is_in_network(ip))
+        self.resting.iter().copied().find(|ip| ip.is_ipv4() && self.network_of(ip).is_none())
     }
 
     fn free_v6(&self, entry: &Name, host: &Str) -> Option<IpAddr> {
-        // Nobody holds so many that this would end without one.
-        self.pools.v6.all(hashes(entry, host)).find(|ip| self.is_free(ip, entry, host))
+        let pool = self.pools.v6;
+        // Nobody holds so many that there would be none, but users may have written most of the range.
+        let mut all =
+            pool.all(hashes(entry, host)).take(if self.is_covered(pool.bounds()) { 0 } else { TRIES });
+        all.find(|ip| self.is_free(ip, entry, host))
+    }
+
+    /// Tells whether a user wrote a network that has all of a pool.
+    fn is_covered(&self, [first, last]: [IpAddr; 2]) -> bool {
+        self.networks.keys().any(|net| net.contains(&first) && net.contains(&last))
     }
 
     fn is_in_v4_pool(&self, ip: IpAddr) -> bool {
@@ -413,11 +451,12 @@ impl Allocator {
     fn is_free(&self, ip: &IpAddr, entry: &Name, host: &Str) -> bool {
         let rests_for_another =
             || self.rested.get(ip).is_some_and(|(owner, of)| owner != entry || of != host);
-        !self.claims.contains_key(ip) && !rests_for_another() && !self.is_in_network(ip)
+        !self.claims.contains_key(ip) && !rests_for_another() && self.network_of(ip).is_none()
     }
 
-    fn is_in_network(&self, ip: &IpAddr) -> bool {
-        self.networks.keys().any(|net| net.contains(ip))
+    /// Returns an entry whose user wrote a network that an address is of.
+    fn network_of(&self, ip: &IpAddr) -> Option<&Name> {
+        self.networks.iter().find(|(net, _)| net.contains(ip)).and_then(|(_, entries)| entries.first())
     }
 }
 

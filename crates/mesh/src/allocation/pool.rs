@@ -103,6 +103,11 @@ impl Ipv4Pool {
         Self { base, size: (2..=usable).rev().find(is_prime).unwrap_or(2) }
     }
 
+    /// Returns the first and the last address.
+    pub(super) fn bounds(&self) -> [IpAddr; 2] {
+        [self.base + 1, self.base + self.size].map(|bits| IpAddr::V4(Ipv4Addr::from_bits(bits)))
+    }
+
     /// Returns how many addresses there are to give.
     pub(super) fn size(&self) -> u32 {
         self.size
@@ -130,6 +135,11 @@ impl Ipv6Pool {
     /// `length` is one of [`V6_LENGTHS`].
     fn new(base: u128, length: u8) -> Self {
         Self { base, size: 1 << (128 - u32::from(length)).min(64) }
+    }
+
+    /// Returns the first and the last address.
+    pub(super) fn bounds(&self) -> [IpAddr; 2] {
+        [self.base + 1, self.base + self.size - 1].map(|bits| IpAddr::V6(Ipv6Addr::from_bits(bits)))
     }
 
     pub(super) fn contains(&self, ip: Ipv6Addr) -> bool {

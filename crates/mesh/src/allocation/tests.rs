@@ -226,6 +226,118 @@ fn a_full_pool_is_reported_and_whoever_waits_gets_what_comes_free() {
     assert_eq!(allocator.usage().1, 0);
 }
 
+/// An allocator of two IPv4 addresses, both of which one entry has, and another entry that waits.
+fn full() -> (Allocator, Vec<AddressRequest>) {
+    let pools = Pools { v4: "10.9.8.0/30".parse().unwrap(), ..Pools::default() };
+    let mut allocator = Allocator::new(pools);
+    let mut requests = vec![request("a", 1, &["x.test"]), request("b", 2, &["y.test"])];
+    allocator.put(fixed("user", 9, "10.9.8.1"));
+    allocator.put(requests[0].clone());
+    write(&mut allocator, &mut requests);
+    assert_eq!(requests[0].held[0].1, "10.9.8.2".parse::<IpAddr>().unwrap());
+    allocator.put(requests[1].clone());
+    write(&mut allocator, &mut requests);
+    allocator.assign();
+    assert_eq!((requests[1].held.len(), allocator.usage().1), (1, 1), "there is no IPv4 address for b");
+    (allocator, requests)
+}
+
+#[test]
+fn whoever_waits_gets_an_address_that_a_user_gives_back() {
+    let user = Name::new("shop", "user");
+    for is_deleted in [true, false] {
+        let (mut allocator, mut requests) = full();
+        if is_deleted {
+            allocator.remove(&user);
+        } else {
+            allocator.put(fixed("user", 9, "192.0.2.1"));
+        }
+        assert_eq!(write(&mut allocator, &mut requests), 1);
+        allocator.assign();
+        assert_eq!((requests[1].held.len(), allocator.usage().1), (2, 0));
+    }
+}
+
+#[test]
+fn whoever_waits_gets_an_address_of_a_network_that_a_user_gives_back() {
+    let pools = Pools { v4: "10.9.8.0/30".parse().unwrap(), ..Pools::default() };
+    let mut allocator = Allocator::new(pools);
+    let mut requests = vec![request("a", 1, &["x.test"])];
+    allocator.put(fixed("user", 9, "10.0.0.0/8"));
+    allocator.put(requests[0].clone());
+    write(&mut allocator, &mut requests);
+    allocator.assign();
+    assert_eq!((requests[0].held.len(), allocator.usage().1), (1, 1));
+    allocator.remove(&Name::new("shop", "user"));
+    assert_eq!(write(&mut allocator, &mut requests), 1);
+    assert_eq!(requests[0].held.len(), 2);
+}
+
+#[test]
+fn an_address_that_a_user_wrote_twice_is_taken_once_and_given_back_once() {
+    let mut allocator = Allocator::default();
+    let twice = ["240.240.0.5/32", "240.240.0.5/32"].map(|net| net.parse().unwrap());
+    let user = AddressRequest { fixed: twice.to_vec(), ..request("user", 1, &[]) };
+    for _ in 0..3 {
+        allocator.put(user.clone());
+        assert_eq!(allocator.v4_taken, 1);
+    }
+    allocator.remove(&user.entry);
+    assert_eq!(allocator.v4_taken, 0);
+}
+
+#[test]
+fn an_address_in_a_network_that_a_user_wrote_is_given_up_for_another() {
+    for is_first in [true, false] {
+        let mut allocator = Allocator::default();
+        let mut requests =
+            [holding(request("a", 1, &["x.test"]), &[("x.test", "240.240.7.9"), ("x.test", "2001:2::9")])];
+        let user = fixed("user", 9, "240.240.7.0/24");
+        if is_first {
+            allocator.put(user);
+            allocator.put(requests[0].clone());
+        } else {
+            allocator.put(requests[0].clone());
+            assert_eq!(allocator.assign(), (Vec::new(), Vec::new()));
+            allocator.put(user);
+        }
+        let (assignments, troubles) = allocator.assign();
+        let [AddressTrouble::Conflict { address, kept_by, .. }] = troubles.as_slice() else {
+            panic!("{troubles:?}")
+        };
+        assert_eq!((address, kept_by), (&requests[0].held[0].1, &Name::new("shop", "user")));
+        let wanted = &assignments[0].wanted;
+        assert!(wanted.len() == 2 && wanted.contains(&requests[0].held[1]), "{wanted:?}");
+        let net: IpNet = "240.240.7.0/24".parse().unwrap();
+        assert!(wanted.iter().all(|(_, ip)| !net.contains(ip)), "{wanted:?}");
+        requests[0].held = wanted.clone();
+        allocator.put(requests[0].clone());
+        assert_eq!(allocator.assign(), (Vec::new(), Vec::new()), "that is the end of it");
+    }
+}
+
+#[test]
+fn no_network_that_a_user_wrote_takes_an_address_from_somebody_who_then_has_none() {
+    let mut allocator = Allocator::default();
+    let mut requests = [request("a", 1, &["x.test"])];
+    allocator.put(requests[0].clone());
+    write(&mut allocator, &mut requests);
+    // The IPv6 pool as a whole, and the IPv4 pool in two parts.
+    for (n, net) in ["::/0", "240.240.0.0/17", "240.240.128.0/17"].into_iter().enumerate() {
+        allocator.put(fixed(&format!("user{n}"), 9, net));
+    }
+    let (assignments, troubles) = allocator.assign();
+    assert_eq!(assignments, []);
+    let short = AddressTrouble::Exhausted { entry: Name::new("shop", "a"), host: "x.test".into() };
+    assert_eq!(troubles, [short.clone(), short]);
+
+    // One of the ranges goes, and with it the contest for what lies outside of it.
+    allocator.remove(&Name::new("shop", "user0"));
+    allocator.remove(&Name::new("shop", "user1"));
+    allocator.assign();
+    assert_eq!(allocator.usage().1, 0);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -233,18 +345,26 @@ proptest! {
     /// new allocator that reads them changes nothing.
     #[test]
     fn addresses_are_unique_and_stable(
-        edits in proptest::collection::vec((0..6usize, 0..4usize, 0..3i64, any::<bool>()), 1..40)
+        edits in proptest::collection::vec(
+            (0..6usize, 0..4usize, 0..3i64, any::<bool>(), 0..8usize), 1..40
+        )
     ) {
-        let mut allocator = Allocator::default();
+        // So few IPv4 addresses that what users write lies among them.
+        let pools = Pools { v4: "240.240.0.0/26".parse().unwrap(), ..Pools::default() };
+        let mut allocator = Allocator::new(pools);
         let mut requests: Vec<AddressRequest> = Vec::new();
-        for (n, hosts, created, is_removed) in edits {
+        for (n, hosts, created, is_removed, written) in edits {
             let entry = Name::new("shop", &format!("e{n}"));
             let old = requests.iter().position(|r| r.entry == entry).map(|at| requests.remove(at));
             if is_removed {
                 allocator.remove(&entry);
             } else {
                 let all = ["a.test", "b.test", "c.test"];
-                let mut new = request(&format!("e{n}"), created, &all[..hosts.min(3)]);
+                let nets = ["240.240.0.7/32", "240.240.0.9/32", "240.240.0.0/28", "240.240.0.32/27"];
+                let mut new = match nets.get(written) {
+                    Some(net) => fixed(&format!("e{n}"), created, net),
+                    None => request(&format!("e{n}"), created, &all[..hosts.min(3)]),
+                };
                 new.held = old.map(|o| o.held).unwrap_or_default();
                 allocator.put(new.clone());
                 requests.push(new);
@@ -252,6 +372,15 @@ proptest! {
             write(&mut allocator, &mut requests);
             prop_assert_eq!(allocator.assign(), (Vec::new(), Vec::new()), "nothing is left to write");
             let mut seen = BTreeSet::new();
+            let taken: u32 = allocator.claims.keys().chain(allocator.rested.keys())
+                .map(|ip| u32::from(allocator.is_in_v4_pool(*ip))).sum();
+            prop_assert_eq!(allocator.v4_taken, taken);
+            for request in requests.iter().filter(|r| !r.hosts.is_empty()) {
+                for (_, ip) in &request.held {
+                    let by_user = requests.iter().find(|r| r.fixed.iter().any(|net| net.contains(ip)));
+                    prop_assert!(by_user.is_none(), "{ip} is that of {by_user:?}");
+                }
+            }
             for request in &requests {
                 for host in &request.hosts {
                     prop_assert_eq!(request.held.iter().filter(|(h, _)| h == host).count(), 2);
@@ -261,7 +390,7 @@ proptest! {
                 }
             }
         }
-        let mut fresh = Allocator::default();
+        let mut fresh = Allocator::new(pools);
         requests.iter().for_each(|r| fresh.put(r.clone()));
         prop_assert_eq!(fresh.assign(), (Vec::new(), Vec::new()));
     }
