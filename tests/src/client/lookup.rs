@@ -7,7 +7,7 @@ use proto::workload::address::Type;
 use proto::workload::{NetworkMode, Service, Workload};
 
 use super::rbac::{self, Connection, Decision};
-use super::state::{Held, State};
+use super::state::{Held, State, accepts};
 
 impl State {
     /// The workload of that resource name.
@@ -51,9 +51,24 @@ impl State {
         workload.services.keys().filter_map(known).collect()
     }
 
-    /// The workloads held that are endpoints of a service (`namespace/hostname`), by name.
+    /// The workloads to which a ztunnel sends the traffic of a service (`namespace/hostname`), by name.
     pub fn endpoints_of(&self, service: &str) -> Vec<(&str, &Workload)> {
-        self.workloads().filter(|(_, workload)| workload.services.contains_key(service)).collect()
+        let names = self.service(service).and_then(|_| self.endpoints.get(service));
+        let names = names.into_iter().flatten();
+        names.filter_map(|name| Some((name.as_str(), self.workload(name)?))).collect()
+    }
+
+    /// Services (`namespace/hostname`) with workloads that they should send traffic to and do not: a
+    /// ztunnel has forgotten these, and they were not sent again.
+    pub fn forgotten(&self) -> Vec<(&str, &str)> {
+        let all = self.workloads().flat_map(|(name, workload)| {
+            self.services_of(workload).into_iter().map(move |(key, service)| (name, workload, key, service))
+        });
+        let is_known =
+            |name: &str, key: &str| self.endpoints.get(key).is_some_and(|names| names.contains(name));
+        all.filter(|(name, workload, key, service)| accepts(service, workload) && !is_known(name, key))
+            .map(|(name, _, key, _)| (key, name))
+            .collect()
     }
 
     /// The policies that a ztunnel evaluates for a workload: those of its namespace and of the

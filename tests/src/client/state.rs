@@ -9,7 +9,8 @@ use proto::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource};
 use proto::security::Authorization;
 use proto::type_url;
 use proto::workload::address::Type;
-use proto::workload::{Service, Workload};
+use proto::workload::load_balancing::HealthPolicy;
+use proto::workload::{Service, Workload, WorkloadStatus};
 
 use super::check;
 use super::node::Node;
@@ -33,6 +34,9 @@ pub struct State {
     pub(super) authorizations: BTreeMap<String, Held<Authorization>>,
     /// Names of workloads by network and IP.
     pub(super) by_ip: BTreeMap<(String, IpAddr), BTreeSet<String>>,
+    /// Names of workloads by the service that would send them traffic: a ztunnel forgets an unhealthy one
+    /// unless the service wants all, until it comes again.
+    pub(super) endpoints: BTreeMap<String, BTreeSet<String>>,
     /// Names of workloads by the policy they name.
     named_by: BTreeMap<String, BTreeSet<String>>,
     /// Names whose last update was refused: not offered on reconnect, so that they come again.
@@ -276,9 +280,12 @@ impl State {
                 Type::Service(service) => format!("{}/{}", service.namespace, service.hostname),
             };
             self.forget_address(name);
-            if let Type::Workload(workload) = &message {
-                self.index(name, workload);
-                affected.insert(name.to_owned());
+            match &message {
+                Type::Workload(workload) => {
+                    self.index(name, workload);
+                    affected.insert(name.to_owned());
+                }
+                Type::Service(service) => self.keep_accepted(name, service),
             }
             self.addresses.insert(name.to_owned(), Held { bytes, version, message });
         } else {
@@ -298,12 +305,27 @@ impl State {
         } else {
             self.awaited.remove(name);
             self.forget_address(name);
+            // If it was a service.
+            self.endpoints.remove(name);
         }
+    }
+
+    /// A service that comes keeps those of its endpoints that it accepts.
+    fn keep_accepted(&mut self, name: &str, service: &Service) {
+        let Some(mut endpoints) = self.endpoints.remove(name) else { return };
+        endpoints.retain(|uid| self.workload(uid).is_some_and(|workload| accepts(service, workload)));
+        self.endpoints.insert(name.to_owned(), endpoints);
     }
 
     fn index(&mut self, name: &str, workload: &Workload) {
         for ip in workload.addresses.iter().filter_map(|bytes| super::ip(bytes)) {
             self.by_ip.entry((workload.network.clone(), ip)).or_default().insert(name.to_owned());
+        }
+        for service in workload.services.keys() {
+            // For a service that has not come yet it is put aside.
+            if self.service(service).is_none_or(|service| accepts(service, workload)) {
+                self.endpoints.entry(service.clone()).or_default().insert(name.to_owned());
+            }
         }
         for policy in &workload.authorization_policies {
             self.named_by.entry(policy.clone()).or_default().insert(name.to_owned());
@@ -316,6 +338,9 @@ impl State {
         };
         for ip in workload.addresses.iter().filter_map(|bytes| super::ip(bytes)) {
             forget(&mut self.by_ip, &(workload.network.clone(), ip), name);
+        }
+        for service in workload.services.keys() {
+            forget(&mut self.endpoints, service, name);
         }
         for policy in &workload.authorization_policies {
             forget(&mut self.named_by, policy, name);
@@ -363,6 +388,12 @@ impl State {
         let all = self.named_by.values().flatten().cloned().collect();
         self.record_holes(&all, received);
     }
+}
+
+/// Tells whether a service sends traffic to a workload of this health.
+pub(super) fn accepts(service: &Service, workload: &Workload) -> bool {
+    let policy = service.load_balancing.as_ref().map(|balancing| balancing.health_policy());
+    workload.status() == WorkloadStatus::Healthy || policy == Some(HealthPolicy::AllowAll)
 }
 
 fn reply(received: &Received) -> DeltaDiscoveryRequest {

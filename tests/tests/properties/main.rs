@@ -6,6 +6,7 @@
 
 mod clusters;
 mod guards;
+mod health;
 mod manifests;
 mod networks;
 
@@ -14,11 +15,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use mesh::{Delta, Event, Mesh, Options, ResourceChange, ResourceKind};
 use model::{Diagnostic, Kind, Name, Object, ObjectRef, Scope};
+use pilothouse_tests::client::State;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use prost::Message;
+use proto::discovery::{DeltaDiscoveryResponse, Resource};
 use proto::security::Authorization;
+use proto::type_url;
 use proto::workload::Address;
 use proto::workload::address::Type;
 use rand::rngs::StdRng;
@@ -89,12 +93,16 @@ fn synced(options: &Options, events: Vec<Event>) -> Mesh {
     mesh
 }
 
-/// What a client has that applied every delta.
+/// What a client has that applied every delta, and what a ztunnel makes of it.
 #[derive(Default)]
-struct Mirror(BTreeMap<(ResourceKind, String), Bytes>);
+struct Mirror(BTreeMap<(ResourceKind, String), Bytes>, State);
 
 impl Mirror {
     fn apply(&mut self, delta: Delta) -> Result<(), TestCaseError> {
+        // Policies go out before the workloads that name them.
+        for kind in [ResourceKind::Authorization, ResourceKind::Address] {
+            self.1.apply(&response(kind, &delta));
+        }
         let mut named = BTreeSet::new();
         for change in delta.resources {
             let key = (change.kind, change.name);
@@ -125,7 +133,28 @@ impl Mirror {
             .collect();
         prop_assert_eq!(all.len(), resources.len(), "one name, two resources");
         prop_assert_eq!(&self.0, &all);
+        prop_assert_eq!(self.1.forgotten(), [], "a ztunnel has forgotten endpoints that did not come again");
         Ok(())
+    }
+}
+
+/// A delta as it would go out, in order.
+fn response(kind: ResourceKind, delta: &Delta) -> DeltaDiscoveryResponse {
+    let type_url = match kind {
+        ResourceKind::Address => type_url::ADDRESS,
+        ResourceKind::Authorization => type_url::AUTHORIZATION,
+    };
+    let of_kind = || delta.resources.iter().filter(|change| change.kind == kind);
+    let resources = of_kind().filter_map(|change| {
+        let any = prost_types::Any { type_url: type_url.to_owned(), value: change.body.as_ref()?.to_vec() };
+        let resource = Resource { name: change.name.clone(), resource: Some(any), ..Resource::default() };
+        Some(resource.encode_to_vec().into())
+    });
+    DeltaDiscoveryResponse {
+        type_url: type_url.to_owned(),
+        resources: resources.collect(),
+        removed_resources: of_kind().filter(|c| c.body.is_none()).map(|c| c.name.clone()).collect(),
+        ..DeltaDiscoveryResponse::default()
     }
 }
 

@@ -2,7 +2,8 @@ use std::net::IpAddr;
 
 use proto::security::{Authorization, Scope};
 use proto::type_url;
-use proto::workload::{NetworkMode, PortList};
+use proto::workload::load_balancing::HealthPolicy;
+use proto::workload::{LoadBalancing, NetworkMode, PortList, Service, WorkloadStatus};
 
 use super::{addresses, pod, policies, policy_resource, response, service_resource, web, workload_resource};
 use crate::client::{Node, State, Violation};
@@ -113,6 +114,32 @@ fn services_and_endpoints_are_found_from_each_other() {
     let services = state.services_of(state.workload(&endpoint.uid).unwrap());
     assert_eq!(services.iter().map(|(name, _)| *name).collect::<Vec<_>>(), [key]);
     assert_eq!(state.endpoints_of(key).len(), 1);
+}
+
+#[test]
+fn an_unhealthy_endpoint_is_forgotten_until_it_comes_again_to_a_service_that_wants_all() {
+    let mut state = State::new(false);
+    let key = "shop/web.shop.svc.cluster.local";
+    let mut endpoint = pod("a", [10, 0, 0, 1], &[]);
+    endpoint.services.insert(key.to_owned(), PortList::default());
+    endpoint.status = WorkloadStatus::Unhealthy.into();
+    let all = LoadBalancing { health_policy: HealthPolicy::AllowAll.into(), ..LoadBalancing::default() };
+    let wants_all = Service { load_balancing: Some(all), ..web() };
+    let workload = || workload_resource("1", &endpoint);
+    // Before its service it is put aside.
+    state.apply(&addresses("a1", vec![workload()]));
+    assert_eq!(state.endpoints_of(key).len(), 0);
+    state.apply(&addresses("a2", vec![service_resource("2", &wants_all)]));
+    assert_eq!(state.endpoints_of(key).len(), 1);
+    state.apply(&addresses("a3", vec![service_resource("1", &web())]));
+    assert_eq!((state.endpoints_of(key).len(), state.forgotten().len()), (0, 0));
+    state.apply(&addresses("a4", vec![service_resource("2", &wants_all)]));
+    assert_eq!(state.endpoints_of(key).len(), 0);
+    assert_eq!(state.forgotten(), [(key, endpoint.uid.as_str())]);
+    state.apply(&addresses("a5", vec![workload()]));
+    assert_eq!((state.endpoints_of(key).len(), state.forgotten().len()), (1, 0));
+    state.apply(&response(type_url::ADDRESS, "a6", vec![], &[endpoint.uid.as_str()]));
+    assert_eq!(state.endpoints_of(key).len(), 0);
 }
 
 #[test]
