@@ -89,7 +89,20 @@ pub fn run(args: &DumpArgs) -> anyhow::Result<ExitCode> {
         all
     };
     output::print(&text(args, &all)?)?;
+    if args.is_puzzling(&all) {
+        output::complain("why a policy matches nothing is told at /debug/diagnosticz of the control plane");
+    }
     Ok(code)
+}
+
+impl DumpArgs {
+    /// Tells whether a running control plane is asked for a table of policies, of which some match nothing.
+    fn is_puzzling(&self, all: &Resources) -> bool {
+        let is_shown = self.view == View::Policies && self.output == Format::Table && self.from.is_empty();
+        let namespace = |ns: &str| self.namespace.as_deref().is_none_or(|wanted| wanted == ns);
+        let mut shown = all.policies.iter().filter(|policy| is_shown && namespace(&policy.namespace));
+        shown.any(rules::is_partly_dead)
+    }
 }
 
 fn text(args: &DumpArgs, all: &Resources) -> anyhow::Result<String> {

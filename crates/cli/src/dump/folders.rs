@@ -2,8 +2,8 @@
 
 use super::resources::{Collector, Resources};
 use anyhow::anyhow;
-use mesh::{Mesh, ResourceKind};
-use model::Diagnostic;
+use mesh::{Conditions, Mesh, ResourceKind};
+use model::{Diagnostic, Kind};
 use proto::type_url;
 use runtime::config::MeshArgs;
 use runtime::source::folder::{FolderSettings, load_once};
@@ -41,5 +41,19 @@ pub fn resources(folders: &[PathBuf], args: &MeshArgs) -> anyhow::Result<(Resour
         };
         collector.put(type_url, &resource.name, &resource.body.unwrap_or_default())?;
     }
-    Ok((collector.finish(), diagnostics))
+    let statuses = mesh.conditions().into_iter().filter_map(|change| {
+        let of = change.object;
+        let conditions = change.conditions.filter(|_| of.kind == Kind::AuthorizationPolicy)?;
+        Some(((of.name.ns.to_string(), of.name.name.to_string()), status(&conditions)))
+    });
+    let statuses = Some(statuses.collect());
+    Ok((Resources { statuses, ..collector.finish() }, diagnostics))
+}
+
+fn status(all: &Conditions) -> String {
+    let texts = all.conditions.iter().map(|condition| {
+        let status = if condition.status { "True" } else { "False" };
+        format!("{}={status} {}", condition.kind, condition.reason)
+    });
+    texts.collect::<Vec<_>>().join(", ")
 }

@@ -75,6 +75,9 @@ pub struct Resources {
     pub services: Vec<Service>,
     /// Policies that ztunnels enforce.
     pub policies: Vec<Authorization>,
+    /// What the status of each AuthorizationPolicy says, by namespace and name; of a running control
+    /// plane it is not known.
+    pub statuses: Option<BTreeMap<(String, String), String>>,
 }
 
 /// The workloads of one node of the cluster.

@@ -6,14 +6,17 @@
 
 use super::resources::ip;
 use proto::security::string_match::MatchType;
-use proto::security::{Address, Authorization, Group, Match, Rules, ServiceAccountMatch, StringMatch};
+use proto::security::{
+    Action, Address, Authorization, Group, Match, Rules, ServiceAccountMatch, StringMatch,
+};
 
 /// Longest line in characters; `-o yaml` shows all.
 const LONGEST: usize = 100;
 
 /// Returns what a connection must be like for the policy to match it.
 pub fn words(policy: &Authorization) -> String {
-    let groups: Vec<String> = policy.groups.iter().map(|g| group(g, policy.groups.len() > 1)).collect();
+    let of = |g| group(g, policy.groups.len() > 1, policy.action());
+    let groups: Vec<String> = policy.groups.iter().map(of).collect();
     let line = if groups.is_empty() { "nothing".to_owned() } else { groups.join(" or ") };
     if line.chars().count() <= LONGEST {
         return line;
@@ -22,28 +25,34 @@ pub fn words(policy: &Authorization) -> String {
     format!("{}…", cut.trim_end())
 }
 
-fn group(group: &Group, one_of_several: bool) -> String {
+/// Tells whether the policy, or a part of it, matches nothing, which its author may not have meant.
+pub fn is_partly_dead(policy: &Authorization) -> bool {
+    let mut matches = policy.groups.iter().flat_map(|g| &g.rules).flat_map(|rules| &rules.matches);
+    policy.groups.is_empty() || matches.any(|of| *of == Match::default())
+}
+
+fn group(group: &Group, one_of_several: bool, action: Action) -> String {
     // A rule without matches holds always.
     let rules: Vec<&Rules> = group.rules.iter().filter(|r| !r.matches.is_empty()).collect();
     if rules.is_empty() {
         return "everything".to_owned();
     }
-    let texts: Vec<String> = rules.iter().map(|r| rule(r, rules.len() > 1)).collect();
+    let texts: Vec<String> = rules.iter().map(|r| rule(r, rules.len() > 1, action)).collect();
     match texts.len() > 1 && one_of_several {
         true => format!("({})", texts.join(" and ")),
         false => texts.join(" and "),
     }
 }
 
-fn rule(rule: &Rules, one_of_several: bool) -> String {
-    let texts: Vec<String> = rule.matches.iter().map(one).collect();
+fn rule(rule: &Rules, one_of_several: bool, action: Action) -> String {
+    let texts: Vec<String> = rule.matches.iter().map(|of| one(of, action)).collect();
     match texts.len() > 1 && one_of_several {
         true => format!("({})", texts.join(" or ")),
         false => texts.join(" or "),
     }
 }
 
-fn one(of: &Match) -> String {
+fn one(of: &Match, action: Action) -> String {
     let mut words = Vec::new();
     let mut field = |name: &str, values: Vec<String>| {
         if !values.is_empty() {
@@ -62,8 +71,13 @@ fn one(of: &Match) -> String {
     field("not destination", ranges(&of.not_destination_ips));
     field("port", ports(&of.destination_ports));
     field("not port", ports(&of.not_destination_ports));
-    // A match that says nothing matches nothing.
-    if words.is_empty() { "nothing".to_owned() } else { words.join(", ") }
+    // A match that says nothing matches nothing. Rules of HTTP are left out of an ALLOW policy as a whole,
+    // and a DENY policy is widened where a value is not understood.
+    match (words.is_empty(), action) {
+        (false, _) => words.join(", "),
+        (true, Action::Deny) => "nothing (HTTP attributes need a waypoint)".to_owned(),
+        (true, Action::Allow) => "nothing (not understood)".to_owned(),
+    }
 }
 
 fn texts(of: &[StringMatch]) -> Vec<String> {
@@ -117,7 +131,12 @@ mod tests {
         assert_eq!(words(&policy(vec![])), "nothing");
         assert_eq!(words(&policy(vec![vec![]])), "everything");
         assert_eq!(words(&policy(vec![vec![vec![]]])), "everything");
-        assert_eq!(words(&policy(vec![vec![vec![Match::default()]]])), "nothing");
+        let mut dead = policy(vec![vec![vec![Match::default()]], vec![vec![port(9)]]]);
+        assert_eq!(words(&dead), "nothing (not understood) or port 9");
+        dead.action = Action::Deny.into();
+        assert_eq!(words(&dead), "nothing (HTTP attributes need a waypoint) or port 9");
+        assert!(is_partly_dead(&dead) && is_partly_dead(&policy(vec![])));
+        assert!(!is_partly_dead(&policy(vec![vec![], vec![vec![]], vec![vec![port(9)]]])));
     }
 
     #[test]

@@ -37,9 +37,10 @@ pub fn render(all: &Resources, view: View, namespace: Option<&str>) -> String {
             table::render(&heads, &rows.collect::<Vec<_>>())
         }
         View::Policies => {
-            let heads = ["NAMESPACE", "NAME", "SCOPE", "ACTION", "RULES"];
-            let rows = all.policies.iter().filter(|p| shown(&p.namespace)).map(policy);
-            table::render(&heads, &rows.collect::<Vec<_>>())
+            let rows = policies(all).into_iter().filter(|row| shown(&row[0]));
+            let heads = ["NAMESPACE", "NAME", "SCOPE", "ACTION", "RULES", "STATUS"];
+            let heads = &heads[..if all.statuses.is_some() { 6 } else { 5 }];
+            table::render(heads, &rows.collect::<Vec<_>>())
         }
         View::Nodes => {
             let heads = ["NODE", "ZONE", "WORKLOADS", "ENROLLED"];
@@ -168,6 +169,24 @@ impl<'a> Context<'a> {
             }
         }
     }
+}
+
+/// Policies that are sent, with their status where that is known, and those that have a status only:
+/// no ztunnel is sent them.
+fn policies(all: &Resources) -> Vec<Vec<String>> {
+    let mut rows: Vec<Vec<String>> = all.policies.iter().map(policy).collect();
+    let Some(statuses) = &all.statuses else { return rows };
+    let mut unsent = statuses.clone();
+    for row in &mut rows {
+        let status = unsent.remove(&(row[0].clone(), row[1].clone()));
+        row.push(or_dash(status.unwrap_or_default()));
+    }
+    let dash = || "-".to_owned();
+    rows.extend(
+        unsent.into_iter().map(|((ns, name), status)| vec![ns, name, dash(), dash(), dash(), status]),
+    );
+    rows.sort();
+    rows
 }
 
 fn policy(policy: &Authorization) -> Vec<String> {
