@@ -294,7 +294,7 @@ fn drawn_meshes_have_guards_that_let_waypoints_in_and_keep_others_out() {
     use proptest::strategy::ValueTree;
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let (mut opened, mut shut) = (0, 0);
-    for _ in 0..256 {
+    for _ in 0..512 {
         let objects = vec(told(), 4..40).new_tree(&mut runner).unwrap().current();
         let mut world = World::default();
         world_events(objects).iter().for_each(|event| world.feed(event));

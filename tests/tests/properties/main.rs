@@ -421,6 +421,47 @@ fn drawn_manifests_are_mostly_understood_but_not_always() {
 }
 
 #[test]
+fn settings_with_a_selector_that_is_not_valid_leave_the_last_ones_in_force() {
+    let settings = |mesh: &str| {
+        let manifest = serde_json::json!({
+            "metadata": {"namespace": "istio-system", "name": "istio"}, "data": {"mesh": mesh},
+        });
+        match model::parse(Kind::ConfigMap, manifest.to_string().as_bytes()) {
+            Ok(object) => Event::Put(object),
+            Err(diagnostic) => Event::Reject(diagnostic.object.clone().unwrap(), diagnostic),
+        }
+    };
+    let visibility = |operator: &str| {
+        settings(&format!(
+            "serviceEntryVisibility: {{defaultVisibility: PUBLIC, policies: [{{visibility: NAMESPACE, matchingRules: \
+             [{{namespaceSelector: {{matchExpressions: [{{key: hidden, operator: {operator}}}]}}}}]}}]}}"
+        ))
+    };
+    let shop = parsed(
+        Kind::Namespace,
+        serde_json::json!({"metadata": {"name": "shop", "labels": {"hidden": "yes"}}}),
+    );
+    let entry = parsed(
+        Kind::ServiceEntry,
+        serde_json::json!({"metadata": {"namespace": "shop", "name": "a"}, "spec": {
+            "hosts": ["a.example.org"], "addresses": ["240.0.0.1"], "resolution": "STATIC",
+        }}),
+    );
+    let mut mesh = synced(&Options::default(), vec![Event::Put(shop), Event::Put(entry)]);
+    let public = mesh.resources();
+    assert_eq!(mesh.apply([visibility("Exists")]).resources.len(), 1);
+    let hidden = mesh.resources();
+    assert_ne!(hidden, public);
+    let delta = mesh.apply([visibility("Sometimes")]);
+    assert!(delta.is_empty(), "{delta:?}");
+    assert_eq!(mesh.resources(), hidden);
+    let codes: Vec<_> = mesh.diagnostics().iter().map(|d| d.code).collect();
+    assert_eq!(codes, ["MS002"]);
+    assert_eq!(mesh.apply([visibility("DoesNotExist")]).resources.len(), 1);
+    assert_eq!(mesh.resources(), public);
+}
+
+#[test]
 fn a_service_takes_a_hostname_over_from_an_entry_and_gives_it_back() {
     let entry = parsed(
         Kind::ServiceEntry,

@@ -71,6 +71,9 @@ const BINDING: (&str, &[&str]) =
 const DISTRIBUTION: (&str, &[&str]) = ("networking.istio.io/traffic-distribution", &["PreferClose", "any"]);
 const REQUIRE: (&str, &[&str]) = ("ambient.pilothouse.io/require-waypoint", &["true", "false", "often"]);
 const CANARY: (&str, &[&str]) = ("istio.io/use-waypoint-canary", &["a", "b"]);
+const CANARY_NAMESPACE: (&str, &[&str]) = ("istio.io/use-waypoint-canary-namespace", &["shop", "far"]);
+const CANARY_WEIGHT: (&str, &[&str]) = ("istio.io/use-waypoint-canary-weight", &["5", "101"]);
+const GATEWAY: (&str, &[&str]) = ("gateway.networking.k8s.io/gateway-name", &NAMES);
 
 /// What a source would tell of the manifest drawn from `bytes`.
 pub fn event(kind: Kind, bytes: &[u8]) -> Event {
@@ -87,8 +90,8 @@ fn manifest(kind: Kind, d: &mut Draw<'_>) -> Value {
             let (mesh, ingress) =
                 (("mesh", &["on", "off"][..]), ("istio.io/ingress-use-waypoint", &["true"][..]));
             json!({"metadata": {
-                "name": d.pick(&NAMESPACES), "labels": d.some(&[mesh, USE, USE_NAMESPACE, NETWORK, ingress]),
-                "annotations": d.some(&[DISTRIBUTION, REQUIRE]),
+                "name": d.pick(&NAMESPACES), "labels": d.some(&[mesh, USE, USE_NAMESPACE, NETWORK, ingress, CANARY]),
+                "annotations": d.some(&[DISTRIBUTION, REQUIRE, CANARY_WEIGHT]),
             }})
         }
         Kind::Node => {
@@ -120,8 +123,10 @@ fn manifest(kind: Kind, d: &mut Draw<'_>) -> Value {
         Kind::PeerAuthentication => peer_authentication(d),
         Kind::ServiceEntry => service_entry(d),
         Kind::WorkloadEntry => {
-            let metadata =
-                d.metadata(&[APP, TIER, USE], &[("ambient.istio.io/redirection", &["enabled"]), REQUIRE]);
+            let metadata = d.metadata(
+                &[APP, TIER, USE, GATEWAY, REVISION],
+                &[("ambient.istio.io/redirection", &["enabled"]), REQUIRE],
+            );
             let address = d.pick(&["10.0.0.1", "10.0.0.2", "host.example.org"]);
             let bad = if d.rarely(6) { json!("ten") } else { json!(8080) };
             let labels = d.some(&[TIER]);
@@ -135,13 +140,7 @@ fn manifest(kind: Kind, d: &mut Draw<'_>) -> Value {
 
 fn pod(d: &mut Draw<'_>) -> Value {
     let mut metadata = d.metadata(
-        &[
-            APP,
-            TIER,
-            USE,
-            ("gateway.networking.k8s.io/gateway-name", &NAMES),
-            ("networking.istio.io/tunnel", &["http"]),
-        ],
+        &[APP, TIER, USE, GATEWAY, ("networking.istio.io/tunnel", &["http"])],
         &[("ambient.istio.io/redirection", &["enabled", "pending"]), REQUIRE],
     );
     metadata["uid"] = json!(d.pick(&UIDS));
@@ -162,7 +161,10 @@ fn pod(d: &mut Draw<'_>) -> Value {
 
 fn service(d: &mut Draw<'_>) -> Value {
     let managed = ("gateway.istio.io/managed", &["istio.io-mesh-controller"][..]);
-    let metadata = d.metadata(&[USE, USE_NAMESPACE, CANARY, managed, GLOBAL], &[DISTRIBUTION, REQUIRE]);
+    let metadata = d.metadata(
+        &[USE, USE_NAMESPACE, CANARY, CANARY_NAMESPACE, managed, GLOBAL],
+        &[DISTRIBUTION, REQUIRE, CANARY_WEIGHT],
+    );
     let target = d.pick(&[json!(8080), json!("http"), json!("admin")]);
     let address = d.pick(&["10.1.0.1", "None", "fd01::1", "10.1.0.1", "ten"]);
     json!({
@@ -260,18 +262,20 @@ fn peer_authentication(d: &mut Draw<'_>) -> Value {
 }
 
 fn service_entry(d: &mut Draw<'_>) -> Value {
-    let metadata = d.metadata(&[APP, USE, ("networking.istio.io/tunnel", &["http"])], &[REQUIRE]);
+    let tunnel = ("networking.istio.io/tunnel", &["http"][..]);
+    let metadata = d.metadata(&[APP, USE, CANARY, tunnel, REVISION], &[REQUIRE, CANARY_WEIGHT]);
     let host = d.pick(&["a.example.org", "b.example.org", "a.shop.svc.cluster.local", "*.example.org"]);
     let endpoints = d.pick(&[
         json!([]),
         json!([{"address": "192.0.2.1"}]),
         json!([{"address": "192.0.2.1", "network": "net-a"}, {"address": "192.0.2.2", "labels": {"app": "a"}}]),
+        json!([{"address": "192.0.2.1", "labels": {"gateway.networking.k8s.io/gateway-name": "a"}}]),
     ]);
     let workloads = d.pick(&[json!(null), json!({"labels": {"app": "a"}}), json!({"labels": {"tier": "x"}})]);
     json!({"metadata": metadata, "spec": {
         "hosts": [host, d.pick(&["a.example.org", "c.example.org"])],
         "addresses": d.pick(&[json!([]), json!(["240.0.0.1"]), json!(["ten"])]),
         "ports": [{"number": 80, "name": "http", "protocol": "HTTP"}],
-        "resolution": d.pick(&["STATIC", "DNS", "NONE", "NEVER"]), "endpoints": endpoints, "workloadSelector": workloads,
+        "resolution": d.pick(&["STATIC", "DNS", "NONE", "DYNAMIC_DNS", "NEVER"]), "endpoints": endpoints, "workloadSelector": workloads,
     }})
 }

@@ -56,8 +56,6 @@ pub struct ServiceEntry {
     pub ports: Vec<ServiceEntryPort>,
     /// `spec.resolution`.
     pub resolution: Resolution,
-    /// `spec.location` is `MESH_INTERNAL`.
-    pub mesh_internal: bool,
     /// `spec.endpoints`, in order.
     pub endpoints: Vec<WorkloadEntrySpec>,
     /// `spec.workloadSelector.labels`, if a selector is written.

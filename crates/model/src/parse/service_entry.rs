@@ -73,8 +73,8 @@ const RESOLUTIONS: &[(&str, i64, Resolution)] = &[
     ("DYNAMIC_DNS", 4, Resolution::DynamicDns),
 ];
 
-/// (name, number, whether the hosts are part of the mesh).
-const LOCATIONS: &[(&str, i64, bool)] = &[("MESH_EXTERNAL", 0, false), ("MESH_INTERNAL", 1, true)];
+/// (name, number). No ztunnel is told where the hosts are; a value that is none is named all the same.
+const LOCATIONS: &[(&str, i64, ())] = &[("MESH_EXTERNAL", 0, ()), ("MESH_INTERNAL", 1, ())];
 
 /// Returns the facts of a `ServiceEntry`.
 ///
@@ -83,6 +83,9 @@ const LOCATIONS: &[(&str, i64, bool)] = &[("MESH_EXTERNAL", 0, false), ("MESH_IN
 pub(super) fn parse(json: &[u8]) -> Result<ServiceEntry, Wrong> {
     let Manifest::<Spec<'_>, Status<'_>> { metadata, spec, status } = read::manifest(json)?;
     let (spec, status) = (spec.unwrap_or_default(), status.unwrap_or_default());
+    if let Some(location) = &spec.location {
+        location.pick(LOCATIONS, code::ENTRY_LOCATION, "spec.location".to_owned())?;
+    }
     Ok(ServiceEntry {
         meta: metadata.meta(Kind::ServiceEntry)?,
         hosts: shared_list(spec.hosts),
@@ -91,10 +94,6 @@ pub(super) fn parse(json: &[u8]) -> Result<ServiceEntry, Wrong> {
         resolution: match &spec.resolution {
             Some(r) => r.pick(RESOLUTIONS, code::ENTRY_RESOLUTION, "spec.resolution".to_owned())?,
             None => Resolution::None,
-        },
-        mesh_internal: match &spec.location {
-            Some(l) => l.pick(LOCATIONS, code::ENTRY_LOCATION, "spec.location".to_owned())?,
-            None => false,
         },
         endpoints: spec.endpoints.unwrap_or_default().into_iter().map(EntryManifest::lower).collect(),
         selector: spec
@@ -184,7 +183,6 @@ mod tests {
             entry.ports.iter().map(|p| (p.number, p.name.as_str(), p.protocol.as_str(), p.target)).collect();
         assert_eq!(ports, [(443, "tls", "TLS", 8443), (80, "http", "", 80)]);
         assert_eq!(entry.resolution, Resolution::Static);
-        assert!(entry.mesh_internal);
         assert_eq!(entry.endpoints[0].address, EntryAddress::Ip("10.0.0.1".parse().unwrap()));
         assert_eq!(entry.selector, Some(Labels::new([("app", "x")])));
         assert_eq!(entry.subject_alt_names, ["spiffe://x"]);
