@@ -147,6 +147,15 @@ impl<K: Hash + Eq> Limiter<K> {
         own.take(now)
     }
 
+    /// Tells whether an attempt of `client` would be within its own limit, without taking anything.
+    /// Clients that are not told apart are.
+    ///
+    /// # Errors
+    /// [`Refill`] with the time until an attempt can succeed.
+    pub fn check(&mut self, client: &K, now: Duration) -> Result<(), Refill> {
+        self.clients.get_mut(client).map_or(Ok(()), |own| own.check(now))
+    }
+
     /// Returns how many clients are told apart now.
     pub fn clients(&self) -> usize {
         self.clients.len()
@@ -192,6 +201,19 @@ mod tests {
         let greedy = (0..10).filter(|_| limiter.take("greedy", ms(0)).is_ok()).count();
         assert_eq!(greedy, 2);
         assert!(limiter.take("modest", ms(0)).is_ok());
+    }
+
+    #[test]
+    fn a_check_takes_nothing() {
+        let mut limiter = Limiter::new(limits(10), ms(0));
+        assert!(limiter.check(&"new", ms(0)).is_ok());
+        assert_eq!(limiter.clients(), 0);
+        for _ in 0..2 {
+            limiter.take("own", ms(0)).unwrap();
+        }
+        assert_eq!(limiter.check(&"own", ms(0)), Err(Refill(ms(100))));
+        assert!(limiter.check(&"own", ms(100)).is_ok());
+        assert!(limiter.take("own", ms(100)).is_ok());
     }
 
     #[test]

@@ -222,7 +222,7 @@ pub struct BoundArgs {
     #[arg(long, value_name = "NUMBER", env = "PILOTHOUSE_CONNECTIONS_PER_ADDRESS", default_value = "1024",
         value_parser = clap::value_parser!(u32).range(1..))]
     pub connections_per_address: u32,
-    /// TLS handshakes of one address at once
+    /// TLS handshakes of one address at once, and its connections on which nobody has shown a good credential yet
     #[arg(long, value_name = "NUMBER", env = "PILOTHOUSE_HANDSHAKES_PER_ADDRESS", default_value = "256",
         value_parser = clap::value_parser!(u32).range(1..))]
     pub handshakes_per_address: u32,

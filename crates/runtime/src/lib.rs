@@ -12,10 +12,12 @@
 //! [`serve::Daemon`] puts the parts together; [`config`] is the only place that reads settings.
 
 pub mod config;
+mod fair;
 pub mod grpc;
 pub mod http;
 pub mod identity;
 pub mod metrics;
+mod peer;
 pub mod pump;
 pub mod serve;
 pub mod source;

@@ -3,7 +3,7 @@
 //! Names are those of the reference wherever dashboards use them; its counters carry no `_total`.
 //! No label is unbounded: never a pod, an address or a policy.
 
-use crate::grpc::Clients;
+use crate::grpc::{Clients, End};
 use crate::identity::IdentityView;
 use crate::pump::Pump;
 use rustls::pki_types::UnixTime;
@@ -103,7 +103,13 @@ impl Metrics {
         out.counter(
             "pilot_xds_write_timeout",
             "Connections ended since their client did not read.",
-            self.clients.unread(),
+            self.clients.ends().count(End::Unread),
+        );
+        out.counts(
+            "pilothouse_connections_ended_total",
+            "reason",
+            "Connections that were ended from here before their time, by why.",
+            self.clients.ends().list(),
         );
         out.counts(
             "pilothouse_bound_refusals_total",

@@ -112,6 +112,12 @@ impl Daemon {
         Ok(daemon)
     }
 
+    /// Has this patience with clients, instead of that of its settings.
+    #[must_use]
+    pub fn with_patience(self, patience: Patience) -> Self {
+        Self { patience, ..self }
+    }
+
     /// Returns the address of plaintext xDS.
     pub fn xds_addr(&self) -> SocketAddr {
         local(&self.xds)

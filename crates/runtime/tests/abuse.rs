@@ -10,11 +10,11 @@ use bytes::{BufMut, Bytes, BytesMut};
 use h2::client::SendRequest;
 use h2::{RecvStream, SendStream};
 use http::{Request, header};
-use pilothouse_runtime::grpc::{Ads, Bounds, Clients, Patience, Service};
+use pilothouse_runtime::grpc::{Ads, Bounds, Clients, End, Patience, Service};
 use prost::Message;
 use proto::discovery::{DeltaDiscoveryRequest, Node};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use xds::ResourceType::Address as ADDRESS;
@@ -53,12 +53,6 @@ impl Server {
     }
 
     async fn bounded(resources: usize, bounds: Bounds) -> Self {
-        let mut writer = Writer::new();
-        for i in 0..resources {
-            writer.upsert(ADDRESS, &format!("r{i:06}"), &[0; 1024]).unwrap();
-        }
-        let (snapshots, newest) = watch::channel(Some(writer.publish()));
-        let clients = Clients::default();
         let patience = Patience {
             first_call: SHORT,
             silence: SHORT,
@@ -66,6 +60,16 @@ impl Server {
             reading: SHORT,
             ..Patience::default()
         };
+        Self::with(resources, bounds, patience).await
+    }
+
+    async fn with(resources: usize, bounds: Bounds, patience: Patience) -> Self {
+        let mut writer = Writer::new();
+        for i in 0..resources {
+            writer.upsert(ADDRESS, &format!("r{i:06}"), &[0; 1024]).unwrap();
+        }
+        let (snapshots, newest) = watch::channel(Some(writer.publish()));
+        let clients = Clients::default();
         let service = Service::new(Ads::new(newest, clients.clone())).with_patience(patience);
         let service = service.with_bounds(bounds);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -99,13 +103,32 @@ impl Server {
         all.into_iter().find(|(name, _)| *name == bound).unwrap().1
     }
 
+    /// Waits until it has ended a connection for this.
+    async fn has_ended_one(&self, end: End) {
+        while self.clients.ends().count(end) == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// A client that reads is served.
     async fn serves(&self) {
-        let mut client = Http2::connect(self.dial().await, 16 * 1024 * 1024).await;
-        let (_requests, mut answer) = client.stream().await;
-        let first = answer.data().await.unwrap().unwrap();
-        assert!(!first.is_empty());
+        serves(self.dial().await).await;
     }
+}
+
+/// Asks for the mesh on a connection, and gets it.
+async fn serves(io: TcpStream) {
+    let mut client = Http2::connect(io, 16 * 1024 * 1024).await;
+    let (_requests, mut answer) = client.stream().await;
+    let first = answer.data().await.unwrap().unwrap();
+    assert!(!first.is_empty());
+}
+
+/// Connects from an address of its own.
+async fn dial_from(from: [u8; 4], to: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from((from, 0))).unwrap();
+    socket.connect(to).await.unwrap()
 }
 
 /// A client of HTTP/2 that keeps its connection alive.
@@ -174,9 +197,7 @@ fn a_client_that_answers_pings_and_does_not_read_loses_its_connection() {
         // 4 MiB for a window of 64 KiB that is never opened again.
         let mut client = Http2::connect(server.dial().await, 65_535).await;
         let (_requests, _answer) = client.stream().await;
-        while server.clients.unread() == 0 {
-            tokio::task::yield_now().await;
-        }
+        server.has_ended_one(End::Unread).await;
         client.ended().await;
         while !server.clients.is_empty() {
             tokio::task::yield_now().await;
@@ -235,6 +256,7 @@ fn rapid_resets_end_the_connection() {
         };
         let (ended, ()) = tokio::join!(sending, reading);
         assert!(ended, "a million resets were taken");
+        server.has_ended_one(End::Http2).await;
         server.serves().await;
     });
 }
@@ -262,9 +284,96 @@ fn a_port_that_is_full_says_so_and_serves_the_next_when_there_is_room() {
         while server.refused("connections") == 0 {
             tokio::task::yield_now().await;
         }
-        let waiting = server.serves();
+        let next = server.dial().await;
+        let waiting = tokio::spawn(serves(next));
+        assert_eq!(server.clients.totals().streams, 0, "there is no room");
         drop(held);
-        waiting.await;
+        waiting.await.unwrap();
+    });
+}
+
+#[test]
+fn newcomers_of_one_address_make_room_for_one_of_another() {
+    run(async {
+        let bounds = Bounds { newcomers: 8, handshakes_of_address: 8, ..Bounds::default() };
+        let server = Server::with(1, bounds, Patience::default()).await;
+        let mut silent = Vec::new();
+        for _ in 0..8 {
+            silent.push(dial_from([127, 0, 0, 2], server.address).await);
+        }
+        // One more of the same address is refused, one of another is not.
+        let mut refused = dial_from([127, 0, 0, 2], server.address).await;
+        assert!(matches!(refused.read(&mut [0; 64]).await, Ok(0) | Err(_)));
+        assert_eq!(server.refused("handshakes_of_address"), 1);
+        server.serves().await;
+        server.has_ended_one(End::Displaced).await;
+        // The oldest goes.
+        drop(silent.remove(0).read_to_end(&mut Vec::new()).await);
+    });
+}
+
+#[test]
+fn those_that_are_known_keep_no_newcomer_out() {
+    run(async {
+        let bounds = Bounds { newcomers: 2, handshakes_of_address: 2, ..Bounds::default() };
+        let server = Server::with(1, bounds, Patience::default()).await;
+        let mut held = Vec::new();
+        for _ in 0..8 {
+            let mut client = Http2::connect(server.dial().await, 65_535).await;
+            let stream = client.stream().await;
+            held.push((client, stream));
+        }
+        assert_eq!((server.refused("handshakes_of_address"), server.clients.len()), (0, 8));
+    });
+}
+
+#[test]
+fn a_connection_without_calls_is_ended_in_order_and_one_with_a_stream_is_not() {
+    run(async {
+        let patience = Patience { idle: SHORT, ..Patience::default() };
+        let server = Server::with(1, Bounds::default(), patience).await;
+        let mut busy = Http2::connect(server.dial().await, 65_535).await;
+        let (_requests, mut answer) = busy.stream().await;
+        answer.data().await.unwrap().unwrap();
+        let mut idle = Http2::connect(server.dial().await, 65_535).await;
+        drop(idle.stream().await);
+        // `ended` makes calls that are refused: it is told to go all the same.
+        server.has_ended_one(End::Idle).await;
+        idle.ended().await;
+        assert_eq!(server.clients.ends().count(End::Idle), 1);
+        drop(answer);
+    });
+}
+
+#[test]
+fn floods_of_control_frames_end_when_the_client_reads_too() {
+    run(async {
+        let server = Server::with(1, Bounds::default(), Patience::default()).await;
+        for (nth, frame) in [PING, SETTINGS].into_iter().enumerate() {
+            server.flood(HELLO, frame, true).await;
+            while server.clients.ends().count(End::Http2) <= nth as u64 {
+                tokio::task::yield_now().await;
+            }
+        }
+        server.serves().await;
+    });
+}
+
+#[test]
+fn a_request_that_does_not_arrive_whole_ends_its_stream() {
+    run(async {
+        let patience = Patience { request: SHORT, ..Patience::default() };
+        let server = Server::with(1, Bounds::default(), patience).await;
+        let mut client = Http2::connect(server.dial().await, 65_535).await;
+        let mut calls = client.0.clone().ready().await.unwrap();
+        let (answer, mut requests) = calls.send_request(client.request(), false).unwrap();
+        // The prefix of a message of one byte, which does not follow.
+        requests.send_data(Bytes::from_static(&[0, 0, 0, 0, 1]), false).unwrap();
+        let mut answer = answer.await.unwrap().into_body();
+        let trailers = answer.trailers().await.unwrap().unwrap();
+        assert_eq!(trailers["grpc-status"], "8", "{trailers:?}");
+        let (_requests, mut answer) = client.stream().await;
+        answer.data().await.unwrap().unwrap();
     });
 }
 

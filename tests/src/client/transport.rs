@@ -1,6 +1,7 @@
 //! Opens one delta stream, in clear text or over TLS, as a ztunnel would.
 
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use proto::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -43,6 +44,8 @@ pub struct Target {
     pub token: Option<String>,
     /// Further metadata of the call, such as `clusterid`.
     pub metadata: Vec<(String, String)>,
+    /// Where to come from over TLS; absent: as the system chooses.
+    pub from: Option<IpAddr>,
 }
 
 /// How the server's certificate is checked.
@@ -138,12 +141,12 @@ pub async fn channel(target: &Target) -> anyhow::Result<Channel> {
         .initial_connection_window_size(CONNECTION_WINDOW);
     let Some(tls) = &target.tls else { return Ok(endpoint.connect().await?) };
     let connector = tls_connector(tls, target.certificate.as_ref())?;
-    let address = target.address.clone();
     let name = server_name(target, tls)?;
-    let origin = format!("https://{address}").parse().context("origin")?;
+    let origin = format!("https://{}", target.address).parse().context("origin")?;
+    let target = target.clone();
     let dial = tower::service_fn(move |_: http::Uri| {
-        let (connector, name, address) = (connector.clone(), name.clone(), address.clone());
-        async move { dial_tls(connector, name, &address).await.map(TokioIo::new) }
+        let (connector, name, target) = (connector.clone(), name.clone(), target.clone());
+        async move { dial_tls(connector, name, &target).await.map(TokioIo::new) }
     });
     Ok(endpoint.origin(origin).connect_with_connector(dial).await?)
 }
@@ -154,8 +157,7 @@ pub async fn channel(target: &Target) -> anyhow::Result<Channel> {
 /// Without a connection, and without TLS.
 pub async fn dial(target: &Target) -> anyhow::Result<TlsStream<TcpStream>> {
     let tls = target.tls.as_ref().context("no TLS")?;
-    Ok(dial_tls(tls_connector(tls, target.certificate.as_ref())?, server_name(target, tls)?, &target.address)
-        .await?)
+    Ok(dial_tls(tls_connector(tls, target.certificate.as_ref())?, server_name(target, tls)?, target).await?)
 }
 
 /// The name that the server's certificate must be for.
@@ -170,11 +172,25 @@ fn server_name(target: &Target, tls: &Tls) -> anyhow::Result<ServerName<'static>
 async fn dial_tls(
     connector: TlsConnector,
     name: ServerName<'static>,
-    address: &str,
+    target: &Target,
 ) -> std::io::Result<TlsStream<TcpStream>> {
-    let tcp = TcpStream::connect(address).await?;
+    let tcp = tcp(target).await?;
     tcp.set_nodelay(true)?;
     connector.connect(name, tcp).await
+}
+
+/// Connects from where the target says, without TLS.
+///
+/// # Errors
+/// Without a connection.
+pub async fn tcp(target: &Target) -> std::io::Result<TcpStream> {
+    let Some(from) = target.from else { return TcpStream::connect(&target.address).await };
+    let found = tokio::net::lookup_host(&target.address).await?;
+    let none = || std::io::Error::other(format!("{} has no address of the kind of {from}", target.address));
+    let to = found.into_iter().find(|to| to.is_ipv4() == from.is_ipv4()).ok_or_else(none)?;
+    let socket = if from.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.bind(SocketAddr::new(from, 0))?;
+    socket.connect(to).await
 }
 
 fn tls_connector(tls: &Tls, own: Option<&(Vec<u8>, Vec<u8>)>) -> anyhow::Result<TlsConnector> {

@@ -14,6 +14,7 @@ mod credentials;
 mod development;
 mod distribution;
 mod external;
+mod flood;
 mod issuers;
 mod key_material;
 mod plugged_in;

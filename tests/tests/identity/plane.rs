@@ -8,7 +8,7 @@ use kube::api::{Api, DeleteParams, PostParams};
 use pilothouse_tests::apiserver::{ApiServer, LIMIT, until};
 use pilothouse_tests::client::{Options, Tls};
 use runtime::config::{ServeArgs, SourceArgs};
-use runtime::grpc::Clients;
+use runtime::grpc::{Clients, End, Patience};
 use runtime::identity::{
     CertificateTarget, IdentityStats, IdentityView, NewCertificate, RequestError, request_certificate,
 };
@@ -65,7 +65,17 @@ pub struct Plane {
 impl Plane {
     /// Starts one, without waiting for anything.
     pub async fn start(args: &ServeArgs) -> anyhow::Result<Self> {
-        let daemon = Daemon::prepare(args).await?;
+        Self::run(Daemon::prepare(args).await?)
+    }
+
+    /// Starts one that has this patience with clients, and waits until its secure port is open.
+    pub async fn open_with(args: &ServeArgs, patience: Patience) -> anyhow::Result<Self> {
+        let plane = Self::run(Daemon::prepare(args).await?.with_patience(patience))?;
+        plane.opened().await?;
+        Ok(plane)
+    }
+
+    fn run(daemon: Daemon) -> anyhow::Result<Self> {
         let secure = daemon.secure_addr().context("there is no secure port")?;
         let (identity, clients, health) =
             (daemon.identity().clone(), daemon.clients().clone(), daemon.health_addr());
@@ -152,6 +162,21 @@ impl Plane {
     /// Returns how often clients were refused at a bound.
     pub fn bounded(&self, bound: &str) -> u64 {
         self.clients.refusals().list().iter().find(|(name, _)| *name == bound).map_or(0, |(_, count)| *count)
+    }
+
+    /// Returns how many connections it ended for a reason.
+    pub fn ended(&self, end: End) -> u64 {
+        self.clients.ends().count(end)
+    }
+
+    /// Returns how often handshakes ended so.
+    pub fn handshakes(&self, outcome: &str) -> u64 {
+        self.stats()
+            .handshakes
+            .list()
+            .iter()
+            .find(|(name, _)| *name == outcome)
+            .map_or(0, |(_, count)| *count)
     }
 
     /// Returns how the reference client connects.

@@ -19,14 +19,16 @@ use http_body::{Body, Frame};
 use tokio::sync::watch;
 use tokio::time::{Sleep, sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
-use tracing::{debug, info};
+use tracing::info;
 use xds::{Response, Snapshot};
 
 use super::bounds::Bound;
 use super::clients::{Clients, Registration};
 use super::fanout::{Concerned, Fanout, Place};
 use super::guard::{StreamGuard, may_follow};
-use super::message::{Inbox, PREFIX_BYTES, Status, prefix};
+use super::intake::{Arrived, Intake};
+use super::message::{PREFIX_BYTES, Status, prefix};
+use crate::telemetry::brief;
 
 /// How long a returning ztunnel's answer waits for its other subscription.
 ///
@@ -73,11 +75,10 @@ impl Ads {
         &self.clients
     }
 
-    /// Opens a stream that reads requests from a body; ends when `drain` is cancelled, or when its
-    /// `guard` says so.
+    /// Opens a stream of these requests; ends when `drain` is cancelled, or when its `guard` says so.
     pub(super) fn open<B>(
         &self,
-        requests: B,
+        requests: Intake<B>,
         peer: Option<SocketAddr>,
         drain: &CancellationToken,
         guard: Option<StreamGuard>,
@@ -88,8 +89,7 @@ impl Ads {
             return Err(Status::new(Status::UNAVAILABLE, message));
         };
         Ok(AdsStream {
-            requests: Some(requests),
-            inbox: Inbox::default(),
+            requests,
             place: self.fanout.join(),
             latest,
             registration: self.clients.register(peer),
@@ -107,9 +107,7 @@ impl Ads {
 
 /// One stream, as the body of its response.
 pub(super) struct AdsStream<B> {
-    /// None once the client has said all it will.
-    requests: Option<B>,
-    inbox: Inbox,
+    requests: Intake<B>,
     place: Place,
     latest: Arc<Snapshot>,
     registration: Registration,
@@ -133,27 +131,10 @@ where
     /// Takes requests that arrived; true when there may be more at once.
     fn take_requests(&mut self, cx: &mut Context<'_>) -> Result<bool, Status> {
         for _ in 0..REQUESTS_PER_TURN {
-            while let Some(message) = self.inbox.next()? {
-                self.take_request(message)?;
-            }
-            let Some(requests) = &mut self.requests else { return Ok(false) };
-            match Pin::new(requests).poll_frame(cx) {
-                Poll::Pending => return Ok(false),
-                Poll::Ready(Some(Ok(frame))) => {
-                    if let Some(data) = frame.data_ref() {
-                        self.inbox.push(data);
-                    }
-                }
-                Poll::Ready(Some(Err(error))) => {
-                    debug!(%error, "client broke off");
-                    self.requests = None;
-                }
-                Poll::Ready(None) => {
-                    self.requests = None;
-                    if self.inbox.is_partial() {
-                        return Err(Status::new(Status::INTERNAL, "request ends in the middle"));
-                    }
-                }
+            match self.requests.poll_next(cx) {
+                Poll::Ready(Ok(Some(request))) => self.take_request(&request)?,
+                Poll::Ready(Err(status)) => return Err(status),
+                Poll::Ready(Ok(None)) | Poll::Pending => return Ok(false),
             }
         }
         Ok(true)
@@ -162,20 +143,21 @@ where
     fn count_refused_request(&self) {
         let session = self.registration.client.session.lock();
         let node = session.node().map_or("", |node| node.id.as_str());
-        self.registration.clients().refusals().add(Bound::RequestsOfStream, &node);
+        self.registration.clients().refusals().add(Bound::RequestsOfStream, &brief(node));
     }
 
     /// Takes one request, and checks that the client may have what it asks for.
-    fn take_request(&mut self, message: Bytes) -> Result<(), Status> {
+    fn take_request(&mut self, request: &Arrived) -> Result<(), Status> {
         if self.rate.take(self.opened.elapsed()).is_err() {
             self.count_refused_request();
             let message = format!("more than {} requests a second on one stream", REQUESTS.per_second);
             return Err(Status::new(Status::RESOURCE_EXHAUSTED, message));
         }
         let mut session = self.registration.client.session.lock();
-        session.request(message)?;
+        session.request(request.message.clone())?;
         for type_url in session.types().skip(self.types_checked) {
-            may_follow(session.node(), type_url, self.guard.as_ref())?;
+            let refusals = self.registration.clients().refusals();
+            may_follow(session.node(), type_url, self.guard.as_ref(), refusals)?;
             self.types_checked += 1;
         }
         Ok(())
@@ -254,7 +236,7 @@ where
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            if self.requests.is_none() {
+            if self.requests.has_ended() {
                 return Poll::Ready(Err(Status::new(Status::OK, "")));
             }
             if !self.limit_hold(cx) {
@@ -289,7 +271,10 @@ where
                 if status.code != Status::OK {
                     let session = this.registration.client.session.lock();
                     let node = session.node().map_or("", |node| node.id.as_str());
-                    info!(node, code = status.code, error = status.message, "ended a discovery stream");
+                    let (node, error) = (brief(node), brief(&status.message));
+                    if let Some(times) = this.registration.clients().refusals().due(node, "ended") {
+                        info!(node, times, code = status.code, error, "ended a discovery stream");
+                    }
                 }
                 Frame::trailers(status.headers())
             }

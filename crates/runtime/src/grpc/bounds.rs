@@ -1,14 +1,13 @@
 //! What one client may take of a port, and what is known of those that wanted more.
 //!
-//! A refusal is counted by the bound that it met and told in the log, at most once in [`TELL`] for each
+//! A refusal is counted by the bound that it met and told in the log, at most once in a while for each
 //! bound: a flood makes one line, and many proxies behind one translated address are no riddle.
 
+use super::told::{Met, Told};
+use crate::telemetry::brief;
 use parking_lot::Mutex;
 use std::fmt::Display;
-use std::time::{Duration, Instant};
-
-/// The least time between two lines of the log about one bound.
-const TELL: Duration = Duration::from_secs(10);
+use std::time::Instant;
 
 /// How much one client may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,13 +16,20 @@ pub struct Bounds {
     pub connections: usize,
     /// Connections of one address at once, on each port.
     pub connections_of_address: usize,
-    /// TLS handshakes of one address at once.
+    /// Connections of all together at once on which nobody is known yet, on each port.
+    pub newcomers: usize,
+    /// Those of one address; of its TLS handshakes so many may begin in a second, too.
     pub handshakes_of_address: usize,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { connections: 16 * 1024, connections_of_address: 1024, handshakes_of_address: 256 }
+        Self {
+            connections: 16 * 1024,
+            connections_of_address: 1024,
+            newcomers: 4096,
+            handshakes_of_address: 256,
+        }
     }
 }
 
@@ -34,8 +40,10 @@ pub enum Bound {
     Connections,
     /// Connections of one address.
     ConnectionsOfAddress,
-    /// TLS handshakes of one address.
+    /// TLS handshakes of one address, and its connections on which nobody is known yet.
     HandshakesOfAddress,
+    /// Connections of a port on which nobody is known yet, of which no address has more.
+    Newcomers,
     /// New tokens of one address, or of all, in a time.
     TokensOfAddress,
     /// Streams of one client, open or in a time.
@@ -48,10 +56,11 @@ pub enum Bound {
 
 impl Bound {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Connections,
         Self::ConnectionsOfAddress,
         Self::HandshakesOfAddress,
+        Self::Newcomers,
         Self::TokensOfAddress,
         Self::StreamsOfClient,
         Self::RequestsOfStream,
@@ -64,6 +73,7 @@ impl Bound {
             Self::Connections => "connections",
             Self::ConnectionsOfAddress => "connections_of_address",
             Self::HandshakesOfAddress => "handshakes_of_address",
+            Self::Newcomers => "newcomers",
             Self::TokensOfAddress => "tokens_of_address",
             Self::StreamsOfClient => "streams_of_client",
             Self::RequestsOfStream => "requests_of_stream",
@@ -74,7 +84,7 @@ impl Bound {
     /// Returns what an operator can do about it.
     fn remedy(self) -> &'static str {
         match self {
-            Self::Connections => "run more replicas",
+            Self::Connections | Self::Newcomers => "run more replicas",
             Self::ConnectionsOfAddress => {
                 "if many clients share this address, as behind NAT, raise --connections-per-address"
             }
@@ -91,37 +101,17 @@ impl Bound {
     }
 }
 
-#[derive(Debug, Clone, Copy, Default)]
-struct Met {
-    count: u64,
-    /// When it was told of last, and the count then.
-    told: Option<(Instant, u64)>,
-}
-
-impl Met {
-    /// Counts one refusal; returns how many there were since the log told of it, if it is to do so now.
-    fn add(&mut self, now: Instant) -> Option<u64> {
-        self.count += 1;
-        let (last, told) = match self.told {
-            Some((last, told)) => (Some(last), told),
-            None => (None, 0),
-        };
-        if last.is_some_and(|last| now.saturating_duration_since(last) < TELL) {
-            return None;
-        }
-        self.told = Some((now, self.count));
-        Some(self.count - told)
-    }
-}
-
-/// Refusals at the bounds, since the start.
+/// Refusals at the bounds, since the start, and which refusals the log has told of.
 #[derive(Debug, Default)]
-pub struct Refusals(Mutex<[Met; Bound::ALL.len()]>);
+pub struct Refusals {
+    at_bounds: Mutex<[Met; Bound::ALL.len()]>,
+    told: Mutex<Told>,
+}
 
 impl Refusals {
     /// Counts a refusal of `client`, and tells the log unless it did a moment ago.
     pub fn add(&self, bound: Bound, client: &dyn Display) {
-        let due = self.0.lock().get_mut(bound as usize).and_then(|met| met.add(Instant::now()));
+        let due = self.at_bounds.lock().get_mut(bound as usize).and_then(|met| met.add(Instant::now()));
         if let Some(refused) = due {
             tracing::warn!(
                 bound = bound.name(), client = %client, refused, remedy = bound.remedy(),
@@ -130,9 +120,14 @@ impl Refusals {
         }
     }
 
+    /// Tells whether a line of the log is due about a refusal of `client` for `reason`, and of how many.
+    pub(super) fn due(&self, client: &str, reason: &'static str) -> Option<u64> {
+        self.told.lock().add(brief(client), reason, Instant::now())
+    }
+
     /// Returns the counts, by name.
     pub fn list(&self) -> Vec<(&'static str, u64)> {
-        let met = *self.0.lock();
+        let met = *self.at_bounds.lock();
         Bound::ALL.iter().zip(met).map(|(bound, met)| (bound.name(), met.count)).collect()
     }
 }
@@ -150,16 +145,5 @@ mod tests {
             let counted: Vec<_> = refusals.list().into_iter().filter(|(_, count)| *count > 0).collect();
             assert_eq!(counted, [(bound.name(), 1)]);
         }
-    }
-
-    #[test]
-    fn a_flood_is_told_of_once_in_a_while_and_whole() {
-        let (mut met, start) = (Met::default(), Instant::now());
-        assert_eq!(met.add(start), Some(1));
-        for i in 0..1000 {
-            assert_eq!(met.add(start + TELL * i / 1001), None);
-        }
-        assert_eq!(met.add(start + TELL), Some(1001));
-        assert_eq!((met.count, met.add(start + TELL)), (1002, None));
     }
 }

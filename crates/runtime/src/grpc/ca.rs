@@ -2,9 +2,11 @@
 //!
 //! Nothing is read of a request before its caller is authenticated and within the limits.
 
+use super::arrival::Arrival;
 use super::bounds::{Bound, Refusals};
 use super::message::{PREFIX_BYTES, Status, prefix};
-use crate::identity::{Authenticated, CertificateRequest, Connection, Gate, Refused};
+use crate::identity::{Authenticated, CertificateRequest, Gate, Refused};
+use crate::telemetry::brief;
 use bytes::{BufMut, Bytes, BytesMut};
 use ca::Code;
 use http::HeaderMap;
@@ -31,7 +33,7 @@ pub(super) async fn create_certificate<B>(
     refusals: &Refusals,
     headers: &HeaderMap,
     body: B,
-    from: &Connection,
+    from: &Arrival,
 ) -> Result<Bytes, Status>
 where
     B: Body<Data = Bytes> + Unpin,
@@ -41,10 +43,14 @@ where
     stats.requests.add();
     let refuse = |refused: Refused, caller: Option<&Authenticated>, requested: &str| {
         stats.refused.add(refused.reason);
-        tracing::warn!(
-            caller = caller.map(|c| c.identity().to_string()), peer = ?from.address, requested,
-            reason = refused.reason, detail = refused.detail, "refused a certificate",
-        );
+        let client = caller.map_or_else(|| from.connection.client(), Authenticated::client);
+        if let Some(times) = refusals.due(&client, refused.reason) {
+            tracing::warn!(
+                caller = caller.map(|c| c.identity().to_string()), peer = ?from.connection.address, times,
+                requested = brief(requested), reason = refused.reason, detail = brief(&refused.detail),
+                "refused a certificate",
+            );
+        }
         status(&refused)
     };
     let limited = |refused: Refused, bound: Bound, client: &dyn Display, caller: Option<&Authenticated>| {
@@ -54,10 +60,10 @@ where
         }
         refuse(refused, caller, "")
     };
-    let caller = gate
-        .authenticate(headers, from)
+    let caller = from
+        .authenticate(gate, headers)
         .await
-        .map_err(|refused| limited(refused, Bound::TokensOfAddress, &from.client(), None))?;
+        .map_err(|refused| limited(refused, Bound::TokensOfAddress, &from.connection.client(), None))?;
     gate.admit_request(&caller)
         .await
         .map_err(|refused| limited(refused, Bound::CertificatesOfClient, caller.identity(), Some(&caller)))?;

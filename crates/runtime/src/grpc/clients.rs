@@ -9,12 +9,14 @@ use parking_lot::Mutex;
 use xds::{Node, ResourceType, Session, SessionStats, Standing};
 
 use super::bounds::Refusals;
+use super::connection::Ends;
 
 /// All streams that are open, sums over those that were, and what was refused at a bound.
 #[derive(Debug, Clone, Default)]
 pub struct Clients {
     registry: Arc<Mutex<Registry>>,
     refusals: Arc<Refusals>,
+    ends: Arc<Ends>,
 }
 
 #[derive(Debug, Default)]
@@ -22,7 +24,6 @@ struct Registry {
     next: u64,
     open: BTreeMap<u64, Arc<Client>>,
     closed: Totals,
-    unread: u64,
 }
 
 /// One open stream.
@@ -112,14 +113,9 @@ impl Clients {
         self.len() == 0
     }
 
-    /// Counts a connection that was ended since its client did not read.
-    pub(super) fn count_unread(&self) {
-        self.registry.lock().unread += 1;
-    }
-
-    /// Connections that were ended since their client did not read.
-    pub fn unread(&self) -> u64 {
-        self.registry.lock().unread
+    /// Connections that the server ended.
+    pub fn ends(&self) -> &Ends {
+        &self.ends
     }
 
     /// What was refused at a bound.

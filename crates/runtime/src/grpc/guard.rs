@@ -1,8 +1,10 @@
 //! What a stream of the secure port must be, and stay, to go on.
 
+use super::arrival::Arrival;
 use super::bounds::{Bound, Refusals};
 use super::message::Status;
-use crate::identity::{Admission, Authenticated, Connection, Gate, Refused};
+use crate::identity::{Admission, Authenticated, Gate, Refused};
+use crate::telemetry::brief;
 use http::HeaderMap;
 use rustls::pki_types::UnixTime;
 use std::fmt::Display;
@@ -39,11 +41,20 @@ pub(super) fn may_follow(
     node: Option<&xds::Node>,
     type_url: &str,
     guard: Option<&StreamGuard>,
+    refusals: &Refusals,
 ) -> Result<(), Status> {
     let id = node.map_or("", |node| node.id.as_str());
     let Err(denial) = ::ca::ProxyKind::check_subscription(id, type_url) else { return Ok(()) };
     let refused = Refused::from(denial);
-    tracing::warn!(node = id, reason = refused.reason, detail = refused.detail, "refused a subscription");
+    if let Some(times) = refusals.due(id, refused.reason) {
+        tracing::warn!(
+            node = brief(id),
+            times,
+            reason = refused.reason,
+            detail = brief(&refused.detail),
+            "refused a subscription",
+        );
+    }
     if let Some(guard) = guard {
         guard.gate.stats().streams_refused.add(refused.reason);
     }
@@ -70,23 +81,25 @@ impl StreamGuard {
         gate: &Arc<Gate>,
         refusals: &Refusals,
         headers: &HeaderMap,
-        from: &Connection,
+        from: &Arrival,
     ) -> Result<Self, Status> {
-        let address = from.client();
+        let address = from.connection.client();
         let refuse = |refused: &Refused, bound: Bound, caller: Option<&Authenticated>| {
             gate.stats().streams_refused.add(refused.reason);
             let named = caller.map(|caller| caller.identity().to_string());
-            let client: &dyn Display = named.as_ref().unwrap_or(&address);
+            let client = named.as_ref().unwrap_or(&address);
             // A bound has its own line.
-            if !refused.at_bound(refusals, bound, client) {
+            if !refused.at_bound(refusals, bound, client)
+                && let Some(times) = refusals.due(client, refused.reason)
+            {
                 tracing::warn!(
-                    caller = named, peer = ?from.address, reason = refused.reason, detail = refused.detail,
-                    "refused a stream",
+                    caller = named, peer = ?from.connection.address, times, reason = refused.reason,
+                    detail = brief(&refused.detail), "refused a stream",
                 );
             }
         };
-        let caller = gate
-            .authenticate(headers, from)
+        let caller = from
+            .authenticate(gate, headers)
             .await
             .inspect_err(|refused| refuse(refused, Bound::TokensOfAddress, None))?;
         let admission = gate
@@ -97,6 +110,11 @@ impl StreamGuard {
         let gone = admission.binding.as_ref().map(|b| Box::pin(b.gone.clone().cancelled_owned()));
         let expires = Box::pin(sleep(Duration::from_secs(left)));
         Ok(Self { gate: Arc::clone(gate), caller, admission, authorized: false, gone, expires })
+    }
+
+    /// Returns whose stream it is, and whether that is a ztunnel's account.
+    pub fn client(&self) -> (String, bool) {
+        (self.caller.client(), self.gate.is_ztunnel(&self.caller))
     }
 
     /// Ends the stream when the caller's pod is gone.

@@ -81,14 +81,12 @@ impl Inbox {
         !self.held.is_empty()
     }
 
-    /// Takes the next whole message.
+    /// Returns how long the next message is going to be, once that is known.
     ///
     /// # Errors
     /// When it is compressed or too long; nothing after it can be read.
-    pub fn next(&mut self) -> Result<Option<Bytes>, Status> {
-        let Some((&[flag, a, b, c, d], rest)) = self.held.split_first_chunk::<PREFIX_BYTES>() else {
-            return Ok(None);
-        };
+    pub fn announced(&self) -> Result<Option<usize>, Status> {
+        let Some(&[flag, a, b, c, d]) = self.held.first_chunk::<PREFIX_BYTES>() else { return Ok(None) };
         if flag != 0 {
             let message = "request is compressed, and no compression was agreed on";
             return Err(Status::new(Status::UNIMPLEMENTED, message));
@@ -98,9 +96,22 @@ impl Inbox {
             let message = format!("request has {len} bytes, more than {MAX_REQUEST_BYTES}");
             return Err(Status::new(Status::RESOURCE_EXHAUSTED, message));
         }
-        if rest.len() < len {
+        Ok(Some(len))
+    }
+
+    /// Makes place for the message that is arriving, so that it is not moved again and again.
+    pub fn reserve(&mut self, len: usize) {
+        self.held.reserve((PREFIX_BYTES + len).saturating_sub(self.held.len()));
+    }
+
+    /// Takes the next whole message.
+    ///
+    /// # Errors
+    /// When it is compressed or too long; nothing after it can be read.
+    pub fn next(&mut self) -> Result<Option<Bytes>, Status> {
+        let Some(len) = self.announced()?.filter(|len| self.held.len() - PREFIX_BYTES >= *len) else {
             return Ok(None);
-        }
+        };
         self.held.advance(PREFIX_BYTES);
         let message = self.held.split_to(len).freeze();
         if self.held.is_empty() {

@@ -1,7 +1,7 @@
 //! gRPC on HTTP/2: discovery for ztunnels, and certificates.
 //!
 //! ```text
-//!   TcpListener ──> Service::serve ──> one task per connection (TLS, hyper, HTTP/2)
+//!   TcpListener ──> Service::serve ──> one task per connection (TLS, hyper, HTTP/2): an Arrival
 //!                        │                    │
 //!                        │ path               │ one task per call
 //!                        v                    v
@@ -16,20 +16,27 @@
 //! shared stretches of a log: it is never one message in memory.
 
 mod ads;
+mod arrival;
 mod bounds;
 mod ca;
 mod clients;
+mod connection;
 mod fanout;
+mod frames;
 mod guard;
+mod intake;
 mod message;
+mod port;
 mod reading;
 mod server;
+mod told;
 mod unary;
 
 pub use ads::Ads;
 pub use bounds::{Bound, Bounds, Refusals};
 pub use clients::{ClientView, Clients, Totals, TypeTotals};
+pub use connection::{End, Ends, Patience};
 pub use fanout::Concerned;
 pub use message::MAX_REQUEST_BYTES;
-pub use server::{Patience, ResponseBody, Service};
+pub use server::{ResponseBody, Service};
 pub use unary::{CallError, unary};

@@ -32,14 +32,15 @@ struct Waiting {
 
 impl Reading {
     /// Watches a response from now on: it waits until it is asked for its first frame.
-    pub fn watch<B>(self: &Arc<Self>, body: B) -> Watched<B> {
+    /// It keeps `call` until it is dropped.
+    pub fn watch<B, C>(self: &Arc<Self>, body: B, call: C) -> Watched<B, C> {
         let id = {
             let mut waiting = self.waiting.lock();
             waiting.next += 1;
             waiting.next
         };
         self.wait(id);
-        Watched { body, reading: Arc::clone(self), id }
+        Watched { body, reading: Arc::clone(self), id, _call: call }
     }
 
     fn wait(&self, id: u64) {
@@ -70,13 +71,14 @@ impl Reading {
 }
 
 /// A response body that tells when it waits for its client.
-pub(super) struct Watched<B> {
+pub(super) struct Watched<B, C> {
     body: B,
     reading: Arc<Reading>,
     id: u64,
+    _call: C,
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Body for Watched<B> {
+impl<B: Body<Data = Bytes> + Unpin, C: Unpin> Body for Watched<B, C> {
     type Data = Bytes;
     type Error = B::Error;
 
@@ -102,7 +104,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Watched<B> {
     }
 }
 
-impl<B> Drop for Watched<B> {
+impl<B, C> Drop for Watched<B, C> {
     fn drop(&mut self) {
         self.reading.rest(self.id);
     }
@@ -142,7 +144,7 @@ mod tests {
     #[test]
     fn a_response_waits_for_its_client_until_it_has_nothing_to_give() {
         let reading = Arc::new(Reading::default());
-        let mut body = reading.watch(Script([Some(&b"a"[..]), Some(b"b"), None, Some(b"c")].into()));
+        let mut body = reading.watch(Script([Some(&b"a"[..]), Some(b"b"), None, Some(b"c")].into()), ());
         let waker = noop_waker();
         let mut poll = || drop(Pin::new(&mut body).poll_frame(&mut Context::from_waker(&waker)));
         let begun = oldest(&reading).unwrap();
@@ -163,9 +165,9 @@ mod tests {
     #[test]
     fn the_longest_wait_of_a_connection_counts() {
         let reading = Arc::new(Reading::default());
-        let one = reading.watch(Script([].into()));
+        let one = reading.watch(Script([].into()), ());
         let begun = oldest(&reading).unwrap();
-        let two = reading.watch(Script([].into()));
+        let two = reading.watch(Script([].into()), ());
         assert_eq!(oldest(&reading), Some(begun));
         drop(one);
         assert!(oldest(&reading).unwrap() > begun);

@@ -9,6 +9,7 @@
 //! Each call is judged anew: a connection may outlive what its client showed in the handshake.
 
 use super::authority::Authority;
+use super::new_tokens::NewTokens;
 use super::pods::{Binding, PodTable};
 use super::refused::Refused;
 use super::serving::{Clients, ShownCertificate};
@@ -17,6 +18,7 @@ use super::stats::IdentityStats;
 use super::tokens::{LEEWAY, Tokens};
 use super::world::World;
 use crate::tally::{Place, Tally};
+use crate::telemetry::brief;
 use ca::token::ServiceAccountToken;
 use ca::{
     Caller, Denial, Identity, Issued, Limiter, Limits, Pods, Rate, RunningPod, StreamNode, StreamPolicy,
@@ -25,7 +27,7 @@ use ca::{
 use http::{HeaderMap, header};
 use parking_lot::Mutex;
 use rustls::pki_types::UnixTime;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
@@ -36,12 +38,6 @@ const REVIEWED_STREAM: Duration = Duration::from_secs(3600);
 
 /// How many clients the limits tell apart.
 const CLIENTS: usize = 64 * 1024;
-
-/// How often one address may show tokens that are not known yet.
-const TOKENS_OF_ADDRESS: Rate = Rate { burst: 4000, per_second: 1000 };
-
-/// How often all addresses together may.
-const TOKENS: Rate = Rate { burst: 10_000, per_second: 5000 };
 
 /// How often one client may open streams.
 const STREAMS_OF_CLIENT: Rate = Rate { burst: 50, per_second: 10 };
@@ -99,7 +95,7 @@ impl Authenticated {
     }
 
     /// What limits tell apart: a pod, or else an identity.
-    fn client(&self) -> String {
+    pub(crate) fn client(&self) -> String {
         match &self.caller.pod {
             Some(pod) => format!("{}/{} {}", self.caller.namespace, pod.name, pod.uid),
             None => self.identity.to_string(),
@@ -131,7 +127,7 @@ pub struct GateSettings {
 }
 
 struct Limiters {
-    tokens: Mutex<Limiter<Option<IpAddr>>>,
+    tokens: NewTokens,
     streams: Mutex<Limiter<String>>,
     certificates: Mutex<Limiter<String>>,
 }
@@ -196,13 +192,19 @@ impl Gate {
         let start = Duration::ZERO;
         let limits = |per_client, total| Limits { per_client, total, max_clients: CLIENTS };
         let limiters = Limiters {
-            tokens: Mutex::new(Limiter::new(limits(TOKENS_OF_ADDRESS, TOKENS), start)),
+            tokens: NewTokens::new(),
             streams: Mutex::new(Limiter::new(limits(STREAMS_OF_CLIENT, STREAMS), start)),
             certificates: Mutex::new(Limiter::new(limits(of_client, total), start)),
         };
         let open_streams = Tally::new(settings.streams_per_client);
         let started = Instant::now();
         Self { settings, world, tokens, clients, authority, limiters, open_streams, started, stats }
+    }
+
+    /// Tells whether a caller's account is one of ztunnels.
+    pub(crate) fn is_ztunnel(&self, caller: &Authenticated) -> bool {
+        let account = &caller.caller;
+        self.world.mesh().authorizer.trusts(&account.namespace, &account.service_account)
     }
 
     /// Fetches the keys of tokens, and again until they are here. `asked` is cancelled when the API
@@ -279,8 +281,13 @@ impl Gate {
             Some(known) => known,
             None => {
                 let address = connection.address.map(|a| a.ip());
-                self.limiters.tokens.lock().take(address, self.started.elapsed())?;
-                self.tokens.verify(token, now).await?
+                self.limiters.tokens.admit(address, self.started.elapsed())?;
+                let judged = self.tokens.verify(token, now).await;
+                // One that could not be judged is neither good nor bad.
+                if !matches!(&judged, Err(refused) if refused.code == ca::Code::Unavailable) {
+                    self.limiters.tokens.judged(address, judged.is_ok(), self.started.elapsed());
+                }
+                judged?
             }
         };
         let identity = token.identity(&mesh.trust_domain)?;
@@ -366,8 +373,8 @@ impl Gate {
         decide().map(drop).map_err(|denial: ca::StreamDenial| {
             let refused = Refused::from(denial);
             tracing::warn!(
-                caller = %caller.identity, node = node.id, peer = ?caller.address, reason = refused.reason,
-                detail = refused.detail, "refused a stream",
+                caller = %caller.identity, node = brief(&node.id), peer = ?caller.address,
+                reason = refused.reason, detail = brief(&refused.detail), "refused a stream",
             );
             self.stats.streams_refused.add(refused.reason);
             refused

@@ -22,6 +22,7 @@ mod external;
 mod gate;
 mod keeper;
 mod key_source;
+mod new_tokens;
 mod pods;
 mod published_keys;
 mod refused;

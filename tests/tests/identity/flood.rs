@@ -1,0 +1,202 @@
+//! What those feel that have no credential, and those that have one meanwhile.
+
+use crate::laptop::{Laptop, token};
+use crate::plane::Plane;
+use anyhow::Context;
+use bytes::{BufMut, Bytes, BytesMut};
+use h2::client::SendRequest;
+use http::Request;
+use pilothouse_tests::apiserver::{LIMIT, until};
+use pilothouse_tests::client::transport::dial;
+use pilothouse_tests::client::{Client, Node, Options, Target};
+use prost::Message;
+use proto::discovery::{DeltaDiscoveryRequest, Node as Proxy};
+use runtime::grpc::{End, Patience};
+use std::time::Duration;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+/// Status codes of gRPC.
+const RESOURCE_EXHAUSTED: &str = "8";
+const UNAUTHENTICATED: &str = "16";
+
+/// A connection over TLS that answers every PING.
+struct Http2 {
+    calls: SendRequest<Bytes>,
+    driving: JoinHandle<()>,
+}
+
+impl Http2 {
+    async fn connect(plane: &Plane) -> anyhow::Result<Self> {
+        Self::connect_from([127, 0, 0, 1], plane).await
+    }
+
+    async fn connect_from(from: [u8; 4], plane: &Plane) -> anyhow::Result<Self> {
+        let address = plane.secure.to_string();
+        let tls = plane.client_options("")?.tls;
+        let target = Target { address, tls, from: Some(from.into()), ..Target::default() };
+        let (calls, connection) = h2::client::handshake(dial(&target).await?).await?;
+        let driving = tokio::spawn(async move { drop(connection.await) });
+        Ok(Self { calls, driving })
+    }
+
+    /// Calls a method with or without a token and sends this; returns the status that ends it.
+    async fn call(&self, path: &str, token: Option<&str>, data: Vec<Bytes>) -> anyhow::Result<String> {
+        let mut request = Request::post(format!("https://localhost{path}"))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers");
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let mut calls = self.calls.clone().ready().await?;
+        let (answer, mut requests) = calls.send_request(request.body(())?, false)?;
+        for piece in data {
+            requests.send_data(piece, false)?;
+        }
+        let answer = answer.await?;
+        if let Some(status) = answer.headers().get("grpc-status") {
+            return Ok(status.to_str()?.to_owned());
+        }
+        let trailers = answer.into_body().trailers().await?.context("no trailers")?;
+        Ok(trailers.get("grpc-status").context("no status")?.to_str()?.to_owned())
+    }
+
+    /// Waits until the server has ended it.
+    async fn ended(self) -> anyhow::Result<()> {
+        Ok(timeout(LIMIT, self.driving).await.context("the connection stays")??)
+    }
+}
+
+const STREAM: &str = proto::rpc_path::DELTA_AGGREGATED_RESOURCES;
+const CERTIFICATE: &str = proto::rpc_path::CREATE_CERTIFICATE;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connection_on_which_nobody_is_known_ends_though_it_answers_pings() -> anyhow::Result<()> {
+    let laptop = Laptop::new()?;
+    let short = Duration::from_secs(3);
+    let patience = Patience { first_call: short, silence: short / 10, ..Patience::default() };
+    let plane = Plane::open_with(&laptop.args, patience).await?;
+    let good = laptop.ztunnel()?;
+    let options = Options { node: Node::ztunnel("laptop"), ..plane.client_options(&good)? };
+    let client = Client::connect(options).await?;
+    client.until("both types answered", |state| state.is_ready()).await?;
+    let before = plane.ended(End::NoCall);
+    let unknown = Http2::connect(&plane).await?;
+    assert_eq!(unknown.call(STREAM, None, Vec::new()).await?, UNAUTHENTICATED);
+    unknown.ended().await?;
+    let counted = async || Ok((plane.ended(End::NoCall) > before).then_some(()));
+    until(LIMIT, counted).await.context("it was not for want of a call")?;
+    plane.certificate(&good, None).await.context("others are served")?;
+    assert!(client.with(|state| state.is_connected()), "its stream was open for longer than that");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connection_with_many_refused_calls_is_told_to_go() -> anyhow::Result<()> {
+    let plane = Plane::open(&Laptop::new()?.args).await?;
+    let unknown = Http2::connect(&plane).await?;
+    let mut refused = 0;
+    while refused < 1000 {
+        let path = if refused % 2 == 0 { STREAM } else { CERTIFICATE };
+        match unknown.call(path, (refused % 3 == 0).then_some("made.up.token"), Vec::new()).await {
+            Ok(status) => assert_eq!(status, UNAUTHENTICATED),
+            Err(_) => break,
+        }
+        refused += 1;
+    }
+    assert!((8..1000).contains(&refused), "{refused} calls were answered");
+    assert_eq!(plane.stats().unauthenticated.get(), refused, "each is counted");
+    unknown.ended().await?;
+    assert_eq!(plane.ended(End::Refused), 1);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn forged_tokens_use_up_what_their_own_address_may_show() -> anyhow::Result<()> {
+    let laptop = Laptop::new()?;
+    let plane = Plane::open(&laptop.args).await?;
+    let forged = laptop.ztunnel()?.replacen('.', "x.", 1);
+    let mut shown = 0;
+    // Several connections, since each of them is told to go.
+    let refused = 'flood: loop {
+        let connection = Http2::connect_from([127, 0, 0, 2], &plane).await?;
+        while let Ok(status) = connection.call(STREAM, Some(&forged), Vec::new()).await {
+            if status != UNAUTHENTICATED {
+                break 'flood status;
+            }
+            shown += 1;
+        }
+    };
+    assert_eq!(refused, RESOURCE_EXHAUSTED);
+    assert!((200..4000).contains(&shown), "{shown} forged tokens were judged");
+    assert_eq!(plane.bounded("tokens_of_address"), 1);
+    assert_eq!(plane.stats().unauthenticated.get(), shown, "each is counted");
+    plane.certificate(&laptop.ztunnel()?, None).await.context("a new token of another address is good")?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn handshake_that_does_not_end_gives_its_place_back() -> anyhow::Result<()> {
+    let laptop = Laptop::new()?;
+    let patience = Patience { handshake: Duration::from_secs(1), ..Patience::default() };
+    let plane = Plane::open_with(&laptop.args, patience).await?;
+    let before = plane.handshakes("timed_out");
+    let mut silent = TcpStream::connect(plane.secure).await?;
+    let ended = timeout(LIMIT, silent.read(&mut [0; 1])).await.context("it stays open")?;
+    assert!(matches!(ended, Ok(0) | Err(_)));
+    assert!(plane.handshakes("timed_out") > before);
+    Ok(())
+}
+
+/// The prefix of a message of so many bytes.
+fn announcing(bytes: u32) -> Bytes {
+    let mut prefix = BytesMut::new();
+    prefix.put_u8(0);
+    prefix.put_u32(bytes);
+    prefix.freeze()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_a_ztunnel_may_send_a_very_long_request() -> anyhow::Result<()> {
+    const LONG: u32 = 60 << 20;
+    let laptop = Laptop::new()?;
+    let plane = Plane::open(&laptop.args).await?;
+    let (ztunnel, other) = (laptop.ztunnel()?, token(&laptop.state(), "other", Some("laptop"), 3600)?);
+    let connection = Http2::connect(&plane).await?;
+    for _ in 0..4 {
+        let status = connection.call(STREAM, Some(&other), vec![announcing(LONG)]).await?;
+        assert_eq!(status, RESOURCE_EXHAUSTED);
+    }
+    // What it holds after a long life in a large mesh.
+    let held = (0..150_000)
+        .map(|n| (format!("Kubernetes//Pod/a-namespace/{n:0>100}"), "0123456789abcdef".to_owned()));
+    let id = "ztunnel~10.0.0.1~ztunnel.istio-system~istio-system.svc".to_owned();
+    let metadata = [("NAMESPACE", "istio-system"), ("SERVICE_ACCOUNT", "ztunnel"), ("NODE_NAME", "laptop")];
+    let fields = metadata.into_iter().map(|(key, value)| {
+        let kind = Some(prost_types::value::Kind::StringValue(value.to_owned()));
+        (key.to_owned(), prost_types::Value { kind })
+    });
+    let metadata = Some(prost_types::Struct { fields: fields.collect() });
+    let first = DeltaDiscoveryRequest {
+        node: Some(Proxy { id, metadata, ..Proxy::default() }),
+        type_url: proto::type_url::ADDRESS.to_owned(),
+        initial_resource_versions: held.collect(),
+        ..DeltaDiscoveryRequest::default()
+    };
+    let length = u32::try_from(first.encoded_len())?;
+    assert!(length > 20 << 20, "{length}");
+    let mut data = BytesMut::from(&announcing(length)[..]);
+    first.encode(&mut data)?;
+    let request = Request::post(format!("https://localhost{STREAM}"))
+        .header("content-type", "application/grpc")
+        .header("authorization", format!("Bearer {ztunnel}"));
+    let (answer, mut requests) =
+        connection.calls.clone().ready().await?.send_request(request.body(())?, false)?;
+    requests.send_data(data.freeze(), false)?;
+    let mut answer = answer.await?.into_body();
+    let received = timeout(LIMIT, answer.data()).await.context("no answer")?;
+    assert!(!received.context("the stream ended")??.is_empty());
+    Ok(())
+}
