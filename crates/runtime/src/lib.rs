@@ -15,6 +15,7 @@ pub mod config;
 mod fair;
 pub mod grpc;
 pub mod http;
+mod http_port;
 pub mod identity;
 pub mod metrics;
 mod peer;

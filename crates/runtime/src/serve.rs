@@ -3,12 +3,12 @@
 use crate::config::{ServeArgs, SourceArgs};
 use crate::grpc::{Ads, Bounds, Clients, Patience, Service};
 use crate::http;
+use crate::http_port::{self, HttpBounds};
 use crate::identity::{Home, Identity, IdentityError, IdentityView, SecurePort, StateDir};
 use crate::pump::Pump;
 use crate::source::folder::{FolderSettings, FolderSource};
 use crate::source::kube::{Access, ConnectError, Connection, KubeSettings, KubeSource, connect};
 use crate::status::{self, Pace, StatusSettings, Term};
-use axum::Router;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -60,9 +60,6 @@ fn advice(source: &io::Error, flag: &str) -> String {
         _ => format!("choose an address of this machine by {flag}"),
     }
 }
-
-/// How long HTTP requests may take to end when the process stops.
-const HTTP_DRAIN: std::time::Duration = std::time::Duration::from_secs(1);
 
 type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -172,12 +169,11 @@ impl Daemon {
                 tracing::error!(%error, "the xDS listener is lost");
             }
         });
-        tasks.spawn(http(self.health, http::health(self.pump.snapshots(), self.view.clone()), stop.clone()));
-        tasks.spawn(http(
-            self.monitoring,
-            http::monitoring(self.pump.clone(), self.clients, self.view),
-            stop.clone(),
-        ));
+        let bounds = HttpBounds::default();
+        let health = http::health(self.pump.snapshots(), self.view.clone());
+        tasks.spawn(http_port::serve(self.health, health, bounds, stop.clone()));
+        let monitoring = http::monitoring(self.pump.clone(), self.clients, self.view);
+        tasks.spawn(http_port::serve(self.monitoring, monitoring, bounds, stop.clone()));
         tokio::select! {
             () = self.source => {
                 // A source ends when the engine is gone; the last published mesh is still served.
@@ -199,23 +195,6 @@ fn local(listener: &TcpListener) -> SocketAddr {
 
 async fn listen(addr: SocketAddr, what: &'static str, flag: &'static str) -> Result<TcpListener, StartError> {
     TcpListener::bind(addr).await.map_err(|source| StartError::Listen { addr, what, flag, source })
-}
-
-async fn http(listener: TcpListener, router: Router, stop: CancellationToken) {
-    let server = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
-    let late = async {
-        stop.cancelled().await;
-        // Whoever has sent half a request must not hold the process.
-        tokio::time::sleep(HTTP_DRAIN).await;
-    };
-    tokio::select! {
-        ended = server => {
-            if let Err(error) = ended {
-                tracing::error!(%error, "an HTTP listener is lost");
-            }
-        }
-        () = late => {}
-    }
 }
 
 /// Finds the cluster, unless folders are served.
