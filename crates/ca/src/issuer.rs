@@ -272,6 +272,11 @@ impl Issuer {
         &self.trust
     }
 
+    /// Tells whether a signature takes milliseconds, as by RSA, and not some microseconds.
+    pub fn is_slow(&self) -> bool {
+        self.key.is_rsa()
+    }
+
     /// Returns the rules for the life of a leaf.
     pub fn ttl(&self) -> TtlPolicy {
         self.ttl

@@ -93,6 +93,11 @@ impl SigningKey {
         &self.pem
     }
 
+    /// Tells whether it is an RSA key.
+    pub(crate) fn is_rsa(&self) -> bool {
+        matches!(self.pair, Pair::Rsa(_))
+    }
+
     /// Returns the public key as it stands in a certificate's bit string.
     pub(crate) fn public_key(&self) -> &[u8] {
         match &self.pair {

@@ -23,6 +23,7 @@ mod gate;
 mod keeper;
 mod key_source;
 mod new_tokens;
+mod own_signer;
 mod pods;
 mod published_keys;
 mod refused;

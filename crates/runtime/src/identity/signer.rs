@@ -1,8 +1,9 @@
 //! What certificates are signed by: the gate and the secure port ask, and know no difference.
 
 use super::external::External;
+use super::own_signer::OwnSigner;
 use super::refused::Refused;
-use ca::{Certificate, Identity, Issued, Issuer, SigningKey, SigningRequest, SystemEntropy, TrustBundle};
+use ca::{Certificate, Identity, Issued, Issuer, SigningKey, SystemEntropy, TrustBundle};
 use rustls::pki_types::UnixTime;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub enum Signer {
     /// A key of this control plane.
-    Own(Box<Issuer>),
+    Own(Box<OwnSigner>),
     /// Somebody else, asked through the API server.
     External(Box<External>),
 }
@@ -32,7 +33,7 @@ pub(super) struct Order<'a> {
 
 impl From<Issuer> for Signer {
     fn from(issuer: Issuer) -> Self {
-        Self::Own(Box::new(issuer))
+        Self::Own(Box::new(OwnSigner::new(issuer)))
     }
 }
 
@@ -46,7 +47,7 @@ impl Signer {
     /// Returns the roots that peers are told to trust.
     pub fn trust(&self) -> &TrustBundle {
         match self {
-            Self::Own(issuer) => issuer.trust(),
+            Self::Own(own) => own.issuer().trust(),
             Self::External(external) => external.trust(),
         }
     }
@@ -54,7 +55,7 @@ impl Signer {
     /// Returns the certificate that signs, where it is known beforehand.
     pub fn certificate(&self) -> Option<&Certificate> {
         match self {
-            Self::Own(issuer) => Some(issuer.certificate()),
+            Self::Own(own) => Some(own.issuer().certificate()),
             Self::External(_) => None,
         }
     }
@@ -62,7 +63,7 @@ impl Signer {
     /// Returns the certificates between every leaf and the roots, where they are known beforehand.
     pub fn intermediates(&self) -> &[Certificate] {
         match self {
-            Self::Own(issuer) => issuer.intermediates(),
+            Self::Own(own) => own.issuer().intermediates(),
             Self::External(_) => &[],
         }
     }
@@ -71,6 +72,7 @@ impl Signer {
     pub(super) fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Own(one), Self::Own(other)) => {
+                let (one, other) = (one.issuer(), other.issuer());
                 one.certificate() == other.certificate()
                     && one.trust() == other.trust()
                     && one.intermediates() == other.intermediates()
@@ -83,11 +85,7 @@ impl Signer {
     /// Issues the certificate of a workload.
     pub(super) async fn issue(&self, order: Order<'_>) -> Result<Issued, Refused> {
         match self {
-            Self::Own(issuer) => {
-                let request = SigningRequest::from_pem(order.csr)?;
-                let now = UnixTime::now();
-                Ok(issuer.issue(&request, order.identity, order.life_seconds, now, &SystemEntropy)?)
-            }
+            Self::Own(own) => own.issue(order).await,
             Self::External(external) => external.issue(order).await,
         }
     }
@@ -101,8 +99,8 @@ impl Signer {
         life: Duration,
     ) -> Result<Issued, Refused> {
         match self {
-            Self::Own(issuer) => {
-                Ok(issuer.issue_serving(key, names, life, UnixTime::now(), &SystemEntropy)?)
+            Self::Own(own) => {
+                Ok(own.issuer().issue_serving(key, names, life, UnixTime::now(), &SystemEntropy)?)
             }
             Self::External(external) => external.issue_serving(key, names, life).await,
         }
