@@ -1,12 +1,37 @@
-//! Feeds bearer tokens to the verifier; the input brings its own keys, of which it has no private half.
+//! Feeds bearer tokens to the verifier. No input is signed by the server's key, so none may be accepted
+//! by it; and with keys that the input brings, an answer is one answer.
 #![no_main]
 
 use ca::token::{KeySet, PodBinding, TokenPolicy, claimed_issuer, verify};
 use libfuzzer_sys::fuzz_target;
 use rustls_pki_types::UnixTime;
+use std::sync::LazyLock;
 use std::time::Duration;
 
+/// The key of a server. Nobody has its private half: it was thrown away when this was written.
+static SERVER: LazyLock<KeySet> = LazyLock::new(|| {
+    let keys = br#"{"keys":[{"kty":"EC","crv":"P-256","alg":"ES256","use":"sig","kid":"server",
+        "x":"RVTl4l_rUV14QySPoE7EzA585gvDYNHQYniORfa1tNQ",
+        "y":"aFGELQAr2flxSSpqAvLXdqwybCBzjkfVhu93AYugn8o"}]}"#;
+    KeySet::from_json(keys).expect("a good key set")
+});
+
+/// The header of a token of that key, `{"alg":"ES256","kid":"server"}`, which an input need not find.
+const HEADER: &str = "eyJhbGciOiJFUzI1NiIsImtpZCI6InNlcnZlciJ9";
+
 fuzz_target!(|input: &[u8]| {
+    let now = UnixTime::since_unix_epoch(Duration::from_secs(1_800_000_000));
+    let policy = TokenPolicy {
+        issuers: vec!["https://kubernetes.default.svc".to_owned()],
+        audiences: vec!["istio-ca".to_owned()],
+        leeway: Duration::from_secs(10),
+        pod: PodBinding::Required,
+    };
+    if let Ok(forged) = std::str::from_utf8(input) {
+        for token in [forged.to_owned(), format!("{HEADER}.{forged}")] {
+            assert!(verify(&token, &SERVER, &policy, now).is_err(), "a forged token is accepted");
+        }
+    }
     // The part before the first NUL is a key set, the rest a token.
     let (keys, token) = match input.iter().position(|b| *b == 0) {
         Some(at) => (&input[..at], &input[at + 1..]),
@@ -14,13 +39,6 @@ fuzz_target!(|input: &[u8]| {
     };
     let Ok(keys) = KeySet::from_json(keys) else { return };
     let Ok(token) = std::str::from_utf8(token) else { return };
-    let policy = TokenPolicy {
-        issuers: vec!["https://kubernetes.default.svc".to_owned()],
-        audiences: vec!["istio-ca".to_owned()],
-        leeway: Duration::from_secs(10),
-        pod: PodBinding::Required,
-    };
-    let now = UnixTime::since_unix_epoch(Duration::from_secs(1_800_000_000));
     // Total, whatever is claimed.
     let _ = claimed_issuer(token);
     let first = verify(token, &keys, &policy, now).map_err(|e| e.to_string());
