@@ -4,7 +4,7 @@ use crate::laptop::{Laptop, token};
 use crate::plane::{Plane, UNAUTHENTICATED, openssl};
 use clap::Parser as _;
 use pilothouse_tests::apiserver::{LIMIT, until};
-use pilothouse_tests::client::{Client, Node, Options};
+use pilothouse_tests::client::{Client, Node, Options, State};
 use runtime::identity::{StateDir, request_certificate};
 use std::time::Duration;
 
@@ -74,6 +74,50 @@ async fn root_of_a_state_folder_is_renewed_before_it_ends() -> anyhow::Result<()
     plane.stop().await?;
     let kept = StateDir::open(&laptop.state())?.load_root()?;
     assert_eq!(kept.map(|root| root.active().certificate().clone()).as_ref(), new.first());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_are_of_the_trust_domain_that_workloads_are_told() -> anyhow::Result<()> {
+    let laptop = Laptop::new()?;
+    let settings = laptop.dir().join("manifests/mesh.yaml");
+    std::fs::write(
+        &settings,
+        "
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio, namespace: istio-system}
+data: {mesh: \"trustDomain: example.org\"}
+",
+    )?;
+    laptop.write(
+        "told.yaml",
+        "
+apiVersion: v1
+kind: Pod
+metadata: {name: told, namespace: shop}
+spec: {serviceAccountName: web, nodeName: laptop, containers: [{name: web, image: web}]}
+status: {phase: Running, podIP: 10.9.9.8}
+",
+    )?;
+    let plane = Plane::open(&laptop.args).await?;
+    let ztunnel = laptop.ztunnel()?;
+    let options = Options { node: Node::ztunnel("laptop"), ..plane.client_options(&ztunnel)? };
+    let client = Client::connect(options).await?;
+    let told = "Kubernetes//Pod/shop/told";
+    let of = |domain: &str| format!("spiffe://{domain}/ns/shop/sa/web");
+    // Settings that are deleted are the default ones, for both at once.
+    for (sent, domain, other) in
+        [("example.org", "example.org", "cluster.local"), ("", "cluster.local", "example.org")]
+    {
+        let is_told = |state: &State| state.workload(told).is_some_and(|w| w.trust_domain == sent);
+        client.until(domain, is_told).await?;
+        plane.certificate(&ztunnel, Some(&of(domain))).await?;
+        assert_eq!(plane.refusal(&ztunnel, Some(&of(other))).await?, UNAUTHENTICATED, "{other}");
+        if settings.exists() {
+            std::fs::remove_file(&settings)?;
+        }
+    }
     Ok(())
 }
 
