@@ -12,9 +12,15 @@ const MAX_SIGNATURES: usize = 2 * MAX_CERTIFICATES;
 /// Why a certificate does not lead to a root.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ChainError {
-    /// A certificate is outside its validity.
-    #[error("certificate {subject} is not valid now; it is expired or not yet valid")]
-    NotValidNow {
+    /// A certificate has ended.
+    #[error("certificate {subject} has expired; replace it")]
+    Expired {
+        /// The subject of that certificate.
+        subject: String,
+    },
+    /// A certificate has not begun.
+    #[error("certificate {subject} is not valid yet; wait, or set the clocks right")]
+    NotYetValid {
         /// The subject of that certificate.
         subject: String,
     },
@@ -53,8 +59,8 @@ pub fn verify_chain(
     now: UnixTime,
 ) -> Result<(), ChainError> {
     let subject = || certificate.subject().to_owned();
-    if !certificate.validity().contains(now) {
-        return Err(ChainError::NotValidNow { subject: subject() });
+    if let Some(untimely) = untimely(certificate, now) {
+        return Err(untimely);
     }
     let mut search = Search { intermediates, roots, now, signatures: 0, obstacle: None };
     if search.leads_to_root(certificate, 0, MAX_DEPTH) {
@@ -103,15 +109,24 @@ impl Search<'_> {
         if from.verify_signed_by(signer).is_err() {
             return false;
         }
-        let subject = || signer.subject().to_owned();
-        let obstacle = match signer.path_length() {
-            _ if !signer.validity().contains(self.now) => ChainError::NotValidNow { subject: subject() },
-            Some(permitted) if below > permitted => {
-                ChainError::PathLength { subject: subject(), permitted, below }
-            }
-            _ => return true,
+        let too_long = || {
+            let permitted = signer.path_length().filter(|permitted| below > *permitted)?;
+            Some(ChainError::PathLength { subject: signer.subject().to_owned(), permitted, below })
         };
+        let Some(obstacle) = untimely(signer, self.now).or_else(too_long) else { return true };
         self.obstacle = Some(obstacle);
         false
+    }
+}
+
+fn untimely(certificate: &Certificate, now: UnixTime) -> Option<ChainError> {
+    let subject = || certificate.subject().to_owned();
+    let validity = certificate.validity();
+    if now < validity.not_before {
+        Some(ChainError::NotYetValid { subject: subject() })
+    } else if now > validity.not_after {
+        Some(ChainError::Expired { subject: subject() })
+    } else {
+        None
     }
 }

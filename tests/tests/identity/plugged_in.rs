@@ -53,7 +53,7 @@ async fn material_of_an_issuer_whose_clock_is_ahead_is_taken_once_it_is_valid() 
     // Nobody writes anything after this.
     for plane in [Plane::start(&of_secret).await?, Plane::start(&of_files).await?] {
         if signer(&plane).is_none() {
-            plane.trouble("is not valid now").await?;
+            plane.trouble("is not valid yet").await?;
         }
         plane.opened().await?;
         assert_eq!(plane.identity.authority.status().trouble, None);

@@ -114,10 +114,19 @@ fn material_that_does_not_hold_together_is_refused() {
 }
 
 #[test]
-fn expired_chain_is_refused() {
+fn chain_that_has_expired_or_is_of_the_future_is_refused() {
+    let mut expired = authority("intermediate");
+    expired.not_after = rcgen::date_time_ymd(2026, 1, 1);
+    let mut early = authority("intermediate");
+    early.not_before = rcgen::date_time_ymd(2030, 1, 1);
+    for (params, expected) in [(expired, "has expired"), (early, "is not valid yet")] {
+        let refused = refusal_of_intermediate(params);
+        assert!(refused.contains(expected), "{refused}");
+    }
+}
+
+fn refusal_of_intermediate(params: rcgen::CertificateParams) -> String {
     let root = Foreign::root("root");
-    let mut params = authority("intermediate");
-    params.not_after = rcgen::date_time_ymd(2026, 1, 1);
     let intermediate = Foreign::below(&root, params);
     let files = files([
         ("ca-cert.pem", intermediate.pem()),
@@ -125,7 +134,7 @@ fn expired_chain_is_refused() {
         ("cert-chain.pem", intermediate.pem()),
         ("root-cert.pem", root.pem()),
     ]);
-    assert!(refusal(&files).contains("is not valid now"));
+    refusal(&files)
 }
 
 #[test]
