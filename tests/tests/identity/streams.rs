@@ -4,7 +4,10 @@ use crate::plane::{Plane, Site};
 use crate::token::bound_token;
 use anyhow::Context;
 use pilothouse_tests::apiserver::{LIMIT, until};
-use pilothouse_tests::client::{Client, Node, OpenError, Options, Reconnect};
+use pilothouse_tests::client::transport::open;
+use pilothouse_tests::client::{Client, Node, OpenError, Options, Reconnect, Target};
+use proto::discovery::DeltaDiscoveryRequest;
+use proto::type_url::{ADDRESS, AUTHORIZATION, WORKLOAD};
 use tonic::Code;
 
 /// The ztunnel of a node, as it names itself.
@@ -120,14 +123,36 @@ async fn an_account_cannot_have_what_is_for_ztunnels() -> anyhow::Result<()> {
     let web = site.pod(&site.shop, "web", "web", "n1").await?;
     let token = bound_token(site.server, &web, &["istio-ca"]).await?;
     // Any account may say that it is one of these; the workloads of the mesh are not for it.
-    for (role, nth) in ["sidecar", "waypoint", "router"].into_iter().zip(1..) {
-        let node = Node { namespace: site.shop.clone(), role: role.to_owned(), ..Node::ztunnel("n1") };
-        let error = refusal(Options { node, ..plane.client_options(&token)? }).await?;
-        assert!(error.contains(&format!("a {role} may not subscribe")), "{error}");
-        assert!(error.contains("PermissionDenied") || error.contains("permission"), "{error}");
-        let refused = plane.stats().streams_refused.list();
-        assert!(refused.contains(&("subscription", nth)), "{role}: {refused:?}");
+    let target = |token: &str| {
+        let tls = plane.client_options(token)?.tls;
+        let (address, token) = (plane.secure.to_string(), Some(token.to_owned()));
+        anyhow::Ok(Target { address, tls, token, ..Target::default() })
+    };
+    let mut refused = 0;
+    for role in ["sidecar", "waypoint", "router"] {
+        for type_url in [ADDRESS, WORKLOAD, AUTHORIZATION] {
+            // One type at a time: a stream ends with the first that is not for it.
+            let node = Node { namespace: site.shop.clone(), role: role.to_owned(), ..Node::ztunnel("n1") };
+            let type_url = type_url.to_owned();
+            let first =
+                DeltaDiscoveryRequest { node: Some(node.to_message()), type_url, ..Default::default() };
+            let status = match open(&target(&token)?, vec![first]).await {
+                Ok(mut wire) => wire.responses.message().await.err(),
+                Err(OpenError::Refused(status)) => Some(status),
+                Err(other) => return Err(other.into()),
+            };
+            let status = status.with_context(|| format!("a {role} was answered"))?;
+            if status.code() == Code::Unimplemented {
+                continue;
+            }
+            refused += 1;
+            assert_eq!(status.code(), Code::PermissionDenied, "{role}: {status}");
+            assert!(status.message().contains(&format!("a {role} may not subscribe")), "{status}");
+            let counted = plane.stats().streams_refused.list();
+            assert!(counted.contains(&("subscription", refused)), "{role}: {counted:?}");
+        }
     }
+    assert!(refused >= 6, "of two types at least, for each of three kinds");
     let ztunnel = site.ztunnel("n1").await?;
     let options = Options { node: node(&site, "n1"), ..plane.client_options(&ztunnel)? };
     Client::connect(options).await?.until("both types answered", |state| state.is_ready()).await
