@@ -22,7 +22,7 @@ until curl -sf http://127.0.0.1:28080/ready >/dev/null; do
     kill -0 "$pids" || exit 1
     sleep 0.1
 done
-token() { "$bin/pilothouse" token --state-dir "$dir/state" --namespace "$1" --service-account "$2" >"$3"; }
+token() { "$bin/pilothouse" token --state-dir "$dir/state" --namespace "$1" --service-account "$2" --node local >"$3"; }
 token default well-behaved "$dir/good"
 token istio-system ztunnel "$dir/hostile"
 common="--address 127.0.0.1:25012 --ca-file $dir/state/ca/root-cert.pem --server-name localhost --duration $seconds"

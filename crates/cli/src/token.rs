@@ -33,7 +33,7 @@ pub struct Subject {
     /// UID of that pod, if a manifest gives it one
     #[arg(long, value_name = "UID", default_value = NO_UID)]
     pub pod_uid: String,
-    /// Node of that pod: a ztunnel gets certificates for the pods of its node
+    /// Node of that pod: a ztunnel is served as that of its node, and gets certificates for the pods there
     #[arg(long, value_name = "NAME")]
     pub node: Option<String>,
     /// Audiences
