@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 /// Status codes of gRPC.
+const INVALID_ARGUMENT: &str = "3";
 const RESOURCE_EXHAUSTED: &str = "8";
 const UNAUTHENTICATED: &str = "16";
 
@@ -61,6 +62,17 @@ impl Http2 {
         }
         let trailers = answer.into_body().trailers().await?.context("no trailers")?;
         Ok(trailers.get("grpc-status").context("no status")?.to_str()?.to_owned())
+    }
+
+    /// Asks for a certificate with a message that is none; returns the status of the refusal.
+    async fn ask(&self, token: &str) -> anyhow::Result<String> {
+        let request = Request::post(format!("https://localhost{CERTIFICATE}"))
+            .header("content-type", "application/grpc")
+            .header("authorization", format!("Bearer {token}"));
+        let mut calls = self.calls.clone().ready().await?;
+        let (answer, _) = calls.send_request(request.body(())?, true)?;
+        let answer = answer.await?;
+        Ok(answer.headers().get("grpc-status").context("no status")?.to_str()?.to_owned())
     }
 
     /// Waits until the server has ended it.
@@ -147,6 +159,30 @@ async fn handshake_that_does_not_end_gives_its_place_back() -> anyhow::Result<()
     let ended = timeout(LIMIT, silent.read(&mut [0; 1])).await.context("it stays open")?;
     assert!(matches!(ended, Ok(0) | Err(_)));
     assert!(plane.handshakes("timed_out") > before);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_clients_together_ask_for_so_many_certificates() -> anyhow::Result<()> {
+    let mut laptop = Laptop::new()?;
+    // Four at once for each, eighty for all.
+    laptop.args.identity.certificates_per_second = 1;
+    let plane = Plane::open(&laptop.args).await?;
+    let connection = Http2::connect(&plane).await?;
+    let mut asked = 0;
+    let last = 'clients: loop {
+        let name = format!("client-{asked}");
+        let token = token(&laptop.state(), &name, Some("laptop"), 3600)?;
+        for _ in 0..3 {
+            match connection.ask(&token).await?.as_str() {
+                INVALID_ARGUMENT => asked += 1,
+                refused => break 'clients refused.to_owned(),
+            }
+        }
+    };
+    assert!(asked >= 80, "{asked} were let through");
+    assert_eq!(last, RESOURCE_EXHAUSTED, "though it had asked less often than one may");
+    assert_eq!(plane.bounded("certificates_of_client"), 1);
     Ok(())
 }
 

@@ -208,3 +208,85 @@ where
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::grpc::message::prefix;
+    use futures::StreamExt;
+    use futures::stream::{iter, pending};
+    use futures::task::noop_waker;
+    use http_body::Frame;
+    use http_body_util::StreamBody;
+    use std::convert::Infallible;
+
+    const LONG: usize = 600 * 1024;
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// The start of a request of so many bytes, of which so many follow; then nothing more comes.
+    fn body(announced: usize, sent: usize) -> impl Body<Data = Bytes, Error = Infallible> + Unpin {
+        let head = Bytes::copy_from_slice(&prefix(announced as u64).unwrap());
+        let pieces = [head, Bytes::from(vec![0; sent])].map(|data| Ok::<_, Infallible>(Frame::data(data)));
+        StreamBody::new(iter(pieces).chain(pending()))
+    }
+
+    /// Rooms in which one long request fits at a time, of each kind.
+    fn rooms() -> Rooms {
+        let room = |longest| Room::new(longest, 1024 * 1024);
+        Rooms { ztunnels: room(MAX_REQUEST_BYTES), others: room(MAX_OF_OTHERS) }
+    }
+
+    fn client(name: &str) -> Option<(String, bool)> {
+        Some((name.to_owned(), true))
+    }
+
+    fn poll<B: Body<Data = Bytes, Error = Infallible> + Unpin>(
+        intake: &mut Intake<B>,
+    ) -> Poll<Result<Option<Arrived>, Status>> {
+        intake.poll_next(&mut Context::from_waker(&noop_waker()))
+    }
+
+    #[tokio::test]
+    async fn a_long_request_waits_for_room_and_a_short_one_does_not() {
+        let rooms = rooms();
+        let mut first = Intake::new(body(LONG, 1), rooms.of(client("a")), PATIENCE);
+        assert!(poll(&mut first).is_pending(), "it is not whole");
+        let mut second = Intake::new(body(LONG, LONG), rooms.of(client("b")), PATIENCE);
+        assert!(poll(&mut second).is_pending(), "there is no room");
+        let mut short = Intake::new(body(SHORT, SHORT), rooms.of(client("c")), PATIENCE);
+        assert!(matches!(poll(&mut short), Poll::Ready(Ok(Some(_)))));
+        let mut other = Intake::new(body(LONG, LONG), rooms.of(Some(("d".to_owned(), false))), PATIENCE);
+        assert!(matches!(poll(&mut other), Poll::Ready(Ok(Some(_)))), "it has room of its own");
+        drop(first);
+        let Poll::Ready(Ok(Some(arrived))) = poll(&mut second) else { panic!("there is room now") };
+        assert_eq!(arrived.message.len(), LONG);
+        let mut third = Intake::new(body(LONG, LONG), rooms.of(client("e")), PATIENCE);
+        assert!(poll(&mut third).is_pending(), "the second is not dealt with");
+        drop(arrived);
+        assert!(matches!(poll(&mut third), Poll::Ready(Ok(Some(_)))));
+    }
+
+    #[tokio::test]
+    async fn one_client_sends_few_long_requests_at_once() {
+        let rooms = rooms();
+        let open = || Intake::new(body(LONG, 1), rooms.of(client("greedy")), PATIENCE);
+        let mut held: Vec<_> = (0..LONG_OF_CLIENT).map(|_| open()).collect();
+        assert!(held.iter_mut().all(|intake| poll(intake).is_pending()));
+        let Poll::Ready(Err(status)) = poll(&mut open()) else { panic!("it may send as many as it likes") };
+        assert_eq!(status.code, Status::RESOURCE_EXHAUSTED);
+        held.pop();
+        assert!(poll(&mut open()).is_pending());
+    }
+
+    #[tokio::test]
+    async fn only_a_ztunnel_sends_very_long_ones() {
+        let rooms = Rooms::default();
+        let very_long = MAX_OF_OTHERS + 1;
+        let mut other = Intake::new(body(very_long, 0), rooms.of(Some(("a".to_owned(), false))), PATIENCE);
+        let Poll::Ready(Err(status)) = poll(&mut other) else { panic!("it may") };
+        assert_eq!(status.code, Status::RESOURCE_EXHAUSTED);
+        let mut ztunnel = Intake::new(body(very_long, 0), rooms.of(client("a")), PATIENCE);
+        assert!(poll(&mut ztunnel).is_pending());
+    }
+}

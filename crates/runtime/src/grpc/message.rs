@@ -9,6 +9,9 @@ pub const MAX_REQUEST_BYTES: usize = 64 * 1024 * 1024;
 /// Flag and length in front of each message.
 pub(super) const PREFIX_BYTES: usize = 5;
 
+/// Longest message of a status, in bytes.
+const MAX_SHOWN: usize = 1024;
+
 /// A gRPC status that ends a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Status {
@@ -27,12 +30,17 @@ impl Status {
         Self { code, message: message.into() }
     }
 
+    /// What of the message is told: it may repeat what the client said, at any length.
+    fn shown(&self) -> &str {
+        self.message.get(..self.message.floor_char_boundary(MAX_SHOWN)).unwrap_or_default()
+    }
+
     /// The headers that carry it.
     pub fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::with_capacity(2);
         headers.insert("grpc-status", HeaderValue::from(u16::from(self.code)));
         if !self.message.is_empty()
-            && let Ok(message) = HeaderValue::from_str(&escape(&self.message))
+            && let Ok(message) = HeaderValue::from_str(&escape(self.shown()))
         {
             headers.insert("grpc-message", message);
         }
@@ -164,5 +172,7 @@ mod tests {
         let headers = Status::new(3, "100% über\n").headers();
         assert_eq!(headers["grpc-status"], "3");
         assert_eq!(headers["grpc-message"], "100%25 %C3%BCber%0A");
+        let long = Status::new(3, "x".repeat(1 << 20)).headers();
+        assert_eq!(long["grpc-message"].len(), MAX_SHOWN);
     }
 }

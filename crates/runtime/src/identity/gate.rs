@@ -17,6 +17,7 @@ use super::signer::Order;
 use super::stats::IdentityStats;
 use super::tokens::{LEEWAY, Tokens};
 use super::world::World;
+use crate::peer::Peer;
 use crate::tally::{Place, Tally};
 use crate::telemetry::brief;
 use ca::token::ServiceAccountToken;
@@ -60,7 +61,7 @@ pub struct Connection {
 impl Connection {
     /// Names the client by its address.
     pub fn client(&self) -> String {
-        self.address.map_or_else(|| "no address".to_owned(), |address| address.ip().to_string())
+        self.address.map_or_else(|| "no address".to_owned(), |address| Peer::of(address.ip()).to_string())
     }
 }
 
