@@ -158,10 +158,15 @@ fn response(kind: ResourceKind, delta: &Delta) -> DeltaDiscoveryResponse {
     }
 }
 
-/// A ztunnel skips a policy that is listed and missing: it would let in what the policy denies.
+/// A ztunnel skips a policy that is listed and missing: it would let in what the policy denies. So each is
+/// sent, and to every client unless it is in dry run: skipping such a one is what its author wants.
 fn every_listed_policy_is_sent(resources: &[ResourceChange]) -> Result<(), TestCaseError> {
-    let sent: BTreeSet<&str> =
-        resources.iter().filter(|r| r.kind == ResourceKind::Authorization).map(|r| r.name.as_str()).collect();
+    let policies = || resources.iter().filter(|r| r.kind == ResourceKind::Authorization);
+    let sent: BTreeSet<&str> = policies().map(|r| r.name.as_str()).collect();
+    for resource in policies().filter(|r| r.needs != 0) {
+        let policy = Authorization::decode(resource.body.clone().unwrap()).unwrap();
+        prop_assert!(policy.dry_run, "{} is in force and not for every client", resource.name);
+    }
     for resource in resources.iter().filter(|r| r.kind == ResourceKind::Address) {
         if let Some(Type::Workload(workload)) = address(resource).r#type {
             for policy in &workload.authorization_policies {
@@ -418,6 +423,33 @@ fn drawn_manifests_are_mostly_understood_but_not_always() {
         refused += 256 - understood;
     }
     assert!(refused > 128, "{refused} were refused");
+}
+
+#[test]
+fn a_client_that_would_enforce_a_policy_in_dry_run_skips_it_though_workloads_list_it() {
+    let policy = parsed(
+        Kind::AuthorizationPolicy,
+        serde_json::json!({
+            "metadata": {"namespace": "shop", "name": "tried", "annotations": {"istio.io/dry-run": "true"}},
+            "spec": {"action": "DENY", "selector": {"matchLabels": {"app": "a"}}, "rules": [{}]},
+        }),
+    );
+    let pod = parsed(
+        Kind::Pod,
+        serde_json::json!({
+            "metadata": {"namespace": "shop", "name": "a", "labels": {"app": "a"}},
+            "status": {"podIP": "10.0.0.1"},
+        }),
+    );
+    let options = Options { dry_run_policies: true, ..Options::default() };
+    let mesh = synced(&options, vec![Event::Put(policy), Event::Put(pod)]);
+    let resources = mesh.resources();
+    let [workload, policy] = &resources[..] else { panic!("{resources:?}") };
+    // One body for all clients, which the older one reads as naming a policy that it has not.
+    let Some(Type::Workload(listing)) = address(workload).r#type else { panic!("{workload:?}") };
+    assert_eq!((listing.authorization_policies, workload.needs), (vec!["shop/tried".to_owned()], 0));
+    let is_sent_to = |version: &str| policy.needs & !mesh::understood_by(version) == 0;
+    assert_eq!(["1.28.9", "", "1.29.0"].map(is_sent_to), [false, false, true]);
 }
 
 #[test]
