@@ -18,6 +18,7 @@
 //!
 //! - One live entry per name; a name is present or gone, never both.
 //! - A snapshot holds all types at one step and never changes.
+//! - A client that holds something gets services before workloads, whatever changed last.
 //! - Compaction changes neither the order nor the step of a live entry.
 //! - Equal resources have equal bytes and versions on every replica.
 //!

@@ -21,6 +21,8 @@ pub(crate) struct Log {
     present: Chain,
     gone: Chain,
     horizon: u64,
+    /// Step of the newest service.
+    newest_service: u64,
     /// How many resources need each bit.
     needed: [usize; Needs::BITS as usize],
 }
@@ -44,12 +46,20 @@ pub(crate) struct LogView {
     pub horizon: u64,
     /// What all resources need together.
     needed: Needs,
+    newest_service: u64,
 }
 
 impl LogView {
     /// Tells whether every client of this understanding is sent everything.
     pub fn is_open_to(&self, understood: Needs) -> bool {
         !is_withheld(self.needed, understood)
+    }
+
+    /// Tells whether, of what changed after a step, a service may stand behind a workload. One commit has
+    /// them in order; later ones bring services behind workloads that changed before.
+    pub fn is_mixed_after(&self, step: u64) -> bool {
+        let first = || self.present.entries_after(step).next().map(|(step, ..)| step);
+        self.newest_service > step && first().is_some_and(|first| first < self.newest_service)
     }
 
     /// True when something happened after a step.
@@ -61,7 +71,7 @@ impl LogView {
 impl Log {
     pub fn new(type_url: &'static str, versioned: bool) -> Self {
         let (present, gone) = (Chain::new(), Chain::new());
-        Self { type_url, versioned, present, gone, horizon: 0, needed: Default::default() }
+        Self { type_url, versioned, present, gone, horizon: 0, newest_service: 0, needed: Default::default() }
     }
 
     pub fn is_changed(&self) -> bool {
@@ -85,6 +95,9 @@ impl Log {
         let version = if self.versioned { Version::of(body).to_string() } else { String::new() };
         let resource = ResourceRef { name, version: &version, body };
         self.gone.remove(name);
+        if wire::is_service(self.type_url, body) {
+            self.newest_service = step;
+        }
         self.present.put(step, name, needs, |out| wire::put_resource_frame(out, resource, self.type_url));
         Ok(true)
     }
@@ -101,6 +114,9 @@ impl Log {
     pub fn resend(&mut self, step: u64, name: &str) -> bool {
         let Some((frame, needs)) = self.present.get(name) else { return false };
         let frame = frame.to_vec();
+        if wire::is_service(self.type_url, wire::read_frame(&frame).body) {
+            self.newest_service = step;
+        }
         self.present.put(step, name, needs, |out| out.extend_from_slice(&frame));
         true
     }
@@ -126,7 +142,8 @@ impl Log {
         }
         let bits = self.needed.iter().enumerate().filter(|(_, count)| **count > 0);
         let needed = bits.fold(0, |all, (bit, _)| all | 1 << bit);
-        LogView { present, gone, horizon: self.horizon, needed }
+        let (horizon, newest_service) = (self.horizon, self.newest_service);
+        LogView { present, gone, horizon, needed, newest_service }
     }
 }
 

@@ -233,6 +233,12 @@ impl Lookup {
         self.records.get(name).map_or(0, |record| record.needs)
     }
 
+    /// Tells whether an address is a service.
+    pub fn is_service(&self, name: &str) -> bool {
+        let record = self.records.get(name);
+        record.is_some_and(|of| wire::is_service(proto::type_url::ADDRESS, wire::read_frame(&of.frame).body))
+    }
+
     /// Appends the frame of an address with its aliases.
     pub fn put_frame(&self, out: &mut Vec<u8>, name: &str) {
         if let Some(record) = self.records.get(name) {

@@ -109,16 +109,19 @@ impl Response {
     /// Adds what a client of this understanding is sent of a log after a step, as bare workloads or as
     /// they are. What it is spared it may have had before, so that goes.
     pub(crate) fn push_sifted(&mut self, log: &LogView, after: u64, understood: Needs, bare: bool) {
-        if log.is_open_to(understood) {
+        // Who begins takes them in any order, and bare workloads are no services.
+        let is_mixed = !bare && after > 0 && log.is_mixed_after(after);
+        if log.is_open_to(understood) && !is_mixed {
             return match bare {
                 true => self.push_bare_after(&log.present, after),
                 false => self.push_after(&log.present, after),
             };
         }
         let (runs, spared) = sift(log, after, understood);
-        match bare {
-            true => self.push_bare_runs(&log.present, runs),
-            false => self.push_runs(&log.present, runs),
+        match (bare, is_mixed) {
+            (true, _) => self.push_bare_runs(&log.present, runs),
+            (false, true) => self.push_services_first(&log.present, &runs),
+            (false, false) => self.push_runs(&log.present, runs),
         }
         let mut names = Vec::new();
         // Who begins has none of them.
@@ -126,6 +129,22 @@ impl Response {
             wire::put_removed_frame(&mut names, name);
         }
         self.push_made(names);
+    }
+
+    /// Adds some stretches of addresses to what a client has, services first: it judges a workload by the
+    /// service that it knows.
+    pub(crate) fn push_services_first(&mut self, view: &View, runs: &[Run]) {
+        let (mut services, mut workloads): (Vec<Run>, Vec<Run>) = (Vec::new(), Vec::new());
+        for &(place, first, end) in runs {
+            let Some(segment) = view.segment(place) else { continue };
+            for entry in first..end {
+                let body = wire::read_frame(segment.frame(entry)).body;
+                let is_service = wire::is_service(proto::type_url::ADDRESS, body);
+                extend(if is_service { &mut services } else { &mut workloads }, place, entry);
+            }
+        }
+        self.push_runs(view, services);
+        self.push_runs(view, workloads);
     }
 
     /// Adds some stretches of a view.

@@ -351,7 +351,7 @@ impl Session {
                 }
                 match bare {
                     true => response.push_bare_runs(&log.present, comparison.runs),
-                    false => response.push_runs(&log.present, comparison.runs),
+                    false => response.push_services_first(&log.present, &comparison.runs),
                 }
                 response.push_made(names);
             }
@@ -430,16 +430,18 @@ impl Session {
             !is_withheld
         });
 
-        let mut frames = Vec::new();
+        // Services first, as everywhere: a workload is judged by the service that is known.
+        let (mut frames, mut workloads) = (Vec::new(), Vec::new());
         for name in &found {
             let equal = held.as_ref().is_some_and(|(offered, asked)| {
                 let version = offered.find(name.as_bytes()).map(|place| offered.version(place));
                 !asked.contains(name) && version.is_some_and(|v| !v.is_empty() && v == lookup.version(name))
             });
             if !equal {
-                lookup.put_frame(&mut frames, name);
+                lookup.put_frame(if lookup.is_service(name) { &mut frames } else { &mut workloads }, name);
             }
         }
+        frames.append(&mut workloads);
         for name in &missing {
             wire::put_removed_frame(&mut frames, name);
         }

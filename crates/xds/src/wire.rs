@@ -174,6 +174,11 @@ pub(crate) fn workload_of_address(address: &[u8]) -> Option<&[u8]> {
     take_field(&mut &*address, ADDRESS_WORKLOAD)
 }
 
+/// Tells whether a resource of this type is a service.
+pub(crate) fn is_service(type_url: &str, body: &[u8]) -> bool {
+    type_url == proto::type_url::ADDRESS && workload_of_address(body).is_none()
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {

@@ -67,6 +67,17 @@ fn a_service_brings_its_workloads_whether_asked_by_name_or_address() {
 }
 
 #[test]
+fn a_service_comes_before_its_workloads() {
+    let mut writer = shop();
+    let mut client = on_demand(&mut writer);
+    client.send(ask(&[WEB], &[])).unwrap();
+    let order = [WEB, "pod/web-1", "pod/web-2"];
+    assert_eq!(in_order(&only(client.drain(&writer.publish()))), order);
+    writer.upsert(Address, WEB, &service("web", &[([10, 96, 0, 2], None)])).unwrap();
+    assert_eq!(in_order(&only(client.drain(&writer.publish()))), order);
+}
+
+#[test]
 fn a_workload_comes_alone_and_answers_carry_aliases() {
     let mut writer = shop();
     let mut client = on_demand(&mut writer);

@@ -235,6 +235,35 @@ fn a_resource_can_be_sent_again_with_equal_bytes() {
     assert_eq!(client.drain(&writer.publish()).iter().map(names).collect::<Vec<_>>(), [["w"]]);
 }
 
+/// A ztunnel judges a workload by the service that it has: one that comes before its service is judged by
+/// what the service was.
+#[test]
+fn a_client_that_lags_or_returns_gets_services_before_workloads_whatever_changed_last() {
+    let mut writer = writer_with_policy_and_workload();
+    writer.upsert(Address, "ns/svc", &service("svc", &[])).unwrap();
+    let start = writer.publish();
+    let client = || {
+        let mut client = Client::default();
+        client.subscribe(ADDRESS);
+        client.drain(&start);
+        client
+    };
+    let (mut steady, mut lagging, mut returning) = (client(), client(), client());
+    writer.upsert(Address, "ns/svc", &service("svc", &[([10, 0, 0, 9], None)])).unwrap();
+    writer.upsert(Address, "w", &workload("w", 2, &[])).unwrap();
+    assert_eq!(steady.drain(&writer.publish()).iter().map(in_order).collect::<Vec<_>>(), [["ns/svc", "w"]]);
+    // The log has the service behind the workload now.
+    writer.upsert(Address, "ns/svc", &service("svc", &[([10, 0, 0, 8], None)])).unwrap();
+    let latest = writer.publish();
+    assert_eq!(lagging.drain(&latest).iter().map(in_order).collect::<Vec<_>>(), [["ns/svc", "w"]]);
+    returning.reconnect();
+    returning.subscribe(ADDRESS);
+    returning.session.release();
+    assert_eq!(returning.drain(&latest).iter().map(in_order).collect::<Vec<_>>(), [["ns/svc", "w"]]);
+    assert_eq!(steady.drain(&latest).iter().map(in_order).collect::<Vec<_>>(), [["ns/svc"]]);
+    assert!(lagging.held == steady.held && returning.held == steady.held);
+}
+
 #[test]
 fn an_old_client_gets_bare_workloads_and_no_services() {
     let mut writer = writer_with_policy_and_workload();

@@ -185,6 +185,11 @@ pub fn resources(response: &DeltaDiscoveryResponse) -> Held {
     held
 }
 
+/// Names of the resources in a response, in its order.
+pub fn in_order(response: &DeltaDiscoveryResponse) -> Vec<String> {
+    response.resources.iter().map(|bytes| Resource::decode(bytes.clone()).unwrap().name).collect()
+}
+
 /// Names of the resources in a response, sorted.
 pub fn names(response: &DeltaDiscoveryResponse) -> Vec<String> {
     resources(response).into_keys().collect()
