@@ -80,6 +80,12 @@ pub enum SessionError {
         /// How many it would be.
         count: usize,
     },
+    /// Names with more bytes than a stream may follow.
+    #[error("resource names of {bytes} bytes are too long together: subscribe to all instead")]
+    TooLongNames {
+        /// How many it would be.
+        bytes: usize,
+    },
     /// A type that is not served.
     #[error("resources of type {type_url:?} are not served here")]
     UnknownType {
@@ -96,7 +102,9 @@ impl SessionError {
     pub fn code(&self) -> Code {
         match self {
             Self::NoNode | Self::NoType | Self::Decode(_) | Self::Name { .. } => Code::InvalidArgument,
-            Self::Node { .. } | Self::TooManyNames { .. } => Code::ResourceExhausted,
+            Self::Node { .. } | Self::TooManyNames { .. } | Self::TooLongNames { .. } => {
+                Code::ResourceExhausted
+            }
             Self::UnknownType { .. } => Code::Unimplemented,
             Self::FellBehind => Code::Aborted,
         }

@@ -67,7 +67,7 @@ pub use error::{Code, SessionError, WriteError};
 pub use log::{MAX_BODY_BYTES, MAX_NAME_BYTES, Needs, is_withheld};
 pub use request::Node;
 pub use response::Response;
-pub use session::{MAX_NAMES, Session};
+pub use session::{MAX_BYTES_OF_NAMES, MAX_NAMES, Session};
 pub use snapshot::{ResourceType, Snapshot, Writer};
 pub use stats::{Nack, Refusal, SessionStats, Standing, TypeStats};
 pub use version::Version;

@@ -30,6 +30,8 @@ use crate::wire;
 
 /// Most names one stream may follow one by one.
 pub const MAX_NAMES: usize = 500_000;
+/// Most bytes that these names may have together.
+pub const MAX_BYTES_OF_NAMES: usize = 64 * MAX_NAMES;
 
 /// The state of one stream.
 #[derive(Debug)]
@@ -399,18 +401,18 @@ impl Session {
             Owed::First { offered, asked } => {
                 held = Some((offered, asked));
                 (subscription.present, subscription.gone) = (round.step(), round.step());
-                subscription.names.clone()
+                subscription.names.all().clone()
             }
             Owed::Names(names) => names,
-            Owed::All => subscription.names.clone(),
+            Owed::All => subscription.names.all().clone(),
             Owed::Nothing => {
                 (subscription.present, subscription.gone) = (round.step(), round.step());
                 if gone < log.horizon {
-                    subscription.names.clone()
+                    subscription.names.all().clone()
                 } else {
                     let changed = log.present.frames_after(present).chain(log.gone.frames_after(gone));
                     let names = changed.filter_map(|frame| std::str::from_utf8(wire::frame_name(frame)).ok());
-                    names.filter_map(|name| subscription.names.get(name).cloned()).collect()
+                    names.filter_map(|name| subscription.names.all().get(name).cloned()).collect()
                 }
             }
         };
@@ -419,7 +421,7 @@ impl Session {
         let mut missing: Vec<Name> =
             keys.into_iter().filter(|key| !lookup.resolve(key, &mut found)).collect();
         let node = self.node.as_ref().map_or("", |node| node.property("NODE_NAME"));
-        let local = lookup.workloads_of_node(node).filter(|name| !subscription.names.contains(*name));
+        let local = lookup.workloads_of_node(node).filter(|name| !subscription.names.all().contains(*name));
         found.extend(local.cloned());
         let understood = self.understood;
         found.retain(|name| {
@@ -445,7 +447,7 @@ impl Session {
         for name in &missing {
             wire::put_removed_frame(&mut frames, name);
         }
-        subscription.names.extend(found);
+        found.into_iter().for_each(|name| subscription.names.insert(name));
         subscription.count_names();
         if push && frames.is_empty() {
             return Ok(None);

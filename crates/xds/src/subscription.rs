@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::error::SessionError;
 use crate::lookup::Name;
 use crate::request::{MAX_ERROR_BYTES, Offered, Request};
-use crate::session::MAX_NAMES;
+use crate::session::{MAX_BYTES_OF_NAMES, MAX_NAMES};
 use crate::snapshot::{ResourceType, Snapshot};
 use crate::stats::{Nack, Refusal, TypeStats};
 
@@ -67,13 +67,54 @@ pub(crate) enum Owed {
     Names(BTreeSet<Name>),
 }
 
+/// The names that a stream follows one by one.
+#[derive(Debug, Default)]
+pub(crate) struct Followed {
+    all: BTreeSet<Name>,
+    bytes: usize,
+}
+
+impl Followed {
+    pub fn all(&self) -> &BTreeSet<Name> {
+        &self.all
+    }
+
+    pub fn insert(&mut self, name: Name) {
+        let len = name.len();
+        if self.all.insert(name) {
+            self.bytes += len;
+        }
+    }
+
+    fn remove(&mut self, name: &Name) {
+        if self.all.remove(name) {
+            self.bytes -= name.len();
+        }
+    }
+
+    /// Tells whether a stream may follow these, too.
+    fn check<'a>(&self, further: impl Iterator<Item = &'a Name>) -> Result<(), SessionError> {
+        let (mut count, mut bytes) = (self.all.len(), self.bytes);
+        for name in further.filter(|name| !self.all.contains(*name)) {
+            count += 1;
+            bytes += name.len();
+        }
+        // What is only followed because it was sent is not held against the client.
+        match (count > MAX_NAMES, bytes > MAX_BYTES_OF_NAMES) {
+            (true, _) if count > self.all.len() => Err(SessionError::TooManyNames { count }),
+            (_, true) if bytes > self.bytes => Err(SessionError::TooLongNames { bytes }),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// State of one type of a stream.
 #[derive(Debug)]
 pub(crate) struct Subscription {
     pub kind: Kind,
     pub owed: Owed,
     /// Names followed one by one; empty for a client that follows all.
-    pub names: BTreeSet<Name>,
+    pub names: Followed,
     /// Resources up to this step were sent.
     pub present: u64,
     /// Removals up to this step were sent.
@@ -105,7 +146,7 @@ impl Subscription {
             || request.subscribe.is_empty()
             || (all(&request.subscribe) && !all(&request.unsubscribe));
         let stats = TypeStats { type_url: request.type_url, wildcard, ..TypeStats::default() };
-        let (owed, names_followed, refusals) = (Owed::Nothing, BTreeSet::new(), Vec::new());
+        let (owed, names_followed, refusals) = (Owed::Nothing, Followed::default(), Vec::new());
         let mut subscription =
             Self { kind, owed, names: names_followed, present: 0, gone: 0, answered: 0, refusals, stats };
         let mut asked = BTreeSet::new();
@@ -116,9 +157,10 @@ impl Subscription {
             }
             let unsubscribed: BTreeSet<Name> = names(&request.unsubscribe).collect();
             asked.extend(names(&request.subscribe).filter(|name| !unsubscribed.contains(name)));
-            let held = request.offered.names().filter(|name| *name != ALL);
-            subscription.names.extend(held.map(Name::from).filter(|name| !unsubscribed.contains(name)));
-            subscription.names.extend(asked.iter().cloned());
+            let held = request.offered.names().filter(|name| *name != ALL).map(Name::from);
+            let held: BTreeSet<Name> = held.filter(|name| !unsubscribed.contains(name)).collect();
+            subscription.names.check(held.union(&asked))?;
+            held.into_iter().chain(asked.iter().cloned()).for_each(|name| subscription.names.insert(name));
         }
         if let Some(message) = request.error {
             subscription.refuse(request.nonce, message);
@@ -154,11 +196,8 @@ impl Subscription {
             return Ok(());
         }
         let subscribed: BTreeSet<Name> = names(&request.subscribe).collect();
-        let count = self.names.len() + subscribed.len();
-        if !subscribed.is_empty() && count > MAX_NAMES {
-            return Err(SessionError::TooManyNames { count });
-        }
-        self.names.extend(subscribed.iter().cloned());
+        self.names.check(subscribed.iter())?;
+        subscribed.iter().cloned().for_each(|name| self.names.insert(name));
         match &mut self.owed {
             Owed::First { asked: owed, .. } | Owed::Names(owed) => owed.extend(subscribed),
             Owed::Nothing | Owed::All => {
@@ -222,6 +261,6 @@ impl Subscription {
 
     /// Brings the published count of names up to date.
     pub fn count_names(&mut self) {
-        self.stats.names = self.names.len();
+        self.stats.names = self.names.all.len();
     }
 }

@@ -4,7 +4,7 @@
 
 mod support;
 
-use pilothouse_xds::{ResourceType::*, Writer};
+use pilothouse_xds::{Code, MAX_BYTES_OF_NAMES, ResourceType::*, SessionError, Writer};
 use proptest::prelude::*;
 use prost::Message;
 use proto::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource};
@@ -75,6 +75,35 @@ fn a_service_comes_before_its_workloads() {
     assert_eq!(in_order(&only(client.drain(&writer.publish()))), order);
     writer.upsert(Address, WEB, &service("web", &[([10, 96, 0, 2], None)])).unwrap();
     assert_eq!(in_order(&only(client.drain(&writer.publish()))), order);
+}
+
+#[test]
+fn names_that_a_stream_follows_are_bounded_by_their_bytes() {
+    let mut writer = shop();
+    let mut client = on_demand(&mut writer);
+    // Each request is far below what a message may have.
+    let names = |n: usize| (0..2_000).map(|at| format!("{n}-{at:0>4000}")).collect::<Vec<_>>();
+    let request = |subscribe: Vec<String>, unsubscribe: Vec<String>| DeltaDiscoveryRequest {
+        resource_names_subscribe: subscribe,
+        resource_names_unsubscribe: unsubscribe,
+        ..request(ADDRESS)
+    };
+    for n in 0..2 {
+        client.send(request(names(n), Vec::new())).unwrap();
+        // Those that are followed already count once; those that are given up leave room.
+        client.send(request(names(n), Vec::new())).unwrap();
+        client.send(request(names(n + 10), Vec::new())).unwrap();
+        client.send(request(Vec::new(), names(n + 10))).unwrap();
+    }
+    client.send(request(names(2), Vec::new())).unwrap();
+    let error = client.send(request(names(3), Vec::new())).unwrap_err();
+    assert!(matches!(error, SessionError::TooLongNames { bytes } if bytes > MAX_BYTES_OF_NAMES), "{error}");
+    assert_eq!(error.code(), Code::ResourceExhausted);
+    // Nor may it begin with more.
+    let mut client = Client::default();
+    let all = (0..5).flat_map(names).collect();
+    let error = client.send(request(all, vec!["*".to_owned()])).unwrap_err();
+    assert_eq!(error.code(), Code::ResourceExhausted);
 }
 
 #[test]
