@@ -1,13 +1,16 @@
 //! Lookup of addresses by other keys, for clients that ask on demand.
 //!
 //! A wildcard client never needs it, so it is built from the log when the first on-demand
-//! session answers, follows the log from then on, and is dropped with the last such session.
-//! It holds a copy of each frame: a shared slice would keep compacted segments alive.
+//! session answers, follows the log from then on, and is dropped some time after the last such session.
+//! Not at once: whoever comes and goes would have it built each time.
+//! It holds a copy of each frame, with the other names that lead to it: a slice of the log would keep
+//! compacted segments alive. Answers share these copies.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use prost::Message;
 use proto::workload::{Address, NetworkAddress, Service, Workload, address};
@@ -19,30 +22,48 @@ use crate::wire;
 /// A shared name.
 pub(crate) type Name = Arc<str>;
 
+/// For how many publications a lookup is kept that no session holds.
+const KEPT: u32 = 1_000;
+
 /// Where sessions find the lookup that others built; empty while nobody needs it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct LookupCell(Arc<Mutex<Weak<Mutex<Lookup>>>>);
+pub(crate) struct LookupCell(Arc<Mutex<Option<Kept>>>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    lookup: Arc<Mutex<Lookup>>,
+    /// Publications since a session held it.
+    unused: u32,
+}
 
 impl LookupCell {
-    /// The lookup, new and empty when nobody holds one.
+    /// The lookup, new and empty when there is none.
     pub fn get(&self) -> Arc<Mutex<Lookup>> {
-        let mut held = self.0.lock();
-        held.upgrade().unwrap_or_else(|| {
-            let lookup = Arc::new(Mutex::new(Lookup::default()));
-            *held = Arc::downgrade(&lookup);
-            lookup
-        })
+        let mut kept = self.0.lock();
+        let kept = kept.get_or_insert_default();
+        kept.unused = 0;
+        Arc::clone(&kept.lookup)
+    }
+
+    /// Notes a publication.
+    pub fn age(&self) {
+        let mut cell = self.0.lock();
+        let Some(kept) = cell.as_mut() else { return };
+        let is_used = Arc::strong_count(&kept.lookup) > 1;
+        kept.unused = if is_used { 0 } else { kept.unused + 1 };
+        if kept.unused > KEPT {
+            *cell = None;
+        }
     }
 }
 
 /// One address and the keys that lead to it.
 #[derive(Debug)]
 struct Record {
-    frame: Box<[u8]>,
+    /// With aliases as the client is told: `<network>/<ip>`, or `<network>/<ip>/<length>` for a range.
+    frame: Bytes,
     needs: Needs,
     service: bool,
-    /// As the client is told: `<network>/<ip>`, or `<network>/<ip>/<length>` for a range.
-    aliases: Vec<Name>,
     /// Keys of the index: `<network>/<ip>`, of a range its base.
     ips: Vec<Name>,
     /// Services the workload belongs to.
@@ -53,44 +74,51 @@ struct Record {
 impl Record {
     fn read(frame: &[u8], needs: Needs) -> Self {
         let mut record = Self {
-            frame: frame.into(),
+            frame: Bytes::new(),
             needs,
             service: false,
-            aliases: Vec::new(),
             ips: Vec::new(),
             services: Vec::new(),
             node: "".into(),
         };
         // The log holds what the mesh encoded; anything else is found by its name alone.
         let address = Address::decode(wire::read_frame(frame).body).unwrap_or_default();
-        match address.r#type {
+        let aliases = match address.r#type {
             Some(address::Type::Workload(workload)) => record.read_workload(&workload),
             Some(address::Type::Service(service)) => record.read_service(&service),
-            None => {}
-        }
+            None => Vec::new(),
+        };
+        let mut aliased = Vec::new();
+        wire::put_aliased_frame(&mut aliased, frame, &aliases);
+        // Boxed first: a vector would keep its spare room.
+        record.frame = aliased.into_boxed_slice().into();
         record
     }
 
-    fn read_workload(&mut self, workload: &Workload) {
+    /// Returns the aliases.
+    fn read_workload(&mut self, workload: &Workload) -> Vec<Name> {
         let ips = workload.addresses.iter().filter_map(|bytes| ip(bytes));
         self.ips = ips.map(|ip| format!("{}/{ip}", workload.network).into()).collect();
-        self.aliases = self.ips.clone();
         self.services = workload.services.keys().map(|name| name.as_str().into()).collect();
         self.node = workload.node.as_str().into();
+        self.ips.clone()
     }
 
-    fn read_service(&mut self, service: &Service) {
+    /// Returns the aliases.
+    fn read_service(&mut self, service: &Service) -> Vec<Name> {
         self.service = true;
+        let mut aliases = Vec::new();
         for NetworkAddress { network, address, length } in &service.addresses {
             let Some(ip) = ip(address) else { continue };
             let base: Name = format!("{network}/{ip}").into();
             let host = if ip.is_ipv4() { 32 } else { 128 };
-            self.aliases.push(match length {
+            aliases.push(match length {
                 Some(length) if *length != host => format!("{base}/{length}").into(),
                 _ => Arc::clone(&base),
             });
             self.ips.push(base);
         }
+        aliases
     }
 }
 
@@ -235,14 +263,34 @@ impl Lookup {
 
     /// Tells whether an address is a service.
     pub fn is_service(&self, name: &str) -> bool {
-        let record = self.records.get(name);
-        record.is_some_and(|of| wire::is_service(proto::type_url::ADDRESS, wire::read_frame(&of.frame).body))
+        self.records.get(name).is_some_and(|record| record.service)
     }
 
-    /// Appends the frame of an address with its aliases.
-    pub fn put_frame(&self, out: &mut Vec<u8>, name: &str) {
-        if let Some(record) = self.records.get(name) {
-            wire::put_aliased_frame(out, &record.frame, &record.aliases);
+    /// The frame of an address with its aliases.
+    pub fn frame(&self, name: &str) -> Option<Bytes> {
+        self.records.get(name).map(|record| record.frame.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lookup_is_kept_for_a_while_for_those_who_come_and_go() {
+        let cell = LookupCell::default();
+        let first = Arc::downgrade(&cell.get());
+        for _ in 0..3 {
+            for _ in 0..KEPT {
+                cell.age();
+            }
+            assert!(Arc::downgrade(&cell.get()).ptr_eq(&first), "nobody has it built again");
         }
+        let held = cell.get();
+        (0..=2 * KEPT).for_each(|_| cell.age());
+        assert!(Arc::ptr_eq(&held, &cell.get()));
+        drop(held);
+        (0..=KEPT).for_each(|_| cell.age());
+        assert!(first.upgrade().is_none(), "nor is it kept for ever");
     }
 }

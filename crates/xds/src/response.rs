@@ -29,6 +29,8 @@ pub(crate) enum Pick {
 enum Part {
     /// Bytes made for this response.
     Made(Bytes),
+    /// Frames that others may send, too.
+    Frames(std::vec::IntoIter<Bytes>),
     /// Frames as they stand in the log.
     Shared { view: View, pick: Pick },
     /// Workloads of the address log, taken out of their `Address`.
@@ -97,6 +99,11 @@ impl Response {
         if len > 0 {
             self.push(Part::Made(bytes.into()), len);
         }
+    }
+
+    pub(crate) fn push_frames(&mut self, frames: Vec<Bytes>) {
+        let len = frames.iter().map(|frame| frame.len() as u64).sum();
+        self.push(Part::Frames(frames.into_iter()), len);
     }
 
     /// Adds the frames of a view that are newer than a step.
@@ -182,6 +189,7 @@ impl Response {
         loop {
             let bytes = match self.parts.front_mut()? {
                 Part::Made(bytes) => Some(std::mem::take(bytes)).filter(|bytes| !bytes.is_empty()),
+                Part::Frames(frames) => frames.next(),
                 Part::Shared { view, pick } => next_run(view, pick).and_then(|(segment, first, end)| {
                     view.segment(segment).map(|segment| segment.slice(first, end))
                 }),

@@ -440,19 +440,23 @@ impl Session {
                 !asked.contains(name) && version.is_some_and(|v| !v.is_empty() && v == lookup.version(name))
             });
             if !equal {
-                lookup.put_frame(if lookup.is_service(name) { &mut frames } else { &mut workloads }, name);
+                let of_kind = if lookup.is_service(name) { &mut frames } else { &mut workloads };
+                of_kind.extend(lookup.frame(name));
             }
         }
+        drop(lookup);
         frames.append(&mut workloads);
+        let mut removed = Vec::new();
         for name in &missing {
-            wire::put_removed_frame(&mut frames, name);
+            wire::put_removed_frame(&mut removed, name);
         }
         found.into_iter().for_each(|name| subscription.names.insert(name));
         subscription.count_names();
-        if push && frames.is_empty() {
+        if push && frames.is_empty() && removed.is_empty() {
             return Ok(None);
         }
-        response.push_made(frames);
+        response.push_frames(frames);
+        response.push_made(removed);
         Ok(self.sent(at, round, response))
     }
 }

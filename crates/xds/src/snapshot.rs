@@ -190,6 +190,7 @@ impl Writer {
         {
             return Arc::clone(snapshot);
         }
+        self.lookup.age();
         let snapshot = Arc::new(Snapshot {
             step: self.step(),
             address: self.address.publish(),

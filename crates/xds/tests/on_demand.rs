@@ -4,6 +4,7 @@
 
 mod support;
 
+use bytes::Bytes;
 use pilothouse_xds::{Code, MAX_BYTES_OF_NAMES, ResourceType::*, SessionError, Writer};
 use proptest::prelude::*;
 use prost::Message;
@@ -75,6 +76,22 @@ fn a_service_comes_before_its_workloads() {
     assert_eq!(in_order(&only(client.drain(&writer.publish()))), order);
     writer.upsert(Address, WEB, &service("web", &[([10, 96, 0, 2], None)])).unwrap();
     assert_eq!(in_order(&only(client.drain(&writer.publish()))), order);
+}
+
+#[test]
+fn what_many_ask_for_by_name_is_shared_and_not_copied_for_each() {
+    let mut writer = Writer::new();
+    let ips: Vec<_> = (0..4_000u16).map(|n| n.to_be_bytes()).map(|[a, b]| ([10, 96, a, b], None)).collect();
+    writer.upsert(Address, WEB, &service("web", &ips)).unwrap();
+    let latest = writer.publish();
+    let answer = || {
+        let mut client = Client::default();
+        client.send(ask(&[WEB], &[])).unwrap();
+        client.session.poll(&latest).unwrap().unwrap().max_by_key(Bytes::len).unwrap()
+    };
+    let (one, two) = (answer(), answer());
+    assert!(one.len() > 50_000);
+    assert_eq!((one.as_ptr(), one.len()), (two.as_ptr(), two.len()));
 }
 
 #[test]
