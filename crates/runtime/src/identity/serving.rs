@@ -6,7 +6,7 @@ use super::authority::{Authority, InForce};
 use super::refused::Refused;
 use super::signer::Signer;
 use super::stats::IdentityStats;
-use ca::{Certificate, Identity, RevocationLists, SigningKey};
+use ca::{Certificate, Identity, RevocationLists, SigningKey, Validity};
 use parking_lot::RwLock;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::CryptoProvider;
@@ -29,14 +29,12 @@ use tokio_util::sync::CancellationToken;
 /// Life of the serving certificate, unless the signer ends before; it is renewed half-way.
 const LIFE: Duration = Duration::from_secs(90 * 24 * 3600);
 
-/// How soon a failed renewal is tried again.
-const AGAIN: Duration = Duration::from_secs(30);
+/// How soon a failed renewal is tried again; while what is in force does for long, in ever longer pauses
+/// up to the second.
+const AGAIN: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(600));
 
 /// The least time between two renewals: a signer that is about to end shortens what it signs.
 const SHORTEST: Duration = Duration::from_secs(1);
-
-/// How soon a signer is asked again for a certificate with the host that it has refused.
-const HOST_AGAIN: Duration = Duration::from_secs(600);
 
 /// Why no serving certificate can be had.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +91,14 @@ struct Held {
     signer: Arc<Signer>,
     names: Vec<String>,
     renew: UnixTime,
+}
+
+/// Until when a certificate does, if no other can be had.
+struct Term {
+    /// Half-way.
+    renew: UnixTime,
+    /// When a quarter of its life is left: from then on one with fewer names is better than none.
+    press: UnixTime,
 }
 
 /// What handshakes use, once there is something.
@@ -161,6 +167,9 @@ impl Serving {
     ) {
         let mut changes = authority.changes();
         let mut held: Option<Held> = None;
+        // Who signed what is in force, and when it is high time for another.
+        let mut last: Option<(Arc<Signer>, UnixTime)> = None;
+        let mut pause = AGAIN.0;
         loop {
             let in_force = changes.borrow_and_update().clone();
             let called = names.now();
@@ -171,28 +180,43 @@ impl Serving {
                 let is_held = held.as_ref().is_some_and(|held| {
                     Arc::ptr_eq(&held.signer, &signer) && held.names == called && held.renew > UnixTime::now()
                 });
+                let is_pressing = last
+                    .as_ref()
+                    .is_none_or(|(of, press)| !Arc::ptr_eq(of, &signer) || *press <= UnixTime::now());
                 if !is_held {
+                    let fewer = is_pressing.then_some(names.set.as_slice());
                     let taken = tokio::select! {
-                        taken = self.take_most(&signer, &called, &names.set) => taken,
+                        taken = self.take_most(&signer, &called, fewer) => taken,
                         // What somebody else is asked for may take its time.
                         () = stop.cancelled() => return,
                     };
                     held = match taken {
-                        Ok(renew) => {
+                        Ok(Term { renew, press }) => {
                             first.cancel();
+                            pause = AGAIN.0;
+                            last = Some((Arc::clone(&signer), press));
                             Some(Held { signer, names: called, renew })
                         }
                         Err(error) => {
-                            tracing::error!(%error, "the serving certificate is not renewed");
+                            let names = called.join(",");
+                            tracing::error!(%error, names, "the serving certificate is not renewed");
                             None
                         }
                     };
                 }
                 let now = UnixTime::now();
-                wait = Some(held.as_ref().map_or(AGAIN, |held| {
-                    let left = held.renew.as_secs().saturating_sub(now.as_secs());
-                    Duration::from_secs(left).max(SHORTEST)
-                }));
+                let left =
+                    |until: UnixTime| Duration::from_secs(until.as_secs().saturating_sub(now.as_secs()));
+                let again = match (&held, &last) {
+                    (Some(held), _) => left(held.renew),
+                    (None, Some((_, press))) if !is_pressing => {
+                        let again = pause.min(left(*press));
+                        pause = (pause * 2).min(AGAIN.1);
+                        again
+                    }
+                    (None, _) => AGAIN.0,
+                };
+                wait = Some(again.max(SHORTEST));
             }
             let due = async {
                 match wait {
@@ -209,32 +233,32 @@ impl Serving {
         }
     }
 
-    /// Takes a new certificate with all names, or else one with those that are `set`: what somebody
-    /// wrote into the settings of the mesh must not close the port. Returns when to renew it.
+    /// Takes a new certificate with all names, or else one with `fewer`, if it is time for that: what
+    /// somebody wrote into the settings of the mesh must not close the port.
     async fn take_most(
         &self,
         signer: &Signer,
         names: &[String],
-        set: &[String],
-    ) -> Result<UnixTime, ServingError> {
-        let host = names.iter().find(|name| !set.contains(name));
-        let (error, host) = match (self.take(signer, names).await, host) {
-            (Err(error), Some(host)) => (error, host),
+        fewer: Option<&[String]>,
+    ) -> Result<Term, ServingError> {
+        let missing = fewer.and_then(|fewer| Some((fewer, names.iter().find(|name| !fewer.contains(name))?)));
+        let (error, fewer, host) = match (self.take(signer, names).await, missing) {
+            (Err(error), Some((fewer, host))) => (error, fewer, host),
             (taken, _) => return taken,
         };
-        let Ok(renew) = self.take(signer, set).await else { return Err(error) };
+        let Ok(Term { renew, press }) = self.take(signer, fewer).await else { return Err(error) };
         tracing::warn!(
             host, %error,
             "the secure port has a certificate without the host that proxies are told, and those that \
              connect to that host refuse it: have the signer allow the name, or change \
              defaultConfig.discoveryAddress of the mesh settings; it is tried again every ten minutes",
         );
-        let again = Duration::from_secs(UnixTime::now().as_secs()) + HOST_AGAIN;
-        Ok(renew.min(UnixTime::since_unix_epoch(again)))
+        let again = Duration::from_secs(UnixTime::now().as_secs()) + AGAIN.1;
+        Ok(Term { renew: renew.min(UnixTime::since_unix_epoch(again)), press })
     }
 
-    /// Takes a new certificate from `signer` and verifies clients by its roots; returns when to renew.
-    async fn take(&self, signer: &Signer, names: &[String]) -> Result<UnixTime, ServingError> {
+    /// Takes a new certificate from `signer` and verifies clients by its roots.
+    async fn take(&self, signer: &Signer, names: &[String]) -> Result<Term, ServingError> {
         let key = SigningKey::generate_p256()?;
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let issued = signer.issue_serving(&key, &names, LIFE).await.map_err(ServingError::Issue)?;
@@ -262,7 +286,10 @@ impl Serving {
             serial = %issued.serial, not_after = issued.validity.not_after.as_secs(),
             names = names.join(","), "the secure port has a certificate",
         );
-        Ok(issued.validity.half_life())
+        let Validity { not_before, not_after } = issued.validity;
+        let quarter = not_after.as_secs().saturating_sub(not_before.as_secs()) / 4;
+        let press = UnixTime::since_unix_epoch(Duration::from_secs(not_after.as_secs() - quarter));
+        Ok(Term { renew: issued.validity.half_life(), press })
     }
 }
 
