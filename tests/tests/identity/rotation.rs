@@ -1,6 +1,7 @@
 //! A new root under live workloads.
 
-use crate::plane::{Plane, Site};
+use crate::certificates::{channel_showing, renew_on};
+use crate::plane::{Plane, Site, UNAUTHENTICATED};
 use crate::workloads::{LIFE_SECONDS, Workloads};
 use anyhow::Context;
 use k8s_openapi::api::core::v1::Secret;
@@ -8,7 +9,7 @@ use kube::api::{Api, Patch, PatchParams};
 use pilothouse_tests::apiserver::{LIMIT, until};
 use pilothouse_tests::client::{Client, Node, Options};
 use runtime::config::ServeArgs;
-use runtime::identity::ROTATE;
+use runtime::identity::{ROTATE, request_certificate};
 use serde_json::json;
 use std::time::Duration;
 
@@ -51,6 +52,11 @@ async fn root_is_replaced_without_a_failed_handshake_or_a_stream_that_is_cut() -
         workloads.start(plane.target(&token)?).await?;
         streams.push(stream(&site, plane, node, &token).await?);
     }
+    // One that asked for a longer life than the overlap, on a connection that stands.
+    let outlives = replicas[0].target(&site.ztunnel("n3").await?)?;
+    let outlives = request_certificate(&outlives, None, 3600).await?;
+    let outlives = channel_showing(&replicas[0], &outlives).await?;
+    assert_eq!(renew_on(&outlives, 0).await?.err(), None);
     let secrets = Api::<Secret>::namespaced(site.server.client().await?, &site.system);
     let ask = json!({"metadata": {"annotations": {ROTATE: "now"}}});
     secrets.patch("istio-ca-secret", &PatchParams::default(), &Patch::Merge(ask)).await?;
@@ -74,6 +80,8 @@ async fn root_is_replaced_without_a_failed_handshake_or_a_stream_that_is_cut() -
     assert_eq!(seen, [phases.to_vec(), phases.to_vec()], "(roots, the old one signs)");
     assert_eq!(replicas[0].roots()?, replicas[1].roots()?);
     workloads.meet_until(|chain| chain.last() == replicas[0].roots().ok().as_ref()).await?;
+    let code = until(LIMIT, async || Ok(renew_on(&outlives, 0).await?.err())).await?;
+    assert_eq!((code, replicas[0].refused("certificate_untrusted")), (UNAUTHENTICATED, 1));
     let stored = secrets.get("istio-ca-secret").await?;
     assert!(!stored.metadata.annotations.unwrap_or_default().contains_key(ROTATE));
 
