@@ -105,7 +105,7 @@ async fn certificate_that_ends_is_refused_on_a_connection_that_stands() -> anyho
     let plane = Plane::open(&site.settings()?).await?;
     let target = plane.target(&site.ztunnel("n1").await?)?;
     let (ends, stays) = (
-        runtime::identity::request_certificate(&target, None, 5).await?,
+        runtime::identity::request_certificate(&target, None, 10).await?,
         runtime::identity::request_certificate(&target, None, 3600).await?,
     );
     let (ends, stays) = (channel_showing(&plane, &ends).await?, channel_showing(&plane, &stays).await?);

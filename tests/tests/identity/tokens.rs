@@ -1,5 +1,6 @@
 //! Which tokens are accepted.
 
+use crate::certificates::{call_on, channel};
 use crate::plane::{Plane, Site, UNAUTHENTICATED, of_cluster, pod};
 use crate::token::{Parts, bound_token};
 use pilothouse_tests::apiserver::{ApiServer, LIMIT, until};
@@ -126,9 +127,11 @@ async fn token_review_gives_the_same_answers_where_it_is_asked_for() -> anyhow::
     }
     // Those who show the same forged token at once share one question and its answer.
     let forged = with(&|p| p.claims["sub"] = json!("system:serviceaccount:kube-system:admin"))?.unsigned();
-    let all = futures::future::join_all((0..8).map(|_| plane.refusal(&forged, None))).await;
-    for code in all {
-        assert_eq!(code?, UNAUTHENTICATED);
+    let (channel, question) =
+        (channel(&plane, &forged).await?, proto::citadel::IstioCertificateRequest::default());
+    let calls = (0..8).map(|_| call_on(channel.clone(), &forged, &question));
+    for answer in futures::future::join_all(calls).await {
+        assert_eq!(answer?.err().map(|(code, _)| code), Some(UNAUTHENTICATED));
     }
     assert_eq!((plane.refused("token_rejected"), reviews(&plane)), (8, 3));
     plane.certificate(&good, None).await?;
