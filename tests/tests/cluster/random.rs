@@ -97,6 +97,8 @@ async fn run(seed: u64) -> anyhow::Result<()> {
     }
     for (who, client) in [("steady", &steady), ("slow", &slow)] {
         assert_eq!(client.with(|state| state.streams()), 1, "{who}");
+        let forgotten = client.with(|state| format!("{:?}", state.forgotten()));
+        assert_eq!(forgotten, "[]", "endpoints that did not come again to {who}");
     }
     drop((steady, slow, absent, newcomer));
     writes_nothing_in_vain(&cluster, &statuses, daemon, &other).await
