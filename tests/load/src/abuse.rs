@@ -1,16 +1,16 @@
 //! A hostile client of the secure port, for as long as told: what others feel of it is measured beside.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::header;
 use pilothouse_tests::client::Target;
-use pilothouse_tests::client::transport::dial;
+use pilothouse_tests::client::transport::{dial, tcp};
 use prost::Message as _;
 use proto::discovery::{DeltaDiscoveryRequest, Node};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::args::{Attack, Hostility};
@@ -39,7 +39,7 @@ pub struct Attacked {
 /// # Errors
 /// If no connection can be made at all: a server that refuses later ones does well.
 pub async fn attack(args: &Hostility) -> anyhow::Result<Attacked> {
-    let target = args.certificates.target(args.certificates.token_file.first().context("a token")?)?;
+    let target = args.certificates.targets()?.into_iter().next().context("a token")?;
     let connections = args.certificates.connections;
     let each = args.rate / connections as f64;
     let end = Instant::now() + args.certificates.duration;
@@ -73,6 +73,9 @@ pub async fn attack(args: &Hostility) -> anyhow::Result<Attacked> {
 async fn act(target: &Target, attack: Attack, rate: f64, done: &mut Attacked) -> anyhow::Result<()> {
     match attack {
         Attack::HalfOpen => half_open(target, rate, done).await,
+        Attack::Handshake => handshakes(target, rate, done).await,
+        Attack::NoCredential => calls(target, false, rate, done).await,
+        Attack::GarbageTokens => calls(target, true, rate, done).await,
         Attack::Pings => frames(target, PING, rate, done).await,
         Attack::Settings => frames(target, SETTINGS, rate, done).await,
         Attack::Resets => resets(target, rate, done).await,
@@ -109,11 +112,57 @@ async fn half_open(target: &Target, rate: f64, done: &mut Attacked) -> anyhow::R
     let mut pace = Pace::new(rate);
     loop {
         for _ in 0..pace.due().await {
-            held.push(TcpStream::connect(&target.address).await?);
+            held.push(tcp(target).await?);
             done.connections += 1;
             done.acts += 1;
         }
     }
+}
+
+/// Makes whole handshakes, one after the other.
+async fn handshakes(target: &Target, rate: f64, done: &mut Attacked) -> anyhow::Result<()> {
+    let mut pace = Pace::new(rate);
+    loop {
+        for _ in 0..pace.due().await {
+            drop(dial(target).await?);
+            done.connections += 1;
+            done.acts += 1;
+        }
+    }
+}
+
+/// Calls with a forged token, or with none, until the server ends the connection.
+async fn calls(target: &Target, forged: bool, rate: f64, done: &mut Attacked) -> anyhow::Result<()> {
+    let (calls, connection) = h2::client::handshake(dial(target).await?).await?;
+    done.connections += 1;
+    let driving = async { connection.await.map_err(anyhow::Error::from) };
+    let attacking = async {
+        let mut pace = Pace::new(rate);
+        let mut calls = calls;
+        loop {
+            for _ in 0..pace.due().await {
+                calls = calls.ready().await?;
+                let forged = forged.then(|| target.token.as_deref().map(forge)).flatten();
+                let (answer, _) = calls.send_request(request(forged.as_deref())?, true)?;
+                done.acts += 1;
+                answer.await?;
+            }
+        }
+    };
+    tokio::select! {
+        driven = driving => driven,
+        attacked = attacking => attacked,
+    }
+}
+
+/// Gives a token another signature, of the right form: what is refused only when that is verified.
+fn forge(token: &str) -> String {
+    const PLACES: usize = 10;
+    static FORGED: AtomicU64 = AtomicU64::new(1_000_000_000);
+    let (signed, signature) = token.rsplit_once('.').unwrap_or((token, ""));
+    let number = FORGED.fetch_add(1, Ordering::Relaxed).to_string();
+    let rest = signature.get(PLACES..).unwrap_or_default();
+    format!("{signed}.{number:0>PLACES$}{rest}")
 }
 
 /// Sends the same frame, and reads what it is answered.

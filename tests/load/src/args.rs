@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -182,9 +183,12 @@ pub struct Certificates {
     /// Name that the server's certificate must be for, if not the host of the address.
     #[arg(long)]
     pub server_name: Option<String>,
-    /// Files with bearer tokens, shown in turn; limits hold for each client.
+    /// Files with bearer tokens, one a line, shown in turn; limits hold for each client.
     #[arg(long, required = true, value_delimiter = ',')]
     pub token_file: Vec<PathBuf>,
+    /// Address to connect from, such as 127.0.0.2; without it the system chooses.
+    #[arg(long)]
+    pub from_address: Option<IpAddr>,
     /// Cluster identifier, sent with the call.
     #[arg(long, default_value = "Kubernetes")]
     pub cluster_id: String,
@@ -200,27 +204,37 @@ pub struct Certificates {
     /// Make a new connection for each request instead.
     #[arg(long)]
     pub new_connections: bool,
+    /// Pause before each request, in seconds.
+    #[arg(long, default_value = "0", value_parser = seconds)]
+    pub pause: Duration,
     /// How long to ask, in seconds.
     #[arg(long, default_value = "10", value_parser = seconds)]
     pub duration: Duration,
 }
 
 impl Certificates {
-    /// Where to connect and what to show.
+    /// Where to connect and what to show, for each token.
     ///
     /// # Errors
-    /// If a file cannot be read.
-    pub fn target(&self, token: &PathBuf) -> anyhow::Result<Target> {
+    /// If a file cannot be read, or there is no token.
+    pub fn targets(&self) -> anyhow::Result<Vec<Target>> {
         let roots_pem =
             std::fs::read(&self.ca_file).with_context(|| format!("reading {}", self.ca_file.display()))?;
-        let token = std::fs::read_to_string(token).with_context(|| format!("reading {}", token.display()))?;
-        Ok(Target {
-            address: self.address.clone(),
-            tls: Some(Tls { roots_pem, server_name: self.server_name.clone() }),
-            token: Some(token.trim().to_owned()),
-            metadata: vec![("clusterid".to_owned(), self.cluster_id.clone())],
-            ..Target::default()
-        })
+        let mut targets = Vec::new();
+        for file in &self.token_file {
+            let tokens =
+                std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+            targets.extend(tokens.split_whitespace().map(|token| Target {
+                address: self.address.clone(),
+                tls: Some(Tls { roots_pem: roots_pem.clone(), server_name: self.server_name.clone() }),
+                token: Some(token.to_owned()),
+                metadata: vec![("clusterid".to_owned(), self.cluster_id.clone())],
+                from: self.from_address,
+                ..Target::default()
+            }));
+        }
+        anyhow::ensure!(!targets.is_empty(), "there is no token in the files of --token-file");
+        Ok(targets)
     }
 }
 
@@ -243,6 +257,12 @@ pub struct Hostility {
 pub enum Attack {
     /// Opens connections and says nothing.
     HalfOpen,
+    /// Makes whole TLS handshakes, and closes.
+    Handshake,
+    /// Calls without a credential.
+    NoCredential,
+    /// Calls with tokens whose signatures are wrong, another each time.
+    GarbageTokens,
     /// Sends PING frames.
     Pings,
     /// Sends SETTINGS frames.

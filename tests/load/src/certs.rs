@@ -20,12 +20,16 @@ use crate::report::{Certs, Latency};
 /// The longest request that is told apart, in microseconds.
 const LONGEST: u64 = 60_000_000;
 
+/// Pause after a connection that was refused.
+const AGAIN: Duration = Duration::from_millis(10);
+
 /// What each request is made from.
 struct Question {
     targets: Vec<Target>,
     request: IstioCertificateRequest,
     next: AtomicUsize,
     refused: AtomicU64,
+    pause: Duration,
     end: Instant,
 }
 
@@ -34,10 +38,7 @@ struct Question {
 /// # Errors
 /// If nothing can be asked: no token, no connection. Refusals are counted.
 pub async fn measure(args: &Certificates, meter: Meter) -> anyhow::Result<Certs> {
-    let mut targets = Vec::new();
-    for token in &args.token_file {
-        targets.push(args.target(token)?);
-    }
+    let targets = args.targets()?;
     let first = targets.first().context("name a token by --token-file")?;
     let mut connections = Vec::new();
     for _ in 0..args.connections {
@@ -49,6 +50,7 @@ pub async fn measure(args: &Certificates, meter: Meter) -> anyhow::Result<Certs>
         request: request(args)?,
         next: AtomicUsize::new(0),
         refused: AtomicU64::new(0),
+        pause: args.pause,
         end: begin + args.duration,
     });
     let mut asking = tokio::task::JoinSet::new();
@@ -89,12 +91,23 @@ fn request(args: &Certificates) -> anyhow::Result<IstioCertificateRequest> {
 async fn ask(question: Arc<Question>, connection: Option<Channel>) -> anyhow::Result<Histogram<u64>> {
     let mut micros = Histogram::new_with_bounds(1, LONGEST, 3)?;
     while Instant::now() < question.end {
+        if !question.pause.is_zero() {
+            tokio::time::sleep(question.pause).await;
+        }
         let index = question.next.fetch_add(1, Ordering::Relaxed) % question.targets.len();
         let target = question.targets.get(index).context("a target")?;
         let begin = Instant::now();
         let channel = match &connection {
             Some(connection) => connection.clone(),
-            None => channel(target).await.context("connecting")?,
+            None => match channel(target).await {
+                Ok(channel) => channel,
+                Err(_) => {
+                    // A connection that is refused is as good as a request that is.
+                    question.refused.fetch_add(1, Ordering::Relaxed);
+                    tokio::time::sleep(AGAIN).await;
+                    continue;
+                }
+            },
         };
         let mut call = tonic::Request::new(question.request.clone());
         for (key, value) in &target.metadata {
@@ -104,7 +117,11 @@ async fn ask(question: Arc<Question>, connection: Option<Channel>) -> anyhow::Re
         let bearer = format!("Bearer {}", target.token.as_deref().unwrap_or_default());
         call.metadata_mut().insert("authorization", bearer.parse::<AsciiMetadataValue>()?);
         let mut grpc = tonic::client::Grpc::new(channel);
-        grpc.ready().await.context("connection lost")?;
+        if grpc.ready().await.is_err() {
+            question.refused.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(AGAIN).await;
+            continue;
+        }
         let path = http::uri::PathAndQuery::from_static(proto::rpc_path::CREATE_CERTIFICATE);
         let codec = ProstCodec::<IstioCertificateRequest, IstioCertificateResponse>::default();
         match grpc.unary(call, path, codec).await {

@@ -1,0 +1,41 @@
+#!/bin/sh
+# How many certificates are issued over TLS: certs.sh [SECONDS], from the repository's root.
+# Both binaries must be built in release. First over connections that stand and with a token that is known, then over
+# a new connection each, then with a token each time that was not seen before and is verified.
+set -eu
+seconds=${1:-3}
+bin=${CARGO_TARGET_DIR:-target}/release
+dir=$(mktemp -d)
+pids=
+finish() {
+    for pid in $pids; do kill "$pid" 2>/dev/null || true; done
+    wait 2>/dev/null || true
+    rm -rf "$dir"
+}
+trap finish EXIT INT TERM
+
+"$bin/pilothouse" serve --from examples/bookinfo --state-dir "$dir/state" --log error --xds-addr 127.0.0.1:25010 \
+    --secure-addr 127.0.0.1:25012 --http-addr 127.0.0.1:28080 --monitoring-addr 127.0.0.1:25014 \
+    --certificates-per-second 1000000 --handshakes-per-address 1000000 --connections-per-address 100000 &
+server=$!
+pids=$server
+until curl -sf http://127.0.0.1:28080/ready >/dev/null; do
+    kill -0 "$server" || exit 1
+    sleep 0.1
+done
+token() { "$bin/pilothouse" token --state-dir "$dir/state" --namespace default --service-account "$1"; }
+token one >"$dir/one"
+# As many as are used, about: the next round finds them known, and one address may show 4000 and 1000 a second.
+count=$((seconds * 2300))
+while [ "$count" -gt 0 ]; do
+    token one >>"$dir/many"
+    count=$((count - 1))
+done
+verified() { curl -sf http://127.0.0.1:25014/metrics | grep 'tokens_accepted_total{how="local"}' | cut -d' ' -f2; }
+certs="$bin/pilothouse-load certs --address 127.0.0.1:25012 --ca-file $dir/state/ca/root-cert.pem
+    --server-name localhost --duration $seconds --pid $server"
+$certs --token-file "$dir/one" >/dev/null
+$certs --token-file "$dir/one" --new-connections --in-flight 16 >/dev/null
+before=$(verified)
+$certs --token-file "$dir/many" --new-connections --in-flight 16 >/dev/null
+echo "tokens verified: $(($(verified) - before))" >&2
