@@ -3,7 +3,7 @@
 # Both binaries must be built in release. First over connections that stand and with a token that is known, then over
 # a new connection each, then with a token each time that was not seen before and is verified.
 set -eu
-seconds=${1:-3}
+seconds=${1:-2}
 bin=${CARGO_TARGET_DIR:-target}/release
 dir=$(mktemp -d)
 pids=
@@ -26,7 +26,7 @@ done
 token() { "$bin/pilothouse" token --state-dir "$dir/state" --namespace default --service-account "$1"; }
 token one >"$dir/one"
 # As many as are used, about: the next round finds them known, and one address may show 4000 and 1000 a second.
-count=$((seconds * 2300))
+count=$((seconds * 3000))
 while [ "$count" -gt 0 ]; do
     token one >>"$dir/many"
     count=$((count - 1))
