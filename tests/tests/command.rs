@@ -437,7 +437,7 @@ async fn a_server_that_is_not_ready_and_one_that_is_away_are_told_apart() -> any
     for (address, expected) in [
         (server.xds.as_str(), "serves nothing yet"),
         (&closed, "cannot reach a control plane"),
-        (&health, "serves no incremental discovery"),
+        (&health, "does not speak xDS"),
         ("localhost", "is no address of a control plane"),
     ] {
         let output = run(["dump", "--server", address]).await?;

@@ -12,6 +12,7 @@ use runtime::grpc::Clients;
 use runtime::metrics::Metrics;
 use runtime::pump::Pump;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Mutex, Once, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -139,8 +140,10 @@ async fn each_certificate_has_one_line_that_says_all_but_secrets() -> anyhow::Re
         secret_texts.extend([asked.csr, key, broken]);
         assert_ne!(plane.stats().refused.list(), before, "it is counted by reason");
     }
+    // What strangers do again for the same reason is counted in a later line, and by the metric at once.
     let anonymous = Log::lines("refused a certificate", |line| line["caller"].is_null());
-    assert!(anonymous.len() >= 5, "{anonymous:#?}");
+    let reasons: BTreeSet<&str> = anonymous.iter().filter_map(|line| line["reason"].as_str()).collect();
+    assert!(reasons.len() >= 2, "{anonymous:#?}");
     assert!(anonymous.iter().all(|line| line["reason"].is_string() && line["peer"].is_string()));
 
     assert_eq!(plane.stats().issued.get(), 1);

@@ -43,7 +43,11 @@ where
     stats.requests.add();
     let refuse = |refused: Refused, caller: Option<&Authenticated>, requested: &str| {
         stats.refused.add(refused.reason);
-        let client = caller.map_or_else(|| from.connection.client(), Authenticated::client);
+        // Who is known has a line for each identity that is refused; strangers share one.
+        let client = caller.map_or_else(
+            || from.connection.client(),
+            |caller| format!("{} for {}", caller.client(), brief(requested)),
+        );
         if let Some(times) = refusals.due(&client, refused.reason) {
             tracing::warn!(
                 caller = caller.map(|c| c.identity().to_string()), peer = ?from.connection.address, times,
