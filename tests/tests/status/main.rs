@@ -7,6 +7,7 @@ mod case;
 mod replica;
 mod world;
 
+mod accepted;
 mod addresses;
 mod bound;
 mod conditions;
