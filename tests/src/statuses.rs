@@ -2,7 +2,8 @@
 //!
 //! A watch tells of every version of every object. A write that changes nothing makes no version, or
 //! one with the status of the one before. Either way there are more writes than versions whose status
-//! is another, and that is what [`Statuses::settled`] looks for.
+//! is another, and that is what [`Statuses::settled`] looks for. Both the watch and the counters are
+//! behind what a reader sees, so they are held against a list.
 
 use crate::apiserver::{LIMIT, until};
 use anyhow::{Context, ensure};
@@ -49,6 +50,9 @@ pub async fn writes(client: &Client) -> anyhow::Result<Counts> {
     Ok(counts)
 }
 
+/// The version of each object, by its kind's plural and its name.
+type Versions = BTreeMap<(&'static str, String), String>;
+
 /// Sees every version of the objects that have a status of ours, from when it is made until it is dropped.
 pub struct Statuses {
     client: Client,
@@ -79,17 +83,14 @@ impl Statuses {
     pub async fn watch(client: &Client) -> anyhow::Result<Self> {
         let seen = Arc::<Mutex<Seen>>::default();
         let mut watches = Vec::new();
-        for (group, kind, plural) in KINDS {
-            let gvk = GroupVersionKind::gvk(group, "v1", kind);
-            let resource = ApiResource::from_gvk_with_plural(&gvk, plural);
-            let api = Api::<DynamicObject>::all_with(client.clone(), &resource);
+        for (plural, api) in apis(client) {
             let list = api.list(&ListParams::default()).await.with_context(|| plural.to_owned())?;
             let objects = list.items.into_iter().map(|object| ((plural, key(&object)), object));
             lock(&seen).objects.extend(objects);
-            let version = list.metadata.resource_version.context("a list without a version")?;
+            let from = list.metadata.resource_version.context("a list without a version")?;
             let seen = Arc::clone(&seen);
             watches.push(tokio::spawn(async move {
-                if let Err(error) = follow(&api, plural, version, &seen).await {
+                if let Err(error) = follow(&api, plural, from, &seen).await {
                     lock(&seen).broken = Some(format!("{plural}: {error:#}"));
                 }
             }));
@@ -99,23 +100,45 @@ impl Statuses {
         Ok(Self { client: client.clone(), seen, watches })
     }
 
-    /// Waits until the API server has counted a write for each status that was seen to change, and
-    /// nothing else; returns how many of each kind.
+    /// Waits until every version that there is was seen, and the API server has counted a write for each
+    /// status that was seen to change, and nothing else; returns how many of each kind. None that was
+    /// written before the call is missing.
     ///
     /// # Errors
     /// When some write changed nothing.
     pub async fn settled(&self) -> anyhow::Result<Counts> {
         let mut last = (Counts::new(), Counts::new());
         let are_equal = async || {
-            last = (writes(&self.client).await?, lock(&self.seen).changed.clone());
-            last.0.retain(|_, count| *count > 0);
+            let stored = self.stored().await?;
+            let mut counted = writes(&self.client).await?;
+            counted.retain(|_, count| *count > 0);
             let seen = lock(&self.seen);
             ensure!(seen.broken.is_none(), "a watch has ended: {:?}", seen.broken);
-            Ok((last.0 == last.1).then(|| last.1.clone()))
+            last = (counted, seen.changed.clone());
+            Ok((last.0 == last.1 && seen.versions() == stored).then(|| last.1.clone()))
         };
         let waited = until(LIMIT, are_equal).await;
         waited.with_context(|| format!("counted {:?}, seen to change {:?}", last.0, last.1))
     }
+
+    /// Returns the versions of all objects, as they are now.
+    async fn stored(&self) -> anyhow::Result<Versions> {
+        let mut versions = Versions::new();
+        for (plural, api) in apis(&self.client) {
+            let list = api.list(&ListParams::default()).await.with_context(|| plural.to_owned())?;
+            versions.extend(list.items.iter().map(|object| ((plural, key(object)), version(object))));
+        }
+        Ok(versions)
+    }
+}
+
+/// The kinds by their plurals, each in all namespaces.
+fn apis(client: &Client) -> impl Iterator<Item = (&'static str, Api<DynamicObject>)> {
+    KINDS.into_iter().map(|(group, kind, plural)| {
+        let gvk = GroupVersionKind::gvk(group, "v1", kind);
+        let resource = ApiResource::from_gvk_with_plural(&gvk, plural);
+        (plural, Api::all_with(client.clone(), &resource))
+    })
 }
 
 fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
@@ -127,22 +150,26 @@ fn key(object: &DynamicObject) -> String {
     format!("{}/{}", namespace.as_deref().unwrap_or_default(), name.as_deref().unwrap_or_default())
 }
 
+fn version(object: &DynamicObject) -> String {
+    object.metadata.resource_version.clone().unwrap_or_default()
+}
+
 async fn follow(
     api: &Api<DynamicObject>,
     plural: &'static str,
-    mut version: String,
+    mut from: String,
     seen: &Mutex<Seen>,
 ) -> anyhow::Result<()> {
     loop {
-        let mut events = api.watch(&WatchParams::default(), &version).await?.boxed();
+        let mut events = api.watch(&WatchParams::default(), &from).await?.boxed();
         while let Some(event) = events.next().await {
             match event? {
                 WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-                    version = object.metadata.resource_version.clone().unwrap_or_default();
+                    from = version(&object);
                     lock(seen).put(plural, object);
                 }
                 WatchEvent::Deleted(object) => {
-                    version = object.metadata.resource_version.clone().unwrap_or_default();
+                    from = version(&object);
                     lock(seen).objects.remove(&(plural, key(&object)));
                 }
                 WatchEvent::Bookmark(_) => {}
@@ -153,6 +180,10 @@ async fn follow(
 }
 
 impl Seen {
+    fn versions(&self) -> Versions {
+        self.objects.iter().map(|(of, object)| (of.clone(), version(object))).collect()
+    }
+
     fn put(&mut self, plural: &'static str, object: DynamicObject) {
         let status = object.data.get("status").cloned();
         let before = self.objects.insert((plural, key(&object)), object);

@@ -10,9 +10,11 @@ use kube::Api;
 use model::Kind;
 use pilothouse_tests::apiserver::{LIMIT, until};
 use runtime::config::{ServeArgs, SourceArgs};
+use runtime::pump::Pump;
 use runtime::serve::Daemon;
 use serde_json::json;
 use std::net::{Ipv4Addr, SocketAddr};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -61,7 +63,8 @@ async fn a_second_replica_takes_over_after_a_crash_and_writes_nothing_twice() ->
     // Five conditions, five entries with addresses.
     world.has_written(10).await?;
     assert_eq!(second.leads(), (false, false));
-    assert_eq!((first.written(), second.written()), ((5, 5), (0, 0)));
+    first.has_written((5, 5)).await?;
+    assert_eq!(second.written(), (0, 0));
 
     drop(first);
     let old = lease(&world).await?;
@@ -84,8 +87,7 @@ async fn a_second_replica_takes_over_after_a_crash_and_writes_nothing_twice() ->
     let has = async || Ok((world.addresses("shop", "ext-5").await?.len() == 2).then_some(()));
     until(LIMIT, has).await?;
     world.has_written(12).await?;
-    assert_eq!(second.written(), (1, 1));
-    Ok(())
+    second.has_written((1, 1)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -139,10 +141,16 @@ struct Command {
     serve: ServeArgs,
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_shadow_takes_no_lock_and_writes_nothing() -> anyhow::Result<()> {
-    let world = shop().await?;
-    for shadow in [true, false] {
+/// The whole control plane in this process, as the command line starts it.
+struct Whole {
+    pump: Pump,
+    stop: CancellationToken,
+    running: JoinHandle<()>,
+}
+
+impl Whole {
+    /// Starts one and waits until it serves the mesh.
+    async fn start(world: &World, shadow: bool) -> anyhow::Result<Self> {
         let mut args = Command::try_parse_from(["serve"])?.serve;
         args.shadow = shadow;
         args.source = SourceArgs { kubeconfig: Some(world.account.clone()), ..SourceArgs::default() };
@@ -152,21 +160,42 @@ async fn a_shadow_takes_no_lock_and_writes_nothing() -> anyhow::Result<()> {
         let pump = daemon.pump().clone();
         let stop = CancellationToken::new();
         let running = tokio::spawn(daemon.run(stop.clone()));
-        let mut snapshots = pump.snapshots();
-        timeout(LIMIT, snapshots.wait_for(Option::is_some)).await??;
-        if shadow {
-            // Served, and told of a change: whoever would write has had the occasion.
-            snapshots.mark_unchanged();
-            world.put(service("shop", "news", json!({"istio.io/use-waypoint": "way"}))).await?;
-            timeout(LIMIT, snapshots.changed()).await??;
-        } else {
-            is_written(&world).await?;
-        }
-        stop.cancel();
-        timeout(LIMIT, running).await??;
-        let leases = Api::<Lease>::namespaced(world.client.clone(), "istio-system");
-        let found = leases.get_opt("istio-status-leader").await?.is_some();
-        assert_eq!((found, world.writes().await? > 0), (!shadow, !shadow), "shadow: {shadow}");
+        timeout(LIMIT, pump.snapshots().wait_for(Option::is_some)).await??;
+        Ok(Self { pump, stop, running })
     }
-    Ok(())
+
+    async fn stop(self) -> anyhow::Result<()> {
+        self.stop.cancel();
+        Ok(timeout(LIMIT, self.running).await??)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shadow_takes_no_lock_and_writes_nothing() -> anyhow::Result<()> {
+    let world = shop().await?;
+    let shadow = Whole::start(&world, true).await?;
+    // One that may write comes later. A shadow that took part would have the locks and renew them, and
+    // this one would not lead; or they would share the work, and this one would have less of it.
+    let one = Replica::start(&world.account, "one").await?;
+    one.leading().await?;
+    is_written(&world).await?;
+    let mut snapshots = shadow.pump.snapshots();
+    snapshots.mark_unchanged();
+    world.put(service("shop", "news", json!({"istio.io/use-waypoint": "way"}))).await?;
+    timeout(LIMIT, snapshots.changed()).await??;
+    world.until_conditions((Kind::Service, "shop", "news"), &[WAY]).await?;
+    world.has_written(11).await?;
+    one.has_written((6, 5)).await?;
+    let lock = lease(&world).await?;
+    assert_eq!((lock.holder_identity.as_deref(), lock.lease_transitions), (Some("one"), Some(0)));
+    shadow.stop().await?;
+    one.stop().await?;
+    assert_eq!(holder(&world).await?.as_deref(), Some(""));
+
+    // The same without the setting takes the lock and writes.
+    let whole = Whole::start(&world, false).await?;
+    world.put(service("shop", "more", json!({"istio.io/use-waypoint": "way"}))).await?;
+    world.until_conditions((Kind::Service, "shop", "more"), &[WAY]).await?;
+    world.has_written(12).await?;
+    whole.stop().await
 }

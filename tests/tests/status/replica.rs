@@ -1,6 +1,6 @@
 //! Replicas of the control plane in this process: source, engine, writers and a port for streams.
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use pilothouse_tests::apiserver::{LIMIT, until};
 use pilothouse_tests::client::{Client, Node, Options};
 use runtime::grpc::{Ads, Clients, Service};
@@ -28,6 +28,7 @@ pub struct Replica {
     reading: JoinHandle<()>,
     serving: JoinHandle<()>,
     xds: SocketAddr,
+    clients: Clients,
 }
 
 impl Drop for Replica {
@@ -81,8 +82,9 @@ impl Replica {
             // It ends with the test, or is aborted.
             let _ = service.serve(listener, drain).await;
         });
-        let writing = tokio::spawn(status::run(client, pump.clone(), clients, settings, stop.clone()));
-        let replica = Self { pump, stop, writing, reading, serving, xds };
+        let writing =
+            tokio::spawn(status::run(client, pump.clone(), clients.clone(), settings, stop.clone()));
+        let replica = Self { pump, stop, writing, reading, serving, xds, clients };
         let mut snapshots = replica.pump.snapshots();
         timeout(LIMIT, snapshots.wait_for(Option::is_some)).await.context("the mesh is not served")??;
         Ok(replica)
@@ -105,6 +107,20 @@ impl Replica {
         Ok(client)
     }
 
+    /// Waits until it knows the ztunnels of these nodes (ascending) and that they want policies, and has
+    /// no other stream. A client may be a while ahead of it: a stream is open with its headers, before a
+    /// request on it was read, and one that was left is found to be gone later.
+    pub async fn until_nodes(&self, nodes: &[&str]) -> anyhow::Result<()> {
+        let mut last = (0, Vec::new());
+        let are_known = async || {
+            let standings = self.clients.policy_standings();
+            last = (self.clients.len(), standings.into_iter().map(|(node, _)| node).collect());
+            Ok((last.0 == nodes.len() && last.1 == nodes).then_some(()))
+        };
+        let waited = until(LIMIT, are_known).await;
+        waited.with_context(|| format!("{} streams, of {:?} instead of {nodes:?}", last.0, last.1))
+    }
+
     /// Returns its counters.
     pub fn stats(&self) -> &StatusStats {
         self.pump.status_stats()
@@ -122,10 +138,38 @@ impl Replica {
         until(LIMIT, leads).await.context("it does not lead")
     }
 
-    /// Returns how many statuses it has written: conditions, addresses.
+    /// Returns how many statuses it has written: conditions, addresses. It counts a write when it has
+    /// read the answer, so who has seen one asks [`Replica::has_written`] or [`Replica::has_given`].
     pub fn written(&self) -> (u64, u64) {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         (read(&self.stats().conditions.written), read(&self.stats().addresses.written))
+    }
+
+    /// Waits until it has counted so many statuses as written, conditions and addresses, and checks that
+    /// it has counted no more.
+    pub async fn has_written(&self, (conditions, addresses): (u64, u64)) -> anyhow::Result<()> {
+        self.has_counted((conditions, addresses), |written| written).await
+    }
+
+    /// As [`Replica::has_written`], of addresses only.
+    pub async fn has_given(&self, addresses: u64) -> anyhow::Result<()> {
+        self.has_counted((0, addresses), |(_, addresses)| (0, addresses)).await
+    }
+
+    async fn has_counted(
+        &self,
+        expected: (u64, u64),
+        of: impl Fn((u64, u64)) -> (u64, u64),
+    ) -> anyhow::Result<()> {
+        let enough = async || {
+            let (conditions, addresses) = of(self.written());
+            Ok((conditions >= expected.0 && addresses >= expected.1).then_some(()))
+        };
+        let waited = until(LIMIT, enough).await;
+        waited.with_context(|| format!("{:?} counted instead of {expected:?}", of(self.written())))?;
+        let counted = of(self.written());
+        ensure!(counted == expected, "{counted:?} counted instead of {expected:?}");
+        Ok(())
     }
 
     /// Ends it in order.
