@@ -56,7 +56,7 @@ pub(crate) fn declare(options: &Options) -> (Graph, Facts, Sinks) {
     let b = &mut b;
     let facts = Facts::declare(b);
     let settings = Settings::declare(b, options, facts.config_maps, facts.namespaces);
-    let namespaces = namespace::declare(b, facts.namespaces, settings);
+    let namespaces = namespace::declare(b, facts.namespaces, settings, options);
     let traffic = waypoint::declare_traffic(b, facts.gateways, facts.classes, namespaces);
     let waypoints = waypoint::declare(b, facts.gateways, facts.classes, traffic, settings);
     let accounts = waypoint::declare_accounts(b, waypoints, facts.pods);

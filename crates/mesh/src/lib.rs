@@ -51,7 +51,7 @@ pub use condition::{Condition, Conditions};
 pub use delta::{ConditionsChange, Delta, ResourceChange, ResourceKind};
 pub use dialect::understood_by;
 pub use event::Event;
-pub use options::Options;
+pub use options::{Options, TrafficDistribution};
 pub use settings::config_map;
 
 pub use engine::{StageStats, Trace};

@@ -4,6 +4,7 @@ use engine::{Builder, Memo, Table};
 use model::facts::Namespace;
 use model::{Labels, Ns, Str};
 
+use crate::options::{Options, TrafficDistribution};
 use crate::settings::{Settings, is_discovered};
 use crate::waypoint::{CanaryWish, Require, UseWaypoint};
 
@@ -21,8 +22,9 @@ pub(crate) struct NamespaceView {
     pub require_waypoint: Option<Require>,
     /// Its label `istio.io/ingress-use-waypoint`.
     pub ingress_use_waypoint: Option<Str>,
-    /// Its annotation `networking.istio.io/traffic-distribution`.
-    pub traffic_distribution: Option<Str>,
+    /// Its annotation `networking.istio.io/traffic-distribution`, else the mesh's default; none for an
+    /// unknown value.
+    pub traffic_distribution: Option<TrafficDistribution>,
 }
 
 /// Declares the view of each namespace that something lives in, whether the object exists or not.
@@ -30,7 +32,9 @@ pub(crate) fn declare(
     b: &mut Builder,
     namespaces: Table<Ns, Namespace>,
     settings: Settings,
+    options: &Options,
 ) -> Memo<Ns, NamespaceView> {
+    let by_default = options.traffic_distribution;
     b.memo("namespace_view", move |cx, name: &Ns| {
         let selectors = cx.single(settings.discovery).unwrap_or_default();
         let namespace = cx.get(namespaces, name);
@@ -42,7 +46,7 @@ pub(crate) fn declare(
             canary: CanaryWish::read(&labels, &annotations, name),
             require_waypoint: Require::read(&annotations),
             ingress_use_waypoint: labels.get(crate::service::INGRESS_LABEL).cloned(),
-            traffic_distribution: annotations.get(crate::service::DISTRIBUTION_ANNOTATION).cloned(),
+            traffic_distribution: crate::service::annotated(&annotations).unwrap_or(by_default),
         })
     })
 }

@@ -1,5 +1,32 @@
 //! What the operator of this control plane chose at start.
 
+use std::str::FromStr;
+
+/// Which endpoints of a service clients prefer (Kubernetes: `spec.trafficDistribution`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TrafficDistribution {
+    /// Those in the client's zone, then in its region, then in its network.
+    SameZone,
+    /// Those on the client's node, then as above.
+    SameNode,
+}
+
+impl FromStr for TrafficDistribution {
+    type Err = String;
+
+    /// Reads a value as annotations have it, in any case.
+    ///
+    /// # Errors
+    /// What to write instead.
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.to_ascii_lowercase().as_str() {
+            "prefersamezone" | "preferclose" => Ok(Self::SameZone),
+            "prefersamenode" => Ok(Self::SameNode),
+            _ => Err("write PreferSameZone or PreferSameNode".to_owned()),
+        }
+    }
+}
+
 /// Settings that do not change while the process runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -18,6 +45,8 @@ pub struct Options {
     pub allow_waypoints: bool,
     /// Whether what did not come through its waypoint is refused, where no annotation says otherwise.
     pub require_waypoints: bool,
+    /// The distribution of services that choose none, nor their namespace.
+    pub traffic_distribution: Option<TrafficDistribution>,
     /// Whether hosts without an address have the one that their entry's status gives them.
     pub allocates_addresses: bool,
     /// Whether ServiceEntries select pods.
@@ -38,6 +67,7 @@ impl Default for Options {
             dry_run_policies: false,
             allow_waypoints: false,
             require_waypoints: false,
+            traffic_distribution: None,
             allocates_addresses: true,
             entries_select_pods: true,
             services_select_entries: true,

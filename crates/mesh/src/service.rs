@@ -7,7 +7,6 @@ use model::facts::{IpFamily, Meta, Service, ServiceType, TargetPort};
 use model::{Diagnostic, Kind, Labels, Name, Ns, ObjectRef, Severity, Str};
 use proto::workload::{self, load_balancing};
 
-use crate::Options;
 use crate::dialect::VISIBILITY;
 use crate::encode::{Encoded, ip_bytes};
 use crate::key::Anchor;
@@ -15,11 +14,12 @@ use crate::namespace::NamespaceView;
 use crate::settings::Settings;
 use crate::split_horizon::SplitHorizon;
 use crate::waypoint::{BindError, Binder, Bound, Demand, UseWaypoint};
+use crate::{Options, TrafficDistribution};
 
 /// The label by which ingress gateways are told to go through a service's waypoint.
 pub(crate) const INGRESS_LABEL: &str = "istio.io/ingress-use-waypoint";
 /// The annotation that gives a traffic distribution where `spec.trafficDistribution` does not.
-pub(crate) const DISTRIBUTION_ANNOTATION: &str = "networking.istio.io/traffic-distribution";
+const DISTRIBUTION_ANNOTATION: &str = "networking.istio.io/traffic-distribution";
 
 /// What workloads read of a service. What becomes of its waypoint, or of its addresses, leaves this equal.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -281,27 +281,19 @@ pub(crate) fn ingress(labels: &Labels, view: &NamespaceView) -> bool {
     value.is_some_and(|v| matches!(v.as_str(), "1" | "t" | "T" | "true" | "TRUE" | "True"))
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Distribution {
-    SameZone,
-    SameNode,
-}
-
 /// `spec.trafficDistribution` in its exact case, else an annotation in any case: an unknown value in
 /// the annotation of the object is a choice of none, in the spec it is no choice.
-fn distribution(spec: &str, annotations: &Labels, view: &NamespaceView) -> Option<Distribution> {
+fn distribution(spec: &str, annotations: &Labels, view: &NamespaceView) -> Option<TrafficDistribution> {
     match spec {
-        "PreferSameZone" | "PreferClose" => return Some(Distribution::SameZone),
-        "PreferSameNode" => return Some(Distribution::SameNode),
-        _ => {}
+        "PreferSameZone" | "PreferClose" => Some(TrafficDistribution::SameZone),
+        "PreferSameNode" => Some(TrafficDistribution::SameNode),
+        _ => annotated(annotations).unwrap_or(view.traffic_distribution),
     }
-    let own = annotations.get(DISTRIBUTION_ANNOTATION);
-    let text = own.or(view.traffic_distribution.as_ref())?;
-    match text.to_ascii_lowercase().as_str() {
-        "prefersamezone" | "preferclose" => Some(Distribution::SameZone),
-        "prefersamenode" => Some(Distribution::SameNode),
-        _ => None,
-    }
+}
+
+/// Returns what the annotation of an object or a namespace chooses, if there is one.
+pub(crate) fn annotated(annotations: &Labels) -> Option<Option<TrafficDistribution>> {
+    annotations.get(DISTRIBUTION_ANNOTATION).map(|text| text.parse().ok())
 }
 
 /// What decides how endpoints of a service are chosen.
@@ -330,8 +322,10 @@ pub(crate) fn load_balancing(of: Balancing<'_>, view: &NamespaceView) -> Option<
         Some(choose(Mode::Strict, &[Scope::Node]))
     } else {
         distribution(of.distribution, of.annotations, view).map(|d| match d {
-            Distribution::SameZone => choose(Mode::Failover, &[Scope::Network, Scope::Region, Scope::Zone]),
-            Distribution::SameNode => choose(
+            TrafficDistribution::SameZone => {
+                choose(Mode::Failover, &[Scope::Network, Scope::Region, Scope::Zone])
+            }
+            TrafficDistribution::SameNode => choose(
                 Mode::Failover,
                 &[Scope::Network, Scope::Region, Scope::Zone, Scope::Subzone, Scope::Node],
             ),

@@ -46,6 +46,9 @@ pub struct MeshArgs {
     /// Refuse what did not come through its waypoint, where no annotation says otherwise
     #[arg(long, env = "PILOTHOUSE_REQUIRE_WAYPOINT")]
     pub require_waypoints: bool,
+    /// Which endpoints clients prefer where neither a service nor its namespace chooses: PreferSameZone or PreferSameNode
+    #[arg(long, value_name = "VALUE", env = "PILOTHOUSE_TRAFFIC_DISTRIBUTION")]
+    pub traffic_distribution: Option<mesh::TrafficDistribution>,
     /// Give addresses to hosts of ServiceEntries that have none, and send them
     #[arg(long, value_name = "BOOL", env = "PILOT_ENABLE_IP_AUTOALLOCATE", default_value = "true",
         action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new())]
@@ -95,6 +98,7 @@ impl MeshArgs {
             dry_run_policies: self.dry_run_policies,
             allow_waypoints: self.allow_waypoints,
             require_waypoints: self.require_waypoints,
+            traffic_distribution: self.traffic_distribution,
             allocates_addresses: self.allocate_addresses,
             entries_select_pods: self.entries_select_pods,
             services_select_entries: self.services_select_entries,
