@@ -101,7 +101,7 @@ pub(crate) fn declare(b: &mut Builder, inputs: Inputs) -> Workloads {
     });
     let by_pod = b.index(targets, "slice_target_by_pod", |_, t: &SliceTarget| [t.pod.clone()]);
     let by_ns = b.index(targets, "slice_target_by_namespace", |_, t: &SliceTarget| [t.pod.ns.clone()]);
-    // Asked once for a namespace, and not by each of its pods.
+    // Asked once for a namespace, and not by each of its workloads.
     let (namespaces, binder) = (inputs.namespaces, inputs.binder);
     let surroundings = b.memo("surroundings", move |cx, ns: &Ns| {
         let view = cx.memo(namespaces, ns).filter(|view| view.in_scope)?;
@@ -117,11 +117,11 @@ pub(crate) fn declare(b: &mut Builder, inputs: Inputs) -> Workloads {
     });
     let of_entries = inputs.clone();
     let entries = b.expand("entry_workloads", inputs.workload_entries, move |cx, name, entry| {
-        of_entries.workload_entry(cx, name, entry)
+        of_entries.workload_entry(cx, surroundings, name, entry)
     });
     let of_inline = inputs.clone();
     let inline = b.expand("inline_workloads", inputs.entries.entries, move |cx, name, entry| {
-        of_inline.service_entry(cx, name, entry)
+        of_inline.service_entry(cx, surroundings, name, entry)
     });
     let endpoints = b.expand("endpoint_workloads", slices, move |cx, name, slice| {
         inputs.endpoints(cx, shared, name, slice)
@@ -129,12 +129,12 @@ pub(crate) fn declare(b: &mut Builder, inputs: Inputs) -> Workloads {
     Workloads { pods, endpoints, entries, inline }
 }
 
-/// What a namespace says of its pods.
+/// What a namespace says of its workloads.
 #[derive(Clone, PartialEq, Debug)]
 struct Surroundings {
     view: Arc<NamespaceView>,
     inherited: Inherited,
-    /// Whether slices of services without selectors name any of them.
+    /// Whether slices of services without selectors name any of its pods.
     has_slice_targets: bool,
 }
 

@@ -9,6 +9,7 @@ mod guards;
 mod health;
 mod manifests;
 mod networks;
+mod waypoints;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,14 +1,16 @@
 //! Workloads that are no pods: WorkloadEntries, and endpoints of ServiceEntries.
 
-use engine::Cx;
+use engine::{Cx, Memo};
 use model::facts::{
     EntryAddress, Meta, Resolution, ServiceEntry, TargetPort, WorkloadEntry, WorkloadEntrySpec,
 };
-use model::{Kind, Labels, Name, ObjectRef, Str, shared};
+use model::{Kind, Labels, Name, Ns, ObjectRef, Str, shared};
 use proto::workload::{self, PortList, WorkloadType};
 use std::sync::Arc;
 
-use super::{Inputs, canonical, is_captured, is_redirected, port, sent_services, status, tunnel};
+use super::{
+    Inputs, Surroundings, canonical, is_captured, is_redirected, port, sent_services, status, tunnel,
+};
 use crate::encode::{Encoded, ip_bytes};
 use crate::guard::Guarded;
 use crate::key::{self, Selected};
@@ -68,25 +70,33 @@ struct Entry<'a> {
     /// What policies, tunnel and canonical name are read from.
     labels: &'a Labels,
     /// What the waypoint is read from; `None` for an endpoint that can have none.
-    waypoint_labels: Option<&'a Labels>,
-    /// The annotations that are the workload's own, and not a service's.
-    annotations: Labels,
+    binding: Option<Binding<'a>>,
     workload_name: Str,
     spec: &'a WorkloadEntrySpec,
     services: Vec<Arc<ServiceView>>,
+}
+
+/// What a workload says of its waypoint itself, and what its namespace does.
+#[derive(Clone, Copy)]
+struct Binding<'a> {
+    labels: &'a Labels,
+    /// The annotations that are the workload's own, and not a service's.
+    annotations: &'a Labels,
+    surroundings: &'a Surroundings,
 }
 
 impl Inputs {
     pub(super) fn workload_entry(
         &self,
         cx: &Cx<'_>,
+        surroundings: Memo<Ns, Surroundings>,
         name: &Name,
         entry: &WorkloadEntry,
     ) -> Vec<(Str, EntryWorkload)> {
-        let in_scope = cx.memo(self.namespaces, &name.ns).is_some_and(|v| v.in_scope);
-        if !in_scope || !(self.is_ours)(&entry.meta) {
+        let Some(surroundings) = cx.memo(surroundings, &name.ns).filter(|_| (self.is_ours)(&entry.meta))
+        else {
             return Vec::new();
-        }
+        };
         let selected = Selected { ns: name.ns.clone(), labels: entry.labels.clone() };
         let mut services =
             cx.memo(self.selected_services, &selected).map(|s| s.0.clone()).unwrap_or_default();
@@ -98,8 +108,11 @@ impl Inputs {
             endpoint: None,
             meta: &entry.meta,
             labels: &entry.labels,
-            waypoint_labels: Some(&entry.labels),
-            annotations: entry.meta.annotations.clone(),
+            binding: Some(Binding {
+                labels: &entry.labels,
+                annotations: &entry.meta.annotations,
+                surroundings: &surroundings,
+            }),
             workload_name: group.or(entry.labels.get(WORKLOAD_NAME_LABEL)).unwrap_or(&name.name).clone(),
             spec: &entry.spec,
             services,
@@ -110,6 +123,7 @@ impl Inputs {
     pub(super) fn service_entry(
         &self,
         cx: &Cx<'_>,
+        surroundings: Memo<Ns, Surroundings>,
         name: &Name,
         entry: &ServiceEntry,
     ) -> Vec<(Str, EntryWorkload)> {
@@ -130,7 +144,9 @@ impl Inputs {
         if entry.endpoints.is_empty() {
             return self.implicit(cx, name, entry, &won);
         }
+        let Some(surroundings) = cx.memo(surroundings, &name.ns) else { return Vec::new() };
         let services: Vec<Arc<ServiceView>> = won.into_iter().map(|(_, s)| s).collect();
+        let annotations = Labels::default();
         let rows = entry.endpoints.iter().enumerate().filter_map(|(n, spec)| {
             let address = match &spec.address {
                 EntryAddress::Ip(ip) => ip.to_string(),
@@ -142,8 +158,11 @@ impl Inputs {
                 endpoint: Some(n),
                 meta: &entry.meta,
                 labels: &entry.meta.labels,
-                waypoint_labels: Some(&spec.labels),
-                annotations: Labels::default(),
+                binding: Some(Binding {
+                    labels: &spec.labels,
+                    annotations: &annotations,
+                    surroundings: &surroundings,
+                }),
                 workload_name: name.name.clone(),
                 spec,
                 services: services.clone(),
@@ -177,8 +196,7 @@ impl Inputs {
                 endpoint: None,
                 meta: &entry.meta,
                 labels: &entry.meta.labels,
-                waypoint_labels: None,
-                annotations: Labels::default(),
+                binding: None,
                 workload_name: name.name.clone(),
                 spec: &spec,
                 services: vec![service.clone()],
@@ -190,22 +208,19 @@ impl Inputs {
 
     fn entry(&self, cx: &Cx<'_>, of: Entry<'_>) -> Option<(Str, EntryWorkload)> {
         let name = &of.meta.name;
-        let view = cx.memo(self.namespaces, &name.ns)?;
         let local = cx.single(self.settings.network)?;
         let network = if of.spec.network.is_empty() { &*local } else { &of.spec.network };
         let (tunnel, native) = tunnel(is_redirected(of.meta), of.labels);
-        let inherited = self.binder.inherited(cx, &name.ns, &view);
-        let (waypoint, application_tunnel) = match of.waypoint_labels {
-            Some(labels) => self.waypoint(cx, &name.ns, labels, &inherited),
+        let (waypoint, application_tunnel) = match of.binding {
+            Some(of) => self.waypoint(cx, &name.ns, of.labels, &of.surroundings.inherited),
             None => (Ok(None), None),
         };
         let selected = Selected { ns: name.ns.clone(), labels: of.labels.clone() };
         let services: Vec<_> =
             of.services.iter().map(|service| (service.clone(), entry_ports(service, of.spec))).collect();
-        let demand = match of.waypoint_labels {
-            Some(labels) => {
-                let (ns, annotations) = (&name.ns, &of.annotations);
-                let meta = WorkloadMeta { ns, labels, annotations, view: &view, inherited: &inherited };
+        let demand = match of.binding {
+            Some(Binding { labels, annotations, surroundings: Surroundings { view, inherited, .. } }) => {
+                let meta = WorkloadMeta { ns: &name.ns, labels, annotations, view, inherited };
                 Demand::of_workload(cx, &self.binder, &meta, self.requires_waypoints)
             }
             None => Some(Demand::default()),
@@ -216,9 +231,9 @@ impl Inputs {
             services: &services,
             is_captured: is_captured(tunnel, native),
         };
-        if let (Some(labels), Err(error)) = (of.waypoint_labels, &waypoint) {
+        if let (Some(binding), Err(error)) = (of.binding, &waypoint) {
             let (object, demand) = (&guarded.object, guarded.demand.as_ref());
-            self.unbound.tell(cx, object, of.endpoint, labels, demand, error);
+            self.unbound.tell(cx, object, of.endpoint, binding.labels, demand, error);
         }
         let is_remote = self.multi_network && network != &*local;
         let row = |content| EntryWorkload {
