@@ -4,6 +4,9 @@
 //! `VERB /PATH` for what is no resource.
 
 use anyhow::Context;
+use k8s_openapi::api::authorization::v1::{
+    NonResourceAttributes, ResourceAttributes, SubjectAccessReviewSpec,
+};
 use model::Kind;
 use pilothouse_tests::helm::{Rendered, chart, render};
 use serde_json::{Value, json};
@@ -100,6 +103,32 @@ fn qualified(group: &str, resource: &str) -> String {
         (_, Some((resource, part))) => format!("{resource}.{group}/{part}"),
         (_, None) => format!("{resource}.{group}"),
     }
+}
+
+/// Returns the question whether a user has a right.
+pub fn question(right: &str, user: &str) -> anyhow::Result<SubjectAccessReviewSpec> {
+    let user = Some(user.to_owned());
+    let (verb, rest) = right.split_once(' ').context("no verb")?;
+    let verb = Some(verb.to_owned());
+    if rest.starts_with('/') {
+        let of = NonResourceAttributes { path: Some(rest.to_owned()), verb };
+        return Ok(SubjectAccessReviewSpec { user, non_resource_attributes: Some(of), ..Default::default() });
+    }
+    let (what, place) = rest.split_once(' ').context("no place")?;
+    let (what, name) = what.split_once('=').map_or((what, None), |(what, name)| (what, Some(name)));
+    let (what, part) = what.split_once('/').map_or((what, None), |(what, part)| (what, Some(part)));
+    let (resource, group) = what.split_once('.').unwrap_or((what, ""));
+    let of = ResourceAttributes {
+        verb,
+        group: Some(group.to_owned()),
+        resource: Some(resource.to_owned()),
+        subresource: part.map(str::to_owned),
+        name: name.map(str::to_owned),
+        // In none of them, it is asked of all.
+        namespace: place.strip_prefix("in ").map(str::to_owned),
+        ..ResourceAttributes::default()
+    };
+    Ok(SubjectAccessReviewSpec { user, resource_attributes: Some(of), ..Default::default() })
 }
 
 /// Returns the rights of which a request needs one, the least first.
