@@ -16,9 +16,9 @@ use runtime::serve::Daemon;
 use serde_json::json;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -52,6 +52,24 @@ pub fn of_cluster(server: &ApiServer, system: &str) -> anyhow::Result<ServeArgs>
     settings(SourceArgs { kubeconfig: Some(server.kubeconfig()), ..SourceArgs::default() }, system)
 }
 
+/// The planes that were started: the namespace of each, what it knows, and whether it still runs.
+static STARTED: Mutex<Vec<(String, IdentityView, AbortHandle)>> = Mutex::new(Vec::new());
+
+/// Waits until the planes of a namespace know a pod. One that is asked waits for news of a pod for no more
+/// than a second, and on a busy machine they come later.
+async fn is_known(system: &str, pod: &Pod) -> anyhow::Result<()> {
+    let of = &pod.metadata;
+    let (namespace, name) = (of.namespace.as_deref().context("no namespace")?, of.name.as_deref());
+    let name = name.context("no name")?;
+    let know_it = async || {
+        let mut all = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|(_, _, running)| !running.is_finished());
+        let mut own = all.iter().filter(|(of, _, _)| of == system);
+        Ok(own.all(|(_, view, _)| view.uid_of(namespace, name) == of.uid).then_some(()))
+    };
+    until(LIMIT, know_it).await.with_context(|| format!("not known: pod {namespace}/{name}"))
+}
+
 /// A running control plane; dropping it ends it.
 pub struct Plane {
     pub secure: SocketAddr,
@@ -65,22 +83,24 @@ pub struct Plane {
 impl Plane {
     /// Starts one, without waiting for anything.
     pub async fn start(args: &ServeArgs) -> anyhow::Result<Self> {
-        Self::run(Daemon::prepare(args).await?)
+        Self::run(Daemon::prepare(args).await?, args)
     }
 
     /// Starts one that has this patience with clients, and waits until its secure port is open.
     pub async fn open_with(args: &ServeArgs, patience: Patience) -> anyhow::Result<Self> {
-        let plane = Self::run(Daemon::prepare(args).await?.with_patience(patience))?;
+        let plane = Self::run(Daemon::prepare(args).await?.with_patience(patience), args)?;
         plane.opened().await?;
         Ok(plane)
     }
 
-    fn run(daemon: Daemon) -> anyhow::Result<Self> {
+    fn run(daemon: Daemon, args: &ServeArgs) -> anyhow::Result<Self> {
         let secure = daemon.secure_addr().context("there is no secure port")?;
         let (identity, clients, health) =
             (daemon.identity().clone(), daemon.clients().clone(), daemon.health_addr());
         let stop = CancellationToken::new();
         let running = tokio::spawn(daemon.run(stop.clone()));
+        let started = (args.mesh.system_namespace.clone(), identity.clone(), running.abort_handle());
+        STARTED.lock().unwrap_or_else(PoisonError::into_inner).push(started);
         Ok(Self { secure, health, identity, clients, running, _stop: stop.drop_guard() })
     }
 
@@ -224,9 +244,11 @@ impl Site {
         format!("spiffe://cluster.local/ns/{}/sa/{account}", self.shop)
     }
 
-    /// Makes a pod of an account on a node.
+    /// Makes a pod of an account on a node, which its control planes know then.
     pub async fn pod(&self, namespace: &str, name: &str, account: &str, node: &str) -> anyhow::Result<Pod> {
-        pod(self.server, namespace, name, account, node).await
+        let pod = pod(self.server, namespace, name, account, node).await?;
+        is_known(&self.system, &pod).await?;
+        Ok(pod)
     }
 
     /// Makes the ztunnel of a node, and returns its token.

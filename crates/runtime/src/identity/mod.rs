@@ -173,9 +173,15 @@ pub struct IdentityView {
     pub stats: Arc<IdentityStats>,
     /// Cancelled once the secure port is open; nothing where there is none.
     opened: Option<CancellationToken>,
+    world: Option<Arc<World>>,
 }
 
 impl IdentityView {
+    /// Returns the UID of a live pod, as far as it was told of already.
+    pub fn uid_of(&self, namespace: &str, pod: &str) -> Option<String> {
+        self.world.as_ref()?.uid_of(namespace, pod)
+    }
+
     /// Tells whether there will be a secure port that is not open yet.
     pub fn is_awaited(&self) -> bool {
         self.opened.as_ref().is_some_and(|opened| !opened.is_cancelled())
@@ -288,8 +294,14 @@ impl Identity {
         let serving_names = ServingNames { set: serving_names, discovery_host: world.discovery_host() };
         let source = supply.map_or(Source::Own(keeper), Source::External);
         let serving = Serving::new(Arc::clone(&stats))?;
-        let gate =
-            Gate::new(settings, world, tokens, serving.clients(), authority.clone(), Arc::clone(&stats));
+        let gate = Gate::new(
+            settings,
+            Arc::clone(&world),
+            tokens,
+            serving.clients(),
+            authority.clone(),
+            Arc::clone(&stats),
+        );
         let identity = Self {
             gate: Arc::new(gate),
             authority: authority.clone(),
@@ -302,7 +314,7 @@ impl Identity {
         };
         // A shadow serves what it can: whether there is a root is the other control plane's affair.
         let opened = (!shadow).then(|| identity.opened.clone());
-        Ok((identity, writer, IdentityView { authority, stats, opened }))
+        Ok((identity, writer, IdentityView { authority, stats, opened, world: Some(world) }))
     }
 
     /// Serves until `stop`: waits for the first snapshot, for key material and for an answer about the
