@@ -209,15 +209,7 @@ async fn new_key_of_an_issuer_is_found_and_a_removed_one_refused() -> anyhow::Re
 
     publisher.put("/keys", Answer::document(new.0.jwks()));
     // The last fetch may have been a moment ago; the next is due soon.
-    let taken = async || match plane.certificate(&after, None).await {
-        Ok(new) => Ok(Some(new)),
-        // Not as fast as it can: what fails is bounded for each address.
-        Err(_) => {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            Ok(None)
-        }
-    };
-    until(LIMIT, taken).await?;
+    plane.certificate_in_time(&after).await?;
     assert_eq!(plane.refusal(&before, None).await?, UNAUTHENTICATED, "also where it was remembered");
 
     // Made-up keys make no more fetches than the pause allows, whoever brings them.

@@ -17,9 +17,10 @@ use serde_json::json;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::{AbortHandle, JoinHandle};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// The status codes that matter here.
@@ -163,6 +164,19 @@ impl Plane {
     /// Asks for a certificate: of an identity, or else of the caller.
     pub async fn certificate(&self, token: &str, identity: Option<&str>) -> anyhow::Result<NewCertificate> {
         Ok(request_certificate(&self.target(token)?, identity, 0).await?)
+    }
+
+    /// Asks for a certificate of the caller until its token is taken: not as fast as it can, since what
+    /// fails is bounded for each address.
+    pub async fn certificate_in_time(&self, token: &str) -> anyhow::Result<NewCertificate> {
+        let taken = async || match self.certificate(token, None).await {
+            Ok(new) => Ok(Some(new)),
+            Err(_) => {
+                sleep(Duration::from_millis(100)).await;
+                Ok(None)
+            }
+        };
+        until(LIMIT, taken).await
     }
 
     /// Asks for a certificate and returns the status code of the refusal.

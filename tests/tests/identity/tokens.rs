@@ -6,7 +6,7 @@ use crate::token::{Parts, bound_token};
 use pilothouse_tests::apiserver::{ApiServer, LIMIT, until};
 use runtime::identity::{RequestError, request_certificate};
 use serde_json::json;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// How often the API server was asked about a token.
 fn reviews(plane: &Plane) -> u64 {
@@ -169,15 +169,7 @@ async fn new_key_of_the_api_server_is_found_and_a_removed_one_refused() -> anyho
     server.change_token_key().await?;
     let after = bound_token(&server, &web, &["istio-ca"]).await?;
     // The last fetch may have been a moment ago; the next is due soon.
-    let taken = async || match plane.certificate(&after, None).await {
-        Ok(new) => Ok(Some(new)),
-        // Not as fast as it can: what fails is bounded for each address.
-        Err(_) => {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            Ok(None)
-        }
-    };
-    until(LIMIT, taken).await?;
+    plane.certificate_in_time(&after).await?;
     assert_eq!(fetches(), 2, "one for the new key");
     assert_eq!(plane.refusal(&before, None).await?, UNAUTHENTICATED, "though it was remembered");
     assert!(plane.refused("token_unknown_key") > 0, "{:?}", plane.stats().refused.list());
