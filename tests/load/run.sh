@@ -29,11 +29,15 @@ until [ -s "$dir/ready" ]; do
 done
 rm -f "$dir.log"
 "$bin/pilothouse-load" fill --kubeconfig "$dir/kubeconfig" --namespaces "$namespaces" $kinds
-"$bin/pilothouse" serve --kubeconfig "$dir/kubeconfig" --log warn \
+# It is ready with its secure port, and so needs a namespace for its root: any that was filled.
+"$bin/pilothouse" serve --kubeconfig "$dir/kubeconfig" --log warn --system-namespace load-0000 \
     --xds-addr 127.0.0.1:25010 --secure-addr 127.0.0.1:25012 --http-addr 127.0.0.1:28080 --monitoring-addr 127.0.0.1:25014 &
 server=$!
 pids="$pids $server"
-until curl -sf http://127.0.0.1:28080/ready >/dev/null; do sleep 0.1; done
+until curl -sf http://127.0.0.1:28080/ready >/dev/null; do
+    kill -0 "$server" || exit 1
+    sleep 0.1
+done
 if [ -n "$kinds" ]; then expect=$((namespaces * 283)); else expect=$((namespaces * 275)); fi
 "$bin/pilothouse-load" sync --address 127.0.0.1:25010 --streams "$streams" --expect "$expect" --pid "$server"
 for rate in 2 100; do
