@@ -6,24 +6,9 @@
 set -eu
 seconds=${1:-10}
 rate=${2:-2000}
-bin=${CARGO_TARGET_DIR:-target}/release
-dir=$(mktemp -d)
-pids=
-finish() {
-    for pid in $pids; do kill "$pid" 2>/dev/null || true; done
-    wait 2>/dev/null || true
-    rm -rf "$dir"
-}
-trap finish EXIT INT TERM
+. tests/load/server.sh
 
-"$bin/pilothouse" serve --from examples/bookinfo --state-dir "$dir/state" --log error --xds-addr 127.0.0.1:25010 \
-    --secure-addr 127.0.0.1:25012 --http-addr 127.0.0.1:28080 --monitoring-addr 127.0.0.1:25014 \
-    --certificates-per-second 100000 &
-pids=$!
-until curl -sf http://127.0.0.1:28080/ready >/dev/null; do
-    kill -0 "$pids" || exit 1
-    sleep 0.1
-done
+serve --from examples/bookinfo --state-dir "$dir/state" --log error --certificates-per-second 100000
 token() { "$bin/pilothouse" token --state-dir "$dir/state" --namespace "$1" --service-account "$2" --node local; }
 token default well-behaved >"$dir/good"
 token istio-system ztunnel >"$dir/hostile"

@@ -4,25 +4,10 @@
 # a new connection each, then with a token each time that was not seen before and is verified.
 set -eu
 seconds=${1:-2}
-bin=${CARGO_TARGET_DIR:-target}/release
-dir=$(mktemp -d)
-pids=
-finish() {
-    for pid in $pids; do kill "$pid" 2>/dev/null || true; done
-    wait 2>/dev/null || true
-    rm -rf "$dir"
-}
-trap finish EXIT INT TERM
+. tests/load/server.sh
 
-"$bin/pilothouse" serve --from examples/bookinfo --state-dir "$dir/state" --log error --xds-addr 127.0.0.1:25010 \
-    --secure-addr 127.0.0.1:25012 --http-addr 127.0.0.1:28080 --monitoring-addr 127.0.0.1:25014 \
-    --certificates-per-second 1000000 --handshakes-per-address 1000000 --connections-per-address 100000 &
-server=$!
-pids=$server
-until curl -sf http://127.0.0.1:28080/ready >/dev/null; do
-    kill -0 "$server" || exit 1
-    sleep 0.1
-done
+serve --from examples/bookinfo --state-dir "$dir/state" --log error \
+    --certificates-per-second 1000000 --handshakes-per-address 1000000 --connections-per-address 100000
 token() { "$bin/pilothouse" token --state-dir "$dir/state" --namespace default --service-account "$1"; }
 token one >"$dir/one"
 # As many as are used, about: the next round finds them known, and one address may show 4000 and 1000 a second.

@@ -6,20 +6,12 @@ set -eu
 namespaces=${1:-40}
 streams=${2:-50}
 kinds=${KINDS---all-kinds}
-bin=${CARGO_TARGET_DIR:-target}/release
+. tests/load/server.sh
 apiserver=target/apiserver/apiserver
 if [ ! -x "$apiserver" ]; then
     echo "building the API server (once, a few minutes)" >&2
     (cd tests/apiserver && go build -trimpath -ldflags '-s -w' -o ../../target/apiserver/apiserver .)
 fi
-dir=$(mktemp -d)
-pids=
-finish() {
-    for pid in $pids; do kill "$pid" 2>/dev/null || true; done
-    wait 2>/dev/null || true
-    rm -rf "$dir"
-}
-trap finish EXIT INT TERM
 
 "$apiserver" --dir "$dir" 2>"$dir.log" &
 pids=$!
@@ -30,14 +22,7 @@ done
 rm -f "$dir.log"
 "$bin/pilothouse-load" fill --kubeconfig "$dir/kubeconfig" --namespaces "$namespaces" $kinds
 # It is ready with its secure port, and so needs a namespace for its root: any that was filled.
-"$bin/pilothouse" serve --kubeconfig "$dir/kubeconfig" --log warn --system-namespace load-0000 \
-    --xds-addr 127.0.0.1:25010 --secure-addr 127.0.0.1:25012 --http-addr 127.0.0.1:28080 --monitoring-addr 127.0.0.1:25014 &
-server=$!
-pids="$pids $server"
-until curl -sf http://127.0.0.1:28080/ready >/dev/null; do
-    kill -0 "$server" || exit 1
-    sleep 0.1
-done
+serve --kubeconfig "$dir/kubeconfig" --log warn --system-namespace load-0000
 if [ -n "$kinds" ]; then expect=$((namespaces * 283)); else expect=$((namespaces * 275)); fi
 "$bin/pilothouse-load" sync --address 127.0.0.1:25010 --streams "$streams" --expect "$expect" --pid "$server"
 for rate in 2 100; do
