@@ -74,7 +74,11 @@ pub mod rpc {
     include!("gen/google.rpc.rs");
 }
 
-/// Type URLs of the resources a ztunnel asks for.
+mod resource;
+
+pub use resource::{ResourceType, Scope};
+
+/// Type URLs of the resources that proxies ask for.
 pub mod type_url {
     /// A workload or a service: [`Address`](crate::workload::Address).
     pub const ADDRESS: &str = "type.googleapis.com/istio.workload.Address";
@@ -82,6 +86,18 @@ pub mod type_url {
     pub const AUTHORIZATION: &str = "type.googleapis.com/istio.security.Authorization";
     /// A bare workload, for clients older than `Address`: [`Workload`](crate::workload::Workload).
     pub const WORKLOAD: &str = "type.googleapis.com/istio.workload.Workload";
+    /// An upstream cluster (CDS).
+    pub const CLUSTER: &str = "type.googleapis.com/envoy.config.cluster.v3.Cluster";
+    /// The endpoints of a cluster (EDS).
+    pub const ENDPOINT: &str = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment";
+    /// A listener (LDS).
+    pub const LISTENER: &str = "type.googleapis.com/envoy.config.listener.v3.Listener";
+    /// A route table (RDS).
+    pub const ROUTE: &str = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration";
+    /// Key material (SDS).
+    pub const SECRET: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret";
+    /// The configuration of one filter (ECDS).
+    pub const EXTENSION_CONFIG: &str = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig";
 }
 
 /// Paths of the RPCs, as HTTP/2 request paths.
@@ -89,6 +105,9 @@ pub mod rpc_path {
     /// Aggregated incremental discovery (bidirectional stream).
     pub const DELTA_AGGREGATED_RESOURCES: &str =
         "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
+    /// Aggregated discovery, state of the world (bidirectional stream).
+    pub const STREAM_AGGREGATED_RESOURCES: &str =
+        "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources";
     /// A certificate request (unary).
     pub const CREATE_CERTIFICATE: &str = "/istio.v1.auth.IstioCertificateService/CreateCertificate";
 }
