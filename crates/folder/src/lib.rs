@@ -45,9 +45,9 @@ mod value;
 pub use diff::{Change, changes};
 pub use document::MAX_FILE_BYTES;
 pub use field::Step;
-pub use object::{Key, Object, Origin};
+pub use object::{Key, Object, Objects, Origin};
 pub use problem::{Problem, Severity};
-pub use state::{Folder, Objects, Resolved};
+pub use state::{Folder, Resolved};
 
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,6 @@
 //! Objects, their keys, and where they were written.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -87,6 +88,9 @@ impl Object {
         self.origin.is_some() && self.made_for.is_none()
     }
 }
+
+/// The objects of a cluster by their keys.
+pub type Objects = BTreeMap<Key, Arc<Object>>;
 
 /// The group of an `apiVersion`: what stands before the slash, empty for the core group.
 pub(crate) fn group_of(api_version: &str) -> &str {

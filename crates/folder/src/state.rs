@@ -7,10 +7,7 @@ use crate::cluster;
 use crate::field::{Flaw, Step};
 use crate::load::{is_json, load};
 use crate::locate::locate;
-use crate::{Key, Object, Origin, Problem, Severity, code};
-
-/// The objects of a cluster by their keys.
-pub type Objects = BTreeMap<Key, Arc<Object>>;
+use crate::{Object, Objects, Origin, Problem, Severity, code};
 
 /// What a folder makes.
 #[derive(Clone, Debug, Default)]

@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::Ipv4Net;
 use serde_json::Value;
 
-use super::{items_at, text_at};
+use super::objects::{items_at, text_at};
 use crate::Objects;
 
 /// The range of pods: half of 10.0.0.0/8, over eight million addresses.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{labels_at, text_at};
+use super::objects::{labels_at, text_at};
 use crate::Object;
 use crate::field::{Field, Flaw};
 

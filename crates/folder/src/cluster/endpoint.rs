@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{add, items_at, labels_at, of_kind, text_at};
+use super::objects::{add, items_at, labels_at, of_kind, text_at};
 use crate::hash::{Hasher, letters};
 use crate::{Key, Object, Objects};
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{add, of_kind};
+use super::objects::{add, of_kind};
 use crate::{Key, Objects};
 
 /// The namespaces that a cluster with a mesh always has.

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use serde_json::json;
 
 use super::address::Addresses;
-use super::{add, items_at, labels_at, of_kind, text_at};
+use super::objects::{add, items_at, labels_at, of_kind, text_at};
 use crate::hash::Hasher;
 use crate::{Key, Objects};
 

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::address::Addresses;
 use super::controller::{Controller, Kind, read};
 use super::node::{Node, Nodes};
-use super::{add, items_at, labels_at, of_kind, report, text_at};
+use super::objects::{add, items_at, labels_at, of_kind, report, text_at};
 use crate::hash::{Hasher, letters, uid};
 use crate::{Key, Object, Objects, Problem, Severity, code};
 

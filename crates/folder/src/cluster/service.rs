@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::address::Addresses;
-use super::{items_at, of_kind, report, text_at};
+use super::objects::{items_at, of_kind, report, text_at};
 use crate::hash::Hasher;
 use crate::{Key, Objects, Problem, Severity, code};
 
