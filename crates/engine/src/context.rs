@@ -1,8 +1,7 @@
 //! What a row's function may do: read, and be seen reading.
 
-use crate::core::{Core, Dep};
+use crate::core::{Core, Dep, downcast};
 use crate::index::IndexRows;
-use crate::stage::{Memo, MemoStage, downcast};
 use crate::table::TableData;
 use crate::{Index, Key, Row, Table};
 use std::cell::RefCell;
@@ -23,7 +22,7 @@ impl<'a> Cx<'a> {
         self.reads.into_inner()
     }
 
-    fn note(&self, dep: Dep) {
+    pub(crate) fn note(&self, dep: Dep) {
         self.reads.borrow_mut().push(dep);
     }
 
@@ -65,13 +64,5 @@ impl<'a> Cx<'a> {
         let core: &'a Core = self.core;
         let data: &TableData<K, V> = downcast(core.stages[index.stage as usize].table())?;
         Some((data, downcast(data.indexes[index.position as usize].as_any())?))
-    }
-
-    /// Returns the memo under `key`, computing it if nobody has read it yet.
-    pub fn memo<K: Key, V: Row>(&self, memo: Memo<K, V>, key: &K) -> Option<Arc<V>> {
-        let stage: &MemoStage<K, V> = downcast(self.core.stages[memo.stage as usize].table())?;
-        let (dep, value) = stage.read(self.core, key);
-        self.note(dep);
-        value
     }
 }

@@ -1,7 +1,7 @@
 //! What all stages share: who reads whom, and what must be recomputed.
 
-use crate::Trace;
-use crate::stage::Stage;
+use crate::{StageStats, Trace};
+use std::any::Any;
 use std::cell::RefCell;
 
 /// One slot of one node. As a dependency: what was read. As a reader: the row that read it.
@@ -25,6 +25,26 @@ pub(crate) struct Dirty {
     pub sources: Vec<u32>,
     /// Slots of the stage's own that read something which changed.
     pub rows: Vec<u32>,
+}
+
+/// One declared operator with its rows.
+pub(crate) trait Stage: Send {
+    /// Recomputes what is dirty.
+    fn run(&self, core: &Core);
+    /// Ends a commit; called in reverse order, so that what nobody reads any more goes at once.
+    fn finish(&self, core: &Core);
+    /// The table (or memo) behind the operator, for typed access.
+    fn table(&self) -> &dyn Any;
+    fn table_mut(&mut self) -> &mut dyn Any;
+    fn edit_reader(&self, index: Option<u16>, slot: u32, reader: Dep, add: bool);
+    fn trace(&self, core: &Core, index: Option<u16>, slot: u32) -> (Trace, Vec<Dep>);
+    fn stats(&self) -> StageStats;
+}
+
+/// Returns the value behind `any` if it is a `T`. Handles are typed, so it always is unless a handle
+/// of another graph is used; then there is nothing to read.
+pub(crate) fn downcast<T: 'static>(any: &dyn Any) -> Option<&T> {
+    any.downcast_ref()
 }
 
 #[derive(Default)]

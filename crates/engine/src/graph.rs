@@ -1,40 +1,15 @@
 //! Declaring a graph, feeding it, and taking what changed.
 
-use crate::core::{Core, Dep, Dirty, Node};
+use crate::core::{Core, Dep, Dirty, Node, Stage, downcast};
 use crate::index::IndexData;
 use crate::stage::{
-    DeriveStage, ExpandStage, GroupStage, InUseStage, InputStage, Memo, MemoStage, SingleStage, Stage,
-    downcast,
+    DeriveStage, ExpandStage, GroupStage, InUseStage, InputStage, Memo, MemoStage, SingleStage,
 };
 use crate::table::TableData;
-use crate::{Cx, Index, Key, Row, Table, Trace};
+use crate::{Change, Cx, Index, Key, Row, StageStats, Table, Trace};
 use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::sync::Arc;
-
-/// One changed row of a sink.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Change<K, V> {
-    /// The key of the row.
-    pub key: K,
-    /// The row before the commit.
-    pub old: Option<Arc<V>>,
-    /// The row after the commit.
-    pub new: Option<Arc<V>>,
-}
-
-/// Counters of one table since the graph was built.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StageStats {
-    /// The name given when the table was declared.
-    pub name: &'static str,
-    /// Rows that exist now.
-    pub rows: usize,
-    /// How often a row's function ran.
-    pub recomputed: u64,
-    /// How often a row became another one.
-    pub changed: u64,
-}
 
 /// Declares tables. A handle exists only once its table is declared, so a function can read nothing
 /// that is computed after it.

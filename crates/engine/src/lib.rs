@@ -51,26 +51,19 @@ mod context;
 mod core;
 mod graph;
 mod index;
+mod row;
 mod set;
 mod slab;
 mod stage;
+mod stats;
 mod table;
 mod why;
 
 pub use context::Cx;
-pub use graph::{Builder, Change, Graph, StageStats};
+pub use graph::{Builder, Graph};
 pub use index::Index;
+pub use row::{Key, Row};
 pub use stage::Memo;
-pub use table::Table;
+pub use stats::StageStats;
+pub use table::{Change, Table};
 pub use why::Trace;
-
-use std::fmt::Debug;
-use std::hash::Hash;
-
-/// What identifies a row of a table.
-pub trait Key: Clone + Eq + Hash + Ord + Debug + Send + Sync + 'static {}
-impl<T: Clone + Eq + Hash + Ord + Debug + Send + Sync + 'static> Key for T {}
-
-/// The content of a row. Equality decides whether a change goes on.
-pub trait Row: PartialEq + Send + Sync + 'static {}
-impl<T: PartialEq + Send + Sync + 'static> Row for T {}

@@ -4,7 +4,7 @@ use crate::core::{Core, Dep};
 use crate::index::Postings;
 use crate::set::SmallSet;
 use crate::slab::Slab;
-use crate::{Change, Key, Row};
+use crate::{Key, Row, StageStats, Trace};
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::marker::PhantomData;
@@ -26,6 +26,17 @@ impl<K, V> fmt::Debug for Table<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Table({})", self.stage)
     }
+}
+
+/// One changed row of a sink.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Change<K, V> {
+    /// The key of the row.
+    pub key: K,
+    /// The row before the commit.
+    pub old: Option<Arc<V>>,
+    /// The row after the commit.
+    pub new: Option<Arc<V>>,
 }
 
 /// What a table keeps under a key.
@@ -192,5 +203,45 @@ impl<K: Key, V: Row> TableData<K, V> {
 
     pub fn dep(&self, slot: u32) -> Dep {
         Dep { node: self.node, slot }
+    }
+
+    pub fn edit_node_reader(&self, index: Option<u16>, slot: u32, reader: Dep, add: bool) {
+        match index {
+            None => self.edit_reader(slot, reader, add),
+            Some(i) => self.indexes[i as usize].edit_reader(slot, reader, add),
+        }
+    }
+
+    /// Describes a row or posting; `deps_of` gives what a row was made from.
+    pub fn trace_node(
+        &self,
+        index: Option<u16>,
+        slot: u32,
+        deps_of: impl FnOnce(u32) -> Vec<Dep>,
+    ) -> (Trace, Vec<Dep>) {
+        let node = |table, key, present| Trace { table, key, present, reads: Vec::new(), truncated: false };
+        match index {
+            Some(i) => {
+                let (name, key, mut rows) = self.indexes[i as usize].describe(slot);
+                rows.sort_by_cached_key(|r| self.key(*r));
+                (node(name, key, !rows.is_empty()), rows.into_iter().map(|r| self.dep(r)).collect())
+            }
+            None => {
+                let (key, present) = match self.rows.borrow().get(slot) {
+                    Some((key, entry)) => (format!("{key:?}"), entry.value.is_some()),
+                    None => (String::new(), false),
+                };
+                (node(self.name, key, present), deps_of(slot))
+            }
+        }
+    }
+
+    pub fn table_stats(&self) -> StageStats {
+        StageStats {
+            name: self.name,
+            rows: self.live.get(),
+            recomputed: self.recomputed.get(),
+            changed: self.changed.get(),
+        }
     }
 }

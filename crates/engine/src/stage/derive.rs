@@ -1,5 +1,5 @@
-use super::{Reads, Stage, downcast};
-use crate::core::{Core, Dep};
+use super::reads::Reads;
+use crate::core::{Core, Dep, Stage, downcast};
 use crate::table::TableData;
 use crate::{Cx, Key, Row, Table, Trace};
 use std::cell::{Cell, RefCell};

@@ -1,5 +1,4 @@
-use super::{Stage, downcast};
-use crate::core::{Core, Dep};
+use crate::core::{Core, Dep, Stage, downcast};
 use crate::slab::Slab;
 use crate::table::TableData;
 use crate::{Cx, Key, Row, Table, Trace};

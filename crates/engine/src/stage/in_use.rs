@@ -1,5 +1,5 @@
-use super::{MemoStage, Stage, downcast};
-use crate::core::{Core, Dep};
+use super::memo::MemoStage;
+use crate::core::{Core, Dep, Stage, downcast};
 use crate::table::TableData;
 use crate::{Key, Memo, Row, Trace};
 

@@ -1,5 +1,4 @@
-use super::Stage;
-use crate::core::{Core, Dep};
+use crate::core::{Core, Dep, Stage};
 use crate::table::TableData;
 use crate::{Key, Row, Trace};
 

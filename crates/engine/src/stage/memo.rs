@@ -1,5 +1,4 @@
-use super::Stage;
-use crate::core::{Core, Dep};
+use crate::core::{Core, Dep, Stage, downcast};
 use crate::set::SmallSet;
 use crate::slab::Slab;
 use crate::{Cx, Key, Row, StageStats, Trace};
@@ -138,6 +137,16 @@ impl<K: Key, V: Row> MemoStage<K, V> {
     /// Returns how to depend on the row under `key`, if there is one.
     pub fn dep(&self, key: &K) -> Option<Dep> {
         self.rows.borrow().find(key).map(|slot| Dep { node: self.node, slot })
+    }
+}
+
+impl Cx<'_> {
+    /// Returns the memo under `key`, computing it if nobody has read it yet.
+    pub fn memo<K: Key, V: Row>(&self, memo: Memo<K, V>, key: &K) -> Option<Arc<V>> {
+        let stage: &MemoStage<K, V> = downcast(self.core.stages[memo.stage as usize].table())?;
+        let (dep, value) = stage.read(self.core, key);
+        self.note(dep);
+        value
     }
 }
 

@@ -1,0 +1,14 @@
+//! Counters of tables.
+
+/// Counters of one table since the graph was built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StageStats {
+    /// The name given when the table was declared.
+    pub name: &'static str,
+    /// Rows that exist now.
+    pub rows: usize,
+    /// How often a row's function ran.
+    pub recomputed: u64,
+    /// How often a row became another one.
+    pub changed: u64,
+}
