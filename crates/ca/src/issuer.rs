@@ -7,10 +7,12 @@ use crate::der::{SEQUENCE, Writer, oid};
 use crate::entropy::{Entropy, NoEntropy};
 use crate::identity::Identity;
 use crate::key::{KeyError, SigningKey};
+use crate::pair::{PairError, check_pair};
 use crate::profile::{self, Parts};
 use crate::refusal::{Code, Refusal};
 use crate::request::{SigningRequest, SubjectKey};
 use crate::root::Root;
+use crate::serial::Serial;
 use crate::server_name::is_server_name;
 use crate::ttl::{TtlError, TtlPolicy, Validity};
 use rustls_pki_types::UnixTime;
@@ -27,18 +29,9 @@ pub enum IssuerError {
     /// The roots are refused.
     #[error(transparent)]
     Bundle(#[from] BundleError),
-    /// The key is not the one of the certificate.
-    #[error("private key does not match signing certificate {subject}")]
-    KeyMismatch {
-        /// The subject of the certificate.
-        subject: String,
-    },
-    /// The certificate cannot sign.
-    #[error("signing certificate {subject} is not a certificate authority; it needs CA=true and keyCertSign")]
-    NotAuthority {
-        /// The subject of the certificate.
-        subject: String,
-    },
+    /// Certificate and key do not form an authority.
+    #[error(transparent)]
+    Pair(#[from] PairError),
 }
 
 /// Why a certificate is not issued.
@@ -75,34 +68,6 @@ impl Refusal for IssueError {
             Self::Key(_) => "signing_failed",
             Self::Serving => "serving_names",
         }
-    }
-}
-
-/// A serial number: 128 random bits, not all zero.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub struct Serial([u8; 16]);
-
-impl Serial {
-    /// Draws a serial number.
-    ///
-    /// # Errors
-    /// [`NoEntropy`].
-    pub fn draw(entropy: &dyn Entropy) -> Result<Self, NoEntropy> {
-        let mut bytes = [0; 16];
-        entropy.fill(&mut bytes)?;
-        // Zero is not a valid serial; drawing it means a broken source, not bad luck.
-        if bytes == [0; 16] { Err(NoEntropy) } else { Ok(Self(bytes)) }
-    }
-
-    /// Returns the number, big-endian.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl fmt::Display for Serial {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
     }
 }
 
@@ -281,18 +246,6 @@ impl Issuer {
     pub fn ttl(&self) -> TtlPolicy {
         self.ttl
     }
-}
-
-/// Checks that `certificate` may sign and `key` is its key.
-pub(crate) fn check_pair(certificate: &Certificate, key: &SigningKey) -> Result<(), IssuerError> {
-    let subject = || certificate.subject().to_owned();
-    if certificate.public_key != key.public_key() {
-        return Err(IssuerError::KeyMismatch { subject: subject() });
-    }
-    if !certificate.is_ca() {
-        return Err(IssuerError::NotAuthority { subject: subject() });
-    }
-    Ok(())
 }
 
 #[cfg(test)]

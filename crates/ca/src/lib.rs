@@ -59,6 +59,7 @@ mod issuer;
 mod key;
 mod limits;
 mod material;
+mod pair;
 mod peers;
 mod pods;
 mod profile;
@@ -67,6 +68,7 @@ mod request;
 mod root;
 mod rotation;
 mod secret;
+mod serial;
 mod server_name;
 mod signature;
 mod stream;
@@ -84,10 +86,11 @@ pub use external::{
     check_external_request, root_of_answer,
 };
 pub use identity::{Identity, IdentityError, TrustDomain};
-pub use issuer::{IssueError, Issued, Issuer, IssuerError, Serial};
+pub use issuer::{IssueError, Issued, Issuer, IssuerError};
 pub use key::{KeyError, SigningKey};
 pub use limits::{Limiter, Limits, Rate, Refill, TokenBucket};
 pub use material::{CRL_FILE, KeyMaterial, MaterialError, PLUGGED_IN_FILES, TLS_FILES};
+pub use pair::PairError;
 pub use peers::PeerError;
 pub use pods::{PodIndex, Pods, RunningPod};
 pub use refusal::{Code, Refusal};
@@ -95,6 +98,7 @@ pub use request::{MAX_REQUEST_BYTES, PublicKeyKind, RequestError, SigningRequest
 pub use root::{Root, RootError};
 pub use rotation::{Incoming, Retiring, RootState, RotationError, RotationPolicy, Step};
 pub use secret::{SECRET_TYPE, SecretError};
+pub use serial::Serial;
 pub use server_name::host_of;
 pub use stream::{ProxyKind, StreamDenial, StreamNode, StreamPolicy, authorize_stream};
 pub use ttl::{TtlError, TtlPolicy, Validity};

@@ -4,8 +4,9 @@ use crate::bundle::{BundleError, TrustBundle};
 use crate::certificate::{Certificate, CertificateError};
 use crate::chain::{self, ChainError};
 use crate::crl::{CrlError, RevocationLists};
-use crate::issuer::{self, Issuer, IssuerError};
+use crate::issuer::{Issuer, IssuerError};
 use crate::key::{KeyError, SigningKey};
+use crate::pair::{PairError, check_pair};
 use crate::secret::GENERATED;
 use crate::ttl::TtlPolicy;
 use rustls_pki_types::UnixTime;
@@ -62,7 +63,7 @@ pub enum MaterialError {
         /// The name of the certificate's file.
         file: &'static str,
         /// What is wrong with it.
-        error: IssuerError,
+        error: PairError,
     },
     /// The certificate does not lead to the roots.
     #[error("file {file}: {error}")]
@@ -137,8 +138,7 @@ impl KeyMaterial {
             .map_err(|_| KeyError::Missing)
             .and_then(SigningKey::from_pem)
             .map_err(|error| MaterialError::Key { file: key_file, error })?;
-        issuer::check_pair(&certificate, &key)
-            .map_err(|error| MaterialError::Pair { file: cert_file, error })?;
+        check_pair(&certificate, &key).map_err(|error| MaterialError::Pair { file: cert_file, error })?;
         chain::verify_chain(&certificate, &chain, trust.roots(), now)
             .map_err(|error| MaterialError::Chain { file: cert_file, error })?;
         let revoked = match crl {

@@ -3,9 +3,10 @@
 use crate::certificate::{Certificate, CertificateError};
 use crate::der::{LAST_SECOND, Writer, oid};
 use crate::entropy::{Entropy, NoEntropy};
-use crate::issuer::{self, IssuerError, Serial};
 use crate::key::{KeyError, SigningKey};
+use crate::pair::{PairError, check_pair};
 use crate::profile::{self, Parts};
+use crate::serial::Serial;
 use crate::ttl::{BACKDATE, Validity, at};
 use rustls_pki_types::UnixTime;
 use std::sync::Arc;
@@ -25,7 +26,7 @@ pub enum RootError {
     Key(#[from] KeyError),
     /// Certificate and key do not form an authority.
     #[error(transparent)]
-    Pair(#[from] IssuerError),
+    Pair(#[from] PairError),
     /// No serial number could be drawn.
     #[error(transparent)]
     Entropy(#[from] NoEntropy),
@@ -117,7 +118,7 @@ impl Root {
         let count = all.len();
         let certificate = all.pop().filter(|_| count == 1).ok_or(RootError::Several(count))?;
         let key = SigningKey::from_pem(key)?;
-        issuer::check_pair(&certificate, &key)?;
+        check_pair(&certificate, &key)?;
         Ok(Self { certificate, key: Arc::new(key) })
     }
 

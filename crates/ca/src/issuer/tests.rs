@@ -133,14 +133,14 @@ fn signer_that_does_not_fit_is_refused() {
         trust.clone(),
         TtlPolicy::default(),
     );
-    assert!(matches!(mixed, Err(IssuerError::KeyMismatch { .. })));
+    assert!(matches!(mixed, Err(IssuerError::Pair(PairError::KeyMismatch { .. }))));
     let parent = Foreign::root("root");
     let mut params = authority("no signing");
     params.key_usages = vec![rcgen::KeyUsagePurpose::CrlSign];
     let crippled = Foreign::below(&parent, params);
     let key = Arc::new(SigningKey::from_pem(&crippled.key_pem).unwrap());
     let refused = Issuer::new(crippled.certificate.clone(), key, vec![], trust, TtlPolicy::default());
-    assert!(matches!(refused, Err(IssuerError::NotAuthority { .. })));
+    assert!(matches!(refused, Err(IssuerError::Pair(PairError::NotAuthority { .. }))));
 }
 
 #[test]

@@ -4,6 +4,7 @@ use crate::base64::encode_url;
 use crate::entropy::SystemEntropy;
 use crate::fixture::{NOW, later};
 use crate::identity::TrustDomain;
+use crate::refusal::{Code, Refusal};
 use crate::ttl::at;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{KeyPair, RSA_PKCS1_SHA256, RSA_PKCS1_SHA512, RsaKeyPair};
