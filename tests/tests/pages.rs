@@ -6,9 +6,9 @@
 use anyhow::{Context, ensure};
 use clap::{Args, Command};
 use runtime::config::ServeArgs;
-use runtime::grpc::Clients;
+use runtime::engine_thread::EngineHandle;
 use runtime::metrics::Metrics;
-use runtime::pump::Pump;
+use server::Clients;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -55,8 +55,8 @@ fn compare(page: &str, name: &str, table: &str) -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn the_page_of_metrics_lists_every_metric() -> anyhow::Result<()> {
-    let pump = Pump::start(mesh::Options::default())?;
-    let text = Metrics::new(pump, Clients::default()).render().await;
+    let engine = EngineHandle::start(mesh::Options::default())?;
+    let text = Metrics::new(engine, Clients::default()).render().await;
     let mut help = BTreeMap::new();
     let mut kinds = Vec::new();
     let mut labels = BTreeMap::<&str, BTreeSet<&str>>::new();

@@ -1,12 +1,12 @@
 //! The Kubernetes source against a real API server.
 
 use anyhow::{Context, ensure};
+use cluster::{Access, ConnectError, KubeSettings, KubeSource, Troubles, connect};
 use futures::StreamExt;
 use kube::api::{Api, PostParams};
+use mesh::Event;
 use model::{Kind, Name, Object};
 use pilothouse_tests::apiserver::{ApiServer, LIMIT, known_crds};
-use runtime::source::Event;
-use runtime::source::kube::{Access, ConnectError, KubeSettings, KubeSource, Troubles, connect};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use tokio::sync::{mpsc, watch};

@@ -57,7 +57,6 @@ mod fixture;
 mod identity;
 mod issuer;
 mod key;
-mod limits;
 mod material;
 mod pair;
 mod peers;
@@ -88,7 +87,6 @@ pub use external::{
 pub use identity::{Identity, IdentityError, TrustDomain};
 pub use issuer::{IssueError, Issued, Issuer, IssuerError};
 pub use key::{KeyError, SigningKey};
-pub use limits::{Limiter, Limits, Rate, Refill, TokenBucket};
 pub use material::{CRL_FILE, KeyMaterial, MaterialError, PLUGGED_IN_FILES, TLS_FILES};
 pub use pair::PairError;
 pub use peers::PeerError;

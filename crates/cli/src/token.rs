@@ -3,8 +3,8 @@
 use crate::output;
 use ca::token::DevelopmentToken;
 use clap::Args;
+use identity::{DEVELOPMENT_TOKEN_LIFE, NO_UID, StateDir, development_token};
 use runtime::config::duration;
-use runtime::identity::{DEVELOPMENT_TOKEN_LIFE, NO_UID, StateDir, development_token};
 use std::path::PathBuf;
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
 //! Settings of the process: flags, each with an environment variable, read once.
 
-use crate::grpc::{Bounds, Patience};
 use ca::token::IssuerRules;
 use clap::Args;
+use server::{Bounds, Patience};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -335,7 +335,7 @@ pub struct ServeArgs {
     /// Log lines as JSON objects
     #[arg(long, env = "PILOTHOUSE_LOG_JSON")]
     pub log_json: bool,
-    /// Log level, or a filter such as `info,pilothouse_runtime=debug`
+    /// Log level, or a filter such as `info,pilothouse_server=debug`
     #[arg(long, value_name = "FILTER", env = "PILOTHOUSE_LOG", default_value = "info")]
     pub log: String,
 }
@@ -348,6 +348,44 @@ impl ServeArgs {
             let lot = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), ()) as u16;
             format!("{}-{}-{lot:04x}", machine.trim(), std::process::id())
         })
+    }
+}
+
+impl ServeArgs {
+    /// Returns the settings of identity.
+    pub fn identity_settings(&self) -> identity::Settings {
+        let (mesh, of) = (&self.mesh, &self.identity);
+        identity::Settings {
+            cluster_id: mesh.cluster_id.clone(),
+            system_namespace: mesh.system_namespace.clone(),
+            revision: mesh.revision.clone(),
+            domain: mesh.domain.clone(),
+            replica: self.replica(),
+            shadow: self.shadow,
+            streams_per_client: self.bounds.streams_per_client as usize,
+            token_audiences: of.token_audiences.clone(),
+            always_review_tokens: of.always_review_tokens,
+            jwt_rules: of.jwt_rules.clone(),
+            jwt_roots: of.jwt_roots.clone(),
+            trusted_node_accounts: of.trusted_node_accounts.clone(),
+            ca_dir: of.ca_dir.clone(),
+            default_cert_ttl: of.default_cert_ttl,
+            max_cert_ttl: of.max_cert_ttl,
+            root_ttl: of.root_ttl,
+            root_overlap: of.root_overlap,
+            several_roots: of.several_roots,
+            root_config_map: of.root_config_map.clone(),
+            trust_bundle: of.trust_bundle,
+            revocation_lists: of.revocation_lists,
+            external_ca: of.external_ca.clone(),
+            external_signer: of.external_signer.clone(),
+            external_signer_domain: of.external_signer_domain.clone(),
+            external_root: of.external_root.clone(),
+            external_signer_timeout: of.external_signer_timeout,
+            external_signer_requests: usize::from(of.external_signer_requests),
+            serving_names: of.serving_names.clone(),
+            certificates_per_second: of.certificates_per_second,
+        }
     }
 }
 

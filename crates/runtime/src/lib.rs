@@ -1,27 +1,22 @@
-//! Everything that touches the world: sources, servers, the engine thread.
+//! The daemon: what the other crates offer, put together.
 //!
 //! ```text
-//! source/{kube,folder} ──batches──▶ pump (one thread: mesh, log) ──snapshots──▶ grpc
-//!                                     ▲                                          │
-//!                              http, metrics: ask                             Clients
-//!
-//! identity: certificates and the secure port, fed from the same batches
-//! status: conditions and automatic addresses, written by the replica that leads
+//! source/folder, cluster ──batches──▶ engine thread (mesh, log) ──snapshots──▶ server
+//!                                      │  ▲                                     │
+//!                          subscribers ◀┘  └── pages, metrics: ask            Clients
+//!                               │
+//!        identity (pods, settings), controllers (names of what changed), the order of streams (nodes)
 //! ```
 //!
 //! [`serve::Daemon`] puts the parts together; [`config`] is the only place that reads settings.
 
 pub mod config;
-mod fair;
-pub mod grpc;
-pub mod http;
-mod http_port;
-pub mod identity;
+pub mod controllers;
+pub mod engine_thread;
 pub mod metrics;
-mod peer;
-pub mod pump;
+pub mod pages;
+pub mod secure;
 pub mod serve;
 pub mod source;
-pub mod status;
-mod tally;
+mod subscribers;
 pub mod telemetry;

@@ -3,11 +3,14 @@
 //! Names are those of the reference wherever dashboards use them; its counters carry no `_total`.
 //! No label is unbounded: never a pod, an address or a policy.
 
-use crate::grpc::{Clients, End};
-use crate::identity::IdentityView;
-use crate::pump::Pump;
+use crate::controllers::StatusStats;
+use crate::engine_thread::EngineHandle;
+use cluster::WriterStats;
+use identity::IdentityView;
 use rustls::pki_types::UnixTime;
+use server::{Clients, End};
 use std::fmt::{Display, Write};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 use tikv_jemalloc_ctl::{epoch, stats};
@@ -15,9 +18,10 @@ use tikv_jemalloc_ctl::{epoch, stats};
 /// What a scrape reads.
 #[derive(Clone)]
 pub struct Metrics {
-    pump: Pump,
+    engine: EngineHandle,
     clients: Clients,
     identity: IdentityView,
+    status: Arc<StatusStats>,
     started: Instant,
 }
 
@@ -54,13 +58,24 @@ impl Text {
 
 impl Metrics {
     /// Gathers from these parts.
-    pub fn new(pump: Pump, clients: Clients) -> Self {
-        Self { pump, clients, identity: IdentityView::default(), started: Instant::now() }
+    pub fn new(engine: EngineHandle, clients: Clients) -> Self {
+        Self {
+            engine,
+            clients,
+            identity: IdentityView::default(),
+            status: Arc::default(),
+            started: Instant::now(),
+        }
     }
 
     /// Gathers from the secure port too.
     pub fn with_identity(self, identity: IdentityView) -> Self {
         Self { identity, ..self }
+    }
+
+    /// Gathers from the controllers too.
+    pub fn with_status(self, status: Arc<StatusStats>) -> Self {
+        Self { status, ..self }
     }
 
     /// Returns all metrics as text.
@@ -128,7 +143,7 @@ impl Metrics {
     }
 
     async fn engine(&self, out: &mut Text) {
-        let stats = self.pump.stats();
+        let stats = self.engine.stats();
         let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         out.counter("pilothouse_commits_total", "Commits of the engine.", read(&stats.commits));
         out.counter("pilothouse_events_total", "Events taken from sources.", read(&stats.events));
@@ -136,7 +151,7 @@ impl Metrics {
         out.counter("pilot_total_rejected_configs", "Objects refused.", read(&stats.rejected));
         let busy = read(&stats.busy_nanos) as f64 / 1e9;
         out.counter("pilothouse_commit_seconds_total", "Time spent in commits.", busy);
-        let Some(tables) = self.pump.ask(mesh::Mesh::stats).await else { return };
+        let Some(tables) = self.engine.ask(mesh::Mesh::stats).await else { return };
         type Read = fn(&mesh::StageStats) -> u64;
         let columns: [(&str, &str, &str, Read); 3] = [
             ("pilothouse_table_rows", "gauge", "Rows of each table.", |s| s.rows as u64),
@@ -306,10 +321,10 @@ impl Metrics {
 
 impl Metrics {
     fn status(&self, out: &mut Text) {
-        let stats = self.pump.status_stats();
+        let stats = &self.status;
         let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         let both = [&stats.addresses, &stats.conditions];
-        type Read = fn(&crate::status::WriterStats) -> u64;
+        type Read = fn(&WriterStats) -> u64;
         let columns: [(&str, &str, &str, Read); 5] = [
             ("pilothouse_status_leader", "gauge", "Whether this replica writes them.", |s| {
                 u64::from(s.leads.load(Ordering::Relaxed))

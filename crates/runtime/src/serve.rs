@@ -1,18 +1,22 @@
 //! The daemon: source, engine and servers put together.
 
 use crate::config::{ServeArgs, SourceArgs};
-use crate::grpc::{Ads, Bounds, Clients, Patience, Service};
-use crate::http;
-use crate::http_port::{self, HttpBounds};
-use crate::identity::{Home, Identity, IdentityError, IdentityView, SecurePort, StateDir};
-use crate::pump::Pump;
+use crate::controllers::roots::{Distribution, Item};
+use crate::controllers::{self, Changes, Controllers, Pace, StatusSettings, StatusStats};
+use crate::engine_thread::{EngineHandle, Subscriber};
+use crate::metrics::Metrics;
+use crate::pages;
+use crate::secure::SecureServer;
 use crate::source::folder::{FolderSettings, FolderSource};
-use crate::source::kube::{Access, ConnectError, Connection, KubeSettings, KubeSource, connect};
-use crate::status::{self, Pace, StatusSettings, Term};
+use cluster::{Access, ConnectError, Connection, KubeSettings, KubeSource, Term, connect};
+use identity::{Home, Identity, IdentityError, IdentityView, StateDir};
+use server::http::{self, HttpBounds};
+use server::{Ads, Bounds, Clients, Concerned, Patience, SecurePort, Service};
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -66,9 +70,10 @@ type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// A daemon that has its ports and is ready to run.
 pub struct Daemon {
     source: Running,
-    pump: Pump,
+    engine: EngineHandle,
+    feeds: Feeds,
     clients: Clients,
-    identity: Option<(Identity, SecurePort)>,
+    secure: Option<SecureServer>,
     view: IdentityView,
     /// Where statuses are written; nowhere beside another control plane and without a cluster.
     status: Option<(kube::Client, StatusSettings)>,
@@ -77,6 +82,20 @@ pub struct Daemon {
     xds: TcpListener,
     health: TcpListener,
     monitoring: TcpListener,
+}
+
+/// What the engine thread tells those that do not ask it.
+#[derive(Default)]
+struct Feeds {
+    nodes: Arc<Concerned>,
+    changes: Arc<Changes>,
+    status_stats: Arc<StatusStats>,
+}
+
+impl Feeds {
+    fn subscribers(&self) -> Vec<Box<dyn Subscriber>> {
+        vec![Box::new(Arc::clone(&self.changes)), Box::new(Arc::clone(&self.nodes))]
+    }
 }
 
 impl Daemon {
@@ -89,13 +108,26 @@ impl Daemon {
         let health = listen(args.http_addr, "health", "--http-addr").await?;
         let monitoring = listen(args.monitoring_addr, "monitoring", "--monitoring-addr").await?;
         let connection = connection(&args.source).await?;
-        let (identity, view, pump) = identity(args, connection.as_ref())?;
+        let feeds = Feeds::default();
+        let (secure, view, engine) = identity(args, connection.as_ref(), &feeds)?;
         let status = status(args, connection.as_ref());
-        let (source, from) = source(&args.source, args, connection, &pump)?;
+        let (source, from) = source(&args.source, args, connection, &engine)?;
         let clients = Clients::default();
         let (bounds, patience) = (args.bounds.bounds(), args.bounds.patience());
-        let daemon =
-            Self { source, pump, clients, identity, view, status, bounds, patience, xds, health, monitoring };
+        let daemon = Self {
+            source,
+            engine,
+            feeds,
+            clients,
+            secure,
+            view,
+            status,
+            bounds,
+            patience,
+            xds,
+            health,
+            monitoring,
+        };
         tracing::info!(
             xds = %daemon.xds_addr(),
             secure = daemon.secure_addr().map_or_else(|| "off: no --state-dir".to_owned(), |a| a.to_string()),
@@ -123,7 +155,7 @@ impl Daemon {
     /// Returns the address of xDS and certificates over TLS, which opens later; nothing without a
     /// place to keep a root.
     pub fn secure_addr(&self) -> Option<SocketAddr> {
-        self.identity.as_ref().map(|(_, port)| port.address())
+        self.secure.as_ref().map(|secure| secure.port.address())
     }
 
     /// Returns what certificates are signed with.
@@ -142,8 +174,13 @@ impl Daemon {
     }
 
     /// Returns the way to the engine.
-    pub fn pump(&self) -> &Pump {
-        &self.pump
+    pub fn engine(&self) -> &EngineHandle {
+        &self.engine
+    }
+
+    /// Returns the counters of the controllers.
+    pub fn status_stats(&self) -> &Arc<StatusStats> {
+        &self.feeds.status_stats
     }
 
     /// Returns the connected clients.
@@ -154,13 +191,23 @@ impl Daemon {
     /// Serves until `stop` is cancelled; streams are then ended in order.
     pub async fn run(self, stop: CancellationToken) {
         let tasks = TaskTracker::new();
-        let ads = Ads::first_to(self.pump.concerned(), self.pump.snapshots(), self.clients.clone());
+        let Feeds { nodes, changes, status_stats } = self.feeds;
+        let ads = Ads::first_to(nodes, self.engine.snapshots(), self.clients.clone())
+            .understanding(|node| mesh::understood_by(node.property("ISTIO_VERSION")));
         let service = Service::new(ads).with_bounds(self.bounds).with_patience(self.patience);
-        if let Some((identity, port)) = self.identity {
-            tasks.spawn(identity.run(port, service.clone(), self.pump.snapshots(), stop.clone()));
+        if let Some(secure) = self.secure {
+            tasks.spawn(secure.run(service.clone(), self.engine.snapshots(), stop.clone()));
         }
         if let Some((client, settings)) = self.status {
-            tasks.spawn(status::run(client, self.pump.clone(), self.clients.clone(), settings, stop.clone()));
+            let controllers = Controllers {
+                client,
+                engine: self.engine.clone(),
+                clients: self.clients.clone(),
+                changes,
+                stats: Arc::clone(&status_stats),
+                settings,
+            };
+            tasks.spawn(controllers.run(stop.clone()));
         }
         let xds = self.xds;
         let drain = stop.clone();
@@ -170,10 +217,13 @@ impl Daemon {
             }
         });
         let bounds = HttpBounds::default();
-        let health = http::health(self.pump.snapshots(), self.view.clone());
-        tasks.spawn(http_port::serve(self.health, health, bounds, stop.clone()));
-        let monitoring = http::monitoring(self.pump.clone(), self.clients, self.view);
-        tasks.spawn(http_port::serve(self.monitoring, monitoring, bounds, stop.clone()));
+        let health = pages::health(self.engine.snapshots(), self.view.clone());
+        tasks.spawn(http::serve(self.health, health, bounds, stop.clone()));
+        let metrics = Metrics::new(self.engine.clone(), self.clients.clone())
+            .with_identity(self.view.clone())
+            .with_status(status_stats);
+        let monitoring = pages::monitoring(self.engine.clone(), self.clients, self.view, metrics);
+        tasks.spawn(http::serve(self.monitoring, monitoring, bounds, stop.clone()));
         tokio::select! {
             () = self.source => {
                 // A source ends when the engine is gone; the last published mesh is still served.
@@ -206,16 +256,21 @@ async fn connection(from: &SourceArgs) -> Result<Option<Connection>, StartError>
     Ok(Some(connect(&access).await.map_err(Box::new)?))
 }
 
-type Prepared = (Option<(Identity, SecurePort)>, IdentityView, Pump);
+type Prepared = (Option<SecureServer>, IdentityView, EngineHandle);
 
 /// Prepares certificates, where there is a place for a root, and starts the engine that feeds them.
-fn identity(args: &ServeArgs, connection: Option<&Connection>) -> Result<Prepared, StartError> {
+fn identity(
+    args: &ServeArgs,
+    connection: Option<&Connection>,
+    feeds: &Feeds,
+) -> Result<Prepared, StartError> {
+    let mut subscribers = feeds.subscribers();
     let home = match (connection, &args.state_dir) {
         (Some(connection), _) => Home::Cluster(connection.client.clone()),
         (None, Some(dir)) => Home::StateDir(StateDir::open(dir).map_err(IdentityError::from)?),
         (None, None) => {
-            let pump = Pump::start(args.mesh.options()).map_err(StartError::Thread)?;
-            return Ok((None, IdentityView::default(), pump));
+            let engine = EngineHandle::start_with(args.mesh.options(), subscribers);
+            return Ok((None, IdentityView::default(), engine.map_err(StartError::Thread)?));
         }
     };
     let (addr, flag) = (args.secure_addr, "--secure-addr");
@@ -225,9 +280,26 @@ fn identity(args: &ServeArgs, connection: Option<&Connection>) -> Result<Prepare
         flag,
         source,
     })?;
-    let (identity, mut writer, view) = Identity::new(args, home, port.address())?;
-    let pump = Pump::start_with(args.mesh.options(), move |events| writer.take(events));
-    Ok((Some((identity, port)), view, pump.map_err(StartError::Thread)?))
+    let (identity, writer, view) = Identity::new(&args.identity_settings(), home, port.address())?;
+    subscribers.insert(0, Box::new(writer));
+    let engine = EngineHandle::start_with(args.mesh.options(), subscribers).map_err(StartError::Thread)?;
+    let roots = roots(args, connection, &view);
+    Ok((Some(SecureServer { identity, port, roots }), view, engine))
+}
+
+/// Returns what publishes the roots and the revocation lists.
+fn roots(args: &ServeArgs, connection: Option<&Connection>, view: &IdentityView) -> Option<Distribution> {
+    let connection = connection.filter(|_| !args.shadow)?;
+    let of = &args.identity;
+    let roots = Item::roots(&of.root_config_map, of.trust_bundle);
+    let lists = of.revocation_lists.then(|| Item::revocation_lists(&of.crl_config_map));
+    Some(Distribution {
+        client: connection.client.clone(),
+        items: std::iter::once(roots).chain(lists).collect(),
+        authority: view.authority.clone(),
+        world: Arc::clone(view.world()?),
+        stats: Arc::clone(&view.stats),
+    })
 }
 
 /// Returns where statuses are written, and under which name.
@@ -240,7 +312,7 @@ fn status(args: &ServeArgs, connection: Option<&Connection>) -> Option<(kube::Cl
         allocates_addresses: args.mesh.allocate_addresses,
         pools: args.mesh.pools(),
         term: Term::default(),
-        again: status::AGAIN,
+        again: controllers::AGAIN,
         pace: Pace::default(),
     };
     Some((connection.client.clone(), settings))
@@ -251,7 +323,7 @@ fn source(
     from: &SourceArgs,
     args: &ServeArgs,
     connection: Option<Connection>,
-    pump: &Pump,
+    engine: &EngineHandle,
 ) -> Result<(Running, String), StartError> {
     let config_name = mesh::config_map(&args.mesh.revision);
     if let Some(connection) = connection {
@@ -262,7 +334,7 @@ fn source(
             ..KubeSettings::default()
         };
         let source = KubeSource::new(connection, settings);
-        return Ok((Box::pin(source.run(pump.batches())), words));
+        return Ok((Box::pin(source.run(engine.batches())), words));
     }
     for path in &from.from {
         if let Err(source) = std::fs::metadata(path) {
@@ -277,5 +349,5 @@ fn source(
     };
     // What is wrong with the files is logged by the source itself.
     let source = FolderSource::new(settings);
-    Ok((Box::pin(source.run(pump.batches())), words.join(", ")))
+    Ok((Box::pin(source.run(engine.batches())), words.join(", ")))
 }

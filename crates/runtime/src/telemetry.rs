@@ -3,14 +3,6 @@
 use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 
-/// Longest text of somebody else in a line of the log, in bytes.
-const LONGEST: usize = 256;
-
-/// Returns the beginning of a text that a client wrote, for the log: how long it is, is the client's to say.
-pub(crate) fn brief(text: &str) -> &str {
-    text.get(..text.floor_char_boundary(LONGEST)).unwrap_or(text)
-}
-
 /// Sends log lines to standard error, as text or as JSON objects. Calling it again changes nothing.
 ///
 /// # Errors
@@ -24,16 +16,4 @@ pub fn init(filter: &str, json: bool) -> Result<(), tracing_subscriber::filter::
     // A process that has logging already keeps it: tests start several servers.
     let _ = if json { lines.json().try_init() } else { lines.try_init() };
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_long_text_is_cut_between_letters() {
-        assert_eq!(brief("short"), "short");
-        assert_eq!(brief(&"x".repeat(300)).len(), LONGEST);
-        assert_eq!(brief(&format!("x{}", "ü".repeat(300))).len(), LONGEST - 1);
-    }
 }

@@ -15,14 +15,14 @@ use bytes::Bytes;
 use http::{Request, header};
 use http_body::{Body, Frame};
 use http_body_util::StreamBody;
+use identity::Connection;
 use mesh::{Event, Options};
 use model::facts::{Namespace, Pod};
 use model::{Kind, Labels, Name, Ns, Object, ObjectRef, Str};
-use pilothouse_runtime::grpc::{Ads, Clients, Concerned, ResponseBody, Service};
-use pilothouse_runtime::identity::Connection;
-use pilothouse_runtime::pump::Pump;
+use pilothouse_runtime::engine_thread::EngineHandle;
 use prost::Message;
 use proto::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Node};
+use server::{Ads, Clients, Concerned, ResponseBody, Service};
 use tokio::sync::{mpsc, watch};
 use tokio::task::yield_now;
 use tokio_stream::StreamExt;
@@ -299,21 +299,23 @@ fn pod(node: &str, ready: bool) -> Event {
 
 #[tokio::test]
 async fn a_pod_is_first_on_its_own_node_when_it_comes_and_when_it_changes() {
-    let pump = Pump::start(Options::default()).unwrap();
+    let concerned = Arc::<Concerned>::default();
+    let engine =
+        EngineHandle::start_with(Options::default(), vec![Box::new(Arc::clone(&concerned))]).unwrap();
     let labels = Labels::new([("istio.io/dataplane-mode", "ambient")]);
     let name = Ns::own("shop");
     let namespace = Object::Namespace(Arc::new(Namespace { name, labels, annotations: Labels::default() }));
     let listing = [Event::Put(namespace)].into_iter().chain(Kind::ALL.iter().map(|k| Event::Synced(*k)));
-    let mut newest = pump.snapshots();
-    pump.batches().send(listing.collect()).await.unwrap();
+    let mut newest = engine.snapshots();
+    engine.batches().send(listing.collect()).await.unwrap();
     newest.wait_for(Option::is_some).await.unwrap();
-    let ads = Ads::first_to(pump.concerned(), pump.snapshots(), Clients::default());
+    let ads = Ads::first_to(concerned, engine.snapshots(), Clients::default());
     let service = Service::new(ads);
     let (mut own, mut other) = (open(&service, "a").await, open(&service, "b").await);
     turns(MANY).await;
     assert_eq!((own.read(), other.read()), (vec![0], vec![0]));
     for event in [pod("a", false), pod("a", true)] {
-        pump.batches().send(vec![event]).await.unwrap();
+        engine.batches().send(vec![event]).await.unwrap();
         own.woken().await;
         assert!(!other.is_woken());
         assert_eq!((other.read(), own.read()), (vec![], vec![1]));
@@ -322,7 +324,7 @@ async fn a_pod_is_first_on_its_own_node_when_it_comes_and_when_it_changes() {
     }
     // What goes is no news that its node waits for.
     let gone = ObjectRef { kind: Kind::Pod, name: Name::new("shop", "web-a") };
-    pump.batches().send(vec![Event::Remove(gone)]).await.unwrap();
+    engine.batches().send(vec![Event::Remove(gone)]).await.unwrap();
     other.woken().await;
     assert_eq!((other.read(), own.read()), (vec![0], vec![0]));
 }

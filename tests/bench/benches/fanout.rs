@@ -16,8 +16,8 @@ use model::{Object, Str, shared};
 use pilothouse_bench::{Size, pod};
 use prost::Message;
 use proto::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Node, Resource};
-use runtime::grpc::{Ads, Clients, Service};
-use runtime::pump::Pump;
+use runtime::engine_thread::EngineHandle;
+use server::{Ads, Clients, Concerned, Service};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
@@ -125,7 +125,7 @@ fn row(part: &str, times: Times) {
 
 struct Bench {
     streams: usize,
-    pump: Pump,
+    engine: EngineHandle,
     arrivals: mpsc::UnboundedReceiver<Arrival>,
     /// How many changes were made so far.
     made: usize,
@@ -144,7 +144,7 @@ impl Bench {
         for _ in 0..changes {
             let (p, event) = self.next();
             let begin = Instant::now();
-            self.pump.batches().send(vec![event]).await.unwrap();
+            self.engine.batches().send(vec![event]).await.unwrap();
             for left in (0..self.streams).rev() {
                 let arrival = self.arrivals.recv().await.unwrap();
                 let took = arrival.at - begin;
@@ -174,7 +174,7 @@ impl Bench {
                 _ = ticks.tick(), if sent < changes => {
                     let (p, event) = self.next();
                     begins[p] = Instant::now();
-                    self.pump.batches().send(vec![event]).await.unwrap();
+                    self.engine.batches().send(vec![event]).await.unwrap();
                     sent += 1;
                 }
                 arrival = self.arrivals.recv() => {
@@ -200,22 +200,23 @@ fn main() {
     let runtime =
         || tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let (serving, watching) = (runtime(), runtime());
-    let (pump, address) = serving.block_on(async {
-        let pump = Pump::start(Options::default()).unwrap();
+    let (engine, address) = serving.block_on(async {
+        let nodes = Arc::<Concerned>::default();
+        let engine = EngineHandle::start_with(Options::default(), vec![Box::new(nodes.clone())]).unwrap();
         let mut events = Size { pods: PODS, all_kinds: false }.listing();
         let synced = events.iter().position(|event| matches!(event, Event::Synced(_))).unwrap();
         events.splice(synced..synced, (0..PODS).map(|p| change(p, streams, true)));
-        pump.batches().send(events).await.unwrap();
-        pump.snapshots().wait_for(Option::is_some).await.unwrap();
+        engine.batches().send(events).await.unwrap();
+        engine.snapshots().wait_for(Option::is_some).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let service = Service::new(Ads::first_to(pump.concerned(), pump.snapshots(), Clients::default()));
+        let service = Service::new(Ads::first_to(nodes, engine.snapshots(), Clients::default()));
         tokio::spawn(async move { service.serve(listener, CancellationToken::new()).await });
-        (pump, address)
+        (engine, address)
     });
     watching.block_on(async {
         let (tell, arrivals) = mpsc::unbounded_channel();
-        let mut bench = Bench { streams, pump, arrivals, made: 0 };
+        let mut bench = Bench { streams, engine, arrivals, made: 0 };
         for n in 0..streams {
             // One after another: the system's queue of connections is shorter than many at once.
             let io = TcpStream::connect(address).await.unwrap();

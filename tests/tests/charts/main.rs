@@ -41,7 +41,7 @@ fn installations() -> Vec<Value> {
         json!({
             "listenAddress": "[::]",
             "clusterName": "east: \"1\" # {{ not }} a template",
-            "log": {"level": "info,pilothouse_runtime=debug", "json": false},
+            "log": {"level": "info,pilothouse_server=debug", "json": false},
             "env": {"PILOT_AUTO_ALLOW_WAYPOINT_POLICY": true, "MAX_WORKLOAD_CERT_TTL": "48h", "CLUSTER_ID": "west"},
             "meshConfig": {
                 "rootNamespace": "policies", "trustDomain": "mesh: example",

@@ -319,7 +319,7 @@ async fn as_its_own_account_it_does_all_its_work_and_uses_every_right_it_has() -
     let edit = Patch::Merge(json!({"data": {"ca-crl.pem": "edited"}}));
     maps.patch(LISTS, &PatchParams::default(), &edit).await?;
     let secrets = Api::<Secret>::namespaced(client, &site.system);
-    let ask = Patch::Merge(json!({"metadata": {"annotations": {runtime::identity::ROTATE: "now"}}}));
+    let ask = Patch::Merge(json!({"metadata": {"annotations": {identity::ROTATE: "now"}}}));
     secrets.patch("istio-ca-secret", &PatchParams::default(), &ask).await?;
 
     // A root that is no root is told of; the second time it is counted.

@@ -6,9 +6,11 @@ use mesh::Mesh;
 use pilothouse_tests::apiserver::{LIMIT, until};
 use pilothouse_tests::client::{Client, Options};
 use runtime::config::{ServeArgs, SourceArgs};
-use runtime::pump::Pump;
+use runtime::controllers::StatusStats;
+use runtime::engine_thread::EngineHandle;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -18,7 +20,8 @@ use tokio_util::sync::CancellationToken;
 pub struct Daemon {
     xds: SocketAddr,
     options: mesh::Options,
-    pump: Pump,
+    engine: EngineHandle,
+    stats: Arc<StatusStats>,
     running: JoinHandle<()>,
     _stop: Option<tokio_util::sync::DropGuard>,
 }
@@ -73,10 +76,11 @@ impl Daemon {
         args.mesh.system_namespace = system_namespace.to_owned();
         set(&mut args);
         let daemon = runtime::serve::Daemon::prepare(&args).await?;
-        let (xds, pump) = (daemon.xds_addr(), daemon.pump().clone());
+        let (xds, engine, stats) =
+            (daemon.xds_addr(), daemon.engine().clone(), Arc::clone(daemon.status_stats()));
         let stop = CancellationToken::new();
         let running = tokio::spawn(daemon.run(stop.clone()));
-        Ok(Self { xds, options: args.mesh.options(), pump, running, _stop: Some(stop.drop_guard()) })
+        Ok(Self { xds, options: args.mesh.options(), engine, stats, running, _stop: Some(stop.drop_guard()) })
     }
 
     /// Returns the options of its mesh.
@@ -91,7 +95,7 @@ impl Daemon {
 
     /// Waits until it writes statuses.
     pub async fn leading(&self) -> anyhow::Result<()> {
-        let stats = self.pump.status_stats();
+        let stats = &self.stats;
         let leads = async || {
             let all = [&stats.conditions, &stats.addresses];
             let leads = all.iter().all(|of| of.leads.load(Ordering::Relaxed));
@@ -102,7 +106,7 @@ impl Daemon {
 
     /// Returns how many statuses it has written.
     pub fn written(&self) -> u64 {
-        let stats = self.pump.status_stats();
+        let stats = &self.stats;
         [&stats.conditions, &stats.addresses].iter().map(|of| of.written.load(Ordering::Relaxed)).sum()
     }
 
@@ -114,7 +118,7 @@ impl Daemon {
 
     /// Waits until the mesh is served.
     pub async fn ready(&self) -> anyhow::Result<()> {
-        let mut snapshots = self.pump.snapshots();
+        let mut snapshots = self.engine.snapshots();
         let is_served = timeout(LIMIT, snapshots.wait_for(Option::is_some));
         is_served.await.context("the daemon does not become ready")?.context("the engine ended").map(drop)
     }
@@ -125,7 +129,7 @@ impl Daemon {
         question: impl FnOnce(&Mesh) -> T + Send + 'static,
     ) -> anyhow::Result<T> {
         anyhow::ensure!(!self.running.is_finished(), "the daemon ended");
-        self.pump.ask(question).await.context("the engine ended")
+        self.engine.ask(question).await.context("the engine ended")
     }
 
     /// Connects a client once the mesh is served; it has an answer of each type on return.

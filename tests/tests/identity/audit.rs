@@ -8,10 +8,10 @@ use ca::Certificate;
 use kube::api::PostParams;
 use pilothouse_tests::apiserver::{LIMIT, until};
 use proto::citadel::IstioCertificateRequest;
-use runtime::grpc::Clients;
+use runtime::engine_thread::EngineHandle;
 use runtime::metrics::Metrics;
-use runtime::pump::Pump;
 use serde_json::Value;
+use server::Clients;
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Mutex, Once, PoisonError};
@@ -38,7 +38,7 @@ impl Log {
         static BEGUN: Once = Once::new();
         BEGUN.call_once(|| {
             // Everything of ours, whatever its level: a secret has no place in any of it.
-            let filter = "info,pilothouse_runtime=trace";
+            let filter = "info,pilothouse_cluster=trace,pilothouse_identity=trace,pilothouse_server=trace,pilothouse_runtime=trace";
             tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(|| Log).init();
         });
     }
@@ -188,9 +188,9 @@ async fn certificates_are_known_by_the_days_that_they_have_left() -> anyhow::Res
     let token = site.ztunnel("n1").await?;
     for hours in [3, 24, 24, 24 * 39] {
         let target = plane.target(&token)?;
-        runtime::identity::request_certificate(&target, None, hours * 3600).await?;
+        server::request_certificate(&target, None, hours * 3600).await?;
     }
-    let metrics = Metrics::new(Pump::start(mesh::Options::default())?, Clients::default());
+    let metrics = Metrics::new(EngineHandle::start(mesh::Options::default())?, Clients::default());
     let text = metrics.with_identity(plane.identity.clone()).render().await;
     for (labels, days) in [
         ("certificate=\"root\",number=\"1\"", 1000.0),

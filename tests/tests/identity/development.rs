@@ -3,9 +3,10 @@
 use crate::laptop::{Laptop, token};
 use crate::plane::{Plane, UNAUTHENTICATED, openssl};
 use clap::Parser as _;
+use identity::StateDir;
 use pilothouse_tests::apiserver::{LIMIT, until};
 use pilothouse_tests::client::{Client, Node, Options, State};
-use runtime::identity::{StateDir, request_certificate};
+use server::request_certificate;
 use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -131,8 +132,8 @@ struct Command {
 fn trusted_accounts_of_another_form_are_an_error_at_start() -> anyhow::Result<()> {
     let args = Command::try_parse_from(["serve", "--trusted-node-accounts=ztunnel"])?.serve;
     let home = tempfile::tempdir()?;
-    let home = runtime::identity::Home::StateDir(StateDir::open(home.path())?);
-    let refused = runtime::identity::Identity::new(&args, home, args.secure_addr);
+    let home = identity::Home::StateDir(StateDir::open(home.path())?);
+    let refused = identity::Identity::new(&args.identity_settings(), home, args.secure_addr);
     let message = refused.err().map(|e| e.to_string()).unwrap_or_default();
     assert!(message.contains("--trusted-node-accounts"), "{message}");
     Ok(())

@@ -11,7 +11,7 @@ use pilothouse_tests::client::transport::dial;
 use pilothouse_tests::client::{Client, Node, Options, Target};
 use prost::Message;
 use proto::discovery::{DeltaDiscoveryRequest, Node as Proxy};
-use runtime::grpc::{End, Patience};
+use server::{End, Patience};
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;

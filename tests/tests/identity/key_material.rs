@@ -3,12 +3,14 @@
 use crate::foreign::{Foreign, plugged_in, secret, secrets};
 use crate::plane::{Plane, Site, openssl};
 use anyhow::Context;
+use identity::{Home, Identity};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use pilothouse_tests::apiserver::{LIMIT, until};
-use runtime::grpc::{Ads, Clients, Service};
-use runtime::identity::{Home, Identity, SecurePort};
+use runtime::secure::SecureServer;
 use serde_json::json;
+use server::SecurePort;
+use server::{Ads, Clients, Service};
 use std::collections::BTreeMap;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -23,9 +25,10 @@ async fn replicas_that_start_together_end_with_one_root() -> anyhow::Result<()> 
     for _ in 0..8 {
         let port = SecurePort::take(args.secure_addr)?;
         let home = Home::Cluster(site.server.client().await?);
-        let (identity, _, view) = Identity::new(&args, home, port.address())?;
+        let (identity, _, view) = Identity::new(&args.identity_settings(), home, port.address())?;
         let ads = Ads::new(snapshots.clone(), Clients::default());
-        tokio::spawn(identity.run(port, Service::new(ads), snapshots.clone(), stop.clone()));
+        let secure = SecureServer { identity, port, roots: None };
+        tokio::spawn(secure.run(Service::new(ads), snapshots.clone(), stop.clone()));
         views.push(view);
     }
     // All have waited for this, so that all look for a root at once and find none.

@@ -3,8 +3,8 @@
 use crate::plane::settings;
 use ca::SystemEntropy;
 use ca::token::DevelopmentToken;
+use identity::{NO_UID, StateDir};
 use runtime::config::{ServeArgs, SourceArgs};
-use runtime::identity::{NO_UID, StateDir};
 use rustls::pki_types::UnixTime;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

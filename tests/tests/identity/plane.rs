@@ -3,17 +3,16 @@
 use crate::token::bound_token;
 use anyhow::{Context, bail};
 use clap::{CommandFactory, Parser};
+use identity::{IdentityStats, IdentityView};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::api::{Api, DeleteParams, PostParams};
 use pilothouse_tests::apiserver::{ApiServer, LIMIT, until};
 use pilothouse_tests::client::{Options, Tls};
 use runtime::config::{ServeArgs, SourceArgs};
-use runtime::grpc::{Clients, End, Patience};
-use runtime::identity::{
-    CertificateTarget, IdentityStats, IdentityView, NewCertificate, RequestError, request_certificate,
-};
 use runtime::serve::Daemon;
 use serde_json::json;
+use server::{CertificateTarget, NewCertificate, RequestError, request_certificate};
+use server::{Clients, End, Patience};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};

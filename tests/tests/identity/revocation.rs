@@ -10,10 +10,10 @@ use kube::Client;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use pilothouse_tests::apiserver::{LIMIT, until};
 use runtime::config::ServeArgs;
-use runtime::identity::{NewCertificate, RequestError, request_certificate};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::json;
+use server::{NewCertificate, RequestError, request_certificate};
 use std::sync::Arc;
 use tokio::net::TcpStream;
 

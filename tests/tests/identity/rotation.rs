@@ -4,13 +4,14 @@ use crate::certificates::{channel_showing, renew_on};
 use crate::plane::{Plane, Site, UNAUTHENTICATED};
 use crate::workloads::{LIFE_SECONDS, Workloads};
 use anyhow::Context;
+use identity::ROTATE;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, Patch, PatchParams};
 use pilothouse_tests::apiserver::{LIMIT, until};
 use pilothouse_tests::client::{Client, Node, Options};
 use runtime::config::ServeArgs;
-use runtime::identity::{ROTATE, request_certificate};
 use serde_json::json;
+use server::request_certificate;
 use std::time::Duration;
 
 /// How long both roots are trusted before and after the switch; certificates live for less.

@@ -64,7 +64,7 @@ async fn every_entry_gets_an_address_of_each_family_by_one_write() -> anyhow::Re
 
     // Clients are sent them.
     let is_sent = async || {
-        let bodies = first.pump().ask(|mesh| mesh.resources()).await.context("the engine ended")?;
+        let bodies = first.engine().ask(|mesh| mesh.resources()).await.context("the engine ended")?;
         let sent = given["ext-0"].iter().filter_map(|(host, value)| {
             let ip = value.parse().ok()?;
             (host == "ext-0.test").then_some(match ip {

@@ -7,7 +7,7 @@ use model::Kind;
 use pilothouse_tests::apiserver::{LIMIT, until};
 use pilothouse_tests::client::{Options, State, Target, transport};
 use pilothouse_tests::statuses::Statuses;
-use runtime::status::Pace;
+use runtime::controllers::Pace;
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::task::JoinHandle;

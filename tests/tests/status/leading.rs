@@ -10,7 +10,7 @@ use kube::Api;
 use model::Kind;
 use pilothouse_tests::apiserver::{LIMIT, until};
 use runtime::config::{ServeArgs, SourceArgs};
-use runtime::pump::Pump;
+use runtime::engine_thread::EngineHandle;
 use runtime::serve::Daemon;
 use serde_json::json;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -143,7 +143,7 @@ struct Command {
 
 /// The whole control plane in this process, as the command line starts it.
 struct Whole {
-    pump: Pump,
+    engine: EngineHandle,
     stop: CancellationToken,
     running: JoinHandle<()>,
 }
@@ -157,11 +157,11 @@ impl Whole {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         (args.xds_addr, args.http_addr, args.monitoring_addr, args.secure_addr) = (any, any, any, any);
         let daemon = Daemon::prepare(&args).await?;
-        let pump = daemon.pump().clone();
+        let engine = daemon.engine().clone();
         let stop = CancellationToken::new();
         let running = tokio::spawn(daemon.run(stop.clone()));
-        timeout(LIMIT, pump.snapshots().wait_for(Option::is_some)).await??;
-        Ok(Self { pump, stop, running })
+        timeout(LIMIT, engine.snapshots().wait_for(Option::is_some)).await??;
+        Ok(Self { engine, stop, running })
     }
 
     async fn stop(self) -> anyhow::Result<()> {
@@ -179,7 +179,7 @@ async fn a_shadow_takes_no_lock_and_writes_nothing() -> anyhow::Result<()> {
     let one = Replica::start(&world.account, "one").await?;
     one.leading().await?;
     is_written(&world).await?;
-    let mut snapshots = shadow.pump.snapshots();
+    let mut snapshots = shadow.engine.snapshots();
     snapshots.mark_unchanged();
     world.put(service("shop", "news", json!({"istio.io/use-waypoint": "way"}))).await?;
     timeout(LIMIT, snapshots.changed()).await??;

@@ -1,14 +1,15 @@
 //! Replicas of the control plane in this process: source, engine, writers and a port for streams.
 
 use anyhow::{Context, ensure};
+use cluster::{Access, KubeSettings, KubeSource, Term, connect};
 use pilothouse_tests::apiserver::{LIMIT, until};
 use pilothouse_tests::client::{Client, Node, Options};
-use runtime::grpc::{Ads, Clients, Service};
-use runtime::pump::Pump;
-use runtime::source::kube::{Access, KubeSettings, KubeSource, connect};
-use runtime::status::{self, Pace, StatusSettings, StatusStats, Term};
+use runtime::controllers::{Changes, Controllers, Pace, StatusSettings, StatusStats};
+use runtime::engine_thread::EngineHandle;
+use server::{Ads, Clients, Service};
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -22,7 +23,8 @@ pub const TERM: Term =
 
 /// A running replica; dropping it ends it as a crash would.
 pub struct Replica {
-    pump: Pump,
+    engine: EngineHandle,
+    stats: Arc<StatusStats>,
     stop: CancellationToken,
     writing: JoinHandle<()>,
     reading: JoinHandle<()>,
@@ -57,10 +59,12 @@ impl Replica {
         set: impl FnOnce(&mut StatusSettings),
     ) -> anyhow::Result<Self> {
         let connection = connect(&Access { kubeconfig: Some(kubeconfig.to_owned()), context: None }).await?;
-        let pump = Pump::start(mesh::Options::default())?;
+        let changes = Arc::<Changes>::default();
+        let engine =
+            EngineHandle::start_with(mesh::Options::default(), vec![Box::new(Arc::clone(&changes))])?;
         let client = connection.client.clone();
         let source = KubeSource::new(connection, KubeSettings::default());
-        let reading = tokio::spawn(source.run(pump.batches()));
+        let reading = tokio::spawn(source.run(engine.batches()));
         let mut settings = StatusSettings {
             allocates_addresses: true,
             pools: mesh::Pools::default(),
@@ -76,23 +80,34 @@ impl Replica {
         let clients = Clients::default();
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let xds = listener.local_addr()?;
-        let service = Service::new(Ads::new(pump.snapshots(), clients.clone()));
+        let service = Service::new(
+            Ads::new(engine.snapshots(), clients.clone())
+                .understanding(|node| mesh::understood_by(node.property("ISTIO_VERSION"))),
+        );
         let drain = stop.clone();
         let serving = tokio::spawn(async move {
             // It ends with the test, or is aborted.
             let _ = service.serve(listener, drain).await;
         });
-        let writing =
-            tokio::spawn(status::run(client, pump.clone(), clients.clone(), settings, stop.clone()));
-        let replica = Self { pump, stop, writing, reading, serving, xds, clients };
-        let mut snapshots = replica.pump.snapshots();
+        let stats = Arc::<StatusStats>::default();
+        let controllers = Controllers {
+            client,
+            engine: engine.clone(),
+            clients: clients.clone(),
+            changes,
+            stats: Arc::clone(&stats),
+            settings,
+        };
+        let writing = tokio::spawn(controllers.run(stop.clone()));
+        let replica = Self { engine, stats, stop, writing, reading, serving, xds, clients };
+        let mut snapshots = replica.engine.snapshots();
         timeout(LIMIT, snapshots.wait_for(Option::is_some)).await.context("the mesh is not served")??;
         Ok(replica)
     }
 
     /// Returns its engine.
-    pub fn pump(&self) -> &Pump {
-        &self.pump
+    pub fn engine(&self) -> &EngineHandle {
+        &self.engine
     }
 
     /// Returns how the ztunnel of a node connects to it.
@@ -123,7 +138,7 @@ impl Replica {
 
     /// Returns its counters.
     pub fn stats(&self) -> &StatusStats {
-        self.pump.status_stats()
+        &self.stats
     }
 
     /// Tells whether it writes conditions and gives addresses.

@@ -80,7 +80,7 @@ async fn without_rights_to_write_there_is_one_sentence_each_and_the_mesh_is_serv
     let said = async || Ok((stats.conditions.troubles() == [sentence]).then_some(()));
     until(LIMIT, said).await?;
 
-    let mut snapshots = replica.pump().snapshots();
+    let mut snapshots = replica.engine().snapshots();
     snapshots.mark_unchanged();
     world.put(service("shop", "news", way)).await?;
     timeout(LIMIT, snapshots.changed()).await??;

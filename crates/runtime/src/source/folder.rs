@@ -29,9 +29,10 @@ mod tests;
 mod tree;
 mod watch;
 
-use super::{Batches, Event};
 use batch::Emitter;
+use cluster::Batches;
 use folder::Folder;
+use mesh::Event;
 use model::{Diagnostic, Severity};
 use settle::{Settling, Step};
 use std::io::{self, Read};

@@ -1,14 +1,5 @@
-//! Where objects come from: a Kubernetes API server or folders of manifests.
+//! Where objects come from when it is no Kubernetes API server (that is [`cluster::KubeSource`]).
 //!
-//! A source sends batches of [`mesh::Event`]s over a bounded channel. One batch becomes part of one
-//! commit, so what belongs together (one save of a file, one page of a list) travels together.
+//! A source sends batches of [`mesh::Event`]s over a bounded channel.
 
 pub mod folder;
-pub mod kube;
-
-pub use mesh::Event;
-
-use tokio::sync::mpsc::Sender;
-
-/// The receiving side gets whole batches; a full channel holds the source back.
-pub type Batches = Sender<Vec<Event>>;

@@ -1,0 +1,26 @@
+//! One Kubernetes cluster, as a client of its API server.
+//!
+//! ```text
+//! connect ──▶ KubeSource: list and watch every kind ──▶ batches of events
+//!        ├──▶ StatusWriter: read a status, compare, apply; by way of the WorkQueue, at a bounded rate
+//!        └──▶ Candidate: leader election over a Lease or a ConfigMap
+//! ```
+//!
+//! Nothing here knows what a status should hold or what a leader does: the controllers of the process say.
+
+mod connect;
+mod error;
+mod leader_election;
+mod list_watch;
+mod lock;
+mod stats;
+mod status_writer;
+mod work_queue;
+
+pub use connect::{Access, ConnectError, Connection, connect};
+pub use error::{error_message, root_cause};
+pub use leader_election::{Election, Record, Term};
+pub use list_watch::{Batches, KubeSettings, KubeSource, Troubles};
+pub use lock::{Candidate, Lock};
+pub use stats::WriterStats;
+pub use status_writer::{Desired, RequestError, StatusWriter, Step, list};

@@ -1,0 +1,420 @@
+//! The Kubernetes source: lists every kind, then watches it, for as long as someone receives.
+//!
+//! Each kind is followed on its own, so a kind that cannot be read holds no other back:
+//!
+//! ```text
+//!        ┌──────────── 410 or 504: the version is out of reach ─────────────┐
+//!        ▼                                                                  │
+//!  list, by pages ──▶ Begin(kind) Put… Synced(kind) ──▶ watch from there ───┤
+//!   ▲   │                                                ▲                  │
+//!   │   └ 404: not installed: Begin(kind) Synced(kind)   └── ended, cut: ───┘
+//!   └──── again after a pause                                go on where it was
+//! ```
+//!
+//! - A page of a list is one batch. Of a watch, what has arrived is one batch: no timer waits for
+//!   more, so an idle system sees a change as soon as the API server tells it.
+//! - Objects are read straight from the bytes of the answer, one by one: one that cannot be read is
+//!   an [`Event::Reject`] and takes no other with it, and of the fields that nobody reads
+//!   (`managedFields`) no copy is made.
+//! - While the API server is away nothing is sent: what was, stays. [`KubeSource::troubles`] tells
+//!   what is wrong in one sentence each; every trouble is tried again after a growing pause.
+
+mod problems;
+mod response;
+
+pub use problems::Troubles;
+
+use crate::connect::Connection;
+use ::kube::Client;
+use ::kube::api::{ListParams, WatchParams};
+use ::kube::client::Body;
+use ::kube::core::Request as Collection;
+use futures::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, FutureExt, TryStreamExt};
+use http::Request;
+use http_body_util::BodyExt;
+use mesh::Event;
+use model::{Kind, Name, ObjectRef};
+use problems::{Reports, Trouble};
+use response::{Change, Page};
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+
+/// Where a source sends its batches: one batch becomes part of one commit, so what belongs together (one
+/// save of a file, one page of a list) travels together. A full channel holds the source back.
+pub type Batches = mpsc::Sender<Vec<Event>>;
+
+/// How many objects a page of a list may have, which bounds the memory of a listing.
+const PAGE: u32 = 500;
+
+/// How many changes one batch may have, so that a burst reaches the receiver in pieces.
+const BATCH: usize = 1024;
+
+/// The most bytes of one line of a watch. The API server stores no object of more than a few MiB.
+const LINE: usize = 32 << 20;
+
+/// The most bytes that are read of the text of a failure.
+const FAILURE: u64 = 64 << 10;
+
+/// How long one watch request lasts, in seconds; the API server then ends it and another follows.
+const WATCH_SECONDS: u32 = 240;
+
+/// How long a watch may be silent. The API server ends it by then: who is still silent is gone.
+const WATCH_SILENCE: Duration = Duration::from_secs(WATCH_SECONDS as u64 + 15);
+
+/// How long the API server may take to answer: for a page, or for the head of a watch.
+const ANSWER: Duration = Duration::from_secs(60);
+
+/// The pause before a kind that is not installed is looked for again.
+const PROBE: Duration = Duration::from_secs(2);
+
+/// The first and the longest pause after a failure; it doubles in between.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+
+/// Which objects of the cluster are read.
+#[derive(Debug, Clone)]
+pub struct KubeSettings {
+    /// The kinds that are followed.
+    pub kinds: Vec<Kind>,
+    /// The namespace of the ConfigMap with the mesh settings.
+    pub config_namespace: String,
+    /// The name of that ConfigMap; no other ConfigMap is read.
+    pub config_name: String,
+}
+
+impl Default for KubeSettings {
+    /// Every kind, and the mesh settings where istiod has them: `istio-system/istio`.
+    fn default() -> Self {
+        Self {
+            kinds: Kind::ALL.to_vec(),
+            config_namespace: "istio-system".to_owned(),
+            config_name: "istio".to_owned(),
+        }
+    }
+}
+
+/// A source that follows the objects of a Kubernetes API server.
+pub struct KubeSource {
+    client: Client,
+    settings: KubeSettings,
+    reports: Arc<Reports>,
+}
+
+impl KubeSource {
+    /// Prepares to follow the objects of the API server that `connection` leads to; nothing is asked yet.
+    pub fn new(connection: Connection, settings: KubeSettings) -> Self {
+        Self { client: connection.client, settings, reports: Arc::new(Reports::new(connection.url)) }
+    }
+
+    /// Returns what keeps the source from reading at the moment; it is empty when all is well.
+    pub fn troubles(&self) -> watch::Receiver<Troubles> {
+        self.reports.subscribe()
+    }
+
+    /// Follows every kind until the receiver of `out` is dropped. No trouble with the API server ends it.
+    pub async fn run(self, out: Batches) {
+        let mut kinds = JoinSet::new();
+        for &kind in &self.settings.kinds {
+            let mut follower = Follower {
+                client: self.client.clone(),
+                collection: Collection::new(self.settings.path(kind)),
+                fields: self.settings.fields(kind),
+                kind,
+                reports: Arc::clone(&self.reports),
+                out: out.clone(),
+                taken_as_empty: false,
+            };
+            kinds.spawn(async move { follower.follow().await });
+        }
+        let all_ended = async {
+            while let Some(ended) = kinds.join_next().await {
+                // A kind that is no longer followed would go stale without a sign.
+                if let Err(error) = ended
+                    && let Ok(panic) = error.try_into_panic()
+                {
+                    std::panic::resume_unwind(panic);
+                }
+            }
+        };
+        tokio::select! {
+            () = out.closed() => {}
+            () = all_ended => {}
+        }
+    }
+}
+
+impl KubeSettings {
+    /// Returns the path of a kind's collection.
+    fn path(&self, kind: Kind) -> String {
+        let (group, version, plural) = (kind.group(), kind.version(), kind.plural());
+        let api =
+            if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
+        match kind {
+            Kind::ConfigMap => format!("{api}/namespaces/{}/{plural}", self.config_namespace),
+            _ => format!("{api}/{plural}"),
+        }
+    }
+
+    /// Returns the field selector that narrows a kind's collection.
+    fn fields(&self, kind: Kind) -> Option<String> {
+        (kind == Kind::ConfigMap).then(|| format!("metadata.name={}", self.config_name))
+    }
+}
+
+/// Why following stopped at some point.
+enum Stop {
+    /// Nobody receives any more.
+    Closed,
+    /// Something is in the way.
+    Trouble(Trouble),
+}
+
+impl From<Trouble> for Stop {
+    fn from(trouble: Trouble) -> Self {
+        Stop::Trouble(trouble)
+    }
+}
+
+/// Follows one kind.
+struct Follower {
+    client: Client,
+    collection: Collection,
+    fields: Option<String>,
+    kind: Kind,
+    reports: Arc<Reports>,
+    out: Batches,
+    /// The receiver was told that there are no objects since the kind is not installed.
+    taken_as_empty: bool,
+}
+
+impl Follower {
+    async fn follow(&mut self) {
+        let mut pause = PAUSE.0;
+        // The version up to which the receiver knows the kind; none calls for a list.
+        let mut version: Option<String> = None;
+        loop {
+            let begin = Instant::now();
+            let result = match &mut version {
+                Some(version) => self.watch(version).await,
+                None => match self.list().await {
+                    Ok(listed) => {
+                        version = Some(listed);
+                        continue;
+                    }
+                    Err(stop) => Err(stop),
+                },
+            };
+            let lasted = begin.elapsed() >= PAUSE.1;
+            if lasted {
+                pause = PAUSE.0;
+            }
+            match result {
+                // Many a watch ends after its time; one that ends at once must not be a busy loop.
+                Ok(()) if lasted => continue,
+                Ok(()) => {}
+                Err(Stop::Closed) => return,
+                Err(Stop::Trouble(Trouble::Outdated)) => version = None,
+                Err(Stop::Trouble(Trouble::NotInstalled)) => {
+                    (version, pause) = (None, PAUSE.0);
+                    if self.take_as_empty().await.is_err() {
+                        return;
+                    }
+                    sleep(jittered(PROBE)).await;
+                    continue;
+                }
+                Err(Stop::Trouble(trouble)) => self.reports.report(self.kind, trouble),
+            }
+            sleep(jittered(pause)).await;
+            pause = (pause * 2).min(PAUSE.1);
+        }
+    }
+
+    /// Sends all objects between `Begin` and `Synced`, a batch a page, and returns their version.
+    async fn list(&mut self) -> Result<String, Stop> {
+        let mut params =
+            ListParams { field_selector: self.fields.clone(), limit: Some(PAGE), ..ListParams::default() };
+        let mut body = Vec::new();
+        let mut batch = vec![Event::Begin(self.kind)];
+        loop {
+            let request = self.collection.list(&params).map_err(|e| Trouble::from_request(&e))?;
+            let answered = timeout(ANSWER, async {
+                let reader = self.ask("list", request).await?;
+                body.clear();
+                let read = pin!(reader).read_to_end(&mut body).await;
+                read.map_err(|e| Trouble::Unreachable(e.to_string()))
+            });
+            answered.await.map_err(|_| Trouble::silent(ANSWER))??;
+            let page = Page::read(&body).map_err(|e| Trouble::malformed(self.kind, &e))?;
+            batch.extend(page.objects().iter().map(|object| self.put(object.get())));
+            let (version, rest) = (page.metadata.resource_version, page.metadata.continue_token);
+            if let Some(rest) = rest.filter(|token| !token.is_empty()) {
+                self.send(std::mem::take(&mut batch)).await?;
+                params.continue_token = Some(rest);
+                continue;
+            }
+            let version = version.filter(|v| !v.is_empty()).ok_or_else(|| Trouble::no_version(self.kind))?;
+            batch.push(Event::Synced(self.kind));
+            self.send(batch).await?;
+            self.taken_as_empty = false;
+            self.reports.fine(self.kind);
+            return Ok(version);
+        }
+    }
+
+    /// Sends changes as they come, until the API server ends the watch or the connection is cut.
+    ///
+    /// `version` is kept at the last change sent.
+    async fn watch(&mut self, version: &mut String) -> Result<(), Stop> {
+        let params = WatchParams {
+            field_selector: self.fields.clone(),
+            timeout: Some(WATCH_SECONDS),
+            ..WatchParams::default()
+        };
+        let request = self.collection.watch(&params, version).map_err(|e| Trouble::from_request(&e))?;
+        let answered = timeout(ANSWER, self.ask("watch", request)).await;
+        let reader = answered.map_err(|_| Trouble::silent(ANSWER))??;
+        self.reports.fine(self.kind);
+        let mut reader = pin!(reader);
+        let mut line = Vec::new();
+        loop {
+            let Ok(read) = timeout(WATCH_SILENCE, read_line(&mut reader, &mut line)).await else {
+                return Ok(());
+            };
+            let (mut batch, mut ended) = (Vec::new(), None);
+            let mut next = Some(read);
+            // What else has arrived already joins the batch.
+            while let Some(read) = next.take() {
+                match read {
+                    Ok(true) => match self.change(&line, version) {
+                        Ok(event) => batch.extend(event),
+                        Err(trouble) => ended = Some(Err(trouble.into())),
+                    },
+                    // Ended in order or cut: the next request tells which.
+                    Ok(false) => ended = Some(Ok(())),
+                    Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+                        ended = Some(Err(Trouble::Failed(error.to_string()).into()));
+                    }
+                    Err(_) => ended = Some(Ok(())),
+                }
+                line.clear();
+                if ended.is_none() && batch.len() < BATCH {
+                    next = read_line(&mut reader, &mut line).now_or_never();
+                }
+            }
+            if !batch.is_empty() {
+                self.send(batch).await?;
+            }
+            if let Some(ended) = ended {
+                return ended;
+            }
+        }
+    }
+
+    /// Reads one line of a watch into what it changes, if anything, and moves `version` on.
+    fn change(&self, line: &[u8], version: &mut String) -> Result<Option<Event>, Trouble> {
+        let change = Change::read(line).map_err(|e| Trouble::malformed(self.kind, &e))?;
+        let head = match &change {
+            Change::Failure(status) => return Err(self.failure("watch", status.code, &status.message)),
+            Change::Put { head, .. } | Change::Remove(head) | Change::Bookmark(head) => head,
+        };
+        if head.resource_version.is_empty() {
+            return Err(Trouble::no_version(self.kind));
+        }
+        version.clear();
+        version.push_str(&head.resource_version);
+        Ok(match change {
+            Change::Put { object, .. } => Some(self.put(object)),
+            Change::Remove(head) => {
+                let name = Name::new(&head.namespace, &head.name);
+                Some(Event::Remove(ObjectRef { kind: self.kind, name }))
+            }
+            Change::Bookmark(_) | Change::Failure(_) => None,
+        })
+    }
+
+    /// Reads an object; what cannot be read is rejected under its name.
+    fn put(&self, object: &str) -> Event {
+        match model::parse(self.kind, object.as_bytes()) {
+            Ok(object) => Event::Put(object),
+            Err(diagnostic) => {
+                let reference = diagnostic
+                    .object
+                    .clone()
+                    .unwrap_or_else(|| ObjectRef { kind: self.kind, name: response::name_of(object) });
+                Event::Reject(reference, diagnostic)
+            }
+        }
+    }
+
+    /// Tells the receiver, once, that a kind that is not installed has no objects.
+    async fn take_as_empty(&mut self) -> Result<(), Stop> {
+        self.reports.fine(self.kind);
+        if self.taken_as_empty {
+            return Ok(());
+        }
+        tracing::info!(kind = %self.kind, "not installed: taken as empty until it is");
+        self.send(vec![Event::Begin(self.kind), Event::Synced(self.kind)]).await?;
+        self.taken_as_empty = true;
+        Ok(())
+    }
+
+    async fn send(&self, batch: Vec<Event>) -> Result<(), Stop> {
+        self.out.send(batch).await.map_err(|_| Stop::Closed)
+    }
+
+    /// Sends a request and returns the body of the answer, to be read as it arrives.
+    async fn ask(&self, verb: &str, request: Request<Vec<u8>>) -> Result<impl AsyncBufRead + use<>, Trouble> {
+        let answer = self.client.send(request.map(Body::from)).await;
+        let answer = answer.map_err(|error| Trouble::from_client(&error))?;
+        let status = answer.status();
+        let body = answer.into_body().into_data_stream().map_err(std::io::Error::other).into_async_read();
+        if status.is_success() {
+            return Ok(body);
+        }
+        let mut text = Vec::new();
+        // What was cut off after some text still tells more than nothing.
+        let _ = pin!(body.take(FAILURE)).read_to_end(&mut text).await;
+        let message = response::failure_message(&text);
+        Err(self.failure(verb, status.as_u16(), &message))
+    }
+
+    fn failure(&self, verb: &str, code: u16, message: &str) -> Trouble {
+        Trouble::from_status(self.kind, verb, code, message)
+    }
+}
+
+/// Reads on until `line` has a whole line, without its end; `false` at the end of the stream.
+///
+/// Dropping the future loses nothing: what was read is in `line`, and the next call continues.
+async fn read_line(reader: &mut (impl AsyncBufRead + Unpin), line: &mut Vec<u8>) -> std::io::Result<bool> {
+    loop {
+        let available = reader.fill_buf().await?;
+        if available.is_empty() {
+            return Ok(false);
+        }
+        let end = available.iter().position(|&byte| byte == b'\n');
+        line.extend_from_slice(&available[..end.unwrap_or(available.len())]);
+        let used = end.map_or(available.len(), |end| end + 1);
+        reader.consume_unpin(used);
+        if end.is_some() {
+            return Ok(true);
+        }
+        if line.len() > LINE {
+            let message = format!("the API server sent an object of more than {} MiB", LINE >> 20);
+            return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, message));
+        }
+    }
+}
+
+/// Returns a length between half of `pause` and all of it, so that many clients do not come at once.
+fn jittered(pause: Duration) -> Duration {
+    // The only use of chance here: the keys of a hasher are random.
+    let half = pause / 2;
+    let random = RandomState::new().hash_one(0u8) % 1024;
+    half + half * u32::try_from(random).unwrap_or_default() / 1024
+}

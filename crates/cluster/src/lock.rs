@@ -1,0 +1,339 @@
+//! The locks in the cluster that replicas, ours and the reference's, hold while they write.
+//!
+//! A lock is a `Lease`, or where the reference has it so, a `ConfigMap` with an annotation; both say
+//! the same ([`Record`]). A write names the version that was read, so of two candidates one fails.
+
+use crate::leader_election::{Election, Record};
+use crate::stats::WriterStats;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::jiff::Timestamp;
+use kube::Client;
+use kube::api::{Api, ObjectMeta, PostParams};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+use tokio::time::{sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+/// The annotation of a Lease that names the revision of its holder.
+const KEY: &str = "leader.istio.io/holder-key";
+/// The annotation of a ConfigMap that is a lock.
+const RECORD: &str = "control-plane.alpha.kubernetes.io/leader";
+/// How long giving a lock back may take when the process stops.
+const RESIGN: Duration = Duration::from_secs(2);
+
+/// Where a lock is.
+pub enum Lock {
+    /// A `Lease` of this name.
+    Lease(Api<Lease>, &'static str),
+    /// A `ConfigMap` of this name.
+    ConfigMap(Api<ConfigMap>, &'static str),
+}
+
+/// The object as it was read.
+enum Held {
+    Lease(Lease),
+    ConfigMap(ConfigMap),
+}
+
+/// The form of a record in a ConfigMap.
+#[derive(Serialize, Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Annotated {
+    holder_identity: String,
+    holder_key: String,
+    lease_duration_seconds: i32,
+    acquire_time: Option<Timestamp>,
+    renew_time: Option<Timestamp>,
+    leader_transitions: i32,
+}
+
+impl Lock {
+    /// A `Lease` of this name.
+    pub fn lease(client: Client, namespace: &str, name: &'static str) -> Self {
+        Self::Lease(Api::namespaced(client, namespace), name)
+    }
+
+    /// A `ConfigMap` of this name.
+    pub fn config_map(client: Client, namespace: &str, name: &'static str) -> Self {
+        Self::ConfigMap(Api::namespaced(client, namespace), name)
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Lease(_, name) | Self::ConfigMap(_, name) => name,
+        }
+    }
+
+    fn resource(&self) -> &'static str {
+        match self {
+            Self::Lease(..) => "leases.coordination.k8s.io",
+            Self::ConfigMap(..) => "configmaps",
+        }
+    }
+
+    async fn read(&self) -> Result<Option<(Record, Held)>, kube::Error> {
+        Ok(match self {
+            Self::Lease(api, name) => api.get_opt(name).await?.map(|l| (from_lease(&l), Held::Lease(l))),
+            Self::ConfigMap(api, name) => {
+                api.get_opt(name).await?.map(|m| (from_config_map(&m), Held::ConfigMap(m)))
+            }
+        })
+    }
+
+    async fn write(&self, record: &Record, held: Option<Held>) -> Result<(), kube::Error> {
+        let params =
+            PostParams { field_manager: Some("pilothouse-leader".to_owned()), ..PostParams::default() };
+        match self {
+            Self::Lease(api, name) => {
+                let (mut lease, is_new) = match held {
+                    Some(Held::Lease(lease)) => (lease, false),
+                    _ => (Lease { metadata: named(name), ..Lease::default() }, true),
+                };
+                to_lease(record, &mut lease);
+                if is_new {
+                    api.create(&params, &lease).await
+                } else {
+                    api.replace(name, &params, &lease).await
+                }
+                .map(drop)
+            }
+            Self::ConfigMap(api, name) => {
+                let (mut map, is_new) = match held {
+                    Some(Held::ConfigMap(map)) => (map, false),
+                    _ => (ConfigMap { metadata: named(name), ..ConfigMap::default() }, true),
+                };
+                to_config_map(record, &mut map);
+                if is_new { api.create(&params, &map).await } else { api.replace(name, &params, &map).await }
+                    .map(drop)
+            }
+        }
+    }
+}
+
+fn named(name: &str) -> ObjectMeta {
+    ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() }
+}
+
+fn annotation<'a>(metadata: &'a ObjectMeta, name: &str) -> Option<&'a str> {
+    metadata.annotations.as_ref()?.get(name).map(String::as_str)
+}
+
+fn annotate(metadata: &mut ObjectMeta, name: &str, value: String) {
+    metadata.annotations.get_or_insert_with(BTreeMap::new).insert(name.to_owned(), value);
+}
+
+fn from_lease(lease: &Lease) -> Record {
+    let spec = lease.spec.clone().unwrap_or_default();
+    Record {
+        holder: spec.holder_identity.unwrap_or_default(),
+        key: annotation(&lease.metadata, KEY).unwrap_or_default().to_owned(),
+        seconds: spec.lease_duration_seconds.unwrap_or_default(),
+        acquired: spec.acquire_time.map(|time| time.0),
+        renewed: spec.renew_time.map(|time| time.0),
+        transitions: spec.lease_transitions.unwrap_or_default(),
+    }
+}
+
+fn to_lease(record: &Record, lease: &mut Lease) {
+    annotate(&mut lease.metadata, KEY, record.key.clone());
+    let spec = lease.spec.get_or_insert_with(LeaseSpec::default);
+    spec.holder_identity = Some(record.holder.clone());
+    spec.lease_duration_seconds = Some(record.seconds);
+    spec.acquire_time = record.acquired.map(MicroTime);
+    spec.renew_time = record.renewed.map(MicroTime);
+    spec.lease_transitions = Some(record.transitions);
+}
+
+fn from_config_map(map: &ConfigMap) -> Record {
+    // What cannot be read is a lock that nobody holds.
+    let found =
+        annotation(&map.metadata, RECORD).and_then(|text| serde_json::from_str::<Annotated>(text).ok());
+    let found = found.unwrap_or_default();
+    Record {
+        holder: found.holder_identity,
+        key: found.holder_key,
+        seconds: found.lease_duration_seconds,
+        acquired: found.acquire_time,
+        renewed: found.renew_time,
+        transitions: found.leader_transitions,
+    }
+}
+
+fn to_config_map(record: &Record, map: &mut ConfigMap) {
+    // The reference reads whole seconds here.
+    let whole = |time: Option<Timestamp>| time.and_then(|t| Timestamp::from_second(t.as_second()).ok());
+    let annotated = Annotated {
+        holder_identity: record.holder.clone(),
+        holder_key: record.key.clone(),
+        lease_duration_seconds: record.seconds,
+        acquire_time: whole(record.acquired),
+        renew_time: whole(record.renewed),
+        leader_transitions: record.transitions,
+    };
+    // A struct of strings and numbers has a JSON form.
+    let text = serde_json::to_string(&annotated).unwrap_or_default();
+    annotate(&mut map.metadata, RECORD, text);
+}
+
+/// Takes part in the election for one lock.
+pub struct Candidate {
+    /// The lock.
+    pub lock: Lock,
+    /// Its namespace.
+    pub namespace: String,
+    /// Decides from what is read.
+    pub election: Election,
+    /// How often the lock is renewed, or looked at.
+    pub retry: Duration,
+    /// What the leader does, for the log.
+    pub duty: &'static str,
+    /// Whether this candidate leads.
+    pub leads: watch::Sender<bool>,
+}
+
+impl Candidate {
+    /// Renews or looks for the lock until `stop`, then gives it back.
+    pub async fn run(mut self, stats: &WriterStats, stop: CancellationToken) {
+        loop {
+            let begin = Instant::now();
+            // A leader whose request hangs must know when its time is over.
+            let limit = self.election.deadline().map_or(self.retry, |at| {
+                at.saturating_duration_since(begin).clamp(Duration::from_millis(100), self.retry)
+            });
+            let attempt = tokio::select! {
+                attempt = timeout(limit, turn(&self.lock, &mut self.election)) => attempt,
+                () = stop.cancelled() => break,
+            };
+            let found = match attempt {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => self.sentence(&error),
+                Err(_) => Some("the API server does not answer".to_owned()),
+            };
+            let sentence = found
+                .map(|cause| format!("cannot take part in the election for {}: {cause}", self.lock.name()));
+            if stats.note(self.lock.name(), sentence.clone())
+                && let Some(sentence) = sentence
+            {
+                tracing::warn!("{sentence}; trying again");
+            }
+            self.publish(Instant::now());
+            let mut next = self.election.next(begin);
+            if let Some(deadline) = self.election.deadline() {
+                next = next.min(deadline);
+            }
+            // Never a busy loop, whatever the lock says.
+            let next = next.max(Instant::now() + Duration::from_millis(50));
+            tokio::select! {
+                () = sleep_until(next.into()) => {}
+                () = stop.cancelled() => break,
+            }
+            self.publish(Instant::now());
+        }
+        self.leads.send_replace(false);
+        self.resign().await;
+    }
+
+    fn publish(&self, now: Instant) {
+        let leads = self.election.is_leader(now);
+        let has_changed = self.leads.send_if_modified(|was| std::mem::replace(was, leads) != leads);
+        if has_changed && leads {
+            tracing::info!(lock = self.lock.name(), "this replica now {}", self.duty);
+        } else if has_changed {
+            tracing::info!(
+                lock = self.lock.name(),
+                holder = self.election.holder(),
+                "this replica no longer {}",
+                self.duty
+            );
+        }
+    }
+
+    async fn resign(&mut self) {
+        let Some(record) = self.election.resign(Timestamp::now()) else { return };
+        let give_back = async {
+            if let Some((found, held)) = self.lock.read().await?
+                && found.holder == self.election.identity()
+            {
+                self.lock.write(&record, Some(held)).await?;
+            }
+            Ok::<_, kube::Error>(())
+        };
+        match timeout(RESIGN, give_back).await {
+            Ok(Ok(())) => tracing::info!(lock = self.lock.name(), "given back"),
+            // It runs out by itself.
+            _ => tracing::debug!(lock = self.lock.name(), "could not be given back"),
+        }
+    }
+
+    /// Says what is wrong; `None` for a write that lost against another candidate.
+    fn sentence(&self, error: &kube::Error) -> Option<String> {
+        let (resource, name, namespace) = (self.lock.resource(), self.lock.name(), &self.namespace);
+        match error {
+            kube::Error::Api(status) if status.code == 409 => None,
+            kube::Error::Api(status) if status.code == 403 => Some(format!(
+                "{}; grant create on {resource}, and get and update on {name}, in the namespace {namespace}, as the chart's Role does; the mesh is served all the same",
+                status.message.trim_end_matches('.')
+            )),
+            kube::Error::Api(status) if status.code == 404 => Some(format!(
+                "{}; the namespace {namespace} is the one of --system-namespace: create it, or name another",
+                status.message.trim_end_matches('.')
+            )),
+            other => Some(crate::error::root_cause(other)),
+        }
+    }
+}
+
+/// Reads the lock, and writes it if it may be ours.
+async fn turn(lock: &Lock, election: &mut Election) -> Result<(), kube::Error> {
+    let (found, held) = lock.read().await?.unzip();
+    let sent = Instant::now();
+    if let Some(record) = election.observe(found.as_ref(), sent, Timestamp::now()) {
+        lock.write(&record, held).await?;
+        election.wrote(record, sent);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn record() -> Record {
+        Record {
+            holder: "istiod-1".to_owned(),
+            key: "default".to_owned(),
+            seconds: 30,
+            acquired: Some(Timestamp::from_second(1_000_000_000).unwrap()),
+            renewed: Some(Timestamp::from_second(1_000_000_007).unwrap()),
+            transitions: 3,
+        }
+    }
+
+    #[test]
+    fn a_record_comes_back_from_a_lease_and_from_a_config_map() {
+        let (mut lease, mut map) = (Lease::default(), ConfigMap::default());
+        to_lease(&record(), &mut lease);
+        assert_eq!(from_lease(&lease), record());
+        to_config_map(&record(), &mut map);
+        assert_eq!(from_config_map(&map), record());
+        assert_eq!(
+            annotation(&map.metadata, RECORD).unwrap(),
+            "{\"holderIdentity\":\"istiod-1\",\"holderKey\":\"default\",\"leaseDurationSeconds\":30,\
+             \"acquireTime\":\"2001-09-09T01:46:40Z\",\"renewTime\":\"2001-09-09T01:46:47Z\",\"leaderTransitions\":3}"
+        );
+    }
+
+    #[test]
+    fn a_lock_that_cannot_be_read_is_held_by_nobody() {
+        let mut map = ConfigMap::default();
+        assert_eq!(from_config_map(&map), Record::default());
+        annotate(&mut map.metadata, RECORD, "{".to_owned());
+        assert_eq!(from_config_map(&map), Record::default());
+        assert_eq!(from_lease(&Lease::default()), Record::default());
+    }
+}

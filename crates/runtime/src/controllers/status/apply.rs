@@ -1,0 +1,425 @@
+//! What to write into a status, given what it holds: pure, so that nothing is written without need.
+
+use super::distribution::{DISTRIBUTED, Distribution, Said, VERDICTS, Verdict};
+use cluster::{Desired, Step};
+use k8s_openapi::jiff::Timestamp;
+use mesh::{Condition, Conditions};
+use model::{Kind, ObjectRef, Str};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// An address of a host.
+pub(in crate::controllers) type HostAddress = (Str, IpAddr);
+
+/// What should be in a status.
+#[derive(Clone, Debug)]
+pub(in crate::controllers) enum Wanted {
+    /// These conditions of ours and no others; `None` when the object is not ours any more.
+    Conditions(Option<Arc<Conditions>>, Distribution),
+    /// `status.addresses`.
+    Addresses {
+        /// What it held when this was decided: another content calls for another decision.
+        held: Vec<HostAddress>,
+        /// What it should hold.
+        wanted: Vec<HostAddress>,
+    },
+}
+
+/// The part of an object that is read before its status is written.
+#[derive(Deserialize, Default, Debug)]
+#[serde(default)]
+pub(in crate::controllers) struct Stored {
+    pub(in crate::controllers) metadata: StoredMeta,
+    status: Option<StoredStatus>,
+}
+
+#[derive(Deserialize, Default, Debug)]
+#[serde(rename_all = "camelCase", default)]
+pub(in crate::controllers) struct StoredMeta {
+    pub(in crate::controllers) name: String,
+    pub(in crate::controllers) namespace: String,
+    resource_version: String,
+}
+
+#[derive(Deserialize, Default, Debug)]
+#[serde(default)]
+struct StoredStatus {
+    conditions: Option<Vec<Value>>,
+    addresses: Option<Vec<StoredAddress>>,
+}
+
+#[derive(Deserialize, Default, Debug)]
+#[serde(default)]
+struct StoredAddress {
+    value: Option<String>,
+    host: Option<String>,
+}
+
+/// The field manager of addresses.
+const ADDRESS_MANAGER: &str = "pilothouse-addresses";
+
+/// Returns the field manager of the conditions of a kind; `None` for kinds without conditions of ours.
+///
+/// They are those of the reference. Under names of our own, what one writer gave and another takes
+/// back after a move between the two would stay for ever, for it would have two owners. Only the
+/// holder of the lock that both share writes, so the two do not meet.
+pub(in crate::controllers) fn manager(kind: Kind) -> Option<&'static str> {
+    match kind {
+        Kind::Service | Kind::ServiceEntry => Some("istio-ambient-service"),
+        Kind::WorkloadEntry => Some("istio-ambient-workloadentry"),
+        Kind::AuthorizationPolicy => Some("istio-ambient-ztunnel-policy"),
+        _ => None,
+    }
+}
+
+/// A type that the reference does not know, as is the one of ServiceEntries that begins like it.
+const WAYPOINT_REQUIRED: &str = "pilothouse.io/WaypointRequired";
+
+/// Returns the types of conditions that are ours alone to set.
+fn types(kind: Kind) -> &'static [&'static str] {
+    match kind {
+        Kind::Service | Kind::WorkloadEntry => &["istio.io/WaypointBound", WAYPOINT_REQUIRED],
+        Kind::ServiceEntry => &[
+            "pilothouse.io/Accepted",
+            "istio.io/WaypointBound",
+            WAYPOINT_REQUIRED,
+            "istio.io/WaypointMissing",
+            "istio.io/VisibilityApplied",
+        ],
+        Kind::AuthorizationPolicy => &["ZtunnelAccepted", "WaypointAccepted"],
+        _ => &[],
+    }
+}
+
+/// Tells whether objects of a kind are told how far nodes have come with them.
+pub(super) fn has_distribution(kind: Kind) -> bool {
+    kind == Kind::AuthorizationPolicy
+}
+
+impl Desired for Wanted {
+    type Stored = Stored;
+
+    fn step(&self, object: &ObjectRef, stored: &Stored, now: Timestamp) -> Step {
+        match self {
+            Wanted::Conditions(wanted, distribution) => {
+                conditions(object, stored, wanted.as_deref(), distribution, now)
+            }
+            Wanted::Addresses { held, wanted } => addresses(object, stored, held, wanted),
+        }
+    }
+}
+
+fn addresses(object: &ObjectRef, stored: &Stored, held: &[HostAddress], wanted: &[HostAddress]) -> Step {
+    let present = stored.addresses();
+    if is_same(&present, wanted) {
+        return Step::Right;
+    }
+    if !is_same(&present, held) {
+        return Step::Outdated;
+    }
+    let list: Vec<Value> =
+        wanted.iter().map(|(host, ip)| json!({"value": ip.to_string(), "host": host.as_str()})).collect();
+    Step::Apply {
+        manager: ADDRESS_MANAGER,
+        body: apply_configuration(object, stored, json!({ "addresses": list })),
+    }
+}
+
+fn is_same(a: &[HostAddress], b: &[HostAddress]) -> bool {
+    let sorted = |list: &[HostAddress]| {
+        let mut list = list.to_vec();
+        list.sort_unstable();
+        list
+    };
+    a.len() == b.len() && sorted(a) == sorted(b)
+}
+
+fn conditions(
+    object: &ObjectRef,
+    stored: &Stored,
+    wanted: Option<&Conditions>,
+    distribution: &Distribution,
+    now: Timestamp,
+) -> Step {
+    let Some(manager) = manager(object.kind) else { return Step::Right };
+    let all = stored.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    // What is not to be touched goes along as if it were somebody else's.
+    let is_kept = wanted.is_some() && matches!(distribution, Distribution::Untouched);
+    let is_ours = |condition: &&Value| {
+        let kind = text(condition, "type");
+        types(object.kind).contains(&kind)
+            || (has_distribution(object.kind) && kind == DISTRIBUTED && !is_kept)
+    };
+    let ours: Vec<&Value> = all.iter().filter(is_ours).collect();
+    let generation = wanted.map_or(0, |w| w.generation);
+    let said = match distribution {
+        Distribution::Is(said) if wanted.is_some() => Some((&said.condition, said.generation)),
+        _ => None,
+    };
+    let conditions = wanted.map(|w| w.conditions.as_slice()).unwrap_or_default();
+    let wanted: Vec<(&Condition, i64)> = conditions.iter().map(|c| (c, generation)).chain(said).collect();
+    let former = |kind: &str| ours.iter().copied().find(|condition| text(condition, "type") == kind);
+    let is_right = ours.len() == wanted.len()
+        && wanted.iter().all(|(condition, generation)| {
+            former(condition.kind).is_some_and(|former| {
+                text(former, "status") == status_word(condition.status)
+                    && text(former, "reason") == condition.reason
+                    && text(former, "message") == condition.message
+                    && number(former, "observedGeneration") == *generation
+            })
+        });
+    if is_right {
+        return Step::Right;
+    }
+    // Lists of our own definitions, and of the reference's, are replaced as a whole by who applies
+    // them: what others wrote goes along. Those of Services are merged by type.
+    let is_merged = object.kind.is_built_in();
+    let mut list: Vec<Value> =
+        all.iter().filter(|condition| !is_merged && !is_ours(condition)).cloned().collect();
+    let now = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    list.extend(wanted.iter().map(|&(condition, generation)| {
+        let status = status_word(condition.status);
+        let since = former(condition.kind)
+            .filter(|former| text(former, "status") == status)
+            .map(|former| text(former, "lastTransitionTime"))
+            .filter(|since| !since.is_empty());
+        let mut value = json!({
+            "type": condition.kind, "status": status, "reason": condition.reason,
+            "message": condition.message, "lastTransitionTime": since.unwrap_or(&now),
+        });
+        if generation != 0 {
+            value["observedGeneration"] = json!(generation);
+        }
+        value
+    }));
+    Step::Apply { manager, body: apply_configuration(object, stored, json!({ "conditions": list })) }
+}
+
+fn apply_configuration(object: &ObjectRef, stored: &Stored, status: Value) -> Value {
+    let (group, version) = (object.kind.group(), object.kind.version());
+    let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+    json!({
+        "apiVersion": api_version,
+        "kind": object.kind.name(),
+        "metadata": {
+            "name": object.name.name.as_str(),
+            "namespace": &*object.name.ns,
+            // Refused if anybody has written meanwhile: then it is looked at again.
+            "resourceVersion": stored.metadata.resource_version,
+        },
+        "status": status,
+    })
+}
+
+fn status_word(status: bool) -> &'static str {
+    if status { "True" } else { "False" }
+}
+
+fn text<'a>(value: &'a Value, field: &str) -> &'a str {
+    value.get(field).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// Reads a number, which the JSON mapping of protobuf may have written as text.
+fn number(value: &Value, field: &str) -> i64 {
+    let value = value.get(field);
+    let written = value.and_then(Value::as_str).and_then(|text| text.parse().ok());
+    value.and_then(Value::as_i64).or(written).unwrap_or(0)
+}
+
+impl Stored {
+    /// Returns what the status says of how far nodes have come; nothing if it is none of our sentences.
+    pub(super) fn said(&self) -> Option<Said> {
+        let all = self.status.as_ref()?.conditions.as_deref()?;
+        let found = all.iter().find(|condition| text(condition, "type") == DISTRIBUTED)?;
+        let reason = VERDICTS.map(Verdict::reason).into_iter().find(|r| *r == text(found, "reason"))?;
+        let (status, message) = (text(found, "status") == "True", text(found, "message").to_owned());
+        let condition = Condition { kind: DISTRIBUTED, status, reason, message };
+        Some(Said::found(condition, number(found, "observedGeneration")))
+    }
+
+    fn addresses(&self) -> Vec<HostAddress> {
+        let list = self.status.as_ref().and_then(|status| status.addresses.as_deref()).unwrap_or_default();
+        list.iter()
+            .filter_map(|a| {
+                let ip = a.value.as_deref()?.parse().ok()?;
+                Some((Str::from(a.host.as_deref().unwrap_or_default()), ip))
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use model::Name;
+
+    fn object(kind: Kind) -> ObjectRef {
+        ObjectRef { kind, name: Name::new("shop", "web") }
+    }
+
+    fn wanted(generation: i64, list: &[(&'static str, bool, &'static str)]) -> Wanted {
+        let conditions = list.iter().map(|(kind, status, reason)| Condition {
+            kind,
+            status: *status,
+            reason,
+            message: format!("why {reason}"),
+        });
+        let conditions = Conditions { generation, conditions: conditions.collect() };
+        Wanted::Conditions(Some(Arc::new(conditions)), Distribution::Untouched)
+    }
+
+    fn stored(status: Value) -> Stored {
+        let metadata = json!({"name": "web", "namespace": "shop", "resourceVersion": "7"});
+        serde_json::from_value(json!({"metadata": metadata, "status": status})).unwrap()
+    }
+
+    fn applied(wanted: &Wanted, kind: Kind, status: Value) -> Value {
+        let now = Timestamp::from_second(1_000_000_000).unwrap();
+        match wanted.step(&object(kind), &stored(status), now) {
+            Step::Apply { body, .. } => body,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn is_right(wanted: &Wanted, kind: Kind, status: Value) -> bool {
+        wanted.step(&object(kind), &stored(status), Timestamp::UNIX_EPOCH) == Step::Right
+    }
+
+    const BOUND: &str = "istio.io/WaypointBound";
+
+    fn bound(status: &str, since: &str) -> Value {
+        json!({"type": BOUND, "status": status, "reason": "Yes", "message": "why Yes", "lastTransitionTime": since})
+    }
+
+    #[test]
+    fn a_condition_that_is_there_as_wanted_is_not_written() {
+        let yes = wanted(0, &[(BOUND, true, "Yes")]);
+        assert!(is_right(
+            &yes,
+            Kind::Service,
+            json!({"conditions": [bound("True", "2001-01-01T00:00:00Z")]})
+        ));
+        assert!(is_right(&wanted(0, &[]), Kind::Service, json!({})));
+        assert!(is_right(&Wanted::Conditions(None, Distribution::Untouched), Kind::Service, Value::Null));
+    }
+
+    #[test]
+    fn a_new_condition_is_applied_with_the_version_that_was_read() {
+        let body = applied(&wanted(0, &[(BOUND, true, "Yes")]), Kind::Service, json!({}));
+        assert_eq!(
+            body,
+            json!({
+                "apiVersion": "v1", "kind": "Service",
+                "metadata": {"name": "web", "namespace": "shop", "resourceVersion": "7"},
+                "status": {"conditions": [bound("True", "2001-09-09T01:46:40Z")]},
+            })
+        );
+    }
+
+    #[test]
+    fn the_time_of_transition_stays_while_the_status_does() {
+        let old = json!({"conditions": [bound("True", "1999-01-01T00:00:00Z")]});
+        let time = |wanted| {
+            applied(&wanted, Kind::Service, old.clone())["status"]["conditions"][0]["lastTransitionTime"]
+                .clone()
+        };
+        assert_eq!(time(wanted(0, &[(BOUND, true, "Other")])), "1999-01-01T00:00:00Z");
+        assert_eq!(time(wanted(0, &[(BOUND, false, "No")])), "2001-09-09T01:46:40Z");
+    }
+
+    #[test]
+    fn conditions_of_others_stay_in_lists_that_are_replaced_as_a_whole() {
+        let other = json!({"type": "Reconciled", "status": "True", "observedGeneration": "4"});
+        let old = json!({"conditions": [bound("True", "x"), other]});
+        let none = wanted(0, &[]);
+        assert_eq!(applied(&none, Kind::ServiceEntry, old.clone())["status"], json!({"conditions": [other]}));
+        assert_eq!(applied(&none, Kind::Service, old)["status"], json!({"conditions": []}));
+    }
+
+    #[test]
+    fn an_object_that_is_not_ours_any_more_loses_our_conditions() {
+        let old = json!({"conditions": [bound("True", "x")]});
+        let body = applied(&Wanted::Conditions(None, Distribution::Untouched), Kind::WorkloadEntry, old);
+        assert_eq!(body["status"], json!({"conditions": []}));
+        assert_eq!(body["apiVersion"], "networking.istio.io/v1");
+    }
+
+    #[test]
+    fn a_policy_tells_which_generation_its_condition_speaks_of() {
+        let accepted = wanted(3, &[("ZtunnelAccepted", true, "Accepted")]);
+        let condition = |generation: Value| {
+            json!({"conditions": [{
+                "type": "ZtunnelAccepted", "status": "True", "reason": "Accepted", "message": "why Accepted",
+                "observedGeneration": generation,
+            }]})
+        };
+        for same in [json!(3), json!("3")] {
+            assert!(is_right(&accepted, Kind::AuthorizationPolicy, condition(same)));
+        }
+        let body = applied(&accepted, Kind::AuthorizationPolicy, condition(json!("2")));
+        assert_eq!(body["status"]["conditions"][0]["observedGeneration"], 3);
+    }
+
+    fn distributed(status: &str, reason: &str, generation: i64) -> Value {
+        json!({
+            "type": DISTRIBUTED, "status": status, "reason": reason, "message": "of 3",
+            "lastTransitionTime": "2001-01-01T00:00:00Z", "observedGeneration": generation,
+        })
+    }
+
+    #[test]
+    fn what_is_said_of_distribution_has_a_generation_of_its_own_and_may_be_left_alone() {
+        let accepted = wanted(3, &[("ZtunnelAccepted", true, "Accepted")]);
+        let Wanted::Conditions(conditions, _) = accepted.clone() else { panic!("no conditions") };
+        let old = json!({"conditions": [distributed("True", "Acknowledged", 2)]});
+        let list = |wanted: &Wanted| {
+            let body = applied(wanted, Kind::AuthorizationPolicy, old.clone());
+            body["status"]["conditions"].as_array().cloned().unwrap()
+        };
+        let untouched = list(&accepted);
+        assert_eq!(untouched.len(), 2);
+        assert!(untouched.contains(&distributed("True", "Acknowledged", 2)), "{untouched:?}");
+
+        let said = stored(json!({"conditions": [distributed("True", "Acknowledged", 3)]})).said().unwrap();
+        let is = Wanted::Conditions(conditions.clone(), Distribution::Is(said));
+        let new = list(&is);
+        assert_eq!(new.len(), 2);
+        assert!(new.contains(&distributed("True", "Acknowledged", 3)), "{new:?}");
+        assert!(is_right(&is, Kind::AuthorizationPolicy, json!({"conditions": new})));
+
+        let gone = Wanted::Conditions(conditions, Distribution::Gone);
+        assert_eq!(list(&gone).len(), 1);
+        // On other kinds the type is somebody else's; an object that is not ours loses it.
+        assert!(is_right(&wanted(0, &[]), Kind::ServiceEntry, old.clone()));
+        assert_eq!(list(&Wanted::Conditions(None, Distribution::Untouched)), [json!(null); 0]);
+        assert_eq!(stored(json!({"conditions": [distributed("True", "Other", 2)]})).said(), None);
+    }
+
+    #[test]
+    fn a_type_that_is_there_twice_is_there_once_afterwards() {
+        let old = json!({"conditions": [bound("True", "x"), bound("False", "y")]});
+        let body = applied(&wanted(0, &[(BOUND, true, "Yes")]), Kind::ServiceEntry, old);
+        assert_eq!(body["status"]["conditions"].as_array().map(Vec::len), Some(1));
+    }
+
+    #[test]
+    fn addresses_are_written_only_over_what_they_were_decided_for() {
+        let pair = |host: &str, ip: &str| (Str::from(host), ip.parse::<IpAddr>().unwrap());
+        let step = |status| {
+            let wanted = vec![pair("a.test", "240.240.0.1"), pair("a.test", "2001:2::1")];
+            let wanted = Wanted::Addresses { held: Vec::new(), wanted };
+            wanted.step(&object(Kind::ServiceEntry), &stored(status), Timestamp::UNIX_EPOCH)
+        };
+        let (v4, v6) = (
+            json!({"value": "240.240.0.1", "host": "a.test"}),
+            json!({"value": "2001:2::1", "host": "a.test"}),
+        );
+        let Step::Apply { body, .. } = step(json!({"conditions": []})) else { panic!("nothing applied") };
+        assert_eq!(body["status"], json!({"addresses": [v4, v6]}));
+        assert_eq!(step(json!({"addresses": [v6, v4]})), Step::Right);
+        assert_eq!(step(json!({"addresses": [v4]})), Step::Outdated);
+    }
+}

@@ -1,0 +1,243 @@
+//! The engine thread: the only writer of the mesh.
+//!
+//! ```text
+//! sources ──batches──▶ thread: apply ▸ encode ▸ publish ──watch──▶ streams
+//!                        ▲   └──────────────▶ subscribers: events, nodes, names of what changed
+//! debug, dump ───ask─────┘
+//! ```
+//!
+//! The thread takes whatever is waiting as one commit and publishes it at once. There is no timer:
+//! an idle system publishes a change when it arrives; while a busy one commits, the next batch grows.
+
+use mesh::{Delta, Event, Mesh, Options, ResourceKind};
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, oneshot, watch};
+use xds::{ResourceType, Snapshot, Writer};
+
+/// How many batches may wait; more hold their sources back.
+const WAITING: usize = 64;
+/// How many events one commit takes at most, so that a commit stays within its memory.
+const EVENTS: usize = 200_000;
+/// How many names of changed resources a log line carries.
+const NAMED: usize = 4;
+
+/// The published state; `None` until everything has been listed once.
+pub type Snapshots = watch::Receiver<Option<Arc<Snapshot>>>;
+
+/// Told of each commit, on the engine thread: it must neither block nor take long.
+pub trait Subscriber: Send {
+    /// Sees the events of a commit before the mesh does.
+    fn received(&mut self, _events: &[Event]) {}
+
+    /// Sees what a commit changed before the snapshot of this step is published; only once everything has
+    /// been listed.
+    fn publishing(&mut self, _step: u64, _delta: &Delta) {}
+
+    /// Sees what a commit changed after it was published.
+    fn published(&mut self, _delta: &Delta) {}
+}
+
+type Question = Box<dyn FnOnce(&Mesh) + Send>;
+
+/// Counters of the engine thread.
+#[derive(Debug, Default)]
+pub struct EngineStats {
+    /// Commits so far.
+    pub commits: AtomicU64,
+    /// Events taken so far.
+    pub events: AtomicU64,
+    /// Resources published or removed so far.
+    pub resources: AtomicU64,
+    /// Time spent in commits, in nanoseconds.
+    pub busy_nanos: AtomicU64,
+    /// Objects refused so far.
+    pub rejected: AtomicU64,
+}
+
+/// The way to the engine thread.
+#[derive(Clone)]
+pub struct EngineHandle {
+    batches: mpsc::Sender<Vec<Event>>,
+    questions: mpsc::Sender<Question>,
+    snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
+    stats: Arc<EngineStats>,
+}
+
+impl EngineHandle {
+    /// Starts the engine thread. It ends when every `EngineHandle` and every sender is dropped.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(options: Options) -> std::io::Result<Self> {
+        Self::start_with(options, Vec::new())
+    }
+
+    /// Starts the engine thread with those that it tells of each commit, in this order.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start_with(options: Options, subscribers: Vec<Box<dyn Subscriber>>) -> std::io::Result<Self> {
+        let (batches, events) = mpsc::channel(WAITING);
+        let (questions, asked) = mpsc::channel(WAITING);
+        let (publish, snapshots) = watch::channel(None);
+        let stats = Arc::new(EngineStats::default());
+        let engine = Engine {
+            mesh: Mesh::new(&options),
+            writer: Writer::new(),
+            subscribers,
+            publish,
+            stats: stats.clone(),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+        std::thread::Builder::new()
+            .name("engine".to_owned())
+            .spawn(move || runtime.block_on(engine.run(events, asked)))?;
+        Ok(Self { batches, questions, snapshots, stats })
+    }
+
+    /// Returns where sources send their batches.
+    pub fn batches(&self) -> mpsc::Sender<Vec<Event>> {
+        self.batches.clone()
+    }
+
+    /// Returns the published state: `None` until everything has been listed once.
+    pub fn snapshots(&self) -> Snapshots {
+        self.snapshots.clone()
+    }
+
+    /// Returns the counters.
+    pub fn stats(&self) -> &EngineStats {
+        &self.stats
+    }
+
+    /// Asks the mesh something between two commits; `None` when the engine has ended.
+    pub async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Mesh) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (answer, answered) = oneshot::channel();
+        let question = Box::new(move |mesh: &Mesh| {
+            // Whoever asked may have gone away.
+            let _ = answer.send(question(mesh));
+        });
+        self.questions.send(question).await.ok()?;
+        answered.await.ok()
+    }
+}
+
+struct Engine {
+    mesh: Mesh,
+    writer: Writer,
+    subscribers: Vec<Box<dyn Subscriber>>,
+    publish: watch::Sender<Option<Arc<Snapshot>>>,
+    stats: Arc<EngineStats>,
+}
+
+impl Engine {
+    async fn run(mut self, mut events: mpsc::Receiver<Vec<Event>>, mut asked: mpsc::Receiver<Question>) {
+        loop {
+            tokio::select! {
+                biased;
+                batch = events.recv() => match batch {
+                    Some(batch) => self.commit(batch, &mut events),
+                    None => return,
+                },
+                Some(question) = asked.recv() => question(&self.mesh),
+            }
+        }
+    }
+
+    fn commit(&mut self, mut batch: Vec<Event>, events: &mut mpsc::Receiver<Vec<Event>>) {
+        let begin = Instant::now();
+        while batch.len() < EVENTS
+            && let Ok(more) = events.try_recv()
+        {
+            batch.extend(more);
+        }
+        let count = batch.len();
+        self.subscribers.iter_mut().for_each(|subscriber| subscriber.received(&batch));
+        let delta = self.mesh.apply(batch);
+        self.write(&delta);
+        let was_ready = self.publish.borrow().is_some();
+        if self.mesh.is_synced() {
+            let snapshot = self.writer.publish();
+            let step = snapshot.step();
+            self.subscribers.iter_mut().for_each(|subscriber| subscriber.publishing(step, &delta));
+            self.publish.send_replace(Some(snapshot));
+        }
+        self.subscribers.iter_mut().for_each(|subscriber| subscriber.published(&delta));
+        let took = begin.elapsed();
+        self.stats.commits.fetch_add(1, Ordering::Relaxed);
+        self.stats.events.fetch_add(count as u64, Ordering::Relaxed);
+        self.stats.resources.fetch_add(delta.resources.len() as u64, Ordering::Relaxed);
+        self.stats.rejected.fetch_add(delta.rejected.len() as u64, Ordering::Relaxed);
+        self.stats.busy_nanos.fetch_add(took.as_nanos() as u64, Ordering::Relaxed);
+        self.log(&delta, count, took, was_ready);
+    }
+
+    fn write(&mut self, delta: &Delta) {
+        for change in &delta.resources {
+            let kind = match change.kind {
+                ResourceKind::Address => ResourceType::Address,
+                ResourceKind::Authorization => ResourceType::Authorization,
+            };
+            match &change.body {
+                None => {
+                    self.writer.remove(kind, &change.name);
+                }
+                Some(_) if change.resend => {
+                    self.writer.resend(kind, &change.name);
+                }
+                Some(body) => {
+                    if let Err(error) = self.writer.upsert_for(kind, &change.name, body, change.needs) {
+                        tracing::error!(name = change.name, %error, "a resource cannot be sent; its last version stays");
+                    }
+                }
+            }
+        }
+    }
+
+    fn log(&self, delta: &Delta, events: usize, took: Duration, was_ready: bool) {
+        for diagnostic in &delta.rejected {
+            tracing::warn!("{diagnostic}");
+        }
+        if !was_ready {
+            if self.mesh.is_synced() {
+                let (addresses, policies) =
+                    self.publish.borrow().as_ref().map_or((0, 0), |s| {
+                        (s.len(ResourceType::Address), s.len(ResourceType::Authorization))
+                    });
+                tracing::info!(addresses, policies, "ready: every kind is listed, the mesh is served");
+            } else {
+                tracing::debug!(events, ?took, "listing");
+            }
+        } else if !delta.is_empty() {
+            tracing::info!(events, ?took, "{}", summary(delta));
+        } else {
+            tracing::debug!(events, ?took, "no resource changed");
+        }
+    }
+}
+
+/// One line of what changed: a few names, or counts.
+fn summary(delta: &Delta) -> String {
+    let removed = delta.resources.iter().filter(|c| c.body.is_none()).count();
+    let changed = delta.resources.len() - removed;
+    let mut line = match (changed, removed) {
+        (n, 0) => format!("{n} changed:"),
+        (0, n) => format!("{n} removed:"),
+        (c, r) => format!("{c} changed, {r} removed:"),
+    };
+    for change in delta.resources.iter().take(NAMED) {
+        let sign = if change.body.is_some() { "" } else { "-" };
+        // Writing to a string cannot fail.
+        let _ = write!(line, " {sign}{}", change.name);
+    }
+    if delta.resources.len() > NAMED {
+        let _ = write!(line, " and {} more", delta.resources.len() - NAMED);
+    }
+    line
+}

@@ -1,0 +1,163 @@
+//! Health for the kubelet, metrics and debug views for people.
+
+use crate::engine_thread::{EngineHandle, Snapshots};
+use crate::metrics::Metrics;
+use axum::Router;
+use axum::extract::{Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::get;
+use identity::IdentityView;
+use serde::Deserialize;
+use serde_json::json;
+use server::Clients;
+
+/// Routes of the health port: `/ready` is 200 once the mesh is served on every port that is wanted,
+/// `/healthz` while the process lives.
+pub fn health(snapshots: Snapshots, identity: IdentityView) -> Router {
+    Router::new()
+        .route("/healthz", get(|| async { StatusCode::OK }))
+        .route("/ready", get(ready))
+        .with_state((snapshots, identity))
+}
+
+async fn ready(State((snapshots, identity)): State<(Snapshots, IdentityView)>) -> Response {
+    let missing = if snapshots.borrow().is_none() {
+        "not every kind has been listed yet".to_owned()
+    } else if identity.is_awaited() {
+        let trouble = identity.authority.status().trouble;
+        let trouble = trouble.map_or_else(|| "there is no root yet".to_owned(), |trouble| trouble.text);
+        format!("the secure port is not open: {trouble}")
+    } else {
+        return StatusCode::OK.into_response();
+    };
+    (StatusCode::SERVICE_UNAVAILABLE, missing + "\n").into_response()
+}
+
+#[derive(Clone)]
+struct Monitoring {
+    engine: EngineHandle,
+    clients: Clients,
+    identity: IdentityView,
+    metrics: Metrics,
+}
+
+/// Routes of the monitoring port: `/metrics`, `/version`, `/debug/…`.
+pub fn monitoring(
+    engine: EngineHandle,
+    clients: Clients,
+    identity: IdentityView,
+    metrics: Metrics,
+) -> Router {
+    Router::new()
+        .route("/metrics", get(render_metrics))
+        .route("/version", get(version))
+        .route("/debug", get(index))
+        .route("/debug/clientz", get(clientz))
+        .route("/debug/enginez", get(enginez))
+        .route("/debug/identityz", get(identityz))
+        .route("/debug/diagnosticz", get(diagnosticz))
+        .route("/debug/whyz", get(whyz))
+        .with_state(Monitoring { engine, clients, identity, metrics })
+}
+
+async fn render_metrics(State(m): State<Monitoring>) -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], m.metrics.render().await).into_response()
+}
+
+async fn version() -> Json<serde_json::Value> {
+    Json(json!({ "name": "pilothouse", "version": env!("CARGO_PKG_VERSION") }))
+}
+
+async fn index() -> &'static str {
+    "/debug/clientz      connected clients: what each was sent, has acknowledged and refused\n\
+     /debug/enginez      tables of the engine: rows, how often computed, how often changed\n\
+     /debug/identityz    what certificates are signed with, and what is wrong with newer key material\n\
+     /debug/diagnosticz  what is wrong with the objects at hand\n\
+     /debug/whyz?name=N  what the resource of that name was made from\n"
+}
+
+async fn clientz(State(m): State<Monitoring>) -> Json<serde_json::Value> {
+    let clients: Vec<_> = m.clients.list().into_iter().map(|c| {
+        let types: Vec<_> = c.stats.types.iter().map(|t| json!({
+            "type": t.type_url,
+            "wildcard": t.wildcard,
+            "names": t.names,
+            "responses": t.responses,
+            "bytes": t.bytes,
+            "sentStep": t.sent_step,
+            "ackedStep": t.acked_step,
+            "acks": t.acks,
+            "nacks": t.nacks,
+            "lastRefusal": t.last_nack.as_ref().map(|n| &n.message),
+        })).collect();
+        json!({
+            "id": c.id,
+            "peer": c.peer.map(|p| p.to_string()),
+            "node": c.node.map(|n| n.id),
+            "connected": c.stats.connected_at.duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs()),
+            "types": types,
+        })
+    }).collect();
+    Json(json!(clients))
+}
+
+async fn identityz(State(m): State<Monitoring>) -> Json<serde_json::Value> {
+    let status = m.identity.authority.status();
+    let view = |c: &ca::Certificate| {
+        json!({
+            "subject": c.subject(),
+            "serial": c.serial(),
+            "notBefore": c.validity().not_before.as_secs(),
+            "notAfter": c.validity().not_after.as_secs(),
+        })
+    };
+    let issuer = m.identity.authority.current();
+    Json(json!({
+        "source": status.source,
+        "trouble": status.trouble.map(|trouble| trouble.text),
+        "signing": issuer.as_ref().and_then(|i| i.certificate()).map(view),
+        "roots": issuer.iter().flat_map(|i| i.trust().roots()).map(view).collect::<Vec<_>>(),
+    }))
+}
+
+async fn enginez(State(m): State<Monitoring>) -> Response {
+    let Some(tables) = m.engine.ask(mesh::Mesh::stats).await else { return gone() };
+    let tables: Vec<_> = tables
+        .iter()
+        .map(|s| json!({ "table": s.name, "rows": s.rows, "recomputed": s.recomputed, "changed": s.changed }))
+        .collect();
+    Json(json!(tables)).into_response()
+}
+
+async fn diagnosticz(State(m): State<Monitoring>) -> Response {
+    let Some(found) = m.engine.ask(mesh::Mesh::diagnostics).await else { return gone() };
+    let lines: Vec<String> = found.iter().map(|d| format!("{}: {d}\n", d.code)).collect();
+    lines.concat().into_response()
+}
+
+#[derive(Deserialize)]
+struct Why {
+    name: String,
+    depth: Option<usize>,
+}
+
+/// How deep a trace may be asked for.
+const MAX_DEPTH: usize = 6;
+
+async fn whyz(State(m): State<Monitoring>, Query(why): Query<Why>) -> Response {
+    let depth = why.depth.unwrap_or(2).min(MAX_DEPTH);
+    let name = why.name.clone();
+    match m.engine.ask(move |mesh| mesh.why(&name, depth).map(|t| t.to_string())).await {
+        None => gone(),
+        Some(Some(trace)) => trace.into_response(),
+        Some(None) => {
+            let text = format!("there is no resource {}\n", why.name);
+            (StatusCode::NOT_FOUND, text).into_response()
+        }
+    }
+}
+
+fn gone() -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, "the engine has ended\n").into_response()
+}

@@ -1,0 +1,33 @@
+//! What the engine thread tells other parts of the process.
+
+use crate::controllers::Changes;
+use crate::engine_thread::Subscriber;
+use identity::WorldWriter;
+use mesh::{Delta, Event};
+use server::Concerned;
+use std::sync::Arc;
+
+/// Identity follows pods, namespaces and the mesh settings.
+impl Subscriber for WorldWriter {
+    fn received(&mut self, events: &[Event]) {
+        self.take(events);
+    }
+}
+
+/// Streams of the nodes that a snapshot is about are served first.
+impl Subscriber for Arc<Concerned> {
+    fn publishing(&mut self, step: u64, delta: &Delta) {
+        self.note(step, delta.nodes.iter().cloned());
+    }
+}
+
+/// Controllers look at the objects that changed.
+impl Subscriber for Arc<Changes> {
+    fn received(&mut self, events: &[Event]) {
+        self.note(events);
+    }
+
+    fn published(&mut self, delta: &Delta) {
+        self.publish(&delta.conditions, &delta.address_requests);
+    }
+}

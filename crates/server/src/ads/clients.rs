@@ -1,0 +1,188 @@
+//! The connected clients, for debug views and metrics.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use parking_lot::Mutex;
+use xds::{Needs, Node, ResourceType, Session, SessionStats, Standing};
+
+use crate::limits::{Ends, Refusals};
+
+/// All streams that are open, sums over those that were, and what was refused at a bound.
+#[derive(Debug, Clone, Default)]
+pub struct Clients {
+    registry: Arc<Mutex<Registry>>,
+    refusals: Arc<Refusals>,
+    ends: Arc<Ends>,
+}
+
+#[derive(Debug, Default)]
+struct Registry {
+    next: u64,
+    open: BTreeMap<u64, Arc<Client>>,
+    closed: Totals,
+}
+
+/// One open stream.
+#[derive(Debug)]
+pub(super) struct Client {
+    peer: Option<SocketAddr>,
+    pub(super) session: Mutex<Session>,
+}
+
+/// Keeps a stream in the registry until it is dropped.
+#[derive(Debug)]
+pub(super) struct Registration {
+    clients: Clients,
+    id: u64,
+    pub(super) client: Arc<Client>,
+}
+
+/// What is known of one open stream.
+#[derive(Debug, Clone)]
+pub struct ClientView {
+    /// Rises with each stream.
+    pub id: u64,
+    /// Address of the client, if it came by TCP.
+    pub peer: Option<SocketAddr>,
+    /// Who it says it is; none before its first request.
+    pub node: Option<Node>,
+    /// State of its session.
+    pub stats: SessionStats,
+}
+
+/// Sums over all streams since the start, open ones included.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Streams that were opened.
+    pub streams: u64,
+    /// Responses handed out.
+    pub responses: u64,
+    /// Bytes of these responses.
+    pub bytes: u64,
+    /// Acknowledgements.
+    pub acks: u64,
+    /// Refusals.
+    pub nacks: u64,
+    /// Responses and refusals of addresses, legacy workloads included.
+    pub addresses: TypeTotals,
+    /// Responses and refusals of authorizations.
+    pub authorizations: TypeTotals,
+}
+
+/// Sums of one type over all streams since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TypeTotals {
+    /// Responses handed out.
+    pub responses: u64,
+    /// Refusals.
+    pub nacks: u64,
+}
+
+impl Totals {
+    fn add(&mut self, stats: &SessionStats) {
+        self.streams += 1;
+        self.responses += stats.responses;
+        self.bytes += stats.bytes;
+        self.acks += stats.types.iter().map(|t| t.acks).sum::<u64>();
+        self.nacks += stats.types.iter().map(|t| t.nacks).sum::<u64>();
+        for of in &stats.types {
+            let sums = match of.type_url.as_str() {
+                proto::type_url::AUTHORIZATION => &mut self.authorizations,
+                proto::type_url::ADDRESS | proto::type_url::WORKLOAD => &mut self.addresses,
+                // Whatever else a client asks for is answered empty, and makes no series.
+                _ => continue,
+            };
+            sums.responses += of.responses;
+            sums.nacks += of.nacks;
+        }
+    }
+}
+
+impl Clients {
+    /// Number of open streams.
+    pub fn len(&self) -> usize {
+        self.registry.lock().open.len()
+    }
+
+    /// True when no stream is open.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Connections that the server ended.
+    pub fn ends(&self) -> &Ends {
+        &self.ends
+    }
+
+    /// What was refused at a bound.
+    pub fn refusals(&self) -> &Refusals {
+        &self.refusals
+    }
+
+    /// All open streams, oldest first.
+    pub fn list(&self) -> Vec<ClientView> {
+        // The registry is let go first: a session may be busy for a while.
+        let open: Vec<(u64, Arc<Client>)> =
+            self.registry.lock().open.iter().map(|(&id, client)| (id, Arc::clone(client))).collect();
+        let view = |(id, client): (u64, Arc<Client>)| {
+            let session = client.session.lock();
+            ClientView { id, peer: client.peer, node: session.node().cloned(), stats: session.stats() }
+        };
+        open.into_iter().map(view).collect()
+    }
+
+    /// How far the ztunnel of each node has come with the policies, ascending by node. Of several
+    /// streams of a node the newest counts: the others are about to end.
+    pub fn policy_standings(&self) -> Vec<(String, Standing)> {
+        let open: Vec<Arc<Client>> = self.registry.lock().open.values().cloned().collect();
+        let of = |client: Arc<Client>| {
+            let session = client.session.lock();
+            let node = session.node().filter(|node| node.role() == "ztunnel")?;
+            let name = Some(node.property("NODE_NAME")).filter(|name| !name.is_empty()).unwrap_or(&node.id);
+            Some((name.to_owned(), session.standing(ResourceType::Authorization)?))
+        };
+        // Later ones replace earlier ones.
+        open.into_iter().filter_map(of).collect::<BTreeMap<_, _>>().into_iter().collect()
+    }
+
+    /// Sums over all streams since the start.
+    pub fn totals(&self) -> Totals {
+        let (mut totals, open) = {
+            let registry = self.registry.lock();
+            (registry.closed, registry.open.values().cloned().collect::<Vec<_>>())
+        };
+        for client in open {
+            totals.add(&client.session.lock().stats());
+        }
+        totals
+    }
+
+    pub(super) fn register(&self, peer: Option<SocketAddr>, understood: fn(&Node) -> Needs) -> Registration {
+        let session = Mutex::new(Session::new(SystemTime::now()).understanding(understood));
+        let client = Arc::new(Client { peer, session });
+        let mut registry = self.registry.lock();
+        let id = registry.next;
+        registry.next += 1;
+        registry.open.insert(id, Arc::clone(&client));
+        Registration { clients: self.clone(), id, client }
+    }
+}
+
+impl Registration {
+    /// The registry that it is in.
+    pub(super) fn clients(&self) -> &Clients {
+        &self.clients
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        let stats = self.client.session.lock().stats();
+        let mut registry = self.clients.registry.lock();
+        registry.open.remove(&self.id);
+        registry.closed.add(&stats);
+    }
+}

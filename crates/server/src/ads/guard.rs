@@ -1,0 +1,157 @@
+//! What a stream of the secure port must be, and stay, to go on.
+
+use crate::grpc::Status;
+use crate::limits::{Arrival, Bound, Refusals};
+use http::HeaderMap;
+use identity::{Admission, Authenticated, Gate, NodeClaim, Refused};
+use limits::truncated;
+use rustls::pki_types::UnixTime;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::{Sleep, sleep};
+use tokio_util::sync::WaitForCancellationFutureOwned;
+
+impl From<Refused> for Status {
+    fn from(refused: Refused) -> Self {
+        Self::new(refused.code as u8, refused.message())
+    }
+}
+
+/// Checks that a client may follow a type, guarded or not.
+///
+/// # Errors
+/// The status that ends the stream.
+pub(super) fn may_follow(
+    node: Option<&xds::Node>,
+    type_url: &str,
+    guard: Option<&StreamGuard>,
+    refusals: &Refusals,
+) -> Result<(), Status> {
+    let id = node.map_or("", |node| node.id.as_str());
+    let Err(denial) = ::ca::ProxyKind::check_subscription(id, type_url) else { return Ok(()) };
+    let refused = Refused::from(denial);
+    if let Some(times) = refusals.due(id, refused.reason) {
+        tracing::warn!(
+            node = truncated(id),
+            times,
+            reason = refused.reason,
+            detail = truncated(&refused.detail),
+            "refused a subscription",
+        );
+    }
+    if let Some(guard) = guard {
+        guard.gate.stats().streams_refused.add(refused.reason);
+    }
+    Err(refused.into())
+}
+
+/// Watches over one stream of an authenticated caller.
+pub(crate) struct StreamGuard {
+    gate: Arc<Gate>,
+    caller: Authenticated,
+    admission: Admission,
+    /// The node that it says it is has been found to be the caller's.
+    authorized: bool,
+    gone: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    expires: Pin<Box<Sleep>>,
+}
+
+impl StreamGuard {
+    /// Authenticates a call and lets it open a stream.
+    ///
+    /// # Errors
+    /// The status that ends the call.
+    pub async fn open(
+        gate: &Arc<Gate>,
+        refusals: &Refusals,
+        headers: &HeaderMap,
+        from: &Arrival,
+    ) -> Result<Self, Status> {
+        let address = from.connection.client();
+        let refuse = |refused: &Refused, bound: Bound, caller: Option<&Authenticated>| {
+            gate.stats().streams_refused.add(refused.reason);
+            let named = caller.map(|caller| caller.identity().to_string());
+            let client = named.as_ref().unwrap_or(&address);
+            // A bound has its own line.
+            if !refusals.add_if_exhausted(refused, bound, client)
+                && let Some(times) = refusals.due(client, refused.reason)
+            {
+                tracing::warn!(
+                    caller = named, peer = ?from.connection.address, times, reason = refused.reason,
+                    detail = truncated(&refused.detail), "refused a stream",
+                );
+            }
+        };
+        let caller = from
+            .authenticate(gate, headers)
+            .await
+            .inspect_err(|refused| refuse(refused, Bound::TokensOfAddress, None))?;
+        let admission = gate
+            .admit(&caller)
+            .await
+            .inspect_err(|refused| refuse(refused, Bound::StreamsOfClient, Some(&caller)))?;
+        let left = admission.expires.as_secs().saturating_sub(UnixTime::now().as_secs());
+        let gone = admission.binding.as_ref().map(|b| Box::pin(b.gone.clone().cancelled_owned()));
+        let expires = Box::pin(sleep(Duration::from_secs(left)));
+        Ok(Self { gate: Arc::clone(gate), caller, admission, authorized: false, gone, expires })
+    }
+
+    /// Returns whose stream it is, and whether that is a ztunnel's account.
+    pub fn client(&self) -> (String, bool) {
+        (self.caller.client(), self.gate.is_ztunnel(&self.caller))
+    }
+
+    /// Ends the stream when the caller's pod is gone.
+    ///
+    /// # Errors
+    /// The status that ends it.
+    pub fn check_pod(&mut self, cx: &mut Context<'_>) -> Result<(), Status> {
+        let is_gone = self.gone.as_mut().is_some_and(|gone| gone.as_mut().poll(cx).is_ready());
+        if !is_gone {
+            return Ok(());
+        }
+        self.gate.stats().streams_ended.add("pod_gone");
+        tracing::info!(caller = %self.caller.identity(), "ended a stream: the pod of its caller is gone");
+        Err(Refused {
+            code: ca::Code::Unauthenticated,
+            reason: "pod_gone",
+            detail: "the pod of the caller is gone".to_owned(),
+        }
+        .into())
+    }
+
+    /// Ends the stream when its credential has ended: in order, so that the client comes back with
+    /// a newer one.
+    ///
+    /// # Errors
+    /// The status that ends it.
+    pub fn check_credential(&mut self, cx: &mut Context<'_>) -> Result<(), Status> {
+        if self.expires.as_mut().poll(cx) == Poll::Pending {
+            return Ok(());
+        }
+        self.gate.stats().streams_ended.add("credential_expired");
+        Err(Status::new(Status::OK, ""))
+    }
+
+    /// Decides, once the first request has come, whether the caller may be that node.
+    ///
+    /// # Errors
+    /// The status that ends the stream.
+    pub fn check_node(&mut self, node: Option<&xds::Node>) -> Result<(), Status> {
+        if let Some(node) = node.filter(|_| !self.authorized) {
+            let claim = NodeClaim {
+                id: &node.id,
+                namespace: node.property("NAMESPACE"),
+                service_account: node.property("SERVICE_ACCOUNT"),
+                node_name: node.property("NODE_NAME"),
+                instance_ips: node.property("INSTANCE_IPS"),
+            };
+            self.gate.authorize_stream(&self.caller, &self.admission, &claim)?;
+            self.authorized = true;
+        }
+        Ok(())
+    }
+}

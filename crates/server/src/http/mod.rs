@@ -1,0 +1,178 @@
+//! The plain HTTP/1 ports, for health and for monitoring.
+//!
+//! Whoever may reach the port takes little: connections are few and short, and when all places are taken
+//! the peer that has most makes room, so that the kubelet is answered beside any flood.
+
+use crate::limits::Slot;
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use limits::{FairSlots, Peer};
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How much of a port clients may take, and for how long.
+#[derive(Debug, Clone, Copy)]
+pub struct HttpBounds {
+    /// Connections at once.
+    pub connections: usize,
+    /// Connections of one address at once.
+    pub connections_of_address: usize,
+    /// For the head of a request, the first one or the next.
+    pub head: Duration,
+    /// For a whole connection, however many requests it has.
+    pub life: Duration,
+    /// For what is open when the process stops, or the connection has lived its life.
+    pub drain: Duration,
+}
+
+impl Default for HttpBounds {
+    fn default() -> Self {
+        Self {
+            connections: 256,
+            connections_of_address: 64,
+            head: Duration::from_secs(10),
+            life: Duration::from_secs(600),
+            drain: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Serves until `stop` is cancelled and what is open has ended.
+pub async fn serve(listener: TcpListener, router: Router, bounds: HttpBounds, stop: CancellationToken) {
+    let places = FairSlots::new(bounds.connections, bounds.connections_of_address);
+    let connections = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop.cancelled() => break,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "accept failed");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        match Slot::acquire(&places, Peer::of(peer.ip())) {
+            Ok(place) => {
+                connections.spawn(connection(stream, router.clone(), place, bounds, stop.clone()));
+            }
+            Err(full) => tracing::debug!(%peer, ?full, "refused a connection for HTTP"),
+        }
+    }
+    connections.close();
+    connections.wait().await;
+}
+
+/// Pause after a failed accept, such as one for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+async fn connection(
+    stream: TcpStream,
+    router: Router,
+    place: Slot,
+    bounds: HttpBounds,
+    stop: CancellationToken,
+) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(bounds.head)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    tokio::pin!(connection);
+    let displaced = place.evicted();
+    tokio::select! {
+        ended = connection.as_mut() => {
+            if let Err(error) = ended {
+                tracing::debug!(%error, "a connection for HTTP broke");
+            }
+            return;
+        }
+        () = displaced.cancelled() => return,
+        () = tokio::time::sleep(bounds.life) => {}
+        () = stop.cancelled() => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    // Whoever has sent half a request must not hold the process.
+    let _ = timeout(bounds.drain, connection).await;
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+    use axum::routing::get;
+    use std::net::SocketAddr;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpSocket;
+    use tokio_util::sync::DropGuard;
+
+    /// Limit of what ends by itself.
+    const LIMIT: Duration = Duration::from_secs(60);
+    const ASK: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+
+    async fn start(bounds: HttpBounds) -> (SocketAddr, DropGuard) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let router = Router::new().route("/", get(|| async { "here" }));
+        tokio::spawn(serve(listener, router, bounds, stop.clone()));
+        (address, stop.drop_guard())
+    }
+
+    async fn dial(from: [u8; 4], to: SocketAddr) -> TcpStream {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from((from, 0))).unwrap();
+        socket.connect(to).await.unwrap()
+    }
+
+    /// Reads until the server ends the connection.
+    async fn rest(stream: &mut TcpStream) -> String {
+        let mut said = Vec::new();
+        let read = timeout(LIMIT, stream.read_to_end(&mut said)).await.expect("it stays open");
+        drop(read);
+        String::from_utf8(said).unwrap()
+    }
+
+    #[tokio::test]
+    async fn half_a_request_and_an_idle_connection_end() {
+        let (address, _stop) = start(HttpBounds { head: LIMIT / 600, ..HttpBounds::default() }).await;
+        for said in ["", "GET / HTTP/1.1\r\nHost:", "GET / HTTP/1.1\r\nHost: a\r\n\r\n"] {
+            let mut stream = dial([127, 0, 0, 1], address).await;
+            stream.write_all(said.as_bytes()).await.unwrap();
+            let answer = rest(&mut stream).await;
+            assert_eq!(answer.starts_with("HTTP/1.1 200"), said.ends_with("\r\n\r\n"), "{answer}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_one_address_leaves_another_its_answer() {
+        let bounds = HttpBounds { connections: 4, connections_of_address: 4, ..HttpBounds::default() };
+        let (address, _stop) = start(bounds).await;
+        let mut flood = Vec::new();
+        for _ in 0..5 {
+            flood.push(dial([127, 0, 0, 2], address).await);
+        }
+        assert_eq!(rest(flood.last_mut().unwrap()).await, "", "it has its share");
+        let mut probe = dial([127, 0, 0, 1], address).await;
+        probe.write_all(ASK).await.unwrap();
+        let answer = rest(&mut probe).await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("here"), "{answer}");
+        assert_eq!(rest(&mut flood[0]).await, "", "the oldest made room");
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_does_not_read_ends() {
+        let (address, _stop) = start(HttpBounds { life: LIMIT / 60, ..HttpBounds::default() }).await;
+        let mut stream = dial([127, 0, 0, 1], address).await;
+        // Until the answers fill what is between: then nothing is taken any more.
+        let many = "GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(64);
+        let asking = async { while stream.write_all(many.as_bytes()).await.is_ok() {} };
+        timeout(LIMIT, asking).await.expect("it stays open");
+    }
+}

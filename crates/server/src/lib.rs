@@ -1,0 +1,35 @@
+//! The ports of the process: discovery and certificates over gRPC, health and monitoring over HTTP.
+//!
+//! ```text
+//!   listen   TcpListener ──> one task per connection (TLS, hyper, HTTP/2)
+//!                                  │ path               one task per call
+//!   service                  Service::answer
+//!                              │           └──> certificates: CreateCertificate
+//!   ads                       Ads ── open ──> body of the response = xds::Session + log
+//!                              ^                    │       └──> StreamGuard: credential, pod, node
+//!            Fanout: newest snapshot, own nodes first └──> Clients: who is connected, and how far
+//!   limits   what one client may take: connections, requests, time
+//!   grpc     framing and statuses
+//!   http     plain HTTP/1 ports
+//! ```
+//!
+//! With an [`identity::Gate`] each call is authenticated first, and certificates are issued.
+//!
+//! The framing is written here rather than taken from a gRPC library, since a response is made of
+//! shared stretches of a log: it is never one message in memory.
+
+mod ads;
+mod certificate_request;
+mod certificates;
+mod grpc;
+pub mod http;
+mod limits;
+mod listen;
+mod service;
+
+pub use crate::ads::{Ads, ClientView, Clients, Concerned, Totals, TypeTotals};
+pub use crate::certificate_request::{CertificateTarget, NewCertificate, RequestError, request_certificate};
+pub use crate::grpc::MAX_REQUEST_BYTES;
+pub use crate::limits::{Bound, Bounds, End, Ends, Patience, Refusals};
+pub use crate::listen::SecurePort;
+pub use crate::service::{ResponseBody, Service};

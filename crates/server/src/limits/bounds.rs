@@ -1,0 +1,158 @@
+//! What one client may take of a port, and what is known of those that wanted more.
+//!
+//! A refusal is counted by the bound that it met and told in the log, at most once in a while for each
+//! bound: a flood makes one line, and many proxies behind one translated address are no riddle.
+
+use identity::Refused;
+use limits::{LogThrottle, Occurrences, truncated};
+use parking_lot::Mutex;
+use std::fmt::Display;
+use std::time::Instant;
+
+/// How much one client may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Connections of all together at once, on each port.
+    pub connections: usize,
+    /// Connections of one address at once, on each port.
+    pub connections_of_address: usize,
+    /// Connections of all together at once on which nobody is known yet, on each port.
+    pub newcomers: usize,
+    /// Those of one address; of its TLS handshakes so many may begin in a second, too.
+    pub handshakes_of_address: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            connections: 16 * 1024,
+            connections_of_address: 1024,
+            newcomers: 4096,
+            handshakes_of_address: 256,
+        }
+    }
+}
+
+/// The bounds at which clients are refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bound {
+    /// Connections of a port: the next one waits for another's end.
+    Connections,
+    /// Connections of one address.
+    ConnectionsOfAddress,
+    /// TLS handshakes of one address, and its connections on which nobody is known yet.
+    HandshakesOfAddress,
+    /// Connections of a port on which nobody is known yet, of which no address has more.
+    Newcomers,
+    /// New tokens of one address, or of all, in a time.
+    TokensOfAddress,
+    /// Streams of one client, open or in a time.
+    StreamsOfClient,
+    /// Requests of one stream in a time.
+    RequestsOfStream,
+    /// Certificates of one client, or of all, in a time.
+    CertificatesOfClient,
+}
+
+impl Bound {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Connections,
+        Self::ConnectionsOfAddress,
+        Self::HandshakesOfAddress,
+        Self::Newcomers,
+        Self::TokensOfAddress,
+        Self::StreamsOfClient,
+        Self::RequestsOfStream,
+        Self::CertificatesOfClient,
+    ];
+
+    /// Returns its name, for metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Connections => "connections",
+            Self::ConnectionsOfAddress => "connections_of_address",
+            Self::HandshakesOfAddress => "handshakes_of_address",
+            Self::Newcomers => "newcomers",
+            Self::TokensOfAddress => "tokens_of_address",
+            Self::StreamsOfClient => "streams_of_client",
+            Self::RequestsOfStream => "requests_of_stream",
+            Self::CertificatesOfClient => "certificates_of_client",
+        }
+    }
+
+    /// Returns what an operator can do about it.
+    fn remedy(self) -> &'static str {
+        match self {
+            Self::Connections | Self::Newcomers => "run more replicas",
+            Self::ConnectionsOfAddress => {
+                "if many clients share this address, as behind NAT, raise --connections-per-address"
+            }
+            Self::HandshakesOfAddress => {
+                "if many clients share this address, as behind NAT, raise --handshakes-per-address"
+            }
+            Self::TokensOfAddress => "they come again by themselves; if it stays so, look at this address",
+            Self::StreamsOfClient => {
+                "if many proxies have this pod or certificate in common, raise --streams-per-client"
+            }
+            Self::RequestsOfStream => "look at this client: it asks faster than any known version",
+            Self::CertificatesOfClient => "if its node has so many accounts, raise --certificates-per-second",
+        }
+    }
+}
+
+/// Refusals at the bounds, since the start, and which refusals the log has told of.
+#[derive(Debug, Default)]
+pub struct Refusals {
+    at_bounds: Mutex<[Occurrences; Bound::ALL.len()]>,
+    told: Mutex<LogThrottle>,
+}
+
+impl Refusals {
+    /// Counts a refusal of `client`, and tells the log unless it did a moment ago.
+    pub fn add(&self, bound: Bound, client: &dyn Display) {
+        let due = self.at_bounds.lock().get_mut(bound as usize).and_then(|met| met.add(Instant::now()));
+        if let Some(refused) = due {
+            tracing::warn!(
+                bound = bound.name(), client = %client, refused, remedy = bound.remedy(),
+                "a client is refused: it wants more than one may take",
+            );
+        }
+    }
+
+    /// Counts a refusal at `bound`, if it is one for wanting too much; tells whether it is.
+    pub(crate) fn add_if_exhausted(&self, refused: &Refused, bound: Bound, client: &dyn Display) -> bool {
+        let is_exhausted = refused.code == ca::Code::ResourceExhausted;
+        if is_exhausted {
+            self.add(bound, client);
+        }
+        is_exhausted
+    }
+
+    /// Tells whether a line of the log is due about a refusal of `client` for `reason`, and of how many.
+    pub(crate) fn due(&self, client: &str, reason: &'static str) -> Option<u64> {
+        self.told.lock().add(truncated(client), reason, Instant::now())
+    }
+
+    /// Returns the counts, by name.
+    pub fn list(&self) -> Vec<(&'static str, u64)> {
+        let met = *self.at_bounds.lock();
+        Bound::ALL.iter().zip(met).map(|(bound, met)| (bound.name(), met.count)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_bound_has_its_own_count() {
+        for (place, bound) in Bound::ALL.into_iter().enumerate() {
+            assert_eq!(bound as usize, place);
+            let refusals = Refusals::default();
+            refusals.add(bound, &"10.0.0.1");
+            let counted: Vec<_> = refusals.list().into_iter().filter(|(_, count)| *count > 0).collect();
+            assert_eq!(counted, [(bound.name(), 1)]);
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The gRPC services of a port, and which of them a call is for.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body::Body;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Empty, Full};
+use identity::{Connection, Gate};
+use tokio_util::sync::CancellationToken;
+
+use crate::ads::{Ads, StreamGuard};
+use crate::certificates::create_certificate;
+use crate::grpc::Status;
+use crate::limits::{Arrival, Bounds, Ends, Intake, Patience, Refusals, Rooms};
+
+/// The body of a response.
+pub type ResponseBody = UnsyncBoxBody<Bytes, Infallible>;
+
+/// The gRPC services of one port.
+#[derive(Clone)]
+pub struct Service {
+    pub(crate) ads: Ads,
+    pub(crate) gate: Option<Arc<Gate>>,
+    pub(crate) bounds: Bounds,
+    pub(crate) patience: Patience,
+    rooms: Rooms,
+}
+
+impl Service {
+    /// Serves discovery to anybody.
+    pub fn new(ads: Ads) -> Self {
+        let (bounds, patience, rooms) = (Bounds::default(), Patience::default(), Rooms::default());
+        Self { ads, gate: None, bounds, patience, rooms }
+    }
+
+    /// Serves discovery and certificates to whom `gate` lets in.
+    #[must_use]
+    pub fn guarded(self, gate: Arc<Gate>) -> Self {
+        // Another port than that to whoever asks: neither takes the other's room.
+        Self { gate: Some(gate), rooms: Rooms::default(), ..self }
+    }
+
+    /// Lets one client take so much.
+    #[must_use]
+    pub fn with_bounds(self, bounds: Bounds) -> Self {
+        Self { bounds, ..self }
+    }
+
+    /// Has this patience with clients.
+    #[must_use]
+    pub fn with_patience(self, patience: Patience) -> Self {
+        Self { patience, ..self }
+    }
+
+    /// Answers one call; `drain` ends it when it is long-lived.
+    pub async fn call<B>(
+        &self,
+        request: Request<B>,
+        from: &Connection,
+        drain: &CancellationToken,
+    ) -> Response<ResponseBody>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: std::fmt::Display,
+    {
+        self.answer(request, &Arrival::new(from.clone(), None), drain).await
+    }
+
+    /// Answers one call of a connection.
+    pub(crate) async fn answer<B>(
+        &self,
+        request: Request<B>,
+        from: &Arrival,
+        drain: &CancellationToken,
+    ) -> Response<ResponseBody>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: std::fmt::Display,
+    {
+        let grpc = request
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
+        if request.method() != Method::POST || !grpc {
+            let mut response = Response::new(Empty::new().boxed_unsync());
+            *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+            return response;
+        }
+        let (body, headers) = match self.open(request, from, drain).await {
+            Ok(body) => (body, None),
+            Err(status) => (Empty::new().boxed_unsync(), Some(status.headers())),
+        };
+        let mut response = Response::new(body);
+        response.headers_mut().extend(headers.unwrap_or_default());
+        let grpc = HeaderValue::from_static("application/grpc");
+        response.headers_mut().insert(header::CONTENT_TYPE, grpc);
+        response
+    }
+
+    async fn open<B>(
+        &self,
+        request: Request<B>,
+        from: &Arrival,
+        drain: &CancellationToken,
+    ) -> Result<ResponseBody, Status>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: std::fmt::Display,
+    {
+        let (head, body) = request.into_parts();
+        match (head.uri.path(), &self.gate) {
+            (proto::rpc_path::DELTA_AGGREGATED_RESOURCES, gate) => {
+                let guard = match gate {
+                    Some(gate) => Some(StreamGuard::open(gate, self.refusals(), &head.headers, from).await?),
+                    None => {
+                        from.admit();
+                        None
+                    }
+                };
+                let allowance = self.rooms.of(guard.as_ref().map(StreamGuard::client));
+                let requests = Intake::new(body, allowance, self.patience.request);
+                Ok(self.ads.open(requests, from.connection.address, drain, guard)?.boxed_unsync())
+            }
+            (proto::rpc_path::CREATE_CERTIFICATE, Some(gate)) => {
+                let message = create_certificate(gate, self.refusals(), &head.headers, body, from).await?;
+                let trailers = Status::new(Status::OK, "").headers();
+                let end = async move { Some(Ok(trailers)) };
+                Ok(Full::new(message).with_trailers(end).boxed_unsync())
+            }
+            (path, _) => Err(Status::new(Status::UNIMPLEMENTED, format!("no such method: {path}"))),
+        }
+    }
+
+    pub(crate) fn refusals(&self) -> &Refusals {
+        self.ads.clients().refusals()
+    }
+
+    pub(crate) fn ends(&self) -> &Ends {
+        self.ads.clients().ends()
+    }
+}
