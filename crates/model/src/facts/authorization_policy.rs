@@ -1,4 +1,4 @@
-use super::{Meta, Refused};
+use super::{Meta, PolicyTargetRef, Refused};
 use crate::{Labels, Str};
 
 /// `spec.action`.
@@ -69,19 +69,6 @@ pub struct Rule {
     pub to: Vec<Operation>,
     /// `when`.
     pub when: Vec<Condition>,
-}
-
-/// An entry of `spec.targetRefs` (or the legacy `spec.targetRef`).
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct PolicyTargetRef {
-    /// `group`; empty for the core group.
-    pub group: Str,
-    /// `kind`.
-    pub kind: Str,
-    /// `name`.
-    pub name: Str,
-    /// `namespace`; empty means the policy's own.
-    pub namespace: Str,
 }
 
 /// The understood `spec` of an `AuthorizationPolicy`.

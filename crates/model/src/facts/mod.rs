@@ -4,61 +4,36 @@ mod authorization_policy;
 mod endpoint_slice;
 mod gateway;
 mod mesh_settings;
+mod meta;
 mod namespace;
 mod node;
 mod peer_authentication;
 mod pod;
+mod policy;
 mod service;
 mod service_entry;
 mod workload_entry;
 
 pub use authorization_policy::{
-    Action, AuthorizationPolicy, AuthorizationSpec, Condition, Operation, PolicyTargetRef, Rule, Source,
+    Action, AuthorizationPolicy, AuthorizationSpec, Condition, Operation, Rule, Source,
 };
 pub use endpoint_slice::{AddressType, Endpoint, EndpointPort, EndpointSlice, EndpointTarget};
 pub use gateway::{AllowedNamespaces, Gateway, GatewayAddress, GatewayClass, Listener};
 pub use mesh_settings::{
     CaCertificate, MatchingRule, MeshSettings, ServiceScope, Visibility, VisibilityPolicy,
 };
+pub use meta::Meta;
 pub use namespace::Namespace;
 pub use node::Node;
 pub use peer_authentication::{MtlsMode, PeerAuthentication, PeerAuthenticationSpec};
 pub use pod::{Phase, Pod};
+pub use policy::{PolicyTargetRef, Refused};
 pub use service::{IpFamily, Protocol, Service, ServicePort, ServiceType, TargetPort};
 pub use service_entry::{Resolution, ServiceEntry, ServiceEntryAddress, ServiceEntryPort};
 pub use workload_entry::{EntryAddress, WorkloadEntry, WorkloadEntrySpec};
 
-use crate::{Diagnostic, Kind, Labels, Name, ObjectRef};
+use crate::{Kind, Name, ObjectRef};
 use std::sync::Arc;
-
-/// The metadata that facts of most kinds carry.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Meta {
-    /// Namespace and name.
-    pub name: Name,
-    /// `metadata.creationTimestamp`, in seconds since 1970; 0 when unset. Breaks ties: oldest wins.
-    pub created: i64,
-    /// `metadata.generation`, for status; 0 when unset.
-    pub generation: i64,
-    /// All labels.
-    pub labels: Labels,
-    /// The annotations that are read anywhere in the mesh (see `parse`); all others are dropped.
-    pub annotations: Labels,
-}
-
-/// Why the `spec` of a policy could not be understood, and what it would have selected.
-///
-/// A policy that cannot be understood stays in force as one that denies what it selects.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Refused {
-    /// `spec.selector.matchLabels` if that much could be read; `None` selects the whole scope.
-    pub selector: Option<Labels>,
-    /// `spec.targetRefs` (and `spec.targetRef`) if that much could be read: a policy that has any is
-    /// not for ztunnels, so it denies nothing there.
-    pub target_refs: Vec<PolicyTargetRef>,
-    /// What was wrong.
-    pub diagnostic: Diagnostic,
-}
 
 /// The facts of one object of any kind.
 #[derive(Clone, PartialEq, Debug)]

@@ -12,6 +12,7 @@
 //! [`Refused`](crate::facts::Refused) spec if need be. Any other object that cannot be understood is
 //! a [`Diagnostic`], and the caller keeps what it had.
 
+mod annotation;
 mod authorization_policy;
 pub mod code;
 mod endpoint_slice;
@@ -39,7 +40,7 @@ mod wrong;
 #[cfg(test)]
 mod tests;
 
-pub use metadata::ANNOTATIONS;
+pub use annotation::ANNOTATIONS;
 
 use crate::{Diagnostic, Kind, Object};
 use std::sync::Arc;

@@ -1,5 +1,6 @@
 //! Maps of strings.
 
+use super::annotation::ANNOTATIONS;
 use super::text::Text;
 use crate::Labels;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
@@ -71,7 +72,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for StrictPairs<'a> {
 
 impl<'de: 'a, 'a> Deserialize<'de> for Annotations<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let keep = |key: &str| super::ANNOTATIONS.contains(&key);
+        let keep = |key: &str| ANNOTATIONS.contains(&key);
         deserializer.deserialize_map(PairsVisitor { null: true, keep }).map(Self)
     }
 }

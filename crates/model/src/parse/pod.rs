@@ -1,4 +1,5 @@
-use super::metadata::{Metadata, OwnerReference, REDIRECTION};
+use super::annotation::REDIRECTION;
+use super::metadata::{Metadata, OwnerReference};
 use super::number::Port;
 use super::read::{self, Manifest};
 use super::text::{Text, or_empty};

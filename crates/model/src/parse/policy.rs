@@ -1,6 +1,7 @@
 //! What policies share: they fail closed.
 
-use super::metadata::{self, DRY_RUN, Metadata};
+use super::annotation::DRY_RUN;
+use super::metadata::{self, Metadata};
 use super::selector::WorkloadSelector;
 use super::text::{Text, or_empty};
 use super::{read, wrong::Wrong};

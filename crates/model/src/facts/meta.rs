@@ -1,0 +1,16 @@
+use crate::{Labels, Name};
+
+/// The metadata that facts of most kinds carry.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Meta {
+    /// Namespace and name.
+    pub name: Name,
+    /// `metadata.creationTimestamp`, in seconds since 1970; 0 when unset. Breaks ties: oldest wins.
+    pub created: i64,
+    /// `metadata.generation`, for status; 0 when unset.
+    pub generation: i64,
+    /// All labels.
+    pub labels: Labels,
+    /// The annotations that are read anywhere in the mesh (see `parse`); all others are dropped.
+    pub annotations: Labels,
+}
