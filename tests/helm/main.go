@@ -2,7 +2,7 @@
 // helm's own packages and no cluster. Values come as YAML or JSON on standard
 // input; the answer is one JSON object on standard output:
 //
-//	helm-chart --chart DIR --release NAME --namespace NAMESPACE render
+//	helm-chart --chart DIR --release NAME --namespace NAMESPACE [--kubernetes VERSION] render
 //	  {"objects": [...], "definitions": [...], "notes": "..."}
 //	helm-chart --chart DIR --namespace NAMESPACE lint
 //	  {"findings": ["..."]}
@@ -29,6 +29,7 @@ import (
 	"helm.sh/helm/v4/pkg/chart/v2/lint"
 	"helm.sh/helm/v4/pkg/chart/v2/lint/support"
 	"helm.sh/helm/v4/pkg/chart/v2/loader"
+	v2 "helm.sh/helm/v4/pkg/chart/v2/util"
 	"helm.sh/helm/v4/pkg/engine"
 	documents "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/yaml"
@@ -48,9 +49,10 @@ func main() {
 	chart := flag.String("chart", "", "folder of the chart")
 	release := flag.String("release", "pilothouse", "name of the release")
 	namespace := flag.String("namespace", "istio-system", "namespace of the release")
+	kubernetes := flag.String("kubernetes", "", "version of the API server, as it tells it; without one, helm's own")
 	flag.Parse()
 	if *chart == "" || flag.NArg() != 1 {
-		fail(errors.New("usage: helm-chart --chart DIR [--release NAME] [--namespace NAMESPACE] render|lint < VALUES"))
+		fail(errors.New("usage: helm-chart --chart DIR [--release NAME] [--namespace NAMESPACE] [--kubernetes VERSION] render|lint < VALUES"))
 	}
 	values := map[string]any{}
 	input, err := io.ReadAll(os.Stdin)
@@ -64,7 +66,7 @@ func main() {
 	var answer any
 	switch flag.Arg(0) {
 	case "render":
-		answer, err = render(*chart, *release, *namespace, values)
+		answer, err = render(*chart, *release, *namespace, *kubernetes, values)
 	case "lint":
 		answer = check(*chart, *namespace, values)
 	default:
@@ -83,14 +85,22 @@ func fail(err error) {
 	os.Exit(1)
 }
 
-func render(folder, release, namespace string, values map[string]any) (rendered, error) {
+func render(folder, release, namespace, kubernetes string, values map[string]any) (rendered, error) {
 	answer := rendered{Objects: []map[string]any{}, Definitions: []map[string]any{}}
 	chart, err := loader.LoadDir(folder)
 	if err != nil {
 		return answer, err
 	}
+	capabilities := common.DefaultCapabilities.Copy()
+	if kubernetes != "" {
+		// As helm takes it from a server, and compares it.
+		capabilities.KubeVersion = common.KubeVersion{Version: kubernetes}
+	}
+	if wanted := chart.Metadata.KubeVersion; wanted != "" && !v2.IsCompatibleRange(wanted, capabilities.KubeVersion.String()) {
+		return answer, fmt.Errorf("chart requires kubeVersion: %s which is incompatible with Kubernetes %s", wanted, capabilities.KubeVersion.Version)
+	}
 	options := common.ReleaseOptions{Name: release, Namespace: namespace, Revision: 1, IsInstall: true}
-	top, err := util.ToRenderValues(chart, values, options, nil)
+	top, err := util.ToRenderValues(chart, values, options, capabilities)
 	if err != nil {
 		return answer, err
 	}

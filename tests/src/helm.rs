@@ -54,7 +54,25 @@ pub fn chart(name: &str) -> PathBuf {
 /// # Errors
 /// With helm's words when helm refuses.
 pub fn render(chart: &Path, namespace: &str, values: &Value) -> anyhow::Result<Rendered> {
-    ask("render", chart, namespace, values)
+    ask("render", chart, namespace, None, values)
+}
+
+/// Renders a chart as for an API server that tells this version.
+///
+/// # Errors
+/// With helm's words when helm refuses.
+pub fn render_on(chart: &Path, kubernetes: &str, values: &Value) -> anyhow::Result<Rendered> {
+    ask("render", chart, "istio-system", Some(kubernetes), values)
+}
+
+/// Renders the chart `pilothouse` for a namespace, with an image unless the values name one.
+///
+/// # Errors
+/// With helm's words when helm refuses.
+pub fn render_pilothouse(namespace: &str, values: &Value) -> anyhow::Result<Rendered> {
+    let mut values = values.as_object().cloned().unwrap_or_default();
+    values.entry("hub").or_insert_with(|| "registry.example/mesh".into());
+    render(&chart("pilothouse"), namespace, &values.into())
 }
 
 /// Returns what helm's lint has to say of a chart: errors and warnings.
@@ -66,7 +84,7 @@ pub fn lint(chart: &Path, values: &Value) -> anyhow::Result<Vec<String>> {
     struct Linted {
         findings: Vec<String>,
     }
-    ask::<Linted>("lint", chart, "istio-system", values).map(|answer| answer.findings)
+    ask::<Linted>("lint", chart, "istio-system", None, values).map(|answer| answer.findings)
 }
 
 /// Gives the account of our chart the rights that the chart gives it in a namespace, which must be
@@ -76,7 +94,7 @@ pub fn lint(chart: &Path, values: &Value) -> anyhow::Result<Vec<String>> {
 /// When the chart cannot be rendered, or the API server refuses.
 pub async fn account(server: &ApiServer, namespace: &str) -> anyhow::Result<PathBuf> {
     let release = namespace.to_owned();
-    let render = move || render(&chart("pilothouse"), &release, &Value::Null);
+    let render = move || render_pilothouse(&release, &Value::Null);
     let rendered = tokio::task::spawn_blocking(render).await??;
     for kind in ["ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"] {
         server.apply(&rendered.only(kind)?.to_string()).await?;
@@ -89,12 +107,13 @@ fn ask<T: DeserializeOwned>(
     command: &str,
     chart: &Path,
     namespace: &str,
+    kubernetes: Option<&str>,
     values: &Value,
 ) -> anyhow::Result<T> {
     let mut process = Command::new(program()?)
         .arg("--chart")
         .arg(chart)
-        .args(["--namespace", namespace, command])
+        .args(["--namespace", namespace, "--kubernetes", kubernetes.unwrap_or_default(), command])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -82,3 +82,20 @@ istio-ca-crl
 {{- define "pilothouse.trustBundle" -}}
 {{- if eq (get .Values.env "ENABLE_CLUSTER_TRUST_BUNDLE_API" | toString) "true" -}}true{{- end -}}
 {{- end -}}
+
+{{/* Refuses a cluster that is too old. `kubeVersion` in Chart.yaml would refuse API servers that were
+built from source as well: their version, v0.0.0-master+$Format:%H$, is no semantic version. */}}
+{{- define "pilothouse.checkKubernetes" -}}
+{{- $version := .Capabilities.KubeVersion.Version -}}
+{{- $minor := regexFind "^v?[0-9]+[.][0-9]+" $version | trimPrefix "v" -}}
+{{- if and $minor (ne $minor "0.0") (not (semverCompare ">=1.29" $minor)) -}}
+{{- fail (printf "Kubernetes %s is too old: this chart needs 1.29 or later" $version) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Refuses values with which no pod could start. */}}
+{{- define "pilothouse.checkImage" -}}
+{{- if not (or .Values.hub (contains "/" .Values.image)) -}}
+{{- fail "hub is not set, and no image of Pilothouse is published: build one (docs/install.md#image), push it, and give its registry and path by --set hub=registry.example/mesh, or the whole reference by --set image=registry.example/mesh/pilothouse:0.1.0" -}}
+{{- end -}}
+{{- end -}}

@@ -22,7 +22,7 @@ use kube::core::GroupVersionKind;
 use kube::discovery::{Scope, pinned_kind};
 use kube::{Client, api::ValidationDirective};
 use pilothouse_tests::apiserver::ApiServer;
-use pilothouse_tests::helm::{Rendered, chart, render};
+use pilothouse_tests::helm::{Rendered, chart, render, render_pilothouse};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -30,7 +30,7 @@ use std::collections::BTreeSet;
 fn installations() -> Vec<Value> {
     vec![
         json!({}),
-        json!({"revision": "default", "replicaCount": 1, "plaintextXds": false}),
+        json!({"revision": "default", "replicaCount": 1, "plaintextXds": true}),
         json!({"revision": "1-29", "hub": "example.com/mesh", "tag": "1.20", "imagePullSecrets": ["a", "b"]}),
         json!({
             "image": "example.com/mesh/pilothouse@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
@@ -65,7 +65,7 @@ fn installations() -> Vec<Value> {
             },
             "podDisruptionBudget": {"enabled": false},
         }),
-        json!({"networkPolicy": {"enabled": true}, "trustedZtunnelName": "zt", "trustedZtunnelNamespace": "nodes"}),
+        json!({"networkPolicy": {"enabled": false}, "trustedZtunnelName": "zt", "trustedZtunnelNamespace": "nodes"}),
         json!({"shadow": {"enabled": true}, "revision": "blue"}),
         json!({"shadow": {"enabled": true, "namespace": "default"}}),
     ]
@@ -99,7 +99,7 @@ async fn every_object_is_taken_by_the_api_server_whatever_the_values() -> anyhow
         dry_run(&client, &definition).await?;
     }
     for values in installations() {
-        let rendered = render(&chart("pilothouse"), &namespace, &values)?;
+        let rendered = render_pilothouse(&namespace, &values)?;
         for object in &rendered.objects {
             dry_run(&client, object).await.with_context(|| format!("with {values}"))?;
         }
@@ -132,7 +132,7 @@ async fn pods_are_admitted_where_the_restricted_standard_is_enforced() -> anyhow
     server.apply(&enforce.to_string()).await?;
     let client = server.client().await?;
     for values in installations() {
-        let rendered = render(&chart("pilothouse"), &namespace, &values)?;
+        let rendered = render_pilothouse(&namespace, &values)?;
         server.apply(&rendered.only("ServiceAccount")?.to_string()).await?;
         let template = &rendered.only("Deployment")?["spec"]["template"];
         let mut pod = json!({
@@ -160,14 +160,19 @@ fn ports(rendered: &Rendered) -> anyhow::Result<Vec<(String, u64)>> {
 
 #[test]
 fn names_are_those_that_ztunnels_dashboards_and_istioctl_look_for() -> anyhow::Result<()> {
-    let rendered = render(&chart("pilothouse"), "istio-system", &json!({}))?;
+    let rendered = render_pilothouse("istio-system", &json!({}))?;
     for kind in ["Deployment", "Service", "ServiceAccount"] {
         assert_eq!(rendered.only(kind)?["metadata"]["name"], "istiod", "{kind}");
     }
     assert_eq!(container(&rendered)?["name"], "discovery");
     assert_eq!(rendered.only("ConfigMap")?["metadata"]["name"], "istio");
-    let expected = [("grpc-xds", 15010), ("https-dns", 15012), ("http-monitoring", 15014)];
-    assert_eq!(ports(&rendered)?, expected.map(|(name, port)| (name.to_owned(), port)));
+    let named = |ports: &[(&str, u64)]| -> Vec<(String, u64)> {
+        ports.iter().map(|(name, port)| ((*name).to_owned(), *port)).collect()
+    };
+    assert_eq!(ports(&rendered)?, named(&[("https-dns", 15012), ("http-monitoring", 15014)]));
+    let plaintext = render_pilothouse("istio-system", &json!({"plaintextXds": true}))?;
+    let all = [("grpc-xds", 15010), ("https-dns", 15012), ("http-monitoring", 15014)];
+    assert_eq!(ports(&plaintext)?, named(&all));
     let pod = &rendered.only("Deployment")?["spec"]["template"]["metadata"];
     assert_eq!(
         (&pod["labels"]["app"], &pod["labels"]["istio.io/rev"]),
@@ -180,7 +185,7 @@ fn names_are_those_that_ztunnels_dashboards_and_istioctl_look_for() -> anyhow::R
 #[test]
 fn every_port_of_the_service_is_one_that_the_pods_listen_on() -> anyhow::Result<()> {
     for values in installations() {
-        let rendered = render(&chart("pilothouse"), "istio-system", &values)?;
+        let rendered = render_pilothouse("istio-system", &values)?;
         let container = container(&rendered)?;
         let listening: BTreeSet<u64> = environment(container, "istio-system")?
             .iter()
@@ -219,7 +224,7 @@ fn releases_of_two_revisions_and_of_two_namespaces_own_nothing_in_common() -> an
         ("watching", shadow.clone()),
         ("watching-too", shadow),
     ] {
-        for object in render(&chart("pilothouse"), namespace, &values)?.objects {
+        for object in render_pilothouse(namespace, &values)?.objects {
             let metadata = &object["metadata"];
             let name = format!("{} {}/{}", object["kind"], metadata["namespace"], metadata["name"]);
             assert!(owned.insert(name.clone()), "{name} twice");

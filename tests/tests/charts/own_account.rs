@@ -12,7 +12,7 @@ use k8s_openapi::api::events::v1::Event;
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use pilothouse_tests::apiserver::{ApiServer, KnownCrds, LIMIT, known_crds, until};
 use pilothouse_tests::client::{Client, Node, Options, Tls};
-use pilothouse_tests::helm::{Rendered, chart, render};
+use pilothouse_tests::helm::{Rendered, chart, render, render_pilothouse};
 use pilothouse_tests::signer::Signer;
 use runtime::config::ServeArgs;
 use runtime::serve::Daemon;
@@ -160,7 +160,7 @@ impl Site {
         } else {
             (system.clone(), values.clone())
         };
-        let rendered = render(&chart("pilothouse"), &release, &values)?;
+        let rendered = render_pilothouse(&release, &values)?;
         server.apply(&rendered.manifest()).await?;
         let shop = server.namespace("shop").await?;
         server.apply(&objects(&shop)).await?;

@@ -8,7 +8,7 @@ use k8s_openapi::api::authorization::v1::{
     NonResourceAttributes, ResourceAttributes, SubjectAccessReviewSpec,
 };
 use model::Kind;
-use pilothouse_tests::helm::{Rendered, chart, render};
+use pilothouse_tests::helm::{Rendered, render_pilothouse};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -213,7 +213,7 @@ fn changes(right: &str) -> bool {
 #[test]
 fn roles_grant_what_is_read_and_written_and_nothing_else() -> anyhow::Result<()> {
     for (values, settings) in [(json!({}), "istio"), (json!({"revision": "blue"}), "istio-blue")] {
-        let rendered = render(&chart("pilothouse"), "mesh", &values)?;
+        let rendered = render_pilothouse("mesh", &values)?;
         let expected: BTreeSet<String> = reads("mesh", settings).union(&further("mesh")).cloned().collect();
         is_exactly(&granted(&rendered)?, &expected);
     }
@@ -223,7 +223,7 @@ fn roles_grant_what_is_read_and_written_and_nothing_else() -> anyhow::Result<()>
 #[test]
 fn what_is_published_under_another_name_is_granted_by_it() -> anyhow::Result<()> {
     let all: BTreeSet<String> = reads("mesh", "istio").into_iter().chain(further("mesh")).collect();
-    let of_chart = |env: Value| granted(&render(&chart("pilothouse"), "mesh", &json!({ "env": env }))?);
+    let of_chart = |env: Value| granted(&render_pilothouse("mesh", &json!({ "env": env }))?);
 
     let named = of_chart(json!({"PILOT_CA_CERT_CONFIGMAP": "roots", "PILOT_CRL_CONFIGMAP": "lists"}))?;
     let rename =
@@ -251,7 +251,7 @@ fn external_signer_is_granted_by_its_name_and_no_secret_is() -> anyhow::Result<(
     let rendered = |domain: &str, shadow: bool| {
         let signer = json!({"name": "issuers.example/mesh", "domain": domain});
         let values = json!({"externalSigner": signer, "shadow": {"enabled": shadow}});
-        render(&chart("pilothouse"), "mesh", &values)
+        render_pilothouse("mesh", &values)
     };
     is_exactly(&granted(&rendered("", false)?)?, &expected);
     expected.extend(of("others.example/*"));
@@ -271,7 +271,7 @@ fn a_trust_bundle_is_granted_where_it_is_wished_for() -> anyhow::Result<()> {
     for verb in ["list", "watch", "patch"] {
         expected.insert(format!("{verb} {kind}=istio.io:istiod-ca:root-cert everywhere"));
     }
-    is_exactly(&granted(&render(&chart("pilothouse"), "mesh", &values)?)?, &expected);
+    is_exactly(&granted(&render_pilothouse("mesh", &values)?)?, &expected);
     Ok(())
 }
 
@@ -286,7 +286,7 @@ fn is_exactly(granted: &BTreeSet<String>, expected: &BTreeSet<String>) {
 #[test]
 fn a_shadow_is_granted_reading_only() -> anyhow::Result<()> {
     let values = json!({"shadow": {"enabled": true, "namespace": "istio-system"}});
-    let granted = granted(&render(&chart("pilothouse"), "shadow", &values)?)?;
+    let granted = granted(&render_pilothouse("shadow", &values)?)?;
     let mut expected = reads("istio-system", "istio");
     let of_writers = |right: &String| {
         ["leases", "=istio-ip-autoallocate", "=istio-ca-root-cert", "=istio-ca-crl"]

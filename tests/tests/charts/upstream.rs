@@ -2,7 +2,7 @@
 
 use crate::deployment::{container, environment};
 use anyhow::{Context, bail};
-use pilothouse_tests::helm::{chart, render, upstream};
+use pilothouse_tests::helm::{chart, render, render_pilothouse, upstream};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -25,7 +25,7 @@ fn ztunnels_of_upstreams_chart_find_what_they_look_for() -> anyhow::Result<()> {
     ] {
         let theirs = render(&upstream("ztunnel")?, namespace, &values)?;
         let revision = values.get("revision").cloned().unwrap_or_else(|| json!(""));
-        let ours = render(&chart("pilothouse"), namespace, &json!({"revision": revision}))?;
+        let ours = render_pilothouse(namespace, &json!({"revision": revision}))?;
 
         // The address: a port of our service, that the pods serve with TLS.
         let service = ours.only("Service")?;

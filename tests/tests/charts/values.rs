@@ -5,7 +5,7 @@ use crate::rights::granted;
 use anyhow::{Context, bail};
 use model::Kind;
 use model::facts::Object;
-use pilothouse_tests::helm::{chart, lint, render};
+use pilothouse_tests::helm::{chart, lint, render, render_on, render_pilothouse};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -46,6 +46,7 @@ fn values_that_mean_nothing_are_refused_by_name() -> anyhow::Result<()> {
         (json!({"runAsUser": 0}), "runAsUser"),
         (json!({"podLabels": {"a": true}}), "podLabels"),
         (json!({"networkPolicy": {"monitoringFrom": {}}}), "monitoringFrom"),
+        (json!({"trustedZtunnelNamespace": "Nodes"}), "trustedZtunnelNamespace"),
     ] {
         let Err(refusal) = render(&chart("pilothouse"), "istio-system", &values) else {
             bail!("{values} is taken");
@@ -78,7 +79,7 @@ fn every_value_has_a_default_and_a_place_in_the_schema() -> anyhow::Result<()> {
 #[test]
 fn mesh_settings_are_what_the_control_plane_reads() -> anyhow::Result<()> {
     let settings = |values: Value| -> anyhow::Result<model::facts::MeshSettings> {
-        let rendered = render(&chart("pilothouse"), "mesh", &values)?;
+        let rendered = render_pilothouse("mesh", &values)?;
         let map = rendered.only("ConfigMap")?.to_string();
         match model::parse(Kind::ConfigMap, map.as_bytes()) {
             Ok(Object::ConfigMap(settings)) => Ok((*settings).clone()),
@@ -101,7 +102,7 @@ fn mesh_settings_are_what_the_control_plane_reads() -> anyhow::Result<()> {
 #[test]
 fn a_variable_of_the_values_wins_and_stands_once() -> anyhow::Result<()> {
     let values = json!({"env": {"CLUSTER_ID": "west", "PILOTHOUSE_LOG_JSON": false, "MORE": 3}});
-    let rendered = render(&chart("pilothouse"), "mesh", &values)?;
+    let rendered = render_pilothouse("mesh", &values)?;
     let all = environment(container(&rendered)?, "mesh")?;
     let of = |name: &str| -> Vec<&str> {
         all.iter().filter(|(n, _)| n == name).map(|(_, value)| value.as_str()).collect()
@@ -114,9 +115,71 @@ fn a_variable_of_the_values_wins_and_stands_once() -> anyhow::Result<()> {
 }
 
 #[test]
-fn plaintext_can_be_closed_to_everyone() -> anyhow::Result<()> {
-    let values = json!({"plaintextXds": false, "networkPolicy": {"enabled": true}});
-    let rendered = render(&chart("pilothouse"), "mesh", &values)?;
+fn without_an_image_nothing_is_rendered() -> anyhow::Result<()> {
+    for values in [json!({}), json!({"image": "pilothouse"}), json!({"hub": "", "tag": "1.0"})] {
+        let Err(refusal) = render(&chart("pilothouse"), "istio-system", &values) else {
+            bail!("{values} is taken");
+        };
+        let refusal = refusal.to_string();
+        assert!(refusal.contains("hub is not set") && refusal.contains("--set hub="), "{refusal}");
+    }
+    let image = |values: Value| -> anyhow::Result<String> {
+        let rendered = render(&chart("pilothouse"), "istio-system", &values)?;
+        Ok(container(&rendered)?["image"].as_str().context("no image")?.to_owned())
+    };
+    assert_eq!(image(json!({"hub": "r.example/m", "tag": "1.0"}))?, "r.example/m/pilothouse:1.0");
+    assert_eq!(image(json!({"image": "r.example/m/p@sha256:1"}))?, "r.example/m/p@sha256:1");
+    Ok(())
+}
+
+#[test]
+fn api_servers_that_were_built_in_any_way_are_taken_and_old_ones_refused() -> anyhow::Result<()> {
+    let values = |name: &str| if name == "base" { json!({}) } else { json!({"hub": "registry.example"}) };
+    for name in ["base", "pilothouse"] {
+        for version in [
+            "v1.29.0",
+            "v1.29.0-rc.1",
+            "v1.36.0-alpha.1+abc",
+            "v1.36.0-alpha.1.12+0d2b1c5e8f-dirty",
+            "v1.33.4-gke.1245000",
+            "v1.37+",
+            // built without the scripts that tell a version
+            "v0.0.0-master+$Format:%H$",
+            "unknown",
+        ] {
+            render_on(&chart(name), version, &values(name))
+                .with_context(|| format!("{name} on {version}"))?;
+        }
+        for version in ["v1.28.9", "v1.28.15-eks-1", "v1.9.0"] {
+            let Err(refusal) = render_on(&chart(name), version, &values(name)) else {
+                bail!("{name} is taken on {version}");
+            };
+            let refusal = refusal.to_string();
+            assert!(refusal.contains(version) && refusal.contains("1.29 or later"), "{refusal}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn ports_that_need_no_credential_are_closed_unless_asked_for() -> anyhow::Result<()> {
+    let rendered = render_pilothouse("mesh", &json!({}))?;
+    let policy = &rendered.only("NetworkPolicy")?["spec"];
+    let ports = json!([{"ports": [{"port": 15012}, {"port": 8080}]}]);
+    assert_eq!((&policy["policyTypes"], &policy["ingress"]), (&json!(["Ingress"]), &ports));
+    assert!(rendered.notes.contains("networkPolicy.monitoringFrom"), "{}", rendered.notes);
+
+    let open =
+        render_pilothouse("mesh", &json!({"plaintextXds": true, "networkPolicy": {"enabled": false}}))?;
+    assert!(!open.has("NetworkPolicy"));
+    assert!(open.only("Service")?.to_string().contains("15010"));
+    assert!(open.notes.contains("plaintextXds=false"), "{}", open.notes);
+    Ok(())
+}
+
+#[test]
+fn plaintext_is_closed_to_everyone() -> anyhow::Result<()> {
+    let rendered = render_pilothouse("mesh", &json!({}))?;
     for kind in ["Service", "NetworkPolicy"] {
         assert!(!rendered.only(kind)?.to_string().contains("15010"), "{kind}");
     }
@@ -130,7 +193,7 @@ fn plaintext_can_be_closed_to_everyone() -> anyhow::Result<()> {
 #[test]
 fn the_monitoring_port_is_open_to_those_named_only() -> anyhow::Result<()> {
     let open = |values: Value| -> anyhow::Result<Vec<Value>> {
-        let rendered = render(&chart("pilothouse"), "mesh", &values)?;
+        let rendered = render_pilothouse("mesh", &values)?;
         let rules = rendered.only("NetworkPolicy")?["spec"]["ingress"].as_array().cloned();
         let has_port = |rule: &Value| rule["ports"].to_string().contains("15014");
         Ok(rules.context("no rules")?.into_iter().filter(has_port).collect())
@@ -145,8 +208,55 @@ fn the_monitoring_port_is_open_to_those_named_only() -> anyhow::Result<()> {
 #[test]
 fn one_replica_has_no_budget_that_would_hold_its_node() -> anyhow::Result<()> {
     for (replicas, has_budget) in [(1, false), (2, true), (5, true)] {
-        let rendered = render(&chart("pilothouse"), "mesh", &json!({"replicaCount": replicas}))?;
+        let rendered = render_pilothouse("mesh", &json!({"replicaCount": replicas}))?;
         assert_eq!(rendered.has("PodDisruptionBudget"), has_budget, "{replicas}");
+    }
+    Ok(())
+}
+
+/// A variable of the container.
+fn variable(namespace: &str, values: &Value, name: &str) -> anyhow::Result<String> {
+    let rendered = render_pilothouse(namespace, values)?;
+    let all = environment(container(&rendered)?, namespace)?;
+    all.into_iter().find(|(n, _)| n == name).map(|(_, value)| value).with_context(|| format!("no {name}"))
+}
+
+#[test]
+fn the_ztunnel_that_is_trusted_is_that_of_the_control_plane_which_is_followed() -> anyhow::Result<()> {
+    let shadow = json!({"enabled": true, "namespace": "istio-system"});
+    for (values, account) in [
+        (json!({}), "pilothouse/ztunnel"),
+        (json!({"shadow": {"enabled": true}}), "pilothouse/ztunnel"),
+        (json!({"shadow": shadow}), "istio-system/ztunnel"),
+        // Its own settings, so its own ztunnel.
+        (json!({"shadow": {"enabled": false, "namespace": "istio-system"}}), "pilothouse/ztunnel"),
+        (json!({"shadow": shadow, "trustedZtunnelNamespace": "nodes"}), "nodes/ztunnel"),
+        (json!({"shadow": shadow, "trustedZtunnelName": "zt"}), "istio-system/zt"),
+    ] {
+        assert_eq!(variable("pilothouse", &values, "CA_TRUSTED_NODE_ACCOUNTS")?, account, "{values}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_serving_certificate_is_for_the_service() -> anyhow::Result<()> {
+    let shadow = json!({"enabled": true, "namespace": "istio-system"});
+    for (values, names) in [
+        (json!({}), "istiod.mesh.svc,istiod.mesh.svc.cluster.local"),
+        (json!({"shadow": shadow}), "istiod.mesh.svc,istiod.mesh.svc.cluster.local"),
+        (
+            json!({"shadow": shadow, "revision": "blue"}),
+            "istiod-blue.mesh.svc,istiod-blue.mesh.svc.cluster.local",
+        ),
+        (
+            json!({"env": {"PILOTHOUSE_DOMAIN": "corp.test", "ISTIOD_CUSTOM_HOST": "mesh.example,m2.example"}}),
+            "istiod.mesh.svc,istiod.mesh.svc.corp.test,mesh.example,m2.example",
+        ),
+    ] {
+        assert_eq!(variable("mesh", &values, "ISTIOD_CUSTOM_HOST")?, names, "{values}");
+        let service = render_pilothouse("mesh", &values)?.only("Service")?["metadata"]["name"].clone();
+        let host = format!("{}.mesh.svc", service.as_str().context("no name")?);
+        assert!(names.split(',').any(|name| name == host), "{host} is not among {names}");
     }
     Ok(())
 }
@@ -154,7 +264,7 @@ fn one_replica_has_no_budget_that_would_hold_its_node() -> anyhow::Result<()> {
 #[test]
 fn a_shadow_follows_the_other_and_brings_no_settings_of_its_own() -> anyhow::Result<()> {
     let values = json!({"shadow": {"enabled": true, "namespace": "istio-system"}});
-    let rendered = render(&chart("pilothouse"), "shadow", &values)?;
+    let rendered = render_pilothouse("shadow", &values)?;
     assert!(!rendered.has("ConfigMap"));
     let all = environment(container(&rendered)?, "shadow")?;
     for (name, value) in [("POD_NAMESPACE", "istio-system"), ("PILOTHOUSE_SHADOW", "true")] {
