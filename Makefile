@@ -5,13 +5,16 @@ EXAMPLE ?= examples/bookinfo
 LOAD_NAMESPACES ?= 40
 LOAD_STREAMS ?= 50
 
-.PHONY: help build run test lint format golden crds proto bench bench-engine bench-mesh fuzz
+.PHONY: help build install run test lint format golden crds proto bench bench-engine bench-mesh fuzz
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
 
 build: ## Build the release binary, target/release/pilothouse
 	$(CARGO) build --locked --release -p pilothouse-cli
+
+install: ## Build the release binary into cargo's folder of binaries (~/.cargo/bin), or PREFIX/bin
+	$(CARGO) install --locked --path crates/cli $(if $(PREFIX),--root $(PREFIX))
 
 run: ## Build and serve the bookinfo example from its folder
 	$(CARGO) run --locked -p pilothouse-cli -- serve --from $(EXAMPLE)

@@ -175,6 +175,20 @@ fn links_between_pages_lead_somewhere() -> anyhow::Result<()> {
 }
 
 #[test]
+fn no_test_reads_the_example_that_readers_edit() -> anyhow::Result<()> {
+    let example = ["examples", "bookinfo"].join("/");
+    for folder in ["crates", "tests"] {
+        for path in files(&root().join(folder), ".rs")? {
+            let text = std::fs::read_to_string(&path)?;
+            let is_read = |line: &&str| line.contains(&example) && !line.trim_start().starts_with("//");
+            let line = text.lines().find(is_read);
+            ensure!(line.is_none(), "{}: {line:?}; tests/bookinfo is the copy for tests", path.display());
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn no_page_keeps_the_marks_of_a_merge() -> anyhow::Result<()> {
     let pages = files(&root(), ".md")?;
     ensure!(pages.len() > 10, "so few pages cannot be all");

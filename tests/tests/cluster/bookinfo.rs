@@ -28,7 +28,7 @@ spec: {cidrs: [10.96.0.0/12]}
 ";
 
 fn example() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/bookinfo")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("bookinfo")
 }
 
 /// Returns every object that the cluster of these folders would hold, namespaces first.

@@ -114,7 +114,7 @@ fn dir(files: &[(&str, &str)]) -> TempDir {
 
 #[test]
 fn example_is_loaded_without_a_complaint() {
-    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/bookinfo");
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/bookinfo");
     let (events, problems) = load_once(&FolderSettings::new(vec![example]));
     assert!(problems.is_empty(), "{problems:?}");
     let count = |kind: Kind| {
