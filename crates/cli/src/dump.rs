@@ -8,27 +8,44 @@ mod server;
 mod tables;
 
 use crate::output;
+use crate::table::Room;
+use crate::text::{nearest, printable};
 use anyhow::anyhow;
-use clap::{Args, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, ValueEnum};
 use model::Severity;
 use resources::Resources;
 use runtime::config::MeshArgs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+/// The plaintext xDS address of a control plane on this machine.
+const SERVER: &str = "127.0.0.1:15010";
+/// Most namespaces that are listed where a person may have meant one of them.
+const NAMED: usize = 10;
+
 /// What is printed, and of which mesh.
 #[derive(Args)]
-#[command(after_help = "Exits with 1 if the mesh cannot be read, or if a manifest of --from is refused; \
-                        what is wrong with manifests goes to standard error.")]
+#[command(after_help = "\
+Tables fit the terminal (or the width in COLUMNS): long lists end in a count, and columns for which there \
+is no room are left out. `-o wide` shows all of them in full.
+
+Exits with 1 if the mesh cannot be read, or if a manifest of --from is refused; what is wrong with \
+manifests goes to standard error.
+
+Examples:
+  pilothouse dump services -n shop
+  pilothouse dump --from path/to/a/repository
+  kubectl kustomize overlays/prod | pilothouse dump policies --from -")]
 pub struct DumpArgs {
     /// What to print
     #[arg(value_enum, default_value_t = View::Workloads)]
     view: View,
-    /// Control plane to ask: its plaintext xDS address
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:15010", conflicts_with = "from")]
-    server: String,
-    /// Folder (or file) of manifests to read instead; may be given several times
-    #[arg(long, value_name = "DIR", value_delimiter = ':')]
+    /// Control plane to ask: its plaintext xDS address; without it and --from, the one at 127.0.0.1:15010
+    #[arg(long, value_name = "ADDR")]
+    server: Option<String>,
+    /// Folder (or file) of manifests to read instead, `-` for standard input; may be given several times
+    #[arg(long, value_name = "DIR", env = "PILOTHOUSE_FROM", value_delimiter = ':')]
     from: Vec<PathBuf>,
     /// Only what is in this namespace
     #[arg(short, long)]
@@ -44,19 +61,25 @@ pub struct DumpArgs {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub enum View {
     /// Pods, and endpoints that are no pods
+    #[value(aliases = ["workload", "pods", "pod", "po"])]
     Workloads,
     /// Services
+    #[value(aliases = ["service", "svc"])]
     Services,
     /// Policies that ztunnels enforce
+    #[value(aliases = ["policy", "authorizationpolicies", "authorizationpolicy"])]
     Policies,
     /// Nodes of the cluster that have workloads
+    #[value(aliases = ["node", "no"])]
     Nodes,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// One line each, the most telling fields
+    /// One line each, the most telling fields, as wide as the terminal
     Table,
+    /// The same, every field in full
+    Wide,
     /// Whole resources as one JSON list
     Json,
     /// Whole resources as one YAML list
@@ -67,14 +90,15 @@ enum Format {
 ///
 /// # Errors
 /// When the mesh cannot be read, or standard output cannot be written.
-pub fn run(args: &DumpArgs) -> anyhow::Result<ExitCode> {
+pub fn run(args: &DumpArgs, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let mut code = ExitCode::SUCCESS;
-    let all = if args.from.is_empty() {
+    let folders = args.folders(matches)?;
+    let all = if folders.is_empty() {
         let threads = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let threads = threads.map_err(|error| anyhow!("cannot start: {error}"))?;
-        threads.block_on(server::resources(&args.server))?
+        threads.block_on(server::resources(args.server.as_deref().unwrap_or(SERVER)))?
     } else {
-        let (all, diagnostics) = folders::resources(&args.from, &args.mesh)?;
+        let (all, diagnostics) = folders::resources(folders, &args.mesh)?;
         for diagnostic in &diagnostics {
             let severity = match diagnostic.severity {
                 Severity::Info => "info",
@@ -88,36 +112,98 @@ pub fn run(args: &DumpArgs) -> anyhow::Result<ExitCode> {
         }
         all
     };
-    output::print(&text(args, &all)?)?;
-    if args.is_puzzling(&all) {
+    let (text, left_out) = text(args, &all)?;
+    output::print(&text)?;
+    if !left_out.is_empty() {
+        output::complain(&format!("no room for {}: -o wide shows all columns", left_out.join(", ")));
+    }
+    if let Some(namespace) = &args.namespace
+        && let Some(hint) = without_anything(&all, args.view, namespace)
+    {
+        output::complain(&hint);
+    }
+    if folders.is_empty() && args.is_puzzling(&all) {
         output::complain("why a policy matches nothing is told at /debug/diagnosticz of the control plane");
     }
     Ok(code)
 }
 
+/// Says that a namespace has nothing to show, and which one may have been meant.
+fn without_anything(all: &Resources, view: View, namespace: &str) -> Option<String> {
+    let known = all.namespaces();
+    let quoted = |namespace: &str| format!("\"{}\"", printable(namespace));
+    let wanted = quoted(namespace);
+    if known.contains(namespace) {
+        let is_empty = all.count(view, namespace) == 0;
+        return is_empty.then(|| format!("namespace {wanted} has no {}", view.plural()));
+    }
+    let mut text = format!("nothing in this mesh is in a namespace {wanted}");
+    if let Some(meant) = nearest(namespace, known.iter().copied()) {
+        text += &format!("; did you mean {}?", quoted(meant));
+    } else if !known.is_empty() {
+        let more = known.len().saturating_sub(NAMED);
+        let mut listed: Vec<String> = known.into_iter().take(NAMED).map(quoted).collect();
+        if more > 0 {
+            listed.push(format!("{more} more"));
+        }
+        text += &format!("; there are {}", listed.join(", "));
+    }
+    Some(text)
+}
+
+impl View {
+    fn plural(self) -> &'static str {
+        match self {
+            Self::Workloads => "workloads",
+            Self::Services => "services",
+            Self::Policies => "policies",
+            Self::Nodes => "workloads on nodes",
+        }
+    }
+}
+
 impl DumpArgs {
-    /// Tells whether a running control plane is asked for a table of policies, of which some match nothing.
+    /// Returns the folders to read, or none where a control plane is to be asked.
+    ///
+    /// A flag wins over the variable, which may be set for `pilothouse serve`.
+    fn folders(&self, matches: &ArgMatches) -> anyhow::Result<&[PathBuf]> {
+        let is_flag = matches.value_source("from") == Some(ValueSource::CommandLine);
+        match &self.server {
+            Some(_) if is_flag => Err(anyhow!("--server and --from are two meshes: give one of them")),
+            Some(_) => Ok(&[]),
+            None => Ok(&self.from),
+        }
+    }
+
+    /// Tells whether a table of policies is shown, of which some match nothing.
     fn is_puzzling(&self, all: &Resources) -> bool {
-        let is_shown = self.view == View::Policies && self.output == Format::Table && self.from.is_empty();
+        let is_table = matches!(self.output, Format::Table | Format::Wide);
+        let is_shown = self.view == View::Policies && is_table;
         let namespace = |ns: &str| self.namespace.as_deref().is_none_or(|wanted| wanted == ns);
         let mut shown = all.policies.iter().filter(|policy| is_shown && namespace(&policy.namespace));
         shown.any(rules::is_partly_dead)
     }
 }
 
-fn text(args: &DumpArgs, all: &Resources) -> anyhow::Result<String> {
+/// The resources as text, and the heads of columns for which there is no room.
+fn text(args: &DumpArgs, all: &Resources) -> anyhow::Result<(String, Vec<&'static str>)> {
     let namespace = args.namespace.as_deref();
     let failed = |error: &dyn std::error::Error| anyhow!("cannot write the resources as text: {error}");
     match args.output {
-        Format::Table => Ok(tables::render(all, args.view, namespace)),
+        Format::Table | Format::Wide => {
+            let room = if args.output == Format::Wide { Room::Full } else { output::room() };
+            let table = tables::render(all, args.view, namespace, room);
+            Ok((table.text, table.left_out))
+        }
         Format::Yaml => {
             let list = document::list(all, args.view, namespace);
-            serde_yaml::to_string(&list).map_err(|e| failed(&e))
+            let text = serde_yaml::to_string(&list).map_err(|e| failed(&e))?;
+            Ok((text, Vec::new()))
         }
         Format::Json => {
             let list = document::list(all, args.view, namespace);
             let text = serde_json::to_string_pretty(&list).map_err(|e| failed(&e))?;
-            Ok(text + "\n")
+            Ok((text + "\n", Vec::new()))
         }
     }
 }

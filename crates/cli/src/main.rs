@@ -5,9 +5,12 @@ mod dump;
 mod output;
 mod serve;
 mod table;
+mod text;
 mod token;
+mod version;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap_complete::Shell;
 use runtime::config::ServeArgs;
 use std::process::ExitCode;
 
@@ -16,7 +19,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// An ambient-mesh control plane: serves ztunnels and waypoints from a cluster or from a folder
 #[derive(Parser)]
-#[command(name = "pilothouse", version, arg_required_else_help = true)]
+#[command(name = "pilothouse", version, arg_required_else_help = true, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -33,19 +36,78 @@ enum Command {
     /// Inspect certificates, or request one
     #[command(subcommand)]
     Cert(cert::CertCommand),
+    /// Print the version of this command, and of a control plane
+    Version(version::VersionArgs),
+    /// Print what completes this command's arguments in a shell
+    #[command(after_help = "\
+For this shell alone:   source <(pilothouse completions bash)
+For every new one:      pilothouse completions bash > ~/.local/share/bash-completion/completions/pilothouse
+                        pilothouse completions zsh > ~/.zfunc/_pilothouse     # a folder of $fpath
+                        pilothouse completions fish > ~/.config/fish/completions/pilothouse.fish")]
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: Shell,
+    },
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    // Where a value comes from, which the arguments do not tell.
+    let sources = matches.subcommand().map(|(_, sources)| sources).unwrap_or(&matches);
     let done = match cli.command {
         Command::Serve(args) => serve::run(&args).map(|()| ExitCode::SUCCESS),
-        Command::Dump(args) => dump::run(&args),
+        Command::Dump(args) => dump::run(&args, sources),
         Command::Token(args) => token::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Cert(command) => cert::run(&command).map(|()| ExitCode::SUCCESS),
+        Command::Version(args) => version::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Completions { shell } => completions(shell).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
         // Every message carries its cause: the chain would say it again.
         output::complain(&format!("error: {error}"));
         ExitCode::FAILURE
     })
+}
+
+/// Prints the script that completes arguments in a shell.
+fn completions(shell: Shell) -> anyhow::Result<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "pilothouse", &mut script);
+    output::print(&String::from_utf8_lossy(&script))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The help of a command and of those below it, with the command's name.
+    fn helps(command: &mut clap::Command, above: &str, all: &mut Vec<(String, String)>) {
+        let name = format!("{above} {}", command.get_name());
+        all.push((format!("{name} -h"), command.render_help().to_string()));
+        all.push((format!("{name} --help"), command.render_long_help().to_string()));
+        for below in command.get_subcommands_mut() {
+            helps(below, &name, all);
+        }
+    }
+
+    #[test]
+    fn help_is_at_most_a_hundred_columns_wide() {
+        let mut command = Cli::command();
+        command.build();
+        let mut all = Vec::new();
+        helps(&mut command, "", &mut all);
+        assert!(all.len() > 10, "so few commands cannot be all");
+        for (name, help) in all {
+            for line in help.lines() {
+                assert!(line.chars().count() <= 100, "{name}: {line}");
+            }
+        }
+    }
+
+    #[test]
+    fn arguments_are_declared_well() {
+        Cli::command().debug_assert();
+    }
 }

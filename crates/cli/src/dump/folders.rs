@@ -1,30 +1,37 @@
-//! Reads folders of manifests once, as `pilothouse serve --from` would serve them.
+//! Reads folders of manifests, or standard input, once, as `pilothouse serve --from` would serve them.
 
 use super::resources::{Collector, Resources};
-use anyhow::anyhow;
+use anyhow::{anyhow, bail};
 use mesh::{Conditions, Mesh, ResourceKind};
 use model::{Diagnostic, Kind};
 use proto::type_url;
 use runtime::config::MeshArgs;
-use runtime::source::folder::{FolderSettings, load_once};
+use runtime::source::folder::{FolderSettings, LARGEST_FILE, load_once_with};
+use std::io::Read;
 use std::path::PathBuf;
+
+/// Stands for standard input among folders.
+const INPUT: &str = "-";
 
 /// Returns the resources that folders give, and what is wrong with the manifests.
 ///
 /// # Errors
-/// When a folder is not there. What is wrong with a manifest is no error: the rest is served.
+/// When a folder is not there, or nothing comes from standard input. What is wrong with a manifest is no error: the rest is served.
 pub fn resources(folders: &[PathBuf], args: &MeshArgs) -> anyhow::Result<(Resources, Vec<Diagnostic>)> {
-    for path in folders {
+    let (input, folders): (Vec<&PathBuf>, Vec<&PathBuf>) =
+        folders.iter().partition(|path| path.as_os_str() == INPUT);
+    for path in &folders {
         std::fs::metadata(path).map_err(|error| {
             anyhow!("cannot read {}: {error}; name a folder of manifests by --from", path.display())
         })?;
     }
     let settings = FolderSettings {
-        folders: folders.to_vec(),
+        folders: folders.into_iter().cloned().collect(),
         config_namespace: args.system_namespace.clone(),
         config_name: mesh::config_map(&args.revision),
     };
-    let (events, mut diagnostics) = load_once(&settings);
+    let input = if input.is_empty() { None } else { Some(standard_input()?) };
+    let (events, mut diagnostics) = load_once_with(&settings, input.as_deref());
     let mut mesh = Mesh::new(&args.options());
     mesh.apply(events);
     let of_objects = mesh.diagnostics();
@@ -50,10 +57,35 @@ pub fn resources(folders: &[PathBuf], args: &MeshArgs) -> anyhow::Result<(Resour
     Ok((Resources { statuses, ..collector.finish() }, diagnostics))
 }
 
-fn status(all: &Conditions) -> String {
+/// Reads all of standard input.
+fn standard_input() -> anyhow::Result<String> {
+    let mut bytes = Vec::new();
+    let limit = LARGEST_FILE;
+    let read = std::io::stdin().take(limit + 1).read_to_end(&mut bytes);
+    read.map_err(|error| anyhow!("cannot read standard input: {error}"))?;
+    if bytes.len() as u64 > limit {
+        bail!(
+            "standard input has more than the {} MiB that are read; write it to files in a folder",
+            limit >> 20
+        );
+    }
+    let text = String::from_utf8(bytes).map_err(|_| anyhow!("standard input is not text in UTF-8"))?;
+    if text.trim().is_empty() {
+        bail!("standard input is empty: the command before `|` has printed nothing");
+    }
+    if text
+        .lines()
+        .all(|line| matches!(line.trim_end(), "" | "---" | "...") || line.trim_start().starts_with('#'))
+    {
+        bail!("standard input holds no manifest: the command before `|` has printed none");
+    }
+    Ok(text)
+}
+
+fn status(all: &Conditions) -> Vec<String> {
     let texts = all.conditions.iter().map(|condition| {
         let status = if condition.status { "True" } else { "False" };
         format!("{}={status} {}", condition.kind, condition.reason)
     });
-    texts.collect::<Vec<_>>().join(", ")
+    texts.collect()
 }

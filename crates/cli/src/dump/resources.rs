@@ -1,11 +1,12 @@
 //! What clients are told: the resources of a mesh, decoded and in order.
 
+use super::View;
 use anyhow::anyhow;
 use prost::Message;
 use proto::security::Authorization;
 use proto::type_url;
 use proto::workload::{Address, Service, Workload, address::Type};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 /// Resources by name, as they come in.
@@ -75,9 +76,9 @@ pub struct Resources {
     pub services: Vec<Service>,
     /// Policies that ztunnels enforce.
     pub policies: Vec<Authorization>,
-    /// What the status of each AuthorizationPolicy says, by namespace and name; of a running control
+    /// What each condition of an AuthorizationPolicy says, by namespace and name; of a running control
     /// plane it is not known.
-    pub statuses: Option<BTreeMap<(String, String), String>>,
+    pub statuses: Option<BTreeMap<(String, String), Vec<String>>>,
 }
 
 /// The workloads of one node of the cluster.
@@ -96,6 +97,28 @@ pub struct NodeSummary<'a> {
 }
 
 impl Resources {
+    /// Returns the namespaces that hold something.
+    pub fn namespaces(&self) -> BTreeSet<&str> {
+        let workloads = self.workloads.iter().map(|w| w.namespace.as_str());
+        let services = self.services.iter().map(|s| s.namespace.as_str());
+        let policies = self.policies.iter().map(|p| p.namespace.as_str());
+        let judged = self.statuses.iter().flatten().map(|((namespace, _), _)| namespace.as_str());
+        workloads.chain(services).chain(policies).chain(judged).filter(|ns| !ns.is_empty()).collect()
+    }
+
+    /// Returns how many resources of a view a namespace has.
+    pub fn count(&self, view: View, namespace: &str) -> usize {
+        match view {
+            View::Workloads => self.workloads.iter().filter(|w| w.namespace == namespace).count(),
+            View::Services => self.services.iter().filter(|s| s.namespace == namespace).count(),
+            View::Policies => {
+                let judged = self.statuses.iter().flatten().filter(|((ns, _), _)| ns == namespace).count();
+                judged.max(self.policies.iter().filter(|p| p.namespace == namespace).count())
+            }
+            View::Nodes => self.nodes(Some(namespace)).len(),
+        }
+    }
+
     /// Returns the nodes that have workloads, by name; workloads without a node are on none.
     ///
     /// With a namespace only its workloads count.

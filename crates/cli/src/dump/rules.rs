@@ -1,6 +1,6 @@
-//! The rules of a policy as one line.
+//! The rules of a policy in words.
 //!
-//! Groups are alternatives: `or`. The rules of a group must all hold: `and`. The matches of a rule
+//! Groups are alternatives, joined by [`OR`]. The rules of a group must all hold: `and`. The matches of a rule
 //! are alternatives again, and the fields of a match must all hold: a comma, as between the words of
 //! `from a to 9080`.
 
@@ -10,19 +10,14 @@ use proto::security::{
     Action, Address, Authorization, Group, Match, Rules, ServiceAccountMatch, StringMatch,
 };
 
-/// Longest line in characters; `-o yaml` shows all.
-const LONGEST: usize = 100;
+/// Between alternatives.
+pub const OR: &str = " or ";
 
-/// Returns what a connection must be like for the policy to match it.
-pub fn words(policy: &Authorization) -> String {
+/// Returns the alternatives of what a connection must be like for the policy to match it, at least one.
+pub fn alternatives(policy: &Authorization) -> Vec<String> {
     let of = |g| group(g, policy.groups.len() > 1, policy.action());
     let groups: Vec<String> = policy.groups.iter().map(of).collect();
-    let line = if groups.is_empty() { "nothing".to_owned() } else { groups.join(" or ") };
-    if line.chars().count() <= LONGEST {
-        return line;
-    }
-    let cut: String = line.chars().take(LONGEST - 1).collect();
-    format!("{}…", cut.trim_end())
+    if groups.is_empty() { vec!["nothing".to_owned()] } else { groups }
 }
 
 /// Tells whether the policy, or a part of it, matches nothing, which its author may not have meant.
@@ -47,8 +42,8 @@ fn group(group: &Group, one_of_several: bool, action: Action) -> String {
 fn rule(rule: &Rules, one_of_several: bool, action: Action) -> String {
     let texts: Vec<String> = rule.matches.iter().map(|of| one(of, action)).collect();
     match texts.len() > 1 && one_of_several {
-        true => format!("({})", texts.join(" or ")),
-        false => texts.join(" or "),
+        true => format!("({})", texts.join(OR)),
+        false => texts.join(OR),
     }
 }
 
@@ -112,6 +107,10 @@ fn ports(of: &[u32]) -> Vec<String> {
 mod tests {
     use super::*;
 
+    fn words(policy: &Authorization) -> String {
+        alternatives(policy).join(OR)
+    }
+
     fn exact(text: &str) -> StringMatch {
         StringMatch { match_type: Some(MatchType::Exact(text.to_owned())) }
     }
@@ -160,10 +159,8 @@ mod tests {
     }
 
     #[test]
-    fn long_rules_are_cut() {
-        let of = Match { destination_ports: (1000..2000).collect(), ..Match::default() };
-        let line = words(&policy(vec![vec![vec![of]]]));
-        assert_eq!(line.chars().count(), LONGEST);
-        assert!(line.starts_with("port 1000|1001|") && line.ends_with('…'), "{line}");
+    fn rules_are_alternatives() {
+        let all = alternatives(&policy(vec![vec![vec![port(80)]], vec![vec![port(9)]]]));
+        assert_eq!(all, ["port 80", "port 9"]);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::resources::{Resources, ip, is_enrolled};
 use super::{View, rules};
-use crate::table;
+use crate::table::{self, Cell, Column, Rendered, Room};
 use proto::security::{Authorization, Scope};
 use proto::workload::gateway_address::Destination;
 use proto::workload::{
@@ -10,49 +10,65 @@ use proto::workload::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
+const WORKLOADS: [Column; 9] = [
+    Column::key("NAMESPACE"),
+    Column::key("NAME"),
+    Column::of("ADDRESS", 3),
+    Column::of("NODE", 6),
+    Column::of("ACCOUNT", 5),
+    Column::of("PROTOCOL", 2),
+    Column::of("WAYPOINT", 4),
+    Column::of("POLICIES", 3),
+    Column::of("STATUS", 1),
+];
+
+const SERVICES: [Column; 7] = [
+    Column::key("NAMESPACE"),
+    Column::key("NAME"),
+    Column::of("HOSTNAME", 5),
+    Column::of("VIPS", 3),
+    Column::of("PORTS", 2),
+    Column::of("WAYPOINT", 4),
+    Column::of("ENDPOINTS", 1),
+];
+
+/// The last one only where statuses are known.
+const POLICIES: [Column; 6] = [
+    Column::key("NAMESPACE"),
+    Column::key("NAME"),
+    Column::of("SCOPE", 4),
+    Column::of("ACTION", 1),
+    Column::of("RULES", 2).at_most(100),
+    Column::of("STATUS", 3),
+];
+
+const NODES: [Column; 4] =
+    [Column::key("NODE"), Column::of("ZONE", 3), Column::of("WORKLOADS", 2), Column::of("ENROLLED", 1)];
+
 /// Returns the table of a view; with a namespace only its rows.
-pub fn render(all: &Resources, view: View, namespace: Option<&str>) -> String {
+pub fn render(all: &Resources, view: View, namespace: Option<&str>, room: Room) -> Rendered {
     let shown = |ns: &str| namespace.is_none_or(|wanted| wanted == ns);
     match view {
         View::Workloads => {
             let context = Context::of(all);
-            let heads = [
-                "NAMESPACE",
-                "NAME",
-                "ADDRESS",
-                "NODE",
-                "ACCOUNT",
-                "PROTOCOL",
-                "WAYPOINT",
-                "POLICIES",
-                "STATUS",
-            ];
             let rows = all.workloads.iter().filter(|w| shown(&w.namespace)).map(|w| context.workload(w));
-            table::render(&heads, &rows.collect::<Vec<_>>())
+            table::render(&WORKLOADS, &rows.collect::<Vec<_>>(), room)
         }
         View::Services => {
             let context = Context::of(all);
-            let heads = ["NAMESPACE", "NAME", "HOSTNAME", "VIPS", "PORTS", "WAYPOINT", "ENDPOINTS"];
             let rows = all.services.iter().filter(|s| shown(&s.namespace)).map(|s| context.service(s));
-            table::render(&heads, &rows.collect::<Vec<_>>())
+            table::render(&SERVICES, &rows.collect::<Vec<_>>(), room)
         }
         View::Policies => {
-            let rows = policies(all).into_iter().filter(|row| shown(&row[0]));
-            let heads = ["NAMESPACE", "NAME", "SCOPE", "ACTION", "RULES", "STATUS"];
-            let heads = &heads[..if all.statuses.is_some() { 6 } else { 5 }];
-            table::render(heads, &rows.collect::<Vec<_>>())
+            let columns = &POLICIES[..if all.statuses.is_some() { 6 } else { 5 }];
+            table::render(columns, &policies(all, shown), room)
         }
         View::Nodes => {
-            let heads = ["NODE", "ZONE", "WORKLOADS", "ENROLLED"];
             let rows = all.nodes(namespace).into_iter().map(|n| {
-                vec![
-                    n.name.to_owned(),
-                    or_dash(n.zone.to_owned()),
-                    n.workloads.to_string(),
-                    n.enrolled.to_string(),
-                ]
+                let counts = [n.workloads, n.enrolled].map(|count| Cell::text(count.to_string()));
+                [Cell::text(n.name), Cell::text(n.zone)].into_iter().chain(counts).collect()
             });
-            table::render(&heads, &rows.collect::<Vec<_>>())
+            table::render(&NODES, &rows.collect::<Vec<_>>(), room)
         }
     }
 }
@@ -97,10 +113,10 @@ impl<'a> Context<'a> {
         }
     }
 
-    fn workload(&self, workload: &Workload) -> Vec<String> {
+    fn workload(&self, workload: &Workload) -> Vec<Cell> {
         let addresses = match workload.addresses.as_slice() {
-            [] => workload.hostname.clone(),
-            some => join(some.iter().map(|bytes| ip(bytes))),
+            [] => Cell::text(&workload.hostname),
+            some => list(some.iter().map(|bytes| ip(bytes))),
         };
         let protocol = match workload.tunnel_protocol() {
             TunnelProtocol::None => "TCP",
@@ -108,24 +124,24 @@ impl<'a> Context<'a> {
             other => other.as_str_name(),
         };
         vec![
-            workload.namespace.clone(),
-            workload.name.clone(),
-            or_dash(addresses),
-            or_dash(workload.node.clone()),
-            or_dash(workload.service_account.clone()),
-            protocol.to_owned(),
-            self.waypoint(workload.waypoint.as_ref(), &workload.namespace),
+            Cell::text(&workload.namespace),
+            Cell::text(&workload.name),
+            addresses,
+            Cell::text(&workload.node),
+            Cell::text(&workload.service_account),
+            Cell::text(protocol),
+            Cell::text(self.waypoint(workload.waypoint.as_ref(), &workload.namespace)),
             self.policies_of(workload),
-            enum_text(
+            Cell::text(enum_text(
                 WorkloadStatus::try_from(workload.status).ok().map(|s| s.as_str_name()),
                 workload.status,
-            ),
+            )),
         ]
     }
 
     /// The policies that judge a workload: those that it lists, those of its namespace, and those of
     /// the mesh. One that it lists and that does not exist is marked, since it judges nothing.
-    fn policies_of(&self, workload: &Workload) -> String {
+    fn policies_of(&self, workload: &Workload) -> Cell {
         let listed = workload.authorization_policies.iter().map(|listed| {
             let (namespace, name) = listed.split_once('/').unwrap_or(("", listed));
             let short = within(namespace, name, &workload.namespace);
@@ -135,28 +151,28 @@ impl<'a> Context<'a> {
             Scope::Namespace => p.namespace == workload.namespace,
             _ => true,
         });
-        join(listed.chain(wide.map(|p| within(&p.namespace, &p.name, &workload.namespace))))
+        list(listed.chain(wide.map(|p| within(&p.namespace, &p.name, &workload.namespace))))
     }
 
-    fn service(&self, service: &Service) -> Vec<String> {
+    fn service(&self, service: &Service) -> Vec<Cell> {
         let key = format!("{}/{}", service.namespace, service.hostname);
         let endpoints = self.endpoints.get(key.as_str());
         let (healthy, all) = endpoints.map_or((0, 0), |e| (e.healthy, e.all));
         vec![
-            service.namespace.clone(),
-            service.name.clone(),
-            service.hostname.clone(),
-            join(service.addresses.iter().map(network_address)),
-            join(service.ports.iter().map(port)),
-            self.waypoint(service.waypoint.as_ref(), &service.namespace),
-            format!("{healthy}/{all}"),
+            Cell::text(&service.namespace),
+            Cell::text(&service.name),
+            Cell::text(&service.hostname),
+            list(service.addresses.iter().map(network_address)),
+            list(service.ports.iter().map(port)),
+            Cell::text(self.waypoint(service.waypoint.as_ref(), &service.namespace)),
+            Cell::text(format!("{healthy}/{all}")),
         ]
     }
 
     /// A waypoint by the name of its service where that is known, as seen from a namespace.
     fn waypoint(&self, gateway: Option<&GatewayAddress>, namespace: &str) -> String {
         match gateway.and_then(|g| g.destination.as_ref().map(|d| (d, g.hbone_mtls_port))) {
-            None => "-".to_owned(),
+            None => String::new(),
             Some((Destination::Hostname(host), _)) => {
                 let service = host.hostname.split('.').next().unwrap_or_default();
                 within(&host.namespace, service, namespace)
@@ -173,33 +189,36 @@ impl<'a> Context<'a> {
 
 /// Policies that are sent, with their status where that is known, and those that have a status only:
 /// no ztunnel is sent them.
-fn policies(all: &Resources) -> Vec<Vec<String>> {
-    let mut rows: Vec<Vec<String>> = all.policies.iter().map(policy).collect();
-    let Some(statuses) = &all.statuses else { return rows };
-    let mut unsent = statuses.clone();
-    for row in &mut rows {
-        let status = unsent.remove(&(row[0].clone(), row[1].clone()));
-        row.push(or_dash(status.unwrap_or_default()));
+fn policies(all: &Resources, shown: impl Fn(&str) -> bool) -> Vec<Vec<Cell>> {
+    let mut rows: BTreeMap<(&str, &str), Vec<Cell>> = BTreeMap::new();
+    for of in &all.policies {
+        rows.insert((&of.namespace, &of.name), policy(of));
     }
-    let dash = || "-".to_owned();
-    rows.extend(
-        unsent.into_iter().map(|((ns, name), status)| vec![ns, name, dash(), dash(), dash(), status]),
-    );
-    rows.sort();
-    rows
+    if let Some(statuses) = &all.statuses {
+        for ((namespace, name), status) in statuses {
+            let unsent = || vec![Cell::text(""), Cell::text(""), Cell::text("")];
+            let row = rows.entry((namespace, name)).or_insert_with(unsent);
+            row.push(Cell::list(status, ", "));
+        }
+        rows.values_mut().for_each(|row| row.resize(4, Cell::text("")));
+    }
+    let rows = rows.into_iter().filter(|((namespace, _), _)| shown(namespace));
+    let named = rows.map(|((namespace, name), row)| {
+        [Cell::text(namespace), Cell::text(name)].into_iter().chain(row).collect()
+    });
+    named.collect()
 }
 
-fn policy(policy: &Authorization) -> Vec<String> {
+/// Scope, action and rules.
+fn policy(policy: &Authorization) -> Vec<Cell> {
     use proto::security::Action;
     let scope = Scope::try_from(policy.scope).ok().map(|s| s.as_str_name());
     let action = Action::try_from(policy.action).ok().map(|a| a.as_str_name());
     let dry = if policy.dry_run { " (dry run)" } else { "" };
     vec![
-        policy.namespace.clone(),
-        policy.name.clone(),
-        enum_text(scope, policy.scope),
-        format!("{}{dry}", enum_text(action, policy.action)),
-        rules::words(policy),
+        Cell::text(enum_text(scope, policy.scope)),
+        Cell::text(format!("{}{dry}", enum_text(action, policy.action))),
+        Cell::list(rules::alternatives(policy), rules::OR),
     ]
 }
 
@@ -234,12 +253,8 @@ fn enum_text(name: Option<&str>, value: i32) -> String {
     name.map_or_else(|| value.to_string(), str::to_owned)
 }
 
-fn join(texts: impl Iterator<Item = String>) -> String {
-    or_dash(texts.collect::<Vec<_>>().join(","))
-}
-
-fn or_dash(text: String) -> String {
-    if text.is_empty() { "-".to_owned() } else { text }
+fn list(texts: impl Iterator<Item = String>) -> Cell {
+    Cell::list(texts, ",")
 }
 
 #[cfg(test)]
@@ -275,6 +290,10 @@ mod tests {
             services: [("shop/web.shop.svc".to_owned(), PortList::default())].into(),
             ..Workload::default()
         }
+    }
+
+    fn render(all: &Resources, view: View, namespace: Option<&str>) -> String {
+        super::render(all, view, namespace, Room::Shortened).text
     }
 
     fn lines(text: &str) -> Vec<Vec<&str>> {

@@ -68,10 +68,24 @@ impl FolderSettings {
     }
 }
 
+/// The largest file that is read, in bytes.
+pub const LARGEST_FILE: u64 = folder::MAX_FILE_BYTES as u64;
+
+/// What places in standard input begin with, where files have their path.
+const INPUT: &str = "standard input";
+
 /// Reads the folders once, without watching them: a full listing of every kind, and what is wrong
 /// with the files (what is wrong with single objects is in the events).
 pub fn load_once(settings: &FolderSettings) -> (Vec<Event>, Vec<Diagnostic>) {
+    load_once_with(settings, None)
+}
+
+/// The same with the text of standard input as one more file.
+pub fn load_once_with(settings: &FolderSettings, input: Option<&str>) -> (Vec<Event>, Vec<Diagnostic>) {
     let mut follower = Follower::new(settings.clone());
+    if let Some(text) = input {
+        follower.folder.set(INPUT, text);
+    }
     let tree = tree::walk(&settings.folders, &mut |_| {});
     follower.look(&tree, &Marks::default(), true);
     let batch = follower.batch(&tree, None).unwrap_or_default();
@@ -276,7 +290,7 @@ fn read_once(path: &Path) -> Result<(String, Stamp), Unread> {
     };
     let mut file = std::fs::File::open(path).map_err(fail)?;
     let before = file.metadata().map_err(fail)?;
-    let limit = folder::MAX_FILE_BYTES as u64;
+    let limit = LARGEST_FILE;
     if before.len() > limit {
         return Err(Unread::Failed(format!(
             "it has {} bytes, more than the {limit} that are read",

@@ -1,0 +1,90 @@
+//! `pilothouse version`: of this command, and of a control plane.
+
+use crate::output;
+use crate::text::printable;
+use anyhow::{Context, anyhow, bail};
+use clap::{Args, ValueEnum};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Bytes;
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use std::time::Duration;
+use tokio::net::TcpStream;
+
+/// How long the control plane may take to answer.
+const ANSWER: Duration = Duration::from_secs(10);
+/// Most bytes of an answer that are read.
+const MAX_BYTES: usize = 64 * 1024;
+
+/// Whose version is printed.
+#[derive(Debug, Args)]
+pub struct VersionArgs {
+    /// Control plane to ask, too: its monitoring address; without a value, the one at 127.0.0.1:15014
+    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "127.0.0.1:15014")]
+    server: Option<String>,
+    /// Lines, or an object
+    #[arg(short, long, value_enum, default_value_t = Format::Text)]
+    output: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// A line for each
+    Text,
+    /// One JSON object
+    Json,
+}
+
+/// Prints the versions.
+///
+/// # Errors
+/// When the control plane cannot be asked, after the version of this command is printed.
+pub fn run(args: &VersionArgs) -> anyhow::Result<()> {
+    let client = env!("CARGO_PKG_VERSION");
+    let mut server = None;
+    if args.output == Format::Text {
+        output::print(&format!("client {client}\n"))?;
+    }
+    if let Some(address) = &args.server {
+        let threads = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let threads = threads.map_err(|error| anyhow!("cannot start: {error}"))?;
+        let asked = async { tokio::time::timeout(ANSWER, ask(address)).await };
+        let asked = threads.block_on(asked).unwrap_or_else(|_| bail!("no answer in {} s", ANSWER.as_secs()));
+        server = Some(asked.map_err(|error| {
+            anyhow!(
+                "cannot ask the control plane at {address} for its version: {error:#}; \
+                 name its monitoring address by --server"
+            )
+        })?);
+    }
+    match (args.output, server) {
+        (Format::Text, None) => Ok(()),
+        (Format::Text, Some(server)) => output::print(&format!("server {}\n", printable(&server))),
+        (Format::Json, server) => {
+            let versions = match server {
+                Some(server) => json!({ "client": client, "server": server }),
+                None => json!({ "client": client }),
+            };
+            output::print(&format!("{versions}\n"))
+        }
+    }
+}
+
+/// Asks for `/version` over HTTP.
+async fn ask(address: &str) -> anyhow::Result<String> {
+    let stream = TcpStream::connect(address).await?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    let request = Request::get("/version").header("host", address).body(Empty::<Bytes>::new())?;
+    let response = sender.send_request(request).await?;
+    let status = response.status();
+    if status != StatusCode::OK {
+        bail!("it answers {status}");
+    }
+    let body = Limited::new(response.into_body(), MAX_BYTES).collect().await;
+    let body = body.map_err(|error| anyhow!("its answer cannot be read: {error}"))?.to_bytes();
+    let answer: Value = serde_json::from_slice(&body).context("it is no control plane")?;
+    let version = answer["version"].as_str().context("it tells no version")?;
+    Ok(version.to_owned())
+}
