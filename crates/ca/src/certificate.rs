@@ -1,7 +1,7 @@
 //! Certificates that are read: roots, chains, and certificates of clients.
 
-use crate::base64::pem;
 use crate::identity::{Identity, IdentityError};
+use crate::pem::pem;
 use crate::signature::{self, SignatureError};
 use crate::ttl::{Validity, at};
 use rustls_pki_types::pem::{PemObject, SectionKind};

@@ -1,7 +1,7 @@
 //! Certificate revocation lists: checked here, obeyed by the secure port, passed on to peers.
 
-use crate::base64::pem;
 use crate::certificate::{self, Certificate};
+use crate::pem::pem;
 use crate::signature;
 use rustls_pki_types::pem::{PemObject, SectionKind};
 use std::collections::{HashMap, HashSet};

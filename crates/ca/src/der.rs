@@ -2,7 +2,9 @@
 //!
 //! Lengths are definite and minimal; the order of fields is the caller's.
 
+use jiff::civil::DateTime;
 use rustls_pki_types::UnixTime;
+use std::time::Duration;
 
 pub(crate) const SEQUENCE: u8 = 0x30;
 pub(crate) const SET: u8 = 0x31;
@@ -125,8 +127,11 @@ impl Writer {
     /// Appends a time as RFC 5280, section 4.1.2.5, wants it: UTCTime until 2049, then
     /// GeneralizedTime. Times after the year 9999 become the last second of it.
     pub(crate) fn time(&mut self, time: UnixTime) {
-        let (year, month, day, second) = civil(time.as_secs().min(LAST_SECOND));
-        let (h, m, s) = (second / 3600, second / 60 % 60, second % 60);
+        // A date without a zone: the moments of the library end some hours before the year 9999 does.
+        let date =
+            DateTime::constant(1970, 1, 1, 0, 0, 0, 0).saturating_add(Duration::from_secs(time.as_secs()));
+        let (year, month, day) = (date.year(), date.month(), date.day());
+        let (h, m, s) = (date.hour(), date.minute(), date.second());
         if year < 2050 {
             let text = format!("{:02}{month:02}{day:02}{h:02}{m:02}{s:02}Z", year % 100);
             self.value(0x17, text.as_bytes());
@@ -153,26 +158,11 @@ fn length(n: usize) -> ([u8; 9], usize) {
     (out, used + 1)
 }
 
-/// Splits seconds since 1970 into year, month, day and second of the day (proleptic Gregorian).
-fn civil(secs: u64) -> (u64, u64, u64, u64) {
-    // Counted from 0000-03-01, so that a leap day is the last day of its year.
-    let day = secs / 86_400 + 719_468;
-    let era = day / 146_097;
-    let of_era = day % 146_097;
-    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * of_year + 2) / 153;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    (year, month, of_year - (153 * shifted + 2) / 5 + 1, secs % 86_400)
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use proptest::prelude::*;
-    use std::time::Duration;
     use x509_parser::prelude::FromDer;
     use x509_parser::time::ASN1Time;
 
@@ -214,6 +204,15 @@ mod tests {
             let (rest, time) = ASN1Time::from_der(&bytes).unwrap();
             prop_assert!(rest.is_empty());
             prop_assert_eq!(time.timestamp(), i64::try_from(secs).unwrap());
+        }
+    }
+
+    #[test]
+    fn times_past_the_last_become_the_last() {
+        for secs in [LAST_SECOND, LAST_SECOND + 1, u64::MAX] {
+            let mut w = Writer::default();
+            w.time(UnixTime::since_unix_epoch(Duration::from_secs(secs)));
+            assert_eq!(&w.finish()[2..], b"99991231235959Z");
         }
     }
 }

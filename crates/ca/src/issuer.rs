@@ -1,6 +1,5 @@
 //! The issuer: one immutable snapshot of what certificates are signed with.
 
-use crate::base64::pem;
 use crate::bundle::{BundleError, TrustBundle};
 use crate::certificate::Certificate;
 use crate::der::{SEQUENCE, Writer, oid};
@@ -8,6 +7,7 @@ use crate::entropy::{Entropy, NoEntropy};
 use crate::identity::Identity;
 use crate::key::{KeyError, SigningKey};
 use crate::pair::{PairError, check_pair};
+use crate::pem::pem;
 use crate::profile::{self, Parts};
 use crate::refusal::{Code, Refusal};
 use crate::request::{SigningRequest, SubjectKey};

@@ -1,7 +1,7 @@
 //! Private keys that certificates are signed with.
 
-use crate::base64::pem;
 use crate::der::{SEQUENCE, SET, Writer, explicit, oid};
+use crate::pem::pem;
 use crate::profile;
 use crate::request::{KIND_P256, KIND_P384, KIND_P521, KIND_RSA, PublicKeyKind, SubjectKey, public_key_info};
 use aws_lc_rs::rand::SystemRandom;

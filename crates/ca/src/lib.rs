@@ -44,7 +44,6 @@
 //! ```
 
 mod authorize;
-mod base64;
 mod bundle;
 mod certificate;
 mod chain;
@@ -60,6 +59,7 @@ mod key;
 mod material;
 mod pair;
 mod peers;
+mod pem;
 mod pods;
 mod profile;
 mod refusal;

@@ -1,9 +1,9 @@
 //! Requests as an external signer gets them.
 
 use super::{ExternalRefusal, checked, names::NameSet};
-use crate::base64::pem;
 use crate::identity::Identity;
 use crate::key::SigningKey;
+use crate::pem::pem;
 use crate::request::SubjectKey;
 use crate::ttl::TtlPolicy;
 use std::time::Duration;

@@ -261,7 +261,7 @@ fn lists_that_peers_do_not_read_are_refused() {
     let number = der.windows(3).position(|bytes| bytes == [2, 1, 1]).unwrap();
     let mut other = der.to_vec();
     other[number + 2] = 0;
-    let text = format!("{}{}{}", crl(&root), crl(&intermediate), crate::base64::pem("X509 CRL", &other));
+    let text = format!("{}{}{}", crl(&root), crl(&intermediate), crate::pem::pem("X509 CRL", &other));
     files.insert("ca-crl.pem".to_owned(), text.into_bytes());
     assert_eq!(
         refusal(&files),

@@ -1,10 +1,10 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
-use crate::base64::pem;
 use crate::external::{ExternalRefusal, check_external_request};
 use crate::fixture::{IDENTITY, request_pem};
 use crate::identity::Identity;
 use crate::key::SigningKey;
+use crate::pem::pem;
 use proptest::prelude::*;
 use rcgen::{CertificateParams, DnType, KeyPair, SanType};
 use std::sync::LazyLock;

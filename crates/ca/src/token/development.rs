@@ -2,10 +2,11 @@
 //!
 //! They have the shape of bound service-account tokens and pass through the same verification.
 
+use super::base64url::encode;
 use super::{KeySet, KeySetError};
-use crate::base64::{encode_url, pem};
 use crate::entropy::{Entropy, NoEntropy};
 use crate::key::KeyError;
+use crate::pem::pem;
 use aws_lc_rs::digest;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
@@ -78,7 +79,7 @@ impl DevelopmentIssuer {
 
     fn new(issuer: &str, pair: EcdsaKeyPair, pem: String) -> Self {
         let hash = digest::digest(&digest::SHA256, pair.public_key().as_ref());
-        Self { issuer: issuer.to_owned(), key_id: encode_url(hash.as_ref()), pair, pem }
+        Self { issuer: issuer.to_owned(), key_id: encode(hash.as_ref()), pair, pem }
     }
 
     /// Returns the private key in PEM (PKCS#8). A secret.
@@ -97,7 +98,7 @@ impl DevelopmentIssuer {
         let point = self.pair.public_key().as_ref();
         let (x, y) = point.get(1..).unwrap_or_default().split_at(point.len() / 2);
         json!({"keys": [{"kty": "EC", "crv": "P-256", "use": "sig", "alg": "ES256", "kid": self.key_id,
-                         "x": encode_url(x), "y": encode_url(y)}]})
+                         "x": encode(x), "y": encode(y)}]})
         .to_string()
     }
 
@@ -137,7 +138,7 @@ impl DevelopmentIssuer {
             "iat": now.as_secs(),
             "nbf": now.as_secs(),
             "exp": now.as_secs().saturating_add(token.life.as_secs()),
-            "jti": encode_url(&id),
+            "jti": encode(&id),
             "kubernetes.io": kubernetes,
         });
         self.sign(&header.to_string(), &claims.to_string())
@@ -145,9 +146,9 @@ impl DevelopmentIssuer {
 
     /// Signs any header and claims.
     pub(crate) fn sign(&self, header: &str, claims: &str) -> Result<String, KeyError> {
-        let signed = format!("{}.{}", encode_url(header.as_bytes()), encode_url(claims.as_bytes()));
+        let signed = format!("{}.{}", encode(header.as_bytes()), encode(claims.as_bytes()));
         let signature =
             self.pair.sign(&SystemRandom::new(), signed.as_bytes()).map_err(|_| KeyError::Failed("sign"))?;
-        Ok(format!("{signed}.{}", encode_url(signature.as_ref())))
+        Ok(format!("{signed}.{}", encode(signature.as_ref())))
     }
 }

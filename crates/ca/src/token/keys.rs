@@ -1,7 +1,7 @@
 //! Public keys of token issuers (JWKS, RFC 7517).
 
 use super::TokenRefusal;
-use crate::base64::decode_url;
+use super::base64url::decode;
 use crate::der::{SEQUENCE, Writer};
 use aws_lc_rs::signature::{self as lc, ParsedPublicKey, UnparsedPublicKey, VerificationAlgorithm};
 use serde::Deserialize;
@@ -171,7 +171,7 @@ fn read(jwk: Jwk) -> Option<(String, PublicKey)> {
         return None;
     }
     let id = jwk.kid.filter(|kid| !kid.is_empty())?;
-    let decoded = |text: Option<String>| text.and_then(|text| decode_url(&text));
+    let decoded = |text: Option<String>| text.and_then(|text| decode(&text));
     let (mut algorithms, bytes) = match (jwk.kty.as_str(), jwk.crv.as_deref()) {
         ("RSA", _) => {
             let (n, e) = (decoded(jwk.n)?, decoded(jwk.e)?);

@@ -10,6 +10,7 @@
 //! API server a question whose answer is known ([`check_unverified`]); and no address in a token is ever
 //! fetched.
 
+mod base64url;
 mod cache;
 mod claims;
 mod development;

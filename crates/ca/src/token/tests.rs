@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
+use super::base64url::encode;
 use super::*;
-use crate::base64::encode_url;
 use crate::entropy::SystemEntropy;
 use crate::fixture::{NOW, later};
 use crate::identity::TrustDomain;
@@ -154,7 +154,7 @@ fn algorithms_off_the_list_are_refused_before_any_key_is_used() {
         let header = json!({"alg": name, "kid": key_id()});
         assert_eq!(verify(&token(&header, &claims()), &KEYS, &policy(), NOW), Err(TokenRefusal::Algorithm));
         // Also without any signature, as `none` has it.
-        let bare = format!("{}.{}.", encode_url(header.to_string().as_bytes()), encode_url(b"{}"));
+        let bare = format!("{}.{}.", encode(header.to_string().as_bytes()), encode(b"{}"));
         assert_eq!(verify(&bare, &KEYS, &policy(), NOW), Err(TokenRefusal::Algorithm));
     }
 }
@@ -183,7 +183,7 @@ fn claims_put_under_a_foreign_signature_are_refused() {
     let mut altered = claims();
     altered["sub"] = json!("system:serviceaccount:kube-system:admin");
     let parts: Vec<&str> = text.split('.').collect();
-    let forged = format!("{}.{}.{}", parts[0], encode_url(altered.to_string().as_bytes()), parts[2]);
+    let forged = format!("{}.{}.{}", parts[0], encode(altered.to_string().as_bytes()), parts[2]);
     assert_eq!(verify(&forged, &KEYS, &policy(), NOW), Err(TokenRefusal::Signature));
     // Another spelling of the same signature is none.
     assert!(verify(&format!("{text}="), &KEYS, &policy(), NOW).is_err());
@@ -206,8 +206,7 @@ fn rsa_keys_verify_with_each_hash_unless_bound_to_one() {
     let pair = RsaKeyPair::generate(aws_lc_rs::rsa::KeySize::Rsa2048).unwrap();
     let (n, e) = rsa_numbers(pair.public_key().as_ref());
     let jwk = |alg: Option<&str>| {
-        let mut key =
-            json!({"kty": "RSA", "kid": "r", "use": "sig", "n": encode_url(&n), "e": encode_url(&e)});
+        let mut key = json!({"kty": "RSA", "kid": "r", "use": "sig", "n": encode(&n), "e": encode(&e)});
         if let Some(alg) = alg {
             key["alg"] = json!(alg);
         }
@@ -215,11 +214,10 @@ fn rsa_keys_verify_with_each_hash_unless_bound_to_one() {
     };
     let sign = |name: &str, encoding: &'static dyn aws_lc_rs::signature::RsaEncoding| {
         let header = json!({"alg": name, "kid": "r"}).to_string();
-        let signed =
-            format!("{}.{}", encode_url(header.as_bytes()), encode_url(claims().to_string().as_bytes()));
+        let signed = format!("{}.{}", encode(header.as_bytes()), encode(claims().to_string().as_bytes()));
         let mut signature = vec![0; pair.public_modulus_len()];
         pair.sign(encoding, &SystemRandom::new(), signed.as_bytes(), &mut signature).unwrap();
-        format!("{signed}.{}", encode_url(&signature))
+        format!("{signed}.{}", encode(&signature))
     };
     let (short, long) = (sign("RS256", &RSA_PKCS1_SHA256), sign("RS512", &RSA_PKCS1_SHA512));
     assert!(verify(&short, &jwk(None), &policy(), NOW).is_ok());
@@ -249,7 +247,7 @@ fn unusable_keys_are_passed_over_and_usable_ones_kept() {
     };
     let unusable = [
         json!({"kty": "oct", "kid": "a", "k": "c2VjcmV0"}),
-        json!({"kty": "RSA", "kid": "b", "n": encode_url(&[0xff; 128]), "e": "AQAB"}),
+        json!({"kty": "RSA", "kid": "b", "n": encode(&[0xff; 128]), "e": "AQAB"}),
         json!("text"),
         json!({}),
         with(|key| key["use"] = json!("enc")),

@@ -1,9 +1,9 @@
 //! From the text of a token to what it proves.
 
+use super::base64url::decode;
 use super::claims::{self, Claims};
 use super::keys::Algorithm;
 use super::{KeySet, MAX_TOKEN_BYTES, ServiceAccountToken, TokenPolicy, TokenRefusal};
-use crate::base64::decode_url;
 use rustls_pki_types::UnixTime;
 use serde::Deserialize;
 
@@ -51,7 +51,7 @@ fn open(token: &str) -> Result<Opened<'_>, TokenRefusal> {
         return Err(TokenRefusal::Malformed("critical header extensions are not understood"));
     }
     let algorithm = Algorithm::from_name(&header.alg).ok_or(TokenRefusal::Algorithm)?;
-    let signature = decode_url(signature).ok_or(TokenRefusal::Malformed("signature is not base64url"))?;
+    let signature = decode(signature).ok_or(TokenRefusal::Malformed("signature is not base64url"))?;
     let signed = token.rsplit_once('.').map_or("", |(signed, _)| signed);
     let key_id = header.kid.filter(|kid| !kid.is_empty());
     Ok(Opened { algorithm, key_id, signed, claims, signature })
@@ -88,6 +88,6 @@ fn json<T>(part: &str, what: &'static str) -> Result<T, TokenRefusal>
 where
     T: serde::de::DeserializeOwned,
 {
-    let bytes = decode_url(part).ok_or(TokenRefusal::Malformed(what))?;
+    let bytes = decode(part).ok_or(TokenRefusal::Malformed(what))?;
     serde_json::from_slice(&bytes).map_err(|_| TokenRefusal::Malformed(what))
 }
