@@ -15,7 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("engine", &[]),
     ("proto", &[]),
-    ("folder", &[]),
+    ("folder", &["model"]),
     ("mesh", &["model", "engine", "proto"]),
     ("xds", &["proto"]),
     ("ca", &["model"]),
@@ -61,6 +61,7 @@ const IMPURE: &[(&str, &str)] = &[
     ("std::thread", "the engine has one writer"),
     ("Instant::now", "the time is passed in"),
     ("SystemTime::now", "the time is passed in"),
+    ("Timestamp::now", "the time is passed in"),
     ("UnixTime::now", "the time is passed in"),
     ("println!", "findings are returned"),
     ("eprintln!", "findings are returned"),
@@ -238,6 +239,17 @@ fn one_library_does_the_cryptography() -> anyhow::Result<()> {
             .map(|l| format!("the binary holds {l}"))
             .collect::<Vec<_>>(),
     )
+}
+
+#[test]
+fn one_module_of_the_product_names_the_library_for_yaml() -> anyhow::Result<()> {
+    let module = "crates/model/src/yaml.rs";
+    let names = |(path, text): &(String, String)| {
+        path.starts_with("crates/") && path.ends_with(".rs") && text.contains("serde_yaml")
+    };
+    let naming: Vec<_> = files()?.into_iter().filter(names).map(|(path, _)| path).collect();
+    ensure!(naming == [module], "{naming:?} name serde_yaml: {module} is for that");
+    Ok(())
 }
 
 #[test]

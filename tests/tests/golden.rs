@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use mesh::{Event, Mesh, Options, ResourceKind};
-use model::{Kind, Severity};
+use model::Kind;
 use pilothouse_tests::client::yaml;
 use prost::Message;
 use proto::security::Authorization;
@@ -275,18 +275,8 @@ fn render(mesh: &Mesh) -> String {
         let before = group.insert(Value::from(resource.name.as_str()), value);
         assert_eq!(before, None, "{} is there twice", resource.name);
     }
-    let mut lines: Vec<String> = mesh
-        .diagnostics()
-        .iter()
-        .map(|d| {
-            let severity = match d.severity {
-                Severity::Info => "info",
-                Severity::Warning => "warning",
-                Severity::Error => "error",
-            };
-            format!("{severity}[{}] {d}", d.code)
-        })
-        .collect();
+    let mut lines: Vec<String> =
+        mesh.diagnostics().iter().map(|d| format!("{}[{}] {d}", d.severity, d.code)).collect();
     lines.sort();
     let mut all = Mapping::new();
     for (name, group) in [("services", services), ("workloads", workloads), ("authorizations", policies)] {

@@ -13,7 +13,7 @@ use crate::text::{nearest, printable};
 use anyhow::anyhow;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, ValueEnum};
-use model::Severity;
+use model::{Severity, yaml};
 use resources::Resources;
 use runtime::config::MeshArgs;
 use std::path::PathBuf;
@@ -100,12 +100,7 @@ pub fn run(args: &DumpArgs, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     } else {
         let (all, diagnostics) = folders::resources(folders, &args.mesh)?;
         for diagnostic in &diagnostics {
-            let severity = match diagnostic.severity {
-                Severity::Info => "info",
-                Severity::Warning => "warning",
-                Severity::Error => "error",
-            };
-            output::complain(&format!("{severity}[{}]: {diagnostic}", diagnostic.code));
+            output::complain(&format!("{}[{}]: {diagnostic}", diagnostic.severity, diagnostic.code));
         }
         if diagnostics.iter().any(|d| d.severity == Severity::Error) {
             code = ExitCode::FAILURE;
@@ -197,7 +192,7 @@ fn text(args: &DumpArgs, all: &Resources) -> anyhow::Result<(String, Vec<&'stati
         }
         Format::Yaml => {
             let list = document::list(all, args.view, namespace);
-            let text = serde_yaml::to_string(&list).map_err(|e| failed(&e))?;
+            let text = yaml::to_string(&list).map_err(|e| failed(&e))?;
             Ok((text, Vec::new()))
         }
         Format::Json => {

@@ -1,5 +1,6 @@
 //! Cuts a file into documents and tells the place of what the parsers complain about.
 
+use model::yaml;
 use serde_json::Value;
 
 use crate::value::{Strict, from_yaml};
@@ -100,7 +101,7 @@ impl Document<'_> {
         from_yaml(self.text).map_err(|error| self.located(&error))
     }
 
-    fn located(&self, error: &serde_yaml::Error) -> SyntaxError {
+    fn located(&self, error: &yaml::Error) -> SyntaxError {
         let (line, column) = match error.location() {
             Some(at) => (
                 self.lines_before.saturating_add(u32::try_from(at.line()).unwrap_or(u32::MAX)),

@@ -46,7 +46,7 @@ pub use diff::{Change, changes};
 pub use document::MAX_FILE_BYTES;
 pub use field::Step;
 pub use object::{Key, Object, Objects, Origin};
-pub use problem::{Problem, Severity};
+pub use problem::Problem;
 pub use state::{Folder, Resolved};
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use model::Severity;
 use serde_json::{Map, Value};
 
 use crate::document::{MAX_FILE_BYTES, SyntaxError, read_json, split};
@@ -9,7 +10,7 @@ use crate::hash::{Hasher, letters};
 use crate::object::group_of;
 use crate::salvage;
 use crate::scope::is_cluster_scoped;
-use crate::{Key, Object, Origin, Problem, Severity, code};
+use crate::{Key, Object, Origin, Problem, code};
 
 /// How deep a `List` may stand in a `List`.
 const MAX_LIST_DEPTH: usize = 8;

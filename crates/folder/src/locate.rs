@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use model::yaml;
 use serde::Deserializer;
 use serde::de::{
     self, Deserialize, DeserializeSeed, EnumAccess, IgnoredAny, MapAccess, SeqAccess, VariantAccess, Visitor,
@@ -28,7 +29,7 @@ fn seek(text: &str, json: bool, path: &[Step]) -> Option<(u32, u32)> {
         let error = Seek { path }.deserialize(&mut serde_json::Deserializer::from_str(text)).err()?;
         error.to_string().contains(HERE).then(|| (error.line(), error.column()))?
     } else {
-        let error = Seek { path }.deserialize(serde_yaml::Deserializer::from_str(text)).err()?;
+        let error = Seek { path }.deserialize(yaml::document(text)).err()?;
         let at = error.location()?;
         error.to_string().contains(HERE).then(|| (at.line(), at.column()))?
     };

@@ -3,28 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use model::Severity;
+
 use crate::Key;
-
-/// How much a problem matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// A file or an object is refused.
-    Error,
-    /// An object is taken, but not as its author may expect.
-    Warning,
-    /// Something was left out on purpose.
-    Info,
-}
-
-impl fmt::Display for Severity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Error => "error",
-            Self::Warning => "warning",
-            Self::Info => "info",
-        })
-    }
-}
 
 /// One problem: the place, the sentence and the way out. Ordered by place.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use model::Severity;
+
 use crate::cluster;
 use crate::field::{Flaw, Step};
 use crate::load::{is_json, load};
 use crate::locate::locate;
-use crate::{Object, Objects, Origin, Problem, Severity, code};
+use crate::{Object, Objects, Origin, Problem, code};
 
 /// What a folder makes.
 #[derive(Clone, Debug, Default)]

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::fmt;
 
+use model::yaml;
 use serde::Deserializer;
 use serde::de::{
     self, Deserialize, DeserializeSeed, EnumAccess, MapAccess, SeqAccess, VariantAccess, Visitor,
@@ -21,9 +22,9 @@ fn budget_for(bytes: usize) -> usize {
 ///
 /// Wrong YAML, a key given twice, a key that is no scalar, nesting deeper than the parser's bound
 /// of 128, or aliases that unfold to many times the size of the text. The error has a location.
-pub(crate) fn from_yaml(text: &str) -> Result<Value, serde_yaml::Error> {
+pub(crate) fn from_yaml(text: &str) -> Result<Value, yaml::Error> {
     let left = Cell::new(budget_for(text.len()));
-    Node { left: &left }.deserialize(serde_yaml::Deserializer::from_str(text))
+    Node { left: &left }.deserialize(yaml::document(text))
 }
 
 /// A JSON value read with the same strictness; for use with a JSON stream.

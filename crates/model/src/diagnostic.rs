@@ -3,15 +3,25 @@
 use crate::ObjectRef;
 use std::fmt;
 
-/// How much a diagnostic matters.
+/// How much a finding matters; ordered with the worst first.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum Severity {
+    /// The file, the object, or a part of it, is refused.
+    Error,
+    /// The object is taken, but something written has no effect, or not the expected one.
+    Warning,
     /// Worth knowing; nothing is lost.
     Info,
-    /// Something written has no effect.
-    Warning,
-    /// The object, or a part of it, is not in force.
-    Error,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Info => "info",
+        })
+    }
 }
 
 /// A place in a file; lines and columns count from 1.

@@ -30,6 +30,7 @@ mod kind;
 mod label;
 mod name;
 pub mod parse;
+pub mod yaml;
 
 pub use diagnostic::{Diagnostic, Place, Severity};
 pub use facts::Object;

@@ -5,6 +5,7 @@
 
 use super::View;
 use super::resources::{NodeSummary, Resources, ip};
+use model::yaml::{Mapping, Value};
 use proto::security::string_match::MatchType;
 use proto::security::{self, Authorization, Match, StringMatch};
 use proto::workload::gateway_address::Destination;
@@ -13,7 +14,6 @@ use proto::workload::{
     Service, TunnelProtocol, Workload, WorkloadStatus, WorkloadType, application_tunnel, load_balancing,
     service,
 };
-use serde_yaml::{Mapping, Value};
 
 /// Returns the resources of a view as a list; with a namespace only its own.
 ///

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use model::Severity;
 use serde_json::Value;
 
-use crate::{Key, Object, Objects, Origin, Problem, Severity};
+use crate::{Key, Object, Objects, Origin, Problem};
 
 /// The objects of one kind, in order of namespace and name.
 pub(super) fn of_kind<'o>(

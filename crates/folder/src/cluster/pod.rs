@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use model::Severity;
 use serde_json::{Map, Value, json};
 
 use super::address::Addresses;
@@ -9,7 +10,7 @@ use super::controller::{Controller, Kind, read};
 use super::node::{Node, Nodes};
 use super::objects::{add, items_at, labels_at, of_kind, report, text_at};
 use crate::hash::{Hasher, letters, uid};
-use crate::{Key, Object, Objects, Problem, Severity, code};
+use crate::{Key, Object, Objects, Problem, code};
 
 /// The most pods that one controller gets.
 const MAX_PODS_PER_CONTROLLER: u32 = 10_000;

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use model::Severity;
 use serde_json::{Map, Value, json};
 
 use super::address::Addresses;
 use super::objects::{items_at, of_kind, report, text_at};
 use crate::hash::Hasher;
-use crate::{Key, Objects, Problem, Severity, code};
+use crate::{Key, Objects, Problem, code};
 
 /// Completes every service of the folder.
 pub(super) fn assign_addresses(

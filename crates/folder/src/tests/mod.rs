@@ -9,9 +9,10 @@ mod services;
 
 use std::sync::Arc;
 
+use model::Severity;
 use serde_json::Value;
 
-use crate::{Folder, Key, Object, Resolved, Severity};
+use crate::{Folder, Key, Object, Resolved};
 
 /// A folder with these files.
 fn folder(files: &[(&str, &str)]) -> Folder {

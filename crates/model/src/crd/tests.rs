@@ -1,11 +1,13 @@
 #![allow(clippy::unwrap_used)]
 
 use super::files;
+use crate::yaml;
+use serde::Deserialize;
 use serde_json::Value;
 use std::path::Path;
 
 fn parsed() -> Vec<Value> {
-    files().unwrap().iter().map(|f| serde_yaml::from_str(&f.text).unwrap()).collect()
+    files().unwrap().iter().map(|f| Value::deserialize(yaml::document(&f.text)).unwrap()).collect()
 }
 
 #[test]

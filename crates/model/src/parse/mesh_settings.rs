@@ -4,7 +4,7 @@ use super::selector::LabelSelector;
 use super::text::{Text, or_empty, shared_list};
 use super::{code, read, wrong::Wrong};
 use crate::facts::{CaCertificate, MatchingRule, MeshSettings, ServiceScope, Visibility, VisibilityPolicy};
-use crate::{Kind, Name, Selector, Str, shared};
+use crate::{Kind, Name, Selector, Str, shared, yaml};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -121,7 +121,7 @@ pub(super) fn parse(json: &[u8]) -> Result<MeshSettings, Wrong> {
 }
 
 fn read_yaml(text: &str) -> Result<Mesh<'_>, Wrong> {
-    let mut documents = serde_yaml::Deserializer::from_str(text);
+    let mut documents = yaml::documents(text);
     // No document, as in an empty text, and an empty document leave all defaults.
     let Some(document) = documents.next() else { return Ok(Mesh::default()) };
     let mesh: Option<Mesh<'_>> = serde_path_to_error::deserialize(document).map_err(|error| {

@@ -2,7 +2,7 @@
 
 use super::{Event, FolderSettings};
 use folder::{Change, Folder, Key, Objects};
-use model::{Diagnostic, Kind, Name, Object, ObjectRef, Place, Severity};
+use model::{Diagnostic, Kind, Name, Object, ObjectRef, Place};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -128,11 +128,7 @@ pub(super) fn diagnostic(problem: &folder::Problem) -> Diagnostic {
     };
     Diagnostic {
         code: problem.code,
-        severity: match problem.severity {
-            folder::Severity::Error => Severity::Error,
-            folder::Severity::Warning => Severity::Warning,
-            folder::Severity::Info => Severity::Info,
-        },
+        severity: problem.severity,
         object,
         field: String::new(),
         message,
