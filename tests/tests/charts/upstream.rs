@@ -5,6 +5,7 @@ use anyhow::{Context, bail};
 use pilothouse_tests::helm::{chart, render, render_pilothouse, upstream};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::path::Path;
 
 /// Returns the environment of upstream's ztunnel that is written out.
 fn variables(daemon_set: &Value) -> Vec<(&str, &str)> {
@@ -59,13 +60,19 @@ fn ztunnels_of_upstreams_chart_find_what_they_look_for() -> anyhow::Result<()> {
 #[test]
 fn upstreams_charts_and_ours_own_nothing_in_common() -> anyhow::Result<()> {
     let mut owned = BTreeSet::new();
-    let charts = [chart("base"), chart("pilothouse"), upstream("ztunnel")?, upstream("istio-cni")?];
-    for folder in charts {
-        for object in render(&folder, "istio-system", &json!({}))?.objects {
+    let none = json!({});
+    let rendered = |chart: &Path| render(chart, "istio-system", &none);
+    for (chart, rendered) in [
+        ("base", rendered(&chart("base"))?),
+        ("pilothouse", render_pilothouse("istio-system", &none)?),
+        ("ztunnel", rendered(&upstream("ztunnel")?)?),
+        ("istio-cni", rendered(&upstream("istio-cni")?)?),
+    ] {
+        for object in rendered.objects {
             let metadata = &object["metadata"];
             let name = format!("{} {}/{}", object["kind"], metadata["namespace"], metadata["name"]);
             if !owned.insert(name.clone()) {
-                bail!("{name} is in {} and in another chart", folder.display());
+                bail!("{name} is in {chart} and in another chart");
             }
         }
     }
