@@ -80,3 +80,44 @@ pub struct Resource {
     #[prost(string, repeated, tag = "4")]
     pub aliases: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
+/// State of the world: a request, an acknowledgement (nonce) or a refusal
+/// (nonce and error).
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DiscoveryRequest {
+    /// Version of the last response that was accepted.
+    #[prost(string, tag = "1")]
+    pub version_info: ::prost::alloc::string::String,
+    /// Who asks; needed in the first request of a stream alone.
+    #[prost(message, optional, tag = "2")]
+    pub node: ::core::option::Option<Node>,
+    /// All names that are followed; none from the first request on: all there are.
+    #[prost(string, repeated, tag = "3")]
+    pub resource_names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Type of the resources.
+    #[prost(string, tag = "4")]
+    pub type_url: ::prost::alloc::string::String,
+    /// Nonce of the response this answers; empty: a request of its own.
+    #[prost(string, tag = "5")]
+    pub response_nonce: ::prost::alloc::string::String,
+    /// Present: the response was refused.
+    #[prost(message, optional, tag = "6")]
+    pub error_detail: ::core::option::Option<crate::rpc::Status>,
+}
+/// State of the world: the resources as they are. Numbers and types agree with
+/// `DeltaDiscoveryResponse` where both have a field, and field 2 with field 2
+/// of `Resource`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DiscoveryResponse {
+    /// Version of all of them together.
+    #[prost(string, tag = "1")]
+    pub version_info: ::prost::alloc::string::String,
+    /// The resources.
+    #[prost(message, repeated, tag = "2")]
+    pub resources: ::prost::alloc::vec::Vec<::prost_types::Any>,
+    /// Type of the resources.
+    #[prost(string, tag = "4")]
+    pub type_url: ::prost::alloc::string::String,
+    /// Names this response, for the answer.
+    #[prost(string, tag = "5")]
+    pub nonce: ::prost::alloc::string::String,
+}
