@@ -6,16 +6,16 @@ use libfuzzer_sys::fuzz_target;
 use prost::Message;
 use proto::discovery::DeltaDiscoveryResponse;
 use std::time::SystemTime;
-use xds::{ResourceType, Session, Writer};
+use xds::{ResourceType, Scope, Writer, ZtunnelSession};
 
 fuzz_target!(|input: &[u8]| {
     let mut writer = Writer::new();
     for name in ["a/x", "a/y", "b/z"] {
-        let _ = writer.upsert(ResourceType::Authorization, name, name.as_bytes());
+        let _ = writer.put(&Scope::Mesh, ResourceType::Authorization, name, name.as_bytes());
     }
-    let _ = writer.upsert(ResourceType::Address, "c//Pod/a/p", b"\x0a\x04\xa2\x01\x01u");
+    let _ = writer.put(&Scope::Mesh, ResourceType::Address, "c//Pod/a/p", b"\x0a\x04\xa2\x01\x01u");
     let mut snapshot = writer.publish();
-    let mut session = Session::new(SystemTime::UNIX_EPOCH);
+    let mut session = ZtunnelSession::new(SystemTime::UNIX_EPOCH);
     let mut rest = input;
     let mut step = 0u8;
     while let Some((head, tail)) = rest.split_at_checked(2) {
@@ -27,8 +27,8 @@ fuzz_target!(|input: &[u8]| {
             return;
         }
         if step % 3 == 0 {
-            let _ = writer.upsert(ResourceType::Authorization, "a/x", &[step]);
-            writer.remove(ResourceType::Authorization, "a/y");
+            let _ = writer.put(&Scope::Mesh, ResourceType::Authorization, "a/x", &[step]);
+            writer.remove(&Scope::Mesh, ResourceType::Authorization, "a/y");
             snapshot = writer.publish();
         }
         session.release();

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
-use xds::{ResourceType, Snapshot, Writer};
+use xds::{ResourceType, Scope, Snapshot, Writer};
 
 /// How many batches may wait; more hold their sources back.
 const WAITING: usize = 64;
@@ -186,13 +186,15 @@ impl Engine {
             };
             match &change.body {
                 None => {
-                    self.writer.remove(kind, &change.name);
+                    self.writer.remove(&Scope::Mesh, kind, &change.name);
                 }
                 Some(_) if change.resend => {
-                    self.writer.resend(kind, &change.name);
+                    self.writer.resend(&Scope::Mesh, kind, &change.name);
                 }
                 Some(body) => {
-                    if let Err(error) = self.writer.upsert_for(kind, &change.name, body, change.needs) {
+                    if let Err(error) =
+                        self.writer.put_for(&Scope::Mesh, kind, &change.name, body, change.needs)
+                    {
                         tracing::error!(name = change.name, %error, "a resource cannot be sent; its last version stays");
                     }
                 }
@@ -206,10 +208,9 @@ impl Engine {
         }
         if !was_ready {
             if self.mesh.is_synced() {
-                let (addresses, policies) =
-                    self.publish.borrow().as_ref().map_or((0, 0), |s| {
-                        (s.len(ResourceType::Address), s.len(ResourceType::Authorization))
-                    });
+                let (addresses, policies) = self.publish.borrow().as_ref().map_or((0, 0), |s| {
+                    (s.mesh().len(ResourceType::Address), s.mesh().len(ResourceType::Authorization))
+                });
                 tracing::info!(addresses, policies, "ready: every kind is listed, the mesh is served");
             } else {
                 tracing::debug!(events, ?took, "listing");

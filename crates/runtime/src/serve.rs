@@ -193,7 +193,7 @@ impl Daemon {
         let tasks = TaskTracker::new();
         let Feeds { nodes, changes, status_stats } = self.feeds;
         let ads = Ads::first_to(nodes, self.engine.snapshots(), self.clients.clone())
-            .understanding(|node| mesh::understood_by(node.property("ISTIO_VERSION")));
+            .with_capabilities(|node| mesh::understood_by(node.property("ISTIO_VERSION")));
         let service = Service::new(ads).with_bounds(self.bounds).with_patience(self.patience);
         if let Some(secure) = self.secure {
             tasks.spawn(secure.run(service.clone(), self.engine.snapshots(), stop.clone()));

@@ -29,7 +29,7 @@ use tokio_stream::StreamExt;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_util::sync::CancellationToken;
 use xds::ResourceType::Address as ADDRESS;
-use xds::{Snapshot, Writer};
+use xds::{Scope, Snapshot, Writer};
 
 /// More turns than the server waits for anybody.
 const MANY: usize = 1_000;
@@ -54,7 +54,7 @@ impl Server {
     /// Publishes a change about these nodes.
     fn publish(&mut self, nodes: &[&'static str]) {
         self.count += 1;
-        self.writer.upsert(ADDRESS, "pod", self.count.to_string().as_bytes()).unwrap();
+        self.writer.put(&Scope::Mesh, ADDRESS, "pod", self.count.to_string().as_bytes()).unwrap();
         let snapshot = self.writer.publish();
         self.concerned.note(snapshot.step(), nodes.iter().map(|node| Str::from(*node)));
         self.snapshots.send_replace(Some(snapshot));

@@ -5,7 +5,7 @@
 //!                                  │ path               one task per call
 //!   service                  Service::answer
 //!                              │           └──> certificates: CreateCertificate
-//!   ads                       Ads ── open ──> body of the response = xds::Session + log
+//!   ads                       Ads ── open ──> body of the response = xds::ZtunnelSession + log
 //!                              ^                    │       └──> StreamGuard: credential, pod, node
 //!            Fanout: newest snapshot, own nodes first └──> Clients: who is connected, and how far
 //!   limits   what one client may take: connections, requests, time

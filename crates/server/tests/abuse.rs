@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use xds::ResourceType::Address as ADDRESS;
-use xds::{Snapshot, Writer};
+use xds::{Scope, Snapshot, Writer};
 
 /// Limit of a whole test; only one that hangs reaches it.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -66,7 +66,7 @@ impl Server {
     async fn with(resources: usize, bounds: Bounds, patience: Patience) -> Self {
         let mut writer = Writer::new();
         for i in 0..resources {
-            writer.upsert(ADDRESS, &format!("r{i:06}"), &[0; 1024]).unwrap();
+            writer.put(&Scope::Mesh, ADDRESS, &format!("r{i:06}"), &[0; 1024]).unwrap();
         }
         let (snapshots, newest) = watch::channel(Some(writer.publish()));
         let clients = Clients::default();

@@ -24,7 +24,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status, Streaming};
 use tonic_prost::ProstCodec;
 use xds::ResourceType::{Address as ADDRESS, Authorization as AUTHORIZATION};
-use xds::{ResourceType, Snapshot, Writer};
+use xds::{ResourceType, Scope, Snapshot, Writer};
 
 /// Limit of a whole test; only one that hangs reaches it.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -55,7 +55,7 @@ impl Server {
     }
 
     fn put(&mut self, uid: &str, revision: u64) {
-        self.writer.upsert(ADDRESS, uid, &workload(uid, revision)).unwrap();
+        self.writer.put(&Scope::Mesh, ADDRESS, uid, &workload(uid, revision)).unwrap();
     }
 
     fn publish(&mut self) {
@@ -158,7 +158,7 @@ fn a_wildcard_client_gets_everything_then_changes() {
     run(async {
         let mut server = Server::start().await;
         server.put("a", 1);
-        server.writer.upsert(AUTHORIZATION, "ns/p", b"\x0a\x01p").unwrap();
+        server.writer.put(&Scope::Mesh, AUTHORIZATION, "ns/p", b"\x0a\x01p").unwrap();
         server.publish();
         let mut stream = server.stream().await;
         let first = stream.next().await;
@@ -168,7 +168,7 @@ fn a_wildcard_client_gets_everything_then_changes() {
         assert_eq!(names(&stream.next().await), ["ns/p".to_owned()].into());
 
         server.put("b", 1);
-        server.writer.remove(ADDRESS, "a");
+        server.writer.remove(&Scope::Mesh, ADDRESS, "a");
         server.publish();
         let change = stream.next().await;
         assert_eq!(

@@ -1,6 +1,8 @@
 //! What can go wrong, and the gRPC status that says so.
 
-use crate::log::{MAX_BODY_BYTES, MAX_NAME_BYTES};
+use proto::{ResourceType, Scope};
+
+use crate::bounds::{MAX_BODY_BYTES, MAX_NAME_BYTES, MAX_UNRESOLVED_NAMES};
 
 /// A resource that cannot be published; nothing of it was.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -21,6 +23,29 @@ pub enum WriteError {
         /// Length in bytes.
         len: usize,
     },
+    /// The type is served in other scopes.
+    #[error("resources of type {of:?} do not belong in scope {scope}")]
+    Scope {
+        /// Type of the resource.
+        of: ResourceType,
+        /// Where it was put.
+        scope: Scope,
+    },
+}
+
+impl WriteError {
+    /// Checks that a resource keeps the bounds.
+    pub(crate) fn check(name: &str, body: &[u8]) -> Result<(), Self> {
+        // The beginning of a name, short enough for a message.
+        let clip = || name.chars().take(80).collect();
+        if name.is_empty() || name.len() > MAX_NAME_BYTES {
+            return Err(Self::Name { name: clip(), len: name.len() });
+        }
+        if body.len() > MAX_BODY_BYTES {
+            return Err(Self::Body { name: clip(), len: body.len() });
+        }
+        Ok(())
+    }
 }
 
 /// A gRPC status code that ends a stream.
@@ -58,7 +83,7 @@ pub enum SessionError {
     #[error("request has no type_url")]
     NoType,
     /// A request cannot be decoded.
-    #[error("request is no DeltaDiscoveryRequest: {0}")]
+    #[error("request is no discovery request of this stream: {0}")]
     Decode(String),
     /// A name in a request is too long.
     #[error("field {field}: a resource name has {len} bytes, more than {MAX_NAME_BYTES}")]
@@ -86,6 +111,12 @@ pub enum SessionError {
         /// How many it would be.
         bytes: usize,
     },
+    /// More names that do not exist than a stream may follow.
+    #[error("{count} resource names that do not exist are followed, more than {MAX_UNRESOLVED_NAMES}")]
+    Unresolved {
+        /// How many there are.
+        count: usize,
+    },
     /// A type that is not served.
     #[error("resources of type {type_url:?} are not served here")]
     UnknownType {
@@ -97,14 +128,22 @@ pub enum SessionError {
     FellBehind,
 }
 
+/// How much of an unknown type a message shows, in characters.
+const MAX_SHOWN_TYPE: usize = 120;
+
 impl SessionError {
+    pub(crate) fn unknown_type(type_url: &str) -> Self {
+        Self::UnknownType { type_url: type_url.chars().take(MAX_SHOWN_TYPE).collect() }
+    }
+
     /// The status that ends the stream.
     pub fn code(&self) -> Code {
         match self {
             Self::NoNode | Self::NoType | Self::Decode(_) | Self::Name { .. } => Code::InvalidArgument,
-            Self::Node { .. } | Self::TooManyNames { .. } | Self::TooLongNames { .. } => {
-                Code::ResourceExhausted
-            }
+            Self::Node { .. }
+            | Self::TooManyNames { .. }
+            | Self::TooLongNames { .. }
+            | Self::Unresolved { .. } => Code::ResourceExhausted,
             Self::UnknownType { .. } => Code::Unimplemented,
             Self::FellBehind => Code::Aborted,
         }

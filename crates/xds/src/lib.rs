@@ -25,15 +25,15 @@
 //! # Example
 //!
 //! ```
-//! use pilothouse_xds::{ResourceType, Session, Writer};
+//! use pilothouse_xds::{ResourceType, Scope, Writer, ZtunnelSession};
 //! use prost::Message;
 //! use proto::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Node};
 //!
 //! let mut writer = Writer::new();
-//! writer.upsert(ResourceType::Address, "shop/web.shop.svc.cluster.local", b"\x12\x00")?;
+//! writer.put(&Scope::Mesh, ResourceType::Address, "shop/web.shop.svc.cluster.local", b"\x12\x00")?;
 //! let snapshot = writer.publish();
 //!
-//! let mut session = Session::new(std::time::SystemTime::UNIX_EPOCH);
+//! let mut session = ZtunnelSession::new(std::time::SystemTime::UNIX_EPOCH);
 //! let request = DeltaDiscoveryRequest {
 //!     node: Some(Node { id: "ztunnel~10.0.0.1~z.istio-system~d".to_owned(), ..Node::default() }),
 //!     type_url: ResourceType::Address.type_url().to_owned(),
@@ -48,27 +48,31 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod chain;
+mod bounds;
+mod capability;
 mod error;
 mod log;
 mod lookup;
-mod request;
-mod response;
-mod segment;
+mod mesh;
+mod name;
 mod session;
 mod snapshot;
-mod stats;
-mod subscription;
+mod types;
 mod version;
-mod view;
 mod wire;
+mod writer;
 
+pub use bounds::{
+    MAX_BODY_BYTES, MAX_BYTES_OF_NAMES, MAX_BYTES_OF_PROXY_NAMES, MAX_NAME_BYTES, MAX_NAMES, MAX_PROXY_NAMES,
+    MAX_UNRESOLVED_NAMES,
+};
+pub use capability::{Capabilities, is_withheld};
 pub use error::{Code, SessionError, WriteError};
-pub use log::{MAX_BODY_BYTES, MAX_NAME_BYTES, Needs, is_withheld};
-pub use request::Node;
-pub use response::Response;
-pub use session::{MAX_BYTES_OF_NAMES, MAX_NAMES, Session};
-pub use snapshot::{ResourceType, Snapshot, Writer};
-pub use stats::{Nack, Refusal, SessionStats, Standing, TypeStats};
+pub use mesh::MeshView;
+pub use proto::{ResourceType, Scope};
+pub use session::ztunnel::ZtunnelSession;
+pub use session::{AckState, Nack, Node, Refusal, Response, SessionStats, TypeStats, Variant};
+pub use snapshot::Snapshot;
 pub use version::Version;
 pub use wire::ResourceRef;
+pub use writer::Writer;

@@ -15,12 +15,10 @@ use parking_lot::Mutex;
 use prost::Message;
 use proto::workload::{Address, NetworkAddress, Service, Workload, address};
 
-use crate::log::Needs;
-use crate::snapshot::{ResourceType, Snapshot};
+use crate::capability::Capabilities;
+use crate::mesh::MeshView;
+use crate::name::Name;
 use crate::wire;
-
-/// A shared name.
-pub(crate) type Name = Arc<str>;
 
 /// For how many publications a lookup is kept that no session holds.
 const KEPT: u32 = 1_000;
@@ -62,7 +60,7 @@ impl LookupCell {
 struct Record {
     /// With aliases as the client is told: `<network>/<ip>`, or `<network>/<ip>/<length>` for a range.
     frame: Bytes,
-    needs: Needs,
+    required: Capabilities,
     service: bool,
     /// Keys of the index: `<network>/<ip>`, of a range its base.
     ips: Vec<Name>,
@@ -72,10 +70,10 @@ struct Record {
 }
 
 impl Record {
-    fn read(frame: &[u8], needs: Needs) -> Self {
+    fn read(frame: &[u8], required: Capabilities) -> Self {
         let mut record = Self {
             frame: Bytes::new(),
-            needs,
+            required,
             service: false,
             ips: Vec::new(),
             services: Vec::new(),
@@ -145,11 +143,11 @@ fn unlink(names: &mut Names, key: &Name, name: &Name) {
     }
 }
 
-/// All addresses of one snapshot, by every key a client may ask for.
+/// All addresses of the mesh at one step, by every key a client may ask for.
 #[derive(Debug, Default)]
 pub(crate) struct Lookup {
-    /// The snapshot this is the content of; none before the first use.
-    snapshot: Option<Arc<Snapshot>>,
+    /// What this is the content of; none before the first use.
+    view: Option<Arc<MeshView>>,
     records: BTreeMap<Name, Record>,
     workloads_by_ip: Names,
     services_by_ip: Names,
@@ -158,16 +156,16 @@ pub(crate) struct Lookup {
 }
 
 impl Lookup {
-    /// Follows the log to a snapshot and returns the one reached, which is newer when another
+    /// Follows the log to a step and returns the one reached, which is newer when another
     /// session was faster.
-    pub fn advance(&mut self, to: &Arc<Snapshot>) -> Arc<Snapshot> {
-        let at = self.snapshot.as_ref().map_or(0, |snapshot| snapshot.step());
-        if let Some(held) = &self.snapshot
+    pub fn advance(&mut self, to: &Arc<MeshView>) -> Arc<MeshView> {
+        let at = self.view.as_ref().map_or(0, |view| view.step());
+        if let Some(held) = &self.view
             && at >= to.step()
         {
             return Arc::clone(held);
         }
-        let log = to.log(ResourceType::Address);
+        let log = &to.address;
         let after = if at < log.horizon {
             // Removals since then are forgotten: build anew.
             *self = Self::default();
@@ -180,10 +178,10 @@ impl Lookup {
                 self.remove(name);
             }
         }
-        for (_, needs, frame) in log.present.entries_after(after) {
-            self.put(frame, needs);
+        for (_, required, frame) in log.present.entries_after(after) {
+            self.put(frame, required);
         }
-        self.snapshot = Some(Arc::clone(to));
+        self.view = Some(Arc::clone(to));
         Arc::clone(to)
     }
 
@@ -199,11 +197,11 @@ impl Lookup {
         unlink(&mut self.workloads_by_node, &record.node, &name);
     }
 
-    fn put(&mut self, frame: &[u8], needs: Needs) {
+    fn put(&mut self, frame: &[u8], required: Capabilities) {
         let Ok(name) = std::str::from_utf8(wire::frame_name(frame)) else { return };
         self.remove(name);
         let name: Name = name.into();
-        let record = Record::read(frame, needs);
+        let record = Record::read(frame, required);
         let by_ip = if record.service { &mut self.services_by_ip } else { &mut self.workloads_by_ip };
         for key in &record.ips {
             link(by_ip, key, &name);
@@ -256,9 +254,9 @@ impl Lookup {
         self.records.get(name).map_or(&[], |record| wire::frame_version(&record.frame).1)
     }
 
-    /// What an address needs of a client.
-    pub fn needs(&self, name: &str) -> Needs {
-        self.records.get(name).map_or(0, |record| record.needs)
+    /// What an address requires of a client.
+    pub fn required(&self, name: &str) -> Capabilities {
+        self.records.get(name).map_or(0, |record| record.required)
     }
 
     /// Tells whether an address is a service.

@@ -3,8 +3,12 @@
 //! A *frame* is one field of a `DeltaDiscoveryResponse` with its tag and length: field 2 holds
 //! a `Resource`, field 6 the name of a removed one. Frames can be laid end to end in any
 //! order: a response is a header followed by frames. Inside a `Resource` the name comes first,
-//! then the version, so that both are found without decoding the rest.
+//! then the version, so that both are found without decoding the rest. The resource itself comes
+//! last, as field 2: cut off there, the frame is one of a `DiscoveryResponse`, whose header has
+//! the same fields.
 
+/// Field 1 of any message, length-delimited.
+const FIRST: u8 = 0x0a;
 /// Field 2 of the response, length-delimited.
 const RESOURCES: u8 = 0x12;
 /// Field 6 of the response, length-delimited.
@@ -132,6 +136,11 @@ pub(crate) fn put_removed_frame(out: &mut Vec<u8>, name: &str) {
     put_field(out, REMOVED, name.as_bytes());
 }
 
+/// Appends a message that has a name in field 1 and nothing else.
+pub(crate) fn put_name(out: &mut Vec<u8>, name: &str) {
+    put_field(out, FIRST, name.as_bytes());
+}
+
 /// Appends everything of a response but its frames.
 pub(crate) fn put_header(out: &mut Vec<u8>, system_version: &str, type_url: &str, nonce: &str) {
     put_field(out, 0x0a, system_version.as_bytes());
@@ -154,6 +163,17 @@ pub(crate) fn frame_version(frame: &[u8]) -> (&[u8], &[u8]) {
     let name = take_field(&mut resource, NAME).unwrap_or_default();
     let version = take_field(&mut resource, VERSION).unwrap_or_default();
     (name, version)
+}
+
+/// Where the name stands in the frame of a resource, and where its `Any` begins as field 2 of the
+/// resource, which is field 2 of a `DiscoveryResponse`, too.
+pub(crate) fn frame_layout(frame: &[u8]) -> (std::ops::Range<usize>, usize) {
+    let mut rest = frame;
+    let mut resource = take_field(&mut rest, RESOURCES).unwrap_or_default();
+    let name = take_field(&mut resource, NAME).unwrap_or_default().len();
+    let name_end = frame.len() - rest.len() - resource.len();
+    take_field(&mut resource, VERSION);
+    (name_end - name..name_end, frame.len() - rest.len() - resource.len())
 }
 
 /// Reads the frame of a resource.

@@ -7,7 +7,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use pilothouse_xds::{ResourceType, Session, Snapshot, Writer};
+use pilothouse_xds::{ResourceType, Scope, Snapshot, Writer, ZtunnelSession};
 use proptest::prelude::*;
 use prost::Message;
 use support::*;
@@ -59,9 +59,9 @@ impl Mesh {
             let name = format!("ns/p{policy}");
             if self.workloads.values().any(|&(_, named)| named == policy) {
                 let edit = self.edits.get(&policy).copied().unwrap_or_default();
-                writer.upsert(ResourceType::Authorization, &name, &[0x0a, 1, edit % 128]).unwrap();
+                writer.put(&Scope::Mesh, ResourceType::Authorization, &name, &[0x0a, 1, edit % 128]).unwrap();
             } else {
-                writer.remove(ResourceType::Authorization, &name);
+                writer.remove(&Scope::Mesh, ResourceType::Authorization, &name);
             }
         }
     }
@@ -83,10 +83,10 @@ fn assert_closed(client: &Client) {
 fn assert_equal(client: &Client, snapshot: &Snapshot) {
     for (kind, url) in [(ResourceType::Address, ADDRESS), (ResourceType::Authorization, AUTHORIZATION)] {
         let published: Held = snapshot
-            .resources(kind)
+            .resources(&Scope::Mesh, kind)
             .map(|r| (r.name.to_owned(), (r.version.to_owned(), r.body.to_vec())))
             .collect();
-        assert_eq!(snapshot.len(kind), published.len());
+        assert_eq!(snapshot.len(&Scope::Mesh, kind), published.len());
         assert_eq!(client.held.get(url), Some(&published), "{url}");
     }
 }
@@ -146,14 +146,14 @@ proptest! {
                     mesh.workloads.insert(w, (revision, policy));
                     let named = format!("ns/p{policy}");
                     let body = workload("w", revision.into(), &[&named]);
-                    writer.upsert(ResourceType::Address, &format!("w{w}"), &body).unwrap();
+                    writer.put(&Scope::Mesh, ResourceType::Address, &format!("w{w}"), &body).unwrap();
                 }
                 Step::Resend(w) => {
-                    writer.resend(ResourceType::Address, &format!("w{w}"));
+                    writer.resend(&Scope::Mesh, ResourceType::Address, &format!("w{w}"));
                 }
                 Step::Remove(w) => {
                     mesh.workloads.remove(&w);
-                    writer.remove(ResourceType::Address, &format!("w{w}"));
+                    writer.remove(&Scope::Mesh, ResourceType::Address, &format!("w{w}"));
                 }
                 Step::Edit(policy, revision) => {
                     mesh.edits.insert(policy, revision);
@@ -192,23 +192,23 @@ proptest! {
 
     #[test]
     fn a_client_holds_just_what_it_understands(
-        understood in 0..4u8,
+        capabilities in 0..4u8,
         changes in proptest::collection::vec((0..10u8, 0..6u8, any::<u8>(), 0..4u8), 1..150),
     ) {
         let session = || {
-            let understanding: [fn(&pilothouse_xds::Node) -> u8; 4] = [|_| 0, |_| 1, |_| 2, |_| 3];
-            Session::new(std::time::SystemTime::UNIX_EPOCH).understanding(understanding[usize::from(understood)])
+            let known: [fn(&pilothouse_xds::Node) -> u8; 4] = [|_| 0, |_| 1, |_| 2, |_| 3];
+            ZtunnelSession::new(std::time::SystemTime::UNIX_EPOCH).with_capabilities(known[usize::from(capabilities)])
         };
         let mut writer = Writer::new();
         let mut content: BTreeMap<String, (Vec<u8>, u8)> = BTreeMap::new();
         let mut client = Client { session: session(), ..Client::default() };
         client.subscribe(AUTHORIZATION);
         client.subscribe(ADDRESS);
-        for (name, action, revision, needs) in changes {
+        for (name, action, revision, required) in changes {
             let name = format!("w{name}");
             match action {
                 0 => {
-                    writer.remove(ResourceType::Address, &name);
+                    writer.remove(&Scope::Mesh, ResourceType::Address, &name);
                     content.remove(&name);
                 }
                 1 => {
@@ -221,17 +221,17 @@ proptest! {
                     client.drain(&writer.publish());
                 }
                 _ => {
-                    // Few revisions, so that at times only the needs are others.
+                    // Few revisions, so that at times only the required are others.
                     let body = workload(&name, (revision % 2).into(), &[]);
-                    writer.upsert_for(ResourceType::Address, &name, &body, needs).unwrap();
-                    content.insert(name, (body, needs));
+                    writer.put_for(&Scope::Mesh, ResourceType::Address, &name, &body, required).unwrap();
+                    content.insert(name, (body, required));
                 }
             }
         }
         client.drain(&writer.publish());
         let wanted: BTreeMap<&String, &Vec<u8>> = content
             .iter()
-            .filter(|(_, (_, needs))| needs & !understood == 0)
+            .filter(|(_, (_, required))| required & !capabilities == 0)
             .map(|(name, (body, _))| (name, body))
             .collect();
         let held: BTreeMap<&String, &Vec<u8>> =
@@ -249,10 +249,10 @@ proptest! {
         for (at, (name, action, size, publish)) in changes.into_iter().enumerate() {
             let name = format!("n{name}");
             if action == 0 {
-                prop_assert_eq!(writer.remove(ResourceType::Address, &name), content.remove(&name).is_some());
+                prop_assert_eq!(writer.remove(&Scope::Mesh, ResourceType::Address, &name), content.remove(&name).is_some());
             } else {
                 let body = workload(&"x".repeat(size.into()), at as u32, &[]);
-                prop_assert!(writer.upsert(ResourceType::Address, &name, &body).unwrap());
+                prop_assert!(writer.put(&Scope::Mesh, ResourceType::Address, &name, &body).unwrap());
                 content.insert(name, body);
             }
             if publish {
@@ -267,7 +267,7 @@ proptest! {
         }
         let snapshot = writer.publish();
         let published: BTreeMap<String, Vec<u8>> = snapshot
-            .resources(ResourceType::Address)
+            .resources(&Scope::Mesh, ResourceType::Address)
             .map(|r| (r.name.to_owned(), r.body.to_vec()))
             .collect();
         prop_assert_eq!(&published, &content);

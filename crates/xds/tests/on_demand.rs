@@ -5,7 +5,7 @@
 mod support;
 
 use bytes::Bytes;
-use pilothouse_xds::{Code, MAX_BYTES_OF_NAMES, ResourceType::*, SessionError, Writer};
+use pilothouse_xds::{Code, MAX_BYTES_OF_NAMES, ResourceType::*, Scope, SessionError, Writer};
 use proptest::prelude::*;
 use prost::Message;
 use proto::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource};
@@ -17,11 +17,11 @@ const WEB: &str = "shop/web.shop.svc.cluster.local";
 fn shop() -> Writer {
     let mut writer = Writer::new();
     let web = service("web", &[([10, 96, 0, 1], None), ([10, 97, 0, 0], Some(16))]);
-    writer.upsert(Address, WEB, &web).unwrap();
-    writer.upsert(Address, "pod/web-1", &pod("web-1", [10, 0, 0, 1], "n2", &[WEB])).unwrap();
-    writer.upsert(Address, "pod/web-2", &pod("web-2", [10, 0, 0, 2], "n3", &[WEB])).unwrap();
-    writer.upsert(Address, "pod/lone", &pod("lone", [10, 0, 0, 3], "n2", &[])).unwrap();
-    writer.upsert(Address, "pod/local", &pod("local", [10, 0, 0, 4], "n1", &[])).unwrap();
+    writer.put(&Scope::Mesh, Address, WEB, &web).unwrap();
+    writer.put(&Scope::Mesh, Address, "pod/web-1", &pod("web-1", [10, 0, 0, 1], "n2", &[WEB])).unwrap();
+    writer.put(&Scope::Mesh, Address, "pod/web-2", &pod("web-2", [10, 0, 0, 2], "n3", &[WEB])).unwrap();
+    writer.put(&Scope::Mesh, Address, "pod/lone", &pod("lone", [10, 0, 0, 3], "n2", &[])).unwrap();
+    writer.put(&Scope::Mesh, Address, "pod/local", &pod("local", [10, 0, 0, 4], "n1", &[])).unwrap();
     writer
 }
 
@@ -74,7 +74,7 @@ fn a_service_comes_before_its_workloads() {
     client.send(ask(&[WEB], &[])).unwrap();
     let order = [WEB, "pod/web-1", "pod/web-2"];
     assert_eq!(in_order(&only(client.drain(&writer.publish()))), order);
-    writer.upsert(Address, WEB, &service("web", &[([10, 96, 0, 2], None)])).unwrap();
+    writer.put(&Scope::Mesh, Address, WEB, &service("web", &[([10, 96, 0, 2], None)])).unwrap();
     assert_eq!(in_order(&only(client.drain(&writer.publish()))), order);
 }
 
@@ -82,7 +82,7 @@ fn a_service_comes_before_its_workloads() {
 fn what_many_ask_for_by_name_is_shared_and_not_copied_for_each() {
     let mut writer = Writer::new();
     let ips: Vec<_> = (0..4_000u16).map(|n| n.to_be_bytes()).map(|[a, b]| ([10, 96, a, b], None)).collect();
-    writer.upsert(Address, WEB, &service("web", &ips)).unwrap();
+    writer.put(&Scope::Mesh, Address, WEB, &service("web", &ips)).unwrap();
     let latest = writer.publish();
     let answer = || {
         let mut client = Client::default();
@@ -156,16 +156,16 @@ fn only_followed_names_are_pushed() {
     client.drain(&writer.publish());
 
     // A pod added to a followed service is not pushed; one that was sent is followed.
-    writer.upsert(Address, "pod/web-3", &pod("web-3", [10, 0, 0, 5], "n2", &[WEB])).unwrap();
-    writer.upsert(Address, "pod/lone", &pod("lone", [10, 0, 0, 33], "n2", &[])).unwrap();
+    writer.put(&Scope::Mesh, Address, "pod/web-3", &pod("web-3", [10, 0, 0, 5], "n2", &[WEB])).unwrap();
+    writer.put(&Scope::Mesh, Address, "pod/lone", &pod("lone", [10, 0, 0, 33], "n2", &[])).unwrap();
     assert!(client.drain(&writer.publish()).is_empty());
-    writer.upsert(Address, "pod/web-1", &pod("web-1", [10, 0, 0, 11], "n2", &[WEB])).unwrap();
+    writer.put(&Scope::Mesh, Address, "pod/web-1", &pod("web-1", [10, 0, 0, 11], "n2", &[WEB])).unwrap();
     assert_eq!(names(&only(client.drain(&writer.publish()))), ["pod/web-1"]);
-    writer.remove(Address, "pod/web-2");
+    writer.remove(&Scope::Mesh, Address, "pod/web-2");
     assert_eq!(only(client.drain(&writer.publish())).removed_resources, ["pod/web-2"]);
 
     // A changed service brings all its workloads, the new one too.
-    writer.upsert(Address, WEB, &service("web", &[([10, 96, 0, 2], None)])).unwrap();
+    writer.put(&Scope::Mesh, Address, WEB, &service("web", &[([10, 96, 0, 2], None)])).unwrap();
     let response = only(client.drain(&writer.publish()));
     assert_eq!(names(&response), ["pod/web-1", "pod/web-3", WEB]);
 }
@@ -174,7 +174,7 @@ fn only_followed_names_are_pushed() {
 fn a_new_workload_of_the_own_node_is_pushed_unasked() {
     let mut writer = shop();
     let mut client = on_demand(&mut writer);
-    writer.upsert(Address, "pod/local-2", &pod("local-2", [10, 0, 0, 6], "n1", &[])).unwrap();
+    writer.put(&Scope::Mesh, Address, "pod/local-2", &pod("local-2", [10, 0, 0, 6], "n1", &[])).unwrap();
     assert_eq!(names(&only(client.drain(&writer.publish()))), ["pod/local-2"]);
 }
 
@@ -186,7 +186,7 @@ fn a_request_that_only_unsubscribes_is_not_answered_and_removes_nothing() {
     client.drain(&writer.publish());
     client.send(ask(&[], &["pod/lone"])).unwrap();
     assert!(client.drain(&writer.publish()).is_empty());
-    writer.upsert(Address, "pod/lone", &pod("lone", [10, 0, 0, 33], "n2", &[])).unwrap();
+    writer.put(&Scope::Mesh, Address, "pod/lone", &pod("lone", [10, 0, 0, 33], "n2", &[])).unwrap();
     assert!(client.drain(&writer.publish()).is_empty());
 }
 
@@ -197,12 +197,12 @@ fn a_returning_client_gets_the_held_names_that_differ() {
     client.send(ask(&["pod/lone", "pod/web-1", "pod/web-2"], &[])).unwrap();
     client.drain(&writer.publish());
     client.reconnect();
-    writer.remove(Address, "pod/web-2");
-    writer.upsert(Address, "pod/web-1", &pod("web-1", [10, 0, 0, 11], "n2", &[WEB])).unwrap();
-    let mut offered: std::collections::BTreeMap<_, _> =
+    writer.remove(&Scope::Mesh, Address, "pod/web-2");
+    writer.put(&Scope::Mesh, Address, "pod/web-1", &pod("web-1", [10, 0, 0, 11], "n2", &[WEB])).unwrap();
+    let mut initial: std::collections::BTreeMap<_, _> =
         client.held[ADDRESS].iter().map(|(name, (version, _))| (name.clone(), version.clone())).collect();
-    offered.insert("pod/waited-for".to_owned(), String::new());
-    client.send(DeltaDiscoveryRequest { initial_resource_versions: offered, ..ask(&["*"], &["*"]) }).unwrap();
+    initial.insert("pod/waited-for".to_owned(), String::new());
+    client.send(DeltaDiscoveryRequest { initial_resource_versions: initial, ..ask(&["*"], &["*"]) }).unwrap();
     client.subscribe(AUTHORIZATION);
     let sent = client.drain(&writer.publish());
     let response = sent.iter().find(|r| r.type_url == ADDRESS).unwrap();
@@ -217,12 +217,12 @@ fn a_client_behind_the_forgotten_removals_gets_all_its_names_again() {
     let mut client = on_demand(&mut writer);
     client.send(ask(&["pod/web-1", "pod/lone"], &[])).unwrap();
     client.drain(&writer.publish());
-    writer.remove(Address, "pod/lone");
+    writer.remove(&Scope::Mesh, Address, "pod/lone");
     for batch in 0..40 {
         let name = |i: usize| format!("a-long-name-of-a-pod/that-came-and-went/{batch}-{i}");
-        (0..1_000).for_each(|i| assert!(writer.upsert(Address, &name(i), b"x").unwrap()));
+        (0..1_000).for_each(|i| assert!(writer.put(&Scope::Mesh, Address, &name(i), b"x").unwrap()));
         writer.publish();
-        (0..1_000).for_each(|i| assert!(writer.remove(Address, &name(i))));
+        (0..1_000).for_each(|i| assert!(writer.remove(&Scope::Mesh, Address, &name(i))));
         writer.publish();
     }
     let response = only(client.drain(&writer.publish()));
@@ -240,14 +240,14 @@ fn sessions_that_share_a_lookup_stay_consistent_at_different_steps() {
         client.drain(&writer.publish());
     }
     // The slow one is in the middle of a round when the fast one leads the lookup on.
-    writer.upsert(Authorization, "ns/a", b"\x0a\x01a").unwrap();
-    writer.upsert(Address, "pod/lone", &workload("lone", 1, &["ns/a"])).unwrap();
+    writer.put(&Scope::Mesh, Authorization, "ns/a", b"\x0a\x01a").unwrap();
+    writer.put(&Scope::Mesh, Address, "pod/lone", &workload("lone", 1, &["ns/a"])).unwrap();
     let early = writer.publish();
     let first = slow.receive(&early).unwrap();
     assert_eq!(names(&first), ["ns/a"]);
     slow.apply(&first);
-    writer.upsert(Authorization, "ns/b", b"\x0a\x01b").unwrap();
-    writer.upsert(Address, "pod/lone", &workload("lone", 2, &["ns/b"])).unwrap();
+    writer.put(&Scope::Mesh, Authorization, "ns/b", b"\x0a\x01b").unwrap();
+    writer.put(&Scope::Mesh, Address, "pod/lone", &workload("lone", 2, &["ns/b"])).unwrap();
     let late = writer.publish();
     fast.drain(&late);
     // Its next address is of the later step, so the policy of that step goes first.
@@ -299,10 +299,10 @@ proptest! {
             match step {
                 Step::Put(w, revision) => {
                     let body = pod(&format!("w{w}"), [10, 0, w, revision], "n2", &[]);
-                    writer.upsert(Address, &format!("w{w}"), &body).unwrap();
+                    writer.put(&Scope::Mesh, Address, &format!("w{w}"), &body).unwrap();
                 }
                 Step::Remove(w) => {
-                    writer.remove(Address, &format!("w{w}"));
+                    writer.remove(&Scope::Mesh, Address, &format!("w{w}"));
                 }
                 Step::Publish => latest = writer.publish(),
                 Step::Ask(c, w) => {
@@ -330,8 +330,8 @@ proptest! {
                     let held = client.held.entry(ADDRESS.to_owned()).or_default();
                     held.retain(|name, _| followed.contains(name));
                     let version = |name: &String| held.get(name).map_or(String::new(), |(v, _)| v.clone());
-                    let offered = followed.iter().map(|name| (name.clone(), version(name))).collect();
-                    let back = DeltaDiscoveryRequest { initial_resource_versions: offered, ..ask(&["*"], &["*"]) };
+                    let initial = followed.iter().map(|name| (name.clone(), version(name))).collect();
+                    let back = DeltaDiscoveryRequest { initial_resource_versions: initial, ..ask(&["*"], &["*"]) };
                     client.send(back).unwrap();
                     client.session.release();
                 }
@@ -341,7 +341,7 @@ proptest! {
         for (client, followed) in &mut clients {
             client.drain(&latest);
             let published: Held = latest
-                .resources(Address)
+                .resources(&Scope::Mesh, Address)
                 .filter(|r| followed.contains(r.name))
                 .map(|r| (r.name.to_owned(), (r.version.to_owned(), r.body.to_vec())))
                 .collect();

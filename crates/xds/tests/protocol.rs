@@ -4,14 +4,14 @@
 
 mod support;
 
-use pilothouse_xds::{Code, ResourceType::*, Session, SessionError, Writer};
+use pilothouse_xds::{Code, ResourceType::*, Scope, SessionError, Writer, ZtunnelSession};
 use proto::discovery::{DeltaDiscoveryRequest, Node};
 use support::*;
 
 fn writer_with_policy_and_workload() -> Writer {
     let mut writer = Writer::new();
-    writer.upsert(Authorization, "ns/p", b"\x0a\x01p").unwrap();
-    writer.upsert(Address, "w", &workload("w", 1, &["ns/p"])).unwrap();
+    writer.put(&Scope::Mesh, Authorization, "ns/p", b"\x0a\x01p").unwrap();
+    writer.put(&Scope::Mesh, Address, "w", &workload("w", 1, &["ns/p"])).unwrap();
     writer
 }
 
@@ -54,9 +54,9 @@ fn a_removed_policy_goes_after_the_workloads_that_named_it() {
     client.subscribe(AUTHORIZATION);
     client.drain(&writer.publish());
 
-    writer.remove(Authorization, "ns/p");
-    writer.upsert(Authorization, "ns/q", b"\x0a\x01q").unwrap();
-    writer.upsert(Address, "w", &workload("w", 1, &["ns/q"])).unwrap();
+    writer.remove(&Scope::Mesh, Authorization, "ns/p");
+    writer.put(&Scope::Mesh, Authorization, "ns/q", b"\x0a\x01q").unwrap();
+    writer.put(&Scope::Mesh, Address, "w", &workload("w", 1, &["ns/q"])).unwrap();
     let sent = client.drain(&writer.publish());
     let shape: Vec<_> =
         sent.iter().map(|r| (r.type_url.as_str(), names(r), r.removed_resources.clone())).collect();
@@ -77,10 +77,10 @@ fn a_slow_client_gets_the_sum_of_what_it_missed() {
     client.subscribe(ADDRESS);
     client.drain(&writer.publish());
     for revision in 0..500 {
-        writer.upsert(Address, "a", &workload("a", revision, &[])).unwrap();
-        writer.upsert(Address, &format!("w{revision}"), &workload("w", 1, &[])).unwrap();
+        writer.put(&Scope::Mesh, Address, "a", &workload("a", revision, &[])).unwrap();
+        writer.put(&Scope::Mesh, Address, &format!("w{revision}"), &workload("w", 1, &[])).unwrap();
         if revision > 0 {
-            writer.remove(Address, &format!("w{}", revision - 1));
+            writer.remove(&Scope::Mesh, Address, &format!("w{}", revision - 1));
         }
         writer.publish();
     }
@@ -94,7 +94,7 @@ fn a_slow_client_gets_the_sum_of_what_it_missed() {
 fn a_returning_client_gets_only_what_differs() {
     let mut writer = Writer::new();
     for i in 0..100 {
-        writer.upsert(Address, &format!("w{i}"), &workload("w", i, &[])).unwrap();
+        writer.put(&Scope::Mesh, Address, &format!("w{i}"), &workload("w", i, &[])).unwrap();
     }
     let mut client = Client::default();
     client.subscribe(ADDRESS);
@@ -102,8 +102,8 @@ fn a_returning_client_gets_only_what_differs() {
     client.drain(&writer.publish());
 
     client.reconnect();
-    writer.upsert(Address, "w7", &workload("w", 1_000, &[])).unwrap();
-    writer.remove(Address, "w8");
+    writer.put(&Scope::Mesh, Address, "w7", &workload("w", 1_000, &[])).unwrap();
+    writer.remove(&Scope::Mesh, Address, "w8");
     client.subscribe(ADDRESS);
     client.subscribe(AUTHORIZATION);
     let sent = client.drain(&writer.publish());
@@ -121,9 +121,9 @@ fn a_returning_ztunnel_gets_its_addresses_after_its_policies() {
     client.drain(&writer.publish());
 
     client.reconnect();
-    writer.upsert(Authorization, "ns/new", b"\x0a\x01n").unwrap();
-    writer.upsert(Address, "w", &workload("w", 1, &["ns/new"])).unwrap();
-    writer.remove(Authorization, "ns/p");
+    writer.put(&Scope::Mesh, Authorization, "ns/new", b"\x0a\x01n").unwrap();
+    writer.put(&Scope::Mesh, Address, "w", &workload("w", 1, &["ns/new"])).unwrap();
+    writer.remove(&Scope::Mesh, Authorization, "ns/p");
     let snapshot = writer.publish();
     client.subscribe(ADDRESS);
     assert!(client.receive(&snapshot).is_none() && client.session.is_holding());
@@ -151,12 +151,12 @@ fn a_returning_ztunnel_keeps_a_removed_policy_until_its_addresses_came() {
     client.drain(&writer.publish());
 
     client.reconnect();
-    writer.remove(Authorization, "ns/p");
+    writer.remove(&Scope::Mesh, Authorization, "ns/p");
     client.subscribe(AUTHORIZATION);
     assert!(client.drain(&writer.publish()).iter().all(|r| r.removed_resources.is_empty()));
     assert!(client.session.is_holding());
     // It comes back before the removal went out: nothing is to be removed then.
-    writer.upsert(Authorization, "ns/p", b"\x0a\x01p").unwrap();
+    writer.put(&Scope::Mesh, Authorization, "ns/p", b"\x0a\x01p").unwrap();
     client.subscribe(ADDRESS);
     assert!(client.drain(&writer.publish()).iter().all(|r| r.removed_resources.is_empty()));
     assert_eq!(client.names(AUTHORIZATION), ["ns/p"].into());
@@ -169,7 +169,7 @@ fn a_released_session_waits_no_longer() {
     client.subscribe(ADDRESS);
     client.drain(&writer.publish());
     client.reconnect();
-    writer.remove(Address, "w");
+    writer.remove(&Scope::Mesh, Address, "w");
     client.subscribe(ADDRESS);
     assert!(client.drain(&writer.publish()).is_empty());
     client.session.release();
@@ -191,7 +191,7 @@ fn a_refused_response_is_recorded_and_not_sent_again() {
     let nack = stats.types[0].last_nack.clone().unwrap();
     assert_eq!((nack.nonce, nack.message.as_str()), (response.nonce, "bad workload"));
 
-    writer.upsert(Address, "w", &workload("w", 2, &[])).unwrap();
+    writer.put(&Scope::Mesh, Address, "w", &workload("w", 2, &[])).unwrap();
     assert_eq!(client.drain(&writer.publish()).len(), 1);
     assert_eq!(client.session.stats().types[0].acks, 1);
 }
@@ -203,7 +203,7 @@ fn a_stale_nonce_acknowledges_nothing() {
     client.subscribe(ADDRESS);
     let first = client.receive(&writer.publish()).unwrap();
     client.apply(&first);
-    writer.upsert(Address, "v", &workload("v", 1, &[])).unwrap();
+    writer.put(&Scope::Mesh, Address, "v", &workload("v", 1, &[])).unwrap();
     let second = client.receive(&writer.publish()).unwrap();
     client.answer(ADDRESS, None);
     let stats = client.session.stats().types[0].clone();
@@ -231,7 +231,7 @@ fn a_resource_can_be_sent_again_with_equal_bytes() {
     let mut client = Client::default();
     client.subscribe(ADDRESS);
     client.drain(&writer.publish());
-    assert!(writer.resend(Address, "w"));
+    assert!(writer.resend(&Scope::Mesh, Address, "w"));
     assert_eq!(client.drain(&writer.publish()).iter().map(names).collect::<Vec<_>>(), [["w"]]);
 }
 
@@ -240,7 +240,7 @@ fn a_resource_can_be_sent_again_with_equal_bytes() {
 #[test]
 fn a_client_that_lags_or_returns_gets_services_before_workloads_whatever_changed_last() {
     let mut writer = writer_with_policy_and_workload();
-    writer.upsert(Address, "ns/svc", &service("svc", &[])).unwrap();
+    writer.put(&Scope::Mesh, Address, "ns/svc", &service("svc", &[])).unwrap();
     let start = writer.publish();
     let client = || {
         let mut client = Client::default();
@@ -249,11 +249,11 @@ fn a_client_that_lags_or_returns_gets_services_before_workloads_whatever_changed
         client
     };
     let (mut steady, mut lagging, mut returning) = (client(), client(), client());
-    writer.upsert(Address, "ns/svc", &service("svc", &[([10, 0, 0, 9], None)])).unwrap();
-    writer.upsert(Address, "w", &workload("w", 2, &[])).unwrap();
+    writer.put(&Scope::Mesh, Address, "ns/svc", &service("svc", &[([10, 0, 0, 9], None)])).unwrap();
+    writer.put(&Scope::Mesh, Address, "w", &workload("w", 2, &[])).unwrap();
     assert_eq!(steady.drain(&writer.publish()).iter().map(in_order).collect::<Vec<_>>(), [["ns/svc", "w"]]);
     // The log has the service behind the workload now.
-    writer.upsert(Address, "ns/svc", &service("svc", &[([10, 0, 0, 8], None)])).unwrap();
+    writer.put(&Scope::Mesh, Address, "ns/svc", &service("svc", &[([10, 0, 0, 8], None)])).unwrap();
     let latest = writer.publish();
     assert_eq!(lagging.drain(&latest).iter().map(in_order).collect::<Vec<_>>(), [["ns/svc", "w"]]);
     returning.reconnect();
@@ -267,7 +267,7 @@ fn a_client_that_lags_or_returns_gets_services_before_workloads_whatever_changed
 #[test]
 fn an_old_client_gets_bare_workloads_and_no_services() {
     let mut writer = writer_with_policy_and_workload();
-    writer.upsert(Address, "ns/svc", &service("svc", &[])).unwrap();
+    writer.put(&Scope::Mesh, Address, "ns/svc", &service("svc", &[])).unwrap();
     let mut client = Client::default();
     client.subscribe(WORKLOAD);
     let sent = client.drain(&writer.publish());
@@ -277,12 +277,12 @@ fn an_old_client_gets_bare_workloads_and_no_services() {
     assert_eq!((bare.uid.as_str(), bare.authorization_policies.len()), ("w", 1));
 
     // A service alone is nothing to it; a workload is; on return only what differs.
-    writer.upsert(Address, "ns/svc", &service("svc", &[([10, 0, 0, 9], None)])).unwrap();
+    writer.put(&Scope::Mesh, Address, "ns/svc", &service("svc", &[([10, 0, 0, 9], None)])).unwrap();
     assert!(client.drain(&writer.publish()).is_empty());
-    writer.upsert(Address, "v", &workload("v", 1, &[])).unwrap();
+    writer.put(&Scope::Mesh, Address, "v", &workload("v", 1, &[])).unwrap();
     assert_eq!(client.drain(&writer.publish()).iter().map(names).collect::<Vec<_>>(), [["v"]]);
     client.reconnect();
-    writer.remove(Address, "v");
+    writer.remove(&Scope::Mesh, Address, "v");
     client.subscribe(WORKLOAD);
     client.session.release();
     let sent = client.drain(&writer.publish());
@@ -297,9 +297,9 @@ fn a_client_behind_the_forgotten_removals_must_return() {
     client.drain(&writer.publish());
     for batch in 0..40 {
         let name = |i: usize| format!("a-long-name-of-a-pod/that-came-and-went/{batch}-{i}");
-        (0..1_000).for_each(|i| assert!(writer.upsert(Address, &name(i), b"x").unwrap()));
+        (0..1_000).for_each(|i| assert!(writer.put(&Scope::Mesh, Address, &name(i), b"x").unwrap()));
         writer.publish();
-        (0..1_000).for_each(|i| assert!(writer.remove(Address, &name(i))));
+        (0..1_000).for_each(|i| assert!(writer.remove(&Scope::Mesh, Address, &name(i))));
         writer.publish();
     }
     let error = client.session.poll(&writer.publish()).unwrap_err();
@@ -340,14 +340,14 @@ fn versions_are_those_of_the_bytes_and_policies_have_none() {
 #[test]
 fn an_older_client_is_spared_what_it_does_not_understand() {
     let older = || {
-        let session = Session::new(std::time::SystemTime::UNIX_EPOCH).understanding(|_| 1);
+        let session = ZtunnelSession::new(std::time::SystemTime::UNIX_EPOCH).with_capabilities(|_| 1);
         Client { session, ..Client::default() }
     };
     let names = |client: &Client, of: &str| client.held[of].keys().cloned().collect::<Vec<_>>();
     let mut writer = writer_with_policy_and_workload();
-    writer.upsert_for(Authorization, "ns/known", b"\x0a\x01k", 1).unwrap();
-    writer.upsert_for(Authorization, "ns/new", b"\x0a\x01n", 2).unwrap();
-    writer.upsert_for(Address, "ns/private", &service("private", &[]), 2).unwrap();
+    writer.put_for(&Scope::Mesh, Authorization, "ns/known", b"\x0a\x01k", 1).unwrap();
+    writer.put_for(&Scope::Mesh, Authorization, "ns/new", b"\x0a\x01n", 2).unwrap();
+    writer.put_for(&Scope::Mesh, Address, "ns/private", &service("private", &[]), 2).unwrap();
     let (mut old, mut new) = (older(), Client::default());
     for client in [&mut old, &mut new] {
         client.subscribe(AUTHORIZATION);
@@ -361,8 +361,8 @@ fn an_older_client_is_spared_what_it_does_not_understand() {
     assert_eq!((names(&new, AUTHORIZATION).len(), names(&new, ADDRESS).len()), (3, 2));
 
     // What comes to need more goes from it, though its bytes are the same, and comes back.
-    writer.upsert_for(Address, "w", &workload("w", 1, &["ns/p"]), 2).unwrap();
-    writer.upsert_for(Authorization, "ns/new", b"\x0a\x01n", 0).unwrap();
+    writer.put_for(&Scope::Mesh, Address, "w", &workload("w", 1, &["ns/p"]), 2).unwrap();
+    writer.put_for(&Scope::Mesh, Authorization, "ns/new", b"\x0a\x01n", 0).unwrap();
     for client in [&mut old, &mut new] {
         client.drain(&writer.publish());
     }
@@ -394,36 +394,36 @@ fn an_older_client_is_spared_what_it_does_not_understand() {
 }
 
 #[test]
-fn a_standing_tells_what_was_answered_for_and_what_was_refused_of_it() {
+fn an_ack_state_tells_what_was_answered_for_and_what_was_refused_of_it() {
     let mut writer = Writer::new();
-    writer.upsert(Authorization, "ns/one", b"1").unwrap();
+    writer.put(&Scope::Mesh, Authorization, "ns/one", b"1").unwrap();
     let first = writer.publish();
     let mut client = Client::default();
-    let standing = |client: &Client| client.session.standing(Authorization);
-    assert_eq!(standing(&client), None);
+    let ack_state = |client: &Client| client.session.ack_state(Authorization);
+    assert_eq!(ack_state(&client), None);
     client.subscribe(AUTHORIZATION);
     let response = collect(client.session.poll(&first).unwrap().unwrap());
-    assert_eq!(standing(&client).unwrap().answered, 0, "sent, and not answered yet");
+    assert_eq!(ack_state(&client).unwrap().answered, 0, "sent, and not answered yet");
     client.nonces.insert(AUTHORIZATION.to_owned(), response.nonce);
     client.answer(AUTHORIZATION, Some("ns/one: unknown field"));
     client.answer(AUTHORIZATION, Some("ns/one: said twice"));
-    let refused = standing(&client).unwrap();
+    let refused = ack_state(&client).unwrap();
     assert_eq!((refused.answered, refused.refusals.len()), (1, 1));
     let refusal = &refused.refusals[0];
     assert_eq!((refusal.after, refusal.step, refusal.is_whole), (0, 1, true));
     assert_eq!(refusal.message, "ns/one: unknown field");
 
     // Two responses under way: the refusal of the first is about what came since the last answer.
-    writer.upsert(Authorization, "ns/two", b"2").unwrap();
+    writer.put(&Scope::Mesh, Authorization, "ns/two", b"2").unwrap();
     let second = collect(client.session.poll(&writer.publish()).unwrap().unwrap());
-    writer.upsert(Authorization, "ns/three", b"3").unwrap();
+    writer.put(&Scope::Mesh, Authorization, "ns/three", b"3").unwrap();
     let third = collect(client.session.poll(&writer.publish()).unwrap().unwrap());
     client.nonces.insert(AUTHORIZATION.to_owned(), second.nonce);
     client.answer(AUTHORIZATION, Some(&"x".repeat(2_000)));
-    assert_eq!(standing(&client).unwrap().answered, 1);
+    assert_eq!(ack_state(&client).unwrap().answered, 1);
     client.nonces.insert(AUTHORIZATION.to_owned(), third.nonce);
     client.answer(AUTHORIZATION, None);
-    let after = standing(&client).unwrap();
+    let after = ack_state(&client).unwrap();
     assert_eq!((after.answered, after.refusals.len()), (3, 2));
     assert_eq!((after.refusals[1].after, after.refusals[1].step), (1, 3));
     assert!(!after.refusals[1].is_whole && after.refusals[1].message.len() == 1_024);
@@ -439,7 +439,7 @@ struct Judge {
 impl Judge {
     /// Has it answer for a new version of a policy; returns the step.
     fn answer(&mut self, policy: &str, version: u64, error: Option<&str>) -> u64 {
-        self.writer.upsert(Authorization, policy, version.to_string().as_bytes()).unwrap();
+        self.writer.put(&Scope::Mesh, Authorization, policy, version.to_string().as_bytes()).unwrap();
         let snapshot = self.writer.publish();
         if self.client.nonces.is_empty() {
             self.client.subscribe(AUTHORIZATION);
@@ -452,9 +452,9 @@ impl Judge {
 
     /// Tells of a step whether a refusal may be about it.
     fn is_refused(&self, step: u64) -> bool {
-        let standing = self.client.session.standing(Authorization).unwrap();
-        assert!(standing.refusals.len() <= 8, "what is kept is bounded");
-        standing.refusals.iter().any(|refusal| (refusal.after + 1..=refusal.step).contains(&step))
+        let ack_state = self.client.session.ack_state(Authorization).unwrap();
+        assert!(ack_state.refusals.len() <= 8, "what is kept is bounded");
+        ack_state.refusals.iter().any(|refusal| (refusal.after + 1..=refusal.step).contains(&step))
     }
 }
 
@@ -468,8 +468,8 @@ fn a_policy_that_is_refused_time_and_again_says_nothing_of_those_that_are_taken(
         taken.push(judge.answer(&format!("ns/good-{n}"), n, None));
         assert!(taken.iter().all(|step| !judge.is_refused(*step)), "after {n}");
     }
-    let standing = judge.client.session.standing(Authorization).unwrap();
-    assert!(standing.refusals.iter().all(|refusal| refusal.is_whole));
+    let ack_state = judge.client.session.ack_state(Authorization).unwrap();
+    assert!(ack_state.refusals.iter().all(|refusal| refusal.is_whole));
 }
 
 #[test]
@@ -494,19 +494,19 @@ fn however_many_policies_are_refused_none_is_forgotten_and_the_last_ones_are_tol
 fn what_changed_after_a_step_is_told_with_the_step() {
     let mut writer = Writer::new();
     for name in ["ns/a", "ns/b", "ns/c"] {
-        writer.upsert(Authorization, name, b"1").unwrap();
+        writer.put(&Scope::Mesh, Authorization, name, b"1").unwrap();
         writer.publish();
     }
-    writer.upsert(Authorization, "ns/a", b"2").unwrap();
+    writer.put(&Scope::Mesh, Authorization, "ns/a", b"2").unwrap();
     let snapshot = writer.publish();
     let after = |step| -> Vec<(u64, &str)> {
-        snapshot.changed_after(Authorization, step).map(|(step, _, r)| (step, r.name)).collect()
+        snapshot.mesh().changed_after(Authorization, step).map(|(step, _, r)| (step, r.name)).collect()
     };
     assert_eq!(after(0), [(2, "ns/b"), (3, "ns/c"), (4, "ns/a")]);
     assert_eq!(after(2), [(3, "ns/c"), (4, "ns/a")]);
     assert_eq!(after(4), []);
-    writer.remove(Authorization, "ns/b");
+    writer.remove(&Scope::Mesh, Authorization, "ns/b");
     let snapshot = writer.publish();
-    let removed = |step| snapshot.removed_after(Authorization, step).unwrap().collect::<Vec<_>>();
+    let removed = |step| snapshot.mesh().removed_after(Authorization, step).unwrap().collect::<Vec<_>>();
     assert_eq!((removed(4), removed(5)), (vec!["ns/b"], vec![]));
 }

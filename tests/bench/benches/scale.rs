@@ -10,7 +10,7 @@ use model::Object;
 use pilothouse_bench::{Size, machine, pod, policy, waypoint};
 use std::time::{Duration, Instant};
 use tikv_jemalloc_ctl::{epoch, stats};
-use xds::{ResourceType, Writer};
+use xds::{ResourceType, Scope, Writer};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -27,8 +27,8 @@ fn write(writer: &mut Writer, delta: &mesh::Delta) {
             ResourceKind::Authorization => ResourceType::Authorization,
         };
         match &change.body {
-            None => drop(writer.remove(kind, &change.name)),
-            Some(body) => drop(writer.upsert(kind, &change.name, body).unwrap()),
+            None => drop(writer.remove(&Scope::Mesh, kind, &change.name)),
+            Some(body) => drop(writer.put(&Scope::Mesh, kind, &change.name, body).unwrap()),
         }
     }
 }
@@ -83,7 +83,7 @@ fn measure(size: Size) -> Figures {
     let snapshot = writer.publish();
     let cold = begin.elapsed();
     let resources = delta.resources.len();
-    let bytes = snapshot.bytes(ResourceType::Address) + snapshot.bytes(ResourceType::Authorization);
+    let bytes = snapshot.mesh().bytes(ResourceType::Address) + snapshot.mesh().bytes(ResourceType::Authorization);
     drop((delta, snapshot));
     let heap = heap() - before;
 

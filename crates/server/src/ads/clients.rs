@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
-use xds::{Needs, Node, ResourceType, Session, SessionStats, Standing};
+use xds::{AckState, Capabilities, Node, ResourceType, SessionStats, ZtunnelSession};
 
 use crate::limits::{Ends, Refusals};
 
@@ -29,7 +29,7 @@ struct Registry {
 #[derive(Debug)]
 pub(super) struct Client {
     peer: Option<SocketAddr>,
-    pub(super) session: Mutex<Session>,
+    pub(super) session: Mutex<ZtunnelSession>,
 }
 
 /// Keeps a stream in the registry until it is dropped.
@@ -136,13 +136,13 @@ impl Clients {
 
     /// How far the ztunnel of each node has come with the policies, ascending by node. Of several
     /// streams of a node the newest counts: the others are about to end.
-    pub fn policy_standings(&self) -> Vec<(String, Standing)> {
+    pub fn policy_standings(&self) -> Vec<(String, AckState)> {
         let open: Vec<Arc<Client>> = self.registry.lock().open.values().cloned().collect();
         let of = |client: Arc<Client>| {
             let session = client.session.lock();
             let node = session.node().filter(|node| node.role() == "ztunnel")?;
             let name = Some(node.property("NODE_NAME")).filter(|name| !name.is_empty()).unwrap_or(&node.id);
-            Some((name.to_owned(), session.standing(ResourceType::Authorization)?))
+            Some((name.to_owned(), session.ack_state(ResourceType::Authorization)?))
         };
         // Later ones replace earlier ones.
         open.into_iter().filter_map(of).collect::<BTreeMap<_, _>>().into_iter().collect()
@@ -160,8 +160,8 @@ impl Clients {
         totals
     }
 
-    pub(super) fn register(&self, peer: Option<SocketAddr>, understood: fn(&Node) -> Needs) -> Registration {
-        let session = Mutex::new(Session::new(SystemTime::now()).understanding(understood));
+    pub(super) fn register(&self, peer: Option<SocketAddr>, capabilities: fn(&Node) -> Capabilities) -> Registration {
+        let session = Mutex::new(ZtunnelSession::new(SystemTime::now()).with_capabilities(capabilities));
         let client = Arc::new(Client { peer, session });
         let mut registry = self.registry.lock();
         let id = registry.next;

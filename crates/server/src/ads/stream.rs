@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio::time::{Sleep, sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tracing::info;
-use xds::{Needs, Node, Response, Snapshot};
+use xds::{Capabilities, Node, Response, Snapshot};
 
 use super::clients::{Clients, Registration};
 use super::fanout::{Concerned, Fanout, Place};
@@ -46,7 +46,7 @@ pub struct Ads {
     snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
     clients: Clients,
     fanout: Fanout,
-    understood: fn(&Node) -> Needs,
+    capabilities: fn(&Node) -> Capabilities,
 }
 
 impl Ads {
@@ -66,13 +66,13 @@ impl Ads {
         let fanout = Fanout::default();
         // It ends with whoever publishes.
         tokio::spawn(fanout.clone().run(snapshots.clone(), concerned));
-        Self { snapshots, clients, fanout, understood: |_| 0 }
+        Self { snapshots, clients, fanout, capabilities: |_| 0 }
     }
 
-    /// Finds out by this what a client understands beyond what all do.
+    /// Finds out by this what a client is able to read beyond what all are.
     #[must_use]
-    pub fn understanding(self, understood: fn(&Node) -> Needs) -> Self {
-        Self { understood, ..self }
+    pub fn with_capabilities(self, capabilities: fn(&Node) -> Capabilities) -> Self {
+        Self { capabilities, ..self }
     }
 
     /// The connected clients.
@@ -97,7 +97,7 @@ impl Ads {
             requests,
             place: self.fanout.join(),
             latest,
-            registration: self.clients.register(peer, self.understood),
+            registration: self.clients.register(peer, self.capabilities),
             sending: None,
             hold: None,
             drain: Box::pin(drain.clone().cancelled_owned()),

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use pilothouse_xds::{Response, Session, SessionError, Snapshot};
+use pilothouse_xds::{Response, SessionError, Snapshot, ZtunnelSession};
 use prost::Message;
 use proto::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Node, Resource};
 use proto::workload::{Address, NetworkAddress, Service, Workload, address};
@@ -92,14 +92,18 @@ pub type Held = BTreeMap<String, (String, Vec<u8>)>;
 
 /// A client with one stream at a time, that keeps its state between streams.
 pub struct Client {
-    pub session: Session,
+    pub session: ZtunnelSession,
     pub held: BTreeMap<String, Held>,
     pub nonces: BTreeMap<String, String>,
 }
 
 impl Default for Client {
     fn default() -> Self {
-        Self { session: Session::new(SystemTime::UNIX_EPOCH), held: BTreeMap::new(), nonces: BTreeMap::new() }
+        Self {
+            session: ZtunnelSession::new(SystemTime::UNIX_EPOCH),
+            held: BTreeMap::new(),
+            nonces: BTreeMap::new(),
+        }
     }
 }
 
@@ -112,15 +116,15 @@ impl Client {
     /// Follows all resources of a type, offering what is held.
     pub fn subscribe(&mut self, type_url: &str) {
         let held = self.held.entry(type_url.to_owned()).or_default();
-        let offered = held.iter().map(|(name, (version, _))| (name.clone(), version.clone()));
+        let initial = held.iter().map(|(name, (version, _))| (name.clone(), version.clone()));
         let request =
-            DeltaDiscoveryRequest { initial_resource_versions: offered.collect(), ..request(type_url) };
+            DeltaDiscoveryRequest { initial_resource_versions: initial.collect(), ..request(type_url) };
         self.send(request).unwrap();
     }
 
     /// Drops the stream and opens another.
     pub fn reconnect(&mut self) {
-        self.session = Session::new(SystemTime::UNIX_EPOCH);
+        self.session = ZtunnelSession::new(SystemTime::UNIX_EPOCH);
         self.nonces.clear();
     }
 

@@ -8,7 +8,7 @@ use mesh::Condition;
 use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::time::Instant;
-use xds::{Needs, Refusal, Standing};
+use xds::{AckState, Capabilities, Refusal};
 
 /// The type of the condition, which is our own.
 pub(super) const DISTRIBUTED: &str = "pilothouse.io/Distributed";
@@ -65,7 +65,7 @@ pub(super) struct Survey {
 struct Surveyed {
     node: String,
     answered: u64,
-    understood: Needs,
+    capabilities: Capabilities,
     refusals: Vec<Refused>,
 }
 
@@ -110,7 +110,7 @@ pub(super) struct Sent<'a> {
 
 impl Survey {
     /// Takes what each node has come to; `is_policy` tells whether a text is the name of a resource.
-    pub fn new(standings: Vec<(String, Standing)>, is_policy: impl Fn(&str) -> bool) -> Self {
+    pub fn new(standings: Vec<(String, AckState)>, is_policy: impl Fn(&str) -> bool) -> Self {
         let refused = |of: Refusal| {
             let words = of.message.split(|c: char| c.is_whitespace() || ",;\"'()[]".contains(c));
             let words = words.map(|word| word.trim_end_matches([':', '.'])).filter(|word| is_policy(word));
@@ -121,8 +121,8 @@ impl Survey {
             .into_iter()
             .map(|(node, standing)| {
                 let refusals = standing.refusals.into_iter().map(&refused).collect();
-                let (answered, understood) = (standing.answered, standing.understood);
-                Surveyed { node, answered, understood, refusals }
+                let (answered, capabilities) = (standing.answered, standing.capabilities);
+                Surveyed { node, answered, capabilities, refusals }
             })
             .collect();
         nodes.sort_by(|a, b| (a.answered, &a.node).cmp(&(b.answered, &b.node)));
@@ -131,9 +131,9 @@ impl Survey {
     }
 
     /// Returns the part of it that counts for a policy that not all nodes are sent.
-    pub fn of_those(&self, are_sent_it: impl Fn(Needs) -> bool) -> Survey {
+    pub fn of_those(&self, are_sent_it: impl Fn(Capabilities) -> bool) -> Survey {
         let nodes: Vec<Surveyed> =
-            self.nodes.iter().filter(|node| are_sent_it(node.understood)).cloned().collect();
+            self.nodes.iter().filter(|node| are_sent_it(node.capabilities)).cloned().collect();
         let refusing = (0..nodes.len()).filter(|&at| !nodes[at].refusals.is_empty()).collect();
         Self { nodes, refusing }
     }
@@ -217,17 +217,20 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn node(name: &str, answered: u64, refusals: &[(u64, u64, &str)]) -> (String, Standing) {
+    fn node(name: &str, answered: u64, refusals: &[(u64, u64, &str)]) -> (String, AckState) {
         let refusals = refusals.iter().map(|&(after, step, message)| Refusal {
             after,
             step,
             message: message.to_owned(),
             is_whole: message.len() < 1_000,
         });
-        (name.to_owned(), Standing { answered, refusals: refusals.collect(), understood: Needs::MAX })
+        (
+            name.to_owned(),
+            AckState { answered, refusals: refusals.collect(), capabilities: Capabilities::MAX },
+        )
     }
 
-    fn survey(nodes: Vec<(String, Standing)>) -> Survey {
+    fn survey(nodes: Vec<(String, AckState)>) -> Survey {
         Survey::new(nodes, |word| ["shop/a", "shop/b", "shop/c"].contains(&word))
     }
 
@@ -293,10 +296,10 @@ mod tests {
     #[test]
     fn nodes_that_are_not_sent_a_policy_do_not_count_for_it() {
         let mut old = node("old", 1, &[(0, 1, "no")]);
-        old.1.understood = 0;
+        old.1.capabilities = 0;
         let survey = survey(vec![old, node("new", 4, &[])]);
         assert_eq!(said(&survey, "shop/a", 4).1, "Pending");
-        let sent = survey.of_those(|understood| understood & 1 != 0);
+        let sent = survey.of_those(|capabilities| capabilities & 1 != 0);
         assert_eq!(said(&sent, "shop/a", 4).1, "Acknowledged");
         assert_eq!(said(&sent, "shop/a", 1).1, "Acknowledged");
     }

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
-use xds::{Needs, ResourceType, Snapshot, is_withheld};
+use xds::{Capabilities, ResourceType, Snapshot, is_withheld};
 
 const POLICIES: ResourceType = ResourceType::Authorization;
 
@@ -46,7 +46,7 @@ pub(super) struct Tracker {
     snapshot: Option<Arc<Snapshot>>,
     /// The step of each policy's last change and what it needs of a client, by the name of the
     /// resource; also of those that stand for no object of their own.
-    steps: BTreeMap<String, (u64, Needs)>,
+    steps: BTreeMap<String, (u64, Capabilities)>,
     policies: BTreeMap<Name, Policy>,
     /// Something is awaited that was not said yet.
     is_open: bool,
@@ -70,7 +70,7 @@ impl Tracker {
     /// Takes a newer snapshot.
     pub fn advance(&mut self, snapshot: Arc<Snapshot>) {
         let seen = self.snapshot.as_ref().map_or(0, |before| before.step());
-        let seen = match snapshot.removed_after(POLICIES, seen) {
+        let seen = match snapshot.mesh().removed_after(POLICIES, seen) {
             Some(gone) => {
                 for name in gone {
                     self.steps.remove(name);
@@ -83,7 +83,7 @@ impl Tracker {
                 0
             }
         };
-        let changed = snapshot.changed_after(POLICIES, seen);
+        let changed = snapshot.mesh().changed_after(POLICIES, seen);
         self.steps.extend(changed.map(|(step, needs, resource)| (resource.name.to_owned(), (step, needs))));
         self.snapshot = Some(snapshot);
     }
@@ -149,7 +149,8 @@ impl Tracker {
                 continue;
             };
             // Few policies are not for every client.
-            let narrow = (needs != 0).then(|| survey.of_those(|understood| !is_withheld(needs, understood)));
+            let narrow =
+                (needs != 0).then(|| survey.of_those(|capabilities| !is_withheld(needs, capabilities)));
             let survey = narrow.as_ref().unwrap_or(survey);
             match policy.look(step, survey, pace, now) {
                 Outcome::Nothing => {}

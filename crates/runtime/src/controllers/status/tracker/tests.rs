@@ -2,7 +2,7 @@
 
 use super::*;
 use mesh::Condition;
-use xds::{Refusal, Standing, Writer};
+use xds::{AckState, Refusal, Scope, Writer};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -10,7 +10,7 @@ const SECOND: Duration = Duration::from_secs(1);
 struct Scene {
     writer: Writer,
     tracker: Tracker,
-    nodes: BTreeMap<String, Standing>,
+    nodes: BTreeMap<String, AckState>,
     now: Instant,
 }
 
@@ -27,7 +27,7 @@ impl Scene {
     /// Publishes a policy of this generation, and returns the step.
     fn put(&mut self, policy: &str, generation: i64) -> u64 {
         let body = generation.to_string();
-        self.writer.upsert(POLICIES, &format!("shop/{policy}"), body.as_bytes()).unwrap();
+        self.writer.put(&Scope::Mesh, POLICIES, &format!("shop/{policy}"), body.as_bytes()).unwrap();
         let step = self.publish();
         let conditions = Conditions { generation, conditions: Vec::new() };
         self.tracker.put(&name(policy), Some(Arc::new(conditions)));
@@ -43,7 +43,7 @@ impl Scene {
 
     fn answers(&mut self, node: &str, step: u64) {
         let standing = self.nodes.entry(node.to_owned()).or_default();
-        (standing.answered, standing.understood) = (step, u8::MAX);
+        (standing.answered, standing.capabilities) = (step, u8::MAX);
     }
 
     fn refuses(&mut self, node: &str, step: u64, message: &str) {
@@ -160,7 +160,7 @@ fn a_refusal_is_said_at_once_and_ends_with_the_next_version() {
     assert_eq!(scene.look_after(1), 0);
     assert_eq!(scene.tracker.pause(), scene.tracker.pace.review);
     // The node comes again, and is first found to have answered nothing.
-    scene.nodes.insert("n1".to_owned(), Standing::default());
+    scene.nodes.insert("n1".to_owned(), AckState::default());
     assert_eq!(scene.look_after(1), 0);
     scene.refuses("n1", step, "shop/a: no such field");
     assert_eq!(scene.look_after(120), 0);
@@ -195,7 +195,7 @@ fn a_policy_that_no_ztunnel_is_sent_says_nothing_any_more() {
     assert_eq!((scene.look_after(0), scene.said("a")), (0, None), "without nodes nothing is said");
     scene.answers("n1", step);
     assert_eq!(scene.look_after(0), 1);
-    scene.writer.remove(POLICIES, "shop/a");
+    scene.writer.remove(&Scope::Mesh, POLICIES, "shop/a");
     scene.publish();
     assert!(matches!(scene.tracker.distribution(&name("a")), Distribution::Gone));
     assert_eq!((scene.look_after(0), scene.look_after(60)), (1, 0));

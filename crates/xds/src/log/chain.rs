@@ -7,9 +7,9 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
-use crate::log::Needs;
-use crate::segment::{Open, SEGMENT_BYTES, Segment};
-use crate::view::View;
+use super::segment::{Open, SEGMENT_BYTES, Segment};
+use super::view::View;
+use crate::capability::Capabilities;
 use crate::wire::frame_name;
 
 /// Place of an entry.
@@ -77,11 +77,11 @@ impl Chain {
         self.position(place.key).map_or(&[], |at| self.sealed[at].frame(place.entry))
     }
 
-    fn needs(&self, place: Place) -> Needs {
+    fn required(&self, place: Place) -> Capabilities {
         if place.key == self.open.key {
-            return self.open.needs(place.entry);
+            return self.open.required(place.entry);
         }
-        self.position(place.key).map_or(0, |at| self.sealed[at].needs(place.entry))
+        self.position(place.key).map_or(0, |at| self.sealed[at].required(place.entry))
     }
 
     fn find(&self, name: &str) -> Option<Place> {
@@ -89,18 +89,18 @@ impl Chain {
         self.index.find(hash, |&place| frame_name(self.frame(place)) == name.as_bytes()).copied()
     }
 
-    /// Frame of a name, and what it needs of a client.
-    pub fn get(&self, name: &str) -> Option<(&[u8], Needs)> {
-        self.find(name).map(|place| (self.frame(place), self.needs(place)))
+    /// Frame of a name, and what it requires of a client.
+    pub fn get(&self, name: &str) -> Option<(&[u8], Capabilities)> {
+        self.find(name).map(|place| (self.frame(place), self.required(place)))
     }
 
     /// Appends an entry; `write` appends the frame, which must hold this very name.
-    pub fn put(&mut self, step: u64, name: &str, needs: Needs, write: impl FnOnce(&mut Vec<u8>)) {
+    pub fn put(&mut self, step: u64, name: &str, required: Capabilities, write: impl FnOnce(&mut Vec<u8>)) {
         self.remove(name);
         if self.open.is_full() {
             self.seal();
         }
-        let entry = self.open.push(step, needs, write);
+        let entry = self.open.push(step, required, write);
         let place = Place { key: self.open.key, era: self.open.era, entry };
         let hash = self.hasher.hash_one(name.as_bytes());
         let Self { index, sealed, open, hasher, .. } = self;
@@ -210,7 +210,7 @@ impl Chain {
         for part in &parts {
             for (entry, step, frame) in part.live_entries() {
                 let old = Place { key: part.key, era: part.era, entry };
-                let entry = merged.push(step, part.needs(entry), |out| out.extend_from_slice(frame));
+                let entry = merged.push(step, part.required(entry), |out| out.extend_from_slice(frame));
                 let hash = self.hasher.hash_one(frame_name(frame));
                 if let Some(place) = self.index.find_mut(hash, |&place| place == old) {
                     *place = Place { key: oldest.key, era, entry };
@@ -281,10 +281,10 @@ mod tests {
     #[test]
     fn what_an_entry_needs_goes_with_it_through_merges() {
         let mut chain = Chain::new();
-        let needs_of = |n: u64| if n.is_multiple_of(3) { (n % 200) as Needs } else { 0 };
+        let required_of = |n: u64| if n.is_multiple_of(3) { (n % 200) as Capabilities } else { 0 };
         for n in 0..5_000 {
             let name = format!("name-{n:05}");
-            chain.put(n + 1, &name, needs_of(n), |out| put_removed_frame(out, &name));
+            chain.put(n + 1, &name, required_of(n), |out| put_removed_frame(out, &name));
             if n % 7 == 0 {
                 chain.publish();
             }
@@ -294,9 +294,9 @@ mod tests {
         }
         let view = chain.publish();
         assert_eq!(view.len(), 2_500);
-        for (step, needs, frame) in view.entries_after(0) {
+        for (step, required, frame) in view.entries_after(0) {
             let name = std::str::from_utf8(frame_name(frame)).unwrap();
-            assert_eq!((needs, chain.get(name).unwrap().1), (needs_of(step - 1), needs), "{name}");
+            assert_eq!((required, chain.get(name).unwrap().1), (required_of(step - 1), required), "{name}");
         }
     }
 

@@ -11,47 +11,52 @@
 //! round is finished before a newer snapshot is taken, so no workload arrives before a policy it
 //! names, and no policy leaves before the workloads that name it.
 
+mod select;
+mod subscription;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use proto::ResourceType;
 
+use crate::capability::{Capabilities, is_withheld};
 use crate::error::SessionError;
-use crate::log::{Needs, is_withheld};
-use crate::lookup::{Lookup, Name};
-use crate::request::{Node, Request};
-use crate::response::{Response, compare};
-use crate::snapshot::{ResourceType, Snapshot};
-use crate::stats::{SessionStats, Standing};
-use crate::subscription::{Kind, Owed, Subscription};
+use crate::lookup::{Lookup, LookupCell};
+use crate::mesh::MeshView;
+use crate::name::Name;
+use crate::session::node::Node;
+use crate::session::pending::Pending;
+use crate::session::request::{Request, Variant};
+use crate::session::response::Response;
+use crate::session::stats::{AckState, SessionStats};
+use crate::snapshot::Snapshot;
 use crate::wire;
 
-/// Most names one stream may follow one by one.
-pub const MAX_NAMES: usize = 500_000;
-/// Most bytes that these names may have together.
-pub const MAX_BYTES_OF_NAMES: usize = 64 * MAX_NAMES;
+use self::select::{compare, push_permitted, push_services_first};
+use self::subscription::{Kind, Subscription};
 
-/// The state of one stream.
+/// The state of one stream of a ztunnel.
 #[derive(Debug)]
-pub struct Session {
+pub struct ZtunnelSession {
     node: Option<Node>,
     subscriptions: Vec<Subscription>,
-    /// The snapshot whose round is under way.
-    round: Option<Arc<Snapshot>>,
+    /// The state whose round is under way.
+    round: Option<Arc<MeshView>>,
     /// Policies the client holds from an earlier stream and that exist no more.
     vanished: BTreeSet<Name>,
     /// True when the client holds resources from an earlier stream.
     returning: bool,
     released: bool,
-    understanding: fn(&Node) -> Needs,
-    understood: Needs,
+    capabilities_of: fn(&Node) -> Capabilities,
+    capabilities: Capabilities,
     lookup: Option<Arc<Mutex<Lookup>>>,
     stats: SessionStats,
 }
 
-impl Session {
+impl ZtunnelSession {
     /// A stream that began at this moment.
     pub fn new(connected_at: SystemTime) -> Self {
         Self {
@@ -61,17 +66,17 @@ impl Session {
             vanished: BTreeSet::new(),
             returning: false,
             released: false,
-            understanding: |_| Needs::MAX,
-            understood: Needs::MAX,
+            capabilities_of: |_| Capabilities::MAX,
+            capabilities: Capabilities::MAX,
             lookup: None,
             stats: SessionStats { connected_at, step: 0, responses: 0, bytes: 0, types: Vec::new() },
         }
     }
 
-    /// Judges by its node what a client understands; without this, everything.
+    /// Judges by its node what a client is able to read; without this, everything.
     #[must_use]
-    pub fn understanding(self, of: fn(&Node) -> Needs) -> Self {
-        Self { understanding: of, ..self }
+    pub fn with_capabilities(self, of: fn(&Node) -> Capabilities) -> Self {
+        Self { capabilities_of: of, ..self }
     }
 
     /// Who the client is; none before the first request.
@@ -81,20 +86,26 @@ impl Session {
 
     /// The types that the client subscribed to, in the order in which it did.
     pub fn types(&self) -> impl Iterator<Item = &str> {
-        self.subscriptions.iter().map(|subscription| subscription.stats.type_url.as_str())
+        self.subscriptions.iter().map(|subscription| subscription.acks.stats.type_url.as_str())
     }
 
     /// State for debug views and metrics.
     pub fn stats(&self) -> SessionStats {
-        let types = self.subscriptions.iter().map(|subscription| subscription.stats.clone()).collect();
+        let types = self.subscriptions.iter().map(|subscription| subscription.acks.stats.clone()).collect();
         SessionStats { types, ..self.stats.clone() }
     }
 
+    /// What the session keeps for its client, in bytes: names, what it listed as held until that is
+    /// compared, its node and its errors. Estimated from above.
+    pub fn held_bytes(&self) -> usize {
+        let node = self.node.as_ref().map_or(0, Node::bytes);
+        node + self.subscriptions.iter().map(Subscription::held_bytes).sum::<usize>()
+    }
+
     /// How far the client has come with a type; nothing before it asked for it.
-    pub fn standing(&self, kind: ResourceType) -> Option<Standing> {
-        let of = self.subscriptions.iter().find(|s| s.stats.type_url == kind.type_url())?;
-        let (answered, refusals) = (of.answered, of.refusals.clone());
-        Some(Standing { answered, refusals, understood: self.understood })
+    pub fn ack_state(&self, of: ResourceType) -> Option<AckState> {
+        let of = self.subscriptions.iter().find(|s| s.acks.stats.type_url == of.type_url())?;
+        Some(of.acks.state(self.capabilities))
     }
 
     /// Takes an encoded `DeltaDiscoveryRequest`.
@@ -102,21 +113,21 @@ impl Session {
     /// # Errors
     /// When the client breaks the protocol or a bound; the stream ends with that status.
     pub fn request(&mut self, message: Bytes) -> Result<(), SessionError> {
-        let mut request = Request::decode(message)?;
+        let mut request = Request::decode(Variant::Delta, message)?;
         if self.node.is_none() {
             let node = request.node.take().filter(|node| !node.id.is_empty());
             let node = node.ok_or(SessionError::NoNode)?;
-            self.understood = (self.understanding)(&node);
+            self.capabilities = (self.capabilities_of)(&node);
             self.node = Some(node);
         }
         if request.type_url.is_empty() {
             return Err(SessionError::NoType);
         }
-        let known = self.subscriptions.iter_mut().find(|s| s.stats.type_url == request.type_url);
+        let known = self.subscriptions.iter_mut().find(|s| s.acks.stats.type_url == request.type_url);
         if let Some(subscription) = known {
             return subscription.follow(request);
         }
-        self.returning |= !request.offered.is_empty();
+        self.returning |= !request.initial.is_empty();
         self.subscriptions.push(Subscription::begin(request)?);
         Ok(())
     }
@@ -147,12 +158,13 @@ impl Session {
     /// When the client fell behind further than the log remembers: the stream ends, and the
     /// client offers what it holds on the next one.
     pub fn poll(&mut self, latest: &Arc<Snapshot>) -> Result<Option<Response>, SessionError> {
+        let (lookups, latest) = (latest.lookup(), latest.mesh());
         for subscription in &mut self.subscriptions {
             subscription.forget_refusals(latest);
         }
         loop {
             let round = Arc::clone(self.round.get_or_insert_with(|| Arc::clone(latest)));
-            if let Some(response) = self.next_of_round(&round)? {
+            if let Some(response) = self.next_of_round(&round, lookups)? {
                 return Ok(Some(response));
             }
             if self.has_moved_past(&round) {
@@ -173,7 +185,7 @@ impl Session {
     }
 
     /// True when the lookup led this session on to a newer snapshot.
-    fn has_moved_past(&self, round: &Snapshot) -> bool {
+    fn has_moved_past(&self, round: &MeshView) -> bool {
         self.round.as_ref().is_some_and(|moved| moved.step() > round.step())
     }
 
@@ -182,15 +194,19 @@ impl Session {
     /// With them it becomes ready. The policies of this round do not fit older addresses, so the
     /// addresses are brought up to date first; before it is ready, they may lack their policies.
     fn is_half_served(&self) -> bool {
-        let owed = |at: usize| matches!(self.subscriptions[at].owed, Owed::First { .. });
+        let awaits_first = |at: usize| self.subscriptions[at].pending.is_first();
         !self.returning
-            && self.find(Kind::Authorization).is_some_and(owed)
-            && self.find(Kind::Address).is_some_and(|at| !owed(at))
+            && self.find(Kind::Authorization).is_some_and(awaits_first)
+            && self.find(Kind::Address).is_some_and(|at| !awaits_first(at))
     }
 
-    fn next_of_round(&mut self, round: &Arc<Snapshot>) -> Result<Option<Response>, SessionError> {
+    fn next_of_round(
+        &mut self,
+        round: &Arc<MeshView>,
+        lookups: &LookupCell,
+    ) -> Result<Option<Response>, SessionError> {
         if self.is_half_served() {
-            if let Some(response) = self.addresses(round)? {
+            if let Some(response) = self.addresses(round, lookups)? {
                 return Ok(Some(response));
             }
             if self.has_moved_past(round) {
@@ -200,7 +216,7 @@ impl Session {
         if let Some(response) = self.policies(round) {
             return Ok(Some(response));
         }
-        if let Some(response) = self.addresses(round)? {
+        if let Some(response) = self.addresses(round, lookups)? {
             return Ok(Some(response));
         }
         if self.has_moved_past(round) {
@@ -216,51 +232,47 @@ impl Session {
     }
 
     /// A response of this type without resources yet.
-    fn response(&self, at: usize, round: &Snapshot) -> Response {
+    fn response(&self, at: usize, round: &MeshView) -> Response {
         let nonce = format!("{:x}-{:x}", round.step(), self.stats.responses + 1);
-        Response::new(round.step(), &self.subscriptions[at].stats.type_url, &nonce)
+        Response::new(round.step(), &self.subscriptions[at].acks.stats.type_url, &nonce)
     }
 
     /// Counts a response as sent.
-    fn sent(&mut self, at: usize, round: &Snapshot, response: Response) -> Option<Response> {
+    fn sent(&mut self, at: usize, round: &MeshView, response: Response) -> Option<Response> {
         let len = response.message_len();
         self.stats.responses += 1;
         self.stats.bytes += len;
-        let stats = &mut self.subscriptions[at].stats;
-        stats.responses += 1;
-        stats.bytes += len;
-        stats.sent_nonce = response.nonce().to_owned();
-        stats.sent_step = round.step();
+        self.subscriptions[at].acks.sent(round.step(), &response);
         Some(response)
     }
 
     /// New and changed policies; on the first request all of them.
-    fn policies(&mut self, round: &Arc<Snapshot>) -> Option<Response> {
+    fn policies(&mut self, round: &Arc<MeshView>) -> Option<Response> {
         let at = self.find(Kind::Authorization)?;
-        let log = round.log(ResourceType::Authorization);
-        let (view, understood) = (&log.present, self.understood);
+        let log = &round.authorization;
+        let (view, capabilities) = (&log.present, self.capabilities);
         let mut response = self.response(at, round);
         let empty = response.message_len();
         let subscription = &mut self.subscriptions[at];
-        let after = match std::mem::take(&mut subscription.owed) {
-            Owed::Nothing if view.newest() <= subscription.present => return None,
-            Owed::Nothing => subscription.present,
-            Owed::First { offered, .. } => {
-                let found = compare(log, &offered, understood).found;
-                self.vanished = offered.names_not_in(&found).map(Name::from).collect();
+        let after = match std::mem::take(&mut subscription.pending) {
+            Pending::Nothing if view.newest() <= subscription.present => return None,
+            Pending::Nothing => subscription.present,
+            Pending::First { initial, .. } => {
+                let found = compare(log, &initial, capabilities).found;
+                self.vanished = initial.names_not_in(&found).map(Name::from).collect();
                 subscription.gone = round.step();
-                response.push_sifted(log, 0, understood, false);
+                push_permitted(&mut response, log, 0, capabilities, false);
                 subscription.present = round.step();
                 return self.sent(at, round, response);
             }
-            Owed::All | Owed::Names(_) => {
-                response.push_sifted(log, 0, understood, false);
+            Pending::All | Pending::Names(_) => {
+                push_permitted(&mut response, log, 0, capabilities, false);
                 subscription.present = round.step();
                 return self.sent(at, round, response);
             }
         };
         subscription.present = round.step();
-        response.push_sifted(log, after, understood, false);
+        push_permitted(&mut response, log, after, capabilities, false);
         if response.message_len() == empty {
             return None;
         }
@@ -268,12 +280,12 @@ impl Session {
     }
 
     /// Removals of policies, once no address at the client names them.
-    fn removed_policies(&mut self, round: &Arc<Snapshot>) -> Result<Option<Response>, SessionError> {
+    fn removed_policies(&mut self, round: &Arc<MeshView>) -> Result<Option<Response>, SessionError> {
         let Some(at) = self.find(Kind::Authorization) else { return Ok(None) };
         if self.is_holding() {
             return Ok(None);
         }
-        let log = round.log(ResourceType::Authorization);
+        let log = &round.authorization;
         let subscription = &self.subscriptions[at];
         let after = subscription.gone;
         if self.vanished.is_empty() && log.gone.newest() <= after {
@@ -285,8 +297,8 @@ impl Session {
         let mut vanished = std::mem::take(&mut self.vanished);
         if !vanished.is_empty() {
             // One may have come back while its removal waited.
-            for (_, needs, frame) in log.present.entries_after(0) {
-                if !is_withheld(needs, self.understood) {
+            for (_, required, frame) in log.present.entries_after(0) {
+                if !is_withheld(required, self.capabilities) {
                     vanished.remove(wire::read_frame(frame).name);
                 }
             }
@@ -305,16 +317,20 @@ impl Session {
         Ok(self.sent(at, round, response))
     }
 
-    fn addresses(&mut self, round: &Arc<Snapshot>) -> Result<Option<Response>, SessionError> {
+    fn addresses(
+        &mut self,
+        round: &Arc<MeshView>,
+        lookups: &LookupCell,
+    ) -> Result<Option<Response>, SessionError> {
         match self.find(Kind::Address) {
             Some(_) if self.is_holding() => Ok(None),
-            Some(at) if self.subscriptions[at].stats.wildcard => self.all(at, round, false),
-            Some(at) => self.on_demand(at, round),
+            Some(at) if self.subscriptions[at].is_wildcard => self.all(at, round, false),
+            Some(at) => self.on_demand(at, round, lookups),
             None => Ok(None),
         }
     }
 
-    fn bare_workloads(&mut self, round: &Arc<Snapshot>) -> Result<Option<Response>, SessionError> {
+    fn bare_workloads(&mut self, round: &Arc<MeshView>) -> Result<Option<Response>, SessionError> {
         match self.find(Kind::Workload) {
             Some(at) => self.all(at, round, true),
             None => Ok(None),
@@ -325,15 +341,15 @@ impl Session {
     fn all(
         &mut self,
         at: usize,
-        round: &Arc<Snapshot>,
+        round: &Arc<MeshView>,
         bare: bool,
     ) -> Result<Option<Response>, SessionError> {
-        let log = round.log(ResourceType::Address);
+        let log = &round.address;
         let subscription = &mut self.subscriptions[at];
         let (present, gone) = (subscription.present, subscription.gone);
-        let owed = std::mem::take(&mut subscription.owed);
-        let first = matches!(owed, Owed::First { .. });
-        if matches!(owed, Owed::Nothing) && !log.changed_after(present, gone) {
+        let pending = std::mem::take(&mut subscription.pending);
+        let first = pending.is_first();
+        if pending.is_nothing() && !log.changed_after(present, gone) {
             return Ok(None);
         }
         if !first && gone < log.horizon {
@@ -341,31 +357,31 @@ impl Session {
         }
         subscription.present = round.step();
         subscription.gone = round.step();
-        let understood = self.understood;
+        let capabilities = self.capabilities;
         let mut response = self.response(at, round);
         let empty = response.message_len();
-        match owed {
-            Owed::First { ref offered, .. } if !offered.is_empty() => {
-                let comparison = compare(log, offered, understood);
+        match pending {
+            Pending::First { ref initial, .. } if !initial.is_empty() => {
+                let comparison = compare(log, initial, capabilities);
                 let mut names = Vec::new();
-                for name in offered.names_not_in(&comparison.found) {
+                for name in initial.names_not_in(&comparison.found) {
                     wire::put_removed_frame(&mut names, name);
                 }
                 match bare {
                     true => response.push_bare_runs(&log.present, comparison.runs),
-                    false => response.push_services_first(&log.present, &comparison.runs),
+                    false => push_services_first(&mut response, &log.present, &comparison.runs),
                 }
                 response.push_made(names);
             }
             _ => {
-                let after = if matches!(owed, Owed::Nothing) { present } else { 0 };
-                response.push_sifted(log, after, understood, bare);
+                let after = if pending.is_nothing() { present } else { 0 };
+                push_permitted(&mut response, log, after, capabilities, bare);
                 if !first {
                     response.push_after(&log.gone, gone);
                 }
             }
         }
-        if matches!(owed, Owed::Nothing) && response.message_len() == empty {
+        if pending.is_nothing() && response.message_len() == empty {
             return Ok(None);
         }
         Ok(self.sent(at, round, response))
@@ -376,15 +392,20 @@ impl Session {
     /// Each name is resolved anew when it changed: a changed service brings its workloads with
     /// it. Workloads of the client's own node come unasked, and every name that was sent is
     /// followed from then on.
-    fn on_demand(&mut self, at: usize, round: &Arc<Snapshot>) -> Result<Option<Response>, SessionError> {
-        let log = round.log(ResourceType::Address);
+    fn on_demand(
+        &mut self,
+        at: usize,
+        round: &Arc<MeshView>,
+        lookups: &LookupCell,
+    ) -> Result<Option<Response>, SessionError> {
+        let log = &round.address;
         let subscription = &self.subscriptions[at];
         let (present, gone) = (subscription.present, subscription.gone);
-        let push = matches!(subscription.owed, Owed::Nothing);
+        let push = subscription.pending.is_nothing();
         if push && !log.changed_after(present, gone) {
             return Ok(None);
         }
-        let lookup = Arc::clone(self.lookup.get_or_insert_with(|| round.lookup().get()));
+        let lookup = Arc::clone(self.lookup.get_or_insert_with(|| lookups.get()));
         let mut lookup = lookup.lock();
         let reached = lookup.advance(round);
         if reached.step() > round.step() {
@@ -397,15 +418,15 @@ impl Session {
         let mut response = self.response(at, round);
         let subscription = &mut self.subscriptions[at];
         let mut held = None;
-        let keys: BTreeSet<Name> = match std::mem::take(&mut subscription.owed) {
-            Owed::First { offered, asked } => {
-                held = Some((offered, asked));
+        let keys: BTreeSet<Name> = match std::mem::take(&mut subscription.pending) {
+            Pending::First { initial, asked } => {
+                held = Some((initial, asked));
                 (subscription.present, subscription.gone) = (round.step(), round.step());
                 subscription.names.all().clone()
             }
-            Owed::Names(names) => names,
-            Owed::All => subscription.names.all().clone(),
-            Owed::Nothing => {
+            Pending::Names(names) => names,
+            Pending::All => subscription.names.all().clone(),
+            Pending::Nothing => {
                 (subscription.present, subscription.gone) = (round.step(), round.step());
                 if gone < log.horizon {
                     subscription.names.all().clone()
@@ -418,14 +439,18 @@ impl Session {
         };
 
         let mut found = BTreeSet::new();
-        let mut missing: Vec<Name> =
-            keys.into_iter().filter(|key| !lookup.resolve(key, &mut found)).collect();
+        let (resolved, mut missing): (Vec<Name>, Vec<Name>) =
+            keys.into_iter().partition(|key| lookup.resolve(key, &mut found));
+        resolved.iter().for_each(|name| subscription.unresolved.remove(name));
+        for name in missing.iter().filter(|name| subscription.names.contains(name)) {
+            subscription.unresolved.insert(Arc::clone(name));
+        }
         let node = self.node.as_ref().map_or("", |node| node.property("NODE_NAME"));
-        let local = lookup.workloads_of_node(node).filter(|name| !subscription.names.all().contains(*name));
+        let local = lookup.workloads_of_node(node).filter(|name| !subscription.names.contains(name));
         found.extend(local.cloned());
-        let understood = self.understood;
+        let capabilities = self.capabilities;
         found.retain(|name| {
-            let is_withheld = is_withheld(lookup.needs(name), understood);
+            let is_withheld = is_withheld(lookup.required(name), capabilities);
             if is_withheld {
                 missing.push(Arc::clone(name));
             }
@@ -435,8 +460,8 @@ impl Session {
         // Services first, as everywhere: a workload is judged by the service that is known.
         let (mut frames, mut workloads) = (Vec::new(), Vec::new());
         for name in &found {
-            let equal = held.as_ref().is_some_and(|(offered, asked)| {
-                let version = offered.find(name.as_bytes()).map(|place| offered.version(place));
+            let equal = held.as_ref().is_some_and(|(initial, asked)| {
+                let version = initial.find(name.as_bytes()).map(|place| initial.version(place));
                 !asked.contains(name) && version.is_some_and(|v| !v.is_empty() && v == lookup.version(name))
             });
             if !equal {

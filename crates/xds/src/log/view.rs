@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::log::Needs;
-use crate::segment::Segment;
+use super::segment::Segment;
+use crate::capability::Capabilities;
 
 /// Segments at one step, oldest first.
 #[derive(Debug, Clone)]
@@ -78,12 +78,12 @@ impl View {
         None
     }
 
-    /// Live entries newer than a step, oldest first: step, what it needs of a client, and frame.
-    pub fn entries_after(&self, step: u64) -> impl Iterator<Item = (u64, Needs, &[u8])> {
+    /// Live entries newer than a step, oldest first: step, what it requires of a client, and frame.
+    pub fn entries_after(&self, step: u64) -> impl Iterator<Item = (u64, Capabilities, &[u8])> {
         let Position { segment, entry } = self.start_after(step);
         self.segments[segment..].iter().enumerate().flat_map(move |(at, segment)| {
             let entries = segment.live_entries_from(if at == 0 { entry } else { 0 });
-            entries.map(|(entry, step, frame)| (step, segment.needs(entry), frame))
+            entries.map(|(entry, step, frame)| (step, segment.required(entry), frame))
         })
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use crate::log::Needs;
+use crate::capability::Capabilities;
 
 /// State of one stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub struct TypeStats {
     pub wildcard: bool,
     /// Names followed one by one.
     pub names: usize,
+    /// Those of them that did not exist when they were looked for.
+    pub unresolved: usize,
     /// Responses handed out.
     pub responses: u64,
     /// Bytes of these responses.
@@ -61,13 +63,13 @@ pub struct Nack {
 
 /// How far a client has come with all resources of a type.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Standing {
+pub struct AckState {
     /// It has answered for all that changed up to this step; 0 before its first answer.
     pub answered: u64,
     /// What it refused of that, oldest first.
     pub refusals: Vec<Refusal>,
-    /// What it understands: resources that need more are not sent to it.
-    pub understood: Needs,
+    /// What it is able to read: resources that require more are not sent to it.
+    pub capabilities: Capabilities,
 }
 
 /// Some of what changed after a step and up to another was refused.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::log::Needs;
+use crate::capability::Capabilities;
 
 /// Size in bytes at which a segment is closed.
 pub(crate) const SEGMENT_BYTES: usize = 64 * 1024;
@@ -34,8 +34,8 @@ impl Dead {
     }
 }
 
-fn needs_of(needs: &[(u32, Needs)], entry: u32) -> Needs {
-    needs.binary_search_by_key(&entry, |&(of, _)| of).map_or(0, |at| needs[at].1)
+fn required_of(required: &[(u32, Capabilities)], entry: u32) -> Capabilities {
+    required.binary_search_by_key(&entry, |&(of, _)| of).map_or(0, |at| required[at].1)
 }
 
 /// Frames laid end to end, oldest first, with a bit for those that are superseded.
@@ -53,7 +53,7 @@ pub(crate) struct Segment {
     /// First entry of each step, with the step; ascending in both.
     steps: Arc<[(u32, u64)]>,
     /// What entries need of a client, of those that need anything: few, and mostly none. Ascending.
-    needs: Arc<[(u32, Needs)]>,
+    required: Arc<[(u32, Capabilities)]>,
     dead: Dead,
     live_bytes: usize,
 }
@@ -109,9 +109,9 @@ impl Segment {
         &self.bytes[self.start(entry)..self.start(entry + 1)]
     }
 
-    /// What an entry needs of a client.
-    pub fn needs(&self, entry: u32) -> Needs {
-        needs_of(&self.needs, entry)
+    /// What an entry requires of a client.
+    pub fn required(&self, entry: u32) -> Capabilities {
+        required_of(&self.required, entry)
     }
 
     /// The next stretch `first..end` of live entries at or after an entry.
@@ -172,7 +172,7 @@ pub(crate) struct Open {
     bytes: Vec<u8>,
     ends: Vec<u32>,
     steps: Vec<(u32, u64)>,
-    needs: Vec<(u32, Needs)>,
+    required: Vec<(u32, Capabilities)>,
     dead: Dead,
     dead_bytes: usize,
 }
@@ -188,13 +188,13 @@ impl Open {
     }
 
     /// Appends an entry and returns its place.
-    pub fn push(&mut self, step: u64, needs: Needs, write: impl FnOnce(&mut Vec<u8>)) -> u32 {
+    pub fn push(&mut self, step: u64, required: Capabilities, write: impl FnOnce(&mut Vec<u8>)) -> u32 {
         let entry = self.ends.len() as u32;
         if self.steps.last().is_none_or(|&(_, last)| last != step) {
             self.steps.push((entry, step));
         }
-        if needs != 0 {
-            self.needs.push((entry, needs));
+        if required != 0 {
+            self.required.push((entry, required));
         }
         write(&mut self.bytes);
         self.ends.push(self.bytes.len() as u32);
@@ -206,8 +206,8 @@ impl Open {
         &self.bytes[start as usize..self.ends[entry as usize] as usize]
     }
 
-    pub fn needs(&self, entry: u32) -> Needs {
-        needs_of(&self.needs, entry)
+    pub fn required(&self, entry: u32) -> Capabilities {
+        required_of(&self.required, entry)
     }
 
     pub fn kill(&mut self, entry: u32) {
@@ -226,7 +226,7 @@ impl Open {
             bytes: Bytes::from(self.bytes.into_boxed_slice()),
             ends: self.ends.into(),
             steps: self.steps.into(),
-            needs: self.needs.into(),
+            required: self.required.into(),
             dead: self.dead,
             live_bytes,
         })

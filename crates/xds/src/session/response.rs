@@ -4,8 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::log::{LogView, Needs, is_withheld};
-use crate::view::{Position, View};
+use crate::log::{Position, View};
 use crate::wire;
 
 /// Stretches shorter than this are copied together: a frame of the transport costs more.
@@ -14,11 +13,11 @@ const SMALL: usize = 4 * 1024;
 const GATHERED: usize = 16 * 1024;
 
 /// A stretch of a view: segment, first entry, entry after the last.
-type Run = (usize, u32, u32);
+pub(super) type Run = (usize, u32, u32);
 
 /// Which frames of a view go out.
 #[derive(Debug)]
-pub(crate) enum Pick {
+pub(in crate::session) enum Pick {
     /// All live entries from a place on.
     From(Position),
     /// These stretches.
@@ -37,7 +36,7 @@ enum Part {
     Bare { view: View, pick: Pick, run: Option<Run> },
 }
 
-/// One encoded `DeltaDiscoveryResponse`, as an iterator of chunks.
+/// One encoded `DeltaDiscoveryResponse` or `DiscoveryResponse`, as an iterator of chunks.
 ///
 /// The length is known before the first chunk. Chunks of the log are shared, not copied: until
 /// it is read or dropped, a response keeps the segments of its snapshot alive, which it shares
@@ -54,7 +53,7 @@ pub struct Response {
 }
 
 impl Response {
-    pub(crate) fn new(step: u64, type_url: &str, nonce: &str) -> Self {
+    pub(in crate::session) fn new(step: u64, type_url: &str, nonce: &str) -> Self {
         let mut header = Vec::new();
         wire::put_header(&mut header, &step.to_string(), type_url, nonce);
         let len = header.len() as u64;
@@ -94,68 +93,27 @@ impl Response {
         self.remaining += len;
     }
 
-    pub(crate) fn push_made(&mut self, bytes: Vec<u8>) {
+    pub(in crate::session) fn push_made(&mut self, bytes: Vec<u8>) {
         let len = bytes.len() as u64;
         if len > 0 {
             self.push(Part::Made(bytes.into()), len);
         }
     }
 
-    pub(crate) fn push_frames(&mut self, frames: Vec<Bytes>) {
+    pub(in crate::session) fn push_frames(&mut self, frames: Vec<Bytes>) {
         let len = frames.iter().map(|frame| frame.len() as u64).sum();
         self.push(Part::Frames(frames.into_iter()), len);
     }
 
     /// Adds the frames of a view that are newer than a step.
-    pub(crate) fn push_after(&mut self, view: &View, step: u64) {
+    pub(in crate::session) fn push_after(&mut self, view: &View, step: u64) {
         let pick = Pick::From(view.start_after(step));
         let len = view.bytes_after(step);
         self.push(Part::Shared { view: view.clone(), pick }, len);
     }
 
-    /// Adds what a client of this understanding is sent of a log after a step, as bare workloads or as
-    /// they are. What it is spared it may have had before, so that goes.
-    pub(crate) fn push_sifted(&mut self, log: &LogView, after: u64, understood: Needs, bare: bool) {
-        // Who begins takes them in any order, and bare workloads are no services.
-        let is_mixed = !bare && after > 0 && log.is_mixed_after(after);
-        if log.is_open_to(understood) && !is_mixed {
-            return match bare {
-                true => self.push_bare_after(&log.present, after),
-                false => self.push_after(&log.present, after),
-            };
-        }
-        let (runs, spared) = sift(log, after, understood);
-        match (bare, is_mixed) {
-            (true, _) => self.push_bare_runs(&log.present, runs),
-            (false, true) => self.push_services_first(&log.present, &runs),
-            (false, false) => self.push_runs(&log.present, runs),
-        }
-        let mut names = Vec::new();
-        // Who begins has none of them.
-        for name in spared.iter().filter(|_| after > 0) {
-            wire::put_removed_frame(&mut names, name);
-        }
-        self.push_made(names);
-    }
-
-    /// Adds some stretches of addresses to what a client has, services first: it judges a workload by the
-    /// service that it knows.
-    pub(crate) fn push_services_first(&mut self, view: &View, runs: &[Run]) {
-        let (mut services, mut workloads): (Vec<Run>, Vec<Run>) = (Vec::new(), Vec::new());
-        for &(place, first, end) in runs {
-            let Some(segment) = view.segment(place) else { continue };
-            for entry in first..end {
-                let body = wire::read_frame(segment.frame(entry)).body;
-                let is_service = wire::is_service(proto::type_url::ADDRESS, body);
-                extend(if is_service { &mut services } else { &mut workloads }, place, entry);
-            }
-        }
-        self.push_runs(view, services);
-        self.push_runs(view, workloads);
-    }
-
     /// Adds some stretches of a view.
-    pub(crate) fn push_runs(&mut self, view: &View, runs: Vec<Run>) {
+    pub(in crate::session) fn push_runs(&mut self, view: &View, runs: Vec<Run>) {
         let bytes = |&(segment, first, end): &Run| {
             view.segment(segment).map_or(0, |segment| segment.len_of(first, end) as u64)
         };
@@ -164,14 +122,14 @@ impl Response {
     }
 
     /// Adds the bare workloads among the addresses that are newer than a step.
-    pub(crate) fn push_bare_after(&mut self, view: &View, step: u64) {
+    pub(in crate::session) fn push_bare_after(&mut self, view: &View, step: u64) {
         let len = view.frames_after(step).map(bare_len).sum();
         let pick = Pick::From(view.start_after(step));
         self.push(Part::Bare { view: view.clone(), pick, run: None }, len);
     }
 
     /// Adds the bare workloads among some stretches of addresses.
-    pub(crate) fn push_bare_runs(&mut self, view: &View, runs: Vec<Run>) {
+    pub(in crate::session) fn push_bare_runs(&mut self, view: &View, runs: Vec<Run>) {
         let mut len = 0;
         for &(segment, first, end) in &runs {
             if let Some(segment) = view.segment(segment) {
@@ -268,62 +226,4 @@ impl Iterator for Response {
         self.remaining = self.remaining.saturating_sub(chunk.len() as u64);
         Some(chunk)
     }
-}
-
-/// What of a view a client lacks that offers what it holds.
-#[derive(Debug, Default)]
-pub(crate) struct Comparison {
-    /// Entries to send.
-    pub runs: Vec<Run>,
-    /// Offered names that exist, by their place in the offer.
-    pub found: Vec<bool>,
-}
-
-/// The stretches after a step that a client of this understanding is sent, and the names between them
-/// that it is spared.
-pub(crate) fn sift(log: &LogView, after: u64, understood: Needs) -> (Vec<Run>, Vec<Box<str>>) {
-    let (mut runs, mut spared): (Vec<Run>, _) = (Vec::new(), Vec::new());
-    let mut at = log.present.start_after(after);
-    while let Some((place, first, end)) = log.present.next_run(&mut at) {
-        let Some(segment) = log.present.segment(place) else { continue };
-        for entry in first..end {
-            if is_withheld(segment.needs(entry), understood) {
-                let name = wire::frame_name(segment.frame(entry));
-                spared.push(String::from_utf8_lossy(name).into());
-            } else {
-                extend(&mut runs, place, entry);
-            }
-        }
-    }
-    (runs, spared)
-}
-
-/// Adds an entry to stretches.
-fn extend(runs: &mut Vec<Run>, place: usize, entry: u32) {
-    match runs.last_mut() {
-        Some((last, _, end)) if *last == place && *end == entry => *end += 1,
-        _ => runs.push((place, entry, entry + 1)),
-    }
-}
-
-/// Compares live entries with an offer: equal versions are not sent, and what a client of this
-/// understanding is spared is not there.
-pub(crate) fn compare(log: &LogView, offered: &crate::request::Offered, understood: Needs) -> Comparison {
-    let mut comparison = Comparison { runs: Vec::new(), found: vec![false; offered.len()] };
-    for (place, segment) in log.present.segments() {
-        for (entry, _, frame) in segment.live_entries() {
-            if is_withheld(segment.needs(entry), understood) {
-                continue;
-            }
-            let (name, version) = wire::frame_version(frame);
-            if let Some(at) = offered.find(name) {
-                comparison.found[at] = true;
-                if !version.is_empty() && offered.version(at) == version {
-                    continue;
-                }
-            }
-            extend(&mut comparison.runs, place, entry);
-        }
-    }
-    comparison
 }

@@ -1,38 +1,29 @@
-//! The log of one resource type: what exists and what is gone, each in order of change.
+//! The log of one resource type of the mesh: what exists and what is gone, each in order of change.
 
-use crate::chain::Chain;
+use crate::capability::{Capabilities, is_withheld};
 use crate::error::WriteError;
+use crate::types::rules;
 use crate::version::Version;
-use crate::view::View;
 use crate::wire::{self, ResourceRef};
+use proto::ResourceType;
 
-/// Longest resource name, in bytes.
-pub const MAX_NAME_BYTES: usize = 4 * 1024;
-/// Longest encoded resource, in bytes.
-pub const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
+use super::chain::Chain;
+use super::view::View;
+
 /// Tombstones kept however few resources exist.
 const MIN_TOMBSTONES: usize = 16 * 1024;
 
 /// Everything of one resource type, as the writer holds it.
 #[derive(Debug)]
 pub(crate) struct Log {
-    type_url: &'static str,
-    versioned: bool,
+    of: ResourceType,
     present: Chain,
     gone: Chain,
     horizon: u64,
     /// Step of the newest service.
     newest_service: u64,
-    /// How many resources need each bit.
-    needed: [usize; Needs::BITS as usize],
-}
-
-/// What a client must understand to be sent a resource, as bits; without any everybody is.
-pub type Needs = u8;
-
-/// Tells whether a client of this understanding is spared what needs this of it.
-pub fn is_withheld(needs: Needs, understood: Needs) -> bool {
-    needs & !understood != 0
+    /// How many resources require each bit.
+    requiring: [usize; Capabilities::BITS as usize],
 }
 
 /// Everything of one resource type at one step.
@@ -44,15 +35,15 @@ pub(crate) struct LogView {
     pub gone: View,
     /// Removals up to this step may have been forgotten.
     pub horizon: u64,
-    /// What all resources need together.
-    needed: Needs,
+    /// What all resources require together.
+    required: Capabilities,
     newest_service: u64,
 }
 
 impl LogView {
-    /// Tells whether every client of this understanding is sent everything.
-    pub fn is_open_to(&self, understood: Needs) -> bool {
-        !is_withheld(self.needed, understood)
+    /// Tells whether nothing is withheld from a client of these capabilities.
+    pub fn is_open_to(&self, capabilities: Capabilities) -> bool {
+        !is_withheld(self.required, capabilities)
     }
 
     /// Tells whether, of what changed after a step, a service may stand behind a workload. One commit has
@@ -69,62 +60,64 @@ impl LogView {
 }
 
 impl Log {
-    pub fn new(type_url: &'static str, versioned: bool) -> Self {
+    pub fn new(of: ResourceType) -> Self {
         let (present, gone) = (Chain::new(), Chain::new());
-        Self { type_url, versioned, present, gone, horizon: 0, newest_service: 0, needed: Default::default() }
+        Self { of, present, gone, horizon: 0, newest_service: 0, requiring: Default::default() }
     }
 
     pub fn is_changed(&self) -> bool {
         self.present.is_changed() || self.gone.is_changed()
     }
 
-    /// Puts a resource; false when it is there already with equal bytes and needs.
-    pub fn upsert(&mut self, step: u64, name: &str, body: &[u8], needs: Needs) -> Result<bool, WriteError> {
-        if name.is_empty() || name.len() > MAX_NAME_BYTES {
-            return Err(WriteError::Name { name: clip(name), len: name.len() });
-        }
-        if body.len() > MAX_BODY_BYTES {
-            return Err(WriteError::Body { name: clip(name), len: body.len() });
-        }
+    /// Puts a resource; false when it is there already with equal bytes and requirements.
+    pub fn put(
+        &mut self,
+        step: u64,
+        name: &str,
+        body: &[u8],
+        required: Capabilities,
+    ) -> Result<bool, WriteError> {
+        WriteError::check(name, body)?;
         let before = self.present.get(name);
-        if before.is_some_and(|(frame, of)| of == needs && wire::read_frame(frame).body == body) {
+        if before.is_some_and(|(frame, of)| of == required && wire::read_frame(frame).body == body) {
             return Ok(false);
         }
-        let needed = before.map_or(0, |(_, needs)| needs);
-        self.count(needed, needs);
-        let version = if self.versioned { Version::of(body).to_string() } else { String::new() };
+        let required_before = before.map_or(0, |(_, required)| required);
+        self.count(required_before, required);
+        let version = if rules(self.of).is_versioned { Version::of(body).to_string() } else { String::new() };
         let resource = ResourceRef { name, version: &version, body };
+        let type_url = self.of.type_url();
         self.gone.remove(name);
-        if wire::is_service(self.type_url, body) {
+        if wire::is_service(type_url, body) {
             self.newest_service = step;
         }
-        self.present.put(step, name, needs, |out| wire::put_resource_frame(out, resource, self.type_url));
+        self.present.put(step, name, required, |out| wire::put_resource_frame(out, resource, type_url));
         Ok(true)
     }
 
-    /// Counts what a resource needs now instead of before.
-    fn count(&mut self, before: Needs, needs: Needs) {
-        for (bit, count) in self.needed.iter_mut().enumerate() {
-            *count += usize::from(needs >> bit & 1 == 1);
+    /// Counts what a resource requires now instead of before.
+    fn count(&mut self, before: Capabilities, now: Capabilities) {
+        for (bit, count) in self.requiring.iter_mut().enumerate() {
+            *count += usize::from(now >> bit & 1 == 1);
             *count -= usize::from(before >> bit & 1 == 1);
         }
     }
 
     /// Moves a resource to the head with equal bytes; false when there is none.
     pub fn resend(&mut self, step: u64, name: &str) -> bool {
-        let Some((frame, needs)) = self.present.get(name) else { return false };
+        let Some((frame, required)) = self.present.get(name) else { return false };
         let frame = frame.to_vec();
-        if wire::is_service(self.type_url, wire::read_frame(&frame).body) {
+        if wire::is_service(self.of.type_url(), wire::read_frame(&frame).body) {
             self.newest_service = step;
         }
-        self.present.put(step, name, needs, |out| out.extend_from_slice(&frame));
+        self.present.put(step, name, required, |out| out.extend_from_slice(&frame));
         true
     }
 
     /// Removes a resource; false when there is none.
     pub fn remove(&mut self, step: u64, name: &str) -> bool {
-        let Some((_, needs)) = self.present.get(name) else { return false };
-        self.count(needs, 0);
+        let Some((_, required)) = self.present.get(name) else { return false };
+        self.count(required, 0);
         self.present.remove(name);
         self.gone.put(step, name, 0, |out| wire::put_removed_frame(out, name));
         true
@@ -140,22 +133,18 @@ impl Log {
             self.horizon = self.horizon.max(step);
             gone = self.gone.publish();
         }
-        let bits = self.needed.iter().enumerate().filter(|(_, count)| **count > 0);
-        let needed = bits.fold(0, |all, (bit, _)| all | 1 << bit);
+        let bits = self.requiring.iter().enumerate().filter(|(_, count)| **count > 0);
+        let required = bits.fold(0, |all, (bit, _)| all | 1 << bit);
         let (horizon, newest_service) = (self.horizon, self.newest_service);
-        LogView { present, gone, horizon, needed, newest_service }
+        LogView { present, gone, horizon, required, newest_service }
     }
-}
-
-/// The beginning of a name, short enough for a message.
-fn clip(name: &str) -> String {
-    name.chars().take(80).collect()
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::bounds::{MAX_BODY_BYTES, MAX_NAME_BYTES};
 
     fn names(view: &View) -> Vec<String> {
         view.frames_after(0).map(|f| String::from_utf8(wire::frame_name(f).to_vec()).unwrap()).collect()
@@ -163,25 +152,25 @@ mod tests {
 
     #[test]
     fn a_name_is_either_present_or_gone() {
-        let mut log = Log::new(proto::type_url::ADDRESS, true);
-        log.upsert(1, "a", b"x", 0).unwrap();
-        log.upsert(1, "b", b"x", 0).unwrap();
+        let mut log = Log::new(ResourceType::Address);
+        log.put(1, "a", b"x", 0).unwrap();
+        log.put(1, "b", b"x", 0).unwrap();
         log.publish();
         assert!(log.remove(2, "a"));
         assert!(!log.remove(2, "a") && !log.remove(2, "never"));
         let view = log.publish();
         assert_eq!((names(&view.present), names(&view.gone)), (vec!["b".into()], vec!["a".into()]));
-        log.upsert(3, "a", b"x", 0).unwrap();
+        log.put(3, "a", b"x", 0).unwrap();
         let view = log.publish();
         assert_eq!((names(&view.present).len(), names(&view.gone).len()), (2, 0));
     }
 
     #[test]
     fn equal_bytes_are_not_appended_again_unless_asked() {
-        let mut log = Log::new(proto::type_url::ADDRESS, true);
-        assert!(log.upsert(1, "a", b"x", 0).unwrap());
+        let mut log = Log::new(ResourceType::Address);
+        assert!(log.put(1, "a", b"x", 0).unwrap());
         log.publish();
-        assert!(!log.upsert(2, "a", b"x", 0).unwrap());
+        assert!(!log.put(2, "a", b"x", 0).unwrap());
         assert!(!log.is_changed());
         assert!(log.resend(2, "a") && !log.resend(2, "b"));
         let view = log.publish();
@@ -190,10 +179,10 @@ mod tests {
 
     #[test]
     fn old_tombstones_are_forgotten_and_the_horizon_tells() {
-        let mut log = Log::new(proto::type_url::ADDRESS, true);
+        let mut log = Log::new(ResourceType::Address);
         for i in 0..40_000u64 {
             let name = format!("a-rather-long-name/of-a-pod-{i:06}");
-            log.upsert(i, &name, b"x", 0).unwrap();
+            log.put(i, &name, b"x", 0).unwrap();
             log.remove(i, &name);
             if i % 1_000 == 999 {
                 log.publish();
@@ -208,13 +197,10 @@ mod tests {
 
     #[test]
     fn names_and_bodies_are_bounded() {
-        let mut log = Log::new(proto::type_url::ADDRESS, true);
-        assert!(matches!(log.upsert(1, "", b"", 0), Err(WriteError::Name { .. })));
-        assert!(matches!(
-            log.upsert(1, &"x".repeat(MAX_NAME_BYTES + 1), b"", 0),
-            Err(WriteError::Name { .. })
-        ));
-        assert!(matches!(log.upsert(1, "x", &vec![0; MAX_BODY_BYTES + 1], 0), Err(WriteError::Body { .. })));
+        let mut log = Log::new(ResourceType::Address);
+        assert!(matches!(log.put(1, "", b"", 0), Err(WriteError::Name { .. })));
+        assert!(matches!(log.put(1, &"x".repeat(MAX_NAME_BYTES + 1), b"", 0), Err(WriteError::Name { .. })));
+        assert!(matches!(log.put(1, "x", &vec![0; MAX_BODY_BYTES + 1], 0), Err(WriteError::Body { .. })));
         assert!(!log.is_changed());
     }
 }

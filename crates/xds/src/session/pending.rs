@@ -1,0 +1,61 @@
+//! What awaits an answer.
+
+use std::collections::BTreeSet;
+
+use crate::name::Name;
+
+use super::initial::InitialVersions;
+
+/// What a type of a stream awaits.
+#[derive(Debug, Default)]
+pub(super) enum Pending {
+    /// Nothing: only changes go out.
+    #[default]
+    Nothing,
+    /// The first answer of the type, which is sent even when it is empty.
+    First {
+        /// What the client holds already.
+        initial: InitialVersions,
+        /// What it asked for by name, to be sent whatever it holds.
+        asked: BTreeSet<Name>,
+    },
+    /// Everything again.
+    All,
+    /// These names.
+    Names(BTreeSet<Name>),
+}
+
+impl Pending {
+    pub fn is_nothing(&self) -> bool {
+        matches!(self, Self::Nothing)
+    }
+
+    pub fn is_first(&self) -> bool {
+        matches!(self, Self::First { .. })
+    }
+
+    /// Adds names that are asked for.
+    pub fn ask(&mut self, names: BTreeSet<Name>) {
+        match self {
+            Self::Nothing if !names.is_empty() => *self = Self::Names(names),
+            Self::First { asked, .. } | Self::Names(asked) => asked.extend(names),
+            // Whoever gets everything gets these.
+            Self::Nothing | Self::All => {}
+        }
+    }
+
+    /// Takes back a name that was asked for.
+    pub fn withdraw(&mut self, name: &str) {
+        if let Self::First { asked, .. } | Self::Names(asked) = self {
+            asked.remove(name);
+        }
+    }
+
+    /// What is kept until the answer, in bytes.
+    pub fn held_bytes(&self) -> usize {
+        match self {
+            Self::First { initial, .. } => initial.held_bytes(),
+            _ => 0,
+        }
+    }
+}

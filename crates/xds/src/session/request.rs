@@ -1,0 +1,223 @@
+//! Requests of both variants, decoded under bounds.
+
+use bytes::{Buf, Bytes};
+use prost::Message;
+use prost::encoding::{DecodeContext, WireType, decode_key, skip_field};
+
+use crate::bounds::{MAX_ERROR_BYTES, MAX_NAME_BYTES, MAX_NAMES, MAX_NODE_BYTES, MAX_OFFERED};
+use crate::error::SessionError;
+
+use super::initial::{InitialVersions, broken, take};
+use super::node::Node;
+
+/// A variant of the discovery protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Variant {
+    /// Each response holds what changed; removals are named.
+    Delta,
+    /// Each response holds all there is, or all that is asked for; a removal is an absence.
+    StateOfTheWorld,
+}
+
+/// What a field of a request holds.
+#[derive(Debug, Clone, Copy)]
+enum Field {
+    Node,
+    TypeUrl,
+    Subscribe,
+    Unsubscribe,
+    InitialVersion,
+    /// Version of the last response that was accepted: the nonce tells more.
+    Version,
+    Nonce,
+    Error,
+}
+
+impl Variant {
+    /// The fields of a request, by number from 1 on.
+    fn fields(self) -> &'static [Field] {
+        use Field::*;
+        match self {
+            Self::Delta => &[Node, TypeUrl, Subscribe, Unsubscribe, InitialVersion, Nonce, Error],
+            Self::StateOfTheWorld => &[Version, Node, Subscribe, TypeUrl, Nonce, Error],
+        }
+    }
+}
+
+/// A decoded request.
+#[derive(Debug, Default)]
+pub(super) struct Request {
+    pub node: Option<Node>,
+    pub type_url: String,
+    /// Names to follow from now on; in state of the world all names to follow.
+    pub subscribe: Vec<String>,
+    pub unsubscribe: Vec<String>,
+    pub initial: InitialVersions,
+    /// Whether the client has accepted an earlier response, maybe of another stream; state of the world.
+    pub has_version: bool,
+    pub nonce: String,
+    /// The error of a refusal.
+    pub error: Option<String>,
+}
+
+impl Request {
+    /// Reads a `DeltaDiscoveryRequest` or a `DiscoveryRequest`.
+    pub fn decode(variant: Variant, message: Bytes) -> Result<Self, SessionError> {
+        let mut request = Self { initial: InitialVersions::new(message.clone()), ..Self::default() };
+        let whole = message.len();
+        let mut buf = message.clone();
+        while buf.has_remaining() {
+            let (number, wire_type) = decode_key(&mut buf).map_err(broken)?;
+            let Some(&field) = variant.fields().get(number as usize - 1) else {
+                skip_field(wire_type, number, &mut buf, DecodeContext::default()).map_err(broken)?;
+                continue;
+            };
+            if wire_type != WireType::LengthDelimited {
+                return Err(SessionError::Decode(format!("field {number} is no string or message")));
+            }
+            let content = take(&mut buf)?;
+            match field {
+                Field::Node if content.len() > MAX_NODE_BYTES => {
+                    return Err(SessionError::Node { len: content.len() });
+                }
+                Field::Node => {
+                    let node = proto::discovery::Node::decode(content).map_err(broken)?;
+                    request.node = Some(Node::from_proto(node));
+                }
+                Field::TypeUrl => request.type_url = text("type_url", content)?,
+                Field::Subscribe => request.subscribe.push(text("resource_names_subscribe", content)?),
+                Field::Unsubscribe => {
+                    request.unsubscribe.push(text("resource_names_unsubscribe", content)?);
+                }
+                Field::InitialVersion => {
+                    let start = whole - buf.remaining() - content.len();
+                    request.initial.push(start, content)?;
+                }
+                Field::Version => request.has_version = !text("version_info", content)?.is_empty(),
+                Field::Nonce => request.nonce = text("response_nonce", content)?,
+                Field::Error => {
+                    let status = proto::rpc::Status::decode(content).map_err(broken)?;
+                    let end = status.message.floor_char_boundary(MAX_ERROR_BYTES);
+                    request.error = Some(status.message[..end].to_owned());
+                }
+            }
+            // Many empty names fit a message: the lists are bounded by count, too.
+            let listed = request.subscribe.len().max(request.unsubscribe.len());
+            if listed > MAX_NAMES || request.initial.len() > MAX_OFFERED {
+                return Err(SessionError::TooManyNames { count: listed.max(request.initial.len()) });
+            }
+        }
+        request.initial.index();
+        Ok(request)
+    }
+}
+
+fn text(field: &'static str, content: Bytes) -> Result<String, SessionError> {
+    if content.len() > MAX_NAME_BYTES {
+        return Err(SessionError::Name { field, len: content.len() });
+    }
+    let text = std::str::from_utf8(&content)
+        .map_err(|_| SessionError::Decode(format!("{field} is not valid UTF-8")))?;
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn full() -> proto::discovery::DeltaDiscoveryRequest {
+        let value =
+            prost_types::Value { kind: Some(prost_types::value::Kind::StringValue("node-1".to_owned())) };
+        proto::discovery::DeltaDiscoveryRequest {
+            node: Some(proto::discovery::Node {
+                id: "ztunnel~10.0.0.1~z.istio-system~istio-system.svc.cluster.local".to_owned(),
+                cluster: "c".to_owned(),
+                metadata: Some(prost_types::Struct { fields: [("NODE_NAME".to_owned(), value)].into() }),
+            }),
+            type_url: proto::type_url::ADDRESS.to_owned(),
+            resource_names_subscribe: vec!["a".to_owned(), "b".to_owned()],
+            resource_names_unsubscribe: vec!["c".to_owned()],
+            initial_resource_versions: [("x".to_owned(), "1".to_owned()), ("y".to_owned(), String::new())]
+                .into(),
+            response_nonce: "n".to_owned(),
+            error_detail: Some(proto::rpc::Status { code: 0, message: "é".repeat(1024) }),
+        }
+    }
+
+    fn pairs(initial: &InitialVersions) -> Vec<(&str, &[u8])> {
+        let version = |name: &str| initial.find(name.as_bytes()).map(|place| initial.version(place));
+        initial.names().map(|name| (name, version(name).unwrap())).collect()
+    }
+
+    #[test]
+    fn every_field_reads_as_the_generated_decoder_reads_it() {
+        let request = Request::decode(Variant::Delta, full().encode_to_vec().into()).unwrap();
+        let node = request.node.unwrap();
+        assert_eq!(
+            (node.role(), node.property("NODE_NAME"), node.property("NONE")),
+            ("ztunnel", "node-1", "")
+        );
+        assert_eq!(request.type_url, proto::type_url::ADDRESS);
+        assert_eq!((request.subscribe.len(), request.unsubscribe.len()), (2, 1));
+        let initial: Vec<_> = pairs(&request.initial);
+        assert_eq!(initial, [("x", &b"1"[..]), ("y", b"")]);
+        assert_eq!(request.initial.find(b"y"), Some(1));
+        assert_eq!(request.nonce, "n");
+        assert_eq!(request.error.unwrap().len(), MAX_ERROR_BYTES);
+    }
+
+    #[test]
+    fn a_cut_request_is_an_error_or_a_shorter_request_never_a_panic() {
+        let whole = full().encode_to_vec();
+        for end in 0..whole.len() {
+            let ours = Request::decode(Variant::Delta, whole[..end].to_vec().into()).is_ok();
+            let generated = proto::discovery::DeltaDiscoveryRequest::decode(&whole[..end]).is_ok();
+            assert_eq!(ours, generated, "cut at {end}");
+        }
+    }
+
+    #[test]
+    fn a_name_initial_twice_counts_once_with_its_last_version() {
+        let one = |version: &str| proto::discovery::DeltaDiscoveryRequest {
+            initial_resource_versions: [("x".to_owned(), version.to_owned())].into(),
+            ..Default::default()
+        };
+        let twice = [one("1").encode_to_vec(), one("2").encode_to_vec()].concat();
+        let request = Request::decode(Variant::Delta, twice.into()).unwrap();
+        let initial: Vec<_> = pairs(&request.initial);
+        assert_eq!(initial, [("x", &b"2"[..])]);
+    }
+
+    #[test]
+    fn lists_and_nodes_are_bounded() {
+        // Field number and an empty content: the shortest way to be long.
+        for (tag, count) in [(0x1au8, MAX_NAMES), (0x22, MAX_NAMES), (0x2a, MAX_OFFERED)] {
+            let mut message = [tag, 0].repeat(count);
+            assert!(Request::decode(Variant::Delta, message.clone().into()).is_ok(), "{tag:x}");
+            message.extend([tag, 0]);
+            let error = Request::decode(Variant::Delta, message.into()).unwrap_err();
+            assert_eq!(error, SessionError::TooManyNames { count: count + 1 }, "{tag:x}");
+        }
+        let mut request = full();
+        request.node.as_mut().unwrap().cluster = "x".repeat(MAX_NODE_BYTES);
+        assert!(matches!(
+            Request::decode(Variant::Delta, request.encode_to_vec().into()),
+            Err(SessionError::Node { .. })
+        ));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_a_request_or_an_error(message in proptest::collection::vec(0..0x40u8, 0..200)) {
+            let _ = Request::decode(Variant::Delta, message.into());
+        }
+    }
+
+    #[test]
+    fn unknown_fields_are_skipped() {
+        let mut message = full().encode_to_vec();
+        message.extend_from_slice(&[0x42, 0x01, b'x', 0x48, 0x05]);
+        assert!(Request::decode(Variant::Delta, message.into()).is_ok());
+    }
+}
