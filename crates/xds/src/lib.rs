@@ -70,6 +70,7 @@ pub use capability::{Capabilities, is_withheld};
 pub use error::{Code, SessionError, WriteError};
 pub use mesh::MeshView;
 pub use proto::{ResourceType, Scope};
+pub use session::envoy::EnvoySession;
 pub use session::ztunnel::ZtunnelSession;
 pub use session::{AckState, Nack, Node, Refusal, Response, SessionStats, TypeStats, Variant};
 pub use snapshot::Snapshot;

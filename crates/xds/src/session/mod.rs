@@ -10,6 +10,7 @@
 //! ```
 
 mod acks;
+pub(crate) mod envoy;
 mod initial;
 mod names;
 mod node;

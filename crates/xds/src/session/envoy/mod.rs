@@ -1,0 +1,307 @@
+//! The session of an Envoy: one stream of aggregated discovery, in either variant.
+//!
+//! # Order
+//!
+//! Clusters, listeners and routes of one snapshot go out in a *round*, and after them all removals: new
+//! things before what names them, what names others before what it named. A round is finished before
+//! these types take a newer snapshot. Secrets, endpoints and filter configurations name nothing; they
+//! always are of the newest.
+//!
+//! Listeners and routes wait until the client has answered for its clusters, which an Envoy does when the
+//! new ones are warm. What makes them warm, endpoints and secrets, therefore waits for nothing.
+
+mod cluster;
+mod subscription;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use proto::{ResourceType, Scope};
+
+use crate::capability::Capabilities;
+use crate::error::SessionError;
+use crate::log::ProxyView;
+use crate::name::Name;
+use crate::session::node::Node;
+use crate::session::request::{Request, Variant};
+use crate::session::response::Response;
+use crate::session::stats::{AckState, SessionStats};
+use crate::snapshot::Snapshot;
+use crate::types::{PROXY_TYPES, REMOVAL_ORDER, rules};
+use crate::wire;
+
+use self::cluster::endpoints_of;
+use self::subscription::{Subscription, Update};
+
+/// The state of the scope that a round brings the client to.
+#[derive(Debug, Clone)]
+struct Round {
+    step: u64,
+    view: Arc<ProxyView>,
+}
+
+impl Round {
+    /// Tells whether two states have the same content.
+    fn equals(&self, other: &Self) -> bool {
+        self.view.changed() == other.view.changed()
+    }
+}
+
+/// The state of one stream of an Envoy.
+#[derive(Debug)]
+pub struct EnvoySession {
+    variant: Variant,
+    scope: Scope,
+    node: Option<Node>,
+    subscriptions: Vec<Subscription>,
+    /// The round under way.
+    round: Option<Round>,
+    /// Step of the scope's newest change that was sent in full; none before the first round.
+    served: Option<u64>,
+    /// Endpoints of clusters that were sent, until the client follows endpoints.
+    warming: BTreeSet<Name>,
+    is_holding: bool,
+    /// The client follows whatever it is going to follow.
+    is_complete: bool,
+    stats: SessionStats,
+}
+
+impl EnvoySession {
+    /// A stream that began at this moment and is served what is in a scope.
+    pub fn new(connected_at: SystemTime, variant: Variant, scope: Scope) -> Self {
+        Self {
+            variant,
+            scope,
+            node: None,
+            subscriptions: Vec::new(),
+            round: None,
+            served: None,
+            warming: BTreeSet::new(),
+            is_holding: false,
+            is_complete: false,
+            stats: SessionStats { connected_at, step: 0, responses: 0, bytes: 0, types: Vec::new() },
+        }
+    }
+
+    /// The scope that the client is served.
+    pub fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// Who the client is; none before the first request.
+    pub fn node(&self) -> Option<&Node> {
+        self.node.as_ref()
+    }
+
+    /// The types that the client subscribed to, in the order in which it did.
+    pub fn types(&self) -> impl Iterator<Item = &str> {
+        self.subscriptions.iter().map(|subscription| subscription.acks.stats.type_url.as_str())
+    }
+
+    /// State for debug views and metrics.
+    pub fn stats(&self) -> SessionStats {
+        let types = self.subscriptions.iter().map(|subscription| subscription.acks.stats.clone()).collect();
+        SessionStats { types, ..self.stats.clone() }
+    }
+
+    /// What the session keeps for its client, in bytes: names, what it listed as held until that is
+    /// compared, its node and its errors. Estimated from above.
+    pub fn held_bytes(&self) -> usize {
+        let node = self.node.as_ref().map_or(0, Node::bytes);
+        node + self.subscriptions.iter().map(Subscription::held_bytes).sum::<usize>()
+    }
+
+    /// How far the client has come with a type; nothing before it asked for it.
+    pub fn ack_state(&self, of: ResourceType) -> Option<AckState> {
+        Some(self.subscriptions[self.find(of)?].acks.state(Capabilities::MAX))
+    }
+
+    fn find(&self, of: ResourceType) -> Option<usize> {
+        self.subscriptions.iter().position(|subscription| subscription.of == of)
+    }
+
+    /// Takes an encoded `DeltaDiscoveryRequest` or `DiscoveryRequest`, as the stream's variant is.
+    ///
+    /// # Errors
+    /// When the client breaks the protocol or a bound; the stream ends with that status.
+    pub fn request(&mut self, message: Bytes) -> Result<(), SessionError> {
+        let mut request = Request::decode(self.variant, message)?;
+        if self.node.is_none() {
+            let node = request.node.take().filter(|node| !node.id.is_empty());
+            self.node = Some(node.ok_or(SessionError::NoNode)?);
+        }
+        if request.type_url.is_empty() {
+            return Err(SessionError::NoType);
+        }
+        let of = ResourceType::from_type_url(&request.type_url).filter(|&of| rules(of).are_in(&self.scope));
+        let of = of.ok_or_else(|| SessionError::unknown_type(&request.type_url))?;
+        if let Some(at) = self.find(of) {
+            return self.subscriptions[at].follow(request);
+        }
+        let mut subscription = Subscription::begin(self.variant, of, request)?;
+        if of == ResourceType::Endpoint {
+            let warming = std::mem::take(&mut self.warming);
+            subscription.pending.ask(warming.into_iter().filter(|name| subscription.follows(name)).collect());
+        }
+        self.subscriptions.push(subscription);
+        Ok(())
+    }
+
+    /// True while something waits for the client: listeners, routes and removals for its answer to what
+    /// came before, or for a subscription that an Envoy has.
+    ///
+    /// The caller sets a time limit for this and then calls [`release`](Self::release).
+    pub fn is_holding(&self) -> bool {
+        self.is_holding
+    }
+
+    /// Stops waiting for what did not come in time.
+    pub fn release(&mut self) {
+        self.is_complete = true;
+        self.subscriptions.iter_mut().for_each(|subscription| subscription.acks.release());
+    }
+
+    /// The next response for the client, if there is anything to say.
+    ///
+    /// To be called with the newest snapshot after each request and each change of the scope, and again
+    /// after each response until there is none. A response may be sent before the one before it
+    /// was acknowledged.
+    ///
+    /// # Errors
+    /// When the client follows too many names that do not exist.
+    pub fn poll(&mut self, latest: &Arc<Snapshot>) -> Result<Option<Response>, SessionError> {
+        self.is_holding = false;
+        let view = match &self.scope {
+            Scope::Mesh => None,
+            Scope::Proxy(name) => latest.proxy(name).cloned(),
+        };
+        let latest = Round { step: latest.step(), view: view.unwrap_or_else(ProxyView::empty) };
+        if self.round.is_none() && !self.has_work(&latest) {
+            return Ok(None);
+        }
+        loop {
+            let round = self.round.get_or_insert_with(|| latest.clone()).clone();
+            if let Some(response) = self.additions(&round, &latest)? {
+                return Ok(Some(response));
+            }
+            if !self.is_holding
+                && let Some(response) = self.removals(&round, &latest)
+            {
+                return Ok(Some(response));
+            }
+            if self.is_holding {
+                return Ok(None);
+            }
+            (self.round, self.served) = (None, Some(round.view.changed()));
+            self.stats.step = round.step;
+            if round.equals(&latest) {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn has_work(&self, latest: &Round) -> bool {
+        let awaits = |of: &Subscription| !of.pending.is_nothing() || of.has_gone();
+        self.served != Some(latest.view.changed()) || self.subscriptions.iter().any(awaits)
+    }
+
+    /// True while the client's answer for its clusters has to be awaited.
+    fn awaits_clusters(&self) -> bool {
+        match self.find(ResourceType::Cluster) {
+            Some(at) => self.subscriptions[at].acks.is_awaited(),
+            None => !self.is_complete,
+        }
+    }
+
+    /// The next response with what is new or changed.
+    fn additions(&mut self, round: &Round, latest: &Round) -> Result<Option<Response>, SessionError> {
+        for of in PROXY_TYPES {
+            let Some(at) = self.find(of) else { continue };
+            let is_late = matches!(of, ResourceType::Listener | ResourceType::Route);
+            if is_late && self.awaits_clusters() {
+                self.is_holding = true;
+                return Ok(None);
+            }
+            let to = if is_late || of == ResourceType::Cluster { round } else { latest };
+            let subscription = &mut self.subscriptions[at];
+            let view = to.view.of(of);
+            subscription.acks.forget_refusals(|after, step| {
+                view.changed_after(after).next().is_some_and(|(changed, _)| changed <= step)
+            });
+            if let Some(update) = subscription.update(view, to.step)? {
+                if of == ResourceType::Cluster {
+                    self.warm(&update);
+                }
+                return Ok(Some(self.respond(at, to.step, update)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Has the endpoints of changed clusters sent after them: an Envoy warms these clusters, and does not
+    /// ask for endpoints that it follows already.
+    fn warm(&mut self, update: &Update) {
+        let bodies = update.fresh.iter().map(|frame| frame.resource().body);
+        let names: BTreeSet<Name> = bodies.filter_map(endpoints_of).map(Name::from).collect();
+        match self.find(ResourceType::Endpoint) {
+            Some(at) => {
+                let endpoints = &mut self.subscriptions[at];
+                let followed = names.into_iter().filter(|name| endpoints.follows(name)).collect();
+                endpoints.pending.ask(followed);
+            }
+            None => self.warming.extend(names),
+        }
+    }
+
+    /// The next response with what is gone, once nothing at the client names it any more.
+    fn removals(&mut self, round: &Round, latest: &Round) -> Option<Response> {
+        if !self.subscriptions.iter().any(Subscription::has_gone) {
+            return None;
+        }
+        let lacks_listeners = self.find(ResourceType::Listener).is_none() && !self.is_complete;
+        let late = [ResourceType::Listener, ResourceType::Route].map(|of| self.find(of));
+        let acks = || late.iter().flatten().map(|&at| &self.subscriptions[at].acks);
+        let awaits = self.awaits_clusters() || acks().any(|acks| acks.is_awaited());
+        if lacks_listeners || awaits {
+            self.is_holding = true;
+            return None;
+        }
+        // The client still has what it had before, which may name what is gone.
+        if acks().any(|acks| acks.is_refused()) {
+            return None;
+        }
+        for of in REMOVAL_ORDER {
+            let Some(at) = self.find(of) else { continue };
+            let is_ahead =
+                !matches!(of, ResourceType::Cluster | ResourceType::Listener | ResourceType::Route);
+            if is_ahead && !round.equals(latest) {
+                // What named it is gone with the next round.
+                continue;
+            }
+            if let Some(update) = self.subscriptions[at].removals() {
+                return Some(self.respond(at, round.step, update));
+            }
+        }
+        None
+    }
+
+    fn respond(&mut self, at: usize, step: u64, update: Update) -> Response {
+        let subscription = &mut self.subscriptions[at];
+        self.stats.responses += 1;
+        let nonce = format!("{step:x}-{:x}", self.stats.responses);
+        let mut response = Response::new(step, subscription.of.type_url(), &nonce);
+        let frames = update.fresh.iter().chain(&update.kept);
+        response.push_frames(match self.variant {
+            Variant::Delta => frames.map(|frame| frame.delta()).collect(),
+            Variant::StateOfTheWorld => frames.map(|frame| frame.state_of_the_world()).collect(),
+        });
+        let mut removed = Vec::new();
+        update.removed.iter().for_each(|name| wire::put_removed_frame(&mut removed, name));
+        response.push_made(removed);
+        self.stats.bytes += response.message_len();
+        subscription.acks.sent(step, &response);
+        response
+    }
+}
