@@ -20,7 +20,7 @@ mod build;
 mod crds;
 
 pub use build::binary;
-pub use crds::{KnownCrds, known_crds};
+pub use crds::{KnownCrds, known_crds, kubernetes_openapi};
 
 use anyhow::{Context, bail};
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};

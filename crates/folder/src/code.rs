@@ -10,7 +10,7 @@ pub const TEMPLATE: &str = "FO003";
 pub const NOT_AN_OBJECT: &str = "FO004";
 /// An object has no proper name or namespace, or a list no proper items.
 pub const NAME: &str = "FO005";
-/// A controller of pods has an invalid value.
+/// A controller of pods, of a kind that is not Kubernetes' own, has an invalid value.
 pub const CONTROLLER: &str = "FO006";
 /// One object is written twice.
 pub const TWICE: &str = "FO007";
@@ -26,6 +26,8 @@ pub const CLUSTER_ADDRESS: &str = "FO011";
 pub const FOLDER: &str = "FO012";
 /// Changes of a folder cannot be watched.
 pub const WATCH: &str = "FO013";
+/// An object of a kind that is not known has a template of pods.
+pub const GUESS: &str = "FO014";
 
 /// Every code, in order.
 pub const ALL: &[&str] = &[
@@ -42,4 +44,5 @@ pub const ALL: &[&str] = &[
     CLUSTER_ADDRESS,
     FOLDER,
     WATCH,
+    GUESS,
 ];

@@ -176,6 +176,11 @@ fn help_for(message: &str) -> &'static str {
     }
 }
 
+/// Whether a file is read as JSON.
+pub(crate) fn is_json(path: &str) -> bool {
+    path.get(path.len().saturating_sub(5)..).is_some_and(|end| end.eq_ignore_ascii_case(".json"))
+}
+
 /// A value of a JSON file and where it begins.
 pub(crate) struct JsonValue {
     pub(crate) start: usize,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// One step of the way to a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,27 +45,75 @@ impl Step {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Flaw {
     pub(crate) path: Vec<Step>,
+    /// Whether the field itself is not known.
+    pub(crate) is_unknown: bool,
     pub(crate) message: String,
     pub(crate) help: String,
 }
 
-struct PathText<'p>(&'p [Step]);
+impl Flaw {
+    /// A flaw of the field at `path`.
+    pub(crate) fn new(path: Vec<Step>, message: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { path, is_unknown: false, message: message.into(), help: help.into() }
+    }
 
-impl fmt::Display for PathText<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, step) in self.0.iter().enumerate() {
-            match step {
-                Step::Index(item) => write!(f, "[{item}]")?,
-                Step::Key(key) if key.contains(['.', '[']) => write!(f, "[{key}]")?,
-                Step::Key(key) if index == 0 => f.write_str(key)?,
-                Step::Key(key) => write!(f, ".{key}")?,
-            }
-        }
-        Ok(())
+    /// A field that is not known.
+    pub(crate) fn unknown(path: Vec<Step>, message: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { is_unknown: true, ..Self::new(path, message, help) }
     }
 }
 
-/// A value and the way to it; a missing field reads as null.
+/// Writes a path as Kubernetes does: `spec.ports[0].name`, `metadata.labels[a.b/c]`. A key comes from
+/// outside: one with anything but visible ASCII is quoted.
+pub(crate) fn path_text(path: &[Step]) -> String {
+    let mut text = String::new();
+    for (index, step) in path.iter().enumerate() {
+        match step {
+            Step::Index(item) => text.push_str(&format!("[{item}]")),
+            Step::Key(key) if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()) => {
+                text.push_str(&format!("[{:?}]", shortened(key)));
+            }
+            Step::Key(key) if key.contains(['.', '[', '/']) => {
+                text.push_str(&format!("[{}]", shortened(key)))
+            }
+            Step::Key(key) if index == 0 => text.push_str(&shortened(key)),
+            Step::Key(key) => text.push_str(&format!(".{}", shortened(key))),
+        }
+    }
+    text
+}
+
+/// The most characters of a text from outside that a message repeats.
+const MAX_QUOTED: usize = 80;
+
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(MAX_QUOTED) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// Writes a value from outside so that it stays on its line and what it is: texts are quoted and
+/// escaped, long ones are cut.
+pub(crate) fn quoted(value: &Value) -> String {
+    match value {
+        Value::String(text) => format!("{:?}", shortened(text)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => value.to_string(),
+        // JSON escapes control characters, but not those that only look like nothing.
+        Value::Array(_) | Value::Object(_) => {
+            let text = shortened(&value.to_string());
+            text.chars()
+                .map(
+                    |letter| {
+                        if letter.is_ascii() { letter.to_string() } else { letter.escape_debug().to_string() }
+                    },
+                )
+                .collect()
+        }
+    }
+}
+
+/// A value and the way to it; a missing field reads as null, and so does a value of another type.
 #[derive(Clone)]
 pub(crate) struct Field<'v> {
     value: &'v Value,
@@ -97,106 +145,58 @@ impl<'v> Field<'v> {
         Field { value: self.value.get(name).unwrap_or(&NULL), path }
     }
 
+    /// The field at a path of names with dots between them.
+    pub(crate) fn at(&self, path: &str) -> Field<'v> {
+        path.split('.').fold(self.clone(), |field, name| field.get(name))
+    }
+
     /// A flaw of this field.
     pub(crate) fn flaw(&self, message: impl Into<String>, help: impl Into<String>) -> Flaw {
-        Flaw { path: self.path.clone(), message: message.into(), help: help.into() }
+        Flaw::new(self.path.clone(), message, help)
     }
 
-    fn wrong(&self, wanted: &str) -> Flaw {
-        let help = match self.value {
-            Value::Number(_) | Value::Bool(_) if wanted == "a string" => "put the value in quotes",
-            _ => "",
-        };
-        let name = PathText(&self.path).to_string();
-        self.flaw(format!("{name} must be {wanted}, not {}", type_of(self.value)), help)
+    /// A flaw of this field whose message is its value and what is wrong with it.
+    pub(crate) fn invalid(&self, fault: impl fmt::Display, help: impl Into<String>) -> Flaw {
+        self.flaw(format!("Invalid value: {}: {fault}", quoted(self.value)), help)
     }
 
-    /// The mapping here; `None` if the field is absent.
-    pub(crate) fn mapping(&self) -> Result<Option<&'v Map<String, Value>>, Flaw> {
-        match self.value {
-            Value::Null => Ok(None),
-            Value::Object(map) => Ok(Some(map)),
-            _ => Err(self.wrong("a mapping")),
-        }
+    /// The entries of the mapping here.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&'v String, Field<'v>)> + use<'v> {
+        let field = self.clone();
+        let map = self.value.as_object();
+        map.into_iter().flatten().map(move |(name, _)| (name, field.get(name)))
     }
 
-    /// The mapping here.
-    pub(crate) fn required_mapping(&self) -> Result<&'v Map<String, Value>, Flaw> {
-        self.mapping()?.ok_or_else(|| {
-            let help = "a patch of an overlay is no object: point the folder at the rendered manifests";
-            self.flaw(format!("{} is missing", PathText(&self.path)), help)
-        })
+    /// The text here; `None` if there is none, or an empty one.
+    pub(crate) fn text(&self) -> Option<&'v str> {
+        self.value.as_str().filter(|text| !text.is_empty())
     }
 
-    /// The string here; `None` if the field is absent.
-    pub(crate) fn string(&self) -> Result<Option<&'v str>, Flaw> {
-        match self.value {
-            Value::Null => Ok(None),
-            Value::String(text) => Ok(Some(text)),
-            _ => Err(self.wrong("a string")),
-        }
+    /// Whether this is true.
+    pub(crate) fn is_true(&self) -> bool {
+        self.value == &Value::Bool(true)
     }
 
-    /// The boolean here; `None` if the field is absent.
-    pub(crate) fn boolean(&self) -> Result<Option<bool>, Flaw> {
-        match self.value {
-            Value::Null => Ok(None),
-            Value::Bool(flag) => Ok(Some(*flag)),
-            _ => Err(self.wrong("true or false")),
-        }
+    /// The number here, if it is one from 0 to the most pods or ports there are.
+    pub(crate) fn count(&self) -> Option<u32> {
+        let number = self.value.as_u64().or_else(|| {
+            self.value
+                .as_f64()
+                .filter(|number| number.fract() == 0.0 && *number >= 0.0)
+                .map(|number| number as u64)
+        });
+        number.and_then(|number| u32::try_from(number).ok())
     }
 
-    /// The whole number here, from `least` to `most`; `None` if the field is absent.
-    pub(crate) fn integer(&self, least: i64, most: i64) -> Result<Option<i64>, Flaw> {
-        if self.is_absent() {
-            return Ok(None);
-        }
-        match self.value.as_i64() {
-            Some(number) if (least..=most).contains(&number) => Ok(Some(number)),
-            Some(number) => {
-                let name = PathText(&self.path).to_string();
-                Err(self.flaw(format!("{name} must be from {least} to {most}, not {number}"), ""))
-            }
-            None => Err(self.wrong("a whole number")),
-        }
-    }
-
-    /// The items here; empty if the field is absent.
-    pub(crate) fn items(&self) -> Result<Vec<Field<'v>>, Flaw> {
-        match self.value {
-            Value::Null => Ok(Vec::new()),
-            Value::Array(items) => Ok(items
-                .iter()
-                .enumerate()
-                .map(|(index, value)| {
-                    let mut path = self.path.clone();
-                    path.push(Step::Index(index));
-                    Field { value, path }
-                })
-                .collect()),
-            _ => Err(self.wrong("a list")),
-        }
-    }
-
-    /// Checks that this is a mapping of strings, as labels are, if it is here at all.
-    pub(crate) fn check_strings(&self) -> Result<(), Flaw> {
-        for (key, _) in self.mapping()?.into_iter().flatten() {
-            let field = self.get(key);
-            if field.string()?.is_none() {
-                return Err(field.wrong("a string"));
-            }
-        }
-        Ok(())
-    }
-}
-
-fn type_of(value: &Value) -> String {
-    match value {
-        Value::Null => "null".to_owned(),
-        Value::Bool(flag) => format!("the boolean {flag}"),
-        Value::Number(number) => format!("the number {number}"),
-        Value::String(text) => format!("the string \"{}\"", text.chars().take(40).collect::<String>()),
-        Value::Array(_) => "a list".to_owned(),
-        Value::Object(_) => "a mapping".to_owned(),
+    /// The items here; empty if this is no list.
+    pub(crate) fn items(&self) -> Vec<Field<'v>> {
+        let items = self.value.as_array().into_iter().flatten().enumerate();
+        items
+            .map(|(index, value)| {
+                let mut path = self.path.clone();
+                path.push(Step::Index(index));
+                Field { value, path }
+            })
+            .collect()
     }
 }

@@ -5,15 +5,23 @@ use std::sync::Arc;
 use model::Severity;
 use serde_json::{Map, Value};
 
-use crate::document::{MAX_FILE_BYTES, SyntaxError, read_json, split};
+use crate::apiserver::{
+    Lookup, did_you_mean, is_dns_label, is_namespaced, is_policy, lookup, name_fault, nearest,
+};
+use crate::code;
+use crate::document::{MAX_FILE_BYTES, SyntaxError, is_json, read_json, split};
+use crate::field::quoted;
 use crate::hash::{Hasher, letters};
-use crate::object::group_of;
+use crate::key::Key;
+use crate::object::{Object, Origin, group_of};
+use crate::problem::Problem;
 use crate::salvage;
-use crate::scope::is_cluster_scoped;
-use crate::{Key, Object, Origin, Problem, code};
 
 /// How deep a `List` may stand in a `List`.
 const MAX_LIST_DEPTH: usize = 8;
+
+/// What every manifest of an object begins with.
+const OUTER: [&str; 3] = ["apiVersion", "kind", "metadata"];
 
 /// What a file holds.
 #[derive(Default)]
@@ -23,8 +31,33 @@ pub(crate) struct Loaded {
     pub(crate) problems: Vec<Problem>,
     /// Whether a document could not be read: the file is then not what its author meant.
     pub(crate) broken: bool,
-    /// The policies that are kept by their names alone, with the index of the problem of each.
-    pub(crate) refused: Vec<(usize, Key)>,
+    /// The policies that are kept by their names alone: the index of the problem and of the object.
+    pub(crate) refused: Vec<(usize, usize)>,
+}
+
+impl Loaded {
+    /// Says of each policy that is kept by its name why it is refused, and what that does.
+    pub(crate) fn name_refused(&mut self) {
+        for (index, object) in std::mem::take(&mut self.refused) {
+            let (Some(problem), Some(object)) = (self.problems.get_mut(index), self.objects.get_mut(object))
+            else {
+                continue;
+            };
+            problem.message.push_str(&format!("; {} is refused, so {}", object.key, effect(&object.key)));
+            // A document with several policies is told of once, and each of them for itself.
+            problem.object.get_or_insert_with(|| object.key.clone());
+            object.refused = Some(Problem { object: Some(object.key.clone()), ..problem.clone() });
+        }
+    }
+}
+
+/// What a policy that is refused does.
+pub(crate) fn effect(key: &Key) -> &'static str {
+    if key.kind == "PeerAuthentication" {
+        "what it may select takes mutual TLS only"
+    } else {
+        "it denies what it may select"
+    }
 }
 
 /// Reads a file; a path that ends in `.json` is read as JSON, everything else as YAML.
@@ -33,7 +66,7 @@ pub(crate) fn load(path: &Arc<str>, text: &str) -> Loaded {
     if text.len() > MAX_FILE_BYTES {
         let message =
             format!("the file has {} bytes, more than the {MAX_FILE_BYTES} that are read", text.len());
-        loader.problem(1, 1, (code::UNREADABLE, Severity::Error), message, "split the file");
+        loader.problem((1, 1), (code::UNREADABLE, Severity::Error), message, "split the file");
         loader.loaded.broken = true;
         return loader.loaded;
     }
@@ -45,7 +78,7 @@ pub(crate) fn load(path: &Arc<str>, text: &str) -> Loaded {
             match value.value {
                 Ok(value) => loader.document(value, origin),
                 Err(error) => {
-                    loader.broken_document(error, text.get(value.start..).unwrap_or_default(), None)
+                    loader.broken_document(error, text.get(value.start..).unwrap_or_default(), &origin)
                 }
             }
         }
@@ -54,16 +87,11 @@ pub(crate) fn load(path: &Arc<str>, text: &str) -> Loaded {
             let origin = loader.origin(document.line, document.start + mark, document.lines_before);
             match document.read() {
                 Ok(value) => loader.document(value, origin),
-                Err(error) => loader.broken_document(error, document.text, Some(origin)),
+                Err(error) => loader.broken_document(error, document.text, &origin),
             }
         }
     }
     loader.loaded
-}
-
-/// Whether a file is read as JSON.
-pub(crate) fn is_json(path: &str) -> bool {
-    path.get(path.len().saturating_sub(5)..).is_some_and(|end| end.eq_ignore_ascii_case(".json"))
 }
 
 struct Loader {
@@ -78,11 +106,10 @@ impl Loader {
 
     fn problem(
         &mut self,
-        line: u32,
-        column: u32,
+        (line, column): (u32, u32),
         (code, severity): (&'static str, Severity),
         message: impl Into<String>,
-        help: &str,
+        help: impl Into<String>,
     ) {
         self.loaded.problems.push(Problem {
             file: Arc::clone(&self.path),
@@ -91,30 +118,44 @@ impl Loader {
             severity,
             code,
             object: None,
+            field: String::new(),
             message: message.into(),
-            help: help.to_owned(),
+            help: help.into(),
         });
     }
 
-    /// Reports a document that cannot be read; with its `origin`, a policy is kept by its name.
-    fn broken_document(&mut self, error: SyntaxError, text: &str, origin: Option<Origin>) {
+    /// Reports a document that cannot be read; its policies are kept by their names.
+    fn broken_document(&mut self, error: SyntaxError, text: &str, origin: &Origin) {
         self.loaded.broken = true;
         let SyntaxError { line, column, message, help } = error;
         // Sources of templates are common in repositories; they are no mistake of their author.
         if text.contains("{{") {
             let message = format!("a template, not a manifest: {message}");
             let help = "render it first (such as with `helm template`) and point the folder at the result";
-            return self.problem(line, column, (code::TEMPLATE, Severity::Warning), message, help);
+            return self.problem((line, column), (code::TEMPLATE, Severity::Warning), message, help);
         }
-        if let (Some(origin), Some(Value::Object(policy))) = (origin, salvage::policy(text)) {
-            let before = self.loaded.objects.len();
-            self.object(policy, origin, None);
-            if let Some(object) = self.loaded.objects.get(before) {
-                let key = object.key.clone();
-                self.loaded.refused.push((self.loaded.problems.len(), key));
-            }
+        for policy in salvage::policies(text) {
+            self.refuse(policy, origin.clone());
         }
-        self.problem(line, column, (code::SYNTAX, Severity::Error), message, help);
+        self.problem((line, column), (code::SYNTAX, Severity::Error), message, help);
+    }
+
+    /// Keeps a policy by its name; the problem that is told next says why.
+    fn refuse(&mut self, policy: Map<String, Value>, origin: Origin) {
+        let text = |name: &str| policy.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let (api_version, kind) = (text("apiVersion"), text("kind"));
+        let metadata = policy.get("metadata").cloned().unwrap_or_default();
+        let of = |name: &str| metadata.get(name).and_then(Value::as_str).unwrap_or_default();
+        let key = Key::new(group_of(&api_version), &kind, of("namespace"), of("name"));
+        self.loaded.refused.push((self.loaded.problems.len(), self.loaded.objects.len()));
+        self.loaded.objects.push(Object {
+            key,
+            api_version,
+            value: Value::Object(policy),
+            origin: Some(origin),
+            made_for: None,
+            refused: None,
+        });
     }
 
     fn document(&mut self, value: Value, origin: Origin) {
@@ -123,7 +164,7 @@ impl Loader {
             Value::Object(map) => self.object(map, origin, None),
             Value::Array(_) | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
                 let message = "not a Kubernetes object (no mapping with `apiVersion` and `kind`), ignored";
-                self.problem(origin.line, 1, (code::NOT_AN_OBJECT, Severity::Info), message, "");
+                self.problem((origin.line, 1), (code::NOT_AN_OBJECT, Severity::Info), message, "");
             }
         }
     }
@@ -134,35 +175,101 @@ impl Loader {
         let (api_version, kind) = match (text("apiVersion"), text("kind"), list) {
             (Some(api_version), Some(kind), _) => (api_version.to_owned(), kind.to_owned()),
             (None, None, Some((api_version, kind))) => (api_version.to_owned(), kind.to_owned()),
-            _ => {
-                let message = "not a Kubernetes object (`apiVersion` or `kind` is missing), ignored";
-                return self.problem(origin.line, 1, (code::NOT_AN_OBJECT, Severity::Info), message, "");
-            }
+            _ => return self.no_object(&map, origin),
         };
         let group = group_of(&api_version).to_owned();
-        let unnamed = map.get("metadata").and_then(|metadata| metadata.get("name")).is_none();
+        let metadata = map.get("metadata");
+        let unnamed = metadata.and_then(|metadata| metadata.get("name")).is_none();
         if kind.ends_with("List") && unnamed && (kind == "List" || map.contains_key("items")) {
             return self.list(map, &api_version, &kind, origin);
         }
         if group == "kustomize.config.k8s.io" {
-            let message = format!("{kind} is built by kustomize, not by this folder, ignored");
-            let help = "point the folder at the output of `kustomize build`";
-            return self.problem(origin.line, 1, (code::NOT_AN_OBJECT, Severity::Info), message, help);
+            let message = format!("{} is for kustomize, and no file of it, ignored", quoted(&kind.into()));
+            let help = "kustomize reads files that are called kustomization.yaml";
+            return self.problem((origin.line, 1), (code::NOT_AN_OBJECT, Severity::Info), message, help);
         }
-        self.named(map, api_version, kind, origin);
+        if map.contains_key("$patch") {
+            let message = format!("a patch of a {}, and no object, ignored", quoted(&kind.into()));
+            return self.problem((origin.line, 1), (code::NOT_AN_OBJECT, Severity::Info), message, "");
+        }
+        match lookup(&api_version, &kind) {
+            Lookup::Served | Lookup::Other => self.named(map, api_version, kind, origin),
+            // The files of many tools begin as manifests do, and name no object.
+            Lookup::NoMatch { meant: None, .. } if metadata.is_none() => {
+                let message = "not a Kubernetes object (`metadata` is missing), ignored";
+                self.problem((origin.line, 1), (code::NOT_AN_OBJECT, Severity::Info), message, "");
+            }
+            Lookup::NoMatch { message, help, meant } => {
+                if let Some((group, kind)) = meant
+                    && is_policy(&Key::new(group, kind, "", ""))
+                {
+                    self.refuse(salvage::misspelt(kind, &map), origin.clone());
+                }
+                self.problem(
+                    (origin.line, 1),
+                    (model::parse::code::NO_MATCH, Severity::Error),
+                    message,
+                    help,
+                );
+            }
+        }
+    }
+
+    /// Reports a mapping without `apiVersion` or `kind`; one that names an object was meant to be one.
+    fn no_object(&mut self, map: &Map<String, Value>, origin: Origin) {
+        let near = |name: &str| map.keys().find(|key| nearest(key, [name].into_iter()).is_some());
+        let metadata = near("metadata").and_then(|key| map.get(key));
+        let names = metadata.is_some_and(|metadata| {
+            ["name", "generateName", "namespace"].iter().any(|name| metadata.get(name).is_some())
+        });
+        let kind = near("kind").and_then(|key| map.get(key)).and_then(Value::as_str);
+        if !names && !(kind.is_some() && near("apiVersion").is_some()) {
+            let message = "not a Kubernetes object (`apiVersion` or `kind` is missing), ignored";
+            return self.problem((origin.line, 1), (code::NOT_AN_OBJECT, Severity::Info), message, "");
+        }
+        if let Some(policy) = kind.and_then(policy_like) {
+            self.refuse(salvage::misspelt(policy, map), origin.clone());
+        }
+        let is_there =
+            |name: &str| map.get(name).and_then(Value::as_str).is_some_and(|text| !text.is_empty());
+        let (message, help) = match OUTER.iter().take(2).find(|name| !is_there(name)) {
+            Some(name) if map.get(*name).is_some_and(|value| !value.is_null()) => {
+                let value = map.get(*name).map(quoted).unwrap_or_default();
+                (
+                    format!("{name}: Invalid value: {value}: must be of type string"),
+                    "put the value in quotes".to_owned(),
+                )
+            }
+            Some(name) => {
+                let meant = near(name).map(|key| format!("{key:?} is not known: {}", did_you_mean(name)));
+                (format!("{name} not set"), meant.unwrap_or_default())
+            }
+            None => ("apiVersion or kind not set".to_owned(), String::new()),
+        };
+        self.problem((origin.line, 1), (code::NOT_AN_OBJECT, Severity::Error), message, help);
     }
 
     fn list(&mut self, mut map: Map<String, Value>, api_version: &str, kind: &str, origin: Origin) {
         if origin.items.len() >= MAX_LIST_DEPTH {
             let message = format!("lists stand more than {MAX_LIST_DEPTH} deep in lists");
-            return self.problem(origin.line, 1, (code::NAME, Severity::Error), message, "");
+            return self.problem((origin.line, 1), (code::NAME, Severity::Error), message, "");
+        }
+        if let Some(key) = map.keys().find(|key| !OUTER.contains(&key.as_str()) && *key != "items") {
+            let message = format!("unknown field {key:?} of a list");
+            let help = nearest(key, ["items"].into_iter()).map(did_you_mean).unwrap_or_default();
+            self.problem(
+                (origin.line, 1),
+                (model::parse::code::UNKNOWN_FIELD, Severity::Error),
+                message,
+                help,
+            );
         }
         let items = match map.remove("items") {
             None | Some(Value::Null) => return,
             Some(Value::Array(items)) => items,
             Some(_) => {
                 let message = format!("items of a {kind} must be a list");
-                return self.problem(origin.line, 1, (code::NAME, Severity::Error), message, "");
+                return self.problem((origin.line, 1), (code::NAME, Severity::Error), message, "");
             }
         };
         let item_kind = kind.strip_suffix("List").filter(|kind| !kind.is_empty());
@@ -173,7 +280,7 @@ impl Loader {
                 Value::Object(map) => self.object(map, origin, item_kind.map(|kind| (api_version, kind))),
                 _ => {
                     let message = format!("items[{index}] of a {kind} is no object");
-                    self.problem(origin.line, 1, (code::NAME, Severity::Error), message, "");
+                    self.problem((origin.line, 1), (code::NAME, Severity::Error), message, "");
                 }
             }
         }
@@ -182,80 +289,102 @@ impl Loader {
     /// Takes an object that has a kind: checks its name, sets its namespace.
     fn named(&mut self, mut map: Map<String, Value>, api_version: String, kind: String, origin: Origin) {
         let group = group_of(&api_version).to_owned();
-        let refuse = |loader: &mut Self, message: String, help: &str| {
-            loader.problem(origin.line, 1, (code::NAME, Severity::Error), format!("{kind}: {message}"), help);
-        };
         map.insert("apiVersion".to_owned(), Value::String(api_version.clone()));
         map.insert("kind".to_owned(), Value::String(kind.clone()));
-        let hash = match map.get("metadata") {
-            Some(Value::Object(metadata)) if !metadata.contains_key("name") => metadata
-                .get("generateName")
-                .map(|_| Hasher::new("generateName").value(&Value::Object(map.clone())).finish()),
-            _ => None,
-        };
-        let Some(Value::Object(metadata)) = map.get_mut("metadata") else {
-            return refuse(self, "metadata is missing".to_owned(), "give the object a metadata.name");
-        };
-        if let (Some(hash), Some(Value::String(prefix))) = (hash, metadata.get("generateName")) {
-            let name = format!("{prefix}{}", letters(hash, 5));
-            metadata.insert("name".to_owned(), Value::String(name));
-        }
-        let name = match metadata.get("name") {
-            None | Some(Value::Null) => {
-                return refuse(self, "metadata.name is missing".to_owned(), "give the object a name");
+        match name(&group, &kind, &mut map) {
+            Ok((namespace, name)) => {
+                let key = Key { group, kind, namespace, name };
+                let value = Value::Object(map);
+                let origin = Some(origin);
+                self.loaded.objects.push(Object {
+                    key,
+                    api_version,
+                    value,
+                    origin,
+                    made_for: None,
+                    refused: None,
+                });
             }
-            Some(Value::String(name)) if is_name(&group, name) => name.clone(),
-            Some(Value::String(name)) => {
-                let shown: String = name.chars().take(80).collect();
-                let help = "a name has lower-case letters, digits, `-` and `.` only";
-                return refuse(self, format!("metadata.name \"{shown}\" is no name"), help);
-            }
-            Some(other) => {
-                return refuse(
-                    self,
-                    format!("metadata.name must be a string, not {other}"),
-                    "put the name in quotes",
-                );
-            }
-        };
-        let namespace = if is_cluster_scoped(&group, &kind) {
-            metadata.remove("namespace");
-            String::new()
-        } else {
-            match metadata.get("namespace") {
-                Some(Value::String(namespace)) if is_label(namespace) => namespace.clone(),
-                None | Some(Value::Null) => "default".to_owned(),
-                Some(Value::String(namespace)) if namespace.is_empty() => "default".to_owned(),
-                Some(other) => {
-                    let message = format!("{name}: metadata.namespace {other} is no name of a namespace");
-                    return refuse(self, message, "a namespace has lower-case letters, digits and `-` only");
+            Err((message, help)) => {
+                if is_policy(&Key::new(&group, &kind, "", "")) {
+                    self.refuse(salvage::misspelt(&kind, &map), origin.clone());
                 }
+                let message = format!("{}: {message}", kind_text(&kind));
+                self.problem((origin.line, 1), (code::NAME, Severity::Error), message, help);
             }
-        };
-        if !namespace.is_empty() {
-            metadata.insert("namespace".to_owned(), Value::String(namespace.clone()));
         }
-        let key = Key { group, kind, namespace, name };
-        let value = Value::Object(map);
-        self.loaded.objects.push(Object { key, api_version, value, origin: Some(origin), made_for: None });
     }
 }
 
-/// Names of objects are lower-case subdomains, save for those of roles and bindings, which may hold
-/// whatever a path segment can (`system:node`).
-fn is_name(group: &str, name: &str) -> bool {
-    let wide = group == "rbac.authorization.k8s.io";
-    !name.is_empty()
-        && name.len() <= 253
-        && name.bytes().all(|byte| match byte {
-            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' => true,
-            b'/' | b'%' => false,
-            _ => wide && byte.is_ascii_graphic(),
-        })
+/// The namespace and the name of an object, which are set where an API server would set them.
+///
+/// # Errors
+///
+/// What is wrong with one of them, and how to mend it.
+fn name(group: &str, kind: &str, map: &mut Map<String, Value>) -> Result<(String, String), (String, String)> {
+    let hash = match map.get("metadata") {
+        Some(Value::Object(metadata)) if !metadata.contains_key("name") => metadata
+            .get("generateName")
+            .map(|_| Hasher::new("generateName").value(&Value::Object(map.clone())).finish()),
+        _ => None,
+    };
+    let near = map.keys().find(|key| nearest(key, ["metadata"].into_iter()).is_some()).cloned();
+    let Some(Value::Object(metadata)) = map.get_mut("metadata") else {
+        let help = match near.filter(|key| key != "metadata") {
+            Some(key) => format!("{key:?} is not known: {}", did_you_mean("metadata")),
+            None => "give the object a metadata.name".to_owned(),
+        };
+        return Err(("metadata is missing".to_owned(), help));
+    };
+    if let (Some(hash), Some(Value::String(prefix))) = (hash, metadata.get("generateName")) {
+        let name = format!("{prefix}{}", letters(hash, 5));
+        metadata.insert("name".to_owned(), Value::String(name));
+    }
+    let name = match metadata.get("name") {
+        None | Some(Value::Null) => {
+            let near = metadata.keys().find(|key| nearest(key, ["name"].into_iter()).is_some());
+            let help = near.map(|key| format!("{key:?} is not known: {}", did_you_mean("name")));
+            let help = help.unwrap_or_else(|| "give the object a name".to_owned());
+            return Err(("metadata.name: Required value: name or generateName is required".to_owned(), help));
+        }
+        Some(Value::String(name)) => match name_fault(group, kind, name) {
+            None => name.clone(),
+            Some(fault) => {
+                let name = quoted(&Value::from(name.as_str()));
+                return Err((format!("metadata.name: Invalid value: {name}: {fault}"), String::new()));
+            }
+        },
+        Some(other) => {
+            let message = format!("metadata.name: Invalid value: {}: must be of type string", quoted(other));
+            return Err((message, "put the name in quotes".to_owned()));
+        }
+    };
+    if !is_namespaced(group, kind) {
+        metadata.remove("namespace");
+        return Ok((String::new(), name));
+    }
+    let namespace = match metadata.get("namespace") {
+        Some(Value::String(namespace)) if is_dns_label(namespace) => namespace.clone(),
+        None | Some(Value::Null) => "default".to_owned(),
+        Some(Value::String(namespace)) if namespace.is_empty() => "default".to_owned(),
+        Some(other) => {
+            let fault = "must be a lowercase RFC 1123 label: letters, digits and '-', at most 63";
+            return Err((
+                format!("{name}: metadata.namespace: Invalid value: {}: {fault}", quoted(other)),
+                String::new(),
+            ));
+        }
+    };
+    metadata.insert("namespace".to_owned(), Value::String(namespace.clone()));
+    Ok((namespace, name))
 }
 
-fn is_label(name: &str) -> bool {
-    !name.is_empty()
-        && name.len() <= 63
-        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+/// A kind in a message: as it is where it has letters only, quoted where it has anything else.
+fn kind_text(kind: &str) -> String {
+    if kind.bytes().all(|byte| byte.is_ascii_alphanumeric()) { kind.to_owned() } else { quoted(&kind.into()) }
+}
+
+/// The policy that a kind is the name of, or nearly.
+fn policy_like(kind: &str) -> Option<&'static str> {
+    nearest(kind, ["AuthorizationPolicy", "PeerAuthentication"].into_iter())
 }

@@ -10,7 +10,9 @@ use serde::de::{
     self, Deserialize, DeserializeSeed, EnumAccess, IgnoredAny, MapAccess, SeqAccess, VariantAccess, Visitor,
 };
 
+use crate::document;
 use crate::field::Step;
+use crate::object::Origin;
 
 /// Documents above this many bytes are not read again; their problems get the line of the document.
 const MAX_SOUGHT_BYTES: usize = 1 << 20;
@@ -22,6 +24,19 @@ pub(crate) fn locate(text: &str, json: bool, path: &[Step]) -> Option<(u32, u32)
         return None;
     }
     (1..=path.len()).rev().find_map(|length| seek(text, json, &path[..length]))
+}
+
+/// The line and column of a field of an object in the text of its file.
+pub(crate) fn place(text: &str, origin: &Origin, field: &[Step]) -> Option<(u32, u32)> {
+    let json = document::is_json(&origin.file);
+    let document = if json { text.get(origin.start..)? } else { document::at(text, origin.start)? };
+    let mut path = Vec::new();
+    for item in &origin.items {
+        path.extend([Step::Key("items".to_owned()), Step::Index(*item)]);
+    }
+    path.extend_from_slice(field);
+    let (line, column) = locate(document, json, &path)?;
+    Some((line.saturating_add(origin.lines_before), column))
 }
 
 fn seek(text: &str, json: bool, path: &[Step]) -> Option<(u32, u32)> {

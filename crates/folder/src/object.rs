@@ -1,4 +1,4 @@
-//! Objects, their keys, and where they were written.
+//! Objects, and where they were written.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,43 +6,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-/// What names one object in a cluster: group, kind, namespace and name, in this order.
-///
-/// The version is no part of it: an API server holds one object, whatever version was written.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key {
-    /// The API group; empty for the core group.
-    pub group: String,
-    /// The kind, such as `Service`.
-    pub kind: String,
-    /// The namespace; empty for a cluster-scoped object.
-    pub namespace: String,
-    /// The name.
-    pub name: String,
-}
-
-impl Key {
-    /// Makes a key from its four parts; `namespace` is empty for a cluster-scoped object.
-    pub fn new(group: &str, kind: &str, namespace: &str, name: &str) -> Self {
-        Self {
-            group: group.to_owned(),
-            kind: kind.to_owned(),
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-        }
-    }
-}
-
-impl fmt::Display for Key {
-    /// Writes `Kind namespace/name`, or `Kind name` for a cluster-scoped object.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.namespace.is_empty() {
-            write!(f, "{} {}", self.kind, self.name)
-        } else {
-            write!(f, "{} {}/{}", self.kind, self.namespace, self.name)
-        }
-    }
-}
+use crate::key::Key;
+use crate::problem::Problem;
 
 /// The place in the folder that an object comes from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,6 +45,9 @@ pub struct Object {
     /// The object that a generated object is made for (the Deployment of a pod, the Service of a
     /// slice); `None` for an object that the folder declares.
     pub made_for: Option<Key>,
+    /// Why a policy is refused; it is kept all the same, since it denies what it may select. Any other
+    /// object that is refused is not there.
+    pub refused: Option<Problem>,
 }
 
 impl Object {

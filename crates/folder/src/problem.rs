@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use model::Severity;
 
-use crate::Key;
+use crate::key::Key;
 
 /// One problem: the place, the sentence and the way out. Ordered by place.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,6 +22,8 @@ pub struct Problem {
     pub code: &'static str,
     /// The object that it is about, where one could be told.
     pub object: Option<Key>,
+    /// The field of the object, such as `spec.ports[0].port`; empty for the whole of it.
+    pub field: String,
     /// What is wrong: lowercase, no final period.
     pub message: String,
     /// How to mend it; empty when the message says it all.
@@ -29,11 +31,15 @@ pub struct Problem {
 }
 
 impl fmt::Display for Problem {
-    /// Writes `file:line:column: severity[code]: object: message (help)` on one line.
+    /// Writes `file:line:column: severity[code]: object, field: message (help)` on one line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}: {}[{}]: ", self.file, self.line, self.column, self.severity, self.code)?;
         if let Some(object) = &self.object {
-            write!(f, "{object}: ")?;
+            write!(f, "{object}")?;
+            if !self.field.is_empty() {
+                write!(f, ", {}", self.field)?;
+            }
+            f.write_str(": ")?;
         }
         f.write_str(&self.message)?;
         if self.help.is_empty() { Ok(()) } else { write!(f, " (help: {})", self.help) }

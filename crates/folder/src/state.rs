@@ -5,17 +5,24 @@ use std::sync::Arc;
 
 use model::Severity;
 
+use crate::admit::admit;
 use crate::cluster;
-use crate::field::{Flaw, Step};
-use crate::load::{is_json, load};
-use crate::locate::locate;
-use crate::{Object, Objects, Origin, Problem, code};
+use crate::code;
+use crate::field::Step;
+use crate::key::Key;
+use crate::load::load;
+use crate::locate::place;
+use crate::object::{Object, Objects, Origin};
+use crate::problem::Problem;
 
 /// What a folder makes.
 #[derive(Clone, Debug, Default)]
 pub struct Resolved {
     /// Every object that the cluster would hold, declared and generated.
     pub objects: Objects,
+    /// Why an API server would refuse the newest version of an object: the first problem of each. The
+    /// object is not there, or its last good version is, unless it is a policy that fails closed.
+    pub refused: BTreeMap<Key, Problem>,
     /// What is wrong, ordered by file, line and column.
     pub problems: Vec<Problem>,
 }
@@ -30,9 +37,12 @@ pub struct Folder {
 struct File {
     /// The text that the objects come from.
     text: Arc<str>,
+    /// The objects as an API server would hold them.
     objects: Vec<Arc<Object>>,
     /// The problems of the newest version, which the objects may be older than.
     problems: Vec<Problem>,
+    /// The objects of the newest version that are refused, and why.
+    refused: Vec<(Key, Problem)>,
     /// Whether the objects are those of a version that could be read to its end.
     whole: bool,
 }
@@ -42,14 +52,14 @@ impl Folder {
     ///
     /// If a document of it cannot be read, the file keeps the objects of its last good version; if
     /// there is none, the documents that can be read count, and policies in the others are kept by
-    /// their names, with a `spec` that no reader accepts: they fail closed. A controller with an invalid value
-    /// keeps its own last good version, the other objects of the file are taken.
+    /// their names, refused: they fail closed. An object that an API server would refuse keeps its
+    /// own last good version, the other objects of the file are taken.
     pub fn set(&mut self, path: &str, text: &str) {
         let path: Arc<str> = Arc::from(path);
-        let loaded = load(&path, text);
+        let mut loaded = load(&path, text);
         let file = self.files.entry(Arc::clone(&path)).or_default();
-        file.problems = loaded.problems;
         if loaded.broken && file.whole {
+            file.problems = loaded.problems;
             for problem in &mut file.problems {
                 // An earlier version was good, so this is no file that was never meant to be read.
                 if problem.severity == Severity::Warning {
@@ -63,25 +73,18 @@ impl Folder {
             }
             return;
         }
-        for (index, policy) in loaded.refused {
-            if let Some(problem) = file.problems.get_mut(index) {
-                problem.message.push_str(&format!("; {policy} is refused, so it denies what it may select"));
-            }
-        }
-        let mut objects = Vec::with_capacity(loaded.objects.len());
+        loaded.name_refused();
+        let text: Arc<str> = Arc::from(text);
+        let (mut objects, mut refused) = (Vec::with_capacity(loaded.objects.len()), Vec::new());
         for object in loaded.objects {
-            match cluster::check(&object) {
-                Ok(()) => objects.push(Arc::new(object)),
-                Err(flaw) => {
-                    let before = file.objects.iter().find(|before| before.key == object.key);
-                    file.problems.push(flaw_problem(&path, text, &object, flaw, before.is_some()));
-                    objects.extend(before.cloned());
-                }
-            }
+            let key = object.key.clone();
+            let before = file.objects.iter().find(|before| before.key == key);
+            let admitted = admit(object, before, &text);
+            objects.extend(admitted.object);
+            refused.extend(admitted.refused.map(|why| (key, why)));
+            loaded.problems.extend(admitted.problems);
         }
-        file.text = Arc::from(text);
-        file.objects = objects;
-        file.whole = !loaded.broken;
+        *file = File { text, objects, problems: loaded.problems, refused, whole: !loaded.broken };
     }
 
     /// Says that a file is there but cannot be read (`why`, such as `permission denied`); it keeps
@@ -98,6 +101,7 @@ impl Folder {
             severity: Severity::Error,
             code: code::UNREADABLE,
             object: None,
+            field: String::new(),
             message: format!("cannot be read: {why}{kept}"),
             help: String::new(),
         }];
@@ -119,6 +123,7 @@ impl Folder {
     pub fn resolve(&self) -> Resolved {
         let mut declared = Objects::new();
         let mut problems = Vec::new();
+        let mut refused = BTreeMap::new();
         for file in self.files.values() {
             problems.extend(file.problems.iter().cloned());
             for object in &file.objects {
@@ -129,11 +134,14 @@ impl Folder {
                     Some(first) => problems.extend(twice(first, object)),
                 }
             }
+            for (key, why) in &file.refused {
+                refused.entry(key.clone()).or_insert_with(|| why.clone());
+            }
         }
         let objects = cluster::simulate(&declared, &mut problems);
         problems.sort();
         problems.dedup();
-        Resolved { objects, problems }
+        Resolved { objects, refused, problems }
     }
 
     /// The line and column, from 1, of a field of an object, such as `spec.ports[0].port`; of the
@@ -142,37 +150,6 @@ impl Folder {
     pub fn locate(&self, origin: &Origin, field: &str) -> Option<(u32, u32)> {
         let file = self.files.get(&origin.file)?;
         place(&file.text, origin, &Step::parse_path(field))
-    }
-}
-
-/// The line and column of a field in the text of a file.
-fn place(text: &str, origin: &Origin, field: &[Step]) -> Option<(u32, u32)> {
-    let json = is_json(&origin.file);
-    let document = if json { text.get(origin.start..)? } else { crate::document::at(text, origin.start)? };
-    let mut path = Vec::new();
-    for item in &origin.items {
-        path.extend([Step::Key("items".to_owned()), Step::Index(*item)]);
-    }
-    path.extend_from_slice(field);
-    let (line, column) = locate(document, json, &path)?;
-    Some((line.saturating_add(origin.lines_before), column))
-}
-
-fn flaw_problem(path: &Arc<str>, text: &str, object: &Object, flaw: Flaw, kept: bool) -> Problem {
-    let (line, column) = object
-        .origin
-        .as_ref()
-        .map_or((1, 1), |origin| place(text, origin, &flaw.path).unwrap_or((origin.line, 1)));
-    let fate = if kept { "its last good version stays in force" } else { "it makes no pods" };
-    Problem {
-        file: Arc::clone(path),
-        line,
-        column,
-        severity: Severity::Error,
-        code: code::CONTROLLER,
-        object: Some(object.key.clone()),
-        message: format!("{}; {fate}", flaw.message),
-        help: flaw.help,
     }
 }
 
@@ -185,6 +162,7 @@ fn twice(first: &Object, second: &Object) -> Option<Problem> {
         severity: Severity::Warning,
         code: code::TWICE,
         object: Some(second.key.clone()),
+        field: String::new(),
         message: format!("written twice: {taken} is taken, {ignored} is ignored"),
         help: "remove one of the two".to_owned(),
     })

@@ -36,11 +36,31 @@ pub fn known_crds() -> anyhow::Result<KnownCrds> {
     })
 }
 
-/// Returns the folder of a module in the module cache.
+/// Reads what Kubernetes publishes of its own kinds: the OpenAPI (v3) documents of the Go module
+/// `k8s.io/kubernetes` that the API server of these tests is built from, in the order of their files.
+///
+/// # Errors
+/// When Go is absent or the module cannot be fetched.
+pub fn kubernetes_openapi() -> anyhow::Result<Vec<serde_json::Value>> {
+    let folder = module_of("tests/apiserver", "k8s.io/kubernetes")?.join("api/openapi-spec/v3");
+    let mut documents = Vec::new();
+    for path in files_by(&folder, "json")? {
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        documents.push(serde_json::from_str(&text).with_context(|| path.display().to_string())?);
+    }
+    Ok(documents)
+}
+
+/// Returns the folder of a module with definitions of kinds in the module cache.
 fn module(name: &str) -> anyhow::Result<PathBuf> {
+    module_of("tests/apiserver/crds", name)
+}
+
+/// Returns the folder of a module that the `go.mod` in a folder of the repository pins.
+fn module_of(pinned_in: &str, name: &str) -> anyhow::Result<PathBuf> {
     let output = Command::new("go")
         .args(["mod", "download", "-json", name])
-        .current_dir(repository().join("tests/apiserver/crds"))
+        .current_dir(repository().join(pinned_in))
         .stdin(Stdio::null())
         .output()
         .context("cannot run `go`: the well-known definitions of kinds come from Go modules")?;
@@ -58,10 +78,14 @@ fn module(name: &str) -> anyhow::Result<PathBuf> {
 }
 
 fn yaml_files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    files_by(folder, "yaml")
+}
+
+fn files_by(folder: &Path, extension: &str) -> anyhow::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
         let path = entry?.path();
-        if path.extension().is_some_and(|e| e == "yaml") {
+        if path.extension().is_some_and(|e| e == extension) {
             paths.push(path);
         }
     }

@@ -2,6 +2,7 @@
 
 mod accept;
 mod corpus;
+mod kinds;
 
 use accept::refusals;
 use anyhow::{Context, ensure};

@@ -1,44 +1,55 @@
-//! Reads the objects that make pods: Deployments, StatefulSets, DaemonSets, ReplicaSets and Jobs.
+//! Reads the objects that make pods: those of Kubernetes, and those of others that have a template of
+//! pods.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::objects::{labels_at, text_at};
-use crate::Object;
-use crate::field::{Field, Flaw};
+use super::objects::{items_at, labels_at, of_kind, text_at};
+use crate::field::Field;
+use crate::key::Key;
+use crate::object::{Object, Objects};
 
-/// The kinds that make pods.
+/// How a controller makes its pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    Deployment,
+pub(super) enum Plays {
+    /// By a ReplicaSet for each template, whose hash its pods carry under this label.
+    Deployment(&'static str),
+    /// With numbers.
     StatefulSet,
+    /// One on each node.
     DaemonSet,
+    /// As many as there shall be.
     ReplicaSet,
+    /// Until they are over.
     Job,
 }
 
-impl Kind {
-    /// The kinds with their groups.
-    pub(super) const ALL: [(Kind, &'static str, &'static str); 5] = [
-        (Kind::DaemonSet, "apps", "DaemonSet"),
-        (Kind::Deployment, "apps", "Deployment"),
-        (Kind::ReplicaSet, "apps", "ReplicaSet"),
-        (Kind::StatefulSet, "apps", "StatefulSet"),
-        (Kind::Job, "batch", "Job"),
-    ];
+/// The label with the hash of a Deployment's template.
+const POD_TEMPLATE_HASH: &str = "pod-template-hash";
 
-    fn of(object: &Object) -> Option<Kind> {
-        let is =
-            |(_, group, name): &&(Kind, &str, &str)| object.key.group == *group && object.key.kind == *name;
-        Self::ALL.iter().find(is).map(|(kind, _, _)| *kind)
-    }
-}
+/// The kinds that make pods, with their groups.
+const KINDS: &[(&str, &str, Plays)] = &[
+    ("apps", "DaemonSet", Plays::DaemonSet),
+    ("apps", "Deployment", Plays::Deployment(POD_TEMPLATE_HASH)),
+    ("apps", "ReplicaSet", Plays::ReplicaSet),
+    ("apps", "StatefulSet", Plays::StatefulSet),
+    ("batch", "Job", Plays::Job),
+    ("", "ReplicationController", Plays::ReplicaSet),
+    // Argo Rollouts, OpenKruise and Knative Serving.
+    ("argoproj.io", "Rollout", Plays::Deployment("rollouts-pod-template-hash")),
+    ("apps.kruise.io", "CloneSet", Plays::ReplicaSet),
+    ("apps.kruise.io", "DaemonSet", Plays::DaemonSet),
+    ("apps.kruise.io", "StatefulSet", Plays::StatefulSet),
+    ("serving.knative.dev", "Service", Plays::Deployment(POD_TEMPLATE_HASH)),
+];
 
 /// A controller of pods.
 pub(super) struct Controller<'o> {
-    pub(super) kind: Kind,
+    pub(super) plays: Plays,
     pub(super) object: &'o Object,
+    /// Whether its kind is none that is known to make pods: it has a template of pods.
+    pub(super) is_guess: bool,
     /// How many pods it wants; of no meaning for a DaemonSet.
     pub(super) replicas: u32,
     /// The ordinal of the first pod of a StatefulSet.
@@ -51,9 +62,13 @@ pub(super) struct Controller<'o> {
 }
 
 impl<'o> Controller<'o> {
-    /// The labels of the pod template.
+    /// The labels of the pod template, and those that the controller's project adds.
     pub(super) fn labels(&self) -> BTreeMap<&'o str, &'o str> {
-        labels_at(self.template, "/metadata/labels")
+        let mut labels = labels_at(self.template, "/metadata/labels");
+        if self.object.key.group == "serving.knative.dev" {
+            labels.insert("serving.knative.dev/service", &self.object.key.name);
+        }
+        labels
     }
 
     /// The node selector of the pod template.
@@ -70,100 +85,62 @@ impl<'o> Controller<'o> {
     }
 }
 
-/// Reads an object; `None` if it is of another kind.
-///
-/// # Errors
-///
-/// The first value that an API server would refuse, as far as pods depend on it.
-pub(super) fn read(object: &Object) -> Result<Option<Controller<'_>>, Flaw> {
-    let Some(kind) = Kind::of(object) else { return Ok(None) };
+/// The controllers among the declared objects: those of known kinds, kind by kind, then others.
+pub(super) fn all(declared: &Objects) -> Vec<Controller<'_>> {
+    let known = KINDS.iter().flat_map(|(group, kind, plays)| {
+        of_kind(declared, group, kind).filter_map(|object| read(object, *plays))
+    });
+    let others = declared.values().filter(|object| is_other(&object.key)).filter_map(|object| {
+        let read = read(object, Plays::ReplicaSet)?;
+        let has_containers = !items_at(read.template, "/spec/containers").is_empty();
+        has_containers.then_some(Controller { is_guess: true, ..read })
+    });
+    known.chain(others).collect()
+}
+
+/// Tells whether objects of the kind may be controllers that nothing is known of.
+fn is_other(key: &Key) -> bool {
+    key.group.contains('.')
+        && !key.group.ends_with(".k8s.io")
+        && !KINDS.iter().any(|(group, kind, _)| key.group == *group && key.kind == *kind)
+}
+
+/// Tells whether an object has a template of pods that no schema of its kind has judged.
+pub(crate) fn has_foreign_template(object: &Object) -> bool {
+    let is_known =
+        KINDS.iter().any(|(group, kind, _)| object.key.group == *group && object.key.kind == *kind);
+    object.key.group.contains('.')
+        && (is_known || is_other(&object.key))
+        && !items_at(&object.value, "/spec/template/spec/containers").is_empty()
+}
+
+/// Reads a controller, as an API server holds it; `None` without a template.
+fn read(object: &Object, plays: Plays) -> Option<Controller<'_>> {
     let spec = Field::root(&object.value).get("spec");
-    spec.required_mapping()?;
     let template = spec.get("template");
-    template.required_mapping()?;
-    let labels = template.get("metadata").get("labels");
-    labels.check_strings()?;
-    template.get("metadata").get("annotations").check_strings()?;
-    if kind != Kind::Job {
-        check_selector(&spec, &labels)?;
-    }
     let pod = template.get("spec");
-    pod.required_mapping()?;
-    pod.get("nodeSelector").check_strings()?;
-    check_containers(&pod)?;
-    let service_account = match pod.get("serviceAccountName").string()? {
-        Some(name) if !name.is_empty() => name,
-        // The old name of the same field.
-        _ => pod.get("serviceAccount").string()?.filter(|name| !name.is_empty()).unwrap_or("default"),
-    };
-    Ok(Some(Controller {
-        kind,
+    pod.value().as_object()?;
+    let service_account = pod.get("serviceAccountName").text();
+    Some(Controller {
+        plays,
         object,
-        replicas: replicas(kind, &spec, &object.value)?,
-        first_ordinal: u32_or(&spec.get("ordinals").get("start"), 0)?,
+        is_guess: false,
+        replicas: replicas(plays, &spec, &object.value),
+        first_ordinal: spec.at("ordinals.start").count().unwrap_or(0),
         template: template.value(),
-        service_account,
-        host_network: pod.get("hostNetwork").boolean()?.unwrap_or(false),
-        node_name: pod.get("nodeName").string()?.filter(|name| !name.is_empty()),
-    }))
+        // The second is the old name of the same field.
+        service_account: service_account.or_else(|| pod.get("serviceAccount").text()).unwrap_or("default"),
+        host_network: pod.get("hostNetwork").is_true(),
+        node_name: pod.get("nodeName").text(),
+    })
 }
 
-fn u32_or(field: &Field<'_>, default: u32) -> Result<u32, Flaw> {
-    let number = field.integer(0, i64::from(i32::MAX))?;
-    Ok(number.and_then(|number| u32::try_from(number).ok()).unwrap_or(default))
-}
-
-fn replicas(kind: Kind, spec: &Field<'_>, object: &Value) -> Result<u32, Flaw> {
-    if kind != Kind::Job {
-        return u32_or(&spec.get("replicas"), 1);
+fn replicas(plays: Plays, spec: &Field<'_>, object: &Value) -> u32 {
+    if plays != Plays::Job {
+        return spec.get("replicas").count().unwrap_or(1);
     }
-    let parallelism = u32_or(&spec.get("parallelism"), 1)?;
-    let completions = u32_or(&spec.get("completions"), parallelism)?;
-    let suspended = spec.get("suspend").boolean()?.unwrap_or(false);
-    let over = object.pointer("/status/completionTime").is_some_and(|time| !time.is_null());
-    Ok(if suspended || over { 0 } else { parallelism.min(completions) })
-}
-
-/// The selector must be there and select the template, as the API server demands.
-fn check_selector(spec: &Field<'_>, labels: &Field<'_>) -> Result<(), Flaw> {
-    let selector = spec.get("selector");
-    selector.required_mapping()?;
-    let wanted = selector.get("matchLabels");
-    wanted.check_strings()?;
-    for (name, value) in wanted.mapping()?.into_iter().flatten() {
-        if labels.value().get(name) != Some(value) {
-            let text = value.as_str().unwrap_or_default();
-            return Err(wanted.get(name).flaw(
-                format!("spec.selector wants the label {name}={text}, which spec.template does not have"),
-                format!("add {name}: {text} to spec.template.metadata.labels"),
-            ));
-        }
-    }
-    Ok(())
-}
-
-fn check_containers(pod: &Field<'_>) -> Result<(), Flaw> {
-    let containers = pod.get("containers");
-    if containers.items()?.is_empty() {
-        return Err(containers.flaw("spec.template.spec.containers is missing or empty", ""));
-    }
-    for container in containers.items()?.into_iter().chain(pod.get("initContainers").items()?) {
-        container.required_mapping()?;
-        container.get("name").string()?;
-        container.get("restartPolicy").string()?;
-        for port in container.get("ports").items()? {
-            port.required_mapping()?;
-            let number = port.get("containerPort");
-            if number.integer(1, 65535)?.is_none() {
-                return Err(number.flaw(format!("containerPort of {} is missing", port_name(&port)), ""));
-            }
-            port.get("name").string()?;
-            port.get("protocol").string()?;
-        }
-    }
-    Ok(())
-}
-
-fn port_name(port: &Field<'_>) -> String {
-    text_at(port.value(), "/name").map_or_else(|| "a port".to_owned(), |name| format!("port {name}"))
+    let parallelism = spec.get("parallelism").count().unwrap_or(1);
+    let completions = spec.get("completions").count().unwrap_or(parallelism);
+    let is_over = text_at(object, "/status/completionTime").is_some();
+    if is_over || spec.get("suspend").is_true() { 0 } else { parallelism.min(completions) }
 }

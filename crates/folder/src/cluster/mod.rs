@@ -15,20 +15,10 @@ mod objects;
 mod pod;
 mod service;
 
-use crate::field::Flaw;
-use crate::{Object, Objects, Problem};
+use crate::{Objects, Problem};
 
 use address::Addresses;
-
-/// Tells whether an object is one that the simulation can work with: controllers of pods are read
-/// in full, all others are taken as they are.
-///
-/// # Errors
-///
-/// The first invalid value of a controller.
-pub(crate) fn check(object: &Object) -> Result<(), Flaw> {
-    controller::read(object).map(drop)
-}
+pub(crate) use controller::has_foreign_template;
 
 /// Gives every object that a cluster would hold after `declared` was applied to it.
 pub(crate) fn simulate(declared: &Objects, problems: &mut Vec<Problem>) -> Objects {

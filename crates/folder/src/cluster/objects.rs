@@ -27,7 +27,7 @@ pub(super) fn add(objects: &mut Objects, api_version: &str, key: Key, value: Val
     let origin: Option<Origin> = cause.and_then(|cause| cause.origin.clone());
     let made_for = cause.map(|cause| cause.key.clone());
     objects.entry(key.clone()).or_insert_with(|| {
-        Arc::new(Object { key, api_version: api_version.to_owned(), value, origin, made_for })
+        Arc::new(Object { key, api_version: api_version.to_owned(), value, origin, made_for, refused: None })
     });
 }
 
@@ -66,6 +66,7 @@ pub(super) fn report(
             severity,
             code,
             object: Some(object.key.clone()),
+            field: String::new(),
             message,
             help: help.to_owned(),
         });

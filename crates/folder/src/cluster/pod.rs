@@ -6,7 +6,7 @@ use model::Severity;
 use serde_json::{Map, Value, json};
 
 use super::address::Addresses;
-use super::controller::{Controller, Kind, read};
+use super::controller::{Controller, Plays, all};
 use super::node::{Node, Nodes};
 use super::objects::{add, items_at, labels_at, of_kind, report, text_at};
 use crate::hash::{Hasher, letters, uid};
@@ -51,22 +51,24 @@ pub(super) fn run(
             report(run.problems, object, (code::NO_ADDRESS, Severity::Info), message, help);
         }
     }
-    for (_, group, kind) in Kind::ALL {
-        for object in of_kind(declared, group, kind) {
-            // What cannot be read was reported when its file was set.
-            let Ok(Some(controller)) = read(object) else { continue };
-            if !run.realised.contains(&(
-                object.key.namespace.clone(),
-                kind.to_owned(),
-                object.key.name.clone(),
-            )) {
-                run.accounts(&controller, objects);
-                for plan in run.plans(&controller) {
-                    let key = Key::new("", "Pod", &object.key.namespace, &plan.name);
-                    if let Some(value) = run.render(&controller, &plan) {
-                        add(objects, "v1", key, value, Some(object));
-                    }
-                }
+    for controller in all(declared) {
+        let key = &controller.object.key;
+        if run.realised.contains(&(key.namespace.clone(), key.kind.clone(), key.name.clone())) {
+            continue;
+        }
+        if controller.is_guess {
+            let message = format!(
+                "{} of {} is not known; its template makes {} pods",
+                key.kind, key.group, controller.replicas
+            );
+            let help = "write a Deployment if it makes other pods";
+            report(run.problems, controller.object, (code::GUESS, Severity::Info), message, help);
+        }
+        run.accounts(&controller, objects);
+        for plan in run.plans(&controller) {
+            let key = Key::new("", "Pod", &key.namespace, &plan.name);
+            if let Some(value) = run.render(&controller, &plan) {
+                add(objects, "v1", key, value, Some(controller.object));
             }
         }
     }
@@ -129,8 +131,8 @@ struct Plan<'n> {
 
 #[derive(Clone)]
 struct Owner {
-    api_version: &'static str,
-    kind: &'static str,
+    api_version: String,
+    kind: String,
     name: String,
     uid: String,
 }
@@ -152,8 +154,8 @@ impl<'r> Run<'r> {
         let key = &controller.object.key;
         let nodes: &'r Nodes = self.nodes;
         let eligible = nodes.eligible(&controller.node_selector());
-        let wanted = match controller.kind {
-            Kind::DaemonSet => u32::try_from(eligible.len()).unwrap_or(u32::MAX),
+        let wanted = match controller.plays {
+            Plays::DaemonSet => u32::try_from(eligible.len()).unwrap_or(u32::MAX),
             _ => controller.replicas,
         };
         let room = u32::try_from(MAX_PODS.saturating_sub(self.made)).unwrap_or(u32::MAX);
@@ -184,8 +186,8 @@ impl<'r> Run<'r> {
             };
             let node_name = controller.node_name.map(str::to_owned);
             let node_name = node_name.or_else(|| chosen.map(|node| node.name.clone())).unwrap_or_default();
-            let name = match controller.kind {
-                Kind::StatefulSet => {
+            let name = match controller.plays {
+                Plays::StatefulSet => {
                     let ordinal = controller.first_ordinal.saturating_add(index);
                     let name = format!("{}-{ordinal}", key.name);
                     labels.push(("apps.kubernetes.io/pod-index", ordinal.to_string()));
@@ -196,7 +198,7 @@ impl<'r> Run<'r> {
                     }
                     name
                 }
-                Kind::DaemonSet => self.name(&key.namespace, &prefix, &node_name),
+                Plays::DaemonSet => self.name(&key.namespace, &prefix, &node_name),
                 _ => self.name(&key.namespace, &prefix, &index.to_string()),
             };
             let generate_name = generate_name.clone();
@@ -290,29 +292,37 @@ impl<'r> Run<'r> {
 
 /// The direct owner of a controller's pods, and the labels that tell its pods from others.
 fn owner_and_labels(controller: &Controller<'_>, template: u64) -> (Owner, Vec<(&'static str, String)>) {
-    let Object { key, .. } = controller.object;
+    let Object { key, api_version, .. } = controller.object;
     let hash = letters(template, 10);
-    let own = |api_version, kind| Owner { api_version, kind, name: key.name.clone(), uid: controller.uid() };
-    match controller.kind {
-        Kind::Deployment => {
-            let name = format!("{}-{hash}", key.name);
+    let own = Owner {
+        api_version: api_version.clone(),
+        kind: key.kind.clone(),
+        name: key.name.clone(),
+        uid: controller.uid(),
+    };
+    match controller.plays {
+        Plays::Deployment(label) => {
+            // Knative makes a Deployment for each revision of a service.
+            let is_knative = key.group == "serving.knative.dev";
+            let suffix = if is_knative { "-00001-deployment" } else { "" };
+            let name = format!("{}{suffix}-{hash}", key.name);
             let uid = uid("ReplicaSet", &key.namespace, &name);
-            let owner = Owner { api_version: "apps/v1", kind: "ReplicaSet", name, uid };
-            (owner, vec![("pod-template-hash", hash)])
+            let owner = Owner { api_version: "apps/v1".to_owned(), kind: "ReplicaSet".to_owned(), name, uid };
+            (owner, vec![(label, hash)])
         }
-        Kind::ReplicaSet => (own("apps/v1", "ReplicaSet"), Vec::new()),
-        Kind::StatefulSet => {
+        Plays::ReplicaSet => (own, Vec::new()),
+        Plays::StatefulSet => {
             let revision = format!("{}-{hash}", key.name);
-            (own("apps/v1", "StatefulSet"), vec![("controller-revision-hash", revision)])
+            (own, vec![("controller-revision-hash", revision)])
         }
-        Kind::DaemonSet => (own("apps/v1", "DaemonSet"), vec![("controller-revision-hash", hash)]),
-        Kind::Job => {
+        Plays::DaemonSet => (own, vec![("controller-revision-hash", hash)]),
+        Plays::Job => {
             let labels = vec![
                 ("batch.kubernetes.io/job-name", key.name.clone()),
                 ("batch.kubernetes.io/controller-uid", controller.uid()),
                 ("job-name", key.name.clone()),
             ];
-            (own("batch/v1", "Job"), labels)
+            (own, labels)
         }
     }
 }
@@ -333,7 +343,7 @@ fn pod_spec(controller: &Controller<'_>, plan: &Plan<'_>) -> Value {
             kept.insert(name.to_owned(), value.clone());
         }
     }
-    if controller.kind == Kind::StatefulSet {
+    if controller.plays == Plays::StatefulSet {
         kept.insert("hostname".to_owned(), Value::String(plan.name.clone()));
         if let Some(service) = text_at(&controller.object.value, "/spec/serviceName") {
             kept.insert("subdomain".to_owned(), Value::String(service.to_owned()));

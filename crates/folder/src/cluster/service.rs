@@ -1,4 +1,4 @@
-//! Gives services their cluster addresses and the defaults that an API server sets.
+//! Gives services their cluster addresses.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -38,7 +38,6 @@ pub(super) fn assign_addresses(
         }
         let mut value = object.value.clone();
         if let Some(spec) = value.get_mut("spec").and_then(Value::as_object_mut) {
-            default_ports(spec);
             if text(spec, "type") != Some("ExternalName") {
                 set_addresses(spec, &key, addresses);
             }
@@ -58,17 +57,6 @@ fn stated(value: &Value) -> Vec<IpAddr> {
 
 fn text<'s>(spec: &'s Map<String, Value>, name: &str) -> Option<&'s str> {
     spec.get(name).and_then(Value::as_str).filter(|text| !text.is_empty())
-}
-
-/// Sets what the API server sets on ports: protocol TCP, and the port itself as the target.
-fn default_ports(spec: &mut Map<String, Value>) {
-    let Some(Value::Array(ports)) = spec.get_mut("ports") else { return };
-    for port in ports.iter_mut().filter_map(Value::as_object_mut) {
-        port.entry("protocol").or_insert_with(|| json!("TCP"));
-        if let Some(number) = port.get("port").cloned() {
-            port.entry("targetPort").or_insert(number);
-        }
-    }
 }
 
 /// Sets `clusterIP`, `clusterIPs` and `ipFamilies`, each unless it is there; a headless service has

@@ -75,7 +75,9 @@ fn stateful_set_numbers_its_pods() {
 
 #[test]
 fn daemon_set_has_one_pod_per_node() {
-    let set = deployment("shop", "agent", 9).replace("kind: Deployment", "kind: DaemonSet");
+    let set = deployment("shop", "agent", 9)
+        .replace("kind: Deployment", "kind: DaemonSet")
+        .replace("  replicas: 9\n", "");
     let resolved = resolve(&set);
     let mut nodes: Vec<&str> =
         all(&resolved, "Pod").iter().map(|pod| text(&pod.value, "/spec/nodeName")).collect();
@@ -88,7 +90,7 @@ fn jobs_run_their_parallel_pods_until_they_are_over() {
     let job = |extra: &str| {
         format!(
             "apiVersion: batch/v1\nkind: Job\nmetadata: {{name: mail}}\nspec:\n  parallelism: 3\n  completions: 2\n  \
-             template: {{spec: {{containers: [{{name: a}}]}}}}\n{extra}"
+             template: {{spec: {{restartPolicy: Never, containers: [{{name: a, image: a}}]}}}}\n{extra}"
         )
     };
     let resolved = resolve(&job(""));
@@ -125,13 +127,14 @@ fn enrolment_follows_the_namespace_and_the_pod() {
 }
 
 #[test]
-fn declared_pod_is_kept_as_given() {
-    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: curl, namespace: shop}\nspec: {containers: [{name: a}]}\n";
+fn declared_pod_is_kept_as_given_with_the_defaults_of_an_api_server() {
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: curl, namespace: shop}\nspec: {containers: [{name: a, image: a}]}\n";
     let resolved = resolve(&format!(
         "apiVersion: v1\nkind: Namespace\nmetadata: {{name: shop, labels: {{istio.io/dataplane-mode: ambient}}}}\n---\n{pod}"
     ));
     let value = get(&resolved, "", "Pod", "shop", "curl");
     assert!(value.pointer("/status").is_none() && value.pointer("/metadata/annotations").is_none());
+    assert_eq!(text(value, "/spec/serviceAccountName"), "default");
     assert_eq!(resolved.problems.len(), 1);
     assert!(resolved.problems[0].message.contains("no address"));
 }
@@ -144,7 +147,8 @@ metadata:
   name: web-abc-1
   namespace: shop
   labels: {app: web, pod-template-hash: abc}
-  ownerReferences: [{apiVersion: apps/v1, kind: ReplicaSet, name: web-abc, controller: true}]
+  ownerReferences: [{apiVersion: apps/v1, kind: ReplicaSet, name: web-abc, uid: u, controller: true}]
+spec: {containers: [{name: a, image: a}]}
 status: {podIP: 10.9.9.9}
 ---
 ";
@@ -159,8 +163,10 @@ fn selector_that_misses_its_template_is_refused() {
         resolve(&deployment("shop", "web", 1).replace("labels: {app: web,", "labels: {app: other,"));
     assert!(all(&resolved, "Pod").is_empty());
     let problem = &resolved.problems[0];
-    assert!(problem.message.contains("wants the label app=web"), "{problem}");
-    assert_eq!(problem.line, 6, "{problem}");
+    assert_eq!(problem.field, "spec.template.metadata.labels");
+    assert!(problem.message.contains("`selector` does not match template `labels`"), "{problem}");
+    assert!(problem.help.contains("app=web"), "{problem}");
+    assert_eq!(problem.line, 8, "{problem}");
 }
 
 #[test]

@@ -33,8 +33,8 @@ fn headless_external_and_stated_addresses_stay() {
         "{}{}{}{}",
         service("none", "  clusterIP: None\n"),
         service("outside", "  type: ExternalName\n  externalName: example.com\n"),
-        service("stated", "  clusterIP: 10.96.0.10\n"),
-        service("six", "  ipFamilies: [IPv6]\n"),
+        service("stated", "  clusterIP: 10.96.0.10\n  ports: [{port: 80}]\n"),
+        service("six", "  ipFamilies: [IPv6]\n  ports: [{port: 80}]\n"),
     ));
     let spec = |name: &str| get(&resolved, "", "Service", "shop", name)["spec"].clone();
     assert_eq!(spec("none")["clusterIPs"], serde_json::json!(["None"]));
@@ -50,8 +50,8 @@ fn stated_address_is_given_to_no_other() {
     let resolved = resolve(&format!(
         "{}{}{}",
         service("web", "  ports: [{port: 80}]\n"),
-        service("zone", &format!("  clusterIP: {address}\n")),
-        service("zwei", &format!("  clusterIP: {address}\n")),
+        service("zone", &format!("  clusterIP: {address}\n  ports: [{{port: 80}}]\n")),
+        service("zwei", &format!("  clusterIP: {address}\n  ports: [{{port: 80}}]\n")),
     ));
     assert_ne!(text(get(&resolved, "", "Service", "shop", "web"), "/spec/clusterIP"), address);
     assert!(complaints(&resolved)[0].contains("belongs to Service shop/zone already"));
@@ -97,7 +97,7 @@ fn declared_slices_replace_generated_ones() {
 
 #[test]
 fn pods_that_are_not_ready_are_endpoints_that_are_not() {
-    let pod = "---\napiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: shop, labels: {app: web}}\nstatus:\n  phase: Running\n  podIP: 192.0.2.5\n  conditions: [{type: Ready, status: 'False'}]\n";
+    let pod = "---\napiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: shop, labels: {app: web}}\nspec: {containers: [{name: a, image: a}]}\nstatus:\n  phase: Running\n  podIP: 192.0.2.5\n  conditions: [{type: Ready, status: 'False'}]\n";
     let plain = service("web", "  selector: {app: web}\n  ports: [{port: 80}]\n");
     let resolved = resolve(&format!("{pod}{plain}"));
     assert_eq!(slices_of(&resolved, "web")[0]["endpoints"][0]["conditions"]["ready"], false);
@@ -134,14 +134,15 @@ fn endpoints_object_is_mirrored() {
 }
 
 #[test]
-fn service_with_wrong_types_is_passed_on_and_hurts_nobody() {
+fn service_with_wrong_types_is_refused_and_hurts_nobody() {
     let resolved = resolve(&format!(
         "{}{}{}",
         service("bad", "  selector: [a]\n  ports: yes\n  clusterIP: 5\n"),
         service("worse", "").replace("spec:\n", "spec: text\n"),
         service("good", "  ports: [{port: 80}]\n"),
     ));
-    assert_eq!(names(&resolved, "Service"), ["shop/bad", "shop/good", "shop/worse"]);
-    assert_eq!(get(&resolved, "", "Service", "shop", "bad")["spec"]["clusterIP"], 5);
+    assert_eq!(names(&resolved, "Service"), ["shop/good"]);
     text(get(&resolved, "", "Service", "shop", "good"), "/spec/clusterIP");
+    let fields: Vec<&str> = resolved.problems.iter().map(|problem| problem.field.as_str()).collect();
+    assert_eq!(fields, ["spec.selector", "spec.ports", "spec.clusterIP", "spec"]);
 }

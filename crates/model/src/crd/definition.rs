@@ -103,6 +103,12 @@ pub fn files() -> Result<Vec<File>, yaml::Error> {
     DEFINITIONS.iter().map(file).collect()
 }
 
+/// Returns the structural schema of each kind of `charts/base/crds`, in the order of [`Kind`]: that of
+/// the whole object, with `spec` and `status`.
+pub fn schemas() -> Vec<(Kind, Value)> {
+    DEFINITIONS.iter().map(|d| (d.kind, object_schema(d))).collect()
+}
+
 fn definition(d: &Definition) -> Value {
     let schema = object_schema(d);
     let columns: Vec<Value> = d

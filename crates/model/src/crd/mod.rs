@@ -23,7 +23,7 @@ pub use authorization_policy::{
     AuthorizationPolicyProvider, AuthorizationPolicyRule, AuthorizationPolicySource, AuthorizationPolicySpec,
     AuthorizationPolicyTo, PolicyAction, PolicyTargetReference,
 };
-pub use definition::{File, files};
+pub use definition::{File, files, schemas};
 pub use peer_authentication::{MutualTls, MutualTlsMode, PeerAuthenticationSpec};
 pub use selector::{LabelValue, PolicySelector};
 pub use service_entry::{

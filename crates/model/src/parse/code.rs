@@ -6,6 +6,10 @@ pub const SYNTAX: &str = "KO001";
 pub const NAME: &str = "KO002";
 /// A field has a type or a value that it cannot have.
 pub const FIELD: &str = "KO003";
+/// A field is not known; told of objects in files, since an API server refuses or drops it.
+pub const UNKNOWN_FIELD: &str = "KO004";
+/// A kind is not served under the name or version that is written; told of objects in files.
+pub const NO_MATCH: &str = "KO005";
 /// A cluster address of a `Service` is no IP address.
 pub const SERVICE_ADDRESS: &str = "SV001";
 /// The `resolution` of a `ServiceEntry` is not known.
@@ -34,6 +38,8 @@ pub const ALL: &[&str] = &[
     SYNTAX,
     NAME,
     FIELD,
+    UNKNOWN_FIELD,
+    NO_MATCH,
     SERVICE_ADDRESS,
     ENTRY_RESOLUTION,
     ENTRY_LOCATION,

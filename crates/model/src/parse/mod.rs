@@ -42,6 +42,7 @@ mod tests;
 
 pub use annotation::ANNOTATIONS;
 
+use crate::facts::{AuthorizationPolicy, PeerAuthentication};
 use crate::{Diagnostic, Kind, Object};
 use std::sync::Arc;
 
@@ -74,4 +75,21 @@ pub fn parse(kind: Kind, json: &[u8]) -> Result<Object, Diagnostic> {
         Kind::WorkloadEntry => workload_entry::parse(json).map(|o| Object::WorkloadEntry(Arc::new(o))),
     };
     object.map_err(|wrong| wrong.into_diagnostic(metadata::reference(kind, json)))
+}
+
+/// Returns the facts of a policy that is refused for what `diagnostic` says, whatever its spec holds:
+/// it denies what its selector names, as far as that can be read. `None` for a kind that is no policy,
+/// and for a document that names no object.
+pub fn refuse(kind: Kind, json: &[u8], diagnostic: Diagnostic) -> Option<Object> {
+    match kind {
+        Kind::AuthorizationPolicy => {
+            let policy::Policy { meta, dry_run, spec } = policy::refuse(kind, json, diagnostic).ok()?;
+            Some(Object::AuthorizationPolicy(Arc::new(AuthorizationPolicy { meta, dry_run, spec })))
+        }
+        Kind::PeerAuthentication => {
+            let policy::Policy { meta, spec, .. } = policy::refuse(kind, json, diagnostic).ok()?;
+            Some(Object::PeerAuthentication(Arc::new(PeerAuthentication { meta, spec })))
+        }
+        _ => None,
+    }
 }

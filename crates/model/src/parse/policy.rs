@@ -6,7 +6,7 @@ use super::selector::WorkloadSelector;
 use super::text::{Text, or_empty};
 use super::{read, wrong::Wrong};
 use crate::facts::{Meta, PolicyTargetRef, Refused};
-use crate::{Kind, Labels, ObjectRef, shared};
+use crate::{Diagnostic, Kind, Labels, ObjectRef, shared};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -68,6 +68,22 @@ where
         diagnostic: wrong.into_diagnostic(Some(ObjectRef { kind, name: meta.name.clone() })),
     });
     Ok(Policy { meta, dry_run, spec })
+}
+
+/// Reads a policy whose spec somebody else refused: its selector and targets count as far as they can
+/// be read.
+///
+/// # Errors
+/// When the document is no JSON or names no object.
+pub(super) fn refuse<S>(kind: Kind, json: &[u8], diagnostic: Diagnostic) -> Result<Policy<S>, Wrong> {
+    let Manifest { metadata, spec } = read::manifest::<Manifest<'_>>(json)?;
+    let refused = Refused {
+        selector: spec.and_then(|raw| selector_of(raw.get())),
+        target_refs: spec.map(|raw| target_refs_of(raw.get())).unwrap_or_default(),
+        diagnostic,
+    };
+    let dry_run = metadata.annotation(DRY_RUN).is_some_and(parse_bool);
+    Ok(Policy { meta: metadata.meta(kind)?, dry_run, spec: Err(refused) })
 }
 
 /// Tells whether `text` is true in the sense of Go's `strconv.ParseBool`.

@@ -83,7 +83,16 @@ impl Emitter {
             Some(Place { file: origin.file.to_string(), line: line as usize, column: column as usize })
         };
         let json = object.value.to_string();
-        let (event, wrong) = match model::parse(reference.kind, json.as_bytes()) {
+        let refused = object.refused.as_ref().map(diagnostic);
+        let parsed = match &refused {
+            // A policy that an API server would refuse denies what it may select.
+            Some(why) => {
+                model::parse::refuse(reference.kind, json.as_bytes(), why.clone()).ok_or_else(|| why.clone())
+            }
+            None => model::parse(reference.kind, json.as_bytes()),
+        };
+        let (event, wrong) = match parsed {
+            Ok(parsed) if refused.is_some() => (Event::Put(parsed), refused),
             Ok(mut parsed) => {
                 let wrong = refusal(&mut parsed).map(|diagnostic| {
                     diagnostic.place = place(&diagnostic.field);
@@ -92,7 +101,7 @@ impl Emitter {
                 (Event::Put(parsed), wrong)
             }
             Err(mut diagnostic) => {
-                diagnostic.place = place(&diagnostic.field);
+                diagnostic.place = diagnostic.place.or_else(|| place(&diagnostic.field));
                 (Event::Reject(reference, diagnostic.clone()), Some(diagnostic))
             }
         };
@@ -123,6 +132,9 @@ pub(super) fn diagnostic(problem: &folder::Problem) -> Diagnostic {
     });
     // Kinds that only make pods are none of the model's: they are named by the message.
     let message = match (&problem.object, &object) {
+        (Some(key), None) if !problem.field.is_empty() => {
+            format!("{key}, {}: {}", problem.field, problem.message)
+        }
         (Some(key), None) => format!("{key}: {}", problem.message),
         _ => problem.message.clone(),
     };
@@ -130,7 +142,7 @@ pub(super) fn diagnostic(problem: &folder::Problem) -> Diagnostic {
         code: problem.code,
         severity: problem.severity,
         object,
-        field: String::new(),
+        field: problem.field.clone(),
         message,
         help: problem.help.clone(),
         place: Some(Place {

@@ -1,0 +1,97 @@
+//! Takes an object as an API server would take it, or keeps what was there.
+
+use std::sync::Arc;
+
+use model::Severity;
+use serde_json::Value;
+
+use crate::apiserver::{code_of, is_policy, judge, judge_template};
+use crate::cluster::has_foreign_template;
+use crate::code;
+use crate::field::{Flaw, Step, path_text};
+use crate::load::effect;
+use crate::locate::place;
+use crate::object::Object;
+use crate::problem::Problem;
+
+/// What became of an object.
+#[derive(Default)]
+pub(crate) struct Admitted {
+    /// What is in force from now on.
+    pub(crate) object: Option<Arc<Object>>,
+    /// Why the object is refused; one of the problems, unless these were told before.
+    pub(crate) refused: Option<Problem>,
+    pub(crate) problems: Vec<Problem>,
+}
+
+/// Judges an object of the file with this text; `before` is the version that is in force.
+pub(crate) fn admit(object: Object, before: Option<&Arc<Object>>, text: &str) -> Admitted {
+    if object.refused.is_some() {
+        let refused = object.refused.clone();
+        return Admitted { object: Some(Arc::new(object)), refused, problems: Vec::new() };
+    }
+    let good = before.filter(|before| before.refused.is_none());
+    let mut verdict = judge(&object.key, &object.value, good.map(|good| &good.value));
+    if has_foreign_template(&object) {
+        verdict.flaws.extend(judge_template(&object.value));
+    }
+    let mut problems: Vec<Problem> =
+        verdict.notes.into_iter().map(|note| problem(&object, text, &note, Severity::Warning)).collect();
+    let Some(first) = verdict.flaws.first() else {
+        let value = verdict.stored.unwrap_or_else(|| object.value.clone());
+        return Admitted { object: Some(Arc::new(Object { value, ..object })), refused: None, problems };
+    };
+    let mut told: Vec<Problem> =
+        verdict.flaws.iter().map(|flaw| problem(&object, text, flaw, Severity::Error)).collect();
+    let mut refused = problem(&object, text, first, Severity::Error);
+    let in_force = match good {
+        Some(good) => {
+            refused.message.push_str("; its last good version stays in force");
+            Some(Arc::clone(good))
+        }
+        None if is_policy(&object.key) => {
+            refused.message.push_str(&format!("; it is refused, so {}", effect(&object.key)));
+            let mut object = Object { refused: Some(refused.clone()), ..object };
+            forget(&mut object.value, &verdict.flaws);
+            Some(Arc::new(object))
+        }
+        None => {
+            refused.message.push_str("; it is left out");
+            None
+        }
+    };
+    told[0] = refused.clone();
+    problems.extend(told);
+    Admitted { object: in_force, refused: Some(refused), problems }
+}
+
+/// Takes away the selector and the targets of a policy where they have a flaw: as they stand, they
+/// would name less than was meant.
+fn forget(value: &mut Value, flaws: &[Flaw]) {
+    let Some(spec) = value.get_mut("spec").and_then(Value::as_object_mut) else { return };
+    for flaw in flaws {
+        if let [Step::Key(outer), Step::Key(inner), ..] = flaw.path.as_slice()
+            && outer == "spec"
+            && ["selector", "targetRef", "targetRefs"].contains(&inner.as_str())
+        {
+            spec.remove(inner);
+        }
+    }
+}
+
+fn problem(object: &Object, text: &str, flaw: &Flaw, severity: Severity) -> Problem {
+    let origin = object.origin.as_ref();
+    let (line, column) =
+        origin.map_or((1, 1), |origin| place(text, origin, &flaw.path).unwrap_or((origin.line, 1)));
+    Problem {
+        file: origin.map(|origin| Arc::clone(&origin.file)).unwrap_or_default(),
+        line,
+        column,
+        severity,
+        code: if has_foreign_template(object) { code::CONTROLLER } else { code_of(&object.key, flaw) },
+        object: Some(object.key.clone()),
+        field: path_text(&flaw.path),
+        message: flaw.message.clone(),
+        help: flaw.help.clone(),
+    }
+}
