@@ -4,6 +4,8 @@
 //! The rules are those of `ARCHITECTURE.md`. Both cargo and git are asked, so that a crate or a file
 //! that nobody thought of is judged too.
 
+mod files;
+
 use anyhow::{Context, ensure};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -190,6 +192,36 @@ fn arrows_between_crates_point_one_way() -> anyhow::Result<()> {
             needs.map(|(need, _)| format!("{own} must know nothing of {need}: it judges any control plane")),
         );
     }
+    check(&broken)
+}
+
+#[test]
+fn crates_are_in_the_table_of_the_architecture() -> anyhow::Result<()> {
+    let text = std::fs::read_to_string(root().join("ARCHITECTURE.md"))?;
+    let mut above: BTreeSet<&str> = BTreeSet::new();
+    let mut rows = BTreeMap::new();
+    for line in text.lines() {
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        let &["", name, _, uses, world, ""] = cells.as_slice() else { continue };
+        let Some(name) = name.strip_prefix('`').and_then(|name| name.strip_suffix('`')) else { continue };
+        let uses: BTreeSet<&str> = match uses {
+            "all above" => above.clone(),
+            "–" => BTreeSet::new(),
+            list => list.split(", ").collect(),
+        };
+        rows.insert(name, (uses, world == "yes"));
+        above.insert(name);
+    }
+    let mut broken = Vec::new();
+    for (own, allowed) in ARROWS {
+        let expected = (allowed.iter().copied().collect(), WORLDLY.contains(own));
+        match rows.remove(own) {
+            None => broken.push(format!("{own} is not in the table")),
+            Some(row) if row != expected => broken.push(format!("{own} is {row:?}, here {expected:?}")),
+            Some(_) => {}
+        }
+    }
+    broken.extend(rows.keys().map(|name| format!("{name} is in the table, and there is no such crate")));
     check(&broken)
 }
 
