@@ -158,7 +158,7 @@ impl Default for IdentityStats {
             token_reviews: Counts::of(&["accepted", "refused", "unanswered"]),
             key_fetches: Counts::of(&["ok", "unreachable", "withheld"]),
             issuer_key_fetches: Counts::of(&["blocked", "ok", "unreachable"]),
-            handshakes: Counts::of(&["displaced", "failed", "ok", "revoked", "timed_out", "too_many"]),
+            handshakes: Counts::of(&["evicted", "failed", "ok", "revoked", "timed_out", "too_many"]),
             root_writes: Counts::of(&["failed", "ok"]),
             crl_writes: Counts::of(&["failed", "ok"]),
             event_writes: Counts::of(&["failed", "ok"]),

@@ -2,7 +2,7 @@
 
 use ca::token::IssuerRules;
 use clap::Args;
-use server::{Bounds, Patience};
+use server::{Bounds, Timeouts};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -251,8 +251,8 @@ impl BoundArgs {
     }
 
     /// Returns how long clients are waited for.
-    pub fn patience(&self) -> Patience {
-        Patience { reading: self.read_deadline, ..Patience::default() }
+    pub fn timeouts(&self) -> Timeouts {
+        Timeouts { read: self.read_deadline, ..Timeouts::default() }
     }
 }
 

@@ -8,7 +8,7 @@ use crate::engine_thread::EngineHandle;
 use cluster::WriterStats;
 use identity::IdentityView;
 use rustls::pki_types::UnixTime;
-use server::{Clients, End};
+use server::{Clients, CloseReason};
 use std::fmt::{Display, Write};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -118,13 +118,13 @@ impl Metrics {
         out.counter(
             "pilot_xds_write_timeout",
             "Connections ended since their client did not read.",
-            self.clients.ends().count(End::Unread),
+            self.clients.closed().count(CloseReason::Unread),
         );
         out.counts(
             "pilothouse_connections_ended_total",
             "reason",
             "Connections that were ended from here before their time, by why.",
-            self.clients.ends().list(),
+            self.clients.closed().list(),
         );
         out.counts(
             "pilothouse_bound_refusals_total",

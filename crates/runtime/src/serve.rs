@@ -11,7 +11,7 @@ use crate::source::folder::{FolderSettings, FolderSource};
 use cluster::{Access, ConnectError, Connection, KubeSettings, KubeSource, Term, connect};
 use identity::{Home, Identity, IdentityError, IdentityView, StateDir};
 use server::http::{self, HttpBounds};
-use server::{Ads, Bounds, Clients, Concerned, Patience, SecurePort, Service};
+use server::{Ads, AffectedNodes, Bounds, Clients, SecurePort, Service, Timeouts};
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -78,7 +78,7 @@ pub struct Daemon {
     /// Where statuses are written; nowhere beside another control plane and without a cluster.
     status: Option<(kube::Client, StatusSettings)>,
     bounds: Bounds,
-    patience: Patience,
+    timeouts: Timeouts,
     xds: TcpListener,
     health: TcpListener,
     monitoring: TcpListener,
@@ -87,7 +87,7 @@ pub struct Daemon {
 /// What the engine thread tells those that do not ask it.
 #[derive(Default)]
 struct Feeds {
-    nodes: Arc<Concerned>,
+    nodes: Arc<AffectedNodes>,
     changes: Arc<Changes>,
     status_stats: Arc<StatusStats>,
 }
@@ -113,7 +113,7 @@ impl Daemon {
         let status = status(args, connection.as_ref());
         let (source, from) = source(&args.source, args, connection, &engine)?;
         let clients = Clients::default();
-        let (bounds, patience) = (args.bounds.bounds(), args.bounds.patience());
+        let (bounds, timeouts) = (args.bounds.bounds(), args.bounds.timeouts());
         let daemon = Self {
             source,
             engine,
@@ -123,7 +123,7 @@ impl Daemon {
             view,
             status,
             bounds,
-            patience,
+            timeouts,
             xds,
             health,
             monitoring,
@@ -141,10 +141,10 @@ impl Daemon {
         Ok(daemon)
     }
 
-    /// Has this patience with clients, instead of that of its settings.
+    /// Waits for clients this long, instead of what its settings say.
     #[must_use]
-    pub fn with_patience(self, patience: Patience) -> Self {
-        Self { patience, ..self }
+    pub fn with_timeouts(self, timeouts: Timeouts) -> Self {
+        Self { timeouts, ..self }
     }
 
     /// Returns the address of plaintext xDS.
@@ -192,9 +192,9 @@ impl Daemon {
     pub async fn run(self, stop: CancellationToken) {
         let tasks = TaskTracker::new();
         let Feeds { nodes, changes, status_stats } = self.feeds;
-        let ads = Ads::first_to(nodes, self.engine.snapshots(), self.clients.clone())
+        let ads = Ads::with_affected_nodes(nodes, self.engine.snapshots(), self.clients.clone())
             .with_capabilities(|node| mesh::understood_by(node.property("ISTIO_VERSION")));
-        let service = Service::new(ads).with_bounds(self.bounds).with_patience(self.patience);
+        let service = Service::new(ads).with_bounds(self.bounds).with_timeouts(self.timeouts);
         if let Some(secure) = self.secure {
             tasks.spawn(secure.run(service.clone(), self.engine.snapshots(), stop.clone()));
         }
@@ -274,7 +274,7 @@ fn identity(
         }
     };
     let (addr, flag) = (args.secure_addr, "--secure-addr");
-    let port = SecurePort::take(addr).map_err(|source| StartError::Listen {
+    let port = SecurePort::bind(addr).map_err(|source| StartError::Listen {
         addr,
         what: "secure xDS",
         flag,

@@ -4,7 +4,7 @@ use crate::controllers::Changes;
 use crate::engine_thread::Subscriber;
 use identity::WorldWriter;
 use mesh::{Delta, Event};
-use server::Concerned;
+use server::AffectedNodes;
 use std::sync::Arc;
 
 /// Identity follows pods, namespaces and the mesh settings.
@@ -15,9 +15,9 @@ impl Subscriber for WorldWriter {
 }
 
 /// Streams of the nodes that a snapshot is about are served first.
-impl Subscriber for Arc<Concerned> {
+impl Subscriber for Arc<AffectedNodes> {
     fn publishing(&mut self, step: u64, delta: &Delta) {
-        self.note(step, delta.nodes.iter().cloned());
+        self.add(step, delta.nodes.iter().cloned());
     }
 }
 

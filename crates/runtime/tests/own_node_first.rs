@@ -22,7 +22,7 @@ use model::{Kind, Labels, Name, Ns, Object, ObjectRef, Str};
 use pilothouse_runtime::engine_thread::EngineHandle;
 use prost::Message;
 use proto::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Node};
-use server::{Ads, Clients, Concerned, ResponseBody, Service};
+use server::{Ads, AffectedNodes, Clients, ResponseBody, Service};
 use tokio::sync::{mpsc, watch};
 use tokio::task::yield_now;
 use tokio_stream::StreamExt;
@@ -37,7 +37,7 @@ const MANY: usize = 1_000;
 struct Server {
     writer: Writer,
     snapshots: watch::Sender<Option<Arc<Snapshot>>>,
-    concerned: Arc<Concerned>,
+    affected: Arc<AffectedNodes>,
     service: Service,
     count: u64,
 }
@@ -46,9 +46,9 @@ impl Server {
     fn start() -> Self {
         let mut writer = Writer::new();
         let (snapshots, newest) = watch::channel(Some(writer.publish()));
-        let concerned = Arc::<Concerned>::default();
-        let ads = Ads::first_to(Arc::clone(&concerned), newest, Clients::default());
-        Self { writer, snapshots, concerned, service: Service::new(ads), count: 0 }
+        let affected = Arc::<AffectedNodes>::default();
+        let ads = Ads::with_affected_nodes(Arc::clone(&affected), newest, Clients::default());
+        Self { writer, snapshots, affected, service: Service::new(ads), count: 0 }
     }
 
     /// Publishes a change about these nodes.
@@ -56,7 +56,7 @@ impl Server {
         self.count += 1;
         self.writer.put(&Scope::Mesh, ADDRESS, "pod", self.count.to_string().as_bytes()).unwrap();
         let snapshot = self.writer.publish();
-        self.concerned.note(snapshot.step(), nodes.iter().map(|node| Str::from(*node)));
+        self.affected.add(snapshot.step(), nodes.iter().map(|node| Str::from(*node)));
         self.snapshots.send_replace(Some(snapshot));
     }
 
@@ -299,9 +299,8 @@ fn pod(node: &str, ready: bool) -> Event {
 
 #[tokio::test]
 async fn a_pod_is_first_on_its_own_node_when_it_comes_and_when_it_changes() {
-    let concerned = Arc::<Concerned>::default();
-    let engine =
-        EngineHandle::start_with(Options::default(), vec![Box::new(Arc::clone(&concerned))]).unwrap();
+    let affected = Arc::<AffectedNodes>::default();
+    let engine = EngineHandle::start_with(Options::default(), vec![Box::new(Arc::clone(&affected))]).unwrap();
     let labels = Labels::new([("istio.io/dataplane-mode", "ambient")]);
     let name = Ns::own("shop");
     let namespace = Object::Namespace(Arc::new(Namespace { name, labels, annotations: Labels::default() }));
@@ -309,7 +308,7 @@ async fn a_pod_is_first_on_its_own_node_when_it_comes_and_when_it_changes() {
     let mut newest = engine.snapshots();
     engine.batches().send(listing.collect()).await.unwrap();
     newest.wait_for(Option::is_some).await.unwrap();
-    let ads = Ads::first_to(concerned, engine.snapshots(), Clients::default());
+    let ads = Ads::with_affected_nodes(affected, engine.snapshots(), Clients::default());
     let service = Service::new(ads);
     let (mut own, mut other) = (open(&service, "a").await, open(&service, "b").await);
     turns(MANY).await;

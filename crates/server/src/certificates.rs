@@ -3,7 +3,7 @@
 //! Nothing is read of a request before its caller is authenticated and within the limits.
 
 use crate::grpc::{PREFIX_BYTES, Status, prefix};
-use crate::limits::{Arrival, Bound, Refusals};
+use crate::limits::{Bound, ConnectionState, Refusals};
 use bytes::{BufMut, Bytes, BytesMut};
 use ca::Code;
 use http::HeaderMap;
@@ -32,7 +32,7 @@ pub(crate) async fn create_certificate<B>(
     refusals: &Refusals,
     headers: &HeaderMap,
     body: B,
-    from: &Arrival,
+    from: &ConnectionState,
 ) -> Result<Bytes, Status>
 where
     B: Body<Data = Bytes> + Unpin,
@@ -42,12 +42,12 @@ where
     stats.requests.add();
     let refuse = |refused: Refused, caller: Option<&Authenticated>, requested: &str| {
         stats.refused.add(refused.reason);
-        // Who is known has a line for each identity that is refused; strangers share one.
+        // An authenticated caller has a line for each identity that is refused; peers that are not share one.
         let client = caller.map_or_else(
             || from.connection.client(),
             |caller| format!("{} for {}", caller.client(), truncated(requested)),
         );
-        if let Some(times) = refusals.due(&client, refused.reason) {
+        if let Some(times) = refusals.log_due(&client, refused.reason) {
             tracing::warn!(
                 caller = caller.map(|c| c.identity().to_string()), peer = ?from.connection.address, times,
                 requested = truncated(requested), reason = refused.reason, detail = truncated(&refused.detail),
@@ -84,13 +84,13 @@ where
         refuse(Refused { code: Code::InvalidArgument, reason: "malformed", detail }, Some(&caller), "")
     })?;
     let impersonated = request.impersonated_identity();
-    let question = CertificateRequest {
+    let requested = CertificateRequest {
         csr: &request.csr,
         impersonated,
         signer: request.cert_signer(),
         life_seconds: request.validity_duration,
     };
-    match gate.issue(&caller, &question).await {
+    match gate.issue(&caller, &requested).await {
         Ok(issued) => {
             stats.issued.add();
             frame(&IstioCertificateResponse { cert_chain: issued.chain })
@@ -106,7 +106,7 @@ where
     }
 }
 
-/// Returns what a client is told, in words that clients know from the service that this one replaces.
+/// Returns the status that a client gets, in words that clients know from istiod.
 fn status(refused: &Refused) -> Status {
     let message = match refused.code {
         Code::InvalidArgument | Code::Internal => format!("CSR signing error ({})", refused.message()),
@@ -133,26 +133,26 @@ where
     B::Error: std::fmt::Display,
 {
     let malformed = |detail: String| Refused { code: Code::InvalidArgument, reason: "malformed", detail };
-    let mut held = BytesMut::new();
+    let mut received = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| malformed(format!("the request breaks off: {error}")))?;
         let Some(data) = frame.data_ref() else { continue };
-        if held.len() + data.len() > MAX_REQUEST_BYTES + PREFIX_BYTES {
+        if received.len() + data.len() > MAX_REQUEST_BYTES + PREFIX_BYTES {
             return Err(too_long());
         }
-        held.extend_from_slice(data);
-        // What the prefix rules out is not awaited.
-        announced(&held)?;
+        received.extend_from_slice(data);
+        // A request that the prefix rules out is not awaited.
+        framed_len(&received)?;
     }
-    if announced(&held)? != Some(held.len()) {
+    if framed_len(&received)? != Some(received.len()) {
         return Err(malformed("the request is not exactly one message".to_owned()));
     }
-    Ok(held.split_off(PREFIX_BYTES).freeze())
+    Ok(received.split_off(PREFIX_BYTES).freeze())
 }
 
-/// Returns how long a request is with its prefix, once that has arrived.
-fn announced(held: &[u8]) -> Result<Option<usize>, Refused> {
-    let Some(&[flag, a, b, c, d]) = held.first_chunk::<PREFIX_BYTES>() else { return Ok(None) };
+/// Returns the length of a request with its prefix, once the prefix has arrived.
+fn framed_len(received: &[u8]) -> Result<Option<usize>, Refused> {
+    let Some(&[flag, a, b, c, d]) = received.first_chunk::<PREFIX_BYTES>() else { return Ok(None) };
     if flag != 0 {
         let detail = "the request is compressed, and no compression was agreed on".to_owned();
         return Err(Refused { code: Code::Unimplemented, reason: "compressed", detail });
@@ -170,7 +170,7 @@ fn too_long() -> Refused {
 
 fn frame(response: &IstioCertificateResponse) -> Result<Bytes, Status> {
     let length = response.encoded_len();
-    let too_long = || Status::new(Status::INTERNAL, "the answer fits no message");
+    let too_long = || Status::new(Status::INTERNAL, "the response fits no message");
     let mut data = BytesMut::with_capacity(PREFIX_BYTES + length);
     data.put_slice(&prefix(length as u64).ok_or_else(too_long)?);
     response.encode(&mut data).map_err(|_| too_long())?;

@@ -1,13 +1,13 @@
 //! The ports of the process: discovery and certificates over gRPC, health and monitoring over HTTP.
 //!
 //! ```text
-//!   listen   TcpListener ──> one task per connection (TLS, hyper, HTTP/2)
+//!   listen   TcpListener ──> one task per connection (TLS, hyper, HTTP/2): a ConnectionState
 //!                                  │ path               one task per call
 //!   service                  Service::answer
 //!                              │           └──> certificates: CreateCertificate
 //!   ads                       Ads ── open ──> body of the response = xds::ZtunnelSession + log
 //!                              ^                    │       └──> StreamGuard: credential, pod, node
-//!            Fanout: newest snapshot, own nodes first └──> Clients: who is connected, and how far
+//!       Fanout: newest snapshot, affected nodes first └──> Clients: who is connected, and how far
 //!   limits   what one client may take: connections, requests, time
 //!   grpc     framing and statuses
 //!   http     plain HTTP/1 ports
@@ -27,9 +27,9 @@ mod limits;
 mod listen;
 mod service;
 
-pub use crate::ads::{Ads, ClientView, Clients, Concerned, Totals, TypeTotals};
+pub use crate::ads::{Ads, AffectedNodes, ClientView, Clients, Totals, TypeTotals};
 pub use crate::certificate_request::{CertificateTarget, NewCertificate, RequestError, request_certificate};
 pub use crate::grpc::MAX_REQUEST_BYTES;
-pub use crate::limits::{Bound, Bounds, End, Ends, Patience, Refusals};
+pub use crate::limits::{Bound, Bounds, CloseCounts, CloseReason, Refusals, Timeouts};
 pub use crate::listen::SecurePort;
 pub use crate::service::{ResponseBody, Service};

@@ -14,7 +14,9 @@ use tokio_util::sync::CancellationToken;
 use crate::ads::{Ads, StreamGuard};
 use crate::certificates::create_certificate;
 use crate::grpc::Status;
-use crate::limits::{Arrival, Bounds, Ends, Intake, Patience, Refusals, Rooms};
+use crate::limits::{
+    Bounds, CloseCounts, ConnectionState, Refusals, RequestBudgets, RequestReader, Timeouts,
+};
 
 /// The body of a response.
 pub type ResponseBody = UnsyncBoxBody<Bytes, Infallible>;
@@ -25,34 +27,39 @@ pub struct Service {
     pub(crate) ads: Ads,
     pub(crate) gate: Option<Arc<Gate>>,
     pub(crate) bounds: Bounds,
-    pub(crate) patience: Patience,
-    rooms: Rooms,
+    pub(crate) timeouts: Timeouts,
+    budgets: RequestBudgets,
 }
 
 impl Service {
-    /// Serves discovery to anybody.
+    /// Serves discovery to any caller.
     pub fn new(ads: Ads) -> Self {
-        let (bounds, patience, rooms) = (Bounds::default(), Patience::default(), Rooms::default());
-        Self { ads, gate: None, bounds, patience, rooms }
+        Self {
+            ads,
+            gate: None,
+            bounds: Bounds::default(),
+            timeouts: Timeouts::default(),
+            budgets: RequestBudgets::default(),
+        }
     }
 
-    /// Serves discovery and certificates to whom `gate` lets in.
+    /// Serves discovery and certificates to callers that `gate` authenticates.
     #[must_use]
     pub fn guarded(self, gate: Arc<Gate>) -> Self {
-        // Another port than that to whoever asks: neither takes the other's room.
-        Self { gate: Some(gate), rooms: Rooms::default(), ..self }
+        // Another port than the unauthenticated one: neither uses up the other's budgets.
+        Self { gate: Some(gate), budgets: RequestBudgets::default(), ..self }
     }
 
-    /// Lets one client take so much.
+    /// Lets one client take up to these bounds.
     #[must_use]
     pub fn with_bounds(self, bounds: Bounds) -> Self {
         Self { bounds, ..self }
     }
 
-    /// Has this patience with clients.
+    /// Waits for clients this long.
     #[must_use]
-    pub fn with_patience(self, patience: Patience) -> Self {
-        Self { patience, ..self }
+    pub fn with_timeouts(self, timeouts: Timeouts) -> Self {
+        Self { timeouts, ..self }
     }
 
     /// Answers one call; `drain` ends it when it is long-lived.
@@ -66,14 +73,14 @@ impl Service {
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: std::fmt::Display,
     {
-        self.answer(request, &Arrival::new(from.clone(), None), drain).await
+        self.answer(request, &ConnectionState::new(from.clone(), None), drain).await
     }
 
     /// Answers one call of a connection.
     pub(crate) async fn answer<B>(
         &self,
         request: Request<B>,
-        from: &Arrival,
+        from: &ConnectionState,
         drain: &CancellationToken,
     ) -> Response<ResponseBody>
     where
@@ -103,7 +110,7 @@ impl Service {
     async fn open<B>(
         &self,
         request: Request<B>,
-        from: &Arrival,
+        from: &ConnectionState,
         drain: &CancellationToken,
     ) -> Result<ResponseBody, Status>
     where
@@ -116,12 +123,12 @@ impl Service {
                 let guard = match gate {
                     Some(gate) => Some(StreamGuard::open(gate, self.refusals(), &head.headers, from).await?),
                     None => {
-                        from.admit();
+                        from.set_authenticated();
                         None
                     }
                 };
-                let allowance = self.rooms.of(guard.as_ref().map(StreamGuard::client));
-                let requests = Intake::new(body, allowance, self.patience.request);
+                let quota = self.budgets.quota(guard.as_ref().map(StreamGuard::client));
+                let requests = RequestReader::new(body, quota, self.timeouts.request);
                 Ok(self.ads.open(requests, from.connection.address, drain, guard)?.boxed_unsync())
             }
             (proto::rpc_path::CREATE_CERTIFICATE, Some(gate)) => {
@@ -138,7 +145,7 @@ impl Service {
         self.ads.clients().refusals()
     }
 
-    pub(crate) fn ends(&self) -> &Ends {
-        self.ads.clients().ends()
+    pub(crate) fn closed(&self) -> &CloseCounts {
+        self.ads.clients().closed()
     }
 }

@@ -10,7 +10,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use h2::client::SendRequest;
 use h2::{RecvStream, SendStream};
 use http::{Request, header};
-use pilothouse_server::{Ads, Bounds, Clients, End, Patience, Service};
+use pilothouse_server::{Ads, Bounds, Clients, CloseReason, Service, Timeouts};
 use prost::Message;
 use proto::discovery::{DeltaDiscoveryRequest, Node};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -47,30 +47,30 @@ struct Server {
 }
 
 impl Server {
-    /// Serves so many resources of 1 KiB each, with little patience.
+    /// Serves so many resources of 1 KiB each, with short timeouts.
     async fn start(resources: usize) -> Self {
         Self::bounded(resources, Bounds { connections_of_address: CONNECTIONS, ..Bounds::default() }).await
     }
 
     async fn bounded(resources: usize, bounds: Bounds) -> Self {
-        let patience = Patience {
+        let timeouts = Timeouts {
             first_call: SHORT,
-            silence: SHORT,
-            sign_of_life: SHORT,
-            reading: SHORT,
-            ..Patience::default()
+            keepalive_interval: SHORT,
+            keepalive_timeout: SHORT,
+            read: SHORT,
+            ..Timeouts::default()
         };
-        Self::with(resources, bounds, patience).await
+        Self::with(resources, bounds, timeouts).await
     }
 
-    async fn with(resources: usize, bounds: Bounds, patience: Patience) -> Self {
+    async fn with(resources: usize, bounds: Bounds, timeouts: Timeouts) -> Self {
         let mut writer = Writer::new();
         for i in 0..resources {
             writer.put(&Scope::Mesh, ADDRESS, &format!("r{i:06}"), &[0; 1024]).unwrap();
         }
         let (snapshots, newest) = watch::channel(Some(writer.publish()));
         let clients = Clients::default();
-        let service = Service::new(Ads::new(newest, clients.clone())).with_patience(patience);
+        let service = Service::new(Ads::new(newest, clients.clone())).with_timeouts(timeouts);
         let service = service.with_bounds(bounds);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -104,8 +104,8 @@ impl Server {
     }
 
     /// Waits until it has ended a connection for this.
-    async fn has_ended_one(&self, end: End) {
-        while self.clients.ends().count(end) == 0 {
+    async fn has_ended_one(&self, reason: CloseReason) {
+        while self.clients.closed().count(reason) == 0 {
             tokio::task::yield_now().await;
         }
     }
@@ -197,7 +197,7 @@ fn a_client_that_answers_pings_and_does_not_read_loses_its_connection() {
         // 4 MiB for a window of 64 KiB that is never opened again.
         let mut client = Http2::connect(server.dial().await, 65_535).await;
         let (_requests, _answer) = client.stream().await;
-        server.has_ended_one(End::Unread).await;
+        server.has_ended_one(CloseReason::Unread).await;
         client.ended().await;
         while !server.clients.is_empty() {
             tokio::task::yield_now().await;
@@ -256,7 +256,7 @@ fn rapid_resets_end_the_connection() {
         };
         let (ended, ()) = tokio::join!(sending, reading);
         assert!(ended, "a million resets were taken");
-        server.has_ended_one(End::Http2).await;
+        server.has_ended_one(CloseReason::Http2).await;
         server.serves().await;
     });
 }
@@ -293,10 +293,10 @@ fn a_port_that_is_full_says_so_and_serves_the_next_when_there_is_room() {
 }
 
 #[test]
-fn newcomers_of_one_address_make_room_for_one_of_another() {
+fn unauthenticated_connections_of_one_address_are_evicted_for_one_of_another() {
     run(async {
-        let bounds = Bounds { newcomers: 8, handshakes_of_address: 8, ..Bounds::default() };
-        let server = Server::with(1, bounds, Patience::default()).await;
+        let bounds = Bounds { unauthenticated: 8, handshakes_of_address: 8, ..Bounds::default() };
+        let server = Server::with(1, bounds, Timeouts::default()).await;
         let mut silent = Vec::new();
         for _ in 0..8 {
             silent.push(dial_from([127, 0, 0, 2], server.address).await);
@@ -306,7 +306,7 @@ fn newcomers_of_one_address_make_room_for_one_of_another() {
         assert!(matches!(refused.read(&mut [0; 64]).await, Ok(0) | Err(_)));
         assert_eq!(server.refused("handshakes_of_address"), 1);
         server.serves().await;
-        server.has_ended_one(End::Displaced).await;
+        server.has_ended_one(CloseReason::Evicted).await;
         // The oldest goes.
         drop(silent.remove(0).read_to_end(&mut Vec::new()).await);
     });
@@ -315,8 +315,8 @@ fn newcomers_of_one_address_make_room_for_one_of_another() {
 #[test]
 fn those_that_are_known_keep_no_newcomer_out() {
     run(async {
-        let bounds = Bounds { newcomers: 2, handshakes_of_address: 2, ..Bounds::default() };
-        let server = Server::with(1, bounds, Patience::default()).await;
+        let bounds = Bounds { unauthenticated: 2, handshakes_of_address: 2, ..Bounds::default() };
+        let server = Server::with(1, bounds, Timeouts::default()).await;
         let mut held = Vec::new();
         for _ in 0..8 {
             let mut client = Http2::connect(server.dial().await, 65_535).await;
@@ -330,17 +330,17 @@ fn those_that_are_known_keep_no_newcomer_out() {
 #[test]
 fn a_connection_without_calls_is_ended_in_order_and_one_with_a_stream_is_not() {
     run(async {
-        let patience = Patience { idle: SHORT, ..Patience::default() };
-        let server = Server::with(1, Bounds::default(), patience).await;
+        let timeouts = Timeouts { idle: SHORT, ..Timeouts::default() };
+        let server = Server::with(1, Bounds::default(), timeouts).await;
         let mut busy = Http2::connect(server.dial().await, 65_535).await;
         let (_requests, mut answer) = busy.stream().await;
         answer.data().await.unwrap().unwrap();
         let mut idle = Http2::connect(server.dial().await, 65_535).await;
         drop(idle.stream().await);
         // `ended` makes calls that are refused: it is told to go all the same.
-        server.has_ended_one(End::Idle).await;
+        server.has_ended_one(CloseReason::Idle).await;
         idle.ended().await;
-        assert_eq!(server.clients.ends().count(End::Idle), 1);
+        assert_eq!(server.clients.closed().count(CloseReason::Idle), 1);
         drop(answer);
     });
 }
@@ -348,10 +348,10 @@ fn a_connection_without_calls_is_ended_in_order_and_one_with_a_stream_is_not() {
 #[test]
 fn floods_of_control_frames_end_when_the_client_reads_too() {
     run(async {
-        let server = Server::with(1, Bounds::default(), Patience::default()).await;
+        let server = Server::with(1, Bounds::default(), Timeouts::default()).await;
         for (nth, frame) in [PING, SETTINGS].into_iter().enumerate() {
             server.flood(HELLO, frame, true).await;
-            while server.clients.ends().count(End::Http2) <= nth as u64 {
+            while server.clients.closed().count(CloseReason::Http2) <= nth as u64 {
                 tokio::task::yield_now().await;
             }
         }
@@ -362,8 +362,8 @@ fn floods_of_control_frames_end_when_the_client_reads_too() {
 #[test]
 fn a_request_that_does_not_arrive_whole_ends_its_stream() {
     run(async {
-        let patience = Patience { request: SHORT, ..Patience::default() };
-        let server = Server::with(1, Bounds::default(), patience).await;
+        let timeouts = Timeouts { request: SHORT, ..Timeouts::default() };
+        let server = Server::with(1, Bounds::default(), timeouts).await;
         let mut client = Http2::connect(server.dial().await, 65_535).await;
         let mut calls = client.0.clone().ready().await.unwrap();
         let (answer, mut requests) = calls.send_request(client.request(), false).unwrap();

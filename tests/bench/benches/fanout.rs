@@ -17,7 +17,7 @@ use pilothouse_bench::{Size, pod};
 use prost::Message;
 use proto::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Node, Resource};
 use runtime::engine_thread::EngineHandle;
-use server::{Ads, Clients, Concerned, Service};
+use server::{Ads, AffectedNodes, Clients, Service};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
@@ -201,7 +201,7 @@ fn main() {
         || tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let (serving, watching) = (runtime(), runtime());
     let (engine, address) = serving.block_on(async {
-        let nodes = Arc::<Concerned>::default();
+        let nodes = Arc::<AffectedNodes>::default();
         let engine = EngineHandle::start_with(Options::default(), vec![Box::new(nodes.clone())]).unwrap();
         let mut events = Size { pods: PODS, all_kinds: false }.listing();
         let synced = events.iter().position(|event| matches!(event, Event::Synced(_))).unwrap();
@@ -210,7 +210,7 @@ fn main() {
         engine.snapshots().wait_for(Option::is_some).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let service = Service::new(Ads::first_to(nodes, engine.snapshots(), Clients::default()));
+        let service = Service::new(Ads::with_affected_nodes(nodes, engine.snapshots(), Clients::default()));
         tokio::spawn(async move { service.serve(listener, CancellationToken::new()).await });
         (engine, address)
     });

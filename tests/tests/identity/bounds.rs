@@ -102,6 +102,6 @@ fn bounds_of_nothing_are_refused_at_start() {
         assert!(Command::try_parse_from(["serve", flag]).is_err(), "{flag}");
     }
     let serve = Command::try_parse_from(["serve", "--read-deadline=2m"]).map(|c| c.serve);
-    let reading = serve.ok().map(|serve| serve.bounds.patience().reading);
+    let reading = serve.ok().map(|serve| serve.bounds.timeouts().read);
     assert_eq!(reading, duration("2m").ok());
 }

@@ -11,7 +11,7 @@ use pilothouse_tests::client::transport::dial;
 use pilothouse_tests::client::{Client, Node, Options, Target};
 use prost::Message;
 use proto::discovery::{DeltaDiscoveryRequest, Node as Proxy};
-use server::{End, Patience};
+use server::{CloseReason, Timeouts};
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -88,17 +88,17 @@ const CERTIFICATE: &str = proto::rpc_path::CREATE_CERTIFICATE;
 async fn connection_on_which_nobody_is_known_ends_though_it_answers_pings() -> anyhow::Result<()> {
     let laptop = Laptop::new()?;
     let short = Duration::from_secs(3);
-    let patience = Patience { first_call: short, silence: short / 10, ..Patience::default() };
-    let plane = Plane::open_with(&laptop.args, patience).await?;
+    let timeouts = Timeouts { first_call: short, keepalive_interval: short / 10, ..Timeouts::default() };
+    let plane = Plane::open_with(&laptop.args, timeouts).await?;
     let good = laptop.ztunnel()?;
     let options = Options { node: Node::ztunnel("laptop"), ..plane.client_options(&good)? };
     let client = Client::connect(options).await?;
     client.until("both types answered", |state| state.is_ready()).await?;
-    let before = plane.ended(End::NoCall);
+    let before = plane.ended(CloseReason::NoCall);
     let unknown = Http2::connect(&plane).await?;
     assert_eq!(unknown.call(STREAM, None, Vec::new()).await?, UNAUTHENTICATED);
     unknown.ended().await?;
-    let counted = async || Ok((plane.ended(End::NoCall) > before).then_some(()));
+    let counted = async || Ok((plane.ended(CloseReason::NoCall) > before).then_some(()));
     until(LIMIT, counted).await.context("it was not for want of a call")?;
     plane.certificate(&good, None).await.context("others are served")?;
     assert!(client.with(|state| state.is_connected()), "its stream was open for longer than that");
@@ -121,7 +121,7 @@ async fn connection_with_many_refused_calls_is_told_to_go() -> anyhow::Result<()
     assert!((8..1000).contains(&refused), "{refused} calls were answered");
     assert_eq!(plane.stats().unauthenticated.get(), refused, "each is counted");
     unknown.ended().await?;
-    assert_eq!(plane.ended(End::Refused), 1);
+    assert_eq!(plane.ended(CloseReason::Refused), 1);
     Ok(())
 }
 
@@ -152,8 +152,8 @@ async fn forged_tokens_use_up_what_their_own_address_may_show() -> anyhow::Resul
 #[tokio::test(flavor = "multi_thread")]
 async fn handshake_that_does_not_end_gives_its_place_back() -> anyhow::Result<()> {
     let laptop = Laptop::new()?;
-    let patience = Patience { handshake: Duration::from_secs(1), ..Patience::default() };
-    let plane = Plane::open_with(&laptop.args, patience).await?;
+    let timeouts = Timeouts { handshake: Duration::from_secs(1), ..Timeouts::default() };
+    let plane = Plane::open_with(&laptop.args, timeouts).await?;
     let before = plane.handshakes("timed_out");
     let mut silent = TcpStream::connect(plane.secure).await?;
     let ended = timeout(LIMIT, silent.read(&mut [0; 1])).await.context("it stays open")?;

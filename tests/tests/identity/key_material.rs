@@ -23,7 +23,7 @@ async fn replicas_that_start_together_end_with_one_root() -> anyhow::Result<()> 
     let stop = CancellationToken::new();
     let mut views = Vec::new();
     for _ in 0..8 {
-        let port = SecurePort::take(args.secure_addr)?;
+        let port = SecurePort::bind(args.secure_addr)?;
         let home = Home::Cluster(site.server.client().await?);
         let (identity, _, view) = Identity::new(&args.identity_settings(), home, port.address())?;
         let ads = Ads::new(snapshots.clone(), Clients::default());

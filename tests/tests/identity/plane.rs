@@ -12,7 +12,7 @@ use runtime::config::{ServeArgs, SourceArgs};
 use runtime::serve::Daemon;
 use serde_json::json;
 use server::{CertificateTarget, NewCertificate, RequestError, request_certificate};
-use server::{Clients, End, Patience};
+use server::{Clients, CloseReason, Timeouts};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -86,9 +86,9 @@ impl Plane {
         Self::run(Daemon::prepare(args).await?, args)
     }
 
-    /// Starts one that has this patience with clients, and waits until its secure port is open.
-    pub async fn open_with(args: &ServeArgs, patience: Patience) -> anyhow::Result<Self> {
-        let plane = Self::run(Daemon::prepare(args).await?.with_patience(patience), args)?;
+    /// Starts one that waits for clients this long, and waits until its secure port is open.
+    pub async fn open_with(args: &ServeArgs, timeouts: Timeouts) -> anyhow::Result<Self> {
+        let plane = Self::run(Daemon::prepare(args).await?.with_timeouts(timeouts), args)?;
         plane.opened().await?;
         Ok(plane)
     }
@@ -198,8 +198,8 @@ impl Plane {
     }
 
     /// Returns how many connections it ended for a reason.
-    pub fn ended(&self, end: End) -> u64 {
-        self.clients.ends().count(end)
+    pub fn ended(&self, reason: CloseReason) -> u64 {
+        self.clients.closed().count(reason)
     }
 
     /// Returns how often handshakes ended so.

@@ -82,7 +82,7 @@ impl Replica {
         let xds = listener.local_addr()?;
         let service = Service::new(
             Ads::new(engine.snapshots(), clients.clone())
-                .understanding(|node| mesh::understood_by(node.property("ISTIO_VERSION"))),
+                .with_capabilities(|node| mesh::understood_by(node.property("ISTIO_VERSION"))),
         );
         let drain = stop.clone();
         let serving = tokio::spawn(async move {
@@ -128,7 +128,7 @@ impl Replica {
     pub async fn until_nodes(&self, nodes: &[&str]) -> anyhow::Result<()> {
         let mut last = (0, Vec::new());
         let are_known = async || {
-            let standings = self.clients.policy_standings();
+            let standings = self.clients.policy_ack_states();
             last = (self.clients.len(), standings.into_iter().map(|(node, _)| node).collect());
             Ok((last.0 == nodes.len() && last.1 == nodes).then_some(()))
         };

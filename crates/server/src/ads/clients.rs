@@ -8,14 +8,14 @@ use std::time::SystemTime;
 use parking_lot::Mutex;
 use xds::{AckState, Capabilities, Node, ResourceType, SessionStats, ZtunnelSession};
 
-use crate::limits::{Ends, Refusals};
+use crate::limits::{CloseCounts, Refusals};
 
-/// All streams that are open, sums over those that were, and what was refused at a bound.
+/// All streams that are open, sums over those that were, refusals and closed connections.
 #[derive(Debug, Clone, Default)]
 pub struct Clients {
     registry: Arc<Mutex<Registry>>,
     refusals: Arc<Refusals>,
-    ends: Arc<Ends>,
+    closed: Arc<CloseCounts>,
 }
 
 #[derive(Debug, Default)]
@@ -47,7 +47,7 @@ pub struct ClientView {
     pub id: u64,
     /// Address of the client, if it came by TCP.
     pub peer: Option<SocketAddr>,
-    /// Who it says it is; none before its first request.
+    /// The node that it claims to be; none before its first request.
     pub node: Option<Node>,
     /// State of its session.
     pub stats: SessionStats,
@@ -112,9 +112,9 @@ impl Clients {
         self.len() == 0
     }
 
-    /// Connections that the server ended.
-    pub fn ends(&self) -> &Ends {
-        &self.ends
+    /// Connections that the server closed.
+    pub fn closed(&self) -> &CloseCounts {
+        &self.closed
     }
 
     /// What was refused at a bound.
@@ -124,7 +124,7 @@ impl Clients {
 
     /// All open streams, oldest first.
     pub fn list(&self) -> Vec<ClientView> {
-        // The registry is let go first: a session may be busy for a while.
+        // The lock of the registry is released first: a session may be busy for a while.
         let open: Vec<(u64, Arc<Client>)> =
             self.registry.lock().open.iter().map(|(&id, client)| (id, Arc::clone(client))).collect();
         let view = |(id, client): (u64, Arc<Client>)| {
@@ -136,7 +136,7 @@ impl Clients {
 
     /// How far the ztunnel of each node has come with the policies, ascending by node. Of several
     /// streams of a node the newest counts: the others are about to end.
-    pub fn policy_standings(&self) -> Vec<(String, AckState)> {
+    pub fn policy_ack_states(&self) -> Vec<(String, AckState)> {
         let open: Vec<Arc<Client>> = self.registry.lock().open.values().cloned().collect();
         let of = |client: Arc<Client>| {
             let session = client.session.lock();
@@ -160,7 +160,11 @@ impl Clients {
         totals
     }
 
-    pub(super) fn register(&self, peer: Option<SocketAddr>, capabilities: fn(&Node) -> Capabilities) -> Registration {
+    pub(super) fn register(
+        &self,
+        peer: Option<SocketAddr>,
+        capabilities: fn(&Node) -> Capabilities,
+    ) -> Registration {
         let session = Mutex::new(ZtunnelSession::new(SystemTime::now()).with_capabilities(capabilities));
         let client = Arc::new(Client { peer, session });
         let mut registry = self.registry.lock();

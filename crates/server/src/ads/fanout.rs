@@ -1,20 +1,20 @@
-//! Who is shown a new snapshot when: the streams of the nodes that it is about, then all others.
+//! Which stream sees a new snapshot when: the streams of the nodes that it affects, then all others.
 //!
 //! ```text
-//! engine ──▶ watch: newest snapshot ─┐
-//!       └──▶ Concerned: node names ──┴▶ one task ── invites ──▶ places of those nodes
-//!                                           └────── then opens ──▶ all places, a few at a time
+//! engine ──▶ watch: newest snapshot ────┐
+//!       └──▶ AffectedNodes: node names ─┴▶ one task ── publishes early ──▶ subscribers of those nodes
+//!                                              └────── then to all ─────▶ all subscribers, a few at a time
 //! ```
 //!
-//! A workload that starts can speak only when the ztunnel beside it knows it; everybody else may learn
+//! A workload that starts can be reached only once the ztunnel beside it knows it; everybody else may learn
 //! of it a moment later. The order is one of what a stream may *see*, so it holds whatever the executor
 //! runs first, and whatever else wakes a stream meanwhile.
 //!
-//! - Nobody waits for a client. Those that are invited take the snapshot when they next run, which they
-//!   can at once unless their client has not taken what came before: such a one is not waited for. And
-//!   the wait ends after some turns of the executor, should a client have shut its window meanwhile.
+//! - Nobody waits for a client. Subscribers of affected nodes take the snapshot when they next run, which
+//!   they can at once unless their client has not taken what came before: such a one is not waited for.
+//!   And the wait ends after some turns of the executor, should a client have shut its window meanwhile.
 //! - Others are woken some at a time, between which the executor serves them. A newer snapshot does not
-//!   queue behind them: those whom it is about come first again, and the others get the newer one.
+//!   queue behind them: subscribers that it affects come first again, and the others get the newer one.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
@@ -30,29 +30,29 @@ use tokio::task::yield_now;
 use xds::Snapshot;
 
 /// How many streams are woken at once: few enough that whoever comes next does not wait long.
-const AT_ONCE: usize = 32;
-/// How many turns of the executor those that are told first may take.
-const PATIENCE: usize = 64;
-/// How many nodes may be told first. What is about more than these is about everybody.
-const NODES: usize = 256;
+const WAKE_BATCH: usize = 32;
+/// How many turns of the executor the subscribers of affected nodes may take before all others go on.
+const MAX_EARLY_TURNS: usize = 64;
+/// How many nodes may be served early. A change that affects more is for everybody at once.
+const MAX_NODES: usize = 256;
 
-/// The nodes that changes are about which have not been shown yet, with the step of the newest.
+/// The nodes that changes not shown yet affect, with the step of the newest such change.
 #[derive(Debug, Default)]
-pub struct Concerned(Mutex<BTreeMap<Str, u64>>);
+pub struct AffectedNodes(Mutex<BTreeMap<Str, u64>>);
 
-impl Concerned {
-    /// Notes the nodes that a snapshot is about; to be called before it is published.
-    pub fn note(&self, step: u64, nodes: impl IntoIterator<Item = Str>) {
+impl AffectedNodes {
+    /// Adds the nodes that a snapshot affects; to be called before it is published.
+    pub fn add(&self, step: u64, nodes: impl IntoIterator<Item = Str>) {
         let mut all = self.0.lock();
         for node in nodes {
-            if all.len() == NODES {
+            if all.len() == MAX_NODES {
                 return all.clear();
             }
             all.insert(node, step);
         }
     }
 
-    /// Takes the nodes that snapshots up to a step are about.
+    /// Takes the nodes that snapshots up to a step affect.
     fn take(&self, step: u64) -> Vec<Str> {
         let mut all = self.0.lock();
         let later = all.iter().filter(|(_, of)| **of > step).map(|(node, of)| (node.clone(), *of)).collect();
@@ -64,115 +64,122 @@ impl Concerned {
     }
 }
 
-/// What streams may see, and where they wait for more.
+/// What streams may see, and who waits for more.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Fanout(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    shown: Mutex<Shown>,
-    seats: Mutex<Seats>,
+    visible: Mutex<Visible>,
+    subscribers: Mutex<Subscribers>,
 }
 
 /// The snapshots that streams may see; neither ever goes back.
 #[derive(Debug, Default)]
-struct Shown {
-    /// Those who are invited to it.
-    ahead: Option<Arc<Snapshot>>,
-    /// All; never newer than `ahead`.
-    open: Option<Arc<Snapshot>>,
+struct Visible {
+    /// To subscribers of affected nodes.
+    early: Option<Arc<Snapshot>>,
+    /// To all; never newer than `early`.
+    all: Option<Arc<Snapshot>>,
 }
 
 #[derive(Debug, Default)]
-struct Seats {
+struct Subscribers {
     next: u64,
-    all: BTreeMap<u64, Arc<Seat>>,
+    by_id: BTreeMap<u64, Arc<Subscriber>>,
     by_node: HashMap<String, BTreeSet<u64>>,
 }
 
 /// What is known of one stream.
 #[derive(Debug, Default)]
-struct Seat {
+struct Subscriber {
     waker: AtomicWaker,
-    /// It may see the snapshot that is ahead up to this step.
-    invited: AtomicU64,
-    /// Up to this step it has been given what it lacked, or been told that there is nothing.
-    told: AtomicU64,
-    /// It has given its client something that the transport has not asked to follow yet.
-    gives: AtomicBool,
+    /// It may see the early snapshot up to this step.
+    early_step: AtomicU64,
+    /// Up to this step it has sent what its client lacked, or found nothing to send.
+    served_step: AtomicU64,
+    /// It has handed out a frame that the transport has not asked to follow yet.
+    is_sending: AtomicBool,
 }
 
-/// The places that have still to be looked at for a snapshot, in two stretches: up to the last that
-/// there was when it was opened, then from the first on. It is bounded by places and not by a number
-/// of them: those that come and go meanwhile take nobody's turn.
+/// The subscribers that have still to be looked at for a snapshot, as two ranges of ids: up to the last
+/// that there was when it became visible to all, then from the first on. It is bounded by ids and not by
+/// a count: subscribers that come and go meanwhile take nobody's turn.
 #[derive(Debug, Default)]
 struct Round([Range<u64>; 2]);
 
-/// The place of a stream, until it is dropped.
+/// A stream's subscription, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct Subscription {
     fanout: Fanout,
     id: u64,
-    seat: Arc<Seat>,
+    subscriber: Arc<Subscriber>,
     node: Option<String>,
 }
 
 impl Fanout {
-    /// Takes a place for a stream, which sees what all do.
-    pub fn join(&self) -> Place {
-        let mut seats = self.0.seats.lock();
-        let (id, seat) = (seats.next, Arc::<Seat>::default());
-        seats.next += 1;
-        seats.all.insert(id, Arc::clone(&seat));
-        Place { fanout: self.clone(), id, seat, node: None }
+    /// Subscribes a stream, which sees what all do.
+    pub fn subscribe(&self) -> Subscription {
+        let mut subscribers = self.0.subscribers.lock();
+        let (id, subscriber) = (subscribers.next, Arc::<Subscriber>::default());
+        subscribers.next += 1;
+        subscribers.by_id.insert(id, Arc::clone(&subscriber));
+        Subscription { fanout: self.clone(), id, subscriber, node: None }
     }
 
     /// Shows a snapshot to the streams of some nodes, and returns those that can take it at once.
-    fn invite(&self, snapshot: &Arc<Snapshot>, nodes: &[Str]) -> Vec<Arc<Seat>> {
-        self.0.shown.lock().ahead = Some(Arc::clone(snapshot));
-        let seats = self.0.seats.lock();
-        let of = nodes.iter().filter_map(|node| seats.by_node.get(node.as_str())).flatten();
-        let first: Vec<Arc<Seat>> = of.filter_map(|id| seats.all.get(id)).cloned().collect();
-        drop(seats);
-        let can_take = |seat: &Arc<Seat>| {
-            seat.invited.store(snapshot.step(), Ordering::Release);
-            let is_free = !seat.gives.load(Ordering::Acquire);
-            seat.waker.wake();
-            is_free
+    fn publish_early(&self, snapshot: &Arc<Snapshot>, nodes: &[Str]) -> Vec<Arc<Subscriber>> {
+        self.0.visible.lock().early = Some(Arc::clone(snapshot));
+        let subscribers = self.0.subscribers.lock();
+        let ids = nodes.iter().filter_map(|node| subscribers.by_node.get(node.as_str())).flatten();
+        let affected: Vec<Arc<Subscriber>> =
+            ids.filter_map(|id| subscribers.by_id.get(id)).cloned().collect();
+        drop(subscribers);
+        let can_take = |subscriber: &Arc<Subscriber>| {
+            subscriber.early_step.store(snapshot.step(), Ordering::Release);
+            let is_idle = !subscriber.is_sending.load(Ordering::Acquire);
+            subscriber.waker.wake();
+            is_idle
         };
-        first.into_iter().filter(can_take).collect()
+        affected.into_iter().filter(can_take).collect()
     }
 
     /// Lets all streams see a snapshot; they are not woken by this.
-    fn open(&self, snapshot: Arc<Snapshot>) {
-        self.0.shown.lock().open = Some(snapshot);
+    fn publish_to_all(&self, snapshot: Arc<Snapshot>) {
+        self.0.visible.lock().all = Some(snapshot);
     }
 
-    /// Begins a round over all places that there are, with the one that a former round came to first.
-    /// Whoever joins later sees what is open already.
+    /// Begins a round over all subscribers that there are, with the one that a former round came to first.
+    /// Whoever subscribes later sees what is visible to all already.
     fn round(&self, from: u64) -> Round {
-        Round([from..self.0.seats.lock().next, 0..from])
+        Round([from..self.0.subscribers.lock().next, 0..from])
     }
 
     /// Wakes some of the streams that a round has still to come to and that lack this step.
     fn wake_some(&self, round: &mut Round, step: u64) {
         let Some(ids) = round.0.iter_mut().find(|ids| !ids.is_empty()) else { return };
-        let some: Vec<(u64, Arc<Seat>)> = {
-            let seats = self.0.seats.lock();
-            seats.all.range(ids.clone()).take(AT_ONCE).map(|(&id, seat)| (id, Arc::clone(seat))).collect()
+        let some: Vec<(u64, Arc<Subscriber>)> = {
+            let all = self.0.subscribers.lock();
+            let next = all.by_id.range(ids.clone()).take(WAKE_BATCH);
+            next.map(|(&id, subscriber)| (id, Arc::clone(subscriber))).collect()
         };
         ids.start = match some.last() {
-            Some((last, _)) if some.len() == AT_ONCE => last + 1,
+            Some((last, _)) if some.len() == WAKE_BATCH => last + 1,
             _ => ids.end,
         };
-        for (_, seat) in some.iter().filter(|(_, seat)| seat.told.load(Ordering::Acquire) < step) {
-            seat.waker.wake();
+        let lacks_it = |subscriber: &Subscriber| subscriber.served_step.load(Ordering::Acquire) < step;
+        for (_, subscriber) in some.iter().filter(|(_, subscriber)| lacks_it(subscriber)) {
+            subscriber.waker.wake();
         }
     }
 
     /// Shows every snapshot to the streams, until nobody publishes any more.
-    pub async fn run(self, mut snapshots: watch::Receiver<Option<Arc<Snapshot>>>, concerned: Arc<Concerned>) {
-        // One that is there already counts as news.
+    pub async fn run(
+        self,
+        mut snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
+        affected: Arc<AffectedNodes>,
+    ) {
+        // One that is there already counts as a change.
         snapshots.mark_changed();
         let (mut round, mut step) = (Round::default(), 0);
         loop {
@@ -182,14 +189,14 @@ impl Fanout {
             if round.is_over() || snapshots.has_changed().unwrap_or(false) {
                 let Some(newest) = snapshots.borrow_and_update().clone() else { continue };
                 step = newest.step();
-                let first = self.invite(&newest, &concerned.take(step));
-                for _ in 0..PATIENCE {
-                    if first.iter().all(|seat| seat.told.load(Ordering::Acquire) >= step) {
+                let early = self.publish_early(&newest, &affected.take(step));
+                for _ in 0..MAX_EARLY_TURNS {
+                    if early.iter().all(|of| of.served_step.load(Ordering::Acquire) >= step) {
                         break;
                     }
                     yield_now().await;
                 }
-                self.open(newest);
+                self.publish_to_all(newest);
                 // Who has not been woken for the one before comes first.
                 round = self.round(round.next());
             }
@@ -204,53 +211,53 @@ impl Round {
         self.0.iter().all(Range::is_empty)
     }
 
-    /// The place that it comes to next.
+    /// The subscriber that it comes to next.
     fn next(&self) -> u64 {
         let [later, earlier] = &self.0;
         if later.is_empty() { earlier.start } else { later.start }
     }
 }
 
-impl Place {
-    /// Says of which node the stream is, once it is known to be.
-    pub fn settle(&mut self, node: &str) {
+impl Subscription {
+    /// Says of which node the stream is, once that is known. It stays of that node.
+    pub fn set_node(&mut self, node: &str) {
         if self.node.is_some() || node.is_empty() {
             return;
         }
-        let mut seats = self.fanout.0.seats.lock();
-        seats.by_node.entry(node.to_owned()).or_default().insert(self.id);
+        let mut subscribers = self.fanout.0.subscribers.lock();
+        subscribers.by_node.entry(node.to_owned()).or_default().insert(self.id);
         self.node = Some(node.to_owned());
     }
 
     /// Returns the newest snapshot that the stream may see, and has it woken for the next.
-    pub fn look(&self, cx: &Context<'_>) -> Option<Arc<Snapshot>> {
-        // First the waker: what is shown from here on wakes it.
-        self.seat.waker.register(cx.waker());
-        let shown = self.fanout.0.shown.lock();
-        let invited = self.seat.invited.load(Ordering::Acquire);
-        let ahead = shown.ahead.as_ref().filter(|ahead| ahead.step() <= invited);
-        ahead.or(shown.open.as_ref()).cloned()
+    pub fn latest(&self, cx: &Context<'_>) -> Option<Arc<Snapshot>> {
+        // First the waker: what becomes visible from here on wakes it.
+        self.subscriber.waker.register(cx.waker());
+        let visible = self.fanout.0.visible.lock();
+        let early_step = self.subscriber.early_step.load(Ordering::Acquire);
+        let early = visible.early.as_ref().filter(|early| early.step() <= early_step);
+        early.or(visible.all.as_ref()).cloned()
     }
 
-    /// Notes how the stream's turn ended: whether its client was given something, and up to which step
-    /// it has been served.
-    pub fn end_turn(&self, gave: bool, step: u64) {
-        self.seat.gives.store(gave, Ordering::Release);
-        self.seat.told.fetch_max(step, Ordering::AcqRel);
+    /// Notes how the stream's turn ended: whether it handed out a frame, and up to which step its client
+    /// has been served.
+    pub fn end_turn(&self, is_sending: bool, step: u64) {
+        self.subscriber.is_sending.store(is_sending, Ordering::Release);
+        self.subscriber.served_step.fetch_max(step, Ordering::AcqRel);
     }
 }
 
-impl Drop for Place {
+impl Drop for Subscription {
     fn drop(&mut self) {
         // Nobody waits for it any more.
-        self.seat.told.store(u64::MAX, Ordering::Release);
-        let mut seats = self.fanout.0.seats.lock();
-        seats.all.remove(&self.id);
+        self.subscriber.served_step.store(u64::MAX, Ordering::Release);
+        let mut subscribers = self.fanout.0.subscribers.lock();
+        subscribers.by_id.remove(&self.id);
         let Some(node) = &self.node else { return };
-        if let Some(of_node) = seats.by_node.get_mut(node) {
+        if let Some(of_node) = subscribers.by_node.get_mut(node) {
             of_node.remove(&self.id);
             if of_node.is_empty() {
-                seats.by_node.remove(node);
+                subscribers.by_node.remove(node);
             }
         }
     }
@@ -266,31 +273,33 @@ mod tests {
 
     #[test]
     fn nodes_of_what_is_not_published_yet_wait_for_it() {
-        let concerned = Concerned::default();
-        concerned.note(1, names(&["a", "b"]));
-        concerned.note(2, names(&["b", "c"]));
-        assert_eq!(concerned.take(1), names(&["a"]));
-        assert_eq!(concerned.take(2), names(&["b", "c"]));
-        assert_eq!(concerned.take(2), names(&[]));
+        let affected = AffectedNodes::default();
+        affected.add(1, names(&["a", "b"]));
+        affected.add(2, names(&["b", "c"]));
+        assert_eq!(affected.take(1), names(&["a"]));
+        assert_eq!(affected.take(2), names(&["b", "c"]));
+        assert_eq!(affected.take(2), names(&[]));
     }
 
     #[test]
     fn nodes_are_bounded_and_no_node_is_kept_without_a_stream() {
-        let concerned = Concerned::default();
-        concerned.note(1, (0..=NODES).map(|n| Str::from(n.to_string())));
-        assert_eq!(concerned.take(1), names(&[]));
+        let affected = AffectedNodes::default();
+        affected.add(1, (0..=MAX_NODES).map(|n| Str::from(n.to_string())));
+        assert_eq!(affected.take(1), names(&[]));
         let fanout = Fanout::default();
-        let (mut one, mut two) = (fanout.join(), fanout.join());
-        for place in [&mut one, &mut two] {
-            place.settle("");
-            place.settle("a");
+        let (mut one, mut two) = (fanout.subscribe(), fanout.subscribe());
+        for subscription in [&mut one, &mut two] {
+            subscription.set_node("");
+            subscription.set_node("a");
             // A stream is of the node that it was found to be of.
-            place.settle("b");
+            subscription.set_node("b");
         }
-        assert_eq!(fanout.0.seats.lock().by_node.len(), 1);
+        assert_eq!(fanout.0.subscribers.lock().by_node.len(), 1);
         drop(one);
-        assert_eq!(fanout.0.seats.lock().by_node["a"].len(), 1);
+        assert_eq!(fanout.0.subscribers.lock().by_node["a"].len(), 1);
         drop(two);
-        assert!(fanout.0.seats.lock().by_node.is_empty() && fanout.0.seats.lock().all.is_empty());
+        assert!(
+            fanout.0.subscribers.lock().by_node.is_empty() && fanout.0.subscribers.lock().by_id.is_empty()
+        );
     }
 }

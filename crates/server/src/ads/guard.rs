@@ -1,7 +1,7 @@
-//! What a stream of the secure port must be, and stay, to go on.
+//! The conditions under which a stream of the secure port is opened and goes on.
 
 use crate::grpc::Status;
-use crate::limits::{Arrival, Bound, Refusals};
+use crate::limits::{Bound, ConnectionState, Refusals};
 use http::HeaderMap;
 use identity::{Admission, Authenticated, Gate, NodeClaim, Refused};
 use limits::truncated;
@@ -20,11 +20,11 @@ impl From<Refused> for Status {
     }
 }
 
-/// Checks that a client may follow a type, guarded or not.
+/// Checks that a client may subscribe to a type, guarded or not.
 ///
 /// # Errors
 /// The status that ends the stream.
-pub(super) fn may_follow(
+pub(super) fn check_subscription(
     node: Option<&xds::Node>,
     type_url: &str,
     guard: Option<&StreamGuard>,
@@ -33,7 +33,7 @@ pub(super) fn may_follow(
     let id = node.map_or("", |node| node.id.as_str());
     let Err(denial) = ::ca::ProxyKind::check_subscription(id, type_url) else { return Ok(()) };
     let refused = Refused::from(denial);
-    if let Some(times) = refusals.due(id, refused.reason) {
+    if let Some(times) = refusals.log_due(id, refused.reason) {
         tracing::warn!(
             node = truncated(id),
             times,
@@ -53,7 +53,7 @@ pub(crate) struct StreamGuard {
     gate: Arc<Gate>,
     caller: Authenticated,
     admission: Admission,
-    /// The node that it says it is has been found to be the caller's.
+    /// The node that it claims to be has been found to be the caller's.
     authorized: bool,
     gone: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     expires: Pin<Box<Sleep>>,
@@ -68,16 +68,16 @@ impl StreamGuard {
         gate: &Arc<Gate>,
         refusals: &Refusals,
         headers: &HeaderMap,
-        from: &Arrival,
+        from: &ConnectionState,
     ) -> Result<Self, Status> {
         let address = from.connection.client();
         let refuse = |refused: &Refused, bound: Bound, caller: Option<&Authenticated>| {
             gate.stats().streams_refused.add(refused.reason);
             let named = caller.map(|caller| caller.identity().to_string());
             let client = named.as_ref().unwrap_or(&address);
-            // A bound has its own line.
+            // A refusal at a bound has its own line.
             if !refusals.add_if_exhausted(refused, bound, client)
-                && let Some(times) = refusals.due(client, refused.reason)
+                && let Some(times) = refusals.log_due(client, refused.reason)
             {
                 tracing::warn!(
                     caller = named, peer = ?from.connection.address, times, reason = refused.reason,

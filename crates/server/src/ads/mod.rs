@@ -1,4 +1,4 @@
-//! Aggregated discovery: streams, who is told of a snapshot when, and the connected clients.
+//! Aggregated discovery: streams, the order in which they see a snapshot, and the connected clients.
 
 mod clients;
 mod fanout;
@@ -6,6 +6,6 @@ mod guard;
 mod stream;
 
 pub use clients::{ClientView, Clients, Totals, TypeTotals};
-pub use fanout::Concerned;
+pub use fanout::AffectedNodes;
 pub(crate) use guard::StreamGuard;
 pub use stream::Ads;

@@ -2,7 +2,7 @@
 //!
 //! The body *is* the stream's task: when the transport has room it asks for the next frame, and
 //! the body then reads what the client sent, looks at the newest snapshot and hands out the next
-//! stretch of the log. Nothing is queued in between: a client that does not read holds a place in
+//! stretch of the log. Nothing is queued in between: a client that does not read holds a cursor into
 //! the log and at most a few frames.
 
 use std::convert::Infallible;
@@ -23,10 +23,10 @@ use tracing::info;
 use xds::{Capabilities, Node, Response, Snapshot};
 
 use super::clients::{Clients, Registration};
-use super::fanout::{Concerned, Fanout, Place};
-use super::guard::{StreamGuard, may_follow};
+use super::fanout::{AffectedNodes, Fanout, Subscription};
+use super::guard::{StreamGuard, check_subscription};
 use crate::grpc::{PREFIX_BYTES, Status, prefix};
-use crate::limits::{Arrived, Bound, Intake};
+use crate::limits::{Bound, Request, RequestReader};
 
 /// How long a returning ztunnel's answer waits for its other subscription.
 ///
@@ -52,24 +52,24 @@ pub struct Ads {
 impl Ads {
     /// Serves the newest of these snapshots; `None` refuses streams until there is one.
     ///
-    /// To be called within a runtime: a task of it tells the streams of news.
+    /// To be called within a runtime, which gets a task that notifies the streams.
     pub fn new(snapshots: watch::Receiver<Option<Arc<Snapshot>>>, clients: Clients) -> Self {
-        Self::first_to(Arc::default(), snapshots, clients)
+        Self::with_affected_nodes(Arc::default(), snapshots, clients)
     }
 
-    /// As [`new`](Self::new), to the streams of the nodes that a snapshot is about before all others.
-    pub fn first_to(
-        concerned: Arc<Concerned>,
+    /// As [`new`](Self::new); streams of the nodes that a snapshot affects see it before all others.
+    pub fn with_affected_nodes(
+        affected: Arc<AffectedNodes>,
         snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
         clients: Clients,
     ) -> Self {
         let fanout = Fanout::default();
         // It ends with whoever publishes.
-        tokio::spawn(fanout.clone().run(snapshots.clone(), concerned));
+        tokio::spawn(fanout.clone().run(snapshots.clone(), affected));
         Self { snapshots, clients, fanout, capabilities: |_| 0 }
     }
 
-    /// Finds out by this what a client is able to read beyond what all are.
+    /// Derives by this what a client supports beyond what all do.
     #[must_use]
     pub fn with_capabilities(self, capabilities: fn(&Node) -> Capabilities) -> Self {
         Self { capabilities, ..self }
@@ -83,19 +83,19 @@ impl Ads {
     /// Opens a stream of these requests; ends when `drain` is cancelled, or when its `guard` says so.
     pub(crate) fn open<B>(
         &self,
-        requests: Intake<B>,
+        requests: RequestReader<B>,
         peer: Option<SocketAddr>,
         drain: &CancellationToken,
         guard: Option<StreamGuard>,
     ) -> Result<AdsStream<B>, Status> {
-        // Who is new lacks everything, and so begins with the newest.
+        // A new stream lacks everything, and so begins with the newest.
         let Some(latest) = self.snapshots.borrow().clone() else {
             let message = "not ready: the cluster has not been read yet";
             return Err(Status::new(Status::UNAVAILABLE, message));
         };
         Ok(AdsStream {
             requests,
-            place: self.fanout.join(),
+            subscription: self.fanout.subscribe(),
             latest,
             registration: self.clients.register(peer, self.capabilities),
             sending: None,
@@ -112,18 +112,18 @@ impl Ads {
 
 /// One stream, as the body of its response.
 pub(crate) struct AdsStream<B> {
-    requests: Intake<B>,
-    place: Place,
+    requests: RequestReader<B>,
+    subscription: Subscription,
     latest: Arc<Snapshot>,
     registration: Registration,
     sending: Option<Response>,
     hold: Option<Pin<Box<Sleep>>>,
     drain: Pin<Box<WaitForCancellationFutureOwned>>,
-    /// None where callers are not asked who they are.
+    /// None where callers are not authenticated.
     guard: Option<StreamGuard>,
     opened: Instant,
     rate: TokenBucket,
-    /// How many of its types have been found to be for a client of its kind.
+    /// How many of its types have been checked to be for a client of its kind.
     types_checked: usize,
     ended: bool,
 }
@@ -152,7 +152,7 @@ where
     }
 
     /// Takes one request, and checks that the client may have what it asks for.
-    fn take_request(&mut self, request: &Arrived) -> Result<(), Status> {
+    fn take_request(&mut self, request: &Request) -> Result<(), Status> {
         if self.rate.take(self.opened.elapsed()).is_err() {
             self.count_refused_request();
             let message = format!("more than {} requests a second on one stream", REQUESTS.per_second);
@@ -162,7 +162,7 @@ where
         session.request(request.message.clone())?;
         for type_url in session.types().skip(self.types_checked) {
             let refusals = self.registration.clients().refusals();
-            may_follow(session.node(), type_url, self.guard.as_ref(), refusals)?;
+            check_subscription(session.node(), type_url, self.guard.as_ref(), refusals)?;
             self.types_checked += 1;
         }
         Ok(())
@@ -170,18 +170,18 @@ where
 
     /// Takes the newest snapshot that it may see.
     fn follow_snapshots(&mut self, cx: &Context<'_>) {
-        if let Some(newest) = self.place.look(cx)
+        if let Some(newest) = self.subscription.latest(cx)
             && newest.step() > self.latest.step()
         {
             self.latest = newest;
         }
     }
 
-    /// Takes the place of a node's ztunnel, once the client is found to be that.
-    fn settle(&mut self) {
+    /// Subscribes as the ztunnel of its node, once the client is found to be one.
+    fn set_node(&mut self) {
         let session = self.registration.client.session.lock();
         if let Some(node) = session.node().filter(|node| node.role() == "ztunnel") {
-            self.place.settle(node.property("NODE_NAME"));
+            self.subscription.set_node(node.property("NODE_NAME"));
         }
     }
 
@@ -221,7 +221,7 @@ where
                 guard.check_credential(cx)?;
                 guard.check_node(self.registration.client.session.lock().node())?;
             }
-            self.settle();
+            self.set_node();
             self.follow_snapshots(cx);
             let next = self.registration.client.session.lock().poll(&self.latest)?;
             if let Some(mut response) = next {
@@ -268,7 +268,7 @@ where
             return Poll::Ready(None);
         }
         let polled = this.poll_data(cx);
-        this.place.end_turn(matches!(polled, Poll::Ready(Ok(_))), this.latest.step());
+        this.subscription.end_turn(matches!(polled, Poll::Ready(Ok(_))), this.latest.step());
         let frame = match ready!(polled) {
             Ok(data) => Frame::data(data),
             Err(status) => {
@@ -277,7 +277,7 @@ where
                     let session = this.registration.client.session.lock();
                     let node = session.node().map_or("", |node| node.id.as_str());
                     let (node, error) = (truncated(node), truncated(&status.message));
-                    if let Some(times) = this.registration.clients().refusals().due(node, "ended") {
+                    if let Some(times) = this.registration.clients().refusals().log_due(node, "ended") {
                         info!(node, times, code = status.code, error, "ended a discovery stream");
                     }
                 }

@@ -9,8 +9,8 @@ pub const MAX_REQUEST_BYTES: usize = 64 * 1024 * 1024;
 /// Flag and length in front of each message.
 pub(crate) const PREFIX_BYTES: usize = 5;
 
-/// Longest message of a status, in bytes.
-const MAX_SHOWN: usize = 1024;
+/// Longest message of a status that is sent, in bytes.
+const MAX_STATUS_MESSAGE: usize = 1024;
 
 /// A gRPC status that ends a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,9 +30,9 @@ impl Status {
         Self { code, message: message.into() }
     }
 
-    /// What of the message is told: it may repeat what the client said, at any length.
-    fn shown(&self) -> &str {
-        self.message.get(..self.message.floor_char_boundary(MAX_SHOWN)).unwrap_or_default()
+    /// The part of the message that is sent: it may repeat what the client wrote, at any length.
+    fn truncated(&self) -> &str {
+        self.message.get(..self.message.floor_char_boundary(MAX_STATUS_MESSAGE)).unwrap_or_default()
     }
 
     /// The headers that carry it.
@@ -40,7 +40,7 @@ impl Status {
         let mut headers = HeaderMap::with_capacity(2);
         headers.insert("grpc-status", HeaderValue::from(u16::from(self.code)));
         if !self.message.is_empty()
-            && let Ok(message) = HeaderValue::from_str(&escape(self.shown()))
+            && let Ok(message) = HeaderValue::from_str(&escape(self.truncated()))
         {
             headers.insert("grpc-message", message);
         }
@@ -74,27 +74,27 @@ pub(crate) fn prefix(len: u64) -> Option<[u8; PREFIX_BYTES]> {
 
 /// Bytes of a request body that are not a whole message yet.
 #[derive(Debug, Default)]
-pub(crate) struct Inbox {
-    held: BytesMut,
+pub(crate) struct MessageBuffer {
+    bytes: BytesMut,
 }
 
-impl Inbox {
+impl MessageBuffer {
     /// Adds what arrived.
     pub fn push(&mut self, data: &Bytes) {
-        self.held.extend_from_slice(data);
+        self.bytes.extend_from_slice(data);
     }
 
     /// True when a message has begun and not ended.
     pub fn is_partial(&self) -> bool {
-        !self.held.is_empty()
+        !self.bytes.is_empty()
     }
 
-    /// Returns how long the next message is going to be, once that is known.
+    /// Returns the length of the next message in bytes, once its prefix is here.
     ///
     /// # Errors
     /// When it is compressed or too long; nothing after it can be read.
-    pub fn announced(&self) -> Result<Option<usize>, Status> {
-        let Some(&[flag, a, b, c, d]) = self.held.first_chunk::<PREFIX_BYTES>() else { return Ok(None) };
+    pub fn next_len(&self) -> Result<Option<usize>, Status> {
+        let Some(&[flag, a, b, c, d]) = self.bytes.first_chunk::<PREFIX_BYTES>() else { return Ok(None) };
         if flag != 0 {
             let message = "request is compressed, and no compression was agreed on";
             return Err(Status::new(Status::UNIMPLEMENTED, message));
@@ -107,9 +107,9 @@ impl Inbox {
         Ok(Some(len))
     }
 
-    /// Makes place for the message that is arriving, so that it is not moved again and again.
+    /// Reserves memory for the message that is arriving, so that it is not moved again and again.
     pub fn reserve(&mut self, len: usize) {
-        self.held.reserve((PREFIX_BYTES + len).saturating_sub(self.held.len()));
+        self.bytes.reserve((PREFIX_BYTES + len).saturating_sub(self.bytes.len()));
     }
 
     /// Takes the next whole message.
@@ -117,14 +117,14 @@ impl Inbox {
     /// # Errors
     /// When it is compressed or too long; nothing after it can be read.
     pub fn next(&mut self) -> Result<Option<Bytes>, Status> {
-        let Some(len) = self.announced()?.filter(|len| self.held.len() - PREFIX_BYTES >= *len) else {
+        let Some(len) = self.next_len()?.filter(|len| self.bytes.len() - PREFIX_BYTES >= *len) else {
             return Ok(None);
         };
-        self.held.advance(PREFIX_BYTES);
-        let message = self.held.split_to(len).freeze();
-        if self.held.is_empty() {
-            // A large message must not keep its room for the life of the stream.
-            self.held = BytesMut::new();
+        self.bytes.advance(PREFIX_BYTES);
+        let message = self.bytes.split_to(len).freeze();
+        if self.bytes.is_empty() {
+            // A large message must not keep its memory for the life of the stream.
+            self.bytes = BytesMut::new();
         }
         Ok(Some(message))
     }
@@ -143,27 +143,27 @@ mod tests {
             whole.extend_from_slice(body);
         }
         for step in 1..whole.len() {
-            let mut inbox = Inbox::default();
+            let mut buffer = MessageBuffer::default();
             let mut found = Vec::new();
             for piece in whole.chunks(step) {
-                inbox.push(&Bytes::copy_from_slice(piece));
-                while let Some(message) = inbox.next().unwrap() {
+                buffer.push(&Bytes::copy_from_slice(piece));
+                while let Some(message) = buffer.next().unwrap() {
                     found.push(message);
                 }
             }
             assert_eq!(found, [&b"one"[..], b"", b"three"], "cut every {step} bytes");
-            assert!(!inbox.is_partial());
+            assert!(!buffer.is_partial());
         }
     }
 
     #[test]
     fn compressed_and_overlong_messages_end_the_call() {
-        let mut inbox = Inbox::default();
-        inbox.push(&Bytes::from_static(&[1, 0, 0, 0, 0]));
-        assert_eq!(inbox.next().unwrap_err().code, Status::UNIMPLEMENTED);
-        let mut inbox = Inbox::default();
-        inbox.push(&Bytes::copy_from_slice(&prefix(MAX_REQUEST_BYTES as u64 + 1).unwrap()));
-        assert_eq!(inbox.next().unwrap_err().code, Status::RESOURCE_EXHAUSTED);
+        let mut buffer = MessageBuffer::default();
+        buffer.push(&Bytes::from_static(&[1, 0, 0, 0, 0]));
+        assert_eq!(buffer.next().unwrap_err().code, Status::UNIMPLEMENTED);
+        let mut buffer = MessageBuffer::default();
+        buffer.push(&Bytes::copy_from_slice(&prefix(MAX_REQUEST_BYTES as u64 + 1).unwrap()));
+        assert_eq!(buffer.next().unwrap_err().code, Status::RESOURCE_EXHAUSTED);
         assert!(prefix(u64::from(u32::MAX) + 1).is_none());
     }
 
@@ -173,6 +173,6 @@ mod tests {
         assert_eq!(headers["grpc-status"], "3");
         assert_eq!(headers["grpc-message"], "100%25 %C3%BCber%0A");
         let long = Status::new(3, "x".repeat(1 << 20)).headers();
-        assert_eq!(long["grpc-message"].len(), MAX_SHOWN);
+        assert_eq!(long["grpc-message"].len(), MAX_STATUS_MESSAGE);
     }
 }

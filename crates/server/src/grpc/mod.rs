@@ -4,5 +4,5 @@ mod message;
 mod unary;
 
 pub use message::MAX_REQUEST_BYTES;
-pub(crate) use message::{Inbox, PREFIX_BYTES, Status, prefix};
+pub(crate) use message::{MessageBuffer, PREFIX_BYTES, Status, prefix};
 pub(crate) use unary::unary;

@@ -1,6 +1,6 @@
 //! One call as a client.
 
-use super::message::{Inbox, PREFIX_BYTES, prefix};
+use super::message::{MessageBuffer, PREFIX_BYTES, prefix};
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Request, header};
 use http_body_util::{BodyExt, Full};
@@ -32,17 +32,17 @@ pub async fn unary<I, Q, A>(
     authority: &str,
     path: &str,
     headers: HeaderMap,
-    question: &Q,
+    request_message: &Q,
 ) -> Result<Result<A, (u8, String)>, CallError>
 where
     I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     Q: Message,
     A: Message + Default,
 {
-    let too_long = || CallError::Answer("the question fits no message".to_owned());
-    let mut data = BytesMut::with_capacity(PREFIX_BYTES + question.encoded_len());
-    data.put_slice(&prefix(question.encoded_len() as u64).ok_or_else(too_long)?);
-    question.encode(&mut data).map_err(|_| too_long())?;
+    let too_long = || CallError::Answer("the request fits no message".to_owned());
+    let mut data = BytesMut::with_capacity(PREFIX_BYTES + request_message.encoded_len());
+    data.put_slice(&prefix(request_message.encoded_len() as u64).ok_or_else(too_long)?);
+    request_message.encode(&mut data).map_err(|_| too_long())?;
     let mut request = Request::post(format!("https://{authority}{path}")).body(Full::new(data.freeze()))?;
     *request.headers_mut() = headers;
     request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
@@ -72,9 +72,9 @@ async fn read<A: Message + Default>(
     if code != 0 {
         return Ok(Err((code, header("grpc-message").unwrap_or_default().to_owned())));
     }
-    let mut inbox = Inbox::default();
-    inbox.push(&collected.to_bytes());
-    let message: Option<Bytes> = inbox.next().map_err(|status| CallError::Answer(status.message))?;
+    let mut buffer = MessageBuffer::default();
+    buffer.push(&collected.to_bytes());
+    let message: Option<Bytes> = buffer.next().map_err(|status| CallError::Answer(status.message))?;
     let message = message.ok_or_else(|| malformed("it is empty"))?;
     A::decode(message).map(Ok).map_err(|e| CallError::Answer(e.to_string()))
 }

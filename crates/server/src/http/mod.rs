@@ -1,7 +1,7 @@
 //! The plain HTTP/1 ports, for health and for monitoring.
 //!
-//! Whoever may reach the port takes little: connections are few and short, and when all places are taken
-//! the peer that has most makes room, so that the kubelet is answered beside any flood.
+//! A client takes little of them: connections are few and short, and when all slots are taken the peer that
+//! holds the most loses its oldest, so that the kubelet is answered beside any flood.
 
 use crate::limits::Slot;
 use axum::Router;
@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// How much of a port clients may take, and for how long.
+/// How many connections clients may have, and for how long.
 #[derive(Debug, Clone, Copy)]
 pub struct HttpBounds {
     /// Connections at once.
@@ -25,8 +25,8 @@ pub struct HttpBounds {
     /// For the head of a request, the first one or the next.
     pub head: Duration,
     /// For a whole connection, however many requests it has.
-    pub life: Duration,
-    /// For what is open when the process stops, or the connection has lived its life.
+    pub lifetime: Duration,
+    /// For what is open when the process stops, or the connection has reached its lifetime.
     pub drain: Duration,
 }
 
@@ -36,7 +36,7 @@ impl Default for HttpBounds {
             connections: 256,
             connections_of_address: 64,
             head: Duration::from_secs(10),
-            life: Duration::from_secs(600),
+            lifetime: Duration::from_secs(600),
             drain: Duration::from_secs(1),
         }
     }
@@ -44,7 +44,7 @@ impl Default for HttpBounds {
 
 /// Serves until `stop` is cancelled and what is open has ended.
 pub async fn serve(listener: TcpListener, router: Router, bounds: HttpBounds, stop: CancellationToken) {
-    let places = FairSlots::new(bounds.connections, bounds.connections_of_address);
+    let slots = FairSlots::new(bounds.connections, bounds.connections_of_address);
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -59,11 +59,11 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: HttpBounds, st
                 continue;
             }
         };
-        match Slot::acquire(&places, Peer::of(peer.ip())) {
-            Ok(place) => {
-                connections.spawn(connection(stream, router.clone(), place, bounds, stop.clone()));
+        match Slot::acquire(&slots, Peer::of(peer.ip())) {
+            Ok(slot) => {
+                connections.spawn(connection(stream, router.clone(), slot, bounds, stop.clone()));
             }
-            Err(full) => tracing::debug!(%peer, ?full, "refused a connection for HTTP"),
+            Err(reason) => tracing::debug!(%peer, ?reason, "refused a connection for HTTP"),
         }
     }
     connections.close();
@@ -76,7 +76,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 async fn connection(
     stream: TcpStream,
     router: Router,
-    place: Slot,
+    slot: Slot,
     bounds: HttpBounds,
     stop: CancellationToken,
 ) {
@@ -85,7 +85,7 @@ async fn connection(
         .header_read_timeout(bounds.head)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     tokio::pin!(connection);
-    let displaced = place.evicted();
+    let evicted = slot.evicted();
     tokio::select! {
         ended = connection.as_mut() => {
             if let Err(error) = ended {
@@ -93,12 +93,12 @@ async fn connection(
             }
             return;
         }
-        () = displaced.cancelled() => return,
-        () = tokio::time::sleep(bounds.life) => {}
+        () = evicted.cancelled() => return,
+        () = tokio::time::sleep(bounds.lifetime) => {}
         () = stop.cancelled() => {}
     }
     connection.as_mut().graceful_shutdown();
-    // Whoever has sent half a request must not hold the process.
+    // A client that has sent half a request must not keep the process running.
     let _ = timeout(bounds.drain, connection).await;
 }
 
@@ -158,17 +158,17 @@ mod tests {
         for _ in 0..5 {
             flood.push(dial([127, 0, 0, 2], address).await);
         }
-        assert_eq!(rest(flood.last_mut().unwrap()).await, "", "it has its share");
+        assert_eq!(rest(flood.last_mut().unwrap()).await, "", "it holds as many as it may");
         let mut probe = dial([127, 0, 0, 1], address).await;
         probe.write_all(ASK).await.unwrap();
         let answer = rest(&mut probe).await;
         assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("here"), "{answer}");
-        assert_eq!(rest(&mut flood[0]).await, "", "the oldest made room");
+        assert_eq!(rest(&mut flood[0]).await, "", "the oldest was evicted");
     }
 
     #[tokio::test]
     async fn a_connection_that_does_not_read_ends() {
-        let (address, _stop) = start(HttpBounds { life: LIMIT / 60, ..HttpBounds::default() }).await;
+        let (address, _stop) = start(HttpBounds { lifetime: LIMIT / 60, ..HttpBounds::default() }).await;
         let mut stream = dial([127, 0, 0, 1], address).await;
         // Until the answers fill what is between: then nothing is taken any more.
         let many = "GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(64);

@@ -1,7 +1,7 @@
-//! What one client may take of a port, and what is known of those that wanted more.
+//! How much one client may take of a port, and the refusals of those that asked for more.
 //!
-//! A refusal is counted by the bound that it met and told in the log, at most once in a while for each
-//! bound: a flood makes one line, and many proxies behind one translated address are no riddle.
+//! A refusal is counted by the bound that was exceeded, and logged at most once per interval for each
+//! bound: a flood makes one line, and many proxies behind one translated address can be recognised.
 
 use identity::Refused;
 use limits::{LogThrottle, Occurrences, truncated};
@@ -16,9 +16,9 @@ pub struct Bounds {
     pub connections: usize,
     /// Connections of one address at once, on each port.
     pub connections_of_address: usize,
-    /// Connections of all together at once on which nobody is known yet, on each port.
-    pub newcomers: usize,
-    /// Those of one address; of its TLS handshakes so many may begin in a second, too.
+    /// Connections of all together at once on which no caller is authenticated yet, on each port.
+    pub unauthenticated: usize,
+    /// Those of one address; as many TLS handshakes of it may begin in a second, too.
     pub handshakes_of_address: usize,
 }
 
@@ -27,7 +27,7 @@ impl Default for Bounds {
         Self {
             connections: 16 * 1024,
             connections_of_address: 1024,
-            newcomers: 4096,
+            unauthenticated: 4096,
             handshakes_of_address: 256,
         }
     }
@@ -40,10 +40,10 @@ pub enum Bound {
     Connections,
     /// Connections of one address.
     ConnectionsOfAddress,
-    /// TLS handshakes of one address, and its connections on which nobody is known yet.
+    /// TLS handshakes of one address, and its connections on which no caller is authenticated yet.
     HandshakesOfAddress,
-    /// Connections of a port on which nobody is known yet, of which no address has more.
-    Newcomers,
+    /// Connections of a port on which no caller is authenticated yet, where no address holds more of them.
+    Unauthenticated,
     /// New tokens of one address, or of all, in a time.
     TokensOfAddress,
     /// Streams of one client, open or in a time.
@@ -60,7 +60,7 @@ impl Bound {
         Self::Connections,
         Self::ConnectionsOfAddress,
         Self::HandshakesOfAddress,
-        Self::Newcomers,
+        Self::Unauthenticated,
         Self::TokensOfAddress,
         Self::StreamsOfClient,
         Self::RequestsOfStream,
@@ -73,7 +73,7 @@ impl Bound {
             Self::Connections => "connections",
             Self::ConnectionsOfAddress => "connections_of_address",
             Self::HandshakesOfAddress => "handshakes_of_address",
-            Self::Newcomers => "newcomers",
+            Self::Unauthenticated => "unauthenticated",
             Self::TokensOfAddress => "tokens_of_address",
             Self::StreamsOfClient => "streams_of_client",
             Self::RequestsOfStream => "requests_of_stream",
@@ -84,14 +84,14 @@ impl Bound {
     /// Returns what an operator can do about it.
     fn remedy(self) -> &'static str {
         match self {
-            Self::Connections | Self::Newcomers => "run more replicas",
+            Self::Connections | Self::Unauthenticated => "run more replicas",
             Self::ConnectionsOfAddress => {
                 "if many clients share this address, as behind NAT, raise --connections-per-address"
             }
             Self::HandshakesOfAddress => {
                 "if many clients share this address, as behind NAT, raise --handshakes-per-address"
             }
-            Self::TokensOfAddress => "they come again by themselves; if it stays so, look at this address",
+            Self::TokensOfAddress => "clients retry by themselves; if it goes on, look at this address",
             Self::StreamsOfClient => {
                 "if many proxies have this pod or certificate in common, raise --streams-per-client"
             }
@@ -101,18 +101,18 @@ impl Bound {
     }
 }
 
-/// Refusals at the bounds, since the start, and which refusals the log has told of.
+/// Refusals at the bounds since the start, and which refusals were logged lately.
 #[derive(Debug, Default)]
 pub struct Refusals {
     at_bounds: Mutex<[Occurrences; Bound::ALL.len()]>,
-    told: Mutex<LogThrottle>,
+    throttle: Mutex<LogThrottle>,
 }
 
 impl Refusals {
-    /// Counts a refusal of `client`, and tells the log unless it did a moment ago.
+    /// Counts a refusal of `client` at a bound, and logs it unless one was logged within the interval.
     pub fn add(&self, bound: Bound, client: &dyn Display) {
-        let due = self.at_bounds.lock().get_mut(bound as usize).and_then(|met| met.add(Instant::now()));
-        if let Some(refused) = due {
+        let count = self.at_bounds.lock().get_mut(bound as usize).and_then(|at| at.add(Instant::now()));
+        if let Some(refused) = count {
             tracing::warn!(
                 bound = bound.name(), client = %client, refused, remedy = bound.remedy(),
                 "a client is refused: it wants more than one may take",
@@ -120,7 +120,7 @@ impl Refusals {
         }
     }
 
-    /// Counts a refusal at `bound`, if it is one for wanting too much; tells whether it is.
+    /// Counts a refusal at `bound` if that is what it was refused for; tells whether it is.
     pub(crate) fn add_if_exhausted(&self, refused: &Refused, bound: Bound, client: &dyn Display) -> bool {
         let is_exhausted = refused.code == ca::Code::ResourceExhausted;
         if is_exhausted {
@@ -129,15 +129,16 @@ impl Refusals {
         is_exhausted
     }
 
-    /// Tells whether a line of the log is due about a refusal of `client` for `reason`, and of how many.
-    pub(crate) fn due(&self, client: &str, reason: &'static str) -> Option<u64> {
-        self.told.lock().add(truncated(client), reason, Instant::now())
+    /// Counts a refusal of `client` for `reason`; returns how many there were since the last line of the
+    /// log about them, if one is due now.
+    pub(crate) fn log_due(&self, client: &str, reason: &'static str) -> Option<u64> {
+        self.throttle.lock().add(truncated(client), reason, Instant::now())
     }
 
-    /// Returns the counts, by name.
+    /// Returns the counts, by the name of the bound.
     pub fn list(&self) -> Vec<(&'static str, u64)> {
-        let met = *self.at_bounds.lock();
-        Bound::ALL.iter().zip(met).map(|(bound, met)| (bound.name(), met.count)).collect()
+        let at_bounds = *self.at_bounds.lock();
+        Bound::ALL.iter().zip(at_bounds).map(|(bound, at)| (bound.name(), at.count)).collect()
     }
 }
 
@@ -147,8 +148,8 @@ mod tests {
 
     #[test]
     fn each_bound_has_its_own_count() {
-        for (place, bound) in Bound::ALL.into_iter().enumerate() {
-            assert_eq!(bound as usize, place);
+        for (index, bound) in Bound::ALL.into_iter().enumerate() {
+            assert_eq!(bound as usize, index);
             let refusals = Refusals::default();
             refusals.add(bound, &"10.0.0.1");
             let counted: Vec<_> = refusals.list().into_iter().filter(|(_, count)| *count > 0).collect();

@@ -1,7 +1,8 @@
-//! A connection, from its arrival until it ends: whether anybody on it has shown who it is.
+//! The state of a connection, from its arrival until it ends: whether any caller on it is authenticated,
+//! and which calls are open.
 //!
-//! Until then it has one of the few places for newcomers, in which the peer that has most makes room,
-//! and does not keep it for long. Who has shown a credential gives that place back.
+//! Until a caller is authenticated the connection holds one of the few slots for unauthenticated peers,
+//! which another peer may evict it from, and does not hold it for long. Then it releases the slot.
 
 use super::slot::Slot;
 use http::HeaderMap;
@@ -18,14 +19,14 @@ const MAX_REFUSED: u32 = 8;
 
 /// One connection.
 #[derive(Debug)]
-pub(crate) struct Arrival {
-    /// What it has proven before its first call.
+pub(crate) struct ConnectionState {
+    /// What its client has proven before its first call.
     pub connection: Connection,
-    place: Mutex<Option<Slot>>,
-    displaced: CancellationToken,
-    known: CancellationToken,
+    slot: Mutex<Option<Slot>>,
+    evicted: CancellationToken,
+    authenticated: CancellationToken,
     refused: AtomicU32,
-    refused_enough: CancellationToken,
+    too_many_refused: CancellationToken,
     calls: Mutex<Calls>,
 }
 
@@ -36,9 +37,9 @@ struct Calls {
     since: Instant,
 }
 
-/// A call that is open.
+/// A call that is open, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct OpenCall(Arc<Arrival>);
+pub(crate) struct OpenCall(Arc<ConnectionState>);
 
 impl Drop for OpenCall {
     fn drop(&mut self) {
@@ -48,70 +49,70 @@ impl Drop for OpenCall {
     }
 }
 
-impl Arrival {
-    /// Begins with a connection that has a newcomer's place, if it came to a port.
-    pub fn new(connection: Connection, place: Option<Slot>) -> Arc<Self> {
+impl ConnectionState {
+    /// Begins with a connection that holds a slot for unauthenticated peers, if it came by a port.
+    pub fn new(connection: Connection, slot: Option<Slot>) -> Arc<Self> {
         Arc::new(Self {
             connection,
-            displaced: place.as_ref().map(Slot::evicted).unwrap_or_default(),
-            place: Mutex::new(place),
-            known: CancellationToken::new(),
+            evicted: slot.as_ref().map(Slot::evicted).unwrap_or_default(),
+            slot: Mutex::new(slot),
+            authenticated: CancellationToken::new(),
             refused: AtomicU32::new(0),
-            refused_enough: CancellationToken::new(),
+            too_many_refused: CancellationToken::new(),
             calls: Mutex::new(Calls { open: 0, since: Instant::now() }),
         })
     }
 
     /// Begins a call.
-    pub fn begin(self: &Arc<Self>) -> OpenCall {
+    pub fn begin_call(self: &Arc<Self>) -> OpenCall {
         self.calls.lock().open += 1;
         OpenCall(Arc::clone(self))
     }
 
-    /// Finds out who calls.
+    /// Authenticates the caller of a call.
     ///
     /// # Errors
     /// [`Refused`]. Nothing of the call's body has been read then.
     pub async fn authenticate(&self, gate: &Gate, headers: &HeaderMap) -> Result<Authenticated, Refused> {
         let outcome = gate.authenticate(headers, &self.connection).await;
         match &outcome {
-            Ok(_) => self.admit(),
-            // Without the keys nobody can be known: that is not the client's doing.
-            Err(refused) if refused.code == ::ca::Code::Unavailable => {}
+            Ok(_) => self.set_authenticated(),
+            // Without the keys nobody can be authenticated: that is not the client's doing.
+            Err(refused) if refused.code == ca::Code::Unavailable => {}
             Err(_) => {
                 if self.refused.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_REFUSED {
-                    self.refused_enough.cancel();
+                    self.too_many_refused.cancel();
                 }
             }
         }
         outcome
     }
 
-    /// Counts it among those that are known from now on.
-    pub fn admit(&self) {
+    /// Counts it among the authenticated ones from now on, and releases its slot.
+    pub fn set_authenticated(&self) {
         self.refused.store(0, Ordering::Relaxed);
-        self.known.cancel();
-        drop(self.place.lock().take());
+        self.authenticated.cancel();
+        drop(self.slot.lock().take());
     }
 
-    /// Returns when nobody on it is known after so long.
-    pub async fn unknown_for(&self, limit: Duration) {
-        if timeout(limit, self.known.cancelled()).await.is_ok() {
+    /// Returns when no caller is authenticated after this time.
+    pub async fn unauthenticated_for(&self, limit: Duration) {
+        if timeout(limit, self.authenticated.cancelled()).await.is_ok() {
             std::future::pending::<()>().await;
         }
     }
 
-    /// Returns when another newcomer has its place.
-    pub async fn displaced(&self) {
-        self.displaced.cancelled().await;
+    /// Returns when another peer has its slot.
+    pub async fn evicted(&self) {
+        self.evicted.cancelled().await;
     }
 
     /// Returns when too many of its calls were refused.
-    pub async fn refused_enough(&self) {
-        self.refused_enough.cancelled().await;
+    pub async fn too_many_refused(&self) {
+        self.too_many_refused.cancelled().await;
     }
 
-    /// Returns when it has had no call for so long.
+    /// Returns when it has had no call for this time.
     pub async fn idle_for(&self, limit: Duration) {
         loop {
             let (open, since) = {

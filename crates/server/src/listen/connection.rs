@@ -14,9 +14,9 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
-use super::frames::Metered;
-use super::reading::Reading;
-use crate::limits::{Arrival, End};
+use super::control_frames::ControlFrameLimit;
+use super::stall::StallDetector;
+use crate::limits::{CloseReason, ConnectionState};
 use crate::service::Service;
 
 /// Most calls at once on a connection.
@@ -27,7 +27,7 @@ const MAX_HEADER_BYTES: u32 = 32 * 1024;
 const STREAM_WINDOW: u32 = 1024 * 1024;
 /// What a client may send ahead on a connection, in bytes.
 const CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
-/// What the transport takes ahead of a client's reading, in bytes for each call.
+/// What the transport buffers of a response that its client does not read yet, in bytes for each call.
 const SEND_BUFFER: usize = 256 * 1024;
 /// Streams that a client resets before they are taken: more end the connection.
 const MAX_PENDING_RESETS: usize = 32;
@@ -36,30 +36,34 @@ const MAX_ERROR_RESETS: usize = 256;
 
 impl Service {
     /// Serves one connection until it ends; new calls are refused once `drain` is cancelled.
-    pub(super) async fn serve_connection<I>(&self, io: I, arrival: Arc<Arrival>, drain: CancellationToken)
-    where
+    pub(super) async fn serve_connection<I>(
+        &self,
+        io: I,
+        state: Arc<ConnectionState>,
+        drain: CancellationToken,
+    ) where
         I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let peer = arrival.connection.address;
-        let patience = self.patience;
-        let (reading, overdone) = (Arc::new(Reading::default()), CancellationToken::new());
+        let peer = state.connection.address;
+        let timeouts = self.timeouts;
+        let (stalls, too_many_frames) = (Arc::new(StallDetector::default()), CancellationToken::new());
         let calls = {
             let (service, drain) = (self.clone(), drain.clone());
-            let (reading, arrival) = (Arc::clone(&reading), Arc::clone(&arrival));
+            let (stalls, state) = (Arc::clone(&stalls), Arc::clone(&state));
             service_fn(move |request: Request<Incoming>| {
                 let (service, drain) = (service.clone(), drain.clone());
-                let (reading, arrival) = (Arc::clone(&reading), Arc::clone(&arrival));
-                let open = arrival.begin();
+                let (stalls, state) = (Arc::clone(&stalls), Arc::clone(&state));
+                let call = state.begin_call();
                 async move {
-                    let response = service.answer(request, &arrival, &drain).await;
-                    Ok::<_, Infallible>(response.map(|body| reading.watch(body, open)))
+                    let response = service.answer(request, &state, &drain).await;
+                    Ok::<_, Infallible>(response.map(|body| stalls.monitor(body, call)))
                 }
             })
         };
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
-            .keep_alive_interval(patience.silence)
-            .keep_alive_timeout(patience.sign_of_life)
+            .keep_alive_interval(timeouts.keepalive_interval)
+            .keep_alive_timeout(timeouts.keepalive_timeout)
             .max_concurrent_streams(MAX_STREAMS)
             .max_header_list_size(MAX_HEADER_BYTES)
             .initial_stream_window_size(STREAM_WINDOW)
@@ -67,45 +71,45 @@ impl Service {
             .max_send_buf_size(SEND_BUFFER)
             .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
             .max_local_error_reset_streams(MAX_ERROR_RESETS)
-            .serve_connection(TokioIo::new(Metered::new(io, overdone.clone())), calls);
+            .serve_connection(TokioIo::new(ControlFrameLimit::new(io, too_many_frames.clone())), calls);
         tokio::pin!(connection);
-        let ends = self.ends();
+        let closed = self.closed();
         // GOAWAY follows: what is open may end in order.
-        let goes = tokio::select! {
+        let reason = tokio::select! {
             ended = connection.as_mut() => {
                 if let Err(error) = ended {
-                    if overdone.is_cancelled() || breaks_rules(&error) {
-                        ends.add(End::Http2);
+                    if too_many_frames.is_cancelled() || is_protocol_error(&error) {
+                        closed.add(CloseReason::Http2);
                     }
                     debug!(?peer, %error, "connection broke");
                 }
                 return;
             }
-            // It may never have been set up; a place is not kept for it any longer.
-            () = arrival.unknown_for(patience.first_call) => {
-                ends.add(End::NoCall);
-                return debug!(?peer, "connection made no call whose caller is known");
+            // It may never have been set up; its slot is not kept any longer.
+            () = state.unauthenticated_for(timeouts.first_call) => {
+                closed.add(CloseReason::NoCall);
+                return debug!(?peer, "connection made no call whose caller is authenticated");
             }
-            () = arrival.displaced() => {
-                ends.add(End::Displaced);
-                return debug!(?peer, "connection made room for a newcomer");
+            () = state.evicted() => {
+                closed.add(CloseReason::Evicted);
+                return debug!(?peer, "connection was evicted in favour of another peer");
             }
-            () = reading.stalled(patience.reading) => {
+            () = stalls.stalled(timeouts.read) => {
                 // Its streams end with it, and with them what they hold of the log.
-                ends.add(End::Unread);
-                let limit = patience.reading.as_secs();
+                closed.add(CloseReason::Unread);
+                let limit = timeouts.read.as_secs();
                 return info!(?peer, "ended a connection: its client did not read for {limit} s");
             }
-            () = arrival.refused_enough() => Some(End::Refused),
-            () = arrival.idle_for(patience.idle) => Some(End::Idle),
+            () = state.too_many_refused() => Some(CloseReason::Refused),
+            () = state.idle_for(timeouts.idle) => Some(CloseReason::Idle),
             // The streams see the same token and end by themselves.
             () = drain.cancelled() => None,
         };
-        if let Some(end) = goes {
-            ends.add(end);
+        if let Some(reason) = reason {
+            closed.add(reason);
         }
         connection.as_mut().graceful_shutdown();
-        match timeout(patience.drain, connection).await {
+        match timeout(timeouts.drain, connection).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => debug!(?peer, %error, "connection broke"),
             Err(_) => debug!(?peer, "connection did not end in time"),
@@ -113,9 +117,9 @@ impl Service {
     }
 }
 
-/// Tells whether a connection ended since its client does not keep to HTTP/2, or to the transport's own
-/// bounds on resets and headers.
-fn breaks_rules(error: &hyper::Error) -> bool {
+/// Tells whether a connection ended since its client violates HTTP/2, or the transport's own bounds on
+/// resets and headers.
+fn is_protocol_error(error: &hyper::Error) -> bool {
     let mut source = error.source();
     while let Some(error) = source {
         if let Some(h2) = error.downcast_ref::<h2::Error>() {

@@ -1,9 +1,9 @@
-//! Ports and connections.
+//! Ports: accepting, handshakes, and connections until they end.
 
 mod connection;
-mod frames;
+mod control_frames;
 mod port;
-mod reading;
 mod secure_port;
+mod stall;
 
 pub use secure_port::SecurePort;

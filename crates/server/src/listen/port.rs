@@ -1,4 +1,4 @@
-//! Ports: who is let in to begin a connection, and where its handshake is made.
+//! Ports: accepting connections within the bounds, and their TLS handshakes.
 
 use std::future::Future;
 use std::io;
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use crate::limits::{Arrival, Bound, End, Slot};
+use crate::limits::{Bound, CloseReason, ConnectionState, Slot};
 use crate::service::Service;
 
 /// Pause after a failed accept, such as one for want of file descriptors.
@@ -32,9 +32,9 @@ impl Service {
     /// # Errors
     /// When the listener itself is lost; a failed accept only pauses.
     pub async fn serve(&self, listener: TcpListener, drain: CancellationToken) -> io::Result<()> {
-        self.accept(listener, drain.clone(), |stream, from, place| {
+        self.accept(listener, drain.clone(), |stream, from, slot| {
             let (service, drain) = (self.clone(), drain.clone());
-            async move { service.serve_connection(stream, Arrival::new(from, Some(place)), drain).await }
+            async move { service.serve_connection(stream, ConnectionState::new(from, Some(slot)), drain).await }
         })
         .await
     }
@@ -49,39 +49,39 @@ impl Service {
         tls: TlsAcceptor,
         drain: CancellationToken,
     ) -> io::Result<()> {
-        let handshakes = Arc::new(Handshakes::new(self.bounds.handshakes_of_address));
-        self.accept(listener, drain.clone(), |stream, from, place| {
+        let handshakes = Arc::new(HandshakeRate::new(self.bounds.handshakes_of_address));
+        self.accept(listener, drain.clone(), |stream, from, slot| {
             let (service, drain, tls) = (self.clone(), drain.clone(), tls.clone());
             let handshakes = Arc::clone(&handshakes);
             async move {
                 if let Some(peer) = from.address.map(|address| Peer::of(address.ip()))
-                    && !handshakes.let_begin(peer)
+                    && !handshakes.may_begin(peer)
                 {
                     service.count_handshake("too_many");
                     return service.refusals().add(Bound::HandshakesOfAddress, &peer);
                 }
-                let Some((stream, from)) = service.handshake(stream, from, &place, tls).await else { return };
-                service.serve_connection(stream, Arrival::new(from, Some(place)), drain).await;
+                let Some((stream, from)) = service.handshake(stream, from, &slot, tls).await else { return };
+                service.serve_connection(stream, ConnectionState::new(from, Some(slot)), drain).await;
             }
         })
         .await
     }
 
-    /// Makes the handshake of a newcomer.
+    /// Makes the TLS handshake of a new connection.
     async fn handshake(
         &self,
         stream: TcpStream,
         from: Connection,
-        place: &Slot,
+        slot: &Slot,
         tls: TlsAcceptor,
     ) -> Option<(TlsStream<TcpStream>, Connection)> {
         let peer = from.address;
-        let displaced = place.evicted();
+        let evicted = slot.evicted();
         let made = tokio::select! {
-            made = timeout(self.patience.handshake, tls.accept(stream)) => made,
-            () = displaced.cancelled() => {
-                self.count_handshake("displaced");
-                self.ends().add(End::Displaced);
+            made = timeout(self.timeouts.handshake, tls.accept(stream)) => made,
+            () = evicted.cancelled() => {
+                self.count_handshake("evicted");
+                self.closed().add(CloseReason::Evicted);
                 return None;
             }
         };
@@ -116,16 +116,16 @@ impl Service {
         F: Fn(TcpStream, Connection, Slot) -> C,
         C: Future<Output = ()> + Send + 'static,
     {
-        let places = Arc::new(Semaphore::new(self.bounds.connections));
-        let of_address = KeyedSemaphore::new(self.bounds.connections_of_address);
-        // Who is not known yet leaves room for those that are, and for newcomers from elsewhere.
-        let newcomers = FairSlots::new(self.bounds.newcomers, self.bounds.handshakes_of_address);
+        let connection_permits = Arc::new(Semaphore::new(self.bounds.connections));
+        let address_permits = KeyedSemaphore::new(self.bounds.connections_of_address);
+        // Unauthenticated peers leave room for authenticated ones, and for peers from elsewhere.
+        let unauthenticated = FairSlots::new(self.bounds.unauthenticated, self.bounds.handshakes_of_address);
         let connections = TaskTracker::new();
         loop {
-            if places.available_permits() == 0 {
+            if connection_permits.available_permits() == 0 {
                 self.refusals().add(Bound::Connections, &"the next of this port");
             }
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
+            let Ok(permit) = Arc::clone(&connection_permits).acquire_owned().await else { break };
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
                 () = drain.cancelled() => break,
@@ -139,29 +139,29 @@ impl Service {
                 }
             };
             let from = Peer::of(peer.ip());
-            let Some(own) = of_address.try_acquire(from) else {
+            let Some(address_permit) = address_permits.try_acquire(from) else {
                 self.refusals().add(Bound::ConnectionsOfAddress, &from);
                 continue;
             };
-            let newcomer = match Slot::acquire(&newcomers, from) {
-                Ok(newcomer) => newcomer,
-                Err(full) => {
+            let slot = match Slot::acquire(&unauthenticated, from) {
+                Ok(slot) => slot,
+                Err(no_slot) => {
                     self.count_handshake("too_many");
-                    let bound = match full {
+                    let bound = match no_slot {
                         NoSlot::PeerLimit => Bound::HandshakesOfAddress,
-                        NoSlot::AllTaken => Bound::Newcomers,
+                        NoSlot::AllTaken => Bound::Unauthenticated,
                     };
                     self.refusals().add(bound, &from);
                     continue;
                 }
             };
             if let Err(error) = stream.set_nodelay(true) {
-                debug!(%peer, %error, "cannot switch off delays");
+                debug!(%peer, %error, "cannot set TCP_NODELAY");
             }
-            let connection = serve(stream, Connection { address: Some(peer), certificate: None }, newcomer);
+            let connection = serve(stream, Connection { address: Some(peer), certificate: None }, slot);
             connections.spawn(async move {
                 connection.await;
-                drop((place, own));
+                drop((permit, address_permit));
             });
         }
         connections.close();
@@ -176,22 +176,22 @@ fn is_revoked(error: &io::Error) -> bool {
     matches!(error, Some(rustls::Error::InvalidCertificate(rustls::CertificateError::Revoked)))
 }
 
-/// How often each peer may begin a handshake: as many a second as it may have at once.
-struct Handshakes {
-    begun: Mutex<Limiter<Peer>>,
-    since: Instant,
+/// How often each peer may begin a handshake: as many a second as it may have open at once.
+struct HandshakeRate {
+    limiter: Mutex<Limiter<Peer>>,
+    started: Instant,
 }
 
-impl Handshakes {
+impl HandshakeRate {
     fn new(at_once: usize) -> Self {
         let per_second = u32::try_from(at_once).unwrap_or(u32::MAX);
         let of_peer = Rate { burst: per_second.saturating_mul(4), per_second };
         let total = Rate { burst: u32::MAX, per_second: u32::MAX };
         let limits = Limits { per_client: of_peer, total, max_clients: PEERS };
-        Self { begun: Mutex::new(Limiter::new(limits, Duration::ZERO)), since: Instant::now() }
+        Self { limiter: Mutex::new(Limiter::new(limits, Duration::ZERO)), started: Instant::now() }
     }
 
-    fn let_begin(&self, peer: Peer) -> bool {
-        self.begun.lock().take(peer, self.since.elapsed()).is_ok()
+    fn may_begin(&self, peer: Peer) -> bool {
+        self.limiter.lock().take(peer, self.started.elapsed()).is_ok()
     }
 }

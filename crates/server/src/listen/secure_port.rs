@@ -1,4 +1,4 @@
-//! The port of TLS, which opens late.
+//! The port of xDS over TLS, which is bound at the start and opened later.
 
 use crate::service::Service;
 use std::io;
@@ -6,21 +6,21 @@ use std::net::SocketAddr;
 use tokio::net::TcpSocket;
 use tokio_util::sync::CancellationToken;
 
-/// How many connections may wait to be taken.
+/// How many connections may wait to be accepted.
 const BACKLOG: u32 = 4096;
 
-/// The secure port: taken, and not open before there is something right to serve.
+/// The secure port: bound, and not open before there is a certificate to serve with.
 pub struct SecurePort {
     socket: TcpSocket,
     address: SocketAddr,
 }
 
 impl SecurePort {
-    /// Takes the port without listening: who connects is refused.
+    /// Binds the port without listening: connections are refused.
     ///
     /// # Errors
-    /// When it cannot be had.
-    pub fn take(address: SocketAddr) -> io::Result<Self> {
+    /// When it cannot be bound.
+    pub fn bind(address: SocketAddr) -> io::Result<Self> {
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;

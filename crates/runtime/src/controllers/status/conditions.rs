@@ -161,7 +161,7 @@ impl Writing<'_> {
     /// Looks how far the nodes have come with the policies, and sees to the statuses that say otherwise.
     fn survey(&mut self) {
         // In this order: what is published meanwhile is found to be pending, not to be acknowledged.
-        let standings = self.clients.policy_standings();
+        let standings = self.clients.policy_ack_states();
         let snapshot = self.snapshots.borrow().clone();
         snapshot.into_iter().for_each(|snapshot| self.tracker.advance(snapshot));
         let survey = Survey::new(standings, |word| self.tracker.is_sent(word));

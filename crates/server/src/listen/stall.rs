@@ -2,7 +2,7 @@
 //!
 //! The transport asks a body for its next frame only when the one before has left and the client has
 //! opened its window for more. So a body that gave a frame and is not asked again has a client that
-//! does not read, though it may answer every sign of life; a body that has nothing to give rests.
+//! does not read, though it may answer every PING; a body that has nothing to give is idle.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -16,11 +16,11 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-/// The responses of one connection that wait for the client.
+/// The responses of one connection that wait for its client to read.
 #[derive(Debug, Default)]
-pub(super) struct Reading {
+pub(super) struct StallDetector {
     waiting: Mutex<Waiting>,
-    begun: Notify,
+    first_waits: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -30,39 +30,39 @@ struct Waiting {
     since: HashMap<u64, Instant>,
 }
 
-impl Reading {
-    /// Watches a response from now on: it waits until it is asked for its first frame.
+impl StallDetector {
+    /// Monitors a response from now on: it waits until it is asked for its first frame.
     /// It keeps `call` until it is dropped.
-    pub fn watch<B, C>(self: &Arc<Self>, body: B, call: C) -> Watched<B, C> {
+    pub fn monitor<B, C>(self: &Arc<Self>, body: B, call: C) -> MonitoredBody<B, C> {
         let id = {
             let mut waiting = self.waiting.lock();
             waiting.next += 1;
             waiting.next
         };
-        self.wait(id);
-        Watched { body, reading: Arc::clone(self), id, _call: call }
+        self.set_waiting(id);
+        MonitoredBody { body, stalls: Arc::clone(self), id, _call: call }
     }
 
-    fn wait(&self, id: u64) {
+    fn set_waiting(&self, id: u64) {
         let mut waiting = self.waiting.lock();
         let was_idle = waiting.since.is_empty();
         waiting.since.insert(id, Instant::now());
         drop(waiting);
         if was_idle {
-            self.begun.notify_one();
+            self.first_waits.notify_one();
         }
     }
 
-    fn rest(&self, id: u64) {
+    fn set_idle(&self, id: u64) {
         self.waiting.lock().since.remove(&id);
     }
 
-    /// Returns once a response has waited for so long.
+    /// Returns once a response has waited for this time.
     pub async fn stalled(&self, limit: Duration) {
         loop {
             let oldest = self.waiting.lock().since.values().min().copied();
             match oldest {
-                None => self.begun.notified().await,
+                None => self.first_waits.notified().await,
                 Some(since) if since.elapsed() >= limit => return,
                 Some(since) => sleep_until(since + limit).await,
             }
@@ -71,14 +71,14 @@ impl Reading {
 }
 
 /// A response body that tells when it waits for its client.
-pub(super) struct Watched<B, C> {
+pub(super) struct MonitoredBody<B, C> {
     body: B,
-    reading: Arc<Reading>,
+    stalls: Arc<StallDetector>,
     id: u64,
     _call: C,
 }
 
-impl<B: Body<Data = Bytes> + Unpin, C: Unpin> Body for Watched<B, C> {
+impl<B: Body<Data = Bytes> + Unpin, C: Unpin> Body for MonitoredBody<B, C> {
     type Data = Bytes;
     type Error = B::Error;
 
@@ -89,8 +89,8 @@ impl<B: Body<Data = Bytes> + Unpin, C: Unpin> Body for Watched<B, C> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.body).poll_frame(cx);
         match &polled {
-            Poll::Ready(Some(Ok(frame))) if frame.is_data() => this.reading.wait(this.id),
-            _ => this.reading.rest(this.id),
+            Poll::Ready(Some(Ok(frame))) if frame.is_data() => this.stalls.set_waiting(this.id),
+            _ => this.stalls.set_idle(this.id),
         }
         polled
     }
@@ -104,9 +104,9 @@ impl<B: Body<Data = Bytes> + Unpin, C: Unpin> Body for Watched<B, C> {
     }
 }
 
-impl<B, C> Drop for Watched<B, C> {
+impl<B, C> Drop for MonitoredBody<B, C> {
     fn drop(&mut self) {
-        self.reading.rest(self.id);
+        self.stalls.set_idle(self.id);
     }
 }
 
@@ -137,41 +137,41 @@ mod tests {
         }
     }
 
-    fn oldest(reading: &Reading) -> Option<Instant> {
-        reading.waiting.lock().since.values().min().copied()
+    fn oldest(stalls: &StallDetector) -> Option<Instant> {
+        stalls.waiting.lock().since.values().min().copied()
     }
 
     #[test]
     fn a_response_waits_for_its_client_until_it_has_nothing_to_give() {
-        let reading = Arc::new(Reading::default());
-        let mut body = reading.watch(Script([Some(&b"a"[..]), Some(b"b"), None, Some(b"c")].into()), ());
+        let stalls = Arc::new(StallDetector::default());
+        let mut body = stalls.monitor(Script([Some(&b"a"[..]), Some(b"b"), None, Some(b"c")].into()), ());
         let waker = noop_waker();
         let mut poll = || drop(Pin::new(&mut body).poll_frame(&mut Context::from_waker(&waker)));
-        let begun = oldest(&reading).unwrap();
+        let begun = oldest(&stalls).unwrap();
         poll();
-        let first = oldest(&reading).unwrap();
+        let first = oldest(&stalls).unwrap();
         poll();
         // Each piece that the client takes begins the wait anew.
-        let second = oldest(&reading).unwrap();
+        let second = oldest(&stalls).unwrap();
         assert!(begun < first && first < second);
         poll();
-        assert_eq!(oldest(&reading), None, "an idle stream waits for nobody");
+        assert_eq!(oldest(&stalls), None, "an idle stream waits for nobody");
         poll();
-        assert!(oldest(&reading).is_some());
+        assert!(oldest(&stalls).is_some());
         poll();
-        assert_eq!(oldest(&reading), None, "it has ended");
+        assert_eq!(oldest(&stalls), None, "it has ended");
     }
 
     #[test]
     fn the_longest_wait_of_a_connection_counts() {
-        let reading = Arc::new(Reading::default());
-        let one = reading.watch(Script([].into()), ());
-        let begun = oldest(&reading).unwrap();
-        let two = reading.watch(Script([].into()), ());
-        assert_eq!(oldest(&reading), Some(begun));
+        let stalls = Arc::new(StallDetector::default());
+        let one = stalls.monitor(Script([].into()), ());
+        let begun = oldest(&stalls).unwrap();
+        let two = stalls.monitor(Script([].into()), ());
+        assert_eq!(oldest(&stalls), Some(begun));
         drop(one);
-        assert!(oldest(&reading).unwrap() > begun);
+        assert!(oldest(&stalls).unwrap() > begun);
         drop(two);
-        assert_eq!(oldest(&reading), None);
+        assert_eq!(oldest(&stalls), None);
     }
 }
