@@ -6,6 +6,7 @@ mod resources;
 mod rules;
 mod server;
 mod tables;
+mod view;
 
 use crate::output;
 use crate::table::Room;
@@ -18,6 +19,7 @@ use resources::Resources;
 use runtime::config::MeshArgs;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use view::View;
 
 /// The plaintext xDS address of a control plane on this machine.
 const SERVER: &str = "127.0.0.1:15010";
@@ -55,23 +57,6 @@ pub struct DumpArgs {
     output: Format,
     #[command(flatten, next_help_heading = "Mesh made of --from")]
     mesh: MeshArgs,
-}
-
-/// What of the mesh is printed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub enum View {
-    /// Pods, and endpoints that are no pods
-    #[value(aliases = ["workload", "pods", "pod", "po"])]
-    Workloads,
-    /// Services
-    #[value(aliases = ["service", "svc"])]
-    Services,
-    /// Policies that ztunnels enforce
-    #[value(aliases = ["policy", "authorizationpolicies", "authorizationpolicy"])]
-    Policies,
-    /// Nodes of the cluster that have workloads
-    #[value(aliases = ["node", "no"])]
-    Nodes,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -144,17 +129,6 @@ fn without_anything(all: &Resources, view: View, namespace: &str) -> Option<Stri
         text += &format!("; there are {}", listed.join(", "));
     }
     Some(text)
-}
-
-impl View {
-    fn plural(self) -> &'static str {
-        match self {
-            Self::Workloads => "workloads",
-            Self::Services => "services",
-            Self::Policies => "policies",
-            Self::Nodes => "workloads on nodes",
-        }
-    }
 }
 
 impl DumpArgs {

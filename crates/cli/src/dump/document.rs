@@ -3,8 +3,8 @@
 //! They read as the JSON mapping of protobuf says (names in camel case, enumerations by name,
 //! defaults left out), but for IP addresses, which are text rather than base64.
 
-use super::View;
 use super::resources::{NodeSummary, Resources, ip};
+use super::view::View;
 use model::yaml::{Mapping, Value};
 use proto::security::string_match::MatchType;
 use proto::security::{self, Authorization, Match, StringMatch};

@@ -1,6 +1,6 @@
 //! What clients are told: the resources of a mesh, decoded and in order.
 
-use super::View;
+use super::view::View;
 use anyhow::anyhow;
 use prost::Message;
 use proto::security::Authorization;

@@ -1,7 +1,8 @@
 //! Resources as tables for people: one line each, `-` where there is nothing.
 
 use super::resources::{Resources, ip, is_enrolled};
-use super::{View, rules};
+use super::rules;
+use super::view::View;
 use crate::table::{self, Cell, Column, Rendered, Room};
 use proto::security::{Authorization, Scope};
 use proto::workload::gateway_address::Destination;
