@@ -83,7 +83,8 @@ fn measure(size: Size) -> Figures {
     let snapshot = writer.publish();
     let cold = begin.elapsed();
     let resources = delta.resources.len();
-    let bytes = snapshot.mesh().bytes(ResourceType::Address) + snapshot.mesh().bytes(ResourceType::Authorization);
+    let bytes =
+        snapshot.mesh().bytes(ResourceType::Address) + snapshot.mesh().bytes(ResourceType::Authorization);
     drop((delta, snapshot));
     let heap = heap() - before;
 

@@ -19,12 +19,68 @@ use std::sync::LazyLock;
 ///
 /// A room is a file directly below `src` or a folder there. A file uses only files of its own floor and of
 /// lower ones.
-const ROOMS: &[(&str, &[&str])] =
-    &[("engine", &["row set slab stats why", "core", "index", "table", "context", "stage", "graph"])];
+const ROOMS: &[(&str, &[&str])] = &[
+    ("model", &["kind yaml", "crd name", "diagnostic label", "facts", "parse"]),
+    ("engine", &["row set slab stats why", "core", "index", "table", "context", "stage", "graph"]),
+    (
+        "folder",
+        &[
+            "code field hash key value",
+            "apiserver document problem",
+            "object",
+            "cluster diff locate salvage",
+            "load",
+            "admit",
+            "state",
+        ],
+    ),
+    (
+        "ca",
+        &[
+            "der entropy pem pods refusal",
+            "identity serial signature ttl",
+            "certificate profile request server_name",
+            "bundle chain crl key pair",
+            "root token",
+            "authorize issuer stream",
+            "external peers rotation",
+            "secret",
+            "material",
+        ],
+    ),
+    (
+        "xds",
+        &[
+            "bounds capability name types version wire",
+            "error",
+            "log",
+            "mesh",
+            "lookup",
+            "snapshot",
+            "session writer",
+        ],
+    ),
+    ("cluster", &["error leader_election stats work_queue", "connect lock status_writer", "list_watch"]),
+    ("server", &["grpc", "certificate_request limits", "ads certificates http", "service", "listen"]),
+    ("cli", &["serve text", "table", "output", "dump token version", "cert", "main"]),
+];
 
 /// Files that are in a circle today, by crate: nothing may be added, and the list is to become empty.
 const KNOWN: &[(&str, &[&str])] = &[
-    ("cli", &["dump.rs", "dump/document.rs", "dump/tables.rs"]),
+    (
+        "identity",
+        &[
+            "external/mod.rs",
+            "keeper.rs",
+            "key_source.rs",
+            "own_signer.rs",
+            "pods.rs",
+            "published_keys.rs",
+            "root_secret.rs",
+            "signer.rs",
+            "world.rs",
+        ],
+    ),
     (
         "mesh",
         &[
@@ -53,44 +109,15 @@ const KNOWN: &[(&str, &[&str])] = &[
     (
         "runtime",
         &[
-            "grpc/ads.rs",
-            "grpc/clients.rs",
-            "grpc/connection.rs",
-            "grpc/server.rs",
-            "identity/distribution/config_map.rs",
-            "identity/distribution/mod.rs",
-            "identity/distribution/trust_bundle.rs",
-            "identity/external/mod.rs",
-            "identity/keeper.rs",
-            "identity/key_source.rs",
-            "identity/own_signer.rs",
-            "identity/pods.rs",
-            "identity/published_keys.rs",
-            "identity/root_secret.rs",
-            "identity/signer.rs",
-            "identity/world.rs",
+            "controllers/addresses.rs",
+            "controllers/mod.rs",
+            "controllers/roots/config_map.rs",
+            "controllers/roots/mod.rs",
+            "controllers/status/conditions.rs",
             "source/folder.rs",
             "source/folder/batch.rs",
             "source/folder/tree.rs",
             "source/folder/watch.rs",
-            "status/apply.rs",
-            "status/tracker.rs",
-        ],
-    ),
-    (
-        "xds",
-        &[
-            "chain.rs",
-            "error.rs",
-            "log.rs",
-            "lookup.rs",
-            "request.rs",
-            "response.rs",
-            "segment.rs",
-            "session.rs",
-            "snapshot.rs",
-            "subscription.rs",
-            "view.rs",
         ],
     ),
 ];
