@@ -10,6 +10,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full};
 use identity::{Connection, Gate};
 use tokio_util::sync::CancellationToken;
+use xds::Variant;
 
 use crate::ads::{Ads, StreamGuard};
 use crate::certificates::create_certificate;
@@ -118,8 +119,13 @@ impl Service {
         B::Error: std::fmt::Display,
     {
         let (head, body) = request.into_parts();
-        match (head.uri.path(), &self.gate) {
-            (proto::rpc_path::DELTA_AGGREGATED_RESOURCES, gate) => {
+        let variant = match head.uri.path() {
+            proto::rpc_path::DELTA_AGGREGATED_RESOURCES => Some(Variant::Delta),
+            proto::rpc_path::STREAM_AGGREGATED_RESOURCES => Some(Variant::StateOfTheWorld),
+            _ => None,
+        };
+        match (head.uri.path(), &self.gate, variant.filter(|&variant| self.ads.serves(variant))) {
+            (_, gate, Some(variant)) => {
                 let guard = match gate {
                     Some(gate) => Some(StreamGuard::open(gate, self.refusals(), &head.headers, from).await?),
                     None => {
@@ -129,15 +135,16 @@ impl Service {
                 };
                 let quota = self.budgets.quota(guard.as_ref().map(StreamGuard::client));
                 let requests = RequestReader::new(body, quota, self.timeouts.request);
-                Ok(self.ads.open(requests, from.connection.address, drain, guard)?.boxed_unsync())
+                let stream = self.ads.open(variant, requests, from.connection.address, drain, guard)?;
+                Ok(stream.boxed_unsync())
             }
-            (proto::rpc_path::CREATE_CERTIFICATE, Some(gate)) => {
+            (proto::rpc_path::CREATE_CERTIFICATE, Some(gate), _) => {
                 let message = create_certificate(gate, self.refusals(), &head.headers, body, from).await?;
                 let trailers = Status::new(Status::OK, "").headers();
                 let end = async move { Some(Ok(trailers)) };
                 Ok(Full::new(message).with_trailers(end).boxed_unsync())
             }
-            (path, _) => Err(Status::new(Status::UNIMPLEMENTED, format!("no such method: {path}"))),
+            (path, ..) => Err(Status::new(Status::UNIMPLEMENTED, format!("no such method: {path}"))),
         }
     }
 

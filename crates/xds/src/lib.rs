@@ -1,24 +1,27 @@
-//! Versioned logs of encoded resources and a sans-I/O delta session; knows bytes, not meshes.
+//! Encoded resources by scope and type, and the sessions of ztunnels and Envoys; knows bytes, not meshes.
 //!
 //! ```text
-//!   Writer ── upsert, remove ──> Log per type ── publish ──> Arc<Snapshot>
-//!                                 present: name, version, bytes     │
-//!                                 gone:    name                     │ one per stream
-//!                                                                   v
-//!            client ── request ─────────────────────────────────> Session
-//!                   <── Response: header + shared frames ──────────┘
+//!   Writer ── put, remove ──> mesh scope:   segmented log per type ── publish ──> Arc<Snapshot>
+//!                             proxy scopes: maps of shared frames                      │
+//!                                                                                      │ one per stream
+//!                                                                                      v
+//!            client ── request ───────────────────────────────────> ZtunnelSession or EnvoySession
+//!                   <── Response: header + shared frames ─────────────┘
 //! ```
 //!
-//! A resource is encoded once, as the field of a response in which it goes out, and stands in a
-//! log ordered by change. What a client misses is the tail of the log after the step it has: a
-//! response is a small header followed by stretches of shared bytes. Nothing is kept per client
-//! but a few numbers; on-demand clients add the names they follow.
+//! A resource is encoded once, as the field of a response in which it goes out. What all ztunnels
+//! share stands in a log ordered by change: what a client misses is the tail after the step it has, a
+//! response is a small header followed by stretches of shared bytes, and nothing is kept per client but
+//! a few numbers; on-demand clients add the names they follow. What one gateway or waypoint is served
+//! stands in persistent maps by name and by change; what several of them share exists once.
 //!
 //! # Invariants
 //!
-//! - One live entry per name; a name is present or gone, never both.
-//! - A snapshot holds all types at one step and never changes.
-//! - A client that holds something gets services before workloads, whatever changed last.
+//! - One live entry per scope, type and name; a name is present or gone, never both.
+//! - A snapshot holds all scopes at one step and never changes.
+//! - A commit costs what it changes, however many scopes there are. A scope without resources costs nothing.
+//! - A ztunnel that holds something gets services before workloads, whatever changed last.
+//! - An Envoy gets what is named before what names it, and loses it after.
 //! - Compaction changes neither the order nor the step of a live entry.
 //! - Equal resources have equal bytes and versions on every replica.
 //!
@@ -72,7 +75,9 @@ pub use mesh::MeshView;
 pub use proto::{ResourceType, Scope};
 pub use session::envoy::EnvoySession;
 pub use session::ztunnel::ZtunnelSession;
-pub use session::{AckState, Nack, Node, Refusal, Response, SessionStats, TypeStats, Variant};
+pub use session::{
+    AckState, Nack, Node, Refusal, Response, Session, SessionStats, TypeStats, Variant, node_of_request,
+};
 pub use snapshot::Snapshot;
 pub use version::Version;
 pub use wire::ResourceRef;

@@ -255,10 +255,12 @@ fn listeners_wait_for_the_answer_to_clusters_and_endpoints_do_not() {
     // A changed cluster is followed by its endpoints, which did not change.
     assert_eq!(shape(&sent), ["Cluster a", "Endpoint a"]);
     assert!(stream.session.is_holding());
+    let wait = stream.session.wait();
     // A newer snapshot changes endpoints, and they go out all the same.
     put(&mut writer, Endpoint, "b", &resource("b", 2, &[]));
     let latest = writer.publish();
     assert_eq!(shape(&stream.take(&latest)), ["Endpoint b"]);
+    assert_eq!((wait.is_some(), stream.session.wait()), (true, wait), "it is the same wait");
     stream.answer(&sent[0], None);
     assert_eq!(shape(&stream.take(&latest)), ["Listener main"]);
     assert!(!stream.session.is_holding());

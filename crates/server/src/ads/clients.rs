@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use parking_lot::Mutex;
-use xds::{AckState, Capabilities, Node, ResourceType, SessionStats, ZtunnelSession};
+use xds::{AckState, Node, ResourceType, Session, SessionStats};
 
 use crate::limits::{CloseCounts, Refusals};
 
@@ -29,7 +28,7 @@ struct Registry {
 #[derive(Debug)]
 pub(super) struct Client {
     peer: Option<SocketAddr>,
-    pub(super) session: Mutex<ZtunnelSession>,
+    pub(super) session: Mutex<Session>,
 }
 
 /// Keeps a stream in the registry until it is dropped.
@@ -160,13 +159,8 @@ impl Clients {
         totals
     }
 
-    pub(super) fn register(
-        &self,
-        peer: Option<SocketAddr>,
-        capabilities: fn(&Node) -> Capabilities,
-    ) -> Registration {
-        let session = Mutex::new(ZtunnelSession::new(SystemTime::now()).with_capabilities(capabilities));
-        let client = Arc::new(Client { peer, session });
+    pub(super) fn register(&self, peer: Option<SocketAddr>, session: Session) -> Registration {
+        let client = Arc::new(Client { peer, session: Mutex::new(session) });
         let mut registry = self.registry.lock();
         let id = registry.next;
         registry.next += 1;

@@ -13,10 +13,12 @@
 //! - Nobody waits for a client. Subscribers of affected nodes take the snapshot when they next run, which
 //!   they can at once unless their client has not taken what came before: such a one is not waited for.
 //!   And the wait ends after some turns of the executor, should a client have shut its window meanwhile.
+//! - Streams of gateways and waypoints are woken by changes of their own scope alone, and those of ztunnels
+//!   by changes of the mesh.
 //! - Others are woken some at a time, between which the executor serves them. A newer snapshot does not
 //!   queue behind them: subscribers that it affects come first again, and the others get the newer one.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -27,7 +29,7 @@ use model::Str;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::yield_now;
-use xds::Snapshot;
+use xds::{Scope, Snapshot};
 
 /// How many streams are woken at once: few enough that whoever comes next does not wait long.
 const WAKE_BATCH: usize = 32;
@@ -86,8 +88,11 @@ struct Visible {
 #[derive(Debug, Default)]
 struct Subscribers {
     next: u64,
+    /// Those that follow the mesh, and those of which it is not known yet.
     by_id: BTreeMap<u64, Arc<Subscriber>>,
     by_node: HashMap<String, BTreeSet<u64>>,
+    /// Those that follow the scope of one proxy.
+    by_scope: HashMap<Arc<str>, BTreeMap<u64, Arc<Subscriber>>>,
 }
 
 /// What is known of one stream.
@@ -106,7 +111,11 @@ struct Subscriber {
 /// that there was when it became visible to all, then from the first on. It is bounded by ids and not by
 /// a count: subscribers that come and go meanwhile take nobody's turn.
 #[derive(Debug, Default)]
-struct Round([Range<u64>; 2]);
+struct Round {
+    of_mesh: [Range<u64>; 2],
+    /// The subscribers of scopes that changed.
+    of_scopes: VecDeque<Arc<Subscriber>>,
+}
 
 /// A stream's subscription, until it is dropped.
 #[derive(Debug)]
@@ -115,6 +124,7 @@ pub(super) struct Subscription {
     id: u64,
     subscriber: Arc<Subscriber>,
     node: Option<String>,
+    scope: Option<Arc<str>>,
 }
 
 impl Fanout {
@@ -124,7 +134,7 @@ impl Fanout {
         let (id, subscriber) = (subscribers.next, Arc::<Subscriber>::default());
         subscribers.next += 1;
         subscribers.by_id.insert(id, Arc::clone(&subscriber));
-        Subscription { fanout: self.clone(), id, subscriber, node: None }
+        Subscription { fanout: self.clone(), id, subscriber, node: None, scope: None }
     }
 
     /// Shows a snapshot to the streams of some nodes, and returns those that can take it at once.
@@ -149,15 +159,30 @@ impl Fanout {
         self.0.visible.lock().all = Some(snapshot);
     }
 
-    /// Begins a round over all subscribers that there are, with the one that a former round came to first.
-    /// Whoever subscribes later sees what is visible to all already.
-    fn round(&self, from: u64) -> Round {
-        Round([from..self.0.subscribers.lock().next, 0..from])
+    /// The ranges of a round over all subscribers that there are, beginning with the one that a former
+    /// round came to. Whoever subscribes later sees what is visible to all already.
+    fn ranges(&self, from: u64) -> [Range<u64>; 2] {
+        [from..self.0.subscribers.lock().next, 0..from]
+    }
+
+    /// The subscribers of all scopes of proxies that changed after a step.
+    fn of_changed_scopes(&self, snapshot: &Snapshot, step: u64) -> Vec<Arc<Subscriber>> {
+        let by_scope = &self.0.subscribers.lock().by_scope;
+        match snapshot.proxies_changed_after(step) {
+            Some(names) => {
+                let of_scopes = names.filter_map(|name| by_scope.get(name));
+                of_scopes.flat_map(BTreeMap::values).cloned().collect()
+            }
+            // Some that lost everything are forgotten: each looks for itself.
+            None => by_scope.values().flat_map(BTreeMap::values).cloned().collect(),
+        }
     }
 
     /// Wakes some of the streams that a round has still to come to and that lack this step.
     fn wake_some(&self, round: &mut Round, step: u64) {
-        let Some(ids) = round.0.iter_mut().find(|ids| !ids.is_empty()) else { return };
+        let of_scopes = round.of_scopes.len().min(WAKE_BATCH);
+        round.of_scopes.drain(..of_scopes).for_each(|subscriber| subscriber.waker.wake());
+        let Some(ids) = round.of_mesh.iter_mut().find(|ids| !ids.is_empty()) else { return };
         let some: Vec<(u64, Arc<Subscriber>)> = {
             let all = self.0.subscribers.lock();
             let next = all.by_id.range(ids.clone()).take(WAKE_BATCH);
@@ -181,24 +206,30 @@ impl Fanout {
     ) {
         // One that is there already counts as a change.
         snapshots.mark_changed();
-        let (mut round, mut step) = (Round::default(), 0);
+        let (mut round, mut step, mut seen) = (Round::default(), 0, 0);
         loop {
             if round.is_over() && snapshots.changed().await.is_err() {
                 return;
             }
             if round.is_over() || snapshots.has_changed().unwrap_or(false) {
                 let Some(newest) = snapshots.borrow_and_update().clone() else { continue };
-                step = newest.step();
-                let early = self.publish_early(&newest, &affected.take(step));
+                let before = std::mem::replace(&mut seen, newest.step());
+                let is_of_mesh = newest.changed(&Scope::Mesh) > before;
+                step = if is_of_mesh { seen } else { step };
+                let nodes = if is_of_mesh { affected.take(step) } else { Vec::new() };
+                let early = self.publish_early(&newest, &nodes);
                 for _ in 0..MAX_EARLY_TURNS {
                     if early.iter().all(|of| of.served_step.load(Ordering::Acquire) >= step) {
                         break;
                     }
                     yield_now().await;
                 }
-                self.publish_to_all(newest);
-                // Who has not been woken for the one before comes first.
-                round = self.round(round.next());
+                self.publish_to_all(Arc::clone(&newest));
+                round.of_scopes.extend(self.of_changed_scopes(&newest, before));
+                if is_of_mesh {
+                    // Who has not been woken for the one before comes first.
+                    round.of_mesh = self.ranges(round.next());
+                }
             }
             self.wake_some(&mut round, step);
             yield_now().await;
@@ -208,12 +239,12 @@ impl Fanout {
 
 impl Round {
     fn is_over(&self) -> bool {
-        self.0.iter().all(Range::is_empty)
+        self.of_mesh.iter().all(Range::is_empty) && self.of_scopes.is_empty()
     }
 
     /// The subscriber that it comes to next.
     fn next(&self) -> u64 {
-        let [later, earlier] = &self.0;
+        let [later, earlier] = &self.of_mesh;
         if later.is_empty() { earlier.start } else { later.start }
     }
 }
@@ -227,6 +258,19 @@ impl Subscription {
         let mut subscribers = self.fanout.0.subscribers.lock();
         subscribers.by_node.entry(node.to_owned()).or_default().insert(self.id);
         self.node = Some(node.to_owned());
+    }
+
+    /// Says which proxy's scope the stream follows, once that is known: it is not woken for the mesh any
+    /// more. It stays with that scope.
+    pub fn set_scope(&mut self, scope: &Arc<str>) {
+        if self.scope.is_some() {
+            return;
+        }
+        let mut subscribers = self.fanout.0.subscribers.lock();
+        subscribers.by_id.remove(&self.id);
+        let of_scope = subscribers.by_scope.entry(Arc::clone(scope)).or_default();
+        of_scope.insert(self.id, Arc::clone(&self.subscriber));
+        self.scope = Some(Arc::clone(scope));
     }
 
     /// Returns the newest snapshot that the stream may see, and has it woken for the next.
@@ -253,6 +297,14 @@ impl Drop for Subscription {
         self.subscriber.served_step.store(u64::MAX, Ordering::Release);
         let mut subscribers = self.fanout.0.subscribers.lock();
         subscribers.by_id.remove(&self.id);
+        if let Some(scope) = &self.scope
+            && let Some(of_scope) = subscribers.by_scope.get_mut(scope)
+        {
+            of_scope.remove(&self.id);
+            if of_scope.is_empty() {
+                subscribers.by_scope.remove(scope);
+            }
+        }
         let Some(node) = &self.node else { return };
         if let Some(of_node) = subscribers.by_node.get_mut(node) {
             of_node.remove(&self.id);
@@ -264,8 +316,66 @@ impl Drop for Subscription {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use std::task::{Wake, Waker};
+    use xds::{ResourceType, Writer};
+
+    /// Counts how often a stream is woken.
+    #[derive(Default)]
+    struct Count(AtomicU64);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A stream that looks, and then is served what it saw.
+    fn turn(subscription: &Subscription, count: &Arc<Count>) -> Option<u64> {
+        let waker = Waker::from(Arc::clone(count));
+        let seen = subscription.latest(&Context::from_waker(&waker)).map(|snapshot| snapshot.step());
+        subscription.end_turn(false, seen.unwrap_or_default());
+        seen
+    }
+
+    #[tokio::test]
+    async fn a_stream_is_woken_for_its_own_scope_alone() {
+        let mut writer = Writer::new();
+        let (publish, snapshots) = watch::channel(Some(writer.publish()));
+        let fanout = Fanout::default();
+        let mut streams = [fanout.subscribe(), fanout.subscribe(), fanout.subscribe()];
+        streams[1].set_scope(&"shop/waypoint".into());
+        streams[2].set_scope(&"bank/waypoint".into());
+        let counts: [Arc<Count>; 3] = Default::default();
+        tokio::spawn(fanout.clone().run(snapshots, Arc::default()));
+        let mut step = 1;
+        let mut woken_by = async |scope: Scope, of: ResourceType, body: &[u8]| {
+            streams.iter().zip(&counts).for_each(|(stream, count)| drop(turn(stream, count)));
+            counts.iter().for_each(|count| count.0.store(0, Ordering::Relaxed));
+            writer.put(&scope, of, "x", body).unwrap();
+            publish.send_replace(Some(writer.publish()));
+            step += 1;
+            // Until it can be seen, and whoever is woken for it has been.
+            while fanout.0.visible.lock().all.as_ref().is_none_or(|all| all.step() < step) {
+                yield_now().await;
+            }
+            for _ in 0..8 {
+                yield_now().await;
+            }
+            counts.each_ref().map(|count| count.0.load(Ordering::Relaxed))
+        };
+        assert_eq!(woken_by(Scope::Mesh, ResourceType::Address, b"\x12\x00").await, [1, 0, 0]);
+        let shop = || Scope::proxy("shop/waypoint");
+        assert_eq!(woken_by(shop(), ResourceType::Cluster, b"1").await, [0, 1, 0]);
+        assert_eq!(woken_by(shop(), ResourceType::Cluster, b"2").await, [0, 1, 0]);
+        assert_eq!(woken_by(Scope::proxy("none"), ResourceType::Cluster, b"1").await, [0, 0, 0]);
+        assert_eq!(woken_by(Scope::Mesh, ResourceType::Address, b"\x12\x02\x0a\x00").await, [1, 0, 0]);
+        drop(streams);
+        let subscribers = fanout.0.subscribers.lock();
+        assert!(subscribers.by_scope.is_empty() && subscribers.by_id.is_empty());
+    }
 
     fn names(of: &[&str]) -> Vec<Str> {
         of.iter().map(|name| Str::from(*name)).collect()

@@ -99,7 +99,12 @@ impl StreamGuard {
         Ok(Self { gate: Arc::clone(gate), caller, admission, authorized: false, gone, expires })
     }
 
-    /// Returns whose stream it is, and whether that is a ztunnel's account.
+    /// Returns whose stream it is.
+    pub(super) fn caller(&self) -> &Authenticated {
+        &self.caller
+    }
+
+    /// Returns whose stream it is, by name, and whether that is a ztunnel's account.
     pub fn client(&self) -> (String, bool) {
         (self.caller.client(), self.gate.is_ztunnel(&self.caller))
     }

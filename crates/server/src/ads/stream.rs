@@ -11,16 +11,20 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http_body::{Body, Frame};
+use identity::Authenticated;
 use limits::{Rate, TokenBucket, truncated};
 use tokio::sync::watch;
 use tokio::time::{Sleep, sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tracing::info;
-use xds::{Capabilities, Node, Response, Snapshot};
+use xds::{
+    Capabilities, EnvoySession, Node, Response, Scope, Session, Snapshot, Variant, ZtunnelSession,
+    node_of_request,
+};
 
 use super::clients::{Clients, Registration};
 use super::fanout::{AffectedNodes, Fanout, Subscription};
@@ -32,6 +36,10 @@ use crate::limits::{Bound, Request, RequestReader};
 ///
 /// It sends both at once; the limit only frees a client that wants one of them.
 const HOLD: Duration = Duration::from_secs(3);
+
+/// How long an Envoy's listeners wait for its clusters to be warm: as long as it waits by default for what
+/// a cluster lacks.
+const WARM: Duration = Duration::from_secs(15);
 
 /// How often a client may send requests on a stream: one for each response, and one for each name it
 /// comes to need, when it asks for names.
@@ -47,6 +55,17 @@ pub struct Ads {
     clients: Clients,
     fanout: Fanout,
     capabilities: fn(&Node) -> Capabilities,
+    scopes: Option<ScopeOf>,
+}
+
+/// Finds the proxy whose scope a client gets that is no ztunnel.
+#[derive(Clone)]
+struct ScopeOf(Arc<dyn Fn(&Node, Option<&Authenticated>) -> Option<Arc<str>> + Send + Sync>);
+
+impl std::fmt::Debug for ScopeOf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ScopeOf")
+    }
 }
 
 impl Ads {
@@ -66,13 +85,43 @@ impl Ads {
         let fanout = Fanout::default();
         // It ends with whoever publishes.
         tokio::spawn(fanout.clone().run(snapshots.clone(), affected));
-        Self { snapshots, clients, fanout, capabilities: |_| 0 }
+        Self { snapshots, clients, fanout, capabilities: |_| 0, scopes: None }
     }
 
     /// Derives by this what a client supports beyond what all do.
     #[must_use]
     pub fn with_capabilities(self, capabilities: fn(&Node) -> Capabilities) -> Self {
         Self { capabilities, ..self }
+    }
+
+    /// Serves gateways and waypoints, too: this finds the proxy whose configuration a client gets, by what
+    /// it says of itself and, where callers are authenticated, by who it was proven to be. While there is
+    /// none, or nothing in the scope of that proxy, a client is refused what only such proxies follow.
+    #[must_use]
+    pub fn with_scopes(
+        self,
+        of: impl Fn(&Node, Option<&Authenticated>) -> Option<Arc<str>> + Send + Sync + 'static,
+    ) -> Self {
+        Self { scopes: Some(ScopeOf(Arc::new(of))), ..self }
+    }
+
+    /// Tells whether streams of this variant are served.
+    pub(crate) fn serves(&self, variant: Variant) -> bool {
+        variant == Variant::Delta || self.scopes.is_some()
+    }
+
+    /// A session of one that follows the scope of a proxy, or the mesh.
+    fn session(&self, scope: Option<(Variant, Arc<str>)>) -> Session {
+        match scope {
+            Some((variant, name)) => EnvoySession::new(SystemTime::now(), variant, Scope::Proxy(name)).into(),
+            None => ZtunnelSession::new(SystemTime::now()).with_capabilities(self.capabilities).into(),
+        }
+    }
+
+    /// The scope of a client that is no ztunnel, if there is anything in it.
+    fn scope(&self, node: &Node, caller: Option<&Authenticated>, latest: &Snapshot) -> Option<Arc<str>> {
+        let ScopeOf(of) = self.scopes.as_ref().filter(|_| node.role() != "ztunnel")?;
+        of(node, caller).filter(|name| latest.changed(&Scope::Proxy(Arc::clone(name))) > 0)
     }
 
     /// The connected clients.
@@ -83,6 +132,7 @@ impl Ads {
     /// Opens a stream of these requests; ends when `drain` is cancelled, or when its `guard` says so.
     pub(crate) fn open<B>(
         &self,
+        variant: Variant,
         requests: RequestReader<B>,
         peer: Option<SocketAddr>,
         drain: &CancellationToken,
@@ -97,7 +147,9 @@ impl Ads {
             requests,
             subscription: self.fanout.subscribe(),
             latest,
-            registration: self.clients.register(peer, self.capabilities),
+            registration: self.clients.register(peer, self.session(None)),
+            ads: self.clone(),
+            variant,
             sending: None,
             hold: None,
             drain: Box::pin(drain.clone().cancelled_owned()),
@@ -112,12 +164,15 @@ impl Ads {
 
 /// One stream, as the body of its response.
 pub(crate) struct AdsStream<B> {
+    ads: Ads,
+    variant: Variant,
     requests: RequestReader<B>,
     subscription: Subscription,
     latest: Arc<Snapshot>,
     registration: Registration,
     sending: Option<Response>,
-    hold: Option<Pin<Box<Sleep>>>,
+    /// What it waits for, and the time limit of that.
+    hold: Option<(u64, Pin<Box<Sleep>>)>,
     drain: Pin<Box<WaitForCancellationFutureOwned>>,
     /// None where callers are not authenticated.
     guard: Option<StreamGuard>,
@@ -159,7 +214,22 @@ where
             return Err(Status::new(Status::RESOURCE_EXHAUSTED, message));
         }
         let mut session = self.registration.client.session.lock();
+        if session.node().is_none()
+            && let Some(node) = node_of_request(self.variant, &request.message)
+        {
+            let caller = self.guard.as_ref().map(StreamGuard::caller);
+            let scope = self.ads.scope(&node, caller, &self.latest);
+            if scope.is_none() && self.variant == Variant::StateOfTheWorld {
+                let message = "state of the world is served to gateways and waypoints only";
+                return Err(Status::new(Status::UNIMPLEMENTED, message));
+            }
+            *session = self.ads.session(scope.map(|name| (self.variant, name)));
+        }
         session.request(request.message.clone())?;
+        if *session.scope() != Scope::Mesh {
+            // Whoever has a scope may follow what is in it, and a session knows no other.
+            return Ok(());
+        }
         for type_url in session.types().skip(self.types_checked) {
             let refusals = self.registration.clients().refusals();
             check_subscription(session.node(), type_url, self.guard.as_ref(), refusals)?;
@@ -177,21 +247,30 @@ where
         }
     }
 
-    /// Subscribes as the ztunnel of its node, once the client is found to be one.
-    fn set_node(&mut self) {
+    /// Subscribes as the ztunnel of its node, or to the scope of its proxy, once the client is found to be
+    /// one.
+    fn set_audience(&mut self) {
         let session = self.registration.client.session.lock();
-        if let Some(node) = session.node().filter(|node| node.role() == "ztunnel") {
+        if let Scope::Proxy(name) = session.scope() {
+            self.subscription.set_scope(name);
+        } else if let Some(node) = session.node().filter(|node| node.role() == "ztunnel") {
             self.subscription.set_node(node.property("NODE_NAME"));
         }
     }
 
     /// Runs the time limit of a session that waits for its client.
     fn limit_hold(&mut self, cx: &mut Context<'_>) -> bool {
-        if !self.registration.client.session.lock().is_holding() {
+        let limit = {
+            let session = self.registration.client.session.lock();
+            let of_kind = if *session.scope() == Scope::Mesh { HOLD } else { WARM };
+            session.wait().map(|wait| (wait, of_kind))
+        };
+        let Some((wait, limit)) = limit else {
             self.hold = None;
             return false;
-        }
-        let timer = self.hold.get_or_insert_with(|| Box::pin(sleep(HOLD)));
+        };
+        self.hold.take_if(|(of, _)| *of != wait);
+        let (_, timer) = self.hold.get_or_insert_with(|| (wait, Box::pin(sleep(limit))));
         if timer.as_mut().poll(cx).is_pending() {
             return false;
         }
@@ -221,7 +300,7 @@ where
                 guard.check_credential(cx)?;
                 guard.check_node(self.registration.client.session.lock().node())?;
             }
-            self.set_node();
+            self.set_audience();
             self.follow_snapshots(cx);
             let next = self.registration.client.session.lock().poll(&self.latest)?;
             if let Some(mut response) = next {

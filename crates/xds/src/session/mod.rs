@@ -10,6 +10,7 @@
 //! ```
 
 mod acks;
+mod any;
 pub(crate) mod envoy;
 mod initial;
 mod names;
@@ -20,7 +21,8 @@ mod response;
 mod stats;
 pub(crate) mod ztunnel;
 
+pub use any::Session;
 pub use node::Node;
-pub use request::Variant;
+pub use request::{Variant, node_of_request};
 pub use response::Response;
 pub use stats::{AckState, Nack, Refusal, SessionStats, TypeStats};

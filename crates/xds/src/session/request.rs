@@ -53,11 +53,24 @@ pub(super) struct Request {
     pub subscribe: Vec<String>,
     pub unsubscribe: Vec<String>,
     pub initial: InitialVersions,
-    /// Whether the client has accepted an earlier response, maybe of another stream; state of the world.
-    pub has_version: bool,
     pub nonce: String,
     /// The error of a refusal.
     pub error: Option<String>,
+}
+
+/// Returns who sent an encoded request; `None` when it does not say, or cannot be read.
+pub fn node_of_request(variant: Variant, message: &Bytes) -> Option<Node> {
+    let mut buf = message.clone();
+    while buf.has_remaining() {
+        let (number, wire_type) = decode_key(&mut buf).ok()?;
+        let field = variant.fields().get(number as usize - 1);
+        if matches!(field, Some(Field::Node)) && wire_type == WireType::LengthDelimited {
+            let content = take(&mut buf).ok().filter(|content| content.len() <= MAX_NODE_BYTES)?;
+            return proto::discovery::Node::decode(content).ok().map(Node::from_proto);
+        }
+        skip_field(wire_type, number, &mut buf, DecodeContext::default()).ok()?;
+    }
+    None
 }
 
 impl Request {
@@ -93,7 +106,7 @@ impl Request {
                     let start = whole - buf.remaining() - content.len();
                     request.initial.push(start, content)?;
                 }
-                Field::Version => request.has_version = !text("version_info", content)?.is_empty(),
+                Field::Version => drop(text("version_info", content)?),
                 Field::Nonce => request.nonce = text("response_nonce", content)?,
                 Field::Error => {
                     let status = proto::rpc::Status::decode(content).map_err(broken)?;
@@ -165,6 +178,40 @@ mod tests {
         assert_eq!(request.initial.find(b"y"), Some(1));
         assert_eq!(request.nonce, "n");
         assert_eq!(request.error.unwrap().len(), MAX_ERROR_BYTES);
+    }
+
+    #[test]
+    fn state_of_the_world_reads_as_the_generated_decoder_reads_it() {
+        let whole = proto::discovery::DiscoveryRequest {
+            version_info: "7".to_owned(),
+            node: full().node,
+            resource_names: vec!["a".to_owned(), "b".to_owned()],
+            type_url: proto::type_url::CLUSTER.to_owned(),
+            response_nonce: "n".to_owned(),
+            error_detail: Some(proto::rpc::Status { code: 3, message: "bad".to_owned() }),
+        };
+        let message: Bytes = whole.encode_to_vec().into();
+        let request = Request::decode(Variant::StateOfTheWorld, message.clone()).unwrap();
+        assert_eq!((request.type_url, request.subscribe), (whole.type_url, whole.resource_names));
+        assert_eq!((request.nonce.as_str(), request.error.as_deref()), ("n", Some("bad")));
+        assert_eq!(request.node, node_of_request(Variant::StateOfTheWorld, &message));
+        for end in 0..message.len() {
+            let ours = Request::decode(Variant::StateOfTheWorld, message.slice(..end)).is_ok();
+            assert_eq!(
+                ours,
+                proto::discovery::DiscoveryRequest::decode(&message[..end]).is_ok(),
+                "cut at {end}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_node_of_a_request_is_read_alone() {
+        let message: Bytes = full().encode_to_vec().into();
+        let node = node_of_request(Variant::Delta, &message).unwrap();
+        assert_eq!(Some(node), Request::decode(Variant::Delta, message.clone()).unwrap().node);
+        assert_eq!(node_of_request(Variant::Delta, &message.slice(..5)), None);
+        assert_eq!(node_of_request(Variant::Delta, &Bytes::new()), None);
     }
 
     #[test]

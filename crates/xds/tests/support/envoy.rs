@@ -202,6 +202,8 @@ pub struct Envoy {
     /// Listeners in use; those in `held` may be warming.
     pub active: Held,
     warming: BTreeSet<String>,
+    /// Clusters that have been warm since they came: one that warms again is used as it was.
+    warm: BTreeSet<String>,
     /// Answer for clusters that waits for them to be warm.
     unanswered: Option<Answer>,
     nonces: BTreeMap<ResourceType, String>,
@@ -227,6 +229,7 @@ impl Envoy {
             held: BTreeMap::new(),
             active: Held::new(),
             warming: BTreeSet::new(),
+            warm: BTreeSet::new(),
             unanswered: None,
             nonces: BTreeMap::new(),
             versions: BTreeMap::new(),
@@ -396,7 +399,11 @@ impl Envoy {
             match answer.of {
                 Listener => drop(self.active.remove(name)),
                 // What is known to have no endpoints is warm.
-                Cluster | Endpoint => drop(self.warming.take(name)),
+                Cluster => {
+                    self.warming.remove(name);
+                    self.warm.remove(name);
+                }
+                Endpoint => self.warm.extend(self.warming.take(name)),
                 _ => {}
             }
         }
@@ -409,7 +416,7 @@ impl Envoy {
                     }
                 }
             }
-            Endpoint => self.warming.retain(|name| !answer.resources.contains_key(name)),
+            Endpoint => answer.resources.keys().for_each(|name| self.warm.extend(self.warming.take(name))),
             _ => {}
         }
     }
@@ -438,6 +445,10 @@ impl Envoy {
                 let Some((_, body)) = self.held[&Route].get(&route) else { continue };
                 for cluster in refers(body) {
                     assert!(has(Cluster, &cluster), "{listener}: {route} lacks cluster {cluster}");
+                    assert!(
+                        self.is_torn || self.warm.contains(&cluster),
+                        "{listener}: {cluster} is not warm"
+                    );
                 }
             }
         }

@@ -35,6 +35,12 @@ use crate::wire;
 use self::cluster::endpoints_of;
 use self::subscription::{Subscription, Update};
 
+/// Tells whether resources of a type name others or are named before they are asked for: they go out in
+/// rounds.
+fn is_structure(of: ResourceType) -> bool {
+    matches!(of, ResourceType::Cluster | ResourceType::Listener | ResourceType::Route)
+}
+
 /// The state of the scope that a round brings the client to.
 #[derive(Debug, Clone)]
 struct Round {
@@ -63,6 +69,8 @@ pub struct EnvoySession {
     /// Endpoints of clusters that were sent, until the client follows endpoints.
     warming: BTreeSet<Name>,
     is_holding: bool,
+    /// Number of the last response with clusters, listeners or routes: what else is sent awaits no answer.
+    awaited: u64,
     /// The client follows whatever it is going to follow.
     is_complete: bool,
     stats: SessionStats,
@@ -80,6 +88,7 @@ impl EnvoySession {
             served: None,
             warming: BTreeSet::new(),
             is_holding: false,
+            awaited: 0,
             is_complete: false,
             stats: SessionStats { connected_at, step: 0, responses: 0, bytes: 0, types: Vec::new() },
         }
@@ -157,6 +166,11 @@ impl EnvoySession {
         self.is_holding
     }
 
+    /// Tells for what something waits, if it does: another number is another wait.
+    pub fn wait(&self) -> Option<u64> {
+        self.is_holding.then_some(self.awaited)
+    }
+
     /// Stops waiting for what did not come in time.
     pub fn release(&mut self) {
         self.is_complete = true;
@@ -224,7 +238,7 @@ impl EnvoySession {
                 self.is_holding = true;
                 return Ok(None);
             }
-            let to = if is_late || of == ResourceType::Cluster { round } else { latest };
+            let to = if is_structure(of) { round } else { latest };
             let subscription = &mut self.subscriptions[at];
             let view = to.view.of(of);
             subscription.acks.forget_refusals(|after, step| {
@@ -274,9 +288,7 @@ impl EnvoySession {
         }
         for of in REMOVAL_ORDER {
             let Some(at) = self.find(of) else { continue };
-            let is_ahead =
-                !matches!(of, ResourceType::Cluster | ResourceType::Listener | ResourceType::Route);
-            if is_ahead && !round.equals(latest) {
+            if !is_structure(of) && !round.equals(latest) {
                 // What named it is gone with the next round.
                 continue;
             }
@@ -290,6 +302,9 @@ impl EnvoySession {
     fn respond(&mut self, at: usize, step: u64, update: Update) -> Response {
         let subscription = &mut self.subscriptions[at];
         self.stats.responses += 1;
+        if is_structure(subscription.of) {
+            self.awaited = self.stats.responses;
+        }
         let nonce = format!("{step:x}-{:x}", self.stats.responses);
         let mut response = Response::new(step, subscription.of.type_url(), &nonce);
         let frames = update.fresh.iter().chain(&update.kept);

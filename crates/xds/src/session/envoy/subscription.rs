@@ -130,8 +130,9 @@ impl Subscription {
             self.follow_all();
         }
         for name in names(unsubscribe) {
+            let was_named = self.names.contains(&name);
             self.forget(&name);
-            if self.is_wildcard {
+            if was_named && self.is_wildcard {
                 // The client forgets it, and has it all the same.
                 self.pending.ask([name].into());
             }
