@@ -1,7 +1,7 @@
 //! The Kubernetes source against a real API server.
 
 use anyhow::{Context, ensure};
-use cluster::{Access, ConnectError, KubeSettings, KubeSource, Troubles, connect};
+use cluster::{Access, ConnectError, KubeSettings, KubeSource, SourceProblems, connect};
 use futures::StreamExt;
 use kube::api::{Api, PostParams};
 use mesh::Event;
@@ -15,7 +15,7 @@ use tokio::time::timeout;
 /// What a receiver of the source knows, by the rules of [`Event`].
 struct Receiver {
     batches: mpsc::Receiver<Vec<Event>>,
-    troubles: watch::Receiver<Troubles>,
+    problems: watch::Receiver<SourceProblems>,
     objects: BTreeMap<Kind, BTreeMap<Name, Object>>,
     rejected: BTreeMap<(Kind, Name), String>,
     /// The names met in the listing that goes on, for each kind in one.
@@ -35,12 +35,12 @@ impl Receiver {
         let mut settings = KubeSettings { kinds: kinds.to_vec(), ..KubeSettings::default() };
         change(&mut settings);
         let source = KubeSource::new(connect(&access).await?, settings);
-        let troubles = source.troubles();
+        let problems = source.problems();
         let (out, batches) = mpsc::channel(4);
         tokio::spawn(source.run(out));
         Ok(Self {
             batches,
-            troubles,
+            problems,
             objects: BTreeMap::new(),
             rejected: BTreeMap::new(),
             listing: BTreeMap::new(),
@@ -103,12 +103,12 @@ impl Receiver {
         }
     }
 
-    async fn until_trouble(
+    async fn until_problems(
         &mut self,
         what: &str,
-        condition: impl Fn(&Troubles) -> bool,
-    ) -> anyhow::Result<Troubles> {
-        let wait = self.troubles.wait_for(|t| condition(t));
+        condition: impl Fn(&SourceProblems) -> bool,
+    ) -> anyhow::Result<SourceProblems> {
+        let wait = self.problems.wait_for(|t| condition(t));
         Ok(timeout(LIMIT, wait).await.with_context(|| format!("waited in vain: {what}"))??.clone())
     }
 
@@ -159,7 +159,7 @@ async fn objects_are_listed_and_changes_follow() -> anyhow::Result<()> {
     assert_eq!(world.get(Kind::Service, &a).and_then(port_of), Some(8080), "changes come in order");
     assert_eq!(world.get(Kind::Service, &c).and_then(port_of), Some(82));
     assert_eq!(world.synced[&Kind::Service], 1, "one listing was enough");
-    assert!(world.troubles.borrow().is_empty());
+    assert!(world.problems.borrow().is_empty());
     Ok(())
 }
 
@@ -245,12 +245,12 @@ subjects: [{{kind: ServiceAccount, name: default, namespace: {ns}}}]
          nodes to this user, as the chart's ClusterRole does; trying again"
     );
     // Awaited, since until the authorizer has seen a role its binding adds words of its own.
-    world.until_trouble(&sentence, |troubles| troubles.to_string() == sentence).await?;
+    world.until_problems(&sentence, |problems| problems.to_string() == sentence).await?;
     assert!(!world.is_synced(Kind::Node));
 
     server.apply(&role("nodes", "nodes")).await?;
     world.until("nodes are listed", |w| w.is_synced(Kind::Node)).await?;
-    world.until_trouble("all is well", Troubles::is_empty).await?;
+    world.until_problems("all is well", SourceProblems::is_empty).await?;
     Ok(())
 }
 
@@ -264,8 +264,8 @@ async fn an_unreachable_api_server_is_told_in_one_sentence() -> anyhow::Result<(
     std::fs::write(&path, text.replace(server.url(), &format!("https://{address}")))?;
 
     let mut world = Receiver::start(&path, Kind::ALL, |_| ()).await?;
-    let troubles = world.until_trouble("a sentence", |t| !t.is_empty()).await?;
-    let sentence = troubles.to_string();
+    let problems = world.until_problems("a sentence", |t| !t.is_empty()).await?;
+    let sentence = problems.to_string();
     assert_eq!(sentence.lines().count(), 1, "{sentence}");
     let begin = format!("cannot reach the Kubernetes API server at https://{address}: ");
     assert!(sentence.starts_with(&begin), "{sentence}");
@@ -283,9 +283,9 @@ async fn credentials_that_are_not_accepted_are_told_in_one_sentence() -> anyhow:
     std::fs::write(&path, serde_yaml::to_string(&config)?)?;
 
     let mut world = Receiver::start(&path, &[Kind::Pod, Kind::Gateway], |_| ()).await?;
-    let troubles = world.until_trouble("a sentence", |t| !t.is_empty()).await?;
+    let problems = world.until_problems("a sentence", |t| !t.is_empty()).await?;
     assert_eq!(
-        troubles.to_string(),
+        problems.to_string(),
         format!(
             "the Kubernetes API server at {} does not answer as it should: it does not accept the credentials; \
              check the server and the credentials; trying again",
@@ -310,7 +310,7 @@ async fn what_was_deleted_while_the_api_server_was_away_is_gone_after() -> anyho
     ensure!(world.get(Kind::Service, &goes).is_some());
 
     server.stop().await?;
-    world.until_trouble("it is away", |t| t.server.is_some()).await?;
+    world.until_problems("it is away", |t| t.server.is_some()).await?;
     // The server writes Services of its own until it ends, so what came last is taken first.
     world.take_what_arrived();
     assert!(world.get(Kind::Service, &stays).is_some() && world.get(Kind::Service, &goes).is_some());
@@ -325,11 +325,11 @@ async fn what_was_deleted_while_the_api_server_was_away_is_gone_after() -> anyho
     world.until("the creation", |w| w.get(Kind::Service, &comes).is_some()).await?;
     assert!(world.get(Kind::Service, &stays).is_some());
     assert!(world.synced[&Kind::Service] >= 2, "no watch reaches back: it took a second listing");
-    world.until_trouble("all is well", Troubles::is_empty).await?;
+    world.until_problems("all is well", SourceProblems::is_empty).await?;
 
     // A crash without a change: the watch goes on.
     server.kill()?;
-    world.until_trouble("it is away", |t| t.server.is_some()).await?;
+    world.until_problems("it is away", |t| t.server.is_some()).await?;
     server.start_again(home).await?;
     server.delete(&service(&ns, "comes", 82)).await?;
     world.until("a deletion after it", |w| w.get(Kind::Service, &comes).is_none()).await?;
@@ -344,7 +344,7 @@ async fn a_kind_is_empty_until_it_is_installed_and_again_after_it_is_removed() -
     let mut world = Receiver::start(&server.kubeconfig(), &kinds, |_| ()).await?;
     world.until("all are listed", |w| kinds.iter().all(|&k| w.is_synced(k))).await?;
     assert_eq!(world.names(Kind::AuthorizationPolicy), [""; 0]);
-    assert!(world.troubles.borrow().is_empty(), "a kind that is not installed is no trouble");
+    assert!(world.problems.borrow().is_empty(), "a kind that is not installed is no problem");
 
     let definitions = known_crds()?.istio;
     let policies = definitions

@@ -1,46 +1,46 @@
-//! Who leads, decided from what is read and from the time that is passed in; nothing is asked here.
+//! Leader election: who leads, decided from what is read and from the time that is passed in; no I/O.
 //!
-//! A lock is a record in the cluster: who holds it and how long a renewal lasts. Whoever reads a
-//! record that does not change for that long may take it over. Only differences of the local clock
-//! count, so clocks that go wrong by minutes do no harm. A holder that cannot renew gives up halfway
-//! through its term: nobody can have taken over by then.
+//! A lock is a record in the cluster: who holds it and for how long after a renewal. A candidate that
+//! reads a record that does not change for that long may acquire the lock. Only differences of the local
+//! clock count, so clocks that are wrong by minutes do no harm. A leader that cannot renew stops leading
+//! halfway through its lease: nobody can have acquired the lock by then.
 
 use k8s_openapi::jiff::Timestamp;
 use std::time::{Duration, Instant};
 
-/// The times of a lock.
+/// The timings of a lock, as in the leader election of client-go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Term {
-    /// How long a renewal lasts, in whole seconds.
-    pub lease: Duration,
+pub struct LeaseTimings {
+    /// How long other candidates wait after a renewal, in whole seconds.
+    pub lease_duration: Duration,
     /// How long a leader leads without a renewal.
-    pub renew: Duration,
-    /// How often the lock is renewed, or looked at.
-    pub retry: Duration,
+    pub renew_deadline: Duration,
+    /// How often the lock is renewed, or read.
+    pub retry_period: Duration,
 }
 
-impl Default for Term {
-    /// The times of the reference, with whose replicas the lock is shared.
+impl Default for LeaseTimings {
+    /// The timings of istiod, with whose replicas the lock is shared.
     fn default() -> Self {
         Self {
-            lease: Duration::from_secs(30),
-            renew: Duration::from_secs(15),
-            retry: Duration::from_millis(7500),
+            lease_duration: Duration::from_secs(30),
+            renew_deadline: Duration::from_secs(15),
+            retry_period: Duration::from_millis(7500),
         }
     }
 }
 
-/// The longest term of somebody else that is believed.
-const LONGEST: Duration = Duration::from_secs(3600);
+/// The longest lease of another holder that is respected.
+const MAX_LEASE: Duration = Duration::from_secs(3600);
 
-/// What a lock says.
+/// The content of a lock.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Record {
-    /// Who holds it; empty when it was given back.
+pub struct LeaderRecord {
+    /// Who holds it; empty when it was released.
     pub holder: String,
     /// The revision of the holder.
     pub key: String,
-    /// How long the holder has it from `renewed` on, in seconds.
+    /// How long the lease lasts after `renewed`, in seconds.
     pub seconds: i32,
     /// Since when the holder has it.
     pub acquired: Option<Timestamp>,
@@ -55,22 +55,27 @@ pub struct Record {
 pub struct Election {
     identity: String,
     key: String,
-    term: Term,
+    timings: LeaseTimings,
     /// What was read last, and when it was first read.
-    observed: Option<(Record, Instant)>,
-    /// When the renewal in force was asked for.
+    observed: Option<(LeaderRecord, Instant)>,
+    /// When the last renewal was sent.
     renewed: Option<Instant>,
 }
 
 impl Election {
     /// Takes part under a name of its own, for a revision.
-    pub fn new(identity: String, key: String, term: Term) -> Self {
-        Self { identity, key, term, observed: None, renewed: None }
+    pub fn new(identity: String, key: String, timings: LeaseTimings) -> Self {
+        Self { identity, key, timings, observed: None, renewed: None }
     }
 
-    /// Takes note of what was read (`None`: there is no lock yet) and returns what to write, if the
-    /// lock is ours or free. The write must fail if the lock has changed meanwhile.
-    pub fn observe(&mut self, found: Option<&Record>, now: Instant, wall: Timestamp) -> Option<Record> {
+    /// Records what was read (`None`: there is no lock yet) and returns what to write, if the lock is ours
+    /// or free. The write must fail if the lock has changed meanwhile.
+    pub fn observe(
+        &mut self,
+        found: Option<&LeaderRecord>,
+        now: Instant,
+        wall: Timestamp,
+    ) -> Option<LeaderRecord> {
         let Some(record) = found else {
             (self.observed, self.renewed) = (None, None);
             return Some(self.claim(None, wall));
@@ -82,14 +87,14 @@ impl Election {
         if record.holder == self.identity {
             return Some(self.claim(Some(record), wall));
         }
-        // Somebody else has it, whatever we believed.
+        // Another candidate has it, whatever was recorded before.
         self.renewed = None;
         let is_free = record.holder.is_empty() || self.expiry().is_none_or(|expiry| now >= expiry);
         is_free.then(|| self.claim(Some(record), wall))
     }
 
-    /// Takes note that a record was written by a request that was sent at `sent`.
-    pub fn wrote(&mut self, record: Record, sent: Instant) {
+    /// Records that a record was written by a request that was sent at `sent`.
+    pub fn written(&mut self, record: LeaderRecord, sent: Instant) {
         self.observed = Some((record, sent));
         self.renewed = Some(sent);
     }
@@ -99,26 +104,26 @@ impl Election {
         self.deadline().is_some_and(|deadline| now < deadline)
     }
 
-    /// Returns when leading ends without another renewal; `None` for who does not lead.
+    /// Returns when leading ends without another renewal; `None` while this candidate does not lead.
     pub fn deadline(&self) -> Option<Instant> {
-        self.renewed.map(|at| at + self.term.renew)
+        self.renewed.map(|at| at + self.timings.renew_deadline)
     }
 
-    /// Returns when to look at the lock again.
-    pub fn next(&self, now: Instant) -> Instant {
-        let soon = now + self.term.retry;
+    /// Returns when to read the lock again.
+    pub fn next_attempt(&self, now: Instant) -> Instant {
+        let soon = now + self.timings.retry_period;
         match (self.renewed, self.expiry()) {
-            // The end of another's term is not missed; what has ended is not asked for in a loop.
+            // The end of another's lease is not missed, and an ended one does not make a busy loop.
             (None, Some(expiry)) if expiry > now => soon.min(expiry),
             _ => soon,
         }
     }
 
-    /// Stops leading and returns what gives the lock back, if it is ours.
-    pub fn resign(&mut self, wall: Timestamp) -> Option<Record> {
+    /// Stops leading and returns what to write to release the lock, if it is ours.
+    pub fn release(&mut self, wall: Timestamp) -> Option<LeaderRecord> {
         self.renewed.take()?;
         let (record, _) = self.observed.take()?;
-        Some(Record { holder: String::new(), seconds: 1, renewed: Some(wall), ..record })
+        Some(LeaderRecord { holder: String::new(), seconds: 1, renewed: Some(wall), ..record })
     }
 
     /// Returns the name of this candidate.
@@ -133,17 +138,17 @@ impl Election {
 
     fn expiry(&self) -> Option<Instant> {
         let (record, since) = self.observed.as_ref()?;
-        let term = Duration::from_secs(u64::try_from(record.seconds).unwrap_or(0));
-        Some(*since + term.min(LONGEST))
+        let lease = Duration::from_secs(u64::try_from(record.seconds).unwrap_or(0));
+        Some(*since + lease.min(MAX_LEASE))
     }
 
-    fn claim(&self, old: Option<&Record>, wall: Timestamp) -> Record {
+    fn claim(&self, old: Option<&LeaderRecord>, wall: Timestamp) -> LeaderRecord {
         let is_ours = old.is_some_and(|record| record.holder == self.identity);
         let transitions = old.map_or(0, |record| record.transitions);
-        Record {
+        LeaderRecord {
             holder: self.identity.clone(),
             key: self.key.clone(),
-            seconds: i32::try_from(self.term.lease.as_secs()).unwrap_or(i32::MAX),
+            seconds: i32::try_from(self.timings.lease_duration.as_secs()).unwrap_or(i32::MAX),
             acquired: old.filter(|_| is_ours).and_then(|record| record.acquired).or(Some(wall)),
             renewed: Some(wall),
             transitions: transitions.saturating_add(i32::from(old.is_some() && !is_ours)),
@@ -157,7 +162,7 @@ mod tests {
     use super::*;
 
     fn candidate(name: &str) -> Election {
-        Election::new(name.to_owned(), "default".to_owned(), Term::default())
+        Election::new(name.to_owned(), "default".to_owned(), LeaseTimings::default())
     }
 
     fn at(begin: Instant, seconds: u64) -> Instant {
@@ -165,19 +170,19 @@ mod tests {
     }
 
     /// Reads the lock and writes it if it may.
-    fn turn(of: &mut Election, lock: &mut Option<Record>, now: Instant) {
+    fn try_acquire_or_renew(of: &mut Election, lock: &mut Option<LeaderRecord>, now: Instant) {
         if let Some(record) = of.observe(lock.as_ref(), now, Timestamp::UNIX_EPOCH) {
             *lock = Some(record.clone());
-            of.wrote(record, now);
+            of.written(record, now);
         }
     }
 
     #[test]
-    fn the_first_one_leads_and_the_second_waits() {
+    fn the_first_candidate_leads_and_the_second_waits() {
         let (mut a, mut b, begin) = (candidate("a"), candidate("b"), Instant::now());
         let mut lock = None;
-        turn(&mut a, &mut lock, begin);
-        turn(&mut b, &mut lock, begin);
+        try_acquire_or_renew(&mut a, &mut lock, begin);
+        try_acquire_or_renew(&mut b, &mut lock, begin);
         assert!(a.is_leader(begin) && !b.is_leader(begin));
         assert_eq!(b.holder(), "a");
         let record = lock.unwrap();
@@ -185,82 +190,87 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_that_is_renewed_is_never_taken() {
+    fn a_lock_that_is_renewed_keeps_its_holder() {
         let (mut a, mut b, begin) = (candidate("a"), candidate("b"), Instant::now());
         let mut lock = None;
         for second in (0..300).step_by(7) {
             let now = at(begin, second);
             let renewal = a.observe(lock.as_ref(), now, Timestamp::from_second(second as i64).unwrap());
             lock = renewal.clone();
-            a.wrote(renewal.unwrap(), now);
-            turn(&mut b, &mut lock, now);
+            a.written(renewal.unwrap(), now);
+            try_acquire_or_renew(&mut b, &mut lock, now);
             assert!(a.is_leader(now) && !b.is_leader(now), "after {second} s");
         }
         assert_eq!(lock.unwrap().acquired, Some(Timestamp::UNIX_EPOCH), "it was acquired once");
     }
 
     #[test]
-    fn a_lock_without_a_holder_that_renews_is_taken_at_the_end_of_its_term() {
+    fn a_lock_that_is_not_renewed_is_acquired_at_the_end_of_its_lease() {
         let (mut a, mut b, begin) = (candidate("a"), candidate("b"), Instant::now());
         let mut lock = None;
-        turn(&mut a, &mut lock, begin);
-        turn(&mut b, &mut lock, at(begin, 1));
-        assert_eq!(b.next(at(begin, 25)), at(begin, 31), "the end of the term comes before the next look");
-        turn(&mut b, &mut lock, at(begin, 30));
+        try_acquire_or_renew(&mut a, &mut lock, begin);
+        try_acquire_or_renew(&mut b, &mut lock, at(begin, 1));
+        assert_eq!(
+            b.next_attempt(at(begin, 25)),
+            at(begin, 31),
+            "the end of the lease comes before the next attempt"
+        );
+        try_acquire_or_renew(&mut b, &mut lock, at(begin, 30));
         assert!(!b.is_leader(at(begin, 30)), "b has known the record for 29 s");
-        turn(&mut b, &mut lock, at(begin, 31));
+        try_acquire_or_renew(&mut b, &mut lock, at(begin, 31));
         assert!(b.is_leader(at(begin, 31)));
         assert_eq!(lock.unwrap().transitions, 1);
     }
 
     #[test]
-    fn who_cannot_renew_gives_up_before_anybody_can_take_over() {
+    fn a_leader_that_cannot_renew_stops_before_another_can_acquire_the_lock() {
         let (mut a, begin) = (candidate("a"), Instant::now());
         let mut lock = None;
-        turn(&mut a, &mut lock, begin);
+        try_acquire_or_renew(&mut a, &mut lock, begin);
         assert!(a.is_leader(at(begin, 14)));
         assert!(!a.is_leader(at(begin, 15)));
         assert_eq!(a.deadline(), Some(at(begin, 15)));
     }
 
     #[test]
-    fn who_has_given_up_leads_again_by_renewing_what_is_still_its_own() {
+    fn a_leader_that_stopped_leads_again_by_renewing_a_lock_that_is_still_its_own() {
         let (mut a, begin) = (candidate("a"), Instant::now());
         let mut lock = None;
-        turn(&mut a, &mut lock, begin);
-        turn(&mut a, &mut lock, at(begin, 20));
+        try_acquire_or_renew(&mut a, &mut lock, begin);
+        try_acquire_or_renew(&mut a, &mut lock, at(begin, 20));
         assert!(a.is_leader(at(begin, 21)));
         assert_eq!(lock.unwrap().transitions, 0);
     }
 
     #[test]
-    fn who_finds_another_holder_does_not_lead() {
+    fn a_candidate_that_finds_another_holder_does_not_lead() {
         let (mut a, begin) = (candidate("a"), Instant::now());
         let mut lock = None;
-        turn(&mut a, &mut lock, begin);
-        let thief = Record { holder: "b".to_owned(), ..lock.unwrap() };
-        assert_eq!(a.observe(Some(&thief), at(begin, 1), Timestamp::UNIX_EPOCH), None);
+        try_acquire_or_renew(&mut a, &mut lock, begin);
+        let other = LeaderRecord { holder: "b".to_owned(), ..lock.unwrap() };
+        assert_eq!(a.observe(Some(&other), at(begin, 1), Timestamp::UNIX_EPOCH), None);
         assert!(!a.is_leader(at(begin, 1)));
     }
 
     #[test]
-    fn a_lock_that_is_given_back_is_taken_at_once() {
+    fn a_lock_that_is_released_is_acquired_at_once() {
         let (mut a, mut b, begin) = (candidate("a"), candidate("b"), Instant::now());
         let mut lock = None;
-        turn(&mut a, &mut lock, begin);
-        turn(&mut b, &mut lock, begin);
-        lock = a.resign(Timestamp::UNIX_EPOCH);
+        try_acquire_or_renew(&mut a, &mut lock, begin);
+        try_acquire_or_renew(&mut b, &mut lock, begin);
+        lock = a.release(Timestamp::UNIX_EPOCH);
         assert!(!a.is_leader(begin));
-        assert_eq!(a.resign(Timestamp::UNIX_EPOCH), None, "there is nothing to give back twice");
-        turn(&mut b, &mut lock, at(begin, 1));
+        assert_eq!(a.release(Timestamp::UNIX_EPOCH), None, "there is nothing to release twice");
+        try_acquire_or_renew(&mut b, &mut lock, at(begin, 1));
         assert!(b.is_leader(at(begin, 1)));
     }
 
     #[test]
-    fn terms_of_others_are_believed_within_bounds() {
+    fn leases_of_others_are_respected_within_bounds() {
         let (mut a, begin) = (candidate("a"), Instant::now());
         for (seconds, free_after) in [(-5, 0), (0, 0), (10, 10), (i32::MAX, 3600)] {
-            let other = Record { holder: format!("other {seconds}"), seconds, ..Record::default() };
+            let other =
+                LeaderRecord { holder: format!("other {seconds}"), seconds, ..LeaderRecord::default() };
             let wall = Timestamp::UNIX_EPOCH;
             if free_after > 0 {
                 assert_eq!(a.observe(Some(&other), begin, wall), None);

@@ -2,11 +2,11 @@
 //!
 //! ```text
 //! connect ──▶ KubeSource: list and watch every kind ──▶ batches of events
-//!        ├──▶ StatusWriter: read a status, compare, apply; by way of the WorkQueue, at a bounded rate
+//!        ├──▶ StatusWriter: read a status, compare, apply; from a work queue, at a bounded rate
 //!        └──▶ Candidate: leader election over a Lease or a ConfigMap
 //! ```
 //!
-//! Nothing here knows what a status should hold or what a leader does: the controllers of the process say.
+//! Nothing here knows what a status should hold or what a leader does: controllers know.
 
 mod connect;
 mod error;
@@ -19,8 +19,8 @@ mod work_queue;
 
 pub use connect::{Access, ConnectError, Connection, connect};
 pub use error::{error_message, root_cause};
-pub use leader_election::{Election, Record, Term};
-pub use list_watch::{Batches, KubeSettings, KubeSource, Troubles};
+pub use leader_election::{Election, LeaderRecord, LeaseTimings};
+pub use list_watch::{Batches, KubeSettings, KubeSource, SourceProblems};
 pub use lock::{Candidate, Lock};
 pub use stats::WriterStats;
-pub use status_writer::{Desired, RequestError, StatusWriter, Step, list};
+pub use status_writer::{Action, DesiredStatus, RequestError, StatusWriter, list_statuses};

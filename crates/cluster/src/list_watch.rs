@@ -1,6 +1,6 @@
 //! The Kubernetes source: lists every kind, then watches it, for as long as someone receives.
 //!
-//! Each kind is followed on its own, so a kind that cannot be read holds no other back:
+//! Each kind is watched on its own, so a kind that cannot be read holds no other back:
 //!
 //! ```text
 //!        ┌──────────── 410 or 504: the version is out of reach ─────────────┐
@@ -12,17 +12,17 @@
 //! ```
 //!
 //! - A page of a list is one batch. Of a watch, what has arrived is one batch: no timer waits for
-//!   more, so an idle system sees a change as soon as the API server tells it.
+//!   more, so an idle system sees a change as soon as the API server sends it.
 //! - Objects are read straight from the bytes of the answer, one by one: one that cannot be read is
 //!   an [`Event::Reject`] and takes no other with it, and of the fields that nobody reads
 //!   (`managedFields`) no copy is made.
-//! - While the API server is away nothing is sent: what was, stays. [`KubeSource::troubles`] tells
-//!   what is wrong in one sentence each; every trouble is tried again after a growing pause.
+//! - While the API server is unreachable nothing is sent: the last state stays. [`KubeSource::problems`]
+//!   has one sentence for each problem; every request is retried with a growing backoff.
 
 mod problems;
 mod response;
 
-pub use problems::Troubles;
+pub use problems::SourceProblems;
 
 use crate::connect::Connection;
 use ::kube::Client;
@@ -34,7 +34,7 @@ use http::Request;
 use http_body_util::BodyExt;
 use mesh::Event;
 use model::{Kind, Name, ObjectRef};
-use problems::{Reports, Trouble};
+use problems::{ProblemReporter, RequestFailure};
 use response::{Change, Page};
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -50,36 +50,36 @@ use tokio::time::{Instant, sleep, timeout};
 pub type Batches = mpsc::Sender<Vec<Event>>;
 
 /// How many objects a page of a list may have, which bounds the memory of a listing.
-const PAGE: u32 = 500;
+const PAGE_SIZE: u32 = 500;
 
 /// How many changes one batch may have, so that a burst reaches the receiver in pieces.
-const BATCH: usize = 1024;
+const MAX_BATCH: usize = 1024;
 
 /// The most bytes of one line of a watch. The API server stores no object of more than a few MiB.
-const LINE: usize = 32 << 20;
+const MAX_LINE: usize = 32 << 20;
 
 /// The most bytes that are read of the text of a failure.
-const FAILURE: u64 = 64 << 10;
+const MAX_FAILURE_TEXT: u64 = 64 << 10;
 
 /// How long one watch request lasts, in seconds; the API server then ends it and another follows.
 const WATCH_SECONDS: u32 = 240;
 
-/// How long a watch may be silent. The API server ends it by then: who is still silent is gone.
-const WATCH_SILENCE: Duration = Duration::from_secs(WATCH_SECONDS as u64 + 15);
+/// How long a watch may be silent. The API server ends it by then: a peer that is still silent is gone.
+const WATCH_TIMEOUT: Duration = Duration::from_secs(WATCH_SECONDS as u64 + 15);
 
 /// How long the API server may take to answer: for a page, or for the head of a watch.
-const ANSWER: Duration = Duration::from_secs(60);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The pause before a kind that is not installed is looked for again.
-const PROBE: Duration = Duration::from_secs(2);
+const RETRY_NOT_INSTALLED: Duration = Duration::from_secs(2);
 
-/// The first and the longest pause after a failure; it doubles in between.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+/// The first and the longest backoff after a failure; it doubles in between.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 
 /// Which objects of the cluster are read.
 #[derive(Debug, Clone)]
 pub struct KubeSettings {
-    /// The kinds that are followed.
+    /// The kinds that are watched.
     pub kinds: Vec<Kind>,
     /// The namespace of the ConfigMap with the mesh settings.
     pub config_namespace: String,
@@ -98,42 +98,42 @@ impl Default for KubeSettings {
     }
 }
 
-/// A source that follows the objects of a Kubernetes API server.
+/// A source of the objects of a Kubernetes API server.
 pub struct KubeSource {
     client: Client,
     settings: KubeSettings,
-    reports: Arc<Reports>,
+    problems: Arc<ProblemReporter>,
 }
 
 impl KubeSource {
-    /// Prepares to follow the objects of the API server that `connection` leads to; nothing is asked yet.
+    /// Prepares to watch the objects of the API server that `connection` leads to; nothing is requested yet.
     pub fn new(connection: Connection, settings: KubeSettings) -> Self {
-        Self { client: connection.client, settings, reports: Arc::new(Reports::new(connection.url)) }
+        Self { client: connection.client, settings, problems: Arc::new(ProblemReporter::new(connection.url)) }
     }
 
-    /// Returns what keeps the source from reading at the moment; it is empty when all is well.
-    pub fn troubles(&self) -> watch::Receiver<Troubles> {
-        self.reports.subscribe()
+    /// Returns what keeps the source from reading at the moment; it is empty when nothing does.
+    pub fn problems(&self) -> watch::Receiver<SourceProblems> {
+        self.problems.subscribe()
     }
 
-    /// Follows every kind until the receiver of `out` is dropped. No trouble with the API server ends it.
+    /// Lists and watches every kind until the receiver of `out` is dropped. No problem with the API server ends it.
     pub async fn run(self, out: Batches) {
         let mut kinds = JoinSet::new();
         for &kind in &self.settings.kinds {
-            let mut follower = Follower {
+            let mut watcher = KindWatcher {
                 client: self.client.clone(),
                 collection: Collection::new(self.settings.path(kind)),
                 fields: self.settings.fields(kind),
                 kind,
-                reports: Arc::clone(&self.reports),
+                problems: Arc::clone(&self.problems),
                 out: out.clone(),
-                taken_as_empty: false,
+                reported_empty: false,
             };
-            kinds.spawn(async move { follower.follow().await });
+            kinds.spawn(async move { watcher.run().await });
         }
         let all_ended = async {
             while let Some(ended) = kinds.join_next().await {
-                // A kind that is no longer followed would go stale without a sign.
+                // A kind that is no longer watched would go stale without a sign.
                 if let Err(error) = ended
                     && let Ok(panic) = error.try_into_panic()
                 {
@@ -166,35 +166,35 @@ impl KubeSettings {
     }
 }
 
-/// Why following stopped at some point.
+/// Why watching stopped at some point.
 enum Stop {
     /// Nobody receives any more.
     Closed,
-    /// Something is in the way.
-    Trouble(Trouble),
+    /// A request failed.
+    Failed(RequestFailure),
 }
 
-impl From<Trouble> for Stop {
-    fn from(trouble: Trouble) -> Self {
-        Stop::Trouble(trouble)
+impl From<RequestFailure> for Stop {
+    fn from(failure: RequestFailure) -> Self {
+        Stop::Failed(failure)
     }
 }
 
-/// Follows one kind.
-struct Follower {
+/// Lists and watches one kind.
+struct KindWatcher {
     client: Client,
     collection: Collection,
     fields: Option<String>,
     kind: Kind,
-    reports: Arc<Reports>,
+    problems: Arc<ProblemReporter>,
     out: Batches,
-    /// The receiver was told that there are no objects since the kind is not installed.
-    taken_as_empty: bool,
+    /// The receiver was sent an empty list since the kind is not installed.
+    reported_empty: bool,
 }
 
-impl Follower {
-    async fn follow(&mut self) {
-        let mut pause = PAUSE.0;
+impl KindWatcher {
+    async fn run(&mut self) {
+        let mut pause = BACKOFF.0;
         // The version up to which the receiver knows the kind; none calls for a list.
         let mut version: Option<String> = None;
         loop {
@@ -209,47 +209,50 @@ impl Follower {
                     Err(stop) => Err(stop),
                 },
             };
-            let lasted = begin.elapsed() >= PAUSE.1;
+            let lasted = begin.elapsed() >= BACKOFF.1;
             if lasted {
-                pause = PAUSE.0;
+                pause = BACKOFF.0;
             }
             match result {
                 // Many a watch ends after its time; one that ends at once must not be a busy loop.
                 Ok(()) if lasted => continue,
                 Ok(()) => {}
                 Err(Stop::Closed) => return,
-                Err(Stop::Trouble(Trouble::Outdated)) => version = None,
-                Err(Stop::Trouble(Trouble::NotInstalled)) => {
-                    (version, pause) = (None, PAUSE.0);
-                    if self.take_as_empty().await.is_err() {
+                Err(Stop::Failed(RequestFailure::VersionExpired)) => version = None,
+                Err(Stop::Failed(RequestFailure::NotInstalled)) => {
+                    (version, pause) = (None, BACKOFF.0);
+                    if self.report_empty().await.is_err() {
                         return;
                     }
-                    sleep(jittered(PROBE)).await;
+                    sleep(jittered(RETRY_NOT_INSTALLED)).await;
                     continue;
                 }
-                Err(Stop::Trouble(trouble)) => self.reports.report(self.kind, trouble),
+                Err(Stop::Failed(failure)) => self.problems.report(self.kind, failure),
             }
             sleep(jittered(pause)).await;
-            pause = (pause * 2).min(PAUSE.1);
+            pause = (pause * 2).min(BACKOFF.1);
         }
     }
 
     /// Sends all objects between `Begin` and `Synced`, a batch a page, and returns their version.
     async fn list(&mut self) -> Result<String, Stop> {
-        let mut params =
-            ListParams { field_selector: self.fields.clone(), limit: Some(PAGE), ..ListParams::default() };
+        let mut params = ListParams {
+            field_selector: self.fields.clone(),
+            limit: Some(PAGE_SIZE),
+            ..ListParams::default()
+        };
         let mut body = Vec::new();
         let mut batch = vec![Event::Begin(self.kind)];
         loop {
-            let request = self.collection.list(&params).map_err(|e| Trouble::from_request(&e))?;
-            let answered = timeout(ANSWER, async {
+            let request = self.collection.list(&params).map_err(|e| RequestFailure::from_request(&e))?;
+            let answered = timeout(REQUEST_TIMEOUT, async {
                 let reader = self.ask("list", request).await?;
                 body.clear();
                 let read = pin!(reader).read_to_end(&mut body).await;
-                read.map_err(|e| Trouble::Unreachable(e.to_string()))
+                read.map_err(|e| RequestFailure::Unreachable(e.to_string()))
             });
-            answered.await.map_err(|_| Trouble::silent(ANSWER))??;
-            let page = Page::read(&body).map_err(|e| Trouble::malformed(self.kind, &e))?;
+            answered.await.map_err(|_| RequestFailure::timed_out(REQUEST_TIMEOUT))??;
+            let page = Page::read(&body).map_err(|e| RequestFailure::malformed(self.kind, &e))?;
             batch.extend(page.objects().iter().map(|object| self.put(object.get())));
             let (version, rest) = (page.metadata.resource_version, page.metadata.continue_token);
             if let Some(rest) = rest.filter(|token| !token.is_empty()) {
@@ -257,11 +260,12 @@ impl Follower {
                 params.continue_token = Some(rest);
                 continue;
             }
-            let version = version.filter(|v| !v.is_empty()).ok_or_else(|| Trouble::no_version(self.kind))?;
+            let version =
+                version.filter(|v| !v.is_empty()).ok_or_else(|| RequestFailure::no_version(self.kind))?;
             batch.push(Event::Synced(self.kind));
             self.send(batch).await?;
-            self.taken_as_empty = false;
-            self.reports.fine(self.kind);
+            self.reported_empty = false;
+            self.problems.clear(self.kind);
             return Ok(version);
         }
     }
@@ -275,14 +279,15 @@ impl Follower {
             timeout: Some(WATCH_SECONDS),
             ..WatchParams::default()
         };
-        let request = self.collection.watch(&params, version).map_err(|e| Trouble::from_request(&e))?;
-        let answered = timeout(ANSWER, self.ask("watch", request)).await;
-        let reader = answered.map_err(|_| Trouble::silent(ANSWER))??;
-        self.reports.fine(self.kind);
+        let request =
+            self.collection.watch(&params, version).map_err(|e| RequestFailure::from_request(&e))?;
+        let answered = timeout(REQUEST_TIMEOUT, self.ask("watch", request)).await;
+        let reader = answered.map_err(|_| RequestFailure::timed_out(REQUEST_TIMEOUT))??;
+        self.problems.clear(self.kind);
         let mut reader = pin!(reader);
         let mut line = Vec::new();
         loop {
-            let Ok(read) = timeout(WATCH_SILENCE, read_line(&mut reader, &mut line)).await else {
+            let Ok(read) = timeout(WATCH_TIMEOUT, read_line(&mut reader, &mut line)).await else {
                 return Ok(());
             };
             let (mut batch, mut ended) = (Vec::new(), None);
@@ -292,17 +297,17 @@ impl Follower {
                 match read {
                     Ok(true) => match self.change(&line, version) {
                         Ok(event) => batch.extend(event),
-                        Err(trouble) => ended = Some(Err(trouble.into())),
+                        Err(failure) => ended = Some(Err(failure.into())),
                     },
                     // Ended in order or cut: the next request tells which.
                     Ok(false) => ended = Some(Ok(())),
                     Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
-                        ended = Some(Err(Trouble::Failed(error.to_string()).into()));
+                        ended = Some(Err(RequestFailure::Failed(error.to_string()).into()));
                     }
                     Err(_) => ended = Some(Ok(())),
                 }
                 line.clear();
-                if ended.is_none() && batch.len() < BATCH {
+                if ended.is_none() && batch.len() < MAX_BATCH {
                     next = read_line(&mut reader, &mut line).now_or_never();
                 }
             }
@@ -316,14 +321,14 @@ impl Follower {
     }
 
     /// Reads one line of a watch into what it changes, if anything, and moves `version` on.
-    fn change(&self, line: &[u8], version: &mut String) -> Result<Option<Event>, Trouble> {
-        let change = Change::read(line).map_err(|e| Trouble::malformed(self.kind, &e))?;
+    fn change(&self, line: &[u8], version: &mut String) -> Result<Option<Event>, RequestFailure> {
+        let change = Change::read(line).map_err(|e| RequestFailure::malformed(self.kind, &e))?;
         let head = match &change {
             Change::Failure(status) => return Err(self.failure("watch", status.code, &status.message)),
             Change::Put { head, .. } | Change::Remove(head) | Change::Bookmark(head) => head,
         };
         if head.resource_version.is_empty() {
-            return Err(Trouble::no_version(self.kind));
+            return Err(RequestFailure::no_version(self.kind));
         }
         version.clear();
         version.push_str(&head.resource_version);
@@ -351,15 +356,15 @@ impl Follower {
         }
     }
 
-    /// Tells the receiver, once, that a kind that is not installed has no objects.
-    async fn take_as_empty(&mut self) -> Result<(), Stop> {
-        self.reports.fine(self.kind);
-        if self.taken_as_empty {
+    /// Sends, once, an empty list for a kind that is not installed.
+    async fn report_empty(&mut self) -> Result<(), Stop> {
+        self.problems.clear(self.kind);
+        if self.reported_empty {
             return Ok(());
         }
-        tracing::info!(kind = %self.kind, "not installed: taken as empty until it is");
+        tracing::info!(kind = %self.kind, "not installed: read as empty until it is");
         self.send(vec![Event::Begin(self.kind), Event::Synced(self.kind)]).await?;
-        self.taken_as_empty = true;
+        self.reported_empty = true;
         Ok(())
     }
 
@@ -368,9 +373,13 @@ impl Follower {
     }
 
     /// Sends a request and returns the body of the answer, to be read as it arrives.
-    async fn ask(&self, verb: &str, request: Request<Vec<u8>>) -> Result<impl AsyncBufRead + use<>, Trouble> {
+    async fn ask(
+        &self,
+        verb: &str,
+        request: Request<Vec<u8>>,
+    ) -> Result<impl AsyncBufRead + use<>, RequestFailure> {
         let answer = self.client.send(request.map(Body::from)).await;
-        let answer = answer.map_err(|error| Trouble::from_client(&error))?;
+        let answer = answer.map_err(|error| RequestFailure::from_client(&error))?;
         let status = answer.status();
         let body = answer.into_body().into_data_stream().map_err(std::io::Error::other).into_async_read();
         if status.is_success() {
@@ -378,13 +387,13 @@ impl Follower {
         }
         let mut text = Vec::new();
         // What was cut off after some text still tells more than nothing.
-        let _ = pin!(body.take(FAILURE)).read_to_end(&mut text).await;
+        let _ = pin!(body.take(MAX_FAILURE_TEXT)).read_to_end(&mut text).await;
         let message = response::failure_message(&text);
         Err(self.failure(verb, status.as_u16(), &message))
     }
 
-    fn failure(&self, verb: &str, code: u16, message: &str) -> Trouble {
-        Trouble::from_status(self.kind, verb, code, message)
+    fn failure(&self, verb: &str, code: u16, message: &str) -> RequestFailure {
+        RequestFailure::from_status(self.kind, verb, code, message)
     }
 }
 
@@ -404,8 +413,8 @@ async fn read_line(reader: &mut (impl AsyncBufRead + Unpin), line: &mut Vec<u8>)
         if end.is_some() {
             return Ok(true);
         }
-        if line.len() > LINE {
-            let message = format!("the API server sent an object of more than {} MiB", LINE >> 20);
+        if line.len() > MAX_LINE {
+            let message = format!("the API server sent an object of more than {} MiB", MAX_LINE >> 20);
             return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, message));
         }
     }

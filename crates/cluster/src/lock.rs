@@ -1,9 +1,9 @@
-//! The locks in the cluster that replicas, ours and the reference's, hold while they write.
+//! The locks in the cluster that replicas, ours and istiod's, hold while they lead.
 //!
-//! A lock is a `Lease`, or where the reference has it so, a `ConfigMap` with an annotation; both say
-//! the same ([`Record`]). A write names the version that was read, so of two candidates one fails.
+//! A lock is a `Lease`, or where istiod uses one, a `ConfigMap` with an annotation; both hold the same
+//! [`LeaderRecord`]. A write names the version that was read, so of two candidates one fails.
 
-use crate::leader_election::{Election, Record};
+use crate::leader_election::{Election, LeaderRecord};
 use crate::stats::WriterStats;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -19,13 +19,13 @@ use tokio::time::{sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// The annotation of a Lease that names the revision of its holder.
-const KEY: &str = "leader.istio.io/holder-key";
+const HOLDER_KEY: &str = "leader.istio.io/holder-key";
 /// The annotation of a ConfigMap that is a lock.
-const RECORD: &str = "control-plane.alpha.kubernetes.io/leader";
-/// How long giving a lock back may take when the process stops.
-const RESIGN: Duration = Duration::from_secs(2);
+const RECORD_ANNOTATION: &str = "control-plane.alpha.kubernetes.io/leader";
+/// How long releasing a lock may take when the process stops.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Where a lock is.
+/// The object that is the lock.
 pub enum Lock {
     /// A `Lease` of this name.
     Lease(Api<Lease>, &'static str),
@@ -34,7 +34,7 @@ pub enum Lock {
 }
 
 /// The object as it was read.
-enum Held {
+enum StoredLock {
     Lease(Lease),
     ConfigMap(ConfigMap),
 }
@@ -42,7 +42,7 @@ enum Held {
 /// The form of a record in a ConfigMap.
 #[derive(Serialize, Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
-struct Annotated {
+struct AnnotationRecord {
     holder_identity: String,
     holder_key: String,
     lease_duration_seconds: i32,
@@ -75,22 +75,24 @@ impl Lock {
         }
     }
 
-    async fn read(&self) -> Result<Option<(Record, Held)>, kube::Error> {
+    async fn read(&self) -> Result<Option<(LeaderRecord, StoredLock)>, kube::Error> {
         Ok(match self {
-            Self::Lease(api, name) => api.get_opt(name).await?.map(|l| (from_lease(&l), Held::Lease(l))),
+            Self::Lease(api, name) => {
+                api.get_opt(name).await?.map(|l| (from_lease(&l), StoredLock::Lease(l)))
+            }
             Self::ConfigMap(api, name) => {
-                api.get_opt(name).await?.map(|m| (from_config_map(&m), Held::ConfigMap(m)))
+                api.get_opt(name).await?.map(|m| (from_config_map(&m), StoredLock::ConfigMap(m)))
             }
         })
     }
 
-    async fn write(&self, record: &Record, held: Option<Held>) -> Result<(), kube::Error> {
+    async fn write(&self, record: &LeaderRecord, held: Option<StoredLock>) -> Result<(), kube::Error> {
         let params =
             PostParams { field_manager: Some("pilothouse-leader".to_owned()), ..PostParams::default() };
         match self {
             Self::Lease(api, name) => {
                 let (mut lease, is_new) = match held {
-                    Some(Held::Lease(lease)) => (lease, false),
+                    Some(StoredLock::Lease(lease)) => (lease, false),
                     _ => (Lease { metadata: named(name), ..Lease::default() }, true),
                 };
                 to_lease(record, &mut lease);
@@ -103,7 +105,7 @@ impl Lock {
             }
             Self::ConfigMap(api, name) => {
                 let (mut map, is_new) = match held {
-                    Some(Held::ConfigMap(map)) => (map, false),
+                    Some(StoredLock::ConfigMap(map)) => (map, false),
                     _ => (ConfigMap { metadata: named(name), ..ConfigMap::default() }, true),
                 };
                 to_config_map(record, &mut map);
@@ -126,11 +128,11 @@ fn annotate(metadata: &mut ObjectMeta, name: &str, value: String) {
     metadata.annotations.get_or_insert_with(BTreeMap::new).insert(name.to_owned(), value);
 }
 
-fn from_lease(lease: &Lease) -> Record {
+fn from_lease(lease: &Lease) -> LeaderRecord {
     let spec = lease.spec.clone().unwrap_or_default();
-    Record {
+    LeaderRecord {
         holder: spec.holder_identity.unwrap_or_default(),
-        key: annotation(&lease.metadata, KEY).unwrap_or_default().to_owned(),
+        key: annotation(&lease.metadata, HOLDER_KEY).unwrap_or_default().to_owned(),
         seconds: spec.lease_duration_seconds.unwrap_or_default(),
         acquired: spec.acquire_time.map(|time| time.0),
         renewed: spec.renew_time.map(|time| time.0),
@@ -138,8 +140,8 @@ fn from_lease(lease: &Lease) -> Record {
     }
 }
 
-fn to_lease(record: &Record, lease: &mut Lease) {
-    annotate(&mut lease.metadata, KEY, record.key.clone());
+fn to_lease(record: &LeaderRecord, lease: &mut Lease) {
+    annotate(&mut lease.metadata, HOLDER_KEY, record.key.clone());
     let spec = lease.spec.get_or_insert_with(LeaseSpec::default);
     spec.holder_identity = Some(record.holder.clone());
     spec.lease_duration_seconds = Some(record.seconds);
@@ -148,12 +150,12 @@ fn to_lease(record: &Record, lease: &mut Lease) {
     spec.lease_transitions = Some(record.transitions);
 }
 
-fn from_config_map(map: &ConfigMap) -> Record {
-    // What cannot be read is a lock that nobody holds.
-    let found =
-        annotation(&map.metadata, RECORD).and_then(|text| serde_json::from_str::<Annotated>(text).ok());
+fn from_config_map(map: &ConfigMap) -> LeaderRecord {
+    // A record that cannot be parsed is a lock that nobody holds.
+    let found = annotation(&map.metadata, RECORD_ANNOTATION)
+        .and_then(|text| serde_json::from_str::<AnnotationRecord>(text).ok());
     let found = found.unwrap_or_default();
-    Record {
+    LeaderRecord {
         holder: found.holder_identity,
         key: found.holder_key,
         seconds: found.lease_duration_seconds,
@@ -163,10 +165,10 @@ fn from_config_map(map: &ConfigMap) -> Record {
     }
 }
 
-fn to_config_map(record: &Record, map: &mut ConfigMap) {
-    // The reference reads whole seconds here.
+fn to_config_map(record: &LeaderRecord, map: &mut ConfigMap) {
+    // istiod reads whole seconds here.
     let whole = |time: Option<Timestamp>| time.and_then(|t| Timestamp::from_second(t.as_second()).ok());
-    let annotated = Annotated {
+    let annotated = AnnotationRecord {
         holder_identity: record.holder.clone(),
         holder_key: record.key.clone(),
         lease_duration_seconds: record.seconds,
@@ -176,7 +178,7 @@ fn to_config_map(record: &Record, map: &mut ConfigMap) {
     };
     // A struct of strings and numbers has a JSON form.
     let text = serde_json::to_string(&annotated).unwrap_or_default();
-    annotate(&mut map.metadata, RECORD, text);
+    annotate(&mut map.metadata, RECORD_ANNOTATION, text);
 }
 
 /// Takes part in the election for one lock.
@@ -187,45 +189,45 @@ pub struct Candidate {
     pub namespace: String,
     /// Decides from what is read.
     pub election: Election,
-    /// How often the lock is renewed, or looked at.
-    pub retry: Duration,
-    /// What the leader does, for the log.
-    pub duty: &'static str,
+    /// How often the lock is renewed, or read.
+    pub retry_period: Duration,
+    /// What the leader does, for the log: a verb and its object.
+    pub task: &'static str,
     /// Whether this candidate leads.
-    pub leads: watch::Sender<bool>,
+    pub is_leader: watch::Sender<bool>,
 }
 
 impl Candidate {
-    /// Renews or looks for the lock until `stop`, then gives it back.
+    /// Acquires or renews the lock until `stop`, then releases it.
     pub async fn run(mut self, stats: &WriterStats, stop: CancellationToken) {
         loop {
             let begin = Instant::now();
-            // A leader whose request hangs must know when its time is over.
-            let limit = self.election.deadline().map_or(self.retry, |at| {
-                at.saturating_duration_since(begin).clamp(Duration::from_millis(100), self.retry)
+            // A leader whose request hangs must stop leading in time.
+            let limit = self.election.deadline().map_or(self.retry_period, |at| {
+                at.saturating_duration_since(begin).clamp(Duration::from_millis(100), self.retry_period)
             });
             let attempt = tokio::select! {
-                attempt = timeout(limit, turn(&self.lock, &mut self.election)) => attempt,
+                attempt = timeout(limit, try_acquire_or_renew(&self.lock, &mut self.election)) => attempt,
                 () = stop.cancelled() => break,
             };
             let found = match attempt {
                 Ok(Ok(())) => None,
-                Ok(Err(error)) => self.sentence(&error),
+                Ok(Err(error)) => self.problem(&error),
                 Err(_) => Some("the API server does not answer".to_owned()),
             };
             let sentence = found
                 .map(|cause| format!("cannot take part in the election for {}: {cause}", self.lock.name()));
-            if stats.note(self.lock.name(), sentence.clone())
+            if stats.set_problem(self.lock.name(), sentence.clone())
                 && let Some(sentence) = sentence
             {
                 tracing::warn!("{sentence}; trying again");
             }
             self.publish(Instant::now());
-            let mut next = self.election.next(begin);
+            let mut next = self.election.next_attempt(begin);
             if let Some(deadline) = self.election.deadline() {
                 next = next.min(deadline);
             }
-            // Never a busy loop, whatever the lock says.
+            // Never a busy loop, whatever the lock holds.
             let next = next.max(Instant::now() + Duration::from_millis(50));
             tokio::select! {
                 () = sleep_until(next.into()) => {}
@@ -233,28 +235,29 @@ impl Candidate {
             }
             self.publish(Instant::now());
         }
-        self.leads.send_replace(false);
-        self.resign().await;
+        self.is_leader.send_replace(false);
+        self.release().await;
     }
 
     fn publish(&self, now: Instant) {
-        let leads = self.election.is_leader(now);
-        let has_changed = self.leads.send_if_modified(|was| std::mem::replace(was, leads) != leads);
-        if has_changed && leads {
-            tracing::info!(lock = self.lock.name(), "this replica now {}", self.duty);
+        let is_leader = self.election.is_leader(now);
+        let has_changed =
+            self.is_leader.send_if_modified(|was| std::mem::replace(was, is_leader) != is_leader);
+        if has_changed && is_leader {
+            tracing::info!(lock = self.lock.name(), "this replica now {}", self.task);
         } else if has_changed {
             tracing::info!(
                 lock = self.lock.name(),
                 holder = self.election.holder(),
                 "this replica no longer {}",
-                self.duty
+                self.task
             );
         }
     }
 
-    async fn resign(&mut self) {
-        let Some(record) = self.election.resign(Timestamp::now()) else { return };
-        let give_back = async {
+    async fn release(&mut self) {
+        let Some(record) = self.election.release(Timestamp::now()) else { return };
+        let release = async {
             if let Some((found, held)) = self.lock.read().await?
                 && found.holder == self.election.identity()
             {
@@ -262,15 +265,15 @@ impl Candidate {
             }
             Ok::<_, kube::Error>(())
         };
-        match timeout(RESIGN, give_back).await {
-            Ok(Ok(())) => tracing::info!(lock = self.lock.name(), "given back"),
-            // It runs out by itself.
-            _ => tracing::debug!(lock = self.lock.name(), "could not be given back"),
+        match timeout(RELEASE_TIMEOUT, release).await {
+            Ok(Ok(())) => tracing::info!(lock = self.lock.name(), "released the lock"),
+            // It expires by itself.
+            _ => tracing::debug!(lock = self.lock.name(), "could not release the lock"),
         }
     }
 
-    /// Says what is wrong; `None` for a write that lost against another candidate.
-    fn sentence(&self, error: &kube::Error) -> Option<String> {
+    /// Describes what is wrong; `None` for a write that lost against another candidate.
+    fn problem(&self, error: &kube::Error) -> Option<String> {
         let (resource, name, namespace) = (self.lock.resource(), self.lock.name(), &self.namespace);
         match error {
             kube::Error::Api(status) if status.code == 409 => None,
@@ -287,13 +290,13 @@ impl Candidate {
     }
 }
 
-/// Reads the lock, and writes it if it may be ours.
-async fn turn(lock: &Lock, election: &mut Election) -> Result<(), kube::Error> {
+/// Reads the lock, and writes it if it is ours or free.
+async fn try_acquire_or_renew(lock: &Lock, election: &mut Election) -> Result<(), kube::Error> {
     let (found, held) = lock.read().await?.unzip();
     let sent = Instant::now();
     if let Some(record) = election.observe(found.as_ref(), sent, Timestamp::now()) {
         lock.write(&record, held).await?;
-        election.wrote(record, sent);
+        election.written(record, sent);
     }
     Ok(())
 }
@@ -303,8 +306,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn record() -> Record {
-        Record {
+    fn record() -> LeaderRecord {
+        LeaderRecord {
             holder: "istiod-1".to_owned(),
             key: "default".to_owned(),
             seconds: 30,
@@ -322,7 +325,7 @@ mod tests {
         to_config_map(&record(), &mut map);
         assert_eq!(from_config_map(&map), record());
         assert_eq!(
-            annotation(&map.metadata, RECORD).unwrap(),
+            annotation(&map.metadata, RECORD_ANNOTATION).unwrap(),
             "{\"holderIdentity\":\"istiod-1\",\"holderKey\":\"default\",\"leaseDurationSeconds\":30,\
              \"acquireTime\":\"2001-09-09T01:46:40Z\",\"renewTime\":\"2001-09-09T01:46:47Z\",\"leaderTransitions\":3}"
         );
@@ -331,9 +334,9 @@ mod tests {
     #[test]
     fn a_lock_that_cannot_be_read_is_held_by_nobody() {
         let mut map = ConfigMap::default();
-        assert_eq!(from_config_map(&map), Record::default());
-        annotate(&mut map.metadata, RECORD, "{".to_owned());
-        assert_eq!(from_config_map(&map), Record::default());
-        assert_eq!(from_lease(&Lease::default()), Record::default());
+        assert_eq!(from_config_map(&map), LeaderRecord::default());
+        annotate(&mut map.metadata, RECORD_ANNOTATION, "{".to_owned());
+        assert_eq!(from_config_map(&map), LeaderRecord::default());
+        assert_eq!(from_lease(&Lease::default()), LeaderRecord::default());
     }
 }

@@ -7,32 +7,32 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 /// What is counted of one writer of statuses, and of the election for it.
 #[derive(Debug, Default)]
 pub struct WriterStats {
-    /// Whether this replica writes them.
-    pub leads: AtomicBool,
+    /// Whether this replica is the leader, and so writes.
+    pub is_leader: AtomicBool,
     /// Statuses written.
     pub written: AtomicU64,
-    /// Statuses that were right already when they were looked at.
+    /// Statuses that were up to date when they were compared.
     pub unchanged: AtomicU64,
     /// Requests that failed; most are tried again.
     pub failed: AtomicU64,
-    /// Objects that wait to be written.
+    /// Objects in the work queue.
     pub waiting: AtomicU64,
-    /// What is in the way, by where it is.
-    troubles: Mutex<BTreeMap<String, String>>,
+    /// What keeps it from writing, by kind or lock.
+    problems: Mutex<BTreeMap<String, String>>,
 }
 
 impl WriterStats {
-    /// Returns what is in the way, in one sentence each.
-    pub fn troubles(&self) -> Vec<String> {
-        self.troubles.lock().values().cloned().collect()
+    /// Returns what keeps it from writing, in one sentence each.
+    pub fn problems(&self) -> Vec<String> {
+        self.problems.lock().values().cloned().collect()
     }
 
-    /// Takes note of what is in the way somewhere, or that nothing is; tells whether that is news.
-    pub(crate) fn note(&self, place: &str, trouble: Option<String>) -> bool {
-        let mut all = self.troubles.lock();
-        match trouble {
-            Some(sentence) => all.insert(place.to_owned(), sentence.clone()).as_ref() != Some(&sentence),
-            None => all.remove(place).is_some(),
+    /// Sets or clears the problem of a kind or lock; tells whether that is a change.
+    pub(crate) fn set_problem(&self, of: &str, problem: Option<String>) -> bool {
+        let mut all = self.problems.lock();
+        match problem {
+            Some(sentence) => all.insert(of.to_owned(), sentence.clone()).as_ref() != Some(&sentence),
+            None => all.remove(of).is_some(),
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Carries out writes: a look at each status, and a write where it is not as it should be.
+//! Writes statuses: reads each, compares it with the desired one, and applies what differs.
 
 use crate::error::root_cause;
 use crate::stats::{WriterStats, count};
-use crate::work_queue::{Ending, Queue};
+use crate::work_queue::{Completion, WorkQueue};
 use ::http::Request;
 use http_body_util::{BodyExt, Limited};
 use k8s_openapi::jiff::Timestamp;
@@ -18,33 +18,33 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout};
 
-/// How many statuses are looked at.
+/// How often statuses are reconciled.
 const RATE: Rate = Rate { burst: 1000, per_second: 200 };
-/// How many requests are under way at once.
-const AT_ONCE: usize = 16;
-/// How long the API server may take to answer: less than what is left of a term whose leader gave up.
-const ANSWER: Duration = Duration::from_secs(10);
+/// How many are reconciled at once.
+const MAX_CONCURRENT: usize = 16;
+/// How long the API server may take to answer: less than what is left of a lease whose leader has stopped.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// The most bytes of an answer. The API server stores no object of more than a few MiB.
-const BYTES: usize = 32 << 20;
+const MAX_RESPONSE: usize = 32 << 20;
 /// How many objects a page of a list may have.
-const PAGE: u32 = 500;
+const PAGE_SIZE: u32 = 500;
 
-/// What should be in a status, decided from what is in it.
-pub trait Desired: Clone + Send + Sync + 'static {
+/// The desired content of a status.
+pub trait DesiredStatus: Clone + Send + Sync + 'static {
     /// The part of an object that is read for this.
     type Stored: DeserializeOwned + Send + Sync + 'static;
 
     /// Compares with what is stored and returns what is to be done at `now`.
-    fn step(&self, object: &ObjectRef, stored: &Self::Stored, now: Timestamp) -> Step;
+    fn compare(&self, object: &ObjectRef, stored: &Self::Stored, now: Timestamp) -> Action;
 }
 
-/// What comparing a status leads to.
+/// What is to be done with a status.
 #[derive(Debug, PartialEq)]
-pub enum Step {
-    /// It is as it should be.
-    Right,
-    /// It is not what the decision was made for; news of it are on the way.
-    Outdated,
+pub enum Action {
+    /// Nothing: it is up to date.
+    None,
+    /// Nothing for now: the desired status was computed for another content; a newer one will follow.
+    Superseded,
     /// This is to be applied, by this field manager.
     Apply {
         /// `fieldManager`.
@@ -63,32 +63,32 @@ pub struct RequestError {
     message: String,
 }
 
-/// How looking at one status ended.
+/// How reconciling one status ended.
 enum Outcome {
-    Right,
+    Unchanged,
     Written,
     Gone,
-    Failed { verb: &'static str, why: RequestError },
+    Failed { verb: &'static str, error: RequestError },
 }
 
-/// Writes what is put into it, at a bounded rate.
-pub struct StatusWriter<'a, D: Desired> {
+/// Writes the statuses that are added to it, at a bounded rate.
+pub struct StatusWriter<'a, D: DesiredStatus> {
     client: Client,
     stats: &'a WriterStats,
-    queue: Queue<ObjectRef, (D, Option<Arc<D::Stored>>)>,
+    queue: WorkQueue<ObjectRef, (D, Option<Arc<D::Stored>>)>,
     bucket: TokenBucket,
     started: Instant,
     running: JoinSet<(ObjectRef, Outcome)>,
     has_given_up: bool,
 }
 
-impl<'a, D: Desired> StatusWriter<'a, D> {
+impl<'a, D: DesiredStatus> StatusWriter<'a, D> {
     /// Makes a writer with nothing to do, which counts in `stats`.
     pub fn new(client: Client, stats: &'a WriterStats) -> Self {
         Self {
             client,
             stats,
-            queue: Queue::new(),
+            queue: WorkQueue::new(),
             bucket: TokenBucket::new(RATE, Duration::ZERO),
             started: Instant::now(),
             running: JoinSet::new(),
@@ -96,10 +96,10 @@ impl<'a, D: Desired> StatusWriter<'a, D> {
         }
     }
 
-    /// Sees to it that a status becomes what it should be. `known` is what was read of it a moment
-    /// ago; without it, it is read first.
-    pub fn put(&mut self, object: ObjectRef, wanted: D, known: Option<Arc<D::Stored>>) {
-        self.queue.put(object, (wanted, known), Instant::now());
+    /// Queues the desired status of an object. `stored` is what was read of it a moment ago; without it,
+    /// it is read first.
+    pub fn add(&mut self, object: ObjectRef, desired: D, stored: Option<Arc<D::Stored>>) {
+        self.queue.add(object, (desired, stored), Instant::now());
         self.stats.waiting.store(self.queue.len() as u64, Ordering::Relaxed);
     }
 
@@ -108,16 +108,16 @@ impl<'a, D: Desired> StatusWriter<'a, D> {
         std::mem::take(&mut self.has_given_up)
     }
 
-    /// Starts what is due and waits until something can be done again. Dropping the future loses
+    /// Starts what is ready and waits until something can be done again. Dropping the future loses
     /// nothing; dropping the writer ends every request.
-    pub async fn step(&mut self) {
+    pub async fn process(&mut self) {
         let mut wake = None;
-        while self.running.len() < AT_ONCE {
+        while self.running.len() < MAX_CONCURRENT {
             let now = Instant::now();
-            match self.queue.wake() {
-                Some(due) if due <= now => {}
-                due => {
-                    wake = due;
+            match self.queue.next_ready() {
+                Some(ready_at) if ready_at <= now => {}
+                ready_at => {
+                    wake = ready_at;
                     break;
                 }
             }
@@ -125,12 +125,12 @@ impl<'a, D: Desired> StatusWriter<'a, D> {
                 wake = Some(now + wait);
                 break;
             }
-            let Some((object, (wanted, known), is_first)) = self.queue.next(now) else { break };
-            // What failed may have failed since the status was written by another.
-            let known = known.filter(|_| is_first);
+            let Some((object, (desired, stored), is_first)) = self.queue.get(now) else { break };
+            // An attempt may have failed since somebody else has written the status.
+            let stored = stored.filter(|_| is_first);
             let client = self.client.clone();
             self.running.spawn(async move {
-                let outcome = carry_out(&client, &object, &wanted, known).await;
+                let outcome = reconcile(&client, &object, &desired, stored).await;
                 (object, outcome)
             });
         }
@@ -142,48 +142,48 @@ impl<'a, D: Desired> StatusWriter<'a, D> {
         };
         tokio::select! {
             Some(ended) = self.running.join_next() => {
-                // A task that panicked is reported by the runtime; its object stays busy for good.
+                // A task that panicked is reported by the runtime; its object stays in processing for good.
                 if let Ok((object, outcome)) = ended {
-                    self.end(&object, &outcome);
+                    self.done(&object, &outcome);
                 }
             }
             () = due => {}
         }
     }
 
-    fn end(&mut self, object: &ObjectRef, outcome: &Outcome) {
-        let ending = match outcome {
-            Outcome::Right => {
+    fn done(&mut self, object: &ObjectRef, outcome: &Outcome) {
+        let completion = match outcome {
+            Outcome::Unchanged => {
                 count(&self.stats.unchanged);
-                Ending::Done
+                Completion::Done
             }
             Outcome::Written => {
                 count(&self.stats.written);
-                self.stats.note(object.kind.name(), None);
+                self.stats.set_problem(object.kind.name(), None);
                 tracing::debug!(%object, "wrote its status");
-                Ending::Done
+                Completion::Done
             }
-            Outcome::Gone => Ending::Done,
-            Outcome::Failed { verb, why } => {
+            Outcome::Gone => Completion::Done,
+            Outcome::Failed { verb, error } => {
                 count(&self.stats.failed);
-                self.fail(object, verb, why)
+                self.failed(object, verb, error)
             }
         };
-        if self.queue.end(object, ending, Instant::now()) {
+        if self.queue.done(object, completion, Instant::now()) {
             self.has_given_up = true;
-            if ending == Ending::Retry
-                && let Outcome::Failed { verb, why } = outcome
+            if completion == Completion::Retry
+                && let Outcome::Failed { verb, error } = outcome
             {
-                tracing::warn!(%object, "cannot {verb} its status: {}; trying again later", why.message);
+                tracing::warn!(%object, "cannot {verb} its status: {}; trying again later", error.message);
             }
         }
         self.stats.waiting.store(self.queue.len() as u64, Ordering::Relaxed);
     }
 
-    fn fail(&mut self, object: &ObjectRef, verb: &str, why: &RequestError) -> Ending {
-        tracing::debug!(%object, code = why.code, "cannot {verb} its status: {}", why.message);
-        if why.code != 403 {
-            return Ending::Retry;
+    fn failed(&mut self, object: &ObjectRef, verb: &str, error: &RequestError) -> Completion {
+        tracing::debug!(%object, code = error.code, "cannot {verb} its status: {}", error.message);
+        if error.code != 403 {
+            return Completion::Retry;
         }
         let kind = object.kind;
         let part = if verb == "patch" { "/status" } else { "" };
@@ -191,51 +191,50 @@ impl<'a, D: Desired> StatusWriter<'a, D> {
             "" => format!("{}{part}", kind.plural()),
             group => format!("{}.{group}{part}", kind.plural()),
         };
-        // One object stands for all of its kind, so the message that names it is not compared.
+        // The problem is that of the whole kind, so the message, which names one object, is not compared.
         let sentence = format!(
             "not allowed to {verb} {what}; grant {verb} on {what} to this user, as the chart's ClusterRole does; the mesh is served all the same"
         );
-        if self.stats.note(kind.name(), Some(sentence.clone())) {
-            tracing::error!(cause = why.message, "{sentence}");
+        if self.stats.set_problem(kind.name(), Some(sentence.clone())) {
+            tracing::error!(cause = error.message, "{sentence}");
         }
-        self.queue.give_up(|other| other.kind == kind);
-        Ending::GiveUp
+        self.queue.drop_waiting(|other| other.kind == kind);
+        Completion::GiveUp
     }
 }
 
-async fn carry_out<D: Desired>(
+async fn reconcile<D: DesiredStatus>(
     client: &Client,
     object: &ObjectRef,
-    wanted: &D,
-    known: Option<Arc<D::Stored>>,
+    desired: &D,
+    stored: Option<Arc<D::Stored>>,
 ) -> Outcome {
     let collection = collection(object.kind, Some(&object.name.ns));
     let name = &object.name.name;
-    let stored = match known {
-        Some(known) => known,
+    let stored = match stored {
+        Some(stored) => stored,
         None => {
-            // As a list of one: whoever may read what the mesh is made from may do this.
+            // As a list of one: the right to list, which the source needs anyway, suffices.
             let path = format!("{collection}?fieldSelector=metadata.name%3D{name}");
-            let found = match ask::<Page<D::Stored>>(client, Request::get(path), Vec::new()).await {
+            let found = match send::<Page<D::Stored>>(client, Request::get(path), Vec::new()).await {
                 Ok(page) => page.items.into_iter().flatten().next(),
-                Err(why) if why.code == 404 => None,
-                Err(why) => return Outcome::Failed { verb: "list", why },
+                Err(error) if error.code == 404 => None,
+                Err(error) => return Outcome::Failed { verb: "list", error },
             };
             let Some(found) = found else { return Outcome::Gone };
             Arc::new(found)
         }
     };
-    match wanted.step(object, &stored, Timestamp::now()) {
-        Step::Right => Outcome::Right,
-        // What is on the way to us leads to another decision.
-        Step::Outdated => Outcome::Gone,
-        Step::Apply { manager, body } => {
+    match desired.compare(object, &stored, Timestamp::now()) {
+        Action::None => Outcome::Unchanged,
+        Action::Superseded => Outcome::Gone,
+        Action::Apply { manager, body } => {
             let path = format!("{collection}/{name}/status?fieldManager={manager}&force=true");
             let request = Request::patch(path).header("content-type", "application/apply-patch+yaml");
-            match ask::<serde::de::IgnoredAny>(client, request, body.to_string().into_bytes()).await {
+            match send::<serde::de::IgnoredAny>(client, request, body.to_string().into_bytes()).await {
                 Ok(_) => Outcome::Written,
-                Err(why) if why.code == 404 => Outcome::Gone,
-                Err(why) => Outcome::Failed { verb: "patch", why },
+                Err(error) if error.code == 404 => Outcome::Gone,
+                Err(error) => Outcome::Failed { verb: "patch", error },
             }
         }
     }
@@ -263,23 +262,23 @@ struct PageMeta {
 ///
 /// # Errors
 /// The request that failed; what came before was passed on.
-pub async fn list<S: DeserializeOwned>(
+pub async fn list_statuses<S: DeserializeOwned>(
     client: &Client,
     kind: Kind,
     mut each: impl FnMut(S),
 ) -> Result<(), RequestError> {
     let mut rest = String::new();
     loop {
-        let path = format!("{}?limit={PAGE}{rest}", collection(kind, None));
-        let page: Page<S> = match ask(client, Request::get(path), Vec::new()).await {
+        let path = format!("{}?limit={PAGE_SIZE}{rest}", collection(kind, None));
+        let page: Page<S> = match send(client, Request::get(path), Vec::new()).await {
             Ok(page) => page,
             // A kind that is not installed has no objects.
-            Err(why) if why.code == 404 => return Ok(()),
-            Err(why) => return Err(why),
+            Err(error) if error.code == 404 => return Ok(()),
+            Err(error) => return Err(error),
         };
         page.items.into_iter().flatten().for_each(&mut each);
         match page.metadata.rest.filter(|token| !token.is_empty()) {
-            Some(token) => rest = format!("&continue={}", escaped(&token)),
+            Some(token) => rest = format!("&continue={}", percent_encoded(&token)),
             None => return Ok(()),
         }
     }
@@ -295,8 +294,8 @@ fn collection(kind: Kind, namespace: Option<&str>) -> String {
     }
 }
 
-/// Makes a text fit to stand in a query.
-fn escaped(text: &str) -> String {
+/// Percent-encodes a text for a query.
+fn percent_encoded(text: &str) -> String {
     text.bytes().fold(String::new(), |mut out, byte| {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             out.push(char::from(byte));
@@ -307,7 +306,7 @@ fn escaped(text: &str) -> String {
     })
 }
 
-async fn ask<T: for<'a> Deserialize<'a>>(
+async fn send<T: for<'a> Deserialize<'a>>(
     client: &Client,
     request: ::http::request::Builder,
     body: Vec<u8>,
@@ -317,7 +316,7 @@ async fn ask<T: for<'a> Deserialize<'a>>(
         let request = request.body(Body::from(body)).map_err(|e| without_answer(e.to_string()))?;
         let answer = client.send(request).await.map_err(|e| without_answer(root_cause(&e)))?;
         let code = answer.status();
-        let bytes = Limited::new(answer.into_body(), BYTES).collect().await;
+        let bytes = Limited::new(answer.into_body(), MAX_RESPONSE).collect().await;
         let bytes = bytes.map_err(|e| without_answer(e.to_string()))?.to_bytes();
         if code.is_success() {
             let read = serde_json::from_slice(&bytes);
@@ -325,18 +324,19 @@ async fn ask<T: for<'a> Deserialize<'a>>(
         }
         #[derive(Deserialize, Default)]
         #[serde(default)]
-        struct Refusal {
+        struct Status {
             message: String,
         }
-        let refusal: Refusal = serde_json::from_slice(&bytes).unwrap_or_default();
-        let message = refusal.message.trim_end_matches('.').to_owned();
+        let status: Status = serde_json::from_slice(&bytes).unwrap_or_default();
+        let message = status.message.trim_end_matches('.').to_owned();
         Err(RequestError {
             code: code.as_u16(),
             message: if message.is_empty() { code.to_string() } else { message },
         })
     };
-    let answer = timeout(ANSWER, answer).await;
-    answer.unwrap_or_else(|_| Err(without_answer(format!("no answer within {} s", ANSWER.as_secs()))))
+    let answer = timeout(REQUEST_TIMEOUT, answer).await;
+    answer
+        .unwrap_or_else(|_| Err(without_answer(format!("no answer within {} s", REQUEST_TIMEOUT.as_secs()))))
 }
 
 impl std::fmt::Display for RequestError {
@@ -350,13 +350,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_lead_to_statuses() {
+    fn paths_are_those_of_collections() {
         assert_eq!(collection(Kind::Service, Some("shop")), "/api/v1/namespaces/shop/services");
         assert_eq!(collection(Kind::ServiceEntry, None), "/apis/networking.istio.io/v1/serviceentries");
     }
 
     #[test]
-    fn tokens_stand_in_a_query_unharmed() {
-        assert_eq!(escaped("aZ9-._~+/=&"), "aZ9-._~%2B%2F%3D%26");
+    fn continue_tokens_are_percent_encoded() {
+        assert_eq!(percent_encoded("aZ9-._~+/=&"), "aZ9-._~%2B%2F%3D%26");
     }
 }

@@ -1,32 +1,32 @@
-//! What is to be written, when, and how often it was tried; the time is passed in.
+//! A work queue with retries: one entry for each key, the latest value wins; the time is passed in.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-/// How often a write is tried.
-pub(crate) const ATTEMPTS: u32 = 5;
-/// The pause after the first failure; it doubles from there.
-const PAUSE: Duration = Duration::from_millis(200);
+/// How often an item is tried.
+pub(crate) const MAX_ATTEMPTS: u32 = 5;
+/// The backoff after the first failure; it doubles from there.
+const BASE_BACKOFF: Duration = Duration::from_millis(200);
 
 struct Item<V> {
     value: V,
     attempts: u32,
-    due: Instant,
-    /// A write is under way.
-    is_busy: bool,
-    /// The value came while a write of an older one was under way.
-    is_newer: bool,
+    ready_at: Instant,
+    /// It has been handed out and is not done yet.
+    is_processing: bool,
+    /// The value was replaced while the older one was being processed.
+    is_dirty: bool,
 }
 
-/// The latest value of each key that waits to be written. No key is written by two at a time.
-pub(crate) struct Queue<K, V> {
+/// The latest value of each key that waits to be processed. No key is processed twice at a time.
+pub(crate) struct WorkQueue<K, V> {
     items: BTreeMap<K, Item<V>>,
-    due: BTreeSet<(Instant, K)>,
+    ready: BTreeSet<(Instant, K)>,
 }
 
-/// How a write ended.
+/// How processing an item ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Ending {
+pub(crate) enum Completion {
     /// There is nothing left to do.
     Done,
     /// It may succeed later.
@@ -35,75 +35,76 @@ pub(crate) enum Ending {
     GiveUp,
 }
 
-impl<K: Ord + Clone, V: Clone> Queue<K, V> {
+impl<K: Ord + Clone, V: Clone> WorkQueue<K, V> {
     pub(crate) fn new() -> Self {
-        Self { items: BTreeMap::new(), due: BTreeSet::new() }
+        Self { items: BTreeMap::new(), ready: BTreeSet::new() }
     }
 
-    /// Returns how many keys wait or are being written.
+    /// Returns how many keys wait or are being processed.
     pub(crate) fn len(&self) -> usize {
         self.items.len()
     }
 
-    /// Puts a value in the place of any older one; it is due at once.
-    pub(crate) fn put(&mut self, key: K, value: V, now: Instant) {
+    /// Adds a value, in place of any older one of its key; it is ready at once.
+    pub(crate) fn add(&mut self, key: K, value: V, now: Instant) {
         let old = self.items.remove(&key);
-        let is_busy = old.as_ref().is_some_and(|item| item.is_busy);
+        let is_processing = old.as_ref().is_some_and(|item| item.is_processing);
         if let Some(old) = old {
-            self.due.remove(&(old.due, key.clone()));
+            self.ready.remove(&(old.ready_at, key.clone()));
         }
-        if !is_busy {
-            self.due.insert((now, key.clone()));
+        if !is_processing {
+            self.ready.insert((now, key.clone()));
         }
-        self.items.insert(key, Item { value, attempts: 0, due: now, is_busy, is_newer: is_busy });
+        self.items
+            .insert(key, Item { value, attempts: 0, ready_at: now, is_processing, is_dirty: is_processing });
     }
 
-    /// Returns what is due, and whether it is tried for the first time; the key is busy until
-    /// [`Queue::end`].
-    pub(crate) fn next(&mut self, now: Instant) -> Option<(K, V, bool)> {
-        let (due, key) = self.due.first()?;
-        if *due > now {
+    /// Hands out an item that is ready, and whether it is the first attempt; no other of its key is handed
+    /// out until [`WorkQueue::done`].
+    pub(crate) fn get(&mut self, now: Instant) -> Option<(K, V, bool)> {
+        let (ready_at, key) = self.ready.first()?;
+        if *ready_at > now {
             return None;
         }
         let key = key.clone();
-        self.due.pop_first();
+        self.ready.pop_first();
         let item = self.items.get_mut(&key)?;
-        item.is_busy = true;
+        item.is_processing = true;
         item.attempts += 1;
         Some((key, item.value.clone(), item.attempts == 1))
     }
 
-    /// Gives up everything that waits and fulfils the condition.
-    pub(crate) fn give_up(&mut self, condition: impl Fn(&K) -> bool) {
-        let due = &mut self.due;
+    /// Drops everything that waits and meets the condition.
+    pub(crate) fn drop_waiting(&mut self, condition: impl Fn(&K) -> bool) {
+        let ready = &mut self.ready;
         self.items.retain(|key, item| {
-            let goes = !item.is_busy && condition(key);
-            if goes {
-                due.remove(&(item.due, key.clone()));
+            let is_dropped = !item.is_processing && condition(key);
+            if is_dropped {
+                ready.remove(&(item.ready_at, key.clone()));
             }
-            !goes
+            !is_dropped
         });
     }
 
-    /// Returns when the next value is due.
-    pub(crate) fn wake(&self) -> Option<Instant> {
-        self.due.first().map(|(due, _)| *due)
+    /// Returns when the next item is ready.
+    pub(crate) fn next_ready(&self) -> Option<Instant> {
+        self.ready.first().map(|(ready_at, _)| *ready_at)
     }
 
-    /// Takes note of how a write ended; tells whether the value was given up.
-    pub(crate) fn end(&mut self, key: &K, ending: Ending, now: Instant) -> bool {
+    /// Records how processing ended; tells whether the item was given up.
+    pub(crate) fn done(&mut self, key: &K, completion: Completion, now: Instant) -> bool {
         let Some(mut item) = self.items.remove(key) else { return false };
-        item.is_busy = false;
-        if std::mem::take(&mut item.is_newer) {
-            item.due = now;
-        } else if ending == Ending::Done {
+        item.is_processing = false;
+        if std::mem::take(&mut item.is_dirty) {
+            item.ready_at = now;
+        } else if completion == Completion::Done {
             return false;
-        } else if ending == Ending::GiveUp || item.attempts >= ATTEMPTS {
+        } else if completion == Completion::GiveUp || item.attempts >= MAX_ATTEMPTS {
             return true;
         } else {
-            item.due = now + PAUSE * 2u32.saturating_pow(item.attempts.saturating_sub(1));
+            item.ready_at = now + BASE_BACKOFF * 2u32.saturating_pow(item.attempts.saturating_sub(1));
         }
-        self.due.insert((item.due, key.clone()));
+        self.ready.insert((item.ready_at, key.clone()));
         self.items.insert(key.clone(), item);
         false
     }
@@ -115,66 +116,66 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_latest_value_is_written_once() {
-        let (mut queue, now) = (Queue::new(), Instant::now());
-        queue.put("a", 1, now);
-        queue.put("a", 2, now);
-        assert_eq!(queue.next(now), Some(("a", 2, true)));
-        assert_eq!(queue.next(now), None);
-        assert!(!queue.end(&"a", Ending::Done, now));
-        assert_eq!((queue.len(), queue.wake()), (0, None));
+    fn the_latest_value_is_processed_once() {
+        let (mut queue, now) = (WorkQueue::new(), Instant::now());
+        queue.add("a", 1, now);
+        queue.add("a", 2, now);
+        assert_eq!(queue.get(now), Some(("a", 2, true)));
+        assert_eq!(queue.get(now), None);
+        assert!(!queue.done(&"a", Completion::Done, now));
+        assert_eq!((queue.len(), queue.next_ready()), (0, None));
     }
 
     #[test]
-    fn what_comes_during_a_write_is_written_after_it() {
-        let (mut queue, now) = (Queue::new(), Instant::now());
-        queue.put("a", 1, now);
-        queue.next(now).unwrap();
-        queue.put("a", 2, now);
-        assert_eq!(queue.next(now), None, "never two at a time");
-        queue.end(&"a", Ending::Done, now);
-        assert_eq!(queue.next(now), Some(("a", 2, true)));
+    fn a_value_added_while_processing_is_processed_afterwards() {
+        let (mut queue, now) = (WorkQueue::new(), Instant::now());
+        queue.add("a", 1, now);
+        queue.get(now).unwrap();
+        queue.add("a", 2, now);
+        assert_eq!(queue.get(now), None, "never two at a time");
+        queue.done(&"a", Completion::Done, now);
+        assert_eq!(queue.get(now), Some(("a", 2, true)));
     }
 
     #[test]
-    fn a_failure_is_tried_five_times_with_growing_pauses() {
-        let (mut queue, begin) = (Queue::new(), Instant::now());
-        queue.put("a", 1, begin);
-        let (mut now, mut pauses) = (begin, Vec::new());
+    fn a_failure_is_retried_with_a_growing_backoff() {
+        let (mut queue, begin) = (WorkQueue::new(), Instant::now());
+        queue.add("a", 1, begin);
+        let (mut now, mut backoffs) = (begin, Vec::new());
         loop {
-            queue.next(now).unwrap();
-            if queue.end(&"a", Ending::Retry, now) {
+            queue.get(now).unwrap();
+            if queue.done(&"a", Completion::Retry, now) {
                 break;
             }
-            let due = queue.wake().unwrap();
-            pauses.push((due - now).as_millis());
-            assert_eq!(queue.next(now), None, "not before its time");
-            now = due;
+            let ready_at = queue.next_ready().unwrap();
+            backoffs.push((ready_at - now).as_millis());
+            assert_eq!(queue.get(now), None, "not before its time");
+            now = ready_at;
         }
-        assert_eq!(pauses, [200, 400, 800, 1600]);
+        assert_eq!(backoffs, [200, 400, 800, 1600]);
         assert_eq!(queue.len(), 0);
     }
 
     #[test]
-    fn a_new_value_ends_the_pause_of_a_failed_one() {
-        let (mut queue, now) = (Queue::new(), Instant::now());
-        queue.put("a", 1, now);
-        queue.next(now).unwrap();
-        queue.end(&"a", Ending::Retry, now);
-        queue.put("a", 2, now);
-        assert_eq!(queue.next(now), Some(("a", 2, true)));
-        assert!(queue.end(&"a", Ending::GiveUp, now));
+    fn a_new_value_ends_the_backoff_of_a_failed_one() {
+        let (mut queue, now) = (WorkQueue::new(), Instant::now());
+        queue.add("a", 1, now);
+        queue.get(now).unwrap();
+        queue.done(&"a", Completion::Retry, now);
+        queue.add("a", 2, now);
+        assert_eq!(queue.get(now), Some(("a", 2, true)));
+        assert!(queue.done(&"a", Completion::GiveUp, now));
     }
 
     #[test]
-    fn what_is_given_up_is_not_due_any_more() {
-        let (mut queue, now) = (Queue::new(), Instant::now());
+    fn what_is_dropped_is_not_handed_out() {
+        let (mut queue, now) = (WorkQueue::new(), Instant::now());
         for key in ["a1", "a2", "b"] {
-            queue.put(key, 1, now);
+            queue.add(key, 1, now);
         }
-        assert_eq!(queue.next(now), Some(("a1", 1, true)));
-        queue.give_up(|key| key.starts_with('a'));
-        assert_eq!(queue.next(now), Some(("b", 1, true)));
-        assert_eq!((queue.next(now), queue.len()), (None, 2));
+        assert_eq!(queue.get(now), Some(("a1", 1, true)));
+        queue.drop_waiting(|key| key.starts_with('a'));
+        assert_eq!(queue.get(now), Some(("b", 1, true)));
+        assert_eq!((queue.get(now), queue.len()), (None, 2));
     }
 }

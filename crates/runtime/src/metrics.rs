@@ -327,7 +327,7 @@ impl Metrics {
         type Read = fn(&WriterStats) -> u64;
         let columns: [(&str, &str, &str, Read); 5] = [
             ("pilothouse_status_leader", "gauge", "Whether this replica writes them.", |s| {
-                u64::from(s.leads.load(Ordering::Relaxed))
+                u64::from(s.is_leader.load(Ordering::Relaxed))
             }),
             ("pilothouse_status_writes_total", "counter", "Statuses written.", |s| {
                 s.written.load(Ordering::Relaxed)

@@ -8,7 +8,7 @@ use crate::metrics::Metrics;
 use crate::pages;
 use crate::secure::SecureServer;
 use crate::source::folder::{FolderSettings, FolderSource};
-use cluster::{Access, ConnectError, Connection, KubeSettings, KubeSource, Term, connect};
+use cluster::{Access, ConnectError, Connection, KubeSettings, KubeSource, LeaseTimings, connect};
 use identity::{Home, Identity, IdentityError, IdentityView, StateDir};
 use server::http::{self, HttpBounds};
 use server::{Ads, AffectedNodes, Bounds, Clients, SecurePort, Service, Timeouts};
@@ -311,7 +311,7 @@ fn status(args: &ServeArgs, connection: Option<&Connection>) -> Option<(kube::Cl
         namespace: args.mesh.system_namespace.clone(),
         allocates_addresses: args.mesh.allocate_addresses,
         pools: args.mesh.pools(),
-        term: Term::default(),
+        timings: LeaseTimings::default(),
         again: controllers::AGAIN,
         pace: Pace::default(),
     };

@@ -98,7 +98,7 @@ impl Daemon {
         let stats = &self.stats;
         let leads = async || {
             let all = [&stats.conditions, &stats.addresses];
-            let leads = all.iter().all(|of| of.leads.load(Ordering::Relaxed));
+            let leads = all.iter().all(|of| of.is_leader.load(Ordering::Relaxed));
             Ok(leads.then_some(()))
         };
         until(LIMIT, leads).await.context("it does not lead")

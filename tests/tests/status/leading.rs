@@ -1,6 +1,6 @@
 //! Who writes: one replica at a time, and the next one without a write too many.
 
-use crate::replica::{Replica, TERM};
+use crate::replica::{Replica, TIMINGS};
 use crate::world::{World, entry, service, waypoint};
 use anyhow::Context;
 use clap::Parser;
@@ -76,7 +76,7 @@ async fn a_second_replica_takes_over_after_a_crash_and_writes_nothing_twice() ->
         of.map(|time| time.0.as_millisecond()).context("no time")
     };
     let waited = time(new.acquire_time)? - time(old.renew_time)?;
-    let (waited, term) = (u128::try_from(waited)?, TERM.lease.as_millis());
+    let (waited, term) = (u128::try_from(waited)?, TIMINGS.lease_duration.as_millis());
     // It looks every second, and at the end of the term: most of a second term is there for a busy machine.
     assert!((term..2 * term).contains(&waited), "taken {waited} ms after the last renewal");
 

@@ -1,7 +1,7 @@
 //! Replicas of the control plane in this process: source, engine, writers and a port for streams.
 
 use anyhow::{Context, ensure};
-use cluster::{Access, KubeSettings, KubeSource, Term, connect};
+use cluster::{Access, KubeSettings, KubeSource, LeaseTimings, connect};
 use pilothouse_tests::apiserver::{LIMIT, until};
 use pilothouse_tests::client::{Client, Node, Options};
 use runtime::controllers::{Changes, Controllers, Pace, StatusSettings, StatusStats};
@@ -18,8 +18,11 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 /// Short enough for a test, long enough for a busy machine.
-pub const TERM: Term =
-    Term { lease: Duration::from_secs(8), renew: Duration::from_secs(5), retry: Duration::from_secs(1) };
+pub const TIMINGS: LeaseTimings = LeaseTimings {
+    lease_duration: Duration::from_secs(8),
+    renew_deadline: Duration::from_secs(5),
+    retry_period: Duration::from_secs(1),
+};
 
 /// A running replica; dropping it ends it as a crash would.
 pub struct Replica {
@@ -71,7 +74,7 @@ impl Replica {
             identity: identity.to_owned(),
             revision: String::new(),
             namespace: "istio-system".to_owned(),
-            term: TERM,
+            timings: TIMINGS,
             again: Duration::from_secs(2),
             pace: Pace::default(),
         };
@@ -144,7 +147,7 @@ impl Replica {
     /// Tells whether it writes conditions and gives addresses.
     pub fn leads(&self) -> (bool, bool) {
         let of = self.stats();
-        (of.conditions.leads.load(Ordering::Relaxed), of.addresses.leads.load(Ordering::Relaxed))
+        (of.conditions.is_leader.load(Ordering::Relaxed), of.addresses.is_leader.load(Ordering::Relaxed))
     }
 
     /// Waits until it does both.

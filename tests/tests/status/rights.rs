@@ -61,7 +61,7 @@ async fn without_rights_to_write_there_is_one_sentence_each_and_the_mesh_is_serv
     let replica = Replica::start(&kubeconfig, "one").await?;
     let stats = replica.stats();
     let said = async || {
-        Ok(Some((stats.conditions.troubles(), stats.addresses.troubles()))
+        Ok(Some((stats.conditions.problems(), stats.addresses.problems()))
             .filter(|(c, a)| !c.is_empty() && !a.is_empty()))
     };
     let (conditions, addresses) = until(LIMIT, said).await?;
@@ -77,7 +77,7 @@ async fn without_rights_to_write_there_is_one_sentence_each_and_the_mesh_is_serv
     grant(&world, "locks", locks()).await?;
     replica.leading().await?;
     let sentence = "not allowed to patch services/status; grant patch on services/status to this user, as the chart's ClusterRole does; the mesh is served all the same";
-    let said = async || Ok((stats.conditions.troubles() == [sentence]).then_some(()));
+    let said = async || Ok((stats.conditions.problems() == [sentence]).then_some(()));
     until(LIMIT, said).await?;
 
     let mut snapshots = replica.engine().snapshots();
@@ -91,7 +91,7 @@ async fn without_rights_to_write_there_is_one_sentence_each_and_the_mesh_is_serv
     grant(&world, "statuses", statuses).await?;
     let is_written = async || Ok((replica.written() == (21, 0)).then_some(()));
     until(LIMIT, is_written).await?;
-    assert_eq!(stats.conditions.troubles(), [""; 0]);
+    assert_eq!(stats.conditions.problems(), [""; 0]);
     world.has_written(21).await?;
     Ok(())
 }

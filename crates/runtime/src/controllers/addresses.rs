@@ -6,7 +6,7 @@ use super::changes::{Changes, Look};
 use super::stats::StatusStats;
 use super::status::{Stored, Wanted};
 use crate::engine_thread::EngineHandle;
-use cluster::{StatusWriter, list};
+use cluster::{StatusWriter, list_statuses};
 use kube::Client;
 use mesh::{AddressTrouble, Allocator};
 use model::{Kind, Name, ObjectRef};
@@ -47,7 +47,7 @@ pub(super) async fn write(
             biased;
             () = due => Look::Everywhere,
             found = changes.entries() => found,
-            () = writer.step() => continue,
+            () = writer.process() => continue,
         };
         let is_everywhere = found == Look::Everywhere;
         match found {
@@ -79,7 +79,7 @@ pub(super) async fn write(
             let known = known.get(&assignment.entry).cloned();
             let object = ObjectRef { kind: Kind::ServiceEntry, name: assignment.entry };
             let wanted = Wanted::Addresses { held: assignment.held, wanted: assignment.wanted };
-            writer.put(object, wanted, known);
+            writer.add(object, wanted, known);
         }
         let (_, short) = allocator.usage();
         report(troubles, short, stats, &mut told);
@@ -93,7 +93,7 @@ async fn read(client: &Client) -> BTreeMap<Name, Arc<Stored>> {
         let name = Name::new(&stored.metadata.namespace, &stored.metadata.name);
         all.insert(name, Arc::new(stored));
     };
-    if let Err(error) = list(client, Kind::ServiceEntry, add).await {
+    if let Err(error) = list_statuses(client, Kind::ServiceEntry, add).await {
         tracing::debug!("cannot read all statuses at once: {error}");
     }
     all

@@ -28,7 +28,7 @@ pub use stats::StatusStats;
 pub use status::Pace;
 
 use crate::engine_thread::EngineHandle;
-use cluster::{Candidate, Election, Lock, Term, WriterStats};
+use cluster::{Candidate, Election, LeaseTimings, Lock, WriterStats};
 use kube::Client;
 use server::Clients;
 use std::sync::Arc;
@@ -58,8 +58,8 @@ pub struct StatusSettings {
     pub allocates_addresses: bool,
     /// Which.
     pub pools: mesh::Pools,
-    /// The times of the locks.
-    pub term: Term,
+    /// The timings of the locks.
+    pub timings: LeaseTimings,
     /// When everything is looked at again after something could not be written.
     pub again: Duration,
     /// How often nodes are asked how far they have come with policies, and how often that is written.
@@ -99,16 +99,16 @@ async fn run(controllers: Controllers, stop: CancellationToken) {
     if !is_served {
         return;
     }
-    let candidate = |lock, duty| {
+    let candidate = |lock, task| {
         let key = if settings.revision.is_empty() { "default" } else { &settings.revision };
-        let (leads, watched) = watch::channel(false);
+        let (is_leader, watched) = watch::channel(false);
         let candidate = Candidate {
             lock,
             namespace: settings.namespace.clone(),
-            election: Election::new(settings.identity.clone(), key.to_owned(), settings.term),
-            retry: settings.term.retry,
-            duty,
-            leads,
+            election: Election::new(settings.identity.clone(), key.to_owned(), settings.timings),
+            retry_period: settings.timings.retry_period,
+            task,
+            is_leader,
         };
         (candidate, watched)
     };
@@ -143,21 +143,21 @@ async fn run(controllers: Controllers, stop: CancellationToken) {
 
 /// Does `work` whenever this replica leads, and drops it at once when it no longer does.
 async fn while_leading<W: Future<Output = ()>>(
-    mut leads: watch::Receiver<bool>,
+    mut is_leader: watch::Receiver<bool>,
     stats: &WriterStats,
     work: impl Fn() -> W,
 ) {
     loop {
-        if leads.wait_for(|leads| *leads).await.is_err() {
+        if is_leader.wait_for(|leads| *leads).await.is_err() {
             return;
         }
-        stats.leads.store(true, Ordering::Relaxed);
+        stats.is_leader.store(true, Ordering::Relaxed);
         let has_lost = tokio::select! {
             biased;
-            lost = leads.wait_for(|leads| !*leads) => lost.is_ok(),
+            lost = is_leader.wait_for(|leads| !*leads) => lost.is_ok(),
             () = work() => false,
         };
-        stats.leads.store(false, Ordering::Relaxed);
+        stats.is_leader.store(false, Ordering::Relaxed);
         stats.waiting.store(0, Ordering::Relaxed);
         if !has_lost {
             return;

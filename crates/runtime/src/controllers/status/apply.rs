@@ -1,7 +1,7 @@
 //! What to write into a status, given what it holds: pure, so that nothing is written without need.
 
 use super::distribution::{DISTRIBUTED, Distribution, Said, VERDICTS, Verdict};
-use cluster::{Desired, Step};
+use cluster::{Action, DesiredStatus};
 use k8s_openapi::jiff::Timestamp;
 use mesh::{Condition, Conditions};
 use model::{Kind, ObjectRef, Str};
@@ -98,10 +98,10 @@ pub(super) fn has_distribution(kind: Kind) -> bool {
     kind == Kind::AuthorizationPolicy
 }
 
-impl Desired for Wanted {
+impl DesiredStatus for Wanted {
     type Stored = Stored;
 
-    fn step(&self, object: &ObjectRef, stored: &Stored, now: Timestamp) -> Step {
+    fn compare(&self, object: &ObjectRef, stored: &Stored, now: Timestamp) -> Action {
         match self {
             Wanted::Conditions(wanted, distribution) => {
                 conditions(object, stored, wanted.as_deref(), distribution, now)
@@ -111,17 +111,17 @@ impl Desired for Wanted {
     }
 }
 
-fn addresses(object: &ObjectRef, stored: &Stored, held: &[HostAddress], wanted: &[HostAddress]) -> Step {
+fn addresses(object: &ObjectRef, stored: &Stored, held: &[HostAddress], wanted: &[HostAddress]) -> Action {
     let present = stored.addresses();
     if is_same(&present, wanted) {
-        return Step::Right;
+        return Action::None;
     }
     if !is_same(&present, held) {
-        return Step::Outdated;
+        return Action::Superseded;
     }
     let list: Vec<Value> =
         wanted.iter().map(|(host, ip)| json!({"value": ip.to_string(), "host": host.as_str()})).collect();
-    Step::Apply {
+    Action::Apply {
         manager: ADDRESS_MANAGER,
         body: apply_configuration(object, stored, json!({ "addresses": list })),
     }
@@ -142,8 +142,8 @@ fn conditions(
     wanted: Option<&Conditions>,
     distribution: &Distribution,
     now: Timestamp,
-) -> Step {
-    let Some(manager) = manager(object.kind) else { return Step::Right };
+) -> Action {
+    let Some(manager) = manager(object.kind) else { return Action::None };
     let all = stored.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
     // What is not to be touched goes along as if it were somebody else's.
     let is_kept = wanted.is_some() && matches!(distribution, Distribution::Untouched);
@@ -171,7 +171,7 @@ fn conditions(
             })
         });
     if is_right {
-        return Step::Right;
+        return Action::None;
     }
     // Lists of our own definitions, and of the reference's, are replaced as a whole by who applies
     // them: what others wrote goes along. Those of Services are merged by type.
@@ -194,7 +194,7 @@ fn conditions(
         }
         value
     }));
-    Step::Apply { manager, body: apply_configuration(object, stored, json!({ "conditions": list })) }
+    Action::Apply { manager, body: apply_configuration(object, stored, json!({ "conditions": list })) }
 }
 
 fn apply_configuration(object: &ObjectRef, stored: &Stored, status: Value) -> Value {
@@ -278,14 +278,14 @@ mod tests {
 
     fn applied(wanted: &Wanted, kind: Kind, status: Value) -> Value {
         let now = Timestamp::from_second(1_000_000_000).unwrap();
-        match wanted.step(&object(kind), &stored(status), now) {
-            Step::Apply { body, .. } => body,
+        match wanted.compare(&object(kind), &stored(status), now) {
+            Action::Apply { body, .. } => body,
             other => panic!("{other:?}"),
         }
     }
 
     fn is_right(wanted: &Wanted, kind: Kind, status: Value) -> bool {
-        wanted.step(&object(kind), &stored(status), Timestamp::UNIX_EPOCH) == Step::Right
+        wanted.compare(&object(kind), &stored(status), Timestamp::UNIX_EPOCH) == Action::None
     }
 
     const BOUND: &str = "istio.io/WaypointBound";
@@ -411,15 +411,15 @@ mod tests {
         let step = |status| {
             let wanted = vec![pair("a.test", "240.240.0.1"), pair("a.test", "2001:2::1")];
             let wanted = Wanted::Addresses { held: Vec::new(), wanted };
-            wanted.step(&object(Kind::ServiceEntry), &stored(status), Timestamp::UNIX_EPOCH)
+            wanted.compare(&object(Kind::ServiceEntry), &stored(status), Timestamp::UNIX_EPOCH)
         };
         let (v4, v6) = (
             json!({"value": "240.240.0.1", "host": "a.test"}),
             json!({"value": "2001:2::1", "host": "a.test"}),
         );
-        let Step::Apply { body, .. } = step(json!({"conditions": []})) else { panic!("nothing applied") };
+        let Action::Apply { body, .. } = step(json!({"conditions": []})) else { panic!("nothing applied") };
         assert_eq!(body["status"], json!({"addresses": [v4, v6]}));
-        assert_eq!(step(json!({"addresses": [v6, v4]})), Step::Right);
-        assert_eq!(step(json!({"addresses": [v4]})), Step::Outdated);
+        assert_eq!(step(json!({"addresses": [v6, v4]})), Action::None);
+        assert_eq!(step(json!({"addresses": [v4]})), Action::Superseded);
     }
 }

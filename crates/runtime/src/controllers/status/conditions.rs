@@ -6,7 +6,7 @@ use super::tracker::Tracker;
 use crate::controllers::changes::{Changes, Look};
 use crate::controllers::{StatusSettings, StatusStats};
 use crate::engine_thread::{EngineHandle, Snapshots};
-use cluster::{Desired, StatusWriter, Step, list};
+use cluster::{Action, DesiredStatus, StatusWriter, list_statuses};
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use mesh::{Conditions, Mesh};
@@ -73,7 +73,7 @@ pub(in crate::controllers) async fn write(
                 conditions.survey();
                 survey = Instant::now() + conditions.tracker.pause();
             }
-            () = conditions.writer.step() => {}
+            () = conditions.writer.process() => {}
         }
     }
 }
@@ -128,11 +128,11 @@ impl Writing<'_> {
                     tracker.adopt(&object.name, stored.said());
                 }
                 let conditions = Wanted::Conditions(Some(conditions.clone()), distribution(tracker, &object));
-                if conditions.step(&object, &stored, Timestamp::now()) != Step::Right {
-                    writer.put(object, conditions, Some(Arc::new(stored)));
+                if conditions.compare(&object, &stored, Timestamp::now()) != Action::None {
+                    writer.add(object, conditions, Some(Arc::new(stored)));
                 }
             };
-            if let Err(error) = list(self.client, kind, compare).await {
+            if let Err(error) = list_statuses(self.client, kind, compare).await {
                 tracing::warn!(%kind, "cannot compare statuses: {error}; trying again later");
                 is_complete = false;
             }
@@ -153,7 +153,7 @@ impl Writing<'_> {
             }
             // Without a row the object is gone, or its conditions must go.
             let wanted = Wanted::Conditions(conditions, distribution(&self.tracker, &object));
-            self.writer.put(object, wanted, None);
+            self.writer.add(object, wanted, None);
         }
         Some(())
     }
@@ -169,7 +169,7 @@ impl Writing<'_> {
             let row = self.tracker.row(&name);
             let object = ObjectRef { kind: Kind::AuthorizationPolicy, name };
             let wanted = Wanted::Conditions(row, distribution(&self.tracker, &object));
-            self.writer.put(object, wanted, None);
+            self.writer.add(object, wanted, None);
         }
     }
 }
