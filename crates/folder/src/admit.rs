@@ -25,7 +25,12 @@ pub(crate) struct Admitted {
 }
 
 /// Judges an object of the file with this text; `before` is the version that is in force.
-pub(crate) fn admit(object: Object, before: Option<&Arc<Object>>, text: &str) -> Admitted {
+pub(crate) fn admit(mut object: Object, before: Option<&Arc<Object>>, text: &str) -> Admitted {
+    if let (false, Some(metadata)) =
+        (object.key.namespace.is_empty(), object.value.get_mut("metadata").and_then(Value::as_object_mut))
+    {
+        metadata.insert("namespace".to_owned(), object.key.namespace.as_str().into());
+    }
     if object.refused.is_some() {
         let refused = object.refused.clone();
         return Admitted { object: Some(Arc::new(object)), refused, problems: Vec::new() };
@@ -41,6 +46,16 @@ pub(crate) fn admit(object: Object, before: Option<&Arc<Object>>, text: &str) ->
         let value = verdict.stored.unwrap_or_else(|| object.value.clone());
         return Admitted { object: Some(Arc::new(Object { value, ..object })), refused: None, problems };
     };
+    if good.is_none() && is_patch(&object, &verdict.flaws) {
+        let kind = &object.key.kind;
+        let flaw = Flaw::new(
+            Vec::new(),
+            format!("has not what a {kind} must have: a patch, which is left out"),
+            "list it in a kustomization beside it",
+        );
+        problems.push(Problem { code: code::PATCH, ..problem(&object, text, &flaw, Severity::Warning) });
+        return Admitted { problems, ..Admitted::default() };
+    }
     let mut told: Vec<Problem> =
         verdict.flaws.iter().map(|flaw| problem(&object, text, flaw, Severity::Error)).collect();
     let mut refused = problem(&object, text, first, Severity::Error);
@@ -63,6 +78,17 @@ pub(crate) fn admit(object: Object, before: Option<&Arc<Object>>, text: &str) ->
     told[0] = refused.clone();
     problems.extend(told);
     Admitted { object: in_force, refused: Some(refused), problems }
+}
+
+/// Tells whether an object is a patch for another by all appearances: a controller without a selector
+/// and labels, or one whose file says so and that only lacks fields.
+fn is_patch(object: &Object, flaws: &[Flaw]) -> bool {
+    let is_missing = |flaw: &Flaw| !flaw.is_unknown && flaw.message == "Required value";
+    let lacks = |path: &str| object.value.pointer(path).is_none();
+    let is_controller =
+        object.key.group == "apps" && lacks("/spec/selector") && lacks("/spec/template/metadata/labels");
+    let says = object.origin.as_ref().is_some_and(|origin| origin.file.contains("patch"));
+    !is_policy(&object.key) && flaws.iter().all(is_missing) && (is_controller || says)
 }
 
 /// Takes away the selector and the targets of a policy where they have a flaw: as they stand, they

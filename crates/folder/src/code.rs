@@ -28,6 +28,12 @@ pub const FOLDER: &str = "FO012";
 pub const WATCH: &str = "FO013";
 /// An object of a kind that is not known has a template of pods.
 pub const GUESS: &str = "FO014";
+/// A host of a ServiceEntry cannot have or keep an automatic address.
+pub const AUTOMATIC_ADDRESS: &str = "FO015";
+/// A kustomization cannot be built, or a file beside one is no part of it.
+pub const KUSTOMIZATION: &str = "FO016";
+/// An object has not what objects of its kind must have, as patches do.
+pub const PATCH: &str = "FO017";
 
 /// Every code, in order.
 pub const ALL: &[&str] = &[
@@ -45,4 +51,7 @@ pub const ALL: &[&str] = &[
     FOLDER,
     WATCH,
     GUESS,
+    AUTOMATIC_ADDRESS,
+    KUSTOMIZATION,
+    PATCH,
 ];

@@ -185,7 +185,7 @@ impl Loader {
         }
         if group == "kustomize.config.k8s.io" {
             let message = format!("{} is for kustomize, and no file of it, ignored", quoted(&kind.into()));
-            let help = "kustomize reads files that are called kustomization.yaml";
+            let help = "kustomize reads a file that is called kustomization.yaml";
             return self.problem((origin.line, 1), (code::NOT_AN_OBJECT, Severity::Info), message, help);
         }
         if map.contains_key("$patch") {
@@ -316,7 +316,7 @@ impl Loader {
     }
 }
 
-/// The namespace and the name of an object, which are set where an API server would set them.
+/// The namespace and the name of an object; a name that is to be generated is set.
 ///
 /// # Errors
 ///
@@ -375,7 +375,6 @@ fn name(group: &str, kind: &str, map: &mut Map<String, Value>) -> Result<(String
             ));
         }
     };
-    metadata.insert("namespace".to_owned(), Value::String(namespace.clone()));
     Ok((namespace, name))
 }
 

@@ -9,8 +9,9 @@ use crate::admit::admit;
 use crate::cluster;
 use crate::code;
 use crate::field::Step;
+use crate::file::File;
 use crate::key::Key;
-use crate::load::load;
+use crate::layout::{Layout, Told, layout};
 use crate::locate::place;
 use crate::object::{Object, Objects, Origin};
 use crate::problem::Problem;
@@ -31,20 +32,8 @@ pub struct Resolved {
 #[derive(Default)]
 pub struct Folder {
     files: BTreeMap<Arc<str>, File>,
-}
-
-#[derive(Default)]
-struct File {
-    /// The text that the objects come from.
-    text: Arc<str>,
-    /// The objects as an API server would hold them.
-    objects: Vec<Arc<Object>>,
-    /// The problems of the newest version, which the objects may be older than.
-    problems: Vec<Problem>,
-    /// The objects of the newest version that are refused, and why.
-    refused: Vec<(Key, Problem)>,
-    /// Whether the objects are those of a version that could be read to its end.
-    whole: bool,
+    /// What each kustomization made last, by its path.
+    built: BTreeMap<Arc<str>, Vec<Arc<Object>>>,
 }
 
 impl Folder {
@@ -56,35 +45,7 @@ impl Folder {
     /// own last good version, the other objects of the file are taken.
     pub fn set(&mut self, path: &str, text: &str) {
         let path: Arc<str> = Arc::from(path);
-        let mut loaded = load(&path, text);
-        let file = self.files.entry(Arc::clone(&path)).or_default();
-        if loaded.broken && file.whole {
-            file.problems = loaded.problems;
-            for problem in &mut file.problems {
-                // An earlier version was good, so this is no file that was never meant to be read.
-                if problem.severity == Severity::Warning {
-                    problem.severity = Severity::Error;
-                }
-            }
-            if let Some(problem) =
-                file.problems.iter_mut().find(|problem| problem.severity == Severity::Error)
-            {
-                problem.message.push_str("; the last good version of this file stays in force");
-            }
-            return;
-        }
-        loaded.name_refused();
-        let text: Arc<str> = Arc::from(text);
-        let (mut objects, mut refused) = (Vec::with_capacity(loaded.objects.len()), Vec::new());
-        for object in loaded.objects {
-            let key = object.key.clone();
-            let before = file.objects.iter().find(|before| before.key == key);
-            let admitted = admit(object, before, &text);
-            objects.extend(admitted.object);
-            refused.extend(admitted.refused.map(|why| (key, why)));
-            loaded.problems.extend(admitted.problems);
-        }
-        *file = File { text, objects, problems: loaded.problems, refused, whole: !loaded.broken };
+        self.files.entry(Arc::clone(&path)).or_default().set(&path, text);
     }
 
     /// Says that a file is there but cannot be read (`why`, such as `permission denied`); it keeps
@@ -120,22 +81,39 @@ impl Folder {
     /// Plays the cluster: gives every object that it would hold, and every problem.
     ///
     /// An object that is written twice is taken from the first file, in order of paths.
-    pub fn resolve(&self) -> Resolved {
-        let mut declared = Objects::new();
-        let mut problems = Vec::new();
+    pub fn resolve(&mut self) -> Resolved {
+        let Layout { within, built, mut problems } = layout(&self.files);
+        let mut all: Vec<Arc<Object>> = Vec::new();
         let mut refused = BTreeMap::new();
-        for file in self.files.values() {
-            problems.extend(file.problems.iter().cloned());
-            for object in &file.objects {
-                match declared.get(&object.key) {
-                    None => {
-                        declared.insert(object.key.clone(), Arc::clone(object));
-                    }
-                    Some(first) => problems.extend(twice(first, object)),
-                }
+        for (path, file) in &self.files {
+            let told = within.get(path);
+            problems.extend(file.problems.iter().filter(|problem| is_told(problem, told)).cloned());
+            if told.is_none() {
+                problems.extend(file.findings.iter().cloned());
+                all.extend(file.objects.iter().cloned());
+                refused.extend(file.refused.iter().cloned());
             }
-            for (key, why) in &file.refused {
-                refused.entry(key.clone()).or_insert_with(|| why.clone());
+        }
+        let mut before = std::mem::take(&mut self.built);
+        for (path, objects) in built {
+            let before = before.remove(&path).unwrap_or_default();
+            let made = match objects {
+                Some(objects) => self.admit(objects, &before, &mut problems, &mut refused),
+                None => {
+                    say_kept(&path, &before, &mut problems);
+                    before
+                }
+            };
+            all.extend(made.iter().cloned());
+            self.built.insert(path, made);
+        }
+        let mut declared = Objects::new();
+        for object in all {
+            match declared.get(&object.key) {
+                None => {
+                    declared.insert(object.key.clone(), object);
+                }
+                Some(first) => problems.extend(twice(first, &object)),
             }
         }
         let objects = cluster::simulate(&declared, &mut problems);
@@ -144,12 +122,51 @@ impl Folder {
         Resolved { objects, refused, problems }
     }
 
+    /// Takes the objects that a kustomization makes.
+    fn admit(
+        &self,
+        objects: Vec<Object>,
+        before: &[Arc<Object>],
+        problems: &mut Vec<Problem>,
+        refused: &mut BTreeMap<Key, Problem>,
+    ) -> Vec<Arc<Object>> {
+        let mut made = Vec::with_capacity(objects.len());
+        for object in objects {
+            let key = object.key.clone();
+            let file = object.origin.as_ref().and_then(|origin| self.files.get(&origin.file));
+            let text = file.map_or("", |file| &file.text);
+            let before = before.iter().find(|before| before.key == key);
+            let admitted = admit(object, before, text);
+            made.extend(admitted.object);
+            problems.extend(admitted.problems);
+            refused.extend(admitted.refused.map(|why| (key, why)));
+        }
+        made
+    }
+
     /// The line and column, from 1, of a field of an object, such as `spec.ports[0].port`; of the
     /// nearest field around it if there is none of that name. `None` if the file is gone, or if the
     /// document is too large to be read again.
     pub fn locate(&self, origin: &Origin, field: &str) -> Option<(u32, u32)> {
         let file = self.files.get(&origin.file)?;
         place(&file.text, origin, &Step::parse_path(field))
+    }
+}
+
+/// Tells whether a problem of reading a file is told, given what the file is a part of.
+fn is_told(problem: &Problem, within: Option<&Told>) -> bool {
+    match within {
+        None | Some(Told::Reading) => true,
+        Some(Told::Syntax) => problem.code == code::SYNTAX || problem.code == code::UNREADABLE,
+        Some(Told::Nothing) => false,
+    }
+}
+
+/// Says of a kustomization that cannot be built any more that what it made stays.
+fn say_kept(path: &Arc<str>, made: &[Arc<Object>], problems: &mut [Problem]) {
+    let is_of = |problem: &&mut Problem| problem.file == *path && problem.severity != Severity::Info;
+    if let (false, Some(problem)) = (made.is_empty(), problems.iter_mut().find(is_of)) {
+        problem.message.push_str("; what it made last stays in force");
     }
 }
 

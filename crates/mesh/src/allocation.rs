@@ -48,7 +48,7 @@ pub struct AddressRequest {
 
 impl AddressRequest {
     /// Returns that of an entry; `is_seen` tells whether anybody is sent it.
-    pub(crate) fn of(entry: &ServiceEntry, is_seen: bool) -> Self {
+    pub fn of(entry: &ServiceEntry, is_seen: bool) -> Self {
         let mut hosts: Vec<Str> = Vec::new();
         for host in entry.hosts.iter().filter(|host| is_seen && takes_allocated(entry, host)) {
             if !hosts.contains(host) {

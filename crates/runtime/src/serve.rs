@@ -346,6 +346,7 @@ fn source(
         folders: from.from.clone(),
         config_namespace: args.mesh.system_namespace.clone(),
         config_name,
+        pools: args.mesh.allocate_addresses.then(|| args.mesh.pools()),
     };
     // What is wrong with the files is logged by the source itself.
     let source = FolderSource::new(settings);

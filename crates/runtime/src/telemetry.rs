@@ -8,7 +8,13 @@ use tracing_subscriber::EnvFilter;
 /// # Errors
 /// When the filter cannot be read.
 pub fn init(filter: &str, json: bool) -> Result<(), tracing_subscriber::filter::ParseError> {
-    let filter = EnvFilter::try_new(filter)?;
+    let wanted = EnvFilter::try_new(filter)?;
+    // The library that watches folders warns of each that is removed, twice; what matters of it is told
+    // by the source of folders.
+    let filter = match "notify=error".parse() {
+        Ok(directive) if !filter.contains("notify") => wanted.add_directive(directive),
+        _ => wanted,
+    };
     let lines =
         tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr);
     // Colours are for people; a file or a collector would keep them as escapes.

@@ -29,6 +29,7 @@ pub fn resources(folders: &[PathBuf], args: &MeshArgs) -> anyhow::Result<(Resour
         folders: folders.into_iter().cloned().collect(),
         config_namespace: args.system_namespace.clone(),
         config_name: mesh::config_map(&args.revision),
+        pools: args.allocate_addresses.then(|| args.pools()),
     };
     let input = if input.is_empty() { None } else { Some(standard_input()?) };
     let (events, mut diagnostics) = load_once_with(&settings, input.as_deref());

@@ -64,7 +64,8 @@ const FIELDS: &[(&str, &str, Says)] = &[
     ("core.v1.ServicePort", "port", PORT),
     ("core.v1.ServicePort", "protocol", OneOf(PROTOCOLS)),
     ("core.v1.ServicePort", "protocol", Default("\"TCP\"")),
-    ("core.v1.ServicePort", "targetPort", PORT),
+    // 0 is not given.
+    ("core.v1.ServicePort", "targetPort", Range(0.0, 65_535.0)),
     ("core.v1.ServicePort", "targetPort", Is(Form::PortOrName)),
     ("core.v1.ServicePort", "appProtocol", Is(Form::QualifiedName)),
     ("core.v1.ServicePort", "nodePort", Range(0.0, 65_535.0)),

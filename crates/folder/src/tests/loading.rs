@@ -45,7 +45,7 @@ fn byte_order_mark_and_carriage_returns_are_no_content() {
 
 #[test]
 fn json_files_are_read_one_value_after_the_other() {
-    let files = folder(&[(
+    let mut files = folder(&[(
         "a.json",
         "{\"apiVersion\": \"v1\", \"kind\": \"ConfigMap\", \"metadata\": {\"name\": \"a\"}}\n\n{\"apiVersion\": \"v1\", \
          \"kind\": \"ConfigMap\", \"metadata\": {\"name\": \"b\"}}\n",
@@ -246,7 +246,7 @@ fn field_is_located_through_lists_and_offsets() {
         "{NAMESPACE}---\napiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Service\n  metadata:\n    name: \
          web\n    labels:\n      app.kubernetes.io/name: web\n  spec:\n    ports:\n    - port: 80\n      name: http\n"
     );
-    let files = folder(&[("a.yaml", &text)]);
+    let mut files = folder(&[("a.yaml", &text)]);
     let resolved = files.resolve();
     let origin = resolved.objects[&Key::new("", "Service", "default", "web")].origin.clone().unwrap();
     assert_eq!(files.locate(&origin, "spec.ports[0].name"), Some((17, 13)));

@@ -1,10 +1,12 @@
 //! The folder's behaviour, from text to objects.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod admission;
 mod controllers;
 mod example;
 mod loading;
 mod properties;
+mod repositories;
 mod services;
 
 use std::sync::Arc;

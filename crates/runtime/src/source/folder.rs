@@ -22,6 +22,7 @@
 //! A folder that is missing or cannot be listed keeps what was read from it. Hidden files are
 //! skipped; symbolic links are followed, each real file and folder is read once.
 
+mod addresses;
 mod batch;
 mod settle;
 #[cfg(test)]
@@ -33,8 +34,9 @@ use batch::Emitter;
 use cluster::Batches;
 use folder::Folder;
 use mesh::Event;
-use model::{Diagnostic, Severity};
+use model::{Diagnostic, Place, Severity};
 use settle::{Settling, Step};
+use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -59,12 +61,19 @@ pub struct FolderSettings {
     pub config_namespace: String,
     /// The name of that ConfigMap; no other ConfigMap is read.
     pub config_name: String,
+    /// The ranges of the addresses that hosts of ServiceEntries get; `None` gives none.
+    pub pools: Option<mesh::Pools>,
 }
 
 impl FolderSettings {
     /// Reads these folders, with the mesh settings where istiod has them: `istio-system/istio`.
     pub fn new(folders: Vec<PathBuf>) -> Self {
-        Self { folders, config_namespace: "istio-system".to_owned(), config_name: "istio".to_owned() }
+        Self {
+            folders,
+            config_namespace: "istio-system".to_owned(),
+            config_name: "istio".to_owned(),
+            pools: Some(mesh::Pools::default()),
+        }
     }
 }
 
@@ -90,6 +99,20 @@ pub fn load_once_with(settings: &FolderSettings, input: Option<&str>) -> (Vec<Ev
     follower.look(&tree, &Marks::default(), true);
     let batch = follower.batch(&tree, None).unwrap_or_default();
     (batch, follower.problems)
+}
+
+/// Takes texts as if they were the files of a folder, each by the name that findings call it by: what
+/// is there when there are no files, such as on standard input. Returns what [`load_once`] does.
+pub fn load_texts<'t>(
+    settings: &FolderSettings,
+    texts: impl IntoIterator<Item = (&'t str, &'t str)>,
+) -> (Vec<Event>, Vec<Diagnostic>) {
+    let mut folder = Folder::default();
+    for (name, text) in texts {
+        folder.set(name, text);
+    }
+    let resolved = folder.resolve();
+    Emitter::new(settings).events(resolved, &folder)
 }
 
 /// A source that follows folders of manifests.
@@ -177,6 +200,8 @@ struct Follower {
     emitter: Emitter,
     /// Whether the files changed since the last batch.
     changed: bool,
+    /// Files that were read, and are folders now.
+    turned: BTreeSet<String>,
     /// The problems of the folders and of watching them.
     outer: Vec<Diagnostic>,
     /// All problems.
@@ -192,6 +217,7 @@ impl Follower {
             settling: Settling::default(),
             emitter,
             changed: true,
+            turned: BTreeSet::new(),
             outer: Vec::new(),
             problems: Vec::new(),
         }
@@ -205,6 +231,9 @@ impl Follower {
                 Step::Remove(path) => {
                     self.settling.forget(&path);
                     self.changed |= self.folder.remove(&path);
+                    if tree.named_folders.contains(&path) {
+                        self.turned.insert(path);
+                    }
                 }
                 Step::Read(path) => {
                     let Some(found) = tree.files.get(&path) else { continue };
@@ -236,7 +265,14 @@ impl Follower {
 
     /// The events since the last batch; `None` if neither files nor problems changed.
     fn batch(&mut self, tree: &Tree, trouble: Option<&Diagnostic>) -> Option<Vec<Event>> {
-        let outer: Vec<Diagnostic> = trouble.into_iter().chain(&tree.problems).cloned().collect();
+        self.turned.retain(|path| tree.named_folders.contains(path));
+        let outer: Vec<Diagnostic> = trouble
+            .into_iter()
+            .chain(&tree.problems)
+            .cloned()
+            .chain(tree.lost(|path| self.settling.knows(path)))
+            .chain(self.turned.iter().map(|path| turned(path)))
+            .collect();
         if !self.changed && outer == self.outer {
             return None;
         }
@@ -244,13 +280,26 @@ impl Follower {
         let resolved = self.folder.resolve();
         let mut problems = outer.clone();
         self.outer = outer;
-        problems.extend(resolved.problems.iter().map(batch::diagnostic));
-        let batch = self.emitter.events(resolved.objects, &self.folder);
+        let (batch, of_files) = self.emitter.events(resolved, &self.folder);
+        problems.extend(of_files);
         for new in problems.iter().filter(|problem| !self.problems.contains(problem)) {
             log(new);
         }
         self.problems = problems;
         Some(batch)
+    }
+}
+
+/// What is to be known of a file that is a folder now.
+fn turned(path: &str) -> Diagnostic {
+    Diagnostic {
+        code: folder::code::FOLDER,
+        severity: Severity::Warning,
+        object: None,
+        field: String::new(),
+        message: "was a file and is a folder now: the objects of the file are removed".to_owned(),
+        help: "rename the folder if that was not meant".to_owned(),
+        place: Some(Place { file: path.to_owned(), line: 1, column: 0 }),
     }
 }
 

@@ -1,9 +1,10 @@
 //! Turns what the folder makes into events.
 
+use super::addresses::Addresses;
 use super::{Event, FolderSettings};
-use folder::{Change, Folder, Key, Objects};
+use folder::{Change, Folder, Key, Objects, Resolved};
 use model::{Diagnostic, Kind, Name, Object, ObjectRef, Place};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Remembers what was sent, and sends what changed.
@@ -12,58 +13,112 @@ pub(super) struct Emitter {
     sent: Option<Objects>,
     /// What was wrong with objects: their places move when other lines of a file change.
     wrong: BTreeMap<Key, Diagnostic>,
+    /// The objects whose newest version an API server would refuse, and why.
+    rejected: BTreeMap<Key, Diagnostic>,
+    addresses: Option<Addresses>,
 }
 
 impl Emitter {
     /// Starts with nothing sent.
     pub(super) fn new(settings: &FolderSettings) -> Self {
         let config = Name::new(&settings.config_namespace, &settings.config_name);
-        Self { config, sent: None, wrong: BTreeMap::new() }
+        let addresses = settings.pools.map(Addresses::new);
+        Self { config, sent: None, wrong: BTreeMap::new(), rejected: BTreeMap::new(), addresses }
     }
 
-    /// The events that lead from what was sent to `objects`: at first a full listing of every kind,
-    /// later removals, then what is new or changed.
-    pub(super) fn events(&mut self, objects: Objects, folder: &Folder) -> Vec<Event> {
+    /// The events that lead from what was sent to what the folder makes now: at first a full listing of
+    /// every kind, later removals, then what is new or changed. With them, the problems that no event
+    /// tells of.
+    pub(super) fn events(&mut self, resolved: Resolved, folder: &Folder) -> (Vec<Event>, Vec<Diagnostic>) {
+        let Resolved { objects, refused, problems } = resolved;
+        // A policy that is refused and in force says so itself.
+        let refused = refused.iter().filter(|(key, _)| {
+            self.reference(key).is_some() && objects.get(key).is_none_or(|object| object.refused.is_none())
+        });
+        let rejected: BTreeMap<Key, Diagnostic> =
+            refused.map(|(key, why)| (key.clone(), diagnostic(why))).collect();
+        let mut problems: Vec<Diagnostic> = problems.iter().map(diagnostic).collect();
+        problems.retain(|problem| !rejected.values().any(|told| told == problem));
+        let mut events = match self.sent.take() {
+            None => self.list(&objects, &rejected, folder),
+            Some(sent) => self.change(&sent, &objects, &rejected, folder),
+        };
+        self.rejected = rejected;
+        if let Some(addresses) = &mut self.addresses {
+            problems.extend(addresses.complete(&mut events, &objects));
+        }
+        self.sent = Some(objects);
+        (events, problems)
+    }
+
+    fn list(
+        &mut self,
+        objects: &Objects,
+        rejected: &BTreeMap<Key, Diagnostic>,
+        folder: &Folder,
+    ) -> Vec<Event> {
         let mut events = Vec::new();
-        match self.sent.take() {
-            None => {
-                for &kind in Kind::ALL {
-                    events.push(Event::Begin(kind));
-                    let first = Key::new(kind.group(), kind.name(), "", "");
-                    let of_kind = objects
-                        .range(first..)
-                        .take_while(|(key, _)| key.group == kind.group() && key.kind == kind.name());
-                    for (_, object) in of_kind {
-                        events.extend(self.put(object, folder));
-                    }
-                    events.push(Event::Synced(kind));
-                }
+        for &kind in Kind::ALL {
+            events.push(Event::Begin(kind));
+            let first = Key::new(kind.group(), kind.name(), "", "");
+            let is_of = |key: &Key| key.group == kind.group() && key.kind == kind.name();
+            for (_, object) in objects.range(&first..).take_while(|(key, _)| is_of(key)) {
+                events.extend(self.put(object, folder));
             }
-            Some(sent) => {
-                // Those whose value is the same are told again if their diagnostic is another now.
-                let before: Vec<(Key, Diagnostic)> =
-                    self.wrong.iter().map(|(key, wrong)| (key.clone(), wrong.clone())).collect();
-                for change in folder::changes(&sent, &objects) {
-                    match change {
-                        Change::Put(object) => events.extend(self.put(&object, folder)),
-                        Change::Remove(key) => {
-                            self.wrong.remove(&key);
-                            events.extend(self.reference(&key).map(Event::Remove));
-                        }
-                    }
+            for (key, why) in rejected.range(&first..).take_while(|(key, _)| is_of(key)) {
+                events.extend(self.reference(key).map(|of| Event::Reject(of, why.clone())));
+            }
+            events.push(Event::Synced(kind));
+        }
+        events
+    }
+
+    fn change(
+        &mut self,
+        sent: &Objects,
+        objects: &Objects,
+        rejected: &BTreeMap<Key, Diagnostic>,
+        folder: &Folder,
+    ) -> Vec<Event> {
+        let mut events = Vec::new();
+        // Putting an object takes back what was wrong with it.
+        let mut put = BTreeSet::new();
+        // Those whose value is the same are told again if their diagnostic is another now.
+        let before = self.wrong.clone();
+        for change in folder::changes(sent, objects) {
+            match change {
+                Change::Put(object) => {
+                    put.insert(object.key.clone());
+                    events.extend(self.put(&object, folder));
                 }
-                for (key, wrong) in before {
-                    let (Some(old), Some(new)) = (sent.get(&key), objects.get(&key)) else { continue };
-                    if old.value == new.value {
-                        let event = self.put(new, folder);
-                        if self.wrong.get(&key) != Some(&wrong) {
-                            events.extend(event);
-                        }
-                    }
+                Change::Remove(key) => {
+                    self.wrong.remove(&key);
+                    events.extend(self.reference(&key).map(Event::Remove));
                 }
             }
         }
-        self.sent = Some(objects);
+        for (key, wrong) in before {
+            let (Some(_), Some(new)) = (sent.get(&key), objects.get(&key)) else { continue };
+            if !put.contains(&key) {
+                let event = self.put(new, folder);
+                if self.wrong.get(&key) != Some(&wrong) {
+                    put.insert(key);
+                    events.extend(event);
+                }
+            }
+        }
+        for (key, why) in rejected {
+            if put.contains(key) || self.rejected.get(key) != Some(why) {
+                events.extend(self.reference(key).map(|of| Event::Reject(of, why.clone())));
+            }
+        }
+        let told = std::mem::take(&mut self.rejected);
+        for key in told.keys().filter(|key| !rejected.contains_key(*key) && !put.contains(*key)) {
+            events.extend(match objects.get(key) {
+                Some(object) => self.put(object, folder),
+                None => self.reference(key).map(Event::Remove),
+            });
+        }
         events
     }
 

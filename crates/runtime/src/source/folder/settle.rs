@@ -3,7 +3,7 @@
 use super::tree::{Found, Stamp, Tree};
 use super::watch::Marks;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// How long a file that is held open for writing must stay as it is before it is read.
@@ -94,11 +94,13 @@ impl Settling {
             if tree.files.contains_key(path) || tree.is_unknown(path) {
                 continue;
             }
+            // Another is there under its name: it does not come back.
+            let became_folder = tree.named_folders.contains(path);
             // Renamed within the folder, or gone with the folder around it: no editor is at work.
             let renamed = known.stamp.inode != (0, 0) && inodes.contains(&known.stamp.inode);
             let swapped = known.target.parent().is_none_or(|parent| !tree.holds(parent));
             let until = *self.lost.entry(path.clone()).or_insert(now) + GRACE;
-            if renamed || swapped || now >= until {
+            if became_folder || renamed || swapped || now >= until {
                 steps.push(Step::Remove(path.clone()));
             } else {
                 wait(until);
@@ -161,6 +163,11 @@ impl Settling {
     pub(super) fn changing(&mut self, found: &Found, now: Instant) -> Instant {
         self.writing.insert(found.target.clone(), now);
         now + QUIET
+    }
+
+    /// Tells whether a file at this path, or below it, was read.
+    pub(super) fn knows(&self, path: &Path) -> bool {
+        self.known.keys().any(|known| Path::new(known).starts_with(path))
     }
 
     /// A file was removed.

@@ -171,8 +171,54 @@ fn policy_that_cannot_be_read_is_refused_rather_than_absent() {
         Event::Put(model::Object::AuthorizationPolicy(policy)) => policy.spec.as_ref().err(),
         _ => None,
     });
-    let place = refused.expect("no refused policy").diagnostic.place.clone().unwrap();
-    assert_eq!(place.line, 1);
+    let diagnostic = &refused.expect("no refused policy").diagnostic;
+    assert_eq!(diagnostic.place.as_ref().unwrap().line, 5);
+    assert_eq!(*diagnostic, problems[0], "one finding, not two");
+}
+
+#[test]
+fn policy_that_an_api_server_would_refuse_denies_what_it_selects() {
+    let policy = |spec: &str| {
+        format!(
+            "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {{name: p}}\nspec: {spec}\n"
+        )
+    };
+    let selector = |spec: &str| {
+        let dir = dir(&[("a.yaml", &policy(spec))]);
+        let (events, problems) = load_once(&FolderSettings::new(vec![dir.path().to_owned()]));
+        let refused = events.into_iter().find_map(|event| match event {
+            Event::Put(model::Object::AuthorizationPolicy(policy)) => policy.spec.clone().err(),
+            _ => None,
+        });
+        let refused = refused.expect("no refused policy");
+        assert!(problems.contains(&refused.diagnostic), "{problems:?}");
+        refused.selector
+    };
+    let web = Some(model::Labels::new([("app", "web")]));
+    assert_eq!(selector("{Action: DENY, selector: {matchLabels: {app: web}}, rules: [{}]}"), web);
+    assert_eq!(selector("{action: DENY, selector: {matchLabels: {app: web}}}"), web);
+    // A selector that is not understood selects everything.
+    assert_eq!(selector("{action: DENY, selector: {matchlabels: {app: web}}, rules: [{}]}"), None);
+    assert_eq!(selector("{action: DENY, Selector: {matchLabels: {app: web}}, rules: [{}]}"), None);
+}
+
+#[test]
+fn service_entries_get_addresses_as_in_a_cluster() {
+    let entry = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: ext}\nspec: {hosts: [a.example.org], ports: [{number: 443, name: tls}], resolution: DNS}\n";
+    let addresses = |settings: &FolderSettings| {
+        let (events, problems) = load_texts(settings, [("-", entry)]);
+        assert!(problems.is_empty(), "{problems:?}");
+        let entry = events.into_iter().find_map(|event| match event {
+            Event::Put(model::Object::ServiceEntry(entry)) => Some(entry),
+            _ => None,
+        });
+        entry.expect("no entry").status_addresses.clone()
+    };
+    let settings = FolderSettings::new(Vec::new());
+    let given = addresses(&settings);
+    assert_eq!(given.len(), 2, "one IPv4 and one IPv6");
+    assert_eq!(given, addresses(&settings), "the same after every restart");
+    assert_eq!(addresses(&FolderSettings { pools: None, ..settings }), []);
 }
 
 #[test]
@@ -251,6 +297,40 @@ async fn object_that_cannot_be_understood_is_rejected_with_its_place() {
     write(&dir, "a.yaml", &format!("# a comment\n{wrong}---\n{}", service("b")));
     world.until(|world| world.rejected.len() == 2).await;
     assert_eq!(world.rejected[1].place.clone().unwrap().line, 8);
+
+    // One that is as it was is put again, which takes the finding back.
+    world.held.remove("Service default/a");
+    write(&dir, "a.yaml", &format!("{}---\n{}", service("a"), service("b")));
+    world.until_held("Service default/a").await;
+}
+
+#[tokio::test]
+async fn link_that_leads_nowhere_is_told_and_keeps_what_was_read() {
+    let elsewhere = dir(&[("a.yaml", &service("a"))]);
+    let dir = dir(&[("b.yaml", &service("b"))]);
+    let target = elsewhere.path().join("a.yaml");
+    std::os::unix::fs::symlink(&target, dir.path().join("a.yaml")).unwrap();
+    let mut world = World::start(&[dir.path()]).await;
+    assert!(world.held.contains("Service default/a"));
+    fs::remove_file(&target).unwrap();
+    let problem = world.until_problem("it is a link to").await;
+    assert!(problem.contains("stays in force") && problem.contains("a.yaml"), "{problem}");
+    assert!(world.held.contains("Service default/a"));
+    fs::write(&target, service("c")).unwrap();
+    world.until_held("Service default/c").await;
+    world.until_no_problem().await;
+}
+
+#[tokio::test]
+async fn file_that_becomes_a_folder_is_told() {
+    let dir = dir(&[("a.yaml", &service("a"))]);
+    let mut world = World::start(&[dir.path()]).await;
+    fs::remove_file(dir.path().join("a.yaml")).unwrap();
+    fs::create_dir(dir.path().join("a.yaml")).unwrap();
+    world.until_gone("Service default/a").await;
+    world.until_problem("was a file and is a folder now").await;
+    fs::remove_dir(dir.path().join("a.yaml")).unwrap();
+    world.until_no_problem().await;
 }
 
 #[tokio::test]

@@ -70,6 +70,10 @@ pub(super) struct Tree {
     targets: BTreeSet<PathBuf>,
     /// Paths as users know them, at or below which nothing could be told.
     unknown: Vec<PathBuf>,
+    /// Paths as users know them that are neither a file nor a folder, and why.
+    lost: Vec<(PathBuf, String)>,
+    /// Folders that are called as manifests are, as users know them.
+    pub(super) named_folders: BTreeSet<String>,
     /// Whether there are more files than are read.
     cut: bool,
     pub(super) problems: Vec<Diagnostic>,
@@ -89,7 +93,15 @@ impl Tree {
 
     /// Tells whether a file that was not found may be there all the same.
     pub(super) fn is_unknown(&self, path: &str) -> bool {
-        self.cut || self.unknown.iter().any(|unknown| Path::new(path).starts_with(unknown))
+        let lost = self.lost.iter().map(|(path, _)| path);
+        self.cut || self.unknown.iter().chain(lost).any(|unknown| Path::new(path).starts_with(unknown))
+    }
+
+    /// What is wrong with paths that are neither a file nor a folder: those that are called as manifests
+    /// are, and those that `was_read` knows files of, at them or below.
+    pub(super) fn lost(&self, was_read: impl Fn(&Path) -> bool) -> Vec<Diagnostic> {
+        let told = self.lost.iter().filter(|(path, _)| is_manifest(path) || was_read(path));
+        told.map(|(path, why)| unreadable(path, why, "mend or remove it")).collect()
     }
 
     /// Tells whether files were found in this real folder.
@@ -164,8 +176,31 @@ impl Walk<'_> {
 
     fn entry(&mut self, entry: &fs::DirEntry, shown: PathBuf, listing: PathBuf, depth: usize) {
         let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
-        // A link that leads nowhere is as good as absent.
-        let Ok(metadata) = fs::metadata(&listing) else { return };
+        let metadata = match fs::metadata(&listing) {
+            Ok(metadata) => metadata,
+            Err(error) if is_link => {
+                let why = match fs::read_link(&listing) {
+                    Ok(target) => format!("it is a link to {:?}: {error}", target.to_string_lossy()),
+                    Err(_) => error.to_string(),
+                };
+                // What the link leads to may come back.
+                if let Some(around) =
+                    fs::read_link(&listing).ok().and_then(|target| real_parent(&listing, &target))
+                {
+                    (self.watch)(&around);
+                }
+                return self.tree.lost.push((shown, why));
+            }
+            // It was removed just now; the folder around it tells.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+            Err(error) => return self.tree.lost.push((shown, error.to_string())),
+        };
+        if is_manifest(&shown) && metadata.is_dir() {
+            self.tree.named_folders.insert(shown.to_string_lossy().into_owned());
+        }
+        if is_manifest(&shown) && !metadata.is_dir() && !metadata.is_file() {
+            return self.tree.lost.push((shown, "it is neither a folder nor a file".to_owned()));
+        }
         let is_wanted = metadata.is_dir() || (metadata.is_file() && is_manifest(&shown));
         if !is_wanted {
             return;
@@ -198,21 +233,31 @@ impl Walk<'_> {
 
     fn fail(&mut self, shown: &Path, why: &str, help: &str) {
         self.tree.unknown.push(shown.to_owned());
-        let file = shown.to_string_lossy().into_owned();
-        self.tree.problems.push(Diagnostic {
-            code: folder::code::FOLDER,
-            severity: Severity::Error,
-            object: None,
-            field: String::new(),
-            message: format!("cannot be read: {why}; what was read from it stays in force"),
-            help: help.to_owned(),
-            place: Some(Place { file, line: 1, column: 0 }),
-        });
+        self.tree.problems.push(unreadable(shown, why, help));
+    }
+}
+
+/// The folder, through real folders, that the target of a link is in, if it is there.
+fn real_parent(link: &Path, target: &Path) -> Option<PathBuf> {
+    let around = link.parent()?.join(target.parent()?);
+    fs::canonicalize(around).ok().filter(|around| around.is_dir())
+}
+
+fn unreadable(shown: &Path, why: &str, help: &str) -> Diagnostic {
+    Diagnostic {
+        code: folder::code::FOLDER,
+        severity: Severity::Error,
+        object: None,
+        field: String::new(),
+        message: format!("cannot be read: {why}; what was read from it stays in force"),
+        help: help.to_owned(),
+        place: Some(Place { file: shown.to_string_lossy().into_owned(), line: 1, column: 0 }),
     }
 }
 
 fn is_manifest(path: &Path) -> bool {
     let known =
         |extension: &OsStr| ["yaml", "yml", "json"].iter().any(|known| extension.eq_ignore_ascii_case(known));
-    path.extension().is_some_and(known)
+    // The one manifest that may go without an extension.
+    path.extension().is_some_and(known) || path.file_name() == Some(OsStr::new("Kustomization"))
 }
