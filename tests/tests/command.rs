@@ -400,6 +400,8 @@ async fn every_page_answers() -> anyhow::Result<()> {
     let (status, clients) = page("/debug/clientz").await?;
     let clients: Value = serde_json::from_str(&clients)?;
     assert_eq!((status, clients.as_array().map(Vec::len)), (200, Some(1)), "{clients}");
+    let connected = clients[0]["connected"].as_str().context("a time")?;
+    assert!(connected.len() == 20 && connected.ends_with('Z'), "{connected}");
 
     let (uid, service) = client.with(|state| {
         let uid = state.workloads().map(|(uid, _)| uid.to_owned()).next();
@@ -411,9 +413,24 @@ async fn every_page_answers() -> anyhow::Result<()> {
         assert!(why.contains("bookinfo"), "{name}: {why}");
     }
     assert_eq!(page("/debug/whyz?name=nobody/knows").await?.0, 404);
-    for path in ["/debug", "/debug/enginez", "/debug/diagnosticz"] {
+    for path in ["/debug/enginez", "/debug/diagnosticz"] {
         assert_eq!(page(path).await?.0, 200, "{path}");
     }
+    let (_, index) = page("/").await?;
+    for path in ["/", "/debug", "/debug/"] {
+        assert_eq!(page(path).await?, (200, index.clone()), "{path}");
+    }
+    // Every page that is listed answers, and a path that is none lists them.
+    for line in index.lines() {
+        let path = line.split([' ', '?']).next().unwrap_or_default();
+        let status = get(&server.monitoring, path).await?.0;
+        assert!(status == 200 || path == "/debug/whyz" && status == 400, "{line}: {status}");
+    }
+    let (status, text) = page("/debug/nosuch").await?;
+    assert!(status == 404 && text.contains("no page /debug/nosuch") && text.ends_with(&index), "{text}");
+    let (status, text) = get(&server.health, "/").await?;
+    assert!(status == 200 && text.contains("/ready") && text.contains("/healthz"), "{text}");
+    assert_eq!(get(&server.health, "/metrics").await?.0, 404);
     Ok(())
 }
 

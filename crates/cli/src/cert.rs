@@ -1,11 +1,13 @@
 //! `pilothouse cert`: inspects certificates, and requests them as a proxy does.
 
 use crate::output;
+use crate::text::printable;
 use crate::token::Subject;
 use anyhow::{Context, anyhow, bail};
 use ca::Certificate;
 use clap::{Args, Subcommand};
 use identity::StateDir;
+use model::rfc3339;
 use runtime::config::duration;
 use server::{CertificateTarget, NewCertificate, request_certificate};
 use std::fmt::Write as _;
@@ -99,19 +101,20 @@ fn describe(pem: &[u8]) -> anyhow::Result<String> {
         let (begin, end) =
             (certificate.validity().not_before.as_secs(), certificate.validity().not_after.as_secs());
         let kind = if certificate.is_ca() { "authority" } else { "leaf" };
-        let state = match (begin <= now, end.checked_sub(now)) {
-            (false, _) => "not valid yet".to_owned(),
-            (_, None) => "expired".to_owned(),
+        let state = match (begin.checked_sub(now), end.checked_sub(now)) {
+            (Some(wait), _) if wait > 0 => format!("not valid for another {}", words(wait)),
+            (_, None) => format!("expired {} ago", words(now - end)),
             (_, Some(left)) => format!("{} left", words(left)),
         };
         writeln!(text, "{kind}     serial {}", certificate.serial())?;
         if let Ok(identity) = certificate.identity() {
-            writeln!(text, "  identity {identity}")?;
+            writeln!(text, "  identity {}", printable(&identity.to_string()))?;
         }
         if !certificate.subject().is_empty() {
-            writeln!(text, "  subject  {}", certificate.subject())?;
+            writeln!(text, "  subject  {}", printable(certificate.subject()))?;
         }
-        writeln!(text, "  valid    {} of life, {state}", words(end.saturating_sub(begin)))?;
+        writeln!(text, "  valid    from {} to {}", rfc3339(begin), rfc3339(end))?;
+        writeln!(text, "  life     {}, {state}", words(end.saturating_sub(begin)))?;
     }
     Ok(text)
 }
@@ -128,7 +131,7 @@ fn words(seconds: u64) -> String {
 }
 
 fn request(args: &RequestArgs) -> anyhow::Result<()> {
-    let state = args.state_dir.as_deref().map(StateDir::open).transpose()?;
+    let state = args.state_dir.as_deref().map(StateDir::existing).transpose()?;
     let roots = match (&args.roots, &state) {
         (Some(file), _) => read(Some(file))?,
         (None, Some(state)) => read(Some(&state.root_file()))?,

@@ -68,6 +68,6 @@ impl Subject {
 /// # Errors
 /// When the state folder cannot be used.
 pub fn run(args: &TokenArgs) -> anyhow::Result<()> {
-    let token = args.subject.token(&StateDir::open(&args.state_dir)?)?;
+    let token = args.subject.token(&StateDir::existing(&args.state_dir)?)?;
     output::print(&format!("{token}\n"))
 }

@@ -379,7 +379,7 @@ pub fn development_token(
     dir: &StateDir,
     token: &::ca::token::DevelopmentToken,
 ) -> Result<String, IdentityError> {
-    let issuer = dir.development_issuer()?;
+    let issuer = dir.kept_development_issuer()?;
     let now = rustls::pki_types::UnixTime::now();
     issuer.issue(token, now, &::ca::SystemEntropy).map_err(|source| {
         StateError::TokenKey { path: dir.root_folder().with_file_name("token-key.pem"), source }.into()

@@ -4,6 +4,7 @@ use super::signer::Signer;
 use super::stats::Counts;
 use super::trouble::{Notice, Trouble};
 use ca::{BundleError, RevocationLists};
+use model::rfc3339;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
@@ -121,7 +122,7 @@ impl Authority {
                     source,
                     subject = first.map(ca::Certificate::subject),
                     serial = first.map(ca::Certificate::serial),
-                    expires = first.map(|certificate| certificate.validity().not_after.as_secs()),
+                    not_after = first.map(|certificate| rfc3339(certificate.validity().not_after.as_secs())),
                     roots = roots.len(),
                     "certificates are signed with key material",
                 );

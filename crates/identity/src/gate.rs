@@ -23,6 +23,7 @@ use ca::{
 };
 use http::{HeaderMap, header};
 use limits::{KeyedSemaphore, Limiter, Limits, Peer, Permit, Rate, truncated};
+use model::rfc3339;
 use parking_lot::Mutex;
 use rustls::pki_types::UnixTime;
 use std::net::SocketAddr;
@@ -365,7 +366,7 @@ impl Gate {
         decide().map(drop).map_err(|denial: ca::StreamDenial| {
             let refused = Refused::from(denial);
             tracing::warn!(
-                caller = %caller.identity, node = truncated(node.id), peer = ?caller.address,
+                caller = %caller.identity, node = truncated(node.id), peer = caller.address.map(tracing::field::display),
                 reason = refused.reason, detail = truncated(&refused.detail), "refused a stream",
             );
             self.stats.streams_refused.add(refused.reason);
@@ -418,8 +419,8 @@ impl Gate {
         self.stats.leaves.add(issued.validity.not_after, UnixTime::now());
         tracing::info!(
             caller = %caller.identity, pod = caller.caller.pod.as_ref().map(|p| p.name.as_str()),
-            peer = ?caller.address, identity = %identity, serial = %issued.serial,
-            not_after = issued.validity.not_after.as_secs(), "issued a certificate",
+            peer = caller.address.map(tracing::field::display), identity = %identity, serial = %issued.serial,
+            not_after = rfc3339(issued.validity.not_after.as_secs()), "issued a certificate",
         );
         Ok(issued)
     }

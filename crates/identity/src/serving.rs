@@ -7,6 +7,7 @@ use super::refused::Refused;
 use super::signer::Signer;
 use super::stats::IdentityStats;
 use ca::{Certificate, Identity, RevocationLists, SigningKey, Validity};
+use model::rfc3339;
 use parking_lot::RwLock;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::CryptoProvider;
@@ -283,7 +284,7 @@ impl Serving {
         *self.material.key.write() = Some(Arc::new(certified));
         self.stats.serving_ends.set(issued.validity.not_after);
         tracing::info!(
-            serial = %issued.serial, not_after = issued.validity.not_after.as_secs(),
+            serial = %issued.serial, not_after = rfc3339(issued.validity.not_after.as_secs()),
             names = names.join(","), "the secure port has a certificate",
         );
         let Validity { not_before, not_after } = issued.validity;

@@ -67,6 +67,12 @@ pub enum StateError {
         /// What is wrong.
         source: KeyError,
     },
+    /// There is no such folder, and none is to be made.
+    #[error("there is no folder {path}; name the --state-dir of a control plane that has run", path = .0.display())]
+    NoFolder(PathBuf),
+    /// There is no key of development tokens, and none is to be made.
+    #[error("{path} holds no key for tokens; name the --state-dir of a control plane that has run", path = .0.display())]
+    NoTokenKey(PathBuf),
     /// No root can be made.
     #[error("cannot make a root certificate: {0}")]
     Root(#[from] RootError),
@@ -90,6 +96,19 @@ impl StateDir {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
         made.map_err(|source| StateError::Io { what: "make", path: path.to_owned(), source })?;
         Ok(Self { path: path.to_owned() })
+    }
+
+    /// Takes a folder that is there, to read what a control plane keeps in it.
+    ///
+    /// # Errors
+    /// [`StateError::NoFolder`]; [`StateError::Io`] when the system refuses to look.
+    pub fn existing(path: &Path) -> Result<Self, StateError> {
+        match fs::metadata(path) {
+            Ok(found) if found.is_dir() => Ok(Self { path: path.to_owned() }),
+            Ok(_) => Err(StateError::NoFolder(path.to_owned())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Err(StateError::NoFolder(path.to_owned())),
+            Err(source) => Err(StateError::Io { what: "read", path: path.to_owned(), source }),
+        }
     }
 
     /// Returns the folder of the root.
@@ -229,7 +248,7 @@ impl StateDir {
     /// # Errors
     /// [`StateError`].
     pub fn development_issuer(&self) -> Result<DevelopmentIssuer, StateError> {
-        let path = self.path.join("token-key.pem");
+        let path = self.token_key_file();
         let broken = |source| StateError::TokenKey { path: path.clone(), source };
         let text = match read_private(&path)? {
             Some(text) => text,
@@ -249,9 +268,27 @@ impl StateDir {
                 read_private(&path)?.unwrap_or_default()
             }
         };
-        let text = String::from_utf8(text).map_err(|_| broken(KeyError::Missing))?;
-        DevelopmentIssuer::from_pem(DEVELOPMENT_ISSUER, &text).map_err(broken)
+        issuer_of(text).map_err(broken)
     }
+
+    /// Returns the issuer of development tokens whose key is there; none is made.
+    ///
+    /// # Errors
+    /// [`StateError::NoTokenKey`] when there is no key; another [`StateError`] when it cannot be used.
+    pub fn kept_development_issuer(&self) -> Result<DevelopmentIssuer, StateError> {
+        let path = self.token_key_file();
+        let text = read_private(&path)?.ok_or_else(|| StateError::NoTokenKey(self.path.clone()))?;
+        issuer_of(text).map_err(|source| StateError::TokenKey { path, source })
+    }
+
+    fn token_key_file(&self) -> PathBuf {
+        self.path.join("token-key.pem")
+    }
+}
+
+fn issuer_of(text: Vec<u8>) -> Result<DevelopmentIssuer, KeyError> {
+    let text = String::from_utf8(text).map_err(|_| KeyError::Missing)?;
+    DevelopmentIssuer::from_pem(DEVELOPMENT_ISSUER, &text)
 }
 
 /// A part of a name that no other process has chosen, nor this one before.
@@ -313,6 +350,22 @@ mod tests {
         assert_eq!(mode(&state.root_folder().join("ca-key.pem")), 0o600);
         assert_eq!(mode(&dir.path().join("a/b")), 0o700);
         assert!(state.root_file().is_file());
+    }
+
+    #[test]
+    fn what_only_reads_makes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let missing = dir.path().join("missing");
+        assert!(matches!(StateDir::existing(&missing), Err(StateError::NoFolder(path)) if path == missing));
+        fs::write(dir.path().join("file"), "").unwrap();
+        assert!(matches!(StateDir::existing(&dir.path().join("file")), Err(StateError::NoFolder(_))));
+        fs::remove_file(dir.path().join("file")).unwrap();
+
+        let state = StateDir::existing(dir.path()).unwrap();
+        assert!(matches!(state.kept_development_issuer(), Err(StateError::NoTokenKey(_))));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        let made = state.development_issuer().unwrap();
+        assert_eq!(state.kept_development_issuer().unwrap().to_pem(), made.to_pem());
     }
 
     #[test]

@@ -30,6 +30,7 @@ mod kind;
 mod label;
 mod name;
 pub mod parse;
+mod timestamp;
 pub mod yaml;
 
 pub use diagnostic::{Diagnostic, Place, Severity};
@@ -38,3 +39,4 @@ pub use kind::{Kind, Scope};
 pub use label::{Labels, Selector, SelectorOperator, SelectorRequirement};
 pub use name::{Name, Ns, ObjectRef, Str, shared};
 pub use parse::parse;
+pub use timestamp::rfc3339;

@@ -299,44 +299,51 @@ fn at_least_a_second(text: &str) -> Result<Duration, String> {
 /// Settings of `pilothouse serve`. Everything binds loopback unless told otherwise.
 #[derive(Debug, Clone, Args)]
 pub struct ServeArgs {
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Where the mesh comes from")]
     #[allow(missing_docs)]
     pub source: SourceArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "The mesh")]
     #[allow(missing_docs)]
     pub mesh: MeshArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Certificates and tokens")]
     #[allow(missing_docs)]
     pub identity: IdentityArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Bounds of one client")]
     #[allow(missing_docs)]
     pub bounds: BoundArgs,
     /// Folder for what must outlive the process when there is no cluster to keep it
-    #[arg(long, value_name = "DIR", env = "PILOTHOUSE_STATE_DIR")]
+    #[arg(long, help_heading = "Certificates and tokens", value_name = "DIR", env = "PILOTHOUSE_STATE_DIR")]
     pub state_dir: Option<PathBuf>,
     /// Watch and serve, but never write to the cluster: to run beside another control plane
-    #[arg(long, env = "PILOTHOUSE_SHADOW")]
+    #[arg(long, help_heading = "This process", env = "PILOTHOUSE_SHADOW")]
     pub shadow: bool,
     /// Name of this replica, unlike that of any other; without one: the name of the machine and the process
-    #[arg(long, value_name = "NAME", env = "POD_NAME")]
+    #[arg(long, help_heading = "This process", value_name = "NAME", env = "POD_NAME")]
     pub replica_name: Option<String>,
     /// Address of plaintext xDS
-    #[arg(long, value_name = "ADDR", env = "PILOTHOUSE_XDS_ADDR", default_value = "127.0.0.1:15010", value_parser = address)]
+    #[arg(long, help_heading = "Addresses", value_name = "ADDR", env = "PILOTHOUSE_XDS_ADDR", default_value = "127.0.0.1:15010", value_parser = address)]
     pub xds_addr: SocketAddr,
     /// Address of xDS and certificates over TLS; without a cluster only with --state-dir
-    #[arg(long, value_name = "ADDR", env = "PILOTHOUSE_SECURE_ADDR", default_value = "127.0.0.1:15012")]
+    #[arg(
+        long,
+        help_heading = "Addresses",
+        value_name = "ADDR",
+        env = "PILOTHOUSE_SECURE_ADDR",
+        default_value = "127.0.0.1:15012",
+        value_parser = address
+    )]
     pub secure_addr: SocketAddr,
     /// Address of /ready and /healthz
-    #[arg(long, value_name = "ADDR", env = "PILOTHOUSE_HTTP_ADDR", default_value = "127.0.0.1:8080", value_parser = address)]
+    #[arg(long, help_heading = "Addresses", value_name = "ADDR", env = "PILOTHOUSE_HTTP_ADDR", default_value = "127.0.0.1:8080", value_parser = address)]
     pub http_addr: SocketAddr,
     /// Address of /metrics, /debug and /version
-    #[arg(long, value_name = "ADDR", env = "PILOTHOUSE_MONITORING_ADDR", default_value = "127.0.0.1:15014", value_parser = address)]
+    #[arg(long, help_heading = "Addresses", value_name = "ADDR", env = "PILOTHOUSE_MONITORING_ADDR", default_value = "127.0.0.1:15014", value_parser = address)]
     pub monitoring_addr: SocketAddr,
     /// Log lines as JSON objects
-    #[arg(long, env = "PILOTHOUSE_LOG_JSON")]
+    #[arg(long, help_heading = "Log", env = "PILOTHOUSE_LOG_JSON")]
     pub log_json: bool,
     /// Log level, or a filter such as `info,pilothouse_server=debug`
-    #[arg(long, value_name = "FILTER", env = "PILOTHOUSE_LOG", default_value = "info")]
+    #[arg(long, help_heading = "Log", value_name = "FILTER", env = "PILOTHOUSE_LOG", default_value = "info")]
     pub log: String,
 }
 

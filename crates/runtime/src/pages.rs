@@ -4,20 +4,24 @@ use crate::engine_thread::{EngineHandle, Snapshots};
 use crate::metrics::Metrics;
 use axum::Router;
 use axum::extract::{Query, State};
-use axum::http::{StatusCode, header};
+use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use identity::IdentityView;
+use model::rfc3339;
 use serde::Deserialize;
 use serde_json::json;
 use server::Clients;
+use std::time::UNIX_EPOCH;
 
 /// Routes of the health port: `/ready` is 200 once the mesh is served on every port that is wanted,
 /// `/healthz` while the process lives.
 pub fn health(snapshots: Snapshots, identity: IdentityView) -> Router {
     Router::new()
+        .route("/", get(|| async { HEALTH_INDEX }))
         .route("/healthz", get(|| async { StatusCode::OK }))
         .route("/ready", get(ready))
+        .fallback(|uri| missing(uri, HEALTH_INDEX))
         .with_state((snapshots, identity))
 }
 
@@ -50,14 +54,17 @@ pub fn monitoring(
     metrics: Metrics,
 ) -> Router {
     Router::new()
+        .route("/", get(|| async { INDEX }))
         .route("/metrics", get(render_metrics))
         .route("/version", get(version))
-        .route("/debug", get(index))
+        .route("/debug", get(|| async { INDEX }))
+        .route("/debug/", get(|| async { INDEX }))
         .route("/debug/clientz", get(clientz))
         .route("/debug/enginez", get(enginez))
         .route("/debug/identityz", get(identityz))
         .route("/debug/diagnosticz", get(diagnosticz))
         .route("/debug/whyz", get(whyz))
+        .fallback(|uri| missing(uri, INDEX))
         .with_state(Monitoring { engine, clients, identity, metrics })
 }
 
@@ -69,12 +76,28 @@ async fn version() -> Json<serde_json::Value> {
     Json(json!({ "name": "pilothouse", "version": env!("CARGO_PKG_VERSION") }))
 }
 
-async fn index() -> &'static str {
-    "/debug/clientz      connected clients: what each was sent, has acknowledged and refused\n\
-     /debug/enginez      tables of the engine: rows, how often computed, how often changed\n\
-     /debug/identityz    what certificates are signed with, and what is wrong with newer key material\n\
-     /debug/diagnosticz  what is wrong with the objects at hand\n\
-     /debug/whyz?name=N  what the resource of that name was made from\n"
+/// The pages of the health port.
+const HEALTH_INDEX: &str = "\
+/ready     200 once the mesh is served on every port that is wanted, else 503 with the reason
+/healthz   200 while the process lives
+";
+
+/// The pages of the monitoring port.
+const INDEX: &str = "\
+/metrics             metrics for Prometheus
+/version             the version of this control plane
+/debug/clientz       connected clients: what each was sent, has acknowledged and refused
+/debug/diagnosticz   what is wrong with the objects at hand
+/debug/enginez       tables of the engine: rows, how often computed, how often changed
+/debug/identityz     what certificates are signed with, and what is wrong with newer key material
+/debug/whyz?name=N   what the resource of that name was made from
+";
+
+/// Says which pages there are.
+async fn missing(uri: Uri, index: &'static str) -> Response {
+    let path: String = uri.path().chars().take(200).collect();
+    let text = format!("there is no page {}; there are\n\n{index}", path.escape_debug());
+    (StatusCode::NOT_FOUND, text).into_response()
 }
 
 async fn clientz(State(m): State<Monitoring>) -> Json<serde_json::Value> {
@@ -95,7 +118,7 @@ async fn clientz(State(m): State<Monitoring>) -> Json<serde_json::Value> {
             "id": c.id,
             "peer": c.peer.map(|p| p.to_string()),
             "node": c.node.map(|n| n.id),
-            "connected": c.stats.connected_at.duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs()),
+            "connected": rfc3339(c.stats.connected_at.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())),
             "types": types,
         })
     }).collect();
@@ -108,8 +131,8 @@ async fn identityz(State(m): State<Monitoring>) -> Json<serde_json::Value> {
         json!({
             "subject": c.subject(),
             "serial": c.serial(),
-            "notBefore": c.validity().not_before.as_secs(),
-            "notAfter": c.validity().not_after.as_secs(),
+            "notBefore": rfc3339(c.validity().not_before.as_secs()),
+            "notAfter": rfc3339(c.validity().not_after.as_secs()),
         })
     };
     let issuer = m.identity.authority.current();

@@ -49,8 +49,12 @@ where
         );
         if let Some(times) = refusals.log_due(&client, refused.reason) {
             tracing::warn!(
-                caller = caller.map(|c| c.identity().to_string()), peer = ?from.connection.address, times,
-                requested = truncated(requested), reason = refused.reason, detail = truncated(&refused.detail),
+                caller = caller.map(|c| c.identity().to_string()),
+                peer = from.connection.address.map(tracing::field::display),
+                times,
+                requested = truncated(requested),
+                reason = refused.reason,
+                detail = truncated(&refused.detail),
                 "refused a certificate",
             );
         }

@@ -145,6 +145,62 @@ async fn an_identity_of_another_node_is_refused_and_the_log_says_why() -> anyhow
 }
 
 #[tokio::test]
+async fn a_certificate_is_shown_with_its_dates() -> anyhow::Result<()> {
+    let laptop = Laptop::start().await?;
+    let (good, shown) = laptop.request(&["--life", "2h", "--node", "laptop", "--identity", WEB]).await?;
+    ensure!(good, "{shown}");
+    let leaf = ca::Certificate::all_from_pem(&fs::read(laptop.path("state/ca/root-cert.pem"))?)?;
+    let end = model::rfc3339(leaf[0].validity().not_after.as_secs());
+    let valid: Vec<&str> = shown.lines().filter_map(|line| line.strip_prefix("  valid    from ")).collect();
+    ensure!(valid.len() == 2 && valid[1].ends_with(&format!(" to {end}")), "{shown}");
+    for line in valid {
+        let times: Vec<&str> = line.split(" to ").collect();
+        ensure!(times.len() == 2 && times.iter().all(|time| is_time(time)), "{line}");
+    }
+    ensure!(shown.contains("  life     2 h") && shown.contains(" left\n"), "{shown}");
+
+    let view: serde_json::Value =
+        serde_json::from_str(&super::get(&laptop.server.monitoring, "/debug/identityz").await?.1)?;
+    assert_eq!(view["roots"][0]["notAfter"], end);
+    assert!(view["signing"]["notBefore"].as_str().is_some_and(is_time), "{view}");
+    Ok(())
+}
+
+/// Tells whether a text is a time such as `2026-11-28T21:00:00Z`.
+fn is_time(text: &str) -> bool {
+    let form = |c: char| if c.is_ascii_digit() { '0' } else { c };
+    text.chars().map(form).collect::<String>() == "0000-00-00T00:00:00Z"
+}
+
+#[tokio::test]
+async fn what_only_reads_writes_nothing() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let (nope, empty) = (path("nope"), path("empty"));
+    fs::create_dir(&empty)?;
+    let token = path("token");
+    fs::write(&token, "token")?;
+    for (state, told) in [(&nope, "there is no folder"), (&empty, "holds no key for tokens")] {
+        let (good, errors) = said(&["token", "--state-dir", state]).await?;
+        ensure!(!good && errors.contains(told) && errors.contains(state.as_str()), "{errors}");
+    }
+    for (state, told) in [(&nope, "there is no folder"), (&empty, "root-cert.pem")] {
+        for args in [&["--token-file", &token][..], &[]] {
+            let request = [&["cert", "request", "--state-dir", state.as_str()], args].concat();
+            let (good, errors) = said(&request).await?;
+            ensure!(!good && errors.contains(told) && errors.lines().count() == 1, "{errors}");
+        }
+    }
+    for command in [&["dump", "--from"][..], &["cert", "inspect"]] {
+        let (good, errors) = said(&[command, &[nope.as_str()]].concat()).await?;
+        ensure!(!good && errors.contains(&nope), "{errors}");
+    }
+    ensure!(!Path::new(&nope).exists() && fs::read_dir(&empty)?.next().is_none(), "something was written");
+    assert_eq!(fs::read_dir(dir.path())?.count(), 2);
+    Ok(())
+}
+
+#[tokio::test]
 async fn what_is_missing_or_no_certificate_is_named() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
     let path = |name: &str| dir.path().join(name).display().to_string();

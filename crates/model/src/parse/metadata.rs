@@ -2,8 +2,9 @@
 
 use super::pairs::{Annotations, LabelPairs};
 use super::text::{Text, or_empty};
-use super::{code, timestamp, uid, wrong::Wrong};
+use super::{code, uid, wrong::Wrong};
 use crate::facts::Meta;
+use crate::timestamp;
 use crate::{Kind, Labels, Name, ObjectRef, Scope, Str};
 use serde::Deserialize;
 

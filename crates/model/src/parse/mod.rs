@@ -32,7 +32,6 @@ mod selector;
 mod service;
 mod service_entry;
 mod text;
-mod timestamp;
 mod uid;
 mod workload_entry;
 mod wrong;

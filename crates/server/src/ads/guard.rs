@@ -80,8 +80,12 @@ impl StreamGuard {
                 && let Some(times) = refusals.log_due(client, refused.reason)
             {
                 tracing::warn!(
-                    caller = named, peer = ?from.connection.address, times, reason = refused.reason,
-                    detail = truncated(&refused.detail), "refused a stream",
+                    caller = named,
+                    peer = from.connection.address.map(tracing::field::display),
+                    times,
+                    reason = refused.reason,
+                    detail = truncated(&refused.detail),
+                    "refused a stream",
                 );
             }
         };

@@ -1,4 +1,4 @@
-//! Times of creation.
+//! Times as RFC 3339 writes them, and as seconds since 1970.
 
 use jiff::Timestamp;
 
@@ -6,13 +6,29 @@ use jiff::Timestamp;
 /// what is no time. A fraction of a second is dropped.
 ///
 /// Creation times only break ties, so one that cannot be read is no reason to lose the object.
-pub(super) fn seconds(text: &str) -> i64 {
+pub(crate) fn seconds(text: &str) -> i64 {
     text.parse().map_or(0, Timestamp::as_second)
+}
+
+/// Returns a moment, in seconds since 1970, as an RFC 3339 time in UTC such as `2024-02-29T12:00:00Z`.
+/// One beyond the year 9999, which the format cannot write, is the last second of that year.
+pub fn rfc3339(seconds: u64) -> String {
+    let timestamp = i64::try_from(seconds).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
+    timestamp.map_or_else(|| "9999-12-31T23:59:59Z".to_owned(), |timestamp| timestamp.to_string())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::seconds;
+    use super::{rfc3339, seconds};
+
+    #[test]
+    fn moments_are_written_as_they_are_read() {
+        assert_eq!(rfc3339(0), "1970-01-01T00:00:00Z");
+        assert_eq!(rfc3339(1_709_210_096), "2024-02-29T12:34:56Z");
+        assert_eq!(seconds(&rfc3339(951_868_800)), 951_868_800);
+        assert_eq!(rfc3339(u64::MAX), "9999-12-31T23:59:59Z");
+        assert_eq!(rfc3339(i64::MAX as u64), "9999-12-31T23:59:59Z");
+    }
 
     #[test]
     fn times_are_read_as_seconds_since_1970() {
