@@ -17,10 +17,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use mesh::{Event, Mesh, Options, ResourceKind};
+use mesh::Options;
+use model::Event;
 use model::Kind;
 use pilothouse_tests::client::yaml;
+use plane::Plane;
 use prost::Message;
+use proto::ResourceType;
 use proto::security::Authorization;
 use proto::workload::Address;
 use proto::workload::address::Type;
@@ -62,6 +65,23 @@ fn every_case_gives_what_it_expects_in_any_order() {
         }
     }
     assert!(failures.is_empty(), "{} differences:\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn what_each_resource_and_each_condition_of_every_case_was_made_from_is_known() {
+    let mut tables = BTreeSet::new();
+    for case in case_names() {
+        let input = Input::read(&folder().join(&case).join("input.yaml"));
+        let mesh = input.apply_at_once(input.events.clone());
+        let resources = mesh.resources().into_iter().map(|resource| resource.name);
+        for name in resources.chain(mesh.conditions().iter().map(|(object, _)| object.to_string())) {
+            let traces = mesh.why(&name, 1);
+            assert!(!traces.is_empty(), "{case}: {name}");
+            tables.extend(traces.iter().map(|trace| trace.table));
+        }
+    }
+    // Four of conditions, and every table that is sent.
+    assert_eq!(tables.len(), 4 + 13, "{tables:?}");
 }
 
 #[test]
@@ -190,8 +210,8 @@ impl Input {
     }
 
     /// A mesh that is told of everything in its first commit.
-    fn apply_at_once(&self, events: Vec<Event>) -> Mesh {
-        let mut mesh = Mesh::new(&self.options);
+    fn apply_at_once(&self, events: Vec<Event>) -> Plane {
+        let mut mesh = Plane::new(&self.options);
         let begin = Kind::ALL.iter().map(|k| Event::Begin(*k));
         let end = Kind::ALL.iter().map(|k| Event::Synced(*k));
         mesh.apply(begin.chain(events).chain(end));
@@ -200,7 +220,7 @@ impl Input {
     }
 
     /// A mesh that is told of one object after another.
-    fn apply_one_by_one(&self, events: Vec<Event>) -> Mesh {
+    fn apply_one_by_one(&self, events: Vec<Event>) -> Plane {
         let mut mesh = self.apply_at_once(Vec::new());
         for event in events {
             mesh.apply([event]);
@@ -208,13 +228,13 @@ impl Input {
         mesh
     }
 
-    fn orders_that_differ(&self, expected: &Mesh) -> Vec<String> {
-        let diagnostics = |mesh: &Mesh| {
+    fn orders_that_differ(&self, expected: &Plane) -> Vec<String> {
+        let diagnostics = |mesh: &Plane| {
             let mut all = mesh.diagnostics();
             all.sort();
             all
         };
-        let differs = |mesh: Mesh| {
+        let differs = |mesh: Plane| {
             mesh.resources() != expected.resources()
                 || diagnostics(&mesh) != diagnostics(expected)
                 || conditions(&mesh) != conditions(expected)
@@ -252,12 +272,12 @@ fn event(manifest: &Value, at: &str) -> Event {
 }
 
 /// Everything that is sent, decoded, and everything that authors are told.
-fn render(mesh: &Mesh) -> String {
+fn render(mesh: &Plane) -> String {
     let (mut services, mut workloads, mut policies) = (Mapping::new(), Mapping::new(), Mapping::new());
     for resource in mesh.resources() {
         let body = resource.body.clone().expect("a resource that is there");
-        let (group, text, again) = match resource.kind {
-            ResourceKind::Address => {
+        let (group, text, again) = match resource.resource_type {
+            ResourceType::Address => {
                 let address = Address::decode(body.clone()).unwrap();
                 let again = address.encode_to_vec();
                 match address.r#type.unwrap() {
@@ -265,10 +285,11 @@ fn render(mesh: &Mesh) -> String {
                     of @ Type::Service(_) => (&mut services, yaml::address(&of), again),
                 }
             }
-            ResourceKind::Authorization => {
+            ResourceType::Authorization => {
                 let policy = Authorization::decode(body.clone()).unwrap();
                 (&mut policies, yaml::authorization(&policy), policy.encode_to_vec())
             }
+            other => panic!("a case of the mesh has no {other:?}"),
         };
         assert_eq!(body, again, "{}: bytes that decoding loses", resource.name);
         let value: Value = serde_yaml::from_str(&text).unwrap();
@@ -296,21 +317,20 @@ fn render(mesh: &Mesh) -> String {
 
 /// The conditions of each object that has any, as `type=status reason: message`, with the generation that
 /// they speak of where there is one.
-fn conditions(mesh: &Mesh) -> Mapping {
+fn conditions(mesh: &Plane) -> Mapping {
     let mut all = BTreeMap::new();
-    for change in mesh.conditions() {
-        let conditions = change.conditions.expect("an object that is there");
+    for (object, conditions) in mesh.conditions() {
         let of = match conditions.generation {
             0 => String::new(),
             generation => format!(" (generation {generation})"),
         };
-        let line = |c: &mesh::Condition| {
+        let line = |c: &plane::Condition| {
             let status = if c.status { "True" } else { "False" };
             Value::from(format!("{}={status}{of} {}: {}", c.kind, c.reason, c.message))
         };
         let lines: Vec<Value> = conditions.conditions.iter().map(line).collect();
         if !lines.is_empty() {
-            all.insert(change.object.to_string(), Value::from(lines));
+            all.insert(object.to_string(), Value::from(lines));
         }
     }
     all.into_iter().map(|(object, lines)| (Value::from(object), lines)).collect()

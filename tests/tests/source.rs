@@ -4,7 +4,7 @@ use anyhow::{Context, ensure};
 use cluster::{Access, ConnectError, KubeSettings, KubeSource, SourceProblems, connect};
 use futures::StreamExt;
 use kube::api::{Api, PostParams};
-use mesh::Event;
+use model::Event;
 use model::{Kind, Name, Object};
 use pilothouse_tests::apiserver::{ApiServer, LIMIT, known_crds};
 use std::collections::{BTreeMap, BTreeSet};

@@ -32,7 +32,7 @@ use ::kube::core::Request as Collection;
 use futures::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, FutureExt, TryStreamExt};
 use http::Request;
 use http_body_util::BodyExt;
-use mesh::Event;
+use model::Event;
 use model::{Kind, Name, ObjectRef};
 use problems::{ProblemReporter, RequestFailure};
 use response::{Change, Page};

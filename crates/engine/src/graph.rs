@@ -216,6 +216,18 @@ impl Graph {
         rows
     }
 
+    /// Returns the keys of the rows that `is_wanted`, ascending. This walks the table: it is meant for
+    /// people and tests.
+    pub fn keys_of<K: Key, V: Row>(&self, table: Table<K, V>, is_wanted: impl Fn(&K, &V) -> bool) -> Vec<K> {
+        let Some(data) = self.data(table) else { return Vec::new() };
+        let rows = data.rows.borrow();
+        let found =
+            rows.iter().filter(|(_, key, entry)| entry.value.as_ref().is_some_and(|v| is_wanted(key, v)));
+        let mut keys: Vec<K> = found.map(|(_, key, _)| key.clone()).collect();
+        keys.sort_unstable();
+        keys
+    }
+
     /// Returns what a row was made from, `depth` levels down, or `None` if the key is not known.
     pub fn why<K: Key, V: Row>(&self, table: Table<K, V>, key: &K, depth: usize) -> Option<Trace> {
         let data = self.data(table)?;

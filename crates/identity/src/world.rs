@@ -15,7 +15,7 @@ use ca::{
     Caller, Denial, IdentityError, NodeAuthorizer, Pods, RunningPod, TrustDomain, TrustedAccountsError,
 };
 use hashbrown::{HashMap, HashSet};
-use mesh::Event;
+use model::Event;
 use model::facts::{CaCertificate, MeshSettings, Namespace, Object};
 use model::{Kind, Name, Ns, ObjectRef, Selector, Str, shared};
 use parking_lot::RwLock;

@@ -70,21 +70,6 @@ impl AddressRequest {
     }
 }
 
-impl crate::Mesh {
-    /// Returns what an entry has to do with addresses; `None` when it does not exist, is not ours,
-    /// or its namespace takes no part in the mesh.
-    pub fn address_request(&self, entry: &Name) -> Option<AddressRequest> {
-        self.graph.get(self.sinks.address_requests, entry).map(|request| (*request).clone())
-    }
-
-    /// Returns the requests of all entries, ascending by name. This walks the entries, as a newly
-    /// elected allocator does.
-    pub fn address_requests(&self) -> Vec<AddressRequest> {
-        let rows = self.graph.rows(self.sinks.address_requests).into_iter();
-        rows.map(|(_, request)| (*request).clone()).collect()
-    }
-}
-
 /// The addresses that an entry's status should hold and does not.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Assignment {

@@ -1,6 +1,6 @@
 //! Status conditions, from the same rows as what is sent.
 //!
-//! Types, reasons and messages are those of the reference, which people and tools read.
+//! Types, reasons and messages are those of istiod, which people and tools read.
 
 use engine::{Builder, Cx, Index, Memo, Table};
 use model::facts::{
@@ -8,6 +8,7 @@ use model::facts::{
     ServiceEntryAddress, Visibility, WorkloadEntry,
 };
 use model::{Diagnostic, Kind, Name, Ns, ObjectRef, Severity, Str, shared};
+use output::{Condition, Conditions, Outputs};
 use std::sync::Arc;
 
 use crate::guard::{self, GuardPolicies};
@@ -31,42 +32,9 @@ const CONNECT_STRATEGY: &str = "istio.io/connect-strategy";
 /// The controller of classes whose gateways are waypoints.
 const WAYPOINT_CONTROLLER: &str = "istio.io/mesh-controller";
 
-/// One condition of an object's status.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Condition {
-    /// `type`.
-    pub kind: &'static str,
-    /// `status`: `True` or `False`.
-    pub status: bool,
-    /// `reason`.
-    pub reason: &'static str,
-    /// `message`.
-    pub message: String,
-}
-
-/// The conditions that this control plane gives an object: none of its own types is there besides.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Conditions {
-    /// `observedGeneration`; 0 where the reference writes none.
-    pub generation: i64,
-    /// The conditions, in a fixed order.
-    pub conditions: Vec<Condition>,
-}
-
-impl Conditions {
-    fn of(conditions: Vec<Condition>) -> Option<Self> {
-        // An object without any keeps a row: it tells the writer that former ones must go.
-        Some(Self { generation: 0, conditions })
-    }
-}
-
-/// The tables of this module, by object.
-#[derive(Clone, Copy)]
-pub(crate) struct Statuses {
-    pub services: Table<Name, Conditions>,
-    pub entries: Table<Name, Conditions>,
-    pub workload_entries: Table<Name, Conditions>,
-    pub policies: Table<Name, Conditions>,
+/// An object without any keeps a row: it tells the writer that former ones must go.
+fn all(conditions: Vec<Condition>) -> Option<Conditions> {
+    Some(Conditions { generation: 0, conditions })
 }
 
 /// What conditions are made from.
@@ -90,7 +58,7 @@ pub(crate) struct Inputs {
 }
 
 /// Declares them.
-pub(crate) fn declare(b: &mut Builder, inputs: Inputs, options: &Options) -> Statuses {
+pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, inputs: Inputs, options: &Options) {
     let Inputs { service_rows, entries, policy_rows, namespaces, .. } = inputs;
     let cluster = shared(&options.cluster_id);
     let services = b.derive("service_conditions", inputs.services, move |cx, name, service| {
@@ -100,10 +68,10 @@ pub(crate) fn declare(b: &mut Builder, inputs: Inputs, options: &Options) -> Sta
         let views = [cx.get(inputs.service_views, name)?];
         let has_datagrams = service.ports.iter().any(|port| port.protocol != Protocol::Tcp);
         let required = inputs.required(cx, &name.ns, &views, &row, has_datagrams);
-        Conditions::of(bound(&row.waypoint, Some(of)).into_iter().chain(required).collect())
+        all(bound(&row.waypoint, Some(of)).into_iter().chain(required).collect())
     });
     let entry_conditions = b.derive("entry_conditions", entries.entries, move |cx, name, entry| {
-        Conditions::of(inputs.entry(cx, name, entry))
+        all(inputs.entry(cx, name, entry))
     });
     let workload_entries =
         b.derive("workload_entry_conditions", inputs.workload_entries, move |cx, name, _| {
@@ -111,7 +79,7 @@ pub(crate) fn declare(b: &mut Builder, inputs: Inputs, options: &Options) -> Sta
             let required = row.demand.as_ref();
             let required =
                 required.and_then(|of| guard::of_workload(cx, &inputs.binder, &name.ns, of, row.is_captured));
-            Conditions::of(bound(&row.waypoint, None).into_iter().chain(required).collect())
+            all(bound(&row.waypoint, None).into_iter().chain(required).collect())
         });
     let policies = b.derive("policy_conditions", inputs.policies, move |cx, name, policy| {
         let row = cx.get(policy_rows, name)?;
@@ -127,7 +95,11 @@ pub(crate) fn declare(b: &mut Builder, inputs: Inputs, options: &Options) -> Sta
             conditions: ztunnel.into_iter().chain(waypoint).collect(),
         })
     });
-    Statuses { services, entries: entry_conditions, workload_entries, policies }
+    out.conditions(b, Kind::Service, services);
+    out.conditions(b, Kind::ServiceEntry, entry_conditions);
+    out.conditions(b, Kind::WorkloadEntry, workload_entries);
+    out.conditions(b, Kind::AuthorizationPolicy, policies);
+    out.diagnostics(policies, |_, name, conditions| unattached(name, conditions));
 }
 
 /// `istio.io/WaypointBound`; nothing when no waypoint is named. A service also has its metadata, its
@@ -397,7 +369,7 @@ const UNATTACHED: &str = "AP109";
 
 /// Returns what the author of a policy should know of its targets, given its conditions: those that
 /// nothing enforces it at.
-pub(crate) fn unattached(policy: &Name, conditions: &Conditions) -> Option<Diagnostic> {
+fn unattached(policy: &Name, conditions: &Conditions) -> Option<Diagnostic> {
     let found = conditions.conditions.iter().find(|c| c.kind == WAYPOINT_ACCEPTED)?;
     // Of several targets one may be bound, and the condition true.
     if found.reason == "Accepted" {

@@ -17,6 +17,7 @@ mod report;
 
 use engine::{Builder, Cx, Memo, Table};
 use model::{Name, Ns, ObjectRef, Str};
+use output::Outputs;
 use proto::workload::PortList;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -25,11 +26,12 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::policy::{self, Door};
 use crate::policy_row::SentPolicy;
+use crate::rank;
 use crate::service::ServiceView;
 use crate::settings::Settings;
 use crate::waypoint::{Binder, Demand, Route};
 
-pub(crate) use report::{Finding, of_service, of_workload};
+pub(crate) use report::{Finding, Reported, declare_diagnostics, of_service, of_workload};
 
 /// Ways through waypoints: any of them will do.
 type Routes = BTreeSet<Route>;
@@ -152,7 +154,13 @@ impl Guards {
     }
 
     /// Declares what follows from it, after everything that asks.
-    pub fn declare_policies(self, b: &mut Builder, binder: Binder, settings: Settings) -> GuardPolicies {
+    pub fn declare_policies(
+        self,
+        b: &mut Builder,
+        out: &mut Outputs,
+        binder: Binder,
+        settings: Settings,
+    ) -> GuardPolicies {
         let guards = b.in_use("guards", self.names);
         let policies = b.derive("guard_policies", guards, move |cx, guard, _| {
             let domain = cx.single(settings.trust_domain)?;
@@ -174,15 +182,14 @@ impl Guards {
         let by_service = b.index(findings, "guard_finding_by_service", |finding: &Finding, ()| {
             finding.of_service().cloned()
         });
-        GuardPolicies { policies, findings, by_service }
+        SentPolicy::declare_output(b, out, policies, rank::WAYPOINT_POLICY);
+        GuardPolicies { findings, by_service }
     }
 }
 
 /// The tables of this module.
 #[derive(Clone, Copy)]
 pub(crate) struct GuardPolicies {
-    /// What is sent.
-    pub policies: Table<Arc<Guard>, SentPolicy>,
-    pub findings: Table<Finding, ()>,
+    findings: Table<Finding, ()>,
     by_service: engine::Index<Str, Finding, ()>,
 }

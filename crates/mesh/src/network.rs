@@ -3,14 +3,15 @@
 use engine::{Builder, Cx, Index, Memo, Table};
 use model::facts::{Gateway, GatewayAddress};
 use model::{Name, Ns, Str, shared};
+use output::{Outputs, Resource};
+use proto::ResourceType;
 use proto::workload::{self, gateway_address};
 use std::sync::Arc;
 
-use crate::Options;
-use crate::encode::{Encoded, ip_bytes};
-use crate::key;
+use crate::encode::{self, ip_bytes};
 use crate::namespace::NamespaceView;
 use crate::settings::{NETWORK_LABEL, Settings};
+use crate::{Options, key, rank};
 
 /// The class of a gateway that stands for another network's.
 const REMOTE_CLASS: &str = "istio-remote";
@@ -67,12 +68,12 @@ impl NetworkGateway {
 #[derive(Clone, Copy)]
 pub(crate) struct Networks {
     by_network: Index<Str, Str, NetworkGateway>,
-    pub rows: Table<Str, Encoded>,
 }
 
 /// Declares them.
 pub(crate) fn declare(
     b: &mut Builder,
+    out: &mut Outputs,
     gateways: Table<Name, Gateway>,
     namespaces: Memo<Ns, NamespaceView>,
     settings: Settings,
@@ -102,9 +103,12 @@ pub(crate) fn declare(
             GatewayAddress::Hostname(host) => sent.hostname = host.to_string(),
             GatewayAddress::Other => return None,
         }
-        Some(Encoded::workload(sent, 0))
+        Some(encode::workload(sent, 0))
     });
-    Networks { by_network, rows }
+    out.resources(b, rows, ResourceType::Address, rank::NETWORK_GATEWAY, |uid, encoded| {
+        Some(Resource::new(uid.as_str(), encoded))
+    });
+    Networks { by_network }
 }
 
 /// The addresses of a gateway that this cluster declares for another network. Its own east-west gateway,

@@ -3,12 +3,14 @@
 use engine::{Builder, Cx, Index, Memo, Table};
 use model::facts::PeerAuthentication;
 use model::{Diagnostic, Kind, Labels, Name, Ns, ObjectRef, Severity};
+use output::Outputs;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::key::{Anchor, Selected};
 use crate::policy::{self, Level};
 use crate::policy_row::SentPolicy;
+use crate::rank;
 use crate::settings::Settings;
 
 /// The tables of this module.
@@ -17,10 +19,6 @@ pub(crate) struct Peers {
     by_anchor: Index<Anchor, Name, PeerAuthentication>,
     /// The oldest without a selector: of a namespace, or (`None`) of the mesh.
     pub oldest: Memo<Option<Ns>, PeerAuthentication>,
-    /// What is sent for a policy with port-level modes, under that policy's name.
-    pub ports: Table<Name, SentPolicy>,
-    /// What is sent if there is any policy at all.
-    pub strict: Table<Name, SentPolicy>,
 }
 
 fn selector(peer: &PeerAuthentication) -> Labels {
@@ -32,7 +30,12 @@ fn selector(peer: &PeerAuthentication) -> Labels {
 }
 
 /// Declares them over the policies that are ours and in scope.
-pub(crate) fn declare(b: &mut Builder, peers: Table<Name, PeerAuthentication>, settings: Settings) -> Peers {
+pub(crate) fn declare(
+    b: &mut Builder,
+    out: &mut Outputs,
+    peers: Table<Name, PeerAuthentication>,
+    settings: Settings,
+) -> Peers {
     let root = settings.root_namespace;
     let by_anchor = b.index(peers, "peer_by_anchor", |name: &Name, peer| {
         Anchor::of_selector(Some(&name.ns), &selector(peer))
@@ -53,6 +56,7 @@ pub(crate) fn declare(b: &mut Builder, peers: Table<Name, PeerAuthentication>, s
             .min_by(|a, b| policy::age(a).cmp(&policy::age(b)))
             .map(|peer| (*peer).clone())
     });
+    // For a policy with port-level modes, under that policy's name.
     let ports = b.derive("peer_ports", peers, move |cx, name, peer| {
         let root = cx.single(root)?;
         let namespace = cx.memo(oldest, &Some(name.ns.clone()));
@@ -60,12 +64,19 @@ pub(crate) fn declare(b: &mut Builder, peers: Table<Name, PeerAuthentication>, s
         let sent = policy::port_policy(peer, namespace.as_deref(), mesh.as_deref(), &root)?;
         Some(SentPolicy::from(&sent))
     });
+    // If there is any policy at all.
     let existing = b.group("peer_exists", any, |_, (), _| Some(()));
     let strict = b.expand("peer_strict", existing, move |cx, (), ()| {
         let Some(root) = cx.single(root) else { return Vec::new() };
         vec![(policy::static_strict_name(&root), SentPolicy::from(&policy::static_strict(&root)))]
     });
-    Peers { by_anchor, oldest, ports, strict }
+    SentPolicy::declare_output(b, out, strict, rank::STRICT_POLICY);
+    SentPolicy::declare_output(b, out, ports, rank::PORT_POLICY);
+    out.findings(move |graph| {
+        let peers: Vec<_> = graph.rows(peers).into_iter().map(|(_, peer)| peer).collect();
+        graph.get(root, &()).map(|root| diagnostics(&peers, &root)).unwrap_or_default()
+    });
+    Peers { by_anchor, oldest }
 }
 
 impl Peers {
@@ -93,7 +104,7 @@ mod code {
 
 /// Returns what the authors of policies that are ours and in scope should know: what was not understood,
 /// and what is written in vain.
-pub(crate) fn diagnostics(peers: &[Arc<PeerAuthentication>], root: &Ns) -> Vec<Diagnostic> {
+fn diagnostics(peers: &[Arc<PeerAuthentication>], root: &Ns) -> Vec<Diagnostic> {
     let mut by_age: Vec<&PeerAuthentication> = peers.iter().map(|peer| &**peer).collect();
     by_age.sort_by(|a, b| policy::age(a).cmp(&policy::age(b)));
     let mut older: BTreeMap<Option<Anchor>, Vec<&PeerAuthentication>> = BTreeMap::new();

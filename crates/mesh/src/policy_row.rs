@@ -1,10 +1,12 @@
 //! A policy as sent, and what its author is told.
 
+use engine::{Builder, Key, Table};
 use model::{Diagnostic, Str};
+use output::{Encoded, Outputs, Rank, Resource};
+use proto::ResourceType;
 use proto::security::Authorization;
 
 use crate::dialect::DRY_RUN;
-use crate::encode::Encoded;
 use crate::policy::{Condition, Lowered};
 
 /// An authorization that stands for no object, or not for one of its own name.
@@ -21,6 +23,15 @@ impl From<&Authorization> for SentPolicy {
             resource: Str::from(format!("{}/{}", sent.namespace, sent.name)),
             encoded: Encoded::message(sent),
         }
+    }
+}
+
+impl SentPolicy {
+    /// Declares that a table of them is sent.
+    pub fn declare_output<K: Key>(b: &mut Builder, out: &mut Outputs, table: Table<K, Self>, rank: Rank) {
+        out.resources(b, table, ResourceType::Authorization, rank, |_, row| {
+            Some(Resource::new(row.resource.as_str(), &row.encoded))
+        });
     }
 }
 

@@ -2,19 +2,21 @@
 
 pub(crate) mod app_protocol;
 
-use engine::{Builder, Cx, Index, Memo, Table};
+use engine::{Builder, Cx, Graph, Index, Key, Memo, Table};
 use model::facts::{IpFamily, Meta, Service, ServiceType, TargetPort};
 use model::{Diagnostic, Kind, Labels, Name, Ns, ObjectRef, Severity, Str};
+use output::{Encoded, Outputs, Rank, Resource};
+use proto::ResourceType;
 use proto::workload::{self, load_balancing};
 
 use crate::dialect::VISIBILITY;
-use crate::encode::{Encoded, ip_bytes};
+use crate::encode::{self, ip_bytes};
 use crate::key::Anchor;
 use crate::namespace::NamespaceView;
 use crate::settings::Settings;
 use crate::split_horizon::SplitHorizon;
 use crate::waypoint::{BindError, Binder, Bound, Demand, UseWaypoint};
-use crate::{Options, TrafficDistribution};
+use crate::{Options, TrafficDistribution, rank};
 
 /// The label by which ingress gateways are told to go through a service's waypoint.
 pub(crate) const INGRESS_LABEL: &str = "istio.io/ingress-use-waypoint";
@@ -80,12 +82,19 @@ impl ServiceRow {
             object: meta.name.clone(),
             resource,
             needs: if is_private { VISIBILITY } else { 0 },
-            encoded: Encoded::service(message),
+            encoded: encode::service(message),
             waypoint: bound.map(|b| b.map(|b| b.primary.name.clone())),
             canary,
             inherits: UseWaypoint::read(&meta.labels, &meta.name.ns).is_none(),
             requires: demand.required,
         }
+    }
+
+    /// Declares that a table of them is sent.
+    pub fn declare_output<K: Key>(b: &mut Builder, out: &mut Outputs, table: Table<K, Self>, rank: Rank) {
+        out.resources(b, table, ResourceType::Address, rank, |_, row| {
+            Some(Resource::new(row.resource.as_str(), &row.encoded).needs(row.needs))
+        });
     }
 
     /// Returns what the author of `kind` `name` should know: that it is not bound to the waypoint, or
@@ -138,6 +147,17 @@ pub(crate) struct Services {
     pub by_hostname: Index<Str, Name, ServiceView>,
 }
 
+impl Services {
+    /// Returns the Service that has a hostname in its namespace.
+    pub fn with_host(&self, graph: &Graph, ns: &Ns, host: &str) -> Option<Name> {
+        let label = host.split('.').next().unwrap_or_default();
+        let name = Name::new(ns, label);
+        let view = graph.get(self.views, &name)?;
+        let is_its = view.key.split_once('/').is_some_and(|(_, own)| host == own);
+        is_its.then_some(name)
+    }
+}
+
 /// Declares them.
 pub(crate) fn declare(
     b: &mut Builder,
@@ -177,8 +197,10 @@ pub(crate) fn declare(
 }
 
 /// Declares the services as sent, by object.
+#[allow(clippy::too_many_arguments)] // what the wiring has at hand, each used once
 pub(crate) fn declare_rows(
     b: &mut Builder,
+    out: &mut Outputs,
     services: Table<Name, Service>,
     namespaces: Memo<Ns, NamespaceView>,
     settings: Settings,
@@ -188,7 +210,7 @@ pub(crate) fn declare_rows(
 ) -> Table<Name, ServiceRow> {
     let suffix = Str::from(options.domain_suffix.as_str());
     let requires = options.require_waypoints;
-    b.derive("services_sent", services, move |cx, name, service| {
+    let rows = b.derive("services_sent", services, move |cx, name, service| {
         let view = cx.memo(namespaces, &name.ns)?;
         if !is_sent(service, &view) {
             return None;
@@ -199,7 +221,10 @@ pub(crate) fn declare_rows(
         message.subject_alt_names = horizon.map(|h| h.subject_alt_names(cx, name)).unwrap_or_default();
         let demand = Demand::of_service(&service.meta, &view, requires);
         Some(ServiceRow::new(&service.meta, resource_name(name, &suffix), message, bound, &demand))
-    })
+    });
+    ServiceRow::declare_output(b, out, rows, rank::SERVICE);
+    out.diagnostics(rows, |_, name, row| row.diagnostic(Kind::Service, name));
+    rows
 }
 
 /// Tells whether clients are sent a service of a namespace at all.

@@ -1,14 +1,15 @@
 //! ServiceEntries as services: one for each of their hosts, where no other has the better claim.
 
-use engine::{Builder, Cx, Index, Memo, Table};
+use engine::{Builder, Cx, Graph, Index, Memo, Table};
 use model::facts::{
     MatchingRule, Namespace, Resolution, ServiceEntry, ServiceEntryAddress, TargetPort, Visibility,
 };
 use model::{Diagnostic, Kind, Labels, Name, Ns, ObjectRef, Severity, Str};
+use output::Outputs;
 use proto::workload::{self, service};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use crate::Options;
 use crate::allocation::AddressRequest;
 use crate::encode::ip_bytes;
 use crate::key::Anchor;
@@ -18,6 +19,7 @@ use crate::service::{
 };
 use crate::settings::Settings;
 use crate::waypoint::{BindError, Binder, Bound, Demand};
+use crate::{Options, rank};
 
 const AUTOALLOCATE_LABEL: &str = "networking.istio.io/enable-autoallocate-ip";
 
@@ -78,7 +80,7 @@ mod code {
 
 /// Returns what the author of an entry should know: addresses that are none, hosts that others have,
 /// and that nobody is to see it. `holder` tells which object has a hostname.
-pub(crate) fn diagnostics(
+fn diagnostics(
     entry: &ServiceEntry,
     is_seen: bool,
     holder: impl Fn(&HostKey) -> Option<ObjectRef>,
@@ -140,6 +142,7 @@ pub(crate) fn diagnostics(
 #[allow(clippy::too_many_arguments)] // what the wiring has at hand, each used once
 pub(crate) fn declare(
     b: &mut Builder,
+    out: &mut Outputs,
     entries: Table<Name, ServiceEntry>,
     namespaces: Table<Ns, Namespace>,
     views: Memo<Ns, NamespaceView>,
@@ -223,7 +226,32 @@ pub(crate) fn declare(
         let demand = demand(&entry, winner, &view, requires);
         Some(ServiceRow::new(&entry.meta, resource, message, bound, &demand))
     });
-    Entries { entries, seen, winners, views: entry_views, by_anchor, rows, address_requests }
+    ServiceRow::declare_output(b, out, rows, rank::ENTRY_SERVICE);
+    b.sink(address_requests);
+    let entries = Entries { entries, seen, winners, views: entry_views, by_anchor, rows, address_requests };
+    // The hosts of an entry have one waypoint: it is told once.
+    out.findings(move |graph| {
+        let hosts = graph.rows(rows).into_iter();
+        let found: BTreeSet<Diagnostic> =
+            hosts.filter_map(|(_, row)| row.diagnostic(Kind::ServiceEntry, &row.object)).collect();
+        found.into_iter().collect()
+    });
+    out.diagnostics(entries.entries, move |graph, name, entry| {
+        let is_seen = graph.get(seen, name).is_none_or(|v| *v != Visibility::None);
+        diagnostics(entry, is_seen, |key| entries.holder(graph, services, key))
+    });
+    entries
+}
+
+impl Entries {
+    /// Returns the object that has a hostname in a namespace.
+    pub fn holder(&self, graph: &Graph, services: Services, key: &HostKey) -> Option<ObjectRef> {
+        let of = |kind, name| ObjectRef { kind, name };
+        if let Some(winner) = graph.get(self.winners, key) {
+            return Some(of(Kind::ServiceEntry, winner.entry.clone()));
+        }
+        services.with_host(graph, &key.ns, &key.host).map(|service| of(Kind::Service, service))
+    }
 }
 
 fn bind(

@@ -1,10 +1,12 @@
 //! Mesh settings, cut into the parts that different rows read.
 
 use engine::{Builder, Table};
-use model::facts::{MeshSettings, Namespace, ServiceScope, Visibility, VisibilityPolicy};
+use model::facts::{MeshSettings, Meta, ServiceScope, Visibility, VisibilityPolicy};
 use model::{Diagnostic, Kind, Labels, Name, Ns, ObjectRef, Selector, Severity, Str};
+use output::Outputs;
 
 use crate::Options;
+use crate::store::Inputs;
 
 /// The label that names a network, on the system namespace and on gateways.
 pub(crate) const NETWORK_LABEL: &str = "topology.istio.io/network";
@@ -25,19 +27,19 @@ pub(crate) struct Settings {
     /// Which services are for every network: those that one of these matches. An entry with scope
     /// LOCAL takes nothing back, so none is here.
     pub global_scopes: Table<(), Vec<ServiceScope>>,
-    /// The root namespace, where the discovery selectors leave it out: its policies are then in force
-    /// nowhere.
-    pub root_left_out: Table<(), Option<Ns>>,
 }
 
 impl Settings {
     pub fn declare(
         b: &mut Builder,
+        out: &mut Outputs,
+        inputs: Inputs,
         options: &Options,
-        maps: Table<Name, MeshSettings>,
-        namespaces: Table<Ns, Namespace>,
+        is_ours: impl Fn(&Meta) -> bool + Send + 'static,
     ) -> Self {
+        let Inputs { config_maps: maps, namespaces, .. } = inputs;
         let map = map_name(options);
+        let own_map = map.clone();
         let all = b.single("mesh_settings", move |cx| {
             cx.get(maps, &map).map_or_else(MeshSettings::default, |m| (*m).clone())
         });
@@ -47,14 +49,26 @@ impl Settings {
             b.single("root_namespace", move |cx| Ns::own(&part(cx.single(all)).root_namespace));
         let discovery =
             b.single("discovery_selectors", move |cx| part(cx.single(all)).discovery_selectors.clone());
+        out.findings(move |graph| {
+            let root = graph.get(root_namespace, &());
+            let found = root.and_then(|root| {
+                let labels = graph.get(namespaces, &*root).map(|n| n.labels.clone()).unwrap_or_default();
+                if is_discovered(&*graph.get(discovery, &())?, &labels) {
+                    return None;
+                }
+                let of = |kind, name| ObjectRef { kind, name };
+                let policies = graph.rows(inputs.policies).into_iter().filter(|(_, p)| is_ours(&p.meta));
+                let policies = policies.map(|(name, _)| of(Kind::AuthorizationPolicy, name));
+                let peers = graph.rows(inputs.peers).into_iter().filter(|(_, p)| is_ours(&p.meta));
+                let peers = peers.map(|(name, _)| of(Kind::PeerAuthentication, name));
+                let first = policies.chain(peers).find(|policy| policy.name.ns == *root)?;
+                Some(root_left_out(own_map.clone(), &root, &first))
+            });
+            found.into_iter().collect()
+        });
         Self {
             root_namespace,
             discovery,
-            root_left_out: b.single("root_left_out", move |cx| {
-                let (root, selectors) = (cx.single(root_namespace)?, cx.single(discovery)?);
-                let labels = cx.get(namespaces, &*root).map(|n| n.labels.clone()).unwrap_or_default();
-                (!is_discovered(&selectors, &labels)).then(|| (*root).clone())
-            }),
             trust_domain: b.single("trust_domain", move |cx| part(cx.single(all)).trust_domain.clone()),
             sent_trust_domain: b.single("sent_trust_domain", move |cx| {
                 let domain = part(cx.single(all)).trust_domain.clone();
@@ -87,7 +101,7 @@ mod code {
 
 /// Returns what the author of the settings `map` should know where the root namespace is left out of
 /// discovery and has policies, such as `first`: they hold for nobody, and nothing else says so.
-pub(crate) fn root_left_out(map: Name, root: &Ns, first: &ObjectRef) -> Diagnostic {
+fn root_left_out(map: Name, root: &Ns, first: &ObjectRef) -> Diagnostic {
     Diagnostic {
         code: code::ROOT_LEFT_OUT,
         severity: Severity::Warning,
@@ -100,7 +114,7 @@ pub(crate) fn root_left_out(map: Name, root: &Ns, first: &ObjectRef) -> Diagnost
 }
 
 /// Returns which ConfigMap holds the mesh settings.
-pub(crate) fn map_name(options: &Options) -> Name {
+fn map_name(options: &Options) -> Name {
     Name::new(&options.system_namespace, &config_map(&options.revision))
 }
 

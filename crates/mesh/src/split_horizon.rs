@@ -12,17 +12,19 @@
 
 use engine::{Builder, Cx, Graph, Memo, Table};
 use model::{Diagnostic, Kind, Name, ObjectRef, Severity, Str};
+use output::{Encoded, Outputs, Resource};
+use proto::ResourceType;
 use proto::workload::{self, PortList, TunnelProtocol, WorkloadType};
 use std::collections::{BTreeMap, BTreeSet};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::encode::Encoded;
-use crate::key;
+use crate::dialect::BEHIND_GATEWAY;
 use crate::network::{NetworkGateway, Networks};
 use crate::scope::GlobalService;
 use crate::settings::Settings;
 use crate::waypoint::HBONE_PORT;
-use crate::workload::EntryWorkload;
+use crate::workload::{EntryWorkload, Workloads};
+use crate::{encode, key, rank};
 
 /// A workload of another network: what its summary and its services take from it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -92,20 +94,19 @@ pub(crate) struct Summary {
 #[derive(Clone, Copy)]
 pub(crate) struct SplitHorizon {
     pub global: Table<Name, GlobalService>,
-    /// By resource name.
-    pub summaries: Table<Str, Summary>,
     accounts: Memo<Name, Vec<String>>,
 }
 
 /// Declares them over the workloads that are no pods: pods are of the local network.
 pub(crate) fn declare(
     b: &mut Builder,
-    workloads: Table<Str, EntryWorkload>,
+    out: &mut Outputs,
+    workloads: Workloads,
     global: Table<Name, GlobalService>,
     networks: Networks,
     settings: Settings,
 ) -> SplitHorizon {
-    let by_part = b.index(workloads, "remote_by_part", |uid: &Str, w: &EntryWorkload| {
+    let by_part = b.index(workloads.entries, "remote_by_part", |uid: &Str, w: &EntryWorkload| {
         let keys = w.remote().into_iter().flat_map(Remote::keys);
         keys.map(|of| PartKey { of, part: xxh3_64(uid.as_bytes()) as u8 }).collect::<Vec<_>>()
     });
@@ -130,7 +131,16 @@ pub(crate) fn declare(
         let names = accounts.iter().map(|a| format!("spiffe://{domain}/ns/{}/sa/{}", a.ns, a.name));
         Some(names.collect::<Vec<_>>())
     });
-    SplitHorizon { global, summaries, accounts }
+    out.resources(b, summaries, ResourceType::Address, rank::SUMMARY, |uid, summary| {
+        Some(Resource::new(uid.as_str(), &summary.encoded).needs(BEHIND_GATEWAY))
+    });
+    out.findings(move |graph| {
+        let reached: BTreeSet<RemoteKey> =
+            graph.rows(summaries).into_iter().map(|(_, summary)| summary.of.clone()).collect();
+        let rows = graph.rows(workloads.entries).into_iter().chain(graph.rows(workloads.inline));
+        rows.filter_map(|(_, workload)| unreached(graph, global, &reached, workload.remote()?)).collect()
+    });
+    SplitHorizon { global, accounts }
 }
 
 fn summary(
@@ -164,7 +174,7 @@ fn summary(
         capacity: Some(capacity),
         ..Default::default()
     };
-    Some((Str::from(uid), Summary { of: of.clone(), encoded: Encoded::workload(sent, 0) }))
+    Some((Str::from(uid), Summary { of: of.clone(), encoded: encode::workload(sent, 0) }))
 }
 
 impl SplitHorizon {
@@ -174,27 +184,6 @@ impl SplitHorizon {
         let accounts = cx.get(self.global, service).and_then(|_| cx.memo(self.accounts, service));
         accounts.map(|a| (*a).clone()).unwrap_or_default()
     }
-
-    /// Returns what authors should know of `workloads`: those that nobody reaches, since no summary
-    /// stands for them. This walks the mesh.
-    pub fn diagnostics<'g>(
-        &self,
-        graph: &'g Graph,
-        workloads: [Table<Str, EntryWorkload>; 2],
-    ) -> impl Iterator<Item = Diagnostic> + use<'g> {
-        let summaries = graph.rows(self.summaries).into_iter();
-        let reached: BTreeSet<RemoteKey> = summaries.map(|(_, s)| s.of.clone()).collect();
-        let global = self.global;
-        let rows = workloads.into_iter().flat_map(|table| graph.rows(table));
-        rows.filter_map(move |(_, workload)| {
-            let remote = workload.remote()?;
-            if remote.keys().any(|key| reached.contains(&key)) {
-                return None;
-            }
-            let is_global = remote.services.iter().any(|s| graph.get(global, s).is_some());
-            Some(unreached(remote, is_global))
-        })
-    }
 }
 
 /// Codes of the diagnostics that arise here.
@@ -203,7 +192,17 @@ mod code {
     pub(super) const UNREACHED: &str = "NW001";
 }
 
-fn unreached(remote: &Remote, is_global: bool) -> Diagnostic {
+/// Returns what the author of a workload should know that nobody reaches, since no summary stands for it.
+fn unreached(
+    graph: &Graph,
+    global: Table<Name, GlobalService>,
+    reached: &BTreeSet<RemoteKey>,
+    remote: &Remote,
+) -> Option<Diagnostic> {
+    if remote.keys().any(|key| reached.contains(&key)) {
+        return None;
+    }
+    let is_global = remote.services.iter().any(|s| graph.get(global, s).is_some());
     let network = &remote.network;
     let (message, help) = if is_global {
         (
@@ -224,7 +223,7 @@ fn unreached(remote: &Remote, is_global: bool) -> Diagnostic {
         )
     };
     let at = remote.endpoint.map(|n| format!("endpoints[{n}].")).unwrap_or_default();
-    Diagnostic {
+    Some(Diagnostic {
         code: code::UNREACHED,
         severity: Severity::Warning,
         object: Some(remote.object.clone()),
@@ -232,5 +231,5 @@ fn unreached(remote: &Remote, is_global: bool) -> Diagnostic {
         message,
         help: help.to_owned(),
         place: None,
-    }
+    })
 }

@@ -6,13 +6,12 @@ use model::facts::{
     AuthorizationPolicy, EndpointSlice, Gateway, GatewayClass, MeshSettings, Namespace, Node, Object,
     PeerAuthentication, Pod, Service, ServiceEntry, WorkloadEntry,
 };
-use model::{Diagnostic, Kind, Name, Ns, ObjectRef};
-
-use crate::Event;
+use model::{Diagnostic, Event, Kind, Name, Ns, ObjectRef};
+use output::Outputs;
 
 /// One input table per kind, and one for what was refused at the door.
 #[derive(Clone, Copy)]
-pub(crate) struct Facts {
+pub struct Inputs {
     pub namespaces: Table<Ns, Namespace>,
     pub nodes: Table<Name, Node>,
     pub config_maps: Table<Name, MeshSettings>,
@@ -28,8 +27,12 @@ pub(crate) struct Facts {
     pub rejected: Table<ObjectRef, Diagnostic>,
 }
 
-impl Facts {
-    pub fn declare(b: &mut Builder) -> Self {
+impl Inputs {
+    /// Declares them.
+    pub fn declare(b: &mut Builder, out: &mut Outputs) -> Self {
+        let rejected = b.input("rejected");
+        b.sink(rejected);
+        out.diagnostics(rejected, |_, _, diagnostic: &Diagnostic| [diagnostic.clone()]);
         Self {
             namespaces: b.input("Namespace"),
             nodes: b.input("Node"),
@@ -43,7 +46,7 @@ impl Facts {
             peers: b.input("PeerAuthentication"),
             service_entries: b.input("ServiceEntry"),
             workload_entries: b.input("WorkloadEntry"),
-            rejected: b.input("rejected"),
+            rejected,
         }
     }
 
@@ -107,7 +110,7 @@ impl Facts {
 
 /// Brackets of full listings, and which kinds are complete.
 #[derive(Default)]
-pub(crate) struct Listings {
+pub struct Listings {
     seen: HashMap<Kind, HashSet<Name>>,
     synced: HashSet<Kind>,
 }
@@ -124,27 +127,27 @@ impl Listings {
     }
 
     /// Puts one event into the tables.
-    pub fn feed(&mut self, facts: &Facts, graph: &mut Graph, event: Event) {
+    pub fn feed(&mut self, inputs: &Inputs, graph: &mut Graph, event: Event) {
         match event {
             Event::Begin(kind) => {
                 self.seen.insert(kind, HashSet::new());
             }
             Event::Put(object) => {
                 self.note(object.kind(), object.name());
-                graph.remove(facts.rejected, &object.reference());
-                facts.put(graph, object);
+                graph.remove(inputs.rejected, &object.reference());
+                inputs.put(graph, object);
             }
             Event::Reject(of, diagnostic) => {
                 self.note(of.kind, of.name.clone());
-                graph.put(facts.rejected, of, diagnostic);
+                graph.put(inputs.rejected, of, diagnostic);
             }
             Event::Remove(of) => {
-                graph.remove(facts.rejected, &of);
-                facts.remove(graph, &of);
+                graph.remove(inputs.rejected, &of);
+                inputs.remove(graph, &of);
             }
             Event::Synced(kind) => {
                 if let Some(seen) = self.seen.remove(&kind) {
-                    self.end_listing(facts, graph, kind, &seen);
+                    self.end_listing(inputs, graph, kind, &seen);
                 }
                 self.synced.insert(kind);
             }
@@ -158,15 +161,15 @@ impl Listings {
     }
 
     /// What a listing did not name is gone.
-    fn end_listing(&self, facts: &Facts, graph: &mut Graph, kind: Kind, seen: &HashSet<Name>) {
-        for name in facts.names(graph, kind) {
+    fn end_listing(&self, inputs: &Inputs, graph: &mut Graph, kind: Kind, seen: &HashSet<Name>) {
+        for name in inputs.names(graph, kind) {
             if !seen.contains(&name) {
-                facts.remove(graph, &ObjectRef { kind, name });
+                inputs.remove(graph, &ObjectRef { kind, name });
             }
         }
-        for (of, _) in graph.rows(facts.rejected) {
+        for (of, _) in graph.rows(inputs.rejected) {
             if of.kind == kind && !seen.contains(&of.name) {
-                graph.remove(facts.rejected, &of);
+                graph.remove(inputs.rejected, &of);
             }
         }
     }

@@ -7,6 +7,7 @@ mod unbound;
 use engine::{Builder, Cx, Memo, Table};
 use model::facts::{AllowedNamespaces, Gateway, GatewayAddress, GatewayClass, Pod};
 use model::{Name, Ns, Str};
+use output::Outputs;
 use proto::workload::{self, application_tunnel, gateway_address};
 use std::net::IpAddr;
 
@@ -14,11 +15,12 @@ use crate::encode::ip_bytes;
 use crate::namespace::NamespaceView;
 use crate::policy;
 use crate::policy_row::SentPolicy;
+use crate::rank;
 use crate::settings::Settings;
 
 pub(crate) use bind::{BindError, Binder, Bound, CanaryWish, Inherited, UseWaypoint};
 pub(crate) use demand::{Demand, REQUIRE_ANNOTATION, Require, Route, WorkloadMeta};
-pub(crate) use unbound::{Unbound, UnboundWorkloads};
+pub(crate) use unbound::UnboundWorkloads;
 
 const FOR_LABEL: &str = "istio.io/waypoint-for";
 const INBOUND_ANNOTATION: &str = "ambient.istio.io/waypoint-inbound-binding";
@@ -120,9 +122,7 @@ pub(crate) type Accounts = std::collections::BTreeSet<Str>;
 
 /// The policies that let waypoints through to the workloads behind them, if they are wanted.
 #[derive(Clone, Copy)]
-pub(crate) struct Passes {
-    pub policies: Table<Name, SentPolicy>,
-}
+pub(crate) struct Passes;
 
 /// Declares the accounts of waypoints: those of pods that are labelled as their instances, in their
 /// own namespace.
@@ -142,12 +142,18 @@ pub(crate) fn declare_accounts(
 
 impl Passes {
     /// Declares them.
-    pub fn declare(b: &mut Builder, accounts: Table<Name, Accounts>, settings: Settings) -> Self {
+    pub fn declare(
+        b: &mut Builder,
+        out: &mut Outputs,
+        accounts: Table<Name, Accounts>,
+        settings: Settings,
+    ) -> Self {
         let policies = b.derive("waypoint_passes", accounts, move |cx, name, accounts| {
             let domain = cx.single(settings.trust_domain)?;
             policy::implicit_waypoint_allow(name, accounts, &domain).as_ref().map(SentPolicy::from)
         });
-        Self { policies }
+        SentPolicy::declare_output(b, out, policies, rank::IMPLICIT_ALLOW_POLICY);
+        Self
     }
 
     /// Returns the names of the policies that let the waypoints of these routes through to somebody

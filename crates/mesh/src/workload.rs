@@ -7,16 +7,19 @@ use model::facts::{
     AddressType, EndpointSlice, EndpointTarget, Meta, Node, Phase, Pod, Protocol, TargetPort, WorkloadEntry,
 };
 use model::{Kind, Labels, Name, Ns, ObjectRef, Str};
+use output::{Encoded, Outputs, Resource};
+use proto::ResourceType;
 use proto::workload::{self, NetworkMode, Port, PortList, TunnelProtocol, WorkloadStatus, WorkloadType};
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
-use crate::encode::{Encoded, ip_bytes};
+use crate::encode::{self, ip_bytes};
 use crate::guard::{Guarded, Guards};
 use crate::key::{self, Selected};
 use crate::namespace::NamespaceView;
 use crate::network::Networks;
+use crate::rank;
 use crate::selection::SelectedServices;
 use crate::service::{ServiceView, Services};
 use crate::service_entry::Entries;
@@ -77,13 +80,12 @@ pub(crate) struct Inputs {
 pub(crate) struct Workloads {
     pub pods: Table<Name, Encoded>,
     /// By resource name, as the following.
-    pub endpoints: Table<Str, Encoded>,
     pub entries: Table<Str, EntryWorkload>,
     pub inline: Table<Str, EntryWorkload>,
 }
 
 /// Declares them.
-pub(crate) fn declare(b: &mut Builder, inputs: Inputs) -> Workloads {
+pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, inputs: Inputs) -> Workloads {
     let services = inputs.services;
     // Slices of a service with a selector repeat what the selector says; only the others count.
     let targets = b.expand("slice_targets", inputs.slices, move |cx, name, slice| {
@@ -123,10 +125,19 @@ pub(crate) fn declare(b: &mut Builder, inputs: Inputs) -> Workloads {
     let inline = b.expand("inline_workloads", inputs.entries.entries, move |cx, name, entry| {
         of_inline.service_entry(cx, surroundings, name, entry)
     });
+    let cluster = inputs.cluster.clone();
     let endpoints = b.expand("endpoint_workloads", slices, move |cx, name, slice| {
         inputs.endpoints(cx, shared, name, slice)
     });
-    Workloads { pods, endpoints, entries, inline }
+    out.resources(b, pods, ResourceType::Address, rank::POD, move |name, encoded| {
+        Some(Resource::new(key::pod_uid(&cluster, name), encoded))
+    });
+    EntryWorkload::declare_output(b, out, entries, rank::WORKLOAD_ENTRY);
+    EntryWorkload::declare_output(b, out, inline, rank::INLINE_ENDPOINT);
+    out.resources(b, endpoints, ResourceType::Address, rank::SLICE_ENDPOINT, |uid, encoded| {
+        Some(Resource::new(uid.as_str(), encoded))
+    });
+    Workloads { pods, entries, inline }
 }
 
 /// What a namespace says of its workloads.
@@ -243,7 +254,7 @@ impl Inputs {
                 .into(),
             ..Default::default()
         };
-        Some(Encoded::workload(sent, salt))
+        Some(encode::workload(sent, salt))
     }
 
     /// Adds the services without a selector whose slices name the pod by its uid.
@@ -351,7 +362,7 @@ impl Inputs {
             };
             let salt = salt(endpoint.ready, std::slice::from_ref(&service));
             // Of endpoints with one first address the engine keeps the first.
-            rows.push((Str::from(uid), Encoded::workload(sent, salt)));
+            rows.push((Str::from(uid), encode::workload(sent, salt)));
         }
         rows
     }

@@ -25,6 +25,7 @@
 
 pub mod crd;
 pub mod diagnostic;
+mod event;
 pub mod facts;
 mod kind;
 mod label;
@@ -34,6 +35,7 @@ mod timestamp;
 pub mod yaml;
 
 pub use diagnostic::{Diagnostic, Place, Severity};
+pub use event::Event;
 pub use facts::Object;
 pub use kind::{Kind, Scope};
 pub use label::{Labels, Selector, SelectorOperator, SelectorRequirement};

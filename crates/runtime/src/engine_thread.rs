@@ -9,13 +9,15 @@
 //! The thread takes whatever is waiting as one commit and publishes it at once. There is no timer:
 //! an idle system publishes a change when it arrives; while a busy one commits, the next batch grows.
 
-use mesh::{Delta, Event, Mesh, Options, ResourceKind};
+use mesh::Options;
+use model::Event;
+use plane::{Delta, Plane};
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
-use xds::{ResourceType, Scope, Snapshot, Writer};
+use xds::{ResourceType, Snapshot, Writer};
 
 /// How many batches may wait; more hold their sources back.
 const WAITING: usize = 64;
@@ -40,7 +42,7 @@ pub trait Subscriber: Send {
     fn published(&mut self, _delta: &Delta) {}
 }
 
-type Question = Box<dyn FnOnce(&Mesh) + Send>;
+type Question = Box<dyn FnOnce(&Plane) + Send>;
 
 /// Counters of the engine thread.
 #[derive(Debug, Default)]
@@ -85,7 +87,7 @@ impl EngineHandle {
         let (publish, snapshots) = watch::channel(None);
         let stats = Arc::new(EngineStats::default());
         let engine = Engine {
-            mesh: Mesh::new(&options),
+            mesh: Plane::new(&options),
             writer: Writer::new(),
             subscribers,
             publish,
@@ -116,10 +118,10 @@ impl EngineHandle {
     /// Asks the mesh something between two commits; `None` when the engine has ended.
     pub async fn ask<T: Send + 'static>(
         &self,
-        question: impl FnOnce(&Mesh) -> T + Send + 'static,
+        question: impl FnOnce(&Plane) -> T + Send + 'static,
     ) -> Option<T> {
         let (answer, answered) = oneshot::channel();
-        let question = Box::new(move |mesh: &Mesh| {
+        let question = Box::new(move |mesh: &Plane| {
             // Whoever asked may have gone away.
             let _ = answer.send(question(mesh));
         });
@@ -129,7 +131,7 @@ impl EngineHandle {
 }
 
 struct Engine {
-    mesh: Mesh,
+    mesh: Plane,
     writer: Writer,
     subscribers: Vec<Box<dyn Subscriber>>,
     publish: watch::Sender<Option<Arc<Snapshot>>>,
@@ -180,21 +182,16 @@ impl Engine {
 
     fn write(&mut self, delta: &Delta) {
         for change in &delta.resources {
-            let kind = match change.kind {
-                ResourceKind::Address => ResourceType::Address,
-                ResourceKind::Authorization => ResourceType::Authorization,
-            };
+            let (scope, kind) = (&change.scope, change.resource_type);
             match &change.body {
                 None => {
-                    self.writer.remove(&Scope::Mesh, kind, &change.name);
+                    self.writer.remove(scope, kind, &change.name);
                 }
                 Some(_) if change.resend => {
-                    self.writer.resend(&Scope::Mesh, kind, &change.name);
+                    self.writer.resend(scope, kind, &change.name);
                 }
                 Some(body) => {
-                    if let Err(error) =
-                        self.writer.put_for(&Scope::Mesh, kind, &change.name, body, change.needs)
-                    {
+                    if let Err(error) = self.writer.put_for(scope, kind, &change.name, body, change.needs) {
                         tracing::error!(name = change.name, %error, "a resource cannot be sent; its last version stays");
                     }
                 }

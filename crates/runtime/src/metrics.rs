@@ -151,8 +151,8 @@ impl Metrics {
         out.counter("pilot_total_rejected_configs", "Objects refused.", read(&stats.rejected));
         let busy = read(&stats.busy_nanos) as f64 / 1e9;
         out.counter("pilothouse_commit_seconds_total", "Time spent in commits.", busy);
-        let Some(tables) = self.engine.ask(mesh::Mesh::stats).await else { return };
-        type Read = fn(&mesh::StageStats) -> u64;
+        let Some(tables) = self.engine.ask(plane::Plane::stats).await else { return };
+        type Read = fn(&plane::StageStats) -> u64;
         let columns: [(&str, &str, &str, Read); 3] = [
             ("pilothouse_table_rows", "gauge", "Rows of each table.", |s| s.rows as u64),
             ("pilothouse_rows_recomputed_total", "counter", "Rows computed, by table.", |s| s.recomputed),

@@ -90,7 +90,7 @@ const INDEX: &str = "\
 /debug/diagnosticz   what is wrong with the objects at hand
 /debug/enginez       tables of the engine: rows, how often computed, how often changed
 /debug/identityz     what certificates are signed with, and what is wrong with newer key material
-/debug/whyz?name=N   what the resource of that name was made from
+/debug/whyz?name=N   what the resource of that name was made from, or the conditions of an object: Service ns/name
 ";
 
 /// Says which pages there are.
@@ -145,7 +145,7 @@ async fn identityz(State(m): State<Monitoring>) -> Json<serde_json::Value> {
 }
 
 async fn enginez(State(m): State<Monitoring>) -> Response {
-    let Some(tables) = m.engine.ask(mesh::Mesh::stats).await else { return gone() };
+    let Some(tables) = m.engine.ask(plane::Plane::stats).await else { return gone() };
     let tables: Vec<_> = tables
         .iter()
         .map(|s| json!({ "table": s.name, "rows": s.rows, "recomputed": s.recomputed, "changed": s.changed }))
@@ -154,7 +154,7 @@ async fn enginez(State(m): State<Monitoring>) -> Response {
 }
 
 async fn diagnosticz(State(m): State<Monitoring>) -> Response {
-    let Some(found) = m.engine.ask(mesh::Mesh::diagnostics).await else { return gone() };
+    let Some(found) = m.engine.ask(plane::Plane::diagnostics).await else { return gone() };
     let lines: Vec<String> = found.iter().map(|d| format!("{}: {d}\n", d.code)).collect();
     lines.concat().into_response()
 }
@@ -171,14 +171,12 @@ const MAX_DEPTH: usize = 6;
 async fn whyz(State(m): State<Monitoring>, Query(why): Query<Why>) -> Response {
     let depth = why.depth.unwrap_or(2).min(MAX_DEPTH);
     let name = why.name.clone();
-    match m.engine.ask(move |mesh| mesh.why(&name, depth).map(|t| t.to_string())).await {
-        None => gone(),
-        Some(Some(trace)) => trace.into_response(),
-        Some(None) => {
-            let text = format!("there is no resource {}\n", why.name);
-            (StatusCode::NOT_FOUND, text).into_response()
-        }
+    let Some(found) = m.engine.ask(move |mesh| mesh.why(&name, depth)).await else { return gone() };
+    if found.is_empty() {
+        let text = format!("there is no resource, and no object with conditions, named {}\n", why.name);
+        return (StatusCode::NOT_FOUND, text).into_response();
     }
+    found.iter().map(ToString::to_string).collect::<String>().into_response()
 }
 
 fn gone() -> Response {

@@ -3,7 +3,8 @@
 use crate::controllers::Changes;
 use crate::engine_thread::Subscriber;
 use identity::WorldWriter;
-use mesh::{Delta, Event};
+use model::Event;
+use plane::Delta;
 use server::AffectedNodes;
 use std::sync::Arc;
 

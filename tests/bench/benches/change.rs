@@ -3,13 +3,15 @@
 #![allow(missing_docs)]
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use mesh::{Event, Mesh, Options};
+use mesh::Options;
+use model::Event;
 use pilothouse_bench::{Size, pod, policy};
+use plane::Plane;
 use std::hint::black_box;
 
 fn change(c: &mut Criterion) {
     let size = Size { pods: 10_000, all_kinds: true };
-    let mut mesh = Mesh::new(&Options::default());
+    let mut mesh = Plane::new(&Options::default());
     mesh.apply(size.listing());
     let mut n = 0;
     c.bench_function("pod readiness at 10,000 pods", |b| {

@@ -11,7 +11,8 @@
 use bytes::{Buf, BytesMut};
 use h2::client;
 use http::{Request, header};
-use mesh::{Event, Options};
+use mesh::Options;
+use model::Event;
 use model::{Object, Str, shared};
 use pilothouse_bench::{Size, pod};
 use prost::Message;

@@ -5,12 +5,14 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use mesh::{Event, Mesh, Options, ResourceKind};
+use mesh::Options;
+use model::Event;
 use model::Object;
 use pilothouse_bench::{Size, machine, pod, policy, waypoint};
+use plane::Plane;
 use std::time::{Duration, Instant};
 use tikv_jemalloc_ctl::{epoch, stats};
-use xds::{ResourceType, Scope, Writer};
+use xds::{ResourceType, Writer};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -20,20 +22,17 @@ fn heap() -> usize {
     stats::allocated::read().unwrap()
 }
 
-fn write(writer: &mut Writer, delta: &mesh::Delta) {
+fn write(writer: &mut Writer, delta: &plane::Delta) {
     for change in &delta.resources {
-        let kind = match change.kind {
-            ResourceKind::Address => ResourceType::Address,
-            ResourceKind::Authorization => ResourceType::Authorization,
-        };
+        let (scope, kind) = (&change.scope, change.resource_type);
         match &change.body {
-            None => drop(writer.remove(&Scope::Mesh, kind, &change.name)),
-            Some(body) => drop(writer.put(&Scope::Mesh, kind, &change.name, body).unwrap()),
+            None => drop(writer.remove(scope, kind, &change.name)),
+            Some(body) => drop(writer.put(scope, kind, &change.name, body).unwrap()),
         }
     }
 }
 
-fn recomputed(mesh: &Mesh) -> u64 {
+fn recomputed(mesh: &Plane) -> u64 {
     mesh.stats().iter().map(|s| s.recomputed).sum()
 }
 
@@ -46,7 +45,7 @@ struct Changes {
 }
 
 /// Puts objects one at a time, each until it is published.
-fn change(mesh: &mut Mesh, writer: &mut Writer, objects: impl Iterator<Item = Object>) -> Changes {
+fn change(mesh: &mut Plane, writer: &mut Writer, objects: impl Iterator<Item = Object>) -> Changes {
     let before = recomputed(mesh);
     let (mut times, mut resources) = (Vec::new(), 0);
     for object in objects {
@@ -76,7 +75,7 @@ fn measure(size: Size) -> Figures {
     let before = heap();
     let listing = size.listing();
     let begin = Instant::now();
-    let mut mesh = Mesh::new(&Options::default());
+    let mut mesh = Plane::new(&Options::default());
     let mut writer = Writer::new();
     let delta = mesh.apply(listing);
     write(&mut writer, &delta);

@@ -1,7 +1,7 @@
 //! What a namespace has besides pods and services: a waypoint that its services are bound to, two
 //! virtual machines behind a service, entries for external hosts, a policy for the waypoint.
 
-use mesh::Event;
+use model::Event;
 use model::facts::{
     Action, AllowedNamespaces, AuthorizationPolicy, AuthorizationSpec, EntryAddress, Gateway, GatewayAddress,
     GatewayClass, Listener, Meta, Operation, Pod, PolicyTargetRef, Resolution, Rule, ServiceEntry,

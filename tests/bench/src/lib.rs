@@ -6,7 +6,7 @@ mod kinds;
 
 pub use kinds::{machine, waypoint};
 
-use mesh::Event;
+use model::Event;
 use model::facts::{
     Action, AddressType, AuthorizationPolicy, AuthorizationSpec, Endpoint, EndpointPort, EndpointSlice,
     EndpointTarget, Meta, Namespace, Node, Operation, PeerAuthentication, PeerAuthenticationSpec, Pod,

@@ -18,15 +18,17 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("engine", &[]),
     ("proto", &[]),
     ("folder", &["model"]),
-    ("mesh", &["model", "engine", "proto"]),
+    ("output", &["model", "engine", "proto"]),
+    ("mesh", &["model", "engine", "proto", "output"]),
+    ("plane", &["model", "engine", "output", "mesh"]),
     ("xds", &["proto"]),
     ("ca", &["model"]),
     ("limits", &[]),
-    ("cluster", &["model", "mesh", "limits"]),
-    ("identity", &["model", "mesh", "ca", "limits", "cluster"]),
+    ("cluster", &["model", "limits"]),
+    ("identity", &["model", "plane", "ca", "limits", "cluster"]),
     ("server", &["model", "proto", "xds", "ca", "limits", "identity"]),
-    ("runtime", &["model", "proto", "folder", "mesh", "xds", "ca", "cluster", "identity", "server"]),
-    ("cli", &["model", "proto", "folder", "mesh", "ca", "identity", "server", "runtime"]),
+    ("runtime", &["model", "proto", "folder", "mesh", "plane", "xds", "ca", "cluster", "identity", "server"]),
+    ("cli", &["model", "proto", "folder", "mesh", "plane", "ca", "identity", "server", "runtime"]),
 ];
 
 /// What measures or checks control planes from outside, and must not know this one: with its

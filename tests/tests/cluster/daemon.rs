@@ -2,9 +2,9 @@
 
 use anyhow::Context;
 use clap::{CommandFactory, Parser};
-use mesh::Mesh;
 use pilothouse_tests::apiserver::{LIMIT, until};
 use pilothouse_tests::client::{Client, Options};
+use plane::Plane;
 use runtime::config::{ServeArgs, SourceArgs};
 use runtime::controllers::StatusStats;
 use runtime::engine_thread::EngineHandle;
@@ -126,7 +126,7 @@ impl Daemon {
     /// Asks its mesh something.
     pub async fn ask<T: Send + 'static>(
         &self,
-        question: impl FnOnce(&Mesh) -> T + Send + 'static,
+        question: impl FnOnce(&Plane) -> T + Send + 'static,
     ) -> anyhow::Result<T> {
         anyhow::ensure!(!self.running.is_finished(), "the daemon ended");
         self.engine.ask(question).await.context("the engine ended")

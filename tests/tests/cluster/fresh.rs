@@ -3,19 +3,22 @@
 use crate::told::told;
 use anyhow::{Context, bail};
 use bytes::Bytes;
-use mesh::{AddressRequest, Event, Mesh, ResourceKind};
+use mesh::AddressRequest;
+use model::Event;
 use model::{Kind, ObjectRef};
 use pilothouse_tests::apiserver::{LIMIT, until};
 use pilothouse_tests::client::{Client, State};
+use plane::Plane;
+use proto::ResourceType;
 use std::collections::BTreeMap;
 
 /// Resources by type and name.
-pub type Resources = BTreeMap<(ResourceKind, String), Bytes>;
+pub type Resources = BTreeMap<(ResourceType, String), Bytes>;
 
 /// Lists every kind and computes the mesh in one commit.
 ///
 /// The lists are fed from their ends: the order in which a source meets objects must not matter.
-pub async fn mesh(client: &kube::Client, options: &mesh::Options) -> anyhow::Result<Mesh> {
+pub async fn mesh(client: &kube::Client, options: &mesh::Options) -> anyhow::Result<Plane> {
     let mut events = Vec::new();
     for &kind in Kind::ALL.iter().rev() {
         events.push(Event::Begin(kind));
@@ -28,16 +31,16 @@ pub async fn mesh(client: &kube::Client, options: &mesh::Options) -> anyhow::Res
         }
         events.push(Event::Synced(kind));
     }
-    let mut mesh = Mesh::new(options);
+    let mut mesh = Plane::new(options);
     mesh.apply(events);
     anyhow::ensure!(mesh.is_synced(), "a kind was not listed: {:?}", mesh.missing());
     Ok(mesh)
 }
 
 /// Returns the resources of a mesh.
-fn resources_of(mesh: &Mesh) -> Resources {
+fn resources_of(mesh: &Plane) -> Resources {
     let all = mesh.resources().into_iter();
-    all.filter_map(|change| Some(((change.kind, change.name), change.body?))).collect()
+    all.filter_map(|change| Some(((change.resource_type, change.name), change.body?))).collect()
 }
 
 /// Waits until a client and the statuses hold what a fresh computation makes of the API server, and
@@ -101,10 +104,10 @@ pub async fn holds(client: &Client, resources: &Resources) -> anyhow::Result<()>
 /// Returns what a client holds.
 pub fn held_by(state: &State) -> Resources {
     let addresses = state.addresses().iter();
-    let addresses = addresses.map(|(name, held)| ((ResourceKind::Address, name.clone()), held.bytes.clone()));
+    let addresses = addresses.map(|(name, held)| ((ResourceType::Address, name.clone()), held.bytes.clone()));
     let policies = state.authorizations().iter();
     let policies =
-        policies.map(|(name, held)| ((ResourceKind::Authorization, name.clone()), held.bytes.clone()));
+        policies.map(|(name, held)| ((ResourceType::Authorization, name.clone()), held.bytes.clone()));
     addresses.chain(policies).collect()
 }
 
@@ -114,8 +117,8 @@ pub fn versions(state: &State) -> BTreeMap<String, String> {
 }
 
 /// Returns the keys under which two sets of resources differ: absent from one, or with other bytes.
-pub fn changed(before: &Resources, after: &Resources) -> Vec<(ResourceKind, String)> {
-    let differs = |key: &&(ResourceKind, String)| before.get(key) != after.get(key);
+pub fn changed(before: &Resources, after: &Resources) -> Vec<(ResourceType, String)> {
+    let differs = |key: &&(ResourceType, String)| before.get(key) != after.get(key);
     let new = after.keys().filter(|key| !before.contains_key(key));
     before.keys().filter(differs).chain(new).cloned().collect()
 }

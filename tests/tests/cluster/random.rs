@@ -5,11 +5,11 @@ use crate::daemon::Daemon;
 use crate::edits::{Edits, NAMESPACES, SYSTEM};
 use crate::fresh::{Resources, changed, held_by, holds, settled, versions};
 use anyhow::Context;
-use mesh::ResourceKind;
 use pilothouse_tests::apiserver::{ApiServer, LIMIT, until};
 use pilothouse_tests::client::Client;
 use pilothouse_tests::helm;
 use pilothouse_tests::statuses::Statuses;
+use proto::ResourceType;
 use proto::type_url;
 use runtime::config::ServeArgs;
 use serde_json::{Value, json};
@@ -168,7 +168,7 @@ async fn reconnects_to_what_changed(
     client.reconnect_to(daemon.address()).await?;
     holds(client, after).await.context("the client that was away")?;
     let differing = changed(before, after);
-    let names = |kind: ResourceKind, is_there: bool| -> BTreeSet<String> {
+    let names = |kind: ResourceType, is_there: bool| -> BTreeSet<String> {
         let of_kind = differing.iter().filter(|key| key.0 == kind && after.contains_key(key) == is_there);
         of_kind.map(|(_, name)| name.clone()).collect()
     };
@@ -177,14 +177,14 @@ async fn reconnects_to_what_changed(
         of_type(url).flat_map(|r| r.resources).map(|resource| resource.name).collect()
     };
     let removed = |url| -> BTreeSet<String> { of_type(url).flat_map(|r| r.removed).collect() };
-    assert_eq!(sent(type_url::ADDRESS), names(ResourceKind::Address, true));
-    assert_eq!(removed(type_url::ADDRESS), names(ResourceKind::Address, false));
+    assert_eq!(sent(type_url::ADDRESS), names(ResourceType::Address, true));
+    assert_eq!(removed(type_url::ADDRESS), names(ResourceType::Address, false));
     // Policies have no versions on the wire: all that there are come.
-    assert_eq!(removed(type_url::AUTHORIZATION), names(ResourceKind::Authorization, false));
+    assert_eq!(removed(type_url::AUTHORIZATION), names(ResourceType::Authorization, false));
     // All this says something only if there was enough of everything.
-    let kept = before.iter().filter(|((kind, _), _)| *kind == ResourceKind::Address);
+    let kept = before.iter().filter(|((kind, _), _)| *kind == ResourceType::Address);
     let kept = kept.filter(|(key, bytes)| after.get(*key) == Some(bytes)).count();
-    let (changed, vanished) = (names(ResourceKind::Address, true), names(ResourceKind::Address, false));
+    let (changed, vanished) = (names(ResourceType::Address, true), names(ResourceType::Address, false));
     assert!(kept > 5 && changed.len() > 5 && !vanished.is_empty(), "{kept} {changed:?} {vanished:?}");
     Ok(())
 }

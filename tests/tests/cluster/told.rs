@@ -2,9 +2,9 @@
 
 use crate::fresh::list;
 use anyhow::{Context, ensure};
-use mesh::Mesh;
 use model::{Kind, Name, ObjectRef};
 use pilothouse_tests::apiserver::{LIMIT, until};
+use plane::Plane;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,7 +21,7 @@ type Told = BTreeMap<ObjectRef, BTreeSet<Condition>>;
 
 /// Waits until the statuses of the API server hold the conditions of a mesh, word for word, and no
 /// others: nobody else writes any here.
-pub async fn told(client: &kube::Client, mesh: &Mesh) -> anyhow::Result<()> {
+pub async fn told(client: &kube::Client, mesh: &Plane) -> anyhow::Result<()> {
     let wanted = wanted(mesh);
     let mut found = Told::new();
     let are_there = async || {
@@ -39,17 +39,16 @@ pub async fn told(client: &kube::Client, mesh: &Mesh) -> anyhow::Result<()> {
     })
 }
 
-fn wanted(mesh: &Mesh) -> Told {
+fn wanted(mesh: &Plane) -> Told {
     let mut all = Told::new();
-    for change in mesh.conditions() {
-        let Some(row) = change.conditions else { continue };
+    for (object, row) in mesh.conditions() {
         let conditions = row
             .conditions
             .iter()
             .map(|c| (c.kind.to_owned(), c.status, c.reason.to_owned(), c.message.clone(), row.generation));
         let conditions: BTreeSet<_> = conditions.collect();
         if !conditions.is_empty() {
-            all.insert(change.object, conditions);
+            all.insert(object, conditions);
         }
     }
     all

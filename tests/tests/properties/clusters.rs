@@ -1,8 +1,10 @@
 //! Objects of several clusters stand beside each other under the same names.
 
 use crate::{parsed, synced};
-use mesh::{Event, Mesh, Options};
+use mesh::Options;
+use model::Event;
 use model::{Kind, Name, Ns, Object, ObjectRef};
+use plane::Plane;
 use prost::Message;
 use proto::workload::address::Type;
 use proto::workload::{Address, Workload};
@@ -46,7 +48,7 @@ fn moved(object: Object, cluster: &str) -> Object {
     }
 }
 
-fn held(mesh: &Mesh) -> BTreeMap<String, bytes::Bytes> {
+fn held(mesh: &Plane) -> BTreeMap<String, bytes::Bytes> {
     mesh.resources().into_iter().filter_map(|r| Some((r.name, r.body?))).collect()
 }
 

@@ -6,14 +6,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mesh::{Event, Mesh, Options, ResourceKind};
+use mesh::Options;
+use model::Event;
 use model::facts::Object;
 use model::{Kind, Labels, Name, ObjectRef};
 use pilothouse_tests::client::{Connection, rbac};
+use plane::Plane;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use prost::Message;
+use proto::ResourceType;
 use proto::security::{Action, Authorization, Scope};
 use proto::workload::Workload;
 use proto::workload::address::Type;
@@ -39,12 +42,11 @@ struct Objects<'a> {
 }
 
 impl<'a> Objects<'a> {
-    fn new(world: &'a World, by_default: bool, mesh: &Mesh) -> Self {
-        let services = mesh.conditions().into_iter().filter(|change| change.object.kind == Kind::Service);
-        let bound = services.filter_map(|change| {
-            let conditions = change.conditions?;
+    fn new(world: &'a World, by_default: bool, mesh: &Plane) -> Self {
+        let services = mesh.conditions().into_iter().filter(|(object, _)| object.kind == Kind::Service);
+        let bound = services.filter_map(|(object, conditions)| {
             let bound = conditions.conditions.iter().find(|c| c.kind == "istio.io/WaypointBound")?;
-            Some((change.object.name, (bound.status, bound.message.clone())))
+            Some((object.name, (bound.status, bound.message.clone())))
         });
         Self { world, by_default, bound: bound.collect() }
     }
@@ -143,19 +145,20 @@ fn identity(ns: &str, account: &str) -> String {
 }
 
 /// Everything that is sent, decoded.
-fn sent(mesh: &Mesh) -> (Vec<(String, Workload)>, BTreeMap<String, Authorization>) {
+fn sent(mesh: &Plane) -> (Vec<(String, Workload)>, BTreeMap<String, Authorization>) {
     let (mut workloads, mut policies) = (Vec::new(), BTreeMap::new());
     for resource in mesh.resources() {
-        match resource.kind {
-            ResourceKind::Authorization => {
+        match resource.resource_type {
+            ResourceType::Authorization => {
                 let policy = Authorization::decode(resource.body.clone().unwrap()).unwrap();
                 policies.insert(resource.name, policy);
             }
-            ResourceKind::Address => {
+            ResourceType::Address => {
                 if let Some(Type::Workload(workload)) = address(&resource).r#type {
                     workloads.push((resource.name, workload));
                 }
             }
+            other => panic!("a mesh has no {other:?}"),
         }
     }
     (workloads, policies)
@@ -366,14 +369,14 @@ fn a_pod_of_a_waypoint_that_comes_or_goes_changes_one_policy_and_no_workload() {
         ));
     }
     let mut mesh = super::synced(&Options::default(), objects);
-    let changed = |delta: mesh::Delta| {
+    let changed = |delta: plane::Delta| {
         let names: Vec<String> = delta.resources.iter().map(|r| r.name.clone()).collect();
         let guards =
             names.iter().filter(|name| name.starts_with("shop/pilothouse_require_waypoint_")).count();
         (guards, names.len() - guards, delta.resources.iter().filter(|r| r.body.is_none()).count())
     };
     let guard = mesh.resources().into_iter().find(|r| r.name.contains("require_waypoint")).unwrap().name;
-    let why = mesh.why(&guard, 2).unwrap().to_string();
+    let why = mesh.why(&guard, 2)[0].to_string();
     assert!(why.starts_with("guard_policies ") && why.contains("waypoint_accounts"), "{why}");
     // The guard, and the waypoint's own pod.
     assert_eq!(changed(mesh.apply([instance("wp-2", "new")])), (1, 1, 0));

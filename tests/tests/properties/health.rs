@@ -1,9 +1,12 @@
 //! What a service that begins to want unready endpoints needs again: a ztunnel has forgotten those of a
 //! service that wanted only healthy ones.
 
-use mesh::{Delta, Event, Mesh, Options};
+use mesh::Options;
+use model::Event;
 use model::Kind;
 use pilothouse_tests::client::State;
+use plane::{Delta, Plane};
+use proto::ResourceType;
 use serde_json::{Value, json};
 
 use crate::{parsed, response, synced};
@@ -55,7 +58,7 @@ fn slice() -> Event {
 }
 
 /// A mesh whose service wants only healthy endpoints, of which it has one, and a ztunnel that follows.
-fn start() -> (Mesh, State) {
+fn start() -> (Plane, State) {
     let objects = || [pod("ready", "10.0.0.1", "True"), pod("unready", "10.0.0.2", "False"), slice()];
     let mut mesh = synced(&Options::default(), Vec::new());
     let mut ztunnel = State::new(false);
@@ -65,7 +68,7 @@ fn start() -> (Mesh, State) {
 }
 
 fn follow(ztunnel: &mut State, delta: &Delta) {
-    ztunnel.apply(&response(mesh::ResourceKind::Address, delta));
+    ztunnel.apply(&response(ResourceType::Address, delta));
 }
 
 fn endpoints(ztunnel: &State) -> Vec<&str> {

@@ -10,20 +10,23 @@ mod health;
 mod manifests;
 mod networks;
 mod waypoints;
+mod why;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use mesh::{Delta, Event, Mesh, Options, ResourceChange, ResourceKind};
+use mesh::Options;
+use model::Event;
 use model::{Diagnostic, Kind, Name, Object, ObjectRef, Scope};
 use pilothouse_tests::client::State;
+use plane::{Delta, Plane, ResourceChange};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use prost::Message;
+use proto::ResourceType;
 use proto::discovery::{DeltaDiscoveryResponse, Resource};
 use proto::security::Authorization;
-use proto::type_url;
 use proto::workload::Address;
 use proto::workload::address::Type;
 use rand::rngs::StdRng;
@@ -80,14 +83,14 @@ impl World {
         puts.chain(refused).collect()
     }
 
-    fn built_at_once(&self, options: &Options) -> Mesh {
+    fn built_at_once(&self, options: &Options) -> Plane {
         synced(options, self.events())
     }
 }
 
 /// A mesh that is told of everything in its first commit.
-fn synced(options: &Options, events: Vec<Event>) -> Mesh {
-    let mut mesh = Mesh::new(options);
+fn synced(options: &Options, events: Vec<Event>) -> Plane {
+    let mut mesh = Plane::new(options);
     let begin = Kind::ALL.iter().map(|k| Event::Begin(*k));
     mesh.apply(begin.chain(events).chain(Kind::ALL.iter().map(|k| Event::Synced(*k))));
     assert!(mesh.is_synced());
@@ -96,17 +99,17 @@ fn synced(options: &Options, events: Vec<Event>) -> Mesh {
 
 /// What a client has that applied every delta, and what a ztunnel makes of it.
 #[derive(Default)]
-struct Mirror(BTreeMap<(ResourceKind, String), Bytes>, State);
+struct Mirror(BTreeMap<(ResourceType, String), Bytes>, State);
 
 impl Mirror {
     fn apply(&mut self, delta: Delta) -> Result<(), TestCaseError> {
         // Policies go out before the workloads that name them.
-        for kind in [ResourceKind::Authorization, ResourceKind::Address] {
+        for kind in [ResourceType::Authorization, ResourceType::Address] {
             self.1.apply(&response(kind, &delta));
         }
         let mut named = BTreeSet::new();
         for change in delta.resources {
-            let key = (change.kind, change.name);
+            let key = (change.resource_type, change.name);
             prop_assert!(named.insert(key.clone()), "{key:?} stands twice in one delta");
             let before = match change.body {
                 Some(body) => {
@@ -130,7 +133,7 @@ impl Mirror {
     fn check(&self, resources: &[ResourceChange]) -> Result<(), TestCaseError> {
         let all: BTreeMap<_, _> = resources
             .iter()
-            .map(|r| ((r.kind, r.name.clone()), r.body.clone().expect("a resource that is there")))
+            .map(|r| ((r.resource_type, r.name.clone()), r.body.clone().expect("a resource that is there")))
             .collect();
         prop_assert_eq!(all.len(), resources.len(), "one name, two resources");
         prop_assert_eq!(&self.0, &all);
@@ -140,12 +143,9 @@ impl Mirror {
 }
 
 /// A delta as it would go out, in order.
-fn response(kind: ResourceKind, delta: &Delta) -> DeltaDiscoveryResponse {
-    let type_url = match kind {
-        ResourceKind::Address => type_url::ADDRESS,
-        ResourceKind::Authorization => type_url::AUTHORIZATION,
-    };
-    let of_kind = || delta.resources.iter().filter(|change| change.kind == kind);
+fn response(kind: ResourceType, delta: &Delta) -> DeltaDiscoveryResponse {
+    let type_url = kind.type_url();
+    let of_kind = || delta.resources.iter().filter(|change| change.resource_type == kind);
     let resources = of_kind().filter_map(|change| {
         let any = prost_types::Any { type_url: type_url.to_owned(), value: change.body.as_ref()?.to_vec() };
         let resource = Resource { name: change.name.clone(), resource: Some(any), ..Resource::default() };
@@ -162,13 +162,13 @@ fn response(kind: ResourceKind, delta: &Delta) -> DeltaDiscoveryResponse {
 /// A ztunnel skips a policy that is listed and missing: it would let in what the policy denies. So each is
 /// sent, and to every client unless it is in dry run: skipping such a one is what its author wants.
 fn every_listed_policy_is_sent(resources: &[ResourceChange]) -> Result<(), TestCaseError> {
-    let policies = || resources.iter().filter(|r| r.kind == ResourceKind::Authorization);
+    let policies = || resources.iter().filter(|r| r.resource_type == ResourceType::Authorization);
     let sent: BTreeSet<&str> = policies().map(|r| r.name.as_str()).collect();
     for resource in policies().filter(|r| r.needs != 0) {
         let policy = Authorization::decode(resource.body.clone().unwrap()).unwrap();
         prop_assert!(policy.dry_run, "{} is in force and not for every client", resource.name);
     }
-    for resource in resources.iter().filter(|r| r.kind == ResourceKind::Address) {
+    for resource in resources.iter().filter(|r| r.resource_type == ResourceType::Address) {
         if let Some(Type::Workload(workload)) = address(resource).r#type {
             for policy in &workload.authorization_policies {
                 prop_assert!(
@@ -187,14 +187,15 @@ fn address(resource: &ResourceChange) -> Address {
 }
 
 fn namespace(resource: &ResourceChange) -> String {
-    match resource.kind {
-        ResourceKind::Authorization => {
+    match resource.resource_type {
+        ResourceType::Authorization => {
             Authorization::decode(resource.body.clone().unwrap()).unwrap().namespace
         }
-        ResourceKind::Address => match address(resource).r#type.unwrap() {
+        ResourceType::Address => match address(resource).r#type.unwrap() {
             Type::Workload(workload) => workload.namespace,
             Type::Service(service) => service.namespace,
         },
+        other => panic!("a mesh has no {other:?}"),
     }
 }
 
@@ -273,7 +274,7 @@ fn config() -> ProptestConfig {
 fn follows(options: &Options, start: Vec<Event>, batches: Vec<Vec<Edit>>) -> Result<(), TestCaseError> {
     let mut world = World::default();
     start.iter().for_each(|event| world.feed(event));
-    let mut mesh = Mesh::new(options);
+    let mut mesh = Plane::new(options);
     let mut mirror = Mirror::default();
     let begin = Kind::ALL.iter().map(|k| Event::Begin(*k)).chain(start);
     mirror.apply(mesh.apply(begin))?;
@@ -340,7 +341,7 @@ proptest! {
         let mut mesh = world.built_at_once(&options);
         let (resources, diagnostics) = (mesh.resources(), sorted(mesh.diagnostics()));
         let mut mirror = Mirror::default();
-        mirror.0.extend(resources.iter().map(|r| ((r.kind, r.name.clone()), r.body.clone().unwrap())));
+        mirror.0.extend(resources.iter().map(|r| ((r.resource_type, r.name.clone()), r.body.clone().unwrap())));
         let mut back = Vec::new();
         for change in changes {
             let of = match &change {

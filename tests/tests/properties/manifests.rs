@@ -3,7 +3,7 @@
 //! A manifest is drawn from bytes: the first choice of each list is the plainest, so that a failing
 //! case shrinks to plain objects.
 
-use mesh::Event;
+use model::Event;
 use model::Kind;
 use serde_json::{Map, Value, json};
 

@@ -2,11 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mesh::{Event, Mesh, Options, ResourceChange};
+use mesh::Options;
+use model::Event;
 use model::{Kind, Object};
+use plane::{Plane, ResourceChange};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
+use proto::ResourceType;
 use proto::workload::address::Type;
 use proto::workload::{Service, Workload};
 use rand::rngs::StdRng;
@@ -72,21 +75,21 @@ fn drawn_meshes_often_have_something_behind_a_gateway() {
     assert!(count > 25, "{count} of 100");
 }
 
-fn of<T>(mesh: &Mesh, pick: impl Fn(Type) -> Option<T>) -> BTreeMap<String, T> {
-    let all = mesh.resources().into_iter().filter(|r| r.kind == mesh::ResourceKind::Address);
+fn of<T>(mesh: &Plane, pick: impl Fn(Type) -> Option<T>) -> BTreeMap<String, T> {
+    let all = mesh.resources().into_iter().filter(|r| r.resource_type == ResourceType::Address);
     all.filter_map(|r| Some((r.name.clone(), pick(address(&r).r#type?)?))).collect()
 }
 
-fn workloads(mesh: &Mesh) -> BTreeMap<String, Workload> {
+fn workloads(mesh: &Plane) -> BTreeMap<String, Workload> {
     of(mesh, |address| if let Type::Workload(w) = address { Some(w) } else { None })
 }
 
-fn summaries(mesh: &Mesh) -> BTreeMap<String, Workload> {
+fn summaries(mesh: &Plane) -> BTreeMap<String, Workload> {
     let all = workloads(mesh).into_iter();
     all.filter(|(name, _)| name.contains("/SplitHorizonWorkload/")).collect()
 }
 
-fn service(mesh: &Mesh, name: &str) -> Service {
+fn service(mesh: &Plane, name: &str) -> Service {
     of(mesh, |address| if let Type::Service(s) = address { Some(s) } else { None }).remove(name).unwrap()
 }
 
@@ -151,7 +154,7 @@ fn beginnings() -> Vec<Event> {
     vec![settings("serviceScopeConfigs: [{scope: GLOBAL}]"), gateway_of("net-a", "a", "192.0.2.7")]
 }
 
-fn mesh_with(entries: impl IntoIterator<Item = Event>) -> Mesh {
+fn mesh_with(entries: impl IntoIterator<Item = Event>) -> Plane {
     let scopes = "serviceScopeConfigs: [{scope: GLOBAL, servicesSelector: {matchLabels: {istio.io/global: \"true\"}}}]";
     let global = web(json!({"istio.io/global": "true"}));
     let events = [settings(scopes), global, gateway("far", "192.0.2.7")].into_iter().chain(entries);
@@ -172,7 +175,7 @@ fn a_workload_that_moves_to_another_network_goes_and_stands_behind_its_gateway_i
 
     let away = mesh.apply([entry("a", "far", "a")]).resources;
     assert_eq!(named(&away), BTreeMap::from([(uid, false), (&summary, true), (WEB, true)]));
-    let made_from = format!("{:?}", mesh.why(&summary, 9).expect("where it is from"));
+    let made_from = format!("{:?}", mesh.why(&summary, 9));
     assert!(made_from.contains(uid) && made_from.contains("NetworkGateway/far/192.0.2.7"), "{made_from}");
     assert_eq!(service(&mesh, WEB).subject_alt_names, ["spiffe://cluster.local/ns/shop/sa/a"]);
 
@@ -237,7 +240,7 @@ fn only_a_client_that_knows_gateways_is_sent_what_stands_behind_one() {
 }
 
 /// Rows that were computed, by table, for those tables that computed any.
-fn work(mesh: &mut Mesh, event: Event) -> BTreeMap<&'static str, u64> {
+fn work(mesh: &mut Plane, event: Event) -> BTreeMap<&'static str, u64> {
     let before: BTreeMap<_, _> = mesh.stats().into_iter().map(|s| (s.name, s.recomputed)).collect();
     mesh.apply([event]);
     let after = mesh.stats().into_iter().map(|s| (s.name, s.recomputed - before[s.name]));

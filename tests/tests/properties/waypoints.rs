@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use mesh::{Event, Mesh, Options};
+use mesh::Options;
+use model::Event;
 use model::Kind;
+use plane::Plane;
 use serde_json::{Value, json};
 
 use crate::{parsed, synced};
@@ -58,7 +60,7 @@ fn workloads() -> Vec<Event> {
 }
 
 /// Workloads that were computed, by table.
-fn work(mesh: &mut Mesh, event: Event) -> BTreeMap<&'static str, u64> {
+fn work(mesh: &mut Plane, event: Event) -> BTreeMap<&'static str, u64> {
     let tables = ["pod_workloads", "entry_workloads", "inline_workloads"];
     let before: BTreeMap<_, _> = mesh.stats().into_iter().map(|s| (s.name, s.recomputed)).collect();
     mesh.apply([event]);

@@ -2,9 +2,8 @@
 
 use super::resources::{Collector, Resources};
 use anyhow::{anyhow, bail};
-use mesh::{Conditions, Mesh, ResourceKind};
 use model::{Diagnostic, Kind};
-use proto::type_url;
+use plane::{Conditions, Plane};
 use runtime::config::MeshArgs;
 use runtime::source::folder::{FolderSettings, LARGEST_FILE, load_once_with};
 use std::io::Read;
@@ -33,7 +32,7 @@ pub fn resources(folders: &[PathBuf], args: &MeshArgs) -> anyhow::Result<(Resour
     };
     let input = if input.is_empty() { None } else { Some(standard_input()?) };
     let (events, mut diagnostics) = load_once_with(&settings, input.as_deref());
-    let mut mesh = Mesh::new(&args.options());
+    let mut mesh = Plane::new(&args.options());
     mesh.apply(events);
     let of_objects = mesh.diagnostics();
     for diagnostic in of_objects {
@@ -43,17 +42,15 @@ pub fn resources(folders: &[PathBuf], args: &MeshArgs) -> anyhow::Result<(Resour
     }
     let mut collector = Collector::default();
     for resource in mesh.resources() {
-        let type_url = match resource.kind {
-            ResourceKind::Address => type_url::ADDRESS,
-            ResourceKind::Authorization => type_url::AUTHORIZATION,
-        };
-        collector.put(type_url, &resource.name, &resource.body.unwrap_or_default())?;
+        collector.put(
+            resource.resource_type.type_url(),
+            &resource.name,
+            &resource.body.unwrap_or_default(),
+        )?;
     }
-    let statuses = mesh.conditions().into_iter().filter_map(|change| {
-        let of = change.object;
-        let conditions = change.conditions.filter(|_| of.kind == Kind::AuthorizationPolicy)?;
-        Some(((of.name.ns.to_string(), of.name.name.to_string()), status(&conditions)))
-    });
+    let policies = mesh.conditions().into_iter().filter(|(of, _)| of.kind == Kind::AuthorizationPolicy);
+    let statuses = policies
+        .map(|(of, conditions)| ((of.name.ns.to_string(), of.name.name.to_string()), status(&conditions)));
     let statuses = Some(statuses.collect());
     Ok((Resources { statuses, ..collector.finish() }, diagnostics))
 }

@@ -1,15 +1,18 @@
 //! What authors are told of guards: conditions of their objects, and diagnostics.
 
-use engine::Cx;
+use engine::{Cx, Graph, Table};
 use model::{Diagnostic, Kind, Labels, Name, Ns, ObjectRef, Severity, Str};
+use output::{Condition, Encoded, Outputs};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{Guard, GuardPolicies, Guarded, targets};
-use crate::condition::Condition;
-use crate::service::ServiceView;
-use crate::service_entry::HostKey;
+use crate::key;
+use crate::service::{ServiceRow, ServiceView, Services};
+use crate::service_entry::{Entries, HostKey};
+use crate::store::Inputs;
 use crate::waypoint::{Binder, Demand, REQUIRE_ANNOTATION, Require};
+use crate::workload::EntryWorkload;
 
 const WAYPOINT_REQUIRED: &str = "pilothouse.io/WaypointRequired";
 /// Where nothing refuses what goes around a waypoint.
@@ -163,23 +166,36 @@ fn shared(finding: &Finding) -> Option<String> {
     ))
 }
 
-impl crate::Mesh {
-    /// Returns what authors should know: of values that are neither true nor false, of required
-    /// waypoints that can be gone around, and of ports in common.
-    pub(crate) fn guard_diagnostics(&self) -> Vec<Diagnostic> {
-        let mut all = self.unclear_annotations();
+/// What the diagnostics of this module are told from.
+#[derive(Clone, Copy)]
+pub(crate) struct Reported {
+    pub inputs: Inputs,
+    pub services: Services,
+    pub service_rows: Table<Name, ServiceRow>,
+    pub entries: Entries,
+    pub pods: Table<Name, Encoded>,
+    pub entry_workloads: Table<Str, EntryWorkload>,
+}
+
+/// Declares what authors should know: of values that are neither true nor false, of required
+/// waypoints that can be gone around, and of ports in common.
+pub(crate) fn declare_diagnostics(out: &mut Outputs, guards: GuardPolicies, of: Reported, cluster: Str) {
+    declare_unclear(out, of, cluster);
+    out.findings(move |graph| {
+        let mut all = Vec::new();
         let mut exposed: BTreeMap<ObjectRef, BTreeSet<ObjectRef>> = BTreeMap::new();
-        for (finding, _) in self.graph.rows(self.sinks.guards.findings) {
+        for (finding, _) in graph.rows(guards.findings) {
             match &finding {
                 // The workloads are named, each for itself.
                 Finding::Exposed { .. } => {}
                 Finding::Unguarded { object, by } => {
-                    let by = by.as_deref().and_then(|key| self.behind(key));
+                    let by = by.as_deref().and_then(|key| of.behind(graph, key));
                     let by = by.map_or_else(|| object.clone(), |(of, _)| of);
                     exposed.entry(by).or_default().insert(object.clone());
                 }
                 Finding::Shared { service, .. } => {
-                    if let (Some((of, false)), Some(message)) = (self.behind(service), shared(&finding)) {
+                    if let (Some((of, false)), Some(message)) = (of.behind(graph, service), shared(&finding))
+                    {
                         let help = "bind it to a waypoint as well, or let it lead to other ports";
                         all.push(diagnostic(code::SHARED_PORT, of, message, help));
                     }
@@ -188,36 +204,41 @@ impl crate::Mesh {
         }
         all.extend(exposed.into_iter().map(|(object, workloads)| not_enforced(object, &workloads)));
         all
-    }
+    });
+}
 
+/// Declares it of the annotations of whatever takes part: what is sent, and namespaces.
+fn declare_unclear(out: &mut Outputs, of: Reported, cluster: Str) {
+    let object = |kind, name: &Name| ObjectRef { kind, name: name.clone() };
+    out.diagnostics(of.inputs.namespaces, move |_, name, namespace| {
+        unclear(object(Kind::Namespace, &Name::new("", name)), &namespace.annotations)
+    });
+    out.diagnostics(of.inputs.services, move |graph, name, service| {
+        graph.get(of.services.views, name)?;
+        unclear(object(Kind::Service, name), &service.meta.annotations)
+    });
+    out.diagnostics(of.entries.entries, move |_, name, entry| {
+        unclear(object(Kind::ServiceEntry, name), &entry.meta.annotations)
+    });
+    out.diagnostics(of.inputs.workload_entries, move |graph, name, entry| {
+        graph.get(of.entry_workloads, &Str::from(key::workload_entry_uid(&cluster, name)))?;
+        unclear(object(Kind::WorkloadEntry, name), &entry.meta.annotations)
+    });
+    out.diagnostics(of.inputs.pods, move |graph, name, pod| {
+        graph.get(of.pods, name)?;
+        unclear(object(Kind::Pod, name), &pod.annotations)
+    });
+}
+
+impl Reported {
     /// Returns the object behind a key of workloads' services, and whether it has a waypoint.
-    fn behind(&self, key: &str) -> Option<(ObjectRef, bool)> {
+    fn behind(&self, graph: &Graph, key: &str) -> Option<(ObjectRef, bool)> {
         let (ns, host) = key.split_once('/')?;
         let key = HostKey { ns: Ns::from(ns), host: Str::from(host) };
-        let row = self.graph.get(self.sinks.entry_services, &key).or_else(|| self.service_of(&key))?;
-        Some((self.holder(&key)?, matches!(row.waypoint, Ok(Some(_)))))
-    }
-
-    fn unclear_annotations(&self) -> Vec<Diagnostic> {
-        let (facts, statuses) = (&self.facts, &self.sinks.statuses);
-        let of = |kind, name: &Name| ObjectRef { kind, name: name.clone() };
-        let namespaces = self.graph.rows(facts.namespaces).into_iter();
-        let namespaces =
-            namespaces.map(|(name, n)| (of(Kind::Namespace, &Name::new("", &name)), n.annotations.clone()));
-        // Whoever has a status of ours, or is sent, takes part.
-        let services = self.graph.rows(facts.services).into_iter();
-        let services = services.filter(|(name, _)| self.graph.get(statuses.services, name).is_some());
-        let services = services.map(|(name, s)| (of(Kind::Service, &name), s.meta.annotations.clone()));
-        let entries = self.graph.rows(self.sinks.service_entries).into_iter();
-        let entries = entries.map(|(name, e)| (of(Kind::ServiceEntry, &name), e.meta.annotations.clone()));
-        let vms = self.graph.rows(facts.workload_entries).into_iter();
-        let vms = vms.filter(|(name, _)| self.graph.get(statuses.workload_entries, name).is_some());
-        let vms = vms.map(|(name, e)| (of(Kind::WorkloadEntry, &name), e.meta.annotations.clone()));
-        let pods = self.graph.rows(facts.pods).into_iter();
-        let pods = pods.filter(|(name, _)| self.graph.get(self.sinks.pods, name).is_some());
-        let pods = pods.map(|(name, p)| (of(Kind::Pod, &name), p.annotations.clone()));
-        let all = namespaces.chain(services).chain(entries).chain(vms).chain(pods);
-        all.filter_map(|(object, annotations)| unclear(object, &annotations)).collect()
+        let row = graph
+            .get(self.entries.rows, &key)
+            .or_else(|| graph.get(self.service_rows, &self.services.with_host(graph, &key.ns, &key.host)?))?;
+        Some((self.entries.holder(graph, self.services, &key)?, matches!(row.waypoint, Ok(Some(_)))))
     }
 }
 

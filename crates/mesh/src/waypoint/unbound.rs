@@ -1,7 +1,8 @@
 //! Workloads that are not bound to the waypoint that is named for them.
 
-use engine::{Builder, Cx, Memo, Table};
+use engine::{Builder, Cx, Memo};
 use model::{Diagnostic, Kind, Labels, Name, ObjectRef, Severity};
+use output::Outputs;
 
 use super::{BindError, Demand, UseWaypoint};
 
@@ -22,7 +23,7 @@ pub(crate) struct Unbound {
 
 impl Unbound {
     /// Returns what the author of the object should know.
-    pub fn diagnostic(&self) -> Diagnostic {
+    fn diagnostic(&self) -> Diagnostic {
         let (reason, message) = self.error.condition();
         let effect = match (self.object.kind, self.refused) {
             (Kind::Namespace, _) => {
@@ -82,7 +83,8 @@ impl UnboundWorkloads {
     }
 
     /// Declares what was written down, after everything that writes.
-    pub fn declare_rows(self, b: &mut Builder) -> Table<Unbound, ()> {
-        b.in_use("unbound_workloads", self.0)
+    pub fn declare_rows(self, b: &mut Builder, out: &mut Outputs) {
+        let unbound = b.in_use("unbound_workloads", self.0);
+        out.diagnostics(unbound, |_, unbound, ()| [unbound.diagnostic()]);
     }
 }

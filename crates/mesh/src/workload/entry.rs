@@ -1,17 +1,19 @@
 //! Workloads that are no pods: WorkloadEntries, and endpoints of ServiceEntries.
 
-use engine::{Cx, Memo};
+use engine::{Builder, Cx, Memo, Table};
 use model::facts::{
     EntryAddress, Meta, Resolution, ServiceEntry, TargetPort, WorkloadEntry, WorkloadEntrySpec,
 };
 use model::{Kind, Labels, Name, Ns, ObjectRef, Str, shared};
+use output::{Encoded, Outputs, Rank, Resource};
+use proto::ResourceType;
 use proto::workload::{self, PortList, WorkloadType};
 use std::sync::Arc;
 
 use super::{
     Inputs, Surroundings, canonical, is_captured, is_redirected, port, sent_services, status, tunnel,
 };
-use crate::encode::{Encoded, ip_bytes};
+use crate::encode::{self, ip_bytes};
 use crate::guard::Guarded;
 use crate::key::{self, Selected};
 use crate::service::ServiceView;
@@ -43,6 +45,13 @@ enum Content {
 }
 
 impl EntryWorkload {
+    /// Declares that a table of them, by resource name, is sent.
+    pub(super) fn declare_output(b: &mut Builder, out: &mut Outputs, table: Table<Str, Self>, rank: Rank) {
+        out.resources(b, table, ResourceType::Address, rank, |uid, workload| {
+            Some(Resource::new(uid.as_str(), workload.sent()?))
+        });
+    }
+
     /// Returns what there is to know of one of another network.
     pub fn remote(&self) -> Option<&Remote> {
         match &self.content {
@@ -52,7 +61,7 @@ impl EntryWorkload {
     }
 
     /// Returns what is sent.
-    pub fn sent(&self) -> Option<&Encoded> {
+    fn sent(&self) -> Option<&Encoded> {
         match &self.content {
             Content::Sent(encoded) => Some(encoded),
             Content::Remote(_) => None,
@@ -279,7 +288,7 @@ impl Inputs {
             capacity: (of.spec.weight > 0).then_some(of.spec.weight),
             ..Default::default()
         };
-        Some((Str::from(of.uid), row(Content::Sent(Encoded::workload(sent, 0)))))
+        Some((Str::from(of.uid), row(Content::Sent(encode::workload(sent, 0)))))
     }
 }
 

@@ -53,12 +53,12 @@ pub(super) async fn write(
         match found {
             Look::Everywhere => {
                 look = None;
-                let Some(requests) = engine.ask(mesh::Mesh::address_requests).await else { return };
+                let Some(requests) = engine.ask(plane::Plane::address_requests).await else { return };
                 // Entries that went are noted one by one, and their addresses rest while this replica leads.
                 requests.into_iter().for_each(|request| allocator.put(request));
             }
             Look::At(entries) => {
-                let ask = move |mesh: &mesh::Mesh| {
+                let ask = move |mesh: &plane::Plane| {
                     let each = entries.into_iter().map(|entry| (mesh.address_request(&entry), entry));
                     each.collect::<Vec<_>>()
                 };

@@ -4,7 +4,7 @@
 //! note for each object is kept. While this replica does not lead nothing is noted at all: a new
 //! leader looks at everything first.
 
-use mesh::{ConditionsChange, Event};
+use model::Event;
 use model::{Kind, Name, ObjectRef};
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
@@ -126,10 +126,10 @@ impl Changes {
         }
     }
 
-    /// Notes the conditions that a commit changed, and the entries that ask for other addresses; wakes
+    /// Notes the objects whose conditions a commit changed, and the entries that ask for other addresses; wakes
     /// the writers.
-    pub fn publish(&self, changes: &[ConditionsChange], entries: &[Name]) {
-        self.conditions.add(changes.iter().map(|change| change.object.clone()));
+    pub fn publish(&self, objects: &[ObjectRef], entries: &[Name]) {
+        self.conditions.add(objects.iter().cloned());
         self.entries.add(entries.iter().cloned());
         self.conditions.wake();
         self.entries.wake();
@@ -172,23 +172,22 @@ impl Drop for Open<'_> {
 mod tests {
     use super::*;
 
-    fn change(kind: Kind, name: &str) -> ConditionsChange {
-        let object = ObjectRef { kind, name: Name::new("shop", name) };
-        ConditionsChange { object, conditions: None }
+    fn object(kind: Kind, name: &str) -> ObjectRef {
+        ObjectRef { kind, name: Name::new("shop", name) }
     }
 
     #[tokio::test]
     async fn names_are_kept_once_until_they_are_read() {
         let changes = Changes::default();
-        changes.publish(&[change(Kind::Service, "before")], &[]);
+        changes.publish(&[object(Kind::Service, "before")], &[]);
         let open = changes.open_conditions();
         for _ in 0..3 {
-            changes.publish(&[change(Kind::Service, "a"), change(Kind::Service, "b")], &[]);
+            changes.publish(&[object(Kind::Service, "a"), object(Kind::Service, "b")], &[]);
         }
-        let expected = [change(Kind::Service, "a").object, change(Kind::Service, "b").object];
+        let expected = [object(Kind::Service, "a"), object(Kind::Service, "b")];
         assert_eq!(changes.conditions().await, Look::At(BTreeSet::from(expected)));
         drop(open);
-        changes.publish(&[change(Kind::Service, "c")], &[]);
+        changes.publish(&[object(Kind::Service, "c")], &[]);
         assert!(changes.conditions.pending.lock().is_none());
     }
 
@@ -208,7 +207,7 @@ mod tests {
     async fn an_object_that_was_deleted_is_looked_at_even_if_its_conditions_are_as_before() {
         let changes = Changes::default();
         let _open = changes.open_conditions();
-        let object = change(Kind::Service, "a").object;
+        let object = object(Kind::Service, "a");
         changes.note(&[Event::Remove(object.clone())]);
         changes.publish(&[], &[]);
         assert_eq!(changes.conditions().await, Look::At(BTreeSet::from([object])));

@@ -33,7 +33,7 @@ mod watch;
 use batch::Emitter;
 use cluster::Batches;
 use folder::Folder;
-use mesh::Event;
+use model::Event;
 use model::{Diagnostic, Place, Severity};
 use settle::{Settling, Step};
 use std::collections::BTreeSet;

@@ -1,5 +1,5 @@
 //! Where objects come from when it is no Kubernetes API server (that is [`cluster::KubeSource`]).
 //!
-//! A source sends batches of [`mesh::Event`]s over a bounded channel.
+//! A source sends batches of [`model::Event`]s over a bounded channel.
 
 pub mod folder;

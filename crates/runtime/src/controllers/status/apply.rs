@@ -3,8 +3,8 @@
 use super::distribution::{DISTRIBUTED, Distribution, Said, VERDICTS, Verdict};
 use cluster::{Action, DesiredStatus};
 use k8s_openapi::jiff::Timestamp;
-use mesh::{Condition, Conditions};
 use model::{Kind, ObjectRef, Str};
+use plane::{Condition, Conditions};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::net::IpAddr;

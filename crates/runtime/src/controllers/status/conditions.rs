@@ -9,8 +9,8 @@ use crate::engine_thread::{EngineHandle, Snapshots};
 use cluster::{Action, DesiredStatus, StatusWriter, list_statuses};
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
-use mesh::{Conditions, Mesh};
 use model::{Kind, Name, ObjectRef};
+use plane::{Conditions, Plane};
 use server::Clients;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -91,10 +91,10 @@ impl Writing<'_> {
     /// Asks the mesh something, and takes the snapshot that was published with it.
     async fn ask<T: Send + 'static>(
         &mut self,
-        question: impl FnOnce(&Mesh) -> T + Send + 'static,
+        question: impl FnOnce(&Plane) -> T + Send + 'static,
     ) -> Option<T> {
         let snapshots = self.snapshots.clone();
-        let ask = move |mesh: &Mesh| (question(mesh), snapshots.borrow().clone());
+        let ask = move |mesh: &Plane| (question(mesh), snapshots.borrow().clone());
         let (answer, snapshot) = self.engine.ask(ask).await?;
         snapshot.into_iter().for_each(|snapshot| self.tracker.advance(snapshot));
         Some(answer)
@@ -103,9 +103,8 @@ impl Writing<'_> {
     /// Compares every status in the cluster; tells whether all could be read. `None` when the engine
     /// has ended.
     async fn look_everywhere(&mut self) -> Option<bool> {
-        let all = self.ask(Mesh::conditions).await?;
         let wanted: BTreeMap<ObjectRef, Arc<Conditions>> =
-            all.into_iter().filter_map(|change| Some((change.object, change.conditions?))).collect();
+            self.ask(Plane::conditions).await?.into_iter().collect();
         for (object, conditions) in wanted.iter().filter(|(object, _)| has_distribution(object.kind)) {
             self.tracker.put(&object.name, Some(conditions.clone()));
         }

@@ -4,7 +4,7 @@
 //! So one sorted list of steps tells of every policy how many nodes have it; nothing is kept for a
 //! policy and a node together. Refusals are few, and looked at one by one.
 
-use mesh::Condition;
+use plane::Condition;
 use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::time::Instant;

@@ -4,8 +4,8 @@
 //! but the one that says so.
 
 use super::distribution::{Distribution, Said, Sent, Survey, Verdict};
-use mesh::Conditions;
 use model::Name;
+use plane::Conditions;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;

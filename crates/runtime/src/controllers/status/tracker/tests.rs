@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use mesh::Condition;
+use plane::Condition;
 use xds::{AckState, Refusal, Scope, Writer};
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -1,6 +1,6 @@
-//! What a source tells the mesh.
+//! What a source tells.
 
-use model::{Diagnostic, Kind, Object, ObjectRef};
+use crate::{Diagnostic, Kind, Object, ObjectRef};
 
 /// One change of the world.
 #[derive(Debug, Clone)]
@@ -9,7 +9,7 @@ pub enum Event {
     Begin(Kind),
     /// An object exists and is as given.
     Put(Object),
-    /// An object exists and cannot be understood: its last good version stays in force.
+    /// An object exists and cannot be understood: its last good version stays active.
     Reject(ObjectRef, Diagnostic),
     /// An object is gone.
     Remove(ObjectRef),

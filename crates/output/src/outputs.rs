@@ -1,0 +1,115 @@
+use engine::{Builder, Graph, Key, Row, Table, Trace};
+use model::{Diagnostic, Kind, Name, ObjectRef};
+use proto::ResourceType;
+use std::sync::Arc;
+
+use crate::condition::{ConditionTable, Conditions};
+use crate::resource::{self, Changed, Declared, Rank, Resource, ResourceChange, ResourceTable};
+
+type Findings = Box<dyn Fn(&Graph) -> Vec<Diagnostic> + Send>;
+
+/// The outputs of a graph. Each table is declared once, by the module that it is from.
+#[derive(Default)]
+pub struct Outputs {
+    /// By rank, then in order of declaration.
+    resources: Vec<Box<dyn ResourceTable>>,
+    conditions: Vec<ConditionTable>,
+    diagnostics: Vec<Findings>,
+}
+
+impl Outputs {
+    /// Declares that the rows of a table are sent, as `encode` says; a row for which it says nothing
+    /// is not.
+    pub fn resources<K: Key, V: Row>(
+        &mut self,
+        b: &mut Builder,
+        table: Table<K, V>,
+        resource_type: ResourceType,
+        rank: Rank,
+        encode: impl for<'r> Fn(&'r K, &'r V) -> Option<Resource<'r>> + Send + 'static,
+    ) {
+        b.sink(table);
+        let at = self.resources.partition_point(|other| other.rank() <= rank);
+        self.resources.insert(at, Box::new(Declared { table, resource_type, rank, encode }));
+    }
+
+    /// Declares that the rows of a table are the conditions of objects of a kind, by name. There is one
+    /// such table of a kind.
+    pub fn conditions(&mut self, b: &mut Builder, kind: Kind, table: Table<Name, Conditions>) {
+        b.sink(table);
+        self.conditions.push(ConditionTable { kind, table });
+        self.conditions.sort_by_key(|of| of.kind);
+    }
+
+    /// Declares that `describe` says of each row of a table what the authors of objects should know; it
+    /// may look at other rows.
+    pub fn diagnostics<K: Key, V: Row, I: IntoIterator<Item = Diagnostic>>(
+        &mut self,
+        table: Table<K, V>,
+        describe: impl Fn(&Graph, &K, &V) -> I + Send + 'static,
+    ) {
+        self.findings(move |graph| {
+            let rows = graph.rows(table).into_iter();
+            rows.flat_map(|(key, row)| describe(graph, &key, &row)).collect()
+        });
+    }
+
+    /// Declares diagnostics that are no matter of single rows.
+    pub fn findings(&mut self, find: impl Fn(&Graph) -> Vec<Diagnostic> + Send + 'static) {
+        self.diagnostics.push(Box::new(find));
+    }
+
+    /// Takes what the last commit changed of the resources.
+    pub fn changed_resources(&self, graph: &mut Graph) -> Changed {
+        resource::changed(&self.resources, graph)
+    }
+
+    /// Takes the objects whose conditions the last commit changed, ascending.
+    pub fn changed_conditions(&self, graph: &mut Graph) -> Vec<ObjectRef> {
+        self.conditions.iter().flat_map(|table| table.changed(graph)).collect()
+    }
+
+    /// Returns every resource, by rank, then by key. This walks the tables: it is meant for people and
+    /// tests.
+    pub fn all_resources(&self, graph: &Graph) -> Vec<ResourceChange> {
+        let mut all = Vec::new();
+        self.resources.iter().for_each(|table| table.walk(graph, &mut all));
+        all
+    }
+
+    /// Returns the conditions of every object that has a status of ours, ascending. This walks the
+    /// tables, as a newly elected writer does.
+    pub fn all_conditions(&self, graph: &Graph) -> Vec<(ObjectRef, Arc<Conditions>)> {
+        self.conditions.iter().flat_map(|table| table.all(graph)).collect()
+    }
+
+    /// Returns the conditions of one object; `None` when it has no status of ours.
+    pub fn conditions_of(&self, graph: &Graph, object: &ObjectRef) -> Option<Arc<Conditions>> {
+        let of = self.conditions.iter().find(|of| of.kind == object.kind)?;
+        graph.get(of.table, &object.name)
+    }
+
+    /// Returns all diagnostics, in the order of their declarations. This walks the tables: it is meant
+    /// for people.
+    pub fn all_diagnostics(&self, graph: &Graph) -> Vec<Diagnostic> {
+        self.diagnostics.iter().flat_map(|find| find(graph)).collect()
+    }
+
+    /// Returns what the resources of this name were made from, `depth` levels down, and the conditions
+    /// of the object that is written so, such as `Service shop/web`. Resources of several types and
+    /// scopes may have one name; the answer is empty when nothing has it.
+    ///
+    /// This walks the tables: it is meant for people and tests.
+    pub fn why(&self, graph: &Graph, name: &str, depth: usize) -> Vec<Trace> {
+        let mut found = Vec::new();
+        self.resources.iter().for_each(|table| table.why(graph, name, depth, &mut found));
+        for ConditionTable { kind, table } in &self.conditions {
+            let Some(object) = name.strip_prefix(kind.name()).and_then(|rest| rest.strip_prefix(' ')) else {
+                continue;
+            };
+            let keys = graph.keys_of(*table, |name, _| name.to_string() == object);
+            found.extend(keys.iter().filter_map(|name| graph.why(*table, name, depth)));
+        }
+        found
+    }
+}

@@ -1,0 +1,26 @@
+use model::{Diagnostic, Name, ObjectRef, Str};
+use output::ResourceChange;
+use std::collections::BTreeSet;
+
+/// What one commit changed. Of statuses it has names only: whoever writes them asks for their content.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Delta {
+    /// Changed resources, in the order in which clients are sent them: services, then workloads, then
+    /// authorizations.
+    pub resources: Vec<ResourceChange>,
+    /// The nodes of the workloads that are new or another now.
+    pub nodes: BTreeSet<Str>,
+    /// The objects whose conditions changed, ascending.
+    pub conditions: Vec<ObjectRef>,
+    /// ServiceEntries that came, went, or ask for other automatic addresses than before.
+    pub address_requests: Vec<Name>,
+    /// Objects that were refused, for the log.
+    pub rejected: Vec<Diagnostic>,
+}
+
+impl Delta {
+    /// Tells whether no resource changed.
+    pub fn is_empty(&self) -> bool {
+        self.resources.is_empty()
+    }
+}

@@ -1,0 +1,137 @@
+//! The one graph, wired from its parts: events in, what changed of the outputs out.
+//!
+//! ```text
+//!  events ──▶ inputs ──▶ tables of the mesh ──▶ outputs ──▶ Delta: resources, and names of the rest
+//!            (Listings)     (mesh::declare)       │
+//!                                                 └──▶ asked: everything, conditions, diagnostics, why
+//! ```
+//!
+//! [`Plane::apply`] is synchronous and pure: the daemon, the command line, tests and benchmarks call the
+//! same function. Equal facts give equal bytes, whatever the order of events.
+//!
+//! ```
+//! use model::{Event, Kind, parse};
+//! use pilothouse_plane::Plane;
+//!
+//! let service = br#"{"metadata": {"name": "web", "namespace": "shop"}, "spec": {"clusterIP": "10.1.0.1"}}"#;
+//! let mut plane = Plane::new(&mesh::Options::default());
+//! let put = Event::Put(parse(Kind::Service, service)?);
+//! let delta = plane.apply([put].into_iter().chain(Kind::ALL.iter().map(|kind| Event::Synced(*kind))));
+//! assert_eq!(delta.resources[0].name, "shop/web.shop.svc.cluster.local");
+//! # Ok::<(), model::Diagnostic>(())
+//! ```
+
+mod delta;
+
+pub use delta::Delta;
+pub use engine::{StageStats, Trace};
+pub use output::{Condition, Conditions, ResourceChange};
+
+use engine::{Builder, Graph};
+use mesh::{AddressRequest, Listings, Options, Tables};
+use model::{Diagnostic, Event, Kind, Name, ObjectRef};
+use output::{Changed, Outputs};
+use std::sync::Arc;
+
+/// The mesh as this control plane sees it. It has one writer.
+pub struct Plane {
+    graph: Graph,
+    outputs: Outputs,
+    mesh: Tables,
+    listings: Listings,
+}
+
+impl Plane {
+    /// Makes an empty mesh.
+    pub fn new(options: &Options) -> Self {
+        let (mut b, mut outputs) = (Builder::default(), Outputs::default());
+        let mesh = mesh::declare(&mut b, &mut outputs, options);
+        Self { graph: b.build(), outputs, mesh, listings: Listings::default() }
+    }
+
+    /// Applies events as one commit and returns what changed.
+    ///
+    /// Until [`Plane::is_synced`] nothing is computed: part of a mesh serves nobody, and pods that
+    /// are listed before their services would be computed twice.
+    pub fn apply(&mut self, events: impl IntoIterator<Item = Event>) -> Delta {
+        for event in events {
+            self.listings.feed(&self.mesh.inputs, &mut self.graph, event);
+        }
+        if !self.is_synced() {
+            return Delta::default();
+        }
+        self.graph.commit();
+        let graph = &mut self.graph;
+        let Changed { resources, nodes } = self.outputs.changed_resources(graph);
+        let requests = graph.changes(self.mesh.address_requests).into_iter();
+        let rejected = graph.changes(self.mesh.inputs.rejected).into_iter();
+        Delta {
+            resources,
+            nodes,
+            address_requests: requests.map(|change| change.key).collect(),
+            rejected: rejected.filter_map(|change| Some((*change.new?).clone())).collect(),
+            conditions: self.outputs.changed_conditions(graph),
+        }
+    }
+
+    /// Tells whether every kind has been listed once.
+    pub fn is_synced(&self) -> bool {
+        self.listings.are_complete()
+    }
+
+    /// Returns the kinds that have not been listed yet.
+    pub fn missing(&self) -> Vec<Kind> {
+        self.listings.missing()
+    }
+
+    /// Returns every resource in a fixed order: services, workloads, authorizations, of each first those
+    /// of one source, then those of the next, ascending by key. This walks the mesh: it is meant for
+    /// people and tests.
+    pub fn resources(&self) -> Vec<ResourceChange> {
+        self.outputs.all_resources(&self.graph)
+    }
+
+    /// Returns the conditions of every object that has a status of ours, ascending by kind and name.
+    /// This walks the mesh, as a newly elected writer does.
+    pub fn conditions(&self) -> Vec<(ObjectRef, Arc<Conditions>)> {
+        self.outputs.all_conditions(&self.graph)
+    }
+
+    /// Returns the conditions of one object; `None` when it has no status of ours.
+    pub fn conditions_of(&self, object: &ObjectRef) -> Option<Arc<Conditions>> {
+        self.outputs.conditions_of(&self.graph, object)
+    }
+
+    /// Returns what an entry has to do with addresses; `None` when it does not exist, is not ours,
+    /// or its namespace takes no part in the mesh.
+    pub fn address_request(&self, entry: &Name) -> Option<AddressRequest> {
+        self.graph.get(self.mesh.address_requests, entry).map(|request| (*request).clone())
+    }
+
+    /// Returns the requests of all entries, ascending by name. This walks the entries, as a newly
+    /// elected allocator does.
+    pub fn address_requests(&self) -> Vec<AddressRequest> {
+        let rows = self.graph.rows(self.mesh.address_requests).into_iter();
+        rows.map(|(_, request)| (*request).clone()).collect()
+    }
+
+    /// Returns what is wrong with the objects at hand: those refused, policies that are not enforced as
+    /// written, services and workloads that are not bound to the waypoint that they name, waypoints that
+    /// are required in vain, workloads of other networks that nobody reaches, and a root namespace that
+    /// is left out. This walks the mesh: it is meant for people.
+    pub fn diagnostics(&self) -> Vec<Diagnostic> {
+        self.outputs.all_diagnostics(&self.graph)
+    }
+
+    /// Returns what the resources of this name were made from, `depth` levels down, and likewise the
+    /// conditions of an object that is written as `Service shop/web`; nothing when none has the name. This walks the
+    /// mesh: it is meant for people.
+    pub fn why(&self, name: &str, depth: usize) -> Vec<Trace> {
+        self.outputs.why(&self.graph, name, depth)
+    }
+
+    /// Returns the counters of every table, in order of declaration.
+    pub fn stats(&self) -> Vec<StageStats> {
+        self.graph.stats()
+    }
+}
