@@ -35,8 +35,8 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
     let inputs = Inputs::declare(b, out);
     let settings = Settings::declare(b, out, inputs, options, ours.clone());
     let namespaces = namespace::declare(b, inputs.namespaces, settings, options);
-    let traffic = waypoint::declare_traffic(b, inputs.gateways, inputs.classes, namespaces);
-    let waypoints = waypoint::declare(b, inputs.gateways, inputs.classes, traffic, settings);
+    let traffic = waypoint::declare_traffic(b, inputs.gateways, inputs.gatewayclasses, namespaces);
+    let waypoints = waypoint::declare(b, inputs.gateways, inputs.gatewayclasses, traffic, settings);
     let accounts = waypoint::declare_accounts(b, waypoints, inputs.pods);
     let binder = Binder { waypoints, traffic, accounts, namespaces: inputs.namespaces };
     let networks = network::declare(b, out, inputs.gateways, namespaces, settings, options);
@@ -48,11 +48,15 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
     let lowering = policy::Options { dry_run_enabled: options.dry_run_policies };
     let policies = {
         let ours = ours.clone();
-        b.derive("authorization_policies", inputs.policies, move |cx, name, p: &AuthorizationPolicy| {
-            let root = cx.single(settings.root_namespace)?;
-            let in_scope = cx.memo(namespaces, &name.ns)?.in_scope;
-            (in_scope && ours(&p.meta)).then(|| PolicyRow::from(policy::lower(p, &root, lowering)))
-        })
+        b.derive(
+            "authorization_policies",
+            inputs.authorizationpolicies,
+            move |cx, name, p: &AuthorizationPolicy| {
+                let root = cx.single(settings.root_namespace)?;
+                let in_scope = cx.memo(namespaces, &name.ns)?.in_scope;
+                (in_scope && ours(&p.meta)).then(|| PolicyRow::from(policy::lower(p, &root, lowering)))
+            },
+        )
     };
     out.resources(b, policies, ResourceType::Authorization, rank::AUTHORIZATION_POLICY, |name, row| {
         Some(Resource::new(name.to_string(), row.encoded.as_ref()?).needs(row.needs))
@@ -60,7 +64,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
     out.diagnostics(policies, |_, _, row| row.diagnostics.clone());
     let scopes = {
         let ours = ours.clone();
-        b.derive("policy_scopes", inputs.policies, move |cx, name, p: &AuthorizationPolicy| {
+        b.derive("policy_scopes", inputs.authorizationpolicies, move |cx, name, p: &AuthorizationPolicy| {
             let root = cx.single(settings.root_namespace)?;
             let in_scope = cx.memo(namespaces, &name.ns)?.in_scope;
             if in_scope && ours(&p.meta) { policy::scope_of(p, &root, lowering) } else { None }
@@ -69,16 +73,20 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
     let scopes = selection::index_scopes(b, scopes);
     let peers_in_mesh = {
         let ours = ours.clone();
-        b.derive("peer_authentications", inputs.peers, move |cx, name, p: &PeerAuthentication| {
-            (cx.memo(namespaces, &name.ns)?.in_scope && ours(&p.meta)).then(|| p.clone())
-        })
+        b.derive(
+            "peer_authentications",
+            inputs.peerauthentications,
+            move |cx, name, p: &PeerAuthentication| {
+                (cx.memo(namespaces, &name.ns)?.in_scope && ours(&p.meta)).then(|| p.clone())
+            },
+        )
     };
     let peers = peer::declare(b, out, peers_in_mesh, settings);
 
     let entries = {
         let ours = ours.clone();
         let in_mesh =
-            b.derive("service_entries", inputs.service_entries, move |cx, name, e: &ServiceEntry| {
+            b.derive("service_entries", inputs.serviceentries, move |cx, name, e: &ServiceEntry| {
                 (cx.memo(namespaces, &name.ns)?.in_scope && ours(&e.meta)).then(|| e.clone())
             });
         service_entry::declare(
@@ -99,9 +107,9 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
         cluster: shared(&options.cluster_id),
         pods: inputs.pods,
         nodes: inputs.nodes,
-        slices: inputs.slices,
+        slices: inputs.endpointslices,
         entries,
-        workload_entries: inputs.workload_entries,
+        workload_entries: inputs.workloadentries,
         is_ours: Arc::new(ours),
         namespaces,
         settings,
@@ -132,9 +140,9 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
         out,
         condition::Inputs {
             services: inputs.services,
-            workload_entries: inputs.workload_entries,
-            policies: inputs.policies,
-            classes: inputs.classes,
+            workload_entries: inputs.workloadentries,
+            policies: inputs.authorizationpolicies,
+            classes: inputs.gatewayclasses,
             service_views: services.views,
             service_rows,
             hostnames: services.by_hostname,

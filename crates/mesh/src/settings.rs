@@ -37,7 +37,7 @@ impl Settings {
         options: &Options,
         is_ours: impl Fn(&Meta) -> bool + Send + 'static,
     ) -> Self {
-        let Inputs { config_maps: maps, namespaces, .. } = inputs;
+        let Inputs { configmaps: maps, namespaces, .. } = inputs;
         let map = map_name(options);
         let own_map = map.clone();
         let all = b.single("mesh_settings", move |cx| {
@@ -57,9 +57,11 @@ impl Settings {
                     return None;
                 }
                 let of = |kind, name| ObjectRef { kind, name };
-                let policies = graph.rows(inputs.policies).into_iter().filter(|(_, p)| is_ours(&p.meta));
+                let policies =
+                    graph.rows(inputs.authorizationpolicies).into_iter().filter(|(_, p)| is_ours(&p.meta));
                 let policies = policies.map(|(name, _)| of(Kind::AuthorizationPolicy, name));
-                let peers = graph.rows(inputs.peers).into_iter().filter(|(_, p)| is_ours(&p.meta));
+                let peers =
+                    graph.rows(inputs.peerauthentications).into_iter().filter(|(_, p)| is_ours(&p.meta));
                 let peers = peers.map(|(name, _)| of(Kind::PeerAuthentication, name));
                 let first = policies.chain(peers).find(|policy| policy.name.ns == *root)?;
                 Some(root_left_out(own_map.clone(), &root, &first))

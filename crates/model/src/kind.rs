@@ -11,9 +11,51 @@ pub enum Scope {
     Namespaced,
 }
 
-/// Declares every kind once: watches, loaders, roles and messages are all driven by this table.
+/// The table of kinds: everything that is to be known of a kind, besides its facts and its parser, is its
+/// line here. Watches, loaders, roles, objects, parsing and the input tables of the mesh are made of it.
+///
+/// `for_each_kind!(callback)` hands all lines to the macro `callback!`; each line is
+///
+/// ```text
+/// Kind(type of its facts, plural in API paths, parser) { "group" "version" Scope }
+/// ```
+#[macro_export]
+macro_rules! for_each_kind {
+    ($callback:ident) => {
+        $callback! {
+            /// Core `Namespace`.
+            Namespace(Namespace, namespaces, namespace::parse) { "" "v1" Cluster }
+            /// Core `Node`.
+            Node(Node, nodes, node::parse) { "" "v1" Cluster }
+            /// Core `ConfigMap`; only the mesh settings (`istio`) are read.
+            ConfigMap(MeshSettings, configmaps, mesh_settings::parse) { "" "v1" Namespaced }
+            /// Core `Pod`.
+            Pod(Pod, pods, pod::parse) { "" "v1" Namespaced }
+            /// Core `Service`.
+            Service(Service, services, service::parse) { "" "v1" Namespaced }
+            /// `EndpointSlice`.
+            EndpointSlice(EndpointSlice, endpointslices, endpoint_slice::parse) { "discovery.k8s.io" "v1" Namespaced }
+            /// Gateway API `GatewayClass`.
+            GatewayClass(GatewayClass, gatewayclasses, gateway::parse_class) { "gateway.networking.k8s.io" "v1" Cluster }
+            /// Gateway API `Gateway`.
+            Gateway(Gateway, gateways, gateway::parse) { "gateway.networking.k8s.io" "v1" Namespaced }
+            /// `AuthorizationPolicy`.
+            AuthorizationPolicy(AuthorizationPolicy, authorizationpolicies, authorization_policy::parse) { "security.istio.io" "v1" Namespaced }
+            /// `PeerAuthentication`.
+            PeerAuthentication(PeerAuthentication, peerauthentications, peer_authentication::parse) { "security.istio.io" "v1" Namespaced }
+            /// `ServiceEntry`.
+            ServiceEntry(ServiceEntry, serviceentries, service_entry::parse) { "networking.istio.io" "v1" Namespaced }
+            /// `WorkloadEntry`.
+            WorkloadEntry(WorkloadEntry, workloadentries, workload_entry::parse) { "networking.istio.io" "v1" Namespaced }
+        }
+    };
+}
+
 macro_rules! kinds {
-    ($($(#[$doc:meta])* $kind:ident = $group:literal, $version:literal, $plural:literal, $scope:ident;)*) => {
+    ($(
+        $(#[$doc:meta])*
+        $kind:ident($facts:ident, $plural:ident, $parse:path) { $group:literal $version:literal $scope:ident }
+    )*) => {
         /// A kind of object that is read; the order is the order of declaration.
         #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
         pub enum Kind { $($(#[$doc])* $kind,)* }
@@ -39,7 +81,7 @@ macro_rules! kinds {
 
             /// Returns the plural resource name used in API paths.
             pub fn plural(self) -> &'static str {
-                match self { $(Kind::$kind => $plural,)* }
+                match self { $(Kind::$kind => stringify!($plural),)* }
             }
 
             /// Returns whether objects of this kind live in a namespace.
@@ -50,32 +92,7 @@ macro_rules! kinds {
     };
 }
 
-kinds! {
-    /// Core `Namespace`.
-    Namespace = "", "v1", "namespaces", Cluster;
-    /// Core `Node`.
-    Node = "", "v1", "nodes", Cluster;
-    /// Core `ConfigMap`; only the mesh settings (`istio`) are read.
-    ConfigMap = "", "v1", "configmaps", Namespaced;
-    /// Core `Pod`.
-    Pod = "", "v1", "pods", Namespaced;
-    /// Core `Service`.
-    Service = "", "v1", "services", Namespaced;
-    /// `EndpointSlice`.
-    EndpointSlice = "discovery.k8s.io", "v1", "endpointslices", Namespaced;
-    /// Gateway API `GatewayClass`.
-    GatewayClass = "gateway.networking.k8s.io", "v1", "gatewayclasses", Cluster;
-    /// Gateway API `Gateway`.
-    Gateway = "gateway.networking.k8s.io", "v1", "gateways", Namespaced;
-    /// `AuthorizationPolicy`.
-    AuthorizationPolicy = "security.istio.io", "v1", "authorizationpolicies", Namespaced;
-    /// `PeerAuthentication`.
-    PeerAuthentication = "security.istio.io", "v1", "peerauthentications", Namespaced;
-    /// `ServiceEntry`.
-    ServiceEntry = "networking.istio.io", "v1", "serviceentries", Namespaced;
-    /// `WorkloadEntry`.
-    WorkloadEntry = "networking.istio.io", "v1", "workloadentries", Namespaced;
-}
+for_each_kind!(kinds);
 
 impl Kind {
     /// Returns the kind of a manifest's `apiVersion` and `kind`, whatever the version, or `None` for

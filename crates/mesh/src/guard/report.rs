@@ -220,7 +220,7 @@ fn declare_unclear(out: &mut Outputs, of: Reported, cluster: Str) {
     out.diagnostics(of.entries.entries, move |_, name, entry| {
         unclear(object(Kind::ServiceEntry, name), &entry.meta.annotations)
     });
-    out.diagnostics(of.inputs.workload_entries, move |graph, name, entry| {
+    out.diagnostics(of.inputs.workloadentries, move |graph, name, entry| {
         graph.get(of.entry_workloads, &Str::from(key::workload_entry_uid(&cluster, name)))?;
         unclear(object(Kind::WorkloadEntry, name), &entry.meta.annotations)
     });

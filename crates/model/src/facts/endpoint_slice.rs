@@ -1,3 +1,4 @@
+use super::Facts;
 use super::Protocol;
 use crate::{Name, Str};
 use smallvec::SmallVec;
@@ -62,4 +63,12 @@ pub struct EndpointSlice {
     pub endpoints: Vec<Endpoint>,
     /// `ports`, in order.
     pub ports: Vec<EndpointPort>,
+}
+
+impl Facts for EndpointSlice {
+    type Key = Name;
+
+    fn key(&self) -> Name {
+        self.name.clone()
+    }
 }

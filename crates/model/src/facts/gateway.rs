@@ -1,5 +1,5 @@
-use super::Meta;
-use crate::{Selector, Str};
+use super::{Facts, Meta};
+use crate::{Name, Selector, Str};
 use std::net::IpAddr;
 
 /// Facts of a Gateway API `GatewayClass`.
@@ -9,6 +9,14 @@ pub struct GatewayClass {
     pub meta: Meta,
     /// `spec.controllerName`.
     pub controller: Str,
+}
+
+impl Facts for GatewayClass {
+    type Key = Name;
+
+    fn key(&self) -> Name {
+        self.meta.name.clone()
+    }
 }
 
 /// `allowedRoutes.namespaces` of a listener.
@@ -60,4 +68,12 @@ pub struct Gateway {
     pub listeners: Vec<Listener>,
     /// `status.addresses`, in order.
     pub addresses: Vec<GatewayAddress>,
+}
+
+impl Facts for Gateway {
+    type Key = Name;
+
+    fn key(&self) -> Name {
+        self.meta.name.clone()
+    }
 }

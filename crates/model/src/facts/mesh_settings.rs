@@ -1,3 +1,4 @@
+use super::Facts;
 use crate::{Name, Selector, Str};
 
 /// Visibility of a service to ztunnels (`serviceEntryVisibility`).
@@ -71,6 +72,14 @@ pub struct MeshSettings {
     pub service_entry_visibility: Option<(Visibility, Vec<VisibilityPolicy>)>,
     /// `caCertificates` with text that are some signer's, in order.
     pub ca_certificates: Vec<CaCertificate>,
+}
+
+impl Facts for MeshSettings {
+    type Key = Name;
+
+    fn key(&self) -> Name {
+        self.name.clone()
+    }
 }
 
 impl Default for MeshSettings {

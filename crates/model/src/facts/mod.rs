@@ -3,6 +3,7 @@
 mod authorization_policy;
 mod endpoint_slice;
 mod gateway;
+mod key;
 mod mesh_settings;
 mod meta;
 mod namespace;
@@ -19,6 +20,7 @@ pub use authorization_policy::{
 };
 pub use endpoint_slice::{AddressType, Endpoint, EndpointPort, EndpointSlice, EndpointTarget};
 pub use gateway::{AllowedNamespaces, Gateway, GatewayAddress, GatewayClass, Listener};
+pub use key::{Facts, ObjectKey};
 pub use mesh_settings::{
     CaCertificate, MatchingRule, MeshSettings, ServiceScope, Visibility, VisibilityPolicy,
 };
@@ -35,72 +37,34 @@ pub use workload_entry::{EntryAddress, WorkloadEntry, WorkloadEntrySpec};
 use crate::{Kind, Name, ObjectRef};
 use std::sync::Arc;
 
-/// The facts of one object of any kind.
-#[derive(Clone, PartialEq, Debug)]
-pub enum Object {
-    /// See [`Namespace`].
-    Namespace(Arc<Namespace>),
-    /// See [`Node`].
-    Node(Arc<Node>),
-    /// Mesh settings, from the ConfigMap `istio`.
-    ConfigMap(Arc<MeshSettings>),
-    /// See [`Pod`].
-    Pod(Arc<Pod>),
-    /// See [`Service`].
-    Service(Arc<Service>),
-    /// See [`EndpointSlice`].
-    EndpointSlice(Arc<EndpointSlice>),
-    /// See [`GatewayClass`].
-    GatewayClass(Arc<GatewayClass>),
-    /// See [`Gateway`].
-    Gateway(Arc<Gateway>),
-    /// See [`AuthorizationPolicy`].
-    AuthorizationPolicy(Arc<AuthorizationPolicy>),
-    /// See [`PeerAuthentication`].
-    PeerAuthentication(Arc<PeerAuthentication>),
-    /// See [`ServiceEntry`].
-    ServiceEntry(Arc<ServiceEntry>),
-    /// See [`WorkloadEntry`].
-    WorkloadEntry(Arc<WorkloadEntry>),
+macro_rules! objects {
+    ($($(#[$doc:meta])* $kind:ident($facts:ident, $plural:ident, $parse:path) $api:tt)*) => {
+        /// The facts of one object of any kind.
+        #[derive(Clone, PartialEq, Debug)]
+        pub enum Object {
+            $(
+                #[doc = concat!("See [`", stringify!($facts), "`].")]
+                $kind(Arc<$facts>),
+            )*
+        }
+
+        impl Object {
+            /// Returns the kind of the object.
+            pub fn kind(&self) -> Kind {
+                match self { $(Object::$kind(_) => Kind::$kind,)* }
+            }
+
+            /// Returns the object's namespace and name.
+            pub fn name(&self) -> Name {
+                match self { $(Object::$kind(facts) => facts.key().name(),)* }
+            }
+        }
+    };
 }
 
+crate::for_each_kind!(objects);
+
 impl Object {
-    /// Returns the kind of the object.
-    pub fn kind(&self) -> Kind {
-        match self {
-            Object::Namespace(_) => Kind::Namespace,
-            Object::Node(_) => Kind::Node,
-            Object::ConfigMap(_) => Kind::ConfigMap,
-            Object::Pod(_) => Kind::Pod,
-            Object::Service(_) => Kind::Service,
-            Object::EndpointSlice(_) => Kind::EndpointSlice,
-            Object::GatewayClass(_) => Kind::GatewayClass,
-            Object::Gateway(_) => Kind::Gateway,
-            Object::AuthorizationPolicy(_) => Kind::AuthorizationPolicy,
-            Object::PeerAuthentication(_) => Kind::PeerAuthentication,
-            Object::ServiceEntry(_) => Kind::ServiceEntry,
-            Object::WorkloadEntry(_) => Kind::WorkloadEntry,
-        }
-    }
-
-    /// Returns the object's namespace and name.
-    pub fn name(&self) -> Name {
-        match self {
-            Object::Namespace(o) => o.name.object(),
-            Object::Node(o) => o.name.clone(),
-            Object::ConfigMap(o) => o.name.clone(),
-            Object::Pod(o) => o.name.clone(),
-            Object::Service(o) => o.meta.name.clone(),
-            Object::EndpointSlice(o) => o.name.clone(),
-            Object::GatewayClass(o) => o.meta.name.clone(),
-            Object::Gateway(o) => o.meta.name.clone(),
-            Object::AuthorizationPolicy(o) => o.meta.name.clone(),
-            Object::PeerAuthentication(o) => o.meta.name.clone(),
-            Object::ServiceEntry(o) => o.meta.name.clone(),
-            Object::WorkloadEntry(o) => o.meta.name.clone(),
-        }
-    }
-
     /// Returns the reference that names this object.
     pub fn reference(&self) -> ObjectRef {
         ObjectRef { kind: self.kind(), name: self.name() }

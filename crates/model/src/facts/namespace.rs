@@ -1,3 +1,4 @@
+use super::Facts;
 use crate::{Labels, Ns};
 
 /// Facts of a core `Namespace`.
@@ -9,4 +10,12 @@ pub struct Namespace {
     pub labels: Labels,
     /// The annotations that are read.
     pub annotations: Labels,
+}
+
+impl Facts for Namespace {
+    type Key = Ns;
+
+    fn key(&self) -> Ns {
+        self.name.clone()
+    }
 }

@@ -1,3 +1,4 @@
+use super::Facts;
 use crate::{Name, Str};
 
 /// Facts of a core `Node`: where it is. Heartbeats change none of this.
@@ -11,4 +12,12 @@ pub struct Node {
     pub zone: Str,
     /// Label `topology.istio.io/subzone`; empty when absent.
     pub subzone: Str,
+}
+
+impl Facts for Node {
+    type Key = Name;
+
+    fn key(&self) -> Name {
+        self.name.clone()
+    }
 }

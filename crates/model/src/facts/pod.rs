@@ -1,3 +1,4 @@
+use super::Facts;
 use crate::{Labels, Name, Str};
 use smallvec::SmallVec;
 use std::net::IpAddr;
@@ -44,4 +45,12 @@ pub struct Pod {
     pub host_network: bool,
     /// Annotation `ambient.istio.io/redirection` is exactly `enabled`.
     pub captured: bool,
+}
+
+impl Facts for Pod {
+    type Key = Name;
+
+    fn key(&self) -> Name {
+        self.name.clone()
+    }
 }

@@ -1,5 +1,5 @@
-use super::Meta;
-use crate::{Labels, Str};
+use super::{Facts, Meta};
+use crate::{Labels, Name, Str};
 use std::net::IpAddr;
 
 /// `spec.type`.
@@ -78,4 +78,12 @@ pub struct Service {
     pub traffic_distribution: Str,
     /// `spec.publishNotReadyAddresses`.
     pub publish_not_ready: bool,
+}
+
+impl Facts for Service {
+    type Key = Name;
+
+    fn key(&self) -> Name {
+        self.meta.name.clone()
+    }
 }

@@ -1,5 +1,5 @@
-use super::{Meta, WorkloadEntrySpec};
-use crate::{Labels, Str};
+use super::{Facts, Meta, WorkloadEntrySpec};
+use crate::{Labels, Name, Str};
 use ipnet::IpNet;
 use std::net::IpAddr;
 
@@ -64,4 +64,12 @@ pub struct ServiceEntry {
     pub subject_alt_names: Vec<Str>,
     /// `status.addresses[]`: (host, value) that parse, in order.
     pub status_addresses: Vec<(Str, IpAddr)>,
+}
+
+impl Facts for ServiceEntry {
+    type Key = Name;
+
+    fn key(&self) -> Name {
+        self.meta.name.clone()
+    }
 }

@@ -1,5 +1,5 @@
-use super::Meta;
-use crate::{Labels, Str};
+use super::{Facts, Meta};
+use crate::{Labels, Name, Str};
 use std::net::IpAddr;
 
 /// The address of an entry.
@@ -46,4 +46,12 @@ pub struct WorkloadEntry {
     pub labels: Labels,
     /// `spec`.
     pub spec: WorkloadEntrySpec,
+}
+
+impl Facts for WorkloadEntry {
+    type Key = Name;
+
+    fn key(&self) -> Name {
+        self.meta.name.clone()
+    }
 }

@@ -45,6 +45,16 @@ use crate::facts::{AuthorizationPolicy, PeerAuthentication};
 use crate::{Diagnostic, Kind, Object};
 use std::sync::Arc;
 
+macro_rules! parsers {
+    ($($(#[$doc:meta])* $kind:ident($facts:ident, $plural:ident, $parse:path) $api:tt)*) => {
+        fn dispatch(kind: Kind, json: &[u8]) -> Result<Object, wrong::Wrong> {
+            match kind { $(Kind::$kind => $parse(json).map(|facts| Object::$kind(Arc::new(facts))),)* }
+        }
+    };
+}
+
+crate::for_each_kind!(parsers);
+
 /// Returns the facts of one object of kind `kind`, whose manifest is the JSON document `json`.
 ///
 /// The `apiVersion` and `kind` of the document are not read: all served versions of a kind have the
@@ -55,25 +65,7 @@ use std::sync::Arc;
 /// that cannot be understood. The diagnostic names the object as soon as its name can be read.
 #[allow(clippy::result_large_err)] // a diagnostic is made once for a bad object and kept
 pub fn parse(kind: Kind, json: &[u8]) -> Result<Object, Diagnostic> {
-    let object = match kind {
-        Kind::Namespace => namespace::parse(json).map(|o| Object::Namespace(Arc::new(o))),
-        Kind::Node => node::parse(json).map(|o| Object::Node(Arc::new(o))),
-        Kind::ConfigMap => mesh_settings::parse(json).map(|o| Object::ConfigMap(Arc::new(o))),
-        Kind::Pod => pod::parse(json).map(|o| Object::Pod(Arc::new(o))),
-        Kind::Service => service::parse(json).map(|o| Object::Service(Arc::new(o))),
-        Kind::EndpointSlice => endpoint_slice::parse(json).map(|o| Object::EndpointSlice(Arc::new(o))),
-        Kind::GatewayClass => gateway::parse_class(json).map(|o| Object::GatewayClass(Arc::new(o))),
-        Kind::Gateway => gateway::parse(json).map(|o| Object::Gateway(Arc::new(o))),
-        Kind::AuthorizationPolicy => {
-            authorization_policy::parse(json).map(|o| Object::AuthorizationPolicy(Arc::new(o)))
-        }
-        Kind::PeerAuthentication => {
-            peer_authentication::parse(json).map(|o| Object::PeerAuthentication(Arc::new(o)))
-        }
-        Kind::ServiceEntry => service_entry::parse(json).map(|o| Object::ServiceEntry(Arc::new(o))),
-        Kind::WorkloadEntry => workload_entry::parse(json).map(|o| Object::WorkloadEntry(Arc::new(o))),
-    };
-    object.map_err(|wrong| wrong.into_diagnostic(metadata::reference(kind, json)))
+    dispatch(kind, json).map_err(|wrong| wrong.into_diagnostic(metadata::reference(kind, json)))
 }
 
 /// Returns the facts of a policy that is refused for what `diagnostic` says, whatever its spec holds:

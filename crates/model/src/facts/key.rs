@@ -1,0 +1,42 @@
+use crate::{Name, Ns};
+use std::fmt::Debug;
+use std::hash::Hash;
+
+/// The facts of one object of one kind, and how a table of such objects is keyed.
+pub trait Facts: PartialEq + Send + Sync + 'static {
+    /// The key.
+    type Key: ObjectKey;
+
+    /// Returns the key of this object.
+    fn key(&self) -> Self::Key;
+}
+
+/// A name of an object, as a key.
+pub trait ObjectKey: Clone + Eq + Hash + Ord + Debug + Send + Sync + 'static {
+    /// Returns the key of the object of this name.
+    fn of(name: &Name) -> Self;
+
+    /// Returns the name of the object.
+    fn name(&self) -> Name;
+}
+
+impl ObjectKey for Name {
+    fn of(name: &Name) -> Self {
+        name.clone()
+    }
+
+    fn name(&self) -> Name {
+        self.clone()
+    }
+}
+
+/// The key of objects of kind Namespace.
+impl ObjectKey for Ns {
+    fn of(name: &Name) -> Self {
+        name.ns.beside(&name.name)
+    }
+
+    fn name(&self) -> Name {
+        self.object()
+    }
+}
