@@ -5,7 +5,11 @@ EXAMPLE ?= examples/bookinfo
 LOAD_NAMESPACES ?= 40
 LOAD_STREAMS ?= 50
 
-.PHONY: help build install run test lint format golden crds proto bench bench-engine bench-mesh fuzz
+.PHONY: help build install run test lint format check-fuzz deny golden crds proto bench bench-engine bench-mesh fuzz
+
+# A component of the toolchain by its command and its name: added if it is absent, or else an error that says so.
+component = @$(CARGO) $(1) --version >/dev/null 2>&1 || rustup component add $(2) || \
+	{ echo "make: 'cargo $(1)' is missing and rustup cannot add it: install the component $(2)" >&2; exit 1; }
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -22,12 +26,23 @@ run: ## Build and serve the bookinfo example from its folder
 test: ## Run every test; builds a real kube-apiserver the first time
 	$(CARGO) test --locked --workspace --no-fail-fast
 
-lint: ## Formatting and clippy
+lint: ## Formatting, and clippy with warnings as errors
+	$(call component,fmt,rustfmt)
+	$(call component,clippy,clippy)
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 
 format: ## Format the code
+	$(call component,fmt,rustfmt)
 	$(CARGO) fmt --all
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml
+
+check-fuzz: ## Check that the fuzz targets compile, on the stable toolchain
+	$(CARGO) check --manifest-path fuzz/Cargo.toml --locked --target-dir target
+
+deny: ## Licences, bans and sources of dependencies (needs cargo-deny)
+	$(CARGO) deny --locked --all-features check licenses bans sources
 
 golden: ## Write the golden files anew; review the difference
 	UPDATE_GOLDEN=1 $(CARGO) test --locked -p pilothouse-tests --test golden
