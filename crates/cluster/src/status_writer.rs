@@ -3,11 +3,13 @@
 use crate::error::root_cause;
 use crate::stats::{WriterStats, count};
 use crate::work_queue::{Completion, WorkQueue};
-use ::http::Request;
 use http_body_util::{BodyExt, Limited};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta;
 use k8s_openapi::jiff::Timestamp;
-use kube::Client;
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams};
 use kube::client::Body;
+use kube::core::{Request, Status};
+use kube::{Client, Resource};
 use limits::{Rate, Refill, TokenBucket};
 use model::{Kind, ObjectRef};
 use serde::Deserialize;
@@ -209,14 +211,14 @@ async fn reconcile<D: DesiredStatus>(
     desired: &D,
     stored: Option<Arc<D::Stored>>,
 ) -> Outcome {
-    let collection = collection(object.kind, Some(&object.name.ns));
+    let requests = requests(object.kind, Some(&object.name.ns));
     let name = &object.name.name;
     let stored = match stored {
         Some(stored) => stored,
         None => {
             // As a list of one: the right to list, which the source needs anyway, suffices.
-            let path = format!("{collection}?fieldSelector=metadata.name%3D{name}");
-            let found = match send::<Page<D::Stored>>(client, Request::get(path), Vec::new()).await {
+            let only = ListParams::default().fields(&format!("metadata.name={name}"));
+            let found = match send::<Page<D::Stored>>(client, requests.list(&only)).await {
                 Ok(page) => page.items.into_iter().flatten().next(),
                 Err(error) if error.code == 404 => None,
                 Err(error) => return Outcome::Failed { verb: "list", error },
@@ -229,9 +231,9 @@ async fn reconcile<D: DesiredStatus>(
         Action::None => Outcome::Unchanged,
         Action::Superseded => Outcome::Gone,
         Action::Apply { manager, body } => {
-            let path = format!("{collection}/{name}/status?fieldManager={manager}&force=true");
-            let request = Request::patch(path).header("content-type", "application/apply-patch+yaml");
-            match send::<serde::de::IgnoredAny>(client, request, body.to_string().into_bytes()).await {
+            let apply = PatchParams::apply(manager).force();
+            let request = requests.patch_subresource("status", name, &apply, &Patch::Apply(body));
+            match send::<serde::de::IgnoredAny>(client, request).await {
                 Ok(_) => Outcome::Written,
                 Err(error) if error.code == 404 => Outcome::Gone,
                 Err(error) => Outcome::Failed { verb: "patch", error },
@@ -244,18 +246,10 @@ async fn reconcile<D: DesiredStatus>(
 #[derive(Deserialize)]
 struct Page<S> {
     #[serde(default)]
-    metadata: PageMeta,
+    metadata: ListMeta,
     // Not `default` for the whole, which would ask that of the items.
     #[serde(default = "Option::default")]
     items: Option<Vec<S>>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct PageMeta {
-    /// Asks for the next page; absent or empty on the last.
-    #[serde(rename = "continue")]
-    rest: Option<String>,
 }
 
 /// Lists the statuses of a kind, a page at a time.
@@ -267,53 +261,38 @@ pub async fn list_statuses<S: DeserializeOwned>(
     kind: Kind,
     mut each: impl FnMut(S),
 ) -> Result<(), RequestError> {
-    let mut rest = String::new();
+    let requests = requests(kind, None);
+    let mut params = ListParams::default().limit(PAGE_SIZE);
     loop {
-        let path = format!("{}?limit={PAGE_SIZE}{rest}", collection(kind, None));
-        let page: Page<S> = match send(client, Request::get(path), Vec::new()).await {
+        let page: Page<S> = match send(client, requests.list(&params)).await {
             Ok(page) => page,
             // A kind that is not installed has no objects.
             Err(error) if error.code == 404 => return Ok(()),
             Err(error) => return Err(error),
         };
         page.items.into_iter().flatten().for_each(&mut each);
-        match page.metadata.rest.filter(|token| !token.is_empty()) {
-            Some(token) => rest = format!("&continue={}", percent_encoded(&token)),
-            None => return Ok(()),
+        params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
+        if params.continue_token.is_none() {
+            return Ok(());
         }
     }
 }
 
-/// Returns the path of a kind's objects, of one namespace or of all.
-fn collection(kind: Kind, namespace: Option<&str>) -> String {
-    let (group, version, plural) = (kind.group(), kind.version(), kind.plural());
-    let api = if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
-    match namespace {
-        Some(namespace) => format!("{api}/namespaces/{namespace}/{plural}"),
-        None => format!("{api}/{plural}"),
-    }
+/// Returns what makes the requests for a kind's objects, of one namespace or of all.
+fn requests(kind: Kind, namespace: Option<&str>) -> Request {
+    let gvk = GroupVersionKind::gvk(kind.group(), kind.version(), kind.name());
+    let resource = ApiResource::from_gvk_with_plural(&gvk, kind.plural());
+    Request::new(DynamicObject::url_path(&resource, namespace))
 }
 
-/// Percent-encodes a text for a query.
-fn percent_encoded(text: &str) -> String {
-    text.bytes().fold(String::new(), |mut out, byte| {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-        out
-    })
-}
-
-async fn send<T: for<'a> Deserialize<'a>>(
+/// Sends a request and reads the answer, which is bounded in time and in size.
+async fn send<T: DeserializeOwned>(
     client: &Client,
-    request: ::http::request::Builder,
-    body: Vec<u8>,
+    request: Result<::http::Request<Vec<u8>>, kube::core::request::Error>,
 ) -> Result<T, RequestError> {
     let without_answer = |message: String| RequestError { code: 0, message };
     let answer = async {
-        let request = request.body(Body::from(body)).map_err(|e| without_answer(e.to_string()))?;
+        let request = request.map_err(|e| without_answer(e.to_string()))?.map(Body::from);
         let answer = client.send(request).await.map_err(|e| without_answer(root_cause(&e)))?;
         let code = answer.status();
         let bytes = Limited::new(answer.into_body(), MAX_RESPONSE).collect().await;
@@ -321,11 +300,6 @@ async fn send<T: for<'a> Deserialize<'a>>(
         if code.is_success() {
             let read = serde_json::from_slice(&bytes);
             return read.map_err(|e| without_answer(format!("the answer cannot be read: {e}")));
-        }
-        #[derive(Deserialize, Default)]
-        #[serde(default)]
-        struct Status {
-            message: String,
         }
         let status: Status = serde_json::from_slice(&bytes).unwrap_or_default();
         let message = status.message.trim_end_matches('.').to_owned();
@@ -347,16 +321,21 @@ impl std::fmt::Display for RequestError {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
-    fn paths_are_those_of_collections() {
-        assert_eq!(collection(Kind::Service, Some("shop")), "/api/v1/namespaces/shop/services");
-        assert_eq!(collection(Kind::ServiceEntry, None), "/apis/networking.istio.io/v1/serviceentries");
-    }
-
-    #[test]
-    fn continue_tokens_are_percent_encoded() {
-        assert_eq!(percent_encoded("aZ9-._~+/=&"), "aZ9-._~%2B%2F%3D%26");
+    fn requests_lead_to_statuses() {
+        let apply = PatchParams::apply("pilothouse").force();
+        let patch = Patch::Apply(serde_json::json!({"kind": "Service"}));
+        let request = requests(Kind::Service, Some("shop"));
+        let request = request.patch_subresource("status", "web", &apply, &patch).unwrap();
+        let path = "/api/v1/namespaces/shop/services/web/status?&force=true&fieldManager=pilothouse";
+        assert_eq!(request.uri(), path);
+        assert_eq!(request.headers()["content-type"], "application/apply-patch+yaml");
+        let page = ListParams::default().limit(PAGE_SIZE).continue_token("a+/=&");
+        let request = requests(Kind::ServiceEntry, None).list(&page).unwrap();
+        let path = "/apis/networking.istio.io/v1/serviceentries?&limit=500&continue=a%2B%2F%3D%26";
+        assert_eq!(request.uri(), path);
     }
 }
