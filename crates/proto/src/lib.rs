@@ -40,6 +40,15 @@ pub mod citadel {
     include!("gen/istio.v1.auth.rs");
 
     impl IstioCertificateRequest {
+        /// Builds a request for a certificate that is valid for so many seconds (0: the server's default):
+        /// one of the caller itself, or of another identity (a SPIFFE id) that it speaks for.
+        pub fn new(csr: String, validity_duration: i64, impersonated: Option<&str>) -> Self {
+            let metadata = impersonated.map(|identity| prost_types::Struct {
+                fields: [("ImpersonatedIdentity".to_owned(), identity.to_owned().into())].into(),
+            });
+            Self { csr, validity_duration, metadata }
+        }
+
         /// Returns the metadata `ImpersonatedIdentity`, whom the certificate is for; empty without one.
         /// Whatever is not text counts as absent.
         pub fn impersonated_identity(&self) -> &str {
@@ -74,8 +83,10 @@ pub mod rpc {
     include!("gen/google.rpc.rs");
 }
 
+mod code;
 mod resource;
 
+pub use code::Code;
 pub use resource::{ResourceType, Scope};
 
 /// Type URLs of the resources that proxies ask for.

@@ -5,13 +5,13 @@
 use crate::grpc::{PREFIX_BYTES, Status, prefix};
 use crate::limits::{Bound, ConnectionState, Refusals};
 use bytes::{BufMut, Bytes, BytesMut};
-use ca::Code;
 use http::HeaderMap;
 use http_body::Body;
 use http_body_util::BodyExt;
 use identity::{Authenticated, CertificateRequest, Gate, Refused};
 use limits::truncated;
 use prost::Message;
+use proto::Code;
 use proto::citadel::{IstioCertificateRequest, IstioCertificateResponse};
 use std::fmt::Display;
 use std::time::Duration;
@@ -116,7 +116,7 @@ fn status(refused: &Refused) -> Status {
         Code::InvalidArgument | Code::Internal => format!("CSR signing error ({})", refused.message()),
         _ => refused.message(),
     };
-    Status::new(refused.code as u8, message)
+    Status::new(refused.code, message)
 }
 
 /// Returns the label of `citadel_server_csr_sign_err_count` for a refusal.
@@ -174,7 +174,7 @@ fn too_long() -> Refused {
 
 fn frame(response: &IstioCertificateResponse) -> Result<Bytes, Status> {
     let length = response.encoded_len();
-    let too_long = || Status::new(Status::INTERNAL, "the response fits no message");
+    let too_long = || Status::new(Code::Internal, "the response fits no message");
     let mut data = BytesMut::with_capacity(PREFIX_BYTES + length);
     data.put_slice(&prefix(length as u64).ok_or_else(too_long)?);
     response.encode(&mut data).map_err(|_| too_long())?;

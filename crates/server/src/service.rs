@@ -1,5 +1,6 @@
 //! The gRPC services of a port, and which of them a call is for.
 
+use proto::Code;
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -140,11 +141,11 @@ impl Service {
             }
             (proto::rpc_path::CREATE_CERTIFICATE, Some(gate), _) => {
                 let message = create_certificate(gate, self.refusals(), &head.headers, body, from).await?;
-                let trailers = Status::new(Status::OK, "").headers();
+                let trailers = Status::new(Code::Ok, "").headers();
                 let end = async move { Some(Ok(trailers)) };
                 Ok(Full::new(message).with_trailers(end).boxed_unsync())
             }
-            (path, ..) => Err(Status::new(Status::UNIMPLEMENTED, format!("no such method: {path}"))),
+            (path, ..) => Err(Status::new(Code::Unimplemented, format!("no such method: {path}"))),
         }
     }
 

@@ -1,5 +1,6 @@
 //! What can go wrong, and the gRPC status that says so.
 
+use proto::Code;
 use proto::{ResourceType, Scope};
 
 use crate::bounds::{MAX_BODY_BYTES, MAX_NAME_BYTES, MAX_UNRESOLVED_NAMES};
@@ -45,31 +46,6 @@ impl WriteError {
             return Err(Self::Body { name: clip(), len: body.len() });
         }
         Ok(())
-    }
-}
-
-/// A gRPC status code that ends a stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Code {
-    /// 3: the client broke the protocol.
-    InvalidArgument,
-    /// 8: the client asked for more than a stream may hold.
-    ResourceExhausted,
-    /// 10: the client must connect again.
-    Aborted,
-    /// 12: there is no such type here.
-    Unimplemented,
-}
-
-impl Code {
-    /// The number on the wire.
-    pub fn number(self) -> u8 {
-        match self {
-            Self::InvalidArgument => 3,
-            Self::ResourceExhausted => 8,
-            Self::Aborted => 10,
-            Self::Unimplemented => 12,
-        }
     }
 }
 

@@ -70,7 +70,7 @@ pub use bounds::{
     MAX_UNRESOLVED_NAMES,
 };
 pub use capability::{Capabilities, is_withheld};
-pub use error::{Code, SessionError, WriteError};
+pub use error::{SessionError, WriteError};
 pub use mesh::MeshView;
 pub use proto::{ResourceType, Scope};
 pub use session::envoy::EnvoySession;

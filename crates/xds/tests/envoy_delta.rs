@@ -5,10 +5,11 @@
 #[path = "support/envoy.rs"]
 mod envoy;
 
+use proto::Code;
 use std::sync::Arc;
 
 use envoy::*;
-use pilothouse_xds::{Code, MAX_UNRESOLVED_NAMES, Scope, SessionError, Snapshot, Variant, Writer};
+use pilothouse_xds::{MAX_UNRESOLVED_NAMES, Scope, SessionError, Snapshot, Variant, Writer};
 use proto::discovery::DeltaDiscoveryRequest;
 
 fn waypoint() -> Scope {

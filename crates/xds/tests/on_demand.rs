@@ -5,9 +5,10 @@
 mod support;
 
 use bytes::Bytes;
-use pilothouse_xds::{Code, MAX_BYTES_OF_NAMES, ResourceType::*, Scope, SessionError, Writer};
+use pilothouse_xds::{MAX_BYTES_OF_NAMES, ResourceType::*, Scope, SessionError, Writer};
 use proptest::prelude::*;
 use prost::Message;
+use proto::Code;
 use proto::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource};
 use support::*;
 

@@ -4,7 +4,8 @@
 
 mod support;
 
-use pilothouse_xds::{Code, ResourceType::*, Scope, SessionError, Writer, ZtunnelSession};
+use pilothouse_xds::{ResourceType::*, Scope, SessionError, Writer, ZtunnelSession};
+use proto::Code;
 use proto::discovery::{DeltaDiscoveryRequest, Node};
 use support::*;
 

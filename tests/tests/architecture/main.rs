@@ -22,7 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("mesh", &["model", "engine", "proto", "output"]),
     ("plane", &["model", "engine", "output", "mesh"]),
     ("xds", &["proto"]),
-    ("ca", &["model"]),
+    ("ca", &["model", "proto"]),
     ("limits", &[]),
     ("cluster", &["model", "limits"]),
     ("identity", &["model", "plane", "ca", "limits", "cluster"]),

@@ -5,6 +5,7 @@ use crate::limits::{Bound, ConnectionState, Refusals};
 use http::HeaderMap;
 use identity::{Admission, Authenticated, Gate, NodeClaim, Refused};
 use limits::truncated;
+use proto::Code;
 use rustls::pki_types::UnixTime;
 use std::future::Future;
 use std::pin::Pin;
@@ -16,7 +17,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 impl From<Refused> for Status {
     fn from(refused: Refused) -> Self {
-        Self::new(refused.code as u8, refused.message())
+        Self::new(refused.code, refused.message())
     }
 }
 
@@ -125,7 +126,7 @@ impl StreamGuard {
         self.gate.stats().streams_ended.add("pod_gone");
         tracing::info!(caller = %self.caller.identity(), "ended a stream: the pod of its caller is gone");
         Err(Refused {
-            code: ca::Code::Unauthenticated,
+            code: Code::Unauthenticated,
             reason: "pod_gone",
             detail: "the pod of the caller is gone".to_owned(),
         }
@@ -142,7 +143,7 @@ impl StreamGuard {
             return Ok(());
         }
         self.gate.stats().streams_ended.add("credential_expired");
-        Err(Status::new(Status::OK, ""))
+        Err(Status::new(Code::Ok, ""))
     }
 
     /// Decides, once the first request has come, whether the caller may be that node.

@@ -5,6 +5,7 @@
 //! stretch of the log. Nothing is queued in between: a client that does not read holds a cursor into
 //! the log and at most a few frames.
 
+use proto::Code;
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -141,7 +142,7 @@ impl Ads {
         // A new stream lacks everything, and so begins with the newest.
         let Some(latest) = self.snapshots.borrow().clone() else {
             let message = "not ready: the cluster has not been read yet";
-            return Err(Status::new(Status::UNAVAILABLE, message));
+            return Err(Status::new(Code::Unavailable, message));
         };
         Ok(AdsStream {
             requests,
@@ -211,7 +212,7 @@ where
         if self.rate.take(self.opened.elapsed()).is_err() {
             self.count_refused_request();
             let message = format!("more than {} requests a second on one stream", REQUESTS.per_second);
-            return Err(Status::new(Status::RESOURCE_EXHAUSTED, message));
+            return Err(Status::new(Code::ResourceExhausted, message));
         }
         let mut session = self.registration.client.session.lock();
         if session.node().is_none()
@@ -221,7 +222,7 @@ where
             let scope = self.ads.scope(&node, caller, &self.latest);
             if scope.is_none() && self.variant == Variant::StateOfTheWorld {
                 let message = "state of the world is served to gateways and waypoints only";
-                return Err(Status::new(Status::UNIMPLEMENTED, message));
+                return Err(Status::new(Code::Unimplemented, message));
             }
             *session = self.ads.session(scope.map(|name| (self.variant, name)));
         }
@@ -293,7 +294,7 @@ where
             }
             if self.drain.as_mut().poll(cx).is_ready() {
                 // A clean end: the client connects again at once, elsewhere.
-                return Poll::Ready(Err(Status::new(Status::OK, "")));
+                return Poll::Ready(Err(Status::new(Code::Ok, "")));
             }
             let more = self.take_requests(cx)?;
             if let Some(guard) = &mut self.guard {
@@ -306,7 +307,7 @@ where
             if let Some(mut response) = next {
                 let Some(prefix) = prefix(response.message_len()) else {
                     let message = format!("response of {} bytes fits no message", response.message_len());
-                    return Poll::Ready(Err(Status::new(Status::RESOURCE_EXHAUSTED, message)));
+                    return Poll::Ready(Err(Status::new(Code::ResourceExhausted, message)));
                 };
                 // The first piece is the small header, with what was gathered behind it.
                 let first = response.next().unwrap_or_default();
@@ -321,7 +322,7 @@ where
                 return Poll::Pending;
             }
             if self.requests.has_ended() {
-                return Poll::Ready(Err(Status::new(Status::OK, "")));
+                return Poll::Ready(Err(Status::new(Code::Ok, "")));
             }
             if !self.limit_hold(cx) {
                 return Poll::Pending;
@@ -352,12 +353,12 @@ where
             Ok(data) => Frame::data(data),
             Err(status) => {
                 this.ended = true;
-                if status.code != Status::OK {
+                if status.code != Code::Ok {
                     let session = this.registration.client.session.lock();
                     let node = session.node().map_or("", |node| node.id.as_str());
                     let (node, error) = (truncated(node), truncated(&status.message));
                     if let Some(times) = this.registration.clients().refusals().log_due(node, "ended") {
-                        info!(node, times, code = status.code, error, "ended a discovery stream");
+                        info!(node, times, code = status.code.number(), error, "ended a discovery stream");
                     }
                 }
                 Frame::trailers(status.headers())

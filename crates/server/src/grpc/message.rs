@@ -2,6 +2,7 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue};
+use proto::Code;
 
 /// Longest request message, in bytes: a client that returns lists all names it holds.
 pub const MAX_REQUEST_BYTES: usize = 64 * 1024 * 1024;
@@ -15,18 +16,12 @@ const MAX_STATUS_MESSAGE: usize = 1024;
 /// A gRPC status that ends a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Status {
-    pub code: u8,
+    pub code: Code,
     pub message: String,
 }
 
 impl Status {
-    pub const OK: u8 = 0;
-    pub const RESOURCE_EXHAUSTED: u8 = 8;
-    pub const UNIMPLEMENTED: u8 = 12;
-    pub const INTERNAL: u8 = 13;
-    pub const UNAVAILABLE: u8 = 14;
-
-    pub fn new(code: u8, message: impl Into<String>) -> Self {
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
         Self { code, message: message.into() }
     }
 
@@ -38,7 +33,7 @@ impl Status {
     /// The headers that carry it.
     pub fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::with_capacity(2);
-        headers.insert("grpc-status", HeaderValue::from(u16::from(self.code)));
+        headers.insert("grpc-status", HeaderValue::from(u16::from(self.code.number())));
         if !self.message.is_empty()
             && let Ok(message) = HeaderValue::from_str(&escape(self.truncated()))
         {
@@ -50,7 +45,7 @@ impl Status {
 
 impl From<xds::SessionError> for Status {
     fn from(error: xds::SessionError) -> Self {
-        Self::new(error.code().number(), error.to_string())
+        Self::new(error.code(), error.to_string())
     }
 }
 
@@ -97,12 +92,12 @@ impl MessageBuffer {
         let Some(&[flag, a, b, c, d]) = self.bytes.first_chunk::<PREFIX_BYTES>() else { return Ok(None) };
         if flag != 0 {
             let message = "request is compressed, and no compression was agreed on";
-            return Err(Status::new(Status::UNIMPLEMENTED, message));
+            return Err(Status::new(Code::Unimplemented, message));
         }
         let len = u32::from_be_bytes([a, b, c, d]) as usize;
         if len > MAX_REQUEST_BYTES {
             let message = format!("request has {len} bytes, more than {MAX_REQUEST_BYTES}");
-            return Err(Status::new(Status::RESOURCE_EXHAUSTED, message));
+            return Err(Status::new(Code::ResourceExhausted, message));
         }
         Ok(Some(len))
     }
@@ -160,19 +155,19 @@ mod tests {
     fn compressed_and_overlong_messages_end_the_call() {
         let mut buffer = MessageBuffer::default();
         buffer.push(&Bytes::from_static(&[1, 0, 0, 0, 0]));
-        assert_eq!(buffer.next().unwrap_err().code, Status::UNIMPLEMENTED);
+        assert_eq!(buffer.next().unwrap_err().code, Code::Unimplemented);
         let mut buffer = MessageBuffer::default();
         buffer.push(&Bytes::copy_from_slice(&prefix(MAX_REQUEST_BYTES as u64 + 1).unwrap()));
-        assert_eq!(buffer.next().unwrap_err().code, Status::RESOURCE_EXHAUSTED);
+        assert_eq!(buffer.next().unwrap_err().code, Code::ResourceExhausted);
         assert!(prefix(u64::from(u32::MAX) + 1).is_none());
     }
 
     #[test]
     fn a_status_message_is_escaped() {
-        let headers = Status::new(3, "100% über\n").headers();
+        let headers = Status::new(Code::InvalidArgument, "100% über\n").headers();
         assert_eq!(headers["grpc-status"], "3");
         assert_eq!(headers["grpc-message"], "100%25 %C3%BCber%0A");
-        let long = Status::new(3, "x".repeat(1 << 20)).headers();
+        let long = Status::new(Code::InvalidArgument, "x".repeat(1 << 20)).headers();
         assert_eq!(long["grpc-message"].len(), MAX_STATUS_MESSAGE);
     }
 }

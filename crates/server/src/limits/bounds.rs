@@ -6,6 +6,7 @@
 use identity::Refused;
 use limits::{LogThrottle, Occurrences, truncated};
 use parking_lot::Mutex;
+use proto::Code;
 use std::fmt::Display;
 use std::time::Instant;
 
@@ -122,7 +123,7 @@ impl Refusals {
 
     /// Counts a refusal at `bound` if that is what it was refused for; tells whether it is.
     pub(crate) fn add_if_exhausted(&self, refused: &Refused, bound: Bound, client: &dyn Display) -> bool {
-        let is_exhausted = refused.code == ca::Code::ResourceExhausted;
+        let is_exhausted = refused.code == Code::ResourceExhausted;
         if is_exhausted {
             self.add(bound, client);
         }

@@ -8,6 +8,7 @@ use super::slot::Slot;
 use http::HeaderMap;
 use identity::{Authenticated, Connection, Gate, Refused};
 use parking_lot::Mutex;
+use proto::Code;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -78,7 +79,7 @@ impl ConnectionState {
         match &outcome {
             Ok(_) => self.set_authenticated(),
             // Without the keys nobody can be authenticated: that is not the client's doing.
-            Err(refused) if refused.code == ca::Code::Unavailable => {}
+            Err(refused) if refused.code == Code::Unavailable => {}
             Err(_) => {
                 if self.refused.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_REFUSED {
                     self.too_many_refused.cancel();

@@ -5,6 +5,7 @@
 //! bytes that all clients of a kind share: a client waits for its reservation, and the transport's
 //! windows make it wait too.
 
+use proto::Code;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -105,7 +106,7 @@ pub(crate) struct Reservation {
 impl Quota {
     /// Waits for a reservation for a large request.
     fn poll_reserve(&mut self, cx: &mut Context<'_>, bytes: usize) -> Poll<Result<Reservation, Status>> {
-        let exhausted = |message: String| Poll::Ready(Err(Status::new(Status::RESOURCE_EXHAUSTED, message)));
+        let exhausted = |message: String| Poll::Ready(Err(Status::new(Code::ResourceExhausted, message)));
         if bytes > self.budget.largest {
             return exhausted(format!("request has {bytes} bytes, more than {}", self.budget.largest));
         }
@@ -188,7 +189,7 @@ where
                         ready!(deadline.as_mut().poll(cx));
                         let limit = timeout.as_secs();
                         let message = format!("request did not arrive whole within {limit} s");
-                        return Poll::Ready(Err(Status::new(Status::RESOURCE_EXHAUSTED, message)));
+                        return Poll::Ready(Err(Status::new(Code::ResourceExhausted, message)));
                     }
                     return Poll::Pending;
                 }
@@ -204,7 +205,7 @@ where
                 Poll::Ready(None) => {
                     self.body = None;
                     if self.buffer.is_partial() {
-                        return Poll::Ready(Err(Status::new(Status::INTERNAL, "request ends in the middle")));
+                        return Poll::Ready(Err(Status::new(Code::Internal, "request ends in the middle")));
                     }
                 }
             }
@@ -280,7 +281,7 @@ mod tests {
         let mut held: Vec<_> = (0..LARGE_PER_CLIENT).map(|_| open()).collect();
         assert!(held.iter_mut().all(|reader| poll(reader).is_pending()));
         let Poll::Ready(Err(status)) = poll(&mut open()) else { panic!("it may send as many as it likes") };
-        assert_eq!(status.code, Status::RESOURCE_EXHAUSTED);
+        assert_eq!(status.code, Code::ResourceExhausted);
         held.pop();
         assert!(poll(&mut open()).is_pending());
     }
@@ -293,7 +294,7 @@ mod tests {
         let Poll::Ready(Err(status)) = poll(&mut RequestReader::new(very_large, quota, TIMEOUT)) else {
             panic!("it may")
         };
-        assert_eq!(status.code, Status::RESOURCE_EXHAUSTED);
+        assert_eq!(status.code, Code::ResourceExhausted);
         let very_large = body(MAX_OF_OTHERS + 1, 0);
         let mut ztunnel = RequestReader::new(very_large, budgets.quota(client("a")), TIMEOUT);
         assert!(poll(&mut ztunnel).is_pending());
