@@ -1,5 +1,6 @@
 //! The reference client, fixtures of real parts, and the tests that cross crates.
 pub mod apiserver;
+pub mod certificates;
 pub mod client;
 pub mod helm;
 pub mod signer;

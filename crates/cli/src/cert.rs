@@ -1,5 +1,7 @@
 //! `pilothouse cert`: inspects certificates, and requests them as a proxy does.
 
+mod request;
+
 use crate::output;
 use crate::text::printable;
 use crate::token::Subject;
@@ -8,8 +10,8 @@ use ca::Certificate;
 use clap::{Args, Subcommand};
 use identity::StateDir;
 use model::rfc3339;
+use request::{NewCertificate, Target};
 use runtime::config::duration;
-use server::{CertificateTarget, NewCertificate, request_certificate};
 use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -149,7 +151,7 @@ fn request(args: &RequestArgs) -> anyhow::Result<()> {
     };
     let host = args.address.rsplit_once(':').map_or(args.address.as_str(), |(host, _)| host);
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    let target = CertificateTarget {
+    let target = Target {
         address: args.address.clone(),
         server_name: args.server_name.clone().unwrap_or_else(|| host.to_owned()),
         roots_pem: roots,
@@ -159,7 +161,7 @@ fn request(args: &RequestArgs) -> anyhow::Result<()> {
     let seconds = args.life.map_or(0, |life| i64::try_from(life.as_secs()).unwrap_or(i64::MAX));
     let threads = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let threads = threads.context("cannot start")?;
-    let new = threads.block_on(request_certificate(&target, args.identity.as_deref(), seconds))?;
+    let new = threads.block_on(request::request(&target, args.identity.as_deref(), seconds))?;
     if let Some(folder) = &args.out {
         save(folder, &new)?;
     }

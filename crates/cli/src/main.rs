@@ -2,6 +2,7 @@
 
 mod cert;
 mod dump;
+mod grpc;
 mod output;
 mod serve;
 mod table;

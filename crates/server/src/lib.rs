@@ -19,7 +19,6 @@
 //! shared stretches of a log: it is never one message in memory.
 
 mod ads;
-mod certificate_request;
 mod certificates;
 mod grpc;
 pub mod http;
@@ -28,7 +27,6 @@ mod listen;
 mod service;
 
 pub use crate::ads::{Ads, AffectedNodes, ClientView, Clients, Totals, TypeTotals};
-pub use crate::certificate_request::{CertificateTarget, NewCertificate, RequestError, request_certificate};
 pub use crate::grpc::MAX_REQUEST_BYTES;
 pub use crate::limits::{Bound, Bounds, CloseCounts, CloseReason, Refusals, Timeouts};
 pub use crate::listen::SecurePort;

@@ -188,7 +188,7 @@ async fn certificates_are_known_by_the_days_that_they_have_left() -> anyhow::Res
     let token = site.ztunnel("n1").await?;
     for hours in [3, 24, 24, 24 * 39] {
         let target = plane.target(&token)?;
-        server::request_certificate(&target, None, hours * 3600).await?;
+        pilothouse_tests::certificates::request_certificate(&target, None, hours * 3600).await?;
     }
     let metrics = Metrics::new(EngineHandle::start(mesh::Options::default())?, Clients::default());
     let text = metrics.with_identity(plane.identity.clone()).render().await;

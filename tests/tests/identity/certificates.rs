@@ -5,9 +5,9 @@ use crate::token::bound_token;
 use anyhow::Context;
 use ca::Certificate;
 use pilothouse_tests::apiserver::{LIMIT, until};
+use pilothouse_tests::certificates::{NewCertificate, RequestError, request_certificate};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use server::{NewCertificate, RequestError, request_certificate};
 use std::sync::Arc;
 use tokio::net::{TcpSocket, TcpStream};
 

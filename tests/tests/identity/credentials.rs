@@ -105,8 +105,8 @@ async fn certificate_that_ends_is_refused_on_a_connection_that_stands() -> anyho
     let plane = Plane::open(&site.settings()?).await?;
     let target = plane.target(&site.ztunnel("n1").await?)?;
     let (ends, stays) = (
-        server::request_certificate(&target, None, 10).await?,
-        server::request_certificate(&target, None, 3600).await?,
+        pilothouse_tests::certificates::request_certificate(&target, None, 10).await?,
+        pilothouse_tests::certificates::request_certificate(&target, None, 3600).await?,
     );
     let (ends, stays) = (channel_showing(&plane, &ends).await?, channel_showing(&plane, &stays).await?);
     assert_eq!(renew_on(&ends, 0).await?.err(), None);
@@ -125,7 +125,8 @@ async fn certificate_renews_itself_while_a_pod_has_its_account_and_never_for_lon
     let web = site.pod(&site.shop, "web", "web", "n1").await?;
     let token = bound_token(site.server, &web, &["istio-ca"]).await?;
     let month = 30 * 24 * 3600;
-    let held = server::request_certificate(&plane.target(&token)?, None, month).await?;
+    let held =
+        pilothouse_tests::certificates::request_certificate(&plane.target(&token)?, None, month).await?;
     let channel = channel_showing(&plane, &held).await?;
     let life = |of: &ca::Certificate| {
         let validity = of.validity();

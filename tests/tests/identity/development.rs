@@ -5,8 +5,8 @@ use crate::plane::{Plane, UNAUTHENTICATED, openssl};
 use clap::Parser as _;
 use identity::StateDir;
 use pilothouse_tests::apiserver::{LIMIT, until};
+use pilothouse_tests::certificates::request_certificate;
 use pilothouse_tests::client::{Client, Node, Options, State};
-use server::request_certificate;
 use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread")]

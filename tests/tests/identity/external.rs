@@ -10,6 +10,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestSpec};
 use kube::api::{Api, ObjectMeta, PostParams};
 use pilothouse_tests::apiserver::{ApiServer, LIMIT, until};
+use pilothouse_tests::certificates::RequestError;
 use pilothouse_tests::client::transport::dial;
 use pilothouse_tests::client::{Target, Tls};
 use pilothouse_tests::signer::{Conduct, Signer};
@@ -17,7 +18,6 @@ use proto::citadel::IstioCertificateRequest;
 use runtime::config::ServeArgs;
 use runtime::serve::Daemon;
 use serde_json::json;
-use server::RequestError;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -111,7 +111,7 @@ async fn external_signer_signs_for_workloads_and_for_the_port() -> anyhow::Resul
     // The certificate is one of a client of the port, like those of our own key.
     let mut target = plane.target("")?;
     target.client = Some((format!("{leaf}{between}").into_bytes(), new.key_pem.into_bytes()));
-    match server::request_certificate(&target, None, 0).await {
+    match pilothouse_tests::certificates::request_certificate(&target, None, 0).await {
         // It is let in; its request names nobody, and an external signer copies what a request says.
         Err(RequestError::Refused { code, .. }) => assert_eq!(code, INVALID_ARGUMENT),
         other => anyhow::bail!("{other:?}"),
@@ -208,7 +208,9 @@ async fn request_of_a_client_that_goes_away_is_withdrawn() -> anyhow::Result<()>
     signer.until_open(0).await?;
     signer.be(Conduct::Silent);
     let target = plane.target(&token)?;
-    let asking = tokio::spawn(async move { server::request_certificate(&target, Some(&web), 0).await });
+    let asking = tokio::spawn(async move {
+        pilothouse_tests::certificates::request_certificate(&target, Some(&web), 0).await
+    });
     signer.until_open(1).await?;
     asking.abort();
     signer.until_open(0).await
@@ -221,7 +223,9 @@ async fn control_plane_that_stops_answers_and_withdraws_what_is_open() -> anyhow
     let plane = Plane::open(&args).await?;
     signer.be(Conduct::Silent);
     let target = plane.target(&token)?;
-    let asking = tokio::spawn(async move { server::request_certificate(&target, Some(&web), 0).await });
+    let asking = tokio::spawn(async move {
+        pilothouse_tests::certificates::request_certificate(&target, Some(&web), 0).await
+    });
     until(LIMIT, async || Ok((!signer.approved().is_empty()).then_some(()))).await?;
     plane.stop().await?;
     asking.await?.err().context("a certificate without a signer")?;
@@ -289,7 +293,9 @@ async fn client_that_asks_and_asks_keeps_neither_others_nor_the_port_from_a_sign
     let mut ask = async |(token, web): &(String, String)| {
         let (target, web) = (plane.target(token)?, web.clone());
         let open = asking.len() + 1;
-        asking.push(tokio::spawn(async move { server::request_certificate(&target, Some(&web), 0).await }));
+        asking.push(tokio::spawn(async move {
+            pilothouse_tests::certificates::request_certificate(&target, Some(&web), 0).await
+        }));
         signer.until_open(open).await
     };
     ask(&clients[0]).await?;

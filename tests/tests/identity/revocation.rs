@@ -9,11 +9,11 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::Client;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use pilothouse_tests::apiserver::{LIMIT, until};
+use pilothouse_tests::certificates::{NewCertificate, RequestError, request_certificate};
 use runtime::config::ServeArgs;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::json;
-use server::{NewCertificate, RequestError, request_certificate};
 use std::sync::Arc;
 use tokio::net::TcpStream;
 

@@ -8,10 +8,10 @@ use identity::ROTATE;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, Patch, PatchParams};
 use pilothouse_tests::apiserver::{LIMIT, until};
+use pilothouse_tests::certificates::request_certificate;
 use pilothouse_tests::client::{Client, Node, Options};
 use runtime::config::ServeArgs;
 use serde_json::json;
-use server::request_certificate;
 use std::time::Duration;
 
 /// How long both roots are trusted before and after the switch; certificates live for less.

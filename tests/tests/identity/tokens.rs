@@ -4,8 +4,8 @@ use crate::certificates::{call_on, channel};
 use crate::plane::{Plane, Site, UNAUTHENTICATED, of_cluster, pod};
 use crate::token::{Parts, bound_token};
 use pilothouse_tests::apiserver::{ApiServer, LIMIT, until};
+use pilothouse_tests::certificates::{RequestError, request_certificate};
 use serde_json::json;
-use server::{RequestError, request_certificate};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// How often the API server was asked about a token.

@@ -2,11 +2,11 @@
 
 use anyhow::Context;
 use pilothouse_tests::apiserver::{LIMIT, until};
+use pilothouse_tests::certificates::{CertificateTarget, NewCertificate, request_certificate};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
-use server::{CertificateTarget, NewCertificate, request_certificate};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

@@ -1,6 +1,7 @@
 //! Asks a control plane over xDS, as a ztunnel that follows everything does.
 
 use super::resources::{Collector, Resources};
+use crate::grpc::deepest;
 use anyhow::{anyhow, bail};
 use prost::Message;
 use proto::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Node, Resource};
@@ -150,13 +151,4 @@ fn broken(server: &str, status: &Status) -> anyhow::Error {
         ),
         _ => anyhow!("the control plane at {server} broke off: {cause}; ask again once it is back"),
     }
-}
-
-/// Returns the innermost cause, which is the one that tells something.
-fn deepest(error: &dyn Error) -> String {
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    innermost.to_string()
 }
