@@ -25,6 +25,8 @@ mod input;
 mod tables;
 #[path = "command/version.rs"]
 mod version;
+#[path = "command/why.rs"]
+mod why;
 
 const VIEWS: [&str; 4] = ["workloads", "services", "policies", "nodes"];
 const FORMATS: [&str; 3] = ["table", "json", "yaml"];

@@ -175,6 +175,52 @@ fn links_between_pages_lead_somewhere() -> anyhow::Result<()> {
 }
 
 #[test]
+fn the_versions_that_were_tested_are_those_that_tests_use() -> anyhow::Result<()> {
+    let page = std::fs::read_to_string(root().join("docs/compatibility.md"))?;
+    for (module, required, words) in [
+        ("apiserver", "k8s.io/kubernetes v", "kube-apiserver "),
+        ("apiserver", "go.etcd.io/etcd/server/v3 v", "etcd "),
+        ("apiserver/crds", "sigs.k8s.io/gateway-api v", "definitions of "),
+        ("apiserver/crds", "istio.io/api v", "`istio.io/api` "),
+        ("helm", "helm.sh/helm/v4 v", "helm "),
+        ("helm/upstream", "istio.io/istio v0.0.0-20260827124520-", "of commit `"),
+    ] {
+        let file = format!("tests/{module}/go.mod");
+        let text = std::fs::read_to_string(root().join(&file))?;
+        let version = text.split(required).nth(1).and_then(|rest| rest.split_whitespace().next());
+        let version = version.with_context(|| format!("{file} does not require {required}"))?;
+        ensure!(page.contains(&format!("{words}{version}")), "the page does not say {words}{version}");
+    }
+    Ok(())
+}
+
+#[test]
+fn differences_from_istiod_are_on_the_page_with_their_cases() -> anyhow::Result<()> {
+    let page = std::fs::read_to_string(root().join("docs/compatibility.md"))?;
+    let section = page.split("## Differences from istiod by choice").nth(1).context("no such section")?;
+    let rows = section.lines().skip_while(|line| !line.starts_with("|---")).skip(1);
+    let mut named = BTreeSet::new();
+    for row in rows.take_while(|line| line.starts_with('|')) {
+        let cells: Vec<&str> = row.trim_matches('|').split(" | ").collect();
+        ensure!(cells.len() == 5 && cells.iter().all(|cell| !cell.trim().is_empty()), "five cells: {row}");
+        for case in cells[4].split('`').skip(1).step_by(2) {
+            let path = if case.contains('/') { root().join(case) } else { root().join("tests/golden").join(case) };
+            ensure!(path.exists(), "there is no {case}");
+            named.insert(case);
+        }
+    }
+    // A case that says of itself that istiod does otherwise is there, too.
+    for line in std::fs::read_to_string(root().join("tests/golden/ROWS.md"))?.lines() {
+        let differs = ["(the reference has", "(the reference keeps", "(the reference lists", "(the reference does not", "(the reference would not"];
+        if differs.iter().any(|words| line.contains(words)) {
+            let case = line.split('`').nth(1).with_context(|| format!("no case: {line}"))?;
+            ensure!(named.contains(case), "{case} is not among the differences: {line}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn no_test_reads_the_example_that_readers_edit() -> anyhow::Result<()> {
     let example = ["examples", "bookinfo"].join("/");
     for folder in ["crates", "tests"] {

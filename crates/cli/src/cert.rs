@@ -3,13 +3,12 @@
 mod request;
 
 use crate::output;
-use crate::text::printable;
 use crate::token::Subject;
 use anyhow::{Context, anyhow, bail};
 use ca::Certificate;
 use clap::{Args, Subcommand};
 use identity::StateDir;
-use model::rfc3339;
+use model::{printable, rfc3339};
 use request::{NewCertificate, Target};
 use runtime::config::duration;
 use std::fmt::Write as _;

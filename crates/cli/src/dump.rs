@@ -10,11 +10,10 @@ mod view;
 
 use crate::output;
 use crate::table::Room;
-use crate::text::{nearest, printable};
 use anyhow::anyhow;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, ValueEnum};
-use model::{Severity, yaml};
+use model::{Severity, nearest, printable, yaml};
 use resources::Resources;
 use runtime::config::MeshArgs;
 use std::path::PathBuf;

@@ -6,7 +6,6 @@ mod grpc;
 mod output;
 mod serve;
 mod table;
-mod text;
 mod token;
 mod version;
 

@@ -8,7 +8,7 @@
 //! 3. if that is not enough, columns are left out, the least telling first, and named to the reader;
 //! 4. if that is not enough either, the columns that identify a row are narrowed, too.
 
-use crate::text::printable;
+use model::printable;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Between two columns.

@@ -1,13 +1,13 @@
 //! `pilothouse version`: of this command, and of a control plane.
 
 use crate::output;
-use crate::text::printable;
 use anyhow::{Context, anyhow, bail};
 use clap::{Args, ValueEnum};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use model::printable;
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::net::TcpStream;

@@ -30,7 +30,9 @@ pub mod facts;
 mod kind;
 mod label;
 mod name;
+mod nearest;
 pub mod parse;
+mod printable;
 mod timestamp;
 pub mod yaml;
 
@@ -40,5 +42,7 @@ pub use facts::Object;
 pub use kind::{Kind, Scope};
 pub use label::{Labels, Selector, SelectorOperator, SelectorRequirement};
 pub use name::{Name, Ns, ObjectRef, Str, shared};
+pub use nearest::{did_you_mean, nearest};
 pub use parse::parse;
+pub use printable::printable;
 pub use timestamp::rfc3339;

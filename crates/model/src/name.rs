@@ -136,7 +136,7 @@ impl fmt::Display for Ns {
 }
 
 /// The name of an object within its kind, in its cluster. `ns` is empty for cluster-scoped kinds.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Name {
     /// The cluster and `metadata.namespace`, empty when the kind is cluster-scoped.
     pub ns: Ns,
@@ -159,6 +159,13 @@ impl Name {
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.ns.is_empty() { f.write_str(&self.name) } else { write!(f, "{}/{}", self.ns, self.name) }
+    }
+}
+
+/// As people write it, which is what debug pages show.
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.to_string())
     }
 }
 

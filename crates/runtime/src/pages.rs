@@ -3,16 +3,21 @@
 use crate::engine_thread::{EngineHandle, Snapshots};
 use crate::metrics::Metrics;
 use axum::Router;
-use axum::extract::{Query, State};
-use axum::http::{StatusCode, Uri, header};
+use axum::extract::State;
+use axum::extract::rejection::QueryRejection;
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use identity::IdentityView;
 use model::rfc3339;
-use serde::Deserialize;
 use serde_json::json;
 use server::Clients;
+use std::sync::Arc;
 use std::time::UNIX_EPOCH;
+
+mod why;
+
+pub use why::Naming;
 
 /// Routes of the health port: `/ready` is 200 once the mesh is served on every port that is wanted,
 /// `/healthz` while the process lives.
@@ -44,6 +49,7 @@ struct Monitoring {
     clients: Clients,
     identity: IdentityView,
     metrics: Metrics,
+    naming: Arc<Naming>,
 }
 
 /// Routes of the monitoring port: `/metrics`, `/version`, `/debug/…`.
@@ -52,6 +58,7 @@ pub fn monitoring(
     clients: Clients,
     identity: IdentityView,
     metrics: Metrics,
+    naming: Naming,
 ) -> Router {
     Router::new()
         .route("/", get(|| async { INDEX }))
@@ -65,7 +72,7 @@ pub fn monitoring(
         .route("/debug/diagnosticz", get(diagnosticz))
         .route("/debug/whyz", get(whyz))
         .fallback(|uri| missing(uri, INDEX))
-        .with_state(Monitoring { engine, clients, identity, metrics })
+        .with_state(Monitoring { engine, clients, identity, metrics, naming: Arc::new(naming) })
 }
 
 async fn render_metrics(State(m): State<Monitoring>) -> Response {
@@ -90,13 +97,13 @@ const INDEX: &str = "\
 /debug/diagnosticz   what is wrong with the objects at hand
 /debug/enginez       tables of the engine: rows, how often computed, how often changed
 /debug/identityz     what certificates are signed with, and what is wrong with newer key material
-/debug/whyz?name=N   what the resource of that name was made from, or the conditions of an object: Service ns/name
+/debug/whyz          why something is what it is, as in /debug/whyz?name=pod/NAMESPACE/NAME
 ";
 
 /// Says which pages there are.
 async fn missing(uri: Uri, index: &'static str) -> Response {
     let path: String = uri.path().chars().take(200).collect();
-    let text = format!("there is no page {}; there are\n\n{index}", path.escape_debug());
+    let text = format!("there is no page {}; there are\n\n{index}", model::printable(&path));
     (StatusCode::NOT_FOUND, text).into_response()
 }
 
@@ -159,24 +166,20 @@ async fn diagnosticz(State(m): State<Monitoring>) -> Response {
     lines.concat().into_response()
 }
 
-#[derive(Deserialize)]
-struct Why {
-    name: String,
-    depth: Option<usize>,
-}
-
-/// How deep a trace may be asked for.
-const MAX_DEPTH: usize = 6;
-
-async fn whyz(State(m): State<Monitoring>, Query(why): Query<Why>) -> Response {
-    let depth = why.depth.unwrap_or(2).min(MAX_DEPTH);
-    let name = why.name.clone();
-    let Some(found) = m.engine.ask(move |mesh| mesh.why(&name, depth)).await else { return gone() };
-    if found.is_empty() {
-        let text = format!("there is no resource, and no object with conditions, named {}\n", why.name);
-        return (StatusCode::NOT_FOUND, text).into_response();
-    }
-    found.iter().map(ToString::to_string).collect::<String>().into_response()
+async fn whyz(
+    State(m): State<Monitoring>,
+    headers: HeaderMap,
+    query: Result<axum::extract::Query<why::Query>, QueryRejection>,
+) -> Response {
+    let query = match query {
+        Ok(axum::extract::Query(query)) => query,
+        Err(rejection) => {
+            let text = format!("{}\n\n{}", model::printable(&rejection.body_text()), why::USAGE);
+            return (StatusCode::BAD_REQUEST, text).into_response();
+        }
+    };
+    let snapshot = m.engine.snapshots().borrow().clone();
+    query.answer(&headers, &m.naming, snapshot.as_deref(), &m.engine).await
 }
 
 fn gone() -> Response {

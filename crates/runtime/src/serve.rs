@@ -75,6 +75,7 @@ pub struct Daemon {
     clients: Clients,
     secure: Option<SecureServer>,
     view: IdentityView,
+    naming: pages::Naming,
     /// Where statuses are written; nowhere beside another control plane and without a cluster.
     status: Option<(kube::Client, StatusSettings)>,
     bounds: Bounds,
@@ -114,6 +115,8 @@ impl Daemon {
         let (source, from) = source(&args.source, args, connection, &engine)?;
         let clients = Clients::default();
         let (bounds, timeouts) = (args.bounds.bounds(), args.bounds.timeouts());
+        let naming =
+            pages::Naming { cluster: args.mesh.cluster_id.clone(), domain: args.mesh.domain.clone() };
         let daemon = Self {
             source,
             engine,
@@ -121,6 +124,7 @@ impl Daemon {
             clients,
             secure,
             view,
+            naming,
             status,
             bounds,
             timeouts,
@@ -222,7 +226,8 @@ impl Daemon {
         let metrics = Metrics::new(self.engine.clone(), self.clients.clone())
             .with_identity(self.view.clone())
             .with_status(status_stats);
-        let monitoring = pages::monitoring(self.engine.clone(), self.clients, self.view, metrics);
+        let monitoring =
+            pages::monitoring(self.engine.clone(), self.clients, self.view, metrics, self.naming);
         tasks.spawn(http::serve(self.monitoring, monitoring, bounds, stop.clone()));
         tokio::select! {
             () = self.source => {

@@ -1,4 +1,4 @@
-//! Text from outside as a person may read it, and words that were meant.
+//! Text from outside as a person may read it.
 
 use std::borrow::Cow;
 
@@ -20,16 +20,6 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Returns the candidate that was most likely meant by a word that is none of them.
-pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let lower = word.to_lowercase();
-    // A third of the letters may be wrong; in a short word one.
-    let most = (lower.chars().count() / 3).max(1);
-    let distance = |c: &str| strsim::damerau_levenshtein(&lower, &c.to_lowercase());
-    let near = candidates.into_iter().map(|c| (distance(c), c)).filter(|(far, _)| *far <= most);
-    near.min().map(|(_, candidate)| candidate)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -41,15 +31,5 @@ mod tests {
         }
         assert_eq!(printable("a\tb\r\n\u{0}\u{7f}\u{9b}"), "a\\tb\\r\\n\\0\\u{7f}\\u{9b}");
         assert_eq!(printable("\u{200b}\u{2028}\u{feff}"), "\\u{200b}\\u{2028}\\u{feff}");
-    }
-
-    #[test]
-    fn a_word_that_is_nearly_right_is_found() {
-        let all = ["shop", "bookinfo", "istio-system"];
-        assert_eq!(nearest("shpo", all), Some("shop"));
-        assert_eq!(nearest("Bookinfos", all), Some("bookinfo"));
-        assert_eq!(nearest("istiosystem", all), Some("istio-system"));
-        assert_eq!(nearest("default", all), None);
-        assert_eq!(nearest("x", all), None);
     }
 }

@@ -1,0 +1,467 @@
+//! `/debug/whyz`: what a resource was made from, asked as people name things.
+//!
+//! ```text
+//!  name=pod/shop/web ─▶ Asked ─▶ resources of that object ─▶ trace of each ─▶ words, JSON, or the trace
+//!  kind=, namespace=             (those that are sent; one that is not is asked for all the same)
+//! ```
+
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Json, Response};
+use engine::Trace;
+use model::{Diagnostic, Kind, nearest, printable};
+use prost::Message;
+use proto::workload::{Address, address::Type};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use xds::{ResourceType, Snapshot};
+
+/// How deep a trace is followed unless told otherwise.
+const DEPTH: usize = 2;
+/// How deep a trace may be asked for.
+const MAX_DEPTH: usize = 6;
+/// How deep objects are looked for below a resource.
+const OBJECTS_DEPTH: usize = 8;
+/// Most resources of one object that are explained.
+const MAX_RESOURCES: usize = 16;
+/// Most names that are suggested.
+const SUGGESTED: usize = 10;
+
+/// How to ask, for who asked otherwise.
+pub const USAGE: &str = "\
+name an object: /debug/whyz?name=pod/NAMESPACE/NAME, or kind=pod&namespace=NAMESPACE&name=NAME
+
+kind        pod, service, serviceentry, workloadentry, authorizationpolicy, peerauthentication, endpointslice,
+            as kubectl takes them; without one, every object of that name
+name        NAME with namespace=, NAMESPACE/NAME, KIND/NAMESPACE/NAME, or the name of a resource
+format      text (words), json, or trace: the tables of the engine that were read
+depth       levels of the trace, up to 6
+";
+
+/// Names that are given to what people type.
+const ALIASES: [(&str, Kind); 12] = [
+    ("po", Kind::Pod),
+    ("workload", Kind::Pod),
+    ("svc", Kind::Service),
+    ("se", Kind::ServiceEntry),
+    ("we", Kind::WorkloadEntry),
+    ("ap", Kind::AuthorizationPolicy),
+    ("policy", Kind::AuthorizationPolicy),
+    ("pa", Kind::PeerAuthentication),
+    ("ns", Kind::Namespace),
+    ("no", Kind::Node),
+    ("cm", Kind::ConfigMap),
+    ("gw", Kind::Gateway),
+];
+
+/// The kinds whose objects become resources of their own.
+const SENT: [Kind; 7] = [
+    Kind::Pod,
+    Kind::Service,
+    Kind::ServiceEntry,
+    Kind::WorkloadEntry,
+    Kind::EndpointSlice,
+    Kind::AuthorizationPolicy,
+    Kind::PeerAuthentication,
+];
+
+/// The query, as it is typed.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct Query {
+    name: Option<String>,
+    kind: Option<String>,
+    namespace: Option<String>,
+    depth: Option<usize>,
+    format: Option<Format>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Format {
+    Text,
+    Json,
+    Trace,
+}
+
+/// What names of resources are made with.
+#[derive(Debug, Clone)]
+pub struct Naming {
+    /// The id of the cluster, the first part of the names of workloads.
+    pub cluster: String,
+    /// The domain of hostnames of services.
+    pub domain: String,
+}
+
+/// What was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Asked {
+    kind: Option<Kind>,
+    namespace: Option<String>,
+    name: String,
+}
+
+/// An object, as a person names it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Object {
+    kind: Kind,
+    /// `NAMESPACE/NAME`, or the name alone of what is in no namespace.
+    name: String,
+}
+
+/// A resource that is sent, or would be, and the object that it is of.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Candidate {
+    object: Option<Object>,
+    resource: String,
+    is_sent: bool,
+}
+
+/// A resource, with what it was made from.
+struct Reason {
+    candidate: Candidate,
+    trace: Trace,
+    /// The trace, only so deep as was asked for.
+    shown: Trace,
+    findings: Vec<Diagnostic>,
+}
+
+impl Query {
+    /// Answers from what is published and from what the engine says of a resource.
+    pub async fn answer(
+        self,
+        headers: &HeaderMap,
+        naming: &Naming,
+        snapshot: Option<&Snapshot>,
+        handle: &crate::engine_thread::EngineHandle,
+    ) -> Response {
+        let accepts_json = headers
+            .get(header::ACCEPT)
+            .is_some_and(|accept| accept.to_str().is_ok_and(|accept| accept.starts_with("application/json")));
+        let format = self.format.unwrap_or(if accepts_json { Format::Json } else { Format::Text });
+        let depth = self.depth.unwrap_or(DEPTH).min(MAX_DEPTH);
+        let asked = match self.asked() {
+            Ok(asked) => asked,
+            Err(message) => return refusal(StatusCode::BAD_REQUEST, format, &message),
+        };
+        let candidates = candidates(&asked, naming, snapshot);
+        let explained = candidates.clone();
+        let reasons = handle
+            .ask(move |mesh| {
+                let mut reasons = Vec::new();
+                let found = mesh.diagnostics();
+                for candidate in explained {
+                    let traces = mesh.why(&candidate.resource, OBJECTS_DEPTH).into_iter();
+                    let shown = mesh.why(&candidate.resource, depth).into_iter();
+                    for (trace, shown) in traces.zip(shown) {
+                        let findings = findings(&found, candidate.object.as_ref());
+                        reasons.push(Reason { candidate: candidate.clone(), trace, shown, findings });
+                    }
+                }
+                reasons
+            })
+            .await;
+        let Some(mut reasons) = reasons else { return super::gone() };
+        // What is not sent is told only if it is there.
+        reasons.retain(|reason| reason.candidate.is_sent || reason.is_of_something());
+        if reasons.is_empty() {
+            return refusal(StatusCode::NOT_FOUND, format, &asked.unknown(naming, snapshot));
+        }
+        match format {
+            Format::Text => reasons.iter().map(Reason::words).collect::<Vec<_>>().join("\n").into_response(),
+            Format::Json => Json(json!(reasons.iter().map(Reason::json).collect::<Vec<_>>())).into_response(),
+            Format::Trace => reasons
+                .iter()
+                .map(|reason| reason.shown.to_string())
+                .collect::<Vec<_>>()
+                .concat()
+                .into_response(),
+        }
+    }
+
+    /// Reads what was typed.
+    ///
+    /// # Errors
+    /// A message for who has typed it.
+    fn asked(&self) -> Result<Asked, String> {
+        let name = self.name.as_deref().map(str::trim).unwrap_or_default();
+        if name.is_empty() {
+            return Err(USAGE.to_owned());
+        }
+        let kind = self.kind.as_deref().map(kind_of).transpose()?;
+        let namespace = self.namespace.clone().filter(|namespace| !namespace.is_empty());
+        let whole = |kind, namespace: Option<&str>, name: &str| {
+            Ok(Asked { kind, namespace: namespace.map(str::to_owned), name: name.to_owned() })
+        };
+        let parts: Vec<&str> = name.split('/').collect();
+        match (parts.as_slice(), kind) {
+            // `pod/shop/web`
+            ([word, ns, name], None) if kind_of(word).is_ok() => whole(kind_of(word).ok(), Some(ns), name),
+            ([word, _, _], None) if nearest_kind(word).is_some() => Err(unknown_kind(word)),
+            // `pod/web` in a namespace that is given; `shop/web` otherwise
+            ([word, name], None) if namespace.is_some() => {
+                whole(Some(kind_of(word)?), namespace.as_deref(), name)
+            }
+            ([ns, name], kind) if namespace.is_none() => whole(kind, Some(ns), name),
+            ([name], kind) => whole(kind, namespace.as_deref(), name),
+            // The name of a resource, in which slashes mean something else.
+            _ => whole(None, None, name),
+        }
+    }
+}
+
+/// Returns the kind of a word as kubectl takes it.
+fn kind_of(word: &str) -> Result<Kind, String> {
+    let lower = word.to_lowercase();
+    let by_name = |kind: &&Kind| lower == kind.name().to_lowercase() || lower == kind.plural();
+    let alias = || ALIASES.iter().find(|(alias, _)| *alias == lower).map(|(_, kind)| *kind);
+    Kind::ALL.iter().find(by_name).copied().or_else(alias).ok_or_else(|| unknown_kind(word))
+}
+
+fn nearest_kind(word: &str) -> Option<&'static str> {
+    nearest(word, Kind::ALL.iter().map(|kind| kind.name()))
+}
+
+fn unknown_kind(word: &str) -> String {
+    let meant = nearest_kind(word).map(|kind| format!("; did you mean {kind}?")).unwrap_or_default();
+    format!("there is no kind \"{}\" that is read{meant}\n", printable(word))
+}
+
+/// Returns the resources that were asked for: those that are sent, and those that an object of that name
+/// would have.
+fn candidates(asked: &Asked, naming: &Naming, snapshot: Option<&Snapshot>) -> Vec<Candidate> {
+    let mut all: BTreeSet<Candidate> = sent(snapshot, naming, asked.namespace.as_deref())
+        .filter(|of| asked.is(of))
+        .take(MAX_RESOURCES)
+        .collect();
+    if let Some(namespace) = &asked.namespace {
+        let (ns, name) = (namespace.as_str(), asked.name.as_str());
+        let Naming { cluster, domain } = naming;
+        for (kind, resource) in [
+            (Kind::Pod, format!("{cluster}//Pod/{ns}/{name}")),
+            (Kind::Service, format!("{ns}/{name}.{ns}.svc.{domain}")),
+            (Kind::WorkloadEntry, format!("{cluster}/networking.istio.io/WorkloadEntry/{ns}/{name}")),
+            (Kind::AuthorizationPolicy, format!("{ns}/{name}")),
+        ] {
+            let is_wanted = asked.kind.is_none_or(|wanted| wanted == kind);
+            if is_wanted && !all.iter().any(|known| known.resource == resource) {
+                let object = Some(Object { kind, name: format!("{ns}/{name}") });
+                all.insert(Candidate { object, resource, is_sent: false });
+            }
+        }
+    }
+    all.into_iter().collect()
+}
+
+/// Returns the resources that are sent, of one namespace or all, with the objects that they are of.
+fn sent<'s>(
+    snapshot: Option<&'s Snapshot>,
+    naming: &'s Naming,
+    namespace: Option<&'s str>,
+) -> impl Iterator<Item = Candidate> + 's {
+    let of = |of| snapshot.into_iter().flat_map(move |snapshot| snapshot.mesh().resources(of));
+    let addresses = of(ResourceType::Address)
+        .filter(move |r| namespace.is_none_or(|ns| is_in(r.name, ns)))
+        .map(|r| (address_object(r.name, r.body, naming), r.name));
+    let policies = of(ResourceType::Authorization)
+        .filter(move |r| namespace.is_none_or(|ns| is_in(r.name, ns)))
+        .map(|r| (policy_object(r.name), r.name));
+    addresses.chain(policies).map(|(object, name)| Candidate {
+        object,
+        resource: name.to_owned(),
+        is_sent: true,
+    })
+}
+
+/// Tells whether a resource of this name may be of an object of a namespace: `NS/…` or `…/KIND/NS/…`.
+fn is_in(resource: &str, namespace: &str) -> bool {
+    let mut parts = resource.split('/');
+    parts.next() == Some(namespace) || parts.nth(2) == Some(namespace)
+}
+
+/// Returns the object of a workload or service.
+fn address_object(resource: &str, body: &[u8], naming: &Naming) -> Option<Object> {
+    let parts: Vec<&str> = resource.split('/').collect();
+    if let [_, group, kind, ns, name, ..] = parts.as_slice() {
+        let kind = Kind::ALL.iter().find(|of| of.name() == *kind && of.group() == *group)?;
+        return Some(Object { kind: *kind, name: format!("{ns}/{name}") });
+    }
+    let Some(Type::Service(service)) = Address::decode(body).ok()?.r#type else { return None };
+    let own = format!("{}.{}.svc.{}", service.name, service.namespace, naming.domain);
+    let kind = if service.hostname == own { Kind::Service } else { Kind::ServiceEntry };
+    Some(Object { kind, name: format!("{}/{}", service.namespace, service.name) })
+}
+
+/// Returns the object of a policy; one that is made for others is of none.
+fn policy_object(resource: &str) -> Option<Object> {
+    let (ns, name) = resource.split_once('/')?;
+    let of = |kind, name: &str| Some(Object { kind, name: format!("{ns}/{name}") });
+    match name.strip_prefix("converted_peer_authentication_") {
+        Some(peer) => of(Kind::PeerAuthentication, peer),
+        None if name.starts_with("istio_converted_") || name.starts_with("pilothouse_") => None,
+        None => of(Kind::AuthorizationPolicy, name),
+    }
+}
+
+impl Asked {
+    /// Tells whether a resource was asked for.
+    fn is(&self, candidate: &Candidate) -> bool {
+        let by_name = || match (&self.namespace, self.kind) {
+            (Some(ns), None) => candidate.resource == format!("{ns}/{}", self.name),
+            (None, None) => candidate.resource == self.name,
+            _ => false,
+        };
+        let by_object = |object: &Object| {
+            let (ns, name) = object.name.split_once('/').unwrap_or(("", &object.name));
+            self.kind.is_none_or(|kind| kind == object.kind)
+                && self.namespace.as_deref() == Some(ns)
+                && name == self.name
+        };
+        candidate.object.as_ref().is_some_and(by_object) || by_name()
+    }
+
+    /// Says that there is nothing of this name, and what may have been meant.
+    fn unknown(&self, naming: &Naming, snapshot: Option<&Snapshot>) -> String {
+        let what = self.kind.map_or("no object", Kind::name);
+        let wanted = match &self.namespace {
+            Some(ns) => format!("{ns}/{}", self.name),
+            None => self.name.clone(),
+        };
+        let mut text = match self.kind {
+            Some(_) => format!("there is no {what} {}", printable(&wanted)),
+            None => format!("there is nothing of the name {}", printable(&wanted)),
+        };
+        if let Some(kind) = self.kind.filter(|kind| !SENT.contains(kind)) {
+            let kinds: Vec<&str> = SENT.iter().map(|kind| kind.name()).collect();
+            return format!(
+                "a {kind} is sent to nobody by itself; ask for what was made from it: {}\n",
+                kinds.join(", ")
+            );
+        }
+        let known: BTreeSet<Object> = sent(snapshot, naming, None)
+            .filter_map(|of| of.object)
+            .filter(|object| self.kind.is_none_or(|kind| kind == object.kind))
+            .collect();
+        let of_name: Vec<String> = known
+            .iter()
+            .filter(|object| object.name.rsplit('/').next().is_some_and(|name| name == self.name))
+            .map(|object| format!("{}/{}", object.kind.name().to_lowercase(), object.name))
+            .take(SUGGESTED)
+            .collect();
+        let near = || nearest(&wanted, known.iter().map(|object| object.name.as_str()));
+        if !of_name.is_empty() {
+            let _ = write!(text, "; did you mean {}?", of_name.join(", "));
+        } else if let Some(meant) = near() {
+            let _ = write!(text, "; did you mean {}?", printable(meant));
+        } else if self.namespace.is_none() {
+            text += "; name it as NAMESPACE/NAME";
+        }
+        text + "\n"
+    }
+}
+
+/// Returns what is wrong with an object.
+fn findings(all: &[Diagnostic], object: Option<&Object>) -> Vec<Diagnostic> {
+    let is_of = |found: &&Diagnostic| {
+        let of = found.object.as_ref().zip(object);
+        of.is_some_and(|(of, object)| of.kind == object.kind && of.name.to_string() == object.name)
+    };
+    all.iter().filter(is_of).cloned().collect()
+}
+
+impl Reason {
+    /// Tells whether the object of the resource is there, sent or not.
+    fn is_of_something(&self) -> bool {
+        let (read, _) = self.objects();
+        self.candidate.object.as_ref().is_some_and(|object| read.contains(object))
+    }
+
+    /// The objects that were read, and those that were looked for and not found.
+    fn objects(&self) -> (BTreeSet<Object>, BTreeSet<Object>) {
+        fn gather(trace: &Trace, read: &mut BTreeSet<Object>, missing: &mut BTreeSet<Object>) {
+            // Tables of objects are named by their kind.
+            if let Some(kind) = Kind::ALL.iter().find(|kind| kind.name() == trace.table) {
+                let object = Object { kind: *kind, name: trace.key.trim_matches('"').to_owned() };
+                if trace.present {
+                    read.insert(object)
+                } else {
+                    missing.insert(object)
+                };
+            }
+            trace.reads.iter().for_each(|below| gather(below, read, missing));
+        }
+        let (mut read, mut missing) = (BTreeSet::new(), BTreeSet::new());
+        gather(&self.trace, &mut read, &mut missing);
+        missing.retain(|object| !read.contains(object));
+        (read, missing)
+    }
+
+    fn words(&self) -> String {
+        let Candidate { object, resource, is_sent } = &self.candidate;
+        let resource = printable(resource);
+        let mut text = match (object, is_sent) {
+            (Some(object), true) => {
+                format!("{} {} is sent as {resource}\n", object.kind, printable(&object.name))
+            }
+            (Some(object), false) => {
+                format!("{} {} is not sent to ztunnels\n", object.kind, printable(&object.name))
+            }
+            (None, _) => format!("{resource} is sent\n"),
+        };
+        let (read, missing) = self.objects();
+        for (head, objects) in [("made from", read), ("looked for, and not there", missing)] {
+            if !objects.is_empty() {
+                let _ = writeln!(text, "{head}:");
+            }
+            for object in objects {
+                let _ = writeln!(text, "  {:<20} {}", object.kind.name(), printable(&object.name));
+            }
+        }
+        if !self.findings.is_empty() {
+            text += "what is wrong with it:\n";
+        }
+        for found in &self.findings {
+            let _ = writeln!(text, "  {}: {}", found.code, printable(&found.to_string()));
+        }
+        text
+    }
+
+    fn json(&self) -> Value {
+        let named = |object: &Object| match object.name.split_once('/') {
+            Some((namespace, name)) => {
+                json!({ "kind": object.kind.name(), "namespace": namespace, "name": name })
+            }
+            None => json!({ "kind": object.kind.name(), "name": object.name }),
+        };
+        let (read, missing) = self.objects();
+        json!({
+            "object": self.candidate.object.as_ref().map(named),
+            "resource": self.candidate.resource,
+            "sent": self.candidate.is_sent,
+            "madeFrom": read.iter().map(named).collect::<Vec<_>>(),
+            "notFound": missing.iter().map(named).collect::<Vec<_>>(),
+            "findings": self.findings.iter().map(|found| {
+                json!({ "code": found.code, "severity": found.severity.to_string(), "message": found.to_string() })
+            }).collect::<Vec<_>>(),
+            "trace": trace_json(&self.shown),
+        })
+    }
+}
+
+fn trace_json(trace: &Trace) -> Value {
+    let mut value = json!({ "table": trace.table, "key": trace.key, "present": trace.present });
+    if !trace.reads.is_empty() {
+        value["reads"] = trace.reads.iter().map(trace_json).collect();
+    }
+    value
+}
+
+fn refusal(status: StatusCode, format: Format, message: &str) -> Response {
+    match format {
+        Format::Json => (status, Json(json!({ "error": message.trim_end() }))).into_response(),
+        _ => (status, message.to_owned()).into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests;
