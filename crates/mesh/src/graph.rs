@@ -1,23 +1,19 @@
 //! The wiring, and nothing else.
 
-use engine::{Builder, Table};
+use engine::{Builder, Cx, Table};
 use model::facts::{AuthorizationPolicy, Meta, PeerAuthentication, ServiceEntry};
 use model::{Name, shared};
 use output::{Outputs, Resource};
 use proto::ResourceType;
 use std::sync::Arc;
 
-use crate::allocation::AddressRequest;
-use crate::guard::{self, Guards};
-use crate::policy_row::PolicyRow;
-use crate::selection::{self, Policies};
+use crate::address::AddressRequest;
+use crate::enforcement::Guards;
+use crate::input::Inputs;
+use crate::policy::{Policies, PolicyRow};
 use crate::settings::Settings;
-use crate::store::Inputs;
 use crate::waypoint::{self, Binder, Passes, UnboundWorkloads};
-use crate::{
-    Options, condition, namespace, network, peer, policy, rank, scope, service, service_entry, split_horizon,
-    workload,
-};
+use crate::{Options, namespace, network, policy, rank, service, split_horizon, status, workload};
 
 /// The tables of the mesh that others read.
 #[derive(Clone, Copy)]
@@ -70,7 +66,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
             if in_scope && ours(&p.meta) { policy::scope_of(p, &root, lowering) } else { None }
         })
     };
-    let scopes = selection::index_scopes(b, scopes);
+    let scopes = policy::index_scopes(b, scopes);
     let peers_in_mesh = {
         let ours = ours.clone();
         b.derive(
@@ -81,7 +77,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
             },
         )
     };
-    let peers = peer::declare(b, out, peers_in_mesh, settings);
+    let peers = policy::declare_peers(b, out, peers_in_mesh, settings);
 
     let entries = {
         let ours = ours.clone();
@@ -89,7 +85,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
             b.derive("service_entries", inputs.serviceentries, move |cx, name, e: &ServiceEntry| {
                 (cx.memo(namespaces, &name.ns)?.in_scope && ours(&e.meta)).then(|| e.clone())
             });
-        service_entry::declare(
+        service::declare_entries(
             b,
             out,
             in_mesh,
@@ -101,8 +97,8 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
             options,
         )
     };
-    let selected_services = selection::declare_services(b, services, entries);
-    let selected_policies = selection::declare_policies(b, Policies { scopes, peers }, settings);
+    let selected_services = service::declare_services(b, services, entries);
+    let selected_policies = policy::declare_policies(b, Policies { scopes, peers }, settings);
     let of_workloads = workload::Inputs {
         cluster: shared(&options.cluster_id),
         pods: inputs.pods,
@@ -130,15 +126,18 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
     let guards = guards.declare_policies(b, out, binder, settings);
     unbound.declare_rows(b, out);
     let horizon = options.multi_network.then(|| {
-        let global = scope::declare(b, inputs.services, inputs.namespaces, namespaces, settings, options);
+        let global = split_horizon::declare_global(b, inputs.services, inputs.namespaces, namespaces, settings, options);
         split_horizon::declare(b, out, workloads, global, networks, settings)
     });
+    let accounts_elsewhere = move |cx: &Cx<'_>, service: &Name| {
+        horizon.map(|h| h.subject_alt_names(cx, service)).unwrap_or_default()
+    };
     let service_rows =
-        service::declare_rows(b, out, inputs.services, namespaces, settings, binder, horizon, options);
-    condition::declare(
+        service::declare_rows(b, out, inputs.services, namespaces, settings, binder, accounts_elsewhere, options);
+    status::declare(
         b,
         out,
-        condition::Inputs {
+        status::Inputs {
             services: inputs.services,
             workload_entries: inputs.workloadentries,
             policies: inputs.authorizationpolicies,
@@ -156,7 +155,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
         },
         options,
     );
-    let reported = guard::Reported {
+    let reported = status::Reported {
         inputs,
         services,
         service_rows,
@@ -164,7 +163,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
         pods: workloads.pods,
         entry_workloads: workloads.entries,
     };
-    guard::declare_diagnostics(out, guards, reported, shared(&options.cluster_id));
+    status::declare_diagnostics(out, guards, reported, shared(&options.cluster_id));
     Tables { inputs, address_requests: entries.address_requests }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Event ──▶ facts ──▶ settings, namespaces, waypoints, networks
-//!  (store)    │            │
+//!  (input)    │            │
 //!             ├──▶ services ──────────┬──▶ selection (memo per namespace and labels)
 //!             ├──▶ policies, peers ───┘            │
 //!             └──▶ workloads ◀─────────────────────┘
@@ -20,33 +20,29 @@
 //! * A policy that a workload names is always among the resources.
 //! * What cannot be understood never takes away what was good, and never allows more.
 
-mod allocation;
-mod condition;
-mod dialect;
+mod address;
+mod capabilities;
 mod encode;
+mod enforcement;
 mod graph;
-mod guard;
+mod input;
 mod key;
+mod labels;
 mod namespace;
 mod network;
 mod options;
-mod peer;
 mod policy;
-mod policy_row;
 mod rank;
-mod scope;
-mod selection;
 mod service;
-mod service_entry;
 mod settings;
 mod split_horizon;
-mod store;
+mod status;
 mod waypoint;
 mod workload;
 
-pub use allocation::{AddressRequest, AddressTrouble, Allocator, Assignment, Ipv4Pool, Ipv6Pool, Pools};
-pub use dialect::understood_by;
+pub use address::{AddressRequest, AddressTrouble, Allocator, Assignment, Ipv4Pool, Ipv6Pool, Pools};
+pub use capabilities::understood_by;
 pub use graph::{Tables, declare};
 pub use options::{Options, TrafficDistribution};
 pub use settings::config_map;
-pub use store::{Inputs, Listings};
+pub use input::{Inputs, Listings};

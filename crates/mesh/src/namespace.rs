@@ -4,9 +4,9 @@ use engine::{Builder, Memo, Table};
 use model::facts::Namespace;
 use model::{Labels, Ns, Str};
 
+use crate::labels::{CanaryWish, INGRESS_LABEL, Require, UseWaypoint, annotated};
 use crate::options::{Options, TrafficDistribution};
 use crate::settings::{Settings, is_discovered};
-use crate::waypoint::{CanaryWish, Require, UseWaypoint};
 
 /// The few things that a namespace says about the objects in it. Other labels and annotations of a
 /// namespace may change without touching any of them.
@@ -45,8 +45,8 @@ pub(crate) fn declare(
             use_waypoint: UseWaypoint::read(&labels, name),
             canary: CanaryWish::read(&labels, &annotations, name),
             require_waypoint: Require::read(&annotations),
-            ingress_use_waypoint: labels.get(crate::service::INGRESS_LABEL).cloned(),
-            traffic_distribution: crate::service::annotated(&annotations).unwrap_or(by_default),
+            ingress_use_waypoint: labels.get(INGRESS_LABEL).cloned(),
+            traffic_distribution: annotated(&annotations).unwrap_or(by_default),
         })
     })
 }

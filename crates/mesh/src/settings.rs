@@ -6,7 +6,7 @@ use model::{Diagnostic, Kind, Labels, Name, Ns, ObjectRef, Selector, Severity, S
 use output::Outputs;
 
 use crate::Options;
-use crate::store::Inputs;
+use crate::input::Inputs;
 
 /// The label that names a network, on the system namespace and on gateways.
 pub(crate) const NETWORK_LABEL: &str = "topology.istio.io/network";

@@ -26,11 +26,15 @@
 //! * A policy that a workload lists is always sent: ztunnels skip a listed policy that is missing.
 
 mod authorization;
-mod guard;
+mod code;
+mod enforcement;
 mod http;
 mod implicit;
+mod peer;
 mod peer_authentication;
+mod row;
 mod rule;
+mod selection;
 mod value;
 
 #[cfg(test)]
@@ -38,30 +42,10 @@ mod evaluator;
 #[cfg(test)]
 mod properties;
 
-pub(crate) use authorization::{Condition, Lowered, Options, PolicyScope, lower, scope_of};
-pub(crate) use guard::{Door, guard};
+pub(crate) use authorization::{Options, lower, scope_of};
+pub(crate) use enforcement::{Door, guard};
 pub(crate) use implicit::{implicit_waypoint_allow, implicit_waypoint_name};
-pub(crate) use peer_authentication::{
-    EffectivePeerAuthentication, Level, age, level, port_policy, static_strict, static_strict_name,
-    workload_policies,
-};
+pub(crate) use peer::declare as declare_peers;
+pub(crate) use row::{PolicyRow, SentPolicy};
+pub(crate) use selection::{Policies, declare_policies, index_scopes};
 
-/// Codes of the diagnostics that arise here.
-pub(crate) mod code {
-    /// A value in a rule was not understood.
-    pub(crate) const UNCLEAR_VALUE: &str = "AP101";
-    /// An entry of a rule says nothing.
-    pub(crate) const EMPTY_ENTRY: &str = "AP102";
-    /// The key of a condition is not known.
-    pub(crate) const UNKNOWN_KEY: &str = "AP103";
-    /// Attributes of HTTP cannot be enforced by a ztunnel.
-    pub(crate) const HTTP_ATTRIBUTE: &str = "AP104";
-    /// The action cannot be enforced by a ztunnel.
-    pub(crate) const UNSUPPORTED_ACTION: &str = "AP105";
-    /// Dry run is not enabled.
-    pub(crate) const DRY_RUN_DISABLED: &str = "AP106";
-    /// An empty selector attaches the policy to no workload.
-    pub(crate) const EMPTY_SELECTOR: &str = "AP107";
-    /// Further findings about the policy were left out.
-    pub(crate) const MORE_FINDINGS: &str = "AP108";
-}

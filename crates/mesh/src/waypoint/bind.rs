@@ -2,73 +2,15 @@
 
 use engine::{Cx, Table};
 use model::facts::{AllowedNamespaces, Meta, Namespace};
-use model::{Labels, Name, Ns, shared};
+use model::{Labels, Name, Ns};
 use proto::workload;
 use std::sync::Arc;
 
-use super::{Accounts, Binding, Route, TrafficType, Waypoint};
+use super::gateway::{Accounts, Binding, TrafficType, Waypoint};
+use crate::labels::{CanaryWish, UseWaypoint};
 use crate::namespace::NamespaceView;
 
-const USE_LABEL: &str = "istio.io/use-waypoint";
-const USE_NAMESPACE_LABEL: &str = "istio.io/use-waypoint-namespace";
-const CANARY_LABEL: &str = "istio.io/use-waypoint-canary";
-const CANARY_NAMESPACE_LABEL: &str = "istio.io/use-waypoint-canary-namespace";
-const CANARY_WEIGHT_ANNOTATION: &str = "istio.io/use-waypoint-canary-weight";
 const MANAGED_LABEL: &str = "gateway.istio.io/managed";
-
-/// A reference to a waypoint by labels, or the wish for none.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum UseWaypoint {
-    /// `istio.io/use-waypoint: none`.
-    None,
-    /// The waypoint named.
-    Named(Name),
-}
-
-impl UseWaypoint {
-    /// Reads the labels of an object in, or of, namespace `ns`.
-    pub fn read(labels: &Labels, ns: &Ns) -> Option<Self> {
-        Self::named(labels, USE_LABEL, USE_NAMESPACE_LABEL, ns)
-    }
-
-    fn named(labels: &Labels, label: &str, ns_label: &str, ns: &Ns) -> Option<Self> {
-        let name = labels.get(label)?;
-        if name == "none" {
-            return Some(Self::None);
-        }
-        let ns = labels.get(ns_label).map_or_else(|| ns.clone(), |other| ns.beside(other));
-        Some(Self::Named(Name { ns, name: shared(name) }))
-    }
-}
-
-/// The wish that a second waypoint takes a share of a service's traffic.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct CanaryWish {
-    pub(super) waypoint: Name,
-    /// Nothing when what stands there is no integer from 0 to 100.
-    weight: Option<u32>,
-}
-
-impl CanaryWish {
-    /// Reads the labels and annotations of an object in, or of, namespace `ns`.
-    pub fn read(labels: &Labels, annotations: &Labels, ns: &Ns) -> Option<Self> {
-        let UseWaypoint::Named(waypoint) =
-            UseWaypoint::named(labels, CANARY_LABEL, CANARY_NAMESPACE_LABEL, ns)?
-        else {
-            return None;
-        };
-        let weight = match annotations.get(CANARY_WEIGHT_ANNOTATION) {
-            None => Some(0),
-            Some(text) => text.parse().ok().filter(|weight| *weight <= 100),
-        };
-        Some(Self { waypoint, weight })
-    }
-
-    /// Tells whether its weight is one.
-    pub(super) fn is_usable(&self) -> bool {
-        self.weight.is_some()
-    }
-}
 
 /// Returns the wish for a canary of a service: its own, else its namespace's, where the service takes
 /// its waypoint from there as well.
@@ -155,6 +97,14 @@ impl BindError {
             }
         }
     }
+}
+
+/// The waypoints that one binding names, whether they can be attached or not.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub(crate) struct Route {
+    pub binding: Binding,
+    pub primary: Name,
+    pub canary: Option<Name>,
 }
 
 /// What the workloads of a namespace have from it, where they say nothing else themselves.

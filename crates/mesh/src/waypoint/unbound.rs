@@ -4,7 +4,9 @@ use engine::{Builder, Cx, Memo};
 use model::{Diagnostic, Kind, Labels, Name, ObjectRef, Severity};
 use output::Outputs;
 
-use super::{BindError, Demand, UseWaypoint};
+use super::bind::BindError;
+use super::require::Demand;
+use crate::labels::UseWaypoint;
 
 /// Code of the diagnostic that arises here.
 const WORKLOAD_NOT_BOUND: &str = "WP006";

@@ -10,15 +10,13 @@ use proto::ResourceType;
 use proto::workload::{self, PortList, WorkloadType};
 use std::sync::Arc;
 
-use super::{
-    Inputs, Surroundings, canonical, is_captured, is_redirected, port, sent_services, status, tunnel,
-};
+use super::fields::{canonical, is_captured, is_redirected, port, sent_services, status, tunnel};
+use super::inputs::{Inputs, Surroundings};
+use super::remote::Remote;
 use crate::encode::{self, ip_bytes};
-use crate::guard::Guarded;
+use crate::enforcement::Guarded;
 use crate::key::{self, Selected};
-use crate::service::ServiceView;
-use crate::service_entry::HostKey;
-use crate::split_horizon::Remote;
+use crate::service::{HostKey, ServiceView};
 use crate::waypoint::{BindError, Demand, WorkloadMeta};
 
 const WORKLOAD_NAME_LABEL: &str = "service.istio.io/workload-name";

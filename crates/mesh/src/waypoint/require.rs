@@ -6,44 +6,10 @@ use engine::Cx;
 use model::facts::Meta;
 use model::{Labels, Name, Ns};
 
-use super::bind::{canary_wish, is_managed};
-use super::{Binder, Binding, GATEWAY_NAME_LABEL, Inherited, UseWaypoint};
+use super::bind::{Binder, Inherited, Route, canary_wish, is_managed};
+use super::gateway::{Binding, GATEWAY_NAME_LABEL};
+use crate::labels::{Require, UseWaypoint};
 use crate::namespace::NamespaceView;
-
-/// The annotation by which what did not come through a waypoint is refused.
-pub(crate) const REQUIRE_ANNOTATION: &str = "ambient.pilothouse.io/require-waypoint";
-
-/// What the annotation says.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Require {
-    Yes,
-    No,
-    /// Neither `true` nor `false`: taken as a yes, since the author wanted to say something.
-    Unclear,
-}
-
-impl Require {
-    /// Reads the annotations of an object or a namespace.
-    pub fn read(annotations: &Labels) -> Option<Self> {
-        annotations.get(REQUIRE_ANNOTATION).map(|text| match text.as_str() {
-            "true" => Self::Yes,
-            "false" => Self::No,
-            _ => Self::Unclear,
-        })
-    }
-
-    fn holds(self) -> bool {
-        self != Self::No
-    }
-}
-
-/// The waypoints that one binding names, whether they can be attached or not.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub(crate) struct Route {
-    pub binding: Binding,
-    pub primary: Name,
-    pub canary: Option<Name>,
-}
 
 /// What a service, or a workload for itself, says of the waypoints before it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

@@ -10,18 +10,16 @@ use proto::workload::{self, service};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use crate::allocation::AddressRequest;
+use super::app_protocol;
+use super::row::{Balancing, ServiceRow, ingress, load_balancing};
+use super::view::{PortView, ServiceView, Services};
+use crate::address::{AddressRequest, takes_allocated};
 use crate::encode::ip_bytes;
 use crate::key::Anchor;
 use crate::namespace::NamespaceView;
-use crate::service::{
-    Balancing, PortView, ServiceRow, ServiceView, Services, app_protocol, ingress, load_balancing,
-};
 use crate::settings::Settings;
 use crate::waypoint::{BindError, Binder, Bound, Demand};
 use crate::{Options, rank};
-
-const AUTOALLOCATE_LABEL: &str = "networking.istio.io/enable-autoallocate-ip";
 
 /// A hostname in a namespace.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -364,14 +362,4 @@ fn host_address(ip: &IpAddr, network: &str) -> workload::NetworkAddress {
 fn allocated(entry: &ServiceEntry, host: &str, network: &str) -> Vec<workload::NetworkAddress> {
     let own = entry.status_addresses.iter().filter(|(of, _)| *of == host);
     own.map(|(_, ip)| host_address(ip, network)).collect()
-}
-
-/// Whether a host of an entry is reached by the address allocated for it.
-pub(crate) fn takes_allocated(entry: &ServiceEntry, host: &str) -> bool {
-    let refused = entry.meta.labels.get(AUTOALLOCATE_LABEL).is_some_and(|v| v.eq_ignore_ascii_case("false"));
-    let is_wildcard = host.starts_with('*');
-    entry.addresses.is_empty()
-        && entry.resolution != Resolution::None
-        && !refused
-        && (!is_wildcard || entry.resolution == Resolution::DynamicDns)
 }

@@ -7,7 +7,7 @@ use proto::workload;
 
 use crate::Options;
 use crate::namespace::NamespaceView;
-use crate::service;
+use crate::service::{is_sent, ports, resource_name};
 use crate::settings::Settings;
 
 /// A Service with scope GLOBAL. Every other one is LOCAL, and what comes from a ServiceEntry has no
@@ -43,9 +43,9 @@ pub(crate) fn declare(
     b.derive("global_services", services, move |cx, name, service: &Service| {
         let selectors = cx.memo(selectors, &name.ns)?;
         let is_global = selectors.iter().any(|s| s.matches(&service.meta.labels));
-        (is_global && service::is_sent(service, &*cx.memo(views, &name.ns)?)).then(|| GlobalService {
-            resource: service::resource_name(name, &suffix),
-            ports: service::ports(service),
+        (is_global && is_sent(service, &*cx.memo(views, &name.ns)?)).then(|| GlobalService {
+            resource: resource_name(name, &suffix),
+            ports: ports(service),
         })
     })
 }

@@ -1,53 +1,20 @@
-//! Other networks as this one sees them: behind their gateways, one workload for each service.
-//!
-//! ```text
-//! workloads ──▶ parts ──by (network, service)──▶ sums ─┬▶ summary, one for each GLOBAL service and
-//!                                                      │  each network with a gateway
-//!                                                      └▶ subject_alt_names of the service
-//! ```
-//!
-//! A workload of another network has no address that this one can use, so it is not sent. A change of
-//! it runs again the sum of its part and that of the parts of its network and service, and nothing else
-//! unless that comes out as another one.
+//! One workload for each service of another network.
 
 use engine::{Builder, Cx, Graph, Memo, Table};
-use model::{Diagnostic, Kind, Name, ObjectRef, Severity, Str};
+use model::{Diagnostic, Kind, Name, Severity, Str};
 use output::{Encoded, Outputs, Resource};
 use proto::ResourceType;
 use proto::workload::{self, PortList, TunnelProtocol, WorkloadType};
 use std::collections::{BTreeMap, BTreeSet};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::dialect::BEHIND_GATEWAY;
+use crate::capabilities::BEHIND_GATEWAY;
+use super::global_service::GlobalService;
 use crate::network::{NetworkGateway, Networks};
-use crate::scope::GlobalService;
 use crate::settings::Settings;
 use crate::waypoint::HBONE_PORT;
-use crate::workload::{EntryWorkload, Workloads};
+use crate::workload::{EntryWorkload, Remote, RemoteKey, Workloads};
 use crate::{encode, key, rank};
-
-/// A workload of another network: what its summary and its services take from it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Remote {
-    /// The object that declares it.
-    pub object: ObjectRef,
-    /// Which of the endpoints of that object it is; `None` where the object is the workload.
-    pub endpoint: Option<usize>,
-    pub network: Str,
-    /// The Services that it belongs to.
-    pub services: Vec<Name>,
-    /// Namespace and service account that it proves.
-    pub account: Name,
-    /// At least 1.
-    pub capacity: u32,
-}
-
-/// A service on another network.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub(crate) struct RemoteKey {
-    pub network: Str,
-    pub service: Name,
-}
 
 /// A part of the workloads of a service on another network, drawn by their names: so that one that
 /// changes is summed up with some of them, and not with thousands.
@@ -74,12 +41,6 @@ impl Sum {
             }
         }
         self
-    }
-}
-
-impl Remote {
-    fn keys(&self) -> impl Iterator<Item = RemoteKey> {
-        self.services.iter().map(|s| RemoteKey { network: self.network.clone(), service: s.clone() })
     }
 }
 

@@ -16,16 +16,15 @@
 mod pool;
 
 use ipnet::IpNet;
-use model::facts::{ServiceEntry, ServiceEntryAddress};
+use model::facts::{Resolution, ServiceEntry, ServiceEntryAddress};
 use model::{Name, Str};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use crate::service_entry::takes_allocated;
-
 pub use pool::{Ipv4Pool, Ipv6Pool, Pools};
 
+const AUTOALLOCATE_LABEL: &str = "networking.istio.io/enable-autoallocate-ip";
 /// How many addresses that were given back are kept from others.
 const RESTING: usize = 4096;
 /// How many addresses of the IPv6 pool are looked at, in search of a free one.
@@ -44,6 +43,16 @@ pub struct AddressRequest {
     pub fixed: Vec<IpNet>,
     /// `status.addresses`: (host, value), in order.
     pub held: Vec<(Str, IpAddr)>,
+}
+
+/// Whether a host of an entry is reached by the address allocated for it.
+pub(crate) fn takes_allocated(entry: &ServiceEntry, host: &str) -> bool {
+    let refused = entry.meta.labels.get(AUTOALLOCATE_LABEL).is_some_and(|v| v.eq_ignore_ascii_case("false"));
+    let is_wildcard = host.starts_with('*');
+    entry.addresses.is_empty()
+        && entry.resolution != Resolution::None
+        && !refused
+        && (!is_wildcard || entry.resolution == Resolution::DynamicDns)
 }
 
 impl AddressRequest {

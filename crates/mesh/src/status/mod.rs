@@ -2,6 +2,8 @@
 //!
 //! Types, reasons and messages are those of istiod, which people and tools read.
 
+mod enforcement;
+
 use engine::{Builder, Cx, Index, Memo, Table};
 use model::facts::{
     AuthorizationPolicy, GatewayClass, Meta, PolicyTargetRef, Protocol, Service, ServiceEntry,
@@ -11,15 +13,17 @@ use model::{Diagnostic, Kind, Name, Ns, ObjectRef, Severity, Str, shared};
 use output::{Condition, Conditions, Outputs};
 use std::sync::Arc;
 
-use crate::guard::{self, GuardPolicies};
+use crate::enforcement::GuardPolicies;
+use crate::labels::INGRESS_LABEL;
 use crate::namespace::NamespaceView;
-use crate::policy_row::PolicyRow;
-use crate::service::{INGRESS_LABEL, ServiceRow, ServiceView, ingress};
-use crate::service_entry::{Entries, HostKey};
+use crate::policy::PolicyRow;
+use crate::service::{Entries, HostKey, ServiceRow, ServiceView, ingress};
 use crate::settings::Settings;
 use crate::waypoint::{BindError, Binder};
 use crate::workload::EntryWorkload;
 use crate::{Options, key};
+
+pub(crate) use enforcement::{Reported, declare_diagnostics};
 
 const WAYPOINT_BOUND: &str = "istio.io/WaypointBound";
 const WAYPOINT_MISSING: &str = "istio.io/WaypointMissing";
@@ -78,7 +82,7 @@ pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, inputs: Inputs, option
             let row = cx.get(inputs.entry_workloads, &Str::from(key::workload_entry_uid(&cluster, name)))?;
             let required = row.demand.as_ref();
             let required =
-                required.and_then(|of| guard::of_workload(cx, &inputs.binder, &name.ns, of, row.is_captured));
+                required.and_then(|of| enforcement::of_workload(cx, &inputs.binder, &name.ns, of, row.is_captured));
             all(bound(&row.waypoint, None).into_iter().chain(required).collect())
         });
     let policies = b.derive("policy_conditions", inputs.policies, move |cx, name, policy| {
@@ -255,7 +259,7 @@ impl Inputs {
         has_datagrams: bool,
     ) -> Option<Condition> {
         let is_bound = matches!(row.waypoint, Ok(Some(_)));
-        guard::of_service(cx, &self.guards, &self.binder, ns, views, is_bound, has_datagrams)
+        enforcement::of_service(cx, &self.guards, &self.binder, ns, views, is_bound, has_datagrams)
     }
 
     /// `WaypointAccepted`, for policies with target references.

@@ -6,8 +6,8 @@ use output::{Encoded, Outputs, Rank, Resource};
 use proto::ResourceType;
 use proto::security::Authorization;
 
-use crate::dialect::DRY_RUN;
-use crate::policy::{Condition, Lowered};
+use super::authorization::{Condition, Lowered};
+use crate::capabilities::DRY_RUN;
 
 /// An authorization that stands for no object, or not for one of its own name.
 #[derive(Clone, PartialEq, Eq, Debug)]

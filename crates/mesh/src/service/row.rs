@@ -1,52 +1,20 @@
-//! Kubernetes services as sent, and what workloads read of them.
+//! Services as sent.
 
-pub(crate) mod app_protocol;
-
-use engine::{Builder, Cx, Graph, Index, Key, Memo, Table};
-use model::facts::{IpFamily, Meta, Service, ServiceType, TargetPort};
+use engine::{Builder, Cx, Key, Memo, Table};
+use model::facts::{IpFamily, Meta, Service};
 use model::{Diagnostic, Kind, Labels, Name, Ns, ObjectRef, Severity, Str};
 use output::{Encoded, Outputs, Rank, Resource};
 use proto::ResourceType;
 use proto::workload::{self, load_balancing};
 
-use crate::dialect::VISIBILITY;
+use super::view::{is_sent, ports, resource_name};
+use crate::capabilities::VISIBILITY;
 use crate::encode::{self, ip_bytes};
-use crate::key::Anchor;
+use crate::labels::{INGRESS_LABEL, UseWaypoint, annotated};
 use crate::namespace::NamespaceView;
 use crate::settings::Settings;
-use crate::split_horizon::SplitHorizon;
-use crate::waypoint::{BindError, Binder, Bound, Demand, UseWaypoint};
+use crate::waypoint::{BindError, Binder, Bound, Demand};
 use crate::{Options, TrafficDistribution, rank};
-
-/// The label by which ingress gateways are told to go through a service's waypoint.
-pub(crate) const INGRESS_LABEL: &str = "istio.io/ingress-use-waypoint";
-/// The annotation that gives a traffic distribution where `spec.trafficDistribution` does not.
-const DISTRIBUTION_ANNOTATION: &str = "networking.istio.io/traffic-distribution";
-
-/// What workloads read of a service. What becomes of its waypoint, or of its addresses, leaves this equal.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct ServiceView {
-    /// `namespace/hostname`, the key of a workload's services.
-    pub key: Str,
-    /// The object that it stands for.
-    pub object: Name,
-    /// Whether it comes from a ServiceEntry: named ports are then looked up otherwise.
-    pub is_entry: bool,
-    pub selector: Labels,
-    pub ports: Vec<PortView>,
-    /// Whether unready workloads are to be used.
-    pub allow_all: bool,
-    /// The service's waypoints, by name, and whether they are required.
-    pub demand: Demand,
-}
-
-/// One port of a service.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct PortView {
-    pub name: Str,
-    pub port: u16,
-    pub target: TargetPort,
-}
 
 /// A service and what became of its waypoint.
 #[derive(Clone, PartialEq, Debug)]
@@ -138,65 +106,8 @@ pub(crate) mod code {
     pub(crate) const CANARY_NOT_ATTACHED: &str = "WP002";
 }
 
-/// The tables of this module.
-#[derive(Clone, Copy)]
-pub(crate) struct Services {
-    pub views: Table<Name, ServiceView>,
-    pub by_anchor: Index<Anchor, Name, ServiceView>,
-    /// By hostname: a service beats every entry that claims its own.
-    pub by_hostname: Index<Str, Name, ServiceView>,
-}
-
-impl Services {
-    /// Returns the Service that has a hostname in its namespace.
-    pub fn with_host(&self, graph: &Graph, ns: &Ns, host: &str) -> Option<Name> {
-        let label = host.split('.').next().unwrap_or_default();
-        let name = Name::new(ns, label);
-        let view = graph.get(self.views, &name)?;
-        let is_its = view.key.split_once('/').is_some_and(|(_, own)| host == own);
-        is_its.then_some(name)
-    }
-}
-
-/// Declares them.
-pub(crate) fn declare(
-    b: &mut Builder,
-    services: Table<Name, Service>,
-    namespaces: Memo<Ns, NamespaceView>,
-    options: &Options,
-) -> Services {
-    let suffix = Str::from(options.domain_suffix.as_str());
-    let requires = options.require_waypoints;
-    let views = b.derive("service_view", services, move |cx, name, service| {
-        let view = cx.memo(namespaces, &name.ns)?;
-        if !is_sent(service, &view) {
-            return None;
-        }
-        Some(ServiceView {
-            demand: Demand::of_service(&service.meta, &view, requires),
-            key: resource_name(name, &suffix),
-            object: name.clone(),
-            is_entry: false,
-            selector: service.selector.clone(),
-            ports: service
-                .ports
-                .iter()
-                .map(|p| PortView { name: p.name.clone(), port: p.port, target: p.target.clone() })
-                .collect(),
-            allow_all: service.publish_not_ready,
-        })
-    });
-    let by_anchor = b.index(views, "service_by_anchor", |name: &Name, view| {
-        Anchor::of_selector(Some(&name.ns), &view.selector)
-    });
-    let by_hostname = b.index(views, "service_by_hostname", |_, view: &ServiceView| {
-        // The key is namespace/hostname.
-        view.key.split_once('/').map(|(_, host)| Str::from(host))
-    });
-    Services { views, by_anchor, by_hostname }
-}
-
-/// Declares the services as sent, by object.
+/// Declares the services as sent, by object. `subject_alt_names` tells who may answer for one on other
+/// networks.
 #[allow(clippy::too_many_arguments)] // what the wiring has at hand, each used once
 pub(crate) fn declare_rows(
     b: &mut Builder,
@@ -205,7 +116,7 @@ pub(crate) fn declare_rows(
     namespaces: Memo<Ns, NamespaceView>,
     settings: Settings,
     binder: Binder,
-    horizon: Option<SplitHorizon>,
+    subject_alt_names: impl Fn(&Cx<'_>, &Name) -> Vec<String> + Send + 'static,
     options: &Options,
 ) -> Table<Name, ServiceRow> {
     let suffix = Str::from(options.domain_suffix.as_str());
@@ -218,37 +129,13 @@ pub(crate) fn declare_rows(
         let bound = binder.bind_service(cx, &service.meta, &view);
         let waypoints = bound.as_ref().ok().and_then(|b| b.as_ref());
         let mut message = encode(cx, name, service, &suffix, &view, waypoints, settings);
-        message.subject_alt_names = horizon.map(|h| h.subject_alt_names(cx, name)).unwrap_or_default();
+        message.subject_alt_names = subject_alt_names(cx, name);
         let demand = Demand::of_service(&service.meta, &view, requires);
         Some(ServiceRow::new(&service.meta, resource_name(name, &suffix), message, bound, &demand))
     });
     ServiceRow::declare_output(b, out, rows, rank::SERVICE);
     out.diagnostics(rows, |_, name, row| row.diagnostic(Kind::Service, name));
     rows
-}
-
-/// Tells whether clients are sent a service of a namespace at all.
-pub(crate) fn is_sent(service: &Service, view: &NamespaceView) -> bool {
-    service.service_type != ServiceType::ExternalName && view.in_scope
-}
-
-/// Returns the name of a service's resource.
-pub(crate) fn resource_name(name: &Name, suffix: &str) -> Str {
-    Str::from(format!("{}/{}.{}.svc.{suffix}", name.ns, name.name, name.ns))
-}
-
-/// Returns the ports of a service as sent.
-pub(crate) fn ports(service: &Service) -> Vec<workload::Port> {
-    let ports = service.ports.iter().map(|p| workload::Port {
-        service_port: u32::from(p.port),
-        // A name has another number in each pod; workloads carry it.
-        target_port: match p.target {
-            TargetPort::Number(n) => u32::from(n),
-            TargetPort::Name(_) => 0,
-        },
-        app_protocol: app_protocol::of(p).into(),
-    });
-    ports.collect()
 }
 
 fn encode(
@@ -314,11 +201,6 @@ fn distribution(spec: &str, annotations: &Labels, view: &NamespaceView) -> Optio
         "PreferSameNode" => Some(TrafficDistribution::SameNode),
         _ => annotated(annotations).unwrap_or(view.traffic_distribution),
     }
-}
-
-/// Returns what the annotation of an object or a namespace chooses, if there is one.
-pub(crate) fn annotated(annotations: &Labels) -> Option<Option<TrafficDistribution>> {
-    annotations.get(DISTRIBUTION_ANNOTATION).map(|text| text.parse().ok())
 }
 
 /// What decides how endpoints of a service are chosen.

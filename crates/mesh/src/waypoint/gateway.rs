@@ -1,26 +1,14 @@
-//! Waypoints: which gateways are one, and who may be bound to which.
+//! Waypoints: which gateways are one, and what traffic each takes.
 
-mod bind;
-mod demand;
-mod unbound;
-
-use engine::{Builder, Cx, Memo, Table};
+use engine::{Builder, Memo, Table};
 use model::facts::{AllowedNamespaces, Gateway, GatewayAddress, GatewayClass, Pod};
 use model::{Name, Ns, Str};
-use output::Outputs;
 use proto::workload::{self, application_tunnel, gateway_address};
 use std::net::IpAddr;
 
 use crate::encode::ip_bytes;
 use crate::namespace::NamespaceView;
-use crate::policy;
-use crate::policy_row::SentPolicy;
-use crate::rank;
 use crate::settings::Settings;
-
-pub(crate) use bind::{BindError, Binder, Bound, CanaryWish, Inherited, UseWaypoint};
-pub(crate) use demand::{Demand, REQUIRE_ANNOTATION, Require, Route, WorkloadMeta};
-pub(crate) use unbound::UnboundWorkloads;
 
 const FOR_LABEL: &str = "istio.io/waypoint-for";
 const INBOUND_ANNOTATION: &str = "ambient.istio.io/waypoint-inbound-binding";
@@ -120,10 +108,6 @@ impl Waypoint {
 /// The service accounts of a waypoint's instances.
 pub(crate) type Accounts = std::collections::BTreeSet<Str>;
 
-/// The policies that let waypoints through to the workloads behind them, if they are wanted.
-#[derive(Clone, Copy)]
-pub(crate) struct Passes;
-
 /// Declares the accounts of waypoints: those of pods that are labelled as their instances, in their
 /// own namespace.
 pub(crate) fn declare_accounts(
@@ -138,41 +122,6 @@ pub(crate) fn declare_accounts(
         let instances = cx.lookup(by_gateway, name).into_iter();
         Some(instances.map(|(_, p)| p.service_account.clone()).collect::<Accounts>())
     })
-}
-
-impl Passes {
-    /// Declares them.
-    pub fn declare(
-        b: &mut Builder,
-        out: &mut Outputs,
-        accounts: Table<Name, Accounts>,
-        settings: Settings,
-    ) -> Self {
-        let policies = b.derive("waypoint_passes", accounts, move |cx, name, accounts| {
-            let domain = cx.single(settings.trust_domain)?;
-            policy::implicit_waypoint_allow(name, accounts, &domain).as_ref().map(SentPolicy::from)
-        });
-        SentPolicy::declare_output(b, out, policies, rank::IMPLICIT_ALLOW_POLICY);
-        Self
-    }
-
-    /// Returns the names of the policies that let the waypoints of these routes through to somebody
-    /// in namespace `ns`, ascending.
-    pub fn names<'r>(
-        &self,
-        cx: &Cx<'_>,
-        binder: &Binder,
-        ns: &Ns,
-        routes: impl Iterator<Item = &'r Route>,
-    ) -> Vec<Name> {
-        let mut names: Vec<Name> = routes
-            .flat_map(|route| binder.open(cx, route, ns))
-            .filter_map(|w| policy::implicit_waypoint_name(&w, &*cx.get(binder.accounts, &w)?))
-            .collect();
-        names.sort();
-        names.dedup();
-        names
-    }
 }
 
 /// Declares what every gateway says of the traffic that it takes, whether it is ready or not.

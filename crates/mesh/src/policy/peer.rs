@@ -7,9 +7,9 @@ use output::Outputs;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::peer_authentication::{Level, age, level, port_policy, static_strict, static_strict_name};
+use super::row::SentPolicy;
 use crate::key::{Anchor, Selected};
-use crate::policy::{self, Level};
-use crate::policy_row::SentPolicy;
 use crate::rank;
 use crate::settings::Settings;
 
@@ -52,8 +52,8 @@ pub(crate) fn declare(
         cx.lookup(plain, ns)
             .into_iter()
             .map(|(_, peer)| peer)
-            .filter(|peer| policy::level(peer, &root) == Some(wanted))
-            .min_by(|a, b| policy::age(a).cmp(&policy::age(b)))
+            .filter(|peer| level(peer, &root) == Some(wanted))
+            .min_by(|a, b| age(a).cmp(&age(b)))
             .map(|peer| (*peer).clone())
     });
     // For a policy with port-level modes, under that policy's name.
@@ -61,14 +61,14 @@ pub(crate) fn declare(
         let root = cx.single(root)?;
         let namespace = cx.memo(oldest, &Some(name.ns.clone()));
         let mesh = cx.memo(oldest, &None);
-        let sent = policy::port_policy(peer, namespace.as_deref(), mesh.as_deref(), &root)?;
+        let sent = port_policy(peer, namespace.as_deref(), mesh.as_deref(), &root)?;
         Some(SentPolicy::from(&sent))
     });
     // If there is any policy at all.
     let existing = b.group("peer_exists", any, |_, (), _| Some(()));
     let strict = b.expand("peer_strict", existing, move |cx, (), ()| {
         let Some(root) = cx.single(root) else { return Vec::new() };
-        vec![(policy::static_strict_name(&root), SentPolicy::from(&policy::static_strict(&root)))]
+        vec![(static_strict_name(&root), SentPolicy::from(&static_strict(&root)))]
     });
     SentPolicy::declare_output(b, out, strict, rank::STRICT_POLICY);
     SentPolicy::declare_output(b, out, ports, rank::PORT_POLICY);
@@ -86,9 +86,9 @@ impl Peers {
             .flat_map(|anchor| cx.lookup(self.by_anchor, &anchor))
             .map(|(_, peer)| peer)
             .filter(|peer| {
-                policy::level(peer, root) == Some(Level::Workload) && selector(peer).is_subset_of(&of.labels)
+                level(peer, root) == Some(Level::Workload) && selector(peer).is_subset_of(&of.labels)
             })
-            .min_by(|a, b| policy::age(a).cmp(&policy::age(b)))
+            .min_by(|a, b| age(a).cmp(&age(b)))
     }
 }
 
@@ -106,14 +106,14 @@ mod code {
 /// and what is written in vain.
 fn diagnostics(peers: &[Arc<PeerAuthentication>], root: &Ns) -> Vec<Diagnostic> {
     let mut by_age: Vec<&PeerAuthentication> = peers.iter().map(|peer| &**peer).collect();
-    by_age.sort_by(|a, b| policy::age(a).cmp(&policy::age(b)));
+    by_age.sort_by(|a, b| age(a).cmp(&age(b)));
     let mut older: BTreeMap<Option<Anchor>, Vec<&PeerAuthentication>> = BTreeMap::new();
     let mut plain: BTreeMap<&Ns, &PeerAuthentication> = BTreeMap::new();
     let mut found = Vec::new();
     for peer in by_age {
         let ns = &peer.meta.name.ns;
         found.extend(peer.spec.as_ref().err().map(|refused| refused.diagnostic.clone()));
-        let level = policy::level(peer, root);
+        let level = level(peer, root);
         let labels = selector(peer);
         match level {
             None => found.push(warning(

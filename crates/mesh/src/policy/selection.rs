@@ -1,40 +1,17 @@
-//! What selects a workload: services and policies.
+//! Which policies select a workload.
 //!
-//! Both depend only on the namespace and the labels, which the replicas of a deployment share. So
-//! the answer is a memo under that pair: a thousand replicas read one row, and a policy's selector
-//! is compared once, not a thousand times.
+//! They depend only on the namespace and the labels, which the replicas of a deployment share. So the
+//! answer is a memo under that pair: a thousand replicas read one row, and a policy's selector is compared
+//! once, not a thousand times.
 
 use engine::{Builder, Index, Memo, Table};
 use model::{Name, Str};
-use std::sync::Arc;
 
+use super::authorization::PolicyScope;
+use super::peer::Peers;
+use super::peer_authentication::{EffectivePeerAuthentication, workload_policies};
 use crate::key::{Anchor, Selected};
-use crate::peer::Peers;
-use crate::policy::{self, EffectivePeerAuthentication, PolicyScope};
-use crate::service::{ServiceView, Services};
-use crate::service_entry::Entries;
 use crate::settings::Settings;
-
-/// The services that select one set of labels, ascending by key.
-#[derive(PartialEq, Debug)]
-pub(crate) struct SelectedServices(pub Vec<Arc<ServiceView>>);
-
-/// Declares which services, of either kind, select a workload.
-pub(crate) fn declare_services(
-    b: &mut Builder,
-    services: Services,
-    entries: Entries,
-) -> Memo<Selected, SelectedServices> {
-    b.memo("selected_services", move |cx, of: &Selected| {
-        let anchors = || Anchor::of_labels(Some(&of.ns), &of.labels);
-        let plain = anchors().flat_map(|anchor| cx.lookup(services.by_anchor, &anchor)).map(|(_, s)| s);
-        let entries = anchors().flat_map(|anchor| cx.lookup(entries.by_anchor, &anchor)).map(|(_, s)| s);
-        let mut found: Vec<Arc<ServiceView>> =
-            plain.chain(entries).filter(|s| s.selector.is_subset_of(&of.labels)).collect();
-        found.sort_by(|a, b| a.key.cmp(&b.key));
-        Some(SelectedServices(found))
-    })
-}
 
 /// The tables from which policies are selected.
 #[derive(Clone, Copy)]
@@ -68,7 +45,7 @@ pub(crate) fn declare_policies(
             namespace: namespace.as_deref(),
             workload: workload.as_deref(),
         };
-        listed.extend(policy::workload_policies(effective, &root).iter().map(|n| Str::from(n.to_string())));
+        listed.extend(workload_policies(effective, &root).iter().map(|n| Str::from(n.to_string())));
         Some(listed)
     })
 }

@@ -1,0 +1,15 @@
+//! How traffic to a service is routed: labels and annotations of the service or its namespace.
+
+use model::Labels;
+
+use crate::options::TrafficDistribution;
+
+/// The label by which ingress gateways are told to go through a service's waypoint.
+pub(crate) const INGRESS_LABEL: &str = "istio.io/ingress-use-waypoint";
+/// The annotation that gives a traffic distribution where `spec.trafficDistribution` does not.
+const DISTRIBUTION_ANNOTATION: &str = "networking.istio.io/traffic-distribution";
+
+/// Returns what the annotation of an object or a namespace chooses, if there is one.
+pub(crate) fn annotated(annotations: &Labels) -> Option<Option<TrafficDistribution>> {
+    annotations.get(DISTRIBUTION_ANNOTATION).map(|text| text.parse().ok())
+}

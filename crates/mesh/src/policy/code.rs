@@ -1,0 +1,18 @@
+//! Codes of the diagnostics that arise here.
+
+/// A value in a rule was not understood.
+pub(super) const UNCLEAR_VALUE: &str = "AP101";
+/// An entry of a rule says nothing.
+pub(super) const EMPTY_ENTRY: &str = "AP102";
+/// The key of a condition is not known.
+pub(super) const UNKNOWN_KEY: &str = "AP103";
+/// Attributes of HTTP cannot be enforced by a ztunnel.
+pub(super) const HTTP_ATTRIBUTE: &str = "AP104";
+/// The action cannot be enforced by a ztunnel.
+pub(super) const UNSUPPORTED_ACTION: &str = "AP105";
+/// Dry run is not enabled.
+pub(super) const DRY_RUN_DISABLED: &str = "AP106";
+/// An empty selector attaches the policy to no workload.
+pub(super) const EMPTY_SELECTOR: &str = "AP107";
+/// Further findings about the policy were left out.
+pub(super) const MORE_FINDINGS: &str = "AP108";

@@ -1,0 +1,12 @@
+//! Services: those of Kubernetes, and hosts of ServiceEntries.
+
+pub(crate) mod app_protocol;
+mod entry;
+mod row;
+mod selection;
+mod view;
+
+pub(crate) use entry::{Entries, HostKey, declare as declare_entries};
+pub(crate) use row::{ServiceRow, declare_rows, ingress};
+pub(crate) use selection::{SelectedServices, declare_services};
+pub(crate) use view::{ServiceView, Services, declare, is_sent, ports, resource_name};

@@ -1,0 +1,15 @@
+//! Waypoints: which gateways are one, who is bound to which, and who requires one.
+
+mod bind;
+mod gateway;
+mod implicit_allow;
+mod require;
+mod unbound;
+
+pub(crate) use bind::{BindError, Binder, Bound, Inherited, Route};
+pub(crate) use gateway::{
+    GATEWAY_NAME_LABEL, HBONE_PORT, Waypoint, declare, declare_accounts, declare_traffic,
+};
+pub(crate) use implicit_allow::Passes;
+pub(crate) use require::{Demand, WorkloadMeta};
+pub(crate) use unbound::UnboundWorkloads;

@@ -1,0 +1,125 @@
+//! What workloads of all sources are computed from.
+
+use engine::{Builder, Cx, Index, Memo, Table};
+use model::facts::{EndpointSlice, Meta, Node, Pod, WorkloadEntry};
+use model::{Labels, Name, Ns, Str};
+use proto::workload;
+use std::sync::Arc;
+
+use crate::enforcement::{Guarded, Guards};
+use crate::key::Selected;
+use crate::namespace::NamespaceView;
+use crate::network::Networks;
+use crate::service::{Entries, SelectedServices, Services};
+use crate::settings::Settings;
+use crate::waypoint::{
+    BindError, Binder, GATEWAY_NAME_LABEL, Inherited, Passes, UnboundWorkloads, Waypoint,
+};
+
+/// A pod named by an endpoint slice of a service that selects nothing itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct SliceTarget {
+    pub pod: Name,
+    pub uid: u128,
+    pub service: Name,
+}
+
+/// What workloads are made from.
+#[derive(Clone)]
+pub(crate) struct Inputs {
+    pub cluster: Str,
+    pub pods: Table<Name, Pod>,
+    pub nodes: Table<Name, Node>,
+    pub slices: Table<Name, EndpointSlice>,
+    pub entries: Entries,
+    pub workload_entries: Table<Name, WorkloadEntry>,
+    /// Whether an object belongs to the revision served.
+    pub is_ours: Arc<dyn Fn(&Meta) -> bool + Send + Sync>,
+    pub namespaces: Memo<Ns, NamespaceView>,
+    pub settings: Settings,
+    pub services: Services,
+    pub networks: Networks,
+    pub binder: Binder,
+    pub passes: Option<Passes>,
+    pub guards: Guards,
+    pub unbound: UnboundWorkloads,
+    /// Whether waypoints are required, where no annotation says otherwise.
+    pub requires_waypoints: bool,
+    pub selected_services: Memo<Selected, SelectedServices>,
+    /// Whether ServiceEntries select pods.
+    pub entries_select_pods: bool,
+    /// Whether Services select WorkloadEntries.
+    pub services_select_entries: bool,
+    /// Whether workloads of other networks are summed up behind the gateways of those networks.
+    pub multi_network: bool,
+    pub selected_policies: Memo<Selected, Vec<Str>>,
+}
+
+/// What a namespace says of its workloads.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Surroundings {
+    pub view: Arc<NamespaceView>,
+    pub inherited: Inherited,
+    /// Whether slices of services without selectors name any of its pods.
+    pub has_slice_targets: bool,
+}
+
+/// Where pods find what is around them.
+#[derive(Clone, Copy)]
+pub(super) struct Around {
+    /// Of namespaces in scope.
+    pub surroundings: Memo<Ns, Surroundings>,
+    pub by_pod: Index<Name, (Name, Name, u128), SliceTarget>,
+}
+
+/// What all workloads of the cluster have in common.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Shared {
+    pub network: Str,
+    pub network_gateway: Option<workload::GatewayAddress>,
+    pub trust_domain: Str,
+}
+
+pub(super) fn shared_fields(b: &mut Builder, settings: Settings, networks: Networks) -> Table<(), Shared> {
+    b.single("workload_shared", move |cx| {
+        let network = cx.single(settings.network).map(|n| (*n).clone()).unwrap_or_default();
+        Shared {
+            network_gateway: networks.gateway(cx, &network),
+            network,
+            trust_domain: cx.single(settings.sent_trust_domain).map(|d| (*d).clone()).unwrap_or_default(),
+        }
+    })
+}
+
+impl Inputs {
+    /// The names of the policies that a workload lists, in the order in which it lists them.
+    pub(super) fn listed(&self, cx: &Cx<'_>, selected: &Selected, guarded: &Guarded<'_>) -> Option<Vec<String>> {
+        let policies = cx.memo(self.selected_policies, selected)?;
+        let mut listed: Vec<String> = policies.iter().map(|p| p.to_string()).collect();
+        if let Some(passes) = &self.passes {
+            let own = guarded.demand.iter().flat_map(|demand| &demand.route);
+            let of_services = guarded.services.iter().flat_map(|(s, _)| &s.demand.route);
+            let names = passes.names(cx, &self.binder, &selected.ns, own.chain(of_services));
+            listed.extend(names.iter().map(|n| n.to_string()));
+        }
+        listed.extend(self.guards.listed(cx, guarded).map(|name| name.to_string()));
+        Some(listed)
+    }
+
+    /// An instance of a gateway has that gateway's tunnel and no waypoint of its own.
+    pub(super) fn waypoint(
+        &self,
+        cx: &Cx<'_>,
+        ns: &Ns,
+        labels: &Labels,
+        inherited: &Inherited,
+    ) -> (Result<Option<Arc<Waypoint>>, BindError>, Option<workload::ApplicationTunnel>) {
+        if let Some(gateway) = labels.get(GATEWAY_NAME_LABEL) {
+            let gateway = Name { ns: ns.clone(), name: gateway.clone() };
+            if let Some(instance_of) = cx.get(self.binder.waypoints, &gateway) {
+                return (Ok(None), instance_of.application_tunnel());
+            }
+        }
+        (self.binder.bind_workload(cx, labels, ns, inherited), None)
+    }
+}

@@ -1,0 +1,76 @@
+//! The tables of workloads of all sources.
+
+use engine::{Builder, Table};
+use model::facts::EndpointTarget;
+use model::{Name, Ns, Str};
+use output::{Encoded, Outputs, Resource};
+use proto::ResourceType;
+
+use super::entry::EntryWorkload;
+use super::inputs::{Around, Inputs, SliceTarget, Surroundings, shared_fields};
+use crate::{key, rank};
+
+/// The tables of this module.
+#[derive(Clone, Copy)]
+pub(crate) struct Workloads {
+    pub pods: Table<Name, Encoded>,
+    /// By resource name, as the following.
+    pub entries: Table<Str, EntryWorkload>,
+    pub inline: Table<Str, EntryWorkload>,
+}
+
+/// Declares them.
+pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, inputs: Inputs) -> Workloads {
+    let services = inputs.services;
+    // Slices of a service with a selector repeat what the selector says; only the others count.
+    let targets = b.expand("slice_targets", inputs.slices, move |cx, name, slice| {
+        let service = Name { ns: name.ns.clone(), name: slice.service.clone() };
+        let is_plain = !slice.service.is_empty()
+            && cx.get(services.views, &service).is_some_and(|v| v.selector.is_empty());
+        let pods = slice.endpoints.iter().filter(|_| is_plain).filter_map(|e| match &e.target {
+            EndpointTarget::Pod { name: pod, uid } => Some((pod.clone(), *uid)),
+            EndpointTarget::Other => None,
+        });
+        pods.map(|(pod, uid)| {
+            ((name.clone(), pod.clone(), uid), SliceTarget { pod, uid, service: service.clone() })
+        })
+        .collect()
+    });
+    let by_pod = b.index(targets, "slice_target_by_pod", |_, t: &SliceTarget| [t.pod.clone()]);
+    let by_ns = b.index(targets, "slice_target_by_namespace", |_, t: &SliceTarget| [t.pod.ns.clone()]);
+    // Asked once for a namespace, and not by each of its workloads.
+    let (namespaces, binder) = (inputs.namespaces, inputs.binder);
+    let surroundings = b.memo("surroundings", move |cx, ns: &Ns| {
+        let view = cx.memo(namespaces, ns).filter(|view| view.in_scope)?;
+        let inherited = binder.inherited(cx, ns, &view);
+        Some(Surroundings { view, inherited, has_slice_targets: cx.any(by_ns, ns) })
+    });
+    let around = Around { surroundings, by_pod };
+    let shared = shared_fields(b, inputs.settings, inputs.networks);
+    let slices = inputs.slices;
+    let of_pods = inputs.clone();
+    let pods = b.derive("pod_workloads", inputs.pods, move |cx, name, pod| {
+        of_pods.pod(cx, around, shared, name, pod)
+    });
+    let of_entries = inputs.clone();
+    let entries = b.expand("entry_workloads", inputs.workload_entries, move |cx, name, entry| {
+        of_entries.workload_entry(cx, surroundings, name, entry)
+    });
+    let of_inline = inputs.clone();
+    let inline = b.expand("inline_workloads", inputs.entries.entries, move |cx, name, entry| {
+        of_inline.service_entry(cx, surroundings, name, entry)
+    });
+    let cluster = inputs.cluster.clone();
+    let endpoints = b.expand("endpoint_workloads", slices, move |cx, name, slice| {
+        inputs.endpoints(cx, shared, name, slice)
+    });
+    out.resources(b, pods, ResourceType::Address, rank::POD, move |name, encoded| {
+        Some(Resource::new(key::pod_uid(&cluster, name), encoded))
+    });
+    EntryWorkload::declare_output(b, out, entries, rank::WORKLOAD_ENTRY);
+    EntryWorkload::declare_output(b, out, inline, rank::INLINE_ENDPOINT);
+    out.resources(b, endpoints, ResourceType::Address, rank::SLICE_ENDPOINT, |uid, encoded| {
+        Some(Resource::new(uid.as_str(), encoded))
+    });
+    Workloads { pods, entries, inline }
+}
