@@ -8,11 +8,11 @@
 //! | weighted waypoints | 1.31 | sends everything to the primary, which is meant for it anyway | the same bytes |
 //!
 //! Workloads list a policy in dry run for everybody, since they are one body for all clients. One that is
-//! spared the policy says in its log that it is missing and judges without it: that is what dry run means.
-//! No policy that is in force is withheld from anybody.
+//! not sent the policy says in its log that it is missing and judges without it: that is what dry run means.
+//! No policy that is active is withheld from anybody.
 //!
 //! A client that announces no version could be any. Policies in dry run are withheld from it, since
-//! enforcing them is what their author did not want yet. The others are not: the reference sends them to
+//! enforcing them is what their author did not want yet. The others are not: istiod sends them to
 //! all, and a namespace that cannot reach its own entry is worse off than one whose entry is seen.
 
 /// Understanding that a policy is tried and not enforced (`Authorization.dry_run`).

@@ -8,11 +8,11 @@ use proto::ResourceType;
 use std::sync::Arc;
 
 use crate::address::AddressRequest;
-use crate::enforcement::Guards;
+use crate::enforcement::Enforcements;
 use crate::input::Inputs;
 use crate::policy::{Policies, PolicyRow};
 use crate::settings::Settings;
-use crate::waypoint::{self, Binder, Passes, UnboundWorkloads};
+use crate::waypoint::{self, Binder, ImplicitAllowPolicies, UnboundWorkloads};
 use crate::{Options, namespace, network, policy, rank, service, split_horizon, status, workload};
 
 /// The tables of the mesh that others read.
@@ -36,8 +36,9 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
     let accounts = waypoint::declare_accounts(b, waypoints, inputs.pods);
     let binder = Binder { waypoints, traffic, accounts, namespaces: inputs.namespaces };
     let networks = network::declare(b, out, inputs.gateways, namespaces, settings, options);
-    let passes = options.allow_waypoints.then(|| Passes::declare(b, out, accounts, settings));
-    let guards = Guards::declare(b);
+    let implicit_allow =
+        options.allow_waypoints.then(|| ImplicitAllowPolicies::declare(b, out, accounts, settings));
+    let enforcements = Enforcements::declare(b);
     let unbound = UnboundWorkloads::declare(b);
     let services = service::declare(b, inputs.services, namespaces, options);
 
@@ -112,8 +113,8 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
         services,
         networks,
         binder,
-        passes,
-        guards,
+        implicit_allow,
+        enforcements,
         unbound,
         requires_waypoints: options.require_waypoints,
         selected_services,
@@ -123,17 +124,32 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
         selected_policies,
     };
     let workloads = workload::declare(b, out, of_workloads);
-    let guards = guards.declare_policies(b, out, binder, settings);
+    let enforcements = enforcements.declare_policies(b, out, binder, settings);
     unbound.declare_rows(b, out);
     let horizon = options.multi_network.then(|| {
-        let global = split_horizon::declare_global(b, inputs.services, inputs.namespaces, namespaces, settings, options);
+        let global = split_horizon::declare_global(
+            b,
+            inputs.services,
+            inputs.namespaces,
+            namespaces,
+            settings,
+            options,
+        );
         split_horizon::declare(b, out, workloads, global, networks, settings)
     });
     let accounts_elsewhere = move |cx: &Cx<'_>, service: &Name| {
         horizon.map(|h| h.subject_alt_names(cx, service)).unwrap_or_default()
     };
-    let service_rows =
-        service::declare_rows(b, out, inputs.services, namespaces, settings, binder, accounts_elsewhere, options);
+    let service_rows = service::declare_rows(
+        b,
+        out,
+        inputs.services,
+        namespaces,
+        settings,
+        binder,
+        accounts_elsewhere,
+        options,
+    );
     status::declare(
         b,
         out,
@@ -150,7 +166,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
             namespaces,
             settings,
             binder,
-            guards,
+            enforcements,
             entry_workloads: workloads.entries,
         },
         options,
@@ -163,7 +179,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
         pods: workloads.pods,
         entry_workloads: workloads.entries,
     };
-    status::declare_diagnostics(out, guards, reported, shared(&options.cluster_id));
+    status::declare_diagnostics(out, enforcements, reported, shared(&options.cluster_id));
     Tables { inputs, address_requests: entries.address_requests }
 }
 

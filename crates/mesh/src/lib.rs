@@ -43,6 +43,6 @@ mod workload;
 pub use address::{AddressRequest, AddressTrouble, Allocator, Assignment, Ipv4Pool, Ipv6Pool, Pools};
 pub use capabilities::understood_by;
 pub use graph::{Tables, declare};
+pub use input::{Inputs, Listings};
 pub use options::{Options, TrafficDistribution};
 pub use settings::config_map;
-pub use input::{Inputs, Listings};

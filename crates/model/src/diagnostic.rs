@@ -1,4 +1,4 @@
-//! What was wrong with an input, where, and how to mend it.
+//! What was wrong with an input, where, and how to fix it.
 
 use crate::ObjectRef;
 use std::fmt;
@@ -48,7 +48,7 @@ pub struct Diagnostic {
     pub field: String,
     /// What is wrong: one line, lowercase, no final period.
     pub message: String,
-    /// How to mend it; empty when the message says it all.
+    /// How to fix it; empty when the message says it all.
     pub help: String,
     /// Where the object was written, for inputs from files.
     pub place: Option<Place>,

@@ -1,8 +1,8 @@
 //! Names, labels, kinds and the *facts* of Kubernetes objects.
 //!
-//! An object is read once, at the door (`parse`), into the few fields that the mesh depends on.
+//! An object is read once, at ingest (`parse`), into the few fields that the mesh depends on.
 //! What cannot be true of an object (a pod without a namespace, a port above 65535) cannot be
-//! written in these types, so nothing behind the door checks for it again.
+//! written in these types, so nothing after ingest checks for it again.
 //!
 //! ```text
 //! bytes ──parse──▶ Object (facts)     a policy that cannot be understood is a fact too: `Refused`

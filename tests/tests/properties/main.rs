@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod clusters;
-mod guards;
+mod enforcement;
 mod health;
 mod manifests;
 mod networks;

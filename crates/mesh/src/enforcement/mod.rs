@@ -1,22 +1,22 @@
-//! Guards: ports of workloads to which only waypoints may connect.
+//! Enforcement of waypoints: ports of workloads to which only waypoints may connect.
 //!
 //! ```text
-//! demands of services and workload ─▶ Guard, of one workload ─┬▶ name, which the workload lists
-//!                                                             └▶ while any lists it: DENY policy
+//! requirements of services and workload ─▶ WaypointEnforcement ─┬▶ name, which the workload lists
+//!                                                               └▶ while any lists it: DENY policy
 //! ```
 //!
-//! A port is guarded if a binding that covers it requires its waypoint: that of a service covers the
-//! ports to which the service leads, that of a workload covers all. To a guarded port every waypoint
+//! A port is restricted if a binding that covers it requires its waypoint: that of a service covers the
+//! ports to which the service leads, that of a workload covers all. To a restricted port every waypoint
 //! may connect through which a binding leads to it, and nobody else. So of two services with one
 //! port, where one requires its waypoint, the other is reached through a waypoint or not at all.
 //!
-//! A guard names waypoints, not accounts: pods of a waypoint that come and go change one policy and
+//! An enforcement names waypoints, not accounts: pods of a waypoint that come and go change one policy and
 //! no workload.
 
 mod finding;
-mod guard;
 mod tables;
+mod target;
 
 pub(crate) use finding::Finding;
-pub(crate) use guard::Guarded;
-pub(crate) use tables::{GuardPolicies, Guards};
+pub(crate) use tables::{EnforcementTables, Enforcements};
+pub(crate) use target::EnforcementTarget;

@@ -8,7 +8,7 @@ const CANARY_LABEL: &str = "istio.io/use-waypoint-canary";
 const CANARY_NAMESPACE_LABEL: &str = "istio.io/use-waypoint-canary-namespace";
 const CANARY_WEIGHT_ANNOTATION: &str = "istio.io/use-waypoint-canary-weight";
 
-/// A reference to a waypoint by labels, or the wish for none.
+/// A reference to a waypoint by labels, or the reference for none.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum UseWaypoint {
     /// `istio.io/use-waypoint: none`.
@@ -33,15 +33,15 @@ impl UseWaypoint {
     }
 }
 
-/// The wish that a second waypoint takes a share of a service's traffic.
+/// The reference that a second waypoint takes a share of a service's traffic.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct CanaryWish {
+pub(crate) struct CanaryRef {
     pub waypoint: Name,
     /// Nothing when what stands there is no integer from 0 to 100.
     pub weight: Option<u32>,
 }
 
-impl CanaryWish {
+impl CanaryRef {
     /// Reads the labels and annotations of an object in, or of, namespace `ns`.
     pub fn read(labels: &Labels, annotations: &Labels, ns: &Ns) -> Option<Self> {
         let UseWaypoint::Named(waypoint) =

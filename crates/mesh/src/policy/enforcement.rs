@@ -14,23 +14,23 @@ pub(crate) type AccountNames = BTreeSet<(Ns, Str)>;
 
 /// Ports that only some accounts may reach.
 #[derive(Clone, Debug)]
-pub(crate) struct Door<'a> {
+pub(crate) struct PortRule<'a> {
     ports: &'a BTreeSet<u16>,
     accounts: AccountNames,
 }
 
-impl<'a> Door<'a> {
-    /// A door of these ports; without accounts it stays shut.
+impl<'a> PortRule<'a> {
+    /// A rule for these ports; without accounts it stays shut.
     pub(crate) fn new(ports: &'a BTreeSet<u16>, accounts: AccountNames) -> Self {
         Self { ports, accounts }
     }
 }
 
-/// Returns the policy that denies, at the ports of each door, all but its accounts, and at every
+/// Returns the policy that denies, at the ports of each rule, all but its accounts, and at every
 /// other port all but those of `rest`, if that is given.
-pub(crate) fn guard(
+pub(crate) fn waypoint_enforcement(
     name: Name,
-    doors: &[Door<'_>],
+    port_rules: &[PortRule<'_>],
     rest: Option<&AccountNames>,
     trust_domain: &str,
 ) -> Authorization {
@@ -44,13 +44,14 @@ pub(crate) fn guard(
         ..Match::default()
     };
     let numbers = |ports: &BTreeSet<u16>| ports.iter().map(|port| u32::from(*port)).collect();
-    let mut matches: Vec<Match> = doors
+    let mut matches: Vec<Match> = port_rules
         .iter()
-        .filter(|door| !door.ports.is_empty())
-        .map(|door| Match { destination_ports: numbers(door.ports), ..but(&door.accounts) })
+        .filter(|rule| !rule.ports.is_empty())
+        .map(|rule| Match { destination_ports: numbers(rule.ports), ..but(&rule.accounts) })
         .collect();
     if let Some(accounts) = rest {
-        let exceptions: BTreeSet<u16> = doors.iter().flat_map(|door| door.ports.iter().copied()).collect();
+        let exceptions: BTreeSet<u16> =
+            port_rules.iter().flat_map(|rule| rule.ports.iter().copied()).collect();
         matches.push(Match { not_destination_ports: numbers(&exceptions), ..but(accounts) });
     }
     Authorization {
@@ -92,17 +93,17 @@ mod tests {
     #[test]
     fn without_accounts_nobody_comes_in() {
         let ports = BTreeSet::from([80]);
-        let shut = guard(name(), &[Door::new(&ports, accounts(&[]))], None, "td");
+        let shut = waypoint_enforcement(name(), &[PortRule::new(&ports, accounts(&[]))], None, "td");
         assert!(matches(&shut, &from("wp", 80)) && matches(&shut, &Traffic::default()));
         assert!(!matches(&shut, &from("wp", 81)));
-        let all = guard(name(), &[], Some(&accounts(&[])), "td");
+        let all = waypoint_enforcement(name(), &[], Some(&accounts(&[])), "td");
         assert!(matches(&all, &from("wp", 81)) && matches(&all, &Traffic::default()));
     }
 
     #[test]
     fn an_account_of_the_same_name_elsewhere_is_another() {
         let ports = BTreeSet::from([80]);
-        let policy = guard(name(), &[Door::new(&ports, accounts(&["wp"]))], None, "td");
+        let policy = waypoint_enforcement(name(), &[PortRule::new(&ports, accounts(&["wp"]))], None, "td");
         assert!(!matches(&policy, &from("wp", 80)));
         assert!(matches(&policy, &Traffic::default().from("td", "far", "wp").port(80)));
         assert!(matches(&policy, &Traffic::default().from("other", "shop", "wp").port(80)));
@@ -116,8 +117,8 @@ mod tests {
             rest in proptest::option::of(subsequence(vec!["x", "y", "z"], 0..=3)),
         ) {
             let (p, q) = (BTreeSet::from([80, 81]), BTreeSet::from([82]));
-            let doors = [Door::new(&p, accounts(&a)), Door::new(&q, accounts(&b))];
-            let policy = guard(name(), &doors, rest.as_deref().map(accounts).as_ref(), "td");
+            let port_rules = [PortRule::new(&p, accounts(&a)), PortRule::new(&q, accounts(&b))];
+            let policy = waypoint_enforcement(name(), &port_rules, rest.as_deref().map(accounts).as_ref(), "td");
             for port in 79..84 {
                 let allowed = match port {
                     80 | 81 => Some(&a),

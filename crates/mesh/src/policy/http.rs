@@ -69,7 +69,7 @@ pub(super) fn is_known_key(key: &str) -> bool {
 }
 
 /// Returns the message of the condition that tells of HTTP attributes. Its text is part of the
-/// contract with users of the reference.
+/// contract with users of istiod.
 pub(super) fn message(found: &BTreeSet<&str>, effect: Effect) -> String {
     let found = join(found);
     let effect = match effect {

@@ -8,7 +8,7 @@
 //!                      └─ port_policy ───────▶ authorization ─────────────────┘ behind both
 //! any PeerAuthentication ── static_strict ──▶ authorization
 //! Waypoint ──────────────── implicit_waypoint_allow ──▶ authorization
-//! Guard ─────────────────── guard ──▶ authorization
+//! WaypointEnforcement ───── waypoint_enforcement ──▶ authorization
 //! ```
 //!
 //! How a ztunnel evaluates an authorization decides how one is written here:
@@ -20,7 +20,7 @@
 //!
 //! Invariants:
 //!
-//! * A valid policy has the same bytes as with the reference.
+//! * A valid policy has the same bytes as with istiod.
 //! * What is not understood never allows more: an entry of an ALLOW policy then never matches, a
 //!   field of a DENY policy is then widened (see `docs/adr/0003-fail-closed.md`).
 //! * A policy that a workload lists is always sent: ztunnels skip a listed policy that is missing.
@@ -43,9 +43,8 @@ mod evaluator;
 mod properties;
 
 pub(crate) use authorization::{Options, lower, scope_of};
-pub(crate) use enforcement::{Door, guard};
+pub(crate) use enforcement::{PortRule, waypoint_enforcement};
 pub(crate) use implicit::{implicit_waypoint_allow, implicit_waypoint_name};
 pub(crate) use peer::declare as declare_peers;
 pub(crate) use row::{PolicyRow, SentPolicy};
 pub(crate) use selection::{Policies, declare_policies, index_scopes};
-

@@ -1,4 +1,4 @@
-//! PeerAuthentication: which one is in force where.
+//! PeerAuthentication: which one is active where.
 
 use engine::{Builder, Cx, Index, Memo, Table};
 use model::facts::PeerAuthentication;

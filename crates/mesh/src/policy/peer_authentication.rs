@@ -44,13 +44,13 @@ pub(crate) fn level(policy: &PeerAuthentication, root_namespace: &Ns) -> Option<
     }
 }
 
-/// Returns the key by which policies of one level are ordered: the least is in force, the others are
+/// Returns the key by which policies of one level are ordered: the least is active, the others are
 /// ignored. Oldest first, then by namespace and name.
 pub(crate) fn age(policy: &PeerAuthentication) -> (i64, &Name) {
     (policy.meta.created, &policy.meta.name)
 }
 
-/// The policies in force for one workload: of each [`Level`] the least by [`age`], if there is one.
+/// The active policies for one workload: of each [`Level`] the least by [`age`], if there is one.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct EffectivePeerAuthentication<'a> {
     /// Of level [`Level::Mesh`].
@@ -96,7 +96,7 @@ pub(crate) fn static_strict(root_namespace: &Ns) -> Authorization {
 /// Returns the policy that denies plaintext on those ports where `policy` does; `None` when that is no
 /// matter of ports, or `policy` is not one for workloads.
 ///
-/// `namespace_default` and `mesh_default` are the policies in force of levels [`Level::Namespace`], in
+/// `namespace_default` and `mesh_default` are the active policies of levels [`Level::Namespace`], in
 /// the namespace of `policy`, and [`Level::Mesh`].
 pub(crate) fn port_policy(
     policy: &PeerAuthentication,
@@ -104,7 +104,7 @@ pub(crate) fn port_policy(
     mesh_default: Option<&PeerAuthentication>,
     root_namespace: &Ns,
 ) -> Option<Authorization> {
-    // An empty selector gets its policy, as in the reference; no workload lists it.
+    // An empty selector gets its policy, as in istiod; no workload lists it.
     let has_selector = policy.spec.as_ref().is_ok_and(|spec| spec.selector.is_some());
     if policy.meta.name.ns == *root_namespace || !has_selector {
         return None;
@@ -169,11 +169,11 @@ fn strict_but(own: MtlsMode, ports: &[(u16, MtlsMode)], inherits_strict: bool) -
             one(Match { not_destination_ports: vec![u32::from(*port)], ..Match::default() })
         }),
     );
-    // Said twice when both are strict: redundant, but the bytes are those of the reference.
+    // Said twice when both are strict: redundant, but the bytes are those of istiod.
     if inherits_strict {
         rules.push(one(plaintext()));
     }
-    // As in the reference, strictness that is inherited is lifted for DISABLE only together with some
+    // As in istiod, strictness that is inherited is lifted for DISABLE only together with some
     // PERMISSIVE port; until then the static policy stays and closes these ports.
     let is_listed = match own {
         MtlsMode::Unset => ports.iter().any(|(_, mode)| *mode == MtlsMode::Permissive),

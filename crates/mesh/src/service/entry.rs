@@ -18,7 +18,7 @@ use crate::encode::ip_bytes;
 use crate::key::Anchor;
 use crate::namespace::NamespaceView;
 use crate::settings::Settings;
-use crate::waypoint::{BindError, Binder, Bound, Demand};
+use crate::waypoint::{BindError, Binder, Bound, WaypointRequirement};
 use crate::{Options, rank};
 
 /// A hostname in a namespace.
@@ -203,7 +203,7 @@ pub(crate) fn declare(
                 })
                 .collect(),
             allow_all: entry.resolution == Resolution::None,
-            demand: demand(&entry, winner, &view, requires),
+            requirement: requirement(&entry, winner, &view, requires),
         })
     });
     let by_anchor = b.index(entry_views, "entry_by_anchor", |key: &HostKey, view: &ServiceView| {
@@ -221,8 +221,8 @@ pub(crate) fn declare(
             message.addresses = allocated(&entry, &key.host, &network);
         }
         let resource = Str::from(format!("{}/{}", key.ns, key.host));
-        let demand = demand(&entry, winner, &view, requires);
-        Some(ServiceRow::new(&entry.meta, resource, message, bound, &demand))
+        let requirement = requirement(&entry, winner, &view, requires);
+        Some(ServiceRow::new(&entry.meta, resource, message, bound, &requirement))
     });
     ServiceRow::declare_output(b, out, rows, rank::ENTRY_SERVICE);
     b.sink(address_requests);
@@ -275,11 +275,16 @@ fn bind(
     Ok(Some(bound))
 }
 
-fn demand(entry: &ServiceEntry, winner: &Winner, view: &NamespaceView, by_default: bool) -> Demand {
-    let demand = Demand::of_service(&entry.meta, view, by_default);
+fn requirement(
+    entry: &ServiceEntry,
+    winner: &Winner,
+    view: &NamespaceView,
+    by_default: bool,
+) -> WaypointRequirement {
+    let requirement = WaypointRequirement::of_service(&entry.meta, view, by_default);
     match winner.visibility {
-        Visibility::Namespace => demand.within(&winner.entry.ns),
-        _ => demand,
+        Visibility::Namespace => requirement.within(&winner.entry.ns),
+        _ => requirement,
     }
 }
 

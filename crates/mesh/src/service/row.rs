@@ -13,7 +13,7 @@ use crate::encode::{self, ip_bytes};
 use crate::labels::{INGRESS_LABEL, UseWaypoint, annotated};
 use crate::namespace::NamespaceView;
 use crate::settings::Settings;
-use crate::waypoint::{BindError, Binder, Bound, Demand};
+use crate::waypoint::{BindError, Binder, Bound, WaypointRequirement};
 use crate::{Options, TrafficDistribution, rank};
 
 /// A service and what became of its waypoint.
@@ -42,7 +42,7 @@ impl ServiceRow {
         resource: Str,
         message: workload::Service,
         bound: Result<Option<Bound>, BindError>,
-        demand: &Demand,
+        requirement: &WaypointRequirement,
     ) -> Self {
         let canary = bound.as_ref().ok().and_then(|b| b.as_ref()?.canary.as_ref()?.as_ref().err().cloned());
         let is_private = message.visibility() != workload::service::Visibility::Public;
@@ -54,7 +54,7 @@ impl ServiceRow {
             waypoint: bound.map(|b| b.map(|b| b.primary.name.clone())),
             canary,
             inherits: UseWaypoint::read(&meta.labels, &meta.name.ns).is_none(),
-            requires: demand.required,
+            requires: requirement.required,
         }
     }
 
@@ -130,8 +130,8 @@ pub(crate) fn declare_rows(
         let waypoints = bound.as_ref().ok().and_then(|b| b.as_ref());
         let mut message = encode(cx, name, service, &suffix, &view, waypoints, settings);
         message.subject_alt_names = subject_alt_names(cx, name);
-        let demand = Demand::of_service(&service.meta, &view, requires);
-        Some(ServiceRow::new(&service.meta, resource_name(name, &suffix), message, bound, &demand))
+        let requirement = WaypointRequirement::of_service(&service.meta, &view, requires);
+        Some(ServiceRow::new(&service.meta, resource_name(name, &suffix), message, bound, &requirement))
     });
     ServiceRow::declare_output(b, out, rows, rank::SERVICE);
     out.diagnostics(rows, |_, name, row| row.diagnostic(Kind::Service, name));

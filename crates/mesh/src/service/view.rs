@@ -9,7 +9,7 @@ use super::app_protocol;
 use crate::Options;
 use crate::key::Anchor;
 use crate::namespace::NamespaceView;
-use crate::waypoint::Demand;
+use crate::waypoint::WaypointRequirement;
 
 /// What workloads read of a service. What becomes of its waypoint, or of its addresses, leaves this equal.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -25,7 +25,7 @@ pub(crate) struct ServiceView {
     /// Whether unready workloads are to be used.
     pub allow_all: bool,
     /// The service's waypoints, by name, and whether they are required.
-    pub demand: Demand,
+    pub requirement: WaypointRequirement,
 }
 
 /// One port of a service.
@@ -71,7 +71,7 @@ pub(crate) fn declare(
             return None;
         }
         Some(ServiceView {
-            demand: Demand::of_service(&service.meta, &view, requires),
+            requirement: WaypointRequirement::of_service(&service.meta, &view, requires),
             key: resource_name(name, &suffix),
             object: name.clone(),
             is_entry: false,

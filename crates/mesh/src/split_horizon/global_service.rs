@@ -43,9 +43,7 @@ pub(crate) fn declare(
     b.derive("global_services", services, move |cx, name, service: &Service| {
         let selectors = cx.memo(selectors, &name.ns)?;
         let is_global = selectors.iter().any(|s| s.matches(&service.meta.labels));
-        (is_global && is_sent(service, &*cx.memo(views, &name.ns)?)).then(|| GlobalService {
-            resource: resource_name(name, &suffix),
-            ports: ports(service),
-        })
+        (is_global && is_sent(service, &*cx.memo(views, &name.ns)?))
+            .then(|| GlobalService { resource: resource_name(name, &suffix), ports: ports(service) })
     })
 }

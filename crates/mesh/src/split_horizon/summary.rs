@@ -8,8 +8,8 @@ use proto::workload::{self, PortList, TunnelProtocol, WorkloadType};
 use std::collections::{BTreeMap, BTreeSet};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::capabilities::BEHIND_GATEWAY;
 use super::global_service::GlobalService;
+use crate::capabilities::BEHIND_GATEWAY;
 use crate::network::{NetworkGateway, Networks};
 use crate::settings::Settings;
 use crate::waypoint::HBONE_PORT;

@@ -1,4 +1,4 @@
-//! What authors are told of guards: conditions of their objects, and diagnostics.
+//! What authors are told of enforcements: conditions of their objects, and diagnostics.
 
 use engine::{Cx, Graph, Table};
 use model::{Diagnostic, Kind, Labels, Name, Ns, ObjectRef, Severity, Str};
@@ -6,12 +6,12 @@ use output::{Condition, Encoded, Outputs};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::key;
-use crate::enforcement::{Finding, GuardPolicies};
+use crate::enforcement::{EnforcementTables, Finding};
 use crate::input::Inputs;
+use crate::key;
 use crate::labels::{REQUIRE_ANNOTATION, Require};
 use crate::service::{Entries, HostKey, ServiceRow, ServiceView, Services};
-use crate::waypoint::{Binder, Demand};
+use crate::waypoint::{Binder, WaypointRequirement};
 use crate::workload::EntryWorkload;
 
 const WAYPOINT_REQUIRED: &str = "pilothouse.io/WaypointRequired";
@@ -32,25 +32,25 @@ mod code {
     pub(super) const SHARED_PORT: &str = "WP005";
 }
 
-/// Returns the condition of an object that is sent as these services, which all demand the same; `None`
+/// Returns the condition of an object that is sent as these services, which all requirement the same; `None`
 /// where nothing is required. `is_bound` tells whether it has a waypoint,
 /// `has_datagrams` whether some port is not of TCP.
 pub(crate) fn of_service(
     cx: &Cx<'_>,
-    guards: &GuardPolicies,
+    enforcements: &EnforcementTables,
     binder: &Binder,
     ns: &Ns,
     services: &[Arc<ServiceView>],
     is_bound: bool,
     has_datagrams: bool,
 ) -> Option<Condition> {
-    let demand = &services.first()?.demand;
-    let found = services.iter().flat_map(|service| cx.lookup(guards.by_service, &service.key));
+    let requirement = &services.first()?.requirement;
+    let found = services.iter().flat_map(|service| cx.lookup(enforcements.by_service, &service.key));
     let found: BTreeSet<Finding> = found.map(|(finding, _)| finding).collect();
-    if demand.required {
+    if requirement.required {
         let is_exposed = found.iter().any(|f| matches!(f, Finding::Exposed { .. }));
         let but = [is_exposed.then_some(EXPOSED), has_datagrams.then_some(DATAGRAMS)];
-        return Some(required(cx, binder, ns, demand, &but));
+        return Some(required(cx, binder, ns, requirement, &but));
     }
     let shared: Vec<String> = found.iter().filter(|_| !is_bound).filter_map(shared).collect();
     (!shared.is_empty()).then(|| condition(true, "PortShared", shared.join("; ")))
@@ -61,23 +61,23 @@ pub(crate) fn of_workload(
     cx: &Cx<'_>,
     binder: &Binder,
     ns: &Ns,
-    demand: &Demand,
+    requirement: &WaypointRequirement,
     is_captured: bool,
 ) -> Option<Condition> {
-    demand.required.then(|| required(cx, binder, ns, demand, &[(!is_captured).then_some(EXPOSED)]))
+    requirement.required.then(|| required(cx, binder, ns, requirement, &[(!is_captured).then_some(EXPOSED)]))
 }
 
 fn required(
     cx: &Cx<'_>,
     binder: &Binder,
     ns: &Ns,
-    demand: &Demand,
+    requirement: &WaypointRequirement,
     exceptions: &[Option<&str>],
 ) -> Condition {
-    let open = demand.route.iter().flat_map(|route| binder.open(cx, route, ns));
+    let open = requirement.route.iter().flat_map(|route| binder.open(cx, route, ns));
     let open = open.filter(|w| cx.get(binder.accounts, w).is_some_and(|accounts| !accounts.is_empty()));
     let open: Vec<String> = open.map(|w| w.to_string()).collect();
-    let (reason, message) = match (&demand.route, open.as_slice()) {
+    let (reason, message) = match (&requirement.route, open.as_slice()) {
         (_, [one]) => ("Guarded", format!("connections are refused unless they come from waypoint {one}")),
         (_, [_, ..]) => (
             "Guarded",
@@ -127,16 +127,21 @@ pub(crate) struct Reported {
 
 /// Declares what authors should know: of values that are neither true nor false, of required
 /// waypoints that can be gone around, and of ports in common.
-pub(crate) fn declare_diagnostics(out: &mut Outputs, guards: GuardPolicies, of: Reported, cluster: Str) {
+pub(crate) fn declare_diagnostics(
+    out: &mut Outputs,
+    enforcements: EnforcementTables,
+    of: Reported,
+    cluster: Str,
+) {
     declare_unclear(out, of, cluster);
     out.findings(move |graph| {
         let mut all = Vec::new();
         let mut exposed: BTreeMap<ObjectRef, BTreeSet<ObjectRef>> = BTreeMap::new();
-        for (finding, _) in graph.rows(guards.findings) {
+        for (finding, _) in graph.rows(enforcements.findings) {
             match &finding {
                 // The workloads are named, each for itself.
                 Finding::Exposed { .. } => {}
-                Finding::Unguarded { object, by } => {
+                Finding::Unprotected { object, by } => {
                     let by = by.as_deref().and_then(|key| of.behind(graph, key));
                     let by = by.map_or_else(|| object.clone(), |(of, _)| of);
                     exposed.entry(by).or_default().insert(object.clone());

@@ -13,7 +13,7 @@ use model::{Diagnostic, Kind, Name, Ns, ObjectRef, Severity, Str, shared};
 use output::{Condition, Conditions, Outputs};
 use std::sync::Arc;
 
-use crate::enforcement::GuardPolicies;
+use crate::enforcement::EnforcementTables;
 use crate::labels::INGRESS_LABEL;
 use crate::namespace::NamespaceView;
 use crate::policy::PolicyRow;
@@ -56,7 +56,7 @@ pub(crate) struct Inputs {
     pub namespaces: Memo<Ns, NamespaceView>,
     pub settings: Settings,
     pub binder: Binder,
-    pub guards: GuardPolicies,
+    pub enforcements: EnforcementTables,
     /// WorkloadEntries as they are sent, by resource name.
     pub entry_workloads: Table<Str, EntryWorkload>,
 }
@@ -80,9 +80,9 @@ pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, inputs: Inputs, option
     let workload_entries =
         b.derive("workload_entry_conditions", inputs.workload_entries, move |cx, name, _| {
             let row = cx.get(inputs.entry_workloads, &Str::from(key::workload_entry_uid(&cluster, name)))?;
-            let required = row.demand.as_ref();
-            let required =
-                required.and_then(|of| enforcement::of_workload(cx, &inputs.binder, &name.ns, of, row.is_captured));
+            let required = row.requirement.as_ref();
+            let required = required
+                .and_then(|of| enforcement::of_workload(cx, &inputs.binder, &name.ns, of, row.is_captured));
             all(bound(&row.waypoint, None).into_iter().chain(required).collect())
         });
     let policies = b.derive("policy_conditions", inputs.policies, move |cx, name, policy| {
@@ -259,7 +259,7 @@ impl Inputs {
         has_datagrams: bool,
     ) -> Option<Condition> {
         let is_bound = matches!(row.waypoint, Ok(Some(_)));
-        enforcement::of_service(cx, &self.guards, &self.binder, ns, views, is_bound, has_datagrams)
+        enforcement::of_service(cx, &self.enforcements, &self.binder, ns, views, is_bound, has_datagrams)
     }
 
     /// `WaypointAccepted`, for policies with target references.

@@ -7,17 +7,17 @@ use proto::workload;
 use std::sync::Arc;
 
 use super::gateway::{Accounts, Binding, TrafficType, Waypoint};
-use crate::labels::{CanaryWish, UseWaypoint};
+use crate::labels::{CanaryRef, UseWaypoint};
 use crate::namespace::NamespaceView;
 
 const MANAGED_LABEL: &str = "gateway.istio.io/managed";
 
-/// Returns the wish for a canary of a service: its own, else its namespace's, where the service takes
+/// Returns the reference for a canary of a service: its own, else its namespace's, where the service takes
 /// its waypoint from there as well.
-pub(super) fn canary_wish(meta: &Meta, view: &NamespaceView) -> Option<CanaryWish> {
+pub(super) fn canary_ref(meta: &Meta, view: &NamespaceView) -> Option<CanaryRef> {
     let ns = &meta.name.ns;
     let inherits = UseWaypoint::read(&meta.labels, ns).is_none();
-    CanaryWish::read(&meta.labels, &meta.annotations, ns).or_else(|| view.canary.clone().filter(|_| inherits))
+    CanaryRef::read(&meta.labels, &meta.annotations, ns).or_else(|| view.canary.clone().filter(|_| inherits))
 }
 
 /// Tells whether a service is one of a waypoint or of an east-west gateway, which has none itself.
@@ -178,12 +178,12 @@ impl Binder {
             _ => return Ok(None),
         };
         let primary = self.attach(cx, &wanted, ns, Binding::Service)?;
-        let canary = canary_wish(meta, view).map(|wish| {
-            if wish.waypoint == primary.name {
-                return Err(BindError::CanarySame(wish.waypoint));
+        let canary = canary_ref(meta, view).map(|canary| {
+            if canary.waypoint == primary.name {
+                return Err(BindError::CanarySame(canary.waypoint));
             }
-            let Some(weight) = wish.weight else { return Err(BindError::CanaryWeight(wish.waypoint)) };
-            Ok((self.attach(cx, &wish.waypoint, ns, Binding::Service)?, weight))
+            let Some(weight) = canary.weight else { return Err(BindError::CanaryWeight(canary.waypoint)) };
+            Ok((self.attach(cx, &canary.waypoint, ns, Binding::Service)?, weight))
         });
         Ok(Some(Bound { primary, canary }))
     }

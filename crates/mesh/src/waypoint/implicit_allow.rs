@@ -12,9 +12,9 @@ use crate::settings::Settings;
 
 /// The policies that let waypoints through to the workloads behind them, if they are wanted.
 #[derive(Clone, Copy)]
-pub(crate) struct Passes;
+pub(crate) struct ImplicitAllowPolicies;
 
-impl Passes {
+impl ImplicitAllowPolicies {
     /// Declares them.
     pub fn declare(
         b: &mut Builder,
@@ -22,7 +22,7 @@ impl Passes {
         accounts: Table<Name, Accounts>,
         settings: Settings,
     ) -> Self {
-        let policies = b.derive("waypoint_passes", accounts, move |cx, name, accounts| {
+        let policies = b.derive("implicit_allow_policies", accounts, move |cx, name, accounts| {
             let domain = cx.single(settings.trust_domain)?;
             policy::implicit_waypoint_allow(name, accounts, &domain).as_ref().map(SentPolicy::from)
         });

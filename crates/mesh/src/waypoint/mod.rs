@@ -10,6 +10,6 @@ pub(crate) use bind::{BindError, Binder, Bound, Inherited, Route};
 pub(crate) use gateway::{
     GATEWAY_NAME_LABEL, HBONE_PORT, Waypoint, declare, declare_accounts, declare_traffic,
 };
-pub(crate) use implicit_allow::Passes;
-pub(crate) use require::{Demand, WorkloadMeta};
+pub(crate) use implicit_allow::ImplicitAllowPolicies;
+pub(crate) use require::{WaypointRequirement, WorkloadMeta};
 pub(crate) use unbound::UnboundWorkloads;

@@ -1,25 +1,25 @@
 //! Which waypoints traffic is to come through, and whether it must.
 //!
-//! Both are read from labels and annotations alone: what becomes of a waypoint changes no demand.
+//! Both are read from labels and annotations alone: what becomes of a waypoint changes no requirement.
 
 use engine::Cx;
 use model::facts::Meta;
 use model::{Labels, Name, Ns};
 
-use super::bind::{Binder, Inherited, Route, canary_wish, is_managed};
+use super::bind::{Binder, Inherited, Route, canary_ref, is_managed};
 use super::gateway::{Binding, GATEWAY_NAME_LABEL};
 use crate::labels::{Require, UseWaypoint};
 use crate::namespace::NamespaceView;
 
 /// What a service, or a workload for itself, says of the waypoints before it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Demand {
+pub(crate) struct WaypointRequirement {
     pub route: Option<Route>,
     /// Whether traffic that came through none of them is to be refused.
     pub required: bool,
 }
 
-impl Demand {
+impl WaypointRequirement {
     /// Reads that of a service; `by_default` is what holds where no annotation says otherwise.
     pub fn of_service(meta: &Meta, view: &NamespaceView, by_default: bool) -> Self {
         if is_managed(&meta.labels) {
@@ -27,9 +27,9 @@ impl Demand {
         }
         let own = UseWaypoint::read(&meta.labels, &meta.name.ns);
         let route = |primary: Name| Route {
-            canary: canary_wish(meta, view)
-                .filter(|wish| wish.is_usable() && wish.waypoint != primary)
-                .map(|wish| wish.waypoint),
+            canary: canary_ref(meta, view)
+                .filter(|canary| canary.is_usable() && canary.waypoint != primary)
+                .map(|canary| canary.waypoint),
             binding: Binding::Service,
             primary,
         };
@@ -72,7 +72,7 @@ impl Demand {
         }
     }
 
-    /// Returns the demand of somebody who may not be served from another namespace than `ns`.
+    /// Returns the requirement of somebody who may not be served from another namespace than `ns`.
     pub fn within(mut self, ns: &Ns) -> Self {
         if let Some(route) = &mut self.route {
             if route.primary.ns != *ns {
@@ -85,7 +85,7 @@ impl Demand {
     }
 }
 
-/// What the demand of a workload is read from.
+/// What the requirement of a workload is read from.
 #[derive(Clone, Copy)]
 pub(crate) struct WorkloadMeta<'a> {
     pub ns: &'a Ns,

@@ -5,7 +5,7 @@ use model::{Diagnostic, Kind, Labels, Name, ObjectRef, Severity};
 use output::Outputs;
 
 use super::bind::BindError;
-use super::require::Demand;
+use super::require::WaypointRequirement;
 use crate::labels::UseWaypoint;
 
 /// Code of the diagnostic that arises here.
@@ -65,14 +65,14 @@ impl UnboundWorkloads {
         object: &ObjectRef,
         endpoint: Option<usize>,
         labels: &Labels,
-        demand: Option<&Demand>,
+        requirement: Option<&WaypointRequirement>,
         error: &BindError,
     ) {
         let ns = &object.name.ns;
         let error = error.clone();
         let unbound = match UseWaypoint::read(labels, ns) {
             Some(_) => {
-                let refused = demand.is_some_and(|demand| demand.required);
+                let refused = requirement.is_some_and(|requirement| requirement.required);
                 Unbound { object: object.clone(), endpoint, error, refused }
             }
             // Told once, and not for each of its pods.

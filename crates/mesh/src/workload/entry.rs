@@ -11,13 +11,13 @@ use proto::workload::{self, PortList, WorkloadType};
 use std::sync::Arc;
 
 use super::fields::{canonical, is_captured, is_redirected, port, sent_services, status, tunnel};
-use super::inputs::{Inputs, Surroundings};
+use super::inputs::{Inputs, NamespaceContext};
 use super::remote::Remote;
 use crate::encode::{self, ip_bytes};
-use crate::enforcement::Guarded;
+use crate::enforcement::EnforcementTarget;
 use crate::key::{self, Selected};
 use crate::service::{HostKey, ServiceView};
-use crate::waypoint::{BindError, Demand, WorkloadMeta};
+use crate::waypoint::{BindError, WaypointRequirement, WorkloadMeta};
 
 const WORKLOAD_NAME_LABEL: &str = "service.istio.io/workload-name";
 const GROUP_ANNOTATION: &str = "istio.io/autoRegistrationGroup";
@@ -29,7 +29,7 @@ pub(crate) struct EntryWorkload {
     /// The waypoint that it is bound to: none for an instance of one.
     pub waypoint: Result<Option<Name>, BindError>,
     /// What it says itself of the waypoints before it; `None` for an instance of a gateway.
-    pub demand: Option<Demand>,
+    pub requirement: Option<WaypointRequirement>,
     /// Whether a ztunnel of this network stands before it.
     pub is_captured: bool,
 }
@@ -89,18 +89,19 @@ struct Binding<'a> {
     labels: &'a Labels,
     /// The annotations that are the workload's own, and not a service's.
     annotations: &'a Labels,
-    surroundings: &'a Surroundings,
+    namespace_context: &'a NamespaceContext,
 }
 
 impl Inputs {
     pub(super) fn workload_entry(
         &self,
         cx: &Cx<'_>,
-        surroundings: Memo<Ns, Surroundings>,
+        namespace_context: Memo<Ns, NamespaceContext>,
         name: &Name,
         entry: &WorkloadEntry,
     ) -> Vec<(Str, EntryWorkload)> {
-        let Some(surroundings) = cx.memo(surroundings, &name.ns).filter(|_| (self.is_ours)(&entry.meta))
+        let Some(namespace_context) =
+            cx.memo(namespace_context, &name.ns).filter(|_| (self.is_ours)(&entry.meta))
         else {
             return Vec::new();
         };
@@ -118,7 +119,7 @@ impl Inputs {
             binding: Some(Binding {
                 labels: &entry.labels,
                 annotations: &entry.meta.annotations,
-                surroundings: &surroundings,
+                namespace_context: &namespace_context,
             }),
             workload_name: group.or(entry.labels.get(WORKLOAD_NAME_LABEL)).unwrap_or(&name.name).clone(),
             spec: &entry.spec,
@@ -130,7 +131,7 @@ impl Inputs {
     pub(super) fn service_entry(
         &self,
         cx: &Cx<'_>,
-        surroundings: Memo<Ns, Surroundings>,
+        namespace_context: Memo<Ns, NamespaceContext>,
         name: &Name,
         entry: &ServiceEntry,
     ) -> Vec<(Str, EntryWorkload)> {
@@ -151,7 +152,7 @@ impl Inputs {
         if entry.endpoints.is_empty() {
             return self.implicit(cx, name, entry, &won);
         }
-        let Some(surroundings) = cx.memo(surroundings, &name.ns) else { return Vec::new() };
+        let Some(namespace_context) = cx.memo(namespace_context, &name.ns) else { return Vec::new() };
         let services: Vec<Arc<ServiceView>> = won.into_iter().map(|(_, s)| s).collect();
         let annotations = Labels::default();
         let rows = entry.endpoints.iter().enumerate().filter_map(|(n, spec)| {
@@ -168,7 +169,7 @@ impl Inputs {
                 binding: Some(Binding {
                     labels: &spec.labels,
                     annotations: &annotations,
-                    surroundings: &surroundings,
+                    namespace_context: &namespace_context,
                 }),
                 workload_name: name.name.clone(),
                 spec,
@@ -219,42 +220,46 @@ impl Inputs {
         let network = if of.spec.network.is_empty() { &*local } else { &of.spec.network };
         let (tunnel, native) = tunnel(is_redirected(of.meta), of.labels);
         let (waypoint, application_tunnel) = match of.binding {
-            Some(of) => self.waypoint(cx, &name.ns, of.labels, &of.surroundings.inherited),
+            Some(of) => self.waypoint(cx, &name.ns, of.labels, &of.namespace_context.inherited),
             None => (Ok(None), None),
         };
         let selected = Selected { ns: name.ns.clone(), labels: of.labels.clone() };
         let services: Vec<_> =
             of.services.iter().map(|service| (service.clone(), entry_ports(service, of.spec))).collect();
-        let demand = match of.binding {
-            Some(Binding { labels, annotations, surroundings: Surroundings { view, inherited, .. } }) => {
+        let requirement = match of.binding {
+            Some(Binding {
+                labels,
+                annotations,
+                namespace_context: NamespaceContext { view, inherited, .. },
+            }) => {
                 let meta = WorkloadMeta { ns: &name.ns, labels, annotations, view, inherited };
-                Demand::of_workload(cx, &self.binder, &meta, self.requires_waypoints)
+                WaypointRequirement::of_workload(cx, &self.binder, &meta, self.requires_waypoints)
             }
-            None => Some(Demand::default()),
+            None => Some(WaypointRequirement::default()),
         };
-        let guarded = Guarded {
+        let target = EnforcementTarget {
             object: ObjectRef { kind: of.kind, name: name.clone() },
-            demand,
+            requirement,
             services: &services,
             is_captured: is_captured(tunnel, native),
         };
         if let (Some(binding), Err(error)) = (of.binding, &waypoint) {
-            let (object, demand) = (&guarded.object, guarded.demand.as_ref());
-            self.unbound.tell(cx, object, of.endpoint, binding.labels, demand, error);
+            let (object, requirement) = (&target.object, target.requirement.as_ref());
+            self.unbound.tell(cx, object, of.endpoint, binding.labels, requirement, error);
         }
         let is_remote = self.multi_network && network != &*local;
         let row = |content| EntryWorkload {
             content,
             waypoint: waypoint.as_ref().map(|w| w.as_ref().map(|w| w.name.clone())).map_err(Clone::clone),
-            demand: guarded.demand.clone(),
-            is_captured: guarded.is_captured && !is_remote,
+            requirement: target.requirement.clone(),
+            is_captured: target.is_captured && !is_remote,
         };
         if is_remote {
-            self.guards.unguarded(cx, &guarded);
+            self.enforcements.unprotected(cx, &target);
             let remote = row(Content::Remote(Box::new(remote(&of))));
             return Some((Str::from(of.uid), remote));
         }
-        let listed = self.listed(cx, &selected, &guarded)?;
+        let listed = self.listed(cx, &selected, &target)?;
         let (canonical_name, canonical_revision) = canonical(of.labels, &of.workload_name);
         let (addresses, hostname) = match &of.spec.address {
             EntryAddress::Ip(ip) => (vec![ip_bytes(ip)], String::new()),

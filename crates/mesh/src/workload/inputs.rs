@@ -6,14 +6,14 @@ use model::{Labels, Name, Ns, Str};
 use proto::workload;
 use std::sync::Arc;
 
-use crate::enforcement::{Guarded, Guards};
+use crate::enforcement::{EnforcementTarget, Enforcements};
 use crate::key::Selected;
 use crate::namespace::NamespaceView;
 use crate::network::Networks;
 use crate::service::{Entries, SelectedServices, Services};
 use crate::settings::Settings;
 use crate::waypoint::{
-    BindError, Binder, GATEWAY_NAME_LABEL, Inherited, Passes, UnboundWorkloads, Waypoint,
+    BindError, Binder, GATEWAY_NAME_LABEL, ImplicitAllowPolicies, Inherited, UnboundWorkloads, Waypoint,
 };
 
 /// A pod named by an endpoint slice of a service that selects nothing itself.
@@ -40,8 +40,8 @@ pub(crate) struct Inputs {
     pub services: Services,
     pub networks: Networks,
     pub binder: Binder,
-    pub passes: Option<Passes>,
-    pub guards: Guards,
+    pub implicit_allow: Option<ImplicitAllowPolicies>,
+    pub enforcements: Enforcements,
     pub unbound: UnboundWorkloads,
     /// Whether waypoints are required, where no annotation says otherwise.
     pub requires_waypoints: bool,
@@ -57,7 +57,7 @@ pub(crate) struct Inputs {
 
 /// What a namespace says of its workloads.
 #[derive(Clone, PartialEq, Debug)]
-pub(super) struct Surroundings {
+pub(super) struct NamespaceContext {
     pub view: Arc<NamespaceView>,
     pub inherited: Inherited,
     /// Whether slices of services without selectors name any of its pods.
@@ -68,7 +68,7 @@ pub(super) struct Surroundings {
 #[derive(Clone, Copy)]
 pub(super) struct Around {
     /// Of namespaces in scope.
-    pub surroundings: Memo<Ns, Surroundings>,
+    pub namespace_context: Memo<Ns, NamespaceContext>,
     pub by_pod: Index<Name, (Name, Name, u128), SliceTarget>,
 }
 
@@ -93,16 +93,21 @@ pub(super) fn shared_fields(b: &mut Builder, settings: Settings, networks: Netwo
 
 impl Inputs {
     /// The names of the policies that a workload lists, in the order in which it lists them.
-    pub(super) fn listed(&self, cx: &Cx<'_>, selected: &Selected, guarded: &Guarded<'_>) -> Option<Vec<String>> {
+    pub(super) fn listed(
+        &self,
+        cx: &Cx<'_>,
+        selected: &Selected,
+        target: &EnforcementTarget<'_>,
+    ) -> Option<Vec<String>> {
         let policies = cx.memo(self.selected_policies, selected)?;
         let mut listed: Vec<String> = policies.iter().map(|p| p.to_string()).collect();
-        if let Some(passes) = &self.passes {
-            let own = guarded.demand.iter().flat_map(|demand| &demand.route);
-            let of_services = guarded.services.iter().flat_map(|(s, _)| &s.demand.route);
-            let names = passes.names(cx, &self.binder, &selected.ns, own.chain(of_services));
+        if let Some(implicit_allow) = &self.implicit_allow {
+            let own = target.requirement.iter().flat_map(|requirement| &requirement.route);
+            let of_services = target.services.iter().flat_map(|(s, _)| &s.requirement.route);
+            let names = implicit_allow.names(cx, &self.binder, &selected.ns, own.chain(of_services));
             listed.extend(names.iter().map(|n| n.to_string()));
         }
-        listed.extend(self.guards.listed(cx, guarded).map(|name| name.to_string()));
+        listed.extend(self.enforcements.listed(cx, target).map(|name| name.to_string()));
         Some(listed)
     }
 

@@ -8,12 +8,12 @@ use proto::workload::{self, NetworkMode, PortList, WorkloadType};
 use std::sync::Arc;
 
 use super::fields::{canonical, is_captured, port, salt, sent_services, status, tunnel};
-use super::inputs::{Around, Inputs, Shared, Surroundings};
+use super::inputs::{Around, Inputs, NamespaceContext, Shared};
 use crate::encode::{self, ip_bytes};
-use crate::enforcement::Guarded;
+use crate::enforcement::EnforcementTarget;
 use crate::key::{self, Selected};
 use crate::service::ServiceView;
-use crate::waypoint::{Demand, WorkloadMeta};
+use crate::waypoint::{WaypointRequirement, WorkloadMeta};
 
 impl Inputs {
     pub(super) fn pod(
@@ -27,8 +27,8 @@ impl Inputs {
         if pod.phase == Phase::Done || pod.ips.is_empty() {
             return None;
         }
-        let surroundings = cx.memo(around.surroundings, &name.ns)?;
-        let Surroundings { view, inherited, has_slice_targets } = &*surroundings;
+        let namespace_context = cx.memo(around.namespace_context, &name.ns)?;
+        let NamespaceContext { view, inherited, has_slice_targets } = &*namespace_context;
         let selected = Selected { ns: name.ns.clone(), labels: pod.labels.clone() };
         let mut services =
             cx.memo(self.selected_services, &selected).map(|s| s.0.clone()).unwrap_or_default();
@@ -54,17 +54,17 @@ impl Inputs {
             view,
             inherited,
         };
-        let guarded = Guarded {
+        let target = EnforcementTarget {
             object: ObjectRef { kind: Kind::Pod, name: name.clone() },
-            demand: Demand::of_workload(cx, &self.binder, &meta, self.requires_waypoints),
+            requirement: WaypointRequirement::of_workload(cx, &self.binder, &meta, self.requires_waypoints),
             services: &services,
             is_captured: is_captured(tunnel, native),
         };
         if let Err(error) = &waypoint {
-            let (object, demand) = (&guarded.object, guarded.demand.as_ref());
-            self.unbound.tell(cx, object, None, &pod.labels, demand, error);
+            let (object, requirement) = (&target.object, target.requirement.as_ref());
+            self.unbound.tell(cx, object, None, &pod.labels, requirement, error);
         }
-        let listed = self.listed(cx, &selected, &guarded)?;
+        let listed = self.listed(cx, &selected, &target)?;
         let (canonical_name, canonical_revision) = canonical(&pod.labels, &pod.workload_name);
         let sent = workload::Workload {
             uid: key::pod_uid(&self.cluster, name),

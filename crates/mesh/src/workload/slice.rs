@@ -9,10 +9,10 @@ use proto::workload::{self, NetworkMode, PortList};
 use super::fields::{port, salt, sent_services, status};
 use super::inputs::{Inputs, Shared};
 use crate::encode::{self, ip_bytes};
-use crate::enforcement::Guarded;
+use crate::enforcement::EnforcementTarget;
 use crate::key;
 use crate::service::ServiceView;
-use crate::waypoint::Demand;
+use crate::waypoint::WaypointRequirement;
 
 impl Inputs {
     pub(super) fn endpoints(
@@ -34,13 +34,13 @@ impl Inputs {
             let Some(first) = endpoint.addresses.first() else { continue };
             let uid = key::slice_endpoint_uid(&self.cluster, name, first);
             let services = [(service.clone(), slice_ports(&service, slice))];
-            let guarded = Guarded {
+            let target = EnforcementTarget {
                 object: ObjectRef { kind: Kind::EndpointSlice, name: name.clone() },
-                demand: Some(Demand::default()),
+                requirement: Some(WaypointRequirement::default()),
                 services: &services,
                 is_captured: false,
             };
-            let listed = self.guards.listed(cx, &guarded);
+            let listed = self.enforcements.listed(cx, &target);
             let sent = workload::Workload {
                 uid: uid.clone(),
                 name: name.name.to_string(),

@@ -7,7 +7,7 @@ use output::{Encoded, Outputs, Resource};
 use proto::ResourceType;
 
 use super::entry::EntryWorkload;
-use super::inputs::{Around, Inputs, SliceTarget, Surroundings, shared_fields};
+use super::inputs::{Around, Inputs, NamespaceContext, SliceTarget, shared_fields};
 use crate::{key, rank};
 
 /// The tables of this module.
@@ -40,12 +40,12 @@ pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, inputs: Inputs) -> Wor
     let by_ns = b.index(targets, "slice_target_by_namespace", |_, t: &SliceTarget| [t.pod.ns.clone()]);
     // Asked once for a namespace, and not by each of its workloads.
     let (namespaces, binder) = (inputs.namespaces, inputs.binder);
-    let surroundings = b.memo("surroundings", move |cx, ns: &Ns| {
+    let namespace_context = b.memo("namespace_context", move |cx, ns: &Ns| {
         let view = cx.memo(namespaces, ns).filter(|view| view.in_scope)?;
         let inherited = binder.inherited(cx, ns, &view);
-        Some(Surroundings { view, inherited, has_slice_targets: cx.any(by_ns, ns) })
+        Some(NamespaceContext { view, inherited, has_slice_targets: cx.any(by_ns, ns) })
     });
-    let around = Around { surroundings, by_pod };
+    let around = Around { namespace_context, by_pod };
     let shared = shared_fields(b, inputs.settings, inputs.networks);
     let slices = inputs.slices;
     let of_pods = inputs.clone();
@@ -54,11 +54,11 @@ pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, inputs: Inputs) -> Wor
     });
     let of_entries = inputs.clone();
     let entries = b.expand("entry_workloads", inputs.workload_entries, move |cx, name, entry| {
-        of_entries.workload_entry(cx, surroundings, name, entry)
+        of_entries.workload_entry(cx, namespace_context, name, entry)
     });
     let of_inline = inputs.clone();
     let inline = b.expand("inline_workloads", inputs.entries.entries, move |cx, name, entry| {
-        of_inline.service_entry(cx, surroundings, name, entry)
+        of_inline.service_entry(cx, namespace_context, name, entry)
     });
     let cluster = inputs.cluster.clone();
     let endpoints = b.expand("endpoint_workloads", slices, move |cx, name, slice| {

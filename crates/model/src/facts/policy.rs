@@ -15,7 +15,7 @@ pub struct PolicyTargetRef {
 
 /// Why the `spec` of a policy could not be understood, and what it would have selected.
 ///
-/// A policy that cannot be understood stays in force as one that denies what it selects.
+/// A policy that cannot be understood stays active as one that denies what it selects.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Refused {
     /// `spec.selector.matchLabels` if that much could be read; `None` selects the whole scope.

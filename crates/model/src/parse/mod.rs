@@ -1,4 +1,4 @@
-//! The door: the JSON of one object becomes its facts.
+//! Ingest: the JSON of one object becomes its facts.
 //!
 //! ```text
 //! JSON ──read──▶ manifest (the fields that matter, borrowed) ──lower──▶ facts

@@ -11,7 +11,7 @@ pub(super) struct Wrong {
     field: String,
     /// What is wrong.
     message: String,
-    /// How to mend it.
+    /// How to fix it.
     help: String,
 }
 

@@ -298,7 +298,7 @@ fn check(
 
     let of = |p: Option<&PeerAuthentication>| p.map_or(Unset, |p| p.spec.as_ref().unwrap().mode);
     let base = [own, of(n), of(m)].into_iter().find(|mode| *mode != Unset).unwrap_or(Permissive);
-    // The one departure from the modes, taken from the reference: see `strict_but`.
+    // The one departure from the modes, taken from istiod: see `strict_but`.
     let stays_closed = own == Unset && base == Strict && ports.iter().all(|(_, mode)| *mode != Permissive);
     for port in [80, 90, 443] {
         let set = ports.iter().find(|(p, mode)| *p == port && *mode != Unset).map(|(_, mode)| *mode);

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::service::ServiceView;
-use crate::waypoint::{Demand, Route};
+use crate::waypoint::{Route, WaypointRequirement};
 
 /// Ways through waypoints: any of them will do.
 pub(super) type Routes = BTreeSet<Route>;
 
 /// Which ports of a workload may only be reached through which waypoints.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub(crate) struct Guard {
+pub(crate) struct WaypointEnforcement {
     /// The namespace of the workload.
     pub(super) ns: Ns,
     /// Ports by the ways that lead to them; without any, nobody may connect.
@@ -24,16 +24,20 @@ pub(crate) struct Guard {
     pub(super) rest: Option<Routes>,
 }
 
-impl Guard {
-    /// Returns the guard of a workload with these services and the ports of it to which they lead;
+impl WaypointEnforcement {
+    /// Returns the enforcement of a workload with these services and the ports of it to which they lead;
     /// `None` when nothing is required.
-    pub(super) fn new(ns: &Ns, own: &Demand, services: &[(Arc<ServiceView>, PortList)]) -> Option<Self> {
+    pub(super) fn new(
+        ns: &Ns,
+        own: &WaypointRequirement,
+        services: &[(Arc<ServiceView>, PortList)],
+    ) -> Option<Self> {
         let mut by_port: BTreeMap<u16, (bool, Routes)> = BTreeMap::new();
         for (service, ports) in services {
             for port in targets(ports) {
                 let (required, routes) = by_port.entry(port).or_default();
-                *required |= service.demand.required;
-                routes.extend(service.demand.route.clone());
+                *required |= service.requirement.required;
+                routes.extend(service.requirement.route.clone());
             }
         }
         let rest = own.required.then(|| own.route.clone().into_iter().collect::<Routes>());
@@ -50,16 +54,16 @@ impl Guard {
         (rest.is_some() || !ports.is_empty()).then(|| Self { ns: ns.clone(), ports, rest })
     }
 
-    /// Tells whether a port is guarded.
+    /// Tells whether a port is restricted.
     pub(super) fn covers(&self, port: u16) -> bool {
         self.rest.is_some() || self.ports.values().any(|ports| ports.contains(&port))
     }
 
-    /// Returns the name of its policy, the same for the same guard on every replica.
+    /// Returns the name of its policy, the same for the same enforcement on every replica.
     pub(super) fn name(&self) -> Name {
         let mut text = String::new();
         let all = self.ports.iter().map(|(routes, ports)| (routes, Some(ports)));
-        // Quoted, so that no two guards have one text; writing to a string cannot fail.
+        // Quoted, so that no two enforcements have one text; writing to a string cannot fail.
         for (routes, ports) in all.chain(self.rest.iter().map(|routes| (routes, None))) {
             for Route { binding, primary, canary } in routes {
                 let canary = canary.as_ref().map(|name| (&name.ns, &name.name));
@@ -77,12 +81,12 @@ pub(super) fn targets(ports: &PortList) -> impl Iterator<Item = u16> {
     ports.ports.iter().filter_map(|p| u16::try_from(p.target_port).ok())
 }
 
-/// What is to be guarded, and whether it can be.
-pub(crate) struct Guarded<'a> {
+/// What is to be restricted, and whether it can be.
+pub(crate) struct EnforcementTarget<'a> {
     /// The object that the workload stands for.
     pub object: ObjectRef,
-    /// `None` for an instance of a gateway, which is never guarded.
-    pub demand: Option<Demand>,
+    /// `None` for an instance of a gateway, which is never restricted.
+    pub requirement: Option<WaypointRequirement>,
     pub services: &'a [(Arc<ServiceView>, PortList)],
     /// Whether a ztunnel stands before the workload, which is who enforces policies.
     pub is_captured: bool,
