@@ -28,7 +28,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 
 fn run(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(tokio::time::timeout(LIMIT, test)).expect("the test ends in time");
+    runtime.block_on(async { tokio::time::timeout(LIMIT, test).await }).expect("the test ends in time");
 }
 
 struct Server {

@@ -352,7 +352,9 @@ mod tests {
         tokio::spawn(fanout.clone().run(snapshots, Arc::default()));
         let mut step = 1;
         let mut woken_by = async |scope: Scope, of: ResourceType, body: &[u8]| {
-            streams.iter().zip(&counts).for_each(|(stream, count)| drop(turn(stream, count)));
+            streams.iter().zip(&counts).for_each(|(stream, count)| {
+                turn(stream, count);
+            });
             counts.iter().for_each(|count| count.0.store(0, Ordering::Relaxed));
             writer.put(&scope, of, "x", body).unwrap();
             publish.send_replace(Some(writer.publish()));
