@@ -3,7 +3,7 @@
 //! ```text
 //! sources ──batches──▶ thread: apply ▸ encode ▸ publish ──watch──▶ streams
 //!                        ▲   └──────────────▶ subscribers: events, nodes, names of what changed
-//! debug, dump ───ask─────┘
+//! debug, dump ──query────┘
 //! ```
 //!
 //! The thread takes whatever is waiting as one commit and publishes it at once. There is no timer:
@@ -20,16 +20,16 @@ use tokio::sync::{mpsc, oneshot, watch};
 use xds::{ResourceType, Snapshot, Writer};
 
 /// How many batches may wait; more hold their sources back.
-const WAITING: usize = 64;
+const MAX_BATCHES: usize = 64;
 /// How many events one commit takes at most, so that a commit stays within its memory.
-const EVENTS: usize = 200_000;
+const MAX_EVENTS: usize = 200_000;
 /// How many names of changed resources a log line carries.
-const NAMED: usize = 4;
+const MAX_NAMES: usize = 4;
 
 /// The published state; `None` until everything has been listed once.
 pub type Snapshots = watch::Receiver<Option<Arc<Snapshot>>>;
 
-/// Told of each commit, on the engine thread: it must neither block nor take long.
+/// Called for each commit, on the engine thread: it must neither block nor take long.
 pub trait Subscriber: Send {
     /// Sees the events of a commit before the mesh does.
     fn received(&mut self, _events: &[Event]) {}
@@ -42,7 +42,7 @@ pub trait Subscriber: Send {
     fn published(&mut self, _delta: &Delta) {}
 }
 
-type Question = Box<dyn FnOnce(&Plane) + Send>;
+type Query = Box<dyn FnOnce(&Plane) + Send>;
 
 /// Counters of the engine thread.
 #[derive(Debug, Default)]
@@ -55,15 +55,15 @@ pub struct EngineStats {
     pub resources: AtomicU64,
     /// Time spent in commits, in nanoseconds.
     pub busy_nanos: AtomicU64,
-    /// Objects refused so far.
+    /// Objects rejected so far.
     pub rejected: AtomicU64,
 }
 
-/// The way to the engine thread.
+/// A handle to the engine thread.
 #[derive(Clone)]
 pub struct EngineHandle {
     batches: mpsc::Sender<Vec<Event>>,
-    questions: mpsc::Sender<Question>,
+    queries: mpsc::Sender<Query>,
     snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
     stats: Arc<EngineStats>,
 }
@@ -77,13 +77,13 @@ impl EngineHandle {
         Self::start_with(options, Vec::new())
     }
 
-    /// Starts the engine thread with those that it tells of each commit, in this order.
+    /// Starts the engine thread with subscribers, which it calls in this order.
     ///
     /// # Errors
     /// When the system gives no thread.
     pub fn start_with(options: Options, subscribers: Vec<Box<dyn Subscriber>>) -> std::io::Result<Self> {
-        let (batches, events) = mpsc::channel(WAITING);
-        let (questions, asked) = mpsc::channel(WAITING);
+        let (batches, events) = mpsc::channel(MAX_BATCHES);
+        let (queries, queried) = mpsc::channel(MAX_BATCHES);
         let (publish, snapshots) = watch::channel(None);
         let stats = Arc::new(EngineStats::default());
         let engine = Engine {
@@ -96,8 +96,8 @@ impl EngineHandle {
         let runtime = tokio::runtime::Builder::new_current_thread().build()?;
         std::thread::Builder::new()
             .name("engine".to_owned())
-            .spawn(move || runtime.block_on(engine.run(events, asked)))?;
-        Ok(Self { batches, questions, snapshots, stats })
+            .spawn(move || runtime.block_on(engine.run(events, queried)))?;
+        Ok(Self { batches, queries, snapshots, stats })
     }
 
     /// Returns where sources send their batches.
@@ -115,17 +115,17 @@ impl EngineHandle {
         &self.stats
     }
 
-    /// Asks the mesh something between two commits; `None` when the engine has ended.
-    pub async fn ask<T: Send + 'static>(
+    /// Runs a query on the mesh between two commits; `None` when the engine has ended.
+    pub async fn query<T: Send + 'static>(
         &self,
-        question: impl FnOnce(&Plane) -> T + Send + 'static,
+        query: impl FnOnce(&Plane) -> T + Send + 'static,
     ) -> Option<T> {
         let (answer, answered) = oneshot::channel();
-        let question = Box::new(move |mesh: &Plane| {
-            // Whoever asked may have gone away.
-            let _ = answer.send(question(mesh));
+        let query = Box::new(move |mesh: &Plane| {
+            // The caller may have gone away.
+            let _ = answer.send(query(mesh));
         });
-        self.questions.send(question).await.ok()?;
+        self.queries.send(query).await.ok()?;
         answered.await.ok()
     }
 }
@@ -139,7 +139,7 @@ struct Engine {
 }
 
 impl Engine {
-    async fn run(mut self, mut events: mpsc::Receiver<Vec<Event>>, mut asked: mpsc::Receiver<Question>) {
+    async fn run(mut self, mut events: mpsc::Receiver<Vec<Event>>, mut queries: mpsc::Receiver<Query>) {
         loop {
             tokio::select! {
                 biased;
@@ -147,14 +147,14 @@ impl Engine {
                     Some(batch) => self.commit(batch, &mut events),
                     None => return,
                 },
-                Some(question) = asked.recv() => question(&self.mesh),
+                Some(query) = queries.recv() => query(&self.mesh),
             }
         }
     }
 
     fn commit(&mut self, mut batch: Vec<Event>, events: &mut mpsc::Receiver<Vec<Event>>) {
         let begin = Instant::now();
-        while batch.len() < EVENTS
+        while batch.len() < MAX_EVENTS
             && let Ok(more) = events.try_recv()
         {
             batch.extend(more);
@@ -229,13 +229,13 @@ fn summary(delta: &Delta) -> String {
         (0, n) => format!("{n} removed:"),
         (c, r) => format!("{c} changed, {r} removed:"),
     };
-    for change in delta.resources.iter().take(NAMED) {
+    for change in delta.resources.iter().take(MAX_NAMES) {
         let sign = if change.body.is_some() { "" } else { "-" };
         // Writing to a string cannot fail.
         let _ = write!(line, " {sign}{}", change.name);
     }
-    if delta.resources.len() > NAMED {
-        let _ = write!(line, " and {} more", delta.resources.len() - NAMED);
+    if delta.resources.len() > MAX_NAMES {
+        let _ = write!(line, " and {} more", delta.resources.len() - MAX_NAMES);
     }
     line
 }

@@ -151,7 +151,7 @@ impl Metrics {
         out.counter("pilot_total_rejected_configs", "Objects refused.", read(&stats.rejected));
         let busy = read(&stats.busy_nanos) as f64 / 1e9;
         out.counter("pilothouse_commit_seconds_total", "Time spent in commits.", busy);
-        let Some(tables) = self.engine.ask(plane::Plane::stats).await else { return };
+        let Some(tables) = self.engine.query(plane::Plane::stats).await else { return };
         type Read = fn(&plane::StageStats) -> u64;
         let columns: [(&str, &str, &str, Read); 3] = [
             ("pilothouse_table_rows", "gauge", "Rows of each table.", |s| s.rows as u64),
@@ -357,12 +357,12 @@ impl Metrics {
         out.counter(
             "pilothouse_address_conflicts_total",
             "Automatic addresses with two claims.",
-            read(&stats.conflicts),
+            read(&stats.address_conflicts),
         );
         out.gauge(
             "pilothouse_address_short",
             "ServiceEntries with a host for which no address is left.",
-            read(&stats.short),
+            read(&stats.without_address),
         );
     }
 }

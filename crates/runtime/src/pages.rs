@@ -152,7 +152,7 @@ async fn identityz(State(m): State<Monitoring>) -> Json<serde_json::Value> {
 }
 
 async fn enginez(State(m): State<Monitoring>) -> Response {
-    let Some(tables) = m.engine.ask(plane::Plane::stats).await else { return gone() };
+    let Some(tables) = m.engine.query(plane::Plane::stats).await else { return gone() };
     let tables: Vec<_> = tables
         .iter()
         .map(|s| json!({ "table": s.name, "rows": s.rows, "recomputed": s.recomputed, "changed": s.changed }))
@@ -161,7 +161,7 @@ async fn enginez(State(m): State<Monitoring>) -> Response {
 }
 
 async fn diagnosticz(State(m): State<Monitoring>) -> Response {
-    let Some(found) = m.engine.ask(plane::Plane::diagnostics).await else { return gone() };
+    let Some(found) = m.engine.query(plane::Plane::diagnostics).await else { return gone() };
     let lines: Vec<String> = found.iter().map(|d| format!("{}: {d}\n", d.code)).collect();
     lines.concat().into_response()
 }

@@ -1,6 +1,6 @@
 //! The secure port: identity, the port that it guards, and the publishing of its roots.
 
-use crate::controllers::roots::Distribution;
+use crate::controllers::roots::RootsPublisher;
 use crate::engine_thread::Snapshots;
 use identity::Identity;
 use server::{SecurePort, Service};
@@ -13,7 +13,7 @@ pub struct SecureServer {
     /// The port, which opens once there is something right to serve.
     pub port: SecurePort,
     /// What publishes the roots; nothing where the cluster is not written to.
-    pub roots: Option<Distribution>,
+    pub roots: Option<RootsPublisher>,
 }
 
 impl SecureServer {

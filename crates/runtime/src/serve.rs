@@ -1,8 +1,10 @@
 //! The daemon: source, engine and servers put together.
 
 use crate::config::{ServeArgs, SourceArgs};
-use crate::controllers::roots::{Distribution, Item};
-use crate::controllers::{self, Changes, Controllers, Pace, StatusSettings, StatusStats};
+use crate::controllers::roots::{PublishedText, RootsPublisher};
+use crate::controllers::{
+    ChangedObjects, Controllers, RESYNC_DELAY, ReportIntervals, StatusSettings, StatusStats,
+};
 use crate::engine_thread::{EngineHandle, Subscriber};
 use crate::metrics::Metrics;
 use crate::pages;
@@ -24,7 +26,7 @@ use tokio_util::task::TaskTracker;
 /// Why the daemon cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// A port cannot be had.
+    /// A port cannot be bound.
     #[error("cannot listen on {addr} for {what}: {source}; {}", advice(source, flag))]
     Listen {
         /// The address.
@@ -33,7 +35,7 @@ pub enum StartError {
         what: &'static str,
         /// The flag that sets it.
         flag: &'static str,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
     /// There is no way to a cluster.
@@ -44,13 +46,13 @@ pub enum StartError {
     Folder {
         /// The path.
         path: String,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
     /// Certificates cannot be served.
     #[error(transparent)]
     Identity(#[from] IdentityError),
-    /// The system gives no thread.
+    /// No thread can be started.
     #[error("cannot start the engine: {0}")]
     Thread(io::Error),
 }
@@ -58,7 +60,7 @@ pub enum StartError {
 fn advice(source: &io::Error, flag: &str) -> String {
     match source.kind() {
         io::ErrorKind::AddrInUse => {
-            format!("another process has it: stop that one or choose another by {flag}")
+            format!("another process uses it: stop that one or choose another by {flag}")
         }
         io::ErrorKind::PermissionDenied => format!("choose a port above 1023 by {flag}"),
         _ => format!("choose an address of this machine by {flag}"),
@@ -67,7 +69,7 @@ fn advice(source: &io::Error, flag: &str) -> String {
 
 type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// A daemon that has its ports and is ready to run.
+/// A daemon that has bound its ports and is ready to run.
 pub struct Daemon {
     source: Running,
     engine: EngineHandle,
@@ -85,11 +87,11 @@ pub struct Daemon {
     monitoring: TcpListener,
 }
 
-/// What the engine thread tells those that do not ask it.
+/// What the engine thread notes for those that run beside it.
 #[derive(Default)]
 struct Feeds {
     nodes: Arc<AffectedNodes>,
-    changes: Arc<Changes>,
+    changes: Arc<ChangedObjects>,
     status_stats: Arc<StatusStats>,
 }
 
@@ -100,10 +102,10 @@ impl Feeds {
 }
 
 impl Daemon {
-    /// Takes the ports and finds the source; nothing is read yet.
+    /// Binds the ports and finds the source; nothing is read yet.
     ///
     /// # Errors
-    /// When a port cannot be had, or there is nothing to read from.
+    /// When a port cannot be bound, or there is nothing to read from.
     pub async fn prepare(args: &ServeArgs) -> Result<Self, StartError> {
         let xds = listen(args.xds_addr, "xDS", "--xds-addr").await?;
         let health = listen(args.http_addr, "health", "--http-addr").await?;
@@ -177,7 +179,7 @@ impl Daemon {
         local(&self.monitoring)
     }
 
-    /// Returns the way to the engine.
+    /// Returns the handle of the engine.
     pub fn engine(&self) -> &EngineHandle {
         &self.engine
     }
@@ -244,7 +246,7 @@ impl Daemon {
 }
 
 fn local(listener: &TcpListener) -> SocketAddr {
-    // A bound socket has an address; the unspecified one stands for the impossible.
+    // A bound socket has an address; the unspecified one is never returned.
     listener.local_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)))
 }
 
@@ -293,14 +295,14 @@ fn identity(
 }
 
 /// Returns what publishes the roots and the revocation lists.
-fn roots(args: &ServeArgs, connection: Option<&Connection>, view: &IdentityView) -> Option<Distribution> {
+fn roots(args: &ServeArgs, connection: Option<&Connection>, view: &IdentityView) -> Option<RootsPublisher> {
     let connection = connection.filter(|_| !args.shadow)?;
     let of = &args.identity;
-    let roots = Item::roots(&of.root_config_map, of.trust_bundle);
-    let lists = of.revocation_lists.then(|| Item::revocation_lists(&of.crl_config_map));
-    Some(Distribution {
+    let roots = PublishedText::roots(&of.root_config_map, of.trust_bundle);
+    let lists = of.revocation_lists.then(|| PublishedText::revocation_lists(&of.crl_config_map));
+    Some(RootsPublisher {
         client: connection.client.clone(),
-        items: std::iter::once(roots).chain(lists).collect(),
+        texts: std::iter::once(roots).chain(lists).collect(),
         authority: view.authority.clone(),
         world: Arc::clone(view.world()?),
         stats: Arc::clone(&view.stats),
@@ -317,8 +319,8 @@ fn status(args: &ServeArgs, connection: Option<&Connection>) -> Option<(kube::Cl
         allocates_addresses: args.mesh.allocate_addresses,
         pools: args.mesh.pools(),
         timings: LeaseTimings::default(),
-        again: controllers::AGAIN,
-        pace: Pace::default(),
+        resync_delay: RESYNC_DELAY,
+        report_intervals: ReportIntervals::default(),
     };
     Some((connection.client.clone(), settings))
 }

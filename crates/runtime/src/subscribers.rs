@@ -1,6 +1,6 @@
-//! What the engine thread tells other parts of the process.
+//! The subscribers of the engine thread.
 
-use crate::controllers::Changes;
+use crate::controllers::ChangedObjects;
 use crate::engine_thread::Subscriber;
 use identity::WorldWriter;
 use model::Event;
@@ -15,7 +15,7 @@ impl Subscriber for WorldWriter {
     }
 }
 
-/// Streams of the nodes that a snapshot is about are served first.
+/// Streams of the nodes that a snapshot affects are served first.
 impl Subscriber for Arc<AffectedNodes> {
     fn publishing(&mut self, step: u64, delta: &Delta) {
         self.add(step, delta.nodes.iter().cloned());
@@ -23,12 +23,12 @@ impl Subscriber for Arc<AffectedNodes> {
 }
 
 /// Controllers look at the objects that changed.
-impl Subscriber for Arc<Changes> {
+impl Subscriber for Arc<ChangedObjects> {
     fn received(&mut self, events: &[Event]) {
-        self.note(events);
+        ChangedObjects::received(self, events);
     }
 
     fn published(&mut self, delta: &Delta) {
-        self.publish(&delta.conditions, &delta.address_requests);
+        ChangedObjects::published(self, &delta.conditions, &delta.address_requests);
     }
 }

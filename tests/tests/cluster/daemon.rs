@@ -129,7 +129,7 @@ impl Daemon {
         question: impl FnOnce(&Plane) -> T + Send + 'static,
     ) -> anyhow::Result<T> {
         anyhow::ensure!(!self.running.is_finished(), "the daemon ended");
-        self.engine.ask(question).await.context("the engine ended")
+        self.engine.query(question).await.context("the engine ended")
     }
 
     /// Connects a client once the mesh is served; it has an answer of each type on return.

@@ -64,7 +64,7 @@ async fn every_entry_gets_an_address_of_each_family_by_one_write() -> anyhow::Re
 
     // Clients are sent them.
     let is_sent = async || {
-        let bodies = first.engine().ask(|mesh| mesh.resources()).await.context("the engine ended")?;
+        let bodies = first.engine().query(|mesh| mesh.resources()).await.context("the engine ended")?;
         let sent = given["ext-0"].iter().filter_map(|(host, value)| {
             let ip = value.parse().ok()?;
             (host == "ext-0.test").then_some(match ip {
@@ -160,7 +160,7 @@ async fn an_address_that_a_user_wrote_wins_and_hosts_that_go_take_theirs_along()
     assert_eq!(world.addresses("shop", "user").await?, []);
     world.has_written(3).await?;
     replica.has_written((0, 3)).await?;
-    assert_eq!(replica.stats().conflicts.load(Ordering::Relaxed), 1);
+    assert_eq!(replica.stats().address_conflicts.load(Ordering::Relaxed), 1);
     Ok(())
 }
 
@@ -189,7 +189,7 @@ async fn of_two_entries_that_come_with_one_address_the_older_keeps_it() -> anyho
     let kept = ["240.240.0.7", "2001:2::7"].map(|ip| (hosts[0].to_owned(), ip.to_owned()));
     assert_eq!(world.addresses("shop", "first").await?, kept);
     world.has_written(before + 1).await?;
-    assert_eq!(replica.stats().conflicts.load(Ordering::Relaxed), 2, "one of each family");
+    assert_eq!(replica.stats().address_conflicts.load(Ordering::Relaxed), 2, "one of each family");
     Ok(())
 }
 
@@ -200,7 +200,7 @@ async fn whoever_finds_no_address_left_gets_one_that_another_gives_back() -> any
     let pools =
         mesh::Pools { v4: "240.240.0.0/30".parse().map_err(anyhow::Error::msg)?, ..Default::default() };
     let replica = Replica::start_with(&world.account, "one", |settings| settings.pools = pools).await?;
-    let short = || replica.stats().short.load(Ordering::Relaxed);
+    let short = || replica.stats().without_address.load(Ordering::Relaxed);
     let until_given = async |name: &str, count: usize| {
         let has = async || {
             let found = world.addresses("shop", name).await?;

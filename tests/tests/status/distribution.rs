@@ -7,7 +7,7 @@ use model::Kind;
 use pilothouse_tests::apiserver::{LIMIT, until};
 use pilothouse_tests::client::{Options, State, Target, transport};
 use pilothouse_tests::statuses::Statuses;
-use runtime::controllers::Pace;
+use runtime::controllers::ReportIntervals;
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -17,9 +17,9 @@ const ACCEPTED: (&str, &str, &str, &str) = ("ZtunnelAccepted", "True", "Accepted
 const POLICY: Kind = Kind::AuthorizationPolicy;
 
 /// Long enough for a busy machine to acknowledge, short enough for a test.
-const PACE: Pace = Pace {
-    look: Duration::from_millis(200),
-    review: Duration::from_secs(1),
+const INTERVALS: ReportIntervals = ReportIntervals {
+    awaiting: Duration::from_millis(200),
+    idle: Duration::from_secs(1),
     settle: Duration::from_secs(5),
     refresh: Duration::from_secs(600),
 };
@@ -67,7 +67,7 @@ async fn a_policy_that_all_nodes_have_says_so_once_and_nodes_that_come_and_go_wr
 -> anyhow::Result<()> {
     let world = World::start(&[("shop", json!({}))]).await?;
     let statuses = Statuses::watch(&world.client).await?;
-    let replica = Replica::start_at(&world.account, "one", PACE).await?;
+    let replica = Replica::start_at(&world.account, "one", INTERVALS).await?;
     replica.leading().await?;
     let mut clients = Vec::new();
     for node in ["n1", "n2", "n3"] {
@@ -134,8 +134,8 @@ async fn a_node_that_refuses_a_policy_is_named_at_once_with_its_reason() -> anyh
     let world = World::start(&[("shop", json!({}))]).await?;
     let statuses = Statuses::watch(&world.client).await?;
     // A refusal is told at once, and put right when it is refreshed.
-    let pace = Pace { refresh: Duration::from_secs(1), ..PACE };
-    let replica = Replica::start_at(&world.account, "one", pace).await?;
+    let intervals = ReportIntervals { refresh: Duration::from_secs(1), ..INTERVALS };
+    let replica = Replica::start_at(&world.account, "one", intervals).await?;
     replica.leading().await?;
     let good = replica.client("n1").await?;
     let bad = refusing(replica.ztunnel("n2"), "shop/odd").await?;
@@ -165,7 +165,7 @@ async fn a_node_that_refuses_a_policy_is_named_at_once_with_its_reason() -> anyh
 async fn a_node_that_does_not_answer_keeps_a_policy_pending_and_is_named() -> anyhow::Result<()> {
     let world = World::start(&[("shop", json!({}))]).await?;
     let statuses = Statuses::watch(&world.client).await?;
-    let replica = Replica::start_at(&world.account, "one", PACE).await?;
+    let replica = Replica::start_at(&world.account, "one", INTERVALS).await?;
     replica.leading().await?;
     let (_swift, silent) = (replica.client("n1").await?, replica.client("n2").await?);
     silent.pause().await?;
@@ -184,9 +184,9 @@ async fn a_replica_that_takes_over_leaves_what_all_nodes_of_the_other_had() -> a
     let world = World::start(&[("shop", json!({}))]).await?;
     let statuses = Statuses::watch(&world.client).await?;
     let kubeconfig = &world.account;
-    let first = Replica::start_at(kubeconfig, "one", PACE).await?;
+    let first = Replica::start_at(kubeconfig, "one", INTERVALS).await?;
     first.leading().await?;
-    let second = Replica::start_at(kubeconfig, "two", PACE).await?;
+    let second = Replica::start_at(kubeconfig, "two", INTERVALS).await?;
     let clients = [first.client("n1").await?, first.client("n2").await?, second.client("n3").await?];
     world.put(policy("allow", "80")).await?;
     // Those of the replica that writes count, and no others.

@@ -4,7 +4,7 @@ use anyhow::{Context, ensure};
 use cluster::{Access, KubeSettings, KubeSource, LeaseTimings, connect};
 use pilothouse_tests::apiserver::{LIMIT, until};
 use pilothouse_tests::client::{Client, Node, Options};
-use runtime::controllers::{Changes, Controllers, Pace, StatusSettings, StatusStats};
+use runtime::controllers::{ChangedObjects, Controllers, ReportIntervals, StatusSettings, StatusStats};
 use runtime::engine_thread::EngineHandle;
 use server::{Ads, Clients, Service};
 use std::net::SocketAddr;
@@ -50,9 +50,13 @@ impl Replica {
         Self::start_with(kubeconfig, identity, |_| {}).await
     }
 
-    /// As [`Replica::start`], looking after its nodes at this pace.
-    pub async fn start_at(kubeconfig: &Path, identity: &str, pace: Pace) -> anyhow::Result<Self> {
-        Self::start_with(kubeconfig, identity, |settings| settings.pace = pace).await
+    /// As [`Replica::start`], reporting acknowledgements at these intervals.
+    pub async fn start_at(
+        kubeconfig: &Path,
+        identity: &str,
+        intervals: ReportIntervals,
+    ) -> anyhow::Result<Self> {
+        Self::start_with(kubeconfig, identity, |settings| settings.report_intervals = intervals).await
     }
 
     /// As [`Replica::start`], with other settings.
@@ -62,7 +66,7 @@ impl Replica {
         set: impl FnOnce(&mut StatusSettings),
     ) -> anyhow::Result<Self> {
         let connection = connect(&Access { kubeconfig: Some(kubeconfig.to_owned()), context: None }).await?;
-        let changes = Arc::<Changes>::default();
+        let changes = Arc::<ChangedObjects>::default();
         let engine =
             EngineHandle::start_with(mesh::Options::default(), vec![Box::new(Arc::clone(&changes))])?;
         let client = connection.client.clone();
@@ -75,8 +79,8 @@ impl Replica {
             revision: String::new(),
             namespace: "istio-system".to_owned(),
             timings: TIMINGS,
-            again: Duration::from_secs(2),
-            pace: Pace::default(),
+            resync_delay: Duration::from_secs(2),
+            report_intervals: ReportIntervals::default(),
         };
         set(&mut settings);
         let stop = CancellationToken::new();

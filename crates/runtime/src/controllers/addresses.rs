@@ -1,10 +1,10 @@
-//! The writer of automatic addresses: everything once when this replica begins to lead, then what
+//! The controller of automatic addresses: everything once when this replica becomes the leader, then what
 //! changes.
 
-use super::StatusSettings;
-use super::changes::{Changes, Look};
+use super::changes::{Changed, ChangedObjects};
+use super::settings::StatusSettings;
 use super::stats::StatusStats;
-use super::status::{Stored, Wanted};
+use super::status::{Desired, Stored};
 use crate::engine_thread::EngineHandle;
 use cluster::{StatusWriter, list_statuses};
 use kube::Client;
@@ -16,53 +16,53 @@ use std::sync::atomic::Ordering;
 use tokio::time::{Instant, sleep_until};
 
 /// How many hosts without an address are named in the log; the metric counts the others.
-const SAID: usize = 20;
+const MAX_LOGGED: usize = 20;
 
-/// Gives addresses until the future is dropped, which is when this replica no longer leads, or the
+/// Allocates addresses until the future is dropped, which is when this replica no longer leads, or the
 /// engine has ended.
-pub(super) async fn write(
+pub(super) async fn run(
     client: &Client,
     engine: &EngineHandle,
-    changes: &Changes,
+    changes: &ChangedObjects,
     stats: &StatusStats,
     settings: &StatusSettings,
 ) {
-    let again = settings.again;
     let mut writer = StatusWriter::new(client.clone(), &stats.addresses);
     let mut allocator = Allocator::new(settings.pools);
-    let mut told = BTreeSet::new();
-    let _noting = changes.open_entries();
-    let mut look = Some(Instant::now());
+    let mut logged = BTreeSet::new();
+    let _recording = changes.record_service_entries();
+    let mut resync = Some(Instant::now());
     loop {
-        if writer.has_given_up() && look.is_none() {
-            look = Some(Instant::now() + again);
+        if writer.has_given_up() && resync.is_none() {
+            resync = Some(Instant::now() + settings.resync_delay);
         }
         let due = async {
-            match look {
+            match resync {
                 Some(at) => sleep_until(at).await,
                 None => std::future::pending().await,
             }
         };
-        let found = tokio::select! {
+        let changed = tokio::select! {
             biased;
-            () = due => Look::Everywhere,
-            found = changes.entries() => found,
+            () = due => Changed::All,
+            changed = changes.next_service_entries() => changed,
             () = writer.process() => continue,
         };
-        let is_everywhere = found == Look::Everywhere;
-        match found {
-            Look::Everywhere => {
-                look = None;
-                let Some(requests) = engine.ask(plane::Plane::address_requests).await else { return };
-                // Entries that went are noted one by one, and their addresses rest while this replica leads.
+        let is_resync = changed == Changed::All;
+        match changed {
+            Changed::All => {
+                resync = None;
+                let Some(requests) = engine.query(plane::Plane::address_requests).await else { return };
+                // Entries that were deleted are recorded one by one, and their addresses are not given to others
+                // while this replica leads.
                 requests.into_iter().for_each(|request| allocator.put(request));
             }
-            Look::At(entries) => {
-                let ask = move |mesh: &plane::Plane| {
+            Changed::Keys(entries) => {
+                let requests_of = move |mesh: &plane::Plane| {
                     let each = entries.into_iter().map(|entry| (mesh.address_request(&entry), entry));
                     each.collect::<Vec<_>>()
                 };
-                let Some(requests) = engine.ask(ask).await else { return };
+                let Some(requests) = engine.query(requests_of).await else { return };
                 for (request, entry) in requests {
                     match request {
                         Some(request) => allocator.put(request),
@@ -71,53 +71,54 @@ pub(super) async fn write(
                 }
             }
         }
-        let (assignments, troubles) = allocator.assign();
-        // Many at once are read at once.
-        let known =
-            if is_everywhere && !assignments.is_empty() { read(client).await } else { BTreeMap::new() };
+        let (assignments, problems) = allocator.assign();
+        // Many statuses are read by one list.
+        let stored = if is_resync && !assignments.is_empty() { list(client).await } else { BTreeMap::new() };
         for assignment in assignments {
-            let known = known.get(&assignment.entry).cloned();
+            let stored = stored.get(&assignment.entry).cloned();
             let object = ObjectRef { kind: Kind::ServiceEntry, name: assignment.entry };
-            let wanted = Wanted::Addresses { held: assignment.held, wanted: assignment.wanted };
-            writer.add(object, wanted, known);
+            let desired = Desired::Addresses { held: assignment.held, desired: assignment.wanted };
+            writer.add(object, desired, stored);
         }
-        let (_, short) = allocator.usage();
-        report(troubles, short, stats, &mut told);
+        let (_, without_address) = allocator.usage();
+        report(problems, without_address, stats, &mut logged);
     }
 }
 
-/// Reads the statuses of all entries; what cannot be read now is read one by one.
-async fn read(client: &Client) -> BTreeMap<Name, Arc<Stored>> {
+/// Lists the statuses of all entries; what cannot be listed now is read one by one.
+async fn list(client: &Client) -> BTreeMap<Name, Arc<Stored>> {
     let mut all = BTreeMap::new();
     let add = |stored: Stored| {
         let name = Name::new(&stored.metadata.namespace, &stored.metadata.name);
         all.insert(name, Arc::new(stored));
     };
     if let Err(error) = list_statuses(client, Kind::ServiceEntry, add).await {
-        tracing::debug!("cannot read all statuses at once: {error}");
+        tracing::debug!("cannot list the statuses: {error}");
     }
     all
 }
 
-/// Counts and tells what went wrong; `short` entries have a host that found no address.
+/// Counts and logs problems of the allocation.
 fn report(
-    troubles: Vec<AddressTrouble>,
-    short: usize,
+    problems: Vec<AddressTrouble>,
+    without_address: usize,
     stats: &StatusStats,
-    told: &mut BTreeSet<AddressTrouble>,
+    logged: &mut BTreeSet<AddressTrouble>,
 ) {
-    stats.short.store(short as u64, Ordering::Relaxed);
-    if short == 0 {
-        told.clear();
+    stats.without_address.store(without_address as u64, Ordering::Relaxed);
+    if without_address == 0 {
+        logged.clear();
     }
-    for trouble in troubles {
-        match &trouble {
+    for problem in problems {
+        match &problem {
             AddressTrouble::Conflict { .. } => {
-                stats.conflicts.fetch_add(1, Ordering::Relaxed);
-                tracing::warn!("{trouble}");
+                stats.address_conflicts.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!("{problem}");
             }
-            AddressTrouble::Exhausted { .. } if told.len() < SAID && told.insert(trouble.clone()) => {
-                tracing::warn!("{trouble}");
+            AddressTrouble::Exhausted { .. }
+                if logged.len() < MAX_LOGGED && logged.insert(problem.clone()) =>
+            {
+                tracing::warn!("{problem}");
             }
             AddressTrouble::Exhausted { .. } => {}
         }

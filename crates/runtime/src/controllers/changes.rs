@@ -1,168 +1,168 @@
-//! What changed since the writers last looked: the way from the engine thread to them.
+//! The objects that changed since the controllers last looked: from the engine thread to them.
 //!
-//! The engine leaves names here and never waits; however slow the API server is, no more than one
-//! note for each object is kept. While this replica does not lead nothing is noted at all: a new
-//! leader looks at everything first.
+//! The engine thread leaves names here and never waits; however slow the API server is, no more than one
+//! name for each object is kept. While this replica does not lead nothing is recorded at all: a new leader
+//! compares everything first.
 
-use model::Event;
-use model::{Kind, Name, ObjectRef};
+use super::status::field_manager;
+use model::{Event, Kind, Name, ObjectRef};
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use tokio::sync::Notify;
 
-/// Notes of the engine for the writers of this replica.
+/// The objects that changed, for the controllers of this replica.
 #[derive(Debug, Default)]
-pub struct Changes {
-    conditions: Notes<ObjectRef>,
-    entries: Notes<Name>,
+pub struct ChangedObjects {
+    conditions: Queue<ObjectRef>,
+    service_entries: Queue<Name>,
 }
 
-/// The objects to look at.
+/// The objects of one controller.
 #[derive(Debug)]
-struct Notes<K> {
-    /// `None` while nobody reads.
+struct Queue<K> {
+    /// `None` while the controller does not run.
     pending: Mutex<Option<Pending<K>>>,
-    came: Notify,
+    added: Notify,
 }
 
 #[derive(Debug)]
 struct Pending<K> {
     keys: BTreeSet<K>,
-    /// Objects may have been replaced unseen: look at everything.
-    is_relisted: bool,
+    /// Objects may have been replaced unseen: everything is to be compared.
+    needs_resync: bool,
 }
 
-/// What a writer is told to look at.
+/// What a controller is to look at.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Look<K> {
-    /// These.
-    At(BTreeSet<K>),
-    /// Everything.
-    Everywhere,
+pub(super) enum Changed<K> {
+    /// These objects.
+    Keys(BTreeSet<K>),
+    /// All objects.
+    All,
 }
 
 impl<K> Default for Pending<K> {
     fn default() -> Self {
-        Self { keys: BTreeSet::new(), is_relisted: false }
+        Self { keys: BTreeSet::new(), needs_resync: false }
     }
 }
 
-impl<K> Default for Notes<K> {
+impl<K> Default for Queue<K> {
     fn default() -> Self {
-        Self { pending: Mutex::new(None), came: Notify::new() }
+        Self { pending: Mutex::new(None), added: Notify::new() }
     }
 }
 
-impl<K: Ord> Notes<K> {
+impl<K: Ord> Queue<K> {
     fn add(&self, keys: impl Iterator<Item = K>) {
         if let Some(pending) = self.pending.lock().as_mut() {
             pending.keys.extend(keys);
         }
     }
 
-    fn wake(&self) {
+    fn notify(&self) {
         let has_any = self
             .pending
             .lock()
             .as_ref()
-            .is_some_and(|pending| pending.is_relisted || !pending.keys.is_empty());
+            .is_some_and(|pending| pending.needs_resync || !pending.keys.is_empty());
         if has_any {
-            self.came.notify_one();
+            self.added.notify_one();
         }
     }
 
-    fn open(&self) {
+    fn start(&self) {
         *self.pending.lock() = Some(Pending::default());
     }
 
-    fn close(&self) {
+    fn stop(&self) {
         *self.pending.lock() = None;
     }
 
-    /// Waits for notes and takes them all. Dropping the future loses none.
-    async fn take(&self) -> Look<K> {
+    /// Waits for objects and takes them all. Dropping the future loses none.
+    async fn next(&self) -> Changed<K> {
         loop {
             if let Some(pending) = self.pending.lock().as_mut() {
                 let taken = std::mem::take(pending);
-                if taken.is_relisted {
-                    return Look::Everywhere;
+                if taken.needs_resync {
+                    return Changed::All;
                 }
                 if !taken.keys.is_empty() {
-                    return Look::At(taken.keys);
+                    return Changed::Keys(taken.keys);
                 }
             }
-            self.came.notified().await;
+            self.added.notified().await;
         }
     }
 }
 
 /// Tells whether objects of a kind have conditions of ours.
-pub(super) fn has_status(kind: Kind) -> bool {
-    super::status::manager(kind).is_some()
+fn has_conditions(kind: Kind) -> bool {
+    field_manager(kind).is_some()
 }
 
-impl Changes {
-    /// Notes what the events of a commit touch; called before they are applied.
-    pub fn note(&self, events: &[Event]) {
-        if self.conditions.pending.lock().is_none() && self.entries.pending.lock().is_none() {
+impl ChangedObjects {
+    /// Records what the events of a commit touch; called before they are applied.
+    pub fn received(&self, events: &[Event]) {
+        if self.conditions.pending.lock().is_none() && self.service_entries.pending.lock().is_none() {
             return;
         }
         for event in events {
             match event {
-                // An object that comes again under its name lacks what the former one had.
-                Event::Remove(object) if has_status(object.kind) => {
+                // An object that is created again under its name lacks the status of the former one.
+                Event::Remove(object) if has_conditions(object.kind) => {
                     self.conditions.add([object.clone()].into_iter());
                 }
-                Event::Synced(kind) if has_status(*kind) => {
+                Event::Synced(kind) if has_conditions(*kind) => {
                     if let Some(pending) = self.conditions.pending.lock().as_mut() {
-                        pending.is_relisted = true;
+                        pending.needs_resync = true;
                     }
                 }
                 Event::Put(object) if object.kind() == Kind::ServiceEntry => {
-                    self.entries.add([object.name()].into_iter());
+                    self.service_entries.add([object.name()].into_iter());
                 }
                 _ => {}
             }
         }
     }
 
-    /// Notes the objects whose conditions a commit changed, and the entries that ask for other addresses; wakes
-    /// the writers.
-    pub fn publish(&self, objects: &[ObjectRef], entries: &[Name]) {
+    /// Records the objects whose conditions a commit changed, and the ServiceEntries that need other
+    /// addresses; wakes the controllers.
+    pub fn published(&self, objects: &[ObjectRef], entries: &[Name]) {
         self.conditions.add(objects.iter().cloned());
-        self.entries.add(entries.iter().cloned());
-        self.conditions.wake();
-        self.entries.wake();
+        self.service_entries.add(entries.iter().cloned());
+        self.conditions.notify();
+        self.service_entries.notify();
     }
 
-    /// Begins to note objects for the writer of conditions, until the guard is dropped.
-    pub(super) fn open_conditions(&self) -> Open<'_> {
-        self.conditions.open();
-        Open(self, |changes| changes.conditions.close())
+    /// Starts to record objects for the controller of conditions, until the guard is dropped.
+    pub(super) fn record_conditions(&self) -> Recording<'_> {
+        self.conditions.start();
+        Recording(self, |changes| changes.conditions.stop())
     }
 
-    /// Begins to note ServiceEntries for the writer of addresses, until the guard is dropped.
-    pub(super) fn open_entries(&self) -> Open<'_> {
-        self.entries.open();
-        Open(self, |changes| changes.entries.close())
+    /// Starts to record ServiceEntries for the controller of addresses, until the guard is dropped.
+    pub(super) fn record_service_entries(&self) -> Recording<'_> {
+        self.service_entries.start();
+        Recording(self, |changes| changes.service_entries.stop())
     }
 
     /// Waits for objects whose conditions may have changed.
-    pub(super) async fn conditions(&self) -> Look<ObjectRef> {
-        self.conditions.take().await
+    pub(super) async fn next_conditions(&self) -> Changed<ObjectRef> {
+        self.conditions.next().await
     }
 
     /// Waits for ServiceEntries whose addresses may be wrong.
-    pub(super) async fn entries(&self) -> Look<Name> {
-        self.entries.take().await
+    pub(super) async fn next_service_entries(&self) -> Changed<Name> {
+        self.service_entries.next().await
     }
 }
 
-/// While it lives, changes are noted.
+/// While it lives, changes are recorded.
 #[must_use]
-pub(super) struct Open<'a>(&'a Changes, fn(&Changes));
+pub(super) struct Recording<'a>(&'a ChangedObjects, fn(&ChangedObjects));
 
-impl Drop for Open<'_> {
+impl Drop for Recording<'_> {
     fn drop(&mut self) {
         (self.1)(self.0);
     }
@@ -177,39 +177,39 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn names_are_kept_once_until_they_are_read() {
-        let changes = Changes::default();
-        changes.publish(&[object(Kind::Service, "before")], &[]);
-        let open = changes.open_conditions();
+    async fn each_name_is_kept_once_until_it_is_read() {
+        let changes = ChangedObjects::default();
+        changes.published(&[object(Kind::Service, "before")], &[]);
+        let recording = changes.record_conditions();
         for _ in 0..3 {
-            changes.publish(&[object(Kind::Service, "a"), object(Kind::Service, "b")], &[]);
+            changes.published(&[object(Kind::Service, "a"), object(Kind::Service, "b")], &[]);
         }
         let expected = [object(Kind::Service, "a"), object(Kind::Service, "b")];
-        assert_eq!(changes.conditions().await, Look::At(BTreeSet::from(expected)));
-        drop(open);
-        changes.publish(&[object(Kind::Service, "c")], &[]);
+        assert_eq!(changes.next_conditions().await, Changed::Keys(BTreeSet::from(expected)));
+        drop(recording);
+        changes.published(&[object(Kind::Service, "c")], &[]);
         assert!(changes.conditions.pending.lock().is_none());
     }
 
     #[tokio::test]
-    async fn a_new_listing_calls_for_a_look_at_everything() {
-        let changes = Changes::default();
-        let _open = changes.open_conditions();
-        changes.note(&[Event::Synced(Kind::Pod)]);
-        changes.publish(&[], &[]);
-        assert_eq!(changes.conditions.pending.lock().as_ref().map(|p| p.is_relisted), Some(false));
-        changes.note(&[Event::Synced(Kind::Service)]);
-        changes.publish(&[], &[]);
-        assert_eq!(changes.conditions().await, Look::Everywhere);
+    async fn a_new_listing_requires_a_resync() {
+        let changes = ChangedObjects::default();
+        let _recording = changes.record_conditions();
+        changes.received(&[Event::Synced(Kind::Pod)]);
+        changes.published(&[], &[]);
+        assert_eq!(changes.conditions.pending.lock().as_ref().map(|p| p.needs_resync), Some(false));
+        changes.received(&[Event::Synced(Kind::Service)]);
+        changes.published(&[], &[]);
+        assert_eq!(changes.next_conditions().await, Changed::All);
     }
 
     #[tokio::test]
-    async fn an_object_that_was_deleted_is_looked_at_even_if_its_conditions_are_as_before() {
-        let changes = Changes::default();
-        let _open = changes.open_conditions();
+    async fn an_object_that_was_deleted_counts_as_changed_even_if_its_conditions_are_as_before() {
+        let changes = ChangedObjects::default();
+        let _recording = changes.record_conditions();
         let object = object(Kind::Service, "a");
-        changes.note(&[Event::Remove(object.clone())]);
-        changes.publish(&[], &[]);
-        assert_eq!(changes.conditions().await, Look::At(BTreeSet::from([object])));
+        changes.received(&[Event::Remove(object.clone())]);
+        changes.published(&[], &[]);
+        assert_eq!(changes.next_conditions().await, Changed::Keys(BTreeSet::from([object])));
     }
 }

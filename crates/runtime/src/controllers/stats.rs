@@ -10,8 +10,8 @@ pub struct StatusStats {
     pub conditions: WriterStats,
     /// Automatic addresses.
     pub addresses: WriterStats,
-    /// Automatic addresses that had two claims.
-    pub conflicts: AtomicU64,
+    /// Automatic addresses that two ServiceEntries claimed.
+    pub address_conflicts: AtomicU64,
     /// ServiceEntries with a host for which no address is left.
-    pub short: AtomicU64,
+    pub without_address: AtomicU64,
 }

@@ -147,7 +147,7 @@ impl Query {
         let candidates = candidates(&asked, naming, snapshot);
         let explained = candidates.clone();
         let reasons = handle
-            .ask(move |mesh| {
+            .query(move |mesh| {
                 let mut reasons = Vec::new();
                 let found = mesh.diagnostics();
                 for candidate in explained {

@@ -2,7 +2,7 @@
 //!
 //! Only one key and one label are written: whatever else is in the ConfigMap is left alone.
 
-use super::Carrier;
+use super::text_objects::TextObjects;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Client;
 use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
@@ -21,14 +21,14 @@ pub(super) struct ConfigMaps {
     pub key: &'static str,
 }
 
-impl Carrier for ConfigMaps {
+impl TextObjects for ConfigMaps {
     type Object = ConfigMap;
 
     fn name(&self) -> &str {
         &self.name
     }
 
-    fn all(&self) -> Api<ConfigMap> {
+    fn api(&self) -> Api<ConfigMap> {
         Api::all(self.client.clone())
     }
 
@@ -56,7 +56,7 @@ impl Carrier for ConfigMaps {
         maps.create(&PostParams::default(), &map).await
     }
 
-    fn is_passing(&self, status: &Status) -> bool {
+    fn is_transient(&self, status: &Status) -> bool {
         let causes = || status.details.iter().flat_map(|details| &details.causes);
         let terminating = || causes().any(|cause| cause.reason == "NamespaceTerminating");
         matches!(status.code, 404 | 409) || (status.code == 403 && terminating())

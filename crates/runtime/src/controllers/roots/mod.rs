@@ -3,14 +3,15 @@
 //! | item | object | holds |
 //! |---|---|---|
 //! | roots | ConfigMap `istio-ca-root-cert`, key `root-cert.pem`, in every namespace | the roots to trust |
-//! | | or one ClusterTrustBundle, where that is wished and served | the same |
+//! | | or one ClusterTrustBundle, where that is set and served | the same |
 //! | revocation lists | ConfigMap `istio-ca-crl`, key `ca-crl.pem`, in every namespace | the lists beside plugged-in material; empty without any |
 //!
-//! An object is written only where it differs. One that is edited or deleted is repaired as soon as the
-//! watch tells of it; where somebody else keeps changing it, more and more seldom.
+//! An object is written only if it differs. One that is edited or deleted is repaired as soon as the watch
+//! reports it; where somebody else keeps changing it, with a growing backoff.
 
 mod config_map;
-mod pace;
+mod schedule;
+mod text_objects;
 mod trust_bundle;
 
 use ca::CRL_FILE;
@@ -19,19 +20,16 @@ use config_map::ConfigMaps;
 use futures::StreamExt;
 use futures::future::join_all;
 use identity::{Authority, Counts, IdentityStats, InForce, ROOTS_KEY, TRUST_BUNDLE, TrustBundles, World};
-use kube::api::Api;
-use kube::core::Status;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{Config, Event, watcher};
-use kube::{Client, Resource, ResourceExt};
+use kube::{Client, ResourceExt};
 use model::Str;
-use pace::Pace;
-use serde::de::DeserializeOwned;
+use schedule::WriteSchedule;
 use std::collections::BTreeSet;
-use std::fmt::Debug;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
+use text_objects::TextObjects;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -39,34 +37,35 @@ use tokio_util::sync::CancellationToken;
 /// Namespaces in which no workload of a mesh lives. Not `kube-system`: a ztunnel may.
 const IGNORED: [&str; 3] = ["kube-public", "kube-node-lease", "local-path-storage"];
 
-/// The first and the longest pause before it is asked again which kinds are served; it doubles in between.
-const ASK_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// The first and the longest backoff when it cannot be found out which kinds are served; it doubles in
+/// between.
+const DISCOVERY_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
-/// How many objects of an item are written at once.
-const AT_ONCE: usize = 8;
+/// How many objects of a text are written at once.
+const MAX_CONCURRENT: usize = 8;
 
 /// One text that is published.
-pub struct Item {
+pub struct PublishedText {
     /// The name of the ConfigMap.
     pub name: String,
     key: &'static str,
-    /// Whether a ClusterTrustBundle is to hold it instead, where the cluster has such.
+    /// Whether a ClusterTrustBundle is to hold it instead, where the cluster serves that kind.
     in_bundle: bool,
-    /// What it is, in words.
-    what: &'static str,
-    text: fn(&InForce) -> String,
+    /// What it is, for the log.
+    description: &'static str,
+    of: fn(&InForce) -> String,
     writes: fn(&IdentityStats) -> &Counts,
 }
 
-impl Item {
+impl PublishedText {
     /// Publishes the roots, in ConfigMaps of this name or in a ClusterTrustBundle.
     pub fn roots(name: &str, in_bundle: bool) -> Self {
         Self {
             name: name.to_owned(),
             key: ROOTS_KEY,
             in_bundle,
-            what: "the roots",
-            text: |now| now.signer.trust().to_pem(),
+            description: "the roots",
+            of: |now| now.signer.trust().to_pem(),
             writes: |stats| &stats.root_writes,
         }
     }
@@ -77,20 +76,20 @@ impl Item {
             name: name.to_owned(),
             key: CRL_FILE,
             in_bundle: false,
-            what: "the revocation lists",
-            text: |now| now.revoked.to_pem().to_owned(),
+            description: "the revocation lists",
+            of: |now| now.revoked.to_pem().to_owned(),
             writes: |stats| &stats.crl_writes,
         }
     }
 }
 
-/// Keeps what is published as it should be.
-pub struct Distribution {
+/// Keeps the published texts up to date.
+pub struct RootsPublisher {
     /// The way to the API server.
     pub client: Client,
     /// What is published.
-    pub items: Vec<Item>,
-    /// Whose roots and lists.
+    pub texts: Vec<PublishedText>,
+    /// Has the roots and the lists.
     pub authority: Authority,
     /// Knows the namespaces.
     pub world: Arc<World>,
@@ -98,60 +97,33 @@ pub struct Distribution {
     pub stats: Arc<IdentityStats>,
 }
 
-/// The objects that hold the text of an item: at most one in each place.
-pub trait Carrier: Sync {
-    /// The kind of the objects.
-    type Object: Resource + Clone + Debug + DeserializeOwned + Send + 'static;
-
-    /// The name that all of them have.
-    fn name(&self) -> &str;
-
-    /// All objects of the kind.
-    fn all(&self) -> Api<Self::Object>;
-
-    /// The text of an object if all of it is as it should be.
-    fn text(&self, object: &Self::Object) -> Option<String>;
-
-    /// Writes a text to a place in which there is an object, or is none yet.
-    fn write(
-        &self,
-        place: &str,
-        text: &str,
-        exists: bool,
-    ) -> impl Future<Output = Result<Self::Object, kube::Error>> + Send;
-
-    /// Tells whether a refusal needs nothing but patience: another replica was faster, or the place or
-    /// the object is going.
-    fn is_passing(&self, status: &Status) -> bool;
-}
-
-impl Distribution {
-    /// Keeps everything as it should be until `stop`.
+impl RootsPublisher {
+    /// Keeps everything up to date until `stop`.
     pub async fn run(self, stop: CancellationToken) {
-        let items = self.items.iter().map(|item| self.publish(item));
+        let texts = self.texts.iter().map(|text| self.publish(text));
         tokio::select! {
-            _ = join_all(items) => {}
+            _ = join_all(texts) => {}
             () = stop.cancelled() => {}
         }
     }
 
-    async fn publish(&self, item: &Item) {
-        if item.in_bundle
+    async fn publish(&self, text: &PublishedText) {
+        if text.in_bundle
             && let Some(bundles) = self.bundles().await
         {
-            let places = watch::Sender::new(TrustBundles::places());
-            return self.keep(item, &bundles, places.subscribe()).await;
+            let namespaces = watch::Sender::new(TrustBundles::places());
+            return self.keep(text, &bundles, namespaces.subscribe()).await;
         }
-        if !item.name.is_empty() {
-            let maps = ConfigMaps { client: self.client.clone(), name: item.name.clone(), key: item.key };
-            self.keep(item, &maps, self.world.namespaces()).await;
+        if !text.name.is_empty() {
+            let maps = ConfigMaps { client: self.client.clone(), name: text.name.clone(), key: text.key };
+            self.keep(text, &maps, self.world.namespaces()).await;
         }
     }
 
-    /// Returns how ClusterTrustBundles are kept, once the API server has told; nothing where it serves
-    /// none.
+    /// Returns the API of ClusterTrustBundles, once the API server has answered; nothing where it does not
+    /// serve them.
     async fn bundles(&self) -> Option<TrustBundles> {
-        let mut pause = ASK_AGAIN.0;
+        let mut backoff = DISCOVERY_BACKOFF.0;
         loop {
             match TrustBundles::find(&self.client).await {
                 Ok(Some((bundles, _))) => return Some(bundles),
@@ -166,25 +138,25 @@ impl Distribution {
                     "cannot read ClusterTrustBundle {TRUST_BUNDLE}; grant list, watch, create and patch on it, and attest on its signer"
                 ),
             }
-            sleep(pause).await;
-            pause = (pause * 2).min(ASK_AGAIN.1);
+            sleep(backoff).await;
+            backoff = (backoff * 2).min(DISCOVERY_BACKOFF.1);
         }
     }
 
-    async fn keep<C: Carrier>(
+    async fn keep<O: TextObjects>(
         &self,
-        item: &Item,
-        carrier: &C,
-        mut places: watch::Receiver<Arc<BTreeSet<Str>>>,
+        text: &PublishedText,
+        objects: &O,
+        mut namespaces: watch::Receiver<Arc<BTreeSet<Str>>>,
     ) {
-        let only = Config::default().fields(&format!("metadata.name={}", carrier.name()));
-        let mut events = pin!(watcher(carrier.all(), only).default_backoff());
+        let only = Config::default().fields(&format!("metadata.name={}", objects.name()));
+        let mut events = pin!(watcher(objects.api(), only).default_backoff());
         let mut changes = self.authority.changes();
         changes.mark_changed();
-        places.mark_changed();
-        let mut pace = Pace::default();
+        namespaces.mark_changed();
+        let mut schedule = WriteSchedule::default();
         loop {
-            let next = pace.next();
+            let next = schedule.next();
             let wait = async {
                 match next {
                     Some(at) => sleep_until(at).await,
@@ -193,66 +165,71 @@ impl Distribution {
             };
             tokio::select! {
                 event = events.next() => match event {
-                    Some(Ok(event)) => take(&mut pace, carrier, event),
-                    Some(Err(error)) => tracing::debug!(%error, "the watch of {} was cut", carrier.name()),
+                    Some(Ok(event)) => apply(&mut schedule, objects, event),
+                    Some(Err(error)) => tracing::debug!(%error, "the watch of {} was interrupted", objects.name()),
                     None => return,
                 },
                 changed = changes.changed() => {
                     if changed.is_err() { return }
-                    pace.set_text(changes.borrow_and_update().as_ref().map(item.text));
+                    schedule.set_text(changes.borrow_and_update().as_ref().map(text.of));
                 },
-                changed = places.changed() => {
+                changed = namespaces.changed() => {
                     if changed.is_err() { return }
-                    pace.set_places(concerned(&places.borrow_and_update()));
+                    schedule.set_namespaces(published_namespaces(&namespaces.borrow_and_update()));
                 },
-                () = wait => self.write_due(item, carrier, &mut pace).await,
+                () = wait => self.write_ready(text, objects, &mut schedule).await,
             }
         }
     }
 
-    async fn write_due<C: Carrier>(&self, item: &Item, carrier: &C, pace: &mut Pace) {
+    async fn write_ready<O: TextObjects>(
+        &self,
+        published: &PublishedText,
+        objects: &O,
+        schedule: &mut WriteSchedule,
+    ) {
         let now = Instant::now();
-        let Some(text) = pace.text() else { return };
+        let Some(text) = schedule.text() else { return };
         let text = text.as_str();
-        let writes = pace.due(now).into_iter().map(|(place, exists)| async move {
-            let outcome = carrier.write(&place, text, exists).await;
-            (place, outcome)
+        let writes = schedule.ready(now).into_iter().map(|(namespace, exists)| async move {
+            let outcome = objects.write(&namespace, text, exists).await;
+            (namespace, outcome)
         });
-        let outcomes: Vec<_> = futures::stream::iter(writes).buffer_unordered(AT_ONCE).collect().await;
-        let counts = (item.writes)(&self.stats);
-        for (place, outcome) in outcomes {
-            pace.written(&place, now);
+        let outcomes: Vec<_> = futures::stream::iter(writes).buffer_unordered(MAX_CONCURRENT).collect().await;
+        let counts = (published.writes)(&self.stats);
+        for (namespace, outcome) in outcomes {
+            schedule.written(&namespace, now);
             match outcome {
                 Ok(object) => {
                     counts.add("ok");
-                    pace.hold(place, carrier.text(&object));
+                    schedule.observed(namespace, objects.text(&object));
                 }
-                // The watch will tell.
-                Err(kube::Error::Api(status)) if carrier.is_passing(&status) => {}
+                // The watch reports what the other one wrote.
+                Err(kube::Error::Api(status)) if objects.is_transient(&status) => {}
                 Err(error) => {
                     counts.add("failed");
-                    let (name, what) = (carrier.name(), item.what);
-                    tracing::warn!(namespace = place, %error, "cannot write {name} with {what}");
-                    pace.look_at(&place);
+                    let (name, description) = (objects.name(), published.description);
+                    tracing::warn!(namespace, %error, "cannot write {name} with {description}");
+                    schedule.reschedule(&namespace);
                 }
             }
         }
     }
 }
 
-/// Returns the places to publish to.
-fn concerned(places: &BTreeSet<Str>) -> Arc<BTreeSet<Str>> {
-    let all = places.iter().filter(|name| !IGNORED.contains(&name.as_str()));
+/// Returns the namespaces to publish to.
+fn published_namespaces(namespaces: &BTreeSet<Str>) -> Arc<BTreeSet<Str>> {
+    let all = namespaces.iter().filter(|name| !IGNORED.contains(&name.as_str()));
     Arc::new(all.cloned().collect())
 }
 
-fn take<C: Carrier>(pace: &mut Pace, carrier: &C, event: Event<C::Object>) {
+fn apply<O: TextObjects>(schedule: &mut WriteSchedule, objects: &O, event: Event<O::Object>) {
     match event {
-        Event::Init => pace.begin(),
+        Event::Init => schedule.begin_listing(),
         Event::InitApply(object) | Event::Apply(object) => {
-            pace.hold(object.namespace().unwrap_or_default(), carrier.text(&object));
+            schedule.observed(object.namespace().unwrap_or_default(), objects.text(&object));
         }
-        Event::InitDone => pace.end(),
-        Event::Delete(object) => pace.lose(&object.namespace().unwrap_or_default()),
+        Event::InitDone => schedule.end_listing(),
+        Event::Delete(object) => schedule.deleted(&object.namespace().unwrap_or_default()),
     }
 }

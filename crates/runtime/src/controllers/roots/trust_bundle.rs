@@ -1,18 +1,18 @@
 //! One ClusterTrustBundle, which every pod of the cluster may mount.
 
-use super::Carrier;
+use super::text_objects::TextObjects;
 use identity::{TRUST_BUNDLE, TrustBundles};
 use kube::api::{Api, DynamicObject};
 use kube::core::Status;
 
-impl Carrier for TrustBundles {
+impl TextObjects for TrustBundles {
     type Object = DynamicObject;
 
     fn name(&self) -> &str {
         TRUST_BUNDLE
     }
 
-    fn all(&self) -> Api<DynamicObject> {
+    fn api(&self) -> Api<DynamicObject> {
         self.all()
     }
 
@@ -24,7 +24,7 @@ impl Carrier for TrustBundles {
         self.write(text, exists).await
     }
 
-    fn is_passing(&self, status: &Status) -> bool {
+    fn is_transient(&self, status: &Status) -> bool {
         self.is_passing(status)
     }
 }

@@ -1,10 +1,11 @@
-//! The writer of conditions: everything once when this replica begins to lead, then what changes.
+//! The controller of conditions: everything once when this replica becomes the leader, then what changes.
 
-use super::apply::{Stored, Wanted, has_distribution, manager};
-use super::distribution::{Distribution, Survey};
+use super::acks::{AckSummary, Distribution};
+use super::compare::{Desired, Stored, field_manager, has_distribution};
 use super::tracker::Tracker;
-use crate::controllers::changes::{Changes, Look};
-use crate::controllers::{StatusSettings, StatusStats};
+use crate::controllers::changes::{Changed, ChangedObjects};
+use crate::controllers::settings::StatusSettings;
+use crate::controllers::stats::StatusStats;
 use crate::engine_thread::{EngineHandle, Snapshots};
 use cluster::{Action, DesiredStatus, StatusWriter, list_statuses};
 use k8s_openapi::jiff::Timestamp;
@@ -18,34 +19,34 @@ use tokio::time::{Instant, sleep_until};
 
 /// Writes conditions until the future is dropped, which is when this replica no longer leads, or the
 /// engine has ended.
-pub(in crate::controllers) async fn write(
+pub(in crate::controllers) async fn run(
     client: &Client,
     engine: &EngineHandle,
     clients: &Clients,
-    changes: &Changes,
+    changes: &ChangedObjects,
     stats: &StatusStats,
     settings: &StatusSettings,
 ) {
-    let (again, pace) = (settings.again, settings.pace);
+    let (resync_delay, intervals) = (settings.resync_delay, settings.report_intervals);
     let writer = StatusWriter::new(client.clone(), &stats.conditions);
-    let mut conditions = Writing {
+    let mut controller = Controller {
         snapshots: engine.snapshots(),
-        tracker: Tracker::new(pace),
+        tracker: Tracker::new(intervals),
         client,
         engine,
         clients,
         writer,
     };
-    // What changes from here on is noted, so nothing falls between the look at everything and it.
-    let _noting = changes.open_conditions();
-    let mut look = Some(Instant::now());
-    let mut survey = Instant::now();
+    // Changes are recorded from here on, so none is missed between the resync and them.
+    let _recording = changes.record_conditions();
+    let mut resync = Some(Instant::now());
+    let mut evaluation = Instant::now();
     loop {
-        if conditions.writer.has_given_up() && look.is_none() {
-            look = Some(Instant::now() + again);
+        if controller.writer.has_given_up() && resync.is_none() {
+            resync = Some(Instant::now() + resync_delay);
         }
         let due = async {
-            match look {
+            match resync {
                 Some(at) => sleep_until(at).await,
                 None => std::future::pending().await,
             }
@@ -53,80 +54,81 @@ pub(in crate::controllers) async fn write(
         tokio::select! {
             biased;
             () = due => {
-                look = None;
-                match conditions.look_everywhere().await {
+                resync = None;
+                match controller.resync().await {
                     Some(true) => {}
-                    Some(false) => look = Some(Instant::now() + again),
+                    Some(false) => resync = Some(Instant::now() + resync_delay),
                     None => return,
                 }
             }
-            found = changes.conditions() => match found {
-                Look::Everywhere => look = Some(Instant::now()),
-                Look::At(objects) => {
-                    if conditions.look_at(objects).await.is_none() {
+            changed = changes.next_conditions() => match changed {
+                Changed::All => resync = Some(Instant::now()),
+                Changed::Keys(objects) => {
+                    if controller.reconcile(objects).await.is_none() {
                         return;
                     }
-                    survey = survey.min(Instant::now() + pace.look);
+                    evaluation = evaluation.min(Instant::now() + intervals.awaiting);
                 }
             },
-            () = sleep_until(survey) => {
-                conditions.survey();
-                survey = Instant::now() + conditions.tracker.pause();
+            () = sleep_until(evaluation) => {
+                controller.evaluate_acks();
+                evaluation = Instant::now() + controller.tracker.interval();
             }
-            () = conditions.writer.process() => {}
+            () = controller.writer.process() => {}
         }
     }
 }
 
-struct Writing<'a> {
+struct Controller<'a> {
     client: &'a Client,
     engine: &'a EngineHandle,
     clients: &'a Clients,
     snapshots: Snapshots,
     tracker: Tracker,
-    writer: StatusWriter<'a, Wanted>,
+    writer: StatusWriter<'a, Desired>,
 }
 
-impl Writing<'_> {
-    /// Asks the mesh something, and takes the snapshot that was published with it.
-    async fn ask<T: Send + 'static>(
+impl Controller<'_> {
+    /// Queries the mesh, and takes the snapshot that was published with it.
+    async fn query<T: Send + 'static>(
         &mut self,
-        question: impl FnOnce(&Plane) -> T + Send + 'static,
+        query: impl FnOnce(&Plane) -> T + Send + 'static,
     ) -> Option<T> {
         let snapshots = self.snapshots.clone();
-        let ask = move |mesh: &Plane| (question(mesh), snapshots.borrow().clone());
-        let (answer, snapshot) = self.engine.ask(ask).await?;
-        snapshot.into_iter().for_each(|snapshot| self.tracker.advance(snapshot));
+        let query = move |mesh: &Plane| (query(mesh), snapshots.borrow().clone());
+        let (answer, snapshot) = self.engine.query(query).await?;
+        snapshot.into_iter().for_each(|snapshot| self.tracker.set_snapshot(snapshot));
         Some(answer)
     }
 
     /// Compares every status in the cluster; tells whether all could be read. `None` when the engine
     /// has ended.
-    async fn look_everywhere(&mut self) -> Option<bool> {
-        let wanted: BTreeMap<ObjectRef, Arc<Conditions>> =
-            self.ask(Plane::conditions).await?.into_iter().collect();
-        for (object, conditions) in wanted.iter().filter(|(object, _)| has_distribution(object.kind)) {
-            self.tracker.put(&object.name, Some(conditions.clone()));
+    async fn resync(&mut self) -> Option<bool> {
+        let desired: BTreeMap<ObjectRef, Arc<Conditions>> =
+            self.query(Plane::conditions).await?.into_iter().collect();
+        for (object, conditions) in desired.iter().filter(|(object, _)| has_distribution(object.kind)) {
+            self.tracker.set_conditions(&object.name, Some(conditions.clone()));
         }
         self.tracker.retain(|name| {
             let kind = Kind::AuthorizationPolicy;
-            wanted.contains_key(&ObjectRef { kind, name: name.clone() })
+            desired.contains_key(&ObjectRef { kind, name: name.clone() })
         });
         let mut is_complete = true;
-        for &kind in Kind::ALL.iter().filter(|kind| manager(**kind).is_some()) {
-            if !wanted.keys().any(|object| object.kind == kind) {
+        for &kind in Kind::ALL.iter().filter(|kind| field_manager(**kind).is_some()) {
+            if !desired.keys().any(|object| object.kind == kind) {
                 continue;
             }
-            // What is not ours has no row, and its conditions are left as they are.
+            // An object that takes no part in the mesh has no row, and its conditions are left as they are.
             let (tracker, writer) = (&mut self.tracker, &mut self.writer);
             let compare = |stored: Stored| {
                 let name = Name::new(&stored.metadata.namespace, &stored.metadata.name);
                 let object = ObjectRef { kind, name };
-                let Some(conditions) = wanted.get(&object) else { return };
+                let Some(conditions) = desired.get(&object) else { return };
                 if has_distribution(kind) {
-                    tracker.adopt(&object.name, stored.said());
+                    tracker.adopt(&object.name, stored.reported());
                 }
-                let conditions = Wanted::Conditions(Some(conditions.clone()), distribution(tracker, &object));
+                let conditions =
+                    Desired::Conditions(Some(conditions.clone()), distribution(tracker, &object));
                 if conditions.compare(&object, &stored, Timestamp::now()) != Action::None {
                     writer.add(object, conditions, Some(Arc::new(stored)));
                 }
@@ -139,36 +141,36 @@ impl Writing<'_> {
         Some(is_complete)
     }
 
-    /// Sees to the statuses of some objects. `None` when the engine has ended.
-    async fn look_at(&mut self, objects: BTreeSet<ObjectRef>) -> Option<()> {
+    /// Queues the statuses of some objects. `None` when the engine has ended.
+    async fn reconcile(&mut self, objects: BTreeSet<ObjectRef>) -> Option<()> {
         let rows = self
-            .ask(move |mesh| {
+            .query(move |mesh| {
                 objects.into_iter().map(|object| (mesh.conditions_of(&object), object)).collect::<Vec<_>>()
             })
             .await?;
         for (conditions, object) in rows {
             if has_distribution(object.kind) {
-                self.tracker.put(&object.name, conditions.clone());
+                self.tracker.set_conditions(&object.name, conditions.clone());
             }
-            // Without a row the object is gone, or its conditions must go.
-            let wanted = Wanted::Conditions(conditions, distribution(&self.tracker, &object));
-            self.writer.add(object, wanted, None);
+            // Without a row the object is gone, or its conditions must be removed.
+            let desired = Desired::Conditions(conditions, distribution(&self.tracker, &object));
+            self.writer.add(object, desired, None);
         }
         Some(())
     }
 
-    /// Looks how far the nodes have come with the policies, and sees to the statuses that say otherwise.
-    fn survey(&mut self) {
-        // In this order: what is published meanwhile is found to be pending, not to be acknowledged.
-        let standings = self.clients.policy_ack_states();
+    /// Evaluates which policies the nodes have acknowledged, and queues the statuses that report otherwise.
+    fn evaluate_acks(&mut self) {
+        // In this order: what is published meanwhile counts as pending, not as acknowledged.
+        let states = self.clients.policy_ack_states();
         let snapshot = self.snapshots.borrow().clone();
-        snapshot.into_iter().for_each(|snapshot| self.tracker.advance(snapshot));
-        let survey = Survey::new(standings, |word| self.tracker.is_sent(word));
-        for name in self.tracker.look(&survey, Instant::now()) {
-            let row = self.tracker.row(&name);
+        snapshot.into_iter().for_each(|snapshot| self.tracker.set_snapshot(snapshot));
+        let summary = AckSummary::new(states, |word| self.tracker.is_sent(word));
+        for name in self.tracker.evaluate(&summary, Instant::now()) {
+            let conditions = self.tracker.conditions(&name);
             let object = ObjectRef { kind: Kind::AuthorizationPolicy, name };
-            let wanted = Wanted::Conditions(row, distribution(&self.tracker, &object));
-            self.writer.add(object, wanted, None);
+            let desired = Desired::Conditions(conditions, distribution(&self.tracker, &object));
+            self.writer.add(object, desired, None);
         }
     }
 }
@@ -176,6 +178,6 @@ impl Writing<'_> {
 fn distribution(tracker: &Tracker, object: &ObjectRef) -> Distribution {
     match has_distribution(object.kind) {
         true => tracker.distribution(&object.name),
-        false => Distribution::Untouched,
+        false => Distribution::Keep,
     }
 }

@@ -1,10 +1,10 @@
 //! The conditions of objects: what they say, and when they are written.
 
-mod apply;
+mod acks;
+mod compare;
 mod conditions;
-mod distribution;
 mod tracker;
 
-pub(super) use apply::{Stored, Wanted, manager};
-pub(super) use conditions::write;
-pub use tracker::Pace;
+pub(super) use compare::{Desired, Stored, field_manager};
+pub(super) use conditions::run;
+pub use tracker::ReportIntervals;

@@ -1,9 +1,9 @@
-//! What is said of each policy's distribution, and when: pure, for `now` is given.
+//! What is reported of each policy's distribution, and when: pure, for `now` is given.
 //!
 //! Sparingly: nodes that come and go, and policies that all nodes acknowledge at once, cost no write
-//! but the one that says so.
+//! but the one that reports it.
 
-use super::distribution::{Distribution, Said, Sent, Survey, Verdict};
+use super::acks::{AckSummary, Distribution, Outcome, Reported, SentPolicy};
 use model::Name;
 use plane::Conditions;
 use std::collections::BTreeMap;
@@ -14,61 +14,61 @@ use xds::{Capabilities, ResourceType, Snapshot, is_withheld};
 
 const POLICIES: ResourceType = ResourceType::Authorization;
 
-/// How often nodes are looked at, and how often anything is said of a policy.
+/// How often acknowledgements are evaluated, and how often anything is reported of a policy.
 #[derive(Debug, Clone, Copy)]
-pub struct Pace {
-    /// Between two looks while something is awaited that was not said yet.
-    pub look: Duration,
-    /// Between two looks otherwise.
-    pub review: Duration,
-    /// For how long a policy is awaited before it is said to be pending, and the least time between
-    /// two statements of a policy that differ in more than their message.
+pub struct ReportIntervals {
+    /// Between two evaluations while an outcome is awaited that was not reported yet.
+    pub awaiting: Duration,
+    /// Between two evaluations otherwise.
+    pub idle: Duration,
+    /// For how long acknowledgements of a policy are awaited before it is reported as pending, and the
+    /// least time between two reports of a policy that differ in more than their message.
     pub settle: Duration,
-    /// The least time between two statements that differ in their message.
+    /// The least time between two reports that differ in their message only.
     pub refresh: Duration,
 }
 
-impl Default for Pace {
+impl Default for ReportIntervals {
     fn default() -> Self {
         Self {
-            look: Duration::from_millis(500),
-            review: Duration::from_secs(10),
+            awaiting: Duration::from_millis(500),
+            idle: Duration::from_secs(10),
             settle: Duration::from_secs(10),
             refresh: Duration::from_secs(60),
         }
     }
 }
 
-/// The policies, and what was said of them.
+/// The policies, and what was reported of them.
 #[derive(Debug, Default)]
 pub(super) struct Tracker {
-    pace: Pace,
+    intervals: ReportIntervals,
     snapshot: Option<Arc<Snapshot>>,
     /// The step of each policy's last change and what it needs of a client, by the name of the
     /// resource; also of those that stand for no object of their own.
     steps: BTreeMap<String, (u64, Capabilities)>,
     policies: BTreeMap<Name, Policy>,
-    /// Something is awaited that was not said yet.
-    is_open: bool,
+    /// An outcome is awaited that was not reported yet.
+    is_awaiting: bool,
 }
 
 #[derive(Debug)]
 struct Policy {
     resource: String,
     /// Its other conditions, which are written with this one.
-    row: Arc<Conditions>,
-    said: Option<Said>,
+    conditions: Arc<Conditions>,
+    reported: Option<Reported>,
     /// When it was first found not to be acknowledged by all.
     pending_since: Option<Instant>,
 }
 
 impl Tracker {
-    pub fn new(pace: Pace) -> Self {
-        Self { pace, ..Self::default() }
+    pub fn new(intervals: ReportIntervals) -> Self {
+        Self { intervals, ..Self::default() }
     }
 
     /// Takes a newer snapshot.
-    pub fn advance(&mut self, snapshot: Arc<Snapshot>) {
+    pub fn set_snapshot(&mut self, snapshot: Arc<Snapshot>) {
         let seen = self.snapshot.as_ref().map_or(0, |before| before.step());
         let seen = match snapshot.mesh().removed_after(POLICIES, seen) {
             Some(gone) => {
@@ -77,7 +77,7 @@ impl Tracker {
                 }
                 seen
             }
-            // Some of what is gone is forgotten.
+            // The log no longer has all removals.
             None => {
                 self.steps.clear();
                 0
@@ -93,124 +93,133 @@ impl Tracker {
         self.steps.contains_key(resource)
     }
 
-    /// Takes the other conditions of a policy as of the snapshot taken last; without any it is gone.
-    pub fn put(&mut self, name: &Name, row: Option<Arc<Conditions>>) {
-        let Some(row) = row else {
+    /// Sets the other conditions of a policy as of the snapshot taken last; without any it is gone.
+    pub fn set_conditions(&mut self, name: &Name, conditions: Option<Arc<Conditions>>) {
+        let Some(conditions) = conditions else {
             self.policies.remove(name);
             return;
         };
-        self.is_open = true;
+        self.is_awaiting = true;
         match self.policies.get_mut(name) {
-            Some(policy) => policy.row = row,
+            Some(policy) => policy.conditions = conditions,
             None => {
-                let policy = Policy { resource: name.to_string(), row, said: None, pending_since: None };
+                let policy =
+                    Policy { resource: name.to_string(), conditions, reported: None, pending_since: None };
                 self.policies.insert(name.clone(), policy);
             }
         }
     }
 
-    /// Forgets all policies that are not among these.
-    pub fn retain(&mut self, is_there: impl Fn(&Name) -> bool) {
-        self.policies.retain(|name, _| is_there(name));
+    /// Removes all policies for which this does not hold.
+    pub fn retain(&mut self, exists: impl Fn(&Name) -> bool) {
+        self.policies.retain(|name, _| exists(name));
     }
 
-    /// Takes over what another replica said, unless this one has spoken since.
-    pub fn adopt(&mut self, name: &Name, found: Option<Said>) {
-        if let Some(policy) = self.policies.get_mut(name).filter(|policy| policy.said.is_none()) {
-            policy.said = found;
+    /// Takes over what another replica reported, unless this one has reported something since.
+    pub fn adopt(&mut self, name: &Name, stored: Option<Reported>) {
+        if let Some(policy) = self.policies.get_mut(name).filter(|policy| policy.reported.is_none()) {
+            policy.reported = stored;
         }
     }
 
-    /// Returns what a policy's status should say of its distribution.
+    /// Returns what is to become of the condition of a policy.
     pub fn distribution(&self, name: &Name) -> Distribution {
         match self.policies.get(name) {
-            Some(policy) if !self.steps.contains_key(&policy.resource) => Distribution::Gone,
-            Some(Policy { said: Some(said), .. }) => Distribution::Is(said.clone()),
-            _ => Distribution::Untouched,
+            Some(policy) if !self.steps.contains_key(&policy.resource) => Distribution::Remove,
+            Some(Policy { reported: Some(reported), .. }) => Distribution::Set(reported.clone()),
+            _ => Distribution::Keep,
         }
     }
 
     /// Returns the other conditions of a policy.
-    pub fn row(&self, name: &Name) -> Option<Arc<Conditions>> {
-        self.policies.get(name).map(|policy| policy.row.clone())
+    pub fn conditions(&self, name: &Name) -> Option<Arc<Conditions>> {
+        self.policies.get(name).map(|policy| policy.conditions.clone())
     }
 
-    /// Judges all policies; returns those of which something else is to be said than before.
-    pub fn look(&mut self, survey: &Survey, now: Instant) -> Vec<Name> {
-        let Self { pace, steps, policies, .. } = self;
-        let mut is_open = false;
-        let mut news = Vec::new();
+    /// Evaluates all policies; returns those of which something new is to be reported.
+    pub fn evaluate(&mut self, summary: &AckSummary, now: Instant) -> Vec<Name> {
+        let Self { intervals, steps, policies, .. } = self;
+        let mut is_awaiting = false;
+        let mut changed = Vec::new();
         for (name, policy) in policies {
             let Some(&(step, needs)) = steps.get(&policy.resource) else {
                 policy.pending_since = None;
-                if policy.said.take().is_some() {
-                    news.push(name.clone());
+                if policy.reported.take().is_some() {
+                    changed.push(name.clone());
                 }
                 continue;
             };
-            // Few policies are not for every client.
+            // Few policies are withheld from some clients.
             let narrow =
-                (needs != 0).then(|| survey.of_those(|capabilities| !is_withheld(needs, capabilities)));
-            let survey = narrow.as_ref().unwrap_or(survey);
-            match policy.look(step, survey, pace, now) {
-                Outcome::Nothing => {}
-                Outcome::Later => is_open = true,
-                Outcome::Say => {
-                    is_open = true;
-                    news.push(name.clone());
+                (needs != 0).then(|| summary.of_nodes_with(|capabilities| !is_withheld(needs, capabilities)));
+            let summary = narrow.as_ref().unwrap_or(summary);
+            match policy.evaluate(step, summary, intervals, now) {
+                Decision::Keep => {}
+                Decision::Wait => is_awaiting = true,
+                Decision::Report => {
+                    is_awaiting = true;
+                    changed.push(name.clone());
                 }
             }
         }
-        self.is_open = is_open;
-        news
+        self.is_awaiting = is_awaiting;
+        changed
     }
 
-    /// How long it takes until the next look.
-    pub fn pause(&self) -> Duration {
-        if self.is_open { self.pace.look } else { self.pace.review }
+    /// Returns how long after an evaluation the next one is due.
+    pub fn interval(&self) -> Duration {
+        if self.is_awaiting { self.intervals.awaiting } else { self.intervals.idle }
     }
 }
 
-enum Outcome {
-    /// As before, until somebody comes or changes.
-    Nothing,
-    /// As before, but soon another look is due.
-    Later,
-    Say,
+/// What an evaluation of one policy leads to.
+enum Decision {
+    /// What was reported stays, until nodes or the policy change.
+    Keep,
+    /// What was reported stays for now, but another evaluation is due soon.
+    Wait,
+    /// Something new was recorded as reported.
+    Report,
 }
 
 impl Policy {
-    fn look(&mut self, step: u64, survey: &Survey, pace: &Pace, now: Instant) -> Outcome {
-        let sent = Sent { name: &self.resource, step };
-        // Nobody is there to tell: what was said stays.
-        let Some(verdict) = survey.verdict(sent) else { return Outcome::Nothing };
-        if verdict == Verdict::Pending {
+    fn evaluate(
+        &mut self,
+        step: u64,
+        summary: &AckSummary,
+        intervals: &ReportIntervals,
+        now: Instant,
+    ) -> Decision {
+        let sent = SentPolicy { name: &self.resource, step };
+        // No node is connected: what was reported stays.
+        let Some(outcome) = summary.outcome(sent) else { return Decision::Keep };
+        if outcome == Outcome::Pending {
             let since = *self.pending_since.get_or_insert(now);
-            if now < since + pace.settle {
-                return Outcome::Later;
+            if now < since + intervals.settle {
+                return Decision::Wait;
             }
         } else {
             self.pending_since = None;
         }
-        let generation = self.row.generation;
-        if let Some(said) = &self.said {
-            let is_same = said.condition.reason == verdict.reason() && said.generation == generation;
-            if !is_same && said.is_younger(pace.settle, now) {
-                return Outcome::Later;
+        let generation = self.conditions.generation;
+        if let Some(reported) = &self.reported {
+            let is_same = reported.condition.reason == outcome.reason() && reported.generation == generation;
+            if !is_same && reported.is_younger(intervals.settle, now) {
+                return Decision::Wait;
             }
-            // The number of nodes is that of when all had it. Who has been awaited for so long that it was
-            // said may never come: that one is looked for now and then.
-            let is_right = is_same
-                && (verdict == Verdict::Acknowledged
-                    || said.is_younger(pace.refresh, now)
-                    || said.condition.message == survey.condition(sent, verdict).message);
-            if is_right {
-                return Outcome::Nothing;
+            // The number of nodes in the message is that of when all had acknowledged it. A node that has been
+            // pending for so long that it was reported may never answer: its message is refreshed rarely.
+            let is_current = is_same
+                && (outcome == Outcome::Acknowledged
+                    || reported.is_younger(intervals.refresh, now)
+                    || reported.condition.message == summary.condition(sent, outcome).message);
+            if is_current {
+                return Decision::Keep;
             }
         }
-        let condition = survey.condition(sent, verdict);
-        self.said = Some(Said { condition, generation, at: Some(now) });
-        Outcome::Say
+        let condition = summary.condition(sent, outcome);
+        self.reported = Some(Reported { condition, generation, at: Some(now) });
+        Decision::Report
     }
 }
 

@@ -20,7 +20,7 @@ fn name(policy: &str) -> Name {
 
 impl Scene {
     fn new() -> Self {
-        let (writer, tracker) = (Writer::new(), Tracker::new(Pace::default()));
+        let (writer, tracker) = (Writer::new(), Tracker::new(ReportIntervals::default()));
         Self { writer, tracker, nodes: BTreeMap::new(), now: Instant::now() }
     }
 
@@ -30,20 +30,20 @@ impl Scene {
         self.writer.put(&Scope::Mesh, POLICIES, &format!("shop/{policy}"), body.as_bytes()).unwrap();
         let step = self.publish();
         let conditions = Conditions { generation, conditions: Vec::new() };
-        self.tracker.put(&name(policy), Some(Arc::new(conditions)));
+        self.tracker.set_conditions(&name(policy), Some(Arc::new(conditions)));
         step
     }
 
     fn publish(&mut self) -> u64 {
         let snapshot = self.writer.publish();
         let step = snapshot.step();
-        self.tracker.advance(snapshot);
+        self.tracker.set_snapshot(snapshot);
         step
     }
 
     fn answers(&mut self, node: &str, step: u64) {
-        let standing = self.nodes.entry(node.to_owned()).or_default();
-        (standing.answered, standing.capabilities) = (step, u8::MAX);
+        let state = self.nodes.entry(node.to_owned()).or_default();
+        (state.answered, state.capabilities) = (step, u8::MAX);
     }
 
     fn refuses(&mut self, node: &str, step: u64, message: &str) {
@@ -52,56 +52,56 @@ impl Scene {
         self.nodes.get_mut(node).unwrap().refusals = vec![refusal];
     }
 
-    /// Looks after so many seconds; returns how many policies something new is said of.
-    fn look_after(&mut self, seconds: u32) -> usize {
+    /// Evaluates after so many seconds; returns of how many policies something new is reported.
+    fn evaluate_after(&mut self, seconds: u32) -> usize {
         self.now += SECOND * seconds;
-        let standings = self.nodes.clone().into_iter().collect();
-        let survey = Survey::new(standings, |word| self.tracker.is_sent(word));
-        self.tracker.look(&survey, self.now).len()
+        let states = self.nodes.clone().into_iter().collect();
+        let summary = AckSummary::new(states, |word| self.tracker.is_sent(word));
+        self.tracker.evaluate(&summary, self.now).len()
     }
 
-    fn said(&self, policy: &str) -> Option<(&'static str, i64)> {
+    fn reported(&self, policy: &str) -> Option<(&'static str, i64)> {
         match self.tracker.distribution(&name(policy)) {
-            Distribution::Is(said) => Some((said.condition.reason, said.generation)),
+            Distribution::Set(reported) => Some((reported.condition.reason, reported.generation)),
             _ => None,
         }
     }
 }
 
 #[test]
-fn what_all_acknowledge_is_said_once_whoever_comes_and_goes() {
+fn what_all_nodes_acknowledge_is_reported_once_whichever_nodes_come_and_go() {
     let mut scene = Scene::new();
     let step = scene.put("a", 1);
     scene.answers("n1", step);
-    assert_eq!((scene.look_after(0), scene.said("a")), (1, Some(("Acknowledged", 1))));
-    assert_eq!(scene.look_after(1), 0);
-    assert_eq!(scene.tracker.pause(), scene.tracker.pace.review);
+    assert_eq!((scene.evaluate_after(0), scene.reported("a")), (1, Some(("Acknowledged", 1))));
+    assert_eq!(scene.evaluate_after(1), 0);
+    assert_eq!(scene.tracker.interval(), scene.tracker.intervals.idle);
     for round in 0..50 {
         // A node comes, and has answered nothing at first; another one goes.
         let node = format!("n{}", round + 2);
         scene.answers(&node, 0);
-        assert_eq!(scene.look_after(5), 0);
+        assert_eq!(scene.evaluate_after(5), 0);
         scene.answers(&node, step);
         scene.nodes.pop_first();
-        assert_eq!(scene.look_after(60), 0);
+        assert_eq!(scene.evaluate_after(60), 0);
     }
     scene.nodes.clear();
-    assert_eq!((scene.look_after(60), scene.said("a")), (0, Some(("Acknowledged", 1))));
+    assert_eq!((scene.evaluate_after(60), scene.reported("a")), (0, Some(("Acknowledged", 1))));
 }
 
 #[test]
-fn an_edit_is_said_when_all_have_it_and_never_to_be_pending_if_that_is_soon() {
+fn an_edit_is_reported_when_all_have_it_and_never_as_pending_if_that_is_soon() {
     let mut scene = Scene::new();
     let step = scene.put("a", 1);
     scene.answers("n1", step);
-    scene.look_after(0);
+    scene.evaluate_after(0);
     let step = scene.put("a", 2);
-    assert_eq!((scene.look_after(9), scene.said("a")), (0, Some(("Acknowledged", 1))));
-    assert_eq!(scene.tracker.pause(), scene.tracker.pace.look);
+    assert_eq!((scene.evaluate_after(9), scene.reported("a")), (0, Some(("Acknowledged", 1))));
+    assert_eq!(scene.tracker.interval(), scene.tracker.intervals.awaiting);
     scene.answers("n1", step);
-    // The statement before is not ten seconds old yet.
-    assert_eq!(scene.look_after(0), 0);
-    assert_eq!((scene.look_after(1), scene.said("a")), (1, Some(("Acknowledged", 2))));
+    // The report before is not ten seconds old yet.
+    assert_eq!(scene.evaluate_after(0), 0);
+    assert_eq!((scene.evaluate_after(1), scene.reported("a")), (1, Some(("Acknowledged", 2))));
 }
 
 #[test]
@@ -111,94 +111,102 @@ fn a_node_that_never_answers_is_named_after_a_while_and_then_at_most_once_a_minu
     for node in ["n1", "n2", "n3"] {
         scene.answers(node, 0);
     }
-    assert_eq!((scene.look_after(0), scene.look_after(9)), (0, 0));
-    assert_eq!((scene.look_after(1), scene.said("a")), (1, Some(("Pending", 1))));
+    assert_eq!((scene.evaluate_after(0), scene.evaluate_after(9)), (0, 0));
+    assert_eq!((scene.evaluate_after(1), scene.reported("a")), (1, Some(("Pending", 1))));
     scene.answers("n1", step);
-    assert_eq!(scene.look_after(59), 0);
-    assert_eq!(scene.look_after(1), 1, "another message, a minute later");
-    assert_eq!(scene.look_after(120), 0, "the same message");
+    assert_eq!(scene.evaluate_after(59), 0);
+    assert_eq!(scene.evaluate_after(1), 1, "another message, a minute later");
+    assert_eq!(scene.evaluate_after(120), 0, "the same message");
     scene.answers("n2", step);
     scene.answers("n3", step);
-    assert_eq!((scene.look_after(0), scene.said("a")), (1, Some(("Acknowledged", 1))));
+    assert_eq!((scene.evaluate_after(0), scene.reported("a")), (1, Some(("Acknowledged", 1))));
 }
 
 #[test]
-fn a_node_that_never_answers_is_looked_at_now_and_then_once_that_is_said() {
+fn a_node_that_never_answers_is_checked_rarely_once_it_is_reported() {
     let mut scene = Scene::new();
-    let (look, review) = (scene.tracker.pace.look, scene.tracker.pace.review);
+    let (awaiting, idle) = (scene.tracker.intervals.awaiting, scene.tracker.intervals.idle);
     let step = scene.put("a", 1);
     scene.answers("n1", step);
     scene.answers("stuck", 0);
-    assert_eq!((scene.look_after(0), scene.tracker.pause()), (0, look));
-    assert_eq!((scene.look_after(10), scene.tracker.pause()), (1, look), "what is said now may be followed");
-    let (mut looks, mut passed) = (0, Duration::ZERO);
+    assert_eq!((scene.evaluate_after(0), scene.tracker.interval()), (0, awaiting));
+    assert_eq!(
+        (scene.evaluate_after(10), scene.tracker.interval()),
+        (1, awaiting),
+        "what is reported now may change soon"
+    );
+    let (mut evaluations, mut passed) = (0, Duration::ZERO);
     while passed < 600 * SECOND {
-        scene.now += scene.tracker.pause();
-        passed += scene.tracker.pause();
-        assert_eq!(scene.look_after(0), 0);
-        looks += 1;
+        scene.now += scene.tracker.interval();
+        passed += scene.tracker.interval();
+        assert_eq!(scene.evaluate_after(0), 0);
+        evaluations += 1;
     }
-    assert!(looks <= 62, "{looks} looks in ten minutes");
+    assert!(evaluations <= 62, "{evaluations} evaluations in ten minutes");
     // A policy of its own is awaited as closely as ever.
     let step = scene.put("b", 1);
     scene.answers("n1", step);
-    assert_eq!((scene.look_after(0), scene.tracker.pause()), (0, look));
-    assert_eq!((scene.look_after(10), scene.look_after(1)), (1, 0));
-    assert_eq!(scene.tracker.pause(), review);
+    assert_eq!((scene.evaluate_after(0), scene.tracker.interval()), (0, awaiting));
+    assert_eq!((scene.evaluate_after(10), scene.evaluate_after(1)), (1, 0));
+    assert_eq!(scene.tracker.interval(), idle);
     scene.answers("stuck", step);
-    assert_eq!((scene.look_after(10), scene.said("a")), (2, Some(("Acknowledged", 1))));
+    assert_eq!((scene.evaluate_after(10), scene.reported("a")), (2, Some(("Acknowledged", 1))));
 }
 
 #[test]
-fn a_refusal_is_said_at_once_and_ends_with_the_next_version() {
+fn a_refusal_is_reported_at_once_and_ends_with_the_next_version() {
     let mut scene = Scene::new();
     let step = scene.put("a", 1);
     scene.refuses("n1", step, "shop/a: no such field");
     scene.answers("n2", step);
-    assert_eq!((scene.look_after(0), scene.said("a")), (1, Some(("Rejected", 1))));
-    assert_eq!(scene.tracker.pause(), scene.tracker.pace.look);
-    assert_eq!(scene.look_after(1), 0);
-    assert_eq!(scene.tracker.pause(), scene.tracker.pace.review);
+    assert_eq!((scene.evaluate_after(0), scene.reported("a")), (1, Some(("Rejected", 1))));
+    assert_eq!(scene.tracker.interval(), scene.tracker.intervals.awaiting);
+    assert_eq!(scene.evaluate_after(1), 0);
+    assert_eq!(scene.tracker.interval(), scene.tracker.intervals.idle);
     // The node comes again, and is first found to have answered nothing.
     scene.nodes.insert("n1".to_owned(), AckState::default());
-    assert_eq!(scene.look_after(1), 0);
+    assert_eq!(scene.evaluate_after(1), 0);
     scene.refuses("n1", step, "shop/a: no such field");
-    assert_eq!(scene.look_after(120), 0);
+    assert_eq!(scene.evaluate_after(120), 0);
     let step = scene.put("a", 2);
     scene.answers("n1", step);
     scene.answers("n2", step);
-    assert_eq!((scene.look_after(1), scene.said("a")), (1, Some(("Acknowledged", 2))));
+    assert_eq!((scene.evaluate_after(1), scene.reported("a")), (1, Some(("Acknowledged", 2))));
 }
 
 #[test]
-fn a_new_leader_takes_over_what_was_said() {
-    let found = |reason: &'static str, generation| {
+fn a_new_leader_takes_over_what_was_reported() {
+    let stored = |reason: &'static str, generation| {
         let message = "acknowledged by 40 of 40 nodes".to_owned();
-        let kind = super::super::distribution::DISTRIBUTED;
-        Some(Said::found(Condition { kind, status: true, reason, message }, generation))
+        let kind = super::super::acks::DISTRIBUTED;
+        Some(Reported::stored(Condition { kind, status: true, reason, message }, generation))
     };
     let mut scene = Scene::new();
     let step = scene.put("a", 7).max(scene.put("b", 7));
     scene.answers("n1", step);
-    scene.tracker.adopt(&name("a"), found("Acknowledged", 7));
-    scene.tracker.adopt(&name("b"), found("Acknowledged", 6));
-    assert_eq!((scene.look_after(0), scene.said("b")), (1, Some(("Acknowledged", 7))));
-    // What this one has said counts more than what it reads afterwards.
-    scene.tracker.adopt(&name("b"), found("Pending", 6));
-    assert_eq!(scene.said("b"), Some(("Acknowledged", 7)));
+    scene.tracker.adopt(&name("a"), stored("Acknowledged", 7));
+    scene.tracker.adopt(&name("b"), stored("Acknowledged", 6));
+    assert_eq!((scene.evaluate_after(0), scene.reported("b")), (1, Some(("Acknowledged", 7))));
+    // What this one has reported counts more than what it reads afterwards.
+    scene.tracker.adopt(&name("b"), stored("Pending", 6));
+    assert_eq!(scene.reported("b"), Some(("Acknowledged", 7)));
 }
 
 #[test]
-fn a_policy_that_no_ztunnel_is_sent_says_nothing_any_more() {
+fn a_policy_that_no_ztunnel_is_sent_is_not_reported_any_more() {
     let mut scene = Scene::new();
     let step = scene.put("a", 1);
-    assert_eq!((scene.look_after(0), scene.said("a")), (0, None), "without nodes nothing is said");
+    assert_eq!(
+        (scene.evaluate_after(0), scene.reported("a")),
+        (0, None),
+        "without nodes nothing is reported"
+    );
     scene.answers("n1", step);
-    assert_eq!(scene.look_after(0), 1);
+    assert_eq!(scene.evaluate_after(0), 1);
     scene.writer.remove(&Scope::Mesh, POLICIES, "shop/a");
     scene.publish();
-    assert!(matches!(scene.tracker.distribution(&name("a")), Distribution::Gone));
-    assert_eq!((scene.look_after(0), scene.look_after(60)), (1, 0));
-    scene.tracker.put(&name("a"), None);
-    assert!(matches!(scene.tracker.distribution(&name("a")), Distribution::Untouched));
+    assert!(matches!(scene.tracker.distribution(&name("a")), Distribution::Remove));
+    assert_eq!((scene.evaluate_after(0), scene.evaluate_after(60)), (1, 0));
+    scene.tracker.set_conditions(&name("a"), None);
+    assert!(matches!(scene.tracker.distribution(&name("a")), Distribution::Keep));
 }

@@ -1,6 +1,6 @@
-//! What to write into a status, given what it holds: pure, so that nothing is written without need.
+//! What to write into a status, compared with what it holds: pure.
 
-use super::distribution::{DISTRIBUTED, Distribution, Said, VERDICTS, Verdict};
+use super::acks::{DISTRIBUTED, Distribution, OUTCOMES, Outcome, Reported};
 use cluster::{Action, DesiredStatus};
 use k8s_openapi::jiff::Timestamp;
 use model::{Kind, ObjectRef, Str};
@@ -13,17 +13,17 @@ use std::sync::Arc;
 /// An address of a host.
 pub(in crate::controllers) type HostAddress = (Str, IpAddr);
 
-/// What should be in a status.
+/// The desired content of a status.
 #[derive(Clone, Debug)]
-pub(in crate::controllers) enum Wanted {
-    /// These conditions of ours and no others; `None` when the object is not ours any more.
+pub(in crate::controllers) enum Desired {
+    /// These conditions of ours and no others; `None` when the object takes no part in the mesh any more.
     Conditions(Option<Arc<Conditions>>, Distribution),
     /// `status.addresses`.
     Addresses {
-        /// What it held when this was decided: another content calls for another decision.
+        /// What it held when this was computed: another content supersedes it.
         held: Vec<HostAddress>,
         /// What it should hold.
-        wanted: Vec<HostAddress>,
+        desired: Vec<HostAddress>,
     },
 }
 
@@ -65,7 +65,7 @@ const ADDRESS_MANAGER: &str = "pilothouse-addresses";
 /// They are those of the reference. Under names of our own, what one writer gave and another takes
 /// back after a move between the two would stay for ever, for it would have two owners. Only the
 /// holder of the lock that both share writes, so the two do not meet.
-pub(in crate::controllers) fn manager(kind: Kind) -> Option<&'static str> {
+pub(in crate::controllers) fn field_manager(kind: Kind) -> Option<&'static str> {
     match kind {
         Kind::Service | Kind::ServiceEntry => Some("istio-ambient-service"),
         Kind::WorkloadEntry => Some("istio-ambient-workloadentry"),
@@ -78,7 +78,7 @@ pub(in crate::controllers) fn manager(kind: Kind) -> Option<&'static str> {
 const WAYPOINT_REQUIRED: &str = "pilothouse.io/WaypointRequired";
 
 /// Returns the types of conditions that are ours alone to set.
-fn types(kind: Kind) -> &'static [&'static str] {
+fn condition_types(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::Service | Kind::WorkloadEntry => &["istio.io/WaypointBound", WAYPOINT_REQUIRED],
         Kind::ServiceEntry => &[
@@ -93,34 +93,34 @@ fn types(kind: Kind) -> &'static [&'static str] {
     }
 }
 
-/// Tells whether objects of a kind are told how far nodes have come with them.
+/// Tells whether objects of a kind have the condition `Distributed`.
 pub(super) fn has_distribution(kind: Kind) -> bool {
     kind == Kind::AuthorizationPolicy
 }
 
-impl DesiredStatus for Wanted {
+impl DesiredStatus for Desired {
     type Stored = Stored;
 
     fn compare(&self, object: &ObjectRef, stored: &Stored, now: Timestamp) -> Action {
         match self {
-            Wanted::Conditions(wanted, distribution) => {
-                conditions(object, stored, wanted.as_deref(), distribution, now)
+            Desired::Conditions(desired, distribution) => {
+                conditions(object, stored, desired.as_deref(), distribution, now)
             }
-            Wanted::Addresses { held, wanted } => addresses(object, stored, held, wanted),
+            Desired::Addresses { held, desired } => addresses(object, stored, held, desired),
         }
     }
 }
 
-fn addresses(object: &ObjectRef, stored: &Stored, held: &[HostAddress], wanted: &[HostAddress]) -> Action {
+fn addresses(object: &ObjectRef, stored: &Stored, held: &[HostAddress], desired: &[HostAddress]) -> Action {
     let present = stored.addresses();
-    if is_same(&present, wanted) {
+    if is_same(&present, desired) {
         return Action::None;
     }
     if !is_same(&present, held) {
         return Action::Superseded;
     }
     let list: Vec<Value> =
-        wanted.iter().map(|(host, ip)| json!({"value": ip.to_string(), "host": host.as_str()})).collect();
+        desired.iter().map(|(host, ip)| json!({"value": ip.to_string(), "host": host.as_str()})).collect();
     Action::Apply {
         manager: ADDRESS_MANAGER,
         body: apply_configuration(object, stored, json!({ "addresses": list })),
@@ -139,30 +139,31 @@ fn is_same(a: &[HostAddress], b: &[HostAddress]) -> bool {
 fn conditions(
     object: &ObjectRef,
     stored: &Stored,
-    wanted: Option<&Conditions>,
+    desired: Option<&Conditions>,
     distribution: &Distribution,
     now: Timestamp,
 ) -> Action {
-    let Some(manager) = manager(object.kind) else { return Action::None };
+    let Some(manager) = field_manager(object.kind) else { return Action::None };
     let all = stored.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    // What is not to be touched goes along as if it were somebody else's.
-    let is_kept = wanted.is_some() && matches!(distribution, Distribution::Untouched);
+    // What is to be kept is passed on like the conditions of others.
+    let is_kept = desired.is_some() && matches!(distribution, Distribution::Keep);
     let is_ours = |condition: &&Value| {
         let kind = text(condition, "type");
-        types(object.kind).contains(&kind)
+        condition_types(object.kind).contains(&kind)
             || (has_distribution(object.kind) && kind == DISTRIBUTED && !is_kept)
     };
     let ours: Vec<&Value> = all.iter().filter(is_ours).collect();
-    let generation = wanted.map_or(0, |w| w.generation);
-    let said = match distribution {
-        Distribution::Is(said) if wanted.is_some() => Some((&said.condition, said.generation)),
+    let generation = desired.map_or(0, |desired| desired.generation);
+    let reported = match distribution {
+        Distribution::Set(reported) if desired.is_some() => Some((&reported.condition, reported.generation)),
         _ => None,
     };
-    let conditions = wanted.map(|w| w.conditions.as_slice()).unwrap_or_default();
-    let wanted: Vec<(&Condition, i64)> = conditions.iter().map(|c| (c, generation)).chain(said).collect();
+    let conditions = desired.map(|desired| desired.conditions.as_slice()).unwrap_or_default();
+    let desired: Vec<(&Condition, i64)> =
+        conditions.iter().map(|condition| (condition, generation)).chain(reported).collect();
     let former = |kind: &str| ours.iter().copied().find(|condition| text(condition, "type") == kind);
-    let is_right = ours.len() == wanted.len()
-        && wanted.iter().all(|(condition, generation)| {
+    let is_current = ours.len() == desired.len()
+        && desired.iter().all(|(condition, generation)| {
             former(condition.kind).is_some_and(|former| {
                 text(former, "status") == status_word(condition.status)
                     && text(former, "reason") == condition.reason
@@ -170,16 +171,16 @@ fn conditions(
                     && number(former, "observedGeneration") == *generation
             })
         });
-    if is_right {
+    if is_current {
         return Action::None;
     }
-    // Lists of our own definitions, and of the reference's, are replaced as a whole by who applies
-    // them: what others wrote goes along. Those of Services are merged by type.
+    // In custom resources the list is atomic: an apply replaces all of it, so what others wrote is passed
+    // on. In Services it is merged by type.
     let is_merged = object.kind.is_built_in();
     let mut list: Vec<Value> =
         all.iter().filter(|condition| !is_merged && !is_ours(condition)).cloned().collect();
     let now = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    list.extend(wanted.iter().map(|&(condition, generation)| {
+    list.extend(desired.iter().map(|&(condition, generation)| {
         let status = status_word(condition.status);
         let since = former(condition.kind)
             .filter(|former| text(former, "status") == status)
@@ -206,7 +207,7 @@ fn apply_configuration(object: &ObjectRef, stored: &Stored, status: Value) -> Va
         "metadata": {
             "name": object.name.name.as_str(),
             "namespace": &*object.name.ns,
-            // Refused if anybody has written meanwhile: then it is looked at again.
+            // Refused if anybody has written meanwhile: then it is read and compared again.
             "resourceVersion": stored.metadata.resource_version,
         },
         "status": status,
@@ -229,14 +230,14 @@ fn number(value: &Value, field: &str) -> i64 {
 }
 
 impl Stored {
-    /// Returns what the status says of how far nodes have come; nothing if it is none of our sentences.
-    pub(super) fn said(&self) -> Option<Said> {
+    /// Returns the condition `Distributed`; nothing if it is not one that a replica of ours has written.
+    pub(super) fn reported(&self) -> Option<Reported> {
         let all = self.status.as_ref()?.conditions.as_deref()?;
         let found = all.iter().find(|condition| text(condition, "type") == DISTRIBUTED)?;
-        let reason = VERDICTS.map(Verdict::reason).into_iter().find(|r| *r == text(found, "reason"))?;
+        let reason = OUTCOMES.map(Outcome::reason).into_iter().find(|r| *r == text(found, "reason"))?;
         let (status, message) = (text(found, "status") == "True", text(found, "message").to_owned());
         let condition = Condition { kind: DISTRIBUTED, status, reason, message };
-        Some(Said::found(condition, number(found, "observedGeneration")))
+        Some(Reported::stored(condition, number(found, "observedGeneration")))
     }
 
     fn addresses(&self) -> Vec<HostAddress> {
@@ -260,7 +261,7 @@ mod tests {
         ObjectRef { kind, name: Name::new("shop", "web") }
     }
 
-    fn wanted(generation: i64, list: &[(&'static str, bool, &'static str)]) -> Wanted {
+    fn desired(generation: i64, list: &[(&'static str, bool, &'static str)]) -> Desired {
         let conditions = list.iter().map(|(kind, status, reason)| Condition {
             kind,
             status: *status,
@@ -268,7 +269,7 @@ mod tests {
             message: format!("why {reason}"),
         });
         let conditions = Conditions { generation, conditions: conditions.collect() };
-        Wanted::Conditions(Some(Arc::new(conditions)), Distribution::Untouched)
+        Desired::Conditions(Some(Arc::new(conditions)), Distribution::Keep)
     }
 
     fn stored(status: Value) -> Stored {
@@ -276,16 +277,16 @@ mod tests {
         serde_json::from_value(json!({"metadata": metadata, "status": status})).unwrap()
     }
 
-    fn applied(wanted: &Wanted, kind: Kind, status: Value) -> Value {
+    fn applied(desired: &Desired, kind: Kind, status: Value) -> Value {
         let now = Timestamp::from_second(1_000_000_000).unwrap();
-        match wanted.compare(&object(kind), &stored(status), now) {
+        match desired.compare(&object(kind), &stored(status), now) {
             Action::Apply { body, .. } => body,
             other => panic!("{other:?}"),
         }
     }
 
-    fn is_right(wanted: &Wanted, kind: Kind, status: Value) -> bool {
-        wanted.compare(&object(kind), &stored(status), Timestamp::UNIX_EPOCH) == Action::None
+    fn is_current(desired: &Desired, kind: Kind, status: Value) -> bool {
+        desired.compare(&object(kind), &stored(status), Timestamp::UNIX_EPOCH) == Action::None
     }
 
     const BOUND: &str = "istio.io/WaypointBound";
@@ -295,20 +296,20 @@ mod tests {
     }
 
     #[test]
-    fn a_condition_that_is_there_as_wanted_is_not_written() {
-        let yes = wanted(0, &[(BOUND, true, "Yes")]);
-        assert!(is_right(
+    fn a_condition_that_is_as_desired_is_not_written() {
+        let yes = desired(0, &[(BOUND, true, "Yes")]);
+        assert!(is_current(
             &yes,
             Kind::Service,
             json!({"conditions": [bound("True", "2001-01-01T00:00:00Z")]})
         ));
-        assert!(is_right(&wanted(0, &[]), Kind::Service, json!({})));
-        assert!(is_right(&Wanted::Conditions(None, Distribution::Untouched), Kind::Service, Value::Null));
+        assert!(is_current(&desired(0, &[]), Kind::Service, json!({})));
+        assert!(is_current(&Desired::Conditions(None, Distribution::Keep), Kind::Service, Value::Null));
     }
 
     #[test]
     fn a_new_condition_is_applied_with_the_version_that_was_read() {
-        let body = applied(&wanted(0, &[(BOUND, true, "Yes")]), Kind::Service, json!({}));
+        let body = applied(&desired(0, &[(BOUND, true, "Yes")]), Kind::Service, json!({}));
         assert_eq!(
             body,
             json!({
@@ -322,34 +323,34 @@ mod tests {
     #[test]
     fn the_time_of_transition_stays_while_the_status_does() {
         let old = json!({"conditions": [bound("True", "1999-01-01T00:00:00Z")]});
-        let time = |wanted| {
-            applied(&wanted, Kind::Service, old.clone())["status"]["conditions"][0]["lastTransitionTime"]
+        let time = |desired: Desired| {
+            applied(&desired, Kind::Service, old.clone())["status"]["conditions"][0]["lastTransitionTime"]
                 .clone()
         };
-        assert_eq!(time(wanted(0, &[(BOUND, true, "Other")])), "1999-01-01T00:00:00Z");
-        assert_eq!(time(wanted(0, &[(BOUND, false, "No")])), "2001-09-09T01:46:40Z");
+        assert_eq!(time(desired(0, &[(BOUND, true, "Other")])), "1999-01-01T00:00:00Z");
+        assert_eq!(time(desired(0, &[(BOUND, false, "No")])), "2001-09-09T01:46:40Z");
     }
 
     #[test]
     fn conditions_of_others_stay_in_lists_that_are_replaced_as_a_whole() {
         let other = json!({"type": "Reconciled", "status": "True", "observedGeneration": "4"});
         let old = json!({"conditions": [bound("True", "x"), other]});
-        let none = wanted(0, &[]);
+        let none = desired(0, &[]);
         assert_eq!(applied(&none, Kind::ServiceEntry, old.clone())["status"], json!({"conditions": [other]}));
         assert_eq!(applied(&none, Kind::Service, old)["status"], json!({"conditions": []}));
     }
 
     #[test]
-    fn an_object_that_is_not_ours_any_more_loses_our_conditions() {
+    fn an_object_that_left_the_mesh_loses_our_conditions() {
         let old = json!({"conditions": [bound("True", "x")]});
-        let body = applied(&Wanted::Conditions(None, Distribution::Untouched), Kind::WorkloadEntry, old);
+        let body = applied(&Desired::Conditions(None, Distribution::Keep), Kind::WorkloadEntry, old);
         assert_eq!(body["status"], json!({"conditions": []}));
         assert_eq!(body["apiVersion"], "networking.istio.io/v1");
     }
 
     #[test]
     fn a_policy_tells_which_generation_its_condition_speaks_of() {
-        let accepted = wanted(3, &[("ZtunnelAccepted", true, "Accepted")]);
+        let accepted = desired(3, &[("ZtunnelAccepted", true, "Accepted")]);
         let condition = |generation: Value| {
             json!({"conditions": [{
                 "type": "ZtunnelAccepted", "status": "True", "reason": "Accepted", "message": "why Accepted",
@@ -357,7 +358,7 @@ mod tests {
             }]})
         };
         for same in [json!(3), json!("3")] {
-            assert!(is_right(&accepted, Kind::AuthorizationPolicy, condition(same)));
+            assert!(is_current(&accepted, Kind::AuthorizationPolicy, condition(same)));
         }
         let body = applied(&accepted, Kind::AuthorizationPolicy, condition(json!("2")));
         assert_eq!(body["status"]["conditions"][0]["observedGeneration"], 3);
@@ -371,47 +372,48 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_of_distribution_has_a_generation_of_its_own_and_may_be_left_alone() {
-        let accepted = wanted(3, &[("ZtunnelAccepted", true, "Accepted")]);
-        let Wanted::Conditions(conditions, _) = accepted.clone() else { panic!("no conditions") };
+    fn the_condition_of_distribution_has_a_generation_of_its_own_and_may_be_kept() {
+        let accepted = desired(3, &[("ZtunnelAccepted", true, "Accepted")]);
+        let Desired::Conditions(conditions, _) = accepted.clone() else { panic!("no conditions") };
         let old = json!({"conditions": [distributed("True", "Acknowledged", 2)]});
-        let list = |wanted: &Wanted| {
-            let body = applied(wanted, Kind::AuthorizationPolicy, old.clone());
+        let list = |desired: &Desired| {
+            let body = applied(desired, Kind::AuthorizationPolicy, old.clone());
             body["status"]["conditions"].as_array().cloned().unwrap()
         };
-        let untouched = list(&accepted);
-        assert_eq!(untouched.len(), 2);
-        assert!(untouched.contains(&distributed("True", "Acknowledged", 2)), "{untouched:?}");
+        let kept = list(&accepted);
+        assert_eq!(kept.len(), 2);
+        assert!(kept.contains(&distributed("True", "Acknowledged", 2)), "{kept:?}");
 
-        let said = stored(json!({"conditions": [distributed("True", "Acknowledged", 3)]})).said().unwrap();
-        let is = Wanted::Conditions(conditions.clone(), Distribution::Is(said));
+        let reported =
+            stored(json!({"conditions": [distributed("True", "Acknowledged", 3)]})).reported().unwrap();
+        let is = Desired::Conditions(conditions.clone(), Distribution::Set(reported));
         let new = list(&is);
         assert_eq!(new.len(), 2);
         assert!(new.contains(&distributed("True", "Acknowledged", 3)), "{new:?}");
-        assert!(is_right(&is, Kind::AuthorizationPolicy, json!({"conditions": new})));
+        assert!(is_current(&is, Kind::AuthorizationPolicy, json!({"conditions": new})));
 
-        let gone = Wanted::Conditions(conditions, Distribution::Gone);
+        let gone = Desired::Conditions(conditions, Distribution::Remove);
         assert_eq!(list(&gone).len(), 1);
-        // On other kinds the type is somebody else's; an object that is not ours loses it.
-        assert!(is_right(&wanted(0, &[]), Kind::ServiceEntry, old.clone()));
-        assert_eq!(list(&Wanted::Conditions(None, Distribution::Untouched)), [json!(null); 0]);
-        assert_eq!(stored(json!({"conditions": [distributed("True", "Other", 2)]})).said(), None);
+        // On other kinds the type is somebody else's; an object that left the mesh loses it.
+        assert!(is_current(&desired(0, &[]), Kind::ServiceEntry, old.clone()));
+        assert_eq!(list(&Desired::Conditions(None, Distribution::Keep)), [json!(null); 0]);
+        assert_eq!(stored(json!({"conditions": [distributed("True", "Other", 2)]})).reported(), None);
     }
 
     #[test]
     fn a_type_that_is_there_twice_is_there_once_afterwards() {
         let old = json!({"conditions": [bound("True", "x"), bound("False", "y")]});
-        let body = applied(&wanted(0, &[(BOUND, true, "Yes")]), Kind::ServiceEntry, old);
+        let body = applied(&desired(0, &[(BOUND, true, "Yes")]), Kind::ServiceEntry, old);
         assert_eq!(body["status"]["conditions"].as_array().map(Vec::len), Some(1));
     }
 
     #[test]
-    fn addresses_are_written_only_over_what_they_were_decided_for() {
+    fn addresses_are_written_only_over_what_they_were_computed_for() {
         let pair = |host: &str, ip: &str| (Str::from(host), ip.parse::<IpAddr>().unwrap());
         let step = |status| {
-            let wanted = vec![pair("a.test", "240.240.0.1"), pair("a.test", "2001:2::1")];
-            let wanted = Wanted::Addresses { held: Vec::new(), wanted };
-            wanted.compare(&object(Kind::ServiceEntry), &stored(status), Timestamp::UNIX_EPOCH)
+            let desired = vec![pair("a.test", "240.240.0.1"), pair("a.test", "2001:2::1")];
+            let desired = Desired::Addresses { held: Vec::new(), desired };
+            desired.compare(&object(Kind::ServiceEntry), &stored(status), Timestamp::UNIX_EPOCH)
         };
         let (v4, v6) = (
             json!({"value": "240.240.0.1", "host": "a.test"}),
