@@ -377,7 +377,7 @@ fn a_pod_of_a_waypoint_that_comes_or_goes_changes_one_policy_and_no_workload() {
     };
     let guard = mesh.resources().into_iter().find(|r| r.name.contains("require_waypoint")).unwrap().name;
     let why = mesh.why(&guard, 2)[0].to_string();
-    assert!(why.starts_with("guard_policies ") && why.contains("waypoint_accounts"), "{why}");
+    assert!(why.starts_with("enforcement_policies ") && why.contains("waypoint_accounts"), "{why}");
     // The guard, and the waypoint's own pod.
     assert_eq!(changed(mesh.apply([instance("wp-2", "new")])), (1, 1, 0));
     assert_eq!(changed(mesh.apply([instance("wp-3", "new")])), (0, 1, 0), "nobody new may connect");
