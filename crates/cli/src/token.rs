@@ -3,7 +3,7 @@
 use crate::output;
 use ca::token::DevelopmentToken;
 use clap::Args;
-use identity::{DEVELOPMENT_TOKEN_LIFE, NO_UID, StateDir, development_token};
+use identity::{DEVELOPMENT_TOKEN_TTL, NO_UID, StateDir, development_token};
 use runtime::config::duration;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -57,7 +57,7 @@ impl Subject {
             pod: Some((pod, self.pod_uid.clone())),
             node: self.node.clone(),
             audiences: self.audience.clone(),
-            life: self.token_life.unwrap_or(DEVELOPMENT_TOKEN_LIFE),
+            life: self.token_life.unwrap_or(DEVELOPMENT_TOKEN_TTL),
         };
         Ok(development_token(state, &token)?)
     }

@@ -1,17 +1,15 @@
-//! The parts of identity put together.
+//! Wires the parts of identity together.
 
-use crate::authority::Authority;
-use crate::events::Events;
-use crate::external::{Desk, DeskSettings, Supply};
-use crate::gate::{Gate, GateSettings};
-use crate::keeper::{Keeper, KeyPlace, KeySettings};
-use crate::review::Reviewer;
-use crate::serving::{Serving, ServingNames};
+use crate::authentication::{Authenticator, Authorizer, AuthorizerSettings};
+use crate::authority::{Authority, Events, Notice};
+use crate::external::{CsrClient, CsrSettings};
+use crate::roots::{
+    DEVELOPMENT_ISSUER, ExternalSignerSource, KeyLocation, RootManager, RootSettings, StateDir, StateError,
+};
+use crate::serving::{ServingCertificate, ServingNames, ServingTls};
 use crate::settings::Settings;
-use crate::state_dir::{DEVELOPMENT_ISSUER, StateDir, StateError};
 use crate::stats::IdentityStats;
-use crate::tokens::{Tokens, Verifier};
-use crate::web::{RootsError, Web};
+use crate::tokens::{HttpsClient, PrimaryIssuer, RootsError, TokenReviewer, TokenVerifier};
 use crate::world::{World, WorldError, WorldWriter};
 use ::ca::token::KeySetError;
 use ::ca::{
@@ -21,6 +19,7 @@ use kube::Client;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -28,19 +27,19 @@ use tokio_util::task::TaskTracker;
 /// The value of `EXTERNAL_CA` for signers of the API `certificates.k8s.io`.
 const EXTERNAL_BY_KUBERNETES: &str = "ISTIOD_RA_KUBERNETES_API";
 
-/// Below which share of its life a self-signed root is renewed, in percent.
+/// A self-signed root is renewed when less than this percentage of its lifetime is left.
 const RENEW_BELOW_PERCENT: u8 = 20;
 
-/// Why identities cannot be served.
+/// Why identity cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
-    /// A setting cannot be used.
+    /// A setting is invalid.
     #[error(transparent)]
     World(#[from] WorldError),
-    /// Lives of certificates contradict each other.
+    /// The certificate lifetimes contradict each other.
     #[error("{0}; correct --default-cert-ttl and --max-cert-ttl")]
     Ttl(#[from] TtlError),
-    /// A rotation of the root would cut peers off.
+    /// The overlap of roots is too short for the certificate lifetimes.
     #[error("{0}; raise --root-overlap, or lower --default-cert-ttl")]
     Overlap(#[from] RotationError),
     /// The state folder cannot be used.
@@ -49,23 +48,23 @@ pub enum IdentityError {
     /// The key of development tokens cannot be used.
     #[error("cannot use the key of development tokens: {0}")]
     TokenKey(#[from] KeySetError),
-    /// The roots that servers of keys are verified by cannot be used.
+    /// The roots of the servers that publish keys cannot be used.
     #[error("{0}; give the roots (PEM) of the servers that --jwt-rules names by --jwt-roots")]
-    Web(#[from] RootsError),
-    /// The external signer is none that can be asked.
+    JwtRoots(#[from] RootsError),
+    /// The external signer is invalid.
     #[error("{0}; correct --external-signer (K8S_SIGNER) and --external-signer-domain (CERT_SIGNER_DOMAIN)")]
     External(#[from] ExternalRefusal),
-    /// Certificates would live for less than external signers can be asked for.
+    /// The default lifetime is below the minimum of external signers.
     #[error("certificates of external signers live for at least {} s; raise --default-cert-ttl", MIN_EXTERNAL_LIFE.as_secs())]
     ExternalTtl,
-    /// Another kind of external authority is asked for.
+    /// The kind of external authority is unknown.
     #[error(
-        "external authority {0:?} is not known; write ISTIOD_RA_KUBERNETES_API, or leave --external-ca (EXTERNAL_CA) empty"
+        "external authority {0:?} is not known; set it to ISTIOD_RA_KUBERNETES_API, or leave --external-ca (EXTERNAL_CA) empty"
     )]
     ExternalKind(String),
-    /// There is no API server to ask an external signer through.
+    /// External signers need an API server.
     #[error(
-        "an external signer is asked through the API server, and there is none here; leave --external-ca (EXTERNAL_CA) empty"
+        "an external signer needs an API server, and there is none; leave --external-ca (EXTERNAL_CA) empty"
     )]
     ExternalWithoutCluster,
     /// TLS cannot be set up.
@@ -73,209 +72,152 @@ pub enum IdentityError {
     Tls(#[from] rustls::Error),
 }
 
-/// Where key material and tokens come from.
-pub enum Home {
+/// Where key material is stored, and whose tokens are accepted.
+pub enum KeyStore {
     /// The cluster that is served.
     Cluster(Client),
-    /// The state folder of this process.
+    /// A state folder.
     StateDir(StateDir),
 }
 
-/// What supplies the authority.
+/// The source of the active key material.
 enum Source {
-    /// Key material of our own.
-    Own(Keeper),
-    /// Signers that are not ours.
-    External(Supply),
+    /// Key material of this control plane.
+    Own(RootManager),
+    /// External signers.
+    External(ExternalSignerSource),
 }
 
 impl Source {
     async fn run(self, stop: CancellationToken) {
         match self {
-            Self::Own(keeper) => keeper.run(stop).await,
-            Self::External(supply) => supply.run(stop).await,
+            Self::Own(manager) => manager.run(stop).await,
+            Self::External(source) => source.run(stop).await,
         }
     }
 }
 
-/// What serves identities, ready to run.
+/// The identity subsystem, ready to run.
 pub struct Identity {
-    gate: Arc<Gate>,
+    authorizer: Arc<Authorizer>,
     authority: Authority,
     source: Source,
     events: Option<Events>,
-    serving: Serving,
+    serving: ServingCertificate,
     serving_names: ServingNames,
     opened: CancellationToken,
 }
 
-/// What other parts of the process may know of it.
+/// A read-only view of identity for other parts of the process.
 #[derive(Clone, Default)]
 pub struct IdentityView {
-    /// The authority: what signs, and its status.
+    /// The authority: the active signer, and its status.
     pub authority: Authority,
     /// The counters.
     pub stats: Arc<IdentityStats>,
-    /// Cancelled once the secure port is open; nothing where there is none.
+    /// Cancelled once the secure port is open; `None` if there is none.
     opened: Option<CancellationToken>,
     world: Option<Arc<World>>,
 }
 
 impl IdentityView {
-    /// Returns what is known of pods and namespaces; nothing where no identities are served.
+    /// Returns the index of pods and namespaces; `None` if identity is off.
     pub fn world(&self) -> Option<&Arc<World>> {
         self.world.as_ref()
     }
 
-    /// Returns the UID of a live pod, as far as it was told of already.
+    /// Returns the UID of a live pod that is known.
     pub fn uid_of(&self, namespace: &str, pod: &str) -> Option<String> {
         self.world.as_ref()?.uid_of(namespace, pod)
     }
 
-    /// Tells whether there will be a secure port that is not open yet.
+    /// Returns whether there is a secure port that is not open yet.
     pub fn is_awaited(&self) -> bool {
         self.opened.as_ref().is_some_and(|opened| !opened.is_cancelled())
     }
 }
 
 impl Identity {
-    /// Puts the parts together; nothing is asked or written yet. `secure` is the address of the port.
+    /// Wires the parts together; nothing is read or written yet. `secure` is the address of the secure port.
     ///
     /// # Errors
     /// [`IdentityError`].
     pub fn new(
         settings: &Settings,
-        home: Home,
+        store: KeyStore,
         secure: SocketAddr,
     ) -> Result<(Self, WorldWriter, IdentityView), IdentityError> {
-        let Settings { default_cert_ttl, max_cert_ttl, root_ttl, root_overlap, shadow, .. } = *settings;
         let (world, writer) = World::new(&trusted_accounts(settings))?;
-        let ((authority, notices), stats) = (Authority::with_notices(), Arc::new(IdentityStats::default()));
-        let is_cluster = matches!(home, Home::Cluster(_));
-        let root_config_map = settings.root_config_map.clone();
-        let names = external_names(settings)?;
-        let ttl = TtlPolicy::new(default_cert_ttl, max_cert_ttl)?;
-        if names.is_some() && default_cert_ttl < MIN_EXTERNAL_LIFE {
+        let (authority, notices) = Authority::with_notices();
+        let parts = Parts {
+            settings,
+            signers: external_signers(settings)?,
+            ttl: TtlPolicy::new(settings.default_cert_ttl, settings.max_cert_ttl)?,
+            authority,
+            world,
+            stats: Arc::new(IdentityStats::default()),
+        };
+        if parts.signers.is_some() && settings.default_cert_ttl < MIN_EXTERNAL_LIFE {
             return Err(IdentityError::ExternalTtl);
         }
+        let is_cluster = matches!(store, KeyStore::Cluster(_));
         let serving_names = serving_names(settings, is_cluster, secure);
-        let (place, supply, verifier, events) = match home {
-            Home::Cluster(client) => {
-                let supply = names.map(|names| Supply {
-                    desk: Desk::new(client.clone(), desk_settings(settings)),
-                    names,
-                    ttl,
-                    root_file: settings.external_root.clone(),
-                    several_roots: settings.several_roots,
-                    serving_names: serving_names.clone(),
-                    shadow,
-                    authority: authority.clone(),
-                    world: Arc::clone(&world),
-                });
-                let events = (!shadow).then(|| Events {
-                    client: client.clone(),
-                    namespace: settings.system_namespace.clone(),
-                    replica: settings.replica.clone(),
-                    notices,
-                    world: Arc::clone(&world),
-                    stats: Arc::clone(&stats),
-                });
-                let verifier = Verifier::Cluster {
-                    keys: (!settings.always_review_tokens).then(|| client.clone()),
-                    reviewer: Box::new(Reviewer::new(client.clone(), Arc::clone(&stats))),
+        let (source, issuer, events) = match store {
+            KeyStore::Cluster(client) => {
+                let events = (!settings.shadow).then(|| parts.events(client.clone(), notices));
+                let issuer = parts.api_server_issuer(client.clone());
+                let source = match parts.signers.clone() {
+                    Some(names) => Source::External(parts.external_source(client, names, &serving_names)),
+                    None => Source::Own(parts.root_manager(parts.cluster_location(client))),
                 };
-                let place = KeyPlace::Cluster {
-                    client,
-                    namespace: settings.system_namespace.clone(),
-                    ca_dir: settings.ca_dir.clone(),
-                    shadow,
-                    root_config_map,
-                    trust_bundle: settings.trust_bundle,
-                };
-                (place, supply, verifier, events)
+                (source, issuer, events)
             }
-            Home::StateDir(_) if names.is_some() => return Err(IdentityError::ExternalWithoutCluster),
-            Home::StateDir(dir) => {
+            KeyStore::StateDir(_) if parts.signers.is_some() => {
+                return Err(IdentityError::ExternalWithoutCluster);
+            }
+            KeyStore::StateDir(dir) => {
                 let issuer = dir.development_issuer()?;
-                let verifier =
-                    Verifier::Development { keys: issuer.keys()?, issuer: DEVELOPMENT_ISSUER.to_owned() };
-                (KeyPlace::StateDir(dir), None, verifier, None)
+                let issuer =
+                    PrimaryIssuer::Development { keys: issuer.keys()?, issuer: DEVELOPMENT_ISSUER.to_owned() };
+                (Source::Own(parts.root_manager(KeyLocation::StateDir(dir))), issuer, None)
             }
         };
-        let rules = settings.jwt_rules.0.clone();
-        let further = match rules.is_empty() {
-            true => None,
-            false => Some((rules, Web::new(settings.jwt_roots.as_deref().filter(|r| !r.is_empty()))?)),
-        };
-        let audiences = settings.token_audiences.clone();
-        let tokens = Tokens::new(verifier, audiences, further, Arc::clone(&stats));
-        let gate_settings = GateSettings {
-            cluster_id: settings.cluster_id.clone(),
-            certificates_per_second: settings.certificates_per_second,
-            streams_per_client: settings.streams_per_client,
-            ttl,
-        };
-        let rotation = RotationPolicy {
-            renew_below_percent: RENEW_BELOW_PERCENT,
-            overlap: root_overlap.unwrap_or(default_cert_ttl),
-            life: root_ttl,
-        };
-        rotation.check(&ttl)?;
-        let several_roots = settings.several_roots;
-        let keeper = Keeper {
-            place,
-            settings: KeySettings {
-                ttl,
-                several_roots,
-                reads_revocations: settings.revocation_lists,
-                rotation,
-            },
-            authority: authority.clone(),
-            world: Arc::clone(&world),
-        };
-        let serving_names = ServingNames { set: serving_names, discovery_host: world.discovery_host() };
-        let source = supply.map_or(Source::Own(keeper), Source::External);
-        let serving = Serving::new(Arc::clone(&stats))?;
-        let gate = Gate::new(
-            gate_settings,
-            Arc::clone(&world),
-            tokens,
-            serving.clients(),
-            authority.clone(),
-            Arc::clone(&stats),
-        );
+        parts.rotation().check(&parts.ttl)?;
+        let tls = ServingTls::new()?;
+        let authorizer = parts.authorizer(issuer, &tls)?;
+        let Parts { authority, world, stats, .. } = parts;
         let identity = Self {
-            gate: Arc::new(gate),
+            authorizer: Arc::new(authorizer),
             authority: authority.clone(),
             source,
             events,
-            serving,
-            serving_names,
+            serving: ServingCertificate::new(tls, Arc::clone(&stats)),
+            serving_names: ServingNames { fixed: serving_names, discovery_host: world.discovery_host() },
             opened: CancellationToken::new(),
         };
-        // A shadow serves what it can: whether there is a root is the other control plane's affair.
-        let opened = (!shadow).then(|| identity.opened.clone());
+        // A shadow does not wait for a root, which is managed by the other control plane.
+        let opened = (!settings.shadow).then(|| identity.opened.clone());
         Ok((identity, writer, IdentityView { authority, stats, opened, world: Some(world) }))
     }
 
-    /// Returns what authenticates the callers of the secure port.
-    pub fn gate(&self) -> Arc<Gate> {
-        Arc::clone(&self.gate)
+    /// Returns the authorizer of the secure port's calls.
+    pub fn authorizer(&self) -> Arc<Authorizer> {
+        Arc::clone(&self.authorizer)
     }
 
-    /// Returns what makes TLS handshakes; they fail until there is a certificate.
+    /// Returns the acceptor of TLS connections; handshakes fail until there is a serving certificate.
     pub fn acceptor(&self) -> TlsAcceptor {
-        self.serving.acceptor()
+        self.serving.tls().acceptor()
     }
 
-    /// Returns what is to be cancelled when the secure port is open.
+    /// Returns the token to cancel once the secure port is open.
     pub fn opened(&self) -> CancellationToken {
         self.opened.clone()
     }
 
-    /// Keeps everything up to date until `stop`. Waits until there is a mesh (`published`; `false` when
-    /// there will be none), then for key material and for an answer about the keys of tokens, and cancels
-    /// `prepared`: from then on the secure port may be open.
+    /// Runs until `stop` is cancelled. Waits for the first snapshot of the mesh (`published`; `false` if
+    /// there will be none), then for key material and for the first attempt to fetch token keys, and cancels
+    /// `prepared`: from then on the secure port may be opened.
     pub async fn run(
         self,
         published: impl Future<Output = bool>,
@@ -283,18 +225,19 @@ impl Identity {
         stop: CancellationToken,
     ) {
         let tasks = TaskTracker::new();
-        let keys_asked = CancellationToken::new();
+        let keys_attempted = CancellationToken::new();
         {
-            let (gate, asked, stop) = (Arc::clone(&self.gate), keys_asked.clone(), stop.clone());
+            let (authorizer, attempted, stop) =
+                (Arc::clone(&self.authorizer), keys_attempted.clone(), stop.clone());
             tasks.spawn(async move {
                 tokio::select! {
-                    () = gate.fetch_keys(&asked) => {}
+                    () = authorizer.authenticator().fetch_keys(&attempted) => {}
                     () = stop.cancelled() => {}
                 }
             });
         }
         tokio::select! {
-            // Whose trust domain and pods are not known, for that nothing is signed.
+            // Nothing is signed before the trust domain and the pods are known.
             published = published => if !published { return },
             () = stop.cancelled() => return,
         }
@@ -307,12 +250,14 @@ impl Identity {
         {
             let (serving, names) = (self.serving, self.serving_names);
             let (ready, stop) = (ready.clone(), stop.clone());
-            tasks.spawn(async move { serving.follow(&authority, names, ready, stop).await });
+            tasks.spawn(async move { serving.run(&authority, names, ready, stop).await });
         }
-        // Once the port is open, the API server may go away: the keys of its tokens should be here by
-        // then. It is asked for a bounded time.
+        // Once the port is open the API server may become unavailable, so its keys should be fetched by then.
+        // The attempt takes a bounded time.
         tokio::select! {
-            ((), ()) = async { tokio::join!(ready.cancelled(), keys_asked.cancelled()) } => prepared.cancel(),
+            ((), ()) = async { tokio::join!(ready.cancelled(), keys_attempted.cancelled()) } => {
+                prepared.cancel();
+            }
             () = stop.cancelled() => {}
         }
         tasks.close();
@@ -320,8 +265,124 @@ impl Identity {
     }
 }
 
-/// Returns the external signers that are to be asked; none where our own key signs.
-fn external_names(settings: &Settings) -> Result<Option<SignerNames>, IdentityError> {
+/// What several parts of [`Identity`] are built from.
+struct Parts<'s> {
+    settings: &'s Settings,
+    /// The external signers; `None` to sign with a key of this control plane.
+    signers: Option<SignerNames>,
+    ttl: TtlPolicy,
+    authority: Authority,
+    world: Arc<World>,
+    stats: Arc<IdentityStats>,
+}
+
+impl Parts<'_> {
+    fn rotation(&self) -> RotationPolicy {
+        RotationPolicy {
+            renew_below_percent: RENEW_BELOW_PERCENT,
+            overlap: self.settings.root_overlap.unwrap_or(self.settings.default_cert_ttl),
+            life: self.settings.root_ttl,
+        }
+    }
+
+    fn cluster_location(&self, client: Client) -> KeyLocation {
+        KeyLocation::Cluster {
+            client,
+            namespace: self.settings.system_namespace.clone(),
+            ca_dir: self.settings.ca_dir.clone(),
+            shadow: self.settings.shadow,
+            root_config_map: self.settings.root_config_map.clone(),
+            trust_bundle: self.settings.trust_bundle,
+        }
+    }
+
+    fn root_manager(&self, location: KeyLocation) -> RootManager {
+        RootManager {
+            location,
+            settings: RootSettings {
+                ttl: self.ttl,
+                allow_multiple_roots: self.settings.allow_multiple_roots,
+                reads_revocations: self.settings.revocation_lists,
+                rotation: self.rotation(),
+            },
+            authority: self.authority.clone(),
+            world: Arc::clone(&self.world),
+        }
+    }
+
+    fn external_source(
+        &self,
+        client: Client,
+        names: SignerNames,
+        serving_names: &[String],
+    ) -> ExternalSignerSource {
+        let settings = CsrSettings {
+            timeout: self.settings.external_signer_timeout,
+            max_pending: self.settings.external_signer_requests,
+            namespace: self.settings.system_namespace.clone(),
+            revision: self.settings.revision.clone(),
+        };
+        ExternalSignerSource {
+            csr_client: CsrClient::new(client, settings),
+            names,
+            ttl: self.ttl,
+            root_file: self.settings.external_root.clone(),
+            allow_multiple_roots: self.settings.allow_multiple_roots,
+            serving_names: serving_names.to_vec(),
+            shadow: self.settings.shadow,
+            authority: self.authority.clone(),
+            world: Arc::clone(&self.world),
+        }
+    }
+
+    fn events(&self, client: Client, notices: mpsc::Receiver<Notice>) -> Events {
+        Events {
+            client,
+            namespace: self.settings.system_namespace.clone(),
+            replica: self.settings.replica.clone(),
+            notices,
+            world: Arc::clone(&self.world),
+            stats: Arc::clone(&self.stats),
+        }
+    }
+
+    fn api_server_issuer(&self, client: Client) -> PrimaryIssuer {
+        PrimaryIssuer::ApiServer {
+            keys: (!self.settings.always_review_tokens).then(|| client.clone()),
+            reviewer: Box::new(TokenReviewer::new(client, Arc::clone(&self.stats))),
+        }
+    }
+
+    fn authorizer(&self, issuer: PrimaryIssuer, tls: &ServingTls) -> Result<Authorizer, IdentityError> {
+        let rules = self.settings.jwt_rules.0.clone();
+        let additional = match rules.is_empty() {
+            true => None,
+            false => {
+                let roots = self.settings.jwt_roots.as_deref().filter(|roots| !roots.is_empty());
+                Some((rules, HttpsClient::new(roots)?))
+            }
+        };
+        let audiences = self.settings.token_audiences.clone();
+        let tokens = TokenVerifier::new(issuer, audiences, additional, Arc::clone(&self.stats));
+        let authenticator = Authenticator::new(
+            self.settings.cluster_id.clone(),
+            Arc::clone(&self.world),
+            tokens,
+            tls.client_verifier(),
+            Arc::clone(&self.stats),
+        );
+        let settings = AuthorizerSettings {
+            certificates_per_second: self.settings.certificates_per_second,
+            streams_per_client: self.settings.streams_per_client,
+            ttl: self.ttl,
+        };
+        let (world, authority) = (Arc::clone(&self.world), self.authority.clone());
+        Ok(Authorizer::new(settings, authenticator, world, authority, Arc::clone(&self.stats)))
+    }
+}
+
+/// Returns the configured external signers; `None` to sign with a key of this control plane.
+fn external_signers(settings: &Settings) -> Result<Option<SignerNames>, IdentityError> {
     match settings.external_ca.as_str() {
         "" => Ok(None),
         EXTERNAL_BY_KUBERNETES => {
@@ -331,24 +392,15 @@ fn external_names(settings: &Settings) -> Result<Option<SignerNames>, IdentityEr
     }
 }
 
-fn desk_settings(settings: &Settings) -> DeskSettings {
-    DeskSettings {
-        limit: settings.external_signer_timeout,
-        places: settings.external_signer_requests,
-        namespace: settings.system_namespace.clone(),
-        revision: settings.revision.clone(),
-    }
-}
-
-/// Returns the accounts that may ask for the certificates of pods on their node: those set, else the
-/// `ztunnel` of the control plane's namespace.
+/// Returns the accounts that may request certificates of the pods on their node: the configured ones, or
+/// else `ztunnel` in the namespace of the control plane.
 fn trusted_accounts(settings: &Settings) -> String {
     let default = || format!("{}/ztunnel", settings.system_namespace);
     settings.trusted_node_accounts.clone().unwrap_or_else(default)
 }
 
-/// Returns the names of the serving certificate that stay as long as the process: those under which
-/// clients know istiod, those set, and loopback where clients are on this machine.
+/// Returns the fixed names of the serving certificate: the service names of istiod, the configured ones, and
+/// loopback where clients are on this machine.
 fn serving_names(settings: &Settings, is_cluster: bool, secure: SocketAddr) -> Vec<String> {
     let Settings { system_namespace, revision, domain, .. } = settings;
     let mut services = vec!["istiod".to_owned(), "istiod-remote".to_owned(), "istio-pilot".to_owned()];
@@ -371,23 +423,23 @@ fn serving_names(settings: &Settings, is_cluster: bool, secure: SocketAddr) -> V
     names
 }
 
-/// Issues a development token from the key of a state folder, bound to a pod.
+/// Issues a development token with the key of a state folder, bound to a pod; returns its text.
 ///
 /// # Errors
-/// [`IdentityError`] when there is no key to be had; the text of the token else.
+/// [`IdentityError`] when the key cannot be loaded or created, or the token cannot be signed.
 pub fn development_token(
     dir: &StateDir,
     token: &::ca::token::DevelopmentToken,
 ) -> Result<String, IdentityError> {
-    let issuer = dir.kept_development_issuer()?;
+    let issuer = dir.existing_development_issuer()?;
     let now = rustls::pki_types::UnixTime::now();
     issuer.issue(token, now, &::ca::SystemEntropy).map_err(|source| {
         StateError::TokenKey { path: dir.root_folder().with_file_name("token-key.pem"), source }.into()
     })
 }
 
-/// The UID of a pod that has none, such as one in a folder of manifests.
+/// The UID of a pod without a UID, such as one from a manifest.
 pub const NO_UID: &str = "00000000-0000-0000-0000-000000000000";
 
-/// How long a development token is valid unless it is told otherwise.
-pub const DEVELOPMENT_TOKEN_LIFE: Duration = Duration::from_secs(24 * 3600);
+/// Default lifetime of a development token.
+pub const DEVELOPMENT_TOKEN_TTL: Duration = Duration::from_secs(24 * 3600);

@@ -1,56 +1,55 @@
-//! Identity: the certificate authority, TLS of the secure port, and who may ask for what.
+//! Identity: authenticates clients, authorizes what they ask for, and issues certificates.
 //!
 //! ```text
 //!                 source ──events──▶ World (pods, namespaces, trust domain)
 //!                                      │
 //!  Secret, files, state folder          ▼
-//!        └──▶ Keeper ──▶ Authority ──▶ Gate ◀── Tokens
-//!                            │             (keys of the API server and of further issuers, TokenReview)
-//!                            ├──▶ Serving (TLS of the secure port)
-//!                            └──▶ Events (what is wrong with key material)
+//!     └──▶ roots ──▶ authority ──▶ authentication ◀── tokens
+//!                       │            (client certificates, bearer tokens, who may have which certificate)
+//!                       ├──▶ serving (TLS of the secure port)
+//!                       └──▶ Kubernetes Events (problems with key material)
 //! ```
 //!
-//! [`Identity`] puts the parts together. It tells when the secure port may be opened: once there is a mesh
-//! to serve and a root to sign with. Servers and the publishing of roots are other crates' matter.
+//! | module | purpose |
+//! |---|---|
+//! | `authentication` | who a client is, and what it may do |
+//! | `tokens` | verifies bearer tokens |
+//! | `authority` | the active signer and its roots |
+//! | `external` | asks external signers through the API server |
+//! | `roots` | loads, creates, rotates and watches key material, and hands it to the authority |
+//! | `serving` | the serving certificate and TLS of the secure port |
+//!
+//! [`Identity`] wires them together. It reports when the secure port may be opened: once the first snapshot
+//! of the mesh is published and there is a root to sign with. The servers and the controller that
+//! distributes roots to namespaces live in other crates.
 
 mod assembly;
+mod authentication;
 mod authority;
-mod events;
 mod external;
-mod gate;
-mod keeper;
-mod key_source;
-mod new_tokens;
-mod own_signer;
+mod issue_request;
 mod pods;
-mod published_keys;
 mod refused;
-mod review;
-mod root_secret;
+mod roots;
 mod serving;
 mod settings;
-mod signer;
-mod state_dir;
 mod stats;
 mod tokens;
-mod trouble;
-mod trust_bundle;
-mod web;
 mod world;
 
 pub use assembly::{
-    DEVELOPMENT_TOKEN_LIFE, Home, Identity, IdentityError, IdentityView, NO_UID, development_token,
+    DEVELOPMENT_TOKEN_TTL, Identity, IdentityError, IdentityView, KeyStore, NO_UID, development_token,
 };
-pub use authority::{Authority, AuthorityStatus, Changes, InForce};
-pub use gate::{Admission, Authenticated, CertificateRequest, Connection, Gate, GateSettings, NodeClaim};
+pub use authentication::{
+    Authenticated, Authenticator, Authorizer, AuthorizerSettings, CertificateRequest, ClientCertificate,
+    Connection, NodeClaim, StreamPermit, client_certificate,
+};
+pub use authority::{
+    ActiveMaterial, Authority, AuthorityStatus, MaterialReceiver, Problem, ProblemKind, Signer,
+};
 pub use pods::{Binding, PodTable};
 pub use refused::Refused;
-pub use root_secret::{ROOTS_KEY, ROTATE};
-pub use serving::{ShownCertificate, client_identity};
+pub use roots::{DEVELOPMENT_ISSUER, ROOTS_KEY, ROTATE, StateDir, StateError, TRUST_BUNDLE, TrustBundles};
 pub use settings::Settings;
-pub use signer::Signer;
-pub use state_dir::{DEVELOPMENT_ISSUER, StateDir, StateError};
-pub use stats::{Count, Counts, IdentityStats, LeafEnds, Moment};
-pub use trouble::{Trouble, TroubleKind};
-pub use trust_bundle::{TRUST_BUNDLE, TrustBundles};
+pub use stats::{Count, Counts, IdentityStats, LeafExpiries, Timestamp};
 pub use world::{MeshIdentity, World, WorldError, WorldWriter};

@@ -1,36 +1,36 @@
-//! Why a call is refused: what the client is told, and what the log tells.
+//! Why a call is refused: the status that the client receives, and the details for the log.
 
 use ca::{Code, Refusal};
 use limits::Refill;
 
-/// A refusal on its way to a client.
+/// A refused call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
-    /// The status code of the answer.
+    /// The gRPC status code.
     pub code: Code,
-    /// A short name of a fixed set, for metrics.
+    /// A short reason from a fixed set, used as a metric label.
     pub reason: &'static str,
-    /// The whole truth, for the log.
+    /// The full reason, for the log.
     pub detail: String,
 }
 
 impl Refused {
-    /// Something that the answer depends on is away; the client may come again.
-    pub(super) fn unavailable(reason: &'static str, detail: String) -> Self {
+    /// A dependency is unavailable; the client may retry.
+    pub(crate) fn unavailable(reason: &'static str, detail: String) -> Self {
         Self { code: Code::Unavailable, reason, detail }
     }
 
-    /// More than a rate lets through.
-    pub(super) fn rate_limited(refill: Refill) -> Self {
+    /// The client exceeded a rate limit.
+    pub(crate) fn rate_limited(refill: Refill) -> Self {
         Self { code: Code::ResourceExhausted, reason: "rate_limited", detail: refill.to_string() }
     }
 
-    /// Who asks is not known.
-    pub(super) fn unauthenticated(reason: &'static str, detail: impl Into<String>) -> Self {
+    /// The client could not be authenticated.
+    pub(crate) fn unauthenticated(reason: &'static str, detail: impl Into<String>) -> Self {
         Self { code: Code::Unauthenticated, reason, detail: detail.into() }
     }
 
-    /// Returns what the client is told: whom we do not know learns nothing.
+    /// Returns the message for the client. An unauthenticated client is given no details.
     pub fn message(&self) -> String {
         match self.code {
             Code::Unauthenticated => "request is not authenticated".to_owned(),

@@ -1,4 +1,4 @@
-//! What is counted of identities, for metrics.
+//! Counters of identity, for metrics.
 
 use parking_lot::Mutex;
 use rustls::pki_types::UnixTime;
@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 const HOUR: u64 = 3600;
 
-/// How far ahead the ends of leaves are told apart, in hours: a signer that is not ours may go further.
+/// The furthest expiry that is tracked, in hours; certificates of external signers may live longer.
 const HORIZON: u64 = 366 * 24;
 
-/// The groups of [`LeafEnds`]: up to so many hours, and their names in days.
-const GROUPS: [(u64, &str); 6] =
+/// The buckets of [`LeafExpiries`]: upper bounds in hours, and names in days.
+const BUCKETS: [(u64, &str); 6] =
     [(6, "0.25"), (12, "0.5"), (24, "1"), (7 * 24, "7"), (30 * 24, "30"), (u64::MAX, "more")];
 
-/// A count that only rises.
+/// A monotonic counter.
 #[derive(Debug, Default)]
 pub struct Count(AtomicU64);
 
@@ -30,13 +30,13 @@ impl Count {
     }
 }
 
-/// Counts by a name of a fixed set.
+/// Counters by a name from a fixed set.
 #[derive(Debug, Default)]
 pub struct Counts(Mutex<BTreeMap<&'static str, u64>>);
 
 impl Counts {
-    /// Begins with these names at 0, so that their counts are there before the first event.
-    pub(super) fn of(names: &[&'static str]) -> Self {
+    /// Starts with these names at 0, so that their time series exist before the first event.
+    pub(crate) fn of(names: &[&'static str]) -> Self {
         Self(Mutex::new(names.iter().map(|name| (*name, 0)).collect()))
     }
 
@@ -51,40 +51,39 @@ impl Counts {
     }
 }
 
-/// Leaves that were issued and have not ended, counted by the hour in which they end: to add one is to
-/// add one to a count, and an hour that is over is forgotten whole.
+/// Issued leaf certificates that have not expired, counted by the hour of their expiry.
 #[derive(Debug, Default)]
-pub struct LeafEnds(Mutex<BTreeMap<u64, u64>>);
+pub struct LeafExpiries(Mutex<BTreeMap<u64, u64>>);
 
-impl LeafEnds {
-    /// Counts a leaf that ends then.
+impl LeafExpiries {
+    /// Counts a leaf certificate that expires at `end`.
     pub fn add(&self, end: UnixTime, now: UnixTime) {
         let hour = (end.as_secs() / HOUR).min(now.as_secs() / HOUR + HORIZON);
         *self.0.lock().entry(hour).or_default() += 1;
     }
 
-    /// Returns how many have up to so many days left, and more than the group before; to the hour.
+    /// Returns the number of certificates by days left; each bucket excludes the ones before it.
     pub fn by_days_left(&self, now: UnixTime) -> Vec<(&'static str, u64)> {
         let now = now.as_secs() / HOUR;
         let mut ends = self.0.lock();
         *ends = ends.split_off(&now);
-        let mut groups = GROUPS.map(|(_, name)| (name, 0));
+        let mut buckets = BUCKETS.map(|(_, name)| (name, 0));
         for (end, count) in &*ends {
-            let group = GROUPS.iter().position(|(hours, _)| end - now <= *hours);
-            groups[group.unwrap_or(GROUPS.len() - 1)].1 += count;
+            let bucket = BUCKETS.iter().position(|(hours, _)| end - now <= *hours);
+            buckets[bucket.unwrap_or(BUCKETS.len() - 1)].1 += count;
         }
-        groups.to_vec()
+        buckets.to_vec()
     }
 }
 
-/// A moment, or none.
+/// An optional point in time.
 #[derive(Debug, Default)]
-pub struct Moment(AtomicU64);
+pub struct Timestamp(AtomicU64);
 
-impl Moment {
+impl Timestamp {
     /// Sets it.
-    pub(super) fn set(&self, moment: UnixTime) {
-        self.0.store(moment.as_secs(), Ordering::Relaxed);
+    pub(crate) fn set(&self, time: UnixTime) {
+        self.0.store(time.as_secs(), Ordering::Relaxed);
     }
 
     /// Returns it in seconds since 1970.
@@ -96,31 +95,31 @@ impl Moment {
 /// Counters of the secure port.
 #[derive(Debug)]
 pub struct IdentityStats {
-    /// Certificates asked for.
+    /// Certificate requests.
     pub requests: Count,
     /// Certificates issued.
     pub issued: Count,
-    /// Those of them that have not ended.
-    pub leaves: LeafEnds,
-    /// When the serving certificate ends.
-    pub serving_ends: Moment,
-    /// Requests for certificates that were refused, by reason.
+    /// Issued certificates that have not expired.
+    pub leaves: LeafExpiries,
+    /// When the serving certificate expires.
+    pub serving_expiry: Timestamp,
+    /// Refused certificate requests, by reason.
     pub refused: Counts,
-    /// Streams that were refused, by reason.
+    /// Refused streams, by reason.
     pub streams_refused: Counts,
-    /// Streams that were ended since their credential or their pod was gone, by reason.
+    /// Streams ended because the credential expired or the pod is gone, by reason.
     pub streams_ended: Counts,
-    /// Callers that could not be authenticated.
+    /// Calls that could not be authenticated.
     pub unauthenticated: Count,
-    /// Requests that could not be signed, by the error types of the service that this one replaces.
+    /// Requests that could not be signed, by the error types of istiod.
     pub sign_errors: Counts,
-    /// Tokens accepted, by how: `cache`, `local`, `issuer`, `review`.
+    /// Accepted tokens, by how they were verified: `cache`, `local`, `issuer`, `review`.
     pub tokens: Counts,
-    /// Questions to the API server about tokens, by outcome.
+    /// TokenReviews, by outcome.
     pub token_reviews: Counts,
     /// Fetches of the API server's keys, by outcome.
     pub key_fetches: Counts,
-    /// Fetches of the keys of further issuers, by outcome.
+    /// Fetches of the keys of additional issuers, by outcome.
     pub issuer_key_fetches: Counts,
     /// TLS handshakes, by outcome.
     pub handshakes: Counts,
@@ -137,8 +136,8 @@ impl Default for IdentityStats {
         Self {
             requests: Count::default(),
             issued: Count::default(),
-            leaves: LeafEnds::default(),
-            serving_ends: Moment::default(),
+            leaves: LeafExpiries::default(),
+            serving_expiry: Timestamp::default(),
             refused: Counts::of(&["not_on_node", "pod_unknown", "token_expired"]),
             streams_refused: Counts::of(&[
                 "node_identity",
@@ -176,8 +175,8 @@ mod tests {
     }
 
     #[test]
-    fn leaves_move_to_nearer_groups_and_are_forgotten_when_they_end() {
-        let (leaves, now) = (LeafEnds::default(), 500_000);
+    fn leaves_move_to_nearer_buckets_and_are_removed_when_they_expire() {
+        let (leaves, now) = (LeafExpiries::default(), 500_000);
         for end in [now + 24, now + 24, now + 5, now + 24 * 90, now + 24 * 3650] {
             leaves.add(at(end), at(now));
         }
@@ -187,7 +186,7 @@ mod tests {
         assert_eq!(counts(now + 12), [0, 2, 0, 0, 0, 2]);
         assert_eq!(counts(now + 20), [2, 0, 0, 0, 0, 2]);
         assert_eq!(counts(now + 25), [0, 0, 0, 0, 0, 2]);
-        // Beyond the horizon one is counted as long as that.
+        // An expiry beyond the horizon is counted at the horizon.
         assert_eq!(counts(now + HORIZON), [1, 0, 0, 0, 0, 0]);
         assert_eq!(counts(now + HORIZON + 1), [0; 6]);
     }

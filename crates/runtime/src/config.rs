@@ -110,7 +110,7 @@ impl MeshArgs {
 /// Certificates, tokens and the secure port.
 #[derive(Debug, Clone, Args)]
 pub struct IdentityArgs {
-    /// Audiences of the tokens that are accepted
+    /// Accepted audiences of tokens
     #[arg(
         long,
         value_name = "NAMES",
@@ -119,23 +119,23 @@ pub struct IdentityArgs {
         value_delimiter = ','
     )]
     pub token_audiences: Vec<String>,
-    /// Ask the API server about every token instead of verifying it by the published keys
+    /// Review every token with the API server instead of verifying it with the published keys
     #[arg(long, env = "PILOTHOUSE_ALWAYS_REVIEW_TOKENS")]
     pub always_review_tokens: bool,
-    /// Further issuers of tokens, as JSON: `{"issuer","jwks_uri","audiences"}`, or a list of such
+    /// Additional issuers of tokens, as JSON: `{"issuer","jwks_uri","audiences"}`, or a list of these
     #[arg(long, value_name = "JSON", env = "JWT_RULE", default_value = "", value_parser = IssuerRules::parse,
         hide_default_value = true)]
     pub jwt_rules: IssuerRules,
-    /// Roots of the servers that --jwt-rules names: PEM, or a file of it; without it, those of the system
+    /// Roots of the servers that --jwt-rules names: PEM, or the path of a PEM file; default: the system roots
     #[arg(long, value_name = "PEM", env = "PILOTHOUSE_JWT_ROOTS")]
     pub jwt_roots: Option<String>,
-    /// Accounts (`namespace/serviceaccount,…`) that get certificates for the pods of their node; without it: the `ztunnel` of the system namespace
+    /// Accounts (`namespace/serviceaccount,…`) that may request certificates for the pods on their node; default: `ztunnel` in the system namespace
     #[arg(long, value_name = "ACCOUNTS", env = "CA_TRUSTED_NODE_ACCOUNTS")]
     pub trusted_node_accounts: Option<String>,
-    /// Folder of plugged-in key material (`cacerts`); without one, or while it is empty: Secrets
+    /// Folder of plugged-in key material (`cacerts`); Secrets are used without it, or if it is empty
     #[arg(long, value_name = "DIR", env = "ROOT_CA_DIR")]
     pub ca_dir: Option<PathBuf>,
-    /// Life of a certificate that asks for none
+    /// Default lifetime of a certificate
     #[arg(
         long,
         value_name = "TIME",
@@ -144,7 +144,7 @@ pub struct IdentityArgs {
         value_parser = duration
     )]
     pub default_cert_ttl: Duration,
-    /// Longest life of a certificate; more is refused
+    /// Maximum lifetime of a certificate; requests for more are refused
     #[arg(
         long,
         value_name = "TIME",
@@ -153,7 +153,7 @@ pub struct IdentityArgs {
         value_parser = duration
     )]
     pub max_cert_ttl: Duration,
-    /// Life of a self-signed root
+    /// Lifetime of a self-signed root
     #[arg(
         long,
         value_name = "TIME",
@@ -162,38 +162,38 @@ pub struct IdentityArgs {
         value_parser = duration
     )]
     pub root_ttl: Duration,
-    /// How long old and new roots are trusted together, before and after a new one signs: at least the longest life of a certificate in use; without it, and at least: the life of a certificate that asks for none
+    /// How long both roots are trusted before and after the new one signs: at least the longest lifetime of certificates in use; default and minimum: the default lifetime of a certificate
     #[arg(long, value_name = "TIME", env = "PILOTHOUSE_ROOT_OVERLAP", value_parser = duration)]
     pub root_overlap: Option<Duration>,
-    /// Let the roots of plugged-in key material change, where one set contains the other
+    /// Allow the roots of plugged-in key material to change, if one set contains the other
     #[arg(long, env = "ISTIO_MULTIROOT_MESH")]
-    pub several_roots: bool,
-    /// ConfigMap with the roots in every namespace; empty writes none
+    pub allow_multiple_roots: bool,
+    /// ConfigMap with the roots in every namespace; empty to write none
     #[arg(long, value_name = "NAME", env = "PILOT_CA_CERT_CONFIGMAP", default_value = "istio-ca-root-cert")]
     pub root_config_map: String,
-    /// Publish the roots in the ClusterTrustBundle `istio.io:istiod-ca:root-cert` instead of ConfigMaps, where the cluster serves such
+    /// Publish the roots in the ClusterTrustBundle `istio.io:istiod-ca:root-cert` instead of ConfigMaps, if the cluster serves it
     #[arg(long, env = "ENABLE_CLUSTER_TRUST_BUNDLE_API")]
     pub trust_bundle: bool,
-    /// Read revocation lists (`ca-crl.pem`) beside plugged-in key material: refuse the client certificates on them, and publish them
+    /// Read the revocation lists (`ca-crl.pem`) of plugged-in key material: refuse the client certificates on them, and publish them
     #[arg(long, value_name = "BOOL", env = "PILOT_ENABLE_CA_CRL", default_value = "true",
         action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new())]
     pub revocation_lists: bool,
-    /// ConfigMap with the revocation lists in every namespace, also while there are none; empty writes none
+    /// ConfigMap with the revocation lists in every namespace, also while there are none; empty to write none
     #[arg(long, value_name = "NAME", env = "PILOT_CRL_CONFIGMAP", default_value = "istio-ca-crl")]
     pub crl_config_map: String,
-    /// Who signs instead of a key of our own: `ISTIOD_RA_KUBERNETES_API` for the signer of --external-signer, asked by CertificateSigningRequests
+    /// External authority that signs: `ISTIOD_RA_KUBERNETES_API` for CertificateSigningRequests to --external-signer; empty to sign with the key of this control plane
     #[arg(long, value_name = "KIND", env = "EXTERNAL_CA", default_value = "")]
     pub external_ca: String,
     /// Name of the external signer, as in `clusterissuers.cert-manager.io/mesh`
     #[arg(long, value_name = "NAME", env = "K8S_SIGNER", default_value = "")]
     pub external_signer: String,
-    /// Domain of the signers that a proxy may choose from (`CertSigner`); empty lets none choose
+    /// Domain of the signers that a proxy may choose from (`CertSigner`); empty to disallow the choice
     #[arg(long, value_name = "DOMAIN", env = "CERT_SIGNER_DOMAIN", default_value = "")]
     pub external_signer_domain: String,
-    /// File with the roots of external signers; without it: `caCertificates` of the mesh settings, else the end of the chain that the signer returns
+    /// File with the roots of external signers; default: `caCertificates` of the mesh settings, else the root of the chain that the signer returns
     #[arg(long, value_name = "FILE", env = "PILOTHOUSE_EXTERNAL_ROOT")]
     pub external_root: Option<PathBuf>,
-    /// How long an external signer may take for a certificate
+    /// How long an external signer may take to issue a certificate
     #[arg(
         long,
         value_name = "TIME",
@@ -202,7 +202,7 @@ pub struct IdentityArgs {
         value_parser = at_least_a_second
     )]
     pub external_signer_timeout: Duration,
-    /// Requests that external signers may have at a time; more are refused, and more than a quarter of them of one client
+    /// Maximum number of pending requests to external signers; one client may have a quarter of them
     #[arg(
         long,
         value_name = "NUMBER",
@@ -211,10 +211,10 @@ pub struct IdentityArgs {
         value_parser = clap::value_parser!(u16).range(1..)
     )]
     pub external_signer_requests: u16,
-    /// Further names of the serving certificate
+    /// Additional names of the serving certificate
     #[arg(long, value_name = "NAMES", env = "ISTIOD_CUSTOM_HOST", value_delimiter = ',')]
     pub serving_names: Vec<String>,
-    /// Certificates that one client may ask for in a second, in the long run
+    /// Sustained rate of certificates per client and second
     #[arg(long, value_name = "NUMBER", env = "PILOTHOUSE_CERTIFICATES_PER_SECOND", default_value = "500")]
     pub certificates_per_second: u32,
 }
@@ -380,7 +380,7 @@ impl ServeArgs {
             max_cert_ttl: of.max_cert_ttl,
             root_ttl: of.root_ttl,
             root_overlap: of.root_overlap,
-            several_roots: of.several_roots,
+            allow_multiple_roots: of.allow_multiple_roots,
             root_config_map: of.root_config_map.clone(),
             trust_bundle: of.trust_bundle,
             revocation_lists: of.revocation_lists,

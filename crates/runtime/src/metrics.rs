@@ -173,11 +173,11 @@ impl Metrics {
 impl Metrics {
     fn identity(&self, out: &mut Text) {
         let stats = &self.identity.stats;
-        out.counter("citadel_server_csr_count", "Certificates asked for.", stats.requests.get());
+        out.counter("citadel_server_csr_count", "Certificate requests.", stats.requests.get());
         out.counter("citadel_server_success_cert_issuance_count", "Certificates issued.", stats.issued.get());
         out.counter(
             "citadel_server_authentication_failure_count",
-            "Callers that could not be authenticated.",
+            "Calls that could not be authenticated.",
             stats.unauthenticated.get(),
         );
         for (name, label, help, counts) in [
@@ -190,43 +190,43 @@ impl Metrics {
             (
                 "pilothouse_certificates_refused_total",
                 "reason",
-                "Certificates refused, by reason.",
+                "Refused certificate requests, by reason.",
                 &stats.refused,
             ),
             (
                 "pilothouse_streams_refused_total",
                 "reason",
-                "Streams of the secure port refused, by reason, also for callers that are not known.",
+                "Refused streams of the secure port, by reason, including unauthenticated ones.",
                 &stats.streams_refused,
             ),
             (
                 "pilothouse_streams_ended_total",
                 "reason",
-                "Streams ended since their credential or their pod was gone.",
+                "Streams ended because the credential expired or the pod is gone.",
                 &stats.streams_ended,
             ),
             (
                 "pilothouse_tokens_accepted_total",
                 "how",
-                "Tokens accepted: known, verified here, of a further issuer, or reviewed by the API server.",
+                "Accepted tokens: cached, verified locally, of an additional issuer, or reviewed by the API server.",
                 &stats.tokens,
             ),
             (
                 "pilothouse_token_reviews_total",
                 "outcome",
-                "Questions to the API server about tokens.",
+                "TokenReviews.",
                 &stats.token_reviews,
             ),
             (
                 "pilothouse_key_fetches_total",
                 "outcome",
-                "Fetches of the keys that the API server publishes.",
+                "Fetches of the keys of the API server.",
                 &stats.key_fetches,
             ),
             (
                 "pilothouse_issuer_key_fetches_total",
                 "outcome",
-                "Fetches of the keys of further issuers.",
+                "Fetches of the keys of additional issuers.",
                 &stats.issuer_key_fetches,
             ),
             (
@@ -250,22 +250,22 @@ impl Metrics {
             (
                 "pilothouse_event_writes_total",
                 "outcome",
-                "Writes of events about key material.",
+                "Writes of Events about key material.",
                 &stats.event_writes,
             ),
             (
-                "pilothouse_key_material_troubles_total",
+                "pilothouse_key_material_problems_total",
                 "kind",
-                "Times that something was found wrong with key material.",
-                self.identity.authority.troubles(),
+                "Problems with key material.",
+                self.identity.authority.problems(),
             ),
         ] {
             out.counts(name, label, help, counts.list());
         }
         out.gauge(
-            "pilothouse_key_material_trouble",
-            "Whether something is wrong with newer key material, or there is none.",
-            u8::from(self.identity.authority.status().trouble.is_some()),
+            "pilothouse_key_material_problem",
+            "Whether there is a problem with key material, 0 or 1.",
+            u8::from(self.identity.authority.status().problem.is_some()),
         );
         let now = UnixTime::now();
         let leaves = stats.leaves.by_days_left(now);
@@ -276,7 +276,7 @@ impl Metrics {
         out.metric(
             "pilothouse_workload_certificates",
             "gauge",
-            "Valid certificates that this process has issued, by days left: up to so many, and more than the group before.",
+            "Valid certificates issued by this process, by days left; each bucket excludes the ones before it.",
             &leaves,
         );
         self.expiry(out, now.as_secs());
@@ -293,7 +293,7 @@ impl Metrics {
         {
             let Some(end) = first.first().map(|first| first.validity().not_after.as_secs()) else { continue };
             let (timestamp, seconds) = (format!("{name}_timestamp"), format!("{name}_seconds"));
-            out.gauge(&timestamp, "When a certificate of the authority expires, in seconds since 1970.", end);
+            out.gauge(&timestamp, "Expiry of a certificate of the authority, in seconds since 1970.", end);
             out.gauge(&seconds, "Seconds until a certificate of the authority expires.", seconds_left(end));
         }
         let numbered = |kind: &'static str, list: &[ca::Certificate]| {
@@ -301,7 +301,7 @@ impl Metrics {
             let label = move |at: usize| format!("certificate=\"{kind}\",number=\"{}\"", at + 1);
             ends.into_iter().enumerate().map(move |(at, end)| (label(at), end))
         };
-        let serving = self.identity.stats.serving_ends.get();
+        let serving = self.identity.stats.serving_expiry.get();
         let serving = serving.map(|end| ("certificate=\"serving\",number=\"1\"".to_owned(), end));
         let days: Vec<(String, String)> = numbered("root", roots)
             .chain(numbered("intermediate", between))
@@ -313,7 +313,7 @@ impl Metrics {
         out.metric(
             "pilothouse_certificate_days_left",
             "gauge",
-            "Days until a certificate expires: of each root, of each certificate between, and of the secure port.",
+            "Days until a certificate expires: roots, intermediates, and the serving certificate.",
             &days,
         );
     }

@@ -34,9 +34,9 @@ async fn ready(State((snapshots, identity)): State<(Snapshots, IdentityView)>) -
     let missing = if snapshots.borrow().is_none() {
         "not every kind has been listed yet".to_owned()
     } else if identity.is_awaited() {
-        let trouble = identity.authority.status().trouble;
-        let trouble = trouble.map_or_else(|| "there is no root yet".to_owned(), |trouble| trouble.text);
-        format!("the secure port is not open: {trouble}")
+        let problem = identity.authority.status().problem;
+        let problem = problem.map_or_else(|| "there is no root yet".to_owned(), |problem| problem.text);
+        format!("the secure port is not open: {problem}")
     } else {
         return StatusCode::OK.into_response();
     };
@@ -96,7 +96,7 @@ const INDEX: &str = "\
 /debug/clientz       connected clients: what each was sent, has acknowledged and refused
 /debug/diagnosticz   what is wrong with the objects at hand
 /debug/enginez       tables of the engine: rows, how often computed, how often changed
-/debug/identityz     what certificates are signed with, and what is wrong with newer key material
+/debug/identityz     the active signer and roots, and problems with key material
 /debug/whyz          why something is what it is, as in /debug/whyz?name=pod/NAMESPACE/NAME
 ";
 
@@ -145,7 +145,7 @@ async fn identityz(State(m): State<Monitoring>) -> Json<serde_json::Value> {
     let issuer = m.identity.authority.current();
     Json(json!({
         "source": status.source,
-        "trouble": status.trouble.map(|trouble| trouble.text),
+        "problem": status.problem.map(|problem| problem.text),
         "signing": issuer.as_ref().and_then(|i| i.certificate()).map(view),
         "roots": issuer.iter().flat_map(|i| i.trust().roots()).map(view).collect::<Vec<_>>(),
     }))

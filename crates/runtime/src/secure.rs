@@ -20,7 +20,7 @@ impl SecureServer {
     /// Serves until `stop`: waits for the first snapshot and for identity, then opens the port.
     pub async fn run(self, service: Service, snapshots: Snapshots, stop: CancellationToken) {
         let Self { identity, port, roots } = self;
-        let (gate, tls, opened) = (identity.gate(), identity.acceptor(), identity.opened());
+        let (authorizer, tls, opened) = (identity.authorizer(), identity.acceptor(), identity.opened());
         let published =
             |mut snapshots: Snapshots| async move { snapshots.wait_for(Option::is_some).await.is_ok() };
         let prepared = CancellationToken::new();
@@ -35,7 +35,7 @@ impl SecureServer {
         let port = async {
             tokio::select! {
                 () = prepared.cancelled() => {
-                    port.serve(service.guarded(gate), tls, &opened, stop.clone()).await;
+                    port.serve(service.guarded(authorizer), tls, &opened, stop.clone()).await;
                 }
                 () = stop.cancelled() => {}
             }

@@ -11,7 +11,7 @@ use crate::pages;
 use crate::secure::SecureServer;
 use crate::source::folder::{FolderSettings, FolderSource};
 use cluster::{Access, ConnectError, Connection, KubeSettings, KubeSource, LeaseTimings, connect};
-use identity::{Home, Identity, IdentityError, IdentityView, StateDir};
+use identity::{Identity, IdentityError, IdentityView, KeyStore, StateDir};
 use server::http::{self, HttpBounds};
 use server::{Ads, AffectedNodes, Bounds, Clients, SecurePort, Service, Timeouts};
 use std::future::Future;
@@ -272,9 +272,9 @@ fn identity(
     feeds: &Feeds,
 ) -> Result<Prepared, StartError> {
     let mut subscribers = feeds.subscribers();
-    let home = match (connection, &args.state_dir) {
-        (Some(connection), _) => Home::Cluster(connection.client.clone()),
-        (None, Some(dir)) => Home::StateDir(StateDir::open(dir).map_err(IdentityError::from)?),
+    let store = match (connection, &args.state_dir) {
+        (Some(connection), _) => KeyStore::Cluster(connection.client.clone()),
+        (None, Some(dir)) => KeyStore::StateDir(StateDir::open(dir).map_err(IdentityError::from)?),
         (None, None) => {
             let engine = EngineHandle::start_with(args.mesh.options(), subscribers);
             return Ok((None, IdentityView::default(), engine.map_err(StartError::Thread)?));
@@ -287,7 +287,7 @@ fn identity(
         flag,
         source,
     })?;
-    let (identity, writer, view) = Identity::new(&args.identity_settings(), home, port.address())?;
+    let (identity, writer, view) = Identity::new(&args.identity_settings(), store, port.address())?;
     subscribers.insert(0, Box::new(writer));
     let engine = EngineHandle::start_with(args.mesh.options(), subscribers).map_err(StartError::Thread)?;
     let roots = roots(args, connection, &view);

@@ -8,7 +8,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::Body;
 use http_body_util::BodyExt;
-use identity::{Authenticated, CertificateRequest, Gate, Refused};
+use identity::{Authenticated, Authorizer, CertificateRequest, Refused};
 use limits::truncated;
 use prost::Message;
 use proto::Code;
@@ -28,7 +28,7 @@ const SEND: Duration = Duration::from_secs(10);
 /// # Errors
 /// The status that ends the call.
 pub(crate) async fn create_certificate<B>(
-    gate: &Gate,
+    authorizer: &Authorizer,
     refusals: &Refusals,
     headers: &HeaderMap,
     body: B,
@@ -38,7 +38,7 @@ where
     B: Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
 {
-    let stats = gate.stats();
+    let stats = authorizer.stats();
     stats.requests.add();
     let refuse = |refused: Refused, caller: Option<&Authenticated>, requested: &str| {
         stats.refused.add(refused.reason);
@@ -68,10 +68,11 @@ where
         refuse(refused, caller, "")
     };
     let caller = from
-        .authenticate(gate, headers)
+        .authenticate(authorizer, headers)
         .await
         .map_err(|refused| limited(refused, Bound::TokensOfAddress, &from.connection.client(), None))?;
-    gate.admit_request(&caller)
+    authorizer
+        .permit_certificate(&caller)
         .await
         .map_err(|refused| limited(refused, Bound::CertificatesOfClient, caller.identity(), Some(&caller)))?;
     let received = match timeout(SEND, receive(body)).await {
@@ -92,9 +93,9 @@ where
         csr: &request.csr,
         impersonated,
         signer: request.cert_signer(),
-        life_seconds: request.validity_duration,
+        ttl_seconds: request.validity_duration,
     };
-    match gate.issue(&caller, &requested).await {
+    match authorizer.issue(&caller, &requested).await {
         Ok(issued) => {
             stats.issued.add();
             frame(&IstioCertificateResponse { cert_chain: issued.chain })

@@ -13,7 +13,7 @@
 //!   http     plain HTTP/1 ports
 //! ```
 //!
-//! With an [`identity::Gate`] each call is authenticated first, and certificates are issued.
+//! With an [`identity::Authorizer`] each call is authenticated first, and certificates are issued.
 //!
 //! The framing is written here rather than taken from a gRPC library, since a response is made of
 //! shared stretches of a log: it is never one message in memory.

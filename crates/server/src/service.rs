@@ -9,7 +9,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full};
-use identity::{Connection, Gate};
+use identity::{Authorizer, Connection};
 use tokio_util::sync::CancellationToken;
 use xds::Variant;
 
@@ -27,7 +27,7 @@ pub type ResponseBody = UnsyncBoxBody<Bytes, Infallible>;
 #[derive(Clone)]
 pub struct Service {
     pub(crate) ads: Ads,
-    pub(crate) gate: Option<Arc<Gate>>,
+    pub(crate) authorizer: Option<Arc<Authorizer>>,
     pub(crate) bounds: Bounds,
     pub(crate) timeouts: Timeouts,
     budgets: RequestBudgets,
@@ -38,18 +38,18 @@ impl Service {
     pub fn new(ads: Ads) -> Self {
         Self {
             ads,
-            gate: None,
+            authorizer: None,
             bounds: Bounds::default(),
             timeouts: Timeouts::default(),
             budgets: RequestBudgets::default(),
         }
     }
 
-    /// Serves discovery and certificates to callers that `gate` authenticates.
+    /// Serves discovery and certificates to callers that `authorizer` permits.
     #[must_use]
-    pub fn guarded(self, gate: Arc<Gate>) -> Self {
+    pub fn guarded(self, authorizer: Arc<Authorizer>) -> Self {
         // Another port than the unauthenticated one: neither uses up the other's budgets.
-        Self { gate: Some(gate), budgets: RequestBudgets::default(), ..self }
+        Self { authorizer: Some(authorizer), budgets: RequestBudgets::default(), ..self }
     }
 
     /// Lets one client take up to these bounds.
@@ -125,10 +125,10 @@ impl Service {
             proto::rpc_path::STREAM_AGGREGATED_RESOURCES => Some(Variant::StateOfTheWorld),
             _ => None,
         };
-        match (head.uri.path(), &self.gate, variant.filter(|&variant| self.ads.serves(variant))) {
-            (_, gate, Some(variant)) => {
-                let guard = match gate {
-                    Some(gate) => Some(StreamGuard::open(gate, self.refusals(), &head.headers, from).await?),
+        match (head.uri.path(), &self.authorizer, variant.filter(|&variant| self.ads.serves(variant))) {
+            (_, authorizer, Some(variant)) => {
+                let guard = match authorizer {
+                    Some(authorizer) => Some(StreamGuard::open(authorizer, self.refusals(), &head.headers, from).await?),
                     None => {
                         from.set_authenticated();
                         None
@@ -139,8 +139,8 @@ impl Service {
                 let stream = self.ads.open(variant, requests, from.connection.address, drain, guard)?;
                 Ok(stream.boxed_unsync())
             }
-            (proto::rpc_path::CREATE_CERTIFICATE, Some(gate), _) => {
-                let message = create_certificate(gate, self.refusals(), &head.headers, body, from).await?;
+            (proto::rpc_path::CREATE_CERTIFICATE, Some(authorizer), _) => {
+                let message = create_certificate(authorizer, self.refusals(), &head.headers, body, from).await?;
                 let trailers = Status::new(Code::Ok, "").headers();
                 let end = async move { Some(Ok(trailers)) };
                 Ok(Full::new(message).with_trailers(end).boxed_unsync())

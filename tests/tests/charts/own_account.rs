@@ -194,7 +194,7 @@ impl Site {
         Ok(used)
     }
 
-    /// Returns the root certificates that the pods of a namespace are told, once they are.
+    /// Waits for the root certificates that are published in a namespace, and returns them.
     pub async fn roots(&self, namespace: &str) -> anyhow::Result<String> {
         let maps = Api::<ConfigMap>::namespaced(self.server.client().await?, namespace);
         let found = until(LIMIT, async || {
@@ -240,10 +240,10 @@ impl Replica {
         let view = daemon.identity().clone();
         let stop = CancellationToken::new();
         let running = tokio::spawn(daemon.run(stop.clone()));
-        let said = until(LIMIT, async || Ok(view.authority.status().trouble)).await;
+        let problem = until(LIMIT, async || Ok(view.authority.status().problem)).await;
         stop.cancel();
         timeout(LIMIT, running).await.context("it does not stop")??;
-        Ok(said?.text)
+        Ok(problem?.text)
     }
 
     /// Connects a ztunnel that holds this token, as it does in a pod: by the name of the chart's service.
@@ -272,7 +272,7 @@ impl Replica {
     }
 }
 
-/// Returns how often something was told of key material, for this reason.
+/// Returns the number of Events about key material with this reason, recurrences included.
 async fn events(site: &Site, reason: &str) -> anyhow::Result<i32> {
     let events = Api::<Event>::namespaced(site.server.client().await?, &site.system);
     let all = events.list(&ListParams::default()).await?.items;
@@ -322,7 +322,7 @@ async fn as_its_own_account_it_does_all_its_work_and_uses_every_right_it_has() -
     let ask = Patch::Merge(json!({"metadata": {"annotations": {identity::ROTATE: "now"}}}));
     secrets.patch("istio-ca-secret", &PatchParams::default(), &ask).await?;
 
-    // A root that is no root is told of; the second time it is counted.
+    // An invalid root is an Event; the second time its count is incremented.
     let is_announced = async || {
         let data = secrets.get("istio-ca-secret").await?.data.unwrap_or_default();
         Ok(data.contains_key("incoming-ca-cert.pem").then_some(data))
@@ -330,15 +330,15 @@ async fn as_its_own_account_it_does_all_its_work_and_uses_every_right_it_has() -
     let good = until(LIMIT, is_announced).await.context("no rotation begins")?;
     for (certificate, reason) in [
         (ByteString(b"none".to_vec()), "KeyMaterialRefused"),
-        (good["ca-cert.pem"].clone(), "KeyMaterialInForce"),
+        (good["ca-cert.pem"].clone(), "KeyMaterialActive"),
         (ByteString(b"none".to_vec()), "KeyMaterialRefused"),
     ] {
-        let told = events(&site, reason).await?;
+        let before = events(&site, reason).await?;
         let change = Patch::Merge(json!({"data": {"ca-cert.pem": certificate}}));
         secrets.patch("istio-ca-secret", &PatchParams::default(), &change).await?;
-        // Both replicas tell.
-        let is_told = async || Ok((events(&site, reason).await? >= told + 2).then_some(()));
-        until(LIMIT, is_told).await.with_context(|| format!("{reason} is not told"))?;
+        // Both replicas write one.
+        let is_reported = async || Ok((events(&site, reason).await? >= before + 2).then_some(()));
+        until(LIMIT, is_reported).await.with_context(|| format!("{reason} is not reported"))?;
     }
 
     let mut unused = BTreeSet::new();

@@ -1,4 +1,4 @@
-//! The audit: a line and a count for each certificate that is issued or refused, and never a secret.
+//! The audit log: a line and a counter for each certificate that is issued or refused, without secrets.
 
 use crate::certificates::call;
 use crate::foreign::{Foreign, authority, plugged_in, secret, secrets};
@@ -17,7 +17,7 @@ use std::io;
 use std::sync::{Mutex, Once, PoisonError};
 use std::time::{Duration, SystemTime};
 
-/// What this process logs from the first use on; the tests beside this one log into it, too.
+/// The log of this process from the first use on, including other tests.
 struct Log;
 
 static LOGGED: Mutex<Vec<u8>> = Mutex::new(Vec::new());
@@ -37,7 +37,7 @@ impl Log {
     fn begin() {
         static BEGUN: Once = Once::new();
         BEGUN.call_once(|| {
-            // Everything of ours, whatever its level: a secret has no place in any of it.
+            // All levels of our crates: none of them may log a secret.
             let filter = "info,pilothouse_cluster=trace,pilothouse_identity=trace,pilothouse_server=trace,pilothouse_runtime=trace";
             tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(|| Log).init();
         });
@@ -47,7 +47,7 @@ impl Log {
         String::from_utf8_lossy(&LOGGED.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
     }
 
-    /// Returns the fields of all lines with this message of which this holds.
+    /// Returns the fields of all lines with this message that match.
     fn lines(message: &str, holds: impl Fn(&Value) -> bool) -> Vec<Value> {
         let parsed =
             Self::text().lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).collect();
@@ -56,18 +56,18 @@ impl Log {
         fields.filter(|fields| fields["message"] == message && holds(fields)).collect()
     }
 
-    /// Waits for the one line with this message of which this holds.
+    /// Waits for the single line with this message that matches.
     async fn line(message: &str, holds: impl Fn(&Value) -> bool) -> anyhow::Result<Value> {
         let mut found =
             until(LIMIT, async || Ok(Some(Self::lines(message, &holds)).filter(|found| !found.is_empty())))
                 .await
                 .with_context(|| format!("no {message:?}"))?;
-        anyhow::ensure!(found.len() == 1, "it is said more than once: {found:#?}");
+        anyhow::ensure!(found.len() == 1, "it is logged more than once: {found:#?}");
         found.pop().context("no line")
     }
 }
 
-/// A request with a key that is made for it, and that key.
+/// A request with a new key, and that key.
 fn request(identity: Option<&str>) -> anyhow::Result<(IstioCertificateRequest, String)> {
     let key = rcgen::KeyPair::generate()?;
     let csr = rcgen::CertificateParams::default().serialize_request(&key)?.pem()?;
@@ -82,7 +82,7 @@ fn request(identity: Option<&str>) -> anyhow::Result<(IstioCertificateRequest, S
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_certificate_has_one_line_that_says_all_but_secrets() -> anyhow::Result<()> {
+async fn each_certificate_has_one_log_line_without_secrets() -> anyhow::Result<()> {
     Log::begin();
     let site = Site::new().await?;
     let plane = Plane::open(&site.settings()?).await?;
@@ -93,11 +93,11 @@ async fn each_certificate_has_one_line_that_says_all_but_secrets() -> anyhow::Re
     let caller = format!("spiffe://cluster.local/ns/{}/sa/ztunnel", site.system);
     let mut secret_texts = vec![token.clone()];
 
-    let (asked, key) = request(Some(&web))?;
-    let issued = call(&plane, &token, &asked).await?;
+    let (message, key) = request(Some(&web))?;
+    let issued = call(&plane, &token, &message).await?;
     let chain = issued.map_err(|refused| anyhow::anyhow!("{refused:?}"))?.cert_chain;
     let leaf = &Certificate::all_from_pem(chain[0].as_bytes())?[0];
-    secret_texts.extend([asked.csr, key]);
+    secret_texts.extend([message.csr, key]);
     let line = Log::line("issued a certificate", |line| line["identity"] == web.as_str()).await?;
     assert_eq!(line["caller"], caller.as_str());
     assert_eq!(line["pod"], "ztunnel-n1");
@@ -106,19 +106,19 @@ async fn each_certificate_has_one_line_that_says_all_but_secrets() -> anyhow::Re
     assert_eq!(line["not_after"], model::rfc3339(leaf.validity().not_after.as_secs()));
     assert!(line["peer"].as_str().is_some_and(|peer| peer.starts_with("127.0.0.1:")), "{line}");
 
-    let (asked, key) = request(Some(&api))?;
-    let refused = call(&plane, &token, &asked).await?;
+    let (message, key) = request(Some(&api))?;
+    let refused = call(&plane, &token, &message).await?;
     assert_eq!(refused.err().map(|(code, _)| code), Some(UNAUTHENTICATED));
-    secret_texts.extend([asked.csr, key]);
+    secret_texts.extend([message.csr, key]);
     let line = Log::line("refused a certificate", |line| line["requested"] == api.as_str()).await?;
     assert_eq!((&line["caller"], &line["reason"]), (&caller.as_str().into(), &"not_on_node".into()));
     assert!(line["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{line}");
 
-    // A request that is none, and callers that nobody knows: tokens that are broken in many ways.
-    let (mut asked, key) = request(None)?;
-    secret_texts.extend([asked.csr.clone(), key]);
-    asked.csr.insert(60, 'x');
-    assert!(call(&plane, &token, &asked).await?.is_err());
+    // A malformed request, and unauthenticated callers with tokens that are invalid in several ways.
+    let (mut message, key) = request(None)?;
+    secret_texts.extend([message.csr.clone(), key]);
+    message.csr.insert(60, 'x');
+    assert!(call(&plane, &token, &message).await?.is_err());
     let line = Log::line("refused a certificate", |line| {
         line["caller"] == caller.as_str() && line["requested"] == ""
     });
@@ -127,7 +127,7 @@ async fn each_certificate_has_one_line_that_says_all_but_secrets() -> anyhow::Re
     let (head, signature) = token.rsplit_once('.').context("a token has dots")?;
     let (_, payload) = head.split_once('.').context("a token has dots")?;
     let reversed: String = signature.chars().rev().collect();
-    for broken in [
+    for invalid in [
         format!("{head}.{reversed}"),
         format!("{head}."),
         head.to_owned(),
@@ -135,12 +135,12 @@ async fn each_certificate_has_one_line_that_says_all_but_secrets() -> anyhow::Re
         payload.to_owned(),
     ] {
         let before = plane.stats().refused.list();
-        let (asked, key) = request(None)?;
-        assert_eq!(call(&plane, &broken, &asked).await?.err().map(|(code, _)| code), Some(UNAUTHENTICATED));
-        secret_texts.extend([asked.csr, key, broken]);
+        let (message, key) = request(None)?;
+        assert_eq!(call(&plane, &invalid, &message).await?.err().map(|(code, _)| code), Some(UNAUTHENTICATED));
+        secret_texts.extend([message.csr, key, invalid]);
         assert_ne!(plane.stats().refused.list(), before, "it is counted by reason");
     }
-    // What strangers do again for the same reason is counted in a later line, and by the metric at once.
+    // Repeated refusals of unauthenticated peers for the same reason share a later line; the metric counts each.
     let anonymous = Log::lines("refused a certificate", |line| line["caller"].is_null());
     let reasons: BTreeSet<&str> = anonymous.iter().filter_map(|line| line["reason"].as_str()).collect();
     assert!(reasons.len() >= 2, "{anonymous:#?}");
@@ -153,7 +153,7 @@ async fn each_certificate_has_one_line_that_says_all_but_secrets() -> anyhow::Re
     let own = secrets(&site).await?.get("istio-ca-secret").await?.data.unwrap_or_default();
     secret_texts.push(String::from_utf8(own["ca-key.pem"].0.clone())?);
     let text = Log::text();
-    // Whole tokens hold whole parts, and PEM whole lines; the first part of a token says who signed it.
+    // Tokens are searched by part and PEM by line; the first part of a token only names the signing key.
     let parts =
         secret_texts.iter().flat_map(|text| text.split(['.', '\n']).skip(usize::from(!text.contains('\n'))));
     let mut count = 0;
@@ -173,7 +173,7 @@ fn sample(text: &str, name: &str) -> anyhow::Result<f64> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn certificates_are_known_by_the_days_that_they_have_left() -> anyhow::Result<()> {
+async fn metrics_show_the_days_left_of_certificates() -> anyhow::Result<()> {
     let site = Site::new().await?;
     let ending = |name: &str, days: u64| {
         let mut params = authority(name);
@@ -195,9 +195,9 @@ async fn certificates_are_known_by_the_days_that_they_have_left() -> anyhow::Res
     for (labels, days) in [
         ("certificate=\"root\",number=\"1\"", 1000.0),
         ("certificate=\"intermediate\",number=\"1\"", 40.0),
-        // The root stands in the chain file, too.
+        // The chain file contains the root, too.
         ("certificate=\"intermediate\",number=\"2\"", 1000.0),
-        // For 90 days, were the signer not to end before.
+        // 90 days, limited by the expiry of the signer.
         ("certificate=\"serving\",number=\"1\"", 40.0),
     ] {
         let left = sample(&text, &format!("pilothouse_certificate_days_left{{{labels}}}"))?;

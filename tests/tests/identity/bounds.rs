@@ -1,4 +1,4 @@
-//! What one client may take, as it is set, and what is said of those that want more.
+//! Configured limits per client, and the refusals beyond them.
 
 use crate::laptop::Laptop;
 use crate::plane::Plane;
@@ -11,34 +11,34 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tonic::Code;
 
-/// Connects from an address of its own.
+/// Connects from a given address.
 async fn dial(from: Ipv4Addr, to: SocketAddr) -> anyhow::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     socket.bind(SocketAddr::new(IpAddr::V4(from), 0))?;
     Ok(socket.connect(to).await?)
 }
 
-/// Begins a handshake from an address, until the server has said something.
+/// Starts a handshake from an address, and waits for the first byte of the server.
 async fn greeted(from: Ipv4Addr, plane: &Plane) -> anyhow::Result<()> {
     let mut stream = dial(from, plane.secure).await?;
-    // No TLS: that is answered by an alert.
+    // Not TLS: the server answers with an alert.
     stream.write_all(b"GET / HTTP/1.1\r\n\r\n").await?;
     Ok(stream.read_exact(&mut [0; 1]).await.map(drop)?)
 }
 
-/// Tells whether the other side has ended a connection.
+/// Returns whether the peer has closed a connection.
 fn has_ended(stream: &TcpStream) -> bool {
     !matches!(stream.try_read(&mut [0; 64]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn handshakes_of_an_address_are_bounded_as_set_and_refusals_are_counted() -> anyhow::Result<()> {
+async fn handshakes_per_address_are_bounded_as_configured_and_refusals_counted() -> anyhow::Result<()> {
     let mut laptop = Laptop::new()?;
     laptop.args.bounds.handshakes_per_address = 4;
     let plane = Plane::open(&laptop.args).await?;
     let token = laptop.ztunnel()?;
     let before = plane.bounded("handshakes_of_address");
-    // Silent ones of another address take its places.
+    // Silent connections of another address exhaust its limit.
     let flood = Ipv4Addr::new(127, 0, 0, 2);
     let mut held = Vec::new();
     for _ in 0..7 {
@@ -48,15 +48,15 @@ async fn handshakes_of_an_address_are_bounded_as_set_and_refusals_are_counted() 
     until(LIMIT, refused).await?;
     let ended = async || Ok((held.iter().filter(|stream| has_ended(stream)).count() >= 3).then_some(()));
     until(LIMIT, ended).await?;
-    assert_eq!(plane.bounded("handshakes_of_address"), before + 3, "four are waited for");
-    plane.certificate(&token, None).await.context("another address has places of its own")?;
+    assert_eq!(plane.bounded("handshakes_of_address"), before + 3, "four handshakes are in progress");
+    plane.certificate(&token, None).await.context("another address has its own limit")?;
     drop(held);
-    let room = async || Ok(greeted(flood, &plane).await.ok());
-    until(LIMIT, room).await.context("with their end there is room")
+    let accepted = async || Ok(greeted(flood, &plane).await.ok());
+    until(LIMIT, accepted).await.context("their permits are released")
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn streams_of_a_client_are_bounded_as_set_and_refusals_are_counted() -> anyhow::Result<()> {
+async fn streams_per_client_are_bounded_as_configured_and_refusals_counted() -> anyhow::Result<()> {
     let mut laptop = Laptop::new()?;
     laptop.args.bounds.streams_per_client = 2;
     let plane = Plane::open(&laptop.args).await?;
@@ -78,7 +78,7 @@ async fn streams_of_a_client_are_bounded_as_set_and_refusals_are_counted() -> an
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn certificates_of_a_client_are_bounded_as_set_and_refusals_are_counted() -> anyhow::Result<()> {
+async fn certificates_per_client_are_bounded_as_configured_and_refusals_counted() -> anyhow::Result<()> {
     let mut laptop = Laptop::new()?;
     laptop.args.identity.certificates_per_second = 1;
     let plane = Plane::open(&laptop.args).await?;
@@ -91,7 +91,7 @@ async fn certificates_of_a_client_are_bounded_as_set_and_refusals_are_counted() 
 }
 
 #[test]
-fn bounds_of_nothing_are_refused_at_start() {
+fn limits_of_zero_are_an_error_at_start() {
     use clap::Parser as _;
     #[derive(clap::Parser)]
     struct Command {

@@ -1,4 +1,4 @@
-//! Who gets a certificate for whom, and what certificates are.
+//! Which certificates a client may request, and their contents.
 
 use crate::plane::{INVALID_ARGUMENT, Plane, RESOURCE_EXHAUSTED, Site, UNAUTHENTICATED, openssl};
 use crate::token::bound_token;
@@ -26,7 +26,7 @@ async fn proxy_gets_certificates_for_the_pods_of_its_own_node_only() -> anyhow::
     assert_eq!(plane.refusal(&two, Some(&web)).await?, UNAUTHENTICATED);
     assert_eq!(plane.refused("not_on_node"), 2);
 
-    // The pod is gone, comes back on the other node, and is there twice.
+    // The pod is deleted, created again on the other node, and then runs on both.
     site.delete(&site.shop, "web").await?;
     let is_refused = async || Ok(plane.certificate(&one, Some(&web)).await.is_err().then_some(()));
     until(LIMIT, is_refused).await?;
@@ -39,7 +39,7 @@ async fn proxy_gets_certificates_for_the_pods_of_its_own_node_only() -> anyhow::
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_other_way_to_anothers_identity_is_closed() -> anyhow::Result<()> {
+async fn identities_of_others_cannot_be_requested_otherwise() -> anyhow::Result<()> {
     let site = Site::new().await?;
     let plane = Plane::open(&site.settings()?).await?;
     let ztunnel = site.ztunnel("n1").await?;
@@ -88,13 +88,13 @@ async fn certificate_verifies_with_openssl_and_serves_both_ends_of_rustls() -> a
     assert_eq!(certificate.identity()?.to_string(), identity);
     assert!(certificate.serial().trim_start_matches('0').len() > 24, "128 random bits");
 
-    // A workload's certificate is one of a client of the secure port, which asks for its own again.
+    // The certificate is accepted as a client certificate of the secure port, to renew itself.
     let mut target = plane.target("")?;
     target.client = Some((leaf.clone().into_bytes(), new.key_pem.into_bytes()));
     let renewed = request_certificate(&target, None, 0).await?;
     let renewed = &Certificate::all_from_pem(renewed.chain[0].as_bytes())?[0];
     assert_eq!(renewed.identity()?.to_string(), identity);
-    // It has no pod, so it cannot speak for others.
+    // It names no pod, so it cannot request certificates of others.
     match request_certificate(&target, Some(&identity), 0).await {
         Err(RequestError::Refused { code, .. }) => assert_eq!(code, UNAUTHENTICATED),
         other => anyhow::bail!("{other:?}"),
@@ -104,7 +104,7 @@ async fn certificate_verifies_with_openssl_and_serves_both_ends_of_rustls() -> a
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn client_certificate_of_another_authority_ends_the_handshake() -> anyhow::Result<()> {
+async fn client_certificate_of_another_authority_fails_the_handshake() -> anyhow::Result<()> {
     let site = Site::new().await?;
     let plane = Plane::open(&site.settings()?).await?;
     let key = rcgen::KeyPair::generate()?;
@@ -149,30 +149,30 @@ async fn malformed_and_overlong_requests_are_refused_by_their_code() -> anyhow::
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_greedy_client_is_slowed_and_others_are_not() -> anyhow::Result<()> {
+async fn rate_limit_of_one_client_does_not_affect_others() -> anyhow::Result<()> {
     let site = Site::new().await?;
     let mut args = site.settings()?;
     args.identity.certificates_per_second = 1;
     let plane = Plane::open(&args).await?;
     let (greedy, modest) = (site.ztunnel("n1").await?, site.ztunnel("n2").await?);
-    let mut slowed = 0;
+    let mut limited = 0;
     for _ in 0..40 {
         match request_certificate(&plane.target(&greedy)?, None, 0).await {
             Ok(_) => {}
             Err(RequestError::Refused { code, .. }) => {
                 assert_eq!(code, RESOURCE_EXHAUSTED);
-                slowed += 1;
+                limited += 1;
             }
             Err(other) => return Err(other.into()),
         }
     }
-    assert!(slowed > 0, "forty at once are more than four and one a second");
+    assert!(limited > 0, "forty at once are more than four and one a second");
     plane.certificate(&modest, None).await?;
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn half_open_connections_of_one_address_do_not_keep_others_out() -> anyhow::Result<()> {
+async fn half_open_connections_of_one_address_do_not_block_others() -> anyhow::Result<()> {
     let site = Site::new().await?;
     let plane = Plane::open(&site.settings()?).await?;
     let token = site.ztunnel("n1").await?;
@@ -183,8 +183,8 @@ async fn half_open_connections_of_one_address_do_not_keep_others_out() -> anyhow
         open.push(socket.connect(plane.secure).await?);
     }
     plane.certificate(&token, None).await?;
-    let turned_away = ("too_many", 300 - 256);
-    until(LIMIT, async || Ok(plane.stats().handshakes.list().contains(&turned_away).then_some(()))).await?;
+    let refused = ("too_many", 300 - 256);
+    until(LIMIT, async || Ok(plane.stats().handshakes.list().contains(&refused).then_some(()))).await?;
     drop(open);
     Ok(())
 }
@@ -218,7 +218,7 @@ async fn serving_certificate_has_the_names_of_istiod_and_both_versions_of_tls() 
     Ok(())
 }
 
-/// Makes a call by a client that is not ours.
+/// Calls the certificate service with tonic.
 pub async fn call(
     plane: &Plane,
     token: &str,
@@ -228,12 +228,12 @@ pub async fn call(
     call_on(channel, token, message).await
 }
 
-/// Opens a connection for calls by a client that is not ours.
+/// Opens a tonic channel.
 pub async fn channel(plane: &Plane, token: &str) -> anyhow::Result<tonic::transport::Channel> {
     connect(plane, token, None).await
 }
 
-/// Opens a connection on which a certificate is shown, for calls by a client that is not ours.
+/// Opens a tonic channel that presents a client certificate.
 pub async fn channel_showing(
     plane: &Plane,
     certificate: &NewCertificate,
@@ -257,8 +257,8 @@ async fn connect(
     pilothouse_tests::client::transport::channel(&target).await
 }
 
-/// Asks on a connection that shows a certificate for a successor that lives for so many seconds (0 for
-/// the default): it, or the status code of the refusal.
+/// Requests a new certificate with a lifetime in seconds (0 for the default) on a connection that presents a
+/// client certificate; returns it, or the status code of the refusal.
 pub async fn renew_on(
     channel: &tonic::transport::Channel,
     seconds: i64,
@@ -272,7 +272,7 @@ pub async fn renew_on(
     }
 }
 
-/// Makes a call on a connection.
+/// Calls the certificate service on a connection.
 pub async fn call_on(
     channel: tonic::transport::Channel,
     token: &str,

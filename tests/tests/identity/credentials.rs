@@ -1,5 +1,5 @@
-//! Nothing outlives its credential: streams end with it, in a way that brings the client back at once, and
-//! each call on a connection that stands is judged anew.
+//! Expired credentials: streams end with their credential, cleanly, so that clients reconnect at once; and
+//! each call on an established connection is authenticated again.
 
 use crate::certificates::{channel_showing, renew_on};
 use crate::laptop::{Laptop, token};
@@ -11,36 +11,36 @@ use pilothouse_tests::apiserver::{LIMIT, until};
 use pilothouse_tests::client::{Client, Node, OpenError, Options, Reconnect};
 use tonic::Code;
 
-/// A token is accepted for 10 s beyond its end, since clocks differ: this one ended 7 s ago.
-const ALMOST_OVER: i64 = -7;
+/// A token is accepted for 10 s after it expires, to tolerate clock skew: this one expired 7 s ago.
+const EXPIRES_SOON: i64 = -7;
 
 fn ended(plane: &Plane, reason: &'static str) -> u64 {
     plane.stats().streams_ended.list().iter().find(|(name, _)| *name == reason).map_or(0, |(_, n)| *n)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ztunnel_comes_back_at_once_with_its_next_token_when_one_expires() -> anyhow::Result<()> {
+async fn ztunnel_reconnects_at_once_with_its_next_token_when_one_expires() -> anyhow::Result<()> {
     let laptop = Laptop::new()?;
     let plane = Plane::open(&laptop.args).await?;
-    let ends = token(&laptop.state(), "ztunnel", Some("laptop"), ALMOST_OVER)?;
+    let ends = token(&laptop.state(), "ztunnel", Some("laptop"), EXPIRES_SOON)?;
     let options = Options { node: Node::ztunnel("laptop"), ..plane.client_options(&ends)? };
     let client = Client::connect(options).await?;
     client.until("both types answered", |state| state.is_ready()).await?;
-    // As the kubelet does, before the old one ends.
+    // The kubelet rotates the token before the old one expires.
     client.use_token(&laptop.ztunnel()?);
     client.until("another stream", |state| state.streams() == 2 && state.is_connected()).await?;
     assert_eq!(ended(&plane, "credential_expired"), 1);
-    // A clean end: after any status a ztunnel would wait.
+    // A clean end: after an error status a ztunnel would back off.
     assert_eq!(client.with(|state| state.last_error().map(str::to_owned)), None);
     assert_eq!(client.violations(), []);
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn expired_token_opens_no_other_stream() -> anyhow::Result<()> {
+async fn expired_token_cannot_open_another_stream() -> anyhow::Result<()> {
     let laptop = Laptop::new()?;
     let plane = Plane::open(&laptop.args).await?;
-    let ends = token(&laptop.state(), "ztunnel", Some("laptop"), ALMOST_OVER)?;
+    let ends = token(&laptop.state(), "ztunnel", Some("laptop"), EXPIRES_SOON)?;
     let options = Options {
         node: Node::ztunnel("laptop"),
         reconnect: Reconnect::Manual,
@@ -49,15 +49,15 @@ async fn expired_token_opens_no_other_stream() -> anyhow::Result<()> {
     let client = Client::connect(options).await?;
     client.until("the end of the stream", |state| !state.is_connected()).await?;
     assert_eq!(client.with(|state| state.last_error().map(str::to_owned)), None, "a clean end");
-    // It ends no sooner than its token: else a client would come back with it again and again.
-    let refused = client.reconnect().await.err().context("the token is still good")?;
+    // The stream ends no sooner than its token; otherwise a client would reconnect with it repeatedly.
+    let refused = client.reconnect().await.err().context("the token is still valid")?;
     let refused = refused.downcast_ref::<OpenError>().context("no refusal")?;
     assert_eq!(refused.code(), Code::Unauthenticated, "{refused}");
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stream_ends_with_its_token_also_where_the_api_server_judged_that() -> anyhow::Result<()> {
+async fn stream_with_a_reviewed_token_ends_when_the_token_expires() -> anyhow::Result<()> {
     let site = Site::new().await?;
     let mut args = site.settings()?;
     args.identity.always_review_tokens = true;
@@ -79,12 +79,12 @@ async fn stream_ends_with_its_token_also_where_the_api_server_judged_that() -> a
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn certificate_of_a_ztunnel_opens_no_stream_since_it_names_no_node() -> anyhow::Result<()> {
+async fn certificate_of_a_ztunnel_cannot_open_a_stream_as_it_names_no_node() -> anyhow::Result<()> {
     let site = Site::new().await?;
     let plane = Plane::open(&site.settings()?).await?;
     let token = site.ztunnel("n1").await?;
     let new = plane.certificate(&token, None).await?;
-    // Whoever has taken it from one node could else be heard as the ztunnel of any other.
+    // Otherwise a certificate stolen from one node would be accepted as the ztunnel of any other.
     for node_name in ["n1", "n2", ""] {
         let options = Options {
             node: Node { namespace: site.system.clone(), ..Node::ztunnel(node_name) },
@@ -100,7 +100,7 @@ async fn certificate_of_a_ztunnel_opens_no_stream_since_it_names_no_node() -> an
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn certificate_that_ends_is_refused_on_a_connection_that_stands() -> anyhow::Result<()> {
+async fn expired_certificate_is_refused_on_an_established_connection() -> anyhow::Result<()> {
     let site = Site::new().await?;
     let plane = Plane::open(&site.settings()?).await?;
     let target = plane.target(&site.ztunnel("n1").await?)?;
@@ -110,7 +110,7 @@ async fn certificate_that_ends_is_refused_on_a_connection_that_stands() -> anyho
     );
     let (ends, stays) = (channel_showing(&plane, &ends).await?, channel_showing(&plane, &stays).await?);
     assert_eq!(renew_on(&ends, 0).await?.err(), None);
-    // A new connection would be refused in its handshake, and give no code.
+    // A new connection would fail in its handshake, without a status code.
     let code = until(LIMIT, async || Ok(renew_on(&ends, 0).await?.err())).await?;
     assert_eq!((code, plane.refused("credential_expired")), (UNAUTHENTICATED, 1));
     assert_eq!(renew_on(&stays, 0).await?.err(), None);
@@ -118,7 +118,7 @@ async fn certificate_that_ends_is_refused_on_a_connection_that_stands() -> anyho
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn certificate_renews_itself_while_a_pod_has_its_account_and_never_for_longer_than_the_default()
+async fn certificate_renews_itself_while_a_pod_has_its_account_for_at_most_the_default_lifetime()
 -> anyhow::Result<()> {
     let site = Site::new().await?;
     let plane = Plane::open(&site.settings()?).await?;
@@ -134,15 +134,15 @@ async fn certificate_renews_itself_while_a_pod_has_its_account_and_never_for_lon
     };
     let longest = ca::Certificate::all_from_pem(held.chain[0].as_bytes())?;
     assert!(life(&longest[0]) > month as u64);
-    for (asked, lives) in [(600, 600), (0, 24 * 3600), (month, 24 * 3600)] {
-        let renewed = renew_on(&channel, asked).await?.map_err(|code| anyhow::anyhow!("refused: {code}"))?;
-        // It is dated back a little.
-        assert_eq!(life(&renewed), lives + 120, "asked for {asked} s");
+    for (requested, lives) in [(600, 600), (0, 24 * 3600), (month, 24 * 3600)] {
+        let renewed = renew_on(&channel, requested).await?.map_err(|code| anyhow::anyhow!("refused: {code}"))?;
+        // Certificates are backdated by two minutes.
+        assert_eq!(life(&renewed), lives + 120, "requested for {requested} s");
     }
     assert_eq!(renew_on(&channel, i64::MAX).await?.err(), Some(INVALID_ARGUMENT), "over the maximum");
 
     site.pod(&site.shop, "another", "web", "n2").await?;
-    // Known by the time that its node's ztunnel gets a certificate for it.
+    // It is known once the ztunnel of its node gets a certificate for it.
     plane.certificate(&site.ztunnel("n2").await?, Some(&site.identity("web"))).await?;
     site.delete(&site.shop, "web").await?;
     until(LIMIT, async || Ok(plane.certificate(&token, None).await.is_err().then_some(()))).await?;
@@ -154,7 +154,7 @@ async fn certificate_renews_itself_while_a_pod_has_its_account_and_never_for_lon
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn certificate_of_a_workload_outside_is_renewed_while_its_entry_is_there() -> anyhow::Result<()> {
+async fn certificate_of_an_external_workload_is_renewed_while_its_workload_entry_exists() -> anyhow::Result<()> {
     let laptop = Laptop::new()?;
     let plane = Plane::open(&laptop.args).await?;
     let web = "spiffe://cluster.local/ns/shop/sa/web";

@@ -1,4 +1,4 @@
-//! The roots in every namespace.
+//! Distribution of the roots to namespaces.
 
 use crate::plane::{Plane, namespace, of_cluster};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
@@ -9,7 +9,7 @@ use serde_json::json;
 const NAME: &str = "istio-ca-root-cert";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn roots_are_in_every_namespace_and_stay_right() -> anyhow::Result<()> {
+async fn roots_are_published_in_every_namespace_and_repaired() -> anyhow::Result<()> {
     let server = ApiServer::start().await?;
     let (system, shop) = (server.namespace("system").await?, server.namespace("shop").await?);
     namespace(&server, "local-path-storage").await?;
@@ -38,7 +38,7 @@ async fn roots_are_in_every_namespace_and_stay_right() -> anyhow::Result<()> {
     namespace(&server, "born-later").await?;
     holds("born-later").await?;
 
-    // Edited, with something of somebody else's in it; and deleted.
+    // Edited, with a key of another owner; and deleted.
     let maps = Api::<ConfigMap>::namespaced(client.clone(), &shop);
     let edit = json!({"data": {"root-cert.pem": "forged", "other": "kept"}});
     maps.patch(NAME, &PatchParams::default(), &Patch::Merge(edit)).await?;
@@ -47,7 +47,7 @@ async fn roots_are_in_every_namespace_and_stay_right() -> anyhow::Result<()> {
     maps.delete(NAME, &DeleteParams::default()).await?;
     holds(&shop).await?;
 
-    // Everything is right now: nothing more is written.
+    // Everything is up to date: nothing more is written.
     let writes = plane.stats().root_writes.list();
     let version = maps.get(NAME).await?.metadata.resource_version;
     namespace(&server, "last").await?;
@@ -62,7 +62,7 @@ async fn roots_are_in_every_namespace_and_stay_right() -> anyhow::Result<()> {
         }
     }
 
-    // Where namespaces are selected, only those take part.
+    // With discovery selectors, only selected namespaces are in the mesh.
     plane.stop().await?;
     let settings = json!({
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "istio", "namespace": system},
@@ -80,6 +80,6 @@ async fn roots_are_in_every_namespace_and_stay_right() -> anyhow::Result<()> {
     holds("default").await?;
     join("joins").await?;
     holds("joins").await?;
-    assert!(maps.get_opt(NAME).await?.is_none(), "it was not selected when the others were");
+    assert!(maps.get_opt(NAME).await?.is_none(), "it was not selected");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Certificates of a signer that is not ours, asked through a real API server.
+//! Certificates of an external signer, requested through a real API server.
 
 use crate::certificates::{call, call_on, channel};
 use crate::plane::{INVALID_ARGUMENT, Plane, RESOURCE_EXHAUSTED, Site, of_cluster, openssl, pod};
@@ -25,7 +25,7 @@ const DEADLINE_EXCEEDED: u8 = 4;
 const INTERNAL: u8 = 13;
 const UNAVAILABLE: u8 = 14;
 
-/// Longer than any test: what happens before was not for want of time.
+/// Longer than any test: a timeout that does not elapse.
 const NEVER: Duration = Duration::from_secs(3600);
 
 fn external(args: &mut ServeArgs, signer: &str) {
@@ -33,12 +33,12 @@ fn external(args: &mut ServeArgs, signer: &str) {
     args.identity.external_signer = signer.to_owned();
 }
 
-/// A mesh whose certificates are signed elsewhere, with the pod `web` on node `n1`.
+/// A mesh with an external signer, and the pod `web` on node `n1`.
 struct Meshed {
     site: Site,
     signer: Signer,
     args: ServeArgs,
-    /// Of the ztunnel on `n1`.
+    /// The token of the ztunnel on `n1`.
     token: String,
     web: String,
 }
@@ -62,8 +62,8 @@ impl Meshed {
     }
 }
 
-/// Asks for a certificate of `identity` with a request that names `names`.
-fn question(identity: &str, names: &[&str], signer: &str) -> anyhow::Result<IstioCertificateRequest> {
+/// Returns a request for a certificate of `identity` whose CSR contains `names`.
+fn request(identity: &str, names: &[&str], signer: &str) -> anyhow::Result<IstioCertificateRequest> {
     let text = |text: &str| prost_types::Value {
         kind: Some(prost_types::value::Kind::StringValue(text.to_owned())),
     };
@@ -77,10 +77,10 @@ fn question(identity: &str, names: &[&str], signer: &str) -> anyhow::Result<Isti
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn external_signer_signs_for_workloads_and_for_the_port() -> anyhow::Result<()> {
+async fn external_signer_signs_for_workloads_and_the_secure_port() -> anyhow::Result<()> {
     let Meshed { site, signer, args, token, web } = Meshed::new().await?;
-    // Nobody names its root: it is that of the chain which it returns. The handshake verifies the
-    // port by it, and so the certificate of the port.
+    // The root is not configured: it is learned from the chain. The handshake verifies the serving
+    // certificate with it.
     let plane = Plane::open(&args).await?;
     assert_eq!(plane.roots()?.replace('\r', ""), signer.authority.root_pem.replace('\r', ""));
 
@@ -98,21 +98,21 @@ async fn external_signer_signs_for_workloads_and_for_the_port() -> anyhow::Resul
         openssl(&[verify.as_slice(), &["leaf.pem"]].concat(), dir.path())?;
     }
 
-    // Asked for once, as other control planes do, and nothing is left of it.
-    let asked = signer.approved();
-    let [asked] = asked.as_slice() else { anyhow::bail!("{asked:?}") };
-    assert!(asked.metadata.name.as_deref().is_some_and(|name| name.starts_with("csr-workload-")));
-    assert_eq!(asked.spec.expiration_seconds, Some(86_400));
-    let usages = asked.spec.usages.clone().unwrap_or_default();
+    // One CertificateSigningRequest, with the fields that istiod sets, and deleted afterwards.
+    let request = signer.approved();
+    let [request] = request.as_slice() else { anyhow::bail!("{request:?}") };
+    assert!(request.metadata.name.as_deref().is_some_and(|name| name.starts_with("csr-workload-")));
+    assert_eq!(request.spec.expiration_seconds, Some(86_400));
+    let usages = request.spec.usages.clone().unwrap_or_default();
     assert_eq!(usages, ["digital signature", "key encipherment", "server auth", "client auth"]);
     signer.until_open(0).await?;
     assert_eq!(plane.stats().issued.get(), 1);
 
-    // The certificate is one of a client of the port, like those of our own key.
+    // The certificate is accepted as a client certificate of the secure port.
     let mut target = plane.target("")?;
     target.client = Some((format!("{leaf}{between}").into_bytes(), new.key_pem.into_bytes()));
     match pilothouse_tests::certificates::request_certificate(&target, None, 0).await {
-        // It is let in; its request names nobody, and an external signer copies what a request says.
+        // The caller is authenticated; its CSR has no names, which an external signer would copy.
         Err(RequestError::Refused { code, .. }) => assert_eq!(code, INVALID_ARGUMENT),
         other => anyhow::bail!("{other:?}"),
     }
@@ -122,7 +122,7 @@ async fn external_signer_signs_for_workloads_and_for_the_port() -> anyhow::Resul
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn certificate_of_the_port_is_renewed_by_the_signer_before_it_ends() -> anyhow::Result<()> {
+async fn serving_certificate_is_renewed_by_the_signer_before_it_expires() -> anyhow::Result<()> {
     let Meshed { signer, args, token, web, .. } = Meshed::new().await?;
     // A certificate is refused once half of its life is over: what a busy machine may take.
     let life = Duration::from_secs(20);
@@ -137,35 +137,35 @@ async fn certificate_of_the_port_is_renewed_by_the_signer_before_it_ends() -> an
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_with_other_names_or_lives_reach_no_signer() -> anyhow::Result<()> {
+async fn requests_with_other_names_or_lifetimes_do_not_reach_the_signer() -> anyhow::Result<()> {
     let Meshed { site, signer, args, token, web } = Meshed::new().await?;
     let plane = Plane::open(&args).await?;
     let other = site.identity("other");
-    let refused = async |question: IstioCertificateRequest| {
-        anyhow::Ok(call(&plane, &token, &question).await?.err().map(|(code, _)| code))
+    let refused = async |request: IstioCertificateRequest| {
+        anyhow::Ok(call(&plane, &token, &request).await?.err().map(|(code, _)| code))
     };
     for names in
         [vec![], vec![other.as_str()], vec![&web, &other], vec![&web, "web.example"], vec!["10.0.0.1"]]
     {
-        let wrong = question(&web, &names, "")?;
+        let wrong = request(&web, &names, "")?;
         assert_eq!(refused(wrong).await?, Some(INVALID_ARGUMENT), "{names:?}");
     }
     assert_eq!(plane.refused("csr_names"), 5);
     for seconds in [599, i64::MAX] {
-        let mut wrong = question(&web, &[&web], "")?;
+        let mut wrong = request(&web, &[&web], "")?;
         wrong.validity_duration = seconds;
         assert_eq!(refused(wrong).await?, Some(INVALID_ARGUMENT), "{seconds}");
     }
-    // No domain to choose from.
-    assert_eq!(refused(question(&web, &[&web], "team-a")?).await?, Some(INVALID_ARGUMENT));
+    // No domain of signers is configured.
+    assert_eq!(refused(request(&web, &[&web], "team-a")?).await?, Some(INVALID_ARGUMENT));
     assert_eq!(signer.approved().len(), 0);
-    assert_eq!(refused(question(&web, &[&web], "")?).await?, None);
+    assert_eq!(refused(request(&web, &[&web], "")?).await?, None);
     assert_eq!(signer.approved().len(), 1);
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_else_a_signer_does_is_never_passed_on() -> anyhow::Result<()> {
+async fn invalid_answers_of_a_signer_are_refused() -> anyhow::Result<()> {
     let Meshed { signer, args, token, web, .. } = Meshed::new().await?;
     let plane = Plane::open(&args).await?;
     for (conduct, reason) in [
@@ -188,7 +188,7 @@ async fn whatever_else_a_signer_does_is_never_passed_on() -> anyhow::Result<()> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn silent_signer_is_given_up_and_its_request_withdrawn() -> anyhow::Result<()> {
+async fn request_to_a_silent_signer_times_out_and_is_deleted() -> anyhow::Result<()> {
     let Meshed { signer, mut args, token, web, .. } = Meshed::new().await?;
     args.identity.external_signer_timeout = Duration::from_secs(3);
     let plane = Plane::open(&args).await?;
@@ -201,7 +201,7 @@ async fn silent_signer_is_given_up_and_its_request_withdrawn() -> anyhow::Result
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn request_of_a_client_that_goes_away_is_withdrawn() -> anyhow::Result<()> {
+async fn request_of_a_disconnected_client_is_deleted() -> anyhow::Result<()> {
     let Meshed { signer, mut args, token, web, .. } = Meshed::new().await?;
     args.identity.external_signer_timeout = NEVER;
     let plane = Plane::open(&args).await?;
@@ -217,7 +217,7 @@ async fn request_of_a_client_that_goes_away_is_withdrawn() -> anyhow::Result<()>
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn control_plane_that_stops_answers_and_withdraws_what_is_open() -> anyhow::Result<()> {
+async fn control_plane_that_stops_refuses_and_deletes_pending_requests() -> anyhow::Result<()> {
     let Meshed { signer, mut args, token, web, .. } = Meshed::new().await?;
     args.identity.external_signer_timeout = NEVER;
     let plane = Plane::open(&args).await?;
@@ -233,31 +233,31 @@ async fn control_plane_that_stops_answers_and_withdraws_what_is_open() -> anyhow
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hundreds_at_once_are_bounded() -> anyhow::Result<()> {
-    const PLACES: u16 = 400;
-    /// What one client may have of them.
+async fn concurrent_requests_are_bounded() -> anyhow::Result<()> {
+    const MAX_PENDING: u16 = 400;
+    /// The share of one client.
     const SHARE: usize = 100;
-    const ASKING: usize = 300;
-    /// Fewer than a connection may have calls.
-    const ON_ONE: usize = 50;
+    const REQUESTS: usize = 300;
+    /// Fewer than the maximum of streams per connection.
+    const PER_CONNECTION: usize = 50;
     let Meshed { signer, mut args, token, web, .. } = Meshed::new().await?;
     args.identity.external_signer_timeout = NEVER;
-    args.identity.external_signer_requests = PLACES;
+    args.identity.external_signer_requests = MAX_PENDING;
     let plane = Plane::open(&args).await?;
     signer.until_open(0).await?;
     signer.be(Conduct::Silent);
     let mut channels = Vec::new();
-    for _ in 0..ASKING / ON_ONE {
+    for _ in 0..REQUESTS / PER_CONNECTION {
         channels.push(channel(&plane, &token).await?);
     }
     let mut asking = Vec::new();
-    for number in 0..ASKING {
-        let channel = channels[number / ON_ONE].clone();
-        let (token, question) = (token.clone(), question(&web, &[&web], "")?);
+    for number in 0..REQUESTS {
+        let channel = channels[number / PER_CONNECTION].clone();
+        let (token, request) = (token.clone(), request(&web, &[&web], "")?);
         asking.push(tokio::spawn(async move { call_on(channel, &token, &question).await }));
     }
-    let turned_away = u64::try_from(ASKING - SHARE)?;
-    until(LIMIT, async || Ok((plane.refused("client_busy") == turned_away).then_some(()))).await?;
+    let refused = u64::try_from(REQUESTS - SHARE)?;
+    until(LIMIT, async || Ok((plane.refused("client_busy") == refused).then_some(()))).await?;
     signer.until_open(SHARE).await?;
     assert_eq!(signer.open().await?, SHARE);
     let (done, open): (Vec<_>, Vec<_>) = asking.into_iter().partition(tokio::task::JoinHandle::is_finished);
@@ -266,14 +266,14 @@ async fn hundreds_at_once_are_bounded() -> anyhow::Result<()> {
     }
     open.iter().for_each(tokio::task::JoinHandle::abort);
     signer.until_open(0).await?;
-    // Their places are free again.
+    // Their permits are released.
     signer.be(Conduct::Honest);
     plane.certificate(&token, Some(&web)).await?;
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn client_that_asks_and_asks_keeps_neither_others_nor_the_port_from_a_signer() -> anyhow::Result<()> {
+async fn greedy_client_does_not_starve_others_or_the_secure_port() -> anyhow::Result<()> {
     const NODES: usize = 4;
     let meshed = Meshed::new().await?;
     let Meshed { site, signer, args, token, web } = &meshed;
@@ -308,55 +308,55 @@ async fn client_that_asks_and_asks_keeps_neither_others_nor_the_port_from_a_sign
     assert_eq!(plane.refusal(last, Some(web)).await?, RESOURCE_EXHAUSTED);
     assert_eq!(plane.refused("signer_busy"), 1);
 
-    // All places are taken, and the port gets its certificate with another name.
+    // All permits are taken, and the serving certificate is still issued with a new name.
     let served = signer.served();
     let mesh = json!({"defaultConfig": {"discoveryAddress": "control.example.org:15012"}});
     meshed.settings_of_mesh(&mesh.to_string()).await?;
     until(LIMIT, async || Ok((signer.served() > served).then_some(()))).await?;
-    until(LIMIT, async || Ok(met(&plane, "control.example.org").await.is_ok().then_some(()))).await?;
+    until(LIMIT, async || Ok(connect(&plane, "control.example.org").await.is_ok().then_some(()))).await?;
     asking.iter().for_each(tokio::task::JoinHandle::abort);
     Ok(())
 }
 
-/// Meets the port under a name.
-async fn met(plane: &Plane, name: &str) -> anyhow::Result<()> {
+/// Connects to the secure port, verifying a name.
+async fn connect(plane: &Plane, name: &str) -> anyhow::Result<()> {
     let tls = Tls { roots_pem: plane.roots()?.into_bytes(), server_name: Some(name.to_owned()) };
     let target = Target { address: plane.secure.to_string(), tls: Some(tls), ..Target::default() };
     dial(&target).await.map(drop)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn host_that_a_signer_refuses_is_left_out_of_the_certificate_of_the_port() -> anyhow::Result<()> {
+async fn host_that_a_signer_refuses_is_omitted_from_the_serving_certificate() -> anyhow::Result<()> {
     let meshed = Meshed::new().await?;
     let Meshed { signer, args, token, web, .. } = &meshed;
-    let told = async |host: &str| {
+    let set_host = async |host: &str| {
         let mesh = json!({"defaultConfig": {"discoveryAddress": format!("{host}:15012")}});
         meshed.settings_of_mesh(&mesh.to_string()).await
     };
     signer.refuse_name(Some("control.example.org"));
     signer.sign_for(Duration::from_secs(20));
-    told("control.example.org").await?;
-    // The port opens; and it goes on, with what is in force and in the end without the host.
+    set_host("control.example.org").await?;
+    // The port opens and keeps serving, first with the active certificate and then with one without the host.
     let plane = Plane::open(args).await?;
     plane.certificate(token, Some(web)).await?;
-    assert!(met(&plane, "control.example.org").await.is_err());
-    told("other.example.org").await?;
-    until(LIMIT, async || Ok(met(&plane, "other.example.org").await.is_ok().then_some(()))).await?;
-    told("control.example.org").await?;
-    until(LIMIT, async || Ok(met(&plane, "other.example.org").await.is_err().then_some(()))).await?;
-    met(&plane, "localhost").await?;
+    assert!(connect(&plane, "control.example.org").await.is_err());
+    set_host("other.example.org").await?;
+    until(LIMIT, async || Ok(connect(&plane, "other.example.org").await.is_ok().then_some(()))).await?;
+    set_host("control.example.org").await?;
+    until(LIMIT, async || Ok(connect(&plane, "other.example.org").await.is_err().then_some(()))).await?;
+    connect(&plane, "localhost").await?;
     plane.certificate(token, Some(web)).await?;
-    // A change of what is asked for asks for all of it.
+    // A change of the names requests all of them again.
     signer.refuse_name(None);
-    told("third.example.org").await?;
-    until(LIMIT, async || Ok(met(&plane, "third.example.org").await.is_ok().then_some(()))).await
+    set_host("third.example.org").await?;
+    until(LIMIT, async || Ok(connect(&plane, "third.example.org").await.is_ok().then_some(()))).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_crashed_replica_left_behind_is_deleted_and_nothing_else() -> anyhow::Result<()> {
+async fn orphaned_requests_of_a_crashed_replica_are_deleted_and_no_others() -> anyhow::Result<()> {
     let Meshed { site, signer, mut args, .. } = Meshed::new().await?;
     let requests = Api::<CertificateSigningRequest>::all(site.server.client().await?);
-    let left = async |owner: &str| {
+    let orphan = async |owner: &str| {
         let labels = [("pilothouse.io/control-plane", owner), ("istio.io/rev", "")];
         let request = CertificateSigningRequest {
             metadata: ObjectMeta {
@@ -377,7 +377,7 @@ async fn what_a_crashed_replica_left_behind_is_deleted_and_nothing_else() -> any
         let made = requests.create(&PostParams::default(), &request).await?;
         made.metadata.name.context("no name")
     };
-    let (ours, of_another) = (left(&site.system).await?, left(&site.shop).await?);
+    let (ours, of_another) = (orphan(&site.system).await?, orphan(&site.shop).await?);
     args.identity.external_signer_timeout = Duration::from_secs(5);
     let plane = Plane::open(&args).await?;
     until(LIMIT, async || Ok(requests.get_opt(&ours).await?.is_none().then_some(()))).await?;
@@ -387,7 +387,7 @@ async fn what_a_crashed_replica_left_behind_is_deleted_and_nothing_else() -> any
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn api_server_that_is_away_refuses_and_comes_back() -> anyhow::Result<()> {
+async fn requests_fail_while_the_api_server_is_unavailable_and_recover() -> anyhow::Result<()> {
     let mut server = ApiServer::start().await?;
     let system = server.namespace("system").await?;
     let signer = Signer::start(&server, "issuers.example/mesh").await?;
@@ -407,7 +407,7 @@ async fn api_server_that_is_away_refuses_and_comes_back() -> anyhow::Result<()> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn callers_choose_signers_whose_roots_the_mesh_settings_name() -> anyhow::Result<()> {
+async fn clients_choose_signers_whose_roots_are_in_the_mesh_settings() -> anyhow::Result<()> {
     let meshed = Meshed::new().await?;
     let Meshed { site, signer, token, web, .. } = &meshed;
     let domain = format!("{}.example", site.system);
@@ -424,13 +424,13 @@ async fn callers_choose_signers_whose_roots_the_mesh_settings_name() -> anyhow::
 
     for (chosen, of) in [("", signer), ("mesh", signer), ("team-a", &team)] {
         let before = of.approved().len();
-        let answer = call(&plane, token, &question(web, &[web], chosen)?).await?;
+        let answer = call(&plane, token, &request(web, &[web], chosen)?).await?;
         let chain = answer.map_err(|refused| anyhow::anyhow!("{chosen}: {refused:?}"))?.cert_chain;
-        assert_eq!(chain.last(), Some(&both), "peers of the other signer are trusted too");
+        assert_eq!(chain.last(), Some(&both), "the roots of both signers are trusted");
         assert_eq!(of.approved().len(), before + 1, "{chosen}");
     }
     for (chosen, reason) in [("team-b", "signer_roots"), ("../team-a", "signer_name")] {
-        let refused = call(&plane, token, &question(web, &[web], chosen)?).await?;
+        let refused = call(&plane, token, &request(web, &[web], chosen)?).await?;
         assert_eq!(refused.err().map(|(code, _)| code), Some(INVALID_ARGUMENT), "{chosen}");
         assert_eq!(plane.refused(reason), 1, "{chosen}");
     }
@@ -439,23 +439,23 @@ async fn callers_choose_signers_whose_roots_the_mesh_settings_name() -> anyhow::
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn named_roots_are_the_only_ones_and_broken_ones_keep_the_port_closed() -> anyhow::Result<()> {
+async fn configured_roots_are_used_exclusively_and_invalid_ones_keep_the_port_closed() -> anyhow::Result<()> {
     let Meshed { signer, mut args, token, web, .. } = Meshed::new().await?;
     let dir = tempfile::tempdir()?;
     let file = dir.path().join("root-cert.pem");
     args.identity.external_root = Some(file.clone());
     let plane = Plane::start(&args).await?;
-    let said = async |part: &str| {
+    let problem = async |part: &str| {
         let found = until(LIMIT, async || {
-            Ok(plane.identity.authority.status().trouble.filter(|trouble| trouble.text.contains(part)))
+            Ok(plane.identity.authority.status().problem.filter(|problem| problem.text.contains(part)))
         });
         found.await.with_context(|| format!("{part}: {:?}", plane.identity.authority.status()))
     };
-    said("cannot read the roots").await?;
+    problem("cannot read the roots").await?;
     std::fs::write(&file, "broken")?;
-    said("are refused").await?;
+    problem("are refused").await?;
     assert!(tokio::net::TcpStream::connect(plane.secure).await.is_err(), "the port is closed");
-    assert_eq!(signer.open().await?, 0, "nobody is asked while it is not known what to expect");
+    assert_eq!(signer.open().await?, 0, "no signer is asked while the roots are invalid");
     std::fs::write(&file, &signer.authority.root_pem)?;
     plane.opened().await?;
     plane.certificate(&token, Some(&web)).await?;
@@ -463,7 +463,7 @@ async fn named_roots_are_the_only_ones_and_broken_ones_keep_the_port_closed() ->
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn settings_that_name_no_signer_end_the_start() -> anyhow::Result<()> {
+async fn settings_without_a_valid_signer_are_an_error_at_start() -> anyhow::Result<()> {
     let site = Site::new().await?;
     for (kind, signer, domain, part) in [
         ("ISTIOD_RA_KUBERNETES_API", "", "", "K8S_SIGNER"),
@@ -487,12 +487,12 @@ async fn settings_that_name_no_signer_end_the_start() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn shadow_asks_no_signer() -> anyhow::Result<()> {
+async fn shadow_does_not_ask_the_signer() -> anyhow::Result<()> {
     let Meshed { signer, mut args, .. } = Meshed::new().await?;
     args.shadow = true;
     let shadow = Plane::start(&args).await?;
-    let told = until(LIMIT, async || Ok(shadow.identity.authority.status().trouble));
-    assert!(told.await?.text.contains("--shadow"));
+    let problem = until(LIMIT, async || Ok(shadow.identity.authority.status().problem));
+    assert!(problem.await?.text.contains("--shadow"));
     until(LIMIT, async || Ok(shadow.ready().await?.contains("200 OK").then_some(()))).await?;
     assert_eq!(signer.open().await?, 0);
     assert!(tokio::net::TcpStream::connect(shadow.secure).await.is_err(), "the port is closed");

@@ -1,4 +1,4 @@
-//! What those feel that have no credential, and those that have one meanwhile.
+//! Floods of unauthenticated peers, and authenticated clients meanwhile.
 
 use crate::laptop::{Laptop, token};
 use crate::plane::Plane;
@@ -23,7 +23,7 @@ const INVALID_ARGUMENT: &str = "3";
 const RESOURCE_EXHAUSTED: &str = "8";
 const UNAUTHENTICATED: &str = "16";
 
-/// A connection over TLS that answers every PING.
+/// An HTTP/2 connection over TLS that answers every PING.
 struct Http2 {
     calls: SendRequest<Bytes>,
     driving: JoinHandle<()>,
@@ -43,7 +43,7 @@ impl Http2 {
         Ok(Self { calls, driving })
     }
 
-    /// Calls a method with or without a token and sends this; returns the status that ends it.
+    /// Calls a method with or without a token, and sends this data; returns the status.
     async fn call(&self, path: &str, token: Option<&str>, data: Vec<Bytes>) -> anyhow::Result<String> {
         let mut request = Request::post(format!("https://localhost{path}"))
             .header("content-type", "application/grpc")
@@ -64,7 +64,7 @@ impl Http2 {
         Ok(trailers.get("grpc-status").context("no status")?.to_str()?.to_owned())
     }
 
-    /// Asks for a certificate with a message that is none; returns the status of the refusal.
+    /// Requests a certificate with an empty body; returns the status of the refusal.
     async fn ask(&self, token: &str) -> anyhow::Result<String> {
         let request = Request::post(format!("https://localhost{CERTIFICATE}"))
             .header("content-type", "application/grpc")
@@ -75,7 +75,7 @@ impl Http2 {
         Ok(answer.headers().get("grpc-status").context("no status")?.to_str()?.to_owned())
     }
 
-    /// Waits until the server has ended it.
+    /// Waits until the server has closed the connection.
     async fn ended(self) -> anyhow::Result<()> {
         Ok(timeout(LIMIT, self.driving).await.context("the connection stays")??)
     }
@@ -85,7 +85,7 @@ const STREAM: &str = proto::rpc_path::DELTA_AGGREGATED_RESOURCES;
 const CERTIFICATE: &str = proto::rpc_path::CREATE_CERTIFICATE;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connection_on_which_nobody_is_known_ends_though_it_answers_pings() -> anyhow::Result<()> {
+async fn unauthenticated_connection_is_closed_although_it_answers_pings() -> anyhow::Result<()> {
     let laptop = Laptop::new()?;
     let short = Duration::from_secs(3);
     let timeouts = Timeouts { first_call: short, keepalive_interval: short / 10, ..Timeouts::default() };
@@ -95,24 +95,24 @@ async fn connection_on_which_nobody_is_known_ends_though_it_answers_pings() -> a
     let client = Client::connect(options).await?;
     client.until("both types answered", |state| state.is_ready()).await?;
     let before = plane.ended(CloseReason::NoCall);
-    let unknown = Http2::connect(&plane).await?;
-    assert_eq!(unknown.call(STREAM, None, Vec::new()).await?, UNAUTHENTICATED);
-    unknown.ended().await?;
+    let unauthenticated = Http2::connect(&plane).await?;
+    assert_eq!(unauthenticated.call(STREAM, None, Vec::new()).await?, UNAUTHENTICATED);
+    unauthenticated.ended().await?;
     let counted = async || Ok((plane.ended(CloseReason::NoCall) > before).then_some(()));
-    until(LIMIT, counted).await.context("it was not for want of a call")?;
+    until(LIMIT, counted).await.context("it was closed for another reason")?;
     plane.certificate(&good, None).await.context("others are served")?;
-    assert!(client.with(|state| state.is_connected()), "its stream was open for longer than that");
+    assert!(client.with(|state| state.is_connected()), "its stream stays open");
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connection_with_many_refused_calls_is_told_to_go() -> anyhow::Result<()> {
+async fn connection_with_many_refused_calls_is_closed() -> anyhow::Result<()> {
     let plane = Plane::open(&Laptop::new()?.args).await?;
-    let unknown = Http2::connect(&plane).await?;
+    let unauthenticated = Http2::connect(&plane).await?;
     let mut refused = 0;
     while refused < 1000 {
         let path = if refused % 2 == 0 { STREAM } else { CERTIFICATE };
-        match unknown.call(path, (refused % 3 == 0).then_some("made.up.token"), Vec::new()).await {
+        match unauthenticated.call(path, (refused % 3 == 0).then_some("made.up.token"), Vec::new()).await {
             Ok(status) => assert_eq!(status, UNAUTHENTICATED),
             Err(_) => break,
         }
@@ -120,37 +120,37 @@ async fn connection_with_many_refused_calls_is_told_to_go() -> anyhow::Result<()
     }
     assert!((8..1000).contains(&refused), "{refused} calls were answered");
     assert_eq!(plane.stats().unauthenticated.get(), refused, "each is counted");
-    unknown.ended().await?;
+    unauthenticated.ended().await?;
     assert_eq!(plane.ended(CloseReason::Refused), 1);
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn forged_tokens_use_up_what_their_own_address_may_show() -> anyhow::Result<()> {
+async fn forged_tokens_exhaust_the_limit_of_their_own_address() -> anyhow::Result<()> {
     let laptop = Laptop::new()?;
     let plane = Plane::open(&laptop.args).await?;
     let forged = laptop.ztunnel()?.replacen('.', "x.", 1);
-    let mut shown = 0;
-    // Several connections, since each of them is told to go.
+    let mut verified = 0;
+    // Several connections, since each of them is closed.
     let refused = 'flood: loop {
         let connection = Http2::connect_from([127, 0, 0, 2], &plane).await?;
         while let Ok(status) = connection.call(STREAM, Some(&forged), Vec::new()).await {
             if status != UNAUTHENTICATED {
                 break 'flood status;
             }
-            shown += 1;
+            verified += 1;
         }
     };
     assert_eq!(refused, RESOURCE_EXHAUSTED);
-    assert!((200..4000).contains(&shown), "{shown} forged tokens were judged");
+    assert!((200..4000).contains(&verified), "{verified} forged tokens were verified");
     assert_eq!(plane.bounded("tokens_of_address"), 1);
-    assert_eq!(plane.stats().unauthenticated.get(), shown, "each is counted");
-    plane.certificate(&laptop.ztunnel()?, None).await.context("a new token of another address is good")?;
+    assert_eq!(plane.stats().unauthenticated.get(), verified, "each is counted");
+    plane.certificate(&laptop.ztunnel()?, None).await.context("a new token of another address is accepted")?;
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn handshake_that_does_not_end_gives_its_place_back() -> anyhow::Result<()> {
+async fn handshake_that_times_out_releases_its_permit() -> anyhow::Result<()> {
     let laptop = Laptop::new()?;
     let timeouts = Timeouts { handshake: Duration::from_secs(1), ..Timeouts::default() };
     let plane = Plane::open_with(&laptop.args, timeouts).await?;
@@ -163,30 +163,30 @@ async fn handshake_that_does_not_end_gives_its_place_back() -> anyhow::Result<()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn all_clients_together_ask_for_so_many_certificates() -> anyhow::Result<()> {
+async fn certificates_of_all_clients_together_are_bounded() -> anyhow::Result<()> {
     let mut laptop = Laptop::new()?;
-    // Four at once for each, eighty for all.
+    // A burst of four for each client, eighty for all.
     laptop.args.identity.certificates_per_second = 1;
     let plane = Plane::open(&laptop.args).await?;
     let connection = Http2::connect(&plane).await?;
-    let mut asked = 0;
+    let mut accepted = 0;
     let last = 'clients: loop {
-        let name = format!("client-{asked}");
+        let name = format!("client-{accepted}");
         let token = token(&laptop.state(), &name, Some("laptop"), 3600)?;
         for _ in 0..3 {
             match connection.ask(&token).await?.as_str() {
-                INVALID_ARGUMENT => asked += 1,
+                INVALID_ARGUMENT => accepted += 1,
                 refused => break 'clients refused.to_owned(),
             }
         }
     };
-    assert!(asked >= 80, "{asked} were let through");
-    assert_eq!(last, RESOURCE_EXHAUSTED, "though it had asked less often than one may");
+    assert!(accepted >= 80, "{accepted} were accepted");
+    assert_eq!(last, RESOURCE_EXHAUSTED, "below the limit of one client");
     assert_eq!(plane.bounded("certificates_of_client"), 1);
     Ok(())
 }
 
-/// The prefix of a message of so many bytes.
+/// The prefix of a message of this length.
 fn announcing(bytes: u32) -> Bytes {
     let mut prefix = BytesMut::new();
     prefix.put_u8(0);
@@ -205,7 +205,7 @@ async fn only_a_ztunnel_may_send_a_very_long_request() -> anyhow::Result<()> {
         let status = connection.call(STREAM, Some(&other), vec![announcing(LONG)]).await?;
         assert_eq!(status, RESOURCE_EXHAUSTED);
     }
-    // What it holds after a long life in a large mesh.
+    // The resources of a long-lived client in a large mesh.
     let held = (0..150_000)
         .map(|n| (format!("Kubernetes//Pod/a-namespace/{n:0>100}"), "0123456789abcdef".to_owned()));
     let id = "ztunnel~10.0.0.1~ztunnel.istio-system~istio-system.svc".to_owned();

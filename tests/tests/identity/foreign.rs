@@ -1,4 +1,4 @@
-//! Key material of somebody else.
+//! Key material of other authorities.
 
 use crate::plane::Site;
 use k8s_openapi::ByteString;
@@ -10,12 +10,12 @@ use rcgen::{
 };
 use std::collections::BTreeMap;
 
-/// The Secrets of a control plane's namespace.
+/// Returns the Secrets of a control plane's namespace.
 pub async fn secrets(site: &Site) -> anyhow::Result<Api<Secret>> {
     Ok(Api::namespaced(site.server.client().await?, &site.system))
 }
 
-/// A Secret with this data.
+/// Returns a Secret with this data.
 pub fn secret(name: &str, data: BTreeMap<String, Vec<u8>>) -> Secret {
     let mut secret = Secret {
         data: Some(data.into_iter().map(|(key, value)| (key, ByteString(value))).collect()),
@@ -25,14 +25,14 @@ pub fn secret(name: &str, data: BTreeMap<String, Vec<u8>>) -> Secret {
     secret
 }
 
-/// An authority that somebody else runs.
+/// An authority outside of the control plane.
 pub struct Foreign {
     pub pem: String,
     pub key: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
-/// Parameters of an authority.
+/// Returns the parameters of an authority certificate.
 pub fn authority(name: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
@@ -65,7 +65,7 @@ impl Foreign {
 }
 
 impl Foreign {
-    /// A list by which it revokes the certificates of these serial numbers, given in hexadecimal.
+    /// Returns a list that revokes the certificates with these hexadecimal serial numbers.
     pub fn revoking(&self, serials: &[&str]) -> anyhow::Result<String> {
         let entry = |serial: &&str| {
             let pairs = serial.as_bytes().chunks(2).map(|pair| {
@@ -91,7 +91,7 @@ impl Foreign {
     }
 }
 
-/// The files of a folder `cacerts`.
+/// Returns the files of plugged-in key material.
 pub fn plugged_in(root: &Foreign, signing: &Foreign, key: &str) -> BTreeMap<String, Vec<u8>> {
     let chain = format!("{}{}", signing.pem, root.pem);
     [

@@ -1,4 +1,4 @@
-//! Tokens of further issuers, whose keys are fetched over real TLS.
+//! Tokens of additional issuers, whose keys are fetched over real TLS.
 
 use crate::laptop::Laptop;
 use crate::plane::{Plane, UNAUTHENTICATED};
@@ -14,10 +14,10 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use serde_json::json;
 use std::time::Duration;
 
-/// The code of an answer that could not be given.
+/// The status code of a call whose token cannot be verified.
 const UNAVAILABLE: u8 = 14;
 
-/// An issuer that is no API server: its keys, and what it says.
+/// An issuer other than the API server.
 struct Issuer(DevelopmentIssuer);
 
 impl Issuer {
@@ -48,7 +48,7 @@ impl Issuer {
     }
 }
 
-/// A laptop that accepts the tokens of these rules, and trusts the publisher's certificate.
+/// A control plane without a cluster that accepts the tokens of these rules, and trusts the publisher's certificate.
 fn laptop(publisher: &Publisher, rules: &serde_json::Value) -> anyhow::Result<Laptop> {
     let mut laptop = Laptop::new()?;
     let roots = laptop.dir().join("publisher.pem");
@@ -66,7 +66,7 @@ fn fetches(plane: &Plane, outcome: &str) -> u64 {
 const WEB: &str = "spiffe://cluster.local/ns/shop/sa/web";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn roots_that_are_none_are_an_error_at_start() -> anyhow::Result<()> {
+async fn invalid_roots_are_an_error_at_start() -> anyhow::Result<()> {
     let publisher = Publisher::start().await?;
     let rule = json!({"issuer": "https://issuer.example", "audiences": ["mesh"]});
     let mut laptop = laptop(&publisher, &rule)?;
@@ -79,7 +79,7 @@ async fn roots_that_are_none_are_an_error_at_start() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tokens_of_a_further_issuer_are_accepted_for_their_own_account_only() -> anyhow::Result<()> {
+async fn tokens_of_an_additional_issuer_are_accepted_for_their_own_account_only() -> anyhow::Result<()> {
     let publisher = Publisher::start().await?;
     let issuer = Issuer::new("https://issuer.example")?;
     publisher.put("/keys", Answer::document(issuer.0.jwks()));
@@ -91,18 +91,18 @@ async fn tokens_of_a_further_issuer_are_accepted_for_their_own_account_only() ->
     let new = plane.certificate(&issuer.token("mesh")?, None).await?;
     let leaf = ca::Certificate::from_der(&CertificateDer::from_pem_slice(new.chain[0].as_bytes())?)?;
     assert_eq!(leaf.identity()?.to_string(), WEB);
-    // It may say what it likes of pods: it gets nobody else's certificate, ztunnel or not.
+    // Its claims about pods are ignored: it cannot request certificates of others.
     let ztunnel = issuer.issue("mesh", "istio-system", "ztunnel", Some("ztunnel"))?;
     assert_eq!(plane.refusal(&ztunnel, Some(WEB)).await?, UNAUTHENTICATED);
     assert_eq!(plane.refused("caller_unbound"), 1, "{:?}", plane.stats().refused.list());
-    // The same words of the issuer that knows the pods of this mesh do.
+    // The same claims by the primary issuer are accepted.
     plane.certificate(&laptop.ztunnel()?, Some(WEB)).await?;
 
-    let stranger = Issuer::new("https://issuer.example")?;
+    let other_key = Issuer::new("https://issuer.example")?;
     let elsewhere = Issuer::new("https://elsewhere.example")?;
     for (reason, token) in [
-        ("token_audience", issuer.token("somebody-else")?),
-        ("token_unknown_key", stranger.token("mesh")?),
+        ("token_audience", issuer.token("other-audience")?),
+        ("token_unknown_key", other_key.token("mesh")?),
         ("token_unknown_key", elsewhere.token("mesh")?),
         ("token_subject", issuer.issue("mesh", "shop", "web:more", None)?),
         ("token_subject", issuer.issue("mesh", "", "web", None)?),
@@ -111,25 +111,25 @@ async fn tokens_of_a_further_issuer_are_accepted_for_their_own_account_only() ->
         assert_eq!(plane.refusal(&token, None).await?, UNAUTHENTICATED, "{reason}");
         assert_eq!(plane.refused(reason), before + 1, "{reason}: {:?}", plane.stats().refused.list());
     }
-    // The audiences of this mesh's own tokens are not those of the rule, nor the reverse.
+    // The audiences of the primary issuer and of the rule are separate.
     assert_eq!(plane.refusal(&issuer.token("istio-ca")?, None).await?, UNAUTHENTICATED);
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_ztunnel_is_served_that_only_a_further_issuer_vouches_for() -> anyhow::Result<()> {
+async fn ztunnel_with_a_token_of_an_additional_issuer_cannot_open_streams() -> anyhow::Result<()> {
     let publisher = Publisher::start().await?;
     let issuer = Issuer::new(&publisher.url(""))?;
-    // Found by the issuer's own document, behind a redirect.
+    // The keys are found by the discovery document, behind a redirect.
     let document = json!({"issuer": publisher.url(""), "jwks_uri": publisher.url("/moved")});
     publisher.put("/.well-known/openid-configuration", Answer::document(document.to_string()));
     publisher.put("/moved", Answer::redirect("/keys"));
     publisher.put("/keys", Answer::document(issuer.0.jwks()));
     let mut laptop = laptop(&publisher, &json!([{"issuer": publisher.url(""), "audiences": ["mesh"]}]))?;
-    // As with a chart, which mounts no file.
+    // As the chart passes the roots, which mounts no file.
     laptop.args.identity.jwt_roots = Some(publisher.roots_pem().to_owned());
     let plane = Plane::open(&laptop.args).await?;
-    // It is known and has its own certificates; which node it is on, nobody has proven.
+    // It is authenticated and gets its own certificates, but its node is not proven.
     let token = issuer.issue("mesh", "istio-system", "ztunnel", Some("ztunnel"))?;
     plane.certificate(&token, None).await?;
     for node in ["laptop", ""] {
@@ -142,7 +142,7 @@ async fn no_ztunnel_is_served_that_only_a_further_issuer_vouches_for() -> anyhow
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn issuer_that_fails_takes_no_other_with_it() -> anyhow::Result<()> {
+async fn failing_issuer_does_not_affect_others() -> anyhow::Result<()> {
     let publisher = Publisher::start().await?;
     let good = Issuer::new("https://good.example")?;
     publisher.put("/good", Answer::document(good.0.jwks()));
@@ -159,7 +159,7 @@ async fn issuer_that_fails_takes_no_other_with_it() -> anyhow::Result<()> {
         .iter()
         .map(|name| rule(&format!("https://{name}.example"), publisher.url(&format!("/{name}"))))
         .collect();
-    // By its address at once, and under a name that the certificate is not for.
+    // A link-local address, and a name that is not in the certificate.
     rules.push(rule("https://linklocal.example", "https://[fe80::1]/keys".to_owned()));
     rules.push(rule("https://misnamed.example", publisher.url("/good").replace("127.0.0.1", "127.0.0.2")));
     rules.push(rule("https://good.example", publisher.url("/good")));
@@ -179,7 +179,7 @@ async fn issuer_that_fails_takes_no_other_with_it() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_that_are_not_to_be_had_at_the_start_are_fetched_before_a_token_needs_them() -> anyhow::Result<()>
+async fn keys_that_are_unavailable_at_start_are_fetched_before_a_token_needs_them() -> anyhow::Result<()>
 {
     let publisher = Publisher::start().await?;
     let issuer = Issuer::new("https://issuer.example")?;
@@ -196,7 +196,7 @@ async fn keys_that_are_not_to_be_had_at_the_start_are_fetched_before_a_token_nee
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn new_key_of_an_issuer_is_found_and_a_removed_one_refused() -> anyhow::Result<()> {
+async fn new_key_of_an_issuer_is_fetched_and_a_removed_one_refused() -> anyhow::Result<()> {
     let publisher = Publisher::start().await?;
     let (old, new) = (Issuer::new("https://issuer.example")?, Issuer::new("https://issuer.example")?);
     publisher.put("/keys", Answer::document(old.0.jwks()));
@@ -208,19 +208,19 @@ async fn new_key_of_an_issuer_is_found_and_a_removed_one_refused() -> anyhow::Re
     plane.certificate(&before, None).await?;
 
     publisher.put("/keys", Answer::document(new.0.jwks()));
-    // The last fetch may have been a moment ago; the next is due soon.
+    // The last fetch may have been recent: retry until the next one is allowed.
     plane.certificate_in_time(&after).await?;
-    assert_eq!(plane.refusal(&before, None).await?, UNAUTHENTICATED, "also where it was remembered");
+    assert_eq!(plane.refusal(&before, None).await?, UNAUTHENTICATED, "even though it was cached");
 
-    // Made-up keys make no more fetches than the pause allows, whoever brings them.
-    let (begun, asked) = (std::time::Instant::now(), publisher.asked());
+    // Unknown keys do not cause more fetches than the rate limit allows.
+    let (begun, requests) = (std::time::Instant::now(), publisher.requests());
     for _ in 0..20 {
         let forged = Issuer::new("https://issuer.example")?.token("mesh")?;
         let both = tokio::join!(plane.refusal(&forged, None), plane.refusal(&forged, None));
         assert_eq!((both.0?, both.1?), (UNAUTHENTICATED, UNAUTHENTICATED));
     }
     let allowed = 1 + begun.elapsed().as_secs() / 10;
-    assert!(publisher.asked() - asked <= allowed, "{} fetches", publisher.asked() - asked);
+    assert!(publisher.requests() - requests <= allowed, "{} fetches", publisher.requests() - requests);
     plane.certificate(&after, None).await?;
     Ok(())
 }

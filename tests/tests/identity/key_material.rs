@@ -1,9 +1,9 @@
-//! Where the root comes from.
+//! Sources of the root.
 
 use crate::foreign::{Foreign, plugged_in, secret, secrets};
 use crate::plane::{Plane, Site, openssl};
 use anyhow::Context;
-use identity::{Home, Identity};
+use identity::{Identity, KeyStore};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use pilothouse_tests::apiserver::{LIMIT, until};
@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn replicas_that_start_together_end_with_one_root() -> anyhow::Result<()> {
+async fn replicas_that_start_together_agree_on_one_root() -> anyhow::Result<()> {
     let site = Site::new().await?;
     let args = site.settings()?;
     let (synced, snapshots) = watch::channel(None);
@@ -24,14 +24,14 @@ async fn replicas_that_start_together_end_with_one_root() -> anyhow::Result<()> 
     let mut views = Vec::new();
     for _ in 0..8 {
         let port = SecurePort::bind(args.secure_addr)?;
-        let home = Home::Cluster(site.server.client().await?);
-        let (identity, _, view) = Identity::new(&args.identity_settings(), home, port.address())?;
+        let store = KeyStore::Cluster(site.server.client().await?);
+        let (identity, _, view) = Identity::new(&args.identity_settings(), store, port.address())?;
         let ads = Ads::new(snapshots.clone(), Clients::default());
         let secure = SecureServer { identity, port, roots: None };
         tokio::spawn(secure.run(Service::new(ads), snapshots.clone(), stop.clone()));
         views.push(view);
     }
-    // All have waited for this, so that all look for a root at once and find none.
+    // All replicas wait for this snapshot, so that all look for a root at once and find none.
     synced.send_replace(Some(xds::Writer::new().publish()));
     let mut roots = Vec::new();
     for view in &views {
@@ -51,10 +51,10 @@ async fn replicas_that_start_together_end_with_one_root() -> anyhow::Result<()> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn root_of_an_existing_mesh_is_taken_over_and_left_as_it_is() -> anyhow::Result<()> {
+async fn root_of_an_existing_mesh_is_adopted_and_not_modified() -> anyhow::Result<()> {
     let site = Site::new().await?;
     let dir = tempfile::tempdir()?;
-    // As the control plane before made it: an RSA key in PKCS#1, and only an organization as subject.
+    // As istiod creates it: an RSA key in PKCS#1, and only an organization as subject.
     openssl(&["genrsa", "-traditional", "-out", "key.pem", "2048"], dir.path())?;
     let request = [
         "req",
@@ -96,29 +96,29 @@ async fn root_of_an_existing_mesh_is_taken_over_and_left_as_it_is() -> anyhow::R
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn broken_root_is_never_overwritten_and_nothing_is_served_with_it() -> anyhow::Result<()> {
+async fn invalid_root_is_never_overwritten_and_the_port_stays_closed() -> anyhow::Result<()> {
     let site = Site::new().await?;
     let api = secrets(&site).await?;
     let data = BTreeMap::from([("ca-cert.pem".to_owned(), b"broken".to_vec())]);
     let before = api.create(&PostParams::default(), &secret("istio-ca-secret", data)).await?;
     let plane = Plane::start(&site.settings()?).await?;
-    let said = plane.trouble("istio-ca-secret").await?;
-    assert!(said.contains("refused"), "{said}");
+    let problem = plane.problem("istio-ca-secret").await?;
+    assert!(problem.contains("refused"), "{problem}");
     assert!(tokio::net::TcpStream::connect(plane.secure).await.is_err(), "the port is closed");
     let after = api.get("istio-ca-secret").await?;
     assert_eq!(after.metadata.resource_version, before.metadata.resource_version);
-    // Once it is out of the way, a root is made.
+    // Once the Secret is deleted, a root is created.
     api.delete("istio-ca-secret", &DeleteParams::default()).await?;
     plane.opened().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn shadow_makes_no_root_and_serves_that_of_the_control_plane_beside_it() -> anyhow::Result<()> {
+async fn shadow_creates_no_root_and_serves_the_one_of_the_other_control_plane() -> anyhow::Result<()> {
     let site = Site::new().await?;
     let mut args = site.settings()?;
     args.shadow = true;
     let shadow = Plane::start(&args).await?;
-    shadow.trouble("--shadow").await?;
+    shadow.problem("--shadow").await?;
     assert!(tokio::net::TcpStream::connect(shadow.secure).await.is_err(), "the port is closed");
     assert!(secrets(&site).await?.list(&ListParams::default()).await?.items.is_empty());
     args.shadow = false;
@@ -129,7 +129,7 @@ async fn shadow_makes_no_root_and_serves_that_of_the_control_plane_beside_it() -
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_second_root_is_made_while_one_is_published() -> anyhow::Result<()> {
+async fn no_second_root_is_created_while_one_is_published() -> anyhow::Result<()> {
     let site = Site::new().await?;
     let mut args = site.settings()?;
     args.identity.root_config_map = format!("roots-of-{}", site.system);
@@ -142,9 +142,9 @@ async fn no_second_root_is_made_while_one_is_published() -> anyhow::Result<()> {
     let kept = api.get("istio-ca-secret").await?;
     api.delete("istio-ca-secret", &DeleteParams::default()).await?;
 
-    // Nobody is left who remembers it.
+    // No replica with the root in memory is left.
     let plane = Plane::start(&args).await?;
-    plane.trouble("holds the root of a mesh").await?;
+    plane.problem("holds the root of a mesh").await?;
     assert!(api.get_opt("istio-ca-secret").await?.is_none());
     let data = kept.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0)).collect();
     api.create(&PostParams::default(), &secret("istio-ca-secret", data)).await?;
@@ -154,12 +154,12 @@ async fn no_second_root_is_made_while_one_is_published() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn broken_update_of_plugged_in_material_leaves_the_old_in_force() -> anyhow::Result<()> {
+async fn invalid_update_of_plugged_in_material_leaves_the_old_one_active() -> anyhow::Result<()> {
     let site = Site::new().await?;
     let api = secrets(&site).await?;
-    let (root, stranger) = (Foreign::root("root")?, Foreign::root("stranger")?);
+    let (root, other_root) = (Foreign::root("root")?, Foreign::root("other-root")?);
     let (first, second) = (root.below("first")?, root.below("second")?);
-    let other = stranger.below("other")?;
+    let other = other_root.below("other")?;
     api.create(&PostParams::default(), &secret("cacerts", plugged_in(&root, &first, &first.key))).await?;
     let plane = Plane::open(&site.settings()?).await?;
     let token = site.ztunnel("n1").await?;
@@ -168,7 +168,7 @@ async fn broken_update_of_plugged_in_material_leaves_the_old_in_force() -> anyho
         anyhow::Ok(ca::Certificate::all_from_pem(chain[1].as_bytes())?[0].subject().to_owned())
     };
     assert_eq!(signer(&plane).await?, "CN=first");
-    assert!(api.get_opt("istio-ca-secret").await?.is_none(), "no root of its own");
+    assert!(api.get_opt("istio-ca-secret").await?.is_none(), "no root is created");
 
     let replace = async |data: BTreeMap<String, Vec<u8>>| {
         let change = json!({ "data": secret("cacerts", data).data });
@@ -177,20 +177,20 @@ async fn broken_update_of_plugged_in_material_leaves_the_old_in_force() -> anyho
     for (what, data) in [
         ("key", plugged_in(&root, &second, &first.key)),
         ("cert", plugged_in(&root, &other, &other.key)),
-        ("roots may not change", plugged_in(&stranger, &other, &other.key)),
+        ("roots may not change", plugged_in(&other_root, &other, &other.key)),
     ] {
         replace(data).await?;
-        plane.trouble(what).await?;
+        plane.problem(what).await?;
         assert_eq!(signer(&plane).await?, "CN=first", "{what}");
     }
     replace(plugged_in(&root, &second, &second.key)).await?;
     until(LIMIT, async || Ok((signer(&plane).await? == "CN=second").then_some(()))).await?;
-    assert_eq!(plane.identity.authority.status().trouble, None);
+    assert_eq!(plane.identity.authority.status().problem, None);
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn plugged_in_files_are_followed_and_partial_ones_refused() -> anyhow::Result<()> {
+async fn changed_plugged_in_files_are_activated_and_partial_ones_refused() -> anyhow::Result<()> {
     let site = Site::new().await?;
     let dir = tempfile::tempdir()?;
     let root = Foreign::root("root")?;
@@ -205,8 +205,8 @@ async fn plugged_in_files_are_followed_and_partial_ones_refused() -> anyhow::Res
     let mut args = site.settings()?;
     args.identity.ca_dir = Some(dir.path().to_owned());
     let plane = Plane::start(&args).await?;
-    plane.trouble("missing").await?;
-    assert!(secrets(&site).await?.get_opt("istio-ca-secret").await?.is_none(), "no root beside a half one");
+    plane.problem("missing").await?;
+    assert!(secrets(&site).await?.get_opt("istio-ca-secret").await?.is_none(), "no root is created beside partial files");
     let signing = |plane: &Plane| {
         plane.identity.authority.current().and_then(|s| s.certificate().map(|c| c.subject().to_owned()))
     };
@@ -219,18 +219,18 @@ async fn plugged_in_files_are_followed_and_partial_ones_refused() -> anyhow::Res
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_is_ready_once_the_secure_port_is_open() -> anyhow::Result<()> {
+async fn ready_once_the_secure_port_is_open() -> anyhow::Result<()> {
     let site = Site::new().await?;
     let secrets = secrets(&site).await?;
-    let broken = secret("istio-ca-secret", [("ca-cert.pem".to_owned(), b"nonsense".to_vec())].into());
-    secrets.create(&PostParams::default(), &broken).await?;
+    let invalid = secret("istio-ca-secret", [("ca-cert.pem".to_owned(), b"nonsense".to_vec())].into());
+    secrets.create(&PostParams::default(), &invalid).await?;
     let plane = Plane::start(&site.settings()?).await?;
-    let waits = async || {
+    let not_ready = async || {
         let answer = plane.ready().await?;
         anyhow::ensure!(answer.starts_with("HTTP/1.1 503"), "{answer}");
         Ok(answer.contains("the secure port is not open").then_some(()))
     };
-    until(LIMIT, waits).await?;
+    until(LIMIT, not_ready).await?;
     secrets.delete("istio-ca-secret", &DeleteParams::default()).await?;
     plane.opened().await?;
     let is_ready = async || Ok(plane.ready().await?.starts_with("HTTP/1.1 200").then_some(()));

@@ -1,4 +1,4 @@
-//! A control plane without a cluster: a folder of manifests, and a state folder with the key of tokens.
+//! A control plane without a cluster: a folder of manifests, and a state folder with the token key.
 
 use crate::plane::settings;
 use ca::SystemEntropy;
@@ -54,7 +54,7 @@ impl Laptop {
         self.dir.path().join("state")
     }
 
-    /// Writes manifests beside those that are there.
+    /// Writes manifests in addition to the existing ones.
     pub fn write(&self, file: &str, manifests: &str) -> anyhow::Result<()> {
         Ok(std::fs::write(self.dir.path().join("manifests").join(file), manifests)?)
     }
@@ -65,7 +65,7 @@ impl Laptop {
     }
 }
 
-/// Returns a token of an account of the control plane's namespace that is valid for so many seconds.
+/// Returns a token of an account in the namespace of the control plane that expires in `life` seconds.
 pub fn token(state: &Path, account: &str, node: Option<&str>, life: i64) -> anyhow::Result<String> {
     let token = DevelopmentToken {
         namespace: "istio-system".to_owned(),
@@ -75,7 +75,7 @@ pub fn token(state: &Path, account: &str, node: Option<&str>, life: i64) -> anyh
         audiences: vec!["istio-ca".to_owned()],
         life: Duration::from_secs(life.try_into().unwrap_or(0)),
     };
-    // One that has expired already was issued before now.
+    // An expired token was issued in the past.
     let past = Duration::from_secs(life.min(0).unsigned_abs());
     let now = UnixTime::since_unix_epoch(Duration::from_secs(UnixTime::now().as_secs()) - past);
     Ok(StateDir::open(state)?.development_issuer()?.issue(&token, now, &SystemEntropy)?)

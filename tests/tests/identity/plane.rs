@@ -1,4 +1,4 @@
-//! A control plane in this process, with pods to ask certificates for.
+//! A control plane in this process, and pods to request certificates for.
 
 use crate::token::bound_token;
 use anyhow::{Context, bail};
@@ -41,7 +41,7 @@ pub fn settings(source: SourceArgs, system: &str) -> anyhow::Result<ServeArgs> {
     let mut args = Command::try_parse_from(std::iter::once("serve".to_owned()).chain(ports))?.serve;
     args.source = source;
     args.mesh.system_namespace = system.to_owned();
-    // Planes share a cluster here: each would write its own roots and lists into every namespace.
+    // The control planes of these tests share a cluster: each would write its roots and lists into every namespace.
     args.identity.root_config_map = String::new();
     args.identity.crl_config_map = String::new();
     Ok(args)
@@ -52,11 +52,11 @@ pub fn of_cluster(server: &ApiServer, system: &str) -> anyhow::Result<ServeArgs>
     settings(SourceArgs { kubeconfig: Some(server.kubeconfig()), ..SourceArgs::default() }, system)
 }
 
-/// The planes that were started: the namespace of each, what it knows, and whether it still runs.
+/// The control planes that were started: namespace, view, and whether it still runs.
 static STARTED: Mutex<Vec<(String, IdentityView, AbortHandle)>> = Mutex::new(Vec::new());
 
-/// Waits until the planes of a namespace know a pod. One that is asked waits for news of a pod for no more
-/// than a second, and on a busy machine they come later.
+/// Waits until the control planes of a namespace have seen a pod. A request waits for an unknown pod for a
+/// second only, and on a busy machine the event may come later.
 async fn is_known(system: &str, pod: &Pod) -> anyhow::Result<()> {
     let of = &pod.metadata;
     let (namespace, name) = (of.namespace.as_deref().context("no namespace")?, of.name.as_deref());
@@ -81,12 +81,12 @@ pub struct Plane {
 }
 
 impl Plane {
-    /// Starts one, without waiting for anything.
+    /// Starts one without waiting until it serves.
     pub async fn start(args: &ServeArgs) -> anyhow::Result<Self> {
         Self::run(Daemon::prepare(args).await?, args)
     }
 
-    /// Starts one that waits for clients this long, and waits until its secure port is open.
+    /// Starts one with these client timeouts, and waits until its secure port is open.
     pub async fn open_with(args: &ServeArgs, timeouts: Timeouts) -> anyhow::Result<Self> {
         let plane = Self::run(Daemon::prepare(args).await?.with_timeouts(timeouts), args)?;
         plane.opened().await?;
@@ -120,7 +120,7 @@ impl Plane {
         opened.await.map(drop).with_context(|| format!("not open: {:?}", self.identity.authority.status()))
     }
 
-    /// Asks whether it is ready, and returns the whole answer.
+    /// Returns the response of `/ready`.
     pub async fn ready(&self) -> anyhow::Result<String> {
         let mut stream = tokio::net::TcpStream::connect(self.health).await?;
         stream.write_all(b"GET /ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await?;
@@ -129,13 +129,13 @@ impl Plane {
         Ok(answer)
     }
 
-    /// Waits until what is wrong with its key material says this.
-    pub async fn trouble(&self, part: &str) -> anyhow::Result<String> {
+    /// Waits until the current problem with key material contains `part`.
+    pub async fn problem(&self, part: &str) -> anyhow::Result<String> {
         let found = until(LIMIT, async || {
-            let text = self.identity.authority.status().trouble.map(|trouble| trouble.text);
+            let text = self.identity.authority.status().problem.map(|problem| problem.text);
             Ok(text.filter(|text| text.contains(part)))
         });
-        found.await.with_context(|| format!("no trouble {part:?}: {:?}", self.identity.authority.status()))
+        found.await.with_context(|| format!("no problem {part:?}: {:?}", self.identity.authority.status()))
     }
 
     /// Returns the counters.
@@ -149,7 +149,7 @@ impl Plane {
         Ok(issuer.trust().to_pem())
     }
 
-    /// Returns how to ask this control plane.
+    /// Returns the target of certificate requests.
     pub fn target(&self, token: &str) -> anyhow::Result<CertificateTarget> {
         Ok(CertificateTarget {
             address: self.secure.to_string(),
@@ -160,7 +160,7 @@ impl Plane {
         })
     }
 
-    /// Asks for a certificate: of an identity, or else of the caller.
+    /// Requests a certificate: of an identity, or else of the caller.
     pub async fn certificate(&self, token: &str, identity: Option<&str>) -> anyhow::Result<NewCertificate> {
         Ok(request_certificate(&self.target(token)?, identity, 0).await?)
     }
@@ -178,7 +178,7 @@ impl Plane {
         until(LIMIT, taken).await
     }
 
-    /// Asks for a certificate and returns the status code of the refusal.
+    /// Requests a certificate and returns the status code of the refusal.
     pub async fn refusal(&self, token: &str, identity: Option<&str>) -> anyhow::Result<u8> {
         match request_certificate(&self.target(token)?, identity, 0).await {
             Err(RequestError::Refused { code, .. }) => Ok(code),
@@ -187,22 +187,22 @@ impl Plane {
         }
     }
 
-    /// Returns how often requests were refused for a reason.
+    /// Returns the number of requests refused for a reason.
     pub fn refused(&self, reason: &str) -> u64 {
         self.stats().refused.list().iter().find(|(name, _)| *name == reason).map_or(0, |(_, count)| *count)
     }
 
-    /// Returns how often clients were refused at a bound.
+    /// Returns the number of clients refused at a bound.
     pub fn bounded(&self, bound: &str) -> u64 {
         self.clients.refusals().list().iter().find(|(name, _)| *name == bound).map_or(0, |(_, count)| *count)
     }
 
-    /// Returns how many connections it ended for a reason.
+    /// Returns the number of connections closed for a reason.
     pub fn ended(&self, reason: CloseReason) -> u64 {
         self.clients.closed().count(reason)
     }
 
-    /// Returns how often handshakes ended so.
+    /// Returns the number of handshakes with an outcome.
     pub fn handshakes(&self, outcome: &str) -> u64 {
         self.stats()
             .handshakes
@@ -212,7 +212,7 @@ impl Plane {
             .map_or(0, |(_, count)| *count)
     }
 
-    /// Returns how the reference client connects.
+    /// Returns the connection options of the test client.
     pub fn client_options(&self, token: &str) -> anyhow::Result<Options> {
         let tls = Tls { roots_pem: self.roots()?.into_bytes(), server_name: Some("localhost".to_owned()) };
         Ok(Options {
@@ -223,7 +223,7 @@ impl Plane {
         })
     }
 
-    /// Ends it in order.
+    /// Shuts it down gracefully.
     pub async fn stop(self) -> anyhow::Result<()> {
         let Self { running, _stop, .. } = self;
         drop(_stop);
@@ -240,7 +240,7 @@ pub struct Site {
 }
 
 impl Site {
-    /// Makes both namespaces, in the cluster that the tests share.
+    /// Creates both namespaces, in the shared cluster.
     pub async fn new() -> anyhow::Result<Self> {
         let server = ApiServer::shared().await?;
         let (system, shop) = (server.namespace("system").await?, server.namespace("shop").await?);
@@ -257,14 +257,14 @@ impl Site {
         format!("spiffe://cluster.local/ns/{}/sa/{account}", self.shop)
     }
 
-    /// Makes a pod of an account on a node, which its control planes know then.
+    /// Creates a pod of an account on a node, and waits until the control planes have seen it.
     pub async fn pod(&self, namespace: &str, name: &str, account: &str, node: &str) -> anyhow::Result<Pod> {
         let pod = pod(self.server, namespace, name, account, node).await?;
         is_known(&self.system, &pod).await?;
         Ok(pod)
     }
 
-    /// Makes the ztunnel of a node, and returns its token.
+    /// Creates the ztunnel of a node, and returns its token.
     pub async fn ztunnel(&self, node: &str) -> anyhow::Result<String> {
         let name = format!("ztunnel-{node}");
         let pod = self.pod(&self.system, &name, "ztunnel", node).await?;
@@ -279,7 +279,7 @@ impl Site {
     }
 }
 
-/// Makes a pod of an account on a node, with the account if need be.
+/// Creates a pod of an account on a node, and the account.
 pub async fn pod(
     server: &ApiServer,
     namespace: &str,
@@ -304,7 +304,7 @@ pub async fn pod(
     Ok(pods.create(&PostParams::default(), &pod).await?)
 }
 
-/// Makes a namespace of exactly this name.
+/// Creates a namespace of exactly this name.
 pub async fn namespace(server: &ApiServer, name: &str) -> anyhow::Result<()> {
     let namespaces = Api::<Namespace>::all(server.client().await?);
     let namespace = serde_json::from_value(json!({"metadata": {"name": name}}))?;
@@ -312,7 +312,7 @@ pub async fn namespace(server: &ApiServer, name: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs openssl and returns what it says.
+/// Runs openssl and returns its output.
 pub fn openssl(args: &[&str], dir: &Path) -> anyhow::Result<Vec<u8>> {
     let output = std::process::Command::new("openssl").args(args).current_dir(dir).output();
     let output = output.context("cannot run openssl; install it")?;

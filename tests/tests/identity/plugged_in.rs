@@ -1,4 +1,4 @@
-//! Plugged-in key material under a control plane that runs: what is taken, and when.
+//! Plugged-in key material of a running control plane: what is activated, and when.
 
 use crate::foreign::{Foreign, authority, plugged_in, secret, secrets};
 use crate::plane::{Plane, Site};
@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-/// The subject of what signs now.
+/// The subject of the active signing certificate.
 fn signer(plane: &Plane) -> Option<String> {
     plane.identity.authority.current().and_then(|s| s.certificate().map(|c| c.subject().to_owned()))
 }
@@ -37,7 +37,7 @@ async fn replace(api: &Api<Secret>, data: BTreeMap<String, Vec<u8>>) -> anyhow::
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn material_of_an_issuer_whose_clock_is_ahead_is_taken_once_it_is_valid() -> anyhow::Result<()> {
+async fn material_of_an_issuer_whose_clock_is_ahead_is_activated_once_it_is_valid() -> anyhow::Result<()> {
     let site = Site::new().await?;
     let root = Foreign::root("root")?;
     let mut params = authority("ahead");
@@ -50,19 +50,19 @@ async fn material_of_an_issuer_whose_clock_is_ahead_is_taken_once_it_is_valid() 
     let of_secret = site.settings()?;
     let mut of_files = of_secret.clone();
     of_files.identity.ca_dir = Some(dir.path().to_owned());
-    // Nobody writes anything after this.
+    // The material is not written again.
     for plane in [Plane::start(&of_secret).await?, Plane::start(&of_files).await?] {
         if signer(&plane).is_none() {
-            plane.trouble("is not valid yet").await?;
+            plane.problem("is not valid yet").await?;
         }
         plane.opened().await?;
-        assert_eq!(plane.identity.authority.status().trouble, None);
+        assert_eq!(plane.identity.authority.status().problem, None);
     }
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn authority_that_peers_would_refuse_is_not_put_in_force() -> anyhow::Result<()> {
+async fn authority_that_peers_would_refuse_is_not_activated() -> anyhow::Result<()> {
     let site = Site::new().await?;
     let api = secrets(&site).await?;
     let mut params = authority("root");
@@ -85,7 +85,7 @@ async fn authority_that_peers_would_refuse_is_not_put_in_force() -> anyhow::Resu
         (plugged_in(&root, &only_servers, &only_servers.key), "lacks clientAuth or serverAuth"),
     ] {
         replace(&api, data).await?;
-        plane.trouble(what).await?;
+        plane.problem(what).await?;
         let chain = plane.certificate(&token, None).await?.chain;
         let signer = &ca::Certificate::all_from_pem(chain[1].as_bytes())?[0];
         assert_eq!(signer.subject(), "CN=first", "{what}");
@@ -94,7 +94,7 @@ async fn authority_that_peers_would_refuse_is_not_put_in_force() -> anyhow::Resu
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn secret_of_the_shape_of_cert_manager_is_followed() -> anyhow::Result<()> {
+async fn tls_secret_of_cert_manager_is_activated_as_it_changes() -> anyhow::Result<()> {
     let site = Site::new().await?;
     let api = secrets(&site).await?;
     let root = Foreign::root("root")?;
@@ -115,12 +115,12 @@ async fn secret_of_the_shape_of_cert_manager_is_followed() -> anyhow::Result<()>
         let chain = plane.certificate(&token, None).await?.chain;
         assert_eq!(chain[1..], [of.pem.clone(), root.pem.clone(), root.pem.clone()].map(|pem| normal(&pem)));
     }
-    assert!(api.get_opt("istio-ca-secret").await?.is_none(), "no root of its own");
-    assert_eq!(plane.identity.authority.status().trouble, None);
+    assert!(api.get_opt("istio-ca-secret").await?.is_none(), "no root is created");
+    assert_eq!(plane.identity.authority.status().problem, None);
     Ok(())
 }
 
-/// The same certificate with the line ends of an answer.
+/// The same certificate with the line endings of a response.
 fn normal(pem: &str) -> String {
     ca::Certificate::all_from_pem(pem.as_bytes()).map(|all| all[0].to_pem()).unwrap_or_default()
 }
@@ -129,9 +129,9 @@ fn normal(pem: &str) -> String {
 async fn roots_grow_and_shrink_without_a_failed_handshake() -> anyhow::Result<()> {
     let site = Site::new().await?;
     let dir = tempfile::tempdir()?;
-    let (a, b, stranger) = (Foreign::root("a")?, Foreign::root("b")?, Foreign::root("stranger")?);
+    let (a, b, other) = (Foreign::root("a")?, Foreign::root("b")?, Foreign::root("other")?);
     let (below_a, below_b) = (a.below("below-a")?, b.below("below-b")?);
-    let below_stranger = stranger.below("below-stranger")?;
+    let below_other = other.below("below-other")?;
     let files = |roots: &[&Foreign], root: &Foreign, signing: &Foreign| {
         let mut files = plugged_in(root, signing, &signing.key);
         let pem: String = roots.iter().map(|root| root.pem.as_str()).collect();
@@ -141,7 +141,7 @@ async fn roots_grow_and_shrink_without_a_failed_handshake() -> anyhow::Result<()
     write(dir.path(), &files(&[&a], &a, &below_a))?;
     let mut args = site.settings()?;
     args.identity.ca_dir = Some(dir.path().to_owned());
-    args.identity.several_roots = true;
+    args.identity.allow_multiple_roots = true;
     let plane = Plane::open(&args).await?;
     let mut workloads = Workloads::default();
     for node in ["n1", "n2"] {
@@ -154,18 +154,18 @@ async fn roots_grow_and_shrink_without_a_failed_handshake() -> anyhow::Result<()
         (&[&b][..], &b, &below_b, "CN=below-b"),
     ] {
         write(dir.path(), &files(roots, root, signing))?;
-        // The next step once each workload has its certificate and its roots from this one.
-        workloads.meet_until(|chain| is_of(chain, subject, roots.len())).await?;
+        // The next step once each workload has a certificate and roots of this one.
+        workloads.connect_until(|chain| is_of(chain, subject, roots.len())).await?;
     }
     let trusted = plane.roots()?;
-    write(dir.path(), &files(&[&stranger], &stranger, &below_stranger))?;
-    plane.trouble("new roots neither contain the old ones").await?;
+    write(dir.path(), &files(&[&other], &other, &below_other))?;
+    plane.problem("new roots neither contain the old ones").await?;
     assert_eq!((signer(&plane).as_deref(), plane.roots()?), (Some("CN=below-b"), trusted));
     let renewals = workloads.renewals();
-    workloads.meet_until(|_| workloads.renewals() > renewals + 2).await
+    workloads.connect_until(|_| workloads.renewals() > renewals + 2).await
 }
 
-/// Tells whether an answer is signed by this authority, with so many roots.
+/// Returns whether a chain is signed by `signer` and ends with `roots` roots.
 fn is_of(chain: &[String], signer: &str, roots: usize) -> bool {
     let all = |pem: &String| ca::Certificate::all_from_pem(pem.as_bytes()).unwrap_or_default();
     let signs = chain.get(1).map(all).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! A server of documents over TLS, such as an issuer's keys.
+//! An HTTPS server of documents, such as an issuer's keys.
 
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
@@ -10,12 +10,12 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-/// What is answered at a path.
+/// The response to a path.
 #[derive(Clone)]
 pub enum Answer {
     /// Status line, further headers, and body.
     Response(&'static str, String, String),
-    /// Nothing, and the connection stays.
+    /// No response; the connection stays open.
     Silence,
 }
 
@@ -31,10 +31,10 @@ impl Answer {
 
 struct Shared {
     answers: Mutex<BTreeMap<String, Answer>>,
-    asked: AtomicU64,
+    requests: AtomicU64,
 }
 
-/// The server; it ends with the test.
+/// The server; it stops with the test.
 pub struct Publisher {
     address: SocketAddr,
     roots_pem: String,
@@ -55,36 +55,36 @@ impl Publisher {
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let listener = TcpListener::bind("0.0.0.0:0").await?;
         let address = SocketAddr::from(([127, 0, 0, 1], listener.local_addr()?.port()));
-        let shared = Arc::new(Shared { answers: Mutex::default(), asked: AtomicU64::new(0) });
+        let shared = Arc::new(Shared { answers: Mutex::default(), requests: AtomicU64::new(0) });
         let serving = Arc::clone(&shared);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let (acceptor, shared) = (acceptor.clone(), Arc::clone(&serving));
-                // A client that goes away is no matter of the server's.
+                // A disconnected client is not an error.
                 tokio::spawn(async move { drop(answer(acceptor, stream, &shared).await) });
             }
         });
         Ok(Self { address, roots_pem, shared })
     }
 
-    /// Answers so at a path from now on.
+    /// Sets the response to a path.
     pub fn put(&self, path: &str, answer: Answer) {
         self.shared.answers.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), answer);
     }
 
-    /// Returns the address of a path.
+    /// Returns the URL of a path.
     pub fn url(&self, path: &str) -> String {
         format!("https://{}{path}", self.address)
     }
 
-    /// Returns the certificate that clients are to trust, PEM.
+    /// Returns the certificate that clients must trust, PEM.
     pub fn roots_pem(&self) -> &str {
         &self.roots_pem
     }
 
-    /// Returns how many requests came.
-    pub fn asked(&self) -> u64 {
-        self.shared.asked.load(Ordering::SeqCst)
+    /// Returns the number of requests.
+    pub fn requests(&self) -> u64 {
+        self.shared.requests.load(Ordering::SeqCst)
     }
 }
 
@@ -92,9 +92,9 @@ async fn answer(acceptor: TlsAcceptor, stream: TcpStream, shared: &Shared) -> an
     let mut stream = BufReader::new(acceptor.accept(stream).await?);
     let mut request = String::new();
     while !request.ends_with("\r\n\r\n") {
-        anyhow::ensure!(stream.read_line(&mut request).await? > 0, "it ends in the middle");
+        anyhow::ensure!(stream.read_line(&mut request).await? > 0, "the request is truncated");
     }
-    shared.asked.fetch_add(1, Ordering::SeqCst);
+    shared.requests.fetch_add(1, Ordering::SeqCst);
     let path = request.split(' ').nth(1).unwrap_or_default();
     let missing = || Answer::Response("404 Not Found", String::new(), String::new());
     let found = shared.answers.lock().unwrap_or_else(PoisonError::into_inner).get(path).cloned();

@@ -1,4 +1,4 @@
-//! Impersonation while pods come and go: what is issued follows what was so while it was asked for.
+//! Impersonation while pods are created and deleted: decisions match the pods during the call.
 
 use crate::plane::{Plane, Site, UNAUTHENTICATED};
 use crate::token::{Parts, bound_token};
@@ -12,17 +12,17 @@ use std::time::Instant;
 
 const NODES: [&str; 2] = ["n1", "n2"];
 
-/// How often the pod comes to each node.
+/// How often the pod is created on each node.
 const ROUNDS: usize = 4;
 
-/// A call: when it began and ended, and whether a certificate was issued.
+/// A call: its start and end, and whether a certificate was issued.
 struct Call {
     began: Instant,
     ended: Instant,
     issued: bool,
 }
 
-/// The time from the creation of a pod until it was seen that its node has nothing of it any more.
+/// The interval from the creation of a pod until requests for it are refused.
 struct Stay {
     began: Instant,
     ended: Instant,
@@ -37,7 +37,7 @@ async fn each_certificate_is_of_a_pod_that_was_on_the_callers_node_during_the_ca
     let web = site.identity("web");
     let done = Arc::new(AtomicBool::new(false));
     let mut tokens = Vec::new();
-    let mut askers = Vec::new();
+    let mut callers = Vec::new();
     for node in NODES {
         let token = site.ztunnel(node).await?;
         for _ in 0..3 {
@@ -57,12 +57,12 @@ async fn each_certificate_is_of_a_pod_that_was_on_the_callers_node_during_the_ca
                 }
                 Ok(calls)
             });
-            askers.push((node, asking));
+            callers.push((node, asking));
         }
         tokens.push(token);
     }
 
-    // One pod of one name, on one node after the other.
+    // One pod, on one node after the other.
     let mut stays = [Vec::new(), Vec::new()];
     for _ in 0..ROUNDS {
         for (i, node) in NODES.into_iter().enumerate() {
@@ -80,7 +80,7 @@ async fn each_certificate_is_of_a_pod_that_was_on_the_callers_node_during_the_ca
     done.store(true, Ordering::Relaxed);
 
     let (mut issued, mut refused) = (0, 0);
-    for (node, asking) in askers {
+    for (node, asking) in callers {
         let of_node = NODES.iter().position(|n| *n == node).context("a node")?;
         for call in asking.await?? {
             if !call.issued {
@@ -93,12 +93,12 @@ async fn each_certificate_is_of_a_pod_that_was_on_the_callers_node_during_the_ca
             assert!(was_there, "a certificate was issued to {node}, which had no such pod");
         }
     }
-    assert!(issued > 0 && refused > 0, "{issued} issued, {refused} refused: no race was run");
+    assert!(issued > 0 && refused > 0, "{issued} issued, {refused} refused: there was no race");
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn token_of_a_ztunnel_that_is_gone_or_was_replaced_speaks_for_nobody() -> anyhow::Result<()> {
+async fn token_of_a_deleted_or_replaced_ztunnel_is_refused() -> anyhow::Result<()> {
     let site = Site::new().await?;
     let plane = Plane::open(&site.settings()?).await?;
     site.pod(&site.shop, "web", "web", "n1").await?;
@@ -120,7 +120,7 @@ async fn token_of_a_ztunnel_that_is_gone_or_was_replaced_speaks_for_nobody() -> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn token_that_says_other_things_of_its_pod_than_the_cluster_speaks_for_nobody() -> anyhow::Result<()> {
+async fn token_with_claims_that_contradict_the_pod_is_refused() -> anyhow::Result<()> {
     let site = Site::new().await?;
     let plane = Plane::open(&site.settings()?).await?;
     for (name, node) in [("web-1", "n1"), ("web-2", "n2")] {
@@ -132,7 +132,7 @@ async fn token_that_says_other_things_of_its_pod_than_the_cluster_speaks_for_nob
     let other = site.pod(&site.system, "other", "other", "n1").await?;
     let other = bound_token(site.server, &other, &["istio-ca"]).await?;
 
-    // Even who has the key of the API server cannot move a pod, nor give it another account.
+    // Even with the key of the API server, a token cannot change the node or the account of a pod.
     let mut moved = Parts::of(&ztunnel)?;
     moved.claims["kubernetes.io"]["node"] = json!({"name": "n2", "uid": "u"});
     let mut posing = Parts::of(&other)?;
@@ -150,7 +150,7 @@ async fn token_that_says_other_things_of_its_pod_than_the_cluster_speaks_for_nob
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_speaks_for_others_where_no_account_is_trusted() -> anyhow::Result<()> {
+async fn impersonation_is_refused_where_no_account_is_trusted() -> anyhow::Result<()> {
     let site = Site::new().await?;
     let mut args = site.settings()?;
     args.identity.trusted_node_accounts = Some(String::new());

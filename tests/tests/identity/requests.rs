@@ -1,5 +1,4 @@
-//! Requests for certificates that are none: each is ended as soon as that is known, by a code that tells
-//! what is wrong.
+//! Malformed certificate requests: each is refused as early as possible, with a specific status code.
 
 use crate::plane::{INVALID_ARGUMENT, Plane, RESOURCE_EXHAUSTED, Site};
 use anyhow::Context;
@@ -20,8 +19,8 @@ use tokio::time::timeout;
 const DEADLINE_EXCEEDED: u8 = 4;
 const UNIMPLEMENTED: u8 = 12;
 
-/// Sends these bytes as a request of which more is to come, or not, and returns the status code.
-async fn code(plane: &Plane, token: &str, sent: &'static [u8], goes_on: bool) -> anyhow::Result<u8> {
+/// Sends these bytes as a request, complete or with more to come, and returns the status code.
+async fn code(plane: &Plane, token: &str, sent: &'static [u8], continues: bool) -> anyhow::Result<u8> {
     let mut roots = rustls::RootCertStore::empty();
     for root in CertificateDer::pem_slice_iter(plane.roots()?.as_bytes()) {
         roots.add(root?)?;
@@ -39,7 +38,7 @@ async fn code(plane: &Plane, token: &str, sent: &'static [u8], goes_on: bool) ->
         hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(tls)).await?;
     let driving = tokio::spawn(connection);
     let begun = stream::iter([Ok::<_, Infallible>(Frame::data(Bytes::from_static(sent)))]);
-    let body = if goes_on { begun.chain(stream::pending()).boxed() } else { begun.boxed() };
+    let body = if continues { begun.chain(stream::pending()).boxed() } else { begun.boxed() };
     let request = http::Request::post(format!("https://localhost{}", proto::rpc_path::CREATE_CERTIFICATE))
         .header("content-type", "application/grpc")
         .header("authorization", format!("Bearer {token}"))
@@ -51,13 +50,13 @@ async fn code(plane: &Plane, token: &str, sent: &'static [u8], goes_on: bool) ->
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_request_is_ended_by_the_code_that_tells_why() -> anyhow::Result<()> {
+async fn malformed_requests_are_refused_with_specific_status_codes() -> anyhow::Result<()> {
     let site = Site::new().await?;
     let plane = Plane::open(&site.settings()?).await?;
     let token = site.ztunnel("n1").await?;
-    for (reason, expected, sent, goes_on) in [
+    for (reason, expected, sent, continues) in [
         ("compressed", UNIMPLEMENTED, &b"\x01\0\0\0\x04abcd"[..], false),
-        // Nothing of what is announced is awaited.
+        // The announced message is not awaited.
         ("compressed", UNIMPLEMENTED, b"\x01\0\0\0\x04", true),
         ("too_long", RESOURCE_EXHAUSTED, b"\0\xff\xff\xff\xff", true),
         ("too_long", RESOURCE_EXHAUSTED, b"\0\0\x01\0\x01", true),
@@ -68,7 +67,7 @@ async fn what_is_no_request_is_ended_by_the_code_that_tells_why() -> anyhow::Res
         ("slow_request", DEADLINE_EXCEEDED, b"\0\0\0\0\x04abc", true),
     ] {
         let before = plane.refused(reason);
-        assert_eq!(code(&plane, &token, sent, goes_on).await?, expected, "{reason} {sent:?}");
+        assert_eq!(code(&plane, &token, sent, continues).await?, expected, "{reason} {sent:?}");
         assert_eq!(plane.refused(reason), before + 1, "{reason} {sent:?}");
     }
     plane.certificate(&token, None).await?;

@@ -1,4 +1,4 @@
-//! Certificates that their authority has revoked.
+//! Revocation lists and revoked certificates.
 
 use crate::certificates::{channel_showing, renew_on};
 use crate::foreign::{Foreign, plugged_in, secret, secrets};
@@ -17,7 +17,7 @@ use serde_json::json;
 use std::sync::Arc;
 use tokio::net::TcpStream;
 
-/// A mesh whose authority is plugged in.
+/// A mesh with plugged-in key material.
 struct Plugged {
     site: Site,
     root: Foreign,
@@ -36,14 +36,14 @@ impl Plugged {
         let data = plugged_in(&root, &signing, &signing.key);
         secrets.create(&PostParams::default(), &secret("cacerts", data)).await?;
         let mut args = site.settings()?;
-        // Names of its own: other meshes share the cluster.
+        // Distinct names: other meshes share the cluster.
         args.identity.root_config_map = format!("roots-of-{}", site.system);
         args.identity.crl_config_map = format!("lists-of-{}", site.system);
         let client = site.server.client().await?;
         Ok(Self { site, root, signing, secrets, client, args })
     }
 
-    /// Puts lists beside the material, or takes them away.
+    /// Adds revocation lists to the key material, or removes them.
     async fn put(&self, lists: Option<&str>) -> anyhow::Result<()> {
         let data = lists.map(|text| k8s_openapi::ByteString(text.as_bytes().to_vec()));
         let change = json!({"data": {"ca-crl.pem": data}});
@@ -51,7 +51,7 @@ impl Plugged {
         Ok(())
     }
 
-    /// Returns lists of both authorities, of which the signing one revokes certificates.
+    /// Returns lists of both authorities; the one of the signing authority revokes these certificates.
     fn revoking(&self, serials: &[&str]) -> anyhow::Result<String> {
         Ok(self.root.revoking(&[])? + &self.signing.revoking(serials)?)
     }
@@ -60,7 +60,7 @@ impl Plugged {
         Api::namespaced(self.client.clone(), namespace)
     }
 
-    /// Waits until a namespace holds these lists.
+    /// Waits until the ConfigMap of a namespace holds these lists.
     async fn holds(&self, namespace: &str, lists: &str) -> anyhow::Result<ConfigMap> {
         let (maps, name) = (self.maps(namespace), &self.args.identity.crl_config_map);
         let found = until(LIMIT, async || {
@@ -73,7 +73,7 @@ impl Plugged {
     }
 }
 
-/// The certificate by which a control plane is known to those who connect.
+/// Returns the serving certificate of a control plane.
 async fn serving(plane: &Plane) -> anyhow::Result<Vec<u8>> {
     let mut roots = rustls::RootCertStore::empty();
     for root in CertificateDer::pem_slice_iter(plane.roots()?.as_bytes()) {
@@ -87,16 +87,16 @@ async fn serving(plane: &Plane) -> anyhow::Result<Vec<u8>> {
     let stream = TcpStream::connect(plane.secure).await?;
     let tls =
         tokio_rustls::TlsConnector::from(Arc::new(config)).connect("localhost".try_into()?, stream).await?;
-    let shown = tls.get_ref().1.peer_certificates().context("no certificate")?;
-    Ok(shown[0].to_vec())
+    let chain = tls.get_ref().1.peer_certificates().context("no certificate")?;
+    Ok(chain[0].to_vec())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lists_are_in_every_namespace_and_follow_the_plugged_in_ones() -> anyhow::Result<()> {
+async fn revocation_lists_are_published_in_every_namespace_as_they_change() -> anyhow::Result<()> {
     let mesh = Plugged::new().await?;
     let (shop, name) = (mesh.site.shop.as_str(), &mesh.args.identity.crl_config_map);
     let plane = Plane::open(&mesh.args).await?;
-    // None yet: whoever mounts them finds them empty.
+    // There are no lists yet: the published text is empty.
     for namespace in [mesh.site.system.as_str(), shop, "kube-system"] {
         let map = mesh.holds(namespace, "").await?;
         let labels = map.metadata.labels.unwrap_or_default();
@@ -105,7 +105,7 @@ async fn lists_are_in_every_namespace_and_follow_the_plugged_in_ones() -> anyhow
     let roots = mesh.maps(shop);
     let has_roots = async || Ok(roots.get_opt(&mesh.args.identity.root_config_map).await?);
     let before = until(LIMIT, has_roots).await?.metadata.resource_version;
-    let (issuer, shown) = (plane.identity.authority.current(), serving(&plane).await?);
+    let (issuer, certificate) = (plane.identity.authority.current(), serving(&plane).await?);
 
     let lists = mesh.revoking(&["07"])?;
     mesh.put(Some(&lists)).await?;
@@ -119,19 +119,19 @@ async fn lists_are_in_every_namespace_and_follow_the_plugged_in_ones() -> anyhow
     mesh.maps(shop).delete(name, &DeleteParams::default()).await?;
     mesh.holds(shop, &lists).await?;
 
-    // What is wrong is refused whole.
+    // An invalid update is refused as a whole.
     let uncovering = mesh.root.revoking(&["07"])?;
-    for (text, said) in
+    for (text, part) in
         [("nonsense", "is not valid PEM"), (&uncovering, "no revocation list is signed by CN=signing")]
     {
         mesh.put(Some(text)).await?;
-        plane.trouble(said).await?;
+        plane.problem(part).await?;
         mesh.holds(shop, &lists).await?;
     }
     let lists = mesh.revoking(&["08"])?;
     mesh.put(Some(&lists)).await?;
     mesh.holds(shop, &lists).await?;
-    assert_eq!(plane.identity.authority.status().trouble, None);
+    assert_eq!(plane.identity.authority.status().problem, None);
 
     // Nothing else was touched on the way.
     let now = plane.identity.authority.current();
@@ -163,27 +163,27 @@ async fn client_with_a_revoked_certificate_is_refused_and_another_is_not() -> an
             Err(other) => Err(other.into()),
         }
     };
-    assert!(is_let_in(&plane, &bad).await? && is_let_in(&plane, &good).await?);
-    // Connections that stand are no way around the lists.
-    let (standing_bad, standing_good) =
+    assert!(is_accepted(&plane, &bad).await? && is_accepted(&plane, &good).await?);
+    // The lists also apply to established connections.
+    let (connected_bad, connected_good) =
         (channel_showing(&plane, &bad).await?, channel_showing(&plane, &good).await?);
-    for standing in [&standing_bad, &standing_good] {
-        assert_eq!(renew_on(standing, 0).await?.err(), None);
+    for connection in [&connected_bad, &connected_good] {
+        assert_eq!(renew_on(connection, 0).await?.err(), None);
     }
 
     mesh.put(Some(&mesh.revoking(&[&serial])?)).await?;
-    until(LIMIT, async || Ok((!is_let_in(&plane, &bad).await?).then_some(()))).await?;
-    let code = until(LIMIT, async || Ok(renew_on(&standing_bad, 0).await?.err())).await?;
+    until(LIMIT, async || Ok((!is_accepted(&plane, &bad).await?).then_some(()))).await?;
+    let code = until(LIMIT, async || Ok(renew_on(&connected_bad, 0).await?.err())).await?;
     assert_eq!((code, plane.refused("certificate_revoked")), (UNAUTHENTICATED, 1));
-    assert_eq!(renew_on(&standing_good, 0).await?.err(), None);
-    assert!(is_let_in(&plane, &good).await?);
+    assert_eq!(renew_on(&connected_good, 0).await?.err(), None);
+    assert!(is_accepted(&plane, &good).await?);
     let is_counted = async || {
         let counts = plane.stats().handshakes.list();
         Ok(counts.iter().any(|(outcome, count)| *outcome == "revoked" && *count > 0).then_some(()))
     };
     until(LIMIT, is_counted).await?;
-    assert!(is_let_in(&blind, &bad).await?, "lists are not read where they are switched off");
+    assert!(is_accepted(&blind, &bad).await?, "lists are not read if they are disabled");
 
     mesh.put(Some(&mesh.revoking(&[])?)).await?;
-    until(LIMIT, async || Ok(is_let_in(&plane, &bad).await?.then_some(()))).await
+    until(LIMIT, async || Ok(is_accepted(&plane, &bad).await?.then_some(()))).await
 }

@@ -1,8 +1,8 @@
-//! A new root under live workloads.
+//! Rotation of the root under live workloads.
 
 use crate::certificates::{channel_showing, renew_on};
 use crate::plane::{Plane, Site, UNAUTHENTICATED};
-use crate::workloads::{LIFE_SECONDS, Workloads};
+use crate::workloads::{TTL_SECONDS, Workloads};
 use anyhow::Context;
 use identity::ROTATE;
 use k8s_openapi::api::core::v1::Secret;
@@ -20,18 +20,18 @@ const OVERLAP: Duration = Duration::from_secs(12);
 fn settings(site: &Site) -> anyhow::Result<ServeArgs> {
     let mut args = site.settings()?;
     args.identity.root_overlap = Some(OVERLAP);
-    args.identity.default_cert_ttl = Duration::from_secs(LIFE_SECONDS as u64);
+    args.identity.default_cert_ttl = Duration::from_secs(TTL_SECONDS as u64);
     Ok(args)
 }
 
-/// How many roots there are, and whether the old one signs.
+/// The number of roots, and whether the old one signs.
 fn phase(plane: &Plane, old: &str) -> anyhow::Result<(usize, bool)> {
     let signer = plane.identity.authority.current().context("no key material")?;
     let signs = signer.certificate().map(ca::Certificate::to_pem);
     Ok((signer.trust().roots().len(), signs.as_deref() == Some(old)))
 }
 
-/// A stream of the ztunnel of a node that has been served.
+/// A stream of the ztunnel of a node that has received its resources.
 async fn stream(site: &Site, plane: &Plane, node: &str, token: &str) -> anyhow::Result<Client> {
     let node = Node { namespace: site.system.clone(), ..Node::ztunnel(node) };
     let client = Client::connect(Options { node, ..plane.client_options(token)? }).await?;
@@ -40,7 +40,7 @@ async fn stream(site: &Site, plane: &Plane, node: &str, token: &str) -> anyhow::
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn root_is_replaced_without_a_failed_handshake_or_a_stream_that_is_cut() -> anyhow::Result<()> {
+async fn root_is_replaced_without_failed_handshakes_or_closed_streams() -> anyhow::Result<()> {
     let site = Site::new().await?;
     let args = settings(&site)?;
     let replicas = [Plane::open(&args).await?, Plane::open(&args).await?];
@@ -53,7 +53,7 @@ async fn root_is_replaced_without_a_failed_handshake_or_a_stream_that_is_cut() -
         workloads.start(plane.target(&token)?).await?;
         streams.push(stream(&site, plane, node, &token).await?);
     }
-    // One that asked for a longer life than the overlap, on a connection that stands.
+    // A client whose certificate outlives the overlap, on a long-lived connection.
     let outlives = replicas[0].target(&site.ztunnel("n3").await?)?;
     let outlives = request_certificate(&outlives, None, 3600).await?;
     let outlives = channel_showing(&replicas[0], &outlives).await?;
@@ -63,10 +63,10 @@ async fn root_is_replaced_without_a_failed_handshake_or_a_stream_that_is_cut() -
     secrets.patch("istio-ca-secret", &PatchParams::default(), &Patch::Merge(ask)).await?;
 
     let mut seen: [Vec<(usize, bool)>; 2] = Default::default();
-    let mut met = 0;
+    let mut rounds = 0;
     let done = until(LIMIT, async || {
-        workloads.meet().await?;
-        met += 1;
+        workloads.connect_all().await?;
+        rounds += 1;
         for (seen, plane) in seen.iter_mut().zip(&replicas) {
             let phase = phase(plane, &old)?;
             if seen.last() != Some(&phase) {
@@ -75,18 +75,18 @@ async fn root_is_replaced_without_a_failed_handshake_or_a_stream_that_is_cut() -
         }
         Ok(seen.iter().all(|seen| seen.last() == Some(&(1, false))).then_some(()))
     });
-    done.await.with_context(|| format!("after {met} rounds, phases {seen:?}"))?;
+    done.await.with_context(|| format!("after {rounds} rounds, phases {seen:?}"))?;
     // One root; the new one announced; the new one signs; the new one alone.
     let phases = [(1, true), (2, true), (2, false), (1, false)];
     assert_eq!(seen, [phases.to_vec(), phases.to_vec()], "(roots, the old one signs)");
     assert_eq!(replicas[0].roots()?, replicas[1].roots()?);
-    workloads.meet_until(|chain| chain.last() == replicas[0].roots().ok().as_ref()).await?;
+    workloads.connect_until(|chain| chain.last() == replicas[0].roots().ok().as_ref()).await?;
     let code = until(LIMIT, async || Ok(renew_on(&outlives, 0).await?.err())).await?;
     assert_eq!((code, replicas[0].refused("certificate_untrusted")), (UNAUTHENTICATED, 1));
     let stored = secrets.get("istio-ca-secret").await?;
     assert!(!stored.metadata.annotations.unwrap_or_default().contains_key(ROTATE));
 
-    // What stood before stands, and is told of what is new.
+    // The streams stay open and receive updates.
     let late = json!({
         "apiVersion": "v1", "kind": "Service", "metadata": {"name": "late", "namespace": site.shop},
         "spec": {"ports": [{"port": 80}]},
@@ -95,13 +95,13 @@ async fn root_is_replaced_without_a_failed_handshake_or_a_stream_that_is_cut() -
     let name = format!("{0}/late.{0}.svc.cluster.local", site.shop);
     for client in &streams {
         client.until(&name, |state| state.services().any(|(found, _)| found == name)).await?;
-        assert_eq!(client.with(|state| state.streams()), 1, "the stream stayed");
+        assert_eq!(client.with(|state| state.streams()), 1, "the stream stays open");
     }
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn root_near_its_end_is_renewed_once_by_two_replicas_under_live_workloads() -> anyhow::Result<()> {
+async fn expiring_root_is_renewed_once_by_two_replicas_under_live_workloads() -> anyhow::Result<()> {
     let site = Site::new().await?;
     let mut args = settings(&site)?;
     // Renewed when a fifth of it is left.
@@ -114,14 +114,14 @@ async fn root_near_its_end_is_renewed_once_by_two_replicas_under_live_workloads(
     }
     let mut seen = Vec::new();
     let done = until(LIMIT, async || {
-        workloads.meet().await?;
+        workloads.connect_all().await?;
         let all: Vec<String> = replicas.iter().map(Plane::roots).collect::<anyhow::Result<_>>()?;
         for roots in &all {
             if !seen.contains(roots) {
                 seen.push(roots.clone());
             }
         }
-        // The renewed one beside the old one, and then alone.
+        // The renewed root beside the old one, and then alone.
         Ok((seen.len() == 3 && all.iter().all(|roots| *roots == seen[2])).then_some(()))
     });
     done.await.with_context(|| format!("roots were {seen:#?}"))?;
@@ -130,13 +130,13 @@ async fn root_near_its_end_is_renewed_once_by_two_replicas_under_live_workloads(
     assert_eq!((old.len(), both.len(), new.len()), (1, 2, 1), "it was renewed by one of them");
     assert!(both.contains(&old[0]) && both.contains(&new[0]) && old != new);
     assert_eq!(old[0].subject(), new[0].subject());
-    // The same key: each verifies what the other signed, itself before all.
+    // With the same key each verifies what the other signed, including itself.
     ca::verify_chain(&new[0], &[], &old, old[0].validity().not_after)?;
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn overlap_that_would_cut_certificates_off_ends_the_start() -> anyhow::Result<()> {
+async fn overlap_shorter_than_certificates_live_is_an_error_at_start() -> anyhow::Result<()> {
     let site = Site::new().await?;
     let mut args = site.settings()?;
     args.identity.default_cert_ttl = Duration::from_secs(48 * 3600);

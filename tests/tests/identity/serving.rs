@@ -1,4 +1,4 @@
-//! The serving certificate, as clients meet it.
+//! The serving certificate, as clients see it.
 
 use crate::laptop::Laptop;
 use crate::plane::Plane;
@@ -29,8 +29,8 @@ spec: {serviceAccountName: web, nodeName: laptop, containers: [{name: web, image
 status: {phase: Running, podIP: 10.9.9.9}
 ";
 
-/// Meets the server under a name and returns its certificate (DER).
-async fn meet(plane: &Plane, name: &str) -> anyhow::Result<Vec<u8>> {
+/// Connects to the server, verifying a name, and returns its certificate (DER).
+async fn connect(plane: &Plane, name: &str) -> anyhow::Result<Vec<u8>> {
     let tls = Tls { roots_pem: plane.roots()?.into_bytes(), server_name: Some(name.to_owned()) };
     let target = Target { address: plane.secure.to_string(), tls: Some(tls), ..Target::default() };
     let stream = dial(&target).await?;
@@ -38,7 +38,7 @@ async fn meet(plane: &Plane, name: &str) -> anyhow::Result<Vec<u8>> {
     Ok(chain.first().context("an empty chain")?.to_vec())
 }
 
-/// A ztunnel with a stream that has been served.
+/// A ztunnel with a stream that has received its resources.
 async fn ztunnel(laptop: &Laptop, plane: &Plane) -> anyhow::Result<Client> {
     let options = Options { node: Node::ztunnel("laptop"), ..plane.client_options(&laptop.ztunnel()?)? };
     let client = Client::connect(options).await?;
@@ -46,8 +46,8 @@ async fn ztunnel(laptop: &Laptop, plane: &Plane) -> anyhow::Result<Client> {
     Ok(client)
 }
 
-/// Checks that a stream is still the first, and that it is told of a change.
-async fn goes_on(laptop: &Laptop, client: &Client, pod: &str) -> anyhow::Result<()> {
+/// Checks that the stream has stayed open and receives an update.
+async fn stays_open(laptop: &Laptop, client: &Client, pod: &str) -> anyhow::Result<()> {
     laptop.write("new.yaml", &NEW_POD.replace("NAME", pod))?;
     let uid = format!("Kubernetes//Pod/shop/{pod}");
     client.until(&uid, |state| state.workload(&uid).is_some()).await?;
@@ -56,43 +56,43 @@ async fn goes_on(laptop: &Laptop, client: &Client, pod: &str) -> anyhow::Result<
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn certificate_takes_the_name_that_proxies_are_told_without_a_restart() -> anyhow::Result<()> {
+async fn discovery_host_is_added_to_the_certificate_without_a_restart() -> anyhow::Result<()> {
     let laptop = Laptop::new()?;
     let plane = Plane::open(&laptop.args).await?;
     let client = ztunnel(&laptop, &plane).await?;
-    let before = meet(&plane, "localhost").await?;
-    assert!(meet(&plane, "control.example.org").await.is_err());
+    let before = connect(&plane, "localhost").await?;
+    assert!(connect(&plane, "control.example.org").await.is_err());
 
     laptop.write("mesh.yaml", &mesh("control.example.org:15012"))?;
-    let named = async |name: &str| until(LIMIT, async || Ok(meet(&plane, name).await.ok())).await;
+    let named = async |name: &str| until(LIMIT, async || Ok(connect(&plane, name).await.ok())).await;
     let after = named("control.example.org").await?;
     assert_ne!(before, after);
-    assert_eq!(meet(&plane, "localhost").await?, after, "the names of before stay");
-    goes_on(&laptop, &client, "one").await?;
+    assert_eq!(connect(&plane, "localhost").await?, after, "the other names stay");
+    stays_open(&laptop, &client, "one").await?;
 
-    // What cannot be a name takes none of the others with it.
+    // An invalid host does not affect the other names.
     laptop.write("mesh.yaml", &mesh("no name"))?;
-    until(LIMIT, async || Ok(meet(&plane, "control.example.org").await.is_err().then_some(()))).await?;
-    meet(&plane, "istiod.istio-system.svc").await?;
+    until(LIMIT, async || Ok(connect(&plane, "control.example.org").await.is_err().then_some(()))).await?;
+    connect(&plane, "istiod.istio-system.svc").await?;
     laptop.write("mesh.yaml", &mesh("[fd00::7]:15012"))?;
     named("fd00::7").await?;
-    goes_on(&laptop, &client, "two").await
+    stays_open(&laptop, &client, "two").await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn certificate_is_renewed_half_way_under_the_same_root() -> anyhow::Result<()> {
     let mut laptop = Laptop::new()?;
-    // What the root signs ends with it: the certificate has as long, is backdated by half of that, and
-    // so renewed after ten seconds. The root has more than twenty further ones until it is renewed.
+    // A certificate expires no later than its root. It has the remaining lifetime of the root, is backdated
+    // by half of that, and so renewed after ten seconds. The root itself is renewed twenty seconds later.
     laptop.args.identity.root_ttl = Duration::from_secs(40);
     let plane = Plane::open(&laptop.args).await?;
     let client = ztunnel(&laptop, &plane).await?;
-    let (root, first) = (plane.roots()?, meet(&plane, "localhost").await?);
+    let (root, first) = (plane.roots()?, connect(&plane, "localhost").await?);
     let renewed = until(LIMIT, async || {
-        let newer = meet(&plane, "localhost").await?;
+        let newer = connect(&plane, "localhost").await?;
         anyhow::ensure!(plane.roots()? == root, "the root was renewed first");
         Ok((newer != first).then_some(newer))
     });
     renewed.await?;
-    goes_on(&laptop, &client, "three").await
+    stays_open(&laptop, &client, "three").await
 }

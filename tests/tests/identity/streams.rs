@@ -15,13 +15,13 @@ fn node(site: &Site, name: &str) -> Node {
     Node { namespace: site.system.clone(), ..Node::ztunnel(name) }
 }
 
-/// Opens a stream that is to be ended before anything is served, and returns what is said of it.
+/// Opens a stream that must be refused before any response, and returns the error.
 pub async fn refusal(options: Options) -> anyhow::Result<String> {
     match Client::connect(Options { reconnect: Reconnect::Manual, ..options }).await {
         Err(error) => Ok(format!("{error:#}")),
         Ok(client) => {
             client.until("the end of the stream", |state| !state.is_connected()).await?;
-            anyhow::ensure!(client.with(|state| state.received().is_empty()), "something was served");
+            anyhow::ensure!(client.with(|state| state.received().is_empty()), "a response was sent");
             Ok(client.with(|state| state.last_error().unwrap_or_default().to_owned()))
         }
     }
@@ -63,7 +63,7 @@ async fn stream_without_a_valid_token_is_refused_at_once() -> anyhow::Result<()>
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stream_is_served_only_as_the_node_that_its_caller_is() -> anyhow::Result<()> {
+async fn stream_is_served_only_as_the_node_of_its_caller() -> anyhow::Result<()> {
     let site = Site::new().await?;
     let plane = Plane::open(&site.settings()?).await?;
     let token = site.ztunnel("n1").await?;
@@ -105,10 +105,10 @@ async fn stream_ends_with_the_pod_that_opened_it() -> anyhow::Result<()> {
     let error = ends.with(|state| state.last_error().unwrap_or_default().to_owned());
     assert!(error.contains("not authenticated"), "{error}");
     assert!(plane.stats().streams_ended.list().contains(&("pod_gone", 1)));
-    assert!(ends.reconnect().await.is_err(), "nor does its token open another");
+    assert!(ends.reconnect().await.is_err(), "its token cannot open another stream");
     assert!(plane.stats().streams_refused.list().contains(&("pod_unknown", 1)));
 
-    // The other stream goes on.
+    // The other stream stays open.
     site.pod(&site.shop, "web", "web", "n1").await?;
     assert!(stays.with(|state| state.is_connected()));
     let issued = async || Ok(plane.certificate(&two, None).await.ok());
@@ -117,12 +117,12 @@ async fn stream_ends_with_the_pod_that_opened_it() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_account_cannot_have_what_is_for_ztunnels() -> anyhow::Result<()> {
+async fn other_accounts_cannot_subscribe_to_the_types_of_ztunnels() -> anyhow::Result<()> {
     let site = Site::new().await?;
     let plane = Plane::open(&site.settings()?).await?;
     let web = site.pod(&site.shop, "web", "web", "n1").await?;
     let token = bound_token(site.server, &web, &["istio-ca"]).await?;
-    // Any account may say that it is one of these; the workloads of the mesh are not for it.
+    // Any account may claim one of these roles, but may not subscribe to the workloads of the mesh.
     let target = |token: &str| {
         let tls = plane.client_options(token)?.tls;
         let (address, token) = (plane.secure.to_string(), Some(token.to_owned()));
@@ -131,7 +131,7 @@ async fn an_account_cannot_have_what_is_for_ztunnels() -> anyhow::Result<()> {
     let mut refused = 0;
     for role in ["sidecar", "waypoint", "router"] {
         for type_url in [ADDRESS, WORKLOAD, AUTHORIZATION] {
-            // One type at a time: a stream ends with the first that is not for it.
+            // One type per stream: a stream ends with the first type that is refused.
             let node = Node { namespace: site.shop.clone(), role: role.to_owned(), ..Node::ztunnel("n1") };
             let type_url = type_url.to_owned();
             let first =
@@ -179,8 +179,8 @@ async fn one_client_has_a_bounded_number_of_streams() -> anyhow::Result<()> {
     let refused = refused.downcast_ref::<OpenError>().context("no refusal")?;
     assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
     assert_eq!(open.len(), 32);
-    connect(&other, "n2").await.context("another client has its own")?;
-    // With each that ends there is room for one more.
+    connect(&other, "n2").await.context("another client has its own limit")?;
+    // A stream that ends releases its permit.
     drop(open.pop());
     until(LIMIT, async || Ok(connect(&token, "n1").await.ok())).await?;
     Ok(())

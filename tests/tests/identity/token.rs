@@ -1,4 +1,4 @@
-//! Tokens of the API server, and others that only look like them.
+//! Tokens of the API server, and forged ones.
 
 use crate::plane::openssl;
 use anyhow::Context;
@@ -84,12 +84,12 @@ impl Parts {
         )
     }
 
-    /// Puts the parts together with the signature that they have.
+    /// Joins the parts with the existing signature.
     pub fn unsigned(&self) -> String {
         format!("{}.{}", self.signed(), self.signature)
     }
 
-    /// Signs the parts with the key by which the API server signs.
+    /// Signs the parts with the key of the API server.
     pub fn sign(&self, server: &ApiServer) -> anyhow::Result<String> {
         let dir = tempfile::tempdir()?;
         let signed = self.signed();

@@ -8,7 +8,7 @@ use pilothouse_tests::certificates::{RequestError, request_certificate};
 use serde_json::json;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// How often the API server was asked about a token.
+/// The number of TokenReviews.
 fn reviews(plane: &Plane) -> u64 {
     plane.stats().token_reviews.list().iter().map(|(_, count)| count).sum()
 }
@@ -18,7 +18,7 @@ fn count(list: &[(&'static str, u64)], name: &str) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_tokens_of_live_pods_that_the_api_server_signed_for_us_are_accepted() -> anyhow::Result<()> {
+async fn only_tokens_of_live_pods_signed_by_the_api_server_for_our_audience_are_accepted() -> anyhow::Result<()> {
     let site = Site::new().await?;
     let plane = Plane::open(&site.settings()?).await?;
     let web = site.pod(&site.shop, "web", "web", "n1").await?;
@@ -31,13 +31,13 @@ async fn only_tokens_of_live_pods_that_the_api_server_signed_for_us_are_accepted
     };
     let resigned = |change: &dyn Fn(&mut Parts)| with(change)?.sign(site.server);
 
-    // The forger's tool makes tokens that are accepted if they say what real ones say.
+    // A token that is signed again without changes is accepted.
     plane.certificate(&resigned(&|_| {})?, None).await?;
 
     let wrong = [
         ("token_expired", resigned(&|p| p.claims["exp"] = json!(now - 60))?),
         ("token_not_yet_valid", resigned(&|p| p.claims["nbf"] = json!(now + 3600))?),
-        ("token_audience", bound_token(site.server, &web, &["somebody-else"]).await?),
+        ("token_audience", bound_token(site.server, &web, &["other-audience"]).await?),
         ("token_audience", resigned(&|p| p.claims["aud"] = json!([]))?),
         ("token_unbound", site.server.token(&site.shop, "web", &["istio-ca"]).await?),
         ("token_subject", resigned(&|p| p.claims["sub"] = json!("system:serviceaccount:kube-system:admin"))?),
@@ -63,7 +63,7 @@ async fn only_tokens_of_live_pods_that_the_api_server_signed_for_us_are_accepted
         let before = plane.refused(reason);
         assert_eq!(plane.refusal(&token, None).await?, UNAUTHENTICATED, "{reason}");
         assert_eq!(plane.refused(reason), before + 1, "{reason}: {:?}", plane.stats().refused.list());
-        assert_eq!(reviews(&plane), 0, "{reason}: the API server was asked");
+        assert_eq!(reviews(&plane), 0, "{reason}: the token was reviewed");
     }
     plane.certificate(&token, None).await?;
     assert_eq!(reviews(&plane), 0);
@@ -72,7 +72,7 @@ async fn only_tokens_of_live_pods_that_the_api_server_signed_for_us_are_accepted
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn token_ends_with_its_pod_also_when_another_gets_the_name() -> anyhow::Result<()> {
+async fn token_is_refused_after_its_pod_is_deleted_or_replaced() -> anyhow::Result<()> {
     let site = Site::new().await?;
     let plane = Plane::open(&site.settings()?).await?;
     let web = site.pod(&site.shop, "web", "web", "n1").await?;
@@ -93,7 +93,7 @@ async fn token_ends_with_its_pod_also_when_another_gets_the_name() -> anyhow::Re
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn token_review_gives_the_same_answers_where_it_is_asked_for() -> anyhow::Result<()> {
+async fn token_review_gives_the_same_results() -> anyhow::Result<()> {
     let site = Site::new().await?;
     let mut args = site.settings()?;
     args.identity.always_review_tokens = true;
@@ -108,7 +108,7 @@ async fn token_review_gives_the_same_answers_where_it_is_asked_for() -> anyhow::
     assert_eq!(plane.refusal(&unbound, None).await?, UNAUTHENTICATED);
     assert_eq!((plane.refused("token_unbound"), reviews(&plane)), (1, 2));
 
-    // Whatever nobody could accept takes no turn from those that somebody could.
+    // Tokens that cannot be valid are not reviewed.
     let good = bound_token(site.server, &web, &["istio-ca"]).await?;
     let with = |change: &dyn Fn(&mut Parts)| {
         let mut parts = Parts::of(&good)?;
@@ -116,7 +116,7 @@ async fn token_review_gives_the_same_answers_where_it_is_asked_for() -> anyhow::
         anyhow::Ok(parts)
     };
     for (reason, token) in [
-        ("token_audience", bound_token(site.server, &web, &["somebody-else"]).await?),
+        ("token_audience", bound_token(site.server, &web, &["other-audience"]).await?),
         ("token_expired", with(&|p| p.claims["exp"] = json!(1))?.sign(site.server)?),
         ("token_not_yet_valid", with(&|p| p.claims["nbf"] = json!(u32::MAX))?.sign(site.server)?),
         ("token_algorithm", with(&|p| p.header["alg"] = json!("none"))?.unsigned()),
@@ -125,7 +125,7 @@ async fn token_review_gives_the_same_answers_where_it_is_asked_for() -> anyhow::
         assert_eq!(plane.refusal(&token, None).await?, UNAUTHENTICATED, "{reason}");
         assert_eq!((plane.refused(reason), reviews(&plane)), (1, 2), "{reason}");
     }
-    // Those who show the same forged token at once share one question and its answer.
+    // Concurrent calls with the same forged token share one review.
     let forged = with(&|p| p.claims["sub"] = json!("system:serviceaccount:kube-system:admin"))?.unsigned();
     let (channel, question) =
         (channel(&plane, &forged).await?, proto::citadel::IstioCertificateRequest::default());
@@ -139,7 +139,7 @@ async fn token_review_gives_the_same_answers_where_it_is_asked_for() -> anyhow::
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn token_that_cannot_be_reviewed_is_told_no_address() -> anyhow::Result<()> {
+async fn failed_review_does_not_reveal_the_address_of_the_api_server() -> anyhow::Result<()> {
     let mut server = ApiServer::start().await?;
     let system = server.namespace("system").await?;
     let ztunnel = pod(&server, &system, "ztunnel-n1", "ztunnel", "n1").await?;
@@ -150,13 +150,13 @@ async fn token_that_cannot_be_reviewed_is_told_no_address() -> anyhow::Result<()
     server.kill()?;
     let refused = request_certificate(&plane.target(&token)?, None, 0).await.err();
     let Some(RequestError::Refused { code, message, .. }) = refused else { anyhow::bail!("{refused:?}") };
-    assert_eq!((code, message.as_str()), (14, "the API server cannot be asked about the token"));
+    assert_eq!((code, message.as_str()), (14, "the API server cannot review the token"));
     assert_eq!(count(&plane.stats().token_reviews.list(), "unanswered"), 1);
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn new_key_of_the_api_server_is_found_and_a_removed_one_refused() -> anyhow::Result<()> {
+async fn new_key_of_the_api_server_is_fetched_and_a_removed_one_refused() -> anyhow::Result<()> {
     let mut server = ApiServer::start().await?;
     let (system, shop) = (server.namespace("system").await?, server.namespace("shop").await?);
     let plane = Plane::open(&of_cluster(&server, &system)?).await?;
@@ -168,13 +168,13 @@ async fn new_key_of_the_api_server_is_found_and_a_removed_one_refused() -> anyho
 
     server.change_token_key().await?;
     let after = bound_token(&server, &web, &["istio-ca"]).await?;
-    // The last fetch may have been a moment ago; the next is due soon.
+    // The last fetch may have been recent: retry until the next one is allowed.
     plane.certificate_in_time(&after).await?;
     assert_eq!(fetches(), 2, "one for the new key");
-    assert_eq!(plane.refusal(&before, None).await?, UNAUTHENTICATED, "though it was remembered");
+    assert_eq!(plane.refusal(&before, None).await?, UNAUTHENTICATED, "even though it was cached");
     assert!(plane.refused("token_unknown_key") > 0, "{:?}", plane.stats().refused.list());
 
-    // Made-up key ids make no more fetches than the pause allows.
+    // Unknown key ids do not cause more fetches than the rate limit allows.
     let begun = Instant::now();
     let made_up = async |name: String| {
         let mut parts = Parts::of(&after)?;
@@ -193,7 +193,7 @@ async fn new_key_of_the_api_server_is_found_and_a_removed_one_refused() -> anyho
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn first_token_is_accepted_though_the_api_server_went_away_as_the_port_opened() -> anyhow::Result<()> {
+async fn first_token_is_accepted_if_the_api_server_becomes_unavailable_after_the_port_opened() -> anyhow::Result<()> {
     let mut server = ApiServer::start().await?;
     let (system, shop) = (server.namespace("system").await?, server.namespace("shop").await?);
     let ztunnel = pod(&server, &system, "ztunnel-n1", "ztunnel", "n1").await?;
@@ -207,7 +207,7 @@ async fn first_token_is_accepted_though_the_api_server_went_away_as_the_port_ope
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn certificates_are_issued_while_the_api_server_is_away() -> anyhow::Result<()> {
+async fn certificates_are_issued_while_the_api_server_is_unavailable() -> anyhow::Result<()> {
     let mut server = ApiServer::start().await?;
     let (system, shop) = (server.namespace("system").await?, server.namespace("shop").await?);
     let plane = Plane::open(&of_cluster(&server, &system)?).await?;
@@ -219,14 +219,14 @@ async fn certificates_are_issued_while_the_api_server_is_away() -> anyhow::Resul
     }
     let web = format!("spiffe://cluster.local/ns/{shop}/sa/web");
     plane.certificate(&tokens[0], Some(&web)).await?;
-    // The last pod is known when its node's ztunnel gets a certificate; so all are.
+    // Once the ztunnel gets a certificate for the last pod, all pods are known.
     let probe = pod(&server, &shop, "probe", "probe", "n1").await?;
     drop(probe);
     let probe = format!("spiffe://cluster.local/ns/{shop}/sa/probe");
     plane.certificate(&tokens[0], Some(&probe)).await?;
 
     server.stop().await?;
-    // A token that was never seen, of a pod that was.
+    // A token that is not cached, of a known pod.
     plane.certificate(&tokens[1], Some(&web)).await?;
     plane.certificate(&tokens[0], Some(&web)).await?;
     assert_eq!(plane.refusal(&tokens[1], Some(&probe)).await?, UNAUTHENTICATED);

@@ -1,4 +1,4 @@
-//! Workloads that renew their certificates all the while, and meet in TLS handshakes.
+//! Workloads that keep renewing their certificates, and connect to each other with mTLS.
 
 use anyhow::Context;
 use pilothouse_tests::apiserver::{LIMIT, until};
@@ -13,10 +13,10 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-/// How long certificates of workloads live, in seconds.
-pub const LIFE_SECONDS: i64 = 10;
+/// Lifetime of the certificates of workloads, in seconds.
+pub const TTL_SECONDS: i64 = 10;
 
-/// What one workload holds at a time, renewed by a task of its own.
+/// The current certificate of a workload, renewed by a task of its own.
 type Held = Arc<Mutex<NewCertificate>>;
 
 /// Workloads; dropping them ends them.
@@ -28,10 +28,10 @@ pub struct Workloads {
 }
 
 impl Workloads {
-    /// Starts one that asks there. It comes to trust the control plane by what it learns to trust.
+    /// Starts a workload that requests certificates from `target`, and trusts the roots that it receives.
     pub async fn start(&mut self, mut target: CertificateTarget) -> anyhow::Result<()> {
         let held: Held = Arc::new(Mutex::new(renew(&target).await?));
-        // Not all at a time: one has new roots while another has an old certificate.
+        // Renewals are staggered: one workload has new roots while another has an old certificate.
         let phase = Duration::from_millis(2500) * u32::try_from(self.held.len())?;
         self.held.push(Arc::clone(&held));
         let renewals = Arc::clone(&self.renewals);
@@ -39,8 +39,8 @@ impl Workloads {
         renewing.spawn(async move {
             tokio::time::sleep(phase).await;
             loop {
-                // As a real workload does: at half of the life.
-                tokio::time::sleep(Duration::from_secs(LIFE_SECONDS as u64 / 2)).await;
+                // As ztunnel does: half-way through the lifetime.
+                tokio::time::sleep(Duration::from_secs(TTL_SECONDS as u64 / 2)).await;
                 let new = match renew(&target).await {
                     Ok(new) => new,
                     Err(error) => return error,
@@ -53,17 +53,17 @@ impl Workloads {
         Ok(())
     }
 
-    /// Returns how often any of them has renewed its certificate.
+    /// Returns the number of renewals of all workloads.
     pub fn renewals(&self) -> u64 {
         self.renewals.load(Ordering::SeqCst)
     }
 
-    /// Lets each meet each other once.
-    pub async fn meet(&self) -> anyhow::Result<()> {
+    /// Connects each workload to each other.
+    pub async fn connect_all(&self) -> anyhow::Result<()> {
         for (at, client) in self.held.iter().enumerate() {
             for server in self.held.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, held)| held)
             {
-                meet(client, server).await?;
+                connect(client, server).await?;
             }
         }
         let ended = self.renewing.lock().unwrap_or_else(PoisonError::into_inner).try_join_next();
@@ -73,19 +73,19 @@ impl Workloads {
         }
     }
 
-    /// Lets them meet again and again until every one's certificate is so; no handshake may fail.
-    pub async fn meet_until(&self, is_so: impl Fn(&[String]) -> bool) -> anyhow::Result<()> {
+    /// Connects all workloads until every certificate chain matches; no handshake may fail.
+    pub async fn connect_until(&self, matches: impl Fn(&[String]) -> bool) -> anyhow::Result<()> {
         until(LIMIT, async || {
-            self.meet().await?;
+            self.connect_all().await?;
             let chain = |held: &Held| held.lock().unwrap_or_else(PoisonError::into_inner).chain.clone();
-            Ok(self.held.iter().all(|held| is_so(&chain(held))).then_some(()))
+            Ok(self.held.iter().all(|held| matches(&chain(held))).then_some(()))
         })
         .await
     }
 }
 
 async fn renew(target: &CertificateTarget) -> anyhow::Result<NewCertificate> {
-    Ok(request_certificate(target, None, LIFE_SECONDS).await?)
+    Ok(request_certificate(target, None, TTL_SECONDS).await?)
 }
 
 fn parts(
@@ -102,8 +102,8 @@ fn parts(
     Ok((chain, PrivateKeyDer::from_pem_slice(new.key_pem.as_bytes())?, Arc::new(store)))
 }
 
-/// Meets in a TLS handshake in which each side verifies the other by its own roots.
-async fn meet(client: &Held, server: &Held) -> anyhow::Result<()> {
+/// Makes an mTLS handshake in which each side verifies the other with its own roots.
+async fn connect(client: &Held, server: &Held) -> anyhow::Result<()> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let (chain, key, roots) = parts(server)?;
     let verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider)).build()?;
@@ -128,7 +128,7 @@ async fn meet(client: &Held, server: &Held) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Verifies a chain without a name, as SPIFFE peers do.
+/// Verifies a chain without a DNS name, as SPIFFE peers do.
 mod spiffe {
     use rustls::client::WebPkiServerVerifier;
     use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};

@@ -1,12 +1,12 @@
-//! One watch of the requests of this control plane: it tells those who wait, and finds what nobody
-//! waits for any more.
+//! Watches the CertificateSigningRequests of this control plane: delivers decisions to waiting requests,
+//! and deletes orphaned objects.
 //!
-//! A request lives for no longer than the limit, whichever replica made it. One that is there for
-//! twice as long was left behind, by a replica that crashed or a deletion that failed, and is deleted.
-//! No clocks are compared: its age counts from when it was first seen here.
+//! No replica keeps a request for longer than the timeout. An object that exists for twice as long is
+//! orphaned, because a replica crashed or a deletion failed, and is deleted. Its age is measured from when
+//! this process first saw it, so clocks need not agree.
 
-use super::super::refused::Refused;
-use super::desk::{Desk, verdict_of};
+use super::csr_client::{CsrClient, decision_of};
+use crate::refused::Refused;
 use ca::Code;
 use cluster::error_message;
 use futures::StreamExt;
@@ -19,88 +19,88 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 
-/// How soon a watch that was cut is taken up again.
-const AGAIN: Duration = Duration::from_secs(1);
+/// Delay before a failed watch is retried.
+const RETRY: Duration = Duration::from_secs(1);
 
-/// How many requests are remembered. Those beyond are met again when they are listed anew.
-const MOST: usize = 16 * 1024;
+/// Maximum number of tracked requests. Others are tracked again at the next relist.
+const MAX_TRACKED: usize = 16 * 1024;
 
-/// The requests that are there, by their UID and by when they are nobody's any more.
+/// The requests that exist, by UID and by the time at which they become orphaned.
 #[derive(Default)]
-struct Seen {
+struct Tracked {
     by_uid: HashMap<Arc<str>, Request>,
-    by_age: BTreeSet<(Instant, Arc<str>)>,
+    by_deadline: BTreeSet<(Instant, Arc<str>)>,
 }
 
 struct Request {
     name: String,
-    stale: Instant,
-    /// Met in the listing that goes on.
-    met: bool,
+    orphaned_at: Instant,
+    /// Whether the current relist has included it.
+    listed: bool,
 }
 
-impl Seen {
-    /// Notes a request that is there; one that is known stays as old as it is.
-    fn meet(&mut self, uid: &str, name: String, stale: Instant) {
+impl Tracked {
+    /// Tracks a request; the age of one that is tracked already does not change.
+    fn insert(&mut self, uid: &str, name: String, orphaned_at: Instant) {
         if let Some(known) = self.by_uid.get_mut(uid) {
-            known.met = true;
-        } else if self.by_uid.len() < MOST {
+            known.listed = true;
+        } else if self.by_uid.len() < MAX_TRACKED {
             let uid = Arc::<str>::from(uid);
-            self.by_age.insert((stale, Arc::clone(&uid)));
-            self.by_uid.insert(uid, Request { name, stale, met: true });
+            self.by_deadline.insert((orphaned_at, Arc::clone(&uid)));
+            self.by_uid.insert(uid, Request { name, orphaned_at, listed: true });
         }
     }
 
     fn remove(&mut self, uid: &str) {
         if let Some((uid, request)) = self.by_uid.remove_entry(uid) {
-            self.by_age.remove(&(request.stale, uid));
+            self.by_deadline.remove(&(request.orphaned_at, uid));
         }
     }
 
-    fn begin_listing(&mut self) {
-        self.by_uid.values_mut().for_each(|request| request.met = false);
+    fn begin_relist(&mut self) {
+        self.by_uid.values_mut().for_each(|request| request.listed = false);
     }
 
-    /// Forgets what the listing did not have.
-    fn end_listing(&mut self) {
-        let Self { by_uid, by_age } = self;
+    /// Removes the requests that the relist did not include.
+    fn end_relist(&mut self) {
+        let Self { by_uid, by_deadline } = self;
         by_uid.retain(|uid, request| {
-            if !request.met {
-                by_age.remove(&(request.stale, Arc::clone(uid)));
+            if !request.listed {
+                by_deadline.remove(&(request.orphaned_at, Arc::clone(uid)));
             }
-            request.met
+            request.listed
         });
     }
 
-    /// When the next one is nobody's any more.
-    fn next(&self) -> Option<Instant> {
-        self.by_age.first().map(|(stale, _)| *stale)
+    /// Returns when the next request becomes orphaned.
+    fn next_deadline(&self) -> Option<Instant> {
+        self.by_deadline.first().map(|(orphaned_at, _)| *orphaned_at)
     }
 
-    /// Returns name and UID of the oldest request if it is nobody's any more, and has it come again.
-    fn stale(&mut self, now: Instant, again: Instant) -> Option<(String, String)> {
-        if self.next().is_none_or(|stale| stale > now) {
+    /// Returns name and UID of the oldest request if it is orphaned, and schedules a retry.
+    fn pop_orphaned(&mut self, now: Instant, retry: Instant) -> Option<(String, String)> {
+        if self.next_deadline().is_none_or(|deadline| deadline > now) {
             return None;
         }
-        let (_, uid) = self.by_age.pop_first()?;
+        let (_, uid) = self.by_deadline.pop_first()?;
         let request = self.by_uid.get_mut(&uid)?;
-        request.stale = again;
-        self.by_age.insert((again, Arc::clone(&uid)));
+        request.orphaned_at = retry;
+        self.by_deadline.insert((retry, Arc::clone(&uid)));
         Some((request.name.clone(), uid.to_string()))
     }
 }
 
-impl Desk {
-    /// Follows all requests of this control plane, for ever.
-    pub(super) async fn follow(&self) {
+impl CsrClient {
+    /// Watches all requests of this control plane. Does not return.
+    pub async fn watch(&self) {
         let only = Config::default().labels(&self.selector());
         let mut events = pin!(watcher(self.requests.clone(), only));
-        let mut seen = Seen::default();
-        let mut trouble = String::new();
-        // One at a time: nobody waits for it, and many wait for events.
-        let mut clearing = FuturesUnordered::new();
+        let mut tracked = Tracked::default();
+        let mut last_problem = String::new();
+        // One deletion at a time, so that it does not delay events.
+        let mut deleting = FuturesUnordered::new();
         loop {
-            let next = seen.next().filter(|_| clearing.is_empty());
+            let next = tracked.next_deadline().filter(|_| deleting.is_empty());
             let due = async {
                 match next {
                     Some(at) => sleep_until(at).await,
@@ -110,66 +110,66 @@ impl Desk {
             tokio::select! {
                 event = events.next() => match event {
                     Some(Ok(event)) => {
-                        trouble.clear();
-                        self.take(event, &mut seen);
+                        last_problem.clear();
+                        self.handle(event, &mut tracked);
                     }
                     Some(Err(error)) => {
-                        let said = explain(&error);
-                        if trouble != said {
-                            tracing::warn!("{said}; what external signers answer is not seen meanwhile");
-                            trouble = said;
+                        let problem = describe(&error);
+                        if last_problem != problem {
+                            tracing::warn!("{problem}; decisions of external signers are not received meanwhile");
+                            last_problem = problem;
                         }
-                        sleep(AGAIN).await;
+                        sleep(RETRY).await;
                     }
                     None => return,
                 },
                 () = due => {
                     let now = Instant::now();
-                    // The watch tells when it is gone; else it is tried again.
-                    let stale = seen.stale(now, now + 2 * self.settings.limit);
-                    clearing.extend(stale.map(|(name, uid)| self.clear_up(name, uid)));
+                    // The watch removes it once it is deleted; otherwise the deletion is retried.
+                    let orphaned = tracked.pop_orphaned(now, now + 2 * self.settings.timeout);
+                    deleting.extend(orphaned.map(|(name, uid)| self.delete_orphaned(name, uid)));
                 }
-                Some(()) = clearing.next() => {}
+                Some(()) = deleting.next() => {}
             }
         }
     }
 
-    fn take(&self, event: Event<CertificateSigningRequest>, seen: &mut Seen) {
+    fn handle(&self, event: Event<CertificateSigningRequest>, tracked: &mut Tracked) {
         match event {
-            Event::Init => seen.begin_listing(),
+            Event::Init => tracked.begin_relist(),
             Event::InitApply(request) | Event::Apply(request) => {
-                let uid = request.metadata.uid.clone().unwrap_or_default();
-                if let Some(verdict) = verdict_of(&request) {
-                    self.tell(&uid, verdict);
+                let uid = request.listedadata.uid.clone().unwrap_or_default();
+                if let Some(decision) = decision_of(&request) {
+                    self.deliver(&uid, decision);
                 }
-                let name = request.metadata.name.unwrap_or_default();
-                seen.meet(&uid, name, Instant::now() + 2 * self.settings.limit);
+                let name = request.listedadata.name.unwrap_or_default();
+                tracked.insert(&uid, name, Instant::now() + 2 * self.settings.timeout);
             }
-            Event::InitDone => seen.end_listing(),
+            Event::InitDone => tracked.end_relist(),
             Event::Delete(request) => {
-                let uid = request.metadata.uid.unwrap_or_default();
-                seen.remove(&uid);
-                let detail = "somebody deleted the CertificateSigningRequest".to_owned();
-                self.tell(&uid, Err(Refused { code: Code::Internal, reason: "signer_failed", detail }));
+                let uid = request.listedadata.uid.unwrap_or_default();
+                tracked.remove(&uid);
+                let detail = "the CertificateSigningRequest was deleted".to_owned();
+                self.deliver(&uid, Err(Refused { code: Code::Internal, reason: "signer_failed", detail }));
             }
         }
     }
 
-    async fn clear_up(&self, name: String, uid: String) {
-        tracing::info!(name, "a CertificateSigningRequest was left behind and is deleted");
+    async fn delete_orphaned(&self, name: String, uid: String) {
+        tracing::info!(name, "deleting an orphaned CertificateSigningRequest");
         self.delete(&name, &uid).await;
     }
 }
 
-fn explain(error: &Error) -> String {
-    let said = match error {
+fn describe(error: &Error) -> String {
+    let message = match error {
         Error::InitialListFailed(source) | Error::WatchStartFailed(source) | Error::WatchFailed(source) => {
             error_message(source)
         }
         Error::WatchError(status) => status.message.clone(),
-        Error::NoResourceVersion => "a list has no version".to_owned(),
+        Error::NoResourceVersion => "a list has no resourceVersion".to_owned(),
     };
-    format!("cannot watch CertificateSigningRequests: {said}")
+    format!("cannot watch CertificateSigningRequests: {message}")
 }
 
 #[cfg(test)]
@@ -177,39 +177,39 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_request_is_stale_first_and_comes_again_until_it_is_gone() {
+    fn oldest_request_is_orphaned_first_and_retried_until_it_is_deleted() {
         let (begin, second) = (Instant::now(), Duration::from_secs(1));
         let at = |seconds: u32| begin + second * seconds;
-        let mut seen = Seen::default();
-        for (uid, stale) in [("b", 2), ("a", 1), ("c", 3), ("a", 9)] {
-            seen.meet(uid, format!("name-{uid}"), at(stale));
+        let mut tracked = Tracked::default();
+        for (uid, deadline) in [("b", 2), ("a", 1), ("c", 3), ("a", 9)] {
+            tracked.insert(uid, format!("name-{uid}"), at(deadline));
         }
-        assert_eq!((seen.next(), seen.stale(begin, at(9))), (Some(at(1)), None));
-        let gone = |seen: &mut Seen, now: u32| seen.stale(at(now), at(now + 4)).map(|(_, uid)| uid);
-        assert_eq!(gone(&mut seen, 2).as_deref(), Some("a"), "known already: as old as it was");
-        assert_eq!(gone(&mut seen, 2).as_deref(), Some("b"));
-        assert_eq!((gone(&mut seen, 2), seen.next()), (None, Some(at(3))));
-        seen.remove("b");
-        // A listing that has all but `a`, and one more.
-        seen.begin_listing();
-        seen.meet("c", String::new(), at(9));
-        seen.meet("d", String::new(), at(4));
-        seen.end_listing();
-        assert_eq!(gone(&mut seen, 20).as_deref(), Some("c"));
-        assert_eq!(gone(&mut seen, 20).as_deref(), Some("d"));
-        assert_eq!(gone(&mut seen, 20), None);
+        assert_eq!((tracked.next_deadline(), tracked.pop_orphaned(begin, at(9))), (Some(at(1)), None));
+        let pop = |tracked: &mut Tracked, now: u32| tracked.pop_orphaned(at(now), at(now + 4)).map(|(_, uid)| uid);
+        assert_eq!(pop(&mut tracked, 2).as_deref(), Some("a"), "tracked before: the age has not changed");
+        assert_eq!(pop(&mut tracked, 2).as_deref(), Some("b"));
+        assert_eq!((pop(&mut tracked, 2), tracked.next_deadline()), (None, Some(at(3))));
+        tracked.remove("b");
+        // A relist with all but `a`, and a new one.
+        tracked.begin_relist();
+        tracked.insert("c", String::new(), at(9));
+        tracked.insert("d", String::new(), at(4));
+        tracked.end_relist();
+        assert_eq!(pop(&mut tracked, 20).as_deref(), Some("c"));
+        assert_eq!(pop(&mut tracked, 20).as_deref(), Some("d"));
+        assert_eq!(pop(&mut tracked, 20), None);
         for uid in ["c", "d", "never"] {
-            seen.remove(uid);
+            tracked.remove(uid);
         }
-        assert!(seen.by_uid.is_empty() && seen.by_age.is_empty());
+        assert!(tracked.by_uid.is_empty() && tracked.by_deadline.is_empty());
     }
 
     #[test]
-    fn what_is_remembered_is_bounded() {
-        let mut seen = Seen::default();
-        for number in 0..MOST + 10 {
-            seen.meet(&number.to_string(), String::new(), Instant::now());
+    fn number_of_tracked_requests_is_bounded() {
+        let mut tracked = Tracked::default();
+        for number in 0..MAX_TRACKED + 10 {
+            tracked.insert(&number.to_string(), String::new(), Instant::now());
         }
-        assert_eq!((seen.by_uid.len(), seen.by_age.len()), (MOST, MOST));
+        assert_eq!((tracked.by_uid.len(), tracked.by_deadline.len()), (MAX_TRACKED, MAX_TRACKED));
     }
 }

@@ -3,7 +3,7 @@
 use crate::grpc::Status;
 use crate::limits::{Bound, ConnectionState, Refusals};
 use http::HeaderMap;
-use identity::{Admission, Authenticated, Gate, NodeClaim, Refused};
+use identity::{Authenticated, Authorizer, NodeClaim, Refused, StreamPermit};
 use limits::truncated;
 use proto::Code;
 use rustls::pki_types::UnixTime;
@@ -44,16 +44,16 @@ pub(super) fn check_subscription(
         );
     }
     if let Some(guard) = guard {
-        guard.gate.stats().streams_refused.add(refused.reason);
+        guard.authorizer.stats().streams_refused.add(refused.reason);
     }
     Err(refused.into())
 }
 
 /// Watches over one stream of an authenticated caller.
 pub(crate) struct StreamGuard {
-    gate: Arc<Gate>,
+    authorizer: Arc<Authorizer>,
     caller: Authenticated,
-    admission: Admission,
+    permit: StreamPermit,
     /// The node that it claims to be has been found to be the caller's.
     authorized: bool,
     gone: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
@@ -66,14 +66,14 @@ impl StreamGuard {
     /// # Errors
     /// The status that ends the call.
     pub async fn open(
-        gate: &Arc<Gate>,
+        authorizer: &Arc<Authorizer>,
         refusals: &Refusals,
         headers: &HeaderMap,
         from: &ConnectionState,
     ) -> Result<Self, Status> {
         let address = from.connection.client();
         let refuse = |refused: &Refused, bound: Bound, caller: Option<&Authenticated>| {
-            gate.stats().streams_refused.add(refused.reason);
+            authorizer.stats().streams_refused.add(refused.reason);
             let named = caller.map(|caller| caller.identity().to_string());
             let client = named.as_ref().unwrap_or(&address);
             // A refusal at a bound has its own line.
@@ -91,17 +91,17 @@ impl StreamGuard {
             }
         };
         let caller = from
-            .authenticate(gate, headers)
+            .authenticate(authorizer, headers)
             .await
             .inspect_err(|refused| refuse(refused, Bound::TokensOfAddress, None))?;
-        let admission = gate
-            .admit(&caller)
+        let permit = authorizer
+            .permit_stream(&caller)
             .await
             .inspect_err(|refused| refuse(refused, Bound::StreamsOfClient, Some(&caller)))?;
-        let left = admission.expires.as_secs().saturating_sub(UnixTime::now().as_secs());
-        let gone = admission.binding.as_ref().map(|b| Box::pin(b.gone.clone().cancelled_owned()));
+        let left = permit.expires.as_secs().saturating_sub(UnixTime::now().as_secs());
+        let gone = permit.binding.as_ref().map(|b| Box::pin(b.gone.clone().cancelled_owned()));
         let expires = Box::pin(sleep(Duration::from_secs(left)));
-        Ok(Self { gate: Arc::clone(gate), caller, admission, authorized: false, gone, expires })
+        Ok(Self { authorizer: Arc::clone(authorizer), caller, permit, authorized: false, gone, expires })
     }
 
     /// Returns whose stream it is.
@@ -111,7 +111,7 @@ impl StreamGuard {
 
     /// Returns whose stream it is, by name, and whether that is a ztunnel's account.
     pub fn client(&self) -> (String, bool) {
-        (self.caller.client(), self.gate.is_ztunnel(&self.caller))
+        (self.caller.client(), self.authorizer.is_ztunnel(&self.caller))
     }
 
     /// Ends the stream when the caller's pod is gone.
@@ -123,7 +123,7 @@ impl StreamGuard {
         if !is_gone {
             return Ok(());
         }
-        self.gate.stats().streams_ended.add("pod_gone");
+        self.authorizer.stats().streams_ended.add("pod_gone");
         tracing::info!(caller = %self.caller.identity(), "ended a stream: the pod of its caller is gone");
         Err(Refused {
             code: Code::Unauthenticated,
@@ -142,7 +142,7 @@ impl StreamGuard {
         if self.expires.as_mut().poll(cx) == Poll::Pending {
             return Ok(());
         }
-        self.gate.stats().streams_ended.add("credential_expired");
+        self.authorizer.stats().streams_ended.add("credential_expired");
         Err(Status::new(Code::Ok, ""))
     }
 
@@ -159,7 +159,7 @@ impl StreamGuard {
                 node_name: node.property("NODE_NAME"),
                 instance_ips: node.property("INSTANCE_IPS"),
             };
-            self.gate.authorize_stream(&self.caller, &self.admission, &claim)?;
+            self.authorizer.authorize_node(&self.caller, &self.permit, &claim)?;
             self.authorized = true;
         }
         Ok(())

@@ -6,7 +6,7 @@
 
 use super::slot::Slot;
 use http::HeaderMap;
-use identity::{Authenticated, Connection, Gate, Refused};
+use identity::{Authenticated, Authorizer, Connection, Refused};
 use parking_lot::Mutex;
 use proto::Code;
 use std::sync::Arc;
@@ -74,8 +74,8 @@ impl ConnectionState {
     ///
     /// # Errors
     /// [`Refused`]. Nothing of the call's body has been read then.
-    pub async fn authenticate(&self, gate: &Gate, headers: &HeaderMap) -> Result<Authenticated, Refused> {
-        let outcome = gate.authenticate(headers, &self.connection).await;
+    pub async fn authenticate(&self, authorizer: &Authorizer, headers: &HeaderMap) -> Result<Authenticated, Refused> {
+        let outcome = authorizer.authenticate(headers, &self.connection).await;
         match &outcome {
             Ok(_) => self.set_authenticated(),
             // Without the keys nobody can be authenticated: that is not the client's doing.

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use identity::{Connection, client_identity};
+use identity::{Connection, client_certificate};
 use limits::{FairSlots, KeyedSemaphore, Limiter, Limits, NoSlot, Peer, Rate};
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
@@ -88,7 +88,7 @@ impl Service {
         match made {
             Ok(Ok(stream)) => {
                 self.count_handshake("ok");
-                let certificate = client_identity(stream.get_ref().1);
+                let certificate = client_certificate(stream.get_ref().1);
                 Some((stream, Connection { certificate, ..from }))
             }
             Ok(Err(error)) => {
@@ -105,8 +105,8 @@ impl Service {
     }
 
     fn count_handshake(&self, outcome: &'static str) {
-        if let Some(gate) = &self.gate {
-            gate.stats().handshakes.add(outcome);
+        if let Some(authorizer) = &self.authorizer {
+            authorizer.stats().handshakes.add(outcome);
         }
     }
 

@@ -19,7 +19,7 @@ use cluster::error_message;
 use config_map::ConfigMaps;
 use futures::StreamExt;
 use futures::future::join_all;
-use identity::{Authority, Counts, IdentityStats, InForce, ROOTS_KEY, TRUST_BUNDLE, TrustBundles, World};
+use identity::{ActiveMaterial, Authority, Counts, IdentityStats, ROOTS_KEY, TRUST_BUNDLE, TrustBundles, World};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{Config, Event, watcher};
 use kube::{Client, ResourceExt};
@@ -53,7 +53,7 @@ pub struct PublishedText {
     in_bundle: bool,
     /// What it is, for the log.
     description: &'static str,
-    of: fn(&InForce) -> String,
+    of: fn(&ActiveMaterial) -> String,
     writes: fn(&IdentityStats) -> &Counts,
 }
 

@@ -1,4 +1,4 @@
-//! One ClusterTrustBundle, which every pod of the cluster may mount.
+//! The ClusterTrustBundle with the roots, which every pod of the cluster may mount.
 
 use kube::Client;
 use kube::api::{Api, DynamicObject, ListParams, ObjectMeta, Patch, PatchParams, PostParams, TypeMeta};
@@ -7,15 +7,15 @@ use serde_json::json;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// The name of the object; it has to begin with that of the signer.
+/// The name of the object; the API server requires the signer name as its prefix.
 pub const TRUST_BUNDLE: &str = "istio.io:istiod-ca:root-cert";
 
-/// Whose roots they are. Who writes the object needs the right to `attest` for this signer.
+/// The signer of the object. Writing it needs permission to `attest` for this signer.
 const SIGNER: &str = "istio.io/istiod-ca";
 
 const GROUP: &str = "certificates.k8s.io";
 
-/// The versions in which clusters may serve the kind, the newest first: `v1` since Kubernetes 1.37.
+/// The API versions that clusters may serve, newest first: `v1` since Kubernetes 1.37.
 const VERSIONS: [&str; 2] = ["v1", "v1beta1"];
 
 /// The ClusterTrustBundle of the roots.
@@ -25,17 +25,17 @@ pub struct TrustBundles {
 }
 
 impl TrustBundles {
-    /// Finds out in which version the kind is served, and what the object holds; nothing where it is not
-    /// served at all.
+    /// Discovers the API version that the cluster serves, and reads the roots that the object holds; `None`
+    /// if the cluster does not serve the kind.
     ///
     /// # Errors
-    /// When the API server does not tell.
+    /// When the request fails.
     pub async fn find(client: &Client) -> Result<Option<(Self, Option<String>)>, kube::Error> {
         for version in VERSIONS {
             let kind = GroupVersionKind::gvk(GROUP, version, "ClusterTrustBundle");
             let kind = ApiResource::from_gvk_with_plural(&kind, "clustertrustbundles");
             let bundles = Self { client: client.clone(), kind };
-            // Asked for what is read anyway: needs no right to look around.
+            // Lists the object itself, which needs no permission beyond those to read it.
             let only = ListParams::default().fields(&format!("metadata.name={TRUST_BUNDLE}"));
             match bundles.all().list(&only).await {
                 Ok(found) => {
@@ -49,25 +49,25 @@ impl TrustBundles {
         Ok(None)
     }
 
-    /// The one place that such an object has.
+    /// Returns the namespaces of the object: it is cluster-scoped, which is the empty name.
     pub fn places() -> Arc<BTreeSet<model::Str>> {
         Arc::new(BTreeSet::from([model::Str::new()]))
     }
 
-    /// All objects of the kind.
+    /// Returns the API of the kind.
     pub fn all(&self) -> Api<DynamicObject> {
         Api::all_with(self.client.clone(), &self.kind)
     }
 
-    /// The roots that an object holds, PEM.
+    /// Returns the roots of an object, PEM.
     pub fn text(&self, bundle: &DynamicObject) -> Option<String> {
         bundle.data.pointer("/spec/trustBundle")?.as_str().map(str::to_owned)
     }
 
-    /// Writes the roots, into the object that is there or a new one.
+    /// Writes the roots into the existing object or a new one.
     ///
     /// # Errors
-    /// When the API server refuses, or does not answer.
+    /// When the request fails.
     pub async fn write(&self, text: &str, exists: bool) -> Result<DynamicObject, kube::Error> {
         let bundles = self.all();
         if exists {
@@ -85,7 +85,7 @@ impl TrustBundles {
         bundles.create(&PostParams::default(), &bundle).await
     }
 
-    /// Tells whether a refusal needs no remedy: another replica was faster, or the object is being deleted.
+    /// Returns whether an error needs no action: another replica wrote first, or the object is being deleted.
     pub fn is_passing(&self, status: &Status) -> bool {
         matches!(status.code, 404 | 409)
     }

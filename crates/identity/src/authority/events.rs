@@ -1,13 +1,12 @@
-//! Events for what is wrong with key material, and for its end, where operators look for them.
+//! Kubernetes Events about problems with key material, and about their resolution.
 //!
-//! Each replica tells of each transition, once: the notice comes from the authority, which knows what it
-//! said last. The same notice again, within the last few, is counted on the event that is there. Nothing
-//! waits for any of this, and an event that cannot be written is only missed: log, metrics and
-//! `/debug/identityz` tell the same.
+//! Each replica writes one Event per transition; the authority does not repeat a notice. A recurring
+//! notice among the last few increments the count of the existing Event. Nothing waits for an Event, and a
+//! failed write is dropped: the log, metrics and `/debug/identityz` have the same information.
 
-use super::stats::IdentityStats;
-use super::trouble::Notice;
-use super::world::World;
+use super::problem::Notice;
+use crate::stats::IdentityStats;
+use crate::world::World;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::{Event, EventSeries};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
@@ -23,42 +22,41 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-/// Who tells, for the API server.
+/// `reportingController` of the Events.
 const CONTROLLER: &str = "pilothouse.io/control-plane";
 
-/// Longest note that the API server takes, in bytes.
+/// Maximum length of a note that the API server accepts, in bytes.
 const MAX_NOTE: usize = 1024;
 
-/// Longest name of a reporter that the API server takes, in bytes.
+/// Maximum length of `reportingInstance` that the API server accepts, in bytes.
 const MAX_INSTANCE: usize = 128;
 
-/// How many events are remembered, to count the same ones on them.
-const REMEMBERED: usize = 8;
+/// How many recent Events are kept, to count recurring notices on them.
+const RECENT: usize = 8;
 
-/// How often events are written. More often than key material is looked at nothing can change; this
-/// bounds what nobody foresaw.
+/// The rate limit of writes. Key material is polled less often than this; the limit is a safeguard.
 const RATE: Rate = Rate { burst: 8, per_second: 1 };
 
-/// How long one write may take.
-const LIMIT: Duration = Duration::from_secs(10);
+/// Timeout of one write.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Writes events about key material.
-pub struct Events {
-    /// The way to the API server.
+/// Writes Events about key material.
+pub(crate) struct Events {
+    /// The client of the API server.
     pub client: Client,
     /// The namespace of the control plane.
     pub namespace: String,
-    /// The name of this replica: that of its pod.
+    /// The name of this replica, which is the name of its pod.
     pub replica: String,
-    /// What to tell.
+    /// The notices to write.
     pub notices: mpsc::Receiver<Notice>,
-    /// Knows the pod.
+    /// Knows the UID of the pod.
     pub world: Arc<World>,
     /// Counts writes.
     pub stats: Arc<IdentityStats>,
 }
 
-/// An event that was written.
+/// An Event that was written.
 struct Written {
     notice: Notice,
     name: String,
@@ -66,26 +64,26 @@ struct Written {
 }
 
 impl Events {
-    /// Writes events until `stop`.
+    /// Writes Events until `stop` is cancelled.
     pub async fn run(mut self, stop: CancellationToken) {
         tokio::select! {
-            () = self.keep() => {}
+            () = self.write_all() => {}
             () = stop.cancelled() => {}
         }
     }
 
-    async fn keep(&mut self) {
+    async fn write_all(&mut self) {
         let start = Instant::now();
         let mut bucket = TokenBucket::new(RATE, Duration::ZERO);
-        let mut written = VecDeque::new();
+        let mut recent = VecDeque::new();
         while let Some(notice) = self.notices.recv().await {
             while let Err(Refill(wait)) = bucket.take(start.elapsed()) {
                 sleep(wait).await;
             }
-            let outcome = match timeout(LIMIT, self.write(notice, &mut written)).await {
+            let outcome = match timeout(WRITE_TIMEOUT, self.write(notice, &mut recent)).await {
                 Ok(Ok(())) => "ok",
                 Ok(Err(error)) => {
-                    tracing::warn!(%error, "cannot write an event; grant create and patch on events.events.k8s.io");
+                    tracing::warn!(%error, "cannot write an Event; grant create and patch on events.events.k8s.io");
                     "failed"
                 }
                 Err(_) => "failed",
@@ -94,10 +92,10 @@ impl Events {
         }
     }
 
-    async fn write(&self, notice: Notice, written: &mut VecDeque<Written>) -> Result<(), kube::Error> {
+    async fn write(&self, notice: Notice, recent: &mut VecDeque<Written>) -> Result<(), kube::Error> {
         let events = Api::<Event>::namespaced(self.client.clone(), &self.namespace);
         let now = Timestamp::now();
-        if let Some(known) = written.iter_mut().find(|known| known.notice == notice) {
+        if let Some(known) = recent.iter_mut().find(|known| known.notice == notice) {
             let series = EventSeries { count: known.count + 1, last_observed_time: MicroTime(now) };
             let change = Patch::Merge(json!({ "series": series }));
             match events.patch(&known.name, &PatchParams::default(), &change).await {
@@ -105,19 +103,19 @@ impl Events {
                     known.count += 1;
                     return Ok(());
                 }
-                // Events are deleted after a while.
+                // The API server deletes Events after their TTL.
                 Err(kube::Error::Api(status)) if status.code == 404 => {}
                 Err(error) => return Err(error),
             }
-            written.retain(|known| known.notice != notice);
+            recent.retain(|known| known.notice != notice);
         }
         let event = self.event(&notice, now);
         let name = event.metadata.name.clone().unwrap_or_default();
         events.create(&PostParams::default(), &event).await?;
-        if written.len() >= REMEMBERED {
-            written.pop_front();
+        if recent.len() >= RECENT {
+            recent.pop_front();
         }
-        written.push_back(Written { notice, name, count: 1 });
+        recent.push_back(Written { notice, name, count: 1 });
         Ok(())
     }
 
@@ -132,7 +130,7 @@ impl Events {
         };
         let regarding = match notice.secret {
             Some(secret) => reference("Secret", secret, None),
-            // Files are mounted into the pod.
+            // The files are mounted into the pod.
             None => reference("Pod", &self.replica, self.world.uid_of(&self.namespace, &self.replica)),
         };
         Event {
@@ -142,19 +140,19 @@ impl Events {
                 ..ObjectMeta::default()
             },
             event_time: Some(MicroTime(now)),
-            type_: Some(if notice.is_over { "Normal" } else { "Warning" }.to_owned()),
+            type_: Some(if notice.is_resolved { "Normal" } else { "Warning" }.to_owned()),
             reason: Some(notice.reason.to_owned()),
             action: Some("FollowKeyMaterial".to_owned()),
-            note: Some(shortened(&notice.text, MAX_NOTE).to_owned()),
+            note: Some(truncate(&notice.text, MAX_NOTE).to_owned()),
             regarding: Some(regarding),
             reporting_controller: Some(CONTROLLER.to_owned()),
-            reporting_instance: Some(shortened(&self.replica, MAX_INSTANCE).to_owned()),
+            reporting_instance: Some(truncate(&self.replica, MAX_INSTANCE).to_owned()),
             ..Event::default()
         }
     }
 }
 
-/// Returns as many whole characters as fit.
-fn shortened(text: &str, bytes: usize) -> &str {
+/// Truncates `text` to at most `bytes` bytes at a character boundary.
+fn truncate(text: &str, bytes: usize) -> &str {
     &text[..text.floor_char_boundary(bytes)]
 }

@@ -1,13 +1,13 @@
-//! Documents of servers that others name, fetched so that they lead nowhere else.
+//! An HTTPS client for configured URLs that does not follow them to link-local or cloud metadata services.
 //!
 //! ```text
-//!  address ─▶ https, no user ─▶ resolve ─▶ addresses that may be dialled ─▶ TLS ─▶ GET ─▶ 200: body, up to a size
-//!     ▲                                                                        │
-//!     └──────────────────────── redirect, a few of them ◀──────────────────────┘
+//!  URL ─▶ https, no user ─▶ resolve ─▶ filter addresses ─▶ TLS ─▶ GET ─▶ 200: body, up to a size
+//!   ▲                                                              │
+//!   └──────────────────── redirect, up to a limit ◀────────────────┘
 //! ```
 //!
-//! Which address is dialled is decided after names were resolved, for each redirect anew: a name that
-//! leads to the metadata service of a cloud is refused like its address.
+//! Addresses are checked after resolution, for each redirect again: a name that resolves to the metadata
+//! service of a cloud is refused like its address.
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, Uri, header};
@@ -24,80 +24,80 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio_rustls::TlsConnector;
 use tokio_util::task::AbortOnDropHandle;
 
-/// Longest document, in bytes.
+/// Maximum size of a body, in bytes.
 const MAX_BYTES: usize = 256 * 1024;
 
-/// Most redirects that are followed.
+/// Maximum number of redirects.
 const MAX_REDIRECTS: usize = 3;
 
-/// Most addresses of a name that are tried.
+/// Maximum number of addresses of a name that are tried.
 const MAX_ADDRESSES: usize = 4;
 
-/// What is read of a response ahead, in bytes; its headers must fit.
+/// Size of the read buffer, in bytes; the response headers must fit.
 const BUFFER: usize = 32 * 1024;
 
-/// Addresses at which clouds tell a machine its secrets, outside of the link-local range.
+/// Addresses of cloud metadata services outside of the link-local range.
 const METADATA: [Ipv4Addr; 3] =
     [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(168, 63, 129, 16), Ipv4Addr::new(192, 0, 0, 192)];
 
-/// Why a document is not to be had.
+/// Why a document cannot be fetched.
 #[derive(Debug, thiserror::Error)]
-pub enum WebError {
-    /// The address is none, or not of TLS.
-    #[error("{0:?} is no https:// address")]
-    Address(String),
-    /// The host leads to an address that is never asked.
-    #[error("{0} is at an address that is never asked: link-local, or one of a cloud's metadata")]
+pub(super) enum HttpsError {
+    /// The URL is invalid, or its scheme is not https.
+    #[error("{0:?} is not an https:// URL")]
+    Url(String),
+    /// The host resolves to an address that must not be dialled.
+    #[error("{0} is at an address that must not be dialled: link-local, or a cloud metadata service")]
     Forbidden(String),
-    /// One redirect leads to the next.
+    /// There are too many redirects.
     #[error("more than {} redirects are not followed", MAX_REDIRECTS)]
     Redirects,
-    /// The server answers otherwise.
+    /// The server returns another status.
     #[error("the server answers {0}")]
     Status(StatusCode),
-    /// The document is longer than is read.
+    /// The document is too large.
     #[error("the document has more than {} bytes", MAX_BYTES)]
     TooLong,
-    /// There is no connection, or it broke.
+    /// The connection failed.
     #[error("{0}")]
     Connection(#[from] io::Error),
-    /// The server speaks no HTTP.
+    /// The server violates HTTP.
     #[error("{0}")]
     Http(#[from] hyper::Error),
 }
 
-/// Why TLS to such servers cannot be set up.
+/// Why the client cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub enum RootsError {
-    /// The file cannot be read.
+    /// The file of roots cannot be read.
     #[error("cannot read {path}: {source}")]
     File {
         /// The file.
         path: String,
-        /// What the system says.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// There is no root.
+    /// There is no root certificate.
     #[error("there is no certificate in {0}")]
     None(String),
-    /// TLS refuses them.
+    /// TLS cannot be configured.
     #[error(transparent)]
     Tls(#[from] rustls::Error),
 }
 
 /// Fetches documents.
 #[derive(Clone)]
-pub struct Web {
+pub(crate) struct HttpsClient {
     tls: TlsConnector,
 }
 
-impl Web {
-    /// Verifies servers by these roots, PEM or the path of a file of it, or else by those of the system.
+impl HttpsClient {
+    /// Verifies servers with `roots`, which is PEM or the path of a PEM file, or else with the system roots.
     ///
     /// # Errors
     /// [`RootsError`].
     pub fn new(roots: Option<&str>) -> Result<Self, RootsError> {
-        // What is no certificate is as good as missing.
+        // Blocks that are not certificates are skipped.
         let of_pem = |text: &[u8]| CertificateDer::pem_slice_iter(text).filter_map(Result::ok).collect();
         let (found, place) = match roots {
             Some(pem) if pem.contains("-----BEGIN ") => (of_pem(pem.as_bytes()), "the text given".to_owned()),
@@ -122,40 +122,40 @@ impl Web {
         Ok(Self { tls: TlsConnector::from(Arc::new(config)) })
     }
 
-    /// Fetches the document at an `https://` address. Takes as long as the server does: limit it.
+    /// Fetches the document at an `https://` URL. Has no timeout of its own.
     ///
     /// # Errors
-    /// [`WebError`].
-    pub async fn get(&self, address: &str) -> Result<Bytes, WebError> {
-        let mut address = address.to_owned();
+    /// [`HttpsError`].
+    pub async fn get(&self, url: &str) -> Result<Bytes, HttpsError> {
+        let mut url = url.to_owned();
         for _ in 0..=MAX_REDIRECTS {
-            let uri: Uri = address.parse().map_err(|_| WebError::Address(address.clone()))?;
-            let (response, _connection) = self.ask(&uri).await?;
+            let uri: Uri = url.parse().map_err(|_| HttpsError::Url(url.clone()))?;
+            let (response, _connection) = self.request(&uri).await?;
             let status = response.status();
             if status == StatusCode::OK {
                 return body(response).await;
             }
             let location = response.headers().get(header::LOCATION).filter(|_| status.is_redirection());
-            let location = location.and_then(|l| l.to_str().ok()).ok_or(WebError::Status(status))?;
-            address = match location.strip_prefix('/') {
+            let location = location.and_then(|l| l.to_str().ok()).ok_or(HttpsError::Status(status))?;
+            url = match location.strip_prefix('/') {
                 Some(rest) if !rest.starts_with('/') => {
                     format!("https://{}{location}", uri.authority().map_or("", |a| a.as_str()))
                 }
                 _ => location.to_owned(),
             };
         }
-        Err(WebError::Redirects)
+        Err(HttpsError::Redirects)
     }
 
-    /// Asks one server; the connection lives as long as its handle.
-    async fn ask(&self, uri: &Uri) -> Result<(Response<Incoming>, AbortOnDropHandle<()>), WebError> {
-        let wrong = || WebError::Address(uri.to_string());
-        let authority = uri.authority().filter(|a| !a.as_str().contains('@')).ok_or_else(wrong)?;
+    /// Sends one request; the connection lives as long as the returned handle.
+    async fn request(&self, uri: &Uri) -> Result<(Response<Incoming>, AbortOnDropHandle<()>), HttpsError> {
+        let invalid = || HttpsError::Url(uri.to_string());
+        let authority = uri.authority().filter(|a| !a.as_str().contains('@')).ok_or_else(invalid)?;
         if uri.scheme_str() != Some("https") {
-            return Err(wrong());
+            return Err(invalid());
         }
         let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-        let name = ServerName::try_from(host.to_owned()).map_err(|_| wrong())?;
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| invalid())?;
         let tcp = dial(host, authority.port_u16().unwrap_or(443)).await?;
         let stream = self.tls.connect(name, tcp).await?;
         let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
@@ -163,7 +163,7 @@ impl Web {
             .handshake(TokioIo::new(stream))
             .await?;
         let driven = AbortOnDropHandle::new(tokio::spawn(async move {
-            // How it ended shows in the response.
+            // An error also surfaces in the response.
             let _ = connection.await;
         }));
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
@@ -172,23 +172,23 @@ impl Web {
             .header(header::ACCEPT, "application/json, application/jwk-set+json")
             .header(header::USER_AGENT, concat!("pilothouse/", env!("CARGO_PKG_VERSION")))
             .body(Empty::<Bytes>::new())
-            .map_err(|_| wrong())?;
+            .map_err(|_| invalid())?;
         Ok((sender.send_request(request).await?, driven))
     }
 }
 
-async fn body(response: Response<Incoming>) -> Result<Bytes, WebError> {
+async fn body(response: Response<Incoming>) -> Result<Bytes, HttpsError> {
     let read = Limited::new(response.into_body(), MAX_BYTES).collect().await;
     match read {
         Ok(whole) => Ok(whole.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(WebError::TooLong),
+        Err(error) if error.is::<LengthLimitError>() => Err(HttpsError::TooLong),
         Err(error) => Err(io::Error::other(error).into()),
     }
 }
 
-/// Connects to a host, at those of its addresses that may be dialled.
-async fn dial(host: &str, port: u16) -> Result<TcpStream, WebError> {
-    let mut last = WebError::Forbidden(host.to_owned());
+/// Connects to one of the allowed addresses of a host.
+async fn dial(host: &str, port: u16) -> Result<TcpStream, HttpsError> {
+    let mut last = HttpsError::Forbidden(host.to_owned());
     let found: Vec<SocketAddr> = lookup_host((host, port)).await?.collect();
     for address in found.into_iter().filter(|address| !is_forbidden(address.ip())).take(MAX_ADDRESSES) {
         match TcpStream::connect(address).await {
@@ -199,8 +199,8 @@ async fn dial(host: &str, port: u16) -> Result<TcpStream, WebError> {
     Err(last)
 }
 
-/// Tells whether an address is never asked: that of no host, or of one that trusts whoever can reach
-/// it from this machine.
+/// Returns whether an address must not be dialled: it belongs to no host, or to a service that trusts
+/// whoever can reach it from this machine.
 fn is_forbidden(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(ip) => {
@@ -221,7 +221,7 @@ fn is_forbidden(address: IpAddr) -> bool {
     }
 }
 
-/// Returns the IPv4 address that an IPv6 one leads to: mapped (RFC 4291), translated (RFC 6052) or
+/// Returns the IPv4 address embedded in an IPv6 one: mapped (RFC 4291), translated (RFC 6052) or
 /// tunnelled (RFC 3056).
 fn embedded(ip: Ipv6Addr) -> Option<Ipv4Addr> {
     let of = |high: u16, low: u16| Ipv4Addr::from(u32::from(high) << 16 | u32::from(low));
@@ -268,9 +268,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_host_without_an_address_that_may_be_dialled_is_refused() {
+    async fn host_without_an_allowed_address_is_refused() {
         for host in ["169.254.169.254", "fd00:ec2::254", "::ffff:169.254.169.254", "0"] {
-            assert!(matches!(dial(host, 443).await, Err(WebError::Forbidden(_))), "{host}");
+            assert!(matches!(dial(host, 443).await, Err(HttpsError::Forbidden(_))), "{host}");
         }
     }
 }

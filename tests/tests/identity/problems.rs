@@ -1,10 +1,10 @@
-//! What is said and done when key material goes wrong under a control plane that runs.
+//! Problems with key material of a running control plane: Events, and recovery.
 
 use crate::foreign::{Foreign, plugged_in, secret, secrets};
 use crate::plane::{Plane, Site};
 use anyhow::Context;
 use ca::{Certificate, TrustBundle, verify_chain};
-use identity::TroubleKind;
+use identity::ProblemKind;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
@@ -13,10 +13,10 @@ use rustls::pki_types::UnixTime;
 use serde_json::json;
 use std::collections::BTreeMap;
 
-/// The events of a control plane's namespace.
-struct Told(Api<Event>);
+/// The Events of a control plane's namespace.
+struct Events(Api<Event>);
 
-impl Told {
+impl Events {
     async fn of(site: &Site) -> anyhow::Result<Self> {
         Ok(Self(Api::namespaced(site.server.client().await?, &site.system)))
     }
@@ -25,7 +25,7 @@ impl Told {
         Ok(self.0.list(&ListParams::default()).await?.items)
     }
 
-    /// Waits for an event of this reason whose note has this in it.
+    /// Waits for an Event with this reason whose note contains `part`.
     async fn find(&self, reason: &str, part: &str) -> anyhow::Result<Event> {
         let found = until(LIMIT, async || {
             let is_it = |event: &Event| {
@@ -41,13 +41,13 @@ impl Told {
     }
 }
 
-fn is_about(event: &Event, kind: &str, name: &str) -> bool {
+fn regards(event: &Event, kind: &str, name: &str) -> bool {
     let regarding = event.regarding.as_ref();
     regarding.is_some_and(|it| it.kind.as_deref() == Some(kind) && it.name.as_deref() == Some(name))
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn refused_update_and_its_end_are_told_on_the_secret() -> anyhow::Result<()> {
+async fn refused_update_and_its_resolution_are_events_of_the_secret() -> anyhow::Result<()> {
     let site = Site::new().await?;
     let api = secrets(&site).await?;
     let root = Foreign::root("root")?;
@@ -60,49 +60,49 @@ async fn refused_update_and_its_end_are_told_on_the_secret() -> anyhow::Result<(
     let plane = Plane::open(&args).await?;
     args.shadow = true;
     let shadow = Plane::open(&args).await?;
-    let told = Told::of(&site).await?;
+    let events = Events::of(&site).await?;
     let put = async |data: &BTreeMap<String, Vec<u8>>| {
         let change = Patch::Merge(json!({ "data": secret("cacerts", data.clone()).data }));
         api.patch("cacerts", &PatchParams::default(), &change).await.map(drop)
     };
 
     put(&broken).await?;
-    let refused = told.find("KeyMaterialRefused", "does not match").await?;
-    assert!(is_about(&refused, "Secret", "cacerts"), "{refused:#?}");
+    let refused = events.find("KeyMaterialRefused", "does not match").await?;
+    assert!(regards(&refused, "Secret", "cacerts"), "{refused:#?}");
     assert_eq!(refused.type_.as_deref(), Some("Warning"));
     assert_eq!(refused.reporting_instance.as_deref(), Some("istiod-1"));
     put(&good).await?;
-    let over = told.find("KeyMaterialInForce", "cacerts").await?;
-    assert!(is_about(&over, "Secret", "cacerts") && over.type_.as_deref() == Some("Normal"), "{over:#?}");
+    let resolved = events.find("KeyMaterialActive", "cacerts").await?;
+    assert!(regards(&resolved, "Secret", "cacerts") && resolved.type_.as_deref() == Some("Normal"), "{resolved:#?}");
 
-    // The same again is counted, not told anew; and something else is something else.
+    // The same problem increments the count of its Event; another problem has its own Event.
     put(&broken).await?;
     let is_counted = async || {
-        let event = told.find("KeyMaterialRefused", "does not match").await?;
+        let event = events.find("KeyMaterialRefused", "does not match").await?;
         Ok(event.series.filter(|series| series.count == 2))
     };
-    until(LIMIT, is_counted).await.context("it is not counted")?;
+    until(LIMIT, is_counted).await.context("the recurrence is not counted")?;
     api.delete("cacerts", &DeleteParams::default()).await?;
-    told.find("KeyMaterialMissing", "is gone").await?;
-    shadow.trouble("is gone").await?;
+    events.find("KeyMaterialMissing", "is gone").await?;
+    shadow.problem("is gone").await?;
 
-    let all = told.all().await?;
+    let all = events.all().await?;
     let mut reasons: Vec<_> = all.iter().filter_map(|event| event.reason.as_deref()).collect();
     reasons.sort_unstable();
-    assert_eq!(reasons, ["KeyMaterialInForce", "KeyMaterialMissing", "KeyMaterialRefused"]);
+    assert_eq!(reasons, ["KeyMaterialActive", "KeyMaterialMissing", "KeyMaterialRefused"]);
     let text = serde_json::to_string(&all)?;
     let key_lines = first.key.lines().chain(second.key.lines()).filter(|line| !line.starts_with('-'));
-    assert!(key_lines.into_iter().all(|line| !text.contains(line)), "a key is told");
+    assert!(key_lines.into_iter().all(|line| !text.contains(line)), "an Event contains a key");
     let count = |kind: TroubleKind| {
-        let counts = plane.identity.authority.troubles().list();
+        let counts = plane.identity.authority.problems().list();
         counts.iter().find(|(name, _)| *name == kind.name()).map_or(0, |(_, count)| *count)
     };
-    assert_eq!((count(TroubleKind::Refused), count(TroubleKind::Missing)), (2, 1));
+    assert_eq!((count(ProblemKind::Refused), count(ProblemKind::Missing)), (2, 1));
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn trouble_with_files_is_told_on_the_pod_that_has_them() -> anyhow::Result<()> {
+async fn problem_with_files_is_an_event_of_the_pod_that_mounts_them() -> anyhow::Result<()> {
     let site = Site::new().await?;
     let pod = site.pod(&site.system, "istiod-1", "istiod", "n1").await?;
     let dir = tempfile::tempdir()?;
@@ -115,15 +115,15 @@ async fn trouble_with_files_is_told_on_the_pod_that_has_them() -> anyhow::Result
     args.replica_name = Some("istiod-1".to_owned());
     let _plane = Plane::open(&args).await?;
     std::fs::write(dir.path().join("ca-key.pem"), "nothing")?;
-    let told = Told::of(&site).await?.find("KeyMaterialRefused", "ca-key.pem").await?;
-    assert!(is_about(&told, "Pod", "istiod-1"), "{told:#?}");
-    let regarding = told.regarding.context("it is about nothing")?;
+    let event = Events::of(&site).await?.find("KeyMaterialRefused", "ca-key.pem").await?;
+    assert!(regards(&event, "Pod", "istiod-1"), "{event:#?}");
+    let regarding = event.regarding.context("it regards no object")?;
     assert_eq!(regarding.uid, pod.metadata.uid);
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn deleted_root_is_put_back_by_one_of_the_replicas_that_remember_it() -> anyhow::Result<()> {
+async fn deleted_root_is_restored_by_one_of_the_replicas_that_have_it_in_memory() -> anyhow::Result<()> {
     let site = Site::new().await?;
     let api = secrets(&site).await?;
     let args = site.settings()?;
@@ -132,9 +132,9 @@ async fn deleted_root_is_put_back_by_one_of_the_replicas_that_remember_it() -> a
     let before = one.certificate(&token, None).await?;
     let label = Patch::Merge(json!({"metadata": {"labels": {"team": "mesh"}}}));
     let kept = api.patch("istio-ca-secret", &PatchParams::default(), &label).await?;
-    let troubles = || -> u64 {
+    let problems = || -> u64 {
         let missing = [&one, &two].map(|plane| {
-            let counts = plane.identity.authority.troubles().list();
+            let counts = plane.identity.authority.problems().list();
             counts.iter().find(|(kind, _)| *kind == "missing").map_or(0, |(_, count)| *count)
         });
         missing.iter().sum()
@@ -144,19 +144,19 @@ async fn deleted_root_is_put_back_by_one_of_the_replicas_that_remember_it() -> a
         api.delete("istio-ca-secret", &DeleteParams::default()).await?;
         let restored = until(LIMIT, async || Ok(api.get_opt("istio-ca-secret").await?)).await?;
         assert_eq!((&restored.data, &restored.type_), (&kept.data, &kept.type_), "round {round}");
-        assert!(troubles() >= round, "it is said");
+        assert!(problems() >= round, "the problem is reported");
     }
-    let is_over = async || {
-        let is_fine = |plane: &Plane| plane.identity.authority.status().trouble.is_none();
-        Ok((is_fine(&one) && is_fine(&two)).then_some(()))
+    let are_resolved = async || {
+        let is_resolved = |plane: &Plane| plane.identity.authority.status().problem.is_none();
+        Ok((is_resolved(&one) && is_resolved(&two)).then_some(()))
     };
-    until(LIMIT, is_over).await?;
-    let told = Told::of(&site).await?;
-    let missing = told.find("KeyMaterialMissing", "was deleted; it is put back from memory").await?;
-    assert!(is_about(&missing, "Secret", "istio-ca-secret"));
-    told.find("KeyMaterialInForce", "istio-ca-secret").await?;
+    until(LIMIT, are_resolved).await?;
+    let events = Events::of(&site).await?;
+    let missing = events.find("KeyMaterialMissing", "was deleted; it is restored from memory").await?;
+    assert!(regards(&missing, "Secret", "istio-ca-secret"));
+    events.find("KeyMaterialActive", "istio-ca-secret").await?;
 
-    // One root, before and after, for whoever asks.
+    // Every replica has the same root as before.
     let third = Plane::open(&args).await?;
     assert_eq!(one.roots()?, third.roots()?);
     assert_eq!(two.roots()?, third.roots()?);
@@ -170,25 +170,25 @@ async fn deleted_root_is_put_back_by_one_of_the_replicas_that_remember_it() -> a
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_root_in_place_of_the_one_in_force_is_refused_and_told() -> anyhow::Result<()> {
+async fn root_that_replaces_the_active_one_is_refused_and_reported() -> anyhow::Result<()> {
     let site = Site::new().await?;
     let api = secrets(&site).await?;
     let plane = Plane::open(&site.settings()?).await?;
     let roots = plane.roots()?;
-    let stranger = Foreign::root("stranger")?;
+    let other = Foreign::root("other")?;
     let put = async |secret: &Secret| {
         let change = Patch::Merge(json!({ "data": secret.data }));
         api.patch("istio-ca-secret", &PatchParams::default(), &change).await.map(drop)
     };
     let kept = api.get("istio-ca-secret").await?;
-    let data = [("ca-cert.pem", &stranger.pem), ("ca-key.pem", &stranger.key)];
+    let data = [("ca-cert.pem", &other.pem), ("ca-key.pem", &other.key)];
     let data = data.map(|(name, text)| (name.to_owned(), text.clone().into_bytes()));
     put(&secret("istio-ca-secret", data.into())).await?;
-    let told = Told::of(&site).await?;
-    told.find("KeyMaterialRefused", "neither contain the old ones").await?;
-    assert_eq!(plane.roots()?, roots, "it is signed with what was in force");
+    let events = Events::of(&site).await?;
+    events.find("KeyMaterialRefused", "neither contain the old ones").await?;
+    assert_eq!(plane.roots()?, roots, "the active root stays");
     put(&kept).await?;
-    told.find("KeyMaterialInForce", "istio-ca-secret").await?;
-    assert_eq!(plane.identity.authority.status().trouble, None);
+    events.find("KeyMaterialActive", "istio-ca-secret").await?;
+    assert_eq!(plane.identity.authority.status().problem, None);
     Ok(())
 }

@@ -1,13 +1,13 @@
-//! The folder for key material where there is no cluster to keep it.
+//! A folder that stores key material where there is no cluster.
 //!
 //! ```text
 //!  <state>/ca/               0700: ca-cert.pem, ca-key.pem, root-cert.pem … (0600), as in the Secret
 //!  <state>/token-key.pem     0600: signs development tokens
 //! ```
 //!
-//! Both come into being whole: they are written under another name, which is then given the right
-//! one. Of two processes that do so at once, the second takes what the first has made. A root that is
-//! renewed keeps its key, so that whatever of its files is exchanged first, they fit together.
+//! Both are created atomically: written under a temporary name and then renamed. If two processes do so at
+//! the same time, the second uses what the first has created. A renewed root keeps its key, so that its
+//! files are consistent in whichever order they are replaced.
 
 use ca::token::DevelopmentIssuer;
 use ca::{KeyError, Root, RootError, RootState, RotationError, RotationPolicy, SecretError, SystemEntropy};
@@ -19,39 +19,39 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// What development tokens name as their issuer.
+/// The issuer of development tokens.
 pub const DEVELOPMENT_ISSUER: &str = "pilothouse-development";
 
-/// Longest file that is read, in bytes.
+/// Maximum size of a file, in bytes.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
-/// Why key material cannot be kept or had. Nothing new is made then.
+/// Why key material cannot be stored or loaded. No new key material is created then.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
-    /// The system refuses.
+    /// A file operation failed.
     #[error("cannot {what} {path}: {source}; choose a folder of your own by --state-dir", path = path.display())]
     Io {
-        /// What was to be done.
+        /// The operation.
         what: &'static str,
         /// The file or folder.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// Others could read a private key.
-    #[error("{path} can be read by others (mode {mode:o}); make it private: chmod {mend} {path}", path = path.display())]
+    #[error("{path} can be read by others (mode {mode:o}); make it private: chmod {expected} {path}", path = path.display())]
     Mode {
         /// The file or folder.
         path: PathBuf,
         /// Its mode.
         mode: u32,
         /// The mode that it should have.
-        mend: &'static str,
+        expected: &'static str,
     },
-    /// A file is too long to be what it should be.
+    /// A file is too large to be key material.
     #[error("{path} has more than 1 MiB; it cannot be key material", path = .0.display())]
     TooLong(PathBuf),
-    /// The root that is there cannot be used.
+    /// The stored root is invalid.
     #[error("{path}: {source}; restore the folder, or remove it to start with a new root", path = path.display())]
     Content {
         /// The folder.
@@ -59,7 +59,7 @@ pub enum StateError {
         /// What is wrong.
         source: SecretError,
     },
-    /// The key of development tokens cannot be used.
+    /// The signing key of development tokens is invalid.
     #[error("{path}: {source}; remove it to start with a new key", path = path.display())]
     TokenKey {
         /// The file.
@@ -67,41 +67,41 @@ pub enum StateError {
         /// What is wrong.
         source: KeyError,
     },
-    /// There is no such folder, and none is to be made.
+    /// The folder does not exist, and must not be created.
     #[error("there is no folder {path}; name the --state-dir of a control plane that has run", path = .0.display())]
     NoFolder(PathBuf),
-    /// There is no key of development tokens, and none is to be made.
+    /// There is no key of development tokens, and none must be created.
     #[error("{path} holds no key for tokens; name the --state-dir of a control plane that has run", path = .0.display())]
     NoTokenKey(PathBuf),
-    /// No root can be made.
-    #[error("cannot make a root certificate: {0}")]
+    /// No root can be created.
+    #[error("cannot create a root certificate: {0}")]
     Root(#[from] RootError),
     /// The root cannot be renewed.
     #[error("cannot renew the root: {0}")]
     Renew(#[from] RotationError),
 }
 
-/// The folder, which exists.
+/// An existing state folder.
 #[derive(Debug, Clone)]
 pub struct StateDir {
     path: PathBuf,
 }
 
 impl StateDir {
-    /// Makes the folder unless it exists; its parents too.
+    /// Creates the folder and its parents unless they exist.
     ///
     /// # Errors
-    /// When the system refuses.
+    /// When the folder cannot be created.
     pub fn open(path: &Path) -> Result<Self, StateError> {
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
-        made.map_err(|source| StateError::Io { what: "make", path: path.to_owned(), source })?;
+        let created = DirBuilder::new().recursive(true).mode(0o700).create(path);
+        created.map_err(|source| StateError::Io { what: "create", path: path.to_owned(), source })?;
         Ok(Self { path: path.to_owned() })
     }
 
-    /// Takes a folder that is there, to read what a control plane keeps in it.
+    /// Opens an existing folder, to read what a control plane has stored in it.
     ///
     /// # Errors
-    /// [`StateError::NoFolder`]; [`StateError::Io`] when the system refuses to look.
+    /// [`StateError::NoFolder`]; [`StateError::Io`] when the folder cannot be accessed.
     pub fn existing(path: &Path) -> Result<Self, StateError> {
         match fs::metadata(path) {
             Ok(found) if found.is_dir() => Ok(Self { path: path.to_owned() }),
@@ -116,13 +116,13 @@ impl StateDir {
         self.path.join("ca")
     }
 
-    /// Returns the file with the roots that clients are to trust.
+    /// Returns the file with the roots that clients should trust.
     pub fn root_file(&self) -> PathBuf {
         self.root_folder().join("root-cert.pem")
     }
 
-    /// Loads the root, or makes one where there is none. Only a folder that is not there makes a new
-    /// root: one that cannot be read, or holds something else, is an error.
+    /// Loads the root, or creates one. A new root is created only if the folder does not exist: a folder
+    /// that cannot be read, or holds something else, is an error.
     ///
     /// # Errors
     /// [`StateError`].
@@ -130,11 +130,11 @@ impl StateDir {
         if let Some(found) = self.load_root()? {
             return Ok(found);
         }
-        let made = RootState::new(Root::create(trust_domain, life, now, &SystemEntropy)?);
+        let created = RootState::new(Root::create(trust_domain, life, now, &SystemEntropy)?);
         let folder = self.root_folder();
         let content = |source| StateError::Content { path: folder.clone(), source };
-        self.save_root(&made.to_secret(false).map_err(content)?)?;
-        // Not what was made, but what is there: another process may have been first.
+        self.save_root(&created.to_secret(false).map_err(content)?)?;
+        // Load what is stored: another process may have been first.
         self.load_root()?.ok_or_else(|| StateError::Io {
             what: "read",
             path: folder.clone(),
@@ -142,10 +142,10 @@ impl StateDir {
         })
     }
 
-    /// Takes the steps that are due and saves what comes of them; returns the state after them.
+    /// Performs the rotation steps that are due and stores the result; returns the state after them.
     ///
     /// # Errors
-    /// [`StateError`]; what is saved is then the state before or the one after.
+    /// [`StateError`]; the stored state is then either the one before or the one after.
     pub fn advance(
         &self,
         state: &RootState,
@@ -154,7 +154,7 @@ impl StateDir {
     ) -> Result<RootState, StateError> {
         let mut next = state.clone();
         while let Some(step) = next.due(policy, now) {
-            tracing::info!(folder = %self.root_folder().display(), ?step, "a step of the root's renewal is due");
+            tracing::info!(folder = %self.root_folder().display(), ?step, "performing a step of the root renewal");
             next = next.advance(policy, now, &SystemEntropy)?;
         }
         if next != *state {
@@ -167,7 +167,7 @@ impl StateDir {
         Ok(next)
     }
 
-    /// Loads the root if there is one.
+    /// Loads the root if it exists.
     ///
     /// # Errors
     /// [`StateError`].
@@ -199,7 +199,7 @@ impl StateDir {
             let path = path.to_owned();
             move |source| StateError::Io { what, path, source }
         };
-        DirBuilder::new().mode(0o700).create(&fresh).map_err(io("make", &fresh))?;
+        DirBuilder::new().mode(0o700).create(&fresh).map_err(io("create", &fresh))?;
         for (name, content) in data {
             write_private(&fresh.join(name), content)?;
         }
@@ -207,7 +207,7 @@ impl StateDir {
         let folder = self.root_folder();
         match fs::rename(&fresh, &folder) {
             Ok(()) => {}
-            // A folder that has content is not replaced: somebody else was first.
+            // A rename does not replace a folder that has content: another process was first.
             Err(error) if matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::DirectoryNotEmpty) => {
                 fs::remove_dir_all(&fresh).map_err(io("remove", &fresh))?;
             }
@@ -216,7 +216,7 @@ impl StateDir {
         File::open(&self.path).and_then(|f| f.sync_all()).map_err(io("save", &self.path))
     }
 
-    /// Exchanges the files of a root for those of one with the same key, each at once.
+    /// Replaces the files of a root by those of one with the same key, each atomically.
     fn replace_root(
         &self,
         old: &BTreeMap<String, Vec<u8>>,
@@ -235,7 +235,7 @@ impl StateDir {
         for name in old.keys().filter(|name| !data.contains_key(*name)) {
             let path = folder.join(name);
             match fs::remove_file(&path) {
-                // What another process removes at the same time is gone, too.
+                // Another process may have removed it at the same time.
                 Err(error) if error.kind() != ErrorKind::NotFound => return Err(io("remove", &path)(error)),
                 _ => {}
             }
@@ -243,7 +243,7 @@ impl StateDir {
         File::open(&folder).and_then(|f| f.sync_all()).map_err(io("save", &folder))
     }
 
-    /// Returns the issuer of development tokens; its key is made at the first use.
+    /// Returns the issuer of development tokens; its key is created at the first use.
     ///
     /// # Errors
     /// [`StateError`].
@@ -253,10 +253,10 @@ impl StateDir {
         let text = match read_private(&path)? {
             Some(text) => text,
             None => {
-                let made = DevelopmentIssuer::generate(DEVELOPMENT_ISSUER).map_err(broken)?;
+                let created = DevelopmentIssuer::generate(DEVELOPMENT_ISSUER).map_err(broken)?;
                 let fresh = self.path.join(format!("token-key.new-{}", unique()));
-                write_private(&fresh, made.to_pem().as_bytes())?;
-                // A link, unlike a rename, does not replace the key that another process made.
+                write_private(&fresh, created.to_pem().as_bytes())?;
+                // A hard link, unlike a rename, does not replace the key of another process.
                 let linked = fs::hard_link(&fresh, &path);
                 let removed = fs::remove_file(&fresh);
                 match linked {
@@ -271,11 +271,11 @@ impl StateDir {
         issuer_of(text).map_err(broken)
     }
 
-    /// Returns the issuer of development tokens whose key is there; none is made.
+    /// Returns the issuer of development tokens with its existing key; none is created.
     ///
     /// # Errors
     /// [`StateError::NoTokenKey`] when there is no key; another [`StateError`] when it cannot be used.
-    pub fn kept_development_issuer(&self) -> Result<DevelopmentIssuer, StateError> {
+    pub fn existing_development_issuer(&self) -> Result<DevelopmentIssuer, StateError> {
         let path = self.token_key_file();
         let text = read_private(&path)?.ok_or_else(|| StateError::NoTokenKey(self.path.clone()))?;
         issuer_of(text).map_err(|source| StateError::TokenKey { path, source })
@@ -291,25 +291,25 @@ fn issuer_of(text: Vec<u8>) -> Result<DevelopmentIssuer, KeyError> {
     DevelopmentIssuer::from_pem(DEVELOPMENT_ISSUER, &text)
 }
 
-/// A part of a name that no other process has chosen, nor this one before.
+/// Returns a name suffix that is unique among processes and calls.
 fn unique() -> String {
     use std::sync::atomic::{AtomicU32, Ordering};
     static COUNT: AtomicU32 = AtomicU32::new(0);
     format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
-fn check_private(path: &Path, mend: &'static str) -> Result<(), StateError> {
+fn check_private(path: &Path, expected: &'static str) -> Result<(), StateError> {
     let metadata = fs::metadata(path);
     let metadata =
         metadata.map_err(|source| StateError::Io { what: "read", path: path.to_owned(), source })?;
     let mode = metadata.mode() & 0o777;
     if mode & 0o077 != 0 {
-        return Err(StateError::Mode { path: path.to_owned(), mode, mend });
+        return Err(StateError::Mode { path: path.to_owned(), mode, expected });
     }
     Ok(())
 }
 
-/// Reads a file that nobody else may read; nothing when it is not there.
+/// Reads a file that must be private; returns `None` if it does not exist.
 fn read_private(path: &Path) -> Result<Option<Vec<u8>>, StateError> {
     let io = |source| StateError::Io { what: "read", path: path.to_owned(), source };
     match fs::metadata(path) {
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn root_is_made_once_and_kept_private() {
+    fn root_is_created_once_and_stored_privately() {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::open(&dir.path().join("a/b")).unwrap();
         let first = state.root("td", LIFE, now()).unwrap();
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_reads_makes_nothing() {
+    fn reading_creates_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let missing = dir.path().join("missing");
         assert!(matches!(StateDir::existing(&missing), Err(StateError::NoFolder(path)) if path == missing));
@@ -362,10 +362,10 @@ mod tests {
         fs::remove_file(dir.path().join("file")).unwrap();
 
         let state = StateDir::existing(dir.path()).unwrap();
-        assert!(matches!(state.kept_development_issuer(), Err(StateError::NoTokenKey(_))));
+        assert!(matches!(state.existing_development_issuer(), Err(StateError::NoTokenKey(_))));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
-        let made = state.development_issuer().unwrap();
-        assert_eq!(state.kept_development_issuer().unwrap().to_pem(), made.to_pem());
+        let created = state.development_issuer().unwrap();
+        assert_eq!(state.existing_development_issuer().unwrap().to_pem(), created.to_pem());
     }
 
     #[test]
@@ -386,7 +386,7 @@ mod tests {
         assert!(roots.iter().all(|root| *root == roots[0]));
         assert!(keys.iter().all(|key| *key == keys[0]));
         let left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
-        assert_eq!(left.len(), 2, "nothing temporary stays: {left:?}");
+        assert_eq!(left.len(), 2, "no temporary file is left: {left:?}");
     }
 
     #[test]
@@ -413,11 +413,11 @@ mod tests {
         assert!(retired.retiring().is_empty());
         assert_eq!(state.load_root().unwrap(), Some(retired));
         let left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
-        assert_eq!(left, ["ca"], "nothing temporary stays");
+        assert_eq!(left, ["ca"], "no temporary file is left");
     }
 
     #[test]
-    fn broken_root_is_an_error_and_stays_as_it_is() {
+    fn invalid_root_is_an_error_and_is_not_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::open(dir.path()).unwrap();
         state.root("td", LIFE, now()).unwrap();

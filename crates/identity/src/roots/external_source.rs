@@ -1,18 +1,15 @@
-//! Which roots the certificates of external signers must lead to, and how they stay right.
+//! The roots that certificates of external signers must chain to.
 //!
 //! 1. A file: the roots of every signer.
 //! 2. `caCertificates` of the mesh settings: the roots of the signers that each entry names.
-//! 3. For the signer that is asked by default: the end of the chain that it returns, taken once.
+//! 3. For the default signer: the root of the chain that it returns, learned once.
 //!
-//! The first that is there is taken, also when it is broken. A signer that a caller chooses has roots
-//! by 1 or 2 or is not asked: what a caller chooses must not come to be trusted by that.
+//! The first one that is configured is used even if it is invalid. A signer that a client chooses must have
+//! roots by 1 or 2: choosing a signer must not make it trusted.
 
-use super::super::authority::Authority;
-use super::super::signer::Signer;
-use super::super::trouble::{Trouble, TroubleKind};
-use super::super::world::World;
-use super::desk::Asker;
-use super::{Desk, External};
+use crate::authority::{Authority, Problem, ProblemKind};
+use crate::external::{CsrClient, ExternalSigner, Requester};
+use crate::world::World;
 use ca::{
     ExternalRequest, RevocationLists, SignerNames, SignerRoots, SigningKey, TrustBundle, TtlPolicy,
     root_of_answer,
@@ -29,76 +26,76 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-/// Longest file that is read, in bytes.
+/// Maximum size of the file, in bytes.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
-/// How often the file is looked at.
-const LOOK: Duration = Duration::from_secs(2);
+/// How often the file is polled.
+const FILE_POLL: Duration = Duration::from_secs(2);
 
-/// The first and the longest pause after a failure; it doubles in between.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// The minimum and maximum backoff after a failure; it doubles in between.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 
-/// Keeps the authority supplied where others sign.
-pub struct Supply {
-    /// Where signers are asked.
-    pub desk: Arc<Desk>,
-    /// Who they are.
+/// Finds the roots of external signers, and activates the signers in the authority.
+pub(crate) struct ExternalSignerSource {
+    /// Requests certificates.
+    pub csr_client: Arc<CsrClient>,
+    /// The names of the signers.
     pub names: SignerNames,
-    /// Lives of leaves.
+    /// Certificate lifetimes.
     pub ttl: TtlPolicy,
     /// The file with the roots of every signer.
     pub root_file: Option<PathBuf>,
-    /// Whether roots may change.
-    pub several_roots: bool,
-    /// The names of the serving certificate: with them a signer is asked to learn its root.
+    /// Whether the set of roots may change.
+    pub allow_multiple_roots: bool,
+    /// The names of the serving certificate, which is requested to learn the root of the signer.
     pub serving_names: Vec<String>,
-    /// Never write, so that nobody can be asked.
+    /// Never write to the cluster, so that no signer can be asked.
     pub shadow: bool,
-    /// Whom to supply.
+    /// Receives the signer.
     pub authority: Authority,
     /// Knows the mesh settings.
     pub world: Arc<World>,
 }
 
-impl Supply {
-    /// Keeps the authority supplied until `stop`.
+impl ExternalSignerSource {
+    /// Runs until `stop` is cancelled.
     pub async fn run(self, stop: CancellationToken) {
         if self.shadow {
             let signer = self.names.default_signer();
-            self.authority.trouble(missing(format!(
-                "certificates are those of the signer {signer}, which a shadow does not ask, since it writes nothing (--shadow)"
+            self.authority.report(missing(format!(
+                "certificates are issued by the signer {signer}, which a shadow does not ask because it writes nothing (--shadow)"
             )));
             return stop.cancelled().await;
         }
-        let desk = Arc::clone(&self.desk);
+        let csr_client = Arc::clone(&self.csr_client);
         tokio::select! {
-            ((), ()) = async { tokio::join!(desk.follow(), self.keep()) } => {}
+            ((), ()) = async { tokio::join!(csr_client.watch(), self.follow()) } => {}
             () = stop.cancelled() => {}
         }
-        desk.close().await;
+        csr_client.shut_down().await;
     }
 
-    async fn keep(self) {
+    async fn follow(self) {
         let mut settings = self.world.ca_certificates();
         let mut learned = None;
-        let mut pause = PAUSE.0;
+        let mut backoff = BACKOFF.0;
         loop {
             let configured = Arc::clone(&settings.borrow_and_update());
-            let again = match self.find(&configured, &mut learned).await.and_then(|found| self.take(found)) {
+            let retry = match self.find(&configured, &mut learned).await.and_then(|found| self.activate(found)) {
                 Ok(()) => {
-                    pause = PAUSE.0;
-                    self.root_file.as_ref().map(|_| LOOK)
+                    backoff = BACKOFF.0;
+                    self.root_file.as_ref().map(|_| FILE_POLL)
                 }
-                Err(trouble) => {
-                    self.authority.trouble(trouble);
-                    let this = pause;
-                    pause = (pause * 2).min(PAUSE.1);
-                    Some(this)
+                Err(problem) => {
+                    self.authority.report(problem);
+                    let retry = backoff;
+                    backoff = (backoff * 2).min(BACKOFF.1);
+                    Some(retry)
                 }
             };
             let due = async {
-                match again {
-                    Some(again) => sleep(again).await,
+                match retry {
+                    Some(retry) => sleep(retry).await,
                     None => std::future::pending().await,
                 }
             };
@@ -109,21 +106,21 @@ impl Supply {
         }
     }
 
-    fn take(&self, (roots, source): (SignerRoots, String)) -> Result<(), Trouble> {
-        let (desk, names) = (Arc::clone(&self.desk), self.names.clone());
-        let signer = Signer::from(External { desk, names, ttl: self.ttl, roots });
+    fn activate(&self, (roots, source): (SignerRoots, String)) -> Result<(), Problem> {
+        let csr_client = Arc::clone(&self.csr_client);
+        let signer = ExternalSigner::new(csr_client, self.names.clone(), self.ttl, roots);
         let source = format!("external signer {}, {source}", self.names.default_signer());
-        // Who signs elsewhere keeps its revocation lists elsewhere.
+        // Revocation lists of an external signer are not managed here.
         let revoked = RevocationLists::default();
-        let taken = self.authority.follow(signer, revoked, &source, self.several_roots);
-        taken.map_err(|error| refused(format!("{source}: the roots are refused: {error}")))
+        let updated = self.authority.update(signer, revoked, &source, self.allow_multiple_roots);
+        updated.map_err(|error| refused(format!("{source}: the roots are refused: {error}")))
     }
 
     async fn find(
         &self,
         configured: &[CaCertificate],
         learned: &mut Option<TrustBundle>,
-    ) -> Result<(SignerRoots, String), Trouble> {
+    ) -> Result<(SignerRoots, String), Problem> {
         if let Some(file) = &self.root_file {
             let path = file.display();
             let text = read(file)
@@ -148,53 +145,53 @@ impl Supply {
         Ok((all, source.to_owned()))
     }
 
-    /// Asks the signer for a serving certificate and takes the root at the end of its chain.
+    /// Requests a serving certificate and returns the root at the end of its chain.
     async fn learn(&self, signer: &str) -> Result<TrustBundle, String> {
-        let wrong = |error: &dyn std::fmt::Display| format!("cannot learn the root of {signer}: {error}");
-        let key = SigningKey::generate_p256().map_err(|error| wrong(&error))?;
+        let failed = |error: &dyn std::fmt::Display| format!("cannot learn the root of {signer}: {error}");
+        let key = SigningKey::generate_p256().map_err(|error| failed(&error))?;
         let names: Vec<&str> = self.serving_names.iter().map(String::as_str).collect();
         let request = ExternalRequest::of_server(&key, &names, self.ttl.default_life());
-        let request = request.map_err(|error| wrong(&error))?;
-        let answer =
-            self.desk.ask(Asker::Itself, &request, signer).await.map_err(|error| wrong(&error.detail))?;
-        let root = root_of_answer(&answer).map_err(|error| wrong(&error))?;
-        request.accept(&answer, &root, &root, UnixTime::now()).map_err(|error| wrong(&error))?;
+        let request = request.map_err(|error| failed(&error))?;
+        let answer = self.csr_client.request(Requester::ControlPlane, &request, signer).await;
+        let answer = answer.map_err(|error| failed(&error.detail))?;
+        let root = root_of_answer(&answer).map_err(|error| failed(&error))?;
+        request.accept(&answer, &root, &root, UnixTime::now()).map_err(|error| failed(&error))?;
         tracing::warn!(
             signer,
             subject = root.roots().first().map(ca::Certificate::subject),
-            "the root of the signer is taken from the chain that it returns; name it by --external-root or in caCertificates of the mesh settings",
+            "learned the root of the signer from the chain that it returned; configure it by --external-root or in caCertificates of the mesh settings",
         );
         Ok(root)
     }
 }
 
-fn missing(text: String) -> Trouble {
-    Trouble { kind: TroubleKind::Missing, secret: None, text }
+fn missing(text: String) -> Problem {
+    Problem { kind: ProblemKind::Missing, secret: None, text }
 }
 
-fn refused(text: String) -> Trouble {
-    Trouble { kind: TroubleKind::Refused, secret: None, text }
+fn refused(text: String) -> Problem {
+    Problem { kind: ProblemKind::Refused, secret: None, text }
 }
 
-fn unreadable(text: String) -> Trouble {
-    Trouble { kind: TroubleKind::Unreadable, secret: None, text }
+fn unreadable(text: String) -> Problem {
+    Problem { kind: ProblemKind::Unreadable, secret: None, text }
 }
 
 /// Returns the roots of each signer that the mesh settings name.
 fn by_signer(configured: &[CaCertificate]) -> Result<BTreeMap<String, TrustBundle>, String> {
     let mut all = BTreeMap::new();
     for (index, entry) in configured.iter().enumerate() {
-        let wrong = |error: ca::BundleError| {
+        let invalid = |error: ca::BundleError| {
             let signers = entry.signers.join(", ");
             format!("entry {index} of caCertificates with signers in the mesh settings ({signers}): {error}")
         };
-        let roots = TrustBundle::from_pem(entry.pem.as_bytes()).map_err(wrong)?;
+        let roots = TrustBundle::from_pem(entry.pem.as_bytes()).map_err(invalid)?;
         for signer in &entry.signers {
             match all.entry(signer.to_string()) {
                 Entry::Vacant(vacant) => drop(vacant.insert(roots.clone())),
-                Entry::Occupied(mut known) => {
-                    let merged = known.get().merged_with([&roots]).map_err(wrong)?;
-                    known.insert(merged);
+                Entry::Occupied(mut existing) => {
+                    let merged = existing.get().merged_with([&roots]).map_err(invalid)?;
+                    existing.insert(merged);
                 }
             }
         }
@@ -204,7 +201,7 @@ fn by_signer(configured: &[CaCertificate]) -> Result<BTreeMap<String, TrustBundl
 
 fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut text = Vec::new();
-    // One byte more than is taken, so that a longer file is refused and not cut.
+    // One byte beyond the limit, so that a larger file is refused rather than truncated.
     File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut text)?;
     Ok(text)
 }

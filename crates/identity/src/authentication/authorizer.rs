@@ -1,0 +1,257 @@
+//! Authorizes authenticated callers: streams, and certificates of their own or of pods on their node.
+
+use super::authenticator::Authenticator;
+use super::caller::{Authenticated, Connection, Credential};
+use crate::authority::Authority;
+use crate::issue_request::IssueRequest;
+use crate::pods::Binding;
+use crate::refused::Refused;
+use crate::stats::IdentityStats;
+use crate::world::World;
+use ca::{Denial, Issued, Pods, StreamNode, StreamPolicy, TtlPolicy, authorize_stream};
+use http::HeaderMap;
+use limits::{KeyedSemaphore, Limiter, Limits, Permit, Rate, truncated};
+use model::rfc3339;
+use parking_lot::Mutex;
+use rustls::pki_types::UnixTime;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Maximum number of clients that rate limits track.
+const MAX_CLIENTS: usize = 64 * 1024;
+
+/// How often one client may open streams.
+const STREAMS_PER_CLIENT: Rate = Rate { burst: 50, per_second: 10 };
+
+/// How often all clients together may open streams.
+const STREAMS_TOTAL: Rate = Rate { burst: 20_000, per_second: 5000 };
+
+/// The certificate rate of all clients together, as a multiple of that of one client.
+const TOTAL_CERTIFICATES_FACTOR: u32 = 20;
+
+/// Settings of [`Authorizer`].
+#[derive(Debug, Clone)]
+pub struct AuthorizerSettings {
+    /// Sustained rate of certificates per client and second.
+    pub certificates_per_second: u32,
+    /// Maximum number of open streams per client. A client needs one, and a second one while it reconnects.
+    pub streams_per_client: usize,
+    /// Certificate lifetimes.
+    pub ttl: TtlPolicy,
+}
+
+/// Permits one stream, which must end when the credential expires or the pod of the caller is gone.
+pub struct StreamPermit {
+    /// The binding to the caller's pod; `None` for a client certificate, a token of an additional issuer,
+    /// and development tokens of pods that no manifest defines.
+    pub binding: Option<Binding>,
+    /// When the credential expires.
+    pub expires: UnixTime,
+    _permit: Permit<String>,
+}
+
+/// The node that a stream claims to be, unverified. Absent properties are empty.
+#[derive(Debug, Clone, Copy)]
+pub struct NodeClaim<'a> {
+    /// `node.id`.
+    pub id: &'a str,
+    /// `NAMESPACE` of its metadata.
+    pub namespace: &'a str,
+    /// `SERVICE_ACCOUNT` of its metadata.
+    pub service_account: &'a str,
+    /// `NODE_NAME` of its metadata.
+    pub node_name: &'a str,
+    /// `INSTANCE_IPS` of its metadata.
+    pub instance_ips: &'a str,
+}
+
+/// A request for a certificate.
+pub struct CertificateRequest<'a> {
+    /// One PEM block `CERTIFICATE REQUEST`.
+    pub csr: &'a str,
+    /// The requested identity, a SPIFFE id; empty for the caller's own.
+    pub impersonated: &'a str,
+    /// The requested external signer; empty for the default.
+    pub signer: &'a str,
+    /// The requested lifetime in seconds; zero or less stands for the default.
+    pub ttl_seconds: i64,
+}
+
+/// Authenticates and authorizes the calls of the secure port.
+pub struct Authorizer {
+    settings: AuthorizerSettings,
+    authenticator: Authenticator,
+    world: Arc<World>,
+    authority: Authority,
+    stream_rate: Mutex<Limiter<String>>,
+    certificate_rate: Mutex<Limiter<String>>,
+    open_streams: KeyedSemaphore<String>,
+    started: Instant,
+    stats: Arc<IdentityStats>,
+}
+
+impl Authorizer {
+    /// Authorizes the callers of `authenticator`, and signs with what is active in `authority`.
+    pub(crate) fn new(
+        settings: AuthorizerSettings,
+        authenticator: Authenticator,
+        world: Arc<World>,
+        authority: Authority,
+        stats: Arc<IdentityStats>,
+    ) -> Self {
+        let rate = settings.certificates_per_second.max(1);
+        let times = |factor: u32| rate.saturating_mul(factor);
+        let per_client = Rate { burst: times(4), per_second: rate };
+        let total =
+            Rate { burst: times(4 * TOTAL_CERTIFICATES_FACTOR), per_second: times(TOTAL_CERTIFICATES_FACTOR) };
+        let limiter = |per_client, total| {
+            Mutex::new(Limiter::new(Limits { per_client, total, max_clients: MAX_CLIENTS }, Duration::ZERO))
+        };
+        Self {
+            stream_rate: limiter(STREAMS_PER_CLIENT, STREAMS_TOTAL),
+            certificate_rate: limiter(per_client, total),
+            open_streams: KeyedSemaphore::new(settings.streams_per_client),
+            started: Instant::now(),
+            settings,
+            authenticator,
+            world,
+            authority,
+            stats,
+        }
+    }
+
+    /// Returns the authenticator.
+    pub fn authenticator(&self) -> &Authenticator {
+        &self.authenticator
+    }
+
+    /// Returns the counters.
+    pub fn stats(&self) -> &IdentityStats {
+        &self.stats
+    }
+
+    /// Authenticates a caller: [`Authenticator::authenticate`].
+    ///
+    /// # Errors
+    /// [`Refused`]. The body of the call has not been read.
+    pub async fn authenticate(
+        &self,
+        headers: &HeaderMap,
+        connection: &Connection,
+    ) -> Result<Authenticated, Refused> {
+        self.authenticator.authenticate(headers, connection).await
+    }
+
+    /// Returns whether the caller's account is that of ztunnels.
+    pub fn is_ztunnel(&self, caller: &Authenticated) -> bool {
+        let account = &caller.caller;
+        self.world.mesh().authorizer.trusts(&account.namespace, &account.service_account)
+    }
+
+    /// Permits an authenticated caller to open a stream. The node is authorized later, by
+    /// [`Authorizer::authorize_node`].
+    ///
+    /// # Errors
+    /// [`Refused`]: too many streams, or the caller's pod is gone.
+    pub async fn permit_stream(&self, caller: &Authenticated) -> Result<StreamPermit, Refused> {
+        let (now, client) = (self.started.elapsed(), caller.client());
+        self.stream_rate.lock().take(client.clone(), now).map_err(Refused::rate_limited)?;
+        let permit = self.open_streams.try_acquire(client).ok_or_else(|| Refused {
+            code: ca::Code::ResourceExhausted,
+            reason: "too_many_streams",
+            detail: format!("this client has {} streams open", self.settings.streams_per_client),
+        })?;
+        self.authenticator.check_alive(caller).await?;
+        let binding = match &caller.caller.pod {
+            None => None,
+            Some(_) => match self.world.bind(&caller.caller) {
+                Ok(binding) => Some(binding),
+                Err(Denial::PodUnknown { .. }) if self.authenticator.accepts_development_tokens() => None,
+                Err(denial) => return Err(denial.into()),
+            },
+        };
+        Ok(StreamPermit { binding, expires: caller.expires, _permit: permit })
+    }
+
+    /// Decides whether a caller may be the node that its stream claims to be.
+    ///
+    /// # Errors
+    /// [`Refused`]: `InvalidArgument` for a malformed node, `PermissionDenied` for the node of another.
+    pub fn authorize_node(
+        &self,
+        caller: &Authenticated,
+        permit: &StreamPermit,
+        node: &NodeClaim<'_>,
+    ) -> Result<(), Refused> {
+        let decide = || {
+            let NodeClaim { id, namespace, service_account, node_name, instance_ips } = *node;
+            let parsed = StreamNode::parse(id, namespace, service_account, node_name, instance_ips)?;
+            let mesh = self.world.mesh();
+            let policy = StreamPolicy { check_identity: true, ztunnels: Some(&mesh.authorizer) };
+            let bound = permit.binding.as_ref().map(|binding| binding.node.as_str());
+            let node_name = bound.or(caller.caller.node.as_deref());
+            authorize_stream(std::slice::from_ref(&caller.identity), node_name, &parsed, &policy)
+        };
+        decide().map(drop).map_err(|denial: ca::StreamDenial| {
+            let refused = Refused::from(denial);
+            tracing::warn!(
+                caller = %caller.identity, node = truncated(node.id),
+                peer = caller.address.map(tracing::field::display),
+                reason = refused.reason, detail = truncated(&refused.detail), "refused a stream",
+            );
+            self.stats.streams_refused.add(refused.reason);
+            refused
+        })
+    }
+
+    /// Permits a caller to request a certificate, before its request is read.
+    ///
+    /// # Errors
+    /// [`Refused`]: too many requests, or the caller's pod is gone.
+    pub async fn permit_certificate(&self, caller: &Authenticated) -> Result<(), Refused> {
+        let now = self.started.elapsed();
+        self.certificate_rate.lock().take(caller.client(), now).map_err(Refused::rate_limited)?;
+        self.authenticator.check_alive(caller).await
+    }
+
+    /// Issues the requested certificate, if the caller may have it.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub async fn issue(
+        &self,
+        caller: &Authenticated,
+        request: &CertificateRequest<'_>,
+    ) -> Result<Issued, Refused> {
+        let identity = match request.impersonated {
+            "" => caller.identity.clone(),
+            requested => {
+                let mesh = self.world.mesh();
+                let decide = |pods: &dyn Pods| mesh.authorizer.authorize(&caller.caller, requested, pods);
+                self.authenticator.query_pods(&caller.caller, decide).await?
+            }
+        };
+        let Some(signer) = self.authority.current() else {
+            return Err(Refused {
+                code: ca::Code::Internal,
+                reason: "not_ready",
+                detail: "the certificate authority has no key material yet".to_owned(),
+            });
+        };
+        let CertificateRequest { csr, signer: chosen, ttl_seconds, .. } = *request;
+        let ttl_seconds = match caller.credential {
+            Credential::Certificate => self.settings.ttl.renewal_seconds(ttl_seconds)?,
+            Credential::Token => ttl_seconds,
+        };
+        let client = caller.client();
+        let request = IssueRequest { client: &client, csr, identity: &identity, signer: chosen, ttl_seconds };
+        let issued = signer.issue(request).await?;
+        self.stats.leaves.add(issued.validity.not_after, UnixTime::now());
+        tracing::info!(
+            caller = %caller.identity, pod = caller.caller.pod.as_ref().map(|p| p.name.as_str()),
+            peer = caller.address.map(tracing::field::display), identity = %identity, serial = %issued.serial,
+            not_after = rfc3339(issued.validity.not_after.as_secs()), "issued a certificate",
+        );
+        Ok(issued)
+    }
+}

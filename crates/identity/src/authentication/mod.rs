@@ -1,0 +1,22 @@
+//! Who a client is, and what it may do.
+//!
+//! ```text
+//!  client certificate ─▶ still valid ─▶ live account ─┐          ┌─▶ stream: node matches identity, bound to its pod
+//!                                                     ├─▶ Caller ┤
+//!  bearer token ─▶ limits ─▶ verified ─▶ live pod ────┘          └─▶ certificate: own, or of a pod on its node
+//!  ╰─────────────── Authenticator ────────────╯                  ╰────────────── Authorizer ──────────────╯
+//! ```
+//!
+//! Each call is checked again: a connection may outlive the credential that was shown in the handshake.
+
+mod authenticator;
+mod authorizer;
+mod caller;
+mod client_certificates;
+mod vouched_pods;
+
+pub use authenticator::Authenticator;
+pub use authorizer::{Authorizer, AuthorizerSettings, CertificateRequest, NodeClaim, StreamPermit};
+pub use caller::{Authenticated, Connection};
+pub use client_certificates::{ClientCertificate, client_certificate};
+pub(crate) use client_certificates::{ClientCertificates, ClientVerifier};

@@ -1,0 +1,125 @@
+//! Signs with the key of this control plane, and bounds the CPU time that signing takes.
+//!
+//! A P-256 signature takes about 20 µs and is made inline. An RSA signature takes milliseconds: it is made
+//! on a blocking thread, at most one per CPU at a time, and each client may have a bounded number pending.
+
+use crate::issue_request::IssueRequest;
+use crate::refused::Refused;
+use ca::{Issued, Issuer, SigningRequest, SystemEntropy};
+use limits::KeyedSemaphore;
+use rustls::pki_types::UnixTime;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+/// Pending RSA signatures per client. A ztunnel asks for a few at a time.
+const PENDING_PER_CLIENT: usize = 64;
+
+/// An issuer with bounded concurrency.
+#[derive(Debug)]
+pub struct OwnSigner {
+    issuer: Arc<Issuer>,
+    /// One permit per CPU.
+    signatures: Arc<Semaphore>,
+    pending: KeyedSemaphore<String>,
+}
+
+impl OwnSigner {
+    /// Signs with `issuer`.
+    pub(crate) fn new(issuer: Issuer) -> Self {
+        let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self {
+            issuer: Arc::new(issuer),
+            signatures: Arc::new(Semaphore::new(cpus)),
+            pending: KeyedSemaphore::new(PENDING_PER_CLIENT),
+        }
+    }
+
+    /// Returns the issuer.
+    pub fn issuer(&self) -> &Issuer {
+        &self.issuer
+    }
+
+    /// Issues the certificate of a workload.
+    pub(crate) async fn issue(&self, request: IssueRequest<'_>) -> Result<Issued, Refused> {
+        let csr = SigningRequest::from_pem(request.csr)?;
+        let IssueRequest { identity, ttl_seconds, .. } = request;
+        if !self.issuer.is_slow() {
+            return Ok(self.issuer.issue(&csr, identity, ttl_seconds, UnixTime::now(), &SystemEntropy)?);
+        }
+        let pending = self.pending.try_acquire(request.client.to_owned()).ok_or_else(|| Refused {
+            code: ca::Code::ResourceExhausted,
+            reason: "too_many_at_once",
+            detail: format!("this client waits for {PENDING_PER_CLIENT} certificates already"),
+        })?;
+        let internal = |reason| Refused {
+            code: ca::Code::Internal,
+            reason: "not_ready",
+            detail: format!("the certificate is not signed: {reason}"),
+        };
+        let signature = Arc::clone(&self.signatures).acquire_owned().await;
+        let signature = signature.map_err(|_| internal("the signer is closed"))?;
+        let (issuer, identity) = (Arc::clone(&self.issuer), identity.clone());
+        // The permits are held until the signature is made, even if the client disconnects before.
+        let signing = tokio::task::spawn_blocking(move || {
+            let _permits = (signature, pending);
+            issuer.issue(&csr, &identity, ttl_seconds, UnixTime::now(), &SystemEntropy)
+        });
+        Ok(signing.await.map_err(|_| internal("the process is stopping"))??)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+    use ca::{Certificate, Identity, SigningKey, TrustBundle, TtlPolicy};
+    use futures::future::join_all;
+    use futures::poll;
+    use std::pin::pin;
+    use std::process::Command;
+
+    /// A signer with a plugged-in RSA root.
+    fn rsa() -> OwnSigner {
+        let dir = tempfile::tempdir().unwrap();
+        let arguments = "req -x509 -newkey rsa:4096 -nodes -keyout key.pem -out cert.pem -subj /O=cluster.local \
+                         -days 3650 -addext keyUsage=critical,keyCertSign";
+        let output = Command::new("openssl").args(arguments.split_whitespace()).current_dir(&dir).output();
+        assert!(output.expect("openssl is needed").status.success());
+        let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
+        let certificate = Certificate::all_from_pem(read("cert.pem").as_bytes()).unwrap().remove(0);
+        let key = Arc::new(SigningKey::from_pem(&read("key.pem")).unwrap());
+        let trust = TrustBundle::new([certificate.clone()]).unwrap();
+        OwnSigner::new(Issuer::new(certificate, key, Vec::new(), trust, TtlPolicy::default()).unwrap())
+    }
+
+    fn identity() -> Identity {
+        Identity::parse("spiffe://cluster.local/ns/shop/sa/web").unwrap()
+    }
+
+    fn request() -> String {
+        SigningKey::generate_p256().unwrap().request_pem(&["spiffe://cluster.local/ns/shop/sa/web"]).unwrap()
+    }
+
+    #[tokio::test]
+    async fn rsa_signature_does_not_block_the_async_thread() {
+        let (signer, csr, identity) = (rsa(), request(), identity());
+        let request =
+            IssueRequest { csr: &csr, identity: &identity, signer: "", client: "a", ttl_seconds: 0 };
+        let mut signing = pin!(signer.issue(request));
+        assert!(poll!(signing.as_mut()).is_pending(), "it is made on another thread");
+        signing.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn pending_signatures_of_one_client_are_bounded_and_do_not_delay_another() {
+        let (signer, csr, identity) = (rsa(), request(), identity());
+        let request =
+            |client| IssueRequest { csr: &csr, identity: &identity, signer: "", client, ttl_seconds: 0 };
+        let flood = join_all((0..1000).map(|_| signer.issue(request("greedy"))));
+        let (flood, other) = tokio::join!(flood, signer.issue(request("modest")));
+        other.unwrap();
+        let refused: Vec<_> = flood.into_iter().filter_map(Result::err).collect();
+        assert!((1..=1000 - PENDING_PER_CLIENT).contains(&refused.len()), "{} were refused", refused.len());
+        assert!(refused.iter().all(|refused| refused.reason == "too_many_at_once"));
+    }
+}

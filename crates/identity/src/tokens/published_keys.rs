@@ -1,0 +1,193 @@
+//! The cached keys of a token issuer.
+//!
+//! ```text
+//!  token ──▶ cached ─────────── known key id ──▶ verified
+//!              ▲ └── unknown ──▶ refresh: one fetch for all callers, at most every 10 s
+//!              └── fetch, in its own task: callers may be cancelled
+//! ```
+
+use super::key_source::KeySource;
+use super::keys::{FetchError, FetchedKeys};
+use crate::stats::IdentityStats;
+use ca::token::KeySet;
+use parking_lot::RwLock;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::time::{Instant, sleep, timeout};
+
+/// Timeout of one fetch.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Minimum interval between fetches for unknown key ids.
+const MIN_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Minimum interval between fetches while there are no keys.
+const INITIAL_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Maximum backoff of the initial fetch.
+const MAX_BACKOFF: Duration = Duration::from_secs(30);
+
+/// Age after which keys are refreshed in the background.
+const MAX_AGE: Duration = Duration::from_secs(300);
+
+/// Cached keys.
+pub(super) struct CachedKeys {
+    /// The keys.
+    pub keys: KeySet,
+    /// The `iss` claim of the issuer's tokens.
+    pub issuer: String,
+    document: Vec<u8>,
+    fetched_at: Instant,
+}
+
+/// Counts changes of keys, of all issuers together.
+#[derive(Debug, Clone, Default)]
+pub(super) struct KeyChanges(Arc<AtomicU64>);
+
+impl KeyChanges {
+    /// Returns the count.
+    pub fn count(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// The last fetch. Its lock is held while a fetch runs.
+struct LastFetch {
+    at: Option<Instant>,
+    outcome: Result<(), FetchError>,
+}
+
+/// The published keys of one issuer, fetched at startup and on demand.
+#[derive(Clone)]
+pub(super) struct PublishedKeys(Arc<Inner>);
+
+struct Inner {
+    source: KeySource,
+    cached: RwLock<Option<Arc<CachedKeys>>>,
+    last_fetch: Arc<Mutex<LastFetch>>,
+    changes: KeyChanges,
+    stats: Arc<IdentityStats>,
+}
+
+impl PublishedKeys {
+    /// Creates an empty cache; nothing is fetched yet.
+    pub fn new(source: KeySource, changes: KeyChanges, stats: Arc<IdentityStats>) -> Self {
+        let last_fetch = Arc::new(Mutex::new(LastFetch { at: None, outcome: Ok(()) }));
+        Self(Arc::new(Inner { source, cached: RwLock::new(None), last_fetch, changes, stats }))
+    }
+
+    /// Returns the cached keys, fetching them if there are none.
+    ///
+    /// # Errors
+    /// [`FetchError`].
+    pub async fn cached(&self) -> Result<Arc<CachedKeys>, FetchError> {
+        if let Some(keys) = self.get() {
+            if keys.fetched_at.elapsed() > MAX_AGE
+                && let Ok(last) = Arc::clone(&self.0.last_fetch).try_lock_owned()
+                && may_fetch(&last, MIN_INTERVAL)
+            {
+                // The caller uses the cached keys.
+                drop(tokio::spawn(self.clone().fetch(last)));
+            }
+            return Ok(keys);
+        }
+        let mut last = Arc::clone(&self.0.last_fetch).lock_owned().await;
+        if self.get().is_none() && may_fetch(&last, INITIAL_INTERVAL) {
+            last = self.fetch_in_task(last).await;
+        }
+        match (self.get(), &last.outcome) {
+            (Some(keys), _) => Ok(keys),
+            (None, Err(error)) => Err(error.clone()),
+            (None, Ok(())) => Err(FetchError::Withheld),
+        }
+    }
+
+    /// Fetches keys until there are some; returns `None` when the issuer does not publish them to us.
+    pub async fn first(&self) -> Option<Arc<CachedKeys>> {
+        let mut backoff = INITIAL_INTERVAL;
+        loop {
+            match self.cached().await {
+                Ok(keys) => return Some(keys),
+                Err(FetchError::Unreachable(_)) => {}
+                Err(FetchError::Withheld | FetchError::Blocked(_)) => return None,
+            }
+            sleep(backoff).await;
+            backoff = (backoff * 2).min(MAX_BACKOFF);
+        }
+    }
+
+    /// Fetches the keys again unless that was done recently; returns `None` when they have not changed.
+    ///
+    /// # Errors
+    /// [`FetchError`] when the last fetch failed, except for [`FetchError::Withheld`].
+    pub async fn refresh(&self, old: &Arc<CachedKeys>) -> Result<Option<Arc<CachedKeys>>, FetchError> {
+        let mut last = Arc::clone(&self.0.last_fetch).lock_owned().await;
+        let differs = |keys: &Arc<CachedKeys>| keys.document != old.document;
+        if let Some(keys) = self.get().filter(differs) {
+            return Ok(Some(keys));
+        }
+        if may_fetch(&last, MIN_INTERVAL) {
+            last = self.fetch_in_task(last).await;
+        }
+        match &last.outcome {
+            Err(error @ (FetchError::Unreachable(_) | FetchError::Blocked(_))) => Err(error.clone()),
+            _ => Ok(self.get().filter(differs)),
+        }
+    }
+
+    fn get(&self) -> Option<Arc<CachedKeys>> {
+        self.0.cached.read().clone()
+    }
+
+    /// Fetches in a separate task, which completes even if the caller is cancelled.
+    async fn fetch_in_task(&self, last: OwnedMutexGuard<LastFetch>) -> OwnedMutexGuard<LastFetch> {
+        match tokio::spawn(self.clone().fetch(last)).await {
+            Ok(last) => last,
+            // The runtime is shutting down.
+            Err(_) => Arc::clone(&self.0.last_fetch).lock_owned().await,
+        }
+    }
+
+    async fn fetch(self, mut last: OwnedMutexGuard<LastFetch>) -> OwnedMutexGuard<LastFetch> {
+        let outcome = timeout(FETCH_TIMEOUT, self.0.source.read()).await.unwrap_or_else(|_| {
+            Err(FetchError::Unreachable(format!("no answer within {} s", FETCH_TIMEOUT.as_secs())))
+        });
+        last.at = Some(Instant::now());
+        last.outcome = match outcome {
+            Ok(FetchedKeys { keys, issuer, document }) => {
+                self.count("ok");
+                tracing::debug!(keys = keys.len(), issuer, "fetched the keys of tokens");
+                let differ = self.get().is_some_and(|old| old.document != document || old.issuer != issuer);
+                let cached = CachedKeys { keys, issuer, document, fetched_at: Instant::now() };
+                *self.0.cached.write() = Some(Arc::new(cached));
+                if differ {
+                    // After the new keys are visible, so that no token verified with the old ones is cached from here on.
+                    self.0.changes.0.fetch_add(1, Ordering::AcqRel);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                let (outcome, detail) = match &error {
+                    FetchError::Withheld => ("withheld", "the API server does not publish them to us"),
+                    FetchError::Blocked(detail) => ("blocked", detail.as_str()),
+                    FetchError::Unreachable(detail) => ("unreachable", detail.as_str()),
+                };
+                self.count(outcome);
+                // Keys fetched before stay: they verify tokens while the issuer is unavailable.
+                tracing::warn!(of = self.0.source.name(), detail, "cannot fetch the keys of tokens");
+                Err(error)
+            }
+        };
+        last
+    }
+
+    fn count(&self, outcome: &'static str) {
+        self.0.source.counts(&self.0.stats).add(outcome);
+    }
+}
+
+fn may_fetch(last: &LastFetch, interval: Duration) -> bool {
+    last.at.is_none_or(|at| at.elapsed() >= interval)
+}
