@@ -138,16 +138,16 @@ impl CsrClient {
         match event {
             Event::Init => tracked.begin_relist(),
             Event::InitApply(request) | Event::Apply(request) => {
-                let uid = request.listedadata.uid.clone().unwrap_or_default();
+                let uid = request.metadata.uid.clone().unwrap_or_default();
                 if let Some(decision) = decision_of(&request) {
                     self.deliver(&uid, decision);
                 }
-                let name = request.listedadata.name.unwrap_or_default();
+                let name = request.metadata.name.unwrap_or_default();
                 tracked.insert(&uid, name, Instant::now() + 2 * self.settings.timeout);
             }
             Event::InitDone => tracked.end_relist(),
             Event::Delete(request) => {
-                let uid = request.listedadata.uid.unwrap_or_default();
+                let uid = request.metadata.uid.unwrap_or_default();
                 tracked.remove(&uid);
                 let detail = "the CertificateSigningRequest was deleted".to_owned();
                 self.deliver(&uid, Err(Refused { code: Code::Internal, reason: "signer_failed", detail }));

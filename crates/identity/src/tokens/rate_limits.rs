@@ -37,7 +37,7 @@ struct State {
     swept_at: Duration,
 }
 
-impl NewTokens {
+impl TokenRateLimits {
     /// Creates the limits; all peers are unauthenticated.
     pub fn new() -> Self {
         let unlimited = Rate { burst: u32::MAX, per_second: u32::MAX };
