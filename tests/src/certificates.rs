@@ -4,8 +4,10 @@ use crate::client::transport::channel;
 use crate::client::{Target, Tls};
 use proto::citadel::{IstioCertificateRequest, IstioCertificateResponse};
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, SanType};
+use rustls::time_provider::TimeProvider;
 use std::error::Error;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic_prost::ProstCodec;
@@ -27,6 +29,8 @@ pub struct CertificateTarget {
     pub token: String,
     /// A client certificate (chain and private key, PEM) to show in the handshake.
     pub client: Option<(Vec<u8>, Vec<u8>)>,
+    /// The time at which certificates are verified; absent: that of the system.
+    pub time: Option<Arc<dyn TimeProvider>>,
 }
 
 /// A certificate and its key.
@@ -86,6 +90,7 @@ pub async fn request_certificate(
         address: target.address.clone(),
         tls: Some(Tls { roots_pem: target.roots_pem.clone(), server_name: Some(target.server_name.clone()) }),
         certificate: target.client.clone(),
+        time: target.time.clone(),
         ..Target::default()
     };
     let answer = tokio::time::timeout(LIMIT, ask(&server, call)).await;

@@ -2,6 +2,7 @@
 
 use crate::authentication::{Authenticator, Authorizer, AuthorizerSettings};
 use crate::authority::{Authority, Events, Notice};
+use crate::clock::Clock;
 use crate::external::{CsrClient, CsrSettings};
 use crate::roots::{
     DEVELOPMENT_ISSUER, ExternalSignerSource, KeyLocation, RootManager, RootSettings, StateDir, StateError,
@@ -155,6 +156,7 @@ impl Identity {
             ttl: TtlPolicy::new(settings.default_cert_ttl, settings.max_cert_ttl)?,
             authority,
             world,
+            clock: Arc::clone(&settings.clock),
             stats: Arc::new(IdentityStats::default()),
         };
         if parts.signers.is_some() && settings.default_cert_ttl < MIN_EXTERNAL_LIFE {
@@ -183,15 +185,15 @@ impl Identity {
             }
         };
         parts.rotation().check(&parts.ttl)?;
-        let tls = ServingTls::new()?;
+        let tls = ServingTls::new(Arc::clone(&parts.clock))?;
         let authorizer = parts.authorizer(issuer, &tls)?;
-        let Parts { authority, world, stats, .. } = parts;
+        let Parts { authority, world, clock, stats, .. } = parts;
         let identity = Self {
             authorizer: Arc::new(authorizer),
             authority: authority.clone(),
             source,
             events,
-            serving: ServingCertificate::new(tls, Arc::clone(&stats)),
+            serving: ServingCertificate::new(tls, clock, Arc::clone(&stats)),
             serving_names: ServingNames { fixed: serving_names, discovery_host: world.discovery_host() },
             opened: CancellationToken::new(),
         };
@@ -273,6 +275,7 @@ struct Parts<'s> {
     ttl: TtlPolicy,
     authority: Authority,
     world: Arc<World>,
+    clock: Arc<dyn Clock>,
     stats: Arc<IdentityStats>,
 }
 
@@ -307,6 +310,7 @@ impl Parts<'_> {
             },
             authority: self.authority.clone(),
             world: Arc::clone(&self.world),
+            clock: Arc::clone(&self.clock),
         }
     }
 
@@ -323,7 +327,7 @@ impl Parts<'_> {
             revision: self.settings.revision.clone(),
         };
         ExternalSignerSource {
-            csr_client: CsrClient::new(client, settings),
+            csr_client: CsrClient::new(client, settings, Arc::clone(&self.clock)),
             names,
             ttl: self.ttl,
             root_file: self.settings.external_root.clone(),
@@ -332,6 +336,7 @@ impl Parts<'_> {
             shadow: self.settings.shadow,
             authority: self.authority.clone(),
             world: Arc::clone(&self.world),
+            clock: Arc::clone(&self.clock),
         }
     }
 
@@ -343,6 +348,7 @@ impl Parts<'_> {
             notices,
             world: Arc::clone(&self.world),
             stats: Arc::clone(&self.stats),
+            clock: Arc::clone(&self.clock),
         }
     }
 
@@ -363,12 +369,19 @@ impl Parts<'_> {
             }
         };
         let audiences = self.settings.token_audiences.clone();
-        let tokens = TokenVerifier::new(issuer, audiences, additional, Arc::clone(&self.stats));
+        let tokens = TokenVerifier::new(
+            issuer,
+            audiences,
+            additional,
+            Arc::clone(&self.clock),
+            Arc::clone(&self.stats),
+        );
         let authenticator = Authenticator::new(
             self.settings.cluster_id.clone(),
             Arc::clone(&self.world),
             tokens,
             tls.client_verifier(),
+            Arc::clone(&self.clock),
             Arc::clone(&self.stats),
         );
         let settings = AuthorizerSettings {
@@ -377,7 +390,8 @@ impl Parts<'_> {
             ttl: self.ttl,
         };
         let (world, authority) = (Arc::clone(&self.world), self.authority.clone());
-        Ok(Authorizer::new(settings, authenticator, world, authority, Arc::clone(&self.stats)))
+        let (clock, stats) = (Arc::clone(&self.clock), Arc::clone(&self.stats));
+        Ok(Authorizer::new(settings, authenticator, world, authority, clock, stats))
     }
 }
 

@@ -26,6 +26,7 @@
 mod assembly;
 mod authentication;
 mod authority;
+mod clock;
 mod external;
 mod issue_request;
 mod pods;
@@ -47,6 +48,7 @@ pub use authentication::{
 pub use authority::{
     ActiveMaterial, Authority, AuthorityStatus, MaterialReceiver, Problem, ProblemKind, Signer,
 };
+pub use clock::{Clock, SystemClock, Timer};
 pub use pods::{Binding, PodTable};
 pub use refused::Refused;
 pub use roots::{DEVELOPMENT_ISSUER, ROOTS_KEY, ROTATE, StateDir, StateError, TRUST_BUNDLE, TrustBundles};

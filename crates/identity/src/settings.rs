@@ -1,12 +1,16 @@
 //! Settings of identity.
 
+use crate::clock::Clock;
 use ::ca::token::IssuerRules;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Settings of [`Identity`](crate::Identity). Error messages name the flags that set these values.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
     /// The name of this cluster, which clients send as `clusterid`.
     pub cluster_id: String,
     /// The namespace of the control plane.

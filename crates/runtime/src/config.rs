@@ -2,9 +2,11 @@
 
 use ca::token::IssuerRules;
 use clap::Args;
+use identity::SystemClock;
 use server::{Bounds, Timeouts};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Where objects come from.
@@ -363,6 +365,7 @@ impl ServeArgs {
     pub fn identity_settings(&self) -> identity::Settings {
         let (mesh, of) = (&self.mesh, &self.identity);
         identity::Settings {
+            clock: Arc::new(SystemClock::default()),
             cluster_id: mesh.cluster_id.clone(),
             system_namespace: mesh.system_namespace.clone(),
             revision: mesh.revision.clone(),

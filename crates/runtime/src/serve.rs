@@ -11,7 +11,7 @@ use crate::pages;
 use crate::secure::SecureServer;
 use crate::source::folder::{FolderSettings, FolderSource};
 use cluster::{Access, ConnectError, Connection, KubeSettings, KubeSource, LeaseTimings, connect};
-use identity::{Identity, IdentityError, IdentityView, KeyStore, StateDir};
+use identity::{Clock, Identity, IdentityError, IdentityView, KeyStore, StateDir, SystemClock};
 use server::http::{self, HttpBounds};
 use server::{Ads, AffectedNodes, Bounds, Clients, SecurePort, Service, Timeouts};
 use std::future::Future;
@@ -107,12 +107,20 @@ impl Daemon {
     /// # Errors
     /// When a port cannot be bound, or there is nothing to read from.
     pub async fn prepare(args: &ServeArgs) -> Result<Self, StartError> {
+        Self::prepare_with_clock(args, Arc::new(SystemClock::default())).await
+    }
+
+    /// As [`Daemon::prepare`]; certificates, tokens and key material follow this clock.
+    ///
+    /// # Errors
+    /// As [`Daemon::prepare`].
+    pub async fn prepare_with_clock(args: &ServeArgs, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
         let xds = listen(args.xds_addr, "xDS", "--xds-addr").await?;
         let health = listen(args.http_addr, "health", "--http-addr").await?;
         let monitoring = listen(args.monitoring_addr, "monitoring", "--monitoring-addr").await?;
         let connection = connection(&args.source).await?;
         let feeds = Feeds::default();
-        let (secure, view, engine) = identity(args, connection.as_ref(), &feeds)?;
+        let (secure, view, engine) = identity(args, connection.as_ref(), &feeds, clock)?;
         let status = status(args, connection.as_ref());
         let (source, from) = source(&args.source, args, connection, &engine)?;
         let clients = Clients::default();
@@ -270,6 +278,7 @@ fn identity(
     args: &ServeArgs,
     connection: Option<&Connection>,
     feeds: &Feeds,
+    clock: Arc<dyn Clock>,
 ) -> Result<Prepared, StartError> {
     let mut subscribers = feeds.subscribers();
     let store = match (connection, &args.state_dir) {
@@ -287,7 +296,8 @@ fn identity(
         flag,
         source,
     })?;
-    let (identity, writer, view) = Identity::new(&args.identity_settings(), store, port.address())?;
+    let settings = identity::Settings { clock, ..args.identity_settings() };
+    let (identity, writer, view) = Identity::new(&settings, store, port.address())?;
     subscribers.insert(0, Box::new(writer));
     let engine = EngineHandle::start_with(args.mesh.options(), subscribers).map_err(StartError::Thread)?;
     let roots = roots(args, connection, &view);

@@ -10,6 +10,7 @@ use hyper_util::rt::TokioIo;
 use proto::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
@@ -46,6 +47,8 @@ pub struct Target {
     pub metadata: Vec<(String, String)>,
     /// Where to come from over TLS; absent: as the system chooses.
     pub from: Option<IpAddr>,
+    /// The time at which certificates are verified; absent: that of the system.
+    pub time: Option<Arc<dyn TimeProvider>>,
 }
 
 /// How the server's certificate is checked.
@@ -140,7 +143,7 @@ pub async fn channel(target: &Target) -> anyhow::Result<Channel> {
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW);
     let Some(tls) = &target.tls else { return Ok(endpoint.connect().await?) };
-    let connector = tls_connector(tls, target.certificate.as_ref())?;
+    let connector = tls_connector(tls, target)?;
     let name = server_name(target, tls)?;
     let origin = format!("https://{}", target.address).parse().context("origin")?;
     let target = target.clone();
@@ -157,7 +160,7 @@ pub async fn channel(target: &Target) -> anyhow::Result<Channel> {
 /// Without a connection, and without TLS.
 pub async fn dial(target: &Target) -> anyhow::Result<TlsStream<TcpStream>> {
     let tls = target.tls.as_ref().context("no TLS")?;
-    Ok(dial_tls(tls_connector(tls, target.certificate.as_ref())?, server_name(target, tls)?, target).await?)
+    Ok(dial_tls(tls_connector(tls, target)?, server_name(target, tls)?, target).await?)
 }
 
 /// The name that the server's certificate must be for.
@@ -193,17 +196,18 @@ pub async fn tcp(target: &Target) -> std::io::Result<TcpStream> {
     socket.connect(to).await
 }
 
-fn tls_connector(tls: &Tls, own: Option<&(Vec<u8>, Vec<u8>)>) -> anyhow::Result<TlsConnector> {
+fn tls_connector(tls: &Tls, target: &Target) -> anyhow::Result<TlsConnector> {
     let mut roots = rustls::RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&tls.roots_pem) {
         roots.add(certificate.context("root certificate")?).context("root certificate")?;
     }
     anyhow::ensure!(!roots.is_empty(), "no root certificate in the PEM given");
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
+    let time = target.time.clone().unwrap_or_else(|| Arc::new(DefaultTimeProvider));
+    let config = rustls::ClientConfig::builder_with_details(provider, time)
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots);
-    let mut config = match own {
+    let mut config = match &target.certificate {
         None => config.with_no_client_auth(),
         Some((chain, key)) => {
             let chain = CertificateDer::pem_slice_iter(chain).collect::<Result<_, _>>().context("chain")?;

@@ -252,6 +252,7 @@ async fn connect(
         address: plane.secure.to_string(),
         tls: plane.client_options(token)?.tls,
         certificate,
+        time: plane.time(),
         ..Default::default()
     };
     pilothouse_tests::client::transport::channel(&target).await

@@ -1,5 +1,6 @@
 //! Without a cluster: a folder of manifests and a state folder.
 
+use crate::clock::FakeClock;
 use crate::laptop::{Laptop, token};
 use crate::plane::{Plane, UNAUTHENTICATED, openssl};
 use clap::Parser as _;
@@ -60,16 +61,19 @@ async fn secure_port_stays_closed_while_the_root_is_invalid() -> anyhow::Result<
 async fn root_of_a_state_folder_is_renewed_before_it_expires() -> anyhow::Result<()> {
     let mut laptop = Laptop::new()?;
     // Renewed when a fifth of its lifetime is left.
-    laptop.args.identity.root_ttl = Duration::from_secs(20);
-    let plane = Plane::open(&laptop.args).await?;
+    laptop.args.identity.root_ttl = Duration::from_secs(2000);
+    let clock = FakeClock::running();
+    let plane = Plane::open_at(&laptop.args, &clock).await?;
     let ztunnel = laptop.ztunnel()?;
     let before = plane.target(&ztunnel)?;
     let read = |plane: &Plane| anyhow::Ok(ca::Certificate::all_from_pem(plane.roots()?.as_bytes())?);
     let old = read(&plane)?;
+    clock.advance_seconds(1700);
     let both = until(LIMIT, async || Ok(Some(read(&plane)?).filter(|roots| *roots != old))).await?;
     assert!(both.len() == 2 && both[1] == old[0], "the old root is still trusted: {both:?}");
     // A client that trusts only the old root is served.
     request_certificate(&before, None, 0).await?;
+    clock.advance_seconds(400);
     let new = until(LIMIT, async || Ok(Some(read(&plane)?).filter(|roots| *roots != both))).await?;
     assert_eq!(new, both[..1], "the old root is retired");
     plane.stop().await?;

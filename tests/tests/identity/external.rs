@@ -1,6 +1,7 @@
 //! Certificates of an external signer, requested through a real API server.
 
 use crate::certificates::{call, call_on, channel};
+use crate::clock::FakeClock;
 use crate::plane::{INVALID_ARGUMENT, Plane, RESOURCE_EXHAUSTED, Site, of_cluster, openssl, pod};
 use crate::token::bound_token;
 use anyhow::Context;
@@ -17,9 +18,9 @@ use pilothouse_tests::signer::{Conduct, Signer};
 use proto::citadel::IstioCertificateRequest;
 use runtime::config::ServeArgs;
 use runtime::serve::Daemon;
+use rustls::pki_types::UnixTime;
 use serde_json::json;
 use std::time::Duration;
-use tokio::time::Instant;
 
 const DEADLINE_EXCEEDED: u8 = 4;
 const INTERNAL: u8 = 13;
@@ -128,10 +129,15 @@ async fn serving_certificate_is_renewed_by_the_signer_before_it_expires() -> any
     let life = Duration::from_secs(20);
     signer.sign_for(life);
     let plane = Plane::open(&args).await?;
-    let (first, opened) = (signer.served(), Instant::now());
-    // Twice anew, and the certificate that the port was opened with is over: the port is served.
-    let renewed = async || Ok((signer.served() >= first + 2 && opened.elapsed() > life).then_some(()));
+    let (served, first) = (signer.served(), serving(&plane).await?);
+    // The one test of renewal in real time: renewed twice, and the port is open after the first certificate
+    // has expired.
+    let renewed = async || {
+        let has_expired = first.validity().not_after < UnixTime::now();
+        Ok((signer.served() >= served + 2 && has_expired).then_some(()))
+    };
     until(LIMIT, renewed).await?;
+    assert_ne!(serving(&plane).await?, first);
     plane.certificate(&token, Some(&web)).await?;
     Ok(())
 }
@@ -190,12 +196,18 @@ async fn invalid_answers_of_a_signer_are_refused() -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn request_to_a_silent_signer_times_out_and_is_deleted() -> anyhow::Result<()> {
     let Meshed { signer, mut args, token, web, .. } = Meshed::new().await?;
-    args.identity.external_signer_timeout = Duration::from_secs(3);
-    let plane = Plane::open(&args).await?;
+    args.identity.external_signer_timeout = NEVER;
+    let clock = FakeClock::running();
+    let plane = Plane::open_at(&args, &clock).await?;
+    signer.until_open(0).await?;
     signer.be(Conduct::Silent);
-    let begin = Instant::now();
-    assert_eq!(plane.refusal(&token, Some(&web)).await?, DEADLINE_EXCEEDED);
-    assert!(begin.elapsed() >= Duration::from_secs(3), "it was given its time");
+    let (code, times_out) = tokio::join!(plane.refusal(&token, Some(&web)), async {
+        signer.until_open(1).await?;
+        clock.advance(NEVER);
+        anyhow::Ok(())
+    });
+    times_out?;
+    assert_eq!(code?, DEADLINE_EXCEEDED);
     assert_eq!(plane.refused("signer_silent"), 1);
     signer.until_open(0).await
 }
@@ -318,6 +330,15 @@ async fn greedy_client_does_not_starve_others_or_the_secure_port() -> anyhow::Re
     Ok(())
 }
 
+/// Returns the serving certificate.
+async fn serving(plane: &Plane) -> anyhow::Result<Certificate> {
+    let tls = Tls { roots_pem: plane.roots()?.into_bytes(), server_name: Some("localhost".to_owned()) };
+    let target = Target { address: plane.secure.to_string(), tls: Some(tls), ..Target::default() };
+    let stream = dial(&target).await?;
+    let chain = stream.get_ref().1.peer_certificates().context("no certificate")?;
+    Ok(Certificate::from_der(chain.first().context("an empty chain")?)?)
+}
+
 /// Connects to the secure port, verifying a name.
 async fn connect(plane: &Plane, name: &str) -> anyhow::Result<()> {
     let tls = Tls { roots_pem: plane.roots()?.into_bytes(), server_name: Some(name.to_owned()) };
@@ -378,9 +399,14 @@ async fn orphaned_requests_of_a_crashed_replica_are_deleted_and_no_others() -> a
         made.metadata.name.context("no name")
     };
     let (ours, of_another) = (orphan(&site.system).await?, orphan(&site.shop).await?);
-    args.identity.external_signer_timeout = Duration::from_secs(5);
-    let plane = Plane::open(&args).await?;
-    until(LIMIT, async || Ok(requests.get_opt(&ours).await?.is_none().then_some(()))).await?;
+    args.identity.external_signer_timeout = NEVER;
+    let clock = FakeClock::running();
+    let plane = Plane::open_at(&args, &clock).await?;
+    until(LIMIT, async || {
+        clock.advance(2 * NEVER);
+        Ok(requests.get_opt(&ours).await?.is_none().then_some(()))
+    })
+    .await?;
     assert!(requests.get_opt(&of_another).await?.is_some());
     drop(plane);
     Ok(())

@@ -1,5 +1,6 @@
 //! Certificates and streams of the secure port, with real tokens, real TLS and a real API server.
 
+mod clock;
 mod foreign;
 mod laptop;
 mod plane;

@@ -1,5 +1,6 @@
 //! A control plane in this process, and pods to request certificates for.
 
+use crate::clock::FakeClock;
 use crate::token::bound_token;
 use anyhow::{Context, bail};
 use clap::{CommandFactory, Parser};
@@ -11,15 +12,15 @@ use pilothouse_tests::certificates::{CertificateTarget, NewCertificate, RequestE
 use pilothouse_tests::client::{Options, Tls};
 use runtime::config::{ServeArgs, SourceArgs};
 use runtime::serve::Daemon;
+use rustls::time_provider::TimeProvider;
 use serde_json::json;
 use server::{Clients, CloseReason, Timeouts};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::{AbortHandle, JoinHandle};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// The status codes that matter here.
@@ -76,6 +77,7 @@ pub struct Plane {
     health: SocketAddr,
     pub identity: IdentityView,
     clients: Clients,
+    clock: Option<FakeClock>,
     running: JoinHandle<()>,
     _stop: DropGuard,
 }
@@ -83,17 +85,30 @@ pub struct Plane {
 impl Plane {
     /// Starts one without waiting until it serves.
     pub async fn start(args: &ServeArgs) -> anyhow::Result<Self> {
-        Self::run(Daemon::prepare(args).await?, args)
+        Self::run(Daemon::prepare(args).await?, args, None)
     }
 
     /// Starts one with these client timeouts, and waits until its secure port is open.
     pub async fn open_with(args: &ServeArgs, timeouts: Timeouts) -> anyhow::Result<Self> {
-        let plane = Self::run(Daemon::prepare(args).await?.with_timeouts(timeouts), args)?;
+        let plane = Self::run(Daemon::prepare(args).await?.with_timeouts(timeouts), args, None)?;
         plane.opened().await?;
         Ok(plane)
     }
 
-    fn run(daemon: Daemon, args: &ServeArgs) -> anyhow::Result<Self> {
+    /// Starts one with this clock, without waiting until it serves.
+    pub async fn start_at(args: &ServeArgs, clock: &FakeClock) -> anyhow::Result<Self> {
+        let daemon = Daemon::prepare_with_clock(args, clock.shared()).await?;
+        Self::run(daemon, args, Some(clock.clone()))
+    }
+
+    /// Starts one with this clock, and waits until its secure port is open.
+    pub async fn open_at(args: &ServeArgs, clock: &FakeClock) -> anyhow::Result<Self> {
+        let plane = Self::start_at(args, clock).await?;
+        plane.opened().await?;
+        Ok(plane)
+    }
+
+    fn run(daemon: Daemon, args: &ServeArgs, clock: Option<FakeClock>) -> anyhow::Result<Self> {
         let secure = daemon.secure_addr().context("there is no secure port")?;
         let (identity, clients, health) =
             (daemon.identity().clone(), daemon.clients().clone(), daemon.health_addr());
@@ -101,7 +116,7 @@ impl Plane {
         let running = tokio::spawn(daemon.run(stop.clone()));
         let started = (args.mesh.system_namespace.clone(), identity.clone(), running.abort_handle());
         STARTED.lock().unwrap_or_else(PoisonError::into_inner).push(started);
-        Ok(Self { secure, health, identity, clients, running, _stop: stop.drop_guard() })
+        Ok(Self { secure, health, identity, clients, clock, running, _stop: stop.drop_guard() })
     }
 
     /// Starts one and waits until its secure port is open.
@@ -149,6 +164,11 @@ impl Plane {
         Ok(issuer.trust().to_pem())
     }
 
+    /// Returns the time at which its certificates are verified.
+    pub fn time(&self) -> Option<Arc<dyn TimeProvider>> {
+        self.clock.as_ref().map(FakeClock::time)
+    }
+
     /// Returns the target of certificate requests.
     pub fn target(&self, token: &str) -> anyhow::Result<CertificateTarget> {
         Ok(CertificateTarget {
@@ -157,25 +177,13 @@ impl Plane {
             roots_pem: self.roots()?.into_bytes(),
             token: token.to_owned(),
             client: None,
+            time: self.time(),
         })
     }
 
     /// Requests a certificate: of an identity, or else of the caller.
     pub async fn certificate(&self, token: &str, identity: Option<&str>) -> anyhow::Result<NewCertificate> {
         Ok(request_certificate(&self.target(token)?, identity, 0).await?)
-    }
-
-    /// Asks for a certificate of the caller until its token is taken: not as fast as it can, since what
-    /// fails is bounded for each address.
-    pub async fn certificate_in_time(&self, token: &str) -> anyhow::Result<NewCertificate> {
-        let taken = async || match self.certificate(token, None).await {
-            Ok(new) => Ok(Some(new)),
-            Err(_) => {
-                sleep(Duration::from_millis(100)).await;
-                Ok(None)
-            }
-        };
-        until(LIMIT, taken).await
     }
 
     /// Requests a certificate and returns the status code of the refusal.

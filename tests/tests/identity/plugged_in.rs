@@ -1,5 +1,6 @@
 //! Plugged-in key material of a running control plane: what is activated, and when.
 
+use crate::clock::FakeClock;
 use crate::foreign::{Foreign, authority, plugged_in, secret, secrets};
 use crate::plane::{Plane, Site};
 use crate::workloads::Workloads;
@@ -41,7 +42,7 @@ async fn material_of_an_issuer_whose_clock_is_ahead_is_activated_once_it_is_vali
     let site = Site::new().await?;
     let root = Foreign::root("root")?;
     let mut params = authority("ahead");
-    params.not_before = (SystemTime::now() + Duration::from_secs(25)).into();
+    params.not_before = (SystemTime::now() + Duration::from_secs(3600)).into();
     let ahead = root.below_of(params)?;
     let files = plugged_in(&root, &ahead, &ahead.key);
     let dir = tempfile::tempdir()?;
@@ -51,10 +52,14 @@ async fn material_of_an_issuer_whose_clock_is_ahead_is_activated_once_it_is_vali
     let mut of_files = of_secret.clone();
     of_files.identity.ca_dir = Some(dir.path().to_owned());
     // The material is not written again.
-    for plane in [Plane::start(&of_secret).await?, Plane::start(&of_files).await?] {
-        if signer(&plane).is_none() {
-            plane.problem("is not valid yet").await?;
-        }
+    let clock = FakeClock::running();
+    let planes = [Plane::start_at(&of_secret, &clock).await?, Plane::start_at(&of_files, &clock).await?];
+    for plane in &planes {
+        plane.problem("is not valid yet").await?;
+        assert_eq!(signer(plane), None);
+    }
+    clock.advance_seconds(3600);
+    for plane in &planes {
         plane.opened().await?;
         assert_eq!(plane.identity.authority.status().problem, None);
     }
@@ -142,8 +147,9 @@ async fn roots_grow_and_shrink_without_a_failed_handshake() -> anyhow::Result<()
     let mut args = site.settings()?;
     args.identity.ca_dir = Some(dir.path().to_owned());
     args.identity.allow_multiple_roots = true;
-    let plane = Plane::open(&args).await?;
-    let mut workloads = Workloads::default();
+    let clock = FakeClock::running();
+    let plane = Plane::open_at(&args, &clock).await?;
+    let mut workloads = Workloads::new(&clock);
     for node in ["n1", "n2"] {
         workloads.start(plane.target(&site.ztunnel(node).await?)?).await?;
     }
@@ -154,15 +160,20 @@ async fn roots_grow_and_shrink_without_a_failed_handshake() -> anyhow::Result<()
         (&[&b][..], &b, &below_b, "CN=below-b"),
     ] {
         write(dir.path(), &files(roots, root, signing))?;
+        let is_active = || {
+            let found = ca::Certificate::all_from_pem(plane.roots()?.as_bytes())?.len();
+            Ok(signer(&plane).as_deref() == Some(subject) && found == roots.len())
+        };
+        workloads.connect_until(is_active).await?;
         // The next step once each workload has a certificate and roots of this one.
-        workloads.connect_until(|chain| is_of(chain, subject, roots.len())).await?;
+        workloads.renew_all().await?;
+        assert!(workloads.chains().all(|chain| is_of(chain, subject, roots.len())), "{subject}");
     }
     let trusted = plane.roots()?;
     write(dir.path(), &files(&[&other], &other, &below_other))?;
     plane.problem("new roots neither contain the old ones").await?;
     assert_eq!((signer(&plane).as_deref(), plane.roots()?), (Some("CN=below-b"), trusted));
-    let renewals = workloads.renewals();
-    workloads.connect_until(|_| workloads.renewals() > renewals + 2).await
+    workloads.renew_all().await
 }
 
 /// Returns whether a chain is signed by `signer` and ends with `roots` roots.

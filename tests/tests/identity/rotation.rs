@@ -1,6 +1,7 @@
 //! Rotation of the root under live workloads.
 
 use crate::certificates::{channel_showing, renew_on};
+use crate::clock::FakeClock;
 use crate::plane::{Plane, Site, UNAUTHENTICATED};
 use crate::workloads::{TTL_SECONDS, Workloads};
 use anyhow::Context;
@@ -15,12 +16,12 @@ use serde_json::json;
 use std::time::Duration;
 
 /// How long both roots are trusted before and after the switch; certificates live for less.
-const OVERLAP: Duration = Duration::from_secs(12);
+const OVERLAP: Duration = Duration::from_secs(720);
 
 fn settings(site: &Site) -> anyhow::Result<ServeArgs> {
     let mut args = site.settings()?;
     args.identity.root_overlap = Some(OVERLAP);
-    args.identity.default_cert_ttl = Duration::from_secs(TTL_SECONDS as u64);
+    args.identity.default_cert_ttl = Duration::from_secs(TTL_SECONDS);
     Ok(args)
 }
 
@@ -43,10 +44,11 @@ async fn stream(site: &Site, plane: &Plane, node: &str, token: &str) -> anyhow::
 async fn root_is_replaced_without_failed_handshakes_or_closed_streams() -> anyhow::Result<()> {
     let site = Site::new().await?;
     let args = settings(&site)?;
-    let replicas = [Plane::open(&args).await?, Plane::open(&args).await?];
+    let clock = FakeClock::running();
+    let replicas = [Plane::open_at(&args, &clock).await?, Plane::open_at(&args, &clock).await?];
     let old = replicas[0].roots()?;
     assert_eq!(replicas[1].roots()?, old);
-    let mut workloads = Workloads::default();
+    let mut workloads = Workloads::new(&clock);
     let mut streams = Vec::new();
     for (node, plane) in ["n1", "n2"].into_iter().zip(&replicas) {
         let token = site.ztunnel(node).await?;
@@ -63,24 +65,33 @@ async fn root_is_replaced_without_failed_handshakes_or_closed_streams() -> anyho
     secrets.patch("istio-ca-secret", &PatchParams::default(), &Patch::Merge(ask)).await?;
 
     let mut seen: [Vec<(usize, bool)>; 2] = Default::default();
-    let mut rounds = 0;
-    let done = until(LIMIT, async || {
-        workloads.connect_all().await?;
-        rounds += 1;
-        for (seen, plane) in seen.iter_mut().zip(&replicas) {
-            let phase = phase(plane, &old)?;
-            if seen.last() != Some(&phase) {
-                seen.push(phase);
+    for (expected, wait) in
+        [((2, true), Duration::ZERO), ((2, false), OVERLAP), ((1, false), OVERLAP)]
+    {
+        workloads.advance(wait).await?;
+        let reached = until(LIMIT, async || {
+            workloads.connect_all().await?;
+            for (seen, plane) in seen.iter_mut().zip(&replicas) {
+                let phase = phase(plane, &old)?;
+                if seen.last() != Some(&phase) {
+                    seen.push(phase);
+                }
             }
-        }
-        Ok(seen.iter().all(|seen| seen.last() == Some(&(1, false))).then_some(()))
-    });
-    done.await.with_context(|| format!("after {rounds} rounds, phases {seen:?}"))?;
-    // One root; the new one announced; the new one signs; the new one alone.
-    let phases = [(1, true), (2, true), (2, false), (1, false)];
-    assert_eq!(seen, [phases.to_vec(), phases.to_vec()], "(roots, the old one signs)");
+            Ok(seen.iter().all(|seen| seen.last() == Some(&expected)).then_some(()))
+        });
+        reached.await.with_context(|| format!("{expected:?} after phases {seen:?}"))?;
+    }
+    // The new root is announced, signs, and is the only one.
+    let phases = [(2, true), (2, false), (1, false)];
+    for seen in &mut seen {
+        // The first check may come before the announcement.
+        seen.retain(|phase| *phase != (1, true));
+        assert_eq!(*seen, phases, "(roots, the old one signs)");
+    }
     assert_eq!(replicas[0].roots()?, replicas[1].roots()?);
-    workloads.connect_until(|chain| chain.last() == replicas[0].roots().ok().as_ref()).await?;
+    workloads.renew_all().await?;
+    let roots = replicas[0].roots()?;
+    assert!(workloads.chains().all(|chain| chain.last() == Some(&roots)), "all have the new root");
     let code = until(LIMIT, async || Ok(renew_on(&outlives, 0).await?.err())).await?;
     assert_eq!((code, replicas[0].refused("certificate_untrusted")), (UNAUTHENTICATED, 1));
     let stored = secrets.get("istio-ca-secret").await?;
@@ -104,29 +115,28 @@ async fn root_is_replaced_without_failed_handshakes_or_closed_streams() -> anyho
 async fn expiring_root_is_renewed_once_by_two_replicas_under_live_workloads() -> anyhow::Result<()> {
     let site = Site::new().await?;
     let mut args = settings(&site)?;
-    // Renewed when a fifth of it is left.
-    args.identity.root_ttl = Duration::from_secs(40);
-    let replicas = [Plane::open(&args).await?, Plane::open(&args).await?];
+    // Renewed when a fifth of its lifetime is left.
+    args.identity.root_ttl = Duration::from_secs(2400);
+    let clock = FakeClock::running();
+    let replicas = [Plane::open_at(&args, &clock).await?, Plane::open_at(&args, &clock).await?];
     let first = replicas[0].roots()?;
-    let mut workloads = Workloads::default();
+    let mut workloads = Workloads::new(&clock);
     for (node, plane) in ["n1", "n2"].into_iter().zip(&replicas) {
         workloads.start(plane.target(&site.ztunnel(node).await?)?).await?;
     }
-    let mut seen = Vec::new();
-    let done = until(LIMIT, async || {
-        workloads.connect_all().await?;
-        let all: Vec<String> = replicas.iter().map(Plane::roots).collect::<anyhow::Result<_>>()?;
-        for roots in &all {
-            if !seen.contains(roots) {
-                seen.push(roots.clone());
-            }
-        }
-        // The renewed root beside the old one, and then alone.
-        Ok((seen.len() == 3 && all.iter().all(|roots| *roots == seen[2])).then_some(()))
-    });
-    done.await.with_context(|| format!("roots were {seen:#?}"))?;
+    let all_roots = || replicas.iter().map(Plane::roots).collect::<anyhow::Result<Vec<_>>>();
+    let changed = |from: &str| {
+        let all = all_roots()?;
+        Ok(all[0] != from && all[0] == all[1])
+    };
+    workloads.advance(Duration::from_secs(1950)).await?;
+    workloads.connect_until(|| changed(&first)).await.with_context(|| format!("{:#?}", all_roots()))?;
+    let renewed = replicas[0].roots()?;
+    workloads.advance(OVERLAP).await?;
+    workloads.connect_until(|| changed(&renewed)).await.with_context(|| format!("{:#?}", all_roots()))?;
+    let last = replicas[0].roots()?;
     let read = |pem: &str| ca::Certificate::all_from_pem(pem.as_bytes());
-    let (old, both, new) = (read(&first)?, read(&seen[1])?, read(&seen[2])?);
+    let (old, both, new) = (read(&first)?, read(&renewed)?, read(&last)?);
     assert_eq!((old.len(), both.len(), new.len()), (1, 2, 1), "it was renewed by one of them");
     assert!(both.contains(&old[0]) && both.contains(&new[0]) && old != new);
     assert_eq!(old[0].subject(), new[0].subject());

@@ -1,5 +1,6 @@
 //! The serving certificate, as clients see it.
 
+use crate::clock::FakeClock;
 use crate::laptop::Laptop;
 use crate::plane::Plane;
 use anyhow::Context;
@@ -32,7 +33,7 @@ status: {phase: Running, podIP: 10.9.9.9}
 /// Connects to the server, verifying a name, and returns its certificate (DER).
 async fn connect(plane: &Plane, name: &str) -> anyhow::Result<Vec<u8>> {
     let tls = Tls { roots_pem: plane.roots()?.into_bytes(), server_name: Some(name.to_owned()) };
-    let target = Target { address: plane.secure.to_string(), tls: Some(tls), ..Target::default() };
+    let target = Target { address: plane.secure.to_string(), tls: Some(tls), time: plane.time(), ..Target::default() };
     let stream = dial(&target).await?;
     let chain = stream.get_ref().1.peer_certificates().context("no certificate")?;
     Ok(chain.first().context("an empty chain")?.to_vec())
@@ -82,12 +83,14 @@ async fn discovery_host_is_added_to_the_certificate_without_a_restart() -> anyho
 #[tokio::test(flavor = "multi_thread")]
 async fn certificate_is_renewed_half_way_under_the_same_root() -> anyhow::Result<()> {
     let mut laptop = Laptop::new()?;
-    // A certificate expires no later than its root. It has the remaining lifetime of the root, is backdated
-    // by half of that, and so renewed after ten seconds. The root itself is renewed twenty seconds later.
-    laptop.args.identity.root_ttl = Duration::from_secs(40);
-    let plane = Plane::open(&laptop.args).await?;
+    // The certificate expires with the root after 2000 s and is renewed after about 940 s, the root after
+    // 1600 s.
+    laptop.args.identity.root_ttl = Duration::from_secs(2000);
+    let clock = FakeClock::running();
+    let plane = Plane::open_at(&laptop.args, &clock).await?;
     let client = ztunnel(&laptop, &plane).await?;
     let (root, first) = (plane.roots()?, connect(&plane, "localhost").await?);
+    clock.advance_seconds(1000);
     let renewed = until(LIMIT, async || {
         let newer = connect(&plane, "localhost").await?;
         anyhow::ensure!(plane.roots()? == root, "the root was renewed first");

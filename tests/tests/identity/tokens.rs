@@ -1,12 +1,13 @@
 //! Which tokens are accepted.
 
 use crate::certificates::{call_on, channel};
+use crate::clock::FakeClock;
 use crate::plane::{Plane, Site, UNAUTHENTICATED, of_cluster, pod};
 use crate::token::{Parts, bound_token};
 use pilothouse_tests::apiserver::{ApiServer, LIMIT, until};
 use pilothouse_tests::certificates::{RequestError, request_certificate};
 use serde_json::json;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The number of TokenReviews.
 fn reviews(plane: &Plane) -> u64 {
@@ -159,7 +160,8 @@ async fn failed_review_does_not_reveal_the_address_of_the_api_server() -> anyhow
 async fn new_key_of_the_api_server_is_fetched_and_a_removed_one_refused() -> anyhow::Result<()> {
     let mut server = ApiServer::start().await?;
     let (system, shop) = (server.namespace("system").await?, server.namespace("shop").await?);
-    let plane = Plane::open(&of_cluster(&server, &system)?).await?;
+    let clock = FakeClock::stopped();
+    let plane = Plane::open_at(&of_cluster(&server, &system)?, &clock).await?;
     let web = pod(&server, &shop, "web", "web", "n1").await?;
     let before = bound_token(&server, &web, &["istio-ca"]).await?;
     plane.certificate(&before, None).await?;
@@ -168,25 +170,29 @@ async fn new_key_of_the_api_server_is_fetched_and_a_removed_one_refused() -> any
 
     server.change_token_key().await?;
     let after = bound_token(&server, &web, &["istio-ca"]).await?;
-    // The last fetch may have been recent: retry until the next one is allowed.
-    plane.certificate_in_time(&after).await?;
+    assert_eq!(plane.refusal(&after, None).await?, UNAUTHENTICATED, "the last fetch is too recent");
+    assert_eq!(fetches(), 1);
+    clock.advance_seconds(10);
+    plane.certificate(&after, None).await?;
     assert_eq!(fetches(), 2, "one for the new key");
     assert_eq!(plane.refusal(&before, None).await?, UNAUTHENTICATED, "even though it was cached");
     assert!(plane.refused("token_unknown_key") > 0, "{:?}", plane.stats().refused.list());
 
     // Unknown key ids do not cause more fetches than the rate limit allows.
-    let begun = Instant::now();
-    let made_up = async |name: String| {
+    let forged = async |name: String| {
         let mut parts = Parts::of(&after)?;
         parts.header["kid"] = json!(name);
         plane.refusal(&parts.unsigned(), None).await
     };
     for i in 0..50 {
-        let both = tokio::join!(made_up(format!("a{i}")), made_up(format!("b{i}")));
+        let both = tokio::join!(forged(format!("a{i}")), forged(format!("b{i}")));
         assert_eq!((both.0?, both.1?), (UNAUTHENTICATED, UNAUTHENTICATED));
     }
-    let allowed = 1 + begun.elapsed().as_secs() / 10;
-    assert!(fetches() - 2 <= allowed, "{} fetches", fetches() - 2);
+    assert_eq!(fetches(), 2);
+    clock.advance_seconds(10);
+    let both = tokio::join!(forged("c".to_owned()), forged("d".to_owned()));
+    assert_eq!((both.0?, both.1?), (UNAUTHENTICATED, UNAUTHENTICATED));
+    assert_eq!(fetches(), 3, "one for both");
     assert_eq!(reviews(&plane), 0, "nor reviews");
     plane.certificate(&after, None).await?;
     Ok(())

@@ -1,97 +1,110 @@
 //! Workloads that keep renewing their certificates, and connect to each other with mTLS.
 
+use crate::clock::FakeClock;
 use anyhow::Context;
+use identity::Clock;
 use pilothouse_tests::apiserver::{LIMIT, until};
 use pilothouse_tests::certificates::{CertificateTarget, NewCertificate, request_certificate};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::task::JoinSet;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 /// Lifetime of the certificates of workloads, in seconds.
-pub const TTL_SECONDS: i64 = 10;
+pub const TTL_SECONDS: u64 = 600;
 
-/// The current certificate of a workload, renewed by a task of its own.
-type Held = Arc<Mutex<NewCertificate>>;
+/// How far the clock is advanced in each step: less than the time between renewals.
+const STEP: Duration = Duration::from_secs(TTL_SECONDS / 4);
 
-/// Workloads; dropping them ends them.
-#[derive(Default)]
+/// A workload with its current certificate.
+struct Workload {
+    target: CertificateTarget,
+    held: NewCertificate,
+    /// When it is renewed, in monotonic time.
+    renew_at: Duration,
+}
+
+/// Workloads that renew their certificates as the clock advances.
 pub struct Workloads {
-    held: Vec<Held>,
-    renewing: Mutex<JoinSet<anyhow::Error>>,
-    renewals: Arc<AtomicU64>,
+    clock: FakeClock,
+    all: Vec<Workload>,
 }
 
 impl Workloads {
+    /// Creates no workload yet.
+    pub fn new(clock: &FakeClock) -> Self {
+        Self { clock: clock.clone(), all: Vec::new() }
+    }
+
     /// Starts a workload that requests certificates from `target`, and trusts the roots that it receives.
-    pub async fn start(&mut self, mut target: CertificateTarget) -> anyhow::Result<()> {
-        let held: Held = Arc::new(Mutex::new(renew(&target).await?));
+    pub async fn start(&mut self, target: CertificateTarget) -> anyhow::Result<()> {
+        let held = renew(&target).await?;
         // Renewals are staggered: one workload has new roots while another has an old certificate.
-        let phase = Duration::from_millis(2500) * u32::try_from(self.held.len())?;
-        self.held.push(Arc::clone(&held));
-        let renewals = Arc::clone(&self.renewals);
-        let mut renewing = self.renewing.lock().unwrap_or_else(PoisonError::into_inner);
-        renewing.spawn(async move {
-            tokio::time::sleep(phase).await;
-            loop {
-                // As ztunnel does: half-way through the lifetime.
-                tokio::time::sleep(Duration::from_secs(TTL_SECONDS as u64 / 2)).await;
-                let new = match renew(&target).await {
-                    Ok(new) => new,
-                    Err(error) => return error,
-                };
-                target.roots_pem = new.chain.last().cloned().unwrap_or_default().into_bytes();
-                *held.lock().unwrap_or_else(PoisonError::into_inner) = new;
-                renewals.fetch_add(1, Ordering::SeqCst);
-            }
-        });
+        let stagger = STEP * u32::try_from(self.all.len())?;
+        let renew_at = self.clock.monotonic() + STEP + stagger;
+        self.all.push(Workload { target, held, renew_at });
         Ok(())
     }
 
-    /// Returns the number of renewals of all workloads.
-    pub fn renewals(&self) -> u64 {
-        self.renewals.load(Ordering::SeqCst)
-    }
-
-    /// Connects each workload to each other.
-    pub async fn connect_all(&self) -> anyhow::Result<()> {
-        for (at, client) in self.held.iter().enumerate() {
-            for server in self.held.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, held)| held)
-            {
-                connect(client, server).await?;
+    /// Renews the certificates that are due, and connects each workload to each other. No renewal and no
+    /// handshake may fail.
+    pub async fn connect_all(&mut self) -> anyhow::Result<()> {
+        let now = self.clock.monotonic();
+        for workload in self.all.iter_mut().filter(|workload| workload.renew_at <= now) {
+            workload.held = renew(&workload.target).await.context("a workload cannot renew")?;
+            let roots = workload.held.chain.last().cloned().unwrap_or_default();
+            workload.target.roots_pem = roots.into_bytes();
+            // As ztunnel does: half-way through the lifetime.
+            workload.renew_at = now + Duration::from_secs(TTL_SECONDS / 2);
+        }
+        for (at, client) in self.all.iter().enumerate() {
+            for (_, server) in self.all.iter().enumerate().filter(|(other, _)| *other != at) {
+                connect(&client.held, &server.held, &self.clock).await?;
             }
         }
-        let ended = self.renewing.lock().unwrap_or_else(PoisonError::into_inner).try_join_next();
-        match ended {
-            Some(error) => Err(error?.context("a workload could not renew")),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
-    /// Connects all workloads until every certificate chain matches; no handshake may fail.
-    pub async fn connect_until(&self, matches: impl Fn(&[String]) -> bool) -> anyhow::Result<()> {
+    /// Advances the clock by at least so much in small steps, and connects all workloads at each.
+    pub async fn advance(&mut self, by: Duration) -> anyhow::Result<()> {
+        let end = self.clock.monotonic() + by;
+        while self.clock.monotonic() < end {
+            self.connect_all().await?;
+            self.clock.advance(STEP);
+        }
+        self.connect_all().await
+    }
+
+    /// Advances the clock until every workload has renewed its certificate.
+    pub async fn renew_all(&mut self) -> anyhow::Result<()> {
+        self.advance(Duration::from_secs(TTL_SECONDS / 2)).await
+    }
+
+    /// Returns the certificate chains of all workloads, each with the roots at its end.
+    pub fn chains(&self) -> impl Iterator<Item = &[String]> {
+        self.all.iter().map(|workload| workload.held.chain.as_slice())
+    }
+
+    /// Connects all workloads again and again until the condition holds. The clock is not advanced.
+    pub async fn connect_until(&mut self, holds: impl Fn() -> anyhow::Result<bool>) -> anyhow::Result<()> {
         until(LIMIT, async || {
             self.connect_all().await?;
-            let chain = |held: &Held| held.lock().unwrap_or_else(PoisonError::into_inner).chain.clone();
-            Ok(self.held.iter().all(|held| matches(&chain(held))).then_some(()))
+            Ok(holds()?.then_some(()))
         })
         .await
     }
 }
 
 async fn renew(target: &CertificateTarget) -> anyhow::Result<NewCertificate> {
-    Ok(request_certificate(target, None, TTL_SECONDS).await?)
+    Ok(request_certificate(target, None, TTL_SECONDS.try_into()?).await?)
 }
 
 fn parts(
-    held: &Held,
+    new: &NewCertificate,
 ) -> anyhow::Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>, Arc<RootCertStore>)> {
-    let new = held.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let (roots, chain) = new.chain.split_last().context("an empty chain")?;
     let mut store = RootCertStore::empty();
     for root in CertificateDer::pem_slice_iter(roots.as_bytes()) {
@@ -103,16 +116,20 @@ fn parts(
 }
 
 /// Makes an mTLS handshake in which each side verifies the other with its own roots.
-async fn connect(client: &Held, server: &Held) -> anyhow::Result<()> {
+async fn connect(
+    client: &NewCertificate,
+    server: &NewCertificate,
+    clock: &FakeClock,
+) -> anyhow::Result<()> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let (chain, key, roots) = parts(server)?;
     let verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider)).build()?;
-    let serving = ServerConfig::builder_with_provider(Arc::clone(&provider))
+    let serving = ServerConfig::builder_with_details(Arc::clone(&provider), clock.time())
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(verifier)
         .with_single_cert(chain, key)?;
     let (chain, key, roots) = parts(client)?;
-    let calling = ClientConfig::builder_with_provider(Arc::clone(&provider))
+    let calling = ClientConfig::builder_with_details(Arc::clone(&provider), clock.time())
         .with_safe_default_protocol_versions()?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(spiffe::AnyName::new(roots, provider)))

@@ -3,6 +3,7 @@
 use super::caller::{Authenticated, Connection, Credential};
 use super::client_certificates::ClientVerifier;
 use super::vouched_pods::VouchedPods;
+use crate::clock::Clock;
 use crate::refused::Refused;
 use crate::stats::IdentityStats;
 use crate::tokens::{LEEWAY, TokenRateLimits, TokenVerifier};
@@ -12,7 +13,7 @@ use ca::{Caller, Denial, Pods};
 use http::{HeaderMap, header};
 use rustls::pki_types::UnixTime;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// Maximum duration of a stream whose token was reviewed; then the client must present a token again,
@@ -26,7 +27,7 @@ pub struct Authenticator {
     tokens: TokenVerifier,
     client_verifier: ClientVerifier,
     token_limits: TokenRateLimits,
-    started: Instant,
+    clock: Arc<dyn Clock>,
     stats: Arc<IdentityStats>,
 }
 
@@ -37,10 +38,11 @@ impl Authenticator {
         world: Arc<World>,
         tokens: TokenVerifier,
         client_verifier: ClientVerifier,
+        clock: Arc<dyn Clock>,
         stats: Arc<IdentityStats>,
     ) -> Self {
-        let (token_limits, started) = (TokenRateLimits::new(), Instant::now());
-        Self { cluster_id, world, tokens, client_verifier, token_limits, started, stats }
+        let token_limits = TokenRateLimits::new(clock.monotonic());
+        Self { cluster_id, world, tokens, client_verifier, token_limits, clock, stats }
     }
 
     /// Fetches the keys of token issuers, and retries until they are fetched. `attempted` is cancelled after
@@ -106,7 +108,7 @@ impl Authenticator {
         let Some(certificate) = &connection.certificate else {
             return Err(Refused::unauthenticated("no_credential", "the client has presented no certificate"));
         };
-        self.client_verifier.check_valid(certificate, UnixTime::now())?;
+        self.client_verifier.check_valid(certificate, self.clock.now())?;
         let identity = certificate.identity.clone();
         if *identity.trust_domain() != self.world.mesh().trust_domain {
             let detail = format!("client certificate of {identity} is of another trust domain");
@@ -129,18 +131,18 @@ impl Authenticator {
         headers: &HeaderMap,
         connection: &Connection,
     ) -> Result<Authenticated, Refused> {
-        let (mesh, now) = (self.world.mesh(), UnixTime::now());
+        let (mesh, now) = (self.world.mesh(), self.clock.now());
         let token = bearer(headers)?;
         self.check_cluster(headers)?;
         let token = match self.tokens.cached(token, now) {
             Some(cached) => cached,
             None => {
                 let address = connection.address.map(|a| a.ip());
-                self.token_limits.check(address, self.started.elapsed()).map_err(Refused::rate_limited)?;
+                self.token_limits.check(address, self.clock.monotonic()).map_err(Refused::rate_limited)?;
                 let verified = self.tokens.verify(token, now).await;
                 // A token that could not be verified counts neither as valid nor as invalid.
                 if !matches!(&verified, Err(refused) if refused.code == ca::Code::Unavailable) {
-                    self.token_limits.record(address, verified.is_ok(), self.started.elapsed());
+                    self.token_limits.record(address, verified.is_ok(), self.clock.monotonic());
                 }
                 verified?
             }

@@ -3,6 +3,7 @@
 use super::authenticator::Authenticator;
 use super::caller::{Authenticated, Connection, Credential};
 use crate::authority::Authority;
+use crate::clock::Clock;
 use crate::issue_request::IssueRequest;
 use crate::pods::Binding;
 use crate::refused::Refused;
@@ -13,9 +14,7 @@ use http::HeaderMap;
 use limits::{KeyedSemaphore, Limiter, Limits, Permit, Rate, truncated};
 use model::rfc3339;
 use parking_lot::Mutex;
-use rustls::pki_types::UnixTime;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 /// Maximum number of clients that rate limits track.
 const MAX_CLIENTS: usize = 64 * 1024;
@@ -86,7 +85,7 @@ pub struct Authorizer {
     stream_rate: Mutex<Limiter<String>>,
     certificate_rate: Mutex<Limiter<String>>,
     open_streams: KeyedSemaphore<String>,
-    started: Instant,
+    clock: Arc<dyn Clock>,
     stats: Arc<IdentityStats>,
 }
 
@@ -97,6 +96,7 @@ impl Authorizer {
         authenticator: Authenticator,
         world: Arc<World>,
         authority: Authority,
+        clock: Arc<dyn Clock>,
         stats: Arc<IdentityStats>,
     ) -> Self {
         let rate = settings.certificates_per_second.max(1);
@@ -104,18 +104,19 @@ impl Authorizer {
         let per_client = Rate { burst: times(4), per_second: rate };
         let total =
             Rate { burst: times(4 * TOTAL_CERTIFICATES_FACTOR), per_second: times(TOTAL_CERTIFICATES_FACTOR) };
+        let start = clock.monotonic();
         let limiter = |per_client, total| {
-            Mutex::new(Limiter::new(Limits { per_client, total, max_clients: MAX_CLIENTS }, Duration::ZERO))
+            Mutex::new(Limiter::new(Limits { per_client, total, max_clients: MAX_CLIENTS }, start))
         };
         Self {
             stream_rate: limiter(STREAMS_PER_CLIENT, STREAMS_TOTAL),
             certificate_rate: limiter(per_client, total),
             open_streams: KeyedSemaphore::new(settings.streams_per_client),
-            started: Instant::now(),
             settings,
             authenticator,
             world,
             authority,
+            clock,
             stats,
         }
     }
@@ -123,6 +124,11 @@ impl Authorizer {
     /// Returns the authenticator.
     pub fn authenticator(&self) -> &Authenticator {
         &self.authenticator
+    }
+
+    /// Returns the clock by which credentials expire.
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.clock
     }
 
     /// Returns the counters.
@@ -154,7 +160,7 @@ impl Authorizer {
     /// # Errors
     /// [`Refused`]: too many streams, or the caller's pod is gone.
     pub async fn permit_stream(&self, caller: &Authenticated) -> Result<StreamPermit, Refused> {
-        let (now, client) = (self.started.elapsed(), caller.client());
+        let (now, client) = (self.clock.monotonic(), caller.client());
         self.stream_rate.lock().take(client.clone(), now).map_err(Refused::rate_limited)?;
         let permit = self.open_streams.try_acquire(client).ok_or_else(|| Refused {
             code: ca::Code::ResourceExhausted,
@@ -209,7 +215,7 @@ impl Authorizer {
     /// # Errors
     /// [`Refused`]: too many requests, or the caller's pod is gone.
     pub async fn permit_certificate(&self, caller: &Authenticated) -> Result<(), Refused> {
-        let now = self.started.elapsed();
+        let now = self.clock.monotonic();
         self.certificate_rate.lock().take(caller.client(), now).map_err(Refused::rate_limited)?;
         self.authenticator.check_alive(caller).await
     }
@@ -245,8 +251,8 @@ impl Authorizer {
         };
         let client = caller.client();
         let request = IssueRequest { client: &client, csr, identity: &identity, signer: chosen, ttl_seconds };
-        let issued = signer.issue(request).await?;
-        self.stats.leaves.add(issued.validity.not_after, UnixTime::now());
+        let issued = signer.issue(request, &*self.clock).await?;
+        self.stats.leaves.add(issued.validity.not_after, self.clock.now());
         tracing::info!(
             caller = %caller.identity, pod = caller.caller.pod.as_ref().map(|p| p.name.as_str()),
             peer = caller.address.map(tracing::field::display), identity = %identity, serial = %issued.serial,

@@ -5,6 +5,7 @@
 //! failed write is dropped: the log, metrics and `/debug/identityz` have the same information.
 
 use super::problem::Notice;
+use crate::clock::Clock;
 use crate::stats::IdentityStats;
 use crate::world::World;
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -17,9 +18,9 @@ use limits::{Rate, Refill, TokenBucket};
 use serde_json::json;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 /// `reportingController` of the Events.
@@ -54,6 +55,8 @@ pub(crate) struct Events {
     pub world: Arc<World>,
     /// Counts writes.
     pub stats: Arc<IdentityStats>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
 }
 
 /// An Event that was written.
@@ -73,12 +76,11 @@ impl Events {
     }
 
     async fn write_all(&mut self) {
-        let start = Instant::now();
-        let mut bucket = TokenBucket::new(RATE, Duration::ZERO);
+        let mut bucket = TokenBucket::new(RATE, self.clock.monotonic());
         let mut recent = VecDeque::new();
         while let Some(notice) = self.notices.recv().await {
-            while let Err(Refill(wait)) = bucket.take(start.elapsed()) {
-                sleep(wait).await;
+            while let Err(Refill(wait)) = bucket.take(self.clock.monotonic()) {
+                self.clock.sleep(wait).await;
             }
             let outcome = match timeout(WRITE_TIMEOUT, self.write(notice, &mut recent)).await {
                 Ok(Ok(())) => "ok",

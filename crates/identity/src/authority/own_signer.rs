@@ -3,11 +3,11 @@
 //! A P-256 signature takes about 20 µs and is made inline. An RSA signature takes milliseconds: it is made
 //! on a blocking thread, at most one per CPU at a time, and each client may have a bounded number pending.
 
+use crate::clock::Clock;
 use crate::issue_request::IssueRequest;
 use crate::refused::Refused;
 use ca::{Issued, Issuer, SigningRequest, SystemEntropy};
 use limits::KeyedSemaphore;
-use rustls::pki_types::UnixTime;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
@@ -40,11 +40,15 @@ impl OwnSigner {
     }
 
     /// Issues the certificate of a workload.
-    pub(crate) async fn issue(&self, request: IssueRequest<'_>) -> Result<Issued, Refused> {
+    pub(crate) async fn issue(
+        &self,
+        request: IssueRequest<'_>,
+        clock: &dyn Clock,
+    ) -> Result<Issued, Refused> {
         let csr = SigningRequest::from_pem(request.csr)?;
         let IssueRequest { identity, ttl_seconds, .. } = request;
         if !self.issuer.is_slow() {
-            return Ok(self.issuer.issue(&csr, identity, ttl_seconds, UnixTime::now(), &SystemEntropy)?);
+            return Ok(self.issuer.issue(&csr, identity, ttl_seconds, clock.now(), &SystemEntropy)?);
         }
         let pending = self.pending.try_acquire(request.client.to_owned()).ok_or_else(|| Refused {
             code: ca::Code::ResourceExhausted,
@@ -58,11 +62,11 @@ impl OwnSigner {
         };
         let signature = Arc::clone(&self.signatures).acquire_owned().await;
         let signature = signature.map_err(|_| internal("the signer is closed"))?;
-        let (issuer, identity) = (Arc::clone(&self.issuer), identity.clone());
+        let (issuer, identity, now) = (Arc::clone(&self.issuer), identity.clone(), clock.now());
         // The permits are held until the signature is made, even if the client disconnects before.
         let signing = tokio::task::spawn_blocking(move || {
             let _permits = (signature, pending);
-            issuer.issue(&csr, &identity, ttl_seconds, UnixTime::now(), &SystemEntropy)
+            issuer.issue(&csr, &identity, ttl_seconds, now, &SystemEntropy)
         });
         Ok(signing.await.map_err(|_| internal("the process is stopping"))??)
     }
@@ -72,6 +76,7 @@ impl OwnSigner {
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
+    use crate::clock::SystemClock;
     use ca::{Certificate, Identity, SigningKey, TrustBundle, TtlPolicy};
     use futures::future::join_all;
     use futures::poll;
@@ -102,21 +107,21 @@ mod tests {
 
     #[tokio::test]
     async fn rsa_signature_does_not_block_the_async_thread() {
-        let (signer, csr, identity) = (rsa(), request(), identity());
+        let (signer, csr, identity, clock) = (rsa(), request(), identity(), SystemClock::default());
         let request =
             IssueRequest { csr: &csr, identity: &identity, signer: "", client: "a", ttl_seconds: 0 };
-        let mut signing = pin!(signer.issue(request));
+        let mut signing = pin!(signer.issue(request, &clock));
         assert!(poll!(signing.as_mut()).is_pending(), "it is made on another thread");
         signing.await.unwrap();
     }
 
     #[tokio::test]
     async fn pending_signatures_of_one_client_are_bounded_and_do_not_delay_another() {
-        let (signer, csr, identity) = (rsa(), request(), identity());
+        let (signer, csr, identity, clock) = (rsa(), request(), identity(), SystemClock::default());
         let request =
             |client| IssueRequest { csr: &csr, identity: &identity, signer: "", client, ttl_seconds: 0 };
-        let flood = join_all((0..1000).map(|_| signer.issue(request("greedy"))));
-        let (flood, other) = tokio::join!(flood, signer.issue(request("modest")));
+        let flood = join_all((0..1000).map(|_| signer.issue(request("greedy"), &clock)));
+        let (flood, other) = tokio::join!(flood, signer.issue(request("modest"), &clock));
         other.unwrap();
         let refused: Vec<_> = flood.into_iter().filter_map(Result::err).collect();
         assert!((1..=1000 - PENDING_PER_CLIENT).contains(&refused.len()), "{} were refused", refused.len());

@@ -1,11 +1,11 @@
 //! The signer of certificates: a key of this control plane, or an external signer.
 
 use super::own_signer::OwnSigner;
+use crate::clock::Clock;
 use crate::external::ExternalSigner;
 use crate::issue_request::IssueRequest;
 use crate::refused::Refused;
 use ca::{Certificate, Issued, Issuer, SigningKey, SystemEntropy, TrustBundle};
-use rustls::pki_types::UnixTime;
 use std::time::Duration;
 
 /// One generation of a signer, with the roots that its certificates chain to.
@@ -69,10 +69,14 @@ impl Signer {
     }
 
     /// Issues the certificate of a workload.
-    pub(crate) async fn issue(&self, request: IssueRequest<'_>) -> Result<Issued, Refused> {
+    pub(crate) async fn issue(
+        &self,
+        request: IssueRequest<'_>,
+        clock: &dyn Clock,
+    ) -> Result<Issued, Refused> {
         match self {
-            Self::Own(own) => own.issue(request).await,
-            Self::External(external) => external.issue(request).await,
+            Self::Own(own) => own.issue(request, clock).await,
+            Self::External(external) => external.issue(request, clock).await,
         }
     }
 
@@ -83,12 +87,11 @@ impl Signer {
         key: &SigningKey,
         names: &[&str],
         ttl: Duration,
+        clock: &dyn Clock,
     ) -> Result<Issued, Refused> {
         match self {
-            Self::Own(own) => {
-                Ok(own.issuer().issue_serving(key, names, ttl, UnixTime::now(), &SystemEntropy)?)
-            }
-            Self::External(external) => external.issue_serving(key, names, ttl).await,
+            Self::Own(own) => Ok(own.issuer().issue_serving(key, names, ttl, clock.now(), &SystemEntropy)?),
+            Self::External(external) => external.issue_serving(key, names, ttl, clock).await,
         }
     }
 }

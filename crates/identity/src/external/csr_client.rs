@@ -1,5 +1,6 @@
 //! CertificateSigningRequests, from their creation to their deletion.
 
+use crate::clock::{Clock, Timer};
 use crate::refused::Refused;
 use ca::{Code, ExternalRequest, Purpose};
 use cluster::error_message;
@@ -14,7 +15,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -77,6 +78,7 @@ pub(crate) struct CsrSettings {
 pub(crate) struct CsrClient {
     pub requests: Api<CertificateSigningRequest>,
     pub settings: CsrSettings,
+    pub clock: Arc<dyn Clock>,
     permits: Arc<Semaphore>,
     client_permits: KeyedSemaphore<String>,
     own_permits: Arc<Semaphore>,
@@ -88,13 +90,14 @@ pub(crate) struct CsrClient {
 
 impl CsrClient {
     /// Creates a client. Decisions arrive only while [`CsrClient::watch`] runs.
-    pub fn new(client: Client, settings: CsrSettings) -> Arc<Self> {
+    pub fn new(client: Client, settings: CsrSettings, clock: Arc<dyn Clock>) -> Arc<Self> {
         Arc::new(Self {
             requests: Api::all(client),
             permits: Arc::new(Semaphore::new(settings.max_pending)),
             client_permits: KeyedSemaphore::new(settings.max_pending.div_ceil(CLIENT_SHARE)),
             own_permits: Arc::new(Semaphore::new(OWN_PERMITS)),
             settings,
+            clock,
             waiting: Mutex::default(),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
@@ -178,19 +181,20 @@ impl CsrClient {
     }
 
     async fn submit(&self, object: CertificateSigningRequest, mut sender: oneshot::Sender<Decision>) {
-        let deadline = Instant::now() + self.settings.timeout;
+        let mut deadline: Timer = self.clock.sleep(self.settings.timeout);
         // Not cancelled when the client disconnects: a created object must be known to be deleted.
-        let created = match timeout_at(deadline, self.requests.create(&PostParams::default(), &object)).await
-        {
-            Ok(Ok(created)) => created,
-            Ok(Err(error)) => return drop(sender.send(Err(refused("create", &error)))),
-            Err(_) => return drop(sender.send(Err(self.timed_out("the API server")))),
+        let created = tokio::select! {
+            created = self.requests.create(&PostParams::default(), &object) => match created {
+                Ok(created) => created,
+                Err(error) => return drop(sender.send(Err(refused("create", &error)))),
+            },
+            () = &mut deadline => return drop(sender.send(Err(self.timed_out("the API server")))),
         };
         let (name, uid) =
             (created.metadata.name.unwrap_or_default(), created.metadata.uid.unwrap_or_default());
         let decision = tokio::select! {
             decision = self.approve_and_wait(&name, &uid) => Some(decision),
-            () = sleep_until(deadline) => Some(Err(self.timed_out(&object.spec.signer_name))),
+            () = &mut deadline => Some(Err(self.timed_out(&object.spec.signer_name))),
             () = self.closing.cancelled() => {
                 let detail = "this replica is shutting down; retry on another".to_owned();
                 Some(Err(Refused::unavailable("stopping", detail)))

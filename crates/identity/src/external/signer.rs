@@ -1,10 +1,10 @@
 //! An external signer, and the roots that its certificates must chain to.
 
 use super::csr_client::{CsrClient, Requester};
+use crate::clock::Clock;
 use crate::issue_request::IssueRequest;
 use crate::refused::Refused;
 use ca::{ExternalRequest, Issued, SignerNames, SignerRoots, SigningKey, TrustBundle, TtlPolicy};
-use rustls::pki_types::UnixTime;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,10 +52,14 @@ impl ExternalSigner {
     }
 
     /// Requests the certificate of a workload. The CSR is validated before the signer is asked.
-    pub(crate) async fn issue(&self, request: IssueRequest<'_>) -> Result<Issued, Refused> {
+    pub(crate) async fn issue(
+        &self,
+        request: IssueRequest<'_>,
+        clock: &dyn Clock,
+    ) -> Result<Issued, Refused> {
         let IssueRequest { client, csr, identity, signer, ttl_seconds } = request;
         let request = ExternalRequest::of_workload(csr, identity, ttl_seconds, &self.ttl)?;
-        self.sign(Requester::Client(client), &request, &self.names.choose(signer)?).await
+        self.sign(Requester::Client(client), &request, &self.names.choose(signer)?, clock).await
     }
 
     /// Requests a serving certificate of the control plane.
@@ -64,9 +68,10 @@ impl ExternalSigner {
         key: &SigningKey,
         names: &[&str],
         ttl: Duration,
+        clock: &dyn Clock,
     ) -> Result<Issued, Refused> {
         let request = ExternalRequest::of_server(key, names, ttl.min(self.ttl.max_life()))?;
-        self.sign(Requester::ControlPlane, &request, self.name()).await
+        self.sign(Requester::ControlPlane, &request, self.name(), clock).await
     }
 
     async fn sign(
@@ -74,6 +79,7 @@ impl ExternalSigner {
         requester: Requester<'_>,
         request: &ExternalRequest,
         signer: &str,
+        clock: &dyn Clock,
     ) -> Result<Issued, Refused> {
         let roots = self.roots.of(signer).ok_or_else(|| Refused {
             code: ca::Code::InvalidArgument,
@@ -83,6 +89,6 @@ impl ExternalSigner {
             ),
         })?;
         let answer = self.csr_client.request(requester, request, signer).await?;
-        Ok(request.accept(&answer, roots, self.trust(), UnixTime::now())?)
+        Ok(request.accept(&answer, roots, self.trust(), clock.now())?)
     }
 }

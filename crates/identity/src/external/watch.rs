@@ -17,7 +17,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::sleep;
 
 /// Delay before a failed watch is retried.
 const RETRY: Duration = Duration::from_secs(1);
@@ -29,19 +29,19 @@ const MAX_TRACKED: usize = 16 * 1024;
 #[derive(Default)]
 struct Tracked {
     by_uid: HashMap<Arc<str>, Request>,
-    by_deadline: BTreeSet<(Instant, Arc<str>)>,
+    by_deadline: BTreeSet<(Duration, Arc<str>)>,
 }
 
 struct Request {
     name: String,
-    orphaned_at: Instant,
+    orphaned_at: Duration,
     /// Whether the current relist has included it.
     listed: bool,
 }
 
 impl Tracked {
     /// Tracks a request; the age of one that is tracked already does not change.
-    fn insert(&mut self, uid: &str, name: String, orphaned_at: Instant) {
+    fn insert(&mut self, uid: &str, name: String, orphaned_at: Duration) {
         if let Some(known) = self.by_uid.get_mut(uid) {
             known.listed = true;
         } else if self.by_uid.len() < MAX_TRACKED {
@@ -73,12 +73,12 @@ impl Tracked {
     }
 
     /// Returns when the next request becomes orphaned.
-    fn next_deadline(&self) -> Option<Instant> {
+    fn next_deadline(&self) -> Option<Duration> {
         self.by_deadline.first().map(|(orphaned_at, _)| *orphaned_at)
     }
 
     /// Returns name and UID of the oldest request if it is orphaned, and schedules a retry.
-    fn pop_orphaned(&mut self, now: Instant, retry: Instant) -> Option<(String, String)> {
+    fn pop_orphaned(&mut self, now: Duration, retry: Duration) -> Option<(String, String)> {
         if self.next_deadline().is_none_or(|deadline| deadline > now) {
             return None;
         }
@@ -103,7 +103,7 @@ impl CsrClient {
             let next = tracked.next_deadline().filter(|_| deleting.is_empty());
             let due = async {
                 match next {
-                    Some(at) => sleep_until(at).await,
+                    Some(at) => self.clock.sleep(at.saturating_sub(self.clock.monotonic())).await,
                     None => std::future::pending().await,
                 }
             };
@@ -124,7 +124,7 @@ impl CsrClient {
                     None => return,
                 },
                 () = due => {
-                    let now = Instant::now();
+                    let now = self.clock.monotonic();
                     // The watch removes it once it is deleted; otherwise the deletion is retried.
                     let orphaned = tracked.pop_orphaned(now, now + 2 * self.settings.timeout);
                     deleting.extend(orphaned.map(|(name, uid)| self.delete_orphaned(name, uid)));
@@ -143,7 +143,7 @@ impl CsrClient {
                     self.deliver(&uid, decision);
                 }
                 let name = request.metadata.name.unwrap_or_default();
-                tracked.insert(&uid, name, Instant::now() + 2 * self.settings.timeout);
+                tracked.insert(&uid, name, self.clock.monotonic() + 2 * self.settings.timeout);
             }
             Event::InitDone => tracked.end_relist(),
             Event::Delete(request) => {
@@ -178,14 +178,13 @@ mod tests {
 
     #[test]
     fn oldest_request_is_orphaned_first_and_retried_until_it_is_deleted() {
-        let (begin, second) = (Instant::now(), Duration::from_secs(1));
-        let at = |seconds: u32| begin + second * seconds;
+        let at = Duration::from_secs;
         let mut tracked = Tracked::default();
         for (uid, deadline) in [("b", 2), ("a", 1), ("c", 3), ("a", 9)] {
             tracked.insert(uid, format!("name-{uid}"), at(deadline));
         }
-        assert_eq!((tracked.next_deadline(), tracked.pop_orphaned(begin, at(9))), (Some(at(1)), None));
-        let pop = |tracked: &mut Tracked, now: u32| tracked.pop_orphaned(at(now), at(now + 4)).map(|(_, uid)| uid);
+        assert_eq!((tracked.next_deadline(), tracked.pop_orphaned(at(0), at(9))), (Some(at(1)), None));
+        let pop = |tracked: &mut Tracked, now: u64| tracked.pop_orphaned(at(now), at(now + 4)).map(|(_, uid)| uid);
         assert_eq!(pop(&mut tracked, 2).as_deref(), Some("a"), "tracked before: the age has not changed");
         assert_eq!(pop(&mut tracked, 2).as_deref(), Some("b"));
         assert_eq!((pop(&mut tracked, 2), tracked.next_deadline()), (None, Some(at(3))));
@@ -208,7 +207,7 @@ mod tests {
     fn number_of_tracked_requests_is_bounded() {
         let mut tracked = Tracked::default();
         for number in 0..MAX_TRACKED + 10 {
-            tracked.insert(&number.to_string(), String::new(), Instant::now());
+            tracked.insert(&number.to_string(), String::new(), Duration::ZERO);
         }
         assert_eq!((tracked.by_uid.len(), tracked.by_deadline.len()), (MAX_TRACKED, MAX_TRACKED));
     }

@@ -8,6 +8,7 @@
 //! roots by 1 or 2: choosing a signer must not make it trusted.
 
 use crate::authority::{Authority, Problem, ProblemKind};
+use crate::clock::Clock;
 use crate::external::{CsrClient, ExternalSigner, Requester};
 use crate::world::World;
 use ca::{
@@ -15,7 +16,6 @@ use ca::{
     root_of_answer,
 };
 use model::facts::CaCertificate;
-use rustls::pki_types::UnixTime;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fs::File;
@@ -23,7 +23,6 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 /// Maximum size of the file, in bytes.
@@ -55,6 +54,8 @@ pub(crate) struct ExternalSignerSource {
     pub authority: Authority,
     /// Knows the mesh settings.
     pub world: Arc<World>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
 }
 
 impl ExternalSignerSource {
@@ -95,7 +96,7 @@ impl ExternalSignerSource {
             };
             let due = async {
                 match retry {
-                    Some(retry) => sleep(retry).await,
+                    Some(retry) => self.clock.sleep(retry).await,
                     None => std::future::pending().await,
                 }
             };
@@ -155,7 +156,7 @@ impl ExternalSignerSource {
         let answer = self.csr_client.request(Requester::ControlPlane, &request, signer).await;
         let answer = answer.map_err(|error| failed(&error.detail))?;
         let root = root_of_answer(&answer).map_err(|error| failed(&error))?;
-        request.accept(&answer, &root, &root, UnixTime::now()).map_err(|error| failed(&error))?;
+        request.accept(&answer, &root, &root, self.clock.now()).map_err(|error| failed(&error))?;
         tracing::warn!(
             signer,
             subject = root.roots().first().map(ca::Certificate::subject),

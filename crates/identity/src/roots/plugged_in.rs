@@ -2,18 +2,17 @@
 
 use super::material_files::{Files, data_of, is_unavailable, read_files};
 use crate::authority::{Authority, Problem, ProblemKind};
+use crate::clock::Clock;
 use crate::world::World;
 use ca::{CRL_FILE, KeyMaterial, SystemEntropy, TtlPolicy};
 use cluster::error_message;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::Api;
-use rustls::pki_types::UnixTime;
 use std::borrow::Cow;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::sleep;
 
 /// The Secret of plugged-in key material.
 pub(super) const PLUGGED_IN_SECRET: &str = "cacerts";
@@ -37,6 +36,8 @@ pub(super) struct PluggedIn {
     pub authority: Authority,
     /// Knows the trust domain.
     pub world: Arc<World>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
 }
 
 impl PluggedIn {
@@ -55,7 +56,7 @@ impl PluggedIn {
             if let Some(problem) = problem {
                 self.authority.report(problem);
             }
-            sleep(FILE_POLL).await;
+            self.clock.sleep(FILE_POLL).await;
         }
     }
 
@@ -96,7 +97,7 @@ impl PluggedIn {
                     self.authority.report(Problem { kind: ProblemKind::Unreadable, secret, text });
                 }
             }
-            sleep(SECRET_POLL).await;
+            self.clock.sleep(SECRET_POLL).await;
         }
     }
 
@@ -106,7 +107,7 @@ impl PluggedIn {
         if !self.reads_revocations && files.contains_key(CRL_FILE) {
             files.to_mut().remove(CRL_FILE);
         }
-        let outcome = match KeyMaterial::from_files(&files, UnixTime::now()) {
+        let outcome = match KeyMaterial::from_files(&files, self.clock.now()) {
             Ok(Some(material)) => self.update(&material, source),
             Ok(None) => Err("holds no key material any more; restore it".to_owned()),
             Err(error) => Err(error.to_string()),
@@ -120,7 +121,7 @@ impl PluggedIn {
     fn update(&self, material: &KeyMaterial, source: &str) -> Result<(), String> {
         let issuer = material.issuer(self.ttl).map_err(|e| e.to_string())?;
         let domain = self.world.mesh().trust_domain.clone();
-        issuer.check_with_peers(&domain, UnixTime::now(), &SystemEntropy).map_err(|e| e.to_string())?;
+        issuer.check_with_peers(&domain, self.clock.now(), &SystemEntropy).map_err(|e| e.to_string())?;
         let revoked = material.revoked().clone();
         let updated = self.authority.update(issuer, revoked, source, self.allow_multiple_roots);
         updated.map_err(|e| e.to_string())

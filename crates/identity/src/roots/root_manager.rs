@@ -15,16 +15,15 @@ use super::plugged_in::{PLUGGED_IN_SECRET, PluggedIn, unreadable_files};
 use super::root_secret::RootSecret;
 use super::state_dir::{StateDir, StateError};
 use crate::authority::{Authority, Problem, ProblemKind};
+use crate::clock::Clock;
 use crate::world::World;
 use ca::{KeyMaterial, RevocationLists, RotationPolicy, TtlPolicy};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use kube::api::Api;
-use rustls::pki_types::UnixTime;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 /// The Secret of a self-signed root.
@@ -81,6 +80,8 @@ pub(crate) struct RootManager {
     pub authority: Authority,
     /// Knows the trust domain.
     pub world: Arc<World>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
 }
 
 /// The source of key material that is used.
@@ -107,7 +108,7 @@ impl RootManager {
                 Ok(source) => return self.follow(source).await,
                 Err(problem) => self.authority.report(problem),
             }
-            sleep(backoff).await;
+            self.clock.sleep(backoff).await;
             backoff = (backoff * 2).min(BACKOFF.1);
         }
     }
@@ -156,6 +157,7 @@ impl RootManager {
             rotation: self.settings.rotation,
             authority: self.authority.clone(),
             world: Arc::clone(&self.world),
+            clock: Arc::clone(&self.clock),
         })))
     }
 
@@ -166,6 +168,7 @@ impl RootManager {
             reads_revocations: self.settings.reads_revocations,
             authority: self.authority.clone(),
             world: Arc::clone(&self.world),
+            clock: Arc::clone(&self.clock),
         };
         match source {
             Source::StateDir(dir) => self.follow_state_dir(&dir).await,
@@ -183,11 +186,11 @@ impl RootManager {
             match self.reconcile_state_dir(dir) {
                 Ok(wait) => {
                     backoff = BACKOFF.0;
-                    sleep(wait.clamp(BACKOFF.0, STATE_POLL)).await;
+                    self.clock.sleep(wait.clamp(BACKOFF.0, STATE_POLL)).await;
                 }
                 Err(problem) => {
                     self.authority.report(problem);
-                    sleep(backoff).await;
+                    self.clock.sleep(backoff).await;
                     backoff = (backoff * 2).min(BACKOFF.1);
                 }
             }
@@ -200,9 +203,9 @@ impl RootManager {
         let problem = |kind, text| Problem { kind, secret: None, text };
         let unreadable = |text| problem(ProblemKind::Unreadable, text);
         let (domain, policy) = (self.world.mesh().trust_domain.clone(), &self.settings.rotation);
-        let root = dir.root(domain.as_str(), policy.life, UnixTime::now());
+        let root = dir.root(domain.as_str(), policy.life, self.clock.now());
         let root = root.map_err(|e| unreadable(e.to_string()))?;
-        let advanced = dir.advance(&root, policy, UnixTime::now());
+        let advanced = dir.advance(&root, policy, self.clock.now());
         let state = advanced.as_ref().unwrap_or(&root);
         // A root that cannot be renewed is still used.
         if advanced.is_ok() || self.authority.current().is_none() {
@@ -211,7 +214,7 @@ impl RootManager {
             self.authority.activate(issuer, RevocationLists::default(), &source);
         }
         let due = state.next_due(policy).map_or(u64::MAX, |due| due.as_secs());
-        let wait = Duration::from_secs(due.saturating_sub(UnixTime::now().as_secs()));
+        let wait = Duration::from_secs(due.saturating_sub(self.clock.now().as_secs()));
         let unwritable =
             |e: StateError| problem(ProblemKind::Unwritable, format!("the root is not renewed: {e}"));
         advanced.map(|_| wait).map_err(unwritable)

@@ -8,6 +8,7 @@
 use super::material_files::{data_of, is_unavailable};
 use super::trust_bundle::{TRUST_BUNDLE, TrustBundles};
 use crate::authority::{Authority, Problem, ProblemKind};
+use crate::clock::Clock;
 use crate::world::World;
 use ca::{
     RevocationLists, Root, RootState, RotationPolicy, SECRET_TYPE, SystemEntropy, TrustBundle, TtlPolicy,
@@ -17,11 +18,9 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::Client;
 use kube::api::{Api, ListParams, ObjectMeta, PostParams};
-use rustls::pki_types::UnixTime;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::sleep;
 
 /// The annotation by which an operator requests a new root; removed once the new root is announced.
 pub const ROTATE: &str = "pilothouse.io/rotate-root";
@@ -49,6 +48,7 @@ pub(super) struct RootSecret {
     pub rotation: RotationPolicy,
     pub authority: Authority,
     pub world: Arc<World>,
+    pub clock: Arc<dyn Clock>,
 }
 
 /// The Secret that was read last, whose root is active.
@@ -93,18 +93,18 @@ impl RootSecret {
         let mut backoff = BACKOFF.0;
         loop {
             match self.reconcile(&secrets, &mut observed).await {
-                Ok(Outcome::Conflict) => sleep(BACKOFF.0).await,
+                Ok(Outcome::Conflict) => self.clock.sleep(BACKOFF.0).await,
                 Ok(outcome) => {
                     backoff = BACKOFF.0;
                     if matches!(outcome, Outcome::Active) {
                         self.authority.resolve();
                     }
                     let wait = observed.as_ref().map_or(BACKOFF.0, |observed| self.next_step(observed));
-                    sleep(wait.min(POLL)).await;
+                    self.clock.sleep(wait.min(POLL)).await;
                 }
                 Err(problem) => {
                     self.authority.report(problem);
-                    sleep(backoff).await;
+                    self.clock.sleep(backoff).await;
                     backoff = (backoff * 2).min(BACKOFF.1);
                 }
             }
@@ -177,7 +177,7 @@ impl RootSecret {
         }
         self.check_no_other_root().await?;
         let domain = self.world.mesh().trust_domain.clone();
-        let root = Root::create(domain.as_str(), self.rotation.life, UnixTime::now(), &SystemEntropy);
+        let root = Root::create(domain.as_str(), self.rotation.life, self.clock.now(), &SystemEntropy);
         let state = RootState::new(root.map_err(|e| self.unwritable("create a root for", e))?);
         let data = self.data(&state).map_err(|e| self.unwritable("create a root for", e))?;
         let created = self.store(secrets, ObjectMeta::default(), SECRET_TYPE.to_owned(), data).await?;
@@ -279,12 +279,12 @@ impl RootSecret {
             return Duration::ZERO;
         }
         let due = observed.state.next_due(&self.rotation).map_or(u64::MAX, |due| due.as_secs());
-        Duration::from_secs(due.saturating_sub(UnixTime::now().as_secs())).min(POLL)
+        Duration::from_secs(due.saturating_sub(self.clock.now().as_secs())).min(POLL)
     }
 
     /// Performs the rotation step that is due, if any; returns the Secret that was written.
     async fn step(&self, secrets: &Api<Secret>, observed: &Observed) -> Result<Option<Secret>, Problem> {
-        let (now, policy) = (UnixTime::now(), &self.rotation);
+        let (now, policy) = (self.clock.now(), &self.rotation);
         if self.shadow {
             return Ok(None);
         }
@@ -316,7 +316,7 @@ impl RootSecret {
             Ok(written) => Ok(Some(written)),
             // Another replica performed the step: the next poll finds the result.
             Err(kube::Error::Api(status)) if status.code == 409 || status.code == 404 => {
-                sleep(BACKOFF.0).await;
+                self.clock.sleep(BACKOFF.0).await;
                 Ok(None)
             }
             Err(error) => Err(failed(error.to_string())),

@@ -3,6 +3,7 @@
 use super::names::ServingNames;
 use super::tls::ServingTls;
 use crate::authority::{ActiveMaterial, Authority, Signer};
+use crate::clock::Clock;
 use crate::refused::Refused;
 use crate::stats::IdentityStats;
 use ca::{Certificate, SigningKey, Validity};
@@ -65,13 +66,14 @@ struct Schedule {
 /// Renews the serving certificate.
 pub(crate) struct ServingCertificate {
     tls: ServingTls,
+    clock: Arc<dyn Clock>,
     stats: Arc<IdentityStats>,
 }
 
 impl ServingCertificate {
     /// Renews the serving certificate of `tls`.
-    pub fn new(tls: ServingTls, stats: Arc<IdentityStats>) -> Self {
-        Self { tls, stats }
+    pub fn new(tls: ServingTls, clock: Arc<dyn Clock>, stats: Arc<IdentityStats>) -> Self {
+        Self { tls, clock, stats }
     }
 
     /// Returns the TLS configuration.
@@ -104,10 +106,10 @@ impl ServingCertificate {
                 let is_current = active.as_ref().is_some_and(|active| {
                     Arc::ptr_eq(&active.signer, &signer)
                         && active.names == current_names
-                        && active.renew_at > UnixTime::now()
+                        && active.renew_at > self.clock.now()
                 });
                 let is_urgent = last.as_ref().is_none_or(|(last_signer, urgent_at)| {
-                    !Arc::ptr_eq(last_signer, &signer) || *urgent_at <= UnixTime::now()
+                    !Arc::ptr_eq(last_signer, &signer) || *urgent_at <= self.clock.now()
                 });
                 if !is_current {
                     let fallback = is_urgent.then_some(names.fixed.as_slice());
@@ -130,7 +132,7 @@ impl ServingCertificate {
                         }
                     };
                 }
-                let now = UnixTime::now();
+                let now = self.clock.now();
                 let left =
                     |until: UnixTime| Duration::from_secs(until.as_secs().saturating_sub(now.as_secs()));
                 let retry = match (&active, &last) {
@@ -146,7 +148,7 @@ impl ServingCertificate {
             }
             let due = async {
                 match wait {
-                    Some(wait) => tokio::time::sleep(wait).await,
+                    Some(wait) => self.clock.sleep(wait).await,
                     None => std::future::pending().await,
                 }
             };
@@ -182,7 +184,7 @@ impl ServingCertificate {
              to it: have the signer allow the name, or change defaultConfig.discoveryAddress of the mesh \
              settings; it is retried every ten minutes",
         );
-        let retry_at = Duration::from_secs(UnixTime::now().as_secs()) + BACKOFF.1;
+        let retry_at = Duration::from_secs(self.clock.now().as_secs()) + BACKOFF.1;
         Ok(Schedule { renew_at: renew_at.min(UnixTime::since_unix_epoch(retry_at)), urgent_at })
     }
 
@@ -190,7 +192,8 @@ impl ServingCertificate {
     async fn renew(&self, signer: &Signer, names: &[String]) -> Result<Schedule, ServingError> {
         let key = SigningKey::generate_p256()?;
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let issued = signer.issue_serving(&key, &names, TTL).await.map_err(ServingError::Issue)?;
+        let issued = signer.issue_serving(&key, &names, TTL, &*self.clock).await;
+        let issued = issued.map_err(ServingError::Issue)?;
         let is_root = |c: &Certificate| signer.trust().roots().iter().any(|root| root.der() == c.der());
         let intermediates = match issued.between().concat() {
             none if none.is_empty() => Vec::new(),

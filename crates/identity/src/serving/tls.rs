@@ -1,11 +1,13 @@
 //! The TLS configuration of the secure port.
 
 use crate::authentication::{ClientCertificates, ClientVerifier};
+use crate::clock::Clock;
 use parking_lot::RwLock;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use rustls::time_provider::TimeProvider;
 use rustls::{Error, ServerConfig};
 use std::sync::Arc;
 use tokio_rustls::TlsAcceptor;
@@ -24,11 +26,11 @@ impl ServingTls {
     ///
     /// # Errors
     /// Never with the built-in provider.
-    pub fn new() -> Result<Self, Error> {
+    pub fn new(clock: Arc<dyn Clock>) -> Result<Self, Error> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let certificate = Arc::new(CertificateResolver::default());
         let clients = ClientCertificates::new(Arc::clone(&provider));
-        let mut config = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        let mut config = ServerConfig::builder_with_details(Arc::clone(&provider), Arc::new(TlsClock(clock)))
             .with_safe_default_protocol_versions()?
             .with_client_cert_verifier(Arc::new(ClientVerifier::new(Arc::clone(&clients))))
             .with_cert_resolver(Arc::clone(&certificate) as Arc<dyn ResolvesServerCert>);
@@ -64,6 +66,16 @@ impl ServingTls {
     /// Replaces the serving certificate. Established connections keep the previous one.
     pub fn set_certificate(&self, certificate: CertifiedKey) {
         *self.certificate.0.write() = Some(Arc::new(certificate));
+    }
+}
+
+/// The clock by which handshakes verify client certificates.
+#[derive(Debug)]
+struct TlsClock(Arc<dyn Clock>);
+
+impl TimeProvider for TlsClock {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(self.0.now())
     }
 }
 

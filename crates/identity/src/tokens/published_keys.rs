@@ -8,6 +8,7 @@
 
 use super::key_source::KeySource;
 use super::keys::{FetchError, FetchedKeys};
+use crate::clock::Clock;
 use crate::stats::IdentityStats;
 use ca::token::KeySet;
 use parking_lot::RwLock;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{Mutex, OwnedMutexGuard};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 
 /// Timeout of one fetch.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -39,7 +40,7 @@ pub(super) struct CachedKeys {
     /// The `iss` claim of the issuer's tokens.
     pub issuer: String,
     document: Vec<u8>,
-    fetched_at: Instant,
+    fetched_at: Duration,
 }
 
 /// Counts changes of keys, of all issuers together.
@@ -55,7 +56,7 @@ impl KeyChanges {
 
 /// The last fetch. Its lock is held while a fetch runs.
 struct LastFetch {
-    at: Option<Instant>,
+    at: Option<Duration>,
     outcome: Result<(), FetchError>,
 }
 
@@ -68,14 +69,20 @@ struct Inner {
     cached: RwLock<Option<Arc<CachedKeys>>>,
     last_fetch: Arc<Mutex<LastFetch>>,
     changes: KeyChanges,
+    clock: Arc<dyn Clock>,
     stats: Arc<IdentityStats>,
 }
 
 impl PublishedKeys {
     /// Creates an empty cache; nothing is fetched yet.
-    pub fn new(source: KeySource, changes: KeyChanges, stats: Arc<IdentityStats>) -> Self {
+    pub fn new(
+        source: KeySource,
+        changes: KeyChanges,
+        clock: Arc<dyn Clock>,
+        stats: Arc<IdentityStats>,
+    ) -> Self {
         let last_fetch = Arc::new(Mutex::new(LastFetch { at: None, outcome: Ok(()) }));
-        Self(Arc::new(Inner { source, cached: RwLock::new(None), last_fetch, changes, stats }))
+        Self(Arc::new(Inner { source, cached: RwLock::new(None), last_fetch, changes, clock, stats }))
     }
 
     /// Returns the cached keys, fetching them if there are none.
@@ -84,9 +91,9 @@ impl PublishedKeys {
     /// [`FetchError`].
     pub async fn cached(&self) -> Result<Arc<CachedKeys>, FetchError> {
         if let Some(keys) = self.get() {
-            if keys.fetched_at.elapsed() > MAX_AGE
+            if self.0.clock.monotonic().saturating_sub(keys.fetched_at) > MAX_AGE
                 && let Ok(last) = Arc::clone(&self.0.last_fetch).try_lock_owned()
-                && may_fetch(&last, MIN_INTERVAL)
+                && self.may_fetch(&last, MIN_INTERVAL)
             {
                 // The caller uses the cached keys.
                 drop(tokio::spawn(self.clone().fetch(last)));
@@ -94,7 +101,7 @@ impl PublishedKeys {
             return Ok(keys);
         }
         let mut last = Arc::clone(&self.0.last_fetch).lock_owned().await;
-        if self.get().is_none() && may_fetch(&last, INITIAL_INTERVAL) {
+        if self.get().is_none() && self.may_fetch(&last, INITIAL_INTERVAL) {
             last = self.fetch_in_task(last).await;
         }
         match (self.get(), &last.outcome) {
@@ -113,7 +120,7 @@ impl PublishedKeys {
                 Err(FetchError::Unreachable(_)) => {}
                 Err(FetchError::Withheld | FetchError::Blocked(_)) => return None,
             }
-            sleep(backoff).await;
+            self.0.clock.sleep(backoff).await;
             backoff = (backoff * 2).min(MAX_BACKOFF);
         }
     }
@@ -128,7 +135,7 @@ impl PublishedKeys {
         if let Some(keys) = self.get().filter(differs) {
             return Ok(Some(keys));
         }
-        if may_fetch(&last, MIN_INTERVAL) {
+        if self.may_fetch(&last, MIN_INTERVAL) {
             last = self.fetch_in_task(last).await;
         }
         match &last.outcome {
@@ -154,13 +161,13 @@ impl PublishedKeys {
         let outcome = timeout(FETCH_TIMEOUT, self.0.source.read()).await.unwrap_or_else(|_| {
             Err(FetchError::Unreachable(format!("no answer within {} s", FETCH_TIMEOUT.as_secs())))
         });
-        last.at = Some(Instant::now());
+        last.at = Some(self.0.clock.monotonic());
         last.outcome = match outcome {
             Ok(FetchedKeys { keys, issuer, document }) => {
                 self.count("ok");
                 tracing::debug!(keys = keys.len(), issuer, "fetched the keys of tokens");
                 let differ = self.get().is_some_and(|old| old.document != document || old.issuer != issuer);
-                let cached = CachedKeys { keys, issuer, document, fetched_at: Instant::now() };
+                let cached = CachedKeys { keys, issuer, document, fetched_at: self.0.clock.monotonic() };
                 *self.0.cached.write() = Some(Arc::new(cached));
                 if differ {
                     // After the new keys are visible, so that no token verified with the old ones is cached from here on.
@@ -183,11 +190,129 @@ impl PublishedKeys {
         last
     }
 
+    fn may_fetch(&self, last: &LastFetch, interval: Duration) -> bool {
+        last.at.is_none_or(|at| self.0.clock.monotonic().saturating_sub(at) >= interval)
+    }
+
     fn count(&self, outcome: &'static str) {
         self.0.source.counts(&self.0.stats).add(outcome);
     }
 }
 
-fn may_fetch(last: &LastFetch, interval: Duration) -> bool {
-    last.at.is_none_or(|at| at.elapsed() >= interval)
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::clock::fake::FakeClock;
+    use ca::token::DevelopmentIssuer;
+    use futures::future::join_all;
+    use http::{Request, Response, StatusCode};
+    use http_body_util::Full;
+    use hyper::body::Bytes;
+    use kube::Client;
+    use kube::client::Body;
+    use std::convert::Infallible;
+    use std::sync::atomic::AtomicBool;
+    use tower::service_fn;
+
+    /// An API server that publishes keys, unless it is unavailable.
+    #[derive(Default)]
+    struct Publisher {
+        keys: RwLock<String>,
+        fetches: AtomicU64,
+        unavailable: AtomicBool,
+    }
+
+    impl Publisher {
+        fn fetches(&self) -> u64 {
+            self.fetches.load(Ordering::SeqCst)
+        }
+
+        fn rotate(&self) {
+            *self.keys.write() = DevelopmentIssuer::generate("issuer").unwrap().jwks();
+        }
+
+        fn answer(&self, path: &str) -> Response<Full<Bytes>> {
+            let document = match path {
+                "/openid/v1/jwks" => self.keys.read().clone(),
+                _ => r#"{"issuer": "issuer"}"#.to_owned(),
+            };
+            if path == "/openid/v1/jwks" || self.unavailable.load(Ordering::SeqCst) {
+                self.fetches.fetch_add(1, Ordering::SeqCst);
+            }
+            let mut response = Response::new(Full::from(document));
+            if self.unavailable.load(Ordering::SeqCst) {
+                *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+            }
+            response
+        }
+    }
+
+    fn keys() -> (PublishedKeys, Arc<Publisher>, FakeClock) {
+        let publisher = Arc::new(Publisher::default());
+        publisher.rotate();
+        let server = Arc::clone(&publisher);
+        let service = service_fn(move |request: Request<Body>| {
+            let response = server.answer(request.uri().path());
+            async move { Ok::<_, Infallible>(response) }
+        });
+        let source = KeySource::ApiServer(Client::new(service, "default"));
+        let clock = FakeClock::default();
+        let shared: Arc<dyn Clock> = Arc::new(clock.clone());
+        (PublishedKeys::new(source, KeyChanges::default(), shared, Arc::default()), publisher, clock)
+    }
+
+    #[tokio::test]
+    async fn keys_are_refreshed_in_the_background_once_they_are_old() {
+        let (keys, publisher, clock) = keys();
+        let first = keys.cached().await.unwrap();
+        clock.advance(MAX_AGE);
+        keys.cached().await.unwrap();
+        assert_eq!(publisher.fetches(), 1, "not yet old");
+        publisher.rotate();
+        clock.advance(Duration::from_secs(1));
+        let same = keys.cached().await.unwrap();
+        assert!(Arc::ptr_eq(&first, &same), "the caller does not wait");
+        let newer = keys.refresh(&first).await.unwrap().unwrap();
+        assert!(newer.document != first.document);
+        assert_eq!((publisher.fetches(), keys.0.changes.count()), (2, 1));
+    }
+
+    #[tokio::test]
+    async fn unknown_keys_are_looked_up_by_one_fetch_in_ten_seconds() {
+        let (keys, publisher, clock) = keys();
+        let first = keys.cached().await.unwrap();
+        for fetches in 2..5 {
+            assert!(keys.refresh(&first).await.unwrap().is_none());
+            assert_eq!(publisher.fetches(), fetches - 1, "too recent");
+            clock.advance(MIN_INTERVAL);
+            let all = join_all((0..8).map(|_| keys.refresh(&first))).await;
+            assert!(all.into_iter().all(|found| found.unwrap().is_none()), "the keys have not changed");
+            assert_eq!(publisher.fetches(), fetches, "one for all callers");
+        }
+    }
+
+    #[tokio::test]
+    async fn first_keys_are_retried_until_there_are_some_and_outlive_an_outage() {
+        let (keys, publisher, clock) = keys();
+        publisher.unavailable.store(true, Ordering::SeqCst);
+        let passing = async {
+            loop {
+                clock.advance(INITIAL_INTERVAL);
+                if publisher.fetches() >= 3 {
+                    publisher.unavailable.store(false, Ordering::SeqCst);
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        let first = tokio::select! {
+            first = keys.first() => first.unwrap(),
+            () = passing => unreachable!("time does not end"),
+        };
+        publisher.unavailable.store(true, Ordering::SeqCst);
+        clock.advance(10 * MAX_AGE);
+        assert!(Arc::ptr_eq(&first, &keys.cached().await.unwrap()));
+        assert!(keys.refresh(&first).await.is_err());
+        assert!(Arc::ptr_eq(&first, &keys.cached().await.unwrap()));
+    }
 }

@@ -39,17 +39,17 @@ struct State {
 
 impl TokenRateLimits {
     /// Creates the limits; all peers are unauthenticated.
-    pub fn new() -> Self {
+    pub fn new(now: Duration) -> Self {
         let unlimited = Rate { burst: u32::MAX, per_second: u32::MAX };
         let limiter = |per_client, total| {
-            Limiter::new(Limits { per_client, total, max_clients: ADDRESSES }, Duration::ZERO)
+            Limiter::new(Limits { per_client, total, max_clients: ADDRESSES }, now)
         };
         Self(Mutex::new(State {
             unauthenticated: limiter(PER_ADDRESS, TOTAL),
             authenticated: limiter(PER_ADDRESS, TOTAL),
             failures: limiter(FAILURES, unlimited),
             valid: HashMap::new(),
-            swept_at: Duration::ZERO,
+            swept_at: now,
         }))
     }
 
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn forged_tokens_of_few_addresses_do_not_exhaust_the_limits_of_others() {
-        let limits = TokenRateLimits::new();
+        let limits = TokenRateLimits::new(NOW);
         for from in 1..=5 {
             assert_eq!(flood(&limits, address(from), NOW), FAILURES.burst);
             assert!(limits.check(address(from), NOW).is_err(), "none of its tokens is verified");
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn authenticated_and_unauthenticated_peers_have_separate_limits() {
-        let limits = TokenRateLimits::new();
+        let limits = TokenRateLimits::new(NOW);
         limits.check(address(1), NOW).unwrap();
         limits.record(address(1), true, NOW);
         // Thousands of addresses, more than the limit of all unauthenticated peers.
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn address_without_a_recent_valid_token_is_unauthenticated() {
-        let limits = TokenRateLimits::new();
+        let limits = TokenRateLimits::new(NOW);
         limits.record(address(1), true, NOW);
         let later = AUTHENTICATED_FOR + Duration::from_secs(1);
         for from in 1000..20_000 {

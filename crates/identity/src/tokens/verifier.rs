@@ -16,6 +16,7 @@ use super::key_source::KeySource;
 use super::keys::FetchError;
 use super::published_keys::{KeyChanges, PublishedKeys};
 use super::reviewer::TokenReviewer;
+use crate::clock::Clock;
 use crate::refused::Refused;
 use crate::stats::IdentityStats;
 use ca::token::{
@@ -95,10 +96,13 @@ impl TokenVerifier {
         primary: PrimaryIssuer,
         audiences: Vec<String>,
         additional: Option<(Vec<IssuerRule>, HttpsClient)>,
+        clock: Arc<dyn Clock>,
         stats: Arc<IdentityStats>,
     ) -> Self {
         let changes = KeyChanges::default();
-        let published = |source| PublishedKeys::new(source, changes.clone(), Arc::clone(&stats));
+        let published = |source| {
+            PublishedKeys::new(source, changes.clone(), Arc::clone(&clock), Arc::clone(&stats))
+        };
         let primary = match primary {
             PrimaryIssuer::Development { keys, issuer } => Primary::Development(keys, issuer),
             PrimaryIssuer::ApiServer { keys, reviewer } => {

@@ -3,16 +3,14 @@
 use crate::grpc::Status;
 use crate::limits::{Bound, ConnectionState, Refusals};
 use http::HeaderMap;
-use identity::{Authenticated, Authorizer, NodeClaim, Refused, StreamPermit};
+use identity::{Authenticated, Authorizer, NodeClaim, Refused, StreamPermit, Timer};
 use limits::truncated;
 use proto::Code;
-use rustls::pki_types::UnixTime;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::time::{Sleep, sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 impl From<Refused> for Status {
@@ -57,7 +55,7 @@ pub(crate) struct StreamGuard {
     /// The node that it claims to be has been found to be the caller's.
     authorized: bool,
     gone: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
-    expires: Pin<Box<Sleep>>,
+    expires: Timer,
 }
 
 impl StreamGuard {
@@ -98,9 +96,9 @@ impl StreamGuard {
             .permit_stream(&caller)
             .await
             .inspect_err(|refused| refuse(refused, Bound::StreamsOfClient, Some(&caller)))?;
-        let left = permit.expires.as_secs().saturating_sub(UnixTime::now().as_secs());
+        let left = permit.expires.as_secs().saturating_sub(authorizer.clock().now().as_secs());
         let gone = permit.binding.as_ref().map(|b| Box::pin(b.gone.clone().cancelled_owned()));
-        let expires = Box::pin(sleep(Duration::from_secs(left)));
+        let expires = authorizer.clock().sleep(Duration::from_secs(left));
         Ok(Self { authorizer: Arc::clone(authorizer), caller, permit, authorized: false, gone, expires })
     }
 
