@@ -130,7 +130,8 @@ impl Client {
         let Options { address, tls, certificate, token, metadata, node, on_demand, reconnect, limit } =
             options;
         let (changed, _) = watch::channel(());
-        let target = Mutex::new(Target { address, tls, certificate, token, metadata, from: None, time: None });
+        let target =
+            Mutex::new(Target { address, tls, certificate, token, metadata, from: None, time: None });
         let state = Mutex::new(State::new(on_demand));
         let shared = Arc::new(Shared { target, state, node, reconnect, changed });
         let (commands, inbox) = mpsc::unbounded_channel();

@@ -204,14 +204,21 @@ fn differences_from_istiod_are_on_the_page_with_their_cases() -> anyhow::Result<
         let cells: Vec<&str> = row.trim_matches('|').split(" | ").collect();
         ensure!(cells.len() == 5 && cells.iter().all(|cell| !cell.trim().is_empty()), "five cells: {row}");
         for case in cells[4].split('`').skip(1).step_by(2) {
-            let path = if case.contains('/') { root().join(case) } else { root().join("tests/golden").join(case) };
+            let path =
+                if case.contains('/') { root().join(case) } else { root().join("tests/golden").join(case) };
             ensure!(path.exists(), "there is no {case}");
             named.insert(case);
         }
     }
     // A case that says of itself that istiod does otherwise is there, too.
     for line in std::fs::read_to_string(root().join("tests/golden/ROWS.md"))?.lines() {
-        let differs = ["(the reference has", "(the reference keeps", "(the reference lists", "(the reference does not", "(the reference would not"];
+        let differs = [
+            "(the reference has",
+            "(the reference keeps",
+            "(the reference lists",
+            "(the reference does not",
+            "(the reference would not",
+        ];
         if differs.iter().any(|words| line.contains(words)) {
             let case = line.split('`').nth(1).with_context(|| format!("no case: {line}"))?;
             ensure!(named.contains(case), "{case} is not among the differences: {line}");

@@ -1,9 +1,10 @@
 //! Who may ask for a certificate of somebody else: a node's proxy, for pods on its own node.
 
-use crate::identity::{Identity, IdentityError, TrustDomain};
+use crate::identity::{Identity, IdentityError};
 use crate::pods::{Pods, RunningPod};
 use crate::refusal::{Code, Refusal};
 use crate::token::{BoundObject, ServiceAccountToken};
+use model::TrustDomain;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A setting of trusted accounts that cannot be read.
@@ -170,7 +171,7 @@ impl Caller {
         let bound = self.pod.as_ref().ok_or_else(|| Denial::Unbound { caller: self.account() })?;
         let name = || format!("{}/{}", self.namespace, bound.name);
         let pod = pods.pod(&self.namespace, &bound.name).ok_or_else(|| Denial::PodUnknown { pod: name() })?;
-        if bound.uid.is_empty() || pod.uid != bound.uid {
+        if bound.uid.is_empty() || pod.uid != bound.uid.as_str() {
             return Err(Denial::PodReplaced { pod: name() });
         }
         if pod.service_account != self.service_account {

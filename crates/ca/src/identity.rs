@@ -1,7 +1,7 @@
 //! SPIFFE identities of workloads: `spiffe://<trust domain>/ns/<namespace>/sa/<service account>`.
 
 use crate::refusal::{Code, Refusal};
-use model::Str;
+use model::{InvalidTrustDomain, Str, TrustDomain, is_dns_label};
 use std::fmt;
 
 /// The scheme that every SPIFFE id begins with.
@@ -33,6 +33,12 @@ pub enum IdentityError {
     ServiceAccount,
 }
 
+impl From<InvalidTrustDomain> for IdentityError {
+    fn from(_: InvalidTrustDomain) -> Self {
+        Self::TrustDomain
+    }
+}
+
 impl Refusal for IdentityError {
     fn code(&self) -> Code {
         Code::Unauthenticated
@@ -40,43 +46,6 @@ impl Refusal for IdentityError {
 
     fn reason(&self) -> &'static str {
         "identity_invalid"
-    }
-}
-
-/// A trust domain: the name of one root of trust.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub struct TrustDomain(Str);
-
-impl TrustDomain {
-    /// Reads a trust domain as it stands in a SPIFFE id (SPIFFE-ID, section 2.1).
-    ///
-    /// # Errors
-    /// [`IdentityError::TrustDomain`] for other characters, an empty text or more than 255 bytes.
-    pub fn parse(text: &str) -> Result<Self, IdentityError> {
-        let valid = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'_');
-        if text.is_empty() || text.len() > 255 || !text.bytes().all(valid) {
-            return Err(IdentityError::TrustDomain);
-        }
-        Ok(Self(Str::from(text)))
-    }
-
-    /// Reads the mesh setting `trustDomain`, in which `@` may stand for `.`.
-    ///
-    /// # Errors
-    /// As [`TrustDomain::parse`].
-    pub fn from_mesh_setting(text: &str) -> Result<Self, IdentityError> {
-        Self::parse(&text.replace('@', "."))
-    }
-
-    /// Returns the trust domain as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for TrustDomain {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }
 
@@ -98,10 +67,10 @@ impl Identity {
         namespace: &str,
         service_account: &str,
     ) -> Result<Self, IdentityError> {
-        if !is_label(namespace) {
+        if !is_dns_label(namespace) {
             return Err(IdentityError::Namespace);
         }
-        if service_account.len() > 253 || !service_account.split('.').all(is_label) {
+        if service_account.len() > 253 || !service_account.split('.').all(is_dns_label) {
             return Err(IdentityError::ServiceAccount);
         }
         Ok(Self {
@@ -151,16 +120,6 @@ impl fmt::Display for Identity {
     }
 }
 
-/// Tells whether `text` is a DNS label as Kubernetes wants it (RFC 1123, lower case).
-fn is_label(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    let edge = |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-    bytes.len() <= 63
-        && edge(bytes.first())
-        && edge(bytes.last())
-        && bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-')
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -190,11 +149,6 @@ mod tests {
         }
         let long = format!("spiffe://{}/ns/a/sa/b", "x".repeat(3000));
         assert_eq!(Identity::parse(&long), Err(IdentityError::TooLong));
-    }
-
-    #[test]
-    fn mesh_setting_may_spell_a_dot_as_at_sign() {
-        assert_eq!(TrustDomain::from_mesh_setting("a@b").unwrap().as_str(), "a.b");
     }
 
     proptest! {

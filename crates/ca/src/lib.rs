@@ -84,10 +84,11 @@ pub use external::{
     AnswerError, ExternalRefusal, ExternalRequest, MIN_EXTERNAL_LIFE, Purpose, SignerNames, SignerRoots,
     check_external_request, root_of_answer,
 };
-pub use identity::{Identity, IdentityError, TrustDomain};
+pub use identity::{Identity, IdentityError};
 pub use issuer::{IssueError, Issued, Issuer, IssuerError};
 pub use key::{KeyError, SigningKey};
 pub use material::{CRL_FILE, KeyMaterial, MaterialError, PLUGGED_IN_FILES, TLS_FILES};
+pub use model::TrustDomain;
 pub use pair::PairError;
 pub use peers::PeerError;
 pub use pods::{PodIndex, Pods, RunningPod};
@@ -97,6 +98,5 @@ pub use root::{Root, RootError};
 pub use rotation::{Incoming, Retiring, RootState, RotationError, RotationPolicy, Step};
 pub use secret::{SECRET_TYPE, SecretError};
 pub use serial::Serial;
-pub use server_name::host_of;
 pub use stream::{ProxyKind, StreamDenial, StreamNode, StreamPolicy, authorize_stream};
 pub use ttl::{TtlError, TtlPolicy, Validity};

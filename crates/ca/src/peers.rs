@@ -5,9 +5,9 @@
 //! name constraints, extended key usages and critical extensions, all together.
 
 use crate::entropy::Entropy;
-use crate::identity::TrustDomain;
 use crate::issuer::{IssueError, Issuer};
 use crate::key::{KeyError, SigningKey};
+use model::TrustDomain;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use std::time::Duration;
 use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, Error, KeyUsage, anchor_from_trusted_cert};

@@ -1,12 +1,13 @@
 //! Which pods run where: what impersonation is decided by.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// What is known about one pod.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RunningPod<'a> {
     /// `metadata.uid`.
-    pub uid: &'a str,
+    pub uid: Cow<'a, str>,
     /// `spec.serviceAccountName`.
     pub service_account: &'a str,
     /// `spec.nodeName`, empty before the pod is scheduled.
@@ -54,7 +55,7 @@ impl PodIndex {
         }
         *self.running.entry((namespace.to_owned(), pod.service_account.to_owned())).or_default() += 1;
         let entry = Entry {
-            uid: pod.uid.to_owned(),
+            uid: pod.uid.into_owned(),
             service_account: pod.service_account.to_owned(),
             node: pod.node.to_owned(),
         };
@@ -106,7 +107,11 @@ impl PodIndex {
 impl Pods for PodIndex {
     fn pod(&self, namespace: &str, name: &str) -> Option<RunningPod<'_>> {
         let entry = self.pods.get(namespace)?.get(name)?;
-        Some(RunningPod { uid: &entry.uid, service_account: &entry.service_account, node: &entry.node })
+        Some(RunningPod {
+            uid: entry.uid.as_str().into(),
+            service_account: &entry.service_account,
+            node: &entry.node,
+        })
     }
 
     fn runs_on(&self, node: &str, namespace: &str, service_account: &str) -> bool {
@@ -138,7 +143,7 @@ mod tests {
                 let node = if node == 0 { String::new() } else { format!("node{node}") };
                 let account = format!("sa{account}");
                 if put {
-                    index.put(&ns, &name, RunningPod { uid: "u", service_account: &account, node: &node });
+                    index.put(&ns, &name, RunningPod { uid: "u".into(), service_account: &account, node: &node });
                     all.insert((ns, name), (account, node));
                 } else {
                     index.remove(&ns, &name);

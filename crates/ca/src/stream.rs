@@ -248,7 +248,7 @@ pub fn authorize_stream(
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::identity::TrustDomain;
+    use model::TrustDomain;
 
     const ZTUNNEL: &str = "ztunnel~10.0.0.1~ztunnel-a.istio-system~istio-system.svc.cluster.local";
 

@@ -149,6 +149,12 @@ impl Builder {
         self.edit(table, |data| data.is_sink = true);
     }
 
+    /// Makes a table a sink whose changes come in no order of their keys: for whom the order is nothing,
+    /// and a listing of everything long.
+    pub fn sink_unsorted<K: Key, V: Row>(&mut self, table: Table<K, V>) {
+        self.edit(table, |data| (data.is_sink, data.is_unsorted) = (true, true));
+    }
+
     /// Ends the declaration.
     pub fn build(self) -> Graph {
         Graph { core: self.core }
@@ -193,7 +199,7 @@ impl Graph {
         }
     }
 
-    /// Takes the changes of a sink in the last commit, ascending by key.
+    /// Takes the changes of a sink in the last commit, ascending by key unless it is an unsorted one.
     pub fn changes<K: Key, V: Row>(&mut self, table: Table<K, V>) -> Vec<Change<K, V>> {
         self.data(table).map(|d| std::mem::take(&mut *d.changes.borrow_mut())).unwrap_or_default()
     }

@@ -60,6 +60,8 @@ pub(crate) struct TableData<K, V> {
     /// Stages that have a row for each row of this one.
     pub children: Vec<u16>,
     pub is_sink: bool,
+    /// Whether nobody wants its changes sorted.
+    pub is_unsorted: bool,
     /// Changed slots of the commit at work, with their former values; only kept for sinks.
     pub touched: RefCell<Vec<(u32, Option<Arc<V>>)>>,
     /// Changes of the last commit, by key.
@@ -81,6 +83,7 @@ impl<K: Key, V: Row> TableData<K, V> {
             indexes: Vec::new(),
             children: Vec::new(),
             is_sink: false,
+            is_unsorted: false,
             touched: RefCell::default(),
             changes: RefCell::default(),
             idle: RefCell::default(),
@@ -197,7 +200,9 @@ impl<K: Key, V: Row> TableData<K, V> {
             })
             .filter(|c| c.old != c.new)
             .collect();
-        changes.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        if !self.is_unsorted {
+            changes.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        }
         *self.changes.borrow_mut() = changes;
     }
 

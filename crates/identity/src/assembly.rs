@@ -4,6 +4,7 @@ use crate::authentication::{Authenticator, Authorizer, AuthorizerSettings};
 use crate::authority::{Authority, Events, Notice};
 use crate::clock::Clock;
 use crate::external::{CsrClient, CsrSettings};
+use crate::identity_index::IdentityIndex;
 use crate::roots::{
     DEVELOPMENT_ISSUER, ExternalSignerSource, KeyLocation, RootManager, RootSettings, StateDir, StateError,
 };
@@ -11,10 +12,10 @@ use crate::serving::{ServingCertificate, ServingNames, ServingTls};
 use crate::settings::Settings;
 use crate::stats::IdentityStats;
 use crate::tokens::{HttpsClient, PrimaryIssuer, RootsError, TokenReviewer, TokenVerifier};
-use crate::world::{World, WorldError, WorldWriter};
 use ::ca::token::KeySetError;
 use ::ca::{
-    ExternalRefusal, MIN_EXTERNAL_LIFE, RotationError, RotationPolicy, SignerNames, TtlError, TtlPolicy,
+    ExternalRefusal, MIN_EXTERNAL_LIFE, RotationError, RotationPolicy, SignerNames, TrustedAccountsError,
+    TtlError, TtlPolicy,
 };
 use kube::Client;
 use std::net::SocketAddr;
@@ -34,9 +35,9 @@ const RENEW_BELOW_PERCENT: u8 = 20;
 /// Why identity cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
-    /// A setting is invalid.
-    #[error(transparent)]
-    World(#[from] WorldError),
+    /// The list of trusted accounts cannot be read.
+    #[error("{0}; correct --trusted-node-accounts")]
+    TrustedAccounts(#[from] TrustedAccountsError),
     /// The certificate lifetimes contradict each other.
     #[error("{0}; correct --default-cert-ttl and --max-cert-ttl")]
     Ttl(#[from] TtlError),
@@ -118,18 +119,18 @@ pub struct IdentityView {
     pub stats: Arc<IdentityStats>,
     /// Cancelled once the secure port is open; `None` if there is none.
     opened: Option<CancellationToken>,
-    world: Option<Arc<World>>,
+    index: Option<Arc<IdentityIndex>>,
 }
 
 impl IdentityView {
     /// Returns the index of pods and namespaces; `None` if identity is off.
-    pub fn world(&self) -> Option<&Arc<World>> {
-        self.world.as_ref()
+    pub fn index(&self) -> Option<&Arc<IdentityIndex>> {
+        self.index.as_ref()
     }
 
     /// Returns the UID of a live pod that is known.
     pub fn uid_of(&self, namespace: &str, pod: &str) -> Option<String> {
-        self.world.as_ref()?.uid_of(namespace, pod)
+        self.index.as_ref()?.uid_of(namespace, pod)
     }
 
     /// Returns whether there is a secure port that is not open yet.
@@ -147,15 +148,15 @@ impl Identity {
         settings: &Settings,
         store: KeyStore,
         secure: SocketAddr,
-    ) -> Result<(Self, WorldWriter, IdentityView), IdentityError> {
-        let (world, writer) = World::new(&trusted_accounts(settings))?;
+    ) -> Result<(Self, IdentityView), IdentityError> {
+        let index = IdentityIndex::new(&trusted_accounts(settings))?;
         let (authority, notices) = Authority::with_notices();
         let parts = Parts {
             settings,
             signers: external_signers(settings)?,
             ttl: TtlPolicy::new(settings.default_cert_ttl, settings.max_cert_ttl)?,
             authority,
-            world,
+            index,
             clock: Arc::clone(&settings.clock),
             stats: Arc::new(IdentityStats::default()),
         };
@@ -179,27 +180,29 @@ impl Identity {
             }
             KeyStore::StateDir(dir) => {
                 let issuer = dir.development_issuer()?;
-                let issuer =
-                    PrimaryIssuer::Development { keys: issuer.keys()?, issuer: DEVELOPMENT_ISSUER.to_owned() };
+                let issuer = PrimaryIssuer::Development {
+                    keys: issuer.keys()?,
+                    issuer: DEVELOPMENT_ISSUER.to_owned(),
+                };
                 (Source::Own(parts.root_manager(KeyLocation::StateDir(dir))), issuer, None)
             }
         };
         parts.rotation().check(&parts.ttl)?;
         let tls = ServingTls::new(Arc::clone(&parts.clock))?;
         let authorizer = parts.authorizer(issuer, &tls)?;
-        let Parts { authority, world, clock, stats, .. } = parts;
+        let Parts { authority, index, clock, stats, .. } = parts;
         let identity = Self {
             authorizer: Arc::new(authorizer),
             authority: authority.clone(),
             source,
             events,
             serving: ServingCertificate::new(tls, clock, Arc::clone(&stats)),
-            serving_names: ServingNames { fixed: serving_names, discovery_host: world.discovery_host() },
+            serving_names: ServingNames { fixed: serving_names, discovery_host: index.discovery_host() },
             opened: CancellationToken::new(),
         };
         // A shadow does not wait for a root, which is managed by the other control plane.
         let opened = (!settings.shadow).then(|| identity.opened.clone());
-        Ok((identity, writer, IdentityView { authority, stats, opened, world: Some(world) }))
+        Ok((identity, IdentityView { authority, stats, opened, index: Some(index) }))
     }
 
     /// Returns the authorizer of the secure port's calls.
@@ -274,7 +277,7 @@ struct Parts<'s> {
     signers: Option<SignerNames>,
     ttl: TtlPolicy,
     authority: Authority,
-    world: Arc<World>,
+    index: Arc<IdentityIndex>,
     clock: Arc<dyn Clock>,
     stats: Arc<IdentityStats>,
 }
@@ -309,7 +312,7 @@ impl Parts<'_> {
                 rotation: self.rotation(),
             },
             authority: self.authority.clone(),
-            world: Arc::clone(&self.world),
+            index: Arc::clone(&self.index),
             clock: Arc::clone(&self.clock),
         }
     }
@@ -335,7 +338,7 @@ impl Parts<'_> {
             serving_names: serving_names.to_vec(),
             shadow: self.settings.shadow,
             authority: self.authority.clone(),
-            world: Arc::clone(&self.world),
+            index: Arc::clone(&self.index),
             clock: Arc::clone(&self.clock),
         }
     }
@@ -346,7 +349,7 @@ impl Parts<'_> {
             namespace: self.settings.system_namespace.clone(),
             replica: self.settings.replica.clone(),
             notices,
-            world: Arc::clone(&self.world),
+            index: Arc::clone(&self.index),
             stats: Arc::clone(&self.stats),
             clock: Arc::clone(&self.clock),
         }
@@ -378,7 +381,7 @@ impl Parts<'_> {
         );
         let authenticator = Authenticator::new(
             self.settings.cluster_id.clone(),
-            Arc::clone(&self.world),
+            Arc::clone(&self.index),
             tokens,
             tls.client_verifier(),
             Arc::clone(&self.clock),
@@ -389,9 +392,9 @@ impl Parts<'_> {
             streams_per_client: self.settings.streams_per_client,
             ttl: self.ttl,
         };
-        let (world, authority) = (Arc::clone(&self.world), self.authority.clone());
+        let (index, authority) = (Arc::clone(&self.index), self.authority.clone());
         let (clock, stats) = (Arc::clone(&self.clock), Arc::clone(&self.stats));
-        Ok(Authorizer::new(settings, authenticator, world, authority, clock, stats))
+        Ok(Authorizer::new(settings, authenticator, index, authority, clock, stats))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Identity: authenticates clients, authorizes what they ask for, and issues certificates.
 //!
 //! ```text
-//!                 source ──events──▶ World (pods, namespaces, trust domain)
+//!            engine ──snapshots──▶ IdentityIndex (pods, namespaces, trust domain)
 //!                                      │
 //!  Secret, files, state folder          ▼
 //!     └──▶ roots ──▶ authority ──▶ authentication ◀── tokens
@@ -26,17 +26,17 @@
 mod assembly;
 mod authentication;
 mod authority;
+mod bindings;
 mod clock;
 mod external;
+mod identity_index;
 mod issue_request;
-mod pods;
 mod refused;
 mod roots;
 mod serving;
 mod settings;
 mod stats;
 mod tokens;
-mod world;
 
 pub use assembly::{
     DEVELOPMENT_TOKEN_TTL, Identity, IdentityError, IdentityView, KeyStore, NO_UID, development_token,
@@ -48,10 +48,10 @@ pub use authentication::{
 pub use authority::{
     ActiveMaterial, Authority, AuthorityStatus, MaterialReceiver, Problem, ProblemKind, Signer,
 };
+pub use bindings::Binding;
 pub use clock::{Clock, SystemClock, Timer};
-pub use pods::{Binding, PodTable};
+pub use identity_index::{IdentityIndex, LivePods, MeshIdentity};
 pub use refused::Refused;
 pub use roots::{DEVELOPMENT_ISSUER, ROOTS_KEY, ROTATE, StateDir, StateError, TRUST_BUNDLE, TrustBundles};
 pub use settings::Settings;
 pub use stats::{Count, Counts, IdentityStats, LeafExpiries, Timestamp};
-pub use world::{MeshIdentity, World, WorldError, WorldWriter};

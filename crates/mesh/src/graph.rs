@@ -13,13 +13,15 @@ use crate::input::Inputs;
 use crate::policy::{Policies, PolicyRow};
 use crate::settings::Settings;
 use crate::waypoint::{self, Binder, ImplicitAllowPolicies, UnboundWorkloads};
-use crate::{Options, namespace, network, policy, rank, service, split_horizon, status, workload};
+use crate::{Options, identity, namespace, network, policy, rank, service, split_horizon, status, workload};
 
 /// The tables of the mesh that others read.
 #[derive(Clone, Copy)]
 pub struct Tables {
     /// What exists, by kind.
     pub inputs: Inputs,
+    /// What identity depends on.
+    pub identity: identity::Tables,
     /// What each ServiceEntry that takes part has to do with automatic addresses.
     pub address_requests: Table<Name, AddressRequest>,
 }
@@ -180,7 +182,8 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
         entry_workloads: workloads.entries,
     };
     status::declare_diagnostics(out, enforcements, reported, shared(&options.cluster_id));
-    Tables { inputs, address_requests: entries.address_requests }
+    let identity = identity::declare(b, inputs, namespaces, settings);
+    Tables { inputs, identity, address_requests: entries.address_requests }
 }
 
 /// Without a revision of our own, or a label on the object, everything is ours.

@@ -25,6 +25,7 @@ mod capabilities;
 mod encode;
 mod enforcement;
 mod graph;
+pub mod identity;
 mod input;
 mod key;
 mod labels;

@@ -1,8 +1,8 @@
 //! Mesh settings, cut into the parts that different rows read.
 
 use engine::{Builder, Table};
-use model::facts::{MeshSettings, Meta, ServiceScope, Visibility, VisibilityPolicy};
-use model::{Diagnostic, Kind, Labels, Name, Ns, ObjectRef, Selector, Severity, Str};
+use model::facts::{CaCertificate, MeshSettings, Meta, ServiceScope, Visibility, VisibilityPolicy};
+use model::{Diagnostic, Kind, Labels, Name, Ns, ObjectRef, Selector, Severity, Str, TrustDomain, shared};
 use output::Outputs;
 
 use crate::Options;
@@ -11,12 +11,28 @@ use crate::input::Inputs;
 /// The label that names a network, on the system namespace and on gateways.
 pub(crate) const NETWORK_LABEL: &str = "topology.istio.io/network";
 
+/// The mesh settings that identities depend on. All are valid: settings that are not leave the last good
+/// ones.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct TrustSettings {
+    /// The trust domain of all identities, as proxies are told it.
+    pub trust_domain: TrustDomain,
+    /// Further trust domains of this mesh, sorted.
+    pub aliases: Vec<TrustDomain>,
+    /// The host that proxies are told to find their control plane at; empty where none is set.
+    pub discovery_host: Str,
+    /// The roots of external signers.
+    pub ca_certificates: Vec<CaCertificate>,
+}
+
 /// One row for each setting that something reads, so that a change reaches only its readers.
 #[derive(Clone, Copy)]
 pub(crate) struct Settings {
     pub root_namespace: Table<(), Ns>,
     /// As in identities.
-    pub trust_domain: Table<(), Str>,
+    pub trust_domain: Table<(), TrustDomain>,
+    /// What identities depend on.
+    pub trust: Table<(), TrustSettings>,
     /// As sent with workloads: empty for the default `cluster.local`.
     pub sent_trust_domain: Table<(), Str>,
     pub discovery: Table<(), Vec<Selector>>,
@@ -68,13 +84,25 @@ impl Settings {
             });
             found.into_iter().collect()
         });
+        let trust = b.single("trust_settings", move |cx| {
+            let all = part(cx.single(all));
+            TrustSettings {
+                trust_domain: all.trust_domain.clone(),
+                aliases: all.trust_domain_aliases.clone(),
+                discovery_host: all.discovery_host.clone(),
+                ca_certificates: all.ca_certificates.clone(),
+            }
+        });
         Self {
             root_namespace,
             discovery,
-            trust_domain: b.single("trust_domain", move |cx| part(cx.single(all)).trust_domain.clone()),
+            trust,
+            trust_domain: b.single("trust_domain", move |cx| {
+                cx.single(trust).map(|trust| trust.trust_domain.clone()).unwrap_or_default()
+            }),
             sent_trust_domain: b.single("sent_trust_domain", move |cx| {
-                let domain = part(cx.single(all)).trust_domain.clone();
-                if domain == "cluster.local" { Str::new() } else { domain }
+                let domain = cx.single(trust).map(|trust| trust.trust_domain.clone()).unwrap_or_default();
+                if domain == TrustDomain::default() { Str::new() } else { shared(domain.as_str()) }
             }),
             visibility: b.single("service_entry_visibility", move |cx| {
                 part(cx.single(all)).service_entry_visibility.clone()

@@ -2,6 +2,8 @@ use model::{Diagnostic, Name, ObjectRef, Str};
 use output::ResourceChange;
 use std::collections::BTreeSet;
 
+use crate::identity::IdentityDelta;
+
 /// What one commit changed. Of statuses it has names only: whoever writes them asks for their content.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Delta {
@@ -14,6 +16,8 @@ pub struct Delta {
     pub conditions: Vec<ObjectRef>,
     /// ServiceEntries that came, went, or ask for other automatic addresses than before.
     pub address_requests: Vec<Name>,
+    /// What changed for identity, of [`Plane::identity`](crate::Plane::identity).
+    pub identity: IdentityDelta,
     /// Objects that were refused, for the log.
     pub rejected: Vec<Diagnostic>,
 }

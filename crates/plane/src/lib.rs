@@ -22,13 +22,17 @@
 //! ```
 
 mod delta;
+mod identity;
 
 pub use delta::Delta;
 pub use engine::{StageStats, Trace};
+pub use identity::{IdentityDelta, IdentitySnapshot};
+pub use mesh::Options;
+pub use mesh::identity::{PodIdentity, TrustSettings};
 pub use output::{Condition, Conditions, ResourceChange};
 
 use engine::{Builder, Graph};
-use mesh::{AddressRequest, Listings, Options, Tables};
+use mesh::{AddressRequest, Listings, Tables};
 use model::{Diagnostic, Event, Kind, Name, ObjectRef};
 use output::{Changed, Outputs};
 use std::sync::Arc;
@@ -39,6 +43,7 @@ pub struct Plane {
     outputs: Outputs,
     mesh: Tables,
     listings: Listings,
+    identity: Arc<IdentitySnapshot>,
 }
 
 impl Plane {
@@ -46,7 +51,7 @@ impl Plane {
     pub fn new(options: &Options) -> Self {
         let (mut b, mut outputs) = (Builder::default(), Outputs::default());
         let mesh = mesh::declare(&mut b, &mut outputs, options);
-        Self { graph: b.build(), outputs, mesh, listings: Listings::default() }
+        Self { graph: b.build(), outputs, mesh, listings: Listings::default(), identity: Arc::default() }
     }
 
     /// Applies events as one commit and returns what changed.
@@ -71,6 +76,7 @@ impl Plane {
             address_requests: requests.map(|change| change.key).collect(),
             rejected: rejected.filter_map(|change| Some((*change.new?).clone())).collect(),
             conditions: self.outputs.changed_conditions(graph),
+            identity: IdentitySnapshot::follow(&mut self.identity, graph, self.mesh.identity),
         }
     }
 
@@ -128,6 +134,11 @@ impl Plane {
     /// mesh: it is meant for people.
     pub fn why(&self, name: &str, depth: usize) -> Vec<Trace> {
         self.outputs.why(&self.graph, name, depth)
+    }
+
+    /// Returns what identity depends on, as of the last commit; empty until [`Plane::is_synced`].
+    pub fn identity(&self) -> &Arc<IdentitySnapshot> {
+        &self.identity
     }
 
     /// Returns the counters of every table, in order of declaration.

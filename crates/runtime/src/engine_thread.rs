@@ -36,7 +36,7 @@ pub trait Subscriber: Send {
 
     /// Sees what a commit changed before the snapshot of this step is published; only once everything has
     /// been listed.
-    fn publishing(&mut self, _step: u64, _delta: &Delta) {}
+    fn publishing(&mut self, _step: u64, _mesh: &Plane, _delta: &Delta) {}
 
     /// Sees what a commit changed after it was published.
     fn published(&mut self, _delta: &Delta) {}
@@ -167,7 +167,9 @@ impl Engine {
         if self.mesh.is_synced() {
             let snapshot = self.writer.publish();
             let step = snapshot.step();
-            self.subscribers.iter_mut().for_each(|subscriber| subscriber.publishing(step, &delta));
+            self.subscribers
+                .iter_mut()
+                .for_each(|subscriber| subscriber.publishing(step, &self.mesh, &delta));
             self.publish.send_replace(Some(snapshot));
         }
         self.subscribers.iter_mut().for_each(|subscriber| subscriber.published(&delta));

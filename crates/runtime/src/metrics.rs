@@ -211,12 +211,7 @@ impl Metrics {
                 "Accepted tokens: cached, verified locally, of an additional issuer, or reviewed by the API server.",
                 &stats.tokens,
             ),
-            (
-                "pilothouse_token_reviews_total",
-                "outcome",
-                "TokenReviews.",
-                &stats.token_reviews,
-            ),
+            ("pilothouse_token_reviews_total", "outcome", "TokenReviews.", &stats.token_reviews),
             (
                 "pilothouse_key_fetches_total",
                 "outcome",

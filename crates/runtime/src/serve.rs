@@ -297,8 +297,9 @@ fn identity(
         source,
     })?;
     let settings = identity::Settings { clock, ..args.identity_settings() };
-    let (identity, writer, view) = Identity::new(&settings, store, port.address())?;
-    subscribers.insert(0, Box::new(writer));
+    let (identity, view) = Identity::new(&settings, store, port.address())?;
+    let index = view.index().map(|index| Box::new(Arc::clone(index)) as Box<dyn Subscriber>);
+    subscribers.splice(0..0, index);
     let engine = EngineHandle::start_with(args.mesh.options(), subscribers).map_err(StartError::Thread)?;
     let roots = roots(args, connection, &view);
     Ok((Some(SecureServer { identity, port, roots }), view, engine))
@@ -314,7 +315,7 @@ fn roots(args: &ServeArgs, connection: Option<&Connection>, view: &IdentityView)
         client: connection.client.clone(),
         texts: std::iter::once(roots).chain(lists).collect(),
         authority: view.authority.clone(),
-        world: Arc::clone(view.world()?),
+        index: Arc::clone(view.index()?),
         stats: Arc::clone(&view.stats),
     })
 }

@@ -2,22 +2,24 @@
 
 use crate::controllers::ChangedObjects;
 use crate::engine_thread::Subscriber;
-use identity::WorldWriter;
+use identity::IdentityIndex;
 use model::Event;
-use plane::Delta;
+use plane::{Delta, Plane};
 use server::AffectedNodes;
 use std::sync::Arc;
 
-/// Identity follows pods, namespaces and the mesh settings.
-impl Subscriber for WorldWriter {
-    fn received(&mut self, events: &[Event]) {
-        self.take(events);
+/// Identity follows pods, namespaces and the mesh settings. It knows a pod before the ztunnel of its node does.
+impl Subscriber for Arc<IdentityIndex> {
+    fn publishing(&mut self, _: u64, mesh: &Plane, delta: &Delta) {
+        if !delta.identity.is_empty() {
+            self.publish(mesh.identity(), &delta.identity);
+        }
     }
 }
 
 /// Streams of the nodes that a snapshot affects are served first.
 impl Subscriber for Arc<AffectedNodes> {
-    fn publishing(&mut self, step: u64, delta: &Delta) {
+    fn publishing(&mut self, step: u64, _: &Plane, delta: &Delta) {
         self.add(step, delta.nodes.iter().cloned());
     }
 }

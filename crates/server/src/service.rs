@@ -128,7 +128,9 @@ impl Service {
         match (head.uri.path(), &self.authorizer, variant.filter(|&variant| self.ads.serves(variant))) {
             (_, authorizer, Some(variant)) => {
                 let guard = match authorizer {
-                    Some(authorizer) => Some(StreamGuard::open(authorizer, self.refusals(), &head.headers, from).await?),
+                    Some(authorizer) => {
+                        Some(StreamGuard::open(authorizer, self.refusals(), &head.headers, from).await?)
+                    }
                     None => {
                         from.set_authenticated();
                         None
@@ -140,7 +142,8 @@ impl Service {
                 Ok(stream.boxed_unsync())
             }
             (proto::rpc_path::CREATE_CERTIFICATE, Some(authorizer), _) => {
-                let message = create_certificate(authorizer, self.refusals(), &head.headers, body, from).await?;
+                let message =
+                    create_certificate(authorizer, self.refusals(), &head.headers, body, from).await?;
                 let trailers = Status::new(Code::Ok, "").headers();
                 let end = async move { Some(Ok(trailers)) };
                 Ok(Full::new(message).with_trailers(end).boxed_unsync())

@@ -88,13 +88,13 @@ fn mesh_settings_are_what_the_control_plane_reads() -> anyhow::Result<()> {
         }
     };
     let plain = settings(json!({}))?;
-    assert_eq!((&*plain.root_namespace, &*plain.trust_domain), ("mesh", "cluster.local"));
+    assert_eq!((&*plain.root_namespace, plain.trust_domain.as_str()), ("mesh", "cluster.local"));
     let odd = settings(json!({"meshConfig": {
         "rootNamespace": "policies", "trustDomain": "example.org",
         "discoverySelectors": [{"matchLabels": {"mesh": "on"}}],
         "accessLogFormat": "a: b\n# c\n",
     }}))?;
-    assert_eq!((&*odd.root_namespace, &*odd.trust_domain), ("policies", "example.org"));
+    assert_eq!((&*odd.root_namespace, odd.trust_domain.as_str()), ("policies", "example.org"));
     assert_eq!(odd.discovery_selectors.len(), 1);
     Ok(())
 }

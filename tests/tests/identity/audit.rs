@@ -136,7 +136,10 @@ async fn each_certificate_has_one_log_line_without_secrets() -> anyhow::Result<(
     ] {
         let before = plane.stats().refused.list();
         let (message, key) = request(None)?;
-        assert_eq!(call(&plane, &invalid, &message).await?.err().map(|(code, _)| code), Some(UNAUTHENTICATED));
+        assert_eq!(
+            call(&plane, &invalid, &message).await?.err().map(|(code, _)| code),
+            Some(UNAUTHENTICATED)
+        );
         secret_texts.extend([message.csr, key, invalid]);
         assert_ne!(plane.stats().refused.list(), before, "it is counted by reason");
     }

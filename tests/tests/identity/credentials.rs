@@ -149,7 +149,8 @@ async fn certificate_renews_itself_while_a_pod_has_its_account_for_at_most_the_d
     let longest = ca::Certificate::all_from_pem(held.chain[0].as_bytes())?;
     assert!(life(&longest[0]) > month as u64);
     for (requested, lives) in [(600, 600), (0, 24 * 3600), (month, 24 * 3600)] {
-        let renewed = renew_on(&channel, requested).await?.map_err(|code| anyhow::anyhow!("refused: {code}"))?;
+        let renewed =
+            renew_on(&channel, requested).await?.map_err(|code| anyhow::anyhow!("refused: {code}"))?;
         // Certificates are backdated by two minutes.
         assert_eq!(life(&renewed), lives + 120, "requested for {requested} s");
     }
@@ -168,7 +169,8 @@ async fn certificate_renews_itself_while_a_pod_has_its_account_for_at_most_the_d
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn certificate_of_an_external_workload_is_renewed_while_its_workload_entry_exists() -> anyhow::Result<()> {
+async fn certificate_of_an_external_workload_is_renewed_while_its_workload_entry_exists() -> anyhow::Result<()>
+{
     let laptop = Laptop::new()?;
     let plane = Plane::open(&laptop.args).await?;
     let web = "spiffe://cluster.local/ns/shop/sa/web";

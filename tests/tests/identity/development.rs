@@ -82,48 +82,48 @@ async fn root_of_a_state_folder_is_renewed_before_it_expires() -> anyhow::Result
     Ok(())
 }
 
+const SETTINGS: &str = "
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio, namespace: istio-system}
+data: {mesh: \"trustDomain: DOMAIN\"}
+";
+
+const POD: &str = "
+apiVersion: v1
+kind: Pod
+metadata: {name: NAME, namespace: shop}
+spec: {serviceAccountName: web, nodeName: laptop, containers: [{name: web, image: web}]}
+status: {phase: Running, podIP: 10.9.9.8}
+";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn certificates_have_the_trust_domain_that_workloads_are_sent() -> anyhow::Result<()> {
     let laptop = Laptop::new()?;
     let settings = laptop.dir().join("manifests/mesh.yaml");
-    std::fs::write(
-        &settings,
-        "
-apiVersion: v1
-kind: ConfigMap
-metadata: {name: istio, namespace: istio-system}
-data: {mesh: \"trustDomain: example.org\"}
-",
-    )?;
-    laptop.write(
-        "added.yaml",
-        "
-apiVersion: v1
-kind: Pod
-metadata: {name: added, namespace: shop}
-spec: {serviceAccountName: web, nodeName: laptop, containers: [{name: web, image: web}]}
-status: {phase: Running, podIP: 10.9.9.8}
-",
-    )?;
+    std::fs::write(&settings, SETTINGS.replace("DOMAIN", "example.org"))?;
+    laptop.write("added.yaml", &POD.replace("NAME", "added"))?;
     let plane = Plane::open(&laptop.args).await?;
     let ztunnel = laptop.ztunnel()?;
     let options = Options { node: Node::ztunnel("laptop"), ..plane.client_options(&ztunnel)? };
     let client = Client::connect(options).await?;
-    let pod = "Kubernetes//Pod/shop/added";
     let of = |domain: &str| format!("spiffe://{domain}/ns/shop/sa/web");
-    // Deleted settings fall back to the defaults, for both.
-    for (sent, domain, other) in
-        [("example.org", "example.org", "cluster.local"), ("", "cluster.local", "example.org")]
-    {
-        let has_domain = |state: &State| state.workload(pod).is_some_and(|w| w.trust_domain == sent);
+    let holds = async |pod: &str, sent: &str, domain: &str, other: &str| {
+        let pod = format!("Kubernetes//Pod/shop/{pod}");
+        let has_domain = |state: &State| state.workload(&pod).is_some_and(|w| w.trust_domain == sent);
         client.until(domain, has_domain).await?;
         plane.certificate(&ztunnel, Some(&of(domain))).await?;
         assert_eq!(plane.refusal(&ztunnel, Some(&of(other))).await?, UNAUTHENTICATED, "{other}");
-        if settings.exists() {
-            std::fs::remove_file(&settings)?;
-        }
-    }
-    Ok(())
+        anyhow::Ok(())
+    };
+    holds("added", "example.org", "example.org", "cluster.local").await?;
+    // An invalid one keeps the last valid one, for both. The pod comes after it.
+    std::fs::write(&settings, SETTINGS.replace("DOMAIN", "Corp.Test"))?;
+    laptop.write("later.yaml", &POD.replace("NAME", "later"))?;
+    holds("later", "example.org", "example.org", "cluster.local").await?;
+    // Deleted settings fall back to the defaults, for both.
+    std::fs::remove_file(&settings)?;
+    holds("added", "", "cluster.local", "example.org").await
 }
 
 #[derive(clap::Parser)]

@@ -145,7 +145,10 @@ async fn forged_tokens_exhaust_the_limit_of_their_own_address() -> anyhow::Resul
     assert!((200..4000).contains(&verified), "{verified} forged tokens were verified");
     assert_eq!(plane.bounded("tokens_of_address"), 1);
     assert_eq!(plane.stats().unauthenticated.get(), verified, "each is counted");
-    plane.certificate(&laptop.ztunnel()?, None).await.context("a new token of another address is accepted")?;
+    plane
+        .certificate(&laptop.ztunnel()?, None)
+        .await
+        .context("a new token of another address is accepted")?;
     Ok(())
 }
 

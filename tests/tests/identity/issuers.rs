@@ -180,8 +180,7 @@ async fn failing_issuer_does_not_affect_others() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_that_are_unavailable_at_start_are_fetched_before_a_token_needs_them() -> anyhow::Result<()>
-{
+async fn keys_that_are_unavailable_at_start_are_fetched_before_a_token_needs_them() -> anyhow::Result<()> {
     let publisher = Publisher::start().await?;
     let issuer = Issuer::new("https://issuer.example")?;
     let rule = json!({"issuer": "https://issuer.example", "jwks_uri": publisher.url("/keys"),

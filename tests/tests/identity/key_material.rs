@@ -25,7 +25,7 @@ async fn replicas_that_start_together_agree_on_one_root() -> anyhow::Result<()> 
     for _ in 0..8 {
         let port = SecurePort::bind(args.secure_addr)?;
         let store = KeyStore::Cluster(site.server.client().await?);
-        let (identity, _, view) = Identity::new(&args.identity_settings(), store, port.address())?;
+        let (identity, view) = Identity::new(&args.identity_settings(), store, port.address())?;
         let ads = Ads::new(snapshots.clone(), Clients::default());
         let secure = SecureServer { identity, port, roots: None };
         tokio::spawn(secure.run(Service::new(ads), snapshots.clone(), stop.clone()));
@@ -206,7 +206,10 @@ async fn changed_plugged_in_files_are_activated_and_partial_ones_refused() -> an
     args.identity.ca_dir = Some(dir.path().to_owned());
     let plane = Plane::start(&args).await?;
     plane.problem("missing").await?;
-    assert!(secrets(&site).await?.get_opt("istio-ca-secret").await?.is_none(), "no root is created beside partial files");
+    assert!(
+        secrets(&site).await?.get_opt("istio-ca-secret").await?.is_none(),
+        "no root is created beside partial files"
+    );
     let signing = |plane: &Plane| {
         plane.identity.authority.current().and_then(|s| s.certificate().map(|c| c.subject().to_owned()))
     };

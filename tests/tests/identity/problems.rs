@@ -73,7 +73,10 @@ async fn refused_update_and_its_resolution_are_events_of_the_secret() -> anyhow:
     assert_eq!(refused.reporting_instance.as_deref(), Some("istiod-1"));
     put(&good).await?;
     let resolved = events.find("KeyMaterialActive", "cacerts").await?;
-    assert!(regards(&resolved, "Secret", "cacerts") && resolved.type_.as_deref() == Some("Normal"), "{resolved:#?}");
+    assert!(
+        regards(&resolved, "Secret", "cacerts") && resolved.type_.as_deref() == Some("Normal"),
+        "{resolved:#?}"
+    );
 
     // The same problem increments the count of its Event; another problem has its own Event.
     put(&broken).await?;

@@ -65,9 +65,7 @@ async fn root_is_replaced_without_failed_handshakes_or_closed_streams() -> anyho
     secrets.patch("istio-ca-secret", &PatchParams::default(), &Patch::Merge(ask)).await?;
 
     let mut seen: [Vec<(usize, bool)>; 2] = Default::default();
-    for (expected, wait) in
-        [((2, true), Duration::ZERO), ((2, false), OVERLAP), ((1, false), OVERLAP)]
-    {
+    for (expected, wait) in [((2, true), Duration::ZERO), ((2, false), OVERLAP), ((1, false), OVERLAP)] {
         workloads.advance(wait).await?;
         let reached = until(LIMIT, async || {
             workloads.connect_all().await?;

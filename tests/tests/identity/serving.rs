@@ -33,7 +33,8 @@ status: {phase: Running, podIP: 10.9.9.9}
 /// Connects to the server, verifying a name, and returns its certificate (DER).
 async fn connect(plane: &Plane, name: &str) -> anyhow::Result<Vec<u8>> {
     let tls = Tls { roots_pem: plane.roots()?.into_bytes(), server_name: Some(name.to_owned()) };
-    let target = Target { address: plane.secure.to_string(), tls: Some(tls), time: plane.time(), ..Target::default() };
+    let target =
+        Target { address: plane.secure.to_string(), tls: Some(tls), time: plane.time(), ..Target::default() };
     let stream = dial(&target).await?;
     let chain = stream.get_ref().1.peer_certificates().context("no certificate")?;
     Ok(chain.first().context("an empty chain")?.to_vec())

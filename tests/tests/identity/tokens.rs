@@ -19,7 +19,8 @@ fn count(list: &[(&'static str, u64)], name: &str) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_tokens_of_live_pods_signed_by_the_api_server_for_our_audience_are_accepted() -> anyhow::Result<()> {
+async fn only_tokens_of_live_pods_signed_by_the_api_server_for_our_audience_are_accepted()
+-> anyhow::Result<()> {
     let site = Site::new().await?;
     let plane = Plane::open(&site.settings()?).await?;
     let web = site.pod(&site.shop, "web", "web", "n1").await?;
@@ -199,7 +200,8 @@ async fn new_key_of_the_api_server_is_fetched_and_a_removed_one_refused() -> any
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn first_token_is_accepted_if_the_api_server_becomes_unavailable_after_the_port_opened() -> anyhow::Result<()> {
+async fn first_token_is_accepted_if_the_api_server_becomes_unavailable_after_the_port_opened()
+-> anyhow::Result<()> {
     let mut server = ApiServer::start().await?;
     let (system, shop) = (server.namespace("system").await?, server.namespace("shop").await?);
     let ztunnel = pod(&server, &system, "ztunnel-n1", "ztunnel", "n1").await?;

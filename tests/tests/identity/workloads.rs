@@ -116,11 +116,7 @@ fn parts(
 }
 
 /// Makes an mTLS handshake in which each side verifies the other with its own roots.
-async fn connect(
-    client: &NewCertificate,
-    server: &NewCertificate,
-    clock: &FakeClock,
-) -> anyhow::Result<()> {
+async fn connect(client: &NewCertificate, server: &NewCertificate, clock: &FakeClock) -> anyhow::Result<()> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let (chain, key, roots) = parts(server)?;
     let verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider)).build()?;

@@ -7,6 +7,7 @@
 mod clusters;
 mod enforcement;
 mod health;
+mod identity;
 mod manifests;
 mod networks;
 mod waypoints;

@@ -106,6 +106,7 @@ fn manifest(kind: Kind, d: &mut Draw<'_>) -> Value {
                 "trustDomain: example.org",
                 "serviceEntryVisibility: {defaultVisibility: NAMESPACE}",
                 "trustDomain: [",
+                "trustDomain: Corp.Test",
                 "serviceScopeConfigs: [{scope: GLOBAL, servicesSelector: {matchLabels: {istio.io/global: \"true\"}}}]",
                 "serviceScopeConfigs: [{scope: LOCAL}, {scope: GLOBAL, namespaceSelector: {matchLabels: {mesh: \"on\"}}}]",
                 "serviceScopeConfigs: [{scope: GLOBAL}]",

@@ -19,7 +19,7 @@ fn ztunnel(name: &str, uid: &str) -> Caller {
 }
 
 fn put(pods: &mut PodIndex, namespace: &str, name: &str, uid: &str, service_account: &str, node: &str) {
-    pods.put(namespace, name, RunningPod { uid, service_account, node });
+    pods.put(namespace, name, RunningPod { uid: uid.into(), service_account, node });
 }
 
 /// Two nodes with a ztunnel each; `web` runs on the first, `db` on the second.

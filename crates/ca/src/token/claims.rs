@@ -1,8 +1,9 @@
 //! The claims of a token, checked.
 
 use super::TokenRefusal;
-use crate::identity::{Identity, IdentityError, TrustDomain};
+use crate::identity::{Identity, IdentityError};
 use crate::ttl::at;
+use model::TrustDomain;
 use rustls_pki_types::UnixTime;
 use serde::Deserialize;
 use std::time::Duration;

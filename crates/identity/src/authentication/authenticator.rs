@@ -4,10 +4,10 @@ use super::caller::{Authenticated, Connection, Credential};
 use super::client_certificates::ClientVerifier;
 use super::vouched_pods::VouchedPods;
 use crate::clock::Clock;
+use crate::identity_index::IdentityIndex;
 use crate::refused::Refused;
 use crate::stats::IdentityStats;
 use crate::tokens::{LEEWAY, TokenRateLimits, TokenVerifier};
-use crate::world::World;
 use ca::token::ServiceAccountToken;
 use ca::{Caller, Denial, Pods};
 use http::{HeaderMap, header};
@@ -23,7 +23,7 @@ const REVIEWED_STREAM_TTL: Duration = Duration::from_secs(3600);
 /// Authenticates clients.
 pub struct Authenticator {
     cluster_id: String,
-    world: Arc<World>,
+    index: Arc<IdentityIndex>,
     tokens: TokenVerifier,
     client_verifier: ClientVerifier,
     token_limits: TokenRateLimits,
@@ -35,14 +35,14 @@ impl Authenticator {
     /// Authenticates clients of the cluster `cluster_id`, which they send as `clusterid`.
     pub(crate) fn new(
         cluster_id: String,
-        world: Arc<World>,
+        index: Arc<IdentityIndex>,
         tokens: TokenVerifier,
         client_verifier: ClientVerifier,
         clock: Arc<dyn Clock>,
         stats: Arc<IdentityStats>,
     ) -> Self {
         let token_limits = TokenRateLimits::new(clock.monotonic());
-        Self { cluster_id, world, tokens, client_verifier, token_limits, clock, stats }
+        Self { cluster_id, index, tokens, client_verifier, token_limits, clock, stats }
     }
 
     /// Fetches the keys of token issuers, and retries until they are fetched. `attempted` is cancelled after
@@ -93,8 +93,8 @@ impl Authenticator {
         mut query: impl FnMut(&dyn Pods) -> Result<T, Denial>,
     ) -> Result<T, Denial> {
         let vouching = self.tokens.are_for_development();
-        self.world
-            .ask(|pods| if vouching { query(&VouchedPods { pods, caller }) } else { query(pods) })
+        self.index
+            .ask(|pods| if vouching { query(&VouchedPods { pods, caller }) } else { query(&pods) })
             .await
     }
 
@@ -110,7 +110,7 @@ impl Authenticator {
         };
         self.client_verifier.check_valid(certificate, self.clock.now())?;
         let identity = certificate.identity.clone();
-        if *identity.trust_domain() != self.world.mesh().trust_domain {
+        if *identity.trust_domain() != self.index.mesh().trust_domain {
             let detail = format!("client certificate of {identity} is of another trust domain");
             return Err(Refused::unauthenticated("trust_domain", detail));
         }
@@ -126,12 +126,8 @@ impl Authenticator {
         Ok(Authenticated { identity, caller, credential, expires, address })
     }
 
-    async fn by_token(
-        &self,
-        headers: &HeaderMap,
-        connection: &Connection,
-    ) -> Result<Authenticated, Refused> {
-        let (mesh, now) = (self.world.mesh(), self.clock.now());
+    async fn by_token(&self, headers: &HeaderMap, connection: &Connection) -> Result<Authenticated, Refused> {
+        let (mesh, now) = (self.index.mesh(), self.clock.now());
         let token = bearer(headers)?;
         self.check_cluster(headers)?;
         let token = match self.tokens.cached(token, now) {
@@ -175,7 +171,8 @@ fn bearer(headers: &HeaderMap) -> Result<&str, Refused> {
         let detail = "neither a client certificate nor exactly one authorization header";
         return Err(Refused::unauthenticated("no_credential", detail));
     };
-    let malformed = || Refused::unauthenticated("no_bearer", "the authorization header is not a bearer token");
+    let malformed =
+        || Refused::unauthenticated("no_bearer", "the authorization header is not a bearer token");
     let (scheme, token) = value.to_str().ok().and_then(|v| v.split_once(' ')).ok_or_else(malformed)?;
     if !scheme.eq_ignore_ascii_case("bearer") {
         return Err(malformed());

@@ -3,12 +3,12 @@
 use super::authenticator::Authenticator;
 use super::caller::{Authenticated, Connection, Credential};
 use crate::authority::Authority;
+use crate::bindings::Binding;
 use crate::clock::Clock;
+use crate::identity_index::IdentityIndex;
 use crate::issue_request::IssueRequest;
-use crate::pods::Binding;
 use crate::refused::Refused;
 use crate::stats::IdentityStats;
-use crate::world::World;
 use ca::{Denial, Issued, Pods, StreamNode, StreamPolicy, TtlPolicy, authorize_stream};
 use http::HeaderMap;
 use limits::{KeyedSemaphore, Limiter, Limits, Permit, Rate, truncated};
@@ -80,7 +80,7 @@ pub struct CertificateRequest<'a> {
 pub struct Authorizer {
     settings: AuthorizerSettings,
     authenticator: Authenticator,
-    world: Arc<World>,
+    index: Arc<IdentityIndex>,
     authority: Authority,
     stream_rate: Mutex<Limiter<String>>,
     certificate_rate: Mutex<Limiter<String>>,
@@ -94,7 +94,7 @@ impl Authorizer {
     pub(crate) fn new(
         settings: AuthorizerSettings,
         authenticator: Authenticator,
-        world: Arc<World>,
+        index: Arc<IdentityIndex>,
         authority: Authority,
         clock: Arc<dyn Clock>,
         stats: Arc<IdentityStats>,
@@ -102,8 +102,10 @@ impl Authorizer {
         let rate = settings.certificates_per_second.max(1);
         let times = |factor: u32| rate.saturating_mul(factor);
         let per_client = Rate { burst: times(4), per_second: rate };
-        let total =
-            Rate { burst: times(4 * TOTAL_CERTIFICATES_FACTOR), per_second: times(TOTAL_CERTIFICATES_FACTOR) };
+        let total = Rate {
+            burst: times(4 * TOTAL_CERTIFICATES_FACTOR),
+            per_second: times(TOTAL_CERTIFICATES_FACTOR),
+        };
         let start = clock.monotonic();
         let limiter = |per_client, total| {
             Mutex::new(Limiter::new(Limits { per_client, total, max_clients: MAX_CLIENTS }, start))
@@ -114,7 +116,7 @@ impl Authorizer {
             open_streams: KeyedSemaphore::new(settings.streams_per_client),
             settings,
             authenticator,
-            world,
+            index,
             authority,
             clock,
             stats,
@@ -151,7 +153,7 @@ impl Authorizer {
     /// Returns whether the caller's account is that of ztunnels.
     pub fn is_ztunnel(&self, caller: &Authenticated) -> bool {
         let account = &caller.caller;
-        self.world.mesh().authorizer.trusts(&account.namespace, &account.service_account)
+        self.index.mesh().authorizer.trusts(&account.namespace, &account.service_account)
     }
 
     /// Permits an authenticated caller to open a stream. The node is authorized later, by
@@ -170,7 +172,7 @@ impl Authorizer {
         self.authenticator.check_alive(caller).await?;
         let binding = match &caller.caller.pod {
             None => None,
-            Some(_) => match self.world.bind(&caller.caller) {
+            Some(_) => match self.index.bind(&caller.caller) {
                 Ok(binding) => Some(binding),
                 Err(Denial::PodUnknown { .. }) if self.authenticator.accepts_development_tokens() => None,
                 Err(denial) => return Err(denial.into()),
@@ -192,7 +194,7 @@ impl Authorizer {
         let decide = || {
             let NodeClaim { id, namespace, service_account, node_name, instance_ips } = *node;
             let parsed = StreamNode::parse(id, namespace, service_account, node_name, instance_ips)?;
-            let mesh = self.world.mesh();
+            let mesh = self.index.mesh();
             let policy = StreamPolicy { check_identity: true, ztunnels: Some(&mesh.authorizer) };
             let bound = permit.binding.as_ref().map(|binding| binding.node.as_str());
             let node_name = bound.or(caller.caller.node.as_deref());
@@ -232,7 +234,7 @@ impl Authorizer {
         let identity = match request.impersonated {
             "" => caller.identity.clone(),
             requested => {
-                let mesh = self.world.mesh();
+                let mesh = self.index.mesh();
                 let decide = |pods: &dyn Pods| mesh.authorizer.authorize(&caller.caller, requested, pods);
                 self.authenticator.query_pods(&caller.caller, decide).await?
             }

@@ -1,12 +1,12 @@
 //! The pods that development tokens vouch for.
 
-use crate::pods::PodTable;
+use crate::identity_index::LivePods;
 use ca::{Caller, Pods, RunningPod};
 
 /// The known pods, and the caller's own pod if a development token vouches for it: the holder of the state
 /// folder's key may claim a pod that no manifest defines.
 pub(super) struct VouchedPods<'a> {
-    pub pods: &'a PodTable,
+    pub pods: LivePods<'a>,
     pub caller: &'a Caller,
 }
 
@@ -15,7 +15,7 @@ impl Pods for VouchedPods<'_> {
         let vouched = || {
             let pod = self.caller.pod.as_ref().filter(|pod| pod.name == name)?;
             (self.caller.namespace == namespace).then_some(RunningPod {
-                uid: &pod.uid,
+                uid: pod.uid.as_str().into(),
                 service_account: &self.caller.service_account,
                 node: self.caller.node.as_deref().unwrap_or_default(),
             })

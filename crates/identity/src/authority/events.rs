@@ -6,8 +6,8 @@
 
 use super::problem::Notice;
 use crate::clock::Clock;
+use crate::identity_index::IdentityIndex;
 use crate::stats::IdentityStats;
-use crate::world::World;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::{Event, EventSeries};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
@@ -52,7 +52,7 @@ pub(crate) struct Events {
     /// The notices to write.
     pub notices: mpsc::Receiver<Notice>,
     /// Knows the UID of the pod.
-    pub world: Arc<World>,
+    pub index: Arc<IdentityIndex>,
     /// Counts writes.
     pub stats: Arc<IdentityStats>,
     /// The clock.
@@ -133,7 +133,7 @@ impl Events {
         let regarding = match notice.secret {
             Some(secret) => reference("Secret", secret, None),
             // The files are mounted into the pod.
-            None => reference("Pod", &self.replica, self.world.uid_of(&self.namespace, &self.replica)),
+            None => reference("Pod", &self.replica, self.index.uid_of(&self.namespace, &self.replica)),
         };
         Event {
             metadata: ObjectMeta {

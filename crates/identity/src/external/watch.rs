@@ -184,7 +184,8 @@ mod tests {
             tracked.insert(uid, format!("name-{uid}"), at(deadline));
         }
         assert_eq!((tracked.next_deadline(), tracked.pop_orphaned(at(0), at(9))), (Some(at(1)), None));
-        let pop = |tracked: &mut Tracked, now: u64| tracked.pop_orphaned(at(now), at(now + 4)).map(|(_, uid)| uid);
+        let pop =
+            |tracked: &mut Tracked, now: u64| tracked.pop_orphaned(at(now), at(now + 4)).map(|(_, uid)| uid);
         assert_eq!(pop(&mut tracked, 2).as_deref(), Some("a"), "tracked before: the age has not changed");
         assert_eq!(pop(&mut tracked, 2).as_deref(), Some("b"));
         assert_eq!((pop(&mut tracked, 2), tracked.next_deadline()), (None, Some(at(3))));

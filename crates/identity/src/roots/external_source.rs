@@ -10,7 +10,7 @@
 use crate::authority::{Authority, Problem, ProblemKind};
 use crate::clock::Clock;
 use crate::external::{CsrClient, ExternalSigner, Requester};
-use crate::world::World;
+use crate::identity_index::IdentityIndex;
 use ca::{
     ExternalRequest, RevocationLists, SignerNames, SignerRoots, SigningKey, TrustBundle, TtlPolicy,
     root_of_answer,
@@ -53,7 +53,7 @@ pub(crate) struct ExternalSignerSource {
     /// Receives the signer.
     pub authority: Authority,
     /// Knows the mesh settings.
-    pub world: Arc<World>,
+    pub index: Arc<IdentityIndex>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
 }
@@ -77,23 +77,24 @@ impl ExternalSignerSource {
     }
 
     async fn follow(self) {
-        let mut settings = self.world.ca_certificates();
+        let mut settings = self.index.ca_certificates();
         let mut learned = None;
         let mut backoff = BACKOFF.0;
         loop {
             let configured = Arc::clone(&settings.borrow_and_update());
-            let retry = match self.find(&configured, &mut learned).await.and_then(|found| self.activate(found)) {
-                Ok(()) => {
-                    backoff = BACKOFF.0;
-                    self.root_file.as_ref().map(|_| FILE_POLL)
-                }
-                Err(problem) => {
-                    self.authority.report(problem);
-                    let retry = backoff;
-                    backoff = (backoff * 2).min(BACKOFF.1);
-                    Some(retry)
-                }
-            };
+            let retry =
+                match self.find(&configured, &mut learned).await.and_then(|found| self.activate(found)) {
+                    Ok(()) => {
+                        backoff = BACKOFF.0;
+                        self.root_file.as_ref().map(|_| FILE_POLL)
+                    }
+                    Err(problem) => {
+                        self.authority.report(problem);
+                        let retry = backoff;
+                        backoff = (backoff * 2).min(BACKOFF.1);
+                        Some(retry)
+                    }
+                };
             let due = async {
                 match retry {
                     Some(retry) => self.clock.sleep(retry).await,

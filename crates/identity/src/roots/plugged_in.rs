@@ -3,7 +3,7 @@
 use super::material_files::{Files, data_of, is_unavailable, read_files};
 use crate::authority::{Authority, Problem, ProblemKind};
 use crate::clock::Clock;
-use crate::world::World;
+use crate::identity_index::IdentityIndex;
 use ca::{CRL_FILE, KeyMaterial, SystemEntropy, TtlPolicy};
 use cluster::error_message;
 use k8s_openapi::api::core::v1::Secret;
@@ -35,7 +35,7 @@ pub(super) struct PluggedIn {
     /// Receives the key material.
     pub authority: Authority,
     /// Knows the trust domain.
-    pub world: Arc<World>,
+    pub index: Arc<IdentityIndex>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
 }
@@ -120,7 +120,7 @@ impl PluggedIn {
 
     fn update(&self, material: &KeyMaterial, source: &str) -> Result<(), String> {
         let issuer = material.issuer(self.ttl).map_err(|e| e.to_string())?;
-        let domain = self.world.mesh().trust_domain.clone();
+        let domain = self.index.mesh().trust_domain.clone();
         issuer.check_with_peers(&domain, self.clock.now(), &SystemEntropy).map_err(|e| e.to_string())?;
         let revoked = material.revoked().clone();
         let updated = self.authority.update(issuer, revoked, source, self.allow_multiple_roots);

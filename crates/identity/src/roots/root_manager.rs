@@ -16,7 +16,7 @@ use super::root_secret::RootSecret;
 use super::state_dir::{StateDir, StateError};
 use crate::authority::{Authority, Problem, ProblemKind};
 use crate::clock::Clock;
-use crate::world::World;
+use crate::identity_index::IdentityIndex;
 use ca::{KeyMaterial, RevocationLists, RotationPolicy, TtlPolicy};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
@@ -79,7 +79,7 @@ pub(crate) struct RootManager {
     /// Receives the key material.
     pub authority: Authority,
     /// Knows the trust domain.
-    pub world: Arc<World>,
+    pub index: Arc<IdentityIndex>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
 }
@@ -156,7 +156,7 @@ impl RootManager {
             ttl: self.settings.ttl,
             rotation: self.settings.rotation,
             authority: self.authority.clone(),
-            world: Arc::clone(&self.world),
+            index: Arc::clone(&self.index),
             clock: Arc::clone(&self.clock),
         })))
     }
@@ -167,7 +167,7 @@ impl RootManager {
             allow_multiple_roots: self.settings.allow_multiple_roots,
             reads_revocations: self.settings.reads_revocations,
             authority: self.authority.clone(),
-            world: Arc::clone(&self.world),
+            index: Arc::clone(&self.index),
             clock: Arc::clone(&self.clock),
         };
         match source {
@@ -202,7 +202,7 @@ impl RootManager {
     fn reconcile_state_dir(&self, dir: &StateDir) -> Result<Duration, Problem> {
         let problem = |kind, text| Problem { kind, secret: None, text };
         let unreadable = |text| problem(ProblemKind::Unreadable, text);
-        let (domain, policy) = (self.world.mesh().trust_domain.clone(), &self.settings.rotation);
+        let (domain, policy) = (self.index.mesh().trust_domain.clone(), &self.settings.rotation);
         let root = dir.root(domain.as_str(), policy.life, self.clock.now());
         let root = root.map_err(|e| unreadable(e.to_string()))?;
         let advanced = dir.advance(&root, policy, self.clock.now());

@@ -9,7 +9,7 @@ use super::material_files::{data_of, is_unavailable};
 use super::trust_bundle::{TRUST_BUNDLE, TrustBundles};
 use crate::authority::{Authority, Problem, ProblemKind};
 use crate::clock::Clock;
-use crate::world::World;
+use crate::identity_index::IdentityIndex;
 use ca::{
     RevocationLists, Root, RootState, RotationPolicy, SECRET_TYPE, SystemEntropy, TrustBundle, TtlPolicy,
 };
@@ -47,7 +47,7 @@ pub(super) struct RootSecret {
     pub ttl: TtlPolicy,
     pub rotation: RotationPolicy,
     pub authority: Authority,
-    pub world: Arc<World>,
+    pub index: Arc<IdentityIndex>,
     pub clock: Arc<dyn Clock>,
 }
 
@@ -176,7 +176,7 @@ impl RootSecret {
             return Err(self.problem(ProblemKind::Missing, text));
         }
         self.check_no_other_root().await?;
-        let domain = self.world.mesh().trust_domain.clone();
+        let domain = self.index.mesh().trust_domain.clone();
         let root = Root::create(domain.as_str(), self.rotation.life, self.clock.now(), &SystemEntropy);
         let state = RootState::new(root.map_err(|e| self.unwritable("create a root for", e))?);
         let data = self.data(&state).map_err(|e| self.unwritable("create a root for", e))?;
@@ -291,7 +291,7 @@ impl RootSecret {
         let failed = |error: String| self.unwritable("rotate the root of", error);
         let mut secret = observed.secret.clone();
         let next = if wants_rotation(observed) {
-            let domain = self.world.mesh().trust_domain.clone();
+            let domain = self.index.mesh().trust_domain.clone();
             let root = Root::create(domain.as_str(), policy.life, now, &SystemEntropy);
             let root = root.map_err(|e| failed(e.to_string()))?;
             tracing::info!(secret = self.source(), "announcing a new root");

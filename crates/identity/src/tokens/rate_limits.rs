@@ -41,9 +41,8 @@ impl TokenRateLimits {
     /// Creates the limits; all peers are unauthenticated.
     pub fn new(now: Duration) -> Self {
         let unlimited = Rate { burst: u32::MAX, per_second: u32::MAX };
-        let limiter = |per_client, total| {
-            Limiter::new(Limits { per_client, total, max_clients: ADDRESSES }, now)
-        };
+        let limiter =
+            |per_client, total| Limiter::new(Limits { per_client, total, max_clients: ADDRESSES }, now);
         Self(Mutex::new(State {
             unauthenticated: limiter(PER_ADDRESS, TOTAL),
             authenticated: limiter(PER_ADDRESS, TOTAL),

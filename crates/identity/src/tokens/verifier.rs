@@ -100,9 +100,8 @@ impl TokenVerifier {
         stats: Arc<IdentityStats>,
     ) -> Self {
         let changes = KeyChanges::default();
-        let published = |source| {
-            PublishedKeys::new(source, changes.clone(), Arc::clone(&clock), Arc::clone(&stats))
-        };
+        let published =
+            |source| PublishedKeys::new(source, changes.clone(), Arc::clone(&clock), Arc::clone(&stats));
         let primary = match primary {
             PrimaryIssuer::Development { keys, issuer } => Primary::Development(keys, issuer),
             PrimaryIssuer::ApiServer { keys, reviewer } => {
@@ -245,10 +244,7 @@ async fn verify_with(
 ) -> Result<Option<ServiceAccountToken>, Refused> {
     // The reason is logged: an unauthenticated client must not learn the address of the issuer.
     let unreachable = || {
-        Refused::unavailable(
-            "keys_unreachable",
-            "the keys of the token's issuer are unavailable".to_owned(),
-        )
+        Refused::unavailable("keys_unreachable", "the keys of the token's issuer are unavailable".to_owned())
     };
     let of = |issuer: &str| TokenPolicy { issuers: vec![issuer.to_owned()], ..policy.clone() };
     let cached = match keys.cached().await {

@@ -85,7 +85,7 @@ impl Enforcements {
                 enforcement.name(),
                 &port_rules.collect::<Vec<_>>(),
                 rest.as_ref(),
-                &domain,
+                domain.as_str(),
             );
             Some(SentPolicy::from(&sent))
         });

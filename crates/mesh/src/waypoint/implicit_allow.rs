@@ -24,7 +24,7 @@ impl ImplicitAllowPolicies {
     ) -> Self {
         let policies = b.derive("implicit_allow_policies", accounts, move |cx, name, accounts| {
             let domain = cx.single(settings.trust_domain)?;
-            policy::implicit_waypoint_allow(name, accounts, &domain).as_ref().map(SentPolicy::from)
+            policy::implicit_waypoint_allow(name, accounts, domain.as_str()).as_ref().map(SentPolicy::from)
         });
         SentPolicy::declare_output(b, out, policies, rank::IMPLICIT_ALLOW_POLICY);
         Self

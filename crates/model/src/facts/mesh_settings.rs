@@ -1,5 +1,5 @@
 use super::Facts;
-use crate::{Name, Selector, Str};
+use crate::{Name, Selector, Str, TrustDomain};
 
 /// Visibility of a service to ztunnels (`serviceEntryVisibility`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -59,11 +59,12 @@ pub struct MeshSettings {
     /// `rootNamespace`.
     pub root_namespace: Str,
     /// `trustDomain`.
-    pub trust_domain: Str,
+    pub trust_domain: TrustDomain,
     /// `trustDomainAliases`, sorted.
-    pub trust_domain_aliases: Vec<Str>,
-    /// `defaultConfig.discoveryAddress`, where proxies find their control plane; may be empty.
-    pub discovery_address: Str,
+    pub trust_domain_aliases: Vec<TrustDomain>,
+    /// The host of `defaultConfig.discoveryAddress`, where proxies find their control plane; empty where
+    /// none is set.
+    pub discovery_host: Str,
     /// `discoverySelectors`; empty means every namespace.
     pub discovery_selectors: Vec<Selector>,
     /// `serviceScopeConfigs`, in order.
@@ -87,9 +88,9 @@ impl Default for MeshSettings {
         Self {
             name: Name::default(),
             root_namespace: crate::shared("istio-system"),
-            trust_domain: crate::shared("cluster.local"),
+            trust_domain: TrustDomain::default(),
             trust_domain_aliases: Vec::new(),
-            discovery_address: Str::new(),
+            discovery_host: Str::new(),
             discovery_selectors: Vec::new(),
             service_scopes: Vec::new(),
             service_entry_visibility: None,

@@ -32,6 +32,8 @@ pub const SETTINGS_FIELD: &str = "MS001";
 pub const SETTINGS_SELECTOR: &str = "MS002";
 /// An enumeration of the mesh settings has a value that is not known.
 pub const SETTINGS_VALUE: &str = "MS003";
+/// A trust domain, namespace or address of the mesh settings is none.
+pub const SETTINGS_NAME: &str = "MS005";
 
 /// Every code of this module, in the order of the page that explains them.
 pub const ALL: &[&str] = &[
@@ -51,4 +53,5 @@ pub const ALL: &[&str] = &[
     SETTINGS_FIELD,
     SETTINGS_SELECTOR,
     SETTINGS_VALUE,
+    SETTINGS_NAME,
 ];

@@ -4,7 +4,7 @@ use super::selector::LabelSelector;
 use super::text::{Text, or_empty, shared_list};
 use super::{code, read, wrong::Wrong};
 use crate::facts::{CaCertificate, MatchingRule, MeshSettings, ServiceScope, Visibility, VisibilityPolicy};
-use crate::{Kind, Name, Selector, Str, shared, yaml};
+use crate::{Kind, Name, Selector, Str, TrustDomain, host_of, is_dns_label, shared, yaml};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -139,29 +139,60 @@ fn read_yaml(text: &str) -> Result<Mesh<'_>, Wrong> {
 impl Mesh<'_> {
     fn lower(self, name: Name) -> Result<MeshSettings, Wrong> {
         let default = MeshSettings::default();
-        let or = |text: &Option<Text<'_>>, default| match or_empty(text) {
-            "" => default,
-            text => shared(text),
-        };
-        let mut aliases: Vec<_> = self.trust_domain_aliases.iter().flatten().map(Text::shared).collect();
+        let written = self.trust_domain_aliases.iter().flatten().enumerate();
+        let mut aliases = written
+            .map(|(i, alias)| trust_domain(alias.as_str(), &format!("trustDomainAliases[{i}]")))
+            .collect::<Result<Vec<_>, _>>()?;
         aliases.sort();
         aliases.dedup();
+        let discovery_address = self.default_config.and_then(|config| config.discovery_address);
         let visibility = self.service_entry_visibility.map(EntryVisibility::lower).transpose()?;
         Ok(MeshSettings {
             name,
-            root_namespace: or(&self.root_namespace, default.root_namespace),
-            trust_domain: or(&self.trust_domain, default.trust_domain),
+            root_namespace: match or_empty(&self.root_namespace) {
+                "" => default.root_namespace,
+                text => namespace(text)?,
+            },
+            trust_domain: match or_empty(&self.trust_domain) {
+                "" => default.trust_domain,
+                text => trust_domain(text, "trustDomain")?,
+            },
             trust_domain_aliases: aliases,
-            discovery_address: or(
-                &self.default_config.and_then(|config| config.discovery_address),
-                default.discovery_address,
-            ),
+            discovery_host: match or_empty(&discovery_address) {
+                "" => default.discovery_host,
+                text => discovery_host(text)?,
+            },
             discovery_selectors: each(self.discovery_selectors, "discoverySelectors", selector)?,
             service_scopes: each(self.service_scope_configs, "serviceScopeConfigs", ScopeConfig::lower)?,
             service_entry_visibility: visibility,
             ca_certificates: ca_certificates(self.ca_certificates),
         })
     }
+}
+
+fn trust_domain(text: &str, at: &str) -> Result<TrustDomain, Wrong> {
+    TrustDomain::from_mesh_setting(text).map_err(|error| {
+        let fault = format!("{text:?} cannot be the trust domain of identities: {error}");
+        Wrong::new(code::SETTINGS_NAME, format!("{AT}.{at}"), fault)
+            .help("write one such as cluster.local; until then the last one is used")
+    })
+}
+
+fn namespace(text: &str) -> Result<Str, Wrong> {
+    if is_dns_label(text) {
+        return Ok(shared(text));
+    }
+    let fault = format!("{text:?} cannot be the name of a namespace");
+    Err(Wrong::new(code::SETTINGS_NAME, format!("{AT}.rootNamespace"), fault)
+        .help("write one such as istio-system; until then the last one is used"))
+}
+
+fn discovery_host(text: &str) -> Result<Str, Wrong> {
+    host_of(text).map(shared).ok_or_else(|| {
+        let fault = format!("{text:?} is not the address of a control plane");
+        Wrong::new(code::SETTINGS_NAME, format!("{AT}.defaultConfig.discoveryAddress"), fault)
+            .help("write host:port, such as istiod.istio-system.svc:15012; until then the last one is used")
+    })
 }
 
 /// Keeps what names roots of signers; roots from elsewhere (`spiffeBundleUrl`) are not read.
@@ -304,10 +335,13 @@ mod tests {
       certSigners: [issuers.example/c]
     ";
         let settings = settings(mesh).unwrap();
-        assert_eq!(settings.trust_domain, "example.org");
-        assert_eq!(settings.trust_domain_aliases, ["b", "old.example.org"]);
+        assert_eq!(settings.trust_domain.as_str(), "example.org");
+        assert_eq!(
+            settings.trust_domain_aliases,
+            ["b", "old.example.org"].map(|d| TrustDomain::parse(d).unwrap())
+        );
         assert_eq!(settings.root_namespace, "mesh-root");
-        assert_eq!(settings.discovery_address, "control.example.org:15012");
+        assert_eq!(settings.discovery_host, "control.example.org");
         assert!(settings.discovery_selectors[0].matches(&Labels::new([("mesh", "on")])));
         assert!(settings.discovery_selectors[1].matches(&Labels::new([("env", "stage")])));
         assert!(!settings.discovery_selectors[1].matches(&Labels::new([("env", "dev")])));
@@ -331,6 +365,11 @@ mod tests {
         assert_eq!(settings.service_entry_visibility, Some((Visibility::Namespace, policies)));
         let signers = vec![shared("issuers.example/a"), shared("issuers.example/b")];
         assert_eq!(settings.ca_certificates, [CaCertificate { pem: shared("roots of a"), signers }]);
+    }
+
+    #[test]
+    fn a_dot_of_the_trust_domain_may_be_spelled_as_an_at_sign() {
+        assert_eq!(settings("trustDomain: corp@test").unwrap().trust_domain.as_str(), "corp.test");
     }
 
     #[test]
@@ -367,6 +406,15 @@ mod tests {
                 "serviceEntryVisibility: {policies: [{visibility: SOME}]}",
                 "MS003",
                 "data.mesh.serviceEntryVisibility.policies[0].visibility",
+            ),
+            ("trustDomain: Corp.Test", "MS005", "data.mesh.trustDomain"),
+            ("trustDomain: corp test", "MS005", "data.mesh.trustDomain"),
+            ("trustDomainAliases: [old.test, '*']", "MS005", "data.mesh.trustDomainAliases[1]"),
+            ("rootNamespace: istio_system", "MS005", "data.mesh.rootNamespace"),
+            (
+                "defaultConfig: {discoveryAddress: 'https://control.example.org'}",
+                "MS005",
+                "data.mesh.defaultConfig.discoveryAddress",
             ),
         ] {
             let diagnostic = settings(mesh).unwrap_err().into_diagnostic(None);

@@ -7,8 +7,8 @@
 
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
-use engine::Trace;
 use model::{Diagnostic, Kind, nearest, printable};
+use plane::Trace;
 use prost::Message;
 use proto::workload::{Address, address::Type};
 use serde::Deserialize;

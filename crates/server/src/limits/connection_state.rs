@@ -74,7 +74,11 @@ impl ConnectionState {
     ///
     /// # Errors
     /// [`Refused`]. Nothing of the call's body has been read then.
-    pub async fn authenticate(&self, authorizer: &Authorizer, headers: &HeaderMap) -> Result<Authenticated, Refused> {
+    pub async fn authenticate(
+        &self,
+        authorizer: &Authorizer,
+        headers: &HeaderMap,
+    ) -> Result<Authenticated, Refused> {
         let outcome = authorizer.authenticate(headers, &self.connection).await;
         match &outcome {
             Ok(_) => self.set_authenticated(),

@@ -20,7 +20,10 @@ use std::sync::LazyLock;
 /// A room is a file directly below `src` or a folder there. A file uses only files of its own floor and of
 /// lower ones.
 const ROOMS: &[(&str, &[&str])] = &[
-    ("model", &["kind yaml", "crd name", "diagnostic label", "facts", "parse"]),
+    (
+        "model",
+        &["host kind timestamp yaml", "crd name", "diagnostic label trust_domain", "facts", "event parse"],
+    ),
     ("engine", &["row set slab stats why", "core", "index", "table", "context", "stage", "graph"]),
     (
         "folder",
@@ -60,67 +63,42 @@ const ROOMS: &[(&str, &[&str])] = &[
             "session writer",
         ],
     ),
+    ("output", &["encoded condition", "resource", "outputs"]),
+    (
+        "mesh",
+        &[
+            "address capabilities encode input key options rank",
+            "labels settings",
+            "namespace policy",
+            "identity network waypoint",
+            "service",
+            "enforcement",
+            "workload",
+            "split_horizon status",
+            "graph",
+        ],
+    ),
+    ("plane", &["identity", "delta", "lib"]),
     ("cluster", &["error leader_election stats work_queue", "connect lock status_writer", "list_watch"]),
     ("server", &["grpc", "certificate_request limits", "ads certificates http", "service", "listen"]),
     ("cli", &["serve text", "table", "output", "dump token version", "cert", "main"]),
 ];
 
 /// Files that are in a circle today, by crate: nothing may be added, and the list is to become empty.
-const KNOWN: &[(&str, &[&str])] = &[
-    (
-        "identity",
-        &[
-            "external/mod.rs",
-            "keeper.rs",
-            "key_source.rs",
-            "own_signer.rs",
-            "pods.rs",
-            "published_keys.rs",
-            "root_secret.rs",
-            "signer.rs",
-            "world.rs",
-        ],
-    ),
-    (
-        "mesh",
-        &[
-            "allocation.rs",
-            "condition.rs",
-            "delta.rs",
-            "graph.rs",
-            "guard.rs",
-            "guard/report.rs",
-            "lib.rs",
-            "namespace.rs",
-            "network.rs",
-            "scope.rs",
-            "selection.rs",
-            "service.rs",
-            "service_entry.rs",
-            "split_horizon.rs",
-            "waypoint.rs",
-            "waypoint/bind.rs",
-            "waypoint/demand.rs",
-            "waypoint/unbound.rs",
-            "workload.rs",
-            "workload/entry.rs",
-        ],
-    ),
-    (
-        "runtime",
-        &[
-            "controllers/addresses.rs",
-            "controllers/mod.rs",
-            "controllers/roots/config_map.rs",
-            "controllers/roots/mod.rs",
-            "controllers/status/conditions.rs",
-            "source/folder.rs",
-            "source/folder/batch.rs",
-            "source/folder/tree.rs",
-            "source/folder/watch.rs",
-        ],
-    ),
-];
+const KNOWN: &[(&str, &[&str])] = &[(
+    "runtime",
+    &[
+        "controllers/addresses.rs",
+        "controllers/mod.rs",
+        "controllers/roots/config_map.rs",
+        "controllers/roots/mod.rs",
+        "controllers/status/conditions.rs",
+        "source/folder.rs",
+        "source/folder/batch.rs",
+        "source/folder/tree.rs",
+        "source/folder/watch.rs",
+    ],
+)];
 
 /// The arrows between the files of each crate, read once for all tests.
 static ARROWS: LazyLock<Result<BTreeMap<String, Arrows>, String>> =

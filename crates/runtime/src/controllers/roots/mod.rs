@@ -19,7 +19,9 @@ use cluster::error_message;
 use config_map::ConfigMaps;
 use futures::StreamExt;
 use futures::future::join_all;
-use identity::{ActiveMaterial, Authority, Counts, IdentityStats, ROOTS_KEY, TRUST_BUNDLE, TrustBundles, World};
+use identity::{
+    ActiveMaterial, Authority, Counts, IdentityIndex, IdentityStats, ROOTS_KEY, TRUST_BUNDLE, TrustBundles,
+};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{Config, Event, watcher};
 use kube::{Client, ResourceExt};
@@ -92,7 +94,7 @@ pub struct RootsPublisher {
     /// Has the roots and the lists.
     pub authority: Authority,
     /// Knows the namespaces.
-    pub world: Arc<World>,
+    pub index: Arc<IdentityIndex>,
     /// Counts writes.
     pub stats: Arc<IdentityStats>,
 }
@@ -116,7 +118,7 @@ impl RootsPublisher {
         }
         if !text.name.is_empty() {
             let maps = ConfigMaps { client: self.client.clone(), name: text.name.clone(), key: text.key };
-            self.keep(text, &maps, self.world.namespaces()).await;
+            self.keep(text, &maps, self.index.namespaces()).await;
         }
     }
 

@@ -1,0 +1,83 @@
+//! What identity depends on of the mesh, as rows: who is there, where, and what the settings say of trust.
+
+use engine::{Builder, Memo, Table};
+use model::facts::{Phase, Pod, WorkloadEntry};
+use model::{Name, Ns, Str, Uid};
+
+use crate::input::Inputs;
+use crate::namespace::NamespaceView;
+use crate::settings::Settings;
+
+pub use crate::settings::TrustSettings;
+
+/// A service account of the own cluster.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct Account {
+    /// Its namespace.
+    pub namespace: Ns,
+    /// Its name.
+    pub name: Str,
+}
+
+/// What identity depends on of a live pod.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PodIdentity {
+    /// `metadata.uid`; all zeros when unset.
+    pub uid: Uid,
+    /// `spec.nodeName`; empty when not scheduled.
+    pub node: Str,
+    /// `spec.serviceAccountName`, in the namespace of the pod.
+    pub account: Str,
+}
+
+/// The tables from which it is known.
+#[derive(Clone, Copy)]
+pub struct Tables {
+    /// Pods, of which those count that [`is_live`].
+    pub pods: Table<Name, Pod>,
+    /// Workloads outside of the cluster, of which [`account_outside`] is what counts.
+    pub entries: Table<Name, WorkloadEntry>,
+    /// The namespaces that take part in the mesh.
+    pub namespaces: Table<Ns, ()>,
+    /// The settings.
+    pub settings: Table<(), TrustSettings>,
+}
+
+/// Declares them, for somebody who follows their changes.
+pub(crate) fn declare(
+    b: &mut Builder,
+    inputs: Inputs,
+    views: Memo<Ns, NamespaceView>,
+    settings: Settings,
+) -> Tables {
+    let namespaces = b.derive("participating_namespaces", inputs.namespaces, move |cx, ns, _| {
+        // Another cluster is told by its own control plane.
+        (ns.cluster().is_none() && cx.memo(views, ns)?.in_scope).then_some(())
+    });
+    let tables =
+        Tables { pods: inputs.pods, entries: inputs.workloadentries, namespaces, settings: settings.trust };
+    b.sink_unsorted(tables.pods);
+    b.sink_unsorted(tables.entries);
+    b.sink(tables.namespaces);
+    b.sink(tables.settings);
+    tables
+}
+
+/// Tells whether a pod counts: unless it is done or of another cluster, and somebody else may have its name.
+pub fn is_live(name: &Name, pod: &Pod) -> bool {
+    pod.phase == Phase::Live && name.ns.cluster().is_none()
+}
+
+impl PodIdentity {
+    /// Returns what identity depends on of a pod.
+    pub fn of(pod: &Pod) -> Self {
+        Self { uid: pod.uid.into(), node: pod.node.clone(), account: pod.service_account.clone() }
+    }
+}
+
+/// Returns the account of a workload outside of the cluster, if it has one.
+pub fn account_outside(name: &Name, entry: &WorkloadEntry) -> Option<Account> {
+    let account = &entry.spec.service_account;
+    (!account.is_empty() && name.ns.cluster().is_none())
+        .then(|| Account { namespace: name.ns.clone(), name: account.clone() })
+}

@@ -1,0 +1,239 @@
+//! What identity depends on of the mesh, published with each commit.
+//!
+//! ```text
+//! rows of the mesh ──changes──▶ IdentitySnapshot: pods by name, accounts by node and in all,
+//!                                                 namespaces that take part, settings of trust
+//! ```
+//!
+//! A snapshot is immutable and shares with the one before what did not change, so that a commit costs its
+//! change. Every question is a look-up.
+
+mod shared_map;
+
+use engine::Graph;
+use hashbrown::Equivalent;
+use mesh::identity::{self, Account, PodIdentity, Tables, TrustSettings};
+use model::facts::Pod;
+use model::{Name, Ns, Str, shared};
+use std::collections::BTreeSet;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use shared_map::SharedMap;
+
+/// Pods, accounts, namespaces and settings of trust after one commit.
+#[derive(Clone, Debug, Default)]
+pub struct IdentitySnapshot {
+    pods: SharedMap<Name, PodIdentity>,
+    /// How many pods of each account are on each node.
+    placed: SharedMap<Placed, u32>,
+    /// How many pods, and workloads outside of the cluster, have each account.
+    accounts: SharedMap<Account, u32>,
+    namespaces: Arc<BTreeSet<Str>>,
+    settings: Arc<TrustSettings>,
+}
+
+/// What one commit changed of an [`IdentitySnapshot`].
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct IdentityDelta {
+    /// Pods that are not live any more, or another one under their name; ascending.
+    pub gone: Vec<Name>,
+    /// Whether pods or accounts changed.
+    pub pods: bool,
+    /// Whether other namespaces take part.
+    pub namespaces: bool,
+    /// Whether the settings changed.
+    pub settings: bool,
+}
+
+impl IdentityDelta {
+    /// Tells whether nothing changed.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A service account on a node.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct Placed {
+    node: Str,
+    account: Account,
+}
+
+/// A key to look up a [`Placed`] of the own cluster by, with the same hash.
+#[derive(Hash)]
+struct PlacedRef<'a> {
+    node: &'a str,
+    account: AccountRef<'a>,
+}
+
+impl Equivalent<Placed> for PlacedRef<'_> {
+    fn equivalent(&self, key: &Placed) -> bool {
+        self.node == key.node && self.account.equivalent(&key.account)
+    }
+}
+
+/// A key to look up an [`Account`] of the own cluster by, with the same hash.
+#[derive(Hash)]
+struct AccountRef<'a> {
+    namespace: &'a str,
+    name: &'a str,
+}
+
+impl Equivalent<Account> for AccountRef<'_> {
+    fn equivalent(&self, key: &Account) -> bool {
+        key.namespace.is_own(self.namespace) && self.name == key.name
+    }
+}
+
+/// A key to look up a [`Name`] of the own cluster by, with the same hash.
+#[derive(Hash)]
+struct NameRef<'a> {
+    ns: &'a str,
+    name: &'a str,
+}
+
+impl Equivalent<Name> for NameRef<'_> {
+    fn equivalent(&self, key: &Name) -> bool {
+        key.ns.is_own(self.ns) && self.name == key.name
+    }
+}
+
+impl IdentitySnapshot {
+    /// Returns the live pod of this name: one that is neither deleted nor done.
+    pub fn pod(&self, namespace: &str, name: &str) -> Option<&PodIdentity> {
+        self.pods.get(&NameRef { ns: namespace, name })
+    }
+
+    /// Tells whether a live pod of an account is on a node; no pod is on the node without a name.
+    pub fn runs_on(&self, node: &str, namespace: &str, account: &str) -> bool {
+        let account = AccountRef { namespace, name: account };
+        !node.is_empty() && self.placed.get(&PlacedRef { node, account }).is_some()
+    }
+
+    /// Tells whether a live pod, or a workload outside of the cluster, has an account.
+    pub fn has_account(&self, namespace: &str, account: &str) -> bool {
+        self.accounts.get(&AccountRef { namespace, name: account }).is_some()
+    }
+
+    /// Returns the live pods, in no order. This walks all: it is meant for people and tests.
+    pub fn pods(&self) -> impl Iterator<Item = (&Name, &PodIdentity)> {
+        self.pods.iter()
+    }
+
+    /// Returns how many live pods there are.
+    pub fn pod_count(&self) -> usize {
+        self.pods.len()
+    }
+
+    /// Returns the namespaces of the own cluster that take part in the mesh.
+    pub fn namespaces(&self) -> &Arc<BTreeSet<Str>> {
+        &self.namespaces
+    }
+
+    /// Returns the settings that identities depend on.
+    pub fn settings(&self) -> &Arc<TrustSettings> {
+        &self.settings
+    }
+
+    /// Takes the changes of the last commit; tells what became different.
+    pub(crate) fn follow(this: &mut Arc<Self>, graph: &mut Graph, tables: Tables) -> IdentityDelta {
+        let mut delta = IdentityDelta::default();
+        let pods = graph.changes(tables.pods);
+        let entries = graph.changes(tables.entries);
+        let namespaces = graph.changes(tables.namespaces);
+        let settings = graph.changes(tables.settings).into_iter().filter_map(|change| change.new).last();
+        let mut own = Counting { snapshot: this, last: None };
+        for change in &pods {
+            let live = |pod: &Option<Arc<Pod>>| pod.clone().filter(|pod| identity::is_live(&change.key, pod));
+            let (old, new) = (live(&change.old), live(&change.new));
+            if let (Some(old), Some(new)) = (&old, &new)
+                && (old.uid, &old.node, &old.service_account) == (new.uid, &new.node, &new.service_account)
+            {
+                continue;
+            }
+            if old.is_none() && new.is_none() {
+                continue;
+            }
+            delta.pods = true;
+            if let Some(old) = &old {
+                own.add(&change.key.ns, old, -1);
+                if new.as_ref().is_none_or(|new| new.uid != old.uid) {
+                    delta.gone.push(change.key.clone());
+                }
+            }
+            if let Some(new) = &new {
+                own.add(&change.key.ns, new, 1);
+            }
+            own.snapshot().pods.edit(&change.key, |_| new.as_deref().map(PodIdentity::of));
+        }
+        own.flush();
+        for change in &entries {
+            let account = |entry: &Option<Arc<_>>| {
+                entry.as_deref().and_then(|entry| identity::account_outside(&change.key, entry))
+            };
+            let (old, new) = (account(&change.old), account(&change.new));
+            if old != new {
+                delta.pods = true;
+                let accounts = &mut own.snapshot().accounts;
+                old.iter().for_each(|account| count(accounts, account, -1));
+                new.iter().for_each(|account| count(accounts, account, 1));
+            }
+        }
+        if !namespaces.is_empty() {
+            delta.namespaces = true;
+            let all = Arc::make_mut(&mut own.snapshot().namespaces);
+            for change in namespaces {
+                match change.new {
+                    Some(_) => all.insert(shared(&change.key)),
+                    None => all.remove(&*change.key),
+                };
+            }
+        }
+        if let Some(settings) = settings.filter(|settings| **settings != *own.snapshot.settings) {
+            delta.settings = true;
+            own.snapshot().settings = settings;
+        }
+        delta.gone.sort();
+        delta
+    }
+}
+
+/// Counts pods by account, and by node and account. What comes in a row alike, as in a listing, is one step.
+struct Counting<'s> {
+    snapshot: &'s mut Arc<IdentitySnapshot>,
+    last: Option<(Placed, i32)>,
+}
+
+impl Counting<'_> {
+    fn snapshot(&mut self) -> &mut IdentitySnapshot {
+        Arc::make_mut(self.snapshot)
+    }
+
+    fn add(&mut self, ns: &Ns, pod: &Pod, by: i32) {
+        if let Some((Placed { node, account }, count)) = &mut self.last
+            && account.name == pod.service_account
+            && account.namespace == *ns
+            && *node == pod.node
+        {
+            *count += by;
+            return;
+        }
+        self.flush();
+        let account = Account { namespace: ns.clone(), name: pod.service_account.clone() };
+        self.last = Some((Placed { node: pod.node.clone(), account }, by));
+    }
+
+    fn flush(&mut self) {
+        let Some((placed, by)) = self.last.take().filter(|(_, by)| *by != 0) else { return };
+        let snapshot = self.snapshot();
+        count(&mut snapshot.accounts, &placed.account, by);
+        if !placed.node.is_empty() {
+            count(&mut snapshot.placed, &placed, by);
+        }
+    }
+}
+
+fn count<K: Clone + Eq + Hash>(counts: &mut SharedMap<K, u32>, key: &K, by: i32) {
+    counts.edit(key, |old| old.unwrap_or_default().checked_add_signed(by).filter(|count| *count > 0));
+}
