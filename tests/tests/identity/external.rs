@@ -266,7 +266,7 @@ async fn concurrent_requests_are_bounded() -> anyhow::Result<()> {
     for number in 0..REQUESTS {
         let channel = channels[number / PER_CONNECTION].clone();
         let (token, request) = (token.clone(), request(&web, &[&web], "")?);
-        asking.push(tokio::spawn(async move { call_on(channel, &token, &question).await }));
+        asking.push(tokio::spawn(async move { call_on(channel, &token, &request).await }));
     }
     let refused = u64::try_from(REQUESTS - SHARE)?;
     until(LIMIT, async || Ok((plane.refused("client_busy") == refused).then_some(()))).await?;

@@ -96,7 +96,7 @@ async fn refused_update_and_its_resolution_are_events_of_the_secret() -> anyhow:
     let text = serde_json::to_string(&all)?;
     let key_lines = first.key.lines().chain(second.key.lines()).filter(|line| !line.starts_with('-'));
     assert!(key_lines.into_iter().all(|line| !text.contains(line)), "an Event contains a key");
-    let count = |kind: TroubleKind| {
+    let count = |kind: ProblemKind| {
         let counts = plane.identity.authority.problems().list();
         counts.iter().find(|(name, _)| *name == kind.name()).map_or(0, |(_, count)| *count)
     };

@@ -136,7 +136,7 @@ async fn revocation_lists_are_published_in_every_namespace_as_they_change() -> a
     // Nothing else was touched on the way.
     let now = plane.identity.authority.current();
     assert!(issuer.zip(now).is_some_and(|(before, now)| Arc::ptr_eq(&before, &now)));
-    assert!(serving(&plane).await? == shown, "the serving certificate is another one");
+    assert!(serving(&plane).await? == certificate, "the serving certificate is another one");
     assert_eq!(has_roots().await?.context("no roots")?.metadata.resource_version, before);
     mesh.put(None).await?;
     mesh.holds(shop, "").await.map(drop)
@@ -153,7 +153,7 @@ async fn client_with_a_revoked_certificate_is_refused_and_another_is_not() -> an
     let bad = plane.certificate(&one, None).await?;
     let good = plane.certificate(&two, None).await?;
     let serial = Certificate::all_from_pem(bad.chain[0].as_bytes())?[0].serial().to_owned();
-    let is_let_in = async |plane: &Plane, of: &NewCertificate| {
+    let is_accepted = async |plane: &Plane, of: &NewCertificate| {
         let mut target = plane.target("")?;
         let chain = of.chain[..of.chain.len() - 1].concat();
         target.client = Some((chain.into_bytes(), of.key_pem.clone().into_bytes()));

@@ -14,6 +14,7 @@ use http::HeaderMap;
 use limits::{KeyedSemaphore, Limiter, Limits, Permit, Rate, truncated};
 use model::rfc3339;
 use parking_lot::Mutex;
+use rustls::pki_types::UnixTime;
 use std::sync::Arc;
 
 /// Maximum number of clients that rate limits track.

@@ -183,8 +183,9 @@ impl CsrClient {
     async fn submit(&self, object: CertificateSigningRequest, mut sender: oneshot::Sender<Decision>) {
         let mut deadline: Timer = self.clock.sleep(self.settings.timeout);
         // Not cancelled when the client disconnects: a created object must be known to be deleted.
+        let params = PostParams::default();
         let created = tokio::select! {
-            created = self.requests.create(&PostParams::default(), &object) => match created {
+            created = self.requests.create(&params, &object) => match created {
                 Ok(created) => created,
                 Err(error) => return drop(sender.send(Err(refused("create", &error)))),
             },

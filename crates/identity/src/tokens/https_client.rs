@@ -42,7 +42,7 @@ const METADATA: [Ipv4Addr; 3] =
 
 /// Why a document cannot be fetched.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum HttpsError {
+pub(crate) enum HttpsError {
     /// The URL is invalid, or its scheme is not https.
     #[error("{0:?} is not an https:// URL")]
     Url(String),
