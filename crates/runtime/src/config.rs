@@ -16,7 +16,7 @@ pub struct SourceArgs {
     #[arg(long = "from", value_name = "DIR", env = "PILOTHOUSE_FROM", value_delimiter = ':')]
     pub from: Vec<PathBuf>,
     /// Kubeconfig file; without one: the pod's service account, else kubectl's default ($KUBECONFIG, ~/.kube/config)
-    // Not bound to $KUBECONFIG: that may be a list, and whoever has it set may still serve a folder.
+    // Not bound to $KUBECONFIG: that may be a list, and a user who has it set may still serve a folder.
     #[arg(long, value_name = "FILE", conflicts_with = "from")]
     pub kubeconfig: Option<PathBuf>,
     /// Context of the kubeconfig
@@ -298,7 +298,7 @@ fn at_least_a_second(text: &str) -> Result<Duration, String> {
     duration(text).and_then(|read| Some(read).filter(|read| read.as_secs() > 0).ok_or_else(wrong))
 }
 
-/// Settings of `pilothouse serve`. Everything binds loopback unless told otherwise.
+/// Settings of `pilothouse serve`. Everything binds loopback unless set otherwise.
 #[derive(Debug, Clone, Args)]
 pub struct ServeArgs {
     #[command(flatten, next_help_heading = "Where the mesh comes from")]

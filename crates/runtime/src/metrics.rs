@@ -1,6 +1,6 @@
 //! Metrics in the text format of Prometheus, gathered when they are asked for.
 //!
-//! Names are those of the reference wherever dashboards use them; its counters carry no `_total`.
+//! Names are those of istiod wherever dashboards use them; its counters carry no `_total`.
 //! No label is unbounded: never a pod, an address or a policy.
 
 use crate::controllers::StatusStats;

@@ -101,12 +101,12 @@ async fn a_folder_and_an_api_server_with_the_same_objects_make_the_same_resource
 
     holds(&follower, &resources).await?;
     // And as a first answer.
-    let newcomer = of_cluster.client().await?;
-    holds(&newcomer, &resources).await?;
-    for client in [&follower, &newcomer] {
+    let fresh = of_cluster.client().await?;
+    holds(&fresh, &resources).await?;
+    for client in [&follower, &fresh] {
         assert_eq!(client.with(versions), reader.with(versions));
     }
-    for client in [follower, newcomer, reader] {
+    for client in [follower, fresh, reader] {
         assert_eq!(client.violations(), []);
     }
     Ok(())

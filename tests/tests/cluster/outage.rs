@@ -139,13 +139,13 @@ async fn the_mesh_outlives_its_api_server_and_takes_up_what_changed_meanwhile() 
     server.restart().await?;
     assert_eq!(watch_from(&cluster, &seen).await?, 410, "the daemon has to list anew");
 
-    let newcomer = daemon.client().await?;
-    holds(&newcomer, &before).await?;
+    let fresh = daemon.client().await?;
+    holds(&fresh, &before).await?;
     assert_eq!(client.since(mark), [], "an outage changes nothing");
 
     proxy.mend();
     let after = settled(&client, cluster.client(), daemon.options()).await?;
-    holds(&newcomer, &after).await?;
+    holds(&fresh, &after).await?;
     assert_only_changes(&client, mark, &before, &after);
     for (name, is_there) in [("web-1", false), ("web-2", true), ("web-3", true), ("web-4", true)] {
         assert_eq!(client.with(|state| state.workload(&uid(name)).is_some()), is_there, "{name}");
@@ -163,7 +163,7 @@ async fn the_mesh_outlives_its_api_server_and_takes_up_what_changed_meanwhile() 
     let last = settled(&client, cluster.client(), daemon.options()).await?;
     assert_ne!(last, after);
     assert_only_changes(&client, mark, &after, &last);
-    for client in [client, newcomer, late] {
+    for client in [client, fresh, late] {
         holds(&client, &last).await?;
         assert_eq!(client.violations(), []);
         assert_eq!(client.with(|state| state.streams()), 1, "no stream ended for it");

@@ -83,14 +83,13 @@ async fn run(seed: u64) -> anyhow::Result<()> {
 
     // Another instance makes the same, in every version, of the first answer.
     let other = Daemon::of_cluster_with(&account, SYSTEM, with_networks).await?;
-    let newcomer = other.client().await?;
-    assert_eq!(newcomer.with(held_by), after);
-    assert_eq!(newcomer.with(versions), steady.with(versions));
-    assert!(newcomer.with(versions).values().all(|version| !version.is_empty()));
+    let fresh = other.client().await?;
+    assert_eq!(fresh.with(held_by), after);
+    assert_eq!(fresh.with(versions), steady.with(versions));
+    assert!(fresh.with(versions).values().all(|version| !version.is_empty()));
 
     reconnects_to_what_changed(&absent, &other, &before, &after).await?;
-    for (who, client) in [("steady", &steady), ("slow", &slow), ("newcomer", &newcomer), ("absent", &absent)]
-    {
+    for (who, client) in [("steady", &steady), ("slow", &slow), ("fresh", &fresh), ("absent", &absent)] {
         assert_eq!(client.violations(), [], "{who}");
         let rejects: Vec<_> = client.since(0).into_iter().flat_map(|r| r.rejects).collect();
         assert_eq!(rejects, [], "{who}");
@@ -100,7 +99,7 @@ async fn run(seed: u64) -> anyhow::Result<()> {
         let forgotten = client.with(|state| format!("{:?}", state.forgotten()));
         assert_eq!(forgotten, "[]", "endpoints that did not come again to {who}");
     }
-    drop((steady, slow, absent, newcomer));
+    drop((steady, slow, absent, fresh));
     writes_nothing_in_vain(&cluster, &statuses, daemon, &other).await
 }
 

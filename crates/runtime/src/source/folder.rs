@@ -25,6 +25,7 @@
 mod addresses;
 mod batch;
 mod settle;
+mod stamp;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -36,13 +37,14 @@ use folder::Folder;
 use model::Event;
 use model::{Diagnostic, Place, Severity};
 use settle::{Settling, Step};
+use stamp::Stamp;
 use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch as latest;
-use tree::{Found, Stamp, Tree};
+use tree::Tree;
 use watch::{Marks, Signals, Watches};
 
 /// How often the tree is looked through when nothing was signalled: network file systems tell
@@ -359,12 +361,5 @@ fn read_once(path: &Path) -> Result<(String, Stamp), Unread> {
             let line = error.as_bytes()[..valid].iter().filter(|byte| **byte == b'\n').count() + 1;
             Err(Unread::Failed(format!("line {line} is not UTF-8; save the file in this encoding")))
         }
-    }
-}
-
-impl Found {
-    /// Whether a path that was signalled is this file, by itself or by what it links to.
-    fn is_at(&self, paths: &std::collections::BTreeSet<PathBuf>) -> bool {
-        paths.contains(&self.listing) || paths.contains(&self.target)
     }
 }

@@ -176,7 +176,7 @@ async fn tls_checks_the_server_and_carries_the_token() {
     let stream = server.accept().await.unwrap();
     assert_eq!(stream.metadata.get("authorization").unwrap(), "Bearer secret");
     assert_eq!(stream.metadata.get("clusterid").unwrap(), "Kubernetes");
-    let stranger = Options { tls: Some(tls("elsewhere")), ..options };
-    let error = Client::connect(stranger).await.err().unwrap();
+    let untrusted = Options { tls: Some(tls("elsewhere")), ..options };
+    let error = Client::connect(untrusted).await.err().unwrap();
     assert!(matches!(error.downcast_ref(), Some(OpenError::Connect(_))), "{error:#}");
 }

@@ -1,6 +1,7 @@
 //! Decides which files are complete and which are in the middle of being saved.
 
-use super::tree::{Found, Stamp, Tree};
+use super::stamp::Stamp;
+use super::tree::{Found, Tree};
 use super::watch::Marks;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

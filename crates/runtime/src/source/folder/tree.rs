@@ -1,5 +1,6 @@
 //! Walks folders and tells what every file is like.
 
+use super::stamp::Stamp;
 use super::watch::Marks;
 use model::{Diagnostic, Place, Severity};
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,45 +8,12 @@ use std::ffi::OsStr;
 use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 /// The most files that are read.
 const MAX_FILES: usize = 100_000;
 
 /// How deep folders may be nested.
 const MAX_DEPTH: usize = 64;
-
-/// What changes about a file whenever its content may have changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stamp {
-    modified: Option<SystemTime>,
-    /// Seconds and nanoseconds of the last change of the inode.
-    changed: (i64, i64),
-    /// The length in bytes.
-    pub(super) len: u64,
-    /// Device and inode, which a rename keeps; zeros where the system has none.
-    pub(super) inode: (u64, u64),
-}
-
-impl Stamp {
-    /// The stamp of a file.
-    #[cfg(unix)]
-    pub(super) fn of(metadata: &Metadata) -> Self {
-        use std::os::unix::fs::MetadataExt;
-        Self {
-            modified: metadata.modified().ok(),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-            len: metadata.len(),
-            inode: (metadata.dev(), metadata.ino()),
-        }
-    }
-
-    /// The stamp of a file.
-    #[cfg(not(unix))]
-    pub(super) fn of(metadata: &Metadata) -> Self {
-        Self { modified: metadata.modified().ok(), changed: (0, 0), len: metadata.len(), inode: (0, 0) }
-    }
-}
 
 /// A file of the tree.
 #[derive(Debug, Clone)]
@@ -55,6 +23,13 @@ pub(super) struct Found {
     /// The real file.
     pub(super) target: PathBuf,
     pub(super) stamp: Stamp,
+}
+
+impl Found {
+    /// Tells whether one of these paths is this file, by itself or by what it links to.
+    pub(super) fn is_at(&self, paths: &BTreeSet<PathBuf>) -> bool {
+        paths.contains(&self.listing) || paths.contains(&self.target)
+    }
 }
 
 /// What there is.

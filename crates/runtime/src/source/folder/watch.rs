@@ -1,6 +1,6 @@
 //! What the system signals about files, and which folders it is asked about.
 
-use super::tree::Stamp;
+use super::stamp::Stamp;
 use model::{Diagnostic, Severity};
 use notify::event::{AccessKind, AccessMode, CreateKind, ModifyKind, RenameMode};
 use notify::{ErrorKind, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
