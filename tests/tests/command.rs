@@ -473,13 +473,13 @@ async fn a_server_that_is_not_ready_and_one_that_is_away_are_told_apart() -> any
         assert!(errors.contains(expected) && errors.contains(address), "{address}: {errors}");
         assert!(output.stdout.is_empty());
     }
-    assert!(server.signal("TIMINGS").await?.success());
+    assert!(server.signal("TERM").await?.success());
     Ok(())
 }
 
 #[tokio::test]
 async fn signals_end_streams_in_order() -> anyhow::Result<()> {
-    for name in ["TIMINGS", "INT"] {
+    for name in ["TERM", "INT"] {
         let mut server = Server::of_folder(&bookinfo()).await?;
         let client = server.client().await?;
         let status = server.signal(name).await?;

@@ -73,11 +73,14 @@ enum Outcome {
     Failed { verb: &'static str, error: RequestError },
 }
 
+/// What a status should be, and what is stored where that is known already.
+type Pending<D> = (D, Option<Arc<<D as DesiredStatus>::Stored>>);
+
 /// Writes the statuses that are added to it, at a bounded rate.
 pub struct StatusWriter<'a, D: DesiredStatus> {
     client: Client,
     stats: &'a WriterStats,
-    queue: WorkQueue<ObjectRef, (D, Option<Arc<D::Stored>>)>,
+    queue: WorkQueue<ObjectRef, Pending<D>>,
     bucket: TokenBucket,
     started: Instant,
     running: JoinSet<(ObjectRef, Outcome)>,

@@ -111,10 +111,13 @@ impl File {
             }
         };
         let line = documents.first().map_or(1, |document| document.line);
-        let read = document.and_then(|value| {
-            kustomize::read(&value)
-                .map_err(|(message, help)| problem(line, 1, code::KUSTOMIZATION, message, help))
-        });
+        let read = match document {
+            Err(problem) => Err(problem),
+            Ok(value) => match kustomize::read(&value) {
+                Ok(kustomization) => Ok(kustomization),
+                Err((message, help)) => Err(problem(line, 1, code::KUSTOMIZATION, message, help)),
+            },
+        };
         match read {
             Ok(kustomization) => {
                 let (text, whole) = (Arc::from(text), true);

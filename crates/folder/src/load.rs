@@ -217,13 +217,14 @@ impl Loader {
 
     /// Reports a mapping without `apiVersion` or `kind`; one that names an object was meant to be one.
     fn no_object(&mut self, map: &Map<String, Value>, origin: Origin) {
-        let near = |name: &str| map.keys().find(|key| nearest(key, [name].into_iter()).is_some());
+        let near = |name: &str| map.keys().find(|key| nearest(key, [name]).is_some());
         let metadata = near("metadata").and_then(|key| map.get(key));
         let names = metadata.is_some_and(|metadata| {
             ["name", "generateName", "namespace"].iter().any(|name| metadata.get(name).is_some())
         });
         let kind = near("kind").and_then(|key| map.get(key)).and_then(Value::as_str);
-        if !names && !(kind.is_some() && near("apiVersion").is_some()) {
+        let has_type = kind.is_some() && near("apiVersion").is_some();
+        if !names && !has_type {
             let message = "not a Kubernetes object (`apiVersion` or `kind` is missing), ignored";
             return self.problem((origin.line, 1), (code::NOT_AN_OBJECT, Severity::Info), message, "");
         }
@@ -256,7 +257,7 @@ impl Loader {
         }
         if let Some(key) = map.keys().find(|key| !OUTER.contains(&key.as_str()) && *key != "items") {
             let message = format!("unknown field {key:?} of a list");
-            let help = nearest(key, ["items"].into_iter()).map(did_you_mean).unwrap_or_default();
+            let help = nearest(key, ["items"]).map(did_you_mean).unwrap_or_default();
             self.problem(
                 (origin.line, 1),
                 (model::parse::code::UNKNOWN_FIELD, Severity::Error),
@@ -328,7 +329,7 @@ fn name(group: &str, kind: &str, map: &mut Map<String, Value>) -> Result<(String
             .map(|_| Hasher::new("generateName").value(&Value::Object(map.clone())).finish()),
         _ => None,
     };
-    let near = map.keys().find(|key| nearest(key, ["metadata"].into_iter()).is_some()).cloned();
+    let near = map.keys().find(|key| nearest(key, ["metadata"]).is_some()).cloned();
     let Some(Value::Object(metadata)) = map.get_mut("metadata") else {
         let help = match near.filter(|key| key != "metadata") {
             Some(key) => format!("{key:?} is not known: {}", did_you_mean("metadata")),
@@ -342,7 +343,7 @@ fn name(group: &str, kind: &str, map: &mut Map<String, Value>) -> Result<(String
     }
     let name = match metadata.get("name") {
         None | Some(Value::Null) => {
-            let near = metadata.keys().find(|key| nearest(key, ["name"].into_iter()).is_some());
+            let near = metadata.keys().find(|key| nearest(key, ["name"]).is_some());
             let help = near.map(|key| format!("{key:?} is not known: {}", did_you_mean("name")));
             let help = help.unwrap_or_else(|| "give the object a name".to_owned());
             return Err(("metadata.name: Required value: name or generateName is required".to_owned(), help));
@@ -385,5 +386,5 @@ fn kind_text(kind: &str) -> String {
 
 /// The policy that a kind is the name of, or nearly.
 fn policy_like(kind: &str) -> Option<&'static str> {
-    nearest(kind, ["AuthorizationPolicy", "PeerAuthentication"].into_iter())
+    nearest(kind, ["AuthorizationPolicy", "PeerAuthentication"])
 }

@@ -40,8 +40,7 @@ pub(crate) fn policies(text: &str) -> Vec<Map<String, Value>> {
 /// count as these, since the policy must not be missing where it was meant to be. `value` is all of it.
 pub(crate) fn misspelt(kind: &str, value: &Map<String, Value>) -> Map<String, Value> {
     let field = |map: &Map<String, Value>, name: &str| -> Option<Value> {
-        let near =
-            || map.keys().find(|key| nearest(key, [name].into_iter()).is_some()).and_then(|key| map.get(key));
+        let near = || map.keys().find(|key| nearest(key, [name]).is_some()).and_then(|key| map.get(key));
         map.get(name).or_else(near).cloned()
     };
     let metadata = field(value, "metadata");

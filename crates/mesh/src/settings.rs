@@ -69,7 +69,7 @@ impl Settings {
             let root = graph.get(root_namespace, &());
             let found = root.and_then(|root| {
                 let labels = graph.get(namespaces, &*root).map(|n| n.labels.clone()).unwrap_or_default();
-                if is_discovered(&*graph.get(discovery, &())?, &labels) {
+                if is_discovered(&graph.get(discovery, &())?, &labels) {
                     return None;
                 }
                 let of = |kind, name| ObjectRef { kind, name };

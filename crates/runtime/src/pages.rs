@@ -8,6 +8,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
+use gone::gone;
 use identity::IdentityView;
 use model::rfc3339;
 use serde_json::json;
@@ -15,6 +16,7 @@ use server::Clients;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
+mod gone;
 mod why;
 
 pub use why::Naming;
@@ -180,8 +182,4 @@ async fn whyz(
     };
     let snapshot = m.engine.snapshots().borrow().clone();
     query.answer(&headers, &m.naming, snapshot.as_deref(), &m.engine).await
-}
-
-fn gone() -> Response {
-    (StatusCode::SERVICE_UNAVAILABLE, "the engine has ended\n").into_response()
 }

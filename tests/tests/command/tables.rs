@@ -90,7 +90,11 @@ async fn thirty_addresses_are_a_count_in_a_table_and_all_there_elsewhere() -> an
 #[tokio::test]
 async fn nothing_from_outside_writes_its_own_line_or_moves_the_cursor() -> anyhow::Result<()> {
     let folder = wide()?;
-    for output in [vec!["nodes"], vec!["nodes", "-o", "wide"]] {
+    // Principals are any text; what an API server would refuse does not come so far.
+    let policy = "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: p, namespace: shop}\n\
+                  spec: {rules: [{from: [{source: {principals: [\"a\\e[2J\\nINFO forged\"]}}]}]}\n";
+    fs::write(folder.path().join("policy.yaml"), policy)?;
+    for output in [vec!["policies"], vec!["policies", "-o", "wide"]] {
         let output = in_columns(200, folder.path(), &output).await?;
         let table = String::from_utf8(output.stdout)?;
         assert_eq!(table.lines().count(), 2, "{table:?}");

@@ -138,9 +138,9 @@ fn builtin(kinds: &mut Served, definitions: &mut BTreeMap<String, Value>) -> any
         }
     }
     while let Some(name) = wanted.pop() {
-        if !definitions.contains_key(&short(&name)) {
+        if let std::collections::btree_map::Entry::Vacant(e) = definitions.entry(short(&name)) {
             let schema = published.get(&name).with_context(|| format!("{name} is not published"))?;
-            definitions.insert(short(&name), facts(schema, false, &mut wanted));
+            e.insert(facts(schema, false, &mut wanted));
         }
     }
     Ok(())

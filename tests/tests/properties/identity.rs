@@ -31,7 +31,8 @@ fn is_as_looked_up(snapshot: &IdentitySnapshot, world: &World) -> Result<(), Tes
                 (account, node)
             }
             Object::Pod(pod) => {
-                (nodes.insert(pod.node.to_string()), names.insert(pod.service_account.to_string()));
+                nodes.insert(pod.node.to_string());
+                names.insert(pod.service_account.to_string());
                 continue;
             }
             Object::WorkloadEntry(entry) if !entry.spec.service_account.is_empty() => {
@@ -39,7 +40,9 @@ fn is_as_looked_up(snapshot: &IdentitySnapshot, world: &World) -> Result<(), Tes
             }
             _ => continue,
         };
-        (namespaces.insert(ns.clone()), nodes.insert(node.clone()), names.insert(account.clone()));
+        namespaces.insert(ns.clone());
+        nodes.insert(node.clone());
+        names.insert(account.clone());
         placed.insert((node, ns.clone(), account.clone()));
         accounts.insert((ns, account));
     }

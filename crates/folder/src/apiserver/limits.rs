@@ -137,10 +137,10 @@ const FIELDS: &[(&str, &str, Says)] = &[
 pub(super) fn add(definitions: &mut BTreeMap<String, Schema>) {
     for (definition, name, says) in FIELDS {
         let Some(schema) = definitions.get_mut(*definition) else { continue };
-        if let (Needed, Shape::Object(object)) = (says, &mut schema.shape) {
-            if !object.required.iter().any(|required| required == name) {
-                object.required.push((*name).to_owned());
-            }
+        if let (Needed, Shape::Object(object)) = (says, &mut schema.shape)
+            && !object.required.iter().any(|required| required == name)
+        {
+            object.required.push((*name).to_owned());
         }
         if let Some(field) = schema.field_mut(name) {
             say(field, says);

@@ -37,10 +37,10 @@ pub(super) fn assign_addresses(
             }
         }
         let mut value = object.value.clone();
-        if let Some(spec) = value.get_mut("spec").and_then(Value::as_object_mut) {
-            if text(spec, "type") != Some("ExternalName") {
-                set_addresses(spec, &key, addresses);
-            }
+        if let Some(spec) = value.get_mut("spec").and_then(Value::as_object_mut)
+            && text(spec, "type") != Some("ExternalName")
+        {
+            set_addresses(spec, &key, addresses);
         }
         Arc::make_mut(object).value = value;
     }

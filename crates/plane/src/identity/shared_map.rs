@@ -158,7 +158,8 @@ mod tests {
             }
         }
         let (mut of_a, mut of_b) = (Vec::new(), Vec::new());
-        (nodes(&a.root, &mut of_a), nodes(&b.root, &mut of_b));
+        nodes(&a.root, &mut of_a);
+        nodes(&b.root, &mut of_b);
         let of_a: BTreeSet<_> = of_a.into_iter().collect();
         of_b.into_iter().filter(|node| !of_a.contains(node)).count()
     }

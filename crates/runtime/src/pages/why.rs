@@ -5,6 +5,7 @@
 //!  kind=, namespace=             (those that are sent; one that is not is asked for all the same)
 //! ```
 
+use super::gone::gone;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use model::{Diagnostic, Kind, nearest, printable};
@@ -117,6 +118,16 @@ struct Candidate {
     is_sent: bool,
 }
 
+impl Candidate {
+    /// Returns what the engine is asked for: the resource, or the conditions of an object that is not sent.
+    fn subject(&self) -> String {
+        match &self.object {
+            Some(Object { kind, name }) if !self.is_sent => format!("{kind} {name}"),
+            _ => self.resource.clone(),
+        }
+    }
+}
+
 /// A resource, with what it was made from.
 struct Reason {
     candidate: Candidate,
@@ -151,8 +162,9 @@ impl Query {
                 let mut reasons = Vec::new();
                 let found = mesh.diagnostics();
                 for candidate in explained {
-                    let traces = mesh.why(&candidate.resource, OBJECTS_DEPTH).into_iter();
-                    let shown = mesh.why(&candidate.resource, depth).into_iter();
+                    let subject = candidate.subject();
+                    let traces = mesh.why(&subject, OBJECTS_DEPTH).into_iter();
+                    let shown = mesh.why(&subject, depth).into_iter();
                     for (trace, shown) in traces.zip(shown) {
                         let findings = findings(&found, candidate.object.as_ref());
                         reasons.push(Reason { candidate: candidate.clone(), trace, shown, findings });
@@ -161,7 +173,7 @@ impl Query {
                 reasons
             })
             .await;
-        let Some(mut reasons) = reasons else { return super::gone() };
+        let Some(mut reasons) = reasons else { return gone() };
         // What is not sent is told only if it is there.
         reasons.retain(|reason| reason.candidate.is_sent || reason.is_of_something());
         if reasons.is_empty() {

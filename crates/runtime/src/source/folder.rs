@@ -24,6 +24,7 @@
 
 mod addresses;
 mod batch;
+mod settings;
 mod settle;
 mod stamp;
 #[cfg(test)]
@@ -36,11 +37,12 @@ use cluster::Batches;
 use folder::Folder;
 use model::Event;
 use model::{Diagnostic, Place, Severity};
+pub use settings::FolderSettings;
 use settle::{Settling, Step};
 use stamp::Stamp;
 use std::collections::BTreeSet;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch as latest;
@@ -53,31 +55,6 @@ const PATROL: Duration = Duration::from_secs(10);
 
 /// The same where the system refuses to watch at all.
 const PATROL_UNWATCHED: Duration = Duration::from_secs(1);
-
-/// Which folders are read, and how.
-#[derive(Debug, Clone)]
-pub struct FolderSettings {
-    /// The folders; a path to a single file is fine too.
-    pub folders: Vec<PathBuf>,
-    /// The namespace of the ConfigMap with the mesh settings.
-    pub config_namespace: String,
-    /// The name of that ConfigMap; no other ConfigMap is read.
-    pub config_name: String,
-    /// The ranges of the addresses that hosts of ServiceEntries get; `None` gives none.
-    pub pools: Option<mesh::Pools>,
-}
-
-impl FolderSettings {
-    /// Reads these folders, with the mesh settings where istiod has them: `istio-system/istio`.
-    pub fn new(folders: Vec<PathBuf>) -> Self {
-        Self {
-            folders,
-            config_namespace: "istio-system".to_owned(),
-            config_name: "istio".to_owned(),
-            pools: Some(mesh::Pools::default()),
-        }
-    }
-}
 
 /// The largest file that is read, in bytes.
 pub const LARGEST_FILE: u64 = folder::MAX_FILE_BYTES as u64;

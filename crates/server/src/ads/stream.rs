@@ -59,9 +59,12 @@ pub struct Ads {
     scopes: Option<ScopeOf>,
 }
 
+/// Tells the scope that a proxy is served, by what it says of itself and who it is.
+type ScopeFn = dyn Fn(&Node, Option<&Authenticated>) -> Option<Arc<str>> + Send + Sync;
+
 /// Finds the proxy whose scope a client gets that is no ztunnel.
 #[derive(Clone)]
-struct ScopeOf(Arc<dyn Fn(&Node, Option<&Authenticated>) -> Option<Arc<str>> + Send + Sync>);
+struct ScopeOf(Arc<ScopeFn>);
 
 impl std::fmt::Debug for ScopeOf {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -3,11 +3,10 @@
 //! In a cluster an elected replica writes them to statuses, and everybody reads them there. A folder has
 //! one reader: the statuses are completed on the way to it, by the same [`Allocator`].
 
-use super::Event;
 use folder::{Key, Objects};
 use mesh::{AddressRequest, AddressTrouble, Allocator, Pools};
 use model::facts::ServiceEntry;
-use model::{Diagnostic, Kind, Name, Object, ObjectRef, Place, Severity};
+use model::{Diagnostic, Event, Kind, Name, Object, ObjectRef, Place, Severity};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -1,9 +1,9 @@
 //! Turns what the folder makes into events.
 
 use super::addresses::Addresses;
-use super::{Event, FolderSettings};
+use super::settings::FolderSettings;
 use folder::{Change, Folder, Key, Objects, Resolved};
-use model::{Diagnostic, Kind, Name, Object, ObjectRef, Place};
+use model::{Diagnostic, Event, Kind, Name, Object, ObjectRef, Place};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 

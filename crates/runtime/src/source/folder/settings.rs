@@ -1,0 +1,28 @@
+//! Settings of the folder source.
+
+use std::path::PathBuf;
+
+/// Which folders are read, and how.
+#[derive(Debug, Clone)]
+pub struct FolderSettings {
+    /// The folders; a path to a single file is fine too.
+    pub folders: Vec<PathBuf>,
+    /// The namespace of the ConfigMap with the mesh settings.
+    pub config_namespace: String,
+    /// The name of that ConfigMap; no other ConfigMap is read.
+    pub config_name: String,
+    /// The ranges of the addresses that hosts of ServiceEntries get; `None` gives none.
+    pub pools: Option<mesh::Pools>,
+}
+
+impl FolderSettings {
+    /// Reads these folders, with the mesh settings where istiod has them: `istio-system/istio`.
+    pub fn new(folders: Vec<PathBuf>) -> Self {
+        Self {
+            folders,
+            config_namespace: "istio-system".to_owned(),
+            config_name: "istio".to_owned(),
+            pools: Some(mesh::Pools::default()),
+        }
+    }
+}
