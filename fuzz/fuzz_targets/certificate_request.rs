@@ -29,7 +29,8 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     let domain = TrustDomain::parse("cluster.local").expect("a trust domain");
     let authorizer = NodeAuthorizer::new("istio-system/ztunnel", [domain]).expect("accounts");
     let mut pods = PodIndex::default();
-    let pod = |uid: &'static str, service_account, node| RunningPod { uid: uid.into(), service_account, node };
+    let pod =
+        |uid: &'static str, service_account, node| RunningPod { uid: uid.into(), service_account, node };
     pods.put("istio-system", "z", pod("uid-z", "ztunnel", "n1"));
     pods.put("shop", "web", pod("uid-web", "web", "n1"));
     pods.put("shop", "db", pod("uid-db", "db", "n2"));
