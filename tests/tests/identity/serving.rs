@@ -72,12 +72,20 @@ async fn discovery_host_is_added_to_the_certificate_without_a_restart() -> anyho
     assert_eq!(connect(&plane, "localhost").await?, after, "the other names stay");
     stays_open(&laptop, &client, "one").await?;
 
-    // An invalid host does not affect the other names.
+    // An invalid setting keeps the last valid one. The pod that is written after it tells when it was read.
     laptop.write("mesh.yaml", &mesh("no name"))?;
-    until(LIMIT, async || Ok(connect(&plane, "control.example.org").await.is_err().then_some(()))).await?;
+    laptop.write(
+        "later.yaml",
+        "{apiVersion: v1, kind: Pod, metadata: {name: later, namespace: shop}, spec: {nodeName: node-2, \
+         serviceAccountName: later, containers: [{name: later, image: later}]}, \
+         status: {podIP: 10.9.9.9, phase: Running}}",
+    )?;
+    until(LIMIT, async || Ok(plane.identity.uid_of("shop", "later"))).await?;
+    assert_eq!(connect(&plane, "control.example.org").await?, after);
     connect(&plane, "istiod.istio-system.svc").await?;
     laptop.write("mesh.yaml", &mesh("[fd00::7]:15012"))?;
     named("fd00::7").await?;
+    assert!(connect(&plane, "control.example.org").await.is_err());
     stays_open(&laptop, &client, "two").await
 }
 
