@@ -2,10 +2,11 @@
 
 #![allow(dead_code, unused_imports, clippy::unwrap_used, clippy::expect_used)]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use bytes::Bytes;
 use pilothouse_xds::{EnvoySession, ResourceType, Response, Scope, SessionError, Snapshot, Variant};
 use prost::Message;
 use proto::discovery::{
@@ -110,6 +111,16 @@ impl Answer {
     }
 }
 
+/// The acknowledgement of a delta response, or its refusal.
+fn answered(answer: &Answer, error: Option<&str>) -> DeltaDiscoveryRequest {
+    DeltaDiscoveryRequest {
+        type_url: answer.of.type_url().to_owned(),
+        response_nonce: answer.nonce.clone(),
+        error_detail: error.map(|message| proto::rpc::Status { code: 3, message: message.to_owned() }),
+        ..DeltaDiscoveryRequest::default()
+    }
+}
+
 /// One stream without behaviour of its own: what a test says is said.
 pub struct Stream {
     pub variant: Variant,
@@ -158,14 +169,7 @@ impl Stream {
     /// Acknowledges a delta response, or refuses it.
     pub fn answer(&mut self, answer: &Answer, error: Option<&str>) {
         assert_eq!(self.variant, Variant::Delta);
-        let error_detail = error.map(|message| proto::rpc::Status { code: 3, message: message.to_owned() });
-        self.delta(DeltaDiscoveryRequest {
-            type_url: answer.of.type_url().to_owned(),
-            response_nonce: answer.nonce.clone(),
-            error_detail,
-            ..DeltaDiscoveryRequest::default()
-        })
-        .unwrap();
+        self.delta(answered(answer, error)).unwrap();
     }
 
     pub fn poll(&mut self, latest: &Arc<Snapshot>) -> Option<Answer> {
@@ -191,13 +195,17 @@ impl Stream {
 /// A resource as a client holds it.
 pub type Held = BTreeMap<String, (String, Vec<u8>)>;
 
-/// An Envoy with one stream at a time.
+/// An Envoy with one stream at a time, at the other end of a wire on which messages take their time.
 ///
 /// A cluster with endpoints is warm when these have come after it; the answer for clusters waits until all
 /// are. A listener is active when all its routes have come.
 pub struct Envoy {
     pub stream: Stream,
     scope: String,
+    /// Requests under way.
+    outbox: VecDeque<Bytes>,
+    /// Responses under way.
+    inbox: VecDeque<Answer>,
     pub held: BTreeMap<ResourceType, Held>,
     /// Listeners in use; those in `held` may be warming.
     pub active: Held,
@@ -226,6 +234,8 @@ impl Envoy {
         let mut envoy = Self {
             stream: Stream::new(variant, scope),
             scope: scope.to_owned(),
+            outbox: VecDeque::new(),
+            inbox: VecDeque::new(),
             held: BTreeMap::new(),
             active: Held::new(),
             warming: BTreeSet::new(),
@@ -253,6 +263,8 @@ impl Envoy {
     /// Loses its stream and opens another.
     pub fn reconnect(&mut self) {
         self.stream = Stream::new(self.stream.variant, &self.scope);
+        self.outbox.clear();
+        self.inbox.clear();
         self.nonces.clear();
         self.subscribed.clear();
         // A refused or unanswered set is not in what it offers as held, and it warms on.
@@ -278,7 +290,7 @@ impl Envoy {
                     initial_resource_versions: initial.collect(),
                     ..DeltaDiscoveryRequest::default()
                 };
-                self.stream.delta(request).unwrap();
+                self.outbox.push_back(request.encode_to_vec().into());
             }
             Variant::StateOfTheWorld => self.say(of, None),
         }
@@ -294,7 +306,7 @@ impl Envoy {
             response_nonce: self.nonces.get(&of).cloned().unwrap_or_default(),
             error_detail: error.map(|message| proto::rpc::Status { code: 3, message: message.to_owned() }),
         };
-        self.stream.sotw(request).unwrap();
+        self.outbox.push_back(request.encode_to_vec().into());
     }
 
     /// Changes the names of a type that are followed.
@@ -317,7 +329,7 @@ impl Envoy {
                     resource_names_unsubscribe: before.difference(&wanted).cloned().collect(),
                     ..DeltaDiscoveryRequest::default()
                 };
-                self.stream.delta(request).unwrap();
+                self.outbox.push_back(request.encode_to_vec().into());
             }
             Variant::StateOfTheWorld => self.say(of, None),
         }
@@ -334,9 +346,24 @@ impl Envoy {
         self.refollow(Route, wanted);
     }
 
+    /// Has the server take one request; false when there is none.
+    pub fn deliver(&mut self) -> bool {
+        let Some(request) = self.outbox.pop_front() else { return false };
+        self.stream.session.request(request).unwrap();
+        true
+    }
+
+    /// Has the server send one response; false when it has nothing to say.
+    pub fn send(&mut self, latest: &Arc<Snapshot>) -> bool {
+        let answer = self.stream.poll(latest);
+        let is_some = answer.is_some();
+        self.inbox.extend(answer);
+        is_some
+    }
+
     /// Takes one response and acts on it; false when there is none.
-    pub fn receive(&mut self, latest: &Arc<Snapshot>, accepts: bool) -> bool {
-        let Some(answer) = self.stream.poll(latest) else { return false };
+    pub fn receive(&mut self, accepts: bool) -> bool {
+        let Some(answer) = self.inbox.pop_front() else { return false };
         self.nonces.insert(answer.of, answer.nonce.clone());
         let sent = answer.resources.iter().map(|(name, (_, body))| (answer.of, name.clone(), body.clone()));
         self.ever.extend(sent);
@@ -372,7 +399,7 @@ impl Envoy {
             self.versions.insert(answer.of, answer.version.clone());
         }
         match self.stream.variant {
-            Variant::Delta => self.stream.answer(answer, error),
+            Variant::Delta => self.outbox.push_back(answered(answer, error).encode_to_vec().into()),
             Variant::StateOfTheWorld => self.say(answer.of, error),
         }
     }
@@ -382,7 +409,12 @@ impl Envoy {
             self.stream.variant == Variant::StateOfTheWorld && matches!(answer.of, Cluster | Listener);
         let held = self.held.entry(answer.of).or_default();
         let mut changed = BTreeSet::new();
+        let followed = self.followed.get(&answer.of).filter(|_| !matches!(answer.of, Cluster | Listener));
         for (name, (version, body)) in &answer.resources {
+            if followed.is_some_and(|followed| !followed.contains(name)) {
+                // It was given up while this was under way.
+                continue;
+            }
             let before = held.insert(name.clone(), (version.clone(), body.clone()));
             if before.is_none_or(|(_, before)| before != *body) {
                 changed.insert(name.clone());
@@ -443,11 +475,17 @@ impl Envoy {
             for route in refers(body) {
                 assert!(has(Route, &route), "{listener} lacks route {route}");
                 let Some((_, body)) = self.held[&Route].get(&route) else { continue };
-                for cluster in refers(body) {
+                let clusters = refers(body);
+                assert!(self.is_torn || !clusters.is_empty(), "{listener}: {route} is a stand-in");
+                for cluster in clusters {
                     assert!(has(Cluster, &cluster), "{listener}: {route} lacks cluster {cluster}");
                     assert!(
                         self.is_torn || self.warm.contains(&cluster),
                         "{listener}: {cluster} is not warm"
+                    );
+                    assert!(
+                        self.is_torn || has(Endpoint, &cluster),
+                        "{listener}: {cluster} has no endpoints"
                     );
                 }
             }
@@ -457,7 +495,7 @@ impl Envoy {
     /// Takes all there is, and stops waiting where it waits for an answer that does not come.
     pub fn converge(&mut self, latest: &Arc<Snapshot>) {
         loop {
-            while self.receive(latest, true) {}
+            while self.deliver() || self.send(latest) || self.receive(true) {}
             if !self.stream.session.is_holding() {
                 return;
             }

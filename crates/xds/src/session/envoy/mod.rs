@@ -24,6 +24,7 @@ use crate::capability::Capabilities;
 use crate::error::SessionError;
 use crate::log::ProxyView;
 use crate::name::Name;
+use crate::session::acks::Acks;
 use crate::session::node::Node;
 use crate::session::request::{Request, Variant};
 use crate::session::response::Response;
@@ -217,7 +218,7 @@ impl EnvoySession {
     }
 
     fn has_work(&self, latest: &Round) -> bool {
-        let awaits = |of: &Subscription| !of.pending.is_nothing() || of.has_gone();
+        let awaits = |of: &Subscription| !of.pending.is_nothing() || of.has_last();
         self.served != Some(latest.view.changed()) || self.subscriptions.iter().any(awaits)
     }
 
@@ -244,7 +245,7 @@ impl EnvoySession {
             subscription.acks.forget_refusals(|after, step| {
                 view.changed_after(after).next().is_some_and(|(changed, _)| changed <= step)
             });
-            if let Some(update) = subscription.update(view, to.step)? {
+            if let Some(update) = subscription.update(view, to.step, round.view.of(of))? {
                 if of == ResourceType::Cluster {
                     self.warm(&update);
                 }
@@ -271,23 +272,28 @@ impl EnvoySession {
 
     /// The next response with what is gone, once nothing at the client names it any more.
     fn removals(&mut self, round: &Round, latest: &Round) -> Option<Response> {
-        if !self.subscriptions.iter().any(Subscription::has_gone) {
+        if !self.subscriptions.iter().any(Subscription::has_last) {
             return None;
         }
         let lacks_listeners = self.find(ResourceType::Listener).is_none() && !self.is_complete;
         let late = [ResourceType::Listener, ResourceType::Route].map(|of| self.find(of));
-        let acks = || late.iter().flatten().map(|&at| &self.subscriptions[at].acks);
-        let awaits = self.awaits_clusters() || acks().any(|acks| acks.is_awaited());
-        if lacks_listeners || awaits {
+        let any_late =
+            |is: fn(&Acks) -> bool| late.iter().flatten().any(|&at| is(&self.subscriptions[at].acks));
+        let (awaits, is_refused) = (any_late(Acks::is_awaited), any_late(Acks::is_refused));
+        if lacks_listeners || awaits || self.awaits_clusters() {
             self.is_holding = true;
-            return None;
-        }
-        // The client still has what it had before, which may name what is gone.
-        if acks().any(|acks| acks.is_refused()) {
             return None;
         }
         for of in REMOVAL_ORDER {
             let Some(at) = self.find(of) else { continue };
+            // Listeners went before this, and with them what else would be asked for.
+            if let Some(update) = self.subscriptions[at].empty() {
+                return Some(self.respond(at, round.step, update));
+            }
+            if is_refused {
+                // The client still has what it had before, which may name what is gone.
+                continue;
+            }
             if !is_structure(of) && !round.equals(latest) {
                 // What named it is gone with the next round.
                 continue;

@@ -56,6 +56,9 @@ pub(super) struct Subscription {
     step: u64,
     /// What the client has and is to lose; without a frame what it has from an earlier stream.
     gone: BTreeMap<Name, Option<Frame>>,
+    /// Names that do not exist and for which an empty resource is due, unless the client, which may be
+    /// about to hear of something newer, follows them no longer by then.
+    empty: BTreeSet<Name>,
     pub acks: Acks,
 }
 
@@ -98,6 +101,7 @@ impl Subscription {
             sent: TypeView::default(),
             step: 0,
             gone: BTreeMap::new(),
+            empty: BTreeSet::new(),
             acks,
         };
         subscription.count_names();
@@ -183,6 +187,7 @@ impl Subscription {
         self.names.remove(name);
         self.unresolved.remove(name);
         self.pending.withdraw(name);
+        self.empty.remove(name);
     }
 
     fn count_names(&mut self) {
@@ -196,9 +201,9 @@ impl Subscription {
         self.is_wildcard || self.names.contains(name)
     }
 
-    /// True when the client has something that it is to lose.
-    pub fn has_gone(&self) -> bool {
-        !self.gone.is_empty()
+    /// True when something is to be said once all else was.
+    pub fn has_last(&self) -> bool {
+        !self.gone.is_empty() || !self.empty.is_empty()
     }
 
     /// Brings the client up to a view, and returns what changed of what it follows.
@@ -215,15 +220,22 @@ impl Subscription {
             }
         }
         self.gone.retain(|name, _| view.get(name).is_none());
+        self.empty.retain(|name| view.get(name).is_none());
         (self.sent, self.step) = (view.clone(), step);
         changed
     }
 
-    /// What the client lacks of a view, but for removals; nothing when there is nothing to say.
+    /// What the client lacks of a view, but for removals; nothing when there is nothing to say. What it asks
+    /// for and is not there any more it is given from `before`, a view that other types are still at.
     ///
     /// # Errors
     /// When it follows too many names that do not exist.
-    pub fn update(&mut self, view: &TypeView, step: u64) -> Result<Option<Update>, SessionError> {
+    pub fn update(
+        &mut self,
+        view: &TypeView,
+        step: u64,
+        before: &TypeView,
+    ) -> Result<Option<Update>, SessionError> {
         let changed = self.advance(view, step);
         changed.iter().for_each(|frame| self.unresolved.remove(frame.name()));
         let is_whole = self.variant == Variant::StateOfTheWorld && self.rules.is_sent_whole;
@@ -232,15 +244,16 @@ impl Subscription {
         let mut update = Update::default();
         match pending {
             Pending::Nothing => update.fresh = changed,
-            Pending::First { initial, asked } => self.first(view, &initial, &asked, &mut update),
+            Pending::First { initial, asked } => self.first(view, before, &initial, &asked, &mut update),
             Pending::All => {
                 update.fresh = self.followed_frames(view);
-                self.miss(self.missing_names(view), &mut update);
+                self.miss(self.missing_names(view), before, &mut update);
             }
             Pending::Names(asked) => {
                 update.fresh = asked.iter().filter_map(|name| view.get(name)).cloned().collect();
                 update.fresh.extend(changed.into_iter().filter(|frame| !asked.contains(frame.name())));
-                self.miss(asked.into_iter().filter(|name| view.get(name).is_none()).collect(), &mut update);
+                let missing = asked.into_iter().filter(|name| view.get(name).is_none());
+                self.miss(missing.collect(), before, &mut update);
             }
         }
         self.count_names();
@@ -264,6 +277,7 @@ impl Subscription {
     fn first(
         &mut self,
         view: &TypeView,
+        before: &TypeView,
         initial: &InitialVersions,
         asked: &BTreeSet<Name>,
         update: &mut Update,
@@ -282,7 +296,7 @@ impl Subscription {
             let vanished = initial.names().filter(|name| *name != ALL && view.get(name).is_none());
             self.gone.extend(vanished.map(|name| (Name::from(name), None)));
         }
-        self.miss(missing, update);
+        self.miss(missing, before, update);
     }
 
     fn followed_frames(&self, view: &TypeView) -> Vec<Frame> {
@@ -296,20 +310,28 @@ impl Subscription {
         self.names.all().iter().filter(|name| view.get(name).is_none()).cloned().collect()
     }
 
-    /// Answers for names that do not exist.
-    fn miss(&mut self, missing: Vec<Name>, update: &mut Update) {
-        for name in &missing {
-            // It is said now.
-            self.gone.remove(name);
-            if self.names.contains(name) {
-                self.unresolved.insert(Arc::clone(name));
+    /// Answers for names that do not exist, or do not any more.
+    fn miss(&mut self, missing: Vec<Name>, before: &TypeView, update: &mut Update) {
+        let mut absent = Vec::new();
+        for name in missing {
+            if let Some(frame) = before.get(&name) {
+                update.fresh.push(frame.clone());
+                self.gone.insert(name, Some(frame.clone()));
+                continue;
             }
+            // It is told now.
+            self.gone.remove(&name);
+            if self.names.contains(&name) {
+                self.unresolved.insert(Arc::clone(&name));
+            }
+            absent.push(name);
         }
         match (self.rules.missing, self.variant) {
-            (Missing::Empty, _) | (Missing::RemovedOrEmpty, Variant::StateOfTheWorld) => {
-                update.fresh.extend(missing.iter().map(|name| Frame::empty(self.of, name)));
+            (Missing::Empty, _) => self.empty.extend(absent),
+            (Missing::RemovedOrEmpty, Variant::StateOfTheWorld) => {
+                update.fresh.extend(absent.iter().map(|name| Frame::empty(self.of, name)));
             }
-            (_, Variant::Delta) => update.removed = missing,
+            (_, Variant::Delta) => update.removed = absent,
             (_, Variant::StateOfTheWorld) => {}
         }
     }
@@ -321,6 +343,13 @@ impl Subscription {
         let kept = all.into_iter().filter(|frame| !fresh.contains(frame.name()));
         let kept: Vec<Frame> = kept.chain(self.gone.values().flatten().cloned()).collect();
         update.kept = kept;
+    }
+
+    /// Empty resources for names that do not exist; nothing when there are none.
+    pub fn empty(&mut self) -> Option<Update> {
+        let empty = std::mem::take(&mut self.empty);
+        let fresh: Vec<Frame> = empty.iter().map(|name| Frame::empty(self.of, name)).collect();
+        (!fresh.is_empty()).then(|| Update { fresh, ..Update::default() })
     }
 
     /// What the client is to lose; nothing when there is nothing to say.
