@@ -10,7 +10,7 @@ pub fn error_message(error: &Error) -> String {
     }
 }
 
-/// Returns the innermost cause of an error, which is the one that tells something.
+/// Returns the innermost cause of an error, which is the specific one.
 pub fn root_cause(error: &dyn std::error::Error) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {

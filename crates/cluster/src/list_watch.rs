@@ -299,7 +299,7 @@ impl KindWatcher {
                         Ok(event) => batch.extend(event),
                         Err(failure) => ended = Some(Err(failure.into())),
                     },
-                    // Ended in order or cut: the next request tells which.
+                    // Ended in order or interrupted: the next request shows which.
                     Ok(false) => ended = Some(Ok(())),
                     Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
                         ended = Some(Err(RequestFailure::Failed(error.to_string()).into()));
@@ -386,7 +386,7 @@ impl KindWatcher {
             return Ok(body);
         }
         let mut text = Vec::new();
-        // What was cut off after some text still tells more than nothing.
+        // A text that is cut off is still better than none.
         let _ = pin!(body.take(MAX_FAILURE_TEXT)).read_to_end(&mut text).await;
         let message = response::failure_message(&text);
         Err(self.failure(verb, status.as_u16(), &message))

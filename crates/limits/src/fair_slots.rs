@@ -78,7 +78,7 @@ impl FairSlots {
     }
 
     /// Acquires a slot, evicting one of the largest holder if need be. `on_evict` is called when this
-    /// slot is evicted in turn, in the call of whoever takes it: it must not block.
+    /// slot is evicted in turn, by the call that evicts it: it must not block.
     ///
     /// # Errors
     /// Why there is no slot.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// The least time between two lines of the log about the same event.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// How many clients and reasons are told apart; all others share one entry.
+/// How many clients and reasons have an entry of their own; all others share one.
 const MAX_ENTRIES: usize = 1024;
 
 /// Longest text of somebody else in a line of the log, in bytes.

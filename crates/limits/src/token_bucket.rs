@@ -81,7 +81,7 @@ pub struct Limits {
     pub per_client: Rate,
     /// Of all clients together.
     pub total: Rate,
-    /// How many clients are told apart at a time.
+    /// How many clients have a bucket of their own at a time.
     pub max_clients: usize,
 }
 
@@ -138,7 +138,7 @@ impl<K: Hash + Eq> Limiter<K> {
     }
 
     /// Tells whether an attempt of `client` would be within its own limit, without taking anything.
-    /// Clients that are not told apart are.
+    /// Clients without a bucket of their own are.
     ///
     /// # Errors
     /// [`Refill`] with the time until an attempt can succeed.
@@ -146,7 +146,7 @@ impl<K: Hash + Eq> Limiter<K> {
         self.clients.get_mut(client).map_or(Ok(()), |own| own.check(now))
     }
 
-    /// Returns how many clients are told apart now.
+    /// Returns how many clients have a bucket of their own now.
     pub fn clients(&self) -> usize {
         self.clients.len()
     }
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn bucket_tells_when_to_come_again() {
+    fn bucket_returns_when_to_retry() {
         let mut bucket = TokenBucket::new(Rate { burst: 1, per_second: 10 }, ms(0));
         assert!(bucket.take(ms(0)).is_ok());
         assert_eq!(bucket.take(ms(40)), Err(Refill(ms(60))));

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 pub struct SecureServer {
     /// What authenticates and signs.
     pub identity: Identity,
-    /// The port, which opens once there is something right to serve.
+    /// The port, which opens once there is a mesh and a certificate to serve with.
     pub port: SecurePort,
     /// What publishes the roots; nothing where the cluster is not written to.
     pub roots: Option<RootsPublisher>,

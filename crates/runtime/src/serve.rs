@@ -87,7 +87,7 @@ pub struct Daemon {
     monitoring: TcpListener,
 }
 
-/// What the engine thread notes for those that run beside it.
+/// What the engine thread writes for the server and the controllers to read.
 #[derive(Default)]
 struct Feeds {
     nodes: Arc<AffectedNodes>,

@@ -9,8 +9,8 @@ use tracing_subscriber::EnvFilter;
 /// When the filter cannot be read.
 pub fn init(filter: &str, json: bool) -> Result<(), tracing_subscriber::filter::ParseError> {
     let wanted = EnvFilter::try_new(filter)?;
-    // The library that watches folders warns of each that is removed, twice; what matters of it is told
-    // by the source of folders.
+    // The library that watches folders warns of each that is removed, twice; the folder source logs what
+    // matters of it.
     let filter = match "notify=error".parse() {
         Ok(directive) if !filter.contains("notify") => wanted.add_directive(directive),
         _ => wanted,

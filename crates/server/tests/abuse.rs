@@ -47,7 +47,7 @@ struct Server {
 }
 
 impl Server {
-    /// Serves so many resources of 1 KiB each, with short timeouts.
+    /// Serves `resources` of 1 KiB each, with short timeouts.
     async fn start(resources: usize) -> Self {
         Self::bounded(resources, Bounds { connections_of_address: CONNECTIONS, ..Bounds::default() }).await
     }
@@ -135,7 +135,7 @@ async fn dial_from(from: [u8; 4], to: SocketAddr) -> TcpStream {
 struct Http2(SendRequest<Bytes>);
 
 impl Http2 {
-    /// Connects, with a window of so many bytes for all that it is sent.
+    /// Connects, with a window of this many bytes for all that it is sent.
     async fn connect(io: TcpStream, window: u32) -> Self {
         let mut builder = h2::client::Builder::new();
         builder.initial_window_size(window).initial_connection_window_size(window.max(65_535));
@@ -313,7 +313,7 @@ fn unauthenticated_connections_of_one_address_are_evicted_for_one_of_another() {
 }
 
 #[test]
-fn those_that_are_known_keep_no_newcomer_out() {
+fn authenticated_connections_hold_no_slots_of_unauthenticated_ones() {
     run(async {
         let bounds = Bounds { unauthenticated: 2, handshakes_of_address: 2, ..Bounds::default() };
         let server = Server::with(1, bounds, Timeouts::default()).await;
@@ -337,7 +337,7 @@ fn a_connection_without_calls_is_ended_in_order_and_one_with_a_stream_is_not() {
         answer.data().await.unwrap().unwrap();
         let mut idle = Http2::connect(server.dial().await, 65_535).await;
         drop(idle.stream().await);
-        // `ended` makes calls that are refused: it is told to go all the same.
+        // `ended` makes calls that are refused: the connection is closed all the same.
         server.has_ended_one(CloseReason::Idle).await;
         idle.ended().await;
         assert_eq!(server.clients.closed().count(CloseReason::Idle), 1);

@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use xds::{ResourceType, Snapshot};
 
-/// How deep a trace is followed unless told otherwise.
+/// How deep a trace is followed unless set otherwise.
 const DEPTH: usize = 2;
 /// How deep a trace may be asked for.
 const MAX_DEPTH: usize = 6;

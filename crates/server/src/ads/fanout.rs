@@ -31,7 +31,7 @@ use tokio::sync::watch;
 use tokio::task::yield_now;
 use xds::{Scope, Snapshot};
 
-/// How many streams are woken at once: few enough that whoever comes next does not wait long.
+/// How many streams are woken at once: few enough that other tasks do not wait long.
 const WAKE_BATCH: usize = 32;
 /// How many turns of the executor the subscribers of affected nodes may take before all others go on.
 const MAX_EARLY_TURNS: usize = 64;
@@ -160,7 +160,7 @@ impl Fanout {
     }
 
     /// The ranges of a round over all subscribers that there are, beginning with the one that a former
-    /// round came to. Whoever subscribes later sees what is visible to all already.
+    /// round came to. A stream that subscribes later sees what is visible to all already.
     fn ranges(&self, from: u64) -> [Range<u64>; 2] {
         [from..self.0.subscribers.lock().next, 0..from]
     }
@@ -359,7 +359,7 @@ mod tests {
             writer.put(&scope, of, "x", body).unwrap();
             publish.send_replace(Some(writer.publish()));
             step += 1;
-            // Until it can be seen, and whoever is woken for it has been.
+            // Until it is visible, and the streams to be woken for it have been.
             while fanout.0.visible.lock().all.as_ref().is_none_or(|all| all.step() < step) {
                 yield_now().await;
             }

@@ -87,7 +87,7 @@ impl Ads {
         clients: Clients,
     ) -> Self {
         let fanout = Fanout::default();
-        // It ends with whoever publishes.
+        // It ends with the publisher.
         tokio::spawn(fanout.clone().run(snapshots.clone(), affected));
         Self { snapshots, clients, fanout, capabilities: |_| 0, scopes: None }
     }
@@ -231,7 +231,7 @@ where
         }
         session.request(request.message.clone())?;
         if *session.scope() != Scope::Mesh {
-            // Whoever has a scope may follow what is in it, and a session knows no other.
+            // A session of a scope may subscribe to everything in it, and knows no other.
             return Ok(());
         }
         for type_url in session.types().skip(self.types_checked) {

@@ -133,20 +133,20 @@ mod tests {
 
     /// Reads until the server ends the connection.
     async fn rest(stream: &mut TcpStream) -> String {
-        let mut said = Vec::new();
-        let read = timeout(LIMIT, stream.read_to_end(&mut said)).await.expect("it stays open");
+        let mut received = Vec::new();
+        let read = timeout(LIMIT, stream.read_to_end(&mut received)).await.expect("it stays open");
         drop(read);
-        String::from_utf8(said).unwrap()
+        String::from_utf8(received).unwrap()
     }
 
     #[tokio::test]
     async fn half_a_request_and_an_idle_connection_end() {
         let (address, _stop) = start(HttpBounds { head: LIMIT / 600, ..HttpBounds::default() }).await;
-        for said in ["", "GET / HTTP/1.1\r\nHost:", "GET / HTTP/1.1\r\nHost: a\r\n\r\n"] {
+        for sent in ["", "GET / HTTP/1.1\r\nHost:", "GET / HTTP/1.1\r\nHost: a\r\n\r\n"] {
             let mut stream = dial([127, 0, 0, 1], address).await;
-            stream.write_all(said.as_bytes()).await.unwrap();
+            stream.write_all(sent.as_bytes()).await.unwrap();
             let answer = rest(&mut stream).await;
-            assert_eq!(answer.starts_with("HTTP/1.1 200"), said.ends_with("\r\n\r\n"), "{answer}");
+            assert_eq!(answer.starts_with("HTTP/1.1 200"), sent.ends_with("\r\n\r\n"), "{answer}");
         }
     }
 

@@ -228,7 +228,7 @@ mod tests {
     const LARGE: usize = 600 * 1024;
     const TIMEOUT: Duration = Duration::from_secs(30);
 
-    /// The start of a request of so many bytes, of which so many follow; then nothing more comes.
+    /// The start of a request of `announced` bytes, of which `sent` follow; then nothing more comes.
     fn body(announced: usize, sent: usize) -> impl Body<Data = Bytes, Error = Infallible> + Unpin {
         let head = Bytes::copy_from_slice(&prefix(announced as u64).unwrap());
         let pieces = [head, Bytes::from(vec![0; sent])].map(|data| Ok::<_, Infallible>(Frame::data(data)));

@@ -62,9 +62,9 @@ const ADDRESS_MANAGER: &str = "pilothouse-addresses";
 
 /// Returns the field manager of the conditions of a kind; `None` for kinds without conditions of ours.
 ///
-/// They are those of the reference. Under names of our own, what one writer gave and another takes
-/// back after a move between the two would stay for ever, for it would have two owners. Only the
-/// holder of the lock that both share writes, so the two do not meet.
+/// They are those of istiod. With names of our own a condition would have two owners after a migration
+/// between the two, and removing it as one of them would leave it in place. Only the holder of the lock
+/// that both share writes, so the two do not conflict.
 pub(in crate::controllers) fn field_manager(kind: Kind) -> Option<&'static str> {
     match kind {
         Kind::Service | Kind::ServiceEntry => Some("istio-ambient-service"),
@@ -74,7 +74,7 @@ pub(in crate::controllers) fn field_manager(kind: Kind) -> Option<&'static str> 
     }
 }
 
-/// A type that the reference does not know, as is the one of ServiceEntries that begins like it.
+/// A type that istiod does not know, like the others of this prefix.
 const WAYPOINT_REQUIRED: &str = "pilothouse.io/WaypointRequired";
 
 /// Returns the types of conditions that are ours alone to set.

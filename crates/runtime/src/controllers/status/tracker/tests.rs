@@ -52,7 +52,7 @@ impl Scene {
         self.nodes.get_mut(node).unwrap().refusals = vec![refusal];
     }
 
-    /// Evaluates after so many seconds; returns of how many policies something new is reported.
+    /// Evaluates after this many seconds; returns of how many policies something new is reported.
     fn evaluate_after(&mut self, seconds: u32) -> usize {
         self.now += SECOND * seconds;
         let states = self.nodes.clone().into_iter().collect();
