@@ -97,9 +97,7 @@ impl Bound {
                 "if many proxies have this pod or certificate in common, raise --streams-per-client"
             }
             Self::RequestsOfStream => "look at this client: it asks faster than any known version",
-            Self::CertificatesOfClient => {
-                "if its node has so many accounts, raise --certificates-per-second"
-            }
+            Self::CertificatesOfClient => "if its node has so many accounts, raise --certificates-per-second",
         }
     }
 }
