@@ -21,6 +21,8 @@ use tokio::time::timeout;
 mod certificates;
 #[path = "command/input.rs"]
 mod input;
+#[path = "command/latencies.rs"]
+mod latencies;
 #[path = "command/tables.rs"]
 mod tables;
 #[path = "command/version.rs"]
@@ -457,7 +459,13 @@ async fn a_server_that_is_not_ready_and_one_that_is_away_are_told_apart() -> any
     let is_it = |line: &Value| text(line, "message").contains(&closed.to_string());
     server.until_line("that the API server cannot be reached", is_it).await?;
     assert_eq!(get(&server.health, "/healthz").await?.0, 200);
-    assert_eq!(get(&server.health, "/ready").await?.0, 503);
+    // What keeps it from being ready is told wherever one looks.
+    let (status, ready) = get(&server.health, "/ready").await?;
+    assert!(status == 503 && ready.contains(&format!("https://{closed}")), "{ready}");
+    let (_, problems) = get(&server.monitoring, "/debug/sourcez").await?;
+    assert!(problems.lines().count() == 1 && ready.ends_with(&problems), "{problems}");
+    let (_, metrics) = get(&server.monitoring, "/metrics").await?;
+    assert!(metrics.lines().any(|line| line == "pilothouse_source_problems 1"), "{metrics}");
 
     let (closed, health) = (closed.to_string(), server.health.clone());
     for (address, expected) in [

@@ -66,8 +66,13 @@ async fn the_page_of_metrics_lists_every_metric() -> anyhow::Result<()> {
         } else if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|l| l.split_once(' ')) {
             kinds.push((name, kind));
         } else if let Some((name, rest)) = line.split_once('{') {
+            // Of a histogram the family has the labels; the bounds of its buckets are part of the type.
+            let name = name.strip_suffix("_bucket").unwrap_or(name);
             let pairs = rest.split('}').next().unwrap_or_default().split(',');
-            labels.entry(name).or_default().extend(pairs.filter_map(|pair| pair.split('=').next()));
+            labels
+                .entry(name)
+                .or_default()
+                .extend(pairs.filter_map(|pair| pair.split('=').next()).filter(|label| *label != "le"));
         }
     }
     ensure!(kinds.len() > 10, "so few metrics cannot be all: {text}");

@@ -1,7 +1,7 @@
 //! The Kubernetes source against a real API server.
 
 use anyhow::{Context, ensure};
-use cluster::{Access, ConnectError, KubeSettings, KubeSource, SourceProblems, connect};
+use cluster::{Access, Batch, ConnectError, KubeSettings, KubeSource, SourceProblems, connect};
 use futures::StreamExt;
 use kube::api::{Api, PostParams};
 use model::Event;
@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 /// What a receiver of the source knows, by the rules of [`Event`].
 struct Receiver {
-    batches: mpsc::Receiver<Vec<Event>>,
+    batches: mpsc::Receiver<Batch>,
     problems: watch::Receiver<SourceProblems>,
     objects: BTreeMap<Kind, BTreeMap<Name, Object>>,
     rejected: BTreeMap<(Kind, Name), String>,
@@ -87,7 +87,7 @@ impl Receiver {
     async fn until(&mut self, what: &str, condition: impl Fn(&Self) -> bool) -> anyhow::Result<()> {
         let wait = async {
             while !condition(self) {
-                let batch = self.batches.recv().await.context("the source ended")?;
+                let batch = self.batches.recv().await.context("the source ended")?.events;
                 self.batch_sizes.push(batch.len());
                 batch.into_iter().for_each(|event| self.take(event));
             }
@@ -99,7 +99,7 @@ impl Receiver {
     /// Receives what has arrived already.
     fn take_what_arrived(&mut self) {
         while let Ok(batch) = self.batches.try_recv() {
-            batch.into_iter().for_each(|event| self.take(event));
+            batch.events.into_iter().for_each(|event| self.take(event));
         }
     }
 

@@ -20,7 +20,7 @@ mod work_queue;
 pub use connect::{Access, ConnectError, Connection, connect};
 pub use error::{error_message, root_cause};
 pub use leader_election::{Election, LeaderRecord, LeaseTimings};
-pub use list_watch::{Batches, KubeSettings, KubeSource, SourceProblems};
+pub use list_watch::{Batch, Batches, KubeSettings, KubeSource, SourceProblems};
 pub use lock::{Candidate, Lock};
 pub use stats::WriterStats;
 pub use status_writer::{Action, DesiredStatus, RequestError, StatusWriter, list_statuses};

@@ -45,9 +45,24 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-/// Where a source sends its batches: one batch becomes part of one commit, so what belongs together (one
-/// save of a file, one page of a list) travels together. A full channel holds the source back.
-pub type Batches = mpsc::Sender<Vec<Event>>;
+/// Events that belong together (one save of a file, one page of a list): they become part of one commit.
+#[derive(Debug)]
+pub struct Batch {
+    /// What happened, in order.
+    pub events: Vec<Event>,
+    /// When the source learned of the first of them.
+    pub arrived: std::time::Instant,
+}
+
+impl From<Vec<Event>> for Batch {
+    /// A batch that has arrived just now.
+    fn from(events: Vec<Event>) -> Self {
+        Self { events, arrived: std::time::Instant::now() }
+    }
+}
+
+/// Where a source sends its batches. A full channel holds the source back.
+pub type Batches = mpsc::Sender<Batch>;
 
 /// How many objects a page of a list may have, which bounds the memory of a listing.
 const PAGE_SIZE: u32 = 500;
@@ -290,13 +305,13 @@ impl KindWatcher {
             let Ok(read) = timeout(WATCH_TIMEOUT, read_line(&mut reader, &mut line)).await else {
                 return Ok(());
             };
-            let (mut batch, mut ended) = (Vec::new(), None);
+            let (mut batch, mut ended) = (Batch::from(Vec::new()), None);
             let mut next = Some(read);
             // What else has arrived already joins the batch.
             while let Some(read) = next.take() {
                 match read {
                     Ok(true) => match self.change(&line, version) {
-                        Ok(event) => batch.extend(event),
+                        Ok(event) => batch.events.extend(event),
                         Err(failure) => ended = Some(Err(failure.into())),
                     },
                     // Ended in order or interrupted: the next request shows which.
@@ -307,11 +322,11 @@ impl KindWatcher {
                     Err(_) => ended = Some(Ok(())),
                 }
                 line.clear();
-                if ended.is_none() && batch.len() < MAX_BATCH {
+                if ended.is_none() && batch.events.len() < MAX_BATCH {
                     next = read_line(&mut reader, &mut line).now_or_never();
                 }
             }
-            if !batch.is_empty() {
+            if !batch.events.is_empty() {
                 self.send(batch).await?;
             }
             if let Some(ended) = ended {
@@ -368,8 +383,8 @@ impl KindWatcher {
         Ok(())
     }
 
-    async fn send(&self, batch: Vec<Event>) -> Result<(), Stop> {
-        self.out.send(batch).await.map_err(|_| Stop::Closed)
+    async fn send(&self, batch: impl Into<Batch>) -> Result<(), Stop> {
+        self.out.send(batch.into()).await.map_err(|_| Stop::Closed)
     }
 
     /// Sends a request and returns the body of the answer, to be read as it arrives.

@@ -9,9 +9,12 @@
 //! The thread takes whatever is waiting as one commit and publishes it at once. There is no timer:
 //! an idle system publishes a change when it arrives; while a busy one commits, the next batch grows.
 
+use crate::latency;
+use cluster::{Batch, Batches};
 use mesh::Options;
 use model::Event;
 use plane::{Delta, Plane};
+use prometheus_client::metrics::histogram::Histogram;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,8 +38,8 @@ pub trait Subscriber: Send {
     fn received(&mut self, _events: &[Event]) {}
 
     /// Sees what a commit changed before the snapshot of this step is published; only once everything has
-    /// been listed.
-    fn publishing(&mut self, _step: u64, _mesh: &Plane, _delta: &Delta) {}
+    /// been listed. `arrived` is when a source learned of the first of its events.
+    fn publishing(&mut self, _step: u64, _arrived: Instant, _mesh: &Plane, _delta: &Delta) {}
 
     /// Sees what a commit changed after it was published.
     fn published(&mut self, _delta: &Delta) {}
@@ -44,8 +47,8 @@ pub trait Subscriber: Send {
 
 type Query = Box<dyn FnOnce(&Plane) + Send>;
 
-/// Counters of the engine thread.
-#[derive(Debug, Default)]
+/// Counters and latencies of the engine thread.
+#[derive(Debug)]
 pub struct EngineStats {
     /// Commits so far.
     pub commits: AtomicU64,
@@ -55,14 +58,32 @@ pub struct EngineStats {
     pub resources: AtomicU64,
     /// Time spent in commits, in nanoseconds.
     pub busy_nanos: AtomicU64,
+    /// Seconds that a commit takes, from the first event taken to the published snapshot.
+    pub commit_seconds: Histogram,
+    /// Seconds from the arrival of a batch at its source until it is published.
+    pub publish_seconds: Histogram,
     /// Objects rejected so far.
     pub rejected: AtomicU64,
+}
+
+impl Default for EngineStats {
+    fn default() -> Self {
+        Self {
+            commits: AtomicU64::default(),
+            events: AtomicU64::default(),
+            resources: AtomicU64::default(),
+            busy_nanos: AtomicU64::default(),
+            commit_seconds: latency::histogram(),
+            publish_seconds: latency::histogram(),
+            rejected: AtomicU64::default(),
+        }
+    }
 }
 
 /// A handle to the engine thread.
 #[derive(Clone)]
 pub struct EngineHandle {
-    batches: mpsc::Sender<Vec<Event>>,
+    batches: Batches,
     queries: mpsc::Sender<Query>,
     snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
     stats: Arc<EngineStats>,
@@ -101,7 +122,7 @@ impl EngineHandle {
     }
 
     /// Returns where sources send their batches.
-    pub fn batches(&self) -> mpsc::Sender<Vec<Event>> {
+    pub fn batches(&self) -> Batches {
         self.batches.clone()
     }
 
@@ -139,12 +160,12 @@ struct Engine {
 }
 
 impl Engine {
-    async fn run(mut self, mut events: mpsc::Receiver<Vec<Event>>, mut queries: mpsc::Receiver<Query>) {
+    async fn run(mut self, mut batches: mpsc::Receiver<Batch>, mut queries: mpsc::Receiver<Query>) {
         loop {
             tokio::select! {
                 biased;
-                batch = events.recv() => match batch {
-                    Some(batch) => self.commit(batch, &mut events),
+                batch = batches.recv() => match batch {
+                    Some(batch) => self.commit(batch, &mut batches),
                     None => return,
                 },
                 Some(query) = queries.recv() => query(&self.mesh),
@@ -152,16 +173,20 @@ impl Engine {
         }
     }
 
-    fn commit(&mut self, mut batch: Vec<Event>, events: &mut mpsc::Receiver<Vec<Event>>) {
+    fn commit(&mut self, first: Batch, batches: &mut mpsc::Receiver<Batch>) {
         let begin = Instant::now();
-        while batch.len() < MAX_EVENTS
-            && let Ok(more) = events.try_recv()
+        let (mut events, mut arrivals) = (first.events, vec![first.arrived]);
+        while events.len() < MAX_EVENTS
+            && let Ok(more) = batches.try_recv()
         {
-            batch.extend(more);
+            events.extend(more.events);
+            arrivals.push(more.arrived);
         }
-        let count = batch.len();
-        self.subscribers.iter_mut().for_each(|subscriber| subscriber.received(&batch));
-        let delta = self.mesh.apply(batch);
+        // Each source sends in order; among several one may have waited longer.
+        let arrived = arrivals.iter().copied().min().unwrap_or(begin);
+        let count = events.len();
+        self.subscribers.iter_mut().for_each(|subscriber| subscriber.received(&events));
+        let delta = self.mesh.apply(events);
         self.write(&delta);
         let was_ready = self.publish.borrow().is_some();
         if self.mesh.is_synced() {
@@ -169,8 +194,13 @@ impl Engine {
             let step = snapshot.step();
             self.subscribers
                 .iter_mut()
-                .for_each(|subscriber| subscriber.publishing(step, &self.mesh, &delta));
+                .for_each(|subscriber| subscriber.publishing(step, arrived, &self.mesh, &delta));
             self.publish.send_replace(Some(snapshot));
+            let now = Instant::now();
+            for arrived in arrivals {
+                let waited = now.saturating_duration_since(arrived);
+                self.stats.publish_seconds.observe(waited.as_secs_f64());
+            }
         }
         self.subscribers.iter_mut().for_each(|subscriber| subscriber.published(&delta));
         let took = begin.elapsed();
@@ -179,6 +209,7 @@ impl Engine {
         self.stats.resources.fetch_add(delta.resources.len() as u64, Ordering::Relaxed);
         self.stats.rejected.fetch_add(delta.rejected.len() as u64, Ordering::Relaxed);
         self.stats.busy_nanos.fetch_add(took.as_nanos() as u64, Ordering::Relaxed);
+        self.stats.commit_seconds.observe(took.as_secs_f64());
         self.log(&delta, count, took, was_ready);
     }
 

@@ -2,6 +2,7 @@
 
 use crate::engine_thread::{EngineHandle, Snapshots};
 use crate::metrics::Metrics;
+use crate::source::SourceView;
 use axum::Router;
 use axum::extract::State;
 use axum::extract::rejection::QueryRejection;
@@ -11,6 +12,7 @@ use axum::routing::get;
 use gone::gone;
 use identity::IdentityView;
 use model::rfc3339;
+use prometheus_client::encoding::prometheus_text;
 use serde_json::json;
 use server::Clients;
 use std::sync::Arc;
@@ -23,18 +25,21 @@ pub use why::Naming;
 
 /// Routes of the health port: `/ready` is 200 once the mesh is served on every port that is wanted,
 /// `/healthz` while the process lives.
-pub fn health(snapshots: Snapshots, identity: IdentityView) -> Router {
+pub fn health(snapshots: Snapshots, source: SourceView, identity: IdentityView) -> Router {
     Router::new()
         .route("/", get(|| async { HEALTH_INDEX }))
         .route("/healthz", get(|| async { StatusCode::OK }))
         .route("/ready", get(ready))
         .fallback(|uri| missing(uri, HEALTH_INDEX))
-        .with_state((snapshots, identity))
+        .with_state((snapshots, source, identity))
 }
 
-async fn ready(State((snapshots, identity)): State<(Snapshots, IdentityView)>) -> Response {
+async fn ready(
+    State((snapshots, source, identity)): State<(Snapshots, SourceView, IdentityView)>,
+) -> Response {
     let missing = if snapshots.borrow().is_none() {
-        "not every kind has been listed yet".to_owned()
+        let problems = source.problems().into_iter();
+        problems.fold("not every kind has been listed yet".to_owned(), |all, problem| all + "\n" + &problem)
     } else if identity.is_awaited() {
         let problem = identity.authority.status().problem;
         let problem = problem.map_or_else(|| "there is no root yet".to_owned(), |problem| problem.text);
@@ -49,6 +54,7 @@ async fn ready(State((snapshots, identity)): State<(Snapshots, IdentityView)>) -
 struct Monitoring {
     engine: EngineHandle,
     clients: Clients,
+    source: SourceView,
     identity: IdentityView,
     metrics: Metrics,
     naming: Arc<Naming>,
@@ -58,6 +64,7 @@ struct Monitoring {
 pub fn monitoring(
     engine: EngineHandle,
     clients: Clients,
+    source: SourceView,
     identity: IdentityView,
     metrics: Metrics,
     naming: Naming,
@@ -72,13 +79,14 @@ pub fn monitoring(
         .route("/debug/enginez", get(enginez))
         .route("/debug/identityz", get(identityz))
         .route("/debug/diagnosticz", get(diagnosticz))
+        .route("/debug/sourcez", get(sourcez))
         .route("/debug/whyz", get(whyz))
         .fallback(|uri| missing(uri, INDEX))
-        .with_state(Monitoring { engine, clients, identity, metrics, naming: Arc::new(naming) })
+        .with_state(Monitoring { engine, clients, source, identity, metrics, naming: Arc::new(naming) })
 }
 
 async fn render_metrics(State(m): State<Monitoring>) -> Response {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], m.metrics.render().await).into_response()
+    ([(header::CONTENT_TYPE, prometheus_text::CONTENT_TYPE)], m.metrics.render().await).into_response()
 }
 
 async fn version() -> Json<serde_json::Value> {
@@ -99,6 +107,7 @@ const INDEX: &str = "\
 /debug/diagnosticz   what is wrong with the objects at hand
 /debug/enginez       tables of the engine: rows, how often computed, how often changed
 /debug/identityz     the active signer and roots, and problems with key material
+/debug/sourcez       problems that keep the source from reading; nothing when there are none
 /debug/whyz          why something is what it is, as in /debug/whyz?name=pod/NAMESPACE/NAME
 ";
 
@@ -166,6 +175,10 @@ async fn diagnosticz(State(m): State<Monitoring>) -> Response {
     let Some(found) = m.engine.query(plane::Plane::diagnostics).await else { return gone() };
     let lines: Vec<String> = found.iter().map(|d| format!("{}: {d}\n", d.code)).collect();
     lines.concat().into_response()
+}
+
+async fn sourcez(State(m): State<Monitoring>) -> String {
+    m.source.problems().into_iter().map(|problem| problem + "\n").collect()
 }
 
 async fn whyz(

@@ -9,6 +9,7 @@ use crate::engine_thread::{EngineHandle, Subscriber};
 use crate::metrics::Metrics;
 use crate::pages;
 use crate::secure::SecureServer;
+use crate::source::SourceView;
 use crate::source::folder::{FolderSettings, FolderSource};
 use cluster::{Access, ConnectError, Connection, KubeSettings, KubeSource, LeaseTimings, connect};
 use identity::{Clock, Identity, IdentityError, IdentityView, KeyStore, StateDir, SystemClock};
@@ -72,9 +73,9 @@ type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// A daemon that has bound its ports and is ready to run.
 pub struct Daemon {
     source: Running,
+    source_view: SourceView,
     engine: EngineHandle,
     feeds: Feeds,
-    clients: Clients,
     secure: Option<SecureServer>,
     view: IdentityView,
     naming: pages::Naming,
@@ -91,13 +92,18 @@ pub struct Daemon {
 #[derive(Default)]
 struct Feeds {
     nodes: Arc<AffectedNodes>,
+    clients: Clients,
     changes: Arc<ChangedObjects>,
     status_stats: Arc<StatusStats>,
 }
 
 impl Feeds {
     fn subscribers(&self) -> Vec<Box<dyn Subscriber>> {
-        vec![Box::new(Arc::clone(&self.changes)), Box::new(Arc::clone(&self.nodes))]
+        vec![
+            Box::new(Arc::clone(&self.changes)),
+            Box::new(Arc::clone(&self.nodes)),
+            Box::new(Arc::clone(self.clients.latencies())),
+        ]
     }
 }
 
@@ -122,16 +128,15 @@ impl Daemon {
         let feeds = Feeds::default();
         let (secure, view, engine) = identity(args, connection.as_ref(), &feeds, clock)?;
         let status = status(args, connection.as_ref());
-        let (source, from) = source(&args.source, args, connection, &engine)?;
-        let clients = Clients::default();
+        let (source, source_view, from) = source(&args.source, args, connection, &engine)?;
         let (bounds, timeouts) = (args.bounds.bounds(), args.bounds.timeouts());
         let naming =
             pages::Naming { cluster: args.mesh.cluster_id.clone(), domain: args.mesh.domain.clone() };
         let daemon = Self {
             source,
+            source_view,
             engine,
             feeds,
-            clients,
             secure,
             view,
             naming,
@@ -199,14 +204,14 @@ impl Daemon {
 
     /// Returns the connected clients.
     pub fn clients(&self) -> &Clients {
-        &self.clients
+        &self.feeds.clients
     }
 
     /// Serves until `stop` is cancelled; streams are then ended in order.
     pub async fn run(self, stop: CancellationToken) {
         let tasks = TaskTracker::new();
-        let Feeds { nodes, changes, status_stats } = self.feeds;
-        let ads = Ads::with_affected_nodes(nodes, self.engine.snapshots(), self.clients.clone())
+        let Feeds { nodes, clients, changes, status_stats } = self.feeds;
+        let ads = Ads::with_affected_nodes(nodes, self.engine.snapshots(), clients.clone())
             .with_capabilities(|node| mesh::understood_by(node.property("ISTIO_VERSION")));
         let service = Service::new(ads).with_bounds(self.bounds).with_timeouts(self.timeouts);
         if let Some(secure) = self.secure {
@@ -216,7 +221,7 @@ impl Daemon {
             let controllers = Controllers {
                 client,
                 engine: self.engine.clone(),
-                clients: self.clients.clone(),
+                clients: clients.clone(),
                 changes,
                 stats: Arc::clone(&status_stats),
                 settings,
@@ -231,13 +236,20 @@ impl Daemon {
             }
         });
         let bounds = HttpBounds::default();
-        let health = pages::health(self.engine.snapshots(), self.view.clone());
+        let health = pages::health(self.engine.snapshots(), self.source_view.clone(), self.view.clone());
         tasks.spawn(http::serve(self.health, health, bounds, stop.clone()));
-        let metrics = Metrics::new(self.engine.clone(), self.clients.clone())
+        let metrics = Metrics::new(self.engine.clone(), clients.clone())
+            .with_source(self.source_view.clone())
             .with_identity(self.view.clone())
             .with_status(status_stats);
-        let monitoring =
-            pages::monitoring(self.engine.clone(), self.clients, self.view, metrics, self.naming);
+        let monitoring = pages::monitoring(
+            self.engine.clone(),
+            clients,
+            self.source_view,
+            self.view,
+            metrics,
+            self.naming,
+        );
         tasks.spawn(http::serve(self.monitoring, monitoring, bounds, stop.clone()));
         tokio::select! {
             () = self.source => {
@@ -336,13 +348,13 @@ fn status(args: &ServeArgs, connection: Option<&Connection>) -> Option<(kube::Cl
     Some((connection.client.clone(), settings))
 }
 
-/// Prepares the source, and says in words what it is.
+/// Prepares the source; returns it, its problems, and in words what it is.
 fn source(
     from: &SourceArgs,
     args: &ServeArgs,
     connection: Option<Connection>,
     engine: &EngineHandle,
-) -> Result<(Running, String), StartError> {
+) -> Result<(Running, SourceView, String), StartError> {
     let config_name = mesh::config_map(&args.mesh.revision);
     if let Some(connection) = connection {
         let words = format!("the cluster at {}", connection.url);
@@ -352,7 +364,8 @@ fn source(
             ..KubeSettings::default()
         };
         let source = KubeSource::new(connection, settings);
-        return Ok((Box::pin(source.run(engine.batches())), words));
+        let view = SourceView::Cluster(source.problems());
+        return Ok((Box::pin(source.run(engine.batches())), view, words));
     }
     for path in &from.from {
         if let Err(source) = std::fs::metadata(path) {
@@ -368,5 +381,6 @@ fn source(
     };
     // What is wrong with the files is logged by the source itself.
     let source = FolderSource::new(settings);
-    Ok((Box::pin(source.run(engine.batches())), words.join(", ")))
+    let view = SourceView::Folder(source.problems());
+    Ok((Box::pin(source.run(engine.batches())), view, words.join(", ")))
 }

@@ -307,7 +307,7 @@ async fn a_pod_is_first_on_its_own_node_when_it_comes_and_when_it_changes() {
     let namespace = Object::Namespace(Arc::new(Namespace { name, labels, annotations: Labels::default() }));
     let listing = [Event::Put(namespace)].into_iter().chain(Kind::ALL.iter().map(|k| Event::Synced(*k)));
     let mut newest = engine.snapshots();
-    engine.batches().send(listing.collect()).await.unwrap();
+    engine.batches().send(listing.collect::<Vec<_>>().into()).await.unwrap();
     newest.wait_for(Option::is_some).await.unwrap();
     let ads = Ads::with_affected_nodes(affected, engine.snapshots(), Clients::default());
     let service = Service::new(ads);
@@ -315,7 +315,7 @@ async fn a_pod_is_first_on_its_own_node_when_it_comes_and_when_it_changes() {
     turns(MANY).await;
     assert_eq!((own.read(), other.read()), (vec![0], vec![0]));
     for event in [pod("a", false), pod("a", true)] {
-        engine.batches().send(vec![event]).await.unwrap();
+        engine.batches().send(vec![event].into()).await.unwrap();
         own.woken().await;
         assert!(!other.is_woken());
         assert_eq!((other.read(), own.read()), (vec![], vec![1]));
@@ -324,7 +324,7 @@ async fn a_pod_is_first_on_its_own_node_when_it_comes_and_when_it_changes() {
     }
     // What goes is no news that its node waits for.
     let gone = ObjectRef { kind: Kind::Pod, name: Name::new("shop", "web-a") };
-    engine.batches().send(vec![Event::Remove(gone)]).await.unwrap();
+    engine.batches().send(vec![Event::Remove(gone)].into()).await.unwrap();
     other.woken().await;
     assert_eq!((other.read(), own.read()), (vec![0], vec![0]));
 }

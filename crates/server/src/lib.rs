@@ -22,12 +22,14 @@ mod ads;
 mod certificates;
 mod grpc;
 pub mod http;
+mod latencies;
 mod limits;
 mod listen;
 mod service;
 
 pub use crate::ads::{Ads, AffectedNodes, ClientView, Clients, Totals, TypeTotals};
 pub use crate::grpc::MAX_REQUEST_BYTES;
+pub use crate::latencies::{LATENCY_BUCKETS, Latencies};
 pub use crate::limits::{Bound, Bounds, CloseCounts, CloseReason, Refusals, Timeouts};
 pub use crate::listen::SecurePort;
 pub use crate::service::{ResponseBody, Service};

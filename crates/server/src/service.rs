@@ -3,6 +3,7 @@
 use proto::Code;
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -142,8 +143,10 @@ impl Service {
                 Ok(stream.boxed_unsync())
             }
             (proto::rpc_path::CREATE_CERTIFICATE, Some(authorizer), _) => {
+                let requested = Instant::now();
                 let message =
                     create_certificate(authorizer, self.refusals(), &head.headers, body, from).await?;
+                self.ads.clients().latencies().issued(requested);
                 let trailers = Status::new(Code::Ok, "").headers();
                 let end = async move { Some(Ok(trailers)) };
                 Ok(Full::new(message).with_trailers(end).boxed_unsync())

@@ -145,7 +145,7 @@ impl Bench {
         for _ in 0..changes {
             let (p, event) = self.next();
             let begin = Instant::now();
-            self.engine.batches().send(vec![event]).await.unwrap();
+            self.engine.batches().send(vec![event].into()).await.unwrap();
             for left in (0..self.streams).rev() {
                 let arrival = self.arrivals.recv().await.unwrap();
                 let took = arrival.at - begin;
@@ -175,7 +175,7 @@ impl Bench {
                 _ = ticks.tick(), if sent < changes => {
                     let (p, event) = self.next();
                     begins[p] = Instant::now();
-                    self.engine.batches().send(vec![event]).await.unwrap();
+                    self.engine.batches().send(vec![event].into()).await.unwrap();
                     sent += 1;
                 }
                 arrival = self.arrivals.recv() => {
@@ -207,7 +207,7 @@ fn main() {
         let mut events = Size { pods: PODS, all_kinds: false }.listing();
         let synced = events.iter().position(|event| matches!(event, Event::Synced(_))).unwrap();
         events.splice(synced..synced, (0..PODS).map(|p| change(p, streams, true)));
-        engine.batches().send(events).await.unwrap();
+        engine.batches().send(events.into()).await.unwrap();
         engine.snapshots().wait_for(Option::is_some).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

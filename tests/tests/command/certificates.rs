@@ -102,6 +102,8 @@ async fn a_token_is_enough_for_a_certificate_whose_key_stays_private() -> anyhow
     let mut left: Vec<_> = fs::read_dir(&out)?.map(|e| e.map(|e| e.file_name())).collect::<Result<_, _>>()?;
     left.sort();
     assert_eq!(left, ["cert-chain.pem", "key.pem", "root-cert.pem"]);
+    let (_, metrics) = super::get(&laptop.server.monitoring, "/metrics").await?;
+    ensure!(metrics.lines().any(|line| line == "pilothouse_certificate_seconds_count 1"), "{metrics}");
 
     // The key fits: by it and the chain the workload asks for its next certificate.
     let roots = out.join("root-cert.pem").display().to_string();

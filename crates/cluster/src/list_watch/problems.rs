@@ -17,6 +17,11 @@ pub struct SourceProblems {
 }
 
 impl SourceProblems {
+    /// Returns the problems, that of the whole API server first.
+    pub fn sentences(&self) -> impl Iterator<Item = &str> {
+        self.server.iter().chain(self.kinds.values()).map(String::as_str)
+    }
+
     /// Tells whether nothing is wrong.
     pub fn is_empty(&self) -> bool {
         self.server.is_none() && self.kinds.is_empty()
@@ -26,7 +31,7 @@ impl SourceProblems {
 impl fmt::Display for SourceProblems {
     /// One line for each problem.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (n, sentence) in self.server.iter().chain(self.kinds.values()).enumerate() {
+        for (n, sentence) in self.sentences().enumerate() {
             let separator = if n == 0 { "" } else { "\n" };
             write!(f, "{separator}{sentence}")?;
         }

@@ -33,7 +33,7 @@ mod tree;
 mod watch;
 
 use batch::Emitter;
-use cluster::Batches;
+use cluster::{Batch, Batches};
 use folder::Folder;
 use model::Event;
 use model::{Diagnostic, Place, Severity};
@@ -138,13 +138,14 @@ impl FolderSource {
         let mut marks = Marks::default();
         let mut first = true;
         loop {
+            let arrived = Instant::now();
             watches.begin(&marks);
             let tree = tree::walk(&follower.settings.folders, &mut |directory| watches.watch(directory));
             watches.end();
             let deadline = follower.look(&tree, &marks, first);
-            if let Some(batch) = follower.batch(&tree, watches.trouble()) {
+            if let Some(events) = follower.batch(&tree, watches.trouble()) {
                 self.problems.send_replace(Arc::from(follower.problems.as_slice()));
-                if (first || !batch.is_empty()) && out.blocking_send(batch).is_err() {
+                if (first || !events.is_empty()) && out.blocking_send(Batch { events, arrived }).is_err() {
                     return;
                 }
             }

@@ -3,3 +3,6 @@
 //! A source sends batches of [`model::Event`]s over a bounded channel.
 
 pub mod folder;
+mod view;
+
+pub use view::SourceView;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use xds::{AckState, Node, ResourceType, Session, SessionStats};
 
+use crate::latencies::Latencies;
 use crate::limits::{CloseCounts, Refusals};
 
 /// All streams that are open, sums over those that were, refusals and closed connections.
@@ -15,6 +16,7 @@ pub struct Clients {
     registry: Arc<Mutex<Registry>>,
     refusals: Arc<Refusals>,
     closed: Arc<CloseCounts>,
+    latencies: Arc<Latencies>,
 }
 
 #[derive(Debug, Default)]
@@ -119,6 +121,11 @@ impl Clients {
     /// What was refused at a bound.
     pub fn refusals(&self) -> &Refusals {
         &self.refusals
+    }
+
+    /// How long clients wait.
+    pub fn latencies(&self) -> &Arc<Latencies> {
+        &self.latencies
     }
 
     /// All open streams, oldest first.

@@ -31,6 +31,7 @@ use super::clients::{Clients, Registration};
 use super::fanout::{AffectedNodes, Fanout, Subscription};
 use super::guard::{StreamGuard, check_subscription};
 use crate::grpc::{PREFIX_BYTES, Status, prefix};
+use crate::latencies::StreamTimes;
 use crate::limits::{Bound, Request, RequestReader};
 
 /// How long a returning ztunnel's answer waits for its other subscription.
@@ -159,6 +160,7 @@ impl Ads {
             drain: Box::pin(drain.clone().cancelled_owned()),
             guard,
             opened: Instant::now(),
+            times: StreamTimes::default(),
             rate: TokenBucket::new(REQUESTS, Duration::ZERO),
             types_checked: 0,
             ended: false,
@@ -181,6 +183,7 @@ pub(crate) struct AdsStream<B> {
     /// None where callers are not authenticated.
     guard: Option<StreamGuard>,
     opened: Instant,
+    times: StreamTimes,
     rate: TokenBucket,
     /// How many of its types have been checked to be for a client of its kind.
     types_checked: usize,
@@ -229,7 +232,9 @@ where
             }
             *session = self.ads.session(scope.map(|name| (self.variant, name)));
         }
-        session.request(request.message.clone())?;
+        if let Some(type_url) = session.request(request.message.clone())? {
+            self.times.acknowledged(type_url, self.registration.clients().latencies());
+        }
         if *session.scope() != Scope::Mesh {
             // A session of a scope may subscribe to everything in it, and knows no other.
             return Ok(());
@@ -283,6 +288,14 @@ where
         true
     }
 
+    /// Takes note of when all of the snapshot was sent, unless something waits for the client.
+    fn note_caught_up(&mut self) {
+        let session = self.registration.client.session.lock();
+        if session.wait().is_none() && session.node().is_some() {
+            self.times.caught_up(session.scope(), &self.latest, self.registration.clients().latencies());
+        }
+    }
+
     /// The next piece of the stream; an error is the status that ends it.
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Status>> {
         loop {
@@ -294,6 +307,7 @@ where
                     return Poll::Ready(Ok(chunk));
                 }
                 self.sending = None;
+                self.times.end(self.registration.clients().latencies());
             }
             if self.drain.as_mut().poll(cx).is_ready() {
                 // A clean end: the client connects again at once, elsewhere.
@@ -312,6 +326,7 @@ where
                     let message = format!("response of {} bytes fits no message", response.message_len());
                     return Poll::Ready(Err(Status::new(Code::ResourceExhausted, message)));
                 };
+                self.times.begin(response.type_url());
                 // The first piece is the small header, with what was gathered behind it.
                 let first = response.next().unwrap_or_default();
                 let mut data = BytesMut::with_capacity(PREFIX_BYTES + first.len());
@@ -320,6 +335,7 @@ where
                 self.sending = Some(response);
                 return Poll::Ready(Ok(data.freeze()));
             }
+            self.note_caught_up();
             if more {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;

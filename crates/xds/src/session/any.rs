@@ -79,11 +79,12 @@ impl Session {
         of_either!(self, session => session.ack_state(of))
     }
 
-    /// Takes an encoded request of the stream's variant.
+    /// Takes an encoded request of the stream's variant. Returns the type URL of the response that it
+    /// acknowledges, if that is the last one of its type.
     ///
     /// # Errors
     /// When the client breaks the protocol or a bound; the stream ends with that status.
-    pub fn request(&mut self, message: Bytes) -> Result<(), SessionError> {
+    pub fn request(&mut self, message: Bytes) -> Result<Option<&str>, SessionError> {
         of_either!(self, session => session.request(message))
     }
 

@@ -134,11 +134,11 @@ impl Stream {
     }
 
     pub fn delta(&mut self, request: DeltaDiscoveryRequest) -> Result<(), SessionError> {
-        self.session.request(request.encode_to_vec().into())
+        self.session.request(request.encode_to_vec().into()).map(drop)
     }
 
     pub fn sotw(&mut self, request: DiscoveryRequest) -> Result<(), SessionError> {
-        self.session.request(request.encode_to_vec().into())
+        self.session.request(request.encode_to_vec().into()).map(drop)
     }
 
     /// Subscribes to names, and takes others back; delta.

@@ -110,7 +110,7 @@ impl Default for Client {
 impl Client {
     /// Sends a request.
     pub fn send(&mut self, request: DeltaDiscoveryRequest) -> Result<(), SessionError> {
-        self.session.request(request.encode_to_vec().into())
+        self.session.request(request.encode_to_vec().into()).map(drop)
     }
 
     /// Follows all resources of a type, offering what is held.

@@ -82,7 +82,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     ("plane", &["identity", "delta", "lib"]),
     ("cluster", &["error leader_election stats work_queue", "connect lock status_writer", "list_watch"]),
-    ("server", &["grpc", "limits", "ads certificates http", "service", "listen"]),
+    ("server", &["grpc", "latencies limits", "ads certificates http", "service", "listen"]),
     ("cli", &["grpc serve", "table", "output", "dump token version", "cert", "main"]),
 ];
 

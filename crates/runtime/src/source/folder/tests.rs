@@ -18,7 +18,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 /// The objects that a receiver of events would hold, by kind, namespace and name.
 struct World {
-    receiver: mpsc::Receiver<Vec<Event>>,
+    receiver: mpsc::Receiver<Batch>,
     problems: latest::Receiver<Arc<[Diagnostic]>>,
     held: BTreeSet<String>,
     /// Everything removed since the start.
@@ -55,7 +55,7 @@ impl World {
         let batch =
             timeout(LIMIT, self.receiver.recv()).await.expect("no batch came").expect("the source ended");
         self.batches += 1;
-        for event in batch {
+        for event in batch.events {
             match event {
                 Event::Put(object) => drop(self.held.insert(object.reference().to_string())),
                 Event::Remove(object) => {

@@ -132,11 +132,12 @@ impl EnvoySession {
         self.subscriptions.iter().position(|subscription| subscription.of == of)
     }
 
-    /// Takes an encoded `DeltaDiscoveryRequest` or `DiscoveryRequest`, as the stream's variant is.
+    /// Takes an encoded `DeltaDiscoveryRequest` or `DiscoveryRequest`, as the stream's variant is. Returns
+    /// the type URL of the response that it acknowledges, if that is the last one of its type.
     ///
     /// # Errors
     /// When the client breaks the protocol or a bound; the stream ends with that status.
-    pub fn request(&mut self, message: Bytes) -> Result<(), SessionError> {
+    pub fn request(&mut self, message: Bytes) -> Result<Option<&str>, SessionError> {
         let mut request = Request::decode(self.variant, message)?;
         if self.node.is_none() {
             let node = request.node.take().filter(|node| !node.id.is_empty());
@@ -148,7 +149,10 @@ impl EnvoySession {
         let of = ResourceType::from_type_url(&request.type_url).filter(|&of| rules(of).are_in(&self.scope));
         let of = of.ok_or_else(|| SessionError::unknown_type(&request.type_url))?;
         if let Some(at) = self.find(of) {
-            return self.subscriptions[at].follow(request);
+            let before = self.subscriptions[at].acks.stats.acks;
+            self.subscriptions[at].follow(request)?;
+            let is_acked = self.subscriptions[at].acks.stats.acks > before;
+            return Ok(is_acked.then_some(of.type_url()));
         }
         let mut subscription = Subscription::begin(self.variant, of, request)?;
         if of == ResourceType::Endpoint {
@@ -156,7 +160,7 @@ impl EnvoySession {
             subscription.pending.ask(warming.into_iter().filter(|name| subscription.follows(name)).collect());
         }
         self.subscriptions.push(subscription);
-        Ok(())
+        Ok(None)
     }
 
     /// True while something waits for the client: listeners, routes and removals for its answer to what

@@ -108,11 +108,12 @@ impl ZtunnelSession {
         Some(of.acks.state(self.capabilities))
     }
 
-    /// Takes an encoded `DeltaDiscoveryRequest`.
+    /// Takes an encoded `DeltaDiscoveryRequest`. Returns the type URL of the response that it acknowledges,
+    /// if that is the last one of its type.
     ///
     /// # Errors
     /// When the client breaks the protocol or a bound; the stream ends with that status.
-    pub fn request(&mut self, message: Bytes) -> Result<(), SessionError> {
+    pub fn request(&mut self, message: Bytes) -> Result<Option<&str>, SessionError> {
         let mut request = Request::decode(Variant::Delta, message)?;
         if self.node.is_none() {
             let node = request.node.take().filter(|node| !node.id.is_empty());
@@ -123,13 +124,16 @@ impl ZtunnelSession {
         if request.type_url.is_empty() {
             return Err(SessionError::NoType);
         }
-        let known = self.subscriptions.iter_mut().find(|s| s.acks.stats.type_url == request.type_url);
-        if let Some(subscription) = known {
-            return subscription.follow(request);
+        let known = self.subscriptions.iter().position(|s| s.acks.stats.type_url == request.type_url);
+        if let Some(at) = known {
+            let before = self.subscriptions[at].acks.stats.acks;
+            self.subscriptions[at].follow(request)?;
+            let stats = &self.subscriptions[at].acks.stats;
+            return Ok((stats.acks > before).then_some(stats.type_url.as_str()));
         }
         self.returning |= !request.initial.is_empty();
         self.subscriptions.push(Subscription::begin(request)?);
-        Ok(())
+        Ok(None)
     }
 
     /// True while an answer waits for the client's other subscription.
