@@ -29,7 +29,11 @@ impl Subscriber for Arc<AffectedNodes> {
 /// Latencies of streams are measured from the arrival of what they send.
 impl Subscriber for Arc<Latencies> {
     fn publishing(&mut self, step: u64, arrived: Instant, _: &Plane, delta: &Delta) {
-        self.record_publication(step, arrived, delta.resources.iter().any(|change| change.scope == Scope::Mesh));
+        self.record_publication(
+            step,
+            arrived,
+            delta.resources.iter().any(|change| change.scope == Scope::Mesh),
+        );
     }
 }
 
