@@ -82,7 +82,23 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     ("plane", &["identity", "delta", "lib"]),
     ("cluster", &["error leader_election stats work_queue", "connect lock status_writer", "list_watch"]),
+    ("limits", &["peer", "fair_slots"]),
+    (
+        "identity",
+        &[
+            "bindings clock issue_request refused stats",
+            "external identity_index settings tokens",
+            "authority",
+            "authentication roots",
+            "serving",
+            "assembly",
+        ],
+    ),
     ("server", &["grpc", "latencies limits", "ads certificates http", "service", "listen"]),
+    (
+        "runtime",
+        &["config engine_thread source", "controllers", "metrics secure subscribers", "pages", "serve"],
+    ),
     ("cli", &["grpc serve", "table", "output", "dump token version", "cert", "main"]),
 ];
 
