@@ -16,7 +16,7 @@ use std::time::Duration;
 /// Who calls.
 const OWN: &str = "spiffe://cluster.local/ns/istio-system/sa/ztunnel";
 
-struct World {
+struct Authority {
     authorizer: NodeAuthorizer,
     pods: PodIndex,
     caller: Caller,
@@ -24,7 +24,7 @@ struct World {
     now: UnixTime,
 }
 
-static WORLD: LazyLock<World> = LazyLock::new(|| {
+static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| {
     let now = UnixTime::since_unix_epoch(Duration::from_secs(1_800_000_000));
     let domain = TrustDomain::parse("cluster.local").expect("a trust domain");
     let authorizer = NodeAuthorizer::new("istio-system/ztunnel", [domain]).expect("accounts");
@@ -43,14 +43,14 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     let life = Duration::from_secs(3600 * 24 * 365);
     let root = Root::create("cluster.local", life, now, &SystemEntropy).expect("a root");
     let issuer = Issuer::self_signed(&root, TtlPolicy::default()).expect("an issuer");
-    World { authorizer, pods, caller, issuer, now }
+    Authority { authorizer, pods, caller, issuer, now }
 });
 
 fuzz_target!(|input: &[u8]| {
-    let world = &*WORLD;
+    let authority = &*AUTHORITY;
     let Ok(request) = IstioCertificateRequest::decode(input) else { return };
     let requested = request.impersonated_identity();
-    let identity = match world.authorizer.authorize(&world.caller, requested, &world.pods) {
+    let identity = match authority.authorizer.authorize(&authority.caller, requested, &authority.pods) {
         Ok(identity) => {
             let on_node = ["spiffe://cluster.local/ns/shop/sa/web", OWN];
             assert!(on_node.contains(&identity.to_string().as_str()), "{identity} is not on the node");
@@ -63,8 +63,8 @@ fuzz_target!(|input: &[u8]| {
     };
     let Ok(signing) = SigningRequest::from_pem(&request.csr) else { return };
     let validity = request.validity_duration;
-    if let Ok(issued) = world.issuer.issue(&signing, &identity, validity, world.now, &SystemEntropy) {
-        assert!(issued.validity.not_after.as_secs() > world.now.as_secs());
+    if let Ok(issued) = authority.issuer.issue(&signing, &identity, validity, authority.now, &SystemEntropy) {
+        assert!(issued.validity.not_after.as_secs() > authority.now.as_secs());
         assert_eq!(issued.chain.len(), 2);
     }
 });

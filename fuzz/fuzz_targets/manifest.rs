@@ -1,4 +1,4 @@
-//! Feeds manifests to the door: the first byte chooses the kind, the rest is the document.
+//! Feeds manifests to the parsers: the first byte chooses the kind, the rest is the document.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -83,7 +83,7 @@ func apiServerOptions(ctx context.Context, s settings, keys credentials, listene
 	if err := os.WriteFile(keys.path("authentication.yaml"), []byte(authentication), 0o600); err != nil {
 		return none, err
 	}
-	// Requests by the API server to itself warn about nothing a test could mend.
+	// Requests by the API server to itself warn about nothing a test could fix.
 	rest.SetDefaultWarningHandler(rest.NoWarnings{})
 
 	opts := options.NewServerRunOptions()

@@ -1,7 +1,7 @@
 #!/bin/sh
 # What well-behaved clients feel of hostile ones: abuse.sh [SECONDS [RATE]], from the repository's root.
 # Both binaries must be built in release. For each attack, and for none, prints the latency of certificates over a
-# connection that stands, and over new ones that each show a token not seen before; some 100 a second each.
+# long-lived connection, and over new ones that each show a token not seen before; some 100 a second each.
 # The attacker has an address of its own.
 set -eu
 seconds=${1:-10}

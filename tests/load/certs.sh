@@ -1,6 +1,6 @@
 #!/bin/sh
 # How many certificates are issued over TLS: certs.sh [SECONDS], from the repository's root.
-# Both binaries must be built in release. First over connections that stand and with a token that is known, then over
+# Both binaries must be built in release. First over long-lived connections and with a token that is known, then over
 # a new connection each, then with a token each time that was not seen before and is verified.
 set -eu
 seconds=${1:-2}

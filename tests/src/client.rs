@@ -195,7 +195,7 @@ impl Client {
     /// # Errors
     /// If the client's task is gone.
     pub fn demand(&self, names: &[&str]) -> anyhow::Result<()> {
-        self.send(Command::Demand(names.iter().map(|name| (*name).to_owned()).collect()))
+        self.send(Command::Subscribe(names.iter().map(|name| (*name).to_owned()).collect()))
     }
 
     /// Ends the stream and keeps the state; returns once it is down.

@@ -83,7 +83,7 @@ impl Authority {
         }
         let leaf = match conduct {
             Conduct::OtherKey => wanted.params.signed_by(&KeyPair::generate()?, &self.issuer)?,
-            Conduct::Unchained => wanted.signed_by(&Self::new("stranger")?.issuer)?,
+            Conduct::Unchained => wanted.signed_by(&Self::new("unrelated")?.issuer)?,
             _ => wanted.signed_by(&self.issuer)?,
         };
         Ok(format!("{}{}{}", leaf.pem(), self.between_pem, self.root_pem))

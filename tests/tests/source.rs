@@ -143,23 +143,24 @@ async fn objects_are_listed_and_changes_follow() -> anyhow::Result<()> {
     let server = ApiServer::shared().await?;
     let ns = server.namespace("follow").await?;
     server.apply(&(service(&ns, "a", 80) + &service(&ns, "b", 81))).await?;
-    let mut world = Receiver::start(&server.kubeconfig(), &[Kind::Service, Kind::Namespace], |_| ()).await?;
+    let mut receiver =
+        Receiver::start(&server.kubeconfig(), &[Kind::Service, Kind::Namespace], |_| ()).await?;
 
-    world
+    receiver
         .until("both kinds are listed", |w| w.is_synced(Kind::Service) && w.is_synced(Kind::Namespace))
         .await?;
     let (a, b, c) = (Name::new(&ns, "a"), Name::new(&ns, "b"), Name::new(&ns, "c"));
-    assert_eq!(world.get(Kind::Service, &a).and_then(port_of), Some(80));
-    assert_eq!(world.get(Kind::Service, &b).and_then(port_of), Some(81));
-    assert!(world.get(Kind::Namespace, &Name::new("", &ns)).is_some());
+    assert_eq!(receiver.get(Kind::Service, &a).and_then(port_of), Some(80));
+    assert_eq!(receiver.get(Kind::Service, &b).and_then(port_of), Some(81));
+    assert!(receiver.get(Kind::Namespace, &Name::new("", &ns)).is_some());
 
     server.apply(&(service(&ns, "a", 8080) + &service(&ns, "c", 82))).await?;
     server.delete(&service(&ns, "b", 81)).await?;
-    world.until("b is gone", |w| w.get(Kind::Service, &b).is_none()).await?;
-    assert_eq!(world.get(Kind::Service, &a).and_then(port_of), Some(8080), "changes come in order");
-    assert_eq!(world.get(Kind::Service, &c).and_then(port_of), Some(82));
-    assert_eq!(world.synced[&Kind::Service], 1, "one listing was enough");
-    assert!(world.problems.borrow().is_empty());
+    receiver.until("b is gone", |w| w.get(Kind::Service, &b).is_none()).await?;
+    assert_eq!(receiver.get(Kind::Service, &a).and_then(port_of), Some(8080), "changes come in order");
+    assert_eq!(receiver.get(Kind::Service, &c).and_then(port_of), Some(82));
+    assert_eq!(receiver.synced[&Kind::Service], 1, "one listing was enough");
+    assert!(receiver.problems.borrow().is_empty());
     Ok(())
 }
 
@@ -173,16 +174,16 @@ async fn of_all_config_maps_only_the_mesh_settings_are_read() -> anyhow::Result<
         )
     };
     server.apply(&(map(&ns, "another", "a.test") + &map(&other, "istio", "b.test"))).await?;
-    let mut world = Receiver::start(&server.kubeconfig(), &[Kind::ConfigMap], |settings| {
+    let mut receiver = Receiver::start(&server.kubeconfig(), &[Kind::ConfigMap], |settings| {
         settings.config_namespace = ns.clone();
     })
     .await?;
-    world.until("listed", |w| w.is_synced(Kind::ConfigMap)).await?;
-    assert_eq!(world.names(Kind::ConfigMap), [""; 0]);
+    receiver.until("listed", |w| w.is_synced(Kind::ConfigMap)).await?;
+    assert_eq!(receiver.names(Kind::ConfigMap), [""; 0]);
 
     server.apply(&(map(&ns, "another", "c.test") + &map(&ns, "istio", "d.test"))).await?;
-    world.until("the settings", |w| !w.names(Kind::ConfigMap).is_empty()).await?;
-    assert_eq!(world.names(Kind::ConfigMap), [format!("{ns}/istio")]);
+    receiver.until("the settings", |w| !w.names(Kind::ConfigMap).is_empty()).await?;
+    assert_eq!(receiver.names(Kind::ConfigMap), [format!("{ns}/istio")]);
     Ok(())
 }
 
@@ -205,12 +206,12 @@ async fn a_long_list_comes_in_batches_of_a_page() -> anyhow::Result<()> {
     let created: Vec<_> = create.buffer_unordered(16).collect().await;
     created.into_iter().collect::<Result<Vec<_>, _>>()?;
 
-    let mut world = Receiver::start(&server.kubeconfig(), &[Kind::EndpointSlice], |_| ()).await?;
-    world.until("listed", |w| w.is_synced(Kind::EndpointSlice)).await?;
-    let ours = world.names(Kind::EndpointSlice).iter().filter(|n| n.starts_with(&ns)).count();
+    let mut receiver = Receiver::start(&server.kubeconfig(), &[Kind::EndpointSlice], |_| ()).await?;
+    receiver.until("listed", |w| w.is_synced(Kind::EndpointSlice)).await?;
+    let ours = receiver.names(Kind::EndpointSlice).iter().filter(|n| n.starts_with(&ns)).count();
     assert_eq!(ours, 1100);
-    assert!(world.batch_sizes.len() >= 3, "{:?}", world.batch_sizes);
-    assert!(world.batch_sizes.iter().all(|&size| size <= 502), "{:?}", world.batch_sizes);
+    assert!(receiver.batch_sizes.len() >= 3, "{:?}", receiver.batch_sizes);
+    assert!(receiver.batch_sizes.iter().all(|&size| size <= 502), "{:?}", receiver.batch_sizes);
     Ok(())
 }
 
@@ -236,21 +237,21 @@ subjects: [{{kind: ServiceAccount, name: default, namespace: {ns}}}]
     };
     server.apply(&role("services", "services")).await?;
     let kubeconfig = server.kubeconfig_of(&ns, "default").await?;
-    let mut world = Receiver::start(&kubeconfig, &[Kind::Service, Kind::Node], |_| ()).await?;
+    let mut receiver = Receiver::start(&kubeconfig, &[Kind::Service, Kind::Node], |_| ()).await?;
 
-    world.until("services are listed", |w| w.is_synced(Kind::Service)).await?;
+    receiver.until("services are listed", |w| w.is_synced(Kind::Service)).await?;
     let sentence = format!(
         "not allowed to list nodes: nodes is forbidden: User \"system:serviceaccount:{ns}:default\" cannot \
          list resource \"nodes\" in API group \"\" at the cluster scope; grant the verbs list and watch on \
          nodes to this user, as the chart's ClusterRole does; trying again"
     );
     // Awaited, since until the authorizer has seen a role its binding adds words of its own.
-    world.until_problems(&sentence, |problems| problems.to_string() == sentence).await?;
-    assert!(!world.is_synced(Kind::Node));
+    receiver.until_problems(&sentence, |problems| problems.to_string() == sentence).await?;
+    assert!(!receiver.is_synced(Kind::Node));
 
     server.apply(&role("nodes", "nodes")).await?;
-    world.until("nodes are listed", |w| w.is_synced(Kind::Node)).await?;
-    world.until_problems("all is well", SourceProblems::is_empty).await?;
+    receiver.until("nodes are listed", |w| w.is_synced(Kind::Node)).await?;
+    receiver.until_problems("all is well", SourceProblems::is_empty).await?;
     Ok(())
 }
 
@@ -263,14 +264,14 @@ async fn an_unreachable_api_server_is_told_in_one_sentence() -> anyhow::Result<(
     let path = server.dir().join("kubeconfig-unreachable");
     std::fs::write(&path, text.replace(server.url(), &format!("https://{address}")))?;
 
-    let mut world = Receiver::start(&path, Kind::ALL, |_| ()).await?;
-    let problems = world.until_problems("a sentence", |t| !t.is_empty()).await?;
+    let mut receiver = Receiver::start(&path, Kind::ALL, |_| ()).await?;
+    let problems = receiver.until_problems("a sentence", |t| !t.is_empty()).await?;
     let sentence = problems.to_string();
     assert_eq!(sentence.lines().count(), 1, "{sentence}");
     let begin = format!("cannot reach the Kubernetes API server at https://{address}: ");
     assert!(sentence.starts_with(&begin), "{sentence}");
     assert!(sentence.contains("refused"), "{sentence}");
-    assert!(world.batches.try_recv().is_err(), "nothing is sent that nobody told");
+    assert!(receiver.batches.try_recv().is_err(), "nothing is sent that nobody told");
     Ok(())
 }
 
@@ -282,8 +283,8 @@ async fn credentials_that_are_not_accepted_are_told_in_one_sentence() -> anyhow:
     let path = server.dir().join("kubeconfig-nonsense");
     std::fs::write(&path, serde_yaml::to_string(&config)?)?;
 
-    let mut world = Receiver::start(&path, &[Kind::Pod, Kind::Gateway], |_| ()).await?;
-    let problems = world.until_problems("a sentence", |t| !t.is_empty()).await?;
+    let mut receiver = Receiver::start(&path, &[Kind::Pod, Kind::Gateway], |_| ()).await?;
+    let problems = receiver.until_problems("a sentence", |t| !t.is_empty()).await?;
     assert_eq!(
         problems.to_string(),
         format!(
@@ -292,7 +293,7 @@ async fn credentials_that_are_not_accepted_are_told_in_one_sentence() -> anyhow:
             server.url()
         )
     );
-    assert!(world.batches.try_recv().is_err(), "a kind that cannot be seen is not taken as absent");
+    assert!(receiver.batches.try_recv().is_err(), "a kind that cannot be seen is not taken as absent");
     Ok(())
 }
 
@@ -304,36 +305,36 @@ async fn what_was_deleted_while_the_api_server_was_away_is_gone_after() -> anyho
     std::fs::copy(server.kubeconfig(), &kubeconfig)?;
     let ns = server.namespace("away").await?;
     server.apply(&(service(&ns, "stays", 80) + &service(&ns, "goes", 81))).await?;
-    let mut world = Receiver::start(&kubeconfig, &[Kind::Service], |_| ()).await?;
-    world.until("listed", |w| w.is_synced(Kind::Service)).await?;
+    let mut receiver = Receiver::start(&kubeconfig, &[Kind::Service], |_| ()).await?;
+    receiver.until("listed", |w| w.is_synced(Kind::Service)).await?;
     let (stays, goes, comes) = (Name::new(&ns, "stays"), Name::new(&ns, "goes"), Name::new(&ns, "comes"));
-    ensure!(world.get(Kind::Service, &goes).is_some());
+    ensure!(receiver.get(Kind::Service, &goes).is_some());
 
     server.stop().await?;
-    world.until_problems("it is away", |t| t.server.is_some()).await?;
+    receiver.until_problems("it is away", |t| t.server.is_some()).await?;
     // The server writes Services of its own until it ends, so what came last is taken first.
-    world.take_what_arrived();
-    assert!(world.get(Kind::Service, &stays).is_some() && world.get(Kind::Service, &goes).is_some());
-    assert_eq!((world.synced[&Kind::Service], world.listing.len()), (1, 0), "an outage lists nothing");
+    receiver.take_what_arrived();
+    assert!(receiver.get(Kind::Service, &stays).is_some() && receiver.get(Kind::Service, &goes).is_some());
+    assert_eq!((receiver.synced[&Kind::Service], receiver.listing.len()), (1, 0), "an outage lists nothing");
 
     server.start_again(0).await?;
     server.apply(&service(&ns, "comes", 82)).await?;
     server.delete(&service(&ns, "goes", 81)).await?;
     server.stop().await?;
     server.start_again(home).await?;
-    world.until("the deletion", |w| w.get(Kind::Service, &goes).is_none()).await?;
-    world.until("the creation", |w| w.get(Kind::Service, &comes).is_some()).await?;
-    assert!(world.get(Kind::Service, &stays).is_some());
-    assert!(world.synced[&Kind::Service] >= 2, "no watch reaches back: it took a second listing");
-    world.until_problems("all is well", SourceProblems::is_empty).await?;
+    receiver.until("the deletion", |w| w.get(Kind::Service, &goes).is_none()).await?;
+    receiver.until("the creation", |w| w.get(Kind::Service, &comes).is_some()).await?;
+    assert!(receiver.get(Kind::Service, &stays).is_some());
+    assert!(receiver.synced[&Kind::Service] >= 2, "no watch reaches back: it took a second listing");
+    receiver.until_problems("all is well", SourceProblems::is_empty).await?;
 
     // A crash without a change: the watch goes on.
     server.kill()?;
-    world.until_problems("it is away", |t| t.server.is_some()).await?;
+    receiver.until_problems("it is away", |t| t.server.is_some()).await?;
     server.start_again(home).await?;
     server.delete(&service(&ns, "comes", 82)).await?;
-    world.until("a deletion after it", |w| w.get(Kind::Service, &comes).is_none()).await?;
-    assert!(world.get(Kind::Service, &stays).is_some());
+    receiver.until("a deletion after it", |w| w.get(Kind::Service, &comes).is_none()).await?;
+    assert!(receiver.get(Kind::Service, &stays).is_some());
     Ok(())
 }
 
@@ -341,10 +342,10 @@ async fn what_was_deleted_while_the_api_server_was_away_is_gone_after() -> anyho
 async fn a_kind_is_empty_until_it_is_installed_and_again_after_it_is_removed() -> anyhow::Result<()> {
     let server = ApiServer::start().await?;
     let kinds = [Kind::AuthorizationPolicy, Kind::Gateway, Kind::Service];
-    let mut world = Receiver::start(&server.kubeconfig(), &kinds, |_| ()).await?;
-    world.until("all are listed", |w| kinds.iter().all(|&k| w.is_synced(k))).await?;
-    assert_eq!(world.names(Kind::AuthorizationPolicy), [""; 0]);
-    assert!(world.problems.borrow().is_empty(), "a kind that is not installed is no problem");
+    let mut receiver = Receiver::start(&server.kubeconfig(), &kinds, |_| ()).await?;
+    receiver.until("all are listed", |w| kinds.iter().all(|&k| w.is_synced(k))).await?;
+    assert_eq!(receiver.names(Kind::AuthorizationPolicy), [""; 0]);
+    assert!(receiver.problems.borrow().is_empty(), "a kind that is not installed is no problem");
 
     let definitions = known_crds()?.istio;
     let policies = definitions
@@ -360,14 +361,14 @@ metadata: {name: nothing, namespace: default}
 spec: {}
 ";
     server.apply(policy).await?;
-    world.until("the policy", |w| w.names(Kind::AuthorizationPolicy) == ["default/nothing"]).await?;
-    assert_eq!(world.synced[&Kind::Gateway], 1, "what stays absent is told once");
+    receiver.until("the policy", |w| w.names(Kind::AuthorizationPolicy) == ["default/nothing"]).await?;
+    assert_eq!(receiver.synced[&Kind::Gateway], 1, "what stays absent is told once");
 
     server.delete(&definition).await?;
-    world.until("no policy", |w| w.names(Kind::AuthorizationPolicy).is_empty()).await?;
+    receiver.until("no policy", |w| w.names(Kind::AuthorizationPolicy).is_empty()).await?;
     server.apply(&definition).await?;
     server.apply(policy).await?;
-    world.until("the policy again", |w| w.names(Kind::AuthorizationPolicy) == ["default/nothing"]).await
+    receiver.until("the policy again", |w| w.names(Kind::AuthorizationPolicy) == ["default/nothing"]).await
 }
 
 /// A definition that checks nothing, as an old or foreign one may be.
@@ -410,21 +411,25 @@ async fn an_object_that_cannot_be_read_takes_no_other_with_it() -> anyhow::Resul
     server.apply(&(all + bad_policy)).await?;
 
     let kinds = [Kind::ServiceEntry, Kind::AuthorizationPolicy];
-    let mut world = Receiver::start(&server.kubeconfig(), &kinds, |_| ()).await?;
-    world.until("listed", |w| kinds.iter().all(|&k| w.is_synced(k))).await?;
-    assert_eq!(world.names(Kind::ServiceEntry), ["default/a", "default/c"]);
+    let mut receiver = Receiver::start(&server.kubeconfig(), &kinds, |_| ()).await?;
+    receiver.until("listed", |w| kinds.iter().all(|&k| w.is_synced(k))).await?;
+    assert_eq!(receiver.names(Kind::ServiceEntry), ["default/a", "default/c"]);
     let bad = Name::new("default", "bad");
-    let message = &world.rejected[&(Kind::ServiceEntry, bad.clone())];
+    let message = &receiver.rejected[&(Kind::ServiceEntry, bad.clone())];
     assert!(message.starts_with("ServiceEntry default/bad, spec.hosts: "), "{message}");
-    assert_eq!(world.names(Kind::AuthorizationPolicy), ["default/bad"], "a policy is never lost: it refuses");
+    assert_eq!(
+        receiver.names(Kind::AuthorizationPolicy),
+        ["default/bad"],
+        "a policy is never lost: it refuses"
+    );
 
     // The same on a watch, and what was good before stays.
     server.apply(&(entry("bad", "[b.test]") + &entry("d", "[d.test]"))).await?;
-    world.until("it is mended", |w| w.get(Kind::ServiceEntry, &bad).is_some()).await?;
+    receiver.until("it is fixed", |w| w.get(Kind::ServiceEntry, &bad).is_some()).await?;
     server.apply(&(entry("bad", "6") + &entry("e", "[e.test]"))).await?;
-    world.until("the last one", |w| w.names(Kind::ServiceEntry).contains(&"default/e".to_owned())).await?;
-    assert!(world.rejected.contains_key(&(Kind::ServiceEntry, bad.clone())));
-    assert!(world.get(Kind::ServiceEntry, &bad).is_some());
+    receiver.until("the last one", |w| w.names(Kind::ServiceEntry).contains(&"default/e".to_owned())).await?;
+    assert!(receiver.rejected.contains_key(&(Kind::ServiceEntry, bad.clone())));
+    assert!(receiver.get(Kind::ServiceEntry, &bad).is_some());
     Ok(())
 }
 

@@ -91,12 +91,12 @@ impl TrustBundle {
     /// roots are to follow `old`.
     ///
     /// # Errors
-    /// [`BundleError::ChangeDisabled`] unless `several_roots` (`ISTIO_MULTIROOT_MESH`), and
+    /// [`BundleError::ChangeDisabled`] unless `allow_multiple_roots` (`ISTIO_MULTIROOT_MESH`), and
     /// [`BundleError::Disjoint`] unless one set contains the other.
-    pub fn check_follows(&self, old: &Self, several_roots: bool) -> Result<(), BundleError> {
+    pub fn check_follows(&self, old: &Self, allow_multiple_roots: bool) -> Result<(), BundleError> {
         match (self.contains(old), old.contains(self)) {
             (true, true) => Ok(()),
-            _ if !several_roots => Err(BundleError::ChangeDisabled),
+            _ if !allow_multiple_roots => Err(BundleError::ChangeDisabled),
             (false, false) => Err(BundleError::Disjoint),
             _ => Ok(()),
         }

@@ -21,7 +21,7 @@
 //! - An [`Issuer`] is one immutable snapshot of certificate, key, chain and roots: a rotation
 //!   replaces it whole, so that no answer mixes generations.
 //! - Nothing is signed after the signing certificate has expired, nor beyond its expiry.
-//! - Key material that does not verify is refused whole; what is in force stays in force.
+//! - Key material that does not verify is refused whole; what is active stays active.
 //! - Every input is bounded before it is parsed, and every refusal is typed: it has a gRPC
 //!   [`Code`], a short `reason` for a metric's label, and a text for the log.
 //!

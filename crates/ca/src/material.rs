@@ -22,7 +22,7 @@ pub const TLS_FILES: [&str; 3] = ["tls.crt", "tls.key", "ca.crt"];
 /// The file of revocation lists, which may be beside the four of `cacerts`.
 pub const CRL_FILE: &str = "ca-crl.pem";
 
-/// Why key material is refused. What is in force stays in force.
+/// Why key material is refused. What is active stays active.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum MaterialError {
     /// Some of the files are there, and some are not.

@@ -29,7 +29,7 @@ pub enum PeerError {
     Refused {
         /// The subject of the signing certificate.
         subject: String,
-        /// What is wrong, and how to mend it.
+        /// What is wrong, and how to fix it.
         reason: String,
     },
 }

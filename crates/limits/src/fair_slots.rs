@@ -128,12 +128,12 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     /// A slot, and whether it was evicted.
-    struct Taken {
+    struct TakenSlot {
         _slot: FairSlot,
         evicted: Arc<AtomicBool>,
     }
 
-    impl Taken {
+    impl TakenSlot {
         fn is_evicted(&self) -> bool {
             self.evicted.load(Ordering::Relaxed)
         }
@@ -143,11 +143,11 @@ mod tests {
         Peer::of(Ipv4Addr::new(10, 0, 0, last).into())
     }
 
-    fn take(slots: &FairSlots, of: u8) -> Result<Taken, NoSlot> {
+    fn take(slots: &FairSlots, of: u8) -> Result<TakenSlot, NoSlot> {
         let evicted = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&evicted);
         let slot = slots.try_acquire(peer(of), move || flag.store(true, Ordering::Relaxed))?;
-        Ok(Taken { _slot: slot, evicted })
+        Ok(TakenSlot { _slot: slot, evicted })
     }
 
     #[test]
@@ -157,7 +157,7 @@ mod tests {
         assert_eq!(take(&slots, 1).err(), Some(NoSlot::PeerLimit));
         let one = take(&slots, 2).unwrap();
         let other = take(&slots, 3).unwrap();
-        let evicted: Vec<_> = greedy.iter().map(Taken::is_evicted).collect();
+        let evicted: Vec<_> = greedy.iter().map(TakenSlot::is_evicted).collect();
         assert_eq!(evicted, [true, false, false], "the oldest goes");
         assert!(!one.is_evicted() && !other.is_evicted());
         drop(greedy);

@@ -41,7 +41,7 @@ mod status;
 mod waypoint;
 mod workload;
 
-pub use address::{AddressRequest, AddressTrouble, Allocator, Assignment, Ipv4Pool, Ipv6Pool, Pools};
+pub use address::{AddressProblem, AddressRequest, Allocator, Assignment, Ipv4Pool, Ipv6Pool, Pools};
 pub use capabilities::understood_by;
 pub use graph::{Tables, declare};
 pub use input::{Inputs, Listings};

@@ -339,7 +339,7 @@ fn versions_are_those_of_the_bytes_and_policies_have_none() {
 }
 
 #[test]
-fn an_older_client_is_spared_what_it_does_not_understand() {
+fn an_older_client_is_not_sent_what_it_does_not_understand() {
     let older = || {
         let session = ZtunnelSession::new(std::time::SystemTime::UNIX_EPOCH).with_capabilities(|_| 1);
         Client { session, ..Client::default() }

@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 const PODS: usize = 1_000;
 
 /// A pod's resource at a stream.
-struct Arrival {
+struct Received {
     stream: usize,
     pod: usize,
     at: Instant,
@@ -53,7 +53,7 @@ fn number(name: &str) -> Option<usize> {
 }
 
 /// Follows all addresses, and tells of every pod.
-async fn stream(io: TcpStream, number_of: usize, arrivals: mpsc::UnboundedSender<Arrival>) {
+async fn stream(io: TcpStream, number_of: usize, received: mpsc::UnboundedSender<Received>) {
     io.set_nodelay(true).unwrap();
     let mut builder = client::Builder::new();
     builder.initial_window_size(1 << 24).initial_connection_window_size(1 << 24);
@@ -97,7 +97,7 @@ async fn stream(io: TcpStream, number_of: usize, arrivals: mpsc::UnboundedSender
             for resource in response.resources {
                 let name = Resource::decode(resource).unwrap().name;
                 if let Some(pod) = number(&name) {
-                    arrivals.send(Arrival { stream: number_of, pod, at }).unwrap();
+                    received.send(Received { stream: number_of, pod, at }).unwrap();
                 }
             }
         }
@@ -127,7 +127,7 @@ fn row(part: &str, times: Times) {
 struct Bench {
     streams: usize,
     engine: EngineHandle,
-    arrivals: mpsc::UnboundedReceiver<Arrival>,
+    received: mpsc::UnboundedReceiver<Received>,
     /// How many changes were made so far.
     made: usize,
 }
@@ -147,7 +147,7 @@ impl Bench {
             let begin = Instant::now();
             self.engine.batches().send(vec![event].into()).await.unwrap();
             for left in (0..self.streams).rev() {
-                let arrival = self.arrivals.recv().await.unwrap();
+                let arrival = self.received.recv().await.unwrap();
                 let took = arrival.at - begin;
                 let own = arrival.stream == p % self.streams;
                 if own {
@@ -178,7 +178,7 @@ impl Bench {
                     self.engine.batches().send(vec![event].into()).await.unwrap();
                     sent += 1;
                 }
-                arrival = self.arrivals.recv() => {
+                arrival = self.received.recv() => {
                     let arrival = arrival.unwrap();
                     let took = arrival.at.saturating_duration_since(begins[arrival.pod]);
                     let own = arrival.stream == arrival.pod % self.streams;
@@ -216,15 +216,15 @@ fn main() {
         (engine, address)
     });
     watching.block_on(async {
-        let (tell, arrivals) = mpsc::unbounded_channel();
-        let mut bench = Bench { streams, engine, arrivals, made: 0 };
+        let (tell, received) = mpsc::unbounded_channel();
+        let mut bench = Bench { streams, engine, received, made: 0 };
         for n in 0..streams {
             // One after another: the system's queue of connections is shorter than many at once.
             let io = TcpStream::connect(address).await.unwrap();
             tokio::spawn(stream(io, n, tell.clone()));
         }
         for _ in 0..streams * PODS {
-            bench.arrivals.recv().await.unwrap();
+            bench.received.recv().await.unwrap();
         }
         println!("{streams} streams; p50 / p99 from the event to the client");
         println!("| changes | own node | others | the last one |");

@@ -13,7 +13,7 @@ use super::{Reconnect, Shared};
 /// What a client asks of its task.
 pub(super) enum Command {
     /// Asks for addresses by name; without a stream, the next one offers the names.
-    Demand(Vec<String>),
+    Subscribe(Vec<String>),
     /// Ends the stream and stays away; answered once it is down.
     Disconnect(oneshot::Sender<()>),
     /// Connects now, to another address if given; answered with the outcome.
@@ -80,7 +80,7 @@ pub(super) async fn drive(shared: Arc<Shared>, mut commands: mpsc::UnboundedRece
                         paused = now;
                         let _ = done.send(());
                     }
-                    Some(Command::Demand(names)) => drop(shared.demand(&names)),
+                    Some(Command::Subscribe(names)) => drop(shared.demand(&names)),
                 },
                 () = pause => waiter = Some(None),
             }
@@ -183,7 +183,7 @@ async fn open(
                     *paused = now;
                     let _ = done.send(());
                 }
-                Some(Command::Demand(names)) => asked.push(shared.demand(&names)),
+                Some(Command::Subscribe(names)) => asked.push(shared.demand(&names)),
             },
         }
     }
@@ -205,7 +205,7 @@ async fn read(
                     *paused = now;
                     let _ = done.send(());
                 }
-                Some(Command::Demand(names)) => {
+                Some(Command::Subscribe(names)) => {
                     // a broken stream shows in the next read
                     let _ = wire.requests.send(shared.demand(&names));
                 }

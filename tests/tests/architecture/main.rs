@@ -5,6 +5,7 @@
 //! that nobody thought of is judged too.
 
 mod files;
+mod words;
 
 use anyhow::{Context, ensure};
 use serde_json::Value;
@@ -204,14 +205,14 @@ fn crates_are_in_the_table_of_the_architecture() -> anyhow::Result<()> {
     let mut rows = BTreeMap::new();
     for line in text.lines() {
         let cells: Vec<&str> = line.split('|').map(str::trim).collect();
-        let &["", name, _, uses, world, ""] = cells.as_slice() else { continue };
+        let &["", name, _, uses, io, ""] = cells.as_slice() else { continue };
         let Some(name) = name.strip_prefix('`').and_then(|name| name.strip_suffix('`')) else { continue };
         let uses: BTreeSet<&str> = match uses {
             "all above" => above.clone(),
             "–" => BTreeSet::new(),
             list => list.split(", ").collect(),
         };
-        rows.insert(name, (uses, world == "yes"));
+        rows.insert(name, (uses, io == "yes"));
         above.insert(name);
     }
     let mut broken = Vec::new();

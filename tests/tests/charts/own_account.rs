@@ -111,7 +111,7 @@ async fn ztunnel(server: &ApiServer, namespace: &str) -> anyhow::Result<String> 
 }
 
 /// Waits until the API server gives a user all these rights: it hears of roles a while after it stored them.
-async fn in_force(server: &ApiServer, rights: &BTreeSet<String>, user: &str) -> anyhow::Result<()> {
+async fn until_granted(server: &ApiServer, rights: &BTreeSet<String>, user: &str) -> anyhow::Result<()> {
     let reviews = Api::<SubjectAccessReview>::all(server.client().await?);
     for right in rights {
         let review = SubjectAccessReview { spec: question(right, user)?, ..Default::default() };
@@ -167,7 +167,7 @@ impl Site {
         let account = rendered.only("ServiceAccount")?["metadata"]["name"].as_str().context("no name")?;
         let recorder = Recorder::before(&server.kubeconfig_of(&release, account).await?, absent).await?;
         let granted = granted(&rendered)?;
-        in_force(&server, &granted, &format!("system:serviceaccount:{release}:{account}")).await?;
+        until_granted(&server, &granted, &format!("system:serviceaccount:{release}:{account}")).await?;
         Ok(Self { server, release, system, shop, rendered, granted, recorder })
     }
 

@@ -1,6 +1,6 @@
 //! The mesh computed from scratch over a fresh list of the API server: what clients must hold.
 
-use crate::told::told;
+use crate::statuses::until_statuses_match;
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use mesh::AddressRequest;
@@ -61,7 +61,7 @@ pub async fn settled(
     };
     let waited = until(LIMIT, allocated).await;
     let mesh = waited.with_context(|| format!("addresses are not those of the hosts: {last:?}"))?;
-    told(api, &mesh).await?;
+    until_statuses_match(api, &mesh).await?;
     let fresh = resources_of(&mesh);
     holds(client, &fresh).await?;
     Ok(fresh)

@@ -35,7 +35,7 @@ async fn a_cluster_without_our_kinds_is_served_and_the_kinds_are_taken_up_once_i
     );
     cluster.apply(&only_api).await?;
     client
-        .until("the policy in force", |state| {
+        .until("the active policy", |state| {
             state.authorization("shop/only-api").is_some()
                 && state.workload(web).is_some_and(|w| w.authorization_policies == ["shop/only-api"])
         })

@@ -15,10 +15,10 @@ mod daemon;
 mod edits;
 mod fresh;
 mod proxy;
-mod told;
+mod statuses;
 
 mod bookinfo;
-mod dialects;
+mod capabilities;
 mod kinds;
 mod networks;
 mod outage;

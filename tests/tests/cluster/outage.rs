@@ -143,7 +143,7 @@ async fn the_mesh_outlives_its_api_server_and_takes_up_what_changed_meanwhile() 
     holds(&fresh, &before).await?;
     assert_eq!(client.since(mark), [], "an outage changes nothing");
 
-    proxy.mend();
+    proxy.restore();
     let after = settled(&client, cluster.client(), daemon.options()).await?;
     holds(&fresh, &after).await?;
     assert_only_changes(&client, mark, &before, &after);

@@ -40,7 +40,7 @@ impl Proxy {
     }
 
     /// Lets connections through again.
-    pub fn mend(&self) {
+    pub fn restore(&self) {
         self.open.send_replace(true);
     }
 

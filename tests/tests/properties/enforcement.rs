@@ -21,7 +21,7 @@ use proto::security::{Action, Authorization, Scope};
 use proto::workload::Workload;
 use proto::workload::address::Type;
 
-use super::{World, address, config, manifests, world_events};
+use super::{ClusterState, address, cluster_events, config, manifests};
 
 const REQUIRE: &str = "ambient.pilothouse.io/require-waypoint";
 const ROOT: &str = "istio-system";
@@ -35,20 +35,20 @@ struct Says {
 }
 
 struct Objects<'a> {
-    world: &'a World,
+    cluster: &'a ClusterState,
     by_default: bool,
     /// What the author of each Service is told of its waypoint; nothing if it names none.
     bound: BTreeMap<Name, (bool, String)>,
 }
 
 impl<'a> Objects<'a> {
-    fn new(world: &'a World, by_default: bool, mesh: &Plane) -> Self {
+    fn new(cluster: &'a ClusterState, by_default: bool, mesh: &Plane) -> Self {
         let services = mesh.conditions().into_iter().filter(|(object, _)| object.kind == Kind::Service);
         let bound = services.filter_map(|(object, conditions)| {
             let bound = conditions.conditions.iter().find(|c| c.kind == "istio.io/WaypointBound")?;
             Some((object.name, (bound.status, bound.message.clone())))
         });
-        Self { world, by_default, bound: bound.collect() }
+        Self { cluster, by_default, bound: bound.collect() }
     }
 
     /// The waypoints of a service that are attached.
@@ -63,7 +63,7 @@ impl<'a> Objects<'a> {
     }
 
     fn get(&self, kind: Kind, name: &Name) -> Option<&Object> {
-        self.world.objects.get(&ObjectRef { kind, name: name.clone() })
+        self.cluster.objects.get(&ObjectRef { kind, name: name.clone() })
     }
 
     fn namespace(&self, ns: &str) -> (Labels, Labels) {
@@ -129,7 +129,7 @@ impl<'a> Objects<'a> {
             matches!(self.get(Kind::Gateway, name), Some(Object::Gateway(g)) if !g.addresses.is_empty())
         });
         let ready: BTreeSet<&Name> = ready.collect();
-        let instances = self.world.objects.values().filter_map(|object| match object {
+        let instances = self.cluster.objects.values().filter_map(|object| match object {
             Object::Pod(pod) => {
                 let gateway = pod.labels.get("gateway.networking.k8s.io/gateway-name")?;
                 ready.contains(&Name::new(&pod.name.ns, gateway)).then_some(pod)
@@ -260,10 +260,10 @@ proptest! {
         (by_default, allows) in any::<(bool, bool)>(),
         objects in vec(told(), 4..40),
     ) {
-        let mut world = World::default();
-        world_events(objects).iter().for_each(|event| world.feed(event));
-        let mesh = world.built_at_once(&options(by_default, allows));
-        let objects = Objects::new(&world, by_default, &mesh);
+        let mut cluster = ClusterState::default();
+        cluster_events(objects).iter().for_each(|event| cluster.feed(event));
+        let mesh = cluster.built_at_once(&options(by_default, allows));
+        let objects = Objects::new(&cluster, by_default, &mesh);
         let (workloads, policies) = sent(&mesh);
         for (name, workload) in &workloads {
             let Some(guarded) = guarded(&objects, workload) else {
@@ -299,10 +299,10 @@ fn drawn_meshes_have_guards_that_let_waypoints_in_and_keep_others_out() {
     let (mut opened, mut shut) = (0, 0);
     for _ in 0..512 {
         let objects = vec(told(), 4..40).new_tree(&mut runner).unwrap().current();
-        let mut world = World::default();
-        world_events(objects).iter().for_each(|event| world.feed(event));
-        let mesh = world.built_at_once(&options(true, false));
-        let objects = Objects::new(&world, true, &mesh);
+        let mut cluster = ClusterState::default();
+        cluster_events(objects).iter().for_each(|event| cluster.feed(event));
+        let mesh = cluster.built_at_once(&options(true, false));
+        let objects = Objects::new(&cluster, true, &mesh);
         let (workloads, policies) = sent(&mesh);
         for workload in workloads.iter().map(|(_, w)| w) {
             let Some(guarded) = guarded(&objects, workload) else {
@@ -316,7 +316,7 @@ fn drawn_meshes_have_guards_that_let_waypoints_in_and_keep_others_out() {
                     listed.any(|policy| rbac::matches(&policies[policy], &at))
                 };
                 opened += usize::from(allowed.iter().any(|peer| !refuses(peer)));
-                shut += usize::from(refuses("spiffe://cluster.local/ns/nowhere/sa/stranger"));
+                shut += usize::from(refuses("spiffe://cluster.local/ns/nowhere/sa/other"));
             }
         }
     }

@@ -9,7 +9,7 @@ use plane::{IdentitySnapshot, Plane};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::{Edit, World, config, edit, options, told};
+use crate::{ClusterState, Edit, config, edit, options, told};
 
 /// The live pods of a snapshot, each with what identity depends on.
 fn pods(snapshot: &IdentitySnapshot) -> BTreeMap<Name, (Uid, String, String)> {
@@ -18,11 +18,11 @@ fn pods(snapshot: &IdentitySnapshot) -> BTreeMap<Name, (Uid, String, String)> {
 }
 
 /// Checks a snapshot against a plain look at every object.
-fn is_as_looked_up(snapshot: &IdentitySnapshot, world: &World) -> Result<(), TestCaseError> {
+fn is_as_looked_up(snapshot: &IdentitySnapshot, cluster: &ClusterState) -> Result<(), TestCaseError> {
     let mut live = BTreeMap::new();
     let (mut accounts, mut placed) = (BTreeSet::new(), BTreeSet::new());
     let (mut namespaces, mut nodes, mut names) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-    for object in world.objects.values() {
+    for object in cluster.objects.values() {
         let ns = object.name().ns.to_string();
         let (account, node) = match object {
             Object::Pod(pod) if pod.phase == Phase::Live => {
@@ -68,8 +68,8 @@ proptest! {
         start in vec(told(), 0..30),
         batches in vec(vec(edit(), 1..4), 1..12),
     ) {
-        let mut world = World::default();
-        start.iter().for_each(|event| world.feed(event));
+        let mut cluster = ClusterState::default();
+        start.iter().for_each(|event| cluster.feed(event));
         let mut mesh = Plane::new(&options);
         mesh.apply(start);
         prop_assert_eq!(mesh.identity().pod_count(), 0, "part of a mesh was published");
@@ -79,14 +79,14 @@ proptest! {
             let before = Arc::clone(mesh.identity());
             let (known, settings) = (pods(&before), Arc::clone(before.settings()));
             let events: Vec<Event> = batch.iter().flat_map(|edit: &Edit| {
-                let events = edit.events(&world);
-                events.iter().for_each(|event| world.feed(event));
+                let events = edit.events(&cluster);
+                events.iter().for_each(|event| cluster.feed(event));
                 events
             }).collect();
             let delta = mesh.apply(events).identity;
             let after = mesh.identity();
-            is_as_looked_up(after, &world)?;
-            let scratch = world.built_at_once(&options);
+            is_as_looked_up(after, &cluster)?;
+            let scratch = cluster.built_at_once(&options);
             prop_assert_eq!(after.namespaces(), scratch.identity().namespaces());
             prop_assert_eq!(after.settings(), scratch.identity().settings());
             // Whoever holds the snapshot of before sees nothing of this.

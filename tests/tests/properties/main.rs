@@ -1,6 +1,6 @@
 //! Properties of the mesh under random objects and edits.
 //!
-//! A [`World`] is what a source has told so far, kept in the plainest way. The mesh, which recomputes
+//! A [`ClusterState`] is what a source has told so far, kept in the plainest way. The mesh, which recomputes
 //! only what a change reaches, must at every commit be the one that is built at once from it.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -35,14 +35,14 @@ use rand::{Rng, SeedableRng};
 
 /// What exists, and what was refused, after some events.
 #[derive(Clone, Default)]
-struct World {
+struct ClusterState {
     objects: BTreeMap<ObjectRef, Object>,
     refused: BTreeMap<ObjectRef, Diagnostic>,
     /// Kinds that are being listed, with what was named so far.
     listings: BTreeMap<Kind, BTreeSet<ObjectRef>>,
 }
 
-impl World {
+impl ClusterState {
     fn feed(&mut self, event: &Event) {
         match event {
             Event::Begin(kind) => {
@@ -75,7 +75,7 @@ impl World {
         }
     }
 
-    /// The events that tell of this world and nothing else. A refused object keeps its last good
+    /// The events that tell of this cluster and nothing else. A refused object keeps its last good
     /// version, so that one comes first.
     fn events(&self) -> Vec<Event> {
         let puts = self.objects.values().cloned().map(Event::Put);
@@ -167,7 +167,7 @@ fn every_listed_policy_is_sent(resources: &[ResourceChange]) -> Result<(), TestC
     let sent: BTreeSet<&str> = policies().map(|r| r.name.as_str()).collect();
     for resource in policies().filter(|r| r.needs != 0) {
         let policy = Authorization::decode(resource.body.clone().unwrap()).unwrap();
-        prop_assert!(policy.dry_run, "{} is in force and not for every client", resource.name);
+        prop_assert!(policy.dry_run, "{} is not in dry run and not for every client", resource.name);
     }
     for resource in resources.iter().filter(|r| r.resource_type == ResourceType::Address) {
         if let Some(Type::Workload(workload)) = address(resource).r#type {
@@ -227,7 +227,7 @@ fn told() -> impl Strategy<Value = Event> {
 /// One step of a source.
 #[derive(Clone, Debug)]
 enum Edit {
-    Told(Event),
+    Feed(Event),
     /// Removes what this picks of all that exists.
     Remove(Index),
     /// Lists a kind again; of what is listed only the objects of that kind are told.
@@ -240,7 +240,7 @@ enum Edit {
 fn edit() -> impl Strategy<Value = Edit> {
     let bytes = || vec(any::<u8>(), manifests::LENGTH);
     prop_oneof![
-        12 => told().prop_map(Edit::Told),
+        12 => told().prop_map(Edit::Feed),
         4 => any::<Index>().prop_map(Edit::Remove),
         2 => (select(Kind::ALL), vec(bytes(), 0..4)).prop_map(|(kind, all)| Edit::Relist(kind, all)),
         1 => select(Kind::ALL).prop_map(Edit::Begin),
@@ -249,11 +249,11 @@ fn edit() -> impl Strategy<Value = Edit> {
 }
 
 impl Edit {
-    fn events(&self, world: &World) -> Vec<Event> {
+    fn events(&self, cluster: &ClusterState) -> Vec<Event> {
         match self {
-            Edit::Told(event) => vec![event.clone()],
+            Edit::Feed(event) => vec![event.clone()],
             Edit::Remove(index) => {
-                let all: Vec<&ObjectRef> = world.objects.keys().chain(world.refused.keys()).collect();
+                let all: Vec<&ObjectRef> = cluster.objects.keys().chain(cluster.refused.keys()).collect();
                 if all.is_empty() { Vec::new() } else { vec![Event::Remove((*index.get(&all)).clone())] }
             }
             Edit::Relist(kind, all) => {
@@ -273,8 +273,8 @@ fn config() -> ProptestConfig {
 /// Checks that a mesh is, after each batch of edits, the one that is built at once, and that a client
 /// which applied every delta has exactly that.
 fn follows(options: &Options, start: Vec<Event>, batches: Vec<Vec<Edit>>) -> Result<(), TestCaseError> {
-    let mut world = World::default();
-    start.iter().for_each(|event| world.feed(event));
+    let mut cluster = ClusterState::default();
+    start.iter().for_each(|event| cluster.feed(event));
     let mut mesh = Plane::new(options);
     let mut mirror = Mirror::default();
     let begin = Kind::ALL.iter().map(|k| Event::Begin(*k)).chain(start);
@@ -284,8 +284,8 @@ fn follows(options: &Options, start: Vec<Event>, batches: Vec<Vec<Edit>>) -> Res
     for batch in batches {
         let mut events = Vec::new();
         for edit in batch {
-            for event in edit.events(&world) {
-                world.feed(&event);
+            for event in edit.events(&cluster) {
+                cluster.feed(&event);
                 events.push(event);
             }
         }
@@ -293,7 +293,7 @@ fn follows(options: &Options, start: Vec<Event>, batches: Vec<Vec<Edit>>) -> Res
         let resources = mesh.resources();
         mirror.check(&resources)?;
         every_listed_policy_is_sent(&resources)?;
-        let scratch = world.built_at_once(options);
+        let scratch = cluster.built_at_once(options);
         prop_assert_eq!(resources, scratch.resources());
         prop_assert_eq!(sorted(mesh.diagnostics()), sorted(scratch.diagnostics()));
         prop_assert_eq!(mesh.conditions(), scratch.conditions());
@@ -316,7 +316,7 @@ proptest! {
     #[test]
     fn the_order_of_objects_does_not_matter(
         options in options(),
-        (objects, shuffled) in vec(told(), 0..40).prop_map(world_events).prop_flat_map(|events| {
+        (objects, shuffled) in vec(told(), 0..40).prop_map(cluster_events).prop_flat_map(|events| {
             (Just(events.clone()), Just(events).prop_shuffle())
         }),
     ) {
@@ -337,9 +337,9 @@ proptest! {
         start in vec(told(), 0..30),
         changes in vec(told(), 1..4),
     ) {
-        let mut world = World::default();
-        start.iter().for_each(|event| world.feed(event));
-        let mut mesh = world.built_at_once(&options);
+        let mut cluster = ClusterState::default();
+        start.iter().for_each(|event| cluster.feed(event));
+        let mut mesh = cluster.built_at_once(&options);
         let (resources, diagnostics) = (mesh.resources(), sorted(mesh.diagnostics()));
         let mut mirror = Mirror::default();
         mirror.0.extend(resources.iter().map(|r| ((r.resource_type, r.name.clone()), r.body.clone().unwrap())));
@@ -353,8 +353,8 @@ proptest! {
             mirror.apply(mesh.apply([change]))?;
             // What was there before, or nothing: first gone, then as it was.
             back.push(Event::Remove(of.clone()));
-            back.extend(world.objects.get(&of).cloned().map(Event::Put));
-            back.extend(world.refused.get(&of).map(|diagnostic| Event::Reject(of.clone(), diagnostic.clone())));
+            back.extend(cluster.objects.get(&of).cloned().map(Event::Put));
+            back.extend(cluster.refused.get(&of).map(|diagnostic| Event::Reject(of.clone(), diagnostic.clone())));
         }
         mirror.apply(mesh.apply(back))?;
         mirror.check(&resources)?;
@@ -368,9 +368,9 @@ proptest! {
         objects in vec(told(), 0..40),
         out in select(&manifests::NAMESPACES[..]),
     ) {
-        let mut world = World::default();
-        objects.iter().for_each(|event| world.feed(event));
-        let mut mesh = world.built_at_once(&options);
+        let mut cluster = ClusterState::default();
+        objects.iter().for_each(|event| cluster.feed(event));
+        let mut mesh = cluster.built_at_once(&options);
         // All namespaces are in but one; the settings stand outside of it.
         let selectors = format!(
             "discoverySelectors: [{{matchExpressions: [{{key: kubernetes.io/metadata.name, operator: NotIn, values: [{out}]}}]}}]"
@@ -382,12 +382,12 @@ proptest! {
             "metadata": {"name": name, "labels": {"kubernetes.io/metadata.name": name}},
         })));
         for object in labelled.into_iter().chain([settings]) {
-            world.feed(&Event::Put(object.clone()));
+            cluster.feed(&Event::Put(object.clone()));
             mesh.apply([Event::Put(object)]);
         }
         let is_out = |of: &ObjectRef| of.kind.scope() == Scope::Namespaced && of.kind != Kind::ConfigMap && &*of.name.ns == out;
-        world.objects.retain(|of, _| !is_out(of));
-        let without = world.built_at_once(&options);
+        cluster.objects.retain(|of, _| !is_out(of));
+        let without = cluster.built_at_once(&options);
         prop_assert_eq!(mesh.resources(), without.resources());
         // The policy made of all others is named after the root namespace, which may be out itself.
         let strict = Name::new("istio-system", "istio_converted_static_strict").to_string();
@@ -397,13 +397,13 @@ proptest! {
     }
 }
 
-/// The events of the world that these make: one for each object, so that their order is free.
-fn world_events(told: Vec<Event>) -> Vec<Event> {
-    let mut world = World::default();
-    told.iter().for_each(|event| world.feed(event));
+/// The events of the cluster that these make: one for each object, so that their order is free.
+fn cluster_events(told: Vec<Event>) -> Vec<Event> {
+    let mut cluster = ClusterState::default();
+    told.iter().for_each(|event| cluster.feed(event));
     // A refusal and the good version before it have an order of their own.
-    world.refused.retain(|of, _| !world.objects.contains_key(of));
-    world.events()
+    cluster.refused.retain(|of, _| !cluster.objects.contains_key(of));
+    cluster.events()
 }
 
 fn parsed(kind: Kind, manifest: serde_json::Value) -> Object {
@@ -456,7 +456,7 @@ fn a_client_that_would_enforce_a_policy_in_dry_run_skips_it_though_workloads_lis
 }
 
 #[test]
-fn settings_with_a_selector_that_is_not_valid_leave_the_last_ones_in_force() {
+fn settings_with_a_selector_that_is_not_valid_leave_the_last_ones_active() {
     let settings = |mesh: &str| {
         let manifest = serde_json::json!({
             "metadata": {"namespace": "istio-system", "name": "istio"}, "data": {"mesh": mesh},

@@ -16,7 +16,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::json;
 
-use crate::{Edit, World, address, follows, manifests, parsed, synced};
+use crate::{ClusterState, Edit, address, follows, manifests, parsed, synced};
 
 /// What decides who is behind which gateway; those that must come together come often.
 const KINDS: [Kind; 10] = [
@@ -42,7 +42,7 @@ fn told() -> impl Strategy<Value = Event> {
 }
 
 fn edit() -> impl Strategy<Value = Edit> {
-    prop_oneof![3 => told().prop_map(Edit::Told), 1 => any::<Index>().prop_map(Edit::Remove)]
+    prop_oneof![3 => told().prop_map(Edit::Feed), 1 => any::<Index>().prop_map(Edit::Remove)]
 }
 
 proptest! {
@@ -62,14 +62,14 @@ proptest! {
 fn drawn_meshes_often_have_something_behind_a_gateway() {
     let mut random = StdRng::seed_from_u64(1);
     let with_summaries = (0..100).filter(|_| {
-        let mut world = World::default();
+        let mut cluster = ClusterState::default();
         for _ in 0..40 {
             let mut bytes = [0; manifests::LENGTH];
             random.fill(&mut bytes[..]);
-            world.feed(&manifests::event(KINDS[random.random_range(0..KINDS.len())], &bytes));
+            cluster.feed(&manifests::event(KINDS[random.random_range(0..KINDS.len())], &bytes));
         }
-        beginnings().iter().for_each(|event| world.feed(event));
-        !summaries(&world.built_at_once(&options())).is_empty()
+        beginnings().iter().for_each(|event| cluster.feed(event));
+        !summaries(&cluster.built_at_once(&options())).is_empty()
     });
     let count = with_summaries.count();
     assert!(count > 25, "{count} of 100");

@@ -6,7 +6,7 @@ use plane::Plane;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::{config, options, synced, told, world_events};
+use crate::{cluster_events, config, options, synced, told};
 
 /// Checks that of every resource, and of the conditions of every object, it is known what they were made
 /// from: of each exactly once.
@@ -37,7 +37,7 @@ proptest! {
     #[test]
     fn every_resource_and_condition_says_what_it_was_made_from(
         options in options(),
-        objects in vec(told(), 0..40).prop_map(world_events),
+        objects in vec(told(), 0..40).prop_map(cluster_events),
     ) {
         let mesh = synced(&options, objects);
         is_answered(&mesh)?;

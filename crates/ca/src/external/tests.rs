@@ -124,20 +124,20 @@ fn only_what_was_asked_for_is_passed_on() {
 
 #[test]
 fn chain_must_lead_to_the_roots_of_that_signer() {
-    let (root, stranger) = (Foreign::root("root"), Foreign::root("root"));
+    let (root, unrelated) = (Foreign::root("root"), Foreign::root("root"));
     let between = Foreign::below(&root, authority("between"));
     let Asked { key, request } = ask();
     let reason = |answer: &str, roots: &TrustBundle, at| {
         // The other signer's root is one that peers trust.
-        let peers = trust(&root).merged_with([&trust(&stranger)]).unwrap();
+        let peers = trust(&root).merged_with([&trust(&unrelated)]).unwrap();
         request.accept(answer.as_bytes(), roots, &peers, at).err().map(|refused| refused.reason())
     };
     let signed = leaf().signed_by(&key, &between.issuer).unwrap().pem();
     let whole = format!("{signed}{}", between.pem());
     assert_eq!(reason(&whole, &trust(&root), NOW), None);
     assert_eq!(reason(&signed, &trust(&root), NOW), Some("signer_chain"), "the intermediate is missing");
-    assert_eq!(reason(&whole, &trust(&stranger), NOW), Some("signer_chain"), "another signer's root");
-    let forged = leaf().signed_by(&key, &stranger.issuer).unwrap().pem();
+    assert_eq!(reason(&whole, &trust(&unrelated), NOW), Some("signer_chain"), "another signer's root");
+    let forged = leaf().signed_by(&key, &unrelated.issuer).unwrap().pem();
     assert_eq!(reason(&forged, &trust(&root), NOW), Some("signer_chain"));
     let own = leaf().self_signed(&key).unwrap().pem();
     assert_eq!(reason(&own, &trust(&root), NOW), Some("signer_chain"));

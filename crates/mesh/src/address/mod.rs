@@ -92,7 +92,7 @@ pub struct Assignment {
 
 /// A host that cannot have or keep an address.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum AddressTrouble {
+pub enum AddressProblem {
     /// No IPv4 address, or no IPv6 address, is left; what the host has, it keeps.
     Exhausted {
         /// The entry.
@@ -113,7 +113,7 @@ pub enum AddressTrouble {
     },
 }
 
-impl std::fmt::Display for AddressTrouble {
+impl std::fmt::Display for AddressProblem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Exhausted { entry, host } => write!(
@@ -229,12 +229,12 @@ impl Allocator {
 
     /// Decides about every entry that may need it, oldest first, and returns what statuses should
     /// hold and do not, and what went wrong.
-    pub fn assign(&mut self) -> (Vec<Assignment>, Vec<AddressTrouble>) {
-        let (mut assignments, mut troubles) = (Vec::new(), Vec::new());
+    pub fn assign(&mut self) -> (Vec<Assignment>, Vec<AddressProblem>) {
+        let (mut assignments, mut problems) = (Vec::new(), Vec::new());
         // Whoever loses an address is put here by the claim that takes it, and decided in this round.
         while let Some((_, name)) = self.dirty.pop_first() {
             let Some(mut entry) = self.entries.remove(&name) else { continue };
-            self.decide(&mut entry, &mut troubles);
+            self.decide(&mut entry, &mut problems);
             if !is_same(&entry.kept, &entry.request.held) && !entry.request.hosts.is_empty() {
                 assignments.push(Assignment {
                     entry: name.clone(),
@@ -244,7 +244,7 @@ impl Allocator {
             }
             self.entries.insert(name, entry);
         }
-        (assignments, troubles)
+        (assignments, problems)
     }
 
     /// Returns how many addresses are in use, and how many entries have a host that found none.
@@ -252,13 +252,13 @@ impl Allocator {
         (self.claims.len(), self.short.len())
     }
 
-    fn decide(&mut self, entry: &mut Entry, troubles: &mut Vec<AddressTrouble>) {
+    fn decide(&mut self, entry: &mut Entry, problems: &mut Vec<AddressProblem>) {
         let Entry { request, kept } = entry;
         kept.retain(|(host, ip)| {
             let own = Claim::new(Rank::Used, request, host);
             match self.claims.get(ip).and_then(BTreeSet::first) {
                 Some(first) if first != &own => {
-                    troubles.push(AddressTrouble::Conflict {
+                    problems.push(AddressProblem::Conflict {
                         entry: request.entry.clone(),
                         host: host.clone(),
                         address: *ip,
@@ -288,12 +288,12 @@ impl Allocator {
                 }
                 is_short = true;
                 of_host.extend(covered.iter().filter(|ip| ip.is_ipv4() == is_v4));
-                troubles.push(AddressTrouble::Exhausted { entry: request.entry.clone(), host: host.clone() });
+                problems.push(AddressProblem::Exhausted { entry: request.entry.clone(), host: host.clone() });
             }
             for ip in covered.into_iter().filter(|ip| !of_host.contains(ip)) {
                 if let Some(kept_by) = self.network_of(&ip).cloned() {
                     let (entry, host) = (request.entry.clone(), host.clone());
-                    troubles.push(AddressTrouble::Conflict { entry, host, address: ip, kept_by });
+                    problems.push(AddressProblem::Conflict { entry, host, address: ip, kept_by });
                 }
                 self.disclaim(ip, &Claim::new(Rank::Used, request, host));
                 self.rest(&[(host.clone(), ip)], &request.entry);

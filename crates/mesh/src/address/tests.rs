@@ -34,8 +34,8 @@ fn write(allocator: &mut Allocator, requests: &mut [AddressRequest]) -> usize {
 }
 
 fn only(allocator: &mut Allocator) -> Assignment {
-    let (mut assignments, troubles) = allocator.assign();
-    assert_eq!(troubles, []);
+    let (mut assignments, problems) = allocator.assign();
+    assert_eq!(problems, []);
     assert_eq!(assignments.len(), 1, "{assignments:?}");
     assignments.remove(0)
 }
@@ -119,13 +119,13 @@ fn an_address_that_a_user_wrote_is_taken_from_whoever_was_given_it() {
     let address = requests[0].held[0].1;
 
     allocator.put(fixed("user", 9, &address.to_string()));
-    let (assignments, troubles) = allocator.assign();
+    let (assignments, problems) = allocator.assign();
     let [kept, new] = assignments[0].wanted.as_slice() else { panic!("{assignments:?}") };
     assert_eq!(kept, &requests[0].held[1], "the other family is kept");
     assert!(new.1.is_ipv4() && new.1 != address);
-    let [AddressTrouble::Conflict { kept_by, .. }] = troubles.as_slice() else { panic!("{troubles:?}") };
+    let [AddressProblem::Conflict { kept_by, .. }] = problems.as_slice() else { panic!("{problems:?}") };
     assert_eq!(*kept_by, Name::new("shop", "user"));
-    assert!(troubles[0].to_string().contains("belongs to ServiceEntry shop/user"));
+    assert!(problems[0].to_string().contains("belongs to ServiceEntry shop/user"));
 }
 
 #[test]
@@ -138,11 +138,11 @@ fn of_two_entries_with_one_address_the_older_keeps_it() {
         ];
         let mut allocator = Allocator::default();
         order.into_iter().for_each(|n: usize| allocator.put(requests[n].clone()));
-        let (assignments, troubles) = allocator.assign();
+        let (assignments, problems) = allocator.assign();
         assert_eq!(assignments.len(), 1);
         assert_eq!(assignments[0].entry, Name::new("shop", "young"));
         assert!(!is_same(&assignments[0].wanted, &requests[1].held));
-        assert_eq!(troubles.len(), 2, "one for each address");
+        assert_eq!(problems.len(), 2, "one for each address");
     }
 }
 
@@ -186,8 +186,8 @@ fn an_entry_that_takes_none_keeps_its_status_and_its_addresses_reserved() {
     left.held = given.clone();
     allocator.put(left);
     allocator.put(probe);
-    let (assignments, troubles) = allocator.assign();
-    assert_eq!(troubles, []);
+    let (assignments, problems) = allocator.assign();
+    assert_eq!(problems, []);
     assert_eq!(assignments.len(), 1);
     assert!(assignments[0].wanted.iter().all(|(_, ip)| given.iter().all(|(_, other)| other != ip)));
 }
@@ -213,15 +213,15 @@ fn a_full_pool_is_reported_and_whoever_waits_gets_what_comes_free() {
     requests.iter().for_each(|r| allocator.put(r.clone()));
     assert_eq!(write(&mut allocator, &mut requests), requests.len());
     allocator.put(request("late", 2, &["late.test"]));
-    let (assignments, troubles) = allocator.assign();
+    let (assignments, problems) = allocator.assign();
     let late = Name::new("shop", "late");
-    assert_eq!(troubles, [AddressTrouble::Exhausted { entry: late.clone(), host: "late.test".into() }]);
+    assert_eq!(problems, [AddressProblem::Exhausted { entry: late.clone(), host: "late.test".into() }]);
     assert_eq!(assignments[0].wanted.len(), 1, "there is still an IPv6 address");
     assert_eq!(allocator.usage().1, 1);
 
     allocator.remove(&requests[0].entry);
-    let (assignments, troubles) = allocator.assign();
-    assert_eq!(troubles, []);
+    let (assignments, problems) = allocator.assign();
+    assert_eq!(problems, []);
     assert_eq!((&assignments[0].entry, assignments[0].wanted.len()), (&late, 2));
     assert_eq!(allocator.usage().1, 0);
 }
@@ -301,9 +301,9 @@ fn an_address_in_a_network_that_a_user_wrote_is_given_up_for_another() {
             assert_eq!(allocator.assign(), (Vec::new(), Vec::new()));
             allocator.put(user);
         }
-        let (assignments, troubles) = allocator.assign();
-        let [AddressTrouble::Conflict { address, kept_by, .. }] = troubles.as_slice() else {
-            panic!("{troubles:?}")
+        let (assignments, problems) = allocator.assign();
+        let [AddressProblem::Conflict { address, kept_by, .. }] = problems.as_slice() else {
+            panic!("{problems:?}")
         };
         assert_eq!((address, kept_by), (&requests[0].held[0].1, &Name::new("shop", "user")));
         let wanted = &assignments[0].wanted;
@@ -326,10 +326,10 @@ fn no_network_that_a_user_wrote_takes_an_address_from_somebody_who_then_has_none
     for (n, net) in ["::/0", "240.240.0.0/17", "240.240.128.0/17"].into_iter().enumerate() {
         allocator.put(fixed(&format!("user{n}"), 9, net));
     }
-    let (assignments, troubles) = allocator.assign();
+    let (assignments, problems) = allocator.assign();
     assert_eq!(assignments, []);
-    let short = AddressTrouble::Exhausted { entry: Name::new("shop", "a"), host: "x.test".into() };
-    assert_eq!(troubles, [short.clone(), short]);
+    let short = AddressProblem::Exhausted { entry: Name::new("shop", "a"), host: "x.test".into() };
+    assert_eq!(problems, [short.clone(), short]);
 
     // One of the ranges goes, and with it the contest for what lies outside of it.
     allocator.remove(&Name::new("shop", "user0"));

@@ -8,7 +8,7 @@ const CANARY_LABEL: &str = "istio.io/use-waypoint-canary";
 const CANARY_NAMESPACE_LABEL: &str = "istio.io/use-waypoint-canary-namespace";
 const CANARY_WEIGHT_ANNOTATION: &str = "istio.io/use-waypoint-canary-weight";
 
-/// A reference to a waypoint by labels, or the reference for none.
+/// A reference to a waypoint by labels, or none.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum UseWaypoint {
     /// `istio.io/use-waypoint: none`.

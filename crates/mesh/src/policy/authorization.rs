@@ -282,7 +282,7 @@ fn more_findings(policy: &AuthorizationPolicy, count: usize) -> Diagnostic {
         object: Some(reference(policy)),
         field: "spec.rules".to_owned(),
         message: format!("{count} more parts were not understood"),
-        help: "mend those that are named to see the next".to_owned(),
+        help: "fix those that are named to see the next".to_owned(),
         place: None,
     }
 }

@@ -22,8 +22,8 @@ pub(super) fn port(value: &str) -> Result<u32, Expected> {
     value.parse::<u16>().ok().filter(|_| is_digits).map(u32::from).ok_or(PORT)
 }
 
-/// Returns the address or the range that `value` names. Host bits of a range are kept, as the
-/// reference does; a ztunnel ignores them.
+/// Returns the address or the range that `value` names. Host bits of a range are kept, as
+/// istiod does; a ztunnel ignores them.
 ///
 /// # Errors
 /// What was expected, if `value` is neither.

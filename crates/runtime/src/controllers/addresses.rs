@@ -8,7 +8,7 @@ use super::status::{Desired, Stored};
 use crate::engine_thread::EngineHandle;
 use cluster::{StatusWriter, list_statuses};
 use kube::Client;
-use mesh::{AddressTrouble, Allocator};
+use mesh::{AddressProblem, Allocator};
 use model::{Kind, Name, ObjectRef};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -100,10 +100,10 @@ async fn list(client: &Client) -> BTreeMap<Name, Arc<Stored>> {
 
 /// Counts and logs problems of the allocation.
 fn report(
-    problems: Vec<AddressTrouble>,
+    problems: Vec<AddressProblem>,
     without_address: usize,
     stats: &StatusStats,
-    logged: &mut BTreeSet<AddressTrouble>,
+    logged: &mut BTreeSet<AddressProblem>,
 ) {
     stats.without_address.store(without_address as u64, Ordering::Relaxed);
     if without_address == 0 {
@@ -111,16 +111,16 @@ fn report(
     }
     for problem in problems {
         match &problem {
-            AddressTrouble::Conflict { .. } => {
+            AddressProblem::Conflict { .. } => {
                 stats.address_conflicts.fetch_add(1, Ordering::Relaxed);
                 tracing::warn!("{problem}");
             }
-            AddressTrouble::Exhausted { .. }
+            AddressProblem::Exhausted { .. }
                 if logged.len() < MAX_LOGGED && logged.insert(problem.clone()) =>
             {
                 tracing::warn!("{problem}");
             }
-            AddressTrouble::Exhausted { .. } => {}
+            AddressProblem::Exhausted { .. } => {}
         }
     }
 }

@@ -32,6 +32,8 @@ mod tests;
 mod tree;
 mod watch;
 
+pub use settings::FolderSettings;
+
 use batch::Emitter;
 use cluster::{Batch, Batches};
 use folder::Folder;
@@ -143,14 +145,14 @@ impl FolderSource {
             let tree = tree::walk(&follower.settings.folders, &mut |directory| watches.watch(directory));
             watches.end();
             let deadline = follower.look(&tree, &marks, first);
-            if let Some(events) = follower.batch(&tree, watches.trouble()) {
+            if let Some(events) = follower.batch(&tree, watches.problem()) {
                 self.problems.send_replace(Arc::from(follower.problems.as_slice()));
                 if (first || !events.is_empty()) && out.blocking_send(Batch { events, arrived }).is_err() {
                     return;
                 }
             }
             first = false;
-            follower.settling.watched = watches.trouble().is_none();
+            follower.settling.watched = watches.problem().is_none();
             let patrol = if follower.settling.watched { PATROL } else { PATROL_UNWATCHED };
             let patrol = Instant::now() + patrol;
             let deadline = deadline.map_or(patrol, |deadline| deadline.min(patrol));
@@ -244,9 +246,9 @@ impl Follower {
     }
 
     /// The events since the last batch; `None` if neither files nor problems changed.
-    fn batch(&mut self, tree: &Tree, trouble: Option<&Diagnostic>) -> Option<Vec<Event>> {
+    fn batch(&mut self, tree: &Tree, problem: Option<&Diagnostic>) -> Option<Vec<Event>> {
         self.turned.retain(|path| tree.named_folders.contains(path));
-        let outer: Vec<Diagnostic> = trouble
+        let outer: Vec<Diagnostic> = problem
             .into_iter()
             .chain(&tree.problems)
             .cloned()

@@ -120,7 +120,7 @@ fn the_level_follows_from_namespace_and_selector() {
 }
 
 #[test]
-fn the_oldest_is_in_force_and_names_break_ties() {
+fn the_oldest_applies_and_names_break_ties() {
     let aged = |created, ns: &str, name: &str| {
         let mut policy = authentication(ns, name, Unset);
         policy.meta.created = created;
@@ -168,7 +168,7 @@ fn strict_with_strict_ports_only_needs_no_port_policy() {
 }
 
 #[test]
-fn strict_under_strict_says_it_twice_as_the_reference() {
+fn strict_under_strict_says_it_twice_as_istiod() {
     let w = workload(Strict, &[(80, Permissive)]);
     let expected = lines(&["plaintext & not port 80 & plaintext"]);
     assert_eq!(groups(&w, Some(&namespace(Strict)), None), expected);
@@ -291,7 +291,7 @@ fn check(
     let mut sent = vec![static_strict(&ROOT)];
     sent.extend(port_policy(&w, n, m, &ROOT));
     let names = listed(m, n, Some(&w));
-    let in_force: Vec<_> = names
+    let applied: Vec<_> = names
         .iter()
         .map(|name| sent.iter().find(|p| format!("{}/{}", p.namespace, p.name) == *name).unwrap())
         .collect();
@@ -306,7 +306,7 @@ fn check(
         let plain = Traffic::default().port(port);
         let context =
             format!("mesh {:?}, namespace {:?}, own {own:?}, ports {ports:?}, {port}", of(m), of(n));
-        assert_eq!(is_allowed(in_force.iter().copied(), &plain), !is_strict, "{context}");
-        assert!(is_allowed(in_force.iter().copied(), &plain.from("td", "a", "x")), "{context}");
+        assert_eq!(is_allowed(applied.iter().copied(), &plain), !is_strict, "{context}");
+        assert!(is_allowed(applied.iter().copied(), &plain.from("td", "a", "x")), "{context}");
     }
 }

@@ -4,7 +4,7 @@
 //! one reader: the statuses are completed on the way to it, by the same [`Allocator`].
 
 use folder::{Key, Objects};
-use mesh::{AddressRequest, AddressTrouble, Allocator, Pools};
+use mesh::{AddressProblem, AddressRequest, Allocator, Pools};
 use model::facts::ServiceEntry;
 use model::{Diagnostic, Event, Kind, Name, Object, ObjectRef, Place, Severity};
 use std::collections::BTreeMap;
@@ -15,13 +15,13 @@ pub(super) struct Addresses {
     allocator: Allocator,
     sent: BTreeMap<Name, Arc<ServiceEntry>>,
     /// The entries with a host that found no address, or lost one.
-    troubles: BTreeMap<Name, AddressTrouble>,
+    problems: BTreeMap<Name, AddressProblem>,
 }
 
 impl Addresses {
     /// Starts without an entry.
     pub(super) fn new(pools: Pools) -> Self {
-        Self { allocator: Allocator::new(pools), sent: BTreeMap::new(), troubles: BTreeMap::new() }
+        Self { allocator: Allocator::new(pools), sent: BTreeMap::new(), problems: BTreeMap::new() }
     }
 
     /// Gives the entries of a batch their addresses, adds those whose addresses change by others, and
@@ -31,19 +31,19 @@ impl Addresses {
             match event {
                 Event::Put(Object::ServiceEntry(entry)) => {
                     let name = entry.meta.name.clone();
-                    self.troubles.remove(&name);
+                    self.problems.remove(&name);
                     self.allocator.put(AddressRequest::of(entry, true));
                     self.sent.insert(name, Arc::clone(entry));
                 }
                 Event::Remove(ObjectRef { kind: Kind::ServiceEntry, name }) => {
-                    self.troubles.remove(name);
+                    self.problems.remove(name);
                     self.allocator.remove(name);
                     self.sent.remove(name);
                 }
                 _ => {}
             }
         }
-        let (assignments, troubles) = self.allocator.assign();
+        let (assignments, problems) = self.allocator.assign();
         let mut others = Vec::new();
         for assignment in assignments {
             let Some(entry) = self.sent.get_mut(&assignment.entry) else { continue };
@@ -57,15 +57,15 @@ impl Addresses {
             }
         }
         events.extend(others);
-        for trouble in troubles {
-            let (AddressTrouble::Exhausted { entry, .. } | AddressTrouble::Conflict { entry, .. }) = &trouble;
-            self.troubles.insert(entry.clone(), trouble);
+        for problem in problems {
+            let (AddressProblem::Exhausted { entry, .. } | AddressProblem::Conflict { entry, .. }) = &problem;
+            self.problems.insert(entry.clone(), problem);
         }
-        self.troubles.iter().map(|(name, trouble)| diagnostic(name, trouble, objects)).collect()
+        self.problems.iter().map(|(name, problem)| diagnostic(name, problem, objects)).collect()
     }
 }
 
-fn diagnostic(name: &Name, trouble: &AddressTrouble, objects: &Objects) -> Diagnostic {
+fn diagnostic(name: &Name, problem: &AddressProblem, objects: &Objects) -> Diagnostic {
     let kind = Kind::ServiceEntry;
     let key = Key::new(kind.group(), kind.name(), &name.ns, &name.name);
     let origin = objects.get(&key).and_then(|object| object.origin.as_ref());
@@ -74,7 +74,7 @@ fn diagnostic(name: &Name, trouble: &AddressTrouble, objects: &Objects) -> Diagn
         severity: Severity::Warning,
         object: Some(ObjectRef { kind, name: name.clone() }),
         field: String::new(),
-        message: trouble.to_string(),
+        message: problem.to_string(),
         help: String::new(),
         place: origin.map(|origin| Place {
             file: origin.file.to_string(),

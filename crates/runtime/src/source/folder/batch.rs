@@ -31,7 +31,7 @@ impl Emitter {
     /// tells of.
     pub(super) fn events(&mut self, resolved: Resolved, folder: &Folder) -> (Vec<Event>, Vec<Diagnostic>) {
         let Resolved { objects, refused, problems } = resolved;
-        // A policy that is refused and in force says so itself.
+        // A policy that is refused and active says so itself.
         let refused = refused.iter().filter(|(key, _)| {
             self.reference(key).is_some() && objects.get(key).is_none_or(|object| object.refused.is_none())
         });
@@ -168,7 +168,7 @@ impl Emitter {
     }
 }
 
-/// What is wrong with a policy that is in force as one that denies.
+/// What is wrong with a policy that is active as one that denies.
 fn refusal(object: &mut Object) -> Option<&mut Diagnostic> {
     let refused = match object {
         Object::AuthorizationPolicy(policy) => Arc::make_mut(policy).spec.as_mut().err()?,

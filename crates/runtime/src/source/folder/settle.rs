@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 /// How long a file that is held open for writing must stay as it is before it is read.
 pub(super) const QUIET: Duration = Duration::from_secs(1);
 
-/// How long a file stays in force after it vanished or became empty.
+/// How long a file stays active after it vanished or became empty.
 pub(super) const GRACE: Duration = Duration::from_millis(50);
 
-/// How long a file that is empty and held open stays in force: a shell empties a file long before
+/// How long a file that is empty and held open stays active: a shell empties a file long before
 /// the program that it runs writes its output.
 const EMPTY_AND_OPEN: Duration = Duration::from_secs(30);
 

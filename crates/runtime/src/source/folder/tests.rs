@@ -17,7 +17,7 @@ use tokio::time::timeout;
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// The objects that a receiver of events would hold, by kind, namespace and name.
-struct World {
+struct Fixture {
     receiver: mpsc::Receiver<Batch>,
     problems: latest::Receiver<Arc<[Diagnostic]>>,
     held: BTreeSet<String>,
@@ -27,7 +27,7 @@ struct World {
     batches: usize,
 }
 
-impl World {
+impl Fixture {
     async fn start(folders: &[&Path]) -> Self {
         Self::start_with(folders, watch::start).await
     }
@@ -39,7 +39,7 @@ impl World {
         let problems = source.problems();
         let (sender, receiver) = mpsc::channel(16);
         tokio::spawn(source.run(sender));
-        let mut world = Self {
+        let mut fixture = Self {
             receiver,
             problems,
             held: BTreeSet::new(),
@@ -47,8 +47,8 @@ impl World {
             rejected: Vec::new(),
             batches: 0,
         };
-        world.next().await;
-        world
+        fixture.next().await;
+        fixture
     }
 
     async fn next(&mut self) {
@@ -68,18 +68,18 @@ impl World {
         }
     }
 
-    async fn until(&mut self, condition: impl Fn(&World) -> bool) {
+    async fn until(&mut self, condition: impl Fn(&Fixture) -> bool) {
         while !condition(self) {
             self.next().await;
         }
     }
 
     async fn until_held(&mut self, object: &str) {
-        self.until(|world| world.held.contains(object)).await;
+        self.until(|fixture| fixture.held.contains(object)).await;
     }
 
     async fn until_gone(&mut self, object: &str) {
-        self.until(|world| !world.held.contains(object)).await;
+        self.until(|fixture| !fixture.held.contains(object)).await;
     }
 
     async fn until_problem(&mut self, part: &str) -> String {
@@ -247,62 +247,62 @@ fn circle_of_links_ends_and_every_file_is_read_once() {
 #[tokio::test]
 async fn save_new_file_and_removal_are_seen() {
     let dir = dir(&[("a.yaml", &service("a"))]);
-    let mut world = World::start(&[dir.path()]).await;
-    assert!(world.held.contains("Service default/a"));
+    let mut fixture = Fixture::start(&[dir.path()]).await;
+    assert!(fixture.held.contains("Service default/a"));
 
     write(&dir, "a.yaml", &format!("{}---\n{}", service("a"), service("b")));
-    world.until_held("Service default/b").await;
-    assert_eq!(world.batches, 2);
+    fixture.until_held("Service default/b").await;
+    assert_eq!(fixture.batches, 2);
 
     write(&dir, "c.yaml", &service("c"));
-    world.until_held("Service default/c").await;
+    fixture.until_held("Service default/c").await;
 
     fs::remove_file(dir.path().join("a.yaml")).unwrap();
-    world.until_gone("Service default/a").await;
-    assert!(!world.held.contains("Service default/b"), "one removal is one batch");
-    assert!(world.held.contains("Service default/c"));
+    fixture.until_gone("Service default/a").await;
+    assert!(!fixture.held.contains("Service default/b"), "one removal is one batch");
+    assert!(fixture.held.contains("Service default/c"));
 }
 
 #[tokio::test]
 async fn broken_save_keeps_the_objects_and_names_the_place() {
     let dir = dir(&[("a.yaml", &service("a")), ("b.yaml", &service("b"))]);
-    let mut world = World::start(&[dir.path()]).await;
+    let mut fixture = Fixture::start(&[dir.path()]).await;
     write(&dir, "a.yaml", "apiVersion: v1\nkind: Service\nmetadata:\n  name: a\n  name: b\n");
-    let problem = world.until_problem("occurs twice").await;
+    let problem = fixture.until_problem("occurs twice").await;
     assert!(problem.contains("a.yaml:5:3: "), "{problem}");
     assert!(problem.contains("last good version"), "{problem}");
 
     write(&dir, "b.yaml", &service("c"));
-    world.until_held("Service default/c").await;
-    assert!(world.held.contains("Service default/a"));
+    fixture.until_held("Service default/c").await;
+    assert!(fixture.held.contains("Service default/a"));
 
     write(&dir, "a.yaml", &service("d"));
-    world.until_held("Service default/d").await;
-    assert!(!world.held.contains("Service default/a"));
-    world.until_no_problem().await;
+    fixture.until_held("Service default/d").await;
+    assert!(!fixture.held.contains("Service default/a"));
+    fixture.until_no_problem().await;
 }
 
 #[tokio::test]
 async fn object_that_cannot_be_understood_is_rejected_with_its_place() {
     let dir = dir(&[("a.yaml", &service("a"))]);
-    let mut world = World::start(&[dir.path()]).await;
+    let mut fixture = Fixture::start(&[dir.path()]).await;
     let wrong = service("a").replace("port: 80", "port: eighty");
     write(&dir, "a.yaml", &format!("{wrong}---\n{}", service("b")));
-    world.until(|world| !world.rejected.is_empty()).await;
-    assert!(world.held.contains("Service default/b"));
-    let place = world.rejected[0].place.clone().unwrap();
+    fixture.until(|fixture| !fixture.rejected.is_empty()).await;
+    assert!(fixture.held.contains("Service default/b"));
+    let place = fixture.rejected[0].place.clone().unwrap();
     assert!(place.file.ends_with("a.yaml"));
-    assert_eq!((place.line, place.column), (7, 11), "{}", world.rejected[0]);
+    assert_eq!((place.line, place.column), (7, 11), "{}", fixture.rejected[0]);
 
     // The same object on another line is told again, with the new place.
     write(&dir, "a.yaml", &format!("# a comment\n{wrong}---\n{}", service("b")));
-    world.until(|world| world.rejected.len() == 2).await;
-    assert_eq!(world.rejected[1].place.clone().unwrap().line, 8);
+    fixture.until(|fixture| fixture.rejected.len() == 2).await;
+    assert_eq!(fixture.rejected[1].place.clone().unwrap().line, 8);
 
     // One that is as it was is put again, which takes the finding back.
-    world.held.remove("Service default/a");
+    fixture.held.remove("Service default/a");
     write(&dir, "a.yaml", &format!("{}---\n{}", service("a"), service("b")));
-    world.until_held("Service default/a").await;
+    fixture.until_held("Service default/a").await;
 }
 
 #[tokio::test]
@@ -311,87 +311,87 @@ async fn link_that_leads_nowhere_is_told_and_keeps_what_was_read() {
     let dir = dir(&[("b.yaml", &service("b"))]);
     let target = elsewhere.path().join("a.yaml");
     std::os::unix::fs::symlink(&target, dir.path().join("a.yaml")).unwrap();
-    let mut world = World::start(&[dir.path()]).await;
-    assert!(world.held.contains("Service default/a"));
+    let mut fixture = Fixture::start(&[dir.path()]).await;
+    assert!(fixture.held.contains("Service default/a"));
     fs::remove_file(&target).unwrap();
-    let problem = world.until_problem("it is a link to").await;
-    assert!(problem.contains("stays in force") && problem.contains("a.yaml"), "{problem}");
-    assert!(world.held.contains("Service default/a"));
+    let problem = fixture.until_problem("it is a link to").await;
+    assert!(problem.contains("stays active") && problem.contains("a.yaml"), "{problem}");
+    assert!(fixture.held.contains("Service default/a"));
     fs::write(&target, service("c")).unwrap();
-    world.until_held("Service default/c").await;
-    world.until_no_problem().await;
+    fixture.until_held("Service default/c").await;
+    fixture.until_no_problem().await;
 }
 
 #[tokio::test]
 async fn file_that_becomes_a_folder_is_told() {
     let dir = dir(&[("a.yaml", &service("a"))]);
-    let mut world = World::start(&[dir.path()]).await;
+    let mut fixture = Fixture::start(&[dir.path()]).await;
     fs::remove_file(dir.path().join("a.yaml")).unwrap();
     fs::create_dir(dir.path().join("a.yaml")).unwrap();
-    world.until_gone("Service default/a").await;
-    world.until_problem("was a file and is a folder now").await;
+    fixture.until_gone("Service default/a").await;
+    fixture.until_problem("was a file and is a folder now").await;
     fs::remove_dir(dir.path().join("a.yaml")).unwrap();
-    world.until_no_problem().await;
+    fixture.until_no_problem().await;
 }
 
 #[tokio::test]
-async fn truncated_file_stays_in_force_until_it_is_closed() {
+async fn truncated_file_stays_active_until_it_is_closed() {
     let dir = dir(&[("a.yaml", &service("a"))]);
-    let mut world = World::start(&[dir.path()]).await;
+    let mut fixture = Fixture::start(&[dir.path()]).await;
     let mut open = fs::File::create(dir.path().join("a.yaml")).unwrap();
     // The other save is looked at after the truncation.
     write(&dir, "b.yaml", &service("b"));
-    world.until_held("Service default/b").await;
-    assert!(world.removed.is_empty(), "{:?}", world.removed);
+    fixture.until_held("Service default/b").await;
+    assert!(fixture.removed.is_empty(), "{:?}", fixture.removed);
 
     open.write_all(service("c").as_bytes()).unwrap();
     drop(open);
-    world.until_held("Service default/c").await;
-    assert_eq!(world.removed, ["Service default/a"]);
+    fixture.until_held("Service default/c").await;
+    assert_eq!(fixture.removed, ["Service default/a"]);
 }
 
 #[tokio::test]
 async fn replacement_by_rename_is_one_batch() {
     let dir = dir(&[("a.yaml", &service("a"))]);
-    let mut world = World::start(&[dir.path()]).await;
+    let mut fixture = Fixture::start(&[dir.path()]).await;
     write(&dir, "a.yaml.tmp", &service("b"));
     fs::rename(dir.path().join("a.yaml.tmp"), dir.path().join("a.yaml")).unwrap();
-    world.until_held("Service default/b").await;
-    assert_eq!(world.batches, 2);
-    assert_eq!(world.removed, ["Service default/a"]);
+    fixture.until_held("Service default/b").await;
+    assert_eq!(fixture.batches, 2);
+    assert_eq!(fixture.removed, ["Service default/a"]);
 }
 
 #[tokio::test]
 async fn renamed_file_takes_its_objects_along() {
     let dir = dir(&[("a.yaml", &service("a"))]);
-    let mut world = World::start(&[dir.path()]).await;
+    let mut fixture = Fixture::start(&[dir.path()]).await;
     fs::rename(dir.path().join("a.yaml"), dir.path().join("z.yaml")).unwrap();
     write(&dir, "b.yaml", &service("b"));
-    world.until_held("Service default/b").await;
+    fixture.until_held("Service default/b").await;
     fs::remove_file(dir.path().join("z.yaml")).unwrap();
-    world.until_gone("Service default/a").await;
-    assert_eq!(world.removed, ["Service default/a"]);
+    fixture.until_gone("Service default/a").await;
+    assert_eq!(fixture.removed, ["Service default/a"]);
 }
 
 #[tokio::test]
 async fn folders_within_come_and_go() {
     let dir = dir(&[]);
-    let mut world = World::start(&[dir.path()]).await;
+    let mut fixture = Fixture::start(&[dir.path()]).await;
     let deep = dir.path().join("one/two");
     fs::create_dir_all(&deep).unwrap();
     fs::write(deep.join("a.yaml"), service("a")).unwrap();
-    world.until_held("Service default/a").await;
+    fixture.until_held("Service default/a").await;
     fs::write(deep.join("a.yaml"), service("b")).unwrap();
-    world.until_held("Service default/b").await;
+    fixture.until_held("Service default/b").await;
 
     fs::rename(dir.path().join("one"), dir.path().join("other")).unwrap();
     fs::write(dir.path().join("other/two/c.yaml"), service("c")).unwrap();
-    world.until_held("Service default/c").await;
-    assert!(world.held.contains("Service default/b"));
+    fixture.until_held("Service default/c").await;
+    assert!(fixture.held.contains("Service default/b"));
 
     fs::remove_dir_all(dir.path().join("other")).unwrap();
-    world.until_gone("Service default/b").await;
-    world.until_gone("Service default/c").await;
+    fixture.until_gone("Service default/b").await;
+    fixture.until_gone("Service default/c").await;
 }
 
 #[cfg(unix)]
@@ -412,20 +412,20 @@ async fn mounted_config_map_is_swapped_at_once() {
     for name in ["a.yaml", "b.yaml"] {
         symlink(format!("..data/{name}"), dir.path().join(name)).unwrap();
     }
-    let mut world = World::start(&[dir.path()]).await;
-    assert!(world.held.contains("Service default/a"));
+    let mut fixture = Fixture::start(&[dir.path()]).await;
+    assert!(fixture.held.contains("Service default/a"));
 
     version(2, &[("a.yaml", service("c"))]);
-    world.until_held("Service default/c").await;
-    assert_eq!(world.batches, 2);
-    assert_eq!(world.removed, ["Service default/a"]);
+    fixture.until_held("Service default/c").await;
+    assert_eq!(fixture.batches, 2);
+    assert_eq!(fixture.removed, ["Service default/a"]);
     // A link whose target is gone is reported, and what it held stays until the link is gone, too: the
     // kubelet removes it after the swap.
-    assert!(world.held.contains("Service default/b"));
+    assert!(fixture.held.contains("Service default/b"));
     fs::remove_file(dir.path().join("b.yaml")).unwrap();
-    world.until_gone("Service default/b").await;
+    fixture.until_gone("Service default/b").await;
     version(3, &[("a.yaml", service("d"))]);
-    world.until_held("Service default/d").await;
+    fixture.until_held("Service default/d").await;
 }
 
 #[cfg(unix)]
@@ -439,29 +439,29 @@ async fn folder_that_is_a_link_can_lead_elsewhere() {
     }
     let current = around.path().join("current");
     symlink("one", &current).unwrap();
-    let mut world = World::start(&[&current]).await;
-    assert!(world.held.contains("Service default/one"));
+    let mut fixture = Fixture::start(&[&current]).await;
+    assert!(fixture.held.contains("Service default/one"));
     symlink("two", around.path().join("next")).unwrap();
     fs::rename(around.path().join("next"), &current).unwrap();
-    world.until_held("Service default/two").await;
-    assert!(!world.held.contains("Service default/one"));
+    fixture.until_held("Service default/two").await;
+    assert!(!fixture.held.contains("Service default/one"));
 }
 
 #[tokio::test]
 async fn folder_that_vanishes_keeps_its_objects_and_is_read_when_it_appears() {
     let around = dir(&[]);
     let root = around.path().join("manifests");
-    let mut world = World::start(&[&root]).await;
-    assert!(world.until_problem("does not exist").await.contains("manifests"));
+    let mut fixture = Fixture::start(&[&root]).await;
+    assert!(fixture.until_problem("does not exist").await.contains("manifests"));
     fs::create_dir(&root).unwrap();
     fs::write(root.join("a.yaml"), service("a")).unwrap();
-    world.until_held("Service default/a").await;
-    world.until_no_problem().await;
+    fixture.until_held("Service default/a").await;
+    fixture.until_no_problem().await;
 
     fs::rename(&root, around.path().join("away")).unwrap();
-    world.until_problem("does not exist").await;
-    assert!(world.held.contains("Service default/a"));
-    assert!(world.removed.is_empty());
+    fixture.until_problem("does not exist").await;
+    assert!(fixture.held.contains("Service default/a"));
+    assert!(fixture.removed.is_empty());
 }
 
 #[cfg(unix)]
@@ -472,26 +472,26 @@ async fn single_file_and_target_of_a_link_are_followed() {
     std::os::unix::fs::symlink(elsewhere.path().join("real.txt"), linked.path().join("a.yaml")).unwrap();
     let single = dir(&[("b.yaml", &service("b")), ("not-asked-for.yaml", &service("x"))]);
     let file = single.path().join("b.yaml");
-    let mut world = World::start(&[linked.path(), &file]).await;
-    assert!(world.held.contains("Service default/a") && world.held.contains("Service default/b"));
-    assert!(!world.held.contains("Service default/x"));
+    let mut fixture = Fixture::start(&[linked.path(), &file]).await;
+    assert!(fixture.held.contains("Service default/a") && fixture.held.contains("Service default/b"));
+    assert!(!fixture.held.contains("Service default/x"));
 
     write(&elsewhere, "real.txt", &service("c"));
-    world.until_held("Service default/c").await;
+    fixture.until_held("Service default/c").await;
     write(&single, "next", &service("d"));
     fs::rename(single.path().join("next"), &file).unwrap();
-    world.until_held("Service default/d").await;
+    fixture.until_held("Service default/d").await;
 }
 
 #[tokio::test]
 async fn burst_of_saves_arrives_in_the_end() {
     let dir = dir(&[]);
-    let mut world = World::start(&[dir.path()]).await;
+    let mut fixture = Fixture::start(&[dir.path()]).await;
     for number in 0..300 {
         write(&dir, &format!("{number}.yaml"), &service(&format!("s{number}")));
     }
-    world
-        .until(|world| (0..300).all(|number| world.held.contains(&format!("Service default/s{number}"))))
+    fixture
+        .until(|fixture| (0..300).all(|number| fixture.held.contains(&format!("Service default/s{number}"))))
         .await;
 }
 
@@ -499,13 +499,13 @@ async fn burst_of_saves_arrives_in_the_end() {
 async fn system_that_refuses_to_watch_is_named_and_changes_are_seen_all_the_same() {
     let dir = dir(&[("a.yaml", &service("a"))]);
     let refuse = |_| Err(notify::Error::new(notify::ErrorKind::MaxFilesWatch));
-    let mut world = World::start_with(&[dir.path()], refuse).await;
-    let problem = world.until_problem("once a second").await;
+    let mut fixture = Fixture::start_with(&[dir.path()], refuse).await;
+    let problem = fixture.until_problem("once a second").await;
     assert!(problem.contains("raise fs.inotify.max_user_watches"), "{problem}");
     write(&dir, "a.yaml", &service("b"));
-    world.until_held("Service default/b").await;
+    fixture.until_held("Service default/b").await;
     fs::remove_file(dir.path().join("a.yaml")).unwrap();
-    world.until_gone("Service default/b").await;
+    fixture.until_gone("Service default/b").await;
 }
 
 #[tokio::test]
@@ -519,18 +519,18 @@ async fn source_ends_with_its_receiver() {
 }
 
 /// Files as the settling sees them, with a clock of our own.
-struct Desk {
+struct Editor {
     dir: TempDir,
     settling: Settling,
     now: Instant,
 }
 
-impl Desk {
+impl Editor {
     fn new() -> Self {
-        let mut desk =
+        let mut editor =
             Self { dir: dir(&[("a.yaml", "a: 1\n")]), settling: Settling::default(), now: Instant::now() };
-        assert_eq!(desk.look(&[], true).0.len(), 1);
-        desk
+        assert_eq!(editor.look(&[], true).0.len(), 1);
+        editor
     }
 
     fn path(&self) -> PathBuf {
@@ -557,56 +557,56 @@ impl Desk {
 
 #[test]
 fn file_that_is_removed_and_written_anew_is_never_removed() {
-    let mut desk = Desk::new();
-    fs::rename(desk.path(), desk.dir.path().join("a.yaml~")).unwrap();
-    assert_eq!(desk.look(&[Mark::Gone], false), (vec![], Some(GRACE)));
-    desk.now += GRACE / 2;
-    fs::write(desk.path(), "a: 2\n").unwrap();
-    let (steps, deadline) = desk.look(&[Mark::Settled], false);
+    let mut editor = Editor::new();
+    fs::rename(editor.path(), editor.dir.path().join("a.yaml~")).unwrap();
+    assert_eq!(editor.look(&[Mark::Gone], false), (vec![], Some(GRACE)));
+    editor.now += GRACE / 2;
+    fs::write(editor.path(), "a: 2\n").unwrap();
+    let (steps, deadline) = editor.look(&[Mark::Settled], false);
     assert!(matches!(&steps[..], [Step::Read(_)]), "{steps:?}");
     assert_eq!(deadline, None);
 }
 
 #[test]
 fn file_that_stays_away_or_empty_is_gone_after_the_grace() {
-    let mut desk = Desk::new();
-    fs::write(desk.path(), "").unwrap();
-    assert_eq!(desk.look(&[Mark::Settled], false), (vec![], Some(GRACE)));
-    desk.now += GRACE;
-    assert!(matches!(&desk.look(&[], false).0[..], [Step::Read(_)]));
+    let mut editor = Editor::new();
+    fs::write(editor.path(), "").unwrap();
+    assert_eq!(editor.look(&[Mark::Settled], false), (vec![], Some(GRACE)));
+    editor.now += GRACE;
+    assert!(matches!(&editor.look(&[], false).0[..], [Step::Read(_)]));
 
-    fs::remove_file(desk.path()).unwrap();
-    assert_eq!(desk.look(&[Mark::Gone], false), (vec![], Some(GRACE)));
-    desk.now += GRACE;
-    assert!(matches!(&desk.look(&[], false).0[..], [Step::Remove(_)]));
+    fs::remove_file(editor.path()).unwrap();
+    assert_eq!(editor.look(&[Mark::Gone], false), (vec![], Some(GRACE)));
+    editor.now += GRACE;
+    assert!(matches!(&editor.look(&[], false).0[..], [Step::Remove(_)]));
 }
 
 #[test]
 fn open_file_is_read_when_it_is_closed_or_quiet() {
-    let mut desk = Desk::new();
-    fs::write(desk.path(), "a: 22\n").unwrap();
-    assert_eq!(desk.look(&[Mark::Writing], false), (vec![], Some(QUIET)));
+    let mut editor = Editor::new();
+    fs::write(editor.path(), "a: 22\n").unwrap();
+    assert_eq!(editor.look(&[Mark::Writing], false), (vec![], Some(QUIET)));
     // Attributes change while it is written.
-    assert_eq!(desk.look(&[Mark::Attributes], false), (vec![], Some(QUIET)));
-    assert!(matches!(&desk.look(&[Mark::Settled], false).0[..], [Step::Read(_)]));
+    assert_eq!(editor.look(&[Mark::Attributes], false), (vec![], Some(QUIET)));
+    assert!(matches!(&editor.look(&[Mark::Settled], false).0[..], [Step::Read(_)]));
 
-    fs::write(desk.path(), "a: 333\n").unwrap();
-    desk.look(&[Mark::Writing], false);
-    desk.now += QUIET / 2;
-    assert_eq!(desk.look(&[Mark::Writing], false), (vec![], Some(QUIET)));
-    desk.now += QUIET;
-    assert!(matches!(&desk.look(&[], false).0[..], [Step::Read(_)]));
+    fs::write(editor.path(), "a: 333\n").unwrap();
+    editor.look(&[Mark::Writing], false);
+    editor.now += QUIET / 2;
+    assert_eq!(editor.look(&[Mark::Writing], false), (vec![], Some(QUIET)));
+    editor.now += QUIET;
+    assert!(matches!(&editor.look(&[], false).0[..], [Step::Read(_)]));
 }
 
 #[test]
 fn change_without_a_signal_must_last() {
-    let mut desk = Desk::new();
-    fs::write(desk.path(), "a: 22\n").unwrap();
-    assert_eq!(desk.look(&[], false), (vec![], Some(GRACE)));
-    desk.now += GRACE / 2;
-    fs::write(desk.path(), "a: 333\n").unwrap();
-    assert_eq!(desk.look(&[], false), (vec![], Some(GRACE)));
-    desk.now += GRACE;
-    assert!(matches!(&desk.look(&[], false).0[..], [Step::Read(_)]));
-    assert_eq!(desk.look(&[], false), (vec![], None));
+    let mut editor = Editor::new();
+    fs::write(editor.path(), "a: 22\n").unwrap();
+    assert_eq!(editor.look(&[], false), (vec![], Some(GRACE)));
+    editor.now += GRACE / 2;
+    fs::write(editor.path(), "a: 333\n").unwrap();
+    assert_eq!(editor.look(&[], false), (vec![], Some(GRACE)));
+    editor.now += GRACE;
+    assert!(matches!(&editor.look(&[], false).0[..], [Step::Read(_)]));
+    assert_eq!(editor.look(&[], false), (vec![], None));
 }

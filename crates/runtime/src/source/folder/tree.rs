@@ -76,7 +76,7 @@ impl Tree {
     /// are, and those that `was_read` knows files of, at them or below.
     pub(super) fn lost(&self, was_read: impl Fn(&Path) -> bool) -> Vec<Diagnostic> {
         let told = self.lost.iter().filter(|(path, _)| is_manifest(path) || was_read(path));
-        told.map(|(path, why)| unreadable(path, why, "mend or remove it")).collect()
+        told.map(|(path, why)| unreadable(path, why, "fix or remove it")).collect()
     }
 
     /// Tells whether files were found in this real folder.
@@ -224,7 +224,7 @@ fn unreadable(shown: &Path, why: &str, help: &str) -> Diagnostic {
         severity: Severity::Error,
         object: None,
         field: String::new(),
-        message: format!("cannot be read: {why}; what was read from it stays in force"),
+        message: format!("cannot be read: {why}; what was read from it stays active"),
         help: help.to_owned(),
         place: Some(Place { file: shown.to_string_lossy().into_owned(), line: 1, column: 0 }),
     }

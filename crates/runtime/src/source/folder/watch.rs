@@ -167,7 +167,7 @@ pub(super) struct Watches {
     watcher: Option<RecommendedWatcher>,
     /// The folders with their device and inode, and whether the current walk came by.
     watched: BTreeMap<PathBuf, ((u64, u64), bool)>,
-    trouble: Option<Diagnostic>,
+    problem: Option<Diagnostic>,
     signals: Arc<Signals>,
     start: Start,
 }
@@ -175,7 +175,7 @@ pub(super) struct Watches {
 impl Watches {
     /// Starts without a folder.
     pub(super) fn new(signals: Arc<Signals>, start: Start) -> Self {
-        Self { watcher: None, watched: BTreeMap::new(), trouble: None, signals, start }
+        Self { watcher: None, watched: BTreeMap::new(), problem: None, signals, start }
     }
 
     /// Begins a walk. A folder that was moved or removed is watched anew if it is there again.
@@ -186,14 +186,14 @@ impl Watches {
         for path in lost {
             self.drop_watch(&path);
         }
-        self.trouble = None;
+        self.problem = None;
         for (_, seen) in self.watched.values_mut() {
             *seen = false;
         }
         if self.watcher.is_none() {
             match (self.start)(Arc::clone(&self.signals)) {
                 Ok(watcher) => self.watcher = Some(watcher),
-                Err(error) => self.trouble = Some(trouble(&error)),
+                Err(error) => self.problem = Some(problem(&error)),
             }
         }
     }
@@ -215,7 +215,7 @@ impl Watches {
                 self.watched.insert(directory.to_owned(), (inode, true));
             }
             Err(error) if is_gone(&error) => {}
-            Err(error) => self.trouble = Some(trouble(&error)),
+            Err(error) => self.problem = Some(problem(&error)),
         }
     }
 
@@ -229,8 +229,8 @@ impl Watches {
     }
 
     /// Why changes are not signalled; `None` if they are.
-    pub(super) fn trouble(&self) -> Option<&Diagnostic> {
-        self.trouble.as_ref()
+    pub(super) fn problem(&self) -> Option<&Diagnostic> {
+        self.problem.as_ref()
     }
 
     fn drop_watch(&mut self, path: &Path) {
@@ -250,7 +250,7 @@ fn is_gone(error: &notify::Error) -> bool {
     }
 }
 
-fn trouble(error: &notify::Error) -> Diagnostic {
+fn problem(error: &notify::Error) -> Diagnostic {
     let (why, help) = match &error.kind {
         ErrorKind::MaxFilesWatch => (
             "the limit of watched folders of this system is reached".to_owned(),

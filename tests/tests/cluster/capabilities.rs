@@ -75,7 +75,7 @@ async fn each_is_sent_what_it_understands() -> anyhow::Result<()> {
         assert_eq!(client.with(reached), [true, true], "{who} enforces what is only tried");
     }
 
-    // No longer tried but in force, and seen by all: everybody gets both.
+    // No longer in dry run, and seen by all: everybody gets both.
     try_policies("false").await?;
     cluster.apply(&settings(SYSTEM, "serviceEntryVisibility: {}")).await?;
     for (who, client) in all {

@@ -1,4 +1,4 @@
-//! What statuses tell, held against a computation from scratch.
+//! The conditions in statuses, compared with a computation from scratch.
 
 use crate::fresh::list;
 use anyhow::{Context, ensure};
@@ -17,13 +17,13 @@ const DISTRIBUTED: &str = "pilothouse.io/Distributed";
 type Condition = (String, bool, String, String, i64);
 
 /// The conditions of each object that has any.
-type Told = BTreeMap<ObjectRef, BTreeSet<Condition>>;
+type Statuses = BTreeMap<ObjectRef, BTreeSet<Condition>>;
 
 /// Waits until the statuses of the API server hold the conditions of a mesh, word for word, and no
 /// others: nobody else writes any here.
-pub async fn told(client: &kube::Client, mesh: &Plane) -> anyhow::Result<()> {
+pub async fn until_statuses_match(client: &kube::Client, mesh: &Plane) -> anyhow::Result<()> {
     let wanted = wanted(mesh);
-    let mut found = Told::new();
+    let mut found = Statuses::new();
     let are_there = async || {
         found = stored(client).await?;
         Ok((found == wanted).then_some(()))
@@ -39,8 +39,8 @@ pub async fn told(client: &kube::Client, mesh: &Plane) -> anyhow::Result<()> {
     })
 }
 
-fn wanted(mesh: &Plane) -> Told {
-    let mut all = Told::new();
+fn wanted(mesh: &Plane) -> Statuses {
+    let mut all = Statuses::new();
     for (object, row) in mesh.conditions() {
         let conditions = row
             .conditions
@@ -54,8 +54,8 @@ fn wanted(mesh: &Plane) -> Told {
     all
 }
 
-async fn stored(client: &kube::Client) -> anyhow::Result<Told> {
-    let mut all = Told::new();
+async fn stored(client: &kube::Client) -> anyhow::Result<Statuses> {
+    let mut all = Statuses::new();
     for kind in KINDS {
         for object in list(client, kind, "").await? {
             let text = |value: &Value, at: &str| {
