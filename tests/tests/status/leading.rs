@@ -1,7 +1,7 @@
 //! Who writes: one replica at a time, and the next one without a write too many.
 
+use crate::fixture::{Fixture, Summary, entry, service, waypoint};
 use crate::replica::{Replica, TIMINGS};
-use crate::world::{World, entry, service, waypoint};
 use anyhow::Context;
 use clap::Parser;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
@@ -18,35 +18,34 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-const WAY: (&str, &str, &str, &str) =
-    ("istio.io/WaypointBound", "True", "WaypointAccepted", "Successfully attached to waypoint shop/way");
+const WAY: Summary<'static> = ("istio.io/WaypointBound", "True", "WaypointAccepted");
 
-async fn lease(world: &World) -> anyhow::Result<LeaseSpec> {
-    let leases = Api::<Lease>::namespaced(world.client.clone(), "istio-system");
+async fn lease(fixture: &Fixture) -> anyhow::Result<LeaseSpec> {
+    let leases = Api::<Lease>::namespaced(fixture.client.clone(), "istio-system");
     leases.get("istio-status-leader").await?.spec.context("an empty lease")
 }
 
-async fn holder(world: &World) -> anyhow::Result<Option<String>> {
-    Ok(lease(world).await?.holder_identity)
+async fn holder(fixture: &Fixture) -> anyhow::Result<Option<String>> {
+    Ok(lease(fixture).await?.holder_identity)
 }
 
 /// Some services that are bound, and entries without addresses.
-async fn shop() -> anyhow::Result<World> {
-    let world = World::start(&[("shop", json!({}))]).await?;
-    world.put_all(&waypoint("shop", "way", "Same")).await?;
+async fn shop() -> anyhow::Result<Fixture> {
+    let fixture = Fixture::start(&[("shop", json!({}))]).await?;
+    fixture.put_all(&waypoint("shop", "way", "Same")).await?;
     for n in 0..5 {
         let way = json!({"istio.io/use-waypoint": "way"});
-        world.put(service("shop", &format!("web-{n}"), way)).await?;
-        world.put(entry("shop", &format!("ext-{n}"), &[&format!("ext-{n}.test")])).await?;
+        fixture.put(service("shop", &format!("web-{n}"), way)).await?;
+        fixture.put(entry("shop", &format!("ext-{n}"), &[&format!("ext-{n}.test")])).await?;
     }
-    Ok(world)
+    Ok(fixture)
 }
 
-async fn is_written(world: &World) -> anyhow::Result<()> {
+async fn is_written(fixture: &Fixture, mesh: &EngineHandle) -> anyhow::Result<()> {
     for n in 0..5 {
-        world.until_conditions((Kind::Service, "shop", &format!("web-{n}")), &[WAY]).await?;
+        fixture.until_conditions(mesh, (Kind::Service, "shop", &format!("web-{n}")), &[WAY]).await?;
         let name = format!("ext-{n}");
-        let has = async || Ok((world.addresses("shop", &name).await?.len() == 2).then_some(()));
+        let has = async || Ok((fixture.addresses("shop", &name).await?.len() == 2).then_some(()));
         until(LIMIT, has).await.with_context(|| format!("{name} has no addresses"))?;
     }
     Ok(())
@@ -54,23 +53,23 @@ async fn is_written(world: &World) -> anyhow::Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_replica_takes_over_after_a_crash_and_writes_nothing_twice() -> anyhow::Result<()> {
-    let world = shop().await?;
-    let kubeconfig = &world.account;
+    let fixture = shop().await?;
+    let kubeconfig = &fixture.account;
     let first = Replica::start(kubeconfig, "one").await?;
     first.leading().await?;
     let second = Replica::start(kubeconfig, "two").await?;
-    is_written(&world).await?;
+    is_written(&fixture, first.engine()).await?;
     // Five conditions, five entries with addresses.
-    world.has_written(10).await?;
+    fixture.has_written(10).await?;
     assert_eq!(second.leads(), (false, false));
     first.has_written((5, 5)).await?;
     assert_eq!(second.written(), (0, 0));
 
     drop(first);
-    let old = lease(&world).await?;
+    let old = lease(&fixture).await?;
     assert_eq!(old.holder_identity.as_deref(), Some("one"));
     second.leading().await?;
-    let new = lease(&world).await?;
+    let new = lease(&fixture).await?;
     assert_eq!((new.holder_identity.as_deref(), new.lease_transitions), (Some("two"), Some(1)));
     let time = |of: Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime>| {
         of.map(|time| time.0.as_millisecond()).context("no time")
@@ -81,37 +80,37 @@ async fn a_second_replica_takes_over_after_a_crash_and_writes_nothing_twice() ->
     assert!((term..2 * term).contains(&waited), "taken {waited} ms after the last renewal");
 
     // What is new is written; what was right is not touched.
-    world.put(service("shop", "web-5", json!({"istio.io/use-waypoint": "way"}))).await?;
-    world.until_conditions((Kind::Service, "shop", "web-5"), &[WAY]).await?;
-    world.put(entry("shop", "ext-5", &["ext-5.test"])).await?;
-    let has = async || Ok((world.addresses("shop", "ext-5").await?.len() == 2).then_some(()));
+    fixture.put(service("shop", "web-5", json!({"istio.io/use-waypoint": "way"}))).await?;
+    fixture.until_conditions(second.engine(), (Kind::Service, "shop", "web-5"), &[WAY]).await?;
+    fixture.put(entry("shop", "ext-5", &["ext-5.test"])).await?;
+    let has = async || Ok((fixture.addresses("shop", "ext-5").await?.len() == 2).then_some(()));
     until(LIMIT, has).await?;
-    world.has_written(12).await?;
+    fixture.has_written(12).await?;
     second.has_written((1, 1)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_stops_gives_the_locks_back() -> anyhow::Result<()> {
-    let world = shop().await?;
-    let first = Replica::start(&world.account, "one").await?;
-    is_written(&world).await?;
+    let fixture = shop().await?;
+    let first = Replica::start(&fixture.account, "one").await?;
+    is_written(&fixture, first.engine()).await?;
     first.stop().await?;
-    assert_eq!(holder(&world).await?.as_deref(), Some(""));
-    let maps = Api::<ConfigMap>::namespaced(world.client.clone(), "istio-system");
+    assert_eq!(holder(&fixture).await?.as_deref(), Some(""));
+    let maps = Api::<ConfigMap>::namespaced(fixture.client.clone(), "istio-system");
     let map = maps.get("istio-ip-autoallocate").await?;
     let record = &map.metadata.annotations.context("no record")?["control-plane.alpha.kubernetes.io/leader"];
     let record: serde_json::Value = serde_json::from_str(record)?;
     assert_eq!(record["holderIdentity"], "");
-    let second = Replica::start(&world.account, "two").await?;
+    let second = Replica::start(&fixture.account, "two").await?;
     second.leading().await?;
-    world.has_written(10).await?;
+    fixture.has_written(10).await?;
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lock_that_another_control_plane_holds_is_left_to_it() -> anyhow::Result<()> {
-    let world = shop().await?;
-    let leases = Api::<Lease>::namespaced(world.client.clone(), "istio-system");
+    let fixture = shop().await?;
+    let leases = Api::<Lease>::namespaced(fixture.client.clone(), "istio-system");
     let mut other = Lease::default();
     other.metadata.name = Some("istio-status-leader".to_owned());
     let now = k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime(k8s_openapi::jiff::Timestamp::now());
@@ -122,17 +121,17 @@ async fn a_lock_that_another_control_plane_holds_is_left_to_it() -> anyhow::Resu
         ..LeaseSpec::default()
     });
     leases.create(&Default::default(), &other).await?;
-    let replica = Replica::start(&world.account, "one").await?;
+    let replica = Replica::start(&fixture.account, "one").await?;
     // The lock of addresses is free, and its work shows that the elections are going on.
     let gives = async || Ok((replica.written().1 == 5).then_some(()));
     until(LIMIT, gives).await?;
     assert_eq!((replica.leads(), replica.written()), ((false, true), (0, 5)));
-    assert_eq!(holder(&world).await?.as_deref(), Some("istiod-0"));
+    assert_eq!(holder(&fixture).await?.as_deref(), Some("istiod-0"));
     // Given back, it is taken.
     let patch = json!({"spec": {"holderIdentity": ""}});
     leases.patch("istio-status-leader", &Default::default(), &kube::api::Patch::Merge(&patch)).await?;
     replica.leading().await?;
-    is_written(&world).await
+    is_written(&fixture, replica.engine()).await
 }
 
 #[derive(Parser)]
@@ -150,10 +149,10 @@ struct Whole {
 
 impl Whole {
     /// Starts one and waits until it serves the mesh.
-    async fn start(world: &World, shadow: bool) -> anyhow::Result<Self> {
+    async fn start(fixture: &Fixture, shadow: bool) -> anyhow::Result<Self> {
         let mut args = Command::try_parse_from(["serve"])?.serve;
         args.shadow = shadow;
-        args.source = SourceArgs { kubeconfig: Some(world.account.clone()), ..SourceArgs::default() };
+        args.source = SourceArgs { kubeconfig: Some(fixture.account.clone()), ..SourceArgs::default() };
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         (args.xds_addr, args.http_addr, args.monitoring_addr, args.secure_addr) = (any, any, any, any);
         let daemon = Daemon::prepare(&args).await?;
@@ -172,30 +171,30 @@ impl Whole {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shadow_takes_no_lock_and_writes_nothing() -> anyhow::Result<()> {
-    let world = shop().await?;
-    let shadow = Whole::start(&world, true).await?;
+    let fixture = shop().await?;
+    let shadow = Whole::start(&fixture, true).await?;
     // One that may write comes later. A shadow that took part would have the locks and renew them, and
     // this one would not lead; or they would share the work, and this one would have less of it.
-    let one = Replica::start(&world.account, "one").await?;
+    let one = Replica::start(&fixture.account, "one").await?;
     one.leading().await?;
-    is_written(&world).await?;
+    is_written(&fixture, one.engine()).await?;
     let mut snapshots = shadow.engine.snapshots();
     snapshots.mark_unchanged();
-    world.put(service("shop", "news", json!({"istio.io/use-waypoint": "way"}))).await?;
+    fixture.put(service("shop", "news", json!({"istio.io/use-waypoint": "way"}))).await?;
     timeout(LIMIT, snapshots.changed()).await??;
-    world.until_conditions((Kind::Service, "shop", "news"), &[WAY]).await?;
-    world.has_written(11).await?;
+    fixture.until_conditions(one.engine(), (Kind::Service, "shop", "news"), &[WAY]).await?;
+    fixture.has_written(11).await?;
     one.has_written((6, 5)).await?;
-    let lock = lease(&world).await?;
+    let lock = lease(&fixture).await?;
     assert_eq!((lock.holder_identity.as_deref(), lock.lease_transitions), (Some("one"), Some(0)));
     shadow.stop().await?;
     one.stop().await?;
-    assert_eq!(holder(&world).await?.as_deref(), Some(""));
+    assert_eq!(holder(&fixture).await?.as_deref(), Some(""));
 
     // The same without the setting takes the lock and writes.
-    let whole = Whole::start(&world, false).await?;
-    world.put(service("shop", "more", json!({"istio.io/use-waypoint": "way"}))).await?;
-    world.until_conditions((Kind::Service, "shop", "more"), &[WAY]).await?;
-    world.has_written(12).await?;
+    let whole = Whole::start(&fixture, false).await?;
+    fixture.put(service("shop", "more", json!({"istio.io/use-waypoint": "way"}))).await?;
+    fixture.until_conditions(&whole.engine, (Kind::Service, "shop", "more"), &[WAY]).await?;
+    fixture.has_written(12).await?;
     whole.stop().await
 }

@@ -3,16 +3,13 @@
 //! Writes are counted by the API server itself. Every test has a server of its own, since a replica
 //! writes the statuses of the whole cluster, and as the chart's account, where it is not said otherwise.
 
-mod case;
+mod fixture;
 mod replica;
-mod world;
 
 mod accepted;
 mod addresses;
-mod bound;
 mod conditions;
 mod distribution;
+mod kinds;
 mod leading;
-mod policies;
-mod required;
 mod rights;

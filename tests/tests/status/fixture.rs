@@ -2,14 +2,15 @@
 
 use anyhow::{Context, ensure};
 use kube::Client;
-use model::{Kind, Scope};
+use model::{Kind, Name, ObjectRef, Scope};
 use pilothouse_tests::apiserver::{ApiServer, LIMIT, client_of, documents, known_crds, until};
 use pilothouse_tests::{helm, statuses};
+use runtime::engine_thread::EngineHandle;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 /// An API server with every kind installed, and a client with all rights.
-pub struct World {
+pub struct Fixture {
     pub server: ApiServer,
     pub client: Client,
     /// Leads there as the chart's account, which has the chart's rights and no others.
@@ -22,7 +23,10 @@ pub type Condition = (String, String, String, String);
 /// The same, as it is written in a test.
 pub type Text<'a> = (&'a str, &'a str, &'a str, &'a str);
 
-impl World {
+/// What a test says of a condition of ours: type, status, reason.
+pub type Summary<'a> = (&'a str, &'a str, &'a str);
+
+impl Fixture {
     /// Starts a server with the namespaces given, each with its labels, and `istio-system`.
     pub async fn start(namespaces: &[(&str, Value)]) -> anyhow::Result<Self> {
         let server = ApiServer::start().await?;
@@ -35,14 +39,14 @@ impl World {
             server.apply(&serde_yaml::to_string(&definition)?).await?;
         }
         let client = client_of(&server.kubeconfig()).await?;
-        let mut world = Self { server, client, account: PathBuf::new() };
+        let mut fixture = Self { server, client, account: PathBuf::new() };
         let system = ("istio-system", json!({}));
         for (name, labels) in namespaces.iter().chain([&system]) {
             let metadata = json!({"name": name, "labels": labels});
-            world.put(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})).await?;
+            fixture.put(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})).await?;
         }
-        world.account = helm::account(&world.server, "istio-system").await?;
-        Ok(world)
+        fixture.account = helm::account(&fixture.server, "istio-system").await?;
+        Ok(fixture)
     }
 
     /// Creates or changes an object.
@@ -103,28 +107,45 @@ impl World {
         Ok(all)
     }
 
-    /// Waits until the conditions of an object are these: type, status, reason, message.
+    /// Waits until the conditions of an object are these, each with the message that `mesh` computed: what
+    /// the messages say is for the golden cases.
     pub async fn until_conditions(
         &self,
-        (kind, ns, name): (Kind, &str, &str),
-        expected: &[Text<'_>],
+        mesh: &EngineHandle,
+        object: (Kind, &str, &str),
+        expected: &[Summary<'_>],
     ) -> anyhow::Result<()> {
-        self.until_told((kind, ns, name), &owned(expected)).await
+        self.until_conditions_beside(mesh, object, expected, &[]).await
     }
 
-    /// As [`World::until_conditions`], with conditions by type.
-    pub async fn until_told(
+    /// As [`Fixture::until_conditions`], with conditions besides that others have written.
+    pub async fn until_conditions_beside(
         &self,
+        mesh: &EngineHandle,
         (kind, ns, name): (Kind, &str, &str),
-        expected: &[Condition],
+        expected: &[Summary<'_>],
+        of_others: &[Text<'_>],
     ) -> anyhow::Result<()> {
-        let mut last = Vec::new();
+        let own = |text: &str| text.to_owned();
+        let mut summaries: Vec<_> = expected.iter().map(|(t, s, r)| (own(t), own(s), own(r))).collect();
+        summaries.sort();
+        let others = of_others.iter().map(|(t, s, r, m)| (own(t), own(s), own(r), own(m)));
+        let (mut stored, mut computed) = (Vec::new(), Vec::new());
         let are_there = async || {
-            last = self.conditions(kind, ns, name).await?;
-            Ok((last == expected).then_some(()))
+            computed = computed_conditions(mesh, kind, ns, name).await?;
+            let as_expected = computed.iter().map(|(t, s, r, _)| (t.clone(), s.clone(), r.clone()));
+            if !as_expected.eq(summaries.iter().cloned()) {
+                return Ok(None);
+            }
+            stored = self.conditions(kind, ns, name).await?;
+            let mut all: Vec<Condition> = computed.iter().cloned().chain(others.clone()).collect();
+            all.sort();
+            Ok((stored == all).then_some(()))
         };
         let waited = until(LIMIT, are_there).await;
-        waited.with_context(|| format!("{kind} {ns}/{name}: {last:#?} instead of {expected:#?}"))
+        waited.with_context(|| {
+            format!("{kind} {ns}/{name}: {stored:#?}, computed {computed:#?}, instead of {summaries:?}")
+        })
     }
 
     /// Returns `status.addresses` of a ServiceEntry: (host, value).
@@ -218,19 +239,25 @@ status:
     )
 }
 
-/// Returns conditions as they are read, by type.
-pub fn owned(conditions: &[Text<'_>]) -> Vec<Condition> {
-    let own = |text: &str| text.to_owned();
-    let mut all: Vec<Condition> =
-        conditions.iter().map(|(t, s, r, m)| (own(t), own(s), own(r), own(m))).collect();
+/// Returns the conditions that a mesh computed of an object, by type.
+async fn computed_conditions(
+    mesh: &EngineHandle,
+    kind: Kind,
+    ns: &str,
+    name: &str,
+) -> anyhow::Result<Vec<Condition>> {
+    let object = ObjectRef { kind, name: Name::new(ns, name) };
+    let found = mesh.query(move |mesh| mesh.conditions_of(&object)).await.context("the engine ended")?;
+    let mut all: Vec<Condition> = found
+        .iter()
+        .flat_map(|of| of.conditions.iter())
+        .map(|c| {
+            let status = if c.status { "True" } else { "False" };
+            (c.kind.to_owned(), status.to_owned(), c.reason.to_owned(), c.message.clone())
+        })
+        .collect();
     all.sort();
-    all
-}
-
-/// Returns a waypoint that is ready, for this traffic, open to its own namespace.
-pub fn waypoint_for(ns: &str, name: &str, traffic: &str) -> String {
-    let labelled = format!("metadata: {{labels: {{istio.io/waypoint-for: {traffic}}}, ");
-    waypoint(ns, name, "Same").replacen("metadata: {", &labelled, 1)
+    Ok(all)
 }
 
 /// Returns a workload entry.
@@ -240,4 +267,10 @@ pub fn workload_entry(ns: &str, name: &str, labels: Value, annotations: Value) -
         "metadata": {"name": name, "namespace": ns, "labels": labels, "annotations": annotations},
         "spec": {"address": "192.0.2.7"},
     })
+}
+
+/// Returns an entry that takes no address of the pool, which would be one more write.
+pub fn unaddressed(mut entry: Value) -> Value {
+    entry["metadata"]["labels"]["networking.istio.io/enable-autoallocate-ip"] = json!("false");
+    entry
 }
