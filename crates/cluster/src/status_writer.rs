@@ -10,7 +10,7 @@ use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch,
 use kube::client::Body;
 use kube::core::{Request, Status};
 use kube::{Client, Resource};
-use limits::{Rate, Refill, TokenBucket};
+use limits::{Rate, TokenBucket};
 use model::{Kind, ObjectRef};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -118,19 +118,14 @@ impl<'a, D: DesiredStatus> StatusWriter<'a, D> {
     pub async fn process(&mut self) {
         let mut wake = None;
         while self.running.len() < MAX_CONCURRENT {
-            let now = Instant::now();
-            match self.queue.next_ready() {
-                Some(ready_at) if ready_at <= now => {}
-                ready_at => {
+            let ready = self.queue.get_limited(&mut self.bucket, self.started, Instant::now());
+            let (object, (desired, stored), is_first) = match ready {
+                Ok(ready) => ready,
+                Err(ready_at) => {
                     wake = ready_at;
                     break;
                 }
-            }
-            if let Err(Refill(wait)) = self.bucket.take(now.saturating_duration_since(self.started)) {
-                wake = Some(now + wait);
-                break;
-            }
-            let Some((object, (desired, stored), is_first)) = self.queue.get(now) else { break };
+            };
             // An attempt may have failed since somebody else has written the status.
             let stored = stored.filter(|_| is_first);
             let client = self.client.clone();
@@ -326,6 +321,30 @@ impl std::fmt::Display for RequestError {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn two_thousand_items_are_handed_out_at_the_rate_of_statuses() {
+        let (mut queue, begin) = (WorkQueue::new(), Instant::now());
+        (0..2000).for_each(|key| queue.add(key, (), begin));
+        let mut bucket = TokenBucket::new(RATE, Duration::ZERO);
+        let (mut now, mut by_second) = (begin, vec![0]);
+        while queue.len() > 0 {
+            match queue.get_limited(&mut bucket, begin, now) {
+                Ok((key, (), _)) => {
+                    *by_second.last_mut().unwrap() += 1;
+                    queue.done(&key, Completion::Done, now);
+                }
+                // Asked again a second later: what is refilled meanwhile is the rate.
+                Err(ready_at) => {
+                    assert!(ready_at.unwrap() > now);
+                    now += Duration::from_secs(1);
+                    by_second.push(0);
+                }
+            }
+        }
+        assert_eq!(by_second, [1000, 200, 200, 200, 200, 200]);
+        assert_eq!(queue.get_limited(&mut bucket, begin, now), Err(None));
+    }
 
     #[test]
     fn requests_lead_to_statuses() {

@@ -1,5 +1,6 @@
 //! A work queue with retries: one entry for each key, the latest value wins; the time is passed in.
 
+use limits::{Refill, TokenBucket};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -72,6 +73,24 @@ impl<K: Ord + Clone, V: Clone> WorkQueue<K, V> {
         item.is_processing = true;
         item.attempts += 1;
         Some((key, item.value.clone(), item.attempts == 1))
+    }
+
+    /// Hands out an item as [`WorkQueue::get`] does, if the bucket has a token for it.
+    ///
+    /// # Errors
+    /// When to ask again; `None` if nothing waits.
+    pub(crate) fn get_limited(
+        &mut self,
+        bucket: &mut TokenBucket,
+        started: Instant,
+        now: Instant,
+    ) -> Result<(K, V, bool), Option<Instant>> {
+        if self.next_ready().is_none_or(|ready_at| ready_at > now) {
+            return Err(self.next_ready());
+        }
+        let taken = bucket.take(now.saturating_duration_since(started));
+        taken.map_err(|Refill(wait)| Some(now + wait))?;
+        self.get(now).ok_or(None)
     }
 
     /// Drops everything that waits and meets the condition.

@@ -74,10 +74,10 @@ async fn a_second_replica_takes_over_after_a_crash_and_writes_nothing_twice() ->
     let time = |of: Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime>| {
         of.map(|time| time.0.as_millisecond()).context("no time")
     };
-    let waited = time(new.acquire_time)? - time(old.renew_time)?;
-    let (waited, term) = (u128::try_from(waited)?, TIMINGS.lease_duration.as_millis());
-    // It looks every second, and at the end of the term: most of a second term is there for a busy machine.
-    assert!((term..2 * term).contains(&waited), "taken {waited} ms after the last renewal");
+    // Not while the lease of the first one lasts.
+    let term = i128::try_from(TIMINGS.lease_duration.as_millis())?;
+    let (renewed, acquired) = (time(old.renew_time)?, time(new.acquire_time)?);
+    assert!(i128::from(acquired - renewed) >= term, "renewed at {renewed}, taken at {acquired}");
 
     // What is new is written; what was right is not touched.
     fixture.put(service("shop", "web-5", json!({"istio.io/use-waypoint": "way"}))).await?;
