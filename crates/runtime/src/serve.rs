@@ -130,8 +130,7 @@ impl Daemon {
         let status = status(args, connection.as_ref());
         let (source, source_view, from) = source(&args.source, args, connection, &engine)?;
         let (bounds, timeouts) = (args.bounds.bounds(), args.bounds.timeouts());
-        let naming =
-            pages::Naming { cluster: args.mesh.cluster_id.clone(), domain: args.mesh.domain.clone() };
+        let naming = pages::Naming { domain: args.mesh.domain.clone() };
         let daemon = Self {
             source,
             source_view,

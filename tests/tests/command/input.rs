@@ -76,6 +76,39 @@ async fn what_is_wrong_with_standard_input_is_placed_in_it() -> anyhow::Result<(
 }
 
 #[tokio::test]
+async fn a_root_folder_that_vanishes_is_one_clear_line() -> anyhow::Result<()> {
+    let around = tempfile::tempdir()?;
+    let (root, away) = (around.path().join("manifests"), around.path().join("away"));
+    fs::create_dir(&root)?;
+    for entry in fs::read_dir(bookinfo())? {
+        let entry = entry?;
+        fs::copy(entry.path(), root.join(entry.file_name()))?;
+    }
+    let mut server = Server::of_folder(&root).await?;
+    let before = super::dump(&["--server", &server.xds]).await?;
+    fs::rename(&root, &away)?;
+    let line = server.until_line("that the folder is gone", |line| line.get("problem").is_some()).await?;
+    assert_eq!(super::text(&line, "message"), "a folder or link cannot be read");
+    let problem = super::text(&line, "problem");
+    let told = format!(
+        "{} cannot be read: it does not exist; what was read from it is still served",
+        root.display()
+    );
+    assert!(problem.starts_with(&told), "{problem}");
+    assert_eq!(super::dump(&["--server", &server.xds]).await?, before);
+
+    // Nothing else is said until it is back.
+    fs::rename(&away, &root)?;
+    edit(&root.join("details.yaml"), "replicas: 1", "replicas: 2")?;
+    let next = server.until_line("the change or a problem", |line| {
+        line.get("problem").is_some() || super::text(line, "message").contains(" changed: ")
+    });
+    let next = next.await?;
+    assert!(next.get("problem").is_none(), "{next}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_variable_names_the_folder_and_a_flag_wins_over_it() -> anyhow::Result<()> {
     let other = super::copy_of_bookinfo()?;
     let (service, renamed) =

@@ -46,7 +46,7 @@ async fn why_takes_what_people_type_and_answers_in_words_or_json() -> anyhow::Re
     assert_eq!((status, &json[0]["sent"], &json[0]["object"]["name"]), (200, &true.into(), &pod.into()));
     let names: Vec<&Value> =
         json[0]["madeFrom"].as_array().context("a list")?.iter().map(|o| &o["kind"]).collect();
-    assert!(names.contains(&&"Service".into()) && json[0]["trace"]["reads"].is_array(), "{json}");
+    assert!(names.contains(&&"Service".into()) && json[0]["traces"][0]["reads"].is_array(), "{json}");
     let (_, trace) = ask(&format!("name=pod/bookinfo/{pod}&format=trace&depth=4")).await?;
     assert!(trace.contains("\n  selected_services ") && trace.contains("bookinfo/details\"\n"), "{trace}");
     Ok(())

@@ -67,6 +67,10 @@ const SENT: [Kind; 7] = [
     Kind::PeerAuthentication,
 ];
 
+/// The kinds of those whose objects have conditions, by which they are known though nothing is sent.
+const CONDITIONED: [Kind; 4] =
+    [Kind::Service, Kind::ServiceEntry, Kind::WorkloadEntry, Kind::AuthorizationPolicy];
+
 /// The query, as it is typed.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct Query {
@@ -88,8 +92,6 @@ enum Format {
 /// What names of resources are made with.
 #[derive(Debug, Clone)]
 pub struct Naming {
-    /// The id of the cluster, the first part of the names of workloads.
-    pub cluster: String,
     /// The domain of hostnames of services.
     pub domain: String,
 }
@@ -110,30 +112,27 @@ struct Object {
     name: String,
 }
 
-/// A resource that is sent, or would be, and the object that it is of.
+/// A resource and the object that it is of, or an object for which none is sent.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Candidate {
     object: Option<Object>,
-    resource: String,
-    is_sent: bool,
+    resource: Option<String>,
 }
 
 impl Candidate {
-    /// Returns what the engine is asked for: the resource, or the conditions of an object that is not sent.
-    fn subject(&self) -> String {
-        match &self.object {
-            Some(Object { kind, name }) if !self.is_sent => format!("{kind} {name}"),
-            _ => self.resource.clone(),
-        }
+    /// The name by which the plane knows where it comes from: of the resource, else of the conditions of
+    /// the object.
+    fn provenance(&self) -> String {
+        let of_object = || self.object.as_ref().map(|object| format!("{} {}", object.kind, object.name));
+        self.resource.clone().or_else(of_object).unwrap_or_default()
     }
 }
 
 /// A resource, with what it was made from.
 struct Reason {
     candidate: Candidate,
-    trace: Trace,
-    /// The trace, only so deep as was asked for.
-    shown: Trace,
+    /// One for each table that has a row of the resource.
+    traces: Vec<Trace>,
     findings: Vec<Diagnostic>,
 }
 
@@ -155,36 +154,30 @@ impl Query {
             Ok(asked) => asked,
             Err(message) => return refusal(StatusCode::BAD_REQUEST, format, &message),
         };
-        let candidates = candidates(&asked, naming, snapshot);
-        let explained = candidates.clone();
-        let reasons = handle
-            .query(move |mesh| {
-                let mut reasons = Vec::new();
-                let found = mesh.diagnostics();
-                for candidate in explained {
-                    let subject = candidate.subject();
-                    let traces = mesh.why(&subject, OBJECTS_DEPTH).into_iter();
-                    let shown = mesh.why(&subject, depth).into_iter();
-                    for (trace, shown) in traces.zip(shown) {
-                        let findings = findings(&found, candidate.object.as_ref());
-                        reasons.push(Reason { candidate: candidate.clone(), trace, shown, findings });
-                    }
-                }
-                reasons
-            })
-            .await;
-        let Some(mut reasons) = reasons else { return gone() };
+        let Some(found) = handle.query(|plane| plane.diagnostics()).await else { return gone() };
+        let mut reasons = Vec::new();
+        for candidate in candidates(&asked, naming, snapshot) {
+            // One by one: each looks through the tables, and changes must not wait for all of them.
+            let provenance = candidate.provenance();
+            let traces = handle.query(move |plane| plane.why(&provenance, OBJECTS_DEPTH)).await;
+            let Some(traces) = traces else { return gone() };
+            let findings = findings(&found, candidate.object.as_ref());
+            reasons.push(Reason { candidate, traces, findings });
+        }
         // What is not sent is told only if it is there.
-        reasons.retain(|reason| reason.candidate.is_sent || reason.is_of_something());
+        reasons.retain(|reason| reason.candidate.resource.is_some() || reason.is_of_something());
         if reasons.is_empty() {
             return refusal(StatusCode::NOT_FOUND, format, &asked.unknown(naming, snapshot));
         }
         match format {
             Format::Text => reasons.iter().map(Reason::words).collect::<Vec<_>>().join("\n").into_response(),
-            Format::Json => Json(json!(reasons.iter().map(Reason::json).collect::<Vec<_>>())).into_response(),
+            Format::Json => {
+                let reasons: Vec<Value> = reasons.iter().map(|reason| reason.json(depth)).collect();
+                Json(json!(reasons)).into_response()
+            }
             Format::Trace => reasons
                 .iter()
-                .map(|reason| reason.shown.to_string())
+                .flat_map(|reason| reason.traces.iter().map(|trace| pruned(trace, depth).to_string()))
                 .collect::<Vec<_>>()
                 .concat()
                 .into_response(),
@@ -239,26 +232,17 @@ fn unknown_kind(word: &str) -> String {
     format!("there is no kind \"{}\" that is read{meant}\n", printable(word))
 }
 
-/// Returns the resources that were asked for: those that are sent, and those that an object of that name
-/// would have.
+/// Returns the resources that were asked for, and the objects of that name for which none is sent.
 fn candidates(asked: &Asked, naming: &Naming, snapshot: Option<&Snapshot>) -> Vec<Candidate> {
     let mut all: BTreeSet<Candidate> = sent(snapshot, naming, asked.namespace.as_deref())
         .filter(|of| asked.is(of))
         .take(MAX_RESOURCES)
         .collect();
     if let Some(namespace) = &asked.namespace {
-        let (ns, name) = (namespace.as_str(), asked.name.as_str());
-        let Naming { cluster, domain } = naming;
-        for (kind, resource) in [
-            (Kind::Pod, format!("{cluster}//Pod/{ns}/{name}")),
-            (Kind::Service, format!("{ns}/{name}.{ns}.svc.{domain}")),
-            (Kind::WorkloadEntry, format!("{cluster}/networking.istio.io/WorkloadEntry/{ns}/{name}")),
-            (Kind::AuthorizationPolicy, format!("{ns}/{name}")),
-        ] {
-            let is_wanted = asked.kind.is_none_or(|wanted| wanted == kind);
-            if is_wanted && !all.iter().any(|known| known.resource == resource) {
-                let object = Some(Object { kind, name: format!("{ns}/{name}") });
-                all.insert(Candidate { object, resource, is_sent: false });
+        let object = |kind| Object { kind, name: format!("{namespace}/{}", asked.name) };
+        for kind in CONDITIONED.into_iter().filter(|kind| asked.kind.is_none_or(|wanted| wanted == *kind)) {
+            if !all.iter().any(|known| known.object.as_ref() == Some(&object(kind))) {
+                all.insert(Candidate { object: Some(object(kind)), resource: None });
             }
         }
     }
@@ -278,11 +262,7 @@ fn sent<'s>(
     let policies = of(ResourceType::Authorization)
         .filter(move |r| namespace.is_none_or(|ns| is_in(r.name, ns)))
         .map(|r| (policy_object(r.name), r.name));
-    addresses.chain(policies).map(|(object, name)| Candidate {
-        object,
-        resource: name.to_owned(),
-        is_sent: true,
-    })
+    addresses.chain(policies).map(|(object, name)| Candidate { object, resource: Some(name.to_owned()) })
 }
 
 /// Tells whether a resource of this name may be of an object of a namespace: `NS/…` or `…/KIND/NS/…`.
@@ -319,8 +299,8 @@ impl Asked {
     /// Tells whether a resource was asked for.
     fn is(&self, candidate: &Candidate) -> bool {
         let by_name = || match (&self.namespace, self.kind) {
-            (Some(ns), None) => candidate.resource == format!("{ns}/{}", self.name),
-            (None, None) => candidate.resource == self.name,
+            (Some(ns), None) => candidate.resource.as_deref() == Some(&*format!("{ns}/{}", self.name)),
+            (None, None) => candidate.resource.as_deref() == Some(&*self.name),
             _ => false,
         };
         let by_object = |object: &Object| {
@@ -340,7 +320,8 @@ impl Asked {
             None => self.name.clone(),
         };
         let mut text = match self.kind {
-            Some(_) => format!("there is no {what} {}", printable(&wanted)),
+            Some(kind) if CONDITIONED.contains(&kind) => format!("there is no {what} {}", printable(&wanted)),
+            Some(_) => format!("there is no {what} {}, or nothing is sent for it", printable(&wanted)),
             None => format!("there is nothing of the name {}", printable(&wanted)),
         };
         if let Some(kind) = self.kind.filter(|kind| !SENT.contains(kind)) {
@@ -403,22 +384,19 @@ impl Reason {
             trace.reads.iter().for_each(|below| gather(below, read, missing));
         }
         let (mut read, mut missing) = (BTreeSet::new(), BTreeSet::new());
-        gather(&self.trace, &mut read, &mut missing);
+        self.traces.iter().for_each(|trace| gather(trace, &mut read, &mut missing));
         missing.retain(|object| !read.contains(object));
         (read, missing)
     }
 
     fn words(&self) -> String {
-        let Candidate { object, resource, is_sent } = &self.candidate;
-        let resource = printable(resource);
-        let mut text = match (object, is_sent) {
-            (Some(object), true) => {
-                format!("{} {} is sent as {resource}\n", object.kind, printable(&object.name))
-            }
-            (Some(object), false) => {
-                format!("{} {} is not sent to ztunnels\n", object.kind, printable(&object.name))
-            }
-            (None, _) => format!("{resource} is sent\n"),
+        let Candidate { object, resource } = &self.candidate;
+        let named = |object: &Object| format!("{} {}", object.kind, printable(&object.name));
+        let resource = resource.as_deref().map(printable);
+        let mut text = match (object, resource) {
+            (Some(object), Some(resource)) => format!("{} is sent as {resource}\n", named(object)),
+            (Some(object), None) => format!("{} is not sent to ztunnels\n", named(object)),
+            (None, resource) => format!("{} is sent\n", resource.unwrap_or_default()),
         };
         let (read, missing) = self.objects();
         for (head, objects) in [("made from", read), ("looked for, and not there", missing)] {
@@ -438,7 +416,7 @@ impl Reason {
         text
     }
 
-    fn json(&self) -> Value {
+    fn json(&self, depth: usize) -> Value {
         let named = |object: &Object| match object.name.split_once('/') {
             Some((namespace, name)) => {
                 json!({ "kind": object.kind.name(), "namespace": namespace, "name": name })
@@ -449,15 +427,25 @@ impl Reason {
         json!({
             "object": self.candidate.object.as_ref().map(named),
             "resource": self.candidate.resource,
-            "sent": self.candidate.is_sent,
+            "sent": self.candidate.resource.is_some(),
             "madeFrom": read.iter().map(named).collect::<Vec<_>>(),
             "notFound": missing.iter().map(named).collect::<Vec<_>>(),
             "findings": self.findings.iter().map(|found| {
                 json!({ "code": found.code, "severity": found.severity.to_string(), "message": found.to_string() })
             }).collect::<Vec<_>>(),
-            "trace": trace_json(&self.shown),
+            "traces": self.traces.iter().map(|trace| trace_json(&pruned(trace, depth))).collect::<Vec<_>>(),
         })
     }
+}
+
+/// The same trace, only so many levels deep.
+fn pruned(trace: &Trace, depth: usize) -> Trace {
+    let reads = match depth {
+        0 => Vec::new(),
+        depth => trace.reads.iter().map(|below| pruned(below, depth - 1)).collect(),
+    };
+    let truncated = trace.truncated || reads.len() < trace.reads.len();
+    Trace { reads, truncated, key: trace.key.clone(), ..*trace }
 }
 
 fn trace_json(trace: &Trace) -> Value {

@@ -288,6 +288,9 @@ fn turned(path: &str) -> Diagnostic {
 fn log(problem: &Diagnostic) {
     let code = problem.code;
     match problem.severity {
+        Severity::Error if code == folder::code::FOLDER => {
+            tracing::warn!(code, %problem, "a folder or link cannot be read");
+        }
         Severity::Error => tracing::warn!(code, %problem, "rejected manifest"),
         Severity::Warning => tracing::warn!(code, %problem, "doubtful manifest"),
         Severity::Info => tracing::info!(code, %problem, "ignored manifest"),

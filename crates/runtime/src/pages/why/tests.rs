@@ -39,7 +39,7 @@ fn what_is_typed_wrongly_is_told_with_what_was_meant() {
 
 #[test]
 fn resources_are_told_by_the_objects_that_they_are_of() {
-    let naming = Naming { cluster: "c".to_owned(), domain: "cluster.local".to_owned() };
+    let naming = Naming { domain: "cluster.local".to_owned() };
     let object = |kind, name: &str| Some(Object { kind, name: name.to_owned() });
     let workload = |name: &str| address_object(name, b"", &naming);
     assert_eq!(workload("c//Pod/shop/web"), object(Kind::Pod, "shop/web"));

@@ -2,7 +2,7 @@
 
 use super::stamp::Stamp;
 use super::watch::Marks;
-use model::{Diagnostic, Place, Severity};
+use model::{Diagnostic, Severity, printable};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::{self, Metadata};
@@ -224,9 +224,13 @@ fn unreadable(shown: &Path, why: &str, help: &str) -> Diagnostic {
         severity: Severity::Error,
         object: None,
         field: String::new(),
-        message: format!("cannot be read: {why}; what was read from it stays active"),
+        // A folder has no line to point at.
+        message: format!(
+            "{} cannot be read: {why}; what was read from it stays active",
+            printable(&shown.to_string_lossy())
+        ),
         help: help.to_owned(),
-        place: Some(Place { file: shown.to_string_lossy().into_owned(), line: 1, column: 0 }),
+        place: None,
     }
 }
 
