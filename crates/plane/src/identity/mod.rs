@@ -143,29 +143,33 @@ impl IdentitySnapshot {
         let entries = graph.changes(tables.entries);
         let namespaces = graph.changes(tables.namespaces);
         let settings = graph.changes(tables.settings).into_iter().filter_map(|change| change.new).last();
+        let is_first = this.pods.len() == 0;
         let mut own = Counting { snapshot: this, last: None };
-        for change in &pods {
-            let live = |pod: &Option<Arc<Pod>>| pod.clone().filter(|pod| identity::is_live(&change.key, pod));
-            let (old, new) = (live(&change.old), live(&change.new));
-            if let (Some(old), Some(new)) = (&old, &new)
-                && (old.uid, &old.node, &old.service_account) == (new.uid, &new.node, &new.service_account)
-            {
-                continue;
+        let mut first = Vec::new();
+        for change in pods {
+            let is_live = |pod: &&Pod| identity::is_live(&change.key, pod);
+            let (old, new) = (change.old.as_deref().filter(is_live), change.new.as_deref().filter(is_live));
+            match (old, new) {
+                (None, None) => continue,
+                (Some(old), Some(new)) if parts(old) == parts(new) => continue,
+                _ => delta.pods = true,
             }
-            if old.is_none() && new.is_none() {
-                continue;
-            }
-            delta.pods = true;
-            if let Some(old) = &old {
+            if let Some(old) = old {
                 own.add(&change.key.ns, old, -1);
-                if new.as_ref().is_none_or(|new| new.uid != old.uid) {
+                if new.is_none_or(|new| new.uid != old.uid) {
                     delta.gone.push(change.key.clone());
                 }
             }
-            if let Some(new) = &new {
+            if let Some(new) = new {
                 own.add(&change.key.ns, new, 1);
             }
-            own.snapshot().pods.edit(&change.key, |_| new.as_deref().map(PodIdentity::of));
+            match new.map(PodIdentity::of) {
+                Some(new) if is_first => first.push((change.key, new)),
+                new => own.snapshot().pods.edit(&change.key, |_| new),
+            }
+        }
+        if !first.is_empty() {
+            own.snapshot().pods = SharedMap::of(first.into_iter());
         }
         own.flush();
         for change in &entries {
@@ -197,6 +201,11 @@ impl IdentitySnapshot {
         delta.gone.sort();
         delta
     }
+}
+
+/// What identity depends on of a pod that is live.
+fn parts(pod: &Pod) -> (u128, &Str, &Str) {
+    (pod.uid, &pod.node, &pod.service_account)
 }
 
 /// Counts pods by account, and by node and account. What comes in a row alike, as in a listing, is one step.

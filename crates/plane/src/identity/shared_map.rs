@@ -54,18 +54,21 @@ fn child(tag: u32, level: u32) -> usize {
 }
 
 impl<K, V> Node<K, V> {
-    /// Makes a branch of a leaf that is this many levels below the root.
-    fn split(&mut self, level: u32) {
-        let Self::Leaf(entries) = self else { return };
-        let mut parts: [Vec<Entry<K, V>>; WIDTH] = Default::default();
-        for entry in entries.drain(..) {
-            let part = &mut parts[child(entry.tag, level)];
-            if part.capacity() == 0 {
-                part.reserve_exact(FULL / WIDTH);
-            }
-            part.push(entry);
+    /// Makes a node of entries, this many levels below the root.
+    fn of(entries: Vec<Entry<K, V>>, level: u32) -> Self {
+        // A leaf whose tags are used up holds what it must.
+        if entries.len() <= FULL || level >= u32::BITS / BITS {
+            return Self::Leaf(entries);
         }
-        *self = Self::Branch(parts.map(|part| Arc::new(Self::Leaf(part))));
+        let share = entries.len() / WIDTH;
+        let mut parts: [Vec<Entry<K, V>>; WIDTH] = std::array::from_fn(|_| Vec::with_capacity(share));
+        for entry in entries {
+            parts[child(entry.tag, level)].push(entry);
+        }
+        Self::Branch(parts.map(|mut part| {
+            part.shrink_to_fit();
+            Arc::new(Self::of(part, level + 1))
+        }))
     }
 }
 
@@ -119,13 +122,22 @@ impl<K: Clone + Eq + Hash, V: Clone> SharedMap<K, V> {
                 }
                 entries.push(Entry { tag, key: key.clone(), value });
                 self.len += 1;
-                // A leaf whose tags are used up holds what it must.
-                if entries.len() > FULL && level < u32::BITS / BITS {
-                    node.split(level);
+                if entries.len() > FULL {
+                    *node = Node::of(std::mem::take(entries), level);
                 }
             }
             (None, None) => {}
         }
+    }
+
+    /// Returns a map of these entries, each under a key of its own: quicker than to put one after another.
+    pub fn of(entries: impl Iterator<Item = (K, V)>) -> Self {
+        let mut map = Self::default();
+        let entries: Vec<Entry<K, V>> =
+            entries.map(|(key, value)| Entry { tag: map.tag(&key), key, value }).collect();
+        map.len = entries.len();
+        map.root = Arc::new(Node::of(entries, 0));
+        map
     }
 
     /// Returns all entries, in no order.
@@ -167,9 +179,11 @@ mod tests {
     proptest! {
         #[test]
         fn answers_as_a_plain_map_and_leaves_its_clones_alone(
+            start in proptest::collection::vec((0..200u32, any::<u32>()), 0..100),
             steps in proptest::collection::vec((0..200u32, any::<Option<u32>>()), 0..300),
         ) {
-            let (mut map, mut plain) = (SharedMap::default(), BTreeMap::new());
+            let mut plain: BTreeMap<u32, u32> = start.into_iter().collect();
+            let mut map = SharedMap::of(plain.clone().into_iter());
             let mut kept = Vec::new();
             for (key, value) in steps {
                 kept.push((map.clone(), plain.clone()));

@@ -32,8 +32,6 @@ mod tests;
 mod tree;
 mod watch;
 
-pub use settings::FolderSettings;
-
 use batch::Emitter;
 use cluster::{Batch, Batches};
 use folder::Folder;
