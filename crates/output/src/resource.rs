@@ -98,6 +98,14 @@ struct Versions {
 }
 
 impl Versions {
+    fn added(Resource { scope, name, encoded, needs }: Resource<'_>) -> Self {
+        Self { scope, name: name.into_owned(), old: None, new: Some(encoded.clone()), needs }
+    }
+
+    fn removed(Resource { scope, name, encoded, .. }: Resource<'_>) -> Self {
+        Self { scope, name: name.into_owned(), old: Some(encoded.clone()), new: None, needs: 0 }
+    }
+
     /// Takes the old version with it to where the other comes from.
     fn merge(&mut self, other: Self) {
         self.old = self.old.take().or(other.old);
@@ -149,19 +157,17 @@ where
     F: for<'r> Fn(&'r K, &'r V) -> Option<Resource<'r>>,
 {
     fn versions(&self, change: &Change<K, V>, each: &mut dyn FnMut(VersionsOf)) {
-        let of = |row: &'_ Option<std::sync::Arc<V>>| -> Option<Versions> {
-            let row = (self.encode)(&change.key, row.as_deref()?)?;
-            let (name, needs) = (row.name.into_owned(), row.needs);
-            Some(Versions { scope: row.scope, name, old: None, new: Some(row.encoded.clone()), needs })
-        };
-        let (old, new) = (of(&change.old), of(&change.new));
-        let old = old.map(|of| Versions { old: of.new, new: None, ..of });
+        let old = change.old.as_deref().and_then(|row| (self.encode)(&change.key, row));
+        let new = change.new.as_deref().and_then(|row| (self.encode)(&change.key, row));
         match (old, new) {
             (Some(old), Some(new)) if old.name == new.name && old.scope == new.scope => {
-                each(VersionsOf(Versions { old: old.old, ..new }));
+                each(VersionsOf(Versions { old: Some(old.encoded.clone()), ..Versions::added(new) }));
             }
             // Under another name it is another resource.
-            (old, new) => old.into_iter().chain(new).for_each(|versions| each(VersionsOf(versions))),
+            (old, new) => {
+                old.into_iter().for_each(|old| each(VersionsOf(Versions::removed(old))));
+                new.into_iter().for_each(|new| each(VersionsOf(Versions::added(new))));
+            }
         }
     }
 }
