@@ -97,7 +97,14 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("server", &["grpc", "latencies limits", "ads certificates http", "service", "listen"]),
     (
         "runtime",
-        &["config latency telemetry", "engine_thread source", "controllers", "metrics secure subscribers", "pages", "serve"],
+        &[
+            "config latency",
+            "engine_thread source",
+            "controllers",
+            "metrics secure subscribers",
+            "pages",
+            "serve",
+        ],
     ),
     ("cli", &["grpc serve", "table", "output", "dump token version", "cert", "main"]),
 ];
