@@ -36,7 +36,6 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
     let traffic = waypoint::declare_traffic(b, inputs.gateways, inputs.gatewayclasses, namespaces);
     let waypoints = waypoint::declare(b, inputs.gateways, inputs.gatewayclasses, traffic, settings);
     let accounts = waypoint::declare_accounts(b, waypoints, inputs.pods);
-    waypoint::declare_names(b, out, waypoints);
     let binder = Binder { waypoints, traffic, accounts, namespaces: inputs.namespaces };
     let networks = network::declare(b, out, inputs.gateways, namespaces, settings, options);
     let implicit_allow =

@@ -28,5 +28,3 @@ pub(crate) const IMPLICIT_ALLOW_POLICY: Rank = Rank::new(100);
 pub(crate) const WAYPOINT_POLICY: Rank = Rank::new(110);
 /// AuthorizationPolicies.
 pub(crate) const AUTHORIZATION_POLICY: Rank = Rank::new(120);
-/// Names of waypoints, each for its own instances.
-pub(crate) const WAYPOINT_NAME: Rank = Rank::new(130);

@@ -3,14 +3,11 @@
 use engine::{Builder, Memo, Table};
 use model::facts::{AllowedNamespaces, Gateway, GatewayAddress, GatewayClass, Pod};
 use model::{Name, Ns, Str};
-use output::{Encoded, Outputs, Resource};
 use proto::workload::{self, application_tunnel, gateway_address};
-use proto::{ResourceType, Scope};
 use std::net::IpAddr;
 
 use crate::encode::ip_bytes;
 use crate::namespace::NamespaceView;
-use crate::rank;
 use crate::settings::Settings;
 
 const FOR_LABEL: &str = "istio.io/waypoint-for";
@@ -110,16 +107,6 @@ impl Waypoint {
 
 /// The service accounts of a waypoint's instances.
 pub(crate) type Accounts = std::collections::BTreeSet<Str>;
-
-/// Declares the name of each waypoint, which its own instances are sent.
-pub(crate) fn declare_names(b: &mut Builder, out: &mut Outputs, waypoints: Table<Name, Waypoint>) {
-    let names = b.derive("waypoint_names", waypoints, |_, name, _| {
-        Some(Encoded::new(name.to_string().into_bytes().into()))
-    });
-    out.resources(b, names, ResourceType::ExtensionConfig, rank::WAYPOINT_NAME, |name, encoded| {
-        Some(Resource::new("name", encoded).scope(Scope::proxy(&name.to_string())))
-    });
-}
 
 /// Declares the accounts of waypoints: those of pods that are labelled as their instances, in their
 /// own namespace.
