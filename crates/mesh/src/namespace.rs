@@ -4,7 +4,7 @@ use engine::{Builder, Memo, Table};
 use model::facts::Namespace;
 use model::{Labels, Ns, Str};
 
-use crate::labels::{CanaryRef, INGRESS_LABEL, Require, UseWaypoint, annotated};
+use crate::labels::{CanaryLabels, INGRESS_LABEL, Require, UseWaypoint, annotated};
 use crate::options::{Options, TrafficDistribution};
 use crate::settings::{Settings, is_discovered};
 
@@ -17,7 +17,7 @@ pub(crate) struct NamespaceView {
     /// Its labels `istio.io/use-waypoint…`.
     pub use_waypoint: Option<UseWaypoint>,
     /// Its labels and annotation `istio.io/use-waypoint-canary…`.
-    pub canary: Option<CanaryRef>,
+    pub canary: CanaryLabels,
     /// Its annotation `ambient.pilothouse.io/require-waypoint`.
     pub require_waypoint: Option<Require>,
     /// Its label `istio.io/ingress-use-waypoint`.
@@ -43,7 +43,7 @@ pub(crate) fn declare(
         Some(NamespaceView {
             in_scope: is_discovered(&selectors, &labels),
             use_waypoint: UseWaypoint::read(&labels, name),
-            canary: CanaryRef::read(&labels, &annotations, name),
+            canary: CanaryLabels::read(&labels, &annotations, name),
             require_waypoint: Require::read(&annotations),
             ingress_use_waypoint: labels.get(INGRESS_LABEL).cloned(),
             traffic_distribution: annotated(&annotations).unwrap_or(by_default),

@@ -4,4 +4,4 @@ mod traffic;
 mod waypoint;
 
 pub(crate) use traffic::{INGRESS_LABEL, annotated};
-pub(crate) use waypoint::{CanaryRef, REQUIRE_ANNOTATION, Require, UseWaypoint};
+pub(crate) use waypoint::{CanaryLabels, CanaryRef, REQUIRE_ANNOTATION, Require, UseWaypoint};

@@ -7,17 +7,17 @@ use proto::workload;
 use std::sync::Arc;
 
 use super::gateway::{Accounts, Binding, TrafficType, Waypoint};
-use crate::labels::{CanaryRef, UseWaypoint};
+use crate::labels::{CanaryLabels, CanaryRef, UseWaypoint};
 use crate::namespace::NamespaceView;
 
 const MANAGED_LABEL: &str = "gateway.istio.io/managed";
 
-/// Returns which gateway is named as canary of a service: its own, else its namespace's, where the service takes
-/// its waypoint from there as well.
+/// Returns the reference for a canary of a service. Waypoint and weight are its own, else its namespace's,
+/// where the service takes its waypoint from there as well.
 pub(super) fn canary_ref(meta: &Meta, view: &NamespaceView) -> Option<CanaryRef> {
     let ns = &meta.name.ns;
     let inherits = UseWaypoint::read(&meta.labels, ns).is_none();
-    CanaryRef::read(&meta.labels, &meta.annotations, ns).or_else(|| view.canary.clone().filter(|_| inherits))
+    CanaryLabels::read(&meta.labels, &meta.annotations, ns).canary(inherits.then_some(&view.canary))
 }
 
 /// Tells whether a service is one of a waypoint or of an east-west gateway, which has none itself.
