@@ -114,7 +114,8 @@ pub(crate) fn declare(
 /// The addresses of a gateway that this cluster declares for another network. Its own east-west gateway,
 /// of another class, is for the other networks: they declare it in turn.
 fn addresses(cluster: &Str, name: &Name, gateway: &Gateway) -> Vec<(Str, NetworkGateway)> {
-    let Some(network) = gateway.meta.labels.get(NETWORK_LABEL) else { return Vec::new() };
+    let network = gateway.meta.labels.get(NETWORK_LABEL).filter(|network| !network.is_empty());
+    let Some(network) = network else { return Vec::new() };
     if gateway.class != REMOTE_CLASS {
         return Vec::new();
     }
@@ -123,6 +124,7 @@ fn addresses(cluster: &Str, name: &Name, gateway: &Gateway) -> Vec<(Str, Network
         .meta
         .annotations
         .get(SERVICE_ACCOUNT_ANNOTATION)
+        .filter(|account| !account.is_empty())
         .cloned()
         .unwrap_or_else(|| shared(&format!("{}-istio-remote", name.name)));
     let rows = gateway.addresses.iter().filter_map(|address| {

@@ -9,7 +9,8 @@ pub(crate) const INGRESS_LABEL: &str = "istio.io/ingress-use-waypoint";
 /// The annotation that gives a traffic distribution where `spec.trafficDistribution` does not.
 const DISTRIBUTION_ANNOTATION: &str = "networking.istio.io/traffic-distribution";
 
-/// Returns what the annotation of an object or a namespace chooses, if there is one.
+/// Returns what the annotation of an object or a namespace chooses, if there is one; an empty one is none.
 pub(crate) fn annotated(annotations: &Labels) -> Option<Option<TrafficDistribution>> {
-    annotations.get(DISTRIBUTION_ANNOTATION).map(|text| text.parse().ok())
+    let text = annotations.get(DISTRIBUTION_ANNOTATION).filter(|text| !text.is_empty())?;
+    Some(text.parse().ok())
 }

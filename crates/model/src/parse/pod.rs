@@ -144,7 +144,7 @@ impl Status<'_> {
 /// Deployment belongs to a ReplicaSet named after the template's hash, a pod of a CronJob to a Job
 /// named after the time.
 fn workload_name<'t>(metadata: &'t Metadata<'_>, pod: &'t str) -> &'t str {
-    if let Some(name) = metadata.label("service.istio.io/workload-name").filter(|name| !name.is_empty()) {
+    if let Some(name) = metadata.label("service.istio.io/workload-name") {
         return name;
     }
     let controller = metadata.owner_references.iter().flatten().find(|o| o.controller == Some(true));
@@ -346,6 +346,9 @@ mod tests {
     fn a_label_names_the_workload_before_any_owner_does() {
         let labels = json!({"service.istio.io/workload-name": "mine", "pod-template-hash": "7d9f"});
         assert_eq!(owned_by("ReplicaSet", "web-7d9f", labels).workload_name, "mine");
+        // As with the labels of the canonical name, one that is there counts though it is empty.
+        let labels = json!({"service.istio.io/workload-name": "", "pod-template-hash": "7d9f"});
+        assert_eq!(owned_by("ReplicaSet", "web-7d9f", labels).workload_name, "");
     }
 
     #[test]
