@@ -7,7 +7,9 @@ use output::Outputs;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::peer_authentication::{Level, age, level, port_policy, static_strict, static_strict_name};
+use super::peer_authentication::{
+    Level, active, age, level, port_policy, selector, static_strict, static_strict_name,
+};
 use super::row::SentPolicy;
 use crate::key::{Anchor, Selected};
 use crate::rank;
@@ -17,16 +19,12 @@ use crate::settings::Settings;
 #[derive(Clone, Copy)]
 pub(crate) struct Peers {
     by_anchor: Index<Anchor, Name, PeerAuthentication>,
-    /// The oldest without a selector: of a namespace, or (`None`) of the mesh.
-    pub oldest: Memo<Option<Ns>, PeerAuthentication>,
+    /// The active one without labels to select: of a namespace, or (`None`) of the mesh.
+    pub general: Memo<Option<Ns>, PeerAuthentication>,
 }
 
-fn selector(peer: &PeerAuthentication) -> Labels {
-    let written = match &peer.spec {
-        Ok(spec) => spec.selector.clone(),
-        Err(refused) => refused.selector.clone(),
-    };
-    written.unwrap_or_default()
+fn labels(peer: &PeerAuthentication) -> Labels {
+    selector(peer).cloned().unwrap_or_default()
 }
 
 /// Declares them over the policies that are ours and in scope.
@@ -38,29 +36,26 @@ pub(crate) fn declare(
 ) -> Peers {
     let root = settings.root_namespace;
     let by_anchor = b.index(peers, "peer_by_anchor", |name: &Name, peer| {
-        Anchor::of_selector(Some(&name.ns), &selector(peer))
+        Anchor::of_selector(Some(&name.ns), &labels(peer))
     });
     let plain = b.index(peers, "peer_by_namespace", |name: &Name, peer| {
-        selector(peer).is_empty().then(|| name.ns.clone())
+        labels(peer).is_empty().then(|| name.ns.clone())
     });
     let any = b.index(peers, "peer_any", |_, _| [()]);
 
-    let oldest = b.memo("peer_oldest", move |cx, of: &Option<Ns>| {
+    let general = b.memo("peer_general", move |cx, of: &Option<Ns>| {
         let root = cx.single(root)?;
         let ns = of.as_ref().unwrap_or(&root);
         let wanted = if of.is_none() { Level::Mesh } else { Level::Namespace };
-        cx.lookup(plain, ns)
-            .into_iter()
-            .map(|(_, peer)| peer)
-            .filter(|peer| level(peer, &root) == Some(wanted))
-            .min_by(|a, b| age(a).cmp(&age(b)))
-            .map(|peer| (*peer).clone())
+        let found = cx.lookup(plain, ns);
+        let found = found.iter().map(|(_, peer)| &**peer).filter(|peer| level(peer, &root) == Some(wanted));
+        active(found, &root).cloned()
     });
     // For a policy with port-level modes, under that policy's name.
     let ports = b.derive("peer_ports", peers, move |cx, name, peer| {
         let root = cx.single(root)?;
-        let namespace = cx.memo(oldest, &Some(name.ns.clone()));
-        let mesh = cx.memo(oldest, &None);
+        let namespace = cx.memo(general, &Some(name.ns.clone()));
+        let mesh = cx.memo(general, &None);
         let sent = port_policy(peer, namespace.as_deref(), mesh.as_deref(), &root)?;
         Some(SentPolicy::from(&sent))
     });
@@ -76,7 +71,7 @@ pub(crate) fn declare(
         let peers: Vec<_> = graph.rows(peers).into_iter().map(|(_, peer)| peer).collect();
         graph.get(root, &()).map(|root| diagnostics(&peers, &root)).unwrap_or_default()
     });
-    Peers { by_anchor, oldest }
+    Peers { by_anchor, general }
 }
 
 impl Peers {
@@ -86,7 +81,7 @@ impl Peers {
             .flat_map(|anchor| cx.lookup(self.by_anchor, &anchor))
             .map(|(_, peer)| peer)
             .filter(|peer| {
-                level(peer, root) == Some(Level::Workload) && selector(peer).is_subset_of(&of.labels)
+                level(peer, root) == Some(Level::Workload) && labels(peer).is_subset_of(&of.labels)
             })
             .min_by(|a, b| age(a).cmp(&age(b)))
     }
@@ -100,6 +95,8 @@ mod code {
     pub(super) const SHADOWED: &str = "PA005";
     /// Modes of ports in a policy that selects no workloads.
     pub(super) const PORTS_IGNORED: &str = "PA006";
+    /// An empty selector in the root namespace, which a stricter policy overrides.
+    pub(super) const EMPTY_SELECTOR: &str = "PA007";
 }
 
 /// Returns what the authors of policies that are ours and in scope should know: what was not understood,
@@ -108,13 +105,13 @@ fn diagnostics(peers: &[Arc<PeerAuthentication>], root: &Ns) -> Vec<Diagnostic> 
     let mut by_age: Vec<&PeerAuthentication> = peers.iter().map(|peer| &**peer).collect();
     by_age.sort_by(|a, b| age(a).cmp(&age(b)));
     let mut older: BTreeMap<Option<Anchor>, Vec<&PeerAuthentication>> = BTreeMap::new();
-    let mut plain: BTreeMap<&Ns, &PeerAuthentication> = BTreeMap::new();
+    let mut general: BTreeMap<&Ns, Option<&PeerAuthentication>> = BTreeMap::new();
     let mut found = Vec::new();
     for peer in by_age {
         let ns = &peer.meta.name.ns;
         found.extend(peer.spec.as_ref().err().map(|refused| refused.diagnostic.clone()));
         let level = level(peer, root);
-        let labels = selector(peer);
+        let selected = labels(peer);
         match level {
             None => found.push(warning(
                 code::ROOT_SELECTOR,
@@ -124,20 +121,23 @@ fn diagnostics(peers: &[Arc<PeerAuthentication>], root: &Ns) -> Vec<Diagnostic> 
                 "move it to the namespace of the workloads, or remove the selector",
             )),
             Some(Level::Mesh | Level::Namespace) => {
-                if let Some(first) = plain.get(ns) {
-                    found.push(shadowed(peer, first));
-                }
-                plain.entry(ns).or_insert(peer);
+                let of_ns = general.entry(ns).or_insert_with(|| {
+                    let of_ns = peers.iter().map(|peer| &**peer).filter(|peer| peer.meta.name.ns == *ns);
+                    active(of_ns.filter(|peer| labels(peer).is_empty()), root)
+                });
+                found.extend(of_ns.filter(|first| first.meta.name != peer.meta.name).map(|first| {
+                    if age(first) < age(peer) { shadowed(peer, first) } else { less_strict(peer, first) }
+                }));
             }
             // An older one whose selector has nothing besides selects all that this one does.
             Some(Level::Workload) => {
-                let mut anchors = Anchor::of_labels(Some(ns), &labels).map(Some);
+                let mut anchors = Anchor::of_labels(Some(ns), &selected).map(Some);
                 let first = anchors.find_map(|anchor| {
                     let of_anchor = older.get(&anchor)?.iter();
-                    of_anchor.copied().find(|other| selector(other).is_subset_of(&labels))
+                    of_anchor.copied().find(|other| labels(other).is_subset_of(&selected))
                 });
                 found.extend(first.map(|first| shadowed(peer, first)));
-                older.entry(Anchor::of_selector(Some(ns), &labels)).or_default().push(peer);
+                older.entry(Anchor::of_selector(Some(ns), &selected)).or_default().push(peer);
             }
         }
         let has_ports = peer.spec.as_ref().is_ok_and(|spec| !spec.ports.is_empty());
@@ -163,6 +163,15 @@ fn shadowed(peer: &PeerAuthentication, first: &PeerAuthentication) -> Diagnostic
         message,
         "the older one is in force and this one is not: delete one of them",
     )
+}
+
+/// `peer` is the older one, with an empty selector in the root namespace.
+fn less_strict(peer: &PeerAuthentication, first: &PeerAuthentication) -> Diagnostic {
+    let message = format!(
+        "an empty selector in the root namespace may be for the whole mesh or for no other namespace, so PeerAuthentication {} is in force, which is stricter",
+        first.meta.name
+    );
+    warning(code::EMPTY_SELECTOR, peer, "spec.selector", message, "remove the selector, or delete one of the two")
 }
 
 fn warning(

@@ -6,7 +6,7 @@
 //! plaintext in.
 
 use model::facts::{MtlsMode, PeerAuthentication};
-use model::{Name, Ns};
+use model::{Labels, Name, Ns};
 use proto::security::{
     Action, Authorization, Group, Match, Rules, Scope, StringMatch, string_match::MatchType,
 };
@@ -31,11 +31,7 @@ pub(crate) enum Level {
 
 /// Returns what `policy` applies to; `None` for a selector in the root namespace, which is ignored.
 pub(crate) fn level(policy: &PeerAuthentication, root_namespace: &Ns) -> Option<Level> {
-    let selector = match &policy.spec {
-        Ok(spec) => spec.selector.as_ref(),
-        Err(refused) => refused.selector.as_ref(),
-    };
-    let selects = selector.is_some_and(|labels| !labels.is_empty());
+    let selects = selector(policy).is_some_and(|labels| !labels.is_empty());
     match (policy.meta.name.ns == *root_namespace, selects) {
         (true, true) => None,
         (true, false) => Some(Level::Mesh),
@@ -44,13 +40,38 @@ pub(crate) fn level(policy: &PeerAuthentication, root_namespace: &Ns) -> Option<
     }
 }
 
-/// Returns the key by which policies of one level are ordered: the least is active, the others are
-/// ignored. Oldest first, then by namespace and name.
+/// Returns the key by which policies of one level are ordered: the least is active (but see [`active`]),
+/// the others are ignored. Oldest first, then by namespace and name.
 pub(crate) fn age(policy: &PeerAuthentication) -> (i64, &Name) {
     (policy.meta.created, &policy.meta.name)
 }
 
-/// The active policies for one workload: of each [`Level`] the least by [`age`], if there is one.
+/// Returns which of `peers`, all for everything in one namespace, is active: the least by [`age`].
+///
+/// In the root namespace a selector without labels has two readings: none at all, or, as istiod has it for
+/// workloads elsewhere, one for no other namespace. The stricter of the two holds, so such a policy makes
+/// the mesh strict, and never makes a strict one open.
+pub(crate) fn active<'a>(
+    peers: impl Iterator<Item = &'a PeerAuthentication> + Clone,
+    root_namespace: &Ns,
+) -> Option<&'a PeerAuthentication> {
+    let oldest = peers.clone().min_by(|a, b| age(a).cmp(&age(b)))?;
+    if oldest.meta.name.ns != *root_namespace || mode(oldest) == MtlsMode::Strict {
+        return Some(oldest);
+    }
+    let plain = peers.filter(|peer| selector(peer).is_none()).min_by(|a, b| age(a).cmp(&age(b)));
+    Some(plain.filter(|peer| mode(peer) == MtlsMode::Strict).unwrap_or(oldest))
+}
+
+/// Returns the selector of `policy` as it is written, if it is.
+pub(crate) fn selector(policy: &PeerAuthentication) -> Option<&Labels> {
+    match &policy.spec {
+        Ok(spec) => spec.selector.as_ref(),
+        Err(refused) => refused.selector.as_ref(),
+    }
+}
+
+/// The active policies for one workload: of each [`Level`] the [`active`] one, if there is one.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct EffectivePeerAuthentication<'a> {
     /// Of level [`Level::Mesh`].

@@ -38,8 +38,8 @@ pub(crate) fn declare_policies(
         listed.sort();
         let peers = &policies.peers;
         let workload = peers.oldest_selecting(cx, &root, of);
-        let namespace = cx.memo(peers.oldest, &Some(of.ns.clone()));
-        let mesh = cx.memo(peers.oldest, &None);
+        let namespace = cx.memo(peers.general, &Some(of.ns.clone()));
+        let mesh = cx.memo(peers.general, &None);
         let effective = EffectivePeerAuthentication {
             mesh: mesh.as_deref(),
             namespace: namespace.as_deref(),
