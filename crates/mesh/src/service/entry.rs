@@ -2,7 +2,8 @@
 
 use engine::{Builder, Cx, Graph, Index, Memo, Table};
 use model::facts::{
-    MatchingRule, Namespace, Resolution, ServiceEntry, ServiceEntryAddress, TargetPort, Visibility,
+    MatchingRule, Namespace, Resolution, ServiceEntry, ServiceEntryAddress, ServiceEntryPort, TargetPort,
+    Visibility,
 };
 use model::{Diagnostic, Kind, Labels, Name, Ns, ObjectRef, Severity, Str};
 use output::Outputs;
@@ -10,7 +11,7 @@ use proto::workload::{self, service};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::app_protocol;
+use super::{app_protocol, port_choice};
 use super::row::{Balancing, ServiceRow, ingress, load_balancing};
 use super::view::{PortView, ServiceView, Services};
 use crate::address::{AddressRequest, takes_allocated};
@@ -193,12 +194,11 @@ pub(crate) fn declare(
             object: winner.entry.clone(),
             is_entry: true,
             selector: entry.selector.clone().unwrap_or_default(),
-            ports: entry
-                .ports
-                .iter()
+            ports: sent_ports(&entry)
                 .map(|p| PortView {
                     name: p.name.clone(),
                     port: p.number,
+                    is_tcp: is_tcp(p),
                     target: TargetPort::Number(p.target),
                 })
                 .collect(),
@@ -300,6 +300,14 @@ fn visibility(cx: &Cx<'_>, settings: Settings, namespaces: Table<Ns, Namespace>,
     policies.iter().find(|p| p.rules.iter().all(matches)).map_or(*default, |p| p.visibility)
 }
 
+fn is_tcp(port: &ServiceEntryPort) -> bool {
+    !port.protocol.eq_ignore_ascii_case("UDP")
+}
+
+fn sent_ports(entry: &ServiceEntry) -> impl Iterator<Item = &ServiceEntryPort> {
+    port_choice::by_number(&entry.ports, |p| p.number, is_tcp)
+}
+
 fn encode(
     key: &HostKey,
     winner: &Winner,
@@ -326,9 +334,7 @@ fn encode(
         namespace: key.ns.to_string(),
         hostname: key.host.to_string(),
         addresses,
-        ports: entry
-            .ports
-            .iter()
+        ports: sent_ports(entry)
             .map(|p| workload::Port {
                 service_port: u32::from(p.number),
                 target_port: u32::from(p.target),

@@ -2,6 +2,7 @@
 
 pub(crate) mod app_protocol;
 mod entry;
+mod port_choice;
 mod row;
 mod selection;
 mod view;

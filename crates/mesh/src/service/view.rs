@@ -1,11 +1,11 @@
 //! What workloads read of services.
 
 use engine::{Builder, Graph, Index, Memo, Table};
-use model::facts::{Service, ServiceType, TargetPort};
+use model::facts::{Protocol, Service, ServicePort, ServiceType, TargetPort};
 use model::{Labels, Name, Ns, Str};
 use proto::workload;
 
-use super::app_protocol;
+use super::{app_protocol, port_choice};
 use crate::Options;
 use crate::key::Anchor;
 use crate::namespace::NamespaceView;
@@ -33,6 +33,8 @@ pub(crate) struct ServiceView {
 pub(crate) struct PortView {
     pub name: Str,
     pub port: u16,
+    /// Whether it is of TCP, which is all that a ztunnel sees.
+    pub is_tcp: bool,
     pub target: TargetPort,
 }
 
@@ -76,10 +78,13 @@ pub(crate) fn declare(
             object: name.clone(),
             is_entry: false,
             selector: service.selector.clone(),
-            ports: service
-                .ports
-                .iter()
-                .map(|p| PortView { name: p.name.clone(), port: p.port, target: p.target.clone() })
+            ports: sent_ports(service)
+                .map(|p| PortView {
+                    name: p.name.clone(),
+                    port: p.port,
+                    is_tcp: p.protocol == Protocol::Tcp,
+                    target: p.target.clone(),
+                })
                 .collect(),
             allow_all: service.publish_not_ready,
         })
@@ -104,9 +109,13 @@ pub(crate) fn resource_name(name: &Name, suffix: &str) -> Str {
     Str::from(format!("{}/{}.{}.svc.{suffix}", name.ns, name.name, name.ns))
 }
 
+fn sent_ports(service: &Service) -> impl Iterator<Item = &ServicePort> {
+    port_choice::by_number(&service.ports, |p| p.port, |p| p.protocol == Protocol::Tcp)
+}
+
 /// Returns the ports of a service as sent.
 pub(crate) fn ports(service: &Service) -> Vec<workload::Port> {
-    let ports = service.ports.iter().map(|p| workload::Port {
+    let ports = sent_ports(service).map(|p| workload::Port {
         service_port: u32::from(p.port),
         // A name has another number in each pod; workloads carry it.
         target_port: match p.target {
