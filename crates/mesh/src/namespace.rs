@@ -2,8 +2,11 @@
 
 use engine::{Builder, Memo, Table};
 use model::facts::Namespace;
-use model::{Labels, Ns, Str};
+use model::{Diagnostic, Kind, Labels, Name, Ns, ObjectRef, Severity, Str};
+use output::Outputs;
+use std::collections::BTreeMap;
 
+use crate::input::Inputs;
 use crate::labels::{CanaryLabels, INGRESS_LABEL, Require, UseWaypoint, annotated};
 use crate::options::{Options, TrafficDistribution};
 use crate::settings::{Settings, is_discovered};
@@ -25,6 +28,62 @@ pub(crate) struct NamespaceView {
     /// Its annotation `networking.istio.io/traffic-distribution`, else the mesh's default; none for an
     /// unknown value.
     pub traffic_distribution: Option<TrafficDistribution>,
+}
+
+/// The label by which the CNI agent enrols namespaces and pods.
+const DATAPLANE_LABEL: &str = "istio.io/dataplane-mode";
+/// Code of the diagnostic that arises here.
+const LEFT_OUT: &str = "NS001";
+
+/// Declares what the author of a namespace should know: that workloads of it are enrolled, and discovery
+/// leaves it out.
+pub(crate) fn declare_findings(out: &mut Outputs, inputs: Inputs, settings: Settings) {
+    out.findings(move |graph| {
+        let selectors = graph.get(settings.discovery, &()).unwrap_or_default();
+        if selectors.is_empty() {
+            return Vec::new();
+        }
+        let is_enrolled = |labels: &Labels| labels.get(DATAPLANE_LABEL).is_some_and(|mode| mode == "ambient");
+        let labels_of: BTreeMap<Ns, Labels> =
+            graph.rows(inputs.namespaces).into_iter().map(|(ns, of)| (ns, of.labels.clone())).collect();
+        let none = Labels::default();
+        let labels_of = |ns: &Ns| labels_of.get(ns).unwrap_or(&none);
+        let namespaces = graph.rows(inputs.namespaces).into_iter().map(|(ns, _)| ns);
+        let namespaces = namespaces.filter(|ns| is_enrolled(labels_of(ns)));
+        let mut enrolled: BTreeMap<Ns, Option<(Name, usize)>> = namespaces.map(|ns| (ns, None)).collect();
+        for (name, pod) in graph.rows(inputs.pods) {
+            if !enrolled.get(&name.ns).is_some_and(Option::is_none)
+                && (pod.captured || is_enrolled(&pod.labels))
+            {
+                let of_ns = enrolled.entry(name.ns.clone()).or_insert(None);
+                of_ns.get_or_insert((name, 0)).1 += 1;
+            }
+        }
+        let left_out = enrolled.into_iter().filter(|(ns, _)| !is_discovered(&selectors, labels_of(ns)));
+        left_out.map(|(ns, pods)| enrolled_and_left_out(&ns, pods)).collect()
+    });
+}
+
+/// `pods` is the first that is enrolled by itself and how many are, where the namespace is not enrolled.
+fn enrolled_and_left_out(ns: &Ns, pods: Option<(Name, usize)>) -> Diagnostic {
+    let (field, who) = match pods {
+        None => (format!("metadata.labels[{DATAPLANE_LABEL}]"), "the namespace is enrolled".to_owned()),
+        Some((first, 1)) => ("metadata.labels".to_owned(), format!("Pod {first} is enrolled")),
+        Some((first, count)) => {
+            ("metadata.labels".to_owned(), format!("{count} pods are enrolled, such as {first}"))
+        }
+    };
+    Diagnostic {
+        code: LEFT_OUT,
+        severity: Severity::Warning,
+        object: Some(ObjectRef { kind: Kind::Namespace, name: ns.object() }),
+        field,
+        message: format!(
+            "{who}, but no entry of discoverySelectors matches the namespace: nothing in it is sent, so ztunnels do not know its workloads"
+        ),
+        help: "label the namespace so that an entry matches, or enrol nothing in it".to_owned(),
+        place: None,
+    }
 }
 
 /// Declares the view of each namespace that something lives in, whether the object exists or not.

@@ -25,6 +25,20 @@ pub fn is_dns_label(text: &str) -> bool {
         && bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-')
 }
 
+/// Tells whether `text` is the name of a host that DNS can be asked for: labels of letters, digits, `-` and
+/// `_`, with or without a dot at the end. One whose last label is a number is meant as an address.
+pub fn is_hostname(text: &str) -> bool {
+    let name = text.strip_suffix('.').unwrap_or(text);
+    let is_label = |label: &str| {
+        (1..=MAX_LABEL).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+    };
+    let is_number = |label: &str| label.bytes().all(|b| b.is_ascii_digit());
+    name.len() <= MAX_NAME && name.split('.').all(is_label) && !name.rsplit('.').next().is_some_and(is_number)
+}
+
 /// Returns the host of `host:port`, `[address]:port`, or of a host alone, if a certificate can be for
 /// it.
 pub fn host_of(address: &str) -> Option<&str> {
@@ -44,6 +58,42 @@ pub fn host_of(address: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_hostname_is_what_dns_can_be_asked_for() {
+        for name in
+            ["vm", "vm.example.org", "VM-1.Example.org.", "10.example", "_x.example", "xn--mller-kva.de"]
+        {
+            assert!(is_hostname(name), "{name}");
+        }
+        let long = "a".repeat(64);
+        for text in [
+            "",
+            ".",
+            "192.0.2.11:8080",
+            "10.0.0.256",
+            "10.0.0",
+            "12345",
+            "192.0.2.0/24",
+            "[fd00::1]",
+            "fe80::1%eth0",
+            "unix:///run/x",
+            "http://vm.example.org",
+            "vm.example.org:80",
+            "two words",
+            " vm",
+            "a..b",
+            "-a.b",
+            "a-.b",
+            "*.example.org",
+            "m\u{fc}ller.de",
+            "a\nb",
+            &long,
+            &format!("{}example", "abcdefg.".repeat(32)),
+        ] {
+            assert!(!is_hostname(text), "{text:?}");
+        }
+    }
 
     #[test]
     fn host_of_an_address_is_what_a_certificate_can_be_for() {

@@ -42,7 +42,7 @@ pub mod yaml;
 pub use diagnostic::{Diagnostic, Place, Severity};
 pub use event::Event;
 pub use facts::Object;
-pub use host::{host_of, is_dns_label, is_dns_name};
+pub use host::{host_of, is_dns_label, is_dns_name, is_hostname};
 pub use kind::{Kind, Scope};
 pub use label::{Labels, Selector, SelectorOperator, SelectorRequirement};
 pub use name::{Name, Ns, ObjectRef, Str, shared};

@@ -5,15 +5,16 @@ use model::facts::{
     MatchingRule, Namespace, Resolution, ServiceEntry, ServiceEntryAddress, ServiceEntryPort, TargetPort,
     Visibility,
 };
-use model::{Diagnostic, Kind, Labels, Name, Ns, ObjectRef, Severity, Str};
+use model::{Diagnostic, Kind, Labels, Name, Ns, ObjectRef, Str};
 use output::Outputs;
 use proto::workload::{self, service};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::{app_protocol, port_choice};
+use super::entry_findings::diagnostics;
 use super::row::{Balancing, ServiceRow, ingress, load_balancing};
 use super::view::{PortView, ServiceView, Services};
+use super::{app_protocol, port_choice};
 use crate::address::{AddressRequest, takes_allocated};
 use crate::encode::ip_bytes;
 use crate::key::Anchor;
@@ -65,76 +66,6 @@ pub(crate) struct Entries {
     pub rows: Table<HostKey, ServiceRow>,
     /// What each entry has to do with automatic addresses.
     pub address_requests: Table<Name, AddressRequest>,
-}
-
-/// Codes of the diagnostics that arise here.
-mod code {
-    /// An entry has an address that is none.
-    pub(super) const ADDRESS: &str = "SE003";
-    /// An entry does not have a host that it names.
-    pub(super) const HOST_TAKEN: &str = "SE004";
-    /// Nobody is to see an entry.
-    pub(super) const NOT_VISIBLE: &str = "SE005";
-}
-
-/// Returns what the author of an entry should know: addresses that are none, hosts that others have,
-/// and that nobody is to see it. `holder` tells which object has a hostname.
-fn diagnostics(
-    entry: &ServiceEntry,
-    is_seen: bool,
-    holder: impl Fn(&HostKey) -> Option<ObjectRef>,
-) -> Vec<Diagnostic> {
-    let diagnostic = |code, severity, field: String, message, help: &str| Diagnostic {
-        code,
-        severity,
-        object: Some(ObjectRef { kind: Kind::ServiceEntry, name: entry.meta.name.clone() }),
-        field,
-        message,
-        help: help.to_owned(),
-        place: None,
-    };
-    let invalid: Vec<_> = entry
-        .addresses
-        .iter()
-        .enumerate()
-        .filter_map(|(n, address)| match address {
-            ServiceEntryAddress::Invalid(text) => Some(diagnostic(
-                code::ADDRESS,
-                Severity::Error,
-                format!("spec.addresses[{n}]"),
-                format!("{text:?} is neither an IP address nor a range of them"),
-                "write one such as 10.0.0.1 or 10.0.0.0/16; until then nothing of this entry is sent",
-            )),
-            _ => None,
-        })
-        .collect();
-    if !invalid.is_empty() {
-        return invalid;
-    }
-    if !is_seen {
-        return vec![diagnostic(
-            code::NOT_VISIBLE,
-            Severity::Warning,
-            String::new(),
-            "serviceEntryVisibility of the mesh settings hides it from everybody".to_owned(),
-            "ask whoever keeps the settings to show entries of this namespace; until then nothing of it is sent",
-        )];
-    }
-    let own = &entry.meta.name;
-    let taken = entry.hosts.iter().enumerate().filter_map(|(n, host)| {
-        let other = holder(&HostKey { ns: own.ns.clone(), host: host.clone() })?;
-        if other.kind == Kind::ServiceEntry && other.name == *own {
-            return None;
-        }
-        Some(diagnostic(
-            code::HOST_TAKEN,
-            Severity::Warning,
-            format!("spec.hosts[{n}]"),
-            format!("host {host:?} is that of {other}"),
-            "a Service goes before an entry of its namespace, and the older of two entries before the other",
-        ))
-    });
-    taken.collect()
 }
 
 /// Declares them over the entries that are ours and in scope.
@@ -236,7 +167,10 @@ pub(crate) fn declare(
     });
     out.diagnostics(entries.entries, move |graph, name, entry| {
         let is_seen = graph.get(seen, name).is_none_or(|v| *v != Visibility::None);
-        diagnostics(entry, is_seen, |key| entries.holder(graph, services, key))
+        let ns = &name.ns;
+        diagnostics(entry, is_seen, |host| {
+            entries.holder(graph, services, &HostKey { ns: ns.clone(), host: host.clone() })
+        })
     });
     entries
 }

@@ -2,12 +2,14 @@
 
 pub(crate) mod app_protocol;
 mod entry;
+mod entry_findings;
 mod port_choice;
 mod row;
 mod selection;
 mod view;
 
 pub(crate) use entry::{Entries, HostKey, declare as declare_entries};
+pub(crate) use entry_findings::{EndpointFault, endpoint_faults};
 pub(crate) use row::{ServiceRow, declare_rows, ingress};
 pub(crate) use selection::{SelectedServices, declare_services};
 pub(crate) use view::{ServiceView, Services, declare, is_sent, ports, resource_name};

@@ -16,7 +16,9 @@ pub(super) fn by_number<P>(
             *of_number = port;
         }
     }
-    ports.iter().filter(move |port| chosen.get(&number(port)).is_some_and(|chosen| std::ptr::eq(*chosen, *port)))
+    ports
+        .iter()
+        .filter(move |port| chosen.get(&number(port)).is_some_and(|chosen| std::ptr::eq(*chosen, *port)))
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use crate::enforcement::EnforcementTables;
 use crate::labels::INGRESS_LABEL;
 use crate::namespace::NamespaceView;
 use crate::policy::PolicyRow;
-use crate::service::{Entries, HostKey, ServiceRow, ServiceView, ingress};
+use crate::service::{EndpointFault, Entries, HostKey, ServiceRow, ServiceView, endpoint_faults, ingress};
 use crate::settings::Settings;
 use crate::waypoint::{BindError, Binder};
 use crate::workload::EntryWorkload;
@@ -28,7 +28,7 @@ pub(crate) use enforcement::{Reported, declare_diagnostics};
 const WAYPOINT_BOUND: &str = "istio.io/WaypointBound";
 const WAYPOINT_MISSING: &str = "istio.io/WaypointMissing";
 const VISIBILITY_APPLIED: &str = "istio.io/VisibilityApplied";
-/// Of our own; absent while all of an entry is sent.
+/// Of our own; absent while all of a ServiceEntry or WorkloadEntry is sent.
 const ACCEPTED: &str = "pilothouse.io/Accepted";
 const ZTUNNEL_ACCEPTED: &str = "ZtunnelAccepted";
 const WAYPOINT_ACCEPTED: &str = "WaypointAccepted";
@@ -39,6 +39,11 @@ const WAYPOINT_CONTROLLER: &str = "istio.io/mesh-controller";
 /// An object without any keeps a row: it tells the writer that former ones must go.
 fn all(conditions: Vec<Condition>) -> Option<Conditions> {
     Some(Conditions { generation: 0, conditions })
+}
+
+/// `Accepted` of an object of which not all is sent.
+fn unaccepted(reason: &'static str, message: String) -> Condition {
+    Condition { kind: ACCEPTED, status: false, reason, message }
 }
 
 /// What conditions are made from.
@@ -80,6 +85,12 @@ pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, inputs: Inputs, option
     let workload_entries =
         b.derive("workload_entry_conditions", inputs.workload_entries, move |cx, name, _| {
             let row = cx.get(inputs.entry_workloads, &Str::from(key::workload_entry_uid(&cluster, name)))?;
+            if let Some(text) = row.invalid_address() {
+                let message = format!(
+                    "nothing of it is sent: address {text:?} is neither an IP address nor a hostname"
+                );
+                return all(vec![unaccepted("AddressInvalid", message)]);
+            }
             let required = row.requirement.as_ref();
             let required = required
                 .and_then(|of| enforcement::of_workload(cx, &inputs.binder, &name.ns, of, row.is_captured));
@@ -210,7 +221,6 @@ impl Inputs {
         entry: &ServiceEntry,
         seen: Visibility,
     ) -> Option<Condition> {
-        let condition = |reason, message| Condition { kind: ACCEPTED, status: false, reason, message };
         let invalid = entry.addresses.iter().find_map(|address| match address {
             ServiceEntryAddress::Invalid(text) => Some(text),
             _ => None,
@@ -219,12 +229,12 @@ impl Inputs {
             let message = format!(
                 "nothing of it is sent: address {text:?} is neither an IP address nor a range of them"
             );
-            return Some(condition("AddressInvalid", message));
+            return Some(unaccepted("AddressInvalid", message));
         }
         if seen == Visibility::None {
             let message =
                 "nothing of it is sent: serviceEntryVisibility of the mesh settings hides it from everybody";
-            return Some(condition("NotVisible", message.to_owned()));
+            return Some(unaccepted("NotVisible", message.to_owned()));
         }
         let taken: Vec<String> = entry
             .hosts
@@ -246,7 +256,15 @@ impl Inputs {
                 Some(format!("host {host:?} is that of {}", ObjectRef { kind, name }))
             })
             .collect();
-        (!taken.is_empty()).then(|| condition("HostTaken", taken.join("; ")))
+        if !taken.is_empty() {
+            return Some(unaccepted("HostTaken", taken.join("; ")));
+        }
+        let faults = endpoint_faults(entry);
+        let is_invalid = faults.iter().any(|(_, fault)| matches!(fault, EndpointFault::Invalid(_)));
+        let reason = if is_invalid { "EndpointInvalid" } else { "EndpointRepeated" };
+        let faults: Vec<String> =
+            faults.iter().map(|(n, fault)| format!("spec.endpoints[{n}] is not sent: {fault}")).collect();
+        (!faults.is_empty()).then(|| unaccepted(reason, faults.join("; ")))
     }
 
     /// `WaypointRequired` of what is sent as `views`, all of one object.

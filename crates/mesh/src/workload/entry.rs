@@ -40,6 +40,8 @@ enum Content {
     Sent(Encoded),
     /// Of another network, and there behind a gateway.
     Remote(Box<Remote>),
+    /// Not sent, since its address, as written here, is none.
+    Invalid(Str),
 }
 
 impl EntryWorkload {
@@ -53,8 +55,16 @@ impl EntryWorkload {
     /// Returns what there is to know of one of another network.
     pub fn remote(&self) -> Option<&Remote> {
         match &self.content {
-            Content::Sent(_) => None,
             Content::Remote(remote) => Some(remote),
+            Content::Sent(_) | Content::Invalid(_) => None,
+        }
+    }
+
+    /// Returns the address that is none, for which it is not sent.
+    pub fn invalid_address(&self) -> Option<&Str> {
+        match &self.content {
+            Content::Invalid(text) => Some(text),
+            Content::Sent(_) | Content::Remote(_) => None,
         }
     }
 
@@ -62,7 +72,7 @@ impl EntryWorkload {
     fn sent(&self) -> Option<&Encoded> {
         match &self.content {
             Content::Sent(encoded) => Some(encoded),
-            Content::Remote(_) => None,
+            Content::Remote(_) | Content::Invalid(_) => None,
         }
     }
 }
@@ -105,6 +115,15 @@ impl Inputs {
         else {
             return Vec::new();
         };
+        if let EntryAddress::Invalid(text) = &entry.spec.address {
+            let row = EntryWorkload {
+                content: Content::Invalid(text.clone()),
+                waypoint: Ok(None),
+                requirement: None,
+                is_captured: false,
+            };
+            return vec![(Str::from(key::workload_entry_uid(&self.cluster, name)), row)];
+        }
         let selected = Selected { ns: name.ns.clone(), labels: entry.labels.clone() };
         let mut services =
             cx.memo(self.selected_services, &selected).map(|s| s.0.clone()).unwrap_or_default();
@@ -159,6 +178,7 @@ impl Inputs {
             let address = match &spec.address {
                 EntryAddress::Ip(ip) => ip.to_string(),
                 EntryAddress::Hostname(host) => host.to_string(),
+                EntryAddress::Invalid(_) => return None,
             };
             let sent = Entry {
                 uid: key::service_entry_uid(&self.cluster, name, &address),
@@ -264,6 +284,7 @@ impl Inputs {
         let (addresses, hostname) = match &of.spec.address {
             EntryAddress::Ip(ip) => (vec![ip_bytes(ip)], String::new()),
             EntryAddress::Hostname(host) => (Vec::new(), host.to_string()),
+            EntryAddress::Invalid(_) => return None,
         };
         let sent = workload::Workload {
             uid: of.uid.clone(),

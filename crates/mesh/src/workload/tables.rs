@@ -2,7 +2,7 @@
 
 use engine::{Builder, Table};
 use model::facts::EndpointTarget;
-use model::{Name, Ns, Str};
+use model::{Diagnostic, Kind, Name, Ns, ObjectRef, Severity, Str};
 use output::{Encoded, Outputs, Resource};
 use proto::ResourceType;
 
@@ -17,6 +17,22 @@ pub(crate) struct Workloads {
     /// By resource name, as the following.
     pub entries: Table<Str, EntryWorkload>,
     pub inline: Table<Str, EntryWorkload>,
+}
+
+/// Code of the diagnostic that arises here: the address of a WorkloadEntry is none.
+const ADDRESS: &str = "WE001";
+
+fn invalid_address(entry: &Name, text: &str) -> Diagnostic {
+    Diagnostic {
+        code: ADDRESS,
+        severity: Severity::Error,
+        object: Some(ObjectRef { kind: Kind::WorkloadEntry, name: entry.clone() }),
+        field: "spec.address".to_owned(),
+        message: format!("{text:?} is neither an IP address nor a hostname"),
+        help: "write one such as 10.0.0.1 or vm.example.org, and ports in `ports`; until then the workload is not sent"
+            .to_owned(),
+        place: None,
+    }
 }
 
 /// Declares them.
@@ -57,6 +73,11 @@ pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, inputs: Inputs) -> Wor
         of_entries.workload_entry(cx, namespace_context, name, entry)
     });
     let of_inline = inputs.clone();
+    let own_cluster = inputs.cluster.clone();
+    out.diagnostics(inputs.workload_entries, move |graph, name, _| {
+        let row = graph.get(entries, &Str::from(key::workload_entry_uid(&own_cluster, name)))?;
+        row.invalid_address().map(|text| invalid_address(name, text))
+    });
     let inline = b.expand("inline_workloads", inputs.entries.entries, move |cx, name, entry| {
         of_inline.service_entry(cx, namespace_context, name, entry)
     });

@@ -51,7 +51,7 @@ pub struct Listener {
 pub enum GatewayAddress {
     /// Type `IPAddress` (the default) that parses.
     Ip(IpAddr),
-    /// Type `Hostname`.
+    /// Type `Hostname`, in lower case.
     Hostname(Str),
     /// Another type, or an address that does not parse; it still makes the gateway ready.
     Other,

@@ -48,7 +48,7 @@ pub struct ServiceEntryPort {
 pub struct ServiceEntry {
     /// Metadata.
     pub meta: Meta,
-    /// `spec.hosts`, in order.
+    /// `spec.hosts`, in order and in lower case.
     pub hosts: Vec<Str>,
     /// `spec.addresses`, in order.
     pub addresses: Vec<ServiceEntryAddress>,
@@ -62,7 +62,7 @@ pub struct ServiceEntry {
     pub selector: Option<Labels>,
     /// `spec.subjectAltNames`, in order.
     pub subject_alt_names: Vec<Str>,
-    /// `status.addresses[]`: (host, value) that parse, in order.
+    /// `status.addresses[]`: (host, value) that parse, in order; hosts in lower case.
     pub status_addresses: Vec<(Str, IpAddr)>,
 }
 

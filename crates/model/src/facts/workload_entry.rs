@@ -7,8 +7,10 @@ use std::net::IpAddr;
 pub enum EntryAddress {
     /// An IP address.
     Ip(IpAddr),
-    /// Anything else: a hostname, a `unix://` path, or "".
+    /// A hostname in lower case, or "" where there is no address.
     Hostname(Str),
+    /// Neither, as it is written: the workload is not sent.
+    Invalid(Str),
 }
 
 impl Default for EntryAddress {

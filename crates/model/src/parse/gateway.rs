@@ -2,7 +2,7 @@ use super::metadata::Metadata;
 use super::number::Port;
 use super::read::{self, Manifest};
 use super::selector::LabelSelector;
-use super::text::{Text, or_empty};
+use super::text::{Text, or_empty, shared_host};
 use super::wrong::Wrong;
 use crate::facts::{AllowedNamespaces, Gateway, GatewayAddress, GatewayClass, Listener};
 use crate::{Kind, Selector, SelectorOperator, SelectorRequirement, shared};
@@ -157,7 +157,7 @@ impl Address<'_> {
         let value = or_empty(&self.value);
         match or_empty(&self.kind) {
             "" | "IPAddress" => value.parse().map_or(GatewayAddress::Other, GatewayAddress::Ip),
-            "Hostname" => GatewayAddress::Hostname(shared(value)),
+            "Hostname" => GatewayAddress::Hostname(shared_host(value)),
             _ => GatewayAddress::Other,
         }
     }
@@ -206,7 +206,7 @@ mod tests {
                 ],
             },
             "status": {"addresses": [
-                {"type": "Hostname", "value": "w.shop.svc"}, {"type": "IPAddress", "value": "10.1.0.9"},
+                {"type": "Hostname", "value": "W.shop.svc"}, {"type": "IPAddress", "value": "10.1.0.9"},
                 {"value": "fd00::9"}, {"type": "IPAddress", "value": "ten"}, {"type": "NamedAddress", "value": "n"},
             ]},
         }));

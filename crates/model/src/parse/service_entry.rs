@@ -2,7 +2,7 @@ use super::enumeration::Enumeration;
 use super::number::ProtoPort;
 use super::pairs::StrictPairs;
 use super::read::{self, Manifest};
-use super::text::{Text, or_empty, shared_list};
+use super::text::{Text, or_empty, shared_host, shared_list};
 use super::workload_entry::EntryManifest;
 use super::{code, wrong::Wrong};
 use crate::facts::{Resolution, ServiceEntry, ServiceEntryAddress, ServiceEntryPort};
@@ -88,7 +88,7 @@ pub(super) fn parse(json: &[u8]) -> Result<ServiceEntry, Wrong> {
     }
     Ok(ServiceEntry {
         meta: metadata.meta(Kind::ServiceEntry)?,
-        hosts: shared_list(spec.hosts),
+        hosts: spec.hosts.iter().flatten().map(|host| shared_host(host.as_str())).collect(),
         addresses: spec.addresses.iter().flatten().map(|a| address(a.as_str())).collect(),
         ports: spec.ports.iter().flatten().map(PortManifest::lower).collect(),
         resolution: match &spec.resolution {
@@ -131,7 +131,7 @@ impl PortManifest<'_> {
 impl StatusAddress<'_> {
     fn lower(&self) -> Option<(crate::Str, IpAddr)> {
         let ip = or_empty(&self.value).parse().ok()?;
-        Some((shared(or_empty(&self.host)), ip))
+        Some((shared_host(or_empty(&self.host)), ip))
     }
 }
 
@@ -187,6 +187,18 @@ mod tests {
         assert_eq!(entry.selector, Some(Labels::new([("app", "x")])));
         assert_eq!(entry.subject_alt_names, ["spiffe://x"]);
         assert_eq!(entry.status_addresses, [("a.example.org".into(), "240.240.0.1".parse().unwrap())]);
+    }
+
+    #[test]
+    fn hosts_are_in_lower_case_wherever_they_stand() {
+        let entry = entry(json!({
+            "spec": {"hosts": ["API.Example.org", "*.B.example.org"], "endpoints": [{"address": "VM.Example.org"}]},
+            "status": {"addresses": [{"value": "240.240.0.1", "host": "API.example.ORG"}]},
+        }))
+        .unwrap();
+        assert_eq!(entry.hosts, ["api.example.org", "*.b.example.org"]);
+        assert_eq!(entry.endpoints[0].address, EntryAddress::Hostname("vm.example.org".into()));
+        assert_eq!(entry.status_addresses, [("api.example.org".into(), "240.240.0.1".parse().unwrap())]);
     }
 
     #[test]

@@ -34,6 +34,15 @@ pub(super) fn or_empty<'t>(text: &'t Option<Text<'_>>) -> &'t str {
     text.as_ref().map_or("", Text::as_str)
 }
 
+/// Returns the shared copy of a hostname, in lower case: hosts are compared without case.
+pub(super) fn shared_host(host: &str) -> Str {
+    if host.bytes().any(|b| b.is_ascii_uppercase()) {
+        shared(&host.to_ascii_lowercase())
+    } else {
+        shared(host)
+    }
+}
+
 /// Returns the shared copies of the strings, in order.
 pub(super) fn shared_list(list: Option<Vec<Text<'_>>>) -> Vec<Str> {
     list.unwrap_or_default().iter().map(Text::shared).collect()

@@ -1,10 +1,10 @@
 use super::metadata::Metadata;
 use super::number::{ProtoNumber, ProtoPort};
 use super::pairs::StrictPairs;
-use super::text::{Text, or_empty};
+use super::text::{Text, or_empty, shared_host};
 use super::{read, wrong::Wrong};
 use crate::facts::{EntryAddress, WorkloadEntry, WorkloadEntrySpec};
-use crate::{Kind, shared};
+use crate::{Kind, is_hostname, shared};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -56,7 +56,10 @@ impl EntryManifest<'_> {
         WorkloadEntrySpec {
             address: match address.parse() {
                 Ok(ip) => EntryAddress::Ip(ip),
-                Err(_) => EntryAddress::Hostname(shared(address)),
+                Err(_) if address.is_empty() || is_hostname(address) => {
+                    EntryAddress::Hostname(shared_host(address))
+                }
+                Err(_) => EntryAddress::Invalid(shared(address)),
             },
             ports: ports.iter().map(|(name, port)| (name.shared(), port.port())).collect(),
             labels: self.labels.as_ref().map(StrictPairs::labels).unwrap_or_default(),
@@ -109,9 +112,18 @@ mod tests {
     }
 
     #[test]
-    fn anything_but_an_address_is_a_host() {
-        for text in ["vm.example.org", "unix:///run/x", "", "10.0.0.256"] {
-            assert_eq!(entry(json!({"address": text})).spec.address, EntryAddress::Hostname(text.into()));
+    fn an_address_is_an_ip_address_or_a_host_or_none_of_both() {
+        let address = |text: &str| entry(json!({"address": text})).spec.address;
+        for (text, host) in
+            [("vm.example.org", "vm.example.org"), ("VM.Example.org", "vm.example.org"), ("", "")]
+        {
+            assert_eq!(address(text), EntryAddress::Hostname(host.into()));
+        }
+        assert_eq!(address("FD00::1"), EntryAddress::Ip("fd00::1".parse().unwrap()));
+        for text in
+            ["192.0.2.11:8080", "10.0.0.256", "unix:///run/x", "*.example.org", " 10.0.0.1", "[fd00::1]"]
+        {
+            assert_eq!(address(text), EntryAddress::Invalid(text.into()));
         }
     }
 }

@@ -75,14 +75,16 @@ pub(in crate::controllers) fn field_manager(kind: Kind) -> Option<&'static str> 
 }
 
 /// A type that istiod does not know, like the others of this prefix.
+const ACCEPTED: &str = "pilothouse.io/Accepted";
 const WAYPOINT_REQUIRED: &str = "pilothouse.io/WaypointRequired";
 
 /// Returns the types of conditions that are ours alone to set.
 fn condition_types(kind: Kind) -> &'static [&'static str] {
     match kind {
-        Kind::Service | Kind::WorkloadEntry => &["istio.io/WaypointBound", WAYPOINT_REQUIRED],
+        Kind::Service => &["istio.io/WaypointBound", WAYPOINT_REQUIRED],
+        Kind::WorkloadEntry => &[ACCEPTED, "istio.io/WaypointBound", WAYPOINT_REQUIRED],
         Kind::ServiceEntry => &[
-            "pilothouse.io/Accepted",
+            ACCEPTED,
             "istio.io/WaypointBound",
             WAYPOINT_REQUIRED,
             "istio.io/WaypointMissing",
@@ -245,7 +247,8 @@ impl Stored {
         list.iter()
             .filter_map(|a| {
                 let ip = a.value.as_deref()?.parse().ok()?;
-                Some((Str::from(a.host.as_deref().unwrap_or_default()), ip))
+                // In lower case, as ingest has hosts.
+                Some((Str::from(a.host.as_deref().unwrap_or_default().to_ascii_lowercase()), ip))
             })
             .collect()
     }
