@@ -158,6 +158,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
         out,
         status::Inputs {
             services: inputs.services,
+            service_entries: inputs.serviceentries,
             workload_entries: inputs.workloadentries,
             policies: inputs.authorizationpolicies,
             classes: inputs.gatewayclasses,

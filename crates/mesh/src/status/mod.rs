@@ -7,7 +7,7 @@ mod enforcement;
 use engine::{Builder, Cx, Index, Memo, Table};
 use model::facts::{
     AuthorizationPolicy, GatewayClass, Meta, PolicyTargetRef, Protocol, Service, ServiceEntry,
-    ServiceEntryAddress, Visibility, WorkloadEntry,
+    ServiceEntryAddress, ServiceType, Visibility, WorkloadEntry,
 };
 use model::{Diagnostic, Kind, Name, Ns, ObjectRef, Severity, Str, shared};
 use output::{Condition, Conditions, Outputs};
@@ -50,6 +50,7 @@ fn unaccepted(reason: &'static str, message: String) -> Condition {
 #[derive(Clone, Copy)]
 pub(crate) struct Inputs {
     pub services: Table<Name, Service>,
+    pub service_entries: Table<Name, ServiceEntry>,
     pub workload_entries: Table<Name, WorkloadEntry>,
     pub policies: Table<Name, AuthorizationPolicy>,
     pub classes: Table<Name, GatewayClass>,
@@ -156,11 +157,12 @@ impl Inputs {
     fn entry(&self, cx: &Cx<'_>, name: &Name, entry: &ServiceEntry) -> Vec<Condition> {
         let Some(view) = cx.memo(self.namespaces, &name.ns) else { return Vec::new() };
         // Every host of an entry has the same waypoint: the first that it won stands for all.
-        let (mut rows, mut views) = (Vec::new(), Vec::new());
+        let (mut rows, mut views, mut won) = (Vec::new(), Vec::new(), Vec::new());
         for host in &entry.hosts {
             let key = HostKey { ns: name.ns.clone(), host: host.clone() };
             if let Some(row) = cx.get(self.entries.rows, &key).filter(|row| row.object == *name) {
                 rows.push(row);
+                won.push(host);
                 views.extend(cx.get(self.entries.views, &key));
             }
         }
@@ -179,7 +181,7 @@ impl Inputs {
                 "ServiceEntry has a non-default connect strategy but no waypoint bound. A waypoint is required for \
                  connect strategies to take effect for ambient clients.",
             ))
-        } else if entry.hosts.iter().any(|h| h.starts_with('*')) {
+        } else if won.iter().any(|h| h.starts_with('*')) {
             Some((
                 "NoWaypointForWildcardService",
                 "ServiceEntry will not apply until it is bound to a valid waypoint.",
@@ -350,33 +352,66 @@ impl Inputs {
                 None => answer(false, "TargetNotFound", "not bound".to_owned()),
             },
             "Service" | "ServiceEntry" => {
-                let (exists, waypoint) = self.bound_service(cx, &target.kind, &key);
                 let kind = &target.kind;
-                match (exists, waypoint) {
-                    (false, _) => answer(false, "TargetNotFound", format!("{kind} {key} was not found")),
-                    (true, None) => {
+                match self.bound_service(cx, kind, &key) {
+                    ServiceTarget::Missing => {
+                        answer(false, "TargetNotFound", format!("{kind} {key} was not found"))
+                    }
+                    ServiceTarget::Unsent(why) => answer(
+                        false,
+                        "AncestorNotBound",
+                        format!("{kind} {key} {why}, so it has no waypoint"),
+                    ),
+                    ServiceTarget::Unbound => {
                         answer(false, "AncestorNotBound", format!("{kind} {key} is not bound to a waypoint"))
                     }
-                    (true, Some(waypoint)) => answer(true, "Accepted", format!("bound to {waypoint}")),
+                    ServiceTarget::Bound(waypoint) => {
+                        answer(true, "Accepted", format!("bound to {waypoint}"))
+                    }
                 }
             }
             _ => answer(false, "unknown", "not bound".to_owned()),
         }
     }
 
-    fn bound_service(&self, cx: &Cx<'_>, kind: &str, key: &Name) -> (bool, Option<Name>) {
-        if kind == Kind::Service.name() {
-            let row = cx.get(self.service_rows, key);
-            return (row.is_some(), row.and_then(|r| r.waypoint.clone().ok().flatten()));
+    fn bound_service(&self, cx: &Cx<'_>, kind: &str, key: &Name) -> ServiceTarget {
+        let (row, unsent) = if kind == Kind::Service.name() {
+            let service = cx.get(self.services, key);
+            let unsent = service.map(|service| match service.service_type {
+                ServiceType::ExternalName => "is of type ExternalName",
+                ServiceType::Internal => UNSENT,
+            });
+            (cx.get(self.service_rows, key), unsent)
+        } else {
+            let entry = cx.get(self.service_entries, key);
+            // Every host that the entry has is bound alike.
+            let row = entry.iter().flat_map(|entry| &entry.hosts).find_map(|host| {
+                let host = HostKey { ns: key.ns.clone(), host: host.clone() };
+                cx.get(self.entries.rows, &host).filter(|row| row.object == *key)
+            });
+            (row, entry.map(|_| UNSENT))
+        };
+        match (row, unsent) {
+            (Some(row), _) => match &row.waypoint {
+                Ok(Some(waypoint)) => ServiceTarget::Bound(waypoint.clone()),
+                _ => ServiceTarget::Unbound,
+            },
+            (None, Some(why)) => ServiceTarget::Unsent(why),
+            (None, None) => ServiceTarget::Missing,
         }
-        let Some(entry) = cx.get(self.entries.entries, key) else { return (false, None) };
-        // One of which nothing is sent is as absent as a Service of which nothing is.
-        let row = entry.hosts.iter().find_map(|host| {
-            let host = HostKey { ns: key.ns.clone(), host: host.clone() };
-            cx.get(self.entries.rows, &host).filter(|row| row.object == *key)
-        });
-        (row.is_some(), row.and_then(|row| row.waypoint.clone().ok().flatten()))
     }
+}
+
+/// Why something that is there has no waypoint.
+const UNSENT: &str = "is there, but nothing of it is sent";
+
+/// What a policy finds that targets a Service or ServiceEntry.
+enum ServiceTarget {
+    Missing,
+    /// It is there, and clients are not sent it.
+    Unsent(&'static str),
+    Unbound,
+    Bound(Name),
 }
 
 struct Attachment {
