@@ -6,7 +6,8 @@
 //!
 //! What an entry's status holds is kept, also after a change of the pools: clients may have heard of
 //! it. Restarts and other replicas change nothing. An entry that nobody is to see gets none and keeps
-//! what it has, for when it is seen again. A host without
+//! what it has, for when it is seen again. One that needs none any more, such as one with addresses that
+//! its user wrote, gives back what it has. A host without
 //! an address gets the one that the hash of its entry and name points to, or the next free one. Of
 //! two claims on one address the stronger keeps it: an address that a user wrote, else the one of
 //! the older entry. A host whose address lies in a range that a user wrote gets another, where there
@@ -43,15 +44,21 @@ pub struct AddressRequest {
     pub fixed: Vec<IpNet>,
     /// `status.addresses`: (host, value), in order.
     pub held: Vec<(Str, IpAddr)>,
+    /// Whether its status is left as it is while no host wants addresses: nobody sees the entry for now, or
+    /// its label opts out of automatic addresses.
+    pub is_left_alone: bool,
+}
+
+fn opts_out(entry: &ServiceEntry) -> bool {
+    entry.meta.labels.get(AUTOALLOCATE_LABEL).is_some_and(|v| v.eq_ignore_ascii_case("false"))
 }
 
 /// Whether a host of an entry is reached by the address allocated for it.
 pub(crate) fn takes_allocated(entry: &ServiceEntry, host: &str) -> bool {
-    let refused = entry.meta.labels.get(AUTOALLOCATE_LABEL).is_some_and(|v| v.eq_ignore_ascii_case("false"));
     let is_wildcard = host.starts_with('*');
     entry.addresses.is_empty()
         && entry.resolution != Resolution::None
-        && !refused
+        && !opts_out(entry)
         && (!is_wildcard || entry.resolution == Resolution::DynamicDns)
 }
 
@@ -75,6 +82,7 @@ impl AddressRequest {
             hosts,
             fixed: fixed.collect(),
             held: entry.status_addresses.clone(),
+            is_left_alone: !is_seen || opts_out(entry),
         }
     }
 }
@@ -211,6 +219,7 @@ impl Allocator {
         }
         if let Some(old) = &old {
             self.rest(&old.kept, &name);
+            self.rest(&old.request.held, &name);
             self.release(&old.request.fixed);
         }
         self.rest(&request.held, &name);
@@ -235,7 +244,8 @@ impl Allocator {
         while let Some((_, name)) = self.dirty.pop_first() {
             let Some(mut entry) = self.entries.remove(&name) else { continue };
             self.decide(&mut entry, &mut problems);
-            if !is_same(&entry.kept, &entry.request.held) && !entry.request.hosts.is_empty() {
+            let is_left_alone = entry.request.hosts.is_empty() && entry.request.is_left_alone;
+            if !is_same(&entry.kept, &entry.request.held) && !is_left_alone {
                 assignments.push(Assignment {
                     entry: name.clone(),
                     held: entry.request.held.clone(),

@@ -176,7 +176,7 @@ fn the_address_of_a_deleted_entry_rests_and_is_its_own_again() {
 }
 
 #[test]
-fn an_entry_that_takes_none_keeps_its_status_and_its_addresses_reserved() {
+fn an_entry_that_is_left_alone_keeps_its_status_and_its_addresses_reserved() {
     let mut allocator = Allocator::default();
     let probe = request("a", 1, &["x.test"]);
     allocator.put(probe.clone());
@@ -184,12 +184,56 @@ fn an_entry_that_takes_none_keeps_its_status_and_its_addresses_reserved() {
     let mut allocator = Allocator::default();
     let mut left = request("left", 1, &[]);
     left.held = given.clone();
+    left.is_left_alone = true;
     allocator.put(left);
     allocator.put(probe);
     let (assignments, problems) = allocator.assign();
     assert_eq!(problems, []);
     assert_eq!(assignments.len(), 1);
     assert!(assignments[0].wanted.iter().all(|(_, ip)| given.iter().all(|(_, other)| other != ip)));
+}
+
+#[test]
+fn an_entry_that_needs_no_address_any_more_gives_back_what_its_status_holds() {
+    let mut allocator = Allocator::default();
+    let mut requests = [request("a", 1, &["x.test"])];
+    allocator.put(requests[0].clone());
+    write(&mut allocator, &mut requests);
+    let given = requests[0].held.clone();
+    requests[0].hosts.clear();
+    requests[0].fixed = vec!["10.9.8.7/32".parse().unwrap()];
+    allocator.put(requests[0].clone());
+    let back = only(&mut allocator);
+    assert_eq!((back.held, back.wanted), (given.clone(), Vec::new()));
+    requests[0].held.clear();
+    allocator.put(requests[0].clone());
+    assert_eq!(allocator.assign(), (Vec::new(), Vec::new()));
+    // It rests, and is the host's again.
+    assert!(!allocator.is_free(&given[0].1, &Name::new("shop", "b"), &Str::from("x.test")));
+    allocator.put(request("a", 1, &["x.test"]));
+    assert_eq!(only(&mut allocator).wanted, given);
+}
+
+#[test]
+fn what_an_entry_says_decides_whether_its_status_is_left_alone() {
+    let entry =
+        ServiceEntry { hosts: vec!["x.test".into()], resolution: Resolution::Static, ..Default::default() };
+    let own = ServiceEntry {
+        addresses: vec![ServiceEntryAddress::Ip("10.9.8.7".parse().unwrap())],
+        ..entry.clone()
+    };
+    let none = ServiceEntry { resolution: Resolution::None, ..entry.clone() };
+    let mut out = entry.clone();
+    out.meta.labels = model::Labels::new([(AUTOALLOCATE_LABEL, "False")]);
+    let of = |entry: &ServiceEntry, is_seen| {
+        let request = AddressRequest::of(entry, is_seen);
+        (request.hosts.len(), request.is_left_alone)
+    };
+    assert_eq!(of(&entry, true), (1, false));
+    assert_eq!(of(&entry, false), (0, true));
+    assert_eq!(of(&own, true), (0, false));
+    assert_eq!(of(&none, true), (0, false));
+    assert_eq!(of(&out, true), (0, true));
 }
 
 #[test]
