@@ -147,6 +147,7 @@ fn slice(s: usize, pods: usize) -> Object {
     Object::EndpointSlice(Arc::new(EndpointSlice {
         name: Name { ns: service.ns.clone(), name: Str::from(format!("{}-abcde", service.name)) },
         service: service.name,
+        follows_selector: true,
         address_type: AddressType::Ip,
         endpoints: range
             .map(|p| Endpoint {

@@ -215,7 +215,11 @@ impl Mesh {
             "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
             "metadata": {
                 "name": format!("{name}-load"), "namespace": space,
-                "labels": {"kubernetes.io/service-name": name},
+                "labels": {
+                    "kubernetes.io/service-name": name,
+                    // As the controller of Kubernetes makes it: it says nothing that the selector does not.
+                    "endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io",
+                },
             },
             "addressType": "IPv4",
             "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],

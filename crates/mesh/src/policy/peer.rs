@@ -171,7 +171,13 @@ fn less_strict(peer: &PeerAuthentication, first: &PeerAuthentication) -> Diagnos
         "an empty selector in the root namespace may be for the whole mesh or for no other namespace, so PeerAuthentication {} is in force, which is stricter",
         first.meta.name
     );
-    warning(code::EMPTY_SELECTOR, peer, "spec.selector", message, "remove the selector, or delete one of the two")
+    warning(
+        code::EMPTY_SELECTOR,
+        peer,
+        "spec.selector",
+        message,
+        "remove the selector, or delete one of the two",
+    )
 }
 
 fn warning(

@@ -32,12 +32,12 @@ pub(super) fn status(ready: bool) -> i32 {
 
 /// A ztunnel forgets an unhealthy endpoint of a service that wants only healthy ones. When the
 /// service begins to want all, the workload must come again although it is the same.
-pub(super) fn salt(ready: bool, services: &[Arc<ServiceView>]) -> u64 {
-    if ready || !services.iter().any(|s| s.allow_all) {
+pub(super) fn salt<'s>(ready: bool, services: impl Iterator<Item = &'s ServiceView> + Clone) -> u64 {
+    if ready || !services.clone().any(|s| s.allow_all) {
         return 0;
     }
     let mut hasher = foldhash::fast::FixedState::default().build_hasher();
-    for service in services.iter().filter(|s| s.allow_all) {
+    for service in services.filter(|s| s.allow_all) {
         hasher.write(service.key.as_bytes());
     }
     hasher.finish() | 1

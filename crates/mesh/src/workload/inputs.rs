@@ -3,7 +3,8 @@
 use engine::{Builder, Cx, Index, Memo, Table};
 use model::facts::{EndpointSlice, Meta, Node, Pod, WorkloadEntry};
 use model::{Labels, Name, Ns, Str};
-use proto::workload;
+use proto::workload::{self, PortList};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::enforcement::{EnforcementTarget, Enforcements};
@@ -16,12 +17,38 @@ use crate::waypoint::{
     BindError, Binder, GATEWAY_NAME_LABEL, ImplicitAllowPolicies, Inherited, UnboundWorkloads, Waypoint,
 };
 
-/// A pod named by an endpoint slice of a service that selects nothing itself.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// An endpoint that names a pod, of a slice that decides about its service.
+#[derive(Clone, PartialEq, Debug)]
 pub(crate) struct SliceTarget {
     pub pod: Name,
-    pub uid: u128,
+    pub of: PodTarget,
     pub service: Name,
+    /// Whether the slice says so.
+    pub is_ready: bool,
+    /// The ports of the service, as the slice has them.
+    pub ports: PortList,
+}
+
+/// What an endpoint says of the pod that it names.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct PodTarget {
+    /// 0 where it gives none.
+    pub uid: u128,
+    pub addresses: Vec<IpAddr>,
+}
+
+impl PodTarget {
+    /// Tells whether the endpoint is this pod: not one of its name that is gone, and where it is.
+    pub fn is(&self, uid: u128, ips: &[IpAddr]) -> bool {
+        (self.uid == 0 || self.uid == uid) && self.addresses.iter().any(|address| ips.contains(address))
+    }
+}
+
+/// A pod that is sent, as endpoints name it. That it becomes ready leaves this equal.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct NamedPod {
+    pub uid: u128,
+    pub ips: Vec<IpAddr>,
 }
 
 /// What workloads are made from.
@@ -69,8 +96,11 @@ pub(super) struct NamespaceContext {
 pub(super) struct Around {
     /// Of namespaces in scope.
     pub namespace_context: Memo<Ns, NamespaceContext>,
-    pub by_pod: Index<Name, (Name, Name, u128), SliceTarget>,
+    pub by_pod: Index<Name, TargetKey, SliceTarget>,
 }
+
+/// The slice, the pod that an endpoint of it names, and the endpoint's first address.
+pub(super) type TargetKey = (Name, Name, IpAddr);
 
 /// What all workloads of the cluster have in common.
 #[derive(Clone, PartialEq, Debug)]

@@ -8,7 +8,7 @@ use proto::workload::{self, NetworkMode, PortList, WorkloadType};
 use std::sync::Arc;
 
 use super::fields::{canonical, is_captured, port, salt, sent_services, status, tunnel};
-use super::inputs::{Around, Inputs, NamespaceContext, Shared};
+use super::inputs::{Around, Inputs, NamespaceContext, Shared, SliceTarget};
 use crate::encode::{self, ip_bytes};
 use crate::enforcement::EnforcementTarget;
 use crate::key::{self, Selected};
@@ -30,23 +30,18 @@ impl Inputs {
         let namespace_context = cx.memo(around.namespace_context, &name.ns)?;
         let NamespaceContext { view, inherited, has_slice_targets } = &*namespace_context;
         let selected = Selected { ns: name.ns.clone(), labels: pod.labels.clone() };
-        let mut services =
-            cx.memo(self.selected_services, &selected).map(|s| s.0.clone()).unwrap_or_default();
-        services.retain(|service| self.entries_select_pods || !service.is_entry);
+        let by_selector = cx.memo(self.selected_services, &selected).map(|s| s.0.clone()).unwrap_or_default();
+        let by_selector = by_selector.into_iter().filter(|of| self.entries_select_pods || !of.is_entry);
+        let mut members: Vec<Membership> =
+            by_selector.map(|service| Membership::by_selector(service, pod)).collect();
         if *has_slice_targets {
-            self.add_targeted(cx, around, name, pod, &mut services);
+            self.add_targeted(cx, around, name, pod, &mut members);
         }
         let shared = cx.single(shared)?;
         let (tunnel, native) = tunnel(pod.captured, &pod.labels);
         let (waypoint, application_tunnel) = self.waypoint(cx, &name.ns, &pod.labels, inherited);
-        let salt = salt(pod.ready, &services);
-        let services: Vec<_> = services
-            .into_iter()
-            .map(|service| {
-                let ports = pod_ports(&service, pod);
-                (service, ports)
-            })
-            .collect();
+        let is_healthy = pod.ready || members.iter().any(|member| member.is_ready);
+        let services: Vec<_> = members.iter().map(|m| (m.service.clone(), m.ports.clone())).collect();
         let meta = WorkloadMeta {
             ns: &name.ns,
             labels: &pod.labels,
@@ -66,6 +61,11 @@ impl Inputs {
         }
         let listed = self.listed(cx, &selected, &target)?;
         let (canonical_name, canonical_revision) = canonical(&pod.labels, &pod.workload_name);
+        // A workload has one status. Where the services differ, it is left out of those for which it is not
+        // ready, unless they want it all the same.
+        let is_used = |m: &Membership| m.is_ready || !is_healthy || m.service.allow_all;
+        let sent: Vec<_> = members.into_iter().filter(is_used).map(|m| (m.service, m.ports)).collect();
+        let salt = salt(is_healthy, sent.iter().map(|(service, _)| &**service));
         let sent = workload::Workload {
             uid: key::pod_uid(&self.cluster, name),
             name: name.name.to_string(),
@@ -84,9 +84,9 @@ impl Inputs {
             canonical_revision: canonical_revision.to_string(),
             workload_type: WorkloadType::Pod.into(),
             workload_name: pod.workload_name.to_string(),
-            services: sent_services(services),
+            services: sent_services(sent),
             authorization_policies: listed,
-            status: status(pod.ready),
+            status: status(is_healthy),
             cluster_id: key::cluster_id(&self.cluster, &name.ns).to_string(),
             locality: self.locality(cx, &name.ns, &pod.node),
             network_mode: if pod.host_network { NetworkMode::HostNetwork } else { NetworkMode::Standard }
@@ -96,21 +96,28 @@ impl Inputs {
         Some(encode::workload(sent, salt))
     }
 
-    /// Adds the services without a selector whose slices name the pod by its uid.
+    /// Adds what slices say that decide about their services and name the pod.
     fn add_targeted(
         &self,
         cx: &Cx<'_>,
         around: Around,
         name: &Name,
         pod: &Pod,
-        services: &mut Vec<Arc<ServiceView>>,
+        members: &mut Vec<Membership>,
     ) {
         for (_, target) in cx.lookup(around.by_pod, name) {
-            if target.uid == pod.uid
-                && let Some(view) = cx.get(self.services.views, &target.service)
-                && !services.iter().any(|s| s.key == view.key)
+            if target.of.is(pod.uid, &pod.ips)
+                && let Some(service) = cx.get(self.services.views, &target.service)
             {
-                services.push(view);
+                match members.iter_mut().find(|member| member.service.key == service.key) {
+                    Some(member) => member.join(&target),
+                    None => members.push(Membership {
+                        service,
+                        ports: target.ports.clone(),
+                        is_ready: target.is_ready,
+                        is_selected: false,
+                    }),
+                }
             }
         }
     }
@@ -126,6 +133,44 @@ impl Inputs {
             zone: node.zone.to_string(),
             subzone: node.subzone.to_string(),
         })
+    }
+}
+
+/// A service that a pod belongs to.
+struct Membership {
+    service: Arc<ServiceView>,
+    ports: PortList,
+    /// Whether it is to be used for the service.
+    is_ready: bool,
+    /// Whether by the selector of the service.
+    is_selected: bool,
+}
+
+impl Membership {
+    fn by_selector(service: Arc<ServiceView>, pod: &Pod) -> Self {
+        let ports = pod_ports(&service, pod);
+        Self { service, ports, is_ready: pod.ready, is_selected: true }
+    }
+
+    /// Adds what a slice says. Of ready endpoints a hand-made slice goes before the selector, and of two
+    /// slices the first before the other: a ztunnel takes one port of a pod for each of the service.
+    fn join(&mut self, target: &SliceTarget) {
+        if !target.is_ready {
+            return;
+        }
+        if !self.is_ready {
+            self.ports = target.ports.clone();
+            (self.is_ready, self.is_selected) = (true, false);
+            return;
+        }
+        for port in &target.ports.ports {
+            let same = self.ports.ports.iter_mut().find(|own| own.service_port == port.service_port);
+            match same {
+                Some(own) if self.is_selected => own.target_port = port.target_port,
+                Some(_) => {}
+                None => self.ports.ports.push(port.clone()),
+            }
+        }
     }
 }
 

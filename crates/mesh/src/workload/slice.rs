@@ -1,37 +1,71 @@
 //! Endpoints of slices that are no pods, as sent.
 
-use engine::{Cx, Table};
-use model::facts::{AddressType, EndpointSlice, EndpointTarget, Protocol};
+use engine::{Cx, Memo, Table};
+use model::facts::{AddressType, Endpoint, EndpointSlice, EndpointTarget, Protocol};
 use model::{Kind, Name, ObjectRef, Str};
 use output::Encoded;
 use proto::workload::{self, NetworkMode, PortList};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::fields::{port, salt, sent_services, status};
-use super::inputs::{Inputs, Shared};
+use super::inputs::{Inputs, NamedPod, PodTarget, Shared};
 use crate::encode::{self, ip_bytes};
 use crate::enforcement::EnforcementTarget;
 use crate::key;
-use crate::service::ServiceView;
+use crate::service::{ServiceView, Services};
 use crate::waypoint::WaypointRequirement;
+
+/// Returns the service of a slice, if clients are sent it and the slice decides about its endpoints: where
+/// the service selects pods, the slices of the controller only repeat what the selector says.
+pub(super) fn deciding(
+    cx: &Cx<'_>,
+    services: Services,
+    service: &Name,
+    slice: &EndpointSlice,
+) -> Option<Arc<ServiceView>> {
+    let view = sent(cx, services, service, slice)?;
+    (!slice.follows_selector || view.selector.is_empty()).then_some(view)
+}
+
+/// A service out of scope has no view, and neither has one that is not sent.
+fn sent(cx: &Cx<'_>, services: Services, service: &Name, slice: &EndpointSlice) -> Option<Arc<ServiceView>> {
+    if slice.service.is_empty() || slice.address_type == AddressType::Fqdn {
+        return None;
+    }
+    cx.get(services.views, service)
+}
 
 impl Inputs {
     pub(super) fn endpoints(
         &self,
         cx: &Cx<'_>,
         shared: Table<(), Shared>,
+        named_pods: Memo<Name, NamedPod>,
         name: &Name,
         slice: &EndpointSlice,
     ) -> Vec<(Str, Encoded)> {
-        if slice.service.is_empty() || slice.address_type == AddressType::Fqdn {
-            return Vec::new();
-        }
         let service = Name { ns: name.ns.clone(), name: slice.service.clone() };
-        // A service out of scope has no view, and neither has one that is not sent.
-        let Some(service) = cx.get(self.services.views, &service) else { return Vec::new() };
+        let Some(service) = sent(cx, self.services, &service, slice) else { return Vec::new() };
+        let follows_selector = slice.follows_selector && !service.selector.is_empty();
+        // Of a pod there is much more to tell, so an endpoint that is one is left to it.
+        let is_pod = |endpoint: &Endpoint| match &endpoint.target {
+            EndpointTarget::Other => false,
+            EndpointTarget::Pod { .. } if follows_selector => true,
+            EndpointTarget::Pod { name, uid } => {
+                let target = PodTarget { uid: *uid, addresses: endpoint.addresses.to_vec() };
+                cx.memo(named_pods, name).is_some_and(|pod| target.is(pod.uid, &pod.ips))
+            }
+        };
+        let (pods, others): (Vec<_>, Vec<_>) = slice.endpoints.iter().partition(|e| is_pod(e));
+        let of_pods: BTreeSet<IpAddr> = pods.into_iter().flat_map(|e| e.addresses.iter().copied()).collect();
         let Some(shared) = cx.single(shared) else { return Vec::new() };
         let mut rows: Vec<(Str, Encoded)> = Vec::new();
-        for endpoint in slice.endpoints.iter().filter(|e| e.target == EndpointTarget::Other) {
-            let Some(first) = endpoint.addresses.first() else { continue };
+        for endpoint in others {
+            let Some(first) = endpoint.addresses.first().filter(|first| !of_pods.contains(first)) else {
+                continue;
+            };
             let uid = key::slice_endpoint_uid(&self.cluster, name, first);
             let services = [(service.clone(), slice_ports(&service, slice))];
             let target = EnforcementTarget {
@@ -55,7 +89,7 @@ impl Inputs {
                 network_mode: NetworkMode::HostNetwork.into(),
                 ..Default::default()
             };
-            let salt = salt(endpoint.ready, std::slice::from_ref(&service));
+            let salt = salt(endpoint.ready, std::iter::once(&*service));
             // Of endpoints with one first address the engine keeps the first.
             rows.push((Str::from(uid), encode::workload(sent, salt)));
         }
@@ -64,12 +98,12 @@ impl Inputs {
 }
 
 /// Joins the slice's explicit TCP ports to the service's by name.
-fn slice_ports(service: &ServiceView, slice: &EndpointSlice) -> PortList {
+pub(super) fn slice_ports(service: &ServiceView, slice: &EndpointSlice) -> PortList {
     let ports = slice.ports.iter().filter_map(|p| {
         let (Some(name), Some(target), Some(Protocol::Tcp)) = (&p.name, p.port, p.protocol) else {
             return None;
         };
-        let of = service.ports.iter().find(|s| s.name == *name)?;
+        let of = service.ports.iter().find(|s| s.name == *name && s.is_tcp)?;
         Some(port(of.port, target))
     });
     PortList { ports: ports.collect() }

@@ -1,13 +1,16 @@
 //! The tables of workloads of all sources.
 
 use engine::{Builder, Table};
-use model::facts::EndpointTarget;
+use model::facts::{EndpointTarget, Phase};
 use model::{Diagnostic, Kind, Name, Ns, ObjectRef, Severity, Str};
 use output::{Encoded, Outputs, Resource};
 use proto::ResourceType;
 
 use super::entry::EntryWorkload;
-use super::inputs::{Around, Inputs, NamespaceContext, SliceTarget, shared_fields};
+use super::inputs::{
+    Around, Inputs, NamedPod, NamespaceContext, PodTarget, SliceTarget, TargetKey, shared_fields,
+};
+use super::slice::{deciding, slice_ports};
 use crate::{key, rank};
 
 /// The tables of this module.
@@ -38,21 +41,22 @@ fn invalid_address(entry: &Name, text: &str) -> Diagnostic {
 /// Declares them.
 pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, inputs: Inputs) -> Workloads {
     let services = inputs.services;
-    // Slices of a service with a selector repeat what the selector says; only the others count.
     let targets = b.expand("slice_targets", inputs.slices, move |cx, name, slice| {
         let service = Name { ns: name.ns.clone(), name: slice.service.clone() };
-        let is_plain = !slice.service.is_empty()
-            && cx.get(services.views, &service).is_some_and(|v| v.selector.is_empty());
-        let pods = slice.endpoints.iter().filter(|_| is_plain).filter_map(|e| match &e.target {
-            EndpointTarget::Pod { name: pod, uid } => Some((pod.clone(), *uid)),
+        let Some(view) = deciding(cx, services, &service, slice) else { return Vec::new() };
+        let ports = slice_ports(&view, slice);
+        let named = slice.endpoints.iter().filter_map(|endpoint| match &endpoint.target {
+            EndpointTarget::Pod { name: pod, uid } => {
+                let of = PodTarget { uid: *uid, addresses: endpoint.addresses.to_vec() };
+                let key = (name.clone(), pod.clone(), *endpoint.addresses.first()?);
+                let (pod, is_ready) = (pod.clone(), endpoint.ready);
+                Some((key, SliceTarget { pod, of, service: service.clone(), is_ready, ports: ports.clone() }))
+            }
             EndpointTarget::Other => None,
         });
-        pods.map(|(pod, uid)| {
-            ((name.clone(), pod.clone(), uid), SliceTarget { pod, uid, service: service.clone() })
-        })
-        .collect()
+        named.collect()
     });
-    let by_pod = b.index(targets, "slice_target_by_pod", |_, t: &SliceTarget| [t.pod.clone()]);
+    let by_pod = b.index(targets, "slice_target_by_pod", |_: &TargetKey, t: &SliceTarget| [t.pod.clone()]);
     let by_ns = b.index(targets, "slice_target_by_namespace", |_, t: &SliceTarget| [t.pod.ns.clone()]);
     // Asked once for a namespace, and not by each of its workloads.
     let (namespaces, binder) = (inputs.namespaces, inputs.binder);
@@ -64,6 +68,13 @@ pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, inputs: Inputs) -> Wor
     let around = Around { namespace_context, by_pod };
     let shared = shared_fields(b, inputs.settings, inputs.networks);
     let slices = inputs.slices;
+    let all_pods = inputs.pods;
+    // Read only for the pods that slices name.
+    let named_pods = b.memo("named_pod", move |cx, name: &Name| {
+        let pod = cx.get(all_pods, name).filter(|pod| pod.phase == Phase::Live && !pod.ips.is_empty())?;
+        let is_in_scope = cx.memo(namespaces, &name.ns)?.in_scope;
+        is_in_scope.then(|| NamedPod { uid: pod.uid, ips: pod.ips.to_vec() })
+    });
     let of_pods = inputs.clone();
     let pods = b.derive("pod_workloads", inputs.pods, move |cx, name, pod| {
         of_pods.pod(cx, around, shared, name, pod)
@@ -83,7 +94,7 @@ pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, inputs: Inputs) -> Wor
     });
     let cluster = inputs.cluster.clone();
     let endpoints = b.expand("endpoint_workloads", slices, move |cx, name, slice| {
-        inputs.endpoints(cx, shared, name, slice)
+        inputs.endpoints(cx, shared, named_pods, name, slice)
     });
     out.resources(b, pods, ResourceType::Address, rank::POD, move |name, encoded| {
         Some(Resource::new(key::pod_uid(&cluster, name), encoded))

@@ -57,6 +57,9 @@ pub struct EndpointSlice {
     pub name: Name,
     /// Label `kubernetes.io/service-name`; empty when absent.
     pub service: Str,
+    /// Whether the controller of Kubernetes made it, after the service's selector (label
+    /// `endpointslice.kubernetes.io/managed-by`).
+    pub follows_selector: bool,
     /// `addressType`.
     pub address_type: AddressType,
     /// `endpoints`, in order.

@@ -58,6 +58,10 @@ struct PortManifest<'a> {
     protocol: Option<ProtocolName>,
 }
 
+const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+/// Who manages the slices that follow selectors. Those that mirror hand-made Endpoints are another's.
+const SLICE_CONTROLLER: &str = "endpointslice-controller.k8s.io";
+
 /// Returns the facts of an `EndpointSlice`.
 ///
 /// # Errors
@@ -71,6 +75,7 @@ pub(super) fn parse(json: &[u8]) -> Result<EndpointSlice, Wrong> {
     };
     Ok(EndpointSlice {
         service: manifest.metadata.shared_label("kubernetes.io/service-name"),
+        follows_selector: manifest.metadata.label(MANAGED_BY) == Some(SLICE_CONTROLLER),
         address_type,
         endpoints: manifest.endpoints.iter().flatten().map(|e| e.lower(&name.ns)).collect(),
         ports: manifest.ports.iter().flatten().map(PortManifest::lower).collect(),
@@ -153,6 +158,19 @@ mod tests {
                 EndpointPort { name: None, port: None, protocol: None },
             ]
         );
+    }
+
+    #[test]
+    fn only_the_slices_of_the_controller_follow_a_selector() {
+        let of = |labels: Value| {
+            let manifest = json!({"metadata": {"name": "x", "namespace": "shop", "labels": labels}});
+            parse(manifest.to_string().as_bytes()).unwrap().follows_selector
+        };
+        assert!(of(json!({MANAGED_BY: SLICE_CONTROLLER})));
+        for by in ["endpointslicemirroring-controller.k8s.io", "me", ""] {
+            assert!(!of(json!({MANAGED_BY: by})), "{by:?}");
+        }
+        assert!(!of(json!({})));
     }
 
     #[test]
