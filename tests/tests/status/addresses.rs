@@ -157,42 +157,42 @@ async fn an_address_that_a_user_wrote_wins_and_hosts_that_go_take_theirs_along()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_entry_that_needs_no_address_any_more_gives_back_what_it_has() -> anyhow::Result<()> {
-    let world = World::start(&[("shop", json!({}))]).await?;
-    let replica = Replica::start(&world.account, "one").await?;
+    let fixture = Fixture::start(&[("shop", json!({}))]).await?;
+    let replica = Replica::start(&fixture.account, "one").await?;
     let until_count = async |name: &str, count: usize| {
         until(LIMIT, async || {
-            let found = world.addresses("shop", name).await?;
+            let found = fixture.addresses("shop", name).await?;
             Ok((found.len() == count).then_some(found))
         })
         .await
         .with_context(|| format!("{name} has not {count} addresses"))
     };
     for name in ["own", "none", "out", "renamed"] {
-        world.put(entry("shop", name, &[&format!("{name}.test")])).await?;
+        fixture.put(entry("shop", name, &[&format!("{name}.test")])).await?;
         until_count(name, 2).await?;
     }
     let mut own = entry("shop", "own", &["own.test"]);
     own["spec"]["addresses"] = json!(["10.9.8.7"]);
-    world.put(own).await?;
+    fixture.put(own).await?;
     until_count("own", 0).await?;
     let mut none = entry("shop", "none", &["none.test"]);
     none["spec"]["resolution"] = json!("NONE");
-    world.put(none).await?;
+    fixture.put(none).await?;
     until_count("none", 0).await?;
-    world.put(entry("shop", "renamed", &["Other.test"])).await?;
+    fixture.put(entry("shop", "renamed", &["Other.test"])).await?;
     let is_renamed = async || {
-        let found = world.addresses("shop", "renamed").await?;
+        let found = fixture.addresses("shop", "renamed").await?;
         Ok((found.len() == 2 && found.iter().all(|(host, _)| host == "other.test")).then_some(()))
     };
     until(LIMIT, is_renamed).await?;
     // Whoever opts out keeps what is there: it may be somebody else's to write.
     let mut out = entry("shop", "out", &["out.test"]);
     out["metadata"]["labels"] = json!({"networking.istio.io/enable-autoallocate-ip": "false"});
-    world.put(out).await?;
-    world.put(entry("shop", "last", &["last.test"])).await?;
+    fixture.put(out).await?;
+    fixture.put(entry("shop", "last", &["last.test"])).await?;
     until_count("last", 2).await?;
     until_count("out", 2).await?;
-    world.has_written(8).await?;
+    fixture.has_written(8).await?;
     replica.has_written((0, 8)).await
 }
 
