@@ -155,6 +155,24 @@ impl Certificate {
         self.path_length
     }
 
+    /// Returns what restricts certificates below this authority apart from the length of the chain and
+    /// extended key usages, in words; none if nothing does.
+    pub(crate) fn restriction(&self) -> Option<&'static str> {
+        let parsed = parse(&self.der)?;
+        parsed.extensions().iter().find_map(|extension| match extension.parsed_extension() {
+            ParsedExtension::NameConstraints(_) => Some("name constraints"),
+            ParsedExtension::PolicyConstraints(_) | ParsedExtension::InhibitAnyPolicy(_) => {
+                Some("constraints of policies")
+            }
+            ParsedExtension::UnsupportedExtension { .. } | ParsedExtension::ParseError { .. }
+                if extension.critical =>
+            {
+                Some("a critical extension that is not known")
+            }
+            _ => None,
+        })
+    }
+
     /// Returns the serial number in lower-case hexadecimal.
     pub fn serial(&self) -> &str {
         &self.serial

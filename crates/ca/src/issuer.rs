@@ -227,6 +227,11 @@ impl Issuer {
         &self.certificate
     }
 
+    /// Returns the key of the signing certificate.
+    pub(crate) fn key(&self) -> &SigningKey {
+        &self.key
+    }
+
     /// Returns the certificates between a leaf and the roots, in the order of an answer.
     pub fn intermediates(&self) -> &[Certificate] {
         &self.intermediates

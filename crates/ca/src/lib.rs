@@ -12,6 +12,7 @@
 //!                                                          ▲            leaf, chain, roots
 //!  Secret ──▶ RootState ── signing root + trust ───────────┤
 //!  files  ──▶ KeyMaterial (plugged-in intermediate) ───────┘
+//!              └─ Issuer::intermediate (P-256, if that key is slow)
 //!
 //!  CSR ──▶ ExternalRequest (all of it counts) ──▶ a signer elsewhere ──▶ accept ──▶ Issued
 //! ```
@@ -54,6 +55,7 @@ mod external;
 #[cfg(test)]
 mod fixture;
 mod identity;
+mod intermediate;
 mod issuer;
 mod key;
 mod material;
@@ -85,6 +87,7 @@ pub use external::{
     check_external_request, root_of_answer,
 };
 pub use identity::{Identity, IdentityError};
+pub use intermediate::IntermediateError;
 pub use issuer::{IssueError, Issued, Issuer, IssuerError};
 pub use key::{KeyError, SigningKey};
 pub use material::{CRL_FILE, KeyMaterial, MaterialError, PLUGGED_IN_FILES, TLS_FILES};

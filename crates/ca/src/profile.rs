@@ -8,13 +8,20 @@ use std::net::IpAddr;
 
 /// Appends a Name of one attribute.
 pub(crate) fn name(w: &mut Writer, attribute: &[u8], value: &str) {
+    name_of(w, &[(attribute, value)]);
+}
+
+/// Appends a Name of these attributes, each a name part of its own.
+pub(crate) fn name_of(w: &mut Writer, attributes: &[(&[u8], &str)]) {
     w.nest(SEQUENCE, |w| {
-        w.nest(SET, |w| {
-            w.nest(SEQUENCE, |w| {
-                w.raw(attribute);
-                w.value(UTF8_STRING, value.as_bytes());
+        for (attribute, value) in attributes {
+            w.nest(SET, |w| {
+                w.nest(SEQUENCE, |w| {
+                    w.raw(attribute);
+                    w.value(UTF8_STRING, value.as_bytes());
+                });
             });
-        });
+        }
     });
 }
 
@@ -48,25 +55,48 @@ pub(crate) fn subject_alt_name<'a>(w: &mut Writer, names: impl Iterator<Item = &
 pub(crate) fn leaf_extensions(issuer_key_id: Option<&[u8]>) -> Vec<u8> {
     let mut w = Writer::with_capacity(128);
     w.extension(oid::KEY_USAGE, true, |w| w.value(3, &[5, 0b1010_0000]));
+    server_and_client(&mut w);
+    w.extension(oid::BASIC_CONSTRAINTS, true, |w| w.nest(SEQUENCE, |_| {}));
+    authority_key_id(&mut w, issuer_key_id);
+    w.finish()
+}
+
+/// Returns the extensions of an intermediate: keyCertSign, extended key usage (server, client), CA=true
+/// without authorities below it, its key id, and the issuer's if it has one.
+pub(crate) fn intermediate_extensions(key_id: &[u8], issuer_key_id: Option<&[u8]>) -> Vec<u8> {
+    let mut w = Writer::with_capacity(192);
+    w.extension(oid::KEY_USAGE, true, |w| w.value(3, KEY_CERT_SIGN));
+    server_and_client(&mut w);
+    w.extension(oid::BASIC_CONSTRAINTS, true, |w| w.nest(SEQUENCE, |w| w.raw(&[1, 1, 0xff, 2, 1, 0])));
+    w.extension(oid::SUBJECT_KEY_ID, false, |w| w.value(OCTET_STRING, key_id));
+    authority_key_id(&mut w, issuer_key_id);
+    w.finish()
+}
+
+/// The bits of a key usage that is keyCertSign alone.
+const KEY_CERT_SIGN: &[u8] = &[2, 0b0000_0100];
+
+fn server_and_client(w: &mut Writer) {
     w.extension(oid::EXTENDED_KEY_USAGE, false, |w| {
         w.nest(SEQUENCE, |w| {
             w.raw(oid::SERVER_AUTH);
             w.raw(oid::CLIENT_AUTH);
         });
     });
-    w.extension(oid::BASIC_CONSTRAINTS, true, |w| w.nest(SEQUENCE, |_| {}));
-    if let Some(id) = issuer_key_id {
+}
+
+fn authority_key_id(w: &mut Writer, id: Option<&[u8]>) {
+    if let Some(id) = id {
         w.extension(oid::AUTHORITY_KEY_ID, false, |w| {
             w.nest(SEQUENCE, |w| w.value(implicit(0), id));
         });
     }
-    w.finish()
 }
 
 /// Returns the extensions of a root: keyCertSign, CA=true without a path length, its key id.
 pub(crate) fn root_extensions(key_id: &[u8]) -> Vec<u8> {
     let mut w = Writer::with_capacity(96);
-    w.extension(oid::KEY_USAGE, true, |w| w.value(3, &[2, 0b0000_0100]));
+    w.extension(oid::KEY_USAGE, true, |w| w.value(3, KEY_CERT_SIGN));
     w.extension(oid::BASIC_CONSTRAINTS, true, |w| w.nest(SEQUENCE, |w| w.raw(&[1, 1, 0xff])));
     w.extension(oid::SUBJECT_KEY_ID, false, |w| w.value(OCTET_STRING, key_id));
     w.finish()

@@ -3,7 +3,7 @@
 
 use pilothouse_ca::{
     Certificate, Identity, Issuer, KeyMaterial, Refusal, RequestError, Root, RootState, RotationPolicy,
-    SigningKey, SigningRequest, SystemEntropy, TtlPolicy,
+    SigningKey, SigningRequest, SystemEntropy, TrustDomain, TtlPolicy,
 };
 use rustls_pki_types::UnixTime;
 use std::collections::BTreeMap;
@@ -151,6 +151,106 @@ fn existing_rsa_root_is_kept_and_its_renewal_trusted_by_old_peers() {
         let issuer = signer.issuer(TtlPolicy::default()).unwrap();
         write_answer(folder, &issue(&issuer, &request, now));
         fs::write(folder.join("roots.pem"), trusted.active().certificate().to_pem()).unwrap();
+        openssl(folder, &format!("{VERIFY} leaf.pem"));
+    }
+}
+
+/// An RSA authority made by openssl, as a root or below `parent`: the files `NAME.pem` and `NAME.key`.
+fn rsa_authority(folder: &Path, name: &str, parent: Option<&str>, bits: u32, constraints: &str) {
+    openssl(folder, &format!("genrsa -traditional -out {name}.key {bits}"));
+    let extensions = format!(
+        "basicConstraints=critical,{constraints}\nkeyUsage=critical,keyCertSign,cRLSign\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n"
+    );
+    fs::write(folder.join("ca.ext"), extensions).unwrap();
+    openssl(folder, &format!("req -new -key {name}.key -subj /O=example/CN={name} -out ca.csr"));
+    let signer = match parent {
+        Some(parent) => format!("-CA {parent}.pem -CAkey {parent}.key -CAcreateserial"),
+        None => format!("-signkey {name}.key"),
+    };
+    openssl(folder, &format!("x509 -req -in ca.csr {signer} -days 1000 -extfile ca.ext -out {name}.pem"));
+}
+
+/// An issuer with the RSA authority `signing`, below the authorities `between`, below `root`.
+fn rsa_issuer(folder: &Path, signing: &str, between: &[&str], root: &str) -> Issuer {
+    let read = |name: &str| fs::read(folder.join(name)).unwrap();
+    let chain: Vec<u8> =
+        [&[signing], between].concat().iter().flat_map(|name| read(&format!("{name}.pem"))).collect();
+    let files = BTreeMap::from([
+        ("ca-cert.pem".to_owned(), read(&format!("{signing}.pem"))),
+        ("ca-key.pem".to_owned(), read(&format!("{signing}.key"))),
+        ("cert-chain.pem".to_owned(), chain),
+        ("root-cert.pem".to_owned(), read(&format!("{root}.pem"))),
+    ]);
+    let material = KeyMaterial::from_files(&files, UnixTime::now()).unwrap().unwrap();
+    material.issuer(TtlPolicy::default()).unwrap()
+}
+
+#[test]
+fn openssl_verifies_what_an_intermediate_below_rsa_keys_signs() {
+    let folder = TempDir::new().unwrap();
+    let folder = folder.path();
+    let domain = TrustDomain::parse("cluster.local").unwrap();
+    rsa_authority(folder, "root", None, 4096, "CA:TRUE,pathlen:2");
+    rsa_authority(folder, "middle", Some("root"), 3072, "CA:TRUE");
+    rsa_authority(folder, "signing", Some("root"), 2048, "CA:TRUE,pathlen:1");
+    rsa_authority(folder, "deep", Some("middle"), 2048, "CA:TRUE,pathlen:1");
+    rsa_authority(folder, "narrow", Some("root"), 2048, "CA:TRUE,pathlen:0");
+    let leaf = request(folder, "-newkey ec -pkeyopt ec_paramgen_curve:P-256");
+    let now = UnixTime::now();
+    for (signing, between) in [("root", &[][..]), ("signing", &[])] {
+        let own = rsa_issuer(folder, signing, between, "root").intermediate(&domain, now, &SystemEntropy);
+        write_answer(folder, &issue(&own.unwrap(), &leaf, now));
+        for purpose in ["sslclient", "sslserver"] {
+            openssl(folder, &format!("{VERIFY} -purpose {purpose} leaf.pem"));
+        }
+        assert!(openssl(folder, "x509 -in leaf.pem -noout -text").contains("ecdsa-with-SHA256"));
+        // The leaf alone does not lead to the root: it is the answer that holds the intermediate.
+        assert!(!run(folder, "verify -CAfile roots.pem leaf.pem").status.success());
+        fs::write(folder.join("own.pem"), between_leaf_and_roots(folder)).unwrap();
+        let text = openssl(folder, "x509 -in own.pem -noout -text");
+        for expected in [
+            "sha256WithRSAEncryption",
+            "prime256v1",
+            "CA:TRUE, pathlen:0",
+            "X509v3 Key Usage: critical\n                Certificate Sign\n",
+            "TLS Web Server Authentication, TLS Web Client Authentication",
+        ] {
+            assert!(text.contains(expected), "{expected} is missing in {text}");
+        }
+    }
+    // There is no room for another authority: the RSA key itself signs, and is accepted.
+    for (signing, between, subject) in [("narrow", &[][..], "CN=narrow"), ("deep", &["middle"], "CN=root")] {
+        let issuer = rsa_issuer(folder, signing, between, "root");
+        let refused = issuer.intermediate(&domain, now, &SystemEntropy).unwrap_err().to_string();
+        assert!(refused.contains(subject) && refused.contains("pathLenConstraint"), "{refused}");
+        write_answer(folder, &issue(&issuer, &leaf, now));
+        openssl(folder, &format!("{VERIFY} leaf.pem"));
+    }
+}
+
+/// The first certificate after the leaf, of the answer that was written last.
+fn between_leaf_and_roots(folder: &Path) -> String {
+    let all = Certificate::all_from_pem(&fs::read(folder.join("between.pem")).unwrap()).unwrap();
+    all[1].to_pem()
+}
+
+/// A root is renewed under the same key while intermediates of the old certificate are in use.
+#[test]
+fn intermediate_of_a_root_is_trusted_by_peers_with_the_renewed_root_and_the_other_way_round() {
+    let folder = TempDir::new().unwrap();
+    let folder = folder.path();
+    let domain = TrustDomain::parse("cluster.local").unwrap();
+    rsa_authority(folder, "root", None, 2048, "CA:TRUE");
+    let now = UnixTime::now();
+    let read = |name: &str| fs::read(folder.join(name)).unwrap();
+    let old = Root::from_pem(&read("root.pem"), &String::from_utf8(read("root.key")).unwrap()).unwrap();
+    let new = old.renew(YEAR, now, &SystemEntropy).unwrap();
+    let leaf = request(folder, "-newkey ec -pkeyopt ec_paramgen_curve:P-256");
+    for (signing, trusted) in [(&old, &new), (&new, &old)] {
+        let issuer = Issuer::self_signed(signing, TtlPolicy::default()).unwrap();
+        let own = issuer.intermediate(&domain, now, &SystemEntropy).unwrap();
+        write_answer(folder, &issue(&own, &leaf, now));
+        fs::write(folder.join("roots.pem"), trusted.certificate().to_pem()).unwrap();
         openssl(folder, &format!("{VERIFY} leaf.pem"));
     }
 }

@@ -1,15 +1,22 @@
 //! Certificates, judged by the TLS library that ztunnels and this control plane use.
 #![allow(clippy::unwrap_used)]
 
-use pilothouse_ca::{Identity, Issuer, Root, SigningKey, SigningRequest, SystemEntropy, TtlPolicy};
+use pilothouse_ca::{
+    Certificate, Identity, Issuer, Root, SigningKey, SigningRequest, SystemEntropy, TrustBundle, TrustDomain,
+    TtlPolicy,
+};
 use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::ServerCertVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::{RootCertStore, client};
+use rustls::time_provider::TimeProvider;
+use rustls::{
+    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, Error, RootCertStore,
+    ServerConfig, ServerConnection, SignatureScheme,
+};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,7 +45,7 @@ fn client_verifier(roots: &str) -> Arc<dyn ClientCertVerifier> {
     WebPkiClientVerifier::builder_with_provider(store(roots), Arc::new(default_provider())).build().unwrap()
 }
 
-fn server_verifier(roots: &str) -> Arc<client::WebPkiServerVerifier> {
+fn server_verifier(roots: &str) -> Arc<WebPkiServerVerifier> {
     WebPkiServerVerifier::builder_with_provider(store(roots), Arc::new(default_provider())).build().unwrap()
 }
 
@@ -86,4 +93,158 @@ fn serving_certificate_is_accepted_for_its_names_only() {
     for name in ["istiod.other.svc", "127.0.0.2"] {
         assert!(verify(name).is_err());
     }
+}
+
+/// A root as an existing mesh has it: an RSA key, which another encoder made.
+fn rsa_root() -> Issuer {
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(rcgen::DnType::OrganizationName, "cluster.local");
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    params.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign];
+    let certificate = Certificate::from_der(params.self_signed(&key).unwrap().der()).unwrap();
+    let key = Arc::new(SigningKey::from_pem(&key.serialize_pem()).unwrap());
+    let trust = TrustBundle::new([certificate.clone()]).unwrap();
+    Issuer::new(certificate, key, Vec::new(), trust, TtlPolicy::default()).unwrap()
+}
+
+/// A peer: what it presents, and the roots that it trusts.
+struct Peer {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    roots: String,
+}
+
+impl Peer {
+    /// A peer that asked `issuer` for a certificate, and keeps the answer as ztunnels do: the roots are the
+    /// last element, and what is before them is presented.
+    fn of(issuer: &Issuer) -> Self {
+        let key = SigningKey::generate_p256().unwrap();
+        let request = SigningRequest::from_pem(&key.request_pem(&[]).unwrap()).unwrap();
+        let identity = Identity::parse(IDENTITY).unwrap();
+        let issued = issuer.issue(&request, &identity, 3600, at(NOW), &SystemEntropy).unwrap();
+        let (roots, presented) = issued.chain.split_last().unwrap();
+        let key = PrivateKeyDer::from_pem_slice(key.to_pem().as_bytes()).unwrap();
+        Self { chain: ders(presented), key, roots: roots.clone() }
+    }
+}
+
+/// Tells whether two peers complete a handshake in which each verifies the other.
+fn meet(client: &Peer, server: &Peer) -> bool {
+    let provider = Arc::new(default_provider());
+    let time = Arc::new(FixedTime);
+    let server = ServerConfig::builder_with_details(Arc::clone(&provider), time.clone())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_client_cert_verifier(client_verifier(&server.roots))
+        .with_single_cert(server.chain.clone(), server.key.clone_key())
+        .unwrap();
+    let client = ClientConfig::builder_with_details(provider, time)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(ByChain(server_verifier(&client.roots))))
+        .with_client_auth_cert(client.chain.clone(), client.key.clone_key())
+        .unwrap();
+    let name = ServerName::try_from("workload.test").unwrap();
+    let mut client = rustls::Connection::from(ClientConnection::new(Arc::new(client), name).unwrap());
+    let mut server = rustls::Connection::from(ServerConnection::new(Arc::new(server)).unwrap());
+    while client.is_handshaking() || server.is_handshaking() {
+        if !pass(&mut client, &mut server) || !pass(&mut server, &mut client) {
+            return false;
+        }
+    }
+    true
+}
+
+/// Carries what `from` has to say to `to`.
+fn pass(from: &mut rustls::Connection, to: &mut rustls::Connection) -> bool {
+    let mut bytes = Vec::new();
+    while from.wants_write() {
+        from.write_tls(&mut bytes).unwrap();
+    }
+    let mut rest = &bytes[..];
+    while !rest.is_empty() {
+        to.read_tls(&mut rest).unwrap();
+        if to.process_new_packets().is_err() {
+            return false;
+        }
+    }
+    true
+}
+
+#[derive(Debug)]
+struct FixedTime;
+
+impl TimeProvider for FixedTime {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(at(NOW))
+    }
+}
+
+/// Verifies a chain and no name: workloads have identities instead.
+#[derive(Debug)]
+struct ByChain(Arc<WebPkiServerVerifier>);
+
+impl ServerCertVerifier for ByChain {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        match self.0.verify_server_cert(leaf, intermediates, name, ocsp, now) {
+            Err(Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )) => Ok(ServerCertVerified::assertion()),
+            other => other,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
+}
+
+#[test]
+fn peers_with_certificates_of_the_root_and_of_intermediates_of_two_replicas_meet() {
+    let root = rsa_root();
+    let domain = TrustDomain::parse("cluster.local").unwrap();
+    let below = || root.intermediate(&domain, at(NOW), &SystemEntropy).unwrap();
+    // The first has its certificate of a control plane that signs with the root itself.
+    let peers = [Peer::of(&root), Peer::of(&below()), Peer::of(&below())];
+    assert_eq!(peers.each_ref().map(|peer| peer.chain.len()), [1, 2, 2]);
+    assert!(peers.iter().all(|peer| peer.roots == peers[0].roots), "all trust the root alone");
+    for client in &peers {
+        for server in &peers {
+            assert!(meet(client, server));
+        }
+    }
+    let stranger = Peer::of(&rsa_root().intermediate(&domain, at(NOW), &SystemEntropy).unwrap());
+    assert!(!meet(&stranger, &peers[0]) && !meet(&peers[1], &stranger));
+    // A leaf without its intermediate is worth nothing: it must be presented.
+    let mut bare = Peer::of(&below());
+    bare.chain.truncate(1);
+    assert!(!meet(&bare, &peers[0]));
 }

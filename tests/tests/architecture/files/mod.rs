@@ -48,7 +48,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "bundle chain crl key pair",
             "root token",
             "authorize issuer stream",
-            "external peers rotation",
+            "external intermediate peers rotation",
             "secret",
             "material",
         ],
