@@ -310,6 +310,7 @@ impl Parts<'_> {
                 allow_multiple_roots: self.settings.allow_multiple_roots,
                 reads_revocations: self.settings.revocation_lists,
                 rotation: self.rotation(),
+                signing_intermediate: self.settings.signing_intermediate,
             },
             authority: self.authority.clone(),
             index: Arc::clone(&self.index),

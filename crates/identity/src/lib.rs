@@ -53,5 +53,5 @@ pub use clock::{Clock, SystemClock, Timer};
 pub use identity_index::{IdentityIndex, LivePods, MeshIdentity};
 pub use refused::Refused;
 pub use roots::{DEVELOPMENT_ISSUER, ROOTS_KEY, ROTATE, StateDir, StateError, TRUST_BUNDLE, TrustBundles};
-pub use settings::Settings;
+pub use settings::{Settings, SigningIntermediate};
 pub use stats::{Count, Counts, IdentityStats, LeafExpiries, Timestamp};

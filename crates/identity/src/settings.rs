@@ -3,8 +3,50 @@
 use crate::clock::Clock;
 use ::ca::token::IssuerRules;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Below which signing keys an intermediate of this process signs, if they are RSA and peers accept one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SigningIntermediate {
+    /// Below none.
+    Never,
+    /// Below self-signed roots, which a control plane has made for its mesh.
+    #[default]
+    SelfSigned,
+    /// Below plugged-in keys too.
+    Always,
+}
+
+impl SigningIntermediate {
+    /// Returns whether one signs below a self-signed root.
+    pub(crate) fn is_self_signed(self) -> bool {
+        self != Self::Never
+    }
+
+    /// Returns whether one signs below plugged-in key material.
+    pub(crate) fn is_plugged_in(self) -> bool {
+        self == Self::Always
+    }
+}
+
+impl FromStr for SigningIntermediate {
+    type Err = String;
+
+    /// Reads `never`, `self-signed` or `always`.
+    ///
+    /// # Errors
+    /// What to write instead.
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "never" => Ok(Self::Never),
+            "self-signed" => Ok(Self::SelfSigned),
+            "always" => Ok(Self::Always),
+            _ => Err("write never, self-signed or always".to_owned()),
+        }
+    }
+}
 
 /// Settings of [`Identity`](crate::Identity). Error messages name the flags that set these values.
 #[derive(Debug, Clone)]
@@ -47,6 +89,8 @@ pub struct Settings {
     /// How long the old and the new root are both trusted during a rotation; `None` for the default lifetime
     /// of certificates.
     pub root_overlap: Option<Duration>,
+    /// Below which RSA keys an intermediate of this process signs.
+    pub signing_intermediate: SigningIntermediate,
     /// Allow the roots of plugged-in key material to change, if one set contains the other.
     pub allow_multiple_roots: bool,
     /// The ConfigMap in which the roots are published, to detect those of an existing mesh; empty for none.

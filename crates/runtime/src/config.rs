@@ -167,6 +167,14 @@ pub struct IdentityArgs {
     /// How long both roots are trusted before and after the new one signs: at least the longest lifetime of certificates in use; default and minimum: the default lifetime of a certificate
     #[arg(long, value_name = "TIME", env = "PILOTHOUSE_ROOT_OVERLAP", value_parser = duration)]
     pub root_overlap: Option<Duration>,
+    /// Where to sign with a P-256 intermediate of this process instead of a slower RSA key: `never`, below `self-signed` roots as istiod makes them, or `always`, below plugged-in keys too
+    #[arg(
+        long,
+        value_name = "WHERE",
+        env = "PILOTHOUSE_SIGNING_INTERMEDIATE",
+        default_value = "self-signed"
+    )]
+    pub signing_intermediate: identity::SigningIntermediate,
     /// Allow the roots of plugged-in key material to change, if one set contains the other
     #[arg(long, env = "ISTIO_MULTIROOT_MESH")]
     pub allow_multiple_roots: bool,
@@ -383,6 +391,7 @@ impl ServeArgs {
             max_cert_ttl: of.max_cert_ttl,
             root_ttl: of.root_ttl,
             root_overlap: of.root_overlap,
+            signing_intermediate: of.signing_intermediate,
             allow_multiple_roots: of.allow_multiple_roots,
             root_config_map: of.root_config_map.clone(),
             trust_bundle: of.trust_bundle,

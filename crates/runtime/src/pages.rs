@@ -158,6 +158,10 @@ async fn identityz(State(m): State<Monitoring>) -> Json<serde_json::Value> {
         "source": status.source,
         "problem": status.problem.map(|problem| problem.text),
         "signing": issuer.as_ref().and_then(|i| i.certificate()).map(view),
+        "intermediate": issuer.as_ref().and_then(|i| i.own_intermediate()).map(|own| match own {
+            Ok(certificate) => view(&certificate),
+            Err(reason) => json!({ "refused": reason }),
+        }),
         "roots": issuer.iter().flat_map(|i| i.trust().roots()).map(view).collect::<Vec<_>>(),
     }))
 }

@@ -58,7 +58,14 @@ impl Foreign {
     }
 
     pub fn below_of(&self, params: CertificateParams) -> anyhow::Result<Self> {
-        let key = KeyPair::generate()?;
+        self.below_with(params, KeyPair::generate()?)
+    }
+
+    pub fn rsa_below_of(&self, params: CertificateParams) -> anyhow::Result<Self> {
+        self.below_with(params, KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256)?)
+    }
+
+    fn below_with(&self, params: CertificateParams, key: KeyPair) -> anyhow::Result<Self> {
         let pem = params.signed_by(&key, &self.issuer)?.pem();
         Ok(Self { pem, key: key.serialize_pem(), issuer: Issuer::new(params, key) })
     }

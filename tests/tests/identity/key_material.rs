@@ -85,13 +85,19 @@ async fn root_of_an_existing_mesh_is_adopted_and_not_modified() -> anyhow::Resul
     ]);
     let api = secrets(&site).await?;
     let before = api.create(&PostParams::default(), &secret("istio-ca-secret", data)).await?;
-    let plane = Plane::open(&site.settings()?).await?;
     let token = site.ztunnel("n1").await?;
-    let new = plane.certificate(&token, None).await?;
-    std::fs::write(dir.path().join("leaf.pem"), &new.chain[0])?;
-    openssl(&["verify", "-CAfile", "cert.pem", "leaf.pem"], dir.path())?;
-    let after = api.get("istio-ca-secret").await?;
-    assert_eq!(after.metadata.resource_version, before.metadata.resource_version);
+    let mut settings = site.settings()?;
+    for (intermediate, elements) in [("self-signed", 3), ("never", 2)] {
+        settings.identity.signing_intermediate = intermediate.parse().map_err(anyhow::Error::msg)?;
+        let plane = Plane::open(&settings).await?;
+        let new = plane.certificate(&token, None).await?;
+        assert_eq!(new.chain.len(), elements, "{intermediate}");
+        std::fs::write(dir.path().join("leaf.pem"), &new.chain[0])?;
+        std::fs::write(dir.path().join("between.pem"), new.chain[..elements - 1].concat())?;
+        openssl(&["verify", "-CAfile", "cert.pem", "-untrusted", "between.pem", "leaf.pem"], dir.path())?;
+        let after = api.get("istio-ca-secret").await?;
+        assert_eq!(after.metadata.resource_version, before.metadata.resource_version);
+    }
     Ok(())
 }
 

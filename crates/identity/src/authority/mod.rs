@@ -1,11 +1,13 @@
 //! The certificate authority: which signer and roots are active.
 
 mod events;
+mod intermediate;
 mod own_signer;
 mod problem;
 mod signer;
 
 pub(crate) use events::Events;
+pub(crate) use own_signer::OwnSigner;
 pub(crate) use problem::Notice;
 pub use problem::{Problem, ProblemKind};
 pub use signer::Signer;

@@ -2,12 +2,15 @@
 //!
 //! A P-256 signature takes about 20 µs and is made inline. An RSA signature takes milliseconds: it is made
 //! on a blocking thread, at most one per CPU at a time, and each client may have a bounded number pending.
+//! Below an RSA key an intermediate of this process may sign instead.
 
+use super::intermediate::OwnIntermediate;
 use crate::clock::Clock;
 use crate::issue_request::IssueRequest;
 use crate::refused::Refused;
-use ca::{Issued, Issuer, SigningRequest, SystemEntropy};
+use ca::{Certificate, Issued, Issuer, SigningRequest, SystemEntropy};
 use limits::KeyedSemaphore;
+use model::TrustDomain;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
@@ -18,16 +21,19 @@ const PENDING_PER_CLIENT: usize = 64;
 #[derive(Debug)]
 pub struct OwnSigner {
     issuer: Arc<Issuer>,
+    intermediate: Option<OwnIntermediate>,
     /// One permit per CPU.
     signatures: Arc<Semaphore>,
     pending: KeyedSemaphore<String>,
 }
 
 impl OwnSigner {
-    /// Signs with `issuer`.
-    pub(crate) fn new(issuer: Issuer) -> Self {
+    /// Signs with `issuer`; or, if it is slow and `intermediate` names a trust domain, with an intermediate
+    /// of that trust domain below it, where peers accept one.
+    pub(crate) fn new(issuer: Issuer, intermediate: Option<TrustDomain>) -> Self {
         let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self {
+            intermediate: intermediate.filter(|_| issuer.is_slow()).map(OwnIntermediate::new),
             issuer: Arc::new(issuer),
             signatures: Arc::new(Semaphore::new(cpus)),
             pending: KeyedSemaphore::new(PENDING_PER_CLIENT),
@@ -39,6 +45,16 @@ impl OwnSigner {
         &self.issuer
     }
 
+    /// Returns whether an intermediate of this process may sign.
+    pub(super) fn has_intermediate(&self) -> bool {
+        self.intermediate.is_some()
+    }
+
+    /// Returns the intermediate of this process, or why there is none.
+    pub(super) fn intermediate(&self) -> Option<Result<Certificate, String>> {
+        self.intermediate.as_ref()?.status()
+    }
+
     /// Issues the certificate of a workload.
     pub(crate) async fn issue(
         &self,
@@ -47,8 +63,11 @@ impl OwnSigner {
     ) -> Result<Issued, Refused> {
         let csr = SigningRequest::from_pem(request.csr)?;
         let IssueRequest { identity, ttl_seconds, .. } = request;
-        if !self.issuer.is_slow() {
-            return Ok(self.issuer.issue(&csr, identity, ttl_seconds, clock.now(), &SystemEntropy)?);
+        let now = clock.now();
+        let below = self.intermediate.as_ref().and_then(|own| own.issuer(&self.issuer, now));
+        let issuer = below.unwrap_or_else(|| Arc::clone(&self.issuer));
+        if !issuer.is_slow() {
+            return Ok(issuer.issue(&csr, identity, ttl_seconds, now, &SystemEntropy)?);
         }
         let pending = self.pending.try_acquire(request.client.to_owned()).ok_or_else(|| Refused {
             code: ca::Code::ResourceExhausted,
@@ -62,7 +81,7 @@ impl OwnSigner {
         };
         let signature = Arc::clone(&self.signatures).acquire_owned().await;
         let signature = signature.map_err(|_| internal("the signer is closed"))?;
-        let (issuer, identity, now) = (Arc::clone(&self.issuer), identity.clone(), clock.now());
+        let (identity, now) = (identity.clone(), clock.now());
         // The permits are held until the signature is made, even if the client disconnects before.
         let signing = tokio::task::spawn_blocking(move || {
             let _permits = (signature, pending);
@@ -77,14 +96,15 @@ impl OwnSigner {
 mod tests {
     use super::*;
     use crate::clock::SystemClock;
-    use ca::{Certificate, Identity, SigningKey, TrustBundle, TtlPolicy};
+    use ca::{Identity, SigningKey, TrustBundle, TtlPolicy};
+    use futures::FutureExt;
     use futures::future::join_all;
     use futures::poll;
     use std::pin::pin;
     use std::process::Command;
 
-    /// A signer with a plugged-in RSA root.
-    fn rsa() -> OwnSigner {
+    /// An RSA root.
+    fn root() -> Issuer {
         let dir = tempfile::tempdir().unwrap();
         let arguments = "req -x509 -newkey rsa:4096 -nodes -keyout key.pem -out cert.pem -subj /O=cluster.local \
                          -days 3650 -addext keyUsage=critical,keyCertSign";
@@ -94,7 +114,12 @@ mod tests {
         let certificate = Certificate::all_from_pem(read("cert.pem").as_bytes()).unwrap().remove(0);
         let key = Arc::new(SigningKey::from_pem(&read("key.pem")).unwrap());
         let trust = TrustBundle::new([certificate.clone()]).unwrap();
-        OwnSigner::new(Issuer::new(certificate, key, Vec::new(), trust, TtlPolicy::default()).unwrap())
+        Issuer::new(certificate, key, Vec::new(), trust, TtlPolicy::default()).unwrap()
+    }
+
+    /// A signer with a plugged-in RSA root.
+    fn rsa() -> OwnSigner {
+        OwnSigner::new(root(), None)
     }
 
     fn identity() -> Identity {
@@ -113,6 +138,23 @@ mod tests {
         let mut signing = pin!(signer.issue(request, &clock));
         assert!(poll!(signing.as_mut()).is_pending(), "it is made on another thread");
         signing.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn intermediate_signs_inline_below_an_rsa_root_alone() {
+        let (csr, identity, clock) = (request(), identity(), SystemClock::default());
+        let signer = OwnSigner::new(root(), Some(TrustDomain::default()));
+        let request =
+            IssueRequest { csr: &csr, identity: &identity, signer: "", client: "a", ttl_seconds: 0 };
+        let issued = signer.issue(request, &clock).now_or_never().expect("made inline").unwrap();
+        assert_eq!(issued.chain.len(), 3);
+        let own = signer.intermediate().unwrap().unwrap();
+        assert_eq!(issued.chain[1], own.to_pem());
+
+        let quick =
+            ca::Root::create("td", std::time::Duration::from_secs(86_400), clock.now(), &SystemEntropy);
+        let quick = Issuer::self_signed(&quick.unwrap(), TtlPolicy::default()).unwrap();
+        assert!(!OwnSigner::new(quick, Some(TrustDomain::default())).has_intermediate());
     }
 
     #[tokio::test]

@@ -5,7 +5,7 @@ use crate::clock::Clock;
 use crate::external::ExternalSigner;
 use crate::issue_request::IssueRequest;
 use crate::refused::Refused;
-use ca::{Certificate, Issued, Issuer, SigningKey, SystemEntropy, TrustBundle};
+use ca::{Certificate, Issued, SigningKey, SystemEntropy, TrustBundle};
 use std::time::Duration;
 
 /// One generation of a signer, with the roots that its certificates chain to.
@@ -17,9 +17,9 @@ pub enum Signer {
     External(Box<ExternalSigner>),
 }
 
-impl From<Issuer> for Signer {
-    fn from(issuer: Issuer) -> Self {
-        Self::Own(Box::new(OwnSigner::new(issuer)))
+impl From<OwnSigner> for Signer {
+    fn from(own: OwnSigner) -> Self {
+        Self::Own(Box::new(own))
     }
 }
 
@@ -54,12 +54,23 @@ impl Signer {
         }
     }
 
+    /// Returns the intermediate of this process that signs below the signing certificate, or why there is
+    /// none; `None` if there need not be one, or nothing was signed yet.
+    pub fn own_intermediate(&self) -> Option<Result<Certificate, String>> {
+        match self {
+            Self::Own(own) => own.intermediate(),
+            Self::External(_) => None,
+        }
+    }
+
     /// Returns whether `other` signs with the same certificate or signer, under the same roots.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Own(one), Self::Own(other)) => {
+                let is_alike = one.has_intermediate() == other.has_intermediate();
                 let (one, other) = (one.issuer(), other.issuer());
-                one.certificate() == other.certificate()
+                is_alike
+                    && one.certificate() == other.certificate()
                     && one.trust() == other.trust()
                     && one.intermediates() == other.intermediates()
             }

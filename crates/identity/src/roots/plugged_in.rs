@@ -1,9 +1,10 @@
 //! Plugged-in key material: polled and activated as it changes.
 
 use super::material_files::{Files, data_of, is_unavailable, read_files};
-use crate::authority::{Authority, Problem, ProblemKind};
+use crate::authority::{Authority, OwnSigner, Problem, ProblemKind};
 use crate::clock::Clock;
 use crate::identity_index::IdentityIndex;
+use crate::settings::SigningIntermediate;
 use ca::{CRL_FILE, KeyMaterial, SystemEntropy, TtlPolicy};
 use cluster::error_message;
 use k8s_openapi::api::core::v1::Secret;
@@ -32,6 +33,8 @@ pub(super) struct PluggedIn {
     pub allow_multiple_roots: bool,
     /// Whether revocation lists are read.
     pub reads_revocations: bool,
+    /// Below which signing keys an intermediate of this process signs.
+    pub signing_intermediate: SigningIntermediate,
     /// Receives the key material.
     pub authority: Authority,
     /// Knows the trust domain.
@@ -123,7 +126,10 @@ impl PluggedIn {
         let domain = self.index.mesh().trust_domain.clone();
         issuer.check_with_peers(&domain, self.clock.now(), &SystemEntropy).map_err(|e| e.to_string())?;
         let revoked = material.revoked().clone();
-        let updated = self.authority.update(issuer, revoked, source, self.allow_multiple_roots);
+        // Peers with lists want one of every authority in a chain, and an intermediate would have none.
+        let below = self.signing_intermediate.is_plugged_in() && revoked.is_empty();
+        let signer = OwnSigner::new(issuer, below.then_some(domain));
+        let updated = self.authority.update(signer, revoked, source, self.allow_multiple_roots);
         updated.map_err(|e| e.to_string())
     }
 }

@@ -14,9 +14,10 @@ use super::material_files::{data_of, has_material, read_files};
 use super::plugged_in::{PLUGGED_IN_SECRET, PluggedIn, unreadable_files};
 use super::root_secret::RootSecret;
 use super::state_dir::{StateDir, StateError};
-use crate::authority::{Authority, Problem, ProblemKind};
+use crate::authority::{Authority, OwnSigner, Problem, ProblemKind};
 use crate::clock::Clock;
 use crate::identity_index::IdentityIndex;
+use crate::settings::SigningIntermediate;
 use ca::{KeyMaterial, RevocationLists, RotationPolicy, TtlPolicy};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
@@ -68,6 +69,8 @@ pub(crate) struct RootSettings {
     pub reads_revocations: bool,
     /// Lifetime and rotation of self-signed roots.
     pub rotation: RotationPolicy,
+    /// Below which signing keys an intermediate of this process signs.
+    pub signing_intermediate: SigningIntermediate,
 }
 
 /// Finds key material, keeps it valid, and activates it in the authority.
@@ -155,6 +158,7 @@ impl RootManager {
             trust_bundle,
             ttl: self.settings.ttl,
             rotation: self.settings.rotation,
+            signing_intermediate: self.settings.signing_intermediate,
             authority: self.authority.clone(),
             index: Arc::clone(&self.index),
             clock: Arc::clone(&self.clock),
@@ -166,6 +170,7 @@ impl RootManager {
             ttl: self.settings.ttl,
             allow_multiple_roots: self.settings.allow_multiple_roots,
             reads_revocations: self.settings.reads_revocations,
+            signing_intermediate: self.settings.signing_intermediate,
             authority: self.authority.clone(),
             index: Arc::clone(&self.index),
             clock: Arc::clone(&self.clock),
@@ -211,7 +216,9 @@ impl RootManager {
         if advanced.is_ok() || self.authority.current().is_none() {
             let issuer = state.issuer(self.settings.ttl).map_err(|e| unreadable(e.to_string()))?;
             let source = dir.root_folder().display().to_string();
-            self.authority.activate(issuer, RevocationLists::default(), &source);
+            let below = self.settings.signing_intermediate.is_self_signed().then_some(domain);
+            let signer = OwnSigner::new(issuer, below);
+            self.authority.activate(signer, RevocationLists::default(), &source);
         }
         let due = state.next_due(policy).map_or(u64::MAX, |due| due.as_secs());
         let wait = Duration::from_secs(due.saturating_sub(self.clock.now().as_secs()));

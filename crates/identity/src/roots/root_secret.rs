@@ -7,9 +7,10 @@
 
 use super::material_files::{data_of, is_unavailable};
 use super::trust_bundle::{TRUST_BUNDLE, TrustBundles};
-use crate::authority::{Authority, Problem, ProblemKind};
+use crate::authority::{Authority, OwnSigner, Problem, ProblemKind};
 use crate::clock::Clock;
 use crate::identity_index::IdentityIndex;
+use crate::settings::SigningIntermediate;
 use ca::{
     RevocationLists, Root, RootState, RotationPolicy, SECRET_TYPE, SystemEntropy, TrustBundle, TtlPolicy,
 };
@@ -46,6 +47,7 @@ pub(super) struct RootSecret {
     pub trust_bundle: bool,
     pub ttl: TtlPolicy,
     pub rotation: RotationPolicy,
+    pub signing_intermediate: SigningIntermediate,
     pub authority: Authority,
     pub index: Arc<IdentityIndex>,
     pub clock: Arc<dyn Clock>,
@@ -162,7 +164,9 @@ impl RootSecret {
             return Err(self.refused(&error));
         }
         let issuer = state.issuer(self.ttl).map_err(|e| self.refused(&e.to_string()))?;
-        self.authority.activate(issuer, RevocationLists::default(), &self.source());
+        let below = self.signing_intermediate.is_self_signed();
+        let signer = OwnSigner::new(issuer, below.then(|| self.index.mesh().trust_domain.clone()));
+        self.authority.activate(signer, RevocationLists::default(), &self.source());
         let version = secret.metadata.resource_version.clone();
         *observed = Some(Observed { secret, state, version });
         Ok(())
