@@ -3,8 +3,16 @@
 /// Returns the name that is meant most likely: the same but for case, underscores or dashes, or one with at
 /// most a third of its letters wrong; the first of equals.
 pub fn nearest<'n>(written: &str, known: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+    nearest_within(written, known, (written.chars().count() / 3).max(1))
+}
+
+/// Returns the name that is meant most likely, with at most `most` letters wrong.
+pub fn nearest_within<'n>(
+    written: &str,
+    known: impl IntoIterator<Item = &'n str>,
+    most: usize,
+) -> Option<&'n str> {
     let plain = plain(written);
-    let most = (written.chars().count() / 3).max(1);
     let mut best: Option<(usize, &str)> = None;
     for name in known {
         let distance = if self::plain(name) == plain { 0 } else { distance(written, name, most) };
