@@ -19,6 +19,8 @@ use tokio::time::timeout;
 
 #[path = "command/certificates.rs"]
 mod certificates;
+#[path = "command/hostile.rs"]
+mod hostile;
 #[path = "command/input.rs"]
 mod input;
 #[path = "command/latencies.rs"]

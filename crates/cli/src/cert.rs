@@ -8,10 +8,9 @@ use anyhow::{Context, anyhow, bail};
 use ca::Certificate;
 use clap::{Args, Subcommand};
 use identity::StateDir;
-use model::{printable, rfc3339};
+use model::{Lines, rfc3339};
 use request::{NewCertificate, Target};
 use runtime::config::duration;
-use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -95,9 +94,9 @@ fn read(file: Option<&Path>) -> anyhow::Result<Vec<u8>> {
     Ok(text)
 }
 
-fn describe(pem: &[u8]) -> anyhow::Result<String> {
+fn describe(pem: &[u8]) -> anyhow::Result<Lines> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
-    let mut text = String::new();
+    let mut lines = Lines::default();
     for certificate in Certificate::all_from_pem(pem)? {
         let (begin, end) =
             (certificate.validity().not_before.as_secs(), certificate.validity().not_after.as_secs());
@@ -107,17 +106,17 @@ fn describe(pem: &[u8]) -> anyhow::Result<String> {
             (_, None) => format!("expired {} ago", words(now - end)),
             (_, Some(left)) => format!("{} left", words(left)),
         };
-        writeln!(text, "{kind}     serial {}", certificate.serial())?;
+        lines.push(format_args!("{kind}     serial {}", certificate.serial()));
         if let Ok(identity) = certificate.identity() {
-            writeln!(text, "  identity {}", printable(&identity.to_string()))?;
+            lines.push(format_args!("  identity {identity}"));
         }
         if !certificate.subject().is_empty() {
-            writeln!(text, "  subject  {}", printable(certificate.subject()))?;
+            lines.push(format_args!("  subject  {}", certificate.subject()));
         }
-        writeln!(text, "  valid    from {} to {}", rfc3339(begin), rfc3339(end))?;
-        writeln!(text, "  life     {}, {state}", words(end.saturating_sub(begin)))?;
+        lines.push(format_args!("  valid    from {} to {}", rfc3339(begin), rfc3339(end)));
+        lines.push(format_args!("  life     {}, {state}", words(end.saturating_sub(begin))));
     }
-    Ok(text)
+    Ok(lines)
 }
 
 /// A length of time in its two largest units.

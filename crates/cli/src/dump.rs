@@ -13,7 +13,7 @@ use crate::table::Room;
 use anyhow::anyhow;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, ValueEnum};
-use model::{Severity, nearest, printable, yaml};
+use model::{Lines, Severity, nearest, yaml};
 use resources::Resources;
 use runtime::config::MeshArgs;
 use std::path::PathBuf;
@@ -91,8 +91,7 @@ pub fn run(args: &DumpArgs, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         }
         all
     };
-    let (text, left_out) = text(args, &all)?;
-    output::print(&text)?;
+    let left_out = print(args, &all)?;
     if !left_out.is_empty() {
         output::complain(&format!("no room for {}: -o wide shows all columns", left_out.join(", ")));
     }
@@ -110,7 +109,7 @@ pub fn run(args: &DumpArgs, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
 /// Says that a namespace has nothing to show, and which one may have been meant.
 fn without_anything(all: &Resources, view: View, namespace: &str) -> Option<String> {
     let known = all.namespaces();
-    let quoted = |namespace: &str| format!("\"{}\"", printable(namespace));
+    let quoted = |namespace: &str| format!("\"{namespace}\"");
     let wanted = quoted(namespace);
     if known.contains(namespace) {
         let is_empty = all.count(view, namespace) == 0;
@@ -153,25 +152,27 @@ impl DumpArgs {
     }
 }
 
-/// The resources as text, and the heads of columns for which there is no room.
-fn text(args: &DumpArgs, all: &Resources) -> anyhow::Result<(String, Vec<&'static str>)> {
+/// Prints the resources; returns the heads of columns for which there is no room.
+fn print(args: &DumpArgs, all: &Resources) -> anyhow::Result<Vec<&'static str>> {
     let namespace = args.namespace.as_deref();
     let failed = |error: &dyn std::error::Error| anyhow!("cannot write the resources as text: {error}");
     match args.output {
         Format::Table | Format::Wide => {
             let room = if args.output == Format::Wide { Room::Full } else { output::room() };
             let table = tables::render(all, args.view, namespace, room);
-            Ok((table.text, table.left_out))
+            output::print(&table.text.lines().collect::<Lines>())?;
+            return Ok(table.left_out);
         }
         Format::Yaml => {
-            let list = document::list(all, args.view, namespace);
-            let text = yaml::to_string(&list).map_err(|e| failed(&e))?;
-            Ok((text, Vec::new()))
+            // YAML would write some of what hides in a line as it is.
+            let list = document::printable(document::list(all, args.view, namespace));
+            output::print_document(&yaml::to_string(&list).map_err(|e| failed(&e))?)?;
         }
         Format::Json => {
             let list = document::list(all, args.view, namespace);
             let text = serde_json::to_string_pretty(&list).map_err(|e| failed(&e))?;
-            Ok((text + "\n", Vec::new()))
+            output::print_json(&(text + "\n"))?;
         }
     }
+    Ok(Vec::new())
 }

@@ -75,7 +75,7 @@ fn main() -> ExitCode {
 fn completions(shell: Shell) -> anyhow::Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "pilothouse", &mut script);
-    output::print(&String::from_utf8_lossy(&script))
+    output::print_document(&String::from_utf8_lossy(&script))
 }
 
 #[cfg(test)]

@@ -1,14 +1,42 @@
 //! Standard output and standard error, of which the reader may go away at any time.
+//!
+//! This is where text becomes output, and where it is made printable: whoever prints need not think of it.
 
 use crate::table::Room;
 use anyhow::anyhow;
+use model::{Lines, printable, printable_json};
 use std::io::{self, ErrorKind, IsTerminal, Write};
+
+/// Prints text for people.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn print(lines: &Lines) -> anyhow::Result<()> {
+    write(lines.as_str())
+}
+
+/// Prints JSON for programs, of the same value.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn print_json(json: &str) -> anyhow::Result<()> {
+    write(&printable_json(json))
+}
+
+/// Prints a text of several lines that holds nothing from outside, or nothing but strings that are printable
+/// already.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn print_document(text: &str) -> anyhow::Result<()> {
+    write(text)
+}
 
 /// Writes to standard output. A reader that has gone, as in `… | head`, has what it wanted.
 ///
 /// # Errors
 /// When the text cannot be written for another reason, such as a full disk.
-pub fn print(text: &str) -> anyhow::Result<()> {
+fn write(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
@@ -18,10 +46,10 @@ pub fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// Writes a line to standard error, if anyone reads it.
+/// Writes one line to standard error, if anyone reads it.
 pub fn complain(line: &str) {
     // There is no other place to tell of a failure.
-    let _ = writeln!(io::stderr().lock(), "{line}");
+    let _ = writeln!(io::stderr().lock(), "{}", printable(line));
 }
 
 /// Returns the room that standard output has for a table: `COLUMNS` where that is set, else the width

@@ -4,6 +4,7 @@ use crate::output;
 use ca::token::DevelopmentToken;
 use clap::Args;
 use identity::{DEVELOPMENT_TOKEN_TTL, NO_UID, StateDir, development_token};
+use model::Lines;
 use runtime::config::duration;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -69,5 +70,5 @@ impl Subject {
 /// When the state folder cannot be used.
 pub fn run(args: &TokenArgs) -> anyhow::Result<()> {
     let token = args.subject.token(&StateDir::existing(&args.state_dir)?)?;
-    output::print(&format!("{token}\n"))
+    output::print(&Lines::from_iter([token]))
 }

@@ -7,7 +7,7 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
-use model::printable;
+use model::Lines;
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -44,7 +44,7 @@ pub fn run(args: &VersionArgs) -> anyhow::Result<()> {
     let client = env!("CARGO_PKG_VERSION");
     let mut server = None;
     if args.output == Format::Text {
-        output::print(&format!("client {client}\n"))?;
+        output::print(&Lines::from_iter([format!("client {client}")]))?;
     }
     if let Some(address) = &args.server {
         let threads = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -60,13 +60,13 @@ pub fn run(args: &VersionArgs) -> anyhow::Result<()> {
     }
     match (args.output, server) {
         (Format::Text, None) => Ok(()),
-        (Format::Text, Some(server)) => output::print(&format!("server {}\n", printable(&server))),
+        (Format::Text, Some(server)) => output::print(&Lines::from_iter([format!("server {server}")])),
         (Format::Json, server) => {
             let versions = match server {
                 Some(server) => json!({ "client": client, "server": server }),
                 None => json!({ "client": client }),
             };
-            output::print(&format!("{versions}\n"))
+            output::print_json(&format!("{versions}\n"))
         }
     }
 }

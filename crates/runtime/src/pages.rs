@@ -3,22 +3,22 @@
 use crate::engine_thread::{EngineHandle, Snapshots};
 use crate::metrics::Metrics;
 use crate::source::SourceView;
+use answer::gone;
 use axum::Router;
 use axum::extract::State;
 use axum::extract::rejection::QueryRejection;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
-use axum::response::{IntoResponse, Json, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use gone::gone;
 use identity::IdentityView;
-use model::rfc3339;
+use model::{Lines, rfc3339};
 use prometheus_client::encoding::prometheus_text;
 use serde_json::json;
 use server::Clients;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-mod gone;
+mod answer;
 mod why;
 
 pub use why::Naming;
@@ -39,15 +39,15 @@ async fn ready(
 ) -> Response {
     let missing = if snapshots.borrow().is_none() {
         let problems = source.problems().into_iter();
-        problems.fold("not every kind has been listed yet".to_owned(), |all, problem| all + "\n" + &problem)
+        std::iter::once("not every kind has been listed yet".to_owned()).chain(problems).collect()
     } else if identity.is_awaited() {
         let problem = identity.authority.status().problem;
         let problem = problem.map_or_else(|| "there is no root yet".to_owned(), |problem| problem.text);
-        format!("the secure port is not open: {problem}")
+        Lines::from_iter([format!("the secure port is not open: {problem}")])
     } else {
         return StatusCode::OK.into_response();
     };
-    (StatusCode::SERVICE_UNAVAILABLE, missing + "\n").into_response()
+    answer::text(StatusCode::SERVICE_UNAVAILABLE, missing)
 }
 
 #[derive(Clone)]
@@ -89,8 +89,8 @@ async fn render_metrics(State(m): State<Monitoring>) -> Response {
     ([(header::CONTENT_TYPE, prometheus_text::CONTENT_TYPE)], m.metrics.render().await).into_response()
 }
 
-async fn version() -> Json<serde_json::Value> {
-    Json(json!({ "name": "pilothouse", "version": env!("CARGO_PKG_VERSION") }))
+async fn version() -> Response {
+    answer::json(StatusCode::OK, &json!({ "name": "pilothouse", "version": env!("CARGO_PKG_VERSION") }))
 }
 
 /// The pages of the health port.
@@ -114,11 +114,12 @@ const INDEX: &str = "\
 /// Says which pages there are.
 async fn missing(uri: Uri, index: &'static str) -> Response {
     let path: String = uri.path().chars().take(200).collect();
-    let text = format!("there is no page {}; there are\n\n{index}", model::printable(&path));
-    (StatusCode::NOT_FOUND, text).into_response()
+    let mut text = Lines::from_iter([format!("there is no page {path}; there are"), String::new()]);
+    text.push_all(index);
+    answer::text(StatusCode::NOT_FOUND, text)
 }
 
-async fn clientz(State(m): State<Monitoring>) -> Json<serde_json::Value> {
+async fn clientz(State(m): State<Monitoring>) -> Response {
     let clients: Vec<_> = m.clients.list().into_iter().map(|c| {
         let types: Vec<_> = c.stats.types.iter().map(|t| json!({
             "type": t.type_url,
@@ -140,10 +141,10 @@ async fn clientz(State(m): State<Monitoring>) -> Json<serde_json::Value> {
             "types": types,
         })
     }).collect();
-    Json(json!(clients))
+    answer::json(StatusCode::OK, &json!(clients))
 }
 
-async fn identityz(State(m): State<Monitoring>) -> Json<serde_json::Value> {
+async fn identityz(State(m): State<Monitoring>) -> Response {
     let status = m.identity.authority.status();
     let view = |c: &ca::Certificate| {
         json!({
@@ -154,7 +155,7 @@ async fn identityz(State(m): State<Monitoring>) -> Json<serde_json::Value> {
         })
     };
     let issuer = m.identity.authority.current();
-    Json(json!({
+    let page = json!({
         "source": status.source,
         "problem": status.problem.map(|problem| problem.text),
         "signing": issuer.as_ref().and_then(|i| i.certificate()).map(view),
@@ -163,7 +164,8 @@ async fn identityz(State(m): State<Monitoring>) -> Json<serde_json::Value> {
             Err(reason) => json!({ "refused": reason }),
         }),
         "roots": issuer.iter().flat_map(|i| i.trust().roots()).map(view).collect::<Vec<_>>(),
-    }))
+    });
+    answer::json(StatusCode::OK, &page)
 }
 
 async fn enginez(State(m): State<Monitoring>) -> Response {
@@ -172,17 +174,16 @@ async fn enginez(State(m): State<Monitoring>) -> Response {
         .iter()
         .map(|s| json!({ "table": s.name, "rows": s.rows, "recomputed": s.recomputed, "changed": s.changed }))
         .collect();
-    Json(json!(tables)).into_response()
+    answer::json(StatusCode::OK, &json!(tables))
 }
 
 async fn diagnosticz(State(m): State<Monitoring>) -> Response {
     let Some(found) = m.engine.query(plane::Plane::diagnostics).await else { return gone() };
-    let lines: Vec<String> = found.iter().map(|d| format!("{}: {d}\n", d.code)).collect();
-    lines.concat().into_response()
+    answer::text(StatusCode::OK, found.iter().map(|d| format!("{}: {d}", d.code)).collect())
 }
 
-async fn sourcez(State(m): State<Monitoring>) -> String {
-    m.source.problems().into_iter().map(|problem| problem + "\n").collect()
+async fn sourcez(State(m): State<Monitoring>) -> Response {
+    answer::text(StatusCode::OK, m.source.problems().into_iter().collect())
 }
 
 async fn whyz(
@@ -193,8 +194,9 @@ async fn whyz(
     let query = match query {
         Ok(axum::extract::Query(query)) => query,
         Err(rejection) => {
-            let text = format!("{}\n\n{}", model::printable(&rejection.body_text()), why::USAGE);
-            return (StatusCode::BAD_REQUEST, text).into_response();
+            let mut text = Lines::from_iter([rejection.body_text(), String::new()]);
+            text.push_all(why::USAGE);
+            return answer::text(StatusCode::BAD_REQUEST, text);
         }
     };
     let snapshot = m.engine.snapshots().borrow().clone();

@@ -1,13 +1,37 @@
 //! Logs.
 
-use std::io::IsTerminal;
+mod fields;
+mod json;
+#[cfg(test)]
+mod tests;
+
+use fields::PrintableFields;
+use std::io::{self, IsTerminal};
+use tracing::Dispatch;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// Sends log lines to standard error, as text or as JSON objects. Calling it again changes nothing.
 ///
 /// # Errors
 /// When the filter cannot be read.
-pub fn init(filter: &str, json: bool) -> Result<(), tracing_subscriber::filter::ParseError> {
+pub fn init(filter: &str, json: bool) -> Result<(), ParseError> {
+    // A process that has logging already keeps it: tests start several servers.
+    let _ = lines(filter, json, io::stderr().is_terminal(), io::stderr)?.try_init();
+    Ok(())
+}
+
+/// Returns what writes events as lines, one for each: whatever a message or a field holds is made
+/// printable here, so that nobody who logs has to think of it.
+///
+/// # Errors
+/// When the filter cannot be read.
+fn lines<W>(filter: &str, json: bool, colours: bool, writer: W) -> Result<Dispatch, ParseError>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
     let wanted = EnvFilter::try_new(filter)?;
     // The library that watches folders warns of each that is removed, twice; the folder source logs what
     // matters of it.
@@ -15,11 +39,12 @@ pub fn init(filter: &str, json: bool) -> Result<(), tracing_subscriber::filter::
         Ok(directive) if !filter.contains("notify") => wanted.add_directive(directive),
         _ => wanted,
     };
-    let lines =
-        tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr);
-    // Colours are for people; a file or a collector would keep them as escapes.
-    let lines = if std::io::stderr().is_terminal() { lines } else { lines.with_ansi(false) };
-    // A process that has logging already keeps it: tests start several servers.
-    let _ = if json { lines.json().try_init() } else { lines.try_init() };
-    Ok(())
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(false)
+        .with_writer(writer)
+        .fmt_fields(PrintableFields)
+        // Colours are for people; a file or a collector would keep them as escapes.
+        .with_ansi(colours && !json);
+    Ok(if json { lines.event_format(json::JsonLines).into() } else { lines.into() })
 }

@@ -28,6 +28,19 @@ pub fn list(all: &Resources, view: View, namespace: Option<&str>) -> Value {
     })
 }
 
+/// Returns the value with every string printable.
+pub fn printable(value: Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(model::printable(&text).into_owned()),
+        Value::Sequence(items) => Value::Sequence(items.into_iter().map(printable).collect()),
+        Value::Mapping(entries) => {
+            let entries = entries.into_iter().map(|(name, value)| (printable(name), printable(value)));
+            Value::Mapping(entries.collect())
+        }
+        other => other,
+    }
+}
+
 /// A message under construction: fields with their default are left out.
 #[derive(Default)]
 struct Message(Mapping);

@@ -15,6 +15,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use limits::{Rate, Refill, TokenBucket};
+use model::printable;
 use serde_json::json;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -145,7 +146,7 @@ impl Events {
             type_: Some(if notice.is_resolved { "Normal" } else { "Warning" }.to_owned()),
             reason: Some(notice.reason.to_owned()),
             action: Some("FollowKeyMaterial".to_owned()),
-            note: Some(truncate(&notice.text, MAX_NOTE).to_owned()),
+            note: Some(truncate(&printable(&notice.text), MAX_NOTE).to_owned()),
             regarding: Some(regarding),
             reporting_controller: Some(CONTROLLER.to_owned()),
             reporting_instance: Some(truncate(&self.replica, MAX_INSTANCE).to_owned()),

@@ -5,10 +5,10 @@
 //!  kind=, namespace=             (those that are sent; one that is not is asked for all the same)
 //! ```
 
-use super::gone::gone;
+use super::answer::{self, gone};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Json, Response};
-use model::{Diagnostic, Kind, nearest, printable};
+use axum::response::Response;
+use model::{Diagnostic, Kind, Lines, nearest};
 use plane::Trace;
 use prost::Message;
 use proto::workload::{Address, address::Type};
@@ -152,7 +152,7 @@ impl Query {
         let depth = self.depth.unwrap_or(DEPTH).min(MAX_DEPTH);
         let asked = match self.asked() {
             Ok(asked) => asked,
-            Err(message) => return refusal(StatusCode::BAD_REQUEST, format, &message),
+            Err(message) => return refusal(StatusCode::BAD_REQUEST, format, message),
         };
         let Some(found) = handle.query(|plane| plane.diagnostics()).await else { return gone() };
         let mut reasons = Vec::new();
@@ -167,31 +167,38 @@ impl Query {
         // What is not sent is told only if it is there.
         reasons.retain(|reason| reason.candidate.resource.is_some() || reason.is_of_something());
         if reasons.is_empty() {
-            return refusal(StatusCode::NOT_FOUND, format, &asked.unknown(naming, snapshot));
+            let message = Lines::from_iter([asked.unknown(naming, snapshot)]);
+            return refusal(StatusCode::NOT_FOUND, format, message);
         }
+        let mut lines = Lines::default();
         match format {
-            Format::Text => reasons.iter().map(Reason::words).collect::<Vec<_>>().join("\n").into_response(),
             Format::Json => {
-                let reasons: Vec<Value> = reasons.iter().map(|reason| reason.json(depth)).collect();
-                Json(json!(reasons)).into_response()
+                let all: Vec<Value> = reasons.iter().map(|reason| reason.json(depth)).collect();
+                return answer::json(StatusCode::OK, &json!(all));
             }
+            Format::Text => reasons.iter().enumerate().for_each(|(index, reason)| {
+                if index > 0 {
+                    lines.push("");
+                }
+                reason.words(&mut lines);
+            }),
+            // Keys are in their debug form, which has no newlines.
             Format::Trace => reasons
                 .iter()
-                .flat_map(|reason| reason.traces.iter().map(|trace| pruned(trace, depth).to_string()))
-                .collect::<Vec<_>>()
-                .concat()
-                .into_response(),
+                .flat_map(|reason| &reason.traces)
+                .for_each(|trace| lines.push_all(&pruned(trace, depth).to_string())),
         }
+        answer::text(StatusCode::OK, lines)
     }
 
     /// Reads what was typed.
     ///
     /// # Errors
     /// A message for who has typed it.
-    fn asked(&self) -> Result<Asked, String> {
+    fn asked(&self) -> Result<Asked, Lines> {
         let name = self.name.as_deref().map(str::trim).unwrap_or_default();
         if name.is_empty() {
-            return Err(USAGE.to_owned());
+            return Err(USAGE.lines().collect());
         }
         let kind = self.kind.as_deref().map(kind_of).transpose()?;
         let namespace = self.namespace.clone().filter(|namespace| !namespace.is_empty());
@@ -216,7 +223,7 @@ impl Query {
 }
 
 /// Returns the kind of a word as kubectl takes it.
-fn kind_of(word: &str) -> Result<Kind, String> {
+fn kind_of(word: &str) -> Result<Kind, Lines> {
     let lower = word.to_lowercase();
     let by_name = |kind: &&Kind| lower == kind.name().to_lowercase() || lower == kind.plural();
     let alias = || ALIASES.iter().find(|(alias, _)| *alias == lower).map(|(_, kind)| *kind);
@@ -227,9 +234,9 @@ fn nearest_kind(word: &str) -> Option<&'static str> {
     nearest(word, Kind::ALL.iter().map(|kind| kind.name()))
 }
 
-fn unknown_kind(word: &str) -> String {
+fn unknown_kind(word: &str) -> Lines {
     let meant = nearest_kind(word).map(|kind| format!("; did you mean {kind}?")).unwrap_or_default();
-    format!("there is no kind \"{}\" that is read{meant}\n", printable(word))
+    Lines::from_iter([format!("there is no kind \"{word}\" that is read{meant}")])
 }
 
 /// Returns the resources that were asked for, and the objects of that name for which none is sent.
@@ -320,14 +327,14 @@ impl Asked {
             None => self.name.clone(),
         };
         let mut text = match self.kind {
-            Some(kind) if CONDITIONED.contains(&kind) => format!("there is no {what} {}", printable(&wanted)),
-            Some(_) => format!("there is no {what} {}, or nothing is sent for it", printable(&wanted)),
-            None => format!("there is nothing of the name {}", printable(&wanted)),
+            Some(kind) if CONDITIONED.contains(&kind) => format!("there is no {what} {wanted}"),
+            Some(_) => format!("there is no {what} {wanted}, or nothing is sent for it"),
+            None => format!("there is nothing of the name {wanted}"),
         };
         if let Some(kind) = self.kind.filter(|kind| !SENT.contains(kind)) {
             let kinds: Vec<&str> = SENT.iter().map(|kind| kind.name()).collect();
             return format!(
-                "a {kind} is sent to nobody by itself; ask for what was made from it: {}\n",
+                "a {kind} is sent to nobody by itself; ask for what was made from it: {}",
                 kinds.join(", ")
             );
         }
@@ -345,11 +352,11 @@ impl Asked {
         if !of_name.is_empty() {
             let _ = write!(text, "; did you mean {}?", of_name.join(", "));
         } else if let Some(meant) = near() {
-            let _ = write!(text, "; did you mean {}?", printable(meant));
+            let _ = write!(text, "; did you mean {meant}?");
         } else if self.namespace.is_none() {
             text += "; name it as NAMESPACE/NAME";
         }
-        text + "\n"
+        text
     }
 }
 
@@ -389,31 +396,28 @@ impl Reason {
         (read, missing)
     }
 
-    fn words(&self) -> String {
+    fn words(&self, lines: &mut Lines) {
         let Candidate { object, resource } = &self.candidate;
-        let named = |object: &Object| format!("{} {}", object.kind, printable(&object.name));
-        let resource = resource.as_deref().map(printable);
-        let mut text = match (object, resource) {
-            (Some(object), Some(resource)) => format!("{} is sent as {resource}\n", named(object)),
-            (Some(object), None) => format!("{} is not sent to ztunnels\n", named(object)),
-            (None, resource) => format!("{} is sent\n", resource.unwrap_or_default()),
-        };
+        lines.push(match (object, resource) {
+            (Some(Object { kind, name }), Some(resource)) => format!("{kind} {name} is sent as {resource}"),
+            (Some(Object { kind, name }), None) => format!("{kind} {name} is not sent to ztunnels"),
+            (None, resource) => format!("{} is sent", resource.as_deref().unwrap_or_default()),
+        });
         let (read, missing) = self.objects();
-        for (head, objects) in [("made from", read), ("looked for, and not there", missing)] {
+        for (head, objects) in [("made from:", read), ("looked for, and not there:", missing)] {
             if !objects.is_empty() {
-                let _ = writeln!(text, "{head}:");
+                lines.push(head);
             }
             for object in objects {
-                let _ = writeln!(text, "  {:<20} {}", object.kind.name(), printable(&object.name));
+                lines.push(format_args!("  {:<20} {}", object.kind.name(), object.name));
             }
         }
         if !self.findings.is_empty() {
-            text += "what is wrong with it:\n";
+            lines.push("what is wrong with it:");
         }
         for found in &self.findings {
-            let _ = writeln!(text, "  {}: {}", found.code, printable(&found.to_string()));
+            lines.push(format_args!("  {}: {found}", found.code));
         }
-        text
     }
 
     fn json(&self, depth: usize) -> Value {
@@ -456,10 +460,10 @@ fn trace_json(trace: &Trace) -> Value {
     value
 }
 
-fn refusal(status: StatusCode, format: Format, message: &str) -> Response {
+fn refusal(status: StatusCode, format: Format, message: Lines) -> Response {
     match format {
-        Format::Json => (status, Json(json!({ "error": message.trim_end() }))).into_response(),
-        _ => (status, message.to_owned()).into_response(),
+        Format::Json => answer::json(status, &json!({ "error": message.as_str().trim_end() })),
+        _ => answer::text(status, message),
     }
 }
 

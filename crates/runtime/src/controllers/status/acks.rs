@@ -4,6 +4,7 @@
 //! So one sorted list of steps tells of every policy how many nodes have it; nothing is kept for a
 //! policy and a node together. Refusals are few, and looked at one by one.
 
+use model::printable;
 use plane::Condition;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -175,7 +176,7 @@ impl AckSummary {
         }
         if let Some((_, first)) = rejected.first() {
             let nodes: Vec<&str> = rejected.iter().map(|(node, _)| node.node.as_str()).collect();
-            let why = single_line(&first.refusal.message, REASON_CHARS);
+            let why = beginning(&first.refusal.message, REASON_CHARS);
             message.push_str(&format!("; refused by {}: {why}", listed(&nodes)));
         }
         let status = outcome == Outcome::Acknowledged;
@@ -196,21 +197,21 @@ impl NodeAcks {
 
 /// Some names, and how many more there are.
 fn listed(names: &[&str]) -> String {
-    let mut text: Vec<String> = names.iter().take(NAMED).map(|name| single_line(name, NODE_CHARS)).collect();
+    let mut text: Vec<String> = names.iter().take(NAMED).map(|name| beginning(name, NODE_CHARS)).collect();
     if names.len() > NAMED {
         text.push(format!("{} more", names.len() - NAMED));
     }
     text.join(", ")
 }
 
-/// What a client wrote, in one bounded line.
-fn single_line(text: &str, max_chars: usize) -> String {
-    let mut line: String =
-        text.chars().take(max_chars).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if text.chars().nth(max_chars).is_some() {
-        line.push('…');
+/// The beginning of what a client wrote: as much as `max_chars` characters show.
+fn beginning(text: &str, max_chars: usize) -> String {
+    let shown = printable(text);
+    let mut beginning: String = shown.chars().take(max_chars).collect();
+    if shown.chars().nth(max_chars).is_some() {
+        beginning.push('…');
     }
-    line
+    beginning
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::acks::{DISTRIBUTED, Distribution, OUTCOMES, Outcome, Reported};
 use cluster::{Action, DesiredStatus};
 use k8s_openapi::jiff::Timestamp;
-use model::{Kind, ObjectRef, Str};
+use model::{Kind, ObjectRef, Str, printable};
 use plane::{Condition, Conditions};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -169,7 +169,7 @@ fn conditions(
             former(condition.kind).is_some_and(|former| {
                 text(former, "status") == status_word(condition.status)
                     && text(former, "reason") == condition.reason
-                    && text(former, "message") == condition.message
+                    && text(former, "message") == printable(&condition.message)
                     && number(former, "observedGeneration") == *generation
             })
         });
@@ -190,7 +190,8 @@ fn conditions(
             .filter(|since| !since.is_empty());
         let mut value = json!({
             "type": condition.kind, "status": status, "reason": condition.reason,
-            "message": condition.message, "lastTransitionTime": since.unwrap_or(&now),
+            // It quotes names and hosts of others, and is read with kubectl.
+            "message": printable(&condition.message), "lastTransitionTime": since.unwrap_or(&now),
         });
         if generation != 0 {
             value["observedGeneration"] = json!(generation);
@@ -296,6 +297,19 @@ mod tests {
 
     fn bound(status: &str, since: &str) -> Value {
         json!({"type": BOUND, "status": status, "reason": "Yes", "message": "why Yes", "lastTransitionTime": since})
+    }
+
+    #[test]
+    fn a_message_is_written_as_one_printable_line_and_then_left_alone() {
+        let message = "host \"a\nINFO forged\u{1b}[2K\u{9b}\u{202e}\u{200b}\" is taken".to_owned();
+        let condition = Condition { kind: BOUND, status: true, reason: "Yes", message };
+        let conditions = Conditions { generation: 0, conditions: vec![condition] };
+        let desired = Desired::Conditions(Some(Arc::new(conditions)), Distribution::Keep);
+        let body = applied(&desired, Kind::Service, json!({}));
+        let written = &body["status"]["conditions"][0];
+        let shown = "host \"a\\nINFO forged\\u{1b}[2K\\u{9b}\\u{202e}\\u{200b}\" is taken";
+        assert_eq!(written["message"], shown);
+        assert!(is_current(&desired, Kind::Service, json!({"conditions": [written]})));
     }
 
     #[test]

@@ -32,7 +32,7 @@ fn what_is_typed_wrongly_is_told_with_what_was_meant() {
         ("virtualservice", "shop/web", "there is no kind \"virtualservice\""),
         ("a\nb", "shop/web", "\"a\\nb\""),
     ] {
-        let told_so = query(kind, "", name).asked().err().unwrap_or_default();
+        let told_so = String::from(query(kind, "", name).asked().err().unwrap_or_default());
         assert!(told_so.contains(told), "{kind} {name}: {told_so}");
     }
 }
