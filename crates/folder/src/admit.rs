@@ -17,14 +17,14 @@ use crate::problem::Problem;
 /// What became of an object.
 #[derive(Default)]
 pub(crate) struct Admitted {
-    /// What is in force from now on.
+    /// What is active from now on.
     pub(crate) object: Option<Arc<Object>>,
-    /// Why the object is refused; one of the problems, unless these were told before.
+    /// Why the object is refused; one of the problems, unless these were reported before.
     pub(crate) refused: Option<Problem>,
     pub(crate) problems: Vec<Problem>,
 }
 
-/// Judges an object of the file with this text; `before` is the version that is in force.
+/// Judges an object of the file with this text; `before` is the version that is active.
 pub(crate) fn admit(mut object: Object, before: Option<&Arc<Object>>, text: &str) -> Admitted {
     if let (false, Some(metadata)) =
         (object.key.namespace.is_empty(), object.value.get_mut("metadata").and_then(Value::as_object_mut))
@@ -36,17 +36,17 @@ pub(crate) fn admit(mut object: Object, before: Option<&Arc<Object>>, text: &str
         return Admitted { object: Some(Arc::new(object)), refused, problems: Vec::new() };
     }
     let good = before.filter(|before| before.refused.is_none());
-    let mut verdict = judge(&object.key, &object.value, good.map(|good| &good.value));
+    let mut validation = judge(&object.key, &object.value, good.map(|good| &good.value));
     if has_foreign_template(&object) {
-        verdict.flaws.extend(judge_template(&object.value));
+        validation.flaws.extend(judge_template(&object.value));
     }
     let mut problems: Vec<Problem> =
-        verdict.notes.into_iter().map(|note| problem(&object, text, &note, Severity::Warning)).collect();
-    let Some(first) = verdict.flaws.first() else {
-        let value = verdict.stored.unwrap_or_else(|| object.value.clone());
+        validation.notes.into_iter().map(|note| problem(&object, text, &note, Severity::Warning)).collect();
+    let Some(first) = validation.flaws.first() else {
+        let value = validation.stored.unwrap_or_else(|| object.value.clone());
         return Admitted { object: Some(Arc::new(Object { value, ..object })), refused: None, problems };
     };
-    if good.is_none() && is_patch(&object, &verdict.flaws) {
+    if good.is_none() && is_patch(&object, &validation.flaws) {
         let kind = &object.key.kind;
         let flaw = Flaw::new(
             Vec::new(),
@@ -56,18 +56,18 @@ pub(crate) fn admit(mut object: Object, before: Option<&Arc<Object>>, text: &str
         problems.push(Problem { code: code::PATCH, ..problem(&object, text, &flaw, Severity::Warning) });
         return Admitted { problems, ..Admitted::default() };
     }
-    let mut told: Vec<Problem> =
-        verdict.flaws.iter().map(|flaw| problem(&object, text, flaw, Severity::Error)).collect();
+    let mut reported: Vec<Problem> =
+        validation.flaws.iter().map(|flaw| problem(&object, text, flaw, Severity::Error)).collect();
     let mut refused = problem(&object, text, first, Severity::Error);
-    let in_force = match good {
+    let active = match good {
         Some(good) => {
-            refused.message.push_str("; its last good version stays in force");
+            refused.message.push_str("; its last good version stays active");
             Some(Arc::clone(good))
         }
         None if is_policy(&object.key) => {
             refused.message.push_str(&format!("; it is refused, so {}", effect(&object.key)));
             let mut object = Object { refused: Some(refused.clone()), ..object };
-            forget(&mut object.value, &verdict.flaws);
+            forget(&mut object.value, &validation.flaws);
             Some(Arc::new(object))
         }
         None => {
@@ -75,9 +75,9 @@ pub(crate) fn admit(mut object: Object, before: Option<&Arc<Object>>, text: &str
             None
         }
     };
-    told[0] = refused.clone();
-    problems.extend(told);
-    Admitted { object: in_force, refused: Some(refused), problems }
+    reported[0] = refused.clone();
+    problems.extend(reported);
+    Admitted { object: active, refused: Some(refused), problems }
 }
 
 /// Tells whether an object is a patch for another by all appearances: a controller without a selector

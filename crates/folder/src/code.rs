@@ -34,6 +34,16 @@ pub const AUTOMATIC_ADDRESS: &str = "FO015";
 pub const KUSTOMIZATION: &str = "FO016";
 /// An object has not what objects of its kind must have, as patches do.
 pub const PATCH: &str = "FO017";
+/// A policy selects no workload.
+pub const SELECTS_NOTHING: &str = "FO018";
+/// A namespace is not declared.
+pub const NAMESPACE: &str = "FO019";
+/// A policy names what is not there, and nearly what is.
+pub const REFERENCE: &str = "FO020";
+/// A label or annotation is nearly one of the mesh, or has a value without effect.
+pub const LABEL: &str = "FO021";
+/// Mesh settings have a field that they cannot have, or are where nobody reads them.
+pub const SETTINGS: &str = "FO022";
 
 /// Every code, in order.
 pub const ALL: &[&str] = &[
@@ -54,4 +64,9 @@ pub const ALL: &[&str] = &[
     AUTOMATIC_ADDRESS,
     KUSTOMIZATION,
     PATCH,
+    SELECTS_NOTHING,
+    NAMESPACE,
+    REFERENCE,
+    LABEL,
+    SETTINGS,
 ];

@@ -93,23 +93,12 @@ fn shortened(text: &str) -> String {
     }
 }
 
-/// Writes a value from outside so that it stays on its line and what it is: texts are quoted and
-/// escaped, long ones are cut.
+/// Writes a value from outside as a value: texts are quoted, long ones are cut.
 pub(crate) fn quoted(value: &Value) -> String {
     match value {
         Value::String(text) => format!("{:?}", shortened(text)),
         Value::Null | Value::Bool(_) | Value::Number(_) => value.to_string(),
-        // JSON escapes control characters, but not those that only look like nothing.
-        Value::Array(_) | Value::Object(_) => {
-            let text = shortened(&value.to_string());
-            text.chars()
-                .map(
-                    |letter| {
-                        if letter.is_ascii() { letter.to_string() } else { letter.escape_debug().to_string() }
-                    },
-                )
-                .collect()
-        }
+        Value::Array(_) | Value::Object(_) => shortened(&value.to_string()),
     }
 }
 
@@ -131,6 +120,11 @@ impl<'v> Field<'v> {
     /// The value itself.
     pub(crate) fn value(&self) -> &'v Value {
         self.value
+    }
+
+    /// The way here, as Kubernetes writes it.
+    pub(crate) fn path(&self) -> String {
+        path_text(&self.path)
     }
 
     /// Whether the field is missing or null.

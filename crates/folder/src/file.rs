@@ -85,7 +85,7 @@ impl File {
             }
         }
         if let Some(problem) = self.problems.iter_mut().find(|problem| problem.severity == Severity::Error) {
-            problem.message.push_str("; the last good version of this file stays in force");
+            problem.message.push_str("; the last good version of this file stays active");
         }
     }
 

@@ -14,16 +14,16 @@ use crate::problem::Problem;
 /// What becomes of the files.
 #[derive(Default)]
 pub(crate) struct Layout {
-    /// The files whose objects do not count by themselves, and how much is told of them.
-    pub(crate) within: BTreeMap<Arc<str>, Told>,
+    /// The files whose objects do not count by themselves, and how much is reported of them.
+    pub(crate) within: BTreeMap<Arc<str>, Reported>,
     /// What each kustomization that is no part of another makes; `None` if it cannot be built.
     pub(crate) built: Vec<(Arc<str>, Option<Vec<Object>>)>,
     pub(crate) problems: Vec<Problem>,
 }
 
-/// Which problems of a file are told that counts as a part of something else.
+/// Which problems of a file are reported that counts as a part of something else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Told {
+pub(crate) enum Reported {
     /// Those of reading it.
     Reading,
     /// That it is not YAML.
@@ -69,7 +69,7 @@ fn charts(files: &BTreeMap<Arc<str>, File>, layout: &mut Layout) -> Vec<String> 
         folders.push(folder);
     }
     for path in files.keys().filter(|path| folders.iter().any(|folder| is_below(path, folder))) {
-        layout.within.insert(Arc::clone(path), Told::Nothing);
+        layout.within.insert(Arc::clone(path), Reported::Nothing);
     }
     folders
 }
@@ -84,8 +84,8 @@ impl Layout {
         let (built, unbuilt) = build(view, path);
         for name in &built.files {
             let Some(file) = view.paths.get(name) else { continue };
-            let told = if built.patches.contains(name) { Told::Syntax } else { Told::Reading };
-            self.within.entry(Arc::clone(file)).or_insert(told);
+            let reported = if built.patches.contains(name) { Reported::Syntax } else { Reported::Reading };
+            self.within.entry(Arc::clone(file)).or_insert(reported);
         }
         seen.extend(built.files);
         let folder = folder_of(&file);
@@ -96,7 +96,7 @@ impl Layout {
         match unbuilt {
             None => self.built.push((file, Some(built.objects))),
             Some(why) => {
-                // Why a kustomization cannot be read is told where it is read.
+                // Why a kustomization cannot be read is reported where it is read.
                 let is_read = view.files.get(&file).is_some_and(|file| file.kustomization.is_some());
                 let (severity, message) = match why {
                     Unbuilt::NotSimple(why) => (Severity::Warning, format!("cannot be built here: {why}")),
@@ -118,7 +118,7 @@ impl Layout {
             if seen.contains(path) || self.within.contains_key(*file) {
                 continue;
             }
-            self.within.insert(Arc::clone(file), Told::Nothing);
+            self.within.insert(Arc::clone(file), Reported::Nothing);
             self.problems.push(problem(
                 file,
                 (code::KUSTOMIZATION, Severity::Info),

@@ -29,6 +29,7 @@
 //! ```
 
 mod admit;
+mod analysis;
 mod apiserver;
 mod cluster;
 pub mod code;

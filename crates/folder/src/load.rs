@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
-use model::Severity;
+use model::{Severity, did_you_mean, nearest};
 use serde_json::{Map, Value};
 
-use crate::apiserver::{
-    Lookup, did_you_mean, is_dns_label, is_namespaced, is_policy, lookup, name_fault, nearest,
-};
+use crate::apiserver::{Lookup, is_dns_label, is_namespaced, is_policy, lookup, name_fault};
 use crate::code;
 use crate::document::{MAX_FILE_BYTES, SyntaxError, is_json, read_json, split};
 use crate::field::quoted;
@@ -44,7 +42,7 @@ impl Loaded {
                 continue;
             };
             problem.message.push_str(&format!("; {} is refused, so {}", object.key, effect(&object.key)));
-            // A document with several policies is told of once, and each of them for itself.
+            // A document with several policies is reported once, and each of them for itself.
             problem.object.get_or_insert_with(|| object.key.clone());
             object.refused = Some(Problem { object: Some(object.key.clone()), ..problem.clone() });
         }
@@ -140,7 +138,7 @@ impl Loader {
         self.problem((line, column), (code::SYNTAX, Severity::Error), message, help);
     }
 
-    /// Keeps a policy by its name; the problem that is told next says why.
+    /// Keeps a policy by its name; the problem that is reported next says why.
     fn refuse(&mut self, policy: Map<String, Value>, origin: Origin) {
         let text = |name: &str| policy.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
         let (api_version, kind) = (text("apiVersion"), text("kind"));
@@ -321,7 +319,7 @@ impl Loader {
 ///
 /// # Errors
 ///
-/// What is wrong with one of them, and how to mend it.
+/// What is wrong with one of them, and how to fix it.
 fn name(group: &str, kind: &str, map: &mut Map<String, Value>) -> Result<(String, String), (String, String)> {
     let hash = match map.get("metadata") {
         Some(Value::Object(metadata)) if !metadata.contains_key("name") => metadata

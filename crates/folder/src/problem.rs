@@ -1,4 +1,4 @@
-//! What is wrong with the folder, where, and how to mend it.
+//! What is wrong with the folder, where, and how to fix it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ pub struct Problem {
     pub severity: Severity,
     /// The stable code, one of [`crate::code`].
     pub code: &'static str,
-    /// The object that it is about, where one could be told.
+    /// The object that it is about, where one could be found.
     pub object: Option<Key>,
     /// The field of the object, such as `spec.ports[0].port`; empty for the whole of it.
     pub field: String,

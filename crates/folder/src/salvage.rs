@@ -4,9 +4,10 @@
 //! there. Only its name is wanted, so the document is read as far as its lines and brackets tell,
 //! whether it is block style, one line, JSON or a `List`; whatever is wrong with it is stepped over.
 
+use model::nearest;
 use serde_json::{Map, Value, json};
 
-use crate::apiserver::{is_dns_label, name_fault, nearest};
+use crate::apiserver::{is_dns_label, name_fault};
 use crate::hash::{Hasher, letters};
 use crate::object::group_of;
 

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use model::Severity;
 
 use crate::admit::admit;
+use crate::analysis::analyse;
 use crate::cluster;
 use crate::code;
 use crate::field::Step;
 use crate::file::File;
 use crate::key::Key;
-use crate::layout::{Layout, Told, layout};
+use crate::layout::{Layout, Reported, layout};
 use crate::locate::place;
 use crate::object::{Object, Objects, Origin};
 use crate::problem::Problem;
@@ -29,14 +30,28 @@ pub struct Resolved {
 }
 
 /// The files of a folder. The caller reads them; this keeps the last good version of each.
-#[derive(Default)]
 pub struct Folder {
     files: BTreeMap<Arc<str>, File>,
+    /// Where the settings of the mesh are.
+    system_namespace: String,
     /// What each kustomization made last, by its path.
     built: BTreeMap<Arc<str>, Vec<Arc<Object>>>,
 }
 
+impl Default for Folder {
+    /// A folder without files, whose mesh has its settings in `istio-system`.
+    fn default() -> Self {
+        Self::new("istio-system")
+    }
+}
+
 impl Folder {
+    /// Makes a folder without files, whose mesh has its settings in this namespace.
+    pub fn new(system_namespace: &str) -> Self {
+        let system_namespace = system_namespace.to_owned();
+        Self { files: BTreeMap::new(), system_namespace, built: BTreeMap::new() }
+    }
+
     /// Takes a new version of a file.
     ///
     /// If a document of it cannot be read, the file keeps the objects of its last good version; if
@@ -54,7 +69,7 @@ impl Folder {
         let path: Arc<str> = Arc::from(path);
         let file = self.files.entry(Arc::clone(&path)).or_default();
         let kept =
-            if file.objects.is_empty() { "" } else { "; the last good version of this file stays in force" };
+            if file.objects.is_empty() { "" } else { "; the last good version of this file stays active" };
         file.problems = vec![Problem {
             file: path,
             line: 1,
@@ -86,9 +101,9 @@ impl Folder {
         let mut all: Vec<Arc<Object>> = Vec::new();
         let mut refused = BTreeMap::new();
         for (path, file) in &self.files {
-            let told = within.get(path);
-            problems.extend(file.problems.iter().filter(|problem| is_told(problem, told)).cloned());
-            if told.is_none() {
+            let reported = within.get(path);
+            problems.extend(file.problems.iter().filter(|problem| is_reported(problem, reported)).cloned());
+            if reported.is_none() {
                 problems.extend(file.findings.iter().cloned());
                 all.extend(file.objects.iter().cloned());
                 refused.extend(file.refused.iter().cloned());
@@ -117,9 +132,22 @@ impl Folder {
             }
         }
         let objects = cluster::simulate(&declared, &mut problems);
+        let mut doubts = Vec::new();
+        analyse(&declared, &objects, &self.system_namespace, &mut doubts);
+        problems.extend(doubts.into_iter().map(|doubt| self.placed(doubt, &declared)));
         problems.sort();
         problems.dedup();
         Resolved { objects, refused, problems }
+    }
+
+    /// Gives a doubt about a field its place.
+    fn placed(&self, doubt: Problem, declared: &Objects) -> Problem {
+        let object = doubt.object.as_ref().and_then(|key| declared.get(key));
+        let place = object
+            .and_then(|object| object.origin.as_ref())
+            .and_then(|origin| self.locate(origin, &doubt.field));
+        let (line, column) = place.unwrap_or((doubt.line, doubt.column));
+        Problem { line, column, ..doubt }
     }
 
     /// Takes the objects that a kustomization makes.
@@ -153,12 +181,12 @@ impl Folder {
     }
 }
 
-/// Tells whether a problem of reading a file is told, given what the file is a part of.
-fn is_told(problem: &Problem, within: Option<&Told>) -> bool {
+/// Tells whether a problem of reading a file is reported, given what the file is a part of.
+fn is_reported(problem: &Problem, within: Option<&Reported>) -> bool {
     match within {
-        None | Some(Told::Reading) => true,
-        Some(Told::Syntax) => problem.code == code::SYNTAX || problem.code == code::UNREADABLE,
-        Some(Told::Nothing) => false,
+        None | Some(Reported::Reading) => true,
+        Some(Reported::Syntax) => problem.code == code::SYNTAX || problem.code == code::UNREADABLE,
+        Some(Reported::Nothing) => false,
     }
 }
 
@@ -166,7 +194,7 @@ fn is_told(problem: &Problem, within: Option<&Told>) -> bool {
 fn say_kept(path: &Arc<str>, made: &[Arc<Object>], problems: &mut [Problem]) {
     let is_of = |problem: &&mut Problem| problem.file == *path && problem.severity != Severity::Info;
     if let (false, Some(problem)) = (made.is_empty(), problems.iter_mut().find(is_of)) {
-        problem.message.push_str("; what it made last stays in force");
+        problem.message.push_str("; what it made last stays active");
     }
 }
 

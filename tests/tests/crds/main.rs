@@ -3,6 +3,8 @@
 mod accept;
 mod corpus;
 mod kinds;
+mod kubernetes;
+mod strict;
 
 use accept::refusals;
 use anyhow::{Context, ensure};

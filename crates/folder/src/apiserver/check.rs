@@ -4,11 +4,11 @@ use serde_json::{Map, Value};
 
 use super::catalog::Catalog;
 use super::form::Form;
-use super::nearest::{did_you_mean, nearest};
 use super::schema::{Object, Others, Schema, Shape};
 use crate::field::{Flaw, Step, quoted};
+use model::{did_you_mean, nearest};
 
-/// The most flaws that are told of one object.
+/// The most flaws that are reported of one object.
 const MAX_FLAWS: usize = 20;
 
 /// What was found about one object.
@@ -309,7 +309,7 @@ impl<'c> Walk<'c> {
             self.flaw(format!("Invalid value: {}: should match '{pattern}'", quoted(&value)), "");
         }
         // An empty text is none, for most fields of built-in kinds.
-        let form = schema.form.filter(|_| !text.is_empty());
+        let form = schema.form.filter(|form| !text.is_empty() || *form == Form::QualifiedName);
         if let Some(fault) = form.and_then(|form| form.fault(text)) {
             self.flaw(format!("Invalid value: {}: {fault}", quoted(&value)), "");
         }

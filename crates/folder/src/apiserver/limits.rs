@@ -124,6 +124,7 @@ const FIELDS: &[(&str, &str, Says)] = &[
     ("apps.v1.ReplicaSetSpec", "replicas", Default("1")),
     ("apps.v1.StatefulSetSpec", "replicas", COUNT),
     ("apps.v1.StatefulSetSpec", "replicas", Default("1")),
+    ("apps.v1.StatefulSetSpec", "serviceName", Is(Form::DnsLabel)),
     ("apps.v1.StatefulSetSpec", "podManagementPolicy", OneOf(&["OrderedReady", "Parallel"])),
     ("apps.v1.StatefulSetOrdinals", "start", COUNT),
     ("core.v1.ReplicationControllerSpec", "replicas", COUNT),

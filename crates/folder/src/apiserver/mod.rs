@@ -5,7 +5,7 @@
 //!  model::crd (our definitions)         ├──▶ catalog ─▶ schema of a kind
 //!  limits (what they do not say)        ┘                  │
 //!                                                          ▼
-//!  object ──▶ shape: types, unknown fields, limits ──▶ complete: defaults ──▶ rules, validate ──▶ Verdict
+//!  object ──▶ shape: types, unknown fields, limits ──▶ complete: defaults ──▶ rules, validate ──▶ Validation
 //! ```
 //!
 //! One walk by schema judges every field of every kind; what depends on several fields of a built-in
@@ -17,7 +17,6 @@ mod check;
 mod form;
 mod immutable;
 mod limits;
-mod nearest;
 mod rule;
 mod schema;
 mod served;
@@ -26,7 +25,6 @@ mod tests;
 mod validate;
 
 pub(crate) use form::is_dns_label;
-pub(crate) use nearest::{did_you_mean, nearest};
 pub(crate) use served::{Lookup, is_namespaced, lookup};
 
 use serde_json::Value;
@@ -36,7 +34,7 @@ use crate::field::{Flaw, Step};
 
 /// What an API server makes of an object.
 #[derive(Default)]
-pub(crate) struct Verdict {
+pub(crate) struct Validation {
     /// The object as it is stored: nulls gone, defaults set. `None` if that is as it was written.
     pub(crate) stored: Option<Value>,
     /// Why it is refused; empty if it is not.
@@ -46,10 +44,10 @@ pub(crate) struct Verdict {
 }
 
 /// Judges an object; `before` is the version that is stored already, if there is one.
-pub(crate) fn judge(key: &Key, value: &Value, before: Option<&Value>) -> Verdict {
+pub(crate) fn judge(key: &Key, value: &Value, before: Option<&Value>) -> Validation {
     let catalog = catalog::catalog();
     let schema = catalog.kind(&key.group, &key.kind).and_then(|served| served.schema.as_ref());
-    let Some(schema) = schema else { return Verdict::default() };
+    let Some(schema) = schema else { return Validation::default() };
     let found = check::shape(catalog, schema, value);
     let mut stored = value.clone();
     check::complete(catalog, schema, &mut stored);
@@ -60,7 +58,7 @@ pub(crate) fn judge(key: &Key, value: &Value, before: Option<&Value>) -> Verdict
     if let (true, Some(before)) = (flaws.is_empty(), before) {
         flaws.extend(immutable::changes(&key.group, &key.kind, before, &stored));
     }
-    // One place is told of once.
+    // One place is reported once.
     let mut seen = Vec::new();
     flaws.retain(|flaw| {
         let is_new = !seen.contains(&flaw.path);
@@ -71,7 +69,7 @@ pub(crate) fn judge(key: &Key, value: &Value, before: Option<&Value>) -> Verdict
     if is_policy(key) {
         notes.extend(found.nulls);
     }
-    Verdict { stored: Some(stored), flaws, notes }
+    Validation { stored: Some(stored), flaws, notes }
 }
 
 /// What is wrong with the types of a template of pods in `spec.template`, of a kind whose definition is
@@ -86,6 +84,12 @@ pub(crate) fn judge_template(value: &Value) -> Vec<Flaw> {
         flaw.path.splice(0..0, [Step::Key("spec".to_owned()), Step::Key("template".to_owned())]);
     }
     flaws
+}
+
+/// What is wrong with a value by a schema as definitions of kinds have it, fields that are null included.
+pub(crate) fn judge_by(schema: &Value, value: &Value) -> Vec<Flaw> {
+    let found = check::shape(catalog::catalog(), &schema::Schema::read(schema), value);
+    found.flaws.into_iter().chain(found.nulls).collect()
 }
 
 /// What is wrong with a name for objects of a kind.

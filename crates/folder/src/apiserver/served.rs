@@ -1,7 +1,7 @@
 //! Which kind a manifest means by its `apiVersion` and `kind`.
 
 use super::catalog::catalog;
-use super::nearest::{did_you_mean, nearest};
+use model::{did_you_mean, nearest};
 
 /// The groups whose kinds make the mesh: what is not served there is a mistake.
 const GROUPS: [&str; 7] = [

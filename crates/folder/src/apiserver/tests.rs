@@ -9,16 +9,16 @@ use crate::field::path_text;
 /// The flaws of an object of a YAML text, as `field: message`.
 fn flaws(text: &str) -> Vec<String> {
     let (key, value) = object(text);
-    let verdict = judge(&key, &value, None);
-    verdict.flaws.iter().map(|flaw| format!("{}: {}", path_text(&flaw.path), flaw.message)).collect()
+    let validation = judge(&key, &value, None);
+    validation.flaws.iter().map(|flaw| format!("{}: {}", path_text(&flaw.path), flaw.message)).collect()
 }
 
 /// What is stored of an object that is accepted.
 fn stored(text: &str) -> Value {
     let (key, value) = object(text);
-    let verdict = judge(&key, &value, None);
-    assert!(verdict.flaws.is_empty(), "{:?}", verdict.flaws);
-    verdict.stored.unwrap()
+    let validation = judge(&key, &value, None);
+    assert!(validation.flaws.is_empty(), "{:?}", validation.flaws);
+    validation.stored.unwrap()
 }
 
 fn object(text: &str) -> (Key, Value) {
@@ -199,8 +199,8 @@ fn suggestions_lead_to_what_was_meant() {
         (policy("{action: deny, rules: [{}]}"), "did you mean `DENY`?"),
     ] {
         let (key, value) = object(&text);
-        let verdict = judge(&key, &value, None);
-        let found = verdict.flaws.first().map(|flaw| flaw.help.clone()).unwrap_or_default();
+        let validation = judge(&key, &value, None);
+        let found = validation.flaws.first().map(|flaw| flaw.help.clone()).unwrap_or_default();
         assert!(found.contains(expected), "{text}: {found}");
     }
 }
@@ -237,10 +237,10 @@ fn defaults_of_an_api_server_are_set() {
 #[test]
 fn nulls_count_as_not_given_and_are_told_in_policies() {
     let (key, value) = object(&policy("{action: null, selector: {matchLabels: {app: web}}, rules: null}"));
-    let verdict = judge(&key, &value, None);
-    assert!(verdict.flaws.is_empty(), "{:?}", verdict.flaws);
-    assert_eq!(verdict.notes.len(), 2);
-    let stored = verdict.stored.unwrap();
+    let validation = judge(&key, &value, None);
+    assert!(validation.flaws.is_empty(), "{:?}", validation.flaws);
+    assert_eq!(validation.notes.len(), 2);
+    let stored = validation.stored.unwrap();
     assert!(stored["spec"].get("action").is_none() && stored["spec"].get("rules").is_none());
     assert_eq!(stored["spec"]["selector"]["matchLabels"]["app"], "web");
     assert_eq!(stored_labels("{a: null}"), json!({"a": ""}));
@@ -258,9 +258,9 @@ fn what_a_newer_cluster_wrote_to_a_status_is_no_flaw() {
         "{}\nstatus: {{podIP: 10.0.0.1, novelty: 1}}",
         pod("{containers: [{name: a, image: a}]}")
     ));
-    let verdict = judge(&key, &value, None);
-    assert!(verdict.flaws.is_empty());
-    assert_eq!(verdict.notes.len(), 1);
+    let validation = judge(&key, &value, None);
+    assert!(validation.flaws.is_empty());
+    assert_eq!(validation.notes.len(), 1);
 }
 
 #[test]
@@ -275,7 +275,7 @@ fn codes_are_those_of_the_parsers() {
         (service("{ports: [{port: 0}]}"), "KO003"),
     ] {
         let (key, value) = object(&text);
-        let verdict = judge(&key, &value, None);
-        assert_eq!(code_of(&key, &verdict.flaws[0]), code, "{text}");
+        let validation = judge(&key, &value, None);
+        assert_eq!(code_of(&key, &validation.flaws[0]), code, "{text}");
     }
 }

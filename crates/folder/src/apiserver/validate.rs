@@ -15,13 +15,16 @@ pub(super) fn object(group: &str, kind: &str, value: &Value) -> Vec<Flaw> {
     match (group, kind) {
         ("", "Service") => service(&root.get("spec"), &mut flaws),
         ("", "Pod") => pod(&root.get("spec"), &mut flaws),
+        ("", "ConfigMap") => config_map(&root, &mut flaws),
         ("discovery.k8s.io", "EndpointSlice") => endpoint_slice(&root, &mut flaws),
+        ("gateway.networking.k8s.io", "Gateway") => gateway(&root.at("spec.listeners"), &mut flaws),
         ("apps", "DaemonSet" | "Deployment" | "ReplicaSet" | "StatefulSet") => {
             let spec = root.get("spec");
             selector(&spec, &mut flaws);
             template(&spec.get("template"), &["Always"], &mut flaws);
         }
         ("", "ReplicationController") => {
+            replication_selector(&root.get("spec"), &mut flaws);
             template(&root.at("spec.template"), &["Always"], &mut flaws);
         }
         ("batch", "Job") => template(&root.at("spec.template"), &["OnFailure", "Never"], &mut flaws),
@@ -62,6 +65,22 @@ fn service(spec: &Field<'_>, flaws: &mut Vec<Flaw>) {
     } else if ports.is_empty() && !is_headless && spec.value().is_object() {
         flaws.push(spec.get("ports").flaw("Required value", "give the ports, or `clusterIP: None`"));
     }
+    if is_headless && matches!(kind, Some("NodePort" | "LoadBalancer")) {
+        let fault = format!("may not be set to 'None' for {} services", kind.unwrap_or_default());
+        flaws.push(spec.get("clusterIP").invalid(fault, ""));
+    }
+    let policy = spec.get("externalTrafficPolicy");
+    if policy.text().is_some() && matches!(kind, Some("ClusterIP" | "ExternalName")) {
+        flaws.push(policy.invalid("may only be set for externally-accessible services", ""));
+    }
+    for address in spec.get("externalIPs").items() {
+        let fault = match address.value().as_str().map(str::parse::<IpAddr>) {
+            Some(Ok(ip)) => special(ip),
+            Some(Err(_)) => Some("must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"),
+            None => None,
+        };
+        flaws.extend(fault.map(|fault| address.invalid(fault, "")));
+    }
     for port in &ports {
         if ports.len() > 1 && port.get("name").text().is_none() {
             flaws.push(port.get("name").flaw("Required value", "ports of a service with several need names"));
@@ -77,8 +96,43 @@ fn service(spec: &Field<'_>, flaws: &mut Vec<Flaw>) {
     {
         flaws.push(spec.get("clusterIPs").invalid("first value must match `clusterIP`", ""));
     }
+    if !addresses.is_empty() && spec.get("clusterIP").text().is_none() {
+        let fault = "must be empty when `clusterIP` is not specified";
+        flaws.push(spec.get("clusterIPs").invalid(fault, "give the first of them as clusterIP, too"));
+    }
     if addresses.len() > 2 {
         flaws.push(spec.get("clusterIPs").invalid("may only hold up to 2 values", ""));
+    }
+}
+
+fn config_map(root: &Field<'_>, flaws: &mut Vec<Flaw>) {
+    for (name, field) in root.get("data").entries() {
+        if !root.get("binaryData").get(name).is_absent() {
+            flaws.push(field.flaw("Invalid value: duplicate of key present in binaryData", ""));
+        }
+    }
+}
+
+/// What a rule in the definition of the kind says, which is beyond what is known of rules here.
+fn gateway(listeners: &Field<'_>, flaws: &mut Vec<Flaw>) {
+    let mut seen = BTreeSet::new();
+    let mut is_unique = true;
+    for listener in listeners.items() {
+        let text = |name: &str| listener.get(name).text().unwrap_or_default().to_owned();
+        is_unique &= seen.insert((listener.get("port").count(), text("protocol"), text("hostname")));
+    }
+    if !is_unique {
+        let fault = "Combination of port, protocol and hostname must be unique for each listener";
+        flaws.push(listeners.flaw(format!("Invalid value: {fault}"), ""));
+    }
+}
+
+/// The selector of a ReplicationController, which is a mapping of labels alone.
+fn replication_selector(spec: &Field<'_>, flaws: &mut Vec<Flaw>) {
+    let labels = spec.at("template.metadata.labels");
+    let is_missed = |(name, value): (&String, Field<'_>)| labels.get(name).value() != value.value();
+    if spec.get("selector").entries().any(is_missed) && spec.get("template").value().is_object() {
+        flaws.push(labels.invalid("`selector` does not match template `labels`", ""));
     }
 }
 
@@ -115,10 +169,17 @@ fn special(address: IpAddr) -> Option<&'static str> {
         Some("may not be in the loopback range (127.0.0.0/8, ::1/128)")
     } else if is_link_local {
         Some("may not be in the link-local range (169.254.0.0/16,fe80::/10)")
-    } else if address.is_multicast() {
-        Some("may not be in the multicast range")
+    } else if is_link_local_multicast(address) {
+        Some("may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)")
     } else {
         None
+    }
+}
+
+fn is_link_local_multicast(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(ip) => ip.octets()[..3] == [224, 0, 0],
+        IpAddr::V6(ip) => ip.segments()[0] & 0xff0f == 0xff02,
     }
 }
 
@@ -152,7 +213,7 @@ fn pod(spec: &Field<'_>, flaws: &mut Vec<Flaw>) {
                 flaws.push(name.flaw(format!("Duplicate value: {}", quoted(name.value())), ""));
             }
             Some(_) => {}
-            // A name that is absent is told of by its type.
+            // A name that is absent is reported by its type.
             None if name.value().is_string() => flaws.push(name.flaw("Required value", "")),
             None => {}
         }

@@ -1,8 +1,8 @@
 //! Reads a kustomization.
 
+use model::{did_you_mean, nearest};
 use serde_json::{Map, Value};
 
-use crate::apiserver::{did_you_mean, nearest};
 use crate::field::quoted;
 
 /// The fields that change nothing that a mesh depends on: images, and objects that it does not read.
@@ -110,7 +110,7 @@ pub(crate) fn is_kustomization(path: &str) -> bool {
 ///
 /// # Errors
 ///
-/// The first thing that kustomize would refuse, and how to mend it.
+/// The first thing that kustomize would refuse, and how to fix it.
 pub(crate) fn read(value: &Value) -> Result<Kustomization, (String, String)> {
     let Some(map) = value.as_object() else {
         return Err(("not a kustomization: no mapping".to_owned(), String::new()));

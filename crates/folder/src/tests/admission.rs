@@ -124,7 +124,7 @@ fn object_that_is_refused_keeps_its_last_good_version() {
     let resolved = files.resolve();
     assert_eq!(get(&resolved, "", "Service", "default", "web")["spec"]["ports"][0]["port"], 80);
     assert_eq!(resolved.refused.len(), 1);
-    assert!(complaints(&resolved)[0].contains("its last good version stays in force"));
+    assert!(complaints(&resolved)[0].contains("its last good version stays active"));
     files.set("a.yaml", &service("81"));
     assert!(files.resolve().refused.is_empty());
 }

@@ -129,7 +129,7 @@ fn controller_with_an_invalid_value_keeps_its_last_good_version_alone() {
     assert_eq!(problem.field, "spec.replicas");
     assert_eq!(
         problem.message,
-        "Invalid value: \"three\": must be of type integer, not string; its last good version stays in force"
+        "Invalid value: \"three\": must be of type integer, not string; its last good version stays active"
     );
 }
 

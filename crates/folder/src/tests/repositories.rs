@@ -81,7 +81,7 @@ fn kustomization_that_is_wrong_keeps_what_it_made() {
         let resolved = files.resolve();
         assert_eq!(names(&resolved, "Service"), ["default/web"], "{wrong}");
         let told = complaints(&resolved);
-        assert!(told.len() == 1 && told[0].contains("stays in force"), "{told:?}");
+        assert!(told.len() == 1 && told[0].contains("stays active"), "{told:?}");
     }
     files.set("kustomization.yaml", "resources: [web.yaml]\nnamespace: shop\n");
     assert_eq!(names(&files.resolve(), "Service"), ["shop/web"]);

@@ -86,7 +86,7 @@ pub fn load_texts<'t>(
     settings: &FolderSettings,
     texts: impl IntoIterator<Item = (&'t str, &'t str)>,
 ) -> (Vec<Event>, Vec<Diagnostic>) {
-    let mut folder = Folder::default();
+    let mut folder = Folder::new(&settings.config_namespace);
     for (name, text) in texts {
         folder.set(name, text);
     }
@@ -192,8 +192,8 @@ impl Follower {
     fn new(settings: FolderSettings) -> Self {
         let emitter = Emitter::new(&settings);
         Self {
+            folder: Folder::new(&settings.config_namespace),
             settings,
-            folder: Folder::default(),
             settling: Settling::default(),
             emitter,
             changed: true,

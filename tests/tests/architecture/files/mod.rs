@@ -31,7 +31,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "code field hash key value",
             "apiserver document problem",
             "object",
-            "cluster diff locate salvage",
+            "analysis cluster diff locate salvage",
             "kustomize load",
             "admit",
             "file",

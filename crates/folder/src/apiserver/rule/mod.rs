@@ -33,7 +33,7 @@ impl Rule {
     }
 
     /// Tells whether the rule holds for a value. One that cannot be evaluated, as for a value of the
-    /// wrong type, holds: the type is told of already.
+    /// wrong type, holds: the type is reported already.
     pub(super) fn holds(&self, value: &Value) -> bool {
         evaluate::evaluate(&self.expression, value) != Some(false)
     }

@@ -2,7 +2,7 @@
 
 use super::stamp::Stamp;
 use super::watch::Marks;
-use model::{Diagnostic, Severity, printable};
+use model::{Diagnostic, Severity};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::{self, Metadata};
@@ -225,10 +225,7 @@ fn unreadable(shown: &Path, why: &str, help: &str) -> Diagnostic {
         object: None,
         field: String::new(),
         // A folder has no line to point at.
-        message: format!(
-            "{} cannot be read: {why}; what was read from it stays active",
-            printable(&shown.to_string_lossy())
-        ),
+        message: format!("{} cannot be read: {why}; what was read from it stays active", shown.display()),
         help: help.to_owned(),
         place: None,
     }
