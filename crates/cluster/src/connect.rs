@@ -79,6 +79,14 @@ pub enum ConnectError {
 pub async fn connect(access: &Access) -> Result<Connection, ConnectError> {
     let config = configuration(access).await?;
     let url = config.cluster_url.to_string().trim_end_matches('/').to_owned();
+    if config.accept_invalid_certs {
+        tracing::warn!(
+            url,
+            "the certificate of the API server is not verified, since the kubeconfig says \
+             insecure-skip-tls-verify: whoever is in between can read and change everything; name its \
+             certificate-authority instead"
+        );
+    }
     let client = client(config).map_err(|source| ConnectError::Client { url: url.clone(), source })?;
     Ok(Connection { client, url })
 }

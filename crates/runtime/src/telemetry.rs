@@ -2,15 +2,18 @@
 
 mod fields;
 mod json;
+mod libraries;
 #[cfg(test)]
 mod tests;
 
 use fields::PrintableFields;
+use libraries::LibraryWarnings;
 use std::io::{self, IsTerminal};
 use tracing::Dispatch;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 /// Sends log lines to standard error, as text or as JSON objects. Calling it again changes nothing.
@@ -35,7 +38,7 @@ where
     let wanted = EnvFilter::try_new(filter)?;
     // The library that watches folders warns of each that is removed, twice; the folder source logs what
     // matters of it.
-    let filter = match "notify=error".parse() {
+    Ok(match "notify=error".parse() {
         Ok(directive) if !filter.contains("notify") => wanted.add_directive(directive),
         _ => wanted,
     };
@@ -46,5 +49,10 @@ where
         .fmt_fields(PrintableFields)
         // Colours are for people; a file or a collector would keep them as escapes.
         .with_ansi(colours && !json);
-    Ok(if json { lines.event_format(json::JsonLines).into() } else { lines.into() })
+    let warnings = LibraryWarnings::default();
+    Ok(if json {
+        lines.event_format(json::JsonLines).finish().with(warnings).into()
+    } else {
+        lines.finish().with(warnings).into()
+    })
 }

@@ -116,3 +116,20 @@ fn numbers_and_truths_stay_what_they_are() {
 fn a_filter_that_cannot_be_read_is_an_error() {
     assert!(lines("info,[", false, false, io::stderr).is_err());
 }
+
+#[test]
+fn a_library_warns_once_in_a_while_and_never_of_what_is_logged_here() {
+    let text = Log::of(false, false, || {
+        for n in 0..3 {
+            tracing::warn!(target: "kube_client::client::tls", "Server cert bypassed");
+            tracing::warn!(target: "kube_client::client", "timeout in poll: {n}");
+            tracing::error!(target: "h2::proto", "broken {n}");
+            tracing::info!(target: "hyper::client", "connected {n}");
+            tracing::warn!("a policy is refused {n}");
+        }
+    });
+    let times = |what: &str| text.matches(what).count();
+    assert_eq!(times("Server cert bypassed"), 0, "{text}");
+    assert_eq!((times("timeout in poll"), times("broken")), (1, 1), "{text}");
+    assert_eq!((times("connected"), times("a policy is refused")), (3, 3), "{text}");
+}
