@@ -134,8 +134,9 @@ func apiServerOptions(ctx context.Context, s settings, keys credentials, listene
 }
 
 // waitUntilReady returns once /readyz is fine and the namespaces a cluster
-// starts with exist, with a service account where a controller makes them.
-func (server *apiServer) waitUntilReady(ctx context.Context, kubeconfig string, withServiceAccounts bool) error {
+// starts with exist, with a service account where a controller makes them, and
+// with nodes where there is a kubelet.
+func (server *apiServer) waitUntilReady(ctx context.Context, kubeconfig string, running *runningControllers) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
@@ -154,12 +155,16 @@ func (server *apiServer) waitUntilReady(ctx context.Context, kubeconfig string, 
 			if _, err := client.CoreV1().Namespaces().Get(ctx, namespace, metav1.GetOptions{}); err != nil {
 				return err
 			}
-			if !withServiceAccounts {
+			if !running.has("serviceaccount") {
 				continue
 			}
 			if _, err := client.CoreV1().ServiceAccounts(namespace).Get(ctx, "default", metav1.GetOptions{}); err != nil {
 				return err
 			}
+		}
+		if running.has("kubelet") {
+			_, err := client.CoreV1().Nodes().Get(ctx, nodeName(nodes-1), metav1.GetOptions{})
+			return err
 		}
 		return nil
 	}

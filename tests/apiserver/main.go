@@ -1,6 +1,7 @@
 // Command apiserver runs a real kube-apiserver and the etcd under it in one
-// process, for tests. All it writes lies in one folder, it listens on loopback
-// only, and starting it again on the same folder continues the same cluster:
+// process, for tests, and beside them such controllers as the tests want. All
+// it writes lies in one folder, it listens on loopback only, and starting it
+// again on the same folder continues the same cluster:
 //
 //	<dir>/etcd         the data of etcd
 //	<dir>/pki          keys and certificates
@@ -43,7 +44,7 @@ func main() {
 	flag.IntVar(&s.port, "secure-port", 0, "port on 127.0.0.1; 0 takes a free one")
 	flag.IntVar(&s.verbosity, "verbosity", 0, "log verbosity of the API server")
 	flag.StringVar(&controllers, "controllers", "serviceaccount,namespace",
-		"controllers run beside the API server, comma-separated; known: "+strings.Join(controllerNames(), ", "))
+		"controllers run beside the API server, comma-separated; * are all: "+strings.Join(controllerNames(), ", "))
 	flag.BoolVar(&attended, "attended", false, "obey standard input: end at the line \"stop\", end and remove the folder when it closes")
 	flag.Parse()
 	if s.dir == "" || flag.NArg() != 0 {
@@ -53,11 +54,7 @@ func main() {
 	if dir, err := filepath.Abs(s.dir); err == nil {
 		s.dir = dir
 	}
-	for _, name := range strings.Split(controllers, ",") {
-		if name = strings.TrimSpace(name); name != "" {
-			s.controllers = append(s.controllers, name)
-		}
-	}
+	s.controllers = controllersOf(controllers)
 
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
@@ -131,7 +128,7 @@ func run(ctx context.Context, s settings) error {
 		<-api.ended
 		return err
 	}
-	if err := api.waitUntilReady(serving, kubeconfig, running.hasDefaultServiceAccounts); err == nil {
+	if err := api.waitUntilReady(serving, kubeconfig, running); err == nil {
 		if err := writeReady(ready, api.url); err != nil {
 			return err
 		}

@@ -14,7 +14,8 @@
 //! # }
 //! ```
 //!
-//! Tests that stop the server or install kinds take their own by [`ApiServer::start`].
+//! Tests that stop the server or install kinds take their own by [`ApiServer::start`]. Those that need
+//! a cluster, where a Deployment gets pods, take one by [`ApiServer::with_controllers`].
 
 mod build;
 mod crds;
@@ -45,8 +46,18 @@ pub const LIMIT: Duration = Duration::from_secs(120);
 /// A running API server; dropping it ends the process and removes its folder.
 pub struct ApiServer {
     dir: tempfile::TempDir,
+    controllers: Controllers,
     url: String,
     process: Option<Child>,
+}
+
+/// What runs beside the API server, in its process.
+#[derive(Clone, Copy)]
+enum Controllers {
+    /// Service accounts appear in namespaces, deleted namespaces go away.
+    Few,
+    /// Those of a cluster too, with a scheduler, nodes and load balancers.
+    All,
 }
 
 impl ApiServer {
@@ -55,8 +66,27 @@ impl ApiServer {
     /// # Errors
     /// When the Go program cannot be built or does not become ready; the message ends with the log.
     pub async fn start() -> anyhow::Result<Self> {
+        Self::start_with(Controllers::Few).await
+    }
+
+    /// Starts an API server of its own on a free port, and the controllers of a cluster.
+    ///
+    /// Deployments and ReplicaSets get pods, and Services their EndpointSlices; what is owned by nothing
+    /// any more is collected, also where the owner's kind was installed later. Pods are bound to the
+    /// nodes `test-node-0` and `test-node-1`, get addresses and become ready, though no process runs;
+    /// deleted ones go away at once. Services of type LoadBalancer get an address of 198.18.0.0/16 each,
+    /// or the one of 198.19.0.0/16 that `spec.loadBalancerIP` asks for, unless another has it. Pods of
+    /// other nodes and of other schedulers, and Services with a `loadBalancerClass`, are left alone.
+    ///
+    /// # Errors
+    /// As [`ApiServer::start`].
+    pub async fn with_controllers() -> anyhow::Result<Self> {
+        Self::start_with(Controllers::All).await
+    }
+
+    async fn start_with(controllers: Controllers) -> anyhow::Result<Self> {
         let dir = tempfile::Builder::new().prefix("apiserver-").tempdir()?;
-        let mut server = Self { dir, url: String::new(), process: None };
+        let mut server = Self { dir, controllers, url: String::new(), process: None };
         server.launch(0).await?;
         Ok(server)
     }
@@ -66,15 +96,17 @@ impl ApiServer {
     /// # Errors
     /// As [`ApiServer::start`]; a failed start is tried again by the next caller.
     pub async fn shared() -> anyhow::Result<&'static Self> {
-        static SHARED: OnceLock<ApiServer> = OnceLock::new();
-        static STARTING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-        let _one_at_a_time = STARTING.lock().await;
-        if let Some(server) = SHARED.get() {
-            return Ok(server);
-        }
-        // A static is never dropped: the server ends and removes its folder when this process ends.
-        let server = Self::start().await?;
-        Ok(SHARED.get_or_init(|| server))
+        static SHARED: Shared = Shared::of(Controllers::Few);
+        SHARED.get().await
+    }
+
+    /// As [`ApiServer::shared`], of one [with controllers](ApiServer::with_controllers).
+    ///
+    /// # Errors
+    /// As [`ApiServer::shared`].
+    pub async fn shared_with_controllers() -> anyhow::Result<&'static Self> {
+        static SHARED: Shared = Shared::of(Controllers::All);
+        SHARED.get().await
     }
 
     /// Returns the URL, as in `https://127.0.0.1:40001`.
@@ -261,6 +293,10 @@ impl ApiServer {
             .arg("--dir")
             .arg(self.dir.path())
             .args(["--attended", "--secure-port", &port.to_string()])
+            .args(match self.controllers {
+                Controllers::Few => None,
+                Controllers::All => Some("--controllers=*"),
+            })
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(log)
@@ -288,6 +324,29 @@ impl ApiServer {
             format!("the API server did not become ready; its log ends:\n{}", log.get(from..).unwrap_or(&log))
         })?;
         Ok(())
+    }
+}
+
+/// A server of a whole test binary.
+struct Shared {
+    controllers: Controllers,
+    server: OnceLock<ApiServer>,
+    starting: tokio::sync::Mutex<()>,
+}
+
+impl Shared {
+    const fn of(controllers: Controllers) -> Self {
+        Self { controllers, server: OnceLock::new(), starting: tokio::sync::Mutex::const_new(()) }
+    }
+
+    async fn get(&'static self) -> anyhow::Result<&'static ApiServer> {
+        let _one_at_a_time = self.starting.lock().await;
+        if let Some(server) = self.server.get() {
+            return Ok(server);
+        }
+        // A static is never dropped: the server ends and removes its folder when this process ends.
+        let server = ApiServer::start_with(self.controllers).await?;
+        Ok(self.server.get_or_init(|| server))
     }
 }
 
