@@ -5,7 +5,8 @@ EXAMPLE ?= examples/bookinfo
 LOAD_NAMESPACES ?= 40
 LOAD_STREAMS ?= 50
 
-.PHONY: help build install run test lint format check-fuzz deny golden crds proto bench bench-engine bench-mesh fuzz
+.PHONY: help build install run test lint format check-fuzz deny golden crds proto bench bench-engine bench-mesh fuzz \
+	conformance
 
 # A component of the toolchain by its command and its name: added if it is absent, or else an error that says so.
 component = @$(CARGO) $(1) --version >/dev/null 2>&1 || rustup component add $(2) || \
@@ -40,6 +41,10 @@ format: ## Format the code
 
 check-fuzz: ## Check that the fuzz targets compile, on the stable toolchain
 	$(CARGO) check --manifest-path fuzz/Cargo.toml --locked --target-dir target
+
+conformance: ## The conformance suites of the Gateway API (RELEASE=v1_7_0 for one): tests/tests/conformance
+	$(if $(PILOTHOUSE),,$(CARGO) build --locked -p pilothouse-cli)
+	$(CARGO) test --locked -p pilothouse-tests --test conformance -- --nocapture --test-threads=1 $(RELEASE)
 
 deny: ## Licences, bans and sources of dependencies (needs cargo-deny)
 	$(CARGO) deny --locked --all-features check licenses bans sources

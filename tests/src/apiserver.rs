@@ -22,6 +22,7 @@ mod crds;
 
 pub use build::binary;
 pub use crds::{KnownCrds, known_crds, kubernetes_openapi};
+pub(crate) use crds::{read, yaml_files};
 
 use anyhow::{Context, bail};
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};

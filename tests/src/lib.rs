@@ -2,6 +2,8 @@
 pub mod apiserver;
 pub mod certificates;
 pub mod client;
+pub mod conformance;
+mod go;
 pub mod helm;
 pub mod signer;
 pub mod statuses;

@@ -1,10 +1,10 @@
 //! Builds the Go program of `tests/apiserver`, once per state of its source.
 
+use crate::go::{Module, repository};
 use anyhow::{Context, bail};
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 /// Returns the path of the built program, building it when it is absent or older than its source.
 ///
@@ -36,11 +36,10 @@ pub fn binary() -> anyhow::Result<PathBuf> {
     // Past the capture of the test harness: minutes of silence would look like a hang.
     let _ = writeln!(std::io::stderr(), "building the test API server (some minutes, once)");
     let new = out.join("apiserver.new");
-    let status = Command::new("go")
-        .args(["build", "-trimpath", "-ldflags", "-s -w", "-o"])
+    let status = Module::of("tests/apiserver")
+        .command(&["build"])
+        .args(["-trimpath", "-ldflags", "-s -w", "-o"])
         .args([new.as_os_str(), ".".as_ref()])
-        .current_dir(&source)
-        .stdin(Stdio::null())
         .status()
         .context("cannot run `go`: the test API server is built with Go, see tests/apiserver/go.mod")?;
     if !status.success() {
@@ -49,12 +48,6 @@ pub fn binary() -> anyhow::Result<PathBuf> {
     fs::rename(&new, &binary)?;
     fs::write(&stamp_path, &stamp)?;
     Ok(binary)
-}
-
-/// Returns the root folder of the repository.
-pub(super) fn repository() -> PathBuf {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-    tests.parent().unwrap_or(tests).to_path_buf()
 }
 
 /// Returns what the program is built from, file by file: what differs needs a build.

@@ -3,14 +3,12 @@
 //! `tests/apiserver/crds/go.mod` pins the modules; the Go command fetches them. Nothing of theirs is
 //! kept in the repository.
 
-use super::build::repository;
 use super::documents;
-use anyhow::{Context, bail};
+use crate::go::Module;
+use anyhow::Context;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use serde::Deserialize;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 /// Definitions of kinds as their projects publish them, in the order of their files.
 pub struct KnownCrds {
@@ -27,8 +25,9 @@ pub struct KnownCrds {
 /// # Errors
 /// When Go is absent or a module cannot be fetched.
 pub fn known_crds() -> anyhow::Result<KnownCrds> {
-    let istio = module("istio.io/api")?;
-    let gateway = module("sigs.k8s.io/gateway-api")?.join("config/crd");
+    let published = Module::of("tests/apiserver/crds");
+    let istio = published.pinned("istio.io/api")?;
+    let gateway = published.pinned("sigs.k8s.io/gateway-api")?.join("config/crd");
     Ok(KnownCrds {
         istio: read(&[istio.join("kubernetes/customresourcedefinitions.gen.yaml")])?,
         gateway_standard: read(&yaml_files(&gateway.join("standard"))?)?,
@@ -42,7 +41,8 @@ pub fn known_crds() -> anyhow::Result<KnownCrds> {
 /// # Errors
 /// When Go is absent or the module cannot be fetched.
 pub fn kubernetes_openapi() -> anyhow::Result<Vec<serde_json::Value>> {
-    let folder = module_of("tests/apiserver", "k8s.io/kubernetes")?.join("api/openapi-spec/v3");
+    let kubernetes = Module::of("tests/apiserver").pinned("k8s.io/kubernetes")?;
+    let folder = kubernetes.join("api/openapi-spec/v3");
     let mut documents = Vec::new();
     for path in files_by(&folder, "json")? {
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -51,33 +51,7 @@ pub fn kubernetes_openapi() -> anyhow::Result<Vec<serde_json::Value>> {
     Ok(documents)
 }
 
-/// Returns the folder of a module with definitions of kinds in the module cache.
-fn module(name: &str) -> anyhow::Result<PathBuf> {
-    module_of("tests/apiserver/crds", name)
-}
-
-/// Returns the folder of a module that the `go.mod` in a folder of the repository pins.
-fn module_of(pinned_in: &str, name: &str) -> anyhow::Result<PathBuf> {
-    let output = Command::new("go")
-        .args(["mod", "download", "-json", name])
-        .current_dir(repository().join(pinned_in))
-        .stdin(Stdio::null())
-        .output()
-        .context("cannot run `go`: the well-known definitions of kinds come from Go modules")?;
-    #[derive(Deserialize)]
-    #[serde(rename_all = "PascalCase")]
-    struct Download {
-        dir: Option<PathBuf>,
-        error: Option<String>,
-    }
-    match serde_json::from_slice(&output.stdout) {
-        Ok(Download { dir: Some(dir), error: None }) => Ok(dir),
-        Ok(Download { error: Some(error), .. }) => bail!("cannot fetch the Go module {name}: {error}"),
-        _ => bail!("cannot fetch the Go module {name}: {}", String::from_utf8_lossy(&output.stderr)),
-    }
-}
-
-fn yaml_files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+pub(crate) fn yaml_files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     files_by(folder, "yaml")
 }
 
@@ -94,7 +68,7 @@ fn files_by(folder: &Path, extension: &str) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 /// Reads the definitions of some files and leaves out what is something else.
-fn read(paths: &[PathBuf]) -> anyhow::Result<Vec<CustomResourceDefinition>> {
+pub(crate) fn read(paths: &[PathBuf]) -> anyhow::Result<Vec<CustomResourceDefinition>> {
     let mut all = Vec::new();
     for path in paths {
         let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;

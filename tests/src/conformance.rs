@@ -1,0 +1,221 @@
+//! Upstream's conformance suite of the Gateway API, against a control plane in a test cluster.
+//!
+//! ```text
+//! tests/conformance (the suite, unmodified) ──┐
+//!                                             ├──▶ API server with controllers
+//! the control plane, a process ───────────────┘
+//! ```
+//!
+//! The definitions of kinds are those of the suite's own release, out of its Go module. What comes of
+//! it lies in `target/conformance/`: `RELEASE.yaml`, upstream's own report; `RELEASE.log`, all that
+//! the suite said; `RELEASE-control-plane.log`; and the built suite.
+
+mod outcome;
+
+pub use outcome::Outcome;
+
+use crate::apiserver::{ApiServer, read, yaml_files};
+use crate::go::{Module, repository};
+use anyhow::{Context, ensure};
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Command;
+
+/// The toolchain that the newest release of the suite needs.
+const TOOLCHAIN: &str = "go1.27.3";
+
+/// A release of the Gateway API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Release {
+    /// v1.6.3, for figures that can be held beside those of other implementations.
+    V1_6_3,
+    /// v1.7.0, the one that counts.
+    V1_7_0,
+}
+
+impl Release {
+    /// Returns its tag, as in `v1.7.0`.
+    pub fn tag(self) -> &'static str {
+        match self {
+            Self::V1_6_3 => "v1.6.3",
+            Self::V1_7_0 => "v1.7.0",
+        }
+    }
+
+    /// Returns the tests of its suite that need no traffic, ascending.
+    pub fn status_tests(self) -> Vec<&'static str> {
+        let lines = include_str!("../conformance/status-tests").lines().filter(|line| !line.starts_with('#'));
+        let of_release = lines.map(|line| line.split_once(' ').unwrap_or((line, ""))).filter(|(_, since)| {
+            // The tags of the two releases compare as their texts do.
+            *since <= self.tag()
+        });
+        of_release.map(|(name, _)| name).collect()
+    }
+
+    fn module(self) -> Module {
+        let file = match self {
+            Self::V1_6_3 => Some("v1.6.3.mod"),
+            Self::V1_7_0 => None,
+        };
+        Module { folder: "tests/conformance", file, toolchain: Some(TOOLCHAIN) }
+    }
+}
+
+/// Which definitions of kinds are installed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Channel {
+    /// Those that are stable.
+    Standard,
+    /// Those too, with further fields, and experimental kinds.
+    Experimental,
+}
+
+impl Channel {
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Standard => "standard",
+            Self::Experimental => "experimental",
+        }
+    }
+}
+
+/// One run of the suite.
+pub struct Run<'a> {
+    /// Which suite, and which definitions of kinds.
+    pub release: Release,
+    /// The channel of these definitions.
+    pub channel: Channel,
+    /// The program of the control plane, which is called as `pilothouse` is.
+    pub control_plane: &'a Path,
+    /// The tests that are run, by name; all where this is empty. The report names the others as skipped.
+    pub only: &'a [&'a str],
+    /// Further flags of the suite; where one is given twice, the last counts.
+    pub flags: &'a [String],
+}
+
+impl Run<'_> {
+    /// Runs it in a test cluster of its own, and prints what becomes of each test.
+    ///
+    /// # Errors
+    /// When the suite cannot be built or does not come as far as its first test; the message ends
+    /// with what it said last.
+    pub async fn outcome(&self) -> anyhow::Result<Outcome> {
+        let tag = self.release.tag();
+        let out = repository().join("target/conformance");
+        fs::create_dir_all(&out)?;
+        let release = self.release;
+        let folder = out.clone();
+        let suite = tokio::task::spawn_blocking(move || build(release, &folder)).await??;
+
+        let server = ApiServer::with_controllers().await?;
+        self.install(&server).await.context("the definitions of kinds cannot be installed")?;
+        let said = out.join(format!("{tag}-control-plane.log"));
+        let mut control_plane = self.start(&server, &said)?;
+        let report = out.join(format!("{tag}.yaml"));
+        if report.exists() {
+            fs::remove_file(&report)?;
+        }
+
+        let log = out.join(format!("{tag}.log"));
+        let mut process = Command::new(suite)
+            .args(["-test.v", "-test.timeout=2h", "--disable-parallel-tests", "--gateway-class=istio"])
+            // Where the class names features, those are tested; a profile adds its core features.
+            .arg("--conformance-profiles=GATEWAY-HTTP,GATEWAY-GRPC,GATEWAY-TLS,GATEWAY-TCP")
+            // A Service of the suite, and one that is nowhere.
+            .arg("--usable-address=infra-backend-v1.gateway-conformance-infra.svc.cluster.local")
+            .arg("--unusable-address=foo")
+            .args(["--organization=pilothouse", "--project=pilothouse", "--url=https://pilothouse.example"])
+            .args(["--contact=maintainers", &format!("--version={}", env!("CARGO_PKG_VERSION"))])
+            .arg(format!("--report-output={}", report.display()))
+            .args((!self.only.is_empty()).then(|| format!("--only={}", self.only.join(","))))
+            .args(self.flags)
+            .env("KUBECONFIG", server.kubeconfig())
+            .current_dir(&out)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(File::create(out.join(format!("{tag}.stderr")))?)
+            .kill_on_drop(true)
+            .spawn()?;
+        let mut outcome = Outcome::new(report, log.clone());
+        let mut log = File::create(log)?;
+        let mut lines = BufReader::new(process.stdout.take().context("no output")?).lines();
+        let mut tail = Vec::new();
+        while let Some(line) = lines.next_line().await? {
+            writeln!(log, "{line}")?;
+            if outcome.note(&line) {
+                println!("{}", line.trim());
+            }
+            tail.push(line);
+            tail.drain(..tail.len().saturating_sub(20));
+        }
+        process.wait().await?;
+        if let Some(status) = control_plane.try_wait()? {
+            anyhow::bail!("the control plane ended: {status}; see {}", said.display());
+        }
+        ensure!(!outcome.is_empty(), "no test was run; the suite said last:\n{}", tail.join("\n"));
+        Ok(outcome)
+    }
+
+    async fn install(&self, server: &ApiServer) -> anyhow::Result<()> {
+        let module = self.release.module();
+        let gateway_api =
+            tokio::task::spawn_blocking(move || module.pinned("sigs.k8s.io/gateway-api")).await??;
+        let upstream = gateway_api.join("config/crd").join(self.channel.folder());
+        for folder in [upstream, repository().join("charts/base/crds")] {
+            for definition in read(&yaml_files(&folder)?)? {
+                server.apply(&serde_json::to_string(&definition)?).await?;
+            }
+        }
+        server.apply("{apiVersion: v1, kind: Namespace, metadata: {name: istio-system}}").await
+    }
+
+    fn start(&self, server: &ApiServer, said: &Path) -> anyhow::Result<tokio::process::Child> {
+        let log = File::create(said)?;
+        Command::new(self.control_plane)
+            .arg("serve")
+            .arg("--kubeconfig")
+            .arg(server.kubeconfig())
+            .args(["--xds-addr=127.0.0.1:0", "--secure-addr=127.0.0.1:0"])
+            .args(["--http-addr=127.0.0.1:0", "--monitoring-addr=127.0.0.1:0"])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("cannot run {}", self.control_plane.display()))
+    }
+}
+
+/// Builds the suite of a release into a folder; the Go command finds out whether there is something to do.
+fn build(release: Release, out: &Path) -> anyhow::Result<PathBuf> {
+    let suite = out.join(format!("{}.test", release.tag()));
+    if !suite.exists() {
+        println!("building the conformance suite {} (some minutes, once)", release.tag());
+    }
+    let status = release
+        .module()
+        .command(&["test"])
+        .args(["-c", "-vet=off", "-trimpath", "-ldflags", "-s -w", "-o"])
+        .args([suite.as_os_str(), ".".as_ref()])
+        .status()
+        .context("cannot run `go`: the conformance suite is a Go module, see tests/conformance")?;
+    ensure!(status.success(), "the conformance suite {} cannot be built: {status}", release.tag());
+    Ok(suite)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Release;
+
+    #[test]
+    fn the_releases_have_the_status_tests_that_they_have() {
+        let (before, now) = (Release::V1_6_3.status_tests(), Release::V1_7_0.status_tests());
+        assert_eq!((before.len(), now.len()), (44, 48));
+        assert!(now.is_sorted_by(|a, b| a < b), "{now:?}");
+        assert!(before.iter().all(|name| now.contains(name)));
+        assert!(!before.contains(&"GatewayPreserveForeignConditions"));
+    }
+}
