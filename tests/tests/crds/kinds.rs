@@ -6,6 +6,7 @@
 
 use anyhow::Context;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use model::Kind;
 use pilothouse_tests::apiserver::{known_crds, kubernetes_openapi};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,9 +30,6 @@ const READ: &[(&str, &str)] = &[
     ("v1", "Service"),
     ("v1", "ServiceAccount"),
 ];
-
-/// The kinds of the Gateway API that a folder reads; those of the mesh are in the chart.
-const GATEWAY: &[&str] = &["Gateway", "GatewayClass"];
 
 /// What a published schema says that is a fact of the API; texts and rules of validation are left out.
 const KEPT: &[&str] = &[
@@ -153,7 +151,9 @@ fn custom(
 ) -> anyhow::Result<()> {
     let (group, kind) = (&crd.spec.group, &crd.spec.names.kind);
     let namespaced = crd.spec.scope == "Namespaced";
-    let read = group == "gateway.networking.k8s.io" && GATEWAY.contains(&kind.as_str());
+    // The definitions of the mesh are in the chart; those of the Gateway API are not.
+    let read = group.starts_with("gateway.networking.")
+        && Kind::ALL.iter().any(|read| read.group() == group && read.name() == kind);
     for version in crd.spec.versions.iter().filter(|version| version.served) {
         let name = format!("{group}.{}.{kind}", version.name);
         if read {

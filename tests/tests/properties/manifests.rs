@@ -136,6 +136,8 @@ fn manifest(kind: Kind, d: &mut Draw<'_>) -> Value {
                 "weight": d.pick(&[0, 0, 3]), "serviceAccount": d.pick(&["", "a", "b"]),
             }})
         }
+        // What these are read as, their own properties try.
+        _ => json!({"metadata": d.metadata(&[REVISION], &[])}),
     }
 }
 

@@ -56,7 +56,7 @@ impl Catalog {
             let schema = match ours.remove(&key) {
                 Some(schema) => Some(schema),
                 // Those of the Gateway API are custom resources as well.
-                None if key.0 == "gateway.networking.k8s.io" => {
+                None if key.0.starts_with("gateway.networking.") => {
                     schema.and_then(|name| table["definitions"].get(name)).map(custom)
                 }
                 None => schema.map(Schema::named),
