@@ -28,6 +28,7 @@ mod peer_authentication;
 mod pod;
 mod policy;
 mod read;
+mod reference_grant;
 mod selector;
 mod service;
 mod service_entry;
