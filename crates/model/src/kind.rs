@@ -39,6 +39,8 @@ macro_rules! for_each_kind {
             GatewayClass(GatewayClass, gatewayclasses, gateway::parse_class) { "gateway.networking.k8s.io" "v1" Cluster }
             /// Gateway API `Gateway`.
             Gateway(Gateway, gateways, gateway::parse) { "gateway.networking.k8s.io" "v1" Namespaced }
+            /// Gateway API `ListenerSet`.
+            ListenerSet(ListenerSet, listenersets, listener::parse_set) { "gateway.networking.k8s.io" "v1" Namespaced }
             /// Gateway API `ReferenceGrant`.
             ReferenceGrant(ReferenceGrant, referencegrants, reference_grant::parse) { "gateway.networking.k8s.io" "v1" Namespaced }
             /// `AuthorizationPolicy`.

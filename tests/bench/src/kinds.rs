@@ -3,9 +3,9 @@
 
 use model::Event;
 use model::facts::{
-    Action, AllowedNamespaces, AuthorizationPolicy, AuthorizationSpec, EntryAddress, Gateway, GatewayAddress,
-    GatewayClass, Listener, Meta, Operation, Pod, PolicyTargetRef, Resolution, Rule, ServiceEntry,
-    ServiceEntryPort, WorkloadEntry, WorkloadEntrySpec,
+    Action, AuthorizationPolicy, AuthorizationSpec, EntryAddress, Gateway, GatewayAddress, GatewayClass,
+    Listener, Meta, Operation, Pod, PolicyTargetRef, Resolution, Rule, ServiceEntry, ServiceEntryPort,
+    WorkloadEntry, WorkloadEntrySpec,
 };
 use model::{Labels, Name, Ns, Object, Str, shared};
 use std::net::{IpAddr, Ipv4Addr};
@@ -49,10 +49,10 @@ pub fn waypoint(n: usize, moved: bool) -> Object {
             name: shared("mesh"),
             port: 15008,
             protocol: shared("HBONE"),
-            tls_mode: Str::new(),
-            allowed: AllowedNamespaces::Same,
+            ..Listener::default()
         }],
         addresses: vec![GatewayAddress::Ip(address(base, n))],
+        ..Gateway::default()
     }))
 }
 

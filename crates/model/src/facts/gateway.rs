@@ -1,5 +1,5 @@
-use super::{Facts, Meta};
-use crate::{Name, Selector, Str};
+use super::{AllowedNamespaces, Facts, Listener, Meta, ObjectReference};
+use crate::{Name, Str};
 use std::net::IpAddr;
 
 /// Facts of a Gateway API `GatewayClass`.
@@ -19,33 +19,6 @@ impl Facts for GatewayClass {
     }
 }
 
-/// `allowedRoutes.namespaces` of a listener.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub enum AllowedNamespaces {
-    /// `from: All`.
-    All,
-    /// `from: Same`, the default, and anything unknown.
-    #[default]
-    Same,
-    /// `from: Selector`.
-    Selector(Selector),
-}
-
-/// An entry of `spec.listeners`.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Listener {
-    /// `name`.
-    pub name: Str,
-    /// `port`.
-    pub port: u16,
-    /// `protocol`, as written (`HBONE`, `HTTPS`, `istio.io/PROXY`).
-    pub protocol: Str,
-    /// `tls.mode`, as written; empty when unset.
-    pub tls_mode: Str,
-    /// `allowedRoutes.namespaces`.
-    pub allowed: AllowedNamespaces,
-}
-
 /// An entry of `status.addresses`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum GatewayAddress {
@@ -57,6 +30,41 @@ pub enum GatewayAddress {
     Other,
 }
 
+/// An entry of `spec.addresses`: an address that is asked for.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct RequestedAddress {
+    /// `type`, `IPAddress` when unset.
+    pub kind: Str,
+    /// `value`; empty for any of the type.
+    pub value: Str,
+}
+
+/// `spec.tls.frontend`: how certificates of clients are verified.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct FrontendTls {
+    /// `default.validation`.
+    pub default: Option<FrontendValidation>,
+    /// `perPort`: port and `tls.validation`, in order.
+    pub ports: Vec<(u16, Option<FrontendValidation>)>,
+}
+
+impl FrontendTls {
+    /// Returns what holds for a port: what is said of it, else the default.
+    pub fn of_port(&self, port: u16) -> Option<&FrontendValidation> {
+        let own = self.ports.iter().find(|(number, _)| *number == port);
+        own.map_or(self.default.as_ref(), |(_, validation)| validation.as_ref())
+    }
+}
+
+/// `validation` of client certificates.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct FrontendValidation {
+    /// `caCertificateRefs`, in order.
+    pub roots: Vec<ObjectReference>,
+    /// `mode` is `AllowInsecureFallback`: certificates are asked for and not required to be valid.
+    pub is_optional: bool,
+}
+
 /// Facts of a Gateway API `Gateway`.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Gateway {
@@ -66,6 +74,16 @@ pub struct Gateway {
     pub class: Str,
     /// `spec.listeners`, in order.
     pub listeners: Vec<Listener>,
+    /// `spec.addresses`, in order.
+    pub requested: Vec<RequestedAddress>,
+    /// `spec.allowedListeners.namespaces`: whose ListenerSets may attach; `None` for nobody's.
+    pub allowed_listeners: Option<AllowedNamespaces>,
+    /// `spec.infrastructure.parametersRef`.
+    pub parameters: Option<ObjectReference>,
+    /// `spec.tls.frontend`.
+    pub frontend: FrontendTls,
+    /// `spec.tls.backend.clientCertificateRef`.
+    pub backend_certificate: Option<ObjectReference>,
     /// `status.addresses`, in order.
     pub addresses: Vec<GatewayAddress>,
 }

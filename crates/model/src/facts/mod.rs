@@ -4,6 +4,7 @@ mod authorization_policy;
 mod endpoint_slice;
 mod gateway;
 mod key;
+mod listener;
 mod mesh_settings;
 mod meta;
 mod namespace;
@@ -11,6 +12,7 @@ mod node;
 mod peer_authentication;
 mod pod;
 mod policy;
+mod reference;
 mod reference_grant;
 mod service;
 mod service_entry;
@@ -20,8 +22,9 @@ pub use authorization_policy::{
     Action, AuthorizationPolicy, AuthorizationSpec, Condition, Operation, Rule, Source,
 };
 pub use endpoint_slice::{AddressType, Endpoint, EndpointPort, EndpointSlice, EndpointTarget};
-pub use gateway::{AllowedNamespaces, Gateway, GatewayAddress, GatewayClass, Listener};
+pub use gateway::{FrontendTls, FrontendValidation, Gateway, GatewayAddress, GatewayClass, RequestedAddress};
 pub use key::{Facts, ObjectKey};
+pub use listener::{AllowedNamespaces, Listener, ListenerSet, ListenerTls, RouteGroupKind};
 pub use mesh_settings::{
     CaCertificate, MatchingRule, MeshSettings, ServiceScope, Visibility, VisibilityPolicy,
 };
@@ -31,6 +34,7 @@ pub use node::Node;
 pub use peer_authentication::{MtlsMode, PeerAuthentication, PeerAuthenticationSpec};
 pub use pod::{Phase, Pod};
 pub use policy::{PolicyTargetRef, Refused};
+pub use reference::ObjectReference;
 pub use reference_grant::{GrantFrom, GrantTo, ReferenceGrant};
 pub use service::{IpFamily, Protocol, Service, ServicePort, ServiceType, TargetPort};
 pub use service_entry::{Resolution, ServiceEntry, ServiceEntryAddress, ServiceEntryPort};

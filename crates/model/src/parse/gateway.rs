@@ -1,11 +1,14 @@
+use super::listener::{ListenerManifest, Namespaces};
 use super::metadata::Metadata;
 use super::number::Port;
 use super::read::{self, Manifest};
-use super::selector::LabelSelector;
+use super::reference::Reference;
 use super::text::{Text, or_empty, shared_host};
 use super::wrong::Wrong;
-use crate::facts::{AllowedNamespaces, Gateway, GatewayAddress, GatewayClass, Listener};
-use crate::{Kind, Selector, SelectorOperator, SelectorRequirement, shared};
+use crate::facts::{
+    FrontendTls, FrontendValidation, Gateway, GatewayAddress, GatewayClass, RequestedAddress,
+};
+use crate::{Kind, shared};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -31,43 +34,77 @@ struct Spec<'a> {
     gateway_class_name: Option<Text<'a>>,
     #[serde(borrow)]
     listeners: Option<Vec<ListenerManifest<'a>>>,
+    #[serde(borrow)]
+    addresses: Option<Vec<Address<'a>>>,
+    #[serde(borrow)]
+    allowed_listeners: Option<AllowedListeners<'a>>,
+    #[serde(borrow)]
+    infrastructure: Option<Infrastructure<'a>>,
+    #[serde(borrow)]
+    tls: Option<Tls<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(expecting = "an object")]
+struct AllowedListeners<'a> {
+    #[serde(borrow)]
+    namespaces: Option<Namespaces<'a>>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", expecting = "an object")]
-struct ListenerManifest<'a> {
+struct Infrastructure<'a> {
     #[serde(borrow)]
-    name: Option<Text<'a>>,
-    port: Option<Port>,
-    #[serde(borrow)]
-    protocol: Option<Text<'a>>,
-    #[serde(borrow)]
-    tls: Option<Tls<'a>>,
-    #[serde(borrow)]
-    allowed_routes: Option<AllowedRoutes<'a>>,
+    parameters_ref: Option<Reference<'a>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
 #[serde(expecting = "an object")]
 struct Tls<'a> {
     #[serde(borrow)]
+    frontend: Option<Frontend<'a>>,
+    #[serde(borrow)]
+    backend: Option<Backend<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", expecting = "an object")]
+struct Backend<'a> {
+    #[serde(borrow)]
+    client_certificate_ref: Option<Reference<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", expecting = "an object")]
+struct Frontend<'a> {
+    #[serde(borrow)]
+    default: Option<FrontendPort<'a>>,
+    #[serde(borrow)]
+    per_port: Option<Vec<PerPort<'a>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(expecting = "an object")]
+struct PerPort<'a> {
+    port: Option<Port>,
+    #[serde(borrow)]
+    tls: Option<FrontendPort<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(expecting = "an object")]
+struct FrontendPort<'a> {
+    #[serde(borrow)]
+    validation: Option<Validation<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", expecting = "an object")]
+struct Validation<'a> {
+    #[serde(borrow)]
+    ca_certificate_refs: Option<Vec<Reference<'a>>>,
+    #[serde(borrow)]
     mode: Option<Text<'a>>,
-}
-
-#[derive(Deserialize)]
-#[serde(expecting = "an object")]
-struct AllowedRoutes<'a> {
-    #[serde(borrow)]
-    namespaces: Option<RouteNamespaces<'a>>,
-}
-
-#[derive(Deserialize)]
-#[serde(expecting = "an object")]
-struct RouteNamespaces<'a> {
-    #[serde(borrow)]
-    from: Option<Text<'a>>,
-    #[serde(borrow)]
-    selector: Option<LabelSelector<'a>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -105,54 +142,58 @@ pub(super) fn parse_class(json: &[u8]) -> Result<GatewayClass, Wrong> {
 pub(super) fn parse(json: &[u8]) -> Result<Gateway, Wrong> {
     let Manifest::<Spec<'_>, Status<'_>> { metadata, spec, status } = read::manifest(json)?;
     let (spec, status) = (spec.unwrap_or_default(), status.unwrap_or_default());
+    let tls = spec.tls.unwrap_or_default();
     Ok(Gateway {
         meta: metadata.meta(Kind::Gateway)?,
         class: shared(or_empty(&spec.gateway_class_name)),
         listeners: spec.listeners.unwrap_or_default().into_iter().map(ListenerManifest::lower).collect(),
+        requested: spec.addresses.iter().flatten().map(Address::requested).collect(),
+        allowed_listeners: spec
+            .allowed_listeners
+            .and_then(|allowed| allowed.namespaces)
+            .and_then(Namespaces::listeners),
+        parameters: spec
+            .infrastructure
+            .and_then(|infrastructure| infrastructure.parameters_ref)
+            .map(|reference| reference.lower("", "")),
+        frontend: tls.frontend.unwrap_or_default().lower(),
+        backend_certificate: tls
+            .backend
+            .and_then(|backend| backend.client_certificate_ref)
+            .map(|reference| reference.secret()),
         addresses: status.addresses.iter().flatten().map(Address::lower).collect(),
     })
 }
 
-impl ListenerManifest<'_> {
-    fn lower(self) -> Listener {
-        let namespaces = self.allowed_routes.and_then(|r| r.namespaces);
-        Listener {
-            name: shared(or_empty(&self.name)),
-            port: self.port.map_or(0, Port::port),
-            protocol: shared(or_empty(&self.protocol)),
-            tls_mode: self.tls.map(|t| shared(or_empty(&t.mode))).unwrap_or_default(),
-            allowed: namespaces.map(RouteNamespaces::lower).unwrap_or_default(),
+impl Frontend<'_> {
+    fn lower(self) -> FrontendTls {
+        let validation =
+            |of: Option<FrontendPort<'_>>| of.and_then(|of| of.validation).map(Validation::lower);
+        let ports = self.per_port.unwrap_or_default().into_iter();
+        FrontendTls {
+            default: validation(self.default),
+            ports: ports.map(|of| (of.port.map_or(0, Port::port), validation(of.tls))).collect(),
         }
     }
 }
 
-impl RouteNamespaces<'_> {
-    fn lower(self) -> AllowedNamespaces {
-        match (or_empty(&self.from), self.selector) {
-            ("All", _) => AllowedNamespaces::All,
-            // A selector that is not valid must not let more in than a valid one would.
-            ("Selector", Some(selector)) => {
-                selector.selector().map_or(AllowedNamespaces::Same, AllowedNamespaces::Selector)
-            }
-            ("Selector", None) => AllowedNamespaces::Selector(nothing()),
-            _ => AllowedNamespaces::Same,
+impl Validation<'_> {
+    fn lower(self) -> FrontendValidation {
+        let roots = self.ca_certificate_refs.unwrap_or_default();
+        FrontendValidation {
+            roots: roots.iter().map(|reference| reference.lower("", "")).collect(),
+            // What is unclear must not accept more.
+            is_optional: or_empty(&self.mode) == "AllowInsecureFallback",
         }
-    }
-}
-
-/// Returns a selector that matches nothing, as a missing `metav1.LabelSelector` does.
-fn nothing() -> Selector {
-    Selector {
-        match_expressions: vec![SelectorRequirement {
-            key: shared("kubernetes.io/metadata.name"),
-            operator: SelectorOperator::In,
-            values: Vec::new(),
-        }],
-        ..Selector::default()
     }
 }
 
 impl Address<'_> {
+    fn requested(&self) -> RequestedAddress {
+        let kind = self.kind.as_ref().map_or_else(|| shared("IPAddress"), Text::shared);
+        RequestedAddress { kind, value: shared(or_empty(&self.value)) }
+    }
+
     fn lower(&self) -> GatewayAddress {
         let value = or_empty(&self.value);
         match or_empty(&self.kind) {
@@ -169,17 +210,12 @@ mod tests {
 
     use super::*;
     use crate::Labels;
+    use crate::facts::{AllowedNamespaces, Listener, ListenerTls};
     use serde_json::{Value, json};
 
     fn gateway(mut manifest: Value) -> Gateway {
         manifest["metadata"] = json!({"name": "w", "namespace": "shop"});
         parse(manifest.to_string().as_bytes()).unwrap()
-    }
-
-    fn allowed(namespaces: Value) -> AllowedNamespaces {
-        let mut gateway =
-            gateway(json!({"spec": {"listeners": [{"allowedRoutes": {"namespaces": namespaces}}]}}));
-        gateway.listeners.remove(0).allowed
     }
 
     #[test]
@@ -215,8 +251,9 @@ mod tests {
             name: "mesh".into(),
             port: 15008,
             protocol: "HBONE".into(),
-            tls_mode: "Terminate".into(),
+            tls: Some(ListenerTls { mode: "Terminate".into(), ..ListenerTls::default() }),
             allowed: AllowedNamespaces::All,
+            ..Listener::default()
         };
         assert_eq!(gateway.listeners[0], expected);
         assert_eq!(gateway.listeners[1].allowed, AllowedNamespaces::Same);
@@ -233,21 +270,46 @@ mod tests {
     }
 
     #[test]
-    fn a_selector_lets_in_what_it_matches() {
-        let selector = allowed(json!({"from": "Selector", "selector": {"matchLabels": {"team": "a"}}}));
-        let AllowedNamespaces::Selector(selector) = selector else { panic!("{selector:?}") };
-        assert!(selector.matches(&Labels::new([("team", "a"), ("x", "y")])));
-        assert!(!selector.matches(&Labels::default()));
+    fn only_what_is_written_lets_listener_sets_in() {
+        let allowed = |namespaces: Value| {
+            gateway(json!({"spec": {"allowedListeners": {"namespaces": namespaces}}})).allowed_listeners
+        };
+        assert_eq!(gateway(json!({})).allowed_listeners, None);
+        assert_eq!(allowed(json!({})), None);
+        assert_eq!(allowed(json!({"from": "None"})), None);
+        assert_eq!(allowed(json!({"from": "Anyone"})), None);
+        assert_eq!(allowed(json!({"from": "Same"})), Some(AllowedNamespaces::Same));
+        assert_eq!(allowed(json!({"from": "All"})), Some(AllowedNamespaces::All));
     }
 
     #[test]
-    fn nothing_unclear_lets_more_in() {
-        assert_eq!(allowed(json!({"from": "Anyone"})), AllowedNamespaces::Same);
-        assert_eq!(allowed(json!({})), AllowedNamespaces::Same);
-        let bad = json!({"matchExpressions": [{"key": "team", "operator": "Near", "values": ["a"]}]});
-        assert_eq!(allowed(json!({"from": "Selector", "selector": bad})), AllowedNamespaces::Same);
-        let AllowedNamespaces::Selector(none) = allowed(json!({"from": "Selector"})) else { panic!() };
-        assert!(!none.matches(&Labels::new([("kubernetes.io/metadata.name", "shop")])));
-        assert!(!none.matches(&Labels::default()));
+    fn client_certificates_are_verified_as_the_port_says_else_by_default() {
+        let gateway = gateway(json!({"spec": {"tls": {
+            "backend": {"clientCertificateRef": {"name": "client"}},
+            "frontend": {
+                "default": {"validation": {"caCertificateRefs": [{"kind": "ConfigMap", "name": "ca"}]}},
+                "perPort": [
+                    {"port": 443, "tls": {"validation": {"mode": "AllowInsecureFallback"}}},
+                    {"port": 8443, "tls": {}},
+                ],
+            },
+        }}}));
+        let default = gateway.frontend.of_port(80).unwrap();
+        assert_eq!((default.roots[0].name.as_str(), default.is_optional), ("ca", false));
+        assert!(gateway.frontend.of_port(443).unwrap().is_optional);
+        assert_eq!(gateway.frontend.of_port(8443), None);
+        assert!(gateway.backend_certificate.unwrap().is("", "Secret"));
+    }
+
+    #[test]
+    fn addresses_that_are_asked_for_keep_their_type() {
+        let gateway = gateway(json!({"spec": {
+            "addresses": [{"value": "10.0.0.1"}, {"type": "Hostname", "value": "web"}, {"type": "IPAddress"}],
+            "infrastructure": {"parametersRef": {"group": "", "kind": "ConfigMap", "name": "overlay"}},
+        }}));
+        let requested: Vec<(&str, &str)> =
+            gateway.requested.iter().map(|a| (a.kind.as_str(), a.value.as_str())).collect();
+        assert_eq!(requested, [("IPAddress", "10.0.0.1"), ("Hostname", "web"), ("IPAddress", "")]);
+        assert!(gateway.parameters.unwrap().is("", "ConfigMap"));
     }
 }
