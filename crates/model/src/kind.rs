@@ -41,6 +41,16 @@ macro_rules! for_each_kind {
             Gateway(Gateway, gateways, gateway::parse) { "gateway.networking.k8s.io" "v1" Namespaced }
             /// Gateway API `ListenerSet`.
             ListenerSet(ListenerSet, listenersets, listener::parse_set) { "gateway.networking.k8s.io" "v1" Namespaced }
+            /// Gateway API `HTTPRoute`.
+            HTTPRoute(Route, httproutes, route::parse_http) { "gateway.networking.k8s.io" "v1" Namespaced }
+            /// Gateway API `GRPCRoute`.
+            GRPCRoute(Route, grpcroutes, route::parse_grpc) { "gateway.networking.k8s.io" "v1" Namespaced }
+            /// Gateway API `TLSRoute`.
+            TLSRoute(Route, tlsroutes, route::parse_tls) { "gateway.networking.k8s.io" "v1" Namespaced }
+            /// Gateway API `TCPRoute`.
+            TCPRoute(Route, tcproutes, route::parse_tcp) { "gateway.networking.k8s.io" "v1" Namespaced }
+            /// Gateway API `UDPRoute`.
+            UDPRoute(Route, udproutes, route::parse_udp) { "gateway.networking.k8s.io" "v1" Namespaced }
             /// Gateway API `ReferenceGrant`.
             ReferenceGrant(ReferenceGrant, referencegrants, reference_grant::parse) { "gateway.networking.k8s.io" "v1" Namespaced }
             /// `AuthorizationPolicy`.

@@ -2,6 +2,7 @@
 
 mod authorization_policy;
 mod endpoint_slice;
+mod filter;
 mod gateway;
 mod key;
 mod listener;
@@ -14,6 +15,7 @@ mod pod;
 mod policy;
 mod reference;
 mod reference_grant;
+mod route;
 mod service;
 mod service_entry;
 mod workload_entry;
@@ -22,6 +24,7 @@ pub use authorization_policy::{
     Action, AuthorizationPolicy, AuthorizationSpec, Condition, Operation, Rule, Source,
 };
 pub use endpoint_slice::{AddressType, Endpoint, EndpointPort, EndpointSlice, EndpointTarget};
+pub use filter::{BackendReference, Cors, Filter, HeaderChanges, Mirror, PathChange, Redirect, Rewrite};
 pub use gateway::{FrontendTls, FrontendValidation, Gateway, GatewayAddress, GatewayClass, RequestedAddress};
 pub use key::{Facts, ObjectKey};
 pub use listener::{AllowedNamespaces, Listener, ListenerSet, ListenerTls, RouteGroupKind};
@@ -36,6 +39,10 @@ pub use pod::{Phase, Pod};
 pub use policy::{PolicyTargetRef, Refused};
 pub use reference::ObjectReference;
 pub use reference_grant::{GrantFrom, GrantTo, ReferenceGrant};
+pub use route::{
+    ParentReference, PathMatch, RequestMatch, Retry, Route, RouteFault, RouteProtocol, RouteRule,
+    RouteTimeouts, SessionPersistence, ValueMatch,
+};
 pub use service::{IpFamily, Protocol, Service, ServicePort, ServiceType, TargetPort};
 pub use service_entry::{Resolution, ServiceEntry, ServiceEntryAddress, ServiceEntryPort};
 pub use workload_entry::{EntryAddress, WorkloadEntry, WorkloadEntrySpec};

@@ -236,6 +236,20 @@ const FIELDS: &[&str] = &[
     "number",
     "80",
     "creationTimestamp",
+    "parentRefs",
+    "rules",
+    "matches",
+    "path",
+    "headers",
+    "filters",
+    "type",
+    "requestMirror",
+    "backendRef",
+    "backendRefs",
+    "timeouts",
+    "request",
+    "retry",
+    "targetRefs",
 ];
 
 fn any_json() -> impl Strategy<Value = Value> {
