@@ -53,6 +53,10 @@ macro_rules! for_each_kind {
             UDPRoute(Route, udproutes, route::parse_udp) { "gateway.networking.k8s.io" "v1" Namespaced }
             /// Gateway API `ReferenceGrant`.
             ReferenceGrant(ReferenceGrant, referencegrants, reference_grant::parse) { "gateway.networking.k8s.io" "v1" Namespaced }
+            /// Gateway API `BackendTLSPolicy`.
+            BackendTLSPolicy(BackendTlsPolicy, backendtlspolicies, backend_policy::parse_tls) { "gateway.networking.k8s.io" "v1" Namespaced }
+            /// Gateway API `XBackendTrafficPolicy`, which only the experimental channel has.
+            XBackendTrafficPolicy(BackendTrafficPolicy, xbackendtrafficpolicies, backend_policy::parse_traffic) { "gateway.networking.x-k8s.io" "v1alpha1" Namespaced }
             /// `AuthorizationPolicy`.
             AuthorizationPolicy(AuthorizationPolicy, authorizationpolicies, authorization_policy::parse) { "security.istio.io" "v1" Namespaced }
             /// `PeerAuthentication`.

@@ -4,12 +4,13 @@ use super::catalog::catalog;
 use model::{did_you_mean, nearest};
 
 /// The groups whose kinds make the mesh: what is not served there is a mistake.
-const GROUPS: [&str; 7] = [
+const GROUPS: [&str; 8] = [
     "",
     "apps",
     "batch",
     "discovery.k8s.io",
     "gateway.networking.k8s.io",
+    "gateway.networking.x-k8s.io",
     "networking.istio.io",
     "security.istio.io",
 ];

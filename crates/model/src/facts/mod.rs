@@ -1,6 +1,7 @@
 //! Facts: what the mesh depends on, of one object, one file per kind.
 
 mod authorization_policy;
+mod backend_policy;
 mod endpoint_slice;
 mod filter;
 mod gateway;
@@ -22,6 +23,9 @@ mod workload_entry;
 
 pub use authorization_policy::{
     Action, AuthorizationPolicy, AuthorizationSpec, Condition, Operation, Rule, Source,
+};
+pub use backend_policy::{
+    BackendTarget, BackendTlsPolicy, BackendTrafficPolicy, Rate, RetryConstraint, SubjectAltName,
 };
 pub use endpoint_slice::{AddressType, Endpoint, EndpointPort, EndpointSlice, EndpointTarget};
 pub use filter::{BackendReference, Cors, Filter, HeaderChanges, Mirror, PathChange, Redirect, Rewrite};

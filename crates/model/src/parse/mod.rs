@@ -14,6 +14,7 @@
 
 mod annotation;
 mod authorization_policy;
+mod backend_policy;
 pub mod code;
 mod duration;
 mod endpoint_slice;
