@@ -11,6 +11,8 @@
 //!   └──── again after a pause                                go on where it was
 //! ```
 //!
+//! A kind with several versions is read in the first that is served; it is not installed if none is.
+//!
 //! - A page of a list is one batch. Of a watch, what has arrived is one batch: no timer waits for
 //!   more, so an idle system sees a change as soon as the API server sends it.
 //! - Objects are read straight from the bytes of the answer, one by one: one that cannot be read is
@@ -137,7 +139,8 @@ impl KubeSource {
         for &kind in &self.settings.kinds {
             let mut watcher = KindWatcher {
                 client: self.client.clone(),
-                collection: Collection::new(self.settings.path(kind)),
+                collections: self.settings.paths(kind).map(Collection::new).collect(),
+                served: 0,
                 fields: self.settings.fields(kind),
                 kind,
                 problems: Arc::clone(&self.problems),
@@ -164,15 +167,17 @@ impl KubeSource {
 }
 
 impl KubeSettings {
-    /// Returns the path of a kind's collection.
-    fn path(&self, kind: Kind) -> String {
-        let (group, version, plural) = (kind.group(), kind.version(), kind.plural());
-        let api =
-            if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
-        match kind {
-            Kind::ConfigMap => format!("{api}/namespaces/{}/{plural}", self.config_namespace),
-            _ => format!("{api}/{plural}"),
-        }
+    /// Returns the paths of a kind's collection, one for each version that may be served.
+    fn paths(&self, kind: Kind) -> impl Iterator<Item = String> {
+        let (group, plural) = (kind.group(), kind.plural());
+        kind.versions().iter().map(move |version| {
+            let api =
+                if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
+            match kind {
+                Kind::ConfigMap => format!("{api}/namespaces/{}/{plural}", self.config_namespace),
+                _ => format!("{api}/{plural}"),
+            }
+        })
     }
 
     /// Returns the field selector that narrows a kind's collection.
@@ -198,7 +203,10 @@ impl From<RequestFailure> for Stop {
 /// Lists and watches one kind.
 struct KindWatcher {
     client: Client,
-    collection: Collection,
+    /// The kind's collection in each version that may be served, the preferred one first.
+    collections: Vec<Collection>,
+    /// Which of them is read; those before it are not served.
+    served: usize,
     fields: Option<String>,
     kind: Kind,
     problems: Arc<ProblemReporter>,
@@ -233,8 +241,20 @@ impl KindWatcher {
                 Ok(()) if lasted => continue,
                 Ok(()) => {}
                 Err(Stop::Closed) => return,
-                Err(Stop::Failed(RequestFailure::VersionExpired)) => version = None,
+                Err(Stop::Failed(RequestFailure::VersionExpired)) => (version, self.served) = (None, 0),
+                // It was served so far: another version may be now.
+                Err(Stop::Failed(RequestFailure::NotInstalled)) if version.is_some() => {
+                    (version, self.served) = (None, 0);
+                    continue;
+                }
+                Err(Stop::Failed(RequestFailure::NotInstalled))
+                    if self.served + 1 < self.collections.len() =>
+                {
+                    self.served += 1;
+                    continue;
+                }
                 Err(Stop::Failed(RequestFailure::NotInstalled)) => {
+                    self.served = 0;
                     (version, pause) = (None, BACKOFF.0);
                     if self.report_empty().await.is_err() {
                         return;
@@ -249,6 +269,12 @@ impl KindWatcher {
         }
     }
 
+    /// Returns the collection in the version that is read.
+    fn collection(&self) -> &Collection {
+        // There is one of each kind's versions, of which there is at least one.
+        &self.collections[self.served.min(self.collections.len() - 1)]
+    }
+
     /// Sends all objects between `Begin` and `Synced`, a batch a page, and returns their version.
     async fn list(&mut self) -> Result<String, Stop> {
         let mut params = ListParams {
@@ -259,7 +285,7 @@ impl KindWatcher {
         let mut body = Vec::new();
         let mut batch = vec![Event::Begin(self.kind)];
         loop {
-            let request = self.collection.list(&params).map_err(|e| RequestFailure::from_request(&e))?;
+            let request = self.collection().list(&params).map_err(|e| RequestFailure::from_request(&e))?;
             let answered = timeout(REQUEST_TIMEOUT, async {
                 let reader = self.ask("list", request).await?;
                 body.clear();
@@ -295,7 +321,7 @@ impl KindWatcher {
             ..WatchParams::default()
         };
         let request =
-            self.collection.watch(&params, version).map_err(|e| RequestFailure::from_request(&e))?;
+            self.collection().watch(&params, version).map_err(|e| RequestFailure::from_request(&e))?;
         let answered = timeout(REQUEST_TIMEOUT, self.ask("watch", request)).await;
         let reader = answered.map_err(|_| RequestFailure::timed_out(REQUEST_TIMEOUT))??;
         self.problems.clear(self.kind);

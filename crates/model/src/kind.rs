@@ -19,6 +19,8 @@ pub enum Scope {
 /// ```text
 /// Kind(type of its facts, plural in API paths, parser) { "group" "version" Scope }
 /// ```
+///
+/// Older versions that clusters may serve instead follow the version: `"v1" | "v1alpha2"`.
 #[macro_export]
 macro_rules! for_each_kind {
     ($callback:ident) => {
@@ -46,15 +48,15 @@ macro_rules! for_each_kind {
             /// Gateway API `GRPCRoute`.
             GRPCRoute(Route, grpcroutes, route::parse_grpc) { "gateway.networking.k8s.io" "v1" Namespaced }
             /// Gateway API `TLSRoute`.
-            TLSRoute(Route, tlsroutes, route::parse_tls) { "gateway.networking.k8s.io" "v1" Namespaced }
+            TLSRoute(Route, tlsroutes, route::parse_tls) { "gateway.networking.k8s.io" "v1" | "v1alpha3" | "v1alpha2" Namespaced }
             /// Gateway API `TCPRoute`.
-            TCPRoute(Route, tcproutes, route::parse_tcp) { "gateway.networking.k8s.io" "v1" Namespaced }
+            TCPRoute(Route, tcproutes, route::parse_tcp) { "gateway.networking.k8s.io" "v1" | "v1alpha2" Namespaced }
             /// Gateway API `UDPRoute`.
-            UDPRoute(Route, udproutes, route::parse_udp) { "gateway.networking.k8s.io" "v1" Namespaced }
+            UDPRoute(Route, udproutes, route::parse_udp) { "gateway.networking.k8s.io" "v1" | "v1alpha2" Namespaced }
             /// Gateway API `ReferenceGrant`.
-            ReferenceGrant(ReferenceGrant, referencegrants, reference_grant::parse) { "gateway.networking.k8s.io" "v1" Namespaced }
+            ReferenceGrant(ReferenceGrant, referencegrants, reference_grant::parse) { "gateway.networking.k8s.io" "v1" | "v1beta1" Namespaced }
             /// Gateway API `BackendTLSPolicy`.
-            BackendTLSPolicy(BackendTlsPolicy, backendtlspolicies, backend_policy::parse_tls) { "gateway.networking.k8s.io" "v1" Namespaced }
+            BackendTLSPolicy(BackendTlsPolicy, backendtlspolicies, backend_policy::parse_tls) { "gateway.networking.k8s.io" "v1" | "v1alpha3" Namespaced }
             /// Gateway API `XBackendTrafficPolicy`, which only the experimental channel has.
             XBackendTrafficPolicy(BackendTrafficPolicy, xbackendtrafficpolicies, backend_policy::parse_traffic) { "gateway.networking.x-k8s.io" "v1alpha1" Namespaced }
             /// `AuthorizationPolicy`.
@@ -72,7 +74,9 @@ macro_rules! for_each_kind {
 macro_rules! kinds {
     ($(
         $(#[$doc:meta])*
-        $kind:ident($facts:ident, $plural:ident, $parse:path) { $group:literal $version:literal $scope:ident }
+        $kind:ident($facts:ident, $plural:ident, $parse:path) {
+            $group:literal $version:literal $(| $older:literal)* $scope:ident
+        }
     )*) => {
         /// A kind of object that is read; the order is the order of declaration.
         #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -92,9 +96,14 @@ macro_rules! kinds {
                 match self { $(Kind::$kind => $group,)* }
             }
 
-            /// Returns the version that is watched.
+            /// Returns the version that is watched where it is served, and in which the kind is written.
             pub fn version(self) -> &'static str {
                 match self { $(Kind::$kind => $version,)* }
+            }
+
+            /// Returns the versions that are watched, the first of them that is served.
+            pub fn versions(self) -> &'static [&'static str] {
+                match self { $(Kind::$kind => &[$version, $($older,)*],)* }
             }
 
             /// Returns the plural resource name used in API paths.
