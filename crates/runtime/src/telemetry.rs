@@ -38,7 +38,7 @@ where
     let wanted = EnvFilter::try_new(filter)?;
     // The library that watches folders warns of each that is removed, twice; the folder source logs what
     // matters of it.
-    Ok(match "notify=error".parse() {
+    let filter = match "notify=error".parse() {
         Ok(directive) if !filter.contains("notify") => wanted.add_directive(directive),
         _ => wanted,
     };
