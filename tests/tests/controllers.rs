@@ -11,14 +11,14 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// What tests ask of one namespace.
-struct World {
+struct Fixture {
     deployments: Api<Deployment>,
     pods: Api<Pod>,
     services: Api<Service>,
     slices: Api<EndpointSlice>,
 }
 
-impl World {
+impl Fixture {
     async fn of(server: &ApiServer, namespace: &str) -> anyhow::Result<Self> {
         let client = server.client().await?;
         Ok(Self {
@@ -135,11 +135,11 @@ spec: {{selector: {{app: web}}, ports: [{{port: 80}}], {spec}}}
 async fn a_deployment_gets_ready_pods_and_its_service_their_addresses() -> anyhow::Result<()> {
     let server = ApiServer::shared_with_controllers().await?;
     let ns = server.namespace("deployed").await?;
-    let world = World::of(server, &ns).await?;
+    let fixture = Fixture::of(server, &ns).await?;
     server.apply(&application("web", &ns, 4, "web:1")).await?;
-    world.rolled_out("web").await?;
+    fixture.rolled_out("web").await?;
 
-    let pods = world.pods_of("web").await?;
+    let pods = fixture.pods_of("web").await?;
     let addresses = addresses_of(&pods)?;
     assert_eq!(addresses.len(), 4, "one address for each pod");
     for pod in &pods {
@@ -159,31 +159,31 @@ async fn a_deployment_gets_ready_pods_and_its_service_their_addresses() -> anyho
     }
     let on = pods.iter().filter_map(|pod| pod.spec.as_ref()?.node_name.clone());
     assert_eq!(on.collect::<BTreeSet<_>>().len(), 2, "both nodes have pods");
-    world.endpoints("web", &addresses).await
+    fixture.endpoints("web", &addresses).await
 }
 
 #[tokio::test]
 async fn the_pods_of_an_old_template_and_those_scaled_away_are_gone() -> anyhow::Result<()> {
     let server = ApiServer::shared_with_controllers().await?;
     let ns = server.namespace("rollout").await?;
-    let world = World::of(server, &ns).await?;
+    let fixture = Fixture::of(server, &ns).await?;
     server.apply(&application("web", &ns, 3, "web:1")).await?;
-    world.rolled_out("web").await?;
-    let before = addresses_of(&world.pods_of("web").await?)?;
+    fixture.rolled_out("web").await?;
+    let before = addresses_of(&fixture.pods_of("web").await?)?;
 
     server.apply(&application("web", &ns, 2, "web:2")).await?;
-    world.rolled_out("web").await?;
-    let pods = until(LIMIT, async || Ok(Some(world.pods_of("web").await?).filter(|pods| pods.len() == 2)));
+    fixture.rolled_out("web").await?;
+    let pods = until(LIMIT, async || Ok(Some(fixture.pods_of("web").await?).filter(|pods| pods.len() == 2)));
     let after = addresses_of(&pods.await.context("pods stay")?)?;
     ensure!(before.is_disjoint(&after), "an address is given to another at once: {before:?}, {after:?}");
-    world.endpoints("web", &after).await
+    fixture.endpoints("web", &after).await
 }
 
 #[tokio::test]
 async fn what_is_owned_goes_with_an_owner_of_a_kind_installed_later() -> anyhow::Result<()> {
     let server = ApiServer::shared_with_controllers().await?;
     let ns = server.namespace("owned").await?;
-    let world = World::of(server, &ns).await?;
+    let fixture = Fixture::of(server, &ns).await?;
     server
         .apply(&format!(
             "
@@ -216,21 +216,21 @@ metadata: {{name: north, namespace: {ns}}}
     let owned = json!({"metadata": {"ownerReferences": [
         {"apiVersion": "example.com/v1", "kind": "Harbour", "name": "north", "uid": owner},
     ]}});
-    world.deployments.patch("web", &PatchParams::default(), &Patch::Merge(&owned)).await?;
-    world.rolled_out("web").await?;
+    fixture.deployments.patch("web", &PatchParams::default(), &Patch::Merge(&owned)).await?;
+    fixture.rolled_out("web").await?;
 
     harbours.delete("north", &Default::default()).await?;
-    until(LIMIT, async || Ok(world.deployments.get_opt("web").await?.is_none().then_some(()))).await?;
-    until(LIMIT, async || Ok(world.pods_of("web").await?.is_empty().then_some(()))).await?;
-    world.services.get("web").await.context("the service has no owner")?;
-    world.endpoints("web", &BTreeSet::new()).await
+    until(LIMIT, async || Ok(fixture.deployments.get_opt("web").await?.is_none().then_some(()))).await?;
+    until(LIMIT, async || Ok(fixture.pods_of("web").await?.is_empty().then_some(()))).await?;
+    fixture.services.get("web").await.context("the service has no owner")?;
+    fixture.endpoints("web", &BTreeSet::new()).await
 }
 
 #[tokio::test]
 async fn load_balancers_have_addresses_of_their_own() -> anyhow::Result<()> {
     let server = ApiServer::shared_with_controllers().await?;
     let ns = server.namespace("balanced").await?;
-    let world = World::of(server, &ns).await?;
+    let fixture = Fixture::of(server, &ns).await?;
     let asks = |address: &str| format!("type: LoadBalancer, loadBalancerIP: {address}");
     server.apply(&service(&ns, "asks-outside", &asks("203.0.113.7"))).await?;
     server
@@ -239,21 +239,21 @@ async fn load_balancers_have_addresses_of_their_own() -> anyhow::Result<()> {
     server.apply(&service(&ns, "inside", "type: ClusterIP")).await?;
     server.apply(&service(&ns, "asks", &asks("198.19.0.7"))).await?;
     let asked: IpAddr = "198.19.0.7".parse()?;
-    assert_eq!(world.balancer("asks").await?, asked);
+    assert_eq!(fixture.balancer("asks").await?, asked);
 
     server.apply(&service(&ns, "asks-the-same", &asks("198.19.0.7"))).await?;
     for name in ["first", "second"] {
         server.apply(&service(&ns, name, "type: LoadBalancer")).await?;
     }
-    let (first, second) = (world.balancer("first").await?, world.balancer("second").await?);
+    let (first, second) = (fixture.balancer("first").await?, fixture.balancer("second").await?);
     ensure!(first != second, "both have {first}");
     // They came before, and services are looked at one after the other.
     for name in ["asks-outside", "other-class", "inside", "asks-the-same"] {
-        ensure!(balancer_of(&world.services.get(name).await?).is_none(), "{name} has an address");
+        ensure!(balancer_of(&fixture.services.get(name).await?).is_none(), "{name} has an address");
     }
 
-    world.services.delete("asks", &Default::default()).await?;
-    assert_eq!(world.balancer("asks-the-same").await?, asked, "who waits for an address gets it");
+    fixture.services.delete("asks", &Default::default()).await?;
+    assert_eq!(fixture.balancer("asks-the-same").await?, asked, "who waits for an address gets it");
     Ok(())
 }
 
@@ -261,7 +261,7 @@ async fn load_balancers_have_addresses_of_their_own() -> anyhow::Result<()> {
 async fn a_readiness_gate_keeps_a_pod_back() -> anyhow::Result<()> {
     let server = ApiServer::shared_with_controllers().await?;
     let ns = server.namespace("gated").await?;
-    let world = World::of(server, &ns).await?;
+    let fixture = Fixture::of(server, &ns).await?;
     server.apply(&service(&ns, "web", "type: ClusterIP")).await?;
     server
         .apply(&format!(
@@ -276,16 +276,16 @@ spec:
         ))
         .await?;
     let running = async || {
-        let pod = world.pods.get("web").await?;
+        let pod = fixture.pods.get("web").await?;
         Ok(address_of(&pod).is_ok().then_some(pod))
     };
     let pod = until(LIMIT, running).await?;
     ensure!(!is_ready(&pod), "it is ready before its gate");
 
     let open = json!({"status": {"conditions": [{"type": "example.com/open", "status": "True"}]}});
-    world.pods.patch_status("web", &PatchParams::default(), &Patch::Strategic(&open)).await?;
-    world.endpoints("web", &BTreeSet::from([address_of(&pod)?])).await?;
-    let pod = world.pods.get("web").await?;
+    fixture.pods.patch_status("web", &PatchParams::default(), &Patch::Strategic(&open)).await?;
+    fixture.endpoints("web", &BTreeSet::from([address_of(&pod)?])).await?;
+    let pod = fixture.pods.get("web").await?;
     let conditions = pod.status.and_then(|status| status.conditions).unwrap_or_default();
     ensure!(conditions.iter().any(|c| c.type_ == "example.com/open"), "the gate's condition is lost");
     Ok(())
@@ -295,7 +295,7 @@ spec:
 async fn pods_of_other_nodes_and_schedulers_are_left_alone() -> anyhow::Result<()> {
     let server = ApiServer::shared_with_controllers().await?;
     let ns = server.namespace("foreign").await?;
-    let world = World::of(server, &ns).await?;
+    let fixture = Fixture::of(server, &ns).await?;
     let pods = [
         ("elsewhere", "nodeName: node-of-the-test"),
         ("scheduled-elsewhere", "schedulerName: of-the-test"),
@@ -316,19 +316,19 @@ spec: {{containers: [{{name: web, image: web}}], {spec}}}
             .await?;
     }
     for name in ["here", "on-the-node"] {
-        until(LIMIT, async || Ok(is_ready(&world.pods.get(name).await?).then_some(())))
+        until(LIMIT, async || Ok(is_ready(&fixture.pods.get(name).await?).then_some(())))
             .await
             .with_context(|| format!("{name} is not ready"))?;
     }
-    let here = world.pods.get("here").await?;
+    let here = fixture.pods.get("here").await?;
     assert_eq!(here.spec.and_then(|spec| spec.node_name).as_deref(), Some("test-node-1"));
-    let on_node = address_of(&world.pods.get("on-the-node").await?)?;
+    let on_node = address_of(&fixture.pods.get("on-the-node").await?)?;
     let node = Api::<Node>::all(server.client().await?).get("test-node-0").await?;
     let internal = node.status.and_then(|status| status.addresses).unwrap_or_default();
     ensure!(internal.iter().any(|address| address.address == on_node.to_string()), "{on_node}: {internal:?}");
     // They came before, and pods are looked at one after the other.
     for name in ["elsewhere", "scheduled-elsewhere", "nowhere"] {
-        ensure!(address_of(&world.pods.get(name).await?).is_err(), "{name} has an address");
+        ensure!(address_of(&fixture.pods.get(name).await?).is_err(), "{name} has an address");
     }
     Ok(())
 }
@@ -337,21 +337,21 @@ spec: {{containers: [{{name: web, image: web}}], {spec}}}
 async fn addresses_outlive_a_restart_and_stay_distinct() -> anyhow::Result<()> {
     let mut server = ApiServer::with_controllers().await?;
     let ns = server.namespace("again").await?;
-    let world = World::of(&server, &ns).await?;
+    let fixture = Fixture::of(&server, &ns).await?;
     server.apply(&application("web", &ns, 2, "web:1")).await?;
     server.apply(&service(&ns, "first", "type: LoadBalancer")).await?;
-    world.rolled_out("web").await?;
-    let before = addresses_of(&world.pods_of("web").await?)?;
-    let first = world.balancer("first").await?;
+    fixture.rolled_out("web").await?;
+    let before = addresses_of(&fixture.pods_of("web").await?)?;
+    let first = fixture.balancer("first").await?;
 
     server.restart().await?;
-    let world = World::of(&server, &ns).await?;
+    let fixture = Fixture::of(&server, &ns).await?;
     server.apply(&application("web", &ns, 4, "web:1")).await?;
     server.apply(&service(&ns, "second", "type: LoadBalancer")).await?;
-    world.rolled_out("web").await?;
-    let after = addresses_of(&world.pods_of("web").await?)?;
+    fixture.rolled_out("web").await?;
+    let after = addresses_of(&fixture.pods_of("web").await?)?;
     ensure!(after.len() == 4 && before.is_subset(&after), "{before:?}, then {after:?}");
-    ensure!(world.balancer("second").await? != first, "both have {first}");
-    assert_eq!(world.balancer("first").await?, first);
+    ensure!(fixture.balancer("second").await? != first, "both have {first}");
+    assert_eq!(fixture.balancer("first").await?, first);
     Ok(())
 }

@@ -111,8 +111,7 @@ impl Issuer {
             w.raw(&profile::intermediate_extensions(&key_id, certificate.key_id.as_deref()));
         });
         let own = Certificate::from_der(&self.key().sign_structure(&body)?)?;
-        let between: Vec<Certificate> =
-            std::iter::once(&own).chain(self.intermediates()).cloned().collect();
+        let between: Vec<Certificate> = std::iter::once(&own).chain(self.intermediates()).cloned().collect();
         // Peers differ in whether a limit of the root on the length counts: here it does.
         verify_chain(&own, &between, self.trust().roots(), now)?;
         let issuer = Self::new(own, Arc::new(key), between, self.trust().clone(), self.ttl())?;

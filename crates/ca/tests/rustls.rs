@@ -241,8 +241,8 @@ fn peers_with_certificates_of_the_root_and_of_intermediates_of_two_replicas_meet
             assert!(meet(client, server));
         }
     }
-    let stranger = Peer::of(&rsa_root().intermediate(&domain, at(NOW), &SystemEntropy).unwrap());
-    assert!(!meet(&stranger, &peers[0]) && !meet(&peers[1], &stranger));
+    let outsider = Peer::of(&rsa_root().intermediate(&domain, at(NOW), &SystemEntropy).unwrap());
+    assert!(!meet(&outsider, &peers[0]) && !meet(&peers[1], &outsider));
     // A leaf without its intermediate is worth nothing: it must be presented.
     let mut bare = Peer::of(&below());
     bare.chain.truncate(1);

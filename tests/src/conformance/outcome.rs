@@ -31,17 +31,17 @@ impl Outcome {
 
     /// Takes in a line of the suite; true if a test passed or failed by it.
     pub(super) fn note(&mut self, line: &str) -> bool {
-        let Some((verdict, name)) = line.strip_prefix("RESULT ").and_then(|rest| rest.split_once(' ')) else {
+        let Some((result, name)) = line.strip_prefix("RESULT ").and_then(|rest| rest.split_once(' ')) else {
             return false;
         };
-        let of = match verdict {
+        let of = match result {
             "PASS" => &mut self.passed,
             "FAIL" => &mut self.failed,
             "SKIP" => &mut self.skipped,
             _ => return false,
         };
         of.insert(name.to_owned());
-        verdict != "SKIP"
+        result != "SKIP"
     }
 }
 
@@ -72,8 +72,8 @@ mod tests {
             "RESULT SKIP MeshBasic",
             "    a test says RESULT PASS MeshBasic",
         ];
-        let verdicts: Vec<bool> = lines.iter().map(|line| outcome.note(line)).collect();
-        assert_eq!(verdicts, [false, true, false, true, false, false]);
+        let noted: Vec<bool> = lines.iter().map(|line| outcome.note(line)).collect();
+        assert_eq!(noted, [false, true, false, true, false, false]);
         assert!(outcome.passed.iter().eq(["GatewayModifyListeners"]));
         assert!(outcome.failed.iter().eq(["HTTPRouteWeight"]));
         assert!(outcome.skipped.iter().eq(["MeshBasic"]));

@@ -70,10 +70,10 @@ fn see(files: &[(&str, &str)]) -> Seen {
     Seen { passing: passing(&state), findings }
 }
 
-/// What is tried on every workload: who exists, strangers, other trust domains, plain text; from two
+/// What is tried on every workload: who exists, who does not, other trust domains, plain text; from two
 /// networks, to every port that policies name and one that none does.
 fn connections() -> Vec<Connection> {
-    let accounts = ["shop/web", "shop/db", "far/client", "far/default", "nowhere/stranger"];
+    let accounts = ["shop/web", "shop/db", "far/client", "far/default", "nowhere/nobody"];
     let identities = accounts.iter().flat_map(|account| {
         let (namespace, name) = account.split_once('/').unwrap();
         [TRUST_DOMAIN, "cluster.local"]

@@ -168,7 +168,7 @@ fn shadowed(peer: &PeerAuthentication, first: &PeerAuthentication) -> Diagnostic
 /// `peer` is the older one, with an empty selector in the root namespace.
 fn less_strict(peer: &PeerAuthentication, first: &PeerAuthentication) -> Diagnostic {
     let message = format!(
-        "an empty selector in the root namespace may be for the whole mesh or for no other namespace, so PeerAuthentication {} is in force, which is stricter",
+        "an empty selector in the root namespace may be for the whole mesh or for no other namespace, so PeerAuthentication {} is active, which is stricter",
         first.meta.name
     );
     warning(

@@ -12,7 +12,7 @@ use crate::namespace::NamespaceView;
 
 const MANAGED_LABEL: &str = "gateway.istio.io/managed";
 
-/// Returns the reference for a canary of a service. Waypoint and weight are its own, else its namespace's,
+/// Returns which gateway is named as canary of a service. Waypoint and weight are its own, else its namespace's,
 /// where the service takes its waypoint from there as well.
 pub(super) fn canary_ref(meta: &Meta, view: &NamespaceView) -> Option<CanaryRef> {
     let ns = &meta.name.ns;

@@ -23,7 +23,7 @@ pub(super) struct Reference<'a> {
 pub(super) const GATEWAY_API: &str = "gateway.networking.k8s.io";
 
 impl Reference<'_> {
-    /// Returns the reference; an unset group or kind is the default that the field has.
+    /// Returns it; an unset group or kind is the default that the field has.
     pub(super) fn lower(&self, group: &str, kind: &str) -> ObjectReference {
         object_reference((&self.group, group), (&self.kind, kind), &self.namespace, &self.name)
     }

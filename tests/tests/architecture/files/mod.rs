@@ -98,7 +98,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "runtime",
         &[
-            "config latency",
+            "config latency telemetry",
             "engine_thread source",
             "controllers",
             "metrics secure subscribers",

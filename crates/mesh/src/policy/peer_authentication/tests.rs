@@ -132,33 +132,33 @@ fn the_oldest_applies_and_names_break_ties() {
 }
 
 #[test]
-fn of_the_readings_of_an_empty_selector_in_the_root_namespace_the_stricter_is_in_force() {
+fn of_the_readings_of_an_empty_selector_in_the_root_namespace_the_stricter_is_active() {
     let aged = |created, empty: bool, mode| {
         let mut policy = authentication(&ROOT, &format!("p{created}"), mode);
         policy.meta.created = created;
         policy.spec.as_mut().unwrap().selector = empty.then(Labels::default);
         policy
     };
-    let in_force = |policies: &[PeerAuthentication], root: &Ns| {
+    let active = |policies: &[PeerAuthentication], root: &Ns| {
         let found = active(policies.iter(), root).unwrap();
         (found.meta.created, mode(found))
     };
     for open in [Permissive, Disable, Unset] {
         // The older one with `selector: {}` does not hide a strict mesh.
-        assert_eq!(in_force(&[aged(1, true, open), aged(2, false, Strict)], &ROOT), (2, Strict));
-        assert_eq!(in_force(&[aged(1, true, Strict), aged(2, false, open)], &ROOT), (1, Strict));
+        assert_eq!(active(&[aged(1, true, open), aged(2, false, Strict)], &ROOT), (2, Strict));
+        assert_eq!(active(&[aged(1, true, Strict), aged(2, false, open)], &ROOT), (1, Strict));
         // Both readings say the same here.
-        assert_eq!(in_force(&[aged(1, false, open), aged(2, true, Strict)], &ROOT), (1, open));
-        assert_eq!(in_force(&[aged(1, false, open), aged(2, false, Strict)], &ROOT), (1, open));
-        assert_eq!(in_force(&[aged(1, true, open), aged(2, true, Strict)], &ROOT), (1, open));
+        assert_eq!(active(&[aged(1, false, open), aged(2, true, Strict)], &ROOT), (1, open));
+        assert_eq!(active(&[aged(1, false, open), aged(2, false, Strict)], &ROOT), (1, open));
+        assert_eq!(active(&[aged(1, true, open), aged(2, true, Strict)], &ROOT), (1, open));
         let three = [aged(1, true, open), aged(2, false, open), aged(3, false, Strict)];
-        assert_eq!(in_force(&three, &ROOT), (1, open));
+        assert_eq!(active(&three, &ROOT), (1, open));
         // A namespace is not the mesh: there the oldest holds.
-        assert_eq!(in_force(&[aged(1, true, open), aged(2, false, Strict)], &"shop".into()), (1, open));
+        assert_eq!(active(&[aged(1, true, open), aged(2, false, Strict)], &"shop".into()), (1, open));
     }
-    assert_eq!(in_force(&[aged(1, true, Strict)], &ROOT), (1, Strict));
+    assert_eq!(active(&[aged(1, true, Strict)], &ROOT), (1, Strict));
     let broken = refused(aged(2, false, Permissive));
-    assert_eq!(in_force(&[aged(1, true, Permissive), broken], &ROOT), (2, Strict));
+    assert_eq!(active(&[aged(1, true, Permissive), broken], &ROOT), (2, Strict));
     assert!(active([].iter(), &ROOT).is_none());
 }
 
