@@ -159,7 +159,7 @@ fn of_the_readings_of_an_empty_selector_in_the_root_namespace_the_stricter_is_ac
     assert_eq!(active(&[aged(1, true, Strict)], &ROOT), (1, Strict));
     let broken = refused(aged(2, false, Permissive));
     assert_eq!(active(&[aged(1, true, Permissive), broken], &ROOT), (2, Strict));
-    assert!(active([].iter(), &ROOT).is_none());
+    assert!(super::active([].iter(), &ROOT).is_none());
 }
 
 #[test]
