@@ -146,8 +146,8 @@ impl Site {
         absent: Option<&'static str>,
     ) -> anyhow::Result<Self> {
         let server = ApiServer::start().await?;
-        let KnownCrds { gateway_standard, .. } = tokio::task::spawn_blocking(known_crds).await??;
-        for definition in gateway_standard {
+        let KnownCrds { gateway_experimental, .. } = tokio::task::spawn_blocking(known_crds).await??;
+        for definition in gateway_experimental {
             server.apply(&serde_yaml::to_string(&definition)?).await?;
         }
         let system = server.namespace("mesh").await?;
