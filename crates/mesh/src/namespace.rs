@@ -52,7 +52,7 @@ pub(crate) fn declare_findings(out: &mut Outputs, inputs: Inputs, settings: Sett
         let namespaces = namespaces.filter(|ns| is_enrolled(labels_of(ns)));
         let mut enrolled: BTreeMap<Ns, Option<(Name, usize)>> = namespaces.map(|ns| (ns, None)).collect();
         for (name, pod) in graph.rows(inputs.pods) {
-            if !enrolled.get(&name.ns).is_some_and(Option::is_none)
+            if enrolled.get(&name.ns).is_none_or(Option::is_some)
                 && (pod.captured || is_enrolled(&pod.labels))
             {
                 let of_ns = enrolled.entry(name.ns.clone()).or_insert(None);

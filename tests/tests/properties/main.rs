@@ -10,6 +10,7 @@ mod health;
 mod identity;
 mod manifests;
 mod networks;
+mod slices;
 mod waypoints;
 mod why;
 

@@ -68,9 +68,12 @@ const REVISION: (&str, &[&str]) = ("istio.io/rev", &["canary", "stable"]);
 const FOR: (&str, &[&str]) = ("istio.io/waypoint-for", &["all", "workload", "none"]);
 const BINDING: (&str, &[&str]) =
     ("ambient.istio.io/waypoint-inbound-binding", &["PROXY/15088", "PROXY", "NONE"]);
-const DISTRIBUTION: (&str, &[&str]) = ("networking.istio.io/traffic-distribution", &["PreferClose", "any"]);
+const DISTRIBUTION: (&str, &[&str]) =
+    ("networking.istio.io/traffic-distribution", &["PreferClose", "any", ""]);
 const REQUIRE: (&str, &[&str]) = ("ambient.pilothouse.io/require-waypoint", &["true", "false", "often"]);
-const CANARY: (&str, &[&str]) = ("istio.io/use-waypoint-canary", &["a", "b"]);
+const MANAGED_BY: (&str, &[&str]) =
+    ("endpointslice.kubernetes.io/managed-by", &["endpointslice-controller.k8s.io"]);
+const CANARY: (&str, &[&str]) = ("istio.io/use-waypoint-canary", &["a", "b", "none"]);
 const CANARY_NAMESPACE: (&str, &[&str]) = ("istio.io/use-waypoint-canary-namespace", &["shop", "far"]);
 const CANARY_WEIGHT: (&str, &[&str]) = ("istio.io/use-waypoint-canary-weight", &["5", "101"]);
 const GATEWAY: (&str, &[&str]) = ("gateway.networking.k8s.io/gateway-name", &NAMES);
@@ -128,7 +131,11 @@ fn manifest(kind: Kind, d: &mut Draw<'_>) -> Value {
                 &[APP, TIER, USE, GATEWAY, REVISION],
                 &[("ambient.istio.io/redirection", &["enabled"]), REQUIRE],
             );
-            let address = d.pick(&["10.0.0.1", "10.0.0.2", "host.example.org"]);
+            let address = if d.rarely(12) {
+                "10.0.0.1:80"
+            } else {
+                d.pick(&["10.0.0.1", "10.0.0.2", "host.example.org"])
+            };
             let bad = if d.rarely(6) { json!("ten") } else { json!(8080) };
             let labels = d.some(&[TIER]);
             json!({"metadata": metadata, "spec": {
@@ -185,14 +192,14 @@ fn service(d: &mut Draw<'_>) -> Value {
 
 fn slice(d: &mut Draw<'_>) -> Value {
     let mut metadata = d.metadata(&[], &[]);
-    metadata["labels"] = d.some(&[("kubernetes.io/service-name", &NAMES)]).into();
+    metadata["labels"] = d.some(&[("kubernetes.io/service-name", &NAMES), MANAGED_BY]).into();
     let endpoints: Vec<Value> = (0..d.below(3))
         .map(|_| {
             let mut endpoint = json!({
-                "addresses": [d.pick(&["10.0.0.1", "192.0.2.1", "192.0.2.2"])], "conditions": {"ready": !d.rarely(2)},
+                "addresses": [d.pick(&["10.0.0.1", "192.0.2.1", "10.0.0.2"])], "conditions": {"ready": !d.rarely(2)},
             });
             if d.rarely(2) {
-                endpoint["targetRef"] = json!({"kind": "Pod", "name": d.pick(&NAMES), "uid": d.pick(&UIDS)});
+                endpoint["targetRef"] = json!({"kind": "Pod", "name": d.pick(&NAMES), "uid": d.pick(&[UIDS[0], UIDS[1], ""])});
             }
             endpoint
         })
