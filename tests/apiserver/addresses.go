@@ -28,9 +28,9 @@ func podRanges(node int) []netip.Prefix {
 
 func nodeAddress(node int) netip.Addr { return hostIn(nodeRange, uint16(1+node)) }
 
-// hosts gives away numbers of hosts in a range of 16 bits, each to one owner at
-// a time, and the one given back longest ago last: who holds an old address
-// finds nobody there.
+// hosts gives away the numbers of hosts in a range of 16 bits, each to one owner
+// at a time. It goes round the range, so that an address that was given back is
+// nobody's for long: who still holds it finds nobody there.
 type hosts struct {
 	last   uint16
 	owners map[uint16]string
