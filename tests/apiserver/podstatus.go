@@ -44,8 +44,8 @@ func podStatus(pod *v1.Pod, node netip.Addr, addresses []netip.Addr, isReady fun
 	}
 
 	isPodReady := areReady
-	for _, gate := range pod.Spec.ReadinessGates {
-		_, condition := podutil.GetPodCondition(&status, gate.ConditionType)
+	for _, readinessGate := range pod.Spec.ReadinessGates {
+		_, condition := podutil.GetPodCondition(&status, readinessGate.ConditionType)
 		isPodReady = isPodReady && condition != nil && condition.Status == v1.ConditionTrue
 	}
 	set := func(kind v1.PodConditionType, holds bool, reason string) {

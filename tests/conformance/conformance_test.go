@@ -39,11 +39,11 @@ func TestConformance(t *testing.T) {
 // printResult tells what became of a test as soon as it is known, on a line of
 // its own: "RESULT PASS GatewayModifyListeners".
 func printResult(t *testing.T, test suite.ConformanceTest, _ *suite.ConformanceTestSuite) {
-	verdict := "PASS"
+	result := "PASS"
 	if t.Failed() {
-		verdict = "FAIL"
+		result = "FAIL"
 	} else if t.Skipped() {
-		verdict = "SKIP"
+		result = "SKIP"
 	}
-	fmt.Printf("RESULT %s %s\n", verdict, test.ShortName)
+	fmt.Printf("RESULT %s %s\n", result, test.ShortName)
 }

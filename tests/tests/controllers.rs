@@ -10,7 +10,7 @@ use serde_json::json;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-/// What tests ask of one namespace.
+/// The objects of one namespace.
 struct Fixture {
     deployments: Api<Deployment>,
     pods: Api<Pod>,
