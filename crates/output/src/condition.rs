@@ -1,5 +1,6 @@
 use engine::{Graph, Table};
 use model::{Kind, Name, ObjectRef};
+use serde_json::Value;
 use std::sync::Arc;
 
 /// One condition of an object's status.
@@ -15,12 +16,40 @@ pub struct Condition {
     pub message: String,
 }
 
-/// The conditions that this control plane gives an object: none of its own types is there besides.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// The conditions that this control plane gives an object: none of its own types is there besides. Where
+/// its status has more than conditions, that is here, too.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Conditions {
     /// `observedGeneration`; 0 where istiod writes none.
     pub generation: i64,
     /// The conditions, in a fixed order.
+    pub conditions: Vec<Condition>,
+    /// Lists whose entries have conditions of their own, such as `listeners` and `parents`.
+    pub lists: Vec<EntryList>,
+    /// Further fields of the status, each as a whole.
+    pub fields: Vec<(&'static str, Value)>,
+}
+
+/// A list in a status whose entries have conditions of their own.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct EntryList {
+    /// The field of the status.
+    pub field: &'static str,
+    /// Which entries are ours: those that have one of these values in one of these fields, such as
+    /// `controllerName`. Without any, all are.
+    pub owners: &'static [(&'static str, &'static str)],
+    /// Our entries, in order.
+    pub entries: Vec<Entry>,
+}
+
+/// An entry of such a list.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Entry {
+    /// The fields that tell it from others.
+    pub key: Vec<(&'static str, Value)>,
+    /// Its other fields, each as a whole.
+    pub fields: Vec<(&'static str, Value)>,
+    /// Its conditions, in a fixed order.
     pub conditions: Vec<Condition>,
 }
 

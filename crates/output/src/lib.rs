@@ -40,8 +40,9 @@ mod condition;
 mod encoded;
 mod outputs;
 mod resource;
+mod status;
 
-pub use condition::{Condition, Conditions};
+pub use condition::{Condition, Conditions, Entry, EntryList};
 pub use encoded::Encoded;
 pub use outputs::Outputs;
 pub use resource::{Changed, Rank, Resource, ResourceChange};

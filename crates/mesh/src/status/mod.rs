@@ -38,7 +38,7 @@ const WAYPOINT_CONTROLLER: &str = "istio.io/mesh-controller";
 
 /// An object without any keeps a row: it tells the writer that former ones must go.
 fn all(conditions: Vec<Condition>) -> Option<Conditions> {
-    Some(Conditions { generation: 0, conditions })
+    Some(Conditions { conditions, ..Conditions::default() })
 }
 
 /// `Accepted` of an object of which not all is sent.
@@ -109,6 +109,7 @@ pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, inputs: Inputs, option
         Some(Conditions {
             generation: policy.meta.generation,
             conditions: ztunnel.into_iter().chain(waypoint).collect(),
+            ..Conditions::default()
         })
     });
     out.conditions(b, Kind::Service, services);

@@ -65,7 +65,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "session writer",
         ],
     ),
-    ("output", &["encoded condition", "resource", "outputs"]),
+    ("output", &["encoded condition", "resource status", "outputs"]),
     (
         "mesh",
         &[

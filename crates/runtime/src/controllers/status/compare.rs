@@ -272,7 +272,7 @@ mod tests {
             reason,
             message: format!("why {reason}"),
         });
-        let conditions = Conditions { generation, conditions: conditions.collect() };
+        let conditions = Conditions { generation, conditions: conditions.collect(), ..Conditions::default() };
         Desired::Conditions(Some(Arc::new(conditions)), Distribution::Keep)
     }
 

@@ -29,7 +29,7 @@ impl Scene {
         let body = generation.to_string();
         self.writer.put(&Scope::Mesh, POLICIES, &format!("shop/{policy}"), body.as_bytes()).unwrap();
         let step = self.publish();
-        let conditions = Conditions { generation, conditions: Vec::new() };
+        let conditions = Conditions { generation, ..Conditions::default() };
         self.tracker.set_conditions(&name(policy), Some(Arc::new(conditions)));
         step
     }
