@@ -1,8 +1,8 @@
 //! The wiring, and nothing else.
 
-use engine::{Builder, Cx, Table};
+use engine::{Builder, Cx, Memo, Table};
 use model::facts::{AuthorizationPolicy, Meta, PeerAuthentication, ServiceEntry};
-use model::{Name, shared};
+use model::{Name, Ns, shared};
 use output::{Outputs, Resource};
 use proto::ResourceType;
 use std::sync::Arc;
@@ -20,6 +20,8 @@ use crate::{Options, identity, namespace, network, policy, rank, service, split_
 pub struct Tables {
     /// What exists, by kind.
     pub inputs: Inputs,
+    /// Whether a namespace takes part in the mesh.
+    pub in_scope: Memo<Ns, bool>,
     /// What identity depends on.
     pub identity: identity::Tables,
     /// What each ServiceEntry that takes part has to do with automatic addresses.
@@ -185,10 +187,12 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
     };
     status::declare_diagnostics(out, enforcements, reported, shared(&options.cluster_id));
     let identity = identity::declare(b, inputs, namespaces, settings);
-    Tables { inputs, identity, address_requests: entries.address_requests }
+    let in_scope = b.memo("namespace_in_scope", move |cx, ns: &Ns| Some(cx.memo(namespaces, ns)?.in_scope));
+    Tables { inputs, in_scope, identity, address_requests: entries.address_requests }
 }
 
-/// Without a revision of our own, or a label on the object, everything is ours.
-pub(crate) fn is_ours(revision: &str, meta: &Meta) -> bool {
+/// Tells whether an object is of the revision that is served: without one, or without a label on the
+/// object, everything is.
+pub fn is_ours(revision: &str, meta: &Meta) -> bool {
     revision.is_empty() || meta.labels.get("istio.io/rev").is_none_or(|r| r == revision)
 }

@@ -43,7 +43,7 @@ mod workload;
 
 pub use address::{AddressProblem, AddressRequest, Allocator, Assignment, Ipv4Pool, Ipv6Pool, Pools};
 pub use capabilities::understood_by;
-pub use graph::{Tables, declare};
+pub use graph::{Tables, declare, is_ours};
 pub use input::{Inputs, Listings};
 pub use options::{Options, TrafficDistribution};
 pub use settings::config_map;

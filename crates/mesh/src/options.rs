@@ -55,6 +55,8 @@ pub struct Options {
     pub services_select_entries: bool,
     /// Whether workloads of other networks are summed up behind the gateways of those networks.
     pub multi_network: bool,
+    /// Whether listeners and routes of the Gateway API are resolved.
+    pub gateway_api: bool,
 }
 
 impl Default for Options {
@@ -72,6 +74,7 @@ impl Default for Options {
             entries_select_pods: true,
             services_select_entries: true,
             multi_network: false,
+            gateway_api: false,
         }
     }
 }

@@ -3,6 +3,8 @@
 //! ```text
 //!  events ──▶ inputs ──▶ tables of the mesh ──▶ outputs ──▶ Delta: resources, and names of the rest
 //!            (Listings)     (mesh::declare)       │
+//!                           and of gateways       │
+//!                           (gateway::declare)    │
 //!                                                 └──▶ asked: everything, conditions, diagnostics, why
 //! ```
 //!
@@ -29,7 +31,7 @@ pub use engine::{StageStats, Trace};
 pub use identity::{IdentityDelta, IdentitySnapshot};
 pub use mesh::Options;
 pub use mesh::identity::{PodIdentity, TrustSettings};
-pub use output::{Condition, Conditions, ResourceChange};
+pub use output::{Condition, Conditions, Entry, EntryList, ResourceChange};
 
 use engine::{Builder, Graph};
 use mesh::{AddressRequest, Listings, Tables};
@@ -42,6 +44,7 @@ pub struct Plane {
     graph: Graph,
     outputs: Outputs,
     mesh: Tables,
+    gateway: Option<gateway::Tables>,
     listings: Listings,
     identity: Arc<IdentitySnapshot>,
 }
@@ -51,7 +54,9 @@ impl Plane {
     pub fn new(options: &Options) -> Self {
         let (mut b, mut outputs) = (Builder::default(), Outputs::default());
         let mesh = mesh::declare(&mut b, &mut outputs, options);
-        Self { graph: b.build(), outputs, mesh, listings: Listings::default(), identity: Arc::default() }
+        let gateway = options.gateway_api.then(|| gateway::declare(&mut b, &mut outputs, &mesh, options));
+        let (graph, listings) = (b.build(), Listings::default());
+        Self { graph, outputs, mesh, gateway, listings, identity: Arc::default() }
     }
 
     /// Applies events as one commit and returns what changed.
@@ -134,6 +139,12 @@ impl Plane {
     /// mesh: it is meant for people.
     pub fn why(&self, name: &str, depth: usize) -> Vec<Trace> {
         self.outputs.why(&self.graph, name, depth)
+    }
+
+    /// Returns every rule of every hostname as a sentence, ascending by where it is. This walks the mesh: it
+    /// is meant for people.
+    pub fn routes(&self) -> Vec<String> {
+        self.gateway.map(|tables| tables.routing.sentences(&self.graph)).unwrap_or_default()
     }
 
     /// Returns what identity depends on, as of the last commit; empty until [`Plane::is_synced`].

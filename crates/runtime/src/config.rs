@@ -105,6 +105,8 @@ impl MeshArgs {
             entries_select_pods: self.entries_select_pods,
             services_select_entries: self.services_select_entries,
             multi_network: self.multi_network,
+            // No proxy is configured from routes yet, and no status of theirs is written.
+            gateway_api: false,
         }
     }
 }

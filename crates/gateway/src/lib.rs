@@ -1,0 +1,129 @@
+//! Gateway API: classes, listeners and routes in; a small routing model and statuses out.
+//!
+//! ```text
+//! GatewayClass ─┐
+//! Gateway ──────┼─▶ listeners (merged, conflicts, isolation) ──▶ parents of routes ──▶ attachments
+//! ListenerSet ──┘        │                                          ▲      │               │
+//! ReferenceGrant ──▶ grants ──▶ backends ──▶ rules of routes ───────┼──────┼──────▶ hosts: rules in order
+//! HTTPRoute, GRPCRoute, TLSRoute, TCPRoute, UDPRoute ───────────────┘      │
+//!                                                                          └──▶ conditions of each object
+//! ```
+//!
+//! Routes of every kind have one shape from ingest on; where a table of each kind is needed, one function
+//! declares all of them. What comes out is [`Routing`]: for each hostname at each listener or service the
+//! rules for requests, or for streams, in the order in which they are tried.
+//!
+//! Invariants:
+//! * Work is proportional to what changed: a route's rules reach the hostnames of that route, a Service's
+//!   endpoints reach nothing here.
+//! * Nothing of another namespace is used unless a listener or a grant there says so.
+//! * A rule that is not valid is refused what it matches; it lets nothing through to other rules.
+
+mod allowed;
+mod class;
+mod grant;
+mod hostname;
+mod key;
+mod listener;
+mod route;
+mod routing;
+mod status;
+
+pub use class::Class;
+pub use key::{HostKey, ListenerKey, Owner, RouteKey, ServiceTarget, Target};
+pub use listener::{Conflict, Listener, Protocol, Tls};
+pub use route::{Action, Backend, MirrorTo, Rule, WeightedBackend};
+pub use routing::{Host, Placed, Routing};
+
+use engine::{Builder, Table};
+use grant::Grants;
+use mesh::Options;
+use model::facts::Meta;
+use model::{Kind, shared};
+use output::Outputs;
+use std::sync::Arc;
+
+/// The tables that others read.
+#[derive(Clone, Copy, Debug)]
+pub struct Tables {
+    /// Listeners, also those that take no traffic.
+    pub listeners: Table<ListenerKey, Listener>,
+    /// What is routed where.
+    pub routing: Routing,
+}
+
+/// Declares the tables of the Gateway API and their outputs on a graph that has those of the mesh.
+pub fn declare(b: &mut Builder, out: &mut Outputs, mesh: &mesh::Tables, options: &Options) -> Tables {
+    let revision = shared(&options.revision);
+    let is_ours: Arc<dyn Fn(&Meta) -> bool + Send + Sync> =
+        Arc::new(move |meta: &Meta| mesh::is_ours(&revision, meta));
+    let (inputs, in_scope) = (mesh.inputs, mesh.in_scope);
+    let classes = class::declare(b, inputs.gatewayclasses);
+    let grants = Grants::declare(b, inputs.referencegrants);
+    let merged = listener::declare_gateways(
+        b,
+        &listener::Inputs {
+            gateways: inputs.gateways,
+            sets: inputs.listenersets,
+            namespaces: inputs.namespaces,
+            classes,
+            in_scope,
+            is_ours: is_ours.clone(),
+        },
+    );
+    let listeners = listener::declare(b, merged);
+    let set_parents = {
+        let is_ours = is_ours.clone();
+        b.derive("listener_set_gateways", inputs.listenersets, move |cx, name, set| {
+            let gateway = set.parent.target(&name.ns);
+            let is_gateway = set.parent.is(Kind::Gateway.group(), Kind::Gateway.name());
+            let is_served = is_gateway && is_ours(&set.meta) && *cx.memo(in_scope, &name.ns)?;
+            (is_served && cx.get(merged, &gateway).is_some()).then_some(gateway)
+        })
+    };
+    let backends = {
+        let is_ours = is_ours.clone();
+        route::declare_backends(
+            b,
+            inputs.services,
+            inputs.serviceentries,
+            in_scope,
+            grants,
+            &options.domain_suffix,
+            move |entry| is_ours(&entry.meta),
+        )
+    };
+    let routes = route::PerKind::inputs(&inputs);
+    let attachments = route::declare_parents(
+        b,
+        routes,
+        &route::Inputs {
+            gateways: merged,
+            set_parents,
+            listeners,
+            namespaces: inputs.namespaces,
+            in_scope,
+            backends,
+            is_ours: is_ours.clone(),
+        },
+    );
+    let rules = route::declare_rules(b, routes, attachments, backends);
+    let routing = routing::declare(b, routing::Inputs { listeners, backends, attachments, rules });
+    status::declare_classes(b, out, inputs.gatewayclasses);
+    status::declare_listeners(
+        b,
+        out,
+        &status::ListenerInputs {
+            gateways: inputs.gateways,
+            sets: inputs.listenersets,
+            merged,
+            set_parents,
+            listeners,
+            attachments,
+            grants,
+            is_ours,
+        },
+    );
+    status::declare_routes(b, out, routes, attachments, rules);
+    Tables { listeners: listeners.rows, routing }
+}

@@ -1,0 +1,13 @@
+//! Listeners of gateways and of the ListenerSets attached to them.
+
+mod conflict;
+mod merge;
+mod protocol;
+mod row;
+
+pub use conflict::Conflict;
+pub use protocol::Protocol;
+pub use row::{Listener, Tls};
+
+pub(crate) use merge::{GatewayListeners, Inputs, SetState, declare as declare_gateways};
+pub(crate) use row::{Listeners, declare};

@@ -1,0 +1,14 @@
+//! Routes: what they attach to, and what their rules do.
+
+mod backend;
+mod kinds;
+mod parent;
+mod rule;
+
+pub use backend::Backend;
+pub use rule::{Action, MirrorTo, Rule, WeightedBackend};
+
+pub(crate) use backend::{Backends, declare as declare_backends};
+pub(crate) use kinds::PerKind;
+pub(crate) use parent::{Attachments, Inputs, ParentOutcome, declare as declare_parents};
+pub(crate) use rule::{RouteRules, declare as declare_rules};

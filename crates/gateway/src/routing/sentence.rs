@@ -1,0 +1,125 @@
+//! Rules as sentences, for people.
+
+use engine::Graph;
+use model::facts::{Filter, PathMatch, RequestMatch, ValueMatch};
+use std::fmt::Write as _;
+
+use super::host::{Host, Placed, Routing};
+use crate::key::HostKey;
+use crate::route::{Action, Rule};
+
+impl Routing {
+    /// Returns every rule of every hostname as a sentence, ascending by where it is, and in the order in
+    /// which rules are tried. This walks the tables: it is meant for people.
+    pub fn sentences(&self, graph: &Graph) -> Vec<String> {
+        let all = self.requests.iter().chain(&self.streams).flat_map(|table| graph.rows(*table));
+        all.flat_map(|(key, host)| sentences(&key, &host)).collect()
+    }
+}
+
+fn sentences(key: &HostKey, host: &Host) -> Vec<String> {
+    let place = format!("{}, {}", key.target, key.hostname);
+    if host.rules.is_empty() {
+        return vec![format!("{place}: nothing")];
+    }
+    host.rules.iter().map(|placed| format!("{place}: {}", sentence(placed))).collect()
+}
+
+fn sentence(Placed { rule, port, callers }: &Placed) -> String {
+    let mut text = matched(&rule.matches);
+    if let Some(port) = port {
+        let _ = write!(text, " at port {port}");
+    }
+    if let Some(ns) = callers {
+        let _ = write!(text, " from namespace {ns}");
+    }
+    let _ = write!(text, " → {}", action(rule));
+    for filter in &rule.filters {
+        let _ = write!(text, ", {}", change(filter));
+    }
+    for mirror in &rule.mirrors {
+        let _ = write!(
+            text,
+            ", mirror {}/{} to {}:{}",
+            mirror.share, mirror.of, mirror.backend.hostname, mirror.backend.port
+        );
+    }
+    if let Some(timeout) = rule.timeouts.request {
+        let _ = write!(text, ", timeout {timeout:?}");
+    }
+    if let Some(timeout) = rule.timeouts.backend_request {
+        let _ = write!(text, ", timeout of a try {timeout:?}");
+    }
+    if let Some(retry) = &rule.retry {
+        let _ = write!(text, ", retries {}", retry.attempts);
+        if !retry.codes.is_empty() {
+            let _ = write!(text, " on {:?}", retry.codes);
+        }
+    }
+    let _ = write!(text, " ({} rule {:?})", rule.route, rule.name.as_str());
+    text
+}
+
+fn matched(of: &RequestMatch) -> String {
+    let mut parts = Vec::new();
+    if !of.method.is_empty() {
+        parts.push(of.method.to_string());
+    }
+    parts.extend(of.path.as_ref().map(|path| match path {
+        PathMatch::Exact(path) => format!("path {path:?}"),
+        PathMatch::Prefix(path) => format!("path {path:?} and below"),
+        PathMatch::Regex(path) => format!("path like {path:?}"),
+    }));
+    let values = |what: &str, of: &ValueMatch| {
+        let like = if of.is_regex { " like" } else { "" };
+        format!("{what} {}{like} {:?}", of.name, of.value.as_str())
+    };
+    parts.extend(of.headers.iter().map(|header| values("header", header)));
+    parts.extend(of.query.iter().map(|parameter| values("query", parameter)));
+    if parts.is_empty() { "everything".to_owned() } else { parts.join(", ") }
+}
+
+fn action(rule: &Rule) -> String {
+    match &rule.action {
+        Action::Refuse => "refused".to_owned(),
+        Action::Redirect(to) => {
+            let mut text = format!("redirect {}", to.code);
+            let part = |name: &str, value: Option<String>| value.map(|value| format!(" {name} {value}"));
+            text.extend(part("scheme", to.scheme.as_ref().map(ToString::to_string)));
+            text.extend(part("host", to.hostname.as_ref().map(ToString::to_string)));
+            text.extend(part("port", to.port.map(|port| port.to_string())));
+            text.extend(part("path", to.path.as_ref().map(|path| format!("{path:?}"))));
+            text
+        }
+        Action::Forward(backends) => {
+            let total: u64 = backends.iter().map(|backend| u64::from(backend.weight)).sum();
+            let share =
+                |weight: u32| if backends.len() == 1 { String::new() } else { format!(" {weight}/{total}") };
+            let backends = backends.iter().map(|of| {
+                let (to, share) = (&of.backend, share(of.weight));
+                let to = to
+                    .as_ref()
+                    .map_or_else(|| "refused".to_owned(), |to| format!("{}:{}", to.hostname, to.port));
+                let changes: String =
+                    of.filters.iter().map(|filter| format!(" with {}", change(filter))).collect();
+                format!("{to}{share}{changes}")
+            });
+            backends.collect::<Vec<_>>().join(", ")
+        }
+    }
+}
+
+fn change(filter: &Filter) -> String {
+    match filter {
+        Filter::RequestHeaders(of) => {
+            format!("request headers set {:?} add {:?} remove {:?}", of.set, of.add, of.remove)
+        }
+        Filter::ResponseHeaders(of) => {
+            format!("response headers set {:?} add {:?} remove {:?}", of.set, of.add, of.remove)
+        }
+        Filter::Rewrite(of) => format!("rewrite host {:?} path {:?}", of.hostname, of.path),
+        Filter::Cors(of) => format!("CORS for {:?}", of.origins),
+        Filter::Redirect(of) => format!("redirect {}", of.code),
+        Filter::Mirror(of) => format!("mirror {}/{}", of.share, of.of),
+    }
+}

@@ -1,0 +1,25 @@
+//! Statuses, from the same rows as the routing model.
+
+mod class;
+mod listeners;
+mod route;
+
+pub(crate) use class::declare as declare_classes;
+pub(crate) use listeners::{Inputs as ListenerInputs, declare as declare_listeners};
+pub(crate) use route::declare as declare_routes;
+
+use output::Condition;
+
+const ACCEPTED: &str = "Accepted";
+const RESOLVED_REFS: &str = "ResolvedRefs";
+const PROGRAMMED: &str = "Programmed";
+
+/// A condition that is as it should be. Its reason is its type, as the Gateway API has it.
+fn fine(kind: &'static str, message: &str) -> Condition {
+    Condition { kind, status: true, reason: kind, message: message.to_owned() }
+}
+
+/// A condition that is not as it should be.
+fn wrong(kind: &'static str, reason: &'static str, message: impl Into<String>) -> Condition {
+    Condition { kind, status: false, reason, message: message.into() }
+}
