@@ -80,8 +80,8 @@ fn what_each_resource_and_each_condition_of_every_case_was_made_from_is_known() 
             tables.extend(traces.iter().map(|trace| trace.table));
         }
     }
-    // Four of conditions, and every table that is sent.
-    assert_eq!(tables.len(), 4 + 13, "{tables:?}");
+    // Eight of conditions, of which that of routes stands for all kinds, and every table that is sent.
+    assert_eq!(tables.len(), 8 + 13, "{tables:?}");
 }
 
 #[test]
@@ -160,6 +160,7 @@ struct CaseOptions {
     entries_select_pods: Option<bool>,
     services_select_entries: Option<bool>,
     multi_network: Option<bool>,
+    gateway_api: Option<bool>,
 }
 
 impl CaseOptions {
@@ -178,6 +179,7 @@ impl CaseOptions {
             entries_select_pods: self.entries_select_pods.unwrap_or(default.entries_select_pods),
             services_select_entries: self.services_select_entries.unwrap_or(default.services_select_entries),
             multi_network: self.multi_network.unwrap_or(default.multi_network),
+            gateway_api: self.gateway_api.unwrap_or(default.gateway_api),
         }
     }
 }
@@ -238,6 +240,7 @@ impl Input {
             mesh.resources() != expected.resources()
                 || diagnostics(&mesh) != diagnostics(expected)
                 || conditions(&mesh) != conditions(expected)
+                || mesh.routes() != expected.routes()
         };
         let mut orders = vec![("reversed".to_owned(), self.events.iter().rev().cloned().collect())];
         for seed in 0..SEEDS {
@@ -309,6 +312,10 @@ fn render(mesh: &Plane) -> String {
     if !conditions.is_empty() {
         all.insert(Value::from("conditions"), Value::from(conditions));
     }
+    let routes: Vec<Value> = mesh.routes().into_iter().map(Value::from).collect();
+    if !routes.is_empty() {
+        all.insert(Value::from("routes"), Value::from(routes));
+    }
     if !lines.is_empty() {
         all.insert(Value::from("diagnostics"), Value::from(lines));
     }
@@ -316,7 +323,7 @@ fn render(mesh: &Plane) -> String {
 }
 
 /// The conditions of each object that has any, as `type=status reason: message`, with the generation that
-/// they speak of where there is one.
+/// they speak of where there is one; then what else its status has.
 fn conditions(mesh: &Plane) -> Mapping {
     let mut all = BTreeMap::new();
     for (object, conditions) in mesh.conditions() {
@@ -328,7 +335,19 @@ fn conditions(mesh: &Plane) -> Mapping {
             let status = if c.status { "True" } else { "False" };
             Value::from(format!("{}={status}{of} {}: {}", c.kind, c.reason, c.message))
         };
-        let lines: Vec<Value> = conditions.conditions.iter().map(line).collect();
+        let mut lines: Vec<Value> = conditions.conditions.iter().map(line).collect();
+        for (field, value) in &conditions.fields {
+            lines.push(Value::from(format!("{field}: {value}")));
+        }
+        for list in &conditions.lists {
+            lines.extend(list.entries.iter().map(|entry| {
+                let fields = entry.key.iter().chain(&entry.fields);
+                let fields: Vec<String> = fields.map(|(field, value)| format!("{field}: {value}")).collect();
+                let head = format!("{} {}", list.field, fields.join(", "));
+                let lines: Vec<Value> = entry.conditions.iter().map(line).collect();
+                Value::from(Mapping::from_iter([(Value::from(head), Value::from(lines))]))
+            }));
+        }
         if !lines.is_empty() {
             all.insert(object.to_string(), Value::from(lines));
         }
