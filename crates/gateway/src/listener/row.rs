@@ -1,14 +1,11 @@
 //! One listener as others read it.
 
-use engine::{Builder, Index, Table};
 use model::facts::{AllowedNamespaces, ListenerTls};
-use model::{Kind, Name, Str};
+use model::{Kind, Str};
 
 use super::conflict::Conflict;
-use super::merge::GatewayListeners;
 use super::protocol::Protocol;
 use crate::class::Class;
-use crate::key::{ListenerKey, Owner};
 
 /// TLS of a listener.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -53,19 +50,4 @@ impl Listener {
     pub fn is_active(&self) -> bool {
         self.protocol.is_ok() && self.conflict.is_none()
     }
-}
-
-/// Listeners, one row each.
-#[derive(Clone, Copy)]
-pub(crate) struct Listeners {
-    pub rows: Table<ListenerKey, Listener>,
-    /// By the object that has them: those of ListenerSets are not the gateway's own.
-    pub by_owner: Index<Owner, ListenerKey, Listener>,
-}
-
-/// Declares them.
-pub(crate) fn declare(b: &mut Builder, gateways: Table<Name, GatewayListeners>) -> Listeners {
-    let rows = b.expand("listeners", gateways, |_, _, gateway| gateway.listeners.clone());
-    let by_owner = b.index(rows, "listener_by_owner", |key: &ListenerKey, _| [key.owner.clone()]);
-    Listeners { rows, by_owner }
 }
