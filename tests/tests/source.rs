@@ -372,24 +372,55 @@ spec: {}
 }
 
 /// A definition that checks nothing, as an old or foreign one may be.
-fn lax(group: &str, kind: &str, plural: &str) -> String {
+/// A definition that takes anything, in versions that are served or not; the first is stored.
+fn lax(group: &str, kind: &str, plural: &str, versions: &[(&str, bool)]) -> String {
+    let versions: String = versions
+        .iter()
+        .enumerate()
+        .map(|(i, (name, served))| {
+            format!(
+                "
+  - name: {name}
+    served: {served}
+    storage: {}
+    schema: {{openAPIV3Schema: {{type: object, x-kubernetes-preserve-unknown-fields: true}}}}",
+                i == 0
+            )
+        })
+        .collect();
     format!(
         "
 apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
-metadata: {{name: {plural}.{group}}}
+metadata: {{name: {plural}.{group}, annotations: {{api-approved.kubernetes.io: unapproved}}}}
 spec:
   group: {group}
   scope: Namespaced
   names: {{kind: {kind}, plural: {plural}}}
-  versions:
-  - name: v1
-    served: true
-    storage: true
-    schema: {{openAPIV3Schema: {{type: object, x-kubernetes-preserve-unknown-fields: true}}}}
+  versions:{versions}
 ---
 "
     )
+}
+
+#[tokio::test]
+async fn a_kind_is_read_in_the_first_of_its_versions_that_is_served() -> anyhow::Result<()> {
+    let server = ApiServer::start().await?;
+    let group = Kind::TCPRoute.group();
+    let definition = |versions: &[(&str, bool)]| lax(group, "TCPRoute", "tcproutes", versions);
+    let route = |version: &str, name: &str| {
+        format!(
+            "{{apiVersion: {group}/{version}, kind: TCPRoute, metadata: {{name: {name}, namespace: default}}}}\n"
+        )
+    };
+    server.apply(&definition(&[("v1alpha2", true)])).await?;
+    server.apply(&route("v1alpha2", "old")).await?;
+    let mut world = Receiver::start(&server.kubeconfig(), &[Kind::TCPRoute], |_| ()).await?;
+    world.until("the route in the older version", |w| w.names(Kind::TCPRoute) == ["default/old"]).await?;
+    server.apply(&definition(&[("v1", true), ("v1alpha2", false)])).await?;
+    server.apply(&route("v1", "new")).await?;
+    let both = ["default/new", "default/old"];
+    world.until("both in the newer version", |w| w.names(Kind::TCPRoute) == both).await
 }
 
 #[tokio::test]
@@ -397,8 +428,8 @@ async fn an_object_that_cannot_be_read_takes_no_other_with_it() -> anyhow::Resul
     let server = ApiServer::start().await?;
     server
         .apply(
-            &(lax("networking.istio.io", "ServiceEntry", "serviceentries")
-                + &lax("security.istio.io", "AuthorizationPolicy", "authorizationpolicies")),
+            &(lax("networking.istio.io", "ServiceEntry", "serviceentries", &[("v1", true)])
+                + &lax("security.istio.io", "AuthorizationPolicy", "authorizationpolicies", &[("v1", true)])),
         )
         .await?;
     let entry = |name: &str, hosts: &str| {
