@@ -33,7 +33,7 @@ fn example() -> PathBuf {
 
 /// Returns every object that the cluster of these folders would hold, namespaces first.
 fn objects(folders: &[PathBuf]) -> anyhow::Result<Vec<Value>> {
-    let mut folder = Folder::default();
+    let mut folder = Folder::new(SYSTEM);
     for path in folders {
         for entry in std::fs::read_dir(path)? {
             let file = entry?.path();
@@ -84,7 +84,9 @@ async fn a_folder_and_an_api_server_with_the_same_objects_make_the_same_resource
     server.apply(SERVICE_ADDRESSES).await?;
 
     let extra = tempfile::tempdir()?;
-    std::fs::write(extra.path().join("settings.yaml"), serde_yaml::to_string(&settings(SYSTEM, MESH))?)?;
+    let namespace = format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {SYSTEM}}}}}\n---\n");
+    let settings = namespace + &serde_yaml::to_string(&settings(SYSTEM, MESH))?;
+    std::fs::write(extra.path().join("settings.yaml"), settings)?;
     let folders = vec![example(), extra.path().to_owned()];
 
     // The daemon of the cluster is there before the objects: each comes as a change.

@@ -90,10 +90,8 @@ async fn a_root_folder_that_vanishes_is_one_clear_line() -> anyhow::Result<()> {
     let line = server.until_line("that the folder is gone", |line| line.get("problem").is_some()).await?;
     assert_eq!(super::text(&line, "message"), "a folder or link cannot be read");
     let problem = super::text(&line, "problem");
-    let told = format!(
-        "{} cannot be read: it does not exist; what was read from it is still served",
-        root.display()
-    );
+    let told =
+        format!("{} cannot be read: it does not exist; what was read from it stays active", root.display());
     assert!(problem.starts_with(&told), "{problem}");
     assert_eq!(super::dump(&["--server", &server.xds]).await?, before);
 

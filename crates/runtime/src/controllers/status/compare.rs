@@ -303,7 +303,7 @@ mod tests {
     fn a_message_is_written_as_one_printable_line_and_then_left_alone() {
         let message = "host \"a\nINFO forged\u{1b}[2K\u{9b}\u{202e}\u{200b}\" is taken".to_owned();
         let condition = Condition { kind: BOUND, status: true, reason: "Yes", message };
-        let conditions = Conditions { generation: 0, conditions: vec![condition] };
+        let conditions = Conditions { generation: 0, conditions: vec![condition], ..Conditions::default() };
         let desired = Desired::Conditions(Some(Arc::new(conditions)), Distribution::Keep);
         let body = applied(&desired, Kind::Service, json!({}));
         let written = &body["status"]["conditions"][0];
