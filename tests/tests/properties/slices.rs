@@ -14,7 +14,7 @@ use proto::workload::Workload;
 use proto::workload::address::Type;
 use serde_json::json;
 
-use crate::{Edit, World, address, follows, parsed};
+use crate::{ClusterState, Edit, address, follows, parsed};
 
 const PODS: [&str; 2] = ["a", "b"];
 const ADDRESSES: [&str; 3] = ["10.0.0.1", "10.0.0.2", "192.0.2.1"];
@@ -92,7 +92,7 @@ fn told() -> impl Strategy<Value = Event> {
 }
 
 fn edit() -> impl Strategy<Value = Edit> {
-    prop_oneof![3 => told().prop_map(Edit::Told), 1 => any::<Index>().prop_map(Edit::Remove)]
+    prop_oneof![3 => told().prop_map(Edit::Feed), 1 => any::<Index>().prop_map(Edit::Remove)]
 }
 
 proptest! {
@@ -113,10 +113,10 @@ fn drawn_meshes_often_have_endpoints_that_are_pods_and_others() {
     let mut runner = TestRunner::deterministic();
     let (mut with_pods, mut with_others) = (0, 0);
     for _ in 0..100 {
-        let mut world = World::default();
+        let mut state = ClusterState::default();
         let events = vec(told(), 20).new_tree(&mut runner).unwrap().current();
-        events.iter().for_each(|event| world.feed(event));
-        let mesh = world.built_at_once(&Options::default());
+        events.iter().for_each(|event| state.feed(event));
+        let mesh = state.built_at_once(&Options::default());
         let addresses = mesh.resources().into_iter().filter(|r| r.resource_type == ResourceType::Address);
         let workloads = addresses.filter_map(|resource| match address(&resource).r#type {
             Some(Type::Workload(workload)) => Some(workload),
