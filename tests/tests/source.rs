@@ -415,12 +415,12 @@ async fn a_kind_is_read_in_the_first_of_its_versions_that_is_served() -> anyhow:
     };
     server.apply(&definition(&[("v1alpha2", true)])).await?;
     server.apply(&route("v1alpha2", "old")).await?;
-    let mut world = Receiver::start(&server.kubeconfig(), &[Kind::TCPRoute], |_| ()).await?;
-    world.until("the route in the older version", |w| w.names(Kind::TCPRoute) == ["default/old"]).await?;
+    let mut fixture = Receiver::start(&server.kubeconfig(), &[Kind::TCPRoute], |_| ()).await?;
+    fixture.until("the route in the older version", |w| w.names(Kind::TCPRoute) == ["default/old"]).await?;
     server.apply(&definition(&[("v1", true), ("v1alpha2", false)])).await?;
     server.apply(&route("v1", "new")).await?;
     let both = ["default/new", "default/old"];
-    world.until("both in the newer version", |w| w.names(Kind::TCPRoute) == both).await
+    fixture.until("both in the newer version", |w| w.names(Kind::TCPRoute) == both).await
 }
 
 #[tokio::test]
