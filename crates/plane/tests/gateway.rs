@@ -156,21 +156,21 @@ impl Draw<'_> {
 }
 
 /// What there is, by name.
-type Fixture = BTreeMap<ObjectRef, Event>;
+type Objects = BTreeMap<ObjectRef, Event>;
 
 /// Makes the edit drawn from `bytes`: an object is put, or removed.
-fn edit(fixture: &mut Fixture, bytes: &[u8]) -> Event {
+fn edit(objects: &mut Objects, bytes: &[u8]) -> Event {
     let mut draw = Draw(bytes);
     let is_removed = draw.below(5) == 4;
     let (kind, manifest) = draw.manifest();
     let object = model::parse(kind, manifest.to_string().as_bytes()).unwrap();
     let reference = object.reference();
     if is_removed {
-        fixture.remove(&reference);
+        objects.remove(&reference);
         return Event::Remove(reference);
     }
     let event = Event::Put(object);
-    fixture.insert(reference, event.clone());
+    objects.insert(reference, event.clone());
     event
 }
 
@@ -197,12 +197,12 @@ proptest! {
 
     #[test]
     fn routes_after_edits_are_those_computed_from_scratch(edits in edits()) {
-        let (mut fixture, mut plane) = (Fixture::new(), empty());
+        let (mut objects, mut plane) = (Objects::new(), empty());
         for (n, bytes) in edits.iter().enumerate() {
-            plane.apply([edit(&mut fixture, bytes)]);
+            plane.apply([edit(&mut objects, bytes)]);
             if n % 8 == 0 || n + 1 == edits.len() {
                 let mut scratch = empty();
-                scratch.apply(fixture.values().rev().cloned());
+                scratch.apply(objects.values().rev().cloned());
                 prop_assert_eq!(outcome(&plane), outcome(&scratch));
             }
         }
@@ -210,10 +210,10 @@ proptest! {
 
     #[test]
     fn what_a_commit_names_is_what_changed_of_statuses(edits in edits()) {
-        let (mut fixture, mut plane) = (Fixture::new(), empty());
+        let (mut objects, mut plane) = (Objects::new(), empty());
         let mut known: BTreeMap<ObjectRef, Arc<Conditions>> = BTreeMap::new();
         for bytes in &edits {
-            let delta = plane.apply([edit(&mut fixture, bytes)]);
+            let delta = plane.apply([edit(&mut objects, bytes)]);
             for object in delta.conditions {
                 match plane.conditions_of(&object) {
                     Some(conditions) => known.insert(object, conditions),

@@ -93,7 +93,7 @@ fn faults(route: &Route) -> String {
     all.map(|fault| format!("{}: {}", fault.field, fault.message)).collect::<Vec<_>>().join("; ")
 }
 
-/// The reference as it is written, with the defaults that the API fills in.
+/// Returns it as it is written, with the defaults that the API fills in.
 fn parent(of: &ParentReference) -> Value {
     let mut value = Map::new();
     let object = &of.object;
