@@ -56,7 +56,9 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
             move |cx, name, p: &AuthorizationPolicy| {
                 let root = cx.single(settings.root_namespace)?;
                 let in_scope = cx.memo(namespaces, &name.ns)?.in_scope;
-                (in_scope && ours(&p.meta)).then(|| PolicyRow::from(policy::lower(p, &root, lowering)))
+                let trust = cx.single(settings.trust)?;
+                (in_scope && ours(&p.meta))
+                    .then(|| PolicyRow::from(policy::lower(p, &root, &trust, lowering)))
             },
         )
     };

@@ -2,6 +2,7 @@
 
 use super::rule::{Finding, RuleLowering};
 use super::{code, http};
+use crate::settings::TrustSettings;
 use model::facts::{self, AuthorizationPolicy, AuthorizationSpec, Refused};
 use model::{Diagnostic, Kind, Labels, Name, Ns, ObjectRef, Severity};
 use proto::security::{Action, Authorization, Group, Match, Scope};
@@ -77,12 +78,17 @@ pub(crate) fn scope_of(
 
 /// Returns what `policy` becomes. A policy whose `spec` was refused denies everything to what it
 /// selects, as far as that could be read.
-pub(crate) fn lower(policy: &AuthorizationPolicy, root_namespace: &Ns, options: Options) -> Lowered {
+pub(crate) fn lower(
+    policy: &AuthorizationPolicy,
+    root_namespace: &Ns,
+    trust: &TrustSettings,
+    options: Options,
+) -> Lowered {
     match destination(policy, options) {
         Destination::Waypoint => Lowered { diagnostics: refusal(policy), ..Lowered::default() },
         Destination::Nowhere(why) => not_sent(policy, &why),
         Destination::Ztunnel(Err(refused)) => deny_all(policy, refused, root_namespace),
-        Destination::Ztunnel(Ok((action, spec))) => lower_spec(policy, spec, action, root_namespace),
+        Destination::Ztunnel(Ok((action, spec))) => lower_spec(policy, spec, action, root_namespace, trust),
     }
 }
 
@@ -151,7 +157,7 @@ fn not_sent(policy: &AuthorizationPolicy, why: &Unsupported) -> Lowered {
                 object: Some(reference(policy)),
                 field: "spec.action".to_owned(),
                 message: format!("a ztunnel cannot enforce {action}, so the policy is not in force"),
-                help: "use ALLOW or DENY, or attach the policy to a waypoint with spec.targetRefs".to_owned(),
+                help: "use ALLOW or DENY; this version configures no waypoints, which could enforce it".to_owned(),
                 place: None,
             },
         ),
@@ -189,8 +195,9 @@ fn lower_spec(
     spec: &AuthorizationSpec,
     action: Action,
     root_namespace: &Ns,
+    trust: &TrustSettings,
 ) -> Lowered {
-    let mut lowering = RuleLowering::new(action, &policy.meta.name.ns);
+    let mut lowering = RuleLowering::new(action, &policy.meta.name.ns, trust);
     let mut groups = Vec::with_capacity(spec.rules.len());
     for (i, rule) in spec.rules.iter().enumerate() {
         groups.extend(lowering.lower_rule(i, rule));
@@ -212,7 +219,15 @@ fn lower_spec(
     let left_out = lowering.finding_count - lowering.findings.len();
     diagnostics.extend(lowering.findings.into_iter().map(|f| not_understood(policy, f)));
     if left_out > 0 {
-        diagnostics.push(more_findings(policy, left_out));
+        let message = format!("{left_out} more parts were not understood");
+        diagnostics.push(more_findings(policy, Severity::Error, message));
+    }
+    let left_out = lowering.elsewhere_count - lowering.elsewhere.len();
+    let elsewhere = lowering.elsewhere.into_iter();
+    diagnostics.extend(elsewhere.map(|(severity, f)| Diagnostic { severity, ..not_understood(policy, f) }));
+    if left_out > 0 {
+        let message = format!("{left_out} more principals are of other trust domains");
+        diagnostics.push(more_findings(policy, Severity::Warning, message));
     }
 
     let authorization = Authorization { groups, ..frame(policy, action, root_namespace) };
@@ -275,13 +290,13 @@ fn not_understood(policy: &AuthorizationPolicy, finding: Finding) -> Diagnostic 
     Diagnostic { code, severity: Severity::Error, object, field, message, help, place: None }
 }
 
-fn more_findings(policy: &AuthorizationPolicy, count: usize) -> Diagnostic {
+fn more_findings(policy: &AuthorizationPolicy, severity: Severity, message: String) -> Diagnostic {
     Diagnostic {
         code: code::MORE_FINDINGS,
-        severity: Severity::Error,
+        severity,
         object: Some(reference(policy)),
         field: "spec.rules".to_owned(),
-        message: format!("{count} more parts were not understood"),
+        message,
         help: "fix those that are named to see the next".to_owned(),
         place: None,
     }
@@ -311,7 +326,9 @@ fn http_attributes(policy: &AuthorizationPolicy, found: &str, effect: http::Effe
         object: Some(reference(policy)),
         field: "spec.rules".to_owned(),
         message: format!("a ztunnel cannot enforce {found}, so {consequence}"),
-        help: "attach the policy to a waypoint with spec.targetRefs, or remove these attributes".to_owned(),
+        help:
+            "write sources and ports only; this version configures no waypoints, which could enforce the rest"
+                .to_owned(),
         place: None,
     }
 }

@@ -16,3 +16,5 @@ pub(super) const DRY_RUN_DISABLED: &str = "AP106";
 pub(super) const EMPTY_SELECTOR: &str = "AP107";
 /// Further findings about the policy were left out.
 pub(super) const MORE_FINDINGS: &str = "AP108";
+/// A principal is of another trust domain than the mesh.
+pub(super) const OTHER_TRUST_DOMAIN: &str = "AP110";

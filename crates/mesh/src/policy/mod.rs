@@ -20,7 +20,7 @@
 //!
 //! Invariants:
 //!
-//! * A valid policy has the same bytes as with istiod.
+//! * A policy whose values some identity, port or address can have has the same bytes as with istiod.
 //! * What is not understood never allows more: an entry of an ALLOW policy then never matches, a
 //!   field of a DENY policy is then widened (see `docs/adr/0003-fail-closed.md`).
 //! * A policy that a workload lists is always sent: ztunnels skip a listed policy that is missing.
@@ -30,11 +30,13 @@ mod code;
 mod enforcement;
 mod http;
 mod implicit;
+mod likely;
 mod peer;
 mod peer_authentication;
 mod row;
 mod rule;
 mod selection;
+mod source;
 mod value;
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 use super::evaluator::{Traffic, matches};
 use super::{Options, lower, scope_of};
+use crate::settings::TrustSettings;
 use model::facts::{
     Action, AuthorizationPolicy, AuthorizationSpec, Condition, Meta, Operation, Rule, Source,
 };
@@ -30,6 +31,10 @@ const NAMESPACES: &[Value] = &[
     ("*b", |t| Some(ns(t) == "b" || ns(t) == "ab")),
     ("*", |t| Some(t.identity.is_some())),
     ("", |_| None),
+    ("A", |_| None),
+    ("a ", |_| None),
+    ("*a*", |_| None),
+    ("a*b", |_| None),
 ];
 
 const PRINCIPALS: &[Value] = &[
@@ -37,7 +42,12 @@ const PRINCIPALS: &[Value] = &[
     ("td/ns/b*", |t| Some(ns(t) == "b")),
     ("*/sa/y", |t| Some(sa(t) == "y")),
     ("*", |t| Some(t.identity.is_some())),
-    ("td", |_| Some(false)),
+    ("other/ns/a/sa/x", |_| Some(false)),
+    ("td", |_| None),
+    ("spiffe://td/ns/a/sa/x", |_| None),
+    ("td/ns/*/sa/x", |_| None),
+    ("td/ns/A/sa/x", |_| None),
+    ("td/ns/a/sa/x ", |_| None),
     ("", |_| None),
 ];
 
@@ -46,6 +56,8 @@ const ACCOUNTS: &[Value] = &[
     ("b/y", |t| Some(ns(t) == "b" && sa(t) == "y")),
     ("a/*", |_| None),
     ("a/b/c", |_| None),
+    ("X", |_| None),
+    ("b/ y", |_| None),
     ("", |_| None),
 ];
 
@@ -279,7 +291,7 @@ proptest! {
         unclear in any::<u64>(),
         http in any::<bool>(),
     ) {
-        let sent = lower(&policy, &"root".into(), Options::default()).authorization.expect("the policy is sent");
+        let sent = lower(&policy, &"root".into(), &TrustSettings::default(), Options::default()).authorization.expect("the policy is sent");
         let spec = policy.spec.as_ref().expect("the policy is understood");
         for t in &traffic {
             // A rule that denies by HTTP attributes alone is specified to deny nothing at a ztunnel.
@@ -299,7 +311,7 @@ proptest! {
     ) {
         let spec = policy.spec.as_ref().expect("the policy is understood");
         prop_assume!(is_plain(spec));
-        let lowered = lower(&policy, &"root".into(), Options::default());
+        let lowered = lower(&policy, &"root".into(), &TrustSettings::default(), Options::default());
         let sent = lowered.authorization.expect("the policy is sent");
         for t in &traffic {
             let reading = Reading { unclear: 0, http: false };
@@ -312,7 +324,7 @@ proptest! {
 
     #[test]
     fn a_policy_is_listed_only_if_it_is_sent_for_listing(policy in policies(false)) {
-        let sent = lower(&policy, &"root".into(), Options::default()).authorization.expect("the policy is sent");
+        let sent = lower(&policy, &"root".into(), &TrustSettings::default(), Options::default()).authorization.expect("the policy is sent");
         if let Some(scope) = scope_of(&policy, &"root".into(), Options::default()) {
             prop_assert_eq!(sent.scope(), proto::security::Scope::WorkloadSelector);
             prop_assert_eq!(scope.name, Name::new(&sent.namespace, &sent.name));

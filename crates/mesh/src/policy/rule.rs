@@ -1,10 +1,11 @@
 //! One rule of an `AuthorizationPolicy` to one group of a wire authorization.
 
-use super::value::{self, Expected};
-use super::{code, http};
-use model::Str;
+use super::value::{self, Unclear};
+use super::{code, http, source};
+use crate::settings::TrustSettings;
 use model::facts::{self, Operation, Source};
-use proto::security::{Action, Group, Match, Rules};
+use model::{Severity, Str, TrustDomain};
+use proto::security::{Action, Group, Match, Rules, StringMatch};
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -28,12 +29,18 @@ pub(super) struct RuleLowering<'a> {
     action: Action,
     /// The namespace of the policy.
     namespace: &'a str,
+    /// The trust domain of the mesh and its aliases.
+    trust: &'a TrustSettings,
     /// The HTTP attributes that were left out.
     pub(super) http: BTreeSet<&'a str>,
     /// What was not understood, at most [`FINDINGS`].
     pub(super) findings: Vec<Finding>,
     /// How many findings there were in all.
     pub(super) finding_count: usize,
+    /// Principals of other trust domains, which are understood; at most [`FINDINGS`].
+    pub(super) elsewhere: Vec<(Severity, Finding)>,
+    /// How many of them there were in all.
+    pub(super) elsewhere_count: usize,
     /// The rule at hand has HTTP attributes.
     rule_has_http: bool,
 }
@@ -64,13 +71,16 @@ enum Sign {
 }
 
 impl<'a> RuleLowering<'a> {
-    pub(super) fn new(action: Action, namespace: &'a str) -> Self {
+    pub(super) fn new(action: Action, namespace: &'a str, trust: &'a TrustSettings) -> Self {
         Self {
             action,
             namespace,
+            trust,
             http: BTreeSet::new(),
             findings: Vec::new(),
             finding_count: 0,
+            elsewhere: Vec::new(),
+            elsewhere_count: 0,
             rule_has_http: false,
         }
     }
@@ -112,26 +122,26 @@ impl<'a> RuleLowering<'a> {
         entry.finish(Match { destination_ports, not_destination_ports, ..Match::default() })
     }
 
-    fn lower_source(&mut self, place: Place, source: &'a Source) -> Option<Match> {
+    fn lower_source(&mut self, place: Place, of: &'a Source) -> Option<Match> {
         use Sign::{Negative, Positive};
-        let namespace = self.namespace;
-        let account = |v: &str| value::service_account(v, namespace);
+        let (namespace, domain) = (self.namespace, &self.trust.trust_domain);
+        let account = |v: &str| value::service_account(v, namespace, domain);
         let mut entry = EntryLowering::new(self, place);
-        entry.http(http::fields_of_source(source));
+        entry.http(http::fields_of_source(of));
         let lowered = Match {
-            source_ips: entry.list("ipBlocks", Positive, &source.ip_blocks, value::address),
-            not_source_ips: entry.list("notIpBlocks", Negative, &source.not_ip_blocks, value::address),
-            namespaces: entry.list("namespaces", Positive, &source.namespaces, value::string),
-            not_namespaces: entry.list("notNamespaces", Negative, &source.not_namespaces, value::string),
-            service_accounts: entry.list("serviceAccounts", Positive, &source.service_accounts, account),
+            source_ips: entry.list("ipBlocks", Positive, &of.ip_blocks, value::address),
+            not_source_ips: entry.list("notIpBlocks", Negative, &of.not_ip_blocks, value::address),
+            namespaces: entry.list("namespaces", Positive, &of.namespaces, value::namespace),
+            not_namespaces: entry.list("notNamespaces", Negative, &of.not_namespaces, value::namespace),
+            service_accounts: entry.list("serviceAccounts", Positive, &of.service_accounts, account),
             not_service_accounts: entry.list(
                 "notServiceAccounts",
                 Negative,
-                &source.not_service_accounts,
+                &of.not_service_accounts,
                 account,
             ),
-            principals: entry.list("principals", Positive, &source.principals, value::string),
-            not_principals: entry.list("notPrincipals", Negative, &source.not_principals, value::string),
+            principals: entry.principals("principals", Positive, &of.principals),
+            not_principals: entry.principals("notPrincipals", Negative, &of.not_principals),
             ..Match::default()
         };
         entry.finish(lowered)
@@ -145,10 +155,11 @@ impl<'a> RuleLowering<'a> {
                 (lowered.source_ips, lowered.not_source_ips) = entry.pair(condition, value::address)
             }
             "source.namespace" => {
-                (lowered.namespaces, lowered.not_namespaces) = entry.pair(condition, value::string)
+                (lowered.namespaces, lowered.not_namespaces) = entry.pair(condition, value::namespace)
             }
             "source.principal" => {
-                (lowered.principals, lowered.not_principals) = entry.pair(condition, value::string)
+                lowered.principals = entry.principals("values", Sign::Positive, &condition.values);
+                lowered.not_principals = entry.principals("notValues", Sign::Negative, &condition.not_values);
             }
             "destination.ip" => {
                 (lowered.destination_ips, lowered.not_destination_ips) =
@@ -208,10 +219,10 @@ impl<'r, 'a> EntryLowering<'r, 'a> {
         }
     }
 
-    fn pair<T>(
+    fn pair<T, E: Into<Unclear>>(
         &mut self,
         condition: &facts::Condition,
-        read: impl Fn(&str) -> Result<T, Expected>,
+        read: impl Fn(&str) -> Result<T, E>,
     ) -> (Vec<T>, Vec<T>) {
         (
             self.list("values", Sign::Positive, &condition.values, &read),
@@ -221,19 +232,19 @@ impl<'r, 'a> EntryLowering<'r, 'a> {
 
     /// Returns what of `values` is to be sent. A value that is not understood might stand for any
     /// traffic or none; the list is made so that the policy allows no more under any such reading.
-    fn list<T>(
+    fn list<T, E: Into<Unclear>>(
         &mut self,
         field: &'static str,
         sign: Sign,
         values: &[Str],
-        read: impl Fn(&str) -> Result<T, Expected>,
+        read: impl Fn(&str) -> Result<T, E>,
     ) -> Vec<T> {
         self.is_written |= !values.is_empty();
         let mut understood = Vec::with_capacity(values.len());
         for (i, value) in values.iter().enumerate() {
             match read(value) {
                 Ok(one) => understood.push(one),
-                Err(expected) => self.unclear(field, i, sign, value, expected),
+                Err(unclear) => self.unclear(field, i, sign, value, unclear.into()),
             }
         }
         if understood.len() == values.len() {
@@ -253,6 +264,55 @@ impl<'r, 'a> EntryLowering<'r, 'a> {
             (Action::Deny, Sign::Negative) => self.is_widened = true,
         }
         understood
+    }
+
+    /// Returns what of the principals `values` is to be sent, and notes those of other trust domains.
+    fn principals(&mut self, field: &'static str, sign: Sign, values: &[Str]) -> Vec<StringMatch> {
+        let trust = self.rules.trust;
+        for (i, value) in values.iter().enumerate().filter(|(_, value)| source::is_principal(value)) {
+            let domain =
+                source::trust_domain_of(value).filter(|domain| *domain != trust.trust_domain.as_str());
+            if let Some(domain) = domain {
+                self.elsewhere(field, i, sign, value, domain);
+            }
+        }
+        self.list(field, sign, values, |value| value::principal(value, &trust.trust_domain))
+    }
+
+    /// Notes a principal of another trust domain than the mesh's. It is understood: peers of other meshes
+    /// have such identities. Whoever names a former domain of this mesh, or the usual one, means its own
+    /// workloads though, and a ztunnel compares texts as they are.
+    fn elsewhere(&mut self, field: &str, index: usize, sign: Sign, value: &str, domain: &str) {
+        let own = &self.rules.trust.trust_domain;
+        let is_former = domain == TrustDomain::default().as_str()
+            || self.rules.trust.aliases.iter().any(|alias| alias.as_str() == domain);
+        let (severity, effect) = match (self.rules.action, sign) {
+            (Action::Allow, Sign::Positive) => (Severity::Warning, "it allows nobody of this mesh"),
+            (Action::Allow, Sign::Negative) => (Severity::Error, "it excludes nobody of this mesh"),
+            (Action::Deny, Sign::Positive) => (Severity::Error, "it denies nobody of this mesh"),
+            (Action::Deny, Sign::Negative) => (Severity::Warning, "it exempts nobody of this mesh"),
+        };
+        let severity = if is_former { severity } else { Severity::Info };
+        let rest = value.strip_prefix(domain).unwrap_or_default();
+        let both = format!("*{rest}");
+        let or_both = if source::is_principal(&both) {
+            format!(" `{both}` is for every trust domain")
+        } else {
+            String::new()
+        };
+        let finding = Finding {
+            code: code::OTHER_TRUST_DOMAIN,
+            field: format!("{}.{field}[{index}]", self.place),
+            message: format!(
+                "{} is of trust domain {domain}, and identities of this mesh are of {own}: {effect}",
+                quoted(value)
+            ),
+            help: format!("{}{or_both}", model::did_you_mean(&format!("{own}{rest}"))),
+        };
+        self.rules.elsewhere_count += 1;
+        if self.rules.elsewhere.len() < FINDINGS {
+            self.rules.elsewhere.push((severity, finding));
+        }
     }
 
     /// Returns the match of the entry; `None` when it matches everything, which a match cannot say: an
@@ -297,7 +357,8 @@ impl<'r, 'a> EntryLowering<'r, 'a> {
         });
     }
 
-    fn unclear(&mut self, field: &str, index: usize, sign: Sign, value: &str, expected: Expected) {
+    fn unclear(&mut self, field: &str, index: usize, sign: Sign, value: &str, unclear: Unclear) {
+        let Unclear { expected, likely } = unclear;
         let place = self.place;
         let effect = match (self.rules.action, sign) {
             (Action::Allow, Sign::Positive) => "so it allows nothing",
@@ -309,7 +370,7 @@ impl<'r, 'a> EntryLowering<'r, 'a> {
             code: code::UNCLEAR_VALUE,
             field: format!("{place}.{field}[{index}]"),
             message: format!("{} is not {expected}, {effect}", quoted(value)),
-            help: format!("write {expected}"),
+            help: likely.unwrap_or_else(|| format!("write {expected}")),
         });
     }
 }

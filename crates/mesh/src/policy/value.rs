@@ -1,16 +1,37 @@
-//! The grammar of single values in rules: ports, addresses, strings with a wildcard, service accounts.
+//! Single values in rules: ports, addresses, and who a peer is; and what is said of a value that is none.
 
 use bytes::Bytes;
-use proto::security::{Address, ServiceAccountMatch, StringMatch, string_match::MatchType};
+use model::{TrustDomain, is_dns_label};
+use proto::security::{Address, ServiceAccountMatch, StringMatch};
 use std::net::IpAddr;
+
+use super::likely;
+use super::source::{is_account, is_namespace, is_principal, text_match};
 
 /// What a value should have been, to follow "is not" or "write".
 pub(super) type Expected = &'static str;
 
+/// A value that was not understood.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Unclear {
+    pub(super) expected: Expected,
+    /// What was likely meant, as help in words.
+    pub(super) likely: Option<String>,
+}
+
+impl From<Expected> for Unclear {
+    fn from(expected: Expected) -> Self {
+        Self { expected, likely: None }
+    }
+}
+
 const PORT: Expected = "a port from 0 to 65535";
 const ADDRESS: Expected = "an IP address or a range such as 10.0.0.0/8";
-const TEXT: Expected = "a text that is not empty";
-const SERVICE_ACCOUNT: Expected = "a service account `name` or `namespace/name` without wildcard";
+const PRINCIPAL: Expected = "a principal that an identity can have, such as cluster.local/ns/shop/sa/web, or a \
+                             beginning or an end of one with `*`";
+const NAMESPACE: Expected = "a name that a namespace can have, or a beginning or an end of one with `*`";
+const SERVICE_ACCOUNT: Expected =
+    "a service account `name` or `namespace/name`, in lower case and without wildcard";
 
 /// Returns the port that `value` names, in decimal digits only.
 ///
@@ -49,43 +70,51 @@ fn prefix_length(text: &str) -> Option<u32> {
     text.parse().ok().filter(|_| is_digits && !has_leading_zero)
 }
 
-/// Returns the match that `value` describes: `*` for presence, a leading `*` for a suffix, else a
-/// trailing `*` for a prefix, else the text itself.
+/// Returns the match that the principal `value` describes.
 ///
 /// # Errors
-/// What was expected, if `value` is empty: a ztunnel would find the empty text equal to the missing
-/// namespace of a peer without identity.
-pub(super) fn string(value: &str) -> Result<StringMatch, Expected> {
-    let match_type = if value.is_empty() {
-        return Err(TEXT);
-    } else if value == "*" {
-        MatchType::Presence(())
-    } else if let Some(suffix) = value.strip_prefix('*') {
-        MatchType::Suffix(suffix.to_owned())
-    } else if let Some(prefix) = value.strip_suffix('*') {
-        MatchType::Prefix(prefix.to_owned())
-    } else {
-        MatchType::Exact(value.to_owned())
-    };
-    Ok(StringMatch { match_type: Some(match_type) })
+/// What was expected and likely meant, if no identity can have `value`. `trust_domain` is that of the mesh.
+pub(super) fn principal(value: &str, trust_domain: &TrustDomain) -> Result<StringMatch, Unclear> {
+    if is_principal(value) {
+        return Ok(text_match(value));
+    }
+    Err(Unclear { expected: PRINCIPAL, likely: likely::principal(value, trust_domain) })
+}
+
+/// Returns the match that the namespace `value` describes.
+///
+/// # Errors
+/// What was expected and likely meant, if no namespace can be called so. A ztunnel would find the empty text
+/// equal to the missing namespace of a peer without identity.
+pub(super) fn namespace(value: &str) -> Result<StringMatch, Unclear> {
+    if is_namespace(value) {
+        return Ok(text_match(value));
+    }
+    Err(Unclear { expected: NAMESPACE, likely: likely::namespace(value) })
 }
 
 /// Returns the service account that `value` names, in `namespace` unless it names its own.
 ///
 /// # Errors
-/// What was expected, if `value` cannot name a service account: these are compared exactly, so a
-/// wildcard would match nobody.
-pub(super) fn service_account(value: &str, namespace: &str) -> Result<ServiceAccountMatch, Expected> {
-    let (namespace, name) = value.split_once('/').unwrap_or((namespace, value));
-    if namespace.is_empty() || name.is_empty() || name.contains('/') || value.contains('*') {
-        return Err(SERVICE_ACCOUNT);
+/// What was expected and likely meant, if no service account can be called so: these are compared exactly,
+/// so a wildcard would match nobody.
+pub(super) fn service_account(
+    value: &str,
+    namespace: &str,
+    trust_domain: &TrustDomain,
+) -> Result<ServiceAccountMatch, Unclear> {
+    let (ns, name) = value.split_once('/').unwrap_or((namespace, value));
+    if is_dns_label(ns) && is_account(name) {
+        return Ok(ServiceAccountMatch { namespace: ns.to_owned(), service_account: name.to_owned() });
     }
-    Ok(ServiceAccountMatch { namespace: namespace.to_owned(), service_account: name.to_owned() })
+    let likely = likely::service_account(value, namespace, trust_domain);
+    Err(Unclear { expected: SERVICE_ACCOUNT, likely })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proto::security::string_match::MatchType;
 
     #[test]
     fn a_port_is_decimal_digits_up_to_65535() {
@@ -127,32 +156,133 @@ mod tests {
         }
     }
 
+    fn text(match_type: MatchType) -> StringMatch {
+        StringMatch { match_type: Some(match_type) }
+    }
+
     #[test]
-    fn a_leading_wildcard_is_tested_before_a_trailing_one() {
-        let of = |m| Ok(StringMatch { match_type: Some(m) });
-        assert_eq!(string("*"), of(MatchType::Presence(())));
-        assert_eq!(string("*b"), of(MatchType::Suffix("b".into())));
-        assert_eq!(string("a*"), of(MatchType::Prefix("a".into())));
-        assert_eq!(string("*a*"), of(MatchType::Suffix("a*".into())));
-        assert_eq!(string("a*b"), of(MatchType::Exact("a*b".into())));
-        assert_eq!(string(""), Err(TEXT));
+    fn a_principal_is_one_that_an_identity_can_have() {
+        let domain = TrustDomain::default();
+        let read = |value: &str| principal(value, &domain).map_err(|unclear| unclear.expected);
+        for (value, expected) in [
+            ("*", MatchType::Presence(())),
+            ("td/ns/a/sa/x", MatchType::Exact("td/ns/a/sa/x".into())),
+            ("td/ns/a/sa/x.y-1", MatchType::Exact("td/ns/a/sa/x.y-1".into())),
+            ("*/sa/x", MatchType::Suffix("/sa/x".into())),
+            ("*/ns/a/sa/x", MatchType::Suffix("/ns/a/sa/x".into())),
+            ("*td/ns/a/sa/x", MatchType::Suffix("td/ns/a/sa/x".into())),
+            ("*-web", MatchType::Suffix("-web".into())),
+            ("*.web", MatchType::Suffix(".web".into())),
+            ("*s/a/sa/x", MatchType::Suffix("s/a/sa/x".into())),
+            ("td*", MatchType::Prefix("td".into())),
+            ("td.*", MatchType::Prefix("td.".into())),
+            ("td/*", MatchType::Prefix("td/".into())),
+            ("td/n*", MatchType::Prefix("td/n".into())),
+            ("td/ns/shop-*", MatchType::Prefix("td/ns/shop-".into())),
+            ("td/ns/a/*", MatchType::Prefix("td/ns/a/".into())),
+            ("td/ns/a/sa/x*", MatchType::Prefix("td/ns/a/sa/x".into())),
+        ] {
+            assert_eq!(read(value), Ok(text(expected)), "{value}");
+        }
+        for value in [
+            "",
+            " ",
+            "td",
+            "web",
+            "**",
+            "*a*",
+            "spiffe://td/ns/a/sa/x",
+            "spiffe://td/ns/a/*",
+            "SPIFFE://td*",
+            "td/ns/*/sa/x",
+            "*/ns/a/*",
+            "*/ns/*/sa/x",
+            "td/ns/a",
+            "td/ns/a/sa/",
+            "td/ns/a/sa/x/",
+            "td/ns/a/sa/x/*",
+            "/td/ns/a/sa/x",
+            "*/td/ns/a/sa/x",
+            "td/NS/a/sa/x",
+            "TD/ns/a/sa/x",
+            "td/ns/A/sa/x",
+            "td/ns/a/sa/X",
+            "*/sa/X",
+            "Td*",
+            "td/ns/a b/sa/x",
+            " td/ns/a/sa/x",
+            "td/ns/a/sa/x ",
+            "td/ns/a/sa/x\n",
+            "td/ns/a.b/sa/x",
+            "td/ns/-*",
+            "td/ns/a/sa/.*",
+            "*x.",
+            "td/sa/x/ns/a",
+            "td:ns:a:sa:x",
+        ] {
+            assert_eq!(read(value), Err(PRINCIPAL), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn a_namespace_is_one_that_can_be() {
+        let read = |value: &str| namespace(value).map_err(|unclear| unclear.expected);
+        let long = "a".repeat(63);
+        for (value, expected) in [
+            ("*", MatchType::Presence(())),
+            ("shop", MatchType::Exact("shop".into())),
+            ("*-b", MatchType::Suffix("-b".into())),
+            ("a-*", MatchType::Prefix("a-".into())),
+            (long.as_str(), MatchType::Exact(long.clone())),
+        ] {
+            assert_eq!(read(value), Ok(text(expected)), "{value}");
+        }
+        let longer = "a".repeat(64);
+        for value in
+            ["", " ", "Shop", "shop ", "a*b", "*a*", "a.b", "a/b", "-a", "a-", "-*", "*-", "a_b", &longer]
+        {
+            assert_eq!(read(value), Err(NAMESPACE), "{value:?}");
+        }
     }
 
     #[test]
     fn presence_is_written_on_the_wire() {
         use prost::Message;
-        assert_eq!(string("*").map(|m| m.encode_to_vec()), Ok(vec![0x22, 0]));
+        assert_eq!(namespace("*").map(|m| m.encode_to_vec()).ok(), Some(vec![0x22, 0]));
     }
 
     #[test]
     fn a_service_account_is_in_the_namespace_of_the_policy_unless_it_names_one() {
+        let read = |value: &str| {
+            service_account(value, "shop", &TrustDomain::default()).map_err(|unclear| unclear.expected)
+        };
         let of = |ns: &str, sa: &str| {
             Ok(ServiceAccountMatch { namespace: ns.to_owned(), service_account: sa.to_owned() })
         };
-        assert_eq!(service_account("web", "shop"), of("shop", "web"));
-        assert_eq!(service_account("infra/web", "shop"), of("infra", "web"));
-        for bad in ["", "/", "infra/", "/web", "a/b/c", "*", "infra/*", "we*"] {
-            assert_eq!(service_account(bad, "shop"), Err(SERVICE_ACCOUNT), "{bad:?}");
+        assert_eq!(read("web"), of("shop", "web"));
+        assert_eq!(read("infra/web.v1"), of("infra", "web.v1"));
+        assert_eq!(read(&"a".repeat(100)), of("shop", &"a".repeat(100)));
+        for bad in [
+            "",
+            "/",
+            "infra/",
+            "/web",
+            "a/b/c",
+            "*",
+            "infra/*",
+            "we*",
+            "Web",
+            "infra/Web",
+            "Infra/web",
+            "web ",
+            " infra/web",
+            "in fra/web",
+            "web_1",
+            "infra:web",
+            "td/ns/a/sa/x",
+            "spiffe://td/ns/a/sa/x",
+        ] {
+            assert_eq!(read(bad), Err(SERVICE_ACCOUNT), "{bad:?}");
         }
     }
 }

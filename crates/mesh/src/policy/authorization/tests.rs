@@ -6,9 +6,16 @@ use model::Str;
 use proto::security::{Rules, StringMatch, string_match::MatchType};
 use std::sync::LazyLock;
 
+mod identities;
+
 static ROOT: LazyLock<Ns> = LazyLock::new(|| Ns::own("istio-system"));
 const OFF: Options = Options { dry_run_enabled: false };
 const ON: Options = Options { dry_run_enabled: true };
+
+/// As in a mesh with the usual trust domain.
+fn lower(policy: &AuthorizationPolicy, root_namespace: &Ns, options: Options) -> Lowered {
+    super::lower(policy, root_namespace, &TrustSettings::default(), options)
+}
 
 fn policy(spec: AuthorizationSpec) -> AuthorizationPolicy {
     AuthorizationPolicy {
@@ -239,7 +246,7 @@ fn to_comes_first_then_from_then_one_part_per_condition() {
     let rule = Rule {
         from: vec![
             Source { namespaces: list(&["a"]), ..Source::default() },
-            Source { principals: list(&["p"]), ..Source::default() },
+            Source { principals: list(&["td/ns/a/sa/p"]), ..Source::default() },
         ],
         to: vec![Operation { ports: list(&["80"]), not_ports: list(&["81"]), ..Operation::default() }],
         when: [when("source.namespace", &["b"], &[]).when, when("destination.port", &["90"], &["91"]).when]
@@ -249,7 +256,7 @@ fn to_comes_first_then_from_then_one_part_per_condition() {
         vec![Match { not_destination_ports: vec![81], ..ports(&[80]) }],
         vec![
             Match { namespaces: vec![exact("a")], ..Match::default() },
-            Match { principals: vec![exact("p")], ..Match::default() },
+            Match { principals: vec![exact("td/ns/a/sa/p")], ..Match::default() },
         ],
         vec![Match { namespaces: vec![exact("b")], ..Match::default() }],
         vec![Match { not_destination_ports: vec![91], ..ports(&[90]) }],
@@ -260,8 +267,8 @@ fn to_comes_first_then_from_then_one_part_per_condition() {
 #[test]
 fn every_field_of_a_source_has_its_place() {
     let source = Source {
-        principals: list(&["p"]),
-        not_principals: list(&["np"]),
+        principals: list(&["td/ns/a/sa/p"]),
+        not_principals: list(&["td/ns/a/sa/np"]),
         namespaces: list(&["n"]),
         not_namespaces: list(&["nn"]),
         service_accounts: list(&["sa"]),
@@ -277,8 +284,8 @@ fn every_field_of_a_source_has_its_place() {
     let address =
         |bytes: [u8; 4], length| proto::security::Address { address: bytes.to_vec().into(), length };
     let expected = Match {
-        principals: vec![exact("p")],
-        not_principals: vec![exact("np")],
+        principals: vec![exact("td/ns/a/sa/p")],
+        not_principals: vec![exact("td/ns/a/sa/np")],
         namespaces: vec![exact("n")],
         not_namespaces: vec![exact("nn")],
         service_accounts: vec![account("shop", "sa")],
@@ -307,9 +314,12 @@ fn every_condition_a_ztunnel_knows_has_its_place() {
     let namespace =
         Match { namespaces: vec![exact("a")], not_namespaces: vec![exact("b")], ..Match::default() };
     assert_eq!(only(when("source.namespace", &["a"], &["b"])), namespace);
-    let principal =
-        Match { principals: vec![exact("a")], not_principals: vec![exact("b")], ..Match::default() };
-    assert_eq!(only(when("source.principal", &["a"], &["b"])), principal);
+    let principal = Match {
+        principals: vec![exact("t/ns/a/sa/a")],
+        not_principals: vec![exact("t/ns/b/sa/b")],
+        ..Match::default()
+    };
+    assert_eq!(only(when("source.principal", &["t/ns/a/sa/a"], &["t/ns/b/sa/b"])), principal);
     let port = Match { not_destination_ports: vec![81], ..ports(&[80]) };
     assert_eq!(only(when("destination.port", &["80"], &["81"])), port);
 }
@@ -458,7 +468,7 @@ fn unclear() -> Vec<(&'static str, Sign, Rule, Rule)> {
     add("namespaces", Positive, both("a", "", &|v| from(Source { namespaces: v, ..s() })));
     add("notNamespaces", Negative, both("b", "", &|v| from(Source { not_namespaces: v, ..s() })));
     add("principals", Positive, both("td/*", "", &|v| from(Source { principals: v, ..s() })));
-    add("notPrincipals", Negative, both("other", "", &|v| from(Source { not_principals: v, ..s() })));
+    add("notPrincipals", Negative, both("td/ns/other/*", "", &|v| from(Source { not_principals: v, ..s() })));
     add("serviceAccounts", Positive, both("a/x", "a/*", &|v| from(Source { service_accounts: v, ..s() })));
     add(
         "notServiceAccounts",
@@ -476,7 +486,7 @@ fn unclear() -> Vec<(&'static str, Sign, Rule, Rule)> {
         ("destination.ip", "10.0.0.2", "10.0.0.9", "x"),
         ("destination.port", "80", "81", "http"),
         ("source.namespace", "a", "b", ""),
-        ("source.principal", "td/*", "other", ""),
+        ("source.principal", "td/*", "td/ns/other/*", ""),
     ] {
         add(key, Positive, both(good, bad, &when(key, true)));
         add(key, Negative, both(other, bad, &when(key, false)));
