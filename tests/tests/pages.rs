@@ -56,6 +56,17 @@ fn compare(page: &str, name: &str, table: &str) -> anyhow::Result<()> {
 #[tokio::test]
 async fn the_page_of_metrics_lists_every_metric() -> anyhow::Result<()> {
     let engine = EngineHandle::start(mesh::Options::default())?;
+    // Labels show where there is something to count.
+    let finding = model::Diagnostic {
+        code: "XX001",
+        severity: model::Severity::Info,
+        object: None,
+        field: String::new(),
+        message: "a finding".to_owned(),
+        help: String::new(),
+        place: None,
+    };
+    engine.log().found(&plane::Findings { began: vec![finding], ended: Vec::new() });
     let text = Metrics::new(engine, Clients::default()).render().await;
     let mut help = BTreeMap::new();
     let mut kinds = Vec::new();

@@ -6,8 +6,9 @@ use crate::stage::{
     DeriveStage, ExpandStage, GroupStage, InUseStage, InputStage, Memo, MemoStage, SingleStage,
 };
 use crate::table::TableData;
-use crate::{Change, Cx, Index, Key, Row, StageStats, Table, Trace};
+use crate::{Change, Cx, Index, Key, Row, StageStats, Table, Trace, Walked};
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -157,13 +158,15 @@ impl Builder {
 
     /// Ends the declaration.
     pub fn build(self) -> Graph {
-        Graph { core: self.core }
+        Graph { core: self.core, walked: RefCell::default() }
     }
 }
 
 /// A declared graph and its rows. It has one writer.
 pub struct Graph {
     core: Core,
+    /// The tables that the walk at work has read.
+    walked: RefCell<BTreeSet<u16>>,
 }
 
 impl Graph {
@@ -206,12 +209,35 @@ impl Graph {
 
     /// Returns one row.
     pub fn get<K: Key, V: Row>(&self, table: Table<K, V>, key: &K) -> Option<Arc<V>> {
-        self.data(table)?.get(key)
+        self.read(table)?.get(key)
+    }
+
+    fn read<K: Key, V: Row>(&self, table: Table<K, V>) -> Option<&TableData<K, V>> {
+        self.walked.borrow_mut().insert(table.stage);
+        self.data(table)
+    }
+
+    /// Runs a function that reads tables, and returns with its answer which tables it has read, so that
+    /// [`Graph::is_current`] tells whether it would give another one.
+    pub fn walk<T>(&self, walk: impl FnOnce(&Self) -> T) -> (T, Walked) {
+        self.walked.borrow_mut().clear();
+        let answer = walk(self);
+        let read = std::mem::take(&mut *self.walked.borrow_mut());
+        (answer, Walked(read.into_iter().map(|stage| (stage, self.changed(stage))).collect()))
+    }
+
+    /// Tells whether nothing has changed since then of what a walk has read.
+    pub fn is_current(&self, walked: &Walked) -> bool {
+        walked.0.iter().all(|(stage, changed)| self.changed(*stage) == *changed)
+    }
+
+    fn changed(&self, stage: u16) -> u64 {
+        self.core.stages[stage as usize].stats().changed
     }
 
     /// Returns all rows, ascending by key. This walks the table: it is meant for people and tests.
     pub fn rows<K: Key, V: Row>(&self, table: Table<K, V>) -> Vec<(K, Arc<V>)> {
-        let Some(data) = self.data(table) else { return Vec::new() };
+        let Some(data) = self.read(table) else { return Vec::new() };
         let mut rows: Vec<(K, Arc<V>)> = data
             .rows
             .borrow()
@@ -225,7 +251,7 @@ impl Graph {
     /// Returns the keys of the rows that `is_wanted`, ascending. This walks the table: it is meant for
     /// people and tests.
     pub fn keys_of<K: Key, V: Row>(&self, table: Table<K, V>, is_wanted: impl Fn(&K, &V) -> bool) -> Vec<K> {
-        let Some(data) = self.data(table) else { return Vec::new() };
+        let Some(data) = self.read(table) else { return Vec::new() };
         let rows = data.rows.borrow();
         let found =
             rows.iter().filter(|(_, key, entry)| entry.value.as_ref().is_some_and(|v| is_wanted(key, v)));

@@ -1,4 +1,4 @@
-//! Counters of tables.
+//! Counters of tables, and which of them a walk has read.
 
 /// Counters of one table since the graph was built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,3 +12,7 @@ pub struct StageStats {
     /// How often a row became another one.
     pub changed: u64,
 }
+
+/// The tables that a walk has read, and how often a row of each had changed by then.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Walked(pub(crate) Vec<(u16, u64)>);

@@ -1,8 +1,8 @@
 //! The wiring, and nothing else.
 
-use engine::{Builder, Cx, Memo, Table};
+use engine::{Builder, Cx, Graph, Memo, Table};
 use model::facts::{AuthorizationPolicy, Meta, PeerAuthentication, ServiceEntry};
-use model::{Name, Ns, shared};
+use model::{Diagnostic, Name, Ns, shared};
 use output::{Outputs, Resource};
 use proto::ResourceType;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::address::AddressRequest;
 use crate::enforcement::Enforcements;
 use crate::input::Inputs;
 use crate::policy::{Policies, PolicyRow};
-use crate::settings::Settings;
+use crate::settings::{self, Settings};
 use crate::waypoint::{self, Binder, ImplicitAllowPolicies, UnboundWorkloads};
 use crate::{Options, identity, namespace, network, policy, rank, service, split_horizon, status, workload};
 
@@ -26,6 +26,14 @@ pub struct Tables {
     pub identity: identity::Tables,
     /// What each ServiceEntry that takes part has to do with automatic addresses.
     pub address_requests: Table<Name, AddressRequest>,
+}
+
+impl Tables {
+    /// Returns why the mesh cannot be served: settings that nothing stands in for are wrong, and there are
+    /// no last good ones.
+    pub fn unusable_settings(&self, graph: &Graph, options: &Options) -> Option<Diagnostic> {
+        settings::unusable(graph, self.inputs, options)
+    }
 }
 
 /// Declares the tables of the mesh and their outputs.
@@ -65,7 +73,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
     out.resources(b, policies, ResourceType::Authorization, rank::AUTHORIZATION_POLICY, |name, row| {
         Some(Resource::new(name.to_string(), row.encoded.as_ref()?).needs(row.needs))
     });
-    out.diagnostics(policies, |_, _, row| row.diagnostics.clone());
+    out.diagnostics(b, "policy_findings", policies, |_, _, row| row.diagnostics.clone());
     let scopes = {
         let ours = ours.clone();
         b.derive("policy_scopes", inputs.authorizationpolicies, move |cx, name, p: &AuthorizationPolicy| {
@@ -187,7 +195,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
         pods: workloads.pods,
         entry_workloads: workloads.entries,
     };
-    status::declare_diagnostics(out, enforcements, reported, shared(&options.cluster_id));
+    status::declare_diagnostics(b, out, enforcements, reported, shared(&options.cluster_id));
     let identity = identity::declare(b, inputs, namespaces, settings);
     let in_scope = b.memo("namespace_in_scope", move |cx, ns: &Ns| Some(cx.memo(namespaces, ns)?.in_scope));
     Tables { inputs, in_scope, identity, address_requests: entries.address_requests }

@@ -5,6 +5,7 @@ use hashbrown::{HashMap, HashSet};
 use model::facts::{self, Facts, ObjectKey};
 use model::{Diagnostic, Event, Kind, Name, Object, ObjectRef};
 use output::Outputs;
+use std::sync::Arc;
 
 /// The input table of a kind.
 pub type InputTable<F> = Table<<F as Facts>::Key, F>;
@@ -23,8 +24,7 @@ macro_rules! inputs {
             /// Declares them.
             pub fn declare(b: &mut Builder, out: &mut Outputs) -> Self {
                 let rejected = b.input("rejected");
-                b.sink(rejected);
-                out.diagnostics(rejected, |_, _, diagnostic: &Diagnostic| [diagnostic.clone()]);
+                out.diagnostics(b, "rejected_findings", rejected, |_, _, why: &Diagnostic| [why.clone()]);
                 Self { $($plural: b.input(stringify!($kind)),)* rejected }
             }
 
@@ -47,6 +47,21 @@ macro_rules! inputs {
 }
 
 model::for_each_kind!(inputs);
+
+impl Inputs {
+    /// Returns the mesh settings with what they have of the last ones, and any other object as it is.
+    fn kept(&self, graph: &Graph, object: Object) -> Object {
+        match object {
+            Object::ConfigMap(new) if !new.refused.is_empty() => {
+                let last = graph.get(self.configmaps, &new.name);
+                Object::ConfigMap(
+                    last.map_or_else(|| new.clone(), |last| Arc::new((*new).clone().keep(&last))),
+                )
+            }
+            other => other,
+        }
+    }
+}
 
 /// Brackets of full listings, and which kinds are complete.
 #[derive(Default)]
@@ -75,7 +90,7 @@ impl Listings {
             Event::Put(object) => {
                 self.note(object.kind(), object.name());
                 graph.remove(inputs.rejected, &object.reference());
-                inputs.put(graph, object);
+                inputs.put(graph, inputs.kept(graph, object));
             }
             Event::Reject(of, diagnostic) => {
                 self.note(of.kind, of.name.clone());

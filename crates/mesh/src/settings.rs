@@ -1,6 +1,6 @@
 //! Mesh settings, cut into the parts that different rows read.
 
-use engine::{Builder, Table};
+use engine::{Builder, Graph, Table};
 use model::facts::{CaCertificate, MeshSettings, Meta, ServiceScope, Visibility, VisibilityPolicy};
 use model::{Diagnostic, Kind, Labels, Name, Ns, ObjectRef, Selector, Severity, Str, TrustDomain, shared};
 use output::Outputs;
@@ -84,6 +84,10 @@ impl Settings {
             });
             found.into_iter().collect()
         });
+        out.diagnostics(b, "settings_findings", maps, |_, _, settings: &MeshSettings| {
+            let refused = settings.refused.iter().map(|of| &of.diagnostic);
+            refused.chain(&settings.unread).cloned().collect::<Vec<_>>()
+        });
         let trust = b.single("trust_settings", move |cx| {
             let all = part(cx.single(all));
             TrustSettings {
@@ -140,6 +144,19 @@ fn root_left_out(map: Name, root: &Ns, first: &ObjectRef) -> Diagnostic {
         message: format!("no selector matches the root namespace {:?}, so {first} is not in force", &**root),
         help: "label the namespace so that one matches: its policies are for the whole mesh".to_owned(),
         place: None,
+    }
+}
+
+/// Returns why the mesh cannot be served by the settings at hand, which nothing stands in for: they cannot
+/// be read, or their trust domain or root namespace is refused, and there are no last good ones.
+pub(crate) fn unusable(graph: &Graph, inputs: Inputs, options: &Options) -> Option<Diagnostic> {
+    let map = map_name(options);
+    match graph.get(inputs.configmaps, &map) {
+        Some(settings) => settings.unusable().cloned(),
+        None => {
+            let of = ObjectRef { kind: Kind::ConfigMap, name: map };
+            graph.get(inputs.rejected, &of).map(|why| (*why).clone())
+        }
     }
 }
 

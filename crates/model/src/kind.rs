@@ -140,3 +140,190 @@ impl fmt::Display for Kind {
         f.write_str(self.name())
     }
 }
+
+/// The other half of the table of kinds: those of the mesh's APIs that are known and not read, with what to use
+/// instead. Nothing of them is in force, and whoever writes one is told so. A kind that comes to be read moves
+/// to the half above.
+///
+/// ```text
+/// Kind(plural in API paths) { "group" "version" } "what to use instead"
+/// ```
+macro_rules! unsupported_kinds {
+    ($($kind:ident($plural:ident) { $group:literal $version:literal } $instead:literal)*) => {
+        /// The kinds of the mesh's APIs that are known and not read.
+        pub const UNSUPPORTED_KINDS: &[UnsupportedKind] = &[$(UnsupportedKind {
+            name: stringify!($kind),
+            plural: stringify!($plural),
+            group: $group,
+            version: $version,
+            instead: $instead,
+        },)*];
+    };
+}
+
+unsupported_kinds! {
+    HTTPRoute(httproutes) { "gateway.networking.k8s.io" "v1" }
+        "routes are for waypoints and gateways, and this version configures none"
+    GRPCRoute(grpcroutes) { "gateway.networking.k8s.io" "v1" }
+        "routes are for waypoints and gateways, and this version configures none"
+    TLSRoute(tlsroutes) { "gateway.networking.k8s.io" "v1" }
+        "routes are for waypoints and gateways, and this version configures none"
+    TCPRoute(tcproutes) { "gateway.networking.k8s.io" "v1alpha2" }
+        "routes are for waypoints and gateways, and this version configures none"
+    UDPRoute(udproutes) { "gateway.networking.k8s.io" "v1alpha2" }
+        "routes are for waypoints and gateways, and this version configures none"
+    BackendTLSPolicy(backendtlspolicies) { "gateway.networking.k8s.io" "v1" }
+        "ztunnels use mutual TLS between workloads of the mesh by themselves; to others the application speaks TLS"
+    ListenerSet(listenersets) { "gateway.networking.k8s.io" "v1" }
+        "write the listeners into the Gateway"
+    VirtualService(virtualservices) { "networking.istio.io" "v1" }
+        "write an HTTPRoute, for the time when waypoints are configured"
+    DestinationRule(destinationrules) { "networking.istio.io" "v1" }
+        "ztunnels use mutual TLS by themselves, and prefer endpoints by `trafficDistribution` of the Service"
+    Gateway(gateways) { "networking.istio.io" "v1" }
+        "write a Gateway of gateway.networking.k8s.io"
+    EnvoyFilter(envoyfilters) { "networking.istio.io" "v1alpha3" }
+        "a ztunnel is no Envoy: nothing can be patched into it"
+    Sidecar(sidecars) { "networking.istio.io" "v1" }
+        "there are no sidecars: hide entries by serviceEntryVisibility of the mesh settings, and restrict traffic by AuthorizationPolicies"
+    WorkloadGroup(workloadgroups) { "networking.istio.io" "v1" }
+        "write a WorkloadEntry for each machine"
+    ProxyConfig(proxyconfigs) { "networking.istio.io" "v1beta1" }
+        "there are no Envoys to set: ztunnels are set by their chart"
+    RequestAuthentication(requestauthentications) { "security.istio.io" "v1" }
+        "a ztunnel sees no requests: check tokens in the application, and who connects by principals of AuthorizationPolicies"
+    Telemetry(telemetries) { "telemetry.istio.io" "v1" }
+        "ztunnels have metrics and access logs of connections by themselves"
+    WasmPlugin(wasmplugins) { "extensions.istio.io" "v1alpha1" }
+        "a ztunnel runs no extensions"
+    TrafficExtension(trafficextensions) { "extensions.istio.io" "v1alpha1" }
+        "a ztunnel runs no extensions"
+}
+
+/// A kind that is known and not read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct UnsupportedKind {
+    /// Its name as written in manifests.
+    pub name: &'static str,
+    /// Its plural resource name, as used in API paths.
+    pub plural: &'static str,
+    /// Its API group.
+    pub group: &'static str,
+    /// A version of it that is served.
+    pub version: &'static str,
+    /// What to use instead, in words.
+    pub instead: &'static str,
+}
+
+/// Fields that are known and not read, of kinds that are: by kind and path, with what to use instead. Fields of
+/// built-in kinds that are none of a mesh's business are not here.
+pub const UNSUPPORTED_FIELDS: &[(Kind, &str, &str)] = &[
+    (Kind::ServiceEntry, "spec.exportTo", VISIBILITY),
+    (Kind::ConfigMap, "data.mesh.accessLogEncoding", ACCESS_LOG),
+    (Kind::ConfigMap, "data.mesh.accessLogFile", ACCESS_LOG),
+    (Kind::ConfigMap, "data.mesh.accessLogFormat", ACCESS_LOG),
+    (Kind::ConfigMap, "data.mesh.ca", "use an external signer: K8S_SIGNER"),
+    (
+        Kind::ConfigMap,
+        "data.mesh.certificates",
+        "certificates for other servers are made by others, such as cert-manager",
+    ),
+    (
+        Kind::ConfigMap,
+        "data.mesh.configSources",
+        "objects come from the API server, or from folders by --from",
+    ),
+    (Kind::ConfigMap, "data.mesh.connectTimeout", ENVOY),
+    (Kind::ConfigMap, "data.mesh.defaultDestinationRuleExportTo", VISIBILITY),
+    (Kind::ConfigMap, "data.mesh.defaultHttpRetryPolicy", ENVOY),
+    (Kind::ConfigMap, "data.mesh.defaultProviders", ENVOY),
+    (Kind::ConfigMap, "data.mesh.defaultServiceExportTo", VISIBILITY),
+    (Kind::ConfigMap, "data.mesh.defaultVirtualServiceExportTo", VISIBILITY),
+    (Kind::ConfigMap, "data.mesh.disableEnvoyListenerLog", ENVOY),
+    (Kind::ConfigMap, "data.mesh.dnsRefreshRate", ENVOY),
+    (Kind::ConfigMap, "data.mesh.enableAutoMtls", "ztunnels use mutual TLS by themselves"),
+    (Kind::ConfigMap, "data.mesh.enableEnvoyAccessLogService", ACCESS_LOG),
+    (
+        Kind::ConfigMap,
+        "data.mesh.enablePrometheusMerge",
+        "let Prometheus read ztunnels and applications each for itself",
+    ),
+    (Kind::ConfigMap, "data.mesh.enableTracing", ENVOY),
+    (Kind::ConfigMap, "data.mesh.extensionProviders", ENVOY),
+    (Kind::ConfigMap, "data.mesh.h2UpgradePolicy", ENVOY),
+    (Kind::ConfigMap, "data.mesh.inboundClusterStatName", ENVOY),
+    (Kind::ConfigMap, "data.mesh.inboundTrafficPolicy", ENVOY),
+    (Kind::ConfigMap, "data.mesh.ingressClass", INGRESS),
+    (Kind::ConfigMap, "data.mesh.ingressControllerMode", INGRESS),
+    (Kind::ConfigMap, "data.mesh.ingressSelector", INGRESS),
+    (Kind::ConfigMap, "data.mesh.ingressService", INGRESS),
+    (
+        Kind::ConfigMap,
+        "data.mesh.localityLbSetting",
+        "use `trafficDistribution` of Services, or --traffic-distribution for all",
+    ),
+    (Kind::ConfigMap, "data.mesh.meshMTLS", "ztunnels have one profile of TLS"),
+    (Kind::ConfigMap, "data.mesh.outboundClusterStatName", ENVOY),
+    (
+        Kind::ConfigMap,
+        "data.mesh.outboundTrafficPolicy",
+        "a ztunnel lets through what it does not know: restrict it by a NetworkPolicy",
+    ),
+    (Kind::ConfigMap, "data.mesh.pathNormalization", ENVOY),
+    (Kind::ConfigMap, "data.mesh.proxyHttpPort", ENVOY),
+    (Kind::ConfigMap, "data.mesh.proxyInboundListenPort", ENVOY),
+    (Kind::ConfigMap, "data.mesh.proxyListenPort", ENVOY),
+    (
+        Kind::ConfigMap,
+        "data.mesh.serviceSettings",
+        "use `trafficDistribution` and `internalTrafficPolicy` of Services",
+    ),
+    (Kind::ConfigMap, "data.mesh.tcpKeepalive", ENVOY),
+    (Kind::ConfigMap, "data.mesh.tlsDefaults", "ztunnels have one profile of TLS"),
+    (Kind::ConfigMap, "data.mesh.verifyCertificateAtClient", ENVOY),
+];
+
+const ACCESS_LOG: &str = "ztunnels log connections by themselves";
+const ENVOY: &str = "it is for Envoys, and this version configures none";
+const INGRESS: &str = "there is no ingress controller here";
+const VISIBILITY: &str = "use serviceEntryVisibility of the mesh settings";
+
+/// Returns the line of a kind that is known and not read.
+pub fn unsupported_kind(group: &str, kind: &str) -> Option<&'static UnsupportedKind> {
+    UNSUPPORTED_KINDS.iter().find(|of| of.group == group && of.name == kind)
+}
+
+/// Returns what to use instead of a field that is known and not read.
+pub fn unsupported_field(kind: Kind, field: &str) -> Option<&'static str> {
+    UNSUPPORTED_FIELDS
+        .iter()
+        .find(|(of, path, _)| *of == kind && *path == field)
+        .map(|(.., instead)| *instead)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_is_in_one_half_of_the_table() {
+        for (n, of) in UNSUPPORTED_KINDS.iter().enumerate() {
+            let is_read = Kind::ALL.iter().any(|kind| kind.group() == of.group && kind.name() == of.name);
+            assert!(!is_read, "{} of {} is read: take it from the other half", of.name, of.group);
+            let again = UNSUPPORTED_KINDS[n + 1..]
+                .iter()
+                .any(|other| (other.group, other.name) == (of.group, of.name));
+            assert!(!again, "{} of {} is there twice", of.name, of.group);
+            assert!(!of.instead.is_empty() && !of.instead.ends_with('.'), "{}", of.name);
+        }
+    }
+
+    #[test]
+    fn a_field_is_in_the_table_once() {
+        let mut seen = std::collections::BTreeSet::new();
+        for (kind, path, instead) in UNSUPPORTED_FIELDS {
+            assert!(seen.insert((kind, path)), "{kind} {path} is there twice");
+            assert!(!instead.is_empty() && !instead.ends_with('.'), "{path}");
+        }
+    }
+}

@@ -43,7 +43,9 @@ pub use diagnostic::{Diagnostic, Place, Severity};
 pub use event::Event;
 pub use facts::Object;
 pub use host::{host_of, is_dns_label, is_dns_name, is_hostname};
-pub use kind::{Kind, Scope};
+pub use kind::{
+    Kind, Scope, UNSUPPORTED_FIELDS, UNSUPPORTED_KINDS, UnsupportedKind, unsupported_field, unsupported_kind,
+};
 pub use label::{Labels, Selector, SelectorOperator, SelectorRequirement};
 pub use name::{Name, Ns, ObjectRef, Str, shared};
 pub use nearest::{did_you_mean, nearest, nearest_within};

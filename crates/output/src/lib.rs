@@ -4,7 +4,7 @@
 //! ```text
 //!               ┌─ resources(table, type, rank, encode) ─┐   ┌─▶ what a commit changed   (proxies)
 //!  Outputs ◀────┼─ conditions(kind, table) ──────────────┼───┼─▶ everything, by a walk    (dump)
-//!               └─ diagnostics(table, describe) ─────────┘   └─▶ what a name was made from (why)
+//!               └─ diagnostics(name, table, describe) ───┘   └─▶ what a name was made from (why)
 //! ```
 //!
 //! A declaration makes the table a sink of the engine and gives everything that is done with it at once:
@@ -37,12 +37,14 @@
 //! ```
 
 mod condition;
+mod diagnostic;
 mod encoded;
 mod outputs;
 mod resource;
 mod status;
 
 pub use condition::{Condition, Conditions, Entry, EntryList};
+pub use diagnostic::Findings;
 pub use encoded::Encoded;
 pub use outputs::Outputs;
 pub use resource::{Changed, Rank, Resource, ResourceChange};

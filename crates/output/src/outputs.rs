@@ -1,12 +1,11 @@
-use engine::{Builder, Graph, Key, Row, Table, Trace};
+use engine::{Builder, Cx, Graph, Key, Row, Table, Trace};
 use model::{Diagnostic, Kind, Name, ObjectRef};
 use proto::ResourceType;
 use std::sync::Arc;
 
 use crate::condition::{ConditionTable, Conditions};
+use crate::diagnostic::{DiagnosticSource, Findings, OfRows, OfWalk};
 use crate::resource::{self, Changed, Declared, Rank, Resource, ResourceChange, ResourceTable};
-
-type Findings = Box<dyn Fn(&Graph) -> Vec<Diagnostic> + Send>;
 
 /// The outputs of a graph. Each table is declared once, by the module that it is from.
 #[derive(Default)]
@@ -14,7 +13,7 @@ pub struct Outputs {
     /// By rank, then in order of declaration.
     resources: Vec<Box<dyn ResourceTable>>,
     conditions: Vec<ConditionTable>,
-    diagnostics: Vec<Findings>,
+    diagnostics: Vec<Box<dyn DiagnosticSource>>,
 }
 
 impl Outputs {
@@ -41,22 +40,27 @@ impl Outputs {
         self.conditions.sort_by_key(|of| of.kind);
     }
 
-    /// Declares that `describe` says of each row of a table what the authors of objects should know; it
-    /// may look at other rows.
+    /// Declares that `describe` says of each row of a table what the authors of objects should know. It
+    /// may read other rows; what it says makes a table of this name.
     pub fn diagnostics<K: Key, V: Row, I: IntoIterator<Item = Diagnostic>>(
         &mut self,
+        b: &mut Builder,
+        name: &'static str,
         table: Table<K, V>,
-        describe: impl Fn(&Graph, &K, &V) -> I + Send + 'static,
+        describe: impl Fn(&Cx<'_>, &K, &V) -> I + Send + 'static,
     ) {
-        self.findings(move |graph| {
-            let rows = graph.rows(table).into_iter();
-            rows.flat_map(|(key, row)| describe(graph, &key, &row)).collect()
+        let rows = b.derive(name, table, move |cx, key, row| {
+            let found: Vec<Diagnostic> = describe(cx, key, row).into_iter().collect();
+            (!found.is_empty()).then_some(found)
         });
+        b.sink(rows);
+        self.diagnostics.push(Box::new(OfRows(rows)));
     }
 
-    /// Declares diagnostics that are no matter of single rows.
+    /// Declares diagnostics that are no matter of single rows. The tables are walked again after each
+    /// commit that changes one of those that were read: what pods change is better told of rows.
     pub fn findings(&mut self, find: impl Fn(&Graph) -> Vec<Diagnostic> + Send + 'static) {
-        self.diagnostics.push(Box::new(find));
+        self.diagnostics.push(Box::new(OfWalk::new(find)));
     }
 
     /// Takes what the last commit changed of the resources.
@@ -92,7 +96,16 @@ impl Outputs {
     /// Returns all diagnostics, in the order of their declarations. This walks the tables: it is meant
     /// for people.
     pub fn all_diagnostics(&self, graph: &Graph) -> Vec<Diagnostic> {
-        self.diagnostics.iter().flat_map(|find| find(graph)).collect()
+        let mut all = Vec::new();
+        self.diagnostics.iter().for_each(|source| source.all(graph, &mut all));
+        all
+    }
+
+    /// Takes which diagnostics the last commit began or ended.
+    pub fn changed_diagnostics(&mut self, graph: &mut Graph) -> Findings {
+        let mut found = Findings::default();
+        self.diagnostics.iter_mut().for_each(|source| source.changed(graph, &mut found));
+        found
     }
 
     /// Returns what the resources of this name were made from, `depth` levels down, and the conditions

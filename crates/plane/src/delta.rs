@@ -1,5 +1,5 @@
-use model::{Diagnostic, Name, ObjectRef, Str};
-use output::ResourceChange;
+use model::{Name, ObjectRef, Str};
+use output::{Findings, ResourceChange};
 use std::collections::BTreeSet;
 
 use crate::identity::IdentityDelta;
@@ -18,8 +18,8 @@ pub struct Delta {
     pub address_requests: Vec<Name>,
     /// What changed for identity, of [`Plane::identity`](crate::Plane::identity).
     pub identity: IdentityDelta,
-    /// Objects that were refused, for the log.
-    pub rejected: Vec<Diagnostic>,
+    /// The diagnostics that began and ended.
+    pub findings: Findings,
 }
 
 impl Delta {

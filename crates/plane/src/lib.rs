@@ -31,7 +31,7 @@ pub use engine::{StageStats, Trace};
 pub use identity::{IdentityDelta, IdentitySnapshot};
 pub use mesh::Options;
 pub use mesh::identity::{PodIdentity, TrustSettings};
-pub use output::{Condition, Conditions, Entry, EntryList, ResourceChange};
+pub use output::{Condition, Conditions, Entry, EntryList, Findings, ResourceChange};
 
 use engine::{Builder, Graph};
 use mesh::{AddressRequest, Listings, Tables};
@@ -47,6 +47,11 @@ pub struct Plane {
     gateway: Option<gateway::Tables>,
     listings: Listings,
     identity: Arc<IdentitySnapshot>,
+    options: Options,
+    /// Whether nothing is computed before there are settings that can be used.
+    awaits_settings: bool,
+    /// Whether something was computed.
+    started: bool,
 }
 
 impl Plane {
@@ -55,8 +60,24 @@ impl Plane {
         let (mut b, mut outputs) = (Builder::default(), Outputs::default());
         let mesh = mesh::declare(&mut b, &mut outputs, options);
         let gateway = options.gateway_api.then(|| gateway::declare(&mut b, &mut outputs, &mesh, options));
-        let (graph, listings) = (b.build(), Listings::default());
-        Self { graph, outputs, mesh, gateway, listings, identity: Arc::default() }
+        Self {
+            graph: b.build(),
+            outputs,
+            mesh,
+            gateway,
+            listings: Listings::default(),
+            identity: Arc::default(),
+            options: options.clone(),
+            awaits_settings: false,
+            started: false,
+        }
+    }
+
+    /// Computes nothing until the mesh settings can be used, as [`Plane::unusable`] tells: for whoever
+    /// serves the mesh, and not for people who look at one.
+    #[must_use]
+    pub fn awaiting_settings(self) -> Self {
+        Self { awaits_settings: true, ..self }
     }
 
     /// Applies events as one commit and returns what changed.
@@ -71,23 +92,31 @@ impl Plane {
             return Delta::default();
         }
         self.graph.commit();
+        self.started = true;
         let graph = &mut self.graph;
         let Changed { resources, nodes } = self.outputs.changed_resources(graph);
         let requests = graph.changes(self.mesh.address_requests).into_iter();
-        let rejected = graph.changes(self.mesh.inputs.rejected).into_iter();
         Delta {
             resources,
             nodes,
             address_requests: requests.map(|change| change.key).collect(),
-            rejected: rejected.filter_map(|change| Some((*change.new?).clone())).collect(),
             conditions: self.outputs.changed_conditions(graph),
+            findings: self.outputs.changed_diagnostics(graph),
             identity: IdentitySnapshot::follow(&mut self.identity, graph, self.mesh.identity),
         }
     }
 
-    /// Tells whether every kind has been listed once.
+    /// Tells whether every kind has been listed once, and there are settings to wait for no more.
     pub fn is_synced(&self) -> bool {
-        self.listings.are_complete()
+        let is_usable = self.started || !self.awaits_settings || self.unusable().is_none();
+        self.listings.are_complete() && is_usable
+    }
+
+    /// Returns why the mesh should not be served though every kind is listed; `None` when it can be. Its
+    /// settings have a trust domain or a root namespace that cannot be, or cannot be read at all, and there
+    /// are no last good ones: with any other, what is served would be wrong for everybody.
+    pub fn unusable(&self) -> Option<Diagnostic> {
+        self.mesh.unusable_settings(&self.graph, &self.options)
     }
 
     /// Returns the kinds that have not been listed yet.

@@ -10,12 +10,12 @@
 //! an idle system publishes a change when it arrives; while a busy one commits, the next batch grows.
 
 use crate::latency;
+use crate::log::{Commit, EventCounts, MeshLog};
 use cluster::{Batch, Batches};
 use mesh::Options;
 use model::Event;
 use plane::{Delta, Plane};
 use prometheus_client::metrics::histogram::Histogram;
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -26,8 +26,6 @@ use xds::{ResourceType, Snapshot, Writer};
 const MAX_BATCHES: usize = 64;
 /// How many events one commit takes at most, so that a commit stays within its memory.
 const MAX_EVENTS: usize = 200_000;
-/// How many names of changed resources a log line carries.
-const MAX_NAMES: usize = 4;
 
 /// The published state; `None` until everything has been listed once.
 pub type Snapshots = watch::Receiver<Option<Arc<Snapshot>>>;
@@ -62,8 +60,6 @@ pub struct EngineStats {
     pub commit_seconds: Histogram,
     /// Seconds from the arrival of a batch at its source until it is published.
     pub publish_seconds: Histogram,
-    /// Objects rejected so far.
-    pub rejected: AtomicU64,
 }
 
 impl Default for EngineStats {
@@ -75,7 +71,6 @@ impl Default for EngineStats {
             busy_nanos: AtomicU64::default(),
             commit_seconds: latency::histogram(),
             publish_seconds: latency::histogram(),
-            rejected: AtomicU64::default(),
         }
     }
 }
@@ -87,6 +82,7 @@ pub struct EngineHandle {
     queries: mpsc::Sender<Query>,
     snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
     stats: Arc<EngineStats>,
+    log: Arc<MeshLog>,
 }
 
 impl EngineHandle {
@@ -106,19 +102,20 @@ impl EngineHandle {
         let (batches, events) = mpsc::channel(MAX_BATCHES);
         let (queries, queried) = mpsc::channel(MAX_BATCHES);
         let (publish, snapshots) = watch::channel(None);
-        let stats = Arc::new(EngineStats::default());
+        let (stats, log) = (Arc::new(EngineStats::default()), Arc::new(MeshLog::default()));
         let engine = Engine {
-            mesh: Plane::new(&options),
+            mesh: Plane::new(&options).awaiting_settings(),
             writer: Writer::new(),
             subscribers,
             publish,
             stats: stats.clone(),
+            log: log.clone(),
         };
         let runtime = tokio::runtime::Builder::new_current_thread().build()?;
         std::thread::Builder::new()
             .name("engine".to_owned())
             .spawn(move || runtime.block_on(engine.run(events, queried)))?;
-        Ok(Self { batches, queries, snapshots, stats })
+        Ok(Self { batches, queries, snapshots, stats, log })
     }
 
     /// Returns where sources send their batches.
@@ -134,6 +131,11 @@ impl EngineHandle {
     /// Returns the counters.
     pub fn stats(&self) -> &EngineStats {
         &self.stats
+    }
+
+    /// Returns the log of the mesh, which also counts findings.
+    pub fn log(&self) -> &Arc<MeshLog> {
+        &self.log
     }
 
     /// Runs a query on the mesh between two commits; `None` when the engine has ended.
@@ -157,6 +159,7 @@ struct Engine {
     subscribers: Vec<Box<dyn Subscriber>>,
     publish: watch::Sender<Option<Arc<Snapshot>>>,
     stats: Arc<EngineStats>,
+    log: Arc<MeshLog>,
 }
 
 impl Engine {
@@ -184,7 +187,7 @@ impl Engine {
         }
         // Each source sends in order; among several one may have waited longer.
         let arrived = arrivals.iter().copied().min().unwrap_or(begin);
-        let count = events.len();
+        let (count, kinds) = (events.len(), EventCounts::of(&events));
         self.subscribers.iter_mut().for_each(|subscriber| subscriber.received(&events));
         let delta = self.mesh.apply(events);
         self.write(&delta);
@@ -207,10 +210,9 @@ impl Engine {
         self.stats.commits.fetch_add(1, Ordering::Relaxed);
         self.stats.events.fetch_add(count as u64, Ordering::Relaxed);
         self.stats.resources.fetch_add(delta.resources.len() as u64, Ordering::Relaxed);
-        self.stats.rejected.fetch_add(delta.rejected.len() as u64, Ordering::Relaxed);
         self.stats.busy_nanos.fetch_add(took.as_nanos() as u64, Ordering::Relaxed);
         self.stats.commit_seconds.observe(took.as_secs_f64());
-        self.log(&delta, count, took, was_ready);
+        self.tell(&delta, count, &kinds, took, was_ready);
     }
 
     fn write(&mut self, delta: &Delta) {
@@ -232,10 +234,14 @@ impl Engine {
         }
     }
 
-    fn log(&self, delta: &Delta, events: usize, took: Duration, was_ready: bool) {
-        for diagnostic in &delta.rejected {
-            tracing::warn!("{diagnostic}");
-        }
+    fn tell(&self, delta: &Delta, events: usize, kinds: &EventCounts, took: Duration, was_ready: bool) {
+        let waits_for = if self.mesh.is_synced() || !self.mesh.missing().is_empty() {
+            None
+        } else {
+            self.mesh.unusable()
+        };
+        self.log.waits_for(waits_for);
+        self.log.found(&delta.findings);
         if !was_ready {
             if self.mesh.is_synced() {
                 let (addresses, policies) = self.publish.borrow().as_ref().map_or((0, 0), |s| {
@@ -246,29 +252,14 @@ impl Engine {
                 tracing::debug!(events, ?took, "listing");
             }
         } else if !delta.is_empty() {
-            tracing::info!(events, ?took, "{}", summary(delta));
+            self.log.committed(&Commit {
+                resources: &delta.resources,
+                events: kinds,
+                event_count: events,
+                took,
+            });
         } else {
             tracing::debug!(events, ?took, "no resource changed");
         }
     }
-}
-
-/// One line of what changed: a few names, or counts.
-fn summary(delta: &Delta) -> String {
-    let removed = delta.resources.iter().filter(|c| c.body.is_none()).count();
-    let changed = delta.resources.len() - removed;
-    let mut line = match (changed, removed) {
-        (n, 0) => format!("{n} changed:"),
-        (0, n) => format!("{n} removed:"),
-        (c, r) => format!("{c} changed, {r} removed:"),
-    };
-    for change in delta.resources.iter().take(MAX_NAMES) {
-        let sign = if change.body.is_some() { "" } else { "-" };
-        // Writing to a string cannot fail.
-        let _ = write!(line, " {sign}{}", change.name);
-    }
-    if delta.resources.len() > MAX_NAMES {
-        let _ = write!(line, " and {} more", delta.resources.len() - MAX_NAMES);
-    }
-    line
 }

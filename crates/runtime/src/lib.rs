@@ -14,6 +14,7 @@ pub mod config;
 pub mod controllers;
 pub mod engine_thread;
 mod latency;
+pub mod log;
 pub mod metrics;
 pub mod pages;
 pub mod secure;

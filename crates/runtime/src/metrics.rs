@@ -159,7 +159,19 @@ fn engine(out: &mut Samples<'_>, engine: &EngineHandle) -> fmt::Result {
     out.counter("pilothouse_commits_total", "Commits of the engine.", read(&stats.commits))?;
     out.counter("pilothouse_events_total", "Events taken from sources.", read(&stats.events))?;
     out.counter("pilothouse_resources_total", "Resources published or removed.", read(&stats.resources))?;
-    out.counter("pilot_total_rejected_configs", "Objects refused.", read(&stats.rejected))?;
+    out.counter(
+        "pilot_total_rejected_configs",
+        "Objects, and files, of which a version was refused.",
+        engine.log().refused(),
+    )?;
+    let standing = engine.log().standing().into_iter();
+    out.gauges(
+        "pilothouse_diagnostics",
+        "Findings that stand, by code and severity.",
+        standing.map(|(code, severity, count)| {
+            ([("code", code.to_owned()), ("severity", severity.to_string())], count)
+        }),
+    )?;
     let busy = read(&stats.busy_nanos) as f64 / 1e9;
     out.counter("pilothouse_commit_seconds_total", "Time spent in commits.", busy)
 }

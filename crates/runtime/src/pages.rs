@@ -1,6 +1,7 @@
 //! Health for the kubelet, metrics and debug views for people.
 
 use crate::engine_thread::{EngineHandle, Snapshots};
+use crate::log::MeshLog;
 use crate::metrics::Metrics;
 use crate::source::SourceView;
 use answer::gone;
@@ -25,19 +26,27 @@ pub use why::Naming;
 
 /// Routes of the health port: `/ready` is 200 once the mesh is served on every port that is wanted,
 /// `/healthz` while the process lives.
-pub fn health(snapshots: Snapshots, source: SourceView, identity: IdentityView) -> Router {
+pub fn health(engine: &EngineHandle, source: SourceView, identity: IdentityView) -> Router {
     Router::new()
         .route("/", get(|| async { HEALTH_INDEX }))
         .route("/healthz", get(|| async { StatusCode::OK }))
         .route("/ready", get(ready))
         .fallback(|uri| missing(uri, HEALTH_INDEX))
-        .with_state((snapshots, source, identity))
+        .with_state(Health { snapshots: engine.snapshots(), log: Arc::clone(engine.log()), source, identity })
 }
 
-async fn ready(
-    State((snapshots, source, identity)): State<(Snapshots, SourceView, IdentityView)>,
-) -> Response {
-    let missing = if snapshots.borrow().is_none() {
+#[derive(Clone)]
+struct Health {
+    snapshots: Snapshots,
+    log: Arc<MeshLog>,
+    source: SourceView,
+    identity: IdentityView,
+}
+
+async fn ready(State(Health { snapshots, log, source, identity }): State<Health>) -> Response {
+    let missing = if let (true, Some(why)) = (snapshots.borrow().is_none(), log.awaited()) {
+        format!("the mesh settings cannot be used, and nothing stands in for them: {}: {why}", why.code)
+    } else if snapshots.borrow().is_none() {
         let problems = source.problems().into_iter();
         std::iter::once("not every kind has been listed yet".to_owned()).chain(problems).collect()
     } else if identity.is_awaited() {
@@ -179,7 +188,9 @@ async fn enginez(State(m): State<Monitoring>) -> Response {
 
 async fn diagnosticz(State(m): State<Monitoring>) -> Response {
     let Some(found) = m.engine.query(plane::Plane::diagnostics).await else { return gone() };
-    answer::text(StatusCode::OK, found.iter().map(|d| format!("{}: {d}", d.code)).collect())
+    let of_files = m.source.findings();
+    let lines = found.iter().chain(&*of_files).map(|d| format!("{}: {d}", d.code)).collect();
+    answer::text(StatusCode::OK, lines)
 }
 
 async fn sourcez(State(m): State<Monitoring>) -> Response {

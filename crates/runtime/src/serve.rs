@@ -234,8 +234,10 @@ impl Daemon {
                 tracing::error!(%error, "the xDS listener is lost");
             }
         });
+        let (log, until) = (Arc::clone(self.engine.log()), stop.clone());
+        tasks.spawn(async move { log.run(until).await });
         let bounds = HttpBounds::default();
-        let health = pages::health(self.engine.snapshots(), self.source_view.clone(), self.view.clone());
+        let health = pages::health(&self.engine, self.source_view.clone(), self.view.clone());
         tasks.spawn(http::serve(self.health, health, bounds, stop.clone()));
         let metrics = Metrics::new(self.engine.clone(), clients.clone())
             .with_source(self.source_view.clone())
@@ -378,8 +380,7 @@ fn source(
         config_name,
         pools: args.mesh.allocate_addresses.then(|| args.mesh.pools()),
     };
-    // What is wrong with the files is logged by the source itself.
-    let source = FolderSource::new(settings);
+    let source = FolderSource::new(settings).with_log(Arc::clone(engine.log()));
     let view = SourceView::Folder(source.problems());
     Ok((Box::pin(source.run(engine.batches())), view, words.join(", ")))
 }

@@ -1,11 +1,11 @@
 //! ServiceEntries as services: one for each of their hosts, where no other has the better claim.
 
-use engine::{Builder, Cx, Graph, Index, Memo, Table};
+use engine::{Builder, Cx, Index, Memo, Read, Table};
 use model::facts::{
     MatchingRule, Namespace, Resolution, ServiceEntry, ServiceEntryAddress, ServiceEntryPort, TargetPort,
     Visibility,
 };
-use model::{Diagnostic, Kind, Labels, Name, Ns, ObjectRef, Str};
+use model::{Diagnostic, Kind, Labels, Name, Ns, ObjectRef, Severity, Str};
 use output::Outputs;
 use proto::workload::{self, service};
 use std::collections::BTreeSet;
@@ -159,17 +159,31 @@ pub(crate) fn declare(
     b.sink(address_requests);
     let entries = Entries { entries, seen, winners, views: entry_views, by_anchor, rows, address_requests };
     // The hosts of an entry have one waypoint: it is told once.
-    out.findings(move |graph| {
-        let hosts = graph.rows(rows).into_iter();
-        let found: BTreeSet<Diagnostic> =
-            hosts.filter_map(|(_, row)| row.diagnostic(Kind::ServiceEntry, &row.object)).collect();
-        found.into_iter().collect()
+    out.diagnostics(b, "entry_unread_findings", entries.entries, |_, name, entry: &ServiceEntry| {
+        entry.exports.then(|| {
+            let field = "spec.exportTo";
+            Diagnostic {
+                code: model::parse::code::UNSUPPORTED_FIELD,
+                severity: Severity::Warning,
+                object: Some(ObjectRef { kind: Kind::ServiceEntry, name: name.clone() }),
+                field: field.to_owned(),
+                message: "is known and not read: who sees the entry is not restricted by it".to_owned(),
+                help: model::unsupported_field(Kind::ServiceEntry, field).unwrap_or_default().to_owned(),
+                place: None,
+            }
+        })
     });
-    out.diagnostics(entries.entries, move |graph, name, entry| {
-        let is_seen = graph.get(seen, name).is_none_or(|v| *v != Visibility::None);
+    out.diagnostics(b, "entry_waypoint_findings", entries.entries, move |cx, name, entry| {
+        let keys = entry.hosts.iter().map(|host| HostKey { ns: name.ns.clone(), host: host.clone() });
+        let sent = keys.filter_map(|key| cx.get(rows, &key)).filter(|row| row.object == *name);
+        // Hosts of one entry mostly say the same.
+        sent.filter_map(|row| row.diagnostic(Kind::ServiceEntry, name)).collect::<BTreeSet<_>>()
+    });
+    out.diagnostics(b, "entry_findings", entries.entries, move |cx, name, entry| {
+        let is_seen = cx.get(seen, name).is_none_or(|v| *v != Visibility::None);
         let ns = &name.ns;
         diagnostics(entry, is_seen, |host| {
-            entries.holder(graph, services, &HostKey { ns: ns.clone(), host: host.clone() })
+            entries.holder(cx, services, &HostKey { ns: ns.clone(), host: host.clone() })
         })
     });
     entries
@@ -177,12 +191,12 @@ pub(crate) fn declare(
 
 impl Entries {
     /// Returns the object that has a hostname in a namespace.
-    pub fn holder(&self, graph: &Graph, services: Services, key: &HostKey) -> Option<ObjectRef> {
+    pub fn holder(&self, read: &impl Read, services: Services, key: &HostKey) -> Option<ObjectRef> {
         let of = |kind, name| ObjectRef { kind, name };
-        if let Some(winner) = graph.get(self.winners, key) {
+        if let Some(winner) = read.get(self.winners, key) {
             return Some(of(Kind::ServiceEntry, winner.entry.clone()));
         }
-        services.with_host(graph, &key.ns, &key.host).map(|service| of(Kind::Service, service))
+        services.with_host(read, &key.ns, &key.host).map(|service| of(Kind::Service, service))
     }
 }
 

@@ -1,6 +1,6 @@
 //! What workloads read of services.
 
-use engine::{Builder, Graph, Index, Memo, Table};
+use engine::{Builder, Index, Memo, Read, Table};
 use model::facts::{Protocol, Service, ServicePort, ServiceType, TargetPort};
 use model::{Labels, Name, Ns, Str};
 use proto::workload;
@@ -49,10 +49,10 @@ pub(crate) struct Services {
 
 impl Services {
     /// Returns the Service that has a hostname in its namespace.
-    pub fn with_host(&self, graph: &Graph, ns: &Ns, host: &str) -> Option<Name> {
+    pub fn with_host(&self, read: &impl Read, ns: &Ns, host: &str) -> Option<Name> {
         let label = host.split('.').next().unwrap_or_default();
         let name = Name::new(ns, label);
-        let view = graph.get(self.views, &name)?;
+        let view = read.get(self.views, &name)?;
         let is_its = view.key.split_once('/').is_some_and(|(_, own)| host == own);
         is_its.then_some(name)
     }

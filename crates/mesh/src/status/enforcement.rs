@@ -1,6 +1,7 @@
 //! What authors are told of enforcements: conditions of their objects, and diagnostics.
 
-use engine::{Cx, Graph, Table};
+use engine::{Builder, Cx, Graph, Table};
+use model::facts::Pod;
 use model::{Diagnostic, Kind, Labels, Name, Ns, ObjectRef, Severity, Str};
 use output::{Condition, Encoded, Outputs};
 use std::collections::{BTreeMap, BTreeSet};
@@ -128,12 +129,13 @@ pub(crate) struct Reported {
 /// Declares what authors should know: of values that are neither true nor false, of required
 /// waypoints that can be gone around, and of ports in common.
 pub(crate) fn declare_diagnostics(
+    b: &mut Builder,
     out: &mut Outputs,
     enforcements: EnforcementTables,
     of: Reported,
     cluster: Str,
 ) {
-    declare_unclear(out, of, cluster);
+    declare_unclear(b, out, of, cluster);
     out.findings(move |graph| {
         let mut all = Vec::new();
         let mut exposed: BTreeMap<ObjectRef, BTreeSet<ObjectRef>> = BTreeMap::new();
@@ -161,25 +163,37 @@ pub(crate) fn declare_diagnostics(
 }
 
 /// Declares it of the annotations of whatever takes part: what is sent, and namespaces.
-fn declare_unclear(out: &mut Outputs, of: Reported, cluster: Str) {
+fn declare_unclear(b: &mut Builder, out: &mut Outputs, of: Reported, cluster: Str) {
     let object = |kind, name: &Name| ObjectRef { kind, name: name.clone() };
-    out.diagnostics(of.inputs.namespaces, move |_, name, namespace| {
+    out.diagnostics(b, "namespace_require_findings", of.inputs.namespaces, move |_, name, namespace| {
         unclear(object(Kind::Namespace, &Name::new("", name)), &namespace.annotations)
     });
-    out.diagnostics(of.inputs.services, move |graph, name, service| {
-        graph.get(of.services.views, name)?;
+    out.diagnostics(b, "service_require_findings", of.inputs.services, move |cx, name, service| {
+        cx.get(of.services.views, name)?;
         unclear(object(Kind::Service, name), &service.meta.annotations)
     });
-    out.diagnostics(of.entries.entries, move |_, name, entry| {
+    out.diagnostics(b, "entry_require_findings", of.entries.entries, move |_, name, entry| {
         unclear(object(Kind::ServiceEntry, name), &entry.meta.annotations)
     });
-    out.diagnostics(of.inputs.workloadentries, move |graph, name, entry| {
-        graph.get(of.entry_workloads, &Str::from(key::workload_entry_uid(&cluster, name)))?;
-        unclear(object(Kind::WorkloadEntry, name), &entry.meta.annotations)
+    out.diagnostics(
+        b,
+        "workload_entry_require_findings",
+        of.inputs.workloadentries,
+        move |cx, name, entry| {
+            cx.get(of.entry_workloads, &Str::from(key::workload_entry_uid(&cluster, name)))?;
+            unclear(object(Kind::WorkloadEntry, name), &entry.meta.annotations)
+        },
+    );
+    // Few pods have the annotation: the others cost a look at it, and no row.
+    let annotated = b.index(of.inputs.pods, "pod_by_require", |name: &Name, pod: &Pod| {
+        pod.annotations.get(REQUIRE_ANNOTATION).map(|_| name.clone())
     });
-    out.diagnostics(of.inputs.pods, move |graph, name, pod| {
-        graph.get(of.pods, name)?;
-        unclear(object(Kind::Pod, name), &pod.annotations)
+    let annotated = b.group("pods_with_require", annotated, |_, _, pods| {
+        pods.first().map(|(_, pod)| pod.annotations.clone())
+    });
+    out.diagnostics(b, "pod_require_findings", annotated, move |cx, name, annotations| {
+        cx.get(of.pods, name)?;
+        unclear(object(Kind::Pod, name), annotations)
     });
 }
 

@@ -3,6 +3,7 @@
 //! Types, reasons and messages are those of istiod, which people and tools read.
 
 mod enforcement;
+mod programming;
 
 use engine::{Builder, Cx, Index, Memo, Table};
 use model::facts::{
@@ -19,7 +20,7 @@ use crate::namespace::NamespaceView;
 use crate::policy::PolicyRow;
 use crate::service::{EndpointFault, Entries, HostKey, ServiceRow, ServiceView, endpoint_faults, ingress};
 use crate::settings::Settings;
-use crate::waypoint::{BindError, Binder};
+use crate::waypoint::{BindError, Binder, WAYPOINT_CONTROLLER};
 use crate::workload::EntryWorkload;
 use crate::{Options, key};
 
@@ -33,8 +34,6 @@ const ACCEPTED: &str = "pilothouse.io/Accepted";
 const ZTUNNEL_ACCEPTED: &str = "ZtunnelAccepted";
 const WAYPOINT_ACCEPTED: &str = "WaypointAccepted";
 const CONNECT_STRATEGY: &str = "istio.io/connect-strategy";
-/// The controller of classes whose gateways are waypoints.
-const WAYPOINT_CONTROLLER: &str = "istio.io/mesh-controller";
 
 /// An object without any keeps a row: it tells the writer that former ones must go.
 fn all(conditions: Vec<Condition>) -> Option<Conditions> {
@@ -78,7 +77,8 @@ pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, inputs: Inputs, option
         let views = [cx.get(inputs.service_views, name)?];
         let has_datagrams = service.ports.iter().any(|port| port.protocol != Protocol::Tcp);
         let required = inputs.required(cx, &name.ns, &views, &row, has_datagrams);
-        all(bound(&row.waypoint, Some(of)).into_iter().chain(required).collect())
+        let why_not = programming::why_not(cx, &inputs.binder, &row.waypoint);
+        all(bound(&row.waypoint, why_not, Some(of)).into_iter().chain(required).collect())
     });
     let entry_conditions = b.derive("entry_conditions", entries.entries, move |cx, name, entry| {
         all(inputs.entry(cx, name, entry))
@@ -95,7 +95,8 @@ pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, inputs: Inputs, option
             let required = row.requirement.as_ref();
             let required = required
                 .and_then(|of| enforcement::of_workload(cx, &inputs.binder, &name.ns, of, row.is_captured));
-            all(bound(&row.waypoint, None).into_iter().chain(required).collect())
+            let why_not = programming::why_not(cx, &inputs.binder, &row.waypoint);
+            all(bound(&row.waypoint, why_not, None).into_iter().chain(required).collect())
         });
     let policies = b.derive("policy_conditions", inputs.policies, move |cx, name, policy| {
         let row = cx.get(policy_rows, name)?;
@@ -116,13 +117,15 @@ pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, inputs: Inputs, option
     out.conditions(b, Kind::ServiceEntry, entry_conditions);
     out.conditions(b, Kind::WorkloadEntry, workload_entries);
     out.conditions(b, Kind::AuthorizationPolicy, policies);
-    out.diagnostics(policies, |_, name, conditions| unattached(name, conditions));
+    programming::declare(b, out, inputs.binder, service_rows, entries.rows);
+    out.diagnostics(b, "target_findings", policies, |_, name, conditions| unattached(name, conditions));
 }
 
-/// `istio.io/WaypointBound`; nothing when no waypoint is named. A service also has its metadata, its
-/// namespace's view and what is wrong with its canary.
+/// `istio.io/WaypointBound`; nothing when no waypoint is named. `why_not` tells that the waypoint is not
+/// programmed. A service also has its metadata, its namespace's view and what is wrong with its canary.
 fn bound(
     binding: &Result<Option<Name>, BindError>,
+    why_not: Option<String>,
     service: Option<(&Meta, &NamespaceView, Option<&BindError>)>,
 ) -> Option<Condition> {
     let condition =
@@ -149,6 +152,10 @@ fn bound(
                     message.push_str(&error.condition().1);
                 }
             }
+            if let Some(why_not) = why_not {
+                message.push_str(". The waypoint ");
+                message.push_str(&why_not);
+            }
             condition(true, "WaypointAccepted", message)
         }
     }
@@ -170,7 +177,8 @@ impl Inputs {
         let Some(seen) = cx.get(self.entries.seen, name).map(|v| *v) else { return Vec::new() };
         let mut conditions: Vec<Condition> = self.accepted(cx, name, entry, seen).into_iter().collect();
         let Some(row) = rows.first() else { return conditions };
-        conditions.extend(bound(&row.waypoint, Some((&entry.meta, &view, row.canary.as_ref()))));
+        let why_not = programming::why_not(cx, &self.binder, &row.waypoint);
+        conditions.extend(bound(&row.waypoint, why_not, Some((&entry.meta, &view, row.canary.as_ref()))));
         let is_unbound = !matches!(row.waypoint, Ok(Some(_)));
         let races =
             entry.meta.annotations.get(CONNECT_STRATEGY).is_some_and(|s| s == "RACE_FIRST_TCP_CONNECT");
@@ -298,27 +306,27 @@ impl Inputs {
         if let [only] = found.as_slice() {
             return Some(condition(only.bound, only.reason, only.message.clone()));
         }
-        let unbound: Vec<String> = refs
-            .iter()
-            .zip(&found)
-            .filter(|(_, a)| !a.bound)
-            .map(|(r, a)| {
+        let those = |is_it: fn(&Attachment) -> bool| {
+            let those = refs.iter().zip(&found).filter(|(_, a)| is_it(a)).map(|(r, a)| {
                 let group = if r.group.is_empty() { "core" } else { r.group.as_str() };
                 format!("{}.{group}:{}", r.kind, a.key)
-            })
-            .collect();
-        let message = if unbound.is_empty() {
-            String::new()
-        } else {
-            format!("Invalid targetRefs: {}", unbound.join(", "))
+            });
+            those.collect::<Vec<String>>()
         };
-        let any = unbound.len() < found.len();
-        let reason = match (any, unbound.is_empty()) {
-            (_, true) => "Accepted",
-            (true, false) => "PartiallyInvalid",
-            (false, false) => "Invalid",
+        let invalid = those(|a| !a.bound && a.reason != NOT_PROGRAMMED);
+        let unprogrammed = those(|a| a.reason == NOT_PROGRAMMED);
+        let any = found.iter().any(|a| a.bound);
+        let reason = match (any, invalid.is_empty(), unprogrammed.is_empty()) {
+            (_, true, true) => "Accepted",
+            (true, ..) => "PartiallyInvalid",
+            (false, true, false) => NOT_PROGRAMMED,
+            (false, false, _) => "Invalid",
         };
-        Some(condition(any, reason, message))
+        let texts =
+            [("Invalid targetRefs", invalid), ("targetRefs without a programmed waypoint", unprogrammed)];
+        let texts = texts.into_iter().filter(|(_, list)| !list.is_empty());
+        let texts: Vec<String> = texts.map(|(what, list)| format!("{what}: {}", list.join(", "))).collect();
+        Some(condition(any, reason, texts.join("; ")))
     }
 
     fn target(&self, cx: &Cx<'_>, policy: &AuthorizationPolicy, target: &PolicyTargetRef) -> Attachment {
@@ -345,11 +353,18 @@ impl Inputs {
                             "GatewayClass must use controller name `{WAYPOINT_CONTROLLER}` for waypoints"
                         ),
                     ),
-                    Some(_) => answer(true, "Accepted", format!("bound to {}", target.name)),
+                    Some(_) => answer(
+                        false,
+                        NOT_PROGRAMMED,
+                        format!(
+                            "no waypoint of class {} is programmed by this control plane yet",
+                            target.name
+                        ),
+                    ),
                 }
             }
             "Gateway" => match cx.get(self.binder.waypoints, &key) {
-                Some(_) => answer(true, "Accepted", format!("bound to {key}")),
+                Some(_) => self.programmed(cx, &key, answer),
                 None => answer(false, "TargetNotFound", "not bound".to_owned()),
             },
             "Service" | "ServiceEntry" => {
@@ -366,12 +381,24 @@ impl Inputs {
                     ServiceTarget::Unbound => {
                         answer(false, "AncestorNotBound", format!("{kind} {key} is not bound to a waypoint"))
                     }
-                    ServiceTarget::Bound(waypoint) => {
-                        answer(true, "Accepted", format!("bound to {waypoint}"))
-                    }
+                    ServiceTarget::Bound(waypoint) => self.programmed(cx, &waypoint, answer),
                 }
             }
             _ => answer(false, "unknown", "not bound".to_owned()),
+        }
+    }
+
+    /// What is answered of a target with this waypoint: nothing enforces a policy at one that is not
+    /// programmed here.
+    fn programmed(
+        &self,
+        cx: &Cx<'_>,
+        waypoint: &Name,
+        answer: impl Fn(bool, &'static str, String) -> Attachment,
+    ) -> Attachment {
+        match programming::of_waypoint(cx, &self.binder, waypoint) {
+            None => answer(true, "Accepted", format!("bound to {waypoint}")),
+            Some(why) => answer(false, NOT_PROGRAMMED, format!("waypoint {waypoint} {why}")),
         }
     }
 
@@ -422,8 +449,16 @@ struct Attachment {
     message: String,
 }
 
-/// Code of the diagnostic that arises here.
-const UNATTACHED: &str = "AP109";
+/// The reason of a policy, or a target, whose waypoint is not programmed by this control plane.
+const NOT_PROGRAMMED: &str = "NotProgrammed";
+
+/// Codes of the diagnostics that arise here.
+mod code {
+    /// A target of a policy does not exist or has no waypoint.
+    pub(super) const UNATTACHED: &str = "AP109";
+    /// Nothing enforces a policy for waypoints.
+    pub(super) const NOT_ENFORCED: &str = "AP111";
+}
 
 /// Returns what the author of a policy should know of its targets, given its conditions: those that
 /// nothing enforces it at.
@@ -433,14 +468,22 @@ fn unattached(policy: &Name, conditions: &Conditions) -> Option<Diagnostic> {
     if found.reason == "Accepted" {
         return None;
     }
+    let (code, severity, help) = if found.reason == NOT_PROGRAMMED {
+        let help = "nothing enforces the policy: ztunnels do not see one with targets. Write what ztunnels can enforce \
+                    (sources and ports) without spec.targetRefs";
+        (code::NOT_ENFORCED, Severity::Error, help)
+    } else {
+        let help = "no waypoint enforces the policy there, and ztunnels do not see it: name what exists and has a \
+                    waypoint";
+        (code::UNATTACHED, Severity::Warning, help)
+    };
     Some(Diagnostic {
-        code: UNATTACHED,
-        severity: Severity::Warning,
+        code,
+        severity,
         object: Some(ObjectRef { kind: Kind::AuthorizationPolicy, name: policy.clone() }),
         field: "spec.targetRefs".to_owned(),
         message: format!("{} ({})", found.message, found.reason),
-        help: "no waypoint enforces the policy there, and ztunnels do not see it: name what exists and has a waypoint"
-            .to_owned(),
+        help: help.to_owned(),
         place: None,
     })
 }

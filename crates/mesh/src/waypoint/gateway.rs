@@ -52,10 +52,47 @@ pub(crate) struct Inbound {
     pub port: u16,
 }
 
+/// The controller of classes whose gateways are waypoints of ours.
+pub(crate) const WAYPOINT_CONTROLLER: &str = "istio.io/mesh-controller";
+
+/// Why a waypoint is not programmed by this control plane: routes and policies for it are not in force.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Unprogrammed {
+    /// It is of a class of ours, and nothing here programs waypoints yet.
+    NotYet,
+    /// Its class is of another controller; without one, there is no such class.
+    NotOurs { class: Str, controller: Option<Str> },
+}
+
+impl Unprogrammed {
+    fn of(gateway: &Gateway, class: Option<&GatewayClass>) -> Self {
+        match class {
+            Some(class) if class.controller == WAYPOINT_CONTROLLER => Self::NotYet,
+            other => Self::NotOurs {
+                class: gateway.class.clone(),
+                controller: other.map(|class| class.controller.clone()),
+            },
+        }
+    }
+
+    /// Returns it in words, to follow a colon.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::NotYet => "this version of Pilothouse configures no waypoints".to_owned(),
+            Self::NotOurs { class, controller: Some(controller) } => {
+                format!("its class {class:?} is of controller {controller:?}")
+            }
+            Self::NotOurs { class, controller: None } => format!("there is no GatewayClass {class:?}"),
+        }
+    }
+}
+
 /// A gateway that has an address.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Waypoint {
     pub name: Name,
+    /// Why it is not programmed; `None` once it is.
+    pub unprogrammed: Option<Unprogrammed>,
     pub address: Option<WaypointAddress>,
     pub traffic: TrafficType,
     pub allowed: AllowedNamespaces,
@@ -168,6 +205,7 @@ pub(crate) fn declare(
             .and_then(|text| inbound(text));
         Some(Waypoint {
             name: name.clone(),
+            unprogrammed: Some(Unprogrammed::of(gateway, class.as_deref())),
             address: address(gateway, || {
                 cx.single(settings.network).map(|n| (*n).clone()).unwrap_or_default()
             }),

@@ -1,5 +1,5 @@
 use super::Facts;
-use crate::{Name, Selector, Str, TrustDomain};
+use crate::{Diagnostic, Name, Selector, Str, TrustDomain};
 
 /// Visibility of a service to ztunnels (`serviceEntryVisibility`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -51,7 +51,51 @@ pub struct CaCertificate {
     pub signers: Vec<Str>,
 }
 
+/// A part of the mesh settings: a field of `MeshConfig` that is read.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum SettingsPart {
+    /// `rootNamespace`.
+    RootNamespace,
+    /// `trustDomain`.
+    TrustDomain,
+    /// `trustDomainAliases`.
+    TrustDomainAliases,
+    /// `defaultConfig`.
+    DefaultConfig,
+    /// `discoverySelectors`.
+    DiscoverySelectors,
+    /// `serviceScopeConfigs`.
+    ServiceScopeConfigs,
+    /// `serviceEntryVisibility`.
+    ServiceEntryVisibility,
+    /// `caCertificates`.
+    CaCertificates,
+}
+
+impl SettingsPart {
+    /// Tells whether nothing can stand in for the part: what all identities have, and where the policies of
+    /// the mesh are.
+    pub fn is_essential(self) -> bool {
+        matches!(self, Self::RootNamespace | Self::TrustDomain)
+    }
+}
+
+/// A part of the mesh settings that is refused.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RefusedPart {
+    /// Which one.
+    pub part: SettingsPart,
+    /// Whether its last good value is in use; if not, what stands in for it.
+    pub has_last: bool,
+    /// What is wrong with it.
+    pub diagnostic: Diagnostic,
+}
+
 /// Mesh settings: key `mesh` of the ConfigMap `istio` over the defaults of `MeshConfig`.
+///
+/// A part that is refused has its last good value, once [`MeshSettings::keep`] was told of it; without one
+/// it has what fails closed: the default, and for `serviceEntryVisibility` that no entry is seen outside of
+/// its namespace.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct MeshSettings {
     /// Name of the ConfigMap.
@@ -73,6 +117,45 @@ pub struct MeshSettings {
     pub service_entry_visibility: Option<(Visibility, Vec<VisibilityPolicy>)>,
     /// `caCertificates` with text that are some signer's, in order.
     pub ca_certificates: Vec<CaCertificate>,
+    /// The parts that are refused.
+    pub refused: Vec<RefusedPart>,
+    /// What is told of fields that are not read.
+    pub unread: Vec<Diagnostic>,
+}
+
+impl MeshSettings {
+    /// Returns the settings with the parts that are refused as `last` has them, the settings in use.
+    #[must_use]
+    pub fn keep(mut self, last: &Self) -> Self {
+        let mut refused = std::mem::take(&mut self.refused);
+        for RefusedPart { part, has_last, .. } in &mut refused {
+            *has_last = last.refused.iter().find(|of| of.part == *part).is_none_or(|of| of.has_last);
+            match part {
+                SettingsPart::RootNamespace => self.root_namespace.clone_from(&last.root_namespace),
+                SettingsPart::TrustDomain => self.trust_domain.clone_from(&last.trust_domain),
+                SettingsPart::TrustDomainAliases => {
+                    self.trust_domain_aliases.clone_from(&last.trust_domain_aliases);
+                }
+                SettingsPart::DefaultConfig => self.discovery_host.clone_from(&last.discovery_host),
+                SettingsPart::DiscoverySelectors => {
+                    self.discovery_selectors.clone_from(&last.discovery_selectors);
+                }
+                SettingsPart::ServiceScopeConfigs => self.service_scopes.clone_from(&last.service_scopes),
+                SettingsPart::ServiceEntryVisibility => {
+                    self.service_entry_visibility.clone_from(&last.service_entry_visibility);
+                }
+                SettingsPart::CaCertificates => self.ca_certificates.clone_from(&last.ca_certificates),
+            }
+        }
+        Self { refused, ..self }
+    }
+
+    /// Returns why the mesh cannot be served by these settings: an essential part is refused, and there is
+    /// no last good value of it.
+    pub fn unusable(&self) -> Option<&Diagnostic> {
+        let missing = self.refused.iter().find(|of| of.part.is_essential() && !of.has_last);
+        missing.map(|of| &of.diagnostic)
+    }
 }
 
 impl Facts for MeshSettings {
@@ -95,6 +178,8 @@ impl Default for MeshSettings {
             service_scopes: Vec::new(),
             service_entry_visibility: None,
             ca_certificates: Vec::new(),
+            refused: Vec::new(),
+            unread: Vec::new(),
         }
     }
 }

@@ -33,7 +33,8 @@ pub use gateway::{FrontendTls, FrontendValidation, Gateway, GatewayAddress, Gate
 pub use key::{Facts, ObjectKey};
 pub use listener::{AllowedNamespaces, Listener, ListenerSet, ListenerTls, RouteGroupKind};
 pub use mesh_settings::{
-    CaCertificate, MatchingRule, MeshSettings, ServiceScope, Visibility, VisibilityPolicy,
+    CaCertificate, MatchingRule, MeshSettings, RefusedPart, ServiceScope, SettingsPart, Visibility,
+    VisibilityPolicy,
 };
 pub use meta::Meta;
 pub use namespace::Namespace;

@@ -62,6 +62,8 @@ pub struct ServiceEntry {
     pub selector: Option<Labels>,
     /// `spec.subjectAltNames`, in order.
     pub subject_alt_names: Vec<Str>,
+    /// Whether `spec.exportTo` is written, which is not read.
+    pub exports: bool,
     /// `status.addresses[]`: (host, value) that parse, in order; hosts in lower case.
     pub status_addresses: Vec<(Str, IpAddr)>,
 }

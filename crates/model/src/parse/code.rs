@@ -10,6 +10,10 @@ pub const FIELD: &str = "KO003";
 pub const UNKNOWN_FIELD: &str = "KO004";
 /// A kind is not served under the name or version that is written; told of objects in files.
 pub const NO_MATCH: &str = "KO005";
+/// A kind of the mesh's APIs is known and not read.
+pub const UNSUPPORTED_KIND: &str = "KO006";
+/// A field is known and not read.
+pub const UNSUPPORTED_FIELD: &str = "KO007";
 /// A cluster address of a `Service` is no IP address.
 pub const SERVICE_ADDRESS: &str = "SV001";
 /// The `resolution` of a `ServiceEntry` is not known.
@@ -42,6 +46,8 @@ pub const ALL: &[&str] = &[
     FIELD,
     UNKNOWN_FIELD,
     NO_MATCH,
+    UNSUPPORTED_KIND,
+    UNSUPPORTED_FIELD,
     SERVICE_ADDRESS,
     ENTRY_RESOLUTION,
     ENTRY_LOCATION,

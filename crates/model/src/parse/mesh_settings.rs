@@ -3,8 +3,14 @@ use super::metadata::Metadata;
 use super::selector::LabelSelector;
 use super::text::{Text, or_empty, shared_list};
 use super::{code, read, wrong::Wrong};
-use crate::facts::{CaCertificate, MatchingRule, MeshSettings, ServiceScope, Visibility, VisibilityPolicy};
-use crate::{Kind, Name, Selector, Str, TrustDomain, host_of, is_dns_label, shared, yaml};
+use crate::facts::{
+    CaCertificate, MatchingRule, MeshSettings, RefusedPart, ServiceScope, SettingsPart, Visibility,
+    VisibilityPolicy,
+};
+use crate::{
+    Diagnostic, Kind, Name, ObjectRef, Selector, Severity, Str, TrustDomain, UNSUPPORTED_FIELDS,
+    did_you_mean, host_of, is_dns_label, nearest, shared, yaml,
+};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -21,28 +27,6 @@ struct Manifest<'a> {
 struct Data<'a> {
     #[serde(borrow)]
     mesh: Option<Text<'a>>,
-}
-
-/// The fields of `MeshConfig` that are read.
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", expecting = "an object")]
-struct Mesh<'a> {
-    #[serde(borrow, alias = "root_namespace")]
-    root_namespace: Option<Text<'a>>,
-    #[serde(borrow, alias = "trust_domain")]
-    trust_domain: Option<Text<'a>>,
-    #[serde(borrow, alias = "trust_domain_aliases")]
-    trust_domain_aliases: Option<Vec<Text<'a>>>,
-    #[serde(borrow, alias = "default_config")]
-    default_config: Option<ProxyConfig<'a>>,
-    #[serde(borrow, alias = "discovery_selectors")]
-    discovery_selectors: Option<Vec<LabelSelector<'a>>>,
-    #[serde(borrow, alias = "service_scope_configs")]
-    service_scope_configs: Option<Vec<ScopeConfig<'a>>>,
-    #[serde(borrow, alias = "service_entry_visibility")]
-    service_entry_visibility: Option<EntryVisibility<'a>>,
-    #[serde(borrow, alias = "ca_certificates")]
-    ca_certificates: Option<Vec<CertificateManifest<'a>>>,
 }
 
 #[derive(Deserialize)]
@@ -108,23 +92,23 @@ const SCOPES: &[(&str, i64, bool)] = &[("LOCAL", 0, false), ("GLOBAL", 1, true)]
 /// Where the settings stand in the ConfigMap; paths of fields go on from here.
 const AT: &str = "data.mesh";
 
-/// Returns the mesh settings of a ConfigMap: its key `mesh`, a YAML document, over the defaults.
+/// Returns the mesh settings of a ConfigMap: its key `mesh`, a YAML document, over the defaults. A part that
+/// is wrong is refused alone: it has what fails closed.
 ///
 /// # Errors
-/// As [`super::parse`], for YAML that cannot be read, a selector that is not valid and an unknown
-/// value of an enumeration: settings are taken as a whole or not at all.
+/// As [`super::parse`], and for YAML that cannot be read.
 pub(super) fn parse(json: &[u8]) -> Result<MeshSettings, Wrong> {
     let Manifest { metadata, data } = read::manifest(json)?;
     let name = metadata.object_name(Kind::ConfigMap)?;
     let text = data.unwrap_or_default().mesh;
-    read_yaml(or_empty(&text))?.lower(name)
+    Ok(lower(&read_yaml(or_empty(&text))?, name))
 }
 
-fn read_yaml(text: &str) -> Result<Mesh<'_>, Wrong> {
+fn read_yaml(text: &str) -> Result<yaml::Mapping, Wrong> {
     let mut documents = yaml::documents(text);
     // No document, as in an empty text, and an empty document leave all defaults.
-    let Some(document) = documents.next() else { return Ok(Mesh::default()) };
-    let mesh: Option<Mesh<'_>> = serde_path_to_error::deserialize(document).map_err(|error| {
+    let Some(document) = documents.next() else { return Ok(yaml::Mapping::new()) };
+    let mesh: Option<yaml::Mapping> = serde_path_to_error::deserialize(document).map_err(|error| {
         let field = read::join(AT, &read::path_text(error.path()));
         // The position is one in the YAML that the user wrote: it stays.
         Wrong::new(code::SETTINGS_FIELD, field, error.into_inner().to_string())
@@ -136,38 +120,188 @@ fn read_yaml(text: &str) -> Result<Mesh<'_>, Wrong> {
     Ok(mesh.unwrap_or_default())
 }
 
-impl Mesh<'_> {
-    fn lower(self, name: Name) -> Result<MeshSettings, Wrong> {
-        let default = MeshSettings::default();
-        let written = self.trust_domain_aliases.iter().flatten().enumerate();
-        let mut aliases = written
-            .map(|(i, alias)| trust_domain(alias.as_str(), &format!("trustDomainAliases[{i}]")))
-            .collect::<Result<Vec<_>, _>>()?;
-        aliases.sort();
-        aliases.dedup();
-        let discovery_address = self.default_config.and_then(|config| config.discovery_address);
-        let visibility = self.service_entry_visibility.map(EntryVisibility::lower).transpose()?;
-        Ok(MeshSettings {
-            name,
-            root_namespace: match or_empty(&self.root_namespace) {
-                "" => default.root_namespace,
-                text => namespace(text)?,
-            },
-            trust_domain: match or_empty(&self.trust_domain) {
-                "" => default.trust_domain,
-                text => trust_domain(text, "trustDomain")?,
-            },
-            trust_domain_aliases: aliases,
-            discovery_host: match or_empty(&discovery_address) {
-                "" => default.discovery_host,
-                text => discovery_host(text)?,
-            },
-            discovery_selectors: each(self.discovery_selectors, "discoverySelectors", selector)?,
-            service_scopes: each(self.service_scope_configs, "serviceScopeConfigs", ScopeConfig::lower)?,
-            service_entry_visibility: visibility,
-            ca_certificates: ca_certificates(self.ca_certificates),
+/// The fields of `MeshConfig` that are read.
+const READ: [&str; 8] = [
+    "rootNamespace",
+    "trustDomain",
+    "trustDomainAliases",
+    "defaultConfig",
+    "discoverySelectors",
+    "serviceScopeConfigs",
+    "serviceEntryVisibility",
+    "caCertificates",
+];
+
+/// Returns what is told of the fields that are not read: what to use instead of those that are known, and what
+/// was likely meant by others.
+fn unread(mesh: &yaml::Mapping, object: &ObjectRef) -> Vec<Diagnostic> {
+    let written = mesh.keys().filter_map(yaml::Value::as_str);
+    let unread = written.filter(|field| !READ.iter().any(|read| read == field || snake_case(read) == *field));
+    let known = || UNSUPPORTED_FIELDS.iter().filter(|(kind, ..)| *kind == Kind::ConfigMap);
+    let told = unread.map(|field| {
+        let at = |name: &str| format!("{AT}.{name}");
+        let of = known().find(|(_, path, _)| {
+            path.strip_prefix(AT)
+                .and_then(|path| path.strip_prefix('.'))
+                .is_some_and(|name| name == field || snake_case(name) == field)
+        });
+        let (code, severity, message, help) = match of {
+            Some((.., instead)) => (
+                code::UNSUPPORTED_FIELD,
+                Severity::Info,
+                "is known and not read".to_owned(),
+                (*instead).to_owned(),
+            ),
+            None => {
+                let names = known().filter_map(|(_, path, _)| path.rsplit('.').next()).chain(READ);
+                let help = nearest(field, names).map(did_you_mean).unwrap_or_default();
+                (code::UNKNOWN_FIELD, Severity::Warning, "is no field of the mesh settings".to_owned(), help)
+            }
+        };
+        Diagnostic {
+            code,
+            severity,
+            object: Some(object.clone()),
+            field: at(field),
+            message,
+            help,
+            place: None,
+        }
+    });
+    told.collect()
+}
+
+/// Lowers the fields of `MeshConfig` that are read.
+fn lower(mesh: &yaml::Mapping, name: Name) -> MeshSettings {
+    let default = MeshSettings::default();
+    let object = ObjectRef { kind: Kind::ConfigMap, name: name.clone() };
+    let unread = unread(mesh, &object);
+    let mut of = Parts { mesh, object, refused: Vec::new() };
+    let root_namespace = of.part(SettingsPart::RootNamespace, "rootNamespace", |text: Text<'_>| {
+        written(&text).map(namespace).transpose()
+    });
+    let own_domain = of.part(SettingsPart::TrustDomain, "trustDomain", |text: Text<'_>| {
+        written(&text).map(|text| trust_domain(text, "trustDomain")).transpose()
+    });
+    let aliases = of.part(SettingsPart::TrustDomainAliases, "trustDomainAliases", aliases);
+    let host = of.part(SettingsPart::DefaultConfig, "defaultConfig", |config: ProxyConfig<'_>| {
+        config.discovery_address.as_ref().and_then(written).map(discovery_host).transpose()
+    });
+    let selectors = of.part(SettingsPart::DiscoverySelectors, "discoverySelectors", |list| {
+        each(Some(list), "discoverySelectors", selector)
+    });
+    let scopes = of.part(SettingsPart::ServiceScopeConfigs, "serviceScopeConfigs", |list| {
+        each(Some(list), "serviceScopeConfigs", ScopeConfig::lower)
+    });
+    let visibility =
+        of.part(SettingsPart::ServiceEntryVisibility, "serviceEntryVisibility", EntryVisibility::lower);
+    let certificates =
+        of.part(SettingsPart::CaCertificates, "caCertificates", |list| Ok(ca_certificates(list)));
+    MeshSettings {
+        name,
+        root_namespace: root_namespace.value().flatten().unwrap_or(default.root_namespace),
+        trust_domain: own_domain.value().flatten().unwrap_or(default.trust_domain),
+        trust_domain_aliases: aliases.value().unwrap_or_default(),
+        discovery_host: host.value().flatten().unwrap_or(default.discovery_host),
+        discovery_selectors: selectors.value().unwrap_or_default(),
+        service_scopes: scopes.value().unwrap_or_default(),
+        service_entry_visibility: match visibility {
+            Part::Absent => None,
+            Part::Written(visibility) => Some(visibility),
+            // Whom an entry was hidden from is not known.
+            Part::Refused => Some((Visibility::Namespace, Vec::new())),
+        },
+        ca_certificates: certificates.value().unwrap_or_default(),
+        refused: of.refused,
+        unread,
+    }
+}
+
+/// Returns the text, unless it is empty: that counts as not written.
+fn written<'t>(text: &'t Text<'_>) -> Option<&'t str> {
+    Some(text.as_str()).filter(|text| !text.is_empty())
+}
+
+/// What became of a part.
+enum Part<T> {
+    Absent,
+    Written(T),
+    Refused,
+}
+
+impl<T> Part<T> {
+    fn value(self) -> Option<T> {
+        match self {
+            Self::Written(value) => Some(value),
+            Self::Absent | Self::Refused => None,
+        }
+    }
+}
+
+/// Reads part after part, and collects what is refused.
+struct Parts<'m> {
+    mesh: &'m yaml::Mapping,
+    object: ObjectRef,
+    refused: Vec<RefusedPart>,
+}
+
+impl<'m> Parts<'m> {
+    fn part<M: Deserialize<'m>, T>(
+        &mut self,
+        part: SettingsPart,
+        field: &str,
+        lower: impl FnOnce(M) -> Result<T, Wrong>,
+    ) -> Part<T> {
+        let lowered = match self.read(field) {
+            Ok(None) => return Part::Absent,
+            Ok(Some(written)) => lower(written),
+            Err(wrong) => Err(wrong),
+        };
+        match lowered {
+            Ok(value) => Part::Written(value),
+            Err(wrong) => {
+                let diagnostic = wrong.into_diagnostic(Some(self.object.clone()));
+                self.refused.push(RefusedPart { part, has_last: false, diagnostic });
+                Part::Refused
+            }
+        }
+    }
+
+    /// Reads a field in either of its spellings; one that is null counts as absent.
+    fn read<M: Deserialize<'m>>(&self, field: &str) -> Result<Option<M>, Wrong> {
+        let (at, snake) = (format!("{AT}.{field}"), snake_case(field));
+        let found = (self.mesh.get(field), self.mesh.get(snake.as_str()));
+        if let (Some(_), Some(_)) = found {
+            let fault = format!("it is written as `{snake}` too");
+            return Err(Wrong::new(code::SETTINGS_FIELD, at, fault).help("remove one of the two"));
+        }
+        let Some(value) = found.0.or(found.1).filter(|value| !value.is_null()) else { return Ok(None) };
+        serde_path_to_error::deserialize(value).map(Some).map_err(|error| {
+            let field = read::join(&at, &read::path_text(error.path()));
+            Wrong::new(code::SETTINGS_FIELD, field, error.into_inner().to_string())
         })
     }
+}
+
+/// Returns the name of a field as protobuf has it, which is read as well.
+fn snake_case(field: &str) -> String {
+    let mut snake = String::with_capacity(field.len() + 4);
+    for letter in field.chars() {
+        if letter.is_ascii_uppercase() {
+            snake.push('_');
+        }
+        snake.push(letter.to_ascii_lowercase());
+    }
+    snake
+}
+
+fn aliases(written: Vec<Text<'_>>) -> Result<Vec<TrustDomain>, Wrong> {
+    let written = written.iter().enumerate();
+    let aliases = written.map(|(i, alias)| trust_domain(alias.as_str(), &format!("trustDomainAliases[{i}]")));
+    let mut aliases = aliases.collect::<Result<Vec<_>, _>>()?;
+    aliases.sort();
+    aliases.dedup();
+    Ok(aliases)
 }
 
 fn trust_domain(text: &str, at: &str) -> Result<TrustDomain, Wrong> {
@@ -196,8 +330,8 @@ fn discovery_host(text: &str) -> Result<Str, Wrong> {
 }
 
 /// Keeps what names roots of signers; roots from elsewhere (`spiffeBundleUrl`) are not read.
-fn ca_certificates(list: Option<Vec<CertificateManifest<'_>>>) -> Vec<CaCertificate> {
-    let all = list.unwrap_or_default().into_iter();
+fn ca_certificates(list: Vec<CertificateManifest<'_>>) -> Vec<CaCertificate> {
+    let all = list.into_iter();
     let lowered = all.map(|entry| CaCertificate {
         // Not shared: a text of its own, and long.
         pem: Str::from(or_empty(&entry.pem)),
@@ -417,8 +551,116 @@ mod tests {
                 "data.mesh.defaultConfig.discoveryAddress",
             ),
         ] {
-            let diagnostic = settings(mesh).unwrap_err().into_diagnostic(None);
+            let diagnostic = match settings(mesh) {
+                Ok(mut settings) => settings.refused.remove(0).diagnostic,
+                Err(wrong) => wrong.into_diagnostic(None),
+            };
             assert_eq!((diagnostic.code, diagnostic.field.as_str()), (code, field), "{mesh}");
         }
+    }
+
+    /// The settings of the issue that this is about: only the selector is wrong.
+    const HALF: &str = "
+    trustDomain: corp.test
+    rootNamespace: mesh-root
+    serviceEntryVisibility:
+      defaultVisibility: NONE
+      policies:
+      - visibility: PUBLIC
+        matchingRules: [{namespaceSelector: {matchExpressions: [{key: team, operator: Near}]}}]
+    ";
+
+    fn parts(settings: &MeshSettings) -> Vec<SettingsPart> {
+        settings.refused.iter().map(|of| of.part).collect()
+    }
+
+    #[test]
+    fn a_part_that_is_wrong_is_refused_alone_and_fails_closed() {
+        let half = settings(HALF).unwrap();
+        assert_eq!((half.trust_domain.as_str(), &*half.root_namespace), ("corp.test", "mesh-root"));
+        assert_eq!(parts(&half), [SettingsPart::ServiceEntryVisibility]);
+        assert_eq!(half.service_entry_visibility, Some((Visibility::Namespace, Vec::new())));
+        assert_eq!(half.unusable(), None);
+        let many = settings(
+            "{trustDomainAliases: x, discoverySelectors: {}, serviceScopeConfigs: [{scope: ALL}, {scope: GLOBAL}],
+              defaultConfig: {discoveryAddress: ':'}, caCertificates: no, trustDomain: corp.test}",
+        );
+        let many = many.unwrap();
+        assert_eq!(
+            parts(&many),
+            [
+                SettingsPart::TrustDomainAliases,
+                SettingsPart::DefaultConfig,
+                SettingsPart::DiscoverySelectors,
+                SettingsPart::ServiceScopeConfigs,
+                SettingsPart::CaCertificates,
+            ]
+        );
+        let domain = TrustDomain::parse("corp.test").unwrap();
+        let expected = MeshSettings { trust_domain: domain, refused: many.refused.clone(), ..default() };
+        assert_eq!(many, expected);
+    }
+
+    #[test]
+    fn a_part_that_is_wrong_keeps_its_last_good_value() {
+        let last =
+            "{trustDomain: corp.test, rootNamespace: mesh-root, discoverySelectors: [{matchLabels: {a: b}}]}";
+        let last = settings(last).unwrap();
+        let wrong = "{trustDomain: Corp.Test, rootNamespace: other, discoverySelectors: 1}";
+        let kept = settings(wrong).unwrap().keep(&last);
+        assert_eq!((kept.trust_domain.as_str(), &*kept.root_namespace), ("corp.test", "other"));
+        assert_eq!(kept.discovery_selectors, last.discovery_selectors);
+        assert_eq!(kept.unusable(), None);
+        // It is kept for as long as it is wrong.
+        assert_eq!(settings(wrong).unwrap().keep(&kept), kept);
+        assert_eq!(settings("trustDomain: corp.test").unwrap().keep(&kept).refused, []);
+    }
+
+    #[test]
+    fn nothing_stands_in_for_a_trust_domain_or_a_root_namespace() {
+        for wrong in ["trustDomain: Corp.Test", "rootNamespace: istio_system", "trustDomain: [a]"] {
+            let first = settings(wrong).unwrap();
+            assert!(first.unusable().is_some(), "{wrong}");
+            assert!(
+                settings(wrong).unwrap().keep(&first).unusable().is_some(),
+                "{wrong}: there was no good one"
+            );
+        }
+    }
+
+    #[test]
+    fn fields_that_are_not_read_are_told() {
+        let settings = settings(
+            "{accessLogFile: /dev/stdout, enable_tracing: true, trustdomain: a.test, somethingElse: 1, trust_domain: b.test}",
+        );
+        let told = settings.unwrap().unread;
+        let told: Vec<_> =
+            told.iter().map(|d| (d.code, d.severity, d.field.as_str(), d.help.as_str())).collect();
+        assert_eq!(
+            told,
+            [
+                (
+                    "KO007",
+                    Severity::Info,
+                    "data.mesh.accessLogFile",
+                    "ztunnels log connections by themselves"
+                ),
+                (
+                    "KO007",
+                    Severity::Info,
+                    "data.mesh.enable_tracing",
+                    "it is for Envoys, and this version configures none"
+                ),
+                ("KO004", Severity::Warning, "data.mesh.trustdomain", "did you mean `trustDomain`?"),
+                ("KO004", Severity::Warning, "data.mesh.somethingElse", ""),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_field_has_one_spelling_at_a_time() {
+        let settings = settings("{root_namespace: a, trust_domain: b.test, trustDomain: c.test}").unwrap();
+        assert_eq!(&*settings.root_namespace, "a");
+        assert_eq!(parts(&settings), [SettingsPart::TrustDomain]);
     }
 }

@@ -32,11 +32,13 @@ mod tests;
 mod tree;
 mod watch;
 
+use crate::log::MeshLog;
 use batch::Emitter;
 use cluster::{Batch, Batches};
 use folder::Folder;
 use model::Event;
 use model::{Diagnostic, Place, Severity};
+use plane::Findings;
 pub use settings::FolderSettings;
 use settle::{Settling, Step};
 use stamp::Stamp;
@@ -76,7 +78,7 @@ pub fn load_once_with(settings: &FolderSettings, input: Option<&str>) -> (Vec<Ev
     }
     let tree = tree::walk(&settings.folders, &mut |_| {});
     follower.look(&tree, &Marks::default(), true);
-    let batch = follower.batch(&tree, None).unwrap_or_default();
+    let (batch, _) = follower.batch(&tree, None).unwrap_or_default();
     (batch, follower.problems)
 }
 
@@ -99,12 +101,19 @@ pub struct FolderSource {
     settings: FolderSettings,
     problems: latest::Sender<Arc<[Diagnostic]>>,
     start: watch::Start,
+    log: Option<Arc<MeshLog>>,
 }
 
 impl FolderSource {
     /// Prepares to follow folders; nothing is read yet.
     pub fn new(settings: FolderSettings) -> Self {
-        Self { settings, problems: latest::Sender::new(Arc::from([])), start: watch::start }
+        Self { settings, problems: latest::Sender::new(Arc::from([])), start: watch::start, log: None }
+    }
+
+    /// Tells this log what is wrong with the files, as it begins and ends.
+    #[must_use]
+    pub fn with_log(self, log: Arc<MeshLog>) -> Self {
+        Self { log: Some(log), ..self }
     }
 
     /// Returns what is wrong with the files at the moment, ordered by place. What is wrong with
@@ -143,7 +152,10 @@ impl FolderSource {
             let tree = tree::walk(&follower.settings.folders, &mut |directory| watches.watch(directory));
             watches.end();
             let deadline = follower.look(&tree, &marks, first);
-            if let Some(events) = follower.batch(&tree, watches.problem()) {
+            if let Some((events, found)) = follower.batch(&tree, watches.problem()) {
+                if let Some(log) = &self.log {
+                    log.found(&found);
+                }
                 self.problems.send_replace(Arc::from(follower.problems.as_slice()));
                 if (first || !events.is_empty()) && out.blocking_send(Batch { events, arrived }).is_err() {
                     return;
@@ -243,8 +255,9 @@ impl Follower {
         deadline
     }
 
-    /// The events since the last batch; `None` if neither files nor problems changed.
-    fn batch(&mut self, tree: &Tree, problem: Option<&Diagnostic>) -> Option<Vec<Event>> {
+    /// The events since the last batch, and which problems began and ended; `None` if neither files nor
+    /// problems changed.
+    fn batch(&mut self, tree: &Tree, problem: Option<&Diagnostic>) -> Option<(Vec<Event>, Findings)> {
         self.turned.retain(|path| tree.named_folders.contains(path));
         let outer: Vec<Diagnostic> = problem
             .into_iter()
@@ -262,11 +275,9 @@ impl Follower {
         self.outer = outer;
         let (batch, of_files) = self.emitter.events(resolved, &self.folder);
         problems.extend(of_files);
-        for new in problems.iter().filter(|problem| !self.problems.contains(problem)) {
-            log(new);
-        }
+        let found = Findings::between(&self.problems, &problems);
         self.problems = problems;
-        Some(batch)
+        Some((batch, found))
     }
 }
 
@@ -280,18 +291,6 @@ fn turned(path: &str) -> Diagnostic {
         message: "was a file and is a folder now: the objects of the file are removed".to_owned(),
         help: "rename the folder if that was not meant".to_owned(),
         place: Some(Place { file: path.to_owned(), line: 1, column: 0 }),
-    }
-}
-
-fn log(problem: &Diagnostic) {
-    let code = problem.code;
-    match problem.severity {
-        Severity::Error if code == folder::code::FOLDER => {
-            tracing::warn!(code, %problem, "a folder or link cannot be read");
-        }
-        Severity::Error => tracing::warn!(code, %problem, "rejected manifest"),
-        Severity::Warning => tracing::warn!(code, %problem, "doubtful manifest"),
-        Severity::Info => tracing::info!(code, %problem, "ignored manifest"),
     }
 }
 

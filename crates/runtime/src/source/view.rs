@@ -18,6 +18,14 @@ pub enum SourceView {
 }
 
 impl SourceView {
+    /// Returns what is known of the files: everything that is to be told of them.
+    pub fn findings(&self) -> Arc<[Diagnostic]> {
+        match self {
+            Self::None | Self::Cluster(_) => Arc::from([]),
+            Self::Folder(found) => Arc::clone(&found.borrow()),
+        }
+    }
+
     /// Returns what the source cannot read at the moment, in one sentence each.
     pub fn problems(&self) -> Vec<String> {
         match self {

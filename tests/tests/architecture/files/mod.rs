@@ -24,7 +24,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "model",
         &["host kind timestamp yaml", "crd name", "diagnostic label trust_domain", "facts", "event parse"],
     ),
-    ("engine", &["row set slab stats why", "core", "index", "table", "context", "stage", "graph"]),
+    ("engine", &["row set slab stats why", "core", "index", "table", "context", "stage", "graph", "read"]),
     (
         "folder",
         &[
@@ -65,7 +65,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "session writer",
         ],
     ),
-    ("output", &["encoded condition", "resource status", "outputs"]),
+    ("output", &["diagnostic encoded condition", "resource status", "outputs"]),
     (
         "mesh",
         &[

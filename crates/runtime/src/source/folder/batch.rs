@@ -3,7 +3,7 @@
 use super::addresses::Addresses;
 use super::settings::FolderSettings;
 use folder::{Change, Folder, Key, Objects, Resolved};
-use model::{Diagnostic, Event, Kind, Name, Object, ObjectRef, Place};
+use model::{Diagnostic, Event, Kind, Name, Object, ObjectRef, Place, Severity, UNSUPPORTED_KINDS};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -38,6 +38,7 @@ impl Emitter {
         let rejected: BTreeMap<Key, Diagnostic> =
             refused.map(|(key, why)| (key.clone(), diagnostic(why))).collect();
         let mut problems: Vec<Diagnostic> = problems.iter().map(diagnostic).collect();
+        problems.extend(unsupported(&objects, folder));
         problems.retain(|problem| !rejected.values().any(|told| told == problem));
         let mut events = match self.sent.take() {
             None => self.list(&objects, &rejected, folder),
@@ -149,10 +150,11 @@ impl Emitter {
         let (event, wrong) = match parsed {
             Ok(parsed) if refused.is_some() => (Event::Put(parsed), refused),
             Ok(mut parsed) => {
-                let wrong = refusal(&mut parsed).map(|diagnostic| {
+                let mut wrong = None;
+                for diagnostic in refusals(&mut parsed) {
                     diagnostic.place = place(&diagnostic.field);
-                    diagnostic.clone()
-                });
+                    wrong = Some(diagnostic.clone());
+                }
                 (Event::Put(parsed), wrong)
             }
             Err(mut diagnostic) => {
@@ -168,14 +170,44 @@ impl Emitter {
     }
 }
 
-/// What is wrong with a policy that is active as one that denies.
-fn refusal(object: &mut Object) -> Option<&mut Diagnostic> {
+/// What is to be known of objects of kinds that are known and not read.
+fn unsupported(objects: &Objects, folder: &Folder) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    for kind in UNSUPPORTED_KINDS {
+        let first = Key::new(kind.group, kind.name, "", "");
+        let is_of = |key: &Key| key.group == kind.group && key.kind == kind.name;
+        for (key, object) in objects.range(&first..).take_while(|(key, _)| is_of(key)) {
+            let place = object.origin.as_ref().map(|origin| {
+                let (line, column) = folder.locate(origin, "kind").unwrap_or((origin.line, 1));
+                Place { file: origin.file.to_string(), line: line as usize, column: column as usize }
+            });
+            found.push(Diagnostic {
+                code: model::parse::code::UNSUPPORTED_KIND,
+                severity: Severity::Warning,
+                object: None,
+                field: String::new(),
+                message: format!("{key}: the kind is known and not read, so nothing of it is active"),
+                help: kind.instead.to_owned(),
+                place,
+            });
+        }
+    }
+    found
+}
+
+/// What is wrong with a policy that is active as one that denies, and with parts of the mesh settings.
+fn refusals(object: &mut Object) -> Vec<&mut Diagnostic> {
     let refused = match object {
-        Object::AuthorizationPolicy(policy) => Arc::make_mut(policy).spec.as_mut().err()?,
-        Object::PeerAuthentication(policy) => Arc::make_mut(policy).spec.as_mut().err()?,
-        _ => return None,
+        Object::AuthorizationPolicy(policy) => Arc::make_mut(policy).spec.as_mut().err(),
+        Object::PeerAuthentication(policy) => Arc::make_mut(policy).spec.as_mut().err(),
+        Object::ConfigMap(settings) if !(settings.refused.is_empty() && settings.unread.is_empty()) => {
+            let settings = Arc::make_mut(settings);
+            let refused = settings.refused.iter_mut().map(|of| &mut of.diagnostic);
+            return settings.unread.iter_mut().chain(refused).collect();
+        }
+        _ => None,
     };
-    Some(&mut refused.diagnostic)
+    refused.map(|refused| &mut refused.diagnostic).into_iter().collect()
 }
 
 /// A problem of a file as a diagnostic.

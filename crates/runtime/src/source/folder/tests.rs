@@ -610,3 +610,23 @@ fn change_without_a_signal_must_last() {
     assert!(matches!(&editor.look(&[], false).0[..], [Step::Read(_)]));
     assert_eq!(editor.look(&[], false), (vec![], None));
 }
+
+#[tokio::test]
+async fn kinds_that_are_known_and_not_read_are_told_with_what_to_use_instead() {
+    let route = "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: web}\nspec: {}\n";
+    let filter = "---\napiVersion: networking.istio.io/v1alpha3\nkind: EnvoyFilter\nmetadata: {name: lua}\nspec: {}\n";
+    let dir = dir(&[("web.yaml", &service("web")), ("l7.yaml", &format!("{route}{filter}"))]);
+    let mut world = World::start(&[dir.path()]).await;
+    let told = world.until_problem("EnvoyFilter default/lua").await;
+    assert!(
+        told.ends_with(
+            "l7.yaml:7:1: EnvoyFilter default/lua: the kind is known and not read, so nothing of it is in force (help: a \
+             ztunnel is no Envoy: nothing can be patched into it)"
+        ),
+        "{told}"
+    );
+    world.until_problem("HTTPRoute default/web: the kind is known and not read").await;
+    assert!(world.problems.borrow().iter().all(|problem| problem.severity == Severity::Warning));
+    write(&dir, "l7.yaml", "");
+    world.until_no_problem().await;
+}
