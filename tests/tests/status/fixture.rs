@@ -219,26 +219,6 @@ pub fn entry(ns: &str, name: &str, hosts: &[&str]) -> Value {
     })
 }
 
-/// What is said of something that is attached to a waypoint, of which nobody declared the class; or, with
-/// `ours`, this control plane is its controller.
-macro_rules! attached {
-    ($to:literal) => {
-        concat!(
-            "Successfully attached to waypoint ",
-            $to,
-            ". The waypoint is not programmed by this control plane: there is no GatewayClass \"istio-waypoint\""
-        )
-    };
-    ($to:literal, ours) => {
-        concat!(
-            "Successfully attached to waypoint ",
-            $to,
-            ". The waypoint is not programmed by this control plane: this version of Pilothouse configures no \
-             waypoints"
-        )
-    };
-}
-
 /// Returns a waypoint that is ready, open to the namespaces of `from` (`Same` or `All`).
 pub fn waypoint(ns: &str, name: &str, from: &str) -> String {
     format!(
