@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! connect ──▶ KubeSource: list and watch every kind ──▶ batches of events
+//!        ├──▶ UnreadKinds: whether there are objects of kinds that are known and not read
 //!        ├──▶ StatusWriter: read a status, compare, apply; from a work queue, at a bounded rate
 //!        └──▶ Candidate: leader election over a Lease or a ConfigMap
 //! ```
@@ -15,6 +16,7 @@ mod list_watch;
 mod lock;
 mod stats;
 mod status_writer;
+mod unread;
 mod work_queue;
 
 pub use connect::{Access, ConnectError, Connection, connect};
@@ -24,3 +26,4 @@ pub use list_watch::{Batch, Batches, KubeSettings, KubeSource, SourceProblems};
 pub use lock::{Candidate, Lock};
 pub use stats::WriterStats;
 pub use status_writer::{Action, DesiredStatus, RequestError, StatusWriter, list_statuses};
+pub use unread::UnreadKinds;

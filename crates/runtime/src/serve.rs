@@ -6,13 +6,18 @@ use crate::controllers::{
     ChangedObjects, Controllers, RESYNC_DELAY, ReportIntervals, StatusSettings, StatusStats,
 };
 use crate::engine_thread::{EngineHandle, Subscriber};
+use crate::log::MeshLog;
 use crate::metrics::Metrics;
 use crate::pages;
 use crate::secure::SecureServer;
 use crate::source::SourceView;
 use crate::source::folder::{FolderSettings, FolderSource};
-use cluster::{Access, ConnectError, Connection, KubeSettings, KubeSource, LeaseTimings, connect};
+use cluster::{
+    Access, ConnectError, Connection, KubeSettings, KubeSource, LeaseTimings, UnreadKinds, connect,
+};
 use identity::{Clock, Identity, IdentityError, IdentityView, KeyStore, StateDir, SystemClock};
+use model::Diagnostic;
+use plane::Findings;
 use server::http::{self, HttpBounds};
 use server::{Ads, AffectedNodes, Bounds, Clients, SecurePort, Service, Timeouts};
 use std::future::Future;
@@ -21,6 +26,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -349,6 +355,16 @@ fn status(args: &ServeArgs, connection: Option<&Connection>) -> Option<(kube::Cl
     Some((connection.client.clone(), settings))
 }
 
+/// Tells the log of what begins and ends among these findings.
+async fn tell(mut found: watch::Receiver<Arc<[Diagnostic]>>, log: Arc<MeshLog>) {
+    let mut before = Arc::clone(&found.borrow_and_update());
+    while found.changed().await.is_ok() {
+        let now = Arc::clone(&found.borrow_and_update());
+        log.found(&Findings::between(&before, &now));
+        before = now;
+    }
+}
+
 /// Prepares the source; returns it, its problems, and in words what it is.
 fn source(
     from: &SourceArgs,
@@ -364,9 +380,18 @@ fn source(
             config_name,
             ..KubeSettings::default()
         };
+        let unread = UnreadKinds::new(connection.client.clone());
         let source = KubeSource::new(connection, settings);
-        let view = SourceView::Cluster(source.problems());
-        return Ok((Box::pin(source.run(engine.batches())), view, words));
+        let view = SourceView::Cluster(source.problems(), unread.found());
+        let (told, batches) = (tell(unread.found(), Arc::clone(engine.log())), engine.batches());
+        let running = async move {
+            tokio::select! {
+                () = source.run(batches) => {}
+                () = unread.run() => {}
+                () = told => {}
+            }
+        };
+        return Ok((Box::pin(running), view, words));
     }
     for path in &from.from {
         if let Err(source) = std::fs::metadata(path) {

@@ -7,7 +7,7 @@ use anyhow::Context;
 use k8s_openapi::api::authorization::v1::{
     NonResourceAttributes, ResourceAttributes, SubjectAccessReviewSpec,
 };
-use model::Kind;
+use model::{Kind, UNSUPPORTED_KINDS};
 use pilothouse_tests::helm::{Rendered, render_pilothouse};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -185,7 +185,8 @@ pub fn needed(method: &str, path: &str) -> Vec<String> {
     all
 }
 
-/// Returns the rights to list and watch that the table of kinds asks for.
+/// Returns the rights that the table of kinds asks for: to list and watch those that are read, and to list the
+/// others.
 pub fn reads(namespace: &str, settings: &str) -> BTreeSet<String> {
     let mut all = BTreeSet::new();
     for verb in ["list", "watch"] {
@@ -196,6 +197,8 @@ pub fn reads(namespace: &str, settings: &str) -> BTreeSet<String> {
             });
         }
     }
+    let unread = UNSUPPORTED_KINDS.iter();
+    all.extend(unread.map(|kind| format!("list {} {EVERYWHERE}", qualified(kind.group, kind.plural))));
     all
 }
 

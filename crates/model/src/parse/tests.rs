@@ -11,6 +11,7 @@ fn fault(kind: Kind, manifest: &str) -> Diagnostic {
         Err(diagnostic) => diagnostic,
         Ok(Object::AuthorizationPolicy(p)) => p.spec.clone().unwrap_err().diagnostic,
         Ok(Object::PeerAuthentication(p)) => p.spec.clone().unwrap_err().diagnostic,
+        Ok(Object::ConfigMap(settings)) => settings.refused[0].diagnostic.clone(),
         Ok(object) => panic!("{object:?}"),
     }
 }

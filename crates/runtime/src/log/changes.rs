@@ -1,7 +1,7 @@
 //! One line for each commit while there are few, and one for many.
 
-use super::Line;
 use super::budget::Budget;
+use super::line::Line;
 use model::{Event, Kind};
 use plane::ResourceChange;
 use std::fmt::Write as _;

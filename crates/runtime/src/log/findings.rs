@@ -1,7 +1,7 @@
 //! Findings as they begin and end: a line each while there are few, and how many stand.
 
-use super::Line;
 use super::budget::Budget;
+use super::line::Line;
 use model::{Diagnostic, Severity, parse};
 use plane::Findings;
 use std::collections::{BTreeMap, BTreeSet};

@@ -12,10 +12,12 @@
 mod budget;
 mod changes;
 mod findings;
+mod line;
 
 use changes::Changes;
 pub use changes::{Commit, EventCounts};
 use findings::FindingLines;
+use line::Line;
 use model::{Diagnostic, Severity};
 use parking_lot::Mutex;
 use plane::Findings;
@@ -26,28 +28,6 @@ use tracing::Level;
 
 /// How long lines are held back before they are summed up.
 const SUM_AFTER: Duration = Duration::from_secs(5);
-
-/// One line of the log.
-#[derive(Clone, PartialEq, Eq, Debug)]
-struct Line {
-    level: Level,
-    /// The code of a finding.
-    code: Option<&'static str>,
-    text: String,
-}
-
-impl Line {
-    fn write(self) {
-        // What comes from objects and files cannot write lines of its own.
-        let text = model::printable(&self.text);
-        match (self.level, self.code) {
-            (Level::WARN, Some(code)) => tracing::warn!(code, "{text}"),
-            (Level::WARN, None) => tracing::warn!("{text}"),
-            (_, Some(code)) => tracing::info!(code, "{text}"),
-            (_, None) => tracing::info!("{text}"),
-        }
-    }
-}
 
 /// The log of the mesh, and what stands of its findings.
 #[derive(Debug, Default)]

@@ -11,18 +11,18 @@ pub enum SourceView {
     /// Nothing is read.
     #[default]
     None,
-    /// An API server.
-    Cluster(watch::Receiver<SourceProblems>),
+    /// An API server, and what it has of kinds that are not read.
+    Cluster(watch::Receiver<SourceProblems>, watch::Receiver<Arc<[Diagnostic]>>),
     /// Folders.
     Folder(watch::Receiver<Arc<[Diagnostic]>>),
 }
 
 impl SourceView {
-    /// Returns what is known of the files: everything that is to be told of them.
+    /// Returns what is to be known beside the objects that are read: of files, and of kinds that are not read.
     pub fn findings(&self) -> Arc<[Diagnostic]> {
         match self {
-            Self::None | Self::Cluster(_) => Arc::from([]),
-            Self::Folder(found) => Arc::clone(&found.borrow()),
+            Self::None => Arc::from([]),
+            Self::Cluster(_, found) | Self::Folder(found) => Arc::clone(&found.borrow()),
         }
     }
 
@@ -30,7 +30,7 @@ impl SourceView {
     pub fn problems(&self) -> Vec<String> {
         match self {
             Self::None => Vec::new(),
-            Self::Cluster(problems) => problems.borrow().sentences().map(str::to_owned).collect(),
+            Self::Cluster(problems, _) => problems.borrow().sentences().map(str::to_owned).collect(),
             Self::Folder(found) => {
                 let found = found.borrow();
                 let refused = found.iter().filter(|finding| finding.severity == Severity::Error);

@@ -22,7 +22,13 @@ use std::sync::LazyLock;
 const ROOMS: &[(&str, &[&str])] = &[
     (
         "model",
-        &["host kind timestamp yaml", "crd name", "diagnostic label trust_domain", "facts", "event parse"],
+        &[
+            "host kind nearest timestamp yaml",
+            "crd name",
+            "diagnostic label trust_domain",
+            "facts",
+            "event parse",
+        ],
     ),
     ("engine", &["row set slab stats why", "core", "index", "table", "context", "stage", "graph", "read"]),
     (
@@ -82,7 +88,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     ("gateway", &["allowed class grant hostname key", "listener", "route", "routing", "status", "lib"]),
     ("plane", &["identity", "delta", "lib"]),
-    ("cluster", &["error leader_election stats work_queue", "connect lock status_writer", "list_watch"]),
+    ("cluster", &["error leader_election stats unread work_queue", "connect lock status_writer", "list_watch"]),
     ("limits", &["peer", "fair_slots"]),
     (
         "identity",
@@ -100,7 +106,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "runtime",
         &[
             "config latency telemetry",
-            "engine_thread source",
+            "engine_thread log source",
             "controllers",
             "metrics secure subscribers",
             "pages",
