@@ -45,7 +45,8 @@ struct Health {
 
 async fn ready(State(Health { snapshots, log, source, identity }): State<Health>) -> Response {
     let missing = if let (true, Some(why)) = (snapshots.borrow().is_none(), log.awaited()) {
-        format!("the mesh settings cannot be used, and nothing stands in for them: {}: {why}", why.code)
+        let message = "the mesh settings cannot be used, and nothing stands in for them";
+        Lines::from_iter([format!("{message}: {}: {why}", why.code)])
     } else if snapshots.borrow().is_none() {
         let problems = source.problems().into_iter();
         std::iter::once("not every kind has been listed yet".to_owned()).chain(problems).collect()

@@ -85,8 +85,8 @@ pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, inputs: Inputs) -> Wor
     });
     let of_inline = inputs.clone();
     let own_cluster = inputs.cluster.clone();
-    out.diagnostics(inputs.workload_entries, move |graph, name, _| {
-        let row = graph.get(entries, &Str::from(key::workload_entry_uid(&own_cluster, name)))?;
+    out.diagnostics(b, "workload_entry_findings", inputs.workload_entries, move |cx, name, _| {
+        let row = cx.get(entries, &Str::from(key::workload_entry_uid(&own_cluster, name)))?;
         row.invalid_address().map(|text| invalid_address(name, text))
     });
     let inline = b.expand("inline_workloads", inputs.entries.entries, move |cx, name, entry| {

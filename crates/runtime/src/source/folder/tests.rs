@@ -620,8 +620,8 @@ async fn kinds_that_are_known_and_not_read_are_told_with_what_to_use_instead() {
     let filter =
         "---\napiVersion: networking.istio.io/v1alpha3\nkind: EnvoyFilter\nmetadata: {name: lua}\nspec: {}\n";
     let dir = dir(&[("web.yaml", &service("web")), ("l7.yaml", &format!("{route}{filter}"))]);
-    let mut world = World::start(&[dir.path()]).await;
-    let told = world.until_problem("EnvoyFilter default/lua").await;
+    let mut fixture = Fixture::start(&[dir.path()]).await;
+    let told = fixture.until_problem("EnvoyFilter default/lua").await;
     assert!(
         told.ends_with(
             "l7.yaml:7:7: EnvoyFilter default/lua: the kind is known and not read, so nothing of it is in force (help: a \
@@ -629,8 +629,8 @@ async fn kinds_that_are_known_and_not_read_are_told_with_what_to_use_instead() {
         ),
         "{told}"
     );
-    world.until_problem("HTTPRoute default/web: the kind is known and not read").await;
-    assert!(world.problems.borrow().iter().all(|problem| problem.severity == Severity::Warning));
+    fixture.until_problem("HTTPRoute default/web: the kind is known and not read").await;
+    assert!(fixture.problems.borrow().iter().all(|problem| problem.severity == Severity::Warning));
     write(&dir, "l7.yaml", "");
-    world.until_no_problem().await;
+    fixture.until_no_problem().await;
 }
