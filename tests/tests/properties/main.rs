@@ -15,6 +15,7 @@ mod waypoints;
 mod why;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use mesh::Options;
@@ -50,9 +51,17 @@ impl ClusterState {
                 self.listings.insert(*kind, BTreeSet::new());
             }
             Event::Put(object) => {
-                self.note(&object.reference());
-                self.refused.remove(&object.reference());
-                self.objects.insert(object.reference(), object.clone());
+                let of = object.reference();
+                self.note(&of);
+                self.refused.remove(&of);
+                let object = match (object, self.objects.get(&of)) {
+                    // A part of the settings that is refused keeps its last good value.
+                    (Object::ConfigMap(new), Some(Object::ConfigMap(last))) if !new.refused.is_empty() => {
+                        Object::ConfigMap(Arc::new((**new).clone().keep(last)))
+                    }
+                    _ => object.clone(),
+                };
+                self.objects.insert(of, object);
             }
             Event::Reject(of, diagnostic) => {
                 self.note(of);

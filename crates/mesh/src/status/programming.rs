@@ -1,5 +1,5 @@
 //! What is told of waypoints that this control plane does not program: traffic is sent to them, and routes and
-//! policies for them are not in force.
+//! policies for them are not active.
 
 use engine::{Builder, Cx, Table};
 use model::{Diagnostic, Kind, Name, ObjectRef, Severity};
@@ -57,7 +57,7 @@ pub(super) fn declare(
                 why.reason()
             ),
             help: "its routes and policies are those that somebody else gave it, if any; policies that ztunnels \
-                   enforce are in force all the same"
+                   enforce are active all the same"
                 .to_owned(),
             place: None,
         })

@@ -55,7 +55,7 @@ pub(crate) struct Inbound {
 /// The controller of classes whose gateways are waypoints of ours.
 pub(crate) const WAYPOINT_CONTROLLER: &str = "istio.io/mesh-controller";
 
-/// Why a waypoint is not programmed by this control plane: routes and policies for it are not in force.
+/// Why a waypoint is not programmed by this control plane: routes and policies for it are not active.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Unprogrammed {
     /// It is of a class of ours, and nothing here programs waypoints yet.

@@ -88,7 +88,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     ("gateway", &["allowed class grant hostname key", "listener", "route", "routing", "status", "lib"]),
     ("plane", &["identity", "delta", "lib"]),
-    ("cluster", &["error leader_election stats unread work_queue", "connect lock status_writer", "list_watch"]),
+    ("cluster", &["error leader_election stats work_queue", "connect lock status_writer", "list_watch"]),
     ("limits", &["peer", "fair_slots"]),
     (
         "identity",

@@ -118,7 +118,7 @@ fn example_is_loaded_with_no_complaint_but_that_its_route_is_not_read() {
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/bookinfo");
     let (events, problems) = load_once(&FolderSettings::new(vec![example]));
     let told: Vec<_> = problems.iter().map(|problem| (problem.code, problem.message.as_str())).collect();
-    let route = "HTTPRoute bookinfo/bookinfo: the kind is known and not read, so nothing of it is in force";
+    let route = "HTTPRoute bookinfo/bookinfo: the kind is known and not read, so nothing of it is active";
     assert_eq!(told, [("KO006", route)]);
     let count = |kind: Kind| {
         events.iter().filter(|event| matches!(event, Event::Put(object) if object.kind() == kind)).count()
@@ -624,7 +624,7 @@ async fn kinds_that_are_known_and_not_read_are_told_with_what_to_use_instead() {
     let told = fixture.until_problem("EnvoyFilter default/lua").await;
     assert!(
         told.ends_with(
-            "l7.yaml:7:7: EnvoyFilter default/lua: the kind is known and not read, so nothing of it is in force (help: a \
+            "l7.yaml:7:7: EnvoyFilter default/lua: the kind is known and not read, so nothing of it is active (help: a \
              ztunnel is no Envoy: nothing can be patched into it)"
         ),
         "{told}"
