@@ -6,7 +6,7 @@
 //! ListenerSet ──┘        │                                          ▲      │               │
 //! ReferenceGrant ──▶ grants ──▶ backends ──▶ rules of routes ───────┼──────┼──────▶ hosts: rules in order
 //! HTTPRoute, GRPCRoute, TLSRoute, TCPRoute, UDPRoute ───────────────┘      │
-//!                                                                          └──▶ conditions of each object
+//! BackendTLSPolicy, XBackendTrafficPolicy ──▶ policies of services         └──▶ conditions of each object
 //! ```
 //!
 //! Routes of every kind have one shape from ingest on; where a table of each kind is needed, one function
@@ -25,6 +25,7 @@ mod grant;
 mod hostname;
 mod key;
 mod listener;
+mod policy;
 mod route;
 mod routing;
 mod status;
@@ -32,6 +33,7 @@ mod status;
 pub use class::Class;
 pub use key::{HostKey, ListenerKey, Owner, RouteKey, ServiceTarget, Target};
 pub use listener::{Conflict, Listener, Protocol, Tls};
+pub use policy::{BackendTls, BackendTraffic, Policies, PolicyTarget, Verification};
 pub use route::{Action, Backend, MirrorTo, Rule, WeightedBackend};
 pub use routing::{Host, Placed, Routing};
 
@@ -50,6 +52,8 @@ pub struct Tables {
     pub listeners: Table<ListenerKey, Listener>,
     /// What is routed where.
     pub routing: Routing,
+    /// What holds of the way to backends.
+    pub policies: Policies,
 }
 
 /// Declares the tables of the Gateway API and their outputs on a graph that has those of the mesh.
@@ -109,6 +113,17 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, mesh: &mesh::Tables, options:
     );
     let rules = route::declare_rules(b, routes, attachments, backends);
     let routing = routing::declare(b, routing::Inputs { listeners, backends, attachments, rules });
+    let policies = policy::declare(
+        b,
+        out,
+        &policy::Inputs {
+            tls: inputs.backendtlspolicies,
+            traffic: inputs.xbackendtrafficpolicies,
+            backends,
+            in_scope,
+            is_ours: is_ours.clone(),
+        },
+    );
     status::declare_classes(b, out, inputs.gatewayclasses);
     status::declare_listeners(
         b,
@@ -125,5 +140,5 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, mesh: &mesh::Tables, options:
         },
     );
     status::declare_routes(b, out, routes, attachments, rules);
-    Tables { listeners: listeners.rows, routing }
+    Tables { listeners: listeners.rows, routing, policies }
 }

@@ -113,6 +113,8 @@ impl Draw<'_> {
             Kind::ServiceEntry,
             Kind::Namespace,
             Kind::GatewayClass,
+            Kind::BackendTLSPolicy,
+            Kind::XBackendTrafficPolicy,
         ]);
         let mut manifest = json!({"metadata": self.metadata()});
         manifest["spec"] = match kind {
@@ -133,6 +135,14 @@ impl Draw<'_> {
                 "from": [{"group": GROUP, "kind": self.pick(&["HTTPRoute", "Gateway", "ListenerSet"]), "namespace": self.pick(&NAMESPACES)}],
                 "to": [{"group": "", "kind": self.pick(&["Service", "Secret"]), "name": self.pick(&["a", "c"])}],
             }),
+            Kind::BackendTLSPolicy | Kind::XBackendTrafficPolicy => {
+                let target =
+                    |d: &mut Self| json!({"group": "", "kind": "Service", "name": d.pick(&["a", "b"])});
+                json!({
+                    "targetRefs": [target(self), target(self)],
+                    "validation": {"hostname": "a", "wellKnownCACertificates": self.pick(&["System", "None"])},
+                })
+            }
             Kind::Gateway => json!({
                 "gatewayClassName": self.pick(&["istio", "istio-waypoint", "istio-remote", "nobody"]),
                 "allowedListeners": {"namespaces": self.allowed()},

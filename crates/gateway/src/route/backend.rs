@@ -24,6 +24,8 @@ pub(crate) struct ServicePorts {
     pub hostnames: Vec<Str>,
     /// Its ports, ascending.
     pub ports: Vec<u16>,
+    /// The names that they have.
+    pub port_names: Vec<Str>,
 }
 
 /// Why a reference to a backend is not resolved.
@@ -68,12 +70,14 @@ pub(crate) fn declare(
         Some(ServicePorts {
             hostnames: vec![hostname],
             ports: sorted(service.ports.iter().map(|port| port.port)),
+            port_names: service.ports.iter().map(|port| port.name.clone()).collect(),
         })
     });
     let entries = b.derive("entry_ports", entries, move |cx, name, entry| {
         (*cx.memo(in_scope, &name.ns)? && is_ours(entry)).then(|| ServicePorts {
             hostnames: entry.hosts.clone(),
             ports: sorted(entry.ports.iter().map(|port| port.number)),
+            port_names: entry.ports.iter().map(|port| port.name.clone()).collect(),
         })
     });
     let hostnames = |_: &Name, row: &ServicePorts| row.hostnames.clone();

@@ -9,6 +9,7 @@ pub const ANNOTATIONS: &[&str] = &[
     "istio.io/autoRegistrationGroup",
     "istio.io/connect-strategy",
     DRY_RUN,
+    "istio.io/ignore-policy-attachment",
     "istio.io/use-waypoint-canary-weight",
     "networking.istio.io/traffic-distribution",
 ];

@@ -86,7 +86,10 @@ const ROOMS: &[(&str, &[&str])] = &[
             "graph",
         ],
     ),
-    ("gateway", &["allowed class grant hostname key", "listener", "route", "routing", "status", "lib"]),
+    (
+        "gateway",
+        &["allowed class grant hostname key", "listener", "route", "policy routing", "status", "lib"],
+    ),
     ("plane", &["identity", "delta", "lib"]),
     ("cluster", &["error leader_election stats work_queue", "connect lock status_writer", "list_watch"]),
     ("limits", &["peer", "fair_slots"]),
