@@ -153,7 +153,9 @@ fn names(text: &str) -> anyhow::Result<BTreeSet<String>> {
 
 /// The phrases of the list in a text, also where a line ends within one, each with its line.
 fn phrases(text: &str) -> BTreeSet<String> {
-    let mut by_first: BTreeMap<&str, Vec<(&str, Vec<&str>, &[&str])>> = BTreeMap::new();
+    // The phrase, its further words, and the words after which it is ordinary English.
+    type Phrase = (&'static str, Vec<&'static str>, &'static [&'static str]);
+    let mut by_first: BTreeMap<&str, Vec<Phrase>> = BTreeMap::new();
     for (phrase, ordinary_before) in PHRASES {
         let mut parts = phrase.split(' ');
         let first = parts.next().unwrap_or_default();

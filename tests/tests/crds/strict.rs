@@ -12,6 +12,7 @@ use model::Severity;
 use pilothouse_tests::apiserver::{documents, known_crds};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 /// Objects of built-in kinds and of the Gateway API, which an API server accepts.
 const GOOD: &str = r"
@@ -193,10 +194,11 @@ impl Kinds {
         let mut kinds = Self { namespace, resources: BTreeMap::new() };
         for object in objects {
             let key = Self::key(object);
-            if !kinds.resources.contains_key(&key) {
-                let (group, version) = key.0.split_once('/').unwrap_or(("", &key.0));
-                let gvk = GroupVersionKind::gvk(group, version, &key.1);
-                kinds.resources.insert(key, pinned_kind(client, &gvk).await?.0);
+            if let Entry::Vacant(entry) = kinds.resources.entry(key) {
+                let (api_version, kind) = entry.key();
+                let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+                let gvk = GroupVersionKind::gvk(group, version, kind);
+                entry.insert(pinned_kind(client, &gvk).await?.0);
             }
         }
         Ok(kinds)

@@ -119,7 +119,7 @@ pub(super) fn analyse(
             problems.push(problem(object, code::SETTINGS, field, message, help));
         };
         if !is_istio {
-            let is_near = nearest(&key.name, [NAME].into_iter()).is_some() || NAME.starts_with(&key.name);
+            let is_near = nearest(&key.name, [NAME]).is_some() || NAME.starts_with(&key.name);
             if is_near && data.is_some_and(|data| data.contains_key("mesh")) {
                 let message = "has mesh settings and is not called \"istio\": nobody reads it".to_owned();
                 doubt("metadata.name".to_owned(), message, did_you_mean(NAME));
@@ -135,7 +135,7 @@ pub(super) fn analyse(
         for name in
             data.into_iter().flat_map(|data| data.keys()).filter(|name| !KEYS.contains(&name.as_str()))
         {
-            if let Some(meant) = nearest(name, KEYS.into_iter()) {
+            if let Some(meant) = nearest(name, KEYS) {
                 doubt(
                     "data".to_owned(),
                     format!("{name:?} is no part of mesh settings"),

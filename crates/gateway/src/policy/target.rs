@@ -108,7 +108,7 @@ impl<P: Policy> ByTarget<P> {
         name: &'static str,
         lower: impl Fn(&P) -> V + Send + 'static,
     ) -> Table<PolicyTarget, V> {
-        b.group(name, self.by_target, move |_, _, policies| Some(lower(&oldest(policies)?.1)))
+        b.group(name, self.by_target, move |_, _, policies| Some(lower(oldest(policies)?.1)))
     }
 
     /// Declares the statuses of policies that are ours: an entry for each target, with what `further` says of

@@ -116,9 +116,12 @@ fn own_hostnames(listener: &Listener, requests: bool) -> Option<OwnHostnames> {
     is_its.then(|| OwnHostnames { own: Some(listener.hostname.clone()), ceded: listener.narrower.clone() })
 }
 
+/// Where the routes of a kind are attached, and their rules.
+type RoutesOfKind = (Attachments, Table<Name, RouteRules>);
+
 /// The routes that hostnames are made from.
 struct Sources {
-    of: Vec<(Kind, (Attachments, Table<Name, RouteRules>))>,
+    of: Vec<(Kind, RoutesOfKind)>,
     /// Whether what no rule of a hostname matches falls through to rules of wider ones.
     falls_through: bool,
 }

@@ -63,7 +63,7 @@ fn entry(route: &Route, outcome: &ParentOutcome, rules: Option<&RouteRules>) -> 
 
 fn accepted(route: &Route, outcome: &ParentOutcome) -> Condition {
     match &outcome.attached {
-        Err((reason, message)) => wrong(ACCEPTED, *reason, message.as_str()),
+        Err((reason, message)) => wrong(ACCEPTED, reason, message.as_str()),
         Ok(_) if !route.rules.is_empty() && route.rules.iter().all(|rule| !rule.faults.is_empty()) => {
             wrong(ACCEPTED, UNSUPPORTED_VALUE, faults(route))
         }

@@ -168,7 +168,7 @@ impl Membership {
             match same {
                 Some(own) if self.is_selected => own.target_port = port.target_port,
                 Some(_) => {}
-                None => self.ports.ports.push(port.clone()),
+                None => self.ports.ports.push(*port),
             }
         }
     }
