@@ -368,7 +368,7 @@ async fn create(client: &kube::Client, resource: &ApiResource, object: &Value) -
     };
     match api.create(&PostParams::default(), &serde_json::from_value(object.clone())?).await {
         Ok(_) => Ok(true),
-        Err(kube::Error::Api(status)) if matches!(status.code, 400 | 404 | 409 | 422) => Ok(false),
+        Err(kube::Error::Api(status)) if matches!(status.code, 400 | 403 | 404 | 405 | 409 | 422) => Ok(false),
         Err(error) => Err(error.into()),
     }
 }
@@ -395,6 +395,7 @@ async fn nothing_in_a_cluster_forges_a_line_wherever_it_is_read() -> anyhow::Res
     for object in first {
         create(&client, &resource(object)?, object).await?;
     }
+    server.apply("{apiVersion: v1, kind: ServiceAccount, metadata: {namespace: shop, name: web}}").await?;
     let answers = stream::iter(rest)
         .map(async |object| anyhow::Ok((object, create(&client, &resource(object)?, object).await?)))
         .buffered(8);

@@ -123,22 +123,61 @@ fn difference(expected: &Expected, by_server: Option<&Refusal>, by_folder: &[Pro
     if !is_shared {
         return (!by_folder.is_empty()).then(|| format!("the folder refuses it, too{}", shown()));
     }
-    // A folder names the field that is written, and the entry of a mapping; a change of a fixed field is one
-    // of `spec` for some kinds.
-    let written = field.replace("clusterIPs[0]", "clusterIP");
-    let is_at = |problem: &&Problem| {
-        let named = problem.field.replace('"', "");
-        let rest = named.strip_prefix(field).or_else(|| named.strip_prefix(&written));
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    let is_patch = by_folder.iter().any(|problem| problem.code == folder::code::PATCH);
+    let named: Vec<(String, &str)> = by_folder.iter().map(named).collect();
+    // A folder names the field that is written, the entry of a mapping, or the mapping that is missing; what
+    // is a patch by all appearances is left out as one.
+    let field = plain(field);
+    let written = field.replace("clusterIPs[0]", "clusterIP").replace("clusterIPs", "clusterIP");
+    let is_at = |(at, message): &&(String, &str)| {
+        let is_missing = message.starts_with("Required value") && is_within(&field, at);
+        is_patch || is_missing || is_within(at, &field) || is_within(at, &written)
     };
-    let Some(problem) = by_folder.iter().find(is_at) else {
+    let Some((_, problem)) = named.iter().find(is_at) else {
         return Some(format!("the folder does not name {field}{}", shown()));
     };
-    let begin = |message: &str| message.split(':').next().unwrap_or_default().to_owned();
     // What cannot be read at all has no causes.
-    let is_same =
-        causes.iter().all(|(field, _)| field.is_empty()) || begin(message) == begin(&problem.message);
+    let is_unread = causes.iter().all(|(field, _)| field.is_empty());
+    let is_same = is_patch || is_unread || are_alike(message, problem);
     (!is_same).then(|| format!("is refused in other words{}", shown()))
+}
+
+/// The field and the message of a problem; that of a name is in the message, since nothing is so called.
+fn named(problem: &Problem) -> (String, &str) {
+    let of_name = problem.message.split_once(": metadata.name: ").filter(|_| problem.field.is_empty());
+    match of_name {
+        Some((_, message)) => ("metadata.name".to_owned(), message),
+        None => (plain(&problem.field), &problem.message),
+    }
+}
+
+/// A field without quotes, and with dots before the keys of mappings.
+fn plain(field: &str) -> String {
+    let mut text = String::new();
+    for (n, part) in field.replace('"', "").split('[').enumerate() {
+        match part.split_once(']') {
+            Some((key, rest)) if n > 0 && key.parse::<usize>().is_err() => text += &format!(".{key}{rest}"),
+            _ if n > 0 => text += &format!("[{part}"),
+            _ => text += part,
+        }
+    }
+    text
+}
+
+fn is_within(inner: &str, outer: &str) -> bool {
+    inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+}
+
+/// Tells whether two messages are of one kind. What is 0, empty or null is as if it were not there, which
+/// some say and some do not; and what is none of a few values is invalid.
+fn are_alike(one: &str, other: &str) -> bool {
+    let begins = ["Invalid value: 0:", "Invalid value: \"\":", "Invalid value: null:", "Required value"];
+    let is_nothing = |message: &str| begins.iter().any(|begin| message.starts_with(begin));
+    let kind = |message: &str| match message.split([':', ';']).next().unwrap_or_default() {
+        "Unsupported value" => "Invalid value".to_owned(),
+        kind => kind.to_owned(),
+    };
+    kind(one) == kind(other) || (is_nothing(one) && is_nothing(other))
 }
 
 /// Lays a merge patch over a value.
@@ -174,8 +213,7 @@ fn bases(namespace: &str) -> anyhow::Result<BTreeMap<String, Value>> {
 
 #[tokio::test]
 async fn a_folder_validates_as_kubernetes_does() -> anyhow::Result<()> {
-    let server = ApiServer::start().await?;
-    let cluster = Cluster::start(&server, &bases("")?).await?;
+    let cluster = Cluster::start(ApiServer::shared().await?, &bases("")?).await?;
     let bases = bases(&cluster.namespace)?;
     let mut rows = Vec::new();
     for (kind, patch, expected) in ROWS {
@@ -203,8 +241,7 @@ async fn a_folder_validates_as_kubernetes_does() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn a_folder_lets_nobody_change_what_kubernetes_lets_nobody_change() -> anyhow::Result<()> {
-    let server = ApiServer::start().await?;
-    let cluster = Cluster::start(&server, &bases("")?).await?;
+    let cluster = Cluster::start(ApiServer::shared().await?, &bases("")?).await?;
     let bases = bases(&cluster.namespace)?;
     let mut differ = Vec::new();
     for (n, (kind, before, after, expected)) in CHANGES.iter().enumerate() {

@@ -232,9 +232,9 @@ fn refusal_of_folder(namespace: &str, object: &Value) -> Option<String> {
 
 #[tokio::test]
 async fn a_folder_refuses_what_an_api_server_refuses() -> anyhow::Result<()> {
-    let server = ApiServer::start().await?;
-    install(&server, &ours()?.into_iter().map(|(_, crd)| crd).collect::<Vec<_>>()).await?;
-    install(&server, &known_crds()?.gateway_standard).await?;
+    let server = ApiServer::shared().await?;
+    install(server, &ours()?.into_iter().map(|(_, crd)| crd).collect::<Vec<_>>()).await?;
+    install(server, &known_crds()?.gateway_standard).await?;
     let client = server.client().await?;
     let namespace = server.namespace("folder").await?;
 

@@ -83,7 +83,7 @@ pub(super) fn complete(catalog: &Catalog, schema: &Schema, value: &mut Value) {
             }
             map.retain(|name, value| !(value.is_null() && object.fields.contains_key(name)));
             for (name, field) in &object.fields {
-                let is_unset = map.get(name).is_none_or(|value| value == "");
+                let is_unset = map.get(name).is_none_or(|value| field.takes_empty && value == "");
                 if let (Some(default), true) = (&field.default, is_unset) {
                     map.insert(name.clone(), default.clone());
                 }
@@ -294,8 +294,7 @@ impl<'c> Walk<'c> {
         }
         self.size(schema, text.chars().count(), "characters");
         if !schema.choices.is_empty() && !schema.choices.iter().any(|choice| choice == text) {
-            // Built-in fields that are empty are not given.
-            if text.is_empty() && schema.default.is_some() {
+            if text.is_empty() && schema.takes_empty {
                 return;
             }
             let choices: Vec<String> = schema.choices.iter().map(|choice| format!("{choice:?}")).collect();

@@ -163,7 +163,10 @@ fn say(field: &mut Schema, says: &Says) {
             Shape::List(items) => items.form = Some(*form),
             _ => field.form = Some(*form),
         },
-        Default(json) => field.default = serde_json::from_str::<Value>(json).ok(),
+        Default(json) => {
+            field.default = serde_json::from_str::<Value>(json).ok();
+            field.takes_empty = true;
+        }
         Needed => field.size.0 = field.size.0.max(Some(1)),
         Unique(keys) => {
             let owned = |names: &&[&str]| names.iter().map(|name| (*name).to_owned()).collect();

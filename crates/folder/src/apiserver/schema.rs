@@ -23,6 +23,8 @@ pub(super) struct Schema {
     pub(super) form: Option<Form>,
     /// What an API server sets where nothing is given.
     pub(super) default: Option<Value>,
+    /// Whether an empty text is as if nothing were given, as in built-in kinds.
+    pub(super) takes_empty: bool,
     /// Whether no two items of a list are equal.
     pub(super) is_set: bool,
     /// Groups of fields by which no two items of a list are equal.
@@ -103,6 +105,7 @@ impl Schema {
             pattern: text("pattern").and_then(|pattern| Regex::new(pattern).ok()),
             form: (text("format") == Some("date-time")).then_some(Form::Time),
             default: json.get("default").cloned(),
+            takes_empty: false,
             is_set: text("x-kubernetes-list-type") == Some("set"),
             keys: if keys.is_empty() { Vec::new() } else { vec![keys] },
             rules: rules.into_iter().flatten().filter_map(Rule::read).collect(),

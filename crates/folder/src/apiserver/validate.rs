@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::form::{is_dns_label, is_dns_subdomain};
 use crate::field::{Field, Flaw, quoted};
@@ -100,6 +100,15 @@ fn service(spec: &Field<'_>, flaws: &mut Vec<Flaw>) {
         let fault = "must be empty when `clusterIP` is not specified";
         flaws.push(spec.get("clusterIPs").invalid(fault, "give the first of them as clusterIP, too"));
     }
+    if addresses.len() > 1 && addresses.iter().any(|address| address.text() == Some("None")) {
+        flaws.push(spec.get("clusterIPs").invalid("'None' must be the first and only value", ""));
+    }
+    let families = spec.get("ipFamilies").items();
+    for (index, family) in families.iter().enumerate() {
+        if families[..index].iter().any(|before| before.value() == family.value()) {
+            flaws.push(family.flaw(format!("Duplicate value: {}", quoted(family.value())), ""));
+        }
+    }
     if addresses.len() > 2 {
         flaws.push(spec.get("clusterIPs").invalid("may only hold up to 2 values", ""));
     }
@@ -144,6 +153,9 @@ fn endpoint_slice(root: &Field<'_>, flaws: &mut Vec<Flaw>) {
             let parsed = text.parse::<IpAddr>();
             let fault = match (address_type, parsed) {
                 (Some("IPv4"), Ok(IpAddr::V4(ip))) => special(ip.into()),
+                (Some("IPv6"), Ok(IpAddr::V6(ip))) if ip.to_ipv4_mapped().is_some() => {
+                    Some("must not be an IPv4-mapped IPv6 address")
+                }
                 (Some("IPv6"), Ok(IpAddr::V6(ip))) => special(ip.into()),
                 (Some("IPv4"), _) => Some("must be an IPv4 address"),
                 (Some("IPv6"), _) => Some("must be an IPv6 address"),
@@ -206,7 +218,7 @@ fn template(template: &Field<'_>, restart: &[&str], flaws: &mut Vec<Flaw>) {
 
 fn pod(spec: &Field<'_>, flaws: &mut Vec<Flaw>) {
     let mut names = BTreeSet::new();
-    for container in spec.get("initContainers").items().into_iter().chain(spec.get("containers").items()) {
+    for container in spec.get("containers").items().into_iter().chain(spec.get("initContainers").items()) {
         let name = container.get("name");
         match name.text() {
             Some(text) if !names.insert(text) => {
@@ -274,11 +286,8 @@ fn selector(spec: &Field<'_>, flaws: &mut Vec<Flaw>) {
             missed.map(|expression| quoted(expression.value()))
         });
     if let (Some(missed), true) = (missed, spec.get("template").value().is_object()) {
-        let shown = if labels.is_absent() { json!({}) } else { labels.value().clone() };
-        flaws.push(labels.flaw(
-            format!("Invalid value: {}: `selector` does not match template `labels`", quoted(&shown)),
-            format!("the selector wants {missed:?}"),
-        ));
+        let help = format!("the selector wants {missed:?}");
+        flaws.push(labels.invalid("`selector` does not match template `labels`", help));
     }
 }
 
