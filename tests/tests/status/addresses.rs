@@ -177,6 +177,7 @@ async fn an_entry_that_needs_no_address_any_more_gives_back_what_it_has() -> any
     until_count("own", 0).await?;
     let mut none = entry("shop", "none", &["none.test"]);
     none["spec"]["resolution"] = json!("NONE");
+    none["spec"].as_object_mut().context("no spec")?.remove("endpoints");
     fixture.put(none).await?;
     until_count("none", 0).await?;
     fixture.put(entry("shop", "renamed", &["Other.test"])).await?;
