@@ -90,11 +90,17 @@ async fn run<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> anyhow::Resu
     timeout(LIMIT, output).await.context("the command does not end")?.context("cannot run the command")
 }
 
+/// What is written to standard error, without the finding that the route of bookinfo is not read yet.
+fn complaints(errors: &str) -> String {
+    errors.lines().filter(|line| !line.starts_with("warning[KO006]")).collect::<Vec<_>>().join("\n")
+}
+
 /// Runs `dump` with success and returns what it prints.
 async fn dump(args: &[&str]) -> anyhow::Result<String> {
     let output = run(["dump"].iter().chain(args)).await?;
     let errors = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "dump {args:?} failed: {errors}");
+    let errors = complaints(&errors);
     ensure!(errors.is_empty(), "dump {args:?} complains: {errors}");
     Ok(String::from_utf8(output.stdout)?)
 }
@@ -317,9 +323,9 @@ async fn a_save_that_cannot_be_read_is_placed_and_takes_nothing_away() -> anyhow
     let lines = good.lines().count();
     fs::write(&broken, format!("{good}---\nkind: [Service\n"))?;
     let place = format!("{}:{}:", broken.display(), lines + 3);
-    let is_it = |line: &Value| text(line, "problem").starts_with(&place);
+    let is_it = |line: &Value| text(line, "message").starts_with(&place);
     let told = server.until_line(&format!("a problem at {place}"), is_it).await?;
-    let column = text(&told, "problem")[place.len()..].split(':').next().and_then(|c| c.parse::<u32>().ok());
+    let column = text(&told, "message")[place.len()..].split(':').next().and_then(|c| c.parse::<u32>().ok());
     assert!(column.is_some_and(|c| c >= 1), "{told}");
     assert_eq!(get(&server.health, "/ready").await?.0, 200);
 
@@ -632,7 +638,7 @@ async fn output_that_nobody_reads_ends_quietly() -> anyhow::Result<()> {
         let mut command = command(["dump", "-o", format, "--from"])?;
         command.arg(&from).stdout(writer).stderr(Stdio::piped());
         let output = timeout(LIMIT, command.spawn()?.wait_with_output()).await??;
-        let errors = String::from_utf8(output.stderr)?;
+        let errors = complaints(&String::from_utf8(output.stderr)?);
         assert!(output.status.success() && errors.is_empty(), "{format}: {}: {errors}", output.status);
     }
     Ok(())

@@ -26,7 +26,7 @@ pub struct Problem {
     pub field: String,
     /// What is wrong: lowercase, no final period.
     pub message: String,
-    /// How to mend it; empty when the message says it all.
+    /// How to fix it; empty when the message says it all.
     pub help: String,
 }
 

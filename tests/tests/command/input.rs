@@ -3,6 +3,7 @@
 use super::{Server, bookinfo, command, edit};
 use anyhow::{Context, ensure};
 use pilothouse_tests::apiserver::LIMIT;
+use serde_json::Value;
 use std::fs;
 use std::process::{Output, Stdio};
 use tokio::io::AsyncWriteExt;
@@ -37,7 +38,7 @@ async fn standard_input_shows_the_mesh_that_the_files_make() -> anyhow::Result<(
     let from = from.to_str().context("a path of text")?;
     for view in super::VIEWS {
         let output = piped(stream()?.as_bytes(), &[view]).await?;
-        let errors = String::from_utf8(output.stderr)?;
+        let errors = super::complaints(&String::from_utf8(output.stderr)?);
         ensure!(output.status.success() && errors.is_empty(), "{errors}");
         assert_eq!(String::from_utf8(output.stdout)?, super::dump(&[view, "--from", from]).await?);
     }
@@ -87,9 +88,9 @@ async fn a_root_folder_that_vanishes_is_one_clear_line() -> anyhow::Result<()> {
     let mut server = Server::of_folder(&root).await?;
     let before = super::dump(&["--server", &server.xds]).await?;
     fs::rename(&root, &away)?;
-    let line = server.until_line("that the folder is gone", |line| line.get("problem").is_some()).await?;
-    assert_eq!(super::text(&line, "message"), "a folder or link cannot be read");
-    let problem = super::text(&line, "problem");
+    let is_lost = |line: &Value| super::text(line, "code") == "FO012";
+    let line = server.until_line("that the folder is gone", is_lost).await?;
+    let problem = super::text(&line, "message");
     let told =
         format!("{} cannot be read: it does not exist; what was read from it stays active", root.display());
     assert!(problem.starts_with(&told), "{problem}");
@@ -99,10 +100,13 @@ async fn a_root_folder_that_vanishes_is_one_clear_line() -> anyhow::Result<()> {
     fs::rename(&away, &root)?;
     edit(&root.join("details.yaml"), "replicas: 1", "replicas: 2")?;
     let next = server.until_line("the change or a problem", |line| {
-        line.get("problem").is_some() || super::text(line, "message").contains(" changed: ")
+        line.get("code").is_some() || super::text(line, "message").contains(" changed: ")
     });
     let next = next.await?;
-    assert!(next.get("problem").is_none(), "{next}");
+    // The end of the finding, or the change already.
+    let is_end =
+        super::text(&next, "code") == "FO012" && super::text(&next, "message").starts_with("no longer");
+    assert!(next.get("code").is_none() || is_end, "{next}");
     Ok(())
 }
 
