@@ -169,8 +169,8 @@ async fn a_node_that_refuses_a_policy_is_named_at_once_with_its_reason() -> anyh
     until_told(&fixture, "fine", ("True", "Acknowledged"), (2, 2), &[]).await?;
     good.pause().await?;
     fixture.put(policy("odd", "81")).await?;
-    // Without the control characters of the node's own text.
-    let refusal = "shop/odd: \"odd\"  field";
+    // Control characters of the node's own text are written out.
+    let refusal = "shop/odd: \"odd\"\\n\\tfield";
     let rejected = ("False", "Rejected");
     let told = until_told(&fixture, "odd", rejected, (0, 2), &["n1", "n2"]).await?;
     assert!(told.ends_with(refusal), "{told}");

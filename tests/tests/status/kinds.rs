@@ -102,7 +102,7 @@ fn policies() -> Vec<Case> {
         (policy("l4", json!({"rules": [{}]})), vec![("ZtunnelAccepted", "True", "Accepted")]),
         (policy("http", http), vec![("ZtunnelAccepted", "True", "UnsupportedValue")]),
         (policy("custom", custom), vec![("ZtunnelAccepted", "False", "UnsupportedValue")]),
-        (policy("targets", of("bound")), vec![("WaypointAccepted", "True", "Accepted")]),
+        (policy("targets", of("bound")), vec![("WaypointAccepted", "False", "NotProgrammed")]),
         (policy("unbound", of("plain")), vec![("WaypointAccepted", "False", "AncestorNotBound")]),
     ]
 }
