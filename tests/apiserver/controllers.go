@@ -142,26 +142,26 @@ func (r *runningControllers) wait() { r.group.Wait() }
 
 func (r *runningControllers) has(name string) bool { return slices.Contains(r.names, name) }
 
-func startControllers(ctx context.Context, kubeconfig string, names []string) (*runningControllers, error) {
+func (r *runningControllers) start(ctx context.Context, kubeconfig string, names []string) error {
 	cluster, err := newClusterClients(kubeconfig)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	running := &runningControllers{names: names}
+	r.names = names
 	for _, name := range names {
 		start, known := controllers[name]
 		if !known {
-			return nil, fmt.Errorf("no controller %q; known: %s", name, strings.Join(controllerNames(), ", "))
+			return fmt.Errorf("no controller %q; known: %s", name, strings.Join(controllerNames(), ", "))
 		}
 		run, err := start(ctx, cluster)
 		if err != nil {
-			return nil, fmt.Errorf("controller %s: %w", name, err)
+			return fmt.Errorf("controller %s: %w", name, err)
 		}
-		running.group.Go(run)
+		r.group.Go(run)
 	}
 	cluster.objects.Start(ctx.Done())
 	close(cluster.started)
-	return running, nil
+	return nil
 }
 
 func newClusterClients(kubeconfig string) (*clusterClients, error) {

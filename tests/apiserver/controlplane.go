@@ -133,24 +133,17 @@ func apiServerOptions(ctx context.Context, s settings, keys credentials, listene
 	return completed, utilerrors.NewAggregate(completed.Validate())
 }
 
-// waitUntilReady returns once /readyz is fine and the namespaces a cluster
-// starts with exist, with a service account where a controller makes them, and
-// with nodes where there is a kubelet.
-func (server *apiServer) waitUntilReady(ctx context.Context, kubeconfig string, running *runningControllers) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
-	defer cancel()
-	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
-	if err != nil {
-		return err
-	}
-	client, err := kubernetes.NewForConfig(config)
-	if err != nil {
-		return err
-	}
-	check := func() error {
-		if err := client.RESTClient().Get().AbsPath("/readyz").Do(ctx).Error(); err != nil {
-			return err
-		}
+// waitUntilReady returns once /readyz is fine.
+func (server *apiServer) waitUntilReady(ctx context.Context, kubeconfig string) error {
+	return server.waitUntil(ctx, kubeconfig, func(ctx context.Context, client kubernetes.Interface) error {
+		return client.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Error()
+	})
+}
+
+// waitForCluster returns once the namespaces a cluster starts with exist, with a
+// service account where a controller makes them, and nodes where there is a kubelet.
+func (server *apiServer) waitForCluster(ctx context.Context, kubeconfig string, running *runningControllers) error {
+	return server.waitUntil(ctx, kubeconfig, func(ctx context.Context, client kubernetes.Interface) error {
 		for _, namespace := range []string{"default", "kube-system"} {
 			if _, err := client.CoreV1().Namespaces().Get(ctx, namespace, metav1.GetOptions{}); err != nil {
 				return err
@@ -167,9 +160,23 @@ func (server *apiServer) waitUntilReady(ctx context.Context, kubeconfig string, 
 			return err
 		}
 		return nil
+	})
+}
+
+// waitUntil asks again and again until check has no error.
+func (server *apiServer) waitUntil(ctx context.Context, kubeconfig string, check func(context.Context, kubernetes.Interface) error) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		return err
+	}
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return err
 	}
 	for {
-		err := check()
+		err := check(ctx, client)
 		if err == nil {
 			return nil
 		}

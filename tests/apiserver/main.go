@@ -122,19 +122,15 @@ func run(ctx context.Context, s settings) error {
 	if err := keys.writeKubeconfig(kubeconfig, api.url); err != nil {
 		return err
 	}
-	running, err := startControllers(serving, kubeconfig, s.controllers)
-	if err != nil {
-		cancel()
-		<-api.ended
-		return err
-	}
-	if err := api.waitUntilReady(serving, kubeconfig, running); err == nil {
+	var running runningControllers
+	if err := bringUp(serving, api, kubeconfig, &running, s.controllers); err == nil {
 		if err := writeReady(ready, api.url); err != nil {
 			return err
 		}
 		fmt.Println(api.url)
 	} else if ctx.Err() == nil {
 		cancel()
+		running.wait()
 		<-api.ended
 		return err
 	}
@@ -150,6 +146,19 @@ func run(ctx context.Context, s settings) error {
 	<-api.ended
 	_ = os.Remove(ready)
 	return api.err
+}
+
+// bringUp returns once there is a cluster. Controllers start when they are
+// answered: one of upstream's ends the process when it is not, which on a busy
+// machine may take longer than it waits.
+func bringUp(ctx context.Context, api *apiServer, kubeconfig string, running *runningControllers, names []string) error {
+	if err := api.waitUntilReady(ctx, kubeconfig); err != nil {
+		return err
+	}
+	if err := running.start(ctx, kubeconfig, names); err != nil {
+		return err
+	}
+	return api.waitForCluster(ctx, kubeconfig, running)
 }
 
 // writeReady makes the file appear whole: who polls for it reads all of it.
