@@ -59,7 +59,9 @@ fn build() -> anyhow::Result<PathBuf> {
     let profile = profile_folder.file_name().and_then(OsStr::to_str).context("a profile has a name")?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = std::process::Command::new(cargo)
-        .args(["build", "--package", "pilothouse-cli", "--message-format", "json-render-diagnostics"])
+        // With the features of the whole workspace, which the tests were built with: nothing is built twice.
+        .args(["build", "--locked", "--workspace", "--bin", "pilothouse"])
+        .args(["--message-format", "json-render-diagnostics"])
         .args(["--profile", if profile == "debug" { "dev" } else { profile }])
         .arg("--target-dir")
         .arg(target)
@@ -67,7 +69,7 @@ fn build() -> anyhow::Result<PathBuf> {
         .stderr(Stdio::inherit())
         .output()
         .context("cannot run cargo")?;
-    ensure!(output.status.success(), "`cargo build --package pilothouse-cli` failed: {}", output.status);
+    ensure!(output.status.success(), "`cargo build --workspace --bin pilothouse` failed: {}", output.status);
     let messages = String::from_utf8(output.stdout)?;
     let mut executables = messages.lines().filter_map(|line| {
         let message: Value = serde_json::from_str(line).ok()?;
