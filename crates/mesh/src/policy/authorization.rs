@@ -111,7 +111,10 @@ fn destination(policy: &AuthorizationPolicy, options: Options) -> Destination<'_
     }
     let spec = match &policy.spec {
         Ok(spec) if spec.target_refs.is_empty() => spec,
-        Err(refused) if refused.target_refs.is_empty() => return Destination::Ztunnel(Err(refused)),
+        // One with a selector besides its targets, which no API server takes, denies what that selects.
+        Err(refused) if refused.target_refs.is_empty() || refused.selector.is_some() => {
+            return Destination::Ztunnel(Err(refused));
+        }
         Ok(_) | Err(_) => return Destination::Waypoint,
     };
     match spec.action {

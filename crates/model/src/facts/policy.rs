@@ -20,8 +20,8 @@ pub struct PolicyTargetRef {
 pub struct Refused {
     /// `spec.selector.matchLabels` if that much could be read; `None` selects the whole scope.
     pub selector: Option<Labels>,
-    /// `spec.targetRefs` (and `spec.targetRef`) if that much could be read: a policy that has any is
-    /// not for ztunnels, so it denies nothing there.
+    /// `spec.targetRefs` (and `spec.targetRef`) if that much could be read: a policy that has any, and no
+    /// selector, is not for ztunnels, so it denies nothing there.
     pub target_refs: Vec<PolicyTargetRef>,
     /// What was wrong.
     pub diagnostic: Diagnostic,
