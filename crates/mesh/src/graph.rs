@@ -43,7 +43,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
     let inputs = Inputs::declare(b, out);
     let settings = Settings::declare(b, out, inputs, options, ours.clone());
     let namespaces = namespace::declare(b, inputs.namespaces, settings, options);
-    namespace::declare_findings(out, inputs, settings);
+    namespace::declare_findings(b, out, inputs, namespaces);
     let traffic = waypoint::declare_traffic(b, inputs.gateways, inputs.gatewayclasses, namespaces);
     let waypoints = waypoint::declare(b, inputs.gateways, inputs.gatewayclasses, traffic, settings);
     let accounts = waypoint::declare_accounts(b, waypoints, inputs.pods);

@@ -1,10 +1,9 @@
 //! What the objects in a namespace depend on of it.
 
 use engine::{Builder, Memo, Table};
-use model::facts::Namespace;
+use model::facts::{Namespace, Pod};
 use model::{Diagnostic, Kind, Labels, Name, Ns, ObjectRef, Severity, Str};
 use output::Outputs;
-use std::collections::BTreeMap;
 
 use crate::input::Inputs;
 use crate::labels::{CanaryLabels, INGRESS_LABEL, Require, UseWaypoint, annotated};
@@ -37,30 +36,30 @@ const LEFT_OUT: &str = "NS001";
 
 /// Declares what the author of a namespace should know: that workloads of it are enrolled, and discovery
 /// leaves it out.
-pub(crate) fn declare_findings(out: &mut Outputs, inputs: Inputs, settings: Settings) {
-    out.findings(move |graph| {
-        let selectors = graph.get(settings.discovery, &()).unwrap_or_default();
-        if selectors.is_empty() {
-            return Vec::new();
-        }
-        let is_enrolled = |labels: &Labels| labels.get(DATAPLANE_LABEL).is_some_and(|mode| mode == "ambient");
-        let labels_of: BTreeMap<Ns, Labels> =
-            graph.rows(inputs.namespaces).into_iter().map(|(ns, of)| (ns, of.labels.clone())).collect();
-        let none = Labels::default();
-        let labels_of = |ns: &Ns| labels_of.get(ns).unwrap_or(&none);
-        let namespaces = graph.rows(inputs.namespaces).into_iter().map(|(ns, _)| ns);
-        let namespaces = namespaces.filter(|ns| is_enrolled(labels_of(ns)));
-        let mut enrolled: BTreeMap<Ns, Option<(Name, usize)>> = namespaces.map(|ns| (ns, None)).collect();
-        for (name, pod) in graph.rows(inputs.pods) {
-            if enrolled.get(&name.ns).is_none_or(Option::is_some)
-                && (pod.captured || is_enrolled(&pod.labels))
-            {
-                let of_ns = enrolled.entry(name.ns.clone()).or_insert(None);
-                of_ns.get_or_insert((name, 0)).1 += 1;
-            }
-        }
-        let left_out = enrolled.into_iter().filter(|(ns, _)| !is_discovered(&selectors, labels_of(ns)));
-        left_out.map(|(ns, pods)| enrolled_and_left_out(&ns, pods)).collect()
+pub(crate) fn declare_findings(
+    b: &mut Builder,
+    out: &mut Outputs,
+    inputs: Inputs,
+    views: Memo<Ns, NamespaceView>,
+) {
+    let is_enrolled = |labels: &Labels| labels.get(DATAPLANE_LABEL).is_some_and(|mode| mode == "ambient");
+    let left_out = b.derive("left_out_pods", inputs.pods, move |cx, name, pod: &Pod| {
+        let is_enrolled = pod.captured || is_enrolled(&pod.labels);
+        (is_enrolled && !cx.memo(views, &name.ns)?.in_scope).then_some(())
+    });
+    let by_namespace = b.index(left_out, "left_out_pod_by_namespace", |name: &Name, ()| [name.ns.clone()]);
+    let pods = b.group("left_out_pods_of_namespace", by_namespace, |_, _: &Ns, pods| {
+        Some((pods.iter().map(|(name, _)| name).min()?.clone(), pods.len()))
+    });
+    out.diagnostics(b, "namespace_findings", inputs.namespaces, move |cx, ns, namespace| {
+        let is_left_out = is_enrolled(&namespace.labels) && !cx.memo(views, ns)?.in_scope;
+        is_left_out.then(|| enrolled_and_left_out(ns, None))
+    });
+    out.diagnostics(b, "left_out_pod_findings", pods, move |cx, ns, pods: &(Name, usize)| {
+        // That its namespace is enrolled says it of all its pods.
+        let namespace = cx.get(inputs.namespaces, ns);
+        let is_told = namespace.is_some_and(|namespace| is_enrolled(&namespace.labels));
+        (!is_told).then(|| enrolled_and_left_out(ns, Some(pods.clone())))
     });
 }
 
