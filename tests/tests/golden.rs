@@ -15,11 +15,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use mesh::Options;
 use model::Event;
-use model::Kind;
+use model::facts::{Answer, ConfigMap, Referent};
+use model::parse::{ReferentKind, referent};
+use model::{Kind, Ns};
 use pilothouse_tests::client::yaml;
 use plane::Plane;
 use prost::Message;
@@ -205,8 +207,16 @@ impl Input {
                         serde_yaml::from_value(options.clone()).unwrap_or_else(|e| panic!("{at}: {e}"));
                     input.options = options.over_defaults();
                 }
-                None => input.events.push(event(&value, &at)),
+                None => input.events.extend(events(&value, &at)),
             }
+        }
+        let system = Ns::own(&input.options.system_namespace);
+        let mut defaults: Vec<_> =
+            input.events.iter().filter_map(|event| class_default(event, &system)).collect();
+        if !defaults.is_empty() {
+            defaults.sort_by(|a, b| a.name.cmp(&b.name));
+            let answer = Answer::ConfigMaps(defaults);
+            input.events.push(Event::Answer(Referent::ClassDefaults(system), answer));
         }
         input
     }
@@ -241,6 +251,7 @@ impl Input {
                 || diagnostics(&mesh) != diagnostics(expected)
                 || conditions(&mesh) != conditions(expected)
                 || mesh.routes() != expected.routes()
+                || mesh.wanted() != expected.wanted()
         };
         let mut orders = vec![("reversed".to_owned(), self.events.iter().rev().cloned().collect())];
         for seed in 0..SEEDS {
@@ -264,14 +275,31 @@ impl Input {
     }
 }
 
-fn event(manifest: &Value, at: &str) -> Event {
+/// Returns a ConfigMap that has defaults of a class of gateways.
+fn class_default(event: &Event, system: &Ns) -> Option<Arc<ConfigMap>> {
+    match event {
+        Event::Answer(_, Answer::ConfigMap(map)) if map.is_class_default(system) => Some(map.clone()),
+        _ => None,
+    }
+}
+
+/// What a source tells of an object: of what is read by reference, what is there; of a ConfigMap both, since
+/// one of them has the settings of the mesh.
+fn events(manifest: &Value, at: &str) -> Vec<Event> {
     let text = |field: &str| manifest.get(field).and_then(Value::as_str).unwrap_or_default();
-    let kind = Kind::from_manifest(text("apiVersion"), text("kind"))
-        .unwrap_or_else(|| panic!("{at}: no kind that is read"));
-    match model::parse(kind, &serde_json::to_vec(manifest).unwrap()) {
+    let (api_version, kind) = (text("apiVersion"), text("kind"));
+    let json = serde_json::to_vec(manifest).unwrap();
+    let listed = Kind::from_manifest(api_version, kind).map(|kind| match model::parse(kind, &json) {
         Ok(object) => Event::Put(object),
         Err(diagnostic) => Event::Reject(diagnostic.object.clone().expect("a name"), diagnostic),
-    }
+    });
+    let by_reference = ReferentKind::from_manifest(api_version, kind).map(|kind| {
+        let (of, answer) = referent(kind, &json).unwrap_or_else(|d| panic!("{at}: {d}"));
+        Event::Answer(of, answer)
+    });
+    let events: Vec<Event> = listed.into_iter().chain(by_reference).collect();
+    assert!(!events.is_empty(), "{at}: no kind that is read");
+    events
 }
 
 /// Everything that is sent, decoded, and everything that authors are told.
@@ -311,6 +339,10 @@ fn render(mesh: &Plane) -> String {
     let conditions = conditions(mesh);
     if !conditions.is_empty() {
         all.insert(Value::from("conditions"), Value::from(conditions));
+    }
+    let wanted: Vec<Value> = mesh.wanted().iter().map(|of| Value::from(of.to_string())).collect();
+    if !wanted.is_empty() {
+        all.insert(Value::from("wanted"), Value::from(wanted));
     }
     let routes: Vec<Value> = mesh.routes().into_iter().map(Value::from).collect();
     if !routes.is_empty() {

@@ -5,6 +5,7 @@ use cluster::{Access, Batch, ConnectError, KubeSettings, KubeSource, SourceProbl
 use futures::StreamExt;
 use kube::api::{Api, PostParams};
 use model::Event;
+use model::facts::{Answer, Referent};
 use model::{Kind, Name, Object};
 use pilothouse_tests::apiserver::{ApiServer, LIMIT, known_crds};
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +23,8 @@ struct Receiver {
     listing: BTreeMap<Kind, BTreeSet<Name>>,
     /// How often each kind was listed to the end.
     synced: BTreeMap<Kind, usize>,
+    /// What was answered of what is read by reference.
+    answers: BTreeMap<Referent, Answer>,
     batch_sizes: Vec<usize>,
 }
 
@@ -45,6 +48,7 @@ impl Receiver {
             rejected: BTreeMap::new(),
             listing: BTreeMap::new(),
             synced: BTreeMap::new(),
+            answers: BTreeMap::new(),
             batch_sizes: Vec::new(),
         })
     }
@@ -73,6 +77,13 @@ impl Receiver {
                 let met = self.listing.remove(&kind).expect("no listing ends that did not begin");
                 self.objects.entry(kind).or_default().retain(|name, _| met.contains(name));
                 *self.synced.entry(kind).or_default() += 1;
+            }
+            Event::OnDemand => {}
+            Event::Answer(of, answer) => {
+                self.answers.insert(of, answer);
+            }
+            Event::Forget(of) => {
+                self.answers.remove(&of);
             }
         }
     }

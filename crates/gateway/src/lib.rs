@@ -25,24 +25,31 @@ mod grant;
 mod hostname;
 mod key;
 mod listener;
+mod parameters;
 mod policy;
+mod reference;
 mod route;
 mod routing;
 mod status;
 
 pub use class::Class;
 pub use key::{HostKey, ListenerKey, Owner, RouteKey, ServiceTarget, Target};
-pub use listener::{Conflict, Listener, Protocol, Tls};
+pub use listener::{
+    Authorities, Certificate, ClientCertificate, ClientCertificates, Conflict, Listener, Protocol,
+    ServerCertificates, Termination, Tls,
+};
+pub use parameters::Parameters;
 pub use policy::{BackendTls, BackendTraffic, Policies, PolicyTarget, Verification};
 pub use route::{Action, Backend, MirrorTo, Rule, WeightedBackend};
 pub use routing::{Host, Placed, Routing};
 
-use engine::{Builder, Table};
+use engine::{Builder, Cx, Table};
 use grant::Grants;
 use mesh::Options;
-use model::facts::Meta;
-use model::{Kind, shared};
+use model::facts::{Meta, Referent};
+use model::{Kind, Name, Ns, shared};
 use output::Outputs;
+use reference::References;
 use std::sync::Arc;
 
 /// The tables that others read.
@@ -54,6 +61,14 @@ pub struct Tables {
     pub routing: Routing,
     /// What holds of the way to backends.
     pub policies: Policies,
+    /// How TLS is terminated, by listener.
+    pub terminations: Table<ListenerKey, Termination>,
+    /// What gateways show to backends.
+    pub client_certificates: Table<Name, ClientCertificate>,
+    /// What customizes deployments of gateways.
+    pub parameters: Table<Name, Parameters>,
+    /// What a source is to read besides what it lists. It is a sink.
+    pub wanted: Table<Referent, ()>,
 }
 
 /// Declares the tables of the Gateway API and their outputs on a graph that has those of the mesh.
@@ -64,6 +79,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, mesh: &mesh::Tables, options:
     let (inputs, in_scope) = (mesh.inputs, mesh.in_scope);
     let classes = class::declare(b, inputs.gatewayclasses);
     let grants = Grants::declare(b, inputs.referencegrants);
+    let references = References::declare(b, &inputs, grants);
     let merged = listener::declare_gateways(
         b,
         &listener::Inputs {
@@ -76,6 +92,12 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, mesh: &mesh::Tables, options:
         },
     );
     let listeners = listener::declare(b, merged);
+    let terminations = listener::declare_tls(b, inputs.gateways, listeners.rows, references);
+    let is_merged = move |cx: &Cx<'_>, name: &Name| cx.get(merged, name).is_some();
+    let client_certificates =
+        listener::declare_client_certificates(b, inputs.gateways, is_merged, references);
+    let system = Ns::own(&options.system_namespace);
+    let parameters = parameters::declare(b, inputs.gateways, is_merged, references, system);
     let set_parents = {
         let is_ours = is_ours.clone();
         b.derive("listener_set_gateways", inputs.listenersets, move |cx, name, set| {
@@ -120,6 +142,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, mesh: &mesh::Tables, options:
             tls: inputs.backendtlspolicies,
             traffic: inputs.xbackendtrafficpolicies,
             backends,
+            references,
             in_scope,
             is_ours: is_ours.clone(),
         },
@@ -135,10 +158,21 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, mesh: &mesh::Tables, options:
             set_parents,
             listeners,
             attachments,
-            grants,
+            terminations,
+            client_certificates,
+            parameters,
             is_ours,
         },
     );
     status::declare_routes(b, out, routes, attachments, rules);
-    Tables { listeners: listeners.rows, routing, policies }
+    let wanted = references.wanted(b);
+    Tables {
+        listeners: listeners.rows,
+        routing,
+        policies,
+        terminations,
+        client_certificates,
+        parameters,
+        wanted,
+    }
 }

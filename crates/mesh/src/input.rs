@@ -2,7 +2,7 @@
 
 use engine::{Builder, Graph, Table};
 use hashbrown::{HashMap, HashSet};
-use model::facts::{self, Facts, ObjectKey};
+use model::facts::{self, Answer, Facts, ObjectKey, Referent};
 use model::{Diagnostic, Event, Kind, Name, Object, ObjectRef};
 use output::Outputs;
 use std::sync::Arc;
@@ -12,12 +12,17 @@ pub type InputTable<F> = Table<<F as Facts>::Key, F>;
 
 macro_rules! inputs {
     ($($(#[$doc:meta])* $kind:ident($facts:ident, $plural:ident, $parse:path) $api:tt)*) => {
-        /// One input table per kind, by its plural name, and one for what was refused at ingest.
+        /// One input table per kind, by its plural name, one for what was refused at ingest, and what is read by
+        /// reference.
         #[derive(Clone, Copy)]
         pub struct Inputs {
             $($(#[$doc])* pub $plural: InputTable<facts::$facts>,)*
             /// What was refused.
             pub rejected: Table<ObjectRef, Diagnostic>,
+            /// What is read by reference, as far as a source has answered.
+            pub answers: Table<Referent, Answer>,
+            /// Has a row if the source reads what is wanted, so that what has no answer may be there.
+            pub on_demand: Table<(), ()>,
         }
 
         impl Inputs {
@@ -25,7 +30,12 @@ macro_rules! inputs {
             pub fn declare(b: &mut Builder, out: &mut Outputs) -> Self {
                 let rejected = b.input("rejected");
                 out.diagnostics(b, "rejected_findings", rejected, |_, _, why: &Diagnostic| [why.clone()]);
-                Self { $($plural: b.input(stringify!($kind)),)* rejected }
+                Self {
+                    $($plural: b.input(stringify!($kind)),)*
+                    rejected,
+                    answers: b.input("answers"),
+                    on_demand: b.input("on_demand"),
+                }
             }
 
             fn put(&self, graph: &mut Graph, object: Object) {
@@ -106,6 +116,9 @@ impl Listings {
                 }
                 self.synced.insert(kind);
             }
+            Event::OnDemand => graph.put(inputs.on_demand, (), ()),
+            Event::Answer(of, answer) => graph.put(inputs.answers, of, answer),
+            Event::Forget(of) => graph.remove(inputs.answers, &of),
         }
     }
 

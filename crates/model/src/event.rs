@@ -1,5 +1,6 @@
 //! What a source tells.
 
+use crate::facts::{Answer, Referent};
 use crate::{Diagnostic, Kind, Object, ObjectRef};
 
 /// One change of the world.
@@ -15,4 +16,11 @@ pub enum Event {
     Remove(ObjectRef),
     /// The listing of `Kind` is complete. A kind that the server does not know is complete at once.
     Synced(Kind),
+    /// This source reads what is referred to when it is wanted: until it answers, nobody knows what is there.
+    /// Without this event, what has no answer is absent.
+    OnDemand,
+    /// What is where a reference leads, from now on.
+    Answer(Referent, Answer),
+    /// Nothing is known any more of where a reference leads, since nobody wants it.
+    Forget(Referent),
 }

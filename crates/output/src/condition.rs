@@ -28,6 +28,8 @@ pub struct Conditions {
     pub lists: Vec<EntryList>,
     /// Further fields of the status, each as a whole.
     pub fields: Vec<(&'static str, Value)>,
+    /// Whether something that they depend on was not read yet: until it is, what is written stays.
+    pub is_pending: bool,
 }
 
 /// A list in a status whose entries have conditions of their own.

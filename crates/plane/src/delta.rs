@@ -1,3 +1,4 @@
+use model::facts::Referent;
 use model::{Name, ObjectRef, Str};
 use output::{Findings, ResourceChange};
 use std::collections::BTreeSet;
@@ -20,6 +21,24 @@ pub struct Delta {
     pub identity: IdentityDelta,
     /// The diagnostics that began and ended.
     pub findings: Findings,
+    /// What a source is to read, or is to read no more.
+    pub referents: ReferentChanges,
+}
+
+/// What changed of [`Plane::wanted`](crate::Plane::wanted).
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ReferentChanges {
+    /// What is wanted now, ascending.
+    pub wanted: Vec<Referent>,
+    /// What is not wanted any more, ascending.
+    pub unwanted: Vec<Referent>,
+}
+
+impl ReferentChanges {
+    /// Tells whether nothing changed.
+    pub fn is_empty(&self) -> bool {
+        self.wanted.is_empty() && self.unwanted.is_empty()
+    }
 }
 
 impl Delta {

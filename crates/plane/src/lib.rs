@@ -26,7 +26,7 @@
 mod delta;
 mod identity;
 
-pub use delta::Delta;
+pub use delta::{Delta, ReferentChanges};
 pub use engine::{StageStats, Trace};
 pub use identity::{IdentityDelta, IdentitySnapshot};
 pub use mesh::Options;
@@ -35,6 +35,7 @@ pub use output::{Condition, Conditions, Entry, EntryList, Findings, ResourceChan
 
 use engine::{Builder, Graph};
 use mesh::{AddressRequest, Listings, Tables};
+use model::facts::Referent;
 use model::{Diagnostic, Event, Kind, Name, ObjectRef};
 use output::{Changed, Outputs};
 use std::sync::Arc;
@@ -103,7 +104,25 @@ impl Plane {
             conditions: self.outputs.changed_conditions(graph),
             findings: self.outputs.changed_diagnostics(graph),
             identity: IdentitySnapshot::follow(&mut self.identity, graph, self.mesh.identity),
+            referents: self.changed_referents(),
         }
+    }
+
+    fn changed_referents(&mut self) -> ReferentChanges {
+        let mut changed = ReferentChanges::default();
+        let changes = self.gateway.map(|tables| self.graph.changes(tables.wanted)).unwrap_or_default();
+        for change in changes {
+            let list = if change.new.is_some() { &mut changed.wanted } else { &mut changed.unwanted };
+            list.push(change.key);
+        }
+        changed
+    }
+
+    /// Returns what something refers to and a source is to read besides what it lists, ascending. This walks
+    /// the table: it is meant for people and tests.
+    pub fn wanted(&self) -> Vec<Referent> {
+        let tables = self.gateway.into_iter();
+        tables.flat_map(|tables| self.graph.keys_of(tables.wanted, |_, _| true)).collect()
     }
 
     /// Tells whether every kind has been listed once, and there are settings to wait for no more.

@@ -1,12 +1,13 @@
-//! Random edits of gateways, listener sets, routes, grants and services: statuses and routing model equal
-//! those computed from scratch, whatever the edits were and however they came.
+//! Random edits of gateways, listener sets, routes, grants, services, Secrets and ConfigMaps: statuses, routing
+//! model and what is wanted equal those computed from scratch, whatever the edits were and however they came.
 #![allow(clippy::unwrap_used)]
 
-use model::{Event, Kind, ObjectRef};
+use model::facts::{Answer, ConfigMap, Digest, KeyPair, Referent, Roots, Secret};
+use model::{Event, Kind, Labels, Name, ObjectRef};
 use pilothouse_plane::{Conditions, Options, Plane};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 const NAMESPACES: [&str; 2] = ["shop", "infra"];
@@ -14,7 +15,7 @@ const HOSTS: [&str; 5] = ["a.example.com", "*.example.com", "b.a.example.com", "
 const GROUP: &str = "gateway.networking.k8s.io";
 
 /// Bytes that one edit is drawn from; those beyond are zero.
-const LENGTH: usize = 32;
+const LENGTH: usize = 40;
 
 /// Choices, one byte each.
 struct Draw<'a>(&'a [u8]);
@@ -60,6 +61,36 @@ impl Draw<'_> {
             listener["hostname"] = json!(host);
         }
         listener
+    }
+
+    fn roots(&mut self) -> Value {
+        json!({"group": "", "kind": self.pick(&["ConfigMap", "Secret"]), "name": self.pick(&["a", "c"])})
+    }
+
+    /// A Secret or a ConfigMap, valid or not.
+    fn answer(&mut self) -> (Referent, Answer) {
+        let name = Name::new(self.pick(&NAMESPACES), self.pick(&["a", "c"]));
+        let digest = Digest([self.pick(&[1, 2]); 32]);
+        let roots = match self.below(3) {
+            0 => Err("it has no ca.crt".to_owned()),
+            _ => Ok(Roots { pem: Arc::from(*b"r"), not_after: 0, digest }),
+        };
+        let answer = match self.below(4) {
+            0 => Some(Answer::Absent),
+            1 => Some(Answer::Unreadable("no right".into())),
+            _ => None,
+        };
+        if self.below(2) == 1 {
+            let map = ConfigMap {
+                name: name.clone(),
+                created: 0,
+                labels: Labels::default(),
+                data: BTreeMap::new(),
+                roots,
+            };
+            return (Referent::ConfigMap(name), answer.unwrap_or(Answer::ConfigMap(Arc::new(map))));
+        }
+        (Referent::Secret(name.clone()), answer.unwrap_or(Answer::Secret(secret(&name, digest, roots))))
     }
 
     fn parent(&mut self) -> Value {
@@ -138,16 +169,29 @@ impl Draw<'_> {
             Kind::BackendTLSPolicy | Kind::XBackendTrafficPolicy => {
                 let target =
                     |d: &mut Self| json!({"group": "", "kind": "Service", "name": d.pick(&["a", "b"])});
-                json!({
+                let mut spec = json!({
                     "targetRefs": [target(self), target(self)],
                     "validation": {"hostname": "a", "wellKnownCACertificates": self.pick(&["System", "None"])},
-                })
+                });
+                if self.below(2) == 1 {
+                    spec["validation"]["caCertificateRefs"] = json!([self.roots(), self.roots()]);
+                }
+                spec
             }
-            Kind::Gateway => json!({
-                "gatewayClassName": self.pick(&["istio", "istio-waypoint", "istio-remote", "nobody"]),
-                "allowedListeners": {"namespaces": self.allowed()},
-                "listeners": [self.listener("one"), self.listener("two")],
-            }),
+            Kind::Gateway => {
+                let mut spec = json!({
+                    "gatewayClassName": self.pick(&["istio", "istio-waypoint", "istio-remote", "nobody"]),
+                    "allowedListeners": {"namespaces": self.allowed()},
+                    "listeners": [self.listener("one"), self.listener("two")],
+                });
+                if self.below(2) == 1 {
+                    spec["tls"] = json!({
+                        "frontend": {"default": {"validation": {"caCertificateRefs": [self.roots()]}}},
+                        "backend": {"clientCertificateRef": {"name": "c", "namespace": self.pick(&NAMESPACES)}},
+                    });
+                }
+                spec
+            }
             Kind::ListenerSet => json!({
                 "parentRef": {"namespace": self.pick(&NAMESPACES), "name": self.pick(&["a", "b"])},
                 "listeners": [self.listener("one"), self.listener("two")],
@@ -165,23 +209,34 @@ impl Draw<'_> {
     }
 }
 
+/// A Secret with a key pair that has this digest.
+fn secret(name: &Name, digest: Digest, roots: Result<Roots, String>) -> Arc<Secret> {
+    let key_pair = KeyPair { chain: Arc::from(*b"c"), key: Arc::from(*b"k"), not_after: 0, digest };
+    Arc::new(Secret { name: name.clone(), key_pair: Ok(key_pair), roots })
+}
+
 /// What there is, by name.
-type Objects = BTreeMap<ObjectRef, Event>;
+type Objects = BTreeMap<String, Event>;
 
 /// Makes the edit drawn from `bytes`: an object is put, or removed.
 fn edit(objects: &mut Objects, bytes: &[u8]) -> Event {
     let mut draw = Draw(bytes);
     let is_removed = draw.below(5) == 4;
-    let (kind, manifest) = draw.manifest();
-    let object = model::parse(kind, manifest.to_string().as_bytes()).unwrap();
-    let reference = object.reference();
+    let (name, put, removed) = if draw.below(4) == 3 {
+        let (of, answer) = draw.answer();
+        (of.to_string(), Event::Answer(of.clone(), answer), Event::Forget(of))
+    } else {
+        let (kind, manifest) = draw.manifest();
+        let object = model::parse(kind, manifest.to_string().as_bytes()).unwrap();
+        let reference = object.reference();
+        (reference.to_string(), Event::Put(object), Event::Remove(reference))
+    };
     if is_removed {
-        objects.remove(&reference);
-        return Event::Remove(reference);
+        objects.remove(&name);
+        return removed;
     }
-    let event = Event::Put(object);
-    objects.insert(reference, event.clone());
-    event
+    objects.insert(name, put.clone());
+    put
 }
 
 fn empty() -> Plane {
@@ -191,10 +246,10 @@ fn empty() -> Plane {
     plane
 }
 
-type Outcome = (Vec<(ObjectRef, Arc<Conditions>)>, Vec<String>);
+type Outcome = (Vec<(ObjectRef, Arc<Conditions>)>, Vec<String>, Vec<Referent>);
 
 fn outcome(plane: &Plane) -> Outcome {
-    (plane.conditions(), plane.routes())
+    (plane.conditions(), plane.routes(), plane.wanted())
 }
 
 fn edits() -> impl Strategy<Value = Vec<Vec<u8>>> {
@@ -222,8 +277,14 @@ proptest! {
     fn what_a_commit_names_is_what_changed_of_statuses(edits in edits()) {
         let (mut objects, mut plane) = (Objects::new(), empty());
         let mut known: BTreeMap<ObjectRef, Arc<Conditions>> = BTreeMap::new();
+        let mut wanted = BTreeSet::new();
         for bytes in &edits {
             let delta = plane.apply([edit(&mut objects, bytes)]);
+            wanted.extend(delta.referents.wanted);
+            for referent in &delta.referents.unwanted {
+                prop_assert!(wanted.remove(referent), "{} was not wanted", referent);
+            }
+            prop_assert_eq!(wanted.iter().cloned().collect::<Vec<_>>(), plane.wanted());
             for object in delta.conditions {
                 match plane.conditions_of(&object) {
                     Some(conditions) => known.insert(object, conditions),
@@ -302,4 +363,97 @@ fn a_pods_change_touches_no_row_of_routes_and_a_rules_edit_only_its_own() {
     assert_eq!(computed(&plane, "http_route_rules"), rules + 1);
     assert_eq!(computed(&plane, "listener_requests"), hosts + 1, "the hostname of the route and no other");
     assert!(delta.conditions.is_empty() && delta.resources.is_empty());
+}
+
+fn put(kind: Kind, manifest: Value) -> Event {
+    Event::Put(model::parse(kind, manifest.to_string().as_bytes()).unwrap())
+}
+
+/// A gateway in `infra` with an HTTPS listener for each of these Secrets.
+fn gateway_with(secrets: &[String]) -> Event {
+    let listeners: Vec<Value> = secrets
+        .iter()
+        .enumerate()
+        .map(|(n, name)| {
+            json!({
+                "name": name, "port": 1000 + n, "protocol": "HTTPS",
+                "tls": {"certificateRefs": [{"name": name}]},
+            })
+        })
+        .collect();
+    put(
+        Kind::Gateway,
+        json!({
+            "metadata": {"namespace": "infra", "name": "gw"},
+            "spec": {"gatewayClassName": "istio", "listeners": listeners},
+        }),
+    )
+}
+
+fn answer(name: &str, digest: u8) -> Event {
+    let name = Name::new("infra", name);
+    let secret = secret(&name, Digest([digest; 32]), Err("none".to_owned()));
+    Event::Answer(Referent::Secret(name), Answer::Secret(secret))
+}
+
+#[test]
+fn a_secrets_edit_touches_its_listeners_and_nothing_else() {
+    let names: Vec<String> = (0..100).map(|n| format!("s{n}")).collect();
+    let mut plane = empty();
+    plane.apply([gateway_with(&names)].into_iter().chain(names.iter().map(|name| answer(name, 1))));
+    let count = |plane: &Plane| plane.stats().iter().map(|stats| stats.recomputed as usize).sum::<usize>();
+    let (before, tls) = (count(&plane), computed(&plane, "listener_tls"));
+    let delta = plane.apply([answer("s7", 2)]);
+    assert_eq!(computed(&plane, "listener_tls"), tls + 1);
+    assert!(delta.conditions.is_empty() && delta.referents.is_empty());
+    // The Secret, whether it is wanted, its listener, and the conditions of that, which come out equal.
+    assert!(count(&plane) - before <= 5, "{} rows", count(&plane) - before);
+}
+
+#[test]
+fn what_is_referred_to_is_wanted_after_grants_and_forgotten_with_its_last_reference() {
+    let mut plane = empty();
+    let refers_to = |ns: &str| {
+        put(
+            Kind::Gateway,
+            json!({
+                "metadata": {"namespace": "infra", "name": "gw"},
+                "spec": {"gatewayClassName": "istio", "listeners": [{
+                    "name": "a", "port": 443, "protocol": "HTTPS",
+                    "tls": {"certificateRefs": [{"name": "c", "namespace": ns}]},
+                }]},
+            }),
+        )
+    };
+    assert!(plane.apply([refers_to("certs")]).referents.is_empty(), "there is no grant");
+    let grant = put(
+        Kind::ReferenceGrant,
+        json!({
+            "metadata": {"namespace": "certs", "name": "g"},
+            "spec": {
+                "from": [{"group": GROUP, "kind": "Gateway", "namespace": "infra"}],
+                "to": [{"group": "", "kind": "Secret"}],
+            },
+        }),
+    );
+    let of = |ns: &str| Referent::Secret(Name::new(ns, "c"));
+    assert_eq!(plane.apply([grant]).referents.wanted, [of("certs")]);
+    let moved = plane.apply([refers_to("infra")]).referents;
+    assert_eq!((moved.wanted, moved.unwanted), (vec![of("infra")], vec![of("certs")]));
+    assert_eq!(plane.wanted(), [of("infra")]);
+}
+
+#[test]
+fn a_status_waits_for_what_a_source_reads_on_demand() {
+    let mut plane = empty();
+    plane.apply([Event::OnDemand, gateway_with(&["a".to_owned(), "b".to_owned()])]);
+    let gateway = ObjectRef { kind: Kind::Gateway, name: Name::new("infra", "gw") };
+    let is_pending = |plane: &Plane| plane.conditions_of(&gateway).unwrap().is_pending;
+    assert!(is_pending(&plane));
+    plane.apply([answer("a", 1)]);
+    assert!(is_pending(&plane), "the other one was not read");
+    let absent = Event::Answer(Referent::Secret(Name::new("infra", "b")), Answer::Absent);
+    let delta = plane.apply([absent]);
+    assert!(!is_pending(&plane));
+    assert_eq!(delta.conditions, [gateway]);
 }

@@ -76,6 +76,8 @@ impl ClusterState {
                 self.objects.retain(|of, _| of.kind != *kind || named.contains(of));
                 self.refused.retain(|of, _| of.kind != *kind || named.contains(of));
             }
+            // Nothing here is read by reference.
+            Event::OnDemand | Event::Answer(..) | Event::Forget(_) => {}
         }
     }
 

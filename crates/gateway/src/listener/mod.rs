@@ -5,10 +5,15 @@ mod merge;
 mod protocol;
 mod row;
 mod table;
+mod tls;
 
 pub use conflict::Conflict;
 pub use protocol::Protocol;
 pub use row::{Listener, Tls};
+pub use tls::{
+    Authorities, Certificate, ClientCertificate, ClientCertificates, ServerCertificates, Termination,
+};
 
 pub(crate) use merge::{GatewayListeners, Inputs, SetState, declare as declare_gateways};
 pub(crate) use table::{Listeners, declare};
+pub(crate) use tls::{TlsFault, declare as declare_tls, declare_client_certificates};

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
 use crate::key::ServiceTarget;
+use crate::reference::References;
 use crate::route::Backends;
 
 /// A service, or one of its ports.
@@ -25,6 +26,7 @@ pub(crate) struct Inputs {
     pub tls: Table<Name, BackendTlsPolicy>,
     pub traffic: Table<Name, BackendTrafficPolicy>,
     pub backends: Backends,
+    pub references: References,
     /// The namespaces that take part in the mesh.
     pub in_scope: Memo<Ns, bool>,
     /// Whether an object is of the revision that is served.
@@ -44,6 +46,13 @@ pub(super) trait Policy: Facts<Key = Name> + Clone {
 
     /// Tells whether a kind may be a target.
     fn is_for(kind: Kind) -> bool;
+}
+
+/// What is said of a policy beside what its targets do.
+pub(super) struct Further {
+    pub conditions: Vec<Condition>,
+    /// Whether something that they depend on was not read yet.
+    pub is_pending: bool,
 }
 
 /// The controller in whose name statuses of policies are written for their targets.
@@ -106,9 +115,9 @@ impl<P: Policy> ByTarget<P> {
         self,
         b: &mut Builder,
         name: &'static str,
-        lower: impl Fn(&P) -> V + Send + 'static,
+        lower: impl Fn(&Cx<'_>, &P) -> V + Send + 'static,
     ) -> Table<PolicyTarget, V> {
-        b.group(name, self.by_target, move |_, _, policies| Some(lower(oldest(policies)?.1)))
+        b.group(name, self.by_target, move |cx, _, policies| Some(lower(cx, oldest(policies)?.1)))
     }
 
     /// Declares the statuses of policies that are ours: an entry for each target, with what `further` says of
@@ -119,14 +128,15 @@ impl<P: Policy> ByTarget<P> {
         name: &'static str,
         policies: Table<Name, P>,
         inputs: &Inputs,
-        further: impl Fn(&P) -> Vec<Condition> + Send + 'static,
+        further: impl Fn(&Cx<'_>, &P) -> Further + Send + 'static,
     ) -> Table<Name, Conditions> {
         let inputs = inputs.clone();
         b.derive(name, policies, move |cx, name, policy: &P| {
             let is_served = (inputs.is_ours)(policy.meta()) && *cx.memo(inputs.in_scope, &name.ns)?;
             is_served.then_some(())?;
+            let Further { conditions: common, is_pending } = further(cx, policy);
             let entries = policy.targets().iter().map(|target| {
-                let mut conditions = further(policy);
+                let mut conditions = common.clone();
                 if let Some(refused) = self.refused(cx, &inputs, name, policy, target) {
                     conditions.retain(|condition| condition.kind != ACCEPTED);
                     conditions.insert(0, refused);
@@ -143,6 +153,7 @@ impl<P: Policy> ByTarget<P> {
             Some(Conditions {
                 generation: policy.meta().generation,
                 lists: vec![EntryList { field: "ancestors", owners, entries }],
+                is_pending,
                 ..Conditions::default()
             })
         })

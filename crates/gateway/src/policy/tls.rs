@@ -1,11 +1,12 @@
 //! TLS towards backends.
 
-use engine::{Builder, Table};
-use model::facts::{BackendTarget, BackendTlsPolicy, Meta, ObjectReference, SubjectAltName};
+use engine::{Builder, Cx, Table};
+use model::facts::{BackendTarget, BackendTlsPolicy, Digest, Meta, ObjectReference, SubjectAltName};
 use model::{Kind, Name, Str};
 use output::{Condition, Outputs};
 
-use super::target::{ACCEPTED, ByTarget, Inputs, Policy, PolicyTarget, RESOLVED_REFS, VALID};
+use super::target::{ACCEPTED, ByTarget, Further, Inputs, Policy, PolicyTarget, RESOLVED_REFS, VALID};
+use crate::reference::{Missing, References};
 
 /// How connections to a backend are secured.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -25,9 +26,9 @@ pub struct BackendTls {
 pub enum Verification {
     /// The roots of the system.
     System,
-    /// The roots in this ConfigMap, in the namespace of the policy.
-    ConfigMap(Name),
-    /// Nobody, since the policy is not valid: connections fail.
+    /// The roots in this ConfigMap, in the namespace of the policy, which have this digest.
+    ConfigMap(Name, Digest),
+    /// Nobody, since the policy is not valid or its roots were not read yet: connections fail.
     Nobody,
 }
 
@@ -47,6 +48,14 @@ impl Policy for BackendTlsPolicy {
     }
 }
 
+/// Whom a policy trusts, and what its author is told of that.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Trust {
+    verification: Verification,
+    conditions: Vec<Condition>,
+    is_pending: bool,
+}
+
 /// Declares what holds.
 pub(super) fn declare(
     b: &mut Builder,
@@ -55,59 +64,111 @@ pub(super) fn declare(
 ) -> Table<PolicyTarget, BackendTls> {
     let names = ["backend_tls_policies", "backend_tls_policy_by_target"];
     let policies = ByTarget::declare(b, names, inputs.tls, inputs);
+    let trust = {
+        let (is_ours, in_scope, references) = (inputs.is_ours.clone(), inputs.in_scope, inputs.references);
+        b.derive("backend_tls_trust", inputs.tls, move |cx, name, policy: &BackendTlsPolicy| {
+            let is_served = is_ours(&policy.meta) && *cx.memo(in_scope, &name.ns)?;
+            is_served.then(|| trust(cx, references, policy))
+        })
+    };
     let conditions = policies.declare_conditions(
         b,
         "backend_tls_policy_conditions",
         inputs.tls,
         inputs,
-        |policy: &BackendTlsPolicy| verification(policy).1,
+        move |cx, policy: &BackendTlsPolicy| {
+            let trust = cx.get(trust, &policy.meta.name);
+            let conditions = trust.as_ref().map(|trust| trust.conditions.clone()).unwrap_or_default();
+            Further { conditions, is_pending: trust.is_some_and(|trust| trust.is_pending) }
+        },
     );
     out.conditions(b, Kind::BackendTLSPolicy, conditions);
-    policies.declare_held(b, "backend_tls", |policy: &BackendTlsPolicy| BackendTls {
+    policies.declare_held(b, "backend_tls", move |cx, policy: &BackendTlsPolicy| BackendTls {
         policy: policy.meta.name.clone(),
         hostname: policy.hostname.clone(),
         subject_alt_names: policy.subject_alt_names.clone(),
-        verification: verification(policy).0,
+        verification: cx
+            .get(trust, &policy.meta.name)
+            .map_or(Verification::Nobody, |trust| trust.verification.clone()),
     })
 }
 
-/// Whom a policy trusts, and what its author is told of that.
-fn verification(policy: &BackendTlsPolicy) -> (Verification, Vec<Condition>) {
+fn trust(cx: &Cx<'_>, references: References, policy: &BackendTlsPolicy) -> Trust {
     let condition =
         |kind, status, reason, message: &str| Condition { kind, status, reason, message: message.to_owned() };
+    let accepted = |message: &str| condition(ACCEPTED, true, ACCEPTED, message);
     let resolved = condition(RESOLVED_REFS, true, RESOLVED_REFS, VALID);
+    let without_roots = |verification, accepted| Trust {
+        verification,
+        conditions: vec![accepted, resolved.clone()],
+        is_pending: false,
+    };
     match (policy.roots.as_slice(), policy.well_known.as_str()) {
-        ([], "System") => (Verification::System, vec![condition(ACCEPTED, true, ACCEPTED, VALID), resolved]),
+        ([], "System") => return without_roots(Verification::System, accepted(VALID)),
         ([], "") => {
             let message = "neither caCertificateRefs nor wellKnownCACertificates is set";
-            (Verification::Nobody, vec![condition(ACCEPTED, false, "Invalid", message), resolved])
+            return without_roots(Verification::Nobody, condition(ACCEPTED, false, "Invalid", message));
         }
         ([], other) => {
             let message = format!("unknown wellKnownCACertificates {other:?}");
-            (Verification::Nobody, vec![condition(ACCEPTED, false, "Invalid", &message), resolved])
+            return without_roots(Verification::Nobody, condition(ACCEPTED, false, "Invalid", &message));
         }
-        (roots, _) => match roots.iter().find(|root| is_config_map(root)) {
-            Some(root) => {
-                let message = match roots.len() {
-                    1 => VALID.to_owned(),
-                    _ => format!("{VALID}; warning: only the first caCertificateRefs will be used"),
-                };
-                let accepted = condition(ACCEPTED, true, ACCEPTED, &message);
-                (Verification::ConfigMap(root.target(&policy.meta.name.ns)), vec![accepted, resolved])
-            }
-            None => {
-                let kinds: Vec<&str> = roots.iter().map(|root| root.kind.as_str()).collect();
-                let message = format!("caCertificateRefs of kinds {kinds:?}, only ConfigMap is supported");
-                let conditions = vec![
-                    condition(ACCEPTED, false, "NoValidCACertificate", &message),
-                    condition(RESOLVED_REFS, false, "InvalidKind", &message),
-                ];
-                (Verification::Nobody, conditions)
-            }
-        },
+        _ => {}
+    }
+    let (mut valid, mut faults, mut is_pending) = (Vec::new(), Vec::new(), false);
+    for (i, root) in policy.roots.iter().enumerate() {
+        match config_map(cx, references, policy, root) {
+            Ok(found) => valid.push(found),
+            Err(None) => is_pending = true,
+            Err(Some((reason, why))) => faults.push((reason, format!("caCertificateRefs[{i}]: {why}"))),
+        }
+    }
+    let messages = faults.iter().map(|(_, message)| message.as_str()).collect::<Vec<_>>().join("; ");
+    let refs = match faults.first() {
+        Some((reason, _)) => condition(RESOLVED_REFS, false, reason, &messages),
+        None => resolved.clone(),
+    };
+    let others = valid.len() > 1;
+    match valid.into_iter().next() {
+        Some(verification) => {
+            let accepted = match others {
+                false => accepted(VALID),
+                true => accepted(&format!("{VALID}; warning: only the first caCertificateRefs will be used")),
+            };
+            Trust { verification, conditions: vec![accepted, refs], is_pending }
+        }
+        None => {
+            let accepted = condition(ACCEPTED, false, "NoValidCACertificate", &messages);
+            Trust { verification: Verification::Nobody, conditions: vec![accepted, refs], is_pending }
+        }
     }
 }
 
-fn is_config_map(root: &ObjectReference) -> bool {
-    root.is("", "ConfigMap")
+/// Returns the roots that a policy refers to, in its own namespace.
+///
+/// # Errors
+/// The reason and why there are none; nothing while that is not known.
+fn config_map(
+    cx: &Cx<'_>,
+    references: References,
+    policy: &BackendTlsPolicy,
+    root: &ObjectReference,
+) -> Result<Verification, Option<(&'static str, String)>> {
+    if !root.is("", "ConfigMap") {
+        return Err(Some((
+            "InvalidKind",
+            format!("kind {:?}, only ConfigMap is supported", root.kind.as_str()),
+        )));
+    }
+    let name = root.target(&policy.meta.name.ns);
+    let invalid = |why: String| Err(Some(("InvalidCACertificateRef", why)));
+    match references.config_map(cx, &name) {
+        Ok(map) => match &map.roots {
+            Ok(roots) => Ok(Verification::ConfigMap(name, roots.digest)),
+            Err(why) => invalid(format!("configmap {name} is not valid: {why}")),
+        },
+        Err(Missing::Pending) => Err(None),
+        Err(Missing::Absent) => invalid(format!("configmap {name} not found")),
+        Err(Missing::Unreadable(why)) => invalid(format!("configmap {name} cannot be read: {why}")),
+    }
 }

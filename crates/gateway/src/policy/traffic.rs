@@ -5,7 +5,7 @@ use model::facts::{BackendTarget, BackendTrafficPolicy, Meta, RetryConstraint};
 use model::{Kind, Name};
 use output::{Condition, Outputs};
 
-use super::target::{ACCEPTED, ByTarget, Inputs, Policy, PolicyTarget, VALID};
+use super::target::{ACCEPTED, ByTarget, Further, Inputs, Policy, PolicyTarget, VALID};
 
 /// How many requests to a backend may be retries.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -45,18 +45,19 @@ pub(super) fn declare(
         "backend_traffic_policy_conditions",
         inputs.traffic,
         inputs,
-        |policy: &BackendTrafficPolicy| {
+        |_, policy: &BackendTrafficPolicy| {
             let message = match policy.session {
                 None => VALID.to_owned(),
                 Some(_) => {
                     format!("{VALID}, but Istio does not support the following fields: sessionPersistence")
                 }
             };
-            vec![Condition { kind: ACCEPTED, status: true, reason: ACCEPTED, message }]
+            let accepted = Condition { kind: ACCEPTED, status: true, reason: ACCEPTED, message };
+            Further { conditions: vec![accepted], is_pending: false }
         },
     );
     out.conditions(b, Kind::XBackendTrafficPolicy, conditions);
-    policies.declare_held(b, "backend_traffic", |policy: &BackendTrafficPolicy| BackendTraffic {
+    policies.declare_held(b, "backend_traffic", |_, policy: &BackendTrafficPolicy| BackendTraffic {
         policy: policy.meta.name.clone(),
         retries: policy.retries,
     })

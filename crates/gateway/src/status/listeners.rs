@@ -10,9 +10,11 @@ use std::sync::Arc;
 
 use super::{ACCEPTED, PROGRAMMED, RESOLVED_REFS, fine, wrong};
 use crate::class::Class;
-use crate::grant::Grants;
 use crate::key::{ListenerKey, Owner, Target};
-use crate::listener::{GatewayListeners, Listener, Listeners, SetState};
+use crate::listener::{
+    ClientCertificate, GatewayListeners, Listener, Listeners, SetState, Termination, TlsFault,
+};
+use crate::parameters::Parameters;
 use crate::route::{Attachments, PerKind};
 
 /// What the statuses are made from.
@@ -24,7 +26,9 @@ pub(crate) struct Inputs {
     pub set_parents: Table<Name, Name>,
     pub listeners: Listeners,
     pub attachments: PerKind<Attachments>,
-    pub grants: Grants,
+    pub terminations: Table<ListenerKey, Termination>,
+    pub client_certificates: Table<Name, ClientCertificate>,
+    pub parameters: Table<Name, Parameters>,
     /// Whether an object is of the revision that is served.
     pub is_ours: Arc<dyn Fn(&Meta) -> bool + Send + Sync>,
 }
@@ -33,6 +37,8 @@ pub(crate) struct Inputs {
 #[derive(Clone, PartialEq, Debug)]
 struct ListenerStatus {
     is_active: bool,
+    /// Whether something that it depends on was not read yet.
+    is_pending: bool,
     entry: Entry,
 }
 
@@ -67,6 +73,9 @@ pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, inputs: &Inputs) {
 impl Inputs {
     fn listener(&self, cx: &Cx<'_>, key: &ListenerKey, listener: &Listener) -> ListenerStatus {
         let mut conditions = Vec::new();
+        let tls = cx.get(self.terminations, key);
+        let faults: Vec<&TlsFault> = tls.iter().flat_map(|tls| tls.faults()).collect();
+        let client_fault = tls.as_ref().and_then(|tls| tls.client_fault.as_ref());
         let fault: Option<(&'static str, String)> = match (&listener.protocol, listener.conflict) {
             (Err(message), _) => Some(("UnsupportedProtocol", message.clone())),
             (_, Some(conflict)) => {
@@ -76,9 +85,10 @@ impl Inputs {
             _ => None,
         };
         let fault = fault.as_ref().map(|(reason, message)| (*reason, message.as_str()));
-        conditions.push(match fault {
-            Some((reason, message)) => wrong(ACCEPTED, reason, message),
-            None => fine(ACCEPTED, NO_ERRORS),
+        conditions.push(match (fault, client_fault) {
+            (Some((reason, message)), _) => wrong(ACCEPTED, reason, message),
+            (None, Some(of_clients)) => wrong(ACCEPTED, "NoValidCACertificate", of_clients.message.as_str()),
+            (None, None) => fine(ACCEPTED, NO_ERRORS),
         });
         conditions.push(match (listener.conflict, fault) {
             (Some(conflict), Some((_, message))) => Condition {
@@ -89,24 +99,29 @@ impl Inputs {
             },
             _ => wrong("Conflicted", "NoConflicts", NO_ERRORS),
         });
-        let unresolved = self.unresolved(cx, key, listener);
-        conditions.push(match (fault, &unresolved) {
-            (Some((reason, message)), _) if listener.conflict.is_some() => wrong(PROGRAMMED, reason, message),
-            (Some((_, message)), _) => wrong(PROGRAMMED, "Invalid", message),
-            (None, Some(_)) => wrong(PROGRAMMED, "Invalid", "Bad TLS configuration"),
-            (None, None) => fine(PROGRAMMED, NO_ERRORS),
+        // Where one certificate can be used, handshakes succeed with it.
+        let is_served = tls.as_ref().is_none_or(|tls| tls.is_served());
+        conditions.push(match fault {
+            Some((reason, message)) if listener.conflict.is_some() => wrong(PROGRAMMED, reason, message),
+            Some((_, message)) => wrong(PROGRAMMED, "Invalid", message),
+            None if !is_served => wrong(PROGRAMMED, "Invalid", "Bad TLS configuration"),
+            None => fine(PROGRAMMED, NO_ERRORS),
         });
-        conditions.push(match unresolved {
+        conditions.push(match faults.as_slice() {
             _ if listener.has_invalid_kinds => {
                 wrong(RESOLVED_REFS, "InvalidRouteKinds", "Invalid route kinds")
             }
-            Some((reason, message)) => wrong(RESOLVED_REFS, reason, message),
-            None => fine(RESOLVED_REFS, NO_ERRORS),
+            [] => fine(RESOLVED_REFS, NO_ERRORS),
+            all @ [first, ..] => {
+                let messages: Vec<&str> = all.iter().map(|fault| fault.message.as_str()).collect();
+                wrong(RESOLVED_REFS, first.reason, messages.join("; "))
+            }
         });
         let kinds: Vec<_> =
             listener.kinds.iter().map(|kind| json!({"group": kind.group(), "kind": kind.name()})).collect();
         ListenerStatus {
             is_active: listener.is_active(),
+            is_pending: tls.is_some_and(|tls| tls.is_pending),
             entry: Entry {
                 key: vec![("name", json!(key.name.as_str()))],
                 fields: vec![
@@ -128,52 +143,6 @@ impl Inputs {
         self.attachments.iter().map(of_kind).sum()
     }
 
-    /// Why a certificate cannot be used, as far as its reference tells; one that can be hides all others.
-    fn unresolved(
-        &self,
-        cx: &Cx<'_>,
-        key: &ListenerKey,
-        listener: &Listener,
-    ) -> Option<(&'static str, String)> {
-        let tls = listener.tls.as_ref().filter(|tls| tls.is_terminated && listener.is_active())?;
-        let references = &tls.facts.certificates;
-        let needs_none = |mode: &str| matches!(mode, "ISTIO_SIMPLE" | "ISTIO_MUTUAL");
-        let mode = tls.facts.options.get("gateway.istio.io/tls-terminate-mode");
-        if listener.class != Class::Gateway || mode.is_some_and(|mode| needs_none(mode)) {
-            return None;
-        }
-        if references.is_empty() {
-            return Some(("InvalidCertificateRef", "TLS is terminated without a certificate".to_owned()));
-        }
-        if references.len() > 2 {
-            let message = "TLS mode can only support up to 2 server certificates";
-            return Some(("InvalidCertificateRef", message.to_owned()));
-        }
-        let (kind, ns) = (key.owner.kind(), &key.owner.name().ns);
-        let mut found = Vec::new();
-        for reference in references {
-            let target = reference.target(ns);
-            found.push(if !reference.is("", "Secret") {
-                let (group, kind) = (reference.group.as_str(), reference.kind.as_str());
-                let message = format!(
-                    "invalid certificate reference {group}/{kind}/{}.{}, only secret is allowed",
-                    target.name, target.ns
-                );
-                ("InvalidCertificateRef", message)
-            } else if !self.grants.permit(cx, kind, ns, reference) {
-                let message = format!(
-                    "certificateRef {}/{} not accessible to a Gateway in namespace {:?} (missing a ReferenceGrant?)",
-                    target.name, target.ns, &**ns
-                );
-                ("RefNotPermitted", message)
-            } else {
-                return None;
-            });
-        }
-        let reason = found.first().map(|(reason, _)| *reason)?;
-        Some((reason, found.into_iter().map(|(_, message)| message).collect::<Vec<_>>().join("; ")))
-    }
-
     fn gateway(
         &self,
         cx: &Cx<'_>,
@@ -189,30 +158,24 @@ impl Inputs {
             return Conditions { generation, conditions, ..Conditions::default() };
         }
         let owner = Owner::Gateway(name.clone());
-        let (listeners, valid) = self.entries(cx, entries, merged, &owner);
+        let own = self.entries(cx, entries, merged, &owner);
         let has_set = |(set, state): &&(Name, SetState)| {
-            let (_, valid) = self.entries(cx, entries, merged, &Owner::Set(set.clone()));
-            *state == SetState::Attached && valid > 0
+            let of_set = self.entries(cx, entries, merged, &Owner::Set(set.clone()));
+            *state == SetState::Attached && of_set.valid > 0
         };
         let sets = merged.sets.iter().filter(has_set).count();
-        let certificate = gateway.backend_certificate.as_ref().and_then(|reference| {
-            let target = reference.target(&name.ns);
-            if !reference.is("", "Secret") {
-                let message =
-                    format!("invalid client certificate reference {}.{}, only secret is allowed", target.name, target.ns);
-                return Some(wrong(RESOLVED_REFS, "InvalidClientCertificateRef", message));
-            }
-            (!self.grants.permit(cx, Kind::Gateway, &name.ns, reference)).then(|| {
-                let message = format!(
-                    "clientCertificateRef {}/{} not accessible to a Gateway in namespace {:?} (missing a ReferenceGrant?)",
-                    target.name, target.ns, &*name.ns
-                );
-                wrong(RESOLVED_REFS, "RefNotPermitted", message)
-            })
-        });
+        let certificate = cx.get(self.client_certificates, name);
+        let fault = certificate.as_ref().and_then(|of| of.fault.as_ref());
+        let parameters = cx.get(self.parameters, name);
         let mut conditions = vec![
-            accepted(gateway, listeners.len(), valid, sets),
-            certificate.unwrap_or_else(|| fine(RESOLVED_REFS, "All references resolved")),
+            match parameters.as_ref().and_then(|of| of.fault.as_deref()) {
+                Some(message) => wrong(ACCEPTED, "InvalidParameters", message),
+                None => accepted(gateway, own.entries.len(), own.valid, sets),
+            },
+            fault.map_or_else(
+                || fine(RESOLVED_REFS, "All references resolved"),
+                |fault| wrong(RESOLVED_REFS, fault.reason, fault.message.as_str()),
+            ),
         ];
         let is_insecure = |port: u16| gateway.frontend.of_port(port).is_some_and(|of| of.is_optional);
         if merged.listeners.iter().any(|(_, listener)| is_insecure(listener.port)) {
@@ -227,8 +190,11 @@ impl Inputs {
         Conditions {
             generation,
             conditions,
-            lists: vec![EntryList { field: "listeners", entries: listeners, ..EntryList::default() }],
+            lists: vec![EntryList { field: "listeners", entries: own.entries, ..EntryList::default() }],
             fields: vec![("attachedListenerSets", json!(sets))],
+            is_pending: own.is_pending
+                || certificate.is_some_and(|of| of.is_pending)
+                || parameters.is_some_and(|of| of.is_pending),
         }
     }
 
@@ -245,7 +211,7 @@ impl Inputs {
         let refused = |message: String| {
             vec![wrong(ACCEPTED, NOT_ALLOWED, message.clone()), wrong(PROGRAMMED, NOT_ALLOWED, message)]
         };
-        let mut listeners = Vec::new();
+        let mut listeners = OwnEntries::default();
         let conditions = match state {
             SetState::Unsupported => {
                 let class = cx.get(self.gateways, gateway).map(|gateway| gateway.class.clone());
@@ -256,9 +222,8 @@ impl Inputs {
                 "The parent Gateway does not allow this reference; check the 'spec.allowedRoutes'".to_owned(),
             ),
             SetState::Attached => {
-                let (all, valid) = self.entries(cx, entries, merged, &Owner::Set(name.clone()));
-                listeners = all;
-                if valid == 0 {
+                listeners = self.entries(cx, entries, merged, &Owner::Set(name.clone()));
+                if listeners.valid == 0 {
                     let message = "None of the ListenerSet's listeners are valid";
                     vec![wrong(ACCEPTED, NOT_VALID, message), wrong(PROGRAMMED, NOT_VALID, message)]
                 } else {
@@ -269,25 +234,39 @@ impl Inputs {
         Some(Conditions {
             generation: set.meta.generation,
             conditions,
-            lists: vec![EntryList { field: "listeners", entries: listeners, ..EntryList::default() }],
+            lists: vec![EntryList { field: "listeners", entries: listeners.entries, ..EntryList::default() }],
+            is_pending: listeners.is_pending,
             ..Conditions::default()
         })
     }
 
-    /// The entries of the listeners of an object, in the order in which they are written, and how many of
-    /// them are valid.
+    /// The entries of the listeners of an object.
     fn entries(
         &self,
         cx: &Cx<'_>,
         entries: Table<ListenerKey, ListenerStatus>,
         merged: &GatewayListeners,
         owner: &Owner,
-    ) -> (Vec<Entry>, usize) {
+    ) -> OwnEntries {
         let keys = merged.listeners.iter().map(|(key, _)| key).filter(|key| key.owner == *owner);
         let rows: Vec<Arc<ListenerStatus>> = keys.filter_map(|key| cx.get(entries, key)).collect();
-        let valid = rows.iter().filter(|row| row.is_active).count();
-        (rows.iter().map(|row| row.entry.clone()).collect(), valid)
+        OwnEntries {
+            valid: rows.iter().filter(|row| row.is_active).count(),
+            is_pending: rows.iter().any(|row| row.is_pending),
+            entries: rows.iter().map(|row| row.entry.clone()).collect(),
+        }
     }
+}
+
+/// What the status of an object has of its listeners.
+#[derive(Default)]
+struct OwnEntries {
+    /// In the order in which they are written.
+    entries: Vec<Entry>,
+    /// How many are valid.
+    valid: usize,
+    /// Whether something that one depends on was not read yet.
+    is_pending: bool,
 }
 
 const NO_ERRORS: &str = "No errors found";

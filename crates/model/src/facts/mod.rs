@@ -1,4 +1,4 @@
-//! Facts: what the mesh depends on, of one object, one file per kind.
+//! Facts: what the mesh depends on, of one object, one file per kind; and of objects that are read by reference.
 
 mod authorization_policy;
 mod backend_policy;
@@ -7,6 +7,7 @@ mod filter;
 mod gateway;
 mod key;
 mod listener;
+mod material;
 mod mesh_settings;
 mod meta;
 mod namespace;
@@ -16,6 +17,7 @@ mod pod;
 mod policy;
 mod reference;
 mod reference_grant;
+mod referent;
 mod route;
 mod service;
 mod service_entry;
@@ -32,6 +34,7 @@ pub use filter::{BackendReference, Cors, Filter, HeaderChanges, Mirror, PathChan
 pub use gateway::{FrontendTls, FrontendValidation, Gateway, GatewayAddress, GatewayClass, RequestedAddress};
 pub use key::{Facts, ObjectKey};
 pub use listener::{AllowedNamespaces, Listener, ListenerSet, ListenerTls, RouteGroupKind};
+pub use material::{Digest, KeyPair, Roots};
 pub use mesh_settings::{
     CaCertificate, MatchingRule, MeshSettings, RefusedPart, ServiceScope, SettingsPart, Visibility,
     VisibilityPolicy,
@@ -44,6 +47,7 @@ pub use pod::{Phase, Pod};
 pub use policy::{PolicyTargetRef, Refused};
 pub use reference::ObjectReference;
 pub use reference_grant::{GrantFrom, GrantTo, ReferenceGrant};
+pub use referent::{Answer, CLASS_DEFAULTS, ConfigMap, Referent, Secret};
 pub use route::{
     ParentReference, PathMatch, RequestMatch, Retry, Route, RouteFault, RouteProtocol, RouteRule,
     RouteTimeouts, SessionPersistence, ValueMatch,

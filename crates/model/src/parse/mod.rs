@@ -21,6 +21,7 @@ mod endpoint_slice;
 mod enumeration;
 mod fault;
 mod gateway;
+mod key_material;
 mod listener;
 mod mesh_settings;
 mod metadata;
@@ -34,6 +35,7 @@ mod policy;
 mod read;
 mod reference;
 mod reference_grant;
+mod referent;
 mod route;
 mod route_filter;
 mod route_match;
@@ -50,6 +52,7 @@ mod wrong;
 mod tests;
 
 pub use annotation::ANNOTATIONS;
+pub use referent::{ReferentKind, referent};
 
 use crate::facts::{AuthorizationPolicy, PeerAuthentication};
 use crate::{Diagnostic, Kind, Object};

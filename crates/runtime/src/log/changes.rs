@@ -25,7 +25,12 @@ impl EventCounts {
             let kind = match event {
                 Event::Put(object) => object.kind(),
                 Event::Reject(of, _) | Event::Remove(of) => of.kind,
-                Event::Begin(_) | Event::Synced(_) => continue,
+                // What is read by reference is no kind of its own here.
+                Event::Begin(_)
+                | Event::Synced(_)
+                | Event::OnDemand
+                | Event::Answer(..)
+                | Event::Forget(_) => continue,
             };
             counts[kind as usize] += 1;
         }

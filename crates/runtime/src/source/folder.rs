@@ -23,6 +23,7 @@
 //! skipped; symbolic links are followed, each real file and folder is read once.
 
 mod addresses;
+mod answers;
 mod batch;
 mod settings;
 mod settle;

@@ -88,7 +88,14 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     (
         "gateway",
-        &["allowed class grant hostname key", "listener", "route", "policy routing", "status", "lib"],
+        &[
+            "allowed class grant hostname key reference",
+            "listener parameters",
+            "route",
+            "policy routing",
+            "status",
+            "lib",
+        ],
     ),
     ("plane", &["identity", "delta", "lib"]),
     ("cluster", &["error leader_election stats work_queue", "connect lock status_writer", "list_watch"]),

@@ -105,6 +105,7 @@ impl DesiredStatus for Desired {
 
     fn compare(&self, object: &ObjectRef, stored: &Stored, now: Timestamp) -> Action {
         match self {
+            Desired::Conditions(Some(desired), _) if desired.is_pending => Action::None,
             Desired::Conditions(desired, distribution) => {
                 conditions(object, stored, desired.as_deref(), distribution, now)
             }

@@ -1,6 +1,7 @@
 //! Turns what the folder makes into events.
 
 use super::addresses::Addresses;
+use super::answers::Answers;
 use super::settings::FolderSettings;
 use folder::{Change, Folder, Key, Objects, Resolved};
 use model::{Diagnostic, Event, Kind, Name, Object, ObjectRef, Place, Severity, UNSUPPORTED_KINDS};
@@ -16,6 +17,7 @@ pub(super) struct Emitter {
     /// The objects whose newest version an API server would refuse, and why.
     rejected: BTreeMap<Key, Diagnostic>,
     addresses: Option<Addresses>,
+    answers: Answers,
 }
 
 impl Emitter {
@@ -23,7 +25,9 @@ impl Emitter {
     pub(super) fn new(settings: &FolderSettings) -> Self {
         let config = Name::new(&settings.config_namespace, &settings.config_name);
         let addresses = settings.pools.map(Addresses::new);
-        Self { config, sent: None, wrong: BTreeMap::new(), rejected: BTreeMap::new(), addresses }
+        let answers = Answers::new(config.ns.clone());
+        let (wrong, rejected) = (BTreeMap::new(), BTreeMap::new());
+        Self { config, sent: None, wrong, rejected, addresses, answers }
     }
 
     /// The events that lead from what was sent to what the folder makes now: at first a full listing of
@@ -40,10 +44,13 @@ impl Emitter {
         let mut problems: Vec<Diagnostic> = problems.iter().map(diagnostic).collect();
         problems.extend(unsupported(&objects, folder));
         problems.retain(|problem| !rejected.values().any(|told| told == problem));
-        let mut events = match self.sent.take() {
+        let sent = self.sent.take();
+        let answers = self.answers.events(sent.as_ref(), &objects);
+        let mut events = match sent {
             None => self.list(&objects, &rejected, folder),
             Some(sent) => self.change(&sent, &objects, &rejected, folder),
         };
+        events.extend(answers);
         self.rejected = rejected;
         if let Some(addresses) = &mut self.addresses {
             problems.extend(addresses.complete(&mut events, &objects));

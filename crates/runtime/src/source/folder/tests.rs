@@ -63,7 +63,7 @@ impl Fixture {
                     self.removed.push(object.to_string());
                 }
                 Event::Reject(_, diagnostic) => self.rejected.push(diagnostic),
-                Event::Begin(_) | Event::Synced(_) => {}
+                _ => {}
             }
         }
     }
