@@ -1,5 +1,8 @@
 //! The Kubernetes source against a real API server.
 
+#[path = "source/referents.rs"]
+mod referents;
+
 use anyhow::{Context, ensure};
 use cluster::{Access, Batch, ConnectError, KubeSettings, KubeSource, SourceProblems, connect};
 use futures::StreamExt;
@@ -41,7 +44,11 @@ impl Receiver {
         let problems = source.problems();
         let (out, batches) = mpsc::channel(4);
         tokio::spawn(source.run(out));
-        Ok(Self {
+        Ok(Self::of(batches, problems))
+    }
+
+    fn of(batches: mpsc::Receiver<Batch>, problems: watch::Receiver<SourceProblems>) -> Self {
+        Self {
             batches,
             problems,
             objects: BTreeMap::new(),
@@ -50,7 +57,7 @@ impl Receiver {
             synced: BTreeMap::new(),
             answers: BTreeMap::new(),
             batch_sizes: Vec::new(),
-        })
+        }
     }
 
     fn take(&mut self, event: Event) {

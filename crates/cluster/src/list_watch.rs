@@ -18,53 +18,40 @@
 //! - Objects are read straight from the bytes of the answer, one by one: one that cannot be read is
 //!   an [`Event::Reject`] and takes no other with it, and of the fields that nobody reads
 //!   (`managedFields`) no copy is made.
+//! - What something refers to is read by its name, see `referents`.
 //! - While the API server is unreachable nothing is sent: the last state stays. [`KubeSource::problems`]
 //!   has one sentence for each problem; every request is retried with a growing backoff.
 
+mod batch;
 mod problems;
+mod referents;
 mod response;
+mod stream;
 
+pub use batch::{Batch, Batches};
 pub use problems::SourceProblems;
 
 use crate::connect::Connection;
 use ::kube::Client;
 use ::kube::api::{ListParams, WatchParams};
-use ::kube::client::Body;
 use ::kube::core::Request as Collection;
-use futures::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, FutureExt, TryStreamExt};
+use futures::{AsyncBufRead, AsyncReadExt, FutureExt};
 use http::Request;
-use http_body_util::BodyExt;
 use model::Event;
+use model::facts::Referent;
 use model::{Kind, Name, ObjectRef};
 use problems::{ProblemReporter, RequestFailure};
 use response::{Change, Page};
-use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
+use std::collections::BTreeSet;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use stream::{
+    BACKOFF, OpenError, REQUEST_TIMEOUT, WATCH_SECONDS, WATCH_TIMEOUT, jittered, open, read_line,
+};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
-
-/// Events that belong together (one save of a file, one page of a list): they become part of one commit.
-#[derive(Debug)]
-pub struct Batch {
-    /// What happened, in order.
-    pub events: Vec<Event>,
-    /// When the source learned of the first of them.
-    pub arrived: std::time::Instant,
-}
-
-impl From<Vec<Event>> for Batch {
-    /// A batch that has arrived just now.
-    fn from(events: Vec<Event>) -> Self {
-        Self { events, arrived: std::time::Instant::now() }
-    }
-}
-
-/// Where a source sends its batches. A full channel holds the source back.
-pub type Batches = mpsc::Sender<Batch>;
 
 /// How many objects a page of a list may have, which bounds the memory of a listing.
 const PAGE_SIZE: u32 = 500;
@@ -72,26 +59,8 @@ const PAGE_SIZE: u32 = 500;
 /// How many changes one batch may have, so that a burst reaches the receiver in pieces.
 const MAX_BATCH: usize = 1024;
 
-/// The most bytes of one line of a watch. The API server stores no object of more than a few MiB.
-const MAX_LINE: usize = 32 << 20;
-
-/// The most bytes that are read of the text of a failure.
-const MAX_FAILURE_TEXT: u64 = 64 << 10;
-
-/// How long one watch request lasts, in seconds; the API server then ends it and another follows.
-const WATCH_SECONDS: u32 = 240;
-
-/// How long a watch may be silent. The API server ends it by then: a peer that is still silent is gone.
-const WATCH_TIMEOUT: Duration = Duration::from_secs(WATCH_SECONDS as u64 + 15);
-
-/// How long the API server may take to answer: for a page, or for the head of a watch.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
-
 /// The pause before a kind that is not installed is looked for again.
 const RETRY_NOT_INSTALLED: Duration = Duration::from_secs(2);
-
-/// The first and the longest backoff after a failure; it doubles in between.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 
 /// Which objects of the cluster are read.
 #[derive(Debug, Clone)]
@@ -120,12 +89,20 @@ pub struct KubeSource {
     client: Client,
     settings: KubeSettings,
     problems: Arc<ProblemReporter>,
+    wanted: Option<watch::Receiver<BTreeSet<Referent>>>,
 }
 
 impl KubeSource {
     /// Prepares to watch the objects of the API server that `connection` leads to; nothing is requested yet.
     pub fn new(connection: Connection, settings: KubeSettings) -> Self {
-        Self { client: connection.client, settings, problems: Arc::new(ProblemReporter::new(connection.url)) }
+        let problems = Arc::new(ProblemReporter::new(connection.url));
+        Self { client: connection.client, settings, problems, wanted: None }
+    }
+
+    /// Reads, besides what it lists, what this set has, as long as it does.
+    #[must_use]
+    pub fn with_wanted(self, wanted: watch::Receiver<BTreeSet<Referent>>) -> Self {
+        Self { wanted: Some(wanted), ..self }
     }
 
     /// Returns what keeps the source from reading at the moment; it is empty when nothing does.
@@ -136,6 +113,13 @@ impl KubeSource {
     /// Lists and watches every kind until the receiver of `out` is dropped. No problem with the API server ends it.
     pub async fn run(self, out: Batches) {
         let mut kinds = JoinSet::new();
+        if let Some(wanted) = self.wanted {
+            // Before anything is listed: what is wanted then waits for its answer.
+            if out.send(vec![Event::OnDemand].into()).await.is_err() {
+                return;
+            }
+            kinds.spawn(referents::run(self.client.clone(), wanted, out.clone()));
+        }
         for &kind in &self.settings.kinds {
             let mut watcher = KindWatcher {
                 client: self.client.clone(),
@@ -419,52 +403,13 @@ impl KindWatcher {
         verb: &str,
         request: Request<Vec<u8>>,
     ) -> Result<impl AsyncBufRead + use<>, RequestFailure> {
-        let answer = self.client.send(request.map(Body::from)).await;
-        let answer = answer.map_err(|error| RequestFailure::from_client(&error))?;
-        let status = answer.status();
-        let body = answer.into_body().into_data_stream().map_err(std::io::Error::other).into_async_read();
-        if status.is_success() {
-            return Ok(body);
-        }
-        let mut text = Vec::new();
-        // A text that is cut off is still better than none.
-        let _ = pin!(body.take(MAX_FAILURE_TEXT)).read_to_end(&mut text).await;
-        let message = response::failure_message(&text);
-        Err(self.failure(verb, status.as_u16(), &message))
+        open(&self.client, request).await.map_err(|error| match error {
+            OpenError::NoAnswer(cause) => RequestFailure::Unreachable(cause),
+            OpenError::Refused { code, message } => self.failure(verb, code, &message),
+        })
     }
 
     fn failure(&self, verb: &str, code: u16, message: &str) -> RequestFailure {
         RequestFailure::from_status(self.kind, verb, code, message)
     }
-}
-
-/// Reads on until `line` has a whole line, without its end; `false` at the end of the stream.
-///
-/// Dropping the future loses nothing: what was read is in `line`, and the next call continues.
-async fn read_line(reader: &mut (impl AsyncBufRead + Unpin), line: &mut Vec<u8>) -> std::io::Result<bool> {
-    loop {
-        let available = reader.fill_buf().await?;
-        if available.is_empty() {
-            return Ok(false);
-        }
-        let end = available.iter().position(|&byte| byte == b'\n');
-        line.extend_from_slice(&available[..end.unwrap_or(available.len())]);
-        let used = end.map_or(available.len(), |end| end + 1);
-        reader.consume_unpin(used);
-        if end.is_some() {
-            return Ok(true);
-        }
-        if line.len() > MAX_LINE {
-            let message = format!("the API server sent an object of more than {} MiB", MAX_LINE >> 20);
-            return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, message));
-        }
-    }
-}
-
-/// Returns a length between half of `pause` and all of it, so that many clients do not come at once.
-fn jittered(pause: Duration) -> Duration {
-    // The only use of chance here: the keys of a hasher are random.
-    let half = pause / 2;
-    let random = RandomState::new().hash_one(0u8) % 1024;
-    half + half * u32::try_from(random).unwrap_or_default() / 1024
 }

@@ -12,6 +12,7 @@ use crate::pages;
 use crate::secure::SecureServer;
 use crate::source::SourceView;
 use crate::source::folder::{FolderSettings, FolderSource};
+use crate::subscribers::WantedReferents;
 use cluster::{
     Access, ConnectError, Connection, KubeSettings, KubeSource, LeaseTimings, UnreadKinds, connect,
 };
@@ -101,6 +102,7 @@ struct Feeds {
     clients: Clients,
     changes: Arc<ChangedObjects>,
     status_stats: Arc<StatusStats>,
+    wanted: WantedReferents,
 }
 
 impl Feeds {
@@ -109,6 +111,7 @@ impl Feeds {
             Box::new(Arc::clone(&self.changes)),
             Box::new(Arc::clone(&self.nodes)),
             Box::new(Arc::clone(self.clients.latencies())),
+            Box::new(self.wanted.clone()),
         ]
     }
 }
@@ -134,7 +137,7 @@ impl Daemon {
         let feeds = Feeds::default();
         let (secure, view, engine) = identity(args, connection.as_ref(), &feeds, clock)?;
         let status = status(args, connection.as_ref());
-        let (source, source_view, from) = source(&args.source, args, connection, &engine)?;
+        let (source, source_view, from) = source(&args.source, args, connection, &engine, &feeds.wanted)?;
         let (bounds, timeouts) = (args.bounds.bounds(), args.bounds.timeouts());
         let naming = pages::Naming { domain: args.mesh.domain.clone() };
         let daemon = Self {
@@ -215,7 +218,7 @@ impl Daemon {
     /// Serves until `stop` is cancelled; streams are then ended in order.
     pub async fn run(self, stop: CancellationToken) {
         let tasks = TaskTracker::new();
-        let Feeds { nodes, clients, changes, status_stats } = self.feeds;
+        let Feeds { nodes, clients, changes, status_stats, .. } = self.feeds;
         let ads = Ads::with_affected_nodes(nodes, self.engine.snapshots(), clients.clone())
             .with_capabilities(|node| mesh::understood_by(node.property("ISTIO_VERSION")));
         let service = Service::new(ads).with_bounds(self.bounds).with_timeouts(self.timeouts);
@@ -371,6 +374,7 @@ fn source(
     args: &ServeArgs,
     connection: Option<Connection>,
     engine: &EngineHandle,
+    wanted: &WantedReferents,
 ) -> Result<(Running, SourceView, String), StartError> {
     let config_name = mesh::config_map(&args.mesh.revision);
     if let Some(connection) = connection {
@@ -381,7 +385,7 @@ fn source(
             ..KubeSettings::default()
         };
         let unread = UnreadKinds::new(connection.client.clone());
-        let source = KubeSource::new(connection, settings);
+        let source = KubeSource::new(connection, settings).with_wanted(wanted.subscribe());
         let view = SourceView::Cluster(source.problems(), unread.found());
         let (told, batches) = (tell(unread.found(), Arc::clone(engine.log())), engine.batches());
         let running = async move {

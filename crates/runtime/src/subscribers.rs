@@ -4,10 +4,13 @@ use crate::controllers::ChangedObjects;
 use crate::engine_thread::Subscriber;
 use identity::IdentityIndex;
 use model::Event;
+use model::facts::Referent;
 use plane::{Delta, Plane};
 use server::{AffectedNodes, Latencies};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
+use tokio::sync::watch;
 use xds::Scope;
 
 /// Identity follows pods, namespaces and the mesh settings. It knows a pod before the ztunnel of its node does.
@@ -45,5 +48,30 @@ impl Subscriber for Arc<ChangedObjects> {
 
     fn published(&mut self, delta: &Delta) {
         ChangedObjects::published(self, &delta.conditions, &delta.address_requests);
+    }
+}
+
+/// What is referred to, for the source to read. It always has the newest set: a source that is behind misses
+/// nothing.
+#[derive(Clone, Debug, Default)]
+pub struct WantedReferents(Arc<watch::Sender<BTreeSet<Referent>>>);
+
+impl WantedReferents {
+    /// Returns what tells the newest set.
+    pub fn subscribe(&self) -> watch::Receiver<BTreeSet<Referent>> {
+        self.0.subscribe()
+    }
+}
+
+impl Subscriber for WantedReferents {
+    fn published(&mut self, delta: &Delta) {
+        let changed = &delta.referents;
+        if changed.is_empty() {
+            return;
+        }
+        self.0.send_modify(|all| {
+            all.retain(|of| changed.unwanted.binary_search(of).is_err());
+            all.extend(changed.wanted.iter().cloned());
+        });
     }
 }
