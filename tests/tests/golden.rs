@@ -340,7 +340,9 @@ fn render(mesh: &Plane) -> String {
     if !conditions.is_empty() {
         all.insert(Value::from("conditions"), Value::from(conditions));
     }
-    let wanted: Vec<Value> = mesh.wanted().iter().map(|of| Value::from(of.to_string())).collect();
+    // Every gateway asks for the defaults of its class.
+    let named = mesh.wanted().into_iter().filter(|of| !matches!(of, Referent::ClassDefaults(_)));
+    let wanted: Vec<Value> = named.map(|of| Value::from(of.to_string())).collect();
     if !wanted.is_empty() {
         all.insert(Value::from("wanted"), Value::from(wanted));
     }

@@ -46,9 +46,7 @@ use std::collections::BTreeSet;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use stream::{
-    BACKOFF, OpenError, REQUEST_TIMEOUT, WATCH_SECONDS, WATCH_TIMEOUT, jittered, open, read_line,
-};
+use stream::{BACKOFF, OpenError, REQUEST_TIMEOUT, WATCH_SECONDS, WATCH_TIMEOUT, jittered, open, read_line};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};

@@ -425,7 +425,8 @@ fn what_is_referred_to_is_wanted_after_grants_and_forgotten_with_its_last_refere
             }),
         )
     };
-    assert!(plane.apply([refers_to("certs")]).referents.is_empty(), "there is no grant");
+    let defaults = Referent::ClassDefaults("istio-system".into());
+    assert_eq!(plane.apply([refers_to("certs")]).referents.wanted, [defaults.clone()], "there is no grant");
     let grant = put(
         Kind::ReferenceGrant,
         json!({
@@ -440,13 +441,15 @@ fn what_is_referred_to_is_wanted_after_grants_and_forgotten_with_its_last_refere
     assert_eq!(plane.apply([grant]).referents.wanted, [of("certs")]);
     let moved = plane.apply([refers_to("infra")]).referents;
     assert_eq!((moved.wanted, moved.unwanted), (vec![of("infra")], vec![of("certs")]));
-    assert_eq!(plane.wanted(), [of("infra")]);
+    assert_eq!(plane.wanted(), [of("infra"), defaults]);
 }
 
 #[test]
 fn a_status_waits_for_what_a_source_reads_on_demand() {
     let mut plane = empty();
-    plane.apply([Event::OnDemand, gateway_with(&["a".to_owned(), "b".to_owned()])]);
+    let defaults = Referent::ClassDefaults("istio-system".into());
+    let defaults = Event::Answer(defaults, Answer::ConfigMaps(Vec::new()));
+    plane.apply([Event::OnDemand, defaults, gateway_with(&["a".to_owned(), "b".to_owned()])]);
     let gateway = ObjectRef { kind: Kind::Gateway, name: Name::new("infra", "gw") };
     let is_pending = |plane: &Plane| plane.conditions_of(&gateway).unwrap().is_pending;
     assert!(is_pending(&plane));

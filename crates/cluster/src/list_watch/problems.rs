@@ -80,11 +80,6 @@ impl RequestFailure {
         }
     }
 
-    /// A failure without an answer.
-    pub(super) fn from_client(error: &::kube::Error) -> Self {
-        RequestFailure::Unreachable(root_cause(error))
-    }
-
     /// The request cannot even be written, as with a bad namespace in the settings.
     pub(super) fn from_request(error: &::kube::core::request::Error) -> Self {
         RequestFailure::Failed(format!("cannot ask the API server: {}", root_cause(error)))

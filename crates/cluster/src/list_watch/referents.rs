@@ -99,7 +99,10 @@ impl Readers {
             self.beyond.remove(&of);
             events.push(Event::Forget(of));
         }
-        for of in wanted.iter().filter(|of| !self.running.contains_key(*of)) {
+        for of in wanted {
+            if self.running.contains_key(of) {
+                continue;
+            }
             if self.running.len() < MAX_READERS {
                 self.beyond.remove(of);
                 let reader = Reader {
@@ -235,8 +238,8 @@ impl Reader {
         let params = ListParams { label_selector: Some(CLASS_DEFAULTS.to_owned()), ..ListParams::default() };
         let reader = self.ask("list", collection.list(&params).map_err(failed)?).await?;
         let mut body = Vec::new();
-        let read_all = pin!(reader).read_to_end(&mut body);
-        match timeout(REQUEST_TIMEOUT, read_all).await {
+        let mut reader = pin!(reader);
+        match timeout(REQUEST_TIMEOUT, reader.read_to_end(&mut body)).await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => return Err(Stop::Failed(error.to_string())),
             Err(_) => return Err(Stop::Failed("no answer in time".to_owned())),

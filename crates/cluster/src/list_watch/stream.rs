@@ -64,7 +64,10 @@ pub(super) async fn open(
 /// Reads on until `line` has a whole line, without its end; `false` at the end of the stream.
 ///
 /// Dropping the future loses nothing: what was read is in `line`, and the next call continues.
-pub(super) async fn read_line(reader: &mut (impl AsyncBufRead + Unpin), line: &mut Vec<u8>) -> std::io::Result<bool> {
+pub(super) async fn read_line(
+    reader: &mut (impl AsyncBufRead + Unpin),
+    line: &mut Vec<u8>,
+) -> std::io::Result<bool> {
     loop {
         let available = reader.fill_buf().await?;
         if available.is_empty() {
