@@ -73,7 +73,7 @@ impl References {
         }
     }
 
-    /// Returns a Secret. Whoever asks has seen that the reference is permitted.
+    /// Returns a Secret. Whoever asks has asked the grants.
     ///
     /// # Errors
     /// Why there is none.
@@ -84,7 +84,7 @@ impl References {
         }
     }
 
-    /// Returns a ConfigMap. Whoever asks has seen that the reference is permitted.
+    /// Returns a ConfigMap. Whoever asks has asked the grants.
     ///
     /// # Errors
     /// Why there is none.

@@ -41,11 +41,11 @@ const RETRY_FORBIDDEN: Duration = Duration::from_secs(30);
 
 /// Reads what is wanted until nobody receives or nobody can want anything any more.
 pub(super) async fn run(client: Client, mut wanted: watch::Receiver<BTreeSet<Referent>>, out: Batches) {
-    let gate = Arc::new(Semaphore::new(MAX_ASKING));
+    let asking = Arc::new(Semaphore::new(MAX_ASKING));
     let mut readers = Readers::default();
     loop {
         let now = wanted.borrow_and_update().clone();
-        if readers.follow(&client, &gate, &now, &out).await.is_err() {
+        if readers.follow(&client, &asking, &now, &out).await.is_err() {
             return;
         }
         tokio::select! {
@@ -79,7 +79,7 @@ impl Readers {
     async fn follow(
         &mut self,
         client: &Client,
-        gate: &Arc<Semaphore>,
+        asking: &Arc<Semaphore>,
         wanted: &BTreeSet<Referent>,
         out: &Batches,
     ) -> Result<(), Closed> {
@@ -108,7 +108,7 @@ impl Readers {
                 let reader = Reader {
                     client: client.clone(),
                     of: of.clone(),
-                    gate: Arc::clone(gate),
+                    asking: Arc::clone(asking),
                     out: out.clone(),
                     known: None,
                 };
@@ -140,7 +140,7 @@ enum Stop {
 struct Reader {
     client: Client,
     of: Referent,
-    gate: Arc<Semaphore>,
+    asking: Arc<Semaphore>,
     out: Batches,
     /// What was told last.
     known: Option<Answer>,
@@ -198,7 +198,7 @@ impl Reader {
             timeout: Some(WATCH_SECONDS),
             ..WatchParams::default()
         };
-        let permit = Arc::clone(&self.gate).acquire_owned().await;
+        let permit = Arc::clone(&self.asking).acquire_owned().await;
         // Without a version it begins with the object as it is now.
         let request = collection.watch(&params, "").map_err(failed)?;
         let reader = self.ask("watch", request).await?;

@@ -333,7 +333,7 @@ struct Role {
     invalid: &'static str,
     /// How messages of it begin.
     begin: &'static str,
-    /// The field that has the reference.
+    /// The field that refers to it.
     field: &'static str,
 }
 

@@ -137,10 +137,11 @@ fn secret(json: &[u8]) -> Result<Secret, Wrong> {
     } else {
         (Err("it has no tls.crt".to_owned()), Ok(Vec::new()))
     };
-    let ca = if data.cacert.is_some() && data.ca_crt.is_none() && strings.ca_crt.is_none() {
-        value("cacert", &data.cacert, &strings.cacert)
-    } else {
-        value("ca.crt", &data.ca_crt, &strings.ca_crt)
+    let has = |a: &Option<Text<'_>>, b: &Option<Text<'_>>| a.is_some() || b.is_some();
+    let is_generic = !has(&data.ca_crt, &strings.ca_crt) && has(&data.cacert, &strings.cacert);
+    let ca = match is_generic {
+        true => value("cacert", &data.cacert, &strings.cacert),
+        false => value("ca.crt", &data.ca_crt, &strings.ca_crt),
     };
     let key_pair = chain.and_then(|chain| key_pair(&chain, &key?));
     Ok(Secret { name, key_pair, roots: ca.and_then(|ca| roots(&ca)) })
