@@ -5,7 +5,7 @@ EXAMPLE ?= examples/bookinfo
 LOAD_NAMESPACES ?= 40
 LOAD_STREAMS ?= 50
 
-.PHONY: help build install run test lint format check-fuzz deny golden crds proto bench bench-engine bench-mesh fuzz \
+.PHONY: help build install run test lint lint-build format deny golden crds proto bench bench-engine bench-mesh fuzz \
 	conformance
 
 # A component of the toolchain by its command and its name: added if it is absent, or else an error that says so.
@@ -31,16 +31,19 @@ lint: ## Formatting, and clippy with warnings as errors
 	$(call component,fmt,rustfmt)
 	$(call component,clippy,clippy)
 	$(CARGO) fmt --all --check
-	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+# clippy's driver compiles what it checks: with RUSTC_WORKSPACE_WRAPPER=clippy-driver for both, as .ci/run has it, what
+# this compiles is what `make test` runs, and nothing is compiled twice.
+lint-build: ## Formatting, and every target compiled with warnings as errors, for `make test` to run
+	$(call component,fmt,rustfmt)
+	$(call component,clippy,clippy)
+	$(CARGO) fmt --all --check
+	$(CARGO) build --locked --workspace --all-targets
 
 format: ## Format the code
 	$(call component,fmt,rustfmt)
 	$(CARGO) fmt --all
-	$(CARGO) fmt --manifest-path fuzz/Cargo.toml
-
-check-fuzz: ## Check that the fuzz targets compile, on the stable toolchain
-	$(CARGO) check --manifest-path fuzz/Cargo.toml --locked --target-dir target
 
 conformance: ## The conformance suites of the Gateway API (RELEASE=v1_7_0 for one): tests/tests/conformance
 	$(if $(PILOTHOUSE),,$(CARGO) build --locked -p pilothouse-cli)

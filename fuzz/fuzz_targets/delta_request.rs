@@ -26,7 +26,7 @@ fuzz_target!(|input: &[u8]| {
         if session.request(message.to_vec().into()).is_err() {
             return;
         }
-        if step % 3 == 0 {
+        if step.is_multiple_of(3) {
             let _ = writer.put(&Scope::Mesh, ResourceType::Authorization, "a/x", &[step]);
             writer.remove(&Scope::Mesh, ResourceType::Authorization, "a/y");
             snapshot = writer.publish();
@@ -37,7 +37,7 @@ fuzz_target!(|input: &[u8]| {
             let Ok(Some(response)) = session.poll(&snapshot) else { break };
             let announced = response.message_len();
             let bytes: Vec<u8> = response.flatten().collect();
-            assert_eq!(bytes.len() as u64, announced as u64, "the length is known before the body");
+            assert_eq!(bytes.len() as u64, announced, "the length is known before the body");
             assert!(DeltaDiscoveryResponse::decode(bytes.as_slice()).is_ok(), "every answer decodes");
         }
     }

@@ -39,7 +39,7 @@ fuzz_target!(|input: &[u8]| {
             }
             _ => session.release(),
         }
-        snapshot = if step % 2 == 0 { writer.publish() } else { snapshot };
+        snapshot = if step.is_multiple_of(2) { writer.publish() } else { snapshot };
         // A session has little to say to each type it knows, and then is silent.
         let mut answers = 0;
         while let Ok(Some(response)) = session.poll(&snapshot) {
