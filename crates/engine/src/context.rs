@@ -15,7 +15,7 @@ pub struct Cx<'a> {
 
 impl<'a> Cx<'a> {
     pub(crate) fn new(core: &'a Core) -> Self {
-        Self { core, reads: RefCell::default() }
+        Self { core, reads: RefCell::new(core.spare.take()) }
     }
 
     pub(crate) fn into_reads(self) -> Vec<Dep> {
@@ -43,7 +43,7 @@ impl<'a> Cx<'a> {
     pub fn lookup<IK: Key, K: Key, V: Row>(&self, index: Index<IK, K, V>, key: &IK) -> Vec<(K, Arc<V>)> {
         let Some((data, rows)) = self.index(index) else { return Vec::new() };
         let (slot, members) = rows.read(key, |members| members.to_vec());
-        self.note(Dep { node: rows.node, slot });
+        self.note(Dep::new(rows.node, slot));
         let mut found: Vec<(K, Arc<V>)> = members.into_iter().filter_map(|s| data.row(s)).collect();
         found.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         found
@@ -53,7 +53,7 @@ impl<'a> Cx<'a> {
     pub fn any<IK: Key, K: Key, V: Row>(&self, index: Index<IK, K, V>, key: &IK) -> bool {
         let Some((_, rows)) = self.index(index) else { return false };
         let (slot, any) = rows.read(key, |members| !members.is_empty());
-        self.note(Dep { node: rows.node, slot });
+        self.note(Dep::new(rows.node, slot));
         any
     }
 

@@ -1,6 +1,6 @@
 //! Declaring a graph, feeding it, and taking what changed.
 
-use crate::core::{Core, Dep, Dirty, Node, Stage, downcast};
+use crate::core::{Core, Dep, Node, Stage, downcast};
 use crate::index::IndexData;
 use crate::stage::{
     DeriveStage, ExpandStage, GroupStage, InUseStage, InputStage, Memo, MemoStage, SingleStage,
@@ -32,8 +32,7 @@ impl Builder {
     }
 
     fn add<K, V>(&mut self, stage: Box<dyn Stage>, id: u16) -> Table<K, V> {
-        self.core.stages.push(stage);
-        self.core.dirty.push(RefCell::new(Dirty::default()));
+        self.core.add(stage);
         Table { stage: id, types: PhantomData }
     }
 
@@ -114,7 +113,10 @@ impl Builder {
     ) -> Table<(), W> {
         let data = self.data(name);
         let id = data.stage;
-        self.add(Box::new(SingleStage::new(data, Box::new(compute))), id)
+        let table = self.add(Box::new(SingleStage::new(data, Box::new(compute))), id);
+        // Nothing that it reads need ever be there.
+        self.core.waiting.insert(id);
+        table
     }
 
     /// Declares rows that are computed when first read and dropped with their last reader: for what
@@ -136,12 +138,12 @@ impl Builder {
     /// those give up what they read only when a commit ends, which this table would see one commit
     /// late.
     pub fn in_use<K: Key, V: Row>(&mut self, name: &'static str, memo: Memo<K, V>) -> Table<K, V> {
-        let source = self.core.stages[memo.stage as usize].table_mut();
-        if let Some(source) = source.downcast_mut::<MemoStage<K, V>>() {
-            source.is_followed = true;
-        }
         let data = self.data(name);
         let id = data.stage;
+        let source = self.core.stages[memo.stage as usize].table_mut();
+        if let Some(source) = source.downcast_mut::<MemoStage<K, V>>() {
+            source.follower = Some(id);
+        }
         self.add(Box::new(InUseStage::new(data, memo)), id)
     }
 
@@ -184,26 +186,23 @@ impl Graph {
 
     /// Removes a row from an input, if it is there; it counts from the next commit on.
     pub fn remove<K: Key, V: Row>(&mut self, table: Table<K, V>, key: &K) {
-        if let Some(data) = self.data(table) {
-            let slot = data.rows.borrow().find(key);
-            if let Some(slot) = slot {
-                data.set(&self.core, slot, None);
-            }
+        if let Some(data) = self.data(table)
+            && let Some(slot) = data.find(key)
+        {
+            data.set(&self.core, slot, None);
         }
     }
 
     /// Brings every table up to date, in order of declaration.
     pub fn commit(&mut self) {
-        for stage in &self.core.stages {
-            stage.run(&self.core);
-        }
-        for stage in self.core.stages.iter().rev() {
-            stage.finish(&self.core);
-        }
+        self.core.commit();
     }
 
     /// Takes the changes of a sink in the last commit, ascending by key unless it is an unsorted one.
     pub fn changes<K: Key, V: Row>(&mut self, table: Table<K, V>) -> Vec<Change<K, V>> {
+        if !self.core.changed.contains(table.stage) {
+            return Vec::new();
+        }
         self.data(table).map(|d| std::mem::take(&mut *d.changes.borrow_mut())).unwrap_or_default()
     }
 
@@ -263,8 +262,8 @@ impl Graph {
     /// Returns what a row was made from, `depth` levels down, or `None` if the key is not known.
     pub fn why<K: Key, V: Row>(&self, table: Table<K, V>, key: &K, depth: usize) -> Option<Trace> {
         let data = self.data(table)?;
-        let slot = data.rows.borrow().find(key)?;
-        Some(self.core.trace(Dep { node: data.node, slot }, depth))
+        let slot = data.find(key)?;
+        Some(self.core.trace(Dep::new(data.node, slot), depth))
     }
 
     /// Returns the counters of every table, in order of declaration.

@@ -1,6 +1,7 @@
-//! Sets that are nearly always tiny and sometimes huge.
+//! Sets of readers, nearly always tiny and sometimes huge; and sets of stages.
 
 use hashbrown::HashSet;
+use std::cell::Cell;
 use std::hash::Hash;
 
 /// Beyond this many members a set is hashed, so that removing one of 100,000 stays cheap.
@@ -82,10 +83,81 @@ impl<T: Copy + Eq + Hash> SmallSet<T> {
     }
 }
 
+/// A set of stages by number, a bit for each. What is done with it costs its few words, and not the stages.
+#[derive(Default)]
+pub(crate) struct StageSet {
+    words: Vec<Cell<u64>>,
+}
+
+impl StageSet {
+    /// Makes room for stages up to this one.
+    pub fn grow(&mut self, stage: u16) {
+        self.words.resize_with(usize::from(stage) / 64 + 1, Cell::default);
+    }
+
+    /// Adds a stage that there is room for.
+    pub fn insert(&self, stage: u16) {
+        let word = &self.words[usize::from(stage) / 64];
+        word.set(word.get() | (1 << (stage % 64)));
+    }
+
+    pub fn contains(&self, stage: u16) -> bool {
+        self.words[usize::from(stage) / 64].get() & (1 << (stage % 64)) != 0
+    }
+
+    /// Takes the first of the stages from `start` on.
+    pub fn take_first(&self, start: u16) -> Option<u16> {
+        let mut above = u64::MAX << (start % 64);
+        for (at, word) in self.words.iter().enumerate().skip(usize::from(start) / 64) {
+            let found = word.get() & above;
+            if found != 0 {
+                word.set(word.get() & !(found & found.wrapping_neg()));
+                return Some((at * 64) as u16 + found.trailing_zeros() as u16);
+            }
+            above = u64::MAX;
+        }
+        None
+    }
+
+    /// Takes the last of the stages before `end`.
+    pub fn take_last(&self, end: u16) -> Option<u16> {
+        let (last, mut below) = (usize::from(end) / 64, (1 << (end % 64)) - 1);
+        for (at, word) in self.words.iter().enumerate().take(last + 1).rev() {
+            if at < last {
+                below = u64::MAX;
+            }
+            let found = word.get() & below;
+            if found != 0 {
+                let bit = 63 - found.leading_zeros();
+                word.set(word.get() & !(1 << bit));
+                return Some((at * 64) as u16 + bit as u16);
+            }
+        }
+        None
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::collections::BTreeSet;
+
+    #[test]
+    fn stages_are_taken_in_order_from_either_end() {
+        let members = [0, 1, 63, 64, 100, 127, 128, 191];
+        let mut set = StageSet::default();
+        set.grow(191);
+        let fill = |set: &StageSet| members.iter().for_each(|stage| set.insert(*stage));
+        fill(&set);
+        assert!(members.iter().all(|stage| set.contains(*stage)) && !set.contains(2) && !set.contains(190));
+        let ascending: Vec<u16> = std::iter::from_fn(|| set.take_first(1)).collect();
+        assert_eq!(ascending, members[1..]);
+        assert_eq!((set.take_first(0), set.take_first(0)), (Some(0), None));
+        fill(&set);
+        let descending: Vec<u16> = std::iter::from_fn(|| set.take_last(191)).collect();
+        assert_eq!(descending, [128, 127, 100, 64, 63, 1, 0]);
+        assert_eq!((set.take_last(192), set.take_last(192)), (Some(191), None));
+    }
 
     #[test]
     fn agrees_with_a_plain_set_at_every_size() {

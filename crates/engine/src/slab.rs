@@ -39,12 +39,17 @@ impl<K: Clone + Eq + Hash, P: Default> Slab<K, P> {
 
     /// Returns the slot of `key`, if it has one.
     pub fn find(&self, key: &K) -> Option<u32> {
-        self.by_key.find(hash(key), |slot| self.is(*slot, key)).copied()
+        self.find_hashed(hash(key), key)
+    }
+
+    fn find_hashed(&self, hash: u64, key: &K) -> Option<u32> {
+        self.by_key.find(hash, |slot| self.is(*slot, key)).copied()
     }
 
     /// Returns the slot of `key`, which gets one with an empty payload if it has none.
     pub fn intern(&mut self, key: &K) -> u32 {
-        if let Some(slot) = self.find(key) {
+        let hashed = hash(key);
+        if let Some(slot) = self.find_hashed(hashed, key) {
             return slot;
         }
         let entry = Some((key.clone(), P::default()));
@@ -60,8 +65,7 @@ impl<K: Clone + Eq + Hash, P: Default> Slab<K, P> {
             }
         };
         let slots = &self.slots;
-        self.by_key
-            .insert_unique(hash(key), slot, |s| slots[*s as usize].as_ref().map_or(0, |(k, _)| hash(k)));
+        self.by_key.insert_unique(hashed, slot, |s| slots[*s as usize].as_ref().map_or(0, |(k, _)| hash(k)));
         slot
     }
 

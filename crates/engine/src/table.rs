@@ -107,6 +107,17 @@ impl<K: Key, V: Row> TableData<K, V> {
         Some((key.clone(), entry.value.clone()?))
     }
 
+    /// Returns the key of a slot, and its row if there is one.
+    pub fn slot(&self, slot: u32) -> Option<(K, Option<Arc<V>>)> {
+        let rows = self.rows.borrow();
+        let (key, entry) = rows.get(slot)?;
+        Some((key.clone(), entry.value.clone()))
+    }
+
+    pub fn find(&self, key: &K) -> Option<u32> {
+        self.rows.borrow().find(key)
+    }
+
     pub fn value(&self, slot: u32) -> Option<Arc<V>> {
         self.rows.borrow().get(slot)?.1.value.clone()
     }
@@ -119,28 +130,27 @@ impl<K: Key, V: Row> TableData<K, V> {
     /// Sets the value of a slot. If it differs from the former one, everything that depends on it
     /// is marked; if not, nothing happens.
     pub fn set(&self, core: &Core, slot: u32, new: Option<Arc<V>>) {
-        let (key, old) = {
-            let mut rows = self.rows.borrow_mut();
-            let Some((key, entry)) = rows.get_mut(slot) else { return };
-            if new.is_none() && entry.readers.is_empty() {
-                self.idle.borrow_mut().push(slot);
-            }
-            let equal = match (&entry.value, &new) {
-                (Some(a), Some(b)) => Arc::ptr_eq(a, b) || a == b,
-                (None, None) => true,
-                _ => false,
-            };
-            if equal {
-                return;
-            }
-            let old = std::mem::replace(&mut entry.value, new.clone());
-            entry.readers.for_each(|reader| core.mark_reader(reader));
-            (key.clone(), old)
+        let mut rows = self.rows.borrow_mut();
+        let Some((key, entry)) = rows.get_mut(slot) else { return };
+        if new.is_none() && entry.readers.is_empty() {
+            self.idle.borrow_mut().push(slot);
+            core.touched.insert(self.stage);
+        }
+        let equal = match (&entry.value, &new) {
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b) || a == b,
+            (None, None) => true,
+            _ => false,
         };
+        if equal {
+            return;
+        }
         self.changed.set(self.changed.get() + 1);
-        self.live.set(self.live.get() + usize::from(new.is_some()) - usize::from(old.is_some()));
+        self.live.set(self.live.get() + usize::from(new.is_some()) - usize::from(entry.value.is_some()));
+        core.touched.insert(self.stage);
+        let old = std::mem::replace(&mut entry.value, new);
+        entry.readers.for_each(|reader| core.mark_reader(reader));
         for index in &self.indexes {
-            index.update(core, slot, &key, old.as_deref(), new.as_deref());
+            index.update(core, slot, key, old.as_deref(), entry.value.as_deref());
         }
         for child in &self.children {
             core.mark_source(*child, slot);
@@ -166,9 +176,9 @@ impl<K: Key, V: Row> TableData<K, V> {
     /// Ends a commit: makes the changes ready to be taken and frees slots that have neither value
     /// nor reader. A slot that itself still reads something is kept by `reads`: a change of what it
     /// read may give it a value.
-    pub fn finish(&self, reads: impl Fn(u32) -> bool) {
+    pub fn finish(&self, core: &Core, reads: impl Fn(u32) -> bool) {
         if self.is_sink {
-            self.collect_changes();
+            self.collect_changes(core);
         }
         for index in &self.indexes {
             index.sweep();
@@ -186,11 +196,18 @@ impl<K: Key, V: Row> TableData<K, V> {
         rows.trim();
     }
 
-    fn collect_changes(&self) {
-        let mut touched = std::mem::take(&mut *self.touched.borrow_mut());
+    pub fn forget_changes(&self) {
+        self.changes.take();
+    }
+
+    fn collect_changes(&self, core: &Core) {
+        let mut touched = self.touched.take();
+        let sets = touched.len();
         // An input may be put twice in one commit: the first former value counts.
         touched.sort_by_key(|(slot, _)| *slot);
         touched.dedup_by_key(|(slot, _)| *slot);
+        // A row that was set once is another one than before.
+        let may_be_equal = touched.len() < sets;
         let rows = self.rows.borrow();
         let mut changes: Vec<Change<K, V>> = touched
             .into_iter()
@@ -198,16 +215,19 @@ impl<K: Key, V: Row> TableData<K, V> {
                 let (key, entry) = rows.get(slot)?;
                 Some(Change { key: key.clone(), old, new: entry.value.clone() })
             })
-            .filter(|c| c.old != c.new)
+            .filter(|c| !may_be_equal || c.old != c.new)
             .collect();
         if !self.is_unsorted {
             changes.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         }
-        *self.changes.borrow_mut() = changes;
+        if !changes.is_empty() {
+            core.changed.insert(self.stage);
+            *self.changes.borrow_mut() = changes;
+        }
     }
 
     pub fn dep(&self, slot: u32) -> Dep {
-        Dep { node: self.node, slot }
+        Dep::new(self.node, slot)
     }
 
     pub fn edit_node_reader(&self, index: Option<u16>, slot: u32, reader: Dep, add: bool) {

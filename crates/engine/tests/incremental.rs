@@ -356,6 +356,28 @@ fn why_names_what_was_read_and_what_was_absent() {
 }
 
 #[test]
+fn changes_that_nobody_took_end_with_the_next_commit() {
+    let mut b = Builder::default();
+    let words = b.input::<u8, u8>("words");
+    let other = b.input::<u8, u8>("other");
+    b.sink(words);
+    let mut graph = b.build();
+    graph.put(words, 1, 1);
+    graph.commit();
+    graph.put(other, 1, 1);
+    graph.commit();
+    assert_eq!(graph.changes(words), []);
+    graph.put(words, 1, 2);
+    graph.put(words, 1, 1);
+    graph.commit();
+    assert_eq!(graph.changes(words), [], "it is what it was");
+    graph.put(words, 1, 3);
+    graph.commit();
+    assert_eq!(graph.changes(words).len(), 1);
+    assert_eq!(graph.changes(words), [], "each is taken once");
+}
+
+#[test]
 fn a_graph_may_move_to_its_thread() {
     fn is_send<T: Send>(_: &T) {}
     is_send(&Fixture::default().graph);

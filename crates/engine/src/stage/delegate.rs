@@ -12,8 +12,19 @@ macro_rules! delegate_to_table {
             &mut self.$data
         }
 
-        fn edit_reader(&self, index: Option<u16>, slot: u32, reader: crate::core::Dep, add: bool) {
+        fn edit_reader(
+            &self,
+            _: &crate::core::Core,
+            index: Option<u16>,
+            slot: u32,
+            reader: crate::core::Dep,
+            add: bool,
+        ) {
             self.$data.edit_node_reader(index, slot, reader, add);
+        }
+
+        fn forget_changes(&self) {
+            self.$data.forget_changes();
         }
 
         fn stats(&self) -> crate::StageStats {

@@ -52,7 +52,7 @@ impl<K: Key, V: Row, L: Key, W: Row> ExpandStage<K, V, L, W> {
         }
         let mut owners = self.owners.borrow_mut();
         let Some((_, entry)) = owners.get_mut(owner) else { return };
-        core.replace_deps(Dep { node: self.data.node, slot: owner }, &mut entry.reads, cx.into_reads());
+        core.replace_deps(Dep::new(self.data.node, owner), &mut entry.reads, cx.into_reads());
         let old = std::mem::replace(&mut entry.rows, rows);
         let mut claims = self.claims.borrow_mut();
         for (l, _) in &old {
@@ -122,8 +122,8 @@ impl<K: Key, V: Row, L: Key, W: Row> Stage for ExpandStage<K, V, L, W> {
         }
     }
 
-    fn finish(&self, _: &Core) {
-        self.data.finish(|_| false);
+    fn finish(&self, core: &Core) {
+        self.data.finish(core, |_| false);
     }
 
     delegate_to_table!(data);

@@ -59,8 +59,8 @@ impl<IK: Key, K: Key, V: Row, W: Row> Stage for GroupStage<IK, K, V, W> {
         }
     }
 
-    fn finish(&self, _: &Core) {
-        self.data.finish(|slot| self.reads.borrow().any(slot));
+    fn finish(&self, core: &Core) {
+        self.data.finish(core, |slot| self.reads.borrow().any(slot));
         self.reads.borrow_mut().trim();
     }
 

@@ -30,8 +30,8 @@ impl<K: Key, V: Row> Stage for InUseStage<K, V> {
         }
     }
 
-    fn finish(&self, _: &Core) {
-        self.data.finish(|_| false);
+    fn finish(&self, core: &Core) {
+        self.data.finish(core, |_| false);
     }
 
     delegate_to_table!(data);

@@ -8,8 +8,8 @@ pub(crate) struct InputStage<K, V>(pub TableData<K, V>);
 impl<K: Key, V: Row> Stage for InputStage<K, V> {
     fn run(&self, _: &Core) {}
 
-    fn finish(&self, _: &Core) {
-        self.0.finish(|_| false);
+    fn finish(&self, core: &Core) {
+        self.0.finish(core, |_| false);
     }
 
     delegate_to_table!(0);

@@ -36,8 +36,8 @@ pub(crate) struct MemoStage<K, V> {
     compute: MemoFn<K, V>,
     rows: RefCell<Slab<K, MemoRow<V>>>,
     idle: RefCell<Vec<u32>>,
-    /// Whether a table of the rows in use follows this memo.
-    pub is_followed: bool,
+    /// The table of the rows in use, if there is one.
+    pub follower: Option<u16>,
     /// For that table: slots whose value or whose readers changed.
     touched: RefCell<Vec<u32>>,
     live: Cell<usize>,
@@ -67,7 +67,7 @@ impl<K: Key, V: Row> MemoStage<K, V> {
             compute,
             rows: RefCell::default(),
             idle: RefCell::default(),
-            is_followed: false,
+            follower: None,
             touched: RefCell::default(),
             live: Cell::new(0),
             recomputed: Cell::new(0),
@@ -83,16 +83,17 @@ impl<K: Key, V: Row> MemoStage<K, V> {
             if let Some((_, row)) = rows.get(slot)
                 && row.computed
             {
-                return (Dep { node: self.node, slot }, row.value.clone());
+                return (Dep::new(self.node, slot), row.value.clone());
             }
             slot
         };
         self.live.set(self.live.get() + 1);
         // Until a reader is recorded the row may be dropped at the end of the commit.
         self.idle.borrow_mut().push(slot);
+        core.touched.insert(self.stage);
         self.recompute(core, slot);
         let value = self.rows.borrow().get(slot).and_then(|(_, row)| row.value.clone());
-        (Dep { node: self.node, slot }, value)
+        (Dep::new(self.node, slot), value)
     }
 
     fn recompute(&self, core: &Core, slot: u32) {
@@ -103,19 +104,20 @@ impl<K: Key, V: Row> MemoStage<K, V> {
         let reads = cx.into_reads();
         let mut rows = self.rows.borrow_mut();
         let Some((_, row)) = rows.get_mut(slot) else { return };
-        core.replace_deps(Dep { node: self.node, slot }, &mut row.reads, reads);
+        core.replace_deps(Dep::new(self.node, slot), &mut row.reads, reads);
         if !row.computed || row.value != value {
             row.value = value;
             self.changed.set(self.changed.get() + 1);
-            self.touch(slot);
+            self.touch(core, slot);
             row.readers.for_each(|reader| core.mark_reader(reader));
         }
         row.computed = true;
     }
 
-    fn touch(&self, slot: u32) {
-        if self.is_followed {
+    fn touch(&self, core: &Core, slot: u32) {
+        if let Some(follower) = self.follower {
             self.touched.borrow_mut().push(slot);
+            core.waiting.insert(follower);
         }
     }
 
@@ -136,7 +138,7 @@ impl<K: Key, V: Row> MemoStage<K, V> {
 
     /// Returns how to depend on the row under `key`, if there is one.
     pub fn dep(&self, key: &K) -> Option<Dep> {
-        self.rows.borrow().find(key).map(|slot| Dep { node: self.node, slot })
+        self.rows.borrow().find(key).map(|slot| Dep::new(self.node, slot))
     }
 }
 
@@ -166,13 +168,16 @@ impl<K: Key, V: Row> Stage for MemoStage<K, V> {
         for slot in idle {
             let Some((_, row)) = rows.get_mut(slot) else { continue };
             if row.readers.is_empty() {
-                core.replace_deps(Dep { node: self.node, slot }, &mut row.reads, Vec::new());
+                core.replace_deps(Dep::new(self.node, slot), &mut row.reads, Vec::new());
                 rows.remove(slot);
                 self.live.set(self.live.get() - 1);
             }
         }
         rows.trim();
     }
+
+    /// A memo is no sink.
+    fn forget_changes(&self) {}
 
     fn table(&self) -> &dyn Any {
         self
@@ -182,7 +187,7 @@ impl<K: Key, V: Row> Stage for MemoStage<K, V> {
         self
     }
 
-    fn edit_reader(&self, _: Option<u16>, slot: u32, reader: Dep, add: bool) {
+    fn edit_reader(&self, core: &Core, _: Option<u16>, slot: u32, reader: Dep, add: bool) {
         let mut rows = self.rows.borrow_mut();
         let Some((_, row)) = rows.get_mut(slot) else { return };
         let was_used = !row.readers.is_empty();
@@ -195,7 +200,7 @@ impl<K: Key, V: Row> Stage for MemoStage<K, V> {
             }
         }
         if was_used == row.readers.is_empty() {
-            self.touch(slot);
+            self.touch(core, slot);
         }
     }
 
