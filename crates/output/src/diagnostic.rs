@@ -3,7 +3,6 @@
 use engine::{Graph, Key, Table, Walked};
 use model::Diagnostic;
 use std::cmp::Ordering;
-use std::sync::Arc;
 
 /// What a commit found: the diagnostics that hold since then, and those that do not any more. One that only
 /// moved to another place of its file is in neither.
@@ -78,9 +77,9 @@ impl<K: Key> DiagnosticSource for OfRows<K> {
     }
 
     fn changed(&mut self, graph: &mut Graph, out: &mut Findings) {
-        let of = |row: &Option<Arc<Vec<Diagnostic>>>| row.clone().unwrap_or_default();
         for change in graph.changes(self.0) {
-            out.add(&of(&change.old), &of(&change.new));
+            let (old, new) = (change.old.unwrap_or_default(), change.new.unwrap_or_default());
+            out.add(&old, &new);
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::resource::{self, Changed, Declared, Rank, Resource, ResourceChange, R
 #[derive(Default)]
 pub struct Outputs {
     /// By rank, then in order of declaration.
-    resources: Vec<Box<dyn ResourceTable>>,
+    resources: Vec<(Rank, Box<dyn ResourceTable>)>,
     conditions: Vec<ConditionTable>,
     diagnostics: Vec<Box<dyn DiagnosticSource>>,
 }
@@ -28,8 +28,8 @@ impl Outputs {
         encode: impl for<'r> Fn(&'r K, &'r V) -> Option<Resource<'r>> + Send + 'static,
     ) {
         b.sink(table);
-        let at = self.resources.partition_point(|other| other.rank() <= rank);
-        self.resources.insert(at, Box::new(Declared { table, resource_type, rank, encode }));
+        let at = self.resources.partition_point(|(other, _)| *other <= rank);
+        self.resources.insert(at, (rank, Box::new(Declared { table, resource_type, encode })));
     }
 
     /// Declares that the rows of a table are the conditions of objects of a kind, by name. There is one
@@ -77,7 +77,7 @@ impl Outputs {
     /// tests.
     pub fn all_resources(&self, graph: &Graph) -> Vec<ResourceChange> {
         let mut all = Vec::new();
-        self.resources.iter().for_each(|table| table.walk(graph, &mut all));
+        self.resources.iter().for_each(|(_, table)| table.walk(graph, &mut all));
         all
     }
 
@@ -115,7 +115,7 @@ impl Outputs {
     /// This walks the tables: it is meant for people and tests.
     pub fn why(&self, graph: &Graph, name: &str, depth: usize) -> Vec<Trace> {
         let mut found = Vec::new();
-        self.resources.iter().for_each(|table| table.why(graph, name, depth, &mut found));
+        self.resources.iter().for_each(|(_, table)| table.why(graph, name, depth, &mut found));
         for ConditionTable { kind, table } in &self.conditions {
             let Some(object) = name.strip_prefix(kind.name()).and_then(|rest| rest.strip_prefix(' ')) else {
                 continue;

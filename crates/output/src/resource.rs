@@ -5,7 +5,7 @@ use engine::{Change, Graph, Key, Row, Table, Trace};
 use model::Str;
 use proto::{ResourceType, Scope};
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crate::Encoded;
 
@@ -88,22 +88,43 @@ pub struct Changed {
 }
 
 /// A resource before a commit and after it.
-struct Versions {
+pub(crate) struct Versions<'r> {
+    resource_type: ResourceType,
     scope: Scope,
-    name: String,
-    old: Option<Encoded>,
-    new: Option<Encoded>,
+    name: Cow<'r, str>,
+    old: Option<Cow<'r, Encoded>>,
+    new: Option<Cow<'r, Encoded>>,
     /// Of the new one.
     needs: u8,
 }
 
-impl Versions {
-    fn added(Resource { scope, name, encoded, needs }: Resource<'_>) -> Self {
-        Self { scope, name: name.into_owned(), old: None, new: Some(encoded.clone()), needs }
+impl<'r> Versions<'r> {
+    fn added(resource_type: ResourceType, of: Resource<'r>) -> Self {
+        let Resource { scope, name, encoded, needs } = of;
+        Self { resource_type, scope, name, old: None, new: Some(Cow::Borrowed(encoded)), needs }
     }
 
-    fn removed(Resource { scope, name, encoded, .. }: Resource<'_>) -> Self {
-        Self { scope, name: name.into_owned(), old: Some(encoded.clone()), new: None, needs: 0 }
+    fn removed(resource_type: ResourceType, of: Resource<'r>) -> Self {
+        let Resource { scope, name, encoded, .. } = of;
+        Self { resource_type, scope, name, old: Some(Cow::Borrowed(encoded)), new: None, needs: 0 }
+    }
+
+    fn into_owned(self) -> Versions<'static> {
+        let owned =
+            |version: Option<Cow<'r, Encoded>>| version.map(|version| Cow::Owned(version.into_owned()));
+        Versions {
+            resource_type: self.resource_type,
+            scope: self.scope,
+            name: Cow::Owned(self.name.into_owned()),
+            old: owned(self.old),
+            new: owned(self.new),
+            needs: self.needs,
+        }
+    }
+
+    /// What tells it from others, in the order in which they come.
+    fn key(&self) -> (ResourceType, &Scope, &str) {
+        (self.resource_type, &self.scope, &self.name)
     }
 
     /// Takes the old version with it to where the other comes from.
@@ -114,8 +135,8 @@ impl Versions {
         }
     }
 
-    fn into_change(self, resource_type: ResourceType) -> Option<ResourceChange> {
-        let Self { scope, name, old, new, needs } = self;
+    fn into_change(self) -> Option<ResourceChange> {
+        let Self { resource_type, scope, name, old, new, needs } = self;
         let (body, resend, needs) = match (old, new) {
             // Something else of the row changed.
             (Some(old), Some(new)) if old == new => return None,
@@ -126,29 +147,23 @@ impl Versions {
             (Some(_), None) => (None, false, 0),
             (None, None) => return None,
         };
-        Some(ResourceChange { resource_type, scope, name, body, resend, needs })
+        Some(ResourceChange { resource_type, scope, name: name.into_owned(), body, resend, needs })
     }
 }
 
 /// A declared table, whatever the types of its keys and rows.
 pub(crate) trait ResourceTable: Send {
-    fn rank(&self) -> Rank;
-    fn resource_type(&self) -> ResourceType;
     /// Takes the changes of the last commit, ascending by key.
-    fn take(&self, graph: &mut Graph, each: &mut dyn FnMut(VersionsOf));
+    fn take(&self, graph: &mut Graph, each: &mut dyn FnMut(Versions<'_>));
     /// Appends every resource, ascending by key.
     fn walk(&self, graph: &Graph, out: &mut Vec<ResourceChange>);
     /// Appends what the resources of this name, in whatever scope, were made from.
     fn why(&self, graph: &Graph, name: &str, depth: usize, out: &mut Vec<Trace>);
 }
 
-/// Opaque outside of this module.
-pub(crate) struct VersionsOf(Versions);
-
 pub(crate) struct Declared<K, V, F> {
     pub table: Table<K, V>,
     pub resource_type: ResourceType,
-    pub rank: Rank,
     pub encode: F,
 }
 
@@ -156,17 +171,18 @@ impl<K: Key, V: Row, F> Declared<K, V, F>
 where
     F: for<'r> Fn(&'r K, &'r V) -> Option<Resource<'r>>,
 {
-    fn versions(&self, change: &Change<K, V>, each: &mut dyn FnMut(VersionsOf)) {
+    fn versions(&self, change: &Change<K, V>, each: &mut dyn FnMut(Versions<'_>)) {
         let old = change.old.as_deref().and_then(|row| (self.encode)(&change.key, row));
         let new = change.new.as_deref().and_then(|row| (self.encode)(&change.key, row));
         match (old, new) {
             (Some(old), Some(new)) if old.name == new.name && old.scope == new.scope => {
-                each(VersionsOf(Versions { old: Some(old.encoded.clone()), ..Versions::added(new) }));
+                let old = Some(Cow::Borrowed(old.encoded));
+                each(Versions { old, ..Versions::added(self.resource_type, new) });
             }
             // Under another name it is another resource.
             (old, new) => {
-                old.into_iter().for_each(|old| each(VersionsOf(Versions::removed(old))));
-                new.into_iter().for_each(|new| each(VersionsOf(Versions::added(new))));
+                old.into_iter().for_each(|old| each(Versions::removed(self.resource_type, old)));
+                new.into_iter().for_each(|new| each(Versions::added(self.resource_type, new)));
             }
         }
     }
@@ -176,15 +192,7 @@ impl<K: Key, V: Row, F> ResourceTable for Declared<K, V, F>
 where
     F: for<'r> Fn(&'r K, &'r V) -> Option<Resource<'r>> + Send,
 {
-    fn rank(&self) -> Rank {
-        self.rank
-    }
-
-    fn resource_type(&self) -> ResourceType {
-        self.resource_type
-    }
-
-    fn take(&self, graph: &mut Graph, each: &mut dyn FnMut(VersionsOf)) {
+    fn take(&self, graph: &mut Graph, each: &mut dyn FnMut(Versions<'_>)) {
         for change in graph.changes(self.table) {
             self.versions(&change, each);
         }
@@ -213,36 +221,34 @@ where
 }
 
 /// Takes what the last commit changed, of tables in the order of their ranks.
-pub(crate) fn changed(tables: &[Box<dyn ResourceTable>], graph: &mut Graph) -> Changed {
+pub(crate) fn changed(tables: &[(Rank, Box<dyn ResourceTable>)], graph: &mut Graph) -> Changed {
     let mut changed = Changed::default();
-    for group in tables.chunk_by(|a, b| a.rank().group == b.rank().group) {
-        if let [table] = group {
-            table.take(graph, &mut |VersionsOf(versions)| changed.add(table.resource_type(), versions));
+    for group in tables.chunk_by(|(a, _), (b, _)| a.group == b.group) {
+        if let [(_, table)] = group {
+            table.take(graph, &mut |versions| changed.add(versions));
             continue;
         }
-        let mut by_name: BTreeMap<(ResourceType, Scope, String), Versions> = BTreeMap::new();
-        for table in group {
-            table.take(graph, &mut |VersionsOf(versions)| {
-                let key = (table.resource_type(), versions.scope.clone(), versions.name.clone());
-                match by_name.entry(key) {
-                    std::collections::btree_map::Entry::Vacant(entry) => drop(entry.insert(versions)),
-                    std::collections::btree_map::Entry::Occupied(mut entry) => {
-                        entry.get_mut().merge(versions);
-                    }
-                }
-            });
+        let mut all = Vec::new();
+        for (_, table) in group {
+            table.take(graph, &mut |versions| all.push(versions.into_owned()));
         }
-        for ((resource_type, ..), versions) in by_name {
-            changed.add(resource_type, versions);
+        // Of one name, those of the first table stay first.
+        all.sort_by(|a, b| a.key().cmp(&b.key()));
+        let mut all = all.into_iter().peekable();
+        while let Some(mut versions) = all.next() {
+            while let Some(same) = all.next_if(|next| next.key() == versions.key()) {
+                versions.merge(same);
+            }
+            changed.add(versions);
         }
     }
     changed
 }
 
 impl Changed {
-    fn add(&mut self, resource_type: ResourceType, versions: Versions) {
+    fn add(&mut self, versions: Versions<'_>) {
         let node = versions.new.as_ref().map(|new| new.node.clone()).filter(|node| !node.is_empty());
-        if let Some(change) = versions.into_change(resource_type) {
+        if let Some(change) = versions.into_change() {
             self.resources.push(change);
             self.nodes.extend(node);
         }
