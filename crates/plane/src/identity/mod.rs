@@ -169,7 +169,7 @@ impl IdentitySnapshot {
             }
         }
         if !first.is_empty() {
-            own.snapshot().pods = SharedMap::of(first.into_iter());
+            own.snapshot().pods = SharedMap::of(first);
         }
         own.flush();
         for change in &entries {

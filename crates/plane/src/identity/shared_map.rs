@@ -70,6 +70,17 @@ impl<K, V> Node<K, V> {
             Arc::new(Self::of(part, level + 1))
         }))
     }
+
+    /// Makes a node, this many levels below the root, of the parts `depth` levels below it whose tags end so.
+    fn above(parts: &mut [Vec<Entry<K, V>>], end: usize, level: u32, depth: u32) -> Self {
+        if level == depth {
+            return Self::of(std::mem::take(&mut parts[end]), level);
+        }
+        Self::Branch(std::array::from_fn(|at| {
+            let end = end | (at << (level * BITS));
+            Arc::new(Self::above(parts, end, level + 1, depth))
+        }))
+    }
 }
 
 impl<K: Clone + Eq + Hash, V: Clone> SharedMap<K, V> {
@@ -131,12 +142,23 @@ impl<K: Clone + Eq + Hash, V: Clone> SharedMap<K, V> {
     }
 
     /// Returns a map of these entries, each under a key of its own: quicker than to put one after another.
-    pub fn of(entries: impl Iterator<Item = (K, V)>) -> Self {
+    pub fn of(entries: Vec<(K, V)>) -> Self {
         let mut map = Self::default();
-        let entries: Vec<Entry<K, V>> =
-            entries.map(|(key, value)| Entry { tag: map.tag(&key), key, value }).collect();
         map.len = entries.len();
-        map.root = Arc::new(Node::of(entries, 0));
+        // As deep as it is when all leaves are as full as one another; one that is too full becomes a branch.
+        let (mut depth, mut leaves) = (0, 1);
+        while leaves * FULL < entries.len() {
+            (depth, leaves) = (depth + 1, leaves * WIDTH);
+        }
+        let tags: Vec<u32> = entries.iter().map(|(key, _)| map.tag(key)).collect();
+        let leaf = |tag: u32| tag as usize % leaves;
+        let mut sizes = vec![0; leaves];
+        tags.iter().for_each(|tag| sizes[leaf(*tag)] += 1);
+        let mut parts: Vec<Vec<Entry<K, V>>> = sizes.into_iter().map(Vec::with_capacity).collect();
+        for ((key, value), tag) in entries.into_iter().zip(tags) {
+            parts[leaf(tag)].push(Entry { tag, key, value });
+        }
+        map.root = Arc::new(Node::above(&mut parts, 0, 0, depth));
         map
     }
 
@@ -183,7 +205,7 @@ mod tests {
             steps in proptest::collection::vec((0..200u32, any::<Option<u32>>()), 0..300),
         ) {
             let mut plain: BTreeMap<u32, u32> = start.into_iter().collect();
-            let mut map = SharedMap::of(plain.clone().into_iter());
+            let mut map = SharedMap::of(plain.clone().into_iter().collect());
             let mut kept = Vec::new();
             for (key, value) in steps {
                 kept.push((map.clone(), plain.clone()));
