@@ -260,14 +260,17 @@ fn a_remote_workload_costs_its_own_sum_and_nothing_that_stays_equal() {
         ("remote_sums", 1),
         ("remote_accounts", 1),
         ("split_horizon", 1),
+        ("reached_services", 1),
+        ("unreached_entry_findings", 1),
         ("workload_entry_conditions", 1),
         ("workload_entry_findings", 1),
         ("workload_entry_require_findings", 1),
     ]);
     assert_eq!(work(&mut mesh, entry("one", "far", "a")), more);
     assert_eq!(summaries(&mesh)[&behind("far", "192.0.2.7")].capacity, Some(51));
-    // Another account: the service as well, which lists it.
+    // Another account: the service as well, which lists it. The summary does not.
     let mut account = more;
+    account.remove("reached_services");
     account.extend([("services_sent", 1), ("service_conditions", 1), ("service_findings", 1)]);
     assert_eq!(work(&mut mesh, entry("one", "far", "b")), account);
     // A weight of 1 is what it had: nothing is summed up.

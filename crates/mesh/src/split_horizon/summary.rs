@@ -1,6 +1,6 @@
 //! One workload for each service of another network.
 
-use engine::{Builder, Cx, Graph, Memo, Table};
+use engine::{Builder, Cx, Memo, Table};
 use model::{Diagnostic, Kind, Name, Severity, Str};
 use output::{Encoded, Outputs, Resource};
 use proto::ResourceType;
@@ -95,12 +95,17 @@ pub(crate) fn declare(
     out.resources(b, summaries, ResourceType::Address, rank::SUMMARY, |uid, summary| {
         Some(Resource::new(uid.as_str(), &summary.encoded).needs(BEHIND_GATEWAY))
     });
-    out.findings(move |graph| {
-        let reached: BTreeSet<RemoteKey> =
-            graph.rows(summaries).into_iter().map(|(_, summary)| summary.of.clone()).collect();
-        let rows = graph.rows(workloads.entries).into_iter().chain(graph.rows(workloads.inline));
-        rows.filter_map(|(_, workload)| unreached(graph, global, &reached, workload.remote()?)).collect()
-    });
+    let by_key =
+        b.index(summaries, "summary_by_network_and_service", |_, summary: &Summary| [summary.of.clone()]);
+    // That a summary becomes another one is nothing to the workloads behind it.
+    let reached = b.group("reached_services", by_key, |_, _: &RemoteKey, _| Some(()));
+    let sources =
+        [("unreached_entry_findings", workloads.entries), ("unreached_inline_findings", workloads.inline)];
+    for (name, table) in sources {
+        out.diagnostics(b, name, table, move |cx, _, workload: &EntryWorkload| {
+            unreached(cx, global, reached, workload.remote()?)
+        });
+    }
     SplitHorizon { global, accounts }
 }
 
@@ -155,15 +160,15 @@ mod code {
 
 /// Returns what the author of a workload should know that nobody reaches, since no summary stands for it.
 fn unreached(
-    graph: &Graph,
+    cx: &Cx<'_>,
     global: Table<Name, GlobalService>,
-    reached: &BTreeSet<RemoteKey>,
+    reached: Table<RemoteKey, ()>,
     remote: &Remote,
 ) -> Option<Diagnostic> {
-    if remote.keys().any(|key| reached.contains(&key)) {
+    if remote.keys().any(|key| cx.get(reached, &key).is_some()) {
         return None;
     }
-    let is_global = remote.services.iter().any(|s| graph.get(global, s).is_some());
+    let is_global = remote.services.iter().any(|s| cx.get(global, s).is_some());
     let network = &remote.network;
     let (message, help) = if is_global {
         (
