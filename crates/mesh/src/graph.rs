@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::address::AddressRequest;
 use crate::enforcement::Enforcements;
 use crate::input::Inputs;
+use crate::namespace::LeftOutPods;
 use crate::policy::{Policies, PolicyRow};
 use crate::settings::{self, Settings};
 use crate::waypoint::{self, Binder, ImplicitAllowPolicies, UnboundWorkloads};
@@ -43,7 +44,6 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
     let inputs = Inputs::declare(b, out);
     let settings = Settings::declare(b, out, inputs, options, ours.clone());
     let namespaces = namespace::declare(b, inputs.namespaces, settings, options);
-    namespace::declare_findings(b, out, inputs, namespaces);
     let traffic = waypoint::declare_traffic(b, inputs.gateways, inputs.gatewayclasses, namespaces);
     let waypoints = waypoint::declare(b, inputs.gateways, inputs.gatewayclasses, traffic, settings);
     let accounts = waypoint::declare_accounts(b, waypoints, inputs.pods);
@@ -53,6 +53,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
         options.allow_waypoints.then(|| ImplicitAllowPolicies::declare(b, out, accounts, settings));
     let enforcements = Enforcements::declare(b);
     let unbound = UnboundWorkloads::declare(b);
+    let left_out = LeftOutPods::declare(b);
     let services = service::declare(b, inputs.services, namespaces, options);
 
     let lowering = policy::Options { dry_run_enabled: options.dry_run_policies };
@@ -131,6 +132,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
         implicit_allow,
         enforcements,
         unbound,
+        left_out,
         requires_waypoints: options.require_waypoints,
         selected_services,
         entries_select_pods: options.entries_select_pods,
@@ -141,6 +143,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
     let workloads = workload::declare(b, out, of_workloads);
     let enforcements = enforcements.declare_policies(b, out, binder, settings);
     unbound.declare_rows(b, out);
+    left_out.declare_findings(b, out, inputs, namespaces);
     let horizon = options.multi_network.then(|| {
         let global = split_horizon::declare_global(
             b,

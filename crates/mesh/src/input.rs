@@ -74,21 +74,27 @@ impl Inputs {
 }
 
 /// Brackets of full listings, and which kinds are complete.
-#[derive(Default)]
 pub struct Listings {
     seen: HashMap<Kind, HashSet<Name>>,
-    synced: HashSet<Kind>,
+    /// The kinds that have not been listed yet, ascending.
+    missing: Vec<Kind>,
+}
+
+impl Default for Listings {
+    fn default() -> Self {
+        Self { seen: HashMap::new(), missing: Kind::ALL.to_vec() }
+    }
 }
 
 impl Listings {
     /// Tells whether every kind has been listed once.
     pub fn are_complete(&self) -> bool {
-        Kind::ALL.iter().all(|k| self.synced.contains(k))
+        self.missing.is_empty()
     }
 
     /// Returns the kinds that have not been listed yet.
     pub fn missing(&self) -> Vec<Kind> {
-        Kind::ALL.iter().copied().filter(|k| !self.synced.contains(k)).collect()
+        self.missing.clone()
     }
 
     /// Puts one event into the tables.
@@ -98,12 +104,13 @@ impl Listings {
                 self.seen.insert(kind, HashSet::new());
             }
             Event::Put(object) => {
-                self.note(object.kind(), object.name());
-                graph.remove(inputs.rejected, &object.reference());
+                let of = object.reference();
+                graph.remove(inputs.rejected, &of);
+                self.note(of);
                 inputs.put(graph, inputs.kept(graph, object));
             }
             Event::Reject(of, diagnostic) => {
-                self.note(of.kind, of.name.clone());
+                self.note(of.clone());
                 graph.put(inputs.rejected, of, diagnostic);
             }
             Event::Remove(of) => {
@@ -114,7 +121,7 @@ impl Listings {
                 if let Some(seen) = self.seen.remove(&kind) {
                     self.end_listing(inputs, graph, kind, &seen);
                 }
-                self.synced.insert(kind);
+                self.missing.retain(|missing| *missing != kind);
             }
             Event::OnDemand => graph.put(inputs.on_demand, (), ()),
             Event::Answer(of, answer) => graph.put(inputs.answers, of, answer),
@@ -122,9 +129,9 @@ impl Listings {
         }
     }
 
-    fn note(&mut self, kind: Kind, name: Name) {
-        if let Some(seen) = self.seen.get_mut(&kind) {
-            seen.insert(name);
+    fn note(&mut self, of: ObjectRef) {
+        if let Some(seen) = self.seen.get_mut(&of.kind) {
+            seen.insert(of.name);
         }
     }
 

@@ -46,7 +46,7 @@ pub(crate) fn cluster_id<'a>(own: &'a str, ns: &'a Ns) -> &'a str {
 /// Returns the name of a pod's resource.
 pub(crate) fn pod_uid(own: &str, pod: &Name) -> String {
     let cluster = cluster_id(own, &pod.ns);
-    format!("{cluster}//Pod/{}/{}", pod.ns, pod.name)
+    [cluster, "//Pod/", &pod.ns, "/", &pod.name].concat()
 }
 
 /// Returns the name of the resource of an endpoint that is no pod.

@@ -1,6 +1,6 @@
 //! What the objects in a namespace depend on of it.
 
-use engine::{Builder, Memo, Table};
+use engine::{Builder, Cx, Memo, Table};
 use model::facts::{Namespace, Pod};
 use model::{Diagnostic, Kind, Labels, Name, Ns, ObjectRef, Severity, Str};
 use output::Outputs;
@@ -34,33 +34,55 @@ const DATAPLANE_LABEL: &str = "istio.io/dataplane-mode";
 /// Code of the diagnostic that arises here.
 const LEFT_OUT: &str = "NS001";
 
-/// Declares what the author of a namespace should know: that workloads of it are enrolled, and discovery
-/// leaves it out.
-pub(crate) fn declare_findings(
-    b: &mut Builder,
-    out: &mut Outputs,
-    inputs: Inputs,
-    views: Memo<Ns, NamespaceView>,
-) {
-    let is_enrolled = |labels: &Labels| labels.get(DATAPLANE_LABEL).is_some_and(|mode| mode == "ambient");
-    let left_out = b.derive("left_out_pods", inputs.pods, move |cx, name, pod: &Pod| {
-        let is_enrolled = pod.captured || is_enrolled(&pod.labels);
-        (is_enrolled && !cx.memo(views, &name.ns)?.in_scope).then_some(())
-    });
-    let by_namespace = b.index(left_out, "left_out_pod_by_namespace", |name: &Name, ()| [name.ns.clone()]);
-    let pods = b.group("left_out_pods_of_namespace", by_namespace, |_, _: &Ns, pods| {
-        Some((pods.iter().map(|(name, _)| name).min()?.clone(), pods.len()))
-    });
-    out.diagnostics(b, "namespace_findings", inputs.namespaces, move |cx, ns, namespace| {
-        let is_left_out = is_enrolled(&namespace.labels) && !cx.memo(views, ns)?.in_scope;
-        is_left_out.then(|| enrolled_and_left_out(ns, None))
-    });
-    out.diagnostics(b, "left_out_pod_findings", pods, move |cx, ns, pods: &(Name, usize)| {
-        // That its namespace is enrolled says it of all its pods.
-        let namespace = cx.get(inputs.namespaces, ns);
-        let is_told = namespace.is_some_and(|namespace| is_enrolled(&namespace.labels));
-        (!is_told).then(|| enrolled_and_left_out(ns, Some(pods.clone())))
-    });
+fn is_enrolled(labels: &Labels) -> bool {
+    labels.get(DATAPLANE_LABEL).is_some_and(|mode| mode == "ambient")
+}
+
+/// Where pods, as they are computed, write down that they are enrolled and discovery leaves them out. One of a
+/// namespace that is in the mesh has nothing to write, and costs nothing.
+#[derive(Clone, Copy)]
+pub(crate) struct LeftOutPods(Memo<Name, ()>);
+
+impl LeftOutPods {
+    /// Declares it.
+    pub fn declare(b: &mut Builder) -> Self {
+        Self(b.memo("left_out_pod", |_, _| Some(())))
+    }
+
+    /// Writes down a pod of a namespace that discovery leaves out, if it is enrolled.
+    pub fn tell(self, cx: &Cx<'_>, name: &Name, pod: &Pod) {
+        if pod.captured || is_enrolled(&pod.labels) {
+            cx.memo(self.0, name);
+        }
+    }
+
+    /// Declares what the author of a namespace should know: that workloads of it are enrolled, and discovery
+    /// leaves it out. It comes after everything that writes.
+    pub fn declare_findings(
+        self,
+        b: &mut Builder,
+        out: &mut Outputs,
+        inputs: Inputs,
+        views: Memo<Ns, NamespaceView>,
+    ) {
+        let left_out = b.in_use("left_out_pods", self.0);
+        let by_namespace =
+            b.index(left_out, "left_out_pod_by_namespace", |name: &Name, ()| [name.ns.clone()]);
+        let pods = b.group("left_out_pods_of_namespace", by_namespace, |_, _: &Ns, pods| {
+            let (first, _) = pods.first()?;
+            Some((first.clone(), pods.len()))
+        });
+        out.diagnostics(b, "namespace_findings", inputs.namespaces, move |cx, ns, namespace| {
+            let is_left_out = is_enrolled(&namespace.labels) && !cx.memo(views, ns)?.in_scope;
+            is_left_out.then(|| enrolled_and_left_out(ns, None))
+        });
+        out.diagnostics(b, "left_out_pod_findings", pods, move |cx, ns, pods: &(Name, usize)| {
+            // That its namespace is enrolled says it of all its pods.
+            let namespace = cx.get(inputs.namespaces, ns);
+            let is_told = namespace.is_some_and(|namespace| is_enrolled(&namespace.labels));
+            (!is_told).then(|| enrolled_and_left_out(ns, Some(pods.clone())))
+        });
+    }
 }
 
 /// `pods` is the first that is enrolled by itself and how many are, where the namespace is not enrolled.

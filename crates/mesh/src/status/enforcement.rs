@@ -169,8 +169,8 @@ fn declare_unclear(b: &mut Builder, out: &mut Outputs, of: Reported, cluster: St
         unclear(object(Kind::Namespace, &Name::new("", name)), &namespace.annotations)
     });
     out.diagnostics(b, "service_require_findings", of.inputs.services, move |cx, name, service| {
-        cx.get(of.services.views, name)?;
-        unclear(object(Kind::Service, name), &service.meta.annotations)
+        let found = unclear(object(Kind::Service, name), &service.meta.annotations)?;
+        cx.get(of.services.views, name).map(|_| found)
     });
     out.diagnostics(b, "entry_require_findings", of.entries.entries, move |_, name, entry| {
         unclear(object(Kind::ServiceEntry, name), &entry.meta.annotations)
@@ -180,8 +180,9 @@ fn declare_unclear(b: &mut Builder, out: &mut Outputs, of: Reported, cluster: St
         "workload_entry_require_findings",
         of.inputs.workloadentries,
         move |cx, name, entry| {
-            cx.get(of.entry_workloads, &Str::from(key::workload_entry_uid(&cluster, name)))?;
-            unclear(object(Kind::WorkloadEntry, name), &entry.meta.annotations)
+            let found = unclear(object(Kind::WorkloadEntry, name), &entry.meta.annotations)?;
+            let key = Str::from(key::workload_entry_uid(&cluster, name));
+            cx.get(of.entry_workloads, &key).map(|_| found)
         },
     );
     // Few pods have the annotation: the others cost a look at it, and no row.

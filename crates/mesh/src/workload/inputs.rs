@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::enforcement::{EnforcementTarget, Enforcements};
 use crate::key::Selected;
-use crate::namespace::NamespaceView;
+use crate::namespace::{LeftOutPods, NamespaceView};
 use crate::network::Networks;
 use crate::service::{Entries, SelectedServices, Services};
 use crate::settings::Settings;
@@ -70,6 +70,7 @@ pub(crate) struct Inputs {
     pub implicit_allow: Option<ImplicitAllowPolicies>,
     pub enforcements: Enforcements,
     pub unbound: UnboundWorkloads,
+    pub left_out: LeftOutPods,
     /// Whether waypoints are required, where no annotation says otherwise.
     pub requires_waypoints: bool,
     pub selected_services: Memo<Selected, SelectedServices>,

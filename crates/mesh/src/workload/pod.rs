@@ -24,10 +24,16 @@ impl Inputs {
         name: &Name,
         pod: &Pod,
     ) -> Option<Encoded> {
-        if pod.phase == Phase::Done || pod.ips.is_empty() {
+        if pod.phase == Phase::Done {
             return None;
         }
-        let namespace_context = cx.memo(around.namespace_context, &name.ns)?;
+        let Some(namespace_context) = cx.memo(around.namespace_context, &name.ns) else {
+            self.left_out.tell(cx, name, pod);
+            return None;
+        };
+        if pod.ips.is_empty() {
+            return None;
+        }
         let NamespaceContext { view, inherited, has_slice_targets } = &*namespace_context;
         let selected = Selected { ns: name.ns.clone(), labels: pod.labels.clone() };
         let by_selector = cx.memo(self.selected_services, &selected).map(|s| s.0.clone()).unwrap_or_default();
@@ -41,7 +47,12 @@ impl Inputs {
         let (tunnel, native) = tunnel(pod.captured, &pod.labels);
         let (waypoint, application_tunnel) = self.waypoint(cx, &name.ns, &pod.labels, inherited);
         let is_healthy = pod.ready || members.iter().any(|member| member.is_ready);
-        let services: Vec<_> = members.iter().map(|m| (m.service.clone(), m.ports.clone())).collect();
+        // A workload has one status. Where the services differ, it is left out of those for which it is not
+        // ready, unless they want it all the same.
+        let is_used = |m: &Membership| m.is_ready || !is_healthy || m.service.allow_all;
+        let unused: Vec<usize> =
+            members.iter().enumerate().filter(|(_, m)| !is_used(m)).map(|(at, _)| at).collect();
+        let services: Vec<_> = members.into_iter().map(|m| (m.service, m.ports)).collect();
         let meta = WorkloadMeta {
             ns: &name.ns,
             labels: &pod.labels,
@@ -61,10 +72,12 @@ impl Inputs {
         }
         let listed = self.listed(cx, &selected, &target)?;
         let (canonical_name, canonical_revision) = canonical(&pod.labels, &pod.workload_name);
-        // A workload has one status. Where the services differ, it is left out of those for which it is not
-        // ready, unless they want it all the same.
-        let is_used = |m: &Membership| m.is_ready || !is_healthy || m.service.allow_all;
-        let sent: Vec<_> = members.into_iter().filter(is_used).map(|m| (m.service, m.ports)).collect();
+        let sent: Vec<_> = services
+            .into_iter()
+            .enumerate()
+            .filter(|(at, _)| !unused.contains(at))
+            .map(|(_, of)| of)
+            .collect();
         let salt = salt(is_healthy, sent.iter().map(|(service, _)| &**service));
         let sent = workload::Workload {
             uid: key::pod_uid(&self.cluster, name),
