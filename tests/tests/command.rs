@@ -29,6 +29,8 @@ mod latencies;
 mod tables;
 #[path = "command/version.rs"]
 mod version;
+#[path = "command/waypoint.rs"]
+mod waypoint;
 #[path = "command/why.rs"]
 mod why;
 

@@ -8,6 +8,7 @@ mod serve;
 mod table;
 mod token;
 mod version;
+mod waypoint;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
@@ -31,6 +32,9 @@ enum Command {
     Serve(Box<ServeArgs>),
     /// Print the mesh: of a running control plane, or of folders of manifests
     Dump(Box<dump::DumpArgs>),
+    /// Manage waypoints of a cluster
+    #[command(subcommand)]
+    Waypoint(waypoint::WaypointCommand),
     /// Issue a token for trying a proxy without a cluster
     Token(Box<token::TokenArgs>),
     /// Inspect certificates, or request one
@@ -59,6 +63,7 @@ fn main() -> ExitCode {
     let done = match cli.command {
         Command::Serve(args) => serve::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Dump(args) => dump::run(&args, sources),
+        Command::Waypoint(command) => waypoint::run(&command),
         Command::Token(args) => token::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Cert(command) => cert::run(&command).map(|()| ExitCode::SUCCESS),
         Command::Version(args) => version::run(&args).map(|()| ExitCode::SUCCESS),

@@ -30,7 +30,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("identity", &["model", "plane", "ca", "limits", "cluster"]),
     ("server", &["model", "proto", "xds", "ca", "limits", "identity"]),
     ("runtime", &["model", "proto", "folder", "mesh", "plane", "xds", "ca", "cluster", "identity", "server"]),
-    ("cli", &["model", "proto", "folder", "mesh", "plane", "ca", "identity", "server", "runtime"]),
+    ("cli", &["model", "proto", "folder", "mesh", "plane", "ca", "cluster", "identity", "server", "runtime"]),
 ];
 
 /// What measures or checks control planes from outside, and must not know this one: with its
