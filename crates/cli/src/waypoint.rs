@@ -160,7 +160,7 @@ async fn apply(args: &ApplyArgs) -> anyhow::Result<ExitCode> {
         }
         if !is_enrolled {
             output::complain(&format!(
-                "⚠️ Warning: namespace is not enrolled in ambient. Consider running `kubectl label namespace {namespace} istio.io/dataplane-mode=ambient`"
+                "warning: namespace {namespace} is not enrolled; consider running `kubectl label namespace {namespace} istio.io/dataplane-mode=ambient`"
             ));
         }
     }
@@ -217,9 +217,16 @@ async fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
         }
     }
     let row = |waypoint: &Waypoint| {
-        let said = waypoint.programmed();
-        [waypoint.namespace(), waypoint.name(), &said.status, &said.kind, &said.reason, &said.message]
-            .map(Cell::text)
+        let programmed = waypoint.programmed();
+        [
+            waypoint.namespace(),
+            waypoint.name(),
+            &programmed.status,
+            &programmed.kind,
+            &programmed.reason,
+            &programmed.message,
+        ]
+        .map(Cell::text)
     };
     print(&COLUMNS, args.cluster.namespace.is_none(), waypoints.iter().map(row))
 }

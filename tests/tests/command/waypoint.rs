@@ -3,7 +3,7 @@
 use super::run;
 use anyhow::ensure;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
-use pilothouse_tests::apiserver::ApiServer;
+use pilothouse_tests::apiserver::{ApiServer, LIMIT, known_crds, until};
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -73,10 +73,37 @@ spec:
 }
 
 #[tokio::test]
-async fn waypoint_is_applied_waited_for_listed_and_deleted() -> anyhow::Result<()> {
+async fn cluster_without_gateway_api_is_told() -> anyhow::Result<()> {
     let server = ApiServer::shared().await?;
     let namespace = server.namespace("waypoint").await?;
-    let waypoint = Waypoint { kubeconfig: server.kubeconfig(), namespace: namespace.clone() };
+    let waypoint = Waypoint { kubeconfig: server.kubeconfig(), namespace };
+    for args in [&["list"][..], &["status"], &["apply"], &["delete", "--all"]] {
+        let error = waypoint.fails(args).await?;
+        let end = ": the cluster has no Gateway API; install its CRDs, then try again\n";
+        assert!(error.starts_with("error: cannot ") && error.ends_with(end), "{args:?}: {error}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn waypoints_are_managed_in_a_cluster() -> anyhow::Result<()> {
+    let server = ApiServer::start().await?;
+    let known = tokio::task::spawn_blocking(known_crds).await??;
+    for definition in known.gateway_standard {
+        server.apply(&serde_yaml::to_string(&definition)?).await?;
+    }
+    let namespace = server.namespace("waypoint").await?;
+    let waypoint = Waypoint { kubeconfig: server.kubeconfig(), namespace };
+    until(LIMIT, async || Ok((waypoint.run(&["list"]).await?.code == Some(0)).then_some(()))).await?;
+    waypoint_is_applied_waited_for_listed_and_deleted(&server, &waypoint).await?;
+    namespace_is_enrolled_and_not_taken_from_another_waypoint(&waypoint).await
+}
+
+async fn waypoint_is_applied_waited_for_listed_and_deleted(
+    server: &ApiServer,
+    waypoint: &Waypoint,
+) -> anyhow::Result<()> {
+    let namespace = &waypoint.namespace;
     assert_eq!(waypoint.prints(&["list"]).await?, "No waypoints found.\n");
 
     let applied = format!("✅ waypoint {namespace}/waypoint applied\n");
@@ -95,7 +122,7 @@ async fn waypoint_is_applied_waited_for_listed_and_deleted() -> anyhow::Result<(
     // Nothing else writes here: a control plane comes, and sees it through.
     let kind = GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", "Gateway");
     let resource = ApiResource::from_gvk(&kind);
-    let gateways: Api<DynamicObject> = Api::namespaced_with(server.client().await?, &namespace, &resource);
+    let gateways: Api<DynamicObject> = Api::namespaced_with(server.client().await?, namespace, &resource);
     let generation = gateways.get("waypoint").await?.metadata.generation;
     let programmed = json!({
         "type": "Programmed", "status": "True", "reason": "Programmed", "message": "Resource programmed",
@@ -131,11 +158,10 @@ async fn waypoint_is_applied_waited_for_listed_and_deleted() -> anyhow::Result<(
     Ok(())
 }
 
-#[tokio::test]
-async fn namespace_is_enrolled_and_not_taken_from_another_waypoint() -> anyhow::Result<()> {
-    let server = ApiServer::shared().await?;
-    let namespace = server.namespace("enrolled").await?;
-    let waypoint = Waypoint { kubeconfig: server.kubeconfig(), namespace: namespace.clone() };
+async fn namespace_is_enrolled_and_not_taken_from_another_waypoint(
+    waypoint: &Waypoint,
+) -> anyhow::Result<()> {
+    let namespace = &waypoint.namespace;
     let ran = waypoint.run(&["apply", "--enroll-namespace"]).await?;
     let labeled =
         |name: &str| format!("✅ namespace {namespace} labeled with \"istio.io/use-waypoint: {name}\"\n");

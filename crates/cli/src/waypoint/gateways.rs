@@ -23,7 +23,7 @@ const DATAPLANE_MODE: &str = "istio.io/dataplane-mode";
 
 /// What a condition of a Gateway says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Said {
+pub struct Condition {
     /// `True`, `False` or `Unknown`.
     pub status: String,
     /// Its type.
@@ -69,11 +69,11 @@ impl Waypoint {
     }
 
     /// Returns the condition that tells whether it can be used, or `Unknown` while nobody has judged what it is now.
-    pub fn programmed(&self) -> Said {
+    pub fn programmed(&self) -> Condition {
         let conditions = self.0.data["status"]["conditions"].as_array();
         let found = conditions.into_iter().flatten().find(|condition| condition["type"] == "Programmed");
         let text = |of: &Value, field: &str| of[field].as_str().unwrap_or_default().to_owned();
-        let unknown = |message: &str| Said {
+        let unknown = |message: &str| Condition {
             status: "Unknown".to_owned(),
             kind: "Programmed".to_owned(),
             reason: "Pending".to_owned(),
@@ -88,7 +88,7 @@ impl Waypoint {
             {
                 unknown("the control plane has not judged the newest change yet")
             }
-            Some(of) => Said {
+            Some(of) => Condition {
                 status: text(of, "status"),
                 kind: text(of, "type"),
                 reason: text(of, "reason"),
@@ -186,7 +186,7 @@ impl Gateways {
             Err(_) => {
                 let found = self.answer(&format!("read {subject}"), self.gateways.get_opt(name)).await?;
                 let Some(found) = found else { bail!("{subject} was deleted meanwhile") };
-                let Said { status, reason, message, .. } = Waypoint(found).programmed();
+                let Condition { status, reason, message, .. } = Waypoint(found).programmed();
                 bail!(
                     "timed out after {} s while waiting for {subject}: Programmed is {status} ({reason}): {message}",
                     limit.as_secs()

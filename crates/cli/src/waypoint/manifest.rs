@@ -2,7 +2,7 @@
 
 use anyhow::bail;
 use clap::{Args, ValueEnum};
-use model::is_dns_name;
+use model::is_dns_label;
 use serde_json::{Map, Value, json};
 
 /// The class of waypoints.
@@ -64,7 +64,7 @@ impl WaypointArgs {
                 "no waypoint can be called \"none\": as a value of the label istio.io/use-waypoint it means no waypoint"
             );
         }
-        if !is_dns_name(&self.name) {
+        if !self.name.split('.').all(is_dns_label) {
             bail!(
                 "{:?} cannot be the name of a waypoint: write lower-case letters, digits, `-` and `.`",
                 self.name
