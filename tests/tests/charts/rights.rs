@@ -278,6 +278,21 @@ fn a_trust_bundle_is_granted_where_it_is_wished_for() -> anyhow::Result<()> {
     Ok(())
 }
 
+#[test]
+fn secrets_of_gateways_are_granted_in_the_namespaces_that_are_named() -> anyhow::Result<()> {
+    let of = |values: Value| granted(&render_pilothouse("mesh", &values)?);
+    let without = of(json!({}))?;
+    let named = of(json!({"secretNamespaces": ["certs", "shop", "certs"]}))?;
+    let added: BTreeSet<String> = named.difference(&without).cloned().collect();
+    let expected = ["certs", "shop"]
+        .iter()
+        .flat_map(|ns| ["get", "watch"].map(|verb| format!("{verb} secrets in {ns}")))
+        .collect();
+    is_exactly(&added, &expected);
+    assert!(without.is_subset(&named));
+    Ok(())
+}
+
 /// Fails with what is missing and what is too much.
 #[track_caller]
 fn is_exactly(granted: &BTreeSet<String>, expected: &BTreeSet<String>) {
