@@ -143,8 +143,7 @@ impl<K: Clone + Eq + Hash, V: Clone> SharedMap<K, V> {
 
     /// Returns a map of these entries, each under a key of its own: quicker than to put one after another.
     pub fn of(entries: Vec<(K, V)>) -> Self {
-        let mut map = Self::default();
-        map.len = entries.len();
+        let mut map = Self { len: entries.len(), ..Self::default() };
         // As deep as it is when all leaves are as full as one another; one that is too full becomes a branch.
         let (mut depth, mut leaves) = (0, 1);
         while leaves * FULL < entries.len() {
