@@ -20,7 +20,8 @@
 //!   (`managedFields`) no copy is made.
 //! - What something refers to is read by its name, see `referents`.
 //! - While the API server is unreachable nothing is sent: the last state stays. [`KubeSource::problems`]
-//!   has one sentence for each problem; every request is retried with a growing backoff.
+//!   has one sentence for each problem, the log one line when it has lasted and one when it is over; every
+//!   request is retried with a growing backoff.
 
 mod batch;
 mod problems;
@@ -144,6 +145,7 @@ impl KubeSource {
         tokio::select! {
             () = out.closed() => {}
             () = all_ended => {}
+            () = self.problems.tell() => {}
         }
     }
 }
@@ -287,7 +289,9 @@ impl KindWatcher {
                 version.filter(|v| !v.is_empty()).ok_or_else(|| RequestFailure::no_version(self.kind))?;
             batch.push(Event::Synced(self.kind));
             self.send(batch).await?;
-            self.reported_empty = false;
+            if std::mem::take(&mut self.reported_empty) {
+                tracing::info!(kind = %self.kind, "installed: read from now on");
+            }
             self.problems.clear(self.kind);
             return Ok(version);
         }

@@ -246,12 +246,19 @@ impl Candidate {
         if has_changed && is_leader {
             tracing::info!(lock = self.lock.name(), "this replica now {}", self.task);
         } else if has_changed {
-            tracing::info!(
-                lock = self.lock.name(),
-                holder = self.election.holder(),
-                "this replica no longer {}",
-                self.task
-            );
+            let lock = self.lock.name();
+            match self.election.holder() {
+                // The record is still there: it could not be renewed, and another may acquire it when it ends.
+                own if own == self.election.identity() => {
+                    tracing::info!(
+                        lock,
+                        "this replica no longer {}: the lock was not renewed in time",
+                        self.task
+                    );
+                }
+                "" => tracing::info!(lock, "this replica no longer {}: nobody holds the lock", self.task),
+                holder => tracing::info!(lock, holder, "this replica no longer {}", self.task),
+            }
         }
     }
 

@@ -1,11 +1,19 @@
-//! What keeps the source from reading, reported once, in one sentence that says how to fix it.
+//! What keeps the source from reading, in one sentence that says how to fix it, and told once.
+//!
+//! ```text
+//! watchers of kinds ──report, clear──▶ SourceProblems ──▶ pages, metrics: at once
+//!                                           └──▶ tell: lines, once it has settled, summed up by connection
+//! ```
 
 use crate::error::root_cause;
 use model::Kind;
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+use tracing::Level;
 
 /// What keeps the source from reading at the moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -115,15 +123,17 @@ fn resource(kind: Kind) -> String {
     }
 }
 
-/// Collects the problems of all kinds; each is logged when it appears and when it is over.
+/// Collects the problems of all kinds.
 pub(super) struct ProblemReporter {
     url: String,
     state: watch::Sender<SourceProblems>,
+    /// The kinds for which the API server does not answer, or not as it should, each with a sentence.
+    unanswered: Mutex<BTreeMap<Kind, String>>,
 }
 
 impl ProblemReporter {
     pub(super) fn new(url: String) -> Self {
-        Self { url, state: watch::Sender::new(SourceProblems::default()) }
+        Self { url, state: watch::Sender::new(SourceProblems::default()), unanswered: Mutex::default() }
     }
 
     pub(super) fn subscribe(&self) -> watch::Receiver<SourceProblems> {
@@ -156,30 +166,127 @@ impl ProblemReporter {
             ),
             RequestFailure::Failed(sentence) => (false, format!("{sentence}; trying again")),
         };
-        let is_new = self.state.send_if_modified(|problems| {
-            if of_server {
-                let is_first = problems.server.is_none();
-                // One cause is reported for all kinds, which all fail at once, each in its way.
-                problems.server.get_or_insert_with(|| sentence.clone());
-                is_first
-            } else {
-                problems.kinds.insert(kind, sentence.clone()).as_ref() != Some(&sentence)
-            }
-        });
-        if is_new {
-            tracing::error!("{sentence}");
+        if of_server {
+            self.update(kind, Some(sentence), None);
+        } else {
+            self.update(kind, None, Some(sentence));
         }
     }
 
     /// Records that `kind` was read.
     pub(super) fn clear(&self, kind: Kind) {
-        let is_new = self.state.send_if_modified(|problems| {
-            let was_away = problems.server.take().is_some();
-            problems.kinds.remove(&kind).is_some() || was_away
-        });
-        if is_new {
-            tracing::info!(%kind, url = self.url, "the Kubernetes API server answers again");
+        self.update(kind, None, None);
+    }
+
+    /// Records what is wrong with the server, as `kind` sees it, and with the kind itself. One cause is
+    /// told for all kinds, which fail at once, each in its way; it is over when none of them sees it.
+    fn update(&self, kind: Kind, of_server: Option<String>, of_kind: Option<String>) {
+        let mut unanswered = self.unanswered.lock();
+        match of_server {
+            Some(sentence) => drop(unanswered.insert(kind, sentence)),
+            None => drop(unanswered.remove(&kind)),
         }
+        self.state.send_if_modified(|problems| {
+            let before = problems.clone();
+            let still = problems.server.take().filter(|told| unanswered.values().any(|other| other == told));
+            problems.server = still.or_else(|| unanswered.values().next().cloned());
+            match of_kind {
+                Some(sentence) => drop(problems.kinds.insert(kind, sentence)),
+                None => drop(problems.kinds.remove(&kind)),
+            }
+            *problems != before
+        });
+    }
+
+    /// Writes lines of what begins and ends, once it has lasted; it never ends.
+    pub(super) async fn tell(&self) {
+        let (mut state, mut told) = (self.subscribe(), Lines::default());
+        loop {
+            let began = Instant::now();
+            loop {
+                let settle = told.settle(&state.borrow_and_update()).min(UNSETTLED);
+                let until = (Instant::now() + settle).min(began + UNSETTLED);
+                tokio::select! {
+                    // The sender is here.
+                    _ = state.changed() => {}
+                    () = sleep_until(until) => break,
+                }
+            }
+            let now = state.borrow_and_update().clone();
+            for (level, line) in told.lines(&now, &self.url) {
+                match level {
+                    Level::ERROR => tracing::error!("{line}"),
+                    _ => tracing::info!("{line}"),
+                }
+            }
+            let _ = state.changed().await;
+        }
+    }
+}
+
+/// How long a problem has lasted when it is told: what is over sooner is none.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// The same while an API server comes back, which refuses for a moment what it will allow: longer than the
+/// longest pause between two requests of a kind.
+const SETTLE_AFTER_OUTAGE: Duration = Duration::from_secs(6);
+
+/// How long at most nothing is told because something changes all the time.
+const UNSETTLED: Duration = Duration::from_secs(30);
+
+/// How many kinds have a line each.
+const LINES: usize = 2;
+
+/// The lines that were written, by what they told.
+#[derive(Debug, Default)]
+struct Lines(SourceProblems);
+
+impl Lines {
+    /// Returns for how long nothing more may change before lines are written.
+    fn settle(&self, now: &SourceProblems) -> Duration {
+        match (&self.0.server, now.is_empty()) {
+            (_, true) => Duration::ZERO,
+            (None, false) => SETTLE,
+            (Some(_), false) => SETTLE_AFTER_OUTAGE,
+        }
+    }
+
+    /// Returns the lines that lead from what was told to what is wrong now: one for the API server, and a
+    /// few for all kinds together.
+    fn lines(&mut self, now: &SourceProblems, url: &str) -> Vec<(Level, String)> {
+        let mut lines = Vec::new();
+        if self.0.server != now.server {
+            lines.push(match &now.server {
+                Some(sentence) => (Level::ERROR, sentence.clone()),
+                None => (Level::INFO, format!("the Kubernetes API server at {url} answers again")),
+            });
+            self.0.server = now.server.clone();
+        }
+        // Of single kinds nothing is known meanwhile.
+        if now.server.is_some() {
+            return lines;
+        }
+        let new: Vec<(&Kind, &String)> =
+            now.kinds.iter().filter(|(kind, sentence)| self.0.kinds.get(*kind) != Some(*sentence)).collect();
+        let (own, summed) = new.split_at(if new.len() > LINES { 1 } else { new.len() });
+        let names =
+            |kinds: &[&Kind]| kinds.iter().map(|kind| resource(**kind)).collect::<Vec<_>>().join(", ");
+        lines.extend(own.iter().map(|(_, sentence)| (Level::ERROR, (*sentence).clone())));
+        if !summed.is_empty() {
+            let summed: Vec<&Kind> = summed.iter().map(|(kind, _)| *kind).collect();
+            let line = format!(
+                "{} more kinds cannot be read either: {}; /debug/sourcez says why",
+                summed.len(),
+                names(&summed)
+            );
+            lines.push((Level::ERROR, line));
+        }
+        let over: Vec<&Kind> = self.0.kinds.keys().filter(|kind| !now.kinds.contains_key(*kind)).collect();
+        if !over.is_empty() {
+            lines.push((Level::INFO, format!("can be read again: {}", names(&over))));
+        }
+        self.0.kinds = now.kinds.clone();
+        lines
     }
 }
 
@@ -200,8 +307,66 @@ mod tests {
             "cannot reach the Kubernetes API server at https://10.0.0.1: connection refused; \
              check the address and that the server is up; trying again"
         );
-        reporter.clear(Kind::Pod);
+        // It is over when every kind is answered.
+        for &kind in Kind::ALL {
+            assert!(!reporter.subscribe().borrow().is_empty());
+            reporter.clear(kind);
+        }
         assert!(reporter.subscribe().borrow().is_empty());
+    }
+
+    #[test]
+    fn an_api_server_that_starts_again_is_one_line_when_it_is_gone_and_one_when_it_is_back() {
+        let reporter = ProblemReporter::new("https://10.0.0.1".to_owned());
+        let (state, mut told) = (reporter.subscribe(), Lines::default());
+        let mut lines = Vec::new();
+        let mut settled = |lines: &mut Vec<String>| {
+            let now = state.borrow().clone();
+            let new = told.lines(&now, "https://10.0.0.1");
+            lines.extend(new.into_iter().map(|(level, line)| format!("{level} {line}")));
+        };
+        settled(&mut lines);
+        let unreachable = || RequestFailure::Unreachable("connection refused".to_owned());
+        Kind::ALL.iter().for_each(|kind| reporter.report(*kind, unreachable()));
+        settled(&mut lines);
+        // It comes back kind by kind: some are refused, unanswered or forbidden for a moment.
+        let (first, later) = Kind::ALL.split_at(Kind::ALL.len() / 2);
+        for kind in first {
+            reporter.report(*kind, RequestFailure::from_status(*kind, "list", 503, "not ready"));
+            settled(&mut lines);
+            reporter.report(*kind, RequestFailure::from_status(*kind, "list", 403, "no roles yet"));
+            settled(&mut lines);
+            reporter.clear(*kind);
+            settled(&mut lines);
+        }
+        for kind in later {
+            settled(&mut lines);
+            reporter.report(*kind, unreachable());
+            settled(&mut lines);
+            reporter.clear(*kind);
+        }
+        settled(&mut lines);
+        let gone = "ERROR cannot reach the Kubernetes API server at https://10.0.0.1: connection refused; check the \
+                    address and that the server is up; trying again";
+        assert_eq!(lines, [gone, "INFO the Kubernetes API server at https://10.0.0.1 answers again"]);
+    }
+
+    #[test]
+    fn kinds_that_may_not_be_read_are_summed_up() {
+        let reporter = ProblemReporter::new(String::new());
+        let mut told = Lines::default();
+        let forbidden = |kind| RequestFailure::from_status(kind, "list", 403, "User \"x\" cannot list it");
+        let kinds = [Kind::Pod, Kind::Service, Kind::Node];
+        kinds.iter().for_each(|kind| reporter.report(*kind, forbidden(*kind)));
+        let lines = told.lines(&reporter.subscribe().borrow(), "");
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(lines[0].1.starts_with("not allowed to list "), "{lines:?}");
+        assert!(lines[1].1.starts_with("2 more kinds cannot be read either: "), "{lines:?}");
+        assert_eq!(told.lines(&reporter.subscribe().borrow(), ""), []);
+        kinds.iter().for_each(|kind| reporter.clear(*kind));
+        let lines = told.lines(&reporter.subscribe().borrow(), "");
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(lines[0].1.starts_with("can be read again: "), "{lines:?}");
     }
 
     #[test]
