@@ -133,7 +133,7 @@ impl StateDir {
         let created = RootState::new(Root::create(trust_domain, life, now, &SystemEntropy)?);
         let folder = self.root_folder();
         let content = |source| StateError::Content { path: folder.clone(), source };
-        self.save_root(&created.to_secret(false).map_err(content)?)?;
+        self.save_root(&files(created.to_secret(false).map_err(content)?))?;
         // Load what is stored: another process may have been first.
         self.load_root()?.ok_or_else(|| StateError::Io {
             what: "read",
@@ -162,7 +162,7 @@ impl StateDir {
             let content = |source| StateError::Content { path: folder.clone(), source };
             let (old, new) =
                 (state.to_secret(false).map_err(&content)?, next.to_secret(false).map_err(&content)?);
-            self.replace_root(&old, &new)?;
+            self.replace_root(&old, &files(new))?;
         }
         Ok(next)
     }
@@ -200,18 +200,25 @@ impl StateDir {
             move |source| StateError::Io { what, path, source }
         };
         DirBuilder::new().mode(0o700).create(&fresh).map_err(io("create", &fresh))?;
-        for (name, content) in data {
-            write_private(&fresh.join(name), content)?;
-        }
-        File::open(&fresh).and_then(|f| f.sync_all()).map_err(io("save", &fresh))?;
         let folder = self.root_folder();
-        match fs::rename(&fresh, &folder) {
-            Ok(()) => {}
-            // A rename does not replace a folder that has content: another process was first.
-            Err(error) if matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::DirectoryNotEmpty) => {
-                fs::remove_dir_all(&fresh).map_err(io("remove", &fresh))?;
+        let fill = || {
+            data.iter().try_for_each(|(name, content)| write_private(&fresh.join(name), content))?;
+            File::open(&fresh).and_then(|f| f.sync_all()).map_err(io("save", &fresh))?;
+            match fs::rename(&fresh, &folder) {
+                // A rename does not replace a folder that has content: another process was first.
+                Err(error)
+                    if !matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::DirectoryNotEmpty) =>
+                {
+                    Err(io("save", &folder)(error))
+                }
+                moved => Ok(moved.is_ok()),
             }
-            Err(error) => return Err(io("save", &folder)(error)),
+        };
+        let filled = fill();
+        if !matches!(filled, Ok(true)) {
+            // Nothing that is half written stays.
+            let removed = fs::remove_dir_all(&fresh).map_err(io("remove", &fresh));
+            filled.and(removed)?;
         }
         File::open(&self.path).and_then(|f| f.sync_all()).map_err(io("save", &self.path))
     }
@@ -230,7 +237,8 @@ impl StateDir {
         for (name, content) in data {
             let (fresh, path) = (self.path.join(format!("{name}.new-{}", unique())), folder.join(name));
             write_private(&fresh, content)?;
-            fs::rename(&fresh, &path).map_err(io("save", &path))?;
+            let renamed = fs::rename(&fresh, &path).inspect_err(|_| drop(fs::remove_file(&fresh)));
+            renamed.map_err(io("save", &path))?;
         }
         for name in old.keys().filter(|name| !data.contains_key(*name)) {
             let path = folder.join(name);
@@ -286,6 +294,13 @@ impl StateDir {
     }
 }
 
+/// Returns what of the data of a Secret is stored in files: the keys that are empty there are for other readers
+/// of the Secret.
+fn files(mut data: BTreeMap<String, Vec<u8>>) -> BTreeMap<String, Vec<u8>> {
+    data.retain(|_, content| !content.is_empty());
+    data
+}
+
 fn issuer_of(text: Vec<u8>) -> Result<DevelopmentIssuer, KeyError> {
     let text = String::from_utf8(text).map_err(|_| KeyError::Missing)?;
     DevelopmentIssuer::from_pem(DEVELOPMENT_ISSUER, &text)
@@ -321,10 +336,12 @@ fn read_private(path: &Path) -> Result<Option<Vec<u8>>, StateError> {
     fs::read(path).map(Some).map_err(io)
 }
 
+/// Writes a file that is not there yet; one that cannot be written to its end is removed again.
 fn write_private(path: &Path, content: &[u8]) -> Result<(), StateError> {
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    let written = file.and_then(|mut file| file.write_all(content).and_then(|()| file.sync_all()));
-    written.map_err(|source| StateError::Io { what: "write", path: path.to_owned(), source })
+    let failed = |source| StateError::Io { what: "write", path: path.to_owned(), source };
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
+    let written = file.write_all(content).and_then(|()| file.sync_all());
+    written.inspect_err(|_| drop(fs::remove_file(path))).map_err(failed)
 }
 
 #[cfg(test)]
@@ -350,6 +367,20 @@ mod tests {
         assert_eq!(mode(&state.root_folder().join("ca-key.pem")), 0o600);
         assert_eq!(mode(&dir.path().join("a/b")), 0o700);
         assert!(state.root_file().is_file());
+        let mut files: Vec<_> =
+            fs::read_dir(state.root_folder()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        files.sort();
+        assert_eq!(files, ["ca-cert.pem", "ca-key.pem", "root-cert.pem"], "none is empty");
+    }
+
+    #[test]
+    fn what_cannot_be_written_to_its_end_leaves_nothing_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::open(dir.path()).unwrap();
+        // A name that no file can have, after one that can be written.
+        let data = BTreeMap::from([("a".to_owned(), vec![1]), ("b/c".to_owned(), vec![2])]);
+        assert!(matches!(state.save_root(&data), Err(StateError::Io { .. })));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[test]

@@ -69,7 +69,7 @@ async fn text(client: &Client, path: &str) -> Result<String, FetchError> {
     let request = Request::get(path).body(Vec::new()).map_err(|_| FetchError::Withheld)?;
     client.request_text(request).await.map_err(|error| match error {
         kube::Error::Api(status) if (400..500).contains(&status.code) => FetchError::Withheld,
-        other => FetchError::Unreachable(other.to_string()),
+        other => FetchError::Unreachable(cluster::error_message(&other)),
     })
 }
 

@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::stats::IdentityStats;
 use ca::token::KeySet;
 use parking_lot::RwLock;
+use std::mem::discriminant;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -29,6 +30,9 @@ const INITIAL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Maximum backoff of the initial fetch.
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
+
+/// How often a failure that lasts is told again.
+const TOLD_AGAIN: Duration = Duration::from_secs(600);
 
 /// Age after which keys are refreshed in the background.
 const MAX_AGE: Duration = Duration::from_secs(300);
@@ -58,6 +62,37 @@ impl KeyChanges {
 struct LastFetch {
     at: Option<Duration>,
     outcome: Result<(), FetchError>,
+    /// What was told of failures.
+    failures: Failures,
+}
+
+/// Which failures are told: the first, one of another kind, and after a while that they last.
+#[derive(Debug, Default)]
+struct Failures {
+    /// When one was told last, and which.
+    told: Option<(Duration, FetchError)>,
+    /// How many there were since then.
+    since: u64,
+}
+
+impl Failures {
+    /// Counts a failure; returns how many there were since the last line, if a line is due now.
+    fn add(&mut self, error: &FetchError, now: Duration) -> Option<u64> {
+        self.since += 1;
+        let is_told = self.told.as_ref().is_some_and(|(at, told)| {
+            discriminant(told) == discriminant(error) && now.saturating_sub(*at) < TOLD_AGAIN
+        });
+        if is_told {
+            return None;
+        }
+        self.told = Some((now, error.clone()));
+        Some(std::mem::take(&mut self.since))
+    }
+
+    /// Tells whether there was one, and forgets it.
+    fn end(&mut self) -> bool {
+        std::mem::take(self).told.is_some()
+    }
 }
 
 /// The published keys of one issuer, fetched at startup and on demand.
@@ -81,7 +116,8 @@ impl PublishedKeys {
         clock: Arc<dyn Clock>,
         stats: Arc<IdentityStats>,
     ) -> Self {
-        let last_fetch = Arc::new(Mutex::new(LastFetch { at: None, outcome: Ok(()) }));
+        let last_fetch =
+            Arc::new(Mutex::new(LastFetch { at: None, outcome: Ok(()), failures: Failures::default() }));
         Self(Arc::new(Inner { source, cached: RwLock::new(None), last_fetch, changes, clock, stats }))
     }
 
@@ -165,7 +201,12 @@ impl PublishedKeys {
         last.outcome = match outcome {
             Ok(FetchedKeys { keys, issuer, document }) => {
                 self.count("ok");
-                tracing::debug!(keys = keys.len(), issuer, "fetched the keys of tokens");
+                let of = self.0.source.name();
+                if last.failures.end() {
+                    tracing::info!(keys = keys.len(), "fetched the keys of tokens of {of} again");
+                } else {
+                    tracing::debug!(keys = keys.len(), issuer, "fetched the keys of tokens of {of}");
+                }
                 let differ = self.get().is_some_and(|old| old.document != document || old.issuer != issuer);
                 let cached = CachedKeys { keys, issuer, document, fetched_at: self.0.clock.monotonic() };
                 *self.0.cached.write() = Some(Arc::new(cached));
@@ -183,7 +224,10 @@ impl PublishedKeys {
                 };
                 self.count(outcome);
                 // Keys fetched before stay: they verify tokens while the issuer is unavailable.
-                tracing::warn!(of = self.0.source.name(), detail, "cannot fetch the keys of tokens");
+                if let Some(failures) = last.failures.add(&error, self.0.clock.monotonic()) {
+                    let of = self.0.source.name();
+                    tracing::warn!(failures, "cannot fetch the keys of tokens of {of}: {detail}");
+                }
                 Err(error)
             }
         };
@@ -260,6 +304,33 @@ mod tests {
         let clock = FakeClock::default();
         let shared: Arc<dyn Clock> = Arc::new(clock.clone());
         (PublishedKeys::new(source, KeyChanges::default(), shared, Arc::default()), publisher, clock)
+    }
+
+    #[test]
+    fn a_failure_is_told_when_it_begins_and_once_in_a_while() {
+        let (mut failures, minute) = (Failures::default(), Duration::from_secs(60));
+        let unreachable = |text: &str| FetchError::Unreachable(text.to_owned());
+        assert!(!failures.end());
+        assert_eq!(failures.add(&unreachable("connection refused"), Duration::ZERO), Some(1));
+        for n in 1..10 {
+            assert_eq!(failures.add(&unreachable(&format!("timed out {n}")), n * minute), None);
+        }
+        assert_eq!(failures.add(&unreachable("connection refused"), 10 * minute), Some(10));
+        assert_eq!(failures.add(&FetchError::Withheld, 11 * minute), Some(1), "of another kind");
+        assert!(failures.end());
+        assert!(!failures.end());
+        assert_eq!(failures.add(&unreachable("connection refused"), 12 * minute), Some(1));
+    }
+
+    #[tokio::test]
+    async fn the_cause_of_a_failure_is_the_innermost_one() {
+        let service = service_fn(|_: Request<Body>| async {
+            let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+            Err::<Response<Full<Bytes>>, _>(refused)
+        });
+        let source = KeySource::ApiServer(Client::new(service, "default"));
+        let error = source.read().await.err();
+        assert_eq!(error, Some(FetchError::Unreachable("connection refused".to_owned())));
     }
 
     #[tokio::test]
