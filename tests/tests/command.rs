@@ -19,6 +19,8 @@ use tokio::time::timeout;
 
 #[path = "command/certificates.rs"]
 mod certificates;
+#[path = "command/findings.rs"]
+mod findings;
 #[path = "command/hostile.rs"]
 mod hostile;
 #[path = "command/input.rs"]
@@ -134,7 +136,7 @@ fn edit(path: &Path, from: &str, to: &str) -> anyhow::Result<()> {
 /// A running `pilothouse serve`.
 struct Server {
     child: Child,
-    /// Fields of the log lines that nobody has waited for yet.
+    /// Fields of the log lines that nobody has waited for yet, with their level.
     lines: mpsc::UnboundedReceiver<Value>,
     xds: String,
     health: String,
@@ -163,7 +165,11 @@ impl Server {
                 // What is no JSON is an error message of the command itself.
                 let fields = serde_json::from_str(&line).map_or_else(
                     |_| serde_json::json!({ "message": line }),
-                    |mut line: Value| line["fields"].take(),
+                    |mut line: Value| {
+                        let mut fields = line["fields"].take();
+                        fields["level"] = line["level"].take();
+                        fields
+                    },
                 );
                 if sender.send(fields).is_err() {
                     return;
@@ -621,6 +627,7 @@ async fn a_dump_of_policies_tells_what_nothing_enforces_and_why() -> anyhow::Res
         assert!(told.clone().count() == 1 && told.clone().all(|line| line.starts_with(&begin)), "{errors}");
     }
     assert_eq!(errors.lines().count(), 3, "{errors}");
+    assert!(errors.lines().all(|line| line.contains("policies.yaml:")), "{errors}");
 
     // A running control plane is asked for what it sends, and says elsewhere why.
     let server = Server::of_folder(folder.path()).await?;

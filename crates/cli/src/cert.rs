@@ -2,6 +2,7 @@
 
 mod request;
 
+use crate::address::dialled;
 use crate::output;
 use crate::token::Subject;
 use anyhow::{Context, anyhow, bail};
@@ -10,7 +11,7 @@ use clap::{Args, Subcommand};
 use identity::StateDir;
 use model::{Lines, rfc3339};
 use request::{NewCertificate, Target};
-use runtime::config::duration;
+use runtime::config::at_least_a_second;
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -34,9 +35,15 @@ pub enum CertCommand {
 /// Whom to ask, as whom, and for what.
 #[derive(Debug, Args)]
 pub struct RequestArgs {
-    /// Address of the control plane's secure port
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:15012")]
-    address: String,
+    /// Control plane to ask: its secure address
+    #[arg(
+        long,
+        alias = "address",
+        value_name = "ADDR",
+        env = "PILOTHOUSE_SECURE_ADDR",
+        default_value = "127.0.0.1:15012"
+    )]
+    server: String,
     /// Name that the server's certificate must have; without it the host of the address
     #[arg(long, value_name = "NAME")]
     server_name: Option<String>,
@@ -61,7 +68,7 @@ pub struct RequestArgs {
     #[arg(long, value_name = "SPIFFE-ID")]
     identity: Option<String>,
     /// Life to ask for; without it the default of the control plane
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    #[arg(long, value_name = "TIME", value_parser = at_least_a_second)]
     life: Option<Duration>,
     /// Folder to write cert-chain.pem, key.pem and root-cert.pem to
     #[arg(long, value_name = "DIR")]
@@ -147,11 +154,12 @@ fn request(args: &RequestArgs) -> anyhow::Result<()> {
         (None, Some(state)) => args.subject.token(state)?,
         (None, None) => bail!("name a token by --token-file, or a state folder by --state-dir"),
     };
-    let host = args.address.rsplit_once(':').map_or(args.address.as_str(), |(host, _)| host);
+    let address = dialled(&args.server);
+    let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let target = Target {
-        address: args.address.clone(),
         server_name: args.server_name.clone().unwrap_or_else(|| host.to_owned()),
+        address,
         roots_pem: roots,
         token,
         client,

@@ -8,6 +8,7 @@ mod server;
 mod tables;
 mod view;
 
+use crate::address::dialled;
 use crate::output;
 use crate::table::Room;
 use anyhow::anyhow;
@@ -43,7 +44,7 @@ pub struct DumpArgs {
     #[arg(value_enum, default_value_t = View::Workloads)]
     view: View,
     /// Control plane to ask: its plaintext xDS address; without it and --from, the one at 127.0.0.1:15010
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", env = "PILOTHOUSE_XDS_ADDR")]
     server: Option<String>,
     /// Folder (or file) of manifests to read instead, `-` for standard input; may be given several times
     #[arg(long, value_name = "DIR", env = "PILOTHOUSE_FROM", value_delimiter = ':')]
@@ -80,7 +81,7 @@ pub fn run(args: &DumpArgs, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let all = if folders.is_empty() {
         let threads = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let threads = threads.map_err(|error| anyhow!("cannot start: {error}"))?;
-        threads.block_on(server::resources(args.server.as_deref().unwrap_or(SERVER)))?
+        threads.block_on(server::resources(&dialled(args.server.as_deref().unwrap_or(SERVER))))?
     } else {
         let (all, diagnostics) = folders::resources(folders, &args.mesh)?;
         for diagnostic in &diagnostics {
@@ -132,13 +133,13 @@ fn without_anything(all: &Resources, view: View, namespace: &str) -> Option<Stri
 impl DumpArgs {
     /// Returns the folders to read, or none where a control plane is to be asked.
     ///
-    /// A flag wins over the variable, which may be set for `pilothouse serve`.
+    /// A flag wins over variables, which may be set for `pilothouse serve`; of these, that of folders.
     fn folders(&self, matches: &ArgMatches) -> anyhow::Result<&[PathBuf]> {
-        let is_flag = matches.value_source("from") == Some(ValueSource::CommandLine);
-        match &self.server {
-            Some(_) if is_flag => Err(anyhow!("--server and --from are two meshes: give one of them")),
-            Some(_) => Ok(&[]),
-            None => Ok(&self.from),
+        let is_flag = |name| matches.value_source(name) == Some(ValueSource::CommandLine);
+        match (is_flag("server"), is_flag("from")) {
+            (true, true) => Err(anyhow!("--server and --from are two meshes: give one of them")),
+            (true, false) => Ok(&[]),
+            (false, _) => Ok(&self.from),
         }
     }
 

@@ -1,5 +1,6 @@
 //! The pilothouse command.
 
+mod address;
 mod cert;
 mod dump;
 mod grpc;

@@ -4,10 +4,13 @@ use crate::output;
 use ca::token::DevelopmentToken;
 use clap::Args;
 use identity::{DEVELOPMENT_TOKEN_TTL, NO_UID, StateDir, development_token};
-use model::Lines;
-use runtime::config::duration;
+use model::{Lines, is_dns_label};
+use runtime::config::at_least_a_second;
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// The longest name of an object, in bytes.
+const LONGEST_NAME: usize = 253;
 
 /// Whom a token is for.
 #[derive(Debug, Clone, Args)]
@@ -23,13 +26,13 @@ pub struct TokenArgs {
 #[derive(Debug, Clone, Args)]
 pub struct Subject {
     /// Namespace of the service account
-    #[arg(long, value_name = "NAME", default_value = "istio-system")]
+    #[arg(long, value_name = "NAME", default_value = "istio-system", value_parser = namespace)]
     pub namespace: String,
     /// Service account
-    #[arg(long, value_name = "NAME", default_value = "ztunnel")]
+    #[arg(long, value_name = "NAME", default_value = "ztunnel", value_parser = object_name)]
     pub service_account: String,
     /// Pod that the token is bound to; without it a pod named after the account
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = object_name)]
     pub pod: Option<String>,
     /// UID of that pod, if a manifest gives it one
     #[arg(long, value_name = "UID", default_value = NO_UID)]
@@ -41,8 +44,24 @@ pub struct Subject {
     #[arg(long, value_name = "NAMES", default_value = "istio-ca", value_delimiter = ',')]
     pub audience: Vec<String>,
     /// How long the token is valid; 24h without it
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    #[arg(long, value_name = "TIME", value_parser = at_least_a_second)]
     pub token_life: Option<Duration>,
+}
+
+/// Reads the name of a namespace.
+fn namespace(text: &str) -> Result<String, String> {
+    if is_dns_label(text) {
+        return Ok(text.to_owned());
+    }
+    Err("a namespace is called by lower-case letters, digits and `-`, at most 63".to_owned())
+}
+
+/// Reads the name of an object: labels of DNS with dots between them.
+fn object_name(text: &str) -> Result<String, String> {
+    if text.len() <= LONGEST_NAME && text.split('.').all(is_dns_label) {
+        return Ok(text.to_owned());
+    }
+    Err("a name has lower-case letters, digits, `-` and `.`".to_owned())
 }
 
 impl Subject {

@@ -1,5 +1,6 @@
 //! `pilothouse version`: of this command, and of a control plane.
 
+use crate::address::dialled;
 use crate::output;
 use anyhow::{Context, anyhow, bail};
 use clap::{Args, ValueEnum};
@@ -20,9 +21,13 @@ const MAX_BYTES: usize = 64 * 1024;
 /// Whose version is printed.
 #[derive(Debug, Args)]
 pub struct VersionArgs {
-    /// Control plane to ask, too: its monitoring address; without a value, the one at 127.0.0.1:15014
-    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "127.0.0.1:15014")]
-    server: Option<String>,
+    /// Control plane to ask, too: its monitoring address; without a value, that of PILOTHOUSE_MONITORING_ADDR,
+    /// or the one at 127.0.0.1:15014
+    #[arg(long, value_name = "ADDR", num_args = 0..=1)]
+    server: Option<Option<String>>,
+    /// What stands for --server without a value
+    #[arg(long, hide = true, env = "PILOTHOUSE_MONITORING_ADDR", default_value = "127.0.0.1:15014")]
+    monitoring_addr: String,
     /// Lines, or an object
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
     output: Format,
@@ -47,6 +52,7 @@ pub fn run(args: &VersionArgs) -> anyhow::Result<()> {
         output::print(&Lines::from_iter([format!("client {client}")]))?;
     }
     if let Some(address) = &args.server {
+        let address = &dialled(address.as_ref().unwrap_or(&args.monitoring_addr));
         let threads = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let threads = threads.map_err(|error| anyhow!("cannot start: {error}"))?;
         let asked = async { tokio::time::timeout(ANSWER, ask(address)).await };

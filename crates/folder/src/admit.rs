@@ -31,11 +31,12 @@ pub(crate) fn admit(mut object: Object, before: Option<&Arc<Object>>, text: &str
     {
         metadata.insert("namespace".to_owned(), object.key.namespace.as_str().into());
     }
+    let good = before.filter(|before| before.refused.is_none());
     if object.refused.is_some() {
         let refused = object.refused.clone();
-        return Admitted { object: Some(Arc::new(object)), refused, problems: Vec::new() };
+        let active = good.cloned().unwrap_or_else(|| Arc::new(object));
+        return Admitted { object: Some(active), refused, problems: Vec::new() };
     }
-    let good = before.filter(|before| before.refused.is_none());
     let mut validation = judge(&object.key, &object.value, good.map(|good| &good.value));
     if has_foreign_template(&object) {
         validation.flaws.extend(judge_template(&object.value));

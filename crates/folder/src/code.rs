@@ -44,6 +44,8 @@ pub const REFERENCE: &str = "FO020";
 pub const LABEL: &str = "FO021";
 /// Mesh settings have a field that they cannot have, or are where nobody reads them.
 pub const SETTINGS: &str = "FO022";
+/// A file that had objects has none any more.
+pub const EMPTIED: &str = "FO023";
 
 /// Every code, in order.
 pub const ALL: &[&str] = &[
@@ -69,4 +71,5 @@ pub const ALL: &[&str] = &[
     REFERENCE,
     LABEL,
     SETTINGS,
+    EMPTIED,
 ];

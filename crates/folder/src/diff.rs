@@ -15,11 +15,16 @@ pub enum Change {
 
 /// Compares two answers: removals first, then new and changed objects, each in order of their keys.
 ///
-/// Only values count: an object that moved to another line or file has not changed.
+/// Only values count, and whether they are refused: an object that moved to another line or file has not
+/// changed.
 pub fn changes(before: &Objects, after: &Objects) -> Vec<Change> {
     let gone = before.keys().filter(|key| !after.contains_key(*key)).cloned().map(Change::Remove);
     let put = after.iter().filter_map(|(key, object)| {
-        let same = before.get(key).is_some_and(|old| Arc::ptr_eq(old, object) || old.value == object.value);
+        let is_same = |old: &Arc<Object>| {
+            Arc::ptr_eq(old, object)
+                || (old.value == object.value && old.refused.is_some() == object.refused.is_some())
+        };
+        let same = before.get(key).is_some_and(is_same);
         (!same).then(|| Change::Put(Arc::clone(object)))
     });
     gone.chain(put).collect()

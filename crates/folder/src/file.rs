@@ -10,7 +10,7 @@ use crate::code;
 use crate::document::{SyntaxError, split};
 use crate::key::Key;
 use crate::kustomize::{self, Kustomization};
-use crate::load::load;
+use crate::load::{Loaded, load};
 use crate::object::Object;
 use crate::problem::Problem;
 
@@ -31,6 +31,8 @@ pub(crate) struct File {
     pub(crate) refused: Vec<(Key, Problem)>,
     /// Whether the objects are those of a version that could be read to its end.
     pub(crate) whole: bool,
+    /// What it had before it had nothing any more.
+    pub(crate) emptied: Vec<Key>,
     /// Whether it is called as kustomizations are.
     pub(crate) is_kustomization: bool,
     pub(crate) kustomization: Option<Kustomization>,
@@ -53,7 +55,9 @@ impl File {
             self.keep(loaded.problems);
             return;
         }
-        loaded.name_refused();
+        loaded.name_refused(|key| self.objects.iter().any(|o| o.key == *key && o.refused.is_none()));
+        let emptied = self.emptied_by(&loaded);
+        loaded.problems.extend(emptied_problem(path, &emptied));
         let text: Arc<str> = Arc::from(text);
         let (mut objects, mut findings, mut refused) = (Vec::new(), Vec::new(), Vec::new());
         for object in &loaded.objects {
@@ -71,8 +75,20 @@ impl File {
             findings,
             refused,
             whole: !loaded.broken,
+            emptied,
             ..Self::default()
         };
+    }
+
+    /// The objects that are gone since a version has none at all, and nothing that was meant to be one.
+    fn emptied_by(&self, loaded: &Loaded) -> Vec<Key> {
+        if !(loaded.objects.is_empty() && loaded.problems.is_empty()) {
+            return Vec::new();
+        }
+        match self.written.as_slice() {
+            [] => self.emptied.clone(),
+            written => written.iter().map(|object| object.key.clone()).collect(),
+        }
     }
 
     /// Keeps the last good version, with the problems of the newest.
@@ -128,6 +144,23 @@ impl File {
             Err(problem) => self.problems = vec![problem],
         }
     }
+}
+
+/// Says which objects a file had that has none any more.
+fn emptied_problem(path: &Arc<str>, emptied: &[Key]) -> Option<Problem> {
+    let (first, more) = (emptied.first()?, emptied.len() - 1);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    Some(Problem {
+        file: Arc::clone(path),
+        line: 1,
+        column: 1,
+        severity: Severity::Warning,
+        code: code::EMPTIED,
+        object: None,
+        field: String::new(),
+        message: format!("holds no object any more, so what it held is removed: {first}{more}"),
+        help: "write it anew, or remove the file if that was meant".to_owned(),
+    })
 }
 
 /// Tells whether a text describes a Helm chart.

@@ -44,6 +44,7 @@ mod layout;
 mod load;
 mod locate;
 mod object;
+mod places;
 mod problem;
 mod salvage;
 mod state;
@@ -54,6 +55,7 @@ pub use document::MAX_FILE_BYTES;
 pub use field::Step;
 pub use key::Key;
 pub use object::{Object, Objects, Origin};
+pub use places::Places;
 pub use problem::Problem;
 pub use state::{Folder, Resolved};
 

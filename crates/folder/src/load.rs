@@ -18,6 +18,9 @@ use crate::salvage;
 /// How deep a `List` may stand in a `List`.
 const MAX_LIST_DEPTH: usize = 8;
 
+/// What is active of an object that is refused, where there is a good version.
+const LAST_GOOD: &str = ", and its last good version stays active";
+
 /// What every manifest of an object begins with.
 const OUTER: [&str; 3] = ["apiVersion", "kind", "metadata"];
 
@@ -34,14 +37,19 @@ pub(crate) struct Loaded {
 }
 
 impl Loaded {
-    /// Says of each policy that is kept by its name why it is refused, and what that does.
-    pub(crate) fn name_refused(&mut self) {
+    /// Says of each policy that is kept by its name why it is refused, and what is active: `has_good` tells
+    /// of which there is a good version.
+    pub(crate) fn name_refused(&mut self, has_good: impl Fn(&Key) -> bool) {
         for (index, object) in std::mem::take(&mut self.refused) {
             let (Some(problem), Some(object)) = (self.problems.get_mut(index), self.objects.get_mut(object))
             else {
                 continue;
             };
-            problem.message.push_str(&format!("; {} is refused, so {}", object.key, effect(&object.key)));
+            let active = match has_good(&object.key) {
+                true => LAST_GOOD.to_owned(),
+                false => format!(", so {}", effect(&object.key)),
+            };
+            problem.message.push_str(&format!("; {} is refused{active}", object.key));
             // A document with several policies is reported once, and each of them for itself.
             problem.object.get_or_insert_with(|| object.key.clone());
             object.refused = Some(Problem { object: Some(object.key.clone()), ..problem.clone() });

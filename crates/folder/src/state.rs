@@ -15,6 +15,7 @@ use crate::key::Key;
 use crate::layout::{Layout, Reported, layout};
 use crate::locate::place;
 use crate::object::{Object, Objects, Origin};
+use crate::places::Places;
 use crate::problem::Problem;
 
 /// What a folder makes.
@@ -170,6 +171,12 @@ impl Folder {
             refused.extend(admitted.refused.map(|why| (key, why)));
         }
         made
+    }
+
+    /// Where the objects of an answer are written: the texts are those of the files as they are now.
+    pub fn places(&self, objects: Arc<Objects>) -> Places {
+        let texts = self.files.iter().map(|(path, file)| (Arc::clone(path), Arc::clone(&file.text)));
+        Places { objects, texts: texts.collect() }
     }
 
     /// The line and column, from 1, of a field of an object, such as `spec.ports[0].port`; of the

@@ -46,6 +46,14 @@ macro_rules! inputs {
                 match of.kind { $(Kind::$kind => graph.remove(self.$plural, &ObjectKey::of(&of.name)),)* }
             }
 
+            /// Tells whether there is an object of this name, refused or not.
+            pub fn holds(&self, graph: &Graph, of: &ObjectRef) -> bool {
+                graph.get(self.rejected, of).is_some()
+                    || match of.kind {
+                        $(Kind::$kind => graph.get(self.$plural, &ObjectKey::of(&of.name)).is_some(),)*
+                    }
+            }
+
             /// Returns the names of everything of a kind; a walk, for the end of a listing.
             fn names(&self, graph: &Graph, kind: Kind) -> Vec<Name> {
                 match kind {

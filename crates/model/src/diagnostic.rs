@@ -54,6 +54,13 @@ pub struct Diagnostic {
     pub place: Option<Place>,
 }
 
+impl Diagnostic {
+    /// Returns what makes two findings one, whoever tells it: everything but the place.
+    pub fn identity(&self) -> (&'static str, Severity, &Option<ObjectRef>, [&str; 3]) {
+        (self.code, self.severity, &self.object, [&self.field, &self.message, &self.help])
+    }
+}
+
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(p) = &self.place {

@@ -182,6 +182,11 @@ impl Plane {
         self.outputs.all_diagnostics(&self.graph)
     }
 
+    /// Tells whether an object is at hand, refused or not.
+    pub fn holds(&self, object: &ObjectRef) -> bool {
+        self.mesh.inputs.holds(&self.graph, object)
+    }
+
     /// Returns what the resources of this name were made from, `depth` levels down, and likewise the
     /// conditions of an object that is written as `Service shop/web`; nothing when none has the name. This walks the
     /// mesh: it is meant for people.

@@ -303,7 +303,11 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     if text.is_empty() { Err(wrong()) } else { Ok(sum) }
 }
 
-fn at_least_a_second(text: &str) -> Result<Duration, String> {
+/// Reads a length of time of a second or more.
+///
+/// # Errors
+/// As [`duration`], and a message for a shorter one.
+pub fn at_least_a_second(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is shorter than 1s");
     duration(text).and_then(|read| Some(read).filter(|read| read.as_secs() > 0).ok_or_else(wrong))
 }

@@ -12,10 +12,11 @@ use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use identity::IdentityView;
-use model::{Lines, rfc3339};
+use model::{Diagnostic, Lines, rfc3339};
 use prometheus_client::encoding::prometheus_text;
 use serde_json::json;
 use server::Clients;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
@@ -68,6 +69,19 @@ struct Monitoring {
     identity: IdentityView,
     metrics: Metrics,
     naming: Arc<Naming>,
+}
+
+impl Monitoring {
+    /// Returns what is wrong with objects, then with files, with the places; what is told of both is told
+    /// once. `None` when the engine has ended.
+    async fn findings(&self) -> Option<Vec<Diagnostic>> {
+        let found = self.engine.query(plane::Plane::diagnostics).await?;
+        let of_files = self.source.findings();
+        let mut seen = HashSet::new();
+        let all = found.iter().chain(&*of_files).filter(|found| seen.insert(found.identity()));
+        let places = self.engine.log().places();
+        Some(all.map(|found| places.placed(found.clone())).collect())
+    }
 }
 
 /// Routes of the monitoring port: `/metrics`, `/version`, `/debug/…`.
@@ -188,9 +202,8 @@ async fn enginez(State(m): State<Monitoring>) -> Response {
 }
 
 async fn diagnosticz(State(m): State<Monitoring>) -> Response {
-    let Some(found) = m.engine.query(plane::Plane::diagnostics).await else { return gone() };
-    let of_files = m.source.findings();
-    let lines = found.iter().chain(&*of_files).map(|d| format!("{}: {d}", d.code)).collect();
+    let Some(found) = m.findings().await else { return gone() };
+    let lines = found.iter().map(|d| format!("{}: {d}", d.code)).collect();
     answer::text(StatusCode::OK, lines)
 }
 
@@ -211,6 +224,7 @@ async fn whyz(
             return answer::text(StatusCode::BAD_REQUEST, text);
         }
     };
+    let Some(found) = m.findings().await else { return gone() };
     let snapshot = m.engine.snapshots().borrow().clone();
-    query.answer(&headers, &m.naming, snapshot.as_deref(), &m.engine).await
+    query.answer(&headers, &m.naming, snapshot.as_deref(), &m.engine, &found).await
 }

@@ -407,6 +407,7 @@ fn source(
         folders: from.from.clone(),
         config_namespace: args.mesh.system_namespace.clone(),
         config_name,
+        domain: args.mesh.domain.clone(),
         pools: args.mesh.allocate_addresses.then(|| args.mesh.pools()),
     };
     let source = FolderSource::new(settings).with_log(Arc::clone(engine.log()));

@@ -8,6 +8,7 @@ use model::{Event, Kind, Name, ObjectRef, Severity, parse};
 use pilothouse_runtime::engine_thread::EngineHandle;
 use pilothouse_runtime::metrics::Metrics;
 use pilothouse_runtime::pages;
+use pilothouse_runtime::source::folder::{FolderSettings, FolderSource};
 use serde_json::{Value, json};
 use server::Clients;
 use server::http::{self, HttpBounds};
@@ -85,6 +86,40 @@ async fn findings_are_counted_while_they_stand_and_refusals_for_good() {
     assert!(engine.log().standing().iter().all(|(.., count)| *count == 0));
     assert_eq!(metric(&engine, of).await.as_deref(), Some("0"));
     assert_eq!(engine.log().refused(), 2);
+}
+
+#[tokio::test]
+async fn what_a_file_and_an_object_in_it_tell_is_one_finding_with_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let policy = |name: &str, spec: &str| {
+        format!(
+            "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {{namespace: shop, name: {name}}}\nspec: {spec}\n---\n"
+        )
+    };
+    let wrong = [
+        policy("refused", "{action: ALOW, rules: [{}]}"),
+        policy("unknown", "{Action: DENY, rules: [{}]}"),
+        policy(
+            "dead",
+            "{action: DENY, rules: [{from: [{source: {namespaces: [a]}}], to: [{operation: {methods: [GET]}}]}]}",
+        ),
+    ];
+    std::fs::write(folder.path().join("a.yaml"), wrong.concat()).unwrap();
+    let engine = EngineHandle::start(Options::default()).unwrap();
+    let settings = FolderSettings::new(vec![folder.path().to_owned()]);
+    let source = FolderSource::new(settings).with_log(engine.log().clone());
+    tokio::spawn(source.run(engine.batches()));
+    let mut snapshots = engine.snapshots();
+    timeout(LIMIT, snapshots.wait_for(Option::is_some)).await.expect("nothing is served").unwrap();
+    // Of the commit that published the snapshot more is told after it.
+    let found = engine.query(plane::Plane::diagnostics).await.unwrap();
+    let error = |code| (code, Severity::Error, 1);
+    assert_eq!(engine.log().standing(), [error("AP002"), error("AP104"), error("KO004")]);
+    let dead = found.into_iter().find(|found| found.code == "AP104").unwrap();
+    assert_eq!(dead.place, None, "the mesh knows nothing of files");
+    let place = engine.log().places().placed(dead).place.unwrap();
+    assert!(place.file.ends_with("a.yaml"), "{place:?}");
+    assert_eq!(place.line, 14, "that of the rules");
 }
 
 /// Asks the health port of an engine.

@@ -133,6 +133,17 @@ async fn a_variable_names_the_folder_and_a_flag_wins_over_it() -> anyhow::Result
         let (good, table, errors) = with_variable(args).await?;
         assert!(good && table.contains(" details ") && !table.contains(" renamed "), "{table}{errors:?}");
     }
+    // Without a flag, and without folders in the variable, the server is the one that listens there.
+    let mut of_server = command(["dump", "services"])?;
+    of_server.env("PILOTHOUSE_XDS_ADDR", server.xds.replace("127.0.0.1", "0.0.0.0"));
+    let output = timeout(LIMIT, of_server.output()).await??;
+    let table = String::from_utf8(output.stdout)?;
+    assert!(output.status.success() && table.contains(" details "), "{table}");
+    let mut of_folder = command(["dump", "services"])?;
+    of_folder.env("PILOTHOUSE_XDS_ADDR", &server.xds).env("PILOTHOUSE_FROM", other.path());
+    let output = timeout(LIMIT, of_folder.output()).await??;
+    let table = String::from_utf8(output.stdout)?;
+    assert!(output.status.success() && table.contains(" renamed "), "{table}");
     let both = ["--from".to_owned(), from, "--server".to_owned(), server.xds.clone()];
     let (good, _, errors) = with_variable(both.to_vec()).await?;
     let errors = String::from_utf8(errors)?;

@@ -7,6 +7,10 @@ use std::net::TcpListener;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+fn versions_text() -> String {
+    format!("client {VERSION}\nserver {VERSION}\n")
+}
+
 #[tokio::test]
 async fn versions_of_the_command_and_of_a_server_are_told() -> anyhow::Result<()> {
     let output = run(["version"]).await?;
@@ -14,10 +18,20 @@ async fn versions_of_the_command_and_of_a_server_are_told() -> anyhow::Result<()
     let server = Server::of_folder(&bookinfo()).await?;
     let output = run(["version", "--server", &server.monitoring]).await?;
     ensure!(output.status.success() && output.stderr.is_empty());
-    assert_eq!(String::from_utf8(output.stdout)?, format!("client {VERSION}\nserver {VERSION}\n"));
+    assert_eq!(String::from_utf8(output.stdout)?, versions_text());
     let output = run(["version", "-o", "json", "--server", &server.monitoring]).await?;
     let versions: Value = serde_json::from_slice(&output.stdout)?;
     assert_eq!(versions, json!({"client": VERSION, "server": VERSION}));
+
+    // As in a container of the server, whose variable says where it listens.
+    for (args, expected) in
+        [(&["version"][..], format!("client {VERSION}\n")), (&["version", "--server"][..], versions_text())]
+    {
+        let mut command = super::command(args)?;
+        let listens = server.monitoring.replace("127.0.0.1", "0.0.0.0");
+        let output = command.env("PILOTHOUSE_MONITORING_ADDR", listens).output().await?;
+        assert_eq!(String::from_utf8(output.stdout)?, expected);
+    }
 
     // Another port of the same process, and one that nobody has.
     let closed = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();

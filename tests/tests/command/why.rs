@@ -63,6 +63,14 @@ async fn why_says_what_was_meant_and_what_is_not_sent() -> anyhow::Result<()> {
         spec: {hosts: [a.example.com, b.example.com], resolution: STATIC, \
         ports: [{number: 80, name: http, protocol: HTTP}], endpoints: [{address: 192.0.2.1}]}\n";
     fs::write(folder.path().join("more.yaml"), format!("{policy}---\n{entry}"))?;
+    let peer = |name: &str, mode: &str| {
+        format!(
+            "---\napiVersion: security.istio.io/v1\nkind: PeerAuthentication\n\
+             metadata: {{name: {name}, namespace: bookinfo}}\nspec: {{mtls: {{mode: {mode}}}}}\n"
+        )
+    };
+    let peers = peer("a-first", "PERMISSIVE") + &peer("b-second", "STRICT");
+    fs::write(folder.path().join("peers.yaml"), peers)?;
     let server = Server::of_folder(folder.path()).await?;
     let ask = async |query: &str| get(&server.monitoring, &format!("/debug/whyz?{query}")).await;
 
@@ -70,6 +78,19 @@ async fn why_says_what_was_meant_and_what_is_not_sent() -> anyhow::Result<()> {
     assert_eq!(status, 200, "{words}");
     assert!(words.starts_with("AuthorizationPolicy bookinfo/targeted is not sent to ztunnels\n"), "{words}");
     assert!(words.contains("what is wrong with it:\n  AP109: "), "{words}");
+
+    // What is read and not sent by itself has findings all the same.
+    let (status, words) = ask("name=peerauthentication/bookinfo/b-second").await?;
+    assert_eq!(status, 200, "{words}");
+    let begin = "PeerAuthentication bookinfo/b-second is read; nothing is sent for it by itself\n\
+                 what is wrong with it:\n  PA005: ";
+    assert!(words.starts_with(begin) && words.contains("peers.yaml:"), "{words}");
+    for query in
+        ["name=namespace/bookinfo", "name=Namespace/bookinfo", "name=ns/bookinfo", "kind=ns&name=bookinfo"]
+    {
+        let told = "Namespace bookinfo is read; nothing is sent for it by itself\n".to_owned();
+        assert_eq!(ask(query).await?, (200, told), "{query}");
+    }
 
     // An entry is a service for each host, and a workload for each endpoint.
     let (_, words) = ask("name=se/bookinfo/outside").await?;
@@ -87,7 +108,9 @@ async fn why_says_what_was_meant_and_what_is_not_sent() -> anyhow::Result<()> {
         ("name=details", 404, "did you mean service/bookinfo/details?"),
         ("name=svc/bookinfo/detials", 404, "did you mean bookinfo/details?"),
         ("name=svc/bookinfo/%1b%0aINFO", 404, "there is no Service bookinfo/\\u{1b}\\nINFO"),
-        ("name=ns/x/bookinfo", 404, "a Namespace is sent to nobody by itself"),
+        ("name=ns/x/bookinfo", 404, "there is no Namespace x/bookinfo"),
+        ("name=namespace/nope", 404, "there is no Namespace nope"),
+        ("name=pod/nope", 404, "there is no Pod nope; name it as NAMESPACE/NAME"),
         ("name=bookinfo/details&depth=x", 400, "name an object: "),
         ("name=bookinfo/details&format=xml", 400, "name an object: "),
     ] {

@@ -68,7 +68,7 @@ fn endpoint(target: &Target) -> anyhow::Result<Endpoint> {
     Certificate::all_from_pem(&target.roots_pem)
         .map_err(|error| anyhow!("cannot read the roots: {error}"))?;
     let plain = Endpoint::from_shared(format!("https://{}", target.address))
-        .with_context(|| format!("{:?} is no address: write --address host:port", target.address))?;
+        .with_context(|| format!("{:?} is no address: write --server host:port", target.address))?;
     let tls = ClientTlsConfig::new().domain_name(&target.server_name);
     plain
         .clone()

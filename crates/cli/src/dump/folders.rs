@@ -6,6 +6,7 @@ use model::{Diagnostic, Kind};
 use plane::{Conditions, Plane};
 use runtime::config::MeshArgs;
 use runtime::source::folder::{FolderSettings, LARGEST_FILE, load_once_with};
+use std::collections::HashSet;
 use std::io::Read;
 use std::path::PathBuf;
 
@@ -28,18 +29,17 @@ pub fn resources(folders: &[PathBuf], args: &MeshArgs) -> anyhow::Result<(Resour
         folders: folders.into_iter().cloned().collect(),
         config_namespace: args.system_namespace.clone(),
         config_name: mesh::config_map(&args.revision),
+        domain: args.domain.clone(),
         pools: args.allocate_addresses.then(|| args.pools()),
     };
     let input = if input.is_empty() { None } else { Some(standard_input()?) };
-    let (events, mut diagnostics) = load_once_with(&settings, input.as_deref());
+    let (events, of_files, places) = load_once_with(&settings, input.as_deref());
     let mut mesh = Plane::new(&args.options());
     mesh.apply(events);
     let of_objects = mesh.diagnostics();
-    for diagnostic in of_objects {
-        if !diagnostics.contains(&diagnostic) {
-            diagnostics.push(diagnostic);
-        }
-    }
+    let mut seen = HashSet::new();
+    let told = of_files.iter().chain(&of_objects).filter(|found| seen.insert(found.identity()));
+    let diagnostics = told.map(|found| places.placed(found.clone())).collect();
     let mut collector = Collector::default();
     for resource in mesh.resources() {
         collector.put(

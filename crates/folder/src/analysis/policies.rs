@@ -1,4 +1,4 @@
-//! What policies name: workloads, namespaces, accounts, trust domains.
+//! What policies name: workloads, namespaces, accounts.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::names::{near, problem};
 use super::settings::Settings;
-use crate::apiserver::is_policy;
+use crate::apiserver::{is_dns_label, is_policy, name_fault};
 use crate::code;
 use crate::field::Field;
 use crate::object::{Object, Objects};
@@ -147,9 +147,10 @@ fn source(object: &Object, source: &Field<'_>, there: &There<'_>, problems: &mut
         let is_there = account.contains('*') || accounts.contains(account);
         if is_there { None } else { near(account, accounts.iter().copied()) }
     };
+    // What nobody can be called is told where policies are read.
     for name in ["namespaces", "notNamespaces"] {
         for field in source.get(name).items() {
-            let Some(text) = field.text() else { continue };
+            let Some(text) = field.text().filter(|text| is_dns_label(text)) else { continue };
             if let Some(meant) = namespace_meant(text) {
                 doubt(&field, "namespace", text, meant);
             }
@@ -159,6 +160,9 @@ fn source(object: &Object, source: &Field<'_>, there: &There<'_>, problems: &mut
         for field in source.get(name).items() {
             let Some(text) = field.text() else { continue };
             let (namespace, account) = text.split_once('/').unwrap_or((&object.key.namespace, text));
+            if !is_dns_label(namespace) || !is_account(account) {
+                continue;
+            }
             if let Some(meant) = namespace_meant(namespace) {
                 doubt(&field, "namespace", namespace, meant);
             } else if let Some(meant) = account_meant(namespace, account) {
@@ -168,22 +172,24 @@ fn source(object: &Object, source: &Field<'_>, there: &There<'_>, problems: &mut
     }
     for name in ["principals", "notPrincipals"] {
         for field in source.get(name).items() {
-            let Some(text) = field.text().filter(|text| !text.contains('*')) else { continue };
+            let Some(text) = field.text() else { continue };
             let parts: Vec<&str> = text.splitn(5, '/').collect();
-            let [domain, "ns", namespace, "sa", account] = parts[..] else {
-                doubt(&field, "principal", text, "trust-domain/ns/NAMESPACE/sa/ACCOUNT");
+            // A trust domain that is not the mesh's is told where policies are read, too.
+            let [domain, "ns", namespace, "sa", account] = parts[..] else { continue };
+            let is_possible = is_dns_label(namespace) && is_account(account);
+            if !is_possible || !there.settings.trust_domains().contains(&domain) {
                 continue;
-            };
-            let domains = there.settings.trust_domains();
-            if !domains.contains(&domain)
-                && let Some(meant) = near(domain, domains.iter().copied())
-            {
-                doubt(&field, "trust domain", domain, meant);
-            } else if let Some(meant) = namespace_meant(namespace) {
+            }
+            if let Some(meant) = namespace_meant(namespace) {
                 doubt(&field, "namespace", namespace, meant);
             } else if let Some(meant) = account_meant(namespace, account) {
                 doubt(&field, "service account", account, meant);
             }
         }
     }
+}
+
+/// Tells whether a service account can be called so.
+fn is_account(name: &str) -> bool {
+    name_fault("", "ServiceAccount", name).is_none()
 }

@@ -49,6 +49,44 @@ fn policy_under_a_wrong_kind_or_version_is_refused_where_it_was_meant() {
 }
 
 #[test]
+fn policy_under_a_wrong_kind_keeps_its_last_good_version_and_says_so() {
+    let good = policy(V1, "{action: DENY, rules: [{}]}");
+    for outer in [
+        "apiVersion: security.istio.io/v1\nkind: authorizationPolicy",
+        "apiVersion: security.istio.io/v2\nkind: AuthorizationPolicy",
+        "apiVersion: security.istio.io/v1\nKind: AuthorizationPolicy",
+    ] {
+        // With another spec, and with the same, which makes an object of the same value.
+        for spec in ["{action: DENY, rules: [{}]}", "{rules: [{}]}"] {
+            let wrong = policy(outer, spec);
+            let mut files = folder(&[("a.yaml", &good)]);
+            let before = files.resolve();
+            files.set("a.yaml", &wrong);
+            let resolved = files.resolve();
+            let told = complaints(&resolved);
+            assert!(
+                told.iter().any(|told| told.contains("and its last good version stays active")),
+                "{told:?}"
+            );
+            assert!(told.iter().all(|told| !told.contains("denies")), "{told:?}");
+            let object = get(&resolved, "security.istio.io", "AuthorizationPolicy", "shop", "p");
+            assert_eq!(object["spec"]["action"], "DENY");
+            assert_eq!(crate::changes(&before.objects, &resolved.objects), []);
+            assert_eq!(resolved.refused.len(), 1);
+
+            // Without one it denies, until it is right, though its value may be the same then.
+            let mut files = folder(&[("a.yaml", &wrong)]);
+            let before = files.resolve();
+            assert!(complaints(&before)[0].contains("so it denies what it may select"), "{before:?}");
+            files.set("a.yaml", &good);
+            let resolved = files.resolve();
+            assert_eq!(crate::changes(&before.objects, &resolved.objects).len(), 1, "{outer} {spec}");
+            assert!(complaints(&resolved).is_empty());
+        }
+    }
+}
+
+#[test]
 fn broken_policies_fail_closed_in_every_style() {
     let json = "{\"apiVersion\": \"security.istio.io/v1\", \"kind\": \"AuthorizationPolicy\", \"metadata\": {\"name\": \"p\", \"namespace\": \"shop\"}, \"spec\": {\"action\" \"DENY\"}}";
     let list =

@@ -103,6 +103,41 @@ fn broken_file_keeps_its_last_good_version_and_others_move_on() {
 }
 
 #[test]
+fn file_that_is_emptied_is_told_with_what_is_removed() {
+    let mut files = folder(&[("a.yaml", &format!("{}---\n{}", config("a"), config("b"))), ("b.yaml", "")]);
+    assert!(complaints(&files.resolve()).is_empty(), "a file that never had anything");
+    let told = "a.yaml:1:1: warning[FO023]: holds no object any more, so what it held is removed: ConfigMap default/a and \
+                1 more (help: write it anew, or remove the file if that was meant)";
+    for text in ["", "# nothing\n", "---\n"] {
+        files.set("a.yaml", text);
+        let resolved = files.resolve();
+        assert_eq!(names(&resolved, "ConfigMap"), [""; 0]);
+        assert_eq!(complaints(&resolved), [told], "{text:?}");
+    }
+    files.set("a.yaml", &config("c"));
+    assert!(complaints(&files.resolve()).is_empty());
+    files.set("a.yaml", "");
+    files.remove("a.yaml");
+    assert!(complaints(&files.resolve()).is_empty());
+}
+
+#[test]
+fn places_of_objects_are_those_of_their_manifests() {
+    let text = format!("{}---\n{}", deployment("shop", "web", 1), config("a"));
+    let mut files = folder(&[("a.yaml", &text)]);
+    let resolved = files.resolve();
+    let pod = resolved.objects.keys().find(|key| key.kind == "Pod").unwrap().clone();
+    let places = files.places(std::sync::Arc::new(resolved.objects));
+    let config = Key::new("", "ConfigMap", "default", "a");
+    let line = 1 + text.lines().position(|line| line.contains("kind: ConfigMap")).unwrap() as u32;
+    assert_eq!(places.of(&config, "kind").map(|(file, line, _)| (file, line)), Some(("a.yaml", line)));
+    assert_eq!(places.of(&config, "metadata.nothing").map(|(_, at, _)| at), Some(line + 1));
+    assert_eq!(places.of(&pod, "spec.nodeName"), Some(("a.yaml", 1, 1)), "that of its Deployment");
+    assert_eq!(places.of(&Key::new("", "Namespace", "", "default"), ""), None);
+    assert_eq!(places.of(&Key::new("", "Pod", "shop", "none"), ""), None);
+}
+
+#[test]
 fn unreadable_file_keeps_its_last_good_version() {
     let mut files = folder(&[("a.yaml", &config("a"))]);
     files.set_unreadable("a.yaml", "permission denied");

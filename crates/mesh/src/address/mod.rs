@@ -63,11 +63,12 @@ pub(crate) fn takes_allocated(entry: &ServiceEntry, host: &str) -> bool {
 }
 
 impl AddressRequest {
-    /// Returns that of an entry; `is_seen` tells whether anybody is sent it.
-    pub fn of(entry: &ServiceEntry, is_seen: bool) -> Self {
+    /// Returns that of an entry; `is_seen` tells whether anybody is sent it, `has` whether a host is its own
+    /// and not that of another object of its namespace.
+    pub fn of(entry: &ServiceEntry, is_seen: bool, has: impl Fn(&Str) -> bool) -> Self {
         let mut hosts: Vec<Str> = Vec::new();
         for host in entry.hosts.iter().filter(|host| is_seen && takes_allocated(entry, host)) {
-            if !hosts.contains(host) {
+            if !hosts.contains(host) && has(host) {
                 hosts.push(host.clone());
             }
         }

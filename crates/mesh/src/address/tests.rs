@@ -226,10 +226,12 @@ fn what_an_entry_says_decides_whether_its_status_is_left_alone() {
     let mut out = entry.clone();
     out.meta.labels = model::Labels::new([(AUTOALLOCATE_LABEL, "False")]);
     let of = |entry: &ServiceEntry, is_seen| {
-        let request = AddressRequest::of(entry, is_seen);
+        let request = AddressRequest::of(entry, is_seen, |host| !host.starts_with("taken."));
         (request.hosts.len(), request.is_left_alone)
     };
+    let taken = ServiceEntry { hosts: vec!["x.test".into(), "taken.test".into()], ..entry.clone() };
     assert_eq!(of(&entry, true), (1, false));
+    assert_eq!(of(&taken, true), (1, false));
     assert_eq!(of(&entry, false), (0, true));
     assert_eq!(of(&own, true), (0, false));
     assert_eq!(of(&none, true), (0, false));

@@ -5,7 +5,7 @@ use super::{code, http};
 use crate::settings::TrustSettings;
 use model::facts::{self, AuthorizationPolicy, AuthorizationSpec, Refused};
 use model::{Diagnostic, Kind, Labels, Name, Ns, ObjectRef, Severity};
-use proto::security::{Action, Authorization, Group, Match, Scope};
+use proto::security::{Action, Authorization, Group, Scope};
 
 #[cfg(test)]
 mod tests;
@@ -212,11 +212,11 @@ fn lower_spec(
     }
     let effect = match action {
         Action::Allow => http::Effect::AllowsLess,
-        Action::Deny if groups.iter().any(can_match) => http::Effect::DeniesMore,
+        Action::Deny if lowering.dead.len() < groups.len() => http::Effect::DeniesMore,
         Action::Deny => http::Effect::DeniesNothing,
     };
     if !lowering.http.is_empty() {
-        diagnostics.push(http_attributes(policy, &http::join(&lowering.http), effect));
+        diagnostics.push(http_attributes(policy, &lowering, effect));
     }
     let condition = condition(&lowering, effect);
     let left_out = lowering.finding_count - lowering.findings.len();
@@ -255,11 +255,6 @@ fn frame(policy: &AuthorizationPolicy, action: Action, root_namespace: &Ns) -> A
         dry_run: policy.dry_run,
         ..Authorization::default()
     }
-}
-
-/// Tells whether some traffic can match `group`: not if a `Rules` of it has only empty matches.
-fn can_match(group: &Group) -> bool {
-    group.rules.iter().all(|rules| rules.matches.iter().any(|m| *m != Match::default()))
 }
 
 fn condition(lowering: &RuleLowering<'_>, effect: http::Effect) -> Condition {
@@ -317,12 +312,30 @@ fn empty_selector(policy: &AuthorizationPolicy) -> Diagnostic {
     }
 }
 
-fn http_attributes(policy: &AuthorizationPolicy, found: &str, effect: http::Effect) -> Diagnostic {
+fn http_attributes(
+    policy: &AuthorizationPolicy,
+    lowering: &RuleLowering<'_>,
+    effect: http::Effect,
+) -> Diagnostic {
     let (severity, consequence) = match effect {
-        http::Effect::AllowsLess => (Severity::Warning, "the rules that have them allow nothing"),
-        http::Effect::DeniesMore => (Severity::Warning, "the policy is enforced without them"),
-        http::Effect::DeniesNothing => (Severity::Error, "the policy denies nothing"),
+        http::Effect::AllowsLess => (Severity::Warning, "the rules that have them allow nothing".to_owned()),
+        http::Effect::DeniesNothing => (Severity::Error, "the policy denies nothing".to_owned()),
+        http::Effect::DeniesMore => match lowering.dead.as_slice() {
+            [] if lowering.has_dead_entry => {
+                (Severity::Error, "the entries that have nothing else deny nothing".to_owned())
+            }
+            [] => (
+                Severity::Warning,
+                "the entries that have them are enforced without them, and deny more than written".to_owned(),
+            ),
+            [one] => (Severity::Error, format!("spec.rules[{one}] denies nothing")),
+            [first, more @ ..] => {
+                let rules: Vec<String> = more.iter().map(|rule| format!("spec.rules[{rule}]")).collect();
+                (Severity::Error, format!("spec.rules[{first}] and {} deny nothing", rules.join(", ")))
+            }
+        },
     };
+    let found = http::join(&lowering.http);
     Diagnostic {
         code: code::HTTP_ATTRIBUTE,
         severity,

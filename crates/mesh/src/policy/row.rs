@@ -4,7 +4,7 @@ use engine::{Builder, Key, Table};
 use model::{Diagnostic, Str};
 use output::{Encoded, Outputs, Rank, Resource};
 use proto::ResourceType;
-use proto::security::Authorization;
+use proto::security::{Action, Authorization};
 
 use super::authorization::{Condition, Lowered};
 use crate::capabilities::DRY_RUN;
@@ -42,6 +42,8 @@ pub(crate) struct PolicyRow {
     pub encoded: Option<Encoded>,
     /// What a client must understand to be sent it.
     pub needs: u8,
+    /// Whether it allows, and so refuses what no other policy allows.
+    pub allows: bool,
     /// The condition `ZtunnelAccepted`; `None` when it does not concern ztunnels.
     pub condition: Option<Condition>,
     /// What is not enforced as written.
@@ -53,6 +55,10 @@ impl From<Lowered> for PolicyRow {
         Self {
             encoded: lowered.authorization.as_ref().map(Encoded::message),
             needs: lowered.authorization.as_ref().map_or(0, |a| if a.dry_run { DRY_RUN } else { 0 }),
+            allows: lowered
+                .authorization
+                .as_ref()
+                .is_some_and(|sent| sent.action() == Action::Allow && !sent.dry_run),
             condition: lowered.condition,
             diagnostics: lowered.diagnostics,
         }

@@ -4,13 +4,15 @@ use super::value::{self, Unclear};
 use super::{code, http, source};
 use crate::settings::TrustSettings;
 use model::facts::{self, Operation, Source};
-use model::{Severity, Str, TrustDomain};
+use model::{Severity, Str, TrustDomain, nearest_within};
 use proto::security::{Action, Group, Match, Rules, StringMatch};
 use std::collections::BTreeSet;
 use std::fmt;
 
 /// Longest part of a value that is quoted in a finding, in characters.
 const QUOTED: usize = 64;
+/// How many letters of a trust domain may be wrong for it to be taken for one of the mesh.
+const NEAR: usize = 2;
 /// Most findings that are kept of one policy; the rest is counted.
 const FINDINGS: usize = 16;
 
@@ -33,6 +35,10 @@ pub(super) struct RuleLowering<'a> {
     trust: &'a TrustSettings,
     /// The HTTP attributes that were left out.
     pub(super) http: BTreeSet<&'a str>,
+    /// The rules of a DENY policy that match nothing without them.
+    pub(super) dead: Vec<usize>,
+    /// Whether an entry of a DENY policy matches nothing without them, in a rule that can match.
+    pub(super) has_dead_entry: bool,
     /// What was not understood, at most [`FINDINGS`].
     pub(super) findings: Vec<Finding>,
     /// How many findings there were in all.
@@ -77,6 +83,8 @@ impl<'a> RuleLowering<'a> {
             namespace,
             trust,
             http: BTreeSet::new(),
+            dead: Vec::new(),
+            has_dead_entry: false,
             findings: Vec::new(),
             finding_count: 0,
             elsewhere: Vec::new(),
@@ -111,7 +119,16 @@ impl<'a> RuleLowering<'a> {
             rules.extend(any_of(vec![entry]));
         }
 
-        (self.action == Action::Deny || !self.rule_has_http).then_some(Group { rules })
+        let group = Group { rules };
+        if self.action == Action::Deny && self.rule_has_http {
+            let is_dead = |rules: &Rules| rules.matches.contains(&Match::default());
+            if !can_match(&group) {
+                self.dead.push(index);
+            } else if group.rules.iter().any(is_dead) {
+                self.has_dead_entry = true;
+            }
+        }
+        (self.action == Action::Deny || !self.rule_has_http).then_some(group)
     }
 
     fn lower_operation(&mut self, place: Place, operation: &'a Operation) -> Option<Match> {
@@ -185,6 +202,11 @@ impl<'a> RuleLowering<'a> {
             self.findings.push(finding());
         }
     }
+}
+
+/// Tells whether some traffic can match `group`: not if a `Rules` of it has only empty matches.
+fn can_match(group: &Group) -> bool {
+    group.rules.iter().all(|rules| rules.matches.iter().any(|m| *m != Match::default()))
 }
 
 /// Returns the `Rules` that match when one of `entries` does; `None` when that is always so, be it
@@ -284,15 +306,22 @@ impl<'r, 'a> EntryLowering<'r, 'a> {
     /// workloads though, and a ztunnel compares texts as they are.
     fn elsewhere(&mut self, field: &str, index: usize, sign: Sign, value: &str, domain: &str) {
         let own = &self.rules.trust.trust_domain;
-        let is_former = domain == TrustDomain::default().as_str()
-            || self.rules.trust.aliases.iter().any(|alias| alias.as_str() == domain);
+        let usual = TrustDomain::default();
+        let meant = || [own, &usual].into_iter().chain(&self.rules.trust.aliases).map(TrustDomain::as_str);
+        let is_former = meant().any(|known| known == domain);
+        // Written wrongly, or of a neighbour: nobody can tell.
+        let is_near = nearest_within(domain, meant(), NEAR).is_some();
         let (severity, effect) = match (self.rules.action, sign) {
             (Action::Allow, Sign::Positive) => (Severity::Warning, "it allows nobody of this mesh"),
             (Action::Allow, Sign::Negative) => (Severity::Error, "it excludes nobody of this mesh"),
             (Action::Deny, Sign::Positive) => (Severity::Error, "it denies nobody of this mesh"),
             (Action::Deny, Sign::Negative) => (Severity::Warning, "it exempts nobody of this mesh"),
         };
-        let severity = if is_former { severity } else { Severity::Info };
+        let severity = match (is_former, is_near) {
+            (true, _) => severity,
+            (false, true) => Severity::Warning,
+            (false, false) => Severity::Info,
+        };
         let rest = value.strip_prefix(domain).unwrap_or_default();
         let both = format!("*{rest}");
         let or_both = if source::is_principal(&both) {

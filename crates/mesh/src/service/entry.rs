@@ -84,10 +84,6 @@ pub(crate) fn declare(
     let seen = b.derive("entry_visibility", entries, move |cx, name, _| {
         Some(visibility(cx, settings, namespaces, &name.ns))
     });
-    let address_requests = b.derive("address_requests", entries, move |cx, name, entry| {
-        let is_seen = *cx.get(seen, name)? != Visibility::None;
-        Some(AddressRequest::of(entry, is_seen))
-    });
     let claims = b.expand("host_claims", entries, move |cx, name, entry| {
         let Some(visibility) = cx.get(seen, name).map(|v| *v) else { return Vec::new() };
         let is_valid = !entry.addresses.iter().any(|a| matches!(a, ServiceEntryAddress::Invalid(_)));
@@ -115,6 +111,15 @@ pub(crate) fn declare(
         let leader = in_mesh.iter().find(|(_, c)| c.visibility != Visibility::Namespace);
         let canonical = of_services.is_empty() && leader.is_some_and(|(l, _)| l == first);
         Some(Winner { entry: first.entry.clone(), visibility: claim.visibility, canonical })
+    });
+    let address_requests = b.derive("address_requests", entries, move |cx, name, entry| {
+        let is_seen = *cx.get(seen, name)? != Visibility::None;
+        let has = |host: &Str| {
+            let key = HostKey { ns: name.ns.clone(), host: host.clone() };
+            holder(cx, winners, services, &key)
+                .is_none_or(|of| of.kind == Kind::ServiceEntry && of.name == *name)
+        };
+        Some(AddressRequest::of(entry, is_seen, has))
     });
     let requires = options.require_waypoints;
     let entry_views = b.derive("entry_view", winners, move |cx, key, winner| {
@@ -192,12 +197,21 @@ pub(crate) fn declare(
 impl Entries {
     /// Returns the object that has a hostname in a namespace.
     pub fn holder(&self, read: &impl Read, services: Services, key: &HostKey) -> Option<ObjectRef> {
-        let of = |kind, name| ObjectRef { kind, name };
-        if let Some(winner) = read.get(self.winners, key) {
-            return Some(of(Kind::ServiceEntry, winner.entry.clone()));
-        }
-        services.with_host(read, &key.ns, &key.host).map(|service| of(Kind::Service, service))
+        holder(read, self.winners, services, key)
     }
+}
+
+fn holder(
+    read: &impl Read,
+    winners: Table<HostKey, Winner>,
+    services: Services,
+    key: &HostKey,
+) -> Option<ObjectRef> {
+    let of = |kind, name| ObjectRef { kind, name };
+    if let Some(winner) = read.get(winners, key) {
+        return Some(of(Kind::ServiceEntry, winner.entry.clone()));
+    }
+    services.with_host(read, &key.ns, &key.host).map(|service| of(Kind::Service, service))
 }
 
 fn bind(

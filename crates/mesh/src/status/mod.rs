@@ -2,6 +2,7 @@
 //!
 //! Types, reasons and messages are those of istiod, which people and tools read.
 
+mod cut_off;
 mod enforcement;
 mod programming;
 
@@ -118,6 +119,11 @@ pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, inputs: Inputs, option
     out.conditions(b, Kind::WorkloadEntry, workload_entries);
     out.conditions(b, Kind::AuthorizationPolicy, policies);
     programming::declare(b, out, inputs.binder, service_rows, entries.rows);
+    // With these, waypoints are let through.
+    if !options.allow_waypoints {
+        let (policies, views) = (inputs.policies, inputs.service_views);
+        cut_off::declare(b, out, policies, policy_rows, views, inputs.settings, inputs.binder);
+    }
     out.diagnostics(b, "target_findings", policies, |_, name, conditions| unattached(name, conditions));
 }
 

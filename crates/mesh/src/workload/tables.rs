@@ -1,7 +1,7 @@
 //! The tables of workloads of all sources.
 
 use engine::{Builder, Table};
-use model::facts::{EndpointTarget, Phase};
+use model::facts::{EndpointPort, EndpointSlice, EndpointTarget, Phase};
 use model::{Diagnostic, Kind, Name, Ns, ObjectRef, Severity, Str};
 use output::{Encoded, Outputs, Resource};
 use proto::ResourceType;
@@ -11,6 +11,7 @@ use super::inputs::{
     Around, Inputs, NamedPod, NamespaceContext, PodTarget, SliceTarget, TargetKey, shared_fields,
 };
 use super::slice::{deciding, slice_ports};
+use crate::service::ServiceView;
 use crate::{key, rank};
 
 /// The tables of this module.
@@ -22,8 +23,10 @@ pub(crate) struct Workloads {
     pub inline: Table<Str, EntryWorkload>,
 }
 
-/// Code of the diagnostic that arises here: the address of a WorkloadEntry is none.
+/// Code of a diagnostic that arises here: the address of a WorkloadEntry is none.
 const ADDRESS: &str = "WE001";
+/// Code of a diagnostic that arises here: the ports of a slice are none of its service.
+const UNMATCHED_PORTS: &str = "ES001";
 
 fn invalid_address(entry: &Name, text: &str) -> Diagnostic {
     Diagnostic {
@@ -36,6 +39,37 @@ fn invalid_address(entry: &Name, text: &str) -> Diagnostic {
             .to_owned(),
         place: None,
     }
+}
+
+/// Returns what the author of a slice should know that has endpoints and leads to none of the ports of its
+/// service, since their names differ.
+fn unmatched_ports(name: &Name, slice: &EndpointSlice, service: &ServiceView) -> Option<Diagnostic> {
+    let is_known =
+        |port: &EndpointPort| service.ports.iter().any(|own| Some(&own.name) == port.name.as_ref());
+    if slice.endpoints.is_empty() || slice.ports.is_empty() || slice.ports.iter().any(is_known) {
+        return None;
+    }
+    let names = |names: &mut dyn Iterator<Item = &Str>| {
+        names.map(|name| format!("{:?}", name.as_str())).collect::<Vec<_>>().join(", ")
+    };
+    let own = names(&mut service.ports.iter().map(|port| &port.name));
+    let empty = Str::new();
+    Some(Diagnostic {
+        code: UNMATCHED_PORTS,
+        severity: Severity::Warning,
+        object: Some(ObjectRef { kind: Kind::EndpointSlice, name: name.clone() }),
+        field: "ports".to_owned(),
+        message: format!(
+            "Service {} has no port called {}, so no connection gets to these endpoints",
+            service.object,
+            names(&mut slice.ports.iter().map(|port| port.name.as_ref().unwrap_or(&empty)))
+        ),
+        help: match own.is_empty() {
+            true => "give the Service the ports".to_owned(),
+            false => format!("call them as the Service does: {own}"),
+        },
+        place: None,
+    })
 }
 
 /// Declares them.
@@ -88,6 +122,14 @@ pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, inputs: Inputs) -> Wor
     out.diagnostics(b, "workload_entry_findings", inputs.workload_entries, move |cx, name, _| {
         let row = cx.get(entries, &Str::from(key::workload_entry_uid(&own_cluster, name)))?;
         row.invalid_address().map(|text| invalid_address(name, text))
+    });
+    out.diagnostics(b, "slice_findings", slices, move |cx, name, slice| {
+        // What a controller makes is no matter of an author.
+        if slice.follows_selector {
+            return None;
+        }
+        let service = Name { ns: name.ns.clone(), name: slice.service.clone() };
+        unmatched_ports(name, slice, &*deciding(cx, services, &service, slice)?)
     });
     let inline = b.expand("inline_workloads", inputs.entries.entries, move |cx, name, entry| {
         of_inline.service_entry(cx, namespace_context, name, entry)

@@ -17,6 +17,8 @@ impl Line {
         // What comes from objects and files cannot write lines of its own.
         let text = model::printable(&self.text);
         match (self.level, self.code) {
+            (Level::ERROR, Some(code)) => tracing::error!(code, "{text}"),
+            (Level::ERROR, None) => tracing::error!("{text}"),
             (Level::WARN, Some(code)) => tracing::warn!(code, "{text}"),
             (Level::WARN, None) => tracing::warn!("{text}"),
             (_, Some(code)) => tracing::info!(code, "{text}"),

@@ -14,9 +14,10 @@ mod changes;
 mod findings;
 mod line;
 
+use crate::source::Places;
 use changes::Changes;
 pub use changes::{Commit, EventCounts};
-use findings::FindingLines;
+use findings::{FindingLines, level};
 use line::Line;
 use model::{Diagnostic, Severity};
 use parking_lot::Mutex;
@@ -24,7 +25,6 @@ use plane::Findings;
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use tracing::Level;
 
 /// How long lines are held back before they are summed up.
 const SUM_AFTER: Duration = Duration::from_secs(5);
@@ -36,6 +36,7 @@ pub struct MeshLog {
     findings: Mutex<FindingLines>,
     /// What keeps the mesh from being served.
     waits_for: Mutex<Option<Diagnostic>>,
+    places: Places,
     held_back: Notify,
 }
 
@@ -53,7 +54,7 @@ impl MeshLog {
         if found.is_empty() {
             return;
         }
-        let (lines, is_all) = self.findings.lock().lines(found, Instant::now());
+        let (lines, is_all) = self.findings.lock().lines(found, &self.places, Instant::now());
         lines.into_iter().for_each(Line::write);
         if !is_all {
             self.held_back.notify_one();
@@ -68,15 +69,23 @@ impl MeshLog {
             return;
         }
         if let Some(why) = &why {
-            let text = format!("nothing is served until this is fixed: {why}");
-            Line { level: Level::WARN, code: Some(why.code), text }.write();
+            let text = format!("nothing is served until this is fixed: {}", self.places.placed(why.clone()));
+            Line { level: level(why.severity), code: Some(why.code), text }.write();
         }
-        self.found(&Findings { began: why.into_iter().collect(), ended: before.into_iter().collect() });
+        let began = Findings { began: why.into_iter().collect(), ended: Vec::new() };
+        // It counts as a finding, of which the line above is the line.
+        self.findings.lock().lines(&began, &self.places, Instant::now());
+        self.found(&Findings { began: Vec::new(), ended: before.into_iter().collect() });
     }
 
     /// Returns what keeps the mesh from being served though everything is listed.
     pub fn awaited(&self) -> Option<Diagnostic> {
         self.waits_for.lock().clone()
+    }
+
+    /// Returns where the objects that findings are about are written.
+    pub fn places(&self) -> &Places {
+        &self.places
     }
 
     /// Returns how many findings stand, by code and severity; 0 for those that have ended.

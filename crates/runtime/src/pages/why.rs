@@ -6,10 +6,11 @@
 //! ```
 
 use super::answer::{self, gone};
+use crate::engine_thread::EngineHandle;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
-use model::{Diagnostic, Kind, Lines, nearest};
-use plane::Trace;
+use model::{Diagnostic, Kind, Lines, Name, ObjectRef, Scope, nearest};
+use plane::{Plane, Trace};
 use prost::Message;
 use proto::workload::{Address, address::Type};
 use serde::Deserialize;
@@ -34,8 +35,9 @@ pub const USAGE: &str = "\
 name an object: /debug/whyz?name=pod/NAMESPACE/NAME, or kind=pod&namespace=NAMESPACE&name=NAME
 
 kind        pod, service, serviceentry, workloadentry, authorizationpolicy, peerauthentication, endpointslice,
-            as kubectl takes them; without one, every object of that name
-name        NAME with namespace=, NAMESPACE/NAME, KIND/NAMESPACE/NAME, or the name of a resource
+            namespace, gateway …, as kubectl takes them; without one, every object of that name
+name        NAME with namespace=, NAMESPACE/NAME, KIND/NAMESPACE/NAME, KIND/NAME of what is in no namespace,
+            or the name of a resource
 format      text (words), json, or trace: the tables of the engine that were read
 depth       levels of the trace, up to 6
 ";
@@ -56,19 +58,8 @@ const ALIASES: [(&str, Kind); 12] = [
     ("gw", Kind::Gateway),
 ];
 
-/// The kinds whose objects become resources of their own.
-const SENT: [Kind; 7] = [
-    Kind::Pod,
-    Kind::Service,
-    Kind::ServiceEntry,
-    Kind::WorkloadEntry,
-    Kind::EndpointSlice,
-    Kind::AuthorizationPolicy,
-    Kind::PeerAuthentication,
-];
-
-/// The kinds of those whose objects have conditions, by which they are known though nothing is sent.
-const CONDITIONED: [Kind; 4] =
+/// Those of which nothing is active if nothing is sent for them by themselves.
+const SENT_ALONE: [Kind; 4] =
     [Kind::Service, Kind::ServiceEntry, Kind::WorkloadEntry, Kind::AuthorizationPolicy];
 
 /// The query, as it is typed.
@@ -137,37 +128,36 @@ struct Reason {
 }
 
 impl Query {
-    /// Answers from what is published and from what the engine says of a resource.
+    /// Answers from what is published, from what the engine says of a resource, and from what was found.
     pub async fn answer(
         self,
         headers: &HeaderMap,
         naming: &Naming,
         snapshot: Option<&Snapshot>,
-        handle: &crate::engine_thread::EngineHandle,
+        handle: &EngineHandle,
+        found: &[Diagnostic],
     ) -> Response {
         let accepts_json = headers
             .get(header::ACCEPT)
             .is_some_and(|accept| accept.to_str().is_ok_and(|accept| accept.starts_with("application/json")));
         let format = self.format.unwrap_or(if accepts_json { Format::Json } else { Format::Text });
         let depth = self.depth.unwrap_or(DEPTH).min(MAX_DEPTH);
-        let asked = match self.asked() {
-            Ok(asked) => asked,
+        let readings = match self.asked() {
+            Ok(readings) => readings,
             Err(message) => return refusal(StatusCode::BAD_REQUEST, format, message),
         };
-        let Some(found) = handle.query(|plane| plane.diagnostics()).await else { return gone() };
         let mut reasons = Vec::new();
-        for candidate in candidates(&asked, naming, snapshot) {
-            // One by one: each looks through the tables, and changes must not wait for all of them.
-            let provenance = candidate.provenance();
-            let traces = handle.query(move |plane| plane.why(&provenance, OBJECTS_DEPTH)).await;
-            let Some(traces) = traces else { return gone() };
-            let findings = findings(&found, candidate.object.as_ref());
-            reasons.push(Reason { candidate, traces, findings });
+        for asked in &readings {
+            let Some(read) = asked.reasons(naming, snapshot, handle, found).await else { return gone() };
+            reasons = read;
+            if !reasons.is_empty() {
+                break;
+            }
         }
-        // What is not sent is told only if it is there.
-        reasons.retain(|reason| reason.candidate.resource.is_some() || reason.is_of_something());
         if reasons.is_empty() {
-            let message = Lines::from_iter([asked.unknown(naming, snapshot)]);
+            // Of two readings the one with a kind is told: it says more.
+            let asked = readings.iter().find(|asked| asked.kind.is_some()).or(readings.first());
+            let message = asked.map(|asked| asked.unknown(naming, snapshot)).into_iter().collect();
             return refusal(StatusCode::NOT_FOUND, format, message);
         }
         let mut lines = Lines::default();
@@ -191,20 +181,23 @@ impl Query {
         answer::text(StatusCode::OK, lines)
     }
 
-    /// Reads what was typed.
+    /// Reads what was typed: in one way, or in several, the likeliest first.
     ///
     /// # Errors
     /// A message for who has typed it.
-    fn asked(&self) -> Result<Asked, Lines> {
+    fn asked(&self) -> Result<Vec<Asked>, Lines> {
         let name = self.name.as_deref().map(str::trim).unwrap_or_default();
         if name.is_empty() {
             return Err(USAGE.lines().collect());
         }
         let kind = self.kind.as_deref().map(kind_of).transpose()?;
         let namespace = self.namespace.clone().filter(|namespace| !namespace.is_empty());
-        let whole = |kind, namespace: Option<&str>, name: &str| {
-            Ok(Asked { kind, namespace: namespace.map(str::to_owned), name: name.to_owned() })
+        let asked = |kind, namespace: Option<&str>, name: &str| Asked {
+            kind,
+            namespace: namespace.map(str::to_owned),
+            name: name.to_owned(),
         };
+        let whole = |kind, namespace, name| Ok(vec![asked(kind, namespace, name)]);
         let parts: Vec<&str> = name.split('/').collect();
         match (parts.as_slice(), kind) {
             // `pod/shop/web`
@@ -213,6 +206,15 @@ impl Query {
             // `pod/web` in a namespace that is given; `shop/web` otherwise
             ([word, name], None) if namespace.is_some() => {
                 whole(Some(kind_of(word)?), namespace.as_deref(), name)
+            }
+            // `namespace/shop`, or `shop/web` in a namespace that is called like a kind
+            ([word, name], None) if kind_of(word).is_ok() => {
+                let kind = kind_of(word)?;
+                let mut readings = vec![asked(Some(kind), None, name), asked(None, Some(word), name)];
+                if kind.scope() == Scope::Namespaced {
+                    readings.reverse();
+                }
+                Ok(readings)
             }
             ([ns, name], kind) if namespace.is_none() => whole(kind, Some(ns), name),
             ([name], kind) => whole(kind, namespace.as_deref(), name),
@@ -237,23 +239,6 @@ fn nearest_kind(word: &str) -> Option<&'static str> {
 fn unknown_kind(word: &str) -> Lines {
     let meant = nearest_kind(word).map(|kind| format!("; did you mean {kind}?")).unwrap_or_default();
     Lines::from_iter([format!("there is no kind \"{word}\" that is read{meant}")])
-}
-
-/// Returns the resources that were asked for, and the objects of that name for which none is sent.
-fn candidates(asked: &Asked, naming: &Naming, snapshot: Option<&Snapshot>) -> Vec<Candidate> {
-    let mut all: BTreeSet<Candidate> = sent(snapshot, naming, asked.namespace.as_deref())
-        .filter(|of| asked.is(of))
-        .take(MAX_RESOURCES)
-        .collect();
-    if let Some(namespace) = &asked.namespace {
-        let object = |kind| Object { kind, name: format!("{namespace}/{}", asked.name) };
-        for kind in CONDITIONED.into_iter().filter(|kind| asked.kind.is_none_or(|wanted| wanted == *kind)) {
-            if !all.iter().any(|known| known.object.as_ref() == Some(&object(kind))) {
-                all.insert(Candidate { object: Some(object(kind)), resource: None });
-            }
-        }
-    }
-    all.into_iter().collect()
 }
 
 /// Returns the resources that are sent, of one namespace or all, with the objects that they are of.
@@ -303,6 +288,51 @@ fn policy_object(resource: &str) -> Option<Object> {
 }
 
 impl Asked {
+    /// Returns the resources that were asked for, and the objects of that name for which none is sent, each
+    /// with what it was made from; `None` when the engine has ended.
+    async fn reasons(
+        &self,
+        naming: &Naming,
+        snapshot: Option<&Snapshot>,
+        handle: &EngineHandle,
+        found: &[Diagnostic],
+    ) -> Option<Vec<Reason>> {
+        let mut candidates: BTreeSet<Candidate> = sent(snapshot, naming, self.namespace.as_deref())
+            .filter(|of| self.is(of))
+            .take(MAX_RESOURCES)
+            .collect();
+        let mut objects = self.objects();
+        objects.retain(|object| !candidates.iter().any(|known| known.object.as_ref() == Some(object)));
+        let named: Vec<(Object, ObjectRef)> =
+            objects.into_iter().map(|object| (object.clone(), object.reference())).collect();
+        let held =
+            move |plane: &Plane| named.into_iter().filter(|(_, of)| plane.holds(of)).collect::<Vec<_>>();
+        for (object, _) in handle.query(held).await? {
+            candidates.insert(Candidate { object: Some(object), resource: None });
+        }
+        let mut reasons = Vec::new();
+        for candidate in candidates {
+            // One by one: each looks through the tables, and changes must not wait for all of them.
+            let provenance = candidate.provenance();
+            let traces = handle.query(move |plane| plane.why(&provenance, OBJECTS_DEPTH)).await?;
+            let findings = findings(found, candidate.object.as_ref());
+            reasons.push(Reason { candidate, traces, findings });
+        }
+        Some(reasons)
+    }
+
+    /// The objects that this can be the name of.
+    fn objects(&self) -> Vec<Object> {
+        let wanted = if self.namespace.is_some() { Scope::Namespaced } else { Scope::Cluster };
+        let kinds = Kind::ALL.iter().copied().filter(|kind| self.kind.is_none_or(|of| of == *kind));
+        let kinds = kinds.filter(|kind| kind.scope() == wanted);
+        let name = match &self.namespace {
+            Some(namespace) => format!("{namespace}/{}", self.name),
+            None => self.name.clone(),
+        };
+        kinds.map(|kind| Object { kind, name: name.clone() }).collect()
+    }
+
     /// Tells whether a resource was asked for.
     fn is(&self, candidate: &Candidate) -> bool {
         let by_name = || match (&self.namespace, self.kind) {
@@ -327,17 +357,9 @@ impl Asked {
             None => self.name.clone(),
         };
         let mut text = match self.kind {
-            Some(kind) if CONDITIONED.contains(&kind) => format!("there is no {what} {wanted}"),
-            Some(_) => format!("there is no {what} {wanted}, or nothing is sent for it"),
+            Some(_) => format!("there is no {what} {wanted}"),
             None => format!("there is nothing of the name {wanted}"),
         };
-        if let Some(kind) = self.kind.filter(|kind| !SENT.contains(kind)) {
-            let kinds: Vec<&str> = SENT.iter().map(|kind| kind.name()).collect();
-            return format!(
-                "a {kind} is sent to nobody by itself; ask for what was made from it: {}",
-                kinds.join(", ")
-            );
-        }
         let known: BTreeSet<Object> = sent(snapshot, naming, None)
             .filter_map(|of| of.object)
             .filter(|object| self.kind.is_none_or(|kind| kind == object.kind))
@@ -353,7 +375,7 @@ impl Asked {
             let _ = write!(text, "; did you mean {}?", of_name.join(", "));
         } else if let Some(meant) = near() {
             let _ = write!(text, "; did you mean {meant}?");
-        } else if self.namespace.is_none() {
+        } else if self.namespace.is_none() && self.kind.is_none_or(|kind| kind.scope() == Scope::Namespaced) {
             text += "; name it as NAMESPACE/NAME";
         }
         text
@@ -369,13 +391,14 @@ fn findings(all: &[Diagnostic], object: Option<&Object>) -> Vec<Diagnostic> {
     all.iter().filter(is_of).cloned().collect()
 }
 
-impl Reason {
-    /// Tells whether the object of the resource is there, sent or not.
-    fn is_of_something(&self) -> bool {
-        let (read, _) = self.objects();
-        self.candidate.object.as_ref().is_some_and(|object| read.contains(object))
+impl Object {
+    fn reference(&self) -> ObjectRef {
+        let (ns, name) = self.name.split_once('/').unwrap_or(("", &self.name));
+        ObjectRef { kind: self.kind, name: Name::new(ns, name) }
     }
+}
 
+impl Reason {
     /// The objects that were read, and those that were looked for and not found.
     fn objects(&self) -> (BTreeSet<Object>, BTreeSet<Object>) {
         fn gather(trace: &Trace, read: &mut BTreeSet<Object>, missing: &mut BTreeSet<Object>) {
@@ -400,7 +423,12 @@ impl Reason {
         let Candidate { object, resource } = &self.candidate;
         lines.push(match (object, resource) {
             (Some(Object { kind, name }), Some(resource)) => format!("{kind} {name} is sent as {resource}"),
-            (Some(Object { kind, name }), None) => format!("{kind} {name} is not sent to ztunnels"),
+            (Some(Object { kind, name }), None) if SENT_ALONE.contains(kind) => {
+                format!("{kind} {name} is not sent to ztunnels")
+            }
+            (Some(Object { kind, name }), None) => {
+                format!("{kind} {name} is read; nothing is sent for it by itself")
+            }
             (None, resource) => format!("{} is sent", resource.as_deref().unwrap_or_default()),
         });
         let (read, missing) = self.objects();

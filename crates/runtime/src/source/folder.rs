@@ -33,6 +33,7 @@ mod tests;
 mod tree;
 mod watch;
 
+use super::Places;
 use crate::log::MeshLog;
 use batch::Emitter;
 use cluster::{Batch, Batches};
@@ -68,11 +69,15 @@ const INPUT: &str = "standard input";
 /// Reads the folders once, without watching them: a full listing of every kind, and what is wrong
 /// with the files (what is wrong with single objects is in the events).
 pub fn load_once(settings: &FolderSettings) -> (Vec<Event>, Vec<Diagnostic>) {
-    load_once_with(settings, None)
+    let (events, problems, _) = load_once_with(settings, None);
+    (events, problems)
 }
 
-/// The same with the text of standard input as one more file.
-pub fn load_once_with(settings: &FolderSettings, input: Option<&str>) -> (Vec<Event>, Vec<Diagnostic>) {
+/// The same with the text of standard input as one more file, and with the places of the objects.
+pub fn load_once_with(
+    settings: &FolderSettings,
+    input: Option<&str>,
+) -> (Vec<Event>, Vec<Diagnostic>, Places) {
     let mut follower = Follower::new(settings.clone());
     if let Some(text) = input {
         follower.folder.set(INPUT, text);
@@ -80,7 +85,7 @@ pub fn load_once_with(settings: &FolderSettings, input: Option<&str>) -> (Vec<Ev
     let tree = tree::walk(&settings.folders, &mut |_| {});
     follower.look(&tree, &Marks::default(), true);
     let (batch, _) = follower.batch(&tree, None).unwrap_or_default();
-    (batch, follower.problems)
+    (batch, follower.problems, follower.places)
 }
 
 /// Takes texts as if they were the files of a folder, each by the name that findings call it by: what
@@ -144,6 +149,9 @@ impl FolderSource {
 
     fn follow(self, signals: &Arc<Signals>, out: &Batches) {
         let mut follower = Follower::new(self.settings);
+        if let Some(log) = &self.log {
+            follower.places = log.places().clone();
+        }
         let mut watches = Watches::new(Arc::clone(signals), self.start);
         let mut marks = Marks::default();
         let mut first = true;
@@ -195,6 +203,8 @@ struct Follower {
     changed: bool,
     /// Files that were read, and are folders now.
     turned: BTreeSet<String>,
+    /// Where the objects are that were sent last.
+    places: Places,
     /// The problems of the folders and of watching them.
     outer: Vec<Diagnostic>,
     /// All problems.
@@ -211,6 +221,7 @@ impl Follower {
             emitter,
             changed: true,
             turned: BTreeSet::new(),
+            places: Places::default(),
             outer: Vec::new(),
             problems: Vec::new(),
         }
@@ -275,6 +286,7 @@ impl Follower {
         let mut problems = outer.clone();
         self.outer = outer;
         let (batch, of_files) = self.emitter.events(resolved, &self.folder);
+        self.places.set(self.emitter.places(&self.folder));
         problems.extend(of_files);
         let found = Findings::between(&self.problems, &problems);
         self.problems = problems;

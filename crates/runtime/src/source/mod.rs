@@ -3,6 +3,8 @@
 //! A source sends batches of [`model::Event`]s over a bounded channel.
 
 pub mod folder;
+mod places;
 mod view;
 
+pub use places::Places;
 pub use view::SourceView;

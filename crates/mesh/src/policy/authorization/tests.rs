@@ -3,7 +3,7 @@ use super::*;
 use crate::policy::evaluator::{Traffic, is_allowed, matches};
 use facts::{Condition as When, Meta, Operation, PolicyTargetRef, Rule, Source};
 use model::Str;
-use proto::security::{Rules, StringMatch, string_match::MatchType};
+use proto::security::{Match, Rules, StringMatch, string_match::MatchType};
 use std::sync::LazyLock;
 
 mod identities;
@@ -447,6 +447,43 @@ fn one_effective_group_makes_a_deny_policy_effective() {
     assert!(message(vec![dead.clone(), Rule::default()]).contains("enforced without the HTTP rules"));
     let alive = to(Operation { ports: list(&["80"]), ..Operation::default() });
     assert!(message(vec![dead, half, alive]).contains("enforced without the HTTP rules"));
+}
+
+#[test]
+fn what_a_deny_policy_does_without_http_attributes_is_told_as_it_is_sent() {
+    let from = || vec![Source { namespaces: list(&["a"]), ..Source::default() }];
+    let get = || Operation { methods: list(&["GET"]), ..Operation::default() };
+    let port = || Operation { ports: list(&["80"]), ..Operation::default() };
+    let rule = |from: Vec<Source>, to: Vec<Operation>| Rule { from, to, when: Vec::new() };
+    let alive = || rule(from(), vec![port()]);
+    let dead = || rule(from(), vec![get()]);
+    let traffic = Traffic::default().from("td", "a", "x");
+    let told = |of: Vec<Rule>| {
+        let policy = rules(facts::Action::Deny, of);
+        let found = lower(&policy, &ROOT, OFF)
+            .diagnostics
+            .into_iter()
+            .find(|d| d.code == code::HTTP_ATTRIBUTE)
+            .unwrap();
+        (found.severity, found.message, is_allowed([&sent(&policy)], &traffic))
+    };
+    let so = |effect: &str| format!("a ztunnel cannot enforce methods, so {effect}");
+    // A source does not help an entry that has nothing else: whom it names is let through.
+    let nothing = (Severity::Error, so("the policy denies nothing"), true);
+    assert_eq!(told(vec![dead()]), nothing);
+    assert_eq!(
+        told(vec![rule(vec![], vec![port(), get()]), dead()]),
+        (Severity::Error, so("spec.rules[1] denies nothing"), false)
+    );
+    assert_eq!(
+        told(vec![dead(), alive(), dead()]),
+        (Severity::Error, so("spec.rules[0] and spec.rules[2] deny nothing"), false)
+    );
+    let entry = so("the entries that have nothing else deny nothing");
+    assert_eq!(told(vec![rule(from(), vec![get(), port()])]), (Severity::Error, entry, false));
+    let both = Operation { ports: list(&["80"]), ..get() };
+    let wider = so("the entries that have them are enforced without them, and deny more than written");
+    assert_eq!(told(vec![rule(from(), vec![both])]), (Severity::Warning, wider, false));
 }
 
 // ---- what is not understood

@@ -8,7 +8,7 @@ fn query(kind: &str, namespace: &str, name: &str) -> Query {
 #[test]
 fn objects_are_named_as_people_type_them() {
     let asked = |kind: &str, namespace: &str, name: &str| {
-        let asked = query(kind, namespace, name).asked().ok()?;
+        let asked = query(kind, namespace, name).asked().ok()?.into_iter().next()?;
         Some((asked.kind, asked.namespace.unwrap_or_default(), asked.name))
     };
     let pod = || Some((Some(Kind::Pod), "shop".to_owned(), "web".to_owned()));
@@ -19,6 +19,15 @@ fn objects_are_named_as_people_type_them() {
     assert_eq!(asked("", "", " pod/shop/web "), pod());
     assert_eq!(asked("", "", "shop/web"), Some((None, "shop".to_owned(), "web".to_owned())));
     assert_eq!(asked("svc", "", "web"), Some((Some(Kind::Service), String::new(), "web".to_owned())));
+    assert_eq!(
+        asked("", "", "namespace/shop"),
+        Some((Some(Kind::Namespace), String::new(), "shop".to_owned()))
+    );
+    // A namespace may be called like a kind.
+    let readings = query("", "", "pod/web").asked().unwrap_or_default();
+    let readings: Vec<_> =
+        readings.iter().map(|asked| (asked.kind, asked.namespace.as_deref(), asked.name.as_str())).collect();
+    assert_eq!(readings, [(None, Some("pod"), "web"), (Some(Kind::Pod), None, "web")]);
     let uid = "Kubernetes//Pod/shop/web";
     assert_eq!(asked("", "", uid), Some((None, String::new(), uid.to_owned())));
 }

@@ -11,11 +11,13 @@ use std::sync::Arc;
 /// Remembers what was sent, and sends what changed.
 pub(super) struct Emitter {
     config: Name,
-    sent: Option<Objects>,
+    sent: Option<Arc<Objects>>,
     /// What was wrong with objects: their places move when other lines of a file change.
     wrong: BTreeMap<Key, Diagnostic>,
     /// The objects whose newest version an API server would refuse, and why.
     rejected: BTreeMap<Key, Diagnostic>,
+    /// The fields of the mesh settings of which something is told where they are read.
+    settings: Vec<String>,
     addresses: Option<Addresses>,
     answers: Answers,
 }
@@ -24,10 +26,10 @@ impl Emitter {
     /// Starts with nothing sent.
     pub(super) fn new(settings: &FolderSettings) -> Self {
         let config = Name::new(&settings.config_namespace, &settings.config_name);
-        let addresses = settings.pools.map(Addresses::new);
+        let addresses = settings.pools.map(|pools| Addresses::new(pools, &settings.domain));
         let answers = Answers::new(config.ns.clone());
-        let (wrong, rejected) = (BTreeMap::new(), BTreeMap::new());
-        Self { config, sent: None, wrong, rejected, addresses, answers }
+        let (wrong, rejected, settings) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+        Self { config, sent: None, wrong, rejected, settings, addresses, answers }
     }
 
     /// The events that lead from what was sent to what the folder makes now: at first a full listing of
@@ -35,6 +37,7 @@ impl Emitter {
     /// tells of.
     pub(super) fn events(&mut self, resolved: Resolved, folder: &Folder) -> (Vec<Event>, Vec<Diagnostic>) {
         let Resolved { objects, refused, problems } = resolved;
+        let objects = Arc::new(objects);
         // A policy that is refused and active says so itself.
         let refused = refused.iter().filter(|(key, _)| {
             self.reference(key).is_some() && objects.get(key).is_none_or(|object| object.refused.is_none())
@@ -43,20 +46,36 @@ impl Emitter {
             refused.map(|(key, why)| (key.clone(), diagnostic(why))).collect();
         let mut problems: Vec<Diagnostic> = problems.iter().map(diagnostic).collect();
         problems.extend(unsupported(&objects, folder));
-        problems.retain(|problem| !rejected.values().any(|told| told == problem));
         let sent = self.sent.take();
-        let answers = self.answers.events(sent.as_ref(), &objects);
+        let answers = self.answers.events(sent.as_deref(), &objects);
         let mut events = match sent {
             None => self.list(&objects, &rejected, folder),
             Some(sent) => self.change(&sent, &objects, &rejected, folder),
         };
         events.extend(answers);
+        problems.retain(|problem| !self.tells(problem, &rejected));
         self.rejected = rejected;
         if let Some(addresses) = &mut self.addresses {
             problems.extend(addresses.complete(&mut events, &objects));
         }
         self.sent = Some(objects);
         (events, problems)
+    }
+
+    /// Where the objects are that were sent last.
+    pub(super) fn places(&self, folder: &Folder) -> folder::Places {
+        folder.places(self.sent.clone().unwrap_or_default())
+    }
+
+    /// Tells whether an event tells what a problem tells, perhaps in other words.
+    fn tells(&self, problem: &Diagnostic, rejected: &BTreeMap<Key, Diagnostic>) -> bool {
+        let is_of_settings = problem.code == folder::code::SETTINGS
+            && problem.object.as_ref().is_some_and(|of| of.kind == Kind::ConfigMap && of.name == self.config);
+        let is_told = |field: &String| {
+            let rest = plain(&problem.field).strip_prefix(plain(field).as_str()).map(str::to_owned);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
+        rejected.values().any(|told| told == problem) || (is_of_settings && self.settings.iter().any(is_told))
     }
 
     fn list(
@@ -158,9 +177,14 @@ impl Emitter {
             Ok(parsed) if refused.is_some() => (Event::Put(parsed), refused),
             Ok(mut parsed) => {
                 let mut wrong = None;
+                let mut told = Vec::new();
                 for diagnostic in refusals(&mut parsed) {
                     diagnostic.place = place(&diagnostic.field);
+                    told.push(diagnostic.field.clone());
                     wrong = Some(diagnostic.clone());
+                }
+                if reference.kind == Kind::ConfigMap {
+                    self.settings = told;
                 }
                 (Event::Put(parsed), wrong)
             }
@@ -175,6 +199,11 @@ impl Emitter {
         };
         Some(event)
     }
+}
+
+/// The path of a field without what its two spellings differ in.
+fn plain(field: &str) -> String {
+    field.replace('_', "").to_lowercase()
 }
 
 /// What is to be known of objects of kinds that are known and not read.

@@ -11,6 +11,8 @@ pub struct FolderSettings {
     pub config_namespace: String,
     /// The name of that ConfigMap; no other ConfigMap is read.
     pub config_name: String,
+    /// The domain of hostnames of services.
+    pub domain: String,
     /// The ranges of the addresses that hosts of ServiceEntries get; `None` gives none.
     pub pools: Option<mesh::Pools>,
 }
@@ -22,6 +24,7 @@ impl FolderSettings {
             folders,
             config_namespace: "istio-system".to_owned(),
             config_name: "istio".to_owned(),
+            domain: mesh::Options::default().domain_suffix,
             pools: Some(mesh::Pools::default()),
         }
     }

@@ -225,6 +225,43 @@ fn service_entries_get_addresses_as_in_a_cluster() {
 }
 
 #[test]
+fn hosts_that_another_object_has_get_no_address_until_it_is_gone() {
+    let entry = |name: &str, hosts: &str| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {name}}}\nspec: {{hosts: [{hosts}], ports: [{{number: 443, name: tls}}], resolution: DNS}}\n---\n"
+        )
+    };
+    let of_web = "web.default.svc.cluster.local";
+    let manifests = |with_others: bool| {
+        let others = format!("{}---\n{}", service("web"), entry("a", "x.example.org"));
+        format!(
+            "{}{}",
+            entry("b", &format!("x.example.org, {of_web}, y.example.org")),
+            if with_others { &others } else { "" }
+        )
+    };
+    let settings = FolderSettings::new(Vec::new());
+    let mut folder = Folder::new(&settings.config_namespace);
+    let mut emitter = Emitter::new(&settings);
+    let mut hosts = |manifests: &str| {
+        folder.set("a.yaml", manifests);
+        let resolved = folder.resolve();
+        let (events, _) = emitter.events(resolved, &folder);
+        let entries = events.into_iter().filter_map(|event| match event {
+            Event::Put(model::Object::ServiceEntry(entry)) if &*entry.meta.name.name == "b" => Some(entry),
+            _ => None,
+        });
+        let entry = entries.last().expect("the entry is not sent");
+        let hosts: BTreeSet<String> =
+            entry.status_addresses.iter().map(|(host, _)| host.to_string()).collect();
+        hosts.into_iter().collect::<Vec<_>>()
+    };
+    assert_eq!(hosts(&manifests(true)), ["y.example.org"]);
+    assert_eq!(hosts(&manifests(false)), [of_web, "x.example.org", "y.example.org"]);
+    assert_eq!(hosts(&manifests(true)), ["y.example.org"], "what it lost is given back");
+}
+
+#[test]
 fn hidden_files_and_other_names_are_not_read() {
     let dir = dir(&[(".a.yaml", &service("a")), ("b.txt", &service("b")), ("c.YML", &service("c"))]);
     fs::create_dir(dir.path().join(".git")).unwrap();
@@ -632,6 +669,9 @@ async fn kinds_that_are_known_and_not_read_are_told_with_what_to_use_instead() {
     fixture.until_problem("HTTPRoute default/web: the kind is known and not read").await;
     assert!(fixture.problems.borrow().iter().all(|problem| problem.severity == Severity::Warning));
     write(&dir, "l7.yaml", "");
+    let told = fixture.until_problem("holds no object any more").await;
+    assert!(told.contains("EnvoyFilter default/lua") || told.contains("HTTPRoute default/web"), "{told}");
+    fs::remove_file(dir.path().join("l7.yaml")).unwrap();
     fixture.until_no_problem().await;
 }
 
