@@ -1,6 +1,6 @@
 //! Which classes are ours, and what their gateways are.
 
-use engine::{Builder, Memo, Table};
+use engine::{Builder, Graph, Memo, Table};
 use model::Name;
 use model::facts::GatewayClass;
 
@@ -17,25 +17,60 @@ pub enum Class {
     Remote,
 }
 
-/// Name of the class, its controller, and what it is.
-const BUILT_IN: [(&str, &str, Class); 4] = [
-    ("istio", GATEWAY_CONTROLLER, Class::Gateway),
-    ("istio-waypoint", "istio.io/mesh-controller", Class::Waypoint),
-    ("istio-east-west", "istio.io/eastwest-controller", Class::EastWest),
-    ("istio-remote", "istio.io/unmanaged-gateway", Class::Remote),
+/// A class that every cluster has, as istiod makes them: what is made of it where it is absent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BuiltInClass {
+    /// `metadata.name`.
+    pub name: &'static str,
+    /// `spec.controllerName`.
+    pub controller: &'static str,
+    /// `spec.description`.
+    pub description: &'static str,
+    /// What its gateways are for.
+    pub class: Class,
+}
+
+const BUILT_IN: [BuiltInClass; 4] = [
+    BuiltInClass {
+        name: "istio",
+        controller: GATEWAY_CONTROLLER,
+        description: "The default Istio GatewayClass",
+        class: Class::Gateway,
+    },
+    BuiltInClass {
+        name: "istio-waypoint",
+        controller: MESH_CONTROLLER,
+        description: "The default Istio waypoint GatewayClass",
+        class: Class::Waypoint,
+    },
+    BuiltInClass {
+        name: "istio-east-west",
+        controller: "istio.io/eastwest-controller",
+        description: "The default GatewayClass for Istio East West Gateways",
+        class: Class::EastWest,
+    },
+    BuiltInClass {
+        name: "istio-remote",
+        controller: "istio.io/unmanaged-gateway",
+        description: "Remote to this cluster. Does not deploy or affect configuration.",
+        class: Class::Remote,
+    },
 ];
 
 /// The controller in whose name statuses of routes are written, whatever their parents are.
 pub(crate) const GATEWAY_CONTROLLER: &str = "istio.io/gateway-controller";
 
-/// What the tests of this tree show, by the names that the Gateway API gives to features, ascending.
-pub(crate) const SUPPORTED_FEATURES: &[&str] =
-    &["GRPCRoute", "Gateway", "HTTPRoute", "ReferenceGrant", "TCPRoute", "TLSRoute"];
+/// The controller of waypoints, in whose name statuses of policies are written for their targets.
+pub(crate) const MESH_CONTROLLER: &str = "istio.io/mesh-controller";
+
+/// What the tests of this tree show, by the names that the Gateway API gives to features, ascending: those of
+/// which every test of the conformance suite passes.
+pub(crate) const SUPPORTED_FEATURES: &[&str] = &[];
 
 impl Class {
     /// Returns what gateways of the classes of a controller are; `None` for one that is not ours.
     pub fn of_controller(controller: &str) -> Option<Self> {
-        BUILT_IN.iter().find(|(_, name, _)| *name == controller).map(|(.., class)| *class)
+        BUILT_IN.iter().find(|built_in| built_in.controller == controller).map(|built_in| built_in.class)
     }
 
     /// Tells whether ListenerSets may attach.
@@ -54,6 +89,20 @@ impl Class {
 pub(crate) fn declare(b: &mut Builder, classes: Table<Name, GatewayClass>) -> Memo<Name, Class> {
     b.memo("gateway_classes", move |cx, name: &Name| match cx.get(classes, name) {
         Some(class) => Class::of_controller(&class.controller),
-        None => BUILT_IN.iter().find(|(built_in, ..)| name.name == *built_in).map(|(.., class)| *class),
+        None => BUILT_IN.iter().find(|built_in| name.name == built_in.name).map(|built_in| built_in.class),
     })
+}
+
+/// Returns the classes to be made: those that are not in the cluster, and of those for other networks only
+/// where these are reached. One that is there is left as it is, whatever its controller is.
+pub(crate) fn missing(
+    graph: &Graph,
+    classes: Table<Name, GatewayClass>,
+    is_multi_network: bool,
+) -> Vec<BuiltInClass> {
+    let is_wanted = |built_in: &&BuiltInClass| {
+        is_multi_network || matches!(built_in.class, Class::Gateway | Class::Waypoint)
+    };
+    let is_absent = |built_in: &&BuiltInClass| graph.get(classes, &Name::new("", built_in.name)).is_none();
+    BUILT_IN.iter().filter(is_wanted).filter(is_absent).copied().collect()
 }

@@ -28,11 +28,12 @@ mod listener;
 mod parameters;
 mod policy;
 mod reference;
+mod revision;
 mod route;
 mod routing;
 mod status;
 
-pub use class::Class;
+pub use class::{BuiltInClass, Class};
 pub use key::{HostKey, ListenerKey, Owner, RouteKey, ServiceTarget, Target};
 pub use listener::{
     Authorities, Certificate, ClientCertificate, ClientCertificates, Conflict, Listener, Protocol,
@@ -43,13 +44,14 @@ pub use policy::{BackendTls, BackendTraffic, Policies, PolicyTarget, Verificatio
 pub use route::{Action, Backend, MirrorTo, Rule, WeightedBackend};
 pub use routing::{Host, Placed, Routing};
 
-use engine::{Builder, Cx, Table};
+use engine::{Builder, Cx, Graph, Table};
 use grant::Grants;
 use mesh::Options;
-use model::facts::{Meta, Referent};
+use model::facts::{GatewayClass, Meta, Referent};
 use model::{Kind, Name, Ns, shared};
 use output::Outputs;
 use reference::References;
+use revision::Ownership;
 use std::sync::Arc;
 
 /// The tables that others read.
@@ -69,6 +71,15 @@ pub struct Tables {
     pub parameters: Table<Name, Parameters>,
     /// What a source is to read besides what it lists. It is a sink.
     pub wanted: Table<Referent, ()>,
+    classes: Table<Name, GatewayClass>,
+    is_multi_network: bool,
+}
+
+impl Tables {
+    /// Returns the classes that the cluster should have and has not.
+    pub fn missing_classes(&self, graph: &Graph) -> Vec<BuiltInClass> {
+        class::missing(graph, self.classes, self.is_multi_network)
+    }
 }
 
 /// Declares the tables of the Gateway API and their outputs on a graph that has those of the mesh.
@@ -77,6 +88,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, mesh: &mesh::Tables, options:
     let is_ours: Arc<dyn Fn(&Meta) -> bool + Send + Sync> =
         Arc::new(move |meta: &Meta| mesh::is_ours(&revision, meta));
     let (inputs, in_scope) = (mesh.inputs, mesh.in_scope);
+    let ownership = Ownership::declare(b, inputs.namespaces, options);
     let classes = class::declare(b, inputs.gatewayclasses);
     let grants = Grants::declare(b, inputs.referencegrants);
     let references = References::declare(b, &inputs, grants);
@@ -135,6 +147,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, mesh: &mesh::Tables, options:
     );
     let rules = route::declare_rules(b, routes, attachments, backends);
     let routing = routing::declare(b, routing::Inputs { listeners, backends, attachments, rules });
+    let reaches = route::declare_reaches(b, routes, attachments, backends);
     let policies = policy::declare(
         b,
         out,
@@ -143,11 +156,13 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, mesh: &mesh::Tables, options:
             traffic: inputs.xbackendtrafficpolicies,
             backends,
             references,
+            reaches,
             in_scope,
-            is_ours: is_ours.clone(),
+            is_ours,
+            ownership: ownership.clone(),
         },
     );
-    status::declare_classes(b, out, inputs.gatewayclasses);
+    status::declare_classes(b, out, inputs.gatewayclasses, ownership.clone());
     status::declare_listeners(
         b,
         out,
@@ -161,10 +176,21 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, mesh: &mesh::Tables, options:
             terminations,
             client_certificates,
             parameters,
-            is_ours,
+            ownership: ownership.clone(),
         },
     );
-    status::declare_routes(b, out, routes, attachments, rules);
+    status::declare_routes(
+        b,
+        out,
+        &status::RouteInputs {
+            routes,
+            attachments,
+            rules,
+            entries: backends.entries,
+            waypoints: mesh.waypoint_bindings,
+            ownership,
+        },
+    );
     let wanted = references.wanted(b);
     Tables {
         listeners: listeners.rows,
@@ -174,5 +200,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, mesh: &mesh::Tables, options:
         client_certificates,
         parameters,
         wanted,
+        classes: inputs.gatewayclasses,
+        is_multi_network: options.multi_network,
     }
 }

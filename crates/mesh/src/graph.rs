@@ -27,6 +27,8 @@ pub struct Tables {
     pub identity: identity::Tables,
     /// What each ServiceEntry that takes part has to do with automatic addresses.
     pub address_requests: Table<Name, AddressRequest>,
+    /// What became of the waypoints of services.
+    pub waypoint_bindings: status::WaypointBindings,
 }
 
 impl Tables {
@@ -201,7 +203,8 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
     status::declare_diagnostics(b, out, enforcements, reported, shared(&options.cluster_id));
     let identity = identity::declare(b, inputs, namespaces, settings);
     let in_scope = b.memo("namespace_in_scope", move |cx, ns: &Ns| Some(cx.memo(namespaces, ns)?.in_scope));
-    Tables { inputs, in_scope, identity, address_requests: entries.address_requests }
+    let waypoint_bindings = status::WaypointBindings { binder, services: service_rows, hosts: entries.rows };
+    Tables { inputs, in_scope, identity, address_requests: entries.address_requests, waypoint_bindings }
 }
 
 /// Tells whether an object is of the revision that is served: without one, or without a label on the

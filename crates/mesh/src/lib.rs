@@ -47,3 +47,4 @@ pub use graph::{Tables, declare, is_ours};
 pub use input::{Inputs, Listings};
 pub use options::{Options, TrafficDistribution};
 pub use settings::config_map;
+pub use status::WaypointBindings;

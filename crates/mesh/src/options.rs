@@ -37,6 +37,9 @@ pub struct Options {
     /// The revision served: policies and entries labelled `istio.io/rev` with another one are not
     /// ours. Empty serves every revision.
     pub revision: String,
+    /// Whether objects that name no revision are owned by this one: their statuses are written here. Unless
+    /// set, they are where this one has no name.
+    pub owns_unlabelled: Option<bool>,
     /// Domain under which services have their hostnames.
     pub domain_suffix: String,
     /// Whether policies in dry run are sent; only ztunnels from 1.29 on heed the mark.
@@ -65,6 +68,7 @@ impl Default for Options {
             cluster_id: "Kubernetes".to_owned(),
             system_namespace: "istio-system".to_owned(),
             revision: String::new(),
+            owns_unlabelled: None,
             domain_suffix: "cluster.local".to_owned(),
             dry_run_policies: false,
             allow_waypoints: false,

@@ -40,6 +40,8 @@ pub struct EntryList {
     /// Which entries are ours: those that have one of these values in one of these fields, such as
     /// `controllerName`. Without any, all are.
     pub owners: &'static [(&'static str, &'static str)],
+    /// How many entries, of whomever, the API has room for; 0 for no bound. Ours give way to those of others.
+    pub room: usize,
     /// Our entries, in order.
     pub entries: Vec<Entry>,
 }

@@ -1,6 +1,8 @@
 //! What a status is to hold, given what it holds.
 
+use model::printable;
 use serde_json::{Map, Value, json};
+use std::borrow::Cow;
 
 use crate::condition::{Condition, Conditions, Entry, EntryList};
 
@@ -10,7 +12,8 @@ impl Conditions {
     /// `own_types` are the types of conditions that only we set: of them none stays that is not wished for.
     /// Conditions of other types, entries of other owners and other fields are passed on as they are, to
     /// the bit and in their places. A condition keeps its time while its status does; `now`, in RFC 3339,
-    /// is the time of those that change.
+    /// is the time of those that change. Messages are made printable, since they quote names of others, and
+    /// are cut where the API has no room for more.
     pub fn merged_into(&self, stored: &Value, own_types: &[&str], now: &str) -> Option<Value> {
         let merge = Merge { generation: self.generation, own_types, now };
         let mut status = stored.as_object().cloned().unwrap_or_default();
@@ -32,6 +35,8 @@ impl Conditions {
 }
 
 const CONDITIONS: &str = "conditions";
+/// The most characters of a message (Kubernetes: `Condition.message`).
+const MAX_MESSAGE: usize = 32_768;
 
 struct Merge<'a> {
     generation: i64,
@@ -65,7 +70,7 @@ impl Merge<'_> {
             .filter(|since| !since.is_empty());
         let mut value = json!({
             "type": condition.kind, "status": status, "reason": condition.reason,
-            "message": condition.message, "lastTransitionTime": since.unwrap_or(self.now),
+            "message": message(&condition.message), "lastTransitionTime": since.unwrap_or(self.now),
         });
         if self.generation != 0 {
             value["observedGeneration"] = json!(self.generation);
@@ -90,7 +95,8 @@ impl Merge<'_> {
                 None => all.push(former.clone()),
             }
         }
-        all.extend(rest.into_iter().map(|entry| self.entry(entry, None)));
+        let room = if list.room == 0 { rest.len() } else { list.room.saturating_sub(all.len()) };
+        all.extend(rest.into_iter().take(room).map(|entry| self.entry(entry, None)));
         Value::Array(all)
     }
 
@@ -107,6 +113,15 @@ impl Merge<'_> {
 fn set_fields(object: &mut Map<String, Value>, fields: &[(&'static str, Value)]) {
     for (field, value) in fields {
         object.insert((*field).to_owned(), value.clone());
+    }
+}
+
+/// A message as it is written.
+fn message(text: &str) -> Cow<'_, str> {
+    let shown = printable(text);
+    match shown.char_indices().nth(MAX_MESSAGE) {
+        None => shown,
+        Some(_) => Cow::Owned(shown.chars().take(MAX_MESSAGE - 1).chain(['…']).collect()),
     }
 }
 
@@ -138,7 +153,7 @@ mod tests {
         let owners = &[("controllerName", "ours")];
         Conditions {
             generation: 2,
-            lists: vec![EntryList { field: "parents", owners, entries }],
+            lists: vec![EntryList { field: "parents", owners, room: 3, entries }],
             ..Conditions::default()
         }
     }
@@ -216,6 +231,34 @@ mod tests {
             parents(Vec::new()).merged_into(&json!({"parents": [of("gone", 1)]}), OWN, NOW),
             Some(json!({"parents": []}))
         );
+    }
+
+    #[test]
+    fn entries_for_which_the_api_has_no_room_give_way_to_those_of_others() {
+        let foreign = |name: &str| json!({"parentRef": {"name": name}, "controllerName": "theirs"});
+        let stored = json!({"parents": [foreign("a"), foreign("b")]});
+        let desired = parents(vec![parent("a"), parent("b")]);
+        let merged = desired.merged_into(&stored, OWN, NOW).unwrap();
+        let all = merged["parents"].as_array().unwrap();
+        assert_eq!((all.len(), &all[..2]), (3, [foreign("a"), foreign("b")].as_slice()));
+        assert_eq!(desired.merged_into(&merged, OWN, NOW), None);
+    }
+
+    #[test]
+    fn a_message_is_one_printable_line_that_the_api_has_room_for() {
+        let of = |message: String| Conditions {
+            conditions: vec![Condition { message, ..yes("Accepted") }],
+            ..Conditions::default()
+        };
+        for (text, expected) in [
+            ("host \"a\nINFO\u{1b}[2K\"".to_owned(), "host \"a\\nINFO\\u{1b}[2K\"".to_owned()),
+            ("é".repeat(MAX_MESSAGE), "é".repeat(MAX_MESSAGE)),
+            ("é".repeat(MAX_MESSAGE + 1), "é".repeat(MAX_MESSAGE - 1) + "…"),
+        ] {
+            let merged = of(text.clone()).merged_into(&Value::Null, OWN, NOW).unwrap();
+            assert_eq!(merged["conditions"][0]["message"], expected);
+            assert_eq!(of(text).merged_into(&merged, OWN, NOW), None);
+        }
     }
 
     #[test]

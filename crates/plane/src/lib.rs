@@ -28,6 +28,7 @@ mod identity;
 
 pub use delta::{Delta, ReferentChanges};
 pub use engine::{StageStats, Trace};
+pub use gateway::BuiltInClass;
 pub use identity::{IdentityDelta, IdentitySnapshot};
 pub use mesh::Options;
 pub use mesh::identity::{PodIdentity, TrustSettings};
@@ -159,6 +160,11 @@ impl Plane {
     /// Returns the conditions of one object; `None` when it has no status of ours.
     pub fn conditions_of(&self, object: &ObjectRef) -> Option<Arc<Conditions>> {
         self.outputs.conditions_of(&self.graph, object)
+    }
+
+    /// Returns the GatewayClasses that the cluster should have and has not, in a fixed order.
+    pub fn missing_classes(&self) -> Vec<BuiltInClass> {
+        self.gateway.map(|tables| tables.missing_classes(&self.graph)).unwrap_or_default()
     }
 
     /// Returns what an entry has to do with addresses; `None` when it does not exist, is not ours,

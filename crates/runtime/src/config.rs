@@ -36,6 +36,9 @@ pub struct MeshArgs {
     /// Revision to serve; empty serves every revision
     #[arg(long, value_name = "NAME", env = "REVISION", default_value = "")]
     pub revision: String,
+    /// Write statuses of Gateway API objects that name no revision, nor their namespace; default: only without --revision
+    #[arg(long, value_name = "BOOL", env = "PILOTHOUSE_OWNS_UNLABELLED", value_parser = clap::builder::BoolishValueParser::new())]
+    pub owns_unlabelled: Option<bool>,
     /// Domain of service hostnames
     #[arg(long, value_name = "DOMAIN", env = "PILOTHOUSE_DOMAIN", default_value = "cluster.local")]
     pub domain: String,
@@ -96,6 +99,7 @@ impl MeshArgs {
             cluster_id: self.cluster_id.clone(),
             system_namespace: self.system_namespace.clone(),
             revision: self.revision.clone(),
+            owns_unlabelled: self.owns_unlabelled,
             domain_suffix: self.domain.clone(),
             dry_run_policies: self.dry_run_policies,
             allow_waypoints: self.allow_waypoints,
@@ -105,8 +109,7 @@ impl MeshArgs {
             entries_select_pods: self.entries_select_pods,
             services_select_entries: self.services_select_entries,
             multi_network: self.multi_network,
-            // No proxy is configured from routes yet, and no status of theirs is written.
-            gateway_api: false,
+            gateway_api: true,
         }
     }
 }

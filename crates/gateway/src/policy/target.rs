@@ -5,11 +5,14 @@ use model::facts::{BackendTarget, BackendTlsPolicy, BackendTrafficPolicy, Facts,
 use model::{Kind, Name, Ns, Str};
 use output::{Condition, Conditions, Entry, EntryList};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::class::{GATEWAY_CONTROLLER, MESH_CONTROLLER};
 use crate::key::ServiceTarget;
 use crate::reference::References;
-use crate::route::Backends;
+use crate::revision::Ownership;
+use crate::route::{Backends, Reaches};
 
 /// A service, or one of its ports.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -27,16 +30,21 @@ pub(crate) struct Inputs {
     pub traffic: Table<Name, BackendTrafficPolicy>,
     pub backends: Backends,
     pub references: References,
+    pub reaches: Reaches,
     /// The namespaces that take part in the mesh.
     pub in_scope: Memo<Ns, bool>,
     /// Whether an object is of the revision that is served.
     pub is_ours: Arc<dyn Fn(&Meta) -> bool + Send + Sync>,
+    /// Whose statuses are written here.
+    pub ownership: Ownership,
 }
 
 /// A kind of policies, as far as targets are concerned.
 pub(super) trait Policy: Facts<Key = Name> + Clone {
     /// The kind of the object.
     const KIND: Kind;
+    /// Whether the status has an entry for each gateway at which the policy holds, too.
+    const IS_TOLD_OF_GATEWAYS: bool;
 
     /// Metadata.
     fn meta(&self) -> &Meta;
@@ -55,10 +63,11 @@ pub(super) struct Further {
     pub is_pending: bool,
 }
 
-/// The controller in whose name statuses of policies are written for their targets.
-const MESH_CONTROLLER: &str = "istio.io/mesh-controller";
 /// The annotation by which a policy has no effect.
 const IGNORE: &str = "istio.io/ignore-policy-attachment";
+
+/// How many ancestors the API has room for; what is beyond holds all the same.
+const ROOM: usize = 16;
 
 pub(super) const ACCEPTED: &str = "Accepted";
 pub(super) const RESOLVED_REFS: &str = "ResolvedRefs";
@@ -120,8 +129,8 @@ impl<P: Policy> ByTarget<P> {
         b.group(name, self.by_target, move |cx, _, policies| Some(lower(cx, oldest(policies)?.1)))
     }
 
-    /// Declares the statuses of policies that are ours: an entry for each target, with what `further` says of
-    /// a policy beside what its target does.
+    /// Declares the statuses of policies that this revision owns: an entry for each target, then one for each
+    /// gateway whose routes lead there, with what `further` says of a policy beside what its target does.
     pub fn declare_conditions(
         self,
         b: &mut Builder,
@@ -132,27 +141,46 @@ impl<P: Policy> ByTarget<P> {
     ) -> Table<Name, Conditions> {
         let inputs = inputs.clone();
         b.derive(name, policies, move |cx, name, policy: &P| {
-            let is_served = (inputs.is_ours)(policy.meta()) && *cx.memo(inputs.in_scope, &name.ns)?;
-            is_served.then_some(())?;
+            let is_owned = inputs.ownership.owns(cx, policy.meta()) && *cx.memo(inputs.in_scope, &name.ns)?;
+            is_owned.then_some(())?;
             let Further { conditions: common, is_pending } = further(cx, policy);
-            let entries = policy.targets().iter().map(|target| {
+            let entry = |reference, controller, conditions| Entry {
+                key: vec![("ancestorRef", reference), ("controllerName", json!(controller))],
+                fields: Vec::new(),
+                conditions,
+            };
+            let (mut entries, mut gateways) = (Vec::new(), BTreeMap::new());
+            for target in policy.targets() {
                 let mut conditions = common.clone();
                 if let Some(refused) = self.refused(cx, &inputs, name, policy, target) {
                     conditions.retain(|condition| condition.kind != ACCEPTED);
                     conditions.insert(0, refused);
                 }
-                Entry {
-                    key: vec![("ancestorRef", ancestor(target)), ("controllerName", json!(MESH_CONTROLLER))],
-                    fields: Vec::new(),
-                    conditions,
+                if P::IS_TOLD_OF_GATEWAYS
+                    && let Some(target) = target_of::<P>(&name.ns, target)
+                {
+                    for (reach, _) in cx.lookup(inputs.reaches, &target.service) {
+                        let of = gateways.entry(reach.gateway).or_insert_with(|| conditions.clone());
+                        // It holds there if it does for one of the targets.
+                        if is_accepted(&conditions) && !is_accepted(of) {
+                            *of = conditions.clone();
+                        }
+                    }
                 }
-            });
-            // The API has room for no more; what is beyond holds all the same.
-            let entries = entries.take(16).collect();
-            let owners = &[("controllerName", MESH_CONTROLLER)];
+                entries.push(entry(ancestor(target), MESH_CONTROLLER, conditions));
+            }
+            let gateways = gateways.into_iter();
+            entries.extend(gateways.map(|(gateway, conditions)| {
+                let (group, kind) = (Kind::Gateway.group(), Kind::Gateway.name());
+                let reference = json!({
+                    "group": group, "kind": kind, "namespace": &*gateway.ns, "name": gateway.name.as_str(),
+                });
+                entry(reference, GATEWAY_CONTROLLER, conditions)
+            }));
+            let owners = &[("controllerName", MESH_CONTROLLER), ("controllerName", GATEWAY_CONTROLLER)];
             Some(Conditions {
                 generation: policy.meta().generation,
-                lists: vec![EntryList { field: "ancestors", owners, entries }],
+                lists: vec![EntryList { field: "ancestors", owners, room: ROOM, entries }],
                 is_pending,
                 ..Conditions::default()
             })
@@ -197,6 +225,10 @@ impl<P: Policy> ByTarget<P> {
             format!("Conflicts with {} {:?} targeting the same backend", P::KIND, winner.name.as_str());
         refused("Conflicted", message)
     }
+}
+
+fn is_accepted(conditions: &[Condition]) -> bool {
+    conditions.iter().any(|condition| condition.kind == ACCEPTED && condition.status)
 }
 
 /// Returns the oldest of policies of one target, of equal ages the first by name.

@@ -34,6 +34,7 @@ pub enum Verification {
 
 impl Policy for BackendTlsPolicy {
     const KIND: Kind = Kind::BackendTLSPolicy;
+    const IS_TOLD_OF_GATEWAYS: bool = true;
 
     fn meta(&self) -> &Meta {
         &self.meta

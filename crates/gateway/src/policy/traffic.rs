@@ -18,6 +18,7 @@ pub struct BackendTraffic {
 
 impl Policy for BackendTrafficPolicy {
     const KIND: Kind = Kind::XBackendTrafficPolicy;
+    const IS_TOLD_OF_GATEWAYS: bool = false;
 
     fn meta(&self) -> &Meta {
         &self.meta

@@ -1,10 +1,12 @@
 //! What rules send traffic to.
 
 use engine::{Builder, Cx, Index, Memo, Table};
-use model::facts::{BackendReference, Service, ServiceEntry, ServiceType};
+use model::facts::{BackendReference, ObjectReference, Service, ServiceEntry, ServiceType};
 use model::{Kind, Name, Ns, Str, shared};
+use std::sync::Arc;
 
 use crate::grant::Grants;
+use crate::key::ServiceTarget;
 
 /// A service that traffic can be sent to.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -131,9 +133,7 @@ impl Backends {
             );
             return Err(unresolved("RefNotPermitted", message));
         }
-        let found =
-            if is_hostname { self.with_hostname(cx, ns, &object.name) } else { self.service(cx, &target) };
-        let Some((ns, hostname, ports)) = found else {
+        let Some((service, row)) = self.find(cx, ns, object) else {
             return Err(unresolved(
                 "BackendNotFound",
                 format!("backend({}) not found", quoted(&target, is_hostname)),
@@ -142,25 +142,47 @@ impl Backends {
         let Some(port) = reference.port else {
             return Err(unresolved("BackendNotFound", "port is required in backendRef".to_owned()));
         };
-        if ports.binary_search(&port).is_err() {
+        let own = if is_hostname { Some(&object.name) } else { row.hostnames.first() };
+        let hostname = own.cloned().unwrap_or_default();
+        if row.ports.binary_search(&port).is_err() {
             let message = format!("backend({hostname}) has no port {port}");
             return Err(unresolved("BackendNotFound", message));
         }
-        Ok(Backend { ns, hostname, port })
+        Ok(Backend { ns: service.name.ns, hostname, port })
     }
 
-    fn service(self, cx: &Cx<'_>, name: &Name) -> Option<(Ns, Str, Vec<u16>)> {
-        let row = cx.get(self.services, name)?;
-        Some((name.ns.clone(), row.hostnames.first()?.clone(), row.ports.clone()))
+    /// Returns the service that a reference of a route for gateways stands for, if it is resolved.
+    pub fn service_of(
+        self,
+        cx: &Cx<'_>,
+        kind: Kind,
+        ns: &Ns,
+        reference: &BackendReference,
+    ) -> Option<ServiceTarget> {
+        self.resolve(cx, kind, ns, reference, true).ok()?;
+        self.find(cx, ns, &reference.object).map(|(service, _)| service)
     }
 
-    /// Finds a service by its hostname; one of the route's own namespace goes before others.
-    fn with_hostname(self, cx: &Cx<'_>, ns: &Ns, hostname: &Str) -> Option<(Ns, Str, Vec<u16>)> {
-        let mut all = cx.lookup(self.service_by_hostname, hostname);
-        all.extend(cx.lookup(self.entry_by_hostname, hostname));
-        let own = all.iter().find(|(name, _)| name.ns == *ns);
-        let (name, row) = own.or(all.first())?;
-        Some((name.ns.clone(), hostname.clone(), row.ports.clone()))
+    /// Finds a service, by its name or by its hostname: of these, one of the route's own namespace goes before
+    /// others.
+    fn find(
+        self,
+        cx: &Cx<'_>,
+        ns: &Ns,
+        object: &ObjectReference,
+    ) -> Option<(ServiceTarget, Arc<ServicePorts>)> {
+        let of = |kind, name: Name| ServiceTarget { kind, name };
+        if object.is(ISTIO_GROUP, "Hostname") {
+            let services = cx.lookup(self.service_by_hostname, &object.name).into_iter();
+            let entries = cx.lookup(self.entry_by_hostname, &object.name).into_iter();
+            let services = services.map(|(name, row)| (of(Kind::Service, name), row));
+            let all: Vec<_> =
+                services.chain(entries.map(|(name, row)| (of(Kind::ServiceEntry, name), row))).collect();
+            let own = all.iter().find(|(service, _)| service.name.ns == *ns);
+            return own.or(all.first()).cloned();
+        }
+        let name = object.target(ns);
+        cx.get(self.services, &name).map(|row| (of(Kind::Service, name), row))
     }
 }
 

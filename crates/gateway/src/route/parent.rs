@@ -145,7 +145,7 @@ fn rows_of(route: &RouteKey, created: i64, parents: &RouteParents) -> Vec<(Attac
 }
 
 /// The kind of a parent in the mesh; `None` for any other.
-fn is_service(parent: &ParentReference) -> Option<Kind> {
+pub(crate) fn is_service(parent: &ParentReference) -> Option<Kind> {
     let is = |kind: Kind| parent.object.is(kind.group(), kind.name()).then_some(kind);
     is(Kind::Service).or_else(|| is(Kind::ServiceEntry))
 }

@@ -8,11 +8,18 @@ use serde_json::json;
 
 use super::{ACCEPTED, fine};
 use crate::class::{Class, SUPPORTED_FEATURES};
+use crate::revision::Ownership;
 
 /// Declares the statuses of classes that are ours.
-pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, classes: Table<Name, GatewayClass>) {
-    let conditions = b.derive("gateway_class_conditions", classes, |_, _, class| {
+pub(crate) fn declare(
+    b: &mut Builder,
+    out: &mut Outputs,
+    classes: Table<Name, GatewayClass>,
+    ownership: Ownership,
+) {
+    let conditions = b.derive("gateway_class_conditions", classes, move |cx, _, class| {
         let of = Class::of_controller(&class.controller)?;
+        ownership.owns(cx, &class.meta).then_some(())?;
         let features: Vec<_> = SUPPORTED_FEATURES.iter().map(|name| json!({"name": name})).collect();
         Some(Conditions {
             generation: class.meta.generation,

@@ -1,7 +1,7 @@
 //! Gateways, ListenerSets and their listeners.
 
 use engine::{Builder, Cx, Table};
-use model::facts::{Gateway, ListenerSet, Meta};
+use model::facts::{Gateway, ListenerSet};
 use model::{Kind, Name};
 use output::{Condition, Conditions, Entry, EntryList, Outputs};
 use serde_json::json;
@@ -15,6 +15,7 @@ use crate::listener::{
     ClientCertificate, GatewayListeners, Listener, Listeners, SetState, Termination, TlsFault,
 };
 use crate::parameters::Parameters;
+use crate::revision::Ownership;
 use crate::route::{Attachments, PerKind};
 
 /// What the statuses are made from.
@@ -29,8 +30,8 @@ pub(crate) struct Inputs {
     pub terminations: Table<ListenerKey, Termination>,
     pub client_certificates: Table<Name, ClientCertificate>,
     pub parameters: Table<Name, Parameters>,
-    /// Whether an object is of the revision that is served.
-    pub is_ours: Arc<dyn Fn(&Meta) -> bool + Send + Sync>,
+    /// Whose statuses are written here.
+    pub ownership: Ownership,
 }
 
 /// The status of one listener.
@@ -55,7 +56,8 @@ pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, inputs: &Inputs) {
         let inputs = inputs.clone();
         b.derive("gateway_conditions", inputs.gateways, move |cx, name, gateway| {
             let merged = cx.get(inputs.merged, name)?;
-            (inputs.is_ours)(&gateway.meta).then(|| inputs.gateway(cx, entries, name, gateway, &merged))
+            let is_owned = inputs.ownership.owns(cx, &gateway.meta);
+            is_owned.then(|| inputs.gateway(cx, entries, name, gateway, &merged))
         })
     };
     out.conditions(b, Kind::Gateway, gateways);
@@ -64,6 +66,7 @@ pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, inputs: &Inputs) {
         b.derive("listener_set_conditions", inputs.sets, move |cx, name, set| {
             let gateway = cx.get(inputs.set_parents, name)?;
             let merged = cx.get(inputs.merged, &gateway)?;
+            inputs.ownership.owns(cx, &set.meta).then_some(())?;
             inputs.set(cx, entries, name, set, &gateway, &merged)
         })
     };

@@ -6,7 +6,7 @@ mod route;
 
 pub(crate) use class::declare as declare_classes;
 pub(crate) use listeners::{Inputs as ListenerInputs, declare as declare_listeners};
-pub(crate) use route::declare as declare_routes;
+pub(crate) use route::{Inputs as RouteInputs, declare as declare_routes};
 
 use output::Condition;
 

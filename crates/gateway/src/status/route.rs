@@ -1,34 +1,48 @@
 //! Routes: an entry for each of their parents.
 
-use engine::{Builder, Table};
-use model::Name;
+use engine::{Builder, Cx, Table};
+use mesh::WaypointBindings;
 use model::facts::{ParentReference, Route};
+use model::{Kind, Name, Ns};
 use output::{Condition, Conditions, Entry, EntryList, Outputs};
 use serde_json::{Map, Value, json};
 
 use super::{ACCEPTED, RESOLVED_REFS, fine, wrong};
 use crate::class::GATEWAY_CONTROLLER;
-use crate::key::Target;
-use crate::route::{Attachments, ParentOutcome, PerKind, RouteRules};
+use crate::revision::Ownership;
+use crate::route::{Attachments, ParentOutcome, PerKind, RouteRules, ServicePorts, is_service};
 
-/// Declares the statuses of routes.
-pub(crate) fn declare(
-    b: &mut Builder,
-    out: &mut Outputs,
-    routes: PerKind<Table<Name, Route>>,
-    attachments: PerKind<Attachments>,
-    rules: PerKind<Table<Name, RouteRules>>,
-) {
-    for (kind, ((routes, attachments), rules)) in routes.zip(attachments).zip(rules).iter() {
+/// What the statuses are made from.
+#[derive(Clone)]
+pub(crate) struct Inputs {
+    pub routes: PerKind<Table<Name, Route>>,
+    pub attachments: PerKind<Attachments>,
+    pub rules: PerKind<Table<Name, RouteRules>>,
+    /// The ServiceEntries that may be parents.
+    pub entries: Table<Name, ServicePorts>,
+    pub waypoints: WaypointBindings,
+    /// Whose statuses are written here.
+    pub ownership: Ownership,
+}
+
+/// Declares them.
+pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, inputs: &Inputs) {
+    let per_kind = inputs.routes.zip(inputs.attachments).zip(inputs.rules);
+    for (kind, ((routes, attachments), rules)) in per_kind.iter() {
+        let inputs = inputs.clone();
         let conditions = b.derive("route_conditions", routes, move |cx, name, route| {
+            inputs.ownership.owns(cx, &route.meta).then_some(())?;
             let parents = cx.get(attachments.parents, name)?;
             let rules = cx.get(rules, name);
-            let entries = parents.outcomes.iter().map(|outcome| entry(route, outcome, rules.as_deref()));
+            let outcomes = parents.outcomes.iter();
+            let entries =
+                outcomes.map(|outcome| inputs.entry(cx, &name.ns, route, outcome, rules.as_deref()));
             Some(Conditions {
                 generation: route.meta.generation,
                 lists: vec![EntryList {
                     field: "parents",
                     owners: &[("controllerName", GATEWAY_CONTROLLER)],
+                    room: ROOM,
                     entries: entries.collect(),
                 }],
                 ..Conditions::default()
@@ -38,28 +52,61 @@ pub(crate) fn declare(
     }
 }
 
-fn entry(route: &Route, outcome: &ParentOutcome, rules: Option<&RouteRules>) -> Entry {
-    let is_mesh = outcome
-        .attached
-        .as_ref()
-        .is_ok_and(|attached| attached.iter().any(|attached| matches!(attached.target, Target::Service(_))));
-    let mut conditions = vec![accepted(route, outcome)];
-    conditions.extend(partially_invalid(route, outcome));
-    let lowered = rules.map(|rules| if is_mesh { &rules.mesh } else { &rules.gateway });
-    let unresolved = lowered.map(|lowered| lowered.unresolved.as_slice()).unwrap_or_default();
-    conditions.push(match unresolved {
-        [] => fine(RESOLVED_REFS, "All references resolved"),
-        all @ [first, ..] => {
-            let messages: Vec<&str> = all.iter().map(|one| one.message.as_str()).collect();
-            wrong(RESOLVED_REFS, first.reason, messages.join("; "))
+/// How many parents the API has room for.
+const ROOM: usize = 32;
+
+impl Inputs {
+    fn entry(
+        &self,
+        cx: &Cx<'_>,
+        ns: &Ns,
+        route: &Route,
+        outcome: &ParentOutcome,
+        rules: Option<&RouteRules>,
+    ) -> Entry {
+        let is_mesh = is_service(&outcome.reference).is_some();
+        let mut conditions = vec![accepted(route, outcome)];
+        conditions.extend(partially_invalid(route, outcome));
+        let lowered = rules.map(|rules| if is_mesh { &rules.mesh } else { &rules.gateway });
+        let unresolved = lowered.map(|lowered| lowered.unresolved.as_slice()).unwrap_or_default();
+        conditions.push(match unresolved {
+            [] => fine(RESOLVED_REFS, "All references resolved"),
+            all @ [first, ..] => {
+                let messages: Vec<&str> = all.iter().map(|one| one.message.as_str()).collect();
+                wrong(RESOLVED_REFS, first.reason, messages.join("; "))
+            }
+        });
+        conditions.extend(self.resolved_waypoints(cx, ns, &outcome.reference));
+        Entry {
+            key: vec![
+                ("parentRef", parent(&outcome.reference)),
+                ("controllerName", json!(GATEWAY_CONTROLLER)),
+            ],
+            fields: Vec::new(),
+            conditions,
         }
-    });
-    Entry {
-        key: vec![("parentRef", parent(&outcome.reference)), ("controllerName", json!(GATEWAY_CONTROLLER))],
-        fields: Vec::new(),
-        conditions,
+    }
+
+    /// Whether some waypoint has the rules of a route for a parent in the mesh; nothing for any other parent.
+    fn resolved_waypoints(&self, cx: &Cx<'_>, ns: &Ns, parent: &ParentReference) -> Option<Condition> {
+        let kind = is_service(parent)?;
+        let name = parent.object.target(ns);
+        let found = match kind {
+            Kind::Service => self.waypoints.of_service(cx, &name),
+            _ => {
+                let entry = cx.get(self.entries, &name);
+                entry.and_then(|entry| self.waypoints.of_entry(cx, &name, &entry.hostnames))
+            }
+        };
+        Some(match found {
+            Some(Ok(_)) => fine(RESOLVED_WAYPOINTS, "All waypoints resolved"),
+            Some(Err((reason, message))) => wrong(RESOLVED_WAYPOINTS, reason, message),
+            None => wrong(RESOLVED_WAYPOINTS, "ParentNotFound", "parent not found"),
+        })
     }
 }
+
+const RESOLVED_WAYPOINTS: &str = "ResolvedWaypoints";
 
 fn accepted(route: &Route, outcome: &ParentOutcome) -> Condition {
     match &outcome.attached {

@@ -2,6 +2,7 @@
 //!
 //! Types, reasons and messages are those of istiod, which people and tools read.
 
+mod bindings;
 mod cut_off;
 mod enforcement;
 mod programming;
@@ -25,6 +26,7 @@ use crate::waypoint::{BindError, Binder, WAYPOINT_CONTROLLER};
 use crate::workload::EntryWorkload;
 use crate::{Options, key};
 
+pub use bindings::WaypointBindings;
 pub(crate) use enforcement::{Reported, declare_diagnostics};
 
 const WAYPOINT_BOUND: &str = "istio.io/WaypointBound";

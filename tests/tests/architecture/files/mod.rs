@@ -89,7 +89,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "gateway",
         &[
-            "allowed class grant hostname key reference",
+            "allowed class grant hostname key reference revision",
             "listener parameters",
             "route",
             "policy routing",
@@ -98,7 +98,15 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("plane", &["identity", "delta", "lib"]),
-    ("cluster", &["error leader_election stats work_queue", "connect lock status_writer", "list_watch"]),
+    (
+        "cluster",
+        &[
+            "error leader_election stats work_queue",
+            "connect lock object_client",
+            "status_writer",
+            "list_watch",
+        ],
+    ),
     ("limits", &["peer", "fair_slots"]),
     (
         "identity",
