@@ -31,14 +31,26 @@ pub type Counts = BTreeMap<&'static str, u64>;
 /// # Errors
 /// When its metrics cannot be read.
 pub async fn writes(client: &Client) -> anyhow::Result<Counts> {
+    writes_of(client, KINDS.map(|(.., plural)| plural)).await
+}
+
+/// As [`writes`], of these kinds by their plurals.
+///
+/// # Errors
+/// When its metrics cannot be read.
+pub async fn writes_of(
+    client: &Client,
+    kinds: impl IntoIterator<Item = &'static str>,
+) -> anyhow::Result<Counts> {
+    let kinds: Vec<&'static str> = kinds.into_iter().collect();
     let text = client.request_text(http::Request::get("/metrics").body(Vec::new())?).await?;
     let mut counts = Counts::new();
     for line in text.lines().filter(|line| line.starts_with("apiserver_request_total{")) {
         let has = |key: &str, values: &[&str]| {
             values.iter().any(|value| line.contains(&format!("{key}=\"{value}\"")))
         };
-        let kind = KINDS.into_iter().find(|(_, _, plural)| has("resource", &[plural]));
-        if let Some((_, _, plural)) = kind
+        let kind = kinds.iter().copied().find(|plural| has("resource", &[plural]));
+        if let Some(plural) = kind
             && has("subresource", &["status"])
             && has("verb", &["APPLY", "PATCH", "UPDATE", "PUT"])
             && has("code", &["200", "201"])

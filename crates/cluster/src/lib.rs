@@ -3,7 +3,8 @@
 //! ```text
 //! connect ──▶ KubeSource: list and watch every kind ──▶ batches of events
 //!        ├──▶ UnreadKinds: whether there are objects of kinds that are known and not read
-//!        ├──▶ StatusWriter: read a status, compare, apply; from a work queue, at a bounded rate
+//!        ├──▶ ObjectClient: objects and their statuses, in the version that is served
+//!        ├──▶ StatusWriter: read a status, compare, write; from a work queue, at a bounded rate
 //!        └──▶ Candidate: leader election over a Lease or a ConfigMap
 //! ```
 //!
@@ -14,6 +15,7 @@ mod error;
 mod leader_election;
 mod list_watch;
 mod lock;
+mod object_client;
 mod stats;
 mod status_writer;
 mod unread;
@@ -24,6 +26,8 @@ pub use error::{error_message, root_cause};
 pub use leader_election::{Election, LeaderRecord, LeaseTimings};
 pub use list_watch::{Batch, Batches, KubeSettings, KubeSource, SourceProblems};
 pub use lock::{Candidate, Lock};
+pub use object_client::{ObjectClient, RequestError};
 pub use stats::WriterStats;
-pub use status_writer::{Action, DesiredStatus, RequestError, StatusWriter, list_statuses};
+pub use status_writer::{Action, DesiredStatus, StatusWriter};
 pub use unread::UnreadKinds;
+pub use work_queue::Lane;

@@ -28,9 +28,9 @@ const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The object that is the lock.
 pub enum Lock {
     /// A `Lease` of this name.
-    Lease(Api<Lease>, &'static str),
+    Lease(Api<Lease>, String),
     /// A `ConfigMap` of this name.
-    ConfigMap(Api<ConfigMap>, &'static str),
+    ConfigMap(Api<ConfigMap>, String),
 }
 
 /// The object as it was read.
@@ -53,16 +53,16 @@ struct AnnotationRecord {
 
 impl Lock {
     /// A `Lease` of this name.
-    pub fn lease(client: Client, namespace: &str, name: &'static str) -> Self {
-        Self::Lease(Api::namespaced(client, namespace), name)
+    pub fn lease(client: Client, namespace: &str, name: &str) -> Self {
+        Self::Lease(Api::namespaced(client, namespace), name.to_owned())
     }
 
     /// A `ConfigMap` of this name.
-    pub fn config_map(client: Client, namespace: &str, name: &'static str) -> Self {
-        Self::ConfigMap(Api::namespaced(client, namespace), name)
+    pub fn config_map(client: Client, namespace: &str, name: &str) -> Self {
+        Self::ConfigMap(Api::namespaced(client, namespace), name.to_owned())
     }
 
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         match self {
             Self::Lease(_, name) | Self::ConfigMap(_, name) => name,
         }

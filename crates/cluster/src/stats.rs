@@ -28,7 +28,7 @@ impl WriterStats {
     }
 
     /// Sets or clears the problem of a kind or lock; tells whether that is a change.
-    pub(crate) fn set_problem(&self, of: &str, problem: Option<String>) -> bool {
+    pub fn set_problem(&self, of: &str, problem: Option<String>) -> bool {
         let mut all = self.problems.lock();
         match problem {
             Some(sentence) => all.insert(of.to_owned(), sentence.clone()).as_ref() != Some(&sentence),

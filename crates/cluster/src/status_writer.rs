@@ -1,35 +1,23 @@
-//! Writes statuses: reads each, compares it with the desired one, and applies what differs.
+//! Writes statuses: reads each, compares it with the desired one, and writes what differs.
 
-use crate::error::root_cause;
+use crate::object_client::{ObjectClient, RequestError};
 use crate::stats::{WriterStats, count};
-use crate::work_queue::{Completion, WorkQueue};
-use http_body_util::{BodyExt, Limited};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta;
+use crate::work_queue::{Completion, Lane, WorkQueue};
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams};
-use kube::client::Body;
-use kube::core::{Request, Status};
-use kube::{Client, Resource};
+use kube::api::{Patch, PatchParams};
 use limits::{Rate, TokenBucket};
-use model::{Kind, ObjectRef};
-use serde::Deserialize;
+use model::ObjectRef;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
-use tokio::time::{sleep_until, timeout};
+use tokio::time::sleep_until;
 
 /// How often statuses are reconciled.
 const RATE: Rate = Rate { burst: 1000, per_second: 200 };
 /// How many are reconciled at once.
 const MAX_CONCURRENT: usize = 16;
-/// How long the API server may take to answer: less than what is left of a lease whose leader has stopped.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// The most bytes of an answer. The API server stores no object of more than a few MiB.
-const MAX_RESPONSE: usize = 32 << 20;
-/// How many objects a page of a list may have.
-const PAGE_SIZE: u32 = 500;
 
 /// The desired content of a status.
 pub trait DesiredStatus: Clone + Send + Sync + 'static {
@@ -54,15 +42,13 @@ pub enum Action {
         /// The apply configuration.
         body: serde_json::Value,
     },
-}
-
-/// Why a request failed.
-#[derive(Debug)]
-pub struct RequestError {
-    /// The HTTP code; 0 without an answer.
-    code: u16,
-    /// What the API server says, or why there is no answer.
-    message: String,
+    /// The status is to be merged with this, by this field manager.
+    Merge {
+        /// `fieldManager`.
+        manager: &'static str,
+        /// A JSON merge patch of the object.
+        body: serde_json::Value,
+    },
 }
 
 /// How reconciling one status ended.
@@ -78,7 +64,7 @@ type Pending<D> = (D, Option<Arc<<D as DesiredStatus>::Stored>>);
 
 /// Writes the statuses that are added to it, at a bounded rate.
 pub struct StatusWriter<'a, D: DesiredStatus> {
-    client: Client,
+    client: ObjectClient,
     stats: &'a WriterStats,
     queue: WorkQueue<ObjectRef, Pending<D>>,
     bucket: TokenBucket,
@@ -89,7 +75,7 @@ pub struct StatusWriter<'a, D: DesiredStatus> {
 
 impl<'a, D: DesiredStatus> StatusWriter<'a, D> {
     /// Makes a writer with nothing to do, which counts in `stats`.
-    pub fn new(client: Client, stats: &'a WriterStats) -> Self {
+    pub fn new(client: ObjectClient, stats: &'a WriterStats) -> Self {
         Self {
             client,
             stats,
@@ -102,9 +88,9 @@ impl<'a, D: DesiredStatus> StatusWriter<'a, D> {
     }
 
     /// Queues the desired status of an object. `stored` is what was read of it a moment ago; without it,
-    /// it is read first.
-    pub fn add(&mut self, object: ObjectRef, desired: D, stored: Option<Arc<D::Stored>>) {
-        self.queue.add(object, (desired, stored), Instant::now());
+    /// it is read first. `lane` tells with how many others it comes.
+    pub fn add(&mut self, object: ObjectRef, desired: D, stored: Option<Arc<D::Stored>>, lane: Lane) {
+        self.queue.add(object, (desired, stored), lane, Instant::now());
         self.stats.waiting.store(self.queue.len() as u64, Ordering::Relaxed);
     }
 
@@ -182,7 +168,7 @@ impl<'a, D: DesiredStatus> StatusWriter<'a, D> {
 
     fn failed(&mut self, object: &ObjectRef, verb: &str, error: &RequestError) -> Completion {
         tracing::debug!(%object, code = error.code, "cannot {verb} its status: {}", error.message);
-        if error.code != 403 {
+        if !error.is_forbidden() {
             return Completion::Retry;
         }
         let kind = object.kind;
@@ -204,116 +190,32 @@ impl<'a, D: DesiredStatus> StatusWriter<'a, D> {
 }
 
 async fn reconcile<D: DesiredStatus>(
-    client: &Client,
+    client: &ObjectClient,
     object: &ObjectRef,
     desired: &D,
     stored: Option<Arc<D::Stored>>,
 ) -> Outcome {
-    let requests = requests(object.kind, Some(&object.name.ns));
-    let name = &object.name.name;
     let stored = match stored {
         Some(stored) => stored,
-        None => {
-            // As a list of one: the right to list, which the source needs anyway, suffices.
-            let only = ListParams::default().fields(&format!("metadata.name={name}"));
-            let found = match send::<Page<D::Stored>>(client, requests.list(&only)).await {
-                Ok(page) => page.items.into_iter().flatten().next(),
-                Err(error) if error.code == 404 => None,
-                Err(error) => return Outcome::Failed { verb: "list", error },
-            };
-            let Some(found) = found else { return Outcome::Gone };
-            Arc::new(found)
-        }
+        None => match client.find(object).await {
+            Ok(Some(found)) => Arc::new(found),
+            Ok(None) => return Outcome::Gone,
+            Err(error) => return Outcome::Failed { verb: "list", error },
+        },
     };
-    match desired.compare(object, &stored, Timestamp::now()) {
-        Action::None => Outcome::Unchanged,
-        Action::Superseded => Outcome::Gone,
-        Action::Apply { manager, body } => {
-            let apply = PatchParams::apply(manager).force();
-            let request = requests.patch_subresource("status", name, &apply, &Patch::Apply(body));
-            match send::<serde::de::IgnoredAny>(client, request).await {
-                Ok(_) => Outcome::Written,
-                Err(error) if error.code == 404 => Outcome::Gone,
-                Err(error) => Outcome::Failed { verb: "patch", error },
-            }
-        }
-    }
-}
-
-/// A page of a list.
-#[derive(Deserialize)]
-struct Page<S> {
-    #[serde(default)]
-    metadata: ListMeta,
-    // Not `default` for the whole, which would ask that of the items.
-    #[serde(default = "Option::default")]
-    items: Option<Vec<S>>,
-}
-
-/// Lists the statuses of a kind, a page at a time.
-///
-/// # Errors
-/// The request that failed; what came before was passed on.
-pub async fn list_statuses<S: DeserializeOwned>(
-    client: &Client,
-    kind: Kind,
-    mut each: impl FnMut(S),
-) -> Result<(), RequestError> {
-    let requests = requests(kind, None);
-    let mut params = ListParams::default().limit(PAGE_SIZE);
-    loop {
-        let page: Page<S> = match send(client, requests.list(&params)).await {
-            Ok(page) => page,
-            // A kind that is not installed has no objects.
-            Err(error) if error.code == 404 => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        page.items.into_iter().flatten().for_each(&mut each);
-        params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
-        if params.continue_token.is_none() {
-            return Ok(());
-        }
-    }
-}
-
-/// Returns what makes the requests for a kind's objects, of one namespace or of all.
-fn requests(kind: Kind, namespace: Option<&str>) -> Request {
-    let gvk = GroupVersionKind::gvk(kind.group(), kind.version(), kind.name());
-    let resource = ApiResource::from_gvk_with_plural(&gvk, kind.plural());
-    Request::new(DynamicObject::url_path(&resource, namespace))
-}
-
-/// Sends a request and reads the answer, which is bounded in time and in size.
-async fn send<T: DeserializeOwned>(
-    client: &Client,
-    request: Result<::http::Request<Vec<u8>>, kube::core::request::Error>,
-) -> Result<T, RequestError> {
-    let without_answer = |message: String| RequestError { code: 0, message };
-    let answer = async {
-        let request = request.map_err(|e| without_answer(e.to_string()))?.map(Body::from);
-        let answer = client.send(request).await.map_err(|e| without_answer(root_cause(&e)))?;
-        let code = answer.status();
-        let bytes = Limited::new(answer.into_body(), MAX_RESPONSE).collect().await;
-        let bytes = bytes.map_err(|e| without_answer(e.to_string()))?.to_bytes();
-        if code.is_success() {
-            let read = serde_json::from_slice(&bytes);
-            return read.map_err(|e| without_answer(format!("the answer cannot be read: {e}")));
-        }
-        let status: Status = serde_json::from_slice(&bytes).unwrap_or_default();
-        let message = status.message.trim_end_matches('.').to_owned();
-        Err(RequestError {
-            code: code.as_u16(),
-            message: if message.is_empty() { code.to_string() } else { message },
-        })
+    let (params, patch) = match desired.compare(object, &stored, Timestamp::now()) {
+        Action::None => return Outcome::Unchanged,
+        Action::Superseded => return Outcome::Gone,
+        Action::Apply { manager, body } => (PatchParams::apply(manager).force(), Patch::Apply(body)),
+        Action::Merge { manager, body } => (
+            PatchParams { field_manager: Some(manager.to_owned()), ..PatchParams::default() },
+            Patch::Merge(body),
+        ),
     };
-    let answer = timeout(REQUEST_TIMEOUT, answer).await;
-    answer
-        .unwrap_or_else(|_| Err(without_answer(format!("no answer within {} s", REQUEST_TIMEOUT.as_secs()))))
-}
-
-impl std::fmt::Display for RequestError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.message)
+    match client.patch_status(object, &params, &patch).await {
+        Ok(()) => Outcome::Written,
+        Err(error) if error.code == 404 => Outcome::Gone,
+        Err(error) => Outcome::Failed { verb: "patch", error },
     }
 }
 
@@ -325,7 +227,7 @@ mod tests {
     #[test]
     fn two_thousand_items_are_handed_out_at_the_rate_of_statuses() {
         let (mut queue, begin) = (WorkQueue::new(), Instant::now());
-        (0..2000).for_each(|key| queue.add(key, (), begin));
+        (0..2000).for_each(|key| queue.add(key, (), Lane::Many, begin));
         let mut bucket = TokenBucket::new(RATE, Duration::ZERO);
         let (mut now, mut by_second) = (begin, vec![0]);
         while queue.len() > 0 {
@@ -344,20 +246,5 @@ mod tests {
         }
         assert_eq!(by_second, [1000, 200, 200, 200, 200, 200]);
         assert_eq!(queue.get_limited(&mut bucket, begin, now), Err(None));
-    }
-
-    #[test]
-    fn requests_lead_to_statuses() {
-        let apply = PatchParams::apply("pilothouse").force();
-        let patch = Patch::Apply(serde_json::json!({"kind": "Service"}));
-        let request = requests(Kind::Service, Some("shop"));
-        let request = request.patch_subresource("status", "web", &apply, &patch).unwrap();
-        let path = "/api/v1/namespaces/shop/services/web/status?&force=true&fieldManager=pilothouse";
-        assert_eq!(request.uri(), path);
-        assert_eq!(request.headers()["content-type"], "application/apply-patch+yaml");
-        let page = ListParams::default().limit(PAGE_SIZE).continue_token("a+/=&");
-        let request = requests(Kind::ServiceEntry, None).list(&page).unwrap();
-        let path = "/apis/networking.istio.io/v1/serviceentries?&limit=500&continue=a%2B%2F%3D%26";
-        assert_eq!(request.uri(), path);
     }
 }

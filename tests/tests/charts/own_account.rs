@@ -75,6 +75,49 @@ fn objects(namespace: &str) -> String {
         ),
     ]
     .concat()
+        + &gateways(namespace)
+}
+
+/// A gateway and what attaches to it, of each kind of the Gateway API that has a status.
+fn gateways(namespace: &str) -> String {
+    let mut all = String::new();
+    let mut add = |group: &str, version: &str, kind: &str, spec: Value| {
+        let api = format!("gateway.networking.{group}/{version}");
+        let metadata = json!({"name": "web", "namespace": namespace});
+        all.push_str(&format!(
+            "---\n{}\n",
+            json!({"apiVersion": api, "kind": kind, "metadata": metadata, "spec": spec})
+        ));
+    };
+    let from_all = json!({"namespaces": {"from": "All"}});
+    add(
+        "k8s.io",
+        "v1",
+        "Gateway",
+        json!({
+            "gatewayClassName": "istio", "allowedListeners": from_all,
+            "listeners": [{"name": "http", "port": 80, "protocol": "HTTP"}],
+        }),
+    );
+    let listeners = json!([{"name": "more", "port": 81, "protocol": "HTTP"}]);
+    add("k8s.io", "v1", "ListenerSet", json!({"parentRef": {"name": "web"}, "listeners": listeners}));
+    let parents = json!([{"name": "web"}]);
+    let backends = json!([{"backendRefs": [{"name": "web", "port": 80}]}]);
+    for kind in ["HTTPRoute", "GRPCRoute", "TCPRoute", "UDPRoute"] {
+        add("k8s.io", "v1", kind, json!({"parentRefs": parents, "rules": backends}));
+    }
+    let hostnames = json!(["web.example.com"]);
+    add(
+        "k8s.io",
+        "v1",
+        "TLSRoute",
+        json!({"parentRefs": parents, "hostnames": hostnames, "rules": backends}),
+    );
+    let targets = json!([{"group": "", "kind": "Service", "name": "web"}]);
+    let validation = json!({"hostname": "web.example.com", "wellKnownCACertificates": "System"});
+    add("k8s.io", "v1", "BackendTLSPolicy", json!({"targetRefs": targets, "validation": validation}));
+    add("x-k8s.io", "v1alpha1", "XBackendTrafficPolicy", json!({"targetRefs": targets}));
+    all
 }
 
 /// Makes the ztunnel of a node as upstream's chart does, and returns its token.

@@ -15,8 +15,8 @@ use std::collections::BTreeSet;
 const EVERYWHERE: &str = "everywhere";
 
 /// What is asked of the API server beside listing and watching what the mesh is made from. `NS` stands
-/// for the namespace of the release.
-const FURTHER: [&str; 27] = [
+/// for the namespace of the release, `REV` for the revision.
+const FURTHER: [&str; 40] = [
     // who a token is of
     "create tokenreviews.authentication.k8s.io everywhere",
     "get /.well-known/openid-configuration",
@@ -43,10 +43,24 @@ const FURTHER: [&str; 27] = [
     "patch authorizationpolicies.security.istio.io/status everywhere",
     "patch serviceentries.networking.istio.io/status everywhere",
     "patch workloadentries.networking.istio.io/status everywhere",
+    // statuses of the Gateway API, and its classes
+    "patch gatewayclasses.gateway.networking.k8s.io/status everywhere",
+    "patch gateways.gateway.networking.k8s.io/status everywhere",
+    "patch listenersets.gateway.networking.k8s.io/status everywhere",
+    "patch httproutes.gateway.networking.k8s.io/status everywhere",
+    "patch grpcroutes.gateway.networking.k8s.io/status everywhere",
+    "patch tlsroutes.gateway.networking.k8s.io/status everywhere",
+    "patch tcproutes.gateway.networking.k8s.io/status everywhere",
+    "patch udproutes.gateway.networking.k8s.io/status everywhere",
+    "patch backendtlspolicies.gateway.networking.k8s.io/status everywhere",
+    "patch xbackendtrafficpolicies.gateway.networking.x-k8s.io/status everywhere",
+    "create gatewayclasses.gateway.networking.k8s.io everywhere",
     // who writes them
     "create leases.coordination.k8s.io in NS",
     "get leases.coordination.k8s.io=istio-status-leader in NS",
     "update leases.coordination.k8s.io=istio-status-leader in NS",
+    "get leases.coordination.k8s.io=istio-gateway-status-leader-REV in NS",
+    "update leases.coordination.k8s.io=istio-gateway-status-leader-REV in NS",
     "create configmaps in NS",
     "get configmaps=istio-ip-autoallocate in NS",
     "update configmaps=istio-ip-autoallocate in NS",
@@ -202,9 +216,12 @@ pub fn reads(namespace: &str, settings: &str) -> BTreeSet<String> {
     all
 }
 
-/// Returns the other rights that are needed.
-pub fn further(namespace: &str) -> BTreeSet<String> {
-    FURTHER.iter().map(|right| right.replace(" in NS", &format!(" in {namespace}"))).collect()
+/// Returns the other rights that are needed by a revision.
+pub fn further(namespace: &str, revision: &str) -> BTreeSet<String> {
+    let of = |right: &&str| {
+        right.replace(" in NS", &format!(" in {namespace}")).replace("-REV ", &format!("-{revision} "))
+    };
+    FURTHER.iter().map(of).collect()
 }
 
 /// Tells whether a right lets its owner change something. A review of a token leaves no trace.
@@ -215,9 +232,12 @@ fn changes(right: &str) -> bool {
 
 #[test]
 fn roles_grant_what_is_read_and_written_and_nothing_else() -> anyhow::Result<()> {
-    for (values, settings) in [(json!({}), "istio"), (json!({"revision": "blue"}), "istio-blue")] {
+    for (values, settings, revision) in
+        [(json!({}), "istio", "default"), (json!({"revision": "blue"}), "istio-blue", "blue")]
+    {
         let rendered = render_pilothouse("mesh", &values)?;
-        let expected: BTreeSet<String> = reads("mesh", settings).union(&further("mesh")).cloned().collect();
+        let expected: BTreeSet<String> =
+            reads("mesh", settings).union(&further("mesh", revision)).cloned().collect();
         is_exactly(&granted(&rendered)?, &expected);
     }
     Ok(())
@@ -225,7 +245,8 @@ fn roles_grant_what_is_read_and_written_and_nothing_else() -> anyhow::Result<()>
 
 #[test]
 fn what_is_published_under_another_name_is_granted_by_it() -> anyhow::Result<()> {
-    let all: BTreeSet<String> = reads("mesh", "istio").into_iter().chain(further("mesh")).collect();
+    let all: BTreeSet<String> =
+        reads("mesh", "istio").into_iter().chain(further("mesh", "default")).collect();
     let of_chart = |env: Value| granted(&render_pilothouse("mesh", &json!({ "env": env }))?);
 
     let named = of_chart(json!({"PILOT_CA_CERT_CONFIGMAP": "roots", "PILOT_CRL_CONFIGMAP": "lists"}))?;
@@ -249,7 +270,7 @@ fn what_is_published_under_another_name_is_granted_by_it() -> anyhow::Result<()>
 fn external_signer_is_granted_by_its_name_and_no_secret_is() -> anyhow::Result<()> {
     let of = |signer: &str| OF_SIGNERS.map(|right| right.replace("SIGNER", signer));
     let mut expected = reads("mesh", "istio");
-    expected.extend(further("mesh").into_iter().filter(|right| !right.contains(" secrets")));
+    expected.extend(further("mesh", "default").into_iter().filter(|right| !right.contains(" secrets")));
     expected.extend(of("issuers.example/mesh"));
     let rendered = |domain: &str, shadow: bool| {
         let signer = json!({"name": "issuers.example/mesh", "domain": domain});
@@ -267,7 +288,8 @@ fn external_signer_is_granted_by_its_name_and_no_secret_is() -> anyhow::Result<(
 #[test]
 fn a_trust_bundle_is_granted_where_it_is_wished_for() -> anyhow::Result<()> {
     let values = json!({"env": {"ENABLE_CLUSTER_TRUST_BUNDLE_API": true}});
-    let mut expected: BTreeSet<String> = reads("mesh", "istio").into_iter().chain(further("mesh")).collect();
+    let mut expected: BTreeSet<String> =
+        reads("mesh", "istio").into_iter().chain(further("mesh", "default")).collect();
     let kind = "clustertrustbundles.certificates.k8s.io";
     expected.insert(format!("create {kind} everywhere"));
     expected.insert("attest signers.certificates.k8s.io=istio.io/istiod-ca everywhere".to_owned());
@@ -311,7 +333,7 @@ fn a_shadow_is_granted_reading_only() -> anyhow::Result<()> {
             .iter()
             .any(|word| right.contains(word))
     };
-    expected.extend(further("istio-system").into_iter().filter(|r| !changes(r) && !of_writers(r)));
+    expected.extend(further("istio-system", "default").into_iter().filter(|r| !changes(r) && !of_writers(r)));
     is_exactly(&granted, &expected);
     assert!(!granted.iter().any(|right| changes(right)), "{granted:?}");
     Ok(())

@@ -10,6 +10,7 @@ mod accepted;
 mod addresses;
 mod conditions;
 mod distribution;
+mod gateways;
 mod kinds;
 mod leading;
 mod rights;

@@ -66,12 +66,6 @@ impl Replica {
         set: impl FnOnce(&mut StatusSettings),
     ) -> anyhow::Result<Self> {
         let connection = connect(&Access { kubeconfig: Some(kubeconfig.to_owned()), context: None }).await?;
-        let changes = Arc::<ChangedObjects>::default();
-        let engine =
-            EngineHandle::start_with(mesh::Options::default(), vec![Box::new(Arc::clone(&changes))])?;
-        let client = connection.client.clone();
-        let source = KubeSource::new(connection, KubeSettings::default());
-        let reading = tokio::spawn(source.run(engine.batches()));
         let mut settings = StatusSettings {
             allocates_addresses: true,
             pools: mesh::Pools::default(),
@@ -83,6 +77,16 @@ impl Replica {
             report_intervals: ReportIntervals::default(),
         };
         set(&mut settings);
+        let changes = Arc::<ChangedObjects>::default();
+        let options = mesh::Options {
+            gateway_api: true,
+            revision: settings.revision.clone(),
+            ..mesh::Options::default()
+        };
+        let engine = EngineHandle::start_with(options, vec![Box::new(Arc::clone(&changes))])?;
+        let client = connection.client.clone();
+        let source = KubeSource::new(connection, KubeSettings::default());
+        let reading = tokio::spawn(source.run(engine.batches()));
         let stop = CancellationToken::new();
         let clients = Clients::default();
         let listener = TcpListener::bind("127.0.0.1:0").await?;

@@ -6,7 +6,7 @@ use super::settings::StatusSettings;
 use super::stats::StatusStats;
 use super::status::{Desired, Stored};
 use crate::engine_thread::EngineHandle;
-use cluster::{StatusWriter, list_statuses};
+use cluster::{Lane, ObjectClient, StatusWriter};
 use kube::Client;
 use mesh::{AddressProblem, Allocator};
 use model::{Kind, Name, ObjectRef};
@@ -27,6 +27,7 @@ pub(super) async fn run(
     stats: &StatusStats,
     settings: &StatusSettings,
 ) {
+    let client = ObjectClient::new(client.clone());
     let mut writer = StatusWriter::new(client.clone(), &stats.addresses);
     let mut allocator = Allocator::new(settings.pools);
     let mut logged = BTreeSet::new();
@@ -59,7 +60,7 @@ pub(super) async fn run(
             }
             Changed::Keys(entries) => {
                 let requests_of = move |mesh: &plane::Plane| {
-                    let each = entries.into_iter().map(|entry| (mesh.address_request(&entry), entry));
+                    let each = entries.into_iter().map(|(entry, _)| (mesh.address_request(&entry), entry));
                     each.collect::<Vec<_>>()
                 };
                 let Some(requests) = engine.query(requests_of).await else { return };
@@ -73,12 +74,13 @@ pub(super) async fn run(
         }
         let (assignments, problems) = allocator.assign();
         // Many statuses are read by one list.
-        let stored = if is_resync && !assignments.is_empty() { list(client).await } else { BTreeMap::new() };
+        let stored = if is_resync && !assignments.is_empty() { list(&client).await } else { BTreeMap::new() };
+        let lane = Lane::of(assignments.len());
         for assignment in assignments {
             let stored = stored.get(&assignment.entry).cloned();
             let object = ObjectRef { kind: Kind::ServiceEntry, name: assignment.entry };
             let desired = Desired::Addresses { held: assignment.held, desired: assignment.wanted };
-            writer.add(object, desired, stored);
+            writer.add(object, desired, stored, lane);
         }
         let (_, without_address) = allocator.usage();
         report(problems, without_address, stats, &mut logged);
@@ -86,13 +88,13 @@ pub(super) async fn run(
 }
 
 /// Lists the statuses of all entries; what cannot be listed now is read one by one.
-async fn list(client: &Client) -> BTreeMap<Name, Arc<Stored>> {
+async fn list(client: &ObjectClient) -> BTreeMap<Name, Arc<Stored>> {
     let mut all = BTreeMap::new();
     let add = |stored: Stored| {
         let name = Name::new(&stored.metadata.namespace, &stored.metadata.name);
         all.insert(name, Arc::new(stored));
     };
-    if let Err(error) = list_statuses(client, Kind::ServiceEntry, add).await {
+    if let Err(error) = client.list(Kind::ServiceEntry, add).await {
         tracing::debug!("cannot list the statuses: {error}");
     }
     all

@@ -4,7 +4,7 @@ use super::addresses;
 use super::changes::ChangedObjects;
 use super::settings::StatusSettings;
 use super::stats::StatusStats;
-use super::status;
+use super::status::{self, Part};
 use crate::engine_thread::EngineHandle;
 use cluster::{Candidate, Election, Lock, WriterStats};
 use kube::Client;
@@ -16,6 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 /// The lock of conditions; istiod uses the same.
 const CONDITIONS: &str = "istio-status-leader";
+/// The lock of statuses of the Gateway API, before the revision; istiod uses the same.
+const GATEWAYS: &str = "istio-gateway-status-leader";
 /// The lock of automatic addresses; istiod uses the same.
 const ADDRESSES: &str = "istio-ip-autoallocate";
 
@@ -47,8 +49,8 @@ impl Controllers {
         if !is_served {
             return;
         }
+        let key = if settings.revision.is_empty() { "default" } else { &settings.revision };
         let candidate = |lock, task| {
-            let key = if settings.revision.is_empty() { "default" } else { &settings.revision };
             let (is_leader, watched) = watch::channel(false);
             let candidate = Candidate {
                 lock,
@@ -61,17 +63,22 @@ impl Controllers {
             (candidate, watched)
         };
         let lease = Lock::lease(client.clone(), &settings.namespace, CONDITIONS);
+        let of_revision = Lock::lease(client.clone(), &settings.namespace, &format!("{GATEWAYS}-{key}"));
         let map = Lock::config_map(client.clone(), &settings.namespace, ADDRESSES);
         let (for_conditions, leads_conditions) = candidate(lease, "writes conditions");
+        let (for_gateways, leads_gateways) = candidate(of_revision, "writes statuses of the Gateway API");
         let (for_addresses, leads_addresses) = candidate(map, "allocates addresses");
         let conditions = while_leading(leads_conditions, &stats.conditions, || {
-            status::run(&client, &engine, &clients, &changes, &stats, &settings)
+            status::run(Part::Mesh, &client, &engine, &clients, &changes, &stats, &settings)
+        });
+        let gateways = while_leading(leads_gateways, &stats.gateways, || {
+            status::run(Part::Gateways, &client, &engine, &clients, &changes, &stats, &settings)
         });
         let addresses = while_leading(leads_addresses, &stats.addresses, || {
             addresses::run(&client, &engine, &changes, &stats, &settings)
         });
         let controllers = async {
-            tokio::join!(conditions, addresses);
+            tokio::join!(conditions, gateways, addresses);
         };
         let candidates = async {
             let addresses = async {
@@ -80,7 +87,11 @@ impl Controllers {
                     for_addresses.run(&stats.addresses, stop.clone()).await;
                 }
             };
-            tokio::join!(for_conditions.run(&stats.conditions, stop.clone()), addresses);
+            tokio::join!(
+                for_conditions.run(&stats.conditions, stop.clone()),
+                for_gateways.run(&stats.gateways, stop.clone()),
+                addresses,
+            );
         };
         tokio::select! {
             () = candidates => {}

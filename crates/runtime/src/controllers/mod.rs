@@ -1,12 +1,13 @@
-//! What is written into the cluster: conditions and automatic addresses by one elected replica each, roots
-//! by all.
+//! What is written into the cluster: conditions, statuses of the Gateway API and automatic addresses by one
+//! elected replica each, roots by all.
 //!
 //! ```text
 //!             clients: acknowledgements ──▶┐
-//! engine ──names──▶ ChangedObjects ──▶ status ┐                  ┌─ read the status
-//!                                └──▶ addresses ┴▶ StatusWriter ──┤
-//!                                        ▲                        └─ apply, if it differs
-//!               lock ──▶ election ───────┘ while this replica leads
+//! engine ──names──▶ ChangedObjects ──▶ status, of the mesh ──┐                  ┌─ read the status
+//!                                ├──▶ status, of gateways ───┼─▶ StatusWriter ──┤
+//!                                └──▶ addresses ─────────────┘                  └─ write, if it differs
+//!                                        ▲
+//!               locks ─▶ elections ──────┘ while this replica leads
 //!
 //! identity ──roots, revocation lists──▶ roots ──▶ ConfigMaps, a ClusterTrustBundle
 //! ```

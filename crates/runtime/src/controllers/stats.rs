@@ -1,5 +1,6 @@
 //! Counters of the controllers.
 
+use super::status::Part;
 use cluster::WriterStats;
 use std::sync::atomic::AtomicU64;
 
@@ -8,10 +9,22 @@ use std::sync::atomic::AtomicU64;
 pub struct StatusStats {
     /// Conditions.
     pub conditions: WriterStats,
+    /// Statuses of the Gateway API.
+    pub gateways: WriterStats,
     /// Automatic addresses.
     pub addresses: WriterStats,
     /// Automatic addresses that two ServiceEntries claimed.
     pub address_conflicts: AtomicU64,
     /// ServiceEntries with a host for which no address is left.
     pub without_address: AtomicU64,
+}
+
+impl StatusStats {
+    /// Returns those of a part of the statuses.
+    pub(super) fn of(&self, part: Part) -> &WriterStats {
+        match part {
+            Part::Mesh => &self.conditions,
+            Part::Gateways => &self.gateways,
+        }
+    }
 }

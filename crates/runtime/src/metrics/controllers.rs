@@ -8,10 +8,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(super) fn encode(out: &mut Samples<'_>, stats: &StatusStats) -> fmt::Result {
     let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-    let of_both = |of: &dyn Fn(&WriterStats) -> u64| {
-        [("addresses", of(&stats.addresses)), ("conditions", of(&stats.conditions))]
+    let of_each = |of: &dyn Fn(&WriterStats) -> u64| {
+        [
+            ("addresses", of(&stats.addresses)),
+            ("conditions", of(&stats.conditions)),
+            ("gateways", of(&stats.gateways)),
+        ]
     };
-    let labelled = |of: &dyn Fn(&WriterStats) -> u64| of_both(of).map(|(what, n)| ([("what", what)], n));
+    let labelled = |of: &dyn Fn(&WriterStats) -> u64| of_each(of).map(|(what, n)| ([("what", what)], n));
     out.gauges(
         "pilothouse_status_leader",
         "Whether this replica writes them.",
@@ -21,19 +25,19 @@ pub(super) fn encode(out: &mut Samples<'_>, stats: &StatusStats) -> fmt::Result 
         "pilothouse_status_writes_total",
         "what",
         "Statuses written.",
-        of_both(&|s| read(&s.written)),
+        of_each(&|s| read(&s.written)),
     )?;
     out.counters(
         "pilothouse_status_unchanged_total",
         "what",
         "Statuses looked at that were right already.",
-        of_both(&|s| read(&s.unchanged)),
+        of_each(&|s| read(&s.unchanged)),
     )?;
     out.counters(
         "pilothouse_status_failures_total",
         "what",
         "Requests for statuses that failed; most are tried again.",
-        of_both(&|s| read(&s.failed)),
+        of_each(&|s| read(&s.failed)),
     )?;
     out.gauges(
         "pilothouse_status_waiting",

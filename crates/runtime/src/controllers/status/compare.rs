@@ -18,6 +18,8 @@ pub(in crate::controllers) type HostAddress = (Str, IpAddr);
 pub(in crate::controllers) enum Desired {
     /// These conditions of ours and no others; `None` when the object takes no part in the mesh any more.
     Conditions(Option<Arc<Conditions>>, Distribution),
+    /// All that is ours of a status of the Gateway API.
+    Whole(Arc<Conditions>),
     /// `status.addresses`.
     Addresses {
         /// What it held when this was computed: another content supersedes it.
@@ -32,7 +34,7 @@ pub(in crate::controllers) enum Desired {
 #[serde(default)]
 pub(in crate::controllers) struct Stored {
     pub(in crate::controllers) metadata: StoredMeta,
-    status: Option<StoredStatus>,
+    status: Value,
 }
 
 #[derive(Deserialize, Default, Debug)]
@@ -41,31 +43,46 @@ pub(in crate::controllers) struct StoredMeta {
     pub(in crate::controllers) name: String,
     pub(in crate::controllers) namespace: String,
     resource_version: String,
-}
-
-#[derive(Deserialize, Default, Debug)]
-#[serde(default)]
-struct StoredStatus {
-    conditions: Option<Vec<Value>>,
-    addresses: Option<Vec<StoredAddress>>,
-}
-
-#[derive(Deserialize, Default, Debug)]
-#[serde(default)]
-struct StoredAddress {
-    value: Option<String>,
-    host: Option<String>,
+    generation: i64,
 }
 
 /// The field manager of addresses.
 const ADDRESS_MANAGER: &str = "pilothouse-addresses";
+/// The field manager of statuses of the Gateway API, which are merged: it owns nothing that it passes on.
+const GATEWAY_MANAGER: &str = "pilothouse-gateways";
 
-/// Returns the field manager of the conditions of a kind; `None` for kinds without conditions of ours.
+/// A part of the statuses, with a lock of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::controllers) enum Part {
+    /// What ztunnels make of services, entries and policies: one replica of the cluster writes it.
+    Mesh,
+    /// The Gateway API: one replica of each revision writes what that revision owns.
+    Gateways,
+}
+
+/// Returns the part that the statuses of a kind belong to; `None` for kinds without conditions of ours.
+pub(in crate::controllers) fn part_of(kind: Kind) -> Option<Part> {
+    match kind {
+        Kind::GatewayClass
+        | Kind::Gateway
+        | Kind::ListenerSet
+        | Kind::HTTPRoute
+        | Kind::GRPCRoute
+        | Kind::TLSRoute
+        | Kind::TCPRoute
+        | Kind::UDPRoute
+        | Kind::BackendTLSPolicy
+        | Kind::XBackendTrafficPolicy => Some(Part::Gateways),
+        _ => field_manager(kind).map(|_| Part::Mesh),
+    }
+}
+
+/// Returns the field manager of the conditions of a kind that are applied.
 ///
 /// They are those of istiod. With names of our own a condition would have two owners after a migration
 /// between the two, and removing it as one of them would leave it in place. Only the holder of the lock
 /// that both share writes, so the two do not conflict.
-pub(in crate::controllers) fn field_manager(kind: Kind) -> Option<&'static str> {
+fn field_manager(kind: Kind) -> Option<&'static str> {
     match kind {
         Kind::Service | Kind::ServiceEntry => Some("istio-ambient-service"),
         Kind::WorkloadEntry => Some("istio-ambient-workloadentry"),
@@ -77,6 +94,18 @@ pub(in crate::controllers) fn field_manager(kind: Kind) -> Option<&'static str> 
 /// A type that istiod does not know, like the others of this prefix.
 const ACCEPTED: &str = "pilothouse.io/Accepted";
 const WAYPOINT_REQUIRED: &str = "pilothouse.io/WaypointRequired";
+
+/// The types of conditions of the Gateway API that only who serves an object sets, of it and of its entries.
+const GATEWAY_TYPES: &[&str] = &[
+    "Accepted",
+    "AddressesAssigned",
+    "Conflicted",
+    "InsecureFrontendValidationMode",
+    "PartiallyInvalid",
+    "Programmed",
+    "ResolvedRefs",
+    "ResolvedWaypoints",
+];
 
 /// Returns the types of conditions that are ours alone to set.
 fn condition_types(kind: Kind) -> &'static [&'static str] {
@@ -109,9 +138,34 @@ impl DesiredStatus for Desired {
             Desired::Conditions(desired, distribution) => {
                 conditions(object, stored, desired.as_deref(), distribution, now)
             }
+            Desired::Whole(desired) => whole(stored, desired, now),
             Desired::Addresses { held, desired } => addresses(object, stored, held, desired),
         }
     }
+}
+
+/// Merges all that is ours into what is stored.
+fn whole(stored: &Stored, desired: &Conditions, now: Timestamp) -> Action {
+    // It is known here in another version than the API server has: what is to be said of that one follows.
+    if desired.generation != stored.metadata.generation {
+        return Action::Superseded;
+    }
+    match desired.merged_into(&stored.status, GATEWAY_TYPES, &time(now)) {
+        None => Action::None,
+        Some(status) => Action::Merge {
+            manager: GATEWAY_MANAGER,
+            body: json!({
+                // Refused if anybody has written meanwhile: then it is read and compared again.
+                "metadata": {"resourceVersion": stored.metadata.resource_version},
+                "status": status,
+            }),
+        },
+    }
+}
+
+/// A time as conditions have it.
+fn time(of: Timestamp) -> String {
+    of.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 fn addresses(object: &ObjectRef, stored: &Stored, held: &[HostAddress], desired: &[HostAddress]) -> Action {
@@ -147,7 +201,7 @@ fn conditions(
     now: Timestamp,
 ) -> Action {
     let Some(manager) = field_manager(object.kind) else { return Action::None };
-    let all = stored.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    let all = stored.conditions();
     // What is to be kept is passed on like the conditions of others.
     let is_kept = desired.is_some() && matches!(distribution, Distribution::Keep);
     let is_ours = |condition: &&Value| {
@@ -182,7 +236,7 @@ fn conditions(
     let is_merged = object.kind.is_built_in();
     let mut list: Vec<Value> =
         all.iter().filter(|condition| !is_merged && !is_ours(condition)).cloned().collect();
-    let now = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let now = time(now);
     list.extend(desired.iter().map(|&(condition, generation)| {
         let status = status_word(condition.status);
         let since = former(condition.kind)
@@ -234,10 +288,17 @@ fn number(value: &Value, field: &str) -> i64 {
 }
 
 impl Stored {
+    fn list(&self, field: &str) -> &[Value] {
+        self.status.get(field).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    fn conditions(&self) -> &[Value] {
+        self.list("conditions")
+    }
+
     /// Returns the condition `Distributed`; nothing if it is not one that a replica of ours has written.
     pub(super) fn reported(&self) -> Option<Reported> {
-        let all = self.status.as_ref()?.conditions.as_deref()?;
-        let found = all.iter().find(|condition| text(condition, "type") == DISTRIBUTED)?;
+        let found = self.conditions().iter().find(|condition| text(condition, "type") == DISTRIBUTED)?;
         let reason = OUTCOMES.map(Outcome::reason).into_iter().find(|r| *r == text(found, "reason"))?;
         let (status, message) = (text(found, "status") == "True", text(found, "message").to_owned());
         let condition = Condition { kind: DISTRIBUTED, status, reason, message };
@@ -245,14 +306,12 @@ impl Stored {
     }
 
     fn addresses(&self) -> Vec<HostAddress> {
-        let list = self.status.as_ref().and_then(|status| status.addresses.as_deref()).unwrap_or_default();
-        list.iter()
-            .filter_map(|a| {
-                let ip = a.value.as_deref()?.parse().ok()?;
-                // In lower case, as ingest has hosts.
-                Some((Str::from(a.host.as_deref().unwrap_or_default().to_ascii_lowercase()), ip))
-            })
-            .collect()
+        let read = |address: &Value| {
+            // In lower case, as ingest has hosts.
+            let host = Str::from(text(address, "host").to_ascii_lowercase());
+            Some((host, text(address, "value").parse().ok()?))
+        };
+        self.list("addresses").iter().filter_map(read).collect()
     }
 }
 
@@ -423,6 +482,50 @@ mod tests {
         let old = json!({"conditions": [bound("True", "x"), bound("False", "y")]});
         let body = applied(&desired(0, &[(BOUND, true, "Yes")]), Kind::ServiceEntry, old);
         assert_eq!(body["status"]["conditions"].as_array().map(Vec::len), Some(1));
+    }
+
+    #[test]
+    fn a_status_of_the_gateway_api_is_merged_over_the_version_that_was_read() {
+        let accepted = |generation| {
+            let condition =
+                Condition { kind: "Accepted", status: true, reason: "Accepted", message: "yes".to_owned() };
+            let conditions = vec![condition];
+            Desired::Whole(Arc::new(Conditions { generation, conditions, ..Conditions::default() }))
+        };
+        let foreign = json!({"type": "example.com/Seen", "status": "True"});
+        let pending = json!({"type": "Programmed", "status": "Unknown", "reason": "Pending"});
+        let read = |status: Value| {
+            let metadata =
+                json!({"name": "gw", "namespace": "shop", "resourceVersion": "7", "generation": 3});
+            serde_json::from_value::<Stored>(json!({"metadata": metadata, "status": status})).unwrap()
+        };
+        let now = Timestamp::from_second(1_000_000_000).unwrap();
+        let before = read(json!({"conditions": [foreign, pending], "listeners": [{"name": "http"}]}));
+        let action = accepted(3).compare(&object(Kind::Gateway), &before, now);
+        let Action::Merge { body, .. } = action else { panic!("{action:?}") };
+        let written = json!({
+            "type": "Accepted", "status": "True", "reason": "Accepted", "message": "yes",
+            "observedGeneration": 3, "lastTransitionTime": "2001-09-09T01:46:40Z",
+        });
+        let status = json!({"conditions": [foreign, written], "listeners": [{"name": "http"}]});
+        assert_eq!(body, json!({"metadata": {"resourceVersion": "7"}, "status": status}));
+        let after = read(status);
+        assert_eq!(accepted(3).compare(&object(Kind::Gateway), &after, now), Action::None);
+        // The API server has a newer one, of which the engine has not heard yet.
+        assert_eq!(accepted(2).compare(&object(Kind::Gateway), &before, now), Action::Superseded);
+    }
+
+    #[test]
+    fn every_kind_of_the_gateway_api_with_conditions_is_of_its_part() {
+        let of = |part| Kind::ALL.iter().copied().filter(move |kind| part_of(*kind) == Some(part));
+        let without: Vec<Kind> = Kind::ALL
+            .iter()
+            .copied()
+            .filter(|kind| kind.group().starts_with("gateway.networking.") && part_of(*kind).is_none())
+            .collect();
+        assert_eq!(without, [Kind::ReferenceGrant], "it has no status");
+        assert!(of(Part::Gateways).all(|kind| condition_types(kind).is_empty()));
+        assert!(of(Part::Mesh).all(|kind| !condition_types(kind).is_empty()));
     }
 
     #[test]

@@ -1,25 +1,27 @@
-//! The controller of conditions: everything once when this replica becomes the leader, then what changes.
+//! The controller of statuses: everything once when this replica becomes the leader, then what changes.
 
 use super::acks::{AckSummary, Distribution};
-use super::compare::{Desired, Stored, field_manager, has_distribution};
+use super::classes;
+use super::compare::{Desired, Part, Stored, has_distribution, part_of};
 use super::tracker::Tracker;
 use crate::controllers::changes::{Changed, ChangedObjects};
 use crate::controllers::settings::StatusSettings;
 use crate::controllers::stats::StatusStats;
 use crate::engine_thread::{EngineHandle, Snapshots};
-use cluster::{Action, DesiredStatus, StatusWriter, list_statuses};
+use cluster::{Action, DesiredStatus, Lane, ObjectClient, StatusWriter, WriterStats};
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use model::{Kind, Name, ObjectRef};
 use plane::{Conditions, Plane};
 use server::Clients;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::time::{Instant, sleep_until};
 
-/// Writes conditions until the future is dropped, which is when this replica no longer leads, or the
-/// engine has ended.
+/// Writes the statuses of one part until the future is dropped, which is when this replica no longer leads, or
+/// the engine has ended.
 pub(in crate::controllers) async fn run(
+    part: Part,
     client: &Client,
     engine: &EngineHandle,
     clients: &Clients,
@@ -28,17 +30,20 @@ pub(in crate::controllers) async fn run(
     settings: &StatusSettings,
 ) {
     let (resync_delay, intervals) = (settings.resync_delay, settings.report_intervals);
-    let writer = StatusWriter::new(client.clone(), &stats.conditions);
+    let client = ObjectClient::new(client.clone());
+    let stats = stats.of(part);
     let mut controller = Controller {
+        part,
         snapshots: engine.snapshots(),
         tracker: Tracker::new(intervals),
-        client,
         engine,
         clients,
-        writer,
+        writer: StatusWriter::new(client.clone(), stats),
+        client,
+        stats,
     };
     // Changes are recorded from here on, so none is missed between the resync and them.
-    let _recording = changes.record_conditions();
+    let _recording = changes.record_statuses(part);
     let mut resync = Some(Instant::now());
     let mut evaluation = Instant::now();
     loop {
@@ -61,16 +66,19 @@ pub(in crate::controllers) async fn run(
                     None => return,
                 }
             }
-            changed = changes.next_conditions() => match changed {
+            changed = changes.next_statuses(part) => match changed {
                 Changed::All => resync = Some(Instant::now()),
                 Changed::Keys(objects) => {
-                    if controller.reconcile(objects).await.is_none() {
-                        return;
+                    match controller.reconcile(objects).await {
+                        Some(true) => {}
+                        Some(false) => resync = Some(Instant::now() + resync_delay),
+                        None => return,
                     }
                     evaluation = evaluation.min(Instant::now() + intervals.awaiting);
                 }
             },
-            () = sleep_until(evaluation) => {
+            // Only ztunnels acknowledge anything that a status reports.
+            () = sleep_until(evaluation), if part == Part::Mesh => {
                 controller.evaluate_acks();
                 evaluation = Instant::now() + controller.tracker.interval();
             }
@@ -80,12 +88,14 @@ pub(in crate::controllers) async fn run(
 }
 
 struct Controller<'a> {
-    client: &'a Client,
+    part: Part,
+    client: ObjectClient,
     engine: &'a EngineHandle,
     clients: &'a Clients,
     snapshots: Snapshots,
     tracker: Tracker,
     writer: StatusWriter<'a, Desired>,
+    stats: &'a WriterStats,
 }
 
 impl Controller<'_> {
@@ -97,15 +107,19 @@ impl Controller<'_> {
         let snapshots = self.snapshots.clone();
         let query = move |mesh: &Plane| (query(mesh), snapshots.borrow().clone());
         let (answer, snapshot) = self.engine.query(query).await?;
-        snapshot.into_iter().for_each(|snapshot| self.tracker.set_snapshot(snapshot));
+        let followed = snapshot.filter(|_| self.part == Part::Mesh);
+        followed.into_iter().for_each(|snapshot| self.tracker.set_snapshot(snapshot));
         Some(answer)
     }
 
     /// Compares every status in the cluster; tells whether all could be read. `None` when the engine
     /// has ended.
     async fn resync(&mut self) -> Option<bool> {
+        let mut is_complete = self.create_classes().await?;
+        let part = self.part;
+        let rows = self.query(Plane::conditions).await?.into_iter();
         let desired: BTreeMap<ObjectRef, Arc<Conditions>> =
-            self.query(Plane::conditions).await?.into_iter().collect();
+            rows.filter(|(object, _)| part_of(object.kind) == Some(part)).collect();
         for (object, conditions) in desired.iter().filter(|(object, _)| has_distribution(object.kind)) {
             self.tracker.set_conditions(&object.name, Some(conditions.clone()));
         }
@@ -113,12 +127,12 @@ impl Controller<'_> {
             let kind = Kind::AuthorizationPolicy;
             desired.contains_key(&ObjectRef { kind, name: name.clone() })
         });
-        let mut is_complete = true;
-        for &kind in Kind::ALL.iter().filter(|kind| field_manager(**kind).is_some()) {
+        for &kind in Kind::ALL.iter().filter(|kind| part_of(**kind) == Some(part)) {
             if !desired.keys().any(|object| object.kind == kind) {
                 continue;
             }
-            // An object that takes no part in the mesh has no row, and its conditions are left as they are.
+            // An object that takes no part in the mesh, or is another's, has no row, and its conditions are
+            // left as they are.
             let (tracker, writer) = (&mut self.tracker, &mut self.writer);
             let compare = |stored: Stored| {
                 let name = Name::new(&stored.metadata.namespace, &stored.metadata.name);
@@ -127,13 +141,15 @@ impl Controller<'_> {
                 if has_distribution(kind) {
                     tracker.adopt(&object.name, stored.reported());
                 }
-                let conditions =
-                    Desired::Conditions(Some(conditions.clone()), distribution(tracker, &object));
-                if conditions.compare(&object, &stored, Timestamp::now()) != Action::None {
-                    writer.add(object, conditions, Some(Arc::new(stored)));
+                let Some(desired) = wish(tracker, &object, Some(conditions.clone())) else { return };
+                match desired.compare(&object, &stored, Timestamp::now()) {
+                    Action::None | Action::Superseded => {}
+                    Action::Apply { .. } | Action::Merge { .. } => {
+                        writer.add(object, desired, Some(Arc::new(stored)), Lane::Many);
+                    }
                 }
             };
-            if let Err(error) = list_statuses(self.client, kind, compare).await {
+            if let Err(error) = self.client.list(kind, compare).await {
                 tracing::warn!(%kind, "cannot compare statuses: {error}; trying again later");
                 is_complete = false;
             }
@@ -141,22 +157,36 @@ impl Controller<'_> {
         Some(is_complete)
     }
 
-    /// Queues the statuses of some objects. `None` when the engine has ended.
-    async fn reconcile(&mut self, objects: BTreeSet<ObjectRef>) -> Option<()> {
+    /// Queues the statuses of some objects; tells whether nothing is left to be done later. `None` when the
+    /// engine has ended.
+    async fn reconcile(&mut self, objects: Vec<(ObjectRef, Lane)>) -> Option<bool> {
+        let has_classes = objects.iter().any(|(object, _)| object.kind == Kind::GatewayClass);
+        let is_complete = !has_classes || self.create_classes().await?;
         let rows = self
             .query(move |mesh| {
-                objects.into_iter().map(|object| (mesh.conditions_of(&object), object)).collect::<Vec<_>>()
+                let objects = objects.into_iter();
+                objects.map(|(object, lane)| (mesh.conditions_of(&object), object, lane)).collect::<Vec<_>>()
             })
             .await?;
-        for (conditions, object) in rows {
+        for (conditions, object, lane) in rows {
             if has_distribution(object.kind) {
                 self.tracker.set_conditions(&object.name, conditions.clone());
             }
-            // Without a row the object is gone, or its conditions must be removed.
-            let desired = Desired::Conditions(conditions, distribution(&self.tracker, &object));
-            self.writer.add(object, desired, None);
+            if let Some(desired) = wish(&self.tracker, &object, conditions) {
+                self.writer.add(object, desired, None, lane);
+            }
         }
-        Some(())
+        Some(is_complete)
+    }
+
+    /// Makes the classes that the cluster should have and has not; tells whether none is left to be made later.
+    /// `None` when the engine has ended.
+    async fn create_classes(&mut self) -> Option<bool> {
+        if self.part != Part::Gateways {
+            return Some(true);
+        }
+        let missing = self.query(Plane::missing_classes).await?;
+        Some(missing.is_empty() || classes::create(&self.client, self.stats, &missing).await)
     }
 
     /// Evaluates which policies the nodes have acknowledged, and queues the statuses that report otherwise.
@@ -166,12 +196,25 @@ impl Controller<'_> {
         let snapshot = self.snapshots.borrow().clone();
         snapshot.into_iter().for_each(|snapshot| self.tracker.set_snapshot(snapshot));
         let summary = AckSummary::new(states, |word| self.tracker.is_sent(word));
-        for name in self.tracker.evaluate(&summary, Instant::now()) {
+        let changed = self.tracker.evaluate(&summary, Instant::now());
+        let lane = Lane::of(changed.len());
+        for name in changed {
             let conditions = self.tracker.conditions(&name);
             let object = ObjectRef { kind: Kind::AuthorizationPolicy, name };
             let desired = Desired::Conditions(conditions, distribution(&self.tracker, &object));
-            self.writer.add(object, desired, None);
+            self.writer.add(object, desired, None, lane);
         }
+    }
+}
+
+/// Returns what is to become of the status of an object; `None` where that is left to others.
+fn wish(tracker: &Tracker, object: &ObjectRef, conditions: Option<Arc<Conditions>>) -> Option<Desired> {
+    match part_of(object.kind)? {
+        // Without a row the object is gone, or its conditions must be removed.
+        Part::Mesh => Some(Desired::Conditions(conditions, distribution(tracker, object))),
+        // Without a row it is gone, or another revision or controller has it, which takes our conditions
+        // over: removing them would undo its own.
+        Part::Gateways => conditions.map(Desired::Whole),
     }
 }
 

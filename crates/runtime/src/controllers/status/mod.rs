@@ -1,10 +1,11 @@
-//! The conditions of objects: what they say, and when they are written.
+//! The statuses of objects: what they say, and when they are written.
 
 mod acks;
+mod classes;
 mod compare;
 mod conditions;
 mod tracker;
 
-pub(super) use compare::{Desired, Stored, field_manager};
+pub(super) use compare::{Desired, Part, Stored, part_of};
 pub(super) use conditions::run;
 pub use tracker::ReportIntervals;
