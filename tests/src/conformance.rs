@@ -55,6 +55,30 @@ impl Release {
         of_release.map(|(name, _)| name).collect()
     }
 
+    /// Returns the features that those tests need, ascending: they are claimed for a run of them, since a class
+    /// claims only what tests with traffic show as well.
+    pub fn status_features(self) -> &'static [&'static str] {
+        &[
+            "BackendTLSPolicy",
+            "Gateway",
+            "GatewayAddressEmpty",
+            "GatewayBackendClientCertificate",
+            "GatewayFrontendClientCertificateValidation",
+            "GatewayInfrastructure",
+            "GatewayPort8080",
+            "GatewayStaticAddresses",
+            "HTTPRoute",
+            "HTTPRouteDestinationPortMatching",
+            "HTTPRouteParentRefPort",
+            "ListenerSet",
+            "ReferenceGrant",
+            "TCPRoute",
+            "TLSRoute",
+            "TLSRouteModeMixed",
+            "TLSRouteModeTerminate",
+        ]
+    }
+
     fn module(self) -> Module {
         let file = match self {
             Self::V1_6_3 => Some("v1.6.3.mod"),

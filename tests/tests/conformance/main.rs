@@ -38,8 +38,15 @@ async fn conforms(release: Release) -> anyhow::Result<()> {
         Some("all") => Vec::new(),
         Some(names) => names.split(',').collect(),
     };
-    let flags = variable("CONFORMANCE_FLAGS").unwrap_or_default();
-    let flags: Vec<String> = flags.split_whitespace().map(str::to_owned).collect();
+    let further = variable("CONFORMANCE_FLAGS").unwrap_or_default();
+    let claims = match tests.as_deref() {
+        None | Some("status") => {
+            Some(format!("--supported-features={}", release.status_features().join(",")))
+        }
+        Some(_) => None,
+    };
+    let flags: Vec<String> =
+        claims.into_iter().chain(further.split_whitespace().map(str::to_owned)).collect();
     println!(
         "Gateway API {}, {channel:?}: {}",
         release.tag(),
