@@ -138,6 +138,7 @@ impl DesiredStatus for Desired {
             Desired::Conditions(desired, distribution) => {
                 conditions(object, stored, desired.as_deref(), distribution, now)
             }
+            Desired::Whole(desired) if desired.is_pending => Action::None,
             Desired::Whole(desired) => whole(stored, desired, now),
             Desired::Addresses { held, desired } => addresses(object, stored, held, desired),
         }
