@@ -114,7 +114,9 @@ fn gateways(namespace: &str) -> String {
         json!({"parentRefs": parents, "hostnames": hostnames, "rules": backends}),
     );
     let targets = json!([{"group": "", "kind": "Service", "name": "web"}]);
-    let validation = json!({"hostname": "web.example.com", "wellKnownCACertificates": "System"});
+    // Read by its name, and looked for until it is there.
+    let roots = json!([{"group": "", "kind": "ConfigMap", "name": "absent"}]);
+    let validation = json!({"hostname": "web.example.com", "caCertificateRefs": roots});
     add("k8s.io", "v1", "BackendTLSPolicy", json!({"targetRefs": targets, "validation": validation}));
     add("x-k8s.io", "v1alpha1", "XBackendTrafficPolicy", json!({"targetRefs": targets}));
     all

@@ -200,7 +200,7 @@ pub fn needed(method: &str, path: &str) -> Vec<String> {
 }
 
 /// Returns the rights that the table of kinds asks for: to list and watch those that are read, and to list the
-/// others.
+/// others; what is referred to is read by its name.
 pub fn reads(namespace: &str, settings: &str) -> BTreeSet<String> {
     let mut all = BTreeSet::new();
     for verb in ["list", "watch"] {
@@ -211,6 +211,9 @@ pub fn reads(namespace: &str, settings: &str) -> BTreeSet<String> {
             });
         }
     }
+    // What gateways refer to, and the defaults of their classes.
+    all.extend(["get", "watch"].map(|verb| format!("{verb} configmaps {EVERYWHERE}")));
+    all.extend(["list", "watch"].map(|verb| format!("{verb} configmaps in {namespace}")));
     let unread = UNSUPPORTED_KINDS.iter();
     all.extend(unread.map(|kind| format!("list {} {EVERYWHERE}", qualified(kind.group, kind.plural))));
     all

@@ -27,8 +27,20 @@ pub type Text<'a> = (&'a str, &'a str, &'a str, &'a str);
 pub type Summary<'a> = (&'a str, &'a str, &'a str);
 
 impl Fixture {
-    /// Starts a server with the namespaces given, each with its labels, and `istio-system`.
+    /// Starts a server with the namespaces given, each with its labels, and `istio-system`, and with the classes
+    /// that a replica would make: what is said of waypoints does not change by them while a test counts.
     pub async fn start(namespaces: &[(&str, Value)]) -> anyhow::Result<Self> {
+        let fixture = Self::without_classes(namespaces).await?;
+        for (name, controller) in
+            [("istio", "istio.io/gateway-controller"), ("istio-waypoint", "istio.io/mesh-controller")]
+        {
+            fixture.put(class(name, controller)).await?;
+        }
+        Ok(fixture)
+    }
+
+    /// As [`Fixture::start`], without classes.
+    pub async fn without_classes(namespaces: &[(&str, Value)]) -> anyhow::Result<Self> {
         let server = ApiServer::start().await?;
         let crds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/base/crds");
         for entry in std::fs::read_dir(&crds)? {
@@ -195,6 +207,14 @@ fn path_of(object: &Value) -> anyhow::Result<String> {
     let name = text("/metadata/name");
     ensure!(!name.is_empty(), "no name: {object}");
     Ok(path(kind.with_context(|| format!("no kind of ours: {object}"))?, text("/metadata/namespace"), name))
+}
+
+/// Returns a class of gateways.
+pub fn class(name: &str, controller: &str) -> Value {
+    json!({
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass",
+        "metadata": {"name": name}, "spec": {"controllerName": controller},
+    })
 }
 
 /// Returns a service with these labels.

@@ -1,6 +1,6 @@
 //! Statuses of the Gateway API: all that is ours of an object in one write, by the revision that owns it.
 
-use crate::fixture::Fixture;
+use crate::fixture::{Fixture, class};
 use crate::replica::Replica;
 use anyhow::{Context, ensure};
 use model::{Kind, Name, ObjectRef};
@@ -124,7 +124,7 @@ async fn a_status_is_merged_in_one_write_and_what_others_wrote_stays_to_the_bit(
     let parents = stored["status"]["parents"].as_array().context("no parents")?;
     assert_eq!(parents.len(), 2, "{parents:#?}");
     assert_eq!(parents[0], of("gw", "example.com/other"));
-    // Two classes are made; of the others one write seeded each, and one is ours.
+    // Two classes are ours; of the others one write seeded each, and one is ours.
     has_written(&fixture, [2, 2, 2]).await?;
 
     // What changes nothing of it, and what does.
@@ -201,13 +201,7 @@ async fn two_revisions_write_each_its_own_and_none_fights_for_what_has_moved() -
 
 #[tokio::test(flavor = "multi_thread")]
 async fn classes_are_made_where_they_are_absent_and_left_alone_otherwise() -> anyhow::Result<()> {
-    let fixture = Fixture::start(&[]).await?;
-    let class = |name: &str, controller: &str| {
-        json!({
-            "apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass",
-            "metadata": {"name": name}, "spec": {"controllerName": controller},
-        })
-    };
+    let fixture = Fixture::without_classes(&[]).await?;
     fixture.put(class("istio-waypoint", "example.com/other")).await?;
     fixture.put(class("mine", "istio.io/gateway-controller")).await?;
     let replica = Replica::start(&fixture.account, "one").await?;
