@@ -14,7 +14,7 @@ mod outcome;
 
 pub use outcome::Outcome;
 
-use crate::apiserver::{ApiServer, read, yaml_files};
+use crate::apiserver::{ApiServer, LIMIT, read, until, yaml_files};
 use crate::go::{Module, repository};
 use anyhow::{Context, ensure};
 use std::fs::{self, File};
@@ -138,6 +138,15 @@ impl Run<'_> {
         self.install(&server).await.context("the definitions of kinds cannot be installed")?;
         let said = out.join(format!("{tag}-control-plane.log"));
         let mut control_plane = self.start(&server, &said)?;
+        // The suite gives up at once on a class that is not there; the control plane makes it.
+        let client = server.client().await?;
+        let path = "/apis/gateway.networking.k8s.io/v1/gatewayclasses/istio";
+        let is_there = async || {
+            let class = client.request_text(http::Request::get(path).body(Vec::new())?).await;
+            Ok(class.ok().map(drop))
+        };
+        let waited = until(LIMIT, is_there).await;
+        waited.with_context(|| format!("there is no GatewayClass istio; see {}", said.display()))?;
         let report = out.join(format!("{tag}.yaml"));
         if report.exists() {
             fs::remove_file(&report)?;
