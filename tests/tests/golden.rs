@@ -17,7 +17,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
-use mesh::Options;
+use mesh::{Options, ProxyOptions};
 use model::Event;
 use model::facts::{Answer, ConfigMap, Referent};
 use model::parse::{ReferentKind, referent};
@@ -164,6 +164,8 @@ struct CaseOptions {
     services_select_entries: Option<bool>,
     multi_network: Option<bool>,
     gateway_api: Option<bool>,
+    /// Whether gateways are deployed.
+    deployed: Option<bool>,
 }
 
 impl CaseOptions {
@@ -184,6 +186,7 @@ impl CaseOptions {
             services_select_entries: self.services_select_entries.unwrap_or(default.services_select_entries),
             multi_network: self.multi_network.unwrap_or(default.multi_network),
             gateway_api: self.gateway_api.unwrap_or(default.gateway_api),
+            proxies: self.deployed.unwrap_or_default().then(ProxyOptions::default),
         }
     }
 }
@@ -254,6 +257,7 @@ impl Input {
                 || conditions(&mesh) != conditions(expected)
                 || mesh.routes() != expected.routes()
                 || mesh.wanted() != expected.wanted()
+                || mesh.deployments() != expected.deployments()
         };
         let mut orders = vec![("reversed".to_owned(), self.events.iter().rev().cloned().collect())];
         for seed in 0..SEEDS {
@@ -352,6 +356,10 @@ fn render(mesh: &Plane) -> String {
     if !routes.is_empty() {
         all.insert(Value::from("routes"), Value::from(routes));
     }
+    let deployments = deployments(mesh);
+    if !deployments.is_empty() {
+        all.insert(Value::from("deployments"), Value::from(deployments));
+    }
     if !lines.is_empty() {
         all.insert(Value::from("diagnostics"), Value::from(lines));
     }
@@ -389,6 +397,22 @@ fn conditions(mesh: &Plane) -> Mapping {
         }
     }
     all.into_iter().map(|(object, lines)| (Value::from(object), lines)).collect()
+}
+
+/// What is deployed for each gateway: its objects, or why it cannot be said what they are.
+fn deployments(mesh: &Plane) -> Mapping {
+    let mut all = Mapping::new();
+    for (gateway, deployment) in mesh.deployments() {
+        let value = match &deployment.manifests {
+            Err(fault) => Value::from(fault.message.as_str()),
+            Ok(manifests) => {
+                let bodies = manifests.iter().map(|manifest| serde_yaml::to_value(&*manifest.body).unwrap());
+                Value::from(bodies.collect::<Vec<_>>())
+            }
+        };
+        all.insert(Value::from(gateway.to_string()), value);
+    }
+    all
 }
 
 /// The first line that differs, with its number.

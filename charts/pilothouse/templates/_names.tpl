@@ -83,6 +83,12 @@ istio-ca-crl
 {{- if eq (get .Values.env "ENABLE_CLUSTER_TRUST_BUNDLE_API" | toString) "true" -}}true{{- end -}}
 {{- end -}}
 
+{{/* Not empty when gateways are deployed. */}}
+{{- define "pilothouse.deploysGateways" -}}
+{{- $set := get .Values.env "PILOT_ENABLE_GATEWAY_API_DEPLOYMENT_CONTROLLER" | toString | lower -}}
+{{- if and .Values.gateways.enabled (not (has $set (list "false" "no" "off" "f" "n" "0"))) (not .Values.shadow.enabled) -}}true{{- end -}}
+{{- end -}}
+
 {{/* Refuses a cluster that is too old. `kubeVersion` in Chart.yaml would refuse API servers that were
 built from source as well: their version, v0.0.0-master+$Format:%H$, is no semantic version. */}}
 {{- define "pilothouse.checkKubernetes" -}}

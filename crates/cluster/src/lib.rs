@@ -5,6 +5,7 @@
 //!        ├──▶ UnreadKinds: whether there are objects of kinds that are known and not read
 //!        ├──▶ ObjectClient: objects and their statuses, in the version that is served
 //!        ├──▶ StatusWriter: read a status, compare, write; from a work queue, at a bounded rate
+//!        ├──▶ ObjectWriter: the same with whole objects, which are applied and deleted
 //!        └──▶ Candidate: leader election over a Lease or a ConfigMap
 //! ```
 //!
@@ -16,6 +17,7 @@ mod leader_election;
 mod list_watch;
 mod lock;
 mod object_client;
+mod object_writer;
 mod stats;
 mod status_writer;
 mod unread;
@@ -27,6 +29,7 @@ pub use leader_election::{Election, LeaderRecord, LeaseTimings};
 pub use list_watch::{Batch, Batches, KubeSettings, KubeSource, SourceProblems};
 pub use lock::{Candidate, Lock};
 pub use object_client::{ObjectClient, RequestError};
+pub use object_writer::{Change, DesiredObject, Ended, ObjectWriter, WrittenKind, WrittenObject};
 pub use stats::WriterStats;
 pub use status_writer::{Action, DesiredStatus, StatusWriter};
 pub use unread::UnreadKinds;

@@ -41,6 +41,11 @@ impl RequestError {
     pub fn is_forbidden(&self) -> bool {
         self.code == 403
     }
+
+    /// Tells whether nothing may be created since the namespace is going away, which is no lack of a right.
+    pub(crate) fn is_of_terminating_namespace(&self) -> bool {
+        self.code == 403 && self.message.ends_with("because it is being terminated")
+    }
 }
 
 impl std::fmt::Display for RequestError {
@@ -161,7 +166,7 @@ impl ObjectClient {
     }
 
     /// Sends a request and reads the answer, which is bounded in time and in size.
-    async fn send<T: DeserializeOwned>(&self, request: Prepared) -> Result<T, RequestError> {
+    pub(crate) async fn send<T: DeserializeOwned>(&self, request: Prepared) -> Result<T, RequestError> {
         let without_answer = |message: String| RequestError { code: 0, message };
         let answer = async {
             let request = request.map_err(|e| without_answer(e.to_string()))?.map(Body::from);

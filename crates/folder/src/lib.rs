@@ -57,7 +57,7 @@ pub use key::Key;
 pub use object::{Object, Objects, Origin};
 pub use places::Places;
 pub use problem::Problem;
-pub use state::{Folder, Resolved};
+pub use state::{Deployed, Folder, Resolved};
 
 #[cfg(test)]
 mod tests;

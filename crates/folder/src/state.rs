@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use model::Severity;
+use serde_json::Value;
 
 use crate::admit::admit;
 use crate::analysis::analyse;
@@ -14,7 +15,7 @@ use crate::file::File;
 use crate::key::Key;
 use crate::layout::{Layout, Reported, layout};
 use crate::locate::place;
-use crate::object::{Object, Objects, Origin};
+use crate::object::{Object, Objects, Origin, group_of};
 use crate::places::Places;
 use crate::problem::Problem;
 
@@ -30,6 +31,15 @@ pub struct Resolved {
     pub problems: Vec<Problem>,
 }
 
+/// An object that is deployed for one of the folder's, as a control plane applies it to a cluster.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Deployed {
+    /// What it is deployed for.
+    pub cause: Key,
+    /// The object, with `apiVersion`, `kind` and `metadata`.
+    pub value: Value,
+}
+
 /// The files of a folder. The caller reads them; this keeps the last good version of each.
 pub struct Folder {
     files: BTreeMap<Arc<str>, File>,
@@ -37,6 +47,8 @@ pub struct Folder {
     system_namespace: String,
     /// What each kustomization made last, by its path.
     built: BTreeMap<Arc<str>, Vec<Arc<Object>>>,
+    /// What is deployed for objects of the folder.
+    deployed: Vec<Deployed>,
 }
 
 impl Default for Folder {
@@ -50,7 +62,7 @@ impl Folder {
     /// Makes a folder without files, whose mesh has its settings in this namespace.
     pub fn new(system_namespace: &str) -> Self {
         let system_namespace = system_namespace.to_owned();
-        Self { files: BTreeMap::new(), system_namespace, built: BTreeMap::new() }
+        Self { files: BTreeMap::new(), system_namespace, built: BTreeMap::new(), deployed: Vec::new() }
     }
 
     /// Takes a new version of a file.
@@ -87,6 +99,14 @@ impl Folder {
     /// Removes a file and its objects; tells whether it was there.
     pub fn remove(&mut self, path: &str) -> bool {
         self.files.remove(path).is_some()
+    }
+
+    /// Says what is deployed for objects of the folder; tells whether that is something else than before.
+    /// Controllers play over it as over what the folder declares, which goes before what has its name.
+    pub fn set_deployed(&mut self, deployed: Vec<Deployed>) -> bool {
+        let is_new = self.deployed != deployed;
+        self.deployed = deployed;
+        is_new
     }
 
     /// The paths of the files, in order.
@@ -132,13 +152,35 @@ impl Folder {
                 Some(first) => problems.extend(twice(first, &object)),
             }
         }
-        let objects = cluster::simulate(&declared, &mut problems);
+        let objects = cluster::simulate(&self.with_deployed(&declared), &mut problems);
         let mut doubts = Vec::new();
         analyse(&declared, &objects, &self.system_namespace, &mut doubts);
         problems.extend(doubts.into_iter().map(|doubt| self.placed(doubt, &declared)));
         problems.sort();
         problems.dedup();
         Resolved { objects, refused, problems }
+    }
+
+    /// The declared objects, and those that are deployed for one of them.
+    fn with_deployed(&self, declared: &Objects) -> Objects {
+        let mut all = declared.clone();
+        for Deployed { cause, value } in &self.deployed {
+            let Some(cause) = declared.get(cause) else { continue };
+            let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+            let api_version = text("/apiVersion");
+            let (namespace, name) = (text("/metadata/namespace"), text("/metadata/name"));
+            let key = Key::new(group_of(api_version), text("/kind"), namespace, name);
+            let object = Object {
+                key: key.clone(),
+                api_version: api_version.to_owned(),
+                value: value.clone(),
+                origin: cause.origin.clone(),
+                made_for: Some(cause.key.clone()),
+                refused: None,
+            };
+            all.entry(key).or_insert_with(|| Arc::new(object));
+        }
+        all
     }
 
     /// Gives a doubt about a field its place.

@@ -73,6 +73,17 @@ impl Class {
         BUILT_IN.iter().find(|built_in| built_in.controller == controller).map(|built_in| built_in.class)
     }
 
+    /// Returns the controller of its classes.
+    pub fn controller(self) -> &'static str {
+        // Each class is in the table.
+        BUILT_IN.iter().find(|built_in| built_in.class == self).map_or("", |built_in| built_in.controller)
+    }
+
+    /// Tells whether its gateways take traffic of the mesh.
+    pub fn is_in_mesh(self) -> bool {
+        matches!(self, Self::Waypoint | Self::EastWest)
+    }
+
     /// Tells whether ListenerSets may attach.
     pub fn has_listener_sets(self) -> bool {
         self == Self::Gateway

@@ -7,6 +7,9 @@
 //! ReferenceGrant ──▶ grants ──▶ backends ──▶ rules of routes ───────┼──────┼──────▶ hosts: rules in order
 //! HTTPRoute, GRPCRoute, TLSRoute, TCPRoute, UDPRoute ───────────────┘      │
 //! BackendTLSPolicy, XBackendTrafficPolicy ──▶ policies of services         └──▶ conditions of each object
+//!
+//! Gateway, its ports ──▶ deployments: manifests of proxies
+//! Services, their ready endpoints ──▶ programming of gateways: conditions and addresses
 //! ```
 //!
 //! Routes of every kind have one shape from ingest on; where a table of each kind is needed, one function
@@ -21,6 +24,7 @@
 
 mod allowed;
 mod class;
+pub mod deployment;
 mod grant;
 mod hostname;
 mod key;
@@ -34,6 +38,7 @@ mod routing;
 mod status;
 
 pub use class::{BuiltInClass, Class};
+pub use deployment::{GatewayDeployment, Manifest, ManifestKind};
 pub use key::{HostKey, ListenerKey, Owner, RouteKey, ServiceTarget, Target};
 pub use listener::{
     Authorities, Certificate, ClientCertificate, ClientCertificates, Conflict, Listener, Protocol,
@@ -71,6 +76,8 @@ pub struct Tables {
     pub parameters: Table<Name, Parameters>,
     /// What a source is to read besides what it lists. It is a sink.
     pub wanted: Table<Referent, ()>,
+    /// What is deployed for gateways; none where somebody else deploys them.
+    pub deployments: Option<Table<Name, GatewayDeployment>>,
     classes: Table<Name, GatewayClass>,
     is_multi_network: bool,
 }
@@ -162,6 +169,20 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, mesh: &mesh::Tables, options:
             ownership: ownership.clone(),
         },
     );
+    let deployments = options.proxies.clone().map(|proxies| {
+        let inputs = deployment::Inputs {
+            gateways: inputs.gateways,
+            merged,
+            parameters,
+            network: mesh.network,
+            discovery_host: mesh.discovery_host,
+            options: proxies,
+            revision: options.revision.clone(),
+            system_namespace: options.system_namespace.clone(),
+            ownership: ownership.clone(),
+        };
+        deployment::declare(b, inputs)
+    });
     status::declare_classes(b, out, inputs.gatewayclasses, ownership.clone());
     status::declare_listeners(
         b,
@@ -176,6 +197,10 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, mesh: &mesh::Tables, options:
             terminations,
             client_certificates,
             parameters,
+            deployments,
+            services: inputs.services,
+            slices: inputs.endpointslices,
+            domain: shared(&options.domain_suffix),
             ownership: ownership.clone(),
         },
     );
@@ -200,6 +225,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, mesh: &mesh::Tables, options:
         client_certificates,
         parameters,
         wanted,
+        deployments,
         classes: inputs.gatewayclasses,
         is_multi_network: options.multi_network,
     }

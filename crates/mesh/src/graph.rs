@@ -2,7 +2,7 @@
 
 use engine::{Builder, Cx, Graph, Memo, Table};
 use model::facts::{AuthorizationPolicy, Meta, PeerAuthentication, ServiceEntry};
-use model::{Diagnostic, Name, Ns, shared};
+use model::{Diagnostic, Name, Ns, Str, shared};
 use output::{Outputs, Resource};
 use proto::ResourceType;
 use std::sync::Arc;
@@ -23,6 +23,10 @@ pub struct Tables {
     pub inputs: Inputs,
     /// Whether a namespace takes part in the mesh.
     pub in_scope: Memo<Ns, bool>,
+    /// The network of the cluster; empty where it has none.
+    pub network: Table<(), Str>,
+    /// The host that proxies are told to find their control plane at; empty where none is set.
+    pub discovery_host: Table<(), Str>,
     /// What identity depends on.
     pub identity: identity::Tables,
     /// What each ServiceEntry that takes part has to do with automatic addresses.
@@ -204,7 +208,15 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
     let identity = identity::declare(b, inputs, namespaces, settings);
     let in_scope = b.memo("namespace_in_scope", move |cx, ns: &Ns| Some(cx.memo(namespaces, ns)?.in_scope));
     let waypoint_bindings = status::WaypointBindings { binder, services: service_rows, hosts: entries.rows };
-    Tables { inputs, in_scope, identity, address_requests: entries.address_requests, waypoint_bindings }
+    Tables {
+        inputs,
+        in_scope,
+        network: settings.network,
+        discovery_host: settings.discovery_host,
+        identity,
+        address_requests: entries.address_requests,
+        waypoint_bindings,
+    }
 }
 
 /// Tells whether an object is of the revision that is served: without one, or without a label on the

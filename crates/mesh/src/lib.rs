@@ -45,6 +45,6 @@ pub use address::{AddressProblem, AddressRequest, Allocator, Assignment, Ipv4Poo
 pub use capabilities::understood_by;
 pub use graph::{Tables, declare, is_ours};
 pub use input::{Inputs, Listings};
-pub use options::{Options, TrafficDistribution};
-pub use settings::config_map;
+pub use options::{Options, ProxyOptions, TrafficDistribution};
+pub use settings::{NETWORK_LABEL, config_map};
 pub use status::WaypointBindings;

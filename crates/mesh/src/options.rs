@@ -27,6 +27,27 @@ impl FromStr for TrafficDistribution {
     }
 }
 
+/// What gateways and waypoints are deployed with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyOptions {
+    /// The image of Envoy.
+    pub envoy_image: String,
+    /// The image of this program, which writes the bootstrap of an Envoy.
+    pub pilothouse_image: String,
+    /// The ConfigMap with the roots of the mesh in every namespace.
+    pub root_config_map: String,
+}
+
+impl Default for ProxyOptions {
+    fn default() -> Self {
+        Self {
+            envoy_image: "envoyproxy/envoy:distroless-v1.40.0".to_owned(),
+            pilothouse_image: concat!("pilothouse:", env!("CARGO_PKG_VERSION")).to_owned(),
+            root_config_map: "istio-ca-root-cert".to_owned(),
+        }
+    }
+}
+
 /// Settings that do not change while the process runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -60,6 +81,8 @@ pub struct Options {
     pub multi_network: bool,
     /// Whether listeners and routes of the Gateway API are resolved.
     pub gateway_api: bool,
+    /// What gateways are deployed with; `None` where somebody else deploys them.
+    pub proxies: Option<ProxyOptions>,
 }
 
 impl Default for Options {
@@ -79,6 +102,7 @@ impl Default for Options {
             services_select_entries: true,
             multi_network: false,
             gateway_api: false,
+            proxies: None,
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::Options;
 use crate::input::Inputs;
 
 /// The label that names a network, on the system namespace and on gateways.
-pub(crate) const NETWORK_LABEL: &str = "topology.istio.io/network";
+pub const NETWORK_LABEL: &str = "topology.istio.io/network";
 
 /// The mesh settings that identities depend on. All are valid: settings that are not leave the last good
 /// ones.
@@ -33,6 +33,8 @@ pub(crate) struct Settings {
     pub trust_domain: Table<(), TrustDomain>,
     /// What identities depend on.
     pub trust: Table<(), TrustSettings>,
+    /// The host that proxies are told to find their control plane at; empty where none is set.
+    pub discovery_host: Table<(), Str>,
     /// As sent with workloads: empty for the default `cluster.local`.
     pub sent_trust_domain: Table<(), Str>,
     pub discovery: Table<(), Vec<Selector>>,
@@ -101,6 +103,9 @@ impl Settings {
             root_namespace,
             discovery,
             trust,
+            discovery_host: b.single("discovery_host", move |cx| {
+                cx.single(trust).map(|trust| trust.discovery_host.clone()).unwrap_or_default()
+            }),
             trust_domain: b.single("trust_domain", move |cx| {
                 cx.single(trust).map(|trust| trust.trust_domain.clone()).unwrap_or_default()
             }),

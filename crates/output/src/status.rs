@@ -27,7 +27,11 @@ impl Conditions {
             let entries = merge.entries(status.get(list.field), list);
             status.insert(list.field.to_owned(), entries);
         }
-        set_fields(&mut status, &self.fields);
+        // Likewise of a field that is to be empty.
+        let is_empty = |(field, value): &&(&'static str, Value)| {
+            stored.get(*field).is_none() && value.as_array().is_some_and(Vec::is_empty)
+        };
+        set_fields(&mut status, self.fields.iter().filter(|field| !is_empty(field)));
         let is_new = !status.is_empty() || !stored.is_null();
         let status = Value::Object(status);
         (is_new && status != *stored).then_some(status)
@@ -110,7 +114,10 @@ impl Merge<'_> {
     }
 }
 
-fn set_fields(object: &mut Map<String, Value>, fields: &[(&'static str, Value)]) {
+fn set_fields<'a>(
+    object: &mut Map<String, Value>,
+    fields: impl IntoIterator<Item = &'a (&'static str, Value)>,
+) {
     for (field, value) in fields {
         object.insert((*field).to_owned(), value.clone());
     }
@@ -194,6 +201,15 @@ mod tests {
             foreign, written("Accepted", "True", BEFORE, 2), written("ResolvedRefs", "True", NOW, 2),
         ], "other": {"a": 1}});
         assert_eq!(merged.to_string(), expected.to_string());
+    }
+
+    #[test]
+    fn a_field_that_was_there_is_emptied_and_one_that_was_not_stays_away() {
+        let desired = Conditions { fields: vec![("addresses", json!([]))], ..Conditions::default() };
+        assert_eq!(desired.merged_into(&json!({}), OWN, NOW), None);
+        assert_eq!(desired.merged_into(&json!({"addresses": []}), OWN, NOW), None);
+        let stored = json!({"addresses": [{"value": "10.0.0.1"}]});
+        assert_eq!(desired.merged_into(&stored, OWN, NOW), Some(json!({"addresses": []})));
     }
 
     #[test]

@@ -15,6 +15,8 @@ pub struct Delta {
     pub nodes: BTreeSet<Str>,
     /// The objects whose conditions changed, ascending.
     pub conditions: Vec<ObjectRef>,
+    /// The gateways for which something else is deployed than before, or nothing any more, ascending.
+    pub deployments: Vec<Name>,
     /// ServiceEntries that came, went, or ask for other automatic addresses than before.
     pub address_requests: Vec<Name>,
     /// What changed for identity, of [`Plane::identity`](crate::Plane::identity).

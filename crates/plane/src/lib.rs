@@ -29,9 +29,11 @@ mod identity;
 pub use delta::{Delta, ReferentChanges};
 pub use engine::{StageStats, Trace};
 pub use gateway::BuiltInClass;
+pub use gateway::deployment::{Fault, MANAGED_LABEL, bootstrap};
+pub use gateway::{GatewayDeployment, Manifest, ManifestKind};
 pub use identity::{IdentityDelta, IdentitySnapshot};
-pub use mesh::Options;
 pub use mesh::identity::{PodIdentity, TrustSettings};
+pub use mesh::{Options, ProxyOptions};
 pub use output::{Condition, Conditions, Entry, EntryList, Findings, ResourceChange};
 
 use engine::{Builder, Graph};
@@ -98,9 +100,13 @@ impl Plane {
         let graph = &mut self.graph;
         let Changed { resources, nodes } = self.outputs.changed_resources(graph);
         let requests = graph.changes(self.mesh.address_requests).into_iter();
+        let deployments = self.gateway.and_then(|tables| tables.deployments);
+        let changed_deployments = deployments.map(|table| graph.changes(table)).unwrap_or_default();
+        let changed_deployments = changed_deployments.into_iter().map(|change| change.key).collect();
         Delta {
             resources,
             nodes,
+            deployments: changed_deployments,
             address_requests: requests.map(|change| change.key).collect(),
             conditions: self.outputs.changed_conditions(graph),
             findings: self.outputs.changed_diagnostics(graph),
@@ -178,6 +184,18 @@ impl Plane {
     pub fn address_requests(&self) -> Vec<AddressRequest> {
         let rows = self.graph.rows(self.mesh.address_requests).into_iter();
         rows.map(|(_, request)| (*request).clone()).collect()
+    }
+
+    /// Returns what is deployed for a gateway; `None` when that is nobody's business here.
+    pub fn deployment(&self, gateway: &Name) -> Option<Arc<GatewayDeployment>> {
+        self.graph.get(self.gateway?.deployments?, gateway)
+    }
+
+    /// Returns what is deployed for each gateway, ascending by name. This walks the gateways, as a newly
+    /// elected deployer does.
+    pub fn deployments(&self) -> Vec<(Name, Arc<GatewayDeployment>)> {
+        let table = self.gateway.and_then(|tables| tables.deployments);
+        table.map(|table| self.graph.rows(table)).unwrap_or_default()
     }
 
     /// Returns what is wrong with the objects at hand: those refused, policies that are not enforced as

@@ -4,7 +4,7 @@
 
 use model::facts::{Answer, ConfigMap, Digest, KeyPair, Referent, Roots, Secret};
 use model::{Event, Kind, Labels, Name, ObjectRef};
-use pilothouse_plane::{Conditions, Options, Plane};
+use pilothouse_plane::{Conditions, GatewayDeployment, Options, Plane, ProxyOptions};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -146,6 +146,8 @@ impl Draw<'_> {
             Kind::GatewayClass,
             Kind::BackendTLSPolicy,
             Kind::XBackendTrafficPolicy,
+            Kind::EndpointSlice,
+            Kind::Service,
         ]);
         let mut manifest = json!({"metadata": self.metadata()});
         manifest["spec"] = match kind {
@@ -158,7 +160,24 @@ impl Draw<'_> {
                 manifest["metadata"] = json!({"name": "istio"});
                 json!({"controllerName": self.pick(&["istio.io/gateway-controller", "example.com/other"])})
             }
-            Kind::Service => json!({"ports": [{"port": self.pick(&[80, 81])}]}),
+            Kind::Service => {
+                manifest["metadata"]["name"] = json!(self.pick(&["a", "b", "a-istio"]));
+                manifest["status"] =
+                    self.pick(&[json!({}), json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}})]);
+                json!({
+                    "type": self.pick(&["ClusterIP", "LoadBalancer"]), "clusterIP": "10.1.0.1",
+                    "ports": [{"port": self.pick(&[80, 81])}],
+                })
+            }
+            Kind::EndpointSlice => {
+                let service = self.pick(&["a", "b", "a-istio"]);
+                manifest["metadata"]["labels"] = json!({"kubernetes.io/service-name": service});
+                manifest["addressType"] = json!("IPv4");
+                let conditions = json!({"ready": self.pick(&[true, false])});
+                manifest["endpoints"] = json!([{"addresses": ["10.2.0.1"], "conditions": conditions}]);
+                manifest["ports"] = json!([{"port": 80}]);
+                Value::Null
+            }
             Kind::ServiceEntry => {
                 json!({"hosts": [self.pick(&HOSTS)], "ports": [{"number": 80, "name": "x", "protocol": "TCP"}]})
             }
@@ -179,6 +198,15 @@ impl Draw<'_> {
                 spec
             }
             Kind::Gateway => {
+                let annotations = [
+                    json!({}),
+                    json!({"gateway.pilothouse.io/replicas": "2"}),
+                    json!({"gateway.pilothouse.io/replicas": "many"}),
+                    json!({"gateway.istio.io/name-override": "b"}),
+                ];
+                manifest["metadata"]["annotations"] = self.pick(&annotations);
+                let addresses = self.pick(&[json!([]), json!([{"type": "IPAddress", "value": "10.1.0.1"}])]);
+                manifest["status"] = json!({"addresses": addresses});
                 let mut spec = json!({
                     "gatewayClassName": self.pick(&["istio", "istio-waypoint", "istio-remote", "nobody"]),
                     "allowedListeners": {"namespaces": self.allowed()},
@@ -240,16 +268,18 @@ fn edit(objects: &mut Objects, bytes: &[u8]) -> Event {
 }
 
 fn empty() -> Plane {
-    let mut plane = Plane::new(&Options { gateway_api: true, ..Options::default() });
+    let proxies = Some(ProxyOptions::default());
+    let mut plane = Plane::new(&Options { gateway_api: true, proxies, ..Options::default() });
     plane.apply(Kind::ALL.iter().flat_map(|kind| [Event::Begin(*kind), Event::Synced(*kind)]));
     assert!(plane.is_synced());
     plane
 }
 
-type Outcome = (Vec<(ObjectRef, Arc<Conditions>)>, Vec<String>, Vec<Referent>);
+type Outcome =
+    (Vec<(ObjectRef, Arc<Conditions>)>, Vec<String>, Vec<Referent>, Vec<(Name, Arc<GatewayDeployment>)>);
 
 fn outcome(plane: &Plane) -> Outcome {
-    (plane.conditions(), plane.routes(), plane.wanted())
+    (plane.conditions(), plane.routes(), plane.wanted(), plane.deployments())
 }
 
 fn edits() -> impl Strategy<Value = Vec<Vec<u8>>> {
@@ -278,6 +308,7 @@ proptest! {
         let (mut objects, mut plane) = (Objects::new(), empty());
         let mut known: BTreeMap<ObjectRef, Arc<Conditions>> = BTreeMap::new();
         let mut wanted = BTreeSet::new();
+        let mut deployed: BTreeMap<Name, Arc<GatewayDeployment>> = BTreeMap::new();
         for bytes in &edits {
             let delta = plane.apply([edit(&mut objects, bytes)]);
             wanted.extend(delta.referents.wanted);
@@ -291,6 +322,13 @@ proptest! {
                     None => known.remove(&object),
                 };
             }
+            for gateway in delta.deployments {
+                match plane.deployment(&gateway) {
+                    Some(deployment) => deployed.insert(gateway, deployment),
+                    None => deployed.remove(&gateway),
+                };
+            }
+            prop_assert_eq!(&deployed, &plane.deployments().into_iter().collect());
             let all: BTreeMap<ObjectRef, Arc<Conditions>> = plane.conditions().into_iter().collect();
             prop_assert_eq!(&known, &all);
         }
@@ -333,6 +371,16 @@ fn a_pods_change_touches_no_row_of_routes_and_a_rules_edit_only_its_own() {
             }),
         )
     };
+    let slice = |service: &str, address: &str, ready: bool| {
+        put(
+            Kind::EndpointSlice,
+            json!({
+                "metadata": {"namespace": "shop", "name": service, "labels": {"kubernetes.io/service-name": service}},
+                "addressType": "IPv4", "ports": [{"port": 80}],
+                "endpoints": [{"addresses": [address], "conditions": {"ready": ready}}],
+            }),
+        )
+    };
     let mut plane = empty();
     let mut events = vec![
         put(
@@ -356,6 +404,9 @@ fn a_pods_change_touches_no_row_of_routes_and_a_rules_edit_only_its_own() {
     let tables = ["route", "request", "stream", "listener", "attachment", "gateway"];
     let before = tables.map(|table| computed(&plane, table));
     assert!(!plane.apply([pod("10.0.0.2")]).resources.is_empty());
+    plane.apply([slice("web", "10.0.0.2", true)]);
+    plane.apply([slice("web", "10.0.0.2", false)]);
+    plane.apply([slice("web", "10.0.0.3", true)]);
     assert_eq!(tables.map(|table| computed(&plane, table)), before);
 
     let (rules, hosts) = (computed(&plane, "http_route_rules"), computed(&plane, "listener_requests"));
@@ -406,8 +457,9 @@ fn a_secrets_edit_touches_its_listeners_and_nothing_else() {
     let delta = plane.apply([answer("s7", 2)]);
     assert_eq!(computed(&plane, "listener_tls"), tls + 1);
     assert!(delta.conditions.is_empty() && delta.referents.is_empty());
-    // The Secret, whether it is wanted, its listener, and the conditions of that, which come out equal.
-    assert!(count(&plane) - before <= 5, "{} rows", count(&plane) - before);
+    // The Secret, whether it is wanted, its listener, the conditions of that and whether its gateway is programmed,
+    // which come out equal.
+    assert!(count(&plane) - before <= 6, "{} rows", count(&plane) - before);
 }
 
 #[test]

@@ -82,6 +82,16 @@ pub struct MeshArgs {
     #[arg(long, value_name = "BOOL", env = "PILOT_ENABLE_K8S_SELECT_WORKLOAD_ENTRIES", default_value = "true",
         action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new())]
     pub services_select_entries: bool,
+    /// Deploy proxies for Gateways of our classes
+    #[arg(long, value_name = "BOOL", env = "PILOT_ENABLE_GATEWAY_API_DEPLOYMENT_CONTROLLER", default_value = "true",
+        action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new())]
+    pub deploy_gateways: bool,
+    /// Image of the upstream Envoy that they run; a Gateway chooses another by the annotation sidecar.istio.io/proxyImage
+    #[arg(long, value_name = "IMAGE", env = "PILOTHOUSE_ENVOY_IMAGE", default_value_t = mesh::ProxyOptions::default().envoy_image)]
+    pub envoy_image: String,
+    /// Image of Pilothouse, which writes what Envoy is started with
+    #[arg(long, value_name = "IMAGE", env = "PILOTHOUSE_IMAGE", default_value_t = mesh::ProxyOptions::default().pilothouse_image)]
+    pub pilothouse_image: String,
     /// Reach workloads of other networks through the gateways of those networks only, and only by Services with scope GLOBAL
     #[arg(long, env = "AMBIENT_ENABLE_MULTI_NETWORK")]
     pub multi_network: bool,
@@ -110,6 +120,11 @@ impl MeshArgs {
             services_select_entries: self.services_select_entries,
             multi_network: self.multi_network,
             gateway_api: true,
+            proxies: self.deploy_gateways.then(|| mesh::ProxyOptions {
+                envoy_image: self.envoy_image.clone(),
+                pilothouse_image: self.pilothouse_image.clone(),
+                ..mesh::ProxyOptions::default()
+            }),
         }
     }
 }
@@ -378,6 +393,17 @@ impl ServeArgs {
 }
 
 impl ServeArgs {
+    /// Returns the options of the mesh.
+    pub fn mesh_options(&self) -> mesh::Options {
+        let mut options = self.mesh.options();
+        if let Some(proxies) = &mut options.proxies
+            && !self.identity.root_config_map.is_empty()
+        {
+            proxies.root_config_map.clone_from(&self.identity.root_config_map);
+        }
+        options
+    }
+
     /// Returns the settings of identity.
     pub fn identity_settings(&self) -> identity::Settings {
         let (mesh, of) = (&self.mesh, &self.identity);

@@ -307,7 +307,7 @@ fn identity(
         (Some(connection), _) => KeyStore::Cluster(connection.client.clone()),
         (None, Some(dir)) => KeyStore::StateDir(StateDir::open(dir).map_err(IdentityError::from)?),
         (None, None) => {
-            let engine = EngineHandle::start_with(args.mesh.options(), subscribers);
+            let engine = EngineHandle::start_with(args.mesh_options(), subscribers);
             return Ok((None, IdentityView::default(), engine.map_err(StartError::Thread)?));
         }
     };
@@ -322,7 +322,7 @@ fn identity(
     let (identity, view) = Identity::new(&settings, store, port.address())?;
     let index = view.index().map(|index| Box::new(Arc::clone(index)) as Box<dyn Subscriber>);
     subscribers.splice(0..0, index);
-    let engine = EngineHandle::start_with(args.mesh.options(), subscribers).map_err(StartError::Thread)?;
+    let engine = EngineHandle::start_with(args.mesh_options(), subscribers).map_err(StartError::Thread)?;
     let roots = roots(args, connection, &view);
     Ok((Some(SecureServer { identity, port, roots }), view, engine))
 }
@@ -350,6 +350,7 @@ fn status(args: &ServeArgs, connection: Option<&Connection>) -> Option<(kube::Cl
         revision: args.mesh.revision.clone(),
         namespace: args.mesh.system_namespace.clone(),
         allocates_addresses: args.mesh.allocate_addresses,
+        deploys_gateways: args.mesh.deploy_gateways,
         pools: args.mesh.pools(),
         timings: LeaseTimings::default(),
         resync_delay: RESYNC_DELAY,
@@ -409,6 +410,7 @@ fn source(
         config_name,
         domain: args.mesh.domain.clone(),
         pools: args.mesh.allocate_addresses.then(|| args.mesh.pools()),
+        gateways: args.mesh.deploy_gateways.then(|| args.mesh_options()),
     };
     let source = FolderSource::new(settings).with_log(Arc::clone(engine.log()));
     let view = SourceView::Folder(source.problems());

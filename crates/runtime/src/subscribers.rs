@@ -48,6 +48,7 @@ impl Subscriber for Arc<ChangedObjects> {
 
     fn published(&mut self, delta: &Delta) {
         ChangedObjects::published(self, &delta.conditions, &delta.address_requests);
+        self.deployments_changed(&delta.deployments);
     }
 }
 

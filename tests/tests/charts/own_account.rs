@@ -9,6 +9,7 @@ use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, T
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, ServiceAccount};
 use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use pilothouse_tests::apiserver::{ApiServer, KnownCrds, LIMIT, known_crds, until};
 use pilothouse_tests::client::{Client, Node, Options, Tls};
@@ -120,6 +121,15 @@ fn gateways(namespace: &str) -> String {
     add("k8s.io", "v1", "BackendTLSPolicy", json!({"targetRefs": targets, "validation": validation}));
     add("x-k8s.io", "v1alpha1", "XBackendTrafficPolicy", json!({"targetRefs": targets}));
     all
+}
+
+/// A gateway that is deployed as its annotations say.
+fn deployed(namespace: &str, annotations: Value) -> String {
+    let metadata = json!({"name": "deployed", "namespace": namespace, "annotations": annotations});
+    let listeners = json!([{"name": "mesh", "port": 15008, "protocol": "HBONE"}]);
+    let spec = json!({"gatewayClassName": "istio-waypoint", "listeners": listeners});
+    let api = "gateway.networking.k8s.io/v1";
+    json!({"apiVersion": api, "kind": "Gateway", "metadata": metadata, "spec": spec}).to_string()
 }
 
 /// Makes the ztunnel of a node as upstream's chart does, and returns its token.
@@ -235,6 +245,11 @@ impl Site {
             let right = right.with_context(|| format!("{asked:?}: the chart grants none of {one_of:?}"))?;
             ensure!(asked.status != 403, "{asked:?} is forbidden although there is {right:?}");
             used.insert(right.clone());
+            // An apply that creates needs the right to create, too.
+            let create = right.replacen("patch ", "create ", 1);
+            if asked.status == 201 && asked.method == "PATCH" && self.granted.contains(&create) {
+                used.insert(create);
+            }
         }
         Ok(used)
     }
@@ -363,7 +378,7 @@ async fn as_its_own_account_it_does_all_its_work_and_uses_every_right_it_has() -
     until(LIMIT, is_right).await.context("the edit stays")?;
     let edit = Patch::Merge(json!({"data": {"ca-crl.pem": "edited"}}));
     maps.patch(LISTS, &PatchParams::default(), &edit).await?;
-    let secrets = Api::<Secret>::namespaced(client, &site.system);
+    let secrets = Api::<Secret>::namespaced(client.clone(), &site.system);
     let ask = Patch::Merge(json!({"metadata": {"annotations": {identity::ROTATE: "now"}}}));
     secrets.patch("istio-ca-secret", &PatchParams::default(), &ask).await?;
 
@@ -385,6 +400,18 @@ async fn as_its_own_account_it_does_all_its_work_and_uses_every_right_it_has() -
         let is_reported = async || Ok((events(&site, reason).await? >= before + 2).then_some(()));
         until(LIMIT, is_reported).await.with_context(|| format!("{reason} is not reported"))?;
     }
+
+    // Gateways are deployed, and what one no longer asks for goes.
+    let budgets = Api::<PodDisruptionBudget>::namespaced(client.clone(), &site.shop);
+    let asked = json!({
+        "gateway.istio.io/name-override": "front", "gateway.istio.io/service-account": "robot",
+        "gateway.pilothouse.io/max-replicas": "2", "gateway.pilothouse.io/min-available": "1",
+    });
+    site.server.apply(&deployed(&site.shop, asked)).await?;
+    until(LIMIT, async || Ok(budgets.get_opt("front").await?)).await.context("nothing is deployed")?;
+    site.server.apply(&deployed(&site.shop, json!({}))).await?;
+    let is_gone = async || Ok(budgets.get_opt("front").await?.is_none().then_some(()));
+    until(LIMIT, is_gone).await.context("what is no longer asked for stays")?;
 
     let mut unused = BTreeSet::new();
     let is_used = until(LIMIT, async || {

@@ -66,6 +66,15 @@ const FURTHER: [&str; 40] = [
     "update configmaps=istio-ip-autoallocate in NS",
 ];
 
+/// The kinds of what is deployed for gateways.
+const DEPLOYED: [&str; 5] = [
+    "deployments.apps",
+    "horizontalpodautoscalers.autoscaling",
+    "poddisruptionbudgets.policy",
+    "serviceaccounts",
+    "services",
+];
+
 /// What is asked beside that for an external signer, `SIGNER`.
 const OF_SIGNERS: [&str; 6] = [
     "create certificatesigningrequests.certificates.k8s.io everywhere",
@@ -224,7 +233,21 @@ pub fn further(namespace: &str, revision: &str) -> BTreeSet<String> {
     let of = |right: &&str| {
         right.replace(" in NS", &format!(" in {namespace}")).replace("-REV ", &format!("-{revision} "))
     };
-    FURTHER.iter().map(of).collect()
+    let written = FURTHER.iter().map(of);
+    written.chain(deploying(namespace, revision)).collect()
+}
+
+/// Returns the rights that are needed to deploy gateways, beside those that others need too.
+fn deploying(namespace: &str, revision: &str) -> BTreeSet<String> {
+    let mut all = BTreeSet::new();
+    for kind in DEPLOYED {
+        let reads = ["list", "watch"].into_iter().filter(|_| kind != "services");
+        let verbs = ["create", "patch", "delete"].into_iter().chain(reads);
+        all.extend(verbs.map(|verb| format!("{verb} {kind} {EVERYWHERE}")));
+    }
+    let lease = format!("leases.coordination.k8s.io=istio-gateway-deployment-{revision} in {namespace}");
+    all.extend(["get", "update"].map(|verb| format!("{verb} {lease}")));
+    all
 }
 
 /// Tells whether a right lets its owner change something. A review of a token leaves no trace.
@@ -266,6 +289,20 @@ fn what_is_published_under_another_name_is_granted_by_it() -> anyhow::Result<()>
     }
     let neither = of_chart(json!({"PILOT_CA_CERT_CONFIGMAP": "", "PILOT_ENABLE_CA_CRL": "false"}))?;
     is_exactly(&neither, &without(&[roots, lists, "create configmaps everywhere"]));
+    Ok(())
+}
+
+#[test]
+fn gateways_that_are_not_deployed_need_no_rights() -> anyhow::Result<()> {
+    let all: BTreeSet<String> =
+        reads("mesh", "istio").into_iter().chain(further("mesh", "default")).collect();
+    let without = all.difference(&deploying("mesh", "default")).cloned().collect();
+    for values in [
+        json!({"gateways": {"enabled": false}}),
+        json!({"env": {"PILOT_ENABLE_GATEWAY_API_DEPLOYMENT_CONTROLLER": false}}),
+    ] {
+        is_exactly(&granted(&render_pilothouse("mesh", &values)?)?, &without);
+    }
     Ok(())
 }
 
@@ -336,7 +373,9 @@ fn a_shadow_is_granted_reading_only() -> anyhow::Result<()> {
             .iter()
             .any(|word| right.contains(word))
     };
-    expected.extend(further("istio-system", "default").into_iter().filter(|r| !changes(r) && !of_writers(r)));
+    let deploying = deploying("istio-system", "default");
+    let is_read = |right: &String| !changes(right) && !of_writers(right) && !deploying.contains(right);
+    expected.extend(further("istio-system", "default").into_iter().filter(is_read));
     is_exactly(&granted, &expected);
     assert!(!granted.iter().any(|right| changes(right)), "{granted:?}");
     Ok(())

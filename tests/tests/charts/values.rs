@@ -35,6 +35,8 @@ fn values_that_mean_nothing_are_refused_by_name() -> anyhow::Result<()> {
         (json!({"hub": "example.com/"}), "hub"),
         (json!({"imagePullPolicy": "Sometimes"}), "imagePullPolicy"),
         (json!({"imagePullSecrets": [{"name": "a"}]}), "imagePullSecrets"),
+        (json!({"gateways": {"image": "envoy"}}), "image"),
+        (json!({"gateways": {"enabled": "no"}}), "gateways"),
         (json!({"listenAddress": "::"}), "listenAddress"),
         (json!({"listenAddress": "0.0.0.0:15010"}), "listenAddress"),
         (json!({"plaintextXds": "no"}), "plaintextXds"),
@@ -70,7 +72,7 @@ fn every_value_has_a_default_and_a_place_in_the_schema() -> anyhow::Result<()> {
     // Not ours: helm gives it to every chart.
     assert!(described.remove("global"));
     assert_eq!(keys(&values)?, described);
-    for key in ["shadow", "log", "podDisruptionBudget", "networkPolicy"] {
+    for key in ["shadow", "gateways", "log", "podDisruptionBudget", "networkPolicy"] {
         assert_eq!(keys(&values[key])?, keys(&schema["properties"][key]["properties"])?, "{key}");
     }
     Ok(())

@@ -41,7 +41,15 @@ impl Fixture {
 
     /// As [`Fixture::start`], without classes.
     pub async fn without_classes(namespaces: &[(&str, Value)]) -> anyhow::Result<Self> {
-        let server = ApiServer::start().await?;
+        Self::on(ApiServer::start().await?, namespaces).await
+    }
+
+    /// As [`Fixture::without_classes`], with the controllers of a cluster.
+    pub async fn start_with_controllers(namespaces: &[(&str, Value)]) -> anyhow::Result<Self> {
+        Self::on(ApiServer::with_controllers().await?, namespaces).await
+    }
+
+    async fn on(server: ApiServer, namespaces: &[(&str, Value)]) -> anyhow::Result<Self> {
         let crds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/base/crds");
         for entry in std::fs::read_dir(&crds)? {
             server.apply(&std::fs::read_to_string(entry?.path())?).await?;

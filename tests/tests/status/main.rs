@@ -9,6 +9,7 @@ mod replica;
 mod accepted;
 mod addresses;
 mod conditions;
+mod deployments;
 mod distribution;
 mod gateways;
 mod kinds;

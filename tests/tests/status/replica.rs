@@ -68,6 +68,7 @@ impl Replica {
         let connection = connect(&Access { kubeconfig: Some(kubeconfig.to_owned()), context: None }).await?;
         let mut settings = StatusSettings {
             allocates_addresses: true,
+            deploys_gateways: false,
             pools: mesh::Pools::default(),
             identity: identity.to_owned(),
             revision: String::new(),
@@ -81,6 +82,7 @@ impl Replica {
         let options = mesh::Options {
             gateway_api: true,
             revision: settings.revision.clone(),
+            proxies: settings.deploys_gateways.then(mesh::ProxyOptions::default),
             ..mesh::Options::default()
         };
         let engine = EngineHandle::start_with(options, vec![Box::new(Arc::clone(&changes))])?;

@@ -31,6 +31,7 @@ pub fn resources(folders: &[PathBuf], args: &MeshArgs) -> anyhow::Result<(Resour
         config_name: mesh::config_map(&args.revision),
         domain: args.domain.clone(),
         pools: args.allocate_addresses.then(|| args.pools()),
+        gateways: args.deploy_gateways.then(|| args.options()),
     };
     let input = if input.is_empty() { None } else { Some(standard_input()?) };
     let (events, of_files, places) = load_once_with(&settings, input.as_deref());

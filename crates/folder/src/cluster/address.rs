@@ -17,6 +17,8 @@ use crate::Objects;
 const PODS: (Ipv4Addr, u8) = (Ipv4Addr::new(10, 128, 0, 0), 9);
 /// The range of services, as kubeadm sets it: over a million addresses.
 const SERVICES: (Ipv4Addr, u8) = (Ipv4Addr::new(10, 96, 0, 0), 12);
+/// The range of load balancers, which is for tests of networks and leads nowhere.
+const BALANCERS: (Ipv4Addr, u8) = (Ipv4Addr::new(198, 18, 0, 0), 15);
 /// The range of nodes that state no address.
 const NODES: (Ipv4Addr, u8) = (Ipv4Addr::new(172, 18, 0, 0), 16);
 
@@ -82,6 +84,11 @@ impl Addresses {
             }
             host = (host + 1) & 0xffff_ffff_ffff;
         }
+    }
+
+    /// An address for the load balancer of a service; `None` if all are in use.
+    pub(super) fn balancer(&mut self, hash: u64) -> Option<Ipv4Addr> {
+        self.next(BALANCERS, hash)
     }
 
     /// An address for a node; `None` if all are in use.

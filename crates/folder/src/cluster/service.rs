@@ -41,8 +41,28 @@ pub(super) fn assign_addresses(
             && text(spec, "type") != Some("ExternalName")
         {
             set_addresses(spec, &key, addresses);
+            set_balancer(&mut value, &key, addresses);
         }
         Arc::make_mut(object).value = value;
+    }
+}
+
+/// Sets the address of a load balancer: the one that is asked for, else one of our own.
+fn set_balancer(value: &mut Value, key: &Key, addresses: &mut Addresses) {
+    let is_balanced = text_at(value, "/spec/type") == Some("LoadBalancer")
+        && text_at(value, "/spec/loadBalancerClass").is_none()
+        && items_at(value, "/status/loadBalancer/ingress").is_empty();
+    if !is_balanced {
+        return;
+    }
+    let asked: Option<IpAddr> = text_at(value, "/spec/loadBalancerIP").and_then(|text| text.parse().ok());
+    let address = asked.or_else(|| {
+        let hash = Hasher::new("balancer address").part(&key.namespace).part(&key.name).finish();
+        addresses.balancer(hash).map(IpAddr::V4)
+    });
+    let status = value.as_object_mut().map(|fields| fields.entry("status").or_insert_with(|| json!({})));
+    if let (Some(address), Some(Value::Object(status))) = (address, status) {
+        status.insert("loadBalancer".to_owned(), json!({"ingress": [{"ip": address.to_string()}]}));
     }
 }
 

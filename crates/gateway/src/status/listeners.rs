@@ -1,15 +1,17 @@
 //! Gateways, ListenerSets and their listeners.
 
 use engine::{Builder, Cx, Table};
-use model::facts::{Gateway, ListenerSet};
-use model::{Kind, Name};
+use model::facts::{EndpointSlice, Gateway, ListenerSet, Service};
+use model::{Kind, Name, Str};
 use output::{Condition, Conditions, Entry, EntryList, Outputs};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::programming::{self, Programming};
 use super::{ACCEPTED, PROGRAMMED, RESOLVED_REFS, fine, wrong};
 use crate::class::Class;
+use crate::deployment::{GatewayDeployment, is_managed};
 use crate::key::{ListenerKey, Owner, Target};
 use crate::listener::{
     ClientCertificate, GatewayListeners, Listener, Listeners, SetState, Termination, TlsFault,
@@ -30,6 +32,11 @@ pub(crate) struct Inputs {
     pub terminations: Table<ListenerKey, Termination>,
     pub client_certificates: Table<Name, ClientCertificate>,
     pub parameters: Table<Name, Parameters>,
+    pub deployments: Option<Table<Name, GatewayDeployment>>,
+    pub services: Table<Name, Service>,
+    pub slices: Table<Name, EndpointSlice>,
+    /// The domain of hostnames of services.
+    pub domain: Str,
     /// Whose statuses are written here.
     pub ownership: Ownership,
 }
@@ -45,6 +52,20 @@ struct ListenerStatus {
 
 /// Declares them.
 pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, inputs: &Inputs) {
+    let programming = {
+        let terminations = inputs.terminations;
+        let is_served = move |cx: &Cx<'_>, key: &ListenerKey, listener: &Listener| {
+            listener.is_active() && cx.get(terminations, key).is_none_or(|tls| tls.is_served())
+        };
+        let of = programming::Inputs {
+            gateways: inputs.gateways,
+            merged: inputs.merged,
+            services: inputs.services,
+            slices: inputs.slices,
+            domain: inputs.domain.clone(),
+        };
+        programming::declare(b, of, is_served)
+    };
     // A row of its own: a route that comes or goes recomputes the count and nothing else of the gateway.
     let entries = {
         let inputs = inputs.clone();
@@ -56,8 +77,9 @@ pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, inputs: &Inputs) {
         let inputs = inputs.clone();
         b.derive("gateway_conditions", inputs.gateways, move |cx, name, gateway| {
             let merged = cx.get(inputs.merged, name)?;
+            let programming = cx.get(programming, name)?;
             let is_owned = inputs.ownership.owns(cx, &gateway.meta);
-            is_owned.then(|| inputs.gateway(cx, entries, name, gateway, &merged))
+            is_owned.then(|| inputs.gateway(cx, entries, name, gateway, &merged, &programming))
         })
     };
     out.conditions(b, Kind::Gateway, gateways);
@@ -67,7 +89,8 @@ pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, inputs: &Inputs) {
             let gateway = cx.get(inputs.set_parents, name)?;
             let merged = cx.get(inputs.merged, &gateway)?;
             inputs.ownership.owns(cx, &set.meta).then_some(())?;
-            inputs.set(cx, entries, name, set, &gateway, &merged)
+            let programming = cx.get(programming, &gateway)?;
+            inputs.set(cx, entries, name, set, &gateway, &merged, &programming)
         })
     };
     out.conditions(b, Kind::ListenerSet, sets);
@@ -153,12 +176,14 @@ impl Inputs {
         name: &Name,
         gateway: &Gateway,
         merged: &GatewayListeners,
+        programming: &Programming,
     ) -> Conditions {
         let generation = gateway.meta.generation;
+        let programmed = programming.condition.clone();
+        let addresses = ("addresses", programming.addresses());
         if merged.class == Class::Remote {
-            let programmed = "This Gateway is remote; Istio will not program it";
-            let conditions = vec![fine(ACCEPTED, ACCEPTED_MESSAGE), fine(PROGRAMMED, programmed)];
-            return Conditions { generation, conditions, ..Conditions::default() };
+            let conditions = vec![fine(ACCEPTED, ACCEPTED_MESSAGE), programmed];
+            return Conditions { generation, conditions, fields: vec![addresses], ..Conditions::default() };
         }
         let owner = Owner::Gateway(name.clone());
         let own = self.entries(cx, entries, merged, &owner);
@@ -170,11 +195,15 @@ impl Inputs {
         let certificate = cx.get(self.client_certificates, name);
         let fault = certificate.as_ref().and_then(|of| of.fault.as_ref());
         let parameters = cx.get(self.parameters, name);
+        let deployment = self.deployments.and_then(|table| cx.get(table, name));
+        let undeployed = deployment.as_ref().and_then(|of| of.manifests.as_ref().err());
+        let of_parameters = parameters.as_ref().and_then(|of| of.fault.as_deref());
         let mut conditions = vec![
-            match parameters.as_ref().and_then(|of| of.fault.as_deref()) {
-                Some(message) => wrong(ACCEPTED, "InvalidParameters", message),
+            match of_parameters.or(undeployed.map(|fault| fault.message.as_str())) {
+                Some(message) => wrong(ACCEPTED, INVALID_PARAMETERS, message),
                 None => accepted(gateway, own.entries.len(), own.valid, sets),
             },
+            programmed,
             fault.map_or_else(
                 || fine(RESOLVED_REFS, "All references resolved"),
                 |fault| wrong(RESOLVED_REFS, fault.reason, fault.message.as_str()),
@@ -194,13 +223,14 @@ impl Inputs {
             generation,
             conditions,
             lists: vec![EntryList { field: "listeners", entries: own.entries, ..EntryList::default() }],
-            fields: vec![("attachedListenerSets", json!(sets))],
+            fields: vec![("attachedListenerSets", json!(sets)), addresses],
             is_pending: own.is_pending
                 || certificate.is_some_and(|of| of.is_pending)
                 || parameters.is_some_and(|of| of.is_pending),
         }
     }
 
+    #[allow(clippy::too_many_arguments)]
     fn set(
         &self,
         cx: &Cx<'_>,
@@ -209,6 +239,7 @@ impl Inputs {
         set: &ListenerSet,
         gateway: &Name,
         merged: &GatewayListeners,
+        programming: &Programming,
     ) -> Option<Conditions> {
         let (_, state) = merged.sets.iter().find(|(other, _)| other == name)?;
         let refused = |message: String| {
@@ -230,7 +261,7 @@ impl Inputs {
                     let message = "None of the ListenerSet's listeners are valid";
                     vec![wrong(ACCEPTED, NOT_VALID, message), wrong(PROGRAMMED, NOT_VALID, message)]
                 } else {
-                    vec![fine(ACCEPTED, ACCEPTED_MESSAGE)]
+                    vec![fine(ACCEPTED, ACCEPTED_MESSAGE), programming.condition.clone()]
                 }
             }
         };
@@ -275,6 +306,7 @@ struct OwnEntries {
 const NO_ERRORS: &str = "No errors found";
 const ACCEPTED_MESSAGE: &str = "Resource accepted";
 const NOT_ALLOWED: &str = "NotAllowed";
+const INVALID_PARAMETERS: &str = "InvalidParameters";
 const NOT_VALID: &str = "ListenersNotValid";
 
 /// Whether a gateway is accepted: what is asked of it at all, then its listeners.
@@ -283,16 +315,11 @@ fn accepted(gateway: &Gateway, listeners: usize, valid: usize, sets: usize) -> C
         let (group, kind) = (reference.group.as_str(), reference.kind.as_str());
         let message =
             format!("Unsupported parametersRef group/kind {group:?}/{kind:?}, only ConfigMap is supported");
-        return wrong(ACCEPTED, "InvalidParameters", message);
+        return wrong(ACCEPTED, INVALID_PARAMETERS, message);
     }
-    let is_managed = match gateway.requested.as_slice() {
-        [] => true,
-        [one] => one.kind == "IPAddress",
-        _ => false,
-    };
     let skipped: Vec<&str> =
         gateway.requested.iter().map(|one| one.kind.as_str()).filter(|kind| *kind != "Hostname").collect();
-    if !is_managed && !skipped.is_empty() {
+    if !is_managed(gateway) && !skipped.is_empty() {
         let message = format!("only Hostname is supported, ignoring {skipped:?}");
         return wrong(ACCEPTED, "UnsupportedAddress", message);
     }

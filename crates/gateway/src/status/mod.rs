@@ -2,6 +2,7 @@
 
 mod class;
 mod listeners;
+mod programming;
 mod route;
 
 pub(crate) use class::declare as declare_classes;

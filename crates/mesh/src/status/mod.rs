@@ -415,7 +415,7 @@ impl Inputs {
             let service = cx.get(self.services, key);
             let unsent = service.map(|service| match service.service_type {
                 ServiceType::ExternalName => "is of type ExternalName",
-                ServiceType::Internal => UNSENT,
+                ServiceType::Internal | ServiceType::LoadBalancer => UNSENT,
             });
             (cx.get(self.service_rows, key), unsent)
         } else {

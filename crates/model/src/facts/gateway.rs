@@ -1,5 +1,5 @@
 use super::{AllowedNamespaces, Facts, Listener, Meta, ObjectReference};
-use crate::{Name, Str};
+use crate::{Labels, Name, Str};
 use std::net::IpAddr;
 
 /// Facts of a Gateway API `GatewayClass`.
@@ -19,7 +19,7 @@ impl Facts for GatewayClass {
     }
 }
 
-/// An entry of `status.addresses`.
+/// An entry of `status.addresses`, or of a load balancer's.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum GatewayAddress {
     /// Type `IPAddress` (the default) that parses.
@@ -65,11 +65,27 @@ pub struct FrontendValidation {
     pub is_optional: bool,
 }
 
+/// `spec.infrastructure`, without the parameters: what is put on all that is deployed for a gateway.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Infrastructure {
+    /// `labels`; `None` when unset.
+    pub labels: Option<Labels>,
+    /// `annotations`; `None` when unset.
+    pub annotations: Option<Labels>,
+}
+
 /// Facts of a Gateway API `Gateway`.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Gateway {
     /// Metadata.
     pub meta: Meta,
+    /// `metadata.uid`, as written; empty when unset.
+    pub uid: Str,
+    /// Whether it is being deleted (`metadata.deletionTimestamp`).
+    pub is_deleted: bool,
+    /// All annotations but `kubectl.kubernetes.io/last-applied-configuration`, since what is deployed for a
+    /// gateway has them.
+    pub annotations: Labels,
     /// `spec.gatewayClassName`.
     pub class: Str,
     /// `spec.listeners`, in order.
@@ -78,6 +94,8 @@ pub struct Gateway {
     pub requested: Vec<RequestedAddress>,
     /// `spec.allowedListeners.namespaces`: whose ListenerSets may attach; `None` for nobody's.
     pub allowed_listeners: Option<AllowedNamespaces>,
+    /// `spec.infrastructure`.
+    pub infrastructure: Infrastructure,
     /// `spec.infrastructure.parametersRef`.
     pub parameters: Option<ObjectReference>,
     /// `spec.tls.frontend`.

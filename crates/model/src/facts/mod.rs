@@ -31,7 +31,9 @@ pub use backend_policy::{
 };
 pub use endpoint_slice::{AddressType, Endpoint, EndpointPort, EndpointSlice, EndpointTarget};
 pub use filter::{BackendReference, Cors, Filter, HeaderChanges, Mirror, PathChange, Redirect, Rewrite};
-pub use gateway::{FrontendTls, FrontendValidation, Gateway, GatewayAddress, GatewayClass, RequestedAddress};
+pub use gateway::{
+    FrontendTls, FrontendValidation, Gateway, GatewayAddress, GatewayClass, Infrastructure, RequestedAddress,
+};
 pub use key::{Facts, ObjectKey};
 pub use listener::{AllowedNamespaces, Listener, ListenerSet, ListenerTls, RouteGroupKind};
 pub use material::{Digest, KeyPair, Roots};

@@ -1,13 +1,15 @@
-use super::{Facts, Meta};
+use super::{Facts, GatewayAddress, Meta};
 use crate::{Labels, Name, Str};
 use std::net::IpAddr;
 
 /// `spec.type`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum ServiceType {
-    /// `ClusterIP`, `NodePort` or `LoadBalancer`: all the same to a ztunnel.
+    /// `ClusterIP` or `NodePort`.
     #[default]
     Internal,
+    /// `LoadBalancer`: all the same to a ztunnel.
+    LoadBalancer,
     /// `ExternalName`: not sent.
     ExternalName,
 }
@@ -78,6 +80,9 @@ pub struct Service {
     pub traffic_distribution: Str,
     /// `spec.publishNotReadyAddresses`.
     pub publish_not_ready: bool,
+    /// The addresses outside of the cluster: of each entry of `status.loadBalancer.ingress` its `ip`, else
+    /// its `hostname`, then `spec.externalIPs`; in order, what does not parse is left out.
+    pub external: Vec<GatewayAddress>,
 }
 
 impl Facts for Service {

@@ -1,14 +1,15 @@
 use super::listener::{ListenerManifest, Namespaces};
 use super::metadata::Metadata;
 use super::number::Port;
+use super::pairs::LabelPairs;
 use super::read::{self, Manifest};
 use super::reference::Reference;
 use super::text::{Text, or_empty, shared_host};
 use super::wrong::Wrong;
 use crate::facts::{
-    FrontendTls, FrontendValidation, Gateway, GatewayAddress, GatewayClass, RequestedAddress,
+    FrontendTls, FrontendValidation, Gateway, GatewayAddress, GatewayClass, Infrastructure, RequestedAddress,
 };
-use crate::{Kind, shared};
+use crate::{Kind, Labels, Str, shared};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -27,6 +28,22 @@ struct ClassSpec<'a> {
     controller_name: Option<Text<'a>>,
 }
 
+/// The annotations of a manifest, all of them.
+#[derive(Deserialize, Default)]
+struct Annotated<'a> {
+    #[serde(borrow, default)]
+    metadata: AllAnnotations<'a>,
+}
+
+#[derive(Deserialize, Default)]
+struct AllAnnotations<'a> {
+    #[serde(borrow)]
+    annotations: Option<LabelPairs<'a>>,
+}
+
+/// What `kubectl apply` keeps there: the whole object, which is nobody else's business.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", expecting = "an object")]
 struct Spec<'a> {
@@ -39,7 +56,7 @@ struct Spec<'a> {
     #[serde(borrow)]
     allowed_listeners: Option<AllowedListeners<'a>>,
     #[serde(borrow)]
-    infrastructure: Option<Infrastructure<'a>>,
+    infrastructure: Option<InfrastructureManifest<'a>>,
     #[serde(borrow)]
     tls: Option<Tls<'a>>,
 }
@@ -51,9 +68,13 @@ struct AllowedListeners<'a> {
     namespaces: Option<Namespaces<'a>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", expecting = "an object")]
-struct Infrastructure<'a> {
+struct InfrastructureManifest<'a> {
+    #[serde(borrow)]
+    labels: Option<LabelPairs<'a>>,
+    #[serde(borrow)]
+    annotations: Option<LabelPairs<'a>>,
     #[serde(borrow)]
     parameters_ref: Option<Reference<'a>>,
 }
@@ -143,8 +164,16 @@ pub(super) fn parse(json: &[u8]) -> Result<Gateway, Wrong> {
     let Manifest::<Spec<'_>, Status<'_>> { metadata, spec, status } = read::manifest(json)?;
     let (spec, status) = (spec.unwrap_or_default(), status.unwrap_or_default());
     let tls = spec.tls.unwrap_or_default();
+    let infrastructure = spec.infrastructure.unwrap_or_default();
+    // Read once more: other kinds drop annotations that nobody reads before they are kept.
+    let Annotated { metadata: all } = serde_json::from_slice(json).unwrap_or_default();
+    let all = all.annotations.map(|all| all.labels()).unwrap_or_default();
+    let annotations = Labels::new(all.iter().filter(|(key, _)| key != LAST_APPLIED).cloned());
     Ok(Gateway {
         meta: metadata.meta(Kind::Gateway)?,
+        uid: Str::from(metadata.uid_text()),
+        is_deleted: metadata.deletion_timestamp.is_some(),
+        annotations,
         class: shared(or_empty(&spec.gateway_class_name)),
         listeners: spec.listeners.unwrap_or_default().into_iter().map(ListenerManifest::lower).collect(),
         requested: spec.addresses.iter().flatten().map(Address::requested).collect(),
@@ -152,10 +181,11 @@ pub(super) fn parse(json: &[u8]) -> Result<Gateway, Wrong> {
             .allowed_listeners
             .and_then(|allowed| allowed.namespaces)
             .and_then(Namespaces::listeners),
-        parameters: spec
-            .infrastructure
-            .and_then(|infrastructure| infrastructure.parameters_ref)
-            .map(|reference| reference.lower("", "")),
+        infrastructure: Infrastructure {
+            labels: infrastructure.labels.as_ref().map(LabelPairs::labels),
+            annotations: infrastructure.annotations.as_ref().map(LabelPairs::labels),
+        },
+        parameters: infrastructure.parameters_ref.map(|reference| reference.lower("", "")),
         frontend: tls.frontend.unwrap_or_default().lower(),
         backend_certificate: tls
             .backend
@@ -299,6 +329,21 @@ mod tests {
         assert!(gateway.frontend.of_port(443).unwrap().is_optional);
         assert_eq!(gateway.frontend.of_port(8443), None);
         assert!(gateway.backend_certificate.unwrap().is("", "Secret"));
+    }
+
+    #[test]
+    fn all_annotations_and_what_is_put_on_deployed_objects_are_read() {
+        let gateway = parse(
+            br#"{"metadata":{"name":"w","namespace":"shop","uid":"u-1","deletionTimestamp":"2024-01-01T00:00:00Z",
+            "annotations":{"a":"b","kubectl.kubernetes.io/last-applied-configuration":"{}"}},
+            "spec":{"infrastructure":{"labels":{"team":"x"},"annotations":{}}}}"#,
+        );
+        let gateway = gateway.unwrap();
+        assert_eq!(gateway.annotations, Labels::new([("a", "b")]));
+        assert_eq!(gateway.meta.annotations, Labels::default());
+        assert_eq!((gateway.uid.as_str(), gateway.is_deleted), ("u-1", true));
+        assert_eq!(gateway.infrastructure.labels, Some(Labels::new([("team", "x")])));
+        assert_eq!(gateway.infrastructure.annotations, Some(Labels::default()));
     }
 
     #[test]

@@ -58,6 +58,11 @@ impl Metadata<'_> {
         uid::bits(or_empty(&self.uid))
     }
 
+    /// Returns the uid as written; empty when unset.
+    pub(super) fn uid_text(&self) -> &str {
+        or_empty(&self.uid)
+    }
+
     /// Returns the value of a label.
     pub(super) fn label(&self, key: &str) -> Option<&str> {
         self.labels.as_ref().and_then(|l| l.get(key)).map(Text::as_str)

@@ -1,9 +1,9 @@
 use super::metadata::Metadata;
 use super::number::Port;
 use super::pairs::LabelPairs;
-use super::text::{Text, or_empty};
+use super::text::{Text, or_empty, shared_host};
 use super::{code, read, wrong::Wrong};
-use crate::facts::{IpFamily, Protocol, Service, ServicePort, ServiceType, TargetPort};
+use crate::facts::{GatewayAddress, IpFamily, Protocol, Service, ServicePort, ServiceType, TargetPort};
 use crate::{Kind, shared};
 use serde::Deserialize;
 use serde::de::{self, Deserializer, Unexpected, Visitor};
@@ -17,6 +17,31 @@ struct Manifest<'a> {
     metadata: Metadata<'a>,
     #[serde(borrow)]
     spec: Option<Spec<'a>>,
+    #[serde(borrow)]
+    status: Option<Status<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", expecting = "an object")]
+struct Status<'a> {
+    #[serde(borrow)]
+    load_balancer: Option<LoadBalancer<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(expecting = "an object")]
+struct LoadBalancer<'a> {
+    #[serde(borrow)]
+    ingress: Option<Vec<Ingress<'a>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(expecting = "an object")]
+struct Ingress<'a> {
+    #[serde(borrow)]
+    ip: Option<Text<'a>>,
+    #[serde(borrow)]
+    hostname: Option<Text<'a>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -38,6 +63,8 @@ struct Spec<'a> {
     #[serde(borrow)]
     traffic_distribution: Option<Text<'a>>,
     publish_not_ready_addresses: Option<bool>,
+    #[serde(borrow, rename = "externalIPs")]
+    external_ips: Option<Vec<Text<'a>>>,
 }
 
 #[derive(Deserialize)]
@@ -118,13 +145,14 @@ impl<'de: 'a, 'a> Deserialize<'de> for PortOrName<'a> {
 /// # Errors
 /// As [`super::parse`], and when a cluster address is no IP address.
 pub(super) fn parse(json: &[u8]) -> Result<Service, Wrong> {
-    let Manifest { metadata, spec } = read::manifest(json)?;
-    let spec = spec.unwrap_or_default();
+    let Manifest { metadata, spec, status } = read::manifest(json)?;
+    let (spec, status) = (spec.unwrap_or_default(), status.unwrap_or_default());
     let meta = metadata.meta(Kind::Service)?;
     Ok(Service {
         meta,
         service_type: match or_empty(&spec.service_type) {
             "ExternalName" => ServiceType::ExternalName,
+            "LoadBalancer" => ServiceType::LoadBalancer,
             _ => ServiceType::Internal,
         },
         selector: spec.selector.as_ref().map(LabelPairs::labels).unwrap_or_default(),
@@ -142,7 +170,20 @@ pub(super) fn parse(json: &[u8]) -> Result<Service, Wrong> {
         internal_traffic_local: or_empty(&spec.internal_traffic_policy) == "Local",
         traffic_distribution: shared(or_empty(&spec.traffic_distribution)),
         publish_not_ready: spec.publish_not_ready_addresses.unwrap_or(false),
+        external: external(&spec, status),
     })
+}
+
+fn external(spec: &Spec<'_>, status: Status<'_>) -> Vec<GatewayAddress> {
+    let ip = |text: &str| text.parse().ok().map(GatewayAddress::Ip);
+    let balancers = status.load_balancer.and_then(|of| of.ingress).unwrap_or_default();
+    let of_balancer = |entry: &Ingress<'_>| match (or_empty(&entry.ip), or_empty(&entry.hostname)) {
+        ("", "") => None,
+        ("", host) => Some(GatewayAddress::Hostname(shared_host(host))),
+        (text, _) => ip(text),
+    };
+    let external_ips = spec.external_ips.iter().flatten().filter_map(|text| ip(text.as_str()));
+    balancers.iter().filter_map(of_balancer).chain(external_ips).collect()
 }
 
 impl Spec<'_> {
@@ -240,7 +281,7 @@ mod tests {
                 labels: crate::Labels::new([("istio.io/use-waypoint", "w")]),
                 annotations: crate::Labels::default(),
             },
-            service_type: ServiceType::Internal,
+            service_type: ServiceType::LoadBalancer,
             selector: crate::Labels::new([("app", "web")]),
             cluster_ips: vec!["10.1.0.1".parse().unwrap(), "fd00::1".parse().unwrap()],
             ports: vec![
@@ -252,8 +293,29 @@ mod tests {
             internal_traffic_local: true,
             traffic_distribution: "PreferClose".into(),
             publish_not_ready: true,
+            external: Vec::new(),
         };
         assert_eq!(service, expected);
+    }
+
+    #[test]
+    fn a_load_balancer_has_the_addresses_that_it_was_given() {
+        let service = parse(
+            json!({
+                "metadata": {"name": "web", "namespace": "shop"},
+                "spec": {"type": "LoadBalancer", "externalIPs": ["192.0.2.9", "ten"]},
+                "status": {"loadBalancer": {"ingress": [
+                    {"ip": "192.0.2.1", "hostname": "x"}, {"hostname": "LB.example.com"}, {"ip": "no"}, {},
+                ]}},
+            })
+            .to_string()
+            .as_bytes(),
+        )
+        .unwrap();
+        assert_eq!(service.service_type, ServiceType::LoadBalancer);
+        let ip = |text: &str| GatewayAddress::Ip(text.parse().unwrap());
+        let host = GatewayAddress::Hostname("lb.example.com".into());
+        assert_eq!(service.external, [ip("192.0.2.1"), host, ip("192.0.2.9")]);
     }
 
     #[test]

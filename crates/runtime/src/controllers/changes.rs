@@ -17,6 +17,7 @@ pub struct ChangedObjects {
     mesh: Queue<ObjectRef>,
     gateways: Queue<ObjectRef>,
     service_entries: Queue<Name>,
+    deployments: Queue<Name>,
 }
 
 /// The objects of one controller.
@@ -164,6 +165,12 @@ impl ChangedObjects {
         self.service_entries.notify();
     }
 
+    /// Records the gateways for which something else is to be deployed; wakes the controller.
+    pub fn deployments_changed(&self, gateways: &[Name]) {
+        self.deployments.add(gateways.to_vec());
+        self.deployments.notify();
+    }
+
     fn add_statuses(&self, objects: impl Iterator<Item = ObjectRef>) {
         let (mut mesh, mut gateways) = (Vec::new(), Vec::new());
         for object in objects {
@@ -191,6 +198,17 @@ impl ChangedObjects {
     pub(super) fn record_service_entries(&self) -> Recording<'_> {
         self.service_entries.start();
         Recording(self, |changes| changes.service_entries.stop())
+    }
+
+    /// Starts to record gateways for the controller that deploys them, until the guard is dropped.
+    pub(super) fn record_deployments(&self) -> Recording<'_> {
+        self.deployments.start();
+        Recording(self, |changes| changes.deployments.stop())
+    }
+
+    /// Waits for gateways for which something else is to be deployed.
+    pub(super) async fn next_deployments(&self) -> Changed<Name> {
+        self.deployments.next().await
     }
 
     /// Waits for objects of one part of the statuses that may have another one.

@@ -2,6 +2,7 @@
 
 use super::addresses;
 use super::changes::ChangedObjects;
+use super::deployment;
 use super::settings::StatusSettings;
 use super::stats::StatusStats;
 use super::status::{self, Part};
@@ -18,6 +19,8 @@ use tokio_util::sync::CancellationToken;
 const CONDITIONS: &str = "istio-status-leader";
 /// The lock of statuses of the Gateway API, before the revision; istiod uses the same.
 const GATEWAYS: &str = "istio-gateway-status-leader";
+/// The lock of who deploys gateways, before the revision; istiod uses the same.
+const DEPLOYMENTS: &str = "istio-gateway-deployment";
 /// The lock of automatic addresses; istiod uses the same.
 const ADDRESSES: &str = "istio-ip-autoallocate";
 
@@ -64,9 +67,12 @@ impl Controllers {
         };
         let lease = Lock::lease(client.clone(), &settings.namespace, CONDITIONS);
         let of_revision = Lock::lease(client.clone(), &settings.namespace, &format!("{GATEWAYS}-{key}"));
+        let of_deployments =
+            Lock::lease(client.clone(), &settings.namespace, &format!("{DEPLOYMENTS}-{key}"));
         let map = Lock::config_map(client.clone(), &settings.namespace, ADDRESSES);
         let (for_conditions, leads_conditions) = candidate(lease, "writes conditions");
         let (for_gateways, leads_gateways) = candidate(of_revision, "writes statuses of the Gateway API");
+        let (for_deployments, leads_deployments) = candidate(of_deployments, "deploys gateways");
         let (for_addresses, leads_addresses) = candidate(map, "allocates addresses");
         let conditions = while_leading(leads_conditions, &stats.conditions, || {
             status::run(Part::Mesh, &client, &engine, &clients, &changes, &stats, &settings)
@@ -77,8 +83,11 @@ impl Controllers {
         let addresses = while_leading(leads_addresses, &stats.addresses, || {
             addresses::run(&client, &engine, &changes, &stats, &settings)
         });
+        let deployments = while_leading(leads_deployments, &stats.deployments, || {
+            deployment::run(&client, &engine, &changes, &stats, &settings)
+        });
         let controllers = async {
-            tokio::join!(conditions, gateways, addresses);
+            tokio::join!(conditions, gateways, deployments, addresses);
         };
         let candidates = async {
             let addresses = async {
@@ -87,9 +96,15 @@ impl Controllers {
                     for_addresses.run(&stats.addresses, stop.clone()).await;
                 }
             };
+            let deployments = async {
+                if settings.deploys_gateways {
+                    for_deployments.run(&stats.deployments, stop.clone()).await;
+                }
+            };
             tokio::join!(
                 for_conditions.run(&stats.conditions, stop.clone()),
                 for_gateways.run(&stats.gateways, stop.clone()),
+                deployments,
                 addresses,
             );
         };

@@ -22,6 +22,7 @@
 
 mod addresses;
 mod changes;
+mod deployment;
 mod leader;
 pub mod roots;
 mod settings;

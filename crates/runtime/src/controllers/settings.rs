@@ -20,6 +20,8 @@ pub struct StatusSettings {
     pub allocates_addresses: bool,
     /// From which pools.
     pub pools: mesh::Pools,
+    /// Whether this control plane deploys gateways.
+    pub deploys_gateways: bool,
     /// The timings of the locks.
     pub timings: LeaseTimings,
     /// When everything is compared again after a write was given up.

@@ -11,6 +11,8 @@ pub struct StatusStats {
     pub conditions: WriterStats,
     /// Statuses of the Gateway API.
     pub gateways: WriterStats,
+    /// Objects of deployments of gateways.
+    pub deployments: WriterStats,
     /// Automatic addresses.
     pub addresses: WriterStats,
     /// Automatic addresses that two ServiceEntries claimed.

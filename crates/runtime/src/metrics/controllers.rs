@@ -12,6 +12,7 @@ pub(super) fn encode(out: &mut Samples<'_>, stats: &StatusStats) -> fmt::Result 
         [
             ("addresses", of(&stats.addresses)),
             ("conditions", of(&stats.conditions)),
+            ("deployments", of(&stats.deployments)),
             ("gateways", of(&stats.gateways)),
         ]
     };
@@ -24,24 +25,24 @@ pub(super) fn encode(out: &mut Samples<'_>, stats: &StatusStats) -> fmt::Result 
     out.counters(
         "pilothouse_status_writes_total",
         "what",
-        "Statuses written.",
+        "Statuses and deployed objects written.",
         of_each(&|s| read(&s.written)),
     )?;
     out.counters(
         "pilothouse_status_unchanged_total",
         "what",
-        "Statuses looked at that were right already.",
+        "Statuses and deployed objects looked at that were right already.",
         of_each(&|s| read(&s.unchanged)),
     )?;
     out.counters(
         "pilothouse_status_failures_total",
         "what",
-        "Requests for statuses that failed; most are tried again.",
+        "Requests for statuses and deployed objects that failed; most are tried again.",
         of_each(&|s| read(&s.failed)),
     )?;
     out.gauges(
         "pilothouse_status_waiting",
-        "Objects whose status waits to be looked at.",
+        "Statuses and deployed objects that wait to be looked at.",
         labelled(&|s| read(&s.waiting)),
     )?;
     out.counter(

@@ -25,6 +25,7 @@
 mod addresses;
 mod answers;
 mod batch;
+mod gateways;
 mod settings;
 mod settle;
 mod stamp;
@@ -98,8 +99,7 @@ pub fn load_texts<'t>(
     for (name, text) in texts {
         folder.set(name, text);
     }
-    let resolved = folder.resolve();
-    Emitter::new(settings).events(resolved, &folder)
+    Emitter::new(settings).next(&mut folder)
 }
 
 /// A source that follows folders of manifests.
@@ -282,10 +282,9 @@ impl Follower {
             return None;
         }
         self.changed = false;
-        let resolved = self.folder.resolve();
         let mut problems = outer.clone();
         self.outer = outer;
-        let (batch, of_files) = self.emitter.events(resolved, &self.folder);
+        let (batch, of_files) = self.emitter.next(&mut self.folder);
         self.places.set(self.emitter.places(&self.folder));
         problems.extend(of_files);
         let found = Findings::between(&self.problems, &problems);

@@ -91,7 +91,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "allowed class grant hostname key reference revision",
             "listener parameters",
-            "route",
+            "deployment route",
             "policy routing",
             "status",
             "lib",
@@ -103,7 +103,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "error leader_election stats work_queue",
             "connect lock object_client",
-            "status_writer",
+            "object_writer status_writer",
             "list_watch",
         ],
     ),

@@ -2,6 +2,7 @@
 
 use super::addresses::Addresses;
 use super::answers::Answers;
+use super::gateways::Gateways;
 use super::settings::FolderSettings;
 use folder::{Change, Folder, Key, Objects, Resolved};
 use model::{Diagnostic, Event, Kind, Name, Object, ObjectRef, Place, Severity, UNSUPPORTED_KINDS};
@@ -20,6 +21,7 @@ pub(super) struct Emitter {
     settings: Vec<String>,
     addresses: Option<Addresses>,
     answers: Answers,
+    gateways: Option<Gateways>,
 }
 
 impl Emitter {
@@ -28,14 +30,44 @@ impl Emitter {
         let config = Name::new(&settings.config_namespace, &settings.config_name);
         let addresses = settings.pools.map(|pools| Addresses::new(pools, &settings.domain));
         let answers = Answers::new(config.ns.clone());
+        let gateways = settings.gateways.as_ref().map(Gateways::new);
         let (wrong, rejected, settings) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
-        Self { config, sent: None, wrong, rejected, settings, addresses, answers }
+        Self { config, sent: None, wrong, rejected, settings, addresses, answers, gateways }
+    }
+
+    /// Resolves a folder, and what is deployed for its gateways with it; returns what [`Emitter::events`]
+    /// does.
+    pub(super) fn next(&mut self, folder: &mut Folder) -> (Vec<Event>, Vec<Diagnostic>) {
+        let (mut events, mut problems) = self.events(folder.resolve(), folder);
+        let Some(mut gateways) = self.gateways.take() else { return (events, problems) };
+        if gateways.is_started() {
+            gateways.take(&mut events);
+        } else if events.iter().any(|event| matches!(event, Event::Put(Object::Gateway(_)))) {
+            // A folder without gateways pays nothing for them.
+            let objects = self.sent.clone().unwrap_or_default();
+            let rejected = self.rejected.clone();
+            let mut all = self.list(&objects, &rejected, folder);
+            all.extend(Answers::new(self.config.ns.clone()).events(None, &objects));
+            gateways.take(&mut all);
+        } else {
+            self.gateways = Some(gateways);
+            return (events, problems);
+        }
+        if folder.set_deployed(gateways.deployed()) {
+            let (mut more, found) = self.events(folder.resolve(), folder);
+            gateways.take(&mut more);
+            events.extend(more);
+            problems = found;
+        }
+        events.extend(gateways.changed());
+        self.gateways = Some(gateways);
+        (events, problems)
     }
 
     /// The events that lead from what was sent to what the folder makes now: at first a full listing of
     /// every kind, later removals, then what is new or changed. With them, the problems that no event
     /// tells of.
-    pub(super) fn events(&mut self, resolved: Resolved, folder: &Folder) -> (Vec<Event>, Vec<Diagnostic>) {
+    fn events(&mut self, resolved: Resolved, folder: &Folder) -> (Vec<Event>, Vec<Diagnostic>) {
         let Resolved { objects, refused, problems } = resolved;
         let objects = Arc::new(objects);
         // A policy that is refused and active says so itself.

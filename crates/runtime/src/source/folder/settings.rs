@@ -15,6 +15,8 @@ pub struct FolderSettings {
     pub domain: String,
     /// The ranges of the addresses that hosts of ServiceEntries get; `None` gives none.
     pub pools: Option<mesh::Pools>,
+    /// The options of the mesh whose gateways are deployed; `None` deploys none.
+    pub gateways: Option<mesh::Options>,
 }
 
 impl FolderSettings {
@@ -26,6 +28,7 @@ impl FolderSettings {
             config_name: "istio".to_owned(),
             domain: mesh::Options::default().domain_suffix,
             pools: Some(mesh::Pools::default()),
+            gateways: None,
         }
     }
 }
