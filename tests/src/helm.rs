@@ -4,7 +4,7 @@ use crate::apiserver::ApiServer;
 use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -88,13 +88,14 @@ pub fn lint(chart: &Path, values: &Value) -> anyhow::Result<Vec<String>> {
 }
 
 /// Gives the account of our chart the rights that the chart gives it in a namespace, which must be
-/// there, and returns the path of its kubeconfig. Nothing else of the chart is installed.
+/// there, those to deploy gateways included, and returns the path of its kubeconfig. Nothing else of
+/// the chart is installed.
 ///
 /// # Errors
 /// When the chart cannot be rendered, or the API server refuses.
 pub async fn account(server: &ApiServer, namespace: &str) -> anyhow::Result<PathBuf> {
     let release = namespace.to_owned();
-    let render = move || render_pilothouse(&release, &Value::Null);
+    let render = move || render_pilothouse(&release, &json!({"gateways": {"enabled": true}}));
     let rendered = tokio::task::spawn_blocking(render).await??;
     for kind in ["ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"] {
         server.apply(&rendered.only(kind)?.to_string()).await?;

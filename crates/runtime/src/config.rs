@@ -83,7 +83,7 @@ pub struct MeshArgs {
         action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new())]
     pub services_select_entries: bool,
     /// Deploy proxies for Gateways of our classes
-    #[arg(long, value_name = "BOOL", env = "PILOT_ENABLE_GATEWAY_API_DEPLOYMENT_CONTROLLER", default_value = "true",
+    #[arg(long, value_name = "BOOL", env = "PILOT_ENABLE_GATEWAY_API_DEPLOYMENT_CONTROLLER", default_value = "false",
         action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new())]
     pub deploy_gateways: bool,
     /// Image of the upstream Envoy that they run; a Gateway chooses another by the annotation sidecar.istio.io/proxyImage

@@ -351,7 +351,7 @@ async fn status(address: SocketAddr, path: &str) -> anyhow::Result<u16> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn as_its_own_account_it_does_all_its_work_and_uses_every_right_it_has() -> anyhow::Result<()> {
-    let site = Site::install(false, &json!({}), None).await?;
+    let site = Site::install(false, &json!({"gateways": {"enabled": true}}), None).await?;
     let mut args = site.settings()?;
     assert_eq!(args.mesh.system_namespace, site.system);
     let one = Replica::start(&site, &args).await?;

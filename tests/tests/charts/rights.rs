@@ -233,8 +233,7 @@ pub fn further(namespace: &str, revision: &str) -> BTreeSet<String> {
     let of = |right: &&str| {
         right.replace(" in NS", &format!(" in {namespace}")).replace("-REV ", &format!("-{revision} "))
     };
-    let written = FURTHER.iter().map(of);
-    written.chain(deploying(namespace, revision)).collect()
+    FURTHER.iter().map(of).collect()
 }
 
 /// Returns the rights that are needed to deploy gateways, beside those that others need too.
@@ -293,15 +292,21 @@ fn what_is_published_under_another_name_is_granted_by_it() -> anyhow::Result<()>
 }
 
 #[test]
-fn gateways_that_are_not_deployed_need_no_rights() -> anyhow::Result<()> {
-    let all: BTreeSet<String> =
-        reads("mesh", "istio").into_iter().chain(further("mesh", "default")).collect();
-    let without = all.difference(&deploying("mesh", "default")).cloned().collect();
-    for values in [
-        json!({"gateways": {"enabled": false}}),
-        json!({"env": {"PILOT_ENABLE_GATEWAY_API_DEPLOYMENT_CONTROLLER": false}}),
+fn deploying_gateways_is_granted_where_it_is_wished_for() -> anyhow::Result<()> {
+    let without: BTreeSet<String> =
+        reads("mesh", "istio-blue").into_iter().chain(further("mesh", "blue")).collect();
+    let with = without.union(&deploying("mesh", "blue")).cloned().collect();
+    for (gateways, env, expected) in [
+        (json!({"enabled": true}), json!({}), &with),
+        (json!({"enabled": false}), json!({}), &without),
+        (
+            json!({"enabled": true}),
+            json!({"PILOT_ENABLE_GATEWAY_API_DEPLOYMENT_CONTROLLER": false}),
+            &without,
+        ),
     ] {
-        is_exactly(&granted(&render_pilothouse("mesh", &values)?)?, &without);
+        let values = json!({"revision": "blue", "gateways": gateways, "env": env});
+        is_exactly(&granted(&render_pilothouse("mesh", &values)?)?, expected);
     }
     Ok(())
 }
@@ -365,7 +370,8 @@ fn is_exactly(granted: &BTreeSet<String>, expected: &BTreeSet<String>) {
 
 #[test]
 fn a_shadow_is_granted_reading_only() -> anyhow::Result<()> {
-    let values = json!({"shadow": {"enabled": true, "namespace": "istio-system"}});
+    let shadow = json!({"enabled": true, "namespace": "istio-system"});
+    let values = json!({"shadow": shadow, "gateways": {"enabled": true}});
     let granted = granted(&render_pilothouse("shadow", &values)?)?;
     let mut expected = reads("istio-system", "istio");
     let of_writers = |right: &String| {
@@ -373,9 +379,7 @@ fn a_shadow_is_granted_reading_only() -> anyhow::Result<()> {
             .iter()
             .any(|word| right.contains(word))
     };
-    let deploying = deploying("istio-system", "default");
-    let is_read = |right: &String| !changes(right) && !of_writers(right) && !deploying.contains(right);
-    expected.extend(further("istio-system", "default").into_iter().filter(is_read));
+    expected.extend(further("istio-system", "default").into_iter().filter(|r| !changes(r) && !of_writers(r)));
     is_exactly(&granted, &expected);
     assert!(!granted.iter().any(|right| changes(right)), "{granted:?}");
     Ok(())

@@ -72,8 +72,6 @@ impl Daemon {
         // Each would write roots of its own into every namespace of the cluster that they share.
         args.identity.root_config_map = String::new();
         args.identity.crl_config_map = String::new();
-        // And would deploy the gateways of all the others.
-        args.mesh.deploy_gateways = false;
         args.source = source;
         args.mesh.system_namespace = system_namespace.to_owned();
         set(&mut args);
