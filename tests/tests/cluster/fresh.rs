@@ -1,6 +1,6 @@
 //! The mesh computed from scratch over a fresh list of the API server: what clients must hold.
 
-use crate::statuses::until_statuses_match;
+use crate::statuses::differences;
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use mesh::AddressRequest;
@@ -54,14 +54,20 @@ pub async fn settled(
     options: &mesh::Options,
 ) -> anyhow::Result<Resources> {
     let mut last = Vec::new();
-    let allocated = async || {
+    // What is written is read again: the mesh is computed anew until nothing is left to be written.
+    let written = async || {
         let mesh = mesh(api, options).await?;
         last = unallocated(&mesh.address_requests())?;
+        last.extend(differences(api, &mesh).await?);
         Ok(last.is_empty().then_some(mesh))
     };
-    let waited = until(LIMIT, allocated).await;
-    let mesh = waited.with_context(|| format!("addresses are not those of the hosts: {last:?}"))?;
-    until_statuses_match(api, &mesh).await?;
+    let waited = until(LIMIT, written).await;
+    let mesh = waited.with_context(|| {
+        format!(
+            "addresses or statuses differ: {}",
+            last.iter().take(5).cloned().collect::<Vec<_>>().join("\n")
+        )
+    })?;
     let fresh = resources_of(&mesh);
     holds(client, &fresh).await?;
     Ok(fresh)

@@ -71,3 +71,47 @@ fn answer(kind: ReferentKind, object: &Object) -> Answer {
         Err(why) => Answer::Unreadable(why.message.into()),
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::source::folder::{FolderSettings, load_once};
+
+    #[test]
+    fn secrets_and_config_maps_are_told_to_whoever_refers_to_them() {
+        let object = |kind: &str, name: &str, rest: &str| {
+            format!(
+                "apiVersion: v1\nkind: {kind}\nmetadata: {{namespace: istio-system, name: {name}{rest}\n---\n"
+            )
+        };
+        let defaults = ", labels: {gateway.istio.io/defaults-for-class: istio}}";
+        let text = object("Secret", "web", "}\nstringData: {tls.crt: x}")
+            + &object("ConfigMap", "ca", "}\ndata: {ca.crt: x}")
+            + &object("ConfigMap", "defaults", defaults);
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("a.yaml"), text).unwrap();
+        let (events, problems) = load_once(&FolderSettings::new(vec![dir.path().to_owned()]));
+        assert_eq!(problems, []);
+        let answers: Vec<_> = events
+            .into_iter()
+            .filter_map(|event| match event {
+                Event::Answer(of, answer) => Some((of, answer)),
+                _ => None,
+            })
+            .collect();
+        let find = |wanted: &Referent| answers.iter().find(|(of, _)| of == wanted).map(|(_, answer)| answer);
+        let name = |name: &str| Name::new("istio-system", name);
+        let Some(Answer::Secret(secret)) = find(&Referent::Secret(name("web"))) else {
+            panic!("{answers:?}")
+        };
+        assert_eq!(secret.key_pair, Err("it has no tls.key".to_owned()));
+        let Some(Answer::ConfigMap(ca)) = find(&Referent::ConfigMap(name("ca"))) else {
+            panic!("{answers:?}")
+        };
+        assert!(ca.roots.is_err() && ca.data.len() == 1);
+        let of_classes = Referent::ClassDefaults("istio-system".into());
+        let Some(Answer::ConfigMaps(maps)) = find(&of_classes) else { panic!("{answers:?}") };
+        assert_eq!(maps.iter().map(|map| map.name.clone()).collect::<Vec<_>>(), [name("defaults")]);
+    }
+}

@@ -245,8 +245,7 @@ fn hosts_that_another_object_has_get_no_address_until_it_is_gone() {
     let mut emitter = Emitter::new(&settings);
     let mut hosts = |manifests: &str| {
         folder.set("a.yaml", manifests);
-        let resolved = folder.resolve();
-        let (events, _) = emitter.events(resolved, &folder);
+        let (events, _) = emitter.next(&mut folder);
         let entries = events.into_iter().filter_map(|event| match event {
             Event::Put(model::Object::ServiceEntry(entry)) if &*entry.meta.name.name == "b" => Some(entry),
             _ => None,
@@ -673,38 +672,4 @@ async fn kinds_that_are_known_and_not_read_are_told_with_what_to_use_instead() {
     assert!(told.contains("EnvoyFilter default/lua") || told.contains("HTTPRoute default/web"), "{told}");
     fs::remove_file(dir.path().join("l7.yaml")).unwrap();
     fixture.until_no_problem().await;
-}
-
-#[test]
-fn secrets_and_config_maps_are_told_to_whoever_refers_to_them() {
-    use model::Name;
-    use model::facts::{Answer, Referent};
-    let object = |kind: &str, name: &str, rest: &str| {
-        format!(
-            "apiVersion: v1\nkind: {kind}\nmetadata: {{namespace: istio-system, name: {name}{rest}\n---\n"
-        )
-    };
-    let defaults = ", labels: {gateway.istio.io/defaults-for-class: istio}}";
-    let text = object("Secret", "web", "}\nstringData: {tls.crt: x}")
-        + &object("ConfigMap", "ca", "}\ndata: {ca.crt: x}")
-        + &object("ConfigMap", "defaults", defaults);
-    let dir = dir(&[("a.yaml", &text)]);
-    let (events, problems) = load_once(&FolderSettings::new(vec![dir.path().to_owned()]));
-    assert_eq!(problems, []);
-    let answers: Vec<_> = events
-        .into_iter()
-        .filter_map(|event| match event {
-            Event::Answer(of, answer) => Some((of, answer)),
-            _ => None,
-        })
-        .collect();
-    let find = |wanted: &Referent| answers.iter().find(|(of, _)| of == wanted).map(|(_, answer)| answer);
-    let name = |name: &str| Name::new("istio-system", name);
-    let Some(Answer::Secret(secret)) = find(&Referent::Secret(name("web"))) else { panic!("{answers:?}") };
-    assert_eq!(secret.key_pair, Err("it has no tls.key".to_owned()));
-    let Some(Answer::ConfigMap(ca)) = find(&Referent::ConfigMap(name("ca"))) else { panic!("{answers:?}") };
-    assert!(ca.roots.is_err() && ca.data.len() == 1);
-    let of_classes = Referent::ClassDefaults("istio-system".into());
-    let Some(Answer::ConfigMaps(maps)) = find(&of_classes) else { panic!("{answers:?}") };
-    assert_eq!(maps.iter().map(|map| map.name.clone()).collect::<Vec<_>>(), [name("defaults")]);
 }
