@@ -39,7 +39,7 @@ pub async fn differences(client: &kube::Client, mesh: &Plane) -> anyhow::Result<
             let object = ObjectRef { kind, name };
             let found = conditions(&stored)?;
             let mut wanted = BTreeSet::new();
-            for row in rows.get(&object) {
+            if let Some(row) = rows.get(&object) {
                 wanted.extend(row.conditions.iter().map(|c| {
                     (c.kind.to_owned(), c.status, c.reason.to_owned(), c.message.clone(), row.generation)
                 }));
