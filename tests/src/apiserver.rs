@@ -21,7 +21,7 @@ mod build;
 mod crds;
 
 pub use build::binary;
-pub use crds::{KnownCrds, known_crds, kubernetes_openapi};
+pub use crds::{KnownCrds, istio_api, known_crds, kubernetes_openapi};
 pub(crate) use crds::{read, yaml_files};
 
 use anyhow::{Context, bail};

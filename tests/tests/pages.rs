@@ -5,6 +5,8 @@
 
 use anyhow::{Context, ensure};
 use clap::{Args, Command};
+use model::field::{FieldState, fields};
+use model::{Kind, KindState, known_kinds};
 use runtime::config::ServeArgs;
 use runtime::engine_thread::EngineHandle;
 use runtime::metrics::Metrics;
@@ -116,6 +118,55 @@ fn the_page_of_settings_lists_every_flag() -> anyhow::Result<()> {
     }
     ensure!(count > 10, "so few flags cannot be all");
     compare("docs/reference/settings.md", "settings", &table)
+}
+
+#[test]
+fn the_page_of_kinds_lists_every_kind_and_every_field() -> anyhow::Result<()> {
+    let mut table = "| kind | group | what becomes of it | use instead |\n|---|---|---|---|\n".to_owned();
+    for known in known_kinds() {
+        let state = match known.state {
+            KindState::Active => "read",
+            KindState::Resolved(_) => "read and resolved; configures no proxy in this version (KO006)",
+            KindState::Unread(_) => "known and not read (KO006)",
+        };
+        let group = if known.group.is_empty() { "core" } else { known.group };
+        writeln!(table, "| {} | {group} | {state} | {} |", known.name, known.state.instead())?;
+    }
+    compare("docs/reference/kinds.md", "kinds", &table)?;
+    the_page_lists_every_field()
+}
+
+/// The table of fields; both are on one page, so one test writes them.
+fn the_page_lists_every_field() -> anyhow::Result<()> {
+    let mut text = String::new();
+    for &kind in Kind::ALL {
+        writeln!(
+            text,
+            "### {kind}\n\n| below | fields | what becomes of them | why, or what to use instead |\n|---|---|---|---|"
+        )?;
+        let mut rows: Vec<(String, Vec<String>, FieldState)> = Vec::new();
+        for field in fields(kind) {
+            let (at, name) = field.path.rsplit_once('.').unwrap_or(("", &field.path));
+            match rows.last_mut() {
+                Some((last, names, state)) if last == at && *state == field.state => {
+                    names.push(name.to_owned())
+                }
+                _ => rows.push((at.to_owned(), vec![name.to_owned()], field.state)),
+            }
+        }
+        for (at, names, state) in rows {
+            let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+            let (state, words) = match state {
+                FieldState::Read => ("read", ""),
+                FieldState::Unsupported { instead, .. } => ("known and not supported (KO007)", instead),
+                FieldState::Outside(why) => ("outside", why),
+            };
+            let at = if at.is_empty() { at } else { format!("`{at}`") };
+            writeln!(text, "| {at} | {} | {state} | {words} |", names.join(", "))?;
+        }
+        text.push('\n');
+    }
+    compare("docs/reference/kinds.md", "fields", text.trim_end_matches('\n'))
 }
 
 /// Returns the code of a line such as `pub const SYNTAX: &str = "KO001";`.

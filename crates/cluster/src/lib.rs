@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! connect ──▶ KubeSource: list and watch every kind ──▶ batches of events
-//!        ├──▶ UnreadKinds: whether there are objects of kinds that are known and not read
+//!        ├──▶ KindsWithoutEffect: whether there are objects of kinds that have no effect in this version
 //!        ├──▶ ObjectClient: objects and their statuses, in the version that is served
 //!        ├──▶ StatusWriter: read a status, compare, write; from a work queue, at a bounded rate
 //!        ├──▶ ObjectWriter: the same with whole objects, which are applied and deleted
@@ -20,7 +20,7 @@ mod object_client;
 mod object_writer;
 mod stats;
 mod status_writer;
-mod unread;
+mod without_effect;
 mod work_queue;
 
 pub use connect::{Access, ConnectError, Connection, connect};
@@ -28,9 +28,9 @@ pub use error::{error_message, root_cause};
 pub use leader_election::{Election, LeaderRecord, LeaseTimings};
 pub use list_watch::{Batch, Batches, KubeSettings, KubeSource, SourceProblems};
 pub use lock::{Candidate, Lock};
-pub use object_client::{ObjectClient, RequestError};
+pub use object_client::{ListedObject, ObjectClient, RequestError, StatusTarget};
 pub use object_writer::{Change, DesiredObject, Ended, ObjectWriter, WrittenKind, WrittenObject};
 pub use stats::WriterStats;
 pub use status_writer::{Action, DesiredStatus, StatusWriter};
-pub use unread::UnreadKinds;
+pub use without_effect::KindsWithoutEffect;
 pub use work_queue::Lane;

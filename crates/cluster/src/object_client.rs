@@ -11,11 +11,12 @@ use kube::Resource;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams};
 use kube::client::Body;
 use kube::core::{Request, Status};
-use model::{Kind, ObjectRef, Scope};
+use model::{Kind, KnownKind, Name, ObjectRef};
 use parking_lot::Mutex;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -48,10 +49,63 @@ impl RequestError {
     }
 }
 
-impl std::fmt::Display for RequestError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for RequestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
     }
+}
+
+/// An object whose status is written.
+pub trait StatusTarget: Clone + Ord + fmt::Display + Send + Sync + 'static {
+    /// Returns what is known of its kind.
+    fn kind(&self) -> &'static KnownKind;
+    /// Returns its namespace, empty for a kind without namespaces, and its name.
+    fn name(&self) -> &Name;
+}
+
+impl StatusTarget for ObjectRef {
+    fn kind(&self) -> &'static KnownKind {
+        self.kind.known()
+    }
+
+    fn name(&self) -> &Name {
+        &self.name
+    }
+}
+
+/// The metadata of an object, as far as it tells whether its status is to be looked at.
+#[derive(Deserialize, Default, Debug)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ListedObject {
+    /// `metadata.name`.
+    pub name: String,
+    /// `metadata.namespace`; empty for a kind without namespaces.
+    pub namespace: String,
+    /// `metadata.resourceVersion`: another one than before tells that something has changed.
+    pub resource_version: String,
+    /// `metadata.labels`.
+    pub labels: BTreeMap<String, String>,
+    managed_fields: Vec<ManagedFields>,
+}
+
+#[derive(Deserialize, Default, Debug)]
+#[serde(default)]
+struct ManagedFields {
+    manager: String,
+    subresource: String,
+}
+
+impl ListedObject {
+    /// Tells whether something of its status is owned by this field manager.
+    pub fn has_status_of(&self, manager: &str) -> bool {
+        self.managed_fields.iter().any(|of| of.manager == manager && of.subresource == "status")
+    }
+}
+
+/// What a list of metadata says of an object.
+#[derive(Deserialize)]
+struct Partial {
+    metadata: ListedObject,
 }
 
 /// Makes requests for objects.
@@ -59,7 +113,14 @@ impl std::fmt::Display for RequestError {
 pub struct ObjectClient {
     client: Client,
     /// The place of the served version among those of a kind; absent while that is the first.
-    served: Arc<Mutex<BTreeMap<Kind, usize>>>,
+    served: Arc<Mutex<BTreeMap<&'static KnownKind, usize>>>,
+}
+
+/// Which part of the objects a list has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Whole,
+    Metadata,
 }
 
 /// A page of a list.
@@ -87,11 +148,32 @@ impl ObjectClient {
     pub async fn list<S: DeserializeOwned>(
         &self,
         kind: Kind,
+        each: impl FnMut(S),
+    ) -> Result<(), RequestError> {
+        self.list_part(kind.known(), Part::Whole, each).await
+    }
+
+    /// Lists the metadata of a kind's objects, a page at a time; a kind that is not installed has none.
+    ///
+    /// # Errors
+    /// The request that failed; what came before was passed on.
+    pub async fn list_metadata(
+        &self,
+        kind: &'static KnownKind,
+        mut each: impl FnMut(ListedObject),
+    ) -> Result<(), RequestError> {
+        self.list_part(kind, Part::Metadata, |object: Partial| each(object.metadata)).await
+    }
+
+    async fn list_part<S: DeserializeOwned>(
+        &self,
+        kind: &'static KnownKind,
+        part: Part,
         mut each: impl FnMut(S),
     ) -> Result<(), RequestError> {
         let mut params = ListParams::default().limit(PAGE_SIZE);
         loop {
-            let Some(page) = self.page::<S>(kind, None, &params).await? else { return Ok(()) };
+            let Some(page) = self.page::<S>(kind, "", part, &params).await? else { return Ok(()) };
             page.items.into_iter().flatten().for_each(&mut each);
             params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
             if params.continue_token.is_none() {
@@ -103,24 +185,25 @@ impl ObjectClient {
     /// Returns an object; `None` if it is not there. The right to list, which a source needs anyway, suffices.
     pub(crate) async fn find<S: DeserializeOwned>(
         &self,
-        object: &ObjectRef,
+        object: &impl StatusTarget,
     ) -> Result<Option<S>, RequestError> {
-        let only = ListParams::default().fields(&format!("metadata.name={}", object.name.name));
-        let page = self.page(object.kind, Some(object), &only).await?;
+        let Name { ns, name } = object.name();
+        let only = ListParams::default().fields(&format!("metadata.name={name}"));
+        let page = self.page(object.kind(), ns, Part::Whole, &only).await?;
         Ok(page.and_then(|page| page.items.into_iter().flatten().next()))
     }
 
     /// Patches the status of an object in the version in which its kind was found to be served.
     pub(crate) async fn patch_status(
         &self,
-        object: &ObjectRef,
+        object: &impl StatusTarget,
         params: &PatchParams,
         patch: &Patch<serde_json::Value>,
     ) -> Result<(), RequestError> {
-        let versions = object.kind.versions();
-        let served = self.served.lock().get(&object.kind).and_then(|at| versions.get(*at));
-        let requests = requests(object.kind, served.unwrap_or(&object.kind.version()), Some(object));
-        let request = requests.patch_subresource("status", &object.name.name, params, patch);
+        let (kind, Name { ns, name }) = (object.kind(), object.name());
+        let served = self.served.lock().get(kind).copied().unwrap_or_default();
+        let version = kind.versions.get(served).copied().unwrap_or_default();
+        let request = requests(kind, version, ns).patch_subresource("status", name, params, patch);
         self.send::<IgnoredAny>(request).await.map(drop)
     }
 
@@ -129,7 +212,7 @@ impl ObjectClient {
     /// # Errors
     /// Why it could not be created.
     pub async fn create(&self, kind: Kind, body: &serde_json::Value) -> Result<bool, RequestError> {
-        let requests = requests(kind, kind.version(), None);
+        let requests = requests(kind.known(), kind.version(), "");
         let request = requests.create(&PostParams::default(), body.to_string().into_bytes());
         match self.send::<IgnoredAny>(request).await {
             Ok(_) => Ok(true),
@@ -139,19 +222,25 @@ impl ObjectClient {
         }
     }
 
-    /// Requests a page of a kind's objects, of one object's namespace or of all, in the first version that is
-    /// served; `None` if none is.
+    /// Requests a page of a kind's objects, of a namespace or of all, in the first version that is served; `None`
+    /// if none is.
     async fn page<S: DeserializeOwned>(
         &self,
-        kind: Kind,
-        beside: Option<&ObjectRef>,
+        kind: &'static KnownKind,
+        namespace: &str,
+        part: Part,
         params: &ListParams,
     ) -> Result<Option<Page<S>>, RequestError> {
-        let known = self.served.lock().get(&kind).copied().unwrap_or_default();
-        let others = (0..kind.versions().len()).filter(|at| *at != known);
+        let known = self.served.lock().get(kind).copied().unwrap_or_default();
+        let others = (0..kind.versions.len()).filter(|at| *at != known);
         for at in [known].into_iter().chain(others) {
-            let Some(version) = kind.versions().get(at) else { continue };
-            match self.send(requests(kind, version, beside).list(params)).await {
+            let Some(version) = kind.versions.get(at) else { continue };
+            let requests = requests(kind, version, namespace);
+            let request = match part {
+                Part::Whole => requests.list(params),
+                Part::Metadata => requests.list_metadata(params),
+            };
+            match self.send(request).await {
                 Ok(page) => {
                     if at != known {
                         self.served.lock().insert(kind, at);
@@ -192,12 +281,11 @@ impl ObjectClient {
     }
 }
 
-/// Returns what makes the requests for a kind's objects, of the namespace of one of them or of all.
-fn requests(kind: Kind, version: &str, beside: Option<&ObjectRef>) -> Request {
-    let gvk = GroupVersionKind::gvk(kind.group(), version, kind.name());
-    let resource = ApiResource::from_gvk_with_plural(&gvk, kind.plural());
-    let namespace = beside.filter(|_| kind.scope() == Scope::Namespaced).map(|object| &*object.name.ns);
-    Request::new(DynamicObject::url_path(&resource, namespace))
+/// Returns what makes the requests for a kind's objects, of a namespace or, without one, of all.
+fn requests(kind: &KnownKind, version: &str, namespace: &str) -> Request {
+    let gvk = GroupVersionKind::gvk(kind.group, version, kind.name);
+    let resource = ApiResource::from_gvk_with_plural(&gvk, kind.plural);
+    Request::new(DynamicObject::url_path(&resource, Some(namespace).filter(|name| !name.is_empty())))
 }
 
 #[cfg(test)]
@@ -216,20 +304,20 @@ mod tests {
     fn requests_lead_to_statuses() {
         let apply = PatchParams::apply("pilothouse").force();
         let patch = Patch::Apply(serde_json::json!({"kind": "Service"}));
-        let request = requests(Kind::Service, "v1", Some(&object(Kind::Service, "shop")));
+        let request = requests(Kind::Service.known(), "v1", "shop");
         let request = request.patch_subresource("status", "web", &apply, &patch).unwrap();
         let path = "/api/v1/namespaces/shop/services/web/status?&force=true&fieldManager=pilothouse";
         assert_eq!(request.uri(), path);
         assert_eq!(request.headers()["content-type"], "application/apply-patch+yaml");
         let merge = PatchParams { field_manager: Some("pilothouse".to_owned()), ..PatchParams::default() };
         let patch = Patch::Merge(serde_json::json!({"status": {}}));
-        let request = requests(Kind::GatewayClass, "v1", Some(&object(Kind::GatewayClass, "")));
+        let request = requests(Kind::GatewayClass.known(), "v1", "");
         let request = request.patch_subresource("status", "istio", &merge, &patch).unwrap();
         let path = "/apis/gateway.networking.k8s.io/v1/gatewayclasses/istio/status?&fieldManager=pilothouse";
         assert_eq!(request.uri(), path);
         assert_eq!(request.headers()["content-type"], "application/merge-patch+json");
         let page = ListParams::default().limit(PAGE_SIZE).continue_token("a+/=&");
-        let request = requests(Kind::ServiceEntry, "v1", None).list(&page).unwrap();
+        let request = requests(Kind::ServiceEntry.known(), "v1", "").list(&page).unwrap();
         let path = "/apis/networking.istio.io/v1/serviceentries?&limit=500&continue=a%2B%2F%3D%26";
         assert_eq!(request.uri(), path);
     }

@@ -1,12 +1,11 @@
 //! Writes statuses: reads each, compares it with the desired one, and writes what differs.
 
-use crate::object_client::{ObjectClient, RequestError};
+use crate::object_client::{ObjectClient, RequestError, StatusTarget};
 use crate::stats::{WriterStats, count};
 use crate::work_queue::{Completion, Lane, WorkQueue};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use limits::{Rate, TokenBucket};
-use model::ObjectRef;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,11 +20,13 @@ const MAX_CONCURRENT: usize = 16;
 
 /// The desired content of a status.
 pub trait DesiredStatus: Clone + Send + Sync + 'static {
+    /// The objects that have it.
+    type Target: StatusTarget;
     /// The part of an object that is read for this.
     type Stored: DeserializeOwned + Send + Sync + 'static;
 
     /// Compares with what is stored and returns what is to be done at `now`.
-    fn compare(&self, object: &ObjectRef, stored: &Self::Stored, now: Timestamp) -> Action;
+    fn compare(&self, object: &Self::Target, stored: &Self::Stored, now: Timestamp) -> Action;
 }
 
 /// What is to be done with a status.
@@ -66,10 +67,10 @@ type Pending<D> = (D, Option<Arc<<D as DesiredStatus>::Stored>>);
 pub struct StatusWriter<'a, D: DesiredStatus> {
     client: ObjectClient,
     stats: &'a WriterStats,
-    queue: WorkQueue<ObjectRef, Pending<D>>,
+    queue: WorkQueue<D::Target, Pending<D>>,
     bucket: TokenBucket,
     started: Instant,
-    running: JoinSet<(ObjectRef, Outcome)>,
+    running: JoinSet<(D::Target, Outcome)>,
     has_given_up: bool,
 }
 
@@ -89,7 +90,7 @@ impl<'a, D: DesiredStatus> StatusWriter<'a, D> {
 
     /// Queues the desired status of an object. `stored` is what was read of it a moment ago; without it,
     /// it is read first. `lane` tells with how many others it comes.
-    pub fn add(&mut self, object: ObjectRef, desired: D, stored: Option<Arc<D::Stored>>, lane: Lane) {
+    pub fn add(&mut self, object: D::Target, desired: D, stored: Option<Arc<D::Stored>>, lane: Lane) {
         self.queue.add(object, (desired, stored), lane, Instant::now());
         self.stats.waiting.store(self.queue.len() as u64, Ordering::Relaxed);
     }
@@ -137,7 +138,7 @@ impl<'a, D: DesiredStatus> StatusWriter<'a, D> {
         }
     }
 
-    fn done(&mut self, object: &ObjectRef, outcome: &Outcome) {
+    fn done(&mut self, object: &D::Target, outcome: &Outcome) {
         let completion = match outcome {
             Outcome::Unchanged => {
                 count(&self.stats.unchanged);
@@ -145,7 +146,7 @@ impl<'a, D: DesiredStatus> StatusWriter<'a, D> {
             }
             Outcome::Written => {
                 count(&self.stats.written);
-                self.stats.set_problem(object.kind.name(), None);
+                self.stats.set_problem(object.kind().name, None);
                 tracing::debug!(%object, "wrote its status");
                 Completion::Done
             }
@@ -166,32 +167,32 @@ impl<'a, D: DesiredStatus> StatusWriter<'a, D> {
         self.stats.waiting.store(self.queue.len() as u64, Ordering::Relaxed);
     }
 
-    fn failed(&mut self, object: &ObjectRef, verb: &str, error: &RequestError) -> Completion {
+    fn failed(&mut self, object: &D::Target, verb: &str, error: &RequestError) -> Completion {
         tracing::debug!(%object, code = error.code, "cannot {verb} its status: {}", error.message);
         if !error.is_forbidden() {
             return Completion::Retry;
         }
-        let kind = object.kind;
+        let kind = object.kind();
         let part = if verb == "patch" { "/status" } else { "" };
-        let what = match kind.group() {
-            "" => format!("{}{part}", kind.plural()),
-            group => format!("{}.{group}{part}", kind.plural()),
+        let what = match kind.group {
+            "" => format!("{}{part}", kind.plural),
+            group => format!("{}.{group}{part}", kind.plural),
         };
         // The problem is that of the whole kind, so the message, which names one object, is not compared.
         let sentence = format!(
             "not allowed to {verb} {what}; grant {verb} on {what} to this user, as the chart's ClusterRole does; the mesh is served all the same"
         );
-        if self.stats.set_problem(kind.name(), Some(sentence.clone())) {
+        if self.stats.set_problem(kind.name, Some(sentence.clone())) {
             tracing::error!(cause = error.message, "{sentence}");
         }
-        self.queue.drop_waiting(|other| other.kind == kind);
+        self.queue.drop_waiting(|other| other.kind() == kind);
         Completion::GiveUp
     }
 }
 
 async fn reconcile<D: DesiredStatus>(
     client: &ObjectClient,
-    object: &ObjectRef,
+    object: &D::Target,
     desired: &D,
     stored: Option<Arc<D::Stored>>,
 ) -> Outcome {

@@ -3,6 +3,7 @@
 use engine::{Builder, Graph, Table};
 use hashbrown::{HashMap, HashSet};
 use model::facts::{self, Answer, Facts, ObjectKey, Referent};
+use model::parse::has_unsupported_fields;
 use model::{Diagnostic, Event, Kind, Name, Object, ObjectRef};
 use output::Outputs;
 use std::sync::Arc;
@@ -30,12 +31,19 @@ macro_rules! inputs {
             pub fn declare(b: &mut Builder, out: &mut Outputs) -> Self {
                 let rejected = b.input("rejected");
                 out.diagnostics(b, "rejected_findings", rejected, |_, _, why: &Diagnostic| [why.clone()]);
-                Self {
+                let inputs = Self {
                     $($plural: b.input(stringify!($kind)),)*
                     rejected,
                     answers: b.input("answers"),
                     on_demand: b.input("on_demand"),
-                }
+                };
+                $(if has_unsupported_fields(Kind::$kind) {
+                    let name = concat!(stringify!($plural), "_unsupported_findings");
+                    out.diagnostics(b, name, inputs.$plural, |_, _, facts: &facts::$facts| {
+                        facts.unsupported().cloned().unwrap_or_default()
+                    });
+                })*
+                inputs
             }
 
             fn put(&self, graph: &mut Graph, object: Object) {

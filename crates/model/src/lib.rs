@@ -27,6 +27,7 @@ pub mod crd;
 pub mod diagnostic;
 mod event;
 pub mod facts;
+pub mod field;
 mod host;
 mod kind;
 mod label;
@@ -43,9 +44,7 @@ pub use diagnostic::{Diagnostic, Place, Severity};
 pub use event::Event;
 pub use facts::Object;
 pub use host::{host_of, is_dns_label, is_dns_name, is_hostname};
-pub use kind::{
-    Kind, Scope, UNSUPPORTED_FIELDS, UNSUPPORTED_KINDS, UnsupportedKind, unsupported_field, unsupported_kind,
-};
+pub use kind::{Kind, KindState, KnownKind, Scope, known_kinds};
 pub use label::{Labels, Selector, SelectorOperator, SelectorRequirement};
 pub use name::{Name, Ns, ObjectRef, Str, shared};
 pub use nearest::{did_you_mean, nearest, nearest_within};

@@ -3,7 +3,7 @@
 use crate::config::{ServeArgs, SourceArgs};
 use crate::controllers::roots::{PublishedText, RootsPublisher};
 use crate::controllers::{
-    ChangedObjects, Controllers, RESYNC_DELAY, ReportIntervals, StatusSettings, StatusStats,
+    ChangedObjects, Controllers, RELIST_INTERVAL, RESYNC_DELAY, ReportIntervals, StatusSettings, StatusStats,
 };
 use crate::engine_thread::{EngineHandle, Subscriber};
 use crate::log::MeshLog;
@@ -14,7 +14,7 @@ use crate::source::SourceView;
 use crate::source::folder::{FolderSettings, FolderSource};
 use crate::subscribers::WantedReferents;
 use cluster::{
-    Access, ConnectError, Connection, KubeSettings, KubeSource, LeaseTimings, UnreadKinds, connect,
+    Access, ConnectError, Connection, KindsWithoutEffect, KubeSettings, KubeSource, LeaseTimings, connect,
 };
 use identity::{Clock, Identity, IdentityError, IdentityView, KeyStore, StateDir, SystemClock};
 use model::Diagnostic;
@@ -354,6 +354,7 @@ fn status(args: &ServeArgs, connection: Option<&Connection>) -> Option<(kube::Cl
         pools: args.mesh.pools(),
         timings: LeaseTimings::default(),
         resync_delay: RESYNC_DELAY,
+        relist_interval: RELIST_INTERVAL,
         report_intervals: ReportIntervals::default(),
     };
     Some((connection.client.clone(), settings))
@@ -385,14 +386,14 @@ fn source(
             config_name,
             ..KubeSettings::default()
         };
-        let unread = UnreadKinds::new(connection.client.clone());
+        let kinds = KindsWithoutEffect::new(connection.client.clone());
         let source = KubeSource::new(connection, settings).with_wanted(wanted.subscribe());
-        let view = SourceView::Cluster(source.problems(), unread.found());
-        let (told, batches) = (tell(unread.found(), Arc::clone(engine.log())), engine.batches());
+        let view = SourceView::Cluster(source.problems(), kinds.found());
+        let (told, batches) = (tell(kinds.found(), Arc::clone(engine.log())), engine.batches());
         let running = async move {
             tokio::select! {
                 () = source.run(batches) => {}
-                () = unread.run() => {}
+                () = kinds.run() => {}
                 () = told => {}
             }
         };

@@ -25,14 +25,25 @@ pub struct KnownCrds {
 /// # Errors
 /// When Go is absent or a module cannot be fetched.
 pub fn known_crds() -> anyhow::Result<KnownCrds> {
-    let published = Module::of("tests/apiserver/crds");
-    let istio = published.pinned("istio.io/api")?;
+    let (published, istio) = (published(), istio_api()?);
     let gateway = published.pinned("sigs.k8s.io/gateway-api")?.join("config/crd");
     Ok(KnownCrds {
         istio: read(&[istio.join("kubernetes/customresourcedefinitions.gen.yaml")])?,
         gateway_standard: read(&yaml_files(&gateway.join("standard"))?)?,
         gateway_experimental: read(&yaml_files(&gateway.join("experimental"))?)?,
     })
+}
+
+/// Returns the folder of the Go module `istio.io/api`, fetched when it is not on this machine yet.
+///
+/// # Errors
+/// When Go is absent or the module cannot be fetched.
+pub fn istio_api() -> anyhow::Result<PathBuf> {
+    published().pinned("istio.io/api")
+}
+
+fn published() -> Module {
+    Module::of("tests/apiserver/crds")
 }
 
 /// Reads what Kubernetes publishes of its own kinds: the OpenAPI (v3) documents of the Go module

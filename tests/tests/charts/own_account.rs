@@ -2,7 +2,7 @@
 
 use crate::deployment::{container, settings};
 use crate::recorder::Recorder;
-use crate::rights::{granted, needed, question};
+use crate::rights::{granted, needed, question, unread_with_conditions};
 use anyhow::{Context, bail, ensure};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
@@ -75,8 +75,19 @@ fn objects(namespace: &str) -> String {
             json!({"metadata": bound, "spec": {"address": "192.0.2.2"}}),
         ),
     ]
-    .concat()
-        + &gateways(namespace)
+    .into_iter()
+    .chain(unread_with_conditions().map(|kind| {
+        let spec = match kind.name {
+            "DestinationRule" => json!({"host": "web"}),
+            "WorkloadGroup" => json!({"template": {}}),
+            "WasmPlugin" => json!({"url": "oci://example.com/web"}),
+            "TrafficExtension" => json!({"lua": {"inlineCode": "-- nothing"}}),
+            _ => json!({}),
+        };
+        of(&format!("{}/{}", kind.group, kind.versions[0]), kind.name, "web", json!({"spec": spec}))
+    }))
+    .chain([gateways(namespace)])
+    .collect()
 }
 
 /// A gateway and what attaches to it, of each kind of the Gateway API that has a status.
@@ -201,8 +212,12 @@ impl Site {
         absent: Option<&'static str>,
     ) -> anyhow::Result<Self> {
         let server = ApiServer::start().await?;
-        let KnownCrds { gateway_experimental, .. } = tokio::task::spawn_blocking(known_crds).await??;
-        for definition in gateway_experimental {
+        let KnownCrds { istio, gateway_experimental, .. } = tokio::task::spawn_blocking(known_crds).await??;
+        let is_unread = |names: &str| unread_with_conditions().any(|kind| names == kind.name);
+        let unread = istio.into_iter().filter(|definition| {
+            definition.spec.group.ends_with(".istio.io") && is_unread(&definition.spec.names.kind)
+        });
+        for definition in gateway_experimental.into_iter().chain(unread) {
             server.apply(&serde_yaml::to_string(&definition)?).await?;
         }
         let system = server.namespace("mesh").await?;

@@ -7,7 +7,7 @@ use anyhow::Context;
 use k8s_openapi::api::authorization::v1::{
     NonResourceAttributes, ResourceAttributes, SubjectAccessReviewSpec,
 };
-use model::{Kind, UNSUPPORTED_KINDS};
+use model::{Kind, KindState, KnownKind, known_kinds};
 use pilothouse_tests::helm::{Rendered, render_pilothouse};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -208,8 +208,8 @@ pub fn needed(method: &str, path: &str) -> Vec<String> {
     all
 }
 
-/// Returns the rights that the table of kinds asks for: to list and watch those that are read, and to list the
-/// others; what is referred to is read by its name.
+/// Returns the rights that the table of kinds asks for: to list and watch those that are read, and to list those
+/// whose objects have no effect; what is referred to is read by its name.
 pub fn reads(namespace: &str, settings: &str) -> BTreeSet<String> {
     let mut all = BTreeSet::new();
     for verb in ["list", "watch"] {
@@ -223,8 +223,8 @@ pub fn reads(namespace: &str, settings: &str) -> BTreeSet<String> {
     // What gateways refer to, and the defaults of their classes.
     all.extend(["get", "watch"].map(|verb| format!("{verb} configmaps {EVERYWHERE}")));
     all.extend(["list", "watch"].map(|verb| format!("{verb} configmaps in {namespace}")));
-    let unread = UNSUPPORTED_KINDS.iter();
-    all.extend(unread.map(|kind| format!("list {} {EVERYWHERE}", qualified(kind.group, kind.plural))));
+    let told = known_kinds().filter(|kind| kind.state.told().is_some());
+    all.extend(told.map(|kind| format!("list {} {EVERYWHERE}", qualified(kind.group, kind.plural))));
     all
 }
 
@@ -233,7 +233,10 @@ pub fn further(namespace: &str, revision: &str) -> BTreeSet<String> {
     let of = |right: &&str| {
         right.replace(" in NS", &format!(" in {namespace}")).replace("-REV ", &format!("-{revision} "))
     };
-    FURTHER.iter().map(of).collect()
+    let written = FURTHER.iter().map(of);
+    let notices = unread_with_conditions()
+        .map(|kind| format!("patch {}/status {EVERYWHERE}", qualified(kind.group, kind.plural)));
+    written.chain(notices).collect()
 }
 
 /// Returns the rights that are needed to deploy gateways, beside those that others need too.
@@ -247,6 +250,11 @@ fn deploying(namespace: &str, revision: &str) -> BTreeSet<String> {
     let lease = format!("leases.coordination.k8s.io=istio-gateway-deployment-{revision} in {namespace}");
     all.extend(["get", "update"].map(|verb| format!("{verb} {lease}")));
     all
+}
+
+/// Returns the kinds that are not read and whose objects say so in a condition.
+pub fn unread_with_conditions() -> impl Iterator<Item = &'static KnownKind> {
+    known_kinds().filter(|kind| matches!(kind.state, KindState::Unread(_)) && kind.has_open_conditions())
 }
 
 /// Tells whether a right lets its owner change something. A review of a token leaves no trace.

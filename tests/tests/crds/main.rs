@@ -2,6 +2,7 @@
 
 mod accept;
 mod corpus;
+mod fields;
 mod kinds;
 mod kubernetes;
 mod strict;

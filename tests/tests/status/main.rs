@@ -15,3 +15,4 @@ mod gateways;
 mod kinds;
 mod leading;
 mod rights;
+mod unread;

@@ -75,6 +75,7 @@ impl Replica {
             namespace: "istio-system".to_owned(),
             timings: TIMINGS,
             resync_delay: Duration::from_secs(2),
+            relist_interval: Duration::from_secs(600),
             report_intervals: ReportIntervals::default(),
         };
         set(&mut settings);

@@ -5,7 +5,7 @@ use model::facts::{
     MatchingRule, Namespace, Resolution, ServiceEntry, ServiceEntryAddress, ServiceEntryPort, TargetPort,
     Visibility,
 };
-use model::{Diagnostic, Kind, Labels, Name, Ns, ObjectRef, Severity, Str};
+use model::{Kind, Labels, Name, Ns, ObjectRef, Str};
 use output::Outputs;
 use proto::workload::{self, service};
 use std::collections::BTreeSet;
@@ -164,20 +164,6 @@ pub(crate) fn declare(
     b.sink(address_requests);
     let entries = Entries { entries, seen, winners, views: entry_views, by_anchor, rows, address_requests };
     // The hosts of an entry have one waypoint: it is told once.
-    out.diagnostics(b, "entry_unread_findings", entries.entries, |_, name, entry: &ServiceEntry| {
-        entry.exports.then(|| {
-            let field = "spec.exportTo";
-            Diagnostic {
-                code: model::parse::code::UNSUPPORTED_FIELD,
-                severity: Severity::Warning,
-                object: Some(ObjectRef { kind: Kind::ServiceEntry, name: name.clone() }),
-                field: field.to_owned(),
-                message: "is known and not read: who sees the entry is not restricted by it".to_owned(),
-                help: model::unsupported_field(Kind::ServiceEntry, field).unwrap_or_default().to_owned(),
-                place: None,
-            }
-        })
-    });
     out.diagnostics(b, "entry_waypoint_findings", entries.entries, move |cx, name, entry| {
         let keys = entry.hosts.iter().map(|host| HostKey { ns: name.ns.clone(), host: host.clone() });
         let sent = keys.filter_map(|key| cx.get(rows, &key)).filter(|row| row.object == *name);

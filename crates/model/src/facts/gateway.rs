@@ -1,5 +1,5 @@
 use super::{AllowedNamespaces, Facts, Listener, Meta, ObjectReference};
-use crate::{Labels, Name, Str};
+use crate::{Diagnostic, Labels, Name, Str};
 use std::net::IpAddr;
 
 /// Facts of a Gateway API `GatewayClass`.
@@ -16,6 +16,14 @@ impl Facts for GatewayClass {
 
     fn key(&self) -> Name {
         self.meta.name.clone()
+    }
+
+    fn unsupported(&self) -> Option<&Vec<Diagnostic>> {
+        Some(&self.meta.unsupported)
+    }
+
+    fn unsupported_mut(&mut self) -> Option<&mut Vec<Diagnostic>> {
+        Some(&mut self.meta.unsupported)
     }
 }
 
@@ -111,5 +119,13 @@ impl Facts for Gateway {
 
     fn key(&self) -> Name {
         self.meta.name.clone()
+    }
+
+    fn unsupported(&self) -> Option<&Vec<Diagnostic>> {
+        Some(&self.meta.unsupported)
+    }
+
+    fn unsupported_mut(&mut self) -> Option<&mut Vec<Diagnostic>> {
+        Some(&mut self.meta.unsupported)
     }
 }

@@ -1,4 +1,4 @@
-use crate::{Name, Ns};
+use crate::{Diagnostic, Name, Ns};
 use std::fmt::Debug;
 use std::hash::Hash;
 
@@ -9,6 +9,17 @@ pub trait Facts: PartialEq + Send + Sync + 'static {
 
     /// Returns the key of this object.
     fn key(&self) -> Self::Key;
+
+    /// Returns what is told of the object for the fields that it sets and that are known and not supported, as
+    /// [`crate::field`] has them; `None` for facts of kinds without such fields.
+    fn unsupported(&self) -> Option<&Vec<Diagnostic>> {
+        None
+    }
+
+    /// Returns the same, to be set.
+    fn unsupported_mut(&mut self) -> Option<&mut Vec<Diagnostic>> {
+        None
+    }
 }
 
 /// A name of an object, as a key.

@@ -1,4 +1,4 @@
-use crate::{Labels, Name};
+use crate::{Diagnostic, Labels, Name};
 
 /// The metadata that facts of most kinds carry.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -13,4 +13,6 @@ pub struct Meta {
     pub labels: Labels,
     /// The annotations that are read anywhere in the mesh (see `parse`); all others are dropped.
     pub annotations: Labels,
+    /// What is told of the object for the fields that it sets and that are known and not supported.
+    pub unsupported: Vec<Diagnostic>,
 }

@@ -58,7 +58,7 @@ pub use service::{IpFamily, Protocol, Service, ServicePort, ServiceType, TargetP
 pub use service_entry::{Resolution, ServiceEntry, ServiceEntryAddress, ServiceEntryPort};
 pub use workload_entry::{EntryAddress, WorkloadEntry, WorkloadEntrySpec};
 
-use crate::{Kind, Name, ObjectRef};
+use crate::{Diagnostic, Kind, Name, ObjectRef};
 use std::sync::Arc;
 
 macro_rules! objects {
@@ -81,6 +81,19 @@ macro_rules! objects {
             /// Returns the object's namespace and name.
             pub fn name(&self) -> Name {
                 match self { $(Object::$kind(facts) => facts.key().name(),)* }
+            }
+
+            /// Returns what is told of the object for the fields that it sets and that are known and not supported.
+            pub fn unsupported(&self) -> &[Diagnostic] {
+                match self { $(Object::$kind(facts) => facts.unsupported().map_or(&[][..], Vec::as_slice),)* }
+            }
+
+            /// Returns the same, to be completed before the facts are shared.
+            pub fn unsupported_mut(&mut self) -> &mut [Diagnostic] {
+                let found = match self {
+                    $(Object::$kind(facts) => Arc::get_mut(facts).and_then(Facts::unsupported_mut),)*
+                };
+                found.map(Vec::as_mut_slice).unwrap_or_default()
             }
         }
     };

@@ -1,7 +1,7 @@
 //! Routes of every kind in one shape.
 
 use super::{BackendReference, Facts, Filter, Meta, ObjectReference};
-use crate::{Name, Str};
+use crate::{Diagnostic, Name, Str};
 use std::time::Duration;
 
 /// The kinds of routes, by what they route.
@@ -47,6 +47,14 @@ impl Facts for Route {
 
     fn key(&self) -> Name {
         self.meta.name.clone()
+    }
+
+    fn unsupported(&self) -> Option<&Vec<Diagnostic>> {
+        Some(&self.meta.unsupported)
+    }
+
+    fn unsupported_mut(&mut self) -> Option<&mut Vec<Diagnostic>> {
+        Some(&mut self.meta.unsupported)
     }
 }
 

@@ -1,5 +1,5 @@
 use super::{Facts, GatewayAddress, Meta};
-use crate::{Labels, Name, Str};
+use crate::{Diagnostic, Labels, Name, Str};
 use std::net::IpAddr;
 
 /// `spec.type`.
@@ -90,5 +90,13 @@ impl Facts for Service {
 
     fn key(&self) -> Name {
         self.meta.name.clone()
+    }
+
+    fn unsupported(&self) -> Option<&Vec<Diagnostic>> {
+        Some(&self.meta.unsupported)
+    }
+
+    fn unsupported_mut(&mut self) -> Option<&mut Vec<Diagnostic>> {
+        Some(&mut self.meta.unsupported)
     }
 }

@@ -1,5 +1,5 @@
 use super::{Facts, Meta, WorkloadEntrySpec};
-use crate::{Labels, Name, Str};
+use crate::{Diagnostic, Labels, Name, Str};
 use ipnet::IpNet;
 use std::net::IpAddr;
 
@@ -62,8 +62,6 @@ pub struct ServiceEntry {
     pub selector: Option<Labels>,
     /// `spec.subjectAltNames`, in order.
     pub subject_alt_names: Vec<Str>,
-    /// Whether `spec.exportTo` is written, which is not read.
-    pub exports: bool,
     /// `status.addresses[]`: (host, value) that parse, in order; hosts in lower case.
     pub status_addresses: Vec<(Str, IpAddr)>,
 }
@@ -73,5 +71,13 @@ impl Facts for ServiceEntry {
 
     fn key(&self) -> Name {
         self.meta.name.clone()
+    }
+
+    fn unsupported(&self) -> Option<&Vec<Diagnostic>> {
+        Some(&self.meta.unsupported)
+    }
+
+    fn unsupported_mut(&mut self) -> Option<&mut Vec<Diagnostic>> {
+        Some(&mut self.meta.unsupported)
     }
 }

@@ -10,8 +10,8 @@ pub const FIELD: &str = "KO003";
 pub const UNKNOWN_FIELD: &str = "KO004";
 /// A kind is not served under the name or version that is written; told of objects in files.
 pub const NO_MATCH: &str = "KO005";
-/// A kind of the mesh's APIs is known and not read.
-pub const UNSUPPORTED_KIND: &str = "KO006";
+/// Objects of a kind of the mesh's APIs have no effect: the kind is not read, or configures no proxy.
+pub const KIND_WITHOUT_EFFECT: &str = "KO006";
 /// A field is known and not read.
 pub const UNSUPPORTED_FIELD: &str = "KO007";
 /// A cluster address of a `Service` is no IP address.
@@ -46,7 +46,7 @@ pub const ALL: &[&str] = &[
     FIELD,
     UNKNOWN_FIELD,
     NO_MATCH,
-    UNSUPPORTED_KIND,
+    KIND_WITHOUT_EFFECT,
     UNSUPPORTED_FIELD,
     SERVICE_ADDRESS,
     ENTRY_RESOLUTION,

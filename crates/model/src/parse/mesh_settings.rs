@@ -2,16 +2,18 @@ use super::enumeration::Enumeration;
 use super::metadata::Metadata;
 use super::selector::LabelSelector;
 use super::text::{Text, or_empty, shared_list};
-use super::{code, read, wrong::Wrong};
+use super::unsupported::snake_case;
+use super::{code, read, unsupported, wrong::Wrong};
 use crate::facts::{
     CaCertificate, MatchingRule, MeshSettings, RefusedPart, ServiceScope, SettingsPart, Visibility,
     VisibilityPolicy,
 };
 use crate::{
-    Diagnostic, Kind, Name, ObjectRef, Selector, Severity, Str, TrustDomain, UNSUPPORTED_FIELDS,
-    did_you_mean, host_of, is_dns_label, nearest, shared, yaml,
+    Diagnostic, Kind, Name, ObjectRef, Selector, Severity, Str, TrustDomain, did_you_mean, field, host_of,
+    is_dns_label, nearest, shared, yaml,
 };
 use serde::Deserialize;
+use std::sync::LazyLock;
 
 #[derive(Deserialize)]
 #[serde(expecting = "an object")]
@@ -120,55 +122,46 @@ fn read_yaml(text: &str) -> Result<yaml::Mapping, Wrong> {
     Ok(mesh.unwrap_or_default())
 }
 
-/// The fields of `MeshConfig` that are read.
-const READ: [&str; 8] = [
-    "rootNamespace",
-    "trustDomain",
-    "trustDomainAliases",
-    "defaultConfig",
-    "discoverySelectors",
-    "serviceScopeConfigs",
-    "serviceEntryVisibility",
-    "caCertificates",
-];
+/// The fields of `MeshConfig` that are known, in the order of the table of fields.
+static KNOWN: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let mut known: Vec<String> = Vec::new();
+    for field in field::fields(Kind::ConfigMap) {
+        let Some(below) = field.path.strip_prefix(AT).and_then(|path| path.strip_prefix('.')) else {
+            continue;
+        };
+        let name = below.split(['.', '[']).next().unwrap_or_default();
+        if !known.iter().any(|other| other == name) {
+            known.push(name.to_owned());
+        }
+    }
+    known
+});
 
 /// Returns what is told of the fields that are not read: what to use instead of those that are known, and what
 /// was likely meant by others.
 fn unread(mesh: &yaml::Mapping, object: &ObjectRef) -> Vec<Diagnostic> {
-    let written = mesh.keys().filter_map(yaml::Value::as_str);
-    let unread = written.filter(|field| !READ.iter().any(|read| read == field || snake_case(read) == *field));
-    let known = || UNSUPPORTED_FIELDS.iter().filter(|(kind, ..)| *kind == Kind::ConfigMap);
-    let told = unread.map(|field| {
-        let at = |name: &str| format!("{AT}.{name}");
-        let of = known().find(|(_, path, _)| {
-            path.strip_prefix(AT)
-                .and_then(|path| path.strip_prefix('.'))
-                .is_some_and(|name| name == field || snake_case(name) == field)
-        });
-        let (code, severity, message, help) = match of {
-            Some((.., instead)) => (
-                code::UNSUPPORTED_FIELD,
-                Severity::Info,
-                "is known and not read".to_owned(),
-                (*instead).to_owned(),
-            ),
-            None => {
-                let names = known().filter_map(|(_, path, _)| path.rsplit('.').next()).chain(READ);
-                let help = nearest(field, names).map(did_you_mean).unwrap_or_default();
-                (code::UNKNOWN_FIELD, Severity::Warning, "is no field of the mesh settings".to_owned(), help)
-            }
-        };
-        Diagnostic {
-            code,
-            severity,
-            object: Some(object.clone()),
-            field: at(field),
-            message,
-            help,
-            place: None,
+    let tree =
+        AT.split('.').try_fold(unsupported::tree(Kind::ConfigMap), |tree, name| Some(tree?.field(name)));
+    let mut told = Vec::new();
+    for (name, value) in mesh.iter().filter_map(|(name, value)| Some((name.as_str()?, value))) {
+        let at = format!("{AT}.{name}");
+        if let Some(tree) = tree.flatten().and_then(|tree| tree.field(name)) {
+            let found = tree.find(&at, value).into_iter();
+            told.extend(found.map(|found| found.told(object, Severity::Info)));
+        } else if !KNOWN.iter().any(|known| known == name || snake_case(known) == name) {
+            let meant = nearest(name, KNOWN.iter().map(String::as_str));
+            told.push(Diagnostic {
+                code: code::UNKNOWN_FIELD,
+                severity: Severity::Warning,
+                object: Some(object.clone()),
+                field: at,
+                message: "is no field of the mesh settings".to_owned(),
+                help: meant.map(did_you_mean).unwrap_or_default(),
+                place: None,
+            });
         }
-    });
-    told.collect()
+    }
+    told
 }
 
 /// Lowers the fields of `MeshConfig` that are read.
@@ -281,18 +274,6 @@ impl<'m> Parts<'m> {
             Wrong::new(code::SETTINGS_FIELD, field, error.into_inner().to_string())
         })
     }
-}
-
-/// Returns the name of a field as protobuf has it, which is read as well.
-fn snake_case(field: &str) -> String {
-    let mut snake = String::with_capacity(field.len() + 4);
-    for letter in field.chars() {
-        if letter.is_ascii_uppercase() {
-            snake.push('_');
-        }
-        snake.push(letter.to_ascii_lowercase());
-    }
-    snake
 }
 
 fn aliases(written: Vec<Text<'_>>) -> Result<Vec<TrustDomain>, Wrong> {
@@ -631,7 +612,9 @@ mod tests {
     #[test]
     fn fields_that_are_not_read_are_told() {
         let settings = settings(
-            "{accessLogFile: /dev/stdout, enable_tracing: true, trustdomain: a.test, somethingElse: 1, trust_domain: b.test}",
+            "{accessLogFile: /dev/stdout, enable_tracing: true, trustdomain: a.test, somethingElse: 1, trust_domain: b.test,
+              accessLogFormat: '', defaultConfig: {discoveryAddress: 'a:1', concurrency: 2}, tlsDefaults: {},
+              caCertificates: [{pem: x}, {spiffe_bundle_url: 'https://example.org'}]}",
         );
         let told = settings.unwrap().unread;
         let told: Vec<_> =
@@ -653,6 +636,18 @@ mod tests {
                 ),
                 ("KO004", Severity::Warning, "data.mesh.trustdomain", "did you mean `trustDomain`?"),
                 ("KO004", Severity::Warning, "data.mesh.somethingElse", ""),
+                (
+                    "KO007",
+                    Severity::Info,
+                    "data.mesh.defaultConfig.concurrency",
+                    "it is for Envoys, and this version configures none"
+                ),
+                (
+                    "KO007",
+                    Severity::Info,
+                    "data.mesh.caCertificates[1].spiffe_bundle_url",
+                    "write the roots into pem"
+                ),
             ]
         );
     }

@@ -99,6 +99,7 @@ impl Metadata<'_> {
             generation: self.generation.unwrap_or(0),
             labels: self.labels(),
             annotations: self.annotations_but(""),
+            unsupported: Vec::new(),
         })
     }
 }

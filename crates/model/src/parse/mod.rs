@@ -11,6 +11,9 @@
 //! A policy fails closed: once its name is known it becomes facts whatever the rest holds, with a
 //! [`Refused`](crate::facts::Refused) spec if need be. Any other object that cannot be understood is
 //! a [`Diagnostic`], and the caller keeps what it had.
+//!
+//! Which fields are known and not supported is in the table of fields ([`crate::field`]); those of them that an object
+//! sets are told of it ([`crate::facts::Meta::unsupported`]).
 
 mod annotation;
 mod authorization_policy;
@@ -45,6 +48,7 @@ mod service_entry;
 mod session;
 mod text;
 mod uid;
+mod unsupported;
 mod workload_entry;
 mod wrong;
 
@@ -53,6 +57,7 @@ mod tests;
 
 pub use annotation::ANNOTATIONS;
 pub use referent::{ReferentKind, referent};
+pub use unsupported::has_unsupported_fields;
 
 use crate::facts::{AuthorizationPolicy, PeerAuthentication};
 use crate::{Diagnostic, Kind, Object};
@@ -61,7 +66,12 @@ use std::sync::Arc;
 macro_rules! parsers {
     ($($(#[$doc:meta])* $kind:ident($facts:ident, $plural:ident, $parse:path) $api:tt)*) => {
         fn dispatch(kind: Kind, json: &[u8]) -> Result<Object, wrong::Wrong> {
-            match kind { $(Kind::$kind => $parse(json).map(|facts| Object::$kind(Arc::new(facts))),)* }
+            match kind {
+                $(Kind::$kind => $parse(json).map(|mut facts| {
+                    unsupported::note(kind, &mut facts, json);
+                    Object::$kind(Arc::new(facts))
+                }),)*
+            }
         }
     };
 }

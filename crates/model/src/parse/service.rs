@@ -280,6 +280,7 @@ mod tests {
                 generation: 3,
                 labels: crate::Labels::new([("istio.io/use-waypoint", "w")]),
                 annotations: crate::Labels::default(),
+                unsupported: Vec::new(),
             },
             service_type: ServiceType::LoadBalancer,
             selector: crate::Labels::new([("app", "web")]),

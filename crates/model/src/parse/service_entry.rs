@@ -9,7 +9,6 @@ use crate::facts::{Resolution, ServiceEntry, ServiceEntryAddress, ServiceEntryPo
 use crate::{Kind, shared};
 use ipnet::IpNet;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use std::net::IpAddr;
 
 #[derive(Deserialize, Default)]
@@ -29,8 +28,6 @@ struct Spec<'a> {
     workload_selector: Option<Selector<'a>>,
     #[serde(borrow, alias = "subject_alt_names")]
     subject_alt_names: Option<Vec<Text<'a>>>,
-    #[serde(alias = "export_to")]
-    export_to: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -103,7 +100,6 @@ pub(super) fn parse(json: &[u8]) -> Result<ServiceEntry, Wrong> {
             .workload_selector
             .map(|s| s.labels.as_ref().map(StrictPairs::labels).unwrap_or_default()),
         subject_alt_names: shared_list(spec.subject_alt_names),
-        exports: spec.export_to.is_some(),
         status_addresses: status.addresses.iter().flatten().filter_map(StatusAddress::lower).collect(),
     })
 }

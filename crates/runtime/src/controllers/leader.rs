@@ -6,6 +6,7 @@ use super::deployment;
 use super::settings::StatusSettings;
 use super::stats::StatusStats;
 use super::status::{self, Part};
+use super::unread;
 use crate::engine_thread::EngineHandle;
 use cluster::{Candidate, Election, Lock, WriterStats};
 use kube::Client;
@@ -74,6 +75,9 @@ impl Controllers {
         let (for_gateways, leads_gateways) = candidate(of_revision, "writes statuses of the Gateway API");
         let (for_deployments, leads_deployments) = candidate(of_deployments, "deploys gateways");
         let (for_addresses, leads_addresses) = candidate(map, "allocates addresses");
+        let unread = while_leading(leads_conditions.clone(), &stats.unread, || {
+            unread::run(&client, &engine, &stats, &settings)
+        });
         let conditions = while_leading(leads_conditions, &stats.conditions, || {
             status::run(Part::Mesh, &client, &engine, &clients, &changes, &stats, &settings)
         });
@@ -87,7 +91,7 @@ impl Controllers {
             deployment::run(&client, &engine, &changes, &stats, &settings)
         });
         let controllers = async {
-            tokio::join!(conditions, gateways, deployments, addresses);
+            tokio::join!(conditions, gateways, deployments, unread, addresses);
         };
         let candidates = async {
             let addresses = async {

@@ -8,6 +8,7 @@
 //!                                └──▶ addresses ─────────────┘                  └─ write, if it differs
 //!                                        ▲
 //!               locks ─▶ elections ──────┘ while this replica leads
+//!                            └──▶ unread: lists kinds that are not read ──▶ StatusWriter
 //!
 //! identity ──roots, revocation lists──▶ roots ──▶ ConfigMaps, a ClusterTrustBundle
 //! ```
@@ -28,9 +29,10 @@ pub mod roots;
 mod settings;
 mod stats;
 mod status;
+mod unread;
 
 pub use changes::ChangedObjects;
 pub use leader::Controllers;
-pub use settings::{RESYNC_DELAY, StatusSettings};
+pub use settings::{RELIST_INTERVAL, RESYNC_DELAY, StatusSettings};
 pub use stats::StatusStats;
 pub use status::ReportIntervals;

@@ -7,6 +7,9 @@ use std::time::Duration;
 /// When everything is compared again after a write was given up, unless set otherwise.
 pub const RESYNC_DELAY: Duration = Duration::from_secs(60);
 
+/// How often objects of kinds that are not read are listed, unless set otherwise.
+pub const RELIST_INTERVAL: Duration = Duration::from_secs(600);
+
 /// Who takes part in the elections, and where.
 #[derive(Debug, Clone)]
 pub struct StatusSettings {
@@ -26,6 +29,8 @@ pub struct StatusSettings {
     pub timings: LeaseTimings,
     /// When everything is compared again after a write was given up.
     pub resync_delay: Duration,
+    /// How often objects of kinds that are not read are listed.
+    pub relist_interval: Duration,
     /// How often acknowledgements of policies are evaluated and reported.
     pub report_intervals: ReportIntervals,
 }

@@ -13,6 +13,8 @@ pub struct StatusStats {
     pub gateways: WriterStats,
     /// Objects of deployments of gateways.
     pub deployments: WriterStats,
+    /// The condition of objects of kinds that are not read.
+    pub unread: WriterStats,
     /// Automatic addresses.
     pub addresses: WriterStats,
     /// Automatic addresses that two ServiceEntries claimed.

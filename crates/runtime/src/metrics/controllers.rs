@@ -14,6 +14,7 @@ pub(super) fn encode(out: &mut Samples<'_>, stats: &StatusStats) -> fmt::Result 
             ("conditions", of(&stats.conditions)),
             ("deployments", of(&stats.deployments)),
             ("gateways", of(&stats.gateways)),
+            ("unread", of(&stats.unread)),
         ]
     };
     let labelled = |of: &dyn Fn(&WriterStats) -> u64| of_each(of).map(|(what, n)| ([("what", what)], n));

@@ -11,14 +11,15 @@ pub enum SourceView {
     /// Nothing is read.
     #[default]
     None,
-    /// An API server, and what it has of kinds that are not read.
+    /// An API server, and what it has of kinds without effect.
     Cluster(watch::Receiver<SourceProblems>, watch::Receiver<Arc<[Diagnostic]>>),
     /// Folders.
     Folder(watch::Receiver<Arc<[Diagnostic]>>),
 }
 
 impl SourceView {
-    /// Returns what is to be known beside the objects that are read: of files, and of kinds that are not read.
+    /// Returns what is to be known beside the objects that are read: of files, and of kinds without
+    /// effect.
     pub fn findings(&self) -> Arc<[Diagnostic]> {
         match self {
             Self::None => Arc::from([]),

@@ -24,7 +24,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "model",
         &[
             "host kind nearest timestamp yaml",
-            "crd name",
+            "crd field name",
             "diagnostic label trust_domain",
             "facts",
             "event parse",

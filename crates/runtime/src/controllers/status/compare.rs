@@ -92,7 +92,7 @@ fn field_manager(kind: Kind) -> Option<&'static str> {
 }
 
 /// A type that istiod does not know, like the others of this prefix.
-const ACCEPTED: &str = "pilothouse.io/Accepted";
+pub(in crate::controllers) const ACCEPTED: &str = "pilothouse.io/Accepted";
 const WAYPOINT_REQUIRED: &str = "pilothouse.io/WaypointRequired";
 
 /// The types of conditions of the Gateway API that only who serves an object sets, of it and of its entries.
@@ -130,6 +130,7 @@ pub(super) fn has_distribution(kind: Kind) -> bool {
 }
 
 impl DesiredStatus for Desired {
+    type Target = ObjectRef;
     type Stored = Stored;
 
     fn compare(&self, object: &ObjectRef, stored: &Stored, now: Timestamp) -> Action {

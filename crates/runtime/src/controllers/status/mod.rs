@@ -6,6 +6,6 @@ mod compare;
 mod conditions;
 mod tracker;
 
-pub(super) use compare::{Desired, Part, Stored, part_of};
+pub(super) use compare::{ACCEPTED, Desired, Part, Stored, part_of};
 pub(super) use conditions::run;
 pub use tracker::ReportIntervals;

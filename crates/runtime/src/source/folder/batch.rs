@@ -5,7 +5,7 @@ use super::answers::Answers;
 use super::gateways::Gateways;
 use super::settings::FolderSettings;
 use folder::{Change, Folder, Key, Objects, Resolved};
-use model::{Diagnostic, Event, Kind, Name, Object, ObjectRef, Place, Severity, UNSUPPORTED_KINDS};
+use model::{Diagnostic, Event, Kind, Name, Object, ObjectRef, Place, Severity, known_kinds};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ use std::sync::Arc;
 pub(super) struct Emitter {
     config: Name,
     sent: Option<Arc<Objects>>,
-    /// What was wrong with objects: their places move when other lines of a file change.
-    wrong: BTreeMap<Key, Diagnostic>,
+    /// What was told of objects: the places move when other lines of a file change.
+    told: BTreeMap<Key, Vec<Diagnostic>>,
     /// The objects whose newest version an API server would refuse, and why.
     rejected: BTreeMap<Key, Diagnostic>,
     /// The fields of the mesh settings of which something is told where they are read.
@@ -31,8 +31,8 @@ impl Emitter {
         let addresses = settings.pools.map(|pools| Addresses::new(pools, &settings.domain));
         let answers = Answers::new(config.ns.clone());
         let gateways = settings.gateways.as_ref().map(Gateways::new);
-        let (wrong, rejected, settings) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
-        Self { config, sent: None, wrong, rejected, settings, addresses, answers, gateways }
+        let (told, rejected, settings) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+        Self { config, sent: None, told, rejected, settings, addresses, answers, gateways }
     }
 
     /// Resolves a folder, and what is deployed for its gateways with it; returns what [`Emitter::events`]
@@ -77,7 +77,7 @@ impl Emitter {
         let rejected: BTreeMap<Key, Diagnostic> =
             refused.map(|(key, why)| (key.clone(), diagnostic(why))).collect();
         let mut problems: Vec<Diagnostic> = problems.iter().map(diagnostic).collect();
-        problems.extend(unsupported(&objects, folder));
+        problems.extend(without_effect(&objects, folder));
         let sent = self.sent.take();
         let answers = self.answers.events(sent.as_deref(), &objects);
         let mut events = match sent {
@@ -140,10 +140,10 @@ impl Emitter {
         folder: &Folder,
     ) -> Vec<Event> {
         let mut events = Vec::new();
-        // Putting an object takes back what was wrong with it.
+        // Putting an object takes back what was told of it.
         let mut put = BTreeSet::new();
-        // Those whose value is the same are told again if their diagnostic is another now.
-        let before = self.wrong.clone();
+        // Those whose value is the same are put again if what is told of them is another now.
+        let before = self.told.clone();
         for change in folder::changes(sent, objects) {
             match change {
                 Change::Put(object) => {
@@ -151,16 +151,16 @@ impl Emitter {
                     events.extend(self.put(&object, folder));
                 }
                 Change::Remove(key) => {
-                    self.wrong.remove(&key);
+                    self.told.remove(&key);
                     events.extend(self.reference(&key).map(Event::Remove));
                 }
             }
         }
-        for (key, wrong) in before {
+        for (key, told) in before {
             let (Some(_), Some(new)) = (sent.get(&key), objects.get(&key)) else { continue };
             if !put.contains(&key) {
                 let event = self.put(new, folder);
-                if self.wrong.get(&key) != Some(&wrong) {
+                if self.told.get(&key) != Some(&told) {
                     put.insert(key);
                     events.extend(event);
                 }
@@ -205,30 +205,31 @@ impl Emitter {
             }
             None => model::parse(reference.kind, json.as_bytes()),
         };
-        let (event, wrong) = match parsed {
-            Ok(parsed) if refused.is_some() => (Event::Put(parsed), refused),
+        let (event, told) = match parsed {
+            Ok(parsed) if refused.is_some() => (Event::Put(parsed), refused.into_iter().collect()),
             Ok(mut parsed) => {
-                let mut wrong = None;
                 let mut told = Vec::new();
-                for diagnostic in refusals(&mut parsed) {
+                let mut complete = |diagnostic: &mut Diagnostic| {
                     diagnostic.place = place(&diagnostic.field);
-                    told.push(diagnostic.field.clone());
-                    wrong = Some(diagnostic.clone());
-                }
+                    told.push(diagnostic.clone());
+                };
+                refusals(&mut parsed).into_iter().for_each(&mut complete);
+                parsed.unsupported_mut().iter_mut().for_each(&mut complete);
                 if reference.kind == Kind::ConfigMap {
-                    self.settings = told;
+                    self.settings = told.iter().map(|diagnostic| diagnostic.field.clone()).collect();
                 }
-                (Event::Put(parsed), wrong)
+                (Event::Put(parsed), told)
             }
             Err(mut diagnostic) => {
                 diagnostic.place = diagnostic.place.or_else(|| place(&diagnostic.field));
-                (Event::Reject(reference, diagnostic.clone()), Some(diagnostic))
+                (Event::Reject(reference, diagnostic.clone()), vec![diagnostic])
             }
         };
-        match wrong {
-            Some(diagnostic) => self.wrong.insert(object.key.clone(), diagnostic),
-            None => self.wrong.remove(&object.key),
-        };
+        if told.is_empty() {
+            self.told.remove(&object.key);
+        } else {
+            self.told.insert(object.key.clone(), told);
+        }
         Some(event)
     }
 }
@@ -238,10 +239,11 @@ fn plain(field: &str) -> String {
     field.replace('_', "").to_lowercase()
 }
 
-/// What is to be known of objects of kinds that are known and not read.
-fn unsupported(objects: &Objects, folder: &Folder) -> Vec<Diagnostic> {
+/// What is to be known of objects of kinds that have no effect in this version.
+fn without_effect(objects: &Objects, folder: &Folder) -> Vec<Diagnostic> {
     let mut found = Vec::new();
-    for kind in UNSUPPORTED_KINDS {
+    for kind in known_kinds() {
+        let Some(told) = kind.state.told() else { continue };
         let first = Key::new(kind.group, kind.name, "", "");
         let is_of = |key: &Key| key.group == kind.group && key.kind == kind.name;
         for (key, object) in objects.range(&first..).take_while(|(key, _)| is_of(key)) {
@@ -250,12 +252,12 @@ fn unsupported(objects: &Objects, folder: &Folder) -> Vec<Diagnostic> {
                 Place { file: origin.file.to_string(), line: line as usize, column: column as usize }
             });
             found.push(Diagnostic {
-                code: model::parse::code::UNSUPPORTED_KIND,
+                code: model::parse::code::KIND_WITHOUT_EFFECT,
                 severity: Severity::Warning,
                 object: None,
                 field: String::new(),
-                message: format!("{key}: the kind is known and not read, so nothing of it is active"),
-                help: kind.instead.to_owned(),
+                message: format!("{key}: the kind {told}"),
+                help: kind.state.instead().to_owned(),
                 place,
             });
         }

@@ -114,11 +114,12 @@ fn dir(files: &[(&str, &str)]) -> TempDir {
 }
 
 #[test]
-fn example_is_loaded_with_no_complaint_but_that_its_route_is_not_read() {
+fn example_is_loaded_with_no_complaint_but_that_its_route_configures_no_proxy() {
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/bookinfo");
     let (events, problems) = load_once(&FolderSettings::new(vec![example]));
     let told: Vec<_> = problems.iter().map(|problem| (problem.code, problem.message.as_str())).collect();
-    let route = "HTTPRoute bookinfo/bookinfo: the kind is known and not read, so nothing of it is active";
+    let route =
+        "HTTPRoute bookinfo/bookinfo: the kind is read and resolved, and configures no proxy in this version";
     assert_eq!(told, [("KO006", route)]);
     let count = |kind: Kind| {
         events.iter().filter(|event| matches!(event, Event::Put(object) if object.kind() == kind)).count()
@@ -650,7 +651,7 @@ fn change_without_a_signal_must_last() {
 }
 
 #[tokio::test]
-async fn kinds_that_are_known_and_not_read_are_told_with_what_to_use_instead() {
+async fn kinds_without_effect_are_told_with_what_to_use_instead() {
     let route =
         "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: web}\nspec: {}\n";
     let filter =
@@ -665,11 +666,28 @@ async fn kinds_that_are_known_and_not_read_are_told_with_what_to_use_instead() {
         ),
         "{told}"
     );
-    fixture.until_problem("HTTPRoute default/web: the kind is known and not read").await;
+    fixture.until_problem("HTTPRoute default/web: the kind is read and resolved").await;
     assert!(fixture.problems.borrow().iter().all(|problem| problem.severity == Severity::Warning));
     write(&dir, "l7.yaml", "");
     let told = fixture.until_problem("holds no object any more").await;
     assert!(told.contains("EnvoyFilter default/lua") || told.contains("HTTPRoute default/web"), "{told}");
     fs::remove_file(dir.path().join("l7.yaml")).unwrap();
     fixture.until_no_problem().await;
+}
+
+#[test]
+fn fields_that_are_not_supported_are_told_at_their_place() {
+    let text = service("web").replace("spec:", "spec:\n  sessionAffinity: ClientIP");
+    let line = text.lines().position(|line| line.contains("sessionAffinity")).unwrap() + 1;
+    let dir = dir(&[("web.yaml", &text)]);
+    let (events, problems) = load_once(&FolderSettings::new(vec![dir.path().to_owned()]));
+    assert_eq!(problems, []);
+    let put = events.iter().filter_map(|event| match event {
+        Event::Put(object) => Some(object),
+        _ => None,
+    });
+    let told: Vec<_> = put.flat_map(|object| object.unsupported()).collect();
+    let places: Vec<_> =
+        told.iter().map(|d| (d.code, d.field.as_str(), d.place.as_ref().map(|p| p.line))).collect();
+    assert_eq!(places, [("KO007", "spec.sessionAffinity", Some(line))]);
 }

@@ -1,11 +1,11 @@
-//! Kinds that are known and not read: whether the cluster has objects of them.
+//! Kinds that have no effect in this version: whether the cluster has objects of them.
 //!
-//! One object's metadata of each kind is asked for, every ten minutes. Nothing is watched or kept, since nothing
-//! of them is used; what is told is a hint, and may be late.
+//! One object's metadata of each kind is asked for, every ten minutes. Nothing is watched or kept for this; what is
+//! told is a hint, and may be late.
 
 use ::kube::{Client, Error};
 use http::header::ACCEPT;
-use model::{Diagnostic, Severity, UNSUPPORTED_KINDS, UnsupportedKind, parse};
+use model::{Diagnostic, KnownKind, Severity, known_kinds, parse};
 use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +17,8 @@ const INTERVAL: Duration = Duration::from_secs(600);
 /// Metadata without specs.
 const METADATA: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
 
-/// Looks for objects of kinds that are known and not read.
-pub struct UnreadKinds {
+/// Looks for objects of kinds that have no effect in this version.
+pub struct KindsWithoutEffect {
     client: Client,
     found: watch::Sender<Arc<[Diagnostic]>>,
 }
@@ -41,7 +41,7 @@ struct Metadata {
     namespace: String,
 }
 
-impl UnreadKinds {
+impl KindsWithoutEffect {
     /// Prepares to look; nothing is requested yet.
     pub fn new(client: Client) -> Self {
         Self { client, found: watch::Sender::new(Arc::from([])) }
@@ -54,14 +54,15 @@ impl UnreadKinds {
 
     /// Looks again and again; it never ends.
     pub async fn run(self) {
-        let mut found: Vec<Option<Diagnostic>> = vec![None; UNSUPPORTED_KINDS.len()];
+        let kinds: Vec<_> = known_kinds().filter_map(|kind| Some((kind, kind.state.told()?))).collect();
+        let mut found: Vec<Option<Diagnostic>> = vec![None; kinds.len()];
         loop {
-            for (kind, found) in UNSUPPORTED_KINDS.iter().zip(&mut found) {
+            for ((kind, told), found) in kinds.iter().zip(&mut found) {
                 match self.first(kind).await {
-                    Ok(first) => *found = first.map(|item| finding(kind, &item.metadata)),
+                    Ok(first) => *found = first.map(|item| finding(kind, told, &item.metadata)),
                     // A hint: what was found stays, and neither the right to it nor an answer is missed.
                     Err(error) => {
-                        tracing::debug!(kind = kind.name, %error, "cannot look for a kind that is not read");
+                        tracing::debug!(kind = kind.name, %error, "cannot look for a kind without effect");
                     }
                 }
             }
@@ -70,34 +71,36 @@ impl UnreadKinds {
         }
     }
 
-    /// Returns the first object of a kind. A kind that is not installed has none.
-    async fn first(&self, kind: &UnsupportedKind) -> Result<Option<Item>, Error> {
-        let UnsupportedKind { group, version, plural, .. } = kind;
-        let request = http::Request::get(format!("/apis/{group}/{version}/{plural}?limit=1"));
-        let request = request.header(ACCEPT, METADATA).body(Vec::new()).map_err(Error::HttpError)?;
-        match self.client.request::<List>(request).await {
-            Ok(list) => Ok(list.items.into_iter().next()),
-            Err(Error::Api(status)) if status.code == 404 => Ok(None),
-            Err(error) => Err(error),
+    /// Returns the first object of a kind, in the first version that is served. A kind that is not installed has
+    /// none.
+    async fn first(&self, kind: &KnownKind) -> Result<Option<Item>, Error> {
+        let KnownKind { group, versions, plural, .. } = kind;
+        for version in *versions {
+            let request = http::Request::get(format!("/apis/{group}/{version}/{plural}?limit=1"));
+            let request = request.header(ACCEPT, METADATA).body(Vec::new()).map_err(Error::HttpError)?;
+            match self.client.request::<List>(request).await {
+                Ok(list) => return Ok(list.items.into_iter().next()),
+                Err(Error::Api(status)) if status.code == 404 => {}
+                Err(error) => return Err(error),
+            }
         }
+        Ok(None)
     }
 }
 
-fn finding(kind: &UnsupportedKind, first: &Metadata) -> Diagnostic {
+fn finding(kind: &KnownKind, told: &str, first: &Metadata) -> Diagnostic {
     let (name, group) = (kind.name, kind.group);
     let object = match first.namespace.as_str() {
         "" => first.name.clone(),
         namespace => format!("{namespace}/{}", first.name),
     };
     Diagnostic {
-        code: parse::code::UNSUPPORTED_KIND,
+        code: parse::code::KIND_WITHOUT_EFFECT,
         severity: Severity::Warning,
         object: None,
         field: String::new(),
-        message: format!(
-            "{name} {object}: the kind, of {group}, is known and not read, so nothing of it and of others is active"
-        ),
-        help: kind.instead.to_owned(),
+        message: format!("{name} {object}, and others if there are any: the kind, of {group}, {told}"),
+        help: kind.state.instead().to_owned(),
         place: None,
     }
 }
@@ -111,8 +114,8 @@ mod tests {
     use http::{Request, Response, StatusCode};
     use std::convert::Infallible;
 
-    /// An API server that has a VirtualService and an EnvoyFilter, lets nobody read Telemetry, and knows no other
-    /// of the kinds.
+    /// An API server that has a VirtualService, an EnvoyFilter and, in an older version, a TCPRoute, lets nobody read
+    /// Telemetry, and knows no other of the kinds.
     async fn answer(request: Request<Body>) -> Result<Response<Body>, Infallible> {
         let failure = |code: u16, reason: &str| {
             let status = serde_json::json!({
@@ -133,6 +136,9 @@ mod tests {
             "/apis/networking.istio.io/v1alpha3/envoyfilters?limit=1" => {
                 list(serde_json::json!({"name": "lua"}))
             }
+            "/apis/gateway.networking.k8s.io/v1alpha2/tcproutes?limit=1" => {
+                list(serde_json::json!({"name": "db", "namespace": "shop"}))
+            }
             "/apis/telemetry.istio.io/v1/telemetries?limit=1" => failure(403, "Forbidden"),
             _ => failure(404, "NotFound"),
         };
@@ -142,18 +148,23 @@ mod tests {
 
     #[tokio::test]
     async fn each_kind_that_has_objects_is_told_once() {
-        let kinds = UnreadKinds::new(Client::new(tower::service_fn(answer), "default"));
+        let kinds = KindsWithoutEffect::new(Client::new(tower::service_fn(answer), "default"));
         let mut found = kinds.found();
         let running = tokio::spawn(kinds.run());
         let found = found.wait_for(|found| !found.is_empty()).await.unwrap().clone();
         running.abort();
         let told: Vec<_> = found.iter().map(|d| (d.code, d.message.as_str())).collect();
-        let rest = "is known and not read, so nothing of it and of others is active";
+        let unread = "is known and not read, so nothing of it is active";
+        let resolved = "is read and resolved, and configures no proxy in this version";
+        let message = |object: &str, group: &str, rest: &str| {
+            format!("{object}, and others if there are any: the kind, of {group}, {rest}")
+        };
         assert_eq!(
             told,
             [
-                ("KO006", &*format!("VirtualService shop/reviews: the kind, of networking.istio.io, {rest}")),
-                ("KO006", &*format!("EnvoyFilter lua: the kind, of networking.istio.io, {rest}")),
+                ("KO006", &*message("TCPRoute shop/db", "gateway.networking.k8s.io", resolved)),
+                ("KO006", &*message("VirtualService shop/reviews", "networking.istio.io", unread)),
+                ("KO006", &*message("EnvoyFilter lua", "networking.istio.io", unread)),
             ]
         );
         assert!(found.iter().all(|d| !d.help.is_empty() && d.severity == Severity::Warning));
