@@ -43,6 +43,8 @@ pub(super) const SERVICE: &[Line] = &[
     Read("spec", "type selector.* clusterIP clusterIPs[] ipFamilies[]"),
     Read("spec", "internalTrafficPolicy trafficDistribution publishNotReadyAddresses"),
     Read("spec.ports[]", "name port protocol targetPort appProtocol"),
+    Read("spec", "externalIPs[]"),
+    Read("status.loadBalancer.ingress[]", "ip hostname"),
     Unsupported(
         "spec.sessionAffinity",
         "None",
@@ -54,7 +56,7 @@ pub(super) const SERVICE: &[Line] = &[
     Outside("spec.ports[]", "nodePort", KUBE_PROXY),
     Outside(
         "spec",
-        "allocateLoadBalancerNodePorts externalIPs externalTrafficPolicy healthCheckNodePort loadBalancerClass",
+        "allocateLoadBalancerNodePorts externalTrafficPolicy healthCheckNodePort loadBalancerClass",
         KUBE_PROXY,
     ),
     Outside("spec", "loadBalancerIP loadBalancerSourceRanges", KUBE_PROXY),

@@ -22,16 +22,7 @@ pub(super) const GATEWAY: &[Line] = &[
     Within("spec.listeners[]", LISTENER),
     Within("spec.allowedListeners.namespaces", NAMESPACES),
     Read("spec.infrastructure.parametersRef", "group kind name"),
-    Unsupported(
-        "spec.infrastructure.labels",
-        "",
-        "write them into the Deployment and the Service of the gateway",
-    ),
-    Unsupported(
-        "spec.infrastructure.annotations",
-        "",
-        "write them into the Deployment and the Service of the gateway",
-    ),
+    Read("spec.infrastructure", "labels.* annotations.*"),
     Within("spec.tls.backend.clientCertificateRef", REFERENCE),
     Within("spec.tls.frontend.default.validation", VALIDATION),
     Read("spec.tls.frontend.perPort[]", "port"),
