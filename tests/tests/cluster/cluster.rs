@@ -179,6 +179,7 @@ pub fn remote_gateway(network: &str, namespace: &str, name: &str, ip: &str) -> V
         "metadata": {"name": name, "namespace": namespace, "labels": {"topology.istio.io/network": network}},
         "spec": {
             "gatewayClassName": "istio-remote",
+            "addresses": [{"type": "IPAddress", "value": ip}],
             "listeners": [{
                 "name": "cross", "port": 15008, "protocol": "HBONE", "tls": {"mode": "Terminate", "options": {
                     "gateway.istio.io/tls-terminate-mode": "ISTIO_MUTUAL",
