@@ -32,6 +32,10 @@ impl Edits {
     pub(super) async fn gateway(&mut self, cluster: &Cluster) -> anyhow::Result<()> {
         let (namespace, name) = (self.pick(&NAMESPACES), self.pick(&GATEWAYS));
         let (mut labels, mut annotations) = (Map::new(), Map::new());
+        if name == GATEWAYS[0] {
+            // Another control plane gives it the addresses below; those of the others are written by this one.
+            labels.insert("istio.io/rev".to_owned(), json!("elsewhere"));
+        }
         let traffic = ["service", "workload", "all", "none"];
         self.maybe(&mut labels, "istio.io/waypoint-for", 60, &traffic);
         self.maybe(&mut labels, "topology.istio.io/network", 40, &["net-1", "net-2"]);
@@ -70,7 +74,7 @@ impl Edits {
         let mut labels = Map::new();
         self.maybe(&mut labels, "istio.io/waypoint-for", 60, &["service", "workload", "all"]);
         let controller =
-            if name == CLASSES[0] { "istio.io/mesh-controller" } else { "istio.io/remote-controller" };
+            if name == CLASSES[0] { "istio.io/mesh-controller" } else { "istio.io/unmanaged-gateway" };
         let object = json!({
             "apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass",
             "metadata": {"name": name, "labels": labels},
