@@ -247,13 +247,14 @@ pub fn entry(ns: &str, name: &str, hosts: &[&str]) -> Value {
     })
 }
 
-/// Returns a waypoint that is ready, open to the namespaces of `from` (`Same` or `All`).
+/// Returns a waypoint that is ready, as another control plane says of it, open to the namespaces of `from` (`Same` or
+/// `All`).
 pub fn waypoint(ns: &str, name: &str, from: &str) -> String {
     format!(
         "---
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
-metadata: {{name: {name}, namespace: {ns}}}
+metadata: {{labels: {{istio.io/rev: elsewhere}}, name: {name}, namespace: {ns}}}
 spec:
   gatewayClassName: istio-waypoint
   listeners:

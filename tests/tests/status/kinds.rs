@@ -139,6 +139,6 @@ async fn the_conditions_of_each_kind_are_written_once_as_the_mesh_has_them() -> 
 
 /// Returns a waypoint that is ready, for workloads only.
 fn waypoint_for_workloads(ns: &str, name: &str) -> String {
-    let labelled = "metadata: {labels: {istio.io/waypoint-for: workload}, ";
-    waypoint(ns, name, "Same").replacen("metadata: {", labelled, 1)
+    let labelled = "metadata: {labels: {istio.io/waypoint-for: workload, ";
+    waypoint(ns, name, "Same").replacen("metadata: {labels: {", labelled, 1)
 }
