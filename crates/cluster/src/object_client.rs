@@ -165,6 +165,15 @@ impl ObjectClient {
         self.list_part(kind, Part::Metadata, |object: Partial| each(object.metadata)).await
     }
 
+    /// Returns the metadata of one object of a kind; `None` if there is none or the kind is not installed.
+    pub(crate) async fn first_metadata(
+        &self,
+        kind: &'static KnownKind,
+    ) -> Result<Option<ListedObject>, RequestError> {
+        let page = self.page::<Partial>(kind, "", Part::Metadata, &ListParams::default().limit(1)).await?;
+        Ok(page.and_then(|page| page.items.into_iter().flatten().next()).map(|first| first.metadata))
+    }
+
     async fn list_part<S: DeserializeOwned>(
         &self,
         kind: &'static KnownKind,

@@ -3,10 +3,9 @@
 //! One object's metadata of each kind is asked for, every ten minutes. Nothing is watched or kept for this; what is
 //! told is a hint, and may be late.
 
-use ::kube::{Client, Error};
-use http::header::ACCEPT;
+use crate::object_client::{ListedObject, ObjectClient};
+use ::kube::Client;
 use model::{Diagnostic, KnownKind, Severity, known_kinds, parse};
-use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -14,37 +13,16 @@ use tokio::sync::watch;
 /// How often the cluster is asked.
 const INTERVAL: Duration = Duration::from_secs(600);
 
-/// Metadata without specs.
-const METADATA: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
-
 /// Looks for objects of kinds that have no effect in this version.
 pub struct KindsWithoutEffect {
-    client: Client,
+    client: ObjectClient,
     found: watch::Sender<Arc<[Diagnostic]>>,
-}
-
-#[derive(Deserialize)]
-struct List {
-    #[serde(default)]
-    items: Vec<Item>,
-}
-
-#[derive(Deserialize)]
-struct Item {
-    metadata: Metadata,
-}
-
-#[derive(Deserialize)]
-struct Metadata {
-    name: String,
-    #[serde(default)]
-    namespace: String,
 }
 
 impl KindsWithoutEffect {
     /// Prepares to look; nothing is requested yet.
     pub fn new(client: Client) -> Self {
-        Self { client, found: watch::Sender::new(Arc::from([])) }
+        Self { client: ObjectClient::new(client), found: watch::Sender::new(Arc::from([])) }
     }
 
     /// Returns what was found: one finding for each kind that the cluster has objects of.
@@ -58,8 +36,8 @@ impl KindsWithoutEffect {
         let mut found: Vec<Option<Diagnostic>> = vec![None; kinds.len()];
         loop {
             for ((kind, told), found) in kinds.iter().zip(&mut found) {
-                match self.first(kind).await {
-                    Ok(first) => *found = first.map(|item| finding(kind, told, &item.metadata)),
+                match self.client.first_metadata(kind).await {
+                    Ok(first) => *found = first.map(|first| finding(kind, told, &first)),
                     // A hint: what was found stays, and neither the right to it nor an answer is missed.
                     Err(error) => {
                         tracing::debug!(kind = kind.name, %error, "cannot look for a kind without effect");
@@ -70,25 +48,9 @@ impl KindsWithoutEffect {
             tokio::time::sleep(INTERVAL).await;
         }
     }
-
-    /// Returns the first object of a kind, in the first version that is served. A kind that is not installed has
-    /// none.
-    async fn first(&self, kind: &KnownKind) -> Result<Option<Item>, Error> {
-        let KnownKind { group, versions, plural, .. } = kind;
-        for version in *versions {
-            let request = http::Request::get(format!("/apis/{group}/{version}/{plural}?limit=1"));
-            let request = request.header(ACCEPT, METADATA).body(Vec::new()).map_err(Error::HttpError)?;
-            match self.client.request::<List>(request).await {
-                Ok(list) => return Ok(list.items.into_iter().next()),
-                Err(Error::Api(status)) if status.code == 404 => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(None)
-    }
 }
 
-fn finding(kind: &KnownKind, told: &str, first: &Metadata) -> Diagnostic {
+fn finding(kind: &KnownKind, told: &str, first: &ListedObject) -> Diagnostic {
     let (name, group) = (kind.name, kind.group);
     let object = match first.namespace.as_str() {
         "" => first.name.clone(),
@@ -111,6 +73,7 @@ mod tests {
 
     use super::*;
     use ::kube::client::Body;
+    use http::header::ACCEPT;
     use http::{Request, Response, StatusCode};
     use std::convert::Infallible;
 
@@ -128,7 +91,8 @@ mod tests {
                 serde_json::json!({"kind": "PartialObjectMetadataList", "items": [{"metadata": metadata}]});
             (StatusCode::OK, list)
         };
-        let is_for_metadata = request.headers().get(ACCEPT).is_some_and(|accept| accept == METADATA);
+        let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok());
+        let is_for_metadata = accept.is_some_and(|accept| accept.contains("as=PartialObjectMetadataList"));
         let (status, body) = match request.uri().to_string().as_str() {
             "/apis/networking.istio.io/v1/virtualservices?limit=1" if is_for_metadata => {
                 list(serde_json::json!({"name": "reviews", "namespace": "shop"}))
@@ -138,6 +102,10 @@ mod tests {
             }
             "/apis/gateway.networking.k8s.io/v1alpha2/tcproutes?limit=1" => {
                 list(serde_json::json!({"name": "db", "namespace": "shop"}))
+            }
+            // As an API server writes a list of none.
+            "/apis/extensions.istio.io/v1alpha1/wasmplugins?limit=1" => {
+                (StatusCode::OK, serde_json::json!({"kind": "PartialObjectMetadataList", "items": null}))
             }
             "/apis/telemetry.istio.io/v1/telemetries?limit=1" => failure(403, "Forbidden"),
             _ => failure(404, "NotFound"),
