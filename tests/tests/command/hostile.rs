@@ -309,9 +309,6 @@ async fn hostile_client(xds: &str) -> anyhow::Result<Client> {
 async fn nothing_in_a_folder_forges_a_line_wherever_it_is_read() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     fs::write(folder.path().join("good.yaml"), OBJECTS)?;
-    // While the settings of the mesh cannot be read nothing is served, and nothing could be looked at.
-    let is_settings =
-        |variant: &&Value| variant["kind"] == "ConfigMap" && variant["metadata"]["name"] == "istio";
     for (n, variant) in variants()?.iter().filter(|variant| !is_settings(variant)).enumerate() {
         fs::write(folder.path().join(format!("{n}.json")), variant.to_string())?;
     }
@@ -349,8 +346,22 @@ async fn nothing_in_a_folder_forges_a_line_wherever_it_is_read() -> anyhow::Resu
         let escaped = if json { "\\\\n1999" } else { "\\n1999" };
         ensure!(log.matches(escaped).count() > 3, "the log shows too little of it:\n{log}");
     }
+    // Nothing is served with such settings, and the log says why.
+    let settings = tempfile::tempdir()?;
+    for variant in variants()?.iter().filter(|variant| is_settings(variant)) {
+        fs::write(settings.path().join("settings.json"), variant.to_string())?;
+        let server = Logged::start([OsStr::new("--from"), settings.path().as_os_str()], false).await?;
+        server.until(|line| line.contains("ready: ") || line.contains("nothing is served")).await?;
+        server.check_log(false).await?;
+    }
     check_dumps(&["--from", from]).await?;
     check_dumps(&["--from", from, "-n", SHORT]).await
+}
+
+/// Tells whether this is the ConfigMap with the settings of the mesh. While they cannot be read nothing is served,
+/// and nothing else could be looked at.
+fn is_settings(variant: &Value) -> bool {
+    variant["kind"] == "ConfigMap" && variant["metadata"]["name"] == "istio"
 }
 
 /// Definitions that check nothing, as old or foreign ones may be.
@@ -402,7 +413,7 @@ async fn nothing_in_a_cluster_forges_a_line_wherever_it_is_read() -> anyhow::Res
     let system = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "istio-system"}});
     let (mut kinds, mut objects) = (Vec::new(), vec![system]);
     objects.extend(documents(OBJECTS)?.into_iter().filter(|object| object["kind"] != "ConfigMap"));
-    objects.extend(variants()?);
+    objects.extend(variants()?.into_iter().filter(|variant| !is_settings(variant)));
     for kind in Kind::ALL {
         let gvk = GroupVersionKind::gvk(kind.group(), kind.version(), kind.name());
         kinds.push((kind.name(), pinned_kind(&client, &gvk).await?.0));
