@@ -30,6 +30,9 @@ pub struct Conditions {
     pub fields: Vec<(&'static str, Value)>,
     /// Whether something that they depend on was not read yet: until it is, what is written stays.
     pub is_pending: bool,
+    /// Whether the object was read with something else in one of `fields`, so that it is to be compared although
+    /// nothing else changed.
+    pub is_drifted: bool,
 }
 
 /// A list in a status whose entries have conditions of their own.

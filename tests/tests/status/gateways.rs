@@ -156,6 +156,14 @@ async fn a_status_is_merged_in_one_write_and_what_others_wrote_stays_to_the_bit(
     until_written(&fixture, second.engine(), (Kind::HTTPRoute, "shop", "late")).await?;
     until_written(&fixture, second.engine(), of_gateway).await?;
     has_written(&fixture, [2, 5, 5]).await?;
+
+    // Addresses lead traffic of others to a gateway: those that somebody else writes are replaced at once.
+    let mut redirected = gateway("shop", "gw", json!({}));
+    redirected["status"] = json!({"addresses": [{"type": "IPAddress", "value": "192.0.2.66"}]});
+    fixture.put_status(&redirected, "another").await?;
+    has_written(&fixture, [2, 7, 5]).await?;
+    let stored = until_written(&fixture, second.engine(), of_gateway).await?;
+    assert_eq!(stored["status"]["addresses"], json!([]), "{stored}");
     second.stop().await
 }
 

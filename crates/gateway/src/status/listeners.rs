@@ -181,9 +181,11 @@ impl Inputs {
         let generation = gateway.meta.generation;
         let programmed = programming.condition.clone();
         let addresses = ("addresses", programming.addresses());
+        let is_drifted = programming.is_drifted(gateway);
         if merged.class == Class::Remote {
             let conditions = vec![fine(ACCEPTED, ACCEPTED_MESSAGE), programmed];
-            return Conditions { generation, conditions, fields: vec![addresses], ..Conditions::default() };
+            let fields = vec![addresses];
+            return Conditions { generation, conditions, fields, is_drifted, ..Conditions::default() };
         }
         let owner = Owner::Gateway(name.clone());
         let own = self.entries(cx, entries, merged, &owner);
@@ -227,6 +229,7 @@ impl Inputs {
             is_pending: own.is_pending
                 || certificate.is_some_and(|of| of.is_pending)
                 || parameters.is_some_and(|of| of.is_pending),
+            is_drifted,
         }
     }
 

@@ -29,6 +29,12 @@ pub(super) struct Programming {
 }
 
 impl Programming {
+    /// Tells whether the gateway was read with other addresses than these: somebody else wrote them, or these are
+    /// not written yet.
+    pub fn is_drifted(&self, gateway: &Gateway) -> bool {
+        gateway.addresses != self.addresses
+    }
+
     /// Returns `status.addresses`.
     pub fn addresses(&self) -> Value {
         let value = |address: &GatewayAddress| match address {
@@ -81,6 +87,15 @@ pub(super) fn declare(
     })
 }
 
+/// What clients of a gateway see of it.
+#[derive(Clone, Copy)]
+struct Front<'a> {
+    gateway: &'a Gateway,
+    class: Class,
+    /// The ports of its listeners that take traffic.
+    ports: &'a BTreeSet<u16>,
+}
+
 /// A Service that takes the traffic of a gateway.
 struct Backing {
     hostname: Str,
@@ -113,16 +128,11 @@ impl Inputs {
             return Programming { condition: fine(PROGRAMMED, message), addresses: requested(gateway) };
         }
         let backings = self.backings(gateway, class);
+        let front = Front { gateway, class, ports };
         let mut findings = Findings::default();
         for backing in &backings {
-            self.look(cx, ready, gateway, class, ports, backing, &mut findings);
+            self.look(cx, ready, front, backing, &mut findings);
         }
-        let mut seen = Vec::new();
-        findings.addresses.retain(|address| {
-            let is_new = !seen.contains(address);
-            seen.push(address.clone());
-            is_new
-        });
         findings.addresses.truncate(MAX_ADDRESSES);
         let condition = if backings.is_empty() {
             wrong(PROGRAMMED, "UnsupportedAddress", "Failed to assign to any requested addresses")
@@ -161,14 +171,11 @@ impl Inputs {
         shared(&format!("{}.{}.svc.{}", service.name, service.ns, self.domain))
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn look(
         &self,
         cx: &Cx<'_>,
         ready: Memo<Name, ReadyPorts>,
-        gateway: &Gateway,
-        class: Class,
-        ports: &BTreeSet<u16>,
+        Front { gateway, class, ports }: Front<'_>,
         backing: &Backing,
         findings: &mut Findings,
     ) {
@@ -215,7 +222,11 @@ impl Inputs {
         // to a waypoint by its address.
         let was_told = addresses.iter().any(|address| gateway.addresses.contains(address));
         if !ready.is_empty() || was_told {
-            findings.addresses.extend(addresses);
+            for address in addresses {
+                if !findings.addresses.contains(&address) {
+                    findings.addresses.push(address);
+                }
+            }
         }
     }
 }
