@@ -12,6 +12,7 @@
 //! Nothing here knows what a status should hold or what a leader does: controllers know.
 
 mod connect;
+mod dispatcher;
 mod error;
 mod leader_election;
 mod list_watch;

@@ -36,7 +36,7 @@ use crate::connect::Connection;
 use ::kube::Client;
 use ::kube::api::{ListParams, WatchParams};
 use ::kube::core::Request as Collection;
-use futures::{AsyncBufRead, AsyncReadExt, FutureExt};
+use futures::{AsyncBufRead, AsyncReadExt};
 use http::Request;
 use model::Event;
 use model::facts::Referent;
@@ -47,10 +47,10 @@ use std::collections::BTreeSet;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use stream::{BACKOFF, OpenError, REQUEST_TIMEOUT, WATCH_SECONDS, WATCH_TIMEOUT, jittered, open, read_line};
+use stream::{Backoff, LONGEST_PAUSE, Lines, OpenError, REQUEST_TIMEOUT, WATCH_SECONDS, jittered, open};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 /// How many objects a page of a list may have, which bounds the memory of a listing.
 const PAGE_SIZE: u32 = 500;
@@ -201,11 +201,11 @@ struct KindWatcher {
 
 impl KindWatcher {
     async fn run(&mut self) {
-        let mut pause = BACKOFF.0;
+        let mut backoff = Backoff::new();
         // The version up to which the receiver knows the kind; none calls for a list.
         let mut version: Option<String> = None;
         loop {
-            let begin = Instant::now();
+            backoff.begin();
             let result = match &mut version {
                 Some(version) => self.watch(version).await,
                 None => match self.list().await {
@@ -216,13 +216,10 @@ impl KindWatcher {
                     Err(stop) => Err(stop),
                 },
             };
-            let lasted = begin.elapsed() >= BACKOFF.1;
-            if lasted {
-                pause = BACKOFF.0;
-            }
+            let has_lasted = backoff.has_lasted();
             match result {
                 // Many a watch ends after its time; one that ends at once must not be a busy loop.
-                Ok(()) if lasted => continue,
+                Ok(()) if has_lasted => continue,
                 Ok(()) => {}
                 Err(Stop::Closed) => return,
                 Err(Stop::Failed(RequestFailure::VersionExpired)) => (version, self.served) = (None, 0),
@@ -238,8 +235,8 @@ impl KindWatcher {
                     continue;
                 }
                 Err(Stop::Failed(RequestFailure::NotInstalled)) => {
-                    self.served = 0;
-                    (version, pause) = (None, BACKOFF.0);
+                    (version, self.served) = (None, 0);
+                    backoff.reset();
                     if self.report_empty().await.is_err() {
                         return;
                     }
@@ -248,8 +245,7 @@ impl KindWatcher {
                 }
                 Err(Stop::Failed(failure)) => self.problems.report(self.kind, failure),
             }
-            sleep(jittered(pause)).await;
-            pause = (pause * 2).min(BACKOFF.1);
+            backoff.wait(LONGEST_PAUSE).await;
         }
     }
 
@@ -311,31 +307,30 @@ impl KindWatcher {
         let answered = timeout(REQUEST_TIMEOUT, self.ask("watch", request)).await;
         let reader = answered.map_err(|_| RequestFailure::timed_out(REQUEST_TIMEOUT))??;
         self.problems.clear(self.kind);
-        let mut reader = pin!(reader);
-        let mut line = Vec::new();
+        let reader = pin!(reader);
+        let mut lines = Lines::new(reader);
         loop {
-            let Ok(read) = timeout(WATCH_TIMEOUT, read_line(&mut reader, &mut line)).await else {
-                return Ok(());
-            };
             let (mut batch, mut ended) = (Batch::from(Vec::new()), None);
-            let mut next = Some(read);
+            let mut next = Some(lines.next().await);
             // What else has arrived already joins the batch.
             while let Some(read) = next.take() {
-                match read {
-                    Ok(true) => match self.change(&line, version) {
-                        Ok(event) => batch.events.extend(event),
-                        Err(failure) => ended = Some(Err(failure.into())),
-                    },
-                    // Ended in order or interrupted: the next request shows which.
-                    Ok(false) => ended = Some(Ok(())),
-                    Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
-                        ended = Some(Err(RequestFailure::Failed(error.to_string()).into()));
+                let change = match read {
+                    Ok(Some(line)) => self.change(line, version),
+                    Ok(None) => {
+                        ended = Some(Ok(()));
+                        break;
                     }
-                    Err(_) => ended = Some(Ok(())),
+                    Err(message) => Err(RequestFailure::Failed(message)),
+                };
+                match change {
+                    Ok(event) => batch.events.extend(event),
+                    Err(failure) => {
+                        ended = Some(Err(failure.into()));
+                        break;
+                    }
                 }
-                line.clear();
-                if ended.is_none() && batch.events.len() < MAX_BATCH {
-                    next = read_line(&mut reader, &mut line).now_or_never();
+                if batch.events.len() < MAX_BATCH {
+                    next = lines.arrived();
                 }
             }
             if !batch.events.is_empty() {

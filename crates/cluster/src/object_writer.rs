@@ -1,27 +1,23 @@
 //! Applies and deletes whole objects: reads each, asks what is to be done with it, and does that.
 
+use crate::dispatcher::{Bounds, Dispatcher};
+use crate::error::MissingRight;
 use crate::object_client::{ObjectClient, RequestError};
 use crate::stats::{WriterStats, count};
-use crate::work_queue::{Completion, Lane, WorkQueue};
+use crate::work_queue::{Completion, Lane};
 use kube::Resource;
 use kube::api::{
     ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, Preconditions,
 };
 use kube::core::Request;
-use limits::{Rate, TokenBucket};
+use limits::Rate;
 use model::Str;
 use serde_json::Value;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
-use tokio::task::JoinSet;
-use tokio::time::sleep_until;
 
-/// How often objects are reconciled: what is deployed is heavier than a status.
-const RATE: Rate = Rate { burst: 200, per_second: 50 };
-/// How many are reconciled at once.
-const MAX_CONCURRENT: usize = 8;
+/// How many objects are reconciled: what is deployed is heavier than a status.
+const BOUNDS: Bounds = Bounds { rate: Rate { burst: 200, per_second: 50 }, concurrent: 8 };
 
 /// A kind whose objects are written.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -104,74 +100,33 @@ enum Outcome {
     Failed { verb: &'static str, error: RequestError },
 }
 
-type Pending<D> = (D, Option<Arc<Value>>);
-
 /// Writes the objects that are added to it, at a bounded rate.
 pub struct ObjectWriter<'a, D: DesiredObject> {
     client: ObjectClient,
     stats: &'a WriterStats,
-    queue: WorkQueue<WrittenObject, Pending<D>>,
-    bucket: TokenBucket,
-    started: Instant,
-    running: JoinSet<(WrittenObject, Outcome)>,
+    dispatcher: Dispatcher<'a, WrittenObject, D, Value, Outcome>,
 }
 
 impl<'a, D: DesiredObject> ObjectWriter<'a, D> {
     /// Makes a writer with nothing to do, which counts in `stats`.
     pub fn new(client: ObjectClient, stats: &'a WriterStats) -> Self {
-        Self {
-            client,
-            stats,
-            queue: WorkQueue::new(),
-            bucket: TokenBucket::new(RATE, Duration::ZERO),
-            started: Instant::now(),
-            running: JoinSet::new(),
-        }
+        Self { client, stats, dispatcher: Dispatcher::new(stats, BOUNDS) }
     }
 
     /// Queues an object. `stored` is what was read of it a moment ago; without it, it is read first. `lane`
     /// tells with how many others it comes.
     pub fn add(&mut self, object: WrittenObject, desired: D, stored: Option<Arc<Value>>, lane: Lane) {
-        self.queue.add(object, (desired, stored), lane, Instant::now());
-        self.stats.waiting.store(self.queue.len() as u64, Ordering::Relaxed);
+        self.dispatcher.add(object, desired, stored, lane);
     }
 
     /// Starts what is ready and waits until something can be done again; returns an object that ended.
     /// Dropping the future loses nothing; dropping the writer ends every request.
     pub async fn process(&mut self) -> Option<(WrittenObject, Ended)> {
-        let mut wake = None;
-        while self.running.len() < MAX_CONCURRENT {
-            let ready = self.queue.get_limited(&mut self.bucket, self.started, Instant::now());
-            let (object, (desired, stored), is_first) = match ready {
-                Ok(ready) => ready,
-                Err(ready_at) => {
-                    wake = ready_at;
-                    break;
-                }
-            };
-            // Somebody else may have written since an attempt failed.
-            let stored = stored.filter(|_| is_first);
-            let client = self.client.clone();
-            self.running.spawn(async move {
-                let outcome = reconcile(&client, &object, &desired, stored).await;
-                (object, outcome)
-            });
-        }
-        let due = async {
-            match wake {
-                Some(wake) => sleep_until(wake.into()).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            Some(ended) = self.running.join_next() => {
-                // A task that panicked is reported by the runtime; its object stays in processing for good.
-                let (object, outcome) = ended.ok()?;
-                let ended = self.done(&object, outcome)?;
-                Some((object, ended))
-            }
-            () = due => None,
-        }
+        let client = &self.client;
+        let start = |object, desired, stored| reconcile(client.clone(), object, desired, stored);
+        let (object, outcome) = self.dispatcher.next(start).await?;
+        let ended = self.done(&object, outcome)?;
+        Some((object, ended))
     }
 
     /// Returns how an object ended; `None` if it is tried again.
@@ -196,8 +151,7 @@ impl<'a, D: DesiredObject> ObjectWriter<'a, D> {
                 (completion, ended)
             }
         };
-        let is_given_up = self.queue.done(object, completion, Instant::now());
-        self.stats.waiting.store(self.queue.len() as u64, Ordering::Relaxed);
+        let is_given_up = self.dispatcher.done(object, completion);
         (is_given_up || completion == Completion::Done).then_some(ended)
     }
 
@@ -211,19 +165,11 @@ impl<'a, D: DesiredObject> ObjectWriter<'a, D> {
             _ => return Completion::Retry,
         }
         let kind = object.kind;
-        let what = match kind.group {
-            "" => kind.plural.to_owned(),
-            group => format!("{}.{group}", kind.plural),
-        };
         // Creating by an apply needs both.
         let verbs = if verb == "apply" { "create and patch" } else { verb };
-        let sentence = format!(
-            "not allowed to {verb} {what}; grant {verbs} on {what} to this user, as the chart's ClusterRole does; the mesh is served all the same"
-        );
-        if self.stats.set_problem(kind.name, Some(sentence.clone())) {
-            tracing::error!(cause = error.message, "{sentence}");
-        }
-        self.queue.drop_waiting(|other| other.kind == kind);
+        let right = MissingRight { verb, verbs, group: kind.group, plural: kind.plural, part: "" };
+        self.stats.set_missing_right(kind.name, &right, &error.message);
+        self.dispatcher.drop_waiting(|other| other.kind == kind);
         Completion::GiveUp
     }
 }
@@ -235,12 +181,12 @@ impl fmt::Display for WrittenObject {
 }
 
 async fn reconcile<D: DesiredObject>(
-    client: &ObjectClient,
-    object: &WrittenObject,
-    desired: &D,
+    client: ObjectClient,
+    object: WrittenObject,
+    desired: D,
     stored: Option<Arc<Value>>,
 ) -> Outcome {
-    let requests = requests(object);
+    let requests = requests(&object);
     let stored = match stored {
         Some(stored) => Some(stored),
         None => {

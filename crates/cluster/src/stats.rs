@@ -1,5 +1,6 @@
 //! Counters of a writer.
 
+use crate::error::MissingRight;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -33,6 +34,15 @@ impl WriterStats {
         match problem {
             Some(sentence) => all.insert(of.to_owned(), sentence.clone()).as_ref() != Some(&sentence),
             None => all.remove(of).is_some(),
+        }
+    }
+
+    /// Records that a right to objects of a kind is missing; writes it into the log if that is news. The cause,
+    /// which names one object, is not compared: the problem is that of the whole kind.
+    pub(crate) fn set_missing_right(&self, kind: &str, right: &MissingRight<'_>, cause: &str) {
+        let sentence = right.to_string();
+        if self.set_problem(kind, Some(sentence.clone())) {
+            tracing::error!(cause, "{sentence}");
         }
     }
 }

@@ -1,22 +1,18 @@
 //! Writes statuses: reads each, compares it with the desired one, and writes what differs.
 
+use crate::dispatcher::{Bounds, Dispatcher};
+use crate::error::MissingRight;
 use crate::object_client::{ObjectClient, RequestError, StatusTarget};
 use crate::stats::{WriterStats, count};
-use crate::work_queue::{Completion, Lane, WorkQueue};
+use crate::work_queue::{Completion, Lane};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
-use limits::{Rate, TokenBucket};
+use limits::Rate;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
-use tokio::task::JoinSet;
-use tokio::time::sleep_until;
 
-/// How often statuses are reconciled.
-const RATE: Rate = Rate { burst: 1000, per_second: 200 };
-/// How many are reconciled at once.
-const MAX_CONCURRENT: usize = 16;
+/// How many statuses are reconciled.
+const BOUNDS: Bounds = Bounds { rate: Rate { burst: 1000, per_second: 200 }, concurrent: 16 };
 
 /// The desired content of a status.
 pub trait DesiredStatus: Clone + Send + Sync + 'static {
@@ -60,39 +56,24 @@ enum Outcome {
     Failed { verb: &'static str, error: RequestError },
 }
 
-/// What a status should be, and what is stored where that is known already.
-type Pending<D> = (D, Option<Arc<<D as DesiredStatus>::Stored>>);
-
 /// Writes the statuses that are added to it, at a bounded rate.
 pub struct StatusWriter<'a, D: DesiredStatus> {
     client: ObjectClient,
     stats: &'a WriterStats,
-    queue: WorkQueue<D::Target, Pending<D>>,
-    bucket: TokenBucket,
-    started: Instant,
-    running: JoinSet<(D::Target, Outcome)>,
+    dispatcher: Dispatcher<'a, D::Target, D, D::Stored, Outcome>,
     has_given_up: bool,
 }
 
 impl<'a, D: DesiredStatus> StatusWriter<'a, D> {
     /// Makes a writer with nothing to do, which counts in `stats`.
     pub fn new(client: ObjectClient, stats: &'a WriterStats) -> Self {
-        Self {
-            client,
-            stats,
-            queue: WorkQueue::new(),
-            bucket: TokenBucket::new(RATE, Duration::ZERO),
-            started: Instant::now(),
-            running: JoinSet::new(),
-            has_given_up: false,
-        }
+        Self { client, stats, dispatcher: Dispatcher::new(stats, BOUNDS), has_given_up: false }
     }
 
     /// Queues the desired status of an object. `stored` is what was read of it a moment ago; without it,
     /// it is read first. `lane` tells with how many others it comes.
     pub fn add(&mut self, object: D::Target, desired: D, stored: Option<Arc<D::Stored>>, lane: Lane) {
-        self.queue.add(object, (desired, stored), lane, Instant::now());
-        self.stats.waiting.store(self.queue.len() as u64, Ordering::Relaxed);
+        self.dispatcher.add(object, desired, stored, lane);
     }
 
     /// Tells whether a write was given up since this was last asked.
@@ -103,38 +84,10 @@ impl<'a, D: DesiredStatus> StatusWriter<'a, D> {
     /// Starts what is ready and waits until something can be done again. Dropping the future loses
     /// nothing; dropping the writer ends every request.
     pub async fn process(&mut self) {
-        let mut wake = None;
-        while self.running.len() < MAX_CONCURRENT {
-            let ready = self.queue.get_limited(&mut self.bucket, self.started, Instant::now());
-            let (object, (desired, stored), is_first) = match ready {
-                Ok(ready) => ready,
-                Err(ready_at) => {
-                    wake = ready_at;
-                    break;
-                }
-            };
-            // An attempt may have failed since somebody else has written the status.
-            let stored = stored.filter(|_| is_first);
-            let client = self.client.clone();
-            self.running.spawn(async move {
-                let outcome = reconcile(&client, &object, &desired, stored).await;
-                (object, outcome)
-            });
-        }
-        let due = async {
-            match wake {
-                Some(wake) => sleep_until(wake.into()).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            Some(ended) = self.running.join_next() => {
-                // A task that panicked is reported by the runtime; its object stays in processing for good.
-                if let Ok((object, outcome)) = ended {
-                    self.done(&object, &outcome);
-                }
-            }
-            () = due => {}
+        let client = &self.client;
+        let start = |object, desired, stored| reconcile(client.clone(), object, desired, stored);
+        if let Some((object, outcome)) = self.dispatcher.next(start).await {
+            self.done(&object, &outcome);
         }
     }
 
@@ -156,7 +109,7 @@ impl<'a, D: DesiredStatus> StatusWriter<'a, D> {
                 self.failed(object, verb, error)
             }
         };
-        if self.queue.done(object, completion, Instant::now()) {
+        if self.dispatcher.done(object, completion) {
             self.has_given_up = true;
             if completion == Completion::Retry
                 && let Outcome::Failed { verb, error } = outcome
@@ -164,7 +117,6 @@ impl<'a, D: DesiredStatus> StatusWriter<'a, D> {
                 tracing::warn!(%object, "cannot {verb} its status: {}; trying again later", error.message);
             }
         }
-        self.stats.waiting.store(self.queue.len() as u64, Ordering::Relaxed);
     }
 
     fn failed(&mut self, object: &D::Target, verb: &str, error: &RequestError) -> Completion {
@@ -174,37 +126,28 @@ impl<'a, D: DesiredStatus> StatusWriter<'a, D> {
         }
         let kind = object.kind();
         let part = if verb == "patch" { "/status" } else { "" };
-        let what = match kind.group {
-            "" => format!("{}{part}", kind.plural),
-            group => format!("{}.{group}{part}", kind.plural),
-        };
-        // The problem is that of the whole kind, so the message, which names one object, is not compared.
-        let sentence = format!(
-            "not allowed to {verb} {what}; grant {verb} on {what} to this user, as the chart's ClusterRole does; the mesh is served all the same"
-        );
-        if self.stats.set_problem(kind.name, Some(sentence.clone())) {
-            tracing::error!(cause = error.message, "{sentence}");
-        }
-        self.queue.drop_waiting(|other| other.kind() == kind);
+        let right = MissingRight { verb, verbs: verb, group: kind.group, plural: kind.plural, part };
+        self.stats.set_missing_right(kind.name, &right, &error.message);
+        self.dispatcher.drop_waiting(|other| other.kind() == kind);
         Completion::GiveUp
     }
 }
 
 async fn reconcile<D: DesiredStatus>(
-    client: &ObjectClient,
-    object: &D::Target,
-    desired: &D,
+    client: ObjectClient,
+    object: D::Target,
+    desired: D,
     stored: Option<Arc<D::Stored>>,
 ) -> Outcome {
     let stored = match stored {
         Some(stored) => stored,
-        None => match client.find(object).await {
+        None => match client.find(&object).await {
             Ok(Some(found)) => Arc::new(found),
             Ok(None) => return Outcome::Gone,
             Err(error) => return Outcome::Failed { verb: "list", error },
         },
     };
-    let (params, patch) = match desired.compare(object, &stored, Timestamp::now()) {
+    let (params, patch) = match desired.compare(&object, &stored, Timestamp::now()) {
         Action::None => return Outcome::Unchanged,
         Action::Superseded => return Outcome::Gone,
         Action::Apply { manager, body } => (PatchParams::apply(manager).force(), Patch::Apply(body)),
@@ -213,7 +156,7 @@ async fn reconcile<D: DesiredStatus>(
             Patch::Merge(body),
         ),
     };
-    match client.patch_status(object, &params, &patch).await {
+    match client.patch_status(&object, &params, &patch).await {
         Ok(()) => Outcome::Written,
         Err(error) if error.code == 404 => Outcome::Gone,
         Err(error) => Outcome::Failed { verb: "patch", error },
@@ -224,12 +167,15 @@ async fn reconcile<D: DesiredStatus>(
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::work_queue::WorkQueue;
+    use limits::TokenBucket;
+    use std::time::{Duration, Instant};
 
     #[test]
     fn two_thousand_items_are_handed_out_at_the_rate_of_statuses() {
         let (mut queue, begin) = (WorkQueue::new(), Instant::now());
         (0..2000).for_each(|key| queue.add(key, (), Lane::Many, begin));
-        let mut bucket = TokenBucket::new(RATE, Duration::ZERO);
+        let mut bucket = TokenBucket::new(BOUNDS.rate, Duration::ZERO);
         let (mut now, mut by_second) = (begin, vec![0]);
         while queue.len() > 0 {
             match queue.get_limited(&mut bucket, begin, now) {

@@ -5,7 +5,7 @@
 //!                                           └──▶ tell: lines, once it has settled, summed up by connection
 //! ```
 
-use crate::error::root_cause;
+use crate::error::{resource_name, root_cause};
 use model::Kind;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -115,12 +115,9 @@ impl RequestFailure {
     }
 }
 
-/// Returns the name of a kind in RBAC and on the command line: `gateways.gateway.networking.k8s.io`.
+/// Returns the name of a kind in RBAC and on the command line.
 fn resource(kind: Kind) -> String {
-    match kind.group() {
-        "" => kind.plural().to_owned(),
-        group => format!("{}.{group}", kind.plural()),
-    }
+    resource_name(kind.group(), kind.plural())
 }
 
 /// Collects the problems of all kinds.

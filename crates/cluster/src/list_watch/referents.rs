@@ -12,9 +12,7 @@
 
 use super::batch::Batches;
 use super::response::{Change, Page, name_of};
-use super::stream::{
-    BACKOFF, OpenError, REQUEST_TIMEOUT, WATCH_SECONDS, WATCH_TIMEOUT, jittered, open, read_line,
-};
+use super::stream::{Backoff, LONGEST_PAUSE, Lines, OpenError, REQUEST_TIMEOUT, WATCH_SECONDS, open};
 use ::kube::Client;
 use ::kube::api::{GetParams, ListParams, WatchParams};
 use ::kube::core::Request as Collection;
@@ -28,7 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 
 /// How many objects are read by reference at most: each is a stream of its own.
 const MAX_READERS: usize = 1000;
@@ -148,45 +146,38 @@ struct Reader {
 
 impl Reader {
     async fn run(mut self) {
-        let mut pause = BACKOFF.0;
+        let mut backoff = Backoff::new();
         loop {
-            let begin = Instant::now();
+            backoff.begin();
             let result = match self.of.clone() {
                 Referent::Secret(name) => self.object(ReferentKind::Secret, &name).await,
                 Referent::ConfigMap(name) => self.object(ReferentKind::ConfigMap, &name).await,
                 Referent::ClassDefaults(ns) => self.labelled(&ns).await,
             };
-            let lasted = begin.elapsed() >= BACKOFF.1;
-            if lasted {
-                pause = BACKOFF.0;
-            }
-            match result {
+            let (has_lasted, mut longest) = (backoff.has_lasted(), LONGEST_PAUSE);
+            let answer = match result {
                 // A watch ends after its time; one that ends at once must not be a busy loop.
-                Ok(()) if lasted => continue,
-                Ok(()) => {}
+                Ok(()) if has_lasted => continue,
+                Ok(()) => None,
                 Err(Stop::Closed) => return,
                 Err(Stop::Forbidden(verb)) => {
-                    let why = missing_right(&self.of, verb);
-                    if self.answer(Answer::Unreadable(why.into())).await.is_err() {
-                        return;
-                    }
-                    sleep(jittered(pause)).await;
-                    pause = (pause * 2).min(RETRY_FORBIDDEN);
-                    continue;
+                    longest = RETRY_FORBIDDEN;
+                    Some(Answer::Unreadable(missing_right(&self.of, verb).into()))
                 }
                 // What was told stays: that the API server does not answer, those that list say.
                 Err(Stop::Failed(error)) => {
                     tracing::debug!(of = %self.of, error, "cannot be read; trying again");
+                    None
                 }
                 // A namespace that is not there has no list to watch.
-                Err(Stop::NotFound) => {
-                    if self.answer(Answer::Absent).await.is_err() {
-                        return;
-                    }
-                }
+                Err(Stop::NotFound) => Some(Answer::Absent),
+            };
+            if let Some(answer) = answer
+                && self.answer(answer).await.is_err()
+            {
+                return;
             }
-            sleep(jittered(pause)).await;
-            pause = (pause * 2).min(BACKOFF.1);
+            backoff.wait(longest).await;
         }
     }
 
@@ -210,25 +201,16 @@ impl Reader {
             Err(stop) => return Err(stop),
         }
         drop(permit);
-        let mut reader = pin!(reader);
-        let mut line = Vec::new();
-        loop {
-            match timeout(WATCH_TIMEOUT, read_line(&mut reader, &mut line)).await {
-                Ok(Ok(true)) => {}
-                // Ended in order or interrupted: the next request shows which.
-                _ => return Ok(()),
-            }
-            let answer = match Change::read(&line).map_err(|error| Stop::Failed(error.to_string()))? {
-                Change::Put { object, .. } => Some(read(kind, object)),
-                Change::Remove(_) => Some(Answer::Absent),
-                Change::Bookmark(_) => None,
-                Change::Failure(status) => return Err(refused("watch", status.code, &status.message)),
-            };
-            line.clear();
-            if let Some(answer) = answer {
-                self.answer(answer).await?;
+        let reader = pin!(reader);
+        let mut lines = Lines::new(reader);
+        while let Some(line) = lines.next().await.map_err(Stop::Failed)? {
+            match change(line)? {
+                Change::Put { object, .. } => self.answer(read(kind, object)).await?,
+                Change::Remove(_) => self.answer(Answer::Absent).await?,
+                Change::Bookmark(_) | Change::Failure(_) => {}
             }
         }
+        Ok(())
     }
 
     /// Lists and watches the ConfigMaps with defaults of classes of gateways.
@@ -257,24 +239,19 @@ impl Reader {
             ..WatchParams::default()
         };
         let reader = self.ask("watch", collection.watch(&params, &version).map_err(failed)?).await?;
-        let mut reader = pin!(reader);
-        let mut line = Vec::new();
-        loop {
-            match timeout(WATCH_TIMEOUT, read_line(&mut reader, &mut line)).await {
-                Ok(Ok(true)) => {}
-                _ => return Ok(()),
-            }
-            match Change::read(&line).map_err(|error| Stop::Failed(error.to_string()))? {
+        let reader = pin!(reader);
+        let mut lines = Lines::new(reader);
+        while let Some(line) = lines.next().await.map_err(Stop::Failed)? {
+            match change(line)? {
                 Change::Put { object, .. } => put(&mut maps, object),
                 Change::Remove(head) => {
                     maps.remove(&Name::new(&head.namespace, &head.name));
                 }
-                Change::Bookmark(_) => {}
-                Change::Failure(status) => return Err(refused("watch", status.code, &status.message)),
+                Change::Bookmark(_) | Change::Failure(_) => {}
             }
-            line.clear();
             self.answer(Answer::ConfigMaps(maps.values().cloned().collect())).await?;
         }
+        Ok(())
     }
 
     /// Tells what is there, if that is news.
@@ -299,6 +276,14 @@ impl Reader {
             OpenError::NoAnswer(cause) => Stop::Failed(cause),
             OpenError::Refused { code, message } => refused(verb, code, &message),
         })
+    }
+}
+
+/// Reads a line of a watch, which ends where it is a failure.
+fn change(line: &[u8]) -> Result<Change<'_>, Stop> {
+    match Change::read(line).map_err(|error| Stop::Failed(error.to_string()))? {
+        Change::Failure(status) => Err(refused("watch", status.code, &status.message)),
+        change => Ok(change),
     }
 }
 

@@ -101,9 +101,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "cluster",
         &[
-            "error leader_election stats work_queue",
-            "connect lock object_client",
-            "object_writer status_writer",
+            "error leader_election work_queue",
+            "stats",
+            "connect dispatcher lock object_client",
+            "object_writer status_writer without_effect",
             "list_watch",
         ],
     ),
