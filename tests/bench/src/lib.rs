@@ -2,6 +2,7 @@
 //! services a namespace, one endpoint slice a service, a hundred and fifty pods a node; and each
 //! namespace's waypoint, machines, entries and policies, where all kinds are asked for.
 
+pub mod gateways;
 mod kinds;
 
 pub use kinds::{machine, waypoint};
