@@ -8,7 +8,7 @@
 //!  list, by pages ──▶ Begin(kind) Put… Synced(kind) ──▶ watch from there ───┤
 //!   ▲   │                                                ▲                  │
 //!   │   └ 404: not installed: Begin(kind) Synced(kind)   └── ended, cut: ───┘
-//!   └──── again after a pause                                go on where it was
+//!   └──── again once discovery has it                        go on where it was
 //! ```
 //!
 //! A kind with several versions is read in the first that is served; it is not installed if none is.
@@ -24,6 +24,7 @@
 //!   request is retried with a growing backoff.
 
 mod batch;
+mod discovery;
 mod problems;
 mod referents;
 mod response;
@@ -36,6 +37,7 @@ use crate::connect::Connection;
 use ::kube::Client;
 use ::kube::api::{ListParams, WatchParams};
 use ::kube::core::Request as Collection;
+use discovery::Discovery;
 use futures::{AsyncBufRead, AsyncReadExt};
 use http::Request;
 use model::Event;
@@ -46,7 +48,6 @@ use response::{Change, Page};
 use std::collections::BTreeSet;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 use stream::{Backoff, LONGEST_PAUSE, Lines, OpenError, REQUEST_TIMEOUT, WATCH_SECONDS, jittered, open};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -57,9 +58,6 @@ const PAGE_SIZE: u32 = 500;
 
 /// How many changes one batch may have, so that a burst reaches the receiver in pieces.
 const MAX_BATCH: usize = 1024;
-
-/// The pause before a kind that is not installed is looked for again.
-const RETRY_NOT_INSTALLED: Duration = Duration::from_secs(2);
 
 /// Which objects of the cluster are read.
 #[derive(Debug, Clone)]
@@ -119,6 +117,7 @@ impl KubeSource {
             }
             kinds.spawn(referents::run(self.client.clone(), wanted, out.clone()));
         }
+        let discovery = Arc::new(Discovery::new(self.client.clone(), &self.settings.kinds));
         for &kind in &self.settings.kinds {
             let mut watcher = KindWatcher {
                 client: self.client.clone(),
@@ -127,6 +126,7 @@ impl KubeSource {
                 fields: self.settings.fields(kind),
                 kind,
                 problems: Arc::clone(&self.problems),
+                discovery: Arc::clone(&discovery),
                 out: out.clone(),
                 reported_empty: false,
             };
@@ -194,6 +194,7 @@ struct KindWatcher {
     fields: Option<String>,
     kind: Kind,
     problems: Arc<ProblemReporter>,
+    discovery: Arc<Discovery>,
     out: Batches,
     /// The receiver was sent an empty list since the kind is not installed.
     reported_empty: bool,
@@ -240,7 +241,12 @@ impl KindWatcher {
                     if self.report_empty().await.is_err() {
                         return;
                     }
-                    sleep(jittered(RETRY_NOT_INSTALLED)).await;
+                    loop {
+                        sleep(jittered(discovery::PERIOD)).await;
+                        if self.discovery.may_serve(self.kind).await {
+                            break;
+                        }
+                    }
                     continue;
                 }
                 Err(Stop::Failed(failure)) => self.problems.report(self.kind, failure),
