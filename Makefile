@@ -46,8 +46,8 @@ format: ## Format the code
 	$(CARGO) fmt --all
 
 conformance: ## The conformance suites of the Gateway API (RELEASE=v1_7_0 for one): tests/tests/conformance
-	$(if $(PILOTHOUSE),,$(CARGO) build --locked -p pilothouse-cli)
-	$(CARGO) test --locked -p pilothouse-tests --test conformance -- --nocapture --test-threads=1 $(RELEASE)
+	$(CARGO) test --locked --workspace --test conformance --test conformance-before -- \
+		--nocapture $(RELEASE)
 
 deny: ## Licences, bans and sources of dependencies (needs cargo-deny)
 	$(CARGO) deny --locked --all-features check licenses bans sources

@@ -21,6 +21,9 @@ var only = flag.String("only", "", "names of tests, comma-separated; the report 
 
 func TestConformance(t *testing.T) {
 	options := conformance.DefaultOptions(t)
+	for _, test := range tests.ConformanceTests {
+		printTest(test)
+	}
 	if *only != "" {
 		wanted := strings.Split(*only, ",")
 		for _, test := range tests.ConformanceTests {
@@ -34,6 +37,16 @@ func TestConformance(t *testing.T) {
 	}
 	options.Hook = printResult
 	conformance.RunConformanceWithOptions(t, options)
+}
+
+// printTest tells of a test that the suite has, and the features that it needs,
+// on a line of its own: "TEST GatewayStaticAddresses Gateway,GatewayStaticAddresses".
+func printTest(test suite.ConformanceTest) {
+	var features []string
+	for _, feature := range test.Features {
+		features = append(features, string(feature))
+	}
+	fmt.Printf("TEST %s %s\n", test.ShortName, strings.Join(features, ","))
 }
 
 // printResult tells what became of a test as soon as it is known, on a line of

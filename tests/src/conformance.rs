@@ -17,6 +17,7 @@ pub use outcome::Outcome;
 use crate::apiserver::{ApiServer, LIMIT, read, until, yaml_files};
 use crate::go::{Module, repository};
 use anyhow::{Context, ensure};
+use serde_json::Value;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -55,30 +56,6 @@ impl Release {
         of_release.map(|(name, _)| name).collect()
     }
 
-    /// Returns the features that those tests need, ascending: they are claimed for a run of them, since a class
-    /// claims only what tests with traffic show as well.
-    pub fn status_features(self) -> &'static [&'static str] {
-        &[
-            "BackendTLSPolicy",
-            "Gateway",
-            "GatewayAddressEmpty",
-            "GatewayBackendClientCertificate",
-            "GatewayFrontendClientCertificateValidation",
-            "GatewayInfrastructure",
-            "GatewayPort8080",
-            "GatewayStaticAddresses",
-            "HTTPRoute",
-            "HTTPRouteDestinationPortMatching",
-            "HTTPRouteParentRefPort",
-            "ListenerSet",
-            "ReferenceGrant",
-            "TCPRoute",
-            "TLSRoute",
-            "TLSRouteModeMixed",
-            "TLSRouteModeTerminate",
-        ]
-    }
-
     fn module(self) -> Module {
         let file = match self {
             Self::V1_6_3 => Some("v1.6.3.mod"),
@@ -105,6 +82,12 @@ impl Channel {
         }
     }
 }
+
+/// The profiles that a run is held to; each adds its core features to those that are claimed.
+pub const PROFILES: [&str; 4] = ["GATEWAY-HTTP", "GATEWAY-GRPC", "GATEWAY-TLS", "GATEWAY-TCP"];
+
+/// The class whose gateways are tested.
+const CLASS: &str = "istio";
 
 /// One run of the suite.
 pub struct Run<'a> {
@@ -140,13 +123,8 @@ impl Run<'_> {
         let mut control_plane = self.start(&server, &said)?;
         // The suite gives up at once on a class that is not there; the control plane makes it.
         let client = server.client().await?;
-        let path = "/apis/gateway.networking.k8s.io/v1/gatewayclasses/istio";
-        let is_there = async || {
-            let class = client.request_text(http::Request::get(path).body(Vec::new())?).await;
-            Ok(class.ok().map(drop))
-        };
-        let waited = until(LIMIT, is_there).await;
-        waited.with_context(|| format!("there is no GatewayClass istio; see {}", said.display()))?;
+        let waited = until(LIMIT, async || Ok(class(&client).await.ok())).await;
+        waited.with_context(|| format!("there is no GatewayClass {CLASS}; see {}", said.display()))?;
         let report = out.join(format!("{tag}.yaml"));
         if report.exists() {
             fs::remove_file(&report)?;
@@ -154,9 +132,10 @@ impl Run<'_> {
 
         let log = out.join(format!("{tag}.log"));
         let mut process = Command::new(suite)
-            .args(["-test.v", "-test.timeout=2h", "--disable-parallel-tests", "--gateway-class=istio"])
-            // Where the class names features, those are tested; a profile adds its core features.
-            .arg("--conformance-profiles=GATEWAY-HTTP,GATEWAY-GRPC,GATEWAY-TLS,GATEWAY-TCP")
+            // The cluster is gone afterwards.
+            .args(["-test.v", "-test.timeout=2h", "--cleanup-base-resources=false"])
+            .arg(format!("--gateway-class={CLASS}"))
+            .arg(format!("--conformance-profiles={}", PROFILES.join(",")))
             // A Service of the suite, and one that is nowhere.
             .arg("--usable-address=infra-backend-v1.gateway-conformance-infra.svc.cluster.local")
             .arg("--unusable-address=foo")
@@ -179,12 +158,14 @@ impl Run<'_> {
         while let Some(line) = lines.next_line().await? {
             writeln!(log, "{line}")?;
             if outcome.note(&line) {
-                println!("{}", line.trim());
+                // Past the capture of the test harness: minutes of silence would look like a hang.
+                writeln!(std::io::stderr(), "{}", line.trim())?;
             }
             tail.push(line);
             tail.drain(..tail.len().saturating_sub(20));
         }
         process.wait().await?;
+        outcome.claimed = supported_features(&class(&client).await?);
         if let Some(status) = control_plane.try_wait()? {
             anyhow::bail!("the control plane ended: {status}; see {}", said.display());
         }
@@ -212,7 +193,7 @@ impl Run<'_> {
             .arg("--kubeconfig")
             .arg(server.kubeconfig())
             .args(["--xds-addr=127.0.0.1:0", "--secure-addr=127.0.0.1:0"])
-            .args(["--http-addr=127.0.0.1:0", "--monitoring-addr=127.0.0.1:0"])
+            .args(["--http-addr=127.0.0.1:0", "--monitoring-addr=127.0.0.1:0", "--deploy-gateways=true"])
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -222,11 +203,24 @@ impl Run<'_> {
     }
 }
 
+/// Reads the class.
+async fn class(client: &kube::Client) -> anyhow::Result<Value> {
+    let path = format!("/apis/gateway.networking.k8s.io/v1/gatewayclasses/{CLASS}");
+    Ok(client.request(http::Request::get(path).body(Vec::new())?).await?)
+}
+
+/// The names of the features that a class claims, in its order.
+fn supported_features(class: &Value) -> Vec<String> {
+    let all = class["status"]["supportedFeatures"].as_array();
+    let names = all.into_iter().flatten().filter_map(|feature| feature["name"].as_str());
+    names.map(str::to_owned).collect()
+}
+
 /// Builds the suite of a release into a folder; the Go command finds out whether there is something to do.
 fn build(release: Release, out: &Path) -> anyhow::Result<PathBuf> {
     let suite = out.join(format!("{}.test", release.tag()));
     if !suite.exists() {
-        println!("building the conformance suite {} (some minutes, once)", release.tag());
+        writeln!(std::io::stderr(), "building the conformance suite {} (some minutes, once)", release.tag())?;
     }
     let status = release
         .module()

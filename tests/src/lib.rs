@@ -5,5 +5,6 @@ pub mod client;
 pub mod conformance;
 mod go;
 pub mod helm;
+pub mod program;
 pub mod signer;
 pub mod statuses;

@@ -3,6 +3,7 @@
 use anyhow::{Context, ensure};
 use pilothouse_tests::apiserver::LIMIT;
 use pilothouse_tests::client::{Client, Options, Reconnect, State};
+use pilothouse_tests::program::program;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -10,7 +11,6 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output, Stdio};
-use std::sync::OnceLock;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::process::{Child, Command};
@@ -49,43 +49,9 @@ const ANY_PORTS: [&str; 8] = [
     "127.0.0.1:0",
 ];
 
-/// The built command: of the profile of this test, in its target folder.
-fn binary() -> anyhow::Result<&'static Path> {
-    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let built = BUILT.get_or_init(|| build().map_err(|error| format!("{error:#}")));
-    built.as_deref().map_err(|error| anyhow::anyhow!("{error}"))
-}
-
-fn build() -> anyhow::Result<PathBuf> {
-    let test = std::env::current_exe()?;
-    let profile_folder = test.ancestors().nth(2).context("a test lies in PROFILE/deps")?;
-    let target = profile_folder.parent().context("a profile lies in the target folder")?;
-    let profile = profile_folder.file_name().and_then(OsStr::to_str).context("a profile has a name")?;
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = std::process::Command::new(cargo)
-        // With the features of the whole workspace, which the tests were built with: nothing is built twice.
-        .args(["build", "--locked", "--workspace", "--bin", "pilothouse"])
-        .args(["--message-format", "json-render-diagnostics"])
-        .args(["--profile", if profile == "debug" { "dev" } else { profile }])
-        .arg("--target-dir")
-        .arg(target)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .stderr(Stdio::inherit())
-        .output()
-        .context("cannot run cargo")?;
-    ensure!(output.status.success(), "`cargo build --workspace --bin pilothouse` failed: {}", output.status);
-    let messages = String::from_utf8(output.stdout)?;
-    let mut executables = messages.lines().filter_map(|line| {
-        let message: Value = serde_json::from_str(line).ok()?;
-        (message["target"]["name"] == "pilothouse")
-            .then(|| message["executable"].as_str().map(PathBuf::from))?
-    });
-    executables.next_back().context("cargo names no executable")
-}
-
 /// The command with these arguments, and with nothing of our environment.
 fn command<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> anyhow::Result<Command> {
-    let mut command = Command::new(binary()?);
+    let mut command = Command::new(program()?);
     command.args(args).env_clear().stdin(Stdio::null()).kill_on_drop(true);
     Ok(command)
 }

@@ -136,6 +136,19 @@ fn the_page_of_kinds_lists_every_kind_and_every_field() -> anyhow::Result<()> {
     the_page_lists_every_field()
 }
 
+#[test]
+fn the_page_of_compatibility_lists_every_feature_of_the_gateway_api() -> anyhow::Result<()> {
+    let mut table = "| feature | claimed |\n|---|---|\n".to_owned();
+    for feature in plane::FEATURES {
+        let claimed = match feature.shown_by {
+            plane::ShownBy::Statuses => "yes",
+            plane::ShownBy::Traffic => "not yet: no traffic has shown it",
+        };
+        writeln!(table, "| {} | {claimed} |", feature.name)?;
+    }
+    compare("docs/compatibility.md", "features", &table)
+}
+
 /// The table of fields; both are on one page, so one test writes them.
 fn the_page_lists_every_field() -> anyhow::Result<()> {
     let mut text = String::new();
@@ -249,6 +262,7 @@ fn the_versions_that_were_tested_are_those_that_tests_use() -> anyhow::Result<()
         ("apiserver", "go.etcd.io/etcd/server/v3 v", "etcd "),
         ("apiserver/crds", "sigs.k8s.io/gateway-api v", "definitions of "),
         ("apiserver/crds", "istio.io/api v", "`istio.io/api` "),
+        ("conformance", "sigs.k8s.io/gateway-api/conformance v", "conformance suite of "),
         ("helm", "helm.sh/helm/v4 v", "helm "),
         ("helm/upstream", "istio.io/istio v0.0.0-20260827124520-", "of commit `"),
     ] {

@@ -63,10 +63,6 @@ pub(crate) const GATEWAY_CONTROLLER: &str = "istio.io/gateway-controller";
 /// The controller of waypoints, in whose name statuses of policies are written for their targets.
 pub(crate) const MESH_CONTROLLER: &str = "istio.io/mesh-controller";
 
-/// What the tests of this tree show, by the names that the Gateway API gives to features, ascending: those of
-/// which every test of the conformance suite passes.
-pub(crate) const SUPPORTED_FEATURES: &[&str] = &[];
-
 impl Class {
     /// Returns what gateways of the classes of a controller are; `None` for one that is not ours.
     pub fn of_controller(controller: &str) -> Option<Self> {

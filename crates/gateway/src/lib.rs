@@ -25,6 +25,7 @@
 mod allowed;
 mod class;
 pub mod deployment;
+mod feature;
 mod grant;
 mod hostname;
 mod key;
@@ -39,6 +40,7 @@ mod status;
 
 pub use class::{BuiltInClass, Class};
 pub use deployment::{GatewayDeployment, Manifest, ManifestKind};
+pub use feature::{FEATURES, Feature, ShownBy, supported_features};
 pub use key::{HostKey, ListenerKey, Owner, RouteKey, ServiceTarget, Target};
 pub use listener::{
     Authorities, Certificate, ClientCertificate, ClientCertificates, Conflict, Listener, Protocol,

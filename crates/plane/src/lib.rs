@@ -30,6 +30,7 @@ pub use delta::{Delta, ReferentChanges};
 pub use engine::{StageStats, Trace};
 pub use gateway::BuiltInClass;
 pub use gateway::deployment::{Fault, MANAGED_LABEL, bootstrap};
+pub use gateway::{FEATURES, Feature, ShownBy, supported_features};
 pub use gateway::{GatewayDeployment, Manifest, ManifestKind};
 pub use identity::{IdentityDelta, IdentitySnapshot};
 pub use mesh::identity::{PodIdentity, TrustSettings};

@@ -7,7 +7,8 @@ use output::{Conditions, Outputs};
 use serde_json::json;
 
 use super::{ACCEPTED, fine};
-use crate::class::{Class, SUPPORTED_FEATURES};
+use crate::class::Class;
+use crate::feature::supported_features;
 use crate::revision::Ownership;
 
 /// Declares the statuses of classes that are ours.
@@ -20,7 +21,7 @@ pub(crate) fn declare(
     let conditions = b.derive("gateway_class_conditions", classes, move |cx, _, class| {
         let of = Class::of_controller(&class.controller)?;
         ownership.owns(cx, &class.meta).then_some(())?;
-        let features: Vec<_> = SUPPORTED_FEATURES.iter().map(|name| json!({"name": name})).collect();
+        let features: Vec<_> = supported_features().map(|name| json!({"name": name})).collect();
         Some(Conditions {
             generation: class.meta.generation,
             conditions: vec![fine(ACCEPTED, "Handled by Istio controller")],

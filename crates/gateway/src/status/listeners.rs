@@ -44,7 +44,8 @@ pub(crate) struct Inputs {
 /// The status of one listener.
 #[derive(Clone, PartialEq, Debug)]
 struct ListenerStatus {
-    is_active: bool,
+    /// Whether it takes traffic.
+    is_valid: bool,
     /// Whether something that it depends on was not read yet.
     is_pending: bool,
     entry: Entry,
@@ -146,7 +147,7 @@ impl Inputs {
         let kinds: Vec<_> =
             listener.kinds.iter().map(|kind| json!({"group": kind.group(), "kind": kind.name()})).collect();
         ListenerStatus {
-            is_active: listener.is_active(),
+            is_valid: listener.is_active() && is_served,
             is_pending: tls.is_some_and(|tls| tls.is_pending),
             entry: Entry {
                 key: vec![("name", json!(key.name.as_str()))],
@@ -288,7 +289,7 @@ impl Inputs {
         let keys = merged.listeners.iter().map(|(key, _)| key).filter(|key| key.owner == *owner);
         let rows: Vec<Arc<ListenerStatus>> = keys.filter_map(|key| cx.get(entries, key)).collect();
         OwnEntries {
-            valid: rows.iter().filter(|row| row.is_active).count(),
+            valid: rows.iter().filter(|row| row.is_valid).count(),
             is_pending: rows.iter().any(|row| row.is_pending),
             entries: rows.iter().map(|row| row.entry.clone()).collect(),
         }

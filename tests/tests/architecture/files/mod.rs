@@ -89,7 +89,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "gateway",
         &[
-            "allowed class grant hostname key reference revision",
+            "allowed class feature grant hostname key reference revision",
             "listener parameters",
             "deployment route",
             "policy routing",
