@@ -4,6 +4,7 @@ mod address;
 mod cert;
 mod dump;
 mod grpc;
+mod monitoring;
 mod output;
 mod serve;
 mod table;

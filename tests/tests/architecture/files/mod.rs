@@ -97,7 +97,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "lib",
         ],
     ),
-    ("plane", &["identity", "delta", "lib"]),
+    ("plane", &["identity", "delta summary", "lib"]),
     (
         "cluster",
         &[
@@ -124,7 +124,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "runtime",
         &[
-            "config latency telemetry",
+            "config kinds latency telemetry views",
             "engine_thread log source",
             "controllers",
             "metrics secure subscribers",
@@ -132,7 +132,10 @@ const ROOMS: &[(&str, &[&str])] = &[
             "serve",
         ],
     ),
-    ("cli", &["address grpc serve", "table", "output", "dump token version waypoint", "cert", "main"]),
+    (
+        "cli",
+        &["address grpc monitoring serve", "table", "output", "dump token version waypoint", "cert", "main"],
+    ),
 ];
 
 /// Files that are in a circle today, by crate: nothing may be added, and the list is to become empty.
