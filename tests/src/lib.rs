@@ -5,5 +5,7 @@ pub mod client;
 pub mod conformance;
 mod go;
 pub mod helm;
+pub mod kubectl;
+pub mod recorder;
 pub mod signer;
 pub mod statuses;
