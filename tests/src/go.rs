@@ -1,9 +1,13 @@
 //! The Go command, for what of these tests is published as Go modules.
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 
 /// A Go module of this repository, which pins what it requires.
 #[derive(Clone, Copy)]
@@ -33,6 +37,40 @@ impl Module {
             command.env("GOTOOLCHAIN", toolchain);
         }
         command
+    }
+
+    /// Returns the program of this name, built in `target/FOLDER` of the repository when its source is newer: the
+    /// Go command finds out, once for each test binary.
+    ///
+    /// # Errors
+    /// When Go is absent or the build fails; the output of the build has gone to standard error.
+    pub fn program(self, folder: &str, name: &'static str) -> anyhow::Result<PathBuf> {
+        static BUILT: Mutex<BTreeMap<&str, PathBuf>> = Mutex::new(BTreeMap::new());
+        let mut built = BUILT.lock().map_err(|_| anyhow::anyhow!("a build failed before"))?;
+        if let Some(program) = built.get(name) {
+            return Ok(program.clone());
+        }
+        let out = repository().join("target").join(folder);
+        fs::create_dir_all(&out)?;
+        let program = out.join(name);
+        // Another run of this binary may be at it.
+        let lock = File::create(out.join("lock"))?;
+        lock.lock().with_context(|| format!("cannot lock target/{folder}/lock"))?;
+        if !program.exists() {
+            // Past the capture of the test harness: minutes of silence would look like a hang.
+            let _ = writeln!(std::io::stderr(), "building {name} (some minutes, once)");
+        }
+        let status = self
+            .command(&["build"])
+            .args(["-trimpath", "-ldflags", "-s -w", "-o"])
+            .args([program.as_os_str(), ".".as_ref()])
+            .status()
+            .with_context(|| {
+                format!("cannot run `go`: {name} is built with it, see {}/go.mod", self.folder)
+            })?;
+        ensure!(status.success(), "`go build` in {} failed: {status}", self.folder);
+        built.insert(name, program.clone());
+        Ok(program)
     }
 
     /// Returns the folder of a module that this one pins, fetched when it is not on this machine yet.

@@ -1,15 +1,14 @@
 //! Charts, as helm's own packages render them: the program in `tests/helm`.
 
 use crate::apiserver::ApiServer;
+use crate::go::Module;
 use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
 
 /// What a chart becomes with some values.
 #[derive(Deserialize)]
@@ -94,11 +93,22 @@ pub fn lint(chart: &Path, values: &Value) -> anyhow::Result<Vec<String>> {
 /// # Errors
 /// When the chart cannot be rendered, or the API server refuses.
 pub async fn account(server: &ApiServer, namespace: &str) -> anyhow::Result<PathBuf> {
+    account_with(server, namespace, json!({"gateways": {"enabled": true}})).await
+}
+
+/// As [`account`], with the rights that the chart gives with these values.
+///
+/// # Errors
+/// As [`account`].
+pub async fn account_with(server: &ApiServer, namespace: &str, values: Value) -> anyhow::Result<PathBuf> {
+    const KINDS: [&str; 5] = ["ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"];
     let release = namespace.to_owned();
-    let render = move || render_pilothouse(&release, &json!({"gateways": {"enabled": true}}));
+    let render = move || render_pilothouse(&release, &values);
     let rendered = tokio::task::spawn_blocking(render).await??;
-    for kind in ["ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"] {
-        server.apply(&rendered.only(kind)?.to_string()).await?;
+    for kind in KINDS {
+        for object in rendered.objects.iter().filter(|object| object["kind"] == kind) {
+            server.apply(&object.to_string()).await?;
+        }
     }
     let name = rendered.only("ServiceAccount")?["metadata"]["name"].as_str().context("no name")?;
     server.kubeconfig_of(namespace, name).await
@@ -111,7 +121,7 @@ fn ask<T: DeserializeOwned>(
     kubernetes: Option<&str>,
     values: &Value,
 ) -> anyhow::Result<T> {
-    let mut process = Command::new(program()?)
+    let mut process = Command::new(Module::of("tests/helm").program("helm", "helm-chart")?)
         .arg("--chart")
         .arg(chart)
         .args(["--namespace", namespace, "--kubernetes", kubernetes.unwrap_or_default(), command])
@@ -125,34 +135,6 @@ fn ask<T: DeserializeOwned>(
         bail!("{}", String::from_utf8_lossy(&output.stderr).trim_end());
     }
     serde_json::from_slice(&output.stdout).context("the program's answer")
-}
-
-/// Returns the program, built when its source is newer: the Go command finds out.
-fn program() -> anyhow::Result<PathBuf> {
-    static BUILT: Mutex<Option<PathBuf>> = Mutex::new(None);
-    let mut built = BUILT.lock().map_err(|_| anyhow::anyhow!("building helm failed before"))?;
-    if let Some(program) = &*built {
-        return Ok(program.clone());
-    }
-    let out = root().join("target/helm");
-    fs::create_dir_all(&out)?;
-    let program = out.join("helm-chart");
-    // Another run of this binary may be at it.
-    let lock = File::create(out.join("lock"))?;
-    lock.lock().context("cannot lock target/helm/lock")?;
-    if !program.exists() {
-        // Past the capture of the test harness: minutes of silence would look like a hang.
-        let _ = writeln!(std::io::stderr(), "building helm's packages (some minutes, once)");
-    }
-    let status = Command::new("go")
-        .args(["build", "-trimpath", "-ldflags", "-s -w", "-o"])
-        .args([program.as_os_str(), ".".as_ref()])
-        .current_dir(root().join("tests/helm"))
-        .stdin(Stdio::null())
-        .status()
-        .context("cannot run `go`: charts are rendered by helm's Go packages, see tests/helm/go.mod")?;
-    ensure!(status.success(), "`go build` in tests/helm failed: {status}");
-    Ok(built.insert(program).clone())
 }
 
 /// Returns the folder of upstream's chart, out of the Go module that publishes it.

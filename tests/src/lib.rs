@@ -6,6 +6,8 @@ pub mod conformance;
 pub mod envoy;
 mod go;
 pub mod helm;
+pub mod kubectl;
 pub mod program;
+pub mod recorder;
 pub mod signer;
 pub mod statuses;

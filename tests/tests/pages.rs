@@ -171,6 +171,7 @@ fn the_page_lists_every_field() -> anyhow::Result<()> {
             let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
             let (state, words) = match state {
                 FieldState::Read => ("read", ""),
+                FieldState::Deprecated { instead } => ("read, deprecated (KO008)", instead),
                 FieldState::Unsupported { instead, .. } => ("known and not supported (KO007)", instead),
                 FieldState::Outside(why) => ("outside", why),
             };

@@ -2,6 +2,8 @@
 
 mod document;
 mod folders;
+mod listings;
+mod pages;
 mod resources;
 mod rules;
 mod server;
@@ -11,18 +13,17 @@ mod view;
 use crate::address::dialled;
 use crate::output;
 use crate::table::Room;
-use anyhow::anyhow;
+use anyhow::{anyhow, bail};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, ValueEnum};
-use model::{Lines, Severity, nearest, yaml};
+use model::{Kind, Lines, Severity, nearest, yaml};
 use resources::Resources;
 use runtime::config::MeshArgs;
+use runtime::kinds::kind_of;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use view::View;
 
-/// The plaintext xDS address of a control plane on this machine.
-const SERVER: &str = "127.0.0.1:15010";
 /// Most namespaces that are listed where a person may have meant one of them.
 const NAMED: usize = 10;
 
@@ -37,15 +38,25 @@ manifests goes to standard error.
 
 Examples:
   pilothouse dump services -n shop
+  pilothouse dump status httproutes -o yaml
   pilothouse dump --from path/to/a/repository
   kubectl kustomize overlays/prod | pilothouse dump policies --from -")]
 pub struct DumpArgs {
     /// What to print
     #[arg(value_enum, default_value_t = View::Workloads)]
     view: View,
-    /// Control plane to ask: its plaintext xDS address; without it and --from, the one at 127.0.0.1:15010
-    #[arg(long, value_name = "ADDR", env = "PILOTHOUSE_XDS_ADDR")]
+    /// Of `status`: the kind of the objects, as kubectl takes it
+    kind: Option<String>,
+    /// Control plane to ask: its monitoring address for gateways, routes and status, its plaintext xDS address for all
+    /// else; without it and --from, that of PILOTHOUSE_MONITORING_ADDR or PILOTHOUSE_XDS_ADDR, or of this machine
+    #[arg(long, value_name = "ADDR")]
     server: Option<String>,
+    /// What stands for --server where it is not given
+    #[arg(long, hide = true, env = "PILOTHOUSE_XDS_ADDR", default_value = "127.0.0.1:15010")]
+    xds_addr: String,
+    /// The same of what the monitoring port shows
+    #[arg(long, hide = true, env = "PILOTHOUSE_MONITORING_ADDR", default_value = "127.0.0.1:15014")]
+    monitoring_addr: String,
     /// Folder (or file) of manifests to read instead, `-` for standard input; may be given several times
     #[arg(long, value_name = "DIR", env = "PILOTHOUSE_FROM", value_delimiter = ':')]
     from: Vec<PathBuf>,
@@ -78,12 +89,13 @@ enum Format {
 pub fn run(args: &DumpArgs, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let mut code = ExitCode::SUCCESS;
     let folders = args.folders(matches)?;
+    let kind = args.kind()?;
     let all = if folders.is_empty() {
         let threads = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let threads = threads.map_err(|error| anyhow!("cannot start: {error}"))?;
-        threads.block_on(server::resources(&dialled(args.server.as_deref().unwrap_or(SERVER))))?
+        threads.block_on(args.ask(kind))?
     } else {
-        let (all, diagnostics) = folders::resources(folders, &args.mesh)?;
+        let (all, diagnostics) = folders::resources(folders, &args.mesh, args.view, kind)?;
         for diagnostic in &diagnostics {
             output::complain(&format!("{}[{}]: {diagnostic}", diagnostic.severity, diagnostic.code));
         }
@@ -116,7 +128,11 @@ fn without_anything(all: &Resources, view: View, namespace: &str) -> Option<Stri
         let is_empty = all.count(view, namespace) == 0;
         return is_empty.then(|| format!("namespace {wanted} has no {}", view.plural()));
     }
-    let mut text = format!("nothing in this mesh is in a namespace {wanted}");
+    // Of what pages show nothing else is known.
+    let mut text = match view.is_on_pages() {
+        true => format!("there are no {} in a namespace {wanted}", view.plural()),
+        false => format!("nothing in this mesh is in a namespace {wanted}"),
+    };
     if let Some(meant) = nearest(namespace, known.iter().copied()) {
         text += &format!("; did you mean {}?", quoted(meant));
     } else if !known.is_empty() {
@@ -125,7 +141,8 @@ fn without_anything(all: &Resources, view: View, namespace: &str) -> Option<Stri
         if more > 0 {
             listed.push(format!("{more} more"));
         }
-        text += &format!("; there are {}", listed.join(", "));
+        let some = if view.is_on_pages() { "there are some in" } else { "there are" };
+        text += &format!("; {some} {}", listed.join(", "));
     }
     Some(text)
 }
@@ -140,6 +157,27 @@ impl DumpArgs {
             (true, true) => Err(anyhow!("--server and --from are two meshes: give one of them")),
             (true, false) => Ok(&[]),
             (false, _) => Ok(&self.from),
+        }
+    }
+
+    /// Returns the kind whose statuses are wanted; `None` for all.
+    fn kind(&self) -> anyhow::Result<Option<Kind>> {
+        let Some(word) = &self.kind else { return Ok(None) };
+        if self.view != View::Status {
+            let view = self.view.plural();
+            bail!("{word:?} is too much: only `dump status` takes a kind, and {view} are shown of all");
+        }
+        kind_of(word).map(Some).map_err(|message| anyhow!(message))
+    }
+
+    /// Asks a control plane for what is to be shown.
+    async fn ask(&self, kind: Option<Kind>) -> anyhow::Result<Resources> {
+        let (is_on_pages, given) = (self.view.is_on_pages(), self.server.as_ref());
+        let stands = if is_on_pages { &self.monitoring_addr } else { &self.xds_addr };
+        let server = dialled(given.unwrap_or(stands));
+        match is_on_pages {
+            true => pages::resources(&server, self.view, kind).await,
+            false => server::resources(&server).await,
         }
     }
 
@@ -166,11 +204,12 @@ fn print(args: &DumpArgs, all: &Resources) -> anyhow::Result<Vec<&'static str>> 
         }
         Format::Yaml => {
             // YAML would write some of what hides in a line as it is.
-            let list = document::printable(document::list(all, args.view, namespace));
+            let list = document::list(all, args.view, namespace).map_err(|e| failed(&e))?;
+            let list = document::printable(list);
             output::print_document(&yaml::to_string(&list).map_err(|e| failed(&e))?)?;
         }
         Format::Json => {
-            let list = document::list(all, args.view, namespace);
+            let list = document::list(all, args.view, namespace).map_err(|e| failed(&e))?;
             let text = serde_json::to_string_pretty(&list).map_err(|e| failed(&e))?;
             output::print_json(&(text + "\n"))?;
         }

@@ -5,6 +5,7 @@ mod bootstrap;
 mod cert;
 mod dump;
 mod grpc;
+mod monitoring;
 mod output;
 mod serve;
 mod table;

@@ -1,20 +1,12 @@
 //! `pilothouse version`: of this command, and of a control plane.
 
 use crate::address::dialled;
-use crate::output;
-use anyhow::{Context, anyhow, bail};
+use crate::{monitoring, output};
+use anyhow::{Context, anyhow};
 use clap::{Args, ValueEnum};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::body::Bytes;
-use hyper::{Request, StatusCode};
-use hyper_util::rt::TokioIo;
 use model::Lines;
 use serde_json::{Value, json};
-use std::time::Duration;
-use tokio::net::TcpStream;
 
-/// How long the control plane may take to answer.
-const ANSWER: Duration = Duration::from_secs(10);
 /// Most bytes of an answer that are read.
 const MAX_BYTES: usize = 64 * 1024;
 
@@ -55,9 +47,7 @@ pub fn run(args: &VersionArgs) -> anyhow::Result<()> {
         let address = &dialled(address.as_ref().unwrap_or(&args.monitoring_addr));
         let threads = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let threads = threads.map_err(|error| anyhow!("cannot start: {error}"))?;
-        let asked = async { tokio::time::timeout(ANSWER, ask(address)).await };
-        let asked = threads.block_on(asked).unwrap_or_else(|_| bail!("no answer in {} s", ANSWER.as_secs()));
-        server = Some(asked.map_err(|error| {
+        server = Some(threads.block_on(ask(address)).map_err(|error| {
             anyhow!(
                 "cannot ask the control plane at {address} for its version: {error:#}; \
                  name its monitoring address by --server"
@@ -79,17 +69,7 @@ pub fn run(args: &VersionArgs) -> anyhow::Result<()> {
 
 /// Asks for `/version` over HTTP.
 async fn ask(address: &str) -> anyhow::Result<String> {
-    let stream = TcpStream::connect(address).await?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
-    let request = Request::get("/version").header("host", address).body(Empty::<Bytes>::new())?;
-    let response = sender.send_request(request).await?;
-    let status = response.status();
-    if status != StatusCode::OK {
-        bail!("it answers {status}");
-    }
-    let body = Limited::new(response.into_body(), MAX_BYTES).collect().await;
-    let body = body.map_err(|error| anyhow!("its answer cannot be read: {error}"))?.to_bytes();
+    let body = monitoring::get(address, "/version", MAX_BYTES).await?;
     let answer: Value = serde_json::from_slice(&body).context("it is no control plane")?;
     let version = answer["version"].as_str().context("it tells no version")?;
     Ok(version.to_owned())

@@ -1,8 +1,9 @@
 //! Which classes are ours, and what their gateways are.
 
 use engine::{Builder, Graph, Memo, Table};
-use model::Name;
 use model::facts::GatewayClass;
+use model::{Kind, Name};
+use serde_json::{Value, json};
 
 /// What gateways of a class are for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -63,6 +64,26 @@ pub(crate) const GATEWAY_CONTROLLER: &str = "istio.io/gateway-controller";
 /// The controller of waypoints, in whose name statuses of policies are written for their targets.
 pub(crate) const MESH_CONTROLLER: &str = "istio.io/mesh-controller";
 
+impl BuiltInClass {
+    /// Returns those that a cluster should have, in a fixed order: those for other networks only where these are
+    /// reached.
+    pub fn wanted(is_multi_network: bool) -> impl Iterator<Item = Self> {
+        let is_local = |built_in: &Self| matches!(built_in.class, Class::Gateway | Class::Waypoint);
+        BUILT_IN.into_iter().filter(move |built_in| is_multi_network || is_local(built_in))
+    }
+
+    /// Returns the GatewayClass, as it is made.
+    pub fn manifest(&self) -> Value {
+        let kind = Kind::GatewayClass;
+        json!({
+            "apiVersion": format!("{}/{}", kind.group(), kind.version()),
+            "kind": kind.name(),
+            "metadata": {"name": self.name},
+            "spec": {"controllerName": self.controller, "description": self.description},
+        })
+    }
+}
+
 impl Class {
     /// Returns what gateways of the classes of a controller are; `None` for one that is not ours.
     pub fn of_controller(controller: &str) -> Option<Self> {
@@ -107,9 +128,6 @@ pub(crate) fn missing(
     classes: Table<Name, GatewayClass>,
     is_multi_network: bool,
 ) -> Vec<BuiltInClass> {
-    let is_wanted = |built_in: &&BuiltInClass| {
-        is_multi_network || matches!(built_in.class, Class::Gateway | Class::Waypoint)
-    };
-    let is_absent = |built_in: &&BuiltInClass| graph.get(classes, &Name::new("", built_in.name)).is_none();
-    BUILT_IN.iter().filter(is_wanted).filter(is_absent).copied().collect()
+    let is_absent = |built_in: &BuiltInClass| graph.get(classes, &Name::new("", built_in.name)).is_none();
+    BuiltInClass::wanted(is_multi_network).filter(is_absent).collect()
 }

@@ -43,8 +43,8 @@ pub use deployment::{GatewayDeployment, Manifest, ManifestKind};
 pub use feature::{FEATURES, Feature, ShownBy, supported_features};
 pub use key::{HostKey, ListenerKey, Owner, RouteKey, ServiceTarget, Target};
 pub use listener::{
-    Authorities, Certificate, ClientCertificate, ClientCertificates, Conflict, Listener, Protocol,
-    ServerCertificates, Termination, Tls,
+    Authorities, Certificate, ClientCertificate, ClientCertificates, Conflict, GatewayListeners, Listener,
+    Protocol, ServerCertificates, SetState, Termination, Tls,
 };
 pub use parameters::Parameters;
 pub use policy::{BackendTls, BackendTraffic, Policies, PolicyTarget, Verification};
@@ -54,7 +54,7 @@ pub use routing::{Host, Placed, Routing};
 use engine::{Builder, Cx, Graph, Table};
 use grant::Grants;
 use mesh::Options;
-use model::facts::{GatewayClass, Meta, Referent};
+use model::facts::{GatewayClass, Meta, Referent, Route};
 use model::{Kind, Name, Ns, shared};
 use output::Outputs;
 use reference::References;
@@ -64,6 +64,8 @@ use std::sync::Arc;
 /// The tables that others read.
 #[derive(Clone, Copy, Debug)]
 pub struct Tables {
+    /// The gateways that are ours by class.
+    pub gateways: Table<Name, GatewayListeners>,
     /// Listeners, also those that take no traffic.
     pub listeners: Table<ListenerKey, Listener>,
     /// What is routed where.
@@ -80,6 +82,7 @@ pub struct Tables {
     pub wanted: Table<Referent, ()>,
     /// What is deployed for gateways; none where somebody else deploys them.
     pub deployments: Option<Table<Name, GatewayDeployment>>,
+    routes: route::PerKind<Table<Name, Route>>,
     classes: Table<Name, GatewayClass>,
     is_multi_network: bool,
 }
@@ -88,6 +91,16 @@ impl Tables {
     /// Returns the classes that the cluster should have and has not.
     pub fn missing_classes(&self, graph: &Graph) -> Vec<BuiltInClass> {
         class::missing(graph, self.classes, self.is_multi_network)
+    }
+
+    /// Returns the routes of every kind as they are written, ascending by kind and name. This walks the tables: it
+    /// is meant for people.
+    pub fn routes(&self, graph: &Graph) -> Vec<(RouteKey, Arc<Route>)> {
+        let of_kind = |(kind, table)| {
+            let rows = graph.rows(table).into_iter();
+            rows.map(move |(name, route)| (RouteKey { kind, name }, route))
+        };
+        self.routes.iter().flat_map(of_kind).collect()
     }
 }
 
@@ -220,6 +233,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, mesh: &mesh::Tables, options:
     );
     let wanted = references.wanted(b);
     Tables {
+        gateways: merged,
         listeners: listeners.rows,
         routing,
         policies,
@@ -228,6 +242,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, mesh: &mesh::Tables, options:
         parameters,
         wanted,
         deployments,
+        routes,
         classes: inputs.gatewayclasses,
         is_multi_network: options.multi_network,
     }

@@ -2,7 +2,7 @@
 //!
 //! [`Error::location`] tells line and column, from 1, of what is wrong with a text.
 
-pub use serde_yaml::{Error, Mapping, Value};
+pub use serde_yaml::{Error, Mapping, Value, to_value};
 
 use serde::{Deserializer, Serialize};
 

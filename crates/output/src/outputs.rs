@@ -93,6 +93,11 @@ impl Outputs {
         graph.get(of.table, &object.name)
     }
 
+    /// Returns the kinds whose objects may have a status of ours, in order.
+    pub fn condition_kinds(&self) -> impl Iterator<Item = Kind> {
+        self.conditions.iter().map(|of| of.kind)
+    }
+
     /// Returns all diagnostics, in the order of their declarations. This walks the tables: it is meant
     /// for people.
     pub fn all_diagnostics(&self, graph: &Graph) -> Vec<Diagnostic> {

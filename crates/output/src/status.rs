@@ -7,6 +7,11 @@ use std::borrow::Cow;
 use crate::condition::{Condition, Conditions, Entry, EntryList};
 
 impl Conditions {
+    /// Returns the status of an object that has none of anybody else, without the times of its conditions.
+    pub fn status(&self) -> Value {
+        self.merged(&Value::Null, &Merge { generation: self.generation, own_types: &[], now: None })
+    }
+
     /// Returns the whole status that `stored` is to become; `None` if it is that already.
     ///
     /// `own_types` are the types of conditions that only we set: of them none stays that is not wished for.
@@ -15,7 +20,12 @@ impl Conditions {
     /// is the time of those that change. Messages are made printable, since they quote names of others, and
     /// are cut where the API has no room for more.
     pub fn merged_into(&self, stored: &Value, own_types: &[&str], now: &str) -> Option<Value> {
-        let merge = Merge { generation: self.generation, own_types, now };
+        let status = self.merged(stored, &Merge { generation: self.generation, own_types, now: Some(now) });
+        let is_new = status.as_object().is_some_and(|fields| !fields.is_empty()) || !stored.is_null();
+        (is_new && status != *stored).then_some(status)
+    }
+
+    fn merged(&self, stored: &Value, merge: &Merge<'_>) -> Value {
         let mut status = stored.as_object().cloned().unwrap_or_default();
         if !self.conditions.is_empty() || status.contains_key(CONDITIONS) {
             let conditions = merge.conditions(status.get(CONDITIONS), &self.conditions);
@@ -32,9 +42,7 @@ impl Conditions {
             stored.get(*field).is_none() && value.as_array().is_some_and(Vec::is_empty)
         };
         set_fields(&mut status, self.fields.iter().filter(|field| !is_empty(field)));
-        let is_new = !status.is_empty() || !stored.is_null();
-        let status = Value::Object(status);
-        (is_new && status != *stored).then_some(status)
+        Value::Object(status)
     }
 }
 
@@ -45,7 +53,8 @@ const MAX_MESSAGE: usize = 32_768;
 struct Merge<'a> {
     generation: i64,
     own_types: &'a [&'a str],
-    now: &'a str,
+    /// The time of conditions that change; `None` for no times at all.
+    now: Option<&'a str>,
 }
 
 impl Merge<'_> {
@@ -74,8 +83,11 @@ impl Merge<'_> {
             .filter(|since| !since.is_empty());
         let mut value = json!({
             "type": condition.kind, "status": status, "reason": condition.reason,
-            "message": message(&condition.message), "lastTransitionTime": since.unwrap_or(self.now),
+            "message": message(&condition.message),
         });
+        if let Some(since) = since.or(self.now) {
+            value["lastTransitionTime"] = json!(since);
+        }
         if self.generation != 0 {
             value["observedGeneration"] = json!(self.generation);
         }

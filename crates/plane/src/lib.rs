@@ -27,21 +27,26 @@
 
 mod delta;
 mod identity;
+mod summary;
 
 pub use delta::{Delta, ReferentChanges};
 pub use engine::{StageStats, Trace};
 pub use gateway::BuiltInClass;
 pub use gateway::deployment::{Fault, MANAGED_LABEL, bootstrap};
-pub use gateway::{FEATURES, Feature, ShownBy, supported_features};
-pub use gateway::{GatewayDeployment, Manifest, ManifestKind};
+pub use gateway::{
+    Action, FEATURES, Feature, GatewayDeployment, GatewayListeners, Host, HostKey, Listener, ListenerKey,
+    Manifest, ManifestKind, Owner, Placed, Protocol, RouteKey, Rule, SetState, ShownBy, Target,
+    supported_features,
+};
 pub use identity::{IdentityDelta, IdentitySnapshot};
 pub use mesh::identity::{PodIdentity, TrustSettings};
 pub use mesh::{Options, ProxyOptions};
 pub use output::{Condition, Conditions, Entry, EntryList, Findings, ResourceChange};
+pub use summary::GatewaySummary;
 
 use engine::{Builder, Graph};
 use mesh::{AddressRequest, Listings, Tables};
-use model::facts::Referent;
+use model::facts::{Referent, Route};
 use model::{Diagnostic, Event, Kind, Name, ObjectRef};
 use output::{Changed, Outputs};
 use std::sync::Arc;
@@ -174,6 +179,11 @@ impl Plane {
         self.outputs.conditions_of(&self.graph, object)
     }
 
+    /// Returns the kinds whose objects may have a status of ours, in order.
+    pub fn status_kinds(&self) -> Vec<Kind> {
+        self.outputs.condition_kinds().collect()
+    }
+
     /// Returns the GatewayClasses that the cluster should have and has not, in a fixed order.
     pub fn missing_classes(&self) -> Vec<BuiltInClass> {
         self.gateway.map(|tables| tables.missing_classes(&self.graph)).unwrap_or_default()
@@ -228,6 +238,38 @@ impl Plane {
     /// is meant for people.
     pub fn routes(&self) -> Vec<String> {
         self.gateway.map(|tables| tables.routing.sentences(&self.graph)).unwrap_or_default()
+    }
+
+    /// Returns every hostname at a listener or service with the rules of routes, in the order in which they are
+    /// tried. This walks the mesh: it is meant for people.
+    pub fn hosts(&self) -> Vec<(HostKey, Arc<Host>)> {
+        self.gateway.map(|tables| tables.routing.hosts(&self.graph)).unwrap_or_default()
+    }
+
+    /// Returns the routes as they are written, ascending by kind and name. This walks the routes: it is meant for
+    /// people.
+    pub fn written_routes(&self) -> Vec<(RouteKey, Arc<Route>)> {
+        self.gateway.map(|tables| tables.routes(&self.graph)).unwrap_or_default()
+    }
+
+    /// Returns the gateways that are served, ascending by name. This walks the gateways: it is meant for people.
+    pub fn gateways(&self) -> Vec<GatewaySummary> {
+        let rows = self.gateway.map(|tables| self.graph.rows(tables.gateways)).unwrap_or_default();
+        let status = |kind, name: &Name| self.conditions_of(&ObjectRef { kind, name: name.clone() });
+        let summary = |(name, listeners): (Name, Arc<GatewayListeners>)| {
+            let sets = listeners.sets.iter();
+            Some(GatewaySummary {
+                facts: self.graph.get(self.mesh.inputs.gateways, &name)?,
+                status: status(Kind::Gateway, &name),
+                sets: sets
+                    .filter_map(|(set, _)| Some((set.clone(), status(Kind::ListenerSet, set)?)))
+                    .collect(),
+                deployment: self.deployment(&name),
+                listeners,
+                name,
+            })
+        };
+        rows.into_iter().filter_map(summary).collect()
     }
 
     /// Returns what identity depends on, as of the last commit; empty until [`Plane::is_synced`].

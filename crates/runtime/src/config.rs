@@ -82,10 +82,9 @@ pub struct MeshArgs {
     #[arg(long, value_name = "BOOL", env = "PILOT_ENABLE_K8S_SELECT_WORKLOAD_ENTRIES", default_value = "true",
         action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new())]
     pub services_select_entries: bool,
-    /// Deploy proxies for Gateways of our classes
-    #[arg(long, value_name = "BOOL", env = "PILOT_ENABLE_GATEWAY_API_DEPLOYMENT_CONTROLLER", default_value = "false",
-        action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new())]
-    pub deploy_gateways: bool,
+    /// Deploy proxies for Gateways of our classes; default: only of folders, where that is played
+    #[arg(long, value_name = "BOOL", env = "PILOT_ENABLE_GATEWAY_API_DEPLOYMENT_CONTROLLER", value_parser = clap::builder::BoolishValueParser::new())]
+    pub deploy_gateways: Option<bool>,
     /// Image of the upstream Envoy that they run; a Gateway chooses another by the annotation sidecar.istio.io/proxyImage
     #[arg(long, value_name = "IMAGE", env = "PILOTHOUSE_ENVOY_IMAGE", default_value_t = mesh::ProxyOptions::default().envoy_image)]
     pub envoy_image: String,
@@ -103,8 +102,13 @@ impl MeshArgs {
         mesh::Pools { v4: self.ipv4_pool, v6: self.ipv6_pool }
     }
 
-    /// Returns the options of the mesh.
-    pub fn options(&self) -> mesh::Options {
+    /// Tells whether proxies are deployed for gateways, of folders or of a cluster.
+    pub fn deploys_gateways(&self, of_folders: bool) -> bool {
+        self.deploy_gateways.unwrap_or(of_folders)
+    }
+
+    /// Returns the options of a mesh of folders, or of a cluster.
+    pub fn options(&self, of_folders: bool) -> mesh::Options {
         mesh::Options {
             cluster_id: self.cluster_id.clone(),
             system_namespace: self.system_namespace.clone(),
@@ -122,7 +126,7 @@ impl MeshArgs {
             gateway_api: true,
             // Nobody may follow what they are sent yet.
             configures_waypoints: false,
-            proxies: self.deploy_gateways.then(|| mesh::ProxyOptions {
+            proxies: self.deploys_gateways(of_folders).then(|| mesh::ProxyOptions {
                 envoy_image: self.envoy_image.clone(),
                 pilothouse_image: self.pilothouse_image.clone(),
                 ..mesh::ProxyOptions::default()
@@ -397,7 +401,7 @@ impl ServeArgs {
 impl ServeArgs {
     /// Returns the options of the mesh.
     pub fn mesh_options(&self) -> mesh::Options {
-        let mut options = self.mesh.options();
+        let mut options = self.mesh.options(!self.source.from.is_empty());
         if let Some(proxies) = &mut options.proxies
             && !self.identity.root_config_map.is_empty()
         {

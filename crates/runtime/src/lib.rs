@@ -13,6 +13,7 @@
 pub mod config;
 pub mod controllers;
 pub mod engine_thread;
+pub mod kinds;
 mod latency;
 pub mod log;
 pub mod metrics;
@@ -22,3 +23,4 @@ pub mod serve;
 pub mod source;
 mod subscribers;
 pub mod telemetry;
+pub mod views;

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 mod answer;
+mod views;
 mod why;
 
 pub use why::Naming;
@@ -101,9 +102,12 @@ pub fn monitoring(
         .route("/debug/", get(|| async { INDEX }))
         .route("/debug/clientz", get(clientz))
         .route("/debug/enginez", get(enginez))
+        .route("/debug/gatewayz", get(gatewayz))
         .route("/debug/identityz", get(identityz))
         .route("/debug/diagnosticz", get(diagnosticz))
+        .route("/debug/routez", get(routez))
         .route("/debug/sourcez", get(sourcez))
+        .route("/debug/statusz", get(statusz))
         .route("/debug/whyz", get(whyz))
         .fallback(|uri| missing(uri, INDEX))
         .with_state(Monitoring { engine, clients, source, identity, metrics, naming: Arc::new(naming) })
@@ -130,8 +134,11 @@ const INDEX: &str = "\
 /debug/clientz       connected clients: what each was sent, has acknowledged and refused
 /debug/diagnosticz   what is wrong with the objects at hand
 /debug/enginez       tables of the engine: rows, how often computed, how often changed
+/debug/gatewayz      gateways: addresses, listeners, what is deployed, what is wrong
 /debug/identityz     the active signer and roots, and problems with key material
+/debug/routez        rules of routes where they are tried, each as a sentence, and what is wrong
 /debug/sourcez       problems that keep the source from reading; nothing when there are none
+/debug/statusz       statuses of objects, also of one kind, as in /debug/statusz?kind=httproute
 /debug/whyz          why something is what it is, as in /debug/whyz?name=pod/NAMESPACE/NAME
 ";
 
@@ -205,6 +212,24 @@ async fn diagnosticz(State(m): State<Monitoring>) -> Response {
     let Some(found) = m.findings().await else { return gone() };
     let lines = found.iter().map(|d| format!("{}: {d}", d.code)).collect();
     answer::text(StatusCode::OK, lines)
+}
+
+async fn gatewayz(State(m): State<Monitoring>) -> Response {
+    views::gateways(&m.engine).await
+}
+
+async fn routez(State(m): State<Monitoring>) -> Response {
+    views::routes(&m.engine).await
+}
+
+async fn statusz(
+    State(m): State<Monitoring>,
+    query: Result<axum::extract::Query<views::Query>, QueryRejection>,
+) -> Response {
+    match query {
+        Ok(axum::extract::Query(query)) => views::statuses(&m.engine, query).await,
+        Err(rejection) => answer::text(StatusCode::BAD_REQUEST, Lines::from_iter([rejection.body_text()])),
+    }
 }
 
 async fn sourcez(State(m): State<Monitoring>) -> Response {

@@ -350,7 +350,7 @@ fn status(args: &ServeArgs, connection: Option<&Connection>) -> Option<(kube::Cl
         revision: args.mesh.revision.clone(),
         namespace: args.mesh.system_namespace.clone(),
         allocates_addresses: args.mesh.allocate_addresses,
-        deploys_gateways: args.mesh.deploy_gateways,
+        deploys_gateways: args.mesh.deploys_gateways(false),
         pools: args.mesh.pools(),
         timings: LeaseTimings::default(),
         resync_delay: RESYNC_DELAY,
@@ -411,7 +411,7 @@ fn source(
         config_name,
         domain: args.mesh.domain.clone(),
         pools: args.mesh.allocate_addresses.then(|| args.mesh.pools()),
-        gateways: args.mesh.deploy_gateways.then(|| args.mesh_options()),
+        gateways: args.mesh.deploys_gateways(true).then(|| args.mesh_options()),
     };
     let source = FolderSource::new(settings).with_log(Arc::clone(engine.log()));
     let view = SourceView::Folder(source.problems());

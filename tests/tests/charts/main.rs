@@ -9,7 +9,6 @@
 
 mod deployment;
 mod own_account;
-mod recorder;
 mod rights;
 mod trust_bundle;
 mod upstream;

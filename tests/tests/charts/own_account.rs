@@ -1,7 +1,6 @@
 //! Pilothouse as the chart runs it: with the settings of its deployment, as its service account.
 
 use crate::deployment::{container, settings};
-use crate::recorder::Recorder;
 use crate::rights::{granted, needed, question, unread_with_conditions};
 use anyhow::{Context, bail, ensure};
 use k8s_openapi::ByteString;
@@ -14,6 +13,7 @@ use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use pilothouse_tests::apiserver::{ApiServer, KnownCrds, LIMIT, known_crds, until};
 use pilothouse_tests::client::{Client, Node, Options, Tls};
 use pilothouse_tests::helm::{Rendered, chart, render, render_pilothouse};
+use pilothouse_tests::recorder::Recorder;
 use pilothouse_tests::signer::Signer;
 use runtime::config::ServeArgs;
 use runtime::serve::Daemon;

@@ -99,7 +99,7 @@ async fn a_folder_and_an_api_server_with_the_same_objects_make_the_same_resource
     let resources = reader.with(held_by);
     let named = |part: &str| resources.keys().filter(|(_, name)| name.contains(part)).count();
     assert_eq!((named("//Pod/bookinfo/"), named("//Pod/outside/")), (7, 1), "{:?}", resources.keys());
-    assert_eq!((named(".svc.cluster.local"), named("-callers")), (4, 4), "{:?}", resources.keys());
+    assert_eq!((named(".svc.cluster.local"), named("-callers")), (7, 4), "{:?}", resources.keys());
 
     holds(&follower, &resources).await?;
     // And as a first answer.

@@ -53,9 +53,10 @@ impl Daemon {
         Self::of_cluster_with(kubeconfig, system_namespace, |args| args.shadow = true).await
     }
 
-    /// Serves folders, with the mesh settings in `system_namespace`.
+    /// Serves folders, with the mesh settings in `system_namespace`. No gateways are deployed, as in a cluster.
     pub async fn of_folders(folders: Vec<PathBuf>, system_namespace: &str) -> anyhow::Result<Self> {
-        Self::start(SourceArgs { from: folders, ..SourceArgs::default() }, system_namespace, |_| {}).await
+        let source = SourceArgs { from: folders, ..SourceArgs::default() };
+        Self::start(source, system_namespace, |args| args.mesh.deploy_gateways = Some(false)).await
     }
 
     async fn start(
@@ -80,7 +81,7 @@ impl Daemon {
             (daemon.xds_addr(), daemon.engine().clone(), Arc::clone(daemon.status_stats()));
         let stop = CancellationToken::new();
         let running = tokio::spawn(daemon.run(stop.clone()));
-        Ok(Self { xds, options: args.mesh.options(), engine, stats, running, _stop: Some(stop.drop_guard()) })
+        Ok(Self { xds, options: args.mesh_options(), engine, stats, running, _stop: Some(stop.drop_guard()) })
     }
 
     /// Returns the options of its mesh.

@@ -4,7 +4,7 @@
 //! read by people is looked through: the log as text and as JSON, pages, tables, documents, complaints and
 //! the conditions that kubectl shows.
 
-use super::{ANY_PORTS, command, get};
+use super::{ANY_PORTS, address_of, command, get};
 use anyhow::{Context, ensure};
 use futures::{StreamExt, TryStreamExt, stream};
 use kube::Api;
@@ -124,6 +124,26 @@ kind: Gateway
 metadata: {namespace: shop, name: way, labels: {istio.io/waypoint-for: service}}
 spec: {gatewayClassName: istio-waypoint, listeners: [{name: mesh, port: 15008, protocol: HBONE, allowedRoutes: {namespaces: {from: Same}}}]}
 status: {addresses: [{type: IPAddress, value: 10.0.0.9}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {namespace: shop, name: gate, annotations: {a/b: c}}
+spec: {gatewayClassName: istio, listeners: [{name: web, port: 80, protocol: HTTP, hostname: "*.example.com"}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {namespace: shop, name: way-in}
+spec:
+  parentRefs: [{name: gate, sectionName: web}, {group: "", kind: Service, name: web}]
+  hostnames: [a.example.com]
+  rules:
+  - name: first
+    matches: [{method: GET, path: {type: RegularExpression, value: /a}, headers: [{name: h, value: v}], queryParams: [{name: q, value: v}]}]
+    filters:
+    - {type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: x, value: y}], remove: [z]}}
+    - {type: URLRewrite, urlRewrite: {hostname: b.example.com, path: {type: ReplaceFullPath, replaceFullPath: /b}}}
+    backendRefs: [{name: web, port: 80, weight: 9}, {name: other, namespace: there, port: 80, weight: 1}]
+  - filters: [{type: RequestRedirect, requestRedirect: {hostname: c.example.com, path: {type: ReplacePrefixMatch, replacePrefixMatch: /c}}}]
 "#;
 
 /// Every object with a hostile text in the place of one string or key, each under a name of its own.
@@ -191,11 +211,11 @@ fn check(what: &str, text: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Looks through everything that `dump` shows.
-async fn check_dumps(source: &[&str]) -> anyhow::Result<()> {
+/// Looks through everything that `dump` shows, of a source that may be another for each view.
+async fn check_dumps<'a, const N: usize>(source: impl Fn(&str) -> [&'a str; N]) -> anyhow::Result<()> {
     for view in super::VIEWS {
         for format in ["table", "wide", "json", "yaml"] {
-            let output = super::run(["dump", view, "-o", format].iter().chain(source)).await?;
+            let output = super::run(["dump", view, "-o", format].iter().chain(&source(view))).await?;
             check(&format!("{view} as {format}"), std::str::from_utf8(&output.stdout)?)?;
             check(&format!("complaints about {view}"), std::str::from_utf8(&output.stderr)?)?;
             ensure!(!output.stdout.is_empty(), "{view} as {format} is empty");
@@ -254,12 +274,14 @@ impl Logged {
         let mut paths: Vec<String> =
             ["", "debug", "version", "debug/clientz", "debug/diagnosticz", "debug/enginez"]
                 .iter()
-                .chain(&["debug/identityz", "debug/sourcez", "debug/whyz", "metrics"])
+                .chain(&["debug/gatewayz", "debug/identityz", "debug/routez", "debug/sourcez"])
+                .chain(&["debug/statusz", "debug/whyz", "metrics"])
                 .map(|path| format!("/{path}"))
                 .collect();
         let evil = "x%0A1999%1B%5B1A%C2%9B%E2%80%AE%E2%81%A6%E2%80%8B";
         paths.push(format!("/{evil}"));
         paths.push(format!("/debug/whyz?name={evil}&depth={evil}"));
+        paths.push(format!("/debug/statusz?kind={evil}"));
         for name in named.iter().map(String::as_str).chain([evil, &format!("{evil}/shop/web")]) {
             for format in ["text", "json", "trace"] {
                 paths.push(format!("/debug/whyz?name={name}&depth=6&format={format}"));
@@ -272,6 +294,11 @@ impl Logged {
             shown += body.matches("\\u{1b}").count() + body.matches("\\u001b").count();
         }
         Ok(shown)
+    }
+
+    /// Where `dump` finds a view of it.
+    fn shows(&self, view: &str) -> [&str; 2] {
+        ["--server", address_of(view, &self.xds, &self.monitoring)]
     }
 
     /// Ends it and looks through all of its log.
@@ -326,7 +353,7 @@ async fn nothing_in_a_folder_forges_a_line_wherever_it_is_read() -> anyhow::Resu
         let names = ["ap/shop/rules", "se/shop/entry", "pod/shop/web"].map(str::to_owned);
         let shown = server.check_pages(&names).await?;
         ensure!(shown > 3, "the pages show hostile texts {shown} times");
-        check_dumps(&["--server", &server.xds]).await?;
+        check_dumps(|view| server.shows(view)).await?;
         drop(client);
         server.check_log(json).await?;
     }
@@ -354,8 +381,8 @@ async fn nothing_in_a_folder_forges_a_line_wherever_it_is_read() -> anyhow::Resu
         server.until(|line| line.contains("ready: ") || line.contains("nothing is served")).await?;
         server.check_log(false).await?;
     }
-    check_dumps(&["--from", from]).await?;
-    check_dumps(&["--from", from, "-n", SHORT]).await
+    check_dumps(|_| ["--from", from]).await?;
+    check_dumps(|_| ["--from", from, "-n", SHORT]).await
 }
 
 /// Tells whether this is the ConfigMap with the settings of the mesh. While they cannot be read nothing is served,
@@ -456,7 +483,7 @@ async fn nothing_in_a_cluster_forges_a_line_wherever_it_is_read() -> anyhow::Res
         let of_proxy = hostile_client(&process.xds).await?;
         let shown = process.check_pages(&named).await?;
         ensure!(shown > 20, "the pages show hostile texts {shown} times");
-        check_dumps(&["--server", &process.xds]).await?;
+        check_dumps(|view| process.shows(view)).await?;
         // What kubectl shows of each policy: a condition, once this replica leads.
         let mut messages = Vec::new();
         for policy in &policies {

@@ -65,6 +65,6 @@ async fn shells_are_told_how_to_complete() -> anyhow::Result<()> {
     let shell =
         tokio::process::Command::new("bash").arg("-c").arg(format!("{script}\n{words}")).output().await?;
     let completed = String::from_utf8(shell.stdout)?;
-    assert_eq!(completed.trim(), "services", "{}", String::from_utf8_lossy(&shell.stderr));
+    assert_eq!(completed.trim(), "services status", "{}", String::from_utf8_lossy(&shell.stderr));
     Ok(())
 }

@@ -91,7 +91,7 @@ fn every_field_of_every_kind_is_in_the_table() -> anyhow::Result<()> {
         for (path, _) in &leaves {
             match line(&table, path) {
                 None => wrong.push(format!("{kind} {path} is not in the table")),
-                Some(line) if line.state == FieldState::Read && line.path != *path => {
+                Some(line) if line.state.is_read() && line.path != *path => {
                     wrong.push(format!("{kind} {} is said to be read and has fields: {path}", line.path));
                 }
                 Some(_) => {}
@@ -350,7 +350,7 @@ fn a_field_that_is_read_changes_what_is_made_of_an_object() -> anyhow::Result<()
         for (sample, parsed) in samples.iter().zip(&parsed) {
             ensure!(parsed.is_ok(), "{kind}: {parsed:?} of {sample}");
         }
-        for field in fields(kind).iter().filter(|field| field.state == FieldState::Read) {
+        for field in fields(kind).iter().filter(|field| field.state.is_read()) {
             let (mut is_set, mut is_read) = (false, false);
             for (sample, parsed) in samples.iter().zip(&parsed) {
                 for way in places(sample, &field.path) {

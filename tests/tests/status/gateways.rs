@@ -32,7 +32,7 @@ fn route(ns: &str, name: &str, gateway: &str) -> Value {
 }
 
 /// Waits until the status of an object is what the mesh computed for its latest generation; returns the object.
-async fn until_written(
+pub async fn until_written(
     fixture: &Fixture,
     mesh: &EngineHandle,
     (kind, ns, name): (Kind, &str, &str),

@@ -2,21 +2,16 @@
 
 use crate::fixture::{Fixture, Summary, entry, service, waypoint};
 use crate::replica::{Replica, TIMINGS};
+use crate::whole::Whole;
 use anyhow::Context;
-use clap::Parser;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
 use model::Kind;
 use pilothouse_tests::apiserver::{LIMIT, until};
-use runtime::config::{ServeArgs, SourceArgs};
 use runtime::engine_thread::EngineHandle;
-use runtime::serve::Daemon;
 use serde_json::json;
-use std::net::{Ipv4Addr, SocketAddr};
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 
 const WAY: Summary<'static> = ("istio.io/WaypointBound", "True", "WaypointAccepted");
 
@@ -134,51 +129,16 @@ async fn a_lock_that_another_control_plane_holds_is_left_to_it() -> anyhow::Resu
     is_written(&fixture, replica.engine()).await
 }
 
-#[derive(Parser)]
-struct Command {
-    #[command(flatten)]
-    serve: ServeArgs,
-}
-
-/// The whole control plane in this process, as the command line starts it.
-struct Whole {
-    engine: EngineHandle,
-    stop: CancellationToken,
-    running: JoinHandle<()>,
-}
-
-impl Whole {
-    /// Starts one and waits until it serves the mesh.
-    async fn start(fixture: &Fixture, shadow: bool) -> anyhow::Result<Self> {
-        let mut args = Command::try_parse_from(["serve"])?.serve;
-        args.shadow = shadow;
-        args.source = SourceArgs { kubeconfig: Some(fixture.account.clone()), ..SourceArgs::default() };
-        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        (args.xds_addr, args.http_addr, args.monitoring_addr, args.secure_addr) = (any, any, any, any);
-        let daemon = Daemon::prepare(&args).await?;
-        let engine = daemon.engine().clone();
-        let stop = CancellationToken::new();
-        let running = tokio::spawn(daemon.run(stop.clone()));
-        timeout(LIMIT, engine.snapshots().wait_for(Option::is_some)).await??;
-        Ok(Self { engine, stop, running })
-    }
-
-    async fn stop(self) -> anyhow::Result<()> {
-        self.stop.cancel();
-        Ok(timeout(LIMIT, self.running).await??)
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shadow_takes_no_lock_and_writes_nothing() -> anyhow::Result<()> {
     let fixture = shop().await?;
-    let shadow = Whole::start(&fixture, true).await?;
+    let shadow = Whole::start(&fixture.account, |args| args.shadow = true).await?;
     // One that may write comes later. A shadow that took part would have the locks and renew them, and
     // this one would not lead; or they would share the work, and this one would have less of it.
     let one = Replica::start(&fixture.account, "one").await?;
     one.leading().await?;
     is_written(&fixture, one.engine()).await?;
-    let mut snapshots = shadow.engine.snapshots();
+    let mut snapshots = shadow.engine().snapshots();
     snapshots.mark_unchanged();
     fixture.put(service("shop", "news", json!({"istio.io/use-waypoint": "way"}))).await?;
     timeout(LIMIT, snapshots.changed()).await??;
@@ -192,9 +152,9 @@ async fn a_shadow_takes_no_lock_and_writes_nothing() -> anyhow::Result<()> {
     assert_eq!(holder(&fixture).await?.as_deref(), Some(""));
 
     // The same without the setting takes the lock and writes.
-    let whole = Whole::start(&fixture, false).await?;
+    let whole = Whole::start(&fixture.account, |_| {}).await?;
     fixture.put(service("shop", "more", json!({"istio.io/use-waypoint": "way"}))).await?;
-    fixture.until_conditions(&whole.engine, (Kind::Service, "shop", "more"), &[WAY]).await?;
+    fixture.until_conditions(whole.engine(), (Kind::Service, "shop", "more"), &[WAY]).await?;
     fixture.has_written(12).await?;
     whole.stop().await
 }

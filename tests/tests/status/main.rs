@@ -5,6 +5,7 @@
 
 mod fixture;
 mod replica;
+mod whole;
 
 mod accepted;
 mod addresses;
@@ -14,5 +15,7 @@ mod distribution;
 mod gateways;
 mod kinds;
 mod leading;
+mod quiet;
 mod rights;
+mod secrets;
 mod unread;

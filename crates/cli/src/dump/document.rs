@@ -5,7 +5,7 @@
 
 use super::resources::{NodeSummary, Resources, ip};
 use super::view::View;
-use model::yaml::{Mapping, Value};
+use model::yaml::{self, Mapping, Value};
 use proto::security::string_match::MatchType;
 use proto::security::{self, Authorization, Match, StringMatch};
 use proto::workload::gateway_address::Destination;
@@ -14,18 +14,29 @@ use proto::workload::{
     Service, TunnelProtocol, Workload, WorkloadStatus, WorkloadType, application_tunnel, load_balancing,
     service,
 };
+use serde::Serialize;
 
 /// Returns the resources of a view as a list; with a namespace only its own.
 ///
 /// The value is ordered, so that equal resources give equal text.
-pub fn list(all: &Resources, view: View, namespace: Option<&str>) -> Value {
+///
+/// # Errors
+/// When a value cannot be written, such as for a key that is no text.
+pub fn list(all: &Resources, view: View, namespace: Option<&str>) -> Result<Value, yaml::Error> {
     let shown = |ns: &str| namespace.is_none_or(|wanted| wanted == ns);
-    Value::Sequence(match view {
+    Ok(Value::Sequence(match view {
         View::Workloads => all.workloads.iter().filter(|w| shown(&w.namespace)).map(workload).collect(),
         View::Services => all.services.iter().filter(|s| shown(&s.namespace)).map(service).collect(),
         View::Policies => all.policies.iter().filter(|p| shown(&p.namespace)).map(policy).collect(),
         View::Nodes => all.nodes(namespace).iter().map(node).collect(),
-    })
+        View::Gateways => views(all.gateways.iter().filter(|of| shown(&of.namespace)))?,
+        View::Routes => views(all.routes.iter().filter(|of| shown(&of.namespace)))?,
+        View::Status => views(all.objects.iter().filter(|of| shown(&of.metadata.namespace)))?,
+    }))
+}
+
+fn views(all: impl Iterator<Item = impl Serialize>) -> Result<Vec<Value>, yaml::Error> {
+    all.map(|view| yaml::to_value(view)).collect()
 }
 
 /// Returns the value with every string printable.
@@ -306,7 +317,7 @@ mod tests {
             ..Authorization::default()
         };
         let all = Resources { policies: vec![of], ..Resources::default() };
-        let text = serde_json::to_string(&list(&all, View::Policies, Some("shop"))).unwrap();
+        let text = serde_json::to_string(&list(&all, View::Policies, Some("shop")).unwrap()).unwrap();
         assert_eq!(
             text,
             concat!(
@@ -315,14 +326,14 @@ mod tests {
                 r#""notSourceIps":[{"address":"10.0.0.0","length":8}]}]}]}]}]"#
             )
         );
-        assert_eq!(list(&all, View::Policies, Some("other")), Value::Sequence(Vec::new()));
+        assert_eq!(list(&all, View::Policies, Some("other")).unwrap(), Value::Sequence(Vec::new()));
     }
 
     #[test]
     fn defaults_are_left_out_and_values_of_newer_versions_are_numbers() {
         let of = Workload { tunnel_protocol: 99, capacity: Some(0), ..Workload::default() };
         let all = Resources { workloads: vec![of], ..Resources::default() };
-        let text = serde_json::to_string(&list(&all, View::Workloads, None)).unwrap();
+        let text = serde_json::to_string(&list(&all, View::Workloads, None).unwrap()).unwrap();
         assert_eq!(text, r#"[{"tunnelProtocol":99,"capacity":0}]"#);
     }
 }

@@ -1,11 +1,13 @@
 //! Reads folders of manifests, or standard input, once, as `pilothouse serve --from` would serve them.
 
 use super::resources::{Collector, Resources};
+use super::view::View;
 use anyhow::{anyhow, bail};
 use model::{Diagnostic, Kind};
 use plane::{Conditions, Plane};
 use runtime::config::MeshArgs;
 use runtime::source::folder::{FolderSettings, LARGEST_FILE, load_once_with};
+use runtime::views::{GatewayView, RouteView, StatusView};
 use std::collections::HashSet;
 use std::io::Read;
 use std::path::PathBuf;
@@ -13,11 +15,18 @@ use std::path::PathBuf;
 /// Stands for standard input among folders.
 const INPUT: &str = "-";
 
-/// Returns the resources that folders give, and what is wrong with the manifests.
+/// Returns what a view shows of folders, of statuses those of one kind or of all, and what is wrong with the
+/// manifests.
 ///
 /// # Errors
-/// When a folder is not there, or nothing comes from standard input. What is wrong with a manifest is no error: the rest is served.
-pub fn resources(folders: &[PathBuf], args: &MeshArgs) -> anyhow::Result<(Resources, Vec<Diagnostic>)> {
+/// When a folder is not there, or nothing comes from standard input, or no object of the kind has a status. What is
+/// wrong with a manifest is no error: the rest is served.
+pub fn resources(
+    folders: &[PathBuf],
+    args: &MeshArgs,
+    view: View,
+    kind: Option<Kind>,
+) -> anyhow::Result<(Resources, Vec<Diagnostic>)> {
     let (input, folders): (Vec<&PathBuf>, Vec<&PathBuf>) =
         folders.iter().partition(|path| path.as_os_str() == INPUT);
     for path in &folders {
@@ -31,16 +40,35 @@ pub fn resources(folders: &[PathBuf], args: &MeshArgs) -> anyhow::Result<(Resour
         config_name: mesh::config_map(&args.revision),
         domain: args.domain.clone(),
         pools: args.allocate_addresses.then(|| args.pools()),
-        gateways: args.deploy_gateways.then(|| args.options()),
+        gateways: args.deploys_gateways(true).then(|| args.options(true)),
     };
     let input = if input.is_empty() { None } else { Some(standard_input()?) };
     let (events, of_files, places) = load_once_with(&settings, input.as_deref());
-    let mut mesh = Plane::new(&args.options());
+    let mut mesh = Plane::new(&args.options(true));
     mesh.apply(events);
     let of_objects = mesh.diagnostics();
     let mut seen = HashSet::new();
     let told = of_files.iter().chain(&of_objects).filter(|found| seen.insert(found.identity()));
     let diagnostics = told.map(|found| places.placed(found.clone())).collect();
+    Ok((shown(&mesh, view, kind)?, diagnostics))
+}
+
+/// What a view shows of a mesh.
+fn shown(mesh: &Plane, view: View, kind: Option<Kind>) -> anyhow::Result<Resources> {
+    let none = Resources::default();
+    match view {
+        View::Gateways => Ok(Resources { gateways: GatewayView::all(GatewayView::rows(mesh)), ..none }),
+        View::Routes => Ok(Resources { routes: RouteView::all(RouteView::rows(mesh)), ..none }),
+        View::Status => {
+            let rows = StatusView::rows(mesh, kind).map_err(|message| anyhow!(message))?;
+            Ok(Resources { objects: StatusView::all(rows), ..none })
+        }
+        View::Workloads | View::Services | View::Policies | View::Nodes => sent(mesh),
+    }
+}
+
+/// What ztunnels are told.
+fn sent(mesh: &Plane) -> anyhow::Result<Resources> {
     let mut collector = Collector::default();
     for resource in mesh.resources() {
         collector.put(
@@ -53,7 +81,7 @@ pub fn resources(folders: &[PathBuf], args: &MeshArgs) -> anyhow::Result<(Resour
     let statuses = policies
         .map(|(of, conditions)| ((of.name.ns.to_string(), of.name.name.to_string()), status(&conditions)));
     let statuses = Some(statuses.collect());
-    Ok((Resources { statuses, ..collector.finish() }, diagnostics))
+    Ok(Resources { statuses, ..collector.finish() })
 }
 
 /// Reads all of standard input.

@@ -6,6 +6,7 @@ use prost::Message;
 use proto::security::Authorization;
 use proto::type_url;
 use proto::workload::{Address, Service, Workload, address::Type};
+use runtime::views::{GatewayView, RouteView, StatusView};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -79,6 +80,12 @@ pub struct Resources {
     /// What each condition of an AuthorizationPolicy says, by namespace and name; of a running control
     /// plane it is not known.
     pub statuses: Option<BTreeMap<(String, String), Vec<String>>>,
+    /// Gateways of our classes.
+    pub gateways: Vec<GatewayView>,
+    /// Rules of routes, in the order in which they are tried at each place.
+    pub routes: Vec<RouteView>,
+    /// Statuses of objects.
+    pub objects: Vec<StatusView>,
 }
 
 /// The workloads of one node of the cluster.
@@ -103,7 +110,11 @@ impl Resources {
         let services = self.services.iter().map(|s| s.namespace.as_str());
         let policies = self.policies.iter().map(|p| p.namespace.as_str());
         let judged = self.statuses.iter().flatten().map(|((namespace, _), _)| namespace.as_str());
-        workloads.chain(services).chain(policies).chain(judged).filter(|ns| !ns.is_empty()).collect()
+        let gateways = self.gateways.iter().map(|of| of.namespace.as_str());
+        let routes = self.routes.iter().map(|of| of.namespace.as_str());
+        let objects = self.objects.iter().map(|of| of.metadata.namespace.as_str());
+        let sent = workloads.chain(services).chain(policies).chain(judged);
+        sent.chain(gateways).chain(routes).chain(objects).filter(|ns| !ns.is_empty()).collect()
     }
 
     /// Returns how many resources of a view a namespace has.
@@ -116,6 +127,9 @@ impl Resources {
                 judged.max(self.policies.iter().filter(|p| p.namespace == namespace).count())
             }
             View::Nodes => self.nodes(Some(namespace)).len(),
+            View::Gateways => self.gateways.iter().filter(|of| of.namespace == namespace).count(),
+            View::Routes => self.routes.iter().filter(|of| of.namespace == namespace).count(),
+            View::Status => self.objects.iter().filter(|of| of.metadata.namespace == namespace).count(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Resources as tables for people: one line each, `-` where there is nothing.
 
+use super::listings;
 use super::resources::{Resources, ip, is_enrolled};
 use super::rules;
 use super::view::View;
@@ -71,6 +72,7 @@ pub fn render(all: &Resources, view: View, namespace: Option<&str>, room: Room) 
             });
             table::render(&NODES, &rows.collect::<Vec<_>>(), room)
         }
+        View::Gateways | View::Routes | View::Status => listings::render(all, view, namespace, room),
     }
 }
 

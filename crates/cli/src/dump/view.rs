@@ -17,9 +17,23 @@ pub enum View {
     /// Nodes of the cluster that have workloads
     #[value(aliases = ["node", "no"])]
     Nodes,
+    /// Gateways and waypoints: addresses, listeners, what is deployed for them
+    #[value(aliases = ["gateway", "gw"])]
+    Gateways,
+    /// Rules of routes, each as a sentence where it is tried, and parents that do not take a route
+    #[value(aliases = ["route", "httproutes", "httproute"])]
+    Routes,
+    /// Statuses of objects, of all kinds or of one
+    #[value(aliases = ["statuses", "conditions"])]
+    Status,
 }
 
 impl View {
+    /// Tells whether a control plane shows it on its monitoring port; the rest is what ztunnels are told.
+    pub fn is_on_pages(self) -> bool {
+        matches!(self, Self::Gateways | Self::Routes | Self::Status)
+    }
+
     /// Returns the word for several of it.
     pub fn plural(self) -> &'static str {
         match self {
@@ -27,6 +41,9 @@ impl View {
             Self::Services => "services",
             Self::Policies => "policies",
             Self::Nodes => "workloads on nodes",
+            Self::Gateways => "gateways",
+            Self::Routes => "routes",
+            Self::Status => "statuses",
         }
     }
 }

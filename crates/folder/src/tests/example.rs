@@ -12,6 +12,8 @@ const BOOKINFO: &[(&str, &str)] = &[
     ("productpage.yaml", include_str!("../../../../tests/bookinfo/productpage.yaml")),
     ("ratings.yaml", include_str!("../../../../tests/bookinfo/ratings.yaml")),
     ("reviews.yaml", include_str!("../../../../tests/bookinfo/reviews.yaml")),
+    ("routes.yaml", include_str!("../../../../tests/bookinfo/routes.yaml")),
+    ("waypoint.yaml", include_str!("../../../../tests/bookinfo/waypoint.yaml")),
 ];
 
 #[test]
@@ -24,10 +26,10 @@ fn bookinfo_is_read_without_a_complaint() {
         let redirected = pod.value.pointer("/metadata/annotations/ambient.istio.io~1redirection").is_some();
         assert_eq!(redirected, pod.key.namespace == "bookinfo", "{}", pod.key);
     }
-    assert_eq!(all(&resolved, "EndpointSlice").len(), 4);
+    assert_eq!(all(&resolved, "EndpointSlice").len(), 7);
     let reviews = all(&resolved, "EndpointSlice")
         .into_iter()
-        .find(|slice| slice.key.name.starts_with("reviews-"))
+        .find(|slice| slice.value["metadata"]["labels"]["kubernetes.io/service-name"] == "reviews")
         .unwrap();
     assert_eq!(reviews.value["endpoints"].as_array().unwrap().len(), 3);
 }

@@ -16,7 +16,7 @@ use crate::key::{ListenerKey, Owner};
 
 /// What a gateway says of a ListenerSet that names it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum SetState {
+pub enum SetState {
     /// Its listeners are among those of the gateway.
     Attached,
     /// Gateways of the class have none.
@@ -27,7 +27,8 @@ pub(crate) enum SetState {
 
 /// A gateway that is ours.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct GatewayListeners {
+pub struct GatewayListeners {
+    /// What it is.
     pub class: Class,
     /// In the order of precedence.
     pub listeners: Vec<(ListenerKey, Listener)>,

@@ -8,12 +8,13 @@ mod table;
 mod tls;
 
 pub use conflict::Conflict;
+pub use merge::{GatewayListeners, SetState};
 pub use protocol::Protocol;
 pub use row::{Listener, Tls};
 pub use tls::{
     Authorities, Certificate, ClientCertificate, ClientCertificates, ServerCertificates, Termination,
 };
 
-pub(crate) use merge::{GatewayListeners, Inputs, SetState, declare as declare_gateways};
+pub(crate) use merge::{Inputs, declare as declare_gateways};
 pub(crate) use table::{Listeners, declare};
 pub(crate) use tls::{TlsFault, declare as declare_tls, declare_client_certificates};

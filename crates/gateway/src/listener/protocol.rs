@@ -22,14 +22,19 @@ pub enum Protocol {
 
 impl Protocol {
     fn read(text: &str) -> Option<Self> {
-        Some(match text {
-            "HTTP" => Self::Http,
-            "HTTPS" => Self::Https,
-            "TLS" => Self::Tls,
-            "TCP" => Self::Tcp,
-            "HBONE" => Self::Hbone,
-            _ => return None,
-        })
+        let all = [Self::Http, Self::Https, Self::Tls, Self::Tcp, Self::Hbone];
+        all.into_iter().find(|protocol| protocol.name() == text)
+    }
+
+    /// Returns its name, as listeners have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Http => "HTTP",
+            Self::Https => "HTTPS",
+            Self::Tls => "TLS",
+            Self::Tcp => "TCP",
+            Self::Hbone => "HBONE",
+        }
     }
 
     /// Tells whether hosts tell its listeners of one port apart.

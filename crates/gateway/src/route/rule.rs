@@ -38,6 +38,8 @@ pub struct Rule {
     pub retry: Option<Retry>,
     /// Sessions that stay with one instance.
     pub session: Option<SessionPersistence>,
+    /// What is wrong with it, in order: invalid fields, then references that are not resolved.
+    pub problems: Vec<String>,
 }
 
 /// What becomes of a request or stream.
@@ -120,8 +122,12 @@ fn lower(cx: &Cx<'_>, backends: Backends, of: &RouteKey, route: &Route, needs_gr
         Lowering { cx, backends, kind: of.kind, ns: &of.name.ns, needs_grant, unresolved: Vec::new() };
     let mut rules = Vec::new();
     for (i, rule) in route.rules.iter().enumerate() {
+        let before = lowering.unresolved.len();
         let action = lowering.action(rule);
         let mirrors = lowering.mirrors(rule);
+        let faults = rule.faults.iter().map(|fault| format!("{}: {}", fault.field, fault.message));
+        let unresolved = lowering.unresolved[before..].iter().map(|one| one.message.clone());
+        let problems: Vec<String> = faults.chain(unresolved).collect();
         let name = if rule.name.is_empty() {
             shared(&format!("{}.{}.{i}", of.name.ns, of.name.name))
         } else {
@@ -141,6 +147,7 @@ fn lower(cx: &Cx<'_>, backends: Backends, of: &RouteKey, route: &Route, needs_gr
                 timeouts: rule.timeouts,
                 retry: rule.retry.clone().filter(|retry| retry.attempts > 0),
                 session: rule.session.clone(),
+                problems: problems.clone(),
             })
         }));
     }

@@ -2,7 +2,8 @@
 
 use engine::Graph;
 use model::facts::{Filter, PathMatch, RequestMatch, ValueMatch};
-use std::fmt::Write as _;
+use std::fmt;
+use std::sync::Arc;
 
 use super::host::{Host, Placed, Routing};
 use crate::key::HostKey;
@@ -12,8 +13,13 @@ impl Routing {
     /// Returns every rule of every hostname as a sentence, ascending by where it is, and in the order in
     /// which rules are tried. This walks the tables: it is meant for people.
     pub fn sentences(&self, graph: &Graph) -> Vec<String> {
-        let all = self.requests.iter().chain(&self.streams).flat_map(|table| graph.rows(*table));
-        all.flat_map(|(key, host)| sentences(&key, &host)).collect()
+        self.hosts(graph).iter().flat_map(|(key, host)| sentences(key, host)).collect()
+    }
+
+    /// Returns every hostname with its rules: those for requests, then those for streams, each ascending by
+    /// where they are. This walks the tables: it is meant for people.
+    pub fn hosts(&self, graph: &Graph) -> Vec<(HostKey, Arc<Host>)> {
+        self.requests.iter().chain(&self.streams).flat_map(|table| graph.rows(*table)).collect()
     }
 }
 
@@ -22,42 +28,45 @@ fn sentences(key: &HostKey, host: &Host) -> Vec<String> {
     if host.rules.is_empty() {
         return vec![format!("{place}: nothing")];
     }
-    host.rules.iter().map(|placed| format!("{place}: {}", sentence(placed))).collect()
+    let sentence = |placed: &Placed| {
+        format!("{place}: {placed} ({} rule {:?})", placed.rule.route, placed.rule.name.as_str())
+    };
+    host.rules.iter().map(sentence).collect()
 }
 
-fn sentence(Placed { rule, port, callers }: &Placed) -> String {
-    let mut text = matched(&rule.matches);
-    if let Some(port) = port {
-        let _ = write!(text, " at port {port}");
-    }
-    if let Some(ns) = callers {
-        let _ = write!(text, " from namespace {ns}");
-    }
-    let _ = write!(text, " → {}", action(rule));
-    for filter in &rule.filters {
-        let _ = write!(text, ", {}", change(filter));
-    }
-    for mirror in &rule.mirrors {
-        let _ = write!(
-            text,
-            ", mirror {}/{} to {}:{}",
-            mirror.share, mirror.of, mirror.backend.hostname, mirror.backend.port
-        );
-    }
-    if let Some(timeout) = rule.timeouts.request {
-        let _ = write!(text, ", timeout {timeout:?}");
-    }
-    if let Some(timeout) = rule.timeouts.backend_request {
-        let _ = write!(text, ", timeout of a try {timeout:?}");
-    }
-    if let Some(retry) = &rule.retry {
-        let _ = write!(text, ", retries {}", retry.attempts);
-        if !retry.codes.is_empty() {
-            let _ = write!(text, " on {:?}", retry.codes);
+/// What it matches, and what becomes of that.
+impl fmt::Display for Placed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { rule, port, callers } = self;
+        f.write_str(&matched(&rule.matches))?;
+        if let Some(port) = port {
+            write!(f, " at port {port}")?;
         }
+        if let Some(ns) = callers {
+            write!(f, " from namespace {ns}")?;
+        }
+        write!(f, " → {}", action(rule))?;
+        for filter in &rule.filters {
+            write!(f, ", {}", change(filter))?;
+        }
+        for mirror in &rule.mirrors {
+            let (share, of, to) = (mirror.share, mirror.of, &mirror.backend);
+            write!(f, ", mirror {share}/{of} to {}:{}", to.hostname, to.port)?;
+        }
+        if let Some(timeout) = rule.timeouts.request {
+            write!(f, ", timeout {timeout:?}")?;
+        }
+        if let Some(timeout) = rule.timeouts.backend_request {
+            write!(f, ", timeout of a try {timeout:?}")?;
+        }
+        if let Some(retry) = &rule.retry {
+            write!(f, ", retries {}", retry.attempts)?;
+            if !retry.codes.is_empty() {
+                write!(f, " on {:?}", retry.codes)?;
+            }
+        }
+        Ok(())
     }
-    let _ = write!(text, " ({} rule {:?})", rule.route, rule.name.as_str());
-    text
 }
 
 fn matched(of: &RequestMatch) -> String {

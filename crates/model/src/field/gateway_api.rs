@@ -1,7 +1,7 @@
 //! Fields of the kinds of the Gateway API, of both channels. Fields that are newer than the published definitions of
 //! the tests stand here as well.
 
-use super::line::Line::{self, Outside, Read, Unsupported, Within};
+use super::line::Line::{self, Deprecated, Outside, Read, Unsupported, Within};
 
 const STATUS: &str = "it is written, and nothing of it is read";
 const DEFAULT_GATEWAYS: &str = "name the gateways in parentRefs";
@@ -122,8 +122,10 @@ const HEADERS: &[Line] = &[Read("", "set[].name set[].value add[].name add[].val
 const PATH: &[Line] = &[Read("", "type replaceFullPath replacePrefixMatch")];
 
 const SESSION: &[Line] = &[
-    Read("", "type sessionName absoluteTimeout cookieConfig.lifetimeType"),
-    Read("", "cookie.name cookie.lifetimeType header.name"),
+    Read("", "type absoluteTimeout cookie.name cookie.lifetimeType header.name"),
+    // Gateway API 1.7 has them no more.
+    Deprecated("sessionName", "write cookie.name or header.name, which Gateway API 1.7 has instead"),
+    Deprecated("cookieConfig.lifetimeType", "write cookie.lifetimeType, which Gateway API 1.7 has instead"),
 ];
 
 pub(super) const REFERENCE_GRANT: &[Line] =

@@ -1,6 +1,6 @@
 //! The table of fields: of each kind that is read, what becomes of each field of its API.
 //!
-//! A field is read; or it is known and not supported, and whoever sets it is told what to use instead; or it is
+//! A field is read, perhaps under a deprecated name, which is told; or it is known and not supported, and whoever sets it is told what to use instead; or it is
 //! outside: a matter of others, or something that says nothing to proxies. Fields that kinds have in common
 //! (`apiVersion`, `kind`, `metadata`) are not here; of `metadata` names, times, labels and a list of annotations
 //! are read.
@@ -23,6 +23,11 @@ use line::Line;
 pub enum FieldState {
     /// It is read.
     Read,
+    /// It is read, and its API has given it up, or is about to.
+    Deprecated {
+        /// What to use instead, in words.
+        instead: &'static str,
+    },
     /// It is known, and it and what is below it have no effect.
     Unsupported {
         /// What to use instead, in words.
@@ -42,6 +47,13 @@ pub struct Field {
     pub path: String,
     /// What becomes of it.
     pub state: FieldState,
+}
+
+impl FieldState {
+    /// Tells whether something is made of the field.
+    pub fn is_read(self) -> bool {
+        matches!(self, Self::Read | Self::Deprecated { .. })
+    }
 }
 
 /// Returns the fields of a kind, in the order of the table.
@@ -87,6 +99,7 @@ fn expand(at: &str, lines: &[Line], fields: &mut Vec<Field>) {
         };
         match *line {
             Line::Read(path, names) => add(path, names, FieldState::Read),
+            Line::Deprecated(path, instead) => add(path, "", FieldState::Deprecated { instead }),
             Line::Unsupported(path, unless, instead) => {
                 add(path, "", FieldState::Unsupported { instead, unless });
             }
@@ -120,7 +133,7 @@ mod tests {
                 assert!(!path.contains(' ') && !path.contains(".."), "{kind} {path}");
                 let words = match state {
                     FieldState::Read => continue,
-                    FieldState::Unsupported { instead, .. } => instead,
+                    FieldState::Deprecated { instead } | FieldState::Unsupported { instead, .. } => instead,
                     FieldState::Outside(why) => why,
                 };
                 assert!(!words.is_empty() && !words.ends_with('.') && !words.contains('|'), "{kind} {path}");

@@ -1,4 +1,4 @@
-//! Fields that are known and not supported: which of them an object sets.
+//! Fields that are known and not supported, or deprecated: which of them an object sets.
 //!
 //! The table of fields becomes, for each kind, a tree with those fields alone; an object is read along it, and
 //! everything beside it is skipped. A kind without such fields has no tree, and its objects are not read again.
@@ -28,31 +28,35 @@ pub(super) struct Tree {
 struct Unsupported {
     instead: &'static str,
     unless: &'static str,
+    /// Whether it is read all the same.
+    is_read: bool,
 }
 
-/// A field that an object sets in vain.
+/// A field that an object sets in vain, or that is deprecated.
 pub(super) struct Found {
     /// Its path.
     pub(super) field: String,
     /// What to use instead.
     pub(super) instead: &'static str,
+    /// Whether it is read all the same.
+    pub(super) is_read: bool,
 }
 
 static TREES: LazyLock<Vec<Option<Tree>>> =
     LazyLock::new(|| Kind::ALL.iter().map(|&kind| Tree::of(kind)).collect());
 
-/// Returns the tree of a kind; `None` for one without fields that are not supported.
+/// Returns the tree of a kind; `None` for one without fields that are not supported or deprecated.
 pub(super) fn tree(kind: Kind) -> Option<&'static Tree> {
     TREES.get(kind as usize)?.as_ref()
 }
 
-/// Tells whether a kind has fields that are known and not supported.
+/// Tells whether a kind has fields that are known and not supported, or deprecated.
 pub fn has_unsupported_fields(kind: Kind) -> bool {
     tree(kind).is_some()
 }
 
 /// Notes in the facts of an object, whose manifest is the JSON document `json`, which fields it sets that are known
-/// and not supported; in the order of the document. The mesh settings are a document in a text, and tell it of
+/// and not supported, or deprecated; in the order of the document. The mesh settings are a document in a text, and tell it of
 /// themselves ([`MeshSettings::unread`](crate::facts::MeshSettings::unread)).
 pub(super) fn note<F: Facts>(kind: Kind, facts: &mut F, json: &[u8]) {
     let Some(tree) = tree(kind) else { return };
@@ -66,12 +70,16 @@ pub(super) fn note<F: Facts>(kind: Kind, facts: &mut F, json: &[u8]) {
 impl Found {
     /// Returns the diagnostic.
     pub(super) fn told(self, object: &ObjectRef, severity: Severity) -> Diagnostic {
+        let (code, severity, message) = match self.is_read {
+            true => (code::DEPRECATED_FIELD, Severity::Info, "is read, and deprecated"),
+            false => (code::UNSUPPORTED_FIELD, severity, "is known and not read"),
+        };
         Diagnostic {
-            code: code::UNSUPPORTED_FIELD,
+            code,
             severity,
             object: Some(object.clone()),
             field: self.field,
-            message: "is known and not read".to_owned(),
+            message: message.to_owned(),
             help: self.instead.to_owned(),
             place: None,
         }
@@ -83,10 +91,15 @@ impl Tree {
         let mut tree = Self::default();
         let mut is_empty = true;
         for field in fields(kind) {
-            if let FieldState::Unsupported { instead, unless } = field.state {
-                tree.place(&field.path).unsupported = Some(Unsupported { instead, unless });
-                is_empty = false;
-            }
+            let unsupported = match field.state {
+                FieldState::Unsupported { instead, unless } => {
+                    Unsupported { instead, unless, is_read: false }
+                }
+                FieldState::Deprecated { instead } => Unsupported { instead, unless: "", is_read: true },
+                FieldState::Read | FieldState::Outside(_) => continue,
+            };
+            tree.place(&field.path).unsupported = Some(unsupported);
+            is_empty = false;
         }
         (!is_empty).then_some(tree)
     }
@@ -155,9 +168,9 @@ impl<'de> DeserializeSeed<'de> for Place<'_, '_> {
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         match self.tree.unsupported {
             None => deserializer.deserialize_any(self),
-            Some(Unsupported { instead, unless }) => {
+            Some(Unsupported { instead, unless, is_read }) => {
                 if deserializer.deserialize_any(IsSet { unless })? {
-                    self.search.found.push(Found { field: self.search.path.clone(), instead });
+                    self.search.found.push(Found { field: self.search.path.clone(), instead, is_read });
                 }
                 Ok(())
             }
@@ -337,6 +350,20 @@ mod tests {
             "who sees the entry is not restricted by it: use serviceEntryVisibility of the mesh settings";
         let line = format!("ServiceEntry shop/web, spec.export_to: is known and not read (help: {help})");
         assert_eq!(told, [line]);
+    }
+
+    #[test]
+    fn deprecated_field_is_told_with_what_replaces_it() {
+        let session = json!({"sessionName": "s", "cookieConfig": {"lifetimeType": "Session"}});
+        let mut policy = json!({"spec": {"sessionPersistence": session}});
+        policy["metadata"] = json!({"name": "web", "namespace": "shop"});
+        let object = parse(Kind::XBackendTrafficPolicy, policy.to_string().as_bytes()).unwrap();
+        let mut told: Vec<_> =
+            object.unsupported().iter().map(|d| (d.code, d.severity, d.field.as_str())).collect();
+        told.sort();
+        let at =
+            ["cookieConfig.lifetimeType", "sessionName"].map(|at| format!("spec.sessionPersistence.{at}"));
+        assert_eq!(told, at.each_ref().map(|at| ("KO008", Severity::Info, at.as_str())));
     }
 
     #[test]

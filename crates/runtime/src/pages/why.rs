@@ -7,6 +7,7 @@
 
 use super::answer::{self, gone};
 use crate::engine_thread::EngineHandle;
+use crate::kinds;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use model::{Diagnostic, Kind, Lines, Name, ObjectRef, Scope, nearest};
@@ -41,22 +42,6 @@ name        NAME with namespace=, NAMESPACE/NAME, KIND/NAMESPACE/NAME, KIND/NAME
 format      text (words), json, or trace: the tables of the engine that were read
 depth       levels of the trace, up to 6
 ";
-
-/// Names that are given to what people type.
-const ALIASES: [(&str, Kind); 12] = [
-    ("po", Kind::Pod),
-    ("workload", Kind::Pod),
-    ("svc", Kind::Service),
-    ("se", Kind::ServiceEntry),
-    ("we", Kind::WorkloadEntry),
-    ("ap", Kind::AuthorizationPolicy),
-    ("policy", Kind::AuthorizationPolicy),
-    ("pa", Kind::PeerAuthentication),
-    ("ns", Kind::Namespace),
-    ("no", Kind::Node),
-    ("cm", Kind::ConfigMap),
-    ("gw", Kind::Gateway),
-];
 
 /// Those of which nothing is active if nothing is sent for them by themselves.
 const SENT_ALONE: [Kind; 4] =
@@ -202,7 +187,9 @@ impl Query {
         match (parts.as_slice(), kind) {
             // `pod/shop/web`
             ([word, ns, name], None) if kind_of(word).is_ok() => whole(kind_of(word).ok(), Some(ns), name),
-            ([word, _, _], None) if nearest_kind(word).is_some() => Err(unknown_kind(word)),
+            ([word, _, _], None) if kinds::nearest_kind(word).is_some() => {
+                Err(kind_of(word).err().unwrap_or_default())
+            }
             // `pod/web` in a namespace that is given; `shop/web` otherwise
             ([word, name], None) if namespace.is_some() => {
                 whole(Some(kind_of(word)?), namespace.as_deref(), name)
@@ -224,21 +211,12 @@ impl Query {
     }
 }
 
-/// Returns the kind of a word as kubectl takes it.
+/// Returns the kind of a word.
+///
+/// # Errors
+/// A message for who has typed it.
 fn kind_of(word: &str) -> Result<Kind, Lines> {
-    let lower = word.to_lowercase();
-    let by_name = |kind: &&Kind| lower == kind.name().to_lowercase() || lower == kind.plural();
-    let alias = || ALIASES.iter().find(|(alias, _)| *alias == lower).map(|(_, kind)| *kind);
-    Kind::ALL.iter().find(by_name).copied().or_else(alias).ok_or_else(|| unknown_kind(word))
-}
-
-fn nearest_kind(word: &str) -> Option<&'static str> {
-    nearest(word, Kind::ALL.iter().map(|kind| kind.name()))
-}
-
-fn unknown_kind(word: &str) -> Lines {
-    let meant = nearest_kind(word).map(|kind| format!("; did you mean {kind}?")).unwrap_or_default();
-    Lines::from_iter([format!("there is no kind \"{word}\" that is read{meant}")])
+    kinds::kind_of(word).map_err(|message| Lines::from_iter([message]))
 }
 
 /// Returns the resources that are sent, of one namespace or all, with the objects that they are of.

@@ -101,7 +101,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "envoy",
         &["bootstrap key message", "port tls", "endpoint", "cluster listener", "route", "waypoint", "lib"],
     ),
-    ("plane", &["identity", "delta", "lib"]),
+    ("plane", &["identity", "delta summary", "lib"]),
     (
         "cluster",
         &[
@@ -128,7 +128,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "runtime",
         &[
-            "config latency telemetry",
+            "config kinds latency telemetry views",
             "engine_thread log source",
             "controllers",
             "metrics secure subscribers",
@@ -138,7 +138,14 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     (
         "cli",
-        &["address grpc serve", "table", "output", "dump token version waypoint", "bootstrap cert", "main"],
+        &[
+            "address grpc monitoring serve",
+            "table",
+            "output",
+            "dump token version waypoint",
+            "bootstrap cert",
+            "main",
+        ],
     ),
 ];
 

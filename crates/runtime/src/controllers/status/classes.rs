@@ -3,13 +3,12 @@
 use cluster::{ObjectClient, WriterStats};
 use model::Kind;
 use plane::BuiltInClass;
-use serde_json::{Value, json};
 
 /// Creates classes; tells whether none is left to be made later. A cluster without the Gateway API has none.
 pub(super) async fn create(client: &ObjectClient, stats: &WriterStats, classes: &[BuiltInClass]) -> bool {
     let kind = Kind::GatewayClass;
     for class in classes {
-        match client.create(kind, &manifest(class)).await {
+        match client.create(kind, &class.manifest()).await {
             Ok(true) => tracing::info!(class = class.name, "created a GatewayClass"),
             Ok(false) => return true,
             Err(error) => {
@@ -30,14 +29,4 @@ pub(super) async fn create(client: &ObjectClient, stats: &WriterStats, classes: 
     }
     stats.set_problem(kind.plural(), None);
     true
-}
-
-fn manifest(class: &BuiltInClass) -> Value {
-    let kind = Kind::GatewayClass;
-    json!({
-        "apiVersion": format!("{}/{}", kind.group(), kind.version()),
-        "kind": kind.name(),
-        "metadata": {"name": class.name},
-        "spec": {"controllerName": class.controller, "description": class.description},
-    })
 }

@@ -1,4 +1,4 @@
-//! Plays the control plane's own part in a folder: what is deployed for gateways, and their addresses.
+//! Plays the control plane's own part in a folder: classes of gateways, what is deployed for them, and addresses.
 //!
 //! In a cluster an elected replica applies the one and writes the other, and everybody reads them there. A
 //! folder has one reader: the folder is told what is deployed, so that its controllers make pods and addresses
@@ -9,7 +9,7 @@ use folder::{Deployed, Key};
 use mesh::Options;
 use model::facts::{Gateway, GatewayAddress};
 use model::{Event, Kind, Name, Object, ObjectRef, shared};
-use plane::Plane;
+use plane::{BuiltInClass, Plane};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,12 +32,19 @@ pub(super) struct Gateways {
     written: BTreeMap<Name, Arc<Gateway>>,
     /// The addresses of those whose author wrote none.
     addresses: BTreeMap<Name, Vec<GatewayAddress>>,
+    /// Whether other networks are reached.
+    is_multi_network: bool,
 }
 
 impl Gateways {
     /// Starts without a gateway.
     pub(super) fn new(options: &Options) -> Self {
-        Self { plane: Plane::new(options), written: BTreeMap::new(), addresses: BTreeMap::new() }
+        Self {
+            plane: Plane::new(options),
+            written: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+            is_multi_network: options.multi_network,
+        }
     }
 
     /// Tells whether it was told of everything once.
@@ -73,11 +80,16 @@ impl Gateways {
         self.plane.apply(events.iter().filter(is_read).cloned());
     }
 
-    /// Returns what is deployed.
+    /// Returns what is deployed, and the classes that gateways name; what the folder declares itself stays.
     pub(super) fn deployed(&self) -> Vec<Deployed> {
-        let mut all = Vec::new();
+        let key = |of: &Name| Key::new(Kind::Gateway.group(), Kind::Gateway.name(), &of.ns, &of.name);
+        let classes = BuiltInClass::wanted(self.is_multi_network).filter_map(|class| {
+            let (gateway, _) = self.written.iter().find(|(_, gateway)| gateway.class == class.name)?;
+            Some(Deployed { cause: key(gateway), value: class.manifest() })
+        });
+        let mut all: Vec<Deployed> = classes.collect();
         for (gateway, deployment) in self.plane.deployments() {
-            let cause = Key::new(Kind::Gateway.group(), Kind::Gateway.name(), &gateway.ns, &gateway.name);
+            let cause = key(&gateway);
             let manifests = deployment.manifests.as_deref().unwrap_or_default();
             all.extend(
                 manifests

@@ -50,6 +50,9 @@ fn absent() -> Response<Either<Incoming, Full<Bytes>>> {
 impl Recorder {
     /// Stands before the API server that a kubeconfig with a token leads to. What has `absent` in its path is
     /// not there, as with an API server that does not serve it.
+    ///
+    /// # Errors
+    /// When the kubeconfig cannot be read, or no port is free.
     pub async fn before(kubeconfig: &Path, absent: Option<&'static str>) -> anyhow::Result<Self> {
         let mut file = Kubeconfig::read_from(kubeconfig)?;
         let mut config = Config::from_custom_kubeconfig(file.clone(), &KubeConfigOptions::default()).await?;
@@ -64,7 +67,7 @@ impl Recorder {
         let cluster = cluster.context("no cluster in the kubeconfig")?;
         cluster.server = Some(url);
         (cluster.certificate_authority, cluster.certificate_authority_data) = (None, None);
-        let own = kubeconfig.with_extension("recorded");
+        let own = kubeconfig.with_extension(format!("recorded-{}", listener.local_addr()?.port()));
         std::fs::write(&own, json!(file).to_string())?;
 
         let asked = Arc::default();

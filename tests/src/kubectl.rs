@@ -1,0 +1,41 @@
+//! kubectl, as its Go module publishes it: the program in `tests/kubectl`.
+
+use crate::go::Module;
+use anyhow::{Context, ensure};
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use tokio::process::Command;
+
+/// kubectl with the kubeconfig of a cluster.
+pub struct Kubectl {
+    program: PathBuf,
+    kubeconfig: PathBuf,
+}
+
+impl Kubectl {
+    /// Returns kubectl for a cluster; the first use builds it.
+    ///
+    /// # Errors
+    /// When it cannot be built.
+    pub async fn of(kubeconfig: &Path) -> anyhow::Result<Self> {
+        let build = || Module::of("tests/kubectl").program("kubectl", "kubectl");
+        let program = tokio::task::spawn_blocking(build).await??;
+        Ok(Self { program, kubeconfig: kubeconfig.to_owned() })
+    }
+
+    /// Runs it with nothing of our environment; returns what it prints.
+    ///
+    /// # Errors
+    /// With its own words when it fails.
+    pub async fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> anyhow::Result<String> {
+        // It keeps what it learns of the API in a folder below the home.
+        let home = self.kubeconfig.parent().context("a kubeconfig is in a folder")?;
+        let mut command = Command::new(&self.program);
+        command.args(args).env_clear().env("HOME", home).env("KUBECONFIG", &self.kubeconfig);
+        let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await?;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{:?}: {errors}", command.as_std());
+        Ok(String::from_utf8(output.stdout)?)
+    }
+}
