@@ -14,6 +14,8 @@ pub const NO_MATCH: &str = "KO005";
 pub const KIND_WITHOUT_EFFECT: &str = "KO006";
 /// A field is known and not read.
 pub const UNSUPPORTED_FIELD: &str = "KO007";
+/// A label or annotation of the mesh has no effect on the object that has it.
+pub const METADATA: &str = "KO008";
 /// A cluster address of a `Service` is no IP address.
 pub const SERVICE_ADDRESS: &str = "SV001";
 /// The `resolution` of a `ServiceEntry` is not known.
@@ -48,6 +50,7 @@ pub const ALL: &[&str] = &[
     NO_MATCH,
     KIND_WITHOUT_EFFECT,
     UNSUPPORTED_FIELD,
+    METADATA,
     SERVICE_ADDRESS,
     ENTRY_RESOLUTION,
     ENTRY_LOCATION,
