@@ -1,4 +1,4 @@
-# Thin over cargo. `make run` and `make test` are all a fresh machine needs (Rust and Go present).
+# Thin over cargo. What each needs on a fresh machine is in CONTRIBUTING.md.
 
 CARGO ?= cargo
 EXAMPLE ?= examples/bookinfo
@@ -70,5 +70,5 @@ bench-mesh: ## A real API server, a release build and LOAD_STREAMS streams
 	$(CARGO) build --locked --profile bench -p pilothouse-cli -p pilothouse-load
 	tests/load/run.sh $(LOAD_NAMESPACES) $(LOAD_STREAMS)
 
-fuzz: ## A minute of every fuzz target (needs a nightly toolchain and cargo-fuzz)
+fuzz: ## A minute of every fuzz target (needs a nightly toolchain, cargo-fuzz and a C++ compiler)
 	for target in $$($(CARGO) fuzz list); do $(CARGO) +nightly fuzz run $$target -- -max_total_time=60 || exit 1; done

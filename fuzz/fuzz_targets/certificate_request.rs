@@ -1,12 +1,11 @@
 //! Feeds whole requests for certificates to what decides them, as a ztunnel of node n1 sends them.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
 use ca::token::BoundObject;
 use ca::{
     Caller, Identity, Issuer, NodeAuthorizer, PodIndex, Refusal, Root, RunningPod, SigningRequest,
     SystemEntropy, TrustDomain, TtlPolicy,
 };
-use libfuzzer_sys::fuzz_target;
 use prost::Message;
 use proto::citadel::IstioCertificateRequest;
 use rustls_pki_types::UnixTime;
@@ -46,7 +45,7 @@ static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| {
     Authority { authorizer, pods, caller, issuer, now }
 });
 
-fuzz_target!(|input: &[u8]| {
+pilothouse_fuzz::target!(|input: &[u8]| {
     let authority = &*AUTHORITY;
     let Ok(request) = IstioCertificateRequest::decode(input) else { return };
     let requested = request.impersonated_identity();

@@ -1,14 +1,13 @@
 //! Feeds one stream's requests to a session: the input is a sequence of messages, each after two
 //! bytes of its length; between them the mesh changes and answers are taken.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
-use libfuzzer_sys::fuzz_target;
 use prost::Message;
 use proto::discovery::DeltaDiscoveryResponse;
 use std::time::SystemTime;
 use xds::{ResourceType, Scope, Writer, ZtunnelSession};
 
-fuzz_target!(|input: &[u8]| {
+pilothouse_fuzz::target!(|input: &[u8]| {
     let mut writer = Writer::new();
     for name in ["a/x", "a/y", "b/z"] {
         let _ = writer.put(&Scope::Mesh, ResourceType::Authorization, name, name.as_bytes());

@@ -1,10 +1,9 @@
 //! Feeds manifests to the parsers: the first byte chooses the kind, the rest is the document.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
-use libfuzzer_sys::fuzz_target;
 use model::{Kind, Object};
 
-fuzz_target!(|input: &[u8]| {
+pilothouse_fuzz::target!(|input: &[u8]| {
     let Some((&choice, json)) = input.split_first() else { return };
     let kind = Kind::ALL[usize::from(choice) % Kind::ALL.len()];
     let first = model::parse(kind, json);

@@ -1,14 +1,13 @@
 //! Feeds one Envoy's requests to a session: the first byte chooses the variant, then come messages, each
 //! after two bytes of its length; between them the scope changes and answers are taken.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
-use libfuzzer_sys::fuzz_target;
 use prost::Message;
 use proto::discovery::{DeltaDiscoveryResponse, DiscoveryResponse};
 use std::time::SystemTime;
 use xds::{EnvoySession, ResourceType, Scope, Variant, Writer};
 
-fuzz_target!(|input: &[u8]| {
+pilothouse_fuzz::target!(|input: &[u8]| {
     let Some((&first, mut rest)) = input.split_first() else { return };
     let variant = if first % 2 == 0 { Variant::Delta } else { Variant::StateOfTheWorld };
     let scope = Scope::proxy("shop/waypoint");

@@ -1,10 +1,9 @@
 //! Feeds certificate requests to the authority: the first byte chooses between PEM and DER.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
 use ca::{Refusal, SigningRequest};
-use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|input: &[u8]| {
+pilothouse_fuzz::target!(|input: &[u8]| {
     let Some((&choice, rest)) = input.split_first() else { return };
     let read = if choice & 1 == 0 {
         SigningRequest::from_der(rest)

@@ -1,9 +1,8 @@
 //! Feeds bearer tokens to the verifier. No input is signed by the server's key, so none may be accepted
 //! by it; and with keys that the input brings, an answer is one answer.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
 use ca::token::{KeySet, PodBinding, TokenPolicy, claimed_issuer, verify};
-use libfuzzer_sys::fuzz_target;
 use rustls_pki_types::UnixTime;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -19,7 +18,7 @@ static SERVER: LazyLock<KeySet> = LazyLock::new(|| {
 /// The header of a token of that key, `{"alg":"ES256","kid":"server"}`, which an input need not find.
 const HEADER: &str = "eyJhbGciOiJFUzI1NiIsImtpZCI6InNlcnZlciJ9";
 
-fuzz_target!(|input: &[u8]| {
+pilothouse_fuzz::target!(|input: &[u8]| {
     let now = UnixTime::since_unix_epoch(Duration::from_secs(1_800_000_000));
     let policy = TokenPolicy {
         issuers: vec!["https://kubernetes.default.svc".to_owned()],

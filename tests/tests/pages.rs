@@ -5,7 +5,7 @@
 
 use anyhow::{Context, ensure};
 use clap::{Args, Command};
-use model::field::{FieldState, fields};
+use model::field::{FieldState, MetadataKey, fields, metadata_keys};
 use model::{Kind, KindState, known_kinds};
 use runtime::config::ServeArgs;
 use runtime::engine_thread::EngineHandle;
@@ -169,18 +169,39 @@ fn the_page_lists_every_field() -> anyhow::Result<()> {
         }
         for (at, names, state) in rows {
             let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
-            let (state, words) = match state {
-                FieldState::Read => ("read", ""),
-                FieldState::Deprecated { instead } => ("read, deprecated (KO008)", instead),
-                FieldState::Unsupported { instead, .. } => ("known and not supported (KO007)", instead),
-                FieldState::Outside(why) => ("outside", why),
-            };
+            let (state, words) = words(state);
             let at = if at.is_empty() { at } else { format!("`{at}`") };
             writeln!(text, "| {at} | {} | {state} | {words} |", names.join(", "))?;
         }
         text.push('\n');
     }
     compare("docs/reference/kinds.md", "fields", text.trim_end_matches('\n'))
+}
+
+#[test]
+fn the_page_of_kinds_has_the_table_of_labels_and_annotations() -> anyhow::Result<()> {
+    let mut text =
+        "| | | of | what becomes of it | why, or what to use instead |\n|---|---|---|---|---|\n".to_owned();
+    for MetadataKey { part, name, kinds, state, values } in metadata_keys() {
+        let kinds: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
+        let (state, words) = words(state);
+        // Other spellings of booleans go without saying.
+        let plain = values.iter().filter(|value| value.len() > 1 && !value.contains(char::is_uppercase));
+        let values: Vec<String> = plain.map(|value| format!("`{value}`")).collect();
+        let values = if values.is_empty() { String::new() } else { format!(": {}", values.join(", ")) };
+        writeln!(text, "| {part} | `{name}` | {} | {state}{values} | {words} |", kinds.join(", "))?;
+    }
+    compare("docs/reference/kinds.md", "metadata", text.trim_end_matches('\n'))
+}
+
+/// Returns what becomes of something, and why or what to use instead.
+fn words(state: FieldState) -> (&'static str, &'static str) {
+    match state {
+        FieldState::Read => ("read", ""),
+        FieldState::Deprecated { instead } => ("read, deprecated (KO009)", instead),
+        FieldState::Unsupported { instead, .. } => ("known and not supported (KO007)", instead),
+        FieldState::Outside(why) => ("outside", why),
+    }
 }
 
 /// Returns the code of a line such as `pub const SYNTAX: &str = "KO001";`.

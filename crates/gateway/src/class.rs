@@ -112,6 +112,16 @@ impl Class {
     }
 }
 
+/// Returns the names of the classes that every cluster has.
+pub(crate) fn built_in_names() -> impl Iterator<Item = &'static str> {
+    BUILT_IN.iter().map(|built_in| built_in.name)
+}
+
+/// Tells whether every cluster has a class of this name.
+pub(crate) fn is_built_in(name: &str) -> bool {
+    built_in_names().any(|own| own == name)
+}
+
 /// Declares what gateways of a class are, by its name. A class that is ours by name counts while it is not
 /// in the cluster.
 pub(crate) fn declare(b: &mut Builder, classes: Table<Name, GatewayClass>) -> Memo<Name, Class> {

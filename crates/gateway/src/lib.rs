@@ -199,6 +199,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, mesh: &mesh::Tables, options:
         deployment::declare(b, inputs)
     });
     status::declare_classes(b, out, inputs.gatewayclasses, ownership.clone());
+    status::declare_without_class(b, out, inputs.gateways, inputs.gatewayclasses, in_scope);
     status::declare_listeners(
         b,
         out,

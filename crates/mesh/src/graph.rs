@@ -14,7 +14,7 @@ use crate::input::Inputs;
 use crate::namespace::LeftOutPods;
 use crate::policy::{Policies, PolicyRow};
 use crate::settings::{self, Settings};
-use crate::waypoint::{self, Binder, ImplicitAllowPolicies, UnboundWorkloads};
+use crate::waypoint::{self, BehindWaypoints, Binder, ImplicitAllowPolicies, UnboundWorkloads};
 use crate::{Options, identity, namespace, network, policy, rank, service, split_horizon, status, workload};
 
 /// The tables of the mesh that others read.
@@ -62,6 +62,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
         options.allow_waypoints.then(|| ImplicitAllowPolicies::declare(b, out, accounts, settings));
     let enforcements = Enforcements::declare(b);
     let unbound = UnboundWorkloads::declare(b);
+    let behind = BehindWaypoints::declare(b);
     let left_out = LeftOutPods::declare(b);
     let services = service::declare(b, inputs.services, namespaces, options);
 
@@ -139,6 +140,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
         networks,
         binder,
         implicit_allow,
+        behind,
         enforcements,
         unbound,
         left_out,
@@ -181,6 +183,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
         b,
         out,
         status::Inputs {
+            pods: inputs.pods,
             services: inputs.services,
             service_entries: inputs.serviceentries,
             workload_entries: inputs.workloadentries,
@@ -196,6 +199,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
             binder,
             enforcements,
             entry_workloads: workloads.entries,
+            behind,
         },
         options,
     );

@@ -3,7 +3,6 @@
 use engine::{Builder, Graph, Table};
 use hashbrown::{HashMap, HashSet};
 use model::facts::{self, Answer, Facts, ObjectKey, Referent};
-use model::parse::has_unsupported_fields;
 use model::{Diagnostic, Event, Kind, Name, Object, ObjectRef};
 use output::Outputs;
 use std::sync::Arc;
@@ -37,10 +36,10 @@ macro_rules! inputs {
                     answers: b.input("answers"),
                     on_demand: b.input("on_demand"),
                 };
-                $(if has_unsupported_fields(Kind::$kind) {
+                $(if facts::$facts::IS_TOLD {
                     let name = concat!(stringify!($plural), "_unsupported_findings");
                     out.diagnostics(b, name, inputs.$plural, |_, _, facts: &facts::$facts| {
-                        facts.unsupported().cloned().unwrap_or_default()
+                        facts.unsupported().to_vec()
                     });
                 })*
                 inputs

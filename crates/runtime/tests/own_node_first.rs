@@ -304,7 +304,7 @@ async fn a_pod_is_first_on_its_own_node_when_it_comes_and_when_it_changes() {
     let engine = EngineHandle::start_with(Options::default(), vec![Box::new(Arc::clone(&affected))]).unwrap();
     let labels = Labels::new([("istio.io/dataplane-mode", "ambient")]);
     let name = Ns::own("shop");
-    let namespace = Object::Namespace(Arc::new(Namespace { name, labels, annotations: Labels::default() }));
+    let namespace = Object::Namespace(Arc::new(Namespace { name, labels, ..Namespace::default() }));
     let listing = [Event::Put(namespace)].into_iter().chain(Kind::ALL.iter().map(|k| Event::Synced(*k)));
     let mut newest = engine.snapshots();
     engine.batches().send(listing.collect::<Vec<_>>().into()).await.unwrap();

@@ -51,7 +51,7 @@ impl Size {
         for n in 0..self.namespaces() {
             let enrolled = ("istio.io/dataplane-mode", "ambient");
             let labels = Labels::new([enrolled].into_iter().chain(self.all_kinds.then(kinds::binding)));
-            let namespace = Namespace { name: namespace(n), labels, annotations: Labels::default() };
+            let namespace = Namespace { name: namespace(n), labels, ..Namespace::default() };
             put(&mut events, Object::Namespace(Arc::new(namespace)));
             put(&mut events, policy(n, "reader"));
             put(&mut events, strict(n));

@@ -5,6 +5,7 @@ mod corpus;
 mod fields;
 mod kinds;
 mod kubernetes;
+mod metadata;
 mod strict;
 
 use accept::refusals;

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use model::{Severity, did_you_mean, nearest, nearest_within};
+use model::field::{Doubt, MetadataPart, doubt};
+use model::{Kind, Severity, did_you_mean, nearest};
 use serde_json::Value;
 
 use crate::code;
@@ -10,78 +11,29 @@ use crate::key::Key;
 use crate::object::{Object, Objects};
 use crate::problem::Problem;
 
-/// The labels and annotations that a mesh reads, with their values where they have few.
-const KNOWN: &[(&str, &[&str])] = &[
-    ("ambient.istio.io/redirection", &["enabled", "disabled"]),
-    ("ambient.istio.io/waypoint-inbound-binding", &[]),
-    ("ambient.pilothouse.io/require-waypoint", &[]),
-    ("gateway.istio.io/managed", &[]),
-    ("gateway.istio.io/service-account", &[]),
-    ("gateway.networking.k8s.io/gateway-name", &[]),
-    ("istio.io/autoRegistrationGroup", &[]),
-    ("istio.io/connect-strategy", &[]),
-    ("istio.io/dataplane-mode", &["ambient", "none"]),
-    ("istio.io/dry-run", &["true", "false"]),
-    ("istio.io/global", &[]),
-    ("istio.io/ingress-use-waypoint", &["true", "false"]),
-    ("istio.io/rev", &[]),
-    ("istio.io/tag", &[]),
-    ("istio.io/use-waypoint", &[]),
-    ("istio.io/use-waypoint-canary", &[]),
-    ("istio.io/use-waypoint-canary-namespace", &[]),
-    ("istio.io/use-waypoint-canary-weight", &[]),
-    ("istio.io/use-waypoint-namespace", &[]),
-    ("istio.io/waypoint-for", &["service", "workload", "all", "none"]),
-    ("networking.istio.io/enable-autoallocate-ip", &["true", "false"]),
-    ("networking.istio.io/traffic-distribution", &[]),
-    ("networking.istio.io/tunnel", &[]),
-    ("service.istio.io/canonical-name", &[]),
-    ("service.istio.io/canonical-revision", &[]),
-    ("service.istio.io/workload-name", &[]),
-    ("sidecar.istio.io/inject", &["true", "false"]),
-    ("sidecar.istio.io/status", &[]),
-    ("topology.istio.io/cluster", &[]),
-    ("topology.istio.io/network", &[]),
-    ("topology.istio.io/subzone", &[]),
-];
-
-/// How many letters of a label may be wrong for it to be taken for another.
-const MOST_WRONG: usize = 2;
-
 /// The namespaces that nobody has to declare.
 const ALWAYS: [&str; 5] = ["default", "istio-system", "kube-node-lease", "kube-public", "kube-system"];
 
-/// Tells of labels and annotations that are nearly those of the mesh, and of values that they cannot have.
+/// Tells of labels and annotations that are nearly those of the mesh, and of values that they cannot have, where the
+/// objects are not read: of others it is told as in a cluster.
 pub(super) fn labels(declared: &Objects, problems: &mut Vec<Problem>) {
-    for object in declared.values() {
-        for outer in ["/metadata", "/spec/template/metadata"] {
-            for part in ["labels", "annotations"] {
-                let map = object.value.pointer(&format!("{outer}/{part}")).and_then(Value::as_object);
-                for (name, value) in map.into_iter().flatten() {
-                    let field = format!("{}.{part}", outer.trim_start_matches('/').replace('/', "."));
-                    if let Some((message, help)) = doubt(name, value.as_str().unwrap_or_default()) {
-                        problems.push(problem(object, code::LABEL, field, message, help));
-                    }
+    for (key, object) in declared {
+        let is_it = |kind: &&Kind| kind.group() == key.group && kind.name() == key.kind;
+        if Kind::ALL.iter().find(is_it).is_some_and(|kind| model::Object::judges_metadata(*kind)) {
+            continue;
+        }
+        for part in [MetadataPart::Label, MetadataPart::Annotation] {
+            let field = format!("metadata.{}", part.field());
+            let map =
+                object.value.pointer(&format!("/{}", field.replace('.', "/"))).and_then(Value::as_object);
+            for (name, value) in map.into_iter().flatten() {
+                let value = value.as_str().unwrap_or_default();
+                let Some(doubt) = doubt(None, part, name, value) else { continue };
+                if doubt.is_mistake() && !matches!(doubt, Doubt::Unsupported { .. }) {
+                    let (field, message) = (format!("{field}[{name}]"), doubt.message(value));
+                    problems.push(problem(object, code::LABEL, field, message, doubt.help(value)));
                 }
             }
-        }
-    }
-}
-
-fn doubt(name: &str, value: &str) -> Option<(String, String)> {
-    if !name.contains('/') {
-        return None;
-    }
-    match KNOWN.iter().find(|(known, _)| *known == name) {
-        Some((_, values)) if values.is_empty() || values.contains(&value) => None,
-        Some((_, values)) => {
-            let help = nearest(value, values.iter().copied()).map(did_you_mean);
-            let help = help.unwrap_or_else(|| format!("use one of {}", values.join(", ")));
-            Some((format!("{name} has no effect with the value {value:?}"), help))
-        }
-        None => {
-            let near = nearest_within(name, KNOWN.iter().map(|(known, _)| *known), MOST_WRONG)?;
-            Some((format!("{name:?} is not known to a mesh, and has no effect"), did_you_mean(near)))
         }
     }
 }

@@ -1,6 +1,7 @@
-//! JSON patches (RFC 6902).
+//! JSON patches (RFC 6902), as kustomize applies them: what is replaced in a mapping need not be there, and an object
+//! always has annotations.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// Applies the operations of a patch, one after the other.
 ///
@@ -19,12 +20,21 @@ fn one(object: &mut Value, operation: &Value) -> Result<(), String> {
     let path = text("path").ok_or("`path` is missing")?;
     let value = || operation.get("value").cloned().ok_or("`value` is missing");
     let from = || text("from").ok_or("`from` is missing");
+    let metadata = object.get_mut("metadata").and_then(Value::as_object_mut);
+    if let Some(metadata) = metadata.filter(|_| path.starts_with("/metadata/annotations/")) {
+        metadata.entry("annotations").or_insert_with(|| Value::Object(Map::new()));
+    }
     match text("op") {
         Some("add") => add(object, path, value()?),
         Some("remove") => remove(object, path).map(drop),
         Some("replace") => {
-            let found = object.pointer_mut(path).ok_or_else(|| format!("{path:?} does not exist"))?;
-            *found = value()?;
+            if let Some(found) = object.pointer_mut(path) {
+                *found = value()?;
+                return Ok(());
+            }
+            let missing = || format!("{path:?} does not exist");
+            let (parent, last) = around(object, path)?;
+            parent.as_object_mut().ok_or_else(missing)?.insert(last, value()?);
             Ok(())
         }
         Some("move") => {
@@ -109,10 +119,23 @@ mod tests {
     }
 
     #[test]
+    fn what_kustomize_takes_is_taken() {
+        let mut object = json!({"metadata": {}, "spec": {}});
+        let patch = json!([
+            {"op": "replace", "path": "/spec/replicas", "value": 2},
+            {"op": "replace", "path": "/metadata/annotations/a~1b", "value": "c"},
+        ]);
+        assert_eq!(apply(&mut object, patch.as_array().map_or(&[], Vec::as_slice)), Ok(()));
+        let expected = json!({"metadata": {"annotations": {"a/b": "c"}}, "spec": {"replicas": 2}});
+        assert_eq!(object, expected);
+    }
+
+    #[test]
     fn what_cannot_be_applied_is_named() {
         for operation in [
             json!({"op": "remove", "path": "/missing"}),
             json!({"op": "replace", "path": "/a/b", "value": 1}),
+            json!({"op": "add", "path": "/metadata/labels/x", "value": "y"}),
             json!({"op": "add", "path": "/x/y", "value": 1}),
             json!({"op": "test", "path": "/a", "value": 2}),
             json!({"op": "frobnicate", "path": "/a"}),

@@ -5,7 +5,7 @@ mod listeners;
 mod programming;
 mod route;
 
-pub(crate) use class::declare as declare_classes;
+pub(crate) use class::{declare as declare_classes, declare_without_class};
 pub(crate) use listeners::{Inputs as ListenerInputs, declare as declare_listeners};
 pub(crate) use route::{Inputs as RouteInputs, declare as declare_routes};
 

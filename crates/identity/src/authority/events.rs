@@ -8,6 +8,7 @@ use super::problem::Notice;
 use crate::clock::Clock;
 use crate::identity_index::IdentityIndex;
 use crate::stats::IdentityStats;
+use cluster::error_message;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::{Event, EventSeries};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
@@ -86,7 +87,10 @@ impl Events {
             let outcome = match timeout(WRITE_TIMEOUT, self.write(notice, &mut recent)).await {
                 Ok(Ok(())) => "ok",
                 Ok(Err(error)) => {
-                    tracing::warn!(%error, "cannot write an Event; grant create and patch on events.events.k8s.io");
+                    let why = error_message(&error);
+                    tracing::warn!(
+                        "cannot write an Event: {why}; grant create and patch on events.events.k8s.io"
+                    );
                     "failed"
                 }
                 Err(_) => "failed",

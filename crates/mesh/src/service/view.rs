@@ -2,7 +2,7 @@
 
 use engine::{Builder, Index, Memo, Read, Table};
 use model::facts::{Protocol, Service, ServicePort, ServiceType, TargetPort};
-use model::{Labels, Name, Ns, Str};
+use model::{Kind, Labels, Name, Ns, ObjectRef, Str};
 use proto::workload;
 
 use super::app_protocol::PortProtocol;
@@ -27,6 +27,14 @@ pub(crate) struct ServiceView {
     pub allow_all: bool,
     /// The service's waypoints, by name, and whether they are required.
     pub requirement: WaypointRequirement,
+}
+
+impl ServiceView {
+    /// Returns the object that it stands for, with its kind.
+    pub fn object_ref(&self) -> ObjectRef {
+        let kind = if self.is_entry { Kind::ServiceEntry } else { Kind::Service };
+        ObjectRef { kind, name: self.object.clone() }
+    }
 }
 
 /// One port of a service.

@@ -1,57 +1,58 @@
-//! Policies that refuse the waypoint through which the services that they protect are reached.
+//! Policies that refuse the waypoint through which the workloads that they select are reached.
 //!
-//! What a client sends through a waypoint arrives with the identity of the waypoint. A service whose ALLOW
-//! policies at ztunnels name its clients alone is then reached by nobody.
+//! What a client sends through a waypoint arrives with the identity of the waypoint. Workloads whose ALLOW
+//! policies at ztunnels name the clients alone are then reached by nobody.
 
 use engine::{Builder, Cx, Memo, Table};
 use model::facts::AuthorizationPolicy;
-use model::{Diagnostic, Kind, Labels, Name, ObjectRef, Severity};
+use model::{Diagnostic, Kind, Labels, Name, Ns, ObjectRef, Severity};
 use output::Outputs;
 use prost::Message;
 use proto::security::Authorization;
+use std::collections::BTreeSet;
 
 use crate::policy::{PolicyRow, can_match_peer};
-use crate::service::ServiceView;
 use crate::settings::Settings;
-use crate::waypoint::Binder;
+use crate::waypoint::{BehindWaypoint, BehindWaypoints, Binder};
 
 /// Code of the diagnostic that arises here.
 const CUT_OFF: &str = "AP112";
 /// Most services that one diagnostic names.
 const NAMED: usize = 3;
 
-/// A waypoint that does not reach the workloads of a service.
+/// A waypoint that does not reach workloads.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 struct CutOff {
-    /// The first of the policies that cover all of them.
+    /// The first of the policies that select them.
     policy: Name,
     waypoint: Name,
     /// The account of an instance of it.
     account: Name,
-    service: Name,
+    reached: Reached,
 }
 
-/// Of which workloads of a service a policy is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Cover {
-    None,
-    /// Of those with labels besides.
-    Some,
-    All,
+/// What is reached through a waypoint.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+enum Reached {
+    /// A Service or ServiceEntry.
+    Bound(ObjectRef),
+    /// Workloads of a namespace that are bound to the waypoint themselves.
+    Workloads(Ns),
 }
 
-fn cover(policy: Option<&Labels>, service: &Labels) -> Cover {
-    match policy {
-        None => Cover::All,
-        Some(labels) if labels.is_empty() => Cover::None,
-        Some(labels) if labels.is_subset_of(service) => Cover::All,
-        Some(labels)
-            if labels.iter().any(|(key, value)| service.get(key).is_some_and(|own| own != value)) =>
-        {
-            Cover::None
+impl Reached {
+    fn text(&self) -> String {
+        match self {
+            Self::Bound(object) => object.to_string(),
+            Self::Workloads(ns) => format!("workloads of namespace {ns}"),
         }
-        Some(_) => Cover::Some,
     }
+}
+
+/// Tells whether a policy is of workloads with these labels.
+fn selects(policy: &AuthorizationPolicy, labels: &Labels) -> bool {
+    let Ok(spec) = &policy.spec else { return false };
+    spec.selector.as_ref().is_none_or(|selector| !selector.is_empty() && selector.is_subset_of(labels))
 }
 
 /// Declares the diagnostics. `rows` are what `policies` became.
@@ -60,7 +61,7 @@ pub(super) fn declare(
     out: &mut Outputs,
     policies: Table<Name, AuthorizationPolicy>,
     rows: Table<Name, PolicyRow>,
-    services: Table<Name, ServiceView>,
+    behind: BehindWaypoints,
     settings: Settings,
     binder: Binder,
 ) {
@@ -72,27 +73,24 @@ pub(super) fn declare(
         let sent = Authorization::decode(row.encoded.as_ref()?.bytes()).ok()?;
         Some(can_match_peer(&sent, cx.single(settings.trust_domain)?.as_str(), account))
     });
-    let cut_off = b.expand("waypoints_cut_off", services, move |cx, name, view: &ServiceView| {
-        let Some(route) = view.requirement.route.as_ref().filter(|_| !view.selector.is_empty()) else {
-            return Vec::new();
+    let behind = behind.declare_rows(b);
+    let cut_off = b.expand("waypoints_cut_off", behind, move |cx, of: &BehindWaypoint, ()| {
+        let ns = &of.selected.ns;
+        let selecting = |cx: &Cx<'_>| {
+            let root = cx.single(settings.root_namespace);
+            let elsewhere = root.as_deref().filter(|root| *root != ns);
+            let all = [Some(ns), elsewhere].into_iter().flatten();
+            let all = all.flat_map(|ns| cx.lookup(allowing, ns)).map(|(policy, _)| policy);
+            let is_of = |policy: &Name| {
+                cx.get(policies, policy).is_some_and(|policy| selects(&policy, &of.selected.labels))
+            };
+            all.filter(is_of).collect::<BTreeSet<Name>>()
         };
-        let root = cx.single(settings.root_namespace);
-        let elsewhere = root.as_deref().filter(|root| **root != name.ns);
-        let covering = |cx: &Cx<'_>| {
-            let all = [Some(&name.ns), elsewhere].into_iter().flatten();
-            let all = all.flat_map(|ns| cx.lookup(allowing, ns)).filter_map(|(policy, _)| {
-                let spec = cx.get(policies, &policy)?;
-                let selector = spec.spec.as_ref().ok()?.selector.as_ref();
-                Some((cover(selector, &view.selector), policy)).filter(|(cover, _)| *cover != Cover::None)
-            });
-            all.collect::<Vec<_>>()
-        };
+        let waypoints = binder.open(cx, &of.route, ns);
+        // Most workloads have no waypoint that is ready, or no policy.
+        let selecting = if waypoints.is_empty() { BTreeSet::new() } else { selecting(cx) };
+        let Some(policy) = selecting.first() else { return Vec::new() };
         let mut found = Vec::new();
-        let waypoints = binder.open(cx, route, &name.ns);
-        // Most services have no waypoint that is ready, or no policy.
-        let covering = if waypoints.is_empty() { Vec::new() } else { covering(cx) };
-        let whole = covering.iter().filter(|(cover, _)| *cover == Cover::All).map(|(_, policy)| policy).min();
-        let Some(policy) = whole else { return Vec::new() };
         for waypoint in waypoints {
             let accounts = cx.get(binder.accounts, &waypoint);
             for account in accounts.iter().flat_map(|accounts| accounts.iter()) {
@@ -100,45 +98,47 @@ pub(super) fn declare(
                 let lets_in = |policy: &Name| {
                     cx.memo(admits, &(policy.clone(), account.clone())).is_some_and(|admits| *admits)
                 };
-                if covering.iter().any(|(_, policy)| lets_in(policy)) {
+                if selecting.iter().any(lets_in) {
                     continue;
                 }
-                let (policy, waypoint, service) = (policy.clone(), waypoint.clone(), name.clone());
-                found.push((CutOff { policy, waypoint, account, service }, ()));
+                let reached = of.bound.clone().map_or_else(|| Reached::Workloads(ns.clone()), Reached::Bound);
+                let (policy, waypoint) = (policy.clone(), waypoint.clone());
+                found.push((CutOff { policy, waypoint, account, reached }, ()));
             }
         }
         found
     });
-    let by_policy =
-        b.index(cut_off, "waypoint_cut_off_by_policy", |key: &CutOff, (): &()| [key.policy.clone()]);
+    let by_policy = b.index(cut_off, "waypoint_cut_off_by_policy", |key: &CutOff, (): &()| {
+        [(key.policy.clone(), key.waypoint.clone())]
+    });
     let by_policy = b.group("policies_that_cut_off", by_policy, |_, _, rows| {
         Some(rows.iter().map(|(key, _)| key.clone()).collect::<Vec<CutOff>>())
     });
-    out.diagnostics(b, "cut_off_findings", by_policy, |_, policy, rows| [diagnostic(policy, rows)]);
+    out.diagnostics(b, "cut_off_findings", by_policy, |_, (policy, waypoint), rows| {
+        [diagnostic(policy, waypoint, rows)]
+    });
 }
 
-fn diagnostic(policy: &Name, rows: &[CutOff]) -> Diagnostic {
-    let first = rows.first();
-    let account = first.map(|of| of.account.to_string()).unwrap_or_default();
-    let waypoint = first.map(|of| of.waypoint.to_string()).unwrap_or_default();
-    let mut services: Vec<String> = rows.iter().map(|of| of.service.to_string()).collect();
-    services.dedup();
-    let more = match services.len().saturating_sub(NAMED) {
+fn diagnostic(policy: &Name, waypoint: &Name, rows: &[CutOff]) -> Diagnostic {
+    let accounts: BTreeSet<String> = rows.iter().map(|of| of.account.to_string()).collect();
+    let accounts = accounts.into_iter().collect::<Vec<_>>().join(", ");
+    let reached: BTreeSet<&Reached> = rows.iter().map(|of| &of.reached).collect();
+    let named: Vec<String> = reached.iter().take(NAMED).map(|of| of.text()).collect();
+    let more = match reached.len().saturating_sub(NAMED) {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    services.truncate(NAMED);
     Diagnostic {
         code: CUT_OFF,
         severity: Severity::Warning,
         object: Some(ObjectRef { kind: Kind::AuthorizationPolicy, name: policy.clone() }),
         field: "spec.rules".to_owned(),
         message: format!(
-            "no policy allows service account {account} of waypoint {waypoint}, through which {}{more} is reached: what comes through it is refused",
-            services.join(", ")
+            "no policy allows service account {accounts} of waypoint {waypoint}, through which {}{more} can be reached: what comes through it is refused",
+            named.join(", ")
         ),
         help: format!(
-            "allow the waypoint: from: [{{source: {{serviceAccounts: [{account}]}}}}]; and let it decide about its clients"
+            "allow the waypoint: from: [{{source: {{serviceAccounts: [{accounts}]}}}}]; and let it decide about its clients"
         ),
         place: None,
     }

@@ -5,11 +5,12 @@
 mod bindings;
 mod cut_off;
 mod enforcement;
+mod ignored;
 mod programming;
 
 use engine::{Builder, Cx, Index, Memo, Table};
 use model::facts::{
-    AuthorizationPolicy, GatewayClass, Meta, PolicyTargetRef, Protocol, Service, ServiceEntry,
+    AuthorizationPolicy, GatewayClass, Meta, Pod, PolicyTargetRef, Protocol, Service, ServiceEntry,
     ServiceEntryAddress, ServiceType, Visibility, WorkloadEntry,
 };
 use model::{Diagnostic, Kind, Name, Ns, ObjectRef, Severity, Str, shared};
@@ -22,7 +23,7 @@ use crate::namespace::NamespaceView;
 use crate::policy::PolicyRow;
 use crate::service::{EndpointFault, Entries, HostKey, ServiceRow, ServiceView, endpoint_faults, ingress};
 use crate::settings::Settings;
-use crate::waypoint::{BindError, Binder, WAYPOINT_CONTROLLER};
+use crate::waypoint::{BehindWaypoints, BindError, Binder, WAYPOINT_CONTROLLER};
 use crate::workload::EntryWorkload;
 use crate::{Options, key};
 
@@ -51,6 +52,7 @@ fn unaccepted(reason: &'static str, message: String) -> Condition {
 /// What conditions are made from.
 #[derive(Clone, Copy)]
 pub(crate) struct Inputs {
+    pub pods: Table<Name, Pod>,
     pub services: Table<Name, Service>,
     pub service_entries: Table<Name, ServiceEntry>,
     pub workload_entries: Table<Name, WorkloadEntry>,
@@ -67,6 +69,8 @@ pub(crate) struct Inputs {
     pub enforcements: EnforcementTables,
     /// WorkloadEntries as they are sent, by resource name.
     pub entry_workloads: Table<Str, EntryWorkload>,
+    /// What workloads say of the waypoints before them.
+    pub behind: BehindWaypoints,
 }
 
 /// Declares them.
@@ -123,9 +127,10 @@ pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, inputs: Inputs, option
     programming::declare(b, out, inputs.binder, service_rows, entries.rows);
     // With these, waypoints are let through.
     if !options.allow_waypoints {
-        let (policies, views) = (inputs.policies, inputs.service_views);
-        cut_off::declare(b, out, policies, policy_rows, views, inputs.settings, inputs.binder);
+        let (policies, behind) = (inputs.policies, inputs.behind);
+        cut_off::declare(b, out, policies, policy_rows, behind, inputs.settings, inputs.binder);
     }
+    ignored::declare(b, out, inputs.pods, namespaces);
     out.diagnostics(b, "target_findings", policies, |_, name, conditions| unattached(name, conditions));
 }
 

@@ -1,11 +1,13 @@
 //! Waypoints: which gateways are one, who is bound to which, and who requires one.
 
+mod behind;
 mod bind;
 mod gateway;
 mod implicit_allow;
 mod require;
 mod unbound;
 
+pub(crate) use behind::{BehindWaypoint, BehindWaypoints};
 pub(crate) use bind::{BindError, Binder, Bound, Inherited, Route};
 pub(crate) use gateway::{
     GATEWAY_NAME_LABEL, HBONE_PORT, WAYPOINT_CONTROLLER, Waypoint, declare, declare_accounts, declare_traffic,

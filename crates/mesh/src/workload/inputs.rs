@@ -14,7 +14,8 @@ use crate::network::Networks;
 use crate::service::{Entries, SelectedServices, Services};
 use crate::settings::Settings;
 use crate::waypoint::{
-    BindError, Binder, GATEWAY_NAME_LABEL, ImplicitAllowPolicies, Inherited, UnboundWorkloads, Waypoint,
+    BehindWaypoints, BindError, Binder, GATEWAY_NAME_LABEL, ImplicitAllowPolicies, Inherited,
+    UnboundWorkloads, Waypoint,
 };
 
 /// An endpoint that names a pod, of a slice that decides about its service.
@@ -68,6 +69,7 @@ pub(crate) struct Inputs {
     pub networks: Networks,
     pub binder: Binder,
     pub implicit_allow: Option<ImplicitAllowPolicies>,
+    pub behind: BehindWaypoints,
     pub enforcements: Enforcements,
     pub unbound: UnboundWorkloads,
     pub left_out: LeftOutPods,
@@ -132,11 +134,21 @@ impl Inputs {
     ) -> Option<Vec<String>> {
         let policies = cx.memo(self.selected_policies, selected)?;
         let mut listed: Vec<String> = policies.iter().map(|p| p.to_string()).collect();
-        if let Some(implicit_allow) = &self.implicit_allow {
-            let own = target.requirement.iter().flat_map(|requirement| &requirement.route);
-            let of_services = target.services.iter().flat_map(|(s, _)| &s.requirement.route);
-            let names = implicit_allow.names(cx, &self.binder, &selected.ns, own.chain(of_services));
-            listed.extend(names.iter().map(|n| n.to_string()));
+        let own = target.requirement.iter().flat_map(|requirement| &requirement.route);
+        let of_services = target.services.iter().flat_map(|(s, _)| Some((s, s.requirement.route.as_ref()?)));
+        match &self.implicit_allow {
+            Some(implicit_allow) => {
+                let routes = own.chain(of_services.map(|(_, route)| route));
+                let names = implicit_allow.names(cx, &self.binder, &selected.ns, routes);
+                listed.extend(names.iter().map(|n| n.to_string()));
+            }
+            // No ztunnel enforces policies, or nobody comes through a waypoint.
+            None if !target.is_captured || target.requirement.is_none() => {}
+            None => {
+                let own = own.map(|route| (None, route));
+                let of_services = of_services.map(|(service, route)| (Some(service.object_ref()), route));
+                self.behind.tell(cx, selected, own.chain(of_services));
+            }
         }
         listed.extend(self.enforcements.listed(cx, target).map(|name| name.to_string()));
         Some(listed)

@@ -1,5 +1,5 @@
-use super::{Facts, Meta, PolicyTargetRef, Refused};
-use crate::{Labels, Name, Str};
+use super::{Meta, PolicyTargetRef, Refused};
+use crate::{Labels, Str};
 
 /// `spec.action`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -95,12 +95,4 @@ pub struct AuthorizationPolicy {
     pub dry_run: bool,
     /// `spec`, or why it was not understood.
     pub spec: Result<AuthorizationSpec, Refused>,
-}
-
-impl Facts for AuthorizationPolicy {
-    type Key = Name;
-
-    fn key(&self) -> Name {
-        self.meta.name.clone()
-    }
 }

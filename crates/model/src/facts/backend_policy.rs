@@ -1,5 +1,5 @@
-use super::{Facts, Meta, ObjectReference, SessionPersistence};
-use crate::{Labels, Name, Str};
+use super::{Meta, ObjectReference, SessionPersistence};
+use crate::{Labels, Str};
 use std::time::Duration;
 
 /// An entry of `spec.targetRefs` of a policy of the Gateway API: an object of the policy's namespace.
@@ -41,14 +41,6 @@ pub struct BackendTlsPolicy {
     pub options: Labels,
 }
 
-impl Facts for BackendTlsPolicy {
-    type Key = Name;
-
-    fn key(&self) -> Name {
-        self.meta.name.clone()
-    }
-}
-
 /// A number of things in a time.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct Rate {
@@ -78,12 +70,4 @@ pub struct BackendTrafficPolicy {
     pub retries: Option<RetryConstraint>,
     /// `spec.sessionPersistence`.
     pub session: Option<SessionPersistence>,
-}
-
-impl Facts for BackendTrafficPolicy {
-    type Key = Name;
-
-    fn key(&self) -> Name {
-        self.meta.name.clone()
-    }
 }

@@ -1,5 +1,5 @@
-use super::{AllowedNamespaces, Facts, Listener, Meta, ObjectReference};
-use crate::{Diagnostic, Labels, Name, Str};
+use super::{AllowedNamespaces, Listener, Meta, ObjectReference};
+use crate::{Labels, Str};
 use std::net::IpAddr;
 
 /// Facts of a Gateway API `GatewayClass`.
@@ -9,22 +9,6 @@ pub struct GatewayClass {
     pub meta: Meta,
     /// `spec.controllerName`.
     pub controller: Str,
-}
-
-impl Facts for GatewayClass {
-    type Key = Name;
-
-    fn key(&self) -> Name {
-        self.meta.name.clone()
-    }
-
-    fn unsupported(&self) -> Option<&Vec<Diagnostic>> {
-        Some(&self.meta.unsupported)
-    }
-
-    fn unsupported_mut(&mut self) -> Option<&mut Vec<Diagnostic>> {
-        Some(&mut self.meta.unsupported)
-    }
 }
 
 /// An entry of `status.addresses`, or of a load balancer's.
@@ -112,20 +96,4 @@ pub struct Gateway {
     pub backend_certificate: Option<ObjectReference>,
     /// `status.addresses`, in order.
     pub addresses: Vec<GatewayAddress>,
-}
-
-impl Facts for Gateway {
-    type Key = Name;
-
-    fn key(&self) -> Name {
-        self.meta.name.clone()
-    }
-
-    fn unsupported(&self) -> Option<&Vec<Diagnostic>> {
-        Some(&self.meta.unsupported)
-    }
-
-    fn unsupported_mut(&mut self) -> Option<&mut Vec<Diagnostic>> {
-        Some(&mut self.meta.unsupported)
-    }
 }

@@ -6,17 +6,19 @@ use std::hash::Hash;
 pub trait Facts: PartialEq + Send + Sync + 'static {
     /// The key.
     type Key: ObjectKey;
+    /// Whether anything is told of objects of the kind by themselves.
+    const IS_TOLD: bool = false;
 
     /// Returns the key of this object.
     fn key(&self) -> Self::Key;
 
-    /// Returns what is told of the object for the fields that it sets and that are known and not supported, as
-    /// [`crate::field`] has them; `None` for facts of kinds without such fields.
-    fn unsupported(&self) -> Option<&Vec<Diagnostic>> {
-        None
+    /// Returns what is told of the object for the fields that it sets and that are known and not supported, and for
+    /// labels and annotations that have no effect, as [`crate::field`] has them.
+    fn unsupported(&self) -> &[Diagnostic] {
+        &[]
     }
 
-    /// Returns the same, to be set.
+    /// Returns the same, to be set; `None` where nothing is told.
     fn unsupported_mut(&mut self) -> Option<&mut Vec<Diagnostic>> {
         None
     }

@@ -1,5 +1,5 @@
-use super::{Facts, Meta, ObjectReference};
-use crate::{Labels, Name, Selector, Str};
+use super::{Meta, ObjectReference};
+use crate::{Labels, Selector, Str};
 
 /// `allowedRoutes.namespaces` of a listener, or `allowedListeners.namespaces` of a gateway.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -61,12 +61,4 @@ pub struct ListenerSet {
     pub parent: ObjectReference,
     /// `spec.listeners`, in order.
     pub listeners: Vec<Listener>,
-}
-
-impl Facts for ListenerSet {
-    type Key = Name;
-
-    fn key(&self) -> Name {
-        self.meta.name.clone()
-    }
 }

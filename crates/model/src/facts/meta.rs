@@ -11,8 +11,9 @@ pub struct Meta {
     pub generation: i64,
     /// All labels.
     pub labels: Labels,
-    /// The annotations that are read anywhere in the mesh (see `parse`); all others are dropped.
+    /// The annotations that are read of the kind; all others are dropped.
     pub annotations: Labels,
-    /// What is told of the object for the fields that it sets and that are known and not supported.
+    /// What is told of the object for the fields that it sets and that are known and not supported, and for labels and
+    /// annotations that have no effect.
     pub unsupported: Vec<Diagnostic>,
 }

@@ -21,6 +21,7 @@ mod referent;
 mod route;
 mod service;
 mod service_entry;
+mod with_meta;
 mod workload_entry;
 
 pub use authorization_policy::{
@@ -83,17 +84,20 @@ macro_rules! objects {
                 match self { $(Object::$kind(facts) => facts.key().name(),)* }
             }
 
-            /// Returns what is told of the object for the fields that it sets and that are known and not supported.
+            /// Tells whether labels and annotations of objects of a kind are judged: of a pod with its like, of others
+            /// by themselves.
+            pub fn judges_metadata(kind: Kind) -> bool {
+                match kind { $(Kind::$kind => kind == Kind::Pod || <$facts as Facts>::IS_TOLD,)* }
+            }
+
+            /// Returns what is told of the object by itself ([`Facts::unsupported`]).
             pub fn unsupported(&self) -> &[Diagnostic] {
-                match self { $(Object::$kind(facts) => facts.unsupported().map_or(&[][..], Vec::as_slice),)* }
+                match self { $(Object::$kind(facts) => facts.unsupported(),)* }
             }
 
             /// Returns the same, to be completed before the facts are shared.
-            pub fn unsupported_mut(&mut self) -> &mut [Diagnostic] {
-                let found = match self {
-                    $(Object::$kind(facts) => Arc::get_mut(facts).and_then(Facts::unsupported_mut),)*
-                };
-                found.map(Vec::as_mut_slice).unwrap_or_default()
+            pub fn unsupported_mut(&mut self) -> Option<&mut Vec<Diagnostic>> {
+                match self { $(Object::$kind(facts) => Arc::get_mut(facts).and_then(Facts::unsupported_mut),)* }
             }
         }
     };

@@ -1,5 +1,5 @@
-use super::{Facts, Meta, Refused};
-use crate::{Labels, Name};
+use super::{Meta, Refused};
+use crate::Labels;
 
 /// `mtls.mode`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -33,12 +33,4 @@ pub struct PeerAuthentication {
     pub meta: Meta,
     /// `spec`, or why it was not understood.
     pub spec: Result<PeerAuthenticationSpec, Refused>,
-}
-
-impl Facts for PeerAuthentication {
-    type Key = Name;
-
-    fn key(&self) -> Name {
-        self.meta.name.clone()
-    }
 }

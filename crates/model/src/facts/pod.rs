@@ -25,6 +25,9 @@ pub struct Pod {
     pub labels: Labels,
     /// The annotations that are read, without `ambient.istio.io/redirection` (see `captured`).
     pub annotations: Labels,
+    /// The labels and annotations of the mesh that have no effect: the path of each, such as
+    /// `metadata.labels[istio.io/waypoint-for]`, and its value.
+    pub ignored: Labels,
     /// Whether `status.phase` still counts.
     pub phase: Phase,
     /// `status.podIPs`, else `status.podIP`, in order. Empty when there is none or **any** of them

@@ -1,7 +1,7 @@
 //! Routes of every kind in one shape.
 
-use super::{BackendReference, Facts, Filter, Meta, ObjectReference};
-use crate::{Diagnostic, Name, Str};
+use super::{BackendReference, Filter, Meta, ObjectReference};
+use crate::Str;
 use std::time::Duration;
 
 /// The kinds of routes, by what they route.
@@ -40,22 +40,6 @@ pub struct Route {
     pub hostnames: Vec<Str>,
     /// `spec.rules`, in order.
     pub rules: Vec<RouteRule>,
-}
-
-impl Facts for Route {
-    type Key = Name;
-
-    fn key(&self) -> Name {
-        self.meta.name.clone()
-    }
-
-    fn unsupported(&self) -> Option<&Vec<Diagnostic>> {
-        Some(&self.meta.unsupported)
-    }
-
-    fn unsupported_mut(&mut self) -> Option<&mut Vec<Diagnostic>> {
-        Some(&mut self.meta.unsupported)
-    }
 }
 
 /// An entry of `spec.parentRefs`.

@@ -1,5 +1,5 @@
-use super::{Facts, GatewayAddress, Meta};
-use crate::{Diagnostic, Labels, Name, Str};
+use super::{GatewayAddress, Meta};
+use crate::{Labels, Str};
 use std::net::IpAddr;
 
 /// `spec.type`.
@@ -83,20 +83,4 @@ pub struct Service {
     /// The addresses outside of the cluster: of each entry of `status.loadBalancer.ingress` its `ip`, else
     /// its `hostname`, then `spec.externalIPs`; in order, what does not parse is left out.
     pub external: Vec<GatewayAddress>,
-}
-
-impl Facts for Service {
-    type Key = Name;
-
-    fn key(&self) -> Name {
-        self.meta.name.clone()
-    }
-
-    fn unsupported(&self) -> Option<&Vec<Diagnostic>> {
-        Some(&self.meta.unsupported)
-    }
-
-    fn unsupported_mut(&mut self) -> Option<&mut Vec<Diagnostic>> {
-        Some(&mut self.meta.unsupported)
-    }
 }

@@ -1,5 +1,5 @@
-use super::{Facts, Meta, WorkloadEntrySpec};
-use crate::{Diagnostic, Labels, Name, Str};
+use super::{Meta, WorkloadEntrySpec};
+use crate::{Labels, Str};
 use ipnet::IpNet;
 use std::net::IpAddr;
 
@@ -64,20 +64,4 @@ pub struct ServiceEntry {
     pub subject_alt_names: Vec<Str>,
     /// `status.addresses[]`: (host, value) that parse, in order; hosts in lower case.
     pub status_addresses: Vec<(Str, IpAddr)>,
-}
-
-impl Facts for ServiceEntry {
-    type Key = Name;
-
-    fn key(&self) -> Name {
-        self.meta.name.clone()
-    }
-
-    fn unsupported(&self) -> Option<&Vec<Diagnostic>> {
-        Some(&self.meta.unsupported)
-    }
-
-    fn unsupported_mut(&mut self) -> Option<&mut Vec<Diagnostic>> {
-        Some(&mut self.meta.unsupported)
-    }
 }

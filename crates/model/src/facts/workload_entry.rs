@@ -1,5 +1,5 @@
-use super::{Facts, Meta};
-use crate::{Labels, Name, Str};
+use super::Meta;
+use crate::{Labels, Str};
 use std::net::IpAddr;
 
 /// The address of an entry.
@@ -48,12 +48,4 @@ pub struct WorkloadEntry {
     pub labels: Labels,
     /// `spec`.
     pub spec: WorkloadEntrySpec,
-}
-
-impl Facts for WorkloadEntry {
-    type Key = Name;
-
-    fn key(&self) -> Name {
-        self.meta.name.clone()
-    }
 }

@@ -2,8 +2,8 @@
 //!
 //! A field is read, perhaps under a deprecated name, which is told; or it is known and not supported, and whoever sets it is told what to use instead; or it is
 //! outside: a matter of others, or something that says nothing to proxies. Fields that kinds have in common
-//! (`apiVersion`, `kind`, `metadata`) are not here; of `metadata` names, times, labels and a list of annotations
-//! are read.
+//! (`apiVersion`, `kind`, `metadata`) are not here; of `metadata` names, times, labels and annotations are read,
+//! and a table of its own has the labels and annotations of a mesh ([`metadata_keys`]).
 //!
 //! The walk of objects at ingest, the page `docs/reference/kinds.md` and the tests that compare the table with the
 //! published definitions are made of it. A path has `[]` for each item of a list and `*` for each entry of a mapping:
@@ -14,6 +14,12 @@ mod gateway_api;
 mod istio;
 mod line;
 mod mesh_settings;
+mod metadata;
+
+pub use metadata::{
+    Doubt, MetadataKey, MetadataPart, doubt, is_made_by_controller, is_of_mesh, may_be_of_mesh,
+    metadata_keys, reads_annotation,
+};
 
 use crate::Kind;
 use line::Line;

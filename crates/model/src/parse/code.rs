@@ -14,8 +14,10 @@ pub const NO_MATCH: &str = "KO005";
 pub const KIND_WITHOUT_EFFECT: &str = "KO006";
 /// A field is known and not read.
 pub const UNSUPPORTED_FIELD: &str = "KO007";
+/// A label or annotation of the mesh has no effect on the object that has it.
+pub const METADATA: &str = "KO008";
 /// A field is read, and its API has given it up, or is about to.
-pub const DEPRECATED_FIELD: &str = "KO008";
+pub const DEPRECATED_FIELD: &str = "KO009";
 /// A cluster address of a `Service` is no IP address.
 pub const SERVICE_ADDRESS: &str = "SV001";
 /// The `resolution` of a `ServiceEntry` is not known.
@@ -50,6 +52,7 @@ pub const ALL: &[&str] = &[
     NO_MATCH,
     KIND_WITHOUT_EFFECT,
     UNSUPPORTED_FIELD,
+    METADATA,
     DEPRECATED_FIELD,
     SERVICE_ADDRESS,
     ENTRY_RESOLUTION,

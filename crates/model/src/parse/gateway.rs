@@ -1,7 +1,7 @@
 use super::listener::{ListenerManifest, Namespaces};
 use super::metadata::Metadata;
 use super::number::Port;
-use super::pairs::LabelPairs;
+use super::pairs::{All, LabelPairs};
 use super::read::{self, Manifest};
 use super::reference::Reference;
 use super::text::{Text, or_empty, shared_host};
@@ -9,7 +9,7 @@ use super::wrong::Wrong;
 use crate::facts::{
     FrontendTls, FrontendValidation, Gateway, GatewayAddress, GatewayClass, Infrastructure, RequestedAddress,
 };
-use crate::{Kind, Labels, Str, shared};
+use crate::{Kind, Str, shared};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -27,22 +27,6 @@ struct ClassSpec<'a> {
     #[serde(borrow)]
     controller_name: Option<Text<'a>>,
 }
-
-/// The annotations of a manifest, all of them.
-#[derive(Deserialize, Default)]
-struct Annotated<'a> {
-    #[serde(borrow, default)]
-    metadata: AllAnnotations<'a>,
-}
-
-#[derive(Deserialize, Default)]
-struct AllAnnotations<'a> {
-    #[serde(borrow)]
-    annotations: Option<LabelPairs<'a>>,
-}
-
-/// What `kubectl apply` keeps there: the whole object, which is nobody else's business.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", expecting = "an object")]
@@ -161,19 +145,15 @@ pub(super) fn parse_class(json: &[u8]) -> Result<GatewayClass, Wrong> {
 /// # Errors
 /// As [`super::parse`].
 pub(super) fn parse(json: &[u8]) -> Result<Gateway, Wrong> {
-    let Manifest::<Spec<'_>, Status<'_>> { metadata, spec, status } = read::manifest(json)?;
+    let Manifest::<Spec<'_>, Status<'_>, All> { metadata, spec, status } = read::manifest(json)?;
     let (spec, status) = (spec.unwrap_or_default(), status.unwrap_or_default());
     let tls = spec.tls.unwrap_or_default();
     let infrastructure = spec.infrastructure.unwrap_or_default();
-    // Read once more: other kinds drop annotations that nobody reads before they are kept.
-    let Annotated { metadata: all } = serde_json::from_slice(json).unwrap_or_default();
-    let all = all.annotations.map(|all| all.labels()).unwrap_or_default();
-    let annotations = Labels::new(all.iter().filter(|(key, _)| key != LAST_APPLIED).cloned());
     Ok(Gateway {
         meta: metadata.meta(Kind::Gateway)?,
         uid: Str::from(metadata.uid_text()),
         is_deleted: metadata.deletion_timestamp.is_some(),
-        annotations,
+        annotations: metadata.kept_annotations(),
         class: shared(or_empty(&spec.gateway_class_name)),
         listeners: spec.listeners.unwrap_or_default().into_iter().map(ListenerManifest::lower).collect(),
         requested: spec.addresses.iter().flatten().map(Address::requested).collect(),

@@ -1,17 +1,18 @@
 //! `metadata`.
 
-use super::pairs::{Annotations, LabelPairs};
+use super::pairs::{Annotations, Kept, LabelPairs, OfMesh};
 use super::text::{Text, or_empty};
-use super::{code, uid, wrong::Wrong};
+use super::{code, ignored, uid, wrong::Wrong};
 use crate::facts::Meta;
+use crate::field::{MetadataPart, is_made_by_controller, reads_annotation};
 use crate::timestamp;
-use crate::{Kind, Labels, Name, ObjectRef, Scope, Str};
+use crate::{Diagnostic, Kind, Labels, Name, ObjectRef, Scope, Str};
 use serde::Deserialize;
 
-/// The fields of `metadata` that are read of any kind.
-#[derive(Deserialize, Default, Debug)]
-#[serde(rename_all = "camelCase", expecting = "an object")]
-pub(super) struct Metadata<'a> {
+/// The fields of `metadata` that are read of any kind; `K` says which annotations are kept.
+#[derive(Deserialize, Debug)]
+#[serde(rename_all = "camelCase", expecting = "an object", bound(deserialize = "K: Kept"))]
+pub(super) struct Metadata<'a, K = OfMesh> {
     #[serde(borrow)]
     name: Option<Text<'a>>,
     #[serde(borrow)]
@@ -28,7 +29,7 @@ pub(super) struct Metadata<'a> {
     #[serde(borrow)]
     labels: Option<LabelPairs<'a>>,
     #[serde(borrow)]
-    annotations: Option<Annotations<'a>>,
+    annotations: Option<Annotations<'a, K>>,
     #[serde(borrow)]
     pub(super) owner_references: Option<Vec<OwnerReference<'a>>>,
 }
@@ -44,7 +45,24 @@ pub(super) struct OwnerReference<'a> {
     pub(super) controller: Option<bool>,
 }
 
-impl Metadata<'_> {
+impl<K> Default for Metadata<'_, K> {
+    fn default() -> Self {
+        Self {
+            name: None,
+            namespace: None,
+            generate_name: None,
+            uid: None,
+            creation_timestamp: None,
+            deletion_timestamp: None,
+            generation: None,
+            labels: None,
+            annotations: None,
+            owner_references: None,
+        }
+    }
+}
+
+impl<K> Metadata<'_, K> {
     /// Returns the name of the object.
     ///
     /// # Errors
@@ -78,14 +96,50 @@ impl Metadata<'_> {
         self.labels.as_ref().map(LabelPairs::labels).unwrap_or_default()
     }
 
-    /// Returns the value of one of [`ANNOTATIONS`].
+    /// Returns the value of an annotation that is kept.
     pub(super) fn annotation(&self, key: &str) -> Option<&str> {
         self.annotations.as_ref().and_then(|a| a.get(key)).map(Text::as_str)
     }
 
-    /// Returns the annotations that are read, without `but`.
-    pub(super) fn annotations_but(&self, but: &str) -> Labels {
-        self.annotations.as_ref().map(|a| a.labels_but(but)).unwrap_or_default()
+    /// Returns all annotations that are kept.
+    pub(super) fn kept_annotations(&self) -> Labels {
+        Labels::new(self.annotations.iter().flat_map(Annotations::iter))
+    }
+
+    /// Returns the annotations that are read of a kind, without `but`.
+    pub(super) fn annotations_but(&self, kind: Kind, but: &str) -> Labels {
+        let kept = self.annotations.iter().flat_map(Annotations::iter);
+        Labels::new(kept.filter(|(name, _)| *name != but && reads_annotation(kind, name)))
+    }
+
+    /// Returns the labels and annotations of the mesh that have no effect on an object of a kind: the path of each,
+    /// and its value.
+    pub(super) fn ignored(&self, kind: Kind) -> Vec<(String, &str)> {
+        let labels = || self.labels.iter().flat_map(LabelPairs::iter);
+        let annotations = self.annotations.iter().flat_map(Annotations::iter);
+        let all = labels()
+            .map(|pair| (MetadataPart::Label, pair))
+            .chain(annotations.map(|pair| (MetadataPart::Annotation, pair)));
+        let found: Vec<_> = all
+            .filter_map(|(part, (name, value))| {
+                ignored::doubt(kind, part, name, value)?;
+                Some((ignored::path(part, name), value))
+            })
+            .collect();
+        // Looked for only where something is found, which is seldom.
+        if !found.is_empty() && labels().any(|(name, _)| is_made_by_controller(name)) {
+            return Vec::new();
+        }
+        found
+    }
+
+    /// Returns what is told of the labels and annotations of the mesh that have no effect on an object.
+    pub(super) fn unsupported(&self, kind: Kind, name: &Name) -> Vec<Diagnostic> {
+        let ignored = self.ignored(kind).into_iter();
+        let told = |(field, value): (String, &str)| {
+            ignored::diagnostic(&ObjectRef { kind, name: name.clone() }, &field, value)
+        };
+        ignored.filter_map(told).collect()
     }
 
     /// Returns the facts of the metadata.
@@ -93,13 +147,14 @@ impl Metadata<'_> {
     /// # Errors
     /// As [`Metadata::object_name`].
     pub(super) fn meta(&self, kind: Kind) -> Result<Meta, Wrong> {
+        let name = self.object_name(kind)?;
         Ok(Meta {
-            name: self.object_name(kind)?,
+            unsupported: self.unsupported(kind, &name),
+            name,
             created: timestamp::seconds(or_empty(&self.creation_timestamp)),
             generation: self.generation.unwrap_or(0),
             labels: self.labels(),
-            annotations: self.annotations_but(""),
-            unsupported: Vec::new(),
+            annotations: self.annotations_but(kind, ""),
         })
     }
 }

@@ -13,7 +13,7 @@
 //! a [`Diagnostic`], and the caller keeps what it had.
 //!
 //! Which fields are known and not supported is in the table of fields ([`crate::field`]); those of them that an object
-//! sets are told of it ([`crate::facts::Meta::unsupported`]).
+//! sets are told of it ([`crate::facts::Meta::unsupported`]), and so are labels and annotations that have no effect.
 
 mod annotation;
 mod authorization_policy;
@@ -24,6 +24,7 @@ mod endpoint_slice;
 mod enumeration;
 mod fault;
 mod gateway;
+mod ignored;
 mod key_material;
 mod listener;
 mod mesh_settings;
@@ -55,9 +56,8 @@ mod wrong;
 #[cfg(test)]
 mod tests;
 
-pub use annotation::ANNOTATIONS;
+pub use ignored::diagnostic as ignored_metadata;
 pub use referent::{ReferentKind, referent};
-pub use unsupported::has_unsupported_fields;
 
 use crate::facts::{AuthorizationPolicy, PeerAuthentication};
 use crate::{Diagnostic, Kind, Object};

@@ -17,10 +17,12 @@ struct Manifest<'a> {
 /// As [`super::parse`].
 pub(super) fn parse(json: &[u8]) -> Result<Namespace, Wrong> {
     let Manifest { metadata } = read::manifest(json)?;
+    let name = metadata.object_name(Kind::Namespace)?;
     Ok(Namespace {
-        name: crate::Ns::own(&metadata.object_name(Kind::Namespace)?.name),
+        name: crate::Ns::own(&name.name),
         labels: metadata.labels(),
-        annotations: metadata.annotations_but(""),
+        annotations: metadata.annotations_but(Kind::Namespace, ""),
+        unsupported: metadata.unsupported(Kind::Namespace, &name),
     })
 }
 
@@ -38,6 +40,7 @@ mod tests {
             name: "shop".into(),
             labels: crate::Labels::new([("a", "1")]),
             annotations: crate::Labels::new([("networking.istio.io/traffic-distribution", "PreferClose")]),
+            unsupported: Vec::new(),
         };
         assert_eq!(parse(json).unwrap(), expected);
     }

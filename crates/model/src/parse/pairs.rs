@@ -1,10 +1,11 @@
 //! Maps of strings.
 
-use super::annotation::ANNOTATIONS;
 use super::text::Text;
 use crate::Labels;
+use crate::field::may_be_of_mesh;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use std::fmt;
+use std::marker::PhantomData;
 
 /// The labels of an object: a null value counts as empty, as an API server has it.
 #[derive(Debug, Default)]
@@ -15,14 +16,46 @@ pub(super) struct LabelPairs<'a>(Vec<(Text<'a>, Text<'a>)>);
 #[derive(Debug, Default)]
 pub(super) struct StrictPairs<'a>(Vec<(Text<'a>, Text<'a>)>);
 
-/// The annotations that are read; all others are skipped unread.
+/// Which annotations the metadata of a kind keeps; the others are skipped unread.
+pub(super) trait Kept {
+    /// Tells whether it keeps the one of this name.
+    fn keeps(name: &str) -> bool;
+}
+
+/// Those that belong to a mesh, or were meant to.
 #[derive(Debug, Default)]
-pub(super) struct Annotations<'a>(Vec<(Text<'a>, Text<'a>)>);
+pub(super) struct OfMesh;
+
+/// All: they are handed on to what is made of the object.
+#[derive(Debug, Default)]
+pub(super) struct All;
+
+impl Kept for OfMesh {
+    fn keeps(name: &str) -> bool {
+        may_be_of_mesh(name)
+    }
+}
+
+impl Kept for All {
+    fn keeps(name: &str) -> bool {
+        // What `kubectl apply` keeps there is the whole object, which is nobody else's business.
+        name != "kubectl.kubernetes.io/last-applied-configuration"
+    }
+}
+
+/// The annotations that are kept.
+#[derive(Debug)]
+pub(super) struct Annotations<'a, K>(Vec<(Text<'a>, Text<'a>)>, PhantomData<K>);
 
 impl<'a> LabelPairs<'a> {
     /// Returns the value of `key`; of repeated keys the last one holds.
     pub(super) fn get(&self, key: &str) -> Option<&Text<'a>> {
         find(&self.0, key)
+    }
+
+    /// Returns those in order as they are written.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
     /// Returns the shared set.
@@ -38,15 +71,15 @@ impl StrictPairs<'_> {
     }
 }
 
-impl<'a> Annotations<'a> {
+impl<'a, K> Annotations<'a, K> {
     /// Returns the value of `key`; of repeated keys the last one holds.
     pub(super) fn get(&self, key: &str) -> Option<&Text<'a>> {
         find(&self.0, key)
     }
 
-    /// Returns the shared set, without the key `but`.
-    pub(super) fn labels_but(&self, but: &str) -> Labels {
-        Labels::new(self.0.iter().filter(|(k, _)| k.as_str() != but).map(|(k, v)| (k.as_str(), v.as_str())))
+    /// Returns those in order as they are written.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
 }
 
@@ -70,10 +103,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for StrictPairs<'a> {
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Annotations<'a> {
+impl<'de: 'a, 'a, K: Kept> Deserialize<'de> for Annotations<'a, K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let keep = |key: &str| ANNOTATIONS.contains(&key);
-        deserializer.deserialize_map(PairsVisitor { null: true, keep }).map(Self)
+        let pairs = deserializer.deserialize_map(PairsVisitor { null: true, keep: K::keeps })?;
+        Ok(Self(pairs, PhantomData))
     }
 }
 

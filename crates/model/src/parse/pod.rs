@@ -5,7 +5,7 @@ use super::read::{self, Manifest};
 use super::text::{Text, or_empty};
 use super::wrong::Wrong;
 use crate::facts::{Phase, Pod};
-use crate::{Kind, Str, shared};
+use crate::{Kind, Labels, Str, shared};
 use serde::Deserialize;
 use smallvec::SmallVec;
 use std::net::IpAddr;
@@ -84,7 +84,8 @@ pub(super) fn parse(json: &[u8]) -> Result<Pod, Wrong> {
     Ok(Pod {
         uid: metadata.uid(),
         labels: metadata.labels(),
-        annotations: metadata.annotations_but(REDIRECTION),
+        annotations: metadata.annotations_but(Kind::Pod, REDIRECTION),
+        ignored: Labels::new(metadata.ignored(Kind::Pod)),
         phase: match or_empty(&status.phase) {
             "Succeeded" | "Failed" => Phase::Done,
             _ => Phase::Live,
@@ -216,6 +217,7 @@ mod tests {
                 "annotations": {
                     "ambient.istio.io/redirection": "enabled",
                     "kubectl.kubernetes.io/last-applied-configuration": "{\"a\":\"\\u00e9\"}",
+                    "ambient.pilothouse.io/require-waypoint": "true",
                     "networking.istio.io/traffic-distribution": "PreferClose",
                 },
                 "managedFields": [{"fieldsV1": {"f:metadata": {"f:labels": {".": {}}}}}],
@@ -245,8 +247,12 @@ mod tests {
         let expected = Pod {
             name: Name::new("shop", "web-1"),
             uid: 0xff,
-            labels: crate::Labels::new([("app", "web")]),
-            annotations: crate::Labels::new([("networking.istio.io/traffic-distribution", "PreferClose")]),
+            labels: Labels::new([("app", "web")]),
+            annotations: Labels::new([("ambient.pilothouse.io/require-waypoint", "true")]),
+            ignored: Labels::new([(
+                "metadata.annotations[networking.istio.io/traffic-distribution]",
+                "PreferClose",
+            )]),
             phase: Phase::Live,
             ips: ["10.0.0.1", "fd00::1"].iter().map(|ip| ip.parse().unwrap()).collect(),
             node: "n1".into(),

@@ -1,16 +1,17 @@
 //! From bytes to manifests: fast when all is well, precise when not.
 
 use super::metadata::Metadata;
+use super::pairs::{Kept, OfMesh};
 use super::{code, wrong::Wrong};
 use serde::Deserialize;
 use serde_json::error::Category;
 
-/// A manifest of a kind whose `spec` and `status` are read.
+/// A manifest of a kind whose `spec` and `status` are read; `K` says which annotations are kept.
 #[derive(Deserialize)]
-#[serde(expecting = "an object", bound(deserialize = "S: Deserialize<'de>, T: Deserialize<'de>"))]
-pub(super) struct Manifest<'a, S, T> {
+#[serde(expecting = "an object", bound(deserialize = "S: Deserialize<'de>, T: Deserialize<'de>, K: Kept"))]
+pub(super) struct Manifest<'a, S, T, K = OfMesh> {
     #[serde(borrow, default)]
-    pub(super) metadata: Metadata<'a>,
+    pub(super) metadata: Metadata<'a, K>,
     pub(super) spec: Option<S>,
     pub(super) status: Option<T>,
 }

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
-use super::{ANNOTATIONS, code, parse};
+use super::{code, parse};
 use crate::{Diagnostic, Kind, Object, Severity};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -157,12 +157,6 @@ fn facts_of_every_kind_know_their_kind_and_name() {
         assert_eq!(object.kind(), kind);
         assert_eq!(object.name().name, "a");
     }
-}
-
-#[test]
-fn annotations_are_listed_once_in_order() {
-    assert!(ANNOTATIONS.is_sorted());
-    assert!(ANNOTATIONS.windows(2).all(|pair| pair[0] != pair[1]));
 }
 
 #[test]

@@ -17,7 +17,7 @@ use super::changes::{Changed, ChangedObjects};
 use super::settings::StatusSettings;
 use super::stats::StatusStats;
 use crate::engine_thread::EngineHandle;
-use cluster::{Ended, Lane, ObjectClient, ObjectWriter, WrittenKind, WrittenObject};
+use cluster::{Ended, Lane, ObjectClient, ObjectWriter, WrittenKind, WrittenObject, root_cause};
 use compare::{Desired, written_kind};
 use futures::stream::{BoxStream, SelectAll};
 use futures::{StreamExt, stream};
@@ -181,19 +181,19 @@ impl Deployer<'_> {
             "not allowed to list and watch {what}; grant list and watch on {what} to this user, as the chart's ClusterRole does; no gateway is deployed until then"
         );
         if self.stats.deployments.set_problem(kind.plural, Some(sentence.clone())) {
-            tracing::error!(cause = %error, "{sentence}");
+            tracing::error!(cause = root_cause(error), "{sentence}");
         }
     }
 
     fn ended(&mut self, object: WrittenObject, ended: Ended) {
         let (sentence, is_tried_again) = match ended {
             Ended::Applied(now) => {
-                tracing::info!(%object, "applied it");
+                tracing::info!("applied {object}");
                 self.state.applied(&object, &now);
                 (None, false)
             }
             Ended::Deleted => {
-                tracing::info!(%object, "deleted it, since its Gateway no longer has it");
+                tracing::info!("deleted {object}, since its Gateway no longer has it");
                 (None, false)
             }
             Ended::Unchanged => (None, false),

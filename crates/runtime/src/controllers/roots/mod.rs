@@ -211,7 +211,8 @@ impl RootsPublisher {
                 Err(error) => {
                     counts.add("failed");
                     let (name, description) = (objects.name(), published.description);
-                    tracing::warn!(namespace, %error, "cannot write {name} with {description}");
+                    let why = error_message(&error);
+                    tracing::warn!(namespace, "cannot write {name} with {description}: {why}");
                     schedule.reschedule(&namespace);
                 }
             }

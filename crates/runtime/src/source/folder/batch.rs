@@ -214,7 +214,7 @@ impl Emitter {
                     told.push(diagnostic.clone());
                 };
                 refusals(&mut parsed).into_iter().for_each(&mut complete);
-                parsed.unsupported_mut().iter_mut().for_each(&mut complete);
+                parsed.unsupported_mut().into_iter().flatten().for_each(&mut complete);
                 if reference.kind == Kind::ConfigMap {
                     self.settings = told.iter().map(|diagnostic| diagnostic.field.clone()).collect();
                 }
