@@ -80,6 +80,7 @@ fn annotations_are_read_or_told_as_the_table_says() -> anyhow::Result<()> {
             let (should_be_read, should_be_told) = match key.state {
                 _ if !is_of => (false, true),
                 FieldState::Read => (true, false),
+                FieldState::Deprecated { .. } => (true, true),
                 FieldState::Outside(_) => (false, false),
                 FieldState::Unsupported { .. } => (false, true),
             };
