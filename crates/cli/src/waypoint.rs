@@ -21,7 +21,7 @@ use std::time::Duration;
 pub enum WaypointCommand {
     /// Print the Gateway of a waypoint as YAML
     Generate(GenerateArgs),
-    /// Apply a waypoint to the cluster
+    /// Apply a waypoint to the cluster, for a control plane that deploys gateways
     Apply(ApplyArgs),
     /// List the waypoints of a namespace, or of all
     List(ListArgs),
