@@ -30,6 +30,21 @@ pub fn generate() -> anyhow::Result<BTreeMap<String, String>> {
     let status = protox::compile(["status.proto"], [protos])?;
     prost_build::Config::new().out_dir(out.path()).compile_fds(status)?;
 
+    // Messages of Envoy are put into others as ones of any type, for which their types know their names.
+    let protos = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
+    let mut names = std::fs::read_dir(protos.join("envoy"))?
+        .map(|entry| Ok(format!("envoy/{}", entry?.file_name().to_string_lossy())))
+        .collect::<std::io::Result<Vec<_>>>()?;
+    names.sort();
+    let descriptors = protox::compile(names, [protos])?;
+    prost_build::Config::new()
+        .btree_map(["."])
+        .bytes(["."])
+        .enable_type_names()
+        .type_name_domain(["."], "type.googleapis.com")
+        .out_dir(out.path())
+        .compile_fds(descriptors)?;
+
     let mut files = BTreeMap::new();
     for entry in std::fs::read_dir(out.path())? {
         let entry = entry?;

@@ -1,4 +1,4 @@
-//! Wire messages: workload, authorization, citadel and the server's view of discovery.
+//! Wire messages: workload, authorization, citadel, the server's view of discovery, and Envoy's configuration.
 //!
 //! Everything here is compiled from the files in the repository's `proto/` folder and
 //! committed, so that building needs no proto compiler. To change a message, edit the
@@ -84,6 +84,7 @@ pub mod rpc {
 }
 
 mod code;
+pub mod envoy;
 mod resource;
 
 pub use code::Code;
@@ -105,6 +106,8 @@ pub mod type_url {
     pub const LISTENER: &str = "type.googleapis.com/envoy.config.listener.v3.Listener";
     /// A route table (RDS).
     pub const ROUTE: &str = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration";
+    /// Routes and the scope that they are found by (SRDS).
+    pub const SCOPED_ROUTE: &str = "type.googleapis.com/envoy.config.route.v3.ScopedRouteConfiguration";
     /// Key material (SDS).
     pub const SECRET: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret";
     /// The configuration of one filter (ECDS).

@@ -27,11 +27,13 @@ pub enum ResourceType {
     Listener,
     /// Route tables for Envoy (RDS).
     Route,
+    /// Routes with the scope that they are found by, for Envoy (SRDS).
+    ScopedRoute,
 }
 
 impl ResourceType {
     /// All types, in their order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Authorization,
         Self::Address,
         Self::Secret,
@@ -40,6 +42,7 @@ impl ResourceType {
         Self::ExtensionConfig,
         Self::Listener,
         Self::Route,
+        Self::ScopedRoute,
     ];
 
     /// Returns the type URL on the wire.
@@ -53,6 +56,7 @@ impl ResourceType {
             Self::ExtensionConfig => type_url::EXTENSION_CONFIG,
             Self::Listener => type_url::LISTENER,
             Self::Route => type_url::ROUTE,
+            Self::ScopedRoute => type_url::SCOPED_ROUTE,
         }
     }
 

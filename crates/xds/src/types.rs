@@ -50,7 +50,7 @@ pub(crate) fn rules(of: ResourceType) -> &'static TypeRules {
         // Without a version, as istiod sends them.
         ResourceType::Authorization => &TypeRules { is_versioned: false, ..MESH },
         ResourceType::Address => &MESH,
-        ResourceType::Cluster | ResourceType::Listener => &WHOLE,
+        ResourceType::Cluster | ResourceType::Listener | ResourceType::ScopedRoute => &WHOLE,
         ResourceType::Secret | ResourceType::ExtensionConfig => &NAMED,
         ResourceType::Endpoint => &TypeRules { missing: Missing::RemovedOrEmpty, ..NAMED },
         ResourceType::Route => &TypeRules { missing: Missing::Empty, ..NAMED },
@@ -65,17 +65,19 @@ impl TypeRules {
 }
 
 /// Types of single proxies, in their order.
-pub(crate) const PROXY_TYPES: [ResourceType; 6] = [
+pub(crate) const PROXY_TYPES: [ResourceType; 7] = [
     ResourceType::Secret,
     ResourceType::Cluster,
     ResourceType::Endpoint,
     ResourceType::ExtensionConfig,
     ResourceType::Listener,
     ResourceType::Route,
+    ResourceType::ScopedRoute,
 ];
 
 /// The order in which types are removed: what names others goes before what it names.
-pub(crate) const REMOVAL_ORDER: [ResourceType; 6] = [
+pub(crate) const REMOVAL_ORDER: [ResourceType; 7] = [
+    ResourceType::ScopedRoute,
     ResourceType::Listener,
     ResourceType::Route,
     ResourceType::ExtensionConfig,

@@ -39,8 +39,11 @@ use self::subscription::{Subscription, Update};
 /// Tells whether resources of a type name others or are named before they are asked for: they go out in
 /// rounds.
 fn is_structure(of: ResourceType) -> bool {
-    matches!(of, ResourceType::Cluster | ResourceType::Listener | ResourceType::Route)
+    of == ResourceType::Cluster || LATE.contains(&of)
 }
+
+/// What names clusters: it waits until those are warm.
+const LATE: [ResourceType; 3] = [ResourceType::Listener, ResourceType::Route, ResourceType::ScopedRoute];
 
 /// The state of the scope that a round brings the client to.
 #[derive(Debug, Clone)]
@@ -238,8 +241,7 @@ impl EnvoySession {
     fn additions(&mut self, round: &Round, latest: &Round) -> Result<Option<Response>, SessionError> {
         for of in PROXY_TYPES {
             let Some(at) = self.find(of) else { continue };
-            let is_late = matches!(of, ResourceType::Listener | ResourceType::Route);
-            if is_late && self.awaits_clusters() {
+            if LATE.contains(&of) && self.awaits_clusters() {
                 self.is_holding = true;
                 return Ok(None);
             }
@@ -280,7 +282,7 @@ impl EnvoySession {
             return None;
         }
         let lacks_listeners = self.find(ResourceType::Listener).is_none() && !self.is_complete;
-        let late = [ResourceType::Listener, ResourceType::Route].map(|of| self.find(of));
+        let late = LATE.map(|of| self.find(of));
         let any_late =
             |is: fn(&Acks) -> bool| late.iter().flatten().any(|&at| is(&self.subscriptions[at].acks));
         let (awaits, is_refused) = (any_late(Acks::is_awaited), any_late(Acks::is_refused));

@@ -1,0 +1,174 @@
+//! Messages of Envoy's v3 API, with the fields that are written here (`proto/envoy`).
+//!
+//! Their types know their names, so that [`any`] can say what a message is.
+
+#![allow(missing_docs, clippy::all)]
+
+use prost::{Message, Name};
+use prost_types::Any;
+
+/// Returns a message as one of any type.
+pub fn any<M: Message + Name>(message: &M) -> Any {
+    Any { type_url: M::type_url(), value: message.encode_to_vec() }
+}
+
+pub mod config {
+    pub mod accesslog {
+        pub mod v3 {
+            include!("gen/envoy.config.accesslog.v3.rs");
+        }
+    }
+    pub mod cluster {
+        pub mod v3 {
+            include!("gen/envoy.config.cluster.v3.rs");
+        }
+    }
+    pub mod common {
+        pub mod mutation_rules {
+            pub mod v3 {
+                include!("gen/envoy.config.common.mutation_rules.v3.rs");
+            }
+        }
+    }
+    pub mod core {
+        pub mod v3 {
+            include!("gen/envoy.config.core.v3.rs");
+        }
+    }
+    pub mod endpoint {
+        pub mod v3 {
+            include!("gen/envoy.config.endpoint.v3.rs");
+        }
+    }
+    pub mod listener {
+        pub mod v3 {
+            include!("gen/envoy.config.listener.v3.rs");
+        }
+    }
+    pub mod route {
+        pub mod v3 {
+            include!("gen/envoy.config.route.v3.rs");
+        }
+    }
+}
+pub mod extensions {
+    pub mod access_loggers {
+        pub mod file {
+            pub mod v3 {
+                include!("gen/envoy.extensions.access_loggers.file.v3.rs");
+            }
+        }
+    }
+    pub mod filters {
+        pub mod common {
+            pub mod set_filter_state {
+                pub mod v3 {
+                    include!("gen/envoy.extensions.filters.common.set_filter_state.v3.rs");
+                }
+            }
+        }
+        pub mod http {
+            pub mod cors {
+                pub mod v3 {
+                    include!("gen/envoy.extensions.filters.http.cors.v3.rs");
+                }
+            }
+            pub mod grpc_stats {
+                pub mod v3 {
+                    include!("gen/envoy.extensions.filters.http.grpc_stats.v3.rs");
+                }
+            }
+            pub mod router {
+                pub mod v3 {
+                    include!("gen/envoy.extensions.filters.http.router.v3.rs");
+                }
+            }
+            pub mod set_filter_state {
+                pub mod v3 {
+                    include!("gen/envoy.extensions.filters.http.set_filter_state.v3.rs");
+                }
+            }
+        }
+        pub mod listener {
+            pub mod http_inspector {
+                pub mod v3 {
+                    include!("gen/envoy.extensions.filters.listener.http_inspector.v3.rs");
+                }
+            }
+            pub mod original_dst {
+                pub mod v3 {
+                    include!("gen/envoy.extensions.filters.listener.original_dst.v3.rs");
+                }
+            }
+        }
+        pub mod network {
+            pub mod http_connection_manager {
+                pub mod v3 {
+                    include!("gen/envoy.extensions.filters.network.http_connection_manager.v3.rs");
+                }
+            }
+            pub mod tcp_proxy {
+                pub mod v3 {
+                    include!("gen/envoy.extensions.filters.network.tcp_proxy.v3.rs");
+                }
+            }
+        }
+    }
+    pub mod http {
+        pub mod early_header_mutation {
+            pub mod header_mutation {
+                pub mod v3 {
+                    include!("gen/envoy.extensions.http.early_header_mutation.header_mutation.v3.rs");
+                }
+            }
+        }
+    }
+    pub mod retry {
+        pub mod host {
+            pub mod previous_hosts {
+                pub mod v3 {
+                    include!("gen/envoy.extensions.retry.host.previous_hosts.v3.rs");
+                }
+            }
+        }
+    }
+    pub mod transport_sockets {
+        pub mod internal_upstream {
+            pub mod v3 {
+                include!("gen/envoy.extensions.transport_sockets.internal_upstream.v3.rs");
+            }
+        }
+        pub mod raw_buffer {
+            pub mod v3 {
+                include!("gen/envoy.extensions.transport_sockets.raw_buffer.v3.rs");
+            }
+        }
+        pub mod tls {
+            pub mod v3 {
+                include!("gen/envoy.extensions.transport_sockets.tls.v3.rs");
+            }
+        }
+    }
+    pub mod upstreams {
+        pub mod http {
+            pub mod v3 {
+                include!("gen/envoy.extensions.upstreams.http.v3.rs");
+            }
+        }
+    }
+}
+pub mod r#type {
+    pub mod matcher {
+        pub mod v3 {
+            include!("gen/envoy.r#type.matcher.v3.rs");
+        }
+    }
+    pub mod metadata {
+        pub mod v3 {
+            include!("gen/envoy.r#type.metadata.v3.rs");
+        }
+    }
+    pub mod v3 {
+        include!("gen/envoy.r#type.v3.rs");
+    }
+}
