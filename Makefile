@@ -53,7 +53,7 @@ deny: ## Licences, bans and sources of dependencies (needs cargo-deny)
 	$(CARGO) deny --locked --all-features check licenses bans sources
 
 golden: ## Write the golden files anew; review the difference
-	UPDATE_GOLDEN=1 $(CARGO) test --locked -p pilothouse-tests --test golden
+	UPDATE_GOLDEN=1 $(CARGO) test --locked -p pilothouse-tests --test golden --test envoy
 
 crds: ## Write charts/base/crds anew from the Rust types
 	$(CARGO) run --locked -p pilothouse-model --example crds

@@ -3,6 +3,7 @@ pub mod apiserver;
 pub mod certificates;
 pub mod client;
 pub mod conformance;
+pub mod envoy;
 mod go;
 pub mod helm;
 pub mod signer;

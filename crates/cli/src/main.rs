@@ -1,6 +1,7 @@
 //! The pilothouse command.
 
 mod address;
+mod bootstrap;
 mod cert;
 mod dump;
 mod grpc;
@@ -41,6 +42,8 @@ enum Command {
     /// Inspect certificates, or request one
     #[command(subcommand)]
     Cert(cert::CertCommand),
+    /// Print what an Envoy of a gateway or waypoint reads first
+    Bootstrap(Box<bootstrap::BootstrapArgs>),
     /// Print the version of this command, and of a control plane
     Version(version::VersionArgs),
     /// Print what completes this command's arguments in a shell
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         Command::Waypoint(command) => waypoint::run(&command),
         Command::Token(args) => token::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Cert(command) => cert::run(&command).map(|()| ExitCode::SUCCESS),
+        Command::Bootstrap(args) => bootstrap::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Version(args) => version::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Completions { shell } => completions(shell).map(|()| ExitCode::SUCCESS),
     };

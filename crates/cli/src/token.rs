@@ -49,7 +49,7 @@ pub struct Subject {
 }
 
 /// Reads the name of a namespace.
-fn namespace(text: &str) -> Result<String, String> {
+pub(crate) fn namespace(text: &str) -> Result<String, String> {
     if is_dns_label(text) {
         return Ok(text.to_owned());
     }
@@ -57,7 +57,7 @@ fn namespace(text: &str) -> Result<String, String> {
 }
 
 /// Reads the name of an object: labels of DNS with dots between them.
-fn object_name(text: &str) -> Result<String, String> {
+pub(crate) fn object_name(text: &str) -> Result<String, String> {
     if text.len() <= LONGEST_NAME && text.split('.').all(is_dns_label) {
         return Ok(text.to_owned());
     }

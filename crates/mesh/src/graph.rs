@@ -8,6 +8,7 @@ use proto::ResourceType;
 use std::sync::Arc;
 
 use crate::address::AddressRequest;
+use crate::destination::{self, Destinations};
 use crate::enforcement::Enforcements;
 use crate::input::Inputs;
 use crate::namespace::LeftOutPods;
@@ -33,6 +34,8 @@ pub struct Tables {
     pub address_requests: Table<Name, AddressRequest>,
     /// What became of the waypoints of services.
     pub waypoint_bindings: status::WaypointBindings,
+    /// What waypoints are told; none where they are not configured.
+    pub destinations: Option<Destinations>,
 }
 
 impl Tables {
@@ -51,7 +54,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
     let settings = Settings::declare(b, out, inputs, options, ours.clone());
     let namespaces = namespace::declare(b, inputs.namespaces, settings, options);
     let traffic = waypoint::declare_traffic(b, inputs.gateways, inputs.gatewayclasses, namespaces);
-    let waypoints = waypoint::declare(b, inputs.gateways, inputs.gatewayclasses, traffic, settings);
+    let waypoints = waypoint::declare(b, inputs.gateways, inputs.gatewayclasses, traffic, settings, options);
     let accounts = waypoint::declare_accounts(b, waypoints, inputs.pods);
     let binder = Binder { waypoints, traffic, accounts, namespaces: inputs.namespaces };
     let networks = network::declare(b, out, inputs.gateways, namespaces, settings, options);
@@ -208,6 +211,10 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
     let identity = identity::declare(b, inputs, namespaces, settings);
     let in_scope = b.memo("namespace_in_scope", move |cx, ns: &Ns| Some(cx.memo(namespaces, ns)?.in_scope));
     let waypoint_bindings = status::WaypointBindings { binder, services: service_rows, hosts: entries.rows };
+    let destinations = options.configures_waypoints.then(|| {
+        let of = destination::Inputs { services: inputs.services, service_rows, entries, workloads, binder };
+        Destinations::declare(b, of)
+    });
     Tables {
         inputs,
         in_scope,
@@ -216,6 +223,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
         identity,
         address_requests: entries.address_requests,
         waypoint_bindings,
+        destinations,
     }
 }
 

@@ -22,6 +22,7 @@
 
 mod address;
 mod capabilities;
+pub mod destination;
 mod encode;
 mod enforcement;
 mod graph;
@@ -46,5 +47,6 @@ pub use capabilities::understood_by;
 pub use graph::{Tables, declare, is_ours};
 pub use input::{Inputs, Listings};
 pub use options::{Options, ProxyOptions, TrafficDistribution};
+pub use service::PortProtocol;
 pub use settings::{NETWORK_LABEL, config_map};
 pub use status::WaypointBindings;

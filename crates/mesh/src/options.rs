@@ -81,6 +81,8 @@ pub struct Options {
     pub multi_network: bool,
     /// Whether listeners and routes of the Gateway API are resolved.
     pub gateway_api: bool,
+    /// Whether waypoints of our classes are configured: it needs `gateway_api`.
+    pub configures_waypoints: bool,
     /// What gateways are deployed with; `None` where somebody else deploys them.
     pub proxies: Option<ProxyOptions>,
 }
@@ -102,6 +104,7 @@ impl Default for Options {
             services_select_entries: true,
             multi_network: false,
             gateway_api: false,
+            configures_waypoints: false,
             proxies: None,
         }
     }

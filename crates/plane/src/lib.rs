@@ -5,6 +5,8 @@
 //!            (Listings)     (mesh::declare)       │
 //!                           and of gateways       │
 //!                           (gateway::declare)    │
+//!                           and of Envoys         │
+//!                           (envoy::declare)      │
 //!                                                 └──▶ asked: everything, conditions, diagnostics, why
 //! ```
 //!
@@ -64,6 +66,9 @@ impl Plane {
         let (mut b, mut outputs) = (Builder::default(), Outputs::default());
         let mesh = mesh::declare(&mut b, &mut outputs, options);
         let gateway = options.gateway_api.then(|| gateway::declare(&mut b, &mut outputs, &mesh, options));
+        if let Some(gateway) = &gateway {
+            envoy::declare(&mut b, &mut outputs, &mesh, gateway);
+        }
         Self {
             graph: b.build(),
             outputs,

@@ -120,6 +120,8 @@ impl MeshArgs {
             services_select_entries: self.services_select_entries,
             multi_network: self.multi_network,
             gateway_api: true,
+            // Nobody may follow what they are sent yet.
+            configures_waypoints: false,
             proxies: self.deploy_gateways.then(|| mesh::ProxyOptions {
                 envoy_image: self.envoy_image.clone(),
                 pilothouse_image: self.pilothouse_image.clone(),

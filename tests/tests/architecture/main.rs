@@ -22,7 +22,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("output", &["model", "engine", "proto"]),
     ("mesh", &["model", "engine", "proto", "output"]),
     ("gateway", &["model", "engine", "output", "mesh"]),
-    ("plane", &["model", "engine", "output", "mesh", "gateway"]),
+    ("envoy", &["model", "engine", "proto", "output", "mesh", "gateway"]),
+    ("plane", &["model", "engine", "output", "mesh", "gateway", "envoy"]),
     ("xds", &["proto"]),
     ("ca", &["model", "proto"]),
     ("limits", &[]),
@@ -30,7 +31,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("identity", &["model", "plane", "ca", "limits", "cluster"]),
     ("server", &["model", "proto", "xds", "ca", "limits", "identity"]),
     ("runtime", &["model", "proto", "folder", "mesh", "plane", "xds", "ca", "cluster", "identity", "server"]),
-    ("cli", &["model", "proto", "folder", "mesh", "plane", "ca", "cluster", "identity", "server", "runtime"]),
+    (
+        "cli",
+        &[
+            "model", "proto", "folder", "mesh", "envoy", "plane", "ca", "cluster", "identity", "server",
+            "runtime",
+        ],
+    ),
 ];
 
 /// What measures or checks control planes from outside, and must not know this one: with its
@@ -84,6 +91,7 @@ const GENERATED: &[&str] = &[
     "charts/base/crds/",
     "crates/folder/src/apiserver/kinds.json",
     "tests/golden/",
+    "tests/golden-envoy/",
 ];
 
 fn root() -> PathBuf {

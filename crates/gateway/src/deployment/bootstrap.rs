@@ -38,7 +38,7 @@ pub const XDS_NAME: BootstrapSetting = setting("xds-name", "PILOTHOUSE_PROXY_XDS
 pub const ROOT_CERT: BootstrapSetting = setting("root-cert", "PILOTHOUSE_PROXY_ROOT_CERT");
 /// The file with the token of the pod.
 pub const TOKEN_FILE: BootstrapSetting = setting("token-file", "PILOTHOUSE_PROXY_TOKEN_FILE");
-/// How many threads Envoy has.
-pub const CONCURRENCY: BootstrapSetting = setting("concurrency", "PILOTHOUSE_PROXY_CONCURRENCY");
+/// The folder of the secrets that name both files; that of the bootstrap without it.
+pub const SECRETS: BootstrapSetting = setting("secrets", "PILOTHOUSE_PROXY_SECRETS");
 /// The file to write instead of standard output.
 pub const FILE: BootstrapSetting = setting("file", "PILOTHOUSE_BOOTSTRAP_FILE");

@@ -6,42 +6,79 @@ use proto::workload::AppProtocol;
 /// Ports of protocols in which the server speaks first: without a name they are taken for TCP.
 const SERVER_FIRST: [u16; 4] = [25, 53, 3306, 27017];
 
-/// Returns the protocol by `appProtocol`, else by the port's name, else by its number.
+/// What is spoken at a port, as far as its author says.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum PortProtocol {
+    /// HTTP/1.1.
+    Http,
+    /// HTTP/2.
+    Http2,
+    /// gRPC.
+    Grpc,
+    /// gRPC in the form that browsers speak.
+    GrpcWeb,
+    /// TLS that ends at the service.
+    Tls,
+    /// Streams of bytes.
+    Tcp,
+    /// Streams of bytes in a protocol that a ztunnel is not told of.
+    OtherTcp,
+    /// Nothing is said.
+    Unspecified,
+}
+
+impl PortProtocol {
+    /// Returns that of a port of TCP by `appProtocol`, else by the port's name, else by its number.
+    pub(crate) fn of(port: &ServicePort) -> Self {
+        let named = if port.app_protocol.is_empty() { &port.name } else { &port.app_protocol };
+        match named.as_str() {
+            "kubernetes.io/h2c" => return Self::Http2,
+            "kubernetes.io/ws" => return Self::Http,
+            "kubernetes.io/wss" => return Self::Tls,
+            _ => {}
+        }
+        let lower = named.to_ascii_lowercase();
+        if lower.starts_with("grpc-web") {
+            return Self::GrpcWeb;
+        }
+        let known = lower.split('-').next().and_then(known);
+        known.unwrap_or_else(|| if SERVER_FIRST.contains(&port.port) { Self::Tcp } else { Self::Unspecified })
+    }
+
+    /// Returns that written in `ports[].protocol` of a ServiceEntry.
+    pub(crate) fn of_entry(protocol: &str) -> Self {
+        known(&protocol.to_ascii_lowercase()).unwrap_or(Self::Unspecified)
+    }
+
+    /// Returns what a ztunnel is told.
+    pub(crate) fn app_protocol(self) -> AppProtocol {
+        match self {
+            Self::Http => AppProtocol::Http11,
+            Self::Http2 => AppProtocol::Http2,
+            Self::Grpc => AppProtocol::Grpc,
+            Self::Tls => AppProtocol::Tls,
+            Self::Tcp => AppProtocol::Tcp,
+            Self::GrpcWeb | Self::OtherTcp | Self::Unspecified => AppProtocol::Unknown,
+        }
+    }
+}
+
+/// Returns what a ztunnel is told of a port.
 pub(crate) fn of(port: &ServicePort) -> AppProtocol {
-    if port.protocol == Protocol::Udp {
-        return AppProtocol::Unknown;
+    match port.protocol {
+        Protocol::Udp => AppProtocol::Unknown,
+        _ => PortProtocol::of(port).app_protocol(),
     }
-    let named = if port.app_protocol.is_empty() { &port.name } else { &port.app_protocol };
-    match named.as_str() {
-        "kubernetes.io/h2c" => return AppProtocol::Http2,
-        "kubernetes.io/ws" => return AppProtocol::Http11,
-        "kubernetes.io/wss" => return AppProtocol::Tls,
-        _ => {}
-    }
-    let lower = named.to_ascii_lowercase();
-    if lower.starts_with("grpc-web") {
-        return AppProtocol::Unknown;
-    }
-    let known = lower.split('-').next().and_then(known);
-    known.unwrap_or_else(|| {
-        if SERVER_FIRST.contains(&port.port) { AppProtocol::Tcp } else { AppProtocol::Unknown }
-    })
 }
 
-/// Returns the protocol written in `ports[].protocol` of a ServiceEntry.
-pub(crate) fn of_entry(protocol: &str) -> AppProtocol {
-    known(&protocol.to_ascii_lowercase()).unwrap_or(AppProtocol::Unknown)
-}
-
-fn known(lower: &str) -> Option<AppProtocol> {
+fn known(lower: &str) -> Option<PortProtocol> {
     Some(match lower {
-        "http" => AppProtocol::Http11,
-        "http2" => AppProtocol::Http2,
-        "grpc" => AppProtocol::Grpc,
-        "https" | "tls" => AppProtocol::Tls,
-        "tcp" => AppProtocol::Tcp,
-        // Known, but nothing that a ztunnel tells apart.
-        "mongo" | "mysql" | "redis" | "udp" => AppProtocol::Unknown,
+        "http" => PortProtocol::Http,
+        "http2" => PortProtocol::Http2,
+        "grpc" => PortProtocol::Grpc,
+        "https" | "tls" => PortProtocol::Tls,
+        "tcp" => PortProtocol::Tcp,
+        "mongo" | "mysql" | "redis" | "udp" => PortProtocol::OtherTcp,
         _ => return None,
     })
 }

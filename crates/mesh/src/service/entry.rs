@@ -11,10 +11,11 @@ use proto::workload::{self, service};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use super::app_protocol::PortProtocol;
 use super::entry_findings::diagnostics;
+use super::port_choice;
 use super::row::{Balancing, ServiceRow, ingress, load_balancing};
 use super::view::{PortView, ServiceView, Services};
-use super::{app_protocol, port_choice};
 use crate::address::{AddressRequest, takes_allocated};
 use crate::encode::ip_bytes;
 use crate::key::Anchor;
@@ -256,6 +257,12 @@ fn sent_ports(entry: &ServiceEntry) -> impl Iterator<Item = &ServiceEntryPort> {
     port_choice::by_number(&entry.ports, |p| p.number, is_tcp)
 }
 
+/// Returns the ports of TCP of an entry, and what is spoken there.
+pub(crate) fn entry_tcp_ports(entry: &ServiceEntry) -> Vec<(u16, PortProtocol)> {
+    let ports = sent_ports(entry).filter(|port| is_tcp(port));
+    ports.map(|port| (port.number, PortProtocol::of_entry(&port.protocol))).collect()
+}
+
 fn encode(
     key: &HostKey,
     winner: &Winner,
@@ -286,7 +293,7 @@ fn encode(
             .map(|p| workload::Port {
                 service_port: u32::from(p.number),
                 target_port: u32::from(p.target),
-                app_protocol: app_protocol::of_entry(&p.protocol).into(),
+                app_protocol: PortProtocol::of_entry(&p.protocol).app_protocol().into(),
             })
             .collect(),
         subject_alt_names: entry.subject_alt_names.iter().map(|s| s.to_string()).collect(),

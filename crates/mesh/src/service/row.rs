@@ -29,6 +29,8 @@ pub(crate) struct ServiceRow {
     pub needs: u8,
     /// Why its canary is not attached.
     pub canary: Option<BindError>,
+    /// Its canary, if it is.
+    pub canary_waypoint: Option<Name>,
     /// Whether its waypoint is that of its namespace.
     pub inherits: bool,
     /// Whether what did not come through the waypoint is refused.
@@ -44,7 +46,10 @@ impl ServiceRow {
         bound: Result<Option<Bound>, BindError>,
         requirement: &WaypointRequirement,
     ) -> Self {
-        let canary = bound.as_ref().ok().and_then(|b| b.as_ref()?.canary.as_ref()?.as_ref().err().cloned());
+        let canary = bound.as_ref().ok().and_then(|b| b.as_ref()?.canary.as_ref());
+        let canary_waypoint =
+            canary.and_then(|canary| canary.as_ref().ok()).map(|(waypoint, _)| waypoint.name.clone());
+        let canary = canary.and_then(|canary| canary.as_ref().err()).cloned();
         let is_private = message.visibility() != workload::service::Visibility::Public;
         Self {
             object: meta.name.clone(),
@@ -53,6 +58,7 @@ impl ServiceRow {
             encoded: encode::service(message),
             waypoint: bound.map(|b| b.map(|b| b.primary.name.clone())),
             canary,
+            canary_waypoint,
             inherits: UseWaypoint::read(&meta.labels, &meta.name.ns).is_none(),
             requires: requirement.required,
         }

@@ -5,6 +5,7 @@ use model::facts::{Protocol, Service, ServicePort, ServiceType, TargetPort};
 use model::{Labels, Name, Ns, Str};
 use proto::workload;
 
+use super::app_protocol::PortProtocol;
 use super::{app_protocol, port_choice};
 use crate::Options;
 use crate::key::Anchor;
@@ -111,6 +112,12 @@ pub(crate) fn resource_name(name: &Name, suffix: &str) -> Str {
 
 fn sent_ports(service: &Service) -> impl Iterator<Item = &ServicePort> {
     port_choice::by_number(&service.ports, |p| p.port, |p| p.protocol == Protocol::Tcp)
+}
+
+/// Returns the ports of TCP of a service, and what is spoken there.
+pub(crate) fn tcp_ports(service: &Service) -> Vec<(u16, PortProtocol)> {
+    let ports = sent_ports(service).filter(|port| port.protocol == Protocol::Tcp);
+    ports.map(|port| (port.port, PortProtocol::of(port))).collect()
 }
 
 /// Returns the ports of a service as sent.

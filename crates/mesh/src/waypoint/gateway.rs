@@ -6,6 +6,7 @@ use model::{Name, Ns, Str};
 use proto::workload::{self, application_tunnel, gateway_address};
 use std::net::IpAddr;
 
+use crate::Options;
 use crate::encode::ip_bytes;
 use crate::namespace::NamespaceView;
 use crate::settings::Settings;
@@ -58,20 +59,21 @@ pub(crate) const WAYPOINT_CONTROLLER: &str = "istio.io/mesh-controller";
 /// Why a waypoint is not programmed by this control plane: routes and policies for it are not active.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Unprogrammed {
-    /// It is of a class of ours, and nothing here programs waypoints yet.
+    /// It is of a class of ours, and waypoints are not programmed here.
     NotYet,
     /// Its class is of another controller; without one, there is no such class.
     NotOurs { class: Str, controller: Option<Str> },
 }
 
 impl Unprogrammed {
-    fn of(gateway: &Gateway, class: Option<&GatewayClass>) -> Self {
+    /// Returns why a gateway is not programmed, where those of our classes are if `configures` says so.
+    fn of(gateway: &Gateway, class: Option<&GatewayClass>, configures: bool) -> Option<Self> {
         match class {
-            Some(class) if class.controller == WAYPOINT_CONTROLLER => Self::NotYet,
-            other => Self::NotOurs {
+            Some(class) if class.controller == WAYPOINT_CONTROLLER => (!configures).then_some(Self::NotYet),
+            other => Some(Self::NotOurs {
                 class: gateway.class.clone(),
                 controller: other.map(|class| class.controller.clone()),
-            },
+            }),
         }
     }
 
@@ -189,7 +191,9 @@ pub(crate) fn declare(
     classes: Table<Name, GatewayClass>,
     traffic: Table<Name, TrafficType>,
     settings: Settings,
+    options: &Options,
 ) -> Table<Name, Waypoint> {
+    let configures = options.configures_waypoints;
     b.derive("waypoints", gateways, move |cx, name, gateway| {
         if gateway.addresses.is_empty() {
             return None;
@@ -205,7 +209,7 @@ pub(crate) fn declare(
             .and_then(|text| inbound(text));
         Some(Waypoint {
             name: name.clone(),
-            unprogrammed: Some(Unprogrammed::of(gateway, class.as_deref())),
+            unprogrammed: Unprogrammed::of(gateway, class.as_deref(), configures),
             address: address(gateway, || {
                 cx.single(settings.network).map(|n| (*n).clone()).unwrap_or_default()
             }),

@@ -69,7 +69,7 @@ impl EntryWorkload {
     }
 
     /// Returns what is sent.
-    fn sent(&self) -> Option<&Encoded> {
+    pub fn sent(&self) -> Option<&Encoded> {
         match &self.content {
             Content::Sent(encoded) => Some(encoded),
             Content::Remote(_) | Content::Invalid(_) => None,

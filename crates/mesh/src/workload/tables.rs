@@ -21,6 +21,7 @@ pub(crate) struct Workloads {
     /// By resource name, as the following.
     pub entries: Table<Str, EntryWorkload>,
     pub inline: Table<Str, EntryWorkload>,
+    pub endpoints: Table<Str, Encoded>,
 }
 
 /// Code of a diagnostic that arises here: the address of a WorkloadEntry is none.
@@ -146,5 +147,5 @@ pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, inputs: Inputs) -> Wor
     out.resources(b, endpoints, ResourceType::Address, rank::SLICE_ENDPOINT, |uid, encoded| {
         Some(Resource::new(uid.as_str(), encoded))
     });
-    Workloads { pods, entries, inline }
+    Workloads { pods, entries, inline, endpoints }
 }

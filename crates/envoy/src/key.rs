@@ -1,0 +1,81 @@
+//! Keys under which rows find each other, and the names of resources.
+
+use model::{Name, Str};
+use output::{Encoded, Resource};
+use proto::Scope;
+use std::net::{IpAddr, SocketAddr};
+
+/// A port of a service at a waypoint of that service, or one that sends there.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub(crate) struct PortKey {
+    /// The waypoint.
+    pub waypoint: Name,
+    /// The service, `NAMESPACE/HOSTNAME`.
+    pub service: Str,
+    /// Its port.
+    pub port: u16,
+}
+
+/// A resource of a waypoint, unique within its type.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub(crate) struct ResourceKey {
+    /// The waypoint.
+    pub waypoint: Name,
+    /// The name of the resource.
+    pub name: Str,
+}
+
+impl ResourceKey {
+    pub fn new(waypoint: &Name, name: impl Into<Str>) -> Self {
+        Self { waypoint: waypoint.clone(), name: name.into() }
+    }
+
+    /// Returns the resource of this key.
+    pub fn resource<'r>(&'r self, encoded: &'r Encoded) -> Resource<'r> {
+        Resource::new(self.name.as_str(), encoded).scope(Scope::proxy(&self.waypoint.to_string()))
+    }
+}
+
+/// How traffic of a cluster is taken apart.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Layer {
+    /// As requests.
+    Http,
+    /// As bytes.
+    Tcp,
+}
+
+/// The cluster of a port at the service's own waypoint; its routes and their scope are called so, too.
+pub(crate) fn inbound(port: u16, layer: Layer, hostname: &str) -> String {
+    let layer = match layer {
+        Layer::Http => "http",
+        Layer::Tcp => "tcp",
+    };
+    format!("inbound-vip|{port}|{layer}|{hostname}")
+}
+
+/// The cluster of a port of a service that has another waypoint, or none.
+pub(crate) fn outbound(port: u16, hostname: &str) -> String {
+    format!("outbound|{port}||{hostname}")
+}
+
+/// The listener, and the cluster that leads to it, of a port that is not HTTP alone.
+pub(crate) fn port_listener(port: u16, hostname: &str) -> String {
+    format!("main_internal|{port}|{hostname}")
+}
+
+/// The scope of a CONNECT to an address.
+pub(crate) fn connect_scope(address: IpAddr, port: u16) -> String {
+    format!("{CONNECT_SCOPE}{}", SocketAddr::new(address, port))
+}
+
+/// How scopes of CONNECTs begin: no cluster does.
+pub(crate) const CONNECT_SCOPE: &str = "connect|";
+/// What a share of traffic is sent to whose backend is not there: there is no such cluster.
+pub(crate) const NO_CLUSTER: &str = "UnknownService";
+/// The listener that takes HBONE.
+pub(crate) const CONNECT_TERMINATE: &str = "connect_terminate";
+/// The listener of requests to all ports that are HTTP, and the cluster that leads to it.
+pub(crate) const MAIN_INTERNAL: &str = "main_internal";
+/// The listener that sends by HBONE, and the cluster of what it sends to.
+pub(crate) const CONNECT_ORIGINATE: &str = "connect_originate";

@@ -1,0 +1,46 @@
+//! Configuration of upstream's Envoy: what it reads first, and what waypoints are sent.
+//!
+//! ```text
+//! services with waypoints ──▶ ports ──┬──▶ clusters, listeners, scopes of CONNECTs
+//! routing model ──────────▶ routes ───┼──▶ scopes of requests; ports that they lead to ──▶ clusters
+//! workloads ──────────────▶ endpoints ┴──▶ assignments
+//! ```
+//!
+//! How a CONNECT finds its service, and a request its routes:
+//!
+//! ```text
+//!              CONNECT 10.0.0.1:80                    request
+//!  ztunnel ──▶ connect_terminate ──────────────────▶ main_internal ──────────────────▶ inbound-vip|80|http|HOST
+//!              scope connect|10.0.0.1:80              scope inbound-vip|80|http|HOST       │ endpoints
+//!                                                                                          ▼
+//!              pod ◀── HBONE ── connect_originate (cluster) ◀── connect_originate (listener)
+//! ```
+//!
+//! Invariants:
+//! * A change costs that change: a service, a route or a pod is resources of its own, and listeners that all share
+//!   never change.
+//! * What has no scope is refused, and no client chooses its own.
+//! * Equal rows give equal bytes: messages have no maps without order.
+
+pub mod bootstrap;
+
+mod cluster;
+mod endpoint;
+mod key;
+mod listener;
+mod message;
+mod port;
+mod route;
+mod tls;
+mod waypoint;
+
+use engine::Builder;
+use output::Outputs;
+
+/// Declares the resources of waypoints on a graph that has the tables of mesh and routing, if waypoints are
+/// configured.
+pub fn declare(b: &mut Builder, out: &mut Outputs, mesh: &mesh::Tables, gateway: &gateway::Tables) {
+    if let Some(destinations) = mesh.destinations {
+        waypoint::declare(b, out, mesh, gateway, destinations);
+    }
+}

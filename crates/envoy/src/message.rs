@@ -1,0 +1,75 @@
+//! Messages that many resources have within them.
+
+use prost::{Message, Name};
+use proto::envoy::any;
+use proto::envoy::config::core::v3::{
+    Address, AggregatedConfigSource, ApiVersion, ConfigSource, DataSource, EnvoyInternalAddress,
+    SocketAddress, SubstitutionFormatString, TransportSocket, address, config_source, data_source,
+    envoy_internal_address, socket_address, substitution_format_string, transport_socket,
+};
+use proto::envoy::config::listener::v3::{Filter, ListenerFilter, filter, listener_filter};
+use proto::envoy::extensions::filters::listener::original_dst::v3::OriginalDst;
+use std::time::Duration;
+
+pub(crate) fn socket_address(ip: &str, port: u16) -> Address {
+    let port = socket_address::PortSpecifier::PortValue(port.into());
+    let socket = SocketAddress { address: ip.to_owned(), port_specifier: Some(port) };
+    Address { address: Some(address::Address::SocketAddress(socket)) }
+}
+
+/// Returns the address of a listener within Envoy. Endpoints at one listener are told apart by their id.
+pub(crate) fn internal_address(listener: &str, endpoint_id: &str) -> Address {
+    let name = envoy_internal_address::AddressNameSpecifier::ServerListenerName(listener.to_owned());
+    let internal =
+        EnvoyInternalAddress { endpoint_id: endpoint_id.to_owned(), address_name_specifier: Some(name) };
+    Address { address: Some(address::Address::EnvoyInternalAddress(internal)) }
+}
+
+/// Returns the source of what comes on the stream that everything comes on.
+pub(crate) fn ads() -> ConfigSource {
+    ConfigSource {
+        initial_fetch_timeout: None,
+        resource_api_version: ApiVersion::V3.into(),
+        config_source_specifier: Some(config_source::ConfigSourceSpecifier::Ads(AggregatedConfigSource {})),
+    }
+}
+
+pub(crate) fn transport_socket<M: Message + Name>(name: &str, config: &M) -> TransportSocket {
+    let config = transport_socket::ConfigType::TypedConfig(any(config));
+    TransportSocket { name: format!("envoy.transport_sockets.{name}"), config_type: Some(config) }
+}
+
+pub(crate) fn network_filter<M: Message + Name>(name: &str, config: &M) -> Filter {
+    Filter {
+        name: format!("envoy.filters.network.{name}"),
+        config_type: Some(filter::ConfigType::TypedConfig(any(config))),
+    }
+}
+
+pub(crate) fn listener_filter<M: Message + Name>(name: &str, config: &M) -> ListenerFilter {
+    ListenerFilter {
+        name: format!("envoy.filters.listener.{name}"),
+        config_type: Some(listener_filter::ConfigType::TypedConfig(any(config))),
+    }
+}
+
+/// Returns what gives a connection within Envoy the addresses that it had before.
+pub(crate) fn original_dst() -> ListenerFilter {
+    listener_filter("original_dst", &OriginalDst {})
+}
+
+pub(crate) fn text_format(text: &str) -> SubstitutionFormatString {
+    let source = DataSource { specifier: Some(data_source::Specifier::InlineString(text.to_owned())) };
+    SubstitutionFormatString { format: Some(substitution_format_string::Format::TextFormatSource(source)) }
+}
+
+pub(crate) fn duration(of: Duration) -> prost_types::Duration {
+    prost_types::Duration {
+        seconds: i64::try_from(of.as_secs()).unwrap_or(i64::MAX),
+        nanos: of.subsec_nanos().cast_signed(),
+    }
+}
+
+pub(crate) const fn seconds(seconds: i64) -> prost_types::Duration {
+    prost_types::Duration { seconds, nanos: 0 }
+}

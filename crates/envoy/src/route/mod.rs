@@ -1,0 +1,10 @@
+//! Routes of ports: which rules there are and which clusters they lead to, then their encoding.
+
+mod action;
+mod filter;
+mod matching;
+mod plan;
+mod scope;
+
+pub(crate) use plan::{Sources, declare_requests, declare_streams};
+pub(crate) use scope::{connect, requests};

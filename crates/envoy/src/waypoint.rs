@@ -1,0 +1,140 @@
+//! The tables of waypoints, and what is sent of them.
+
+use engine::{Builder, Table};
+use mesh::destination::Destinations;
+use model::{Name, TrustDomain};
+use output::{Encoded, Outputs, Rank};
+use prost::Message;
+use proto::ResourceType;
+
+use crate::key::{
+    CONNECT_ORIGINATE, CONNECT_TERMINATE, Layer, MAIN_INTERNAL, ResourceKey, connect_scope, inbound,
+    outbound, port_listener,
+};
+use crate::port::{self, Traffic};
+use crate::route::{self, Sources};
+use crate::{cluster, endpoint, listener};
+
+/// After all that ztunnels are sent.
+const CLUSTERS: Rank = Rank::new(200);
+const ENDPOINTS: Rank = Rank::new(210);
+const LISTENERS: Rank = Rank::new(220);
+const SCOPES: Rank = Rank::new(230);
+
+/// Declares the resources of waypoints.
+pub(crate) fn declare(
+    b: &mut Builder,
+    out: &mut Outputs,
+    mesh: &mesh::Tables,
+    gateway: &gateway::Tables,
+    destinations: Destinations,
+) {
+    let ports = port::declare(b, destinations);
+    let leads_to = port::declare_outbound(b, destinations);
+    let sources = Sources { ports, routing: gateway.routing, destinations, outbound: leads_to };
+    let routes = route::declare_requests(b, sources);
+    let streams = route::declare_streams(b, sources);
+    let outside = b.in_use("outbound_ports", leads_to);
+
+    let by_service = b.index(ports, "waypoint_port_by_service", |key, _| [key.service.clone()]);
+    let outside_by_service = b.index(outside, "outbound_port_by_service", |key, _| [key.service.clone()]);
+    let endpoints = destinations.declare_endpoints(b, move |cx, service| {
+        cx.any(by_service, service) || cx.any(outside_by_service, service)
+    });
+    let own = endpoint::declare(b, "port_assignments", ports, endpoints, mesh.network, |key, port| {
+        port.endpoints(key.port)
+    });
+    let others =
+        endpoint::declare(b, "outbound_assignments", outside, endpoints, mesh.network, |key, port| {
+            outbound(key.port, &port.hostname)
+        });
+    for (n, table) in [own, others].into_iter().enumerate() {
+        let table = b.expand(["port_endpoints", "outbound_endpoints"][n], table, |_, key, assignment| {
+            let of = ResourceKey::new(&key.waypoint, assignment.name.clone());
+            vec![(of, assignment.encoded.clone())]
+        });
+        let rank = if n == 0 { ENDPOINTS } else { ENDPOINTS.next() };
+        send(b, out, table, ResourceType::Endpoint, rank);
+    }
+
+    let of_ports = b.expand("port_clusters", ports, |_, key, port| {
+        let endpoints = port.endpoints(key.port);
+        let mut all = Vec::new();
+        for layer in port.traffic().layers() {
+            let name = inbound(key.port, *layer, &port.hostname);
+            all.push(resource(&key.waypoint, &name, &cluster::of_port(&name, &endpoints, port)));
+        }
+        if port.traffic() != Traffic::Http {
+            let name = port_listener(key.port, &port.hostname);
+            all.push(resource(&key.waypoint, &name, &cluster::of_listener(&name)));
+        }
+        all
+    });
+    let of_others = b.expand("outbound_clusters", outside, |_, key, port| {
+        let name = outbound(key.port, &port.hostname);
+        vec![resource(&key.waypoint, &name, &cluster::of_port(&name, &name, port))]
+    });
+    let trust = mesh.identity.settings;
+    let domains = b.single("waypoint_trust_domains", move |cx| {
+        let trust = cx.single(trust);
+        let all = trust.iter().flat_map(|trust| std::iter::once(&trust.trust_domain).chain(&trust.aliases));
+        all.cloned().collect::<Vec<TrustDomain>>()
+    });
+    let fixed = b.expand("waypoint_clusters", destinations.waypoints, move |cx, waypoint, ()| {
+        let domains = cx.single(domains).unwrap_or_default();
+        vec![
+            resource(waypoint, MAIN_INTERNAL, &cluster::of_listener(MAIN_INTERNAL)),
+            resource(waypoint, CONNECT_ORIGINATE, &cluster::connect_originate(&domains)),
+        ]
+    });
+    send(b, out, fixed, ResourceType::Cluster, CLUSTERS);
+    send(b, out, of_ports, ResourceType::Cluster, CLUSTERS.next());
+    send(b, out, of_others, ResourceType::Cluster, CLUSTERS.next().next());
+
+    let fixed = b.expand("waypoint_listeners", destinations.waypoints, move |cx, waypoint, ()| {
+        let domains = cx.single(domains).unwrap_or_default();
+        vec![
+            resource(waypoint, CONNECT_TERMINATE, &listener::connect_terminate(&domains)),
+            resource(waypoint, MAIN_INTERNAL, &listener::main_internal()),
+            resource(waypoint, CONNECT_ORIGINATE, &listener::connect_originate()),
+        ]
+    });
+    let of_ports = b.expand("port_listeners", streams, |_, key, streams| {
+        let name = port_listener(key.port, &streams.hostname);
+        vec![resource(&key.waypoint, &name, &listener::of_port(&name, streams.traffic, &streams.shares))]
+    });
+    send(b, out, fixed, ResourceType::Listener, LISTENERS);
+    send(b, out, of_ports, ResourceType::Listener, LISTENERS.next());
+
+    let requests = b.expand("request_scopes", routes, |_, key, routes| {
+        vec![resource(&key.waypoint, &routes.cluster, &route::requests(routes))]
+    });
+    let connects = b.expand("connect_scopes", ports, |_, key, port| {
+        let traffic = port.traffic();
+        let own = port_listener(key.port, &port.hostname);
+        let listener = if traffic == Traffic::Http { MAIN_INTERNAL } else { &own };
+        let requests = inbound(key.port, Layer::Http, &port.hostname);
+        let requests = (traffic != Traffic::Tcp).then_some(requests.as_str());
+        let scope = |address| {
+            let name = connect_scope(address, key.port);
+            resource(&key.waypoint, &name, &route::connect(&name, listener, requests))
+        };
+        port.addresses.iter().copied().map(scope).collect()
+    });
+    send(b, out, requests, ResourceType::ScopedRoute, SCOPES);
+    send(b, out, connects, ResourceType::ScopedRoute, SCOPES.next());
+}
+
+fn resource(waypoint: &Name, name: &str, message: &impl Message) -> (ResourceKey, Encoded) {
+    (ResourceKey::new(waypoint, name), Encoded::message(message))
+}
+
+fn send(
+    b: &mut Builder,
+    out: &mut Outputs,
+    table: Table<ResourceKey, Encoded>,
+    of: ResourceType,
+    rank: Rank,
+) {
+    out.resources(b, table, of, rank, |key, encoded| Some(key.resource(encoded)));
+}

@@ -1,0 +1,201 @@
+//! What waypoints are told: services with their waypoints and ports, and endpoints of services.
+//!
+//! Both are read from what ztunnels are sent, so the two can never disagree.
+
+use engine::{Builder, Cx, Index, Key, Row, Table};
+use model::facts::Service;
+use model::{Kind, Name, Str, shared};
+use output::Encoded;
+use prost::Message;
+use proto::workload::{self, Address, TunnelProtocol, WorkloadStatus, address::Type};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::service::{Entries, HostKey, PortProtocol, ServiceRow, entry_tcp_ports, tcp_ports};
+use crate::waypoint::{Binder, HBONE_PORT};
+use crate::workload::Workloads;
+
+/// The port on which whatever takes HBONE does.
+pub const HBONE: u16 = HBONE_PORT;
+
+/// A service.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Destination {
+    /// `Service` or `ServiceEntry`.
+    pub kind: Kind,
+    /// The object that it stands for.
+    pub object: Name,
+    /// Its hostname.
+    pub hostname: Str,
+    /// The addresses that it is called at, those of networks left out; in order.
+    pub addresses: Vec<IpAddr>,
+    /// Its ports of TCP, and what is spoken there; in order.
+    pub ports: Vec<(u16, PortProtocol)>,
+    /// Its waypoints that are configured here: its own, then its canary.
+    pub waypoints: Vec<Name>,
+}
+
+/// An instance of a service.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Endpoint {
+    /// Where it is.
+    pub address: IpAddr,
+    /// Ports of the service, and its own for each.
+    pub ports: Vec<(u16, u16)>,
+    /// Whether it is reached by HBONE.
+    pub is_hbone: bool,
+    /// Whether it is to be used.
+    pub is_healthy: bool,
+    /// The network that it is in.
+    pub network: Str,
+    /// Region, zone and subzone; empty where they are not known.
+    pub locality: [Str; 3],
+}
+
+/// What the tables are made from.
+#[derive(Clone, Copy)]
+pub(crate) struct Inputs {
+    pub services: Table<Name, Service>,
+    pub service_rows: Table<Name, ServiceRow>,
+    pub entries: Entries,
+    pub workloads: Workloads,
+    pub binder: Binder,
+}
+
+/// Services by `NAMESPACE/HOSTNAME`, and what their endpoints are found in.
+#[derive(Clone, Copy)]
+pub struct Destinations {
+    /// Those of Services, and those of ServiceEntries. No key is in both.
+    pub services: [Table<Str, Destination>; 2],
+    /// The waypoints that are configured here.
+    pub waypoints: Table<Name, ()>,
+    workloads: Workloads,
+}
+
+/// Endpoints that somebody wants.
+#[derive(Clone, Copy)]
+pub struct Endpoints {
+    by_service: [Index<Str, EndpointKey, Endpoint>; 4],
+}
+
+/// The service, and the name of the workload.
+type EndpointKey = (Str, Str);
+
+impl Destinations {
+    pub(crate) fn declare(b: &mut Builder, of: Inputs) -> Self {
+        let Inputs { services, service_rows, entries, workloads, binder } = of;
+        let waypoints = b.derive("configured_waypoints", binder.waypoints, |_, _, waypoint| {
+            waypoint.unprogrammed.is_none().then_some(())
+        });
+        let of_services = b.expand("service_destinations", service_rows, move |cx, name, row| {
+            let found = cx
+                .get(services, name)
+                .and_then(|service| destination(cx, waypoints, Kind::Service, row, tcp_ports(&service)));
+            found.into_iter().collect()
+        });
+        let of_entries = b.expand("entry_destinations", entries.rows, move |cx, _: &HostKey, row| {
+            let found = cx.get(entries.entries, &row.object).and_then(|entry| {
+                destination(cx, waypoints, Kind::ServiceEntry, row, entry_tcp_ports(&entry))
+            });
+            found.into_iter().collect()
+        });
+        Self { services: [of_services, of_entries], waypoints, workloads }
+    }
+
+    /// Returns a service.
+    pub fn get(&self, cx: &Cx<'_>, service: &Str) -> Option<Arc<Destination>> {
+        self.services.iter().find_map(|table| cx.get(*table, service))
+    }
+
+    /// Declares the endpoints of services that are wanted.
+    pub fn declare_endpoints(
+        &self,
+        b: &mut Builder,
+        is_wanted: impl Fn(&Cx<'_>, &Str) -> bool + Clone + Send + 'static,
+    ) -> Endpoints {
+        let Workloads { pods, entries, inline, endpoints } = self.workloads;
+        let wanted = is_wanted.clone();
+        let pods = expand(b, "pod_endpoints", pods, |row| Some(row), wanted);
+        let wanted = is_wanted.clone();
+        let entries = expand(b, "entry_endpoints", entries, |row| row.sent(), wanted);
+        let wanted = is_wanted.clone();
+        let inline = expand(b, "inline_endpoints", inline, |row| row.sent(), wanted);
+        let endpoints = expand(b, "slice_endpoints", endpoints, |row| Some(row), is_wanted);
+        let by_service = [pods, entries, inline, endpoints]
+            .map(|table| b.index(table, "endpoint_by_service", |key: &EndpointKey, _| [key.0.clone()]));
+        Endpoints { by_service }
+    }
+}
+
+impl Endpoints {
+    /// Returns those of a service, ascending by source and name.
+    pub fn of(&self, cx: &Cx<'_>, service: &Str) -> Vec<Arc<Endpoint>> {
+        let found = self.by_service.iter().flat_map(|index| cx.lookup(*index, service));
+        found.map(|(_, endpoint)| endpoint).collect()
+    }
+}
+
+fn expand<K: Key, V: Row>(
+    b: &mut Builder,
+    name: &'static str,
+    table: Table<K, V>,
+    sent: impl Fn(&V) -> Option<&Encoded> + Send + 'static,
+    is_wanted: impl Fn(&Cx<'_>, &Str) -> bool + Send + 'static,
+) -> Table<EndpointKey, Endpoint> {
+    b.expand(name, table, move |cx, _, row| {
+        let Some(Type::Workload(workload)) = sent(row).and_then(decoded) else { return Vec::new() };
+        let Some(address) = workload.addresses.first().and_then(|bytes| ip(bytes)) else { return Vec::new() };
+        let uid = Str::from(workload.uid.as_str());
+        let rows = workload.services.iter().filter_map(|(service, ports)| {
+            let service = shared(service);
+            is_wanted(cx, &service).then(|| ((service, uid.clone()), endpoint(&workload, address, ports)))
+        });
+        rows.collect()
+    })
+}
+
+fn endpoint(workload: &workload::Workload, address: IpAddr, ports: &workload::PortList) -> Endpoint {
+    let port = |number: u32| u16::try_from(number).ok();
+    let ports = ports.ports.iter().filter_map(|of| Some((port(of.service_port)?, port(of.target_port)?)));
+    let at = workload.locality.as_ref();
+    let part = |of: fn(&workload::Locality) -> &String| at.map(|at| shared(of(at))).unwrap_or_default();
+    Endpoint {
+        address,
+        ports: ports.collect(),
+        is_hbone: workload.tunnel_protocol() == TunnelProtocol::Hbone,
+        is_healthy: workload.status() == WorkloadStatus::Healthy,
+        network: shared(&workload.network),
+        locality: [part(|at| &at.region), part(|at| &at.zone), part(|at| &at.subzone)],
+    }
+}
+
+fn destination(
+    cx: &Cx<'_>,
+    configured: Table<Name, ()>,
+    kind: Kind,
+    row: &ServiceRow,
+    ports: Vec<(u16, PortProtocol)>,
+) -> Option<(Str, Destination)> {
+    let Type::Service(service) = decoded(&row.encoded)? else { return None };
+    let single = service.addresses.iter().filter(|of| of.length.is_none());
+    let bound = row.waypoint.as_ref().ok().and_then(Option::as_ref);
+    let waypoints = bound.into_iter().chain(&row.canary_waypoint);
+    let destination = Destination {
+        kind,
+        object: row.object.clone(),
+        hostname: shared(&service.hostname),
+        addresses: single.filter_map(|of| ip(&of.address)).collect(),
+        ports,
+        waypoints: waypoints.filter(|name| cx.get(configured, name).is_some()).cloned().collect(),
+    };
+    Some((row.resource.clone(), destination))
+}
+
+fn decoded(encoded: &Encoded) -> Option<Type> {
+    Address::decode(&*encoded.body).ok()?.r#type
+}
+
+fn ip(bytes: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
+}

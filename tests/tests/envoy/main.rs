@@ -1,0 +1,88 @@
+//! What Envoys are sent: golden cases, and a real Envoy that takes each of them.
+//!
+//! `tests/golden-envoy/CASE/input.yaml` has the objects, in whatever order they come, and `expected.yaml` what each
+//! waypoint is sent. `UPDATE_GOLDEN=1 cargo test -p pilothouse-tests --test envoy` writes the latter.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod acceptance;
+mod bootstrap;
+mod render;
+
+#[path = "../golden/input.rs"]
+mod input;
+
+use input::Input;
+use plane::Plane;
+use proto::Scope;
+use render::Renderer;
+use serde_yaml::{Mapping, Value};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+#[test]
+fn every_case_gives_what_it_expects_in_any_order() {
+    let renderer = Renderer::new().unwrap();
+    let mut failures = Vec::new();
+    for (case, input) in cases() {
+        let mesh = input.apply_at_once(input.events.clone());
+        failures.extend(input.orders_that_differ(&mesh).into_iter().map(|order| format!("{case}: {order}")));
+        let actual = rendered(&renderer, &mesh);
+        let file = folder().join(&case).join("expected.yaml");
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            fs::write(&file, &actual).unwrap();
+        }
+        let expected = fs::read_to_string(&file).unwrap_or_default();
+        if let Some(line) = expected.lines().zip(actual.lines()).position(|(a, b)| a != b) {
+            let of = |text: &str| text.lines().nth(line).unwrap_or("(end)").to_owned();
+            failures.push(format!("{case}: line {}:\n  - {}\n  + {}", line + 1, of(&expected), of(&actual)));
+        } else if expected != actual {
+            failures.push(format!("{case}: one is longer"));
+        }
+    }
+    assert!(failures.is_empty(), "{} differences:\n{}", failures.len(), failures.join("\n"));
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("golden-envoy")
+}
+
+/// All cases, ascending by name.
+fn cases() -> Vec<(String, Input)> {
+    let names =
+        fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    assert!(!names.is_empty(), "no case at all");
+    let read = |name: String| {
+        let input = Input::read(&folder().join(&name).join("input.yaml"));
+        (name, input)
+    };
+    names.into_iter().map(read).collect()
+}
+
+/// What each waypoint is sent, by type and name; then what authors are told.
+fn rendered(renderer: &Renderer, mesh: &Plane) -> String {
+    let mut scopes: BTreeMap<String, BTreeMap<String, Mapping>> = BTreeMap::new();
+    for resource in mesh.resources() {
+        let Scope::Proxy(waypoint) = &resource.scope else { continue };
+        let body = resource.body.as_ref().expect("a resource that is there");
+        let value = renderer.render(resource.resource_type.type_url(), body).unwrap();
+        let of_type = format!("{:?}", resource.resource_type);
+        let group = scopes.entry(waypoint.to_string()).or_default().entry(of_type).or_default();
+        assert_eq!(group.insert(Value::from(resource.name.as_str()), value), None, "{} twice", resource.name);
+    }
+    let mut all = Mapping::new();
+    for (waypoint, types) in scopes {
+        let types = types.into_iter().map(|(of, group)| (Value::from(of), Value::from(group)));
+        all.insert(Value::from(waypoint), Value::from(types.collect::<Mapping>()));
+    }
+    let mut lines: Vec<String> =
+        mesh.diagnostics().iter().map(|d| format!("{}[{}] {d}", d.severity, d.code)).collect();
+    lines.sort();
+    if !lines.is_empty() {
+        all.insert(Value::from("diagnostics"), Value::from(lines));
+    }
+    serde_yaml::to_string(&all).unwrap()
+}
