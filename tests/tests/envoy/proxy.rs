@@ -72,7 +72,9 @@ impl Control {
                 Some(body) if name == "connect_terminate" => {
                     self.writer.put(&self.scope, of, name, &at_any_port(body)?)?;
                 }
-                Some(body) => self.writer.put(&self.scope, of, name, body)?,
+                Some(body) => {
+                    self.writer.put(&self.scope, of, name, body)?;
+                }
             }
         }
         self.snapshots.send_replace(Some(self.writer.publish()));
