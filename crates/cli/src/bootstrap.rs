@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 /// The Envoy that a bootstrap is for.
 #[derive(Debug, Args)]
+#[command(override_usage = "pilothouse bootstrap [OPTIONS], each by its flag or its variable")]
 pub struct BootstrapArgs {
     /// What the Envoy is
     #[arg(long = setting::KIND.flag, env = setting::KIND.variable, value_enum)]

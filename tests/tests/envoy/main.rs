@@ -7,7 +7,9 @@
 
 mod acceptance;
 mod bootstrap;
+mod proxy;
 mod render;
+mod traffic;
 
 #[path = "../golden/input.rs"]
 mod input;

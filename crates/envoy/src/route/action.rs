@@ -55,7 +55,6 @@ pub(super) fn to_cluster(cluster: &str) -> RouteAction {
         cluster_specifier: Some(ClusterSpecifier::Cluster(cluster.to_owned())),
         cluster_not_found_response_code: ClusterNotFoundResponseCode::InternalServerError.into(),
         timeout: Some(seconds(0)),
-        retry_policy: Some(retry(None)),
         ..RouteAction::default()
     }
 }
@@ -92,17 +91,13 @@ fn forward(routed: &Routed, backends: &[WeightedBackend], changes: &mut Changes)
     let mirrors = rule.mirrors.iter().zip(&routed.mirrors);
     action.request_mirror_policies = mirrors.map(|(to, cluster)| mirror(cluster, to.share, to.of)).collect();
     let (overall, of_try) = (rule.timeouts.request, rule.timeouts.backend_request);
-    let mut policy = retry(rule.retry.as_ref());
     // A time limit of a try is one of all where there is a single one.
-    let limit = match (&rule.retry, of_try) {
-        (Some(_), Some(of_try)) => {
-            policy.per_try_timeout = Some(duration(of_try));
-            overall
-        }
-        _ => overall.into_iter().chain(of_try).min(),
-    };
+    let limit = if rule.retry.is_some() { overall } else { overall.into_iter().chain(of_try).min() };
     action.timeout = Some(limit.map_or(seconds(0), duration));
-    action.retry_policy = Some(policy);
+    action.retry_policy = rule
+        .retry
+        .as_ref()
+        .map(|own| RetryPolicy { per_try_timeout: of_try.map(duration), ..retry(Some(own)) });
     action
 }
 
@@ -134,7 +129,8 @@ fn mirror(cluster: &str, share: u32, of: u32) -> RequestMirrorPolicy {
     }
 }
 
-fn retry(of: Option<&Retry>) -> RetryPolicy {
+/// Returns the retries that a rule wants, or what holds where it says nothing.
+pub(super) fn retry(of: Option<&Retry>) -> RetryPolicy {
     let previous = RetryHostPredicate {
         name: "envoy.retry_host_predicates.previous_hosts".to_owned(),
         config_type: Some(retry_host_predicate::ConfigType::TypedConfig(any(&PreviousHostsPredicate {}))),

@@ -17,9 +17,9 @@ use super::plan::Routes;
 use crate::listener::{DESTINATION_FILTER, SCOPE_HEADER, destination};
 use crate::message::seconds;
 
-fn scope(name: &str, routes: Vec<Route>, host: &str) -> ScopedRouteConfiguration {
+fn scope(name: &str, host: VirtualHost) -> ScopedRouteConfiguration {
     let fragment = Fragment { r#type: Some(fragment::Type::StringKey(name.to_owned())) };
-    let all = VirtualHost { name: host.to_owned(), domains: vec!["*".to_owned()], routes };
+    let all = VirtualHost { domains: vec!["*".to_owned()], ..host };
     ScopedRouteConfiguration {
         name: name.to_owned(),
         key: Some(Key { fragments: vec![fragment] }),
@@ -53,7 +53,7 @@ pub(crate) fn connect(name: &str, listener: &str, requests: Option<&str>) -> Sco
         action: Some(route::Action::Route(action)),
         ..Route::default()
     };
-    scope(name, vec![route], "connect")
+    scope(name, VirtualHost { name: "connect".to_owned(), routes: vec![route], ..VirtualHost::default() })
 }
 
 /// Returns the scope of the requests to a port.
@@ -72,5 +72,14 @@ pub(crate) fn requests(of: &Routes) -> ScopedRouteConfiguration {
     for route in &mut routes {
         route.decorator = Some(Decorator { operation: operation.clone() });
     }
-    scope(&of.cluster, routes, &format!("inbound|http|{}", of.port))
+    scope(
+        &of.cluster,
+        VirtualHost {
+            name: format!("inbound|http|{}", of.port),
+            routes,
+            // Most rules say nothing of retries.
+            retry_policy: Some(action::retry(None)),
+            ..VirtualHost::default()
+        },
+    )
 }

@@ -32,6 +32,8 @@ pub struct VirtualHost {
     pub domains: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(message, repeated, tag = "3")]
     pub routes: ::prost::alloc::vec::Vec<Route>,
+    #[prost(message, optional, tag = "16")]
+    pub retry_policy: ::core::option::Option<RetryPolicy>,
 }
 impl ::prost::Name for VirtualHost {
     const NAME: &'static str = "VirtualHost";
