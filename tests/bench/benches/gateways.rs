@@ -100,8 +100,8 @@ fn main() {
     let plane = &mut plane;
     let edits = (0..2_000).map(|i| route(i * 7 % gateways, i % ROUTES, 1 + i % 80));
     assert_ne!(change(plane, "route", edits), 0, "tables of routes are known by their names");
-    let edits =
-        (0..500).map(|i| secret(i * 7 % gateways, if i / gateways % 2 == 0 { &second } else { &first }));
+    let edits = (0..500)
+        .map(|i| secret(i * 7 % gateways, if (i / gateways).is_multiple_of(2) { &second } else { &first }));
     change(plane, "Secret", edits);
     let edits = (0..2_000).map(|i| pod(i * 7 % gateways, i % SERVICES, 0, i / gateways % 2 == 1));
     assert_eq!(change(plane, "pod", edits), 0, "a pod's change touches no route");
