@@ -75,8 +75,8 @@ fn what_each_resource_and_each_condition_of_every_case_was_made_from_is_known() 
             tables.extend(traces.iter().map(|trace| trace.table));
         }
     }
-    // Ten of conditions, of which that of routes stands for all kinds, and every table that is sent.
-    assert_eq!(tables.len(), 10 + 13, "{tables:?}");
+    // Twelve of conditions, of which that of routes stands for all kinds, and every table that is sent.
+    assert_eq!(tables.len(), 12 + 13, "{tables:?}");
 }
 
 #[test]

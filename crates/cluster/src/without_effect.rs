@@ -131,7 +131,7 @@ mod tests {
             told,
             [
                 ("KO006", &*message("TCPRoute shop/db", "gateway.networking.k8s.io", resolved)),
-                ("KO006", &*message("VirtualService shop/reviews", "networking.istio.io", unread)),
+                ("KO006", &*message("VirtualService shop/reviews", "networking.istio.io", resolved)),
                 ("KO006", &*message("EnvoyFilter lua", "networking.istio.io", unread)),
             ]
         );

@@ -15,6 +15,11 @@ fn suffix(hostname: &str) -> Option<&str> {
     hostname.strip_prefix('*').filter(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
+/// Tells whether a hostname covers more than one name.
+pub(crate) fn is_wildcard(hostname: &str) -> bool {
+    suffix(hostname).is_some()
+}
+
 /// Tells whether every name that `narrow` covers is one that `wide` covers.
 pub(crate) fn covers(wide: &str, narrow: &str) -> bool {
     match suffix(wide) {

@@ -6,6 +6,7 @@
 //! ListenerSet ──┘        │                                          ▲      │               │
 //! ReferenceGrant ──▶ grants ──▶ backends ──▶ rules of routes ───────┼──────┼──────▶ hosts: rules in order
 //! HTTPRoute, GRPCRoute, TLSRoute, TCPRoute, UDPRoute ───────────────┘      │
+//! VirtualService ──▶ services of its namespace, rules ─────────────────────┤
 //! BackendTLSPolicy, XBackendTrafficPolicy ──▶ policies of services         └──▶ conditions of each object
 //!
 //! Gateway, its ports ──▶ deployments: manifests of proxies
@@ -48,7 +49,9 @@ pub use listener::{
 };
 pub use parameters::Parameters;
 pub use policy::{BackendTls, BackendTraffic, Policies, PolicyTarget, Verification};
-pub use route::{Action, Backend, MirrorTo, Rule, WeightedBackend};
+pub use route::{
+    Action, Backend, Destination, DestinationKey, Destinations, MirrorTo, Path, Rule, WeightedBackend,
+};
 pub use routing::{Host, Placed, Routing};
 
 use engine::{Builder, Cx, Graph, Table};
@@ -72,6 +75,8 @@ pub struct Tables {
     pub routing: Routing,
     /// What holds of the way to backends.
     pub policies: Policies,
+    /// What DestinationRules say of it, with the subsets that backends name.
+    pub destinations: Destinations,
     /// How TLS is terminated, by listener.
     pub terminations: Table<ListenerKey, Termination>,
     /// What gateways show to backends.
@@ -141,18 +146,28 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, mesh: &mesh::Tables, options:
             (is_served && cx.get(merged, &gateway).is_some()).then_some(gateway)
         })
     };
-    let backends = {
-        let is_ours = is_ours.clone();
-        route::declare_backends(
-            b,
-            inputs.services,
-            inputs.serviceentries,
+    let destinations = route::declare_destinations(
+        b,
+        &route::DestinationInputs {
+            rules: inputs.destinationrules,
+            in_scope,
+            root: mesh.root_namespace,
+            domain_suffix: shared(&options.domain_suffix),
+            is_ours: is_ours.clone(),
+        },
+    );
+    let backends = route::declare_backends(
+        b,
+        route::BackendInputs {
+            services: inputs.services,
+            entries: inputs.serviceentries,
             in_scope,
             grants,
-            &options.domain_suffix,
-            move |entry| is_ours(&entry.meta),
-        )
-    };
+            destinations,
+            domain_suffix: shared(&options.domain_suffix),
+            is_ours: is_ours.clone(),
+        },
+    );
     let routes = route::PerKind::inputs(&inputs);
     let attachments = route::declare_parents(
         b,
@@ -168,7 +183,17 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, mesh: &mesh::Tables, options:
         },
     );
     let rules = route::declare_rules(b, routes, attachments, backends);
-    let routing = routing::declare(b, routing::Inputs { listeners, backends, attachments, rules });
+    let virtual_services = route::declare_virtual_services(
+        b,
+        &route::VirtualServiceInputs {
+            virtual_services: inputs.virtualservices,
+            in_scope,
+            backends,
+            is_ours: is_ours.clone(),
+        },
+    );
+    let routing =
+        routing::declare(b, routing::Inputs { listeners, backends, attachments, rules, virtual_services });
     let reaches = route::declare_reaches(b, routes, attachments, backends);
     let policies = policy::declare(
         b,
@@ -220,17 +245,26 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, mesh: &mesh::Tables, options:
             ownership: ownership.clone(),
         },
     );
+    let waypoints = status::Waypoints { bindings: mesh.waypoint_bindings, entries: backends.entries };
     status::declare_routes(
         b,
         out,
-        &status::RouteInputs {
-            routes,
-            attachments,
-            rules,
-            entries: backends.entries,
-            waypoints: mesh.waypoint_bindings,
-            ownership,
+        &status::RouteInputs { routes, attachments, rules, waypoints, ownership: ownership.clone() },
+    );
+    status::declare_virtual_services(
+        b,
+        out,
+        &status::VirtualServiceInputs {
+            facts: inputs.virtualservices,
+            of: virtual_services,
+            waypoints,
+            ownership: ownership.clone(),
         },
+    );
+    status::declare_destination_rules(
+        b,
+        out,
+        &status::DestinationRuleInputs { facts: inputs.destinationrules, destinations, backends, ownership },
     );
     let wanted = references.wanted(b);
     Tables {
@@ -238,6 +272,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, mesh: &mesh::Tables, options:
         listeners: listeners.rows,
         routing,
         policies,
+        destinations,
         terminations,
         client_certificates,
         parameters,

@@ -24,6 +24,8 @@ pub struct Tables {
     pub inputs: Inputs,
     /// Whether a namespace takes part in the mesh.
     pub in_scope: Memo<Ns, bool>,
+    /// The namespace whose objects are for all others.
+    pub root_namespace: Table<(), Ns>,
     /// The network of the cluster; empty where it has none.
     pub network: Table<(), Str>,
     /// The host that proxies are told to find their control plane at; empty where none is set.
@@ -222,6 +224,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
     Tables {
         inputs,
         in_scope,
+        root_namespace: settings.root_namespace,
         network: settings.network,
         discovery_host: settings.discovery_host,
         identity,

@@ -69,6 +69,10 @@ macro_rules! for_each_kind {
             ServiceEntry(ServiceEntry, serviceentries, service_entry::parse) { "networking.istio.io" "v1" Namespaced }
             /// `WorkloadEntry`.
             WorkloadEntry(WorkloadEntry, workloadentries, workload_entry::parse) { "networking.istio.io" "v1" Namespaced }
+            /// `VirtualService`.
+            VirtualService(VirtualService, virtualservices, virtual_service::parse) { "networking.istio.io" "v1" | "v1beta1" | "v1alpha3" Namespaced Resolved(ROUTES) }
+            /// `DestinationRule`.
+            DestinationRule(DestinationRule, destinationrules, destination_rule::parse) { "networking.istio.io" "v1" | "v1beta1" | "v1alpha3" Namespaced Resolved(DESTINATIONS) }
         }
     };
 }
@@ -241,10 +245,6 @@ unread_kinds! {
         "write a ServiceEntry for hosts outside of the cluster"
     XMesh(xmeshes) { "gateway.networking.x-k8s.io" "v1alpha1" }
         "write the mesh settings: the ConfigMap istio"
-    VirtualService(virtualservices) { "networking.istio.io" "v1" | "v1beta1" | "v1alpha3" }
-        "write an HTTPRoute, for the time when waypoints are configured"
-    DestinationRule(destinationrules) { "networking.istio.io" "v1" | "v1beta1" | "v1alpha3" }
-        "ztunnels use mutual TLS by themselves, and prefer endpoints by `trafficDistribution` of the Service"
     Gateway(gateways) { "networking.istio.io" "v1" | "v1beta1" | "v1alpha3" }
         "write a Gateway of gateway.networking.k8s.io"
     EnvoyFilter(envoyfilters) { "networking.istio.io" "v1alpha3" }
@@ -266,6 +266,8 @@ unread_kinds! {
 }
 
 const ROUTES: &str = "routes are for waypoints and gateways, and this version configures none";
+const DESTINATIONS: &str =
+    "ztunnels use mutual TLS by themselves, and prefer endpoints by `trafficDistribution` of the Service";
 const LISTENERS: &str = "listeners are for gateways, and this version configures none";
 const BACKEND_TLS: &str = "ztunnels use mutual TLS between workloads of the mesh by themselves; to others the application speaks TLS";
 const BACKEND_TRAFFIC: &str =

@@ -1,9 +1,10 @@
-//! Random edits of gateways, listener sets, routes, grants, services, Secrets and ConfigMaps: statuses, routing
-//! model and what is wanted equal those computed from scratch, whatever the edits were and however they came.
+//! Random edits of gateways, listener sets, routes, VirtualServices, DestinationRules, grants, services, Secrets and
+//! ConfigMaps: statuses, routing model, findings and what is wanted equal those computed from scratch, whatever the edits
+//! were and however they came.
 #![allow(clippy::unwrap_used)]
 
 use model::facts::{Answer, ConfigMap, Digest, KeyPair, Referent, Roots, Secret};
-use model::{Event, Kind, Labels, Name, ObjectRef};
+use model::{Diagnostic, Event, Kind, Labels, Name, ObjectRef};
 use pilothouse_plane::{Conditions, GatewayDeployment, Options, Plane, ProxyOptions};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -130,6 +131,47 @@ impl Draw<'_> {
         rule
     }
 
+    fn virtual_service(&mut self) -> Value {
+        let route = |d: &mut Self| {
+            let host = d.pick(&["a", "b", "a.shop.svc.cluster.local", "a.example.com"]);
+            let mut destination = json!({"host": host});
+            if d.below(2) == 1 {
+                destination["port"] = json!({"number": d.pick(&[80, 81])});
+            }
+            if d.below(3) == 1 {
+                destination["subset"] = json!(d.pick(&["v1", "v2"]));
+            }
+            json!([{ "destination": destination }])
+        };
+        let uri = self.pick(&[
+            json!({"prefix": "/"}),
+            json!({"exact": "/a"}),
+            json!({"exact": "/a", "prefix": "/b"}),
+        ]);
+        let first = self.pick(&[
+            json!({ "uri": uri }),
+            json!({"sourceLabels": {"app": "a"}}),
+            json!({"port": 80, "sourceNamespace": "infra"}),
+        ]);
+        let mut spec = json!({
+            "hosts": [
+                self.pick(&["a", "b", "*.shop.svc.cluster.local", "a.infra.svc.cluster.local"]),
+                self.pick(&HOSTS),
+            ],
+            "gateways": self.pick(&[json!(["mesh"]), json!(null), json!(["gw"])]),
+            "exportTo": self.pick(&[json!(null), json!(["."]), json!(["shop"])]),
+        });
+        if self.below(3) > 0 {
+            spec["http"] = json!([{"match": [first], "route": route(self)}, {"route": route(self)}]);
+        }
+        if self.below(3) > 0 {
+            let sni = self.pick(&["a.example.com", "*.example.com", "a.shop.svc.cluster.local"]);
+            spec["tls"] = json!([{"match": [{ "sniHosts": [sni] }], "route": route(self)}]);
+            spec["tcp"] = json!([{ "route": route(self) }]);
+        }
+        spec
+    }
+
     fn manifest(&mut self) -> (Kind, Value) {
         let kind = self.pick(&[
             Kind::HTTPRoute,
@@ -148,6 +190,9 @@ impl Draw<'_> {
             Kind::XBackendTrafficPolicy,
             Kind::EndpointSlice,
             Kind::Service,
+            Kind::VirtualService,
+            Kind::DestinationRule,
+            Kind::VirtualService,
         ]);
         let mut manifest = json!({"metadata": self.metadata()});
         manifest["spec"] = match kind {
@@ -180,6 +225,18 @@ impl Draw<'_> {
             }
             Kind::ServiceEntry => {
                 json!({"hosts": [self.pick(&HOSTS)], "ports": [{"number": 80, "name": "x", "protocol": "TCP"}]})
+            }
+            Kind::VirtualService => self.virtual_service(),
+            Kind::DestinationRule => {
+                if self.below(4) == 3 {
+                    manifest["metadata"]["namespace"] = json!("istio-system");
+                }
+                json!({
+                    "host": self.pick(&["a", "b", "a.shop.svc.cluster.local", "*.svc.cluster.local", "*", "a.example.com"]),
+                    "exportTo": self.pick(&[json!(null), json!(["."]), json!(["shop"]), json!(["~"])]),
+                    "trafficPolicy": {"loadBalancer": {"simple": self.pick(&["RANDOM", "BEST"])}},
+                    "subsets": [{"name": self.pick(&["v1", "v2"])}, {"name": self.pick(&["v1", "v3"])}],
+                })
             }
             Kind::ReferenceGrant => json!({
                 "from": [{"group": GROUP, "kind": self.pick(&["HTTPRoute", "Gateway", "ListenerSet"]), "namespace": self.pick(&NAMESPACES)}],
@@ -275,11 +332,18 @@ fn empty() -> Plane {
     plane
 }
 
-type Outcome =
-    (Vec<(ObjectRef, Arc<Conditions>)>, Vec<String>, Vec<Referent>, Vec<(Name, Arc<GatewayDeployment>)>);
+type Outcome = (
+    Vec<(ObjectRef, Arc<Conditions>)>,
+    Vec<String>,
+    Vec<Referent>,
+    Vec<(Name, Arc<GatewayDeployment>)>,
+    Vec<Diagnostic>,
+);
 
 fn outcome(plane: &Plane) -> Outcome {
-    (plane.conditions(), plane.routes(), plane.wanted(), plane.deployments())
+    let mut diagnostics = plane.diagnostics();
+    diagnostics.sort();
+    (plane.conditions(), plane.routes(), plane.wanted(), plane.deployments(), diagnostics)
 }
 
 fn edits() -> impl Strategy<Value = Vec<Vec<u8>>> {
@@ -399,9 +463,20 @@ fn a_pods_change_touches_no_row_of_routes_and_a_rules_edit_only_its_own() {
         ),
         pod("10.0.0.1"),
     ];
+    let virtual_service = |name: &str, path: &str| {
+        let manifest = json!({
+            "metadata": {"namespace": "shop", "name": name},
+            "spec": {
+                "hosts": ["web"],
+                "http": [{"match": [{"uri": {"exact": path}}], "route": [{"destination": {"host": "web"}}]}],
+            },
+        });
+        put(Kind::VirtualService, manifest)
+    };
     events.extend((0..50).map(|n| route(&format!("r{n}"), "/a")));
+    events.extend((0..10).map(|n| virtual_service(&format!("v{n}"), "/a")));
     plane.apply(events);
-    let tables = ["route", "request", "stream", "listener", "attachment", "gateway"];
+    let tables = ["route", "request", "stream", "listener", "attachment", "gateway", "virtual_service"];
     let before = tables.map(|table| computed(&plane, table));
     assert!(!plane.apply([pod("10.0.0.2")]).resources.is_empty());
     plane.apply([slice("web", "10.0.0.2", true)]);
@@ -413,6 +488,11 @@ fn a_pods_change_touches_no_row_of_routes_and_a_rules_edit_only_its_own() {
     let delta = plane.apply([route("r7", "/b")]);
     assert_eq!(computed(&plane, "http_route_rules"), rules + 1);
     assert_eq!(computed(&plane, "listener_requests"), hosts + 1, "the hostname of the route and no other");
+    let (rules, hosts) =
+        (computed(&plane, "virtual_service_request_rules"), computed(&plane, "service_requests"));
+    plane.apply([virtual_service("v7", "/b")]);
+    assert_eq!(computed(&plane, "virtual_service_request_rules"), rules + 1);
+    assert_eq!(computed(&plane, "service_requests"), hosts + 1, "the service that it is for and no other");
     assert!(delta.conditions.is_empty() && delta.resources.is_empty());
 }
 

@@ -74,11 +74,12 @@ fn objects(namespace: &str) -> String {
             "web",
             json!({"metadata": bound, "spec": {"address": "192.0.2.2"}}),
         ),
+        of("networking.istio.io/v1", "VirtualService", "web", json!({"spec": {"hosts": ["web"]}})),
+        of("networking.istio.io/v1", "DestinationRule", "web", json!({"spec": {"host": "web"}})),
     ]
     .into_iter()
     .chain(unread_with_conditions().map(|kind| {
         let spec = match kind.name {
-            "DestinationRule" => json!({"host": "web"}),
             "WorkloadGroup" => json!({"template": {}}),
             "WasmPlugin" => json!({"url": "oci://example.com/web"}),
             "TrafficExtension" => json!({"lua": {"inlineCode": "-- nothing"}}),

@@ -16,7 +16,7 @@ const EVERYWHERE: &str = "everywhere";
 
 /// What is asked of the API server beside listing and watching what the mesh is made from. `NS` stands
 /// for the namespace of the release, `REV` for the revision.
-const FURTHER: [&str; 40] = [
+const FURTHER: [&str; 42] = [
     // who a token is of
     "create tokenreviews.authentication.k8s.io everywhere",
     "get /.well-known/openid-configuration",
@@ -54,6 +54,8 @@ const FURTHER: [&str; 40] = [
     "patch udproutes.gateway.networking.k8s.io/status everywhere",
     "patch backendtlspolicies.gateway.networking.k8s.io/status everywhere",
     "patch xbackendtrafficpolicies.gateway.networking.x-k8s.io/status everywhere",
+    "patch virtualservices.networking.istio.io/status everywhere",
+    "patch destinationrules.networking.istio.io/status everywhere",
     "create gatewayclasses.gateway.networking.k8s.io everywhere",
     // who writes them
     "create leases.coordination.k8s.io in NS",

@@ -183,6 +183,65 @@ apiVersion: networking.istio.io/v1
 kind: WorkloadEntry
 metadata: {name: socket}
 spec: {address: 'unix:///run/vm.sock'}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: empty}
+spec: {}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: requests}
+spec:
+  hosts: [web, '*.example.org']
+  gateways: [mesh, infra/gateway]
+  exportTo: ['.']
+  http:
+  - name: first
+    match:
+    - uri: {prefix: /a}
+      method: {exact: GET}
+      headers: {x-user: {regex: 'j.*'}, x-any: {}}
+      port: 80
+      sourceLabels: {app: web}
+    route:
+    - {destination: {host: web, subset: v1, port: {number: 80}}, weight: 90, headers: {request: {set: {a: b}}}}
+    - {destination: {host: web}, weight: 10}
+    timeout: 1.5s
+    retries: {attempts: 3, perTryTimeout: 1s, retryRemoteLocalities: true}
+    fault: {delay: {percentage: {value: 0.5}, fixedDelay: 5s}, abort: {httpStatus: 503}}
+    corsPolicy: {allowOrigins: [{exact: 'https://a.test'}], maxAge: 24h, allowCredentials: null}
+    mirror: {host: web}
+    mirrorPercent: 10
+  - redirect: {uri: /b, derivePort: FROM_REQUEST_PORT}
+  - directResponse: {status: 503, body: {string: no}}
+  - delegate: {name: other}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: streams}
+spec:
+  hosts: [db.example.org]
+  tls: [{match: [{sniHosts: [db.example.org], port: 443}], route: [{destination: {host: db}}]}]
+  tcp: [{match: [{destinationSubnets: [10.0.0.0/8]}], route: [{destination: {host: db}, weight: 1}]}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: web}
+spec:
+  host: web
+  workloadSelector: {matchLabels: {app: web}}
+  trafficPolicy:
+    loadBalancer: {consistentHash: {httpCookie: {name: a, ttl: 1s}}, localityLbSetting: {enabled: null, distribute: [{to: {a: 1}}]}}
+    connectionPool: {tcp: {maxConnections: 1, connectTimeout: 1s}, http: {h2UpgradePolicy: UPGRADE}}
+    outlierDetection: {consecutive5xxErrors: 5, interval: 10s, outlierDetectionHttpErrorCodes: [500]}
+    portLevelSettings: [{port: {number: 80}, tls: {mode: SIMPLE, credentialName: a}}]
+    retryBudget: {percent: 20.5}
+    proxyProtocol: {version: V2}
+    tunnel: {targetHost: a, targetPort: 80}
+  subsets:
+  - {name: v1, labels: {version: v1}, trafficPolicy: {loadBalancer: {simple: RANDOM, warmup: {duration: 1s, minimumPercent: 10}}}}
+  exportTo: ['*']
 ";
 
 /// Returns the objects, in the versions as they are written.

@@ -16,7 +16,7 @@ async fn fixture() -> anyhow::Result<Fixture> {
     let fixture = Fixture::start(&[("shop", json!({}))]).await?;
     let known = tokio::task::spawn_blocking(known_crds).await??;
     for definition in known.istio {
-        if ["VirtualService", "EnvoyFilter"].contains(&definition.spec.names.kind.as_str()) {
+        if ["Sidecar", "EnvoyFilter"].contains(&definition.spec.names.kind.as_str()) {
             fixture.server.apply(&serde_yaml::to_string(&definition)?).await?;
         }
     }
@@ -74,29 +74,29 @@ async fn until_conditions(
 async fn an_object_of_a_kind_that_is_not_read_says_so_until_it_is_of_another_revision() -> anyhow::Result<()>
 {
     let fixture = fixture().await?;
-    let route = object("networking.istio.io/v1", "VirtualService", "reviews", json!({"hosts": ["reviews"]}));
+    let sidecar = object("networking.istio.io/v1", "Sidecar", "default", json!({}));
     let filter = object("networking.istio.io/v1alpha3", "EnvoyFilter", "lua", json!({}));
-    let mut green = object("networking.istio.io/v1", "VirtualService", "green", json!({"hosts": ["green"]}));
+    let mut green = object("networking.istio.io/v1", "Sidecar", "green", json!({}));
     green["metadata"]["labels"] = json!({"istio.io/rev": "green"});
-    for object in [&route, &filter, &green] {
+    for object in [&sidecar, &filter, &green] {
         fixture.server.apply(&object.to_string()).await?;
     }
     let other = json!({"type": OTHER.0, "status": OTHER.1, "reason": OTHER.2});
-    patch(&fixture, &route, "/status", json!({"status": {"conditions": [other]}})).await?;
+    patch(&fixture, &sidecar, "/status", json!({"status": {"conditions": [other]}})).await?;
 
     let replica = Replica::start_with(&fixture.account, "one", |settings| {
         settings.revision = "blue".to_owned();
         settings.relist_interval = Duration::from_millis(300);
     })
     .await?;
-    until_conditions(&fixture, &route, &[OTHER, ACCEPTED], 1).await?;
+    until_conditions(&fixture, &sidecar, &[OTHER, ACCEPTED], 1).await?;
     until_conditions(&fixture, &filter, &[ACCEPTED], 1).await?;
 
     // Of another content it is said again; an object that goes to another revision loses the condition.
     patch(&fixture, &filter, "", json!({"spec": {"priority": 1}})).await?;
     until_conditions(&fixture, &filter, &[ACCEPTED], 2).await?;
-    patch(&fixture, &route, "", json!({"metadata": {"labels": {"istio.io/rev": "green"}}})).await?;
-    until_conditions(&fixture, &route, &[OTHER], 1).await?;
+    patch(&fixture, &sidecar, "", json!({"metadata": {"labels": {"istio.io/rev": "green"}}})).await?;
+    until_conditions(&fixture, &sidecar, &[OTHER], 1).await?;
     until_conditions(&fixture, &green, &[], 1).await?;
 
     // Each change was one write. What was written is looked at once more, and then left alone.
@@ -105,5 +105,20 @@ async fn an_object_of_a_kind_that_is_not_read_says_so_until_it_is_of_another_rev
     until(LIMIT, looked).await?;
     let counters = || [&stats.unread.written, &stats.unread.failed].map(|of| of.load(Ordering::Relaxed));
     assert_eq!(counters(), [4, 0]);
+    replica.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_of_a_kind_that_has_come_to_be_read_has_its_own_condition_in_place_of_the_former()
+-> anyhow::Result<()> {
+    let fixture = fixture().await?;
+    let route = object("networking.istio.io/v1", "VirtualService", "reviews", json!({"hosts": ["reviews"]}));
+    fixture.server.apply(&route.to_string()).await?;
+    let condition = |(kind, status, reason): (&str, &str, &str)| json!({"type": kind, "status": status, "reason": reason, "observedGeneration": 1});
+    let former = json!([condition(ACCEPTED), condition(OTHER)]);
+    patch(&fixture, &route, "/status", json!({"status": {"conditions": former}})).await?;
+    let replica = Replica::start(&fixture.account, "one").await?;
+    let own = ("pilothouse.io/Accepted", "False", "NoMatchingHost");
+    until_conditions(&fixture, &route, &[own, OTHER], 1).await?;
     replica.stop().await
 }

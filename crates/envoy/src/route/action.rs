@@ -1,7 +1,7 @@
 //! What becomes of a request that a rule matches.
 
 use gateway::{Action, Rule, WeightedBackend};
-use model::facts::{Redirect, Retry};
+use model::facts::{Filter, Redirect, Retry};
 use proto::envoy::any;
 use proto::envoy::config::core::v3::RuntimeFractionalPercent;
 use proto::envoy::config::route::v3::retry_policy::{RetryBackOff, RetryHostPredicate, retry_host_predicate};
@@ -31,6 +31,10 @@ pub(super) fn encode(routed: &Routed, port: u16) -> Route {
     let rule = &*routed.rule;
     let mut changes = Changes::of(&rule.filters, rule.matches.path.as_ref());
     let action = match &rule.action {
+        _ if asks_for_more(rule) => route::Action::DirectResponse(DirectResponseAction { status: 500 }),
+        Action::Respond(with) => {
+            route::Action::DirectResponse(DirectResponseAction { status: with.status.into() })
+        }
         Action::Refuse => route::Action::DirectResponse(DirectResponseAction { status: 500 }),
         Action::Redirect(to) => route::Action::Redirect(redirect(to, rule, port)),
         Action::Forward(backends) => route::Action::Route(forward(routed, backends, &mut changes)),
@@ -47,6 +51,29 @@ pub(super) fn encode(routed: &Routed, port: u16) -> Route {
         action: Some(action),
         ..Route::default()
     }
+}
+
+/// Tells whether a rule asks for something that is not written for Envoys yet: what it matches is refused then,
+/// whatever else it says.
+fn asks_for_more(rule: &Rule) -> bool {
+    let is_more = |filter: &Filter| match filter {
+        Filter::Fault(_) => true,
+        Filter::Cors(cors) => !cors.origin_patterns.is_empty() || cors.stops_unmatched,
+        _ => false,
+    };
+    let of_action = match &rule.action {
+        Action::Forward(backends) => backends.iter().any(|to| {
+            to.filters.iter().any(is_more) || to.backend.as_ref().is_some_and(|to| !to.subset.is_empty())
+        }),
+        Action::Respond(with) => !with.body.is_empty(),
+        Action::Redirect(_) | Action::Refuse => false,
+    };
+    let matches = &rule.matches;
+    of_action
+        || matches.headers.iter().chain(&matches.query).any(|value| value.is_negated)
+        || rule.filters.iter().any(is_more)
+        || rule.mirrors.iter().any(|mirror| !mirror.backend.subset.is_empty())
+        || rule.retry.as_ref().is_some_and(|retry| !retry.conditions.is_empty())
 }
 
 /// Returns what sends all requests to one cluster.

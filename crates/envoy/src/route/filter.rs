@@ -47,7 +47,7 @@ impl Changes {
                     changes.path = of.path.as_ref().map(|to| path(to, matched)).or(changes.path);
                 }
                 Filter::Cors(of) => changes.cors = Some(cors(of)),
-                Filter::Redirect(_) | Filter::Mirror(_) => {}
+                Filter::Redirect(_) | Filter::Mirror(_) | Filter::Fault(_) | Filter::Respond(_) => {}
             }
         }
         changes
@@ -96,7 +96,9 @@ pub(super) fn path(to: &PathChange, matched: Option<&PathMatch>) -> PathRewrite 
             // One of both is the root, and of two slashes one is to remain.
             substitute(&format!("^{}(/?)(.*)$", escaped(old)), format!("{}/\\2", new.replace('\\', "\\\\")))
         }
-        (PathChange::Prefix(new), _) => PathRewrite::Prefix(new.to_string()),
+        // What is matched by is what Envoy replaces.
+        (PathChange::Prefix(new), _) | (PathChange::Matched(new), _) => PathRewrite::Prefix(new.to_string()),
+        (PathChange::Regex { pattern, substitution }, _) => substitute(pattern, substitution.to_string()),
     }
 }
 

@@ -9,10 +9,17 @@ use proto::envoy::r#type::matcher::v3::{RegexMatcher, StringMatcher, string_matc
 /// Returns the match of a rule.
 pub(super) fn encode(of: &RequestMatch) -> RouteMatch {
     let path = match &of.path {
+        Some(PathMatch::Exact(path)) if of.ignores_case => {
+            route_match::PathSpecifier::SafeRegex(regex(&format!("(?i:{})", escaped(path))))
+        }
+        Some(PathMatch::StartsWith(path)) if of.ignores_case => {
+            route_match::PathSpecifier::SafeRegex(regex(&format!("(?i:{}).*", escaped(path))))
+        }
         Some(PathMatch::Exact(path)) => route_match::PathSpecifier::Path(path.to_string()),
         Some(PathMatch::Prefix(path)) if path != "/" => {
             route_match::PathSpecifier::PathSeparatedPrefix(path.to_string())
         }
+        Some(PathMatch::StartsWith(path)) => route_match::PathSpecifier::Prefix(path.to_string()),
         Some(PathMatch::Regex(path)) => route_match::PathSpecifier::SafeRegex(regex(path)),
         Some(PathMatch::Prefix(_)) | None => route_match::PathSpecifier::Prefix("/".to_owned()),
     };

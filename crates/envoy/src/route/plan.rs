@@ -58,7 +58,7 @@ pub(crate) fn declare_requests(b: &mut Builder, of: Sources) -> Table<PortKey, R
                 Action::Forward(backends) => {
                     backends.iter().map(|to| of.cluster(cx, key, to.backend.as_ref(), Layer::Http)).collect()
                 }
-                Action::Redirect(_) | Action::Refuse => Vec::new(),
+                Action::Redirect(_) | Action::Respond(_) | Action::Refuse => Vec::new(),
             },
             mirrors: {
                 let mirrors = placed.rule.mirrors.iter();
@@ -91,7 +91,7 @@ pub(crate) fn declare_streams(b: &mut Builder, of: Sources) -> Table<PortKey, St
                 };
                 backends.iter().map(share).collect()
             }
-            Some(Action::Redirect(_) | Action::Refuse) => refused(),
+            Some(Action::Redirect(_) | Action::Respond(_) | Action::Refuse) => refused(),
         };
         Some(Streams { hostname: port.hostname.clone(), shares, traffic })
     })
@@ -122,17 +122,18 @@ impl Sources {
         let Some(to) = to else { return NO_CLUSTER.to_owned() };
         let service = Str::from(format!("{}/{}", &*to.ns, to.hostname));
         let Some(destination) = self.destinations.get(cx, &service) else { return NO_CLUSTER.to_owned() };
-        let protocol = destination.ports.iter().find(|(port, _)| *port == to.port).map(|(_, of)| *of);
+        let to_port = to.port.unwrap_or(key.port);
+        let protocol = destination.ports.iter().find(|(port, _)| *port == to_port).map(|(_, of)| *of);
         let Some(protocol) = protocol else { return NO_CLUSTER.to_owned() };
         if destination.waypoints.contains(&key.waypoint) {
             // Requests may be sent to what is said to be no HTTP, and the other way round.
             let layers = Traffic::of(protocol).layers();
             let layer = if layers.contains(&layer) { layer } else { layers[0] };
-            return inbound(to.port, layer, &to.hostname);
+            return inbound(to_port, layer, &to.hostname);
         }
-        let outbound_key = PortKey { waypoint: key.waypoint.clone(), service, port: to.port };
+        let outbound_key = PortKey { waypoint: key.waypoint.clone(), service, port: to_port };
         // Read so that there is such a cluster.
         cx.memo(self.outbound, &outbound_key);
-        outbound(to.port, &to.hostname)
+        outbound(to_port, &to.hostname)
     }
 }

@@ -1,11 +1,14 @@
 //! What rules send traffic to.
 
 use engine::{Builder, Cx, Index, Memo, Table};
-use model::facts::{BackendReference, ObjectReference, Service, ServiceEntry, ServiceType};
+use model::facts::{BackendReference, Meta, ObjectReference, Service, ServiceEntry, ServiceType};
 use model::{Kind, Name, Ns, Str, shared};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::destination::{Destinations, Path};
 use crate::grant::Grants;
+use crate::hostname::{ANY, intersection, is_wildcard, wider};
 use crate::key::ServiceTarget;
 
 /// A service that traffic can be sent to.
@@ -15,8 +18,10 @@ pub struct Backend {
     pub ns: Ns,
     /// Its hostname.
     pub hostname: Str,
-    /// Its port.
-    pub port: u16,
+    /// Its port; `None` for that by which the traffic came.
+    pub port: Option<u16>,
+    /// The name of a subset that a DestinationRule gives it; empty for all of it.
+    pub subset: Str,
 }
 
 /// What rules read of a service.
@@ -45,7 +50,19 @@ pub(crate) struct Backends {
     pub entries: Table<Name, ServicePorts>,
     entry_by_hostname: Index<Str, Name, ServicePorts>,
     service_by_hostname: Index<Str, Name, ServicePorts>,
+    entry_by_own: Index<OwnHostname, Name, ServicePorts>,
+    service_by_own: Index<OwnHostname, Name, ServicePorts>,
     grants: Grants,
+    destinations: Destinations,
+}
+
+/// How services of a namespace are found by a hostname that may have a wildcard.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+enum OwnHostname {
+    /// Those that have it.
+    Same(Ns, Str),
+    /// Those whose hostnames it covers.
+    Wider(Ns, Str),
 }
 
 /// The group of ServiceEntries, and of references to hostnames.
@@ -53,17 +70,22 @@ const ISTIO_GROUP: &str = "networking.istio.io";
 /// The group of services that several clusters have.
 const IMPORT_GROUP: &str = "multicluster.x-k8s.io";
 
-/// Declares them. `is_ours` tells whether an entry is of the revision that is served.
-pub(crate) fn declare(
-    b: &mut Builder,
-    services: Table<Name, Service>,
-    entries: Table<Name, ServiceEntry>,
-    in_scope: Memo<Ns, bool>,
-    grants: Grants,
-    domain_suffix: &str,
-    is_ours: impl Fn(&ServiceEntry) -> bool + Send + 'static,
-) -> Backends {
-    let suffix = Str::from(domain_suffix);
+/// What they are made from.
+pub(crate) struct Inputs {
+    pub services: Table<Name, Service>,
+    pub entries: Table<Name, ServiceEntry>,
+    /// The namespaces that take part in the mesh.
+    pub in_scope: Memo<Ns, bool>,
+    pub grants: Grants,
+    pub destinations: Destinations,
+    pub domain_suffix: Str,
+    /// Whether an object is of the revision that is served.
+    pub is_ours: Arc<dyn Fn(&Meta) -> bool + Send + Sync>,
+}
+
+/// Declares them.
+pub(crate) fn declare(b: &mut Builder, inputs: Inputs) -> Backends {
+    let Inputs { services, entries, in_scope, grants, destinations, domain_suffix: suffix, is_ours } = inputs;
     let services = b.derive("service_ports", services, move |cx, name, service| {
         if !*cx.memo(in_scope, &name.ns)? || service.service_type == ServiceType::ExternalName {
             return None;
@@ -76,7 +98,7 @@ pub(crate) fn declare(
         })
     });
     let entries = b.derive("entry_ports", entries, move |cx, name, entry| {
-        (*cx.memo(in_scope, &name.ns)? && is_ours(entry)).then(|| ServicePorts {
+        (*cx.memo(in_scope, &name.ns)? && is_ours(&entry.meta)).then(|| ServicePorts {
             hostnames: entry.hosts.clone(),
             ports: sorted(entry.ports.iter().map(|port| port.number)),
             port_names: entry.ports.iter().map(|port| port.name.clone()).collect(),
@@ -88,8 +110,19 @@ pub(crate) fn declare(
         entries,
         service_by_hostname: b.index(services, "service_ports_by_hostname", hostnames),
         entry_by_hostname: b.index(entries, "entry_ports_by_hostname", hostnames),
+        service_by_own: b.index(services, "service_ports_by_own_hostname", own_hostnames),
+        entry_by_own: b.index(entries, "entry_ports_by_own_hostname", own_hostnames),
         grants,
+        destinations,
     }
+}
+
+fn own_hostnames(name: &Name, row: &ServicePorts) -> Vec<OwnHostname> {
+    let of = |hostname: &Str| {
+        let wider = wider(hostname).into_iter().map(|wide| OwnHostname::Wider(name.ns.clone(), wide));
+        std::iter::once(OwnHostname::Same(name.ns.clone(), hostname.clone())).chain(wider).collect::<Vec<_>>()
+    };
+    row.hostnames.iter().flat_map(of).collect()
 }
 
 fn sorted(ports: impl Iterator<Item = u16>) -> Vec<u16> {
@@ -139,16 +172,78 @@ impl Backends {
                 format!("backend({}) not found", quoted(&target, is_hostname)),
             ));
         };
-        let Some(port) = reference.port else {
-            return Err(unresolved("BackendNotFound", "port is required in backendRef".to_owned()));
-        };
         let own = if is_hostname { Some(&object.name) } else { row.hostnames.first() };
         let hostname = own.cloned().unwrap_or_default();
-        if row.ports.binary_search(&port).is_err() {
-            let message = format!("backend({hostname}) has no port {port}");
-            return Err(unresolved("BackendNotFound", message));
+        let port = match (reference.port, row.ports.as_slice()) {
+            (Some(port), ports) if ports.binary_search(&port).is_err() => {
+                let message = format!("backend({hostname}) has no port {port}");
+                return Err(unresolved("BackendNotFound", message));
+            }
+            // Where nothing else is written, the port stays what it was.
+            (None, [only]) if kind == Kind::VirtualService => Some(*only),
+            (None, _) if kind != Kind::VirtualService => {
+                return Err(unresolved("BackendNotFound", "port is required in backendRef".to_owned()));
+            }
+            (port, _) => port,
+        };
+        let subset = &reference.subset;
+        let ns_of_service = service.name.ns;
+        if !subset.is_empty() && !self.has_subset(cx, ns, (&ns_of_service, &hostname), subset) {
+            let message = format!(
+                "backend({hostname}) has no subset {:?}: no DestinationRule gives it",
+                subset.as_str()
+            );
+            return Err(unresolved("SubsetNotFound", message));
         }
-        Ok(Backend { ns: service.name.ns, hostname, port })
+        Ok(Backend { ns: ns_of_service, hostname, port, subset: subset.clone() })
+    }
+
+    /// Tells whether a DestinationRule that holds for traffic of namespace `client` to a service gives it a subset.
+    fn has_subset(self, cx: &Cx<'_>, client: &Ns, (service, hostname): (&Ns, &Str), subset: &str) -> bool {
+        let path = Path { client: client.clone(), service: service.clone(), hostname: hostname.clone() };
+        let held = cx.memo(self.destinations.held, &path);
+        let rows = held.and_then(|key| cx.get(self.destinations.rows, &key));
+        rows.is_some_and(|destination| destination.subset(subset).is_some())
+    }
+
+    /// Returns the services of a namespace that a hostname of a VirtualService there is for, each with the hostname
+    /// that both cover; ascending. One without a dot is the name of a Service.
+    pub fn of_namespace(self, cx: &Cx<'_>, ns: &Ns, hostname: &Str) -> Vec<(ServiceTarget, Str)> {
+        let mut found = BTreeSet::new();
+        let mut add = |kind, name: Name, both: Str| found.insert((ServiceTarget { kind, name }, both));
+        if !hostname.contains('.') && hostname != ANY {
+            let name = Name { ns: ns.clone(), name: hostname.clone() };
+            if let Some(own) = cx.get(self.services, &name).and_then(|row| row.hostnames.first().cloned()) {
+                add(Kind::Service, name, own);
+            }
+            return found.into_iter().collect();
+        }
+        let mut keys = vec![OwnHostname::Same(ns.clone(), hostname.clone())];
+        if is_wildcard(hostname) {
+            keys.push(OwnHostname::Wider(ns.clone(), hostname.clone()));
+        }
+        // What has a wildcard itself may be wider.
+        keys.extend(wider(hostname).into_iter().map(|wide| OwnHostname::Same(ns.clone(), wide)));
+        for key in &keys {
+            for (kind, index) in
+                [(Kind::Service, self.service_by_own), (Kind::ServiceEntry, self.entry_by_own)]
+            {
+                for (name, row) in cx.lookup(index, key) {
+                    for both in row.hostnames.iter().filter_map(|own| intersection(hostname, own)) {
+                        add(kind, name.clone(), both);
+                    }
+                }
+            }
+        }
+        found.into_iter().collect()
+    }
+
+    /// Returns a service that has a hostname, in whichever namespace.
+    pub fn with_hostname(self, cx: &Cx<'_>, hostname: &Str) -> Option<ServiceTarget> {
+        let services = cx.lookup(self.service_by_hostname, hostname).into_iter();
+        let entries = cx.lookup(self.entry_by_hostname, hostname).into_iter();
+        let services = services.map(|(name, _)| ServiceTarget { kind: Kind::Service, name });
+        services.chain(entries.map(|(name, _)| ServiceTarget { kind: Kind::ServiceEntry, name })).next()
     }
 
     /// Returns the service that a reference of a route for gateways stands for, if it is resolved.

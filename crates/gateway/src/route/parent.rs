@@ -73,8 +73,24 @@ pub(crate) type AttachmentKey = (HostKey, RouteKey, Option<u16>);
 #[derive(Clone, Copy)]
 pub(crate) struct Attachments {
     pub parents: Table<Name, RouteParents>,
+    pub places: Places,
+}
+
+/// Where they are, found by the place.
+#[derive(Clone, Copy)]
+pub(crate) struct Places {
     pub by_host: Index<HostKey, AttachmentKey, AttachmentRow>,
     pub by_target: Index<Target, AttachmentKey, AttachmentRow>,
+}
+
+impl Places {
+    /// Declares the indexes of such rows.
+    pub fn declare(b: &mut Builder, rows: Table<AttachmentKey, AttachmentRow>) -> Self {
+        Self {
+            by_host: b.index(rows, "attachment_by_host", |key: &AttachmentKey, _| [key.0.clone()]),
+            by_target: b.index(rows, "attachment_by_target", |key: &AttachmentKey, _| [key.0.target.clone()]),
+        }
+    }
 }
 
 /// What parents are judged by.
@@ -119,18 +135,19 @@ pub(crate) fn declare(
         });
         let rows = b.expand(attachments, parents, move |cx, name, row: &RouteParents| {
             let created = cx.get(routes, name).map_or(0, |route| route.meta.created);
-            rows_of(&RouteKey { kind, name: name.clone() }, created, row)
+            let attached = row.outcomes.iter().filter_map(|outcome| outcome.attached.as_ref().ok()).flatten();
+            rows_of(&RouteKey { kind, name: name.clone() }, created, attached)
         });
-        Attachments {
-            parents,
-            by_host: b.index(rows, "attachment_by_host", |key: &AttachmentKey, _| [key.0.clone()]),
-            by_target: b.index(rows, "attachment_by_target", |key: &AttachmentKey, _| [key.0.target.clone()]),
-        }
+        Attachments { parents, places: Places::declare(b, rows) }
     })
 }
 
-fn rows_of(route: &RouteKey, created: i64, parents: &RouteParents) -> Vec<(AttachmentKey, AttachmentRow)> {
-    let attached = parents.outcomes.iter().filter_map(|outcome| outcome.attached.as_ref().ok()).flatten();
+/// Returns the rows of a route that is attached so.
+pub(super) fn rows_of<'a>(
+    route: &RouteKey,
+    created: i64,
+    attached: impl Iterator<Item = &'a Attached>,
+) -> Vec<(AttachmentKey, AttachmentRow)> {
     let mut rows: BTreeMap<AttachmentKey, AttachmentRow> = BTreeMap::new();
     for Attached { target, port, hostnames } in attached {
         for of in hostnames {

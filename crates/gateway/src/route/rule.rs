@@ -2,8 +2,8 @@
 
 use engine::{Builder, Cx, Table};
 use model::facts::{
-    BackendReference, Filter, Redirect, RequestMatch, Retry, Route, RouteRule, RouteTimeouts,
-    SessionPersistence,
+    BackendReference, DirectResponse, Filter, Meta, Redirect, RequestMatch, Retry, Route, RouteRule,
+    RouteTimeouts, SessionPersistence,
 };
 use model::{Kind, Name, Ns, Str, shared};
 use std::sync::Arc;
@@ -49,6 +49,8 @@ pub enum Action {
     Forward(Vec<WeightedBackend>),
     /// It is answered with a redirect.
     Redirect(Redirect),
+    /// It is answered with this.
+    Respond(DirectResponse),
     /// A request is answered with 500, a stream is closed.
     Refuse,
 }
@@ -108,7 +110,7 @@ pub(crate) fn declare(
         b.derive(table, routes, move |cx, name, route| {
             let (in_gateways, in_mesh) = cx.get(attachments.parents, name)?.has();
             let of = RouteKey { kind, name: name.clone() };
-            let lowered = |needs_grant| lower(cx, backends, &of, route, needs_grant);
+            let lowered = |needs_grant| lower(cx, backends, &of, &route.meta, &route.rules, needs_grant);
             (in_gateways || in_mesh).then(|| RouteRules {
                 gateway: if in_gateways { lowered(true) } else { Lowered::default() },
                 mesh: if in_mesh { lowered(false) } else { Lowered::default() },
@@ -117,11 +119,19 @@ pub(crate) fn declare(
     })
 }
 
-fn lower(cx: &Cx<'_>, backends: Backends, of: &RouteKey, route: &Route, needs_grant: bool) -> Lowered {
+/// Lowers rules of a route.
+pub(super) fn lower(
+    cx: &Cx<'_>,
+    backends: Backends,
+    of: &RouteKey,
+    meta: &Meta,
+    rules: &[RouteRule],
+    needs_grant: bool,
+) -> Lowered {
     let mut lowering =
         Lowering { cx, backends, kind: of.kind, ns: &of.name.ns, needs_grant, unresolved: Vec::new() };
-    let mut rules = Vec::new();
-    for (i, rule) in route.rules.iter().enumerate() {
+    let mut lowered = Vec::new();
+    for (i, rule) in rules.iter().enumerate() {
         let before = lowering.unresolved.len();
         let action = lowering.action(rule);
         let mirrors = lowering.mirrors(rule);
@@ -133,12 +143,14 @@ fn lower(cx: &Cx<'_>, backends: Backends, of: &RouteKey, route: &Route, needs_gr
         } else {
             rule.name.clone()
         };
-        let is_change = |filter: &&Filter| !matches!(filter, Filter::Redirect(_) | Filter::Mirror(_));
-        rules.extend(rule.matches.iter().enumerate().map(|(j, matches)| {
+        let is_change = |filter: &&Filter| {
+            !matches!(filter, Filter::Redirect(_) | Filter::Mirror(_) | Filter::Respond(_))
+        };
+        lowered.extend(rule.matches.iter().enumerate().map(|(j, matches)| {
             Arc::new(Rule {
                 name: name.clone(),
                 route: of.clone(),
-                created: route.meta.created,
+                created: meta.created,
                 place: (i, j),
                 matches: matches.clone(),
                 action: action.clone(),
@@ -158,7 +170,7 @@ fn lower(cx: &Cx<'_>, backends: Backends, of: &RouteKey, route: &Route, needs_gr
         seen.push(one.clone());
         is_new
     });
-    Lowered { rules, unresolved }
+    Lowered { rules: lowered, unresolved }
 }
 
 struct Lowering<'a> {
@@ -177,8 +189,9 @@ impl Lowering<'_> {
     }
 
     fn action(&mut self, rule: &RouteRule) -> Action {
-        let redirect = rule.filters.iter().find_map(|filter| match filter {
-            Filter::Redirect(redirect) => Some(redirect.clone()),
+        let answer = rule.filters.iter().find_map(|filter| match filter {
+            Filter::Redirect(redirect) => Some(Action::Redirect(redirect.clone())),
+            Filter::Respond(response) => Some(Action::Respond(response.clone())),
             _ => None,
         });
         let backends: Vec<WeightedBackend> = rule
@@ -191,11 +204,11 @@ impl Lowering<'_> {
             })
             .filter(|backend| backend.weight > 0)
             .collect();
-        match (redirect, backends.is_empty()) {
+        match (answer, backends.is_empty()) {
             // What is wrong with a rule must not let what it matches through to another rule, or on without
             // a filter.
             _ if !rule.faults.is_empty() => Action::Refuse,
-            (Some(redirect), _) => Action::Redirect(redirect),
+            (Some(answer), _) => answer,
             (None, true) => Action::Refuse,
             (None, false) => Action::Forward(backends),
         }

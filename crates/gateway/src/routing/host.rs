@@ -5,22 +5,12 @@ use model::{Kind, Name, Ns, Str};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::order::Precedence;
-use crate::hostname::{covers, wider};
+use super::order::{Found, sorted};
+use super::placed::Placed;
+use crate::hostname::{covers, intersection, wider};
 use crate::key::{HostKey, ListenerKey, ServiceTarget, Target};
 use crate::listener::{Listener, Listeners, Protocol};
-use crate::route::{Attachments, Backends, PerKind, RouteRules, Rule};
-
-/// A rule at a hostname.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Placed {
-    /// The rule.
-    pub rule: Arc<Rule>,
-    /// The port of the service that it is for; `None` for every one.
-    pub port: Option<u16>,
-    /// The namespace whose callers it is for, where the route is not of the service's own; `None` for all.
-    pub callers: Option<Ns>,
-}
+use crate::route::{Attachments, Backends, PerKind, Places, RouteRules, Rule, VirtualServices};
 
 /// A hostname: what no rule matches is answered with 404, or closed.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -49,13 +39,22 @@ pub(crate) struct Inputs {
     pub backends: Backends,
     pub attachments: PerKind<Attachments>,
     pub rules: PerKind<Table<Name, RouteRules>>,
+    pub virtual_services: VirtualServices,
 }
 
 /// Declares it.
 pub(crate) fn declare(b: &mut Builder, inputs: Inputs) -> Routing {
-    let both = inputs.attachments.zip(inputs.rules);
-    let requests = Sources { of: both.requests().collect(), falls_through: true };
-    let streams = Sources { of: both.streams().collect(), falls_through: false };
+    let both = inputs.attachments.zip(inputs.rules).map(|kind, (attachments, rules)| Source {
+        kind,
+        places: attachments.places,
+        rules,
+    });
+    let VirtualServices { places, requests, streams, .. } = inputs.virtual_services;
+    let source = |rules| Source { kind: Kind::VirtualService, places, rules };
+    let requests = both.requests().map(|(_, of)| of).chain([source(requests)]);
+    let streams = both.streams().map(|(_, of)| of).chain([source(streams)]);
+    let requests = Sources { of: requests.collect(), falls_through: true };
+    let streams = Sources { of: streams.collect(), falls_through: false };
     let tables = |b: &mut Builder, names: [[&'static str; 3]; 3], sources: &Arc<Sources>| {
         let [at_listeners, at_services, at_entries] = names;
         let (listeners, backends) = (inputs.listeners.rows, inputs.backends);
@@ -117,11 +116,16 @@ fn own_hostnames(listener: &Listener, requests: bool) -> Option<OwnHostnames> {
 }
 
 /// Where the routes of a kind are attached, and their rules.
-type RoutesOfKind = (Attachments, Table<Name, RouteRules>);
+#[derive(Clone, Copy)]
+struct Source {
+    kind: Kind,
+    places: Places,
+    rules: Table<Name, RouteRules>,
+}
 
 /// The routes that hostnames are made from.
 struct Sources {
-    of: Vec<(Kind, RoutesOfKind)>,
+    of: Vec<Source>,
     /// Whether what no rule of a hostname matches falls through to rules of wider ones.
     falls_through: bool,
 }
@@ -140,8 +144,8 @@ impl Sources {
         let names = b.derive(names, targets, move |cx, key, row| {
             let (target, OwnHostnames { own, ceded }) = target_of(key, row)?;
             let mut names: BTreeSet<Str> = own.into_iter().collect();
-            for (_, (attachments, _)) in &sources.of {
-                let attached = cx.lookup(attachments.by_target, &target).into_iter();
+            for source in &sources.of {
+                let attached = cx.lookup(source.places.by_target, &target).into_iter();
                 names.extend(attached.map(|((host, ..), _)| host.hostname));
             }
             names.retain(|name| !ceded.iter().any(|ceded| covers(ceded, name)));
@@ -152,41 +156,60 @@ impl Sources {
             names.iter().map(key).collect()
         });
         let sources = Arc::clone(self);
-        b.derive(hosts, keys, move |cx, key, ()| Some(sources.host(cx, key)))
+        b.derive(hosts, keys, move |cx, key, ()| sources.host(cx, key))
     }
 
-    fn host(&self, cx: &Cx<'_>, key: &HostKey) -> Host {
-        // What a service is called says nothing of its other names.
-        let falls_through = self.falls_through && matches!(key.target, Target::Listener(_));
-        let further = if falls_through { wider(&key.hostname) } else { Vec::new() };
-        let mut found: Vec<(Precedence, Placed)> = Vec::new();
+    /// Returns the rules of a hostname; `None` for that of a service for which there are only VirtualServices, none
+    /// of which has rules for it.
+    fn host(&self, cx: &Cx<'_>, key: &HostKey) -> Option<Host> {
+        // What a Service is called says nothing of its other names; one of a ServiceEntry may be among those of another.
+        let falls_through = match &key.target {
+            Target::Listener(_) => true,
+            Target::Service(of) => of.kind == Kind::ServiceEntry,
+        };
+        let further = if self.falls_through && falls_through { wider(&key.hostname) } else { Vec::new() };
+        let mut found: Vec<Found> = Vec::new();
+        let mut is_needed = matches!(key.target, Target::Listener(_));
         for hostname in std::iter::once(key.hostname.clone()).chain(further) {
             let host = HostKey { target: key.target.clone(), hostname };
-            for (_, (attachments, rules)) in &self.of {
-                for ((_, route, port), attachment) in cx.lookup(attachments.by_host, &host) {
-                    let Some(rules) = cx.get(*rules, &route.name) else { continue };
-                    let (rules, callers) = match &key.target {
+            for source in &self.of {
+                for ((_, route, port), attachment) in cx.lookup(source.places.by_host, &host) {
+                    is_needed |= source.kind != Kind::VirtualService;
+                    let Some(rules) = cx.get(source.rules, &route.name) else { continue };
+                    let (rules, consumer) = match &key.target {
                         Target::Listener(_) => (&rules.gateway.rules, None),
                         Target::Service(of) => {
-                            (&rules.mesh.rules, (of.name.ns != route.name.ns).then(|| route.name.ns.clone()))
+                            (&rules.mesh.rules, (of.name.ns != route.name.ns).then_some(&route.name.ns))
                         }
                     };
-                    found.extend(rules.iter().map(|rule| {
-                        let placed = Placed { rule: rule.clone(), port, callers: callers.clone() };
-                        (Precedence::of(rule, attachment.specificity), placed)
+                    let rules = rules.iter().filter(|rule| is_for(rule, &key.hostname));
+                    found.extend(rules.map(|rule| Found {
+                        placed: place(rule, port, consumer, &route.name.ns),
+                        is_of_consumer: consumer.is_some(),
+                        specificity: attachment.specificity,
                     }));
                 }
             }
         }
-        // What callers of a namespace choose for themselves goes before what the service chooses for all.
-        let order = |(precedence, placed): &(Precedence, Placed)| {
-            (placed.callers.is_none(), precedence.clone(), placed.port)
-        };
-        found.sort_by_cached_key(order);
-        let mut rules: Vec<Placed> = found.into_iter().map(|(_, placed)| placed).collect();
+        let mut rules = sorted(found);
         // A route that has several hostnames which cover this one has its rules once.
         let mut seen = BTreeSet::new();
         rules.retain(|placed| seen.insert((placed.rule.route.clone(), placed.rule.place, placed.port)));
-        Host { rules }
+        (is_needed || !rules.is_empty()).then_some(Host { rules })
+    }
+}
+
+/// Tells whether streams to a hostname may be those that a rule is for.
+fn is_for(rule: &Rule, hostname: &Str) -> bool {
+    let sni = &rule.matches.sni;
+    sni.is_empty() || sni.iter().any(|name| intersection(name, hostname).is_some())
+}
+
+fn place(rule: &Arc<Rule>, port: Option<u16>, consumer: Option<&Ns>, own: &Ns) -> Placed {
+    let named = Some(&rule.matches.callers).filter(|ns| !ns.is_empty());
+    Placed {
+        rule: rule.clone(),
+        port: port.or(rule.matches.port),
+        callers: consumer.cloned().or_else(|| named.map(|ns| own.beside(ns))),
     }
 }

@@ -3,8 +3,10 @@
 
 mod host;
 mod order;
+mod placed;
 mod sentence;
 
-pub use host::{Host, Placed, Routing};
+pub use host::{Host, Routing};
+pub use placed::Placed;
 
 pub(crate) use host::{Inputs, declare};

@@ -1,13 +1,14 @@
 //! Rules as sentences, for people.
 
 use engine::Graph;
-use model::facts::{Filter, PathMatch, RequestMatch, ValueMatch};
+use model::facts::{Filter, PathMatch, RequestMatch, Share, ValueMatch};
 use std::fmt;
 use std::sync::Arc;
 
-use super::host::{Host, Placed, Routing};
+use super::host::{Host, Routing};
+use super::placed::Placed;
 use crate::key::HostKey;
-use crate::route::{Action, Rule};
+use crate::route::{Action, Backend, Rule};
 
 impl Routing {
     /// Returns every rule of every hostname as a sentence, ascending by where it is, and in the order in
@@ -51,7 +52,7 @@ impl fmt::Display for Placed {
         }
         for mirror in &rule.mirrors {
             let (share, of, to) = (mirror.share, mirror.of, &mirror.backend);
-            write!(f, ", mirror {share}/{of} to {}:{}", to.hostname, to.port)?;
+            write!(f, ", mirror {share}/{of} to {}{}", to.hostname, Rest(to))?;
         }
         if let Some(timeout) = rule.timeouts.request {
             write!(f, ", timeout {timeout:?}")?;
@@ -64,8 +65,26 @@ impl fmt::Display for Placed {
             if !retry.codes.is_empty() {
                 write!(f, " on {:?}", retry.codes)?;
             }
+            if !retry.conditions.is_empty() {
+                write!(f, " on {:?}", retry.conditions)?;
+            }
         }
         Ok(())
+    }
+}
+
+/// The port of a backend, unless it is that by which the traffic came, and its subset.
+struct Rest<'b>(&'b Backend);
+
+impl fmt::Display for Rest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(port) = self.0.port {
+            write!(f, ":{port}")?;
+        }
+        match self.0.subset.as_str() {
+            "" => Ok(()),
+            subset => write!(f, " subset {subset:?}"),
+        }
     }
 }
 
@@ -74,15 +93,21 @@ fn matched(of: &RequestMatch) -> String {
     if !of.method.is_empty() {
         parts.push(of.method.to_string());
     }
+    let case = if of.ignores_case { " in any case" } else { "" };
     parts.extend(of.path.as_ref().map(|path| match path {
-        PathMatch::Exact(path) => format!("path {path:?}"),
+        PathMatch::Exact(path) => format!("path {path:?}{case}"),
         PathMatch::Prefix(path) => format!("path {path:?} and below"),
+        PathMatch::StartsWith(path) => format!("path {path:?} and on{case}"),
         PathMatch::Regex(path) => format!("path like {path:?}"),
     }));
     let values = |what: &str, of: &ValueMatch| {
+        let no = if of.is_negated { "no " } else { "" };
         let like = if of.is_regex { " like" } else { "" };
-        format!("{what} {}{like} {:?}", of.name, of.value.as_str())
+        format!("{no}{what} {}{like} {:?}", of.name, of.value.as_str())
     };
+    if !of.sni.is_empty() {
+        parts.push(format!("TLS for {:?}", of.sni));
+    }
     parts.extend(of.headers.iter().map(|header| values("header", header)));
     parts.extend(of.query.iter().map(|parameter| values("query", parameter)));
     if parts.is_empty() { "everything".to_owned() } else { parts.join(", ") }
@@ -98,7 +123,11 @@ fn action(rule: &Rule) -> String {
             text.extend(part("host", to.hostname.as_ref().map(ToString::to_string)));
             text.extend(part("port", to.port.map(|port| port.to_string())));
             text.extend(part("path", to.path.as_ref().map(|path| format!("{path:?}"))));
+            text.push_str(if to.keeps_port { " port of the request" } else { "" });
             text
+        }
+        Action::Respond(response) => {
+            format!("answer {} with {} bytes", response.status, response.body.len())
         }
         Action::Forward(backends) => {
             let total: u64 = backends.iter().map(|backend| u64::from(backend.weight)).sum();
@@ -108,7 +137,7 @@ fn action(rule: &Rule) -> String {
                 let (to, share) = (&of.backend, share(of.weight));
                 let to = to
                     .as_ref()
-                    .map_or_else(|| "refused".to_owned(), |to| format!("{}:{}", to.hostname, to.port));
+                    .map_or_else(|| "refused".to_owned(), |to| format!("{}{}", to.hostname, Rest(to)));
                 let changes: String =
                     of.filters.iter().map(|filter| format!(" with {}", change(filter))).collect();
                 format!("{to}{share}{changes}")
@@ -127,7 +156,15 @@ fn change(filter: &Filter) -> String {
             format!("response headers set {:?} add {:?} remove {:?}", of.set, of.add, of.remove)
         }
         Filter::Rewrite(of) => format!("rewrite host {:?} path {:?}", of.hostname, of.path),
-        Filter::Cors(of) => format!("CORS for {:?}", of.origins),
+        Filter::Cors(of) if of.origin_patterns.is_empty() => format!("CORS for {:?}", of.origins),
+        Filter::Cors(of) => format!("CORS for {:?} and like {:?}", of.origins, of.origin_patterns),
+        Filter::Fault(of) => {
+            let millionths = |Share(share): Share| f64::from(share) / 10_000.0;
+            let delay = of.delay.map(|(share, by)| format!("delay {}% by {by:?}", millionths(share)));
+            let abort = of.abort.map(|(share, with)| format!("abort {}% with {with:?}", millionths(share)));
+            delay.into_iter().chain(abort).collect::<Vec<_>>().join(", ")
+        }
+        Filter::Respond(of) => format!("answer {}", of.status),
         Filter::Redirect(of) => format!("redirect {}", of.code),
         Filter::Mirror(of) => format!("mirror {}/{}", of.share, of.of),
     }

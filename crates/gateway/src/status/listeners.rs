@@ -164,7 +164,7 @@ impl Inputs {
     fn attached_routes(&self, cx: &Cx<'_>, key: &ListenerKey) -> usize {
         let target = Target::Listener(key.clone());
         let of_kind = |(_, attachments): (Kind, Attachments)| {
-            let rows = cx.lookup(attachments.by_target, &target);
+            let rows = cx.lookup(attachments.places.by_target, &target);
             rows.into_iter().map(|((_, route, _), _)| route).collect::<BTreeSet<_>>().len()
         };
         self.attachments.iter().map(of_kind).sum()

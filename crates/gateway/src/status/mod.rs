@@ -1,13 +1,20 @@
 //! Statuses, from the same rows as the routing model.
 
 mod class;
+mod destination_rule;
+mod istio;
 mod listeners;
 mod programming;
 mod route;
+mod virtual_service;
+mod waypoint;
 
 pub(crate) use class::{declare as declare_classes, declare_without_class};
+pub(crate) use destination_rule::{Inputs as DestinationRuleInputs, declare as declare_destination_rules};
 pub(crate) use listeners::{Inputs as ListenerInputs, declare as declare_listeners};
 pub(crate) use route::{Inputs as RouteInputs, declare as declare_routes};
+pub(crate) use virtual_service::{Inputs as VirtualServiceInputs, declare as declare_virtual_services};
+pub(crate) use waypoint::Waypoints;
 
 use output::Condition;
 

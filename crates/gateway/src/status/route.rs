@@ -1,16 +1,17 @@
 //! Routes: an entry for each of their parents.
 
 use engine::{Builder, Cx, Table};
-use mesh::WaypointBindings;
 use model::facts::{ParentReference, Route};
-use model::{Kind, Name, Ns};
+use model::{Name, Ns};
 use output::{Condition, Conditions, Entry, EntryList, Outputs};
 use serde_json::{Map, Value, json};
 
+use super::waypoint::Waypoints;
 use super::{ACCEPTED, RESOLVED_REFS, fine, wrong};
 use crate::class::GATEWAY_CONTROLLER;
+use crate::key::ServiceTarget;
 use crate::revision::Ownership;
-use crate::route::{Attachments, ParentOutcome, PerKind, RouteRules, ServicePorts, is_service};
+use crate::route::{Attachments, ParentOutcome, PerKind, RouteRules, is_service};
 
 /// What the statuses are made from.
 #[derive(Clone)]
@@ -18,9 +19,7 @@ pub(crate) struct Inputs {
     pub routes: PerKind<Table<Name, Route>>,
     pub attachments: PerKind<Attachments>,
     pub rules: PerKind<Table<Name, RouteRules>>,
-    /// The ServiceEntries that may be parents.
-    pub entries: Table<Name, ServicePorts>,
-    pub waypoints: WaypointBindings,
+    pub waypoints: Waypoints,
     /// Whose statuses are written here.
     pub ownership: Ownership,
 }
@@ -90,15 +89,8 @@ impl Inputs {
     /// Whether some waypoint has the rules of a route for a parent in the mesh; nothing for any other parent.
     fn resolved_waypoints(&self, cx: &Cx<'_>, ns: &Ns, parent: &ParentReference) -> Option<Condition> {
         let kind = is_service(parent)?;
-        let name = parent.object.target(ns);
-        let found = match kind {
-            Kind::Service => self.waypoints.of_service(cx, &name),
-            _ => {
-                let entry = cx.get(self.entries, &name);
-                entry.and_then(|entry| self.waypoints.of_entry(cx, &name, &entry.hostnames))
-            }
-        };
-        Some(match found {
+        let service = ServiceTarget { kind, name: parent.object.target(ns) };
+        Some(match self.waypoints.of(cx, &service) {
             Some(Ok(_)) => fine(RESOLVED_WAYPOINTS, "All waypoints resolved"),
             Some(Err((reason, message))) => wrong(RESOLVED_WAYPOINTS, reason, message),
             None => wrong(RESOLVED_WAYPOINTS, "ParentNotFound", "parent not found"),

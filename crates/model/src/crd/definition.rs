@@ -2,7 +2,7 @@
 
 use super::schema;
 use super::{AuthorizationPolicySpec, PeerAuthenticationSpec, ServiceEntrySpec, WorkloadEntrySpec};
-use super::{ServiceEntryStatus, Status};
+use super::{DestinationRuleSpec, ServiceEntryStatus, Status, VirtualServiceSpec};
 use crate::{Kind, Scope, yaml};
 use serde_json::{Value, json};
 
@@ -86,6 +86,30 @@ const DEFINITIONS: &[Definition] = &[
         spec: schema::of::<WorkloadEntrySpec>,
         status: schema::of::<Status>,
         spec_required: true,
+    },
+    Definition {
+        kind: Kind::VirtualService,
+        singular: "virtualservice",
+        short: "vs",
+        category: "networking-istio-io",
+        versions: &["v1", "v1alpha3", "v1beta1"],
+        columns: &[("Gateways", "string", ".spec.gateways"), ("Hosts", "string", ".spec.hosts"), AGE],
+        description: "VirtualService says what becomes of requests and streams to hosts.",
+        spec: schema::of::<VirtualServiceSpec>,
+        status: schema::of::<Status>,
+        spec_required: false,
+    },
+    Definition {
+        kind: Kind::DestinationRule,
+        singular: "destinationrule",
+        short: "dr",
+        category: "networking-istio-io",
+        versions: &["v1", "v1alpha3", "v1beta1"],
+        columns: &[("Host", "string", ".spec.host"), AGE],
+        description: "DestinationRule says what holds of the way to a host.",
+        spec: schema::of::<DestinationRuleSpec>,
+        status: schema::of::<Status>,
+        spec_required: false,
     },
 ];
 

@@ -11,11 +11,13 @@
 
 mod authorization_policy;
 mod definition;
+mod destination_rule;
 mod peer_authentication;
 mod schema;
 mod selector;
 mod service_entry;
 mod status;
+mod virtual_service;
 mod workload_entry;
 
 pub use authorization_policy::{
@@ -24,6 +26,14 @@ pub use authorization_policy::{
     AuthorizationPolicyTo, PolicyAction, PolicyTargetReference,
 };
 pub use definition::{File, files, schemas};
+pub use destination_rule::{
+    ClientTlsMode, ClientTlsSettings, ConnectionPoolSettings, ConsistentHash, CookieAttribute,
+    DestinationRuleSpec, DestinationSubset, ErrorCode, HashCookie, HashMaglev, HashRing,
+    Http2KeepaliveSettings, HttpSettings, LoadBalancerSettings, LocalityDistribute, LocalityFailover,
+    LocalityLoadBalancer, OutlierDetectionSettings, PortTrafficPolicy, ProxyProtocolSettings,
+    ProxyProtocolVersion, RetryBudgetSettings, SimpleLoadBalancer, TcpKeepaliveSettings, TcpSettings,
+    TrafficPolicy, TunnelSettings, UpgradePolicy, WarmupSettings, Weight, ZoneAwareLoadBalancer,
+};
 pub use peer_authentication::{MutualTls, MutualTlsMode, PeerAuthenticationSpec};
 pub use selector::{LabelValue, PolicySelector};
 pub use service_entry::{
@@ -31,6 +41,12 @@ pub use service_entry::{
     ServiceEntryStatus, ServiceEntryStatusAddress,
 };
 pub use status::{Level, MessageType, Status, StatusCondition, ValidationMessage, WholeNumber};
+pub use virtual_service::{
+    CorsPolicy, Delegate, DerivedPort, Destination, DestinationPort, DirectResponse, FaultAbort, FaultDelay,
+    FaultInjection, HeaderOperations, HeaderRules, HttpDestination, HttpMirror, HttpRedirect, HttpRetry,
+    HttpRewrite, HttpRule, HttpRuleMatch, Percentage, RegexRewrite, ResponseBody, StreamDestination, TcpRule,
+    TcpRuleMatch, TextMatch, TlsRule, TlsRuleMatch, UnmatchedPreflights, VirtualServiceSpec,
+};
 pub use workload_entry::{PortNumber, WorkloadEntrySpec};
 
 #[cfg(test)]

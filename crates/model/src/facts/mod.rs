@@ -2,6 +2,7 @@
 
 mod authorization_policy;
 mod backend_policy;
+mod destination_rule;
 mod endpoint_slice;
 mod filter;
 mod gateway;
@@ -21,6 +22,7 @@ mod referent;
 mod route;
 mod service;
 mod service_entry;
+mod virtual_service;
 mod with_meta;
 mod workload_entry;
 
@@ -30,8 +32,15 @@ pub use authorization_policy::{
 pub use backend_policy::{
     BackendTarget, BackendTlsPolicy, BackendTrafficPolicy, Rate, RetryConstraint, SubjectAltName,
 };
+pub use destination_rule::{
+    Algorithm, ClientTls, ConnectionPool, DestinationRule, HashKey, HashTable, LoadBalancer, LocalitySetting,
+    OutlierDetection, PortPolicy, RetryBudget, Subset, TcpKeepalive, TlsMode, TrafficPolicy, Warmup,
+};
 pub use endpoint_slice::{AddressType, Endpoint, EndpointPort, EndpointSlice, EndpointTarget};
-pub use filter::{BackendReference, Cors, Filter, HeaderChanges, Mirror, PathChange, Redirect, Rewrite};
+pub use filter::{
+    Abort, BackendReference, Cors, DirectResponse, Fault, Filter, HeaderChanges, Mirror, PathChange,
+    Redirect, Rewrite, Share,
+};
 pub use gateway::{
     FrontendTls, FrontendValidation, Gateway, GatewayAddress, GatewayClass, Infrastructure, RequestedAddress,
 };
@@ -57,6 +66,7 @@ pub use route::{
 };
 pub use service::{IpFamily, Protocol, Service, ServicePort, ServiceType, TargetPort};
 pub use service_entry::{Resolution, ServiceEntry, ServiceEntryAddress, ServiceEntryPort};
+pub use virtual_service::{Ignored, VirtualService};
 pub use workload_entry::{EntryAddress, WorkloadEntry, WorkloadEntrySpec};
 
 use crate::{Diagnostic, Kind, Name, ObjectRef};

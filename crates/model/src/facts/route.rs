@@ -90,12 +90,21 @@ pub struct RouteFault {
 pub struct RequestMatch {
     /// `path`, or the `method` of a GRPCRoute as the path that it is on the wire; `None` for every one.
     pub path: Option<PathMatch>,
-    /// `headers`, of which the first of each name counts.
+    /// `headers`, of which the first of each name counts. Those of HTTP/2 that begin with a colon are matched alike:
+    /// `:authority`, `:scheme`, and `:method` where it is no plain `method`.
     pub headers: Vec<ValueMatch>,
     /// `queryParams`, of which the first of each name counts.
     pub query: Vec<ValueMatch>,
     /// `method`; empty for every one.
     pub method: Str,
+    /// Whether `path` is compared without regard to case, unless it is a regular expression.
+    pub ignores_case: bool,
+    /// The port of the service by which the traffic came; `None` for every one.
+    pub port: Option<u16>,
+    /// The namespace that it comes from; empty for every one.
+    pub callers: Str,
+    /// Of streams: the hostnames that clients of TLS ask for, perhaps with a wildcard; empty for all streams.
+    pub sni: Vec<Str>,
 }
 
 /// A match of the path of a request.
@@ -105,6 +114,8 @@ pub enum PathMatch {
     Exact(Str),
     /// `PathPrefix`, by whole elements, without a slash at the end unless it is `/`.
     Prefix(Str),
+    /// `uri.prefix` of a VirtualService: the text that the path begins with.
+    StartsWith(Str),
     /// `RegularExpression`, of the whole path.
     Regex(Str),
 }
@@ -116,8 +127,10 @@ pub struct ValueMatch {
     pub name: Str,
     /// `value`.
     pub value: Str,
-    /// `type` is `RegularExpression`: `value` is one, of the whole value.
+    /// `type` is `RegularExpression`: `value` is one, of the whole value; `.*` for any.
     pub is_regex: bool,
+    /// Whether what has no such value matches, and not what has one.
+    pub is_negated: bool,
 }
 
 /// `timeouts` of a rule; zero counts as unset.
@@ -138,6 +151,12 @@ pub struct Retry {
     pub codes: Vec<u16>,
     /// `backoff`, at least.
     pub backoff: Option<Duration>,
+    /// What is retried besides, as Envoy calls it (`reset`, `cancelled`); empty for what is by default.
+    pub conditions: Vec<Str>,
+    /// Whether endpoints of other localities may be tried.
+    pub in_other_localities: bool,
+    /// Whether endpoints that were tried before may be tried again.
+    pub at_previous_hosts: bool,
 }
 
 /// `sessionPersistence` of a rule or a policy.

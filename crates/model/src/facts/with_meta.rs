@@ -1,8 +1,9 @@
 //! What facts with metadata have in common.
 
 use super::{
-    AuthorizationPolicy, BackendTlsPolicy, BackendTrafficPolicy, Facts, Gateway, GatewayClass, ListenerSet,
-    PeerAuthentication, Route, Service, ServiceEntry, WorkloadEntry,
+    AuthorizationPolicy, BackendTlsPolicy, BackendTrafficPolicy, DestinationRule, Facts, Gateway,
+    GatewayClass, ListenerSet, PeerAuthentication, Route, Service, ServiceEntry, VirtualService,
+    WorkloadEntry,
 };
 use crate::{Diagnostic, Name};
 
@@ -28,6 +29,6 @@ macro_rules! with_meta {
 }
 
 with_meta! {
-    AuthorizationPolicy BackendTlsPolicy BackendTrafficPolicy Gateway GatewayClass ListenerSet PeerAuthentication Route
-    Service ServiceEntry WorkloadEntry
+    AuthorizationPolicy BackendTlsPolicy BackendTrafficPolicy DestinationRule Gateway GatewayClass ListenerSet
+    PeerAuthentication Route Service ServiceEntry VirtualService WorkloadEntry
 }

@@ -46,3 +46,125 @@ pub(super) const SERVICE_ENTRY: &[Line] = &[
 pub(super) const WORKLOAD_ENTRY: &[Line] = &[Within("spec", ENTRY), Outside("status", "", WRITTEN)];
 
 const ENTRY: &[Line] = &[Read("", "address ports.* labels.* network locality weight serviceAccount")];
+
+pub(super) const VIRTUAL_SERVICE: &[Line] = &[
+    Read("spec", "hosts[] gateways[] exportTo[]"),
+    Within("spec.http[]", HTTP_RULE),
+    Read("spec.tls[].match[]", "sniHosts[]"),
+    Within("spec.tls[]", STREAM_RULE),
+    Read("spec.tcp[].match[]", "sourceSubnet"),
+    Within("spec.tcp[]", STREAM_RULE),
+    Outside("status", "", WRITTEN),
+];
+
+const HTTP_RULE: &[Line] = &[
+    Read("", "name timeout"),
+    Within("match[]", MATCH),
+    Read("match[]", "ignoreUriCase"),
+    Within("match[].uri", TEXT),
+    Within("match[].scheme", TEXT),
+    Within("match[].method", TEXT),
+    Within("match[].authority", TEXT),
+    Within("match[].headers.*", TEXT),
+    Within("match[].withoutHeaders.*", TEXT),
+    Within("match[].queryParams.*", TEXT),
+    Outside("match[]", "name", "it is for access logs, which have the name of the rule"),
+    Unsupported(
+        "match[].statPrefix",
+        "",
+        "statistics are those of services: tell them apart by the labels of metrics",
+    ),
+    Within("route[].destination", DESTINATION),
+    Read("route[]", "weight"),
+    Within("route[].headers", HEADERS),
+    Read("redirect", "uri prefixRewrite authority port derivePort scheme redirectCode"),
+    Read("directResponse", "status body.string body.bytes"),
+    Unsupported("delegate", "", "write the rules of the other object in this one"),
+    Read("rewrite", "uri authority uriRegexRewrite.match uriRegexRewrite.rewrite"),
+    Read("retries", "attempts perTryTimeout retryOn retryRemoteLocalities retryIgnorePreviousHosts backoff"),
+    Read("fault.delay", "percent percentage.value fixedDelay"),
+    Unsupported("fault.delay.exponentialDelay", "", "use fixedDelay"),
+    Read("fault.abort", "percentage.value httpStatus grpcStatus"),
+    Unsupported("fault.abort.http2Error", "", "use httpStatus or grpcStatus"),
+    Within("mirror", DESTINATION),
+    Read("", "mirrorPercent mirror_percent mirrorPercentage.value"),
+    Within("mirrors[].destination", DESTINATION),
+    Read("mirrors[]", "percentage.value"),
+    Within("corsPolicy.allowOrigins[]", TEXT),
+    Read(
+        "corsPolicy",
+        "allowOrigin[] allowMethods[] allowHeaders[] exposeHeaders[] maxAge allowCredentials unmatchedPreflights",
+    ),
+    Within("headers", HEADERS),
+];
+
+const STREAM_RULE: &[Line] = &[
+    Within("match[]", MATCH),
+    Read("match[]", "destinationSubnets[]"),
+    Within("route[].destination", DESTINATION),
+    Read("route[]", "weight"),
+];
+
+const MATCH: &[Line] = &[Read("", "port sourceLabels.* sourceNamespace gateways[]")];
+
+const TEXT: &[Line] = &[Read("", "exact prefix regex")];
+
+const DESTINATION: &[Line] = &[Read("", "host subset port.number")];
+
+const HEADERS: &[Line] = &[Read("request", "set.* add.* remove[]"), Read("response", "set.* add.* remove[]")];
+
+pub(super) const DESTINATION_RULE: &[Line] = &[
+    Read("spec", "host exportTo[]"),
+    Within("spec.trafficPolicy", TRAFFIC_POLICY),
+    Read("spec.subsets[]", "name labels.*"),
+    Within("spec.subsets[].trafficPolicy", TRAFFIC_POLICY),
+    Unsupported("spec.workloadSelector", "", "a waypoint stands for all callers: leave it out"),
+    Outside("status", "", WRITTEN),
+];
+
+const TRAFFIC_POLICY: &[Line] = &[
+    Within("", PORT_POLICY),
+    Read("portLevelSettings[]", "port.number"),
+    Within("portLevelSettings[]", PORT_POLICY),
+    Unsupported("tunnel", "", "write a ServiceEntry with a waypoint, through which calls leave the mesh"),
+    Read("proxyProtocol", "version"),
+    Read("retryBudget", "percent minRetryConcurrency budgetInterval"),
+];
+
+const PORT_POLICY: &[Line] = &[
+    Read("loadBalancer", "simple warmupDurationSecs"),
+    Read("loadBalancer.warmup", "duration minimumPercent aggression"),
+    Read(
+        "loadBalancer.consistentHash",
+        "httpHeaderName useSourceIp httpQueryParameterName minimumRingSize ringHash.minimumRingSize maglev.tableSize",
+    ),
+    Read("loadBalancer.consistentHash.httpCookie", "name path ttl attributes[].name attributes[].value"),
+    Read(
+        "loadBalancer.localityLbSetting",
+        "enabled distribute[].from distribute[].to.* failover[].from failover[].to failoverPriority[]",
+    ),
+    Unsupported("loadBalancer.zoneAwareLbSetting", "", "use localityLbSetting"),
+    Read("connectionPool.tcp", "maxConnections connectTimeout maxConnectionDuration idleTimeout"),
+    Read("connectionPool.tcp.tcpKeepalive", "probes time interval"),
+    Read(
+        "connectionPool.http",
+        "http1MaxPendingRequests http2MaxRequests maxRequestsPerConnection maxRetries idleTimeout h2UpgradePolicy \
+         useClientProtocol maxConcurrentStreams http2KeepAlive.interval http2KeepAlive.timeout",
+    ),
+    Read(
+        "outlierDetection",
+        "consecutive5xxErrors consecutiveGatewayErrors consecutiveLocalOriginFailures splitExternalLocalOriginErrors \
+         interval baseEjectionTime maxEjectionPercent minHealthPercent",
+    ),
+    Unsupported("outlierDetection.consecutiveErrors", "", "use consecutive5xxErrors"),
+    Unsupported(
+        "outlierDetection.outlierDetectionHttpErrorCodes",
+        "",
+        "use consecutive5xxErrors or consecutiveGatewayErrors",
+    ),
+    Read(
+        "tls",
+        "mode clientCertificate privateKey caCertificates caCrl credentialName subjectAltNames[] sni \
+         insecureSkipVerify",
+    ),
+];

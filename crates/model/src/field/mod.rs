@@ -91,6 +91,8 @@ fn lines(kind: Kind) -> &'static [Line] {
         Kind::PeerAuthentication => istio::PEER_AUTHENTICATION,
         Kind::ServiceEntry => istio::SERVICE_ENTRY,
         Kind::WorkloadEntry => istio::WORKLOAD_ENTRY,
+        Kind::VirtualService => istio::VIRTUAL_SERVICE,
+        Kind::DestinationRule => istio::DESTINATION_RULE,
     }
 }
 

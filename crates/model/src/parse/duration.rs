@@ -29,6 +29,44 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
     None
 }
 
+/// Returns the duration that a text such as `1.5s` or `1h30m` means in Istio's APIs: numbers, perhaps with a fraction,
+/// each with its unit.
+pub(super) fn of_istio(text: &str) -> Option<Duration> {
+    const UNITS: [(&str, u64); 7] = [
+        ("ns", 1),
+        ("us", 1_000),
+        ("µs", 1_000),
+        ("ms", 1_000_000),
+        ("s", 1_000_000_000),
+        ("m", 60_000_000_000),
+        ("h", 3_600_000_000_000),
+    ];
+    if text == "0" {
+        return Some(Duration::ZERO);
+    }
+    let (mut rest, mut total) = (text, Duration::ZERO);
+    loop {
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, unit) = rest.split_at(end);
+        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+        // Beyond nanoseconds, and beyond centuries, nobody means anything.
+        if whole.len() > 10 || fraction.len() > 9 || whole.len() + fraction.len() == 0 {
+            return None;
+        }
+        let end = unit.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(unit.len());
+        let (unit, left) = unit.split_at(end);
+        let (_, nanoseconds) = UNITS.iter().find(|(name, _)| *name == unit)?;
+        let digits: u64 = format!("{whole}{fraction}").parse().ok()?;
+        let scale = 10_u128.pow(u32::try_from(fraction.len()).ok()?);
+        let part = u128::from(digits) * u128::from(*nanoseconds) / scale;
+        total = total.checked_add(Duration::from_nanos(u64::try_from(part).ok()?))?;
+        if left.is_empty() {
+            return Some(total);
+        }
+        rest = left;
+    }
+}
+
 /// Returns a duration that is written; zero counts as unset.
 ///
 /// # Errors
@@ -46,6 +84,24 @@ pub(super) fn optional(text: &Option<Text<'_>>) -> Result<Option<Duration>, Stri
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn durations_of_istio_have_fractions_and_any_unit() {
+        for (text, microseconds) in [
+            ("1.5s", 1_500_000),
+            ("0.25s", 250_000),
+            ("100us", 100),
+            ("1h30m", 5_400_000_000),
+            (".5ms", 500),
+            ("0", 0),
+            ("0s", 0),
+        ] {
+            assert_eq!(of_istio(text), Some(Duration::from_micros(microseconds)), "{text}");
+        }
+        for text in ["", "1", "s", "-1s", "1 s", "1d", "1..s", ".s", "99999999999s", "1s2", "9999999999h"] {
+            assert_eq!(of_istio(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn durations_are_numbers_with_units() {

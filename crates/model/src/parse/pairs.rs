@@ -65,6 +65,11 @@ impl<'a> LabelPairs<'a> {
 }
 
 impl StrictPairs<'_> {
+    /// Returns the pairs, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
     /// Returns the shared set.
     pub(super) fn labels(&self) -> Labels {
         labels(&self.0)

@@ -196,6 +196,7 @@ impl<M: Matches> Rule<'_, M> {
                     attempts: retry.attempts.map_or(1, Bounded::get),
                     codes,
                     backoff: duration("retry.backoff", &retry.backoff),
+                    ..Retry::default()
                 }
             }),
             session: self.session_persistence.and_then(|session| {

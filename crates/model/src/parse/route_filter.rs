@@ -177,14 +177,10 @@ impl Headers<'_> {
         let pairs = |list: Option<Vec<Header<'_>>>, field: &str| -> Lowered<Vec<(Str, Str)>> {
             let mut pairs: Vec<(Str, Str)> = Vec::new();
             for (i, header) in list.unwrap_or_default().iter().enumerate() {
-                let name = name(or_empty(&header.name), &format!("{field}[{i}].name"))?;
-                let value = or_empty(&header.value);
-                if value.bytes().any(|b| (b < 0x20 && b != b'\t') || b == 0x7f) {
-                    let message = format!("value {value:?} has control characters");
-                    return Err((format!("{field}[{i}].value"), message));
-                }
+                let name = changed_header(or_empty(&header.name), &format!("{field}[{i}].name"))?;
+                let value = header_value(or_empty(&header.value), &format!("{field}[{i}].value"))?;
                 if !pairs.iter().any(|(other, _)| *other == name) {
-                    pairs.push((name, shared(value)));
+                    pairs.push((name, value));
                 }
             }
             Ok(pairs)
@@ -194,24 +190,44 @@ impl Headers<'_> {
             set: pairs(self.set, "set")?,
             add: pairs(self.add, "add")?,
             remove: removed
-                .map(|(i, header)| name(header.as_str(), &format!("remove[{i}]")))
+                .map(|(i, header)| changed_header(header.as_str(), &format!("remove[{i}]")))
                 .collect::<Result<_, _>>()?,
         })
     }
 }
 
+/// Returns a value that a header may have.
+pub(super) fn header_value(text: &str, field: &str) -> Lowered<Str> {
+    if text.bytes().any(|b| (b < 0x20 && b != b'\t') || b == 0x7f) {
+        return Err((field.to_owned(), format!("value {text:?} has control characters")));
+    }
+    Ok(shared(text))
+}
+
 /// Returns the name of a header that may be changed: `Host` and what begins with a colon are none.
-fn name(text: &str, field: &str) -> Lowered<Str> {
+pub(super) fn changed_header(text: &str, field: &str) -> Lowered<Str> {
     let name = header_name(text).filter(|name| name != "host");
     name.ok_or_else(|| (field.to_owned(), format!("{text:?} is no header that can be changed")))
+}
+
+/// Returns the code of a redirect.
+pub(super) fn redirect_code(code: u32) -> Result<u16, String> {
+    let known = [301, 302, 303, 307, 308].into_iter().find(|known| u32::from(*known) == code);
+    known.ok_or_else(|| format!("{code} is no code of a redirect"))
+}
+
+/// Returns a path that replaces another.
+pub(super) fn new_path(text: &str, field: &str) -> Lowered<Str> {
+    if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        return Err((field.to_owned(), format!("path {text:?} has characters that no path has")));
+    }
+    Ok(shared(text))
 }
 
 impl RedirectManifest<'_> {
     fn lower(self) -> Lowered<Redirect> {
         let code = self.status_code.map_or(302, Bounded::get);
-        let code = [301, 302, 303, 307, 308].into_iter().find(|known| u32::from(*known) == code).ok_or_else(
-            || ("requestRedirect.statusCode".to_owned(), format!("{code} is no code of a redirect")),
-        )?;
+        let code = redirect_code(code).map_err(|why| ("requestRedirect.statusCode".to_owned(), why))?;
         let scheme = self.scheme.as_ref().map(Text::shared);
         if let Some(scheme) = scheme.as_ref().filter(|scheme| !matches!(scheme.as_str(), "http" | "https")) {
             let message = format!("scheme {scheme:?} is neither http nor https");
@@ -222,6 +238,7 @@ impl RedirectManifest<'_> {
             hostname: self.hostname.as_ref().map(Text::shared),
             path: self.path.as_ref().map(|path| path.lower("requestRedirect.path")).transpose()?,
             port: self.port.map(Port::port),
+            keeps_port: false,
             code,
         })
     }
@@ -240,12 +257,7 @@ impl PathManifest<'_> {
     /// Lowers the change that stands at the field `at` of a filter.
     fn lower(&self, at: &str) -> Lowered<PathChange> {
         let value = |text: &Option<Text<'_>>, field: &str| -> Lowered<Str> {
-            let text = text.as_ref().map(Text::as_str).unwrap_or_default();
-            if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
-                let message = format!("path {text:?} has characters that no path has");
-                return Err((format!("{at}.{field}"), message));
-            }
-            Ok(shared(text))
+            new_path(or_empty(text), &format!("{at}.{field}"))
         };
         match or_empty(&self.kind) {
             "ReplaceFullPath" => Ok(PathChange::Full(value(&self.replace_full_path, "replaceFullPath")?)),
@@ -291,6 +303,7 @@ impl CorsManifest<'_> {
             expose: shared_list(self.expose_headers),
             credentials: self.allow_credentials.unwrap_or(false),
             max_age: self.max_age.map_or(5, Bounded::get),
+            ..Cors::default()
         }
     }
 }
@@ -318,6 +331,7 @@ impl BackendManifest<'_> {
             object: object_reference((&self.group, ""), (&self.kind, "Service"), &self.namespace, &self.name),
             port: self.port.map(Port::port),
             weight: self.weight.map_or(1, Bounded::get),
+            subset: Str::default(),
             filters: lower_filters(self.filters, at, protocol, faults),
         }
     }

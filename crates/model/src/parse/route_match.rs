@@ -68,17 +68,15 @@ struct Typed<'a> {
 
 impl Matches for HttpMatch<'_> {
     fn lower(self) -> Lowered<RequestMatch> {
-        let method = or_empty(&self.method);
-        if !method.bytes().all(is_token) {
-            return Err(("method".to_owned(), format!("{method:?} is no method of HTTP")));
-        }
+        let method = method(or_empty(&self.method)).map_err(|message| ("method".to_owned(), message))?;
         Ok(RequestMatch {
             path: self.path.as_ref().map(path).transpose().map_err(|m| ("path.value".to_owned(), m))?,
             headers: headers(self.headers.as_deref())?,
             query: values(self.query_params.as_deref(), "queryParams", |name| {
                 (!name.is_empty()).then(|| shared(name))
             })?,
-            method: shared(method),
+            method,
+            ..RequestMatch::default()
         })
     }
 }
@@ -166,6 +164,12 @@ fn check_path(path: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Returns a method of HTTP, or nothing for an empty text.
+pub(super) fn method(text: &str) -> Result<Str, String> {
+    let is_method = text.bytes().all(is_token);
+    if is_method { Ok(shared(text)) } else { Err(format!("{text:?} is no method of HTTP")) }
+}
+
 fn headers(list: Option<&[Typed<'_>]>) -> Lowered<Vec<ValueMatch>> {
     values(list, "headers", header_name)
 }
@@ -198,7 +202,7 @@ fn values(
         let written = or_empty(&one.name);
         let name = name_of(written).ok_or_else(|| (at("name"), format!("{written:?} cannot be a name")))?;
         if !all.iter().any(|other| other.name == name) {
-            all.push(ValueMatch { name, value: shared(or_empty(&one.value)), is_regex });
+            all.push(ValueMatch { name, value: shared(or_empty(&one.value)), is_regex, is_negated: false });
         }
     }
     Ok(all)

@@ -63,9 +63,12 @@ pub struct BackendView {
     /// The hostname; absent where this share is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hostname: Option<String>,
-    /// Its port.
+    /// Its port; absent for that by which the traffic came.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
+    /// Its subset; empty for the whole service.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub subset: String,
     /// The share.
     pub weight: u32,
 }
@@ -138,7 +141,7 @@ impl RouteView {
         let rule = &placed.rule;
         let backends = match &rule.action {
             Action::Forward(backends) => backends.as_slice(),
-            Action::Redirect(_) | Action::Refuse => &[],
+            Action::Redirect(_) | Action::Respond(_) | Action::Refuse => &[],
         };
         Self {
             namespace: rule.route.name.ns.to_string(),
@@ -152,7 +155,11 @@ impl RouteView {
                 .iter()
                 .map(|of| BackendView {
                     hostname: of.backend.as_ref().map(|backend| backend.hostname.to_string()),
-                    port: of.backend.as_ref().map(|backend| backend.port),
+                    port: of.backend.as_ref().and_then(|backend| backend.port),
+                    subset: of
+                        .backend
+                        .as_ref()
+                        .map_or_else(String::new, |backend| backend.subset.to_string()),
                     weight: of.weight,
                 })
                 .collect(),

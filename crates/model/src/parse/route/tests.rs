@@ -69,12 +69,14 @@ fn matches_have_their_parts_in_a_normal_form() {
         name: name.into(),
         value: value.into(),
         is_regex,
+        is_negated: false,
     };
     let expected = RequestMatch {
         path: Some(PathMatch::Prefix("/shop".into())),
         headers: vec![value("x-user", "jason", false), value("y", "a.*", true)],
         query: vec![value("Q", "1", false)],
         method: "GET".into(),
+        ..RequestMatch::default()
     };
     assert_eq!((rule.matches, rule.faults), (vec![expected], vec![]));
 }
@@ -233,7 +235,8 @@ fn timeouts_and_retries_have_their_defaults() {
     );
     assert_eq!(rule(json!({"retry": {}})).retry, Some(Retry { attempts: 1, ..Retry::default() }));
     let retry = rule(json!({"retry": {"attempts": 0, "codes": [503, 500, 503], "backoff": "1ms"}})).retry;
-    let expected = Retry { attempts: 0, codes: vec![500, 503], backoff: Some(Duration::from_millis(1)) };
+    let backoff = Some(Duration::from_millis(1));
+    let expected = Retry { attempts: 0, codes: vec![500, 503], backoff, ..Retry::default() };
     assert_eq!(retry, Some(expected));
 }
 

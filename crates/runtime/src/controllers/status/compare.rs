@@ -72,7 +72,9 @@ pub(in crate::controllers) fn part_of(kind: Kind) -> Option<Part> {
         | Kind::TCPRoute
         | Kind::UDPRoute
         | Kind::BackendTLSPolicy
-        | Kind::XBackendTrafficPolicy => Some(Part::Gateways),
+        | Kind::XBackendTrafficPolicy
+        | Kind::VirtualService
+        | Kind::DestinationRule => Some(Part::Gateways),
         _ => field_manager(kind).map(|_| Part::Mesh),
     }
 }
@@ -95,8 +97,13 @@ fn field_manager(kind: Kind) -> Option<&'static str> {
 pub(in crate::controllers) const ACCEPTED: &str = "pilothouse.io/Accepted";
 const WAYPOINT_REQUIRED: &str = "pilothouse.io/WaypointRequired";
 
-/// The types of conditions of the Gateway API that only who serves an object sets, of it and of its entries.
+/// The types of conditions that only who serves an object sets, of it and of its entries: those of the Gateway API, and
+/// of our own for Istio's kinds.
 const GATEWAY_TYPES: &[&str] = &[
+    ACCEPTED,
+    "pilothouse.io/PartiallyInvalid",
+    "pilothouse.io/ResolvedRefs",
+    "pilothouse.io/ResolvedWaypoints",
     "Accepted",
     "AddressesAssigned",
     "Conflicted",

@@ -38,7 +38,7 @@ fn what_is_typed_wrongly_is_told_with_what_was_meant() {
         ("", "", "name an object"),
         ("srvice", "shop/web", "did you mean Service?"),
         ("", "Podd/shop/web", "did you mean Pod?"),
-        ("virtualservice", "shop/web", "there is no kind \"virtualservice\""),
+        ("envoyfilter", "shop/web", "there is no kind \"envoyfilter\""),
         ("a\nb", "shop/web", "\"a\\nb\""),
     ] {
         let told_so = String::from(query(kind, "", name).asked().err().unwrap_or_default());

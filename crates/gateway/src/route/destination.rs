@@ -1,0 +1,211 @@
+//! DestinationRules: what holds of the way to a host, and which subsets it has.
+
+use engine::{Builder, Cx, Index, Memo, Table};
+use model::facts::{DestinationRule, Meta, PortPolicy, Subset, TrafficPolicy};
+use model::{Name, Ns, Str, shared};
+use std::sync::Arc;
+
+use crate::hostname::{ANY, wider};
+
+/// The DestinationRules of a namespace for a host.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct DestinationKey {
+    /// The namespace of the rules.
+    pub ns: Ns,
+    /// The host, perhaps with a wildcard.
+    pub hostname: Str,
+    /// The namespace that they are exported to, beside those for all; `None` for those for all alone.
+    pub audience: Option<Ns>,
+}
+
+/// What they say.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Destination {
+    /// The rules, the oldest first.
+    pub rules: Vec<Name>,
+    /// What holds for all: of the first rule that says anything.
+    pub policy: TrafficPolicy,
+    /// The subsets of all rules, by name; of each name that of the first rule.
+    pub subsets: Vec<Subset>,
+}
+
+/// Whose traffic goes where.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct Path {
+    /// The namespace that sends: that of the route.
+    pub client: Ns,
+    /// The namespace of the service.
+    pub service: Ns,
+    /// Its hostname.
+    pub hostname: Str,
+}
+
+/// The DestinationRules of the mesh.
+#[derive(Clone, Copy, Debug)]
+pub struct Destinations {
+    /// What rules say, by their host.
+    pub rows: Table<DestinationKey, Destination>,
+    /// Which of them hold for traffic: the rules of its own namespace go before those of the service's, and these
+    /// before those of the root namespace; of one namespace, those for the most specific host.
+    pub held: Memo<Path, DestinationKey>,
+    pub(crate) rules: Table<Name, DestinationRule>,
+    pub(crate) root: Table<(), Ns>,
+}
+
+/// What they are made from.
+#[derive(Clone)]
+pub(crate) struct Inputs {
+    pub rules: Table<Name, DestinationRule>,
+    /// The namespaces that take part in the mesh.
+    pub in_scope: Memo<Ns, bool>,
+    /// The namespace whose rules are for all others.
+    pub root: Table<(), Ns>,
+    pub domain_suffix: Str,
+    /// Whether an object is of the revision that is served.
+    pub is_ours: Arc<dyn Fn(&Meta) -> bool + Send + Sync>,
+}
+
+/// Declares them.
+pub(crate) fn declare(b: &mut Builder, inputs: &Inputs) -> Destinations {
+    let Inputs { in_scope, root, .. } = *inputs;
+    let (is_ours, suffix) = (inputs.is_ours.clone(), inputs.domain_suffix.clone());
+    let rules = b.derive("destination_rules", inputs.rules, move |cx, name, rule| {
+        let is_served = is_ours(&rule.meta) && *cx.memo(in_scope, &name.ns)? && !rule.host.is_empty();
+        let host = if rule.host.contains('.') || rule.host == ANY {
+            rule.host.clone()
+        } else {
+            shared(&format!("{}.{}.svc.{suffix}", rule.host, name.ns))
+        };
+        is_served.then(|| DestinationRule { host, ..rule.clone() })
+    });
+    let by_namespace = b.index(rules, "destination_rule_by_namespace", |name: &Name, _| [name.ns.clone()]);
+    let by_key = b.index(rules, "destination_rule_by_host", keys);
+    let rows = b.group("destinations", by_key, move |cx, key: &DestinationKey, rules| {
+        let mut all = rules.to_vec();
+        if key.audience.is_some() {
+            all.extend(cx.lookup(by_key, &DestinationKey { audience: None, ..key.clone() }));
+        }
+        all.sort_by(|(a, of_a), (b, of_b)| (of_a.meta.created, a).cmp(&(of_b.meta.created, b)));
+        Some(merged(&all))
+    });
+    let held = b.memo("destinations_held", move |cx, path: &Path| {
+        let root = cx.single(root);
+        let mut namespaces = vec![&path.client];
+        for ns in std::iter::once(&path.service).chain(root.as_deref()) {
+            if !namespaces.contains(&ns) {
+                namespaces.push(ns);
+            }
+        }
+        namespaces.into_iter().find_map(|ns| of_namespace(cx, (by_namespace, rows), ns, path))
+    });
+    Destinations { rows, held, rules, root }
+}
+
+/// Returns the key of the rules of a namespace that hold for traffic.
+fn of_namespace(
+    cx: &Cx<'_>,
+    (by_namespace, rows): (Index<Ns, Name, DestinationRule>, Table<DestinationKey, Destination>),
+    ns: &Ns,
+    path: &Path,
+) -> Option<DestinationKey> {
+    // Most namespaces have none.
+    if cx.lookup(by_namespace, ns).is_empty() {
+        return None;
+    }
+    let hosts = std::iter::once(path.hostname.clone()).chain(wider(&path.hostname));
+    let keys = hosts.flat_map(|hostname| {
+        let of = |audience| DestinationKey { ns: ns.clone(), hostname: hostname.clone(), audience };
+        [of(Some(path.client.clone())), of(None)]
+    });
+    keys.into_iter().find(|key| cx.get(rows, key).is_some())
+}
+
+/// Under which keys a rule is found: for each namespace that it is exported to, or for all.
+pub(crate) fn keys(name: &Name, rule: &DestinationRule) -> Vec<DestinationKey> {
+    let of = |audience| DestinationKey { ns: name.ns.clone(), hostname: rule.host.clone(), audience };
+    if rule.export_to.is_empty() || rule.export_to.iter().any(|to| to == "*") {
+        return vec![of(None)];
+    }
+    let named = rule.export_to.iter().filter(|to| *to != "~");
+    named.map(|to| of(Some(if to == "." { name.ns.clone() } else { name.ns.beside(to) }))).collect()
+}
+
+fn merged(rules: &[(Name, Arc<DestinationRule>)]) -> Destination {
+    let mut destination = Destination::default();
+    for (name, rule) in rules {
+        destination.rules.push(name.clone());
+        if destination.policy == TrafficPolicy::default() {
+            destination.policy = rule.policy.clone();
+        }
+        for subset in &rule.subsets {
+            if destination.subset(&subset.name).is_none() {
+                destination.subsets.push(subset.clone());
+            }
+        }
+    }
+    destination.subsets.sort_by(|a, b| a.name.cmp(&b.name));
+    destination
+}
+
+impl Destination {
+    /// Returns a subset by its name.
+    pub fn subset(&self, name: &str) -> Option<&Subset> {
+        self.subsets.iter().find(|subset| subset.name == name)
+    }
+
+    /// Returns what holds of a port, of a subset or of the whole host: what a subset says goes before what is said for
+    /// all, part by part, and what is said of a port alone is in place of both.
+    pub fn of_port(&self, subset: Option<&str>, port: u16) -> PortPolicy {
+        let own = subset.and_then(|name| self.subset(name)).map(|subset| &subset.policy);
+        let of_port = |policy: &TrafficPolicy| {
+            policy.ports.iter().find(|(of, _)| *of == port).map(|(_, policy)| policy.clone())
+        };
+        if let Some(policy) = own.and_then(of_port).or_else(|| of_port(&self.policy)) {
+            return policy;
+        }
+        let common = &self.policy.common;
+        let Some(own) = own.map(|policy| &policy.common) else { return common.clone() };
+        PortPolicy {
+            load_balancer: own.load_balancer.as_ref().or(common.load_balancer.as_ref()).cloned(),
+            connections: own.connections.as_ref().or(common.connections.as_ref()).cloned(),
+            outliers: own.outliers.or(common.outliers),
+            tls: own.tls.as_ref().or(common.tls.as_ref()).cloned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::facts::{Algorithm, LoadBalancer, OutlierDetection};
+
+    fn balanced(algorithm: Algorithm) -> PortPolicy {
+        let load_balancer = Some(LoadBalancer { algorithm, ..LoadBalancer::default() });
+        PortPolicy { load_balancer, ..PortPolicy::default() }
+    }
+
+    #[test]
+    fn what_is_said_of_a_port_stands_alone_and_a_subset_goes_before_the_rest() {
+        let outliers = Some(OutlierDetection::default());
+        let policy = TrafficPolicy {
+            common: PortPolicy { outliers, ..balanced(Algorithm::Random) },
+            ports: vec![(80, balanced(Algorithm::RoundRobin))],
+            ..TrafficPolicy::default()
+        };
+        let subset = Subset {
+            name: "v1".into(),
+            policy: TrafficPolicy {
+                common: balanced(Algorithm::Passthrough),
+                ports: vec![(81, PortPolicy::default())],
+                ..TrafficPolicy::default()
+            },
+            ..Subset::default()
+        };
+        let of = Destination { policy: policy.clone(), subsets: vec![subset], ..Destination::default() };
+        assert_eq!(of.of_port(None, 82), policy.common);
+        assert_eq!(of.of_port(None, 80), balanced(Algorithm::RoundRobin));
+        assert_eq!(of.of_port(Some("v1"), 80), balanced(Algorithm::RoundRobin));
+        assert_eq!(of.of_port(Some("v1"), 81), PortPolicy::default());
+        assert_eq!(of.of_port(Some("v1"), 82), PortPolicy { outliers, ..balanced(Algorithm::Passthrough) });
+    }
+}

@@ -1,0 +1,158 @@
+//! DestinationRules: a condition, and what their authors should know.
+
+use engine::{Builder, Cx, Table};
+use model::facts::{DestinationRule, Ignored};
+use model::{Diagnostic, Kind, Name, ObjectRef, Severity, Str};
+use output::{Condition, Conditions, Outputs};
+
+use super::istio::{ACCEPTED, NO_MATCHING_HOST, NOT_EXPORTED, PARTIALLY_INVALID, right, some_of};
+use super::wrong;
+use crate::hostname::is_wildcard;
+use crate::revision::Ownership;
+use crate::route::{Backends, Destinations, destination_keys};
+
+mod code {
+    /// The host is that of no service.
+    pub(super) const HOST: &str = "DR001";
+    /// A part has no effect.
+    pub(super) const IGNORED: &str = "DR002";
+    /// An older rule says it.
+    pub(super) const SHADOWED: &str = "DR003";
+}
+
+/// What the statuses are made from.
+#[derive(Clone)]
+pub(crate) struct Inputs {
+    pub facts: Table<Name, DestinationRule>,
+    pub destinations: Destinations,
+    pub backends: Backends,
+    /// Whose statuses are written here.
+    pub ownership: Ownership,
+}
+
+/// What became of a rule.
+struct Outcome {
+    /// For what it holds.
+    ///
+    /// # Errors
+    /// Why for nothing: the reason, the field and the rest of a sentence.
+    holds: Result<String, (&'static str, &'static str, String)>,
+    /// What older rules for the host say already.
+    shadowed: Vec<(String, String)>,
+}
+
+/// Declares them.
+pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, inputs: &Inputs) {
+    let own = inputs.clone();
+    let conditions = b.derive("destination_rule_conditions", inputs.facts, move |cx, name, facts| {
+        own.ownership.owns(cx, &facts.meta).then_some(())?;
+        let rule = cx.get(own.destinations.rules, name)?;
+        let outcome = own.outcome(cx, name, &rule);
+        Some(Conditions {
+            generation: facts.meta.generation,
+            conditions: conditions(&rule, outcome),
+            ..Conditions::default()
+        })
+    });
+    out.conditions(b, Kind::DestinationRule, conditions);
+    let own = inputs.clone();
+    out.diagnostics(b, "destination_rule_findings", inputs.destinations.rules, move |cx, name, rule| {
+        findings(name, rule, own.outcome(cx, name, rule))
+    });
+}
+
+impl Inputs {
+    fn outcome(&self, cx: &Cx<'_>, name: &Name, rule: &DestinationRule) -> Outcome {
+        let keys = destination_keys(name, rule);
+        let holds = self.holds(cx, name, &rule.host, !keys.is_empty());
+        let mut shadowed = Vec::new();
+        for key in keys {
+            let Some(row) = cx.get(self.destinations.rows, &key) else { continue };
+            for older in row.rules.iter().take_while(|other| *other != name) {
+                let Some(older) = cx.get(self.destinations.rules, older) else { continue };
+                let by = format!(
+                    "is not that of DestinationRule {}, which is older and goes first",
+                    older.meta.name
+                );
+                if older.policy != Default::default() && rule.policy != Default::default() {
+                    shadowed.push(("spec.trafficPolicy".to_owned(), by.clone()));
+                }
+                let is_there = |subset: &Str| older.subsets.iter().any(|other| other.name == *subset);
+                let subsets = rule.subsets.iter().enumerate().filter(|(_, subset)| is_there(&subset.name));
+                shadowed.extend(subsets.map(|(i, _)| (format!("spec.subsets[{i}]"), by.clone())));
+            }
+        }
+        shadowed.sort();
+        shadowed.dedup_by(|a, b| a.0 == b.0);
+        Outcome { holds, shadowed }
+    }
+
+    fn holds(
+        &self,
+        cx: &Cx<'_>,
+        name: &Name,
+        host: &Str,
+        is_exported: bool,
+    ) -> Result<String, (&'static str, &'static str, String)> {
+        if !is_exported {
+            let message = "has no namespace: it holds for nothing".to_owned();
+            return Err((NOT_EXPORTED, "spec.exportTo", message));
+        }
+        if cx.single(self.destinations.root).is_some_and(|root| *root == name.ns) {
+            return Ok(format!("holds for {:?} where other namespaces have no rules", host.as_str()));
+        }
+        if !self.backends.of_namespace(cx, &name.ns, host).is_empty() {
+            return Ok(format!("holds for {:?}", host.as_str()));
+        }
+        if !is_wildcard(host) && self.backends.with_hostname(cx, host).is_none() {
+            return Err((
+                NO_MATCHING_HOST,
+                "spec.host",
+                format!("{:?} is that of no service", host.as_str()),
+            ));
+        }
+        let ns = &*name.ns;
+        Ok(format!("holds for what routes of namespace {ns:?} alone send to {:?}", host.as_str()))
+    }
+}
+
+fn conditions(rule: &DestinationRule, Outcome { holds, shadowed }: Outcome) -> Vec<Condition> {
+    let mut conditions = match holds {
+        Ok(message) => vec![right(ACCEPTED, "Accepted", message)],
+        Err((reason, field, message)) => return vec![wrong(ACCEPTED, reason, format!("{field} {message}"))],
+    };
+    let ignored = rule.ignored.iter().map(|of| format!("{}: {}", of.field, of.message));
+    let reason = if shadowed.is_empty() { "UnsupportedValue" } else { "Conflicted" };
+    let parts: Vec<String> =
+        shadowed.into_iter().map(|(field, message)| format!("{field} {message}")).chain(ignored).collect();
+    if !parts.is_empty() {
+        conditions.push(right(PARTIALLY_INVALID, reason, some_of(&parts)));
+    }
+    conditions
+}
+
+fn findings(name: &Name, rule: &DestinationRule, outcome: Outcome) -> Vec<Diagnostic> {
+    let told = |code, field: String, message: String, help: &str| Diagnostic {
+        code,
+        severity: Severity::Warning,
+        object: Some(ObjectRef { kind: Kind::DestinationRule, name: name.clone() }),
+        field,
+        message,
+        help: help.to_owned(),
+        place: None,
+    };
+    let ignored = rule.ignored.iter().cloned();
+    let ignored = ignored.map(|Ignored { field, message, help }| told(code::IGNORED, field, message, help));
+    let host = outcome.holds.err().map(|(reason, field, message)| match reason {
+        NOT_EXPORTED => told(code::IGNORED, field.to_owned(), message, "add a namespace, or remove the rule"),
+        _ => {
+            let help = "name the host of a Service or ServiceEntry, in full for another namespace";
+            told(code::HOST, field.to_owned(), message, help)
+        }
+    });
+    let shadowed = outcome
+        .shadowed
+        .into_iter()
+        .map(|(field, message)| told(code::SHADOWED, field, message, "write it into one rule for the host"));
+    host.into_iter().chain(shadowed).chain(ignored).collect()
+}

@@ -1,0 +1,81 @@
+use super::metadata::Metadata;
+use super::pairs::StrictPairs;
+use super::read;
+use super::text::{Text, or_empty, shared_host, shared_list};
+use super::traffic_policy::{PolicyManifest, Unset};
+use super::wrong::Wrong;
+use crate::facts::{DestinationRule, Subset};
+use crate::{Kind, shared};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+#[serde(expecting = "an object")]
+struct Manifest<'a> {
+    #[serde(borrow, default)]
+    metadata: Metadata<'a>,
+    #[serde(borrow)]
+    spec: Option<Spec<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", expecting = "an object")]
+struct Spec<'a> {
+    #[serde(borrow)]
+    host: Option<Text<'a>>,
+    #[serde(borrow)]
+    traffic_policy: Option<PolicyManifest<'a>>,
+    #[serde(borrow)]
+    subsets: Option<Vec<SubsetManifest<'a>>>,
+    #[serde(borrow)]
+    export_to: Option<Vec<Text<'a>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", expecting = "an object")]
+struct SubsetManifest<'a> {
+    #[serde(borrow)]
+    name: Option<Text<'a>>,
+    #[serde(borrow)]
+    labels: Option<StrictPairs<'a>>,
+    #[serde(borrow)]
+    traffic_policy: Option<PolicyManifest<'a>>,
+}
+
+/// Returns the facts of a `DestinationRule`.
+///
+/// # Errors
+/// As [`super::parse`].
+pub(super) fn parse(json: &[u8]) -> Result<DestinationRule, Wrong> {
+    let Manifest { metadata, spec } = read::manifest(json)?;
+    let spec = spec.unwrap_or_default();
+    let mut unset = Unset::default();
+    let policy = spec.traffic_policy.map(|policy| policy.lower("spec.trafficPolicy", &mut unset));
+    let mut subsets: Vec<Subset> = Vec::new();
+    for (i, manifest) in spec.subsets.unwrap_or_default().into_iter().enumerate() {
+        let at = format!("spec.subsets[{i}]");
+        let name = shared(or_empty(&manifest.name));
+        if subsets.iter().any(|other| other.name == name) {
+            let message = format!("subset {:?} is there before", name.as_str());
+            unset.push(format!("{at}.name"), message, "give each subset a name of its own");
+            continue;
+        }
+        let policy =
+            manifest.traffic_policy.map(|policy| policy.lower(&format!("{at}.trafficPolicy"), &mut unset));
+        subsets.push(Subset {
+            name,
+            labels: manifest.labels.as_ref().map(StrictPairs::labels).unwrap_or_default(),
+            policy: policy.unwrap_or_default(),
+        });
+    }
+    Ok(DestinationRule {
+        meta: metadata.meta(Kind::DestinationRule)?,
+        host: shared_host(or_empty(&spec.host)),
+        export_to: shared_list(spec.export_to),
+        policy: policy.unwrap_or_default(),
+        subsets,
+        ignored: unset.into_list(),
+    })
+}
+
+#[cfg(test)]
+mod tests;
