@@ -191,7 +191,7 @@ fn the_page_of_kinds_has_the_table_of_labels_and_annotations() -> anyhow::Result
         let values = if values.is_empty() { String::new() } else { format!(": {}", values.join(", ")) };
         writeln!(text, "| {part} | `{name}` | {} | {state}{values} | {words} |", kinds.join(", "))?;
     }
-    compare("docs/reference/kinds.md", "metadata", text.trim_end_matches('\n'))
+    compare("docs/reference/labels.md", "metadata", text.trim_end_matches('\n'))
 }
 
 /// Returns what becomes of something, and why or what to use instead.

@@ -93,7 +93,7 @@ mod tests {
         };
         let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok());
         let is_for_metadata = accept.is_some_and(|accept| accept.contains("as=PartialObjectMetadataList"));
-        let (status, body) = match request.uri().to_string().as_str() {
+        let (status, body) = match request.uri().to_string().replace("?&", "?").as_str() {
             "/apis/networking.istio.io/v1/virtualservices?limit=1" if is_for_metadata => {
                 list(serde_json::json!({"name": "reviews", "namespace": "shop"}))
             }

@@ -265,6 +265,7 @@ fn a_remote_workload_costs_its_own_sum_and_nothing_that_stays_equal() {
         ("workload_entry_conditions", 1),
         ("workload_entry_findings", 1),
         ("workload_entry_require_findings", 1),
+        ("workloadentries_unsupported_findings", 1),
     ]);
     assert_eq!(work(&mut mesh, entry("one", "far", "a")), more);
     assert_eq!(summaries(&mesh)[&behind("far", "192.0.2.7")].capacity, Some(51));
@@ -279,6 +280,7 @@ fn a_remote_workload_costs_its_own_sum_and_nothing_that_stays_equal() {
         ("workload_entry_conditions", 1),
         ("workload_entry_findings", 1),
         ("workload_entry_require_findings", 1),
+        ("workloadentries_unsupported_findings", 1),
     ]);
     assert_eq!(work(&mut mesh, weighing("one", "far", "b", 1)), nothing);
 }
