@@ -35,3 +35,16 @@ pub fn diagnostic(object: &ObjectRef, field: &str, value: &str) -> Option<Diagno
         place: None,
     })
 }
+
+/// Returns what is told of an object that has more of them than are told.
+pub(super) fn more(object: &ObjectRef) -> Diagnostic {
+    Diagnostic {
+        code: code::METADATA,
+        severity: Severity::Info,
+        object: Some(object.clone()),
+        field: "metadata".to_owned(),
+        message: "has more labels and annotations without effect".to_owned(),
+        help: "fix those that are told, and the next will be".to_owned(),
+        place: None,
+    }
+}

@@ -9,6 +9,9 @@ use crate::timestamp;
 use crate::{Diagnostic, Kind, Labels, Name, ObjectRef, Scope, Str};
 use serde::Deserialize;
 
+/// The most labels and annotations without effect that are told of an object: whoever writes it may write thousands.
+pub(super) const MOST_IGNORED: usize = 8;
+
 /// The fields of `metadata` that are read of any kind; `K` says which annotations are kept.
 #[derive(Deserialize, Debug)]
 #[serde(rename_all = "camelCase", expecting = "an object", bound(deserialize = "K: Kept"))]
@@ -113,7 +116,7 @@ impl<K> Metadata<'_, K> {
     }
 
     /// Returns the labels and annotations of the mesh that have no effect on an object of a kind: the path of each,
-    /// and its value.
+    /// and its value; one more than [`MOST_IGNORED`] if there are more.
     pub(super) fn ignored(&self, kind: Kind) -> Vec<(String, &str)> {
         let labels = || self.labels.iter().flat_map(LabelPairs::iter);
         let annotations = self.annotations.iter().flat_map(Annotations::iter);
@@ -125,6 +128,7 @@ impl<K> Metadata<'_, K> {
                 ignored::doubt(kind, part, name, value)?;
                 Some((ignored::path(part, name), value))
             })
+            .take(MOST_IGNORED + 1)
             .collect();
         // Looked for only where something is found, which is seldom.
         if !found.is_empty() && labels().any(|(name, _)| is_made_by_controller(name)) {
@@ -135,11 +139,12 @@ impl<K> Metadata<'_, K> {
 
     /// Returns what is told of the labels and annotations of the mesh that have no effect on an object.
     pub(super) fn unsupported(&self, kind: Kind, name: &Name) -> Vec<Diagnostic> {
-        let ignored = self.ignored(kind).into_iter();
-        let told = |(field, value): (String, &str)| {
-            ignored::diagnostic(&ObjectRef { kind, name: name.clone() }, &field, value)
-        };
-        ignored.filter_map(told).collect()
+        let object = ObjectRef { kind, name: name.clone() };
+        let ignored = self.ignored(kind);
+        let has_more = ignored.len() > MOST_IGNORED;
+        let ignored = ignored.into_iter().take(MOST_IGNORED);
+        let told = ignored.filter_map(|(field, value)| ignored::diagnostic(&object, &field, value));
+        told.chain(has_more.then(|| ignored::more(&object))).collect()
     }
 
     /// Returns the facts of the metadata.

@@ -1,5 +1,5 @@
 use super::annotation::REDIRECTION;
-use super::metadata::{Metadata, OwnerReference};
+use super::metadata::{MOST_IGNORED, Metadata, OwnerReference};
 use super::number::Port;
 use super::read::{self, Manifest};
 use super::text::{Text, or_empty};
@@ -85,7 +85,7 @@ pub(super) fn parse(json: &[u8]) -> Result<Pod, Wrong> {
         uid: metadata.uid(),
         labels: metadata.labels(),
         annotations: metadata.annotations_but(Kind::Pod, REDIRECTION),
-        ignored: Labels::new(metadata.ignored(Kind::Pod)),
+        ignored: Labels::new(metadata.ignored(Kind::Pod).into_iter().take(MOST_IGNORED)),
         phase: match or_empty(&status.phase) {
             "Succeeded" | "Failed" => Phase::Done,
             _ => Phase::Live,

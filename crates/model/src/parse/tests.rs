@@ -160,6 +160,18 @@ fn facts_of_every_kind_know_their_kind_and_name() {
 }
 
 #[test]
+fn labels_without_effect_are_told_up_to_a_bound() {
+    let labels: serde_json::Map<String, Value> =
+        (0..5000).map(|n| (format!("istio.io/k{n}"), json!("v"))).collect();
+    let object = json!({"metadata": {"name": "a", "namespace": "b", "labels": labels}});
+    let Object::Pod(pod) = parse(Kind::Pod, object.to_string().as_bytes()).unwrap() else { panic!() };
+    assert_eq!(pod.ignored.iter().count(), 8);
+    let service = parse(Kind::Service, object.to_string().as_bytes()).unwrap();
+    let last = service.unsupported().last().unwrap();
+    assert_eq!((service.unsupported().len(), last.field.as_str()), (9, "metadata"));
+}
+
+#[test]
 fn null_counts_as_absent_everywhere() {
     for &kind in Kind::ALL {
         let bare = json!({"metadata": {"name": "a", "namespace": "b"}});
