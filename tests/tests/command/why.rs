@@ -11,7 +11,8 @@ async fn why_takes_what_people_type_and_answers_in_words_or_json() -> anyhow::Re
     let ask = async |query: &str| get(&server.monitoring, &format!("/debug/whyz?{query}")).await;
     let workloads = super::dump(&["-o", "json", "--server", &server.xds]).await?;
     let workloads: Value = serde_json::from_str(&workloads)?;
-    let pod = workloads[0]["name"].as_str().context("a pod")?;
+    let mut names = workloads.as_array().into_iter().flatten().filter_map(|of| of["name"].as_str());
+    let pod = names.find(|name| name.starts_with("details-")).context("a pod of details")?;
 
     let (status, words) = ask(&format!("name=pod/bookinfo/{pod}")).await?;
     assert_eq!(status, 200, "{words}");
