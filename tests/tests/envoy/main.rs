@@ -9,7 +9,6 @@ mod acceptance;
 mod bootstrap;
 mod proxy;
 mod render;
-mod traffic;
 
 #[path = "../golden/input.rs"]
 mod input;

@@ -168,8 +168,6 @@ impl Envoy {
         let process = Command::new(program()?)
             .args(["--disable-hot-restart", "--concurrency", "1", "--log-level", "warning", "-c"])
             .arg(&file)
-            .arg("--admin-address-path")
-            .arg(folder.path().join("admin"))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -177,11 +175,6 @@ impl Envoy {
             .spawn()
             .context("cannot start Envoy")?;
         Ok(Self { process, folder })
-    }
-
-    /// Where its admin interface is.
-    pub fn admin(&self) -> anyhow::Result<String> {
-        Ok(fs::read_to_string(self.folder.path().join("admin"))?.trim().to_owned())
     }
 
     fn log(&self) -> String {
