@@ -105,7 +105,7 @@ async fn why_says_what_was_meant_and_what_is_not_sent() -> anyhow::Result<()> {
         ("", 400, "name an object: "),
         ("name=", 400, "name an object: "),
         ("name=servce/bookinfo/details", 400, "did you mean Service?"),
-        ("kind=envoyfilter&name=a/b", 400, "there is no kind \"virtualservice\""),
+        ("kind=envoyfilter&name=a/b", 400, "there is no kind \"envoyfilter\""),
         ("name=details", 404, "did you mean service/bookinfo/details?"),
         ("name=svc/bookinfo/detials", 404, "did you mean bookinfo/details?"),
         ("name=svc/bookinfo/%1b%0aINFO", 404, "there is no Service bookinfo/\\u{1b}\\nINFO"),
