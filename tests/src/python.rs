@@ -35,8 +35,7 @@ impl Package {
             let _ = writeln!(std::io::stderr(), "installing {name} {version} (some seconds, once)");
             let mut venv = Command::new("python3");
             venv.args(["-m", "venv", "--clear"]).arg(&environment);
-            run(venv)
-                .with_context(|| format!("{name} is a Python package: Python 3 with venv is needed"))?;
+            run(venv).with_context(|| format!("{name} is a Python package: Python 3 with venv is needed"))?;
             let mut pip = Command::new(environment.join("bin/python"));
             pip.args(["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]);
             pip.arg(format!("{name}=={version}"));
