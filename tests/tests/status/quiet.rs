@@ -9,6 +9,7 @@ use kube::Api;
 use kube::api::{Patch, PatchParams};
 use model::Kind;
 use pilothouse_tests::apiserver::{LIMIT, until};
+use pilothouse_tests::helm;
 use pilothouse_tests::recorder::Recorder;
 use serde_json::{Value, json};
 
@@ -24,7 +25,10 @@ struct Writer {
 
 impl Writer {
     async fn start(fixture: &Fixture, revision: &'static str) -> anyhow::Result<Self> {
-        let recorder = Recorder::before(&fixture.account, None).await?;
+        // Each is a release of the chart with the rights of its own.
+        let values = json!({"gateways": {"enabled": true}, "revision": revision});
+        let account = helm::account_with(&fixture.server, "istio-system", values).await?;
+        let recorder = Recorder::before(&account, None).await?;
         let replica = replica(&recorder, revision).await?;
         Ok(Self { revision, replica, recorder })
     }
