@@ -9,6 +9,7 @@ mod acceptance;
 mod bootstrap;
 mod proxy;
 mod render;
+mod traffic;
 
 #[path = "../golden/input.rs"]
 mod input;

@@ -14,7 +14,7 @@ use proto::envoy::extensions::transport_sockets::tls::v3::{
     CertificateValidationContext, Secret, TlsCertificate, secret,
 };
 use proto::{ResourceType, Scope};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType};
 use serde_json::{Value, json};
 use server::{Ads, Clients, Service};
 use std::fs;
@@ -168,6 +168,8 @@ impl Envoy {
         let process = Command::new(program()?)
             .args(["--disable-hot-restart", "--concurrency", "1", "--log-level", "warning", "-c"])
             .arg(&file)
+            .arg("--admin-address-path")
+            .arg(folder.path().join("admin"))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -175,6 +177,11 @@ impl Envoy {
             .spawn()
             .context("cannot start Envoy")?;
         Ok(Self { process, folder })
+    }
+
+    /// Where its admin interface is.
+    pub fn admin(&self) -> anyhow::Result<String> {
+        Ok(fs::read_to_string(self.folder.path().join("admin"))?.trim().to_owned())
     }
 
     fn log(&self) -> String {
@@ -192,6 +199,8 @@ impl Authority {
     pub fn new() -> anyhow::Result<Self> {
         let mut root = CertificateParams::default();
         root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // Of another name than those of accounts: what has the name of its issuer is taken for a root.
+        root.distinguished_name.push(DnType::OrganizationName, "root");
         let key = KeyPair::generate()?;
         let root_pem = root.self_signed(&key)?.pem();
         Ok(Self { root_pem, issuer: Issuer::new(root, key) })
