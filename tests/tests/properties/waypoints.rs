@@ -78,3 +78,65 @@ fn a_waypoint_for_services_that_moves_computes_no_workload_of_its_namespace() {
     assert_eq!(work(&mut mesh, waypoint("all", "two.shop.svc.cluster.local")), each);
     assert_eq!(work(&mut mesh, waypoint("all", "one.shop.svc.cluster.local")), each);
 }
+
+/// A policy of one of two applications, which lets this account in.
+fn allow(account: &str) -> Event {
+    put(
+        Kind::AuthorizationPolicy,
+        json!({
+            "metadata": {"namespace": "shop", "name": "allow"},
+            "spec": {
+                "action": "ALLOW", "selector": {"matchLabels": {"app": "one"}},
+                "rules": [{"from": [{"source": {"serviceAccounts": [account]}}]}],
+            },
+        }),
+    )
+}
+
+#[test]
+fn an_edit_of_a_policys_rules_concerns_what_it_selects_and_no_other_service_of_the_waypoint() {
+    let labels = json!({"istio.io/dataplane-mode": "ambient", "istio.io/use-waypoint": "way"});
+    let mut all = vec![
+        put(Kind::Namespace, json!({"metadata": {"name": "shop", "labels": labels}})),
+        waypoint("all", "way.shop.svc.cluster.local"),
+        put(
+            Kind::Pod,
+            json!({
+                "metadata": {"namespace": "shop", "name": "way-1",
+                             "labels": {"gateway.networking.k8s.io/gateway-name": "way"}},
+                "spec": {"serviceAccountName": "way"},
+                "status": {"phase": "Running", "podIP": "10.0.0.9"},
+            }),
+        ),
+        allow("shop/a"),
+    ];
+    for (n, app) in ["one", "two", "three", "four"].into_iter().enumerate() {
+        let metadata = json!({"namespace": "shop", "name": app, "labels": {"app": app}});
+        let port = json!({"name": "http", "port": 80});
+        let spec =
+            json!({"selector": {"app": app}, "clusterIP": format!("10.96.0.{}", n + 1), "ports": [port]});
+        all.push(put(Kind::Service, json!({"metadata": metadata, "spec": spec})));
+        let labels = json!({"ambient.istio.io/redirection": "enabled"});
+        let mut metadata = metadata;
+        metadata["annotations"] = labels;
+        let status = json!({"phase": "Running", "podIP": format!("10.0.0.{}", n + 1)});
+        all.push(put(
+            Kind::Pod,
+            json!({"metadata": metadata, "spec": {"serviceAccountName": app}, "status": status}),
+        ));
+    }
+    let mut mesh = synced(&Options::default(), all);
+    let computed = |mesh: &Plane| {
+        mesh.stats().into_iter().find(|stage| stage.name == "waypoints_cut_off").map(|stage| stage.recomputed)
+    };
+    let before = computed(&mesh).unwrap();
+    assert!(before > 1, "nothing is behind the waypoint");
+    assert_eq!(mesh.diagnostics().iter().filter(|of| of.code == "AP112").count(), 1);
+    // The waypoint is refused as before.
+    mesh.apply([allow("shop/b")]);
+    assert_eq!(computed(&mesh).unwrap(), before);
+    mesh.apply([allow("shop/way")]);
+    assert_eq!(mesh.diagnostics().iter().filter(|of| of.code == "AP112").count(), 0);
+    let after = computed(&mesh).unwrap() - before;
+    assert!((1..=2).contains(&after), "{after} of {before} rows were computed");
+}

@@ -49,10 +49,9 @@ impl Reached {
     }
 }
 
-/// Tells whether a policy is of workloads with these labels.
-fn selects(policy: &AuthorizationPolicy, labels: &Labels) -> bool {
-    let Ok(spec) = &policy.spec else { return false };
-    spec.selector.as_ref().is_none_or(|selector| !selector.is_empty() && selector.is_subset_of(labels))
+/// Tells whether a policy with this selector is of workloads with these labels.
+fn selects(selector: Option<&Labels>, labels: &Labels) -> bool {
+    selector.is_none_or(|selector| !selector.is_empty() && selector.is_subset_of(labels))
 }
 
 /// Declares the diagnostics. `rows` are what `policies` became.
@@ -68,6 +67,15 @@ pub(super) fn declare(
     let allowing = b.index(rows, "allow_policy_by_namespace", |name: &Name, row: &PolicyRow| {
         row.allows.then(|| name.ns.clone())
     });
+    // Apart from the rules, so that an edit of them concerns those only that the policy selects.
+    let selectors: Memo<Ns, Vec<(Name, Option<Labels>)>> = b.memo("allow_policy_selectors", move |cx, ns| {
+        let all = cx.lookup(allowing, ns).into_iter().filter_map(|(name, _)| {
+            let policy = cx.get(policies, &name)?;
+            let selector = policy.spec.as_ref().ok()?.selector.clone();
+            Some((name, selector))
+        });
+        Some(all.collect())
+    });
     let admits: Memo<(Name, Name), bool> = b.memo("policy_admits", move |cx, (policy, account)| {
         let row = cx.get(rows, policy)?;
         let sent = Authorization::decode(row.encoded.as_ref()?.bytes()).ok()?;
@@ -79,16 +87,17 @@ pub(super) fn declare(
         let selecting = |cx: &Cx<'_>| {
             let root = cx.single(settings.root_namespace);
             let elsewhere = root.as_deref().filter(|root| *root != ns);
-            let all = [Some(ns), elsewhere].into_iter().flatten();
-            let all = all.flat_map(|ns| cx.lookup(allowing, ns)).map(|(policy, _)| policy);
-            let is_of = |policy: &Name| {
-                cx.get(policies, policy).is_some_and(|policy| selects(&policy, &of.selected.labels))
-            };
-            all.filter(is_of).collect::<BTreeSet<Name>>()
+            let mut found = BTreeSet::new();
+            for ns in [Some(ns), elsewhere].into_iter().flatten() {
+                let Some(all) = cx.memo(selectors, ns) else { continue };
+                let of = all.iter().filter(|(_, selector)| selects(selector.as_ref(), &of.selected.labels));
+                found.extend(of.map(|(policy, _)| policy.clone()));
+            }
+            found
         };
         let waypoints = binder.open(cx, &of.route, ns);
         // Most workloads have no waypoint that is ready, or no policy.
-        let selecting = if waypoints.is_empty() { BTreeSet::new() } else { selecting(cx) };
+        let selecting: BTreeSet<Name> = if waypoints.is_empty() { BTreeSet::new() } else { selecting(cx) };
         let Some(policy) = selecting.first() else { return Vec::new() };
         let mut found = Vec::new();
         for waypoint in waypoints {
