@@ -17,13 +17,12 @@
 //! Tests that stop the server or install kinds take their own by [`ApiServer::start`]. Those that need
 //! a cluster, where a Deployment gets pods, take one by [`ApiServer::with_controllers`].
 
-mod build;
 mod crds;
 
-pub use build::binary;
 pub use crds::{KnownCrds, istio_api, known_crds, kubernetes_openapi};
 pub(crate) use crds::{read, yaml_files};
 
+use crate::go::Module;
 use anyhow::{Context, bail};
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
@@ -283,7 +282,9 @@ impl ApiServer {
     }
 
     async fn launch(&mut self, port: u16) -> anyhow::Result<()> {
-        let binary = tokio::task::spawn_blocking(binary).await??;
+        let binary =
+            tokio::task::spawn_blocking(|| Module::of("tests/apiserver").program("apiserver", "apiserver"))
+                .await??;
         let ready = self.dir.path().join("ready");
         if ready.exists() {
             std::fs::remove_file(&ready)?;

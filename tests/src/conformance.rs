@@ -20,13 +20,10 @@ use anyhow::{Context, ensure};
 use serde_json::Value;
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
-
-/// The toolchain that the newest release of the suite needs.
-const TOOLCHAIN: &str = "go1.27.3";
 
 /// A release of the Gateway API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,10 +55,10 @@ impl Release {
 
     fn module(self) -> Module {
         let file = match self {
-            Self::V1_6_3 => Some("v1.6.3.mod"),
-            Self::V1_7_0 => None,
+            Self::V1_6_3 => "v1.6.3.mod",
+            Self::V1_7_0 => "go.mod",
         };
-        Module { folder: "tests/conformance", file, toolchain: Some(TOOLCHAIN) }
+        Module { folder: "tests/conformance", file }
     }
 }
 
@@ -113,9 +110,9 @@ impl Run<'_> {
         let tag = self.release.tag();
         let out = repository().join("target/conformance");
         fs::create_dir_all(&out)?;
-        let release = self.release;
-        let folder = out.clone();
-        let suite = tokio::task::spawn_blocking(move || build(release, &folder)).await??;
+        let module = self.release.module();
+        let built = move || module.tests("conformance", &format!("{tag}.test"));
+        let suite = tokio::task::spawn_blocking(built).await??;
 
         let server = ApiServer::with_controllers().await?;
         self.install(&server).await.context("the definitions of kinds cannot be installed")?;
@@ -214,23 +211,6 @@ fn supported_features(class: &Value) -> Vec<String> {
     let all = class["status"]["supportedFeatures"].as_array();
     let names = all.into_iter().flatten().filter_map(|feature| feature["name"].as_str());
     names.map(str::to_owned).collect()
-}
-
-/// Builds the suite of a release into a folder; the Go command finds out whether there is something to do.
-fn build(release: Release, out: &Path) -> anyhow::Result<PathBuf> {
-    let suite = out.join(format!("{}.test", release.tag()));
-    if !suite.exists() {
-        writeln!(std::io::stderr(), "building the conformance suite {} (some minutes, once)", release.tag())?;
-    }
-    let status = release
-        .module()
-        .command(&["test"])
-        .args(["-c", "-vet=off", "-trimpath", "-ldflags", "-s -w", "-o"])
-        .args([suite.as_os_str(), ".".as_ref()])
-        .status()
-        .context("cannot run `go`: the conformance suite is a Go module, see tests/conformance")?;
-    ensure!(status.success(), "the conformance suite {} cannot be built: {status}", release.tag());
-    Ok(suite)
 }
 
 #[cfg(test)]

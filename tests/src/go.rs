@@ -2,75 +2,110 @@
 
 use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
 
-/// A Go module of this repository, which pins what it requires.
+/// The toolchain of every module, which the Go command fetches: packages that they share are compiled once, and the
+/// conformance suite needs this one.
+const TOOLCHAIN: &str = "go1.27.3";
+
+/// A Go module of this repository, which pins what it requires. Modules that are built require one version each of
+/// what they share, so that it is compiled once.
 #[derive(Clone, Copy)]
 pub(crate) struct Module {
     /// Its folder, from the root of the repository.
     pub folder: &'static str,
-    /// The file of the module, unless it is `go.mod`.
-    pub file: Option<&'static str>,
-    /// The toolchain that it needs, as in `go1.27.3`, unless it is the one that is installed.
-    pub toolchain: Option<&'static str>,
+    /// The file of the module.
+    pub file: &'static str,
 }
 
 impl Module {
-    /// Returns the module of a folder with nothing special.
+    /// Returns the module of a folder.
     pub const fn of(folder: &'static str) -> Self {
-        Self { folder, file: None, toolchain: None }
+        Self { folder, file: "go.mod" }
     }
 
-    /// Returns `go` with a subcommand, of one or two words, to be run in the module.
-    pub fn command(self, subcommand: &[&str]) -> Command {
+    /// Returns `go` with these arguments, to be run in the module.
+    fn command(self, arguments: &[&str]) -> Command {
         let mut command = Command::new("go");
-        command.args(subcommand).current_dir(repository().join(self.folder)).stdin(Stdio::null());
-        if let Some(file) = self.file {
-            command.arg(format!("-modfile={file}"));
-        }
-        if let Some(toolchain) = self.toolchain {
-            command.env("GOTOOLCHAIN", toolchain);
+        command.args(arguments).current_dir(repository().join(self.folder)).stdin(Stdio::null());
+        command.env("GOTOOLCHAIN", TOOLCHAIN).env("CGO_ENABLED", "0");
+        if self.file != "go.mod" {
+            command.arg(format!("-modfile={}", self.file));
         }
         command
     }
 
-    /// Returns the program of this name, built in `target/FOLDER` of the repository when its source is newer: the
-    /// Go command finds out, once for each test binary.
+    /// Returns the program of the module's main package, built in `target/FOLDER` of the repository under this name
+    /// unless it is there and its source is the same.
     ///
     /// # Errors
     /// When Go is absent or the build fails; the output of the build has gone to standard error.
-    pub fn program(self, folder: &str, name: &'static str) -> anyhow::Result<PathBuf> {
-        static BUILT: Mutex<BTreeMap<&str, PathBuf>> = Mutex::new(BTreeMap::new());
-        let mut built = BUILT.lock().map_err(|_| anyhow::anyhow!("a build failed before"))?;
-        if let Some(program) = built.get(name) {
-            return Ok(program.clone());
-        }
+    pub fn program(self, folder: &str, name: &str) -> anyhow::Result<PathBuf> {
+        self.built(&["build"], folder, name)
+    }
+
+    /// Returns the program that runs the module's tests, as [`Module::program`] does.
+    ///
+    /// # Errors
+    /// As of [`Module::program`].
+    pub fn tests(self, folder: &str, name: &str) -> anyhow::Result<PathBuf> {
+        self.built(&["test", "-c", "-vet=off"], folder, name)
+    }
+
+    fn built(self, subcommand: &[&str], folder: &str, name: &str) -> anyhow::Result<PathBuf> {
         let out = repository().join("target").join(folder);
-        fs::create_dir_all(&out)?;
+        fs::create_dir_all(&out).with_context(|| format!("cannot make {}", out.display()))?;
         let program = out.join(name);
-        // Another run of this binary may be at it.
+        let stamp = self.fingerprint()?;
+        let stamp_path = out.join(format!("{name}.stamp"));
+        let is_current = || program.exists() && fs::read(&stamp_path).is_ok_and(|of| of == stamp);
+        if is_current() {
+            return Ok(program);
+        }
+        // Held until this function returns; who waited finds the program built.
         let lock = File::create(out.join("lock"))?;
         lock.lock().with_context(|| format!("cannot lock target/{folder}/lock"))?;
-        if !program.exists() {
-            // Past the capture of the test harness: minutes of silence would look like a hang.
-            let _ = writeln!(std::io::stderr(), "building {name} (some minutes, once)");
+        if is_current() {
+            return Ok(program);
         }
+        // Past the capture of the test harness: minutes of silence would look like a hang.
+        let _ = writeln!(std::io::stderr(), "building {name} (some minutes, once)");
+        let new = out.join(format!("{name}.new"));
         let status = self
-            .command(&["build"])
+            .command(subcommand)
             .args(["-trimpath", "-ldflags", "-s -w", "-o"])
-            .args([program.as_os_str(), ".".as_ref()])
+            .args([new.as_os_str(), ".".as_ref()])
             .status()
             .with_context(|| {
-                format!("cannot run `go`: {name} is built with it, see {}/go.mod", self.folder)
+                format!("cannot run `go`: {name} is built with it, see {}/{}", self.folder, self.file)
             })?;
-        ensure!(status.success(), "`go build` in {} failed: {status}", self.folder);
-        built.insert(name, program.clone());
+        ensure!(status.success(), "`go {}` in {} failed: {status}", subcommand.join(" "), self.folder);
+        fs::rename(&new, &program)?;
+        fs::write(&stamp_path, &stamp)?;
         Ok(program)
+    }
+
+    /// Returns what the module is built from, file by file: what differs needs a build.
+    fn fingerprint(self) -> anyhow::Result<Vec<u8>> {
+        let mut paths = Vec::new();
+        for entry in fs::read_dir(repository().join(self.folder))? {
+            let path = entry?.path();
+            let is_source = path.extension().is_some_and(|e| e == "go" || e == "mod" || e == "sum");
+            if is_source && path.is_file() {
+                paths.push(path);
+            }
+        }
+        paths.sort();
+        let mut all = format!("{TOOLCHAIN}\n").into_bytes();
+        for path in paths {
+            all.extend_from_slice(path.file_name().unwrap_or_default().as_encoded_bytes());
+            all.push(b'\n');
+            all.extend(fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?);
+        }
+        Ok(all)
     }
 
     /// Returns the folder of a module that this one pins, fetched when it is not on this machine yet.

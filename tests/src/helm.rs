@@ -142,20 +142,7 @@ fn ask<T: DeserializeOwned>(
 /// # Errors
 /// When the module cannot be had.
 pub fn upstream(chart: &str) -> anyhow::Result<PathBuf> {
-    let output = Command::new("go")
-        .args(["mod", "download", "-json", "istio.io/istio"])
-        .current_dir(root().join("tests/helm/upstream"))
-        .stdin(Stdio::null())
-        .output()
-        .context("cannot run `go`: upstream's charts come from a Go module")?;
-    #[derive(Deserialize)]
-    #[serde(rename_all = "PascalCase")]
-    struct Download {
-        dir: Option<PathBuf>,
-    }
-    let download: Download = serde_json::from_slice(&output.stdout)
-        .with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())?;
-    let folder = download.dir.with_context(|| String::from_utf8_lossy(&output.stdout).into_owned())?;
+    let folder = Module::of("tests/helm/upstream").pinned("istio.io/istio")?;
     Ok(folder.join("manifests/charts").join(chart))
 }
 

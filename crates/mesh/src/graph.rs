@@ -64,7 +64,6 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
         options.allow_waypoints.then(|| ImplicitAllowPolicies::declare(b, out, accounts, settings));
     let enforcements = Enforcements::declare(b);
     let unbound = UnboundWorkloads::declare(b);
-    let behind = BehindWaypoints::declare(b);
     let left_out = LeftOutPods::declare(b);
     let services = service::declare(b, inputs.services, namespaces, options);
 
@@ -128,6 +127,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
     };
     let selected_services = service::declare_services(b, services, entries);
     let selected_policies = policy::declare_policies(b, Policies { scopes, peers }, settings);
+    let behind = BehindWaypoints::declare(b, selected_policies);
     let of_workloads = workload::Inputs {
         cluster: shared(&options.cluster_id),
         pods: inputs.pods,
@@ -151,7 +151,6 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
         entries_select_pods: options.entries_select_pods,
         services_select_entries: options.services_select_entries,
         multi_network: options.multi_network,
-        selected_policies,
     };
     let workloads = workload::declare(b, out, of_workloads);
     let enforcements = enforcements.declare_policies(b, out, binder, settings);

@@ -3,7 +3,7 @@
 //! What a client sends through a waypoint arrives with the identity of the waypoint. Workloads whose ALLOW
 //! policies at ztunnels name the clients alone are then reached by nobody.
 
-use engine::{Builder, Cx, Memo, Table};
+use engine::{Builder, Memo, Table};
 use model::facts::AuthorizationPolicy;
 use model::{Diagnostic, Kind, Labels, Name, Ns, ObjectRef, Severity};
 use output::Outputs;
@@ -82,37 +82,35 @@ pub(super) fn declare(
         Some(can_match_peer(&sent, cx.single(settings.trust_domain)?.as_str(), account))
     });
     let behind = behind.declare_rows(b);
-    let cut_off = b.expand("waypoints_cut_off", behind, move |cx, of: &BehindWaypoint, ()| {
+    let cut_off = b.expand("waypoints_cut_off", behind, move |cx, of: &BehindWaypoint, _| {
         let ns = &of.selected.ns;
-        let selecting = |cx: &Cx<'_>| {
-            let root = cx.single(settings.root_namespace);
-            let elsewhere = root.as_deref().filter(|root| *root != ns);
-            let mut found = BTreeSet::new();
-            for ns in [Some(ns), elsewhere].into_iter().flatten() {
-                let Some(all) = cx.memo(selectors, ns) else { continue };
-                let of = all.iter().filter(|(_, selector)| selects(selector.as_ref(), &of.selected.labels));
-                found.extend(of.map(|(policy, _)| policy.clone()));
-            }
-            found
-        };
-        let waypoints = binder.open(cx, &of.route, ns);
-        // Most workloads have no waypoint that is ready, or no policy.
-        let selecting: BTreeSet<Name> = if waypoints.is_empty() { BTreeSet::new() } else { selecting(cx) };
+        let root = cx.single(settings.root_namespace);
+        let elsewhere = root.as_deref().filter(|root| *root != ns);
+        let mut selecting = BTreeSet::new();
+        for ns in [Some(ns), elsewhere].into_iter().flatten() {
+            let Some(all) = cx.memo(selectors, ns) else { continue };
+            let of = all.iter().filter(|(_, selector)| selects(selector.as_ref(), &of.selected.labels));
+            selecting.extend(of.map(|(policy, _)| policy.clone()));
+        }
+        // Before anything is read of waypoints: most workloads have no such policy.
         let Some(policy) = selecting.first() else { return Vec::new() };
         let mut found = Vec::new();
-        for waypoint in waypoints {
-            let accounts = cx.get(binder.accounts, &waypoint);
-            for account in accounts.iter().flat_map(|accounts| accounts.iter()) {
-                let account = Name { ns: waypoint.ns.clone(), name: account.clone() };
-                let lets_in = |policy: &Name| {
-                    cx.memo(admits, &(policy.clone(), account.clone())).is_some_and(|admits| *admits)
-                };
-                if selecting.iter().any(lets_in) {
-                    continue;
+        for (bound, route) in &of.reached {
+            for waypoint in binder.open(cx, route, ns) {
+                let accounts = cx.get(binder.accounts, &waypoint);
+                for account in accounts.iter().flat_map(|accounts| accounts.iter()) {
+                    let account = Name { ns: waypoint.ns.clone(), name: account.clone() };
+                    let lets_in = |policy: &Name| {
+                        cx.memo(admits, &(policy.clone(), account.clone())).is_some_and(|admits| *admits)
+                    };
+                    if selecting.iter().any(lets_in) {
+                        continue;
+                    }
+                    let reached =
+                        bound.clone().map_or_else(|| Reached::Workloads(ns.clone()), Reached::Bound);
+                    let (policy, waypoint) = (policy.clone(), waypoint.clone());
+                    found.push((CutOff { policy, waypoint, account, reached }, ()));
                 }
-                let reached = of.bound.clone().map_or_else(|| Reached::Workloads(ns.clone()), Reached::Bound);
-                let (policy, waypoint) = (policy.clone(), waypoint.clone());
-                found.push((CutOff { policy, waypoint, account, reached }, ()));
             }
         }
         found

@@ -1,7 +1,8 @@
 //! What is reached through waypoints.
 
 use engine::{Builder, Cx, Memo, Table};
-use model::ObjectRef;
+use model::{ObjectRef, Str};
+use std::sync::Arc;
 
 use super::bind::Route;
 use crate::key::Selected;
@@ -11,36 +12,48 @@ use crate::key::Selected;
 pub(crate) struct BehindWaypoint {
     /// What policies select the workloads by.
     pub selected: Selected,
-    pub route: Route,
-    /// The Service or ServiceEntry that is bound to the waypoints; `None` where the workloads are themselves.
-    pub bound: Option<ObjectRef>,
+    /// The Services and ServiceEntries that are bound to waypoints, `None` where the workloads are themselves.
+    pub reached: Vec<(Option<ObjectRef>, Route)>,
 }
 
-/// Where workloads, as they are computed, write down through which waypoints they are reached.
+/// The policies that workloads list, and where they, as they are computed, write down through which waypoints they
+/// are reached. That is one read for both, since there are as many readers as there are workloads.
 #[derive(Clone, Copy)]
-pub(crate) struct BehindWaypoints(Memo<BehindWaypoint, ()>);
+pub(crate) struct BehindWaypoints {
+    selected_policies: Memo<Selected, Vec<Str>>,
+    behind: Memo<BehindWaypoint, Arc<Vec<Str>>>,
+}
 
 impl BehindWaypoints {
     /// Declares it.
-    pub fn declare(b: &mut Builder) -> Self {
-        Self(b.memo("behind_waypoint", |_, _| Some(())))
+    pub fn declare(b: &mut Builder, selected_policies: Memo<Selected, Vec<Str>>) -> Self {
+        let behind = b
+            .memo("behind_waypoint", move |cx, of: &BehindWaypoint| cx.memo(selected_policies, &of.selected));
+        Self { selected_policies, behind }
     }
 
-    /// Writes down that workloads are reached by these routes.
-    pub fn tell<'r>(
+    /// Returns the policies that workloads list which are reached through no waypoint.
+    pub fn policies(self, cx: &Cx<'_>, selected: &Selected) -> Option<Arc<Vec<Str>>> {
+        cx.memo(self.selected_policies, selected)
+    }
+
+    /// Returns the policies that workloads list, and writes down that these routes lead to them.
+    pub fn policies_behind<'r>(
         self,
         cx: &Cx<'_>,
         selected: &Selected,
         routes: impl Iterator<Item = (Option<ObjectRef>, &'r Route)>,
-    ) {
-        for (bound, route) in routes {
-            let behind = BehindWaypoint { selected: selected.clone(), route: route.clone(), bound };
-            cx.memo(self.0, &behind);
+    ) -> Option<Arc<Vec<Str>>> {
+        let reached: Vec<_> = routes.map(|(bound, route)| (bound, route.clone())).collect();
+        if reached.is_empty() {
+            return self.policies(cx, selected);
         }
+        let behind = BehindWaypoint { selected: selected.clone(), reached };
+        cx.memo(self.behind, &behind).map(|policies| (*policies).clone())
     }
 
     /// Declares what was written down, after everything that writes.
-    pub fn declare_rows(self, b: &mut Builder) -> Table<BehindWaypoint, ()> {
-        b.in_use("behind_waypoints", self.0)
+    pub fn declare_rows(self, b: &mut Builder) -> Table<BehindWaypoint, Arc<Vec<Str>>> {
+        b.in_use("behind_waypoints", self.behind)
     }
 }

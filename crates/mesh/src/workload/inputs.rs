@@ -82,7 +82,6 @@ pub(crate) struct Inputs {
     pub services_select_entries: bool,
     /// Whether workloads of other networks are summed up behind the gateways of those networks.
     pub multi_network: bool,
-    pub selected_policies: Memo<Selected, Vec<Str>>,
 }
 
 /// What a namespace says of its workloads.
@@ -132,24 +131,27 @@ impl Inputs {
         selected: &Selected,
         target: &EnforcementTarget<'_>,
     ) -> Option<Vec<String>> {
-        let policies = cx.memo(self.selected_policies, selected)?;
-        let mut listed: Vec<String> = policies.iter().map(|p| p.to_string()).collect();
         let own = target.requirement.iter().flat_map(|requirement| &requirement.route);
         let of_services = target.services.iter().flat_map(|(s, _)| Some((s, s.requirement.route.as_ref()?)));
-        match &self.implicit_allow {
+        let text = |policies: &[Str]| policies.iter().map(|p| p.to_string()).collect();
+        let mut listed: Vec<String> = match &self.implicit_allow {
             Some(implicit_allow) => {
+                let mut listed: Vec<String> = text(&self.behind.policies(cx, selected)?);
                 let routes = own.chain(of_services.map(|(_, route)| route));
                 let names = implicit_allow.names(cx, &self.binder, &selected.ns, routes);
                 listed.extend(names.iter().map(|n| n.to_string()));
+                listed
             }
             // No ztunnel enforces policies, or nobody comes through a waypoint.
-            None if !target.is_captured || target.requirement.is_none() => {}
+            None if !target.is_captured || target.requirement.is_none() => {
+                text(&self.behind.policies(cx, selected)?)
+            }
             None => {
                 let own = own.map(|route| (None, route));
                 let of_services = of_services.map(|(service, route)| (Some(service.object_ref()), route));
-                self.behind.tell(cx, selected, own.chain(of_services));
+                text(&self.behind.policies_behind(cx, selected, own.chain(of_services))?)
             }
-        }
+        };
         listed.extend(self.enforcements.listed(cx, target).map(|name| name.to_string()));
         Some(listed)
     }
