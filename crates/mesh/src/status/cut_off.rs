@@ -10,6 +10,7 @@ use output::Outputs;
 use prost::Message;
 use proto::security::Authorization;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::policy::{PolicyRow, can_match_peer};
 use crate::settings::Settings;
@@ -82,7 +83,7 @@ pub(super) fn declare(
         Some(can_match_peer(&sent, cx.single(settings.trust_domain)?.as_str(), account))
     });
     let behind = behind.declare_rows(b);
-    let cut_off = b.expand("waypoints_cut_off", behind, move |cx, of: &BehindWaypoint, _| {
+    let cut_off = b.expand("waypoints_cut_off", behind, move |cx, of: &Arc<BehindWaypoint>, _| {
         let ns = &of.selected.ns;
         let root = cx.single(settings.root_namespace);
         let elsewhere = root.as_deref().filter(|root| *root != ns);
@@ -95,7 +96,7 @@ pub(super) fn declare(
         // Before anything is read of waypoints: most workloads have no such policy.
         let Some(policy) = selecting.first() else { return Vec::new() };
         let mut found = Vec::new();
-        for (bound, route) in &of.reached {
+        for (bound, route) in of.reached.iter() {
             for waypoint in binder.open(cx, route, ns) {
                 let accounts = cx.get(binder.accounts, &waypoint);
                 for account in accounts.iter().flat_map(|accounts| accounts.iter()) {

@@ -13,7 +13,7 @@ pub(crate) struct BehindWaypoint {
     /// What policies select the workloads by.
     pub selected: Selected,
     /// The Services and ServiceEntries that are bound to waypoints, `None` where the workloads are themselves.
-    pub reached: Vec<(Option<ObjectRef>, Route)>,
+    pub reached: Box<[(Option<ObjectRef>, Route)]>,
 }
 
 /// The policies that workloads list, and where they, as they are computed, write down through which waypoints they
@@ -21,14 +21,16 @@ pub(crate) struct BehindWaypoint {
 #[derive(Clone, Copy)]
 pub(crate) struct BehindWaypoints {
     selected_policies: Memo<Selected, Vec<Str>>,
-    behind: Memo<BehindWaypoint, Arc<Vec<Str>>>,
+    // Shared keys: a row is a key of three tables.
+    behind: Memo<Arc<BehindWaypoint>, Arc<Vec<Str>>>,
 }
 
 impl BehindWaypoints {
     /// Declares it.
     pub fn declare(b: &mut Builder, selected_policies: Memo<Selected, Vec<Str>>) -> Self {
-        let behind = b
-            .memo("behind_waypoint", move |cx, of: &BehindWaypoint| cx.memo(selected_policies, &of.selected));
+        let behind = b.memo("behind_waypoint", move |cx, of: &Arc<BehindWaypoint>| {
+            cx.memo(selected_policies, &of.selected)
+        });
         Self { selected_policies, behind }
     }
 
@@ -44,16 +46,16 @@ impl BehindWaypoints {
         selected: &Selected,
         routes: impl Iterator<Item = (Option<ObjectRef>, &'r Route)>,
     ) -> Option<Arc<Vec<Str>>> {
-        let reached: Vec<_> = routes.map(|(bound, route)| (bound, route.clone())).collect();
+        let reached: Box<[_]> = routes.map(|(bound, route)| (bound, route.clone())).collect();
         if reached.is_empty() {
             return self.policies(cx, selected);
         }
-        let behind = BehindWaypoint { selected: selected.clone(), reached };
+        let behind = Arc::new(BehindWaypoint { selected: selected.clone(), reached });
         cx.memo(self.behind, &behind).map(|policies| (*policies).clone())
     }
 
     /// Declares what was written down, after everything that writes.
-    pub fn declare_rows(self, b: &mut Builder) -> Table<BehindWaypoint, Arc<Vec<Str>>> {
+    pub fn declare_rows(self, b: &mut Builder) -> Table<Arc<BehindWaypoint>, Arc<Vec<Str>>> {
         b.in_use("behind_waypoints", self.behind)
     }
 }
