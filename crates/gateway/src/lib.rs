@@ -176,6 +176,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, mesh: &mesh::Tables, options:
         },
     );
     let routes = route::PerKind::inputs(&inputs);
+    let hosts = route::RoutedHosts::declare(b);
     let attachments = route::declare_parents(
         b,
         routes,
@@ -186,6 +187,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, mesh: &mesh::Tables, options:
             namespaces: inputs.namespaces,
             in_scope,
             backends,
+            hosts,
             is_ours: is_ours.clone(),
         },
     );
@@ -196,11 +198,14 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, mesh: &mesh::Tables, options:
             virtual_services: inputs.virtualservices,
             in_scope,
             backends,
+            hosts,
             is_ours: is_ours.clone(),
         },
     );
-    let routing =
-        routing::declare(b, routing::Inputs { listeners, backends, attachments, rules, virtual_services });
+    let routing = routing::declare(
+        b,
+        routing::Inputs { listeners, backends, attachments, rules, virtual_services, hosts },
+    );
     let reaches = route::declare_reaches(b, routes, attachments, backends);
     let policies = policy::declare(
         b,

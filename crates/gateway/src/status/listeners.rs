@@ -5,7 +5,6 @@ use model::facts::{EndpointSlice, Gateway, ListenerSet, Service};
 use model::{Kind, Name, Str};
 use output::{Condition, Conditions, Entry, EntryList, Outputs};
 use serde_json::json;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::programming::{self, Programming};
@@ -164,11 +163,7 @@ impl Inputs {
     /// How many routes are attached, of all kinds.
     fn attached_routes(&self, cx: &Cx<'_>, key: &ListenerKey) -> usize {
         let target = Target::Listener(key.clone());
-        let of_kind = |(_, attachments): (Kind, Attachments)| {
-            let rows = cx.lookup(attachments.places.by_target, &target);
-            rows.into_iter().map(|((_, route, _), _)| route).collect::<BTreeSet<_>>().len()
-        };
-        self.attachments.iter().map(of_kind).sum()
+        self.attachments.iter().map(|(_, attachments)| cx.count(attachments.by_target, &target)).sum()
     }
 
     fn gateway(
