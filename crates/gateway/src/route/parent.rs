@@ -139,7 +139,7 @@ pub(crate) fn declare(
         // Of the parents alone: an edit of the rules does not come here.
         let rows = b.expand(attachments, parents, move |cx, name, row: &RouteParents| {
             let rows = rows_of(&RouteKey { kind, name: name.clone() }, row.created, row.attached());
-            hosts.attach(cx, kind, &rows);
+            hosts.attach(cx, kind, rows.iter().map(|((host, ..), _)| host));
             rows
         });
         let by_target = b.index(parents, "route_by_target", |_, row: &RouteParents| {

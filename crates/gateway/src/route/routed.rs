@@ -3,7 +3,6 @@
 use engine::{Builder, Cx, Memo};
 use model::Kind;
 
-use super::parent::{AttachmentKey, AttachmentRow};
 use crate::key::HostKey;
 
 /// The hostnames that something is attached for. Whoever attaches to one reads it, so that it is in use as long as
@@ -24,13 +23,13 @@ impl RoutedHosts {
     }
 
     /// Uses the hostnames that a route of a kind is attached for.
-    pub fn attach(self, cx: &Cx<'_>, kind: Kind, rows: &[(AttachmentKey, AttachmentRow)]) {
+    pub fn attach<'h>(self, cx: &Cx<'_>, kind: Kind, hosts: impl Iterator<Item = &'h HostKey>) {
         let (has_requests, has_streams) = match kind {
             Kind::HTTPRoute | Kind::GRPCRoute => (true, false),
             Kind::VirtualService => (true, true),
             _ => (false, true),
         };
-        for ((host, ..), _) in rows {
+        for host in hosts {
             if has_requests {
                 cx.memo(self.requests, host);
             }

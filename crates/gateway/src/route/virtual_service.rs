@@ -86,7 +86,7 @@ pub(crate) fn declare(b: &mut Builder, inputs: &Inputs) -> VirtualServices {
     let rows =
         b.expand("virtual_service_attachments", hosts, move |cx, name, hosts: &VirtualServiceHosts| {
             let rows = rows_of(&key(name), hosts.created, hosts.attached());
-            routed.attach(cx, Kind::VirtualService, &rows);
+            routed.attach(cx, Kind::VirtualService, rows.iter().map(|((host, ..), _)| host));
             rows
         });
     let by_host = declare_by_host(b, rows);
