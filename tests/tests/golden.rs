@@ -187,6 +187,12 @@ fn render(mesh: &Plane) -> String {
     if !routes.is_empty() {
         all.insert(Value::from("routes"), Value::from(routes));
     }
+    for (name, sentences) in [("tls", mesh.terminations()), ("policies", mesh.backend_policies())] {
+        if !sentences.is_empty() {
+            let sentences: Vec<Value> = sentences.into_iter().map(Value::from).collect();
+            all.insert(Value::from(name), Value::from(sentences));
+        }
+    }
     let deployments = deployments(mesh);
     if !deployments.is_empty() {
         all.insert(Value::from("deployments"), Value::from(deployments));

@@ -2,6 +2,7 @@
 
 use crate::core::{Core, Dep, downcast};
 use crate::index::IndexRows;
+use crate::set::SmallSet;
 use crate::table::TableData;
 use crate::{Index, Key, Row, Table};
 use std::cell::RefCell;
@@ -55,6 +56,14 @@ impl<'a> Cx<'a> {
         let (slot, any) = rows.read(key, |members| !members.is_empty());
         self.note(Dep::new(rows.node, slot));
         any
+    }
+
+    /// Returns how many rows there are under an index key; costs the same however many there are.
+    pub fn count<IK: Key, K: Key, V: Row>(&self, index: Index<IK, K, V>, key: &IK) -> usize {
+        let Some((_, rows)) = self.index(index) else { return 0 };
+        let (slot, count) = rows.read(key, SmallSet::len);
+        self.note(Dep::new(rows.node, slot));
+        count
     }
 
     fn index<IK: Key, K: Key, V: Row>(

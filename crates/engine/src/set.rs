@@ -67,6 +67,15 @@ impl<T: Copy + Eq + Hash> SmallSet<T> {
         matches!(self, SmallSet::Empty)
     }
 
+    pub fn len(&self) -> usize {
+        match self {
+            SmallSet::Empty => 0,
+            SmallSet::One(_) => 1,
+            SmallSet::Few(few) => few.len(),
+            SmallSet::Many(many) => many.len(),
+        }
+    }
+
     pub fn for_each(&self, mut f: impl FnMut(T)) {
         match self {
             SmallSet::Empty => {}
@@ -177,7 +186,7 @@ mod tests {
             let mut got = small.to_vec();
             got.sort_unstable();
             assert_eq!(got, plain.iter().copied().collect::<Vec<_>>());
-            assert_eq!(small.is_empty(), plain.is_empty());
+            assert_eq!((small.is_empty(), small.len()), (plain.is_empty(), plain.len()));
         }
         assert!(plain.is_empty());
     }

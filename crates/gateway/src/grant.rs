@@ -1,8 +1,9 @@
 //! Who may refer into which namespace.
 
 use engine::{Builder, Cx, Index, Table};
-use model::facts::{ObjectReference, ReferenceGrant};
+use model::facts::{Meta, ObjectReference, ReferenceGrant};
 use model::{Kind, Name, Ns, Str};
+use std::sync::Arc;
 
 /// A pair of a grant: which objects may refer to which kind in a namespace.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -22,10 +23,15 @@ pub(crate) struct Grants {
 }
 
 impl Grants {
-    /// Declares them.
-    pub fn declare(b: &mut Builder, grants: Table<Name, ReferenceGrant>) -> Self {
-        let by_permission = b.index(grants, "grant_by_permission", |name: &Name, grant| {
-            let from = grant.from.iter().filter(|from| from.group == Kind::Gateway.group());
+    /// Declares them. A grant that `is_ours` denies permits nothing here: it is for another revision.
+    pub fn declare(
+        b: &mut Builder,
+        grants: Table<Name, ReferenceGrant>,
+        is_ours: Arc<dyn Fn(&Meta) -> bool + Send + Sync>,
+    ) -> Self {
+        let by_permission = b.index(grants, "grant_by_permission", move |name: &Name, grant| {
+            let from = grant.from.iter().filter(|_| is_ours(&grant.meta));
+            let from = from.filter(|from| from.group == Kind::Gateway.group());
             let pairs = from.flat_map(|from| grant.to.iter().map(move |to| (from, to)));
             let permissions = pairs.map(|(from, to)| Permission {
                 ns: name.ns.clone(),

@@ -98,6 +98,13 @@ impl Tables {
         class::missing(graph, self.classes, self.is_multi_network)
     }
 
+    /// Returns how TLS is terminated at each listener where it is, as a sentence, ascending by listener. This walks the
+    /// table: it is meant for people.
+    pub fn terminations_in_words(&self, graph: &Graph) -> Vec<String> {
+        let rows = graph.rows(self.terminations).into_iter();
+        rows.map(|(listener, termination)| format!("{listener}: {termination}")).collect()
+    }
+
     /// Returns the routes of every kind as they are written, ascending by kind and name. This walks the tables: it
     /// is meant for people.
     pub fn routes(&self, graph: &Graph) -> Vec<(RouteKey, Arc<Route>)> {
@@ -117,7 +124,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, mesh: &mesh::Tables, options:
     let (inputs, in_scope) = (mesh.inputs, mesh.in_scope);
     let ownership = Ownership::declare(b, inputs.namespaces, options);
     let classes = class::declare(b, inputs.gatewayclasses);
-    let grants = Grants::declare(b, inputs.referencegrants);
+    let grants = Grants::declare(b, inputs.referencegrants, is_ours.clone());
     let references = References::declare(b, &inputs, grants);
     let merged = listener::declare_gateways(
         b,
@@ -169,6 +176,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, mesh: &mesh::Tables, options:
         },
     );
     let routes = route::PerKind::inputs(&inputs);
+    let hosts = route::RoutedHosts::declare(b);
     let attachments = route::declare_parents(
         b,
         routes,
@@ -179,6 +187,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, mesh: &mesh::Tables, options:
             namespaces: inputs.namespaces,
             in_scope,
             backends,
+            hosts,
             is_ours: is_ours.clone(),
         },
     );
@@ -189,11 +198,14 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, mesh: &mesh::Tables, options:
             virtual_services: inputs.virtualservices,
             in_scope,
             backends,
+            hosts,
             is_ours: is_ours.clone(),
         },
     );
-    let routing =
-        routing::declare(b, routing::Inputs { listeners, backends, attachments, rules, virtual_services });
+    let routing = routing::declare(
+        b,
+        routing::Inputs { listeners, backends, attachments, rules, virtual_services, hosts },
+    );
     let reaches = route::declare_reaches(b, routes, attachments, backends);
     let policies = policy::declare(
         b,

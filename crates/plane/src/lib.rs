@@ -240,6 +240,18 @@ impl Plane {
         self.gateway.map(|tables| tables.routing.sentences(&self.graph)).unwrap_or_default()
     }
 
+    /// Returns how TLS is terminated at each listener where it is, as a sentence. This walks the listeners: it is meant
+    /// for people and tests.
+    pub fn terminations(&self) -> Vec<String> {
+        self.gateway.map(|tables| tables.terminations_in_words(&self.graph)).unwrap_or_default()
+    }
+
+    /// Returns what policies of the Gateway API say of each service, as a sentence. This walks them: it is meant for
+    /// people and tests.
+    pub fn backend_policies(&self) -> Vec<String> {
+        self.gateway.map(|tables| tables.policies.sentences(&self.graph)).unwrap_or_default()
+    }
+
     /// Returns every hostname at a listener or service with the rules of routes, in the order in which they are
     /// tried. This walks the mesh: it is meant for people.
     pub fn hosts(&self) -> Vec<(HostKey, Arc<Host>)> {

@@ -596,3 +596,69 @@ fn a_status_waits_for_what_a_source_reads_on_demand() {
     assert!(!is_pending(&plane));
     assert_eq!(delta.conditions, [gateway]);
 }
+
+/// A gateway in `infra` with so many routes, of which each has a hostname of its own.
+fn gateway_with_routes(count: usize) -> Plane {
+    let mut plane = empty();
+    let listeners = json!([{"name": "http", "port": 80, "protocol": "HTTP"}]);
+    let gateway = json!({
+        "metadata": {"namespace": "infra", "name": "gw"},
+        "spec": {"gatewayClassName": "istio", "listeners": listeners},
+    });
+    let service =
+        json!({"metadata": {"namespace": "infra", "name": "web"}, "spec": {"ports": [{"port": 80}]}});
+    let routes = (0..count).map(|n| route_of(n, &format!("r{n}.example.com"), "/a"));
+    plane.apply([put(Kind::Gateway, gateway), put(Kind::Service, service)].into_iter().chain(routes));
+    plane
+}
+
+fn route_of(n: usize, hostname: &str, path: &str) -> Event {
+    let rule = json!({"matches": [{"path": {"value": path}}], "backendRefs": [{"name": "web", "port": 80}]});
+    let manifest = json!({
+        "metadata": {"namespace": "infra", "name": format!("r{n}")},
+        "spec": {"parentRefs": [{"name": "gw"}], "hostnames": [hostname], "rules": [rule]},
+    });
+    put(Kind::HTTPRoute, manifest)
+}
+
+/// Returns how often rows of each table are computed for an edit.
+fn cost(plane: &mut Plane, edit: Event) -> BTreeMap<&'static str, u64> {
+    let counts = |plane: &Plane| plane.stats().into_iter().map(|of| (of.name, of.recomputed));
+    // Some tables, one for each kind, have one name.
+    let sum = |all: Vec<(&'static str, u64)>| {
+        all.into_iter().fold(BTreeMap::new(), |mut sums: BTreeMap<_, u64>, (name, count)| {
+            *sums.entry(name).or_default() += count;
+            sums
+        })
+    };
+    let before = sum(counts(plane).collect());
+    plane.apply([edit]);
+    let after = sum(counts(plane).collect());
+    let costs = after.into_iter().map(|(name, count)| (name, count - before[name]));
+    costs.filter(|(_, count)| *count > 0).collect()
+}
+
+#[test]
+fn what_an_edit_of_a_route_computes_is_of_that_route() {
+    let costs = |count| {
+        let mut plane = gateway_with_routes(count);
+        let rules = cost(&mut plane, route_of(1, "r1.example.com", "/b"));
+        let hostname = cost(&mut plane, route_of(1, "other.example.com", "/b"));
+        (rules, hostname)
+    };
+    let (rules, hostname) = costs(40);
+    assert_eq!((&rules, &hostname), (&costs(4).0, &costs(4).1), "whatever other routes there are");
+    let own = [
+        "http_route_parents",
+        "http_route_rules",
+        "httproutes_unsupported_findings",
+        "listener_requests",
+        "route_conditions",
+        "route_reaches",
+    ];
+    assert_eq!(rules.into_iter().collect::<Vec<_>>(), own.map(|table| (table, 1)));
+    // Of the gateway the count of its routes, which comes out equal; nothing that gathers their hostnames.
+    for table in ["listener_request_names", "listeners", "gateway_listeners", "gateway_conditions"] {
+        assert_eq!(hostname.get(table), None, "{table}");
+    }
+}

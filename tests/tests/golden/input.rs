@@ -126,12 +126,19 @@ impl Input {
             all
         };
         let differs = |mesh: Plane| {
-            mesh.resources() != expected.resources()
-                || diagnostics(&mesh) != diagnostics(expected)
-                || conditions(&mesh) != conditions(expected)
-                || mesh.routes() != expected.routes()
-                || mesh.wanted() != expected.wanted()
-                || mesh.deployments() != expected.deployments()
+            let parts = [
+                ("resources", mesh.resources() != expected.resources()),
+                ("diagnostics", diagnostics(&mesh) != diagnostics(expected)),
+                ("conditions", conditions(&mesh) != conditions(expected)),
+                ("routes", mesh.routes() != expected.routes()),
+                ("tls", mesh.terminations() != expected.terminations()),
+                ("policies", mesh.backend_policies() != expected.backend_policies()),
+                ("wanted", mesh.wanted() != expected.wanted()),
+                ("deployments", mesh.deployments() != expected.deployments()),
+            ];
+            let parts: Vec<&str> =
+                parts.into_iter().filter(|(_, differ)| *differ).map(|(of, _)| of).collect();
+            (!parts.is_empty()).then(|| format!("other {}", parts.join(", ")))
         };
         let mut orders = vec![("reversed".to_owned(), self.events.iter().rev().cloned().collect())];
         for seed in 0..SEEDS {
@@ -141,16 +148,14 @@ impl Input {
         }
         let mut differ = Vec::new();
         for (name, events) in orders {
-            if differs(self.apply_at_once(events.clone())) {
-                differ.push(format!("{name}, at once: another mesh"));
-            }
-            if differs(self.apply_one_by_one(events)) {
-                differ.push(format!("{name}, one by one: another mesh"));
-            }
+            differ.extend(
+                differs(self.apply_at_once(events.clone())).map(|of| format!("{name}, at once: {of}")),
+            );
+            differ
+                .extend(differs(self.apply_one_by_one(events)).map(|of| format!("{name}, one by one: {of}")));
         }
-        if differs(self.apply_one_by_one(self.events.clone())) {
-            differ.push("in order, one by one: another mesh".to_owned());
-        }
+        let in_order = differs(self.apply_one_by_one(self.events.clone()));
+        differ.extend(in_order.map(|of| format!("in order, one by one: {of}")));
         differ
     }
 }

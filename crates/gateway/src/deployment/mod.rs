@@ -20,6 +20,8 @@ mod row;
 pub use label::MANAGED as MANAGED_LABEL;
 pub use row::{Fault, GatewayDeployment, Manifest, ManifestKind};
 
+pub(crate) use plan::SERVICE_TYPE;
+
 use engine::{Builder, Table};
 use mesh::ProxyOptions;
 use model::facts::Gateway;

@@ -13,7 +13,7 @@ use crate::class::Class;
 use crate::listener::{Listener, Protocol};
 
 /// The annotation with the type of the Service.
-const SERVICE_TYPE: &str = "networking.istio.io/service-type";
+pub(crate) const SERVICE_TYPE: &str = "networking.istio.io/service-type";
 /// The annotation with the image of Envoy.
 const IMAGE: &str = "sidecar.istio.io/proxyImage";
 const LOG_LEVEL: &str = "sidecar.istio.io/logLevel";

@@ -4,6 +4,7 @@ mod conflict;
 mod merge;
 mod protocol;
 mod row;
+mod sentence;
 mod table;
 mod tls;
 

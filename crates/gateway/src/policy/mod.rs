@@ -1,5 +1,6 @@
 //! Policies of the Gateway API for backends: which one holds for a service, and what their authors are told.
 
+mod sentence;
 mod target;
 mod tls;
 mod traffic;

@@ -5,6 +5,7 @@ mod destination;
 mod kinds;
 mod parent;
 mod reach;
+mod routed;
 mod rule;
 mod virtual_service;
 
@@ -19,8 +20,9 @@ pub(crate) use destination::{
     Inputs as DestinationInputs, declare as declare_destinations, keys as destination_keys,
 };
 pub(crate) use kinds::PerKind;
-pub(crate) use parent::{Attachments, Inputs, ParentOutcome, Places, declare as declare_parents, is_service};
+pub(crate) use parent::{Attachments, ByHost, Inputs, ParentOutcome, declare as declare_parents, is_service};
 pub(crate) use reach::{Reaches, declare as declare_reaches};
+pub(crate) use routed::RoutedHosts;
 pub(crate) use rule::{RouteRules, declare as declare_rules};
 pub(crate) use virtual_service::{
     HostOutcome, Inputs as VirtualServiceInputs, VirtualServiceHosts, VirtualServices,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::backend::Backends;
 use super::kinds::PerKind;
+use super::routed::RoutedHosts;
 use crate::allowed::admits;
 use crate::hostname::{ANY, Specificity, intersection};
 use crate::key::{HostKey, ListenerKey, Owner, RouteKey, ServiceTarget, Target};
@@ -46,6 +47,8 @@ pub(crate) struct Attachment {
 /// The parents of a route that are ours to judge, in order.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct RouteParents {
+    /// When the route was created, in seconds since 1970.
+    pub created: i64,
     pub outcomes: Vec<ParentOutcome>,
 }
 
@@ -54,6 +57,11 @@ impl RouteParents {
     pub fn has(&self) -> (bool, bool) {
         let is_mesh = |outcome: &ParentOutcome| is_service(&outcome.reference).is_some();
         (self.outcomes.iter().any(|of| !is_mesh(of)), self.outcomes.iter().any(is_mesh))
+    }
+
+    /// Returns where it is attached; a place is there for each reference to it.
+    pub fn attached(&self) -> impl Iterator<Item = &Attached> {
+        self.outcomes.iter().filter_map(|outcome| outcome.attached.as_ref().ok()).flatten()
     }
 }
 
@@ -73,24 +81,17 @@ pub(crate) type AttachmentKey = (HostKey, RouteKey, Option<u16>);
 #[derive(Clone, Copy)]
 pub(crate) struct Attachments {
     pub parents: Table<Name, RouteParents>,
-    pub places: Places,
+    /// Each route once for a place where it is attached.
+    pub by_target: Index<Target, Name, RouteParents>,
+    pub by_host: ByHost,
 }
 
-/// Where they are, found by the place.
-#[derive(Clone, Copy)]
-pub(crate) struct Places {
-    pub by_host: Index<HostKey, AttachmentKey, AttachmentRow>,
-    pub by_target: Index<Target, AttachmentKey, AttachmentRow>,
-}
+/// Where they are, found by the hostname.
+pub(crate) type ByHost = Index<HostKey, AttachmentKey, AttachmentRow>;
 
-impl Places {
-    /// Declares the indexes of such rows.
-    pub fn declare(b: &mut Builder, rows: Table<AttachmentKey, AttachmentRow>) -> Self {
-        Self {
-            by_host: b.index(rows, "attachment_by_host", |key: &AttachmentKey, _| [key.0.clone()]),
-            by_target: b.index(rows, "attachment_by_target", |key: &AttachmentKey, _| [key.0.target.clone()]),
-        }
-    }
+/// Declares that index.
+pub(super) fn declare_by_host(b: &mut Builder, rows: Table<AttachmentKey, AttachmentRow>) -> ByHost {
+    b.index(rows, "attachment_by_host", |key: &AttachmentKey, _| [key.0.clone()])
 }
 
 /// What parents are judged by.
@@ -103,6 +104,7 @@ pub(crate) struct Inputs {
     /// The namespaces that take part in the mesh.
     pub in_scope: Memo<Ns, bool>,
     pub backends: Backends,
+    pub hosts: RoutedHosts,
     /// Whether an object is of the revision that is served.
     pub is_ours: Arc<dyn Fn(&Meta) -> bool + Send + Sync>,
 }
@@ -122,10 +124,11 @@ pub(crate) fn declare(
     ]);
     routes.map(|kind, routes| {
         let [parents, attachments] = names.get(&kind).copied().unwrap_or_default();
-        let inputs = inputs.clone();
+        let (inputs, hosts) = (inputs.clone(), inputs.hosts);
         let parents = b.derive(parents, routes, move |cx, name, route| {
             let is_served = (inputs.is_ours)(&route.meta) && *cx.memo(inputs.in_scope, &name.ns)?;
             is_served.then(|| RouteParents {
+                created: route.meta.created,
                 outcomes: route
                     .parents
                     .iter()
@@ -133,12 +136,16 @@ pub(crate) fn declare(
                     .collect(),
             })
         });
+        // Of the parents alone: an edit of the rules does not come here.
         let rows = b.expand(attachments, parents, move |cx, name, row: &RouteParents| {
-            let created = cx.get(routes, name).map_or(0, |route| route.meta.created);
-            let attached = row.outcomes.iter().filter_map(|outcome| outcome.attached.as_ref().ok()).flatten();
-            rows_of(&RouteKey { kind, name: name.clone() }, created, attached)
+            let rows = rows_of(&RouteKey { kind, name: name.clone() }, row.created, row.attached());
+            hosts.attach(cx, kind, rows.iter().map(|((host, ..), _)| host));
+            rows
         });
-        Attachments { parents, places: Places::declare(b, rows) }
+        let by_target = b.index(parents, "route_by_target", |_, row: &RouteParents| {
+            row.attached().map(|attached| attached.target.clone()).collect::<Vec<_>>()
+        });
+        Attachments { parents, by_target, by_host: declare_by_host(b, rows) }
     })
 }
 

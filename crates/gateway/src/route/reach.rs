@@ -31,9 +31,8 @@ pub(crate) fn declare(
     routes.zip(attachments).map(|kind, (routes, attachments)| {
         b.derive("route_reaches", routes, move |cx, name, route| {
             let parents = cx.get(attachments.parents, name)?;
-            let attached = parents.outcomes.iter().filter_map(|outcome| outcome.attached.as_ref().ok());
-            let gateways: BTreeSet<&Name> = attached
-                .flatten()
+            let gateways: BTreeSet<&Name> = parents
+                .attached()
                 .filter_map(|attached| match &attached.target {
                     Target::Listener(listener) => Some(&listener.gateway),
                     Target::Service(_) => None,

@@ -6,7 +6,8 @@ use model::{Kind, Name, Ns, Str};
 use std::sync::Arc;
 
 use super::backend::Backends;
-use super::parent::{Attached, Attachment, Places, rows_of};
+use super::parent::{Attached, Attachment, ByHost, declare_by_host, rows_of};
+use super::routed::RoutedHosts;
 use super::rule::{Lowered, RouteRules, lower};
 use crate::hostname::Specificity;
 use crate::key::{RouteKey, ServiceTarget, Target};
@@ -14,6 +15,8 @@ use crate::key::{RouteKey, ServiceTarget, Target};
 /// Which services a VirtualService is for.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct VirtualServiceHosts {
+    /// When it was created, in seconds since 1970.
+    pub created: i64,
     /// Whether its rules are for the mesh, as `gateways` says.
     pub is_for_mesh: bool,
     /// Whether its rules are for its own namespace, as `exportTo` says.
@@ -50,7 +53,7 @@ impl VirtualServiceHosts {
 #[derive(Clone, Copy)]
 pub(crate) struct VirtualServices {
     pub hosts: Table<Name, VirtualServiceHosts>,
-    pub places: Places,
+    pub by_host: ByHost,
     pub requests: Table<Name, RouteRules>,
     pub streams: Table<Name, RouteRules>,
 }
@@ -62,17 +65,19 @@ pub(crate) struct Inputs {
     /// The namespaces that take part in the mesh.
     pub in_scope: Memo<Ns, bool>,
     pub backends: Backends,
+    pub hosts: RoutedHosts,
     /// Whether an object is of the revision that is served.
     pub is_ours: Arc<dyn Fn(&Meta) -> bool + Send + Sync>,
 }
 
 /// Declares them.
 pub(crate) fn declare(b: &mut Builder, inputs: &Inputs) -> VirtualServices {
-    let Inputs { virtual_services, in_scope, backends, .. } = *inputs;
+    let Inputs { virtual_services, in_scope, backends, hosts: routed, .. } = *inputs;
     let is_ours = inputs.is_ours.clone();
     let hosts = b.derive("virtual_service_hosts", virtual_services, move |cx, name, service| {
         let is_served = is_ours(&service.meta) && *cx.memo(in_scope, &name.ns)?;
         is_served.then(|| VirtualServiceHosts {
+            created: service.meta.created,
             is_for_mesh: service.is_for_mesh,
             is_exported: is_exported(&service.export_to, &name.ns),
             hosts: service.hosts.iter().map(|host| judge(cx, backends, &name.ns, host)).collect(),
@@ -80,10 +85,11 @@ pub(crate) fn declare(b: &mut Builder, inputs: &Inputs) -> VirtualServices {
     });
     let rows =
         b.expand("virtual_service_attachments", hosts, move |cx, name, hosts: &VirtualServiceHosts| {
-            let created = cx.get(virtual_services, name).map_or(0, |service| service.meta.created);
-            rows_of(&key(name), created, hosts.attached())
+            let rows = rows_of(&key(name), hosts.created, hosts.attached());
+            routed.attach(cx, Kind::VirtualService, rows.iter().map(|((host, ..), _)| host));
+            rows
         });
-    let places = Places::declare(b, rows);
+    let by_host = declare_by_host(b, rows);
     let rules = |b: &mut Builder, table, is_requests| {
         b.derive(table, virtual_services, move |cx, name, service: &VirtualService| {
             cx.get(hosts, name).filter(|hosts| hosts.is_active())?;
@@ -95,7 +101,7 @@ pub(crate) fn declare(b: &mut Builder, inputs: &Inputs) -> VirtualServices {
     };
     let requests = rules(b, "virtual_service_request_rules", true);
     let streams = rules(b, "virtual_service_stream_rules", false);
-    VirtualServices { hosts, places, requests, streams }
+    VirtualServices { hosts, by_host, requests, streams }
 }
 
 fn key(name: &Name) -> RouteKey {

@@ -1,6 +1,6 @@
 //! Hostnames and their rules.
 
-use engine::{Builder, Cx, Index, Key, Row, Table};
+use engine::{Builder, Cx, Index, Memo, Table};
 use model::{Kind, Name, Ns, Str};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,9 +8,11 @@ use std::sync::Arc;
 use super::order::{Found, sorted};
 use super::placed::Placed;
 use crate::hostname::{covers, intersection, wider};
-use crate::key::{HostKey, ListenerKey, ServiceTarget, Target};
+use crate::key::{HostKey, ListenerKey, Target};
 use crate::listener::{Listener, Listeners, Protocol};
-use crate::route::{Attachments, Backends, PerKind, Places, RouteRules, Rule, VirtualServices};
+use crate::route::{
+    Attachments, Backends, ByHost, PerKind, RouteRules, RoutedHosts, Rule, ServicePorts, VirtualServices,
+};
 
 /// A hostname: what no rule matches is answered with 404, or closed.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -40,49 +42,36 @@ pub(crate) struct Inputs {
     pub attachments: PerKind<Attachments>,
     pub rules: PerKind<Table<Name, RouteRules>>,
     pub virtual_services: VirtualServices,
+    pub hosts: RoutedHosts,
 }
 
 /// Declares it.
 pub(crate) fn declare(b: &mut Builder, inputs: Inputs) -> Routing {
     let both = inputs.attachments.zip(inputs.rules).map(|kind, (attachments, rules)| Source {
         kind,
-        places: attachments.places,
+        by_host: attachments.by_host,
         rules,
     });
-    let VirtualServices { places, requests, streams, .. } = inputs.virtual_services;
-    let source = |rules| Source { kind: Kind::VirtualService, places, rules };
-    let requests = both.requests().map(|(_, of)| of).chain([source(requests)]);
-    let streams = both.streams().map(|(_, of)| of).chain([source(streams)]);
-    let requests = Sources { of: requests.collect(), falls_through: true };
-    let streams = Sources { of: streams.collect(), falls_through: false };
-    let tables = |b: &mut Builder, names: [[&'static str; 3]; 3], sources: &Arc<Sources>| {
-        let [at_listeners, at_services, at_entries] = names;
-        let (listeners, backends) = (inputs.listeners.rows, inputs.backends);
-        let is_requests = sources.falls_through;
-        [
-            sources.declare(b, at_listeners, listeners, move |key: &ListenerKey, listener: &Listener| {
-                own_hostnames(listener, is_requests).map(|own| (Target::Listener(key.clone()), own))
-            }),
-            sources.declare(b, at_services, backends.services, |name: &Name, _| {
-                Some((service(Kind::Service, name), OwnHostnames::default()))
-            }),
-            sources.declare(b, at_entries, backends.entries, |name: &Name, _| {
-                Some((service(Kind::ServiceEntry, name), OwnHostnames::default()))
-            }),
-        ]
-    };
-    let of_requests = [
-        ["listener_request_names", "listener_request_keys", "listener_requests"],
-        ["service_request_names", "service_request_keys", "service_requests"],
-        ["entry_request_names", "entry_request_keys", "entry_requests"],
-    ];
-    let of_streams = [
-        ["listener_stream_names", "listener_stream_keys", "listener_streams"],
-        ["service_stream_names", "service_stream_keys", "service_streams"],
-        ["entry_stream_names", "entry_stream_keys", "entry_streams"],
-    ];
-    let requests = tables(b, of_requests, &Arc::new(requests));
-    let streams = tables(b, of_streams, &Arc::new(streams));
+    let VirtualServices { by_host, requests, streams, .. } = inputs.virtual_services;
+    let source = |rules| Source { kind: Kind::VirtualService, by_host, rules };
+    let of_requests = both.requests().map(|(_, of)| of).chain([source(requests)]);
+    let of_streams = both.streams().map(|(_, of)| of).chain([source(streams)]);
+    let requests = declare_sort(
+        b,
+        inputs,
+        inputs.hosts.requests,
+        ["listener_request_names", "request_hosts"],
+        ["listener_requests", "service_requests", "entry_requests"],
+        (of_requests.collect(), true),
+    );
+    let streams = declare_sort(
+        b,
+        inputs,
+        inputs.hosts.streams,
+        ["listener_stream_names", "stream_hosts"],
+        ["listener_streams", "service_streams", "entry_streams"],
+        (of_streams.collect(), false),
+    );
     let mut by_target = |tables: [Table<HostKey, Host>; 3]| {
         tables.map(|table| b.index(table, "host_by_target", |key: &HostKey, _| [key.target.clone()]))
     };
@@ -94,69 +83,86 @@ pub(crate) fn declare(b: &mut Builder, inputs: Inputs) -> Routing {
     }
 }
 
-fn service(kind: Kind, name: &Name) -> Target {
-    Target::Service(ServiceTarget { kind, name: name.clone() })
+/// Declares the hostnames of requests, or of streams: a key for each that a listener has itself or that something is
+/// attached for, and the rules under each key. So a rule's edit reaches only the hostnames of its route, and another
+/// hostname none of those that are there.
+fn declare_sort(
+    b: &mut Builder,
+    inputs: Inputs,
+    routed: Memo<HostKey, ()>,
+    [names, keys]: [&'static str; 2],
+    tables: [&'static str; 3],
+    (of, is_requests): (Vec<Source>, bool),
+) -> [Table<HostKey, Host>; 3] {
+    let names = b.derive(names, inputs.listeners.rows, move |cx, key: &ListenerKey, listener| {
+        let names = hostnames(listener, is_requests)?;
+        cx.memo(routed, &HostKey { target: Target::Listener(key.clone()), hostname: names.own.clone() });
+        Some(names)
+    });
+    let hosts = b.in_use(keys, routed);
+    let Backends { services, entries, .. } = inputs.backends;
+    let sources = Arc::new(Sources { of, hosts, names, services, entries, falls_through: is_requests });
+    let is_of: [fn(&Target) -> bool; 3] = [
+        |target| matches!(target, Target::Listener(_)),
+        |target| matches!(target, Target::Service(of) if of.kind == Kind::Service),
+        |target| matches!(target, Target::Service(of) if of.kind == Kind::ServiceEntry),
+    ];
+    std::array::from_fn(|n| {
+        let (sources, is_of) = (Arc::clone(&sources), is_of[n]);
+        b.derive(tables[n], hosts, move |cx, key, ()| {
+            let is_there = is_of(&key.target) && sources.has(cx, key);
+            is_there.then(|| sources.host(cx, key)).flatten()
+        })
+    })
 }
 
-/// The hostnames that a target has whatever routes there are.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-struct OwnHostnames {
+/// The hostnames of a listener.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Hostnames {
     /// Its own: without a route it has no rules, and is nobody else's.
-    own: Option<Str>,
+    own: Str,
     /// Those that others have.
     ceded: Vec<Str>,
 }
 
 /// Returns those of a listener that takes such routes.
-fn own_hostnames(listener: &Listener, requests: bool) -> Option<OwnHostnames> {
+fn hostnames(listener: &Listener, requests: bool) -> Option<Hostnames> {
     let protocol = listener.protocol.as_ref().ok().filter(|_| listener.is_active())?;
     let has_requests = matches!(protocol, Protocol::Http | Protocol::Https);
     let is_its = has_requests == requests && *protocol != Protocol::Hbone;
-    is_its.then(|| OwnHostnames { own: Some(listener.hostname.clone()), ceded: listener.narrower.clone() })
+    is_its.then(|| Hostnames { own: listener.hostname.clone(), ceded: listener.narrower.clone() })
 }
 
 /// Where the routes of a kind are attached, and their rules.
 #[derive(Clone, Copy)]
 struct Source {
     kind: Kind,
-    places: Places,
+    by_host: ByHost,
     rules: Table<Name, RouteRules>,
 }
 
 /// The routes that hostnames are made from.
 struct Sources {
     of: Vec<Source>,
+    /// The hostnames that a listener has or something is attached for.
+    hosts: Table<HostKey, ()>,
+    names: Table<ListenerKey, Hostnames>,
+    services: Table<Name, ServicePorts>,
+    entries: Table<Name, ServicePorts>,
     /// Whether what no rule of a hostname matches falls through to rules of wider ones.
     falls_through: bool,
 }
 
 impl Sources {
-    /// Declares the hostnames of targets: their names, a key for each, and the rules under each key, so that
-    /// a rule's edit reaches only the hostnames of its route.
-    fn declare<K: Key, V: Row>(
-        self: &Arc<Self>,
-        b: &mut Builder,
-        [names, keys, hosts]: [&'static str; 3],
-        targets: Table<K, V>,
-        target_of: impl Fn(&K, &V) -> Option<(Target, OwnHostnames)> + Send + 'static,
-    ) -> Table<HostKey, Host> {
-        let sources = Arc::clone(self);
-        let names = b.derive(names, targets, move |cx, key, row| {
-            let (target, OwnHostnames { own, ceded }) = target_of(key, row)?;
-            let mut names: BTreeSet<Str> = own.into_iter().collect();
-            for source in &sources.of {
-                let attached = cx.lookup(source.places.by_target, &target).into_iter();
-                names.extend(attached.map(|((host, ..), _)| host.hostname));
-            }
-            names.retain(|name| !ceded.iter().any(|ceded| covers(ceded, name)));
-            (!names.is_empty()).then_some((target, names))
-        });
-        let keys = b.expand(keys, names, |_, _, (target, names)| {
-            let key = |name: &Str| (HostKey { target: target.clone(), hostname: name.clone() }, ());
-            names.iter().map(key).collect()
-        });
-        let sources = Arc::clone(self);
-        b.derive(hosts, keys, move |cx, key, ()| sources.host(cx, key))
+    /// Tells whether its target has a hostname.
+    fn has(&self, cx: &Cx<'_>, key: &HostKey) -> bool {
+        match &key.target {
+            Target::Listener(listener) => cx
+                .get(self.names, listener)
+                .is_some_and(|names| !names.ceded.iter().any(|ceded| covers(ceded, &key.hostname))),
+            Target::Service(of) if of.kind == Kind::Service => cx.get(self.services, &of.name).is_some(),
+            Target::Service(of) => cx.get(self.entries, &of.name).is_some(),
+        }
     }
 
     /// Returns the rules of a hostname; `None` for that of a service for which there are only VirtualServices, none
@@ -170,10 +176,12 @@ impl Sources {
         let further = if self.falls_through && falls_through { wider(&key.hostname) } else { Vec::new() };
         let mut found: Vec<Found> = Vec::new();
         let mut is_needed = matches!(key.target, Target::Listener(_));
-        for hostname in std::iter::once(key.hostname.clone()).chain(further) {
-            let host = HostKey { target: key.target.clone(), hostname };
+        let wider = further.into_iter().map(|hostname| HostKey { target: key.target.clone(), hostname });
+        // Most have no routes: one look tells so for all kinds.
+        let wider = wider.filter(|host| cx.get(self.hosts, host).is_some());
+        for host in std::iter::once(key.clone()).chain(wider) {
             for source in &self.of {
-                for ((_, route, port), attachment) in cx.lookup(source.places.by_host, &host) {
+                for ((_, route, port), attachment) in cx.lookup(source.by_host, &host) {
                     is_needed |= source.kind != Kind::VirtualService;
                     let Some(rules) = cx.get(source.rules, &route.name) else { continue };
                     let (rules, consumer) = match &key.target {

@@ -1,7 +1,7 @@
 //! Rules as sentences, for people.
 
 use engine::Graph;
-use model::facts::{Filter, PathMatch, RequestMatch, Share, ValueMatch};
+use model::facts::{Cors, Filter, PathMatch, RequestMatch, SessionPersistence, Share, ValueMatch};
 use std::fmt;
 use std::sync::Arc;
 
@@ -68,6 +68,12 @@ impl fmt::Display for Placed {
             if !retry.conditions.is_empty() {
                 write!(f, " on {:?}", retry.conditions)?;
             }
+            if let Some(backoff) = retry.backoff {
+                write!(f, " after {backoff:?}")?;
+            }
+        }
+        if let Some(session) = &rule.session {
+            write!(f, ", {}", stays(session))?;
         }
         Ok(())
     }
@@ -147,6 +153,32 @@ fn action(rule: &Rule) -> String {
     }
 }
 
+/// How sessions stay with one instance.
+fn stays(session: &SessionPersistence) -> String {
+    let by = if session.by_header { "header" } else { "cookie" };
+    let mut text = format!("sessions by {by} {:?}", session.name.as_str());
+    if let Some(timeout) = session.absolute_timeout {
+        text.push_str(&format!(" for {timeout:?}"));
+    }
+    text.push_str(if session.is_permanent { " beyond those of a browser" } else { "" });
+    text
+}
+
+fn cors(of: &Cors) -> String {
+    let mut text = format!("CORS for {:?}", of.origins);
+    if !of.origin_patterns.is_empty() {
+        text.push_str(&format!(" and like {:?}", of.origin_patterns));
+    }
+    for (what, list) in [("methods", &of.methods), ("headers", &of.headers), ("exposed", &of.expose)] {
+        if !list.is_empty() {
+            text.push_str(&format!(" {what} {list:?}"));
+        }
+    }
+    text.push_str(if of.credentials { " with credentials" } else { "" });
+    text.push_str(&format!(" for {}s", of.max_age));
+    text
+}
+
 fn change(filter: &Filter) -> String {
     match filter {
         Filter::RequestHeaders(of) => {
@@ -156,8 +188,7 @@ fn change(filter: &Filter) -> String {
             format!("response headers set {:?} add {:?} remove {:?}", of.set, of.add, of.remove)
         }
         Filter::Rewrite(of) => format!("rewrite host {:?} path {:?}", of.hostname, of.path),
-        Filter::Cors(of) if of.origin_patterns.is_empty() => format!("CORS for {:?}", of.origins),
-        Filter::Cors(of) => format!("CORS for {:?} and like {:?}", of.origins, of.origin_patterns),
+        Filter::Cors(of) => cors(of),
         Filter::Fault(of) => {
             let millionths = |Share(share): Share| f64::from(share) / 10_000.0;
             let delay = of.delay.map(|(share, by)| format!("delay {}% by {by:?}", millionths(share)));

@@ -5,13 +5,12 @@ use model::facts::{EndpointSlice, Gateway, ListenerSet, Service};
 use model::{Kind, Name, Str};
 use output::{Condition, Conditions, Entry, EntryList, Outputs};
 use serde_json::json;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::programming::{self, Programming};
 use super::{ACCEPTED, PROGRAMMED, RESOLVED_REFS, fine, wrong};
 use crate::class::Class;
-use crate::deployment::{GatewayDeployment, is_managed};
+use crate::deployment::{GatewayDeployment, SERVICE_TYPE, is_managed};
 use crate::key::{ListenerKey, Owner, Target};
 use crate::listener::{
     ClientCertificate, GatewayListeners, Listener, Listeners, SetState, Termination, TlsFault,
@@ -64,6 +63,7 @@ pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, inputs: &Inputs) {
             services: inputs.services,
             slices: inputs.slices,
             domain: inputs.domain.clone(),
+            deploys: inputs.deployments.is_some(),
         };
         programming::declare(b, of, is_served)
     };
@@ -163,11 +163,7 @@ impl Inputs {
     /// How many routes are attached, of all kinds.
     fn attached_routes(&self, cx: &Cx<'_>, key: &ListenerKey) -> usize {
         let target = Target::Listener(key.clone());
-        let of_kind = |(_, attachments): (Kind, Attachments)| {
-            let rows = cx.lookup(attachments.places.by_target, &target);
-            rows.into_iter().map(|((_, route, _), _)| route).collect::<BTreeSet<_>>().len()
-        };
-        self.attachments.iter().map(of_kind).sum()
+        self.attachments.iter().map(|(_, attachments)| cx.count(attachments.by_target, &target)).sum()
     }
 
     fn gateway(
@@ -197,14 +193,11 @@ impl Inputs {
         let sets = merged.sets.iter().filter(has_set).count();
         let certificate = cx.get(self.client_certificates, name);
         let fault = certificate.as_ref().and_then(|of| of.fault.as_ref());
-        let parameters = cx.get(self.parameters, name);
-        let deployment = self.deployments.and_then(|table| cx.get(table, name));
-        let undeployed = deployment.as_ref().and_then(|of| of.manifests.as_ref().err());
-        let of_parameters = parameters.as_ref().and_then(|of| of.fault.as_deref());
+        let (refused, is_waiting) = self.refused(cx, name, gateway);
         let mut conditions = vec![
-            match of_parameters.or(undeployed.map(|fault| fault.message.as_str())) {
-                Some(message) => wrong(ACCEPTED, INVALID_PARAMETERS, message),
-                None => accepted(gateway, own.entries.len(), own.valid, sets),
+            match refused {
+                Some((reason, message)) => wrong(ACCEPTED, reason, message),
+                None => accepted(own.entries.len(), own.valid, sets),
             },
             programmed,
             fault.map_or_else(
@@ -227,11 +220,21 @@ impl Inputs {
             conditions,
             lists: vec![EntryList { field: "listeners", entries: own.entries, ..EntryList::default() }],
             fields: vec![("attachedListenerSets", json!(sets)), addresses],
-            is_pending: own.is_pending
-                || certificate.is_some_and(|of| of.is_pending)
-                || parameters.is_some_and(|of| of.is_pending),
+            is_pending: own.is_pending || is_waiting || certificate.is_some_and(|of| of.is_pending),
             is_drifted,
         }
+    }
+
+    /// Why a gateway is not accepted, whatever its listeners are, as reason and message; and whether something that
+    /// this depends on was not read yet.
+    fn refused(&self, cx: &Cx<'_>, name: &Name, gateway: &Gateway) -> (Option<(&'static str, String)>, bool) {
+        let parameters = cx.get(self.parameters, name);
+        let deployment = self.deployments.and_then(|table| cx.get(table, name));
+        let undeployed = deployment.as_ref().and_then(|of| of.manifests.as_ref().err());
+        let of_parameters = parameters.as_ref().and_then(|of| of.fault.as_deref());
+        let message = of_parameters.or(undeployed.map(|fault| fault.message.as_str()));
+        let refused = message.map(|message| (INVALID_PARAMETERS, message.to_owned()));
+        (refused.or_else(|| not_possible(gateway)), parameters.is_some_and(|of| of.is_pending))
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -249,12 +252,11 @@ impl Inputs {
         let refused = |message: String| {
             vec![wrong(ACCEPTED, NOT_ALLOWED, message.clone()), wrong(PROGRAMMED, NOT_ALLOWED, message)]
         };
-        let mut listeners = OwnEntries::default();
+        let parent = cx.get(self.gateways, gateway)?;
+        let (mut listeners, mut is_waiting) = (OwnEntries::default(), false);
         let conditions = match state {
             SetState::Unsupported => {
-                let class = cx.get(self.gateways, gateway).map(|gateway| gateway.class.clone());
-                let class = class.unwrap_or_default();
-                refused(format!("The {:?} GatewayClass does not support ListenerSet", class.as_str()))
+                refused(format!("The {:?} GatewayClass does not support ListenerSet", parent.class.as_str()))
             }
             SetState::NotAllowed => refused(
                 "The parent Gateway does not allow this reference; check the 'spec.allowedRoutes'".to_owned(),
@@ -265,7 +267,15 @@ impl Inputs {
                     let message = "None of the ListenerSet's listeners are valid";
                     vec![wrong(ACCEPTED, NOT_VALID, message), wrong(PROGRAMMED, NOT_VALID, message)]
                 } else {
-                    vec![fine(ACCEPTED, ACCEPTED_MESSAGE), programming.condition.clone()]
+                    let (refused, of_parent) = self.refused(cx, gateway, &parent);
+                    is_waiting = of_parent;
+                    let accepted = match refused {
+                        Some((_, message)) => {
+                            wrong(ACCEPTED, "ParentNotAccepted", format!("Parent not accepted: {message}"))
+                        }
+                        None => fine(ACCEPTED, ACCEPTED_MESSAGE),
+                    };
+                    vec![accepted, programming.condition.clone()]
                 }
             }
         };
@@ -273,7 +283,7 @@ impl Inputs {
             generation: set.meta.generation,
             conditions,
             lists: vec![EntryList { field: "listeners", entries: listeners.entries, ..EntryList::default() }],
-            is_pending: listeners.is_pending,
+            is_pending: listeners.is_pending || is_waiting,
             ..Conditions::default()
         })
     }
@@ -313,20 +323,30 @@ const NOT_ALLOWED: &str = "NotAllowed";
 const INVALID_PARAMETERS: &str = "InvalidParameters";
 const NOT_VALID: &str = "ListenersNotValid";
 
-/// Whether a gateway is accepted: what is asked of it at all, then its listeners.
-fn accepted(gateway: &Gateway, listeners: usize, valid: usize, sets: usize) -> Condition {
+/// Why what is asked of a gateway cannot be, as reason and message.
+fn not_possible(gateway: &Gateway) -> Option<(&'static str, String)> {
     if let Some(reference) = gateway.parameters.as_ref().filter(|of| !of.is("", "ConfigMap")) {
         let (group, kind) = (reference.group.as_str(), reference.kind.as_str());
         let message =
             format!("Unsupported parametersRef group/kind {group:?}/{kind:?}, only ConfigMap is supported");
-        return wrong(ACCEPTED, INVALID_PARAMETERS, message);
+        return Some((INVALID_PARAMETERS, message));
+    }
+    if is_managed(gateway) {
+        return None;
     }
     let skipped: Vec<&str> =
         gateway.requested.iter().map(|one| one.kind.as_str()).filter(|kind| *kind != "Hostname").collect();
-    if !is_managed(gateway) && !skipped.is_empty() {
-        let message = format!("only Hostname is supported, ignoring {skipped:?}");
-        return wrong(ACCEPTED, "UnsupportedAddress", message);
+    if !skipped.is_empty() {
+        return Some(("UnsupportedAddress", format!("only Hostname is supported, ignoring {skipped:?}")));
     }
+    gateway.annotations.get(SERVICE_TYPE).map(|_| {
+        let message = format!("annotation {SERVICE_TYPE} has no effect: spec.addresses names the Services");
+        ("DeprecatedField", message)
+    })
+}
+
+/// Whether a gateway is accepted by its listeners.
+fn accepted(listeners: usize, valid: usize, sets: usize) -> Condition {
     match (valid + sets, valid == listeners) {
         (0, _) => wrong(ACCEPTED, NOT_VALID, "None of the Gateway's listeners are valid"),
         (_, false) => Condition {

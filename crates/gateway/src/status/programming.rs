@@ -16,6 +16,10 @@ use crate::listener::{GatewayListeners, Listener};
 /// The annotation by which the author prefers a type of addresses.
 const ADDRESS_TYPE: &str = "networking.istio.io/address-type";
 
+/// What is said of a missing Service besides, where gateways are not deployed.
+const NOT_DEPLOYED: &str =
+    ": this instance deploys no gateways (--deploy-gateways=true does, and gateways.enabled of the chart)";
+
 /// The most addresses of a status.
 const MAX_ADDRESSES: usize = 16;
 
@@ -54,6 +58,8 @@ pub(super) struct Inputs {
     pub slices: Table<Name, EndpointSlice>,
     /// The domain of hostnames of services.
     pub domain: Str,
+    /// Whether gateways are deployed here.
+    pub deploys: bool,
 }
 
 /// The ports of a service, by name, on which an endpoint is ready.
@@ -99,6 +105,8 @@ struct Front<'a> {
 /// A Service that takes the traffic of a gateway.
 struct Backing {
     hostname: Str,
+    /// Whether it is the one that is deployed for the gateway.
+    is_deployed: bool,
     /// `None` for a hostname that is none of a Service.
     service: Option<Name>,
 }
@@ -148,21 +156,26 @@ impl Inputs {
     fn backings(&self, gateway: &Gateway, class: Class) -> Vec<Backing> {
         if is_managed(gateway) {
             let service = name::service(gateway, class);
-            return vec![Backing { hostname: self.hostname(&service), service: Some(service) }];
+            let hostname = self.hostname(&service);
+            return vec![Backing { hostname, is_deployed: true, service: Some(service) }];
         }
         let own = &gateway.meta.name.ns;
         let hosts = gateway.requested.iter().filter(|address| address.kind == "Hostname");
         let backing = |value: &Str| {
             if !value.contains('.') {
                 let service = Name { ns: own.clone(), name: value.clone() };
-                return Backing { hostname: self.hostname(&service), service: Some(service) };
+                return Backing {
+                    hostname: self.hostname(&service),
+                    is_deployed: false,
+                    service: Some(service),
+                };
             }
             let parts = value.strip_suffix(self.domain.as_str()).and_then(|rest| rest.strip_suffix(".svc."));
             let service = parts.and_then(|rest| rest.split_once('.'));
             let service =
                 service.filter(|(name, ns)| !name.is_empty() && !ns.is_empty() && !ns.contains('.'));
             let service = service.map(|(name, ns)| Name { ns: own.beside(ns), name: shared(name) });
-            Backing { hostname: value.clone(), service }
+            Backing { hostname: value.clone(), is_deployed: false, service }
         };
         hosts.map(|address| backing(&address.value)).collect()
     }
@@ -182,7 +195,9 @@ impl Inputs {
         let hostname = backing.hostname.as_str();
         let found = backing.service.as_ref().and_then(|name| Some((name, cx.get(self.services, name)?)));
         let Some((name, service)) = found else {
-            return findings.unusable(format!("hostname {hostname:?} not found"));
+            // Nobody waits for a Service that this instance is not to make.
+            let why = if backing.is_deployed && !self.deploys { NOT_DEPLOYED } else { "" };
+            return findings.unusable(format!("hostname {hostname:?} not found{why}"));
         };
         if service.service_type == ServiceType::ExternalName {
             return findings.unusable(format!("hostname {hostname:?} is of type ExternalName"));

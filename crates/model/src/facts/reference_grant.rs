@@ -1,5 +1,5 @@
-use super::Facts;
-use crate::{Name, Str};
+use super::Meta;
+use crate::Str;
 
 /// An entry of `spec.from`: who may refer into the namespace of the grant.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -26,18 +26,10 @@ pub struct GrantTo {
 /// Facts of a Gateway API `ReferenceGrant`: every pair of one of `from` and one of `to` is permitted.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ReferenceGrant {
-    /// Namespace and name.
-    pub name: Name,
+    /// Metadata.
+    pub meta: Meta,
     /// `spec.from`, in order.
     pub from: Vec<GrantFrom>,
     /// `spec.to`, in order.
     pub to: Vec<GrantTo>,
-}
-
-impl Facts for ReferenceGrant {
-    type Key = Name;
-
-    fn key(&self) -> Name {
-        self.name.clone()
-    }
 }

@@ -30,51 +30,71 @@ pub(super) struct StringMatch<'a> {
     regex: Option<Text<'a>>,
 }
 
-/// An entry of `match` of a route of requests.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", expecting = "an object")]
-pub(super) struct HttpMatch<'a> {
-    #[serde(borrow)]
-    uri: Option<StringMatch<'a>>,
-    #[serde(borrow)]
-    scheme: Option<StringMatch<'a>>,
-    #[serde(borrow)]
-    method: Option<StringMatch<'a>>,
-    #[serde(borrow)]
-    authority: Option<StringMatch<'a>>,
-    #[serde(borrow)]
-    headers: Option<Values<'a>>,
-    #[serde(borrow)]
-    without_headers: Option<Values<'a>>,
-    #[serde(borrow)]
-    query_params: Option<Values<'a>>,
-    ignore_uri_case: Option<bool>,
-    port: Option<ProtoPort>,
-    #[serde(borrow)]
-    source_labels: Option<StrictPairs<'a>>,
-    #[serde(borrow)]
-    source_namespace: Option<Text<'a>>,
-    #[serde(borrow)]
-    gateways: Option<Vec<Text<'a>>>,
+/// Declares an entry of `match` of one sort of route: its own fields, and what entries of every sort say of who calls.
+/// They are fields of one struct, so that an error has the path of its field, which `serde(flatten)` loses.
+macro_rules! match_entry {
+    ($(#[$doc:meta])* $name:ident { $($(#[$of_field:meta])* $field:ident: $type:ty,)* }) => {
+        $(#[$doc])*
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase", expecting = "an object")]
+        pub(super) struct $name<'a> {
+            $($(#[$of_field])* $field: $type,)*
+            port: Option<ProtoPort>,
+            #[serde(borrow)]
+            source_labels: Option<StrictPairs<'a>>,
+            #[serde(borrow)]
+            source_namespace: Option<Text<'a>>,
+            #[serde(borrow)]
+            gateways: Option<Vec<Text<'a>>>,
+        }
+
+        impl $name<'_> {
+            /// Lowers what it says of who calls; nothing where that is nobody here.
+            fn caller(&self, at: &str, notes: &mut Notes<'_>) -> Option<RequestMatch> {
+                let is_for_mesh = notes.has_mesh(at, self.gateways.as_deref().unwrap_or_default());
+                let labels = self.source_labels.as_ref().map(StrictPairs::labels).unwrap_or_default();
+                let is_matched = notes.has_no_labels(at, &labels) && is_for_mesh;
+                is_matched.then(|| RequestMatch {
+                    port: self.port.map(ProtoPort::port).filter(|port| *port != 0),
+                    callers: shared(or_empty(&self.source_namespace)),
+                    ..RequestMatch::default()
+                })
+            }
+        }
+    };
 }
 
-/// An entry of `match` of a route of streams, of TLS or not.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", expecting = "an object")]
-pub(super) struct StreamMatch<'a> {
-    #[serde(borrow)]
-    sni_hosts: Option<Vec<Text<'a>>>,
-    #[serde(borrow)]
-    destination_subnets: Option<Vec<Text<'a>>>,
-    #[serde(borrow)]
-    source_subnet: Option<Text<'a>>,
-    port: Option<ProtoPort>,
-    #[serde(borrow)]
-    source_labels: Option<StrictPairs<'a>>,
-    #[serde(borrow)]
-    source_namespace: Option<Text<'a>>,
-    #[serde(borrow)]
-    gateways: Option<Vec<Text<'a>>>,
+match_entry! {
+    /// An entry of `match` of a route of requests.
+    HttpMatch {
+        #[serde(borrow)]
+        uri: Option<StringMatch<'a>>,
+        #[serde(borrow)]
+        scheme: Option<StringMatch<'a>>,
+        #[serde(borrow)]
+        method: Option<StringMatch<'a>>,
+        #[serde(borrow)]
+        authority: Option<StringMatch<'a>>,
+        #[serde(borrow)]
+        headers: Option<Values<'a>>,
+        #[serde(borrow)]
+        without_headers: Option<Values<'a>>,
+        #[serde(borrow)]
+        query_params: Option<Values<'a>>,
+        ignore_uri_case: Option<bool>,
+    }
+}
+
+match_entry! {
+    /// An entry of `match` of a route of streams, of TLS or not.
+    StreamMatch {
+        #[serde(borrow)]
+        sni_hosts: Option<Vec<Text<'a>>>,
+        #[serde(borrow)]
+        destination_subnets: Option<Vec<Text<'a>>>,
+        #[serde(borrow)]
+        source_subnet: Option<Text<'a>>,
+    }
 }
 
 /// What is found beside matches: what is wrong, and what is left out.
@@ -162,16 +182,16 @@ fn escaped(text: &str) -> String {
 
 impl Matches for HttpMatch<'_> {
     fn lower(self, at: &str, notes: &mut Notes<'_>) -> Option<RequestMatch> {
-        let is_for_mesh = notes.has_mesh(at, self.gateways.as_deref().unwrap_or_default());
-        let labels = self.source_labels.as_ref().map(StrictPairs::labels).unwrap_or_default();
-        let is_matched = notes.has_no_labels(at, &labels) && is_for_mesh;
-        let request = self.request();
-        notes.faults.take(at, request).filter(|_| is_matched)
+        let caller = self.caller(at, notes);
+        // What is wrong is told, whoever calls.
+        let request = notes.faults.take(at, self.request(caller.clone().unwrap_or_default()));
+        caller.and(request)
     }
 }
 
 impl HttpMatch<'_> {
-    fn request(&self) -> Lowered<RequestMatch> {
+    /// Lowers what it says of requests, of callers that are lowered already.
+    fn request(&self, caller: RequestMatch) -> Lowered<RequestMatch> {
         let at = |field: &'static str| move |message: String| (field.to_owned(), message);
         let mut headers = Vec::new();
         for (field, header, of) in
@@ -201,48 +221,39 @@ impl HttpMatch<'_> {
             query: values(&self.query_params, "queryParams", false, parameter)?,
             method,
             ignores_case: self.ignore_uri_case.unwrap_or(false) && !is_regex,
-            port: port(self.port),
-            callers: shared(or_empty(&self.source_namespace)),
-            sni: Vec::new(),
+            ..caller
         })
     }
 }
 
 impl Matches for StreamMatch<'_> {
     fn lower(self, at: &str, notes: &mut Notes<'_>) -> Option<RequestMatch> {
-        let is_for_mesh = notes.has_mesh(at, self.gateways.as_deref().unwrap_or_default());
-        let labels = self.source_labels.as_ref().map(StrictPairs::labels).unwrap_or_default();
-        let mut is_matched = notes.has_no_labels(at, &labels) && is_for_mesh;
+        let caller = self.caller(at, notes);
+        let mut is_compared = true;
         let destinations = self.destination_subnets.unwrap_or_default();
         if let Some(first) = destinations.first() {
             let message =
                 format!("{:?} is not compared with addresses: the match matches nothing", first.as_str());
             let help = "write a ServiceEntry with the addresses, and its host in hosts";
             notes.ignore(at, "destinationSubnets", message, help);
-            is_matched = false;
+            is_compared = false;
         }
         if let Some(subnet) = self.source_subnet.as_ref().filter(|subnet| !subnet.as_str().is_empty()) {
             let message =
                 format!("{:?} is not compared with addresses: the match matches nothing", subnet.as_str());
             let help = "match sourceNamespace, or restrict who connects by an AuthorizationPolicy";
             notes.ignore(at, "sourceSubnet", message, help);
-            is_matched = false;
+            is_compared = false;
         }
-        is_matched.then(|| RequestMatch {
-            port: port(self.port),
-            callers: shared(or_empty(&self.source_namespace)),
+        caller.filter(|_| is_compared).map(|caller| RequestMatch {
             sni: self.sni_hosts.iter().flatten().map(|host| shared_host(host.as_str())).collect(),
-            ..RequestMatch::default()
+            ..caller
         })
     }
 }
 
 fn lowered(of: &Option<StringMatch<'_>>) -> Result<Option<(Str, bool)>, String> {
     of.as_ref().map_or(Ok(None), StringMatch::lower)
-}
-
-fn port(port: Option<ProtoPort>) -> Option<u16> {
-    port.map(ProtoPort::port).filter(|port| *port != 0)
 }
 
 /// Returns the matches of values by their names.

@@ -63,11 +63,7 @@ pub(super) fn parse(json: &[u8]) -> Result<ReferenceGrant, Wrong> {
         kind: shared(or_empty(&to.kind)),
         name: shared(or_empty(&to.name)),
     });
-    Ok(ReferenceGrant {
-        name: metadata.object_name(Kind::ReferenceGrant)?,
-        from: from.collect(),
-        to: to.collect(),
-    })
+    Ok(ReferenceGrant { meta: metadata.meta(Kind::ReferenceGrant)?, from: from.collect(), to: to.collect() })
 }
 
 #[cfg(test)]
@@ -88,7 +84,7 @@ mod tests {
             },
         });
         let grant = parse(manifest.to_string().as_bytes()).unwrap();
-        assert_eq!(grant.name, Name::new("certs", "for-shop"));
+        assert_eq!(grant.meta.name, Name::new("certs", "for-shop"));
         let from = GrantFrom {
             group: "gateway.networking.k8s.io".into(),
             kind: "Gateway".into(),

@@ -7,12 +7,14 @@ use super::metadata::Metadata;
 use super::number::{Bounded, Port};
 use super::read;
 use super::reference::{GATEWAY_API, object_reference};
-use super::route_filter::{BackendManifest, FilterManifest, lower_filters};
+use super::route_filter::{BackendManifest, FilterManifest, FiltersOf, check_backends, lower_filters};
 use super::route_match::{GrpcMatch, HttpMatch, Matches, StreamMatch};
 use super::session::SessionManifest;
 use super::text::{Text, or_empty};
 use super::wrong::Wrong;
-use crate::facts::{ParentReference, RequestMatch, Retry, Route, RouteProtocol, RouteRule, RouteTimeouts};
+use crate::facts::{
+    BackendReference, ParentReference, RequestMatch, Retry, Route, RouteProtocol, RouteRule, RouteTimeouts,
+};
 use crate::{Kind, shared};
 use serde::Deserialize;
 
@@ -172,11 +174,12 @@ impl<M: Matches> Rule<'_, M> {
                 all.filter_map(|(i, one)| faults.take(&format!("{at}.matches[{i}]"), one.lower())).collect()
             }
         };
-        let filters = lower_filters(self.filters, at, protocol, &mut faults);
+        let filters = lower_filters(self.filters, FiltersOf::Rule, at, protocol, &mut faults);
         let backends = self.backend_refs.unwrap_or_default().into_iter().enumerate();
-        let backends = backends
+        let backends: Vec<BackendReference> = backends
             .map(|(i, backend)| backend.lower(&format!("{at}.backendRefs[{i}]"), protocol, &mut faults))
             .collect();
+        check_backends(&backends, at, &mut faults);
         let timeouts = self.timeouts.unwrap_or_default();
         let mut duration = |field: &str, text: &Option<Text<'_>>| {
             let duration = duration::optional(text).map_err(|message| (field.to_owned(), message));

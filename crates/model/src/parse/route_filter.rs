@@ -137,11 +137,16 @@ struct CorsManifest<'a> {
 }
 
 impl FilterManifest<'_> {
+    /// Tells whether it can be done for one of several backends, and not only for all requests of a rule.
+    fn is_for_backends(&self) -> bool {
+        !matches!(or_empty(&self.kind), "RequestRedirect" | "RequestMirror" | "CORS")
+    }
+
     /// Lowers the filter that stands at the field `at`.
     ///
     /// # Errors
     /// The field that is not valid, and why.
-    pub(super) fn lower(self, protocol: RouteProtocol, at: &str, faults: &mut Faults) -> Lowered<Filter> {
+    fn lower(self, protocol: RouteProtocol, at: &str, faults: &mut Faults) -> Lowered<Filter> {
         let kind = or_empty(&self.kind);
         let is_http = protocol == RouteProtocol::Http;
         match kind {
@@ -308,9 +313,17 @@ impl CorsManifest<'_> {
     }
 }
 
+/// What has filters.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum FiltersOf {
+    Rule,
+    Backend,
+}
+
 /// Lowers the filters of what stands at the field `at`; those that are not valid are left out.
 pub(super) fn lower_filters(
     filters: Option<Vec<FilterManifest<'_>>>,
+    of: FiltersOf,
     at: &str,
     protocol: RouteProtocol,
     faults: &mut Faults,
@@ -318,10 +331,27 @@ pub(super) fn lower_filters(
     let all = filters.unwrap_or_default().into_iter().enumerate();
     all.filter_map(|(i, filter)| {
         let at = format!("{at}.filters[{i}]");
-        let lowered = filter.lower(protocol, &at, faults);
+        let lowered = if of == FiltersOf::Rule || filter.is_for_backends() {
+            filter.lower(protocol, &at, faults)
+        } else {
+            let kind = or_empty(&filter.kind);
+            Err(("type".to_owned(), format!("filter type {kind:?} is for rules, and not for backends")))
+        };
         faults.take(&at, lowered)
     })
     .collect()
+}
+
+/// Refuses a path that is rewritten for one of several backends, where no proxy does it.
+pub(super) fn check_backends(backends: &[BackendReference], at: &str, faults: &mut Faults) {
+    let rewrites = |filter: &Filter| matches!(filter, Filter::Rewrite(of) if of.path.is_some());
+    for (i, _) in backends.iter().enumerate().filter(|(_, backend)| backend.filters.iter().any(rewrites)) {
+        if backends.len() > 1 {
+            let message = "a path is rewritten for the only backend of a rule, and not for one of several";
+            let refused: Lowered<()> = Err(("filters".to_owned(), message.to_owned()));
+            faults.take(&format!("{at}.backendRefs[{i}]"), refused);
+        }
+    }
 }
 
 impl BackendManifest<'_> {
@@ -332,7 +362,7 @@ impl BackendManifest<'_> {
             port: self.port.map(Port::port),
             weight: self.weight.map_or(1, Bounded::get),
             subset: Str::default(),
-            filters: lower_filters(self.filters, at, protocol, faults),
+            filters: lower_filters(self.filters, FiltersOf::Backend, at, protocol, faults),
         }
     }
 }

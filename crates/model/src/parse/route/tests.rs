@@ -210,6 +210,24 @@ fn grpc_routes_have_fewer_filters() {
 }
 
 #[test]
+fn what_is_for_a_whole_rule_is_no_filter_of_a_backend() {
+    let backend = |filter: Value| json!({"name": "a", "port": 80, "filters": [filter]});
+    let path = json!({"type": "URLRewrite", "urlRewrite": {"path": {"type": "ReplaceFullPath", "replaceFullPath": "/x"}}});
+    let host = json!({"type": "URLRewrite", "urlRewrite": {"hostname": "a"}});
+    for kind in ["RequestRedirect", "RequestMirror", "CORS"] {
+        let rule = rule(json!({"backendRefs": [backend(json!({"type": kind}))]}));
+        let message = format!("filter type {kind:?} is for rules, and not for backends");
+        assert_eq!(faults(&rule), [("spec.rules[0].backendRefs[0].filters[0].type", message.as_str())]);
+    }
+    let of = |filters: &[&Value]| {
+        rule(json!({"backendRefs": filters.iter().map(|of| backend((*of).clone())).collect::<Vec<_>>()}))
+    };
+    assert_eq!((faults(&of(&[&path])), faults(&of(&[&host, &host]))), (vec![], vec![]));
+    let message = "a path is rewritten for the only backend of a rule, and not for one of several";
+    assert_eq!(faults(&of(&[&host, &path])), [("spec.rules[0].backendRefs[1].filters", message)]);
+}
+
+#[test]
 fn backends_are_services_of_weight_one_unless_otherwise_written() {
     let rule = rule(json!({"backendRefs": [
         {"name": "a", "port": 80},

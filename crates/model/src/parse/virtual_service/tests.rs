@@ -106,6 +106,16 @@ fn a_match_that_nobody_can_compare_matches_nothing_and_the_others_stay() {
 }
 
 #[test]
+fn a_field_that_matches_of_every_sort_have_is_named_with_its_place() {
+    for sort in ["http", "tls", "tcp"] {
+        let spec = json!({ sort: [{"match": [{}, {"port": "eighty"}]}] });
+        let manifest = json!({"metadata": {"namespace": "shop", "name": "web"}, "spec": spec});
+        let wrong = parse(manifest.to_string().as_bytes()).unwrap_err().into_diagnostic(None);
+        assert_eq!(wrong.field, format!("spec.{sort}[0].match[1].port"), "{}", wrong.message);
+    }
+}
+
+#[test]
 fn gateways_that_are_not_read_are_named_and_without_any_the_mesh_is_meant() {
     for (gateways, is_for_mesh, count) in [
         (json!(null), true, 0),
