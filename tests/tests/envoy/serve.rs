@@ -201,6 +201,14 @@ impl Site {
         Ok(self.control.kill().await?)
     }
 
+    /// Ends both, so that their ports are free.
+    async fn end(mut self) -> anyhow::Result<()> {
+        if let Some(mut envoy) = self.envoy.take() {
+            envoy.kill().await?;
+        }
+        self.kill().await
+    }
+
     /// Starts the control plane again.
     async fn restart(&mut self) -> anyhow::Result<()> {
         self.control = serve(self.folder.path(), &self.settings)?;
@@ -355,5 +363,39 @@ async fn a_waypoint_as_it_is_deployed_serves_and_outlives_its_control_plane() ->
     site.write_token(&site.token("waypoint", "waypoint-1").await?)?;
     site.until_taken().await?;
     call.get().await?;
-    Ok(())
+    site.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_request_fails_while_the_root_is_replaced() -> anyhow::Result<()> {
+    // The root is replaced when a fifth of its life is left; both are trusted for as long as certificates live.
+    let site = Site::start(&["--root-ttl=50s", "--default-cert-ttl=8s", "--root-overlap=8s"]).await?;
+    let roots = async || -> anyhow::Result<Vec<String>> {
+        let (_, page) = page(MONITORING, "/debug/identityz").await?;
+        let all = page["roots"].as_array().into_iter().flatten();
+        Ok(all.filter_map(|root| Some(root["serial"].as_str()?.to_owned())).collect())
+    };
+    let web = Workload::start(WEB.parse()?, &site.certificate("web").await?)?;
+    let old = roots().await?;
+    let (mut requests, mut seen) = (0, vec![old.clone()]);
+    until(LIMIT * 3, async || {
+        // Peers have certificates that live as short, and renew them as they call.
+        let client = site.certificate("client").await?;
+        web.renew(&site.certificate("web").await?)?;
+        for _ in 0..5 {
+            let mut call = Call::open(&client, hbone()?, SERVICE).await.with_context(|| site.logs())?;
+            call.get().await.with_context(|| site.logs())?;
+            requests += 1;
+        }
+        let now = roots().await?;
+        if seen.last() != Some(&now) {
+            seen.push(now.clone());
+        }
+        Ok((now.len() == 1 && now != old).then_some(()))
+    })
+    .await?;
+    println!("{requests} requests on connections of their own, none failed, while the roots were {seen:?}");
+    assert_eq!(seen.iter().map(Vec::len).collect::<Vec<_>>(), [1, 2, 1]);
+    assert!(requests > 50, "{requests}");
+    site.end().await
 }

@@ -87,6 +87,8 @@ pub struct EnvoySession {
     is_complete: bool,
     /// What no other stream is given.
     own: OwnResources,
+    /// The type of the last request, if that was a refusal.
+    refused: Option<ResourceType>,
     stats: SessionStats,
 }
 
@@ -105,6 +107,7 @@ impl EnvoySession {
             awaited: 0,
             is_complete: false,
             own: OwnResources::default(),
+            refused: None,
             stats: SessionStats { connected_at, step: 0, responses: 0, bytes: 0, types: Vec::new() },
         }
     }
@@ -200,6 +203,7 @@ impl EnvoySession {
     /// When the client breaks the protocol or a bound; the stream ends with that status.
     pub fn request(&mut self, message: Bytes) -> Result<Option<&str>, SessionError> {
         let mut request = Request::decode(self.variant, message)?;
+        self.refused = None;
         if self.node.is_none() {
             let node = request.node.take().filter(|node| !node.id.is_empty());
             self.node = Some(node.ok_or(SessionError::NoNode)?);
@@ -211,6 +215,7 @@ impl EnvoySession {
         let of = of.ok_or_else(|| SessionError::unknown_type(&request.type_url))?;
         if let Some(at) = self.find(of) {
             let before = self.subscriptions[at].acks.stats.acks;
+            self.refused = request.error.is_some().then_some(of);
             self.subscriptions[at].follow(request)?;
             let is_acked = self.subscriptions[at].acks.stats.acks > before;
             return Ok(is_acked.then_some(of.type_url()));
@@ -222,6 +227,19 @@ impl EnvoySession {
         }
         self.subscriptions.push(subscription);
         Ok(None)
+    }
+
+    /// What the last request refused and, of the resources of that type, those that its message names, a few at
+    /// most; nothing for a request that refused nothing. This walks the resources.
+    pub fn refusal(&self) -> Option<(ResourceType, &str, Vec<&str>)> {
+        let subscription = &self.subscriptions[self.find(self.refused?)?];
+        let message = subscription.acks.stats.last_nack.as_ref()?.message.as_str();
+        Some((subscription.of, message, subscription.named_in(message)))
+    }
+
+    /// Tells whether the last request refused something.
+    pub fn has_refused(&self) -> bool {
+        self.refused.is_some()
     }
 
     /// True while something waits for the client: listeners, routes and removals for its answer to what
