@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use xds::{AckState, Node, ResourceType, Session, SessionStats};
+use xds::{AckState, Node, ResourceType, Scope, Session, SessionStats};
 
 use crate::latencies::Latencies;
 use crate::limits::{CloseCounts, Refusals};
@@ -50,6 +50,8 @@ pub struct ClientView {
     pub peer: Option<SocketAddr>,
     /// The node that it claims to be; none before its first request.
     pub node: Option<Node>,
+    /// The gateway or waypoint whose configuration it gets, `NAMESPACE/NAME`; none where it gets the mesh.
+    pub gateway: Option<String>,
     /// State of its session.
     pub stats: SessionStats,
 }
@@ -152,7 +154,9 @@ impl Clients {
             self.registry.lock().open.iter().map(|(&id, client)| (id, Arc::clone(client))).collect();
         let view = |(id, client): (u64, Arc<Client>)| {
             let session = client.session.lock();
-            ClientView { id, peer: client.peer, node: session.node().cloned(), stats: session.stats() }
+            let gateway = Some(session.scope()).filter(|of| **of != Scope::Mesh).map(ToString::to_string);
+            let (node, stats) = (session.node().cloned(), session.stats());
+            ClientView { id, peer: client.peer, node, gateway, stats }
         };
         open.into_iter().map(view).collect()
     }
