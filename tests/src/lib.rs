@@ -11,4 +11,5 @@ pub mod program;
 mod python;
 pub mod recorder;
 pub mod signer;
+pub mod spiffe;
 pub mod statuses;

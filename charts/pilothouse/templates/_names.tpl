@@ -83,10 +83,12 @@ istio-ca-crl
 {{- if eq (get .Values.env "ENABLE_CLUSTER_TRUST_BUNDLE_API" | toString) "true" -}}true{{- end -}}
 {{- end -}}
 
-{{/* Not empty when gateways are deployed. */}}
+{{/* Not empty when gateways are deployed: all if the variable says so, else waypoints if they are configured. */}}
 {{- define "pilothouse.deploysGateways" -}}
-{{- $set := get .Values.env "PILOT_ENABLE_GATEWAY_API_DEPLOYMENT_CONTROLLER" | toString | lower -}}
-{{- if and .Values.gateways.enabled (not (has $set (list "false" "no" "off" "f" "n" "0"))) (not .Values.shadow.enabled) -}}true{{- end -}}
+{{- $off := list "false" "no" "off" "f" "n" "0" -}}
+{{- $deploys := get .Values.env "PILOT_ENABLE_GATEWAY_API_DEPLOYMENT_CONTROLLER" | toString | lower -}}
+{{- $configures := get .Values.env "PILOTHOUSE_CONFIGURE_WAYPOINTS" | toString | lower | default (toString .Values.gateways.configureWaypoints) -}}
+{{- if and .Values.gateways.enabled (not (has $deploys $off)) (or $deploys (not (has $configures $off))) (not .Values.shadow.enabled) -}}true{{- end -}}
 {{- end -}}
 
 {{/* Refuses a cluster that is too old. `kubeVersion` in Chart.yaml would refuse API servers that were

@@ -101,5 +101,5 @@ pub use root::{Root, RootError};
 pub use rotation::{Incoming, Retiring, RootState, RotationError, RotationPolicy, Step};
 pub use secret::{SECRET_TYPE, SecretError};
 pub use serial::Serial;
-pub use stream::{ProxyKind, StreamDenial, StreamNode, StreamPolicy, authorize_stream};
+pub use stream::{ProxyKind, StreamDenial, StreamNode, StreamPolicy, authorize_gateway, authorize_stream};
 pub use ttl::{TtlError, TtlPolicy, Validity};

@@ -1,6 +1,6 @@
 //! Who may open a stream of configuration, as which proxy, and what it may subscribe to.
 
-use crate::authorize::NodeAuthorizer;
+use crate::authorize::{Caller, NodeAuthorizer};
 use crate::identity::Identity;
 use crate::refusal::{Code, Refusal};
 use std::net::IpAddr;
@@ -76,6 +76,8 @@ pub struct StreamNode {
     pub service_account: String,
     /// Metadata `NODE_NAME`; may be empty.
     pub node_name: String,
+    /// The third part of the id, `POD.NAMESPACE`.
+    pub pod: String,
 }
 
 impl StreamNode {
@@ -95,7 +97,7 @@ impl StreamNode {
             return Err(StreamDenial::NodeId);
         }
         let mut parts = id.split('~');
-        let (Some(kind), Some(address), Some(_), Some(domain), None) =
+        let (Some(kind), Some(address), Some(pod), Some(domain), None) =
             (parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
         else {
             return Err(StreamDenial::NodeId);
@@ -112,6 +114,7 @@ impl StreamNode {
             namespace: if namespace.is_empty() { from_domain } else { namespace }.to_owned(),
             service_account: service_account.to_owned(),
             node_name: node_name.to_owned(),
+            pod: pod.to_owned(),
         })
     }
 }
@@ -139,7 +142,7 @@ pub enum StreamDenial {
         service_account: String,
     },
     /// The kind of proxy may not have resources of this type.
-    #[error("a {kind} may not subscribe to {type_url}; ztunnels are served, and no other proxies")]
+    #[error("a {kind} may not subscribe to {type_url}; ztunnels are served it, and no other proxies")]
     Subscription {
         /// The kind, as the node id names it.
         kind: String,
@@ -149,6 +152,37 @@ pub enum StreamDenial {
     /// The caller is not trusted to be a ztunnel.
     #[error("caller {0} is not a trusted node account and cannot be a ztunnel")]
     NotZtunnel(String),
+    /// The kind of proxy is neither a gateway's nor a waypoint's.
+    #[error("a {0} is not served what Envoys of gateways and waypoints are")]
+    NotEnvoy(String),
+    /// The caller has shown nothing that is bound to a pod.
+    #[error(
+        "caller {0} has shown no token that is bound to a pod; an Envoy of a gateway or waypoint shows that of \
+         its own pod"
+    )]
+    NoPod(String),
+    /// The caller's pod is no instance of a gateway.
+    #[error(
+        "pod {0} of the caller is no instance of a gateway or waypoint: it has no label \
+         gateway.networking.k8s.io/gateway-name"
+    )]
+    NoGateway(String),
+    /// The node claims another gateway than the caller's pod is an instance of.
+    #[error("pod of the caller is an instance of the gateway {actual:?}, not of {claimed:?}")]
+    OtherGateway {
+        /// The gateway of the caller's pod.
+        actual: String,
+        /// The gateway that was claimed.
+        claimed: String,
+    },
+    /// The node claims to be another pod than the caller's.
+    #[error("token of the caller is of pod {actual:?}, not of {claimed:?} as its node id says")]
+    OtherPod {
+        /// The caller's pod, `POD.NAMESPACE`.
+        actual: String,
+        /// The pod that was claimed.
+        claimed: String,
+    },
     /// The caller's credential does not tell which node it is on.
     #[error(
         "caller {0} is a ztunnel whose credential proves no node; show a token that is bound to a scheduled pod \
@@ -181,6 +215,11 @@ impl Refusal for StreamDenial {
             Self::Identity { .. } => "node_identity",
             Self::Subscription { .. } => "subscription",
             Self::NotZtunnel(_) => "not_ztunnel",
+            Self::NotEnvoy(_) => "not_envoy",
+            Self::NoPod(_) => "no_pod",
+            Self::NoGateway(_) => "no_gateway",
+            Self::OtherGateway { .. } => "other_gateway",
+            Self::OtherPod { .. } => "other_pod",
             Self::NodeUnproven(_) => "node_unproven",
             Self::OtherNode { .. } => "other_node",
         }
@@ -244,10 +283,44 @@ pub fn authorize_stream(
     Ok(verified.cloned())
 }
 
+/// Decides of which gateway the caller is an Envoy: of the one that its pod is an instance of, which is
+/// `gateway`. What the node says decides nothing. It may name the pod and the gateway (`claimed`; empty when it
+/// names none), and has to name the right ones: who says otherwise is not who it believes to be.
+///
+/// That the pod lives, and with the account of the token, was checked when the stream was opened.
+///
+/// # Errors
+/// [`StreamDenial`].
+pub fn authorize_gateway<'g>(
+    caller: &Caller,
+    gateway: Option<&'g str>,
+    node: &StreamNode,
+    claimed: &str,
+) -> Result<&'g str, StreamDenial> {
+    if let ProxyKind::Ztunnel | ProxyKind::Sidecar = node.kind {
+        return Err(StreamDenial::NotEnvoy(format!("{:?}", node.kind).to_lowercase()));
+    }
+    let Some(pod) = &caller.pod else {
+        return Err(StreamDenial::NoPod(format!("{}/{}", caller.namespace, caller.service_account)));
+    };
+    let own = format!("{}.{}", pod.name, caller.namespace);
+    if node.pod != own {
+        return Err(StreamDenial::OtherPod { actual: own, claimed: node.pod.clone() });
+    }
+    let Some(gateway) = gateway.filter(|gateway| !gateway.is_empty()) else {
+        return Err(StreamDenial::NoGateway(format!("{}/{}", caller.namespace, pod.name)));
+    };
+    if !claimed.is_empty() && claimed != gateway {
+        return Err(StreamDenial::OtherGateway { actual: gateway.to_owned(), claimed: claimed.to_owned() });
+    }
+    Ok(gateway)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::token::BoundObject;
     use model::TrustDomain;
 
     const ZTUNNEL: &str = "ztunnel~10.0.0.1~ztunnel-a.istio-system~istio-system.svc.cluster.local";
@@ -325,6 +398,36 @@ mod tests {
                 let denied = authorize_stream(&own, unproven, claimed, &policy).unwrap_err();
                 assert_eq!((denied.code(), denied.reason()), (Code::PermissionDenied, "node_unproven"));
             }
+        }
+    }
+
+    #[test]
+    fn the_pod_of_the_token_decides_which_gateway_an_envoy_is_of() {
+        let pod = |name: &str| Some(BoundObject { name: name.to_owned(), uid: "u".to_owned() });
+        let caller = |pod| Caller {
+            namespace: "shop".to_owned(),
+            service_account: "front".to_owned(),
+            pod,
+            node: None,
+        };
+        let (own, none) = (caller(pod("front-1")), caller(None));
+        let waypoint = node("waypoint~10.0.0.1~front-1.shop~shop.svc.cluster.local");
+        let decide = |caller, gateway, node: &StreamNode, claimed| {
+            authorize_gateway(caller, gateway, node, claimed).map_err(|denial| denial.reason())
+        };
+        assert_eq!(decide(&own, Some("front"), &waypoint, ""), Ok("front"));
+        assert_eq!(decide(&own, Some("front"), &waypoint, "front"), Ok("front"));
+        assert_eq!(decide(&own, Some("front"), &waypoint, "back"), Err("other_gateway"));
+        assert_eq!(decide(&own, None, &waypoint, "front"), Err("no_gateway"));
+        assert_eq!(decide(&own, Some(""), &waypoint, ""), Err("no_gateway"));
+        assert_eq!(decide(&none, Some("front"), &waypoint, "front"), Err("no_pod"));
+        for (id, reason) in [
+            ("router~10.0.0.1~front-2.shop~shop.svc", "other_pod"),
+            ("waypoint~10.0.0.1~front-1.bank~shop.svc", "other_pod"),
+            ("ztunnel~10.0.0.1~front-1.shop~shop.svc", "not_envoy"),
+            ("sidecar~10.0.0.1~front-1.shop~shop.svc", "not_envoy"),
+        ] {
+            assert_eq!(decide(&own, Some("front"), &node(id), ""), Err(reason), "{id}");
         }
     }
 

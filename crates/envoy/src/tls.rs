@@ -7,13 +7,9 @@ use proto::envoy::extensions::transport_sockets::tls::v3::{
     tls_parameters,
 };
 use proto::envoy::r#type::matcher::v3::{StringMatcher, string_matcher};
+use proto::secret_name::{CERTIFICATE, ROOTS};
 
 use crate::message::ads;
-
-/// The secret with the certificate of the proxy itself.
-const CERTIFICATE: &str = "default";
-/// The secret with the roots of the mesh.
-const ROOTS: &str = "ROOTCA";
 
 /// Both sides show certificates of one of these trust domains.
 fn mutual(trust_domains: &[TrustDomain]) -> CommonTlsContext {

@@ -1,7 +1,7 @@
 //! Streams that end with the pod that opened them.
 
 use hashbrown::HashMap;
-use model::Name;
+use model::{Name, Str};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -9,8 +9,17 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug)]
 struct Bound {
     id: u64,
-    uid: String,
+    pod: BoundPod,
     gone: CancellationToken,
+}
+
+/// What a stream depends on of its pod: when any of it is different, the stream ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BoundPod {
+    /// The UID.
+    pub uid: String,
+    /// The gateway that it is an instance of.
+    pub gateway: Option<Str>,
 }
 
 #[derive(Debug, Default)]
@@ -32,43 +41,44 @@ pub struct Binding {
     pub gone: CancellationToken,
     /// The node of the pod.
     pub node: String,
+    /// The gateway that the pod is an instance of, one of its namespace.
+    pub gateway: Option<Str>,
 }
 
 impl Bindings {
-    /// Binds a stream to a pod. `node_of` says that the pod of this UID lives, and on which node: it is
+    /// Binds a stream to a pod. `find` says that the pod lives, what it is, and on which node: it is
     /// asked under the lock under which [`Bindings::release`] looks, so that no removal falls between the
     /// answer and the binding.
     ///
     /// # Errors
-    /// What `node_of` says.
+    /// What `find` says.
     pub fn bind<E>(
         &self,
-        pod: Name,
-        uid: &str,
-        node_of: impl FnOnce() -> Result<String, E>,
+        name: Name,
+        find: impl FnOnce() -> Result<(BoundPod, String), E>,
     ) -> Result<Binding, E> {
         let mut table = self.0.lock();
-        let node = node_of()?;
+        let (pod, node) = find()?;
         let id = table.next_id;
         table.next_id += 1;
         let gone = CancellationToken::new();
-        let bound = Bound { id, uid: uid.to_owned(), gone: gone.clone() };
-        table.by_pod.entry(pod.clone()).or_default().push(bound);
-        Ok(Binding { bindings: self.clone(), pod, id, gone, node })
+        let gateway = pod.gateway.clone();
+        table.by_pod.entry(name.clone()).or_default().push(Bound { id, pod, gone: gone.clone() });
+        Ok(Binding { bindings: self.clone(), pod: name, id, gone, node, gateway })
     }
 
     /// Ends the streams that are bound to these pods, but for those of the pod that has the name now:
-    /// `uid_of` tells its UID.
-    pub fn release(&self, pods: &[Name], uid_of: impl Fn(&Name) -> Option<String>) {
+    /// `live` tells what that is.
+    pub fn release(&self, pods: &[Name], live: impl Fn(&Name) -> Option<BoundPod>) {
         if pods.is_empty() {
             return;
         }
         let mut table = self.0.lock();
         for pod in pods {
             let Some(bound) = table.by_pod.get_mut(pod) else { continue };
-            let live = uid_of(pod);
+            let live = live(pod);
             bound.retain(|bound| {
-                let stays = live.as_ref() == Some(&bound.uid);
+                let stays = live.as_ref() == Some(&bound.pod);
                 if !stays {
                     bound.gone.cancel();
                 }
@@ -102,8 +112,13 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    fn pod(uid: &str, gateway: Option<&str>) -> BoundPod {
+        BoundPod { uid: uid.to_owned(), gateway: gateway.map(Str::from) }
+    }
+
     fn bind(bindings: &Bindings, uid: &str) -> Binding {
-        bindings.bind(Name::new("shop", "web-0"), uid, || Ok::<_, ()>("n1".to_owned())).unwrap()
+        let find = || Ok::<_, ()>((pod(uid, None), "n1".to_owned()));
+        bindings.bind(Name::new("shop", "web-0"), find).unwrap()
     }
 
     #[test]
@@ -112,7 +127,7 @@ mod tests {
         let (first, second) = (bind(&bindings, "1"), bind(&bindings, "2"));
         bindings.release(&[Name::new("shop", "web-1")], |_| None);
         assert!(!first.gone.is_cancelled());
-        bindings.release(&[Name::new("shop", "web-0")], |_| Some("2".to_owned()));
+        bindings.release(&[Name::new("shop", "web-0")], |_| Some(pod("2", None)));
         assert!(first.gone.is_cancelled() && !second.gone.is_cancelled());
         bindings.release(&[Name::new("shop", "web-0")], |_| None);
         assert!(second.gone.is_cancelled());
@@ -120,11 +135,21 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_ends_when_its_pod_becomes_one_of_another_gateway() {
+        let bindings = Bindings::default();
+        let bound = bind(&bindings, "1");
+        bindings.release(&[Name::new("shop", "web-0")], |_| Some(pod("1", None)));
+        assert!(!bound.gone.is_cancelled());
+        bindings.release(&[Name::new("shop", "web-0")], |_| Some(pod("1", Some("front"))));
+        assert!(bound.gone.is_cancelled());
+    }
+
+    #[test]
     fn a_stream_that_ends_leaves_nothing() {
         let bindings = Bindings::default();
         drop(bind(&bindings, "1"));
         assert!(bindings.0.lock().by_pod.is_empty());
-        assert_eq!(bindings.bind(Name::default(), "", || Err("gone")).err(), Some("gone"));
+        assert_eq!(bindings.bind(Name::default(), || Err("gone")).err(), Some("gone"));
         assert!(bindings.0.lock().by_pod.is_empty());
     }
 }

@@ -10,7 +10,7 @@
 //! Every question is a look-up in the snapshot that the engine published last. Nothing is asked of the API
 //! server: while it is away, the pods that were known last stay known.
 
-use crate::bindings::{Binding, Bindings};
+use crate::bindings::{Binding, Bindings, BoundPod};
 use ca::{Caller, Denial, NodeAuthorizer, Pods, RunningPod, TrustDomain, TrustedAccountsError};
 use model::facts::CaCertificate;
 use model::{Name, Str};
@@ -126,8 +126,11 @@ impl IdentityIndex {
         }
         if delta.pods {
             self.snapshot.send_replace(Arc::clone(snapshot));
-            let uid_of = |pod: &Name| snapshot.pod(&pod.ns, &pod.name).map(|pod| pod.uid.to_string());
-            self.bindings.release(&delta.gone, uid_of);
+            let live = |pod: &Name| {
+                let uid = snapshot.pod(&pod.ns, &pod.name)?.uid.to_string();
+                Some(BoundPod { uid, gateway: snapshot.gateway_of(&pod.ns, &pod.name).cloned() })
+            };
+            self.bindings.release(&delta.gone, live);
         }
     }
 
@@ -161,18 +164,19 @@ impl IdentityIndex {
         }
     }
 
-    /// Binds a stream to the pod of its caller: the binding tells when that pod is gone.
+    /// Binds a stream to the pod of its caller: the binding tells when that pod is gone, or an instance of
+    /// another gateway.
     ///
     /// # Errors
     /// [`Denial`] when the pod is gone already.
     pub fn bind(&self, caller: &Caller) -> Result<Binding, Denial> {
-        let (name, uid) = match &caller.pod {
-            Some(pod) => (Name::new(&caller.namespace, &pod.name), pod.uid.as_str()),
-            None => (Name::default(), ""),
-        };
-        self.bindings.bind(name, uid, || {
+        let (namespace, pod) = (&caller.namespace, caller.pod.as_ref().map_or("", |pod| pod.name.as_str()));
+        self.bindings.bind(Name::new(namespace, pod), || {
             let snapshot = Arc::clone(&self.snapshot.borrow());
-            caller.live_pod(&LivePods(&snapshot)).map(|pod| pod.node.to_owned())
+            let pods = LivePods(&snapshot);
+            let live = caller.live_pod(&pods)?;
+            let gateway = snapshot.gateway_of(namespace, pod).cloned();
+            Ok((BoundPod { uid: live.uid.into_owned(), gateway }, live.node.to_owned()))
         })
     }
 

@@ -43,7 +43,7 @@ pub use assembly::{
 };
 pub use authentication::{
     Authenticated, Authenticator, Authorizer, AuthorizerSettings, CertificateRequest, ClientCertificate,
-    Connection, NodeClaim, StreamPermit, client_certificate,
+    Connection, NodeClaim, ProxyCertificate, ProxySecret, StreamPermit, client_certificate, proxy_secrets,
 };
 pub use authority::{
     ActiveMaterial, Authority, AuthorityStatus, MaterialReceiver, Problem, ProblemKind, Signer,

@@ -114,6 +114,14 @@ pub mod type_url {
     pub const EXTENSION_CONFIG: &str = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig";
 }
 
+/// Names of the secrets that every Envoy has, as istiod's proxies know them.
+pub mod secret_name {
+    /// The certificate of the proxy itself, and its key.
+    pub const CERTIFICATE: &str = "default";
+    /// The roots of the mesh.
+    pub const ROOTS: &str = "ROOTCA";
+}
+
 /// Paths of the RPCs, as HTTP/2 request paths.
 pub mod rpc_path {
     /// Aggregated incremental discovery (bidirectional stream).

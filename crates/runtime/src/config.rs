@@ -82,7 +82,10 @@ pub struct MeshArgs {
     #[arg(long, value_name = "BOOL", env = "PILOT_ENABLE_K8S_SELECT_WORKLOAD_ENTRIES", default_value = "true",
         action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new())]
     pub services_select_entries: bool,
-    /// Deploy proxies for Gateways of our classes; default: only of folders, where that is played
+    /// Configure waypoints of our classes: their Envoys are sent services and routes, and get certificates; default: unless --shadow
+    #[arg(long, value_name = "BOOL", env = "PILOTHOUSE_CONFIGURE_WAYPOINTS", value_parser = clap::builder::BoolishValueParser::new())]
+    pub configure_waypoints: Option<bool>,
+    /// Deploy proxies for Gateways of our classes; default: for waypoints alone, if they are configured, and of folders, where that is played, for all
     #[arg(long, value_name = "BOOL", env = "PILOT_ENABLE_GATEWAY_API_DEPLOYMENT_CONTROLLER", value_parser = clap::builder::BoolishValueParser::new())]
     pub deploy_gateways: Option<bool>,
     /// Image of the upstream Envoy that they run; a Gateway chooses another by the annotation sidecar.istio.io/proxyImage
@@ -102,9 +105,14 @@ impl MeshArgs {
         mesh::Pools { v4: self.ipv4_pool, v6: self.ipv6_pool }
     }
 
+    /// Tells whether waypoints are configured, unless beside another control plane.
+    fn configures_waypoints(&self) -> bool {
+        self.configure_waypoints.unwrap_or(true)
+    }
+
     /// Tells whether proxies are deployed for gateways, of folders or of a cluster.
     pub fn deploys_gateways(&self, of_folders: bool) -> bool {
-        self.deploy_gateways.unwrap_or(of_folders)
+        self.deploy_gateways.unwrap_or(of_folders || self.configures_waypoints())
     }
 
     /// Returns the options of a mesh of folders, or of a cluster.
@@ -124,11 +132,11 @@ impl MeshArgs {
             services_select_entries: self.services_select_entries,
             multi_network: self.multi_network,
             gateway_api: true,
-            // Nobody may follow what they are sent yet.
-            configures_waypoints: false,
+            configures_waypoints: self.configures_waypoints(),
             proxies: self.deploys_gateways(of_folders).then(|| mesh::ProxyOptions {
                 envoy_image: self.envoy_image.clone(),
                 pilothouse_image: self.pilothouse_image.clone(),
+                waypoints_only: self.deploy_gateways.is_none() && !of_folders,
                 ..mesh::ProxyOptions::default()
             }),
         }
@@ -402,6 +410,8 @@ impl ServeArgs {
     /// Returns the options of the mesh.
     pub fn mesh_options(&self) -> mesh::Options {
         let mut options = self.mesh.options(!self.source.from.is_empty());
+        // Beside another control plane its waypoints are that one's, unless they are wished for.
+        options.configures_waypoints &= !self.shadow || self.mesh.configure_waypoints.is_some();
         if let Some(proxies) = &mut options.proxies
             && !self.identity.root_config_map.is_empty()
         {

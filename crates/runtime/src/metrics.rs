@@ -19,7 +19,7 @@ use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::encoding::prometheus_text::encode;
 use prometheus_client::registry::Registry;
 use samples::Samples;
-use server::{Clients, CloseReason};
+use server::{Clients, CloseReason, TypeTotals};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -147,10 +147,9 @@ fn clients(out: &mut Samples<'_>, clients: &Clients) -> fmt::Result {
         "Clients refused since they wanted more than one may take, by what of.",
         clients.refusals().list(),
     )?;
-    let (wds, wads) = (totals.addresses, totals.authorizations);
-    let by_type = |wads, wds| [("wads", wads), ("wds", wds)];
-    out.counters("pilot_xds_pushes", "type", "Responses, by type.", by_type(wads.responses, wds.responses))?;
-    out.counters("pilot_total_xds_rejects", "type", "Refusals, by type.", by_type(wads.nacks, wds.nacks))
+    let by_type = |of: fn(TypeTotals) -> u64| totals.by_type().map(move |(name, sums)| (name, of(sums)));
+    out.counters("pilot_xds_pushes", "type", "Responses, by type.", by_type(|sums| sums.responses))?;
+    out.counters("pilot_total_xds_rejects", "type", "Refusals, by type.", by_type(|sums| sums.nacks))
 }
 
 fn engine(out: &mut Samples<'_>, engine: &EngineHandle) -> fmt::Result {

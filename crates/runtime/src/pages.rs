@@ -168,6 +168,7 @@ async fn clientz(State(m): State<Monitoring>) -> Response {
             "id": c.id,
             "peer": c.peer.map(|p| p.to_string()),
             "node": c.node.map(|n| n.id),
+            "gateway": c.gateway,
             "connected": rfc3339(c.stats.connected_at.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())),
             "types": types,
         })

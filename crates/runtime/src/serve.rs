@@ -90,6 +90,7 @@ pub struct Daemon {
     status: Option<(kube::Client, StatusSettings)>,
     bounds: Bounds,
     timeouts: Timeouts,
+    configures_waypoints: bool,
     xds: TcpListener,
     health: TcpListener,
     monitoring: TcpListener,
@@ -151,6 +152,7 @@ impl Daemon {
             status,
             bounds,
             timeouts,
+            configures_waypoints: args.mesh_options().configures_waypoints,
             xds,
             health,
             monitoring,
@@ -221,6 +223,7 @@ impl Daemon {
         let Feeds { nodes, clients, changes, status_stats, .. } = self.feeds;
         let ads = Ads::with_affected_nodes(nodes, self.engine.snapshots(), clients.clone())
             .with_capabilities(|node| mesh::understood_by(node.property("ISTIO_VERSION")));
+        let ads = if self.configures_waypoints { ads.with_gateways() } else { ads };
         let service = Service::new(ads).with_bounds(self.bounds).with_timeouts(self.timeouts);
         if let Some(secure) = self.secure {
             tasks.spawn(secure.run(service.clone(), self.engine.snapshots(), stop.clone()));

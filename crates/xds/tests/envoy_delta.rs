@@ -452,3 +452,17 @@ fn a_stream_that_missed_that_its_scope_was_away_loses_what_did_not_come_back() {
         ["Cluster b", "Endpoint  -b", "Listener  -main", "Route  -r", "Endpoint  -a", "Cluster  -a"]
     );
 }
+
+#[test]
+fn a_refusal_tells_which_resources_it_names() {
+    let latest = shop().publish();
+    let mut stream = stream();
+    stream.subscribe(Cluster, &[], &[]);
+    let answer = stream.poll(&latest).unwrap();
+    stream.answer(&answer, Some("Error adding/updating cluster(s) b: it is bad, and about aa"));
+    let message = "Error adding/updating cluster(s) b: it is bad, and about aa";
+    assert_eq!(stream.session.refusal(), Some((Cluster, message, vec!["b"])));
+    // The next request is about something else.
+    stream.subscribe(Cluster, &["a"], &[]);
+    assert!(!stream.session.has_refused() && stream.session.refusal().is_none());
+}

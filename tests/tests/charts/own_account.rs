@@ -367,7 +367,9 @@ async fn status(address: SocketAddr, path: &str) -> anyhow::Result<u16> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn as_its_own_account_it_does_all_its_work_and_uses_every_right_it_has() -> anyhow::Result<()> {
-    let site = Site::install(false, &json!({"gateways": {"enabled": true}}), None).await?;
+    // Of all classes: what is deployed for a waypoint is of the same kinds.
+    let values = json!({"env": {"PILOT_ENABLE_GATEWAY_API_DEPLOYMENT_CONTROLLER": true}});
+    let site = Site::install(false, &values, None).await?;
     let mut args = site.settings()?;
     assert_eq!(args.mesh.system_namespace, site.system);
     let one = Replica::start(&site, &args).await?;

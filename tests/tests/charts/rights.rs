@@ -254,6 +254,11 @@ fn deploying(namespace: &str, revision: &str) -> BTreeSet<String> {
     all
 }
 
+/// Returns the rights that are needed beside those to read, with the settings of the chart.
+fn writes(namespace: &str, revision: &str) -> BTreeSet<String> {
+    further(namespace, revision).into_iter().chain(deploying(namespace, revision)).collect()
+}
+
 /// Returns the kinds that are not read and whose objects say so in a condition.
 pub fn unread_with_conditions() -> impl Iterator<Item = &'static KnownKind> {
     known_kinds().filter(|kind| matches!(kind.state, KindState::Unread(_)) && kind.has_open_conditions())
@@ -272,7 +277,7 @@ fn roles_grant_what_is_read_and_written_and_nothing_else() -> anyhow::Result<()>
     {
         let rendered = render_pilothouse("mesh", &values)?;
         let expected: BTreeSet<String> =
-            reads("mesh", settings).union(&further("mesh", revision)).cloned().collect();
+            reads("mesh", settings).into_iter().chain(writes("mesh", revision)).collect();
         is_exactly(&granted(&rendered)?, &expected);
     }
     Ok(())
@@ -280,8 +285,7 @@ fn roles_grant_what_is_read_and_written_and_nothing_else() -> anyhow::Result<()>
 
 #[test]
 fn what_is_published_under_another_name_is_granted_by_it() -> anyhow::Result<()> {
-    let all: BTreeSet<String> =
-        reads("mesh", "istio").into_iter().chain(further("mesh", "default")).collect();
+    let all: BTreeSet<String> = reads("mesh", "istio").into_iter().chain(writes("mesh", "default")).collect();
     let of_chart = |env: Value| granted(&render_pilothouse("mesh", &json!({ "env": env }))?);
 
     let named = of_chart(json!({"PILOT_CA_CERT_CONFIGMAP": "roots", "PILOT_CRL_CONFIGMAP": "lists"}))?;
@@ -306,14 +310,18 @@ fn deploying_gateways_is_granted_where_it_is_wished_for() -> anyhow::Result<()> 
     let without: BTreeSet<String> =
         reads("mesh", "istio-blue").into_iter().chain(further("mesh", "blue")).collect();
     let with = without.union(&deploying("mesh", "blue")).cloned().collect();
+    let (deploys, configures) =
+        ("PILOT_ENABLE_GATEWAY_API_DEPLOYMENT_CONTROLLER", "PILOTHOUSE_CONFIGURE_WAYPOINTS");
     for (gateways, env, expected) in [
+        (json!({}), json!({}), &with),
         (json!({"enabled": true}), json!({}), &with),
         (json!({"enabled": false}), json!({}), &without),
-        (
-            json!({"enabled": true}),
-            json!({"PILOT_ENABLE_GATEWAY_API_DEPLOYMENT_CONTROLLER": false}),
-            &without,
-        ),
+        (json!({"enabled": true}), json!({deploys: false}), &without),
+        // Who configures no waypoints deploys none, unless all gateways are to be.
+        (json!({"configureWaypoints": false}), json!({}), &without),
+        (json!({}), json!({configures: "no"}), &without),
+        (json!({"configureWaypoints": false}), json!({configures: true}), &with),
+        (json!({"configureWaypoints": false}), json!({deploys: true}), &with),
     ] {
         let values = json!({"revision": "blue", "gateways": gateways, "env": env});
         is_exactly(&granted(&render_pilothouse("mesh", &values)?)?, expected);
@@ -325,7 +333,7 @@ fn deploying_gateways_is_granted_where_it_is_wished_for() -> anyhow::Result<()> 
 fn external_signer_is_granted_by_its_name_and_no_secret_is() -> anyhow::Result<()> {
     let of = |signer: &str| OF_SIGNERS.map(|right| right.replace("SIGNER", signer));
     let mut expected = reads("mesh", "istio");
-    expected.extend(further("mesh", "default").into_iter().filter(|right| !right.contains(" secrets")));
+    expected.extend(writes("mesh", "default").into_iter().filter(|right| !right.contains(" secrets")));
     expected.extend(of("issuers.example/mesh"));
     let rendered = |domain: &str, shadow: bool| {
         let signer = json!({"name": "issuers.example/mesh", "domain": domain});
@@ -344,7 +352,7 @@ fn external_signer_is_granted_by_its_name_and_no_secret_is() -> anyhow::Result<(
 fn a_trust_bundle_is_granted_where_it_is_wished_for() -> anyhow::Result<()> {
     let values = json!({"env": {"ENABLE_CLUSTER_TRUST_BUNDLE_API": true}});
     let mut expected: BTreeSet<String> =
-        reads("mesh", "istio").into_iter().chain(further("mesh", "default")).collect();
+        reads("mesh", "istio").into_iter().chain(writes("mesh", "default")).collect();
     let kind = "clustertrustbundles.certificates.k8s.io";
     expected.insert(format!("create {kind} everywhere"));
     expected.insert("attest signers.certificates.k8s.io=istio.io/istiod-ca everywhere".to_owned());

@@ -7,8 +7,10 @@
 
 mod acceptance;
 mod bootstrap;
+mod peers;
 mod proxy;
 mod render;
+mod serve;
 mod traffic;
 
 #[path = "../golden/input.rs"]

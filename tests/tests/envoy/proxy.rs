@@ -47,7 +47,8 @@ impl Control {
     pub async fn start(scope: &Scope, authority: &Authority) -> anyhow::Result<Self> {
         let (snapshots, newest) = watch::channel(None);
         let clients = Clients::default();
-        let ads = Ads::new(newest, clients.clone()).with_scopes(|node, _| Some(node.cluster.as_str().into()));
+        let ads =
+            Ads::new(newest, clients.clone()).with_claimed_scopes(|node| Some(node.cluster.as_str().into()));
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let stop = CancellationToken::new();

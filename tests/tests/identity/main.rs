@@ -16,6 +16,7 @@ mod development;
 mod distribution;
 mod external;
 mod flood;
+mod gateways;
 mod intermediate;
 mod issuers;
 mod key_material;

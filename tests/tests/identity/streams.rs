@@ -7,8 +7,9 @@ use pilothouse_tests::apiserver::{LIMIT, until};
 use pilothouse_tests::client::transport::open;
 use pilothouse_tests::client::{Client, Node, OpenError, Options, Reconnect, Target};
 use proto::discovery::DeltaDiscoveryRequest;
-use proto::type_url::{ADDRESS, AUTHORIZATION, WORKLOAD};
-use tonic::Code;
+use proto::type_url::{ADDRESS, AUTHORIZATION, CLUSTER, WORKLOAD};
+use std::collections::BTreeMap;
+use tonic::{Code, Status};
 
 /// The ztunnel of a node, as it names itself.
 fn node(site: &Site, name: &str) -> Node {
@@ -116,46 +117,73 @@ async fn stream_ends_with_the_pod_that_opened_it() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Opens a stream of the pod `web` that says it is of a role, for one type, and returns the refusal.
+async fn refused_as(plane: &Plane, site: &Site, token: &str, role: &str, of: &str) -> anyhow::Result<Status> {
+    let target = Target {
+        address: plane.secure.to_string(),
+        tls: plane.client_options(token)?.tls,
+        token: Some(token.to_owned()),
+        ..Target::default()
+    };
+    let node = Node {
+        namespace: site.shop.clone(),
+        role: role.to_owned(),
+        pod: "web".to_owned(),
+        ..Node::ztunnel("n1")
+    };
+    // One type per stream: a stream ends with the first type that is refused.
+    let type_url = of.to_owned();
+    let first = DeltaDiscoveryRequest { node: Some(node.to_message()), type_url, ..Default::default() };
+    let status = match open(&target, vec![first]).await {
+        Ok(mut wire) => wire.responses.message().await.err(),
+        Err(OpenError::Refused(status)) => Some(status),
+        Err(other) => return Err(other.into()),
+    };
+    status.with_context(|| format!("a {role} was answered"))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn other_accounts_cannot_subscribe_to_the_types_of_ztunnels() -> anyhow::Result<()> {
     let site = Site::new().await?;
     let plane = Plane::open(&site.settings()?).await?;
     let web = site.pod(&site.shop, "web", "web", "n1").await?;
     let token = bound_token(site.server, &web, &["istio-ca"]).await?;
-    // Any account may claim one of these roles, but may not subscribe to the workloads of the mesh.
-    let target = |token: &str| {
-        let tls = plane.client_options(token)?.tls;
-        let (address, token) = (plane.secure.to_string(), Some(token.to_owned()));
-        anyhow::Ok(Target { address, tls, token, ..Target::default() })
-    };
-    let mut refused = 0;
-    for role in ["sidecar", "waypoint", "router"] {
-        for type_url in [ADDRESS, WORKLOAD, AUTHORIZATION] {
-            // One type per stream: a stream ends with the first type that is refused.
-            let node = Node { namespace: site.shop.clone(), role: role.to_owned(), ..Node::ztunnel("n1") };
-            let type_url = type_url.to_owned();
-            let first =
-                DeltaDiscoveryRequest { node: Some(node.to_message()), type_url, ..Default::default() };
-            let status = match open(&target(&token)?, vec![first]).await {
-                Ok(mut wire) => wire.responses.message().await.err(),
-                Err(OpenError::Refused(status)) => Some(status),
-                Err(other) => return Err(other.into()),
-            };
-            let status = status.with_context(|| format!("a {role} was answered"))?;
-            if status.code() == Code::Unimplemented {
-                continue;
-            }
-            refused += 1;
+    // Any account may claim one of these roles, but is served neither the mesh nor a gateway.
+    let mut expected = BTreeMap::new();
+    for (role, reason) in [("sidecar", "not_envoy"), ("waypoint", "no_gateway"), ("router", "no_gateway")] {
+        for type_url in [ADDRESS, WORKLOAD, AUTHORIZATION, CLUSTER] {
+            let status = refused_as(&plane, &site, &token, role, type_url).await?;
             assert_eq!(status.code(), Code::PermissionDenied, "{role}: {status}");
-            assert!(status.message().contains(&format!("a {role} may not subscribe")), "{status}");
+            *expected.entry(reason).or_insert(0) += 1;
             let counted = plane.stats().streams_refused.list();
-            assert!(counted.contains(&("subscription", refused)), "{role}: {counted:?}");
+            assert!(counted.contains(&(reason, expected[reason])), "{role}: {counted:?}");
         }
     }
-    assert!(refused >= 6, "of two types at least, for each of three kinds");
     let ztunnel = site.ztunnel("n1").await?;
     let options = Options { node: node(&site, "n1"), ..plane.client_options(&ztunnel)? };
     Client::connect(options).await?.until("both types answered", |state| state.is_ready()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_configures_no_waypoints_serves_ztunnels_alone() -> anyhow::Result<()> {
+    let site = Site::new().await?;
+    let mut args = site.settings()?;
+    args.mesh.configure_waypoints = Some(false);
+    let plane = Plane::open(&args).await?;
+    let web = site.pod(&site.shop, "web", "web", "n1").await?;
+    let token = bound_token(site.server, &web, &["istio-ca"]).await?;
+    for role in ["sidecar", "waypoint", "router"] {
+        for type_url in [ADDRESS, AUTHORIZATION] {
+            let status = refused_as(&plane, &site, &token, role, type_url).await?;
+            assert_eq!(status.code(), Code::PermissionDenied, "{role}: {status}");
+            assert!(status.message().contains(&format!("a {role} may not subscribe")), "{status}");
+        }
+        let status = refused_as(&plane, &site, &token, role, CLUSTER).await?;
+        assert_eq!(status.code(), Code::Unimplemented, "{role}: {status}");
+    }
+    let counted = plane.stats().streams_refused.list();
+    assert!(counted.contains(&("subscription", 6)), "{counted:?}");
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

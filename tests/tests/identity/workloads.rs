@@ -5,6 +5,7 @@ use anyhow::Context;
 use identity::Clock;
 use pilothouse_tests::apiserver::{LIMIT, until};
 use pilothouse_tests::certificates::{CertificateTarget, NewCertificate, request_certificate};
+use pilothouse_tests::spiffe::AnyName;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
@@ -128,7 +129,7 @@ async fn connect(client: &NewCertificate, server: &NewCertificate, clock: &FakeC
     let calling = ClientConfig::builder_with_details(Arc::clone(&provider), clock.time())
         .with_safe_default_protocol_versions()?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(spiffe::AnyName::new(roots, provider)))
+        .with_custom_certificate_verifier(Arc::new(AnyName::new(roots, provider)?))
         .with_client_auth_cert(chain, key)?;
     let (near, far) = tokio::io::duplex(64 * 1024);
     let name = ServerName::try_from("workload")?;
@@ -139,65 +140,4 @@ async fn connect(client: &NewCertificate, server: &NewCertificate, clock: &FakeC
     connected.context("the client refuses")?;
     accepted.context("the server refuses")?;
     Ok(())
-}
-
-/// Verifies a chain without a DNS name, as SPIFFE peers do.
-mod spiffe {
-    use rustls::client::WebPkiServerVerifier;
-    use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-    use rustls::crypto::CryptoProvider;
-    use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-    use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
-    use std::sync::Arc;
-
-    #[derive(Debug)]
-    pub struct AnyName(Arc<WebPkiServerVerifier>);
-
-    impl AnyName {
-        pub fn new(roots: Arc<RootCertStore>, provider: Arc<CryptoProvider>) -> Self {
-            let built = WebPkiServerVerifier::builder_with_provider(roots, provider).build();
-            Self(built.expect("roots"))
-        }
-    }
-
-    impl ServerCertVerifier for AnyName {
-        fn verify_server_cert(
-            &self,
-            leaf: &CertificateDer<'_>,
-            between: &[CertificateDer<'_>],
-            name: &ServerName<'_>,
-            ocsp: &[u8],
-            now: UnixTime,
-        ) -> Result<ServerCertVerified, Error> {
-            match self.0.verify_server_cert(leaf, between, name, ocsp, now) {
-                // The chain is verified before the name.
-                Err(Error::InvalidCertificate(
-                    CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-                )) => Ok(ServerCertVerified::assertion()),
-                other => other,
-            }
-        }
-
-        fn verify_tls12_signature(
-            &self,
-            message: &[u8],
-            cert: &CertificateDer<'_>,
-            dss: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, Error> {
-            self.0.verify_tls12_signature(message, cert, dss)
-        }
-
-        fn verify_tls13_signature(
-            &self,
-            message: &[u8],
-            cert: &CertificateDer<'_>,
-            dss: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, Error> {
-            self.0.verify_tls13_signature(message, cert, dss)
-        }
-
-        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-            self.0.supported_verify_schemes()
-        }
-    }
 }

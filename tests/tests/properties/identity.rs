@@ -5,16 +5,25 @@ use std::sync::Arc;
 
 use model::facts::Phase;
 use model::{Event, Kind, Name, Object, Uid};
-use plane::{IdentitySnapshot, Plane};
+use plane::{IdentitySnapshot, Plane, PodIdentity};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 use crate::{ClusterState, Edit, config, edit, options, told};
 
+/// UID, node, account and gateway of a pod.
+type Parts = (Uid, String, String, String);
+
+const GATEWAY: &str = "gateway.networking.k8s.io/gateway-name";
+
 /// The live pods of a snapshot, each with what identity depends on.
-fn pods(snapshot: &IdentitySnapshot) -> BTreeMap<Name, (Uid, String, String)> {
-    let pods = snapshot.pods();
-    pods.map(|(name, pod)| (name.clone(), (pod.uid, pod.node.to_string(), pod.account.to_string()))).collect()
+fn pods(snapshot: &IdentitySnapshot) -> BTreeMap<Name, Parts> {
+    let gateway = |name: &Name| snapshot.gateway_of(&name.ns, &name.name).map(ToString::to_string);
+    let parts = |(name, pod): (&Name, &PodIdentity)| {
+        let gateway = gateway(name).unwrap_or_default();
+        (name.clone(), (pod.uid, pod.node.to_string(), pod.account.to_string(), gateway))
+    };
+    snapshot.pods().map(parts).collect()
 }
 
 /// Checks a snapshot against a plain look at every object.
@@ -27,7 +36,8 @@ fn is_as_looked_up(snapshot: &IdentitySnapshot, cluster: &ClusterState) -> Resul
         let (account, node) = match object {
             Object::Pod(pod) if pod.phase == Phase::Live => {
                 let (account, node) = (pod.service_account.to_string(), pod.node.to_string());
-                live.insert(pod.name.clone(), (pod.uid.into(), node.clone(), account.clone()));
+                let gateway = pod.labels.get(GATEWAY).map(ToString::to_string).unwrap_or_default();
+                live.insert(pod.name.clone(), (pod.uid.into(), node.clone(), account.clone(), gateway));
                 (account, node)
             }
             Object::Pod(pod) => {
@@ -92,7 +102,8 @@ proptest! {
             // Whoever holds the snapshot of before sees nothing of this.
             prop_assert_eq!(pods(&before), known.clone());
             let now = pods(after);
-            let went = known.iter().filter(|(name, of)| now.get(*name).is_none_or(|new| new.0 != of.0));
+            let is_other = |old: &Parts, new: &Parts| old.0 != new.0 || old.3 != new.3;
+            let went = known.iter().filter(|(name, of)| now.get(*name).is_none_or(|new| is_other(of, new)));
             prop_assert_eq!(&delta.gone, &went.map(|(name, _)| name.clone()).collect::<Vec<_>>());
             prop_assert!(delta.pods || known == now);
             prop_assert_eq!(delta.namespaces, before.namespaces() != after.namespaces());

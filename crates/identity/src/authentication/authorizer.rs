@@ -9,13 +9,17 @@ use crate::identity_index::IdentityIndex;
 use crate::issue_request::IssueRequest;
 use crate::refused::Refused;
 use crate::stats::IdentityStats;
-use ca::{Denial, Issued, Pods, StreamNode, StreamPolicy, TtlPolicy, authorize_stream};
+use ca::{
+    Denial, Identity, Issued, Pods, SigningKey, StreamDenial, StreamNode, StreamPolicy, TtlPolicy,
+    authorize_gateway, authorize_stream,
+};
 use http::HeaderMap;
 use limits::{KeyedSemaphore, Limiter, Limits, Permit, Rate, truncated};
-use model::rfc3339;
+use model::{Name, rfc3339};
 use parking_lot::Mutex;
 use rustls::pki_types::UnixTime;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Maximum number of clients that rate limits track.
 const MAX_CLIENTS: usize = 64 * 1024;
@@ -63,6 +67,14 @@ pub struct NodeClaim<'a> {
     pub node_name: &'a str,
     /// `INSTANCE_IPS` of its metadata.
     pub instance_ips: &'a str,
+    /// The gateway that the label of its metadata names.
+    pub gateway: &'a str,
+}
+
+impl NodeClaim<'_> {
+    fn parse(&self) -> Result<StreamNode, StreamDenial> {
+        StreamNode::parse(self.id, self.namespace, self.service_account, self.node_name, self.instance_ips)
+    }
 }
 
 /// A request for a certificate.
@@ -193,24 +205,46 @@ impl Authorizer {
         node: &NodeClaim<'_>,
     ) -> Result<(), Refused> {
         let decide = || {
-            let NodeClaim { id, namespace, service_account, node_name, instance_ips } = *node;
-            let parsed = StreamNode::parse(id, namespace, service_account, node_name, instance_ips)?;
+            let parsed = node.parse()?;
             let mesh = self.index.mesh();
             let policy = StreamPolicy { check_identity: true, ztunnels: Some(&mesh.authorizer) };
             let bound = permit.binding.as_ref().map(|binding| binding.node.as_str());
             let node_name = bound.or(caller.caller.node.as_deref());
             authorize_stream(std::slice::from_ref(&caller.identity), node_name, &parsed, &policy)
         };
-        decide().map(drop).map_err(|denial: ca::StreamDenial| {
-            let refused = Refused::from(denial);
-            tracing::warn!(
-                caller = %caller.identity, node = truncated(node.id),
-                peer = caller.address.map(tracing::field::display),
-                reason = refused.reason, detail = truncated(&refused.detail), "refused a stream",
-            );
-            self.stats.streams_refused.add(refused.reason);
-            refused
-        })
+        decide().map(drop).map_err(|denial| self.refuse_node(caller, node, denial))
+    }
+
+    /// Decides whose configuration a caller is served that is no ztunnel: that of the gateway, `(namespace,
+    /// name)`, which the pod of its token is an instance of. The permit ends when that becomes another.
+    ///
+    /// # Errors
+    /// [`Refused`], as [`authorize_node`](Self::authorize_node), and `PermissionDenied` for whoever is of no
+    /// gateway or says that it is of another.
+    pub fn authorize_gateway(
+        &self,
+        caller: &Authenticated,
+        permit: &StreamPermit,
+        node: &NodeClaim<'_>,
+    ) -> Result<Name, Refused> {
+        self.authorize_node(caller, permit, node)?;
+        let decide = || {
+            let own = permit.binding.as_ref().and_then(|binding| binding.gateway.as_deref());
+            let gateway = authorize_gateway(&caller.caller, own, &node.parse()?, node.gateway)?;
+            Ok(Name::new(&caller.caller.namespace, gateway))
+        };
+        decide().map_err(|denial| self.refuse_node(caller, node, denial))
+    }
+
+    fn refuse_node(&self, caller: &Authenticated, node: &NodeClaim<'_>, denial: StreamDenial) -> Refused {
+        let refused = Refused::from(denial);
+        tracing::warn!(
+            caller = %caller.identity, node = truncated(node.id),
+            peer = caller.address.map(tracing::field::display),
+            reason = refused.reason, detail = truncated(&refused.detail), "refused a stream",
+        );
+        self.stats.streams_refused.add(refused.reason);
+        refused
     }
 
     /// Permits a caller to request a certificate, before its request is read.
@@ -221,6 +255,55 @@ impl Authorizer {
         let now = self.clock.monotonic();
         self.certificate_rate.lock().take(caller.client(), now).map_err(Refused::rate_limited)?;
         self.authenticator.check_alive(caller).await
+    }
+
+    /// Returns what certificates are signed with, and whatever replaces it.
+    pub(super) fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// Returns the longest life of a certificate of a proxy.
+    pub(super) fn certificate_life(&self) -> Duration {
+        self.settings.ttl.default_life()
+    }
+
+    /// Returns the identity that a caller has today: the trust domain may have changed since it called.
+    pub(super) fn identity_now(&self, caller: &Authenticated) -> Identity {
+        let (namespace, account) = (caller.identity.namespace(), caller.identity.service_account());
+        // The parts are valid: they are those of an identity.
+        Identity::new(&self.index.mesh().trust_domain, namespace, account)
+            .unwrap_or_else(|_| caller.identity.clone())
+    }
+
+    /// Makes a key for a caller, and issues its own certificate for that, within the limits for certificates.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub(super) async fn proxy_certificate(
+        &self,
+        caller: &Authenticated,
+    ) -> Result<(SigningKey, Issued), Refused> {
+        self.stats.requests.add();
+        let caller = Authenticated { identity: self.identity_now(caller), ..caller.clone() };
+        let issued = self.issue_proxy_certificate(&caller).await;
+        match &issued {
+            Ok(_) => self.stats.issued.add(),
+            Err(refused) => self.stats.refused.add(refused.reason),
+        }
+        issued
+    }
+
+    async fn issue_proxy_certificate(&self, caller: &Authenticated) -> Result<(SigningKey, Issued), Refused> {
+        self.permit_certificate(caller).await?;
+        let failed = |error: ca::KeyError| Refused {
+            code: ca::Code::Internal,
+            reason: "key_failed",
+            detail: error.to_string(),
+        };
+        let key = SigningKey::generate_p256().map_err(failed)?;
+        let csr = key.request_pem(&[&caller.identity.to_string()]).map_err(failed)?;
+        let request = CertificateRequest { csr: &csr, impersonated: "", signer: "", ttl_seconds: 0 };
+        Ok((key, self.issue(caller, &request).await?))
     }
 
     /// Issues the requested certificate, if the caller may have it.

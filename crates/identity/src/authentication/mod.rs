@@ -4,6 +4,8 @@
 //!  client certificate ─▶ still valid ─▶ live account ─┐          ┌─▶ stream: node matches identity, bound to its pod
 //!                                                     ├─▶ Caller ┤
 //!  bearer token ─▶ limits ─▶ verified ─▶ live pod ────┘          └─▶ certificate: own, or of a pod on its node
+//!                                                                                │ an Envoy's
+//!                                                       roots, its certificate ◀─┘ proxy_secrets
 //!  ╰─────────────── Authenticator ────────────╯                  ╰────────────── Authorizer ──────────────╯
 //! ```
 //!
@@ -13,6 +15,7 @@ mod authenticator;
 mod authorizer;
 mod caller;
 mod client_certificates;
+mod proxy_secrets;
 mod vouched_pods;
 
 pub use authenticator::Authenticator;
@@ -20,3 +23,4 @@ pub use authorizer::{Authorizer, AuthorizerSettings, CertificateRequest, NodeCla
 pub use caller::{Authenticated, Connection};
 pub use client_certificates::{ClientCertificate, client_certificate};
 pub(crate) use client_certificates::{ClientCertificates, ClientVerifier};
+pub use proxy_secrets::{ProxyCertificate, ProxySecret, proxy_secrets};

@@ -7,6 +7,7 @@ use model::{Name, Ns, Str, Uid};
 use crate::input::Inputs;
 use crate::namespace::NamespaceView;
 use crate::settings::Settings;
+use crate::waypoint::GATEWAY_NAME_LABEL;
 
 pub use crate::settings::TrustSettings;
 
@@ -66,6 +67,11 @@ pub(crate) fn declare(
 /// Tells whether a pod counts: unless it is done or of another cluster, and somebody else may have its name.
 pub fn is_live(name: &Name, pod: &Pod) -> bool {
     pod.phase == Phase::Live && name.ns.cluster().is_none()
+}
+
+/// Returns the gateway that a pod is an instance of, by its label: one of the pod's own namespace.
+pub fn gateway_of(pod: &Pod) -> Option<&Str> {
+    pod.labels.get(GATEWAY_NAME_LABEL).filter(|gateway| !gateway.is_empty())
 }
 
 impl PodIdentity {

@@ -60,7 +60,7 @@ pub(crate) const WAYPOINT_CONTROLLER: &str = "istio.io/mesh-controller";
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Unprogrammed {
     /// It is of a class of ours, and waypoints are not programmed here.
-    NotYet,
+    TurnedOff,
     /// Its class is of another controller; without one, there is no such class.
     NotOurs { class: Str, controller: Option<Str> },
 }
@@ -69,7 +69,9 @@ impl Unprogrammed {
     /// Returns why a gateway is not programmed, where those of our classes are if `configures` says so.
     fn of(gateway: &Gateway, class: Option<&GatewayClass>, configures: bool) -> Option<Self> {
         match class {
-            Some(class) if class.controller == WAYPOINT_CONTROLLER => (!configures).then_some(Self::NotYet),
+            Some(class) if class.controller == WAYPOINT_CONTROLLER => {
+                (!configures).then_some(Self::TurnedOff)
+            }
             other => Some(Self::NotOurs {
                 class: gateway.class.clone(),
                 controller: other.map(|class| class.controller.clone()),
@@ -80,7 +82,7 @@ impl Unprogrammed {
     /// Returns it in words, to follow a colon.
     pub fn reason(&self) -> String {
         match self {
-            Self::NotYet => "this version of Pilothouse configures no waypoints".to_owned(),
+            Self::TurnedOff => "this control plane configures no waypoints".to_owned(),
             Self::NotOurs { class, controller: Some(controller) } => {
                 format!("its class {class:?} is of controller {controller:?}")
             }

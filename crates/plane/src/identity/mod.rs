@@ -1,8 +1,8 @@
 //! What identity depends on of the mesh, published with each commit.
 //!
 //! ```text
-//! rows of the mesh ──changes──▶ IdentitySnapshot: pods by name, accounts by node and in all,
-//!                                                 namespaces that take part, settings of trust
+//! rows of the mesh ──changes──▶ IdentitySnapshot: pods by name, those of gateways, accounts by node and
+//!                                                 in all, namespaces that take part, settings of trust
 //! ```
 //!
 //! A snapshot is immutable and shares with the one before what did not change, so that a commit costs its
@@ -25,6 +25,8 @@ use shared_map::SharedMap;
 #[derive(Clone, Debug, Default)]
 pub struct IdentitySnapshot {
     pods: SharedMap<Name, PodIdentity>,
+    /// The gateways of those pods that are instances of one.
+    gateways: SharedMap<Name, Str>,
     /// How many pods of each account are on each node.
     placed: SharedMap<Placed, u32>,
     /// How many pods, and workloads outside of the cluster, have each account.
@@ -36,7 +38,8 @@ pub struct IdentitySnapshot {
 /// What one commit changed of an [`IdentitySnapshot`].
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct IdentityDelta {
-    /// Pods that are not live any more, or another one under their name; ascending.
+    /// Pods that are not live any more, another one under their name, or instances of another gateway;
+    /// ascending.
     pub gone: Vec<Name>,
     /// Whether pods or accounts changed.
     pub pods: bool,
@@ -105,6 +108,11 @@ impl IdentitySnapshot {
         self.pods.get(&NameRef { ns: namespace, name })
     }
 
+    /// Returns the gateway that a live pod is an instance of, one of the same namespace.
+    pub fn gateway_of(&self, namespace: &str, pod: &str) -> Option<&Str> {
+        self.gateways.get(&NameRef { ns: namespace, name: pod })
+    }
+
     /// Tells whether a live pod of an account is on a node; no pod is on the node without a name.
     pub fn runs_on(&self, node: &str, namespace: &str, account: &str) -> bool {
         let account = AccountRef { namespace, name: account };
@@ -154,9 +162,13 @@ impl IdentitySnapshot {
                 (Some(old), Some(new)) if parts(old) == parts(new) => continue,
                 _ => delta.pods = true,
             }
+            let gateway = new.and_then(identity::gateway_of);
+            if old.and_then(identity::gateway_of) != gateway {
+                own.snapshot().gateways.edit(&change.key, |_| gateway.cloned());
+            }
             if let Some(old) = old {
                 own.add(&change.key.ns, old, -1);
-                if new.is_none_or(|new| new.uid != old.uid) {
+                if new.is_none_or(|new| new.uid != old.uid || gateway != identity::gateway_of(old)) {
                     delta.gone.push(change.key.clone());
                 }
             }
@@ -204,8 +216,8 @@ impl IdentitySnapshot {
 }
 
 /// What identity depends on of a pod that is live.
-fn parts(pod: &Pod) -> (u128, &Str, &Str) {
-    (pod.uid, &pod.node, &pod.service_account)
+fn parts(pod: &Pod) -> (u128, &Str, &Str, Option<&Str>) {
+    (pod.uid, &pod.node, &pod.service_account, identity::gateway_of(pod))
 }
 
 /// Counts pods by account, and by node and account. What comes in a row alike, as in a listing, is one step.

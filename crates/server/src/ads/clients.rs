@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use xds::{AckState, Node, ResourceType, Session, SessionStats};
+use xds::{AckState, Node, ResourceType, Scope, Session, SessionStats};
 
 use crate::latencies::Latencies;
 use crate::limits::{CloseCounts, Refusals};
@@ -50,6 +50,8 @@ pub struct ClientView {
     pub peer: Option<SocketAddr>,
     /// The node that it claims to be; none before its first request.
     pub node: Option<Node>,
+    /// The gateway or waypoint whose configuration it gets, `NAMESPACE/NAME`; none where it gets the mesh.
+    pub gateway: Option<String>,
     /// State of its session.
     pub stats: SessionStats,
 }
@@ -67,11 +69,22 @@ pub struct Totals {
     pub acks: u64,
     /// Refusals.
     pub nacks: u64,
-    /// Responses and refusals of addresses, legacy workloads included.
-    pub addresses: TypeTotals,
-    /// Responses and refusals of authorizations.
-    pub authorizations: TypeTotals,
+    /// Responses and refusals of each type, in the order of [`TYPES`].
+    by_type: [TypeTotals; TYPES.len()],
 }
+
+/// Types that are counted apart, with their names in metrics: those of istiod, where it has the type.
+const TYPES: [(&str, ResourceType); 9] = [
+    ("wds", ResourceType::Address),
+    ("wads", ResourceType::Authorization),
+    ("sds", ResourceType::Secret),
+    ("cds", ResourceType::Cluster),
+    ("eds", ResourceType::Endpoint),
+    ("ecds", ResourceType::ExtensionConfig),
+    ("lds", ResourceType::Listener),
+    ("rds", ResourceType::Route),
+    ("srds", ResourceType::ScopedRoute),
+];
 
 /// Sums of one type over all streams since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -83,6 +96,11 @@ pub struct TypeTotals {
 }
 
 impl Totals {
+    /// Returns the sums of each type, with its name in metrics; legacy workloads count as addresses.
+    pub fn by_type(&self) -> impl Iterator<Item = (&'static str, TypeTotals)> {
+        TYPES.map(|(name, _)| name).into_iter().zip(self.by_type)
+    }
+
     fn add(&mut self, stats: &SessionStats) {
         self.streams += 1;
         self.responses += stats.responses;
@@ -90,12 +108,13 @@ impl Totals {
         self.acks += stats.types.iter().map(|t| t.acks).sum::<u64>();
         self.nacks += stats.types.iter().map(|t| t.nacks).sum::<u64>();
         for of in &stats.types {
-            let sums = match of.type_url.as_str() {
-                proto::type_url::AUTHORIZATION => &mut self.authorizations,
-                proto::type_url::ADDRESS | proto::type_url::WORKLOAD => &mut self.addresses,
-                // Whatever else a client asks for is answered empty, and makes no series.
-                _ => continue,
+            let found = match of.type_url.as_str() {
+                proto::type_url::WORKLOAD => Some(ResourceType::Address),
+                url => ResourceType::from_type_url(url),
             };
+            // Whatever else a client asks for is answered empty, and makes no series.
+            let Some(at) = TYPES.iter().position(|(_, listed)| Some(*listed) == found) else { continue };
+            let sums = &mut self.by_type[at];
             sums.responses += of.responses;
             sums.nacks += of.nacks;
         }
@@ -135,7 +154,9 @@ impl Clients {
             self.registry.lock().open.iter().map(|(&id, client)| (id, Arc::clone(client))).collect();
         let view = |(id, client): (u64, Arc<Client>)| {
             let session = client.session.lock();
-            ClientView { id, peer: client.peer, node: session.node().cloned(), stats: session.stats() }
+            let gateway = Some(session.scope()).filter(|of| **of != Scope::Mesh).map(ToString::to_string);
+            let (node, stats) = (session.node().cloned(), session.stats());
+            ClientView { id, peer: client.peer, node, gateway, stats }
         };
         open.into_iter().map(view).collect()
     }

@@ -2,9 +2,13 @@
 
 use crate::grpc::Status;
 use crate::limits::{Bound, ConnectionState, Refusals};
+use futures::Stream;
 use http::HeaderMap;
-use identity::{Authenticated, Authorizer, NodeClaim, Refused, StreamPermit, Timer};
+use identity::{
+    Authenticated, Authorizer, NodeClaim, ProxySecret, Refused, StreamPermit, Timer, proxy_secrets,
+};
 use limits::truncated;
+use model::Name;
 use proto::Code;
 use std::future::Future;
 use std::pin::Pin;
@@ -45,6 +49,21 @@ pub(super) fn check_subscription(
         guard.authorizer.stats().streams_refused.add(refused.reason);
     }
     Err(refused.into())
+}
+
+/// The label of its pod by which an Envoy may name its gateway.
+const GATEWAY_LABEL: &str = "gateway.networking.k8s.io/gateway-name";
+
+/// What a node says of itself.
+fn claim(node: &xds::Node) -> NodeClaim<'_> {
+    NodeClaim {
+        id: &node.id,
+        namespace: node.property("NAMESPACE"),
+        service_account: node.property("SERVICE_ACCOUNT"),
+        node_name: node.property("NODE_NAME"),
+        instance_ips: node.property("INSTANCE_IPS"),
+        gateway: node.label(GATEWAY_LABEL),
+    }
 }
 
 /// Watches over one stream of an authenticated caller.
@@ -102,9 +121,9 @@ impl StreamGuard {
         Ok(Self { authorizer: Arc::clone(authorizer), caller, permit, authorized: false, gone, expires })
     }
 
-    /// Returns whose stream it is.
-    pub(super) fn caller(&self) -> &Authenticated {
-        &self.caller
+    /// Returns the secrets of the caller, which has a certificate of this version from an earlier stream.
+    pub fn secrets(&self, held: Option<String>) -> impl Stream<Item = ProxySecret> + Send + use<> {
+        proxy_secrets(Arc::clone(&self.authorizer), self.caller.clone(), held)
     }
 
     /// Returns whose stream it is, by name, and whether that is a ztunnel's account.
@@ -150,16 +169,19 @@ impl StreamGuard {
     /// The status that ends the stream.
     pub fn check_node(&mut self, node: Option<&xds::Node>) -> Result<(), Status> {
         if let Some(node) = node.filter(|_| !self.authorized) {
-            let claim = NodeClaim {
-                id: &node.id,
-                namespace: node.property("NAMESPACE"),
-                service_account: node.property("SERVICE_ACCOUNT"),
-                node_name: node.property("NODE_NAME"),
-                instance_ips: node.property("INSTANCE_IPS"),
-            };
-            self.authorizer.authorize_node(&self.caller, &self.permit, &claim)?;
+            self.authorizer.authorize_node(&self.caller, &self.permit, &claim(node))?;
             self.authorized = true;
         }
         Ok(())
+    }
+
+    /// Decides of which gateway the caller is an Envoy, that says it is this node.
+    ///
+    /// # Errors
+    /// The status that ends the stream.
+    pub fn gateway(&mut self, node: &xds::Node) -> Result<Name, Status> {
+        let gateway = self.authorizer.authorize_gateway(&self.caller, &self.permit, &claim(node))?;
+        self.authorized = true;
+        Ok(gateway)
     }
 }

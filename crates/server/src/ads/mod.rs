@@ -3,6 +3,7 @@
 mod clients;
 mod fanout;
 mod guard;
+mod secrets;
 mod stream;
 
 pub use clients::{ClientView, Clients, Totals, TypeTotals};

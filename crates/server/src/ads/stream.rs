@@ -16,12 +16,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http_body::{Body, Frame};
-use identity::Authenticated;
 use limits::{Rate, TokenBucket, truncated};
 use tokio::sync::watch;
 use tokio::time::{Sleep, sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
-use tracing::info;
+use tracing::{info, warn};
 use xds::{
     Capabilities, EnvoySession, Node, Response, Scope, Session, Snapshot, Variant, ZtunnelSession,
     node_of_request,
@@ -30,9 +29,10 @@ use xds::{
 use super::clients::{Clients, Registration};
 use super::fanout::{AffectedNodes, Fanout, Subscription};
 use super::guard::{StreamGuard, check_subscription};
+use super::secrets::{self, Secrets};
 use crate::grpc::{PREFIX_BYTES, Status, prefix};
 use crate::latencies::StreamTimes;
-use crate::limits::{Bound, Request, RequestReader};
+use crate::limits::{Bound, Refusals, Request, RequestReader};
 
 /// How long a returning ztunnel's answer waits for its other subscription.
 ///
@@ -57,19 +57,31 @@ pub struct Ads {
     clients: Clients,
     fanout: Fanout,
     capabilities: fn(&Node) -> Capabilities,
-    scopes: Option<ScopeOf>,
+    scopes: Scopes,
 }
 
-/// Tells the scope that a proxy is served, by what it says of itself and who it is.
-type ScopeFn = dyn Fn(&Node, Option<&Authenticated>) -> Option<Arc<str>> + Send + Sync;
+/// Tells the scope that a proxy is served, by what it says of itself.
+type ScopeFn = dyn Fn(&Node) -> Option<Arc<str>> + Send + Sync;
 
-/// Finds the proxy whose scope a client gets that is no ztunnel.
-#[derive(Clone)]
-struct ScopeOf(Arc<ScopeFn>);
+/// Whose scope a client gets that is no ztunnel.
+#[derive(Clone, Default)]
+enum Scopes {
+    /// Nobody's.
+    #[default]
+    None,
+    /// That of the gateway which the pod of its token is an instance of.
+    Proven,
+    /// Whose it claims.
+    Claimed(Arc<ScopeFn>),
+}
 
-impl std::fmt::Debug for ScopeOf {
+impl std::fmt::Debug for Scopes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("ScopeOf")
+        f.write_str(match self {
+            Self::None => "None",
+            Self::Proven => "Proven",
+            Self::Claimed(_) => "Claimed",
+        })
     }
 }
 
@@ -90,7 +102,7 @@ impl Ads {
         let fanout = Fanout::default();
         // It ends with the publisher.
         tokio::spawn(fanout.clone().run(snapshots.clone(), affected));
-        Self { snapshots, clients, fanout, capabilities: |_| 0, scopes: None }
+        Self { snapshots, clients, fanout, capabilities: |_| 0, scopes: Scopes::None }
     }
 
     /// Derives by this what a client supports beyond what all do.
@@ -99,34 +111,65 @@ impl Ads {
         Self { capabilities, ..self }
     }
 
-    /// Serves gateways and waypoints, too: this finds the proxy whose configuration a client gets, by what
-    /// it says of itself and, where callers are authenticated, by who it was proven to be. While there is
-    /// none, or nothing in the scope of that proxy, a client is refused what only such proxies follow.
+    /// Serves gateways and waypoints, too. Each gets the scope of the gateway which the pod of its token is an
+    /// instance of, also while that has nothing; whoever has shown no such token is refused, with the reason.
     #[must_use]
-    pub fn with_scopes(
-        self,
-        of: impl Fn(&Node, Option<&Authenticated>) -> Option<Arc<str>> + Send + Sync + 'static,
-    ) -> Self {
-        Self { scopes: Some(ScopeOf(Arc::new(of))), ..self }
+    pub fn with_gateways(self) -> Self {
+        Self { scopes: Scopes::Proven, ..self }
+    }
+
+    /// As [`with_gateways`](Self::with_gateways) for a port on which nobody is authenticated, and whose clients
+    /// are believed: this finds the scope by what one says of itself. While there is none, or it has nothing, a
+    /// client is refused what only such proxies follow.
+    #[must_use]
+    pub fn with_claimed_scopes(self, of: impl Fn(&Node) -> Option<Arc<str>> + Send + Sync + 'static) -> Self {
+        Self { scopes: Scopes::Claimed(Arc::new(of)), ..self }
     }
 
     /// Tells whether streams of this variant are served.
     pub(crate) fn serves(&self, variant: Variant) -> bool {
-        variant == Variant::Delta || self.scopes.is_some()
+        variant == Variant::Delta || !matches!(self.scopes, Scopes::None)
     }
 
     /// A session of one that follows the scope of a proxy, or the mesh.
     fn session(&self, scope: Option<(Variant, Arc<str>)>) -> Session {
         match scope {
-            Some((variant, name)) => EnvoySession::new(SystemTime::now(), variant, Scope::Proxy(name)).into(),
+            Some((variant, name)) => {
+                let session = EnvoySession::new(SystemTime::now(), variant, Scope::Proxy(name));
+                // Who is not authenticated has no certificate of its own.
+                let own = if matches!(self.scopes, Scopes::Proven) { secrets::NAMES } else { &[] };
+                session.with_own(own).into()
+            }
             None => ZtunnelSession::new(SystemTime::now()).with_capabilities(self.capabilities).into(),
         }
     }
 
-    /// The scope of a client that is no ztunnel, if there is anything in it.
-    fn scope(&self, node: &Node, caller: Option<&Authenticated>, latest: &Snapshot) -> Option<Arc<str>> {
-        let ScopeOf(of) = self.scopes.as_ref().filter(|_| node.role() != "ztunnel")?;
-        of(node, caller).filter(|name| latest.changed(&Scope::Proxy(Arc::clone(name))) > 0)
+    /// The scope of a client, if it is a gateway's or a waypoint's.
+    ///
+    /// # Errors
+    /// Why it gets none.
+    fn scope(
+        &self,
+        node: &Node,
+        guard: Option<&mut StreamGuard>,
+        latest: &Snapshot,
+    ) -> Result<Option<Arc<str>>, Status> {
+        if node.role() == "ztunnel" {
+            return Ok(None);
+        }
+        match (&self.scopes, guard) {
+            (Scopes::None, _) => Ok(None),
+            (Scopes::Proven, Some(guard)) => Ok(Some(guard.gateway(node)?.to_string().into())),
+            (Scopes::Proven, None) => {
+                let message =
+                    "gateways and waypoints are served on the secure port, to the tokens of their pods";
+                Err(Status::new(Code::PermissionDenied, message))
+            }
+            (Scopes::Claimed(of), _) => {
+                let has_any = |name: &Arc<str>| latest.changed(&Scope::Proxy(Arc::clone(name))) > 0;
+                Ok(of(node).filter(has_any))
+            }
+        }
     }
 
     /// The connected clients.
@@ -159,12 +202,27 @@ impl Ads {
             hold: None,
             drain: Box::pin(drain.clone().cancelled_owned()),
             guard,
+            secrets: Secrets::default(),
             opened: Instant::now(),
             times: StreamTimes::default(),
             rate: TokenBucket::new(REQUESTS, Duration::ZERO),
             types_checked: 0,
             ended: false,
         })
+    }
+}
+
+/// Tells the log what an Envoy refused: it goes on with what it had.
+fn note_refusal(session: &EnvoySession, refusals: &Refusals) {
+    let node = session.node().map_or("", |node| node.id.as_str());
+    if let Some(times) = refusals.log_due(node, "configuration_refused")
+        && let Some((of, message, resources)) = session.refusal()
+    {
+        warn!(
+            node = truncated(node), scope = %session.scope(), times, of = of.type_url(),
+            resources = resources.join(", "), error = truncated(message),
+            "an Envoy refuses its configuration, and goes on with what it had",
+        );
     }
 }
 
@@ -182,6 +240,7 @@ pub(crate) struct AdsStream<B> {
     drain: Pin<Box<WaitForCancellationFutureOwned>>,
     /// None where callers are not authenticated.
     guard: Option<StreamGuard>,
+    secrets: Secrets,
     opened: Instant,
     times: StreamTimes,
     rate: TokenBucket,
@@ -224,8 +283,7 @@ where
         if session.node().is_none()
             && let Some(node) = node_of_request(self.variant, &request.message)
         {
-            let caller = self.guard.as_ref().map(StreamGuard::caller);
-            let scope = self.ads.scope(&node, caller, &self.latest);
+            let scope = self.ads.scope(&node, self.guard.as_mut(), &self.latest)?;
             if scope.is_none() && self.variant == Variant::StateOfTheWorld {
                 let message = "state of the world is served to gateways and waypoints only";
                 return Err(Status::new(Code::Unimplemented, message));
@@ -234,6 +292,9 @@ where
         }
         if let Some(type_url) = session.request(request.message.clone())? {
             self.times.acknowledged(type_url, self.registration.clients().latencies());
+        }
+        if let Some(envoy) = session.envoy().filter(|envoy| envoy.has_refused()) {
+            note_refusal(envoy, self.registration.clients().refusals());
         }
         if *session.scope() != Scope::Mesh {
             // A session of a scope may subscribe to everything in it, and knows no other.
@@ -245,6 +306,15 @@ where
             self.types_checked += 1;
         }
         Ok(())
+    }
+
+    /// Gives an Envoy's session the secrets of its own that are due.
+    fn take_secrets(&mut self, cx: &mut Context<'_>) {
+        if let Some(guard) = &self.guard
+            && let Some(session) = self.registration.client.session.lock().envoy()
+        {
+            self.secrets.poll(cx, guard, session);
+        }
     }
 
     /// Takes the newest snapshot that it may see.
@@ -319,6 +389,7 @@ where
                 guard.check_node(self.registration.client.session.lock().node())?;
             }
             self.set_audience();
+            self.take_secrets(cx);
             self.follow_snapshots(cx);
             let next = self.registration.client.session.lock().poll(&self.latest)?;
             if let Some(mut response) = next {

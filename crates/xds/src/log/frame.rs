@@ -1,5 +1,6 @@
 //! Frames of proxies' resources, each once however many scopes hold it.
 
+use std::fmt;
 use std::hash::BuildHasher;
 use std::ops::Range;
 use std::sync::Arc;
@@ -15,10 +16,16 @@ use crate::version::Version;
 use crate::wire::{self, ResourceRef};
 
 /// A resource as it goes out, shared by all that hold or send it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Frame(Arc<Encoded>);
 
-#[derive(Debug)]
+/// Never its content: that may be a private key.
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} {:?}, {} bytes", self.0.of, self.name(), self.len())
+    }
+}
+
 struct Encoded {
     of: ResourceType,
     /// A field of a delta response.
@@ -29,10 +36,16 @@ struct Encoded {
 }
 
 impl Frame {
-    fn encode(of: ResourceType, name: &str, body: &[u8]) -> Self {
+    /// Encodes a resource; its version is that of its content.
+    pub fn new(of: ResourceType, name: &str, body: &[u8]) -> Self {
         let version = if rules(of).is_versioned { Version::of(body).to_string() } else { String::new() };
+        Self::with_version(of, name, &version, body)
+    }
+
+    /// Encodes a resource with a version that says something else than its content.
+    pub fn with_version(of: ResourceType, name: &str, version: &str, body: &[u8]) -> Self {
         let mut bytes = Vec::new();
-        wire::put_resource_frame(&mut bytes, ResourceRef { name, version: &version, body }, of.type_url());
+        wire::put_resource_frame(&mut bytes, ResourceRef { name, version, body }, of.type_url());
         let (name, plain) = wire::frame_layout(&bytes);
         // Boxed first: a vector would keep its spare room.
         Self(Arc::new(Encoded { of, bytes: bytes.into_boxed_slice().into(), name, plain }))
@@ -42,7 +55,7 @@ impl Frame {
     pub fn empty(of: ResourceType, name: &str) -> Self {
         let mut body = Vec::new();
         wire::put_name(&mut body, name);
-        Self::encode(of, name, &body)
+        Self::new(of, name, &body)
     }
 
     /// Name of the resource.
@@ -113,7 +126,7 @@ impl Frames {
                 found.get().frame.clone()
             }
             Entry::Vacant(free) => {
-                let frame = Frame::encode(of, name, body);
+                let frame = Frame::new(of, name, body);
                 *bytes += frame.len() as u64;
                 free.insert(Held { frame: frame.clone(), scopes: 1 });
                 frame

@@ -101,6 +101,15 @@ impl TypeView {
         })
     }
 
+    /// This view with further frames, instead of its own of the same names. They count as never changed.
+    pub fn overlaid<'f>(&self, frames: impl Iterator<Item = &'f Frame>) -> Self {
+        let mut view = self.clone();
+        for (order, frame) in (0..).zip(frames) {
+            view.put((0, order), frame.clone());
+        }
+        view
+    }
+
     fn put(&mut self, at: Moment, frame: Frame) {
         if let Some(before) = self.by_name.get(frame.name_bytes()) {
             self.by_change.remove_mut(before);

@@ -88,6 +88,14 @@ impl Session {
         of_either!(self, session => session.request(message))
     }
 
+    /// The session of an Envoy; nothing for a ztunnel's.
+    pub fn envoy(&mut self) -> Option<&mut EnvoySession> {
+        match self {
+            Self::Ztunnel(_) => None,
+            Self::Envoy(session) => Some(session),
+        }
+    }
+
     /// Tells for what something waits that the client is to say; another number is another wait. The caller
     /// sets a time limit for each and then calls [`release`](Self::release).
     pub fn wait(&self) -> Option<u64> {

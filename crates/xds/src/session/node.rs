@@ -1,5 +1,7 @@
 //! Who a client says it is.
 
+use prost_types::Value;
+use prost_types::value::Kind;
 use std::collections::BTreeMap;
 
 /// Who a client is, from the first request of its stream.
@@ -11,6 +13,8 @@ pub struct Node {
     pub cluster: String,
     /// Properties that are strings, such as `NAMESPACE`, `NODE_NAME` and `CLUSTER_ID`.
     pub metadata: BTreeMap<String, String>,
+    /// The labels of its pod, from the property `LABELS`.
+    pub labels: BTreeMap<String, String>,
 }
 
 impl Node {
@@ -24,18 +28,35 @@ impl Node {
         self.metadata.get(key).map_or("", String::as_str)
     }
 
+    /// A label of its pod; empty when it names none of this key.
+    pub fn label(&self, key: &str) -> &str {
+        self.labels.get(key).map_or("", String::as_str)
+    }
+
     pub(super) fn from_proto(node: proto::discovery::Node) -> Self {
-        let fields = node.metadata.unwrap_or_default().fields;
-        let metadata = fields.into_iter().filter_map(|(key, value)| match value.kind {
-            Some(prost_types::value::Kind::StringValue(text)) => Some((key, text)),
-            _ => None,
-        });
-        Self { id: node.id, cluster: node.cluster, metadata: metadata.collect() }
+        let mut fields = node.metadata.unwrap_or_default().fields;
+        let labels = match fields.remove(LABELS).and_then(|value| value.kind) {
+            Some(Kind::StructValue(labels)) => texts(labels.fields),
+            _ => BTreeMap::new(),
+        };
+        Self { id: node.id, cluster: node.cluster, metadata: texts(fields), labels }
     }
 
     /// Bytes of all its texts.
     pub(super) fn bytes(&self) -> usize {
-        let metadata: usize = self.metadata.iter().map(|(key, value)| key.len() + value.len()).sum();
-        self.id.len() + self.cluster.len() + metadata
+        let texts = self.metadata.iter().chain(&self.labels);
+        self.id.len() + self.cluster.len() + texts.map(|(key, value)| key.len() + value.len()).sum::<usize>()
     }
+}
+
+/// The property that is not a text, but has the labels of the pod.
+const LABELS: &str = "LABELS";
+
+/// The values of a struct that are texts.
+fn texts(fields: BTreeMap<String, Value>) -> BTreeMap<String, String> {
+    let text = |(key, value): (String, Value)| match value.kind {
+        Some(Kind::StringValue(text)) => Some((key, text)),
+        _ => None,
+    };
+    fields.into_iter().filter_map(text).collect()
 }

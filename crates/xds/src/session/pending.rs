@@ -34,6 +34,21 @@ impl Pending {
         matches!(self, Self::First { .. })
     }
 
+    /// Tells whether a name is asked for, whatever the client holds.
+    pub fn asks(&self, name: &str) -> bool {
+        match self {
+            Self::First { asked, .. } | Self::Names(asked) => asked.contains(name),
+            Self::All => true,
+            Self::Nothing => false,
+        }
+    }
+
+    /// The version of a name that the client said it holds, until the first answer.
+    pub fn held(&self, name: &str) -> Option<&str> {
+        let Self::First { initial, .. } = self else { return None };
+        std::str::from_utf8(initial.version(initial.find(name.as_bytes())?)).ok()
+    }
+
     /// Adds names that are asked for.
     pub fn ask(&mut self, names: BTreeSet<Name>) {
         match self {

@@ -142,11 +142,15 @@ mod tests {
     fn full() -> proto::discovery::DeltaDiscoveryRequest {
         let value =
             prost_types::Value { kind: Some(prost_types::value::Kind::StringValue("node-1".to_owned())) };
+        let labels = prost_types::Struct { fields: [("app".to_owned(), "web".to_owned().into())].into() };
+        let labels = prost_types::Value { kind: Some(prost_types::value::Kind::StructValue(labels)) };
         proto::discovery::DeltaDiscoveryRequest {
             node: Some(proto::discovery::Node {
                 id: "ztunnel~10.0.0.1~z.istio-system~istio-system.svc.cluster.local".to_owned(),
                 cluster: "c".to_owned(),
-                metadata: Some(prost_types::Struct { fields: [("NODE_NAME".to_owned(), value)].into() }),
+                metadata: Some(prost_types::Struct {
+                    fields: [("NODE_NAME".to_owned(), value), ("LABELS".to_owned(), labels)].into(),
+                }),
             }),
             type_url: proto::type_url::ADDRESS.to_owned(),
             resource_names_subscribe: vec!["a".to_owned(), "b".to_owned()],
@@ -171,6 +175,7 @@ mod tests {
             (node.role(), node.property("NODE_NAME"), node.property("NONE")),
             ("ztunnel", "node-1", "")
         );
+        assert_eq!((node.label("app"), node.label("NODE_NAME"), node.property("LABELS")), ("web", "", ""));
         assert_eq!(request.type_url, proto::type_url::ADDRESS);
         assert_eq!((request.subscribe.len(), request.unsubscribe.len()), (2, 1));
         let initial: Vec<_> = pairs(&request.initial);

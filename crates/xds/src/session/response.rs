@@ -1,6 +1,7 @@
 //! A response: a small header and stretches of shared frames, cut as they are asked for.
 
 use std::collections::VecDeque;
+use std::fmt;
 
 use bytes::{Bytes, BytesMut};
 
@@ -24,7 +25,6 @@ pub(in crate::session) enum Pick {
     Runs(std::vec::IntoIter<Run>),
 }
 
-#[derive(Debug)]
 enum Part {
     /// Bytes made for this response.
     Made(Bytes),
@@ -41,7 +41,6 @@ enum Part {
 /// The length is known before the first chunk. Chunks of the log are shared, not copied: until
 /// it is read or dropped, a response keeps the segments of its snapshot alive, which it shares
 /// with all others of that snapshot and mostly with newer ones.
-#[derive(Debug)]
 pub struct Response {
     type_url: String,
     nonce: String,
@@ -50,6 +49,17 @@ pub struct Response {
     waiting: Option<Bytes>,
     len: u64,
     remaining: u64,
+}
+
+/// Never its content: that may have private keys.
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Response")
+            .field("type_url", &self.type_url)
+            .field("nonce", &self.nonce)
+            .field("len", &self.len)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Response {

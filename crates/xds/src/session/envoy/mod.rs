@@ -9,8 +9,15 @@
 //!
 //! Listeners and routes wait until the client has answered for its clusters, which an Envoy does when the
 //! new ones are warm. What makes them warm, endpoints and secrets, therefore waits for nothing.
+//!
+//! # Resources of one stream
+//!
+//! A proxy's own certificate is in no scope and no snapshot. Whoever serves the stream gives it to this session,
+//! under names that the scope is not asked for; secrets wait until it has them. What is secret of it is
+//! forgotten once it is sent: should the client ask again, there has to be another.
 
 mod cluster;
+mod own;
 mod subscription;
 
 use std::collections::BTreeSet;
@@ -34,6 +41,7 @@ use crate::types::{PROXY_TYPES, REMOVAL_ORDER, rules};
 use crate::wire;
 
 use self::cluster::endpoints_of;
+use self::own::OwnResources;
 use self::subscription::{Subscription, Update};
 
 /// Tells whether resources of a type name others or are named before they are asked for: they go out in
@@ -77,6 +85,10 @@ pub struct EnvoySession {
     awaited: u64,
     /// The client follows whatever it is going to follow.
     is_complete: bool,
+    /// What no other stream is given.
+    own: OwnResources,
+    /// The type of the last request, if that was a refusal.
+    refused: Option<ResourceType>,
     stats: SessionStats,
 }
 
@@ -94,7 +106,56 @@ impl EnvoySession {
             is_holding: false,
             awaited: 0,
             is_complete: false,
+            own: OwnResources::default(),
+            refused: None,
             stats: SessionStats { connected_at, step: 0, responses: 0, bytes: 0, types: Vec::new() },
+        }
+    }
+
+    /// Has the secrets of these names from [`put_own`](Self::put_own) and [`put_own_once`](Self::put_own_once),
+    /// and never from the scope.
+    #[must_use]
+    pub fn with_own(self, names: &'static [&'static str]) -> Self {
+        Self { own: OwnResources::of(names), ..self }
+    }
+
+    /// Tells whether the client asks for a secret of its own that was not given, or was sent and forgotten.
+    pub fn lacks_own(&self) -> bool {
+        let Some(at) = self.find(own::TYPE) else { return false };
+        let subscription = &self.subscriptions[at];
+        let lacks = |name: &str| match self.own.knows(name) {
+            true => !self.own.has(name) && subscription.pending.asks(name),
+            false => subscription.follows(name),
+        };
+        self.own.names().iter().copied().any(lacks)
+    }
+
+    /// The version of a secret that the client holds from an earlier stream, until it is answered.
+    pub fn held_own(&self, name: &str) -> Option<&str> {
+        self.subscriptions[self.find(own::TYPE)?].pending.held(name)
+    }
+
+    /// Gives the client a secret of its own. Only names that it has secrets of its own of are taken.
+    pub fn put_own(&mut self, name: &str, body: &[u8]) {
+        if self.own.put(name, body) {
+            self.ask_own(name);
+        }
+    }
+
+    /// Gives the client a secret of its own that is forgotten once it is sent, under a version by which it is
+    /// known again. Without a body it is one that the client holds already.
+    pub fn put_own_once(&mut self, name: &str, version: &str, body: Option<&[u8]>) {
+        if self.own.put_once(name, version, body) && body.is_some() {
+            self.ask_own(name);
+        }
+    }
+
+    fn ask_own(&mut self, name: &str) {
+        let Some(at) = self.find(own::TYPE) else { return };
+        let subscription = &mut self.subscriptions[at];
+        // The first answer is of all that the client does not hold.
+        if subscription.follows(name) && !subscription.pending.is_first() {
+            subscription.pending.ask([name.into()].into());
         }
     }
 
@@ -123,7 +184,7 @@ impl EnvoySession {
     /// compared, its node and its errors. Estimated from above.
     pub fn held_bytes(&self) -> usize {
         let node = self.node.as_ref().map_or(0, Node::bytes);
-        node + self.subscriptions.iter().map(Subscription::held_bytes).sum::<usize>()
+        node + self.own.held_bytes() + self.subscriptions.iter().map(Subscription::held_bytes).sum::<usize>()
     }
 
     /// How far the client has come with a type; nothing before it asked for it.
@@ -142,6 +203,7 @@ impl EnvoySession {
     /// When the client breaks the protocol or a bound; the stream ends with that status.
     pub fn request(&mut self, message: Bytes) -> Result<Option<&str>, SessionError> {
         let mut request = Request::decode(self.variant, message)?;
+        self.refused = None;
         if self.node.is_none() {
             let node = request.node.take().filter(|node| !node.id.is_empty());
             self.node = Some(node.ok_or(SessionError::NoNode)?);
@@ -153,6 +215,7 @@ impl EnvoySession {
         let of = of.ok_or_else(|| SessionError::unknown_type(&request.type_url))?;
         if let Some(at) = self.find(of) {
             let before = self.subscriptions[at].acks.stats.acks;
+            self.refused = request.error.is_some().then_some(of);
             self.subscriptions[at].follow(request)?;
             let is_acked = self.subscriptions[at].acks.stats.acks > before;
             return Ok(is_acked.then_some(of.type_url()));
@@ -164,6 +227,19 @@ impl EnvoySession {
         }
         self.subscriptions.push(subscription);
         Ok(None)
+    }
+
+    /// What the last request refused and, of the resources of that type, those that its message names, a few at
+    /// most; nothing for a request that refused nothing. This walks the resources.
+    pub fn refusal(&self) -> Option<(ResourceType, &str, Vec<&str>)> {
+        let subscription = &self.subscriptions[self.find(self.refused?)?];
+        let message = subscription.acks.stats.last_nack.as_ref()?.message.as_str();
+        Some((subscription.of, message, subscription.named_in(message)))
+    }
+
+    /// Tells whether the last request refused something.
+    pub fn has_refused(&self) -> bool {
+        self.refused.is_some()
     }
 
     /// True while something waits for the client: listeners, routes and removals for its answer to what
@@ -245,15 +321,21 @@ impl EnvoySession {
                 self.is_holding = true;
                 return Ok(None);
             }
+            if of == own::TYPE && self.lacks_own() {
+                continue;
+            }
             let to = if is_structure(of) { round } else { latest };
             let subscription = &mut self.subscriptions[at];
-            let view = to.view.of(of);
+            let with_own = (of == own::TYPE).then(|| self.own.within(to.view.of(of)));
+            let view = with_own.as_ref().unwrap_or_else(|| to.view.of(of));
             subscription.acks.forget_refusals(|after, step| {
                 view.changed_after(after).next().is_some_and(|(changed, _)| changed <= step)
             });
             if let Some(update) = subscription.update(view, to.step, round.view.of(of))? {
-                if of == ResourceType::Cluster {
-                    self.warm(&update);
+                match of {
+                    ResourceType::Cluster => self.warm(&update),
+                    own::TYPE => self.own.sent(&update.fresh),
+                    _ => {}
                 }
                 return Ok(Some(self.respond(at, to.step, update)));
             }

@@ -18,6 +18,22 @@ use crate::types::{Missing, TypeRules, rules};
 
 const BOUNDS: NameBounds = NameBounds { count: MAX_PROXY_NAMES, bytes: MAX_BYTES_OF_PROXY_NAMES };
 
+/// How many resources of a refusal are named.
+const MAX_NAMED: usize = 8;
+
+/// Tells whether a message has a name, and not only one that contains it.
+fn is_named(message: &str, name: &str) -> bool {
+    let continues = |c: char| c.is_alphanumeric() || ".-_|/".contains(c);
+    let mut found = message.match_indices(name);
+    !name.is_empty()
+        && found.any(|(at, _)| {
+            let (before, after) = (&message[..at], &message[at + name.len()..]);
+            // A sentence may end with a name.
+            let after = after.strip_prefix('.').filter(|rest| rest.starts_with(' ')).unwrap_or(after);
+            !before.ends_with(continues) && !after.starts_with(continues)
+        })
+}
+
 /// What a response tells a client.
 #[derive(Debug, Default)]
 pub(super) struct Update {
@@ -366,10 +382,32 @@ impl Subscription {
         Some(update)
     }
 
+    /// The resources that a message names, of those that were sent: a few at most, by name.
+    pub fn named_in(&self, message: &str) -> Vec<&str> {
+        let names = self.sent.frames().map(Frame::name);
+        names.filter(|name| is_named(message, name)).take(MAX_NAMED).collect()
+    }
+
     /// What the subscription keeps for its client, in bytes.
     pub fn held_bytes(&self) -> usize {
         let names = self.names.held_bytes() + self.unresolved.held_bytes();
         let gone: usize = self.gone.keys().map(|name| name.len()).sum();
         names + gone + self.pending.held_bytes() + self.acks.held_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_names_what_it_has_whole() {
+        let message = "Error adding/updating cluster(s) inbound-vip|80|http|a.b: no, outbound|1||c. x";
+        for name in ["inbound-vip|80|http|a.b", "outbound|1||c"] {
+            assert!(is_named(message, name), "{name}");
+        }
+        for name in ["inbound-vip|80|http|a", "vip|80|http|a.b", "a.b", "c", ""] {
+            assert!(!is_named(message, name), "{name}");
+        }
     }
 }

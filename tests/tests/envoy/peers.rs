@@ -1,0 +1,183 @@
+//! Peers of a waypoint: who calls it by HBONE, and the workload behind it that takes HBONE.
+
+use super::proxy::LIMIT;
+use anyhow::{Context, bail};
+use ca::Certificate;
+use http_body_util::{BodyExt, Empty, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper::upgrade::Upgraded;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use pilothouse_tests::certificates::NewCertificate;
+use pilothouse_tests::spiffe::AnyName;
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use serde_json::{Value, json};
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+/// Certificate, key and roots, as TLS takes them.
+fn parts(
+    new: &NewCertificate,
+) -> anyhow::Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>, Arc<RootCertStore>)> {
+    let (roots, chain) = new.chain.split_last().context("an empty chain")?;
+    let mut store = RootCertStore::empty();
+    for root in CertificateDer::pem_slice_iter(roots.as_bytes()) {
+        store.add(root?)?;
+    }
+    let chain = chain.concat();
+    let chain = CertificateDer::pem_slice_iter(chain.as_bytes()).collect::<Result<_, _>>()?;
+    Ok((chain, PrivateKeyDer::from_pem_slice(new.key_pem.as_bytes())?, Arc::new(store)))
+}
+
+/// The identity in the certificate of a peer.
+fn identity(certificates: Option<&[CertificateDer<'_>]>) -> anyhow::Result<String> {
+    let leaf = certificates.and_then(<[_]>::first).context("the peer shows no certificate")?;
+    Ok(Certificate::from_der(leaf)?.identity()?.to_string())
+}
+
+/// A connection through a waypoint, for requests.
+pub struct Call {
+    sender: http1::SendRequest<Empty<Bytes>>,
+    /// Who the waypoint is, by its certificate.
+    pub waypoint: String,
+}
+
+impl Call {
+    /// Connects with a certificate to a waypoint, and through it to an address.
+    pub async fn open(with: &NewCertificate, waypoint: SocketAddr, to: &str) -> anyhow::Result<Self> {
+        let (chain, key, roots) = parts(with)?;
+        let provider = Arc::new(default_provider());
+        let mut tls = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(AnyName::new(roots, provider)?))
+            .with_client_auth_cert(chain, key)?;
+        tls.alpn_protocols = vec![b"h2".to_vec()];
+        let stream = TcpStream::connect(waypoint).await?;
+        let stream =
+            TlsConnector::from(Arc::new(tls)).connect(ServerName::try_from("waypoint")?, stream).await?;
+        let waypoint = identity(stream.get_ref().1.peer_certificates())?;
+        let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        let request = Request::builder().method(Method::CONNECT).uri(to).body(Empty::<Bytes>::new())?;
+        let response = sender.send_request(request).await?;
+        if response.status() != StatusCode::OK {
+            bail!("CONNECT {to}: {}", response.status());
+        }
+        let stream = TokioIo::new(hyper::upgrade::on(response).await?).into_inner();
+        let (sender, connection) = http1::handshake(stream).await?;
+        tokio::spawn(connection);
+        Ok(Self { sender, waypoint })
+    }
+
+    /// Sends a request, and returns what the workload says of it.
+    pub async fn get(&mut self) -> anyhow::Result<Value> {
+        let request = Request::get("/").header("host", "web").body(Empty::new())?;
+        let answer = async {
+            self.sender.ready().await?;
+            let response = self.sender.send_request(request).await?;
+            let status = response.status();
+            let body = response.into_body().collect().await?.to_bytes();
+            if status != StatusCode::OK {
+                bail!("{status}: {}", String::from_utf8_lossy(&body));
+            }
+            Ok(serde_json::from_slice(&body)?)
+        };
+        tokio::time::timeout(LIMIT, answer).await?
+    }
+}
+
+/// A workload that takes HBONE, and answers requests in it with who called and what for.
+#[derive(Clone)]
+pub struct Workload(Arc<Mutex<TlsAcceptor>>);
+
+impl Workload {
+    /// Listens with a certificate. Envoy may have the port at all addresses: both share it.
+    pub fn start(at: SocketAddr, with: &NewCertificate) -> anyhow::Result<Self> {
+        let workload = Self(Arc::new(Mutex::new(acceptor(with)?)));
+        let socket = TcpSocket::new_v4()?;
+        socket.set_reuseaddr(true)?;
+        socket.set_reuseport(true)?;
+        socket.bind(at)?;
+        let (listener, own) = (socket.listen(64)?, workload.clone());
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let acceptor = own.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                tokio::spawn(serve(stream, acceptor));
+            }
+        });
+        Ok(workload)
+    }
+
+    /// Shows another certificate to whoever connects from now on.
+    pub fn renew(&self, with: &NewCertificate) -> anyhow::Result<()> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = acceptor(with)?;
+        Ok(())
+    }
+}
+
+fn acceptor(with: &NewCertificate) -> anyhow::Result<TlsAcceptor> {
+    let (chain, key, roots) = parts(with)?;
+    let provider = Arc::new(default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider)).build()?;
+    let mut tls = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(chain, key)?;
+    tls.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(tls)))
+}
+
+async fn serve(stream: TcpStream, acceptor: TlsAcceptor) -> anyhow::Result<()> {
+    let stream = acceptor.accept(stream).await?;
+    let peer = identity(stream.get_ref().1.peer_certificates())?;
+    let answer = service_fn(move |mut request: Request<Incoming>| {
+        let peer = peer.clone();
+        async move {
+            let mut response = Response::new(Empty::<Bytes>::new());
+            if request.method() != Method::CONNECT {
+                *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+                return Ok::<_, Infallible>(response);
+            }
+            let to = request.uri().to_string();
+            let upgrade = hyper::upgrade::on(&mut request);
+            tokio::spawn(async move { inner(upgrade.await?, peer, to).await });
+            Ok(response)
+        }
+    });
+    let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+    Ok(connection.serve_connection(TokioIo::new(stream), answer).await?)
+}
+
+/// Answers the requests within a CONNECT.
+async fn inner(stream: Upgraded, peer: String, to: String) -> anyhow::Result<()> {
+    let answer = service_fn(move |_: Request<Incoming>| {
+        let body = json!({"peer": peer, "to": to}).to_string();
+        async move { Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(body)))) }
+    });
+    Ok(hyper::server::conn::http1::Builder::new().serve_connection(stream, answer).await?)
+}
+
+/// Gets a page in plaintext, as JSON if it is such.
+pub async fn page(address: &str, path: &str) -> anyhow::Result<(StatusCode, Value)> {
+    let answer = async {
+        let (mut sender, connection) =
+            http1::handshake::<_, Empty<Bytes>>(TokioIo::new(TcpStream::connect(address).await?)).await?;
+        tokio::spawn(connection);
+        let response =
+            sender.send_request(Request::get(path).header("host", "localhost").body(Empty::new())?).await?;
+        let status = response.status();
+        let body = response.into_body().collect().await?.to_bytes();
+        Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
+    };
+    tokio::time::timeout(LIMIT, answer).await?
+}

@@ -1,0 +1,401 @@
+//! A real Envoy, started from `pilothouse bootstrap`, as the waypoint of a real `pilothouse serve`.
+//!
+//! Everything is as it is deployed, also the ports: one test at a time has them.
+
+use super::peers::{Call, Workload, page};
+use super::proxy::LIMIT;
+use anyhow::{Context, ensure};
+use hyper::StatusCode;
+use identity::StateDir;
+use pilothouse_tests::apiserver::until;
+use pilothouse_tests::certificates::{CertificateTarget, NewCertificate, request_certificate};
+use pilothouse_tests::{envoy, program};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+use tokio::sync::{Mutex, MutexGuard};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// Who has the ports.
+static PORTS: Mutex<()> = Mutex::const_new(());
+
+const SECURE: &str = "127.0.0.1:15012";
+const MONITORING: &str = "127.0.0.1:15014";
+const HBONE: &str = "127.0.0.1:15008";
+const READY: &str = "127.0.0.1:15021";
+/// Where the pod of the service takes HBONE.
+const WEB: &str = "127.0.0.2:15008";
+const SERVICE: &str = "10.96.0.1:80";
+
+const MESH: &str = "\
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop, labels: {istio.io/use-waypoint: waypoint}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {namespace: shop, name: waypoint}
+spec: {gatewayClassName: istio-waypoint, listeners: [{name: mesh, port: 15008, protocol: HBONE}]}
+status: {addresses: [{type: IPAddress, value: 127.0.0.1}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: istio-waypoint}
+spec: {controllerName: istio.io/mesh-controller}
+---
+apiVersion: v1
+kind: Pod
+metadata: {namespace: shop, name: waypoint-1, labels: {gateway.networking.k8s.io/gateway-name: waypoint}}
+spec: {serviceAccountName: waypoint, nodeName: laptop, containers: [{name: envoy, image: envoy}]}
+status: {phase: Running, podIP: 127.0.0.1, conditions: [{type: Ready, status: \"True\"}]}
+---
+apiVersion: v1
+kind: Pod
+metadata:
+  namespace: shop
+  name: web-1
+  labels: {app: web}
+  annotations: {ambient.istio.io/redirection: enabled}
+spec: {serviceAccountName: web, nodeName: laptop, containers: [{name: web, image: web}]}
+status: {phase: Running, podIP: 127.0.0.2, conditions: [{type: Ready, status: \"True\"}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {namespace: shop, name: client-1}
+spec: {serviceAccountName: client, nodeName: laptop, containers: [{name: client, image: client}]}
+status: {phase: Running, podIP: 127.0.0.3, conditions: [{type: Ready, status: \"True\"}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {namespace: shop, name: web}
+spec: {clusterIP: 10.96.0.1, selector: {app: web}, ports: [{name: http, port: 80, targetPort: 8080}]}
+";
+
+/// A folder of manifests, a control plane that serves it, and the Envoy of its waypoint.
+struct Site {
+    folder: TempDir,
+    settings: Vec<String>,
+    control: Child,
+    envoy: Option<Child>,
+    _ports: MutexGuard<'static, ()>,
+}
+
+/// Runs the command to its end, and returns what it prints.
+async fn run<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> anyhow::Result<String> {
+    let output = Command::new(program::program()?).args(args).env_clear().output().await?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+impl Site {
+    /// Starts both, and waits until the Envoy says that it is ready.
+    async fn start(settings: &[&str]) -> anyhow::Result<Self> {
+        let _ports = PORTS.lock().await;
+        let folder = tempfile::tempdir()?;
+        for part in ["mesh", "token", "boot"] {
+            fs::create_dir(folder.path().join(part))?;
+        }
+        fs::write(folder.path().join("mesh/mesh.yaml"), MESH)?;
+        let settings: Vec<String> = settings.iter().map(|&text| text.to_owned()).collect();
+        let control = serve(folder.path(), &settings)?;
+        let mut site = Self { folder, settings, control, envoy: None, _ports };
+        site.until_open().await?;
+        site.write_token(&site.token("waypoint", "waypoint-1").await?)?;
+        site.envoy = Some(site.start_envoy().await?);
+        until(LIMIT, async || {
+            if let Some(status) = site.envoy.as_mut().and_then(|envoy| envoy.try_wait().transpose()) {
+                anyhow::bail!("Envoy ended with {}", status?);
+            }
+            let ready = page(READY, "/healthz/ready").await;
+            Ok(ready.is_ok_and(|(status, _)| status == StatusCode::OK).then_some(()))
+        })
+        .await
+        .with_context(|| site.logs())?;
+        Ok(site)
+    }
+
+    fn path(&self, part: &str) -> PathBuf {
+        self.folder.path().join(part)
+    }
+
+    fn logs(&self) -> String {
+        let log = |part: &str| fs::read_to_string(self.path(part)).unwrap_or_default();
+        format!("control plane: {}\nEnvoy: {}", log("control.log"), log("envoy.log"))
+    }
+
+    async fn until_open(&self) -> anyhow::Result<()> {
+        let open = async || Ok(tokio::net::TcpStream::connect(SECURE).await.ok().map(drop));
+        until(LIMIT, open).await.with_context(|| self.logs())
+    }
+
+    async fn token(&self, account: &str, pod: &str) -> anyhow::Result<String> {
+        let state = self.path("state");
+        let namespace = if account == "ztunnel" { "istio-system" } else { "shop" };
+        let args = ["token", "--namespace", namespace, "--service-account", account, "--pod", pod];
+        let args = args.iter().map(OsStr::new).chain(["--node", "laptop", "--state-dir"].map(OsStr::new));
+        Ok(run(args.chain([state.as_os_str()])).await?.trim().to_owned())
+    }
+
+    /// Replaces the token of the waypoint as volumes are: by a move.
+    fn write_token(&self, token: &str) -> anyhow::Result<()> {
+        fs::write(self.path("next-token"), token)?;
+        Ok(fs::rename(self.path("next-token"), self.path("token/istio-token"))?)
+    }
+
+    async fn start_envoy(&self) -> anyhow::Result<Child> {
+        let file = self.path("boot/bootstrap.json");
+        let text = |path: PathBuf| path.display().to_string();
+        let (roots, token) =
+            (StateDir::open(&self.path("state"))?.root_file(), self.path("token/istio-token"));
+        run([
+            "bootstrap",
+            "--kind",
+            "waypoint",
+            "--namespace",
+            "shop",
+            "--gateway",
+            "waypoint",
+            "--pod",
+            "waypoint-1",
+            "--ip",
+            "127.0.0.1",
+            "--service-account",
+            "waypoint",
+            "--xds",
+            SECURE,
+            "--xds-name",
+            "localhost",
+            "-o",
+            "json",
+            "--root-cert",
+            &text(roots),
+            "--token-file",
+            &text(token),
+            "--file",
+            &text(file.clone()),
+        ])
+        .await?;
+        let log = fs::File::create(self.path("envoy.log"))?;
+        Command::new(envoy::program()?)
+            .args(["--disable-hot-restart", "--concurrency", "1", "--log-level", "warning", "-c"])
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+            .context("cannot start Envoy")
+    }
+
+    /// Kills the control plane at once.
+    async fn kill(&mut self) -> anyhow::Result<()> {
+        Ok(self.control.kill().await?)
+    }
+
+    /// Ends both, so that their ports are free.
+    async fn end(mut self) -> anyhow::Result<()> {
+        if let Some(mut envoy) = self.envoy.take() {
+            envoy.kill().await?;
+        }
+        self.kill().await
+    }
+
+    /// Starts the control plane again.
+    async fn restart(&mut self) -> anyhow::Result<()> {
+        self.control = serve(self.folder.path(), &self.settings)?;
+        self.until_open().await
+    }
+
+    /// What the control plane knows of the waypoint's stream, once there is one and all of it is acknowledged:
+    /// the bytes that were sent, by the last part of the type's name.
+    async fn until_taken(&self) -> anyhow::Result<BTreeMap<String, u64>> {
+        let taken = until(LIMIT, async || {
+            let (_, clients) = page(MONITORING, "/debug/clientz").await?;
+            let of_waypoint = |of: &&Value| of["node"].as_str().is_some_and(|id| id.starts_with("waypoint~"));
+            let Some(client) = clients.as_array().into_iter().flatten().find(of_waypoint) else {
+                return Ok(None);
+            };
+            let types = client["types"].as_array().cloned().unwrap_or_default();
+            let is_taken = |of: &Value| of["acks"] == of["responses"] && of["responses"] != 0;
+            if types.len() < 5 || !types.iter().all(is_taken) {
+                return Ok(None);
+            }
+            let bytes = types.iter().filter_map(|of| {
+                let name = of["type"].as_str()?.rsplit('.').next()?.to_owned();
+                Some((name, of["bytes"].as_u64()?))
+            });
+            Ok(Some(bytes.collect()))
+        });
+        taken.await.with_context(|| self.logs())
+    }
+
+    /// Tells whether the log of the control plane has a text.
+    fn logged(&self, text: &str) -> anyhow::Result<bool> {
+        Ok(fs::read_to_string(self.path("control.log"))?.contains(text))
+    }
+
+    /// A certificate of an account, as its ztunnel gets it.
+    async fn certificate(&self, account: &str) -> anyhow::Result<NewCertificate> {
+        let target = CertificateTarget {
+            address: SECURE.to_owned(),
+            server_name: "localhost".to_owned(),
+            roots_pem: fs::read(StateDir::open(&self.path("state"))?.root_file())?,
+            token: self.token("ztunnel", "ztunnel").await?,
+            client: None,
+            time: None,
+        };
+        Ok(request_certificate(&target, Some(&format!("spiffe://cluster.local/ns/shop/sa/{account}")), 0)
+            .await?)
+    }
+}
+
+fn serve(folder: &Path, settings: &[String]) -> anyhow::Result<Child> {
+    let log = fs::File::options().create(true).append(true).open(folder.join("control.log"))?;
+    let mut command = Command::new(program::program()?);
+    command.arg("serve").arg("--from").arg(folder.join("mesh")).arg("--state-dir").arg(folder.join("state"));
+    command
+        .args(["--deploy-gateways=false", "--xds-addr=127.0.0.1:0", "--http-addr=127.0.0.1:0"])
+        .args([format!("--secure-addr={SECURE}"), format!("--monitoring-addr={MONITORING}")])
+        .args(settings)
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .kill_on_drop(true);
+    command.spawn().context("cannot start the control plane")
+}
+
+fn hbone() -> anyhow::Result<SocketAddr> {
+    Ok(HBONE.parse()?)
+}
+
+/// Requests without a pause, some on one connection and some on new ones each.
+struct Load {
+    done: Arc<AtomicU64>,
+    stop: CancellationToken,
+    tasks: JoinSet<anyhow::Result<()>>,
+}
+
+impl Load {
+    fn start(with: NewCertificate) -> Self {
+        let (done, stop, mut tasks) = (Arc::<AtomicU64>::default(), CancellationToken::new(), JoinSet::new());
+        for is_kept in [true, false] {
+            let (with, done, stop) = (with.clone(), Arc::clone(&done), stop.clone());
+            tasks.spawn(async move {
+                let mut call = Call::open(&with, hbone()?, SERVICE).await?;
+                while !stop.is_cancelled() {
+                    if !is_kept {
+                        call = Call::open(&with, hbone()?, SERVICE).await?;
+                    }
+                    call.get().await?;
+                    done.fetch_add(1, Ordering::Relaxed);
+                }
+                Ok(())
+            });
+        }
+        Self { done, stop, tasks }
+    }
+
+    /// Waits for so many more requests.
+    async fn further(&mut self, count: u64) -> anyhow::Result<()> {
+        let until_done = self.done.load(Ordering::Relaxed) + count;
+        until(LIMIT, async || {
+            if let Some(ended) = self.tasks.try_join_next() {
+                ended??;
+            }
+            Ok((self.done.load(Ordering::Relaxed) >= until_done).then_some(()))
+        })
+        .await
+    }
+
+    /// Ends; fails with the first request that failed.
+    async fn end(mut self) -> anyhow::Result<u64> {
+        self.stop.cancel();
+        while let Some(ended) = self.tasks.join_next().await {
+            ended??;
+        }
+        Ok(self.done.load(Ordering::Relaxed))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_waypoint_as_it_is_deployed_serves_and_outlives_its_control_plane() -> anyhow::Result<()> {
+    let mut site = Site::start(&[]).await?;
+    let first = site.until_taken().await?;
+    let _web = Workload::start(WEB.parse()?, &site.certificate("web").await?)?;
+    let client = site.certificate("client").await?;
+    let mut call = Call::open(&client, hbone()?, SERVICE).await.with_context(|| site.logs())?;
+    let of = |account: &str| format!("spiffe://cluster.local/ns/shop/sa/{account}");
+    assert_eq!(call.waypoint, of("waypoint"));
+    let answer = call.get().await?;
+    assert_eq!((&answer["peer"], &answer["to"]), (&of("waypoint").into(), &"127.0.0.2:8080".into()));
+
+    let mut load = Load::start(client.clone());
+    load.further(100).await?;
+    site.kill().await?;
+    load.further(500).await?;
+    site.restart().await?;
+    let again = site.until_taken().await?;
+    load.further(500).await?;
+    let requests = load.end().await?;
+    assert!(requests >= 1100, "{requests}");
+    println!("{requests} requests, none failed; sent at first: {first:?}; after the restart: {again:?}");
+    // Only that there is nothing: no resource, no certificate.
+    for (of, bytes) in &again {
+        assert!(*bytes < 200 && *bytes <= first[of], "{of}: {bytes} bytes, at first {}", first[of]);
+    }
+
+    // The token is read anew: with one of nobody it is refused, and with a good one it is served.
+    site.write_token("made.up.token")?;
+    site.kill().await?;
+    fs::write(site.path("control.log"), "")?;
+    site.restart().await?;
+    until(LIMIT, async || Ok(site.logged("token_malformed")?.then_some(()))).await?;
+    site.write_token(&site.token("waypoint", "waypoint-1").await?)?;
+    site.until_taken().await?;
+    call.get().await?;
+    site.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_request_fails_while_the_root_is_replaced() -> anyhow::Result<()> {
+    // The root is replaced when a fifth of its life is left; both are trusted for as long as certificates live.
+    let site = Site::start(&["--root-ttl=50s", "--default-cert-ttl=8s", "--root-overlap=8s"]).await?;
+    let roots = async || -> anyhow::Result<Vec<String>> {
+        let (_, page) = page(MONITORING, "/debug/identityz").await?;
+        let all = page["roots"].as_array().into_iter().flatten();
+        Ok(all.filter_map(|root| Some(root["serial"].as_str()?.to_owned())).collect())
+    };
+    let web = Workload::start(WEB.parse()?, &site.certificate("web").await?)?;
+    let old = roots().await?;
+    let (mut requests, mut seen) = (0, vec![old.clone()]);
+    until(LIMIT * 3, async || {
+        // Peers have certificates that live as short, and renew them as they call.
+        let client = site.certificate("client").await?;
+        web.renew(&site.certificate("web").await?)?;
+        for _ in 0..5 {
+            let mut call = Call::open(&client, hbone()?, SERVICE).await.with_context(|| site.logs())?;
+            call.get().await.with_context(|| site.logs())?;
+            requests += 1;
+        }
+        let now = roots().await?;
+        if seen.last() != Some(&now) {
+            seen.push(now.clone());
+        }
+        Ok((now.len() == 1 && now != old).then_some(()))
+    })
+    .await?;
+    println!("{requests} requests on connections of their own, none failed, while the roots were {seen:?}");
+    assert_eq!(seen.iter().map(Vec::len).collect::<Vec<_>>(), [1, 2, 1]);
+    assert!(requests > 50, "{requests}");
+    site.end().await
+}
