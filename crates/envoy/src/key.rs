@@ -3,7 +3,7 @@
 use model::{Name, Str};
 use output::{Encoded, Resource};
 use proto::Scope;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 /// A port of a service at a waypoint of that service, or one that sends there.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -65,8 +65,8 @@ pub(crate) fn port_listener(port: u16, hostname: &str) -> String {
 }
 
 /// The scope of a CONNECT to an address.
-pub(crate) fn connect_scope(address: IpAddr, port: u16) -> String {
-    format!("{CONNECT_SCOPE}{}", SocketAddr::new(address, port))
+pub(crate) fn connect_scope(to: SocketAddr) -> String {
+    format!("{CONNECT_SCOPE}{to}")
 }
 
 /// How scopes of CONNECTs begin: no cluster does.

@@ -4,6 +4,7 @@
 //! services with waypoints ──▶ ports ──┬──▶ clusters, listeners, scopes of CONNECTs
 //! routing model ──────────▶ routes ───┼──▶ scopes of requests; ports that they lead to ──▶ clusters
 //! workloads ──────────────▶ endpoints ┴──▶ assignments
+//! policies ───────────────▶ of ports ────▶ within scopes, and listeners of streams
 //! ```
 //!
 //! How a CONNECT finds its service, and a request its routes:
@@ -28,7 +29,9 @@ mod cluster;
 mod endpoint;
 mod key;
 mod listener;
+mod matcher;
 mod message;
+mod policy;
 mod port;
 mod route;
 mod tls;

@@ -1,6 +1,7 @@
 //! Listeners.
 
 use model::TrustDomain;
+use model::facts::PathNormalization;
 use proto::envoy::any;
 use proto::envoy::config::common::mutation_rules::v3::{HeaderMutation as Change, header_mutation};
 use proto::envoy::config::core::v3::{
@@ -17,8 +18,9 @@ use proto::envoy::extensions::filters::http::grpc_stats::v3::{FilterConfig as Gr
 use proto::envoy::extensions::filters::http::router::v3::Router;
 use proto::envoy::extensions::filters::http::set_filter_state::v3::Config as SetFilterState;
 use proto::envoy::extensions::filters::listener::http_inspector::v3::HttpInspector;
+use proto::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
 use proto::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::{
-    ForwardClientCertDetails, RouteSpecifier, SetCurrentClientCertDetails, UpgradeConfig,
+    ForwardClientCertDetails, PathWithEscapedSlashesAction, RouteSpecifier, SetCurrentClientCertDetails, UpgradeConfig,
 };
 use proto::envoy::extensions::filters::network::http_connection_manager::v3::scoped_routes::scope_key_builder::{
     FragmentBuilder,
@@ -39,6 +41,7 @@ use crate::message::{
     ads, listener_filter, network_filter, original_dst, seconds, socket_address, text_format,
     transport_socket,
 };
+use crate::policy::{self, PEER, Policies, SOURCE};
 use crate::port::Traffic;
 use crate::tls;
 use mesh::destination::HBONE;
@@ -69,6 +72,11 @@ const HASHABLE: &str = "envoy.hashable_string";
 
 fn http_filter<M: Message + Name>(name: &str, config: &M) -> HttpFilter {
     HttpFilter { name: name.to_owned(), config_type: Some(http_filter::ConfigType::TypedConfig(any(config))) }
+}
+
+/// The filters that decide by policy, without rules of their own: those are what scopes say.
+fn policies() -> impl Iterator<Item = HttpFilter> {
+    policy::filters().into_iter().map(|(name, config)| http_filter(name, &config))
 }
 
 fn router() -> HttpFilter {
@@ -132,17 +140,19 @@ pub(crate) fn connect_terminate(trust_domains: &[TrustDomain]) -> Listener {
     let authority = SetFilterState {
         on_request_headers: vec![
             own("envoy.filters.listener.original_dst.local_ip", "%REQ(:AUTHORITY)%"),
-            own("envoy.filters.listener.original_dst.remote_ip", "%DOWNSTREAM_REMOTE_ADDRESS%"),
+            // No header of a CONNECT says where it comes from.
+            own(SOURCE, "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%"),
             hashable("io.istio.connect_authority", "%REQ(:AUTHORITY)%"),
-            hashable("io.istio.peer_principal", "%DOWNSTREAM_PEER_URI_SAN%"),
+            hashable(PEER, "%DOWNSTREAM_PEER_URI_SAN%"),
             hashable("io.istio.local_principal", "%DOWNSTREAM_LOCAL_URI_SAN%"),
         ],
     };
-    let filters = vec![
+    let mut filters = vec![
         http_filter("connect_authority", &authority),
         http_filter(DESTINATION_FILTER, &SetFilterState::default()),
-        router(),
     ];
+    filters.extend(policies());
+    filters.push(router());
     let manager = HttpConnectionManager {
         http2_protocol_options: Some(Http2ProtocolOptions {
             max_concurrent_streams: Some(100),
@@ -188,19 +198,28 @@ fn internal(name: &str, chains: Vec<FilterChain>) -> Listener {
     }
 }
 
-/// The chain of requests. Their routes are those of the destination that the CONNECT is for.
-fn requests() -> FilterChain {
+/// The chain of requests. Their routes, and the policies for them, are those of the destination that the CONNECT is
+/// for.
+fn requests(normalization: PathNormalization) -> FilterChain {
     let grpc_stats = GrpcStats {
         emit_filter_state: true,
         per_method_stat_specifier: Some(filter_config::PerMethodStatSpecifier::StatsForAllMethods(false)),
     };
-    let filters = vec![
+    let mut filters: Vec<HttpFilter> = policies().collect();
+    filters.extend([
         http_filter("envoy.filters.http.grpc_stats", &grpc_stats),
         http_filter("envoy.filters.http.cors", &Cors {}),
         router(),
-    ];
+    ]);
+    let slashes = if normalization.decodes_slashes() {
+        PathWithEscapedSlashesAction::UnescapeAndForward
+    } else {
+        PathWithEscapedSlashesAction::KeepUnchanged
+    };
     let manager = HttpConnectionManager {
-        normalize_path: Some(true),
+        normalize_path: Some(normalization != PathNormalization::None),
+        merge_slashes: normalization.merges_slashes(),
+        path_with_escaped_slashes_action: slashes.into(),
         proxy_100_continue: true,
         ..manager(MAIN_INTERNAL, filters, "websocket")
     };
@@ -209,13 +228,19 @@ fn requests() -> FilterChain {
 }
 
 /// Returns what takes requests to every port that is HTTP.
-pub(crate) fn main_internal() -> Listener {
-    internal(MAIN_INTERNAL, vec![requests()])
+pub(crate) fn main_internal(normalization: PathNormalization) -> Listener {
+    internal(MAIN_INTERNAL, vec![requests(normalization)])
 }
 
 /// Returns what takes a port that is not HTTP, or is found out to be HTTP or not: clusters have streams by
-/// weight.
-pub(crate) fn of_port(name: &str, traffic: Traffic, shares: &[(String, u32)]) -> Listener {
+/// weight, and what policies there are lets them pass.
+pub(crate) fn of_port(
+    name: &str,
+    traffic: Traffic,
+    shares: &[(String, u32)],
+    policies: Option<&Policies>,
+    normalization: PathNormalization,
+) -> Listener {
     let cluster = match shares {
         [(cluster, _)] => tcp_proxy::ClusterSpecifier::Cluster(cluster.clone()),
         shares => {
@@ -230,15 +255,24 @@ pub(crate) fn of_port(name: &str, traffic: Traffic, shares: &[(String, u32)]) ->
     };
     let proxy =
         TcpProxy { stat_prefix: name.to_owned(), cluster_specifier: Some(cluster), ..TcpProxy::default() };
-    let bytes = in_chain("tcp", "tcp_proxy", &proxy);
+    let mut bytes = in_chain("tcp", "tcp_proxy", &proxy);
+    let deciding = policies.map(Policies::filters).unwrap_or_default();
+    bytes.filters = deciding.into_iter().chain(bytes.filters).collect();
+    // A client that waits for the server would wait for long: it is asked only where somebody has to know.
+    let server_name = policies.is_some_and(Policies::asks_for_server_name);
+    let inspectors = server_name.then(|| listener_filter("tls_inspector", &TlsInspector {}));
+    let listener_filters = std::iter::once(original_dst()).chain(inspectors);
     if traffic == Traffic::Tcp {
-        return internal(name, vec![bytes]);
+        return Listener { listener_filters: listener_filters.collect(), ..internal(name, vec![bytes]) };
     }
     let found = FilterChainMatch { application_protocols: ["http/1.1", "h2c"].map(str::to_owned).to_vec() };
-    let listener = internal(name, vec![FilterChain { filter_chain_match: Some(found), ..requests() }]);
+    let listener =
+        internal(name, vec![FilterChain { filter_chain_match: Some(found), ..requests(normalization) }]);
     Listener {
         default_filter_chain: Some(bytes),
-        listener_filters: vec![original_dst(), listener_filter("http_inspector", &HttpInspector {})],
+        listener_filters: listener_filters
+            .chain([listener_filter("http_inspector", &HttpInspector {})])
+            .collect(),
         ..listener
     }
 }

@@ -6,11 +6,13 @@ use model::{Name, TrustDomain};
 use output::{Encoded, Outputs, Rank};
 use prost::Message;
 use proto::ResourceType;
+use std::net::SocketAddr;
 
 use crate::key::{
     CONNECT_ORIGINATE, CONNECT_TERMINATE, Layer, MAIN_INTERNAL, ResourceKey, connect_scope, inbound,
     outbound, port_listener,
 };
+use crate::policy;
 use crate::port::{self, Traffic};
 use crate::route::{self, Sources};
 use crate::{cluster, endpoint, listener};
@@ -32,6 +34,8 @@ pub(crate) fn declare(
     let ports = port::declare(b, destinations);
     let leads_to = port::declare_outbound(b, destinations);
     let sources = Sources { ports, routing: gateway.routing, destinations, outbound: leads_to };
+    let policies = policy::declare(b, mesh, ports);
+    let normalization = mesh.path_normalization;
     let routes = route::declare_requests(b, sources);
     let streams = route::declare_streams(b, sources);
     let outside = b.in_use("outbound_ports", leads_to);
@@ -93,31 +97,48 @@ pub(crate) fn declare(
 
     let fixed = b.expand("waypoint_listeners", destinations.waypoints, move |cx, waypoint, ()| {
         let domains = cx.single(domains).unwrap_or_default();
+        let normalization = cx.single(normalization).map(|of| *of).unwrap_or_default();
         vec![
             resource(waypoint, CONNECT_TERMINATE, &listener::connect_terminate(&domains)),
-            resource(waypoint, MAIN_INTERNAL, &listener::main_internal()),
+            resource(waypoint, MAIN_INTERNAL, &listener::main_internal(normalization)),
             resource(waypoint, CONNECT_ORIGINATE, &listener::connect_originate()),
         ]
     });
-    let of_ports = b.expand("port_listeners", streams, |_, key, streams| {
+    let of_ports = b.expand("port_listeners", streams, move |cx, key, streams| {
         let name = port_listener(key.port, &streams.hostname);
-        vec![resource(&key.waypoint, &name, &listener::of_port(&name, streams.traffic, &streams.shares))]
+        let policies = cx.get(policies, key);
+        let normalization = match streams.traffic {
+            Traffic::Tcp => None,
+            Traffic::Http | Traffic::Either => cx.single(normalization).map(|of| *of),
+        };
+        let listener = listener::of_port(
+            &name,
+            streams.traffic,
+            &streams.shares,
+            policies.as_deref(),
+            normalization.unwrap_or_default(),
+        );
+        vec![resource(&key.waypoint, &name, &listener)]
     });
     send(b, out, fixed, ResourceType::Listener, LISTENERS);
     send(b, out, of_ports, ResourceType::Listener, LISTENERS.next());
 
-    let requests = b.expand("request_scopes", routes, |_, key, routes| {
-        vec![resource(&key.waypoint, &routes.cluster, &route::requests(routes))]
+    let requests = b.expand("request_scopes", routes, move |cx, key, routes| {
+        let policies = cx.get(policies, key);
+        vec![resource(&key.waypoint, &routes.cluster, &route::requests(routes, policies.as_deref()))]
     });
-    let connects = b.expand("connect_scopes", ports, |_, key, port| {
+    let connects = b.expand("connect_scopes", ports, move |cx, key, port| {
         let traffic = port.traffic();
         let own = port_listener(key.port, &port.hostname);
         let listener = if traffic == Traffic::Http { MAIN_INTERNAL } else { &own };
         let requests = inbound(key.port, Layer::Http, &port.hostname);
         let requests = (traffic != Traffic::Tcp).then_some(requests.as_str());
+        // A port of requests has none of its own here, so that a policy's edit does not send them.
+        let policies = if requests.is_none() { cx.get(policies, key) } else { None };
         let scope = |address| {
-            let name = connect_scope(address, key.port);
-            resource(&key.waypoint, &name, &route::connect(&name, listener, requests))
+            let to = SocketAddr::new(address, key.port);
+            let scope = route::connect(to, listener, requests, policies.as_deref());
+            resource(&key.waypoint, &connect_scope(to), &scope)
         };
         port.addresses.iter().copied().map(scope).collect()
     });

@@ -1,7 +1,7 @@
 //! The wiring, and nothing else.
 
 use engine::{Builder, Cx, Graph, Memo, Table};
-use model::facts::{AuthorizationPolicy, Meta, PeerAuthentication, ServiceEntry};
+use model::facts::{AuthorizationPolicy, Meta, PathNormalization, PeerAuthentication, ServiceEntry};
 use model::{Diagnostic, Name, Ns, Str, shared};
 use output::{Outputs, Resource};
 use proto::ResourceType;
@@ -12,7 +12,7 @@ use crate::destination::{self, Destinations};
 use crate::enforcement::Enforcements;
 use crate::input::Inputs;
 use crate::namespace::LeftOutPods;
-use crate::policy::{Policies, PolicyRow};
+use crate::policy::{Policies, PolicyRow, WaypointPolicy};
 use crate::settings::{self, Settings};
 use crate::waypoint::{self, BehindWaypoints, Binder, ImplicitAllowPolicies, UnboundWorkloads};
 use crate::{Options, identity, namespace, network, policy, rank, service, split_horizon, status, workload};
@@ -36,6 +36,10 @@ pub struct Tables {
     pub address_requests: Table<Name, AddressRequest>,
     /// What became of the waypoints of services.
     pub waypoint_bindings: status::WaypointBindings,
+    /// Policies that waypoints enforce; none where they are not configured.
+    pub waypoint_policies: Table<Name, WaypointPolicy>,
+    /// How waypoints normalise the paths of requests.
+    pub path_normalization: Table<(), PathNormalization>,
     /// What waypoints are told; none where they are not configured.
     pub destinations: Option<Destinations>,
 }
@@ -67,7 +71,10 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
     let left_out = LeftOutPods::declare(b);
     let services = service::declare(b, inputs.services, namespaces, options);
 
-    let lowering = policy::Options { dry_run_enabled: options.dry_run_policies };
+    let lowering = policy::Options {
+        dry_run_enabled: options.dry_run_policies,
+        configures_waypoints: options.configures_waypoints,
+    };
     let policies = {
         let ours = ours.clone();
         b.derive(
@@ -77,8 +84,12 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
                 let root = cx.single(settings.root_namespace)?;
                 let in_scope = cx.memo(namespaces, &name.ns)?.in_scope;
                 let trust = cx.single(settings.trust)?;
-                (in_scope && ours(&p.meta))
-                    .then(|| PolicyRow::from(policy::lower(p, &root, &trust, lowering)))
+                let normalization = *cx.single(settings.path_normalization)?;
+                let at_waypoints = || policy::at_waypoints(p, &root, &trust, normalization);
+                (in_scope && ours(&p.meta)).then(|| {
+                    PolicyRow::from(policy::lower(p, &root, &trust, lowering))
+                        .and_at(lowering.configures_waypoints.then(at_waypoints).flatten())
+                })
             },
         )
     };
@@ -201,6 +212,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
             enforcements,
             entry_workloads: workloads.entries,
             behind,
+            configures_waypoints: options.configures_waypoints,
         },
         options,
     );
@@ -216,6 +228,8 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
     let identity = identity::declare(b, inputs, namespaces, settings);
     let in_scope = b.memo("namespace_in_scope", move |cx, ns: &Ns| Some(cx.memo(namespaces, ns)?.in_scope));
     let waypoint_bindings = status::WaypointBindings { binder, services: service_rows, hosts: entries.rows };
+    let waypoint_policies =
+        b.derive("waypoint_policies", policies, |_, _, row: &PolicyRow| row.at_waypoints.clone());
     let destinations = options.configures_waypoints.then(|| {
         let of = destination::Inputs { services: inputs.services, service_rows, entries, workloads, binder };
         Destinations::declare(b, of)
@@ -230,6 +244,8 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
         address_requests: entries.address_requests,
         waypoint_bindings,
         destinations,
+        waypoint_policies,
+        path_normalization: settings.path_normalization,
     }
 }
 

@@ -1,7 +1,9 @@
 //! Mesh settings, cut into the parts that different rows read.
 
 use engine::{Builder, Graph, Table};
-use model::facts::{CaCertificate, MeshSettings, Meta, ServiceScope, Visibility, VisibilityPolicy};
+use model::facts::{
+    CaCertificate, MeshSettings, Meta, PathNormalization, ServiceScope, Visibility, VisibilityPolicy,
+};
 use model::{Diagnostic, Kind, Labels, Name, Ns, ObjectRef, Selector, Severity, Str, TrustDomain, shared};
 use output::Outputs;
 
@@ -45,6 +47,8 @@ pub(crate) struct Settings {
     /// Which services are for every network: those that one of these matches. An entry with scope
     /// LOCAL takes nothing back, so none is here.
     pub global_scopes: Table<(), Vec<ServiceScope>>,
+    /// How waypoints normalise paths.
+    pub path_normalization: Table<(), PathNormalization>,
 }
 
 impl Settings {
@@ -119,6 +123,8 @@ impl Settings {
             global_scopes: b.single("global_scopes", move |cx| {
                 part(cx.single(all)).service_scopes.iter().filter(|s| s.global).cloned().collect()
             }),
+            path_normalization: b
+                .single("path_normalization", move |cx| part(cx.single(all)).path_normalization),
             network: b.single("network", move |cx| {
                 let labels = cx.get(namespaces, &system).map(|n| n.labels.clone()).unwrap_or_default();
                 labels.get(NETWORK_LABEL).cloned().unwrap_or_default()

@@ -45,6 +45,11 @@ pub mod config {
             include!("gen/envoy.config.listener.v3.rs");
         }
     }
+    pub mod rbac {
+        pub mod v3 {
+            include!("gen/envoy.config.rbac.v3.rs");
+        }
+    }
     pub mod route {
         pub mod v3 {
             include!("gen/envoy.config.route.v3.rs");
@@ -78,6 +83,11 @@ pub mod extensions {
                     include!("gen/envoy.extensions.filters.http.grpc_stats.v3.rs");
                 }
             }
+            pub mod rbac {
+                pub mod v3 {
+                    include!("gen/envoy.extensions.filters.http.rbac.v3.rs");
+                }
+            }
             pub mod router {
                 pub mod v3 {
                     include!("gen/envoy.extensions.filters.http.router.v3.rs");
@@ -100,11 +110,21 @@ pub mod extensions {
                     include!("gen/envoy.extensions.filters.listener.original_dst.v3.rs");
                 }
             }
+            pub mod tls_inspector {
+                pub mod v3 {
+                    include!("gen/envoy.extensions.filters.listener.tls_inspector.v3.rs");
+                }
+            }
         }
         pub mod network {
             pub mod http_connection_manager {
                 pub mod v3 {
                     include!("gen/envoy.extensions.filters.network.http_connection_manager.v3.rs");
+                }
+            }
+            pub mod rbac {
+                pub mod v3 {
+                    include!("gen/envoy.extensions.filters.network.rbac.v3.rs");
                 }
             }
             pub mod tcp_proxy {

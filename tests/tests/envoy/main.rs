@@ -8,6 +8,7 @@
 mod acceptance;
 mod bootstrap;
 mod peers;
+mod policy;
 mod proxy;
 mod render;
 mod serve;
@@ -66,7 +67,7 @@ fn cases() -> Vec<(String, Input)> {
     names.into_iter().map(read).collect()
 }
 
-/// What each waypoint is sent, by type and name; then what authors are told.
+/// What each waypoint is sent, by type and name; then what authors are told, conditions those of policies.
 fn rendered(renderer: &Renderer, mesh: &Plane) -> String {
     let mut scopes: BTreeMap<String, BTreeMap<String, Mapping>> = BTreeMap::new();
     for resource in mesh.resources() {
@@ -81,6 +82,13 @@ fn rendered(renderer: &Renderer, mesh: &Plane) -> String {
     for (waypoint, types) in scopes {
         let types = types.into_iter().map(|(of, group)| (Value::from(of), Value::from(group)));
         all.insert(Value::from(waypoint), Value::from(types.collect::<Mapping>()));
+    }
+    let is_of_policy =
+        |object: &Value| object.as_str().is_some_and(|of| of.starts_with("AuthorizationPolicy "));
+    let conditions = input::conditions(mesh).into_iter().filter(|(object, _)| is_of_policy(object));
+    let conditions: Mapping = conditions.collect();
+    if !conditions.is_empty() {
+        all.insert(Value::from("conditions"), Value::from(conditions));
     }
     let mut lines: Vec<String> =
         mesh.diagnostics().iter().map(|d| format!("{}[{}] {d}", d.severity, d.code)).collect();

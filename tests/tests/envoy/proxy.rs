@@ -209,9 +209,13 @@ impl Authority {
 
     /// Returns a certificate of an account and its key, PEM. It has the account's name, too.
     pub fn certificate(&self, account: &str) -> anyhow::Result<(String, String)> {
-        let mut leaf = CertificateParams::new([account.to_owned()])?;
-        let identity = format!("spiffe://cluster.local/ns/shop/sa/{account}");
-        leaf.subject_alt_names.push(SanType::URI(identity.try_into()?));
+        self.certificate_of(account, &format!("spiffe://cluster.local/ns/shop/sa/{account}"))
+    }
+
+    /// Returns a certificate of a name and an identity, and its key, PEM.
+    pub fn certificate_of(&self, name: &str, identity: &str) -> anyhow::Result<(String, String)> {
+        let mut leaf = CertificateParams::new([name.to_owned()])?;
+        leaf.subject_alt_names.push(SanType::URI(identity.to_owned().try_into()?));
         let key = KeyPair::generate()?;
         Ok((leaf.signed_by(&key, &self.issuer)?.pem(), key.serialize_pem()))
     }

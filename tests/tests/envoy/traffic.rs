@@ -24,24 +24,26 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsConnector;
 
+/// A service with one port, whose backend is at a port of this machine.
+pub fn service(name: &str, address: &str, port: &str, protocol: &str, at: u16) -> String {
+    format!(
+        "---\n\
+         apiVersion: v1\n\
+         kind: Service\n\
+         metadata: {{namespace: shop, name: {name}}}\n\
+         spec: {{clusterIP: {address}, ports: [{{name: {protocol}, port: {port}}}]}}\n\
+         ---\n\
+         apiVersion: discovery.k8s.io/v1\n\
+         kind: EndpointSlice\n\
+         metadata: {{namespace: shop, name: {name}-1, labels: {{kubernetes.io/service-name: {name}}}}}\n\
+         addressType: IPv4\n\
+         endpoints: [{{addresses: [127.0.0.1], conditions: {{ready: true}}}}]\n\
+         ports: [{{name: {protocol}, port: {at}, protocol: TCP}}]\n"
+    )
+}
+
 /// The objects: backends are at ports of this machine, outside of the mesh.
-fn objects(first: u16, second: u16, stream: u16) -> String {
-    let service = |name: &str, address: &str, port: &str, protocol: &str, at: u16| {
-        format!(
-            "---\n\
-             apiVersion: v1\n\
-             kind: Service\n\
-             metadata: {{namespace: shop, name: {name}}}\n\
-             spec: {{clusterIP: {address}, ports: [{{name: {protocol}, port: {port}}}]}}\n\
-             ---\n\
-             apiVersion: discovery.k8s.io/v1\n\
-             kind: EndpointSlice\n\
-             metadata: {{namespace: shop, name: {name}-1, labels: {{kubernetes.io/service-name: {name}}}}}\n\
-             addressType: IPv4\n\
-             endpoints: [{{addresses: [127.0.0.1], conditions: {{ready: true}}}}]\n\
-             ports: [{{name: {protocol}, port: {at}, protocol: TCP}}]\n"
-        )
-    };
+pub fn objects(first: u16, second: u16, stream: u16) -> String {
     let fixed = "\
 options: {gateway_api: true, configures_waypoints: true}
 ---
@@ -87,18 +89,24 @@ spec:
     .concat()
 }
 
-struct Waypoint {
-    mesh: Plane,
+/// An Envoy with what a waypoint is sent.
+pub struct Waypoint {
+    pub mesh: Plane,
     control: Control,
     envoy: Envoy,
-    tls: TlsConnector,
+    pub authority: Authority,
 }
 
 impl Waypoint {
     async fn start() -> anyhow::Result<Self> {
         let (first, second, stream) = (echo("first").await?, echo("second").await?, greeter().await?);
+        Self::of(&objects(first, second, stream)).await
+    }
+
+    /// Starts one of a mesh with these objects.
+    pub async fn of(objects: &str) -> anyhow::Result<Self> {
         let file = tempfile::NamedTempFile::new()?;
-        fs::write(&file, objects(first, second, stream))?;
+        fs::write(&file, objects)?;
         let input = Input::read(file.path());
         let mesh = input.apply_at_once(input.events.clone());
         let authority = Authority::new()?;
@@ -106,28 +114,45 @@ impl Waypoint {
         control.publish(&mesh.resources())?;
         let mut envoy = Envoy::start(&control)?;
         control.until_taken(&mut envoy).await?;
+        Ok(Self { mesh, control, envoy, authority })
+    }
+
+    /// What a client with an identity speaks TLS with.
+    fn tls(&self, identity: &str) -> anyhow::Result<TlsConnector> {
         let mut roots = rustls::RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(authority.root_pem.as_bytes())?)?;
-        let (chain, key) = authority.certificate("client")?;
+        roots.add(CertificateDer::from_pem_slice(self.authority.root_pem.as_bytes())?)?;
+        let (chain, key) = self.authority.certificate_of("client", identity)?;
         let mut tls = rustls::ClientConfig::builder().with_root_certificates(roots).with_client_auth_cert(
             vec![CertificateDer::from_pem_slice(chain.as_bytes())?],
             PrivateKeyDer::from_pem_slice(key.as_bytes())?,
         )?;
         tls.alpn_protocols = vec![b"h2".to_vec()];
-        Ok(Self { mesh, control, envoy, tls: TlsConnector::from(Arc::new(tls)) })
+        Ok(TlsConnector::from(Arc::new(tls)))
     }
 
     /// Applies objects, awaits that Envoy has them, and returns the bytes that it was sent.
-    async fn apply(&mut self, objects: &[(Kind, Value)]) -> anyhow::Result<usize> {
+    pub async fn apply(&mut self, objects: &[(Kind, Value)]) -> anyhow::Result<usize> {
         let events = objects.iter().map(|(kind, object)| {
             let parsed = model::parse(*kind, object.to_string().as_bytes());
             parsed.map(Event::Put).map_err(|wrong| anyhow::anyhow!("{wrong}"))
         });
-        let delta = self.mesh.apply(events.collect::<anyhow::Result<Vec<_>>>()?);
+        self.change(events.collect::<anyhow::Result<Vec<_>>>()?).await
+    }
+
+    /// As [`Self::apply`], for any events.
+    pub async fn change(&mut self, events: Vec<Event>) -> anyhow::Result<usize> {
+        let delta = self.mesh.apply(events);
         self.control.publish(&delta.resources)?;
         self.control.until_taken(&mut self.envoy).await?;
         let of_proxies = delta.resources.iter().filter(|of| of.scope != Scope::Mesh);
         Ok(of_proxies.filter_map(|of| of.body.as_ref()).map(Bytes::len).sum())
+    }
+
+    /// Returns the statistics whose names have this in them, a line each.
+    pub async fn stats(&self, name: &str) -> anyhow::Result<String> {
+        let admin = TcpStream::connect(self.envoy.admin()?).await?;
+        let mut admin = Http::new(TokioIo::new(admin)).await?;
+        Ok(admin.get(&format!("/stats?filter={name}"), &[]).await?.text)
     }
 
     /// Where HBONE is taken.
@@ -143,12 +168,25 @@ impl Waypoint {
 
     /// Opens a connection to an address as a ztunnel does.
     async fn connect(&self, to: &str) -> anyhow::Result<Result<TokioIo<Upgraded>, StatusCode>> {
+        self.connect_as("spiffe://cluster.local/ns/shop/sa/client", to, &[]).await
+    }
+
+    /// Opens a connection to an address as somebody with an identity, by a CONNECT with these headers.
+    pub async fn connect_as(
+        &self,
+        identity: &str,
+        to: &str,
+        headers: &[(&str, &str)],
+    ) -> anyhow::Result<Result<TokioIo<Upgraded>, StatusCode>> {
         let stream = TcpStream::connect(("127.0.0.1", self.port().await?)).await?;
-        let stream = self.tls.connect(ServerName::try_from("waypoint")?, stream).await?;
+        let stream = self.tls(identity)?.connect(ServerName::try_from("waypoint")?, stream).await?;
         let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
         tokio::spawn(connection);
-        let request = Request::builder().method(Method::CONNECT).uri(to).body(Empty::<Bytes>::new())?;
-        let response = sender.send_request(request).await?;
+        let mut request = Request::builder().method(Method::CONNECT).uri(to);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = sender.send_request(request.body(Empty::<Bytes>::new())?).await?;
         if response.status() != StatusCode::OK {
             return Ok(Err(response.status()));
         }
@@ -164,16 +202,17 @@ impl Waypoint {
 }
 
 /// A connection for requests.
-struct Http(http1::SendRequest<Empty<Bytes>>);
+pub struct Http(http1::SendRequest<Empty<Bytes>>);
 
-struct Answer {
-    status: StatusCode,
-    headers: BTreeMap<String, String>,
-    body: Value,
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: BTreeMap<String, String>,
+    pub body: Value,
+    pub text: String,
 }
 
 impl Http {
-    async fn new<T>(io: T) -> anyhow::Result<Self>
+    pub async fn new<T>(io: T) -> anyhow::Result<Self>
     where
         T: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
     {
@@ -187,7 +226,10 @@ impl Http {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request.body(Empty::new())?;
+        self.send(request.body(Empty::new())?).await
+    }
+
+    pub async fn send(&mut self, request: Request<Empty<Bytes>>) -> anyhow::Result<Answer> {
         self.0.ready().await?;
         let (head, body) = tokio::time::timeout(LIMIT, self.0.send_request(request)).await??.into_parts();
         let body = body.collect().await?.to_bytes();
@@ -199,12 +241,13 @@ impl Http {
             status: head.status,
             headers: headers.collect(),
             body: serde_json::from_slice(&body).unwrap_or_default(),
+            text: String::from_utf8_lossy(&body).into_owned(),
         })
     }
 }
 
 /// Answers requests with what came.
-async fn echo(name: &'static str) -> anyhow::Result<u16> {
+pub async fn echo(name: &'static str) -> anyhow::Result<u16> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let port = listener.local_addr()?.port();
     tokio::spawn(async move {
@@ -225,7 +268,7 @@ async fn echo(name: &'static str) -> anyhow::Result<u16> {
 }
 
 /// Speaks first, and then sends back what comes.
-async fn greeter() -> anyhow::Result<u16> {
+pub async fn greeter() -> anyhow::Result<u16> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let port = listener.local_addr()?.port();
     tokio::spawn(async move {

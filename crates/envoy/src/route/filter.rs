@@ -8,7 +8,7 @@ use proto::envoy::config::core::v3::{
 use proto::envoy::extensions::filters::http::cors::v3::CorsPolicy;
 use proto::envoy::r#type::matcher::v3::{RegexMatchAndSubstitute, StringMatcher};
 
-use super::matching::{escaped, exact, like, regex};
+use crate::matcher::{escaped, exact, like, regex};
 
 /// All changes of a rule, or of a share of its traffic.
 #[derive(Default)]

@@ -4,7 +4,9 @@ use model::facts::{PathMatch, RequestMatch, ValueMatch};
 use proto::envoy::config::route::v3::{
     HeaderMatcher, QueryParameterMatcher, RouteMatch, header_matcher, query_parameter_matcher, route_match,
 };
-use proto::envoy::r#type::matcher::v3::{RegexMatcher, StringMatcher, string_matcher};
+use proto::envoy::r#type::matcher::v3::StringMatcher;
+
+use crate::matcher::{escaped, exact, like, regex};
 
 /// Returns the match of a rule.
 pub(super) fn encode(of: &RequestMatch) -> RouteMatch {
@@ -49,48 +51,4 @@ fn parameter(of: &ValueMatch) -> QueryParameterMatcher {
 
 fn value(of: &ValueMatch) -> StringMatcher {
     if of.is_regex { like(&of.value) } else { exact(&of.value) }
-}
-
-/// Returns what matches a text.
-pub(super) fn exact(text: &str) -> StringMatcher {
-    StringMatcher {
-        match_pattern: Some(string_matcher::MatchPattern::Exact(text.to_owned())),
-        ..StringMatcher::default()
-    }
-}
-
-/// Returns what matches the whole of a text by a regular expression.
-pub(super) fn like(pattern: &str) -> StringMatcher {
-    StringMatcher {
-        match_pattern: Some(string_matcher::MatchPattern::SafeRegex(regex(pattern))),
-        ..StringMatcher::default()
-    }
-}
-
-/// Returns a regular expression.
-pub(super) fn regex(pattern: &str) -> RegexMatcher {
-    RegexMatcher { regex: pattern.to_owned() }
-}
-
-/// Returns the regular expression of a text.
-pub(super) fn escaped(text: &str) -> String {
-    let mut pattern = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character.is_ascii_punctuation() {
-            pattern.push('\\');
-        }
-        pattern.push(character);
-    }
-    pattern
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn text_has_no_meaning_in_an_expression() {
-        assert_eq!(escaped("/a.b+c"), "\\/a\\.b\\+c");
-        assert_eq!(escaped("plain"), "plain");
-    }
 }

@@ -14,8 +14,11 @@ use std::collections::BTreeMap;
 
 use super::action;
 use super::plan::Routes;
+use crate::key::connect_scope;
 use crate::listener::{DESTINATION_FILTER, SCOPE_HEADER, destination};
 use crate::message::seconds;
+use crate::policy::{At, Policies};
+use std::net::SocketAddr;
 
 fn scope(name: &str, host: VirtualHost) -> ScopedRouteConfiguration {
     let fragment = Fragment { r#type: Some(fragment::Type::StringKey(name.to_owned())) };
@@ -33,8 +36,15 @@ fn scope(name: &str, host: VirtualHost) -> ScopedRouteConfiguration {
     }
 }
 
-/// Returns the scope of CONNECTs that lead to a listener, and of the requests within them, if there may be any.
-pub(crate) fn connect(name: &str, listener: &str, requests: Option<&str>) -> ScopedRouteConfiguration {
+/// Returns the scope of CONNECTs to an address that lead to a listener, and of the requests within them, if there may
+/// be any. If there can be none, policies decide here.
+pub(crate) fn connect(
+    to: SocketAddr,
+    listener: &str,
+    requests: Option<&str>,
+    policies: Option<&Policies>,
+) -> ScopedRouteConfiguration {
+    let policies = policies.filter(|_| requests.is_none());
     let upgrade = UpgradeConfig {
         upgrade_type: "CONNECT".to_owned(),
         connect_config: Some(upgrade_config::ConnectConfig {}),
@@ -53,11 +63,19 @@ pub(crate) fn connect(name: &str, listener: &str, requests: Option<&str>) -> Sco
         action: Some(route::Action::Route(action)),
         ..Route::default()
     };
-    scope(name, VirtualHost { name: "connect".to_owned(), routes: vec![route], ..VirtualHost::default() })
+    scope(
+        &connect_scope(to),
+        VirtualHost {
+            name: "connect".to_owned(),
+            routes: vec![route],
+            typed_per_filter_config: policies.map(|of| of.per_route(At::Connect(to))).unwrap_or_default(),
+            ..VirtualHost::default()
+        },
+    )
 }
 
-/// Returns the scope of the requests to a port.
-pub(crate) fn requests(of: &Routes) -> ScopedRouteConfiguration {
+/// Returns the scope of the requests to a port, whatever becomes of them by its rules: each has to pass its policies.
+pub(crate) fn requests(of: &Routes, policies: Option<&Policies>) -> ScopedRouteConfiguration {
     let operation = format!("{}:{}/*", of.hostname, of.port);
     let mut routes: Vec<Route> = of.rules.iter().map(|rule| action::encode(rule, of.port)).collect();
     if of.rules.is_empty() {
@@ -79,6 +97,7 @@ pub(crate) fn requests(of: &Routes) -> ScopedRouteConfiguration {
             routes,
             // Most rules say nothing of retries.
             retry_policy: Some(action::retry(None)),
+            typed_per_filter_config: policies.map(|of| of.per_route(At::Requests)).unwrap_or_default(),
             ..VirtualHost::default()
         },
     )

@@ -1,7 +1,8 @@
 //! `AuthorizationPolicy` to a wire authorization, its condition and its diagnostics.
 
-use super::rule::{Finding, RuleLowering};
-use super::{code, http};
+use super::reader::{Enforcer, Finding, RuleReader};
+use super::rule::Verdict;
+use super::{code, http, wire};
 use crate::settings::TrustSettings;
 use model::facts::{self, AuthorizationPolicy, AuthorizationSpec, Refused};
 use model::{Diagnostic, Kind, Labels, Name, Ns, ObjectRef, Severity};
@@ -16,6 +17,8 @@ pub(crate) struct Options {
     /// Policies with annotation `istio.io/dry-run` are sent, marked so. Only ztunnels from 1.29 on
     /// heed the mark; older ones enforce.
     pub(crate) dry_run_enabled: bool,
+    /// Waypoints enforce what targets them.
+    pub(crate) configures_waypoints: bool,
 }
 
 /// The condition `ZtunnelAccepted` of a policy.
@@ -88,7 +91,9 @@ pub(crate) fn lower(
         Destination::Waypoint => Lowered { diagnostics: refusal(policy), ..Lowered::default() },
         Destination::Nowhere(why) => not_sent(policy, &why),
         Destination::Ztunnel(Err(refused)) => deny_all(policy, refused, root_namespace),
-        Destination::Ztunnel(Ok((action, spec))) => lower_spec(policy, spec, action, root_namespace, trust),
+        Destination::Ztunnel(Ok((action, spec))) => {
+            lower_spec(policy, spec, action, root_namespace, trust, options)
+        }
     }
 }
 
@@ -106,16 +111,22 @@ enum Unsupported {
 }
 
 fn destination(policy: &AuthorizationPolicy, options: Options) -> Destination<'_> {
-    if policy.dry_run && !options.dry_run_enabled {
+    let of_ztunnels = match &policy.spec {
+        Ok(spec) => spec.target_refs.is_empty().then_some(Ok(spec)),
+        // One with a selector besides its targets, which no API server takes, denies what that selects.
+        Err(refused) => {
+            (refused.target_refs.is_empty() || refused.selector.is_some()).then_some(Err(refused))
+        }
+    };
+    // Waypoints know of dry runs, whatever ztunnels do.
+    let is_ignored = of_ztunnels.is_some() || !options.configures_waypoints;
+    if policy.dry_run && !options.dry_run_enabled && is_ignored {
         return Destination::Nowhere(Unsupported::DryRun);
     }
-    let spec = match &policy.spec {
-        Ok(spec) if spec.target_refs.is_empty() => spec,
-        // One with a selector besides its targets, which no API server takes, denies what that selects.
-        Err(refused) if refused.target_refs.is_empty() || refused.selector.is_some() => {
-            return Destination::Ztunnel(Err(refused));
-        }
-        Ok(_) | Err(_) => return Destination::Waypoint,
+    let spec = match of_ztunnels {
+        Some(Ok(spec)) => spec,
+        Some(Err(refused)) => return Destination::Ztunnel(Err(refused)),
+        None => return Destination::Waypoint,
     };
     match spec.action {
         facts::Action::Allow => Destination::Ztunnel(Ok((Action::Allow, spec))),
@@ -178,14 +189,19 @@ fn deny_all(policy: &AuthorizationPolicy, refused: &Refused, root_namespace: &Ns
         groups: vec![Group::default()],
         ..frame(policy, Action::Deny, root_namespace)
     };
+    Lowered {
+        authorization: Some(authorization),
+        condition: Some(refused_condition(refused)),
+        diagnostics: refusal(policy),
+    }
+}
+
+/// Returns the condition of a policy that denies what it selects, since it was refused.
+pub(super) fn refused_condition(refused: &Refused) -> Condition {
     let cause = &refused.diagnostic;
     let field = if cause.field.is_empty() { String::new() } else { format!("{}: ", cause.field) };
     let message = format!("the policy is not understood, so it denies all traffic: {field}{}", cause.message);
-    Lowered {
-        authorization: Some(authorization),
-        condition: Some(Condition { status: false, reason: "Invalid", message }),
-        diagnostics: refusal(policy),
-    }
+    Condition { status: false, reason: "Invalid", message }
 }
 
 /// Returns why the policy was refused, if it was.
@@ -199,11 +215,16 @@ fn lower_spec(
     action: Action,
     root_namespace: &Ns,
     trust: &TrustSettings,
+    options: Options,
 ) -> Lowered {
-    let mut lowering = RuleLowering::new(action, &policy.meta.name.ns, trust);
+    let verdict = match action {
+        Action::Allow => Verdict::Allow,
+        Action::Deny => Verdict::Deny,
+    };
+    let mut lowering = RuleReader::new(Enforcer::Ztunnel, verdict, &policy.meta.name.ns, trust);
     let mut groups = Vec::with_capacity(spec.rules.len());
     for (i, rule) in spec.rules.iter().enumerate() {
-        groups.extend(lowering.lower_rule(i, rule));
+        groups.extend(lowering.rule(i, rule).as_ref().map(wire::group));
     }
 
     let mut diagnostics = Vec::new();
@@ -216,25 +237,45 @@ fn lower_spec(
         Action::Deny => http::Effect::DeniesNothing,
     };
     if !lowering.http.is_empty() {
-        diagnostics.push(http_attributes(policy, &lowering, effect));
+        diagnostics.push(http_attributes(policy, &lowering, effect, options));
     }
     let condition = condition(&lowering, effect);
-    let left_out = lowering.finding_count - lowering.findings.len();
-    diagnostics.extend(lowering.findings.into_iter().map(|f| not_understood(policy, f)));
-    if left_out > 0 {
-        let message = format!("{left_out} more parts were not understood");
-        diagnostics.push(more_findings(policy, Severity::Error, message));
-    }
-    let left_out = lowering.elsewhere_count - lowering.elsewhere.len();
-    let elsewhere = lowering.elsewhere.into_iter();
-    diagnostics.extend(elsewhere.map(|(severity, f)| Diagnostic { severity, ..not_understood(policy, f) }));
-    if left_out > 0 {
-        let message = format!("{left_out} more principals are of other trust domains");
-        diagnostics.push(more_findings(policy, Severity::Warning, message));
-    }
+    diagnostics.extend(findings(policy, lowering));
 
     let authorization = Authorization { groups, ..frame(policy, action, root_namespace) };
     Lowered { authorization: Some(authorization), condition: Some(condition), diagnostics }
+}
+
+/// Returns what was found on reading rules, as diagnostics: what was not understood, then principals of other trust
+/// domains.
+pub(super) fn findings(policy: &AuthorizationPolicy, reader: RuleReader<'_>) -> Vec<Diagnostic> {
+    let left_out = [
+        (reader.finding_count - reader.findings.len(), Severity::Error, "parts were not understood"),
+        (
+            reader.elsewhere_count - reader.elsewhere.len(),
+            Severity::Warning,
+            "principals are of other trust domains",
+        ),
+    ];
+    let [unclear, elsewhere] = left_out.map(|(count, severity, what)| {
+        (count > 0).then(|| more_findings(policy, severity, format!("{count} more {what}")))
+    });
+    let mut all: Vec<Diagnostic> = reader.findings.into_iter().map(|f| not_understood(policy, f)).collect();
+    all.extend(unclear);
+    let others = reader.elsewhere.into_iter();
+    all.extend(others.map(|(severity, f)| Diagnostic { severity, ..not_understood(policy, f) }));
+    all.extend(elsewhere);
+    all
+}
+
+/// Returns what was not understood of a policy, in words; `None` where everything was.
+pub(super) fn stricter(reader: &RuleReader<'_>) -> Option<String> {
+    let first = reader.findings.first()?;
+    let more = match reader.finding_count - 1 {
+        0 => String::new(),
+        n => format!(" (and {n} more)"),
+    };
+    Some(format!("enforced more strictly than written: {}: {}{more}", first.field, first.message))
 }
 
 /// Returns the authorization of `policy` without its groups.
@@ -257,28 +298,20 @@ fn frame(policy: &AuthorizationPolicy, action: Action, root_namespace: &Ns) -> A
     }
 }
 
-fn condition(lowering: &RuleLowering<'_>, effect: http::Effect) -> Condition {
+fn condition(lowering: &RuleReader<'_>, effect: http::Effect) -> Condition {
     let http = (!lowering.http.is_empty()).then(|| http::message(&lowering.http, effect));
-    let (reason, message) = match (lowering.findings.first(), http) {
+    let (reason, message) = match (stricter(lowering), http) {
         (None, None) => ("Accepted", "attached to ztunnel".to_owned()),
         (None, Some(http)) => ("UnsupportedValue", http),
-        (Some(first), http) => {
-            let more = match lowering.finding_count - 1 {
-                0 => String::new(),
-                n => format!(" (and {n} more)"),
-            };
+        (Some(text), http) => {
             let http = http.map(|h| format!("; {h}")).unwrap_or_default();
-            let text = format!(
-                "enforced more strictly than written: {}: {}{more}{http}",
-                first.field, first.message
-            );
-            ("PartiallyInvalid", text)
+            ("PartiallyInvalid", format!("{text}{http}"))
         }
     };
     Condition { status: true, reason, message }
 }
 
-fn reference(policy: &AuthorizationPolicy) -> ObjectRef {
+pub(super) fn reference(policy: &AuthorizationPolicy) -> ObjectRef {
     ObjectRef { kind: Kind::AuthorizationPolicy, name: policy.meta.name.clone() }
 }
 
@@ -314,8 +347,9 @@ fn empty_selector(policy: &AuthorizationPolicy) -> Diagnostic {
 
 fn http_attributes(
     policy: &AuthorizationPolicy,
-    lowering: &RuleLowering<'_>,
+    lowering: &RuleReader<'_>,
     effect: http::Effect,
+    options: Options,
 ) -> Diagnostic {
     let (severity, consequence) = match effect {
         http::Effect::AllowsLess => (Severity::Warning, "the rules that have them allow nothing".to_owned()),
@@ -336,15 +370,19 @@ fn http_attributes(
         },
     };
     let found = http::join(&lowering.http);
+    let help = if options.configures_waypoints {
+        "write sources and ports only, or let a waypoint enforce the policy: name it, or what is bound to it, in \
+         spec.targetRefs"
+    } else {
+        "write sources and ports only; this version configures no waypoints, which could enforce the rest"
+    };
     Diagnostic {
         code: code::HTTP_ATTRIBUTE,
         severity,
         object: Some(reference(policy)),
         field: "spec.rules".to_owned(),
         message: format!("a ztunnel cannot enforce {found}, so {consequence}"),
-        help:
-            "write sources and ports only; this version configures no waypoints, which could enforce the rest"
-                .to_owned(),
+        help: help.to_owned(),
         place: None,
     }
 }

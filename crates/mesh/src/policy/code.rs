@@ -18,3 +18,7 @@ pub(super) const EMPTY_SELECTOR: &str = "AP107";
 pub(super) const MORE_FINDINGS: &str = "AP108";
 /// A principal is of another trust domain than the mesh.
 pub(super) const OTHER_TRUST_DOMAIN: &str = "AP110";
+/// An attribute is known, and waypoints do not enforce it.
+pub(super) const UNREAD_ATTRIBUTE: &str = "AP113";
+/// The action is not one of waypoints yet.
+pub(super) const WAYPOINT_ACTION: &str = "AP114";

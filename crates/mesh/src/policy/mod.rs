@@ -1,9 +1,10 @@
-//! Policy for ztunnels: `AuthorizationPolicy` and `PeerAuthentication` lowered to wire
-//! authorizations, as pure functions of facts.
+//! Policy: `AuthorizationPolicy` and `PeerAuthentication` lowered to authorizations of ztunnels, and the former to
+//! rules of waypoints, as pure functions of facts.
 //!
 //! ```text
-//! AuthorizationPolicy ─┬─ scope_of ──▶ PolicyScope      what workloads read: who lists it
-//!                      └─ lower ─────▶ Lowered          authorization, condition, diagnostics
+//! AuthorizationPolicy ─┬─ scope_of ──────▶ PolicyScope  what workloads read: who lists it
+//!                      ├─ lower ─────────▶ Lowered      authorization, condition, diagnostics
+//!                      └─ at_waypoints ──▶ AtWaypoints  rules of waypoints, condition, diagnostics
 //! PeerAuthentication ──┬─ workload_policies ─▶ names    listed by a workload ─┐ one decision
 //!                      └─ port_policy ───────▶ authorization ─────────────────┘ behind both
 //! any PeerAuthentication ── static_strict ──▶ authorization
@@ -34,11 +35,15 @@ mod likely;
 mod peer;
 mod peer_authentication;
 mod peer_match;
+mod reader;
+mod request;
 mod row;
 mod rule;
 mod selection;
 mod source;
 mod value;
+mod waypoint;
+mod wire;
 
 #[cfg(test)]
 mod evaluator;
@@ -51,4 +56,7 @@ pub(crate) use implicit::{implicit_waypoint_allow, implicit_waypoint_name};
 pub(crate) use peer::declare as declare_peers;
 pub(crate) use peer_match::can_match_peer;
 pub(crate) use row::{PolicyRow, SentPolicy};
+pub use rule::{Account, Entry, Lists, Network, PathPattern, Pattern, Rule, Segment, Test, Verdict};
 pub(crate) use selection::{Policies, declare_policies, index_scopes};
+pub(crate) use waypoint::at_waypoints;
+pub use waypoint::{PolicyTarget, WaypointPolicy, rules_at_waypoints};

@@ -7,6 +7,7 @@ use proto::ResourceType;
 use proto::security::{Action, Authorization};
 
 use super::authorization::{Condition, Lowered};
+use super::waypoint::{AtWaypoints, WaypointPolicy};
 use crate::capabilities::DRY_RUN;
 
 /// An authorization that stands for no object, or not for one of its own name.
@@ -48,6 +49,22 @@ pub(crate) struct PolicyRow {
     pub condition: Option<Condition>,
     /// What is not enforced as written.
     pub diagnostics: Vec<Diagnostic>,
+    /// What waypoints enforce.
+    pub at_waypoints: Option<WaypointPolicy>,
+    /// What of it waypoints do not enforce as written; `None` if they enforce all.
+    pub fault: Option<Condition>,
+}
+
+impl PolicyRow {
+    /// Adds what waypoints make of the policy.
+    pub fn and_at(mut self, waypoints: Option<AtWaypoints>) -> Self {
+        if let Some(of) = waypoints {
+            self.at_waypoints = of.policy;
+            self.fault = of.fault;
+            self.diagnostics.extend(of.diagnostics);
+        }
+        self
+    }
 }
 
 impl From<Lowered> for PolicyRow {
@@ -61,6 +78,8 @@ impl From<Lowered> for PolicyRow {
                 .is_some_and(|sent| sent.action() == Action::Allow && !sent.dry_run),
             condition: lowered.condition,
             diagnostics: lowered.diagnostics,
+            at_waypoints: None,
+            fault: None,
         }
     }
 }

@@ -5,7 +5,8 @@
 //! `docs/adr/0032-values-no-identity-can-have.md`), and `likely` tells what may have been meant.
 
 use model::{TrustDomain, is_dns_label};
-use proto::security::{StringMatch, string_match::MatchType};
+
+use super::rule::Pattern;
 
 /// Longest name of a service account, in bytes.
 const MAX_ACCOUNT: usize = 253;
@@ -62,45 +63,6 @@ pub(super) fn is_account(text: &str) -> bool {
     text.len() <= MAX_ACCOUNT && text.split('.').all(label)
 }
 
-/// Returns the match that `value` describes: `*` for presence, a leading `*` for a suffix, else a trailing
-/// `*` for a prefix, else the text itself.
-pub(super) fn text_match(value: &str) -> StringMatch {
-    Pattern::of(value).into_match()
-}
-
-/// What a value with a wildcard, or without, asks of a text.
-enum Pattern<'a> {
-    Any,
-    Suffix(&'a str),
-    Prefix(&'a str),
-    Exact(&'a str),
-}
-
-impl<'a> Pattern<'a> {
-    /// Reads `*` as presence, a leading `*` as a suffix, else a trailing `*` as a prefix, else the text.
-    fn of(value: &'a str) -> Self {
-        if value == "*" {
-            Self::Any
-        } else if let Some(suffix) = value.strip_prefix('*') {
-            Self::Suffix(suffix)
-        } else if let Some(prefix) = value.strip_suffix('*') {
-            Self::Prefix(prefix)
-        } else {
-            Self::Exact(value)
-        }
-    }
-
-    fn into_match(self) -> StringMatch {
-        let match_type = match self {
-            Self::Any => MatchType::Presence(()),
-            Self::Suffix(text) => MatchType::Suffix(text.to_owned()),
-            Self::Prefix(text) => MatchType::Prefix(text.to_owned()),
-            Self::Exact(text) => MatchType::Exact(text.to_owned()),
-        };
-        StringMatch { match_type: Some(match_type) }
-    }
-}
-
 /// Tells whether some identity can have this principal.
 pub(super) fn is_principal(value: &str) -> bool {
     let whole = |(part, text): (&Part, &&str)| part.is_whole(text);
@@ -142,5 +104,15 @@ pub(super) fn is_namespace(value: &str) -> bool {
         Pattern::Exact(text) => Part::Namespace.is_whole(text),
         Pattern::Prefix(text) => Part::Namespace.begins(text),
         Pattern::Suffix(text) => Part::Namespace.ends(text),
+    }
+}
+
+/// Tells whether some trust domain matches this value.
+pub(super) fn is_trust_domain(value: &str) -> bool {
+    match Pattern::of(value) {
+        Pattern::Any => true,
+        Pattern::Exact(text) => Part::TrustDomain.is_whole(text),
+        Pattern::Prefix(text) => Part::TrustDomain.begins(text),
+        Pattern::Suffix(text) => Part::TrustDomain.ends(text),
     }
 }

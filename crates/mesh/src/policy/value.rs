@@ -1,12 +1,11 @@
 //! Single values in rules: ports, addresses, and who a peer is; and what is said of a value that is none.
 
-use bytes::Bytes;
-use model::{TrustDomain, is_dns_label};
-use proto::security::{Address, ServiceAccountMatch, StringMatch};
+use model::{Str, TrustDomain, is_dns_label};
 use std::net::IpAddr;
 
 use super::likely;
-use super::source::{is_account, is_namespace, is_principal, text_match};
+use super::rule::{Account, Network, Pattern};
+use super::source::{is_account, is_namespace, is_principal, is_trust_domain};
 
 /// What a value should have been, to follow "is not" or "write".
 pub(super) type Expected = &'static str;
@@ -30,6 +29,7 @@ const ADDRESS: Expected = "an IP address or a range such as 10.0.0.0/8";
 const PRINCIPAL: Expected = "a principal that an identity can have, such as cluster.local/ns/shop/sa/web, or a \
                              beginning or an end of one with `*`";
 const NAMESPACE: Expected = "a name that a namespace can have, or a beginning or an end of one with `*`";
+const TRUST_DOMAIN: Expected = "a trust domain, or a beginning or an end of one with `*`";
 const SERVICE_ACCOUNT: Expected =
     "a service account `name` or `namespace/name`, in lower case and without wildcard";
 
@@ -37,10 +37,10 @@ const SERVICE_ACCOUNT: Expected =
 ///
 /// # Errors
 /// What was expected, if `value` is not a port.
-pub(super) fn port(value: &str) -> Result<u32, Expected> {
+pub(super) fn port(value: &str) -> Result<u16, Expected> {
     // `parse` alone would also take a sign.
     let is_digits = value.bytes().all(|b| b.is_ascii_digit());
-    value.parse::<u16>().ok().filter(|_| is_digits).map(u32::from).ok_or(PORT)
+    value.parse::<u16>().ok().filter(|_| is_digits).ok_or(PORT)
 }
 
 /// Returns the address or the range that `value` names. Host bits of a range are kept, as
@@ -48,23 +48,21 @@ pub(super) fn port(value: &str) -> Result<u32, Expected> {
 ///
 /// # Errors
 /// What was expected, if `value` is neither.
-pub(super) fn address(value: &str) -> Result<Address, Expected> {
+pub(super) fn address(value: &str) -> Result<Network, Expected> {
     let (ip, length) = match value.rsplit_once('/') {
         Some((ip, length)) => (ip, Some(length)),
         None => (value, None),
     };
-    let (address, bits) = match ip.parse::<IpAddr>().map_err(|_| ADDRESS)? {
-        IpAddr::V4(ip) => (Bytes::copy_from_slice(&ip.octets()), 32),
-        IpAddr::V6(ip) => (Bytes::copy_from_slice(&ip.octets()), 128),
-    };
+    let address = ip.parse::<IpAddr>().map_err(|_| ADDRESS)?;
+    let bits = if address.is_ipv4() { 32 } else { 128 };
     let length = match length {
         Some(text) => prefix_length(text).filter(|l| *l <= bits).ok_or(ADDRESS)?,
         None => bits,
     };
-    Ok(Address { address, length })
+    Ok(Network { address, length })
 }
 
-fn prefix_length(text: &str) -> Option<u32> {
+fn prefix_length(text: &str) -> Option<u8> {
     let has_leading_zero = text.len() > 1 && text.starts_with('0');
     let is_digits = text.bytes().all(|b| b.is_ascii_digit());
     text.parse().ok().filter(|_| is_digits && !has_leading_zero)
@@ -74,9 +72,9 @@ fn prefix_length(text: &str) -> Option<u32> {
 ///
 /// # Errors
 /// What was expected and likely meant, if no identity can have `value`. `trust_domain` is that of the mesh.
-pub(super) fn principal(value: &str, trust_domain: &TrustDomain) -> Result<StringMatch, Unclear> {
+pub(super) fn principal(value: &str, trust_domain: &TrustDomain) -> Result<Pattern, Unclear> {
     if is_principal(value) {
-        return Ok(text_match(value));
+        return Ok(Pattern::of(value).owned());
     }
     Err(Unclear { expected: PRINCIPAL, likely: likely::principal(value, trust_domain) })
 }
@@ -86,9 +84,9 @@ pub(super) fn principal(value: &str, trust_domain: &TrustDomain) -> Result<Strin
 /// # Errors
 /// What was expected and likely meant, if no namespace can be called so. A ztunnel would find the empty text
 /// equal to the missing namespace of a peer without identity.
-pub(super) fn namespace(value: &str) -> Result<StringMatch, Unclear> {
+pub(super) fn namespace(value: &str) -> Result<Pattern, Unclear> {
     if is_namespace(value) {
-        return Ok(text_match(value));
+        return Ok(Pattern::of(value).owned());
     }
     Err(Unclear { expected: NAMESPACE, likely: likely::namespace(value) })
 }
@@ -102,19 +100,26 @@ pub(super) fn service_account(
     value: &str,
     namespace: &str,
     trust_domain: &TrustDomain,
-) -> Result<ServiceAccountMatch, Unclear> {
+) -> Result<Account, Unclear> {
     let (ns, name) = value.split_once('/').unwrap_or((namespace, value));
     if is_dns_label(ns) && is_account(name) {
-        return Ok(ServiceAccountMatch { namespace: ns.to_owned(), service_account: name.to_owned() });
+        return Ok(Account { namespace: Str::from(ns), name: Str::from(name) });
     }
     let likely = likely::service_account(value, namespace, trust_domain);
     Err(Unclear { expected: SERVICE_ACCOUNT, likely })
 }
 
+/// Returns the match that the trust domain `value` describes.
+///
+/// # Errors
+/// What was expected, if there can be no such trust domain.
+pub(super) fn trust_domain(value: &str) -> Result<Pattern, Expected> {
+    if is_trust_domain(value) { Ok(Pattern::of(value).owned()) } else { Err(TRUST_DOMAIN) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proto::security::string_match::MatchType;
 
     #[test]
     fn a_port_is_decimal_digits_up_to_65535() {
@@ -126,12 +131,12 @@ mod tests {
 
     #[test]
     fn an_address_has_the_length_of_its_family_and_a_range_keeps_its_host_bits() {
-        let of = |bytes: &'static [u8], length| Ok(Address { address: Bytes::from_static(bytes), length });
-        assert_eq!(address("1.2.3.4"), of(&[1, 2, 3, 4], 32));
-        assert_eq!(address("1.2.3.4/16"), of(&[1, 2, 3, 4], 16));
-        assert_eq!(address("0.0.0.0/0"), of(&[0; 4], 0));
-        assert_eq!(address("::"), of(&[0; 16], 128));
-        assert_eq!(address("::/3"), of(&[0; 16], 3));
+        let of = |address: IpAddr, length| Ok(Network { address, length });
+        assert_eq!(address("1.2.3.4"), of(IpAddr::from([1, 2, 3, 4]), 32));
+        assert_eq!(address("1.2.3.4/16"), of(IpAddr::from([1, 2, 3, 4]), 16));
+        assert_eq!(address("0.0.0.0/0"), of(IpAddr::from([0; 4]), 0));
+        assert_eq!(address("::"), of(IpAddr::from([0_u8; 16]), 128));
+        assert_eq!(address("::/3"), of(IpAddr::from([0_u8; 16]), 3));
     }
 
     #[test]
@@ -156,33 +161,29 @@ mod tests {
         }
     }
 
-    fn text(match_type: MatchType) -> StringMatch {
-        StringMatch { match_type: Some(match_type) }
-    }
-
     #[test]
     fn a_principal_is_one_that_an_identity_can_have() {
         let domain = TrustDomain::default();
         let read = |value: &str| principal(value, &domain).map_err(|unclear| unclear.expected);
         for (value, expected) in [
-            ("*", MatchType::Presence(())),
-            ("td/ns/a/sa/x", MatchType::Exact("td/ns/a/sa/x".into())),
-            ("td/ns/a/sa/x.y-1", MatchType::Exact("td/ns/a/sa/x.y-1".into())),
-            ("*/sa/x", MatchType::Suffix("/sa/x".into())),
-            ("*/ns/a/sa/x", MatchType::Suffix("/ns/a/sa/x".into())),
-            ("*td/ns/a/sa/x", MatchType::Suffix("td/ns/a/sa/x".into())),
-            ("*-web", MatchType::Suffix("-web".into())),
-            ("*.web", MatchType::Suffix(".web".into())),
-            ("*s/a/sa/x", MatchType::Suffix("s/a/sa/x".into())),
-            ("td*", MatchType::Prefix("td".into())),
-            ("td.*", MatchType::Prefix("td.".into())),
-            ("td/*", MatchType::Prefix("td/".into())),
-            ("td/n*", MatchType::Prefix("td/n".into())),
-            ("td/ns/shop-*", MatchType::Prefix("td/ns/shop-".into())),
-            ("td/ns/a/*", MatchType::Prefix("td/ns/a/".into())),
-            ("td/ns/a/sa/x*", MatchType::Prefix("td/ns/a/sa/x".into())),
+            ("*", Pattern::Any),
+            ("td/ns/a/sa/x", Pattern::Exact("td/ns/a/sa/x".into())),
+            ("td/ns/a/sa/x.y-1", Pattern::Exact("td/ns/a/sa/x.y-1".into())),
+            ("*/sa/x", Pattern::Suffix("/sa/x".into())),
+            ("*/ns/a/sa/x", Pattern::Suffix("/ns/a/sa/x".into())),
+            ("*td/ns/a/sa/x", Pattern::Suffix("td/ns/a/sa/x".into())),
+            ("*-web", Pattern::Suffix("-web".into())),
+            ("*.web", Pattern::Suffix(".web".into())),
+            ("*s/a/sa/x", Pattern::Suffix("s/a/sa/x".into())),
+            ("td*", Pattern::Prefix("td".into())),
+            ("td.*", Pattern::Prefix("td.".into())),
+            ("td/*", Pattern::Prefix("td/".into())),
+            ("td/n*", Pattern::Prefix("td/n".into())),
+            ("td/ns/shop-*", Pattern::Prefix("td/ns/shop-".into())),
+            ("td/ns/a/*", Pattern::Prefix("td/ns/a/".into())),
+            ("td/ns/a/sa/x*", Pattern::Prefix("td/ns/a/sa/x".into())),
         ] {
-            assert_eq!(read(value), Ok(text(expected)), "{value}");
+            assert_eq!(read(value), Ok(expected), "{value}");
         }
         for value in [
             "",
@@ -229,13 +230,13 @@ mod tests {
         let read = |value: &str| namespace(value).map_err(|unclear| unclear.expected);
         let long = "a".repeat(63);
         for (value, expected) in [
-            ("*", MatchType::Presence(())),
-            ("shop", MatchType::Exact("shop".into())),
-            ("*-b", MatchType::Suffix("-b".into())),
-            ("a-*", MatchType::Prefix("a-".into())),
-            (long.as_str(), MatchType::Exact(long.clone())),
+            ("*", Pattern::Any),
+            ("shop", Pattern::Exact("shop".into())),
+            ("*-b", Pattern::Suffix("-b".into())),
+            ("a-*", Pattern::Prefix("a-".into())),
+            (long.as_str(), Pattern::Exact(long.clone().into())),
         ] {
-            assert_eq!(read(value), Ok(text(expected)), "{value}");
+            assert_eq!(read(value), Ok(expected), "{value}");
         }
         let longer = "a".repeat(64);
         for value in
@@ -246,19 +247,11 @@ mod tests {
     }
 
     #[test]
-    fn presence_is_written_on_the_wire() {
-        use prost::Message;
-        assert_eq!(namespace("*").map(|m| m.encode_to_vec()).ok(), Some(vec![0x22, 0]));
-    }
-
-    #[test]
     fn a_service_account_is_in_the_namespace_of_the_policy_unless_it_names_one() {
         let read = |value: &str| {
             service_account(value, "shop", &TrustDomain::default()).map_err(|unclear| unclear.expected)
         };
-        let of = |ns: &str, sa: &str| {
-            Ok(ServiceAccountMatch { namespace: ns.to_owned(), service_account: sa.to_owned() })
-        };
+        let of = |ns: &str, sa: &str| Ok(Account { namespace: ns.into(), name: sa.into() });
         assert_eq!(read("web"), of("shop", "web"));
         assert_eq!(read("infra/web.v1"), of("infra", "web.v1"));
         assert_eq!(read(&"a".repeat(100)), of("shop", &"a".repeat(100)));

@@ -71,6 +71,8 @@ pub(crate) struct Inputs {
     pub entry_workloads: Table<Str, EntryWorkload>,
     /// What workloads say of the waypoints before them.
     pub behind: BehindWaypoints,
+    /// Whether waypoints of our classes are programmed.
+    pub configures_waypoints: bool,
 }
 
 /// Declares them.
@@ -105,6 +107,9 @@ pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, inputs: Inputs, option
             let why_not = programming::why_not(cx, &inputs.binder, &row.waypoint);
             all(bound(&row.waypoint, why_not, None).into_iter().chain(required).collect())
         });
+    let attachments = b.derive("policy_attachments", inputs.policies, move |cx, name, policy| {
+        cx.get(policy_rows, name).and_then(|_| inputs.attachment(cx, policy))
+    });
     let policies = b.derive("policy_conditions", inputs.policies, move |cx, name, policy| {
         let row = cx.get(policy_rows, name)?;
         let ztunnel = row.condition.as_ref().map(|c| Condition {
@@ -113,7 +118,7 @@ pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, inputs: Inputs, option
             reason: c.reason,
             message: c.message.clone(),
         });
-        let waypoint = inputs.attachment(cx, policy);
+        let waypoint = cx.get(attachments, name).map(|attached| at_waypoints(&attached, &row));
         Some(Conditions {
             generation: policy.meta.generation,
             conditions: ztunnel.into_iter().chain(waypoint).collect(),
@@ -131,7 +136,18 @@ pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, inputs: Inputs, option
         cut_off::declare(b, out, policies, policy_rows, behind, inputs.settings, inputs.binder);
     }
     ignored::declare(b, out, inputs.pods, namespaces);
-    out.diagnostics(b, "target_findings", policies, |_, name, conditions| unattached(name, conditions));
+    out.diagnostics(b, "target_findings", attachments, |_, name, attached| unattached(name, attached));
+}
+
+/// `WaypointAccepted` of a policy: where it is attached, and whether it is enforced there as written.
+fn at_waypoints(attached: &Condition, row: &PolicyRow) -> Condition {
+    let Some(fault) = row.fault.as_ref().filter(|_| attached.status) else { return attached.clone() };
+    Condition {
+        kind: WAYPOINT_ACCEPTED,
+        status: fault.status,
+        reason: fault.reason,
+        message: format!("{}; {}", attached.message, fault.message),
+    }
 }
 
 /// `istio.io/WaypointBound`; nothing when no waypoint is named. `why_not` tells that the waypoint is not
@@ -348,6 +364,10 @@ impl Inputs {
         let key = Name { ns, name: target.name.clone() };
         let answer =
             |bound, reason, message: String| Attachment { key: key.to_string(), bound, reason, message };
+        if key.ns != *own {
+            let message = format!("a policy is for what is in its own namespace, {own}");
+            return answer(false, "Invalid", message);
+        }
         match target.kind.as_str() {
             "GatewayClass" => {
                 let root = cx.single(self.settings.root_namespace).map(|r| (*r).clone()).unwrap_or_default();
@@ -366,6 +386,9 @@ impl Inputs {
                             "GatewayClass must use controller name `{WAYPOINT_CONTROLLER}` for waypoints"
                         ),
                     ),
+                    Some(_) if self.configures_waypoints => {
+                        answer(true, "Accepted", format!("bound to waypoints of class {}", target.name))
+                    }
                     Some(_) => answer(
                         false,
                         NOT_PROGRAMMED,
@@ -473,10 +496,9 @@ mod code {
     pub(super) const NOT_ENFORCED: &str = "AP111";
 }
 
-/// Returns what the author of a policy should know of its targets, given its conditions: those that
+/// Returns what the author of a policy should know of its targets, given what became of them: those that
 /// nothing enforces it at.
-fn unattached(policy: &Name, conditions: &Conditions) -> Option<Diagnostic> {
-    let found = conditions.conditions.iter().find(|c| c.kind == WAYPOINT_ACCEPTED)?;
+fn unattached(policy: &Name, found: &Condition) -> Option<Diagnostic> {
     // Of several targets one may be bound, and the condition true.
     if found.reason == "Accepted" {
         return None;

@@ -51,6 +51,34 @@ pub struct CaCertificate {
     pub signers: Vec<Str>,
 }
 
+/// How paths of requests are normalised before anything looks at them (`pathNormalization`). Each does what the one
+/// before it does, too.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub enum PathNormalization {
+    /// `NONE`: not at all.
+    None,
+    /// `BASE`: by RFC 3986, so `..` is gone and what needs no escape has none.
+    Base,
+    /// `MERGE_SLASHES`: many slashes are one.
+    MergeSlashes,
+    /// `DECODE_AND_MERGE_SLASHES`: escaped slashes are slashes. The default, and `DEFAULT`: what a policy says of a
+    /// path holds for whatever a server may take for that path.
+    #[default]
+    DecodeAndMergeSlashes,
+}
+
+impl PathNormalization {
+    /// Tells whether many slashes are made one.
+    pub fn merges_slashes(self) -> bool {
+        self >= Self::MergeSlashes
+    }
+
+    /// Tells whether escaped slashes are made slashes.
+    pub fn decodes_slashes(self) -> bool {
+        self >= Self::DecodeAndMergeSlashes
+    }
+}
+
 /// A part of the mesh settings: a field of `MeshConfig` that is read.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum SettingsPart {
@@ -70,6 +98,8 @@ pub enum SettingsPart {
     ServiceEntryVisibility,
     /// `caCertificates`.
     CaCertificates,
+    /// `pathNormalization`.
+    PathNormalization,
 }
 
 impl SettingsPart {
@@ -117,6 +147,8 @@ pub struct MeshSettings {
     pub service_entry_visibility: Option<(Visibility, Vec<VisibilityPolicy>)>,
     /// `caCertificates` with text that are some signer's, in order.
     pub ca_certificates: Vec<CaCertificate>,
+    /// `pathNormalization`.
+    pub path_normalization: PathNormalization,
     /// The parts that are refused.
     pub refused: Vec<RefusedPart>,
     /// What is told of fields that are not read.
@@ -145,6 +177,7 @@ impl MeshSettings {
                     self.service_entry_visibility.clone_from(&last.service_entry_visibility);
                 }
                 SettingsPart::CaCertificates => self.ca_certificates.clone_from(&last.ca_certificates),
+                SettingsPart::PathNormalization => self.path_normalization = last.path_normalization,
             }
         }
         Self { refused, ..self }
@@ -178,6 +211,7 @@ impl Default for MeshSettings {
             service_scopes: Vec::new(),
             service_entry_visibility: None,
             ca_certificates: Vec::new(),
+            path_normalization: PathNormalization::default(),
             refused: Vec::new(),
             unread: Vec::new(),
         }

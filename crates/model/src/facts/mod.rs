@@ -48,8 +48,8 @@ pub use key::{Facts, ObjectKey};
 pub use listener::{AllowedNamespaces, Listener, ListenerSet, ListenerTls, RouteGroupKind};
 pub use material::{Digest, KeyPair, Roots};
 pub use mesh_settings::{
-    CaCertificate, MatchingRule, MeshSettings, RefusedPart, ServiceScope, SettingsPart, Visibility,
-    VisibilityPolicy,
+    CaCertificate, MatchingRule, MeshSettings, PathNormalization, RefusedPart, ServiceScope, SettingsPart,
+    Visibility, VisibilityPolicy,
 };
 pub use meta::Meta;
 pub use namespace::Namespace;

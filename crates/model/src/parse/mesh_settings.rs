@@ -5,8 +5,8 @@ use super::text::{Text, or_empty, shared_list};
 use super::unsupported::snake_case;
 use super::{code, read, unsupported, wrong::Wrong};
 use crate::facts::{
-    CaCertificate, MatchingRule, MeshSettings, RefusedPart, ServiceScope, SettingsPart, Visibility,
-    VisibilityPolicy,
+    CaCertificate, MatchingRule, MeshSettings, PathNormalization, RefusedPart, ServiceScope, SettingsPart,
+    Visibility, VisibilityPolicy,
 };
 use crate::{
     Diagnostic, Kind, Name, ObjectRef, Selector, Severity, Str, TrustDomain, did_you_mean, field, host_of,
@@ -80,6 +80,20 @@ struct RuleManifest<'a> {
     #[serde(borrow, alias = "namespace_selector")]
     namespace_selector: Option<LabelSelector<'a>>,
 }
+
+#[derive(Deserialize)]
+#[serde(expecting = "an object")]
+struct Normalization {
+    normalization: Option<Enumeration>,
+}
+
+const NORMALIZATIONS: &[(&str, i64, PathNormalization)] = &[
+    ("DEFAULT", 0, PathNormalization::DecodeAndMergeSlashes),
+    ("NONE", 1, PathNormalization::None),
+    ("BASE", 2, PathNormalization::Base),
+    ("MERGE_SLASHES", 3, PathNormalization::MergeSlashes),
+    ("DECODE_AND_MERGE_SLASHES", 4, PathNormalization::DecodeAndMergeSlashes),
+];
 
 const VISIBILITIES: &[(&str, i64, Visibility)] = &[
     ("PUBLIC", 3, Visibility::Public),
@@ -190,6 +204,9 @@ fn lower(mesh: &yaml::Mapping, name: Name) -> MeshSettings {
         of.part(SettingsPart::ServiceEntryVisibility, "serviceEntryVisibility", EntryVisibility::lower);
     let certificates =
         of.part(SettingsPart::CaCertificates, "caCertificates", |list| Ok(ca_certificates(list)));
+    let paths = of.part(SettingsPart::PathNormalization, "pathNormalization", |written: Normalization| {
+        value(&written.normalization, NORMALIZATIONS, "pathNormalization.normalization")
+    });
     MeshSettings {
         name,
         root_namespace: root_namespace.value().flatten().unwrap_or(default.root_namespace),
@@ -205,6 +222,7 @@ fn lower(mesh: &yaml::Mapping, name: Name) -> MeshSettings {
             Part::Refused => Some((Visibility::Namespace, Vec::new())),
         },
         ca_certificates: certificates.value().unwrap_or_default(),
+        path_normalization: paths.value().flatten().unwrap_or_default(),
         refused: of.refused,
         unread,
     }
@@ -448,6 +466,7 @@ mod tests {
     - pem: of no signer
     - spiffeBundleUrl: https://example.org
       certSigners: [issuers.example/c]
+    pathNormalization: {normalization: BASE}
     ";
         let settings = settings(mesh).unwrap();
         assert_eq!(settings.trust_domain.as_str(), "example.org");
@@ -480,6 +499,7 @@ mod tests {
         assert_eq!(settings.service_entry_visibility, Some((Visibility::Namespace, policies)));
         let signers = vec![shared("issuers.example/a"), shared("issuers.example/b")];
         assert_eq!(settings.ca_certificates, [CaCertificate { pem: shared("roots of a"), signers }]);
+        assert_eq!(settings.path_normalization, PathNormalization::Base);
     }
 
     #[test]
@@ -521,6 +541,11 @@ mod tests {
                 "serviceEntryVisibility: {policies: [{visibility: SOME}]}",
                 "MS003",
                 "data.mesh.serviceEntryVisibility.policies[0].visibility",
+            ),
+            (
+                "pathNormalization: {normalization: SOME}",
+                "MS003",
+                "data.mesh.pathNormalization.normalization",
             ),
             ("trustDomain: Corp.Test", "MS005", "data.mesh.trustDomain"),
             ("trustDomain: corp test", "MS005", "data.mesh.trustDomain"),

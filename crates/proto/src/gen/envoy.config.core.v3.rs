@@ -79,6 +79,24 @@ impl ::prost::Name for EnvoyInternalAddress {
         "type.googleapis.com/envoy.config.core.v3.EnvoyInternalAddress".into()
     }
 }
+/// Cidr range.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CidrRange {
+    #[prost(string, tag = "1")]
+    pub address_prefix: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub prefix_len: ::core::option::Option<u32>,
+}
+impl ::prost::Name for CidrRange {
+    const NAME: &'static str = "CidrRange";
+    const PACKAGE: &'static str = "envoy.config.core.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.config.core.v3.CidrRange".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/envoy.config.core.v3.CidrRange".into()
+    }
+}
 /// Config source.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ConfigSource {

@@ -34,6 +34,11 @@ pub struct VirtualHost {
     pub routes: ::prost::alloc::vec::Vec<Route>,
     #[prost(message, optional, tag = "16")]
     pub retry_policy: ::core::option::Option<RetryPolicy>,
+    #[prost(btree_map = "string, message", tag = "15")]
+    pub typed_per_filter_config: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost_types::Any,
+    >,
 }
 impl ::prost::Name for VirtualHost {
     const NAME: &'static str = "VirtualHost";
@@ -154,7 +159,7 @@ impl ::prost::Name for RouteMatch {
 pub struct HeaderMatcher {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
-    #[prost(oneof = "header_matcher::HeaderMatchSpecifier", tags = "13")]
+    #[prost(oneof = "header_matcher::HeaderMatchSpecifier", tags = "7, 13")]
     pub header_match_specifier: ::core::option::Option<
         header_matcher::HeaderMatchSpecifier,
     >,
@@ -163,6 +168,8 @@ pub struct HeaderMatcher {
 pub mod header_matcher {
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
     pub enum HeaderMatchSpecifier {
+        #[prost(bool, tag = "7")]
+        PresentMatch(bool),
         #[prost(message, tag = "13")]
         StringMatch(super::super::super::super::r#type::matcher::v3::StringMatcher),
     }

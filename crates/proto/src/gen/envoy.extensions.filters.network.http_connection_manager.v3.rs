@@ -37,6 +37,13 @@ pub struct HttpConnectionManager {
     >,
     #[prost(message, optional, tag = "30")]
     pub normalize_path: ::core::option::Option<bool>,
+    #[prost(bool, tag = "33")]
+    pub merge_slashes: bool,
+    #[prost(
+        enumeration = "http_connection_manager::PathWithEscapedSlashesAction",
+        tag = "45"
+    )]
+    pub path_with_escaped_slashes_action: i32,
     #[prost(message, repeated, tag = "52")]
     pub early_header_mutation_extensions: ::prost::alloc::vec::Vec<
         super::super::super::super::super::config::core::v3::TypedExtensionConfig,
@@ -122,6 +129,48 @@ pub mod http_connection_manager {
                 "SANITIZE" => Some(Self::Sanitize),
                 "FORWARD_ONLY" => Some(Self::ForwardOnly),
                 "APPEND_FORWARD" => Some(Self::AppendForward),
+                _ => None,
+            }
+        }
+    }
+    /// Path with escaped slashes action.
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum PathWithEscapedSlashesAction {
+        ImplementationSpecificDefault = 0,
+        KeepUnchanged = 1,
+        UnescapeAndForward = 4,
+    }
+    impl PathWithEscapedSlashesAction {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::ImplementationSpecificDefault => "IMPLEMENTATION_SPECIFIC_DEFAULT",
+                Self::KeepUnchanged => "KEEP_UNCHANGED",
+                Self::UnescapeAndForward => "UNESCAPE_AND_FORWARD",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "IMPLEMENTATION_SPECIFIC_DEFAULT" => {
+                    Some(Self::ImplementationSpecificDefault)
+                }
+                "KEEP_UNCHANGED" => Some(Self::KeepUnchanged),
+                "UNESCAPE_AND_FORWARD" => Some(Self::UnescapeAndForward),
                 _ => None,
             }
         }

@@ -31,6 +31,76 @@ impl ::prost::Name for StringMatcher {
         "type.googleapis.com/envoy.type.matcher.v3.StringMatcher".into()
     }
 }
+/// Path matcher.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PathMatcher {
+    #[prost(oneof = "path_matcher::Rule", tags = "1")]
+    pub rule: ::core::option::Option<path_matcher::Rule>,
+}
+/// Nested message and enum types in `PathMatcher`.
+pub mod path_matcher {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Rule {
+        #[prost(message, tag = "1")]
+        Path(super::StringMatcher),
+    }
+}
+impl ::prost::Name for PathMatcher {
+    const NAME: &'static str = "PathMatcher";
+    const PACKAGE: &'static str = "envoy.type.matcher.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.type.matcher.v3.PathMatcher".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/envoy.type.matcher.v3.PathMatcher".into()
+    }
+}
+/// Filter state matcher.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct FilterStateMatcher {
+    #[prost(string, tag = "1")]
+    pub key: ::prost::alloc::string::String,
+    #[prost(oneof = "filter_state_matcher::Matcher", tags = "2, 3")]
+    pub matcher: ::core::option::Option<filter_state_matcher::Matcher>,
+}
+/// Nested message and enum types in `FilterStateMatcher`.
+pub mod filter_state_matcher {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Matcher {
+        #[prost(message, tag = "2")]
+        StringMatch(super::StringMatcher),
+        #[prost(message, tag = "3")]
+        AddressMatch(super::AddressMatcher),
+    }
+}
+impl ::prost::Name for FilterStateMatcher {
+    const NAME: &'static str = "FilterStateMatcher";
+    const PACKAGE: &'static str = "envoy.type.matcher.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.type.matcher.v3.FilterStateMatcher".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/envoy.type.matcher.v3.FilterStateMatcher".into()
+    }
+}
+/// Address matcher. Its ranges are of a message with the same fields, `xds.core.v3.CidrRange`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AddressMatcher {
+    #[prost(message, repeated, tag = "1")]
+    pub ranges: ::prost::alloc::vec::Vec<
+        super::super::super::config::core::v3::CidrRange,
+    >,
+}
+impl ::prost::Name for AddressMatcher {
+    const NAME: &'static str = "AddressMatcher";
+    const PACKAGE: &'static str = "envoy.type.matcher.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.type.matcher.v3.AddressMatcher".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/envoy.type.matcher.v3.AddressMatcher".into()
+    }
+}
 /// Regex matcher.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RegexMatcher {

@@ -99,7 +99,15 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     (
         "envoy",
-        &["bootstrap key message", "port tls", "endpoint", "cluster listener", "route", "waypoint", "lib"],
+        &[
+            "bootstrap key matcher message",
+            "port tls",
+            "endpoint policy",
+            "cluster listener",
+            "route",
+            "waypoint",
+            "lib",
+        ],
     ),
     ("plane", &["identity", "delta summary", "lib"]),
     (

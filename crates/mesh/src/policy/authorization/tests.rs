@@ -9,8 +9,8 @@ use std::sync::LazyLock;
 mod identities;
 
 static ROOT: LazyLock<Ns> = LazyLock::new(|| Ns::own("istio-system"));
-const OFF: Options = Options { dry_run_enabled: false };
-const ON: Options = Options { dry_run_enabled: true };
+const OFF: Options = Options { dry_run_enabled: false, configures_waypoints: false };
+const ON: Options = Options { dry_run_enabled: true, configures_waypoints: false };
 
 /// As in a mesh with the usual trust domain.
 fn lower(policy: &AuthorizationPolicy, root_namespace: &Ns, options: Options) -> Lowered {
