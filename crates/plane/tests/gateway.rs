@@ -597,7 +597,6 @@ fn a_status_waits_for_what_a_source_reads_on_demand() {
     assert_eq!(delta.conditions, [gateway]);
 }
 
-<<<<<<< HEAD
 /// A gateway in `infra` with so many routes, of which each has a hostname of its own.
 fn gateway_with_routes(count: usize) -> Plane {
     let mut plane = empty();
@@ -661,7 +660,9 @@ fn what_an_edit_of_a_route_computes_is_of_that_route() {
     // Of the gateway the count of its routes, which comes out equal; nothing that gathers their hostnames.
     for table in ["listener_request_names", "listeners", "gateway_listeners", "gateway_conditions"] {
         assert_eq!(hostname.get(table), None, "{table}");
-=======
+    }
+}
+
 #[test]
 fn where_waypoints_alone_are_configured_no_other_gateway_is_deployed() {
     for waypoints_only in [true, false] {
@@ -678,6 +679,5 @@ fn where_waypoints_alone_are_configured_no_other_gateway_is_deployed() {
             plane.deployments().into_iter().map(|(name, _)| name.name.to_string()).collect();
         let expected: &[&str] = if waypoints_only { &["waypoint"] } else { &["edge", "waypoint"] };
         assert_eq!(deployed, expected);
->>>>>>> wt/sds
     }
 }
