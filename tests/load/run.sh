@@ -10,7 +10,7 @@ kinds=${KINDS---all-kinds}
 apiserver=target/apiserver/apiserver
 if [ ! -x "$apiserver" ]; then
     echo "building the API server (once, a few minutes)" >&2
-    (cd tests/apiserver && CGO_ENABLED=0 GOTOOLCHAIN=go1.27.3 go build -trimpath -ldflags '-s -w' -o ../../target/apiserver/apiserver .)
+    (cd tests/apiserver && CGO_ENABLED=0 GOTOOLCHAIN=go1.27.3 go build -trimpath -gcflags all=-dwarf=false -ldflags '-s -w' -o ../../target/apiserver/apiserver .)
 fi
 
 "$apiserver" --dir "$dir" 2>"$dir.log" &

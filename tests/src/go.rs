@@ -76,7 +76,8 @@ impl Module {
         let new = out.join(format!("{name}.new"));
         let status = self
             .command(subcommand)
-            .args(["-trimpath", "-ldflags", "-s -w", "-o"])
+            // Without what only a debugger reads, which would be written and thrown away.
+            .args(["-trimpath", "-gcflags", "all=-dwarf=false", "-ldflags", "-s -w", "-o"])
             .args([new.as_os_str(), ".".as_ref()])
             .status()
             .with_context(|| {
