@@ -151,8 +151,9 @@ async fn a_shadow_takes_no_lock_and_writes_nothing() -> anyhow::Result<()> {
     one.stop().await?;
     assert_eq!(holder(&fixture).await?.as_deref(), Some(""));
 
-    // The same without the setting takes the lock and writes.
-    let whole = Whole::start(&fixture.account, |_| {}).await?;
+    // The same without the setting takes the lock and writes. As the replica before, it configures no waypoints:
+    // all that is bound would be told otherwise.
+    let whole = Whole::start(&fixture.account, |args| args.mesh.configure_waypoints = Some(false)).await?;
     fixture.put(service("shop", "more", json!({"istio.io/use-waypoint": "way"}))).await?;
     fixture.until_conditions(whole.engine(), (Kind::Service, "shop", "more"), &[WAY]).await?;
     fixture.has_written(12).await?;

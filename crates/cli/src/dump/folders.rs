@@ -5,6 +5,7 @@ use super::view::View;
 use anyhow::{anyhow, bail};
 use model::{Diagnostic, Kind};
 use plane::{Conditions, Plane};
+use proto::Scope;
 use runtime::config::MeshArgs;
 use runtime::source::folder::{FolderSettings, LARGEST_FILE, load_once_with};
 use runtime::views::{GatewayView, RouteView, StatusView};
@@ -70,7 +71,7 @@ fn shown(mesh: &Plane, view: View, kind: Option<Kind>) -> anyhow::Result<Resourc
 /// What ztunnels are told.
 fn sent(mesh: &Plane) -> anyhow::Result<Resources> {
     let mut collector = Collector::default();
-    for resource in mesh.resources() {
+    for resource in mesh.resources().into_iter().filter(|of| of.scope == Scope::Mesh) {
         collector.put(
             resource.resource_type.type_url(),
             &resource.name,
