@@ -105,7 +105,7 @@ fn some<T>(set: &[T]) -> &[T] {
 fn has_header(of: &HeaderMatcher, request: &Request) -> bool {
     let values = request.values(&of.name);
     match of.header_match_specifier.as_ref().expect("a matcher") {
-        HeaderMatchSpecifier::PresentMatch(present) => !values.is_empty() == *present,
+        HeaderMatchSpecifier::PresentMatch(present) => values.is_empty() != *present,
         HeaderMatchSpecifier::StringMatch(of) => values.iter().any(|value| is_like(of, value)),
     }
 }
