@@ -314,8 +314,8 @@ async fn a_dry_run_lets_through_and_is_counted() {
     case.waypoint.apply(&[(POLICY, object)]).await.unwrap();
     case.policies(&[]).await.unwrap();
     assert_eq!(case.ask(CLIENT, get("/")).await.unwrap().status, OK);
-    let stats = case.waypoint.stats("istio_dry_run_deny_shadow_denied").await.unwrap();
-    assert!(stats.lines().any(|line| !line.ends_with(": 0")), "{stats}");
+    let stats = case.waypoint.stats("istio_dry_run_deny_").await.unwrap();
+    assert!(stats.lines().any(|line| line.contains("shadow_denied") && !line.ends_with(": 0")), "{stats}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -366,7 +366,7 @@ async fn what_is_written_otherwise_is_denied_all_the_same() {
     case.check(deny(when("request.headers[x-role]", &["admin"])), &roles).await.unwrap();
     case.check(
         allow(when("request.headers[x-role]", &["admin"])),
-        &[(twice("user", "admin"), DENIED), (with("x-role", "admin"), OK)],
+        &[(with("x-role", "user, admin"), DENIED), (with("x-role", "admin"), OK)],
     )
     .await
     .unwrap();

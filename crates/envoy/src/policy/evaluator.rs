@@ -32,17 +32,16 @@ pub(super) struct Request {
 }
 
 impl Request {
-    /// Returns a header as Envoy gives it to matchers.
-    fn header(&self, name: &str) -> Option<String> {
+    /// Returns the values of a header: Envoy matches each alone.
+    fn values(&self, name: &str) -> Vec<&str> {
         match name {
-            ":method" => return Some(self.method.clone()),
-            ":authority" => return Some(self.host.clone()),
-            ":path" => return Some(self.path.clone()),
-            _ => {}
+            ":method" => vec![self.method.as_str()],
+            ":authority" => vec![self.host.as_str()],
+            ":path" => vec![self.path.as_str()],
+            name => {
+                self.headers.iter().filter(|(of, _)| of == name).map(|(_, value)| value.as_str()).collect()
+            }
         }
-        let values: Vec<&str> =
-            self.headers.iter().filter(|(of, _)| of == name).map(|(_, value)| value.as_str()).collect();
-        (!values.is_empty()).then(|| values.join(","))
     }
 
     pub fn plain_path(&self) -> &str {
@@ -104,10 +103,10 @@ fn some<T>(set: &[T]) -> &[T] {
 }
 
 fn has_header(of: &HeaderMatcher, request: &Request) -> bool {
-    let value = request.header(&of.name);
+    let values = request.values(&of.name);
     match of.header_match_specifier.as_ref().expect("a matcher") {
-        HeaderMatchSpecifier::PresentMatch(present) => value.is_some() == *present,
-        HeaderMatchSpecifier::StringMatch(of) => value.is_some_and(|value| is_like(of, &value)),
+        HeaderMatchSpecifier::PresentMatch(present) => values.is_empty() != *present,
+        HeaderMatchSpecifier::StringMatch(of) => values.iter().any(|value| is_like(of, value)),
     }
 }
 

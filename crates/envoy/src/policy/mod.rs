@@ -23,7 +23,7 @@ mod evaluator;
 mod properties;
 
 use engine::{Builder, Table};
-use mesh::policy::{PolicyTarget, Test, Verdict, WaypointPolicy};
+use mesh::policy::{PolicyTarget, RuleAction, Test, WaypointPolicy};
 use model::{Name, Str};
 use prost_types::Any;
 use proto::envoy::any;
@@ -40,9 +40,9 @@ use crate::port::Port;
 pub(crate) use rule::{At, PEER, SOURCE};
 
 /// The filters that decide, in order, and how statistics of what they only try begin.
-const FILTERS: [(&str, Verdict, &str); 2] = [
-    ("istio.authz.deny", Verdict::Deny, "istio_dry_run_deny_"),
-    ("istio.authz.allow", Verdict::Allow, "istio_dry_run_allow_"),
+const FILTERS: [(&str, RuleAction, &str); 2] = [
+    ("istio.authz.deny", RuleAction::Deny, "istio_dry_run_deny_"),
+    ("istio.authz.allow", RuleAction::Allow, "istio_dry_run_allow_"),
 ];
 
 /// Returns the filters of a connection manager, by name. They have no rules of their own.
@@ -133,34 +133,34 @@ impl Policies {
     }
 
     fn stages(&self, at: At) -> Vec<Stage> {
-        let stages = FILTERS.into_iter().map(|(filter, verdict, shadow_prefix)| Stage {
+        let stages = FILTERS.into_iter().map(|(filter, action, shadow_prefix)| Stage {
             filter,
-            rules: self.rules(verdict, false, at),
-            shadow_rules: self.rules(verdict, true, at),
+            rules: self.rules(action, false, at),
+            shadow_rules: self.rules(action, true, at),
             shadow_prefix,
         });
         stages.filter(|stage| stage.rules.is_some() || stage.shadow_rules.is_some()).collect()
     }
 
     /// Returns the rules of all policies of a kind; `None` where they decide nothing.
-    fn rules(&self, verdict: Verdict, dry_run: bool, at: At) -> Option<Rules> {
+    fn rules(&self, action: RuleAction, dry_run: bool, at: At) -> Option<Rules> {
         let mut policies: BTreeMap<String, Policy> = BTreeMap::new();
-        for (name, policy) in self.0.iter().filter(|(_, of)| of.verdict == verdict && of.dry_run == dry_run) {
+        for (name, policy) in self.0.iter().filter(|(_, of)| of.action == action && of.dry_run == dry_run) {
             let stem = format!("ns[{}]-policy[{}]", name.ns, name.name);
             let before = policies.len();
             for (i, rule) in policy.rules.iter().enumerate() {
-                let compiled = rule::policy(rule, verdict, at);
+                let compiled = rule::policy(rule, action, at);
                 policies.extend(compiled.map(|of| (format!("{stem}-rule[{i}]"), of)));
             }
             // One that allows nothing says so: without any rules, Envoy would not say whose decision it was.
-            if verdict == Verdict::Allow && policies.len() == before {
+            if action == RuleAction::Allow && policies.len() == before {
                 policies.insert(stem, rule::nothing());
             }
         }
-        let action = match verdict {
-            Verdict::Allow => Action::Allow,
-            Verdict::Deny => Action::Deny,
+        let as_envoy = match action {
+            RuleAction::Allow => Action::Allow,
+            RuleAction::Deny => Action::Deny,
         };
-        (!policies.is_empty()).then(|| Rules { action: action.into(), policies })
+        (!policies.is_empty()).then(|| Rules { action: as_envoy.into(), policies })
     }
 }

@@ -5,7 +5,7 @@
 use super::evaluator::{Request, passes};
 use super::{At, FILTERS, Policies};
 use mesh::TrustSettings;
-use mesh::policy::{Verdict, WaypointPolicy, rules_at_waypoints};
+use mesh::policy::{RuleAction, WaypointPolicy, rules_at_waypoints};
 use model::facts::{
     AuthorizationPolicy, AuthorizationSpec, Condition, Meta, Operation, PathNormalization, Rule, Source,
 };
@@ -105,7 +105,7 @@ const SERVER_NAMES: &[Value] = &[
     ("*", |r| Some(!r.server_name.is_empty())),
     ("web org", |_| None),
 ];
-/// Of one header. Whether one of several values is the header's is a matter of reading.
+/// Of one header. Whether a part of a value with commas is the header's is a matter of reading.
 const ROLES: &[Value] = &[
     ("admin", |r| role(r, |value| value == "admin")),
     ("ad*", |r| role(r, |value| value.starts_with("ad"))),
@@ -125,14 +125,11 @@ fn segments(r: &Request) -> Vec<&str> {
 }
 
 fn role(r: &Request, is_it: fn(&str) -> bool) -> Option<bool> {
-    let values: Vec<&str> =
-        r.headers.iter().filter(|(name, _)| name == "x-role").map(|(_, value)| value.as_str()).collect();
-    let all = values.join(",");
-    if !values.is_empty() && is_it(&all) {
+    let values = || r.headers.iter().filter(|(name, _)| name == "x-role").map(|(_, value)| value.as_str());
+    if values().any(is_it) {
         return Some(true);
     }
-    // One of several may be the header's value.
-    if all.split(',').any(|one| is_it(one.trim())) { None } else { Some(false) }
+    if values().flat_map(|value| value.split(',')).any(|one| is_it(one.trim())) { None } else { Some(false) }
 }
 
 const UNKNOWN_KEY: &str = "source.ipp";
@@ -229,13 +226,13 @@ impl Reading {
         }
     }
 
-    fn allows(&mut self, policies: &[(Verdict, Vec<Rule>)], r: &Request) -> bool {
+    fn allows(&mut self, policies: &[(RuleAction, Vec<Rule>)], r: &Request) -> bool {
         let (mut denied, mut allowed, mut has_allow) = (false, false, false);
-        for (verdict, rules) in policies {
+        for (action, rules) in policies {
             let matches = rules.iter().filter(|rule| self.rule(rule, r)).count() > 0;
-            match verdict {
-                Verdict::Deny => denied |= matches,
-                Verdict::Allow => (has_allow, allowed) = (true, allowed || matches),
+            match action {
+                RuleAction::Deny => denied |= matches,
+                RuleAction::Allow => (has_allow, allowed) = (true, allowed || matches),
             }
         }
         !denied && (!has_allow || allowed)
@@ -292,14 +289,14 @@ fn condition() -> impl Strategy<Value = Condition> {
     prop_oneof![12 => known, 1 => other]
 }
 
-fn policies() -> impl Strategy<Value = Vec<(Verdict, Vec<Rule>)>> {
+fn policies() -> impl Strategy<Value = Vec<(RuleAction, Vec<Rule>)>> {
     let rule = (
         proptest::collection::vec(source(), 0..3),
         proptest::collection::vec(operation(), 0..3),
         proptest::collection::vec(condition(), 0..3),
     )
         .prop_map(|(from, to, when)| Rule { from, to, when });
-    let one = (select(vec![Verdict::Allow, Verdict::Deny]), proptest::collection::vec(rule, 0..3));
+    let one = (select(vec![RuleAction::Allow, RuleAction::Deny]), proptest::collection::vec(rule, 0..3));
     proptest::collection::vec(one, 1..4)
 }
 
@@ -347,17 +344,17 @@ fn requests() -> impl Strategy<Value = Request> {
 }
 
 /// What is sent for policies.
-fn sent(policies: &[(Verdict, Vec<Rule>)]) -> Policies {
+fn sent(policies: &[(RuleAction, Vec<Rule>)]) -> Policies {
     let trust =
         TrustSettings { trust_domain: model::TrustDomain::parse("td").expect("one"), ..Default::default() };
-    let all = policies.iter().enumerate().map(|(i, (verdict, rules))| {
+    let all = policies.iter().enumerate().map(|(i, (action, rules))| {
         let policy = AuthorizationPolicy {
             meta: Meta { name: Name::new("a", &format!("policy-{i}")), ..Meta::default() },
             dry_run: false,
             spec: Ok(AuthorizationSpec { rules: rules.clone(), ..AuthorizationSpec::default() }),
         };
-        let rules = rules_at_waypoints(&policy, *verdict, &trust, PathNormalization::default());
-        let policy = WaypointPolicy { targets: Vec::new(), verdict: *verdict, dry_run: false, rules };
+        let rules = rules_at_waypoints(&policy, *action, &trust, PathNormalization::default());
+        let policy = WaypointPolicy { targets: Vec::new(), action: *action, dry_run: false, rules };
         (Name::new("a", &format!("policy-{i}")), Arc::new(policy))
     });
     Policies(all.collect())
@@ -369,7 +366,7 @@ fn decide(policies: &Policies, at: At, request: &Request) -> bool {
         stages
             .iter()
             .map(|stage| stage.filter)
-            .is_sorted_by_key(|of| FILTERS.iter().position(|(f, ..)| f == of))
+            .is_sorted_by_key(|of| FILTERS.iter().position(|(f, ..)| *f == of))
     );
     stages.iter().all(|stage| passes(stage.rules.as_ref(), request))
 }

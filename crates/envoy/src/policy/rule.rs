@@ -1,6 +1,6 @@
 //! One rule as RBAC: what is called are permissions, who calls are principals.
 
-use mesh::policy::{Entry, Lists, Network, PathPattern, Pattern, Rule, Test, Verdict};
+use mesh::policy::{Entry, Lists, Network, PathPattern, Pattern, Rule, RuleAction, Test};
 use proto::envoy::config::core::v3::CidrRange;
 use proto::envoy::config::rbac::v3::{Permission, Policy, Principal, permission, principal};
 use proto::envoy::config::route::v3::{HeaderMatcher, header_matcher::HeaderMatchSpecifier};
@@ -29,11 +29,11 @@ type Called = Expression<permission::Rule>;
 type Caller = Expression<principal::Identifier>;
 
 /// Returns the policy of a rule; `None` for one that matches nothing.
-pub(super) fn policy(rule: &Rule, verdict: Verdict, at: At) -> Option<Policy> {
-    if at != At::Requests && verdict == Verdict::Allow && rule.parts.iter().flatten().any(is_of_requests) {
+pub(super) fn policy(rule: &Rule, action: RuleAction, at: At) -> Option<Policy> {
+    if at != At::Requests && action == RuleAction::Allow && rule.parts.iter().flatten().any(is_of_requests) {
         return None;
     }
-    let context = Context { verdict, at };
+    let context = Context { action, at };
     let (callers, called): (Vec<_>, Vec<_>) = rule.parts.iter().partition(|part| is_of_callers(part));
     let called = Called::all(called.iter().map(|part| one_of(part, |test| context.called(test))));
     let callers = Caller::all(callers.iter().map(|part| one_of(part, |test| context.caller(test))));
@@ -82,7 +82,7 @@ fn one_of<L>(part: &[Entry], expression: impl Fn(&Test) -> Expression<L>) -> Exp
 
 #[derive(Clone, Copy)]
 struct Context {
-    verdict: Verdict,
+    action: RuleAction,
     at: At,
 }
 
@@ -90,7 +90,7 @@ impl Context {
     /// Reads lists. A value that may be written in several ways is to match all of them where a match denies
     /// (`is_wide`), and only the plain one where it allows.
     fn lists<T, L>(self, of: &Lists<T>, leaf: impl Fn(&T, bool) -> Expression<L>) -> Expression<L> {
-        let denies = self.verdict == Verdict::Deny;
+        let denies = self.action == RuleAction::Deny;
         let any = if of.any.is_empty() {
             Expression::Always
         } else {
@@ -113,7 +113,7 @@ impl Context {
             (Test::DestinationPort(of), At::Connect(to)) => {
                 self.lists(of, |port, _| Called::of(*port == to.port()))
             }
-            (Test::ServerName(_), At::Connect(_)) => Called::of(self.verdict == Verdict::Allow),
+            (Test::ServerName(_), At::Connect(_)) => Called::of(self.action == RuleAction::Allow),
             (Test::DestinationIp(of), _) => {
                 self.lists(of, |network, _| leaf(permission::Rule::DestinationIp(range(network))))
             }
@@ -162,7 +162,7 @@ impl Context {
                 | Test::ServiceAccount(_)
                 | Test::TrustDomain(_),
                 _,
-            ) => Called::of(self.verdict == Verdict::Deny),
+            ) => Called::of(self.action == RuleAction::Deny),
         }
     }
 
@@ -194,7 +194,7 @@ impl Context {
             | Test::Method(_)
             | Test::Path(_)
             | Test::Header(..)
-            | Test::ServerName(_) => Caller::of(self.verdict == Verdict::Deny),
+            | Test::ServerName(_) => Caller::of(self.action == RuleAction::Deny),
         }
     }
 }

@@ -92,8 +92,8 @@ pub(super) fn template(segments: &[Segment]) -> String {
     segments.iter().map(|of| format!("/{}", segment(of))).collect()
 }
 
-/// Returns the values of a header of which one is this: Envoy joins those of a header that comes several times by
-/// commas, as one that comes once may have them, too.
+/// Returns the values of a header of which one is this, between commas. Of a header that comes several times, Envoy
+/// matches each value alone.
 pub(super) fn one_of_values(of: &Pattern) -> String {
     let (before, after) = (format!("({ANYTHING},)?[ \\t]*"), format!("[ \\t]*(,{ANYTHING})?"));
     match of {

@@ -1,7 +1,7 @@
 //! `AuthorizationPolicy` to a wire authorization, its condition and its diagnostics.
 
 use super::reader::{Enforcer, Finding, RuleReader};
-use super::rule::Verdict;
+use super::rule::RuleAction;
 use super::{code, http, wire};
 use crate::settings::TrustSettings;
 use model::facts::{self, AuthorizationPolicy, AuthorizationSpec, Refused};
@@ -89,7 +89,7 @@ pub(crate) fn lower(
 ) -> Lowered {
     match destination(policy, options) {
         Destination::Waypoint => Lowered { diagnostics: refusal(policy), ..Lowered::default() },
-        Destination::Nowhere(why) => not_sent(policy, &why),
+        Destination::Nowhere(why) => not_sent(policy, &why, options),
         Destination::Ztunnel(Err(refused)) => deny_all(policy, refused, root_namespace),
         Destination::Ztunnel(Ok((action, spec))) => {
             lower_spec(policy, spec, action, root_namespace, trust, options)
@@ -143,7 +143,7 @@ fn selector(policy: &AuthorizationPolicy) -> Option<&Labels> {
     }
 }
 
-fn not_sent(policy: &AuthorizationPolicy, why: &Unsupported) -> Lowered {
+fn not_sent(policy: &AuthorizationPolicy, why: &Unsupported, options: Options) -> Lowered {
     let (message, diagnostic) = match why {
         Unsupported::DryRun => (
             format!(
@@ -171,7 +171,11 @@ fn not_sent(policy: &AuthorizationPolicy, why: &Unsupported) -> Lowered {
                 object: Some(reference(policy)),
                 field: "spec.action".to_owned(),
                 message: format!("a ztunnel cannot enforce {action}, so the policy is not in force"),
-                help: "use ALLOW or DENY; this version configures no waypoints, which could enforce it".to_owned(),
+                help: if options.configures_waypoints {
+                    "use ALLOW or DENY".to_owned()
+                } else {
+                    "use ALLOW or DENY; this version configures no waypoints, which could enforce it".to_owned()
+                },
                 place: None,
             },
         ),
@@ -217,11 +221,11 @@ fn lower_spec(
     trust: &TrustSettings,
     options: Options,
 ) -> Lowered {
-    let verdict = match action {
-        Action::Allow => Verdict::Allow,
-        Action::Deny => Verdict::Deny,
+    let rule_action = match action {
+        Action::Allow => RuleAction::Allow,
+        Action::Deny => RuleAction::Deny,
     };
-    let mut lowering = RuleReader::new(Enforcer::Ztunnel, verdict, &policy.meta.name.ns, trust);
+    let mut lowering = RuleReader::new(Enforcer::Ztunnel, rule_action, &policy.meta.name.ns, trust);
     let mut groups = Vec::with_capacity(spec.rules.len());
     for (i, rule) in spec.rules.iter().enumerate() {
         groups.extend(lowering.rule(i, rule).as_ref().map(wire::group));

@@ -56,7 +56,7 @@ pub(crate) use implicit::{implicit_waypoint_allow, implicit_waypoint_name};
 pub(crate) use peer::declare as declare_peers;
 pub(crate) use peer_match::can_match_peer;
 pub(crate) use row::{PolicyRow, SentPolicy};
-pub use rule::{Account, Entry, Lists, Network, PathPattern, Pattern, Rule, Segment, Test, Verdict};
+pub use rule::{Account, Entry, Lists, Network, PathPattern, Pattern, Rule, RuleAction, Segment, Test};
 pub(crate) use selection::{Policies, declare_policies, index_scopes};
 pub(crate) use waypoint::at_waypoints;
 pub use waypoint::{PolicyTarget, WaypointPolicy, rules_at_waypoints};

@@ -1,7 +1,7 @@
 //! Reads one rule of an `AuthorizationPolicy`, for whoever is to enforce it.
 
 use super::request;
-use super::rule::{Entry, Lists, Rule, Test, Verdict};
+use super::rule::{Entry, Lists, Rule, RuleAction, Test};
 use super::value::{self, Unclear};
 use super::{code, http, source};
 use crate::settings::TrustSettings;
@@ -39,7 +39,7 @@ pub(super) enum Enforcer {
 /// Reads the rules of one policy and collects what it meets on the way.
 pub(super) struct RuleReader<'a> {
     enforcer: Enforcer,
-    verdict: Verdict,
+    action: RuleAction,
     /// The namespace of the policy.
     namespace: &'a str,
     /// The trust domain of the mesh and its aliases.
@@ -90,13 +90,13 @@ enum Sign {
 impl<'a> RuleReader<'a> {
     pub(super) fn new(
         enforcer: Enforcer,
-        verdict: Verdict,
+        action: RuleAction,
         namespace: &'a str,
         trust: &'a TrustSettings,
     ) -> Self {
         Self {
             enforcer,
-            verdict,
+            action,
             namespace,
             trust,
             http: BTreeSet::new(),
@@ -134,14 +134,14 @@ impl<'a> RuleReader<'a> {
         }
 
         let rule = Rule { parts };
-        if self.verdict == Verdict::Deny && self.rule_has_http {
+        if self.action == RuleAction::Deny && self.rule_has_http {
             if !can_match(&rule) {
                 self.dead.push(index);
             } else if rule.parts.iter().any(|part| part.contains(&Entry::Never)) {
                 self.has_dead_entry = true;
             }
         }
-        (self.verdict == Verdict::Deny || !self.rule_has_http).then_some(rule)
+        (self.action == RuleAction::Deny || !self.rule_has_http).then_some(rule)
     }
 
     fn operation(&mut self, place: Place, of: &'a Operation) -> Option<Entry> {
@@ -309,18 +309,18 @@ impl<'r, 'a> EntryReader<'r, 'a> {
         if understood.len() == values.len() {
             return understood;
         }
-        match (self.rules.verdict, sign) {
+        match (self.rules.action, sign) {
             // A shorter list of alternatives allows less, but an empty one would not be a condition.
-            (Verdict::Allow, Sign::Positive) => self.never_matches |= understood.is_empty(),
+            (RuleAction::Allow, Sign::Positive) => self.never_matches |= understood.is_empty(),
             // A shorter list of exceptions would allow more.
-            (Verdict::Allow, Sign::Negative) => self.never_matches = true,
+            (RuleAction::Allow, Sign::Negative) => self.never_matches = true,
             // A shorter list of alternatives would deny less, no list denies more.
-            (Verdict::Deny, Sign::Positive) => {
+            (RuleAction::Deny, Sign::Positive) => {
                 understood.clear();
                 self.is_widened = true;
             }
             // A shorter list of exceptions denies more.
-            (Verdict::Deny, Sign::Negative) => self.is_widened = true,
+            (RuleAction::Deny, Sign::Negative) => self.is_widened = true,
         }
         understood
     }
@@ -351,11 +351,11 @@ impl<'r, 'a> EntryReader<'r, 'a> {
         let is_former = meant().any(|known| known == domain);
         // Written wrongly, or of a neighbour: nobody can tell.
         let is_near = nearest_within(domain, meant(), NEAR).is_some();
-        let (severity, effect) = match (self.rules.verdict, sign) {
-            (Verdict::Allow, Sign::Positive) => (Severity::Warning, "it allows nobody of this mesh"),
-            (Verdict::Allow, Sign::Negative) => (Severity::Error, "it excludes nobody of this mesh"),
-            (Verdict::Deny, Sign::Positive) => (Severity::Error, "it denies nobody of this mesh"),
-            (Verdict::Deny, Sign::Negative) => (Severity::Warning, "it exempts nobody of this mesh"),
+        let (severity, effect) = match (self.rules.action, sign) {
+            (RuleAction::Allow, Sign::Positive) => (Severity::Warning, "it allows nobody of this mesh"),
+            (RuleAction::Allow, Sign::Negative) => (Severity::Error, "it excludes nobody of this mesh"),
+            (RuleAction::Deny, Sign::Positive) => (Severity::Error, "it denies nobody of this mesh"),
+            (RuleAction::Deny, Sign::Negative) => (Severity::Warning, "it exempts nobody of this mesh"),
         };
         let severity = match (is_former, is_near) {
             (true, _) => severity,
@@ -387,9 +387,9 @@ impl<'r, 'a> EntryReader<'r, 'a> {
     /// Returns the entry; `None` when it matches everything.
     fn finish(self) -> Option<Entry> {
         if !self.is_written {
-            let message = match self.rules.verdict {
-                Verdict::Allow => "the entry has no field, so it allows nothing",
-                Verdict::Deny => "the entry has no field, so it denies everything",
+            let message = match self.rules.action {
+                RuleAction::Allow => "the entry has no field, so it allows nothing",
+                RuleAction::Deny => "the entry has no field, so it denies everything",
             };
             let place = self.place;
             self.rules.add(|| Finding {
@@ -399,24 +399,24 @@ impl<'r, 'a> EntryReader<'r, 'a> {
                 help: "name what it should match, or remove the entry".to_owned(),
             });
         }
-        match self.rules.verdict {
-            Verdict::Allow if self.never_matches => Some(Entry::Never),
-            Verdict::Deny if self.tests.is_empty() && (self.is_widened || !self.is_written) => None,
+        match self.rules.action {
+            RuleAction::Allow if self.never_matches => Some(Entry::Never),
+            RuleAction::Deny if self.tests.is_empty() && (self.is_widened || !self.is_written) => None,
             // Nothing but attributes of requests matches nothing at a ztunnel, as specified.
-            Verdict::Allow | Verdict::Deny if self.tests.is_empty() => Some(Entry::Never),
-            Verdict::Allow | Verdict::Deny => Some(Entry::All(self.tests)),
+            RuleAction::Allow | RuleAction::Deny if self.tests.is_empty() => Some(Entry::Never),
+            RuleAction::Allow | RuleAction::Deny => Some(Entry::All(self.tests)),
         }
     }
 
     /// Notes an attribute that is known and not enforced: nobody can tell what it says of traffic.
     fn unread(&mut self, field: &str, attribute: &str) {
         self.is_written = true;
-        self.never_matches |= self.rules.verdict == Verdict::Allow;
+        self.never_matches |= self.rules.action == RuleAction::Allow;
         self.is_widened = true;
         let place = self.place;
-        let effect = match self.rules.verdict {
-            Verdict::Allow => "so the entry allows nothing",
-            Verdict::Deny => "so it is taken to hold always, and more is denied than written",
+        let effect = match self.rules.action {
+            RuleAction::Allow => "so the entry allows nothing",
+            RuleAction::Deny => "so it is taken to hold always, and more is denied than written",
         };
         self.rules.add(|| Finding {
             code: code::UNREAD_ATTRIBUTE,
@@ -428,12 +428,12 @@ impl<'r, 'a> EntryReader<'r, 'a> {
 
     fn unknown_key(&mut self, key: &str) {
         self.is_written = true;
-        self.never_matches |= self.rules.verdict == Verdict::Allow;
+        self.never_matches |= self.rules.action == RuleAction::Allow;
         self.is_widened = true;
         let place = self.place;
-        let effect = match self.rules.verdict {
-            Verdict::Allow => "so the rule allows nothing",
-            Verdict::Deny => "so the condition is taken to hold always",
+        let effect = match self.rules.action {
+            RuleAction::Allow => "so the rule allows nothing",
+            RuleAction::Deny => "so the condition is taken to hold always",
         };
         self.rules.add(|| Finding {
             code: code::UNKNOWN_KEY,
@@ -446,11 +446,13 @@ impl<'r, 'a> EntryReader<'r, 'a> {
     fn unclear(&mut self, field: &str, index: usize, sign: Sign, value: &str, unclear: Unclear) {
         let Unclear { expected, likely } = unclear;
         let place = self.place;
-        let effect = match (self.rules.verdict, sign) {
-            (Verdict::Allow, Sign::Positive) => "so it allows nothing",
-            (Verdict::Allow, Sign::Negative) => "so the whole entry allows nothing",
-            (Verdict::Deny, Sign::Positive) => "so the whole list is ignored and more is denied than written",
-            (Verdict::Deny, Sign::Negative) => "so it exempts nothing",
+        let effect = match (self.rules.action, sign) {
+            (RuleAction::Allow, Sign::Positive) => "so it allows nothing",
+            (RuleAction::Allow, Sign::Negative) => "so the whole entry allows nothing",
+            (RuleAction::Deny, Sign::Positive) => {
+                "so the whole list is ignored and more is denied than written"
+            }
+            (RuleAction::Deny, Sign::Negative) => "so it exempts nothing",
         };
         self.rules.add(|| Finding {
             code: code::UNCLEAR_VALUE,

@@ -13,7 +13,7 @@ use std::net::IpAddr;
 
 /// What becomes of traffic that a rule matches.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verdict {
+pub enum RuleAction {
     /// It is allowed, and what no policy allows is not.
     Allow,
     /// It is denied.

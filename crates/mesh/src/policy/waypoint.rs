@@ -6,7 +6,7 @@ use model::{Diagnostic, Kind, Name, Ns, Severity, Str};
 use super::authorization::{Condition, findings, reference, refused_condition, stricter};
 use super::code;
 use super::reader::{Enforcer, RuleReader};
-use super::rule::{Rule, Verdict};
+use super::rule::{Rule, RuleAction};
 use crate::settings::TrustSettings;
 
 /// What waypoints make of a policy.
@@ -15,7 +15,7 @@ pub struct WaypointPolicy {
     /// What it is for; one of them is enough.
     pub targets: Vec<PolicyTarget>,
     /// What becomes of traffic that matches.
-    pub verdict: Verdict,
+    pub action: RuleAction,
     /// Whether it is only tried, and what it would do told.
     pub dry_run: bool,
     /// In order: alternatives. Without any, nothing matches.
@@ -57,9 +57,9 @@ pub(crate) fn at_waypoints(
     if refs.is_empty() {
         return None;
     }
-    let of = |verdict, rules| WaypointPolicy {
+    let of = |action, rules| WaypointPolicy {
         targets: targets(policy, refs, root_namespace),
-        verdict,
+        action,
         dry_run: policy.dry_run,
         rules,
     };
@@ -67,23 +67,23 @@ pub(crate) fn at_waypoints(
         Ok(spec) => spec,
         Err(refused) => {
             return Some(AtWaypoints {
-                policy: Some(of(Verdict::Deny, vec![Rule::default()])),
+                policy: Some(of(RuleAction::Deny, vec![Rule::default()])),
                 fault: Some(refused_condition(refused)),
                 // Why it was refused is told whoever enforces it.
                 diagnostics: Vec::new(),
             });
         }
     };
-    let verdict = match spec.action {
+    let action = match spec.action {
         Action::Audit => {
             let message = "AUDIT changes nothing at waypoints of this version: nothing is recorded";
-            let told = action(policy, Severity::Warning, message.to_owned());
+            let told = told_of_action(policy, Severity::Warning, message.to_owned());
             return Some(AtWaypoints { policy: None, fault: None, diagnostics: vec![told] });
         }
-        Action::Allow => Verdict::Allow,
-        Action::Deny | Action::Custom => Verdict::Deny,
+        Action::Allow => RuleAction::Allow,
+        Action::Deny | Action::Custom => RuleAction::Deny,
     };
-    let (rules, reader) = read(policy, spec, verdict, trust, normalization);
+    let (rules, reader) = read(policy, spec, action, trust, normalization);
     let mut fault =
         stricter(&reader).map(|message| Condition { status: true, reason: "PartiallyInvalid", message });
     let mut diagnostics = findings(policy, reader);
@@ -92,21 +92,21 @@ pub(crate) fn at_waypoints(
             "waypoints of this version ask no provider such as {:?}: what the rules match is denied",
             &*spec.provider
         );
-        diagnostics.insert(0, action(policy, Severity::Error, message.clone()));
+        diagnostics.insert(0, told_of_action(policy, Severity::Error, message.clone()));
         fault = Some(Condition { status: false, reason: "UnsupportedValue", message });
     }
-    Some(AtWaypoints { policy: Some(of(verdict, rules)), fault, diagnostics })
+    Some(AtWaypoints { policy: Some(of(action, rules)), fault, diagnostics })
 }
 
 fn read<'p>(
     policy: &'p AuthorizationPolicy,
     spec: &'p AuthorizationSpec,
-    verdict: Verdict,
+    action: RuleAction,
     trust: &'p TrustSettings,
     normalization: PathNormalization,
 ) -> (Vec<Rule>, RuleReader<'p>) {
     let enforcer = Enforcer::Waypoint(normalization);
-    let mut reader = RuleReader::new(enforcer, verdict, &policy.meta.name.ns, trust);
+    let mut reader = RuleReader::new(enforcer, action, &policy.meta.name.ns, trust);
     let rules = spec.rules.iter().enumerate().filter_map(|(i, rule)| reader.rule(i, rule)).collect();
     (rules, reader)
 }
@@ -114,12 +114,12 @@ fn read<'p>(
 /// Returns the rules of a policy as waypoints enforce them, none of a policy that was refused.
 pub fn rules_at_waypoints(
     policy: &AuthorizationPolicy,
-    verdict: Verdict,
+    action: RuleAction,
     trust: &TrustSettings,
     normalization: PathNormalization,
 ) -> Vec<Rule> {
     let spec = policy.spec.as_ref().ok();
-    spec.map(|spec| read(policy, spec, verdict, trust, normalization).0).unwrap_or_default()
+    spec.map(|spec| read(policy, spec, action, trust, normalization).0).unwrap_or_default()
 }
 
 /// Returns what references mean. One into another namespace means nothing: nobody is to deny traffic there.
@@ -139,7 +139,7 @@ fn targets(policy: &AuthorizationPolicy, refs: &[PolicyTargetRef], root_namespac
     refs.iter().filter(is_own).filter_map(target).collect()
 }
 
-fn action(policy: &AuthorizationPolicy, severity: Severity, message: String) -> Diagnostic {
+fn told_of_action(policy: &AuthorizationPolicy, severity: Severity, message: String) -> Diagnostic {
     Diagnostic {
         code: code::WAYPOINT_ACTION,
         severity,
