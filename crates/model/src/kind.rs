@@ -46,15 +46,15 @@ macro_rules! for_each_kind {
             /// Gateway API `ListenerSet`.
             ListenerSet(ListenerSet, listenersets, listener::parse_set) { "gateway.networking.k8s.io" "v1" Namespaced Resolved(LISTENERS) }
             /// Gateway API `HTTPRoute`.
-            HTTPRoute(Route, httproutes, route::parse_http) { "gateway.networking.k8s.io" "v1" Namespaced Resolved(ROUTES) }
+            HTTPRoute(Route, httproutes, route::parse_http) { "gateway.networking.k8s.io" "v1" Namespaced }
             /// Gateway API `GRPCRoute`.
-            GRPCRoute(Route, grpcroutes, route::parse_grpc) { "gateway.networking.k8s.io" "v1" Namespaced Resolved(ROUTES) }
+            GRPCRoute(Route, grpcroutes, route::parse_grpc) { "gateway.networking.k8s.io" "v1" Namespaced }
             /// Gateway API `TLSRoute`.
-            TLSRoute(Route, tlsroutes, route::parse_tls) { "gateway.networking.k8s.io" "v1" | "v1alpha3" | "v1alpha2" Namespaced Resolved(ROUTES) }
+            TLSRoute(Route, tlsroutes, route::parse_tls) { "gateway.networking.k8s.io" "v1" | "v1alpha3" | "v1alpha2" Namespaced }
             /// Gateway API `TCPRoute`.
-            TCPRoute(Route, tcproutes, route::parse_tcp) { "gateway.networking.k8s.io" "v1" | "v1alpha2" Namespaced Resolved(ROUTES) }
+            TCPRoute(Route, tcproutes, route::parse_tcp) { "gateway.networking.k8s.io" "v1" | "v1alpha2" Namespaced }
             /// Gateway API `UDPRoute`.
-            UDPRoute(Route, udproutes, route::parse_udp) { "gateway.networking.k8s.io" "v1" | "v1alpha2" Namespaced Resolved(ROUTES) }
+            UDPRoute(Route, udproutes, route::parse_udp) { "gateway.networking.k8s.io" "v1" | "v1alpha2" Namespaced Resolved(UDP) }
             /// Gateway API `ReferenceGrant`.
             ReferenceGrant(ReferenceGrant, referencegrants, reference_grant::parse) { "gateway.networking.k8s.io" "v1" | "v1beta1" Namespaced }
             /// Gateway API `BackendTLSPolicy`.
@@ -70,7 +70,7 @@ macro_rules! for_each_kind {
             /// `WorkloadEntry`.
             WorkloadEntry(WorkloadEntry, workloadentries, workload_entry::parse) { "networking.istio.io" "v1" Namespaced }
             /// `VirtualService`.
-            VirtualService(VirtualService, virtualservices, virtual_service::parse) { "networking.istio.io" "v1" | "v1beta1" | "v1alpha3" Namespaced Resolved(ROUTES) }
+            VirtualService(VirtualService, virtualservices, virtual_service::parse) { "networking.istio.io" "v1" | "v1beta1" | "v1alpha3" Namespaced }
             /// `DestinationRule`.
             DestinationRule(DestinationRule, destinationrules, destination_rule::parse) { "networking.istio.io" "v1" | "v1beta1" | "v1alpha3" Namespaced Resolved(DESTINATIONS) }
         }
@@ -265,13 +265,14 @@ unread_kinds! {
         "a ztunnel runs no extensions"
 }
 
-const ROUTES: &str = "routes are for waypoints and gateways, and this version configures none";
+const UDP: &str = "no proxy of the mesh carries UDP: it goes from pod to pod as it is";
 const DESTINATIONS: &str =
     "ztunnels use mutual TLS by themselves, and prefer endpoints by `trafficDistribution` of the Service";
-const LISTENERS: &str = "listeners are for gateways, and this version configures none";
+const LISTENERS: &str =
+    "sets of listeners are for gateways of class istio, and this version configures waypoints only";
 const BACKEND_TLS: &str = "ztunnels use mutual TLS between workloads of the mesh by themselves; to others the application speaks TLS";
 const BACKEND_TRAFFIC: &str =
-    "budgets and sessions are for waypoints and gateways, and this version configures none";
+    "waypoints of this version know no budgets and no sessions: set retries and timeouts in routes";
 
 /// Returns every kind of the APIs that are read: first those that are read, in order, then the others.
 pub fn known_kinds() -> impl Iterator<Item = &'static KnownKind> {

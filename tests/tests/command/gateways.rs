@@ -1,10 +1,10 @@
 //! Gateways, routes and statuses as `dump` shows them, of the example and of what is wrong.
 
-use super::{Server, bookinfo, complaints, copy_of_bookinfo, dump, edit, get, run, text};
+use super::{Server, bookinfo, copy_of_bookinfo, dump, edit, get, run, text};
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 
-/// Runs `dump -o json`, in which the findings of bookinfo are the only complaints.
+/// Runs `dump -o json`.
 pub(super) async fn listed(args: &[&str]) -> anyhow::Result<Vec<Value>> {
     Ok(serde_json::from_str(&dump(&[args, &["-o", "json"]].concat()).await?)?)
 }
@@ -139,7 +139,7 @@ async fn statuses_are_of_all_kinds_or_of_one() -> anyhow::Result<()> {
             (["gateways", "pods"], "only `dump status` takes a kind"),
         ] {
             let output = run(["dump"].iter().chain(&args).chain(&source)).await?;
-            let errors = complaints(&String::from_utf8(output.stderr)?);
+            let errors = String::from_utf8(output.stderr)?;
             assert_eq!(output.status.code(), Some(1), "{args:?}: {errors}");
             ensure!(errors.contains(told) && errors.lines().count() == 1, "{args:?}: {errors}");
         }
@@ -151,7 +151,7 @@ async fn statuses_are_of_all_kinds_or_of_one() -> anyhow::Result<()> {
             ),
         ] {
             let output = run(["dump"].iter().chain(&args).chain(&source)).await?;
-            let errors = complaints(&String::from_utf8(output.stderr)?);
+            let errors = String::from_utf8(output.stderr)?;
             ensure!(output.status.success() && errors.contains(told), "{args:?}: {errors}");
         }
     }

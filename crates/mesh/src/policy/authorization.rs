@@ -174,7 +174,7 @@ fn not_sent(policy: &AuthorizationPolicy, why: &Unsupported, options: Options) -
                 help: if options.configures_waypoints {
                     "use ALLOW or DENY".to_owned()
                 } else {
-                    "use ALLOW or DENY; this version configures no waypoints, which could enforce it".to_owned()
+                    "use ALLOW or DENY; this control plane configures no waypoints, which could enforce it".to_owned()
                 },
                 place: None,
             },
@@ -378,7 +378,7 @@ fn http_attributes(
         "write sources and ports only, or let a waypoint enforce the policy: name it, or what is bound to it, in \
          spec.targetRefs"
     } else {
-        "write sources and ports only; this version configures no waypoints, which could enforce the rest"
+        "write sources and ports only; this control plane configures no waypoints, which could enforce the rest"
     };
     Diagnostic {
         code: code::HTTP_ATTRIBUTE,

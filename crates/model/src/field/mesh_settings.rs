@@ -3,7 +3,7 @@
 use super::line::Line::{self, Outside, Read, Unsupported, Within};
 
 const ACCESS_LOG: &str = "ztunnels log connections by themselves";
-const ENVOY: &str = "it is for Envoys, and this version configures none";
+const ENVOY: &str = "it is for Envoys, and no waypoint of this version reads it";
 const INGRESS: &str = "there is no ingress controller here";
 const TLS: &str = "ztunnels have one profile of TLS";
 const VISIBILITY: &str = "use serviceEntryVisibility of the mesh settings";

@@ -657,7 +657,7 @@ mod tests {
                     "KO007",
                     Severity::Info,
                     "data.mesh.enable_tracing",
-                    "it is for Envoys, and this version configures none"
+                    "it is for Envoys, and no waypoint of this version reads it"
                 ),
                 ("KO004", Severity::Warning, "data.mesh.trustdomain", "did you mean `trustDomain`?"),
                 ("KO004", Severity::Warning, "data.mesh.somethingElse", ""),
@@ -665,7 +665,7 @@ mod tests {
                     "KO007",
                     Severity::Info,
                     "data.mesh.defaultConfig.concurrency",
-                    "it is for Envoys, and this version configures none"
+                    "it is for Envoys, and no waypoint of this version reads it"
                 ),
                 (
                     "KO007",
