@@ -9,7 +9,7 @@ use model::{Kind, ObjectRef};
 use pilothouse_tests::apiserver::{LIMIT, until};
 use pilothouse_tests::client::{Client, State};
 use plane::Plane;
-use proto::ResourceType;
+use proto::{ResourceType, Scope};
 use std::collections::BTreeMap;
 
 /// Resources by type and name.
@@ -37,9 +37,9 @@ pub async fn mesh(client: &kube::Client, options: &mesh::Options) -> anyhow::Res
     Ok(mesh)
 }
 
-/// Returns the resources of a mesh.
+/// Returns the resources of a mesh that ztunnels are sent.
 fn resources_of(mesh: &Plane) -> Resources {
-    let all = mesh.resources().into_iter();
+    let all = mesh.resources().into_iter().filter(|change| change.scope == Scope::Mesh);
     all.filter_map(|change| Some(((change.resource_type, change.name), change.body?))).collect()
 }
 

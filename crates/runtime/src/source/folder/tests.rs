@@ -649,8 +649,7 @@ fn change_without_a_signal_must_last() {
 
 #[tokio::test]
 async fn kinds_without_effect_are_told_with_what_to_use_instead() {
-    let route =
-        "apiVersion: gateway.networking.k8s.io/v1\nkind: UDPRoute\nmetadata: {name: web}\nspec: {}\n";
+    let route = "apiVersion: gateway.networking.k8s.io/v1\nkind: UDPRoute\nmetadata: {name: web}\nspec: {}\n";
     let filter =
         "---\napiVersion: networking.istio.io/v1alpha3\nkind: EnvoyFilter\nmetadata: {name: lua}\nspec: {}\n";
     let dir = dir(&[("web.yaml", &service("web")), ("l7.yaml", &format!("{route}{filter}"))]);
