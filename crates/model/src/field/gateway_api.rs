@@ -61,7 +61,7 @@ pub(super) const HTTP_ROUTE: &[Line] = &[
     Read("spec.rules[].matches[].queryParams[]", "name type value"),
     Within("spec.rules[].filters[]", HTTP_FILTER),
     Within("spec.rules[].backendRefs[]", BACKEND),
-    Within("spec.rules[].backendRefs[].filters[]", HTTP_FILTER),
+    Within("spec.rules[].backendRefs[].filters[]", HTTP_BACKEND_FILTER),
     Read("spec.rules[]", "timeouts.request timeouts.backendRequest"),
     Read("spec.rules[].retry", "attempts backoff codes[]"),
     Within("spec.rules[].sessionPersistence", SESSION),
@@ -76,7 +76,7 @@ pub(super) const GRPC_ROUTE: &[Line] = &[
     Read("spec.rules[].matches[].headers[]", "name type value"),
     Within("spec.rules[].filters[]", FILTER),
     Within("spec.rules[].backendRefs[]", BACKEND),
-    Within("spec.rules[].backendRefs[].filters[]", FILTER),
+    Within("spec.rules[].backendRefs[].filters[]", BACKEND_FILTER),
     Within("spec.rules[].sessionPersistence", SESSION),
     Outside("status", "", STATUS),
 ];
@@ -97,23 +97,44 @@ const PARENTS: &[Line] = &[
 
 const BACKEND: &[Line] = &[Read("", "group kind namespace name port weight")];
 
-/// The filters that HTTPRoutes and GRPCRoutes have.
-const FILTER: &[Line] = &[
+/// The filters that HTTPRoutes and GRPCRoutes have, of rules and of backends.
+const ANY_FILTER: &[Line] = &[
     Read("", "type"),
     Within("requestHeaderModifier", HEADERS),
     Within("responseHeaderModifier", HEADERS),
-    Read("requestMirror.backendRef", "group kind namespace name port"),
-    Read("requestMirror", "percent fraction.numerator fraction.denominator"),
     Unsupported("extensionRef", "", "use a filter that the Gateway API defines: no other is known"),
 ];
 
+const FILTER: &[Line] = &[
+    Within("", ANY_FILTER),
+    Read("requestMirror.backendRef", "group kind namespace name port"),
+    Read("requestMirror", "percent fraction.numerator fraction.denominator"),
+];
+
+const BACKEND_FILTER: &[Line] = &[Within("", ANY_FILTER), Outside("requestMirror", "", OF_RULES)];
+
+/// Why a backend has no such filter. Its type is refused where it is written.
+const OF_RULES: &str = "is for rules, and its type is refused for a backend";
+
 const HTTP_FILTER: &[Line] = &[
     Within("", FILTER),
+    Within("", HTTP_ONLY),
     Read("requestRedirect", "scheme hostname port statusCode"),
     Within("requestRedirect.path", PATH),
+    Read("cors", "allowOrigins[] allowMethods[] allowHeaders[] exposeHeaders[] allowCredentials maxAge"),
+];
+
+const HTTP_BACKEND_FILTER: &[Line] = &[
+    Within("", BACKEND_FILTER),
+    Within("", HTTP_ONLY),
+    Outside("requestRedirect", "", OF_RULES),
+    Outside("cors", "", OF_RULES),
+];
+
+/// What only HTTPRoutes have, of rules and of backends.
+const HTTP_ONLY: &[Line] = &[
     Read("urlRewrite", "hostname"),
     Within("urlRewrite.path", PATH),
-    Read("cors", "allowOrigins[] allowMethods[] allowHeaders[] exposeHeaders[] allowCredentials maxAge"),
     Unsupported("externalAuth", "", "let the application check who calls: no other server is asked"),
 ];
 
