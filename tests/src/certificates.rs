@@ -2,8 +2,12 @@
 
 use crate::client::transport::channel;
 use crate::client::{Target, Tls};
+use anyhow::Context;
 use proto::citadel::{IstioCertificateRequest, IstioCertificateResponse};
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, SanType};
+use rustls::RootCertStore;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::time_provider::TimeProvider;
 use std::error::Error;
 use std::fmt;
@@ -40,6 +44,25 @@ pub struct NewCertificate {
     pub key_pem: String,
     /// The leaf, intermediates, and last the roots, PEM.
     pub chain: Vec<String>,
+}
+
+impl NewCertificate {
+    /// Returns the chain without its roots, the key and the roots, as TLS takes them.
+    ///
+    /// # Errors
+    /// When one of them is no PEM of such a thing.
+    pub fn tls(
+        &self,
+    ) -> anyhow::Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>, Arc<RootCertStore>)> {
+        let (roots, chain) = self.chain.split_last().context("an empty chain")?;
+        let mut store = RootCertStore::empty();
+        for root in CertificateDer::pem_slice_iter(roots.as_bytes()) {
+            store.add(root?)?;
+        }
+        let chain = chain.concat();
+        let chain = CertificateDer::pem_slice_iter(chain.as_bytes()).collect::<Result<_, _>>()?;
+        Ok((chain, PrivateKeyDer::from_pem_slice(self.key_pem.as_bytes())?, Arc::new(store)))
+    }
 }
 
 /// Why no certificate was had.

@@ -13,30 +13,15 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use pilothouse_tests::certificates::NewCertificate;
 use pilothouse_tests::spiffe::AnyName;
 use rustls::crypto::aws_lc_rs::default_provider;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, ServerConfig};
 use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
-
-/// Certificate, key and roots, as TLS takes them.
-fn parts(
-    new: &NewCertificate,
-) -> anyhow::Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>, Arc<RootCertStore>)> {
-    let (roots, chain) = new.chain.split_last().context("an empty chain")?;
-    let mut store = RootCertStore::empty();
-    for root in CertificateDer::pem_slice_iter(roots.as_bytes()) {
-        store.add(root?)?;
-    }
-    let chain = chain.concat();
-    let chain = CertificateDer::pem_slice_iter(chain.as_bytes()).collect::<Result<_, _>>()?;
-    Ok((chain, PrivateKeyDer::from_pem_slice(new.key_pem.as_bytes())?, Arc::new(store)))
-}
 
 /// The identity in the certificate of a peer.
 fn identity(certificates: Option<&[CertificateDer<'_>]>) -> anyhow::Result<String> {
@@ -54,7 +39,7 @@ pub struct Call {
 impl Call {
     /// Connects with a certificate to a waypoint, and through it to an address.
     pub async fn open(with: &NewCertificate, waypoint: SocketAddr, to: &str) -> anyhow::Result<Self> {
-        let (chain, key, roots) = parts(with)?;
+        let (chain, key, roots) = with.tls()?;
         let provider = Arc::new(default_provider());
         let mut tls = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()?
@@ -126,7 +111,7 @@ impl Workload {
 }
 
 fn acceptor(with: &NewCertificate) -> anyhow::Result<TlsAcceptor> {
-    let (chain, key, roots) = parts(with)?;
+    let (chain, key, roots) = with.tls()?;
     let provider = Arc::new(default_provider());
     let verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider)).build()?;
     let mut tls = ServerConfig::builder_with_provider(provider)

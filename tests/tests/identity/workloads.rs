@@ -6,10 +6,9 @@ use identity::Clock;
 use pilothouse_tests::apiserver::{LIMIT, until};
 use pilothouse_tests::certificates::{CertificateTarget, NewCertificate, request_certificate};
 use pilothouse_tests::spiffe::AnyName;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::ServerName;
 use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, ServerConfig};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
@@ -103,29 +102,16 @@ async fn renew(target: &CertificateTarget) -> anyhow::Result<NewCertificate> {
     Ok(request_certificate(target, None, TTL_SECONDS.try_into()?).await?)
 }
 
-fn parts(
-    new: &NewCertificate,
-) -> anyhow::Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>, Arc<RootCertStore>)> {
-    let (roots, chain) = new.chain.split_last().context("an empty chain")?;
-    let mut store = RootCertStore::empty();
-    for root in CertificateDer::pem_slice_iter(roots.as_bytes()) {
-        store.add(root?)?;
-    }
-    let chain = chain.concat();
-    let chain = CertificateDer::pem_slice_iter(chain.as_bytes()).collect::<Result<_, _>>()?;
-    Ok((chain, PrivateKeyDer::from_pem_slice(new.key_pem.as_bytes())?, Arc::new(store)))
-}
-
 /// Makes an mTLS handshake in which each side verifies the other with its own roots.
 async fn connect(client: &NewCertificate, server: &NewCertificate, clock: &FakeClock) -> anyhow::Result<()> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let (chain, key, roots) = parts(server)?;
+    let (chain, key, roots) = server.tls()?;
     let verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider)).build()?;
     let serving = ServerConfig::builder_with_details(Arc::clone(&provider), clock.time())
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(verifier)
         .with_single_cert(chain, key)?;
-    let (chain, key, roots) = parts(client)?;
+    let (chain, key, roots) = client.tls()?;
     let calling = ClientConfig::builder_with_details(Arc::clone(&provider), clock.time())
         .with_safe_default_protocol_versions()?
         .dangerous()
