@@ -1,6 +1,7 @@
 // Compiles the files of `proto/` to Rust. Shared by `examples/generate.rs`, which
 // writes the result, and by `tests/generated.rs`, which compares it.
 
+use prost::Message;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -13,8 +14,8 @@ pub fn output_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src/gen")
 }
 
-/// Compiles every proto file: file name to content, in memory.
-pub fn generate() -> anyhow::Result<BTreeMap<String, String>> {
+/// Compiles every proto file: file name to content, in memory. Beside the messages of Envoy is what describes them.
+pub fn generate() -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
     let protos = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
     let descriptors = protox::compile(FILES, [protos])?;
     let out = tempfile::tempdir()?;
@@ -36,7 +37,12 @@ pub fn generate() -> anyhow::Result<BTreeMap<String, String>> {
         .map(|entry| Ok(format!("envoy/{}", entry?.file_name().to_string_lossy())))
         .collect::<std::io::Result<Vec<_>>>()?;
     names.sort();
-    let descriptors = protox::compile(names, [protos])?;
+    let descriptors = protox::Compiler::new([protos])?
+        .include_imports(true)
+        .include_source_info(false)
+        .open_files(names)?
+        .file_descriptor_set();
+    let description = descriptors.encode_to_vec();
     prost_build::Config::new()
         .btree_map(["."])
         .bytes(["."])
@@ -45,11 +51,11 @@ pub fn generate() -> anyhow::Result<BTreeMap<String, String>> {
         .out_dir(out.path())
         .compile_fds(descriptors)?;
 
-    let mut files = BTreeMap::new();
+    let mut files = BTreeMap::from([("envoy.bin".to_owned(), description)]);
     for entry in std::fs::read_dir(out.path())? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        files.insert(name, std::fs::read_to_string(entry.path())?);
+        files.insert(name, std::fs::read(entry.path())?);
     }
     Ok(files)
 }

@@ -84,10 +84,12 @@ pub mod rpc {
 }
 
 mod code;
+mod described;
 pub mod envoy;
 mod resource;
 
 pub use code::Code;
+pub use described::{Described, Undescribed};
 pub use resource::{ResourceType, Scope};
 
 /// Type URLs of the resources that proxies ask for.

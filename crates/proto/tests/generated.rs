@@ -11,7 +11,7 @@ fn committed_code_is_what_the_proto_files_compile_to() {
     let wanted = codegen::generate().unwrap();
     assert!(!wanted.is_empty());
     for (name, content) in &wanted {
-        let held = std::fs::read_to_string(dir.join(name)).unwrap_or_default();
+        let held = std::fs::read(dir.join(name)).unwrap_or_default();
         assert!(
             held == *content,
             "src/gen/{name} is out of date: run `cargo run -p pilothouse-proto --example generate`"
