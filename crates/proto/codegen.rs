@@ -37,12 +37,13 @@ pub fn generate() -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
         .map(|entry| Ok(format!("envoy/{}", entry?.file_name().to_string_lossy())))
         .collect::<std::io::Result<Vec<_>>>()?;
     names.sort();
-    let descriptors = protox::Compiler::new([protos])?
-        .include_imports(true)
-        .include_source_info(false)
-        .open_files(names)?
-        .file_descriptor_set();
-    let description = descriptors.encode_to_vec();
+    let descriptors = protox::compile(names, [protos])?;
+    let mut described = descriptors.clone();
+    for file in &mut described.file {
+        // Comments are for the messages in Rust.
+        file.source_code_info = None;
+    }
+    let described = described.encode_to_vec();
     prost_build::Config::new()
         .btree_map(["."])
         .bytes(["."])
@@ -51,7 +52,7 @@ pub fn generate() -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
         .out_dir(out.path())
         .compile_fds(descriptors)?;
 
-    let mut files = BTreeMap::from([("envoy.bin".to_owned(), description)]);
+    let mut files = BTreeMap::from([("envoy.bin".to_owned(), described)]);
     for entry in std::fs::read_dir(out.path())? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();

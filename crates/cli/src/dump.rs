@@ -176,7 +176,9 @@ impl DumpArgs {
                 (None, false) => bail!("{name:?} is in no namespace: write NAMESPACE/{name}, or add -n"),
                 (_, true) => name.clone(),
             }),
-            (View::Config, None) => bail!("of which waypoint? `dump waypoints` lists them, as NAMESPACE/NAME"),
+            (View::Config, None) => {
+                bail!("of which waypoint? `dump waypoints` lists them, as NAMESPACE/NAME")
+            }
             (view, Some(word)) => {
                 let view = view.plural();
                 bail!("{word:?} is too much: only `dump status` takes a kind, and {view} are shown of all")

@@ -1,6 +1,5 @@
 //! Messages of Envoy as people read them.
 
-use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, ReflectMessage, SerializeOptions, Value};
 use serde::{Serialize, Serializer};
 use std::sync::LazyLock;
@@ -91,7 +90,7 @@ mod tests {
     use crate::envoy::config::core::v3::TransportSocket;
     use crate::envoy::config::core::v3::transport_socket::ConfigType;
     use crate::envoy::extensions::transport_sockets::raw_buffer::v3::RawBuffer;
-    use prost::Name;
+    use prost::{Message, Name};
     use prost_types::Any;
     use serde_json::json;
 
@@ -114,10 +113,8 @@ mod tests {
         assert!(matches!(Described::decode(&url, b"\xff"), Err(Undescribed::Bytes(..))));
         assert!(matches!(Described::decode(&url, &[0x78, 1]), Err(Undescribed::Field(_))));
         let raw = Any { type_url: RawBuffer::type_url(), value: vec![0x78, 1] };
-        let socket = TransportSocket {
-            config_type: Some(ConfigType::TypedConfig(raw)),
-            ..TransportSocket::default()
-        };
+        let socket =
+            TransportSocket { config_type: Some(ConfigType::TypedConfig(raw)), ..TransportSocket::default() };
         let error = Described::decode(&url, &socket.encode_to_vec()).unwrap_err();
         assert!(error.to_string().contains("RawBuffer"), "{error}");
     }

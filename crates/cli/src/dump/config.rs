@@ -61,12 +61,7 @@ fn resource(of: &ConfigView) -> Vec<Cell> {
         "endpoints" => endpoints(&of.resource),
         _ => Vec::new(),
     };
-    vec![
-        Cell::text(&of.of),
-        Cell::text(&of.name),
-        Cell::text(of.bytes.to_string()),
-        Cell::list(says, "; "),
-    ]
+    vec![Cell::text(&of.of), Cell::text(&of.name), Cell::text(of.bytes.to_string()), Cell::list(says, "; ")]
 }
 
 fn text<'v>(of: &'v Value, pointer: &str) -> &'v str {
@@ -186,7 +181,11 @@ mod tests {
             bytes: 1234,
             replicas: vec![
                 replica("wp-1"),
-                ReplicaView { pending: vec!["clusters".to_owned()], refused: vec![refused], ..replica("wp-2") },
+                ReplicaView {
+                    pending: vec!["clusters".to_owned()],
+                    refused: vec![refused],
+                    ..replica("wp-2")
+                },
             ],
         };
         let other = WaypointView { namespace: "other".to_owned(), ..waypoint.clone() };

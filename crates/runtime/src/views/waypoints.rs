@@ -145,7 +145,8 @@ impl WaypointView {
 impl ReplicaView {
     fn of(client: &ClientView) -> Self {
         let name = |type_url: &str| {
-            ResourceType::from_type_url(type_url).map_or_else(|| type_url.to_owned(), |of| word(of).to_owned())
+            ResourceType::from_type_url(type_url)
+                .map_or_else(|| type_url.to_owned(), |of| word(of).to_owned())
         };
         let mut view = Self {
             node: client.node.as_ref().map(|node| node.id.clone()).unwrap_or_default(),
@@ -165,9 +166,11 @@ impl ReplicaView {
 }
 
 impl ConfigView {
-    /// Returns the views of resources by type and name.
+    /// Returns the views of resources, ascending by type and name.
     pub fn all(sent: &[Sent<'_>]) -> Vec<Self> {
-        sent.iter().map(Self::of).collect()
+        let mut all: Vec<Self> = sent.iter().map(Self::of).collect();
+        all.sort_by(|a, b| (&a.of, &a.name).cmp(&(&b.of, &b.name)));
+        all
     }
 
     fn of(sent: &Sent<'_>) -> Self {
