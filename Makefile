@@ -59,7 +59,7 @@ crds: ## Write charts/base/crds anew from the Rust types
 	$(CARGO) run --locked -p pilothouse-model --example crds
 
 proto: ## Write the generated messages anew from proto/
-	$(CARGO) run --locked -p pilothouse-proto --example generate
+	$(CARGO) run --locked -p pilothouse-codegen
 
 bench: bench-engine bench-mesh ## Every benchmark
 

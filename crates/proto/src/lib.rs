@@ -2,7 +2,7 @@
 //!
 //! Everything here is compiled from the files in the repository's `proto/` folder and
 //! committed, so that building needs no proto compiler. To change a message, edit the
-//! `.proto` file and run `cargo run -p pilothouse-proto --example generate`; a test
+//! `.proto` file and run `make proto`; a test
 //! compares the two.
 //!
 //! Maps are ordered (`BTreeMap`) and byte fields are [`bytes::Bytes`]: equal messages
