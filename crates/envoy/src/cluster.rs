@@ -3,7 +3,7 @@
 use mesh::PortProtocol;
 use mesh::destination::HBONE;
 use model::TrustDomain;
-use prost_types::{Any, ListValue, Struct, Value, value};
+use prost_types::Any;
 use proto::envoy::any;
 use proto::envoy::config::cluster::v3::cluster::{
     ClusterDiscoveryType, CommonLbConfig, DiscoveryType, EdsClusterConfig, LbConfig, LbPolicy,
@@ -32,7 +32,7 @@ use crate::endpoint::ORIGINAL_DST;
 use crate::key::CONNECT_ORIGINATE;
 use crate::message::{ads, internal_address, seconds, transport_socket};
 use crate::port::{Port, Traffic};
-use crate::tls;
+use crate::{telemetry, tls};
 
 /// Nothing is refused because there is much of it, unless an author says so.
 const UNBOUNDED: u32 = u32::MAX;
@@ -103,16 +103,9 @@ pub(crate) fn of_port(name: &str, endpoints: &str, port: &Port) -> Cluster {
 
 /// The service, as metrics name it.
 fn metadata(port: &Port) -> Metadata {
-    let text = |text: &str| Value { kind: Some(value::Kind::StringValue(text.to_owned())) };
-    let service = BTreeMap::from([
-        ("host".to_owned(), text(&port.hostname)),
-        ("name".to_owned(), text(&port.object.name)),
-        ("namespace".to_owned(), text(&port.object.ns)),
-    ]);
-    let service = Value { kind: Some(value::Kind::StructValue(Struct { fields: service })) };
-    let services = Value { kind: Some(value::Kind::ListValue(ListValue { values: vec![service] })) };
-    let fields = Struct { fields: BTreeMap::from([("services".to_owned(), services)]) };
-    Metadata { filter_metadata: BTreeMap::from([("istio".to_owned(), fields)]) }
+    let Port { hostname, object, .. } = port;
+    let service = format!("{hostname};{};{}", object.name, &*object.ns);
+    Metadata { filter_metadata: BTreeMap::from([telemetry::metadata(telemetry::SERVICE, service)]) }
 }
 
 /// Returns what connects to listeners within Envoy, and to addresses without more ado.

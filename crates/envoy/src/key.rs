@@ -71,6 +71,10 @@ pub(crate) fn connect_scope(to: SocketAddr) -> String {
 
 /// How scopes of CONNECTs begin: no cluster does.
 pub(crate) const CONNECT_SCOPE: &str = "connect|";
+/// The filter that answers for other origins.
+pub(crate) const CORS: &str = "envoy.filters.http.cors";
+/// The filter that delays and aborts requests.
+pub(crate) const FAULT: &str = "envoy.filters.http.fault";
 /// What a share of traffic is sent to whose backend is not there: there is no such cluster.
 pub(crate) const NO_CLUSTER: &str = "UnknownService";
 /// The listener that takes HBONE.

@@ -34,6 +34,7 @@ mod message;
 mod policy;
 mod port;
 mod route;
+mod telemetry;
 mod tls;
 mod waypoint;
 

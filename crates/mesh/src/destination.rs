@@ -50,6 +50,8 @@ pub struct Endpoint {
     pub network: Str,
     /// Region, zone and subzone; empty where they are not known.
     pub locality: [Str; 3],
+    /// The workload, as metrics name it: name, namespace, canonical service, its revision, and the cluster.
+    pub workload: Str,
 }
 
 /// What the tables are made from.
@@ -158,6 +160,10 @@ fn endpoint(workload: &workload::Workload, address: IpAddr, ports: &workload::Po
     let port = |number: u32| u16::try_from(number).ok();
     let ports = ports.ports.iter().filter_map(|of| Some((port(of.service_port)?, port(of.target_port)?)));
     let at = workload.locality.as_ref();
+    let workload::Workload {
+        workload_name, namespace, canonical_name, canonical_revision, cluster_id, ..
+    } = workload;
+    let named = format!("{workload_name};{namespace};{canonical_name};{canonical_revision};{cluster_id}");
     let part = |of: fn(&workload::Locality) -> &String| at.map(|at| shared(of(at))).unwrap_or_default();
     Endpoint {
         address,
@@ -166,6 +172,7 @@ fn endpoint(workload: &workload::Workload, address: IpAddr, ports: &workload::Po
         is_healthy: workload.status() == WorkloadStatus::Healthy,
         network: shared(&workload.network),
         locality: [part(|at| &at.region), part(|at| &at.zone), part(|at| &at.subzone)],
+        workload: shared(&named),
     }
 }
 

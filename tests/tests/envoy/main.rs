@@ -11,7 +11,9 @@ mod peers;
 mod policy;
 mod proxy;
 mod render;
+mod rules;
 mod serve;
+mod telemetry;
 mod traffic;
 
 #[path = "../golden/input.rs"]

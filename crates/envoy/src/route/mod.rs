@@ -4,6 +4,7 @@ mod action;
 mod filter;
 mod matching;
 mod plan;
+mod retry;
 mod scope;
 
 pub(crate) use plan::{Sources, declare_requests, declare_streams};

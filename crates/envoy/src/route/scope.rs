@@ -1,5 +1,6 @@
 //! Scopes: routes, and the key that they are found by.
 
+use prost::Message;
 use proto::envoy::any;
 use proto::envoy::config::route::v3::route_action::{UpgradeConfig, upgrade_config};
 use proto::envoy::config::route::v3::scoped_route_configuration::{
@@ -12,15 +13,24 @@ use proto::envoy::config::route::v3::{
 };
 use std::collections::BTreeMap;
 
-use super::action;
+use super::action::{self, LARGEST_BODY};
 use super::plan::Routes;
+use super::retry;
 use crate::key::connect_scope;
 use crate::listener::{DESTINATION_FILTER, SCOPE_HEADER, destination};
 use crate::message::seconds;
 use crate::policy::{At, Policies};
 use std::net::SocketAddr;
 
+/// The longest body that Envoy takes unless it is told otherwise, in bytes.
+const USUAL_BODY: usize = 4_096;
+
 fn scope(name: &str, host: VirtualHost) -> ScopedRouteConfiguration {
+    let bodies = host.routes.iter().filter_map(|route| match &route.action {
+        Some(route::Action::DirectResponse(with)) => with.body.as_ref(),
+        _ => None,
+    });
+    let is_large = bodies.map(Message::encoded_len).max().is_some_and(|largest| largest > USUAL_BODY);
     let fragment = Fragment { r#type: Some(fragment::Type::StringKey(name.to_owned())) };
     let all = VirtualHost { domains: vec!["*".to_owned()], ..host };
     ScopedRouteConfiguration {
@@ -32,6 +42,7 @@ fn scope(name: &str, host: VirtualHost) -> ScopedRouteConfiguration {
             request_headers_to_remove: vec![SCOPE_HEADER.to_owned()],
             // A cluster may come after its routes.
             validate_clusters: Some(false),
+            max_direct_response_body_size_bytes: is_large.then_some(LARGEST_BODY),
         }),
     }
 }
@@ -96,7 +107,7 @@ pub(crate) fn requests(of: &Routes, policies: Option<&Policies>) -> ScopedRouteC
             name: format!("inbound|http|{}", of.port),
             routes,
             // Most rules say nothing of retries.
-            retry_policy: Some(action::retry(None)),
+            retry_policy: Some(retry::by_default()),
             typed_per_filter_config: policies.map(|of| of.per_route(At::Requests)).unwrap_or_default(),
             ..VirtualHost::default()
         },
