@@ -29,7 +29,7 @@ use proto::envoy::r#type::v3::Percent;
 use std::collections::BTreeMap;
 
 use crate::endpoint::ORIGINAL_DST;
-use crate::key::CONNECT_ORIGINATE;
+use crate::key::{CONNECT_ORIGINATE, ENCAP};
 use crate::message::{ads, internal_address, seconds, transport_socket};
 use crate::port::{Port, Traffic};
 use crate::{telemetry, tls};
@@ -133,6 +133,19 @@ pub(crate) fn of_listener(name: &str) -> Cluster {
         load_assignment: Some(ClusterLoadAssignment { cluster_name: name.to_owned(), endpoints: vec![all] }),
         transport_socket: Some(internal_socket(false)),
         ..named(name, DiscoveryType::Static)
+    }
+}
+
+/// Returns the cluster that sends to where a connection was to: filter state says where.
+pub(crate) fn encap() -> Cluster {
+    let as_it_came = UpstreamProtocolOptions::UseDownstreamProtocolConfig(UseDownstreamHttpConfig {
+        http2_protocol_options: Some(Http2ProtocolOptions::default()),
+    });
+    Cluster {
+        name: ENCAP.to_owned(),
+        alt_stat_name: format!("{ENCAP};"),
+        typed_extension_protocol_options: http_options(as_it_came, None),
+        ..of_listener(CONNECT_ORIGINATE)
     }
 }
 

@@ -15,6 +15,7 @@ mod rules;
 mod serve;
 mod telemetry;
 mod traffic;
+mod workloads;
 
 #[path = "../golden/input.rs"]
 mod input;

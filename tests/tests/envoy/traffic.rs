@@ -262,11 +262,15 @@ pub async fn echo(name: &'static str) -> anyhow::Result<u16> {
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let answer = service_fn(move |request: Request<hyper::body::Incoming>| async move {
-                let headers = request.headers().iter().map(|(name, value)| {
-                    (name.to_string(), Value::from(String::from_utf8_lossy(value.as_bytes())))
-                });
-                let headers: serde_json::Map<String, Value> = headers.collect();
-                let body = json!({"by": name, "path": request.uri().path(), "headers": headers});
+                let mut headers: BTreeMap<String, String> = BTreeMap::new();
+                for (name, value) in request.headers() {
+                    let value = String::from_utf8_lossy(value.as_bytes());
+                    let all = headers.entry(name.to_string());
+                    all.and_modify(|all| all.push_str(&format!(",{value}")))
+                        .or_insert_with(|| value.into_owned());
+                }
+                let uri = request.uri();
+                let body = json!({"by": name, "path": uri.path(), "query": uri.query(), "headers": headers});
                 Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(body.to_string()))))
             });
             let connection = hyper::server::conn::http1::Builder::new();

@@ -41,13 +41,18 @@ pub(super) fn router() -> HttpFilter {
     http_filter("envoy.filters.http.router", &Router {})
 }
 
-/// Returns what finds the scope of a request: its key is `value`, whatever the client says.
-pub(super) fn scoped(manager: HttpConnectionManager, name: &str, value: &str) -> HttpConnectionManager {
+/// Returns what makes a format the key that the scope of a request is found by, whatever the client says.
+pub(super) fn scope_key(format: &str) -> Change {
     let option = HeaderValueOption {
-        header: Some(HeaderValue { key: SCOPE_HEADER.to_owned(), value: value.to_owned() }),
+        header: Some(HeaderValue { key: SCOPE_HEADER.to_owned(), value: format.to_owned() }),
         append_action: header_value_option::HeaderAppendAction::OverwriteIfExistsOrAdd.into(),
     };
-    let change = Change { action: Some(header_mutation::Action::Append(option)) };
+    Change { action: Some(header_mutation::Action::Append(option)) }
+}
+
+/// Returns what finds the scope of a request: its key is `value` before any filter.
+pub(super) fn scoped(manager: HttpConnectionManager, name: &str, value: &str) -> HttpConnectionManager {
+    let change = scope_key(value);
     let extractor = HeaderValueExtractor {
         name: SCOPE_HEADER.to_owned(),
         extract_type: Some(header_value_extractor::ExtractType::Index(0)),

@@ -1,6 +1,7 @@
 //! Listeners.
 
 mod chain;
+mod direct;
 mod http;
 
 mod originate;
@@ -9,6 +10,7 @@ mod requests;
 mod state;
 mod terminate;
 
+pub(crate) use direct::direct;
 pub(crate) use http::SCOPE_HEADER;
 pub(crate) use originate::connect_originate;
 pub(crate) use port::of_port;

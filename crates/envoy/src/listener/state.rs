@@ -20,9 +20,15 @@ pub(super) fn state(key: &str, factory: &str, value: &str) -> FilterStateValue {
     }
 }
 
+/// The filter state that has the address that a connection is to.
+pub(super) const LOCAL_IP: &str = "envoy.filters.listener.original_dst.local_ip";
+
 /// Returns the settings of [`DESTINATION_FILTER`] for a CONNECT to what has this scope.
 pub(crate) fn destination(scope: &str) -> SetFilterState {
-    SetFilterState { on_request_headers: vec![state(DESTINATION, HASHABLE, scope)] }
+    SetFilterState {
+        on_request_headers: vec![state(DESTINATION, HASHABLE, scope)],
+        ..SetFilterState::default()
+    }
 }
 
 pub(super) const HASHABLE: &str = "envoy.hashable_string";

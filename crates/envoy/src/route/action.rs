@@ -125,10 +125,11 @@ fn forward(routed: &Routed, backends: &[WeightedBackend], changes: &mut Changes)
     // A time limit of a try is one of all where there is a single one.
     let limit = if is_retried { overall } else { overall.into_iter().chain(of_try).min() };
     action.timeout = Some(limit.map_or(seconds(0), duration));
-    action.retry_policy = rule.retry.as_ref().map(|own| RetryPolicy {
-        per_try_timeout: of_try.filter(|_| is_retried).map(duration),
-        ..retry::of(own)
-    });
+    let per_try = of_try.filter(|_| is_retried);
+    // What all routes of the port have need not be said again.
+    let own = rule.retry.as_ref().filter(|own| per_try.is_some() || !retry::is_default(own));
+    action.retry_policy =
+        own.map(|own| RetryPolicy { per_try_timeout: per_try.map(duration), ..retry::of(own) });
     action
 }
 
@@ -183,7 +184,7 @@ fn redirect(to: &Redirect, rule: &Rule, port: u16) -> RedirectAction {
     let scheme = to.scheme.as_deref();
     // A scheme has a port of its own; without one, the caller stays at the port that it called.
     let port = match (to.port, scheme) {
-        (Some(80), Some("http")) | (Some(443), Some("https")) | (None, Some(_)) => 0,
+        (Some(80), None | Some("http")) | (Some(443), Some("https")) | (None, Some(_)) => 0,
         (Some(port), _) => port,
         (None, None) if to.hostname.is_some() && port != 80 => port,
         (None, None) => 0,

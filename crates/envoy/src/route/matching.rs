@@ -7,7 +7,7 @@ use proto::envoy::config::route::v3::{
 };
 use proto::envoy::r#type::matcher::v3::StringMatcher;
 
-use crate::matcher::{escaped, exact, like, regex};
+use crate::matcher::{exact, like, regex};
 
 /// The expression of any value.
 const ANY: &str = ".*";
@@ -15,12 +15,6 @@ const ANY: &str = ".*";
 /// Returns the match of a rule.
 pub(super) fn encode(of: &RequestMatch) -> RouteMatch {
     let path = match &of.path {
-        Some(PathMatch::Exact(path)) if of.ignores_case => {
-            route_match::PathSpecifier::SafeRegex(regex(&format!("(?i:{})", escaped(path))))
-        }
-        Some(PathMatch::StartsWith(path)) if of.ignores_case => {
-            route_match::PathSpecifier::SafeRegex(regex(&format!("(?i:{}).*", escaped(path))))
-        }
         Some(PathMatch::Exact(path)) => route_match::PathSpecifier::Path(path.to_string()),
         Some(PathMatch::Prefix(path)) if path != "/" => {
             route_match::PathSpecifier::PathSeparatedPrefix(path.to_string())
@@ -29,13 +23,19 @@ pub(super) fn encode(of: &RequestMatch) -> RouteMatch {
         Some(PathMatch::Regex(path)) => route_match::PathSpecifier::SafeRegex(regex(path)),
         Some(PathMatch::Prefix(_)) | None => route_match::PathSpecifier::Prefix("/".to_owned()),
     };
-    let method = (!of.method.is_empty())
-        .then(|| header(":method", HeaderMatchSpecifier::StringMatch(exact(&of.method))));
+    let method = (!of.method.is_empty()).then(|| exactly(":method", &of.method));
+    let has_case = matches!(of.path, None | Some(PathMatch::Regex(_))) || !of.ignores_case;
     RouteMatch {
         path_specifier: Some(path),
+        case_sensitive: (!has_case).then_some(false),
         headers: method.into_iter().chain(of.headers.iter().map(value_of_header)).collect(),
         query_parameters: of.query.iter().map(parameter).collect(),
     }
+}
+
+/// Returns the match of a header with this value.
+pub(super) fn exactly(name: &str, value: &str) -> HeaderMatcher {
+    header(name, HeaderMatchSpecifier::StringMatch(exact(value)))
 }
 
 fn header(name: &str, specifier: HeaderMatchSpecifier) -> HeaderMatcher {

@@ -8,4 +8,4 @@ mod retry;
 mod scope;
 
 pub(crate) use plan::{Sources, declare_requests, declare_streams};
-pub(crate) use scope::{connect, requests};
+pub(crate) use scope::{Connect, connect, direct, requests};

@@ -17,7 +17,16 @@ const BY_CODE: &str = "retriable-status-codes";
 
 /// Returns what holds where a rule says nothing.
 pub(super) fn by_default() -> RetryPolicy {
-    of(&Retry { attempts: 2, ..Retry::default() })
+    of(&default())
+}
+
+/// Tells whether these are the retries that there are without a word.
+pub(super) fn is_default(retry: &Retry) -> bool {
+    *retry == default()
+}
+
+fn default() -> Retry {
+    Retry { attempts: 2, ..Retry::default() }
 }
 
 /// Returns the retries that a rule wants. Without any it is empty, which is in place of what holds otherwise.

@@ -11,16 +11,16 @@ use proto::envoy::config::route::v3::{
     Decorator, Route, RouteAction, RouteConfiguration, RouteMatch, ScopedRouteConfiguration, VirtualHost,
     route, route_action, route_match,
 };
-use std::collections::BTreeMap;
 
 use super::action::{self, LARGEST_BODY};
+use super::matching;
 use super::plan::Routes;
 use super::retry;
-use crate::key::connect_scope;
+use crate::key::{DIRECT, ENCAP, connect_scope};
 use crate::listener::{DESTINATION_FILTER, SCOPE_HEADER, destination};
 use crate::message::seconds;
 use crate::policy::{At, Policies};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// The longest body that Envoy takes unless it is told otherwise, in bytes.
 const USUAL_BODY: usize = 4_096;
@@ -47,39 +47,73 @@ fn scope(name: &str, host: VirtualHost) -> ScopedRouteConfiguration {
     }
 }
 
-/// Returns the scope of CONNECTs to an address that lead to a listener, and of the requests within them, if there may
-/// be any. If there can be none, policies decide here.
-pub(crate) fn connect(
-    to: SocketAddr,
-    listener: &str,
-    requests: Option<&str>,
-    policies: Option<&Policies>,
-) -> ScopedRouteConfiguration {
-    let policies = policies.filter(|_| requests.is_none());
+/// What CONNECTs to a port, or to every other one, lead to.
+pub(crate) struct Connect<'a> {
+    pub port: Option<u16>,
+    pub listener: &'a str,
+    /// The scope of the requests within them, if there may be any. If there can be none, policies decide here.
+    pub requests: Option<&'a str>,
+    pub policies: Option<&'a Policies>,
+}
+
+/// Returns the scope of CONNECTs to an address: the first route that is for its port counts.
+pub(crate) fn connect(address: IpAddr, to: &[Connect<'_>]) -> ScopedRouteConfiguration {
+    scope(
+        &connect_scope(address),
+        VirtualHost {
+            name: "connect".to_owned(),
+            routes: to.iter().map(|of| connect_route(address, of)).collect(),
+            ..VirtualHost::default()
+        },
+    )
+}
+
+fn connect_route(address: IpAddr, of: &Connect<'_>) -> Route {
+    let to = of.port.map(|port| SocketAddr::new(address, port));
     let upgrade = UpgradeConfig {
         upgrade_type: "CONNECT".to_owned(),
         connect_config: Some(upgrade_config::ConnectConfig {}),
     };
     let action = RouteAction {
-        cluster_specifier: Some(route_action::ClusterSpecifier::Cluster(listener.to_owned())),
+        cluster_specifier: Some(route_action::ClusterSpecifier::Cluster(of.listener.to_owned())),
         timeout: Some(seconds(0)),
         upgrade_configs: vec![upgrade],
         ..RouteAction::default()
     };
     let connect = route_match::PathSpecifier::ConnectMatcher(route_match::ConnectMatcher {});
-    let set = requests.map(|scope| (DESTINATION_FILTER.to_owned(), any(&destination(scope))));
-    let route = Route {
-        r#match: Some(RouteMatch { path_specifier: Some(connect), ..RouteMatch::default() }),
-        typed_per_filter_config: set.into_iter().collect::<BTreeMap<_, _>>(),
+    let authority = to.map(|to| matching::exactly(":authority", &to.to_string()));
+    let set = of.requests.map(|scope| (DESTINATION_FILTER.to_owned(), any(&destination(scope))));
+    let policies = of.policies.filter(|_| of.requests.is_none()).zip(to);
+    let mut settings = policies.map(|(of, to)| of.per_route(At::Connect(to))).unwrap_or_default();
+    settings.extend(set);
+    Route {
+        r#match: Some(RouteMatch {
+            path_specifier: Some(connect),
+            headers: authority.into_iter().collect(),
+            ..RouteMatch::default()
+        }),
+        typed_per_filter_config: settings,
         action: Some(route::Action::Route(action)),
+        ..Route::default()
+    }
+}
+
+/// Returns the scope of requests to workloads that are called at their own addresses.
+pub(crate) fn direct(policies: Option<&Policies>) -> ScopedRouteConfiguration {
+    let all = route_match::PathSpecifier::Prefix("/".to_owned());
+    let route = Route {
+        name: "default".to_owned(),
+        r#match: Some(RouteMatch { path_specifier: Some(all), ..RouteMatch::default() }),
+        action: Some(route::Action::Route(action::to_cluster(ENCAP))),
         ..Route::default()
     };
     scope(
-        &connect_scope(to),
+        DIRECT,
         VirtualHost {
-            name: "connect".to_owned(),
+            name: DIRECT.to_owned(),
             routes: vec![route],
-            typed_per_filter_config: policies.map(|of| of.per_route(At::Connect(to))).unwrap_or_default(),
+            retry_policy: Some(retry::by_default()),
+            typed_per_filter_config: policies.map(|of| of.per_route(At::Requests)).unwrap_or_default(),
             ..VirtualHost::default()
         },
     )

@@ -110,6 +110,8 @@ impl ::prost::Name for Route {
 /// Route match.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RouteMatch {
+    #[prost(message, optional, tag = "4")]
+    pub case_sensitive: ::core::option::Option<bool>,
     #[prost(message, repeated, tag = "6")]
     pub headers: ::prost::alloc::vec::Vec<HeaderMatcher>,
     #[prost(message, repeated, tag = "7")]

@@ -106,6 +106,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "endpoint policy",
             "cluster listener",
             "route",
+            "connect",
             "waypoint",
             "lib",
         ],
