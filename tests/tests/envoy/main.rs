@@ -10,6 +10,7 @@ mod bootstrap;
 mod peers;
 mod policy;
 mod proxy;
+mod random;
 mod render;
 mod rules;
 mod serve;
