@@ -3,7 +3,7 @@
 use mesh::PortProtocol;
 use mesh::destination::HBONE;
 use model::TrustDomain;
-use prost_types::{Any, ListValue, Struct, Value, value};
+use prost_types::Any;
 use proto::envoy::any;
 use proto::envoy::config::cluster::v3::cluster::{
     ClusterDiscoveryType, CommonLbConfig, DiscoveryType, EdsClusterConfig, LbConfig, LbPolicy,
@@ -29,10 +29,10 @@ use proto::envoy::r#type::v3::Percent;
 use std::collections::BTreeMap;
 
 use crate::endpoint::ORIGINAL_DST;
-use crate::key::CONNECT_ORIGINATE;
+use crate::key::{CONNECT_ORIGINATE, ENCAP};
 use crate::message::{ads, internal_address, seconds, transport_socket};
 use crate::port::{Port, Traffic};
-use crate::tls;
+use crate::{telemetry, tls};
 
 /// Nothing is refused because there is much of it, unless an author says so.
 const UNBOUNDED: u32 = u32::MAX;
@@ -103,16 +103,9 @@ pub(crate) fn of_port(name: &str, endpoints: &str, port: &Port) -> Cluster {
 
 /// The service, as metrics name it.
 fn metadata(port: &Port) -> Metadata {
-    let text = |text: &str| Value { kind: Some(value::Kind::StringValue(text.to_owned())) };
-    let service = BTreeMap::from([
-        ("host".to_owned(), text(&port.hostname)),
-        ("name".to_owned(), text(&port.object.name)),
-        ("namespace".to_owned(), text(&port.object.ns)),
-    ]);
-    let service = Value { kind: Some(value::Kind::StructValue(Struct { fields: service })) };
-    let services = Value { kind: Some(value::Kind::ListValue(ListValue { values: vec![service] })) };
-    let fields = Struct { fields: BTreeMap::from([("services".to_owned(), services)]) };
-    Metadata { filter_metadata: BTreeMap::from([("istio".to_owned(), fields)]) }
+    let Port { hostname, object, .. } = port;
+    let service = format!("{hostname};{};{}", object.name, &*object.ns);
+    Metadata { filter_metadata: BTreeMap::from([telemetry::metadata(telemetry::SERVICE, service)]) }
 }
 
 /// Returns what connects to listeners within Envoy, and to addresses without more ado.
@@ -140,6 +133,19 @@ pub(crate) fn of_listener(name: &str) -> Cluster {
         load_assignment: Some(ClusterLoadAssignment { cluster_name: name.to_owned(), endpoints: vec![all] }),
         transport_socket: Some(internal_socket(false)),
         ..named(name, DiscoveryType::Static)
+    }
+}
+
+/// Returns the cluster that sends to where a connection was to: filter state says where.
+pub(crate) fn encap() -> Cluster {
+    let as_it_came = UpstreamProtocolOptions::UseDownstreamProtocolConfig(UseDownstreamHttpConfig {
+        http2_protocol_options: Some(Http2ProtocolOptions::default()),
+    });
+    Cluster {
+        name: ENCAP.to_owned(),
+        alt_stat_name: format!("{ENCAP};"),
+        typed_extension_protocol_options: http_options(as_it_came, None),
+        ..of_listener(CONNECT_ORIGINATE)
     }
 }
 

@@ -15,6 +15,7 @@ use std::net::SocketAddr;
 use crate::key::{CONNECT_ORIGINATE, PortKey};
 use crate::message::{internal_address, socket_address};
 use crate::port::Port;
+use crate::telemetry;
 
 /// Where the listener `connect_originate` finds whom to dial.
 pub(crate) const ORIGINAL_DST: &str = "envoy.filters.listener.original_dst";
@@ -74,18 +75,20 @@ fn assignment<'a>(
 
 fn lb_endpoint(instance: &Instance, at: SocketAddr) -> LbEndpoint {
     let text = at.to_string();
-    let (address, metadata) = if instance.is_hbone {
+    let workload = telemetry::metadata(telemetry::WORKLOAD, instance.workload.to_string());
+    let mut metadata = BTreeMap::from([workload]);
+    let address = if instance.is_hbone {
         let local = Value { kind: Some(value::Kind::StringValue(text.clone())) };
         let fields = Struct { fields: BTreeMap::from([("local".to_owned(), local)]) };
-        let metadata = Metadata { filter_metadata: BTreeMap::from([(ORIGINAL_DST.to_owned(), fields)]) };
-        (internal_address(CONNECT_ORIGINATE, &text), Some(metadata))
+        metadata.insert(ORIGINAL_DST.to_owned(), fields);
+        internal_address(CONNECT_ORIGINATE, &text)
     } else {
-        (socket_address(&at.ip().to_string(), at.port()), None)
+        socket_address(&at.ip().to_string(), at.port())
     };
     let status = if instance.is_healthy { HealthStatus::Unknown } else { HealthStatus::Unhealthy };
     LbEndpoint {
         health_status: status.into(),
-        metadata,
+        metadata: Some(Metadata { filter_metadata: metadata }),
         load_balancing_weight: None,
         host_identifier: Some(lb_endpoint::HostIdentifier::Endpoint(Endpoint { address: Some(address) })),
     }

@@ -52,7 +52,7 @@ pub use policy::{BackendTls, BackendTraffic, Policies, PolicyTarget, Verificatio
 pub use route::{
     Action, Backend, Destination, DestinationKey, Destinations, MirrorTo, Path, Rule, WeightedBackend,
 };
-pub use routing::{Host, Placed, Routing};
+pub use routing::{Host, Outcome, Placed, Request, Routing};
 
 use engine::{Builder, Cx, Graph, Table};
 use grant::Grants;

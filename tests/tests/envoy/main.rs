@@ -10,8 +10,12 @@ mod bootstrap;
 mod peers;
 mod policy;
 mod proxy;
+mod random;
+mod rules;
 mod serve;
+mod telemetry;
 mod traffic;
+mod workloads;
 
 #[path = "../golden/input.rs"]
 mod input;

@@ -4,7 +4,8 @@ mod action;
 mod filter;
 mod matching;
 mod plan;
+mod retry;
 mod scope;
 
 pub(crate) use plan::{Sources, declare_requests, declare_streams};
-pub(crate) use scope::{connect, requests};
+pub(crate) use scope::{Connect, connect, direct, requests};

@@ -100,11 +100,13 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "envoy",
         &[
-            "bootstrap key matcher message",
-            "port tls",
+            "key matcher message",
+            "telemetry",
+            "bootstrap port tls",
             "endpoint policy",
             "cluster listener",
             "route",
+            "connect",
             "waypoint",
             "lib",
         ],
