@@ -12,38 +12,38 @@ use proto::envoy::config::endpoint::v3::{
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use crate::key::{CONNECT_ORIGINATE, PortKey};
+use crate::key::{CONNECT_ORIGINATE, ClusterKey, ResourceKey};
 use crate::message::{internal_address, socket_address};
-use crate::port::Port;
+use crate::upstream::Upstream;
 
 /// Where the listener `connect_originate` finds whom to dial.
 pub(crate) const ORIGINAL_DST: &str = "envoy.filters.listener.original_dst";
 
-/// Endpoints of a port.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Assignment {
-    /// The name of the resource.
-    pub name: Str,
-    pub encoded: Encoded,
-}
-
-/// Declares the endpoints of ports, by name of the resource as `name` says.
+/// Declares the endpoints of upstreams: one resource for all layers of a port, since they are the same.
 pub(crate) fn declare(
     b: &mut Builder,
-    table: &'static str,
-    ports: Table<PortKey, Port>,
+    upstreams: Table<ClusterKey, Upstream>,
     endpoints: Endpoints,
     network: Table<(), Str>,
-    name: impl Fn(&PortKey, &Port) -> String + Send + 'static,
-) -> Table<PortKey, Assignment> {
-    b.derive(table, ports, move |cx: &Cx<'_>, key, port| {
+) -> Table<ResourceKey, Encoded> {
+    b.expand("cluster_endpoints", upstreams, move |cx: &Cx<'_>, key, upstream| {
+        let first = upstream.with_endpoints(key);
+        if first != *key {
+            return Vec::new();
+        }
         let own = cx.single(network);
         // Nothing here leads to another network yet.
         let is_here = |of: &Instance| own.as_ref().is_none_or(|own| **own == of.network);
-        let instances = endpoints.of(cx, &key.service);
-        let name = name(key, port);
-        let message = assignment(&name, key.port, instances.iter().map(|of| &**of).filter(|of| is_here(of)));
-        Some(Assignment { name: name.into(), encoded: Encoded::message(&message) })
+        let policy = &upstream.policy;
+        // What is used when too little is ready is what was left out for its answers, not what was never ready.
+        let takes_unready = policy.port.outliers.is_none_or(|of| of.min_health_percent.is_none());
+        let is_meant =
+            |of: &Instance| policy.labels.is_subset_of(&of.labels) && (of.is_healthy || takes_unready);
+        let all = endpoints.of(cx, &key.service);
+        let instances = all.iter().map(|of| &**of).filter(|of| is_here(of) && is_meant(of));
+        let name = key.name();
+        let message = assignment(&name, key.port, instances);
+        vec![(ResourceKey::new(&key.waypoint, name), Encoded::message(&message))]
     })
 }
 

@@ -34,16 +34,18 @@ use proto::envoy::extensions::filters::network::http_connection_manager::v3::{
 };
 use proto::envoy::extensions::filters::network::tcp_proxy::v3::{TcpProxy, tcp_proxy};
 use proto::envoy::extensions::http::early_header_mutation::header_mutation::v3::HeaderMutation;
+use proto::envoy::r#type::v3::{HashPolicy, hash_policy};
 use prost::{Message, Name};
 
 use crate::key::{CONNECT_ORIGINATE, CONNECT_SCOPE, CONNECT_TERMINATE, MAIN_INTERNAL};
 use crate::message::{
-    ads, listener_filter, network_filter, original_dst, seconds, socket_address, text_format,
+    ads, duration, listener_filter, network_filter, original_dst, seconds, socket_address, text_format,
     transport_socket,
 };
 use crate::policy::{self, PEER, Policies, SOURCE};
 use crate::port::Traffic;
 use crate::tls;
+use crate::upstream::StreamLimits;
 use mesh::destination::HBONE;
 
 /// The header that scopes are found by.
@@ -238,6 +240,7 @@ pub(crate) fn of_port(
     name: &str,
     traffic: Traffic,
     shares: &[(String, u32)],
+    limits: &StreamLimits,
     policies: Option<&Policies>,
     normalization: PathNormalization,
 ) -> Listener {
@@ -253,8 +256,16 @@ pub(crate) fn of_port(
             })
         }
     };
-    let proxy =
-        TcpProxy { stat_prefix: name.to_owned(), cluster_specifier: Some(cluster), ..TcpProxy::default() };
+    let by_source = hash_policy::PolicySpecifier::SourceIp(hash_policy::SourceIp {});
+    let by_source = limits.hashes_source.then_some(HashPolicy { policy_specifier: Some(by_source) });
+    let proxy = TcpProxy {
+        stat_prefix: name.to_owned(),
+        cluster_specifier: Some(cluster),
+        idle_timeout: limits.idle_timeout.map(duration),
+        max_downstream_connection_duration: limits.max_duration.map(duration),
+        hash_policy: by_source.into_iter().collect(),
+        ..TcpProxy::default()
+    };
     let mut bytes = in_chain("tcp", "tcp_proxy", &proxy);
     let deciding = policies.map(Policies::filters).unwrap_or_default();
     bytes.filters = deciding.into_iter().chain(bytes.filters).collect();

@@ -3,8 +3,8 @@
 //! Both are read from what ztunnels are sent, so the two can never disagree.
 
 use engine::{Builder, Cx, Index, Key, Row, Table};
-use model::facts::Service;
-use model::{Kind, Name, Str, shared};
+use model::facts::{Pod, Service};
+use model::{Kind, Labels, Name, Str, shared};
 use output::Encoded;
 use prost::Message;
 use proto::workload::{self, Address, TunnelProtocol, WorkloadStatus, address::Type};
@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use crate::service::{Entries, HostKey, PortProtocol, ServiceRow, entry_tcp_ports, tcp_ports};
 use crate::waypoint::{Binder, HBONE_PORT};
-use crate::workload::Workloads;
+use crate::workload::{EntryWorkload, Workloads};
 
 /// The port on which whatever takes HBONE does.
 pub const HBONE: u16 = HBONE_PORT;
@@ -31,6 +31,8 @@ pub struct Destination {
     pub addresses: Vec<IpAddr>,
     /// Its ports of TCP, and what is spoken there; in order.
     pub ports: Vec<(u16, PortProtocol)>,
+    /// The names of its ports, in the order of `ports`.
+    pub port_names: Vec<Str>,
     /// Its waypoints that are configured here: its own, then its canary.
     pub waypoints: Vec<Name>,
 }
@@ -50,12 +52,15 @@ pub struct Endpoint {
     pub network: Str,
     /// Region, zone and subzone; empty where they are not known.
     pub locality: [Str; 3],
+    /// What it is labelled with.
+    pub labels: Labels,
 }
 
 /// What the tables are made from.
 #[derive(Clone, Copy)]
 pub(crate) struct Inputs {
     pub services: Table<Name, Service>,
+    pub pods: Table<Name, Pod>,
     pub service_rows: Table<Name, ServiceRow>,
     pub entries: Entries,
     pub workloads: Workloads,
@@ -69,6 +74,7 @@ pub struct Destinations {
     pub services: [Table<Str, Destination>; 2],
     /// The waypoints that are configured here.
     pub waypoints: Table<Name, ()>,
+    pods: Table<Name, Pod>,
     workloads: Workloads,
 }
 
@@ -83,23 +89,23 @@ type EndpointKey = (Str, Str);
 
 impl Destinations {
     pub(crate) fn declare(b: &mut Builder, of: Inputs) -> Self {
-        let Inputs { services, service_rows, entries, workloads, binder } = of;
+        let Inputs { services, pods, service_rows, entries, workloads, binder } = of;
         let waypoints = b.derive("configured_waypoints", binder.waypoints, |_, _, waypoint| {
             waypoint.unprogrammed.is_none().then_some(())
         });
         let of_services = b.expand("service_destinations", service_rows, move |cx, name, row| {
             let found = cx
                 .get(services, name)
-                .and_then(|service| destination(cx, waypoints, Kind::Service, row, tcp_ports(&service)));
+                .and_then(|service| destination(cx, waypoints, Kind::Service, row, &tcp_ports(&service)));
             found.into_iter().collect()
         });
         let of_entries = b.expand("entry_destinations", entries.rows, move |cx, _: &HostKey, row| {
             let found = cx.get(entries.entries, &row.object).and_then(|entry| {
-                destination(cx, waypoints, Kind::ServiceEntry, row, entry_tcp_ports(&entry))
+                destination(cx, waypoints, Kind::ServiceEntry, row, &entry_tcp_ports(&entry))
             });
             found.into_iter().collect()
         });
-        Self { services: [of_services, of_entries], waypoints, workloads }
+        Self { services: [of_services, of_entries], waypoints, pods, workloads }
     }
 
     /// Returns a service.
@@ -114,13 +120,14 @@ impl Destinations {
         is_wanted: impl Fn(&Cx<'_>, &Str) -> bool + Clone + Send + 'static,
     ) -> Endpoints {
         let Workloads { pods, entries, inline, endpoints } = self.workloads;
-        let wanted = is_wanted.clone();
-        let pods = expand(b, "pod_endpoints", pods, |row| Some(row), wanted);
-        let wanted = is_wanted.clone();
-        let entries = expand(b, "entry_endpoints", entries, |row| row.sent(), wanted);
-        let wanted = is_wanted.clone();
-        let inline = expand(b, "inline_endpoints", inline, |row| row.sent(), wanted);
-        let endpoints = expand(b, "slice_endpoints", endpoints, |row| Some(row), is_wanted);
+        let facts = self.pods;
+        let of_pod =
+            move |cx: &Cx<'_>, name: &Name, _: &Encoded| cx.get(facts, name).map(|pod| pod.labels.clone());
+        let of_entry = |_: &Cx<'_>, _: &Str, row: &EntryWorkload| Some(row.labels.clone());
+        let pods = expand(b, "pod_endpoints", pods, |row| Some(row), of_pod, is_wanted.clone());
+        let entries = expand(b, "entry_endpoints", entries, EntryWorkload::sent, of_entry, is_wanted.clone());
+        let inline = expand(b, "inline_endpoints", inline, EntryWorkload::sent, of_entry, is_wanted.clone());
+        let endpoints = expand(b, "slice_endpoints", endpoints, |row| Some(row), |_, _, _| None, is_wanted);
         let by_service = [pods, entries, inline, endpoints]
             .map(|table| b.index(table, "endpoint_by_service", |key: &EndpointKey, _| [key.0.clone()]));
         Endpoints { by_service }
@@ -140,21 +147,30 @@ fn expand<K: Key, V: Row>(
     name: &'static str,
     table: Table<K, V>,
     sent: impl Fn(&V) -> Option<&Encoded> + Send + 'static,
+    labels: impl Fn(&Cx<'_>, &K, &V) -> Option<Labels> + Send + 'static,
     is_wanted: impl Fn(&Cx<'_>, &Str) -> bool + Send + 'static,
 ) -> Table<EndpointKey, Endpoint> {
-    b.expand(name, table, move |cx, _, row| {
+    b.expand(name, table, move |cx, key, row| {
         let Some(Type::Workload(workload)) = sent(row).and_then(decoded) else { return Vec::new() };
         let Some(address) = workload.addresses.first().and_then(|bytes| ip(bytes)) else { return Vec::new() };
         let uid = Str::from(workload.uid.as_str());
         let rows = workload.services.iter().filter_map(|(service, ports)| {
             let service = shared(service);
-            is_wanted(cx, &service).then(|| ((service, uid.clone()), endpoint(&workload, address, ports)))
+            is_wanted(cx, &service).then(|| {
+                let labels = labels(cx, key, row).unwrap_or_default();
+                ((service, uid.clone()), endpoint(&workload, address, ports, labels))
+            })
         });
         rows.collect()
     })
 }
 
-fn endpoint(workload: &workload::Workload, address: IpAddr, ports: &workload::PortList) -> Endpoint {
+fn endpoint(
+    workload: &workload::Workload,
+    address: IpAddr,
+    ports: &workload::PortList,
+    labels: Labels,
+) -> Endpoint {
     let port = |number: u32| u16::try_from(number).ok();
     let ports = ports.ports.iter().filter_map(|of| Some((port(of.service_port)?, port(of.target_port)?)));
     let at = workload.locality.as_ref();
@@ -166,6 +182,7 @@ fn endpoint(workload: &workload::Workload, address: IpAddr, ports: &workload::Po
         is_healthy: workload.status() == WorkloadStatus::Healthy,
         network: shared(&workload.network),
         locality: [part(|at| &at.region), part(|at| &at.zone), part(|at| &at.subzone)],
+        labels,
     }
 }
 
@@ -174,7 +191,7 @@ fn destination(
     configured: Table<Name, ()>,
     kind: Kind,
     row: &ServiceRow,
-    ports: Vec<(u16, PortProtocol)>,
+    ports: &[(u16, PortProtocol, Str)],
 ) -> Option<(Str, Destination)> {
     let Type::Service(service) = decoded(&row.encoded)? else { return None };
     let single = service.addresses.iter().filter(|of| of.length.is_none());
@@ -185,7 +202,8 @@ fn destination(
         object: row.object.clone(),
         hostname: shared(&service.hostname),
         addresses: single.filter_map(|of| ip(&of.address)).collect(),
-        ports,
+        ports: ports.iter().map(|(number, protocol, _)| (*number, *protocol)).collect(),
+        port_names: ports.iter().map(|(_, _, name)| name.clone()).collect(),
         waypoints: waypoints.filter(|name| cx.get(configured, name).is_some()).cloned().collect(),
     };
     Some((row.resource.clone(), destination))

@@ -7,6 +7,7 @@
 
 mod acceptance;
 mod bootstrap;
+mod destination;
 mod peers;
 mod policy;
 mod proxy;

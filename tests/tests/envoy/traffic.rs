@@ -193,7 +193,7 @@ impl Waypoint {
         Ok(Ok(TokioIo::new(hyper::upgrade::on(response).await?)))
     }
 
-    async fn http(&self, to: &str) -> anyhow::Result<Http> {
+    pub async fn http(&self, to: &str) -> anyhow::Result<Http> {
         match self.connect(to).await? {
             Ok(stream) => Http::new(stream.into_inner()).await,
             Err(status) => bail!("CONNECT {to}: {status}"),
@@ -221,7 +221,7 @@ impl Http {
         Ok(Self(sender))
     }
 
-    async fn get(&mut self, path: &str, headers: &[(&str, &str)]) -> anyhow::Result<Answer> {
+    pub async fn get(&mut self, path: &str, headers: &[(&str, &str)]) -> anyhow::Result<Answer> {
         let mut request = Request::get(path).header("host", "web");
         for (name, value) in headers {
             request = request.header(*name, *value);

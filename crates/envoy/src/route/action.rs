@@ -1,7 +1,7 @@
 //! What becomes of a request that a rule matches.
 
 use gateway::{Action, Rule, WeightedBackend};
-use model::facts::{Filter, Redirect, Retry};
+use model::facts::{Filter, HashKey, Redirect, Retry};
 use proto::envoy::any;
 use proto::envoy::config::core::v3::RuntimeFractionalPercent;
 use proto::envoy::config::route::v3::retry_policy::{RetryBackOff, RetryHostPredicate, retry_host_predicate};
@@ -18,8 +18,9 @@ use proto::envoy::r#type::v3::{FractionalPercent, fractional_percent};
 use std::collections::BTreeMap;
 
 use super::filter::{Changes, PathRewrite, path};
+use super::hash::policies;
 use super::matching;
-use super::plan::Routed;
+use super::plan::{Routed, Routes};
 use crate::message::{duration, seconds};
 
 /// What is tried again whatever authors say, as istiod does.
@@ -62,9 +63,7 @@ fn asks_for_more(rule: &Rule) -> bool {
         _ => false,
     };
     let of_action = match &rule.action {
-        Action::Forward(backends) => backends.iter().any(|to| {
-            to.filters.iter().any(is_more) || to.backend.as_ref().is_some_and(|to| !to.subset.is_empty())
-        }),
+        Action::Forward(backends) => backends.iter().any(|to| to.filters.iter().any(is_more)),
         Action::Respond(with) => !with.body.is_empty(),
         Action::Redirect(_) | Action::Refuse => false,
     };
@@ -72,12 +71,11 @@ fn asks_for_more(rule: &Rule) -> bool {
     of_action
         || matches.headers.iter().chain(&matches.query).any(|value| value.is_negated)
         || rule.filters.iter().any(is_more)
-        || rule.mirrors.iter().any(|mirror| !mirror.backend.subset.is_empty())
         || rule.retry.as_ref().is_some_and(|retry| !retry.conditions.is_empty())
 }
 
 /// Returns what sends all requests to one cluster.
-pub(super) fn to_cluster(cluster: &str) -> RouteAction {
+fn to_cluster(cluster: &str) -> RouteAction {
     RouteAction {
         cluster_specifier: Some(ClusterSpecifier::Cluster(cluster.to_owned())),
         cluster_not_found_response_code: ClusterNotFoundResponseCode::InternalServerError.into(),
@@ -125,7 +123,27 @@ fn forward(routed: &Routed, backends: &[WeightedBackend], changes: &mut Changes)
         .retry
         .as_ref()
         .map(|own| RetryPolicy { per_try_timeout: of_try.map(duration), ..retry(Some(own)) });
+    hash(&mut action, &routed.hashes);
     action
+}
+
+/// Returns what sends all requests to a port itself.
+pub(super) fn to_port(of: &Routes) -> RouteAction {
+    let mut action = to_cluster(&of.cluster);
+    hash(&mut action, of.hash.as_slice());
+    action
+}
+
+/// Has requests hashed. What is tried again goes to the same instance then, rather than to none.
+fn hash(action: &mut RouteAction, by: &[HashKey]) {
+    if by.is_empty() {
+        return;
+    }
+    action.hash_policy = policies(by);
+    let mut retry = action.retry_policy.take().unwrap_or_else(|| retry(None));
+    retry.retry_host_predicate.clear();
+    retry.host_selection_retry_max_attempts = 0;
+    action.retry_policy = Some(retry);
 }
 
 fn share(rule: &Rule, backend: &WeightedBackend, cluster: &str) -> ClusterWeight {

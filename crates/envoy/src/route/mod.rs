@@ -2,6 +2,7 @@
 
 mod action;
 mod filter;
+mod hash;
 mod matching;
 mod plan;
 mod scope;

@@ -83,7 +83,7 @@ pub(crate) fn requests(of: &Routes, policies: Option<&Policies>) -> ScopedRouteC
         routes.push(Route {
             name: "default".to_owned(),
             r#match: Some(RouteMatch { path_specifier: Some(all), ..RouteMatch::default() }),
-            action: Some(route::Action::Route(action::to_cluster(&of.cluster))),
+            action: Some(route::Action::Route(action::to_port(of))),
             ..Route::default()
         });
     }

@@ -101,7 +101,9 @@ const ROOMS: &[(&str, &[&str])] = &[
         "envoy",
         &[
             "bootstrap key matcher message",
-            "port tls",
+            "port",
+            "upstream",
+            "tls",
             "endpoint policy",
             "cluster listener",
             "route",

@@ -1,17 +1,21 @@
 //! Clusters.
 
-use mesh::PortProtocol;
+mod balance;
+mod pool;
+
 use mesh::destination::HBONE;
 use model::TrustDomain;
+use model::facts::ConnectionPool;
 use prost_types::{Any, ListValue, Struct, Value, value};
 use proto::envoy::any;
+use proto::envoy::config::cluster::v3::Cluster;
 use proto::envoy::config::cluster::v3::cluster::{
     ClusterDiscoveryType, CommonLbConfig, DiscoveryType, EdsClusterConfig, LbConfig, LbPolicy,
     OriginalDstLbConfig,
 };
-use proto::envoy::config::cluster::v3::{CircuitBreakers, Cluster, circuit_breakers};
 use proto::envoy::config::core::v3::{
-    Http1ProtocolOptions, Http2ProtocolOptions, HttpProtocolOptions as CommonOptions, Metadata,
+    Http2ProtocolOptions, HttpProtocolOptions as CommonOptions, Metadata, TransportSocket,
+    UpstreamHttpProtocolOptions,
 };
 use proto::envoy::config::endpoint::v3::{
     ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints, lb_endpoint,
@@ -21,83 +25,83 @@ use proto::envoy::extensions::transport_sockets::internal_upstream::v3::{
 };
 use proto::envoy::extensions::transport_sockets::raw_buffer::v3::RawBuffer;
 use proto::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
-use proto::envoy::extensions::upstreams::http::v3::http_protocol_options::{
-    ExplicitHttpConfig, UpstreamProtocolOptions, UseDownstreamHttpConfig, explicit_http_config,
-};
+use proto::envoy::extensions::upstreams::http::v3::http_protocol_options::UpstreamProtocolOptions;
 use proto::envoy::r#type::metadata::v3::{MetadataKey, MetadataKind, metadata_key, metadata_kind};
 use proto::envoy::r#type::v3::Percent;
 use std::collections::BTreeMap;
 
 use crate::endpoint::ORIGINAL_DST;
 use crate::key::CONNECT_ORIGINATE;
-use crate::message::{ads, internal_address, seconds, transport_socket};
-use crate::port::{Port, Traffic};
+use crate::message::{ads, duration, internal_address, seconds, transport_socket};
+use crate::port::Port;
 use crate::tls;
-
-/// Nothing is refused because there is much of it, unless an author says so.
-const UNBOUNDED: u32 = u32::MAX;
+use crate::upstream::{Origination, Trust, Upstream};
 
 fn named(name: &str, discovery: DiscoveryType) -> Cluster {
-    let no_bound = Some(UNBOUNDED);
     Cluster {
         name: name.to_owned(),
         // Names hold separators of statistics.
         alt_stat_name: format!("{name};"),
         cluster_discovery_type: Some(ClusterDiscoveryType::Type(discovery.into())),
         connect_timeout: Some(seconds(10)),
-        circuit_breakers: Some(CircuitBreakers {
-            thresholds: vec![circuit_breakers::Thresholds {
-                max_connections: no_bound,
-                max_pending_requests: no_bound,
-                max_requests: no_bound,
-                max_retries: no_bound,
-            }],
-        }),
+        circuit_breakers: Some(pool::breakers(&ConnectionPool::default(), None)),
         ..Cluster::default()
     }
 }
 
-fn http_options(options: UpstreamProtocolOptions, common: Option<CommonOptions>) -> BTreeMap<String, Any> {
-    let options = HttpProtocolOptions {
-        common_http_protocol_options: common,
+fn http_options(options: UpstreamProtocolOptions, common: CommonOptions) -> HttpProtocolOptions {
+    HttpProtocolOptions {
+        common_http_protocol_options: (common != CommonOptions::default()).then_some(common),
         upstream_protocol_options: Some(options),
-    };
+        ..HttpProtocolOptions::default()
+    }
+}
+
+fn typed(options: HttpProtocolOptions) -> BTreeMap<String, Any> {
     BTreeMap::from([("envoy.extensions.upstreams.http.v3.HttpProtocolOptions".to_owned(), any(&options))])
 }
 
-fn http2(options: Http2ProtocolOptions) -> UpstreamProtocolOptions {
-    let config = explicit_http_config::ProtocolConfig::Http2ProtocolOptions(options);
-    UpstreamProtocolOptions::ExplicitHttpConfig(ExplicitHttpConfig { protocol_config: Some(config) })
+/// Returns what has the name that a request asks for asked for in TLS, and verified where nothing else is.
+fn of_request(tls: &Origination) -> Option<UpstreamHttpProtocolOptions> {
+    let is_verified = matches!(tls.trust, Trust::System | Trust::Roots(_)) && tls.names.is_empty();
+    let asks = UpstreamHttpProtocolOptions { auto_sni: true, auto_san_validation: is_verified };
+    tls.server_name.is_none().then_some(asks)
 }
 
-/// Returns the cluster of a port, whose endpoints have this name.
-pub(crate) fn of_port(name: &str, endpoints: &str, port: &Port) -> Cluster {
-    let options = match (port.protocol, Traffic::of(port.protocol)) {
-        (PortProtocol::Http2 | PortProtocol::Grpc, _) => Some(http2(Http2ProtocolOptions::default())),
-        (_, Traffic::Either) => {
-            Some(UpstreamProtocolOptions::UseDownstreamProtocolConfig(UseDownstreamHttpConfig {
-                http2_protocol_options: Some(Http2ProtocolOptions::default()),
-            }))
-        }
-        (_, Traffic::Http) => {
-            let config = explicit_http_config::ProtocolConfig::HttpProtocolOptions(Http1ProtocolOptions {});
-            let explicit = ExplicitHttpConfig { protocol_config: Some(config) };
-            Some(UpstreamProtocolOptions::ExplicitHttpConfig(explicit))
-        }
-        (_, Traffic::Tcp) => None,
-    };
+/// Returns the cluster of an upstream, whose endpoints have this name.
+pub(crate) fn of_upstream(name: &str, endpoints: &str, of: &Upstream) -> Cluster {
+    let policy = &of.policy.port;
+    let none = ConnectionPool::default();
+    let pool = policy.connections.as_ref().unwrap_or(&none);
+    let options = pool::protocol(of.port.protocol, pool);
+    let (lb_policy, lb_config) = balance::algorithm(policy.load_balancer.as_ref());
+    let threshold = policy.outliers.and_then(|of| of.min_health_percent).unwrap_or(0);
+    let cluster = named(name, DiscoveryType::Eds);
     Cluster {
         eds_cluster_config: Some(EdsClusterConfig {
             eds_config: Some(ads()),
             service_name: if endpoints == name { String::new() } else { endpoints.to_owned() },
         }),
-        lb_policy: LbPolicy::LeastRequest.into(),
-        // What is not ready is sent as such, and not used when everything is.
-        common_lb_config: Some(CommonLbConfig { healthy_panic_threshold: Some(Percent { value: 0.0 }) }),
-        typed_extension_protocol_options: options.map(|of| http_options(of, None)).unwrap_or_default(),
-        metadata: Some(metadata(port)),
-        transport_socket: Some(internal_socket(true)),
-        ..named(name, DiscoveryType::Eds)
+        connect_timeout: pool.connect_timeout.map(duration).or(cluster.connect_timeout),
+        circuit_breakers: Some(pool::breakers(pool, of.policy.retries.as_ref())),
+        upstream_connection_options: pool.keepalive.as_ref().map(pool::connection_options),
+        lb_policy: lb_policy.into(),
+        lb_config,
+        outlier_detection: policy.outliers.as_ref().map(balance::outliers),
+        // What is not ready is sent as such, and not used when everything is, unless an author says from when on.
+        common_lb_config: Some(CommonLbConfig {
+            healthy_panic_threshold: Some(Percent { value: threshold.into() }),
+        }),
+        typed_extension_protocol_options: options
+            .map(|options| HttpProtocolOptions {
+                upstream_http_protocol_options: of.security.as_ref().and_then(of_request),
+                ..http_options(options, pool::common(pool))
+            })
+            .map(typed)
+            .unwrap_or_default(),
+        metadata: Some(metadata(&of.port)),
+        transport_socket: Some(internal_socket(true, of.security.as_ref())),
+        ..cluster
     }
 }
 
@@ -116,14 +120,17 @@ fn metadata(port: &Port) -> Metadata {
 }
 
 /// Returns what connects to listeners within Envoy, and to addresses without more ado.
-fn internal_socket(passes_metadata: bool) -> proto::envoy::config::core::v3::TransportSocket {
+fn internal_socket(passes_metadata: bool, within: Option<&Origination>) -> TransportSocket {
     let of_endpoint = MetadataValueSource {
         kind: Some(MetadataKind { kind: Some(metadata_kind::Kind::Host(metadata_kind::Host {})) }),
         name: ORIGINAL_DST.to_owned(),
     };
     let transport = InternalUpstreamTransport {
         passthrough_metadata: passes_metadata.then_some(of_endpoint).into_iter().collect(),
-        transport_socket: Some(transport_socket("raw_buffer", &RawBuffer {})),
+        transport_socket: Some(match within {
+            None => transport_socket("raw_buffer", &RawBuffer {}),
+            Some(of) => transport_socket("tls", &tls::origination(of)),
+        }),
     };
     transport_socket("internal_upstream", &transport)
 }
@@ -138,7 +145,7 @@ pub(crate) fn of_listener(name: &str) -> Cluster {
     let all = LocalityLbEndpoints { lb_endpoints: vec![endpoint], ..LocalityLbEndpoints::default() };
     Cluster {
         load_assignment: Some(ClusterLoadAssignment { cluster_name: name.to_owned(), endpoints: vec![all] }),
-        transport_socket: Some(internal_socket(false)),
+        transport_socket: Some(internal_socket(false, None)),
         ..named(name, DiscoveryType::Static)
     }
 }
@@ -148,7 +155,7 @@ pub(crate) fn connect_originate(trust_domains: &[TrustDomain]) -> Cluster {
     let segment = |text: &str| metadata_key::PathSegment {
         segment: Some(metadata_key::path_segment::Segment::Key(text.to_owned())),
     };
-    let idle = CommonOptions { idle_timeout: Some(seconds(3_600)), max_requests_per_connection: None };
+    let idle = CommonOptions { idle_timeout: Some(seconds(3_600)), ..CommonOptions::default() };
     Cluster {
         lb_policy: LbPolicy::ClusterProvided.into(),
         lb_config: Some(LbConfig::OriginalDstLbConfig(OriginalDstLbConfig {
@@ -156,10 +163,10 @@ pub(crate) fn connect_originate(trust_domains: &[TrustDomain]) -> Cluster {
             metadata_key: Some(MetadataKey { key: ORIGINAL_DST.to_owned(), path: vec![segment("waypoint")] }),
         })),
         cleanup_interval: Some(seconds(60)),
-        typed_extension_protocol_options: http_options(
-            http2(Http2ProtocolOptions { allow_connect: true, ..Http2ProtocolOptions::default() }),
-            Some(idle),
-        ),
+        typed_extension_protocol_options: typed(http_options(
+            pool::http2(Http2ProtocolOptions { allow_connect: true, ..Http2ProtocolOptions::default() }),
+            idle,
+        )),
         transport_socket: Some(transport_socket("tls", &tls::client(trust_domains))),
         ..named(CONNECT_ORIGINATE, DiscoveryType::OriginalDst)
     }
