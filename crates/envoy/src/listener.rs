@@ -14,9 +14,13 @@ use proto::envoy::config::listener::v3::listener::{
 use proto::envoy::config::listener::v3::{FilterChain, FilterChainMatch, Listener};
 use proto::envoy::extensions::filters::common::set_filter_state::v3::{FilterStateValue, filter_state_value};
 use proto::envoy::extensions::filters::http::cors::v3::Cors;
+use proto::envoy::extensions::filters::http::dynamic_forward_proxy::v3::{
+    FilterConfig as ForwardProxy, filter_config::ImplementationSpecifier,
+};
 use proto::envoy::extensions::filters::http::grpc_stats::v3::{FilterConfig as GrpcStats, filter_config};
 use proto::envoy::extensions::filters::http::router::v3::Router;
 use proto::envoy::extensions::filters::http::set_filter_state::v3::Config as SetFilterState;
+use proto::envoy::extensions::filters::http::stateful_session::v3::StatefulSession;
 use proto::envoy::extensions::filters::listener::http_inspector::v3::HttpInspector;
 use proto::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
 use proto::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::{
@@ -39,8 +43,8 @@ use prost::{Message, Name};
 
 use crate::key::{CONNECT_ORIGINATE, CONNECT_SCOPE, CONNECT_TERMINATE, MAIN_INTERNAL};
 use crate::message::{
-    ads, duration, listener_filter, network_filter, original_dst, seconds, socket_address, text_format,
-    transport_socket,
+    ads, duration, listener_filter, names, network_filter, original_dst, seconds, socket_address,
+    text_format, transport_socket,
 };
 use crate::policy::{self, PEER, Policies, SOURCE};
 use crate::port::Traffic;
@@ -50,6 +54,8 @@ use mesh::destination::HBONE;
 
 /// The header that scopes are found by.
 pub(crate) const SCOPE_HEADER: &str = "x-pilothouse-scope";
+/// The filter that keeps sessions with one endpoint, by their route.
+pub(crate) const SESSION_FILTER: &str = "envoy.filters.http.stateful_session";
 /// The filter that sets which destination a CONNECT is for, by its route.
 pub(crate) const DESTINATION_FILTER: &str = "destination";
 /// The filter state that it sets.
@@ -207,10 +213,14 @@ fn requests(normalization: PathNormalization) -> FilterChain {
         emit_filter_state: true,
         per_method_stat_specifier: Some(filter_config::PerMethodStatSpecifier::StatsForAllMethods(false)),
     };
+    let forward =
+        ForwardProxy { implementation_specifier: Some(ImplementationSpecifier::DnsCacheConfig(names())) };
     let mut filters: Vec<HttpFilter> = policies().collect();
     filters.extend([
         http_filter("envoy.filters.http.grpc_stats", &grpc_stats),
         http_filter("envoy.filters.http.cors", &Cors {}),
+        http_filter(SESSION_FILTER, &StatefulSession::default()),
+        http_filter("envoy.filters.http.dynamic_forward_proxy", &forward),
         router(),
     ]);
     let slashes = if normalization.decodes_slashes() {

@@ -3,6 +3,7 @@
 use engine::{Builder, Cx, Table};
 use mesh::PortProtocol;
 use mesh::destination::Destinations;
+use model::facts::Resolution;
 use model::{Kind, Name, Str};
 use std::net::IpAddr;
 
@@ -53,6 +54,8 @@ pub(crate) struct Port {
     /// Its name; empty for none.
     pub name: Str,
     pub protocol: PortProtocol,
+    /// How its endpoints are found.
+    pub resolution: Resolution,
 }
 
 impl Port {
@@ -73,6 +76,7 @@ pub(crate) fn find(cx: &Cx<'_>, destinations: Destinations, service: &Str, port:
         addresses: service.addresses.clone(),
         name: service.port_names.get(place).cloned().unwrap_or_default(),
         protocol,
+        resolution: service.resolution,
     })
 }
 

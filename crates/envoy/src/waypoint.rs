@@ -8,6 +8,7 @@ use prost::Message;
 use proto::ResourceType;
 use std::net::SocketAddr;
 
+use crate::cluster::Members;
 use crate::key::{
     CONNECT_ORIGINATE, CONNECT_TERMINATE, Layer, MAIN_INTERNAL, ResourceKey, connect_scope, inbound,
     port_listener,
@@ -50,12 +51,20 @@ pub(crate) fn declare(
 
     let by_service = b.index(upstreams, "upstream_by_service", |key, _| [key.service.clone()]);
     let endpoints = destinations.declare_endpoints(b, move |cx, service| cx.any(by_service, service));
-    let assignments = endpoint::declare(b, upstreams, endpoints, mesh.network);
+    let sources = endpoint::Sources { endpoints, network: mesh.network };
+    let assignments = endpoint::declare(b, upstreams, sources);
     send(b, out, assignments, ResourceType::Endpoint, ENDPOINTS);
 
-    let clusters = b.expand("clusters", upstreams, |_, key, upstream| {
-        let (name, endpoints) = (key.name(), upstream.with_endpoints(key).name());
-        vec![resource(&key.waypoint, &name, &cluster::of_upstream(&name, &endpoints, upstream))]
+    let clusters = b.expand("clusters", upstreams, move |cx, key, upstream| {
+        let name = key.name();
+        let members = if upstream.is_resolved_by_name() {
+            Members::Resolved(sources.assignment(cx, &name, key, upstream))
+        } else if upstream.is_asked_for_by_name(key) {
+            Members::Asked
+        } else {
+            Members::Named(upstream.with_endpoints(key).name())
+        };
+        vec![resource(&key.waypoint, &name, &cluster::of_upstream(&name, members, upstream))]
     });
     let of_listeners = b.expand("port_listener_clusters", ports, |_, key, port| {
         let name = port_listener(key.port, &port.hostname);

@@ -3,7 +3,7 @@
 //! Both are read from what ztunnels are sent, so the two can never disagree.
 
 use engine::{Builder, Cx, Index, Key, Row, Table};
-use model::facts::{Pod, Service};
+use model::facts::{Pod, Resolution, Service};
 use model::{Kind, Labels, Name, Str, shared};
 use output::Encoded;
 use prost::Message;
@@ -33,6 +33,8 @@ pub struct Destination {
     pub ports: Vec<(u16, PortProtocol)>,
     /// The names of its ports, in the order of `ports`.
     pub port_names: Vec<Str>,
+    /// How its endpoints are found.
+    pub resolution: Resolution,
     /// Its waypoints that are configured here: its own, then its canary.
     pub waypoints: Vec<Name>,
 }
@@ -41,19 +43,30 @@ pub struct Destination {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Endpoint {
     /// Where it is.
-    pub address: IpAddr,
+    pub place: Place,
     /// Ports of the service, and its own for each.
     pub ports: Vec<(u16, u16)>,
     /// Whether it is reached by HBONE.
     pub is_hbone: bool,
     /// Whether it is to be used.
     pub is_healthy: bool,
+    /// How much of the traffic it takes beside the others; 1 unless somebody says it.
+    pub weight: u32,
     /// The network that it is in.
     pub network: Str,
     /// Region, zone and subzone; empty where they are not known.
     pub locality: [Str; 3],
     /// What it is labelled with.
     pub labels: Labels,
+}
+
+/// Where an instance is.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Place {
+    /// At an address.
+    Address(IpAddr),
+    /// Wherever a name leads.
+    Name(Str),
 }
 
 /// What the tables are made from.
@@ -94,14 +107,21 @@ impl Destinations {
             waypoint.unprogrammed.is_none().then_some(())
         });
         let of_services = b.expand("service_destinations", service_rows, move |cx, name, row| {
-            let found = cx
-                .get(services, name)
-                .and_then(|service| destination(cx, waypoints, Kind::Service, row, &tcp_ports(&service)));
+            let found = cx.get(services, name).and_then(|service| {
+                destination(cx, waypoints, Kind::Service, row, &tcp_ports(&service), Resolution::Static)
+            });
             found.into_iter().collect()
         });
         let of_entries = b.expand("entry_destinations", entries.rows, move |cx, _: &HostKey, row| {
             let found = cx.get(entries.entries, &row.object).and_then(|entry| {
-                destination(cx, waypoints, Kind::ServiceEntry, row, &entry_tcp_ports(&entry))
+                destination(
+                    cx,
+                    waypoints,
+                    Kind::ServiceEntry,
+                    row,
+                    &entry_tcp_ports(&entry),
+                    entry.resolution,
+                )
             });
             found.into_iter().collect()
         });
@@ -152,22 +172,27 @@ fn expand<K: Key, V: Row>(
 ) -> Table<EndpointKey, Endpoint> {
     b.expand(name, table, move |cx, key, row| {
         let Some(Type::Workload(workload)) = sent(row).and_then(decoded) else { return Vec::new() };
-        let Some(address) = workload.addresses.first().and_then(|bytes| ip(bytes)) else { return Vec::new() };
+        let Some(place) = place(&workload) else { return Vec::new() };
         let uid = Str::from(workload.uid.as_str());
         let rows = workload.services.iter().filter_map(|(service, ports)| {
             let service = shared(service);
             is_wanted(cx, &service).then(|| {
                 let labels = labels(cx, key, row).unwrap_or_default();
-                ((service, uid.clone()), endpoint(&workload, address, ports, labels))
+                ((service, uid.clone()), endpoint(&workload, place.clone(), ports, labels))
             })
         });
         rows.collect()
     })
 }
 
+fn place(of: &workload::Workload) -> Option<Place> {
+    let name = || (!of.hostname.is_empty()).then(|| Place::Name(shared(&of.hostname)));
+    of.addresses.first().and_then(|bytes| ip(bytes)).map(Place::Address).or_else(name)
+}
+
 fn endpoint(
     workload: &workload::Workload,
-    address: IpAddr,
+    place: Place,
     ports: &workload::PortList,
     labels: Labels,
 ) -> Endpoint {
@@ -176,10 +201,11 @@ fn endpoint(
     let at = workload.locality.as_ref();
     let part = |of: fn(&workload::Locality) -> &String| at.map(|at| shared(of(at))).unwrap_or_default();
     Endpoint {
-        address,
+        place,
         ports: ports.collect(),
         is_hbone: workload.tunnel_protocol() == TunnelProtocol::Hbone,
         is_healthy: workload.status() == WorkloadStatus::Healthy,
+        weight: workload.capacity.unwrap_or(1),
         network: shared(&workload.network),
         locality: [part(|at| &at.region), part(|at| &at.zone), part(|at| &at.subzone)],
         labels,
@@ -192,6 +218,7 @@ fn destination(
     kind: Kind,
     row: &ServiceRow,
     ports: &[(u16, PortProtocol, Str)],
+    resolution: Resolution,
 ) -> Option<(Str, Destination)> {
     let Type::Service(service) = decoded(&row.encoded)? else { return None };
     let single = service.addresses.iter().filter(|of| of.length.is_none());
@@ -204,6 +231,7 @@ fn destination(
         addresses: single.filter_map(|of| ip(&of.address)).collect(),
         ports: ports.iter().map(|(number, protocol, _)| (*number, *protocol)).collect(),
         port_names: ports.iter().map(|(_, _, name)| name.clone()).collect(),
+        resolution,
         waypoints: waypoints.filter(|name| cx.get(configured, name).is_some()).cloned().collect(),
     };
     Some((row.resource.clone(), destination))

@@ -29,7 +29,7 @@ use tokio_rustls::TlsAcceptor;
 const WEB: &str = "10.96.0.1:80";
 
 /// The waypoint, and the service `web` with instances by label.
-const MESH: &str = "\
+pub const MESH: &str = "\
 options: {gateway_api: true, configures_waypoints: true}
 ---
 apiVersion: gateway.networking.k8s.io/v1
@@ -57,9 +57,9 @@ spec:
 ";
 
 /// Answers requests with its own name, when and as the test says.
-struct Backend {
+pub struct Backend {
     name: String,
-    address: SocketAddr,
+    pub address: SocketAddr,
     arrived: watch::Receiver<usize>,
     is_open: watch::Sender<bool>,
     status: watch::Sender<StatusCode>,
@@ -67,12 +67,12 @@ struct Backend {
 
 impl Backend {
     /// Starts one at an address of this machine.
-    async fn start(name: &str, address: &str) -> anyhow::Result<Self> {
+    pub async fn start(name: &str, address: &str) -> anyhow::Result<Self> {
         Self::listen(name, address, None).await
     }
 
     /// As [`Self::start`], in plaintext or by TLS.
-    async fn listen(name: &str, address: &str, tls: Option<TlsAcceptor>) -> anyhow::Result<Self> {
+    pub async fn listen(name: &str, address: &str, tls: Option<TlsAcceptor>) -> anyhow::Result<Self> {
         let listener = TcpListener::bind((address, 0)).await?;
         let at = listener.local_addr()?;
         let (arrivals, arrived) = watch::channel(0);
@@ -118,11 +118,11 @@ impl Backend {
     }
 
     /// The pod that it is, with a label of its name.
-    fn pod(&self) -> String {
+    pub fn pod(&self) -> String {
         self.pod_with("{}")
     }
 
-    fn pod_with(&self, annotations: &str) -> String {
+    pub fn pod_with(&self, annotations: &str) -> String {
         let Self { name, address, .. } = self;
         format!(
             "---\n\
@@ -190,7 +190,7 @@ async fn ask(waypoint: &Waypoint, path: &str, headers: &[(&str, &str)]) -> anyho
 }
 
 /// Which of several backends answer so many requests.
-async fn answering(
+pub async fn answering(
     http: &mut Http,
     count: usize,
     headers: &[(&str, &str)],
@@ -391,7 +391,7 @@ async fn subsets_are_the_instances_with_their_labels() {
 }
 
 /// What a server has in TLS, whose clients show certificates of the same authority, or none.
-fn server(authority: &Authority, needs_client: bool) -> anyhow::Result<TlsAcceptor> {
+pub fn server(authority: &Authority, needs_client: bool) -> anyhow::Result<TlsAcceptor> {
     let (chain, key_pem) = authority.certificate_of("web", "spiffe://cluster.local/ns/shop/sa/web")?;
     let (chain, key, roots) =
         NewCertificate { key_pem, chain: vec![chain, authority.root_pem.clone()] }.tls()?;
@@ -401,11 +401,11 @@ fn server(authority: &Authority, needs_client: bool) -> anyhow::Result<TlsAccept
     Ok(TlsAcceptor::from(Arc::new(config.with_single_cert(chain, key)?)))
 }
 
-/// Awaits what requests to `web` are answered with.
-async fn until_answered(waypoint: &Waypoint, status: StatusCode) -> anyhow::Result<Answer> {
+/// Awaits what requests to an address are answered with.
+pub async fn until_answered(waypoint: &Waypoint, to: &str, status: StatusCode) -> anyhow::Result<Answer> {
     let mut last = String::new();
     let answered = until(LIMIT, async || {
-        let answer = ask(waypoint, "/", &[]).await?;
+        let answer = waypoint.http(to).await?.get("/", &[]).await?;
         last = format!("{}: {}", answer.status, answer.text);
         Ok((answer.status == status).then_some(answer))
     })
@@ -413,7 +413,7 @@ async fn until_answered(waypoint: &Waypoint, status: StatusCode) -> anyhow::Resu
     answered.with_context(|| format!("{status} is expected, and it is {last}"))
 }
 
-fn config_map(name: &str, authority: &Authority) -> Value {
+pub fn config_map(name: &str, authority: &Authority) -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -422,7 +422,7 @@ fn config_map(name: &str, authority: &Authority) -> Value {
     })
 }
 
-fn secret(name: &str, data: &[(&str, &str)]) -> Value {
+pub fn secret(name: &str, data: &[(&str, &str)]) -> Value {
     let data =
         data.iter().map(|(key, text)| ((*key).to_owned(), json!(ByteString(text.as_bytes().to_vec()))));
     let data: serde_json::Map<String, Value> = data.collect();
@@ -466,7 +466,8 @@ async fn a_policy_says_whom_a_waypoint_trusts_behind_it() {
     ];
     for (validation, status) in cases {
         waypoint.apply(&[(Kind::BackendTLSPolicy, backend_tls(validation.clone()))]).await.unwrap();
-        let answer = until_answered(&waypoint, status).await.with_context(|| validation.to_string()).unwrap();
+        let answer =
+            until_answered(&waypoint, WEB, status).await.with_context(|| validation.to_string()).unwrap();
         if status == StatusCode::OK {
             assert_eq!(answer.body["tls"]["name"], validation["hostname"]);
         } else {
@@ -513,7 +514,7 @@ async fn a_rule_has_a_waypoint_speak_tls_and_show_a_certificate() {
     ] {
         waypoint.apply(&[(Kind::DestinationRule, rule(json!({"tls": tls.clone()})))]).await.unwrap();
         let status = if is_answered { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        let answer = until_answered(&waypoint, status).await.with_context(|| tls.to_string()).unwrap();
+        let answer = until_answered(&waypoint, WEB, status).await.with_context(|| tls.to_string()).unwrap();
         if is_answered {
             let name = tls["sni"].as_str().unwrap_or("web");
             assert_eq!(answer.body["tls"], json!({"name": name, "shows": true}), "{tls}");

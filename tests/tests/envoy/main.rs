@@ -8,6 +8,7 @@
 mod acceptance;
 mod bootstrap;
 mod destination;
+mod endpoints;
 mod peers;
 mod policy;
 mod proxy;

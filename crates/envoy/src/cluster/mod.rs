@@ -5,13 +5,13 @@ mod pool;
 
 use mesh::destination::HBONE;
 use model::TrustDomain;
-use model::facts::ConnectionPool;
+use model::facts::{ConnectionPool, Resolution};
 use prost_types::{Any, ListValue, Struct, Value, value};
 use proto::envoy::any;
 use proto::envoy::config::cluster::v3::Cluster;
 use proto::envoy::config::cluster::v3::cluster::{
-    ClusterDiscoveryType, CommonLbConfig, DiscoveryType, EdsClusterConfig, LbConfig, LbPolicy,
-    OriginalDstLbConfig,
+    ClusterDiscoveryType, CommonLbConfig, CustomClusterType, DiscoveryType, EdsClusterConfig, LbConfig,
+    LbPolicy, OriginalDstLbConfig,
 };
 use proto::envoy::config::core::v3::{
     Http2ProtocolOptions, HttpProtocolOptions as CommonOptions, Metadata, TransportSocket,
@@ -19,6 +19,11 @@ use proto::envoy::config::core::v3::{
 };
 use proto::envoy::config::endpoint::v3::{
     ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints, lb_endpoint,
+};
+use proto::envoy::extensions::clusters::common::dns::v3::DnsLookupFamily;
+use proto::envoy::extensions::clusters::dns::v3::DnsCluster;
+use proto::envoy::extensions::clusters::dynamic_forward_proxy::v3::{
+    ClusterConfig, cluster_config::ClusterImplementationSpecifier,
 };
 use proto::envoy::extensions::transport_sockets::internal_upstream::v3::{
     InternalUpstreamTransport, internal_upstream_transport::MetadataValueSource,
@@ -32,7 +37,7 @@ use std::collections::BTreeMap;
 
 use crate::endpoint::ORIGINAL_DST;
 use crate::key::CONNECT_ORIGINATE;
-use crate::message::{ads, duration, internal_address, seconds, transport_socket};
+use crate::message::{ads, duration, internal_address, names, seconds, transport_socket};
 use crate::port::Port;
 use crate::tls;
 use crate::upstream::{Origination, Trust, Upstream};
@@ -68,20 +73,64 @@ fn of_request(tls: &Origination) -> Option<UpstreamHttpProtocolOptions> {
     tls.server_name.is_none().then_some(asks)
 }
 
-/// Returns the cluster of an upstream, whose endpoints have this name.
-pub(crate) fn of_upstream(name: &str, endpoints: &str, of: &Upstream) -> Cluster {
+/// What a cluster has its endpoints from.
+pub(crate) enum Members {
+    /// From the resource of this name.
+    Named(String),
+    /// From these, whose names it looks up itself.
+    Resolved(ClusterLoadAssignment),
+    /// From the names that requests ask for.
+    Asked,
+}
+
+/// Returns the cluster of an upstream.
+pub(crate) fn of_upstream(name: &str, members: Members, of: &Upstream) -> Cluster {
     let policy = &of.policy.port;
     let none = ConnectionPool::default();
     let pool = policy.connections.as_ref().unwrap_or(&none);
     let options = pool::protocol(of.port.protocol, pool);
-    let (lb_policy, lb_config) = balance::algorithm(policy.load_balancer.as_ref());
+    let is_asked = matches!(members, Members::Asked);
+    let (lb_policy, lb_config) = match is_asked {
+        true => (LbPolicy::ClusterProvided, None),
+        false => balance::algorithm(policy.load_balancer.as_ref()),
+    };
+    let of_request = of.security.as_ref().and_then(of_request);
+    // Whatever name a request asks for is that of the certificate, if there is one.
+    let asks = UpstreamHttpProtocolOptions { auto_sni: true, auto_san_validation: true };
+    let of_request = if is_asked { Some(asks) } else { of_request };
+    let within = within(of.security.as_ref());
+    let transport_socket = if is_asked { within } else { internal_socket(true, within) };
     let threshold = policy.outliers.and_then(|of| of.min_health_percent).unwrap_or(0);
-    let cluster = named(name, DiscoveryType::Eds);
+    let cluster = match members {
+        Members::Named(endpoints) => Cluster {
+            eds_cluster_config: Some(EdsClusterConfig {
+                eds_config: Some(ads()),
+                service_name: if endpoints == name { String::new() } else { endpoints },
+            }),
+            ..named(name, DiscoveryType::Eds)
+        },
+        Members::Resolved(all) => Cluster {
+            cluster_discovery_type: Some(ClusterDiscoveryType::ClusterType(by_name(of, &all))),
+            load_assignment: Some(all),
+            ..named(name, DiscoveryType::Static)
+        },
+        Members::Asked => {
+            let config = ClusterConfig {
+                cluster_implementation_specifier: Some(ClusterImplementationSpecifier::DnsCacheConfig(
+                    names(),
+                )),
+            };
+            let forward = CustomClusterType {
+                name: "envoy.clusters.dynamic_forward_proxy".to_owned(),
+                typed_config: Some(any(&config)),
+            };
+            Cluster {
+                cluster_discovery_type: Some(ClusterDiscoveryType::ClusterType(forward)),
+                ..named(name, DiscoveryType::Static)
+            }
+        }
+    };
     Cluster {
-        eds_cluster_config: Some(EdsClusterConfig {
-            eds_config: Some(ads()),
-            service_name: if endpoints == name { String::new() } else { endpoints.to_owned() },
-        }),
         connect_timeout: pool.connect_timeout.map(duration).or(cluster.connect_timeout),
         circuit_breakers: Some(pool::breakers(pool, of.policy.retries.as_ref())),
         upstream_connection_options: pool.keepalive.as_ref().map(pool::connection_options),
@@ -94,15 +143,29 @@ pub(crate) fn of_upstream(name: &str, endpoints: &str, of: &Upstream) -> Cluster
         }),
         typed_extension_protocol_options: options
             .map(|options| HttpProtocolOptions {
-                upstream_http_protocol_options: of.security.as_ref().and_then(of_request),
+                upstream_http_protocol_options: of_request,
                 ..http_options(options, pool::common(pool))
             })
             .map(typed)
             .unwrap_or_default(),
         metadata: Some(metadata(&of.port)),
-        transport_socket: Some(internal_socket(true, of.security.as_ref())),
+        transport_socket: Some(transport_socket),
         ..cluster
     }
+}
+
+/// Returns how names are looked up. With `DNS_ROUND_ROBIN` each connection goes to what a name leads to then, and
+/// those that are there stay.
+fn by_name(of: &Upstream, all: &ClusterLoadAssignment) -> CustomClusterType {
+    let mut endpoints = all.endpoints.iter().flat_map(|of| &of.lb_endpoints);
+    let is_single = endpoints.next().is_some() && endpoints.next().is_none();
+    let config = DnsCluster {
+        dns_refresh_rate: Some(seconds(60)),
+        respect_dns_ttl: true,
+        dns_lookup_family: DnsLookupFamily::V4Preferred.into(),
+        all_addresses_in_single_endpoint: is_single && of.port.resolution == Resolution::DnsRoundRobin,
+    };
+    CustomClusterType { name: "envoy.cluster.dns".to_owned(), typed_config: Some(any(&config)) }
 }
 
 /// The service, as metrics name it.
@@ -119,18 +182,23 @@ fn metadata(port: &Port) -> Metadata {
     Metadata { filter_metadata: BTreeMap::from([("istio".to_owned(), fields)]) }
 }
 
+/// Returns what is spoken on connections.
+fn within(tls: Option<&Origination>) -> TransportSocket {
+    match tls {
+        None => transport_socket("raw_buffer", &RawBuffer {}),
+        Some(of) => transport_socket("tls", &tls::origination(of)),
+    }
+}
+
 /// Returns what connects to listeners within Envoy, and to addresses without more ado.
-fn internal_socket(passes_metadata: bool, within: Option<&Origination>) -> TransportSocket {
+fn internal_socket(passes_metadata: bool, within: TransportSocket) -> TransportSocket {
     let of_endpoint = MetadataValueSource {
         kind: Some(MetadataKind { kind: Some(metadata_kind::Kind::Host(metadata_kind::Host {})) }),
         name: ORIGINAL_DST.to_owned(),
     };
     let transport = InternalUpstreamTransport {
         passthrough_metadata: passes_metadata.then_some(of_endpoint).into_iter().collect(),
-        transport_socket: Some(match within {
-            None => transport_socket("raw_buffer", &RawBuffer {}),
-            Some(of) => transport_socket("tls", &tls::origination(of)),
-        }),
+        transport_socket: Some(within),
     };
     transport_socket("internal_upstream", &transport)
 }
@@ -145,7 +213,7 @@ pub(crate) fn of_listener(name: &str) -> Cluster {
     let all = LocalityLbEndpoints { lb_endpoints: vec![endpoint], ..LocalityLbEndpoints::default() };
     Cluster {
         load_assignment: Some(ClusterLoadAssignment { cluster_name: name.to_owned(), endpoints: vec![all] }),
-        transport_socket: Some(internal_socket(false, None)),
+        transport_socket: Some(internal_socket(false, within(None))),
         ..named(name, DiscoveryType::Static)
     }
 }

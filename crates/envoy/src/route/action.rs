@@ -21,6 +21,8 @@ use super::filter::{Changes, PathRewrite, path};
 use super::hash::policies;
 use super::matching;
 use super::plan::{Routed, Routes};
+use super::session;
+use crate::listener::SESSION_FILTER;
 use crate::message::{duration, seconds};
 
 /// What is tried again whatever authors say, as istiod does.
@@ -41,10 +43,11 @@ pub(super) fn encode(routed: &Routed, port: u16) -> Route {
         Action::Forward(backends) => route::Action::Route(forward(routed, backends, &mut changes)),
     };
     let cors = changes.cors.iter().map(|cors| ("envoy.filters.http.cors".to_owned(), any(cors)));
+    let session = rule.session.iter().map(|of| (SESSION_FILTER.to_owned(), session::encode(of, &rule.name)));
     Route {
         name: rule.name.to_string(),
         r#match: Some(matching::encode(&rule.matches)),
-        typed_per_filter_config: cors.collect::<BTreeMap<_, _>>(),
+        typed_per_filter_config: cors.chain(session).collect::<BTreeMap<_, _>>(),
         request_headers_to_add: changes.request_add,
         request_headers_to_remove: changes.request_remove,
         response_headers_to_add: changes.response_add,

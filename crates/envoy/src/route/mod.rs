@@ -6,6 +6,7 @@ mod hash;
 mod matching;
 mod plan;
 mod scope;
+mod session;
 
 pub(crate) use plan::{Sources, declare_requests, declare_streams};
 pub(crate) use scope::{connect, requests};

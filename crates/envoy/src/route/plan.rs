@@ -2,7 +2,7 @@
 
 use engine::{Builder, Cx, Table};
 use gateway::{Action, Backend, HostKey, Placed, PortPath, Routing, Rule, ServiceTarget, Target};
-use model::facts::HashKey;
+use model::facts::{HashKey, Resolution};
 use model::{Kind, Ns, Str};
 use std::sync::Arc;
 
@@ -29,6 +29,8 @@ pub(crate) struct Routes {
     pub cluster: String,
     pub hostname: Str,
     pub port: u16,
+    /// The hosts that a request may ask for, so that it leads nowhere else; empty for any.
+    pub asked: Vec<String>,
     /// In order. Without any, all goes to the port.
     pub rules: Vec<Routed>,
     /// What of requests to the port itself is hashed.
@@ -65,6 +67,12 @@ pub(crate) fn declare_requests(b: &mut Builder, of: Sources) -> Table<PortKey, R
             cluster: own.cluster,
             hostname: port.hostname.clone(),
             port: key.port,
+            asked: match port.resolution {
+                Resolution::DynamicDns => {
+                    vec![port.hostname.to_string(), format!("{}:{}", port.hostname, key.port)]
+                }
+                _ => Vec::new(),
+            },
             rules: rules.map(|placed| of.routed(cx, key, placed.rule)).collect(),
         })
     })

@@ -22,7 +22,10 @@ use std::net::SocketAddr;
 
 fn scope(name: &str, host: VirtualHost) -> ScopedRouteConfiguration {
     let fragment = Fragment { r#type: Some(fragment::Type::StringKey(name.to_owned())) };
-    let all = VirtualHost { domains: vec!["*".to_owned()], ..host };
+    let mut all = host;
+    if all.domains.is_empty() {
+        all.domains.push("*".to_owned());
+    }
     ScopedRouteConfiguration {
         name: name.to_owned(),
         key: Some(Key { fragments: vec![fragment] }),
@@ -94,11 +97,11 @@ pub(crate) fn requests(of: &Routes, policies: Option<&Policies>) -> ScopedRouteC
         &of.cluster,
         VirtualHost {
             name: format!("inbound|http|{}", of.port),
+            domains: of.asked.clone(),
             routes,
             // Most rules say nothing of retries.
             retry_policy: Some(action::retry(None)),
             typed_per_filter_config: policies.map(|of| of.per_route(At::Requests)).unwrap_or_default(),
-            ..VirtualHost::default()
         },
     )
 }

@@ -7,7 +7,7 @@ pub(crate) use security::{Origination, Trust};
 use engine::{Builder, Cx, Memo, Table};
 use gateway::{Path, PathPolicy, Policies, PortPath};
 use mesh::destination::Destinations;
-use model::facts::{Algorithm, HashKey, KeyPair, RetryBudget};
+use model::facts::{Algorithm, HashKey, KeyPair, Resolution, RetryBudget};
 use model::{Name, Ns, Str};
 use std::time::Duration;
 
@@ -29,6 +29,17 @@ impl Upstream {
     pub fn with_endpoints(&self, key: &ClusterKey) -> ClusterKey {
         let first = self.port.traffic().layers().first().copied();
         ClusterKey { layer: key.layer.and(first), ..key.clone() }
+    }
+
+    /// Tells whether its endpoints are wherever the names lead that requests ask for.
+    pub fn is_asked_for_by_name(&self, key: &ClusterKey) -> bool {
+        let is_requests = self.port.traffic() != Traffic::Tcp && key.layer != Some(Layer::Tcp);
+        self.port.resolution == Resolution::DynamicDns && is_requests
+    }
+
+    /// Tells whether its endpoints are wherever names lead, which a waypoint finds out itself.
+    pub fn is_resolved_by_name(&self) -> bool {
+        matches!(self.port.resolution, Resolution::Dns | Resolution::DnsRoundRobin)
     }
 }
 

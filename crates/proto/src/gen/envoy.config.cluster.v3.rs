@@ -37,13 +37,32 @@ pub struct Cluster {
     pub outlier_detection: ::core::option::Option<OutlierDetection>,
     #[prost(message, optional, tag = "30")]
     pub upstream_connection_options: ::core::option::Option<UpstreamConnectionOptions>,
-    #[prost(oneof = "cluster::ClusterDiscoveryType", tags = "2")]
+    #[prost(oneof = "cluster::ClusterDiscoveryType", tags = "2, 38")]
     pub cluster_discovery_type: ::core::option::Option<cluster::ClusterDiscoveryType>,
     #[prost(oneof = "cluster::LbConfig", tags = "23, 34, 37, 52, 56")]
     pub lb_config: ::core::option::Option<cluster::LbConfig>,
 }
 /// Nested message and enum types in `Cluster`.
 pub mod cluster {
+    /// Custom cluster type.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct CustomClusterType {
+        #[prost(string, tag = "1")]
+        pub name: ::prost::alloc::string::String,
+        #[prost(message, optional, tag = "2")]
+        pub typed_config: ::core::option::Option<::prost_types::Any>,
+    }
+    impl ::prost::Name for CustomClusterType {
+        const NAME: &'static str = "CustomClusterType";
+        const PACKAGE: &'static str = "envoy.config.cluster.v3";
+        fn full_name() -> ::prost::alloc::string::String {
+            "envoy.config.cluster.v3.Cluster.CustomClusterType".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "type.googleapis.com/envoy.config.cluster.v3.Cluster.CustomClusterType"
+                .into()
+        }
+    }
     /// Eds cluster config.
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
     pub struct EdsClusterConfig {
@@ -239,6 +258,43 @@ pub mod cluster {
             }
         }
     }
+    /// Dns lookup family.
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum DnsLookupFamily {
+        Auto = 0,
+        V4Preferred = 3,
+    }
+    impl DnsLookupFamily {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Auto => "AUTO",
+                Self::V4Preferred => "V4_PREFERRED",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "AUTO" => Some(Self::Auto),
+                "V4_PREFERRED" => Some(Self::V4Preferred),
+                _ => None,
+            }
+        }
+    }
     /// Lb policy.
     #[derive(
         Clone,
@@ -288,10 +344,12 @@ pub mod cluster {
             }
         }
     }
-    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
     pub enum ClusterDiscoveryType {
         #[prost(enumeration = "DiscoveryType", tag = "2")]
         Type(i32),
+        #[prost(message, tag = "38")]
+        ClusterType(CustomClusterType),
     }
     #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum LbConfig {
