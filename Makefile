@@ -6,7 +6,7 @@ LOAD_NAMESPACES ?= 40
 LOAD_STREAMS ?= 50
 
 .PHONY: help build install run test lint lint-build format deny golden crds proto bench bench-engine bench-mesh fuzz \
-	conformance
+	conformance demo node
 
 # A component of the toolchain by its command and its name: added if it is absent, or else an error that says so.
 component = @$(CARGO) $(1) --version >/dev/null 2>&1 || rustup component add $(2) || \
@@ -23,6 +23,14 @@ install: ## Build the release binary into cargo's folder of binaries (~/.cargo/b
 
 run: ## Build and serve the bookinfo example from its folder
 	$(CARGO) run --locked -p pilothouse-cli -- serve --from $(EXAMPLE)
+
+demo: ## Play the bookinfo example on processes, and explain each step
+	$(CARGO) build --locked --workspace --bin pilothouse --bin pilothouse-node
+	target/debug/pilothouse-node demo --example $(EXAMPLE)
+
+node: ## Run a cluster whose pods are processes, until interrupted; prints how kubectl reaches it
+	$(CARGO) build --locked --workspace --bin pilothouse --bin pilothouse-node
+	target/debug/pilothouse-node serve --work target/node
 
 test: ## Run every test; builds a real kube-apiserver the first time
 	$(CARGO) test --locked --workspace --no-fail-fast
@@ -59,7 +67,7 @@ crds: ## Write charts/base/crds anew from the Rust types
 	$(CARGO) run --locked -p pilothouse-model --example crds
 
 proto: ## Write the generated messages anew from proto/
-	$(CARGO) run --locked -p pilothouse-proto --example generate
+	$(CARGO) run --locked -p pilothouse-codegen
 
 bench: bench-engine bench-mesh ## Every benchmark
 

@@ -49,6 +49,8 @@ type clusterClients struct {
 	shared   informers.SharedInformerFactory
 	objects  informerfactory.InformerFactory
 	started  chan struct{}
+	// nil where pods run nothing.
+	processes *processes
 }
 
 // controllers have a cluster behave as one. Those of kube-controller-manager
@@ -106,6 +108,7 @@ var controllers = map[string]controller{
 	"scheduler":    newScheduler,
 	"kubelet":      newKubelet,
 	"loadbalancer": newLoadBalancer,
+	"redirection":  newRedirection,
 }
 
 func controllerNames() []string {
@@ -142,11 +145,12 @@ func (r *runningControllers) wait() { r.group.Wait() }
 
 func (r *runningControllers) has(name string) bool { return slices.Contains(r.names, name) }
 
-func (r *runningControllers) start(ctx context.Context, kubeconfig string, names []string) error {
+func (r *runningControllers) start(ctx context.Context, kubeconfig string, names []string, processes *processes) error {
 	cluster, err := newClusterClients(kubeconfig)
 	if err != nil {
 		return err
 	}
+	cluster.processes = processes
 	r.names = names
 	for _, name := range names {
 		start, known := controllers[name]

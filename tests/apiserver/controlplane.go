@@ -110,6 +110,7 @@ func apiServerOptions(ctx context.Context, s settings, keys credentials, listene
 		"--service-cluster-ip-range=10.96.0.0/16,fd00:10:96::/112",
 		"--allow-privileged=true",
 		"--profiling=false",
+		"--kubelet-preferred-address-types=InternalIP",
 		// Without this an orderly end waits a minute for clients that watch.
 		"--shutdown-watch-termination-grace-period=1s",
 		"--v=" + strconv.Itoa(s.verbosity),

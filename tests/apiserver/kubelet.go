@@ -68,6 +68,9 @@ func newKubelet(ctx context.Context, cluster *clusterClients) (func(), error) {
 		client: cluster.client, pods: pods.Lister(), queue: queue, runtime: noProcesses{},
 		numbers: map[string]int{}, running: map[string]runningPod{},
 	}
+	if cluster.processes != nil {
+		k.runtime = cluster.processes
+	}
 	for number := range nodes {
 		k.numbers[nodeName(number)] = number
 		k.free[number] = newHosts()

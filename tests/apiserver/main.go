@@ -34,6 +34,7 @@ type settings struct {
 	port        int
 	verbosity   int
 	controllers []string
+	node        string
 }
 
 func main() {
@@ -45,10 +46,11 @@ func main() {
 	flag.IntVar(&s.verbosity, "verbosity", 0, "log verbosity of the API server")
 	flag.StringVar(&controllers, "controllers", "serviceaccount,namespace",
 		"controllers run beside the API server, comma-separated; * are all: "+strings.Join(controllerNames(), ", "))
+	flag.StringVar(&s.node, "node", "", "socket of the node that runs pods as processes; without it they run nothing")
 	flag.BoolVar(&attended, "attended", false, "obey standard input: end at the line \"stop\", end and remove the folder when it closes")
 	flag.Parse()
 	if s.dir == "" || flag.NArg() != 0 {
-		fmt.Fprintln(os.Stderr, "usage: apiserver --dir FOLDER [--secure-port N] [--controllers LIST] [--attended]")
+		fmt.Fprintln(os.Stderr, "usage: apiserver --dir FOLDER [--secure-port N] [--controllers LIST] [--node SOCKET] [--attended]")
 		os.Exit(2)
 	}
 	if dir, err := filepath.Abs(s.dir); err == nil {
@@ -123,7 +125,7 @@ func run(ctx context.Context, s settings) error {
 		return err
 	}
 	var running runningControllers
-	if err := bringUp(serving, api, kubeconfig, &running, s.controllers); err == nil {
+	if err := bringUp(serving, api, kubeconfig, &running, s, keys); err == nil {
 		if err := writeReady(ready, api.url); err != nil {
 			return err
 		}
@@ -151,11 +153,21 @@ func run(ctx context.Context, s settings) error {
 // bringUp returns once there is a cluster. Controllers start when they are
 // answered: one of upstream's ends the process when it is not, which on a busy
 // machine may take longer than it waits.
-func bringUp(ctx context.Context, api *apiServer, kubeconfig string, running *runningControllers, names []string) error {
+func bringUp(ctx context.Context, api *apiServer, kubeconfig string, running *runningControllers, s settings, keys credentials) error {
 	if err := api.waitUntilReady(ctx, kubeconfig); err != nil {
 		return err
 	}
-	if err := running.start(ctx, kubeconfig, names); err != nil {
+	var node *processes
+	if s.node != "" {
+		var err error
+		if node, err = newProcesses(s.node); err != nil {
+			return err
+		}
+		if err := (&kubeletServer{node}).run(ctx, keys); err != nil {
+			return err
+		}
+	}
+	if err := running.start(ctx, kubeconfig, s.controllers, node); err != nil {
 		return err
 	}
 	return api.waitForCluster(ctx, kubeconfig, running)

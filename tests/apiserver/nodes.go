@@ -54,7 +54,8 @@ func nodeOf(number int) *v1.Node {
 				Type: v1.NodeReady, Status: v1.ConditionTrue, Reason: "KubeletReady",
 				LastHeartbeatTime: now, LastTransitionTime: now,
 			}},
-			NodeInfo: v1.NodeSystemInfo{OperatingSystem: "linux", Architecture: "amd64"},
+			DaemonEndpoints: v1.NodeDaemonEndpoints{KubeletEndpoint: v1.DaemonEndpoint{Port: kubeletPort}},
+			NodeInfo:        v1.NodeSystemInfo{OperatingSystem: "linux", Architecture: "amd64"},
 		},
 	}
 }

@@ -52,12 +52,14 @@ pub struct ApiServer {
 }
 
 /// What runs beside the API server, in its process.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 enum Controllers {
     /// Service accounts appear in namespaces, deleted namespaces go away.
     Few,
     /// Those of a cluster too, with a scheduler, nodes and load balancers.
     All,
+    /// All, and the pods are run by the node at this socket.
+    Node(PathBuf),
 }
 
 impl ApiServer {
@@ -82,6 +84,14 @@ impl ApiServer {
     /// As [`ApiServer::start`].
     pub async fn with_controllers() -> anyhow::Result<Self> {
         Self::start_with(Controllers::All).await
+    }
+
+    /// As [`ApiServer::with_controllers`], with pods that the node at the other end of a socket runs.
+    ///
+    /// # Errors
+    /// As [`ApiServer::start`].
+    pub async fn with_node(socket: &Path) -> anyhow::Result<Self> {
+        Self::start_with(Controllers::Node(socket.to_owned())).await
     }
 
     async fn start_with(controllers: Controllers) -> anyhow::Result<Self> {
@@ -282,9 +292,7 @@ impl ApiServer {
     }
 
     async fn launch(&mut self, port: u16) -> anyhow::Result<()> {
-        let binary =
-            tokio::task::spawn_blocking(|| Module::of("tests/apiserver").program("apiserver", "apiserver"))
-                .await??;
+        let binary = tokio::task::spawn_blocking(program).await??;
         let ready = self.dir.path().join("ready");
         if ready.exists() {
             std::fs::remove_file(&ready)?;
@@ -295,9 +303,13 @@ impl ApiServer {
             .arg("--dir")
             .arg(self.dir.path())
             .args(["--attended", "--secure-port", &port.to_string()])
-            .args(match self.controllers {
+            .args(match &self.controllers {
                 Controllers::Few => None,
-                Controllers::All => Some("--controllers=*"),
+                Controllers::All | Controllers::Node(_) => Some("--controllers=*"),
+            })
+            .args(match &self.controllers {
+                Controllers::Node(socket) => Some(format!("--node={}", socket.display())),
+                Controllers::Few | Controllers::All => None,
             })
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -329,6 +341,14 @@ impl ApiServer {
     }
 }
 
+/// Returns the program of API servers, built when it is not there yet.
+///
+/// # Errors
+/// When Go is absent or the build fails.
+pub fn program() -> anyhow::Result<PathBuf> {
+    Module::of("tests/apiserver").program("apiserver", "apiserver")
+}
+
 /// A server of a whole test binary.
 struct Shared {
     controllers: Controllers,
@@ -347,7 +367,7 @@ impl Shared {
             return Ok(server);
         }
         // A static is never dropped: the server ends and removes its folder when this process ends.
-        let server = ApiServer::start_with(self.controllers).await?;
+        let server = ApiServer::start_with(self.controllers.clone()).await?;
         Ok(self.server.get_or_init(|| server))
     }
 }

@@ -27,6 +27,7 @@ pub mod record;
 pub mod scripted;
 pub mod state;
 pub mod transport;
+pub mod upstream;
 pub mod yaml;
 
 mod lookup;
@@ -47,6 +48,7 @@ pub use rbac::{Connection, Decision};
 pub use record::{Received, ReceivedResource, Reject, Violation};
 pub use state::{Held, State};
 pub use transport::{OpenError, Target, Tls, Wire};
+pub use upstream::{Unreachable, Upstream};
 
 use stream::Command;
 

@@ -1,9 +1,11 @@
 //! `pilothouse dump`: what clients are told, for people and for programs.
 
+mod config;
 mod document;
 mod folders;
 mod listings;
 mod pages;
+mod query;
 mod resources;
 mod rules;
 mod server;
@@ -16,7 +18,8 @@ use crate::table::Room;
 use anyhow::{anyhow, bail};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, ValueEnum};
-use model::{Kind, Lines, Severity, nearest, yaml};
+use model::{Lines, Severity, nearest, yaml};
+use query::{Of, Part, Query};
 use resources::Resources;
 use runtime::config::MeshArgs;
 use runtime::kinds::kind_of;
@@ -39,16 +42,20 @@ manifests goes to standard error.
 Examples:
   pilothouse dump services -n shop
   pilothouse dump status httproutes -o yaml
+  pilothouse dump config shop/waypoint routes
   pilothouse dump --from path/to/a/repository
   kubectl kustomize overlays/prod | pilothouse dump policies --from -")]
 pub struct DumpArgs {
     /// What to print
     #[arg(value_enum, default_value_t = View::Workloads)]
     view: View,
-    /// Of `status`: the kind of the objects, as kubectl takes it
-    kind: Option<String>,
-    /// Control plane to ask: its monitoring address for gateways, routes and status, its plaintext xDS address for all
-    /// else; without it and --from, that of PILOTHOUSE_MONITORING_ADDR or PILOTHOUSE_XDS_ADDR, or of this machine
+    /// Of `status`: the kind of the objects, as kubectl takes it; of `config`: the waypoint, as NAMESPACE/NAME or with -n
+    of: Option<String>,
+    /// Of `config`: which resources
+    #[arg(value_enum)]
+    part: Option<Part>,
+    /// Control plane to ask: its monitoring address for gateways, routes, status, waypoints and config, its plaintext xDS
+    /// address for all else; without it and --from, that of PILOTHOUSE_MONITORING_ADDR or PILOTHOUSE_XDS_ADDR, or of this machine
     #[arg(long, value_name = "ADDR")]
     server: Option<String>,
     /// What stands for --server where it is not given
@@ -89,13 +96,13 @@ enum Format {
 pub fn run(args: &DumpArgs, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let mut code = ExitCode::SUCCESS;
     let folders = args.folders(matches)?;
-    let kind = args.kind()?;
+    let query = args.query()?;
     let all = if folders.is_empty() {
         let threads = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let threads = threads.map_err(|error| anyhow!("cannot start: {error}"))?;
-        threads.block_on(args.ask(kind))?
+        threads.block_on(args.ask(&query))?
     } else {
-        let (all, diagnostics) = folders::resources(folders, &args.mesh, args.view, kind)?;
+        let (all, diagnostics) = folders::resources(folders, &args.mesh, &query)?;
         for diagnostic in &diagnostics {
             output::complain(&format!("{}[{}]: {diagnostic}", diagnostic.severity, diagnostic.code));
         }
@@ -108,7 +115,7 @@ pub fn run(args: &DumpArgs, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     if !left_out.is_empty() {
         output::complain(&format!("no room for {}: -o wide shows all columns", left_out.join(", ")));
     }
-    if let Some(namespace) = &args.namespace
+    if let (Some(namespace), Of::All | Of::Kind(_)) = (&args.namespace, &query.of)
         && let Some(hint) = without_anything(&all, args.view, namespace)
     {
         output::complain(&hint);
@@ -160,23 +167,37 @@ impl DumpArgs {
         }
     }
 
-    /// Returns the kind whose statuses are wanted; `None` for all.
-    fn kind(&self) -> anyhow::Result<Option<Kind>> {
-        let Some(word) = &self.kind else { return Ok(None) };
-        if self.view != View::Status {
-            let view = self.view.plural();
-            bail!("{word:?} is too much: only `dump status` takes a kind, and {view} are shown of all");
+    /// Returns what is asked for.
+    fn query(&self) -> anyhow::Result<Query> {
+        let of = match (self.view, &self.of) {
+            (View::Status, Some(word)) => Of::Kind(kind_of(word).map_err(|message| anyhow!(message))?),
+            (View::Config, Some(name)) => Of::Waypoint(match (&self.namespace, name.contains('/')) {
+                (Some(namespace), false) => format!("{namespace}/{name}"),
+                (None, false) => bail!("{name:?} is in no namespace: write NAMESPACE/{name}, or add -n"),
+                (_, true) => name.clone(),
+            }),
+            (View::Config, None) => {
+                bail!("of which waypoint? `dump waypoints` lists them, as NAMESPACE/NAME")
+            }
+            (view, Some(word)) => {
+                let view = view.plural();
+                bail!("{word:?} is too much: only `dump status` takes a kind, and {view} are shown of all")
+            }
+            (_, None) => Of::All,
+        };
+        if let (Some(part), false) = (self.part, self.view == View::Config) {
+            bail!("{:?} is too much: only `dump config` takes a type of resources", part.name());
         }
-        kind_of(word).map(Some).map_err(|message| anyhow!(message))
+        Ok(Query { view: self.view, of, part: self.part })
     }
 
     /// Asks a control plane for what is to be shown.
-    async fn ask(&self, kind: Option<Kind>) -> anyhow::Result<Resources> {
+    async fn ask(&self, query: &Query) -> anyhow::Result<Resources> {
         let (is_on_pages, given) = (self.view.is_on_pages(), self.server.as_ref());
         let stands = if is_on_pages { &self.monitoring_addr } else { &self.xds_addr };
         let server = dialled(given.unwrap_or(stands));
         match is_on_pages {
-            true => pages::resources(&server, self.view, kind).await,
+            true => pages::resources(&server, query).await,
             false => server::resources(&server).await,
         }
     }

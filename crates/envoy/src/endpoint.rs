@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 
 use crate::key::{CONNECT_ORIGINATE, ClusterKey, ResourceKey};
 use crate::message::{internal_address, socket_address};
+use crate::telemetry;
 use crate::upstream::Upstream;
 
 /// Where the listener `connect_originate` finds whom to dial.
@@ -99,21 +100,23 @@ fn assignment<'a>(
 }
 
 fn lb_endpoint(instance: &Instance, port: u16) -> LbEndpoint {
-    let (address, metadata) = match &instance.place {
+    let workload = telemetry::metadata(telemetry::WORKLOAD, instance.workload.to_string());
+    let mut metadata = BTreeMap::from([workload]);
+    let address = match &instance.place {
         Place::Address(ip) if instance.is_hbone => {
             let text = SocketAddr::new(*ip, port).to_string();
             let local = Value { kind: Some(value::Kind::StringValue(text.clone())) };
             let fields = Struct { fields: BTreeMap::from([("local".to_owned(), local)]) };
-            let metadata = Metadata { filter_metadata: BTreeMap::from([(ORIGINAL_DST.to_owned(), fields)]) };
-            (internal_address(CONNECT_ORIGINATE, &text), Some(metadata))
+            metadata.insert(ORIGINAL_DST.to_owned(), fields);
+            internal_address(CONNECT_ORIGINATE, &text)
         }
-        Place::Address(ip) => (socket_address(&ip.to_string(), port), None),
-        Place::Name(name) => (socket_address(name, port), None),
+        Place::Address(ip) => socket_address(&ip.to_string(), port),
+        Place::Name(name) => socket_address(name, port),
     };
     let status = if instance.is_healthy { HealthStatus::Unknown } else { HealthStatus::Unhealthy };
     LbEndpoint {
         health_status: status.into(),
-        metadata,
+        metadata: Some(Metadata { filter_metadata: metadata }),
         load_balancing_weight: (instance.weight > 1).then_some(instance.weight),
         host_identifier: Some(lb_endpoint::HostIdentifier::Endpoint(Endpoint { address: Some(address) })),
     }

@@ -3,7 +3,7 @@
 use model::{Name, Ns, Str};
 use output::{Encoded, Resource};
 use proto::Scope;
-use std::net::SocketAddr;
+use std::net::IpAddr;
 
 /// A port of a service at a waypoint of that service, or one that sends there.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -110,18 +110,38 @@ pub(crate) fn port_listener(port: u16, hostname: &str) -> String {
     format!("main_internal|{port}|{hostname}")
 }
 
-/// The scope of a CONNECT to an address.
-pub(crate) fn connect_scope(to: SocketAddr) -> String {
+/// The scope of CONNECTs to an address.
+pub(crate) fn connect_scope(to: IpAddr) -> String {
     format!("{CONNECT_SCOPE}{to}")
+}
+
+/// An address that a waypoint is called for.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub(crate) struct AddressKey {
+    /// The waypoint.
+    pub waypoint: Name,
+    /// The address.
+    pub address: IpAddr,
 }
 
 /// How scopes of CONNECTs begin: no cluster does.
 pub(crate) const CONNECT_SCOPE: &str = "connect|";
+/// The filter that answers for other origins.
+pub(crate) const CORS: &str = "envoy.filters.http.cors";
+/// The filter that delays and aborts requests.
+pub(crate) const FAULT: &str = "envoy.filters.http.fault";
+/// The filter that keeps sessions with one endpoint.
+pub(crate) const SESSION: &str = "envoy.filters.http.stateful_session";
 /// What a share of traffic is sent to whose backend is not there: there is no such cluster.
 pub(crate) const NO_CLUSTER: &str = "UnknownService";
 /// The listener that takes HBONE.
 pub(crate) const CONNECT_TERMINATE: &str = "connect_terminate";
 /// The listener of requests to all ports that are HTTP, and the cluster that leads to it.
 pub(crate) const MAIN_INTERNAL: &str = "main_internal";
+/// The listener of workloads that are called at their own addresses, the cluster that leads to it, and the scope of
+/// requests to them.
+pub(crate) const DIRECT: &str = "direct";
+/// The cluster that sends to where a connection was to.
+pub(crate) const ENCAP: &str = "encap";
 /// The listener that sends by HBONE, and the cluster of what it sends to.
 pub(crate) const CONNECT_ORIGINATE: &str = "connect_originate";

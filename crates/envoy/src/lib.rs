@@ -13,7 +13,7 @@
 //! ```text
 //!              CONNECT 10.0.0.1:80                    request
 //!  ztunnel ──▶ connect_terminate ──────────────────▶ main_internal ──────────────────▶ inbound-vip|80|http|HOST
-//!              scope connect|10.0.0.1:80              scope inbound-vip|80|http|HOST       │ endpoints
+//!              scope connect|10.0.0.1, its port       scope inbound-vip|80|http|HOST       │ endpoints
 //!                                                                                          ▼
 //!              pod ◀── HBONE ── connect_originate (cluster) ◀── connect_originate (listener)
 //! ```
@@ -27,6 +27,7 @@
 pub mod bootstrap;
 
 mod cluster;
+mod connect;
 mod endpoint;
 mod key;
 mod listener;
@@ -35,6 +36,7 @@ mod message;
 mod policy;
 mod port;
 mod route;
+mod telemetry;
 mod tls;
 mod upstream;
 mod waypoint;

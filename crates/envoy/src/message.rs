@@ -11,6 +11,7 @@ use proto::envoy::config::core::v3::{
 use proto::envoy::config::listener::v3::{Filter, ListenerFilter, filter, listener_filter};
 use proto::envoy::extensions::common::dynamic_forward_proxy::v3::DnsCacheConfig;
 use proto::envoy::extensions::filters::listener::original_dst::v3::OriginalDst;
+use proto::envoy::r#type::v3::{FractionalPercent, fractional_percent};
 use std::time::Duration;
 
 pub(crate) fn socket_address(ip: &str, port: u16) -> Address {
@@ -68,6 +69,11 @@ pub(crate) fn names() -> DnsCacheConfig {
 pub(crate) fn text_format(text: &str) -> SubstitutionFormatString {
     let source = DataSource { specifier: Some(data_source::Specifier::InlineString(text.to_owned())) };
     SubstitutionFormatString { format: Some(substitution_format_string::Format::TextFormatSource(source)) }
+}
+
+/// Returns a share of requests.
+pub(crate) fn millionths(of: u32) -> FractionalPercent {
+    FractionalPercent { numerator: of, denominator: fractional_percent::DenominatorType::Million.into() }
 }
 
 pub(crate) fn duration(of: Duration) -> prost_types::Duration {

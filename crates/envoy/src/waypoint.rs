@@ -6,18 +6,17 @@ use model::{Name, TrustDomain};
 use output::{Encoded, Outputs, Rank};
 use prost::Message;
 use proto::ResourceType;
-use std::net::SocketAddr;
 
 use crate::cluster::Members;
 use crate::key::{
-    CONNECT_ORIGINATE, CONNECT_TERMINATE, Layer, MAIN_INTERNAL, ResourceKey, connect_scope, inbound,
+    CONNECT_ORIGINATE, CONNECT_TERMINATE, DIRECT, ENCAP, MAIN_INTERNAL, ResourceKey, connect_scope,
     port_listener,
 };
 use crate::policy;
 use crate::port::{self, Traffic};
 use crate::route::{self, Sources};
 use crate::upstream::{Rows, Upstreams};
-use crate::{cluster, endpoint, listener, tls};
+use crate::{cluster, connect, endpoint, listener, tls};
 
 /// After all that ztunnels are sent.
 const SECRETS: Rank = Rank::new(190);
@@ -38,7 +37,7 @@ pub(crate) fn declare(
     let upstreams = Upstreams::declare(b, destinations, gateway);
     upstreams.want_ports(b, ports);
     let sources = Sources { ports, routing: gateway.routing, upstreams };
-    let policies = policy::declare(b, mesh, ports);
+    let policy::Tables { ports: policies, gateways: of_gateway } = policy::declare(b, mesh, ports);
     let normalization = mesh.path_normalization;
     let routes = route::declare_requests(b, sources);
     let streams = route::declare_streams(b, sources);
@@ -77,6 +76,12 @@ pub(crate) fn declare(
         let all = trust.iter().flat_map(|trust| std::iter::once(&trust.trust_domain).chain(&trust.aliases));
         all.cloned().collect::<Vec<TrustDomain>>()
     });
+    let workloads = endpoints.called;
+    let by_waypoint = b.index(workloads, "workload_by_waypoint", |(waypoint, ..), ()| [waypoint.clone()]);
+    let with_workloads =
+        b.derive("waypoints_of_workloads", destinations.waypoints, move |cx, waypoint, ()| {
+            cx.any(by_waypoint, waypoint).then_some(())
+        });
     let fixed = b.expand("waypoint_clusters", destinations.waypoints, move |cx, waypoint, ()| {
         let domains = cx.single(domains).unwrap_or_default();
         vec![
@@ -84,7 +89,14 @@ pub(crate) fn declare(
             resource(waypoint, CONNECT_ORIGINATE, &cluster::connect_originate(&domains)),
         ]
     });
+    let of_workloads = b.expand("direct_clusters", with_workloads, |_, waypoint, ()| {
+        vec![
+            resource(waypoint, DIRECT, &cluster::of_listener(DIRECT)),
+            resource(waypoint, ENCAP, &cluster::encap()),
+        ]
+    });
     send(b, out, fixed, ResourceType::Cluster, CLUSTERS);
+    send(b, out, of_workloads, ResourceType::Cluster, CLUSTERS.next().next().next());
     send(b, out, clusters, ResourceType::Cluster, CLUSTERS.next());
     send(b, out, of_listeners, ResourceType::Cluster, CLUSTERS.next().next());
 
@@ -107,37 +119,35 @@ pub(crate) fn declare(
         let listener = listener::of_port(
             &name,
             streams.traffic,
-            &streams.shares,
-            &streams.limits,
+            (&streams.shares, &streams.limits),
             policies.as_deref(),
             normalization.unwrap_or_default(),
         );
         vec![resource(&key.waypoint, &name, &listener)]
     });
+    let of_workloads = b.expand("direct_listeners", with_workloads, move |cx, waypoint, ()| {
+        let normalization = cx.single(normalization).map(|of| *of).unwrap_or_default();
+        let policies = cx.memo(of_gateway, waypoint);
+        vec![resource(waypoint, DIRECT, &listener::direct(policies.as_deref(), normalization))]
+    });
     send(b, out, fixed, ResourceType::Listener, LISTENERS);
+    send(b, out, of_workloads, ResourceType::Listener, LISTENERS.next().next());
     send(b, out, of_ports, ResourceType::Listener, LISTENERS.next());
 
     let requests = b.expand("request_scopes", routes, move |cx, key, routes| {
         let policies = cx.get(policies, key);
         vec![resource(&key.waypoint, &routes.cluster, &route::requests(routes, policies.as_deref()))]
     });
-    let connects = b.expand("connect_scopes", ports, move |cx, key, port| {
-        let traffic = port.traffic();
-        let own = port_listener(key.port, &port.hostname);
-        let listener = if traffic == Traffic::Http { MAIN_INTERNAL } else { &own };
-        let requests = inbound(key.port, Layer::Http, &port.hostname);
-        let requests = (traffic != Traffic::Tcp).then_some(requests.as_str());
-        // A port of requests has none of its own here, so that a policy's edit does not send them.
-        let policies = if requests.is_none() { cx.get(policies, key) } else { None };
-        let scope = |address| {
-            let to = SocketAddr::new(address, key.port);
-            let scope = route::connect(to, listener, requests, policies.as_deref());
-            resource(&key.waypoint, &connect_scope(to), &scope)
-        };
-        port.addresses.iter().copied().map(scope).collect()
+    let connects = connect::declare(b, ports, policies, workloads);
+    let connects = b.expand("connect_scope_resources", connects, |_, key, scope| {
+        vec![(ResourceKey::new(&key.waypoint, connect_scope(key.address)), scope.clone())]
     });
     send(b, out, requests, ResourceType::ScopedRoute, SCOPES);
+    let of_workloads = b.expand("direct_scopes", with_workloads, move |cx, waypoint, ()| {
+        vec![resource(waypoint, DIRECT, &route::direct(cx.memo(of_gateway, waypoint).as_deref()))]
+    });
     send(b, out, connects, ResourceType::ScopedRoute, SCOPES.next());
+    send(b, out, of_workloads, ResourceType::ScopedRoute, SCOPES.next().next());
 }
 
 fn resource(waypoint: &Name, name: &str, message: &impl Message) -> (ResourceKey, Encoded) {

@@ -16,6 +16,11 @@ pub struct Places {
 }
 
 impl Places {
+    /// The objects of the answer, declared and generated.
+    pub fn objects(&self) -> &Arc<Objects> {
+        &self.objects
+    }
+
     /// The file of an object, and the line and column, from 1, of a field of it, such as
     /// `spec.ports[0].port`, or of the nearest field around it. A generated object has the place of the
     /// object that it is made for; `None` for one that is written nowhere.

@@ -53,7 +53,7 @@ pub use route::{
     Action, Backend, Destination, DestinationKey, Destinations, MirrorTo, Path, PathPolicy, PortPath, Rule,
     WeightedBackend,
 };
-pub use routing::{Host, Placed, Routing};
+pub use routing::{Host, Outcome, Placed, Request, Routing};
 
 use engine::{Builder, Cx, Graph, Table};
 use grant::Grants;

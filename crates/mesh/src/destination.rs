@@ -2,7 +2,7 @@
 //!
 //! Both are read from what ztunnels are sent, so the two can never disagree.
 
-use engine::{Builder, Cx, Index, Key, Row, Table};
+use engine::{Builder, Cx, Index, Key, Memo, Row, Table};
 use model::facts::{Pod, Resolution, Service};
 use model::{Kind, Labels, Name, Str, shared};
 use output::Encoded;
@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::service::{Entries, HostKey, PortProtocol, ServiceRow, entry_tcp_ports, tcp_ports};
-use crate::waypoint::{Binder, HBONE_PORT};
+use crate::waypoint::{Binder, Binding, HBONE_PORT, Waypoint};
 use crate::workload::{EntryWorkload, Workloads};
 
 /// The port on which whatever takes HBONE does.
@@ -58,6 +58,8 @@ pub struct Endpoint {
     pub locality: [Str; 3],
     /// What it is labelled with.
     pub labels: Labels,
+    /// The workload, as metrics name it: name, namespace, canonical service, its revision, and the cluster.
+    pub workload: Str,
 }
 
 /// Where an instance is.
@@ -89,11 +91,18 @@ pub struct Destinations {
     pub waypoints: Table<Name, ()>,
     pods: Table<Name, Pod>,
     workloads: Workloads,
+    /// Waypoints that workloads may be bound to, by their address as workloads have it.
+    by_address: Index<Vec<u8>, Name, Waypoint>,
 }
+
+/// A workload that is called at its own address through a waypoint: the waypoint, the address, and its name.
+pub type CalledWorkload = (Name, IpAddr, Str);
 
 /// Endpoints that somebody wants.
 #[derive(Clone, Copy)]
 pub struct Endpoints {
+    /// The workloads that are called at their own addresses, and take HBONE.
+    pub called: Table<CalledWorkload, ()>,
     by_service: [Index<Str, EndpointKey, Endpoint>; 4],
 }
 
@@ -125,7 +134,11 @@ impl Destinations {
             });
             found.into_iter().collect()
         });
-        Self { services: [of_services, of_entries], waypoints, pods, workloads }
+        let by_address = b.index(binder.waypoints, "waypoint_by_address", |_, waypoint| {
+            let address = waypoint.gateway_address().filter(|_| waypoint.traffic.accepts(Binding::Workload));
+            address.map(|address| address.encode_to_vec())
+        });
+        Self { services: [of_services, of_entries], waypoints, pods, workloads, by_address }
     }
 
     /// Returns a service.
@@ -140,17 +153,24 @@ impl Destinations {
         is_wanted: impl Fn(&Cx<'_>, &Str) -> bool + Clone + Send + 'static,
     ) -> Endpoints {
         let Workloads { pods, entries, inline, endpoints } = self.workloads;
+        let rows = b.memo("called_workload", |_, _: &CalledWorkload| Some(()));
+        let called = Called { rows, by_address: self.by_address, configured: self.waypoints };
         let facts = self.pods;
         let of_pod =
             move |cx: &Cx<'_>, name: &Name, _: &Encoded| cx.get(facts, name).map(|pod| pod.labels.clone());
         let of_entry = |_: &Cx<'_>, _: &Str, row: &EntryWorkload| Some(row.labels.clone());
-        let pods = expand(b, "pod_endpoints", pods, |row| Some(row), of_pod, is_wanted.clone());
-        let entries = expand(b, "entry_endpoints", entries, EntryWorkload::sent, of_entry, is_wanted.clone());
-        let inline = expand(b, "inline_endpoints", inline, EntryWorkload::sent, of_entry, is_wanted.clone());
-        let endpoints = expand(b, "slice_endpoints", endpoints, |row| Some(row), |_, _, _| None, is_wanted);
+        let wanted = is_wanted.clone();
+        let pods = expand(b, called, "pod_endpoints", pods, (|row| Some(row), of_pod), wanted);
+        let wanted = is_wanted.clone();
+        let entries = expand(b, called, "entry_endpoints", entries, (EntryWorkload::sent, of_entry), wanted);
+        let wanted = is_wanted.clone();
+        let inline = expand(b, called, "inline_endpoints", inline, (EntryWorkload::sent, of_entry), wanted);
+        let of_slice = |_: &Cx<'_>, _: &Str, _: &Encoded| None;
+        let endpoints =
+            expand(b, called, "slice_endpoints", endpoints, (|row| Some(row), of_slice), is_wanted);
         let by_service = [pods, entries, inline, endpoints]
             .map(|table| b.index(table, "endpoint_by_service", |key: &EndpointKey, _| [key.0.clone()]));
-        Endpoints { by_service }
+        Endpoints { by_service, called: b.in_use("called_workloads", rows) }
     }
 }
 
@@ -162,16 +182,45 @@ impl Endpoints {
     }
 }
 
+/// How a workload tells that it is called at its own addresses.
+#[derive(Clone, Copy)]
+struct Called {
+    rows: Memo<CalledWorkload, ()>,
+    by_address: Index<Vec<u8>, Name, Waypoint>,
+    configured: Table<Name, ()>,
+}
+
+impl Called {
+    fn tell(self, cx: &Cx<'_>, workload: &workload::Workload) {
+        let waypoint = workload.waypoint.as_ref().filter(|_| is_hbone(workload));
+        let Some(waypoint) = waypoint.map(Message::encode_to_vec) else { return };
+        let bound = cx.lookup(self.by_address, &waypoint).into_iter();
+        for (name, _) in bound.filter(|(name, _)| cx.get(self.configured, name).is_some()) {
+            for address in workload.addresses.iter().filter_map(|bytes| ip(bytes)) {
+                cx.memo(self.rows, &(name.clone(), address, Str::from(workload.uid.as_str())));
+            }
+        }
+    }
+}
+
+fn is_hbone(workload: &workload::Workload) -> bool {
+    workload.tunnel_protocol() == TunnelProtocol::Hbone
+}
+
 fn expand<K: Key, V: Row>(
     b: &mut Builder,
+    called: Called,
     name: &'static str,
     table: Table<K, V>,
-    sent: impl Fn(&V) -> Option<&Encoded> + Send + 'static,
-    labels: impl Fn(&Cx<'_>, &K, &V) -> Option<Labels> + Send + 'static,
+    (sent, labels): (
+        impl Fn(&V) -> Option<&Encoded> + Send + 'static,
+        impl Fn(&Cx<'_>, &K, &V) -> Option<Labels> + Send + 'static,
+    ),
     is_wanted: impl Fn(&Cx<'_>, &Str) -> bool + Send + 'static,
 ) -> Table<EndpointKey, Endpoint> {
     b.expand(name, table, move |cx, key, row| {
         let Some(Type::Workload(workload)) = sent(row).and_then(decoded) else { return Vec::new() };
+        called.tell(cx, &workload);
         let Some(place) = place(&workload) else { return Vec::new() };
         let uid = Str::from(workload.uid.as_str());
         let rows = workload.services.iter().filter_map(|(service, ports)| {
@@ -199,16 +248,21 @@ fn endpoint(
     let port = |number: u32| u16::try_from(number).ok();
     let ports = ports.ports.iter().filter_map(|of| Some((port(of.service_port)?, port(of.target_port)?)));
     let at = workload.locality.as_ref();
+    let workload::Workload {
+        workload_name, namespace, canonical_name, canonical_revision, cluster_id, ..
+    } = workload;
+    let named = format!("{workload_name};{namespace};{canonical_name};{canonical_revision};{cluster_id}");
     let part = |of: fn(&workload::Locality) -> &String| at.map(|at| shared(of(at))).unwrap_or_default();
     Endpoint {
         place,
         ports: ports.collect(),
-        is_hbone: workload.tunnel_protocol() == TunnelProtocol::Hbone,
+        is_hbone: is_hbone(workload),
         is_healthy: workload.status() == WorkloadStatus::Healthy,
         weight: workload.capacity.unwrap_or(1),
         network: shared(&workload.network),
         locality: [part(|at| &at.region), part(|at| &at.zone), part(|at| &at.subzone)],
         labels,
+        workload: shared(&named),
     }
 }
 

@@ -47,8 +47,9 @@ pub use summary::GatewaySummary;
 use engine::{Builder, Graph};
 use mesh::{AddressRequest, Listings, Tables};
 use model::facts::{Referent, Route};
-use model::{Diagnostic, Event, Kind, Name, ObjectRef};
+use model::{Diagnostic, Event, Kind, Name, ObjectRef, Str};
 use output::{Changed, Outputs};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The mesh as this control plane sees it. It has one writer.
@@ -282,6 +283,20 @@ impl Plane {
             })
         };
         rows.into_iter().filter_map(summary).collect()
+    }
+
+    /// Returns the waypoints that are configured here, each with the hostnames of its services. This walks the services:
+    /// it is meant for people.
+    pub fn waypoints(&self) -> BTreeMap<Name, BTreeSet<Str>> {
+        let Some(destinations) = self.mesh.destinations else { return BTreeMap::new() };
+        let waypoints = self.graph.rows(destinations.waypoints).into_iter();
+        let mut all: BTreeMap<_, BTreeSet<_>> = waypoints.map(|(name, _)| (name, BTreeSet::new())).collect();
+        for service in destinations.services.into_iter().flat_map(|table| self.graph.rows(table)) {
+            for waypoint in &service.1.waypoints {
+                all.entry(waypoint.clone()).or_default().insert(service.1.hostname.clone());
+            }
+        }
+        all
     }
 
     /// Returns what identity depends on, as of the last commit; empty until [`Plane::is_synced`].

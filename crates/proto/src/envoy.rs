@@ -56,11 +56,23 @@ pub mod config {
         }
     }
 }
+pub mod data {
+    pub mod accesslog {
+        pub mod v3 {
+            include!("gen/envoy.data.accesslog.v3.rs");
+        }
+    }
+}
 pub mod extensions {
     pub mod access_loggers {
         pub mod file {
             pub mod v3 {
                 include!("gen/envoy.extensions.access_loggers.file.v3.rs");
+            }
+        }
+        pub mod stats {
+            pub mod v3 {
+                include!("gen/envoy.extensions.access_loggers.stats.v3.rs");
             }
         }
     }
@@ -92,6 +104,11 @@ pub mod extensions {
     }
     pub mod filters {
         pub mod common {
+            pub mod fault {
+                pub mod v3 {
+                    include!("gen/envoy.extensions.filters.common.fault.v3.rs");
+                }
+            }
             pub mod set_filter_state {
                 pub mod v3 {
                     include!("gen/envoy.extensions.filters.common.set_filter_state.v3.rs");
@@ -109,9 +126,24 @@ pub mod extensions {
                     include!("gen/envoy.extensions.filters.http.dynamic_forward_proxy.v3.rs");
                 }
             }
+            pub mod fault {
+                pub mod v3 {
+                    include!("gen/envoy.extensions.filters.http.fault.v3.rs");
+                }
+            }
             pub mod grpc_stats {
                 pub mod v3 {
                     include!("gen/envoy.extensions.filters.http.grpc_stats.v3.rs");
+                }
+            }
+            pub mod header_mutation {
+                pub mod v3 {
+                    include!("gen/envoy.extensions.filters.http.header_mutation.v3.rs");
+                }
+            }
+            pub mod header_to_metadata {
+                pub mod v3 {
+                    include!("gen/envoy.extensions.filters.http.header_to_metadata.v3.rs");
                 }
             }
             pub mod rbac {
@@ -163,6 +195,11 @@ pub mod extensions {
                     include!("gen/envoy.extensions.filters.network.rbac.v3.rs");
                 }
             }
+            pub mod set_filter_state {
+                pub mod v3 {
+                    include!("gen/envoy.extensions.filters.network.set_filter_state.v3.rs");
+                }
+            }
             pub mod tcp_proxy {
                 pub mod v3 {
                     include!("gen/envoy.extensions.filters.network.tcp_proxy.v3.rs");
@@ -196,6 +233,13 @@ pub mod extensions {
             pub mod previous_hosts {
                 pub mod v3 {
                     include!("gen/envoy.extensions.retry.host.previous_hosts.v3.rs");
+                }
+            }
+        }
+        pub mod priority {
+            pub mod previous_priorities {
+                pub mod v3 {
+                    include!("gen/envoy.extensions.retry.priority.previous_priorities.v3.rs");
                 }
             }
         }

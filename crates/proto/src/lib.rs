@@ -2,7 +2,7 @@
 //!
 //! Everything here is compiled from the files in the repository's `proto/` folder and
 //! committed, so that building needs no proto compiler. To change a message, edit the
-//! `.proto` file and run `cargo run -p pilothouse-proto --example generate`; a test
+//! `.proto` file and run `make proto`; a test
 //! compares the two.
 //!
 //! Maps are ordered (`BTreeMap`) and byte fields are [`bytes::Bytes`]: equal messages
@@ -84,10 +84,12 @@ pub mod rpc {
 }
 
 mod code;
+mod described;
 pub mod envoy;
 mod resource;
 
 pub use code::Code;
+pub use described::{Described, Undescribed};
 pub use resource::{ResourceType, Scope};
 
 /// Type URLs of the resources that proxies ask for.

@@ -101,6 +101,7 @@ pub fn monitoring(
         .route("/debug", get(|| async { INDEX }))
         .route("/debug/", get(|| async { INDEX }))
         .route("/debug/clientz", get(clientz))
+        .route("/debug/configz", get(configz))
         .route("/debug/enginez", get(enginez))
         .route("/debug/gatewayz", get(gatewayz))
         .route("/debug/identityz", get(identityz))
@@ -108,6 +109,7 @@ pub fn monitoring(
         .route("/debug/routez", get(routez))
         .route("/debug/sourcez", get(sourcez))
         .route("/debug/statusz", get(statusz))
+        .route("/debug/waypointz", get(waypointz))
         .route("/debug/whyz", get(whyz))
         .fallback(|uri| missing(uri, INDEX))
         .with_state(Monitoring { engine, clients, source, identity, metrics, naming: Arc::new(naming) })
@@ -132,6 +134,7 @@ const INDEX: &str = "\
 /metrics             metrics for Prometheus
 /version             the version of this control plane
 /debug/clientz       connected clients: what each was sent, has acknowledged and refused
+/debug/configz       what Envoys of a waypoint are sent, as in /debug/configz?waypoint=NAMESPACE/NAME
 /debug/diagnosticz   what is wrong with the objects at hand
 /debug/enginez       tables of the engine: rows, how often computed, how often changed
 /debug/gatewayz      gateways: addresses, listeners, what is deployed, what is wrong
@@ -139,6 +142,7 @@ const INDEX: &str = "\
 /debug/routez        rules of routes where they are tried, each as a sentence, and what is wrong
 /debug/sourcez       problems that keep the source from reading; nothing when there are none
 /debug/statusz       statuses of objects, also of one kind, as in /debug/statusz?kind=httproute
+/debug/waypointz     waypoints: services, size of their configuration, replicas and what they have acknowledged
 /debug/whyz          why something is what it is, as in /debug/whyz?name=pod/NAMESPACE/NAME
 ";
 
@@ -229,6 +233,20 @@ async fn statusz(
 ) -> Response {
     match query {
         Ok(axum::extract::Query(query)) => views::statuses(&m.engine, query).await,
+        Err(rejection) => answer::text(StatusCode::BAD_REQUEST, Lines::from_iter([rejection.body_text()])),
+    }
+}
+
+async fn waypointz(State(m): State<Monitoring>) -> Response {
+    views::waypoints(&m.engine, &m.clients).await
+}
+
+async fn configz(
+    State(m): State<Monitoring>,
+    query: Result<axum::extract::Query<views::ConfigQuery>, QueryRejection>,
+) -> Response {
+    match query {
+        Ok(axum::extract::Query(query)) => views::config(&m.engine, &query).await,
         Err(rejection) => answer::text(StatusCode::BAD_REQUEST, Lines::from_iter([rejection.body_text()])),
     }
 }

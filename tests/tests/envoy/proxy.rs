@@ -23,7 +23,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixStream};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -31,6 +31,9 @@ use xds::{Snapshot, Writer};
 
 /// A limit that only what hangs reaches.
 pub const LIMIT: Duration = Duration::from_secs(60);
+
+/// The socket of the admin interface.
+const ADMIN: &str = "admin";
 
 /// A server of one scope.
 pub struct Control {
@@ -154,23 +157,28 @@ impl Envoy {
         .documents();
         let mut bootstrap = documents.bootstrap;
         bootstrap["node"]["cluster"] = json!(control.scope.to_string());
-        bootstrap["admin"]["address"]["socket_address"]["port_value"] = json!(0);
-        bootstrap["static_resources"]["listeners"] = json!([]);
+        let folder = tempfile::tempdir()?;
+        // No port of the machine is fixed, and the one of the admin interface has to be known before it is there.
+        let admin = json!({"pipe": {"path": folder.path().join(ADMIN)}});
+        let own = &mut bootstrap["static_resources"]["clusters"][1];
+        own["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"] = admin.clone();
+        bootstrap["admin"]["address"] = admin;
+        let listeners = bootstrap["static_resources"]["listeners"].as_array_mut().context("listeners")?;
+        for listener in listeners {
+            listener["address"]["socket_address"]["port_value"] = json!(0);
+        }
         let cluster = &mut bootstrap["static_resources"]["clusters"][0];
         cluster.as_object_mut().context("a cluster")?.remove("transport_socket");
         let options = cluster["typed_extension_protocol_options"].as_object_mut().context("options")?;
         for options in options.values_mut() {
             options.as_object_mut().context("options of HTTP")?.remove("http_filters");
         }
-        let folder = tempfile::tempdir()?;
         let file = folder.path().join("bootstrap.json");
         fs::write(&file, Value::to_string(&bootstrap))?;
         let log = fs::File::create(folder.path().join("log"))?;
         let process = Command::new(program()?)
             .args(["--disable-hot-restart", "--concurrency", "1", "--log-level", "warning", "-c"])
             .arg(&file)
-            .arg("--admin-address-path")
-            .arg(folder.path().join("admin"))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -180,9 +188,9 @@ impl Envoy {
         Ok(Self { process, folder })
     }
 
-    /// Where its admin interface is.
-    pub fn admin(&self) -> anyhow::Result<String> {
-        Ok(fs::read_to_string(self.folder.path().join("admin"))?.trim().to_owned())
+    /// Connects to its admin interface.
+    pub async fn admin(&self) -> anyhow::Result<UnixStream> {
+        Ok(UnixStream::connect(self.folder.path().join(ADMIN)).await?)
     }
 
     fn log(&self) -> String {

@@ -151,18 +151,26 @@ impl Waypoint {
 
     /// Returns the statistics whose names have this in them, a line each.
     pub async fn stats(&self, name: &str) -> anyhow::Result<String> {
-        let admin = TcpStream::connect(self.envoy.admin()?).await?;
-        let mut admin = Http::new(TokioIo::new(admin)).await?;
+        let mut admin = Http::new(TokioIo::new(self.envoy.admin().await?)).await?;
         Ok(admin.get(&format!("/stats?filter={name}"), &[]).await?.text)
     }
 
-    /// Where HBONE is taken.
-    async fn port(&self) -> anyhow::Result<u16> {
-        let admin = TcpStream::connect(self.envoy.admin()?).await?;
-        let mut admin = Http::new(TokioIo::new(admin)).await?;
+    /// Returns the metrics, as who reads them gets them.
+    pub async fn metrics(&self) -> anyhow::Result<String> {
+        let stream = TcpStream::connect(("127.0.0.1", self.port("metrics-15090").await?)).await?;
+        let mut metrics = Http::new(TokioIo::new(stream)).await?;
+        let answer =
+            metrics.get("/stats/prometheus", &[("accept", "application/vnd.google.protobuf")]).await?;
+        anyhow::ensure!(answer.status == StatusCode::OK, "metrics: {} {}", answer.status, answer.text);
+        Ok(answer.text)
+    }
+
+    /// The port of a listener.
+    async fn port(&self, name: &str) -> anyhow::Result<u16> {
+        let mut admin = Http::new(TokioIo::new(self.envoy.admin().await?)).await?;
         let listeners = admin.get("/listeners?format=json", &[]).await?.body;
         let mut all = listeners["listener_statuses"].as_array().into_iter().flatten();
-        let own = all.find(|of| of["name"] == "connect_terminate").context("no such listener")?;
+        let own = all.find(|of| of["name"] == name).context("no such listener")?;
         let port = own["local_address"]["socket_address"]["port_value"].as_u64().context("no port")?;
         Ok(u16::try_from(port)?)
     }
@@ -179,7 +187,7 @@ impl Waypoint {
         to: &str,
         headers: &[(&str, &str)],
     ) -> anyhow::Result<Result<TokioIo<Upgraded>, StatusCode>> {
-        let stream = TcpStream::connect(("127.0.0.1", self.port().await?)).await?;
+        let stream = TcpStream::connect(("127.0.0.1", self.port("connect_terminate").await?)).await?;
         self.connect_on(stream, identity, to, headers).await
     }
 
@@ -187,7 +195,7 @@ impl Waypoint {
     pub async fn http_from(&self, source: IpAddr, to: &str) -> anyhow::Result<Http> {
         let socket = TcpSocket::new_v4()?;
         socket.bind((source, 0).into())?;
-        let stream = socket.connect(([127, 0, 0, 1], self.port().await?).into()).await?;
+        let stream = socket.connect(([127, 0, 0, 1], self.port("connect_terminate").await?).into()).await?;
         match self.connect_on(stream, "spiffe://cluster.local/ns/shop/sa/client", to, &[]).await? {
             Ok(stream) => Http::new(stream.into_inner()).await,
             Err(status) => bail!("CONNECT {to}: {status}"),
@@ -215,6 +223,7 @@ impl Waypoint {
         Ok(Ok(TokioIo::new(hyper::upgrade::on(response).await?)))
     }
 
+    /// Opens a connection for requests to an address.
     pub async fn http(&self, to: &str) -> anyhow::Result<Http> {
         match self.connect(to).await? {
             Ok(stream) => Http::new(stream.into_inner()).await,
@@ -275,11 +284,15 @@ pub async fn echo(name: &'static str) -> anyhow::Result<u16> {
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let answer = service_fn(move |request: Request<hyper::body::Incoming>| async move {
-                let headers = request.headers().iter().map(|(name, value)| {
-                    (name.to_string(), Value::from(String::from_utf8_lossy(value.as_bytes())))
-                });
-                let headers: serde_json::Map<String, Value> = headers.collect();
-                let body = json!({"by": name, "path": request.uri().path(), "headers": headers});
+                let mut headers: BTreeMap<String, String> = BTreeMap::new();
+                for (name, value) in request.headers() {
+                    let value = String::from_utf8_lossy(value.as_bytes());
+                    let all = headers.entry(name.to_string());
+                    all.and_modify(|all| all.push_str(&format!(",{value}")))
+                        .or_insert_with(|| value.into_owned());
+                }
+                let uri = request.uri();
+                let body = json!({"by": name, "path": uri.path(), "query": uri.query(), "headers": headers});
                 Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(body.to_string()))))
             });
             let connection = hyper::server::conn::http1::Builder::new();

@@ -32,6 +32,8 @@ pub fn list(all: &Resources, view: View, namespace: Option<&str>) -> Result<Valu
         View::Gateways => views(all.gateways.iter().filter(|of| shown(&of.namespace)))?,
         View::Routes => views(all.routes.iter().filter(|of| shown(&of.namespace)))?,
         View::Status => views(all.objects.iter().filter(|of| shown(&of.metadata.namespace)))?,
+        View::Waypoints => views(all.waypoints.iter().filter(|of| shown(&of.namespace)))?,
+        View::Config => views(all.config.iter())?,
     }))
 }
 

@@ -1,5 +1,6 @@
 //! Reads folders of manifests, or standard input, once, as `pilothouse serve --from` would serve them.
 
+use super::query::{Of, Query};
 use super::resources::{Collector, Resources};
 use super::view::View;
 use anyhow::{anyhow, bail};
@@ -8,7 +9,7 @@ use plane::{Conditions, Plane};
 use proto::Scope;
 use runtime::config::MeshArgs;
 use runtime::source::folder::{FolderSettings, LARGEST_FILE, load_once_with};
-use runtime::views::{GatewayView, RouteView, StatusView};
+use runtime::views::{ConfigView, GatewayView, RouteView, Sent, StatusView, WaypointView, find_waypoint};
 use std::collections::HashSet;
 use std::io::Read;
 use std::path::PathBuf;
@@ -16,17 +17,15 @@ use std::path::PathBuf;
 /// Stands for standard input among folders.
 const INPUT: &str = "-";
 
-/// Returns what a view shows of folders, of statuses those of one kind or of all, and what is wrong with the
-/// manifests.
+/// Returns what is asked for of folders, and what is wrong with the manifests.
 ///
 /// # Errors
-/// When a folder is not there, or nothing comes from standard input, or no object of the kind has a status. What is
+/// When a folder is not there, or nothing comes from standard input, or no object of the kind has a status, or no waypoint that name. What is
 /// wrong with a manifest is no error: the rest is served.
 pub fn resources(
     folders: &[PathBuf],
     args: &MeshArgs,
-    view: View,
-    kind: Option<Kind>,
+    query: &Query,
 ) -> anyhow::Result<(Resources, Vec<Diagnostic>)> {
     let (input, folders): (Vec<&PathBuf>, Vec<&PathBuf>) =
         folders.iter().partition(|path| path.as_os_str() == INPUT);
@@ -51,18 +50,33 @@ pub fn resources(
     let mut seen = HashSet::new();
     let told = of_files.iter().chain(&of_objects).filter(|found| seen.insert(found.identity()));
     let diagnostics = told.map(|found| places.placed(found.clone())).collect();
-    Ok((shown(&mesh, view, kind)?, diagnostics))
+    Ok((shown(&mesh, query)?, diagnostics))
 }
 
-/// What a view shows of a mesh.
-fn shown(mesh: &Plane, view: View, kind: Option<Kind>) -> anyhow::Result<Resources> {
+/// What is asked for of a mesh.
+fn shown(mesh: &Plane, query: &Query) -> anyhow::Result<Resources> {
     let none = Resources::default();
-    match view {
+    match query.view {
         View::Gateways => Ok(Resources { gateways: GatewayView::all(GatewayView::rows(mesh)), ..none }),
         View::Routes => Ok(Resources { routes: RouteView::all(RouteView::rows(mesh)), ..none }),
         View::Status => {
+            let kind = if let Of::Kind(kind) = query.of { Some(kind) } else { None };
             let rows = StatusView::rows(mesh, kind).map_err(|message| anyhow!(message))?;
             Ok(Resources { objects: StatusView::all(rows), ..none })
+        }
+        View::Waypoints => {
+            let (rows, sent) = (WaypointView::rows(mesh), mesh.resources());
+            let view = |(waypoint, services)| {
+                WaypointView::of(waypoint, services, &Sent::of_changes(&sent, waypoint), &[])
+            };
+            Ok(Resources { waypoints: rows.iter().map(view).collect(), ..none })
+        }
+        View::Config => {
+            let Of::Waypoint(name) = &query.of else { return Ok(none) };
+            let (rows, sent) = (WaypointView::rows(mesh), mesh.resources());
+            let waypoint = find_waypoint(&rows, name).map_err(|message| anyhow!(message))?;
+            let all = ConfigView::all(&Sent::of_changes(&sent, waypoint));
+            Ok(Resources { config: query.of_part(all), ..none })
         }
         View::Workloads | View::Services | View::Policies | View::Nodes => sent(mesh),
     }

@@ -6,7 +6,7 @@ use prost::Message;
 use proto::security::Authorization;
 use proto::type_url;
 use proto::workload::{Address, Service, Workload, address::Type};
-use runtime::views::{GatewayView, RouteView, StatusView};
+use runtime::views::{ConfigView, GatewayView, RouteView, StatusView, WaypointView};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -86,6 +86,10 @@ pub struct Resources {
     pub routes: Vec<RouteView>,
     /// Statuses of objects.
     pub objects: Vec<StatusView>,
+    /// Waypoints that are configured.
+    pub waypoints: Vec<WaypointView>,
+    /// What the Envoys of one of them are sent.
+    pub config: Vec<ConfigView>,
 }
 
 /// The workloads of one node of the cluster.
@@ -113,7 +117,8 @@ impl Resources {
         let gateways = self.gateways.iter().map(|of| of.namespace.as_str());
         let routes = self.routes.iter().map(|of| of.namespace.as_str());
         let objects = self.objects.iter().map(|of| of.metadata.namespace.as_str());
-        let sent = workloads.chain(services).chain(policies).chain(judged);
+        let waypoints = self.waypoints.iter().map(|of| of.namespace.as_str());
+        let sent = workloads.chain(services).chain(policies).chain(judged).chain(waypoints);
         sent.chain(gateways).chain(routes).chain(objects).filter(|ns| !ns.is_empty()).collect()
     }
 
@@ -130,6 +135,8 @@ impl Resources {
             View::Gateways => self.gateways.iter().filter(|of| of.namespace == namespace).count(),
             View::Routes => self.routes.iter().filter(|of| of.namespace == namespace).count(),
             View::Status => self.objects.iter().filter(|of| of.metadata.namespace == namespace).count(),
+            View::Waypoints => self.waypoints.iter().filter(|of| of.namespace == namespace).count(),
+            View::Config => self.config.len(),
         }
     }
 

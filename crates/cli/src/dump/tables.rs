@@ -1,5 +1,6 @@
 //! Resources as tables for people: one line each, `-` where there is nothing.
 
+use super::config;
 use super::listings;
 use super::resources::{Resources, ip, is_enrolled};
 use super::rules;
@@ -73,6 +74,7 @@ pub fn render(all: &Resources, view: View, namespace: Option<&str>, room: Room) 
             table::render(&NODES, &rows.collect::<Vec<_>>(), room)
         }
         View::Gateways | View::Routes | View::Status => listings::render(all, view, namespace, room),
+        View::Waypoints | View::Config => config::render(all, view, namespace, room),
     }
 }
 

@@ -26,12 +26,18 @@ pub enum View {
     /// Statuses of objects, of all kinds or of one
     #[value(aliases = ["statuses", "conditions"])]
     Status,
+    /// Waypoints: their services, the size of their configuration, and replicas with what they have acknowledged
+    #[value(aliases = ["waypoint", "wp"])]
+    Waypoints,
+    /// What the Envoys of a waypoint are sent
+    #[value(aliases = ["configuration"])]
+    Config,
 }
 
 impl View {
     /// Tells whether a control plane shows it on its monitoring port; the rest is what ztunnels are told.
     pub fn is_on_pages(self) -> bool {
-        matches!(self, Self::Gateways | Self::Routes | Self::Status)
+        matches!(self, Self::Gateways | Self::Routes | Self::Status | Self::Waypoints | Self::Config)
     }
 
     /// Returns the word for several of it.
@@ -44,6 +50,8 @@ impl View {
             Self::Gateways => "gateways",
             Self::Routes => "routes",
             Self::Status => "statuses",
+            Self::Waypoints => "waypoints",
+            Self::Config => "resources of waypoints",
         }
     }
 }

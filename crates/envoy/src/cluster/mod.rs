@@ -6,7 +6,7 @@ mod pool;
 use mesh::destination::HBONE;
 use model::TrustDomain;
 use model::facts::{ConnectionPool, Resolution};
-use prost_types::{Any, ListValue, Struct, Value, value};
+use prost_types::Any;
 use proto::envoy::any;
 use proto::envoy::config::cluster::v3::Cluster;
 use proto::envoy::config::cluster::v3::cluster::{
@@ -36,11 +36,11 @@ use proto::envoy::r#type::v3::Percent;
 use std::collections::BTreeMap;
 
 use crate::endpoint::ORIGINAL_DST;
-use crate::key::CONNECT_ORIGINATE;
+use crate::key::{CONNECT_ORIGINATE, ENCAP};
 use crate::message::{ads, duration, internal_address, names, seconds, transport_socket};
 use crate::port::Port;
-use crate::tls;
 use crate::upstream::{Origination, Trust, Upstream};
+use crate::{telemetry, tls};
 
 fn named(name: &str, discovery: DiscoveryType) -> Cluster {
     Cluster {
@@ -170,16 +170,9 @@ fn by_name(of: &Upstream, all: &ClusterLoadAssignment) -> CustomClusterType {
 
 /// The service, as metrics name it.
 fn metadata(port: &Port) -> Metadata {
-    let text = |text: &str| Value { kind: Some(value::Kind::StringValue(text.to_owned())) };
-    let service = BTreeMap::from([
-        ("host".to_owned(), text(&port.hostname)),
-        ("name".to_owned(), text(&port.object.name)),
-        ("namespace".to_owned(), text(&port.object.ns)),
-    ]);
-    let service = Value { kind: Some(value::Kind::StructValue(Struct { fields: service })) };
-    let services = Value { kind: Some(value::Kind::ListValue(ListValue { values: vec![service] })) };
-    let fields = Struct { fields: BTreeMap::from([("services".to_owned(), services)]) };
-    Metadata { filter_metadata: BTreeMap::from([("istio".to_owned(), fields)]) }
+    let Port { hostname, object, .. } = port;
+    let service = format!("{hostname};{};{}", object.name, &*object.ns);
+    Metadata { filter_metadata: BTreeMap::from([telemetry::metadata(telemetry::SERVICE, service)]) }
 }
 
 /// Returns what is spoken on connections.
@@ -215,6 +208,17 @@ pub(crate) fn of_listener(name: &str) -> Cluster {
         load_assignment: Some(ClusterLoadAssignment { cluster_name: name.to_owned(), endpoints: vec![all] }),
         transport_socket: Some(internal_socket(false, within(None))),
         ..named(name, DiscoveryType::Static)
+    }
+}
+
+/// Returns the cluster that sends to where a connection was to: filter state says where.
+pub(crate) fn encap() -> Cluster {
+    let as_it_came = pool::as_client(&ConnectionPool::default());
+    Cluster {
+        name: ENCAP.to_owned(),
+        alt_stat_name: format!("{ENCAP};"),
+        typed_extension_protocol_options: typed(http_options(as_it_came, CommonOptions::default())),
+        ..of_listener(CONNECT_ORIGINATE)
     }
 }
 

@@ -82,7 +82,8 @@ pub(super) fn protocol(of: PortProtocol, pool: &ConnectionPool) -> Option<Upstre
     Some(UpstreamProtocolOptions::ExplicitHttpConfig(ExplicitHttpConfig { protocol_config: Some(config) }))
 }
 
-fn as_client(pool: &ConnectionPool) -> UpstreamProtocolOptions {
+/// Returns whatever a client speaks.
+pub(super) fn as_client(pool: &ConnectionPool) -> UpstreamProtocolOptions {
     UpstreamProtocolOptions::UseDownstreamProtocolConfig(UseDownstreamHttpConfig {
         http2_protocol_options: Some(http2_options(pool)),
     })

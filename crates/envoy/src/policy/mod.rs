@@ -22,7 +22,7 @@ mod evaluator;
 #[cfg(test)]
 mod properties;
 
-use engine::{Builder, Table};
+use engine::{Builder, Cx, Memo, Table};
 use mesh::policy::{PolicyTarget, RuleAction, Test, WaypointPolicy};
 use model::{Name, Str};
 use prost_types::Any;
@@ -66,22 +66,27 @@ struct Stage {
     shadow_prefix: &'static str,
 }
 
-/// Declares the policies of ports that have any.
-pub(crate) fn declare(
-    b: &mut Builder,
-    mesh: &mesh::Tables,
-    ports: Table<PortKey, Port>,
-) -> Table<PortKey, Policies> {
+/// What policies are found by.
+#[derive(Clone, Copy)]
+pub(crate) struct Tables {
+    /// Those of ports that have any.
+    pub ports: Table<PortKey, Policies>,
+    /// Those for whatever goes through a waypoint, if there are any.
+    pub gateways: Memo<Name, Policies>,
+}
+
+/// Declares them.
+pub(crate) fn declare(b: &mut Builder, mesh: &mesh::Tables, ports: Table<PortKey, Port>) -> Tables {
     let gateways = mesh.inputs.gateways;
     let classes =
         b.memo("class_of_waypoint", move |cx, name: &Name| Some(cx.get(gateways, name)?.class.clone()));
     let by_target =
         b.index(mesh.waypoint_policies, "waypoint_policy_by_target", |_, policy| policy.targets.clone());
-    b.derive("port_policies", ports, move |cx, key, port| {
-        let class: Option<Arc<Str>> = cx.memo(classes, &key.waypoint);
+    let found = move |cx: &Cx<'_>, waypoint: &Name, service: Option<PolicyTarget>| {
+        let class: Option<Arc<Str>> = cx.memo(classes, waypoint);
         let targets = [
-            Some(PolicyTarget::Service(port.kind, port.object.clone())),
-            Some(PolicyTarget::Gateway(key.waypoint.clone())),
+            service,
+            Some(PolicyTarget::Gateway(waypoint.clone())),
             class.map(|class| PolicyTarget::Class((*class).clone())),
         ];
         let mut all = BTreeMap::new();
@@ -89,7 +94,14 @@ pub(crate) fn declare(
             all.extend(cx.lookup(by_target, &target));
         }
         (!all.is_empty()).then(|| Policies(all.into_iter().collect()))
-    })
+    };
+    Tables {
+        ports: b.derive("port_policies", ports, move |cx, key, port| {
+            let service = PolicyTarget::Service(port.kind, port.object.clone());
+            found(cx, &key.waypoint, Some(service))
+        }),
+        gateways: b.memo("gateway_policies", move |cx, waypoint: &Name| found(cx, waypoint, None)),
+    }
 }
 
 impl Policies {

@@ -148,6 +148,7 @@ impl Context {
                     Pattern::Any => permission::Rule::Header(HeaderMatcher {
                         name: name.to_string(),
                         header_match_specifier: Some(HeaderMatchSpecifier::PresentMatch(true)),
+                        ..HeaderMatcher::default()
                     }),
                     value if is_wide => header(name, like(&text::one_of_values(value))),
                     value => header(name, text(value)),
@@ -239,6 +240,7 @@ fn header(name: &str, matcher: StringMatcher) -> permission::Rule {
     permission::Rule::Header(HeaderMatcher {
         name: name.to_owned(),
         header_match_specifier: Some(HeaderMatchSpecifier::StringMatch(matcher)),
+        ..HeaderMatcher::default()
     })
 }
 

@@ -1,10 +1,10 @@
 //! What becomes of a request that a rule matches.
 
 use gateway::{Action, Rule, WeightedBackend};
-use model::facts::{Filter, HashKey, Redirect, Retry};
+use model::facts::{DirectResponse, Filter, HashKey, Redirect};
+use prost::bytes::Bytes;
 use proto::envoy::any;
-use proto::envoy::config::core::v3::RuntimeFractionalPercent;
-use proto::envoy::config::route::v3::retry_policy::{RetryBackOff, RetryHostPredicate, retry_host_predicate};
+use proto::envoy::config::core::v3::{DataSource, RuntimeFractionalPercent, data_source};
 use proto::envoy::config::route::v3::route_action::{
     ClusterNotFoundResponseCode, ClusterSpecifier, HostRewriteSpecifier, RequestMirrorPolicy,
 };
@@ -13,41 +13,38 @@ use proto::envoy::config::route::v3::{
     DirectResponseAction, RedirectAction, RetryPolicy, Route, RouteAction, WeightedCluster, redirect_action,
     route,
 };
-use proto::envoy::extensions::retry::host::previous_hosts::v3::PreviousHostsPredicate;
-use proto::envoy::r#type::v3::{FractionalPercent, fractional_percent};
 use std::collections::BTreeMap;
 
 use super::filter::{Changes, PathRewrite, path};
 use super::hash::policies;
-use super::matching;
 use super::plan::{Routed, Routes};
-use super::session;
-use crate::listener::SESSION_FILTER;
-use crate::message::{duration, seconds};
+use super::{matching, retry, session};
+use crate::key::{CORS, FAULT, SESSION};
+use crate::message::{duration, millionths, seconds};
 
-/// What is tried again whatever authors say, as istiod does.
-const RETRY_ON: &str = "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes";
+/// The longest body of an answer, in bytes, as istiod has it.
+pub(super) const LARGEST_BODY: u32 = 1 << 20;
 const MILLION: u64 = 1_000_000;
 
 /// Returns the route of a rule at a port.
 pub(super) fn encode(routed: &Routed, port: u16) -> Route {
     let rule = &*routed.rule;
     let mut changes = Changes::of(&rule.filters, rule.matches.path.as_ref());
+    let refused = || DirectResponseAction { status: 500, body: None };
     let action = match &rule.action {
-        _ if asks_for_more(rule) => route::Action::DirectResponse(DirectResponseAction { status: 500 }),
-        Action::Respond(with) => {
-            route::Action::DirectResponse(DirectResponseAction { status: with.status.into() })
-        }
-        Action::Refuse => route::Action::DirectResponse(DirectResponseAction { status: 500 }),
+        _ if asks_for_more(rule) => route::Action::DirectResponse(refused()),
+        Action::Respond(with) => route::Action::DirectResponse(respond(with)),
+        Action::Refuse => route::Action::DirectResponse(refused()),
         Action::Redirect(to) => route::Action::Redirect(redirect(to, rule, port)),
         Action::Forward(backends) => route::Action::Route(forward(routed, backends, &mut changes)),
     };
-    let cors = changes.cors.iter().map(|cors| ("envoy.filters.http.cors".to_owned(), any(cors)));
-    let session = rule.session.iter().map(|of| (SESSION_FILTER.to_owned(), session::encode(of, &rule.name)));
+    let cors = changes.cors.iter().map(|cors| (CORS.to_owned(), any(cors)));
+    let fault = changes.fault.iter().map(|fault| (FAULT.to_owned(), any(fault)));
+    let session = rule.session.iter().map(|of| (SESSION.to_owned(), session::encode(of, &rule.name)));
     Route {
         name: rule.name.to_string(),
         r#match: Some(matching::encode(&rule.matches)),
-        typed_per_filter_config: cors.chain(session).collect::<BTreeMap<_, _>>(),
+        typed_per_filter_config: cors.chain(fault).chain(session).collect::<BTreeMap<_, _>>(),
         request_headers_to_add: changes.request_add,
         request_headers_to_remove: changes.request_remove,
         response_headers_to_add: changes.response_add,
@@ -60,25 +57,29 @@ pub(super) fn encode(routed: &Routed, port: u16) -> Route {
 /// Tells whether a rule asks for something that is not written for Envoys yet: what it matches is refused then,
 /// whatever else it says.
 fn asks_for_more(rule: &Rule) -> bool {
-    let is_more = |filter: &Filter| match filter {
-        Filter::Fault(_) => true,
-        Filter::Cors(cors) => !cors.origin_patterns.is_empty() || cors.stops_unmatched,
-        _ => false,
-    };
     let of_action = match &rule.action {
-        Action::Forward(backends) => backends.iter().any(|to| to.filters.iter().any(is_more)),
-        Action::Respond(with) => !with.body.is_empty(),
+        Action::Forward(backends) => {
+            backends.iter().any(|to| to.filters.iter().any(|filter| !may_be_of_share(filter, backends.len())))
+        }
+        Action::Respond(with) => with.body.len() > usize::try_from(LARGEST_BODY).unwrap_or(usize::MAX),
         Action::Redirect(_) | Action::Refuse => false,
     };
-    let matches = &rule.matches;
-    of_action
-        || matches.headers.iter().chain(&matches.query).any(|value| value.is_negated)
-        || rule.filters.iter().any(is_more)
-        || rule.retry.as_ref().is_some_and(|retry| !retry.conditions.is_empty())
+    of_action || rule.matches.query.iter().any(|value| value.is_negated)
+}
+
+/// Tells whether Envoy does something to one of so many shares. Only the path of all requests of a route can change.
+fn may_be_of_share(filter: &Filter, shares: usize) -> bool {
+    match filter {
+        Filter::RequestHeaders(_) | Filter::ResponseHeaders(_) => true,
+        Filter::Rewrite(to) => shares == 1 || to.path.is_none(),
+        Filter::Redirect(_) | Filter::Mirror(_) | Filter::Cors(_) | Filter::Fault(_) | Filter::Respond(_) => {
+            false
+        }
+    }
 }
 
 /// Returns what sends all requests to one cluster.
-fn to_cluster(cluster: &str) -> RouteAction {
+pub(super) fn to_cluster(cluster: &str) -> RouteAction {
     RouteAction {
         cluster_specifier: Some(ClusterSpecifier::Cluster(cluster.to_owned())),
         cluster_not_found_response_code: ClusterNotFoundResponseCode::InternalServerError.into(),
@@ -119,13 +120,15 @@ fn forward(routed: &Routed, backends: &[WeightedBackend], changes: &mut Changes)
     let mirrors = rule.mirrors.iter().zip(&routed.mirrors);
     action.request_mirror_policies = mirrors.map(|(to, cluster)| mirror(cluster, to.share, to.of)).collect();
     let (overall, of_try) = (rule.timeouts.request, rule.timeouts.backend_request);
+    let is_retried = rule.retry.as_ref().is_some_and(|retry| retry.attempts > 0);
     // A time limit of a try is one of all where there is a single one.
-    let limit = if rule.retry.is_some() { overall } else { overall.into_iter().chain(of_try).min() };
+    let limit = if is_retried { overall } else { overall.into_iter().chain(of_try).min() };
     action.timeout = Some(limit.map_or(seconds(0), duration));
-    action.retry_policy = rule
-        .retry
-        .as_ref()
-        .map(|own| RetryPolicy { per_try_timeout: of_try.map(duration), ..retry(Some(own)) });
+    let per_try = of_try.filter(|_| is_retried);
+    // What all routes of the port have need not be said again.
+    let own = rule.retry.as_ref().filter(|own| per_try.is_some() || !retry::is_default(own));
+    action.retry_policy =
+        own.map(|own| RetryPolicy { per_try_timeout: per_try.map(duration), ..retry::of(own) });
     hash(&mut action, &routed.hashes);
     action
 }
@@ -143,10 +146,10 @@ fn hash(action: &mut RouteAction, by: &[HashKey]) {
         return;
     }
     action.hash_policy = policies(by);
-    let mut retry = action.retry_policy.take().unwrap_or_else(|| retry(None));
-    retry.retry_host_predicate.clear();
-    retry.host_selection_retry_max_attempts = 0;
-    action.retry_policy = Some(retry);
+    let mut own = action.retry_policy.take().unwrap_or_else(retry::by_default);
+    own.retry_host_predicate.clear();
+    own.host_selection_retry_max_attempts = 0;
+    action.retry_policy = Some(own);
 }
 
 fn share(rule: &Rule, backend: &WeightedBackend, cluster: &str) -> ClusterWeight {
@@ -162,40 +165,23 @@ fn share(rule: &Rule, backend: &WeightedBackend, cluster: &str) -> ClusterWeight
     }
 }
 
+fn respond(with: &DirectResponse) -> DirectResponseAction {
+    let body = Some(&*with.body).filter(|body| !body.is_empty());
+    let body = body.map(|body| DataSource {
+        specifier: Some(data_source::Specifier::InlineBytes(Bytes::copy_from_slice(body))),
+    });
+    DirectResponseAction { status: with.status.into(), body }
+}
+
 fn mirror(cluster: &str, share: u32, of: u32) -> RequestMirrorPolicy {
     let numerator = (u64::from(share) * MILLION / u64::from(of.max(1))).min(MILLION);
     RequestMirrorPolicy {
         cluster: cluster.to_owned(),
         runtime_fraction: Some(RuntimeFractionalPercent {
-            default_value: Some(FractionalPercent {
-                numerator: u32::try_from(numerator).unwrap_or(u32::MAX),
-                denominator: fractional_percent::DenominatorType::Million.into(),
-            }),
+            default_value: Some(millionths(u32::try_from(numerator).unwrap_or(u32::MAX))),
         }),
         trace_sampled: Some(false),
         disable_shadow_host_suffix_append: true,
-    }
-}
-
-/// Returns the retries that a rule wants, or what holds where it says nothing.
-pub(super) fn retry(of: Option<&Retry>) -> RetryPolicy {
-    let previous = RetryHostPredicate {
-        name: "envoy.retry_host_predicates.previous_hosts".to_owned(),
-        config_type: Some(retry_host_predicate::ConfigType::TypedConfig(any(&PreviousHostsPredicate {}))),
-    };
-    RetryPolicy {
-        retry_on: RETRY_ON.to_owned(),
-        num_retries: Some(of.map_or(2, |retry| retry.attempts)),
-        retry_host_predicate: vec![previous],
-        host_selection_retry_max_attempts: 5,
-        retriable_status_codes: {
-            let codes = of.map(|retry| retry.codes.as_slice()).unwrap_or_default();
-            codes.iter().map(|code| u32::from(*code)).collect()
-        },
-        retry_back_off: of
-            .and_then(|retry| retry.backoff)
-            .map(|backoff| RetryBackOff { base_interval: Some(duration(backoff)) }),
-        ..RetryPolicy::default()
     }
 }
 
@@ -217,7 +203,7 @@ fn redirect(to: &Redirect, rule: &Rule, port: u16) -> RedirectAction {
     let scheme = to.scheme.as_deref();
     // A scheme has a port of its own; without one, the caller stays at the port that it called.
     let port = match (to.port, scheme) {
-        (Some(80), Some("http")) | (Some(443), Some("https")) | (None, Some(_)) => 0,
+        (Some(80), None | Some("http")) | (Some(443), Some("https")) | (None, Some(_)) => 0,
         (Some(port), _) => port,
         (None, None) if to.hostname.is_some() && port != 80 => port,
         (None, None) => 0,

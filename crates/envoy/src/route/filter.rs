@@ -1,14 +1,17 @@
 //! What filters of rules change.
 
 use model::Str;
-use model::facts::{Cors, Filter, HeaderChanges, PathChange, PathMatch};
+use model::facts::{Abort, Cors, Fault, Filter, HeaderChanges, PathChange, PathMatch};
 use proto::envoy::config::core::v3::{
     HeaderValue, HeaderValueOption, header_value_option::HeaderAppendAction,
 };
+use proto::envoy::extensions::filters::common::fault::v3::{FaultDelay, fault_delay};
 use proto::envoy::extensions::filters::http::cors::v3::CorsPolicy;
+use proto::envoy::extensions::filters::http::fault::v3::{FaultAbort, HttpFault, fault_abort};
 use proto::envoy::r#type::matcher::v3::{RegexMatchAndSubstitute, StringMatcher};
 
 use crate::matcher::{escaped, exact, like, regex};
+use crate::message::{duration, millionths};
 
 /// All changes of a rule, or of a share of its traffic.
 #[derive(Default)]
@@ -21,6 +24,7 @@ pub(super) struct Changes {
     pub host: Option<String>,
     pub path: Option<PathRewrite>,
     pub cors: Option<CorsPolicy>,
+    pub fault: Option<HttpFault>,
 }
 
 /// Another path, in one of the two ways that Envoy has.
@@ -47,7 +51,8 @@ impl Changes {
                     changes.path = of.path.as_ref().map(|to| path(to, matched)).or(changes.path);
                 }
                 Filter::Cors(of) => changes.cors = Some(cors(of)),
-                Filter::Redirect(_) | Filter::Mirror(_) | Filter::Fault(_) | Filter::Respond(_) => {}
+                Filter::Fault(of) => changes.fault = Some(fault(of)),
+                Filter::Redirect(_) | Filter::Mirror(_) | Filter::Respond(_) => {}
             }
         }
         changes
@@ -105,12 +110,32 @@ pub(super) fn path(to: &PathChange, matched: Option<&PathMatch>) -> PathRewrite 
 fn cors(of: &Cors) -> CorsPolicy {
     let list = |of: &[Str]| of.iter().map(Str::as_str).collect::<Vec<_>>().join(",");
     CorsPolicy {
-        allow_origin_string_match: of.origins.iter().map(|origin| origin_matcher(origin)).collect(),
+        allow_origin_string_match: {
+            let patterns = of.origin_patterns.iter().map(|pattern| like(pattern));
+            of.origins.iter().map(|origin| origin_matcher(origin)).chain(patterns).collect()
+        },
         allow_methods: list(&of.methods),
         allow_headers: list(&of.headers),
         expose_headers: list(&of.expose),
         max_age: of.max_age.to_string(),
         allow_credentials: Some(of.credentials),
+        forward_not_matching_preflights: of.stops_unmatched.then_some(false),
+    }
+}
+
+fn fault(of: &Fault) -> HttpFault {
+    HttpFault {
+        delay: of.delay.map(|(share, delay)| FaultDelay {
+            percentage: Some(millionths(share.0)),
+            fault_delay_specifier: Some(fault_delay::FaultDelaySpecifier::FixedDelay(duration(delay))),
+        }),
+        abort: of.abort.map(|(share, with)| FaultAbort {
+            percentage: Some(millionths(share.0)),
+            error_type: Some(match with {
+                Abort::Http(status) => fault_abort::ErrorType::HttpStatus(status.into()),
+                Abort::Grpc(status) => fault_abort::ErrorType::GrpcStatus(status.into()),
+            }),
+        }),
     }
 }
 

@@ -5,8 +5,9 @@ mod filter;
 mod hash;
 mod matching;
 mod plan;
+mod retry;
 mod scope;
 mod session;
 
 pub(crate) use plan::{Sources, declare_requests, declare_streams};
-pub(crate) use scope::{connect, requests};
+pub(crate) use scope::{Connect, connect, direct, requests};

@@ -1,5 +1,6 @@
 //! Scopes: routes, and the key that they are found by.
 
+use prost::Message;
 use proto::envoy::any;
 use proto::envoy::config::route::v3::route_action::{UpgradeConfig, upgrade_config};
 use proto::envoy::config::route::v3::scoped_route_configuration::{
@@ -10,17 +11,26 @@ use proto::envoy::config::route::v3::{
     Decorator, Route, RouteAction, RouteConfiguration, RouteMatch, ScopedRouteConfiguration, VirtualHost,
     route, route_action, route_match,
 };
-use std::collections::BTreeMap;
 
-use super::action;
+use super::action::{self, LARGEST_BODY};
+use super::matching;
 use super::plan::Routes;
-use crate::key::connect_scope;
+use super::retry;
+use crate::key::{DIRECT, ENCAP, connect_scope};
 use crate::listener::{DESTINATION_FILTER, SCOPE_HEADER, destination};
 use crate::message::seconds;
 use crate::policy::{At, Policies};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+
+/// The longest body that Envoy takes unless it is told otherwise, in bytes.
+const USUAL_BODY: usize = 4_096;
 
 fn scope(name: &str, host: VirtualHost) -> ScopedRouteConfiguration {
+    let bodies = host.routes.iter().filter_map(|route| match &route.action {
+        Some(route::Action::DirectResponse(with)) => with.body.as_ref(),
+        _ => None,
+    });
+    let is_large = bodies.map(Message::encoded_len).max().is_some_and(|largest| largest > USUAL_BODY);
     let fragment = Fragment { r#type: Some(fragment::Type::StringKey(name.to_owned())) };
     let mut all = host;
     if all.domains.is_empty() {
@@ -35,43 +45,78 @@ fn scope(name: &str, host: VirtualHost) -> ScopedRouteConfiguration {
             request_headers_to_remove: vec![SCOPE_HEADER.to_owned()],
             // A cluster may come after its routes.
             validate_clusters: Some(false),
+            max_direct_response_body_size_bytes: is_large.then_some(LARGEST_BODY),
         }),
     }
 }
 
-/// Returns the scope of CONNECTs to an address that lead to a listener, and of the requests within them, if there may
-/// be any. If there can be none, policies decide here.
-pub(crate) fn connect(
-    to: SocketAddr,
-    listener: &str,
-    requests: Option<&str>,
-    policies: Option<&Policies>,
-) -> ScopedRouteConfiguration {
-    let policies = policies.filter(|_| requests.is_none());
+/// What CONNECTs to a port, or to every other one, lead to.
+pub(crate) struct Connect<'a> {
+    pub port: Option<u16>,
+    pub listener: &'a str,
+    /// The scope of the requests within them, if there may be any. If there can be none, policies decide here.
+    pub requests: Option<&'a str>,
+    pub policies: Option<&'a Policies>,
+}
+
+/// Returns the scope of CONNECTs to an address: the first route that is for its port counts.
+pub(crate) fn connect(address: IpAddr, to: &[Connect<'_>]) -> ScopedRouteConfiguration {
+    scope(
+        &connect_scope(address),
+        VirtualHost {
+            name: "connect".to_owned(),
+            routes: to.iter().map(|of| connect_route(address, of)).collect(),
+            ..VirtualHost::default()
+        },
+    )
+}
+
+fn connect_route(address: IpAddr, of: &Connect<'_>) -> Route {
+    let to = of.port.map(|port| SocketAddr::new(address, port));
     let upgrade = UpgradeConfig {
         upgrade_type: "CONNECT".to_owned(),
         connect_config: Some(upgrade_config::ConnectConfig {}),
     };
     let action = RouteAction {
-        cluster_specifier: Some(route_action::ClusterSpecifier::Cluster(listener.to_owned())),
+        cluster_specifier: Some(route_action::ClusterSpecifier::Cluster(of.listener.to_owned())),
         timeout: Some(seconds(0)),
         upgrade_configs: vec![upgrade],
         ..RouteAction::default()
     };
     let connect = route_match::PathSpecifier::ConnectMatcher(route_match::ConnectMatcher {});
-    let set = requests.map(|scope| (DESTINATION_FILTER.to_owned(), any(&destination(scope))));
-    let route = Route {
-        r#match: Some(RouteMatch { path_specifier: Some(connect), ..RouteMatch::default() }),
-        typed_per_filter_config: set.into_iter().collect::<BTreeMap<_, _>>(),
+    let authority = to.map(|to| matching::exactly(":authority", &to.to_string()));
+    let set = of.requests.map(|scope| (DESTINATION_FILTER.to_owned(), any(&destination(scope))));
+    let policies = of.policies.filter(|_| of.requests.is_none()).zip(to);
+    let mut settings = policies.map(|(of, to)| of.per_route(At::Connect(to))).unwrap_or_default();
+    settings.extend(set);
+    Route {
+        r#match: Some(RouteMatch {
+            path_specifier: Some(connect),
+            headers: authority.into_iter().collect(),
+            ..RouteMatch::default()
+        }),
+        typed_per_filter_config: settings,
         action: Some(route::Action::Route(action)),
+        ..Route::default()
+    }
+}
+
+/// Returns the scope of requests to workloads that are called at their own addresses.
+pub(crate) fn direct(policies: Option<&Policies>) -> ScopedRouteConfiguration {
+    let all = route_match::PathSpecifier::Prefix("/".to_owned());
+    let route = Route {
+        name: "default".to_owned(),
+        r#match: Some(RouteMatch { path_specifier: Some(all), ..RouteMatch::default() }),
+        action: Some(route::Action::Route(action::to_cluster(ENCAP))),
         ..Route::default()
     };
     scope(
-        &connect_scope(to),
+        DIRECT,
         VirtualHost {
-            name: "connect".to_owned(),
+            name: DIRECT.to_owned(),
             routes: vec![route],
-            typed_per_filter_config: policies.map(|of| of.per_route(At::Connect(to))).unwrap_or_default(),
+            retry_policy: Some(retry::by_default()),
+            typed_per_filter_config: policies.map(|of| of.per_route(At::Requests)).unwrap_or_default(),
             ..VirtualHost::default()
         },
     )
@@ -100,7 +145,7 @@ pub(crate) fn requests(of: &Routes, policies: Option<&Policies>) -> ScopedRouteC
             domains: of.asked.clone(),
             routes,
             // Most rules say nothing of retries.
-            retry_policy: Some(action::retry(None)),
+            retry_policy: Some(retry::by_default()),
             typed_per_filter_config: policies.map(|of| of.per_route(At::Requests)).unwrap_or_default(),
         },
     )

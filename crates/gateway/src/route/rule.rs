@@ -34,7 +34,7 @@ pub struct Rule {
     pub mirrors: Vec<MirrorTo>,
     /// Timeouts.
     pub timeouts: RouteTimeouts,
-    /// Retries; `None` for none.
+    /// Retries, none where they are 0; `None` for those that there are without a word.
     pub retry: Option<Retry>,
     /// Sessions that stay with one instance.
     pub session: Option<SessionPersistence>,
@@ -157,7 +157,7 @@ pub(super) fn lower(
                 filters: rule.filters.iter().filter(is_change).cloned().collect(),
                 mirrors: mirrors.clone(),
                 timeouts: rule.timeouts,
-                retry: rule.retry.clone().filter(|retry| retry.attempts > 0),
+                retry: rule.retry.clone(),
                 session: rule.session.clone(),
                 problems: problems.clone(),
             })

@@ -3,10 +3,12 @@
 
 mod host;
 mod order;
+mod outcome;
 mod placed;
 mod sentence;
 
 pub use host::{Host, Routing};
+pub use outcome::{Outcome, Request};
 pub use placed::Placed;
 
 pub(crate) use host::{Inputs, declare};

@@ -60,7 +60,10 @@ impl fmt::Display for Placed {
         if let Some(timeout) = rule.timeouts.backend_request {
             write!(f, ", timeout of a try {timeout:?}")?;
         }
-        if let Some(retry) = &rule.retry {
+        if rule.retry.as_ref().is_some_and(|retry| retry.attempts == 0) {
+            f.write_str(", no retries")?;
+        }
+        if let Some(retry) = rule.retry.as_ref().filter(|retry| retry.attempts > 0) {
             write!(f, ", retries {}", retry.attempts)?;
             if !retry.codes.is_empty() {
                 write!(f, " on {:?}", retry.codes)?;

@@ -10,7 +10,8 @@ mod unbound;
 pub(crate) use behind::{BehindWaypoint, BehindWaypoints};
 pub(crate) use bind::{BindError, Binder, Bound, Inherited, Route};
 pub(crate) use gateway::{
-    GATEWAY_NAME_LABEL, HBONE_PORT, WAYPOINT_CONTROLLER, Waypoint, declare, declare_accounts, declare_traffic,
+    Binding, GATEWAY_NAME_LABEL, HBONE_PORT, WAYPOINT_CONTROLLER, Waypoint, declare, declare_accounts,
+    declare_traffic,
 };
 pub(crate) use implicit_allow::ImplicitAllowPolicies;
 pub(crate) use require::{WaypointRequirement, WorkloadMeta};

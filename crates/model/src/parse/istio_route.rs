@@ -278,7 +278,7 @@ impl<M: Matches> RouteManifest<'_, M> {
         let retries = retries.map_err(|(field, message)| (join("retries", &field), message));
         let retries = faults.take(at, retries).flatten();
         let (retry, per_try) = match retries {
-            Some((retry, per_try)) => (retry, per_try),
+            Some((retry, per_try)) => (Some(retry), per_try),
             // Istio's default, where nothing is written.
             None => ((is_http && has_backends).then(|| Retry { attempts: 2, ..Retry::default() }), None),
         };
@@ -465,7 +465,7 @@ impl RewriteManifest<'_> {
 
 impl Retries<'_> {
     /// Returns the retries, none without attempts, and the timeout of each try.
-    fn lower(&self) -> Lowered<(Option<Retry>, Option<Duration>)> {
+    fn lower(&self) -> Lowered<(Retry, Option<Duration>)> {
         let at = |field: &'static str| move |message: String| (field.to_owned(), message);
         let attempts = u32::try_from(self.attempts.unwrap_or(0).max(0)).unwrap_or(u32::MAX);
         let (mut codes, mut conditions) = (Vec::new(), Vec::new());
@@ -490,7 +490,7 @@ impl Retries<'_> {
             at_previous_hosts: !self.retry_ignore_previous_hosts.unwrap_or(true),
         };
         let per_try = optional(&self.per_try_timeout).map_err(at("perTryTimeout"))?;
-        Ok(((attempts > 0).then_some(retry), per_try))
+        Ok((retry, per_try))
     }
 }
 

@@ -30,15 +30,19 @@ impl ::prost::Name for AccessLog {
 /// Access log filter.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AccessLogFilter {
-    #[prost(oneof = "access_log_filter::FilterSpecifier", tags = "9")]
+    #[prost(oneof = "access_log_filter::FilterSpecifier", tags = "1, 9, 13")]
     pub filter_specifier: ::core::option::Option<access_log_filter::FilterSpecifier>,
 }
 /// Nested message and enum types in `AccessLogFilter`.
 pub mod access_log_filter {
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
     pub enum FilterSpecifier {
+        #[prost(message, tag = "1")]
+        StatusCodeFilter(super::StatusCodeFilter),
         #[prost(message, tag = "9")]
         ResponseFlagFilter(super::ResponseFlagFilter),
+        #[prost(message, tag = "13")]
+        LogTypeFilter(super::LogTypeFilter),
     }
 }
 impl ::prost::Name for AccessLogFilter {
@@ -49,6 +53,106 @@ impl ::prost::Name for AccessLogFilter {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "type.googleapis.com/envoy.config.accesslog.v3.AccessLogFilter".into()
+    }
+}
+/// Comparison filter.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ComparisonFilter {
+    #[prost(enumeration = "comparison_filter::Op", tag = "1")]
+    pub op: i32,
+    #[prost(message, optional, tag = "2")]
+    pub value: ::core::option::Option<super::super::core::v3::RuntimeUInt32>,
+}
+/// Nested message and enum types in `ComparisonFilter`.
+pub mod comparison_filter {
+    /// Op.
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Op {
+        Eq = 0,
+        Ge = 1,
+        Le = 2,
+        Ne = 3,
+    }
+    impl Op {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Eq => "EQ",
+                Self::Ge => "GE",
+                Self::Le => "LE",
+                Self::Ne => "NE",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "EQ" => Some(Self::Eq),
+                "GE" => Some(Self::Ge),
+                "LE" => Some(Self::Le),
+                "NE" => Some(Self::Ne),
+                _ => None,
+            }
+        }
+    }
+}
+impl ::prost::Name for ComparisonFilter {
+    const NAME: &'static str = "ComparisonFilter";
+    const PACKAGE: &'static str = "envoy.config.accesslog.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.config.accesslog.v3.ComparisonFilter".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/envoy.config.accesslog.v3.ComparisonFilter".into()
+    }
+}
+/// Status code filter.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StatusCodeFilter {
+    #[prost(message, optional, tag = "1")]
+    pub comparison: ::core::option::Option<ComparisonFilter>,
+}
+impl ::prost::Name for StatusCodeFilter {
+    const NAME: &'static str = "StatusCodeFilter";
+    const PACKAGE: &'static str = "envoy.config.accesslog.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.config.accesslog.v3.StatusCodeFilter".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/envoy.config.accesslog.v3.StatusCodeFilter".into()
+    }
+}
+/// Log type filter.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LogTypeFilter {
+    #[prost(
+        enumeration = "super::super::super::data::accesslog::v3::AccessLogType",
+        repeated,
+        tag = "1"
+    )]
+    pub types: ::prost::alloc::vec::Vec<i32>,
+}
+impl ::prost::Name for LogTypeFilter {
+    const NAME: &'static str = "LogTypeFilter";
+    const PACKAGE: &'static str = "envoy.config.accesslog.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.config.accesslog.v3.LogTypeFilter".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/envoy.config.accesslog.v3.LogTypeFilter".into()
     }
 }
 /// Response flag filter.

@@ -303,6 +303,24 @@ impl ::prost::Name for RuntimeFractionalPercent {
         "type.googleapis.com/envoy.config.core.v3.RuntimeFractionalPercent".into()
     }
 }
+/// Runtime u int32.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RuntimeUInt32 {
+    #[prost(uint32, tag = "2")]
+    pub default_value: u32,
+    #[prost(string, tag = "3")]
+    pub runtime_key: ::prost::alloc::string::String,
+}
+impl ::prost::Name for RuntimeUInt32 {
+    const NAME: &'static str = "RuntimeUInt32";
+    const PACKAGE: &'static str = "envoy.config.core.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.config.core.v3.RuntimeUInt32".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/envoy.config.core.v3.RuntimeUInt32".into()
+    }
+}
 /// Locality.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Locality {
@@ -410,15 +428,17 @@ impl ::prost::Name for HttpProtocolOptions {
     }
 }
 /// Substitution format string.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SubstitutionFormatString {
-    #[prost(oneof = "substitution_format_string::Format", tags = "5")]
+    #[prost(oneof = "substitution_format_string::Format", tags = "2, 5")]
     pub format: ::core::option::Option<substitution_format_string::Format>,
 }
 /// Nested message and enum types in `SubstitutionFormatString`.
 pub mod substitution_format_string {
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Format {
+        #[prost(message, tag = "2")]
+        JsonFormat(::prost_types::Struct),
         #[prost(message, tag = "5")]
         TextFormatSource(super::DataSource),
     }

@@ -12,6 +12,8 @@ pub struct RouteConfiguration {
     >,
     #[prost(message, optional, tag = "7")]
     pub validate_clusters: ::core::option::Option<bool>,
+    #[prost(message, optional, tag = "11")]
+    pub max_direct_response_body_size_bytes: ::core::option::Option<u32>,
 }
 impl ::prost::Name for RouteConfiguration {
     const NAME: &'static str = "RouteConfiguration";
@@ -108,6 +110,8 @@ impl ::prost::Name for Route {
 /// Route match.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RouteMatch {
+    #[prost(message, optional, tag = "4")]
+    pub case_sensitive: ::core::option::Option<bool>,
     #[prost(message, repeated, tag = "6")]
     pub headers: ::prost::alloc::vec::Vec<HeaderMatcher>,
     #[prost(message, repeated, tag = "7")]
@@ -159,6 +163,10 @@ impl ::prost::Name for RouteMatch {
 pub struct HeaderMatcher {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
+    #[prost(bool, tag = "8")]
+    pub invert_match: bool,
+    #[prost(bool, tag = "14")]
+    pub treat_missing_header_as_empty: bool,
     #[prost(oneof = "header_matcher::HeaderMatchSpecifier", tags = "7, 13")]
     pub header_match_specifier: ::core::option::Option<
         header_matcher::HeaderMatchSpecifier,
@@ -189,7 +197,10 @@ impl ::prost::Name for HeaderMatcher {
 pub struct QueryParameterMatcher {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
-    #[prost(oneof = "query_parameter_matcher::QueryParameterMatchSpecifier", tags = "5")]
+    #[prost(
+        oneof = "query_parameter_matcher::QueryParameterMatchSpecifier",
+        tags = "5, 6"
+    )]
     pub query_parameter_match_specifier: ::core::option::Option<
         query_parameter_matcher::QueryParameterMatchSpecifier,
     >,
@@ -200,6 +211,8 @@ pub mod query_parameter_matcher {
     pub enum QueryParameterMatchSpecifier {
         #[prost(message, tag = "5")]
         StringMatch(super::super::super::super::r#type::matcher::v3::StringMatcher),
+        #[prost(bool, tag = "6")]
+        PresentMatch(bool),
     }
 }
 impl ::prost::Name for QueryParameterMatcher {
@@ -566,6 +579,8 @@ pub struct RetryPolicy {
     pub num_retries: ::core::option::Option<u32>,
     #[prost(message, optional, tag = "3")]
     pub per_try_timeout: ::core::option::Option<::prost_types::Duration>,
+    #[prost(message, optional, tag = "4")]
+    pub retry_priority: ::core::option::Option<retry_policy::RetryPriority>,
     #[prost(message, repeated, tag = "5")]
     pub retry_host_predicate: ::prost::alloc::vec::Vec<retry_policy::RetryHostPredicate>,
     #[prost(int64, tag = "6")]
@@ -577,6 +592,32 @@ pub struct RetryPolicy {
 }
 /// Nested message and enum types in `RetryPolicy`.
 pub mod retry_policy {
+    /// Retry priority.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct RetryPriority {
+        #[prost(string, tag = "1")]
+        pub name: ::prost::alloc::string::String,
+        #[prost(oneof = "retry_priority::ConfigType", tags = "3")]
+        pub config_type: ::core::option::Option<retry_priority::ConfigType>,
+    }
+    /// Nested message and enum types in `RetryPriority`.
+    pub mod retry_priority {
+        #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+        pub enum ConfigType {
+            #[prost(message, tag = "3")]
+            TypedConfig(::prost_types::Any),
+        }
+    }
+    impl ::prost::Name for RetryPriority {
+        const NAME: &'static str = "RetryPriority";
+        const PACKAGE: &'static str = "envoy.config.route.v3";
+        fn full_name() -> ::prost::alloc::string::String {
+            "envoy.config.route.v3.RetryPolicy.RetryPriority".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "type.googleapis.com/envoy.config.route.v3.RetryPolicy.RetryPriority".into()
+        }
+    }
     /// Retry host predicate.
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
     pub struct RetryHostPredicate {
@@ -725,10 +766,12 @@ impl ::prost::Name for RedirectAction {
     }
 }
 /// Direct response action.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DirectResponseAction {
     #[prost(uint32, tag = "1")]
     pub status: u32,
+    #[prost(message, optional, tag = "2")]
+    pub body: ::core::option::Option<super::super::core::v3::DataSource>,
 }
 impl ::prost::Name for DirectResponseAction {
     const NAME: &'static str = "DirectResponseAction";

@@ -29,6 +29,8 @@ pub struct CorsPolicy {
     pub max_age: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "6")]
     pub allow_credentials: ::core::option::Option<bool>,
+    #[prost(message, optional, tag = "10")]
+    pub forward_not_matching_preflights: ::core::option::Option<bool>,
 }
 impl ::prost::Name for CorsPolicy {
     const NAME: &'static str = "CorsPolicy";

@@ -6,6 +6,8 @@ pub struct Config {
     pub on_request_headers: ::prost::alloc::vec::Vec<
         super::super::super::common::set_filter_state::v3::FilterStateValue,
     >,
+    #[prost(bool, tag = "2")]
+    pub clear_route_cache: bool,
 }
 impl ::prost::Name for Config {
     const NAME: &'static str = "Config";

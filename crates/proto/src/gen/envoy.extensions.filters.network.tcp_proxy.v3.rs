@@ -20,6 +20,8 @@ pub struct TcpProxy {
     pub max_downstream_connection_duration: ::core::option::Option<
         ::prost_types::Duration,
     >,
+    #[prost(message, optional, tag = "17")]
+    pub access_log_options: ::core::option::Option<tcp_proxy::TcpAccessLogOptions>,
     #[prost(oneof = "tcp_proxy::ClusterSpecifier", tags = "2, 10")]
     pub cluster_specifier: ::core::option::Option<tcp_proxy::ClusterSpecifier>,
 }
@@ -81,6 +83,24 @@ pub mod tcp_proxy {
         }
         fn type_url() -> ::prost::alloc::string::String {
             "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.TunnelingConfig"
+                .into()
+        }
+    }
+    /// Tcp access log options.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct TcpAccessLogOptions {
+        #[prost(bool, tag = "2")]
+        pub flush_access_log_on_connected: bool,
+    }
+    impl ::prost::Name for TcpAccessLogOptions {
+        const NAME: &'static str = "TcpAccessLogOptions";
+        const PACKAGE: &'static str = "envoy.extensions.filters.network.tcp_proxy.v3";
+        fn full_name() -> ::prost::alloc::string::String {
+            "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.TcpAccessLogOptions"
+                .into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.TcpAccessLogOptions"
                 .into()
         }
     }

@@ -113,3 +113,25 @@ impl ::prost::Name for HashPolicy {
         "type.googleapis.com/envoy.type.v3.HashPolicy".into()
     }
 }
+/// Scope.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Scope {
+    #[prost(message, optional, tag = "1")]
+    pub max_counters: ::core::option::Option<u32>,
+    #[prost(message, optional, tag = "3")]
+    pub max_histograms: ::core::option::Option<u32>,
+    #[prost(string, tag = "5")]
+    pub prefix: ::prost::alloc::string::String,
+    #[prost(string, tag = "6")]
+    pub sharing_name: ::prost::alloc::string::String,
+}
+impl ::prost::Name for Scope {
+    const NAME: &'static str = "Scope";
+    const PACKAGE: &'static str = "envoy.type.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.type.v3.Scope".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/envoy.type.v3.Scope".into()
+    }
+}

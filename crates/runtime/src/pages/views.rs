@@ -1,19 +1,29 @@
-//! `/debug/gatewayz`, `/debug/routez` and `/debug/statusz`: lists as JSON, as `pilothouse dump` shows them.
+//! `/debug/gatewayz`, `/debug/routez`, `/debug/statusz`, `/debug/waypointz` and `/debug/configz`: lists as JSON, as
+//! `pilothouse dump` shows them.
 
 use super::answer::{self, gone};
 use crate::engine_thread::EngineHandle;
 use crate::kinds::kind_of;
-use crate::views::{GatewayView, RouteView, StatusView};
+use crate::views::{ConfigView, GatewayView, RouteView, Sent, StatusView, WaypointView, find_waypoint};
 use axum::http::StatusCode;
 use axum::response::Response;
-use model::Lines;
+use model::{Lines, Name, Str};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use server::Clients;
+use std::collections::BTreeSet;
 
 /// Of which kind statuses are asked for.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Query {
     kind: Option<String>,
+}
+
+/// Of which waypoint the configuration is asked for.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct ConfigQuery {
+    #[serde(default)]
+    waypoint: String,
 }
 
 /// Answers with the gateways.
@@ -47,11 +57,35 @@ pub(super) async fn statuses(engine: &EngineHandle, query: Query) -> Response {
     rows.map_or_else(gone, |rows| rows.map_or_else(refused, |rows| list(&StatusView::all(rows))))
 }
 
+/// Answers with the waypoints.
+pub(super) async fn waypoints(engine: &EngineHandle, clients: &Clients) -> Response {
+    let Some(snapshot) = engine.snapshots().borrow().clone() else { return early() };
+    let Some(rows) = engine.query(WaypointView::rows).await else { return gone() };
+    let clients = clients.list();
+    let view = |(waypoint, services): (&Name, &BTreeSet<Str>)| {
+        WaypointView::of(waypoint, services, &Sent::of_snapshot(&snapshot, waypoint), &clients)
+    };
+    list(&rows.iter().map(view).collect::<Vec<_>>())
+}
+
+/// Answers with the configuration of a waypoint.
+pub(super) async fn config(engine: &EngineHandle, query: &ConfigQuery) -> Response {
+    let Some(snapshot) = engine.snapshots().borrow().clone() else { return early() };
+    let Some(rows) = engine.query(WaypointView::rows).await else { return gone() };
+    match find_waypoint(&rows, &query.waypoint) {
+        Ok(waypoint) => list(&ConfigView::all(&Sent::of_snapshot(&snapshot, waypoint))),
+        Err(message) => answer::text(StatusCode::BAD_REQUEST, Lines::from_iter([message])),
+    }
+}
+
 /// Before every kind has been listed, a list would be of half a mesh.
 fn too_early(engine: &EngineHandle) -> Option<Response> {
-    let is_early = engine.snapshots().borrow().is_none();
-    let told = || Lines::from_iter(["nothing is served yet: /ready of the health port says why"]);
-    is_early.then(|| answer::text(StatusCode::SERVICE_UNAVAILABLE, told()))
+    engine.snapshots().borrow().is_none().then(early)
+}
+
+fn early() -> Response {
+    let told = Lines::from_iter(["nothing is served yet: /ready of the health port says why"]);
+    answer::text(StatusCode::SERVICE_UNAVAILABLE, told)
 }
 
 fn list(views: &impl Serialize) -> Response {

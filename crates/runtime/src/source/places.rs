@@ -1,6 +1,6 @@
 //! Where objects of folders are written, for whatever is found about them later.
 
-use folder::Key;
+use folder::{Key, Objects};
 use model::{Diagnostic, ObjectRef, Place};
 use parking_lot::RwLock;
 use std::sync::Arc;
@@ -13,6 +13,11 @@ impl Places {
     /// Takes the places of what is about to be sent.
     pub(super) fn set(&self, places: folder::Places) {
         *self.0.write() = Arc::new(places);
+    }
+
+    /// The objects, declared and generated, as they were sent last.
+    pub fn objects(&self) -> Arc<Objects> {
+        Arc::clone(self.0.read().objects())
     }
 
     /// Adds its place to a finding about an object, unless it has one.

@@ -1,12 +1,14 @@
-//! Gateways, routes and statuses as people look at them: pages and the command show the same.
+//! Gateways, routes, statuses and waypoints as people look at them: pages and the command show the same.
 
 mod gateways;
 mod routes;
 mod statuses;
+mod waypoints;
 
 pub use gateways::{GatewayView, ListenerView};
 pub use routes::{BackendView, ParentView, RouteRows, RouteView};
 pub use statuses::{ObjectName, StatusRows, StatusView};
+pub use waypoints::{ConfigView, RefusedView, ReplicaView, Sent, WaypointRows, WaypointView, find_waypoint};
 
 use plane::Condition;
 

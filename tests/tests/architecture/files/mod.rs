@@ -100,13 +100,15 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "envoy",
         &[
-            "bootstrap key matcher message",
-            "port",
+            "key matcher message",
+            "telemetry",
+            "bootstrap port",
             "upstream",
             "tls",
             "endpoint policy",
             "cluster listener",
             "route",
+            "connect",
             "waypoint",
             "lib",
         ],

@@ -216,7 +216,7 @@ fn retries_are_two_unless_they_are_written() {
     assert_eq!(retry(json!(null)), Some(Retry { attempts: 2, ..Retry::default() }));
     assert_eq!(rule(json!({"redirect": {}})).retry, None);
     for none in [json!({}), json!({"attempts": 0}), json!({"attempts": -1})] {
-        assert_eq!(retry(none), None);
+        assert_eq!(retry(none), Some(Retry::default()));
     }
     let written =
         json!({"attempts": 3, "retryOn": "reset, 503,gateway-error", "retryIgnorePreviousHosts": false});

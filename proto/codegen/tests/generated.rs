@@ -2,8 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-#[path = "../codegen.rs"]
-mod codegen;
+use pilothouse_codegen as codegen;
 
 #[test]
 fn committed_code_is_what_the_proto_files_compile_to() {
@@ -11,15 +10,15 @@ fn committed_code_is_what_the_proto_files_compile_to() {
     let wanted = codegen::generate().unwrap();
     assert!(!wanted.is_empty());
     for (name, content) in &wanted {
-        let held = std::fs::read_to_string(dir.join(name)).unwrap_or_default();
-        assert!(
-            held == *content,
-            "src/gen/{name} is out of date: run `cargo run -p pilothouse-proto --example generate`"
-        );
+        let held = std::fs::read(dir.join(name)).unwrap_or_default();
+        assert!(held == *content, "crates/proto/src/gen/{name} is out of date: run `make proto`");
     }
     let held: Vec<String> =
         std::fs::read_dir(&dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     for name in held {
-        assert!(wanted.contains_key(&name), "src/gen/{name} is left over: no proto file compiles to it");
+        assert!(
+            wanted.contains_key(&name),
+            "crates/proto/src/gen/{name} is left over: no proto file compiles to it"
+        );
     }
 }

@@ -1,0 +1,93 @@
+//! The listener that takes HBONE.
+
+use model::TrustDomain;
+use proto::envoy::config::core::v3::{Http2ProtocolOptions, KeepaliveSettings, TrafficDirection};
+use proto::envoy::config::listener::v3::listener::{ConnectionBalanceConfig, connection_balance_config};
+use proto::envoy::config::listener::v3::{FilterChain, Listener};
+use proto::envoy::extensions::filters::http::header_mutation::v3::{HeaderMutation, Mutations};
+use proto::envoy::extensions::filters::http::set_filter_state::v3::Config as SetFilterState;
+use proto::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
+use proto::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::{
+    ForwardClientCertDetails, SetCurrentClientCertDetails,
+};
+
+use super::chain::in_chain;
+use super::http::{http_filter, manager, policies, router, scope_key, scoped};
+use super::state::{DESTINATION_FILTER, HASHABLE, LOCAL_IP, STRING, state};
+use crate::key::{CONNECT_SCOPE, CONNECT_TERMINATE};
+use crate::message::{seconds, socket_address, transport_socket};
+use crate::policy::{PEER, SOURCE};
+use crate::{telemetry, tls};
+use mesh::destination::HBONE;
+
+/// Returns what takes HBONE, and has each connection within it go to the listener that its scope names.
+pub(crate) fn connect_terminate(trust_domains: &[TrustDomain]) -> Listener {
+    let own = |key: &str, value: &str| state(key, "", value);
+    let hashable = |key: &str, value: &str| state(key, HASHABLE, value);
+    let authority = SetFilterState {
+        on_request_headers: vec![
+            own(LOCAL_IP, "%REQ(:AUTHORITY)%"),
+            // No header of a CONNECT says where it comes from.
+            own(SOURCE, "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%"),
+            hashable("io.istio.connect_authority", "%REQ(:AUTHORITY)%"),
+            hashable(PEER, "%DOWNSTREAM_PEER_URI_SAN%"),
+            hashable("io.istio.local_principal", "%DOWNSTREAM_LOCAL_URI_SAN%"),
+        ],
+        ..SetFilterState::default()
+    };
+    // The scope of a CONNECT is the address that it is to. What is no address has none.
+    let scope = HeaderMutation {
+        mutations: Some(Mutations {
+            request_mutations: vec![scope_key(&format!(
+                "{CONNECT_SCOPE}%FILTER_STATE({LOCAL_IP}:FIELD:ip)%"
+            ))],
+        }),
+    };
+    let caller = SetFilterState {
+        on_request_headers: vec![state(telemetry::CALLER, STRING, &telemetry::caller())],
+        // From here on the route is that of the scope.
+        clear_route_cache: true,
+    };
+    let mut filters = vec![
+        http_filter("baggage", &telemetry::baggage()),
+        http_filter("connect_authority", &authority),
+        http_filter("connect_scope", &scope),
+        http_filter("caller", &caller),
+        http_filter(DESTINATION_FILTER, &SetFilterState::default()),
+    ];
+    filters.extend(policies());
+    filters.push(router());
+    let manager = HttpConnectionManager {
+        http2_protocol_options: Some(Http2ProtocolOptions {
+            max_concurrent_streams: Some(100),
+            allow_connect: true,
+            connection_keepalive: Some(KeepaliveSettings {
+                interval: Some(seconds(10)),
+                timeout: Some(seconds(20)),
+            }),
+        }),
+        forward_client_cert_details: ForwardClientCertDetails::AppendForward.into(),
+        set_current_client_cert_details: Some(SetCurrentClientCertDetails {
+            subject: Some(true),
+            dns: true,
+            uri: true,
+        }),
+        ..manager(CONNECT_TERMINATE, filters, "CONNECT")
+    };
+    // None yet, whatever the client says.
+    let manager = scoped(manager, CONNECT_TERMINATE, CONNECT_SCOPE);
+    let chain = FilterChain {
+        transport_socket: Some(transport_socket("tls", &tls::server(trust_domains))),
+        ..in_chain("default", "http_connection_manager", &manager)
+    };
+    let balance =
+        connection_balance_config::BalanceType::ExactBalance(connection_balance_config::ExactBalance {});
+    Listener {
+        name: CONNECT_TERMINATE.to_owned(),
+        address: Some(socket_address("0.0.0.0", HBONE)),
+        filter_chains: vec![chain],
+        traffic_direction: TrafficDirection::Inbound.into(),
+        connection_balance_config: Some(ConnectionBalanceConfig { balance_type: Some(balance) }),
+        ..Listener::default()
+    }
+}

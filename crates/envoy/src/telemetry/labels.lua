@@ -1,0 +1,94 @@
+-- Gives metrics of requests and streams the names and labels that Istio's have. Envoy counts by few tags, in which what
+-- belongs together is one text; here each of its parts becomes a label.
+
+local UNKNOWN = "unknown"
+
+local function part(text, default)
+  if text == nil or text == "" or text == "-" then return default or UNKNOWN end
+  return text
+end
+
+-- The parts between semicolons; the last has all that remains.
+local function parts(text, count)
+  local found, from = {}, 1
+  for n = 1, count do
+    local at = n < count and text:find(";", from, true) or nil
+    found[n] = text:sub(from, at and at - 1)
+    if not at then break end
+    from = at + 1
+  end
+  return found
+end
+
+local function caller(text)
+  local of = parts(text, 5)
+  local principal = part(of[5])
+  local service, version = part(of[2]), part(of[3])
+  return 'source_workload="' .. part(of[1])
+    .. '",source_canonical_service="' .. service
+    .. '",source_canonical_revision="' .. part(of[3], "latest")
+    .. '",source_workload_namespace="' .. part(principal:match("/ns/([^/]*)/sa/"))
+    .. '",source_principal="' .. principal
+    .. '",source_app="' .. service
+    .. '",source_version="' .. version
+    .. '",source_cluster="' .. part(of[4]) .. '"'
+end
+
+local function workload(text)
+  local of = parts(text, 5)
+  local service = part(of[3])
+  return 'destination_workload="' .. part(of[1])
+    .. '",destination_workload_namespace="' .. part(of[2])
+    .. '",destination_principal="' .. UNKNOWN
+    .. '",destination_app="' .. service
+    .. '",destination_version="' .. part(of[4])
+    .. '",destination_canonical_service="' .. service
+    .. '",destination_canonical_revision="' .. part(of[4], "latest")
+    .. '",destination_cluster="' .. part(of[5]) .. '"'
+end
+
+local function service(text)
+  local of = parts(text, 3)
+  return 'destination_service="' .. part(of[1])
+    .. '",destination_service_name="' .. part(of[2])
+    .. '",destination_service_namespace="' .. part(of[3]) .. '"'
+end
+
+-- A histogram has the same texts in twenty lines.
+local function remembered(of)
+  local known = {}
+  return function(text)
+    local labels = known[text]
+    if not labels then
+      labels = of(text)
+      known[text] = labels
+    end
+    return labels
+  end
+end
+
+local TAGS = '{from="([^"]*)",to="([^"]*)",service="([^"]*)",'
+
+local function labelled(text)
+  local from, to, service = remembered(caller), remembered(workload), remembered(service)
+  local function labels(name, protocol, caller, workload, called)
+    -- Only mutual TLS comes here.
+    return name .. '{reporter="waypoint",' .. from(caller) .. "," .. to(workload) .. "," .. service(called)
+      .. ',request_protocol="' .. protocol .. '",connection_security_policy="mutual_tls",'
+  end
+  text = text:gsub("envoy_(istio_tcp_[a-z_]+)" .. TAGS, function(name, ...)
+    return labels(name, "tcp", ...)
+  end)
+  text = text:gsub("envoy_(istio_re[a-z_]+)" .. TAGS .. 'grpc_response_status="([^"]*)",',
+    function(name, caller, workload, called, status)
+      local protocol = status == "" and "http" or "grpc"
+      return labels(name, protocol, caller, workload, called) .. 'grpc_response_status="' .. status .. '",'
+    end)
+  return (text:gsub("# TYPE envoy_istio_", "# TYPE istio_"))
+end
+
+function envoy_on_response(handle)
+  local body = handle:body()
+  local size = body and body:length() or 0
+  if size > 0 then body:setBytes(labelled(body:getBytes(0, size))) end
+end

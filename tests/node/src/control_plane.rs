@@ -1,0 +1,64 @@
+//! The control plane, a process of the node.
+
+use anyhow::{Context, bail};
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+
+/// The name by which proxies find it.
+pub const NAME: &str = "istiod.istio-system.svc";
+/// The port for proxies.
+const PORT: u16 = 15012;
+/// How long it may take to start.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A control plane; dropping it ends it.
+pub struct ControlPlane {
+    _process: Child,
+    address: SocketAddr,
+}
+
+impl ControlPlane {
+    /// Starts `pilothouse serve` with these arguments, open to pods at an address of the node, and waits until it
+    /// is open. Its log goes to a file.
+    ///
+    /// # Errors
+    /// When it ends instead.
+    pub async fn start(
+        program: &Path,
+        arguments: Vec<String>,
+        address: Ipv4Addr,
+        log: PathBuf,
+    ) -> anyhow::Result<Self> {
+        let address = SocketAddr::from((address, PORT));
+        let said = File::create(&log)?;
+        let mut process = Command::new(program)
+            .arg("serve")
+            .args(arguments)
+            .arg(format!("--secure-addr={address}"))
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(said.try_clone()?)
+            .stderr(said)
+            .kill_on_drop(true)
+            .spawn()
+            .context("cannot start the control plane")?;
+        let begin = Instant::now();
+        while TcpStream::connect(address).await.is_err() {
+            if process.try_wait()?.is_some() || begin.elapsed() > LIMIT {
+                bail!("the control plane does not open: {}", fs::read_to_string(&log)?);
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(Self { _process: process, address })
+    }
+
+    /// Where proxies reach it.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}

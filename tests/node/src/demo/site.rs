@@ -1,0 +1,182 @@
+//! What the steps act on: the folder, the control plane that serves it, and the node.
+
+use crate::cluster::{Cluster, FolderCluster};
+use crate::control_plane::ControlPlane;
+use crate::node::{ADDRESS, Node};
+use crate::pod::{Programs, key};
+use anyhow::{Context, bail, ensure};
+use proto::workload::TunnelProtocol;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// The addresses that a folder gives to services.
+const SERVICES: (Ipv4Addr, u8) = (Ipv4Addr::new(10, 96, 0, 0), 12);
+/// How long an edit may take to be everywhere.
+const LIMIT: Duration = Duration::from_secs(30);
+/// What enrols the namespace.
+const LABEL: &str = "  labels:\n    istio.io/dataplane-mode: ambient\n";
+
+/// An answer to one call: its status and what the server says, or why there was none.
+#[derive(Clone, Debug)]
+pub(super) struct Answer(Value);
+
+impl Answer {
+    /// The status; none without an answer.
+    pub(super) fn status(&self) -> Option<u64> {
+        self.0["status"].as_u64()
+    }
+
+    /// A field of what the server says of the request.
+    pub(super) fn field(&self, name: &str) -> String {
+        match &self.0["body"][name] {
+            Value::String(text) => text.clone(),
+            Value::Null => String::new(),
+            other => other.to_string(),
+        }
+    }
+
+    /// The pod that answered, without what its controller added to its name.
+    pub(super) fn workload(&self) -> String {
+        let name = self.field("pod_name");
+        name.rsplitn(3, '-').last().unwrap_or_default().to_owned()
+    }
+
+    /// In a few words.
+    pub(super) fn words(&self) -> String {
+        match (self.status(), self.workload()) {
+            (None, _) => format!("no answer: {}", self.0["error"].as_str().unwrap_or_default()),
+            (Some(status), pod) if pod.is_empty() => {
+                format!("{status} {}", self.0["body"].as_str().unwrap_or_default())
+            }
+            (Some(status), pod) => format!("{status} from {pod}"),
+        }
+    }
+}
+
+/// The example, served and run.
+pub(super) struct Site {
+    pub(super) node: Node,
+    folder: PathBuf,
+    work: PathBuf,
+    _control_plane: ControlPlane,
+}
+
+impl Site {
+    /// Starts it with a namespace that is not enrolled.
+    pub(super) async fn start(example: &Path, programs: Programs, work: &Path) -> anyhow::Result<Self> {
+        let (folder, state) = (work.join("bookinfo"), work.join("state"));
+        fs::create_dir_all(&folder)?;
+        for entry in fs::read_dir(example).with_context(|| format!("no example {}", example.display()))? {
+            let path = entry?.path();
+            // No gateway at the edge: they are not configured yet.
+            if path.extension().is_some_and(|of| of == "yaml") && !path.ends_with("gateway.yaml") {
+                fs::copy(&path, folder.join(path.file_name().context("a file has a name")?))?;
+            }
+        }
+        let namespaces = fs::read_to_string(folder.join("namespaces.yaml"))?;
+        ensure!(namespaces.contains(LABEL), "the example enrols its namespace by other lines than\n{LABEL}");
+        fs::write(folder.join("namespaces.yaml"), namespaces.replace(LABEL, ""))?;
+        let text = |path: &Path| path.display().to_string();
+        let arguments = ["--from".to_owned(), text(&folder), "--state-dir".to_owned(), text(&state)];
+        let log = work.join("control-plane.log");
+        let control_plane = ControlPlane::start(&programs.pilothouse, arguments.into(), ADDRESS, log).await?;
+        let cluster = FolderCluster::new(folder.clone(), state, programs.pilothouse.clone())?;
+        let (cluster, files) = (Cluster::Folder(Box::new(cluster)), work.join("pods"));
+        let mut node = Node::new(cluster, programs, files, SERVICES, control_plane.address());
+        node.settle().await?;
+        node.until_ready().await?;
+        Ok(Self { node, folder, work: work.to_owned(), _control_plane: control_plane })
+    }
+
+    /// Writes a file of the folder.
+    pub(super) fn write(&self, name: &str, text: &str) -> anyhow::Result<()> {
+        println!("   + {name}");
+        for line in text.trim_end().lines() {
+            println!("     {line}");
+        }
+        Ok(fs::write(self.folder.join(name), text)?)
+    }
+
+    /// Enrols the namespace, and waits until its pods are in the mesh.
+    pub(super) async fn enrol(&mut self) -> anyhow::Result<()> {
+        let path = self.folder.join("namespaces.yaml");
+        let text = fs::read_to_string(&path)?;
+        let enrolled = text.replacen("  name: bookinfo\n", &format!("  name: bookinfo\n{LABEL}"), 1);
+        ensure!(enrolled != text, "no namespace bookinfo");
+        println!("   + namespaces.yaml: {}", LABEL.split_whitespace().collect::<Vec<_>>().join(" "));
+        fs::write(path, enrolled)?;
+        self.node.settle().await?;
+        let pods: BTreeSet<_> =
+            self.node.pods().filter(|pod| pod.is_in_mesh()).map(|pod| key(pod.pod())).collect();
+        for proxy in self.node.proxies() {
+            let all = proxy.client().until("the tunnels of bookinfo", |state| {
+                let tunnelled =
+                    state.workloads().filter(|(_, of)| of.tunnel_protocol() == TunnelProtocol::Hbone);
+                tunnelled.map(|(_, of)| format!("{}/{}", of.namespace, of.name)).eq(pods.iter().cloned())
+            });
+            all.await?;
+        }
+        Ok(())
+    }
+
+    /// The processes of all pods, by the pods' names.
+    pub(super) fn processes(&self) -> BTreeMap<String, Vec<Option<u32>>> {
+        let pods = self.node.pods();
+        pods.map(|pod| (key(pod.pod()), pod.containers().iter().map(|of| of.process()).collect())).collect()
+    }
+
+    /// Calls from a pod, and returns the answers.
+    pub(super) async fn call(&self, from: &str, arguments: &[&str]) -> anyhow::Result<Vec<Answer>> {
+        let output = self.node.pod(from)?.call(arguments).await?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let lines = String::from_utf8(output.stdout)?;
+        lines.lines().map(|line| Ok(Answer(serde_json::from_str(line)?))).collect()
+    }
+
+    /// Calls once, and says what was asked and answered.
+    pub(super) async fn show(&self, from: &str, arguments: &[&str]) -> anyhow::Result<Answer> {
+        let all = self.call(from, arguments).await?;
+        let answer = all.into_iter().next().context("no line")?;
+        println!("   {from} $ call {}\n     {}", arguments.join(" "), answer.words());
+        Ok(answer)
+    }
+
+    /// Calls again and again until the answer is as wanted, and says what was asked and answered.
+    pub(super) async fn until(
+        &self,
+        from: &str,
+        arguments: &[&str],
+        is_wanted: impl Fn(&Answer) -> bool,
+    ) -> anyhow::Result<Answer> {
+        let begin = Instant::now();
+        loop {
+            let answer = self.call(from, arguments).await?.into_iter().next().context("no line")?;
+            if is_wanted(&answer) {
+                println!("   {from} $ call {}\n     {}", arguments.join(" "), answer.words());
+                return Ok(answer);
+            }
+            if begin.elapsed() > LIMIT {
+                bail!("{from} calls {}: {}", arguments.join(" "), answer.words());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// The last line of the proxies' logs that has these words.
+    pub(super) fn logged(&self, words: &[&str]) -> anyhow::Result<Option<String>> {
+        let mut found = None;
+        for entry in fs::read_dir(self.work.join("pods"))? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|of| of == "log") {
+                let text = fs::read_to_string(path)?;
+                let line = text.lines().rfind(|line| words.iter().all(|word| line.contains(word)));
+                found = line.map(str::to_owned).or(found);
+            }
+        }
+        Ok(found)
+    }
+}

@@ -1,0 +1,212 @@
+//! The steps of the demo. One more is one more entry of [`STEPS`].
+
+use super::site::{Answer, Site};
+use crate::pod::key;
+use anyhow::{Context, ensure};
+use futures::future::BoxFuture;
+use std::collections::BTreeMap;
+
+/// A step: what is to be seen, and what shows it.
+pub(super) struct Step {
+    /// What it is about.
+    pub title: &'static str,
+    /// What happens and why.
+    pub explanation: &'static str,
+    play: for<'a> fn(&'a mut Site) -> BoxFuture<'a, anyhow::Result<()>>,
+}
+
+impl Step {
+    /// Plays it.
+    pub(super) async fn play(&self, site: &mut Site) -> anyhow::Result<()> {
+        (self.play)(site).await
+    }
+}
+
+/// All steps, in order.
+pub(super) const STEPS: &[Step] = &[
+    Step {
+        title: "Processes",
+        explanation: "   Each pod of the folder is a process with an address of its own. Nobody is in the mesh yet: all \
+                      is plain text, and policies reach nobody.",
+        play: |site| Box::pin(processes(site)),
+    },
+    Step {
+        title: "Enrolled by a label, and nothing restarted",
+        explanation: "   The label of the namespace takes its pods into the mesh: the node captures what they send, and \
+                      tunnels it with their identities.",
+        play: |site| Box::pin(enrolled(site)),
+    },
+    Step {
+        title: "Denied and allowed at L4",
+        explanation: "   policies.yaml says who may call whom, by service account. The proxy of the node of the \
+                      destination enforces it.",
+        play: |site| Box::pin(policies(site)),
+    },
+    Step {
+        title: "Split 90/10 at the waypoint",
+        explanation: "   The Service reviews has a waypoint, an Envoy. routes.yaml has it send nine of ten requests to v1, \
+                      and the tenth to v2.",
+        play: |site| Box::pin(split(site)),
+    },
+    Step {
+        title: "Matched by a header",
+        explanation: "   Requests of one user go to v3, says the same route.",
+        play: |site| Box::pin(matched(site)),
+    },
+    Step {
+        title: "Denied and allowed at L7",
+        explanation: "   A policy for the Service is enforced at its waypoint, which sees requests: the page may read \
+                      reviews, and not delete them.",
+        play: |site| Box::pin(requests(site)),
+    },
+    Step {
+        title: "Retried",
+        explanation: "   A path of the server fails two times of three. The route tries again, so the caller sees no \
+                      failure, and the server sees three requests.",
+        play: |site| Box::pin(retried(site)),
+    },
+];
+
+const PAGE: &str = "bookinfo/productpage-v1";
+const OUTSIDE: &str = "outside/curl";
+const REVIEWS: &str = "http://reviews:9080/reviews/0";
+
+async fn processes(site: &mut Site) -> anyhow::Result<()> {
+    println!("   {:<44} {:<16} PROCESS", "POD", "ADDRESS");
+    for pod in site.node.pods() {
+        let status = pod.pod().status.as_ref();
+        let address = status.and_then(|status| status.pod_ip.as_deref()).unwrap_or_default();
+        let processes: Vec<String> =
+            pod.containers().iter().filter_map(|of| of.process()).map(|id| id.to_string()).collect();
+        println!("   {:<44} {address:<16} {}", key(pod.pod()), processes.join(" "));
+    }
+    let answer = site.show(OUTSIDE, &["http://productpage.bookinfo:9080/productpage"]).await?;
+    ensure!(answer.status() == Some(200) && answer.workload() == "productpage-v1");
+    let answer = site.show(PAGE, &["http://ratings:9080/ratings/0"]).await?;
+    ensure!(answer.status() == Some(200) && answer.workload() == "ratings-v1");
+    Ok(())
+}
+
+async fn enrolled(site: &mut Site) -> anyhow::Result<()> {
+    let before = site.processes();
+    site.enrol().await?;
+    let answer = site.show(PAGE, &["http://details:9080/details/0"]).await?;
+    ensure!(answer.status() == Some(200) && answer.workload() == "details-v1");
+    let line = site.logged(&["inbound", "sa/productpage to", ":9080"])?;
+    println!("   the proxy: {}", line.context("the proxy of details saw no identity")?);
+    ensure!(site.processes() == before, "processes are others than before: {before:?}");
+    println!("   all {} pods run the processes that they ran before", before.len());
+    Ok(())
+}
+
+async fn policies(site: &mut Site) -> anyhow::Result<()> {
+    let answer = site.show(OUTSIDE, &["http://productpage.bookinfo:9080/productpage"]).await?;
+    ensure!(answer.status().is_none(), "plain text passed");
+    println!("     nothing in plain text reaches a pod of bookinfo, says its PeerAuthentication");
+    let answer = site.show(PAGE, &["http://ratings:9080/ratings/0"]).await?;
+    ensure!(answer.status().is_none(), "the page may not call ratings");
+    println!("     ratings are called by reviews only");
+    let answer = site.show("bookinfo/reviews-v2", &["http://ratings:9080/ratings/0"]).await?;
+    ensure!(answer.status() == Some(200) && answer.workload() == "ratings-v1");
+    Ok(())
+}
+
+async fn split(site: &mut Site) -> anyhow::Result<()> {
+    const CALLS: usize = 200;
+    site.until(PAGE, &[REVIEWS], |answer| answer.status() == Some(200)).await?;
+    let answers = site.call(PAGE, &["--count", &CALLS.to_string(), REVIEWS]).await?;
+    let mut counts = BTreeMap::<String, usize>::new();
+    for answer in &answers {
+        ensure!(answer.status() == Some(200), "{}", answer.words());
+        *counts.entry(answer.workload()).or_default() += 1;
+    }
+    println!("   {PAGE} $ call --count {CALLS} {REVIEWS}");
+    for (workload, count) in &counts {
+        println!("     {count:>3} from {workload}");
+    }
+    let of = |workload: &str| counts.get(workload).copied().unwrap_or_default();
+    // Five standard deviations.
+    ensure!((159..=200).contains(&of("reviews-v1")) && of("reviews-v1") + of("reviews-v2") == CALLS);
+    ensure!(of("reviews-v2") > 0);
+    Ok(())
+}
+
+async fn matched(site: &mut Site) -> anyhow::Result<()> {
+    let answer = site.show(PAGE, &["-H", "end-user: jason", REVIEWS]).await?;
+    ensure!(answer.status() == Some(200) && answer.workload() == "reviews-v3");
+    Ok(())
+}
+
+const READERS: &str = "\
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata:
+  name: reviews-readers
+  namespace: bookinfo
+spec:
+  targetRefs:
+    - group: \"\"
+      kind: Service
+      name: reviews
+  action: ALLOW
+  rules:
+    - from:
+        - source:
+            principals:
+              - cluster.local/ns/bookinfo/sa/productpage
+      to:
+        - operation:
+            methods: [GET]
+";
+
+async fn requests(site: &mut Site) -> anyhow::Result<()> {
+    let answer = site.show(PAGE, &["-X", "DELETE", REVIEWS]).await?;
+    ensure!(answer.status() == Some(200), "it is forbidden already");
+    site.write("readers.yaml", READERS)?;
+    let is_forbidden = |answer: &Answer| answer.status() == Some(403);
+    site.until(PAGE, &["-X", "DELETE", REVIEWS], is_forbidden).await?;
+    let answer = site.show(PAGE, &[REVIEWS]).await?;
+    ensure!(answer.status() == Some(200));
+    let answer = site.show("bookinfo/details-v1", &[REVIEWS]).await?;
+    ensure!(is_forbidden(&answer), "another account may read");
+    Ok(())
+}
+
+const RETRY: &str = "\
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata:
+  name: reviews-flaky
+  namespace: bookinfo
+spec:
+  parentRefs:
+    - group: \"\"
+      kind: Service
+      name: reviews
+      port: 9080
+  rules:
+    - matches:
+        - path:
+            type: PathPrefix
+            value: /flaky
+      retry:
+        codes: [503]
+        attempts: 2
+      backendRefs:
+        - name: reviews-v3
+          port: 9080
+";
+
+async fn retried(site: &mut Site) -> anyhow::Result<()> {
+    const FLAKY: &str = "http://reviews:9080/flaky/2";
+    site.write("retry.yaml", RETRY)?;
+    let seen = |answer: &Answer| answer.field("requests").parse::<u64>().unwrap_or_default();
+    // The first answer that a try again had a part in is the last of three.
+    let first =
+        site.until(PAGE, &[FLAKY], |of| of.status() == Some(200) && of.workload() == "reviews-v3").await?;
+    let second = site.show(PAGE, &[FLAKY]).await?;
+    let requests = seen(&second).saturating_sub(seen(&first));
+    println!("     the server has seen {requests} requests for this one");
+    ensure!(second.status() == Some(200) && requests == 3);
+    Ok(())
+}

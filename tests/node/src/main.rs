@@ -1,0 +1,137 @@
+//! `pilothouse-node`: what runs in pods, and what runs them.
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use pilothouse_node::client::Call;
+use pilothouse_node::echo::Echo;
+use pilothouse_node::pod::Programs;
+use pilothouse_node::{demo, isolation, node, serve};
+use pilothouse_tests::{apiserver, envoy};
+use std::env::{args_os, current_exe};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(about = "A node of a cluster on this machine")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// The client of pods.
+#[derive(Parser)]
+struct InPod {
+    #[command(flatten)]
+    call: Call,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Tell what reaches these ports, whatever is spoken there
+    Echo {
+        /// The ports
+        ports: Vec<u16>,
+    },
+    /// Ask a server, and print each answer as a line of JSON
+    Call(Call),
+    /// Do nothing
+    Idle,
+    /// Play the bookinfo example on processes, step by step
+    Demo {
+        /// The folder of the example
+        #[arg(long, default_value = "examples/bookinfo")]
+        example: PathBuf,
+        /// Keep what processes write in this folder
+        #[arg(long)]
+        work: Option<PathBuf>,
+    },
+    /// Run a cluster whose pods are processes: an API server with controllers, a control plane, and the node
+    Serve {
+        /// Where `kubeconfig` is written, and what processes write
+        #[arg(long)]
+        work: PathBuf,
+    },
+}
+
+/// The variable with the port by which the API server is reached from outside.
+const PORT: &str = "PILOTHOUSE_NODE_PORT";
+
+fn main() -> anyhow::Result<ExitCode> {
+    // As the client of pods it has their client's name.
+    let own = args_os().next().map(PathBuf::from);
+    let is_client = own.as_deref().and_then(Path::file_name).is_some_and(|name| name == "client");
+    let command = if is_client {
+        let InPod { mut call } = InPod::parse();
+        call.fields = true;
+        Command::Call(call)
+    } else {
+        Arguments::parse().command
+    };
+    let needs_isolation = matches!(command, Command::Demo { .. } | Command::Serve { .. });
+    if needs_isolation && !isolation::is_inside() {
+        return outside(&command);
+    }
+    if needs_isolation {
+        isolation::prepare(&node::ADDRESS.to_string())?;
+    }
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.worker_threads(2).enable_all().build()?.block_on(async {
+        tokio::select! {
+            ended = run(command) => ended,
+            () = isolation::abandoned(), if needs_isolation => Ok(ExitCode::FAILURE),
+        }
+    })
+}
+
+/// Does what must be done outside, and then the rest inside.
+fn outside(command: &Command) -> anyhow::Result<ExitCode> {
+    let mut variables = Vec::new();
+    // Inside, nothing can be fetched.
+    envoy::program()?;
+    if let Command::Serve { work } = command {
+        apiserver::program()?;
+        apiserver::known_crds()?;
+        std::fs::create_dir_all(work)?;
+        variables.push((PORT, serve::forward(work)?.to_string()));
+        // What is gone with the namespaces.
+        variables.push(("TMPDIR", "/run".to_owned()));
+    } else {
+        demo::introduce();
+    }
+    let status = isolation::run_inside(args_os().skip(1), variables)?;
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Echo { ports } => Echo::new()?.serve(&ports).await?,
+        Command::Call(call) => {
+            let are_answered = call.run().await?;
+            // Else a line tells it.
+            if call.fields && !are_answered {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+        Command::Idle => std::future::pending().await,
+        Command::Demo { example, work } => {
+            // Unless told otherwise, in what is gone with the namespaces.
+            let work = work.unwrap_or_else(|| PathBuf::from("/run/demo"));
+            demo::run(&example, programs()?, &std::path::absolute(work)?).await?;
+        }
+        Command::Serve { work } => {
+            let port = std::env::var(PORT).context("no port")?.parse()?;
+            serve::run(programs()?, &std::path::absolute(work)?, port).await?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The programs that pods run: `pilothouse` is beside this one.
+fn programs() -> anyhow::Result<Programs> {
+    let node = current_exe()?;
+    let pilothouse = node.parent().unwrap_or(Path::new("")).join("pilothouse");
+    let found = pilothouse.exists().then_some(pilothouse);
+    let pilothouse =
+        found.context("there is no program pilothouse beside this one: build it (`make demo` does)")?;
+    Ok(Programs { pilothouse, envoy: envoy::program()?, node })
+}

@@ -1,0 +1,205 @@
+//! The node: runs the pods that there are.
+
+use crate::cluster::Cluster;
+use crate::control_plane::NAME;
+use crate::names::{self, Hosts};
+use crate::pod::{Programs, RunningPod, is_in_mesh, key};
+use crate::proxy::{Proxy, Range};
+use anyhow::{Context, bail};
+use futures::future::try_join_all;
+use k8s_openapi::api::core::v1::Pod;
+use pilothouse_tests::certificates::CertificateTarget;
+use pilothouse_tests::client::{Node as NodeMessage, Options, Tls};
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::net::UdpSocket;
+use tokio::task::{AbortHandle, JoinSet};
+
+/// The address of the node, where pods reach the control plane and the name server.
+pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(172, 29, 0, 1);
+/// The namespace of the ConfigMap with the roots, which all have.
+const SYSTEM: &str = "istio-system";
+const ROOTS: &str = "istio-ca-root-cert";
+
+/// The pods of all nodes of a cluster, and the proxy of each node.
+pub struct Node {
+    cluster: Arc<Cluster>,
+    programs: Arc<Programs>,
+    folder: PathBuf,
+    services: Range,
+    control_plane: SocketAddr,
+    proxies: BTreeMap<String, Arc<Proxy>>,
+    pods: BTreeMap<String, RunningPod>,
+    /// Those that are being started, with their uids.
+    starting: BTreeMap<String, (Option<String>, AbortHandle)>,
+    starts: JoinSet<(String, anyhow::Result<RunningPod>)>,
+    number: u32,
+    names: JoinSet<std::io::Result<()>>,
+}
+
+impl Node {
+    /// Makes one without pods, whose files are in a folder, in a cluster whose services have addresses of a range.
+    pub fn new(
+        cluster: Cluster,
+        programs: Programs,
+        folder: PathBuf,
+        services: Range,
+        control_plane: SocketAddr,
+    ) -> Self {
+        Self {
+            cluster: Arc::new(cluster),
+            programs: Arc::new(programs),
+            folder,
+            services,
+            control_plane,
+            proxies: BTreeMap::new(),
+            pods: BTreeMap::new(),
+            starting: BTreeMap::new(),
+            starts: JoinSet::new(),
+            number: 0,
+            names: JoinSet::new(),
+        }
+    }
+
+    /// Ends what is no pod any more, and begins to start what is a new one; [`Node::started`] tells how that goes.
+    /// Returns the uids of those that have ended.
+    ///
+    /// # Errors
+    /// When it is not known which pods there are.
+    pub async fn follow(&mut self) -> anyhow::Result<Vec<String>> {
+        let wanted: BTreeMap<String, Pod> =
+            self.cluster.pods().await?.into_iter().map(|pod| (key(&pod), pod)).collect();
+        // One of the same name and another uid is another one.
+        let is_wanted =
+            |key: &String, uid: &Option<String>| wanted.get(key).is_some_and(|pod| pod.metadata.uid == *uid);
+        let mut ended = Vec::new();
+        self.pods.retain(|key, running| {
+            let stays = is_wanted(key, &running.pod().metadata.uid);
+            ended.extend(running.pod().metadata.uid.clone().filter(|_| !stays));
+            stays
+        });
+        self.starting.retain(|key, (uid, start)| {
+            let stays = is_wanted(key, uid);
+            if !stays {
+                start.abort();
+                ended.extend(uid.clone());
+            }
+            stays
+        });
+        for (key, pod) in wanted {
+            if let Some(running) = self.pods.get_mut(&key) {
+                running.set_in_mesh(is_in_mesh(&pod)).await?;
+            } else if !self.starting.contains_key(&key) {
+                let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
+                let proxy = self.proxy(&node).await?;
+                self.begin(key, pod, proxy);
+            }
+        }
+        Ok(ended)
+    }
+
+    /// Begins to start a pod.
+    fn begin(&mut self, key: String, pod: Pod, proxy: Arc<Proxy>) {
+        self.number += 1;
+        let (number, uid, of) = (self.number, pod.metadata.uid.clone(), key.clone());
+        let (cluster, programs, folder) =
+            (Arc::clone(&self.cluster), Arc::clone(&self.programs), self.folder.clone());
+        let start = self.starts.spawn(async move {
+            let started = RunningPod::start(&pod, number, &cluster, &proxy, &programs, &folder).await;
+            let started = started.with_context(|| format!("pod {of}"));
+            (of, started)
+        });
+        self.starting.insert(key, (uid, start));
+    }
+
+    /// Waits until one more pod is started; `None` when none is being started.
+    ///
+    /// # Errors
+    /// When it could not be; [`Node::follow`] tries again.
+    pub async fn started(&mut self) -> Option<anyhow::Result<()>> {
+        loop {
+            // One that failed was not wanted any more.
+            let Ok((key, started)) = self.starts.join_next().await? else { continue };
+            let wanted = self.starting.remove(&key).and_then(|(uid, _)| uid);
+            return Some(started.map(|pod| {
+                // Unless another one of this name is wanted meanwhile.
+                if pod.pod().metadata.uid == wanted {
+                    self.pods.insert(key, pod);
+                }
+            }));
+        }
+    }
+
+    /// Runs the pods that there are now, and no others.
+    ///
+    /// # Errors
+    /// When one of them cannot be run.
+    pub async fn settle(&mut self) -> anyhow::Result<()> {
+        self.follow().await?;
+        while let Some(started) = self.started().await {
+            started?;
+        }
+        Ok(())
+    }
+
+    /// Waits until all pods are ready.
+    ///
+    /// # Errors
+    /// When one does not become ready.
+    pub async fn until_ready(&self) -> anyhow::Result<()> {
+        try_join_all(self.pods.values().map(RunningPod::until_ready)).await.map(drop)
+    }
+
+    /// The pods that run.
+    pub fn pods(&self) -> impl Iterator<Item = &RunningPod> {
+        self.pods.values()
+    }
+
+    /// A pod by the begin of its name, as `NAMESPACE/NAME`.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn pod(&self, name: &str) -> anyhow::Result<&RunningPod> {
+        let found = self.pods.range(name.to_owned()..).next().filter(|(key, _)| key.starts_with(name));
+        found.map(|(_, pod)| pod).with_context(|| format!("no pod {name} runs"))
+    }
+
+    /// The proxies of the nodes.
+    pub fn proxies(&self) -> impl Iterator<Item = &Arc<Proxy>> {
+        self.proxies.values()
+    }
+
+    /// The proxy of a node, started when its first pod is.
+    async fn proxy(&mut self, node: &str) -> anyhow::Result<Arc<Proxy>> {
+        if let Some(proxy) = self.proxies.get(node) {
+            return Ok(Arc::clone(proxy));
+        }
+        let token = self.cluster.proxy_token(node).await?;
+        let roots = self.cluster.config_map(SYSTEM, ROOTS).await?;
+        let Some(roots) = roots.get("root-cert.pem") else { bail!("there is no root") };
+        let (roots_pem, server_name) = (roots.clone().into_bytes(), NAME.to_owned());
+        let address = self.control_plane.to_string();
+        let state = Options {
+            tls: Some(Tls { roots_pem: roots_pem.clone(), server_name: Some(server_name.clone()) }),
+            token: Some(token.clone()),
+            node: NodeMessage::ztunnel(node),
+            ..Options::to(address.clone())
+        };
+        let certificates =
+            CertificateTarget { address, server_name, roots_pem, token, client: None, time: None };
+        fs::create_dir_all(&self.folder)?;
+        let log = self.folder.join(format!("{node}.log"));
+        let proxy = Proxy::start(state, certificates, self.services, &log).await;
+        let proxy = proxy.with_context(|| format!("the proxy of {node}"))?;
+        if self.proxies.is_empty() {
+            let hosts = Hosts::from([(NAME.to_owned(), ADDRESS)]);
+            let socket = UdpSocket::bind((IpAddr::V4(ADDRESS), 53)).await.context("no name server")?;
+            self.names.spawn(names::serve(socket, Arc::clone(&proxy), hosts));
+        }
+        self.proxies.insert(node.to_owned(), Arc::clone(&proxy));
+        Ok(proxy)
+    }
+}

@@ -1,0 +1,65 @@
+//! Volumes of a pod: folders of the node. Containers are told where they are instead of where they mount them: each knows
+//! of all mounts of the pod, since what one writes is read by another.
+
+use crate::cluster::Cluster;
+use k8s_openapi::api::core::v1::{ConfigMapVolumeSource, Pod, VolumeProjection};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Where things are that containers mount, by the path of the mount.
+pub(super) struct Volumes(BTreeMap<String, PathBuf>);
+
+/// Makes the volumes of a pod.
+///
+/// # Errors
+/// When the cluster does not have what is in them.
+pub(super) async fn mount(pod: &Pod, cluster: &Cluster, folder: &Path) -> anyhow::Result<Volumes> {
+    let spec = pod.spec.as_ref();
+    let containers =
+        spec.iter().flat_map(|spec| spec.init_containers.iter().flatten().chain(&spec.containers));
+    let mounts: Vec<_> = containers.flat_map(|of| of.volume_mounts.iter().flatten()).collect();
+    let mut all = BTreeMap::new();
+    for volume in pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
+        let path = folder.join("volumes").join(&volume.name);
+        fs::create_dir_all(&path)?;
+        if let Some(map) = &volume.config_map {
+            config_map(pod, cluster, map, &path).await?;
+        }
+        for source in volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten()) {
+            if let VolumeProjection { service_account_token: Some(token), .. } = source {
+                let audience = token.audience.as_deref().unwrap_or_default();
+                fs::write(path.join(&token.path), cluster.token(pod, audience).await?)?;
+            }
+        }
+        let own = mounts.iter().filter(|mount| mount.name == volume.name);
+        all.extend(own.map(|mount| (mount.mount_path.clone(), path.clone())));
+    }
+    Ok(Volumes(all))
+}
+
+async fn config_map(
+    pod: &Pod,
+    cluster: &Cluster,
+    volume: &ConfigMapVolumeSource,
+    path: &Path,
+) -> anyhow::Result<()> {
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let data = cluster.config_map(namespace, &volume.name).await?;
+    match &volume.items {
+        None => data.iter().try_for_each(|(key, text)| fs::write(path.join(key), text))?,
+        Some(items) => items.iter().try_for_each(|item| {
+            fs::write(path.join(&item.path), data.get(&item.key).map(String::as_str).unwrap_or_default())
+        })?,
+    }
+    Ok(())
+}
+
+impl Volumes {
+    /// Says where things are, in a text that says where containers mount them.
+    pub(super) fn translated(&self, text: &str) -> String {
+        self.0
+            .iter()
+            .fold(text.to_owned(), |text, (mount, path)| text.replace(mount, &path.display().to_string()))
+    }
+}

@@ -1,0 +1,231 @@
+//! The proxy of a node: does for its pods what a ztunnel does.
+//!
+//! ```text
+//!  namespace of a pod                                                      namespace of another pod
+//!  application ──redirected──▶ 15001 ──TLS, CONNECT, baggage──▶ 15008 ──policies──▶ application
+//!                                 └─── through the waypoint, where the service has one ───┘
+//! ```
+//!
+//! What it holds is what the reference client holds, and so are its decisions: which peer is dialled
+//! (`client::upstream`), and who is let in (`client::rbac`). Pods out of the mesh are spoken to in plain text, and their
+//! own connections to services are taken to an endpoint, as the rules of a node do.
+
+mod certificates;
+mod inbound;
+mod outbound;
+
+use crate::namespace::{LINK, Namespace};
+use crate::netfilter::{self, Condition, Hook, Redirect};
+use anyhow::Context;
+use certificates::Certificates;
+use pilothouse_tests::certificates::CertificateTarget;
+use pilothouse_tests::client::upstream::HBONE_PORT;
+use pilothouse_tests::client::{Client, Options};
+use std::fs::File;
+use std::future::Future;
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::task::JoinSet;
+
+/// Where what pods send is redirected to.
+const OUTBOUND_PORT: u16 = 15001;
+/// Where what comes to pods in plain text is redirected to.
+const PLAINTEXT_PORT: u16 = 15006;
+/// The type of service by which the proxy's own connections are known.
+const MARK: u8 = 0x48;
+/// How long connecting may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The network of all pods.
+const NETWORK: &str = "";
+
+/// Addresses from and to a prefix length.
+pub type Range = (Ipv4Addr, u8);
+
+/// The network of a pod.
+#[derive(Debug)]
+pub struct PodNetwork {
+    /// Its namespace.
+    pub namespace: Namespace,
+    /// Its address.
+    pub address: Ipv4Addr,
+}
+
+impl PodNetwork {
+    /// Listens in it.
+    fn listen(&self, port: u16) -> anyhow::Result<TcpListener> {
+        let listen = || std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, port));
+        let listener = self.namespace.within(listen)?.with_context(|| format!("port {port} of a pod"))?;
+        listener.set_nonblocking(true)?;
+        Ok(TcpListener::from_std(listener)?)
+    }
+
+    /// Connects from it, past its rules.
+    async fn dial(&self, to: SocketAddr) -> anyhow::Result<TcpStream> {
+        let socket = self.namespace.within(TcpSocket::new_v4)??;
+        socket.set_tos_v4(MARK.into())?;
+        let connected = tokio::time::timeout(CONNECT_TIMEOUT, socket.connect(to)).await;
+        let stream = connected.map_err(anyhow::Error::from).and_then(|stream| Ok(stream?));
+        let stream = stream.with_context(|| format!("cannot connect to {to}"))?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+
+    fn is_own(&self, ip: IpAddr) -> bool {
+        ip == IpAddr::V4(self.address) || ip.is_loopback()
+    }
+}
+
+/// The proxy of one node.
+pub struct Proxy {
+    client: Client,
+    certificates: Certificates,
+    services: Range,
+    log: Mutex<File>,
+}
+
+impl Proxy {
+    /// Starts one that has its state and certificates from a control plane, writes its log to a file, and knows
+    /// the addresses of services by their range.
+    ///
+    /// # Errors
+    /// When the control plane does not answer.
+    pub async fn start(
+        state: Options,
+        certificates: CertificateTarget,
+        services: Range,
+        log: &Path,
+    ) -> anyhow::Result<Arc<Self>> {
+        let log = File::create(log).with_context(|| format!("cannot make {}", log.display()))?;
+        let client = Client::connect(state).await?;
+        client.until("the state of the mesh", |state| state.is_ready()).await?;
+        let certificates = Certificates::new(certificates);
+        Ok(Arc::new(Self { client, certificates, services, log: Mutex::new(log) }))
+    }
+
+    /// What it holds.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Serves a pod of its node.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub async fn serve(self: &Arc<Self>, pod: &Arc<PodNetwork>, in_mesh: bool) -> anyhow::Result<Capture> {
+        let mut capture = Capture {
+            proxy: Arc::clone(self),
+            pod: Arc::clone(pod),
+            is_in_mesh: Arc::default(),
+            inbound: JoinSet::new(),
+            _outbound: JoinSet::new(),
+        };
+        let (proxy, pod, is_in_mesh) = (Arc::clone(self), Arc::clone(pod), Arc::clone(&capture.is_in_mesh));
+        let listener = pod.listen(OUTBOUND_PORT)?;
+        capture._outbound.spawn(accept(listener, move |stream| {
+            let (proxy, pod, in_mesh) =
+                (Arc::clone(&proxy), Arc::clone(&pod), is_in_mesh.load(Ordering::Relaxed));
+            async move { proxy.outbound(&pod, stream, in_mesh).await }
+        }));
+        capture.apply(in_mesh).await?;
+        Ok(capture)
+    }
+
+    /// Writes a line to the log.
+    fn log(&self, line: &str) {
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = writeln!(log, "{line}");
+    }
+}
+
+/// A pod that is served; dropping it closes what there is.
+pub struct Capture {
+    proxy: Arc<Proxy>,
+    pod: Arc<PodNetwork>,
+    is_in_mesh: Arc<AtomicBool>,
+    inbound: JoinSet<()>,
+    _outbound: JoinSet<()>,
+}
+
+impl Capture {
+    /// Tells whether the pod is in the mesh.
+    pub fn is_in_mesh(&self) -> bool {
+        self.is_in_mesh.load(Ordering::Relaxed)
+    }
+
+    /// Takes the pod into the mesh or out of it; its processes do not notice.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub async fn set_in_mesh(&mut self, in_mesh: bool) -> anyhow::Result<()> {
+        if in_mesh == self.is_in_mesh() {
+            return Ok(());
+        }
+        self.apply(in_mesh).await
+    }
+
+    async fn apply(&mut self, in_mesh: bool) -> anyhow::Result<()> {
+        self.inbound.shutdown().await;
+        if in_mesh {
+            for port in [HBONE_PORT, PLAINTEXT_PORT] {
+                let (proxy, pod) = (Arc::clone(&self.proxy), Arc::clone(&self.pod));
+                self.inbound.spawn(accept(self.pod.listen(port)?, move |stream| {
+                    let (proxy, pod) = (Arc::clone(&proxy), Arc::clone(&pod));
+                    async move {
+                        match port {
+                            HBONE_PORT => proxy.tunnels(pod, stream).await,
+                            _ => proxy.plaintext(&pod, stream).await,
+                        }
+                    }
+                }));
+            }
+        }
+        self.is_in_mesh.store(in_mesh, Ordering::Relaxed);
+        let rules = rules(in_mesh, self.proxy.services);
+        self.pod.namespace.within(|| netfilter::replace(&rules))?
+    }
+}
+
+/// The rules of a pod's namespace.
+fn rules(in_mesh: bool, services: Range) -> Vec<Redirect> {
+    let own = |mut more: Vec<Condition>| {
+        more.extend([Condition::NotMarked(MARK), Condition::NotLoopback(Hook::Output)]);
+        Redirect { hook: Hook::Output, conditions: more, port: OUTBOUND_PORT }
+    };
+    let (first, length) = services;
+    if !in_mesh {
+        return vec![own(vec![Condition::Destination(first, length, true)])];
+    }
+    let incoming = Redirect {
+        hook: Hook::PreRouting,
+        conditions: vec![
+            Condition::NotLoopback(Hook::PreRouting),
+            Condition::NotPort(HBONE_PORT),
+            // The probes of a kubelet are no business of the mesh.
+            Condition::NotSource(LINK),
+        ],
+        port: PLAINTEXT_PORT,
+    };
+    vec![own(vec![Condition::Destination(Ipv4Addr::LOCALHOST, 8, false)]), incoming]
+}
+
+/// Takes connections until it is dropped, and they with it.
+async fn accept<F>(listener: TcpListener, serve: impl Fn(TcpStream) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            // One that broke before it was taken is no reason to end.
+            taken = listener.accept() => if let Ok((stream, _)) = taken {
+                connections.spawn(serve(stream));
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}

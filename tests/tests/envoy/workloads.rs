@@ -1,0 +1,237 @@
+//! Workloads that are called at their own addresses, through a real Envoy that is their waypoint.
+
+use super::proxy::{Authority, LIMIT};
+use super::traffic::{Http, Waypoint};
+use http_body_util::{Empty, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use model::Kind;
+use pilothouse_tests::apiserver::until;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use serde_json::{Value, json};
+use std::convert::Infallible;
+use std::sync::Arc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+const CLIENT: &str = "spiffe://cluster.local/ns/shop/sa/client";
+
+const MESH: &str = "\
+options: {gateway_api: true, configures_waypoints: true}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: istio-waypoint}
+spec: {controllerName: istio.io/mesh-controller}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop, labels: {istio.io/use-waypoint: waypoint}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {namespace: shop, name: waypoint, labels: {istio.io/rev: elsewhere, istio.io/waypoint-for: all}}
+spec: {gatewayClassName: istio-waypoint, listeners: [{name: mesh, port: 15008, protocol: HBONE}]}
+status: {addresses: [{type: IPAddress, value: 10.1.0.9}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {namespace: shop, name: one, labels: {app: one}, annotations: {ambient.istio.io/redirection: enabled}}
+spec: {serviceAccountName: one, containers: [{name: one, image: one}]}
+status: {phase: Running, podIP: 127.0.21.1, conditions: [{type: Ready, status: \"True\"}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {namespace: shop, name: two, labels: {app: two}, annotations: {ambient.istio.io/redirection: enabled}}
+spec: {serviceAccountName: two, containers: [{name: two, image: two}]}
+status: {phase: Running, podIP: 127.0.21.2, conditions: [{type: Ready, status: \"True\"}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {namespace: shop, name: outside}
+spec: {serviceAccountName: two, containers: [{name: two, image: two}]}
+status: {phase: Running, podIP: 127.0.21.3, conditions: [{type: Ready, status: \"True\"}]}
+---
+apiVersion: v1
+kind: Pod
+metadata:
+  namespace: shop
+  name: alone
+  labels: {istio.io/use-waypoint: none}
+  annotations: {ambient.istio.io/redirection: enabled}
+spec: {serviceAccountName: two, containers: [{name: two, image: two}]}
+status: {phase: Running, podIP: 127.0.21.4, conditions: [{type: Ready, status: \"True\"}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {namespace: shop, name: six}
+spec: {clusterIP: 'fd00::6', clusterIPs: ['fd00::6'], ports: [{name: http, port: 80}, {name: mysql, port: 3306}]}
+";
+
+/// Takes HBONE at an address: at port 3306 it says hello and sends back what comes, at any other it answers requests
+/// with where they were to.
+async fn workload(ip: &str, authority: &Authority) -> anyhow::Result<()> {
+    let (chain, key) = authority.certificate(ip)?;
+    let mut tls = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(
+        vec![CertificateDer::from_pem_slice(chain.as_bytes())?],
+        PrivateKeyDer::from_pem_slice(key.as_bytes())?,
+    )?;
+    tls.alpn_protocols = vec![b"h2".to_vec()];
+    let acceptor = TlsAcceptor::from(Arc::new(tls));
+    let listener = TcpListener::bind((ip, mesh::destination::HBONE)).await?;
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let stream = acceptor.accept(stream).await?;
+                let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                connection.serve_connection(TokioIo::new(stream), service_fn(connect)).await?;
+                anyhow::Ok(())
+            });
+        }
+    });
+    Ok(())
+}
+
+async fn connect(mut request: Request<Incoming>) -> Result<Response<Empty<Bytes>>, Infallible> {
+    if request.method() != Method::CONNECT {
+        return Ok(Response::builder().status(405).body(Empty::new()).unwrap());
+    }
+    let to = request.uri().to_string();
+    let upgrade = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        let stream = upgrade.await?;
+        if to.ends_with(":3306") {
+            let mut stream = TokioIo::new(stream);
+            stream.write_all(b"hello").await?;
+            let (mut from, mut back) = tokio::io::split(stream);
+            tokio::io::copy(&mut from, &mut back).await?;
+            return anyhow::Ok(());
+        }
+        let answer = service_fn(move |request: Request<Incoming>| {
+            let body = json!({"to": to, "path": request.uri().path()}).to_string();
+            async move { Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(body)))) }
+        });
+        hyper::server::conn::http1::Builder::new().serve_connection(stream, answer).await?;
+        Ok(())
+    });
+    Ok(Response::new(Empty::new()))
+}
+
+async fn start() -> Waypoint {
+    let waypoint = Waypoint::of(MESH).await.unwrap();
+    for ip in ["127.0.21.1", "127.0.21.2"] {
+        workload(ip, &waypoint.authority).await.unwrap();
+    }
+    waypoint
+}
+
+fn get(path: &str) -> Request<Empty<Bytes>> {
+    Request::get(path).header("host", "one").body(Empty::new()).unwrap()
+}
+
+async fn status(waypoint: &Waypoint, to: &str, path: &str) -> anyhow::Result<StatusCode> {
+    Ok(waypoint.http(to).await?.send(get(path)).await?.status)
+}
+
+fn policy(rules: Value) -> (Kind, Value) {
+    let target = json!([{"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "waypoint"}]);
+    let spec = json!({"targetRefs": target, "action": "DENY", "rules": rules});
+    (Kind::AuthorizationPolicy, json!({"metadata": {"namespace": "shop", "name": "denied"}, "spec": spec}))
+}
+
+/// Everything here has the same addresses: one test at a time.
+#[tokio::test(flavor = "multi_thread")]
+async fn workloads_are_reached_at_their_own_addresses_at_any_port() {
+    let mut waypoint = start().await;
+    // Requests, also on one connection of the client's node, each to where it was to.
+    for to in ["127.0.21.1:8080", "127.0.21.2:8080", "127.0.21.1:9999"] {
+        let mut http = waypoint.http(to).await.unwrap();
+        for path in ["/a", "/b"] {
+            let answer = http.send(get(path)).await.unwrap();
+            assert_eq!((answer.status, &answer.body["to"]), (StatusCode::OK, &json!(to)));
+            assert_eq!(answer.body["path"], path);
+        }
+        // Envoy has looked at them.
+        assert_eq!(http.send(get("/x/../c//d")).await.unwrap().body["path"], "/c/d");
+    }
+    // Whoever speaks first.
+    let mut stream = waypoint.connect_as(CLIENT, "127.0.21.2:3306", &[]).await.unwrap().unwrap();
+    stream.write_all(b"\x01\x02\r\n").await.unwrap();
+    let mut first = [0; 9];
+    tokio::time::timeout(LIMIT, stream.read_exact(&mut first)).await.unwrap().unwrap();
+    assert_eq!(&first, b"hello\x01\x02\r\n");
+
+    // A workload that takes no HBONE, one that has no waypoint, and none at all.
+    for to in ["127.0.21.3:80", "127.0.21.4:80", "127.0.21.5:80", "localhost:80"] {
+        let refused = waypoint.connect_as(CLIENT, to, &[]).await.unwrap().err();
+        assert_eq!(refused, Some(StatusCode::NOT_FOUND), "{to}");
+    }
+    // No client says which scope it wants.
+    for scope in ["connect|127.0.21.1", "direct", "connect|"] {
+        let headers = [("x-pilothouse-scope", scope)];
+        let refused = waypoint.connect_as(CLIENT, "127.0.21.5:80", &headers).await.unwrap().err();
+        assert_eq!(refused, Some(StatusCode::NOT_FOUND), "{scope}");
+    }
+
+    // Policies of the waypoint hold here, too, for requests and for streams.
+    let denied = policy(json!([{"to": [{"operation": {"paths": ["/admin"]}}]}]));
+    waypoint.apply(&[denied]).await.unwrap();
+    let is_so = async |path: &str, expected: u16| {
+        let is = async || Ok((status(&waypoint, "127.0.21.1:8080", path).await? == expected).then_some(()));
+        until(LIMIT, is).await.unwrap();
+    };
+    is_so("/admin", 403).await;
+    is_so("/", 200).await;
+    let denied = policy(json!([{"to": [{"operation": {"ports": ["3306"]}}]}]));
+    waypoint.apply(&[denied]).await.unwrap();
+    let is_closed = until(LIMIT, async || {
+        let mut stream = waypoint.connect_as(CLIENT, "127.0.21.2:3306", &[]).await?.unwrap();
+        stream.write_all(b"\x01\x02\r\n").await?;
+        let mut all = Vec::new();
+        // What is denied is closed, or reset; what is not says hello and waits.
+        let read = tokio::time::timeout(LIMIT, stream.read(&mut [0; 5])).await?;
+        all.extend(read.ok().filter(|n| *n > 0));
+        Ok(all.is_empty().then_some(()))
+    });
+    is_closed.await.unwrap();
+    assert_eq!(status(&waypoint, "127.0.21.2:8080", "/admin").await.unwrap(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_comes_is_one_scope_and_goes_again() {
+    let mut waypoint = Waypoint::of(MESH).await.unwrap();
+    let pod = json!({
+        "metadata": {"namespace": "shop", "name": "new", "annotations": {"ambient.istio.io/redirection": "enabled"}},
+        "spec": {"serviceAccountName": "new", "containers": [{"name": "a", "image": "a"}]},
+        "status": {"phase": "Running", "podIP": "10.2.0.7", "conditions": [{"type": "Ready", "status": "True"}]},
+    });
+    let bytes = waypoint.apply(&[(Kind::Pod, pod)]).await.unwrap();
+    assert!((1..500).contains(&bytes), "{bytes} bytes");
+    waypoint.connect_as(CLIENT, "10.2.0.7:1234", &[]).await.unwrap().unwrap();
+    let gone = model::ObjectRef { kind: Kind::Pod, name: model::Name::new("shop", "new") };
+    waypoint.change(vec![model::Event::Remove(gone)]).await.unwrap();
+    let is_gone = until(LIMIT, async || {
+        let refused = waypoint.connect_as(CLIENT, "10.2.0.7:1234", &[]).await?.err();
+        Ok((refused == Some(StatusCode::NOT_FOUND)).then_some(()))
+    });
+    is_gone.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn services_have_addresses_of_either_family() {
+    let waypoint = Waypoint::of(MESH).await.unwrap();
+    let mut six: Http = waypoint.http("[fd00::6]:80").await.unwrap();
+    // It has no instance.
+    assert_eq!(six.send(get("/")).await.unwrap().status, StatusCode::SERVICE_UNAVAILABLE);
+    let refused = waypoint.connect_as(CLIENT, "[fd00::6]:3306", &[]).await.unwrap().err();
+    assert_eq!(refused, Some(StatusCode::SERVICE_UNAVAILABLE));
+    for to in ["[fd00::6]:81", "[fd00::7]:80"] {
+        let refused = waypoint.connect_as(CLIENT, to, &[]).await.unwrap().err();
+        assert_eq!(refused, Some(StatusCode::NOT_FOUND), "{to}");
+    }
+}

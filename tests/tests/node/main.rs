@@ -1,0 +1,5 @@
+//! The node: what its servers answer, the demo as a person runs it, and what is left behind.
+
+mod cluster;
+mod demo;
+mod echo;
