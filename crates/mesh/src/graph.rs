@@ -231,7 +231,8 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
     let waypoint_policies =
         b.derive("waypoint_policies", policies, |_, _, row: &PolicyRow| row.at_waypoints.clone());
     let destinations = options.configures_waypoints.then(|| {
-        let of = destination::Inputs { services: inputs.services, service_rows, entries, workloads, binder };
+        let (services, pods) = (inputs.services, inputs.pods);
+        let of = destination::Inputs { services, pods, service_rows, entries, workloads, binder };
         Destinations::declare(b, of)
     });
     Tables {

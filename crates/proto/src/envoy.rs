@@ -76,6 +76,32 @@ pub mod extensions {
             }
         }
     }
+    pub mod clusters {
+        pub mod common {
+            pub mod dns {
+                pub mod v3 {
+                    include!("gen/envoy.extensions.clusters.common.dns.v3.rs");
+                }
+            }
+        }
+        pub mod dns {
+            pub mod v3 {
+                include!("gen/envoy.extensions.clusters.dns.v3.rs");
+            }
+        }
+        pub mod dynamic_forward_proxy {
+            pub mod v3 {
+                include!("gen/envoy.extensions.clusters.dynamic_forward_proxy.v3.rs");
+            }
+        }
+    }
+    pub mod common {
+        pub mod dynamic_forward_proxy {
+            pub mod v3 {
+                include!("gen/envoy.extensions.common.dynamic_forward_proxy.v3.rs");
+            }
+        }
+    }
     pub mod filters {
         pub mod common {
             pub mod fault {
@@ -93,6 +119,11 @@ pub mod extensions {
             pub mod cors {
                 pub mod v3 {
                     include!("gen/envoy.extensions.filters.http.cors.v3.rs");
+                }
+            }
+            pub mod dynamic_forward_proxy {
+                pub mod v3 {
+                    include!("gen/envoy.extensions.filters.http.dynamic_forward_proxy.v3.rs");
                 }
             }
             pub mod fault {
@@ -128,6 +159,11 @@ pub mod extensions {
             pub mod set_filter_state {
                 pub mod v3 {
                     include!("gen/envoy.extensions.filters.http.set_filter_state.v3.rs");
+                }
+            }
+            pub mod stateful_session {
+                pub mod v3 {
+                    include!("gen/envoy.extensions.filters.http.stateful_session.v3.rs");
                 }
             }
         }
@@ -179,6 +215,18 @@ pub mod extensions {
                 }
             }
         }
+        pub mod stateful_session {
+            pub mod cookie {
+                pub mod v3 {
+                    include!("gen/envoy.extensions.http.stateful_session.cookie.v3.rs");
+                }
+            }
+            pub mod header {
+                pub mod v3 {
+                    include!("gen/envoy.extensions.http.stateful_session.header.v3.rs");
+                }
+            }
+        }
     }
     pub mod retry {
         pub mod host {
@@ -222,6 +270,11 @@ pub mod extensions {
     }
 }
 pub mod r#type {
+    pub mod http {
+        pub mod v3 {
+            include!("gen/envoy.r#type.http.v3.rs");
+        }
+    }
     pub mod matcher {
         pub mod v3 {
             include!("gen/envoy.r#type.matcher.v3.rs");

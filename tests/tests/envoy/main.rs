@@ -7,6 +7,8 @@
 
 mod acceptance;
 mod bootstrap;
+mod destination;
+mod endpoints;
 mod peers;
 mod policy;
 mod proxy;

@@ -5,20 +5,22 @@ use proto::envoy::config::listener::v3::{FilterChain, FilterChainMatch, Listener
 use proto::envoy::extensions::filters::listener::http_inspector::v3::HttpInspector;
 use proto::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
 use proto::envoy::extensions::filters::network::tcp_proxy::v3::{TcpProxy, tcp_proxy};
+use proto::envoy::r#type::v3::{HashPolicy, hash_policy};
 
 use super::chain::{in_chain, internal};
 use super::requests::requests;
-use crate::message::{listener_filter, original_dst};
+use crate::message::{duration, listener_filter, original_dst};
 use crate::policy::Policies;
 use crate::port::Traffic;
 use crate::telemetry;
+use crate::upstream::StreamLimits;
 
 /// Returns what takes a port that is not HTTP, or is found out to be HTTP or not: clusters have streams by
 /// weight, and what policies there are lets them pass.
 pub(crate) fn of_port(
     name: &str,
     traffic: Traffic,
-    shares: &[(String, u32)],
+    (shares, limits): (&[(String, u32)], &StreamLimits),
     policies: Option<&Policies>,
     normalization: PathNormalization,
 ) -> Listener {
@@ -34,9 +36,14 @@ pub(crate) fn of_port(
             })
         }
     };
+    let by_source = hash_policy::PolicySpecifier::SourceIp(hash_policy::SourceIp {});
+    let by_source = limits.hashes_source.then_some(HashPolicy { policy_specifier: Some(by_source) });
     let proxy = TcpProxy {
         stat_prefix: name.to_owned(),
         cluster_specifier: Some(cluster),
+        idle_timeout: limits.idle_timeout.map(duration),
+        max_downstream_connection_duration: limits.max_duration.map(duration),
+        hash_policy: by_source.into_iter().collect(),
         access_log: telemetry::of_streams(),
         access_log_options: Some(tcp_proxy::TcpAccessLogOptions { flush_access_log_on_connected: true }),
         ..TcpProxy::default()

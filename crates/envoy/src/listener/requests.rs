@@ -3,8 +3,12 @@
 use model::facts::PathNormalization;
 use proto::envoy::config::listener::v3::{FilterChain, Listener};
 use proto::envoy::extensions::filters::http::cors::v3::Cors;
+use proto::envoy::extensions::filters::http::dynamic_forward_proxy::v3::{
+    FilterConfig as ForwardProxy, filter_config::ImplementationSpecifier,
+};
 use proto::envoy::extensions::filters::http::fault::v3::HttpFault;
 use proto::envoy::extensions::filters::http::grpc_stats::v3::{FilterConfig as GrpcStats, filter_config};
+use proto::envoy::extensions::filters::http::stateful_session::v3::StatefulSession;
 use proto::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::PathWithEscapedSlashesAction;
 use proto::envoy::extensions::filters::network::http_connection_manager::v3::{
     HttpConnectionManager, HttpFilter,
@@ -13,7 +17,8 @@ use proto::envoy::extensions::filters::network::http_connection_manager::v3::{
 use super::chain::{in_chain, internal};
 use super::http::{http_filter, manager, policies, router, scoped};
 use super::state::DESTINATION;
-use crate::key::{CORS, FAULT, MAIN_INTERNAL};
+use crate::key::{CORS, FAULT, MAIN_INTERNAL, SESSION};
+use crate::message::names;
 use crate::telemetry;
 
 /// The chain of requests. Their routes, and the policies for them, are those of the destination that the CONNECT is
@@ -23,11 +28,15 @@ pub(super) fn requests(normalization: PathNormalization) -> FilterChain {
         emit_filter_state: true,
         per_method_stat_specifier: Some(filter_config::PerMethodStatSpecifier::StatsForAllMethods(false)),
     };
+    let forward =
+        ForwardProxy { implementation_specifier: Some(ImplementationSpecifier::DnsCacheConfig(names())) };
     let mut filters: Vec<HttpFilter> = policies().collect();
     filters.extend([
         http_filter("envoy.filters.http.grpc_stats", &grpc_stats),
         http_filter(FAULT, &HttpFault::default()),
         http_filter(CORS, &Cors {}),
+        http_filter(SESSION, &StatefulSession::default()),
+        http_filter("envoy.filters.http.dynamic_forward_proxy", &forward),
         router(),
     ]);
     let slashes = if normalization.decodes_slashes() {

@@ -32,7 +32,10 @@ fn scope(name: &str, host: VirtualHost) -> ScopedRouteConfiguration {
     });
     let is_large = bodies.map(Message::encoded_len).max().is_some_and(|largest| largest > USUAL_BODY);
     let fragment = Fragment { r#type: Some(fragment::Type::StringKey(name.to_owned())) };
-    let all = VirtualHost { domains: vec!["*".to_owned()], ..host };
+    let mut all = host;
+    if all.domains.is_empty() {
+        all.domains.push("*".to_owned());
+    }
     ScopedRouteConfiguration {
         name: name.to_owned(),
         key: Some(Key { fragments: vec![fragment] }),
@@ -128,7 +131,7 @@ pub(crate) fn requests(of: &Routes, policies: Option<&Policies>) -> ScopedRouteC
         routes.push(Route {
             name: "default".to_owned(),
             r#match: Some(RouteMatch { path_specifier: Some(all), ..RouteMatch::default() }),
-            action: Some(route::Action::Route(action::to_cluster(&of.cluster))),
+            action: Some(route::Action::Route(action::to_port(of))),
             ..Route::default()
         });
     }
@@ -139,11 +142,11 @@ pub(crate) fn requests(of: &Routes, policies: Option<&Policies>) -> ScopedRouteC
         &of.cluster,
         VirtualHost {
             name: format!("inbound|http|{}", of.port),
+            domains: of.asked.clone(),
             routes,
             // Most rules say nothing of retries.
             retry_policy: Some(retry::by_default()),
             typed_per_filter_config: policies.map(|of| of.per_route(At::Requests)).unwrap_or_default(),
-            ..VirtualHost::default()
         },
     )
 }

@@ -33,7 +33,7 @@ pub use backend_policy::{
     BackendTarget, BackendTlsPolicy, BackendTrafficPolicy, Rate, RetryConstraint, SubjectAltName,
 };
 pub use destination_rule::{
-    Algorithm, ClientTls, ConnectionPool, DestinationRule, HashKey, HashTable, LoadBalancer, LocalitySetting,
+    Algorithm, ClientTls, ConnectionPool, DestinationRule, HashKey, HashTable, LoadBalancer,
     OutlierDetection, PortPolicy, RetryBudget, Subset, TcpKeepalive, TlsMode, TrafficPolicy, Warmup,
 };
 pub use endpoint_slice::{AddressType, Endpoint, EndpointPort, EndpointSlice, EndpointTarget};

@@ -53,6 +53,7 @@ mod session;
 mod text;
 mod traffic_policy;
 mod uid;
+mod unset;
 mod unsupported;
 mod virtual_service;
 mod workload_entry;
