@@ -33,7 +33,8 @@ pub(crate) fn declare(
     let ports = port::declare(b, destinations);
     let leads_to = port::declare_outbound(b, destinations);
     let sources = Sources { ports, routing: gateway.routing, destinations, outbound: leads_to };
-    let policy::Tables { ports: policies, gateways: of_gateway } = policy::declare(b, mesh, ports);
+    let policy::Tables { ports: policies, gateways: of_gateway } =
+        policy::declare(b, mesh, ports, move |cx, key, to| sources.cluster(cx, key, Some(to), Layer::Http));
     let normalization = mesh.path_normalization;
     let routes = route::declare_requests(b, sources);
     let streams = route::declare_streams(b, sources);

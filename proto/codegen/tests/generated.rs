@@ -11,14 +11,14 @@ fn committed_code_is_what_the_proto_files_compile_to() {
     assert!(!wanted.is_empty());
     for (name, content) in &wanted {
         let held = std::fs::read(dir.join(name)).unwrap_or_default();
-        assert!(
-            held == *content,
-            "crates/proto/src/gen/{name} is out of date: run `make proto`"
-        );
+        assert!(held == *content, "crates/proto/src/gen/{name} is out of date: run `make proto`");
     }
     let held: Vec<String> =
         std::fs::read_dir(&dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     for name in held {
-        assert!(wanted.contains_key(&name), "crates/proto/src/gen/{name} is left over: no proto file compiles to it");
+        assert!(
+            wanted.contains_key(&name),
+            "crates/proto/src/gen/{name} is left over: no proto file compiles to it"
+        );
     }
 }

@@ -118,7 +118,7 @@ impl Sources {
     }
 
     /// Returns the cluster of a backend: that of the waypoint's own port where it is one.
-    fn cluster(&self, cx: &Cx<'_>, key: &PortKey, to: Option<&Backend>, layer: Layer) -> String {
+    pub fn cluster(&self, cx: &Cx<'_>, key: &PortKey, to: Option<&Backend>, layer: Layer) -> String {
         let Some(to) = to else { return NO_CLUSTER.to_owned() };
         let service = Str::from(format!("{}/{}", &*to.ns, to.hostname));
         let Some(destination) = self.destinations.get(cx, &service) else { return NO_CLUSTER.to_owned() };
