@@ -37,7 +37,8 @@ pub(crate) fn declare(
     let upstreams = Upstreams::declare(b, destinations, gateway);
     upstreams.want_ports(b, ports);
     let sources = Sources { ports, routing: gateway.routing, upstreams };
-    let policy::Tables { ports: policies, gateways: of_gateway } = policy::declare(b, mesh, ports);
+    let policy::Tables { ports: policies, gateways: of_gateway } =
+        policy::declare(b, mesh, ports, move |cx, key, to| sources.provider(cx, key, to));
     let normalization = mesh.path_normalization;
     let routes = route::declare_requests(b, sources);
     let streams = route::declare_streams(b, sources);

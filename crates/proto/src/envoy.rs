@@ -64,6 +64,13 @@ pub mod data {
     }
 }
 pub mod extensions {
+    pub mod common {
+        pub mod matching {
+            pub mod v3 {
+                include!("gen/envoy.extensions.common.matching.v3.rs");
+            }
+        }
+    }
     pub mod access_loggers {
         pub mod file {
             pub mod v3 {
@@ -109,6 +116,13 @@ pub mod extensions {
                     include!("gen/envoy.extensions.filters.common.fault.v3.rs");
                 }
             }
+            pub mod matcher {
+                pub mod action {
+                    pub mod v3 {
+                        include!("gen/envoy.extensions.filters.common.matcher.action.v3.rs");
+                    }
+                }
+            }
             pub mod set_filter_state {
                 pub mod v3 {
                     include!("gen/envoy.extensions.filters.common.set_filter_state.v3.rs");
@@ -116,6 +130,21 @@ pub mod extensions {
             }
         }
         pub mod http {
+            pub mod composite {
+                pub mod v3 {
+                    include!("gen/envoy.extensions.filters.http.composite.v3.rs");
+                }
+            }
+            pub mod ext_authz {
+                pub mod v3 {
+                    include!("gen/envoy.extensions.filters.http.ext_authz.v3.rs");
+                }
+            }
+            pub mod jwt_authn {
+                pub mod v3 {
+                    include!("gen/envoy.extensions.filters.http.jwt_authn.v3.rs");
+                }
+            }
             pub mod cors {
                 pub mod v3 {
                     include!("gen/envoy.extensions.filters.http.cors.v3.rs");

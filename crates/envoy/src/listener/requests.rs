@@ -15,7 +15,7 @@ use proto::envoy::extensions::filters::network::http_connection_manager::v3::{
 };
 
 use super::chain::{in_chain, internal};
-use super::http::{http_filter, manager, policies, router, scoped};
+use super::http::{http_filter, manager, policies, router, scoped, slots};
 use super::state::DESTINATION;
 use crate::key::{CORS, FAULT, MAIN_INTERNAL, SESSION};
 use crate::message::names;
@@ -30,7 +30,7 @@ pub(super) fn requests(normalization: PathNormalization) -> FilterChain {
     };
     let forward =
         ForwardProxy { implementation_specifier: Some(ImplementationSpecifier::DnsCacheConfig(names())) };
-    let mut filters: Vec<HttpFilter> = policies().collect();
+    let mut filters: Vec<HttpFilter> = slots().chain(policies()).collect();
     filters.extend([
         http_filter("envoy.filters.http.grpc_stats", &grpc_stats),
         http_filter(FAULT, &HttpFault::default()),

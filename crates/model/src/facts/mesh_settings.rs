@@ -1,4 +1,4 @@
-use super::Facts;
+use super::{ExtensionProvider, Facts};
 use crate::{Diagnostic, Name, Selector, Str, TrustDomain};
 
 /// Visibility of a service to ztunnels (`serviceEntryVisibility`).
@@ -100,6 +100,8 @@ pub enum SettingsPart {
     CaCertificates,
     /// `pathNormalization`.
     PathNormalization,
+    /// `extensionProviders`.
+    ExtensionProviders,
 }
 
 impl SettingsPart {
@@ -149,6 +151,8 @@ pub struct MeshSettings {
     pub ca_certificates: Vec<CaCertificate>,
     /// `pathNormalization`.
     pub path_normalization: PathNormalization,
+    /// `extensionProviders`, in order: those that decide about requests.
+    pub extension_providers: Vec<ExtensionProvider>,
     /// The parts that are refused.
     pub refused: Vec<RefusedPart>,
     /// What is told of fields that are not read.
@@ -178,6 +182,9 @@ impl MeshSettings {
                 }
                 SettingsPart::CaCertificates => self.ca_certificates.clone_from(&last.ca_certificates),
                 SettingsPart::PathNormalization => self.path_normalization = last.path_normalization,
+                SettingsPart::ExtensionProviders => {
+                    self.extension_providers.clone_from(&last.extension_providers);
+                }
             }
         }
         Self { refused, ..self }
@@ -212,6 +219,7 @@ impl Default for MeshSettings {
             service_entry_visibility: None,
             ca_certificates: Vec::new(),
             path_normalization: PathNormalization::default(),
+            extension_providers: Vec::new(),
             refused: Vec::new(),
             unread: Vec::new(),
         }

@@ -53,7 +53,27 @@ const MESH: &[Line] = &[
     Unsupported("enableEnvoyAccessLogService", "", ACCESS_LOG),
     Unsupported("enablePrometheusMerge", "", "let Prometheus read ztunnels and applications each for itself"),
     Unsupported("enableTracing", "", ENVOY),
-    Unsupported("extensionProviders", "", ENVOY),
+    Read("extensionProviders[]", "name"),
+    Within("extensionProviders[].envoyExtAuthzHttp", AUTHORIZER),
+    Read(
+        "extensionProviders[].envoyExtAuthzHttp",
+        "pathPrefix includeHeadersInCheck[] includeRequestHeadersInCheck[] includeAdditionalHeadersInCheck.* \
+         headersToUpstreamOnAllow[] headersToDownstreamOnDeny[] headersToDownstreamOnAllow[]",
+    ),
+    Within("extensionProviders[].envoyExtAuthzGrpc", AUTHORIZER),
+    Unsupported("extensionProviders[].zipkin", "", ENVOY),
+    Unsupported("extensionProviders[].lightstep", "", ENVOY),
+    Unsupported("extensionProviders[].datadog", "", ENVOY),
+    Unsupported("extensionProviders[].stackdriver", "", ENVOY),
+    Unsupported("extensionProviders[].opencensus", "", ENVOY),
+    Unsupported("extensionProviders[].skywalking", "", ENVOY),
+    Unsupported("extensionProviders[].opentelemetry", "", ENVOY),
+    Unsupported("extensionProviders[].prometheus", "", ENVOY),
+    Unsupported("extensionProviders[].envoyFileAccessLog", "", ENVOY),
+    Unsupported("extensionProviders[].envoyHttpAls", "", ENVOY),
+    Unsupported("extensionProviders[].envoyTcpAls", "", ENVOY),
+    Unsupported("extensionProviders[].envoyOtelAls", "", ENVOY),
+    Unsupported("extensionProviders[].sds", "", ENVOY),
     Unsupported("h2UpgradePolicy", "", ENVOY),
     Unsupported("hboneIdleTimeout", "", "ztunnels are set by their chart"),
     Unsupported("inboundClusterStatName", "", ENVOY),
@@ -87,6 +107,12 @@ const MESH: &[Line] = &[
         "",
         "use `trafficDistribution` of Services, or --traffic-distribution for all",
     ),
+];
+
+/// Whoever decides about requests.
+const AUTHORIZER: &[Line] = &[
+    Read("", "service port timeout failOpen clearRouteCache statusOnError"),
+    Read("includeRequestBodyInCheck", "maxRequestBytes allowPartialMessage packAsBytes"),
 ];
 
 /// Settings of a proxy: ztunnels take none of them from here.

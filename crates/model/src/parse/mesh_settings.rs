@@ -1,3 +1,4 @@
+use super::authorizer::{Fault, ProviderManifest};
 use super::enumeration::Enumeration;
 use super::metadata::Metadata;
 use super::selector::LabelSelector;
@@ -5,8 +6,8 @@ use super::text::{Text, or_empty, shared_list};
 use super::unsupported::snake_case;
 use super::{code, read, unsupported, wrong::Wrong};
 use crate::facts::{
-    CaCertificate, MatchingRule, MeshSettings, PathNormalization, RefusedPart, ServiceScope, SettingsPart,
-    Visibility, VisibilityPolicy,
+    CaCertificate, ExtensionProvider, MatchingRule, MeshSettings, PathNormalization, RefusedPart,
+    ServiceScope, SettingsPart, Visibility, VisibilityPolicy,
 };
 use crate::{
     Diagnostic, Kind, Name, ObjectRef, Selector, Severity, Str, TrustDomain, did_you_mean, field, host_of,
@@ -207,6 +208,9 @@ fn lower(mesh: &yaml::Mapping, name: Name) -> MeshSettings {
     let paths = of.part(SettingsPart::PathNormalization, "pathNormalization", |written: Normalization| {
         value(&written.normalization, NORMALIZATIONS, "pathNormalization.normalization")
     });
+    let providers = of.part(SettingsPart::ExtensionProviders, "extensionProviders", |list| {
+        each(Some(list), "extensionProviders", provider)
+    });
     MeshSettings {
         name,
         root_namespace: root_namespace.value().flatten().unwrap_or(default.root_namespace),
@@ -223,6 +227,7 @@ fn lower(mesh: &yaml::Mapping, name: Name) -> MeshSettings {
         },
         ca_certificates: certificates.value().unwrap_or_default(),
         path_normalization: paths.value().flatten().unwrap_or_default(),
+        extension_providers: providers.value().unwrap_or_default().into_iter().flatten().collect(),
         refused: of.refused,
         unread,
     }
@@ -363,6 +368,12 @@ fn value<T: Copy>(
 ) -> Result<Option<T>, Wrong> {
     let pick = |e: &Enumeration| e.pick(values, code::SETTINGS_VALUE, format!("{AT}.{at}"));
     written.as_ref().map(pick).transpose()
+}
+
+fn provider(written: ProviderManifest<'_>, at: &str) -> Result<Option<ExtensionProvider>, Wrong> {
+    written.lower().map_err(|Fault { field, message, help }| {
+        Wrong::new(code::SETTINGS_FIELD, format!("{AT}.{at}.{field}"), message).help(help)
+    })
 }
 
 impl ScopeConfig<'_> {

@@ -17,6 +17,7 @@
 
 mod annotation;
 mod authorization_policy;
+mod authorizer;
 mod backend_policy;
 pub mod code;
 mod destination_rule;
@@ -43,6 +44,7 @@ mod read;
 mod reference;
 mod reference_grant;
 mod referent;
+mod request_authentication;
 mod route;
 mod route_filter;
 mod route_match;
@@ -65,7 +67,7 @@ mod tests;
 pub use ignored::diagnostic as ignored_metadata;
 pub use referent::{ReferentKind, referent};
 
-use crate::facts::{AuthorizationPolicy, PeerAuthentication};
+use crate::facts::{AuthorizationPolicy, PeerAuthentication, RequestAuthentication};
 use crate::{Diagnostic, Kind, Object};
 use std::sync::Arc;
 
@@ -109,6 +111,10 @@ pub fn refuse(kind: Kind, json: &[u8], diagnostic: Diagnostic) -> Option<Object>
         Kind::PeerAuthentication => {
             let policy::Policy { meta, spec, .. } = policy::refuse(kind, json, diagnostic).ok()?;
             Some(Object::PeerAuthentication(Arc::new(PeerAuthentication { meta, spec })))
+        }
+        Kind::RequestAuthentication => {
+            let policy::Policy { meta, spec, .. } = policy::refuse(kind, json, diagnostic).ok()?;
+            Some(Object::RequestAuthentication(Arc::new(RequestAuthentication { meta, spec })))
         }
         _ => None,
     }
