@@ -65,6 +65,11 @@ pub mod data {
 }
 pub mod extensions {
     pub mod common {
+        pub mod dynamic_forward_proxy {
+            pub mod v3 {
+                include!("gen/envoy.extensions.common.dynamic_forward_proxy.v3.rs");
+            }
+        }
         pub mod matching {
             pub mod v3 {
                 include!("gen/envoy.extensions.common.matching.v3.rs");
@@ -99,13 +104,6 @@ pub mod extensions {
         pub mod dynamic_forward_proxy {
             pub mod v3 {
                 include!("gen/envoy.extensions.clusters.dynamic_forward_proxy.v3.rs");
-            }
-        }
-    }
-    pub mod common {
-        pub mod dynamic_forward_proxy {
-            pub mod v3 {
-                include!("gen/envoy.extensions.common.dynamic_forward_proxy.v3.rs");
             }
         }
     }

@@ -34,7 +34,6 @@ use mesh::policy::{PolicyTarget, RuleAction, Test, WaypointAction, WaypointPolic
 use model::{Name, Ns, Str};
 use prost_types::Any;
 use proto::envoy::any;
-use proto::envoy::config::core::v3::TypedExtensionConfig;
 use proto::envoy::config::listener::v3::{Filter, filter};
 use proto::envoy::config::rbac::v3::{Policy, Rbac as Rules, rbac::Action};
 use proto::envoy::extensions::filters::http::rbac::v3::{Rbac, RbacPerRoute};
