@@ -53,8 +53,8 @@ pub use key_set::{FetchedKeys, KeySet, KeySetSource, KeySource};
 pub use listener::{AllowedNamespaces, Listener, ListenerSet, ListenerTls, RouteGroupKind};
 pub use material::{Digest, KeyPair, Roots};
 pub use mesh_settings::{
-    CaCertificate, MatchingRule, MeshSettings, PathNormalization, RefusedPart, ServiceScope, SettingsPart,
-    Visibility, VisibilityPolicy,
+    AccessLog, CaCertificate, LogFormat, MatchingRule, MeshSettings, PathNormalization, RefusedPart,
+    ServiceScope, SettingsPart, Visibility, VisibilityPolicy,
 };
 pub use meta::Meta;
 pub use namespace::Namespace;

@@ -430,6 +430,8 @@ impl ::prost::Name for HttpProtocolOptions {
 /// Substitution format string.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SubstitutionFormatString {
+    #[prost(bool, tag = "3")]
+    pub omit_empty_values: bool,
     #[prost(oneof = "substitution_format_string::Format", tags = "2, 5")]
     pub format: ::core::option::Option<substitution_format_string::Format>,
 }
