@@ -82,7 +82,6 @@ fn redact(message: &mut DynamicMessage) {
     let of = message.descriptor();
     if of.full_name() == "envoy.extensions.transport_sockets.tls.v3.TlsCertificate" {
         if let Some(Value::Message(key)) = message.get_field_by_name_mut("private_key") {
-            key.clear();
             key.set_field_by_name("inline_string", Value::String("[redacted]".to_owned()));
         }
         return;

@@ -10,11 +10,13 @@ use crate::key::{DIRECT, ENCAP};
 use crate::message::network_filter;
 use crate::policy::Policies;
 use crate::port::Traffic;
+use crate::upstream::StreamLimits;
 
 /// Returns what takes any port of any workload, and sends it where the CONNECT was to.
 pub(crate) fn direct(policies: Option<&Policies>, normalization: PathNormalization) -> Listener {
     let to = [(ENCAP.to_owned(), 1)];
-    let mut listener = of_port(DIRECT, Traffic::Either, &to, policies, normalization);
+    let mut listener =
+        of_port(DIRECT, Traffic::Either, (&to, &StreamLimits::default()), policies, normalization);
     // For one more connection within Envoy: state goes on to the next alone.
     let address =
         SetFilterState { on_new_connection: vec![state(LOCAL_IP, "", "%DOWNSTREAM_LOCAL_ADDRESS%")] };
