@@ -4,7 +4,6 @@ use engine::{Builder, Cx, Table};
 use mesh::destination::{Endpoint as Instance, Endpoints, Place};
 use model::Str;
 use output::Encoded;
-use prost_types::{Struct, Value, value};
 use proto::envoy::config::core::v3::{HealthStatus, Locality, Metadata};
 use proto::envoy::config::endpoint::v3::{
     ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints, lb_endpoint,
@@ -16,9 +15,6 @@ use crate::key::{CONNECT_ORIGINATE, ClusterKey, ResourceKey};
 use crate::message::{internal_address, socket_address};
 use crate::telemetry;
 use crate::upstream::Upstream;
-
-/// Where the listener `connect_originate` finds whom to dial.
-pub(crate) const ORIGINAL_DST: &str = "envoy.filters.listener.original_dst";
 
 /// Where the endpoints of upstreams are found.
 #[derive(Clone, Copy)]
@@ -74,24 +70,33 @@ impl Sources {
 /// Where an instance takes what is for a port.
 type At<'a> = (&'a Place, u16);
 
+/// A locality, and a workload in it.
+type Group<'a> = (&'a [Str; 3], &'a Str);
+
 fn assignment<'a>(
     name: &str,
     port: u16,
     instances: impl Iterator<Item = &'a Instance>,
 ) -> ClusterLoadAssignment {
-    let mut by_locality: BTreeMap<&[Str; 3], Vec<(At<'_>, LbEndpoint)>> = BTreeMap::new();
+    // What all instances of a workload have is said once.
+    let mut by_locality: BTreeMap<Group<'_>, Vec<(At<'_>, LbEndpoint)>> = BTreeMap::new();
     for instance in instances {
         for (_, own) in instance.ports.iter().filter(|(of, _)| *of == port) {
             let at = (&instance.place, *own);
-            by_locality.entry(&instance.locality).or_default().push((at, lb_endpoint(instance, *own)));
+            by_locality
+                .entry((&instance.locality, &instance.workload))
+                .or_default()
+                .push((at, lb_endpoint(instance, *own)));
         }
     }
-    let endpoints = by_locality.into_iter().map(|(locality, mut endpoints)| {
+    let endpoints = by_locality.into_iter().map(|((locality, workload), mut endpoints)| {
         endpoints.sort_by_key(|(at, _)| *at);
         endpoints.dedup_by_key(|(at, _)| *at);
         let [region, zone, sub_zone] = locality.each_ref().map(ToString::to_string);
+        let workload = telemetry::metadata(telemetry::WORKLOAD, workload.to_string());
         LocalityLbEndpoints {
             locality: Some(Locality { region, zone, sub_zone }),
+            metadata: Some(Metadata { filter_metadata: BTreeMap::from([workload]) }),
             lb_endpoints: endpoints.into_iter().map(|(_, endpoint)| endpoint).collect(),
             ..LocalityLbEndpoints::default()
         }
@@ -100,15 +105,9 @@ fn assignment<'a>(
 }
 
 fn lb_endpoint(instance: &Instance, port: u16) -> LbEndpoint {
-    let workload = telemetry::metadata(telemetry::WORKLOAD, instance.workload.to_string());
-    let mut metadata = BTreeMap::from([workload]);
     let address = match &instance.place {
         Place::Address(ip) if instance.is_hbone => {
-            let text = SocketAddr::new(*ip, port).to_string();
-            let local = Value { kind: Some(value::Kind::StringValue(text.clone())) };
-            let fields = Struct { fields: BTreeMap::from([("local".to_owned(), local)]) };
-            metadata.insert(ORIGINAL_DST.to_owned(), fields);
-            internal_address(CONNECT_ORIGINATE, &text)
+            internal_address(CONNECT_ORIGINATE, &SocketAddr::new(*ip, port).to_string())
         }
         Place::Address(ip) => socket_address(&ip.to_string(), port),
         Place::Name(name) => socket_address(name, port),
@@ -116,8 +115,8 @@ fn lb_endpoint(instance: &Instance, port: u16) -> LbEndpoint {
     let status = if instance.is_healthy { HealthStatus::Unknown } else { HealthStatus::Unhealthy };
     LbEndpoint {
         health_status: status.into(),
-        metadata: Some(Metadata { filter_metadata: metadata }),
         load_balancing_weight: (instance.weight > 1).then_some(instance.weight),
         host_identifier: Some(lb_endpoint::HostIdentifier::Endpoint(Endpoint { address: Some(address) })),
+        ..LbEndpoint::default()
     }
 }

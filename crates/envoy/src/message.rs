@@ -68,7 +68,10 @@ pub(crate) fn names() -> DnsCacheConfig {
 
 pub(crate) fn text_format(text: &str) -> SubstitutionFormatString {
     let source = DataSource { specifier: Some(data_source::Specifier::InlineString(text.to_owned())) };
-    SubstitutionFormatString { format: Some(substitution_format_string::Format::TextFormatSource(source)) }
+    SubstitutionFormatString {
+        format: Some(substitution_format_string::Format::TextFormatSource(source)),
+        ..SubstitutionFormatString::default()
+    }
 }
 
 /// Returns a share of requests.

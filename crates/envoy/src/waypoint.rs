@@ -1,6 +1,6 @@
 //! The tables of waypoints, and what is sent of them.
 
-use engine::{Builder, Table};
+use engine::{Builder, Cx, Table};
 use mesh::destination::Destinations;
 use model::{Name, TrustDomain};
 use output::{Encoded, Outputs, Rank};
@@ -37,8 +37,10 @@ pub(crate) fn declare(
     let upstreams = Upstreams::declare(b, destinations, gateway);
     upstreams.want_ports(b, ports);
     let sources = Sources { ports, routing: gateway.routing, upstreams };
-    let policy::Tables { ports: policies, gateways: of_gateway } = policy::declare(b, mesh, ports);
-    let normalization = mesh.path_normalization;
+    let policy::Tables { ports: policies, gateways: of_gateway } =
+        policy::declare(b, mesh, ports, move |cx, key, to| sources.provider(cx, key, to));
+    let (normalization, access_log) = (mesh.path_normalization, mesh.access_log);
+    let log = move |cx: &Cx<'_>| cx.single(access_log).and_then(|log| (*log).clone());
     let routes = route::declare_requests(b, sources);
     let streams = route::declare_streams(b, sources);
     let Rows { upstreams, certificates } = upstreams.declare_rows(b);
@@ -103,9 +105,14 @@ pub(crate) fn declare(
     let fixed = b.expand("waypoint_listeners", destinations.waypoints, move |cx, waypoint, ()| {
         let domains = cx.single(domains).unwrap_or_default();
         let normalization = cx.single(normalization).map(|of| *of).unwrap_or_default();
+        let families = cx.get(destinations.families, waypoint).map(|of| *of).unwrap_or_default();
         vec![
-            resource(waypoint, CONNECT_TERMINATE, &listener::connect_terminate(&domains)),
-            resource(waypoint, MAIN_INTERNAL, &listener::main_internal(normalization)),
+            resource(
+                waypoint,
+                CONNECT_TERMINATE,
+                &listener::connect_terminate(&domains, families, log(cx).as_ref()),
+            ),
+            resource(waypoint, MAIN_INTERNAL, &listener::main_internal(normalization, log(cx).as_ref())),
             resource(waypoint, CONNECT_ORIGINATE, &listener::connect_originate()),
         ]
     });
@@ -122,13 +129,18 @@ pub(crate) fn declare(
             (&streams.shares, &streams.limits),
             policies.as_deref(),
             normalization.unwrap_or_default(),
+            log(cx).as_ref(),
         );
         vec![resource(&key.waypoint, &name, &listener)]
     });
     let of_workloads = b.expand("direct_listeners", with_workloads, move |cx, waypoint, ()| {
         let normalization = cx.single(normalization).map(|of| *of).unwrap_or_default();
         let policies = cx.memo(of_gateway, waypoint);
-        vec![resource(waypoint, DIRECT, &listener::direct(policies.as_deref(), normalization))]
+        vec![resource(
+            waypoint,
+            DIRECT,
+            &listener::direct(policies.as_deref(), normalization, log(cx).as_ref()),
+        )]
     });
     send(b, out, fixed, ResourceType::Listener, LISTENERS);
     send(b, out, of_workloads, ResourceType::Listener, LISTENERS.next().next());

@@ -59,10 +59,10 @@ impl Loaded {
 
 /// What a policy that is refused does.
 pub(crate) fn effect(key: &Key) -> &'static str {
-    if key.kind == "PeerAuthentication" {
-        "what it may select takes mutual TLS only"
-    } else {
-        "it denies what it may select"
+    match key.kind.as_str() {
+        "PeerAuthentication" => "what it may select takes mutual TLS only",
+        "RequestAuthentication" => "no request to what it may select passes",
+        _ => "it denies what it may select",
     }
 }
 
@@ -392,5 +392,5 @@ fn kind_text(kind: &str) -> String {
 
 /// The policy that a kind is the name of, or nearly.
 fn policy_like(kind: &str) -> Option<&'static str> {
-    nearest(kind, ["AuthorizationPolicy", "PeerAuthentication"])
+    nearest(kind, ["AuthorizationPolicy", "PeerAuthentication", "RequestAuthentication"])
 }

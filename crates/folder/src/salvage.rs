@@ -13,7 +13,7 @@ use crate::object::group_of;
 
 /// The group and the kinds that restrict traffic.
 const GROUP: &str = "security.istio.io";
-const POLICIES: [&str; 2] = ["AuthorizationPolicy", "PeerAuthentication"];
+const POLICIES: [&str; 3] = ["AuthorizationPolicy", "PeerAuthentication", "RequestAuthentication"];
 
 /// The most policies that are looked for in one document.
 const MAX_FOUND: usize = 1_000;

@@ -11,7 +11,7 @@ use crate::roots::{
 use crate::serving::{ServingCertificate, ServingNames, ServingTls};
 use crate::settings::Settings;
 use crate::stats::IdentityStats;
-use crate::tokens::{HttpsClient, PrimaryIssuer, RootsError, TokenReviewer, TokenVerifier};
+use crate::tokens::{PrimaryIssuer, Reach, RootsError, TokenReviewer, TokenVerifier, WebClient};
 use ::ca::token::KeySetError;
 use ::ca::{
     ExternalRefusal, MIN_EXTERNAL_LIFE, RotationError, RotationPolicy, SignerNames, TrustedAccountsError,
@@ -369,7 +369,7 @@ impl Parts<'_> {
             true => None,
             false => {
                 let roots = self.settings.jwt_roots.as_deref().filter(|roots| !roots.is_empty());
-                Some((rules, HttpsClient::new(roots)?))
+                Some((rules, WebClient::new(roots, Reach::CONFIGURED)?))
             }
         };
         let audiences = self.settings.token_audiences.clone();

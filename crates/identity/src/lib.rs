@@ -55,3 +55,4 @@ pub use refused::Refused;
 pub use roots::{DEVELOPMENT_ISSUER, ROOTS_KEY, ROTATE, StateDir, StateError, TRUST_BUNDLE, TrustBundles};
 pub use settings::{Settings, SigningIntermediate};
 pub use stats::{Count, Counts, IdentityStats, LeafExpiries, Timestamp};
+pub use tokens::{Reach, RootsError, WebClient, WebError};

@@ -12,6 +12,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::service::{Entries, HostKey, PortProtocol, ServiceRow, entry_tcp_ports, tcp_ports};
+pub use crate::waypoint::Families;
 use crate::waypoint::{Binder, Binding, HBONE_PORT, Waypoint};
 use crate::workload::{EntryWorkload, Workloads};
 
@@ -80,6 +81,7 @@ pub(crate) struct Inputs {
     pub entries: Entries,
     pub workloads: Workloads,
     pub binder: Binder,
+    pub families: Table<Name, Families>,
 }
 
 /// Services by `NAMESPACE/HOSTNAME`, and what their endpoints are found in.
@@ -89,6 +91,8 @@ pub struct Destinations {
     pub services: [Table<Str, Destination>; 2],
     /// The waypoints that are configured here.
     pub waypoints: Table<Name, ()>,
+    /// Of which families the addresses of their instances are.
+    pub families: Table<Name, Families>,
     pods: Table<Name, Pod>,
     workloads: Workloads,
     /// Waypoints that workloads may be bound to, by their address as workloads have it.
@@ -111,7 +115,7 @@ type EndpointKey = (Str, Str);
 
 impl Destinations {
     pub(crate) fn declare(b: &mut Builder, of: Inputs) -> Self {
-        let Inputs { services, pods, service_rows, entries, workloads, binder } = of;
+        let Inputs { services, pods, service_rows, entries, workloads, binder, families } = of;
         let waypoints = b.derive("configured_waypoints", binder.waypoints, |_, _, waypoint| {
             waypoint.unprogrammed.is_none().then_some(())
         });
@@ -138,7 +142,7 @@ impl Destinations {
             let address = waypoint.gateway_address().filter(|_| waypoint.traffic.accepts(Binding::Workload));
             address.map(|address| address.encode_to_vec())
         });
-        Self { services: [of_services, of_entries], waypoints, pods, workloads, by_address }
+        Self { services: [of_services, of_entries], waypoints, families, pods, workloads, by_address }
     }
 
     /// Returns a service.

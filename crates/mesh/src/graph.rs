@@ -1,21 +1,28 @@
 //! The wiring, and nothing else.
 
 use engine::{Builder, Cx, Graph, Memo, Table};
-use model::facts::{AuthorizationPolicy, Meta, PathNormalization, PeerAuthentication, ServiceEntry};
+use model::facts::{
+    AccessLog, AuthorizationPolicy, KeySource, Meta, PathNormalization, PeerAuthentication, ServiceEntry,
+};
 use model::{Diagnostic, Name, Ns, Str, shared};
 use output::{Outputs, Resource};
 use proto::ResourceType;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::address::AddressRequest;
 use crate::destination::{self, Destinations};
 use crate::enforcement::Enforcements;
 use crate::input::Inputs;
 use crate::namespace::LeftOutPods;
-use crate::policy::{Policies, PolicyRow, WaypointPolicy};
+use crate::policy::{
+    Policies, PolicyRow, Resolved, TokenInputs, Tokens, WaypointAction, WaypointPolicy, WaypointTokens,
+};
 use crate::settings::{self, Settings};
 use crate::waypoint::{self, BehindWaypoints, Binder, ImplicitAllowPolicies, UnboundWorkloads};
-use crate::{Options, identity, namespace, network, policy, rank, service, split_horizon, status, workload};
+use crate::{
+    Options, authorizer, identity, namespace, network, policy, rank, service, split_horizon, status, workload,
+};
 
 /// The tables of the mesh that others read.
 #[derive(Clone, Copy)]
@@ -38,8 +45,14 @@ pub struct Tables {
     pub waypoint_bindings: status::WaypointBindings,
     /// Policies that waypoints enforce; none where they are not configured.
     pub waypoint_policies: Table<Name, WaypointPolicy>,
+    /// Which tokens of requests waypoints take; none where they are not configured.
+    pub waypoint_tokens: Table<Name, WaypointTokens>,
+    /// Where keys for tokens are published that somebody needs, and how long to wait for each.
+    pub wanted_keys: Table<KeySource, Duration>,
     /// How waypoints normalise the paths of requests.
     pub path_normalization: Table<(), PathNormalization>,
+    /// What Envoys write of requests and streams; `None` for nothing.
+    pub access_log: Table<(), Option<AccessLog>>,
     /// What waypoints are told; none where they are not configured.
     pub destinations: Option<Destinations>,
 }
@@ -61,7 +74,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
     let namespaces = namespace::declare(b, inputs.namespaces, settings, options);
     let traffic = waypoint::declare_traffic(b, inputs.gateways, inputs.gatewayclasses, namespaces);
     let waypoints = waypoint::declare(b, inputs.gateways, inputs.gatewayclasses, traffic, settings, options);
-    let accounts = waypoint::declare_accounts(b, waypoints, inputs.pods);
+    let waypoint::Instances { accounts, families } = waypoint::declare_instances(b, waypoints, inputs.pods);
     let binder = Binder { waypoints, traffic, accounts, namespaces: inputs.namespaces };
     let networks = network::declare(b, out, inputs.gateways, namespaces, settings, options);
     let implicit_allow =
@@ -97,6 +110,19 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
         Some(Resource::new(name.to_string(), row.encoded.as_ref()?).needs(row.needs))
     });
     out.diagnostics(b, "policy_findings", policies, |_, _, row| row.diagnostics.clone());
+    let tokens = {
+        let ours = ours.clone();
+        let inputs = TokenInputs {
+            policies: inputs.requestauthentications,
+            keys: inputs.keys,
+            root_namespace: settings.root_namespace,
+            configures_waypoints: options.configures_waypoints,
+            in_scope: move |cx: &Cx<'_>, meta: &Meta| {
+                cx.memo(namespaces, &meta.name.ns).is_some_and(|view| view.in_scope) && ours(meta)
+            },
+        };
+        Tokens::declare(b, out, inputs)
+    };
     let scopes = {
         let ours = ours.clone();
         b.derive("policy_scopes", inputs.authorizationpolicies, move |cx, name, p: &AuthorizationPolicy| {
@@ -136,6 +162,22 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
             options,
         )
     };
+    let asked = authorizer::declare(
+        b,
+        authorizer::Sources {
+            providers: settings.extension_providers,
+            services: inputs.services,
+            views: services,
+            entries,
+        },
+    );
+    let answers = b.derive("asked_by_policies", policies, move |cx, _, row: &PolicyRow| {
+        cx.memo(asked, row.provider.as_ref()?).map(|of| (*of).clone())
+    });
+    out.diagnostics(b, "provider_findings", answers, move |cx, name, answer: &Resolved| {
+        let provider = cx.get(policies, name).and_then(|row| row.provider.clone()).unwrap_or_default();
+        answer.as_ref().err().map(|why| policy::unanswered(name, &provider, why).1)
+    });
     let selected_services = service::declare_services(b, services, entries);
     let selected_policies = policy::declare_policies(b, Policies { scopes, peers }, settings);
     let behind = BehindWaypoints::declare(b, selected_policies);
@@ -206,6 +248,9 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
             hostnames: services.by_hostname,
             entries,
             policy_rows: policies,
+            answers,
+            request_authentications: inputs.requestauthentications,
+            token_rows: tokens.rows,
             namespaces,
             settings,
             binder,
@@ -228,11 +273,17 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
     let identity = identity::declare(b, inputs, namespaces, settings);
     let in_scope = b.memo("namespace_in_scope", move |cx, ns: &Ns| Some(cx.memo(namespaces, ns)?.in_scope));
     let waypoint_bindings = status::WaypointBindings { binder, services: service_rows, hosts: entries.rows };
-    let waypoint_policies =
-        b.derive("waypoint_policies", policies, |_, _, row: &PolicyRow| row.at_waypoints.clone());
+    let waypoint_policies = b.derive("waypoint_policies", policies, move |cx, name, row: &PolicyRow| {
+        let mut policy = row.at_waypoints.clone()?;
+        if let WaypointAction::Ask(asked) = &mut policy.action {
+            *asked = cx.get(answers, name).and_then(|answer| answer.as_ref().as_ref().ok().cloned());
+        }
+        Some(policy)
+    });
+    let waypoint_tokens = b.derive("waypoint_tokens", tokens.rows, |_, _, row| row.at_waypoints.clone());
     let destinations = options.configures_waypoints.then(|| {
         let (services, pods) = (inputs.services, inputs.pods);
-        let of = destination::Inputs { services, pods, service_rows, entries, workloads, binder };
+        let of = destination::Inputs { services, pods, service_rows, entries, workloads, binder, families };
         Destinations::declare(b, of)
     });
     Tables {
@@ -246,7 +297,10 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
         waypoint_bindings,
         destinations,
         waypoint_policies,
+        waypoint_tokens,
+        wanted_keys: tokens.wanted,
         path_normalization: settings.path_normalization,
+        access_log: settings.access_log,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use engine::{Builder, Graph, Table};
 use hashbrown::{HashMap, HashSet};
-use model::facts::{self, Answer, Facts, ObjectKey, Referent};
+use model::facts::{self, Answer, Facts, FetchedKeys, KeySource, ObjectKey, Referent};
 use model::{Diagnostic, Event, Kind, Name, Object, ObjectRef};
 use output::Outputs;
 use std::sync::Arc;
@@ -23,6 +23,8 @@ macro_rules! inputs {
             pub answers: Table<Referent, Answer>,
             /// Has a row if the source reads what is wanted, so that what has no answer may be there.
             pub on_demand: Table<(), ()>,
+            /// Keys for tokens, by where they are published.
+            pub keys: Table<KeySource, FetchedKeys>,
         }
 
         impl Inputs {
@@ -35,6 +37,7 @@ macro_rules! inputs {
                     rejected,
                     answers: b.input("answers"),
                     on_demand: b.input("on_demand"),
+                    keys: b.input("keys"),
                 };
                 $(if facts::$facts::IS_TOLD {
                     let name = concat!(stringify!($plural), "_unsupported_findings");
@@ -141,6 +144,8 @@ impl Listings {
             Event::OnDemand => graph.put(inputs.on_demand, (), ()),
             Event::Answer(of, answer) => graph.put(inputs.answers, of, answer),
             Event::Forget(of) => graph.remove(inputs.answers, &of),
+            Event::Keys(of, Some(keys)) => graph.put(inputs.keys, of, keys),
+            Event::Keys(of, None) => graph.remove(inputs.keys, &of),
         }
     }
 

@@ -21,6 +21,7 @@
 //! * What cannot be understood never takes away what was good, and never allows more.
 
 mod address;
+mod authorizer;
 mod capabilities;
 pub mod destination;
 mod encode;

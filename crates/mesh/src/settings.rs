@@ -2,7 +2,8 @@
 
 use engine::{Builder, Graph, Table};
 use model::facts::{
-    CaCertificate, MeshSettings, Meta, PathNormalization, ServiceScope, Visibility, VisibilityPolicy,
+    AccessLog, CaCertificate, ExtensionProvider, MeshSettings, Meta, PathNormalization, ServiceScope,
+    Visibility, VisibilityPolicy,
 };
 use model::{Diagnostic, Kind, Labels, Name, Ns, ObjectRef, Selector, Severity, Str, TrustDomain, shared};
 use output::Outputs;
@@ -47,8 +48,12 @@ pub(crate) struct Settings {
     /// Which services are for every network: those that one of these matches. An entry with scope
     /// LOCAL takes nothing back, so none is here.
     pub global_scopes: Table<(), Vec<ServiceScope>>,
+    /// Who may decide about requests.
+    pub extension_providers: Table<(), Vec<ExtensionProvider>>,
     /// How waypoints normalise paths.
     pub path_normalization: Table<(), PathNormalization>,
+    /// What Envoys write of requests and streams; `None` for nothing.
+    pub access_log: Table<(), Option<AccessLog>>,
 }
 
 impl Settings {
@@ -123,8 +128,11 @@ impl Settings {
             global_scopes: b.single("global_scopes", move |cx| {
                 part(cx.single(all)).service_scopes.iter().filter(|s| s.global).cloned().collect()
             }),
+            extension_providers: b
+                .single("extension_providers", move |cx| part(cx.single(all)).extension_providers.clone()),
             path_normalization: b
                 .single("path_normalization", move |cx| part(cx.single(all)).path_normalization),
+            access_log: b.single("access_log", move |cx| part(cx.single(all)).access_log.clone()),
             network: b.single("network", move |cx| {
                 let labels = cx.get(namespaces, &system).map(|n| n.labels.clone()).unwrap_or_default();
                 labels.get(NETWORK_LABEL).cloned().unwrap_or_default()

@@ -1,6 +1,6 @@
 //! What a source tells.
 
-use crate::facts::{Answer, Referent};
+use crate::facts::{Answer, FetchedKeys, KeySource, Referent};
 use crate::{Diagnostic, Kind, Object, ObjectRef};
 
 /// One change of the world.
@@ -23,4 +23,6 @@ pub enum Event {
     Answer(Referent, Answer),
     /// Nothing is known any more of where a reference leads, since nobody wants it.
     Forget(Referent),
+    /// The keys that are published at a source, from now on; `None` when nobody wants them any more.
+    Keys(KeySource, Option<FetchedKeys>),
 }

@@ -65,6 +65,8 @@ macro_rules! for_each_kind {
             AuthorizationPolicy(AuthorizationPolicy, authorizationpolicies, authorization_policy::parse) { "security.istio.io" "v1" Namespaced }
             /// `PeerAuthentication`.
             PeerAuthentication(PeerAuthentication, peerauthentications, peer_authentication::parse) { "security.istio.io" "v1" Namespaced }
+            /// `RequestAuthentication`.
+            RequestAuthentication(RequestAuthentication, requestauthentications, request_authentication::parse) { "security.istio.io" "v1" Namespaced }
             /// `ServiceEntry`.
             ServiceEntry(ServiceEntry, serviceentries, service_entry::parse) { "networking.istio.io" "v1" Namespaced }
             /// `WorkloadEntry`.
@@ -255,8 +257,6 @@ unread_kinds! {
         "write a WorkloadEntry for each machine"
     ProxyConfig(proxyconfigs) { "networking.istio.io" "v1beta1" }
         "there are no Envoys to set: ztunnels are set by their chart"
-    RequestAuthentication(requestauthentications) { "security.istio.io" "v1" | "v1beta1" }
-        "a ztunnel sees no requests: check tokens in the application, and who connects by principals of AuthorizationPolicies"
     Telemetry(telemetries) { "telemetry.istio.io" "v1" | "v1alpha1" }
         "ztunnels have metrics and access logs of connections by themselves"
     WasmPlugin(wasmplugins) { "extensions.istio.io" "v1alpha1" }

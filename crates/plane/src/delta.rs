@@ -1,7 +1,8 @@
-use model::facts::Referent;
+use model::facts::{KeySource, Referent};
 use model::{Name, ObjectRef, Str};
 use output::{Findings, ResourceChange};
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use crate::identity::IdentityDelta;
 
@@ -25,6 +26,9 @@ pub struct Delta {
     pub findings: Findings,
     /// What a source is to read, or is to read no more.
     pub referents: ReferentChanges,
+    /// Where keys for tokens are published that are to be fetched from now on, and how long to wait for them; `None` of
+    /// those that are not wanted any more. Ascending.
+    pub keys: Vec<(KeySource, Option<Duration>)>,
 }
 
 /// What changed of [`Plane::wanted`](crate::Plane::wanted).

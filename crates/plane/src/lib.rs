@@ -124,6 +124,10 @@ impl Plane {
             findings: self.outputs.changed_diagnostics(graph),
             identity: IdentitySnapshot::follow(&mut self.identity, graph, self.mesh.identity),
             referents: self.changed_referents(),
+            keys: {
+                let changes = self.graph.changes(self.mesh.wanted_keys).into_iter();
+                changes.map(|change| (change.key, change.new.as_deref().copied())).collect()
+            },
         }
     }
 

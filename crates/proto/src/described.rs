@@ -1,5 +1,6 @@
 //! Messages of Envoy as people read them.
 
+use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, ReflectMessage, SerializeOptions, Value};
 use serde::{Serialize, Serializer};
 use std::sync::LazyLock;
@@ -82,6 +83,7 @@ fn redact(message: &mut DynamicMessage) {
     let of = message.descriptor();
     if of.full_name() == "envoy.extensions.transport_sockets.tls.v3.TlsCertificate" {
         if let Some(Value::Message(key)) = message.get_field_by_name_mut("private_key") {
+            key.clear();
             key.set_field_by_name("inline_string", Value::String("[redacted]".to_owned()));
         }
         return;
@@ -113,7 +115,7 @@ mod tests {
     use crate::envoy::config::core::v3::{DataSource, TransportSocket};
     use crate::envoy::extensions::transport_sockets::raw_buffer::v3::RawBuffer;
     use crate::envoy::extensions::transport_sockets::tls::v3::{Secret, TlsCertificate, secret};
-    use prost::{Message, Name};
+    use prost::Name;
     use prost_types::Any;
     use serde_json::json;
 

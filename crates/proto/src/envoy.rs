@@ -64,6 +64,18 @@ pub mod data {
     }
 }
 pub mod extensions {
+    pub mod common {
+        pub mod dynamic_forward_proxy {
+            pub mod v3 {
+                include!("gen/envoy.extensions.common.dynamic_forward_proxy.v3.rs");
+            }
+        }
+        pub mod matching {
+            pub mod v3 {
+                include!("gen/envoy.extensions.common.matching.v3.rs");
+            }
+        }
+    }
     pub mod access_loggers {
         pub mod file {
             pub mod v3 {
@@ -95,18 +107,18 @@ pub mod extensions {
             }
         }
     }
-    pub mod common {
-        pub mod dynamic_forward_proxy {
-            pub mod v3 {
-                include!("gen/envoy.extensions.common.dynamic_forward_proxy.v3.rs");
-            }
-        }
-    }
     pub mod filters {
         pub mod common {
             pub mod fault {
                 pub mod v3 {
                     include!("gen/envoy.extensions.filters.common.fault.v3.rs");
+                }
+            }
+            pub mod matcher {
+                pub mod action {
+                    pub mod v3 {
+                        include!("gen/envoy.extensions.filters.common.matcher.action.v3.rs");
+                    }
                 }
             }
             pub mod set_filter_state {
@@ -116,6 +128,21 @@ pub mod extensions {
             }
         }
         pub mod http {
+            pub mod composite {
+                pub mod v3 {
+                    include!("gen/envoy.extensions.filters.http.composite.v3.rs");
+                }
+            }
+            pub mod ext_authz {
+                pub mod v3 {
+                    include!("gen/envoy.extensions.filters.http.ext_authz.v3.rs");
+                }
+            }
+            pub mod jwt_authn {
+                pub mod v3 {
+                    include!("gen/envoy.extensions.filters.http.jwt_authn.v3.rs");
+                }
+            }
             pub mod cors {
                 pub mod v3 {
                     include!("gen/envoy.extensions.filters.http.cors.v3.rs");

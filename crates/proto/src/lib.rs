@@ -86,6 +86,17 @@ pub mod rpc {
 mod code;
 mod described;
 pub mod envoy;
+/// Messages that Envoy's v3 API has in common with others (`xds_type_matcher.proto`).
+#[allow(missing_docs, clippy::all)]
+pub mod xds {
+    pub mod r#type {
+        pub mod matcher {
+            pub mod v3 {
+                include!("gen/xds.r#type.matcher.v3.rs");
+            }
+        }
+    }
+}
 mod resource;
 
 pub use code::Code;

@@ -3,6 +3,7 @@
 use ca::token::IssuerRules;
 use clap::Args;
 use identity::SystemClock;
+use ipnet::IpNet;
 use server::{Bounds, Timeouts};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -263,6 +264,26 @@ pub struct IdentityArgs {
     pub certificates_per_second: u32,
 }
 
+/// Where keys of issuers are fetched that RequestAuthentications name.
+#[derive(Debug, Clone, Args)]
+pub struct KeyArgs {
+    /// After which time keys of issuers that RequestAuthentications name are fetched again, a tenth sooner or later
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "PILOT_JWT_PUB_KEY_REFRESH_INTERVAL",
+        default_value = "20m",
+        value_parser = at_least_a_second
+    )]
+    pub jwks_refresh_interval: Duration,
+    /// Networks besides public addresses from which such keys may be fetched, as in `10.96.0.0/12,fd00::/8`: whoever may write a RequestAuthentication chooses where in them
+    #[arg(long, value_name = "NETWORKS", env = "PILOTHOUSE_JWKS_NETWORKS", value_delimiter = ',')]
+    pub jwks_networks: Vec<IpNet>,
+    /// File with the roots that the servers of such keys are verified with, instead of those of the system
+    #[arg(long, value_name = "FILE", env = "PILOTHOUSE_JWKS_ROOTS")]
+    pub jwks_roots: Option<String>,
+}
+
 /// What one client may take before it is refused.
 #[derive(Debug, Clone, Args)]
 pub struct BoundArgs {
@@ -356,6 +377,9 @@ pub struct ServeArgs {
     #[command(flatten, next_help_heading = "Certificates and tokens")]
     #[allow(missing_docs)]
     pub identity: IdentityArgs,
+    #[command(flatten, next_help_heading = "Tokens of requests")]
+    #[allow(missing_docs)]
+    pub keys: KeyArgs,
     #[command(flatten, next_help_heading = "Bounds of one client")]
     #[allow(missing_docs)]
     pub bounds: BoundArgs,

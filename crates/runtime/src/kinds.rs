@@ -3,7 +3,7 @@
 use model::{Kind, nearest};
 
 /// Names that are given to what people type.
-const ALIASES: [(&str, Kind); 13] = [
+const ALIASES: [(&str, Kind); 14] = [
     ("po", Kind::Pod),
     ("workload", Kind::Pod),
     ("svc", Kind::Service),
@@ -12,6 +12,7 @@ const ALIASES: [(&str, Kind); 13] = [
     ("ap", Kind::AuthorizationPolicy),
     ("policy", Kind::AuthorizationPolicy),
     ("pa", Kind::PeerAuthentication),
+    ("ra", Kind::RequestAuthentication),
     ("ns", Kind::Namespace),
     ("no", Kind::Node),
     ("cm", Kind::ConfigMap),

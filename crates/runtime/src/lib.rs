@@ -13,7 +13,8 @@
 pub mod config;
 pub mod controllers;
 pub mod engine_thread;
-pub mod kinds;
+pub mod keys;
+mod kinds;
 mod latency;
 pub mod log;
 pub mod metrics;

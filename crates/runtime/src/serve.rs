@@ -6,17 +6,21 @@ use crate::controllers::{
     ChangedObjects, Controllers, RELIST_INTERVAL, RESYNC_DELAY, ReportIntervals, StatusSettings, StatusStats,
 };
 use crate::engine_thread::{EngineHandle, Subscriber};
+use crate::keys::KeyFetcher;
 use crate::log::MeshLog;
 use crate::metrics::Metrics;
 use crate::pages;
 use crate::secure::SecureServer;
 use crate::source::SourceView;
 use crate::source::folder::{FolderSettings, FolderSource};
-use crate::subscribers::WantedReferents;
+use crate::subscribers::{WantedKeys, WantedReferents};
 use cluster::{
     Access, ConnectError, Connection, KindsWithoutEffect, KubeSettings, KubeSource, LeaseTimings, connect,
 };
-use identity::{Clock, Identity, IdentityError, IdentityView, KeyStore, StateDir, SystemClock};
+use identity::{
+    Clock, Identity, IdentityError, IdentityView, KeyStore, Reach, RootsError, StateDir, SystemClock,
+    WebClient,
+};
 use model::Diagnostic;
 use plane::Findings;
 use server::http::{self, HttpBounds};
@@ -60,6 +64,9 @@ pub enum StartError {
     /// Certificates cannot be served.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// The servers of keys cannot be verified.
+    #[error("{0}; name a file of certificates by --jwks-roots")]
+    KeyRoots(RootsError),
     /// No thread can be started.
     #[error("cannot start the engine: {0}")]
     Thread(io::Error),
@@ -88,6 +95,7 @@ pub struct Daemon {
     naming: pages::Naming,
     /// Where statuses are written; nowhere beside another control plane and without a cluster.
     status: Option<(kube::Client, StatusSettings)>,
+    keys: KeyFetcher,
     bounds: Bounds,
     timeouts: Timeouts,
     configures_waypoints: bool,
@@ -104,6 +112,7 @@ struct Feeds {
     changes: Arc<ChangedObjects>,
     status_stats: Arc<StatusStats>,
     wanted: WantedReferents,
+    wanted_keys: WantedKeys,
 }
 
 impl Feeds {
@@ -113,6 +122,7 @@ impl Feeds {
             Box::new(Arc::clone(&self.nodes)),
             Box::new(Arc::clone(self.clients.latencies())),
             Box::new(self.wanted.clone()),
+            Box::new(self.wanted_keys.clone()),
         ]
     }
 }
@@ -140,6 +150,18 @@ impl Daemon {
         let status = status(args, connection.as_ref());
         let (source, source_view, from) = source(&args.source, args, connection, &engine, &feeds.wanted)?;
         let (bounds, timeouts) = (args.bounds.bounds(), args.bounds.timeouts());
+        let reach = Reach { plain: true, networks: Some(args.keys.jwks_networks.clone()) };
+        let client = match (WebClient::new(args.keys.jwks_roots.as_deref(), reach), &args.keys.jwks_roots) {
+            (Err(error), Some(_)) => return Err(StartError::KeyRoots(error)),
+            // A machine may have no roots at all: then nothing is fetched, and policies say so.
+            (client, _) => client.map_err(|error| error.to_string()),
+        };
+        let keys = KeyFetcher {
+            client,
+            refresh: args.keys.jwks_refresh_interval,
+            wanted: feeds.wanted_keys.subscribe(),
+            out: engine.batches(),
+        };
         let naming = pages::Naming { domain: args.mesh.domain.clone() };
         let daemon = Self {
             source,
@@ -150,6 +172,7 @@ impl Daemon {
             view,
             naming,
             status,
+            keys,
             bounds,
             timeouts,
             configures_waypoints: args.mesh_options().configures_waypoints,
@@ -239,6 +262,13 @@ impl Daemon {
             };
             tasks.spawn(controllers.run(stop.clone()));
         }
+        let (keys, until) = (self.keys, stop.clone());
+        tasks.spawn(async move {
+            tokio::select! {
+                () = keys.run() => {}
+                () = until.cancelled() => {}
+            }
+        });
         let xds = self.xds;
         let drain = stop.clone();
         tasks.spawn(async move {

@@ -4,12 +4,12 @@ use crate::controllers::ChangedObjects;
 use crate::engine_thread::Subscriber;
 use identity::IdentityIndex;
 use model::Event;
-use model::facts::Referent;
+use model::facts::{KeySource, Referent};
 use plane::{Delta, Plane};
 use server::{AffectedNodes, Latencies};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use xds::Scope;
 
@@ -73,6 +73,33 @@ impl Subscriber for WantedReferents {
         self.0.send_modify(|all| {
             all.retain(|of| changed.unwanted.binary_search(of).is_err());
             all.extend(changed.wanted.iter().cloned());
+        });
+    }
+}
+
+/// Where keys for tokens are published that somebody needs, and how long to wait for each. It always has the newest set.
+#[derive(Clone, Debug, Default)]
+pub struct WantedKeys(Arc<watch::Sender<BTreeMap<KeySource, Duration>>>);
+
+impl WantedKeys {
+    /// Returns what tells the newest set.
+    pub fn subscribe(&self) -> watch::Receiver<BTreeMap<KeySource, Duration>> {
+        self.0.subscribe()
+    }
+}
+
+impl Subscriber for WantedKeys {
+    fn published(&mut self, delta: &Delta) {
+        if delta.keys.is_empty() {
+            return;
+        }
+        self.0.send_modify(|all| {
+            for (source, timeout) in &delta.keys {
+                match timeout {
+                    Some(timeout) => all.insert(source.clone(), *timeout),
+                    None => all.remove(source),
+                };
+            }
         });
     }
 }

@@ -9,15 +9,23 @@ mod acceptance;
 mod bootstrap;
 mod destination;
 mod endpoints;
+mod expressions;
+mod external;
+mod jwt;
+mod keys;
 mod peers;
 mod policy;
 mod proxy;
 mod random;
 mod rules;
 mod serve;
+mod size;
 mod telemetry;
 mod traffic;
 mod workloads;
+
+#[path = "../identity/publisher.rs"]
+mod publisher;
 
 #[path = "../golden/input.rs"]
 mod input;
@@ -87,8 +95,9 @@ fn rendered(mesh: &Plane) -> String {
         let types = types.into_iter().map(|(of, group)| (Value::from(of), Value::from(group)));
         all.insert(Value::from(waypoint), Value::from(types.collect::<Mapping>()));
     }
+    let kinds = ["AuthorizationPolicy ", "RequestAuthentication "];
     let is_of_policy =
-        |object: &Value| object.as_str().is_some_and(|of| of.starts_with("AuthorizationPolicy "));
+        |object: &Value| object.as_str().is_some_and(|of| kinds.iter().any(|kind| of.starts_with(kind)));
     let conditions = input::conditions(mesh).into_iter().filter(|(object, _)| is_of_policy(object));
     let conditions: Mapping = conditions.collect();
     if !conditions.is_empty() {

@@ -19,40 +19,46 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 use super::proxy::LIMIT;
 
 const POLICY: Kind = Kind::AuthorizationPolicy;
-const OK: u16 = 200;
-const DENIED: u16 = 403;
+pub const OK: u16 = 200;
+pub const DENIED: u16 = 403;
+pub const UNAUTHENTICATED: u16 = 401;
 
-const CLIENT: &str = "spiffe://cluster.local/ns/shop/sa/client";
+pub const CLIENT: &str = "spiffe://cluster.local/ns/shop/sa/client";
 const OTHER: &str = "spiffe://cluster.local/ns/far/sa/other";
-const WEB: &str = "10.96.0.1:80";
+pub const WEB: &str = "10.96.0.1:80";
 const DB: &str = "10.96.0.3:3306";
 const ANY: &str = "10.96.0.4:8000";
 const SECURE: &str = "10.96.0.6:8443";
 
 /// A waypoint, and what has been applied to it.
-struct Case {
-    waypoint: Waypoint,
+pub struct Case {
+    pub waypoint: Waypoint,
     markers: usize,
     /// The policies that are there.
-    applied: Vec<Name>,
+    applied: Vec<ObjectRef>,
 }
 
 impl Case {
-    async fn start() -> anyhow::Result<Self> {
+    pub async fn start() -> anyhow::Result<Self> {
         let (first, second, stream) = (echo("first").await?, echo("second").await?, greeter().await?);
         Self::with(&objects(first, second, stream)).await
     }
 
-    async fn with(objects: &str) -> anyhow::Result<Self> {
+    pub async fn with(objects: &str) -> anyhow::Result<Self> {
         Ok(Self { waypoint: Waypoint::of(objects).await?, markers: 0, applied: Vec::new() })
     }
 
     /// Applies policies in place of those of the last call, each with its namespace, and awaits that requests to `web`
     /// are subject to them.
-    async fn policies(&mut self, policies: &[(&str, Value)]) -> anyhow::Result<()> {
+    pub async fn policies(&mut self, policies: &[(&str, Value)]) -> anyhow::Result<()> {
+        let all: Vec<_> = policies.iter().map(|(ns, spec)| (POLICY, *ns, spec.clone())).collect();
+        self.apply(&all).await
+    }
+
+    /// As [`Self::policies`], of several kinds.
+    pub async fn apply(&mut self, policies: &[(Kind, &str, Value)]) -> anyhow::Result<()> {
         let gone = std::mem::take(&mut self.applied);
-        let gone = gone.into_iter().map(|name| Event::Remove(ObjectRef { kind: POLICY, name }));
-        self.waypoint.change(gone.collect()).await?;
+        self.waypoint.change(gone.into_iter().map(Event::Remove).collect()).await?;
         self.until_answered("/", OK).await?;
         self.markers += 1;
         let marker = format!("/marker-{}", self.markers);
@@ -63,15 +69,21 @@ impl Case {
             "rules": [{"to": [{"operation": {"paths": [marker]}}]}],
         });
         let mut objects = vec![policy("shop", "marker", &of_marker)];
-        for (n, (ns, spec)) in policies.iter().enumerate() {
-            objects.push(policy(ns, &format!("policy-{n}"), spec));
-            self.applied.push(Name::new(ns, &format!("policy-{n}")));
+        for (n, (kind, ns, spec)) in policies.iter().enumerate() {
+            let name = format!("policy-{n}");
+            objects.push((*kind, json!({"metadata": {"namespace": ns, "name": name}, "spec": spec})));
+            self.applied.push(ObjectRef { kind: *kind, name: Name::new(ns, &name) });
         }
         self.waypoint.apply(&objects).await?;
-        self.until_answered(&marker, DENIED).await
+        let is_so = until(LIMIT, async || {
+            let status = self.ask(CLIENT, get(&marker)).await?.status;
+            // A request without a token may be refused before policies of access see it.
+            Ok((status == DENIED || status == UNAUTHENTICATED).then_some(()))
+        });
+        is_so.await.with_context(|| format!("{marker} is not refused"))
     }
 
-    async fn until_answered(&self, path: &str, status: u16) -> anyhow::Result<()> {
+    pub async fn until_answered(&self, path: &str, status: u16) -> anyhow::Result<()> {
         let is_so = until(LIMIT, async || {
             let answer = self.ask(CLIENT, get(path)).await?;
             Ok((answer.status == status).then_some(()))
@@ -79,7 +91,7 @@ impl Case {
         is_so.await.with_context(|| format!("{path} is not answered with {status}"))
     }
 
-    async fn http(&self, identity: &str, to: &str) -> anyhow::Result<Http> {
+    pub async fn http(&self, identity: &str, to: &str) -> anyhow::Result<Http> {
         match self.waypoint.connect_as(identity, to, &[]).await? {
             Ok(stream) => Http::new(stream.into_inner()).await,
             Err(status) => bail!("CONNECT {to}: {status}"),
@@ -87,7 +99,7 @@ impl Case {
     }
 
     /// Sends a request to `web`.
-    async fn ask(&self, identity: &str, request: Request<Empty<Bytes>>) -> anyhow::Result<Answer> {
+    pub async fn ask(&self, identity: &str, request: Request<Empty<Bytes>>) -> anyhow::Result<Answer> {
         self.http(identity, WEB).await?.send(request).await
     }
 
@@ -109,27 +121,27 @@ fn policy(ns: &str, name: &str, spec: &Value) -> (Kind, Value) {
     (POLICY, json!({"metadata": {"namespace": ns, "name": name}, "spec": spec}))
 }
 
-fn to(operation: Value) -> Value {
+pub fn to(operation: Value) -> Value {
     json!([{"to": [{"operation": operation}]}])
 }
 
-fn from(source: Value) -> Value {
+pub fn from(source: Value) -> Value {
     json!([{"from": [{"source": source}]}])
 }
 
-fn when(key: &str, values: &[&str]) -> Value {
+pub fn when(key: &str, values: &[&str]) -> Value {
     json!([{"when": [{"key": key, "values": values}]}])
 }
 
-fn deny(rules: Value) -> Value {
+pub fn deny(rules: Value) -> Value {
     json!({"action": "DENY", "rules": rules})
 }
 
-fn allow(rules: Value) -> Value {
+pub fn allow(rules: Value) -> Value {
     json!({"action": "ALLOW", "rules": rules})
 }
 
-fn request(method: &str, path: &str, headers: &[(&str, &str)]) -> Request<Empty<Bytes>> {
+pub fn request(method: &str, path: &str, headers: &[(&str, &str)]) -> Request<Empty<Bytes>> {
     let mut request = Request::builder().method(method).uri(path);
     if !headers.iter().any(|(name, _)| *name == "host") {
         request = request.header("host", "web");
@@ -140,7 +152,7 @@ fn request(method: &str, path: &str, headers: &[(&str, &str)]) -> Request<Empty<
     request.body(Empty::new()).unwrap()
 }
 
-fn get(path: &str) -> Request<Empty<Bytes>> {
+pub fn get(path: &str) -> Request<Empty<Bytes>> {
     request("GET", path, &[])
 }
 
@@ -292,7 +304,7 @@ async fn policies_of_all_targets_add_up_and_denials_come_first() {
     let audit = json!({"action": "AUDIT", "rules": paths(&["/a"])});
     case.policies(&[("shop", targeted(&web, audit))]).await.unwrap();
     assert_eq!(statuses(&case, &["/a", "/b"]).await, [OK, OK]);
-    // Nobody has a principal by a token here.
+    // Nobody has a principal by a token where none is looked at.
     let jwt = allow(from(json!({"requestPrincipals": ["*"]})));
     case.policies(&[("shop", targeted(&web, jwt))]).await.unwrap();
     assert_eq!(statuses(&case, &["/a"]).await, [DENIED]);

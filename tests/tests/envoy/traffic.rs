@@ -165,6 +165,11 @@ impl Waypoint {
         Ok(answer.text)
     }
 
+    /// What Envoy has written.
+    pub fn log(&self) -> String {
+        self.envoy.log()
+    }
+
     /// The port of a listener.
     async fn port(&self, name: &str) -> anyhow::Result<u16> {
         let mut admin = Http::new(TokioIo::new(self.envoy.admin().await?)).await?;

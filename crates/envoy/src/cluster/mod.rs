@@ -25,17 +25,13 @@ use proto::envoy::extensions::clusters::dns::v3::DnsCluster;
 use proto::envoy::extensions::clusters::dynamic_forward_proxy::v3::{
     ClusterConfig, cluster_config::ClusterImplementationSpecifier,
 };
-use proto::envoy::extensions::transport_sockets::internal_upstream::v3::{
-    InternalUpstreamTransport, internal_upstream_transport::MetadataValueSource,
-};
+use proto::envoy::extensions::transport_sockets::internal_upstream::v3::InternalUpstreamTransport;
 use proto::envoy::extensions::transport_sockets::raw_buffer::v3::RawBuffer;
 use proto::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
 use proto::envoy::extensions::upstreams::http::v3::http_protocol_options::UpstreamProtocolOptions;
-use proto::envoy::r#type::metadata::v3::{MetadataKey, MetadataKind, metadata_key, metadata_kind};
 use proto::envoy::r#type::v3::Percent;
 use std::collections::BTreeMap;
 
-use crate::endpoint::ORIGINAL_DST;
 use crate::key::{CONNECT_ORIGINATE, ENCAP};
 use crate::message::{ads, duration, internal_address, names, seconds, transport_socket};
 use crate::port::Port;
@@ -99,7 +95,7 @@ pub(crate) fn of_upstream(name: &str, members: Members, of: &Upstream) -> Cluste
     let asks = UpstreamHttpProtocolOptions { auto_sni: true, auto_san_validation: true };
     let of_request = if is_asked { Some(asks) } else { of_request };
     let within = within(of.security.as_ref());
-    let transport_socket = if is_asked { within } else { internal_socket(true, within) };
+    let transport_socket = if is_asked { within } else { internal_socket(within) };
     let threshold = policy.outliers.and_then(|of| of.min_health_percent).unwrap_or(0);
     let cluster = match members {
         Members::Named(endpoints) => Cluster {
@@ -184,15 +180,9 @@ fn within(tls: Option<&Origination>) -> TransportSocket {
 }
 
 /// Returns what connects to listeners within Envoy, and to addresses without more ado.
-fn internal_socket(passes_metadata: bool, within: TransportSocket) -> TransportSocket {
-    let of_endpoint = MetadataValueSource {
-        kind: Some(MetadataKind { kind: Some(metadata_kind::Kind::Host(metadata_kind::Host {})) }),
-        name: ORIGINAL_DST.to_owned(),
-    };
-    let transport = InternalUpstreamTransport {
-        passthrough_metadata: passes_metadata.then_some(of_endpoint).into_iter().collect(),
-        transport_socket: Some(within),
-    };
+fn internal_socket(within: TransportSocket) -> TransportSocket {
+    let transport =
+        InternalUpstreamTransport { transport_socket: Some(within), ..InternalUpstreamTransport::default() };
     transport_socket("internal_upstream", &transport)
 }
 
@@ -206,7 +196,7 @@ pub(crate) fn of_listener(name: &str) -> Cluster {
     let all = LocalityLbEndpoints { lb_endpoints: vec![endpoint], ..LocalityLbEndpoints::default() };
     Cluster {
         load_assignment: Some(ClusterLoadAssignment { cluster_name: name.to_owned(), endpoints: vec![all] }),
-        transport_socket: Some(internal_socket(false, within(None))),
+        transport_socket: Some(internal_socket(within(None))),
         ..named(name, DiscoveryType::Static)
     }
 }
@@ -224,15 +214,12 @@ pub(crate) fn encap() -> Cluster {
 
 /// Returns the cluster of whatever takes HBONE.
 pub(crate) fn connect_originate(trust_domains: &[TrustDomain]) -> Cluster {
-    let segment = |text: &str| metadata_key::PathSegment {
-        segment: Some(metadata_key::path_segment::Segment::Key(text.to_owned())),
-    };
     let idle = CommonOptions { idle_timeout: Some(seconds(3_600)), ..CommonOptions::default() };
     Cluster {
         lb_policy: LbPolicy::ClusterProvided.into(),
         lb_config: Some(LbConfig::OriginalDstLbConfig(OriginalDstLbConfig {
             upstream_port_override: Some(HBONE.into()),
-            metadata_key: Some(MetadataKey { key: ORIGINAL_DST.to_owned(), path: vec![segment("waypoint")] }),
+            metadata_key: None,
         })),
         cleanup_interval: Some(seconds(60)),
         typed_extension_protocol_options: typed(http_options(

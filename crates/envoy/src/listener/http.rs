@@ -37,6 +37,11 @@ pub(super) fn policies() -> impl Iterator<Item = HttpFilter> {
     policy::filters().into_iter().map(|(name, config)| http_filter(name, &config))
 }
 
+/// The filters that a scope says what they are: who is asked, and which tokens are taken.
+pub(super) fn slots() -> impl Iterator<Item = HttpFilter> {
+    policy::slots().into_iter().map(|(name, config)| http_filter(&name, &config))
+}
+
 pub(super) fn router() -> HttpFilter {
     http_filter("envoy.filters.http.router", &Router {})
 }

@@ -1,6 +1,6 @@
 //! The listener of a port that is not HTTP alone.
 
-use model::facts::PathNormalization;
+use model::facts::{AccessLog, PathNormalization};
 use proto::envoy::config::listener::v3::{FilterChain, FilterChainMatch, Listener};
 use proto::envoy::extensions::filters::listener::http_inspector::v3::HttpInspector;
 use proto::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
@@ -23,6 +23,7 @@ pub(crate) fn of_port(
     (shares, limits): (&[(String, u32)], &StreamLimits),
     policies: Option<&Policies>,
     normalization: PathNormalization,
+    log: Option<&AccessLog>,
 ) -> Listener {
     let cluster = match shares {
         [(cluster, _)] => tcp_proxy::ClusterSpecifier::Cluster(cluster.clone()),
@@ -44,7 +45,7 @@ pub(crate) fn of_port(
         idle_timeout: limits.idle_timeout.map(duration),
         max_downstream_connection_duration: limits.max_duration.map(duration),
         hash_policy: by_source.into_iter().collect(),
-        access_log: telemetry::of_streams(),
+        access_log: telemetry::of_streams(log),
         access_log_options: Some(tcp_proxy::TcpAccessLogOptions { flush_access_log_on_connected: true }),
         ..TcpProxy::default()
     };
@@ -60,7 +61,7 @@ pub(crate) fn of_port(
     }
     let found = FilterChainMatch { application_protocols: ["http/1.1", "h2c"].map(str::to_owned).to_vec() };
     let listener =
-        internal(name, vec![FilterChain { filter_chain_match: Some(found), ..requests(normalization) }]);
+        internal(name, vec![FilterChain { filter_chain_match: Some(found), ..requests(normalization, log) }]);
     Listener {
         default_filter_chain: Some(bytes),
         listener_filters: listener_filters

@@ -6,11 +6,14 @@ use proto::envoy::config::core::v3::CidrRange;
 use proto::envoy::config::rbac::v3::{Permission, Principal, Rbac, permission, principal, rbac};
 use proto::envoy::config::route::v3::{HeaderMatcher, header_matcher::HeaderMatchSpecifier};
 use proto::envoy::r#type::matcher::v3::{
-    StringMatcher, filter_state_matcher::Matcher, path_matcher, string_matcher::MatchPattern,
+    StringMatcher, ValueMatcher, filter_state_matcher::Matcher, list_matcher, metadata_matcher::path_segment,
+    path_matcher, string_matcher::MatchPattern, value_matcher::MatchPattern as ValuePattern,
 };
 use regex::bytes::RegexBuilder;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
+use super::claim::{METADATA, PAYLOAD};
 use super::rule::{PEER, SOURCE};
 
 /// A request, or a stream: it has what requests have, which nobody looks at.
@@ -29,6 +32,16 @@ pub(super) struct Request {
     pub path: String,
     /// Names in lower case.
     pub headers: Vec<(String, String)>,
+    /// Of its token; none where it has none.
+    pub claims: BTreeMap<&'static str, Claim>,
+}
+
+/// The value of a claim.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) enum Claim {
+    Text(&'static str),
+    List(Vec<&'static str>),
+    Flag(bool),
 }
 
 impl Request {
@@ -93,7 +106,36 @@ fn calls(of: &Principal, request: &Request) -> bool {
             }
             other => panic!("no such filter state: {other:?}"),
         },
+        Identifier::SourcedMetadata(of) => {
+            let of = of.metadata_matcher.as_ref().expect("a matcher");
+            assert_eq!(of.filter, METADATA, "no such metadata");
+            let mut path = of.path.iter().map(|segment| match &segment.segment {
+                Some(path_segment::Segment::Key(key)) => key.as_str(),
+                None => panic!("no segment"),
+            });
+            assert_eq!(path.next(), Some(PAYLOAD));
+            let claim = path.next().and_then(|name| request.claims.get(name));
+            assert_eq!(path.next(), None, "no claims within claims here");
+            claim.is_some_and(|claim| has_value(of.value.as_ref().expect("a value"), claim))
+        }
         Identifier::NotId(of) => !calls(of, request),
+    }
+}
+
+fn has_value(of: &ValueMatcher, claim: &Claim) -> bool {
+    match (of.match_pattern.as_ref().expect("a pattern"), claim) {
+        (ValuePattern::PresentMatch(present), _) => *present,
+        (ValuePattern::BoolMatch(flag), Claim::Flag(own)) => flag == own,
+        (ValuePattern::StringMatch(of), Claim::Text(text)) => is_like(of, text),
+        (ValuePattern::ListMatch(of), Claim::List(all)) => {
+            let Some(list_matcher::MatchPattern::OneOf(of)) = &of.match_pattern else { panic!("no pattern") };
+            all.iter().any(|one| has_value(of, &Claim::Text(one)))
+        }
+        (ValuePattern::OrMatch(of), claim) => {
+            assert!(of.value_matchers.len() > 1, "Envoy refuses fewer than two");
+            of.value_matchers.iter().any(|of| has_value(of, claim))
+        }
+        _ => false,
     }
 }
 

@@ -1,21 +1,27 @@
-//! Policies at waypoints: access control by role (RBAC), for each port by what concerns it.
+//! Policies at waypoints: tokens of requests, and access control by role (RBAC), for each port by what concerns it.
 //!
 //! ```text
-//! policies ──by target──▶ those of a port ─┬─▶ its scope of requests: istio.authz.deny, then istio.authz.allow
+//! policies ──by target──▶ those of a port ─┬─▶ its scope of requests: istio.authn, then istio.authz.deny and .allow
 //!                                          ├─▶ scopes of CONNECTs to it, if it is no HTTP
 //!                                          └─▶ the listener of a port that is no HTTP, or may be either
 //! ```
 //!
 //! * The connection managers that all ports share have both filters, and no rules: what a port's scope says is for that
 //!   port alone, so a policy's edit sends the scopes that it concerns.
+//! * `istio.ext_authz` and `istio.authn` are whatever filters a scope says that they are: Envoy has settings by route for
+//!   none of those that ask somebody or look at tokens, and for one that others stand in for.
 //! * Envoy's filter of streams decides at the first byte of a client. A server that speaks first would be heard until
 //!   then, so a CONNECT to what is no HTTP is decided upon, too.
 //! * Callers are known by the certificate of the CONNECT, which `connect_terminate` hands on as filter state; no header
 //!   says who calls.
 
+mod ask;
+mod claim;
 mod expression;
 mod rule;
+mod slot;
 mod text;
+mod token;
 
 #[cfg(test)]
 mod evaluator;
@@ -23,8 +29,9 @@ mod evaluator;
 mod properties;
 
 use engine::{Builder, Cx, Memo, Table};
-use mesh::policy::{PolicyTarget, RuleAction, Test, WaypointPolicy};
-use model::{Name, Str};
+use gateway::Backend;
+use mesh::policy::{PolicyTarget, RuleAction, Test, WaypointAction, WaypointPolicy, WaypointTokens};
+use model::{Name, Ns, Str};
 use prost_types::Any;
 use proto::envoy::any;
 use proto::envoy::config::listener::v3::{Filter, filter};
@@ -35,9 +42,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::key::PortKey;
-use crate::port::Port;
+use crate::port::{Port, Traffic};
+use ask::Authority;
+use slot::Slot;
 
 pub(crate) use rule::{At, PEER, SOURCE};
+pub(crate) use slot::slots;
 
 /// The filters that decide, in order, and how statistics of what they only try begin.
 const FILTERS: [(&str, RuleAction, &str); 2] = [
@@ -53,8 +63,13 @@ pub(crate) fn filters() -> [(&'static str, Rbac); 2] {
 }
 
 /// The policies that concern a port, by name; never none.
-#[derive(Clone, PartialEq, Debug)]
-pub(crate) struct Policies(Vec<(Name, Arc<WaypointPolicy>)>);
+#[derive(Clone, PartialEq, Debug, Default)]
+pub(crate) struct Policies {
+    access: Vec<(Name, Arc<WaypointPolicy>)>,
+    tokens: Vec<(Name, Arc<WaypointTokens>)>,
+    /// Who is asked about requests, ascending by name; beyond their number, what the rules match is denied.
+    authorities: Vec<Authority>,
+}
 
 /// What a filter decides.
 #[derive(Clone, PartialEq, Debug)]
@@ -71,17 +86,24 @@ struct Stage {
 pub(crate) struct Tables {
     /// Those of ports that have any.
     pub ports: Table<PortKey, Policies>,
-    /// Those for whatever goes through a waypoint, if there are any.
+    /// Those for whatever goes through a waypoint, if there are any. Nobody is asked there: what rules match is denied.
     pub gateways: Memo<Name, Policies>,
 }
 
-/// Declares them.
-pub(crate) fn declare(b: &mut Builder, mesh: &mesh::Tables, ports: Table<PortKey, Port>) -> Tables {
+/// Declares them. `cluster` tells which leads a port's waypoint to a backend.
+pub(crate) fn declare(
+    b: &mut Builder,
+    mesh: &mesh::Tables,
+    ports: Table<PortKey, Port>,
+    cluster: impl Fn(&Cx<'_>, &PortKey, &Backend) -> String + Send + 'static,
+) -> Tables {
     let gateways = mesh.inputs.gateways;
     let classes =
         b.memo("class_of_waypoint", move |cx, name: &Name| Some(cx.get(gateways, name)?.class.clone()));
     let by_target =
         b.index(mesh.waypoint_policies, "waypoint_policy_by_target", |_, policy| policy.targets.clone());
+    let tokens_by_target =
+        b.index(mesh.waypoint_tokens, "waypoint_tokens_by_target", |_, tokens| tokens.targets.clone());
     let found = move |cx: &Cx<'_>, waypoint: &Name, service: Option<PolicyTarget>| {
         let class: Option<Arc<Str>> = cx.memo(classes, waypoint);
         let targets = [
@@ -89,19 +111,46 @@ pub(crate) fn declare(b: &mut Builder, mesh: &mesh::Tables, ports: Table<PortKey
             Some(PolicyTarget::Gateway(waypoint.clone())),
             class.map(|class| PolicyTarget::Class((*class).clone())),
         ];
-        let mut all = BTreeMap::new();
+        let (mut access, mut tokens) = (BTreeMap::new(), BTreeMap::new());
         for target in targets.into_iter().flatten() {
-            all.extend(cx.lookup(by_target, &target));
+            access.extend(cx.lookup(by_target, &target));
+            tokens.extend(cx.lookup(tokens_by_target, &target));
         }
-        (!all.is_empty()).then(|| Policies(all.into_iter().collect()))
+        let (access, tokens) = (access.into_iter().collect(), tokens.into_iter().collect());
+        let all = Policies { access, tokens, authorities: Vec::new() };
+        (all != Policies::default()).then_some(all)
     };
     Tables {
         ports: b.derive("port_policies", ports, move |cx, key, port| {
             let service = PolicyTarget::Service(port.kind, port.object.clone());
-            found(cx, &key.waypoint, Some(service))
+            let mut all = found(cx, &key.waypoint, Some(service))?;
+            if port.traffic() != Traffic::Tcp {
+                all.authorities = authorities(&all, |to| cluster(cx, key, to));
+            }
+            Some(all)
         }),
         gateways: b.memo("gateway_policies", move |cx, waypoint: &Name| found(cx, waypoint, None)),
     }
+}
+
+/// Returns who is asked for policies, ascending by name.
+fn authorities(all: &Policies, cluster: impl Fn(&Backend) -> String) -> Vec<Authority> {
+    let asked = all.access.iter().filter_map(|(_, policy)| match &policy.action {
+        WaypointAction::Ask(Some(asked)) => Some((asked.provider.clone(), Arc::clone(asked))),
+        _ => None,
+    });
+    let asked: BTreeMap<Str, _> = asked.collect();
+    let authority = |asked: Arc<mesh::policy::Asked>| {
+        let (ns, hostname) = asked.service.split_once('/')?;
+        let to = Backend {
+            ns: Ns::own(ns),
+            hostname: hostname.into(),
+            port: Some(asked.port),
+            subset: Str::new(),
+        };
+        Some(Authority { cluster: cluster(&to), asked })
+    };
+    asked.into_values().take(slot::ASKED).filter_map(authority).collect()
 }
 
 impl Policies {
@@ -115,11 +164,46 @@ impl Policies {
             };
             (stage.filter.to_owned(), any(&RbacPerRoute { rbac: Some(rbac) }))
         };
-        self.stages(at).into_iter().map(config).collect()
+        let mut all: BTreeMap<String, Any> = self.stages(at).into_iter().map(config).collect();
+        if at == At::Requests {
+            all.extend(self.before_access());
+        }
+        all
+    }
+
+    /// Returns the filters of requests that come before those that decide by rules alone: what others are asked, then
+    /// tokens, then what is marked.
+    fn before_access(&self) -> impl Iterator<Item = (String, Any)> {
+        let asks = self.authorities.iter().enumerate().filter_map(|(n, authority)| {
+            let rules = self.rules_of(
+                |of| authority.is_of(&of.action),
+                RuleAction::Deny,
+                At::Requests,
+                &authority.stem(),
+            );
+            slot::per_route(Slot::Ask(n), authority.filters(as_rules(Action::Deny, rules)?).to_vec())
+        });
+        let tokens = token::filter(self.tokens.iter().map(|(_, of)| &**of));
+        let marks = self.marks(At::Requests).map(|rules| Rbac { rules: Some(rules), ..Rbac::default() });
+        let tokens = tokens.iter().map(|of| slot::filter("envoy.filters.http.jwt_authn", of));
+        let marks = marks.iter().map(|of| slot::filter("envoy.filters.http.rbac", of));
+        asks.chain(slot::per_route(Slot::Tokens, tokens.chain(marks).collect()))
+    }
+
+    /// Returns the rules by which traffic is marked.
+    fn marks(&self, at: At) -> Option<Rules> {
+        let is_audit = |policy: &WaypointPolicy| policy.action == WaypointAction::Audit;
+        as_rules(Action::Log, self.rules_of(is_audit, RuleAction::Deny, at, ""))
     }
 
     /// Returns the filters of streams that come before what proxies them.
     pub fn filters(&self) -> Vec<Filter> {
+        let marks = self.marks(At::Streams).map(|rules| Stage {
+            filter: "istio.authz.audit",
+            rules: Some(rules),
+            shadow_rules: None,
+            shadow_prefix: "",
+        });
         let filter = |stage: Stage| {
             let rbac = StreamRbac {
                 rules: stage.rules,
@@ -132,12 +216,12 @@ impl Policies {
                 config_type: Some(filter::ConfigType::TypedConfig(any(&rbac))),
             }
         };
-        self.stages(At::Streams).into_iter().map(filter).collect()
+        marks.into_iter().chain(self.stages(At::Streams)).map(filter).collect()
     }
 
     /// Tells whether some rule asks for the name that a TLS client says.
     pub fn asks_for_server_name(&self) -> bool {
-        let rules = self.0.iter().flat_map(|(_, policy)| &policy.rules);
+        let rules = self.access.iter().flat_map(|(_, policy)| &policy.rules);
         rules.flat_map(|rule| rule.parts.iter().flatten()).any(|entry| match entry {
             mesh::policy::Entry::Never => false,
             mesh::policy::Entry::All(tests) => tests.iter().any(|test| matches!(test, Test::ServerName(_))),
@@ -156,23 +240,48 @@ impl Policies {
 
     /// Returns the rules of all policies of a kind; `None` where they decide nothing.
     fn rules(&self, action: RuleAction, dry_run: bool, at: At) -> Option<Rules> {
+        let is_asked =
+            |of: &WaypointAction| at == At::Requests && self.authorities.iter().any(|to| to.is_of(of));
+        let decides = |of: &WaypointAction| match of {
+            WaypointAction::Allow => Some(RuleAction::Allow),
+            // Nobody is asked about streams: what the rules match is denied.
+            WaypointAction::Ask(_) => (!is_asked(of)).then_some(RuleAction::Deny),
+            WaypointAction::Deny => Some(RuleAction::Deny),
+            WaypointAction::Audit => None,
+        };
+        let is_its = |of: &WaypointPolicy| decides(&of.action) == Some(action) && of.dry_run == dry_run;
+        let as_envoy = match action {
+            RuleAction::Allow => Action::Allow,
+            RuleAction::Deny => Action::Deny,
+        };
+        as_rules(as_envoy, self.rules_of(is_its, action, at, ""))
+    }
+
+    /// Returns the rules of some policies, by names that begin with a text.
+    fn rules_of(
+        &self,
+        is_its: impl Fn(&WaypointPolicy) -> bool,
+        action: RuleAction,
+        at: At,
+        before: &str,
+    ) -> BTreeMap<String, Policy> {
         let mut policies: BTreeMap<String, Policy> = BTreeMap::new();
-        for (name, policy) in self.0.iter().filter(|(_, of)| of.action == action && of.dry_run == dry_run) {
-            let stem = format!("ns[{}]-policy[{}]", name.ns, name.name);
-            let before = policies.len();
+        for (name, policy) in self.access.iter().filter(|(_, of)| is_its(of)) {
+            let stem = format!("{before}ns[{}]-policy[{}]", name.ns, name.name);
+            let count = policies.len();
             for (i, rule) in policy.rules.iter().enumerate() {
                 let compiled = rule::policy(rule, action, at);
                 policies.extend(compiled.map(|of| (format!("{stem}-rule[{i}]"), of)));
             }
             // One that allows nothing says so: without any rules, Envoy would not say whose decision it was.
-            if action == RuleAction::Allow && policies.len() == before {
+            if action == RuleAction::Allow && policies.len() == count {
                 policies.insert(stem, rule::nothing());
             }
         }
-        let as_envoy = match action {
-            RuleAction::Allow => Action::Allow,
-            RuleAction::Deny => Action::Deny,
-        };
-        (!policies.is_empty()).then(|| Rules { action: as_envoy.into(), policies })
+        policies
     }
+}
+
+fn as_rules(action: Action, policies: BTreeMap<String, Policy>) -> Option<Rules> {
+    (!policies.is_empty()).then(|| Rules { action: action.into(), policies })
 }

@@ -2,16 +2,17 @@
 
 #![allow(clippy::expect_used)]
 
-use super::evaluator::{Request, passes};
+use super::evaluator::{Claim, Request, passes};
 use super::{At, FILTERS, Policies};
 use mesh::TrustSettings;
-use mesh::policy::{RuleAction, WaypointPolicy, rules_at_waypoints};
+use mesh::policy::{RuleAction, WaypointAction, WaypointPolicy, rules_at_waypoints};
 use model::facts::{
     AuthorizationPolicy, AuthorizationSpec, Condition, Meta, Operation, PathNormalization, Rule, Source,
 };
 use model::{Name, Str};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A value and what it says of a request; `None` when that depends on how it is read.
@@ -132,8 +133,57 @@ fn role(r: &Request, is_it: fn(&str) -> bool) -> Option<bool> {
     if values().flat_map(|value| value.split(',')).any(|one| is_it(one.trim())) { None } else { Some(false) }
 }
 
+/// Of tokens: issuers are `https://a` and `https://a/b`, subjects `x` and `y/z`.
+const REQUEST_PRINCIPALS: &[Value] = &[
+    ("*", |r| Some(!r.claims.is_empty())),
+    ("https://a/x", |r| Some(token(r) == "https://a/x")),
+    ("https://a/b/x", |r| Some(token(r) == "https://a/b/x")),
+    ("https://a/y/z", |r| Some(token(r) == "https://a/y/z")),
+    ("https://a/*", |r| Some(token(r).starts_with("https://a/"))),
+    ("https://a/b*", |r| Some(token(r).starts_with("https://a/b"))),
+    ("https://a/y*", |r| Some(token(r).starts_with("https://a/y"))),
+    ("*/x", |r| Some(token(r).ends_with("/x"))),
+    ("*b/y/z", |r| Some(token(r).ends_with("b/y/z"))),
+    ("*z", |r| Some(token(r).ends_with('z'))),
+    ("https://a", |_| None),
+];
+const GROUPS: &[Value] = &[
+    ("dev", |r| Some(claims(r, "groups", |of| of == "dev"))),
+    ("de*", |r| Some(claims(r, "groups", |of| of.starts_with("de")))),
+    ("*v", |r| Some(claims(r, "groups", |of| of.ends_with('v')))),
+    ("*", |r| match r.claims.get("groups") {
+        // Whether there is one of none.
+        Some(Claim::List(all)) if all.is_empty() => None,
+        claim => Some(claim.is_some()),
+    }),
+    ("true", |r| Some(claims(r, "groups", |of| of == "true"))),
+    ("", |_| None),
+];
+const AUDIENCES: &[Value] = &[
+    ("web", |r| Some(claims(r, "aud", |of| of == "web"))),
+    ("a*", |r| Some(claims(r, "aud", |of| of.starts_with('a')))),
+];
+
+fn token(r: &Request) -> String {
+    let text = |name: &str| match r.claims.get(name) {
+        Some(Claim::Text(text)) => *text,
+        _ => "",
+    };
+    format!("{}/{}", text("iss"), text("sub"))
+}
+
+fn claims(r: &Request, name: &str, is_it: fn(&str) -> bool) -> bool {
+    match r.claims.get(name) {
+        None => false,
+        Some(Claim::Text(text)) => is_it(text),
+        Some(Claim::List(all)) => all.iter().any(|text| is_it(text)),
+        // It has a name, and no beginning or end of one. "true" is the only value here that has one.
+        Some(Claim::Flag(flag)) => *flag && is_it("true") && !is_it("trueish"),
+    }
+}
+
 const UNKNOWN_KEY: &str = "source.ipp";
-const CLAIM_KEY: &str = "request.auth.claims[iss]";
+const UNREAD_KEY: &str = "experimental.envoy.filters.some[key]";
 const ROLE_KEY: &str = "request.headers[X-Role]";
 const KEYS: &[(&str, &[Value], bool)] = &[
     ("source.ip", SOURCES, false),
@@ -146,6 +196,9 @@ const KEYS: &[(&str, &[Value], bool)] = &[
     ("destination.port", PORTS, false),
     ("connection.sni", SERVER_NAMES, false),
     (ROLE_KEY, ROLES, true),
+    ("request.auth.principal", REQUEST_PRINCIPALS, true),
+    ("request.auth.claims[groups]", GROUPS, true),
+    ("request.auth.audiences", AUDIENCES, true),
 ];
 
 /// How to read what is open, and whether anything was.
@@ -203,7 +256,6 @@ impl Reading {
 
     fn source(&mut self, s: &Source, r: &Request) -> bool {
         self.was_open |= *s == Source::default();
-        let jwt = s.request_principals.is_empty() || self.open("jwt");
         let all = [
             self.field(PRINCIPALS, false, &s.principals, &s.not_principals, r),
             self.field(NAMESPACES, false, &s.namespaces, &s.not_namespaces, r),
@@ -211,7 +263,7 @@ impl Reading {
             self.field(DOMAINS, false, &s.trust_domains, &s.not_trust_domains, r),
             self.field(SOURCES, false, &s.ip_blocks, &s.not_ip_blocks, r),
             self.field(REMOTES, false, &s.remote_ip_blocks, &s.not_remote_ip_blocks, r),
-            jwt,
+            self.field(REQUEST_PRINCIPALS, true, &s.request_principals, &s.not_request_principals, r),
         ];
         all.into_iter().all(|holds| holds)
     }
@@ -259,17 +311,18 @@ fn source() -> impl Strategy<Value = Source> {
     let first = (values(PRINCIPALS), values(PRINCIPALS), values(NAMESPACES), values(NAMESPACES));
     let second = (values(ACCOUNTS), values(ACCOUNTS), values(DOMAINS), values(DOMAINS));
     let third = (values(SOURCES), values(SOURCES), values(REMOTES), values(REMOTES));
-    (first, second, third, 0..12_usize).prop_map(|((p, np, n, nn), (a, na, d, nd), (s, ns, r, nr), only)| {
-        match only {
-            0 | 1 => Source { principals: p, not_principals: np, ..Source::default() },
-            2 | 3 => Source { namespaces: n, not_namespaces: nn, ..Source::default() },
-            4 | 5 => Source { service_accounts: a, not_service_accounts: na, ..Source::default() },
-            6 => Source { trust_domains: d, not_trust_domains: nd, ..Source::default() },
-            7 | 8 => Source { ip_blocks: s, not_ip_blocks: ns, ..Source::default() },
-            9 => Source { remote_ip_blocks: r, not_remote_ip_blocks: nr, ..Source::default() },
-            10 => Source { request_principals: vec![Str::from("*")], principals: p, ..Source::default() },
-            _ => Source { namespaces: n, not_service_accounts: na, ip_blocks: s, ..Source::default() },
-        }
+    let tokens = (values(REQUEST_PRINCIPALS), values(REQUEST_PRINCIPALS));
+    let all = (first, second, third, tokens, 0..14_usize);
+    all.prop_map(|((p, np, n, nn), (a, na, d, nd), (s, ns, r, nr), (t, nt), only)| match only {
+        0 | 1 => Source { principals: p, not_principals: np, ..Source::default() },
+        2 | 3 => Source { namespaces: n, not_namespaces: nn, ..Source::default() },
+        4 | 5 => Source { service_accounts: a, not_service_accounts: na, ..Source::default() },
+        6 => Source { trust_domains: d, not_trust_domains: nd, ..Source::default() },
+        7 | 8 => Source { ip_blocks: s, not_ip_blocks: ns, ..Source::default() },
+        9 => Source { remote_ip_blocks: r, not_remote_ip_blocks: nr, ..Source::default() },
+        10 => Source { request_principals: t, principals: p, ..Source::default() },
+        11 | 12 => Source { request_principals: t, not_request_principals: nt, ..Source::default() },
+        _ => Source { namespaces: n, not_service_accounts: na, ip_blocks: s, ..Source::default() },
     })
 }
 
@@ -281,7 +334,7 @@ fn condition() -> impl Strategy<Value = Condition> {
             not_values,
         })
     });
-    let other = select(&[UNKNOWN_KEY, CLAIM_KEY][..]).prop_map(|key| Condition {
+    let other = select(&[UNKNOWN_KEY, UNREAD_KEY][..]).prop_map(|key| Condition {
         key: Str::from(key),
         values: vec![Str::from("v")],
         not_values: Vec::new(),
@@ -326,19 +379,42 @@ fn requests() -> impl Strategy<Value = Request> {
     let roles = vec!["admin", "adm", "xmin", "user", "user,admin", "user, admin"];
     let headers = proptest::collection::vec((select(vec!["x-role", "x-other"]), select(roles)), 0..3);
     let text = |all: Vec<&'static str>| select(all).prop_map(str::to_owned);
-    let request = (text(vec!["GET", "POST", "PUT"]), text(hosts), text(paths), headers);
+    let groups = select(vec![
+        None,
+        Some(Claim::Text("dev")),
+        Some(Claim::Text("true")),
+        Some(Claim::List(vec!["ops", "dev"])),
+        Some(Claim::List(vec![])),
+        Some(Claim::Flag(true)),
+        Some(Claim::Flag(false)),
+    ]);
+    let audience = select(vec![None, Some(Claim::Text("web")), Some(Claim::List(vec!["api", "web"]))]);
+    let names = (select(vec!["https://a", "https://a/b"]), select(vec!["x", "y/z"]));
+    let claims = proptest::option::of((names, groups, audience)).prop_map(|token| {
+        let Some(((iss, sub), groups, aud)) = token else { return BTreeMap::new() };
+        let own = [("iss", Some(Claim::Text(iss))), ("sub", Some(Claim::Text(sub)))];
+        let all = own.into_iter().chain([("groups", groups), ("aud", aud)]);
+        all.filter_map(|(name, claim)| Some((name, claim?))).collect()
+    });
+    let request = (text(vec!["GET", "POST", "PUT"]), text(hosts), text(paths), headers, claims);
     let names = text(vec!["", "web.org", "WEB.org", "a.org", "web.com"]);
     (peer, (ip(), ip(), ip()), 79..83_u16, names, request).prop_map(
-        |(peer, (source, remote, destination), port, server_name, (method, host, path, headers))| Request {
-            peer,
-            source,
-            remote,
-            destination: (destination, port).into(),
-            server_name,
-            method,
-            host,
-            path,
-            headers: headers.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        |(peer, (source, remote, destination), port, server_name, (method, host, path, headers, claims))| {
+            Request {
+                peer,
+                source,
+                remote,
+                destination: (destination, port).into(),
+                server_name,
+                method,
+                host,
+                path,
+                headers: headers
+                    .into_iter()
+                    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                    .collect(),
+                claims,
+            }
         },
     )
 }
@@ -354,10 +430,14 @@ fn sent(policies: &[(RuleAction, Vec<Rule>)]) -> Policies {
             spec: Ok(AuthorizationSpec { rules: rules.clone(), ..AuthorizationSpec::default() }),
         };
         let rules = rules_at_waypoints(&policy, *action, &trust, PathNormalization::default());
-        let policy = WaypointPolicy { targets: Vec::new(), action: *action, dry_run: false, rules };
+        let action = match action {
+            RuleAction::Allow => WaypointAction::Allow,
+            RuleAction::Deny => WaypointAction::Deny,
+        };
+        let policy = WaypointPolicy { targets: Vec::new(), action, dry_run: false, rules };
         (Name::new("a", &format!("policy-{i}")), Arc::new(policy))
     });
-    Policies(all.collect())
+    Policies { access: all.collect(), ..Policies::default() }
 }
 
 fn decide(policies: &Policies, at: At, request: &Request) -> bool {

@@ -10,7 +10,7 @@ use proto::envoy::r#type::matcher::v3::{
 use std::net::{IpAddr, SocketAddr};
 
 use super::expression::Expression;
-use super::text;
+use super::{claim, text};
 use crate::matcher::{exact, like, prefix, suffix};
 
 /// Where rules are enforced.
@@ -69,6 +69,8 @@ fn is_of_callers(part: &[Entry]) -> bool {
                 | Test::Namespace(_)
                 | Test::ServiceAccount(_)
                 | Test::TrustDomain(_)
+                | Test::RequestPrincipal(_)
+                | Test::Claim(..)
         )
     })
 }
@@ -161,7 +163,9 @@ impl Context {
                 | Test::Principal(_)
                 | Test::Namespace(_)
                 | Test::ServiceAccount(_)
-                | Test::TrustDomain(_),
+                | Test::TrustDomain(_)
+                | Test::RequestPrincipal(_)
+                | Test::Claim(..),
                 _,
             ) => Called::of(self.action == RuleAction::Deny),
         }
@@ -169,6 +173,10 @@ impl Context {
 
     fn caller(self, test: &Test) -> Caller {
         let leaf = Caller::Leaf;
+        if self.at != At::Requests && test.is_of_requests() {
+            // As of what is called.
+            return Caller::Always;
+        }
         match test {
             Test::SourceIp(of) => self.lists(of, |network, _| leaf(source(network))),
             // Headers of a CONNECT say nothing of requests in it.
@@ -187,6 +195,10 @@ impl Context {
             }
             Test::TrustDomain(of) => {
                 self.lists(of, |domain, _| leaf(peer(like(&text::of_trust_domain(domain)))))
+            }
+            Test::RequestPrincipal(of) => self.lists(of, |principal, _| claim::principal(principal)),
+            Test::Claim(path, of) => {
+                self.lists(of, |value, is_wide| leaf(claim::claim(path, value, is_wide)))
             }
             // What is called.
             Test::DestinationIp(_)

@@ -151,6 +151,14 @@ impl Sources {
         self.upstreams.find(cx, &key.waypoint, to)
     }
 
+    /// Returns the cluster of a provider that a waypoint asks for the sake of a port.
+    pub fn provider(&self, cx: &Cx<'_>, key: &PortKey, to: &Backend) -> String {
+        let Backend { ns, hostname, port, subset } = to;
+        let client = &key.waypoint.ns;
+        let to = To { client, ns, hostname, port: port.unwrap_or(key.port), subset, layer: Layer::Http };
+        cluster(self.upstreams.find(cx, &key.waypoint, to))
+    }
+
     /// Returns a backend of a rule: the namespace that wrote the rule is the one that sends.
     fn upstream(&self, cx: &Cx<'_>, key: &PortKey, rule: &Rule, to: &Backend, layer: Layer) -> Option<Found> {
         let Backend { ns, hostname, port, subset } = to;

@@ -100,7 +100,7 @@ pub(crate) fn name_fault(group: &str, kind: &str, name: &str) -> Option<&'static
 /// Tells whether objects of the kind restrict traffic: they fail closed.
 pub(crate) fn is_policy(key: &Key) -> bool {
     key.group == "security.istio.io"
-        && matches!(key.kind.as_str(), "AuthorizationPolicy" | "PeerAuthentication")
+        && matches!(key.kind.as_str(), "AuthorizationPolicy" | "PeerAuthentication" | "RequestAuthentication")
 }
 
 /// Sets the defaults that follow from other fields.
@@ -161,6 +161,7 @@ pub(crate) fn code_of(key: &Key, flaw: &Flaw) -> &'static str {
         ("PeerAuthentication", ["spec", .., "mode"]) => code::AUTHENTICATION_MODE,
         ("PeerAuthentication", ["spec", "portLevelMtls", ..]) => code::AUTHENTICATION_PORT,
         ("PeerAuthentication", ["spec", ..]) => code::AUTHENTICATION_FIELD,
+        ("RequestAuthentication", ["spec", ..]) => code::REQUEST_AUTHENTICATION_FIELD,
         ("ServiceEntry", ["spec", "resolution"]) => code::ENTRY_RESOLUTION,
         ("ServiceEntry", ["spec", "location"]) => code::ENTRY_LOCATION,
         ("Service", ["spec", "clusterIP" | "clusterIPs"]) => code::SERVICE_ADDRESS,

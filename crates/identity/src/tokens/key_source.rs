@@ -1,7 +1,7 @@
 //! Where a token issuer publishes its keys.
 
-use super::https_client::{HttpsClient, HttpsError};
 use super::keys::{FetchError, FetchedKeys};
+use super::web_client::{WebClient, WebError};
 use crate::stats::{Counts, IdentityStats};
 use ca::token::{IssuerRule, KeySet, KeySetError};
 use http::Request;
@@ -14,7 +14,7 @@ pub(super) enum KeySource {
     /// address its discovery document names.
     ApiServer(Client),
     /// A configured issuer, read from the configured address or else from the one in its discovery document.
-    Issuer(IssuerRule, HttpsClient),
+    Issuer(IssuerRule, WebClient),
 }
 
 /// The fields read from a discovery document (OpenID Connect Discovery 1.0, section 3).
@@ -73,9 +73,9 @@ async fn text(client: &Client, path: &str) -> Result<String, FetchError> {
     })
 }
 
-async fn from_issuer(rule: &IssuerRule, client: &HttpsClient) -> Result<FetchedKeys, FetchError> {
-    let failed = |address: &str, error: HttpsError| match error {
-        HttpsError::Forbidden(_) => FetchError::Blocked(format!("{address}: {error}")),
+async fn from_issuer(rule: &IssuerRule, client: &WebClient) -> Result<FetchedKeys, FetchError> {
+    let failed = |address: &str, error: WebError| match error {
+        WebError::Forbidden(_) => FetchError::Blocked(format!("{address}: {error}")),
         _ => FetchError::Unreachable(format!("{address}: {error}")),
     };
     let address = if rule.jwks_uri.is_empty() {

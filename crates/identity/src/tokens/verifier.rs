@@ -11,11 +11,11 @@
 //!
 //! Tokens of a configured issuer are verified with its rule only; all others with the cluster's issuer.
 
-use super::https_client::HttpsClient;
 use super::key_source::KeySource;
 use super::keys::FetchError;
 use super::published_keys::{KeyChanges, PublishedKeys};
 use super::reviewer::TokenReviewer;
+use super::web_client::WebClient;
 use crate::clock::Clock;
 use crate::refused::Refused;
 use crate::stats::IdentityStats;
@@ -95,7 +95,7 @@ impl TokenVerifier {
     pub fn new(
         primary: PrimaryIssuer,
         audiences: Vec<String>,
-        additional: Option<(Vec<IssuerRule>, HttpsClient)>,
+        additional: Option<(Vec<IssuerRule>, WebClient)>,
         clock: Arc<dyn Clock>,
         stats: Arc<IdentityStats>,
     ) -> Self {

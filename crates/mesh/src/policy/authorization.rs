@@ -202,10 +202,15 @@ fn deny_all(policy: &AuthorizationPolicy, refused: &Refused, root_namespace: &Ns
 
 /// Returns the condition of a policy that denies what it selects, since it was refused.
 pub(super) fn refused_condition(refused: &Refused) -> Condition {
+    let message = refused_in_words(refused, "it denies all traffic");
+    Condition { status: false, reason: "Invalid", message }
+}
+
+/// Returns why a policy was refused, and what follows from it.
+pub(super) fn refused_in_words(refused: &Refused, effect: &str) -> String {
     let cause = &refused.diagnostic;
     let field = if cause.field.is_empty() { String::new() } else { format!("{}: ", cause.field) };
-    let message = format!("the policy is not understood, so it denies all traffic: {field}{}", cause.message);
-    Condition { status: false, reason: "Invalid", message }
+    format!("the policy is not understood, so {effect}: {field}{}", cause.message)
 }
 
 /// Returns why the policy was refused, if it was.

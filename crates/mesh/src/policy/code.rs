@@ -20,5 +20,13 @@ pub(super) const MORE_FINDINGS: &str = "AP108";
 pub(super) const OTHER_TRUST_DOMAIN: &str = "AP110";
 /// An attribute is known, and waypoints do not enforce it.
 pub(super) const UNREAD_ATTRIBUTE: &str = "AP113";
-/// The action is not one of waypoints yet.
+/// Something in a rule about tokens was not understood.
+pub(super) const UNCLEAR_TOKENS: &str = "RA101";
+/// A `RequestAuthentication` has no targets, and so no waypoint.
+pub(super) const UNTARGETED_TOKENS: &str = "RA102";
+/// Keys of an issuer cannot be fetched.
+pub(super) const KEYS_NOT_FETCHED: &str = "RA103";
+/// Whoever is to be asked cannot be.
+pub(super) const UNANSWERED: &str = "AP115";
+/// What an action comes to at waypoints.
 pub(super) const WAYPOINT_ACTION: &str = "AP114";

@@ -26,6 +26,7 @@
 //!   field of a DENY policy is then widened (see `docs/adr/0003-fail-closed.md`).
 //! * A policy that a workload lists is always sent: ztunnels skip a listed policy that is missing.
 
+mod asked;
 mod authorization;
 mod code;
 mod enforcement;
@@ -41,6 +42,7 @@ mod row;
 mod rule;
 mod selection;
 mod source;
+mod token;
 mod value;
 mod waypoint;
 mod wire;
@@ -50,7 +52,9 @@ mod evaluator;
 #[cfg(test)]
 mod properties;
 
-pub(crate) use authorization::{Options, lower, scope_of};
+pub use asked::Asked;
+pub(crate) use asked::{Resolved, check as check_authorizer};
+pub(crate) use authorization::{Condition as Fault, Options, lower, scope_of};
 pub(crate) use enforcement::{PortRule, waypoint_enforcement};
 pub(crate) use implicit::{implicit_waypoint_allow, implicit_waypoint_name};
 pub(crate) use peer::declare as declare_peers;
@@ -58,5 +62,7 @@ pub(crate) use peer_match::can_match_peer;
 pub(crate) use row::{PolicyRow, SentPolicy};
 pub use rule::{Account, Entry, Lists, Network, PathPattern, Pattern, Rule, RuleAction, Segment, Test};
 pub(crate) use selection::{Policies, declare_policies, index_scopes};
-pub(crate) use waypoint::at_waypoints;
-pub use waypoint::{PolicyTarget, WaypointPolicy, rules_at_waypoints};
+pub(crate) use token::{Inputs as TokenInputs, TokenRow, Tokens, refs as token_targets};
+pub use token::{TokenRule, WaypointTokens, by_issuer};
+pub use waypoint::{PolicyTarget, WaypointAction, WaypointPolicy, rules_at_waypoints};
+pub(crate) use waypoint::{at_waypoints, unanswered};

@@ -174,13 +174,9 @@ impl<'a> RuleReader<'a> {
                 entry.test(Test::RemoteIp, remote, value::address);
                 let domains = ("trustDomains", &*of.trust_domains, "notTrustDomains", &*of.not_trust_domains);
                 entry.test(Test::TrustDomain, domains, value::trust_domain);
-                let jwt = [
-                    ("requestPrincipals", &of.request_principals),
-                    ("notRequestPrincipals", &of.not_request_principals),
-                ];
-                for (field, _) in jwt.into_iter().filter(|(_, values)| !values.is_empty()) {
-                    entry.unread(field, field);
-                }
+                let (any, none) = (&*of.request_principals, &*of.not_request_principals);
+                let principals = ("requestPrincipals", any, "notRequestPrincipals", none);
+                entry.test(Test::RequestPrincipal, principals, request::request_principal);
             }
         }
         let addresses = ("ipBlocks", &*of.ip_blocks, "notIpBlocks", &*of.not_ip_blocks);
@@ -216,10 +212,16 @@ impl<'a> RuleReader<'a> {
             }
             ("source.trustDomain", _) => entry.test(Test::TrustDomain, lists, value::trust_domain),
             ("connection.sni", _) => entry.test(Test::ServerName, lists, request::server_name),
-            (key, _) => match request::header_of(key) {
-                Some(name) => entry.test(|of| Test::Header(name, of), lists, request::header_value),
-                None if http::is_known_key(key) && !request::is_header(key) => entry.unread("key", key),
-                None => entry.unknown_key(key),
+            ("request.auth.principal", _) => {
+                entry.test(Test::RequestPrincipal, lists, request::request_principal);
+            }
+            (key, _) => match (request::header_of(key), request::claim_of(key)) {
+                (Some(name), _) => entry.test(|of| Test::Header(name, of), lists, request::header_value),
+                (None, Some(path)) => entry.test(|of| Test::Claim(path, of), lists, request::claim_value),
+                (None, None) if http::is_known_key(key) && !request::has_name(key) => {
+                    entry.unread("key", key);
+                }
+                (None, None) => entry.unknown_key(key),
             },
         }
         entry.finish()

@@ -22,6 +22,10 @@ const PATH: Expected = "a path as requests have it, such as /info, or a beginnin
 const HEADER: Expected = "a value that a header can have, or a beginning or an end of one with `*`";
 const SERVER_NAME: Expected = "a name such as shop.example.org, or a beginning or an end of one with `*`";
 
+const CLAIM: Expected = "a value that a claim can have, or a beginning or an end of one with `*`";
+const REQUEST_PRINCIPAL: Expected = "an issuer and a subject such as https://issuer.example.org/alice, or a beginning \
+                                     or an end of them with `*`";
+
 /// Methods of HTTP (RFC 9110, RFC 5789), which are compared with their case.
 const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
 
@@ -64,7 +68,7 @@ pub(super) fn method(value: &str) -> Result<Pattern, Unclear> {
 }
 
 /// Tells whether a byte can be in a token (RFC 9110, 5.6.2).
-fn is_token(byte: u8) -> bool {
+pub(super) fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
@@ -96,6 +100,11 @@ fn ending(text: &str, normalization: PathNormalization) -> Result<(), Expected> 
     (can_be(whole, false, normalization) && has_no_known_escape(text, normalization))
         .then_some(())
         .ok_or(PATH)
+}
+
+/// Tells whether a text is a path, or a beginning of one.
+pub(super) fn is_path(text: &str) -> bool {
+    text.starts_with('/') && text.len() <= MAX_VALUE && text.bytes().all(is_path_byte)
 }
 
 /// Visible bytes but those that begin a query or a fragment; Envoy makes no others.
@@ -157,9 +166,51 @@ fn template(value: &str, normalization: PathNormalization) -> Option<PathPattern
 
 const HEADERS: [&str; 2] = ["request.headers[", "request.experimental.inline.headers["];
 
-/// Tells whether the key of a condition is that of a header.
-pub(super) fn is_header(key: &str) -> bool {
-    HEADERS.iter().any(|prefix| key.starts_with(prefix))
+const CLAIMS: &str = "request.auth.claims";
+
+/// Tells whether the key of a condition names a header or a claim.
+pub(super) fn has_name(key: &str) -> bool {
+    HEADERS.iter().any(|prefix| key.starts_with(prefix)) || key.starts_with(CLAIMS)
+}
+
+/// Returns the path of the claim that the key of a condition names; `None` where it names none.
+pub(super) fn claim_of(key: &str) -> Option<Vec<Str>> {
+    match key {
+        "request.auth.audiences" => return Some(vec![Str::from("aud")]),
+        "request.auth.presenter" => return Some(vec![Str::from("azp")]),
+        _ => {}
+    }
+    let names = key.strip_prefix(CLAIMS)?.strip_prefix('[')?.strip_suffix(']')?;
+    let is_good = |name: &&str| !name.is_empty() && name.len() <= MAX_VALUE && !name.contains(['[', ']']);
+    let path: Vec<&str> = names.split("][").collect();
+    path.iter().all(is_good).then(|| path.into_iter().map(Str::from).collect())
+}
+
+/// Returns the pattern of the value of a claim.
+///
+/// # Errors
+/// What was expected, if no claim can have such a value.
+pub(super) fn claim_value(value: &str) -> Result<Pattern, Expected> {
+    let of = Pattern::of(value);
+    let text = of.text();
+    let can_be = of == Pattern::Any || (!text.is_empty() && text.chars().all(|c| !c.is_control()));
+    (can_be && text.len() <= MAX_VALUE).then(|| of.owned()).ok_or(CLAIM)
+}
+
+/// Returns the pattern of the principal of a token.
+///
+/// # Errors
+/// What was expected, if no token can have such a principal.
+pub(super) fn request_principal(value: &str) -> Result<Pattern, Expected> {
+    let pattern = claim_value(value).map_err(|_| REQUEST_PRINCIPAL)?;
+    let has_both = |text: &str| {
+        let name = text.split_once("://").map_or(text, |(_, rest)| rest);
+        name.split_once('/').is_some_and(|(issuer, subject)| !issuer.is_empty() && !subject.is_empty())
+    };
+    match &pattern {
+        Pattern::Exact(text) if !has_both(text) => Err(REQUEST_PRINCIPAL),
+        _ => Ok(pattern),
+    }
 }
 
 /// Returns the header that the key of a condition names, in lower case; `None` where no request can have it.
@@ -289,6 +340,34 @@ mod tests {
         assert_eq!(header_value("a b"), Ok(Pattern::Exact("a b".into())));
         for value in ["", " a", "a ", "a\nb", "**"] {
             assert_eq!(header_value(value).is_ok(), value == "**", "{value:?}");
+        }
+    }
+
+    #[test]
+    fn a_claim_is_named_by_its_path() {
+        let path = |names: &[&str]| Some(names.iter().map(|name| Str::from(*name)).collect::<Vec<_>>());
+        assert_eq!(claim_of("request.auth.claims[sub]"), path(&["sub"]));
+        assert_eq!(claim_of("request.auth.claims[a][b.c]"), path(&["a", "b.c"]));
+        assert_eq!(claim_of("request.auth.audiences"), path(&["aud"]));
+        assert_eq!(claim_of("request.auth.presenter"), path(&["azp"]));
+        for key in [
+            "request.auth.claims",
+            "request.auth.claims[]",
+            "request.auth.claims[a][",
+            "request.auth.claims[a]b]",
+        ] {
+            assert_eq!(claim_of(key), None, "{key}");
+            assert!(has_name(key));
+        }
+    }
+
+    #[test]
+    fn a_principal_of_a_token_has_an_issuer_and_a_subject() {
+        for value in ["*", "https://a/*", "*/joe", "https://a/joe", "a/b", "https://a/b/c"] {
+            assert!(request_principal(value).is_ok(), "{value}");
+        }
+        for value in ["", "joe", "https://a", "https:///joe", "a/", "a\nb/c"] {
+            assert_eq!(request_principal(value), Err(REQUEST_PRINCIPAL), "{value}");
         }
     }
 }

@@ -53,6 +53,8 @@ pub(crate) struct PolicyRow {
     pub at_waypoints: Option<WaypointPolicy>,
     /// What of it waypoints do not enforce as written; `None` if they enforce all.
     pub fault: Option<Condition>,
+    /// The provider that waypoints are to ask, for CUSTOM.
+    pub provider: Option<Str>,
 }
 
 impl PolicyRow {
@@ -62,6 +64,7 @@ impl PolicyRow {
             self.at_waypoints = of.policy;
             self.fault = of.fault;
             self.diagnostics.extend(of.diagnostics);
+            self.provider = of.provider;
         }
         self
     }
@@ -80,6 +83,7 @@ impl From<Lowered> for PolicyRow {
             diagnostics: lowered.diagnostics,
             at_waypoints: None,
             fault: None,
+            provider: None,
         }
     }
 }

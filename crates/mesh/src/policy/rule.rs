@@ -66,12 +66,25 @@ pub enum Test {
     Header(Str, Lists<Pattern>),
     /// `connection.sni`, in any case.
     ServerName(Lists<Pattern>),
+    /// `requestPrincipals`, `request.auth.principal`: `ISSUER/SUBJECT` of the token of a request.
+    RequestPrincipal(Lists<Pattern>),
+    /// `request.auth.claims[NAME]` and others of its kind: a claim of the token of a request, by its path; a text, or one
+    /// of a list.
+    Claim(Vec<Str>, Lists<Pattern>),
 }
 
 impl Test {
     /// Tells whether it is about requests, and so about nothing that a stream of bytes has.
     pub fn is_of_requests(&self) -> bool {
-        matches!(self, Self::Host(_) | Self::Method(_) | Self::Path(_) | Self::Header(..))
+        matches!(
+            self,
+            Self::Host(_)
+                | Self::Method(_)
+                | Self::Path(_)
+                | Self::Header(..)
+                | Self::RequestPrincipal(_)
+                | Self::Claim(..)
+        )
     }
 }
 

@@ -1,8 +1,10 @@
 //! `AuthorizationPolicy` with targets to what waypoints enforce, its condition and its diagnostics.
 
 use model::facts::{Action, AuthorizationPolicy, AuthorizationSpec, PathNormalization, PolicyTargetRef};
-use model::{Diagnostic, Kind, Name, Ns, Severity, Str};
+use model::{Diagnostic, Kind, Name, Ns, ObjectRef, Severity, Str};
+use std::sync::Arc;
 
+use super::asked::Asked;
 use super::authorization::{Condition, findings, reference, refused_condition, stricter};
 use super::code;
 use super::reader::{Enforcer, RuleReader};
@@ -15,11 +17,24 @@ pub struct WaypointPolicy {
     /// What it is for; one of them is enough.
     pub targets: Vec<PolicyTarget>,
     /// What becomes of traffic that matches.
-    pub action: RuleAction,
+    pub action: WaypointAction,
     /// Whether it is only tried, and what it would do told.
     pub dry_run: bool,
     /// In order: alternatives. Without any, nothing matches.
     pub rules: Vec<Rule>,
+}
+
+/// What becomes of traffic that a policy matches.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum WaypointAction {
+    /// It is allowed, and what no policy allows is not.
+    Allow,
+    /// It is denied.
+    Deny,
+    /// Somebody is asked about it; `None` if there is nobody, so it is denied.
+    Ask(Option<Arc<Asked>>),
+    /// It is marked for whoever logs.
+    Audit,
 }
 
 /// What a policy is for.
@@ -41,6 +56,8 @@ pub(crate) struct AtWaypoints {
     /// What of the policy is not as written; `None` if all is.
     pub fault: Option<Condition>,
     pub diagnostics: Vec<Diagnostic>,
+    /// The provider that is to be asked, for CUSTOM.
+    pub provider: Option<Str>,
 }
 
 /// Returns what waypoints make of `policy`; `None` for one without targets. What is not understood denies.
@@ -58,7 +75,7 @@ pub(crate) fn at_waypoints(
         return None;
     }
     let of = |action, rules| WaypointPolicy {
-        targets: targets(policy, refs, root_namespace),
+        targets: targets(&policy.meta.name.ns, refs, root_namespace),
         action,
         dry_run: policy.dry_run,
         rules,
@@ -67,35 +84,57 @@ pub(crate) fn at_waypoints(
         Ok(spec) => spec,
         Err(refused) => {
             return Some(AtWaypoints {
-                policy: Some(of(RuleAction::Deny, vec![Rule::default()])),
+                policy: Some(of(WaypointAction::Deny, vec![Rule::default()])),
+                provider: None,
                 fault: Some(refused_condition(refused)),
                 // Why it was refused is told whoever enforces it.
                 diagnostics: Vec::new(),
             });
         }
     };
-    let action = match spec.action {
-        Action::Audit => {
-            let message = "AUDIT changes nothing at waypoints of this version: nothing is recorded";
-            let told = told_of_action(policy, Severity::Warning, message.to_owned());
-            return Some(AtWaypoints { policy: None, fault: None, diagnostics: vec![told] });
-        }
-        Action::Allow => RuleAction::Allow,
-        Action::Deny | Action::Custom => RuleAction::Deny,
+    let (action, read_as, provider) = match spec.action {
+        Action::Allow => (WaypointAction::Allow, RuleAction::Allow, None),
+        Action::Deny => (WaypointAction::Deny, RuleAction::Deny, None),
+        Action::Audit => (WaypointAction::Audit, RuleAction::Deny, None),
+        // Who that is is found out later. What is not understood is asked about, too.
+        Action::Custom => (WaypointAction::Ask(None), RuleAction::Deny, Some(spec.provider.clone())),
     };
-    let (rules, reader) = read(policy, spec, action, trust, normalization);
-    let mut fault =
+    let (rules, reader) = read(policy, spec, read_as, trust, normalization);
+    let fault =
         stricter(&reader).map(|message| Condition { status: true, reason: "PartiallyInvalid", message });
     let mut diagnostics = findings(policy, reader);
-    if spec.action == Action::Custom {
-        let message = format!(
-            "waypoints of this version ask no provider such as {:?}: what the rules match is denied",
-            &*spec.provider
-        );
-        diagnostics.insert(0, told_of_action(policy, Severity::Error, message.clone()));
-        fault = Some(Condition { status: false, reason: "UnsupportedValue", message });
+    if policy.dry_run && matches!(spec.action, Action::Custom | Action::Audit) {
+        let message = "only ALLOW and DENY can be tried: the policy changes nothing";
+        diagnostics.push(told_of_action(
+            policy,
+            Severity::Warning,
+            message.to_owned(),
+            "remove istio.io/dry-run",
+        ));
+        return Some(AtWaypoints { policy: None, fault, diagnostics, provider: None });
     }
-    Some(AtWaypoints { policy: Some(of(action, rules)), fault, diagnostics })
+    if spec.action == Action::Audit {
+        let message =
+            "AUDIT marks requests for access logs (envoy.common, access_log_hint), and nothing more";
+        let help = "let the format of the access log show the mark, or remove the policy";
+        diagnostics.push(told_of_action(policy, Severity::Info, message.to_owned(), help));
+    }
+    Some(AtWaypoints { policy: Some(of(action, rules)), fault, diagnostics, provider })
+}
+
+/// Returns what the author of a policy is told whose provider nobody can ask.
+pub(crate) fn unanswered(policy: &Name, provider: &str, why: &str) -> (Condition, Diagnostic) {
+    let message = format!("provider {provider:?} cannot be asked, so what the rules match is denied: {why}");
+    let diagnostic = Diagnostic {
+        code: code::UNANSWERED,
+        severity: Severity::Error,
+        object: Some(ObjectRef { kind: Kind::AuthorizationPolicy, name: policy.clone() }),
+        field: "spec.provider.name".to_owned(),
+        message: message.clone(),
+        help: "name an entry of extensionProviders in the mesh settings, and let it name a service and a port that are there".to_owned(),
+        place: None,
+    };
+    (Condition { status: false, reason: "UnsupportedValue", message }, diagnostic)
 }
 
 fn read<'p>(
@@ -123,8 +162,7 @@ pub fn rules_at_waypoints(
 }
 
 /// Returns what references mean. One into another namespace means nothing: nobody is to deny traffic there.
-fn targets(policy: &AuthorizationPolicy, refs: &[PolicyTargetRef], root_namespace: &Ns) -> Vec<PolicyTarget> {
-    let own = &policy.meta.name.ns;
+pub(super) fn targets(own: &Ns, refs: &[PolicyTargetRef], root_namespace: &Ns) -> Vec<PolicyTarget> {
     let is_own = |of: &&PolicyTargetRef| of.namespace.is_empty() || **own == *of.namespace;
     let target = |of: &PolicyTargetRef| {
         let name = Name { ns: own.clone(), name: of.name.clone() };
@@ -139,14 +177,19 @@ fn targets(policy: &AuthorizationPolicy, refs: &[PolicyTargetRef], root_namespac
     refs.iter().filter(is_own).filter_map(target).collect()
 }
 
-fn told_of_action(policy: &AuthorizationPolicy, severity: Severity, message: String) -> Diagnostic {
+fn told_of_action(
+    policy: &AuthorizationPolicy,
+    severity: Severity,
+    message: String,
+    help: &str,
+) -> Diagnostic {
     Diagnostic {
         code: code::WAYPOINT_ACTION,
         severity,
         object: Some(reference(policy)),
         field: "spec.action".to_owned(),
         message,
-        help: "use ALLOW or DENY".to_owned(),
+        help: help.to_owned(),
         place: None,
     }
 }

@@ -41,7 +41,9 @@ fn entry(of: &Entry) -> Match {
             | Test::Method(_)
             | Test::Path(_)
             | Test::Header(..)
-            | Test::ServerName(_) => {}
+            | Test::ServerName(_)
+            | Test::RequestPrincipal(_)
+            | Test::Claim(..) => {}
         }
     }
     all

@@ -2,6 +2,7 @@
 //!
 //! Types, reasons and messages are those of istiod, which people and tools read.
 
+mod attachment;
 mod bindings;
 mod cut_off;
 mod enforcement;
@@ -10,20 +11,21 @@ mod programming;
 
 use engine::{Builder, Cx, Index, Memo, Table};
 use model::facts::{
-    AuthorizationPolicy, GatewayClass, Meta, Pod, PolicyTargetRef, Protocol, Service, ServiceEntry,
-    ServiceEntryAddress, ServiceType, Visibility, WorkloadEntry,
+    AuthorizationPolicy, GatewayClass, Meta, Pod, Protocol, RequestAuthentication, Service, ServiceEntry,
+    ServiceEntryAddress, Visibility, WorkloadEntry,
 };
-use model::{Diagnostic, Kind, Name, Ns, ObjectRef, Severity, Str, shared};
+use model::{Kind, Name, Ns, ObjectRef, Str, shared};
 use output::{Condition, Conditions, Outputs};
 use std::sync::Arc;
 
+use self::attachment::{Targets, WAYPOINT_ACCEPTED};
 use crate::enforcement::EnforcementTables;
 use crate::labels::INGRESS_LABEL;
 use crate::namespace::NamespaceView;
-use crate::policy::PolicyRow;
+use crate::policy::{Fault, PolicyRow, Resolved, TokenRow, token_targets, unanswered};
 use crate::service::{EndpointFault, Entries, HostKey, ServiceRow, ServiceView, endpoint_faults, ingress};
 use crate::settings::Settings;
-use crate::waypoint::{BehindWaypoints, BindError, Binder, WAYPOINT_CONTROLLER};
+use crate::waypoint::{BehindWaypoints, BindError, Binder};
 use crate::workload::EntryWorkload;
 use crate::{Options, key};
 
@@ -36,8 +38,11 @@ const VISIBILITY_APPLIED: &str = "istio.io/VisibilityApplied";
 /// Of our own; absent while all of a ServiceEntry or WorkloadEntry is sent.
 const ACCEPTED: &str = "pilothouse.io/Accepted";
 const ZTUNNEL_ACCEPTED: &str = "ZtunnelAccepted";
-const WAYPOINT_ACCEPTED: &str = "WaypointAccepted";
 const CONNECT_STRATEGY: &str = "istio.io/connect-strategy";
+
+/// What is said of a policy about tokens that no waypoint enforces.
+const NO_TARGET: &str =
+    "nothing enforces it: ztunnels see no requests, and waypoints take policies with targetRefs";
 
 /// An object without any keeps a row: it tells the writer that former ones must go.
 fn all(conditions: Vec<Condition>) -> Option<Conditions> {
@@ -63,6 +68,10 @@ pub(crate) struct Inputs {
     pub hostnames: Index<Str, Name, ServiceView>,
     pub entries: Entries,
     pub policy_rows: Table<Name, PolicyRow>,
+    /// Whom waypoints ask for a policy.
+    pub answers: Table<Name, Resolved>,
+    pub request_authentications: Table<Name, RequestAuthentication>,
+    pub token_rows: Table<Name, TokenRow>,
     pub namespaces: Memo<Ns, NamespaceView>,
     pub settings: Settings,
     pub binder: Binder,
@@ -107,8 +116,24 @@ pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, inputs: Inputs, option
             let why_not = programming::why_not(cx, &inputs.binder, &row.waypoint);
             all(bound(&row.waypoint, why_not, None).into_iter().chain(required).collect())
         });
+    let targets = Targets {
+        services: inputs.services,
+        service_rows,
+        service_entries: inputs.service_entries,
+        entries,
+        classes: inputs.classes,
+        settings: inputs.settings,
+        binder: inputs.binder,
+        configures_waypoints: inputs.configures_waypoints,
+    };
     let attachments = b.derive("policy_attachments", inputs.policies, move |cx, name, policy| {
-        cx.get(policy_rows, name).and_then(|_| inputs.attachment(cx, policy))
+        cx.get(policy_rows, name)?;
+        let refs = match &policy.spec {
+            Ok(spec) => &spec.target_refs,
+            Err(refused) => &refused.target_refs,
+        };
+        let policy = ObjectRef { kind: Kind::AuthorizationPolicy, name: name.clone() };
+        targets.attachment(cx, &policy, refs)
     });
     let policies = b.derive("policy_conditions", inputs.policies, move |cx, name, policy| {
         let row = cx.get(policy_rows, name)?;
@@ -118,10 +143,33 @@ pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, inputs: Inputs, option
             reason: c.reason,
             message: c.message.clone(),
         });
-        let waypoint = cx.get(attachments, name).map(|attached| at_waypoints(&attached, &row));
+        let answer = cx.get(inputs.answers, name);
+        let why = answer.as_ref().and_then(|answer| answer.as_ref().as_ref().err());
+        let unanswered =
+            why.map(|why| unanswered(name, row.provider.as_ref().map_or("", |of| of.as_str()), why).0);
+        let fault = unanswered.as_ref().or(row.fault.as_ref());
+        let waypoint = cx.get(attachments, name).map(|attached| at_waypoints(&attached, fault));
         Some(Conditions {
             generation: policy.meta.generation,
             conditions: ztunnel.into_iter().chain(waypoint).collect(),
+            ..Conditions::default()
+        })
+    });
+    let token_attachments =
+        b.derive("token_attachments", inputs.request_authentications, move |cx, name, policy| {
+            cx.get(inputs.token_rows, name)?;
+            let object = ObjectRef { kind: Kind::RequestAuthentication, name: name.clone() };
+            targets.attachment(cx, &object, token_targets(policy))
+        });
+    let tokens = b.derive("token_conditions", inputs.request_authentications, move |cx, name, policy| {
+        let row = cx.get(inputs.token_rows, name)?;
+        let condition = match cx.get(token_attachments, name) {
+            Some(attached) => at_waypoints(&attached, row.fault.as_ref()),
+            None => unaccepted("NoTarget", NO_TARGET.to_owned()),
+        };
+        Some(Conditions {
+            generation: policy.meta.generation,
+            conditions: vec![condition],
             ..Conditions::default()
         })
     });
@@ -129,6 +177,7 @@ pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, inputs: Inputs, option
     out.conditions(b, Kind::ServiceEntry, entry_conditions);
     out.conditions(b, Kind::WorkloadEntry, workload_entries);
     out.conditions(b, Kind::AuthorizationPolicy, policies);
+    out.conditions(b, Kind::RequestAuthentication, tokens);
     programming::declare(b, out, inputs.binder, service_rows, entries.rows);
     // With these, waypoints are let through.
     if !options.allow_waypoints {
@@ -136,12 +185,20 @@ pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, inputs: Inputs, option
         cut_off::declare(b, out, policies, policy_rows, behind, inputs.settings, inputs.binder);
     }
     ignored::declare(b, out, inputs.pods, namespaces);
-    out.diagnostics(b, "target_findings", attachments, |_, name, attached| unattached(name, attached));
+    let tables = [
+        ("target_findings", attachments, Kind::AuthorizationPolicy),
+        ("token_target_findings", token_attachments, Kind::RequestAuthentication),
+    ];
+    for (findings, table, kind) in tables {
+        out.diagnostics(b, findings, table, move |_, name, attached| {
+            attachment::unattached(ObjectRef { kind, name: name.clone() }, attached)
+        });
+    }
 }
 
 /// `WaypointAccepted` of a policy: where it is attached, and whether it is enforced there as written.
-fn at_waypoints(attached: &Condition, row: &PolicyRow) -> Condition {
-    let Some(fault) = row.fault.as_ref().filter(|_| attached.status) else { return attached.clone() };
+fn at_waypoints(attached: &Condition, fault: Option<&Fault>) -> Condition {
+    let Some(fault) = fault.filter(|_| attached.status) else { return attached.clone() };
     Condition {
         kind: WAYPOINT_ACCEPTED,
         status: fault.status,
@@ -319,206 +376,4 @@ impl Inputs {
         let is_bound = matches!(row.waypoint, Ok(Some(_)));
         enforcement::of_service(cx, &self.enforcements, &self.binder, ns, views, is_bound, has_datagrams)
     }
-
-    /// `WaypointAccepted`, for policies with target references.
-    fn attachment(&self, cx: &Cx<'_>, policy: &AuthorizationPolicy) -> Option<Condition> {
-        let refs = match &policy.spec {
-            Ok(spec) => &spec.target_refs,
-            Err(refused) => &refused.target_refs,
-        };
-        if refs.is_empty() {
-            return None;
-        }
-        let found: Vec<Attachment> = refs.iter().map(|r| self.target(cx, policy, r)).collect();
-        let condition =
-            |status, reason, message| Condition { kind: WAYPOINT_ACCEPTED, status, reason, message };
-        if let [only] = found.as_slice() {
-            return Some(condition(only.bound, only.reason, only.message.clone()));
-        }
-        let those = |is_it: fn(&Attachment) -> bool| {
-            let those = refs.iter().zip(&found).filter(|(_, a)| is_it(a)).map(|(r, a)| {
-                let group = if r.group.is_empty() { "core" } else { r.group.as_str() };
-                format!("{}.{group}:{}", r.kind, a.key)
-            });
-            those.collect::<Vec<String>>()
-        };
-        let invalid = those(|a| !a.bound && a.reason != NOT_PROGRAMMED);
-        let unprogrammed = those(|a| a.reason == NOT_PROGRAMMED);
-        let any = found.iter().any(|a| a.bound);
-        let reason = match (any, invalid.is_empty(), unprogrammed.is_empty()) {
-            (_, true, true) => "Accepted",
-            (true, ..) => "PartiallyInvalid",
-            (false, true, false) => NOT_PROGRAMMED,
-            (false, false, _) => "Invalid",
-        };
-        let texts =
-            [("Invalid targetRefs", invalid), ("targetRefs without a programmed waypoint", unprogrammed)];
-        let texts = texts.into_iter().filter(|(_, list)| !list.is_empty());
-        let texts: Vec<String> = texts.map(|(what, list)| format!("{what}: {}", list.join(", "))).collect();
-        Some(condition(any, reason, texts.join("; ")))
-    }
-
-    fn target(&self, cx: &Cx<'_>, policy: &AuthorizationPolicy, target: &PolicyTargetRef) -> Attachment {
-        let own = &policy.meta.name.ns;
-        let ns = if target.namespace.is_empty() { own.clone() } else { own.beside(&target.namespace) };
-        let key = Name { ns, name: target.name.clone() };
-        let answer =
-            |bound, reason, message: String| Attachment { key: key.to_string(), bound, reason, message };
-        if key.ns != *own {
-            let message = format!("a policy is for what is in its own namespace, {own}");
-            return answer(false, "Invalid", message);
-        }
-        match target.kind.as_str() {
-            "GatewayClass" => {
-                let root = cx.single(self.settings.root_namespace).map(|r| (*r).clone()).unwrap_or_default();
-                if *own != root {
-                    let message = format!(
-                        "AuthorizationPolicy must be in the root namespace `{root}` when referencing a GatewayClass"
-                    );
-                    return answer(false, "Invalid", message);
-                }
-                match cx.get(self.classes, &Name::in_cluster(own, &target.name)) {
-                    None => answer(false, "TargetNotFound", "not bound".to_owned()),
-                    Some(class) if class.controller != WAYPOINT_CONTROLLER => answer(
-                        false,
-                        "Invalid",
-                        format!(
-                            "GatewayClass must use controller name `{WAYPOINT_CONTROLLER}` for waypoints"
-                        ),
-                    ),
-                    Some(_) if self.configures_waypoints => {
-                        answer(true, "Accepted", format!("bound to waypoints of class {}", target.name))
-                    }
-                    Some(_) => answer(
-                        false,
-                        NOT_PROGRAMMED,
-                        format!(
-                            "no waypoint of class {} is programmed by this control plane yet",
-                            target.name
-                        ),
-                    ),
-                }
-            }
-            "Gateway" => match cx.get(self.binder.waypoints, &key) {
-                Some(_) => self.programmed(cx, &key, answer),
-                None => answer(false, "TargetNotFound", "not bound".to_owned()),
-            },
-            "Service" | "ServiceEntry" => {
-                let kind = &target.kind;
-                match self.bound_service(cx, kind, &key) {
-                    ServiceTarget::Missing => {
-                        answer(false, "TargetNotFound", format!("{kind} {key} was not found"))
-                    }
-                    ServiceTarget::Unsent(why) => answer(
-                        false,
-                        "AncestorNotBound",
-                        format!("{kind} {key} {why}, so it has no waypoint"),
-                    ),
-                    ServiceTarget::Unbound => {
-                        answer(false, "AncestorNotBound", format!("{kind} {key} is not bound to a waypoint"))
-                    }
-                    ServiceTarget::Bound(waypoint) => self.programmed(cx, &waypoint, answer),
-                }
-            }
-            _ => answer(false, "unknown", "not bound".to_owned()),
-        }
-    }
-
-    /// What is answered of a target with this waypoint: nothing enforces a policy at one that is not
-    /// programmed here.
-    fn programmed(
-        &self,
-        cx: &Cx<'_>,
-        waypoint: &Name,
-        answer: impl Fn(bool, &'static str, String) -> Attachment,
-    ) -> Attachment {
-        match programming::of_waypoint(cx, &self.binder, waypoint) {
-            None => answer(true, "Accepted", format!("bound to {waypoint}")),
-            Some(why) => answer(false, NOT_PROGRAMMED, format!("waypoint {waypoint} {why}")),
-        }
-    }
-
-    fn bound_service(&self, cx: &Cx<'_>, kind: &str, key: &Name) -> ServiceTarget {
-        let (row, unsent) = if kind == Kind::Service.name() {
-            let service = cx.get(self.services, key);
-            let unsent = service.map(|service| match service.service_type {
-                ServiceType::ExternalName => "is of type ExternalName",
-                ServiceType::Internal | ServiceType::LoadBalancer => UNSENT,
-            });
-            (cx.get(self.service_rows, key), unsent)
-        } else {
-            let entry = cx.get(self.service_entries, key);
-            // Every host that the entry has is bound alike.
-            let row = entry.iter().flat_map(|entry| &entry.hosts).find_map(|host| {
-                let host = HostKey { ns: key.ns.clone(), host: host.clone() };
-                cx.get(self.entries.rows, &host).filter(|row| row.object == *key)
-            });
-            (row, entry.map(|_| UNSENT))
-        };
-        match (row, unsent) {
-            (Some(row), _) => match &row.waypoint {
-                Ok(Some(waypoint)) => ServiceTarget::Bound(waypoint.clone()),
-                _ => ServiceTarget::Unbound,
-            },
-            (None, Some(why)) => ServiceTarget::Unsent(why),
-            (None, None) => ServiceTarget::Missing,
-        }
-    }
-}
-
-/// Why something that is there has no waypoint.
-const UNSENT: &str = "is there, but nothing of it is sent";
-
-/// What a policy finds that targets a Service or ServiceEntry.
-enum ServiceTarget {
-    Missing,
-    /// It is there, and clients are not sent it.
-    Unsent(&'static str),
-    Unbound,
-    Bound(Name),
-}
-
-struct Attachment {
-    key: String,
-    bound: bool,
-    reason: &'static str,
-    message: String,
-}
-
-/// The reason of a policy, or a target, whose waypoint is not programmed by this control plane.
-const NOT_PROGRAMMED: &str = "NotProgrammed";
-
-/// Codes of the diagnostics that arise here.
-mod code {
-    /// A target of a policy does not exist or has no waypoint.
-    pub(super) const UNATTACHED: &str = "AP109";
-    /// Nothing enforces a policy for waypoints.
-    pub(super) const NOT_ENFORCED: &str = "AP111";
-}
-
-/// Returns what the author of a policy should know of its targets, given what became of them: those that
-/// nothing enforces it at.
-fn unattached(policy: &Name, found: &Condition) -> Option<Diagnostic> {
-    // Of several targets one may be bound, and the condition true.
-    if found.reason == "Accepted" {
-        return None;
-    }
-    let (code, severity, help) = if found.reason == NOT_PROGRAMMED {
-        let help = "nothing enforces the policy: ztunnels do not see one with targets. Write what ztunnels can enforce \
-                    (sources and ports) without spec.targetRefs";
-        (code::NOT_ENFORCED, Severity::Error, help)
-    } else {
-        let help = "no waypoint enforces the policy there, and ztunnels do not see it: name what exists and has a \
-                    waypoint";
-        (code::UNATTACHED, Severity::Warning, help)
-    };
-    Some(Diagnostic {
-        code,
-        severity,
-        object: Some(ObjectRef { kind: Kind::AuthorizationPolicy, name: policy.clone() }),
-        field: "spec.targetRefs".to_owned(),
-        message: format!("{} ({})", found.message, found.reason),
-        help: help.to_owned(),
-        place: None,
-    })
 }

@@ -2,7 +2,7 @@
 
 use super::schema;
 use super::{AuthorizationPolicySpec, PeerAuthenticationSpec, ServiceEntrySpec, WorkloadEntrySpec};
-use super::{DestinationRuleSpec, ServiceEntryStatus, Status, VirtualServiceSpec};
+use super::{DestinationRuleSpec, RequestAuthenticationSpec, ServiceEntryStatus, Status, VirtualServiceSpec};
 use crate::{Kind, Scope, yaml};
 use serde_json::{Value, json};
 
@@ -55,6 +55,18 @@ const DEFINITIONS: &[Definition] = &[
         columns: &[("Mode", "string", ".spec.mtls.mode"), AGE],
         description: "PeerAuthentication says whether a workload accepts plain text.",
         spec: schema::of::<PeerAuthenticationSpec>,
+        status: schema::of::<Status>,
+        spec_required: false,
+    },
+    Definition {
+        kind: Kind::RequestAuthentication,
+        singular: "requestauthentication",
+        short: "ra",
+        category: "security-istio-io",
+        versions: &["v1", "v1beta1"],
+        columns: &[AGE],
+        description: "RequestAuthentication says which tokens of requests are good.",
+        spec: schema::of::<RequestAuthenticationSpec>,
         status: schema::of::<Status>,
         spec_required: false,
     },

@@ -13,6 +13,7 @@ mod authorization_policy;
 mod definition;
 mod destination_rule;
 mod peer_authentication;
+mod request_authentication;
 mod schema;
 mod selector;
 mod service_entry;
@@ -35,6 +36,9 @@ pub use destination_rule::{
     TrafficPolicy, TunnelSettings, UpgradePolicy, WarmupSettings, Weight, ZoneAwareLoadBalancer,
 };
 pub use peer_authentication::{MutualTls, MutualTlsMode, PeerAuthenticationSpec};
+pub use request_authentication::{
+    ClaimHeader, JwtHeader, JwtKeysUri, JwtRuleSpec, JwtText, JwtTimeout, RequestAuthenticationSpec,
+};
 pub use selector::{LabelValue, PolicySelector};
 pub use service_entry::{
     EntryHost, EntryIp, EntryLocation, EntryPort, EntryResolution, EntrySelector, ServiceEntrySpec,

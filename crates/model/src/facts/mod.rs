@@ -1,12 +1,14 @@
 //! Facts: what the mesh depends on, of one object, one file per kind; and of objects that are read by reference.
 
 mod authorization_policy;
+mod authorizer;
 mod backend_policy;
 mod destination_rule;
 mod endpoint_slice;
 mod filter;
 mod gateway;
 mod key;
+mod key_set;
 mod listener;
 mod material;
 mod mesh_settings;
@@ -19,6 +21,7 @@ mod policy;
 mod reference;
 mod reference_grant;
 mod referent;
+mod request_authentication;
 mod route;
 mod service;
 mod service_entry;
@@ -29,6 +32,7 @@ mod workload_entry;
 pub use authorization_policy::{
     Action, AuthorizationPolicy, AuthorizationSpec, Condition, Operation, Rule, Source,
 };
+pub use authorizer::{Authorizer, AuthorizerProtocol, ExtensionProvider, HttpAuthorizer, RequestBody};
 pub use backend_policy::{
     BackendTarget, BackendTlsPolicy, BackendTrafficPolicy, Rate, RetryConstraint, SubjectAltName,
 };
@@ -45,11 +49,12 @@ pub use gateway::{
     FrontendTls, FrontendValidation, Gateway, GatewayAddress, GatewayClass, Infrastructure, RequestedAddress,
 };
 pub use key::{Facts, ObjectKey};
+pub use key_set::{FetchedKeys, KeySet, KeySetSource, KeySource};
 pub use listener::{AllowedNamespaces, Listener, ListenerSet, ListenerTls, RouteGroupKind};
 pub use material::{Digest, KeyPair, Roots};
 pub use mesh_settings::{
-    CaCertificate, MatchingRule, MeshSettings, PathNormalization, RefusedPart, ServiceScope, SettingsPart,
-    Visibility, VisibilityPolicy,
+    AccessLog, CaCertificate, LogFormat, MatchingRule, MeshSettings, PathNormalization, RefusedPart,
+    ServiceScope, SettingsPart, Visibility, VisibilityPolicy,
 };
 pub use meta::Meta;
 pub use namespace::Namespace;
@@ -60,6 +65,7 @@ pub use policy::{PolicyTargetRef, Refused};
 pub use reference::ObjectReference;
 pub use reference_grant::{GrantFrom, GrantTo, ReferenceGrant};
 pub use referent::{Answer, CLASS_DEFAULTS, ConfigMap, Referent, Secret};
+pub use request_authentication::{JwtRule, RequestAuthentication, RequestAuthenticationSpec, TokenHeader};
 pub use route::{
     ParentReference, PathMatch, RequestMatch, Retry, Route, RouteFault, RouteProtocol, RouteRule,
     RouteTimeouts, SessionPersistence, ValueMatch,

@@ -29,6 +29,19 @@ pub(super) const PEER_AUTHENTICATION: &[Line] = &[
     Outside("status", "", "conditions are written by nobody; nothing of them is read"),
 ];
 
+pub(super) const REQUEST_AUTHENTICATION: &[Line] = &[
+    Read("spec", "selector.matchLabels.*"),
+    Within("spec.targetRef", TARGET),
+    Within("spec.targetRefs[]", TARGET),
+    Read(
+        "spec.jwtRules[]",
+        "issuer audiences[] jwks jwksUri jwks_uri fromHeaders[].name fromHeaders[].prefix fromParams[] fromCookies[] \
+         forwardOriginalToken outputPayloadToHeader outputClaimToHeaders[].header outputClaimToHeaders[].claim timeout \
+         spaceDelimitedClaims[]",
+    ),
+    Outside("status", "", WRITTEN),
+];
+
 pub(super) const SERVICE_ENTRY: &[Line] = &[
     Read("spec", "hosts[] addresses[] resolution subjectAltNames[] workloadSelector.labels.*"),
     Read("spec.ports[]", "number name protocol targetPort"),

@@ -2,7 +2,7 @@
 
 use super::line::Line::{self, Outside, Read, Unsupported, Within};
 
-const ACCESS_LOG: &str = "ztunnels log connections by themselves";
+const ACCESS_LOG: &str = "write accessLogFile: no access log is sent to a server";
 const ENVOY: &str = "it is for Envoys, and no waypoint of this version reads it";
 const INGRESS: &str = "there is no ingress controller here";
 const TLS: &str = "ztunnels have one profile of TLS";
@@ -18,6 +18,7 @@ const SELECTOR: &[Line] = &[Read("", "matchLabels.*"), Read("matchExpressions[]"
 
 const MESH: &[Line] = &[
     Read("", "rootNamespace trustDomain trustDomainAliases[]"),
+    Read("", "accessLogFile accessLogFormat accessLogEncoding"),
     Within("discoverySelectors[]", SELECTOR),
     Read("serviceScopeConfigs[]", "scope"),
     Within("serviceScopeConfigs[].namespaceSelector", SELECTOR),
@@ -30,9 +31,6 @@ const MESH: &[Line] = &[
     Unsupported("caCertificates[].spiffeBundleUrl", "", "write the roots into pem"),
     Unsupported("caCertificates[].trustDomains", "", "write trustDomainAliases"),
     Within("defaultConfig", PROXY),
-    Unsupported("accessLogEncoding", "", ACCESS_LOG),
-    Unsupported("accessLogFile", "", ACCESS_LOG),
-    Unsupported("accessLogFormat", "", ACCESS_LOG),
     Unsupported("ca", "", "use an external signer: K8S_SIGNER"),
     Unsupported(
         "certificates",
@@ -53,7 +51,27 @@ const MESH: &[Line] = &[
     Unsupported("enableEnvoyAccessLogService", "", ACCESS_LOG),
     Unsupported("enablePrometheusMerge", "", "let Prometheus read ztunnels and applications each for itself"),
     Unsupported("enableTracing", "", ENVOY),
-    Unsupported("extensionProviders", "", ENVOY),
+    Read("extensionProviders[]", "name"),
+    Within("extensionProviders[].envoyExtAuthzHttp", AUTHORIZER),
+    Read(
+        "extensionProviders[].envoyExtAuthzHttp",
+        "pathPrefix includeHeadersInCheck[] includeRequestHeadersInCheck[] includeAdditionalHeadersInCheck.* \
+         headersToUpstreamOnAllow[] headersToDownstreamOnDeny[] headersToDownstreamOnAllow[]",
+    ),
+    Within("extensionProviders[].envoyExtAuthzGrpc", AUTHORIZER),
+    Unsupported("extensionProviders[].zipkin", "", ENVOY),
+    Unsupported("extensionProviders[].lightstep", "", ENVOY),
+    Unsupported("extensionProviders[].datadog", "", ENVOY),
+    Unsupported("extensionProviders[].stackdriver", "", ENVOY),
+    Unsupported("extensionProviders[].opencensus", "", ENVOY),
+    Unsupported("extensionProviders[].skywalking", "", ENVOY),
+    Unsupported("extensionProviders[].opentelemetry", "", ENVOY),
+    Unsupported("extensionProviders[].prometheus", "", ENVOY),
+    Unsupported("extensionProviders[].envoyFileAccessLog", "", ENVOY),
+    Unsupported("extensionProviders[].envoyHttpAls", "", ENVOY),
+    Unsupported("extensionProviders[].envoyTcpAls", "", ENVOY),
+    Unsupported("extensionProviders[].envoyOtelAls", "", ENVOY),
+    Unsupported("extensionProviders[].sds", "", ENVOY),
     Unsupported("h2UpgradePolicy", "", ENVOY),
     Unsupported("hboneIdleTimeout", "", "ztunnels are set by their chart"),
     Unsupported("inboundClusterStatName", "", ENVOY),
@@ -87,6 +105,12 @@ const MESH: &[Line] = &[
         "",
         "use `trafficDistribution` of Services, or --traffic-distribution for all",
     ),
+];
+
+/// Whoever decides about requests.
+const AUTHORIZER: &[Line] = &[
+    Read("", "service port timeout failOpen clearRouteCache statusOnError"),
+    Read("includeRequestBodyInCheck", "maxRequestBytes allowPartialMessage packAsBytes"),
 ];
 
 /// Settings of a proxy: ztunnels take none of them from here.

@@ -89,6 +89,7 @@ fn lines(kind: Kind) -> &'static [Line] {
         Kind::XBackendTrafficPolicy => gateway_api::BACKEND_TRAFFIC_POLICY,
         Kind::AuthorizationPolicy => istio::AUTHORIZATION_POLICY,
         Kind::PeerAuthentication => istio::PEER_AUTHENTICATION,
+        Kind::RequestAuthentication => istio::REQUEST_AUTHENTICATION,
         Kind::ServiceEntry => istio::SERVICE_ENTRY,
         Kind::WorkloadEntry => istio::WORKLOAD_ENTRY,
         Kind::VirtualService => istio::VIRTUAL_SERVICE,

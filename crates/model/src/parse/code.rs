@@ -34,6 +34,8 @@ pub const AUTHENTICATION_FIELD: &str = "PA001";
 pub const AUTHENTICATION_MODE: &str = "PA002";
 /// A key of `portLevelMtls` is not a port.
 pub const AUTHENTICATION_PORT: &str = "PA003";
+/// A field of a `RequestAuthentication` has a type or a value that it cannot have.
+pub const REQUEST_AUTHENTICATION_FIELD: &str = "RA001";
 /// The mesh settings are not YAML, or a field of them has a type that it cannot have.
 pub const SETTINGS_FIELD: &str = "MS001";
 /// A label selector of the mesh settings is not valid.
@@ -62,6 +64,7 @@ pub const ALL: &[&str] = &[
     AUTHENTICATION_FIELD,
     AUTHENTICATION_MODE,
     AUTHENTICATION_PORT,
+    REQUEST_AUTHENTICATION_FIELD,
     SETTINGS_FIELD,
     SETTINGS_SELECTOR,
     SETTINGS_VALUE,

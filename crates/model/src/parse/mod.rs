@@ -17,12 +17,14 @@
 
 mod annotation;
 mod authorization_policy;
+mod authorizer;
 mod backend_policy;
 pub mod code;
 mod destination_rule;
 mod duration;
 mod endpoint_slice;
 mod enumeration;
+mod expression;
 mod fault;
 mod gateway;
 mod ignored;
@@ -30,6 +32,7 @@ mod istio_match;
 mod istio_route;
 mod key_material;
 mod listener;
+mod log_format;
 mod mesh_settings;
 mod metadata;
 mod namespace;
@@ -43,6 +46,7 @@ mod read;
 mod reference;
 mod reference_grant;
 mod referent;
+mod request_authentication;
 mod route;
 mod route_filter;
 mod route_match;
@@ -65,7 +69,7 @@ mod tests;
 pub use ignored::diagnostic as ignored_metadata;
 pub use referent::{ReferentKind, referent};
 
-use crate::facts::{AuthorizationPolicy, PeerAuthentication};
+use crate::facts::{AuthorizationPolicy, PeerAuthentication, RequestAuthentication};
 use crate::{Diagnostic, Kind, Object};
 use std::sync::Arc;
 
@@ -109,6 +113,10 @@ pub fn refuse(kind: Kind, json: &[u8], diagnostic: Diagnostic) -> Option<Object>
         Kind::PeerAuthentication => {
             let policy::Policy { meta, spec, .. } = policy::refuse(kind, json, diagnostic).ok()?;
             Some(Object::PeerAuthentication(Arc::new(PeerAuthentication { meta, spec })))
+        }
+        Kind::RequestAuthentication => {
+            let policy::Policy { meta, spec, .. } = policy::refuse(kind, json, diagnostic).ok()?;
+            Some(Object::RequestAuthentication(Arc::new(RequestAuthentication { meta, spec })))
         }
         _ => None,
     }

@@ -25,3 +25,26 @@ impl ::prost::Name for HeaderMutation {
         "type.googleapis.com/envoy.config.common.mutation_rules.v3.HeaderMutation".into()
     }
 }
+/// Header mutation rules.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HeaderMutationRules {
+    #[prost(message, optional, tag = "1")]
+    pub allow_all_routing: ::core::option::Option<bool>,
+    #[prost(message, optional, tag = "2")]
+    pub allow_envoy: ::core::option::Option<bool>,
+    #[prost(message, optional, tag = "6")]
+    pub disallow_expression: ::core::option::Option<
+        super::super::super::super::r#type::matcher::v3::RegexMatcher,
+    >,
+}
+impl ::prost::Name for HeaderMutationRules {
+    const NAME: &'static str = "HeaderMutationRules";
+    const PACKAGE: &'static str = "envoy.config.common.mutation_rules.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.config.common.mutation_rules.v3.HeaderMutationRules".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/envoy.config.common.mutation_rules.v3.HeaderMutationRules"
+            .into()
+    }
+}

@@ -28,6 +28,7 @@ pub mod rbac {
     pub enum Action {
         Allow = 0,
         Deny = 1,
+        Log = 2,
     }
     impl Action {
         /// String value of the enum field names used in the ProtoBuf definition.
@@ -38,6 +39,7 @@ pub mod rbac {
             match self {
                 Self::Allow => "ALLOW",
                 Self::Deny => "DENY",
+                Self::Log => "LOG",
             }
         }
         /// Creates an enum from field names used in the ProtoBuf definition.
@@ -45,6 +47,7 @@ pub mod rbac {
             match value {
                 "ALLOW" => Some(Self::Allow),
                 "DENY" => Some(Self::Deny),
+                "LOG" => Some(Self::Log),
                 _ => None,
             }
         }
@@ -139,7 +142,7 @@ impl ::prost::Name for Permission {
 /// Principal.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Principal {
-    #[prost(oneof = "principal::Identifier", tags = "1, 2, 3, 11, 6, 12, 8")]
+    #[prost(oneof = "principal::Identifier", tags = "1, 2, 3, 11, 6, 13, 12, 8")]
     pub identifier: ::core::option::Option<principal::Identifier>,
 }
 /// Nested message and enum types in `Principal`.
@@ -172,6 +175,8 @@ pub mod principal {
         RemoteIp(super::super::super::core::v3::CidrRange),
         #[prost(message, tag = "6")]
         Header(super::super::super::route::v3::HeaderMatcher),
+        #[prost(message, tag = "13")]
+        SourcedMetadata(super::SourcedMetadata),
         #[prost(message, tag = "12")]
         FilterState(super::super::super::super::r#type::matcher::v3::FilterStateMatcher),
         #[prost(message, tag = "8")]
@@ -186,5 +191,23 @@ impl ::prost::Name for Principal {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "type.googleapis.com/envoy.config.rbac.v3.Principal".into()
+    }
+}
+/// Sourced metadata.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SourcedMetadata {
+    #[prost(message, optional, tag = "1")]
+    pub metadata_matcher: ::core::option::Option<
+        super::super::super::r#type::matcher::v3::MetadataMatcher,
+    >,
+}
+impl ::prost::Name for SourcedMetadata {
+    const NAME: &'static str = "SourcedMetadata";
+    const PACKAGE: &'static str = "envoy.config.rbac.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.config.rbac.v3.SourcedMetadata".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/envoy.config.rbac.v3.SourcedMetadata".into()
     }
 }

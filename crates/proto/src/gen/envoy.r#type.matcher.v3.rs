@@ -31,6 +31,168 @@ impl ::prost::Name for StringMatcher {
         "type.googleapis.com/envoy.type.matcher.v3.StringMatcher".into()
     }
 }
+/// List string matcher.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListStringMatcher {
+    #[prost(message, repeated, tag = "1")]
+    pub patterns: ::prost::alloc::vec::Vec<StringMatcher>,
+}
+impl ::prost::Name for ListStringMatcher {
+    const NAME: &'static str = "ListStringMatcher";
+    const PACKAGE: &'static str = "envoy.type.matcher.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.type.matcher.v3.ListStringMatcher".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/envoy.type.matcher.v3.ListStringMatcher".into()
+    }
+}
+/// Metadata matcher.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct MetadataMatcher {
+    #[prost(string, tag = "1")]
+    pub filter: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "2")]
+    pub path: ::prost::alloc::vec::Vec<metadata_matcher::PathSegment>,
+    #[prost(message, optional, tag = "3")]
+    pub value: ::core::option::Option<ValueMatcher>,
+}
+/// Nested message and enum types in `MetadataMatcher`.
+pub mod metadata_matcher {
+    /// Path segment.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct PathSegment {
+        #[prost(oneof = "path_segment::Segment", tags = "1")]
+        pub segment: ::core::option::Option<path_segment::Segment>,
+    }
+    /// Nested message and enum types in `PathSegment`.
+    pub mod path_segment {
+        #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+        pub enum Segment {
+            #[prost(string, tag = "1")]
+            Key(::prost::alloc::string::String),
+        }
+    }
+    impl ::prost::Name for PathSegment {
+        const NAME: &'static str = "PathSegment";
+        const PACKAGE: &'static str = "envoy.type.matcher.v3";
+        fn full_name() -> ::prost::alloc::string::String {
+            "envoy.type.matcher.v3.MetadataMatcher.PathSegment".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "type.googleapis.com/envoy.type.matcher.v3.MetadataMatcher.PathSegment"
+                .into()
+        }
+    }
+}
+impl ::prost::Name for MetadataMatcher {
+    const NAME: &'static str = "MetadataMatcher";
+    const PACKAGE: &'static str = "envoy.type.matcher.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.type.matcher.v3.MetadataMatcher".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/envoy.type.matcher.v3.MetadataMatcher".into()
+    }
+}
+/// Value matcher.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ValueMatcher {
+    #[prost(oneof = "value_matcher::MatchPattern", tags = "2, 3, 4, 5, 6, 7")]
+    pub match_pattern: ::core::option::Option<value_matcher::MatchPattern>,
+}
+/// Nested message and enum types in `ValueMatcher`.
+pub mod value_matcher {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum MatchPattern {
+        #[prost(message, tag = "2")]
+        DoubleMatch(super::DoubleMatcher),
+        #[prost(message, tag = "3")]
+        StringMatch(super::StringMatcher),
+        #[prost(bool, tag = "4")]
+        BoolMatch(bool),
+        #[prost(bool, tag = "5")]
+        PresentMatch(bool),
+        #[prost(message, tag = "6")]
+        ListMatch(::prost::alloc::boxed::Box<super::ListMatcher>),
+        #[prost(message, tag = "7")]
+        OrMatch(super::OrMatcher),
+    }
+}
+impl ::prost::Name for ValueMatcher {
+    const NAME: &'static str = "ValueMatcher";
+    const PACKAGE: &'static str = "envoy.type.matcher.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.type.matcher.v3.ValueMatcher".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/envoy.type.matcher.v3.ValueMatcher".into()
+    }
+}
+/// Double matcher.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct DoubleMatcher {
+    #[prost(oneof = "double_matcher::MatchPattern", tags = "2")]
+    pub match_pattern: ::core::option::Option<double_matcher::MatchPattern>,
+}
+/// Nested message and enum types in `DoubleMatcher`.
+pub mod double_matcher {
+    #[derive(Clone, Copy, PartialEq, ::prost::Oneof)]
+    pub enum MatchPattern {
+        #[prost(double, tag = "2")]
+        Exact(f64),
+    }
+}
+impl ::prost::Name for DoubleMatcher {
+    const NAME: &'static str = "DoubleMatcher";
+    const PACKAGE: &'static str = "envoy.type.matcher.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.type.matcher.v3.DoubleMatcher".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/envoy.type.matcher.v3.DoubleMatcher".into()
+    }
+}
+/// List matcher.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListMatcher {
+    #[prost(oneof = "list_matcher::MatchPattern", tags = "1")]
+    pub match_pattern: ::core::option::Option<list_matcher::MatchPattern>,
+}
+/// Nested message and enum types in `ListMatcher`.
+pub mod list_matcher {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum MatchPattern {
+        #[prost(message, tag = "1")]
+        OneOf(::prost::alloc::boxed::Box<super::ValueMatcher>),
+    }
+}
+impl ::prost::Name for ListMatcher {
+    const NAME: &'static str = "ListMatcher";
+    const PACKAGE: &'static str = "envoy.type.matcher.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.type.matcher.v3.ListMatcher".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/envoy.type.matcher.v3.ListMatcher".into()
+    }
+}
+/// Or matcher.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct OrMatcher {
+    #[prost(message, repeated, tag = "1")]
+    pub value_matchers: ::prost::alloc::vec::Vec<ValueMatcher>,
+}
+impl ::prost::Name for OrMatcher {
+    const NAME: &'static str = "OrMatcher";
+    const PACKAGE: &'static str = "envoy.type.matcher.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.type.matcher.v3.OrMatcher".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/envoy.type.matcher.v3.OrMatcher".into()
+    }
+}
 /// Path matcher.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PathMatcher {

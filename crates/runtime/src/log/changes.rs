@@ -30,7 +30,8 @@ impl EventCounts {
                 | Event::Synced(_)
                 | Event::OnDemand
                 | Event::Answer(..)
-                | Event::Forget(_) => continue,
+                | Event::Forget(_)
+                | Event::Keys(..) => continue,
             };
             counts[kind as usize] += 1;
         }

@@ -80,7 +80,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "namespace policy",
             "identity network waypoint",
             "service",
-            "enforcement",
+            "authorizer enforcement",
             "workload",
             "destination split_horizon status",
             "graph",
@@ -142,7 +142,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "config kinds latency telemetry views",
             "engine_thread log source",
-            "controllers",
+            "controllers keys",
             "metrics secure subscribers",
             "pages",
             "serve",

@@ -89,6 +89,8 @@ fn field_manager(kind: Kind) -> Option<&'static str> {
         Kind::Service | Kind::ServiceEntry => Some("istio-ambient-service"),
         Kind::WorkloadEntry => Some("istio-ambient-workloadentry"),
         Kind::AuthorizationPolicy => Some("istio-ambient-ztunnel-policy"),
+        // istiod says nothing of these.
+        Kind::RequestAuthentication => Some("pilothouse"),
         _ => None,
     }
 }
@@ -127,6 +129,7 @@ fn condition_types(kind: Kind) -> &'static [&'static str] {
             "istio.io/VisibilityApplied",
         ],
         Kind::AuthorizationPolicy => &["ZtunnelAccepted", "WaypointAccepted"],
+        Kind::RequestAuthentication => &[ACCEPTED, "WaypointAccepted"],
         _ => &[],
     }
 }

@@ -270,6 +270,7 @@ fn refusals(object: &mut Object) -> Vec<&mut Diagnostic> {
     let refused = match object {
         Object::AuthorizationPolicy(policy) => Arc::make_mut(policy).spec.as_mut().err(),
         Object::PeerAuthentication(policy) => Arc::make_mut(policy).spec.as_mut().err(),
+        Object::RequestAuthentication(policy) => Arc::make_mut(policy).spec.as_mut().err(),
         Object::ConfigMap(settings) if !(settings.refused.is_empty() && settings.unread.is_empty()) => {
             let settings = Arc::make_mut(settings);
             let refused = settings.refused.iter_mut().map(|of| &mut of.diagnostic);
