@@ -8,8 +8,8 @@ use prost::Message;
 use proto::ResourceType;
 
 use crate::key::{
-    CONNECT_ORIGINATE, CONNECT_TERMINATE, DIRECT, ENCAP, MAIN_INTERNAL, ResourceKey, connect_scope, inbound,
-    outbound, port_listener,
+    CONNECT_ORIGINATE, CONNECT_TERMINATE, DIRECT, ENCAP, Layer, MAIN_INTERNAL, ResourceKey, connect_scope,
+    inbound, outbound, port_listener,
 };
 use crate::policy;
 use crate::port::{self, Traffic};
@@ -35,6 +35,7 @@ pub(crate) fn declare(
     let sources = Sources { ports, routing: gateway.routing, destinations, outbound: leads_to };
     let policy::Tables { ports: policies, gateways: of_gateway } =
         policy::declare(b, mesh, ports, move |cx, key, to| sources.cluster(cx, key, Some(to), Layer::Http));
+    out.diagnostics(b, "unasked_findings", policies, |_, key, policies| policies.unasked(key));
     let normalization = mesh.path_normalization;
     let routes = route::declare_requests(b, sources);
     let streams = route::declare_streams(b, sources);
