@@ -94,6 +94,10 @@ func (p *processes) send(message any) error {
 }
 
 func (p *processes) run(pod *v1.Pod, addresses []netip.Addr, changed func()) (func(string) bool, error) {
+	if pod.Spec.HostNetwork {
+		// There is no network of the node that it could have.
+		return noProcesses{}.run(pod, addresses, changed)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	running, is := p.pods[pod.UID]

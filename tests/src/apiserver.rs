@@ -239,12 +239,7 @@ impl ApiServer {
     /// # Errors
     /// At the first document that the API server refuses; the message names it.
     pub async fn apply(&self, yaml: &str) -> anyhow::Result<()> {
-        let client = self.client().await?;
-        for document in documents(yaml)? {
-            let what = describe(&document);
-            apply_one(&client, document).await.with_context(|| format!("cannot apply {what}"))?;
-        }
-        Ok(())
+        apply(&self.client().await?, yaml).await
     }
 
     /// Deletes the objects named by a YAML text, in order, and awaits that each is gone.
@@ -440,6 +435,15 @@ async fn api_of(client: &kube::Client, object: &DynamicObject) -> anyhow::Result
             Api::namespaced_with(client.clone(), namespace, &resource)
         }
     })
+}
+
+/// Applies every document of a YAML text, as [`ApiServer::apply`] does.
+pub(crate) async fn apply(client: &kube::Client, yaml: &str) -> anyhow::Result<()> {
+    for document in documents(yaml)? {
+        let what = describe(&document);
+        apply_one(client, document).await.with_context(|| format!("cannot apply {what}"))?;
+    }
+    Ok(())
 }
 
 async fn apply_one(client: &kube::Client, document: serde_json::Value) -> anyhow::Result<()> {

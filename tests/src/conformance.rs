@@ -10,8 +10,10 @@
 //! it lies in `target/conformance/`: `RELEASE.yaml`, upstream's own report; `RELEASE.log`, all that
 //! the suite said; `RELEASE-control-plane.log`; and the built suite.
 
+mod mesh;
 mod outcome;
 
+pub use mesh::MeshRun;
 pub use outcome::Outcome;
 
 use crate::apiserver::{ApiServer, LIMIT, read, until, yaml_files};
@@ -122,51 +124,19 @@ impl Run<'_> {
         let client = server.client().await?;
         let waited = until(LIMIT, async || Ok(class(&client).await.ok())).await;
         waited.with_context(|| format!("there is no GatewayClass {CLASS}; see {}", said.display()))?;
-        let report = out.join(format!("{tag}.yaml"));
-        if report.exists() {
-            fs::remove_file(&report)?;
-        }
-
-        let log = out.join(format!("{tag}.log"));
-        let mut process = Command::new(suite)
-            // The cluster is gone afterwards.
-            .args(["-test.v", "-test.timeout=2h", "--cleanup-base-resources=false"])
-            .arg(format!("--gateway-class={CLASS}"))
-            .arg(format!("--conformance-profiles={}", PROFILES.join(",")))
+        let arguments = [
+            format!("--gateway-class={CLASS}"),
+            format!("--conformance-profiles={}", PROFILES.join(",")),
             // A Service of the suite, and one that is nowhere.
-            .arg("--usable-address=infra-backend-v1.gateway-conformance-infra.svc.cluster.local")
-            .arg("--unusable-address=foo")
-            .args(["--organization=pilothouse", "--project=pilothouse", "--url=https://pilothouse.example"])
-            .args(["--contact=maintainers", &format!("--version={}", env!("CARGO_PKG_VERSION"))])
-            .arg(format!("--report-output={}", report.display()))
-            .args((!self.only.is_empty()).then(|| format!("--only={}", self.only.join(","))))
-            .args(self.flags)
-            .env("KUBECONFIG", server.kubeconfig())
-            .current_dir(&out)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(File::create(out.join(format!("{tag}.stderr")))?)
-            .kill_on_drop(true)
-            .spawn()?;
-        let mut outcome = Outcome::new(report, log.clone());
-        let mut log = File::create(log)?;
-        let mut lines = BufReader::new(process.stdout.take().context("no output")?).lines();
-        let mut tail = Vec::new();
-        while let Some(line) = lines.next_line().await? {
-            writeln!(log, "{line}")?;
-            if outcome.note(&line) {
-                // Past the capture of the test harness: minutes of silence would look like a hang.
-                writeln!(std::io::stderr(), "{}", line.trim())?;
-            }
-            tail.push(line);
-            tail.drain(..tail.len().saturating_sub(20));
-        }
-        process.wait().await?;
+            "--usable-address=infra-backend-v1.gateway-conformance-infra.svc.cluster.local".to_owned(),
+            "--unusable-address=foo".to_owned(),
+        ];
+        let arguments = arguments.into_iter().chain(self.flags.iter().cloned());
+        let mut outcome = run_suite(&suite, tag, &server.kubeconfig(), self.only, arguments).await?;
         outcome.claimed = supported_features(&class(&client).await?);
         if let Some(status) = control_plane.try_wait()? {
             anyhow::bail!("the control plane ended: {status}; see {}", said.display());
         }
-        ensure!(!outcome.is_empty(), "no test was run; the suite said last:\n{}", tail.join("\n"));
         Ok(outcome)
     }
 
@@ -198,6 +168,53 @@ impl Run<'_> {
             .spawn()
             .with_context(|| format!("cannot run {}", self.control_plane.display()))
     }
+}
+
+/// Runs a suite in the cluster of a kubeconfig; what comes of it has this name.
+async fn run_suite(
+    suite: &Path,
+    name: &str,
+    kubeconfig: &Path,
+    only: &[&str],
+    arguments: impl IntoIterator<Item = String>,
+) -> anyhow::Result<Outcome> {
+    let out = repository().join("target/conformance");
+    let report = out.join(format!("{name}.yaml"));
+    if report.exists() {
+        fs::remove_file(&report)?;
+    }
+    let log = out.join(format!("{name}.log"));
+    let mut process = Command::new(suite)
+        // The cluster is gone afterwards.
+        .args(["-test.v", "-test.timeout=2h", "--cleanup-base-resources=false"])
+        .args(["--organization=pilothouse", "--project=pilothouse", "--url=https://pilothouse.example"])
+        .args(["--contact=maintainers", &format!("--version={}", env!("CARGO_PKG_VERSION"))])
+        .arg(format!("--report-output={}", report.display()))
+        .args((!only.is_empty()).then(|| format!("--only={}", only.join(","))))
+        .args(arguments)
+        .env("KUBECONFIG", kubeconfig)
+        .current_dir(&out)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(File::create(out.join(format!("{name}.stderr")))?)
+        .kill_on_drop(true)
+        .spawn()?;
+    let mut outcome = Outcome::new(report, log.clone());
+    let mut log = File::create(log)?;
+    let mut lines = BufReader::new(process.stdout.take().context("no output")?).lines();
+    let mut tail = Vec::new();
+    while let Some(line) = lines.next_line().await? {
+        writeln!(log, "{line}")?;
+        if outcome.note(&line) {
+            // Past the capture of the test harness: minutes of silence would look like a hang.
+            writeln!(std::io::stderr(), "{}", line.trim())?;
+        }
+        tail.push(line);
+        tail.drain(..tail.len().saturating_sub(20));
+    }
+    process.wait().await?;
+    ensure!(!outcome.is_empty(), "no test was run; the suite said last:\n{}", tail.join("\n"));
+    Ok(outcome)
 }
 
 /// Reads the class.

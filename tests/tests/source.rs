@@ -86,6 +86,7 @@ impl Receiver {
                 *self.synced.entry(kind).or_default() += 1;
             }
             Event::OnDemand => {}
+            Event::Keys(..) => panic!("sources have no keys"),
             Event::Answer(of, answer) => {
                 self.answers.insert(of, answer);
             }

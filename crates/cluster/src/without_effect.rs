@@ -94,13 +94,10 @@ mod tests {
         let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok());
         let is_for_metadata = accept.is_some_and(|accept| accept.contains("as=PartialObjectMetadataList"));
         let (status, body) = match request.uri().to_string().replace("?&", "?").as_str() {
-            "/apis/networking.istio.io/v1/destinationrules?limit=1" if is_for_metadata => {
-                list(serde_json::json!({"name": "reviews", "namespace": "shop"}))
-            }
             "/apis/networking.istio.io/v1alpha3/envoyfilters?limit=1" => {
                 list(serde_json::json!({"name": "lua"}))
             }
-            "/apis/gateway.networking.k8s.io/v1alpha2/udproutes?limit=1" => {
+            "/apis/gateway.networking.k8s.io/v1alpha2/udproutes?limit=1" if is_for_metadata => {
                 list(serde_json::json!({"name": "db", "namespace": "shop"}))
             }
             // As an API server writes a list of none.
@@ -131,7 +128,6 @@ mod tests {
             told,
             [
                 ("KO006", &*message("UDPRoute shop/db", "gateway.networking.k8s.io", resolved)),
-                ("KO006", &*message("DestinationRule shop/reviews", "networking.istio.io", resolved)),
                 ("KO006", &*message("EnvoyFilter lua", "networking.istio.io", unread)),
             ]
         );

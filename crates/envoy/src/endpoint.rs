@@ -1,10 +1,9 @@
 //! Endpoints of clusters.
 
 use engine::{Builder, Cx, Table};
-use mesh::destination::{Endpoint as Instance, Endpoints};
+use mesh::destination::{Endpoint as Instance, Endpoints, Place};
 use model::Str;
 use output::Encoded;
-use prost_types::{Struct, Value, value};
 use proto::envoy::config::core::v3::{HealthStatus, Locality, Metadata};
 use proto::envoy::config::endpoint::v3::{
     ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints, lb_endpoint,
@@ -12,60 +11,92 @@ use proto::envoy::config::endpoint::v3::{
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use crate::key::{CONNECT_ORIGINATE, PortKey};
+use crate::key::{CONNECT_ORIGINATE, ClusterKey, ResourceKey};
 use crate::message::{internal_address, socket_address};
-use crate::port::Port;
 use crate::telemetry;
+use crate::upstream::Upstream;
 
-/// Where the listener `connect_originate` finds whom to dial.
-pub(crate) const ORIGINAL_DST: &str = "envoy.filters.listener.original_dst";
-
-/// Endpoints of a port.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Assignment {
-    /// The name of the resource.
-    pub name: Str,
-    pub encoded: Encoded,
+/// Where the endpoints of upstreams are found.
+#[derive(Clone, Copy)]
+pub(crate) struct Sources {
+    pub endpoints: Endpoints,
+    pub network: Table<(), Str>,
 }
 
-/// Declares the endpoints of ports, by name of the resource as `name` says.
+/// Declares the endpoints of upstreams: one resource for all layers of a port, since they are the same.
 pub(crate) fn declare(
     b: &mut Builder,
-    table: &'static str,
-    ports: Table<PortKey, Port>,
-    endpoints: Endpoints,
-    network: Table<(), Str>,
-    name: impl Fn(&PortKey, &Port) -> String + Send + 'static,
-) -> Table<PortKey, Assignment> {
-    b.derive(table, ports, move |cx: &Cx<'_>, key, port| {
-        let own = cx.single(network);
-        // Nothing here leads to another network yet.
-        let is_here = |of: &Instance| own.as_ref().is_none_or(|own| **own == of.network);
-        let instances = endpoints.of(cx, &key.service);
-        let name = name(key, port);
-        let message = assignment(&name, key.port, instances.iter().map(|of| &**of).filter(|of| is_here(of)));
-        Some(Assignment { name: name.into(), encoded: Encoded::message(&message) })
+    upstreams: Table<ClusterKey, Upstream>,
+    of: Sources,
+) -> Table<ResourceKey, Encoded> {
+    b.expand("cluster_endpoints", upstreams, move |cx: &Cx<'_>, key, upstream| {
+        let is_other = upstream.is_resolved_by_name() || upstream.is_asked_for_by_name(key);
+        if upstream.with_endpoints(key) != *key || is_other {
+            return Vec::new();
+        }
+        let name = key.name();
+        let message = of.assignment(cx, &name, key, upstream);
+        vec![(ResourceKey::new(&key.waypoint, name), Encoded::message(&message))]
     })
 }
+
+impl Sources {
+    /// Returns the endpoints of an upstream, under a name.
+    pub fn assignment(
+        self,
+        cx: &Cx<'_>,
+        name: &str,
+        key: &ClusterKey,
+        upstream: &Upstream,
+    ) -> ClusterLoadAssignment {
+        let own = cx.single(self.network);
+        // Nothing here leads to another network yet.
+        let is_here = |of: &Instance| own.as_ref().is_none_or(|own| **own == of.network);
+        let policy = &upstream.policy;
+        // What is used when too little is ready is what was left out for its answers, not what was never ready.
+        let takes_unready = policy.port.outliers.is_none_or(|of| of.min_health_percent.is_none());
+        let by_name = upstream.is_resolved_by_name();
+        let is_meant = |of: &Instance| {
+            // What is found by name is no part of the mesh: there is no tunnel to it.
+            let is_found = if by_name { !of.is_hbone } else { matches!(of.place, Place::Address(_)) };
+            is_found && policy.labels.is_subset_of(&of.labels) && (of.is_healthy || takes_unready)
+        };
+        let all = self.endpoints.of(cx, &key.service);
+        let instances = all.iter().map(|of| &**of).filter(|of| is_here(of) && is_meant(of));
+        assignment(name, key.port, instances)
+    }
+}
+
+/// Where an instance takes what is for a port.
+type At<'a> = (&'a Place, u16);
+
+/// A locality, and a workload in it.
+type Group<'a> = (&'a [Str; 3], &'a Str);
 
 fn assignment<'a>(
     name: &str,
     port: u16,
     instances: impl Iterator<Item = &'a Instance>,
 ) -> ClusterLoadAssignment {
-    let mut by_locality: BTreeMap<&[Str; 3], Vec<(SocketAddr, LbEndpoint)>> = BTreeMap::new();
+    // What all instances of a workload have is said once.
+    let mut by_locality: BTreeMap<Group<'_>, Vec<(At<'_>, LbEndpoint)>> = BTreeMap::new();
     for instance in instances {
         for (_, own) in instance.ports.iter().filter(|(of, _)| *of == port) {
-            let at = SocketAddr::new(instance.address, *own);
-            by_locality.entry(&instance.locality).or_default().push((at, lb_endpoint(instance, at)));
+            let at = (&instance.place, *own);
+            by_locality
+                .entry((&instance.locality, &instance.workload))
+                .or_default()
+                .push((at, lb_endpoint(instance, *own)));
         }
     }
-    let endpoints = by_locality.into_iter().map(|(locality, mut endpoints)| {
+    let endpoints = by_locality.into_iter().map(|((locality, workload), mut endpoints)| {
         endpoints.sort_by_key(|(at, _)| *at);
         endpoints.dedup_by_key(|(at, _)| *at);
         let [region, zone, sub_zone] = locality.each_ref().map(ToString::to_string);
+        let workload = telemetry::metadata(telemetry::WORKLOAD, workload.to_string());
         LocalityLbEndpoints {
             locality: Some(Locality { region, zone, sub_zone }),
+            metadata: Some(Metadata { filter_metadata: BTreeMap::from([workload]) }),
             lb_endpoints: endpoints.into_iter().map(|(_, endpoint)| endpoint).collect(),
             ..LocalityLbEndpoints::default()
         }
@@ -73,23 +104,19 @@ fn assignment<'a>(
     ClusterLoadAssignment { cluster_name: name.to_owned(), endpoints: endpoints.collect() }
 }
 
-fn lb_endpoint(instance: &Instance, at: SocketAddr) -> LbEndpoint {
-    let text = at.to_string();
-    let workload = telemetry::metadata(telemetry::WORKLOAD, instance.workload.to_string());
-    let mut metadata = BTreeMap::from([workload]);
-    let address = if instance.is_hbone {
-        let local = Value { kind: Some(value::Kind::StringValue(text.clone())) };
-        let fields = Struct { fields: BTreeMap::from([("local".to_owned(), local)]) };
-        metadata.insert(ORIGINAL_DST.to_owned(), fields);
-        internal_address(CONNECT_ORIGINATE, &text)
-    } else {
-        socket_address(&at.ip().to_string(), at.port())
+fn lb_endpoint(instance: &Instance, port: u16) -> LbEndpoint {
+    let address = match &instance.place {
+        Place::Address(ip) if instance.is_hbone => {
+            internal_address(CONNECT_ORIGINATE, &SocketAddr::new(*ip, port).to_string())
+        }
+        Place::Address(ip) => socket_address(&ip.to_string(), port),
+        Place::Name(name) => socket_address(name, port),
     };
     let status = if instance.is_healthy { HealthStatus::Unknown } else { HealthStatus::Unhealthy };
     LbEndpoint {
         health_status: status.into(),
-        metadata: Some(Metadata { filter_metadata: metadata }),
-        load_balancing_weight: None,
+        load_balancing_weight: (instance.weight > 1).then_some(instance.weight),
         host_identifier: Some(lb_endpoint::HostIdentifier::Endpoint(Endpoint { address: Some(address) })),
+        ..LbEndpoint::default()
     }
 }

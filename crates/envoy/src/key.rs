@@ -1,6 +1,6 @@
 //! Keys under which rows find each other, and the names of resources.
 
-use model::{Name, Str};
+use model::{Name, Ns, Str};
 use output::{Encoded, Resource};
 use proto::Scope;
 use std::net::IpAddr;
@@ -14,6 +14,52 @@ pub(crate) struct PortKey {
     pub service: Str,
     /// Its port.
     pub port: u16,
+}
+
+/// A cluster of a waypoint: a port of a service, or of a subset of it, for whoever the same holds of the way there.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub(crate) struct ClusterKey {
+    /// The waypoint.
+    pub waypoint: Name,
+    /// The service, `NAMESPACE/HOSTNAME`.
+    pub service: Str,
+    /// Its port.
+    pub port: u16,
+    /// How its traffic is taken apart; `None` if the waypoint is not the service's own.
+    pub layer: Option<Layer>,
+    /// The subset; empty for all of it.
+    pub subset: Str,
+    /// The namespace that sends, where other rules hold for it than for the service's own.
+    pub client: Option<Ns>,
+}
+
+impl ClusterKey {
+    /// The cluster of a port at the service's own waypoint, as it is without routes.
+    pub fn own(of: &PortKey, layer: Layer) -> Self {
+        Self {
+            waypoint: of.waypoint.clone(),
+            service: of.service.clone(),
+            port: of.port,
+            layer: Some(layer),
+            subset: Str::new(),
+            client: None,
+        }
+    }
+
+    /// Returns its name: that of istiod, which knows but one client, the namespace of the waypoint.
+    pub fn name(&self) -> String {
+        let hostname = self.service.split_once('/').map_or(self.service.as_str(), |(_, hostname)| hostname);
+        let Self { port, subset, .. } = self;
+        let name = match (self.layer, subset.as_str()) {
+            (Some(layer), "") => inbound(*port, layer, hostname),
+            (Some(layer), _) => format!("inbound-vip|{port}|{}/{subset}|{hostname}", layer.name()),
+            (None, _) => format!("outbound|{port}|{subset}|{hostname}"),
+        };
+        match &self.client {
+            Some(client) => format!("{name}|{}", &**client),
+            None => name,
+        }
+    }
 }
 
 /// A resource of a waypoint, unique within its type.
@@ -37,7 +83,7 @@ impl ResourceKey {
 }
 
 /// How traffic of a cluster is taken apart.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub(crate) enum Layer {
     /// As requests.
     Http,
@@ -45,18 +91,18 @@ pub(crate) enum Layer {
     Tcp,
 }
 
-/// The cluster of a port at the service's own waypoint; its routes and their scope are called so, too.
-pub(crate) fn inbound(port: u16, layer: Layer, hostname: &str) -> String {
-    let layer = match layer {
-        Layer::Http => "http",
-        Layer::Tcp => "tcp",
-    };
-    format!("inbound-vip|{port}|{layer}|{hostname}")
+impl Layer {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Tcp => "tcp",
+        }
+    }
 }
 
-/// The cluster of a port of a service that has another waypoint, or none.
-pub(crate) fn outbound(port: u16, hostname: &str) -> String {
-    format!("outbound|{port}||{hostname}")
+/// The cluster of a port at the service's own waypoint; its routes and their scope are called so, too.
+pub(crate) fn inbound(port: u16, layer: Layer, hostname: &str) -> String {
+    format!("inbound-vip|{port}|{}|{hostname}", layer.name())
 }
 
 /// The listener, and the cluster that leads to it, of a port that is not HTTP alone.
@@ -84,6 +130,8 @@ pub(crate) const CONNECT_SCOPE: &str = "connect|";
 pub(crate) const CORS: &str = "envoy.filters.http.cors";
 /// The filter that delays and aborts requests.
 pub(crate) const FAULT: &str = "envoy.filters.http.fault";
+/// The filter that keeps sessions with one endpoint.
+pub(crate) const SESSION: &str = "envoy.filters.http.stateful_session";
 /// What a share of traffic is sent to whose backend is not there: there is no such cluster.
 pub(crate) const NO_CLUSTER: &str = "UnknownService";
 /// The listener that takes HBONE.

@@ -1,8 +1,9 @@
 //! Configuration of upstream's Envoy: what it reads first, and what waypoints are sent.
 //!
 //! ```text
-//! services with waypoints ──▶ ports ──┬──▶ clusters, listeners, scopes of CONNECTs
-//! routing model ──────────▶ routes ───┼──▶ scopes of requests; ports that they lead to ──▶ clusters
+//! services with waypoints ──▶ ports ──┬──▶ upstreams, listeners, scopes of CONNECTs
+//! routing model ──────────▶ routes ───┼──▶ scopes of requests; upstreams that they lead to
+//! DestinationRules ──────▶ upstreams ─┼──▶ clusters; what of requests is hashed ──▶ scopes
 //! workloads ──────────────▶ endpoints ┴──▶ assignments
 //! policies ───────────────▶ of ports ────▶ within scopes, and listeners of streams
 //! ```
@@ -37,6 +38,7 @@ mod port;
 mod route;
 mod telemetry;
 mod tls;
+mod upstream;
 mod waypoint;
 
 use engine::Builder;

@@ -2,12 +2,14 @@
 
 use prost::{Message, Name};
 use proto::envoy::any;
+use proto::envoy::config::cluster::v3::cluster::DnsLookupFamily;
 use proto::envoy::config::core::v3::{
     Address, AggregatedConfigSource, ApiVersion, ConfigSource, DataSource, EnvoyInternalAddress,
     SocketAddress, SubstitutionFormatString, TransportSocket, address, config_source, data_source,
     envoy_internal_address, socket_address, substitution_format_string, transport_socket,
 };
 use proto::envoy::config::listener::v3::{Filter, ListenerFilter, filter, listener_filter};
+use proto::envoy::extensions::common::dynamic_forward_proxy::v3::DnsCacheConfig;
 use proto::envoy::extensions::filters::listener::original_dst::v3::OriginalDst;
 use proto::envoy::r#type::v3::{FractionalPercent, fractional_percent};
 use std::time::Duration;
@@ -59,9 +61,17 @@ pub(crate) fn original_dst() -> ListenerFilter {
     listener_filter("original_dst", &OriginalDst {})
 }
 
+/// Returns where the addresses of names are kept that requests ask for.
+pub(crate) fn names() -> DnsCacheConfig {
+    DnsCacheConfig { name: "names".to_owned(), dns_lookup_family: DnsLookupFamily::V4Preferred.into() }
+}
+
 pub(crate) fn text_format(text: &str) -> SubstitutionFormatString {
     let source = DataSource { specifier: Some(data_source::Specifier::InlineString(text.to_owned())) };
-    SubstitutionFormatString { format: Some(substitution_format_string::Format::TextFormatSource(source)) }
+    SubstitutionFormatString {
+        format: Some(substitution_format_string::Format::TextFormatSource(source)),
+        ..SubstitutionFormatString::default()
+    }
 }
 
 /// Returns a share of requests.

@@ -1,12 +1,13 @@
 //! Ports of services at their waypoints.
 
-use engine::{Builder, Cx, Memo, Table};
+use engine::{Builder, Cx, Table};
 use mesh::PortProtocol;
 use mesh::destination::Destinations;
+use model::facts::Resolution;
 use model::{Kind, Name, Str};
 use std::net::IpAddr;
 
-use crate::key::{Layer, PortKey, inbound};
+use crate::key::{Layer, PortKey};
 
 /// What becomes of the traffic of a port.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,30 +51,32 @@ pub(crate) struct Port {
     pub hostname: Str,
     /// Where it is called.
     pub addresses: Vec<IpAddr>,
+    /// Its name; empty for none.
+    pub name: Str,
     pub protocol: PortProtocol,
+    /// How its endpoints are found.
+    pub resolution: Resolution,
 }
 
 impl Port {
     pub fn traffic(&self) -> Traffic {
         Traffic::of(self.protocol)
     }
-
-    /// The name of its endpoints: one for all layers, since they are the same.
-    pub fn endpoints(&self, port: u16) -> String {
-        let layer = self.traffic().layers().first().copied().unwrap_or(Layer::Tcp);
-        inbound(port, layer, &self.hostname)
-    }
 }
 
-fn port(cx: &Cx<'_>, destinations: Destinations, service: &Str, port: u16) -> Option<Port> {
+/// Returns a port of a service.
+pub(crate) fn find(cx: &Cx<'_>, destinations: Destinations, service: &Str, port: u16) -> Option<Port> {
     let service = destinations.get(cx, service)?;
-    let (_, protocol) = *service.ports.iter().find(|(number, _)| *number == port)?;
+    let place = service.ports.iter().position(|(number, _)| *number == port)?;
+    let (_, protocol) = *service.ports.get(place)?;
     Some(Port {
         kind: service.kind,
         object: service.object.clone(),
         hostname: service.hostname.clone(),
         addresses: service.addresses.clone(),
+        name: service.port_names.get(place).cloned().unwrap_or_default(),
         protocol,
+        resolution: service.resolution,
     })
 }
 
@@ -81,7 +84,7 @@ fn port(cx: &Cx<'_>, destinations: Destinations, service: &Str, port: u16) -> Op
 pub(crate) fn declare(b: &mut Builder, destinations: Destinations) -> Table<PortKey, Port> {
     // Services of both kinds come to one table.
     let ports =
-        b.memo("waypoint_port", move |cx, key: &PortKey| port(cx, destinations, &key.service, key.port));
+        b.memo("waypoint_port", move |cx, key: &PortKey| find(cx, destinations, &key.service, key.port));
     for (name, table) in ["service_at_waypoints", "entry_at_waypoints"].into_iter().zip(destinations.services)
     {
         b.derive(name, table, move |cx, service, destination| {
@@ -97,9 +100,4 @@ pub(crate) fn declare(b: &mut Builder, destinations: Destinations) -> Table<Port
         });
     }
     b.in_use("waypoint_ports", ports)
-}
-
-/// Declares ports that routes of waypoints lead to without being those of their own services.
-pub(crate) fn declare_outbound(b: &mut Builder, destinations: Destinations) -> Memo<PortKey, Port> {
-    b.memo("outbound_port", move |cx, key: &PortKey| port(cx, destinations, &key.service, key.port))
 }

@@ -1,22 +1,25 @@
 //! The tables of waypoints, and what is sent of them.
 
-use engine::{Builder, Table};
+use engine::{Builder, Cx, Table};
 use mesh::destination::Destinations;
 use model::{Name, TrustDomain};
 use output::{Encoded, Outputs, Rank};
 use prost::Message;
 use proto::ResourceType;
 
+use crate::cluster::Members;
 use crate::key::{
-    CONNECT_ORIGINATE, CONNECT_TERMINATE, DIRECT, ENCAP, Layer, MAIN_INTERNAL, ResourceKey, connect_scope,
-    inbound, outbound, port_listener,
+    CONNECT_ORIGINATE, CONNECT_TERMINATE, DIRECT, ENCAP, MAIN_INTERNAL, ResourceKey, connect_scope,
+    port_listener,
 };
 use crate::policy;
 use crate::port::{self, Traffic};
 use crate::route::{self, Sources};
-use crate::{cluster, connect, endpoint, listener};
+use crate::upstream::{Rows, Upstreams};
+use crate::{cluster, connect, endpoint, listener, tls};
 
 /// After all that ztunnels are sent.
+const SECRETS: Rank = Rank::new(190);
 const CLUSTERS: Rank = Rank::new(200);
 const ENDPOINTS: Rank = Rank::new(210);
 const LISTENERS: Rank = Rank::new(220);
@@ -31,53 +34,44 @@ pub(crate) fn declare(
     destinations: Destinations,
 ) {
     let ports = port::declare(b, destinations);
-    let leads_to = port::declare_outbound(b, destinations);
-    let sources = Sources { ports, routing: gateway.routing, destinations, outbound: leads_to };
+    let upstreams = Upstreams::declare(b, destinations, gateway);
+    upstreams.want_ports(b, ports);
+    let sources = Sources { ports, routing: gateway.routing, upstreams };
     let policy::Tables { ports: policies, gateways: of_gateway } =
-        policy::declare(b, mesh, ports, move |cx, key, to| sources.cluster(cx, key, Some(to), Layer::Http));
+        policy::declare(b, mesh, ports, move |cx, key, to| sources.provider(cx, key, to));
     out.diagnostics(b, "unasked_findings", policies, |_, key, policies| policies.unasked(key));
-    let normalization = mesh.path_normalization;
+    let (normalization, access_log) = (mesh.path_normalization, mesh.access_log);
+    let log = move |cx: &Cx<'_>| cx.single(access_log).and_then(|log| (*log).clone());
     let routes = route::declare_requests(b, sources);
     let streams = route::declare_streams(b, sources);
-    let outside = b.in_use("outbound_ports", leads_to);
+    let Rows { upstreams, certificates } = upstreams.declare_rows(b);
+    let secrets = b.expand("upstream_secrets", certificates, |_, (waypoint, secret), pair| {
+        let name = tls::secret_name(secret);
+        vec![resource(waypoint, &name, &tls::certificate(&name, pair))]
+    });
+    send(b, out, secrets, ResourceType::Secret, SECRETS);
 
-    let by_service = b.index(ports, "waypoint_port_by_service", |key, _| [key.service.clone()]);
-    let outside_by_service = b.index(outside, "outbound_port_by_service", |key, _| [key.service.clone()]);
-    let endpoints = destinations.declare_endpoints(b, move |cx, service| {
-        cx.any(by_service, service) || cx.any(outside_by_service, service)
-    });
-    let own = endpoint::declare(b, "port_assignments", ports, endpoints, mesh.network, |key, port| {
-        port.endpoints(key.port)
-    });
-    let others =
-        endpoint::declare(b, "outbound_assignments", outside, endpoints, mesh.network, |key, port| {
-            outbound(key.port, &port.hostname)
-        });
-    for (n, table) in [own, others].into_iter().enumerate() {
-        let table = b.expand(["port_endpoints", "outbound_endpoints"][n], table, |_, key, assignment| {
-            let of = ResourceKey::new(&key.waypoint, assignment.name.clone());
-            vec![(of, assignment.encoded.clone())]
-        });
-        let rank = if n == 0 { ENDPOINTS } else { ENDPOINTS.next() };
-        send(b, out, table, ResourceType::Endpoint, rank);
-    }
+    let by_service = b.index(upstreams, "upstream_by_service", |key, _| [key.service.clone()]);
+    let endpoints = destinations.declare_endpoints(b, move |cx, service| cx.any(by_service, service));
+    let sources = endpoint::Sources { endpoints, network: mesh.network };
+    let assignments = endpoint::declare(b, upstreams, sources);
+    send(b, out, assignments, ResourceType::Endpoint, ENDPOINTS);
 
-    let of_ports = b.expand("port_clusters", ports, |_, key, port| {
-        let endpoints = port.endpoints(key.port);
-        let mut all = Vec::new();
-        for layer in port.traffic().layers() {
-            let name = inbound(key.port, *layer, &port.hostname);
-            all.push(resource(&key.waypoint, &name, &cluster::of_port(&name, &endpoints, port)));
-        }
-        if port.traffic() != Traffic::Http {
-            let name = port_listener(key.port, &port.hostname);
-            all.push(resource(&key.waypoint, &name, &cluster::of_listener(&name)));
-        }
-        all
+    let clusters = b.expand("clusters", upstreams, move |cx, key, upstream| {
+        let name = key.name();
+        let members = if upstream.is_resolved_by_name() {
+            Members::Resolved(sources.assignment(cx, &name, key, upstream))
+        } else if upstream.is_asked_for_by_name(key) {
+            Members::Asked
+        } else {
+            Members::Named(upstream.with_endpoints(key).name())
+        };
+        vec![resource(&key.waypoint, &name, &cluster::of_upstream(&name, members, upstream))]
     });
-    let of_others = b.expand("outbound_clusters", outside, |_, key, port| {
-        let name = outbound(key.port, &port.hostname);
-        vec![resource(&key.waypoint, &name, &cluster::of_port(&name, &name, port))]
+    let of_listeners = b.expand("port_listener_clusters", ports, |_, key, port| {
+        let name = port_listener(key.port, &port.hostname);
+        let has_own = port.traffic() != Traffic::Http;
+        has_own.then(|| resource(&key.waypoint, &name, &cluster::of_listener(&name))).into_iter().collect()
     });
     let trust = mesh.identity.settings;
     let domains = b.single("waypoint_trust_domains", move |cx| {
@@ -106,15 +100,20 @@ pub(crate) fn declare(
     });
     send(b, out, fixed, ResourceType::Cluster, CLUSTERS);
     send(b, out, of_workloads, ResourceType::Cluster, CLUSTERS.next().next().next());
-    send(b, out, of_ports, ResourceType::Cluster, CLUSTERS.next());
-    send(b, out, of_others, ResourceType::Cluster, CLUSTERS.next().next());
+    send(b, out, clusters, ResourceType::Cluster, CLUSTERS.next());
+    send(b, out, of_listeners, ResourceType::Cluster, CLUSTERS.next().next());
 
     let fixed = b.expand("waypoint_listeners", destinations.waypoints, move |cx, waypoint, ()| {
         let domains = cx.single(domains).unwrap_or_default();
         let normalization = cx.single(normalization).map(|of| *of).unwrap_or_default();
+        let families = cx.get(destinations.families, waypoint).map(|of| *of).unwrap_or_default();
         vec![
-            resource(waypoint, CONNECT_TERMINATE, &listener::connect_terminate(&domains)),
-            resource(waypoint, MAIN_INTERNAL, &listener::main_internal(normalization)),
+            resource(
+                waypoint,
+                CONNECT_TERMINATE,
+                &listener::connect_terminate(&domains, families, log(cx).as_ref()),
+            ),
+            resource(waypoint, MAIN_INTERNAL, &listener::main_internal(normalization, log(cx).as_ref())),
             resource(waypoint, CONNECT_ORIGINATE, &listener::connect_originate()),
         ]
     });
@@ -128,16 +127,21 @@ pub(crate) fn declare(
         let listener = listener::of_port(
             &name,
             streams.traffic,
-            &streams.shares,
+            (&streams.shares, &streams.limits),
             policies.as_deref(),
             normalization.unwrap_or_default(),
+            log(cx).as_ref(),
         );
         vec![resource(&key.waypoint, &name, &listener)]
     });
     let of_workloads = b.expand("direct_listeners", with_workloads, move |cx, waypoint, ()| {
         let normalization = cx.single(normalization).map(|of| *of).unwrap_or_default();
         let policies = cx.memo(of_gateway, waypoint);
-        vec![resource(waypoint, DIRECT, &listener::direct(policies.as_deref(), normalization))]
+        vec![resource(
+            waypoint,
+            DIRECT,
+            &listener::direct(policies.as_deref(), normalization, log(cx).as_ref()),
+        )]
     });
     send(b, out, fixed, ResourceType::Listener, LISTENERS);
     send(b, out, of_workloads, ResourceType::Listener, LISTENERS.next().next());

@@ -50,7 +50,8 @@ pub use listener::{
 pub use parameters::Parameters;
 pub use policy::{BackendTls, BackendTraffic, Policies, PolicyTarget, Verification};
 pub use route::{
-    Action, Backend, Destination, DestinationKey, Destinations, MirrorTo, Path, Rule, WeightedBackend,
+    Action, Backend, Destination, DestinationKey, Destinations, MirrorTo, Path, PathPolicy, PortPath, Rule,
+    WeightedBackend,
 };
 pub use routing::{Host, Outcome, Placed, Request, Routing};
 
@@ -157,6 +158,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, mesh: &mesh::Tables, options:
         b,
         &route::DestinationInputs {
             rules: inputs.destinationrules,
+            references,
             in_scope,
             root: mesh.root_namespace,
             domain_suffix: shared(&options.domain_suffix),

@@ -23,8 +23,8 @@ pub(crate) fn declare(b: &mut Builder, sources: Sources) -> Memo<Str, Resolved> 
     b.memo("asked", move |cx, name: &Str| Some(sources.resolve(cx, by_host, name)))
 }
 
-/// A service that a hostname may mean: its name as a resource and the ports of it.
-type Found = (Str, Vec<(u16, PortProtocol)>);
+/// A service that a hostname may mean: its name as a resource, and its ports with what is spoken there and their names.
+type Found = (Str, Vec<(u16, PortProtocol, Str)>);
 
 impl Sources {
     fn resolve(&self, cx: &Cx<'_>, by_host: Index<Str, HostKey, ServiceRow>, name: &Str) -> Resolved {
@@ -69,7 +69,7 @@ impl Sources {
             }
         };
         let port = authorizer.port;
-        let Some((_, protocol)) = ports.iter().find(|(number, _)| *number == port) else {
+        let Some((_, protocol, _)) = ports.iter().find(|(number, ..)| *number == port) else {
             return Err(format!("service {service} has no port {port}"));
         };
         let speaks_http2 = matches!(protocol, PortProtocol::Grpc | PortProtocol::Http2);

@@ -3,8 +3,8 @@
 //! Both are read from what ztunnels are sent, so the two can never disagree.
 
 use engine::{Builder, Cx, Index, Key, Memo, Row, Table};
-use model::facts::Service;
-use model::{Kind, Name, Str, shared};
+use model::facts::{Pod, Resolution, Service};
+use model::{Kind, Labels, Name, Str, shared};
 use output::Encoded;
 use prost::Message;
 use proto::workload::{self, Address, TunnelProtocol, WorkloadStatus, address::Type};
@@ -12,8 +12,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::service::{Entries, HostKey, PortProtocol, ServiceRow, entry_tcp_ports, tcp_ports};
+pub use crate::waypoint::Families;
 use crate::waypoint::{Binder, Binding, HBONE_PORT, Waypoint};
-use crate::workload::Workloads;
+use crate::workload::{EntryWorkload, Workloads};
 
 /// The port on which whatever takes HBONE does.
 pub const HBONE: u16 = HBONE_PORT;
@@ -31,6 +32,10 @@ pub struct Destination {
     pub addresses: Vec<IpAddr>,
     /// Its ports of TCP, and what is spoken there; in order.
     pub ports: Vec<(u16, PortProtocol)>,
+    /// The names of its ports, in the order of `ports`.
+    pub port_names: Vec<Str>,
+    /// How its endpoints are found.
+    pub resolution: Resolution,
     /// Its waypoints that are configured here: its own, then its canary.
     pub waypoints: Vec<Name>,
 }
@@ -39,29 +44,44 @@ pub struct Destination {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Endpoint {
     /// Where it is.
-    pub address: IpAddr,
+    pub place: Place,
     /// Ports of the service, and its own for each.
     pub ports: Vec<(u16, u16)>,
     /// Whether it is reached by HBONE.
     pub is_hbone: bool,
     /// Whether it is to be used.
     pub is_healthy: bool,
+    /// How much of the traffic it takes beside the others; 1 unless somebody says it.
+    pub weight: u32,
     /// The network that it is in.
     pub network: Str,
     /// Region, zone and subzone; empty where they are not known.
     pub locality: [Str; 3],
+    /// What it is labelled with.
+    pub labels: Labels,
     /// The workload, as metrics name it: name, namespace, canonical service, its revision, and the cluster.
     pub workload: Str,
+}
+
+/// Where an instance is.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Place {
+    /// At an address.
+    Address(IpAddr),
+    /// Wherever a name leads.
+    Name(Str),
 }
 
 /// What the tables are made from.
 #[derive(Clone, Copy)]
 pub(crate) struct Inputs {
     pub services: Table<Name, Service>,
+    pub pods: Table<Name, Pod>,
     pub service_rows: Table<Name, ServiceRow>,
     pub entries: Entries,
     pub workloads: Workloads,
     pub binder: Binder,
+    pub families: Table<Name, Families>,
 }
 
 /// Services by `NAMESPACE/HOSTNAME`, and what their endpoints are found in.
@@ -71,6 +91,9 @@ pub struct Destinations {
     pub services: [Table<Str, Destination>; 2],
     /// The waypoints that are configured here.
     pub waypoints: Table<Name, ()>,
+    /// Of which families the addresses of their instances are.
+    pub families: Table<Name, Families>,
+    pods: Table<Name, Pod>,
     workloads: Workloads,
     /// Waypoints that workloads may be bound to, by their address as workloads have it.
     by_address: Index<Vec<u8>, Name, Waypoint>,
@@ -92,19 +115,26 @@ type EndpointKey = (Str, Str);
 
 impl Destinations {
     pub(crate) fn declare(b: &mut Builder, of: Inputs) -> Self {
-        let Inputs { services, service_rows, entries, workloads, binder } = of;
+        let Inputs { services, pods, service_rows, entries, workloads, binder, families } = of;
         let waypoints = b.derive("configured_waypoints", binder.waypoints, |_, _, waypoint| {
             waypoint.unprogrammed.is_none().then_some(())
         });
         let of_services = b.expand("service_destinations", service_rows, move |cx, name, row| {
-            let found = cx
-                .get(services, name)
-                .and_then(|service| destination(cx, waypoints, Kind::Service, row, tcp_ports(&service)));
+            let found = cx.get(services, name).and_then(|service| {
+                destination(cx, waypoints, Kind::Service, row, &tcp_ports(&service), Resolution::Static)
+            });
             found.into_iter().collect()
         });
         let of_entries = b.expand("entry_destinations", entries.rows, move |cx, _: &HostKey, row| {
             let found = cx.get(entries.entries, &row.object).and_then(|entry| {
-                destination(cx, waypoints, Kind::ServiceEntry, row, entry_tcp_ports(&entry))
+                destination(
+                    cx,
+                    waypoints,
+                    Kind::ServiceEntry,
+                    row,
+                    &entry_tcp_ports(&entry),
+                    entry.resolution,
+                )
             });
             found.into_iter().collect()
         });
@@ -112,7 +142,7 @@ impl Destinations {
             let address = waypoint.gateway_address().filter(|_| waypoint.traffic.accepts(Binding::Workload));
             address.map(|address| address.encode_to_vec())
         });
-        Self { services: [of_services, of_entries], waypoints, workloads, by_address }
+        Self { services: [of_services, of_entries], waypoints, families, pods, workloads, by_address }
     }
 
     /// Returns a service.
@@ -129,13 +159,19 @@ impl Destinations {
         let Workloads { pods, entries, inline, endpoints } = self.workloads;
         let rows = b.memo("called_workload", |_, _: &CalledWorkload| Some(()));
         let called = Called { rows, by_address: self.by_address, configured: self.waypoints };
+        let facts = self.pods;
+        let of_pod =
+            move |cx: &Cx<'_>, name: &Name, _: &Encoded| cx.get(facts, name).map(|pod| pod.labels.clone());
+        let of_entry = |_: &Cx<'_>, _: &Str, row: &EntryWorkload| Some(row.labels.clone());
         let wanted = is_wanted.clone();
-        let pods = expand(b, called, "pod_endpoints", pods, |row| Some(row), wanted);
+        let pods = expand(b, called, "pod_endpoints", pods, (|row| Some(row), of_pod), wanted);
         let wanted = is_wanted.clone();
-        let entries = expand(b, called, "entry_endpoints", entries, |row| row.sent(), wanted);
+        let entries = expand(b, called, "entry_endpoints", entries, (EntryWorkload::sent, of_entry), wanted);
         let wanted = is_wanted.clone();
-        let inline = expand(b, called, "inline_endpoints", inline, |row| row.sent(), wanted);
-        let endpoints = expand(b, called, "slice_endpoints", endpoints, |row| Some(row), is_wanted);
+        let inline = expand(b, called, "inline_endpoints", inline, (EntryWorkload::sent, of_entry), wanted);
+        let of_slice = |_: &Cx<'_>, _: &Str, _: &Encoded| None;
+        let endpoints =
+            expand(b, called, "slice_endpoints", endpoints, (|row| Some(row), of_slice), is_wanted);
         let by_service = [pods, entries, inline, endpoints]
             .map(|table| b.index(table, "endpoint_by_service", |key: &EndpointKey, _| [key.0.clone()]));
         Endpoints { by_service, called: b.in_use("called_workloads", rows) }
@@ -180,23 +216,39 @@ fn expand<K: Key, V: Row>(
     called: Called,
     name: &'static str,
     table: Table<K, V>,
-    sent: impl Fn(&V) -> Option<&Encoded> + Send + 'static,
+    (sent, labels): (
+        impl Fn(&V) -> Option<&Encoded> + Send + 'static,
+        impl Fn(&Cx<'_>, &K, &V) -> Option<Labels> + Send + 'static,
+    ),
     is_wanted: impl Fn(&Cx<'_>, &Str) -> bool + Send + 'static,
 ) -> Table<EndpointKey, Endpoint> {
-    b.expand(name, table, move |cx, _, row| {
+    b.expand(name, table, move |cx, key, row| {
         let Some(Type::Workload(workload)) = sent(row).and_then(decoded) else { return Vec::new() };
         called.tell(cx, &workload);
-        let Some(address) = workload.addresses.first().and_then(|bytes| ip(bytes)) else { return Vec::new() };
+        let Some(place) = place(&workload) else { return Vec::new() };
         let uid = Str::from(workload.uid.as_str());
         let rows = workload.services.iter().filter_map(|(service, ports)| {
             let service = shared(service);
-            is_wanted(cx, &service).then(|| ((service, uid.clone()), endpoint(&workload, address, ports)))
+            is_wanted(cx, &service).then(|| {
+                let labels = labels(cx, key, row).unwrap_or_default();
+                ((service, uid.clone()), endpoint(&workload, place.clone(), ports, labels))
+            })
         });
         rows.collect()
     })
 }
 
-fn endpoint(workload: &workload::Workload, address: IpAddr, ports: &workload::PortList) -> Endpoint {
+fn place(of: &workload::Workload) -> Option<Place> {
+    let name = || (!of.hostname.is_empty()).then(|| Place::Name(shared(&of.hostname)));
+    of.addresses.first().and_then(|bytes| ip(bytes)).map(Place::Address).or_else(name)
+}
+
+fn endpoint(
+    workload: &workload::Workload,
+    place: Place,
+    ports: &workload::PortList,
+    labels: Labels,
+) -> Endpoint {
     let port = |number: u32| u16::try_from(number).ok();
     let ports = ports.ports.iter().filter_map(|of| Some((port(of.service_port)?, port(of.target_port)?)));
     let at = workload.locality.as_ref();
@@ -206,12 +258,14 @@ fn endpoint(workload: &workload::Workload, address: IpAddr, ports: &workload::Po
     let named = format!("{workload_name};{namespace};{canonical_name};{canonical_revision};{cluster_id}");
     let part = |of: fn(&workload::Locality) -> &String| at.map(|at| shared(of(at))).unwrap_or_default();
     Endpoint {
-        address,
+        place,
         ports: ports.collect(),
         is_hbone: is_hbone(workload),
         is_healthy: workload.status() == WorkloadStatus::Healthy,
+        weight: workload.capacity.unwrap_or(1),
         network: shared(&workload.network),
         locality: [part(|at| &at.region), part(|at| &at.zone), part(|at| &at.subzone)],
+        labels,
         workload: shared(&named),
     }
 }
@@ -221,7 +275,8 @@ fn destination(
     configured: Table<Name, ()>,
     kind: Kind,
     row: &ServiceRow,
-    ports: Vec<(u16, PortProtocol)>,
+    ports: &[(u16, PortProtocol, Str)],
+    resolution: Resolution,
 ) -> Option<(Str, Destination)> {
     let Type::Service(service) = decoded(&row.encoded)? else { return None };
     let single = service.addresses.iter().filter(|of| of.length.is_none());
@@ -232,7 +287,9 @@ fn destination(
         object: row.object.clone(),
         hostname: shared(&service.hostname),
         addresses: single.filter_map(|of| ip(&of.address)).collect(),
-        ports,
+        ports: ports.iter().map(|(number, protocol, _)| (*number, *protocol)).collect(),
+        port_names: ports.iter().map(|(_, _, name)| name.clone()).collect(),
+        resolution,
         waypoints: waypoints.filter(|name| cx.get(configured, name).is_some()).cloned().collect(),
     };
     Some((row.resource.clone(), destination))

@@ -2,7 +2,7 @@
 
 use engine::{Builder, Cx, Graph, Memo, Table};
 use model::facts::{
-    AuthorizationPolicy, KeySource, Meta, PathNormalization, PeerAuthentication, ServiceEntry,
+    AccessLog, AuthorizationPolicy, KeySource, Meta, PathNormalization, PeerAuthentication, ServiceEntry,
 };
 use model::{Diagnostic, Name, Ns, Str, shared};
 use output::{Outputs, Resource};
@@ -51,6 +51,8 @@ pub struct Tables {
     pub wanted_keys: Table<KeySource, Duration>,
     /// How waypoints normalise the paths of requests.
     pub path_normalization: Table<(), PathNormalization>,
+    /// What Envoys write of requests and streams; `None` for nothing.
+    pub access_log: Table<(), Option<AccessLog>>,
     /// What waypoints are told; none where they are not configured.
     pub destinations: Option<Destinations>,
 }
@@ -72,7 +74,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
     let namespaces = namespace::declare(b, inputs.namespaces, settings, options);
     let traffic = waypoint::declare_traffic(b, inputs.gateways, inputs.gatewayclasses, namespaces);
     let waypoints = waypoint::declare(b, inputs.gateways, inputs.gatewayclasses, traffic, settings, options);
-    let accounts = waypoint::declare_accounts(b, waypoints, inputs.pods);
+    let waypoint::Instances { accounts, families } = waypoint::declare_instances(b, waypoints, inputs.pods);
     let binder = Binder { waypoints, traffic, accounts, namespaces: inputs.namespaces };
     let networks = network::declare(b, out, inputs.gateways, namespaces, settings, options);
     let implicit_allow =
@@ -280,7 +282,8 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
     });
     let waypoint_tokens = b.derive("waypoint_tokens", tokens.rows, |_, _, row| row.at_waypoints.clone());
     let destinations = options.configures_waypoints.then(|| {
-        let of = destination::Inputs { services: inputs.services, service_rows, entries, workloads, binder };
+        let (services, pods) = (inputs.services, inputs.pods);
+        let of = destination::Inputs { services, pods, service_rows, entries, workloads, binder, families };
         Destinations::declare(b, of)
     });
     Tables {
@@ -297,6 +300,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
         waypoint_tokens,
         wanted_keys: tokens.wanted,
         path_normalization: settings.path_normalization,
+        access_log: settings.access_log,
     }
 }
 

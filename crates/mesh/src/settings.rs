@@ -2,8 +2,8 @@
 
 use engine::{Builder, Graph, Table};
 use model::facts::{
-    CaCertificate, ExtensionProvider, MeshSettings, Meta, PathNormalization, ServiceScope, Visibility,
-    VisibilityPolicy,
+    AccessLog, CaCertificate, ExtensionProvider, MeshSettings, Meta, PathNormalization, ServiceScope,
+    Visibility, VisibilityPolicy,
 };
 use model::{Diagnostic, Kind, Labels, Name, Ns, ObjectRef, Selector, Severity, Str, TrustDomain, shared};
 use output::Outputs;
@@ -52,6 +52,8 @@ pub(crate) struct Settings {
     pub extension_providers: Table<(), Vec<ExtensionProvider>>,
     /// How waypoints normalise paths.
     pub path_normalization: Table<(), PathNormalization>,
+    /// What Envoys write of requests and streams; `None` for nothing.
+    pub access_log: Table<(), Option<AccessLog>>,
 }
 
 impl Settings {
@@ -130,6 +132,7 @@ impl Settings {
                 .single("extension_providers", move |cx| part(cx.single(all)).extension_providers.clone()),
             path_normalization: b
                 .single("path_normalization", move |cx| part(cx.single(all)).path_normalization),
+            access_log: b.single("access_log", move |cx| part(cx.single(all)).access_log.clone()),
             network: b.single("network", move |cx| {
                 let labels = cx.get(namespaces, &system).map(|n| n.labels.clone()).unwrap_or_default();
                 labels.get(NETWORK_LABEL).cloned().unwrap_or_default()

@@ -58,9 +58,9 @@ macro_rules! for_each_kind {
             /// Gateway API `ReferenceGrant`.
             ReferenceGrant(ReferenceGrant, referencegrants, reference_grant::parse) { "gateway.networking.k8s.io" "v1" | "v1beta1" Namespaced }
             /// Gateway API `BackendTLSPolicy`.
-            BackendTLSPolicy(BackendTlsPolicy, backendtlspolicies, backend_policy::parse_tls) { "gateway.networking.k8s.io" "v1" | "v1alpha3" Namespaced Resolved(BACKEND_TLS) }
+            BackendTLSPolicy(BackendTlsPolicy, backendtlspolicies, backend_policy::parse_tls) { "gateway.networking.k8s.io" "v1" | "v1alpha3" Namespaced }
             /// Gateway API `XBackendTrafficPolicy`, which only the experimental channel has.
-            XBackendTrafficPolicy(BackendTrafficPolicy, xbackendtrafficpolicies, backend_policy::parse_traffic) { "gateway.networking.x-k8s.io" "v1alpha1" Namespaced Resolved(BACKEND_TRAFFIC) }
+            XBackendTrafficPolicy(BackendTrafficPolicy, xbackendtrafficpolicies, backend_policy::parse_traffic) { "gateway.networking.x-k8s.io" "v1alpha1" Namespaced }
             /// `AuthorizationPolicy`.
             AuthorizationPolicy(AuthorizationPolicy, authorizationpolicies, authorization_policy::parse) { "security.istio.io" "v1" Namespaced }
             /// `PeerAuthentication`.
@@ -74,7 +74,7 @@ macro_rules! for_each_kind {
             /// `VirtualService`.
             VirtualService(VirtualService, virtualservices, virtual_service::parse) { "networking.istio.io" "v1" | "v1beta1" | "v1alpha3" Namespaced }
             /// `DestinationRule`.
-            DestinationRule(DestinationRule, destinationrules, destination_rule::parse) { "networking.istio.io" "v1" | "v1beta1" | "v1alpha3" Namespaced Resolved(DESTINATIONS) }
+            DestinationRule(DestinationRule, destinationrules, destination_rule::parse) { "networking.istio.io" "v1" | "v1beta1" | "v1alpha3" Namespaced }
         }
     };
 }
@@ -266,13 +266,8 @@ unread_kinds! {
 }
 
 const UDP: &str = "no proxy of the mesh carries UDP: it goes from pod to pod as it is";
-const DESTINATIONS: &str =
-    "ztunnels use mutual TLS by themselves, and prefer endpoints by `trafficDistribution` of the Service";
 const LISTENERS: &str =
     "sets of listeners are for gateways of class istio, and this version configures waypoints only";
-const BACKEND_TLS: &str = "ztunnels use mutual TLS between workloads of the mesh by themselves; to others the application speaks TLS";
-const BACKEND_TRAFFIC: &str =
-    "waypoints of this version know no budgets and no sessions: set retries and timeouts in routes";
 
 /// Returns every kind of the APIs that are read: first those that are read, in order, then the others.
 pub fn known_kinds() -> impl Iterator<Item = &'static KnownKind> {

@@ -1,5 +1,6 @@
 //! Messages of Envoy as people read them.
 
+use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, ReflectMessage, SerializeOptions, Value};
 use serde::{Serialize, Serializer};
 use std::sync::LazyLock;
@@ -11,7 +12,8 @@ static POOL: LazyLock<Option<DescriptorPool>> = LazyLock::new(|| DescriptorPool:
 
 /// A message of Envoy's with the names of its fields, those of the proto files, as Envoy's own dumps have them.
 ///
-/// It serializes as the JSON mapping of protobuf says, messages within it of any type included.
+/// It serializes as the JSON mapping of protobuf says, messages within it of any type included. Private keys are not in
+/// it.
 ///
 /// ```
 /// use pilothouse_proto::{Described, envoy::config::cluster::v3::Cluster, type_url};
@@ -48,9 +50,10 @@ impl Described {
         let name = type_url.rsplit('/').next().unwrap_or_default();
         let of = POOL.as_ref().and_then(|pool| pool.get_message_by_name(name));
         let of = of.ok_or_else(|| Undescribed::Type(type_url.to_owned()))?;
-        let message = DynamicMessage::decode(of, body)
+        let mut message = DynamicMessage::decode(of, body)
             .map_err(|error| Undescribed::Bytes(type_url.to_owned(), error))?;
         check(&message)?;
+        redact(&mut message);
         Ok(Self(message))
     }
 }
@@ -75,6 +78,26 @@ fn check(message: &DynamicMessage) -> Result<(), Undescribed> {
     })
 }
 
+/// Forgets private keys, in messages within it too, as Envoy's own dumps do.
+fn redact(message: &mut DynamicMessage) {
+    let of = message.descriptor();
+    if of.full_name() == "envoy.extensions.transport_sockets.tls.v3.TlsCertificate" {
+        if let Some(Value::Message(key)) = message.get_field_by_name_mut("private_key") {
+            key.clear();
+            key.set_field_by_name("inline_string", Value::String("[redacted]".to_owned()));
+        }
+        return;
+    }
+    for (_, value) in message.fields_mut() {
+        match value {
+            Value::Message(of) => redact(of),
+            Value::List(all) => all.iter_mut().filter_map(Value::as_message_mut).for_each(redact),
+            Value::Map(all) => all.values_mut().filter_map(Value::as_message_mut).for_each(redact),
+            _ => {}
+        }
+    }
+}
+
 impl Serialize for Described {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let options = SerializeOptions::new().use_proto_field_name(true).stringify_64_bit_integers(false);
@@ -87,10 +110,12 @@ impl Serialize for Described {
 mod tests {
     use super::*;
     use crate::envoy::any;
-    use crate::envoy::config::core::v3::TransportSocket;
+    use crate::envoy::config::core::v3::data_source::Specifier;
     use crate::envoy::config::core::v3::transport_socket::ConfigType;
+    use crate::envoy::config::core::v3::{DataSource, TransportSocket};
     use crate::envoy::extensions::transport_sockets::raw_buffer::v3::RawBuffer;
-    use prost::{Message, Name};
+    use crate::envoy::extensions::transport_sockets::tls::v3::{Secret, TlsCertificate, secret};
+    use prost::Name;
     use prost_types::Any;
     use serde_json::json;
 
@@ -103,6 +128,20 @@ mod tests {
         let described = Described::decode(&TransportSocket::type_url(), &socket.encode_to_vec()).unwrap();
         let url = RawBuffer::type_url();
         let expected = json!({"name": "raw", "typed_config": {"@type": url}});
+        assert_eq!(serde_json::to_value(described).unwrap(), expected);
+    }
+
+    #[test]
+    fn private_keys_are_not_shown() {
+        let inline =
+            |text: &str| Some(DataSource { specifier: Some(Specifier::InlineString(text.to_owned())) });
+        let pair = TlsCertificate { certificate_chain: inline("chain"), private_key: inline("key") };
+        let secret = Secret { name: "own".to_owned(), r#type: Some(secret::Type::TlsCertificate(pair)) };
+        let described = Described::decode(&Secret::type_url(), &secret.encode_to_vec()).unwrap();
+        let expected = json!({"name": "own", "tls_certificate": {
+            "certificate_chain": {"inline_string": "chain"},
+            "private_key": {"inline_string": "[redacted]"},
+        }});
         assert_eq!(serde_json::to_value(described).unwrap(), expected);
     }
 

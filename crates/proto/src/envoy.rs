@@ -65,6 +65,11 @@ pub mod data {
 }
 pub mod extensions {
     pub mod common {
+        pub mod dynamic_forward_proxy {
+            pub mod v3 {
+                include!("gen/envoy.extensions.common.dynamic_forward_proxy.v3.rs");
+            }
+        }
         pub mod matching {
             pub mod v3 {
                 include!("gen/envoy.extensions.common.matching.v3.rs");
@@ -80,6 +85,25 @@ pub mod extensions {
         pub mod stats {
             pub mod v3 {
                 include!("gen/envoy.extensions.access_loggers.stats.v3.rs");
+            }
+        }
+    }
+    pub mod clusters {
+        pub mod common {
+            pub mod dns {
+                pub mod v3 {
+                    include!("gen/envoy.extensions.clusters.common.dns.v3.rs");
+                }
+            }
+        }
+        pub mod dns {
+            pub mod v3 {
+                include!("gen/envoy.extensions.clusters.dns.v3.rs");
+            }
+        }
+        pub mod dynamic_forward_proxy {
+            pub mod v3 {
+                include!("gen/envoy.extensions.clusters.dynamic_forward_proxy.v3.rs");
             }
         }
     }
@@ -124,6 +148,11 @@ pub mod extensions {
                     include!("gen/envoy.extensions.filters.http.cors.v3.rs");
                 }
             }
+            pub mod dynamic_forward_proxy {
+                pub mod v3 {
+                    include!("gen/envoy.extensions.filters.http.dynamic_forward_proxy.v3.rs");
+                }
+            }
             pub mod fault {
                 pub mod v3 {
                     include!("gen/envoy.extensions.filters.http.fault.v3.rs");
@@ -157,6 +186,11 @@ pub mod extensions {
             pub mod set_filter_state {
                 pub mod v3 {
                     include!("gen/envoy.extensions.filters.http.set_filter_state.v3.rs");
+                }
+            }
+            pub mod stateful_session {
+                pub mod v3 {
+                    include!("gen/envoy.extensions.filters.http.stateful_session.v3.rs");
                 }
             }
         }
@@ -208,6 +242,18 @@ pub mod extensions {
                 }
             }
         }
+        pub mod stateful_session {
+            pub mod cookie {
+                pub mod v3 {
+                    include!("gen/envoy.extensions.http.stateful_session.cookie.v3.rs");
+                }
+            }
+            pub mod header {
+                pub mod v3 {
+                    include!("gen/envoy.extensions.http.stateful_session.header.v3.rs");
+                }
+            }
+        }
     }
     pub mod retry {
         pub mod host {
@@ -251,6 +297,11 @@ pub mod extensions {
     }
 }
 pub mod r#type {
+    pub mod http {
+        pub mod v3 {
+            include!("gen/envoy.r#type.http.v3.rs");
+        }
+    }
     pub mod matcher {
         pub mod v3 {
             include!("gen/envoy.r#type.matcher.v3.rs");

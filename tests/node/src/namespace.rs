@@ -18,6 +18,9 @@ use std::thread;
 /// The address of the node on its ends of all links: where the probes of a kubelet come from.
 pub const LINK: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
 
+/// The mark of connections to an application that show it the address of whoever called: what it answers stays in its
+/// namespace.
+pub const RETURNED: u32 = 0x111;
 /// Where `ip` keeps namespaces that have names.
 const FOLDER: &str = "/var/run/netns";
 
@@ -29,7 +32,8 @@ pub struct Namespace {
 }
 
 impl Namespace {
-    /// Makes one with an address, for the pod of a number that no other has.
+    /// Makes one with an address, for the pod of a number that no other has. What is marked with [`RETURNED`] is routed
+    /// to the namespace itself.
     ///
     /// # Errors
     /// When the system refuses.
@@ -55,7 +59,9 @@ impl Namespace {
                  address add {address}/32 dev eth0\n\
                  link set eth0 up\n\
                  route add {LINK} dev eth0 scope link src {address}\n\
-                 route add default via {LINK} dev eth0 src {address}\n"
+                 route add default via {LINK} dev eth0 src {address}\n\
+                 rule add fwmark {RETURNED} lookup {RETURNED}\n\
+                 route add local default dev lo table {RETURNED}\n"
             ),
         )?;
         Ok(namespace)

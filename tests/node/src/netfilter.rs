@@ -1,7 +1,8 @@
-//! Redirects connections of a namespace, by rules that the kernel is told over netlink: no tool is needed for them.
+//! Redirects and marks connections of a namespace, by rules that the kernel is told over netlink: no tool is needed for
+//! them.
 //!
-//! A table of ours holds a chain at each of the two places where destinations are changed. All rules of a namespace are
-//! replaced at once, so there is no moment without any. (Formats: `linux/netfilter/nf_tables.h`, `nfnetlink.h`.)
+//! A table of ours holds the chains. All rules of a namespace are replaced at once, so there is no moment without any.
+//! (Formats: `linux/netfilter/nf_tables.h`, `nfnetlink.h`.)
 
 use anyhow::{Context, bail, ensure};
 use rustix::net::netlink::{self, SocketAddrNetlink};
@@ -10,37 +11,56 @@ use std::net::Ipv4Addr;
 
 /// Where a rule is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hook {
-    /// For what comes in over an interface.
-    PreRouting,
-    /// For what processes of the namespace send.
-    Output,
+pub enum Chain {
+    /// For what comes in, before [`Chain::Redirected`].
+    Incoming,
+    /// For the first packet of a connection that comes in: where its destination may be changed.
+    Redirected,
+    /// For what processes of the namespace send, before [`Chain::Captured`]; what is marked is routed again.
+    Outgoing,
+    /// For the first packet of a connection of a process of the namespace: where its destination may be changed.
+    Captured,
 }
 
-/// What a connection has to be like.
+/// What a packet has to be like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {
-    /// It does not leave over `lo`, or did not come in over it.
-    NotLoopback(Hook),
+    /// It did not come in over `lo`.
+    NotFromLoopback,
+    /// It does not leave over `lo`.
+    NotToLoopback,
     /// Its destination is, or is not, in a range.
     Destination(Ipv4Addr, u8, bool),
     /// Its destination is not this port.
     NotPort(u16),
     /// It does not come from this address.
     NotSource(Ipv4Addr),
-    /// Its first packet does not have this type of service.
-    NotMarked(u8),
+    /// It has, or has not, this mark.
+    Mark(u32, bool),
+    /// Its connection has this mark.
+    ConnectionMark(u32),
 }
 
-/// A rule: TCP connections that meet all conditions are redirected to a port of the namespace.
+/// What becomes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Its connection goes to this port of the namespace.
+    Redirect(u16),
+    /// It is marked.
+    Mark(u32),
+    /// Its connection is marked.
+    MarkConnection(u32),
+}
+
+/// A rule for packets of TCP that meet all conditions.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Redirect {
+pub struct Rule {
     /// Where it is tried.
-    pub hook: Hook,
-    /// What the connections have in common.
+    pub chain: Chain,
+    /// What the packets have in common.
     pub conditions: Vec<Condition>,
-    /// To which port.
-    pub port: u16,
+    /// What becomes of them.
+    pub action: Action,
 }
 
 const TABLE: &str = "pilothouse";
@@ -49,47 +69,53 @@ const TABLE: &str = "pilothouse";
 ///
 /// # Errors
 /// When the kernel refuses them.
-pub fn replace(rules: &[Redirect]) -> anyhow::Result<()> {
+pub fn replace(rules: &[Rule]) -> anyhow::Result<()> {
     let mut batch = Batch::default();
     // So that there is one to remove.
     batch.add(NEW_TABLE, |to| to.text(1, TABLE));
     batch.add(DELETE_TABLE, |to| to.text(1, TABLE));
     batch.add(NEW_TABLE, |to| to.text(1, TABLE));
-    for hook in [Hook::PreRouting, Hook::Output] {
+    for chain in [Chain::Incoming, Chain::Redirected, Chain::Outgoing, Chain::Captured] {
+        let Hook { name, kind, number, priority } = chain.hook();
         batch.add(NEW_CHAIN, |to| {
             to.text(1, TABLE);
-            to.text(3, hook.chain());
+            to.text(3, name);
             to.nest(4, |to| {
-                to.number(1, hook.number());
-                // Where destinations are changed.
-                to.number(2, (-100_i32).cast_unsigned());
+                to.number(1, number);
+                to.number(2, priority.cast_unsigned());
             });
-            to.text(7, "nat");
+            to.text(7, kind);
         });
     }
     for rule in rules {
         batch.add(NEW_RULE, |to| {
             to.text(1, TABLE);
-            to.text(2, rule.hook.chain());
+            to.text(2, rule.chain.hook().name);
             to.nest(4, |to| rule.expressions(to));
         });
     }
     batch.send()
 }
 
-impl Hook {
-    fn chain(self) -> &'static str {
-        match self {
-            Self::PreRouting => "prerouting",
-            Self::Output => "output",
-        }
-    }
+/// Where the kernel tries a chain.
+struct Hook {
+    name: &'static str,
+    kind: &'static str,
+    number: u32,
+    priority: i32,
+}
 
-    fn number(self) -> u32 {
-        match self {
-            Self::PreRouting => 0,
-            Self::Output => 3,
-        }
+impl Chain {
+    fn hook(self) -> Hook {
+        const INPUT: u32 = 0;
+        const OUTPUT: u32 = 3;
+        let (name, kind, number, priority) = match self {
+            Self::Incoming => ("incoming", "filter", INPUT, -150),
+            Self::Redirected => ("redirected", "nat", INPUT, -100),
+            Self::Outgoing => ("outgoing", "route", OUTPUT, -150),
+            Self::Captured => ("captured", "nat", OUTPUT, -100),
+        };
+        Hook { name, kind, number, priority }
     }
 }
 
@@ -99,40 +125,62 @@ const IS: u32 = 0;
 const IS_NOT: u32 = 1;
 const OF_NETWORK: u32 = 1;
 const OF_TRANSPORT: u32 = 2;
+const META_MARK: u32 = 3;
 const META_INPUT: u32 = 4;
 const META_OUTPUT: u32 = 5;
 const META_PROTOCOL: u32 = 16;
+const CONNECTION_MARK: u32 = 3;
 const TCP: u8 = 6;
 /// The index of `lo`, in every namespace.
 const LOOPBACK: u32 = 1;
 
-impl Redirect {
+impl Rule {
     fn expressions(&self, to: &mut Attributes) {
         to.meta(META_PROTOCOL);
         to.compare(IS, &[TCP]);
         for condition in &self.conditions {
             condition.expressions(to);
         }
-        to.expression("immediate", |to| {
-            to.number(1, REGISTER);
-            to.nest(2, |to| to.bytes(1, &self.port.to_be_bytes()));
-        });
-        to.expression("redir", |to| to.number(1, REGISTER));
+        match self.action {
+            Action::Redirect(port) => {
+                to.immediate(&port.to_be_bytes());
+                to.expression("redir", |to| to.number(1, REGISTER));
+            }
+            Action::Mark(mark) => {
+                to.immediate(&mark.to_ne_bytes());
+                to.expression("meta", |to| {
+                    to.number(2, META_MARK);
+                    to.number(3, REGISTER);
+                });
+            }
+            Action::MarkConnection(mark) => {
+                to.immediate(&mark.to_ne_bytes());
+                to.expression("ct", |to| {
+                    to.number(2, CONNECTION_MARK);
+                    to.number(4, REGISTER);
+                });
+            }
+        }
     }
 }
 
 impl Condition {
     fn expressions(self, to: &mut Attributes) {
+        let operation = |is: bool| if is { IS } else { IS_NOT };
         match self {
-            Self::NotLoopback(hook) => {
-                to.meta(if hook == Hook::Output { META_OUTPUT } else { META_INPUT });
+            Self::NotFromLoopback => {
+                to.meta(META_INPUT);
+                to.compare(IS_NOT, &LOOPBACK.to_ne_bytes());
+            }
+            Self::NotToLoopback => {
+                to.meta(META_OUTPUT);
                 to.compare(IS_NOT, &LOOPBACK.to_ne_bytes());
             }
             Self::Destination(range, length, is_in) => {
                 to.payload(OF_NETWORK, 16, 4);
                 let mask = u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0);
                 to.mask(&mask.to_be_bytes());
-                to.compare(if is_in { IS } else { IS_NOT }, &(range.to_bits() & mask).to_be_bytes());
+                to.compare(operation(is_in), &(range.to_bits() & mask).to_be_bytes());
             }
             Self::NotPort(port) => {
                 to.payload(OF_TRANSPORT, 2, 2);
@@ -142,9 +190,16 @@ impl Condition {
                 to.payload(OF_NETWORK, 12, 4);
                 to.compare(IS_NOT, &address.octets());
             }
-            Self::NotMarked(mark) => {
-                to.payload(OF_NETWORK, 1, 1);
-                to.compare(IS_NOT, &[mark]);
+            Self::Mark(mark, is_so) => {
+                to.meta(META_MARK);
+                to.compare(operation(is_so), &mark.to_ne_bytes());
+            }
+            Self::ConnectionMark(mark) => {
+                to.expression("ct", |to| {
+                    to.number(1, REGISTER);
+                    to.number(2, CONNECTION_MARK);
+                });
+                to.compare(IS, &mark.to_ne_bytes());
             }
         }
     }
@@ -271,6 +326,14 @@ impl Attributes {
         self.nest(1, |to| {
             to.text(1, name);
             to.nest(2, write);
+        });
+    }
+
+    /// Puts a value into the register.
+    fn immediate(&mut self, value: &[u8]) {
+        self.expression("immediate", |to| {
+            to.number(1, REGISTER);
+            to.nest(2, |to| to.bytes(1, value));
         });
     }
 

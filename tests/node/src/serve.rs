@@ -101,11 +101,16 @@ pub fn forward(work: &Path) -> anyhow::Result<u16> {
 /// # Errors
 /// When something of it fails.
 pub async fn run(programs: Programs, work: &Path, port: u16) -> anyhow::Result<()> {
-    fs::create_dir_all(work)?;
+    let socket = work.join("kubelet.sock");
+    // Of a run before.
+    for file in [&socket, &socket_path(work), &work.join("kubeconfig")] {
+        if file.symlink_metadata().is_ok() {
+            fs::remove_file(file)?;
+        }
+    }
     for address in NODES {
         command("ip", &["address", "add", address, "dev", "lo"])?;
     }
-    let socket = work.join("kubelet.sock");
     let kubelet = UnixListener::bind(&socket)?;
     let (server, kubelet) = tokio::try_join!(ApiServer::with_node(&socket), Kubelet::accept(kubelet))?;
     for definition in known_crds()?.gateway_experimental {

@@ -4,6 +4,7 @@
 mod decisions;
 mod holding;
 mod refusals;
+mod upstreams;
 mod wire;
 
 use bytes::Bytes;

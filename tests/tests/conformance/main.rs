@@ -9,6 +9,7 @@
 //! * `CONFORMANCE_CHANNEL`: `experimental` (also if unset) or `standard`.
 //! * `CONFORMANCE_FLAGS`: further flags of the suite, separated by spaces.
 
+mod mesh;
 mod run;
 
 use anyhow::ensure;

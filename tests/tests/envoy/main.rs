@@ -7,6 +7,9 @@
 
 mod acceptance;
 mod bootstrap;
+mod destination;
+mod endpoints;
+mod expressions;
 mod external;
 mod jwt;
 mod keys;
@@ -16,6 +19,7 @@ mod proxy;
 mod random;
 mod rules;
 mod serve;
+mod size;
 mod telemetry;
 mod traffic;
 mod workloads;

@@ -88,6 +88,15 @@ pub struct Workload(Arc<Mutex<TlsAcceptor>>);
 impl Workload {
     /// Listens with a certificate. Envoy may have the port at all addresses: both share it.
     pub fn start(at: SocketAddr, with: &NewCertificate) -> anyhow::Result<Self> {
+        Self::listen(at, with, false)
+    }
+
+    /// As [`Self::start`], for one that sends what is in it on to where it is for.
+    pub fn forward(at: SocketAddr, with: &NewCertificate) -> anyhow::Result<Self> {
+        Self::listen(at, with, true)
+    }
+
+    fn listen(at: SocketAddr, with: &NewCertificate, forwards: bool) -> anyhow::Result<Self> {
         let workload = Self(Arc::new(Mutex::new(acceptor(with)?)));
         let socket = TcpSocket::new_v4()?;
         socket.set_reuseaddr(true)?;
@@ -97,7 +106,7 @@ impl Workload {
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let acceptor = own.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                tokio::spawn(serve(stream, acceptor));
+                tokio::spawn(serve(stream, acceptor, forwards));
             }
         });
         Ok(workload)
@@ -122,7 +131,7 @@ fn acceptor(with: &NewCertificate) -> anyhow::Result<TlsAcceptor> {
     Ok(TlsAcceptor::from(Arc::new(tls)))
 }
 
-async fn serve(stream: TcpStream, acceptor: TlsAcceptor) -> anyhow::Result<()> {
+async fn serve(stream: TcpStream, acceptor: TlsAcceptor, forwards: bool) -> anyhow::Result<()> {
     let stream = acceptor.accept(stream).await?;
     let peer = identity(stream.get_ref().1.peer_certificates())?;
     let answer = service_fn(move |mut request: Request<Incoming>| {
@@ -135,7 +144,14 @@ async fn serve(stream: TcpStream, acceptor: TlsAcceptor) -> anyhow::Result<()> {
             }
             let to = request.uri().to_string();
             let upgrade = hyper::upgrade::on(&mut request);
-            tokio::spawn(async move { inner(upgrade.await?, peer, to).await });
+            tokio::spawn(async move {
+                if !forwards {
+                    return inner(upgrade.await?, peer, to).await;
+                }
+                let mut stream = TcpStream::connect(to).await?;
+                tokio::io::copy_bidirectional(&mut TokioIo::new(upgrade.await?), &mut stream).await?;
+                anyhow::Ok(())
+            });
             Ok(response)
         }
     });

@@ -193,7 +193,8 @@ impl Envoy {
         Ok(UnixStream::connect(self.folder.path().join(ADMIN)).await?)
     }
 
-    fn log(&self) -> String {
+    /// What it has written.
+    pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 }

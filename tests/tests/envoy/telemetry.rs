@@ -6,7 +6,9 @@ use anyhow::Context;
 use http_body_util::Empty;
 use hyper::Request;
 use hyper::body::Bytes;
+use model::Kind;
 use pilothouse_tests::apiserver::until;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -202,4 +204,65 @@ async fn streams_are_counted_when_they_open_and_when_they_close() {
     until_counted(&waypoint, "istio_tcp_connections_closed_total", &to_db, 1.0).await.unwrap();
     until_counted(&waypoint, "istio_tcp_sent_bytes_total", &to_db, 8.0).await.unwrap();
     until_counted(&waypoint, "istio_tcp_received_bytes_total", &to_db, 3.0).await.unwrap();
+}
+
+fn settings(mesh: &Value) -> [(Kind, Value); 1] {
+    let map = json!({"metadata": {"namespace": "istio-system", "name": "istio"}, "data": {"mesh": mesh.to_string()}});
+    [(Kind::ConfigMap, map)]
+}
+
+/// Sends requests until Envoy has written a line that has this, and returns it.
+async fn until_written(waypoint: &Waypoint, path: &str, text: &str) -> String {
+    let written = until(LIMIT, async || {
+        let mut web = waypoint.http("10.96.0.1:80").await?;
+        web.send(get(path, &[("x-request-id", "one")])).await?;
+        Ok(waypoint.log().lines().rfind(|line| line.contains(text)).map(str::to_owned))
+    });
+    written.await.unwrap_or_else(|error| panic!("{text} is not written: {error}: {}", waypoint.log()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn access_logs_are_written_as_the_mesh_settings_say() {
+    let (backend, stream) = (echo("first").await.unwrap(), greeter().await.unwrap());
+    let mut waypoint = Waypoint::of(&objects(backend, backend, stream)).await.unwrap();
+    let mut web =
+        Http::new(waypoint.connect_as(CLIENT, "10.96.0.1:80", &[]).await.unwrap().unwrap().into_inner())
+            .await
+            .unwrap();
+    web.send(get("/silent", &[])).await.unwrap();
+    waypoint.apply(&settings(&json!({"accessLogFile": "/dev/stdout"}))).await.unwrap();
+    let line = until_written(&waypoint, "/written", "\"GET /written HTTP/1.1\" 200 - via_upstream").await;
+    for part in [
+        "\"one\"",
+        "\"web\"",
+        &format!("127.0.0.1:{backend}"),
+        "inbound-vip|80|http|web.shop.svc.cluster.local",
+    ] {
+        assert!(line.contains(part), "{line} has no {part}");
+    }
+    assert!(!waypoint.log().contains("/silent"));
+    // CONNECTs that are refused, and streams.
+    assert!(waypoint.connect_as(CLIENT, "10.96.0.99:80", &[]).await.unwrap().is_err());
+    let mut db = waypoint.connect_as(CLIENT, "10.96.0.3:3306", &[]).await.unwrap().unwrap();
+    db.read_exact(&mut [0; 5]).await.unwrap();
+    drop(db);
+    until_written(&waypoint, "/again", "\"CONNECT - HTTP/2\" 404").await;
+    until_written(&waypoint, "/again", "inbound-vip|3306|tcp|db.shop.svc.cluster.local").await;
+
+    let commands = "%START_TIME(%Y)% %REQ(:AUTHORITY?HOST):3% %FILTER_STATE(a:PLAIN)% %DYNAMIC_METADATA(a:b)% \
+        %TRACE_ID% %UNIQUE_ID% %ROUNDTRIP_DURATION% own %REQ(:PATH)%";
+    waypoint
+        .apply(&settings(&json!({"accessLogFile": "/dev/stdout", "accessLogFormat": commands})))
+        .await
+        .unwrap();
+    let line = until_written(&waypoint, "/other", "own /other").await;
+    assert!(line.starts_with("20"), "{line}");
+    let json = json!({"accessLogFile": "/dev/stdout", "accessLogEncoding": "JSON"});
+    waypoint.apply(&settings(&json)).await.unwrap();
+    let line = until_written(&waypoint, "/json", "\"path\":\"/json\"").await;
+    let line: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!((&line["response_code"], &line["authority"]), (&json!(200), &json!("web")));
+    // What is refused is not sent.
+    let wrong = json!({"accessLogFile": "/dev/stdout", "accessLogFormat": "%NOTHING%"});
+    waypoint.apply(&settings(&wrong)).await.unwrap();
 }

@@ -19,9 +19,10 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fs;
+use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 
 /// A service with one port, whose backend is at a port of this machine.
@@ -164,6 +165,11 @@ impl Waypoint {
         Ok(answer.text)
     }
 
+    /// What Envoy has written.
+    pub fn log(&self) -> String {
+        self.envoy.log()
+    }
+
     /// The port of a listener.
     async fn port(&self, name: &str) -> anyhow::Result<u16> {
         let mut admin = Http::new(TokioIo::new(self.envoy.admin().await?)).await?;
@@ -187,6 +193,27 @@ impl Waypoint {
         headers: &[(&str, &str)],
     ) -> anyhow::Result<Result<TokioIo<Upgraded>, StatusCode>> {
         let stream = TcpStream::connect(("127.0.0.1", self.port("connect_terminate").await?)).await?;
+        self.connect_on(stream, identity, to, headers).await
+    }
+
+    /// Opens a connection for requests to an address from another of this machine.
+    pub async fn http_from(&self, source: IpAddr, to: &str) -> anyhow::Result<Http> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((source, 0).into())?;
+        let stream = socket.connect(([127, 0, 0, 1], self.port("connect_terminate").await?).into()).await?;
+        match self.connect_on(stream, "spiffe://cluster.local/ns/shop/sa/client", to, &[]).await? {
+            Ok(stream) => Http::new(stream.into_inner()).await,
+            Err(status) => bail!("CONNECT {to}: {status}"),
+        }
+    }
+
+    async fn connect_on(
+        &self,
+        stream: TcpStream,
+        identity: &str,
+        to: &str,
+        headers: &[(&str, &str)],
+    ) -> anyhow::Result<Result<TokioIo<Upgraded>, StatusCode>> {
         let stream = self.tls(identity)?.connect(ServerName::try_from("waypoint")?, stream).await?;
         let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
         tokio::spawn(connection);
@@ -230,7 +257,7 @@ impl Http {
         Ok(Self(sender))
     }
 
-    async fn get(&mut self, path: &str, headers: &[(&str, &str)]) -> anyhow::Result<Answer> {
+    pub async fn get(&mut self, path: &str, headers: &[(&str, &str)]) -> anyhow::Result<Answer> {
         let mut request = Request::get(path).header("host", "web");
         for (name, value) in headers {
             request = request.header(*name, *value);

@@ -128,10 +128,13 @@ async fn pods_run_are_enrolled_and_end_and_kubectl_reaches_them() -> anyhow::Res
 
     cluster.run(&["label", "namespace", "shop", "istio.io/dataplane-mode=ambient"]).await?;
     cluster.apply(STRICT).await?;
+    let client = ["get", "pod", "--namespace=shop", "client", "--output=jsonpath={.status.podIP}"];
+    let client = cluster.run(&client).await?;
     let tunnelled = "as spiffe://cluster.local/ns/shop/sa/default to";
     until(LIMIT, async || {
         let answer = cluster.call("shop", "client", WEB).await?;
-        ensure!(answer.contains("StatusCode=200"), "{answer}");
+        // The application sees who called, also through the tunnel.
+        ensure!(answer.contains("StatusCode=200") && answer.contains(&format!("IP={client}\n")), "{answer}");
         Ok(cluster.proxies()?.contains(tunnelled).then_some(()))
     })
     .await?;

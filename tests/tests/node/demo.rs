@@ -61,6 +61,8 @@ fn all_steps_are_seen_and_nothing_is_left() -> anyhow::Result<()> {
         "200 from reviews-v3",
         "403 RBAC: access denied",
         "the server has seen 3 requests for this one",
+        "418 fault filter abort",
+        "destination_workload=\"reviews-v1\", response_code=\"200\"",
     ] {
         ensure!(said.contains(seen), "nothing of {seen:?} in\n{said}");
     }

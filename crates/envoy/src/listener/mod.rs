@@ -15,5 +15,4 @@ pub(crate) use http::SCOPE_HEADER;
 pub(crate) use originate::connect_originate;
 pub(crate) use port::of_port;
 pub(crate) use requests::main_internal;
-pub(crate) use state::{DESTINATION_FILTER, destination};
 pub(crate) use terminate::connect_terminate;

@@ -1,26 +1,29 @@
 //! The listener of a port that is not HTTP alone.
 
-use model::facts::PathNormalization;
+use model::facts::{AccessLog, PathNormalization};
 use proto::envoy::config::listener::v3::{FilterChain, FilterChainMatch, Listener};
 use proto::envoy::extensions::filters::listener::http_inspector::v3::HttpInspector;
 use proto::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
 use proto::envoy::extensions::filters::network::tcp_proxy::v3::{TcpProxy, tcp_proxy};
+use proto::envoy::r#type::v3::{HashPolicy, hash_policy};
 
 use super::chain::{in_chain, internal};
 use super::requests::requests;
-use crate::message::{listener_filter, original_dst};
+use crate::message::{duration, listener_filter, original_dst};
 use crate::policy::Policies;
 use crate::port::Traffic;
 use crate::telemetry;
+use crate::upstream::StreamLimits;
 
 /// Returns what takes a port that is not HTTP, or is found out to be HTTP or not: clusters have streams by
 /// weight, and what policies there are lets them pass.
 pub(crate) fn of_port(
     name: &str,
     traffic: Traffic,
-    shares: &[(String, u32)],
+    (shares, limits): (&[(String, u32)], &StreamLimits),
     policies: Option<&Policies>,
     normalization: PathNormalization,
+    log: Option<&AccessLog>,
 ) -> Listener {
     let cluster = match shares {
         [(cluster, _)] => tcp_proxy::ClusterSpecifier::Cluster(cluster.clone()),
@@ -34,10 +37,15 @@ pub(crate) fn of_port(
             })
         }
     };
+    let by_source = hash_policy::PolicySpecifier::SourceIp(hash_policy::SourceIp {});
+    let by_source = limits.hashes_source.then_some(HashPolicy { policy_specifier: Some(by_source) });
     let proxy = TcpProxy {
         stat_prefix: name.to_owned(),
         cluster_specifier: Some(cluster),
-        access_log: telemetry::of_streams(),
+        idle_timeout: limits.idle_timeout.map(duration),
+        max_downstream_connection_duration: limits.max_duration.map(duration),
+        hash_policy: by_source.into_iter().collect(),
+        access_log: telemetry::of_streams(log),
         access_log_options: Some(tcp_proxy::TcpAccessLogOptions { flush_access_log_on_connected: true }),
         ..TcpProxy::default()
     };
@@ -53,7 +61,7 @@ pub(crate) fn of_port(
     }
     let found = FilterChainMatch { application_protocols: ["http/1.1", "h2c"].map(str::to_owned).to_vec() };
     let listener =
-        internal(name, vec![FilterChain { filter_chain_match: Some(found), ..requests(normalization) }]);
+        internal(name, vec![FilterChain { filter_chain_match: Some(found), ..requests(normalization, log) }]);
     Listener {
         default_filter_chain: Some(bytes),
         listener_filters: listener_filters

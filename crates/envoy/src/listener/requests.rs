@@ -1,10 +1,14 @@
 //! What takes requests, whatever service they are for.
 
-use model::facts::PathNormalization;
+use model::facts::{AccessLog, PathNormalization};
 use proto::envoy::config::listener::v3::{FilterChain, Listener};
 use proto::envoy::extensions::filters::http::cors::v3::Cors;
+use proto::envoy::extensions::filters::http::dynamic_forward_proxy::v3::{
+    FilterConfig as ForwardProxy, filter_config::ImplementationSpecifier,
+};
 use proto::envoy::extensions::filters::http::fault::v3::HttpFault;
 use proto::envoy::extensions::filters::http::grpc_stats::v3::{FilterConfig as GrpcStats, filter_config};
+use proto::envoy::extensions::filters::http::stateful_session::v3::StatefulSession;
 use proto::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::PathWithEscapedSlashesAction;
 use proto::envoy::extensions::filters::network::http_connection_manager::v3::{
     HttpConnectionManager, HttpFilter,
@@ -13,21 +17,26 @@ use proto::envoy::extensions::filters::network::http_connection_manager::v3::{
 use super::chain::{in_chain, internal};
 use super::http::{http_filter, manager, policies, router, scoped, slots};
 use super::state::DESTINATION;
-use crate::key::{CORS, FAULT, MAIN_INTERNAL};
+use crate::key::{CORS, FAULT, MAIN_INTERNAL, SESSION};
+use crate::message::names;
 use crate::telemetry;
 
 /// The chain of requests. Their routes, and the policies for them, are those of the destination that the CONNECT is
 /// for.
-pub(super) fn requests(normalization: PathNormalization) -> FilterChain {
+pub(super) fn requests(normalization: PathNormalization, log: Option<&AccessLog>) -> FilterChain {
     let grpc_stats = GrpcStats {
         emit_filter_state: true,
         per_method_stat_specifier: Some(filter_config::PerMethodStatSpecifier::StatsForAllMethods(false)),
     };
+    let forward =
+        ForwardProxy { implementation_specifier: Some(ImplementationSpecifier::DnsCacheConfig(names())) };
     let mut filters: Vec<HttpFilter> = slots().chain(policies()).collect();
     filters.extend([
         http_filter("envoy.filters.http.grpc_stats", &grpc_stats),
         http_filter(FAULT, &HttpFault::default()),
         http_filter(CORS, &Cors {}),
+        http_filter(SESSION, &StatefulSession::default()),
+        http_filter("envoy.filters.http.dynamic_forward_proxy", &forward),
         router(),
     ]);
     let slashes = if normalization.decodes_slashes() {
@@ -40,7 +49,7 @@ pub(super) fn requests(normalization: PathNormalization) -> FilterChain {
         merge_slashes: normalization.merges_slashes(),
         path_with_escaped_slashes_action: slashes.into(),
         proxy_100_continue: true,
-        access_log: telemetry::of_requests(),
+        access_log: telemetry::of_requests(log),
         ..manager(MAIN_INTERNAL, filters, "websocket")
     };
     let manager = scoped(manager, MAIN_INTERNAL, &format!("%FILTER_STATE({DESTINATION}:PLAIN)%"));
@@ -48,6 +57,6 @@ pub(super) fn requests(normalization: PathNormalization) -> FilterChain {
 }
 
 /// Returns what takes requests to every port that is HTTP.
-pub(crate) fn main_internal(normalization: PathNormalization) -> Listener {
-    internal(MAIN_INTERNAL, vec![requests(normalization)])
+pub(crate) fn main_internal(normalization: PathNormalization, log: Option<&AccessLog>) -> Listener {
+    internal(MAIN_INTERNAL, vec![requests(normalization, log)])
 }

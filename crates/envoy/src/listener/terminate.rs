@@ -1,9 +1,10 @@
 //! The listener that takes HBONE.
 
 use model::TrustDomain;
+use model::facts::AccessLog;
 use proto::envoy::config::core::v3::{Http2ProtocolOptions, KeepaliveSettings, TrafficDirection};
 use proto::envoy::config::listener::v3::listener::{ConnectionBalanceConfig, connection_balance_config};
-use proto::envoy::config::listener::v3::{FilterChain, Listener};
+use proto::envoy::config::listener::v3::{AdditionalAddress, FilterChain, Listener};
 use proto::envoy::extensions::filters::http::header_mutation::v3::{HeaderMutation, Mutations};
 use proto::envoy::extensions::filters::http::set_filter_state::v3::Config as SetFilterState;
 use proto::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
@@ -13,15 +14,19 @@ use proto::envoy::extensions::filters::network::http_connection_manager::v3::htt
 
 use super::chain::in_chain;
 use super::http::{http_filter, manager, policies, router, scope_key, scoped};
-use super::state::{DESTINATION_FILTER, HASHABLE, LOCAL_IP, STRING, state};
+use super::state::{DESTINATION, HASHABLE, LOCAL_IP, STRING, state};
 use crate::key::{CONNECT_SCOPE, CONNECT_TERMINATE};
 use crate::message::{seconds, socket_address, transport_socket};
 use crate::policy::{PEER, SOURCE};
 use crate::{telemetry, tls};
-use mesh::destination::HBONE;
+use mesh::destination::{Families, HBONE};
 
 /// Returns what takes HBONE, and has each connection within it go to the listener that its scope names.
-pub(crate) fn connect_terminate(trust_domains: &[TrustDomain]) -> Listener {
+pub(crate) fn connect_terminate(
+    trust_domains: &[TrustDomain],
+    families: Families,
+    log: Option<&AccessLog>,
+) -> Listener {
     let own = |key: &str, value: &str| state(key, "", value);
     let hashable = |key: &str, value: &str| state(key, HASHABLE, value);
     let authority = SetFilterState {
@@ -48,16 +53,23 @@ pub(crate) fn connect_terminate(trust_domains: &[TrustDomain]) -> Listener {
         // From here on the route is that of the scope.
         clear_route_cache: true,
     };
+    // A route has the name of the scope of what it leads to. It is looked up by filters that have settings of a route, so
+    // this one comes after those.
+    let destination = SetFilterState {
+        on_request_headers: vec![hashable(DESTINATION, "%ROUTE_NAME%")],
+        ..SetFilterState::default()
+    };
     let mut filters = vec![
         http_filter("baggage", &telemetry::baggage()),
         http_filter("connect_authority", &authority),
         http_filter("connect_scope", &scope),
         http_filter("caller", &caller),
-        http_filter(DESTINATION_FILTER, &SetFilterState::default()),
     ];
     filters.extend(policies());
+    filters.push(http_filter("destination", &destination));
     filters.push(router());
     let manager = HttpConnectionManager {
+        access_log: telemetry::of_connects(log),
         http2_protocol_options: Some(Http2ProtocolOptions {
             max_concurrent_streams: Some(100),
             allow_connect: true,
@@ -80,11 +92,17 @@ pub(crate) fn connect_terminate(trust_domains: &[TrustDomain]) -> Listener {
         transport_socket: Some(transport_socket("tls", &tls::server(trust_domains))),
         ..in_chain("default", "http_connection_manager", &manager)
     };
+    let all = |any: &str| socket_address(any, HBONE);
+    let (address, also) = match families {
+        Families { v4: false, v6: true } => (all("::"), None),
+        Families { v6, .. } => (all("0.0.0.0"), v6.then(|| AdditionalAddress { address: Some(all("::")) })),
+    };
     let balance =
         connection_balance_config::BalanceType::ExactBalance(connection_balance_config::ExactBalance {});
     Listener {
         name: CONNECT_TERMINATE.to_owned(),
-        address: Some(socket_address("0.0.0.0", HBONE)),
+        address: Some(address),
+        additional_addresses: also.into_iter().collect(),
         filter_chains: vec![chain],
         traffic_direction: TrafficDirection::Inbound.into(),
         connection_balance_config: Some(ConnectionBalanceConfig { balance_type: Some(balance) }),

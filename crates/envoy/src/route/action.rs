@@ -1,7 +1,7 @@
 //! What becomes of a request that a rule matches.
 
 use gateway::{Action, Rule, WeightedBackend};
-use model::facts::{DirectResponse, Filter, Redirect};
+use model::facts::{DirectResponse, Filter, HashKey, Redirect};
 use prost::bytes::Bytes;
 use proto::envoy::any;
 use proto::envoy::config::core::v3::{DataSource, RuntimeFractionalPercent, data_source};
@@ -16,9 +16,10 @@ use proto::envoy::config::route::v3::{
 use std::collections::BTreeMap;
 
 use super::filter::{Changes, PathRewrite, path};
-use super::plan::Routed;
-use super::{matching, retry};
-use crate::key::{CORS, FAULT};
+use super::hash::policies;
+use super::plan::{Routed, Routes};
+use super::{matching, retry, session};
+use crate::key::{CORS, FAULT, SESSION};
 use crate::message::{duration, millionths, seconds};
 
 /// The longest body of an answer, in bytes, as istiod has it.
@@ -39,10 +40,11 @@ pub(super) fn encode(routed: &Routed, port: u16) -> Route {
     };
     let cors = changes.cors.iter().map(|cors| (CORS.to_owned(), any(cors)));
     let fault = changes.fault.iter().map(|fault| (FAULT.to_owned(), any(fault)));
+    let session = rule.session.iter().map(|of| (SESSION.to_owned(), session::encode(of, &rule.name)));
     Route {
         name: rule.name.to_string(),
         r#match: Some(matching::encode(&rule.matches)),
-        typed_per_filter_config: cors.chain(fault).collect::<BTreeMap<_, _>>(),
+        typed_per_filter_config: cors.chain(fault).chain(session).collect::<BTreeMap<_, _>>(),
         request_headers_to_add: changes.request_add,
         request_headers_to_remove: changes.request_remove,
         response_headers_to_add: changes.response_add,
@@ -56,16 +58,13 @@ pub(super) fn encode(routed: &Routed, port: u16) -> Route {
 /// whatever else it says.
 fn asks_for_more(rule: &Rule) -> bool {
     let of_action = match &rule.action {
-        Action::Forward(backends) => backends.iter().any(|to| {
-            to.filters.iter().any(|filter| !may_be_of_share(filter, backends.len()))
-                || to.backend.as_ref().is_some_and(|to| !to.subset.is_empty())
-        }),
+        Action::Forward(backends) => {
+            backends.iter().any(|to| to.filters.iter().any(|filter| !may_be_of_share(filter, backends.len())))
+        }
         Action::Respond(with) => with.body.len() > usize::try_from(LARGEST_BODY).unwrap_or(usize::MAX),
         Action::Redirect(_) | Action::Refuse => false,
     };
-    of_action
-        || rule.matches.query.iter().any(|value| value.is_negated)
-        || rule.mirrors.iter().any(|mirror| !mirror.backend.subset.is_empty())
+    of_action || rule.matches.query.iter().any(|value| value.is_negated)
 }
 
 /// Tells whether Envoy does something to one of so many shares. Only the path of all requests of a route can change.
@@ -130,7 +129,27 @@ fn forward(routed: &Routed, backends: &[WeightedBackend], changes: &mut Changes)
     let own = rule.retry.as_ref().filter(|own| per_try.is_some() || !retry::is_default(own));
     action.retry_policy =
         own.map(|own| RetryPolicy { per_try_timeout: per_try.map(duration), ..retry::of(own) });
+    hash(&mut action, &routed.hashes);
     action
+}
+
+/// Returns what sends all requests to a port itself.
+pub(super) fn to_port(of: &Routes) -> RouteAction {
+    let mut action = to_cluster(&of.cluster);
+    hash(&mut action, of.hash.as_slice());
+    action
+}
+
+/// Has requests hashed. What is tried again goes to the same instance then, rather than to none.
+fn hash(action: &mut RouteAction, by: &[HashKey]) {
+    if by.is_empty() {
+        return;
+    }
+    action.hash_policy = policies(by);
+    let mut own = action.retry_policy.take().unwrap_or_else(retry::by_default);
+    own.retry_host_predicate.clear();
+    own.host_selection_retry_max_attempts = 0;
+    action.retry_policy = Some(own);
 }
 
 fn share(rule: &Rule, backend: &WeightedBackend, cluster: &str) -> ClusterWeight {

@@ -2,10 +2,12 @@
 
 mod action;
 mod filter;
+mod hash;
 mod matching;
 mod plan;
 mod retry;
 mod scope;
+mod session;
 
 pub(crate) use plan::{Sources, declare_requests, declare_streams};
 pub(crate) use scope::{Connect, connect, direct, requests};

@@ -1,13 +1,14 @@
 //! The rules of a port, with the clusters that they lead to.
 
-use engine::{Builder, Cx, Memo, Table};
-use gateway::{Action, Backend, HostKey, Placed, Routing, Rule, ServiceTarget, Target};
-use mesh::destination::Destinations;
-use model::{Kind, Str};
+use engine::{Builder, Cx, Table};
+use gateway::{Action, Backend, HostKey, Placed, PortPath, Routing, Rule, ServiceTarget, Target};
+use model::facts::{HashKey, Resolution};
+use model::{Kind, Ns, Str};
 use std::sync::Arc;
 
-use crate::key::{Layer, NO_CLUSTER, PortKey, inbound, outbound};
+use crate::key::{Layer, NO_CLUSTER, PortKey};
 use crate::port::{Port, Traffic};
+use crate::upstream::{Found, StreamLimits, To, Upstreams};
 
 /// A rule, and the clusters of what it names.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -17,6 +18,8 @@ pub(crate) struct Routed {
     pub backends: Vec<String>,
     /// Of each mirror.
     pub mirrors: Vec<String>,
+    /// What of requests is hashed, so that equal ones go to one instance of a backend.
+    pub hashes: Vec<HashKey>,
 }
 
 /// What becomes of the requests to a port.
@@ -26,8 +29,12 @@ pub(crate) struct Routes {
     pub cluster: String,
     pub hostname: Str,
     pub port: u16,
+    /// The hosts that a request may ask for, so that it leads nowhere else; empty for any.
+    pub asked: Vec<String>,
     /// In order. Without any, all goes to the port.
     pub rules: Vec<Routed>,
+    /// What of requests to the port itself is hashed.
+    pub hash: Option<HashKey>,
 }
 
 /// What becomes of the streams to a port: clusters and their shares.
@@ -35,6 +42,8 @@ pub(crate) struct Routes {
 pub(crate) struct Streams {
     pub hostname: Str,
     pub shares: Vec<(String, u32)>,
+    /// What holds of them at the first.
+    pub limits: StreamLimits,
     pub traffic: Traffic,
 }
 
@@ -43,8 +52,7 @@ pub(crate) struct Streams {
 pub(crate) struct Sources {
     pub ports: Table<PortKey, Port>,
     pub routing: Routing,
-    pub destinations: Destinations,
-    pub outbound: Memo<PortKey, Port>,
+    pub upstreams: Upstreams,
 }
 
 pub(crate) fn declare_requests(b: &mut Builder, of: Sources) -> Table<PortKey, Routes> {
@@ -52,25 +60,20 @@ pub(crate) fn declare_requests(b: &mut Builder, of: Sources) -> Table<PortKey, R
         if port.traffic() == Traffic::Tcp {
             return None;
         }
-        let rules = of.rules(cx, key, port, Layer::Http);
-        let route = |placed: Placed| Routed {
-            backends: match &placed.rule.action {
-                Action::Forward(backends) => {
-                    backends.iter().map(|to| of.cluster(cx, key, to.backend.as_ref(), Layer::Http)).collect()
-                }
-                Action::Redirect(_) | Action::Respond(_) | Action::Refuse => Vec::new(),
-            },
-            mirrors: {
-                let mirrors = placed.rule.mirrors.iter();
-                mirrors.map(|to| of.cluster(cx, key, Some(&to.backend), Layer::Http)).collect()
-            },
-            rule: placed.rule,
-        };
+        let rules = of.rules(cx, key, port, Layer::Http).into_iter();
+        let own = of.own(cx, key, port, Layer::Http)?;
         Some(Routes {
-            cluster: inbound(key.port, Layer::Http, &port.hostname),
+            hash: of.upstreams.hash(cx, &own.path),
+            cluster: own.cluster,
             hostname: port.hostname.clone(),
             port: key.port,
-            rules: rules.into_iter().map(route).collect(),
+            asked: match port.resolution {
+                Resolution::DynamicDns => {
+                    vec![port.hostname.to_string(), format!("{}:{}", port.hostname, key.port)]
+                }
+                _ => Vec::new(),
+            },
+            rules: rules.map(|placed| of.routed(cx, key, placed.rule)).collect(),
         })
     })
 }
@@ -82,19 +85,23 @@ pub(crate) fn declare_streams(b: &mut Builder, of: Sources) -> Table<PortKey, St
             return None;
         }
         let first = of.rules(cx, key, port, Layer::Tcp).into_iter().next();
-        let refused = || vec![(NO_CLUSTER.to_owned(), 1)];
-        let shares = match first.as_ref().map(|placed| &placed.rule.action) {
-            None => vec![(inbound(key.port, Layer::Tcp, &port.hostname), 1)],
-            Some(Action::Forward(backends)) => {
-                let share = |to: &gateway::WeightedBackend| {
-                    (of.cluster(cx, key, to.backend.as_ref(), Layer::Tcp), to.weight)
-                };
-                backends.iter().map(share).collect()
+        let backends: Vec<(Option<Found>, u32)> = match first.as_ref().map(|of| (&of.rule, &of.rule.action)) {
+            None => vec![(of.own(cx, key, port, Layer::Tcp), 1)],
+            Some((rule, Action::Forward(backends))) => {
+                let found = |to: &Option<Backend>| of.upstream(cx, key, rule, to.as_ref()?, Layer::Tcp);
+                backends.iter().map(|to| (found(&to.backend), to.weight)).collect()
             }
-            Some(Action::Redirect(_) | Action::Respond(_) | Action::Refuse) => refused(),
+            Some((_, Action::Redirect(_) | Action::Respond(_) | Action::Refuse)) => vec![(None, 1)],
         };
-        Some(Streams { hostname: port.hostname.clone(), shares, traffic })
+        let path = backends.iter().find_map(|(found, _)| Some(&found.as_ref()?.path));
+        let limits = path.map(|path| of.upstreams.limits(cx, path)).unwrap_or_default();
+        let shares = backends.into_iter().map(|(found, weight)| (cluster(found), weight)).collect();
+        Some(Streams { hostname: port.hostname.clone(), shares, limits, traffic })
     })
+}
+
+fn cluster(of: Option<Found>) -> String {
+    of.map_or_else(|| NO_CLUSTER.to_owned(), |of| of.cluster)
 }
 
 impl Sources {
@@ -117,23 +124,46 @@ impl Sources {
         host.rules.iter().filter(is_its).cloned().collect()
     }
 
-    /// Returns the cluster of a backend: that of the waypoint's own port where it is one.
-    pub fn cluster(&self, cx: &Cx<'_>, key: &PortKey, to: Option<&Backend>, layer: Layer) -> String {
-        let Some(to) = to else { return NO_CLUSTER.to_owned() };
-        let service = Str::from(format!("{}/{}", &*to.ns, to.hostname));
-        let Some(destination) = self.destinations.get(cx, &service) else { return NO_CLUSTER.to_owned() };
-        let to_port = to.port.unwrap_or(key.port);
-        let protocol = destination.ports.iter().find(|(port, _)| *port == to_port).map(|(_, of)| *of);
-        let Some(protocol) = protocol else { return NO_CLUSTER.to_owned() };
-        if destination.waypoints.contains(&key.waypoint) {
-            // Requests may be sent to what is said to be no HTTP, and the other way round.
-            let layers = Traffic::of(protocol).layers();
-            let layer = if layers.contains(&layer) { layer } else { layers[0] };
-            return inbound(to_port, layer, &to.hostname);
+    /// Returns a rule with the clusters that it leads to.
+    fn routed(&self, cx: &Cx<'_>, key: &PortKey, rule: Arc<Rule>) -> Routed {
+        let found = |to: &Backend| self.upstream(cx, key, &rule, to, Layer::Http);
+        let backends: Vec<Option<Found>> = match &rule.action {
+            Action::Forward(backends) => backends.iter().map(|to| found(to.backend.as_ref()?)).collect(),
+            Action::Redirect(_) | Action::Respond(_) | Action::Refuse => Vec::new(),
+        };
+        let mirrors = rule.mirrors.iter().map(|to| cluster(found(&to.backend))).collect();
+        let mut paths: Vec<&PortPath> = backends.iter().flatten().map(|of| &of.path).collect();
+        paths.dedup();
+        let mut hashes: Vec<HashKey> = Vec::new();
+        for hash in paths.into_iter().filter_map(|path| self.upstreams.hash(cx, path)) {
+            if !hashes.contains(&hash) {
+                hashes.push(hash);
+            }
         }
-        let outbound_key = PortKey { waypoint: key.waypoint.clone(), service, port: to_port };
-        // Read so that there is such a cluster.
-        cx.memo(self.outbound, &outbound_key);
-        outbound(to_port, &to.hostname)
+        Routed { backends: backends.into_iter().map(cluster).collect(), mirrors, hashes, rule }
+    }
+
+    /// Returns where traffic of a port goes without routes.
+    fn own(&self, cx: &Cx<'_>, key: &PortKey, port: &Port, layer: Layer) -> Option<Found> {
+        let ns = &port.object.ns;
+        let (hostname, subset) = (&port.hostname, &Str::new());
+        let to = To { client: ns, ns, hostname, port: key.port, subset, layer };
+        self.upstreams.find(cx, &key.waypoint, to)
+    }
+
+    /// Returns the cluster of a provider that a waypoint asks for the sake of a port.
+    pub fn provider(&self, cx: &Cx<'_>, key: &PortKey, to: &Backend) -> String {
+        let Backend { ns, hostname, port, subset } = to;
+        let client = &key.waypoint.ns;
+        let to = To { client, ns, hostname, port: port.unwrap_or(key.port), subset, layer: Layer::Http };
+        cluster(self.upstreams.find(cx, &key.waypoint, to))
+    }
+
+    /// Returns a backend of a rule: the namespace that wrote the rule is the one that sends.
+    fn upstream(&self, cx: &Cx<'_>, key: &PortKey, rule: &Rule, to: &Backend, layer: Layer) -> Option<Found> {
+        let Backend { ns, hostname, port, subset } = to;
+        let client: &Ns = &rule.route.name.ns;
+        let to = To { client, ns, hostname, port: port.unwrap_or(key.port), subset, layer };
+        self.upstreams.find(cx, &key.waypoint, to)
     }
 }

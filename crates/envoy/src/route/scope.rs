@@ -1,15 +1,14 @@
 //! Scopes: routes, and the key that they are found by.
 
 use prost::Message;
-use proto::envoy::any;
 use proto::envoy::config::route::v3::route_action::{UpgradeConfig, upgrade_config};
 use proto::envoy::config::route::v3::scoped_route_configuration::{
     Key,
     key::{Fragment, fragment},
 };
 use proto::envoy::config::route::v3::{
-    Decorator, Route, RouteAction, RouteConfiguration, RouteMatch, ScopedRouteConfiguration, VirtualHost,
-    route, route_action, route_match,
+    Route, RouteAction, RouteConfiguration, RouteMatch, ScopedRouteConfiguration, VirtualHost, route,
+    route_action, route_match,
 };
 
 use super::action::{self, LARGEST_BODY};
@@ -17,7 +16,7 @@ use super::matching;
 use super::plan::Routes;
 use super::retry;
 use crate::key::{DIRECT, ENCAP, connect_scope};
-use crate::listener::{DESTINATION_FILTER, SCOPE_HEADER, destination};
+use crate::listener::SCOPE_HEADER;
 use crate::message::seconds;
 use crate::policy::{At, Policies};
 use std::net::{IpAddr, SocketAddr};
@@ -32,17 +31,21 @@ fn scope(name: &str, host: VirtualHost) -> ScopedRouteConfiguration {
     });
     let is_large = bodies.map(Message::encoded_len).max().is_some_and(|largest| largest > USUAL_BODY);
     let fragment = Fragment { r#type: Some(fragment::Type::StringKey(name.to_owned())) };
-    let all = VirtualHost { domains: vec!["*".to_owned()], ..host };
+    let mut all = host;
+    if all.domains.is_empty() {
+        all.domains.push("*".to_owned());
+    }
     ScopedRouteConfiguration {
         name: name.to_owned(),
         key: Some(Key { fragments: vec![fragment] }),
         route_configuration: Some(RouteConfiguration {
-            name: name.to_owned(),
             virtual_hosts: vec![all],
             request_headers_to_remove: vec![SCOPE_HEADER.to_owned()],
             // A cluster may come after its routes.
             validate_clusters: Some(false),
             max_direct_response_body_size_bytes: is_large.then_some(LARGEST_BODY),
+            // The scope has one.
+            name: String::new(),
         }),
     }
 }
@@ -82,17 +85,15 @@ fn connect_route(address: IpAddr, of: &Connect<'_>) -> Route {
     };
     let connect = route_match::PathSpecifier::ConnectMatcher(route_match::ConnectMatcher {});
     let authority = to.map(|to| matching::exactly(":authority", &to.to_string()));
-    let set = of.requests.map(|scope| (DESTINATION_FILTER.to_owned(), any(&destination(scope))));
     let policies = of.policies.filter(|_| of.requests.is_none()).zip(to);
-    let mut settings = policies.map(|(of, to)| of.per_route(At::Connect(to))).unwrap_or_default();
-    settings.extend(set);
     Route {
+        name: of.requests.unwrap_or(of.listener).to_owned(),
         r#match: Some(RouteMatch {
             path_specifier: Some(connect),
             headers: authority.into_iter().collect(),
             ..RouteMatch::default()
         }),
-        typed_per_filter_config: settings,
+        typed_per_filter_config: policies.map(|(of, to)| of.per_route(At::Connect(to))).unwrap_or_default(),
         action: Some(route::Action::Route(action)),
         ..Route::default()
     }
@@ -121,29 +122,25 @@ pub(crate) fn direct(policies: Option<&Policies>) -> ScopedRouteConfiguration {
 
 /// Returns the scope of the requests to a port, whatever becomes of them by its rules: each has to pass its policies.
 pub(crate) fn requests(of: &Routes, policies: Option<&Policies>) -> ScopedRouteConfiguration {
-    let operation = format!("{}:{}/*", of.hostname, of.port);
     let mut routes: Vec<Route> = of.rules.iter().map(|rule| action::encode(rule, of.port)).collect();
     if of.rules.is_empty() {
         let all = route_match::PathSpecifier::Prefix("/".to_owned());
         routes.push(Route {
             name: "default".to_owned(),
             r#match: Some(RouteMatch { path_specifier: Some(all), ..RouteMatch::default() }),
-            action: Some(route::Action::Route(action::to_cluster(&of.cluster))),
+            action: Some(route::Action::Route(action::to_port(of))),
             ..Route::default()
         });
-    }
-    for route in &mut routes {
-        route.decorator = Some(Decorator { operation: operation.clone() });
     }
     scope(
         &of.cluster,
         VirtualHost {
             name: format!("inbound|http|{}", of.port),
+            domains: of.asked.clone(),
             routes,
             // Most rules say nothing of retries.
             retry_policy: Some(retry::by_default()),
             typed_per_filter_config: policies.map(|of| of.per_route(At::Requests)).unwrap_or_default(),
-            ..VirtualHost::default()
         },
     )
 }

@@ -18,10 +18,10 @@ use super::caller::CALLER;
 const NAMESPACE: &str = "istio";
 /// Of a cluster: its service, `HOSTNAME;NAME;NAMESPACE`.
 pub(crate) const SERVICE: &str = "service";
-/// Of an endpoint: its workload, `NAME;NAMESPACE;SERVICE;REVISION;CLUSTER`, as istiod writes it.
+/// Of endpoints of a locality: their workload, `NAME;NAMESPACE;SERVICE;REVISION;CLUSTER`, as istiod writes it.
 pub(crate) const WORKLOAD: &str = "workload";
 
-/// Returns metadata of a cluster or an endpoint: one text.
+/// Returns metadata of a cluster or of endpoints: one text.
 pub(crate) fn metadata(key: &str, text: String) -> (String, Struct) {
     let text = Value { kind: Some(value::Kind::StringValue(text)) };
     (NAMESPACE.to_owned(), Struct { fields: BTreeMap::from([(key.to_owned(), text)]) })
@@ -37,7 +37,7 @@ const RESPONSE_FLAGS: (&str, &str) = ("response_flags", "%RESPONSE_FLAGS%");
 fn stat(name: &str, own: &[(&str, &str)]) -> Option<Stat> {
     let (caller, workload, service) = (
         format!("%FILTER_STATE({CALLER}:PLAIN)%"),
-        format!("%UPSTREAM_METADATA({NAMESPACE}:{WORKLOAD})%"),
+        format!("%CEL(xds.upstream_host_locality_metadata.filter_metadata['{NAMESPACE}']['{WORKLOAD}'])%"),
         format!("%CLUSTER_METADATA({NAMESPACE}:{SERVICE})%"),
     );
     // In the order that `labels.lua` reads them in.

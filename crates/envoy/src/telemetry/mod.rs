@@ -16,7 +16,7 @@ mod access_log;
 mod caller;
 mod metrics;
 
-pub(crate) use access_log::{of_requests, of_streams};
+pub(crate) use access_log::{of_connects, of_requests, of_streams};
 pub(crate) use caller::{CALLER, baggage, caller};
 pub(crate) use metrics::{SERVICE, WORKLOAD, metadata};
 

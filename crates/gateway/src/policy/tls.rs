@@ -1,7 +1,7 @@
 //! TLS towards backends.
 
 use engine::{Builder, Cx, Table};
-use model::facts::{BackendTarget, BackendTlsPolicy, Digest, Meta, ObjectReference, SubjectAltName};
+use model::facts::{BackendTarget, BackendTlsPolicy, Meta, ObjectReference, Roots, SubjectAltName};
 use model::{Kind, Name, Str};
 use output::{Condition, Outputs};
 
@@ -26,8 +26,8 @@ pub struct BackendTls {
 pub enum Verification {
     /// The roots of the system.
     System,
-    /// The roots in this ConfigMap, in the namespace of the policy, which have this digest.
-    ConfigMap(Name, Digest),
+    /// The roots in this ConfigMap, in the namespace of the policy.
+    ConfigMap(Name, Roots),
     /// Nobody, since the policy is not valid or its roots were not read yet: connections fail.
     Nobody,
 }
@@ -165,7 +165,7 @@ fn config_map(
     let invalid = |why: String| Err(Some(("InvalidCACertificateRef", why)));
     match references.config_map(cx, &name) {
         Ok(map) => match &map.roots {
-            Ok(roots) => Ok(Verification::ConfigMap(name, roots.digest)),
+            Ok(roots) => Ok(Verification::ConfigMap(name, roots.clone())),
             Err(why) => invalid(format!("configmap {name} is not valid: {why}")),
         },
         Err(Missing::Pending) => Err(None),

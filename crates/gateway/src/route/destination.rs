@@ -1,11 +1,14 @@
 //! DestinationRules: what holds of the way to a host, and which subsets it has.
 
-use engine::{Builder, Cx, Index, Memo, Table};
-use model::facts::{DestinationRule, Meta, PortPolicy, Subset, TrafficPolicy};
-use model::{Name, Ns, Str, shared};
+use engine::{Builder, Cx, Memo, Table};
+use model::facts::{
+    ClientTls, DestinationRule, Meta, PortPolicy, RetryBudget, Secret, Subset, TrafficPolicy,
+};
+use model::{Labels, Name, Ns, Str, shared};
 use std::sync::Arc;
 
 use crate::hostname::{ANY, wider};
+use crate::reference::{Missing, References};
 
 /// The DestinationRules of a namespace for a host.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -40,6 +43,30 @@ pub struct Path {
     pub hostname: Str,
 }
 
+/// Traffic to a port.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct PortPath {
+    /// Whose traffic, and to which service.
+    pub path: Path,
+    /// The port of the service.
+    pub port: u16,
+    /// The subset; empty for all of it.
+    pub subset: Str,
+}
+
+/// What DestinationRules say of it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct PathPolicy {
+    /// The namespace of the rules.
+    pub ns: Ns,
+    /// What holds of the port.
+    pub port: PortPolicy,
+    /// `retryBudget`, of the subset or of all.
+    pub retries: Option<RetryBudget>,
+    /// What instances of the subset are labelled with.
+    pub labels: Labels,
+}
+
 /// The DestinationRules of the mesh.
 #[derive(Clone, Copy, Debug)]
 pub struct Destinations {
@@ -48,6 +75,13 @@ pub struct Destinations {
     /// Which of them hold for traffic: the rules of its own namespace go before those of the service's, and these
     /// before those of the root namespace; of one namespace, those for the most specific host.
     pub held: Memo<Path, DestinationKey>,
+    /// What holds for traffic to a port; `None` where no rule says anything.
+    pub policies: Memo<PortPath, PathPolicy>,
+    /// The Secrets that rules name for TLS, each in the namespace of its rule.
+    ///
+    /// # Errors
+    /// Why it cannot be used, in words.
+    pub credentials: Table<Name, Result<Arc<Secret>, Str>>,
     pub(crate) rules: Table<Name, DestinationRule>,
     pub(crate) root: Table<(), Ns>,
 }
@@ -56,6 +90,7 @@ pub struct Destinations {
 #[derive(Clone)]
 pub(crate) struct Inputs {
     pub rules: Table<Name, DestinationRule>,
+    pub references: References,
     /// The namespaces that take part in the mesh.
     pub in_scope: Memo<Ns, bool>,
     /// The namespace whose rules are for all others.
@@ -67,7 +102,7 @@ pub(crate) struct Inputs {
 
 /// Declares them.
 pub(crate) fn declare(b: &mut Builder, inputs: &Inputs) -> Destinations {
-    let Inputs { in_scope, root, .. } = *inputs;
+    let Inputs { in_scope, root, references, .. } = *inputs;
     let (is_ours, suffix) = (inputs.is_ours.clone(), inputs.domain_suffix.clone());
     let rules = b.derive("destination_rules", inputs.rules, move |cx, name, rule| {
         let is_served = is_ours(&rule.meta) && *cx.memo(in_scope, &name.ns)? && !rule.host.is_empty();
@@ -79,6 +114,8 @@ pub(crate) fn declare(b: &mut Builder, inputs: &Inputs) -> Destinations {
         is_served.then(|| DestinationRule { host, ..rule.clone() })
     });
     let by_namespace = b.index(rules, "destination_rule_by_namespace", |name: &Name, _| [name.ns.clone()]);
+    // A row of its own: a rule's edit is nothing to traffic that it does not name.
+    let with_rules = b.group("namespaces_with_destination_rules", by_namespace, |_, _: &Ns, _| Some(()));
     let by_key = b.index(rules, "destination_rule_by_host", keys);
     let rows = b.group("destinations", by_key, move |cx, key: &DestinationKey, rules| {
         let mut all = rules.to_vec();
@@ -96,22 +133,46 @@ pub(crate) fn declare(b: &mut Builder, inputs: &Inputs) -> Destinations {
                 namespaces.push(ns);
             }
         }
-        namespaces.into_iter().find_map(|ns| of_namespace(cx, (by_namespace, rows), ns, path))
+        namespaces.into_iter().find_map(|ns| of_namespace(cx, (with_rules, rows), ns, path))
     });
-    Destinations { rows, held, rules, root }
+    let policies = b.memo("destination_policies", move |cx, of: &PortPath| {
+        let key = cx.memo(held, &of.path)?;
+        let row = cx.get(rows, &key)?;
+        let subset = Some(of.subset.as_str()).filter(|name| !name.is_empty());
+        let own = subset.and_then(|name| row.subset(name));
+        let retries = own.and_then(|own| own.policy.retries).or(row.policy.retries);
+        Some(PathPolicy {
+            ns: key.ns.clone(),
+            port: row.of_port(subset, of.port),
+            retries,
+            labels: own.map(|own| own.labels.clone()).unwrap_or_default(),
+        })
+    });
+    let by_credential =
+        b.index(rules, "destination_rule_by_credential", |name: &Name, rule: &DestinationRule| {
+            let used = tls(rule).into_iter().filter(|(_, tls)| !tls.credential.is_empty());
+            used.map(|(_, tls)| Name { ns: name.ns.clone(), name: tls.credential.clone() })
+                .collect::<Vec<_>>()
+        });
+    let credentials = b.group("destination_credentials", by_credential, move |cx, secret: &Name, _| {
+        Some(references.secret(cx, secret).map_err(|why| match why {
+            Missing::Pending => shared(&format!("Secret {secret} was not read yet")),
+            Missing::Absent => shared(&format!("Secret {secret} not found")),
+            Missing::Unreadable(why) => shared(&format!("Secret {secret} cannot be read: {why}")),
+        }))
+    });
+    Destinations { rows, held, policies, credentials, rules, root }
 }
 
 /// Returns the key of the rules of a namespace that hold for traffic.
 fn of_namespace(
     cx: &Cx<'_>,
-    (by_namespace, rows): (Index<Ns, Name, DestinationRule>, Table<DestinationKey, Destination>),
+    (with_rules, rows): (Table<Ns, ()>, Table<DestinationKey, Destination>),
     ns: &Ns,
     path: &Path,
 ) -> Option<DestinationKey> {
     // Most namespaces have none.
-    if cx.lookup(by_namespace, ns).is_empty() {
-        return None;
-    }
+    cx.get(with_rules, ns)?;
     let hosts = std::iter::once(path.hostname.clone()).chain(wider(&path.hostname));
     let keys = hosts.flat_map(|hostname| {
         let of = |audience| DestinationKey { ns: ns.clone(), hostname: hostname.clone(), audience };
@@ -130,6 +191,23 @@ pub(crate) fn keys(name: &Name, rule: &DestinationRule) -> Vec<DestinationKey> {
     named.map(|to| of(Some(if to == "." { name.ns.clone() } else { name.ns.beside(to) }))).collect()
 }
 
+/// Returns what a rule says of TLS, each with its field.
+pub(crate) fn tls(rule: &DestinationRule) -> Vec<(String, &ClientTls)> {
+    let subsets = rule.subsets.iter().enumerate();
+    let policies = std::iter::once(("spec".to_owned(), &rule.policy))
+        .chain(subsets.map(|(i, subset)| (format!("spec.subsets[{i}]"), &subset.policy)));
+    let mut all = Vec::new();
+    for (at, policy) in policies {
+        let of_port =
+            policy.ports.iter().enumerate().map(|(i, (_, of))| (format!("portLevelSettings[{i}].tls"), of));
+        let parts = std::iter::once(("tls".to_owned(), &policy.common)).chain(of_port);
+        all.extend(
+            parts.filter_map(|(field, of)| Some((format!("{at}.trafficPolicy.{field}"), of.tls.as_ref()?))),
+        );
+    }
+    all
+}
+
 fn merged(rules: &[(Name, Arc<DestinationRule>)]) -> Destination {
     let mut destination = Destination::default();
     for (name, rule) in rules {
@@ -145,6 +223,17 @@ fn merged(rules: &[(Name, Arc<DestinationRule>)]) -> Destination {
     }
     destination.subsets.sort_by(|a, b| a.name.cmp(&b.name));
     destination
+}
+
+impl Destinations {
+    /// Returns the namespace that sends, if other rules hold for it than for the service's own.
+    pub fn of_client(&self, cx: &Cx<'_>, path: &Path) -> Option<Ns> {
+        if path.client == path.service {
+            return None;
+        }
+        let own = Path { client: path.service.clone(), ..path.clone() };
+        (cx.memo(self.held, path) != cx.memo(self.held, &own)).then(|| path.client.clone())
+    }
 }
 
 impl Destination {
@@ -195,7 +284,7 @@ mod tests {
         let subset = Subset {
             name: "v1".into(),
             policy: TrafficPolicy {
-                common: balanced(Algorithm::Passthrough),
+                common: balanced(Algorithm::LeastRequest),
                 ports: vec![(81, PortPolicy::default())],
                 ..TrafficPolicy::default()
             },
@@ -206,6 +295,6 @@ mod tests {
         assert_eq!(of.of_port(None, 80), balanced(Algorithm::RoundRobin));
         assert_eq!(of.of_port(Some("v1"), 80), balanced(Algorithm::RoundRobin));
         assert_eq!(of.of_port(Some("v1"), 81), PortPolicy::default());
-        assert_eq!(of.of_port(Some("v1"), 82), PortPolicy { outliers, ..balanced(Algorithm::Passthrough) });
+        assert_eq!(of.of_port(Some("v1"), 82), PortPolicy { outliers, ..balanced(Algorithm::LeastRequest) });
     }
 }

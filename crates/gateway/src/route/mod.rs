@@ -10,7 +10,7 @@ mod rule;
 mod virtual_service;
 
 pub use backend::Backend;
-pub use destination::{Destination, DestinationKey, Destinations, Path};
+pub use destination::{Destination, DestinationKey, Destinations, Path, PathPolicy, PortPath};
 pub use rule::{Action, MirrorTo, Rule, WeightedBackend};
 
 pub(crate) use backend::{
@@ -18,6 +18,7 @@ pub(crate) use backend::{
 };
 pub(crate) use destination::{
     Inputs as DestinationInputs, declare as declare_destinations, keys as destination_keys,
+    tls as destination_tls,
 };
 pub(crate) use kinds::PerKind;
 pub(crate) use parent::{Attachments, ByHost, Inputs, ParentOutcome, declare as declare_parents, is_service};

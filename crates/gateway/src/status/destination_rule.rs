@@ -1,7 +1,7 @@
 //! DestinationRules: a condition, and what their authors should know.
 
 use engine::{Builder, Cx, Table};
-use model::facts::{DestinationRule, Ignored};
+use model::facts::{ClientTls, DestinationRule, Ignored, TlsMode};
 use model::{Diagnostic, Kind, Name, ObjectRef, Severity, Str};
 use output::{Condition, Conditions, Outputs};
 
@@ -9,7 +9,7 @@ use super::istio::{ACCEPTED, NO_MATCHING_HOST, NOT_EXPORTED, PARTIALLY_INVALID, 
 use super::wrong;
 use crate::hostname::is_wildcard;
 use crate::revision::Ownership;
-use crate::route::{Backends, Destinations, destination_keys};
+use crate::route::{Backends, Destinations, destination_keys, destination_tls};
 
 mod code {
     /// The host is that of no service.
@@ -18,6 +18,8 @@ mod code {
     pub(super) const IGNORED: &str = "DR002";
     /// An older rule says it.
     pub(super) const SHADOWED: &str = "DR003";
+    /// A Secret for TLS is not there, or has not what is needed.
+    pub(super) const CREDENTIAL: &str = "DR004";
 }
 
 /// What the statuses are made from.
@@ -39,6 +41,8 @@ struct Outcome {
     holds: Result<String, (&'static str, &'static str, String)>,
     /// What older rules for the host say already.
     shadowed: Vec<(String, String)>,
+    /// What is wrong with Secrets for TLS.
+    credentials: Vec<(String, String)>,
 }
 
 /// Declares them.
@@ -84,7 +88,25 @@ impl Inputs {
         }
         shadowed.sort();
         shadowed.dedup_by(|a, b| a.0 == b.0);
-        Outcome { holds, shadowed }
+        let credentials = destination_tls(rule).into_iter().filter_map(|(field, tls)| {
+            Some((format!("{field}.credentialName"), self.lacking(cx, name, tls)?))
+        });
+        Outcome { holds, shadowed, credentials: credentials.collect() }
+    }
+
+    /// Returns what the Secret lacks that a rule names for TLS: nothing is sent then.
+    fn lacking(&self, cx: &Cx<'_>, rule: &Name, tls: &ClientTls) -> Option<String> {
+        if tls.credential.is_empty() || !matches!(tls.mode, TlsMode::Simple | TlsMode::Mutual) {
+            return None;
+        }
+        let name = Name { ns: rule.ns.clone(), name: tls.credential.clone() };
+        let secret = match &*cx.get(self.destinations.credentials, &name)? {
+            Ok(secret) => secret.clone(),
+            Err(why) => return Some(format!("{why}: nothing is sent")),
+        };
+        let pair = secret.key_pair.as_ref().err().filter(|_| tls.mode == TlsMode::Mutual);
+        let why = pair.or_else(|| secret.roots.as_ref().err().filter(|_| !tls.is_insecure))?;
+        Some(format!("Secret {name} is not valid: {why}: nothing is sent"))
     }
 
     fn holds(
@@ -116,15 +138,20 @@ impl Inputs {
     }
 }
 
-fn conditions(rule: &DestinationRule, Outcome { holds, shadowed }: Outcome) -> Vec<Condition> {
+fn conditions(rule: &DestinationRule, Outcome { holds, shadowed, credentials }: Outcome) -> Vec<Condition> {
     let mut conditions = match holds {
         Ok(message) => vec![right(ACCEPTED, "Accepted", message)],
         Err((reason, field, message)) => return vec![wrong(ACCEPTED, reason, format!("{field} {message}"))],
     };
     let ignored = rule.ignored.iter().map(|of| format!("{}: {}", of.field, of.message));
-    let reason = if shadowed.is_empty() { "UnsupportedValue" } else { "Conflicted" };
-    let parts: Vec<String> =
-        shadowed.into_iter().map(|(field, message)| format!("{field} {message}")).chain(ignored).collect();
+    let reason = match (shadowed.is_empty(), credentials.is_empty()) {
+        (false, _) => "Conflicted",
+        (true, false) => "InvalidCredential",
+        (true, true) => "UnsupportedValue",
+    };
+    let shadowed = shadowed.into_iter().map(|(field, message)| format!("{field} {message}"));
+    let credentials = credentials.into_iter().map(|(field, message)| format!("{field}: {message}"));
+    let parts: Vec<String> = shadowed.chain(credentials).chain(ignored).collect();
     if !parts.is_empty() {
         conditions.push(right(PARTIALLY_INVALID, reason, some_of(&parts)));
     }
@@ -154,5 +181,8 @@ fn findings(name: &Name, rule: &DestinationRule, outcome: Outcome) -> Vec<Diagno
         .shadowed
         .into_iter()
         .map(|(field, message)| told(code::SHADOWED, field, message, "write it into one rule for the host"));
-    host.into_iter().chain(shadowed).chain(ignored).collect()
+    let credentials = outcome.credentials.into_iter();
+    let help = "create the Secret with ca.crt, and for MUTUAL with tls.crt and tls.key";
+    let credentials = credentials.map(|(field, message)| told(code::CREDENTIAL, field, message, help));
+    host.into_iter().chain(shadowed).chain(credentials).chain(ignored).collect()
 }

@@ -258,9 +258,9 @@ fn sent_ports(entry: &ServiceEntry) -> impl Iterator<Item = &ServiceEntryPort> {
 }
 
 /// Returns the ports of TCP of an entry, and what is spoken there.
-pub(crate) fn entry_tcp_ports(entry: &ServiceEntry) -> Vec<(u16, PortProtocol)> {
+pub(crate) fn entry_tcp_ports(entry: &ServiceEntry) -> Vec<(u16, PortProtocol, Str)> {
     let ports = sent_ports(entry).filter(|port| is_tcp(port));
-    ports.map(|port| (port.number, PortProtocol::of_entry(&port.protocol))).collect()
+    ports.map(|port| (port.number, PortProtocol::of_entry(&port.protocol), port.name.clone())).collect()
 }
 
 fn encode(

@@ -122,10 +122,10 @@ fn sent_ports(service: &Service) -> impl Iterator<Item = &ServicePort> {
     port_choice::by_number(&service.ports, |p| p.port, |p| p.protocol == Protocol::Tcp)
 }
 
-/// Returns the ports of TCP of a service, and what is spoken there.
-pub(crate) fn tcp_ports(service: &Service) -> Vec<(u16, PortProtocol)> {
+/// Returns the ports of TCP of a service, what is spoken there, and their names.
+pub(crate) fn tcp_ports(service: &Service) -> Vec<(u16, PortProtocol, Str)> {
     let ports = sent_ports(service).filter(|port| port.protocol == Protocol::Tcp);
-    ports.map(|port| (port.port, PortProtocol::of(port))).collect()
+    ports.map(|port| (port.port, PortProtocol::of(port), port.name.clone())).collect()
 }
 
 /// Returns the ports of a service as sent.

@@ -149,20 +149,42 @@ impl Waypoint {
 /// The service accounts of a waypoint's instances.
 pub(crate) type Accounts = std::collections::BTreeSet<Str>;
 
-/// Declares the accounts of waypoints: those of pods that are labelled as their instances, in their
-/// own namespace.
-pub(crate) fn declare_accounts(
+/// Of which families the addresses of a waypoint's instances are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Families {
+    /// Some are of IPv4.
+    pub v4: bool,
+    /// Some are of IPv6.
+    pub v6: bool,
+}
+
+/// What is known of the instances of waypoints: pods that are labelled as such, in their own namespace.
+#[derive(Clone, Copy)]
+pub(crate) struct Instances {
+    pub accounts: Table<Name, Accounts>,
+    pub families: Table<Name, Families>,
+}
+
+/// Declares it.
+pub(crate) fn declare_instances(
     b: &mut Builder,
     waypoints: Table<Name, Waypoint>,
     pods: Table<Name, Pod>,
-) -> Table<Name, Accounts> {
+) -> Instances {
     let by_gateway = b.index(pods, "pod_by_gateway", |name: &Name, pod: &Pod| {
         pod.labels.get(GATEWAY_NAME_LABEL).map(|g| Name { ns: name.ns.clone(), name: g.clone() })
     });
-    b.derive("waypoint_accounts", waypoints, move |cx, name, _| {
+    let accounts = b.derive("waypoint_accounts", waypoints, move |cx, name, _| {
         let instances = cx.lookup(by_gateway, name).into_iter();
         Some(instances.map(|(_, p)| p.service_account.clone()).collect::<Accounts>())
-    })
+    });
+    let families = b.derive("waypoint_families", waypoints, move |cx, name, _| {
+        let instances = cx.lookup(by_gateway, name);
+        let mut all = instances.iter().flat_map(|(_, pod)| pod.ips.iter());
+        let v6 = all.clone().any(IpAddr::is_ipv6);
+        Some(Families { v4: all.any(IpAddr::is_ipv4), v6 })
+    });
+    Instances { accounts, families }
 }
 
 /// Declares what every gateway says of the traffic that it takes, whether it is ready or not.

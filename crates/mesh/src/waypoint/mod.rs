@@ -9,9 +9,10 @@ mod unbound;
 
 pub(crate) use behind::{BehindWaypoint, BehindWaypoints};
 pub(crate) use bind::{BindError, Binder, Bound, Inherited, Route};
+pub use gateway::Families;
 pub(crate) use gateway::{
-    Binding, GATEWAY_NAME_LABEL, HBONE_PORT, WAYPOINT_CONTROLLER, Waypoint, declare, declare_accounts,
-    declare_traffic,
+    Binding, GATEWAY_NAME_LABEL, HBONE_PORT, Instances, WAYPOINT_CONTROLLER, Waypoint, declare,
+    declare_instances, declare_traffic,
 };
 pub(crate) use implicit_allow::ImplicitAllowPolicies;
 pub(crate) use require::{WaypointRequirement, WorkloadMeta};

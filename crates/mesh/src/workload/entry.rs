@@ -26,6 +26,8 @@ const GROUP_ANNOTATION: &str = "istio.io/autoRegistrationGroup";
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct EntryWorkload {
     content: Content,
+    /// What it is labelled with itself: subsets of services are chosen by it.
+    pub labels: Labels,
     /// The waypoint that it is bound to: none for an instance of one.
     pub waypoint: Result<Option<Name>, BindError>,
     /// What it says itself of the waypoints before it; `None` for an instance of a gateway.
@@ -118,6 +120,7 @@ impl Inputs {
         if let EntryAddress::Invalid(text) = &entry.spec.address {
             let row = EntryWorkload {
                 content: Content::Invalid(text.clone()),
+                labels: entry.labels.clone(),
                 waypoint: Ok(None),
                 requirement: None,
                 is_captured: false,
@@ -270,6 +273,7 @@ impl Inputs {
         let is_remote = self.multi_network && network != &*local;
         let row = |content| EntryWorkload {
             content,
+            labels: of.binding.map(|own| own.labels.clone()).unwrap_or_default(),
             waypoint: waypoint.as_ref().map(|w| w.as_ref().map(|w| w.name.clone())).map_err(Clone::clone),
             requirement: target.requirement.clone(),
             is_captured: target.is_captured && !is_remote,

@@ -39,8 +39,6 @@ pub struct TrafficPolicy {
     pub ports: Vec<(u16, PortPolicy)>,
     /// `retryBudget`.
     pub retries: Option<RetryBudget>,
-    /// `proxyProtocol.version`, 1 or 2.
-    pub proxy_protocol: Option<u8>,
 }
 
 /// What a policy says of a port.
@@ -61,8 +59,6 @@ pub struct PortPolicy {
 pub struct LoadBalancer {
     /// `simple` or `consistentHash`.
     pub algorithm: Algorithm,
-    /// `localityLbSetting`.
-    pub locality: Option<LocalitySetting>,
     /// `warmup`, or `warmupDurationSecs`.
     pub warmup: Option<Warmup>,
 }
@@ -77,8 +73,6 @@ pub enum Algorithm {
     RoundRobin,
     /// `RANDOM`.
     Random,
-    /// `PASSTHROUGH`: where the client connected to.
-    Passthrough,
     /// `consistentHash`.
     Hash(HashKey, HashTable),
 }
@@ -114,19 +108,6 @@ pub enum HashTable {
     Maglev(u64),
 }
 
-/// `localityLbSetting`.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct LocalitySetting {
-    /// `enabled`; `None` when unset.
-    pub is_enabled: Option<bool>,
-    /// `distribute`: from where, and weights by where to.
-    pub distribute: Vec<(Str, Vec<(Str, u32)>)>,
-    /// `failover`: from and to which region.
-    pub failover: Vec<(Str, Str)>,
-    /// `failoverPriority`, in order.
-    pub failover_priority: Vec<Str>,
-}
-
 /// `warmup`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Warmup {
@@ -138,7 +119,7 @@ pub struct Warmup {
     pub aggression: u32,
 }
 
-/// `connectionPool`; what is `None` is unset.
+/// `connectionPool`; what is `None` is unset, as is a number that is zero.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ConnectionPool {
     /// `tcp.maxConnections`.
@@ -197,9 +178,9 @@ pub struct OutlierDetection {
     pub interval: Option<Duration>,
     /// `baseEjectionTime`.
     pub base_ejection_time: Option<Duration>,
-    /// `maxEjectionPercent`.
+    /// `maxEjectionPercent`, from 1 to 100.
     pub max_ejection_percent: Option<u32>,
-    /// `minHealthPercent`.
+    /// `minHealthPercent`, from 1 to 100.
     pub min_health_percent: Option<u32>,
 }
 

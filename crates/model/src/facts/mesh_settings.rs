@@ -79,6 +79,24 @@ impl PathNormalization {
     }
 }
 
+/// What Envoys write of each request and stream (`accessLogFile`, `accessLogFormat`, `accessLogEncoding`).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AccessLog {
+    /// Where to.
+    pub file: Str,
+    /// What: `None` for what there is by default.
+    pub format: LogFormat,
+}
+
+/// A format of an access log.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LogFormat {
+    /// A text; `None` for that of Istio.
+    Text(Option<Str>),
+    /// A line of JSON, by key; `None` for that of Istio.
+    Json(Option<Vec<(Str, Str)>>),
+}
+
 /// A part of the mesh settings: a field of `MeshConfig` that is read.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum SettingsPart {
@@ -102,6 +120,8 @@ pub enum SettingsPart {
     PathNormalization,
     /// `extensionProviders`.
     ExtensionProviders,
+    /// `accessLogFile`, `accessLogFormat` and `accessLogEncoding`.
+    AccessLog,
 }
 
 impl SettingsPart {
@@ -153,6 +173,8 @@ pub struct MeshSettings {
     pub path_normalization: PathNormalization,
     /// `extensionProviders`, in order: those that decide about requests.
     pub extension_providers: Vec<ExtensionProvider>,
+    /// `accessLogFile` and what is written there; `None` where nothing is.
+    pub access_log: Option<AccessLog>,
     /// The parts that are refused.
     pub refused: Vec<RefusedPart>,
     /// What is told of fields that are not read.
@@ -185,6 +207,7 @@ impl MeshSettings {
                 SettingsPart::ExtensionProviders => {
                     self.extension_providers.clone_from(&last.extension_providers);
                 }
+                SettingsPart::AccessLog => self.access_log.clone_from(&last.access_log),
             }
         }
         Self { refused, ..self }
@@ -220,6 +243,7 @@ impl Default for MeshSettings {
             ca_certificates: Vec::new(),
             path_normalization: PathNormalization::default(),
             extension_providers: Vec::new(),
+            access_log: None,
             refused: Vec::new(),
             unread: Vec::new(),
         }

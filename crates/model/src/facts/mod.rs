@@ -37,7 +37,7 @@ pub use backend_policy::{
     BackendTarget, BackendTlsPolicy, BackendTrafficPolicy, Rate, RetryConstraint, SubjectAltName,
 };
 pub use destination_rule::{
-    Algorithm, ClientTls, ConnectionPool, DestinationRule, HashKey, HashTable, LoadBalancer, LocalitySetting,
+    Algorithm, ClientTls, ConnectionPool, DestinationRule, HashKey, HashTable, LoadBalancer,
     OutlierDetection, PortPolicy, RetryBudget, Subset, TcpKeepalive, TlsMode, TrafficPolicy, Warmup,
 };
 pub use endpoint_slice::{AddressType, Endpoint, EndpointPort, EndpointSlice, EndpointTarget};
@@ -53,8 +53,8 @@ pub use key_set::{FetchedKeys, KeySet, KeySetSource, KeySource};
 pub use listener::{AllowedNamespaces, Listener, ListenerSet, ListenerTls, RouteGroupKind};
 pub use material::{Digest, KeyPair, Roots};
 pub use mesh_settings::{
-    CaCertificate, MatchingRule, MeshSettings, PathNormalization, RefusedPart, ServiceScope, SettingsPart,
-    Visibility, VisibilityPolicy,
+    AccessLog, CaCertificate, LogFormat, MatchingRule, MeshSettings, PathNormalization, RefusedPart,
+    ServiceScope, SettingsPart, Visibility, VisibilityPolicy,
 };
 pub use meta::Meta;
 pub use namespace::Namespace;

@@ -140,9 +140,15 @@ const TRAFFIC_POLICY: &[Line] = &[
     Read("portLevelSettings[]", "port.number"),
     Within("portLevelSettings[]", PORT_POLICY),
     Unsupported("tunnel", "", "write a ServiceEntry with a waypoint, through which calls leave the mesh"),
-    Read("proxyProtocol", "version"),
+    Unsupported(
+        "proxyProtocol",
+        "",
+        "leave it out: what is behind a waypoint is told who calls by headers of requests",
+    ),
     Read("retryBudget", "percent minRetryConcurrency budgetInterval"),
 ];
+
+const LOCALITY: &str = "leave it out: all instances of a waypoint have one configuration, wherever they run";
 
 const PORT_POLICY: &[Line] = &[
     Read("loadBalancer", "simple warmupDurationSecs"),
@@ -152,11 +158,8 @@ const PORT_POLICY: &[Line] = &[
         "httpHeaderName useSourceIp httpQueryParameterName minimumRingSize ringHash.minimumRingSize maglev.tableSize",
     ),
     Read("loadBalancer.consistentHash.httpCookie", "name path ttl attributes[].name attributes[].value"),
-    Read(
-        "loadBalancer.localityLbSetting",
-        "enabled distribute[].from distribute[].to.* failover[].from failover[].to failoverPriority[]",
-    ),
-    Unsupported("loadBalancer.zoneAwareLbSetting", "", "use localityLbSetting"),
+    Unsupported("loadBalancer.localityLbSetting", "", LOCALITY),
+    Unsupported("loadBalancer.zoneAwareLbSetting", "", LOCALITY),
     Read("connectionPool.tcp", "maxConnections connectTimeout maxConnectionDuration idleTimeout"),
     Read("connectionPool.tcp.tcpKeepalive", "probes time interval"),
     Read(

@@ -2,7 +2,7 @@
 
 use super::line::Line::{self, Outside, Read, Unsupported, Within};
 
-const ACCESS_LOG: &str = "ztunnels log connections by themselves";
+const ACCESS_LOG: &str = "write accessLogFile: no access log is sent to a server";
 const ENVOY: &str = "it is for Envoys, and no waypoint of this version reads it";
 const INGRESS: &str = "there is no ingress controller here";
 const TLS: &str = "ztunnels have one profile of TLS";
@@ -18,6 +18,7 @@ const SELECTOR: &[Line] = &[Read("", "matchLabels.*"), Read("matchExpressions[]"
 
 const MESH: &[Line] = &[
     Read("", "rootNamespace trustDomain trustDomainAliases[]"),
+    Read("", "accessLogFile accessLogFormat accessLogEncoding"),
     Within("discoverySelectors[]", SELECTOR),
     Read("serviceScopeConfigs[]", "scope"),
     Within("serviceScopeConfigs[].namespaceSelector", SELECTOR),
@@ -30,9 +31,6 @@ const MESH: &[Line] = &[
     Unsupported("caCertificates[].spiffeBundleUrl", "", "write the roots into pem"),
     Unsupported("caCertificates[].trustDomains", "", "write trustDomainAliases"),
     Within("defaultConfig", PROXY),
-    Unsupported("accessLogEncoding", "", ACCESS_LOG),
-    Unsupported("accessLogFile", "", ACCESS_LOG),
-    Unsupported("accessLogFormat", "", ACCESS_LOG),
     Unsupported("ca", "", "use an external signer: K8S_SIGNER"),
     Unsupported(
         "certificates",

@@ -1,5 +1,6 @@
 //! `match` of the routes of a VirtualService.
 
+use super::expression;
 use super::fault::{Faults, Lowered, join};
 use super::number::ProtoPort;
 use super::pairs::StrictPairs;
@@ -146,7 +147,10 @@ impl StringMatch<'_> {
                 Ok(Some((shared(&format!("{}{ANY}", escaped(prefix.as_str()))), true)))
             }
             (None, None, Some(regex)) if matches!(regex.as_str(), "" | "*") => Ok(None),
-            (None, None, Some(regex)) => Ok(Some((regex.shared(), true))),
+            (None, None, Some(regex)) => {
+                expression::check(regex.as_str())?;
+                Ok(Some((regex.shared(), true)))
+            }
             _ => Err("has more than one of exact, prefix and regex".to_owned()),
         }
     }

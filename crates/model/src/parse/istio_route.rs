@@ -1,6 +1,7 @@
 //! Routes of a VirtualService: what becomes of what they match.
 
 use super::duration;
+use super::expression;
 use super::fault::{Faults, Lowered, join};
 use super::istio_match::{Matches, Notes, StringMatch};
 use super::number::{Bounded, ProtoNumber, ProtoPort};
@@ -451,9 +452,14 @@ impl RewriteManifest<'_> {
             }
             (Some(uri), None) => Some(PathChange::Matched(new_path(uri.as_str(), "uri")?)),
             (None, Some(of)) => Some(PathChange::Regex {
-                pattern: of.pattern.as_ref().map(Text::shared).filter(|text| !text.is_empty()).ok_or_else(
-                    || ("uriRegexRewrite.match".to_owned(), "an empty expression finds nothing".to_owned()),
-                )?,
+                pattern: {
+                    let at = |why: String| ("uriRegexRewrite.match".to_owned(), why);
+                    let pattern = of.pattern.as_ref().map(Text::shared).filter(|text| !text.is_empty());
+                    let pattern =
+                        pattern.ok_or_else(|| at("an empty expression finds nothing".to_owned()))?;
+                    expression::check(&pattern).map_err(at)?;
+                    pattern
+                },
                 substitution: new_path(or_empty(&of.rewrite), "uriRegexRewrite.rewrite")?,
             }),
             (None, None) => None,

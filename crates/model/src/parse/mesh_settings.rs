@@ -4,10 +4,10 @@ use super::metadata::Metadata;
 use super::selector::LabelSelector;
 use super::text::{Text, or_empty, shared_list};
 use super::unsupported::snake_case;
-use super::{code, read, unsupported, wrong::Wrong};
+use super::{code, log_format, read, unsupported, wrong::Wrong};
 use crate::facts::{
-    CaCertificate, ExtensionProvider, MatchingRule, MeshSettings, PathNormalization, RefusedPart,
-    ServiceScope, SettingsPart, Visibility, VisibilityPolicy,
+    AccessLog, CaCertificate, ExtensionProvider, LogFormat, MatchingRule, MeshSettings, PathNormalization,
+    RefusedPart, ServiceScope, SettingsPart, Visibility, VisibilityPolicy,
 };
 use crate::{
     Diagnostic, Kind, Name, ObjectRef, Selector, Severity, Str, TrustDomain, did_you_mean, field, host_of,
@@ -211,6 +211,7 @@ fn lower(mesh: &yaml::Mapping, name: Name) -> MeshSettings {
     let providers = of.part(SettingsPart::ExtensionProviders, "extensionProviders", |list| {
         each(Some(list), "extensionProviders", provider)
     });
+    let access_log = access_log(&mut of);
     MeshSettings {
         name,
         root_namespace: root_namespace.value().flatten().unwrap_or(default.root_namespace),
@@ -228,9 +229,59 @@ fn lower(mesh: &yaml::Mapping, name: Name) -> MeshSettings {
         ca_certificates: certificates.value().unwrap_or_default(),
         path_normalization: paths.value().flatten().unwrap_or_default(),
         extension_providers: providers.value().unwrap_or_default().into_iter().flatten().collect(),
+        access_log,
         refused: of.refused,
         unread,
     }
+}
+
+/// What access logs are written as: `TEXT` or `JSON`.
+const ENCODINGS: &[(&str, i64, bool)] = &[("TEXT", 0, false), ("JSON", 1, true)];
+
+/// Returns what is written of requests and streams: nothing, if any of its parts is refused.
+fn access_log(of: &mut Parts<'_>) -> Option<AccessLog> {
+    let part = SettingsPart::AccessLog;
+    let file = of.part(part, "accessLogFile", |text: Text<'_>| written(&text).map(log_file).transpose());
+    let is_json = of.part(part, "accessLogEncoding", |written: Enumeration| {
+        value(&Some(written), ENCODINGS, "accessLogEncoding")
+    });
+    let is_json = is_json.value().flatten().unwrap_or(false);
+    let format = of.part(part, "accessLogFormat", |text: Text<'_>| {
+        written(&text).map(|text| log_format(text, is_json)).transpose()
+    });
+    let default = if is_json { LogFormat::Json(None) } else { LogFormat::Text(None) };
+    let format = format.value().flatten().unwrap_or(default);
+    let file = file.value().flatten()?;
+    let is_refused = of.refused.iter().any(|of| of.part == part);
+    (!is_refused).then_some(AccessLog { file, format })
+}
+
+/// A proxy writes to its own output: it may not be able to write a file.
+fn log_file(text: &str) -> Result<Str, Wrong> {
+    if matches!(text, "/dev/stdout" | "/dev/stderr") {
+        return Ok(shared(text));
+    }
+    let fault = format!("{text:?} is no output of a process");
+    Err(Wrong::new(code::SETTINGS_FIELD, format!("{AT}.accessLogFile"), fault)
+        .help("write /dev/stdout or /dev/stderr: proxies write no files"))
+}
+
+fn log_format(text: &str, is_json: bool) -> Result<LogFormat, Wrong> {
+    let wrong = |fault: String| {
+        Wrong::new(code::SETTINGS_FIELD, format!("{AT}.accessLogFormat"), fault)
+            .help("write commands of Envoy, as in %PROTOCOL%, and %% for a percent sign")
+    };
+    if !is_json {
+        log_format::check(text).map_err(wrong)?;
+        let end = if text.ends_with('\n') { "" } else { "\n" };
+        return Ok(LogFormat::Text(Some(Str::from(format!("{text}{end}")))));
+    }
+    let fields: std::collections::BTreeMap<String, String> =
+        serde_json::from_str(text).map_err(|error| wrong(format!("is no JSON object of texts: {error}")))?;
+    for format in fields.values() {
+        log_format::check(format).map_err(wrong)?;
+    }
+    Ok(LogFormat::Json(Some(fields.into_iter().map(|(key, value)| (key.into(), value.into())).collect())))
 }
 
 /// Returns the text, unless it is empty: that counts as not written.
@@ -646,9 +697,36 @@ mod tests {
     }
 
     #[test]
+    fn an_access_log_is_what_proxies_can_write() {
+        let log = |mesh: &str| settings(mesh).unwrap().access_log;
+        let of = |format| Some(AccessLog { file: "/dev/stdout".into(), format });
+        assert_eq!(log("accessLogFormat: '%PROTOCOL%'"), None);
+        assert_eq!(log("accessLogFile: /dev/stdout"), of(LogFormat::Text(None)));
+        let text = log("{accessLogFile: /dev/stdout, accessLogFormat: '%PROTOCOL%'}");
+        assert_eq!(text, of(LogFormat::Text(Some("%PROTOCOL%\n".into()))));
+        assert_eq!(log("{accessLogFile: /dev/stdout, accessLogEncoding: JSON}"), of(LogFormat::Json(None)));
+        let json = "{accessLogFile: /dev/stdout, accessLogEncoding: 1, accessLogFormat: '{\"b\": \"%PROTOCOL%\", \"a\": \"\"}'}";
+        let fields = vec![("a".into(), "".into()), ("b".into(), "%PROTOCOL%".into())];
+        assert_eq!(log(json), of(LogFormat::Json(Some(fields))));
+        for wrong in [
+            "{accessLogFile: /var/log/access}",
+            "{accessLogFile: /dev/stdout, accessLogFormat: '%NONE%'}",
+            "{accessLogFile: /dev/stdout, accessLogEncoding: XML}",
+            "{accessLogFile: /dev/stdout, accessLogEncoding: JSON, accessLogFormat: '%PROTOCOL%'}",
+        ] {
+            let settings = settings(wrong).unwrap();
+            assert_eq!(
+                (parts(&settings), settings.access_log),
+                (vec![SettingsPart::AccessLog], None),
+                "{wrong}"
+            );
+        }
+    }
+
+    #[test]
     fn fields_that_are_not_read_are_told() {
         let settings = settings(
-            "{accessLogFile: /dev/stdout, enable_tracing: true, trustdomain: a.test, somethingElse: 1, trust_domain: b.test,
+            "{enableEnvoyAccessLogService: true, enable_tracing: true, trustdomain: a.test, somethingElse: 1, trust_domain: b.test,
               accessLogFormat: '', defaultConfig: {discoveryAddress: 'a:1', concurrency: 2}, tlsDefaults: {},
               caCertificates: [{pem: x}, {spiffe_bundle_url: 'https://example.org'}]}",
         );
@@ -661,8 +739,8 @@ mod tests {
                 (
                     "KO007",
                     Severity::Info,
-                    "data.mesh.accessLogFile",
-                    "ztunnels log connections by themselves"
+                    "data.mesh.enableEnvoyAccessLogService",
+                    "write accessLogFile: no access log is sent to a server"
                 ),
                 (
                     "KO007",

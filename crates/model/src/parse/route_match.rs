@@ -1,5 +1,6 @@
 //! `matches` of routes.
 
+use super::expression;
 use super::fault::Lowered;
 use super::text::{Text, or_empty};
 use crate::facts::{PathMatch, RequestMatch, ValueMatch};
@@ -119,7 +120,9 @@ impl GrpcMethod<'_> {
             "RegularExpression" => {
                 let service = if service.is_empty() { "[^/]+" } else { service };
                 let method = if method.is_empty() { ".+" } else { method };
-                Ok(Some(PathMatch::Regex(shared(&format!("/{service}/{method}")))))
+                let path = format!("/{service}/{method}");
+                expression::check(&path)?;
+                Ok(Some(PathMatch::Regex(shared(&path))))
             }
             other => Err(format!("{other:?} is no type of match")),
         }
@@ -139,7 +142,10 @@ fn path(of: &Typed<'_>) -> Result<PathMatch, String> {
             check_path(value)?;
             Ok(PathMatch::Exact(shared(value)))
         }
-        "RegularExpression" => Ok(PathMatch::Regex(shared(value))),
+        "RegularExpression" => {
+            expression::check(value)?;
+            Ok(PathMatch::Regex(shared(value)))
+        }
         other => Err(format!("{other:?} is no type of match")),
     }
 }
@@ -199,6 +205,9 @@ fn values(
             "RegularExpression" => true,
             other => return Err((at("type"), format!("{other:?} is no type of match"))),
         };
+        if is_regex {
+            expression::check(or_empty(&one.value)).map_err(|why| (at("value"), why))?;
+        }
         let written = or_empty(&one.name);
         let name = name_of(written).ok_or_else(|| (at("name"), format!("{written:?} cannot be a name")))?;
         if !all.iter().any(|other| other.name == name) {

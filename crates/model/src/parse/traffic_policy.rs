@@ -1,18 +1,17 @@
 //! `trafficPolicy` of a DestinationRule.
 
-use super::duration;
 use super::fault::join;
 use super::istio_route::PortSelector;
 use super::number::{Bounded, ProtoNumber, ProtoPort};
+use super::route_match::header_name;
 use super::text::{Text, or_empty, shared_list};
+use super::unset::Unset;
 use crate::facts::{
-    Algorithm, ClientTls, ConnectionPool, HashKey, HashTable, Ignored, LoadBalancer, LocalitySetting,
-    OutlierDetection, PortPolicy, RetryBudget, TcpKeepalive, TlsMode, TrafficPolicy, Warmup,
+    Algorithm, ClientTls, ConnectionPool, HashKey, HashTable, LoadBalancer, OutlierDetection, PortPolicy,
+    RetryBudget, TcpKeepalive, TlsMode, TrafficPolicy, Warmup,
 };
 use crate::{Str, shared};
 use serde::Deserialize;
-use std::collections::BTreeMap;
-use std::time::Duration;
 
 /// A number that is not negative.
 type Count = Bounded<{ i32::MAX as u32 }, true>;
@@ -32,8 +31,6 @@ pub(super) struct PolicyManifest<'a> {
     port_level_settings: Option<Vec<PortManifest<'a>>>,
     #[serde(borrow)]
     retry_budget: Option<BudgetManifest<'a>>,
-    #[serde(borrow)]
-    proxy_protocol: Option<ProxyProtocol<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -57,8 +54,6 @@ struct BalancerManifest<'a> {
     simple: Option<Text<'a>>,
     #[serde(borrow)]
     consistent_hash: Option<HashManifest<'a>>,
-    #[serde(borrow)]
-    locality_lb_setting: Option<LocalityManifest<'a>>,
     #[serde(borrow)]
     warmup_duration_secs: Option<Text<'a>>,
     #[serde(borrow)]
@@ -112,36 +107,6 @@ struct Ring {
 #[serde(rename_all = "camelCase", expecting = "an object")]
 struct Maglev {
     table_size: Option<ProtoNumber>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", expecting = "an object")]
-struct LocalityManifest<'a> {
-    enabled: Option<bool>,
-    #[serde(borrow)]
-    distribute: Option<Vec<Distribute<'a>>>,
-    #[serde(borrow)]
-    failover: Option<Vec<Failover<'a>>>,
-    #[serde(borrow)]
-    failover_priority: Option<Vec<Text<'a>>>,
-}
-
-#[derive(Deserialize)]
-#[serde(expecting = "an object")]
-struct Distribute<'a> {
-    #[serde(borrow)]
-    from: Option<Text<'a>>,
-    #[serde(borrow)]
-    to: Option<BTreeMap<Text<'a>, ProtoNumber>>,
-}
-
-#[derive(Deserialize)]
-#[serde(expecting = "an object")]
-struct Failover<'a> {
-    #[serde(borrow)]
-    from: Option<Text<'a>>,
-    #[serde(borrow)]
-    to: Option<Text<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -258,53 +223,6 @@ struct BudgetManifest<'a> {
     budget_interval: Option<Text<'a>>,
 }
 
-#[derive(Deserialize)]
-#[serde(expecting = "an object")]
-struct ProxyProtocol<'a> {
-    #[serde(borrow)]
-    version: Option<Text<'a>>,
-}
-
-/// Values that are not valid, and count as unset.
-#[derive(Default)]
-pub(super) struct Unset(Vec<Ignored>);
-
-impl Unset {
-    /// Returns all, in the order in which they were found.
-    pub(super) fn into_list(self) -> Vec<Ignored> {
-        self.0
-    }
-
-    pub(super) fn push(&mut self, field: String, message: String, help: &'static str) {
-        self.0.push(Ignored { field, message, help });
-    }
-
-    fn duration(&mut self, at: &str, field: &str, text: &Option<Text<'_>>) -> Option<Duration> {
-        let text = text.as_ref()?.as_str();
-        let found = duration::of_istio(text);
-        if found.is_none() {
-            let message = format!("{text:?} is no duration, and counts as unset");
-            self.push(join(at, field), message, "write a duration such as 1.5s or 500ms");
-        }
-        found
-    }
-
-    /// Returns a number in thousandths.
-    fn thousandths(&mut self, at: &str, field: &str, value: Option<f64>) -> Option<u32> {
-        let value = value?;
-        if (0.0..=1_000_000.0).contains(&value) {
-            // Within the range that was checked.
-            return Some((value * 1_000.0).round() as u32);
-        }
-        self.push(join(at, field), format!("{value} counts as unset"), "write a number that is not negative");
-        None
-    }
-
-    fn word(&mut self, at: &str, field: &str, word: &str, choices: &'static str) {
-        self.push(join(at, field), format!("{word:?} is not known, and counts as unset"), choices);
-    }
-}
-
 impl PolicyManifest<'_> {
     /// Lowers what stands at the field `at`.
     pub(super) fn lower(self, at: &str, unset: &mut Unset) -> TrafficPolicy {
@@ -340,20 +258,12 @@ impl PolicyManifest<'_> {
         let retries = self.retry_budget.map(|of| {
             let at = join(at, "retryBudget");
             RetryBudget {
-                percent: unset.thousandths(&at, "percent", of.percent),
+                percent: unset.percent(&at, "percent", of.percent),
                 min_concurrency: of.min_retry_concurrency.map(ProtoNumber::get),
-                interval: unset.duration(&at, "budgetInterval", &of.budget_interval),
+                interval: unset.span(&at, "budgetInterval", &of.budget_interval),
             }
         });
-        let proxy_protocol = self.proxy_protocol.and_then(|of| match or_empty(&of.version) {
-            "" | "V1" => Some(1),
-            "V2" => Some(2),
-            other => {
-                unset.word(&join(at, "proxyProtocol"), "version", other, "use V1 or V2");
-                None
-            }
-        });
-        TrafficPolicy { common, ports, retries, proxy_protocol }
+        TrafficPolicy { common, ports, retries }
     }
 }
 
@@ -364,30 +274,25 @@ impl BalancerManifest<'_> {
             "" | "UNSPECIFIED" | "LEAST_CONN" | "LEAST_REQUEST" => Algorithm::LeastRequest,
             "ROUND_ROBIN" => Algorithm::RoundRobin,
             "RANDOM" => Algorithm::Random,
-            "PASSTHROUGH" => Algorithm::Passthrough,
+            "PASSTHROUGH" => {
+                let message =
+                    "\"PASSTHROUGH\" counts as unset: what is called at a waypoint is a service".to_owned();
+                let help = "leave it out, or use one of LEAST_REQUEST, ROUND_ROBIN, RANDOM";
+                unset.push(join(at, "simple"), message, help);
+                Algorithm::LeastRequest
+            }
             other => {
-                let choices = "use one of LEAST_REQUEST, ROUND_ROBIN, RANDOM, PASSTHROUGH";
+                let choices = "use one of LEAST_REQUEST, ROUND_ROBIN, RANDOM";
                 unset.word(at, "simple", other, choices);
                 Algorithm::LeastRequest
             }
         });
-        let locality = self.locality_lb_setting.map(|of| LocalitySetting {
-            is_enabled: of.enabled,
-            distribute: of.distribute.iter().flatten().map(Distribute::lower).collect(),
-            failover: of
-                .failover
-                .iter()
-                .flatten()
-                .map(|of| (shared(or_empty(&of.from)), shared(or_empty(&of.to))))
-                .collect(),
-            failover_priority: shared_list(of.failover_priority),
-        });
         let warmup = match (self.warmup, &self.warmup_duration_secs) {
             (Some(of), _) => {
                 let at = join(at, "warmup");
-                let minimum = unset.thousandths(&at, "minimumPercent", of.minimum_percent);
+                let minimum = unset.percent(&at, "minimumPercent", of.minimum_percent);
                 let aggression = unset.thousandths(&at, "aggression", of.aggression);
-                let duration = unset.duration(&at, "duration", &of.duration);
+                let duration = unset.span(&at, "duration", &of.duration);
                 duration.map(|duration| Warmup {
                     duration,
                     minimum: minimum.unwrap_or(MINIMUM),
@@ -395,11 +300,17 @@ impl BalancerManifest<'_> {
                 })
             }
             (None, text) => {
-                let duration = unset.duration(at, "warmupDurationSecs", text);
+                let duration = unset.span(at, "warmupDurationSecs", text);
                 duration.map(|duration| Warmup { duration, minimum: MINIMUM, aggression: AGGRESSION })
             }
         };
-        LoadBalancer { algorithm, locality, warmup }
+        let is_gradual = matches!(algorithm, Algorithm::LeastRequest | Algorithm::RoundRobin);
+        if warmup.is_some() && !is_gradual {
+            let message =
+                "has no effect: only LEAST_REQUEST and ROUND_ROBIN have weights that may grow".to_owned();
+            unset.push(join(at, "warmup"), message, "use one of these, or leave it out");
+        }
+        LoadBalancer { algorithm, warmup: warmup.filter(|_| is_gradual) }
     }
 }
 
@@ -407,57 +318,103 @@ impl BalancerManifest<'_> {
 const MINIMUM: u32 = 10_000;
 const AGGRESSION: u32 = 1_000;
 
-impl Distribute<'_> {
-    fn lower(&self) -> (Str, Vec<(Str, u32)>) {
-        let to = self.to.iter().flatten().map(|(to, weight)| (to.shared(), weight.get()));
-        (shared(or_empty(&self.from)), to.collect())
-    }
-}
-
 impl HashManifest<'_> {
     fn lower(self, at: &str, unset: &mut Unset) -> Option<Algorithm> {
         let set = |text: &Option<Text<'_>>| text.as_ref().map(Text::shared).filter(|text| !text.is_empty());
-        let cookie = self.http_cookie.map(|of| HashKey::Cookie {
-            name: shared(or_empty(&of.name)),
-            path: shared(or_empty(&of.path)),
-            ttl: unset.duration(&join(at, "httpCookie"), "ttl", &of.ttl),
-            attributes: of
-                .attributes
-                .iter()
-                .flatten()
-                .map(|of| (shared(or_empty(&of.name)), shared(or_empty(&of.value))))
-                .collect(),
-        });
-        let key = set(&self.http_header_name)
-            .map(HashKey::Header)
-            .or(cookie)
-            .or(self.use_source_ip.filter(|uses| *uses).map(|_| HashKey::SourceIp))
-            .or(set(&self.http_query_parameter_name).map(HashKey::Query));
-        if key.is_none() {
+        let table = self.table(at, unset);
+        let key = if let Some(name) = set(&self.http_header_name) {
+            let valid = header_name(&name).map(HashKey::Header);
+            if valid.is_none() {
+                let message = format!("{:?} is no name of a header, and counts as unset", name.as_str());
+                unset.push(join(at, "httpHeaderName"), message, "write one such as x-user");
+            }
+            valid
+        } else if let Some(cookie) = self.http_cookie {
+            cookie.lower(&join(at, "httpCookie"), unset)
+        } else if self.use_source_ip == Some(true) {
+            Some(HashKey::SourceIp)
+        } else if let Some(name) = set(&self.http_query_parameter_name) {
+            Some(HashKey::Query(name))
+        } else {
             let help = "write one of httpHeaderName, httpCookie, useSourceIp and httpQueryParameterName";
             unset.push(at.to_owned(), "says not what is hashed, and counts as unset".to_owned(), help);
-        }
-        let size = |number: Option<ProtoNumber>| number.map(|number| u64::from(number.get()));
-        let ring =
-            size(self.ring_hash.and_then(|ring| ring.minimum_ring_size)).or(size(self.minimum_ring_size));
-        let table = match self.maglev {
-            Some(maglev) => HashTable::Maglev(size(maglev.table_size).unwrap_or(65_537)),
-            None => HashTable::Ring(ring.unwrap_or(1_024)),
+            None
         };
         Some(Algorithm::Hash(key?, table))
+    }
+
+    fn table(&self, at: &str, unset: &mut Unset) -> HashTable {
+        let size = |number: Option<ProtoNumber>| number.map(|number| u64::from(number.get()));
+        if let Some(maglev) = &self.maglev {
+            let size = size(maglev.table_size).unwrap_or(MAGLEV);
+            if size <= LARGEST_MAGLEV && is_prime(size) {
+                return HashTable::Maglev(size);
+            }
+            let message = format!("{size} counts as unset");
+            unset.push(join(at, "maglev.tableSize"), message, "write a prime up to 5000011");
+            return HashTable::Maglev(MAGLEV);
+        }
+        let of_ring = self.ring_hash.as_ref().and_then(|ring| size(ring.minimum_ring_size));
+        let least = of_ring.or(size(self.minimum_ring_size)).unwrap_or(RING);
+        if least <= LARGEST_RING {
+            return HashTable::Ring(least);
+        }
+        let field = if of_ring.is_some() { "ringHash.minimumRingSize" } else { "minimumRingSize" };
+        unset.push(join(at, field), format!("{least} counts as unset"), "write a number up to 8388608");
+        HashTable::Ring(RING)
+    }
+}
+
+/// What tables of hashes have by default, and at most.
+const RING: u64 = 1_024;
+const LARGEST_RING: u64 = 8_388_608;
+const MAGLEV: u64 = 65_537;
+const LARGEST_MAGLEV: u64 = 5_000_011;
+
+fn is_prime(number: u64) -> bool {
+    let mut divisors = (2..).take_while(|divisor| divisor * divisor <= number);
+    number > 1 && divisors.all(|divisor| !number.is_multiple_of(divisor))
+}
+
+impl Cookie<'_> {
+    fn lower(self, at: &str, unset: &mut Unset) -> Option<HashKey> {
+        let name = shared(or_empty(&self.name));
+        if name.is_empty() {
+            let message = "is empty, so the cookie counts as unset".to_owned();
+            unset.push(join(at, "name"), message, "write the name of the cookie");
+            return None;
+        }
+        let mut attributes = Vec::new();
+        for (i, of) in self.attributes.iter().flatten().enumerate() {
+            let (name, value) = (shared(or_empty(&of.name)), shared(or_empty(&of.value)));
+            let is_text = |text: &Str| !text.bytes().any(|byte| byte.is_ascii_control() || byte == b';');
+            if name.is_empty() || !is_text(&name) || !is_text(&value) {
+                let message = "is no attribute of a cookie, and counts as unset".to_owned();
+                unset.push(
+                    format!("{at}.attributes[{i}]"),
+                    message,
+                    "write a name, and a value without semicolon",
+                );
+                continue;
+            }
+            attributes.push((name, value));
+        }
+        let ttl = unset.duration(at, "ttl", &self.ttl);
+        Some(HashKey::Cookie { name, path: shared(or_empty(&self.path)), ttl, attributes })
     }
 }
 
 impl PoolManifest<'_> {
     fn lower(self, at: &str, unset: &mut Unset) -> ConnectionPool {
         let mut pool = ConnectionPool::default();
-        let count = |count: Option<Count>| count.map(Count::get);
+        // Zero is what protobuf has for what is not written.
+        let count = |count: Option<Count>| count.map(Count::get).filter(|count| *count > 0);
         if let Some(tcp) = self.tcp {
             let at = join(at, "tcp");
             pool.max_connections = count(tcp.max_connections);
-            pool.connect_timeout = unset.duration(&at, "connectTimeout", &tcp.connect_timeout);
+            pool.connect_timeout = unset.span(&at, "connectTimeout", &tcp.connect_timeout);
             pool.max_connection_duration =
-                unset.duration(&at, "maxConnectionDuration", &tcp.max_connection_duration);
+                unset.span(&at, "maxConnectionDuration", &tcp.max_connection_duration);
             pool.tcp_idle_timeout = unset.duration(&at, "idleTimeout", &tcp.idle_timeout);
             pool.keepalive = tcp.tcp_keepalive.map(|of| {
                 let at = join(&at, "tcpKeepalive");
@@ -488,7 +445,7 @@ impl PoolManifest<'_> {
             };
             pool.http2_keepalive = http.http2_keepalive.map(|of| {
                 let at = join(&at, "http2KeepAlive");
-                (unset.duration(&at, "interval", &of.interval), unset.duration(&at, "timeout", &of.timeout))
+                (unset.span(&at, "interval", &of.interval), unset.span(&at, "timeout", &of.timeout))
             });
         }
         pool
@@ -503,10 +460,14 @@ impl OutlierManifest<'_> {
             consecutive_gateway: number(self.consecutive_gateway_errors),
             consecutive_local: number(self.consecutive_local_origin_failures),
             splits_local: self.split_external_local_origin_errors.unwrap_or(false),
-            interval: unset.duration(at, "interval", &self.interval),
-            base_ejection_time: unset.duration(at, "baseEjectionTime", &self.base_ejection_time),
-            max_ejection_percent: self.max_ejection_percent.map(Count::get),
-            min_health_percent: self.min_health_percent.map(Count::get),
+            interval: unset.span(at, "interval", &self.interval),
+            base_ejection_time: unset.span(at, "baseEjectionTime", &self.base_ejection_time),
+            max_ejection_percent: unset.share(
+                at,
+                "maxEjectionPercent",
+                self.max_ejection_percent.map(Count::get),
+            ),
+            min_health_percent: unset.share(at, "minHealthPercent", self.min_health_percent.map(Count::get)),
         }
     }
 }

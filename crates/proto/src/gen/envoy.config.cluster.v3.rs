@@ -33,13 +33,36 @@ pub struct Cluster {
     pub cleanup_interval: ::core::option::Option<::prost_types::Duration>,
     #[prost(message, optional, tag = "27")]
     pub common_lb_config: ::core::option::Option<cluster::CommonLbConfig>,
-    #[prost(oneof = "cluster::ClusterDiscoveryType", tags = "2")]
+    #[prost(message, optional, tag = "19")]
+    pub outlier_detection: ::core::option::Option<OutlierDetection>,
+    #[prost(message, optional, tag = "30")]
+    pub upstream_connection_options: ::core::option::Option<UpstreamConnectionOptions>,
+    #[prost(oneof = "cluster::ClusterDiscoveryType", tags = "2, 38")]
     pub cluster_discovery_type: ::core::option::Option<cluster::ClusterDiscoveryType>,
-    #[prost(oneof = "cluster::LbConfig", tags = "34")]
+    #[prost(oneof = "cluster::LbConfig", tags = "23, 34, 37, 52, 56")]
     pub lb_config: ::core::option::Option<cluster::LbConfig>,
 }
 /// Nested message and enum types in `Cluster`.
 pub mod cluster {
+    /// Custom cluster type.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct CustomClusterType {
+        #[prost(string, tag = "1")]
+        pub name: ::prost::alloc::string::String,
+        #[prost(message, optional, tag = "2")]
+        pub typed_config: ::core::option::Option<::prost_types::Any>,
+    }
+    impl ::prost::Name for CustomClusterType {
+        const NAME: &'static str = "CustomClusterType";
+        const PACKAGE: &'static str = "envoy.config.cluster.v3";
+        fn full_name() -> ::prost::alloc::string::String {
+            "envoy.config.cluster.v3.Cluster.CustomClusterType".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "type.googleapis.com/envoy.config.cluster.v3.Cluster.CustomClusterType"
+                .into()
+        }
+    }
     /// Eds cluster config.
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
     pub struct EdsClusterConfig {
@@ -58,6 +81,96 @@ pub mod cluster {
         }
         fn type_url() -> ::prost::alloc::string::String {
             "type.googleapis.com/envoy.config.cluster.v3.Cluster.EdsClusterConfig".into()
+        }
+    }
+    /// Slow start config.
+    #[derive(Clone, PartialEq, ::prost::Message)]
+    pub struct SlowStartConfig {
+        #[prost(message, optional, tag = "1")]
+        pub slow_start_window: ::core::option::Option<::prost_types::Duration>,
+        #[prost(message, optional, tag = "2")]
+        pub aggression: ::core::option::Option<
+            super::super::super::core::v3::RuntimeDouble,
+        >,
+        #[prost(message, optional, tag = "3")]
+        pub min_weight_percent: ::core::option::Option<
+            super::super::super::super::r#type::v3::Percent,
+        >,
+    }
+    impl ::prost::Name for SlowStartConfig {
+        const NAME: &'static str = "SlowStartConfig";
+        const PACKAGE: &'static str = "envoy.config.cluster.v3";
+        fn full_name() -> ::prost::alloc::string::String {
+            "envoy.config.cluster.v3.Cluster.SlowStartConfig".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "type.googleapis.com/envoy.config.cluster.v3.Cluster.SlowStartConfig".into()
+        }
+    }
+    /// Round robin lb config.
+    #[derive(Clone, PartialEq, ::prost::Message)]
+    pub struct RoundRobinLbConfig {
+        #[prost(message, optional, tag = "1")]
+        pub slow_start_config: ::core::option::Option<SlowStartConfig>,
+    }
+    impl ::prost::Name for RoundRobinLbConfig {
+        const NAME: &'static str = "RoundRobinLbConfig";
+        const PACKAGE: &'static str = "envoy.config.cluster.v3";
+        fn full_name() -> ::prost::alloc::string::String {
+            "envoy.config.cluster.v3.Cluster.RoundRobinLbConfig".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "type.googleapis.com/envoy.config.cluster.v3.Cluster.RoundRobinLbConfig"
+                .into()
+        }
+    }
+    /// Least request lb config.
+    #[derive(Clone, PartialEq, ::prost::Message)]
+    pub struct LeastRequestLbConfig {
+        #[prost(message, optional, tag = "3")]
+        pub slow_start_config: ::core::option::Option<SlowStartConfig>,
+    }
+    impl ::prost::Name for LeastRequestLbConfig {
+        const NAME: &'static str = "LeastRequestLbConfig";
+        const PACKAGE: &'static str = "envoy.config.cluster.v3";
+        fn full_name() -> ::prost::alloc::string::String {
+            "envoy.config.cluster.v3.Cluster.LeastRequestLbConfig".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "type.googleapis.com/envoy.config.cluster.v3.Cluster.LeastRequestLbConfig"
+                .into()
+        }
+    }
+    /// Ring hash lb config.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct RingHashLbConfig {
+        #[prost(message, optional, tag = "1")]
+        pub minimum_ring_size: ::core::option::Option<u64>,
+    }
+    impl ::prost::Name for RingHashLbConfig {
+        const NAME: &'static str = "RingHashLbConfig";
+        const PACKAGE: &'static str = "envoy.config.cluster.v3";
+        fn full_name() -> ::prost::alloc::string::String {
+            "envoy.config.cluster.v3.Cluster.RingHashLbConfig".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "type.googleapis.com/envoy.config.cluster.v3.Cluster.RingHashLbConfig".into()
+        }
+    }
+    /// Maglev lb config.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct MaglevLbConfig {
+        #[prost(message, optional, tag = "1")]
+        pub table_size: ::core::option::Option<u64>,
+    }
+    impl ::prost::Name for MaglevLbConfig {
+        const NAME: &'static str = "MaglevLbConfig";
+        const PACKAGE: &'static str = "envoy.config.cluster.v3";
+        fn full_name() -> ::prost::alloc::string::String {
+            "envoy.config.cluster.v3.Cluster.MaglevLbConfig".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "type.googleapis.com/envoy.config.cluster.v3.Cluster.MaglevLbConfig".into()
         }
     }
     /// Original dst lb config.
@@ -145,6 +258,43 @@ pub mod cluster {
             }
         }
     }
+    /// Dns lookup family.
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum DnsLookupFamily {
+        Auto = 0,
+        V4Preferred = 3,
+    }
+    impl DnsLookupFamily {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Auto => "AUTO",
+                Self::V4Preferred => "V4_PREFERRED",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "AUTO" => Some(Self::Auto),
+                "V4_PREFERRED" => Some(Self::V4Preferred),
+                _ => None,
+            }
+        }
+    }
     /// Lb policy.
     #[derive(
         Clone,
@@ -161,6 +311,9 @@ pub mod cluster {
     pub enum LbPolicy {
         RoundRobin = 0,
         LeastRequest = 1,
+        RingHash = 2,
+        Random = 3,
+        Maglev = 5,
         ClusterProvided = 6,
     }
     impl LbPolicy {
@@ -172,6 +325,9 @@ pub mod cluster {
             match self {
                 Self::RoundRobin => "ROUND_ROBIN",
                 Self::LeastRequest => "LEAST_REQUEST",
+                Self::RingHash => "RING_HASH",
+                Self::Random => "RANDOM",
+                Self::Maglev => "MAGLEV",
                 Self::ClusterProvided => "CLUSTER_PROVIDED",
             }
         }
@@ -180,20 +336,33 @@ pub mod cluster {
             match value {
                 "ROUND_ROBIN" => Some(Self::RoundRobin),
                 "LEAST_REQUEST" => Some(Self::LeastRequest),
+                "RING_HASH" => Some(Self::RingHash),
+                "RANDOM" => Some(Self::Random),
+                "MAGLEV" => Some(Self::Maglev),
                 "CLUSTER_PROVIDED" => Some(Self::ClusterProvided),
                 _ => None,
             }
         }
     }
-    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
     pub enum ClusterDiscoveryType {
         #[prost(enumeration = "DiscoveryType", tag = "2")]
         Type(i32),
+        #[prost(message, tag = "38")]
+        ClusterType(CustomClusterType),
     }
     #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum LbConfig {
+        #[prost(message, tag = "23")]
+        RingHashLbConfig(RingHashLbConfig),
         #[prost(message, tag = "34")]
         OriginalDstLbConfig(OriginalDstLbConfig),
+        #[prost(message, tag = "37")]
+        LeastRequestLbConfig(LeastRequestLbConfig),
+        #[prost(message, tag = "52")]
+        MaglevLbConfig(MaglevLbConfig),
+        #[prost(message, tag = "56")]
+        RoundRobinLbConfig(RoundRobinLbConfig),
     }
 }
 impl ::prost::Name for Cluster {
@@ -215,7 +384,7 @@ pub struct CircuitBreakers {
 /// Nested message and enum types in `CircuitBreakers`.
 pub mod circuit_breakers {
     /// Thresholds.
-    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    #[derive(Clone, Copy, PartialEq, ::prost::Message)]
     pub struct Thresholds {
         #[prost(message, optional, tag = "2")]
         pub max_connections: ::core::option::Option<u32>,
@@ -225,6 +394,34 @@ pub mod circuit_breakers {
         pub max_requests: ::core::option::Option<u32>,
         #[prost(message, optional, tag = "5")]
         pub max_retries: ::core::option::Option<u32>,
+        #[prost(message, optional, tag = "8")]
+        pub retry_budget: ::core::option::Option<thresholds::RetryBudget>,
+    }
+    /// Nested message and enum types in `Thresholds`.
+    pub mod thresholds {
+        /// Retry budget.
+        #[derive(Clone, Copy, PartialEq, ::prost::Message)]
+        pub struct RetryBudget {
+            #[prost(message, optional, tag = "1")]
+            pub budget_percent: ::core::option::Option<
+                super::super::super::super::super::r#type::v3::Percent,
+            >,
+            #[prost(message, optional, tag = "2")]
+            pub min_retry_concurrency: ::core::option::Option<u32>,
+            #[prost(message, optional, tag = "3")]
+            pub budget_interval: ::core::option::Option<::prost_types::Duration>,
+        }
+        impl ::prost::Name for RetryBudget {
+            const NAME: &'static str = "RetryBudget";
+            const PACKAGE: &'static str = "envoy.config.cluster.v3";
+            fn full_name() -> ::prost::alloc::string::String {
+                "envoy.config.cluster.v3.CircuitBreakers.Thresholds.RetryBudget".into()
+            }
+            fn type_url() -> ::prost::alloc::string::String {
+                "type.googleapis.com/envoy.config.cluster.v3.CircuitBreakers.Thresholds.RetryBudget"
+                    .into()
+            }
+        }
     }
     impl ::prost::Name for Thresholds {
         const NAME: &'static str = "Thresholds";
@@ -246,5 +443,61 @@ impl ::prost::Name for CircuitBreakers {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "type.googleapis.com/envoy.config.cluster.v3.CircuitBreakers".into()
+    }
+}
+/// Outlier detection.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OutlierDetection {
+    #[prost(message, optional, tag = "1")]
+    pub consecutive_5xx: ::core::option::Option<u32>,
+    #[prost(message, optional, tag = "2")]
+    pub interval: ::core::option::Option<::prost_types::Duration>,
+    #[prost(message, optional, tag = "3")]
+    pub base_ejection_time: ::core::option::Option<::prost_types::Duration>,
+    #[prost(message, optional, tag = "4")]
+    pub max_ejection_percent: ::core::option::Option<u32>,
+    #[prost(message, optional, tag = "5")]
+    pub enforcing_consecutive_5xx: ::core::option::Option<u32>,
+    #[prost(message, optional, tag = "6")]
+    pub enforcing_success_rate: ::core::option::Option<u32>,
+    #[prost(message, optional, tag = "10")]
+    pub consecutive_gateway_failure: ::core::option::Option<u32>,
+    #[prost(message, optional, tag = "11")]
+    pub enforcing_consecutive_gateway_failure: ::core::option::Option<u32>,
+    #[prost(bool, tag = "12")]
+    pub split_external_local_origin_errors: bool,
+    #[prost(message, optional, tag = "13")]
+    pub consecutive_local_origin_failure: ::core::option::Option<u32>,
+    #[prost(message, optional, tag = "14")]
+    pub enforcing_consecutive_local_origin_failure: ::core::option::Option<u32>,
+    #[prost(message, optional, tag = "15")]
+    pub enforcing_local_origin_success_rate: ::core::option::Option<u32>,
+    #[prost(message, optional, tag = "25")]
+    pub always_eject_one_host: ::core::option::Option<bool>,
+}
+impl ::prost::Name for OutlierDetection {
+    const NAME: &'static str = "OutlierDetection";
+    const PACKAGE: &'static str = "envoy.config.cluster.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.config.cluster.v3.OutlierDetection".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/envoy.config.cluster.v3.OutlierDetection".into()
+    }
+}
+/// Upstream connection options.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpstreamConnectionOptions {
+    #[prost(message, optional, tag = "1")]
+    pub tcp_keepalive: ::core::option::Option<super::super::core::v3::TcpKeepalive>,
+}
+impl ::prost::Name for UpstreamConnectionOptions {
+    const NAME: &'static str = "UpstreamConnectionOptions";
+    const PACKAGE: &'static str = "envoy.config.cluster.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.config.cluster.v3.UpstreamConnectionOptions".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/envoy.config.cluster.v3.UpstreamConnectionOptions".into()
     }
 }

@@ -344,13 +344,15 @@ impl ::prost::Name for Locality {
 /// Data source.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DataSource {
-    #[prost(oneof = "data_source::Specifier", tags = "2, 3")]
+    #[prost(oneof = "data_source::Specifier", tags = "1, 2, 3")]
     pub specifier: ::core::option::Option<data_source::Specifier>,
 }
 /// Nested message and enum types in `DataSource`.
 pub mod data_source {
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
     pub enum Specifier {
+        #[prost(string, tag = "1")]
+        Filename(::prost::alloc::string::String),
         #[prost(bytes, tag = "2")]
         InlineBytes(::prost::bytes::Bytes),
         #[prost(string, tag = "3")]
@@ -410,6 +412,8 @@ impl ::prost::Name for KeepaliveSettings {
 pub struct HttpProtocolOptions {
     #[prost(message, optional, tag = "1")]
     pub idle_timeout: ::core::option::Option<::prost_types::Duration>,
+    #[prost(message, optional, tag = "3")]
+    pub max_connection_duration: ::core::option::Option<::prost_types::Duration>,
     #[prost(message, optional, tag = "6")]
     pub max_requests_per_connection: ::core::option::Option<u32>,
 }
@@ -426,6 +430,8 @@ impl ::prost::Name for HttpProtocolOptions {
 /// Substitution format string.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SubstitutionFormatString {
+    #[prost(bool, tag = "3")]
+    pub omit_empty_values: bool,
     #[prost(oneof = "substitution_format_string::Format", tags = "2, 5")]
     pub format: ::core::option::Option<substitution_format_string::Format>,
 }
@@ -460,6 +466,62 @@ impl ::prost::Name for Http1ProtocolOptions {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "type.googleapis.com/envoy.config.core.v3.Http1ProtocolOptions".into()
+    }
+}
+/// Upstream http protocol options.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpstreamHttpProtocolOptions {
+    #[prost(bool, tag = "1")]
+    pub auto_sni: bool,
+    #[prost(bool, tag = "2")]
+    pub auto_san_validation: bool,
+}
+impl ::prost::Name for UpstreamHttpProtocolOptions {
+    const NAME: &'static str = "UpstreamHttpProtocolOptions";
+    const PACKAGE: &'static str = "envoy.config.core.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.config.core.v3.UpstreamHttpProtocolOptions".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/envoy.config.core.v3.UpstreamHttpProtocolOptions".into()
+    }
+}
+/// Tcp keepalive.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TcpKeepalive {
+    #[prost(message, optional, tag = "1")]
+    pub keepalive_probes: ::core::option::Option<u32>,
+    #[prost(message, optional, tag = "2")]
+    pub keepalive_time: ::core::option::Option<u32>,
+    #[prost(message, optional, tag = "3")]
+    pub keepalive_interval: ::core::option::Option<u32>,
+}
+impl ::prost::Name for TcpKeepalive {
+    const NAME: &'static str = "TcpKeepalive";
+    const PACKAGE: &'static str = "envoy.config.core.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.config.core.v3.TcpKeepalive".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/envoy.config.core.v3.TcpKeepalive".into()
+    }
+}
+/// Runtime double.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RuntimeDouble {
+    #[prost(double, tag = "1")]
+    pub default_value: f64,
+    #[prost(string, tag = "2")]
+    pub runtime_key: ::prost::alloc::string::String,
+}
+impl ::prost::Name for RuntimeDouble {
+    const NAME: &'static str = "RuntimeDouble";
+    const PACKAGE: &'static str = "envoy.config.core.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.config.core.v3.RuntimeDouble".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/envoy.config.core.v3.RuntimeDouble".into()
     }
 }
 /// GRPC service.

@@ -28,6 +28,8 @@ pub struct LocalityLbEndpoints {
     pub load_balancing_weight: ::core::option::Option<u32>,
     #[prost(uint32, tag = "5")]
     pub priority: u32,
+    #[prost(message, optional, tag = "9")]
+    pub metadata: ::core::option::Option<super::super::core::v3::Metadata>,
 }
 impl ::prost::Name for LocalityLbEndpoints {
     const NAME: &'static str = "LocalityLbEndpoints";

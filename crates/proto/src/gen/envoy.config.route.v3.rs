@@ -244,6 +244,8 @@ pub struct RouteAction {
     pub timeout: ::core::option::Option<::prost_types::Duration>,
     #[prost(message, optional, tag = "9")]
     pub retry_policy: ::core::option::Option<RetryPolicy>,
+    #[prost(message, repeated, tag = "15")]
+    pub hash_policy: ::prost::alloc::vec::Vec<route_action::HashPolicy>,
     #[prost(message, repeated, tag = "25")]
     pub upgrade_configs: ::prost::alloc::vec::Vec<route_action::UpgradeConfig>,
     #[prost(oneof = "route_action::ClusterSpecifier", tags = "1, 3")]
@@ -278,6 +280,130 @@ pub mod route_action {
         fn type_url() -> ::prost::alloc::string::String {
             "type.googleapis.com/envoy.config.route.v3.RouteAction.RequestMirrorPolicy"
                 .into()
+        }
+    }
+    /// Hash policy.
+    #[derive(Clone, PartialEq, ::prost::Message)]
+    pub struct HashPolicy {
+        #[prost(oneof = "hash_policy::PolicySpecifier", tags = "1, 2, 3, 5")]
+        pub policy_specifier: ::core::option::Option<hash_policy::PolicySpecifier>,
+    }
+    /// Nested message and enum types in `HashPolicy`.
+    pub mod hash_policy {
+        /// Header.
+        #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+        pub struct Header {
+            #[prost(string, tag = "1")]
+            pub header_name: ::prost::alloc::string::String,
+        }
+        impl ::prost::Name for Header {
+            const NAME: &'static str = "Header";
+            const PACKAGE: &'static str = "envoy.config.route.v3";
+            fn full_name() -> ::prost::alloc::string::String {
+                "envoy.config.route.v3.RouteAction.HashPolicy.Header".into()
+            }
+            fn type_url() -> ::prost::alloc::string::String {
+                "type.googleapis.com/envoy.config.route.v3.RouteAction.HashPolicy.Header"
+                    .into()
+            }
+        }
+        /// Cookie attribute.
+        #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+        pub struct CookieAttribute {
+            #[prost(string, tag = "1")]
+            pub name: ::prost::alloc::string::String,
+            #[prost(string, tag = "2")]
+            pub value: ::prost::alloc::string::String,
+        }
+        impl ::prost::Name for CookieAttribute {
+            const NAME: &'static str = "CookieAttribute";
+            const PACKAGE: &'static str = "envoy.config.route.v3";
+            fn full_name() -> ::prost::alloc::string::String {
+                "envoy.config.route.v3.RouteAction.HashPolicy.CookieAttribute".into()
+            }
+            fn type_url() -> ::prost::alloc::string::String {
+                "type.googleapis.com/envoy.config.route.v3.RouteAction.HashPolicy.CookieAttribute"
+                    .into()
+            }
+        }
+        /// Cookie.
+        #[derive(Clone, PartialEq, ::prost::Message)]
+        pub struct Cookie {
+            #[prost(string, tag = "1")]
+            pub name: ::prost::alloc::string::String,
+            #[prost(message, optional, tag = "2")]
+            pub ttl: ::core::option::Option<::prost_types::Duration>,
+            #[prost(string, tag = "3")]
+            pub path: ::prost::alloc::string::String,
+            #[prost(message, repeated, tag = "4")]
+            pub attributes: ::prost::alloc::vec::Vec<CookieAttribute>,
+        }
+        impl ::prost::Name for Cookie {
+            const NAME: &'static str = "Cookie";
+            const PACKAGE: &'static str = "envoy.config.route.v3";
+            fn full_name() -> ::prost::alloc::string::String {
+                "envoy.config.route.v3.RouteAction.HashPolicy.Cookie".into()
+            }
+            fn type_url() -> ::prost::alloc::string::String {
+                "type.googleapis.com/envoy.config.route.v3.RouteAction.HashPolicy.Cookie"
+                    .into()
+            }
+        }
+        /// Connection properties.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+        pub struct ConnectionProperties {
+            #[prost(bool, tag = "1")]
+            pub source_ip: bool,
+        }
+        impl ::prost::Name for ConnectionProperties {
+            const NAME: &'static str = "ConnectionProperties";
+            const PACKAGE: &'static str = "envoy.config.route.v3";
+            fn full_name() -> ::prost::alloc::string::String {
+                "envoy.config.route.v3.RouteAction.HashPolicy.ConnectionProperties"
+                    .into()
+            }
+            fn type_url() -> ::prost::alloc::string::String {
+                "type.googleapis.com/envoy.config.route.v3.RouteAction.HashPolicy.ConnectionProperties"
+                    .into()
+            }
+        }
+        /// Query parameter.
+        #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+        pub struct QueryParameter {
+            #[prost(string, tag = "1")]
+            pub name: ::prost::alloc::string::String,
+        }
+        impl ::prost::Name for QueryParameter {
+            const NAME: &'static str = "QueryParameter";
+            const PACKAGE: &'static str = "envoy.config.route.v3";
+            fn full_name() -> ::prost::alloc::string::String {
+                "envoy.config.route.v3.RouteAction.HashPolicy.QueryParameter".into()
+            }
+            fn type_url() -> ::prost::alloc::string::String {
+                "type.googleapis.com/envoy.config.route.v3.RouteAction.HashPolicy.QueryParameter"
+                    .into()
+            }
+        }
+        #[derive(Clone, PartialEq, ::prost::Oneof)]
+        pub enum PolicySpecifier {
+            #[prost(message, tag = "1")]
+            Header(Header),
+            #[prost(message, tag = "2")]
+            Cookie(Cookie),
+            #[prost(message, tag = "3")]
+            ConnectionProperties(ConnectionProperties),
+            #[prost(message, tag = "5")]
+            QueryParameter(QueryParameter),
+        }
+    }
+    impl ::prost::Name for HashPolicy {
+        const NAME: &'static str = "HashPolicy";
+        const PACKAGE: &'static str = "envoy.config.route.v3";
+        fn full_name() -> ::prost::alloc::string::String {
+            "envoy.config.route.v3.RouteAction.HashPolicy".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "type.googleapis.com/envoy.config.route.v3.RouteAction.HashPolicy".into()
         }
     }
     /// Upgrade config.

@@ -6,6 +6,8 @@ pub struct FilterStateValue {
     pub factory_key: ::prost::alloc::string::String,
     #[prost(enumeration = "filter_state_value::SharedWithUpstream", tag = "4")]
     pub shared_with_upstream: i32,
+    #[prost(bool, tag = "5")]
+    pub skip_if_empty: bool,
     #[prost(oneof = "filter_state_value::Key", tags = "1")]
     pub key: ::core::option::Option<filter_state_value::Key>,
     #[prost(oneof = "filter_state_value::Value", tags = "2")]

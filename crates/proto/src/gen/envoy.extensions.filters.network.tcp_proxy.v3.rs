@@ -8,8 +8,18 @@ pub struct TcpProxy {
     pub access_log: ::prost::alloc::vec::Vec<
         super::super::super::super::super::config::accesslog::v3::AccessLog,
     >,
+    #[prost(message, optional, tag = "8")]
+    pub idle_timeout: ::core::option::Option<::prost_types::Duration>,
+    #[prost(message, repeated, tag = "11")]
+    pub hash_policy: ::prost::alloc::vec::Vec<
+        super::super::super::super::super::r#type::v3::HashPolicy,
+    >,
     #[prost(message, optional, tag = "12")]
     pub tunneling_config: ::core::option::Option<tcp_proxy::TunnelingConfig>,
+    #[prost(message, optional, tag = "13")]
+    pub max_downstream_connection_duration: ::core::option::Option<
+        ::prost_types::Duration,
+    >,
     #[prost(message, optional, tag = "17")]
     pub access_log_options: ::core::option::Option<tcp_proxy::TcpAccessLogOptions>,
     #[prost(oneof = "tcp_proxy::ClusterSpecifier", tags = "2, 10")]

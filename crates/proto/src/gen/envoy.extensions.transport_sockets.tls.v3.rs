@@ -4,6 +4,12 @@
 pub struct UpstreamTlsContext {
     #[prost(message, optional, tag = "1")]
     pub common_tls_context: ::core::option::Option<CommonTlsContext>,
+    #[prost(string, tag = "2")]
+    pub sni: ::prost::alloc::string::String,
+    #[prost(bool, tag = "6")]
+    pub auto_host_sni: bool,
+    #[prost(bool, tag = "7")]
+    pub auto_sni_san_validation: bool,
 }
 impl ::prost::Name for UpstreamTlsContext {
     const NAME: &'static str = "UpstreamTlsContext";
@@ -44,7 +50,7 @@ pub struct CommonTlsContext {
     pub tls_certificate_sds_secret_configs: ::prost::alloc::vec::Vec<SdsSecretConfig>,
     #[prost(string, repeated, tag = "4")]
     pub alpn_protocols: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    #[prost(oneof = "common_tls_context::ValidationContextType", tags = "8")]
+    #[prost(oneof = "common_tls_context::ValidationContextType", tags = "3, 8")]
     pub validation_context_type: ::core::option::Option<
         common_tls_context::ValidationContextType,
     >,
@@ -77,6 +83,8 @@ pub mod common_tls_context {
     }
     #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum ValidationContextType {
+        #[prost(message, tag = "3")]
+        ValidationContext(super::CertificateValidationContext),
         #[prost(message, tag = "8")]
         CombinedValidationContext(CombinedCertificateValidationContext),
     }
@@ -179,6 +187,10 @@ pub struct CertificateValidationContext {
     pub trusted_ca: ::core::option::Option<
         super::super::super::super::config::core::v3::DataSource,
     >,
+    #[prost(string, repeated, tag = "2")]
+    pub verify_certificate_hash: ::prost::alloc::vec::Vec<
+        ::prost::alloc::string::String,
+    >,
     #[prost(message, repeated, tag = "15")]
     pub match_typed_subject_alt_names: ::prost::alloc::vec::Vec<SubjectAltNameMatcher>,
 }
@@ -271,6 +283,7 @@ pub mod subject_alt_name_matcher {
     #[repr(i32)]
     pub enum SanType {
         Unspecified = 0,
+        Dns = 2,
         Uri = 3,
     }
     impl SanType {
@@ -281,6 +294,7 @@ pub mod subject_alt_name_matcher {
         pub fn as_str_name(&self) -> &'static str {
             match self {
                 Self::Unspecified => "SAN_TYPE_UNSPECIFIED",
+                Self::Dns => "DNS",
                 Self::Uri => "URI",
             }
         }
@@ -288,6 +302,7 @@ pub mod subject_alt_name_matcher {
         pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
             match value {
                 "SAN_TYPE_UNSPECIFIED" => Some(Self::Unspecified),
+                "DNS" => Some(Self::Dns),
                 "URI" => Some(Self::Uri),
                 _ => None,
             }

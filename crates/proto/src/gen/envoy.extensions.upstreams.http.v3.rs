@@ -6,6 +6,10 @@ pub struct HttpProtocolOptions {
     pub common_http_protocol_options: ::core::option::Option<
         super::super::super::super::config::core::v3::HttpProtocolOptions,
     >,
+    #[prost(message, optional, tag = "2")]
+    pub upstream_http_protocol_options: ::core::option::Option<
+        super::super::super::super::config::core::v3::UpstreamHttpProtocolOptions,
+    >,
     #[prost(oneof = "http_protocol_options::UpstreamProtocolOptions", tags = "3, 4")]
     pub upstream_protocol_options: ::core::option::Option<
         http_protocol_options::UpstreamProtocolOptions,

@@ -76,6 +76,43 @@ impl ::prost::Name for Percent {
         "type.googleapis.com/envoy.type.v3.Percent".into()
     }
 }
+/// Hash policy.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HashPolicy {
+    #[prost(oneof = "hash_policy::PolicySpecifier", tags = "1")]
+    pub policy_specifier: ::core::option::Option<hash_policy::PolicySpecifier>,
+}
+/// Nested message and enum types in `HashPolicy`.
+pub mod hash_policy {
+    /// Source ip.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct SourceIp {}
+    impl ::prost::Name for SourceIp {
+        const NAME: &'static str = "SourceIp";
+        const PACKAGE: &'static str = "envoy.type.v3";
+        fn full_name() -> ::prost::alloc::string::String {
+            "envoy.type.v3.HashPolicy.SourceIp".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "type.googleapis.com/envoy.type.v3.HashPolicy.SourceIp".into()
+        }
+    }
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum PolicySpecifier {
+        #[prost(message, tag = "1")]
+        SourceIp(SourceIp),
+    }
+}
+impl ::prost::Name for HashPolicy {
+    const NAME: &'static str = "HashPolicy";
+    const PACKAGE: &'static str = "envoy.type.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.type.v3.HashPolicy".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/envoy.type.v3.HashPolicy".into()
+    }
+}
 /// Scope.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Scope {

@@ -39,6 +39,11 @@ impl Answer {
         }
     }
 
+    /// What the server says, where that is a text.
+    pub(super) fn text(&self) -> &str {
+        self.0["body"].as_str().unwrap_or_default()
+    }
+
     /// The pod that answered, without what its controller added to its name.
     pub(super) fn workload(&self) -> String {
         let name = self.field("pod_name");
@@ -50,7 +55,7 @@ impl Answer {
         match (self.status(), self.workload()) {
             (None, _) => format!("no answer: {}", self.0["error"].as_str().unwrap_or_default()),
             (Some(status), pod) if pod.is_empty() => {
-                format!("{status} {}", self.0["body"].as_str().unwrap_or_default())
+                format!("{status} {}", self.text())
             }
             (Some(status), pod) => format!("{status} from {pod}"),
         }
@@ -99,6 +104,15 @@ impl Site {
             println!("     {line}");
         }
         Ok(fs::write(self.folder.join(name), text)?)
+    }
+
+    /// Adds a label to what a file of the folder has below some lines.
+    pub(super) fn label(&self, name: &str, after: &str, label: &str) -> anyhow::Result<()> {
+        let path = self.folder.join(name);
+        let text = fs::read_to_string(&path)?;
+        ensure!(text.contains(after), "{name} has no lines\n{after}");
+        println!("   + {name}: {label}");
+        Ok(fs::write(path, text.replacen(after, &format!("{after}    {label}\n"), 1))?)
     }
 
     /// Enrols the namespace, and waits until its pods are in the mesh.

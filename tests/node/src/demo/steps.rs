@@ -65,6 +65,18 @@ pub(super) const STEPS: &[Step] = &[
                       failure, and the server sees three requests.",
         play: |site| Box::pin(retried(site)),
     },
+    Step {
+        title: "Broken on purpose",
+        explanation: "   A label sends one more Service through the waypoint, and a VirtualService has some of its requests \
+                      fail there, to see how callers take it.",
+        play: |site| Box::pin(broken(site)),
+    },
+    Step {
+        title: "Counted",
+        explanation: "   The waypoint has counted all of it, by who called and who answered, under the names that \
+                      dashboards know.",
+        play: |site| Box::pin(counted(site)),
+    },
 ];
 
 const PAGE: &str = "bookinfo/productpage-v1";
@@ -208,5 +220,75 @@ async fn retried(site: &mut Site) -> anyhow::Result<()> {
     let requests = seen(&second).saturating_sub(seen(&first));
     println!("     the server has seen {requests} requests for this one");
     ensure!(second.status() == Some(200) && requests == 3);
+    Ok(())
+}
+
+const FAULT: &str = "\
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata:
+  name: reviews-v3
+  namespace: bookinfo
+spec:
+  hosts: [reviews-v3]
+  http:
+    - match:
+        - headers:
+            x-demo:
+              exact: fault
+      fault:
+        abort:
+          percentage:
+            value: 100
+          httpStatus: 418
+      route:
+        - destination:
+            host: reviews-v3
+    - route:
+        - destination:
+            host: reviews-v3
+";
+
+async fn broken(site: &mut Site) -> anyhow::Result<()> {
+    const SERVICE: &str =
+        "  name: reviews-v3\n  namespace: bookinfo\n  labels:\n    app: reviews\n    version: v3\n";
+    const URL: &str = "http://reviews-v3:9080/reviews/0";
+    site.label("reviews.yaml", SERVICE, "istio.io/use-waypoint: waypoint")?;
+    site.write("fault.yaml", FAULT)?;
+    site.until(PAGE, &["-H", "x-demo: fault", URL], |answer| answer.status() == Some(418)).await?;
+    let answer = site.show(PAGE, &[URL]).await?;
+    ensure!(answer.status() == Some(200) && answer.workload() == "reviews-v3");
+    Ok(())
+}
+
+async fn counted(site: &mut Site) -> anyhow::Result<()> {
+    let status = site.node.pod("bookinfo/waypoint")?.pod().status.as_ref();
+    let address = status.and_then(|status| status.pod_ip.clone()).context("the waypoint has no address")?;
+    let url = format!("http://{address}:15020/stats/prometheus");
+    let answers = site.call(OUTSIDE, &[&url]).await?;
+    println!("   {OUTSIDE} $ call {url}");
+    let mut counts = BTreeMap::<String, u64>::new();
+    for line in answers.iter().flat_map(|answer| answer.text().lines()) {
+        let Some((labels, count)) =
+            line.strip_prefix("istio_requests_total").and_then(|of| of.rsplit_once(' '))
+        else {
+            continue;
+        };
+        let shown = ["source_workload", "destination_workload", "response_code"].map(|name| {
+            let value = labels.split_once(&format!("{name}=\"")).and_then(|(_, rest)| rest.split_once('"'));
+            format!("{name}=\"{}\"", value.map_or("", |(value, _)| value))
+        });
+        *counts.entry(shown.join(", ")).or_default() += count.parse::<u64>().unwrap_or_default();
+    }
+    for (labels, count) in &counts {
+        println!("     istio_requests_total{{{labels}, …}} {count}");
+    }
+    let of = |answered: &str| {
+        let labels = format!("source_workload=\"productpage-v1\", {answered}");
+        counts.get(&labels).copied().unwrap_or_default()
+    };
+    ensure!(of("destination_workload=\"reviews-v1\", response_code=\"200\"") > 150);
+    ensure!(of("destination_workload=\"reviews-v2\", response_code=\"200\"") > 0);
+    ensure!(of("destination_workload=\"unknown\", response_code=\"403\"") > 0);
     Ok(())
 }

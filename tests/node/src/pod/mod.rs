@@ -7,10 +7,11 @@ mod volumes;
 pub use container::{Container, Programs};
 
 use crate::cluster::Cluster;
+use crate::image::Image;
 use crate::namespace::Namespace;
 use crate::proxy::{Capture, PodNetwork, Proxy};
 use anyhow::{Context, bail};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Container as ContainerSpec, Pod};
 use probe::Probe;
 use std::ffi::OsStr;
 use std::fs;
@@ -75,11 +76,18 @@ impl RunningPod {
         let network = Arc::new(PodNetwork { namespace, address });
         let capture = proxy.serve(&network, is_in_mesh(pod)).await?;
         let folder = folder.join(key(pod));
+        if folder.exists() {
+            // Of one before, of the same name.
+            fs::remove_dir_all(&folder)?;
+        }
         fs::create_dir_all(&folder)?;
         let volumes = volumes::mount(pod, cluster, &folder).await?;
         let spec = pod.spec.clone().unwrap_or_default();
         let start = |of| Container::prepare(pod, of, &volumes, programs, &folder);
-        for of in spec.init_containers.iter().flatten() {
+        // What other images would do before, their containers do not need here.
+        let is_known =
+            |of: &&ContainerSpec| Image::of(of.image.as_deref().unwrap_or_default()) == Image::Pilothouse;
+        for of in spec.init_containers.iter().flatten().filter(is_known) {
             start(of)?.run(&network, LIMIT).await?;
         }
         let (mut containers, mut probes) = (Vec::new(), Vec::new());

@@ -81,7 +81,7 @@ impl Proxy {
         self.admit(pod, Some(source), from, to.port())
             .map_err(|why| Refused(StatusCode::UNAUTHORIZED, why))?;
         let absent = |error: anyhow::Error| Refused(StatusCode::SERVICE_UNAVAILABLE, format!("{error:#}"));
-        let mut application = pod.dial(to).await.map_err(absent)?;
+        let mut application = pod.dial(to, Some(from.ip())).await.map_err(absent)?;
         let (proxy, own) = (Arc::clone(self), pod.address);
         tokio::spawn(async move {
             let carried = async {
@@ -101,7 +101,8 @@ impl Proxy {
             let (from, to) = (stream.peer_addr()?, ip_original_dst(&stream)?);
             ensure!(![PLAINTEXT_PORT, HBONE_PORT].contains(&to.port()), "a connection to the proxy itself");
             self.admit(pod, None, from, to.port()).map_err(anyhow::Error::msg)?;
-            copy_bidirectional(&mut stream, &mut pod.dial(to.into()).await?).await?;
+            let mut application = pod.dial(to.into(), Some(from.ip())).await?;
+            copy_bidirectional(&mut stream, &mut application).await?;
             Ok::<_, anyhow::Error>(())
         };
         let ended = taken.await.map_or_else(|error| format!("{error:#}"), |()| "passed".to_owned());

@@ -14,13 +14,14 @@ mod certificates;
 mod inbound;
 mod outbound;
 
-use crate::namespace::{LINK, Namespace};
-use crate::netfilter::{self, Condition, Hook, Redirect};
+use crate::namespace::{LINK, Namespace, RETURNED};
+use crate::netfilter::{self, Action, Chain, Condition, Rule};
 use anyhow::Context;
 use certificates::Certificates;
 use pilothouse_tests::certificates::CertificateTarget;
 use pilothouse_tests::client::upstream::HBONE_PORT;
 use pilothouse_tests::client::{Client, Options};
+use socket2::{Domain, Socket, Type};
 use std::fs::File;
 use std::future::Future;
 use std::io::Write;
@@ -36,8 +37,8 @@ use tokio::task::JoinSet;
 const OUTBOUND_PORT: u16 = 15001;
 /// Where what comes to pods in plain text is redirected to.
 const PLAINTEXT_PORT: u16 = 15006;
-/// The type of service by which the proxy's own connections are known.
-const MARK: u8 = 0x48;
+/// The mark of the proxy's own connections, as of ztunnel's.
+const MARK: u32 = 0x539;
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The network of all pods.
@@ -64,10 +65,16 @@ impl PodNetwork {
         Ok(TcpListener::from_std(listener)?)
     }
 
-    /// Connects from it, past its rules.
-    async fn dial(&self, to: SocketAddr) -> anyhow::Result<TcpStream> {
-        let socket = self.namespace.within(TcpSocket::new_v4)??;
-        socket.set_tos_v4(MARK.into())?;
+    /// Connects from it, past its rules; `as_from` shows the other end an address that is somebody else's.
+    async fn dial(&self, to: SocketAddr, as_from: Option<IpAddr>) -> anyhow::Result<TcpStream> {
+        let socket = self.namespace.within(|| Socket::new(Domain::IPV4, Type::STREAM, None))??;
+        socket.set_nonblocking(true)?;
+        socket.set_mark(MARK)?;
+        if let Some(address) = as_from {
+            socket.set_ip_transparent_v4(true)?;
+            socket.bind(&SocketAddr::new(address, 0).into())?;
+        }
+        let socket = TcpSocket::from_std_stream(socket.into());
         let connected = tokio::time::timeout(CONNECT_TIMEOUT, socket.connect(to)).await;
         let stream = connected.map_err(anyhow::Error::from).and_then(|stream| Ok(stream?));
         let stream = stream.with_context(|| format!("cannot connect to {to}"))?;
@@ -191,26 +198,38 @@ impl Capture {
 }
 
 /// The rules of a pod's namespace.
-fn rules(in_mesh: bool, services: Range) -> Vec<Redirect> {
-    let own = |mut more: Vec<Condition>| {
-        more.extend([Condition::NotMarked(MARK), Condition::NotLoopback(Hook::Output)]);
-        Redirect { hook: Hook::Output, conditions: more, port: OUTBOUND_PORT }
+fn rules(in_mesh: bool, (first, length): Range) -> Vec<Rule> {
+    let captured = |range| Rule {
+        chain: Chain::Captured,
+        conditions: vec![range, Condition::Mark(MARK, false), Condition::NotToLoopback],
+        action: Action::Redirect(OUTBOUND_PORT),
     };
-    let (first, length) = services;
     if !in_mesh {
-        return vec![own(vec![Condition::Destination(first, length, true)])];
+        return vec![captured(Condition::Destination(first, length, true))];
     }
-    let incoming = Redirect {
-        hook: Hook::PreRouting,
+    let incoming = Rule {
+        chain: Chain::Redirected,
         conditions: vec![
-            Condition::NotLoopback(Hook::PreRouting),
+            Condition::NotFromLoopback,
             Condition::NotPort(HBONE_PORT),
             // The probes of a kubelet are no business of the mesh.
             Condition::NotSource(LINK),
         ],
-        port: PLAINTEXT_PORT,
+        action: Action::Redirect(PLAINTEXT_PORT),
     };
-    vec![own(vec![Condition::Destination(Ipv4Addr::LOCALHOST, 8, false)]), incoming]
+    // What an application answers to an address of somebody else comes back to the proxy: it is routed to `lo`.
+    let remembered = Rule {
+        chain: Chain::Incoming,
+        conditions: vec![Condition::Mark(MARK, true)],
+        action: Action::MarkConnection(RETURNED),
+    };
+    let returned = Rule {
+        chain: Chain::Outgoing,
+        conditions: vec![Condition::ConnectionMark(RETURNED)],
+        action: Action::Mark(RETURNED),
+    };
+    let others = Condition::Destination(Ipv4Addr::LOCALHOST, 8, false);
+    vec![captured(others), incoming, remembered, returned]
 }
 
 /// Takes connections until it is dropped, and they with it.

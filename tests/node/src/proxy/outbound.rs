@@ -50,7 +50,7 @@ impl Proxy {
         });
         match upstream.map_err(|why| anyhow::anyhow!("refused: {why}"))? {
             Upstream::Direct(to) => {
-                copy_bidirectional(stream, &mut pod.dial(to).await?).await?;
+                copy_bidirectional(stream, &mut pod.dial(to, None).await?).await?;
                 Ok(format!("in plain text to {to}"))
             }
             Upstream::Tunnel { to, authority, identities } => {
@@ -80,7 +80,7 @@ impl Proxy {
         identities: &[String],
     ) -> anyhow::Result<TokioIo<Upgraded>> {
         let account = self.certificates.of(&identity_of(source)).await?;
-        let stream = pod.dial(to).await?;
+        let stream = pod.dial(to, None).await?;
         // Peers have identities, and no names.
         let name = ServerName::IpAddress(to.ip().into());
         let stream =

@@ -102,7 +102,9 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "key matcher message",
             "telemetry",
-            "bootstrap port tls",
+            "bootstrap port",
+            "upstream",
+            "tls",
             "endpoint policy",
             "cluster listener",
             "route",

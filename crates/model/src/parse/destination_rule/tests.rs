@@ -70,6 +70,49 @@ fn what_is_not_valid_counts_as_unset_and_is_named() {
 }
 
 #[test]
+fn what_an_envoy_would_refuse_counts_as_unset() {
+    let balancer = |of: Value| json!({"host": "web", "trafficPolicy": {"loadBalancer": of}});
+    let policy = |of: Value| json!({"host": "web", "trafficPolicy": of});
+    let hash = |of: Value| balancer(json!({"consistentHash": of}));
+    for (spec, field) in [
+        (balancer(json!({"simple": "PASSTHROUGH"})), "loadBalancer.simple"),
+        (balancer(json!({"simple": "RANDOM", "warmupDurationSecs": "1s"})), "loadBalancer.warmup"),
+        (
+            balancer(json!({"warmup": {"duration": "1s", "minimumPercent": 101}})),
+            "loadBalancer.warmup.minimumPercent",
+        ),
+        (hash(json!({"httpHeaderName": "x user"})), "loadBalancer.consistentHash.httpHeaderName"),
+        (hash(json!({"httpCookie": {"ttl": "1s"}})), "loadBalancer.consistentHash.httpCookie.name"),
+        (
+            hash(json!({"httpCookie": {"name": "a", "attributes": [{"name": "a", "value": "b; c"}]}})),
+            "loadBalancer.consistentHash.httpCookie.attributes[0]",
+        ),
+        (
+            hash(json!({"useSourceIp": true, "maglev": {"tableSize": 256}})),
+            "loadBalancer.consistentHash.maglev.tableSize",
+        ),
+        (
+            hash(json!({"useSourceIp": true, "ringHash": {"minimumRingSize": 8_388_609}})),
+            "loadBalancer.consistentHash.ringHash.minimumRingSize",
+        ),
+        (policy(json!({"outlierDetection": {"interval": "0s"}})), "outlierDetection.interval"),
+        (
+            policy(json!({"outlierDetection": {"maxEjectionPercent": 101}})),
+            "outlierDetection.maxEjectionPercent",
+        ),
+        (policy(json!({"retryBudget": {"percent": 100.5}})), "retryBudget.percent"),
+        (
+            policy(json!({"connectionPool": {"tcp": {"connectTimeout": "1us"}}})),
+            "connectionPool.tcp.connectTimeout",
+        ),
+    ] {
+        assert_eq!(fields(&rule(spec.clone())), [format!("spec.trafficPolicy.{field}")], "{spec}");
+    }
+    let rule = rule(policy(json!({"connectionPool": {"tcp": {"maxConnections": 0}}})));
+    assert_eq!(rule.policy.common.connections.unwrap().max_connections, None);
+}
+
+#[test]
 fn tls_that_cannot_be_done_is_not_left_out() {
     let tls = |tls: Value| {
         let rule = rule(json!({"host": "web", "trafficPolicy": { "tls": tls }}));

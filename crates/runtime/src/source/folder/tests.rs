@@ -649,7 +649,7 @@ fn change_without_a_signal_must_last() {
 
 #[tokio::test]
 async fn kinds_without_effect_are_told_with_what_to_use_instead() {
-    let rule = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: web}\nspec: {host: web}\n";
+    let rule = "apiVersion: gateway.networking.k8s.io/v1\nkind: UDPRoute\nmetadata: {name: web}\nspec: {rules: [{backendRefs: [{name: web, port: 53}]}]}\n";
     let filter =
         "---\napiVersion: networking.istio.io/v1alpha3\nkind: EnvoyFilter\nmetadata: {name: lua}\nspec: {}\n";
     let dir = dir(&[("web.yaml", &service("web")), ("l7.yaml", &format!("{rule}{filter}"))]);
@@ -662,14 +662,11 @@ async fn kinds_without_effect_are_told_with_what_to_use_instead() {
         ),
         "{told}"
     );
-    fixture.until_problem("DestinationRule default/web: the kind is read and resolved").await;
+    fixture.until_problem("UDPRoute default/web: the kind is read and resolved").await;
     assert!(fixture.problems.borrow().iter().all(|problem| problem.severity == Severity::Warning));
     write(&dir, "l7.yaml", "");
     let told = fixture.until_problem("holds no object any more").await;
-    assert!(
-        told.contains("EnvoyFilter default/lua") || told.contains("DestinationRule default/web"),
-        "{told}"
-    );
+    assert!(told.contains("EnvoyFilter default/lua") || told.contains("UDPRoute default/web"), "{told}");
     fs::remove_file(dir.path().join("l7.yaml")).unwrap();
     fixture.until_no_problem().await;
 }

@@ -1,0 +1,212 @@
+//! Upstreams: ports of services, or of subsets of them, with what their authors say of the way there.
+
+mod security;
+
+pub(crate) use security::{Origination, Trust};
+
+use engine::{Builder, Cx, Memo, Table};
+use gateway::{Path, PathPolicy, Policies, PortPath};
+use mesh::destination::Destinations;
+use model::facts::{Algorithm, HashKey, KeyPair, Resolution, RetryBudget};
+use model::{Name, Ns, Str};
+use std::time::Duration;
+
+use crate::key::{ClusterKey, Layer, PortKey};
+use crate::port::{self, Port, Traffic};
+
+/// What a cluster is made from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Upstream {
+    pub port: Port,
+    /// What DestinationRules say.
+    pub policy: PathPolicy,
+    /// How connections to it are secured, if they are.
+    pub security: Option<Origination>,
+}
+
+impl Upstream {
+    /// Returns the cluster by whose name the endpoints of this one are called: both layers of a port have the same.
+    pub fn with_endpoints(&self, key: &ClusterKey) -> ClusterKey {
+        let first = self.port.traffic().layers().first().copied();
+        ClusterKey { layer: key.layer.and(first), ..key.clone() }
+    }
+
+    /// Tells whether its endpoints are wherever the names lead that requests ask for.
+    pub fn is_asked_for_by_name(&self, key: &ClusterKey) -> bool {
+        let is_requests = self.port.traffic() != Traffic::Tcp && key.layer != Some(Layer::Tcp);
+        self.port.resolution == Resolution::DynamicDns && is_requests
+    }
+
+    /// Tells whether its endpoints are wherever names lead, which a waypoint finds out itself.
+    pub fn is_resolved_by_name(&self) -> bool {
+        matches!(self.port.resolution, Resolution::Dns | Resolution::DnsRoundRobin)
+    }
+}
+
+/// What streams to an upstream are subject to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct StreamLimits {
+    /// After which time without a byte one ends; zero for never.
+    pub idle_timeout: Option<Duration>,
+    /// After which time one ends.
+    pub max_duration: Option<Duration>,
+    /// Whether those from one address are to go to one instance.
+    pub hashes_source: bool,
+}
+
+/// Upstreams: those that somebody wants, by reading them here, are configured.
+#[derive(Clone, Copy)]
+pub(crate) struct Upstreams {
+    destinations: Destinations,
+    rules: gateway::Destinations,
+    wanted: Memo<ClusterKey, ()>,
+    hashes: Memo<PortPath, HashKey>,
+    limits: Memo<PortPath, StreamLimits>,
+    policies: Policies,
+    security: security::Sources,
+}
+
+/// What is made of those that are configured.
+pub(crate) struct Rows {
+    pub upstreams: Table<ClusterKey, Upstream>,
+    /// What waypoints show to upstreams: whose waypoint, the Secret, and what is in it.
+    pub certificates: Table<(Name, Name), KeyPair>,
+}
+
+/// An upstream that is configured.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Found {
+    /// The name of its cluster.
+    pub cluster: String,
+    /// What holds of the way there is found by it.
+    pub path: PortPath,
+}
+
+/// Where traffic is to go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct To<'a> {
+    /// The namespace that sends.
+    pub client: &'a Ns,
+    /// The namespace of the service.
+    pub ns: &'a Ns,
+    pub hostname: &'a Str,
+    pub port: u16,
+    /// The subset; empty for all of it.
+    pub subset: &'a Str,
+    pub layer: Layer,
+}
+
+impl Upstreams {
+    pub fn declare(b: &mut Builder, destinations: Destinations, gateway: &gateway::Tables) -> Self {
+        let rules = gateway.destinations;
+        let policies = rules.policies;
+        let certificates = security::declare_certificates(b);
+        Self {
+            destinations,
+            rules,
+            // Whoever leads there reads no more than that it is there.
+            wanted: b.memo("wanted_clusters", |_, _: &ClusterKey| Some(())),
+            hashes: b.memo("hash_keys", move |cx, path: &PortPath| {
+                match &cx.memo(policies, path)?.port.load_balancer.as_ref()?.algorithm {
+                    Algorithm::Hash(key, _) => Some(key.clone()),
+                    Algorithm::LeastRequest | Algorithm::RoundRobin | Algorithm::Random => None,
+                }
+            }),
+            limits: b.memo("stream_limits", move |cx, path: &PortPath| {
+                let policy = &cx.memo(policies, path)?.port;
+                let pool = policy.connections.as_ref();
+                let algorithm = policy.load_balancer.as_ref().map(|of| &of.algorithm);
+                Some(StreamLimits {
+                    idle_timeout: pool.and_then(|pool| pool.tcp_idle_timeout),
+                    max_duration: pool.and_then(|pool| pool.max_connection_duration),
+                    hashes_source: matches!(algorithm, Some(Algorithm::Hash(HashKey::SourceIp, _))),
+                })
+            }),
+            policies: gateway.policies,
+            security: security::Sources {
+                policies: gateway.policies,
+                credentials: rules.credentials,
+                certificates,
+            },
+        }
+    }
+
+    /// Declares that the ports of services are wanted at their own waypoints.
+    pub fn want_ports(self, b: &mut Builder, ports: Table<PortKey, Port>) {
+        b.derive("port_upstreams", ports, move |cx, key, port| {
+            for layer in port.traffic().layers() {
+                cx.memo(self.wanted, &ClusterKey::own(key, *layer));
+            }
+            Some(())
+        });
+    }
+
+    /// Returns an upstream of a waypoint; `None` where there is no such port.
+    pub fn find(self, cx: &Cx<'_>, waypoint: &Name, to: To<'_>) -> Option<Found> {
+        let service = Str::from(format!("{}/{}", &**to.ns, to.hostname));
+        let destination = self.destinations.get(cx, &service)?;
+        let (_, protocol) = destination.ports.iter().find(|(port, _)| *port == to.port)?;
+        // Requests may be sent to what is said to be no HTTP, and the other way round.
+        let layers = Traffic::of(*protocol).layers();
+        let layer = if layers.contains(&to.layer) { to.layer } else { layers[0] };
+        let path = PortPath {
+            path: Path { client: to.client.clone(), service: to.ns.clone(), hostname: to.hostname.clone() },
+            port: to.port,
+            subset: to.subset.clone(),
+        };
+        let key = ClusterKey {
+            waypoint: waypoint.clone(),
+            service,
+            port: to.port,
+            layer: destination.waypoints.contains(waypoint).then_some(layer),
+            subset: to.subset.clone(),
+            client: self.rules.of_client(cx, &path.path),
+        };
+        // Read so that there is such a cluster.
+        cx.memo(self.wanted, &key);
+        Some(Found { cluster: key.name(), path })
+    }
+
+    /// Returns what of a request to an upstream is hashed, if its endpoints are chosen so.
+    pub fn hash(self, cx: &Cx<'_>, of: &PortPath) -> Option<HashKey> {
+        cx.memo(self.hashes, of).map(|key| (*key).clone())
+    }
+
+    /// Returns what streams to an upstream are subject to.
+    pub fn limits(self, cx: &Cx<'_>, of: &PortPath) -> StreamLimits {
+        cx.memo(self.limits, of).map(|of| *of).unwrap_or_default()
+    }
+
+    /// Declares those that are wanted; to be called after all tables that want any.
+    pub fn declare_rows(self, b: &mut Builder) -> Rows {
+        let wanted = b.in_use("clusters_in_use", self.wanted);
+        let (destinations, policies) = (self.destinations, self.rules.policies);
+        let upstreams = b.derive("upstreams", wanted, move |cx, key, ()| {
+            let port = port::find(cx, destinations, &key.service, key.port)?;
+            let service = port.object.ns.clone();
+            let client = key.client.clone().unwrap_or_else(|| service.clone());
+            let path = PortPath {
+                path: Path { client, service, hostname: port.hostname.clone() },
+                port: key.port,
+                subset: key.subset.clone(),
+            };
+            let mut policy = cx.memo(policies, &path).map(|policy| (*policy).clone()).unwrap_or_default();
+            policy.retries = self.retries(cx, &port).or(policy.retries);
+            let is_requests = port.traffic() != Traffic::Tcp && key.layer != Some(Layer::Tcp);
+            let security = self.security.of(cx, &key.waypoint, &port, &policy, is_requests);
+            Some(Upstream { port, policy, security })
+        });
+        Rows { upstreams, certificates: security::declare_pairs(b, self.security) }
+    }
+
+    /// Returns what a policy of the Gateway API says of how much may be tried again.
+    fn retries(self, cx: &Cx<'_>, port: &Port) -> Option<RetryBudget> {
+        let mut targets = security::targets(port).into_iter();
+        let of = targets.find_map(|target| cx.get(self.policies.traffic, &target))?.retries?;
+        Some(RetryBudget {
+            percent: Some(of.budget.count.min(100) * 1_000),
+            min_concurrency: Some(of.min_rate.count),
+            interval: Some(of.budget.interval),
+        })
+    }
+}
