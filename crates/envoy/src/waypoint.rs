@@ -39,6 +39,7 @@ pub(crate) fn declare(
     let sources = Sources { ports, routing: gateway.routing, upstreams };
     let policy::Tables { ports: policies, gateways: of_gateway } =
         policy::declare(b, mesh, ports, move |cx, key, to| sources.provider(cx, key, to));
+    out.diagnostics(b, "unasked_findings", policies, |_, key, policies| policies.unasked(key));
     let (normalization, access_log) = (mesh.path_normalization, mesh.access_log);
     let log = move |cx: &Cx<'_>| cx.single(access_log).and_then(|log| (*log).clone());
     let routes = route::declare_requests(b, sources);

@@ -31,7 +31,7 @@ mod properties;
 use engine::{Builder, Cx, Memo, Table};
 use gateway::Backend;
 use mesh::policy::{PolicyTarget, RuleAction, Test, WaypointAction, WaypointPolicy, WaypointTokens};
-use model::{Name, Ns, Str};
+use model::{Diagnostic, Kind, Name, Ns, ObjectRef, Severity, Str};
 use prost_types::Any;
 use proto::envoy::any;
 use proto::envoy::config::listener::v3::{Filter, filter};
@@ -153,7 +153,33 @@ fn authorities(all: &Policies, cluster: impl Fn(&Backend) -> String) -> Vec<Auth
     asked.into_values().take(slot::ASKED).filter_map(authority).collect()
 }
 
+/// Nobody is asked at a port about what a policy would have somebody asked about.
+const NOBODY_ASKED: &str = "AP116";
+
 impl Policies {
+    /// Returns what authors of policies are told that nobody is asked about at a port.
+    pub fn unasked(&self, key: &PortKey) -> Vec<Diagnostic> {
+        let is_unasked = |action: &WaypointAction| {
+            matches!(action, WaypointAction::Ask(Some(_)))
+                && !self.authorities.iter().any(|of| of.is_of(action))
+        };
+        let why = if self.authorities.is_empty() {
+            "nobody is asked about streams".to_owned()
+        } else {
+            format!("at most {} providers are asked at a port", slot::ASKED)
+        };
+        let told = |(name, _): &(Name, Arc<WaypointPolicy>)| Diagnostic {
+            code: NOBODY_ASKED,
+            severity: Severity::Warning,
+            object: Some(ObjectRef { kind: Kind::AuthorizationPolicy, name: name.clone() }),
+            field: "spec.action".to_owned(),
+            message: format!("{why}: what the rules match is denied at port {} of {}", key.port, key.service),
+            help: "name other targets, or use ALLOW or DENY".to_owned(),
+            place: None,
+        };
+        self.access.iter().filter(|(_, policy)| is_unasked(&policy.action)).map(told).collect()
+    }
+
     /// Returns what the filters of requests, or of a CONNECT, decide for a virtual host, by filter.
     pub fn per_route(&self, at: At) -> BTreeMap<String, Any> {
         let config = |stage: Stage| {
