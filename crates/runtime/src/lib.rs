@@ -14,7 +14,7 @@ pub mod config;
 pub mod controllers;
 pub mod engine_thread;
 pub mod keys;
-mod kinds;
+pub mod kinds;
 mod latency;
 pub mod log;
 pub mod metrics;

@@ -77,7 +77,7 @@ impl ClusterState {
                 self.refused.retain(|of, _| of.kind != *kind || named.contains(of));
             }
             // Nothing here is read by reference.
-            Event::OnDemand | Event::Answer(..) | Event::Forget(_) => {}
+            Event::OnDemand | Event::Answer(..) | Event::Forget(_) | Event::Keys(..) => {}
         }
     }
 
