@@ -129,7 +129,7 @@ fn has_value(of: &ValueMatcher, claim: &Claim) -> bool {
         (ValuePattern::StringMatch(of), Claim::Text(text)) => is_like(of, text),
         (ValuePattern::ListMatch(of), Claim::List(all)) => {
             let Some(list_matcher::MatchPattern::OneOf(of)) = &of.match_pattern else { panic!("no pattern") };
-            all.iter().any(|one| has_value(of, &Claim::Text(one)))
+            all.iter().any(|&one| has_value(of, &Claim::Text(one)))
         }
         (ValuePattern::OrMatch(of), claim) => {
             assert!(of.value_matchers.len() > 1, "Envoy refuses fewer than two");
