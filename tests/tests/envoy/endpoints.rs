@@ -164,6 +164,8 @@ async fn a_wildcard_leads_to_what_a_request_asks_for_and_to_nothing_else() {
         // Another port, another host, an address: all of them are there.
         (format!("a.localhost:{further}"), None),
         (format!("localhost:{port}"), None),
+        // That of HTTP.
+        ("a.localhost".to_owned(), None),
         (format!("127.0.0.1:{port}"), None),
     ] {
         let request = Request::get("/").header("host", &host).body(Empty::new()).unwrap();

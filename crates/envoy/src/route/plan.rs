@@ -68,15 +68,21 @@ pub(crate) fn declare_requests(b: &mut Builder, of: Sources) -> Table<PortKey, R
             hostname: port.hostname.clone(),
             port: key.port,
             asked: match port.resolution {
-                Resolution::DynamicDns => {
-                    vec![port.hostname.to_string(), format!("{}:{}", port.hostname, key.port)]
-                }
+                Resolution::DynamicDns => asked(&port.hostname, key.port),
                 _ => Vec::new(),
             },
             rules: rules.map(|placed| of.routed(cx, key, placed.rule)).collect(),
         })
     })
 }
+
+/// Returns how a request may ask for a host at a port: without a port it means that of HTTP.
+fn asked(hostname: &Str, port: u16) -> Vec<String> {
+    let bare = (port == HTTP).then(|| hostname.to_string());
+    bare.into_iter().chain([format!("{hostname}:{port}")]).collect()
+}
+
+const HTTP: u16 = 80;
 
 pub(crate) fn declare_streams(b: &mut Builder, of: Sources) -> Table<PortKey, Streams> {
     b.derive("port_streams", of.ports, move |cx, key, port| {
