@@ -2,18 +2,14 @@
 
 use model::Str;
 use model::facts::{AccessLog as Setting, LogFormat};
-use prost::{Message, Name};
 use prost_types::{Struct, Value, value};
-use proto::envoy::any;
 use proto::envoy::config::accesslog::v3::access_log_filter::FilterSpecifier;
 use proto::envoy::config::accesslog::v3::comparison_filter::Op;
-use proto::envoy::config::accesslog::v3::{
-    AccessLog, AccessLogFilter, ComparisonFilter, StatusCodeFilter, access_log,
-};
+use proto::envoy::config::accesslog::v3::{AccessLog, AccessLogFilter, ComparisonFilter, StatusCodeFilter};
 use proto::envoy::config::core::v3::{RuntimeUInt32, SubstitutionFormatString, substitution_format_string};
 use proto::envoy::extensions::access_loggers::file::v3::{FileAccessLog, file_access_log};
 
-use super::metrics;
+use super::metrics::{self, logger};
 use crate::message::text_format;
 
 /// What is written by default, as Istio does: keys of JSON with their commands.
@@ -50,18 +46,6 @@ const LINE: &str = "[start_time] \"method path protocol\" response_code response
     upstream_service_time \"x_forwarded_for\" \"user_agent\" \"request_id\" \"authority\" \"upstream_host\" \
     upstream_cluster upstream_local_address downstream_local_address downstream_remote_address \
     requested_server_name route_name\n";
-
-pub(super) fn logger<M: Message + Name>(
-    name: &str,
-    config: &M,
-    filter: Option<AccessLogFilter>,
-) -> AccessLog {
-    AccessLog {
-        name: format!("envoy.access_loggers.{name}"),
-        filter,
-        config_type: Some(access_log::ConfigType::TypedConfig(any(config))),
-    }
-}
 
 /// Returns what is told of requests.
 pub(crate) fn of_requests(setting: Option<&Setting>) -> Vec<AccessLog> {

@@ -1,8 +1,10 @@
 //! Metrics: what is counted, and by what.
 
+use prost::{Message, Name};
 use prost_types::{Struct, Value, value};
+use proto::envoy::any;
 use proto::envoy::config::accesslog::v3::access_log_filter::FilterSpecifier;
-use proto::envoy::config::accesslog::v3::{AccessLog, AccessLogFilter, LogTypeFilter};
+use proto::envoy::config::accesslog::v3::{AccessLog, AccessLogFilter, LogTypeFilter, access_log};
 use proto::envoy::data::accesslog::v3::AccessLogType;
 use proto::envoy::extensions::access_loggers::stats::v3::Config;
 use proto::envoy::extensions::access_loggers::stats::v3::config::{
@@ -11,7 +13,6 @@ use proto::envoy::extensions::access_loggers::stats::v3::config::{
 use proto::envoy::r#type::v3::Scope;
 use std::collections::BTreeMap;
 
-use super::access_log::logger;
 use super::caller::CALLER;
 
 /// The metadata of clusters and endpoints that metrics are read from.
@@ -55,6 +56,19 @@ fn config(counters: Vec<Counter>, histograms: Vec<Histogram>) -> Config {
         sharing_name: PREFIX.to_owned(),
     };
     Config { stats_scope: Some(scope), histograms, counters }
+}
+
+/// Returns what logs by a configuration, of what a filter lets through.
+pub(super) fn logger<M: Message + Name>(
+    name: &str,
+    config: &M,
+    filter: Option<AccessLogFilter>,
+) -> AccessLog {
+    AccessLog {
+        name: format!("envoy.access_loggers.{name}"),
+        filter,
+        config_type: Some(access_log::ConfigType::TypedConfig(any(config))),
+    }
 }
 
 /// Returns what counts requests.
