@@ -12,7 +12,8 @@ static POOL: LazyLock<Option<DescriptorPool>> = LazyLock::new(|| DescriptorPool:
 
 /// A message of Envoy's with the names of its fields, those of the proto files, as Envoy's own dumps have them.
 ///
-/// It serializes as the JSON mapping of protobuf says, messages within it of any type included. Private keys are not in
+/// It serializes as the JSON mapping of protobuf says, messages within it of any type included; entries of maps come in
+/// no order. Private keys are not in
 /// it.
 ///
 /// ```

@@ -85,7 +85,8 @@ fn rendered(mesh: &Plane) -> String {
         let Scope::Proxy(waypoint) = &resource.scope else { continue };
         let body = resource.body.as_ref().expect("a resource that is there");
         let described = Described::decode(resource.resource_type.type_url(), body).unwrap();
-        let value = serde_yaml::to_value(described).unwrap();
+        // By way of a value whose keys are in order: entries of a map have none.
+        let value = serde_yaml::to_value(serde_json::to_value(described).unwrap()).unwrap();
         let of_type = format!("{:?}", resource.resource_type);
         let group = scopes.entry(waypoint.to_string()).or_default().entry(of_type).or_default();
         assert_eq!(group.insert(Value::from(resource.name.as_str()), value), None, "{} twice", resource.name);
