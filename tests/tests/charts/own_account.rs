@@ -58,6 +58,15 @@ fn objects(namespace: &str) -> String {
             json!({"spec": {"rules": [{"to": [{"operation": {"methods": ["GET"]}}]}]}}),
         ),
         of(
+            "security.istio.io/v1",
+            "RequestAuthentication",
+            "web",
+            json!({"spec": {
+                "targetRefs": [{"group": "", "kind": "Service", "name": "web"}],
+                "jwtRules": [{"issuer": "https://id.example.com", "jwks": "{\"keys\":[]}"}],
+            }}),
+        ),
+        of(
             "networking.istio.io/v1",
             "ServiceEntry",
             "web",

@@ -41,6 +41,7 @@ const FURTHER: [&str; 42] = [
     // conditions and addresses
     "patch services/status everywhere",
     "patch authorizationpolicies.security.istio.io/status everywhere",
+    "patch requestauthentications.security.istio.io/status everywhere",
     "patch serviceentries.networking.istio.io/status everywhere",
     "patch workloadentries.networking.istio.io/status everywhere",
     // statuses of the Gateway API, and its classes

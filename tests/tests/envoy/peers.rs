@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 /// The identity in the certificate of a peer.
@@ -81,6 +81,15 @@ impl Call {
     }
 }
 
+/// Listens at an address also while a waypoint of another test has the port at every address.
+pub fn listen(at: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.set_reuseport(true)?;
+    socket.bind(at)?;
+    socket.listen(64)
+}
+
 /// A workload that takes HBONE, and answers requests in it with who called and what for.
 #[derive(Clone)]
 pub struct Workload(Arc<Mutex<TlsAcceptor>>);
@@ -98,11 +107,7 @@ impl Workload {
 
     fn listen(at: SocketAddr, with: &NewCertificate, forwards: bool) -> anyhow::Result<Self> {
         let workload = Self(Arc::new(Mutex::new(acceptor(with)?)));
-        let socket = TcpSocket::new_v4()?;
-        socket.set_reuseaddr(true)?;
-        socket.set_reuseport(true)?;
-        socket.bind(at)?;
-        let (listener, own) = (socket.listen(64)?, workload.clone());
+        let (listener, own) = (listen(at)?, workload.clone());
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let acceptor = own.0.lock().unwrap_or_else(PoisonError::into_inner).clone();

@@ -1,5 +1,6 @@
 //! Workloads that are called at their own addresses, through a real Envoy that is their waypoint.
 
+use super::peers::listen;
 use super::proxy::{Authority, LIMIT};
 use super::traffic::{Http, Waypoint};
 use http_body_util::{Empty, Full};
@@ -13,9 +14,9 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 const CLIENT: &str = "spiffe://cluster.local/ns/shop/sa/client";
@@ -82,7 +83,7 @@ async fn workload(ip: &str, authority: &Authority) -> anyhow::Result<()> {
     )?;
     tls.alpn_protocols = vec![b"h2".to_vec()];
     let acceptor = TlsAcceptor::from(Arc::new(tls));
-    let listener = TcpListener::bind((ip, mesh::destination::HBONE)).await?;
+    let listener = listen(SocketAddr::new(ip.parse()?, mesh::destination::HBONE))?;
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let acceptor = acceptor.clone();
@@ -144,7 +145,6 @@ fn policy(rules: Value) -> (Kind, Value) {
     (Kind::AuthorizationPolicy, json!({"metadata": {"namespace": "shop", "name": "denied"}, "spec": spec}))
 }
 
-/// Everything here has the same addresses: one test at a time.
 #[tokio::test(flavor = "multi_thread")]
 async fn workloads_are_reached_at_their_own_addresses_at_any_port() {
     let mut waypoint = start().await;

@@ -26,19 +26,18 @@ pub struct RequestAuthenticationSpec {
 #[derive(JsonSchema, Clone, PartialEq, Eq, Debug)]
 pub struct JwtText(#[schemars(length(min = 1))] pub String);
 
-/// Where keys are published.
+/// Where keys are published, by `http://` or `https://`.
 #[derive(JsonSchema, Clone, PartialEq, Eq, Debug)]
-#[schemars(extend("x-kubernetes-validations" = [
-    {"rule": "url(self).getScheme() in ['http', 'https']", "message": "keys are fetched by http:// or https://"}
-]))]
-pub struct JwtKeysUri(#[schemars(length(min = 1, max = 2048))] pub String);
+pub struct JwtKeysUri(
+    #[schemars(length(min = 1, max = 2048), regex(pattern = r"^https?://"))]
+    pub String,
+);
 
-/// A length of time.
+/// A length of time, such as `5s`.
 #[derive(JsonSchema, Clone, PartialEq, Eq, Debug)]
-#[schemars(extend("x-kubernetes-validations" = [
-    {"rule": "duration(self) >= duration('1ms')", "message": "write a time of a millisecond or more, such as 5s"}
-]))]
-pub struct JwtTimeout(pub String);
+pub struct JwtTimeout(
+    #[schemars(regex(pattern = r"^[+]?([0-9]+([.][0-9]*)?(h|m|s|ms|us|ns))+$"))] pub String,
+);
 
 /// Which tokens of an issuer are good.
 #[derive(JsonSchema, Clone, PartialEq, Eq, Debug, Default)]

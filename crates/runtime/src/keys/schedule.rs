@@ -45,7 +45,7 @@ impl Published {
                 (FetchedKeys { keys: Some(keys), problem: "".into() }, refresh)
             }
             Err(problem) => {
-                let last = self.known.take().and_then(|known| known.keys);
+                let last = self.known.as_ref().and_then(|known| known.keys.clone());
                 let pause = FIRST_RETRY.saturating_mul(1 << self.failures.min(16)).min(LONGEST_RETRY);
                 self.failures = self.failures.saturating_add(1);
                 (FetchedKeys { keys: last, problem: problem.into() }, pause.min(refresh))
