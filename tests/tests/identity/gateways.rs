@@ -314,6 +314,7 @@ async fn a_waypoint_gets_its_certificate_renewed_in_time_and_again_only_when_it_
     // Half-way there is another, with another key; the roots are as before.
     clock.advance(TTL / 2);
     assert_eq!(envoy.next().await?, [CERTIFICATE]);
+    assert_eq!(replica.next().await?, [CERTIFICATE]);
     let (renewed, new_key) = envoy.certificate()?;
     assert!(renewed[0].validity().not_after > validity.not_after && new_key != key);
 
