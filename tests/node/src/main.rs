@@ -39,7 +39,7 @@ enum Command {
     /// Play the bookinfo example on processes, step by step
     Demo {
         /// The folder of the example
-        #[arg(long, default_value = "examples/bookinfo")]
+        #[arg(long)]
         example: PathBuf,
         /// Keep what processes write in this folder
         #[arg(long)]
