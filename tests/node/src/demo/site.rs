@@ -180,8 +180,21 @@ impl Site {
         }
     }
 
+    /// Waits for a line of the proxies' logs that has these words: one about a connection is written once that is over,
+    /// which a caller does not wait for.
+    pub(super) async fn until_logged(&self, words: &[&str]) -> anyhow::Result<String> {
+        let begin = Instant::now();
+        loop {
+            match self.logged(words)? {
+                Some(line) => return Ok(line),
+                None if begin.elapsed() > LIMIT => bail!("no proxy has logged {}", words.join(" … ")),
+                None => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+    }
+
     /// The last line of the proxies' logs that has these words.
-    pub(super) fn logged(&self, words: &[&str]) -> anyhow::Result<Option<String>> {
+    fn logged(&self, words: &[&str]) -> anyhow::Result<Option<String>> {
         let mut found = None;
         for entry in fs::read_dir(self.work.join("pods"))? {
             let path = entry?.path();

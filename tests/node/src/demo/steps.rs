@@ -4,7 +4,6 @@ use super::site::{Answer, Site};
 use crate::pod::key;
 use anyhow::{Context, ensure};
 use futures::future::BoxFuture;
-use pilothouse_tests::apiserver::{LIMIT, until};
 use std::collections::BTreeMap;
 
 /// A step: what is to be seen, and what shows it.
@@ -105,9 +104,7 @@ async fn enrolled(site: &mut Site) -> anyhow::Result<()> {
     site.enrol().await?;
     let answer = site.show(PAGE, &["http://details:9080/details/0"]).await?;
     ensure!(answer.status() == Some(200) && answer.workload() == "details-v1");
-    // It is written once the connection is over, which the caller does not wait for.
-    let line = until(LIMIT, async || site.logged(&["inbound", "sa/productpage to", ":9080"])).await;
-    println!("   the proxy: {}", line.context("the proxy of details saw no identity")?);
+    println!("   the proxy: {}", site.until_logged(&["inbound", "sa/productpage to", ":9080"]).await?);
     ensure!(site.processes() == before, "processes are others than before: {before:?}");
     println!("   all {} pods run the processes that they ran before", before.len());
     Ok(())
