@@ -21,6 +21,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::task::JoinSet;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 /// The identity in the certificate of a peer.
@@ -90,9 +91,11 @@ pub fn listen(at: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(64)
 }
 
-/// A workload that takes HBONE, and answers requests in it with who called and what for.
-#[derive(Clone)]
-pub struct Workload(Arc<Mutex<TlsAcceptor>>);
+/// A workload that takes HBONE, and answers requests in it with who called and what for; until it is dropped.
+pub struct Workload {
+    acceptor: Arc<Mutex<TlsAcceptor>>,
+    _accepting: JoinSet<()>,
+}
 
 impl Workload {
     /// Listens with a certificate. Envoy may have the port at all addresses: both share it.
@@ -106,20 +109,21 @@ impl Workload {
     }
 
     fn listen(at: SocketAddr, with: &NewCertificate, forwards: bool) -> anyhow::Result<Self> {
-        let workload = Self(Arc::new(Mutex::new(acceptor(with)?)));
-        let (listener, own) = (listen(at)?, workload.clone());
-        tokio::spawn(async move {
+        let shown = Arc::new(Mutex::new(acceptor(with)?));
+        let (listener, acceptor) = (listen(at)?, Arc::clone(&shown));
+        let mut accepting = JoinSet::new();
+        accepting.spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let acceptor = own.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                let acceptor = acceptor.lock().unwrap_or_else(PoisonError::into_inner).clone();
                 tokio::spawn(serve(stream, acceptor, forwards));
             }
         });
-        Ok(workload)
+        Ok(Self { acceptor: shown, _accepting: accepting })
     }
 
     /// Shows another certificate to whoever connects from now on.
     pub fn renew(&self, with: &NewCertificate) -> anyhow::Result<()> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = acceptor(with)?;
+        *self.acceptor.lock().unwrap_or_else(PoisonError::into_inner) = acceptor(with)?;
         Ok(())
     }
 }
