@@ -38,7 +38,7 @@ pub use gateway::{
     Manifest, ManifestKind, Owner, Placed, Protocol, RouteKey, Rule, SetState, ShownBy, Target,
     supported_features,
 };
-pub use identity::{IdentityDelta, IdentitySnapshot};
+pub use identity::{GatewayInstance, IdentityDelta, IdentitySnapshot};
 pub use mesh::identity::{PodIdentity, TrustSettings};
 pub use mesh::{Options, ProxyOptions};
 pub use output::{Condition, Conditions, Entry, EntryList, Findings, ResourceChange};
