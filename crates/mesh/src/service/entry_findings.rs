@@ -184,7 +184,9 @@ fn streams_by_name(entry: &ServiceEntry, diagnostic: &Describe<'_>) -> Vec<Diagn
     }
     let is_of_streams = |port: &ServiceEntryPort| {
         let protocol = PortProtocol::of_entry(&port.protocol);
-        matches!(protocol, PortProtocol::Tls | PortProtocol::Tcp | PortProtocol::OtherTcp)
+        // Of UDP a waypoint gets nothing.
+        !port.protocol.eq_ignore_ascii_case("UDP")
+            && matches!(protocol, PortProtocol::Tls | PortProtocol::Tcp | PortProtocol::OtherTcp)
     };
     let ports = entry.ports.iter().enumerate().filter(|(_, port)| is_of_streams(port));
     let each = ports.map(|(n, port)| {
