@@ -76,6 +76,13 @@ impl ResourceKey {
         Self { waypoint: waypoint.clone(), name: name.into() }
     }
 
+    /// Returns the key of a resource; `None` if the scope is not that of a proxy.
+    pub fn of(scope: &Scope, name: &str) -> Option<Self> {
+        let Scope::Proxy(waypoint) = scope else { return None };
+        let (ns, waypoint) = waypoint.split_once('/')?;
+        Some(Self::new(&Name::new(ns, waypoint), name))
+    }
+
     /// Returns the resource of this key.
     pub fn resource<'r>(&'r self, encoded: &'r Encoded) -> Resource<'r> {
         Resource::new(self.name.as_str(), encoded).scope(Scope::proxy(&self.waypoint.to_string()))

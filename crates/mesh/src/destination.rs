@@ -117,7 +117,7 @@ impl Destinations {
     pub(crate) fn declare(b: &mut Builder, of: Inputs) -> Self {
         let Inputs { services, pods, service_rows, entries, workloads, binder, families } = of;
         let waypoints = b.derive("configured_waypoints", binder.waypoints, |_, _, waypoint| {
-            waypoint.unprogrammed.is_none().then_some(())
+            waypoint.is_served.then_some(())
         });
         let of_services = b.expand("service_destinations", service_rows, move |cx, name, row| {
             let found = cx.get(services, name).and_then(|service| {

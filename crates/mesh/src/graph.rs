@@ -18,6 +18,7 @@ use crate::namespace::LeftOutPods;
 use crate::policy::{
     Policies, PolicyRow, Resolved, TokenInputs, Tokens, WaypointAction, WaypointPolicy, WaypointTokens,
 };
+use crate::revision::{self, NamespaceRevisions, Ownership};
 use crate::settings::{self, Settings};
 use crate::waypoint::{self, BehindWaypoints, Binder, ImplicitAllowPolicies, UnboundWorkloads};
 use crate::{
@@ -31,6 +32,8 @@ pub struct Tables {
     pub inputs: Inputs,
     /// Whether a namespace takes part in the mesh.
     pub in_scope: Memo<Ns, bool>,
+    /// The revisions that namespaces name.
+    pub namespace_revisions: NamespaceRevisions,
     /// The namespace whose objects are for all others.
     pub root_namespace: Table<(), Ns>,
     /// The network of the cluster; empty where it has none.
@@ -73,7 +76,18 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
     let settings = Settings::declare(b, out, inputs, options, ours.clone());
     let namespaces = namespace::declare(b, inputs.namespaces, settings, options);
     let traffic = waypoint::declare_traffic(b, inputs.gateways, inputs.gatewayclasses, namespaces);
-    let waypoints = waypoint::declare(b, inputs.gateways, inputs.gatewayclasses, traffic, settings, options);
+    let namespace_revisions = revision::declare(b, inputs.namespaces);
+    let waypoints = waypoint::declare(
+        b,
+        waypoint::Inputs {
+            gateways: inputs.gateways,
+            classes: inputs.gatewayclasses,
+            traffic,
+            settings,
+            ownership: Ownership::new(namespace_revisions, options),
+        },
+        options,
+    );
     let waypoint::Instances { accounts, families } = waypoint::declare_instances(b, waypoints, inputs.pods);
     let binder = Binder { waypoints, traffic, accounts, namespaces: inputs.namespaces };
     let networks = network::declare(b, out, inputs.gateways, namespaces, settings, options);
@@ -289,6 +303,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
     Tables {
         inputs,
         in_scope,
+        namespace_revisions,
         root_namespace: settings.root_namespace,
         network: settings.network,
         discovery_host: settings.discovery_host,

@@ -1,13 +1,14 @@
 //! Waypoints and what their Envoys are sent.
 
 use model::{Name, Str, nearest};
-use plane::Plane;
+use plane::{MadeFrom, Plane};
 use proto::{Described, ResourceType, Scope};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use server::ClientView;
 use std::collections::{BTreeMap, BTreeSet};
-use xds::{Snapshot, Version};
+use std::sync::Arc;
+use xds::{RefusedResource, Snapshot, TypeStats, Version};
 
 /// Most waypoints that are listed where a person may have meant one of them.
 const NAMED: usize = 10;
@@ -38,17 +39,23 @@ pub struct ReplicaView {
     pub node: String,
     /// Types of which it has not yet answered the last response.
     pub pending: Vec<String>,
-    /// What it refused of the last response of a type.
+    /// What it has refused, and not taken in another version since.
     pub refused: Vec<RefusedView>,
 }
 
-/// A response that was refused.
+/// A resource that was refused.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RefusedView {
     /// The type of its resources.
     #[serde(rename = "type")]
     pub of: String,
+    /// Its name; empty where the Envoy did not say what it refuses.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub resource: String,
+    /// The objects whose doing it is, each as `KIND NAMESPACE/NAME`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub objects: Vec<String>,
     /// Why, in Envoy's words.
     pub message: String,
 }
@@ -72,6 +79,12 @@ pub struct ConfigView {
 
 /// The hostnames of each waypoint's services.
 pub type WaypointRows = BTreeMap<Name, BTreeSet<Str>>;
+
+/// Whose doing it is what the Envoys of waypoints refuse: by waypoint, type and name.
+pub type RefusedRows = BTreeMap<(String, ResourceType, Arc<str>), MadeFrom>;
+
+/// Most refused resources of which it is told whose doing they are.
+const MAX_REFUSED: usize = 64;
 
 /// Returns the waypoint of a name, `NAMESPACE/NAME`.
 ///
@@ -106,14 +119,16 @@ impl<'a> Sent<'a> {
         ResourceType::ALL.into_iter().flat_map(of).collect()
     }
 
-    /// Returns what is among changes for a waypoint.
-    pub fn of_changes(changes: &'a [plane::ResourceChange], waypoint: &Name) -> Vec<Self> {
-        let scope = Scope::proxy(&waypoint.to_string());
-        let own = changes.iter().filter(|change| change.scope == scope);
-        own.filter_map(|change| {
-            Some(Self { of: change.resource_type, name: &change.name, body: change.body.as_deref()? })
-        })
-        .collect()
+    /// Returns what is among changes for each waypoint, by its name.
+    pub fn by_waypoint(changes: &'a [plane::ResourceChange]) -> BTreeMap<&'a str, Vec<Self>> {
+        let mut all: BTreeMap<&str, Vec<Self>> = BTreeMap::new();
+        for change in changes {
+            if let (Scope::Proxy(waypoint), Some(body)) = (&change.scope, change.body.as_deref()) {
+                let sent = Self { of: change.resource_type, name: &change.name, body };
+                all.entry(waypoint).or_default().push(sent);
+            }
+        }
+        all
     }
 }
 
@@ -123,11 +138,34 @@ impl WaypointView {
         plane.waypoints()
     }
 
-    /// Returns the view of a waypoint with these services, resources and clients of the control plane.
-    pub fn of(waypoint: &Name, services: &BTreeSet<Str>, sent: &[Sent<'_>], clients: &[ClientView]) -> Self {
+    /// Returns whose doing it is what these clients refuse, of the first of them.
+    pub fn refused(plane: &Plane, clients: &[ClientView]) -> RefusedRows {
+        let resources = clients.iter().flat_map(|client| {
+            client
+                .refused
+                .iter()
+                .filter_map(move |of| Some((client.gateway.clone()?, of.of, of.name.clone()?)))
+        });
+        let first: BTreeSet<_> = resources.collect();
+        let made_from = |key: (String, ResourceType, Arc<str>)| {
+            let made_from = plane.made_from(key.1, &Scope::proxy(&key.0), &key.2);
+            (key, made_from)
+        };
+        first.into_iter().take(MAX_REFUSED).map(made_from).collect()
+    }
+
+    /// Returns the view of a waypoint with these services, resources and clients of the control plane, and whose doing
+    /// it is what those refuse.
+    pub fn of(
+        waypoint: &Name,
+        services: &BTreeSet<Str>,
+        sent: &[Sent<'_>],
+        clients: &[ClientView],
+        refused: &RefusedRows,
+    ) -> Self {
         let mut resources = BTreeMap::new();
         for resource in sent {
-            *resources.entry(word(resource.of).to_owned()).or_default() += 1;
+            *resources.entry(plural(resource.of).to_owned()).or_default() += 1;
         }
         let name = waypoint.to_string();
         let own = clients.iter().filter(|client| client.gateway.as_deref() == Some(&name));
@@ -137,31 +175,38 @@ impl WaypointView {
             services: services.iter().map(ToString::to_string).collect(),
             resources,
             bytes: sent.iter().map(|resource| resource.body.len()).sum(),
-            replicas: own.map(ReplicaView::of).collect(),
+            replicas: own.map(|client| ReplicaView::of(client, refused)).collect(),
         }
     }
 }
 
 impl ReplicaView {
-    fn of(client: &ClientView) -> Self {
+    fn of(client: &ClientView, refused: &RefusedRows) -> Self {
         let name = |type_url: &str| {
             ResourceType::from_type_url(type_url)
-                .map_or_else(|| type_url.to_owned(), |of| word(of).to_owned())
+                .map_or_else(|| type_url.to_owned(), |of| plural(of).to_owned())
         };
-        let mut view = Self {
+        let is_refused =
+            |of: &TypeStats| of.last_nack.as_ref().is_some_and(|nack| nack.nonce == of.sent_nonce);
+        let is_pending = |of: &&TypeStats| of.acked_nonce != of.sent_nonce && !is_refused(of);
+        Self {
             node: client.node.as_ref().map(|node| node.id.clone()).unwrap_or_default(),
-            ..Self::default()
-        };
-        for of in &client.stats.types {
-            match &of.last_nack {
-                Some(nack) if nack.nonce == of.sent_nonce => {
-                    view.refused.push(RefusedView { of: name(&of.type_url), message: nack.message.clone() });
-                }
-                _ if of.acked_nonce != of.sent_nonce => view.pending.push(name(&of.type_url)),
-                _ => {}
-            }
+            pending: client.stats.types.iter().filter(is_pending).map(|of| name(&of.type_url)).collect(),
+            refused: client.refused.iter().map(|of| RefusedView::of(client, of, refused)).collect(),
         }
-        view
+    }
+}
+
+impl RefusedView {
+    fn of(client: &ClientView, of: &RefusedResource, refused: &RefusedRows) -> Self {
+        let key = client.gateway.clone().zip(of.name.clone()).map(|(gateway, name)| (gateway, of.of, name));
+        let authors = key.and_then(|key| refused.get(&key)).map(|made_from| made_from.authors.as_slice());
+        Self {
+            of: plural(of.of).to_owned(),
+            resource: of.name.as_deref().unwrap_or_default().to_owned(),
+            objects: authors.unwrap_or_default().iter().map(ToString::to_string).collect(),
+            message: of.message.to_string(),
+        }
     }
 }
 
@@ -178,7 +223,7 @@ impl ConfigView {
         let resource = described.map_err(|error| error.to_string());
         let resource = resource.and_then(|of| serde_json::to_value(of).map_err(|error| error.to_string()));
         Self {
-            of: word(sent.of).to_owned(),
+            of: plural(sent.of).to_owned(),
             name: sent.name.to_owned(),
             version: Version::of(sent.body).to_string(),
             bytes: sent.body.len(),
@@ -188,7 +233,7 @@ impl ConfigView {
 }
 
 /// What people call resources of a type.
-fn word(of: ResourceType) -> &'static str {
+pub(crate) fn plural(of: ResourceType) -> &'static str {
     match of {
         ResourceType::Authorization => "authorizations",
         ResourceType::Address => "addresses",
