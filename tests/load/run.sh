@@ -1,17 +1,13 @@
 #!/bin/sh
 # Measures Pilothouse with a real API server: run.sh NAMESPACES STREAMS, from the repository's root.
 # Every kind is in the mesh; KINDS= leaves pods and services alone.
-# Both binaries must be built in release; the API server is built by the tests (`make test`).
+# Both binaries must be built in release; the API server is built the first time, as by the tests.
 set -eu
 namespaces=${1:-40}
 streams=${2:-50}
 kinds=${KINDS---all-kinds}
 . tests/load/server.sh
-apiserver=target/apiserver/apiserver
-if [ ! -x "$apiserver" ]; then
-    echo "building the API server (once, a few minutes)" >&2
-    (cd tests/apiserver && CGO_ENABLED=0 GOTOOLCHAIN=go1.27.3 go build -trimpath -gcflags all=-dwarf=false -ldflags '-s -w' -o ../../target/apiserver/apiserver .)
-fi
+apiserver=$("$bin/pilothouse-load" apiserver)
 
 "$apiserver" --dir "$dir" 2>"$dir.log" &
 pids=$!

@@ -1,22 +1,23 @@
 //! Certificates, judged by the TLS library that ztunnels and this control plane use.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../../../tests/src/spiffe.rs"]
+mod spiffe;
+
 use pilothouse_ca::{
     Certificate, Identity, Issuer, Root, SigningKey, SigningRequest, SystemEntropy, TrustBundle, TrustDomain,
     TtlPolicy,
 };
 use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::time_provider::TimeProvider;
-use rustls::{
-    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, Error, RootCertStore,
-    ServerConfig, ServerConnection, SignatureScheme,
-};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
+use spiffe::AnyName;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -144,7 +145,9 @@ fn meet(client: &Peer, server: &Peer) -> bool {
         .with_safe_default_protocol_versions()
         .unwrap()
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(ByChain(server_verifier(&client.roots))))
+        .with_custom_certificate_verifier(Arc::new(
+            AnyName::new(store(&client.roots), Arc::new(default_provider())).unwrap(),
+        ))
         .with_client_auth_cert(client.chain.clone(), client.key.clone_key())
         .unwrap();
     let name = ServerName::try_from("workload.test").unwrap();
@@ -180,50 +183,6 @@ struct FixedTime;
 impl TimeProvider for FixedTime {
     fn current_time(&self) -> Option<UnixTime> {
         Some(at(NOW))
-    }
-}
-
-/// Verifies a chain and no name: workloads have identities instead.
-#[derive(Debug)]
-struct ByChain(Arc<WebPkiServerVerifier>);
-
-impl ServerCertVerifier for ByChain {
-    fn verify_server_cert(
-        &self,
-        leaf: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        name: &ServerName<'_>,
-        ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        match self.0.verify_server_cert(leaf, intermediates, name, ocsp, now) {
-            Err(Error::InvalidCertificate(
-                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) => Ok(ServerCertVerified::assertion()),
-            other => other,
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls12_signature(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
     }
 }
 

@@ -181,7 +181,9 @@ impl DumpArgs {
             }
             (view, Some(word)) => {
                 let view = view.plural();
-                bail!("{word:?} is too much: only `dump status` takes a kind, and {view} are shown of all")
+                bail!(
+                    "{word:?} is too much: {view} are shown of all; `dump status` takes a kind, and `dump config` a waypoint"
+                )
             }
             (_, None) => Of::All,
         };

@@ -5,6 +5,7 @@ use crate::{StageStats, Trace};
 use std::any::Any;
 use std::cell::RefCell;
 use std::cmp::Ordering;
+use std::collections::{BTreeSet, VecDeque};
 use std::hash::{Hash, Hasher};
 
 /// One slot of one node. As a dependency: what was read. As a reader: the row that read it.
@@ -196,6 +197,25 @@ impl Core {
         let node = self.nodes[dep.node as usize];
         self.touched.insert(node.stage);
         self.stages[node.stage as usize].edit_reader(self, node.index, dep.slot(), reader, add);
+    }
+
+    /// Describes what was put from outside, or came of nothing, of what a slot was made from, nearest first. No more
+    /// than so many slots are looked at, each once.
+    pub fn origins(&self, dep: Dep, limit: usize) -> Vec<Trace> {
+        let (mut seen, mut waiting, mut found) = (BTreeSet::from([dep]), VecDeque::from([dep]), Vec::new());
+        while let Some(dep) = waiting.pop_front() {
+            let node = self.nodes[dep.node as usize];
+            let (trace, reads) = self.stages[node.stage as usize].trace(self, node.index, dep.slot());
+            if reads.is_empty() && trace.present {
+                found.push(trace);
+            }
+            for read in reads {
+                if seen.len() < limit && seen.insert(read) {
+                    waiting.push_back(read);
+                }
+            }
+        }
+        found
     }
 
     /// Describes a slot and, down to `depth`, what it was made from.

@@ -266,6 +266,14 @@ impl Graph {
         Some(self.core.trace(Dep::new(data.node, slot), depth))
     }
 
+    /// Returns the rows of inputs that a row was made from, in however many steps, nearest first; nothing if there is no
+    /// such row. It looks at no more than `limit` rows, each once.
+    pub fn origins<K: Key, V: Row>(&self, table: Table<K, V>, key: &K, limit: usize) -> Vec<Trace> {
+        let Some(data) = self.data(table) else { return Vec::new() };
+        let slot = data.find(key).filter(|slot| data.value(*slot).is_some());
+        slot.map(|slot| self.core.origins(Dep::new(data.node, slot), limit)).unwrap_or_default()
+    }
+
     /// Returns the counters of every table, in order of declaration.
     pub fn stats(&self) -> Vec<StageStats> {
         self.core.stages.iter().map(|s| s.stats()).collect()

@@ -356,6 +356,27 @@ fn why_names_what_was_read_and_what_was_absent() {
 }
 
 #[test]
+fn the_inputs_of_a_row_are_told_once_each_and_not_what_lies_between() {
+    let f = from_scratch(&[
+        Edit::Pod(0, pod(3, 1, &[])),
+        Edit::Pod(1, pod(3, 2, &[])),
+        Edit::Selector(4, Some(1)),
+        Edit::Selector(5, Some(2)),
+        Edit::Namespace(3, Some(1)),
+    ]);
+    let origins = |limit| -> Vec<String> {
+        let found = f.graph.origins(f.workloads, &0, limit).into_iter();
+        found.map(|of| format!("{} {}", of.table, of.key)).collect()
+    };
+    let mut all = origins(100);
+    all.sort();
+    // The other pod is one by which its namespace has its size; the other selector is nothing to this row.
+    assert_eq!(all, ["namespaces 3", "pods 0", "pods 1", "selectors 4"]);
+    assert!(origins(2).len() <= 2);
+    assert!(f.graph.origins(f.workloads, &9, 100).is_empty());
+}
+
+#[test]
 fn changes_that_nobody_took_end_with_the_next_commit() {
     let mut b = Builder::default();
     let words = b.input::<u8, u8>("words");

@@ -83,6 +83,14 @@ impl ResourceKey {
         Self { waypoint: waypoint.clone(), place, name: name.into() }
     }
 
+    /// Returns the key of a resource; `None` if the scope is not that of a proxy.
+    pub fn of(scope: &Scope, name: &str) -> Option<Self> {
+        let Scope::Proxy(waypoint) = scope else { return None };
+        let (ns, waypoint) = waypoint.split_once('/')?;
+        let (waypoint, place) = waypoint.split_at(waypoint.find('@').unwrap_or(waypoint.len()));
+        Some(Self::at(&Name::new(ns, waypoint), place.into(), name))
+    }
+
     /// Returns the resource of this key.
     pub fn resource<'r>(&'r self, encoded: &'r Encoded) -> Resource<'r> {
         Resource::new(self.name.as_str(), encoded)

@@ -96,6 +96,10 @@ pub(crate) fn declare(
         b.derive("waypoints_of_workloads", destinations.waypoints, move |cx, waypoint, ()| {
             cx.any(by_waypoint, waypoint).then_some(())
         });
+    out.diagnostics(b, "unasked_workload_findings", with_workloads, move |cx, waypoint, ()| {
+        let policies = cx.memo(of_gateway, waypoint);
+        policies.map(|policies| policies.unasked_of_workloads(waypoint)).unwrap_or_default()
+    });
     let elsewhere = b.derive("upstreams_elsewhere", upstreams, move |cx, key, _| {
         endpoints.is_elsewhere(cx, &key.service).then_some(())
     });
@@ -208,5 +212,5 @@ fn send(
     of: ResourceType,
     rank: Rank,
 ) {
-    out.resources(b, table, of, rank, |key, encoded| Some(key.resource(encoded)));
+    out.named_resources(b, table, of, rank, ResourceKey::of, |key, encoded| Some(key.resource(encoded)));
 }

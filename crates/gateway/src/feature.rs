@@ -48,6 +48,9 @@ const fn traffic(name: &'static str) -> Feature {
 }
 
 /// Returns what a class may claim, ascending: features of which every test of the conformance suite passes.
+///
+/// Features of meshes are none of a class, though tests show them: the API has them in `status.supportedFeatures` of an XMesh, a
+/// kind that is not read, and the suite looks for them there. Of a class it takes what is claimed as that of gateways.
 pub fn supported_features() -> impl Iterator<Item = &'static str> {
     FEATURES.iter().filter(|feature| feature.shown_by == ShownBy::Statuses).map(|feature| feature.name)
 }

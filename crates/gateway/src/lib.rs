@@ -34,7 +34,6 @@ mod listener;
 mod parameters;
 mod policy;
 mod reference;
-mod revision;
 mod route;
 mod routing;
 mod status;
@@ -57,12 +56,11 @@ pub use routing::{Host, Outcome, Placed, Request, Routing};
 
 use engine::{Builder, Cx, Graph, Table};
 use grant::Grants;
-use mesh::Options;
+use mesh::{Options, Ownership};
 use model::facts::{GatewayClass, Meta, Referent, Route};
 use model::{Kind, Name, Ns, shared};
 use output::Outputs;
 use reference::References;
-use revision::Ownership;
 use std::sync::Arc;
 
 /// The tables that others read.
@@ -123,7 +121,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, mesh: &mesh::Tables, options:
     let is_ours: Arc<dyn Fn(&Meta) -> bool + Send + Sync> =
         Arc::new(move |meta: &Meta| mesh::is_ours(&revision, meta));
     let (inputs, in_scope) = (mesh.inputs, mesh.in_scope);
-    let ownership = Ownership::declare(b, inputs.namespaces, options);
+    let ownership = Ownership::new(mesh.namespace_revisions, options);
     let classes = class::declare(b, inputs.gatewayclasses);
     let grants = Grants::declare(b, inputs.referencegrants, is_ours.clone());
     let references = References::declare(b, &inputs, grants);
@@ -278,7 +276,13 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, mesh: &mesh::Tables, options:
     status::declare_destination_rules(
         b,
         out,
-        &status::DestinationRuleInputs { facts: inputs.destinationrules, destinations, backends, ownership },
+        &status::DestinationRuleInputs {
+            facts: inputs.destinationrules,
+            destinations,
+            backends,
+            policies,
+            ownership,
+        },
     );
     let wanted = references.wanted(b);
     Tables {

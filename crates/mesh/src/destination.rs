@@ -158,7 +158,7 @@ impl Destinations {
         let Inputs { services, pods, service_rows, entries, workloads, binder, families, .. } = of;
         let Inputs { summaries, networks, network, located, .. } = of;
         let waypoints = b.derive("configured_waypoints", binder.waypoints, |_, _, waypoint| {
-            waypoint.unprogrammed.is_none().then_some(())
+            waypoint.is_served.then_some(())
         });
         let of_services = b.expand("service_destinations", service_rows, move |cx, name, row| {
             let found = cx.get(services, name).and_then(|service| {

@@ -19,6 +19,7 @@ use crate::namespace::LeftOutPods;
 use crate::policy::{
     Policies, PolicyRow, Resolved, TokenInputs, Tokens, WaypointAction, WaypointPolicy, WaypointTokens,
 };
+use crate::revision::{self, NamespaceRevisions, Ownership};
 use crate::settings::{self, Settings};
 use crate::waypoint::{self, BehindWaypoints, Binder, ImplicitAllowPolicies, UnboundWorkloads};
 use crate::{
@@ -32,6 +33,8 @@ pub struct Tables {
     pub inputs: Inputs,
     /// Whether a namespace takes part in the mesh.
     pub in_scope: Memo<Ns, bool>,
+    /// The revisions that namespaces name.
+    pub namespace_revisions: NamespaceRevisions,
     /// The namespace whose objects are for all others.
     pub root_namespace: Table<(), Ns>,
     /// The network of the cluster; empty where it has none.
@@ -76,7 +79,18 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
     let settings = Settings::declare(b, out, inputs, options, ours.clone());
     let namespaces = namespace::declare(b, inputs.namespaces, settings, options);
     let traffic = waypoint::declare_traffic(b, inputs.gateways, inputs.gatewayclasses, namespaces);
-    let waypoints = waypoint::declare(b, inputs.gateways, inputs.gatewayclasses, traffic, settings, options);
+    let namespace_revisions = revision::declare(b, inputs.namespaces);
+    let waypoints = waypoint::declare(
+        b,
+        waypoint::Inputs {
+            gateways: inputs.gateways,
+            classes: inputs.gatewayclasses,
+            traffic,
+            settings,
+            ownership: Ownership::new(namespace_revisions, options),
+        },
+        options,
+    );
     let waypoint::Instances { accounts, families, located } =
         waypoint::declare_instances(b, waypoints, (inputs.pods, inputs.nodes), options);
     let binder = Binder { waypoints, traffic, accounts, namespaces: inputs.namespaces };
@@ -305,6 +319,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
     Tables {
         inputs,
         in_scope,
+        namespace_revisions,
         root_namespace: settings.root_namespace,
         network: settings.network,
         discovery_host: settings.discovery_host,

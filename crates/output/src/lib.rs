@@ -47,4 +47,5 @@ pub use condition::{Condition, Conditions, Entry, EntryList};
 pub use diagnostic::Findings;
 pub use encoded::Encoded;
 pub use outputs::Outputs;
+pub use proto::{ResourceType, Scope};
 pub use resource::{Changed, Rank, Resource, ResourceChange};

@@ -1,6 +1,6 @@
 use engine::{Builder, Cx, Graph, Key, Row, Table, Trace};
 use model::{Diagnostic, Kind, Name, ObjectRef};
-use proto::ResourceType;
+use proto::{ResourceType, Scope};
 use std::sync::Arc;
 
 use crate::condition::{ConditionTable, Conditions};
@@ -27,9 +27,30 @@ impl Outputs {
         rank: Rank,
         encode: impl for<'r> Fn(&'r K, &'r V) -> Option<Resource<'r>> + Send + 'static,
     ) {
-        b.sink(table);
+        self.declare(b, Declared { table, resource_type, key_of: None, encode }, rank);
+    }
+
+    /// As [`resources`](Self::resources), where scope and name of a resource tell the key of its row: what it was made
+    /// from is found without a walk.
+    pub fn named_resources<K: Key, V: Row>(
+        &mut self,
+        b: &mut Builder,
+        table: Table<K, V>,
+        resource_type: ResourceType,
+        rank: Rank,
+        key_of: fn(&Scope, &str) -> Option<K>,
+        encode: impl for<'r> Fn(&'r K, &'r V) -> Option<Resource<'r>> + Send + 'static,
+    ) {
+        self.declare(b, Declared { table, resource_type, key_of: Some(key_of), encode }, rank);
+    }
+
+    fn declare<K: Key, V: Row, F>(&mut self, b: &mut Builder, of: Declared<K, V, F>, rank: Rank)
+    where
+        F: for<'r> Fn(&'r K, &'r V) -> Option<Resource<'r>> + Send + 'static,
+    {
+        b.sink(of.table);
         let at = self.resources.partition_point(|(other, _)| *other <= rank);
-        self.resources.insert(at, (rank, Box::new(Declared { table, resource_type, encode })));
+        self.resources.insert(at, (rank, Box::new(of)));
     }
 
     /// Declares that the rows of a table are the conditions of objects of a kind, by name. There is one
@@ -111,6 +132,20 @@ impl Outputs {
         let mut found = Findings::default();
         self.diagnostics.iter_mut().for_each(|source| source.changed(graph, &mut found));
         found
+    }
+
+    /// Returns the rows of inputs that a resource was made from, nearest first; nothing for one that is not there or is
+    /// not declared by [`named_resources`](Self::named_resources). It looks at no more than `limit` rows.
+    pub fn origins(
+        &self,
+        graph: &Graph,
+        of: ResourceType,
+        scope: &Scope,
+        name: &str,
+        limit: usize,
+    ) -> Vec<Trace> {
+        let tables = self.resources.iter().filter(|(_, table)| table.resource_type() == of);
+        tables.flat_map(|(_, table)| table.origins(graph, scope, name, limit)).collect()
     }
 
     /// Returns what the resources of this name were made from, `depth` levels down, and the conditions

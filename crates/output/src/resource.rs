@@ -159,11 +159,20 @@ pub(crate) trait ResourceTable: Send {
     fn walk(&self, graph: &Graph, out: &mut Vec<ResourceChange>);
     /// Appends what the resources of this name, in whatever scope, were made from.
     fn why(&self, graph: &Graph, name: &str, depth: usize, out: &mut Vec<Trace>);
+    /// The type of its resources.
+    fn resource_type(&self) -> ResourceType;
+    /// The inputs that a resource was made from, if the table finds its rows by scope and name.
+    fn origins(&self, graph: &Graph, scope: &Scope, name: &str, limit: usize) -> Vec<Trace>;
 }
+
+/// Tells the key of the row of a resource.
+pub(crate) type KeyOf<K> = fn(&Scope, &str) -> Option<K>;
 
 pub(crate) struct Declared<K, V, F> {
     pub table: Table<K, V>,
     pub resource_type: ResourceType,
+    /// Absent where rows are not found by what their resources are called.
+    pub key_of: Option<KeyOf<K>>,
     pub encode: F,
 }
 
@@ -217,6 +226,15 @@ where
         let is_it = |key: &K, row: &V| (self.encode)(key, row).is_some_and(|resource| resource.name == name);
         let keys = graph.keys_of(self.table, is_it);
         out.extend(keys.iter().filter_map(|key| graph.why(self.table, key, depth)));
+    }
+
+    fn resource_type(&self) -> ResourceType {
+        self.resource_type
+    }
+
+    fn origins(&self, graph: &Graph, scope: &Scope, name: &str, limit: usize) -> Vec<Trace> {
+        let key = self.key_of.and_then(|key_of| key_of(scope, name));
+        key.map(|key| graph.origins(self.table, &key, limit)).unwrap_or_default()
     }
 }
 

@@ -27,6 +27,7 @@
 
 mod delta;
 mod identity;
+mod made_from;
 mod summary;
 
 pub use delta::{Delta, ReferentChanges};
@@ -39,9 +40,10 @@ pub use gateway::{
     supported_features,
 };
 pub use identity::{GatewayInstance, IdentityDelta, IdentitySnapshot};
+pub use made_from::{MadeFrom, object};
 pub use mesh::identity::{PodIdentity, TrustSettings};
 pub use mesh::{Options, ProxyOptions};
-pub use output::{Condition, Conditions, Entry, EntryList, Findings, ResourceChange};
+pub use output::{Condition, Conditions, Entry, EntryList, Findings, ResourceChange, ResourceType, Scope};
 pub use summary::GatewaySummary;
 
 use engine::{Builder, Graph};
@@ -51,6 +53,9 @@ use model::{Diagnostic, Event, Kind, Name, ObjectRef, Str};
 use output::{Changed, Outputs};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+/// How many rows are looked at to tell whose doing a resource is.
+const MAX_ORIGINS: usize = 4096;
 
 /// The mesh as this control plane sees it. It has one writer.
 pub struct Plane {
@@ -237,6 +242,12 @@ impl Plane {
     /// mesh: it is meant for people.
     pub fn why(&self, name: &str, depth: usize) -> Vec<Trace> {
         self.outputs.why(&self.graph, name, depth)
+    }
+
+    /// Returns whose doing a resource of a proxy is; of nobody if it is not there. What it costs is bounded, however large
+    /// the mesh is.
+    pub fn made_from(&self, of: ResourceType, scope: &Scope, name: &str) -> MadeFrom {
+        MadeFrom::read(&self.outputs.origins(&self.graph, of, scope, name, MAX_ORIGINS))
     }
 
     /// Returns every rule of every hostname as a sentence, ascending by where it is. This walks the mesh: it

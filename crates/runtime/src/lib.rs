@@ -19,6 +19,7 @@ mod latency;
 pub mod log;
 pub mod metrics;
 pub mod pages;
+pub mod refusals;
 pub mod secure;
 pub mod serve;
 pub mod source;

@@ -11,8 +11,10 @@ mod samples;
 
 use crate::controllers::StatusStats;
 use crate::engine_thread::EngineHandle;
+use crate::refusals::{Refusal, StandingRefusals};
 use crate::source::SourceView;
 use ::identity::IdentityView;
+use model::ObjectRef;
 use plane::StageStats;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
@@ -20,6 +22,7 @@ use prometheus_client::encoding::prometheus_text::encode;
 use prometheus_client::registry::Registry;
 use samples::Samples;
 use server::{Clients, CloseReason, TypeTotals};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,6 +36,8 @@ pub struct Metrics {
     source: SourceView,
     identity: IdentityView,
     status: Arc<StatusStats>,
+    /// Absent where nobody follows them.
+    refusals: Option<StandingRefusals>,
     started: Instant,
 }
 
@@ -45,6 +50,7 @@ impl Metrics {
             source: SourceView::default(),
             identity: IdentityView::default(),
             status: Arc::default(),
+            refusals: None,
             started: Instant::now(),
         }
     }
@@ -57,6 +63,11 @@ impl Metrics {
     /// Gathers from the secure port too.
     pub fn with_identity(self, identity: IdentityView) -> Self {
         Self { identity, ..self }
+    }
+
+    /// Gathers what Envoys refuse too.
+    pub fn with_refusals(self, refusals: StandingRefusals) -> Self {
+        Self { refusals: Some(refusals), ..self }
     }
 
     /// Gathers from the controllers too.
@@ -115,6 +126,7 @@ impl Collector for Scrape {
             of.source.problems().len(),
         )?;
         clients(out, &of.clients)?;
+        refusals(out, of.refusals.as_ref())?;
         engine(out, &of.engine)?;
         tables(out, self.tables.as_deref().unwrap_or_default())?;
         identity::encode(out, &of.identity)?;
@@ -149,7 +161,39 @@ fn clients(out: &mut Samples<'_>, clients: &Clients) -> fmt::Result {
     )?;
     let by_type = |of: fn(TypeTotals) -> u64| totals.by_type().map(move |(name, sums)| (name, of(sums)));
     out.counters("pilot_xds_pushes", "type", "Responses, by type.", by_type(|sums| sums.responses))?;
-    out.counters("pilot_total_xds_rejects", "type", "Refusals, by type.", by_type(|sums| sums.nacks))
+    out.counters("pilot_total_xds_rejects", "type", "Refusals, by type.", by_type(|sums| sums.nacks))?;
+    // As istiod has them, without the labels that are not bounded: what an Envoy says, and which it is.
+    for (name, help, types) in REJECTS {
+        let of_types = totals.by_type().filter(|(name, _)| types.contains(name));
+        out.gauge(name, help, of_types.map(|(_, sums)| sums.nacks).sum::<u64>())?;
+    }
+    Ok(())
+}
+
+/// Refusals of Envoys: the gauges of istiod, which only rise, and of which types; routes go in scopes.
+const REJECTS: [(&str, &str, &[&str]); 4] = [
+    ("pilot_xds_cds_reject", "Refusals of clusters.", &["cds"]),
+    ("pilot_xds_eds_reject", "Refusals of endpoints.", &["eds"]),
+    ("pilot_xds_lds_reject", "Refusals of listeners.", &["lds"]),
+    ("pilot_xds_rds_reject", "Refusals of routes.", &["rds", "srds"]),
+];
+
+/// What Envoys refuse at the moment, and how many objects of which kinds are concerned.
+fn refusals(out: &mut Samples<'_>, refusals: Option<&StandingRefusals>) -> fmt::Result {
+    let standing = refusals.map(|refusals| Arc::clone(&refusals.borrow())).unwrap_or_default();
+    let objects: BTreeSet<ObjectRef> = standing.iter().flat_map(Refusal::objects).collect();
+    let mut by_kind: BTreeMap<&'static str, usize> = BTreeMap::new();
+    objects.iter().for_each(|object| *by_kind.entry(object.kind.name()).or_default() += 1);
+    out.gauge(
+        "pilothouse_xds_refused_resources",
+        "Resources of gateways and waypoints that an Envoy refuses at the moment.",
+        standing.len(),
+    )?;
+    out.gauges(
+        "pilothouse_xds_refused_objects",
+        "Objects of whose making an Envoy refuses something at the moment, by kind.",
+        by_kind.into_iter().map(|(kind, count)| ([("kind", kind)], count)),
+    )
 }
 
 fn engine(out: &mut Samples<'_>, engine: &EngineHandle) -> fmt::Result {

@@ -142,7 +142,7 @@ const INDEX: &str = "\
 /debug/routez        rules of routes where they are tried, each as a sentence, and what is wrong
 /debug/sourcez       problems that keep the source from reading; nothing when there are none
 /debug/statusz       statuses of objects, also of one kind, as in /debug/statusz?kind=httproute
-/debug/waypointz     waypoints: services, size of their configuration, replicas and what they have acknowledged
+/debug/waypointz     waypoints: services, size of their configuration, replicas, what they have acknowledged and refused
 /debug/whyz          why something is what it is, as in /debug/whyz?name=pod/NAMESPACE/NAME
 ";
 

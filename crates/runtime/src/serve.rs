@@ -10,6 +10,7 @@ use crate::keys::KeyFetcher;
 use crate::log::MeshLog;
 use crate::metrics::Metrics;
 use crate::pages;
+use crate::refusals::Refusals;
 use crate::secure::SecureServer;
 use crate::source::SourceView;
 use crate::source::folder::{FolderSettings, FolderSource};
@@ -251,11 +252,14 @@ impl Daemon {
         if let Some(secure) = self.secure {
             tasks.spawn(secure.run(service.clone(), self.engine.snapshots(), stop.clone()));
         }
+        let refusals = Refusals::new(self.engine.clone(), clients.clone());
+        let refused = refusals.standing();
         if let Some((client, settings)) = self.status {
             let controllers = Controllers {
                 client,
                 engine: self.engine.clone(),
                 clients: clients.clone(),
+                refusals: refused.clone(),
                 changes,
                 stats: Arc::clone(&status_stats),
                 settings,
@@ -266,6 +270,13 @@ impl Daemon {
         tasks.spawn(async move {
             tokio::select! {
                 () = keys.run() => {}
+                () = until.cancelled() => {}
+            }
+        });
+        let until = stop.clone();
+        tasks.spawn(async move {
+            tokio::select! {
+                () = refusals.run() => {}
                 () = until.cancelled() => {}
             }
         });
@@ -284,6 +295,7 @@ impl Daemon {
         let metrics = Metrics::new(self.engine.clone(), clients.clone())
             .with_source(self.source_view.clone())
             .with_identity(self.view.clone())
+            .with_refusals(refused)
             .with_status(status_stats);
         let monitoring = pages::monitoring(
             self.engine.clone(),

@@ -161,3 +161,45 @@ fn a_waypoint_for_which_nothing_is_served_is_refused() {
         }
     });
 }
+
+#[test]
+fn what_is_refused_stands_until_it_is_taken_or_the_stream_ends() {
+    run(async {
+        let mut server = Server::start().await;
+        server.put("shop/waypoint", "a", b"\x0a\x01a");
+        let mut changes = server.clients.refusal_changes();
+        let (requests, mut stream) =
+            server.open(DELTA_AGGREGATED_RESOURCES, delta("waypoint", "shop/waypoint")).await.unwrap();
+        let answer = |response: &DeltaDiscoveryResponse, error: Option<&str>| DeltaDiscoveryRequest {
+            response_nonce: response.nonce.clone(),
+            error_detail: error.map(|message| proto::rpc::Status { code: 3, message: message.to_owned() }),
+            ..delta("waypoint", "shop/waypoint")
+        };
+        let first: DeltaDiscoveryResponse = stream.message().await.unwrap().unwrap();
+        assert_eq!(server.clients.refusing(), []);
+        requests.send(answer(&first, Some("Error adding/updating cluster(s) a: no"))).await.unwrap();
+        changes.changed().await.unwrap();
+        let refusing = server.clients.refusing();
+        assert_eq!((refusing.len(), refusing[0].gateway.as_str()), (1, "shop/waypoint"));
+        assert_eq!(refusing[0].node, "waypoint~10.0.0.1~w.shop~d");
+        let refused = &refusing[0].refused[0];
+        assert_eq!((refused.of, refused.name.as_deref(), refused.step), (Cluster, Some("a"), 1));
+        assert_eq!(&*refused.message, "Error adding/updating cluster(s) a: no");
+        assert_eq!(server.clients.list()[0].refused, refusing[0].refused);
+
+        server.put("shop/waypoint", "a", b"\x0a\x01a\x10\x01");
+        let second: DeltaDiscoveryResponse = stream.message().await.unwrap().unwrap();
+        requests.send(answer(&second, None)).await.unwrap();
+        changes.changed().await.unwrap();
+        assert_eq!(server.clients.refusing(), []);
+
+        server.put("shop/waypoint", "a", b"\x0a\x01a\x10\x02");
+        let third: DeltaDiscoveryResponse = stream.message().await.unwrap().unwrap();
+        requests.send(answer(&third, Some("a: never"))).await.unwrap();
+        changes.changed().await.unwrap();
+        assert_eq!(server.clients.refusing().len(), 1);
+        drop((requests, stream));
+        changes.changed().await.unwrap();
+        assert_eq!(server.clients.refusing(), []);
+    });
+}

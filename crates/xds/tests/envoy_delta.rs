@@ -9,7 +9,7 @@ use proto::Code;
 use std::sync::Arc;
 
 use envoy::*;
-use pilothouse_xds::{MAX_UNRESOLVED_NAMES, Scope, SessionError, Snapshot, Variant, Writer};
+use pilothouse_xds::{MAX_UNRESOLVED_NAMES, ResourceType, Scope, SessionError, Snapshot, Variant, Writer};
 use proto::discovery::DeltaDiscoveryRequest;
 
 fn waypoint() -> Scope {
@@ -32,11 +32,11 @@ fn shop() -> Writer {
     writer
 }
 
-fn put(writer: &mut Writer, of: pilothouse_xds::ResourceType, name: &str, body: &[u8]) {
+fn put(writer: &mut Writer, of: ResourceType, name: &str, body: &[u8]) {
     assert!(writer.put(&waypoint(), of, name, body).unwrap());
 }
 
-fn remove(writer: &mut Writer, of: pilothouse_xds::ResourceType, name: &str) {
+fn remove(writer: &mut Writer, of: ResourceType, name: &str) {
     assert!(writer.remove(&waypoint(), of, name));
 }
 
@@ -453,16 +453,99 @@ fn a_stream_that_missed_that_its_scope_was_away_loses_what_did_not_come_back() {
     );
 }
 
+/// What a stream refuses: type, name, step and message.
+fn refused(stream: &Stream) -> Vec<(ResourceType, String, u64, String)> {
+    let all = stream.session.refused().into_iter();
+    all.map(|of| (of.of, of.name.unwrap_or_default().to_string(), of.step, of.message.to_string())).collect()
+}
+
 #[test]
-fn a_refusal_tells_which_resources_it_names() {
-    let latest = shop().publish();
+fn a_resource_that_is_refused_stays_so_until_another_version_of_it_is_taken() {
+    let mut writer = shop();
     let mut stream = stream();
     stream.subscribe(Cluster, &[], &[]);
-    let answer = stream.poll(&latest).unwrap();
-    stream.answer(&answer, Some("Error adding/updating cluster(s) b: it is bad, and about aa"));
+    let answer = stream.poll(&writer.publish()).unwrap();
     let message = "Error adding/updating cluster(s) b: it is bad, and about aa";
-    assert_eq!(stream.session.refusal(), Some((Cluster, message, vec!["b"])));
-    // The next request is about something else.
-    stream.subscribe(Cluster, &["a"], &[]);
-    assert!(!stream.session.has_refused() && stream.session.refusal().is_none());
+    stream.answer(&answer, Some(message));
+    let bad = vec![(Cluster, "b".to_owned(), 1, message.to_owned())];
+    assert_eq!((refused(&stream), stream.session.refusal_changes()), (bad.clone(), 1));
+    // Another resource is taken.
+    put(&mut writer, Cluster, "a", &cluster("a", 2));
+    let answer = stream.poll(&writer.publish()).unwrap();
+    stream.answer(&answer, None);
+    assert_eq!((refused(&stream), stream.session.refusal_changes()), (bad, 1));
+    // The same one is refused again, and an answer to what came before it says nothing of it.
+    put(&mut writer, Cluster, "b", &cluster("b", 3));
+    let worse = stream.poll(&writer.publish()).unwrap();
+    stream.answer(&answer, None);
+    stream.answer(&worse, Some("b: worse"));
+    assert_eq!(refused(&stream), [(Cluster, "b".to_owned(), 3, "b: worse".to_owned())]);
+    // A refusal of another that names it alone takes this one in its new version.
+    put(&mut writer, Cluster, "a", &cluster("a", 4));
+    put(&mut writer, Cluster, "b", &cluster("b", 4));
+    let answer = stream.poll(&writer.publish()).unwrap();
+    stream.answer(&answer, Some("a: not this"));
+    assert_eq!(refused(&stream), [(Cluster, "a".to_owned(), 4, "a: not this".to_owned())]);
+    // What goes is refused no more.
+    remove(&mut writer, Cluster, "a");
+    stream.subscribe(Listener, &[], &[]);
+    stream.drain(&writer.publish());
+    assert_eq!(refused(&stream), []);
+    assert_eq!(stream.session.refusal_changes(), 4);
+}
+
+#[test]
+fn a_refusal_that_names_nothing_is_about_the_little_that_was_sent_or_else_about_no_resource() {
+    let (mut writer, mut stream) = (shop(), stream());
+    stream.subscribe(Cluster, &[], &[]);
+    stream.drain(&writer.publish());
+    put(&mut writer, Cluster, "b", &cluster("b", 2));
+    let answer = stream.poll(&writer.publish()).unwrap();
+    stream.answer(&answer, Some("out of luck"));
+    assert_eq!(refused(&stream), [(Cluster, "b".to_owned(), 2, "out of luck".to_owned())]);
+    (0..9).for_each(|n| put(&mut writer, Cluster, &format!("many{n}"), &cluster("many", n)));
+    put(&mut writer, Cluster, "b", &cluster("b", 3));
+    let answer = stream.poll(&writer.publish()).unwrap();
+    stream.answer(&answer, Some("out of luck"));
+    let of = |name: &str, step| (Cluster, name.to_owned(), step, "out of luck".to_owned());
+    assert_eq!(refused(&stream), [of("b", 2), of("", 3)]);
+    // The next answer is for all.
+    put(&mut writer, Cluster, "a", &cluster("a", 4));
+    stream.drain(&writer.publish());
+    assert_eq!(refused(&stream), []);
+}
+
+#[test]
+fn a_refusal_of_a_response_that_was_not_the_last_is_about_what_that_one_had() {
+    let mut writer = shop();
+    let mut stream = served(&writer.publish());
+    put(&mut writer, Endpoint, "b", &resource("b", 2, &[]));
+    let bad = stream.poll(&writer.publish()).unwrap();
+    put(&mut writer, Endpoint, "b", &resource("b", 3, &[]));
+    let good = stream.poll(&writer.publish()).unwrap();
+    stream.answer(&bad, Some("b: no"));
+    assert_eq!(refused(&stream), [(Endpoint, "b".to_owned(), 2, "b: no".to_owned())]);
+    stream.answer(&good, None);
+    assert_eq!(refused(&stream), []);
+}
+
+#[test]
+fn what_was_refused_can_be_taken_away() {
+    let mut writer = shop();
+    let mut stream = served(&writer.publish());
+    put(&mut writer, Listener, "main", &resource("main", 2, &["r"]));
+    let bad = stream.poll(&writer.publish()).unwrap();
+    stream.answer(&bad, Some("main: no"));
+    assert_eq!(refused(&stream).len(), 1);
+    // The listener of before may name the route, and that the clusters.
+    remove(&mut writer, Listener, "main");
+    remove(&mut writer, Route, "r");
+    remove(&mut writer, Cluster, "b");
+    let latest = writer.publish();
+    let sent = stream.poll(&latest).unwrap();
+    assert_eq!(shape(std::slice::from_ref(&sent)), ["Listener  -main"]);
+    assert_eq!(refused(&stream).len(), 1);
+    stream.answer(&sent, None);
+    assert_eq!(refused(&stream), []);
+    assert_eq!(shape(&stream.drain(&latest)), ["Route  -r", "Cluster  -b"]);
 }

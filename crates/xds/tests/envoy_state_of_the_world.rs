@@ -205,3 +205,25 @@ fn unknown_endpoints_and_routes_are_empty_and_other_names_stay_unanswered() {
     put(&mut writer, Secret, "default", b"\x0a\x07default");
     assert_eq!(shape(&stream.take(&writer.publish())), ["Secret default"]);
 }
+
+#[test]
+fn whoever_takes_a_whole_response_refuses_nothing_any_more() {
+    let mut writer = shop();
+    let mut stream = served(&writer.publish());
+    put(&mut writer, Cluster, "b", &cluster("b", 2));
+    let bad = stream.poll(&writer.publish()).unwrap();
+    stream
+        .sotw(DiscoveryRequest {
+            type_url: Cluster.type_url().to_owned(),
+            response_nonce: bad.nonce.clone(),
+            error_detail: Some(proto::rpc::Status { code: 3, message: "b: no".to_owned() }),
+            ..DiscoveryRequest::default()
+        })
+        .unwrap();
+    let refused = stream.session.refused();
+    assert_eq!((refused.len(), refused[0].name.as_deref(), refused[0].step), (1, Some("b"), 2));
+    // It may be another version under the same bytes as before: all of the type comes with it.
+    put(&mut writer, Cluster, "a", &cluster("a", 2));
+    drain(&mut stream, &writer.publish());
+    assert_eq!(stream.session.refused(), []);
+}

@@ -31,6 +31,9 @@ pub struct Args {
 /// What to do.
 #[derive(Subcommand)]
 pub enum Command {
+    /// Print where the program of the API server of the tests is; it is built if it is not there.
+    #[command(name = "apiserver")]
+    ApiServer,
     /// Write a mesh to an API server or to a folder; what is there already is left.
     Fill {
         #[command(flatten)]

@@ -41,6 +41,10 @@ use report::Report;
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
+    if matches!(args.command, Command::ApiServer) {
+        println!("{}", pilothouse_tests::apiserver::program()?.display());
+        return Ok(());
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(args.threads)
         .enable_all()
@@ -61,6 +65,8 @@ fn main() -> anyhow::Result<()> {
 async fn run(args: &Args) -> anyhow::Result<Report> {
     let mut report = Report::default();
     match &args.command {
+        // Nothing is measured.
+        Command::ApiServer => {}
         Command::Fill { mesh, destination } => {
             report.fill = Some(match &destination.folder {
                 Some(folder) => folder::fill(mesh, folder)?,

@@ -30,7 +30,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("cluster", &["model", "limits"]),
     ("identity", &["model", "plane", "ca", "limits", "cluster"]),
     ("server", &["model", "proto", "xds", "ca", "limits", "identity"]),
-    ("runtime", &["model", "proto", "folder", "mesh", "plane", "xds", "ca", "cluster", "identity", "server"]),
+    (
+        "runtime",
+        &[
+            "model", "proto", "folder", "mesh", "plane", "xds", "ca", "limits", "cluster", "identity",
+            "server",
+        ],
+    ),
     (
         "cli",
         &[

@@ -136,7 +136,7 @@ async fn statuses_are_of_all_kinds_or_of_one() -> anyhow::Result<()> {
                 ["status", "httproutse"],
                 "there is no kind \"httproutse\" that is read; did you mean HTTPRoute?",
             ),
-            (["gateways", "pods"], "only `dump status` takes a kind"),
+            (["gateways", "pods"], "`dump status` takes a kind"),
         ] {
             let output = run(["dump"].iter().chain(&args).chain(&source)).await?;
             let errors = String::from_utf8(output.stderr)?;

@@ -54,7 +54,7 @@ async fn a_waypoint_that_is_not_there_is_told_with_those_that_are() -> anyhow::R
             (&["config", "waypoint"], "write NAMESPACE/waypoint"),
             (&["config", "bookinfo/waypint"], "did you mean \"bookinfo/waypoint\"?"),
             (&["config", "x"], "write NAMESPACE/x"),
-            (&["gateways", "-n", "bookinfo", "x", "routes"], "only `dump status` takes a kind"),
+            (&["gateways", "-n", "bookinfo", "x", "routes"], "`dump status` takes a kind"),
             (&["status", "gateways", "routes"], "only `dump config` takes a type"),
         ] {
             let output = run(["dump"].iter().chain(args).chain(&source)).await?;

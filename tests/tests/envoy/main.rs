@@ -19,6 +19,7 @@ mod peers;
 mod policy;
 mod proxy;
 mod random;
+mod refusals;
 mod rules;
 mod serve;
 mod size;

@@ -242,6 +242,17 @@ async fn inner(stream: Upgraded, peer: String, to: String) -> anyhow::Result<()>
 
 /// Gets a page in plaintext, as JSON if it is such.
 pub async fn page(address: &str, path: &str) -> anyhow::Result<(StatusCode, Value)> {
+    let (status, body) = body(address, path).await?;
+    Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
+}
+
+/// Asks for a page of text.
+pub async fn text(address: &str, path: &str) -> anyhow::Result<String> {
+    let (_, body) = body(address, path).await?;
+    Ok(String::from_utf8(body.to_vec())?)
+}
+
+async fn body(address: &str, path: &str) -> anyhow::Result<(StatusCode, Bytes)> {
     let answer = async {
         let (mut sender, connection) =
             http1::handshake::<_, Empty<Bytes>>(TokioIo::new(TcpStream::connect(address).await?)).await?;
@@ -249,8 +260,7 @@ pub async fn page(address: &str, path: &str) -> anyhow::Result<(StatusCode, Valu
         let response =
             sender.send_request(Request::get(path).header("host", "localhost").body(Empty::new())?).await?;
         let status = response.status();
-        let body = response.into_body().collect().await?.to_bytes();
-        Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
+        Ok((status, response.into_body().collect().await?.to_bytes()))
     };
     tokio::time::timeout(LIMIT, answer).await?
 }

@@ -2,7 +2,7 @@
 //!
 //! Everything is as it is deployed, also the ports: one test at a time has them.
 
-use super::peers::{Call, Workload, page};
+use super::peers::{Call, Workload, page, text};
 use super::proxy::LIMIT;
 use anyhow::{Context, ensure};
 use hyper::StatusCode;
@@ -104,6 +104,11 @@ async fn run<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> anyhow::Resu
 impl Site {
     /// Starts both, and waits until the Envoy says that it is ready.
     async fn start(settings: &[&str]) -> anyhow::Result<Self> {
+        Self::start_with(settings, |_| {}).await
+    }
+
+    /// As [`Site::start`], with an Envoy whose bootstrap is changed.
+    async fn start_with(settings: &[&str], edit: fn(&mut Value)) -> anyhow::Result<Self> {
         let _ports = PORTS.lock().await;
         let folder = tempfile::tempdir()?;
         for part in ["mesh", "token", "boot"] {
@@ -115,7 +120,7 @@ impl Site {
         let mut site = Self { folder, settings, control, envoy: None, _ports };
         site.until_open().await?;
         site.write_token(&site.token("waypoint", "waypoint-1").await?)?;
-        site.envoy = Some(site.start_envoy().await?);
+        site.envoy = Some(site.start_envoy(edit).await?);
         until(LIMIT, async || {
             if let Some(status) = site.envoy.as_mut().and_then(|envoy| envoy.try_wait().transpose()) {
                 anyhow::bail!("Envoy ended with {}", status?);
@@ -156,7 +161,7 @@ impl Site {
         Ok(fs::rename(self.path("next-token"), self.path("token/istio-token"))?)
     }
 
-    async fn start_envoy(&self) -> anyhow::Result<Child> {
+    async fn start_envoy(&self, edit: fn(&mut Value)) -> anyhow::Result<Child> {
         let file = self.path("boot/bootstrap.json");
         let text = |path: PathBuf| path.display().to_string();
         let (roots, token) =
@@ -189,6 +194,9 @@ impl Site {
             &text(file.clone()),
         ])
         .await?;
+        let mut bootstrap: Value = serde_json::from_slice(&fs::read(&file)?)?;
+        edit(&mut bootstrap);
+        fs::write(&file, bootstrap.to_string())?;
         let log = fs::File::create(self.path("envoy.log"))?;
         Command::new(envoy::program()?)
             .args(["--disable-hot-restart", "--concurrency", "1", "--log-level", "warning", "-c"])
@@ -402,5 +410,64 @@ async fn no_request_fails_while_the_root_is_replaced() -> anyhow::Result<()> {
     println!("{requests} requests on connections of their own, none failed, while the roots were {seen:?}");
     assert_eq!(seen.iter().map(Vec::len).collect::<Vec<_>>(), [1, 2, 1]);
     assert!(requests > 50, "{requests}");
+    site.end().await
+}
+
+/// A route that matches by an expression of some length.
+const ROUTE: &str = "\
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {namespace: shop, name: versions}
+spec:
+  parentRefs: [{group: \"\", kind: Service, name: web}]
+  rules:
+  - matches: [{path: {type: RegularExpression, value: EXPRESSION}}]
+    backendRefs: [{name: web, port: 80}]
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_real_envoy_refuses_is_told_of_the_route_that_made_it() -> anyhow::Result<()> {
+    // Nothing that is sent is refused as far as is known; so this Envoy takes less than ours do.
+    let strict = |bootstrap: &mut Value| {
+        bootstrap["layered_runtime"]["layers"][0]["static_layer"]["re2.max_program_size.error_level"] =
+            50.into();
+    };
+    let site = Site::start_with(&[], strict).await?;
+    site.until_taken().await?;
+    let write = |expression: &str| {
+        fs::write(site.path("mesh/route.yaml"), ROUTE.replace("EXPRESSION", &format!("{expression:?}")))
+    };
+    let refused = async || -> anyhow::Result<Value> {
+        let (_, waypoints) = page(MONITORING, "/debug/waypointz").await?;
+        Ok(waypoints[0]["replicas"][0]["refused"].clone())
+    };
+    write("/[a-z]{40}/[a-z]{40}")?;
+    let told = until(LIMIT, async || Ok(Some(refused().await?).filter(|of| of.get(0).is_some()))).await;
+    let told = told.with_context(|| site.logs())?;
+    let (resource, message) = ("inbound-vip|80|http|web.shop.svc.cluster.local", told[0]["message"].as_str());
+    println!("a real Envoy says: {message:?}");
+    assert_eq!((&told[0]["type"], &told[0]["resource"]), (&"routes".into(), &resource.into()), "{told}");
+    assert_eq!(told[0]["objects"], serde_json::json!(["HTTPRoute shop/versions"]), "{told}");
+    assert!(message.is_some_and(|message| message.contains("program size")), "{told}");
+    let line = "kind=\"HTTPRoute\" namespace=\"shop\" name=\"versions\"";
+    until(LIMIT, async || Ok(site.logged(line)?.then_some(()))).await.with_context(|| site.logs())?;
+    let metrics = text(MONITORING, "/metrics").await?;
+    for line in [
+        "pilot_xds_rds_reject 1",
+        "pilot_xds_cds_reject 0",
+        "pilot_total_xds_rejects{type=\"srds\"} 1",
+        "pilothouse_xds_refused_resources 1",
+        "pilothouse_xds_refused_objects{kind=\"HTTPRoute\"} 1",
+    ] {
+        assert!(metrics.lines().any(|of| of == line), "{line}: {metrics}");
+    }
+    write("/[a-z]/[a-z]")?;
+    let is_taken = async || Ok((refused().await? == serde_json::json!([])).then_some(()));
+    until(LIMIT, is_taken).await.with_context(|| site.logs())?;
+    until(LIMIT, async || {
+        let metrics = text(MONITORING, "/metrics").await?;
+        Ok(metrics.lines().any(|of| of == "pilothouse_xds_refused_resources 0").then_some(()))
+    })
+    .await?;
     site.end().await
 }

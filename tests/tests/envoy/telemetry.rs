@@ -266,3 +266,39 @@ async fn access_logs_are_written_as_the_mesh_settings_say() {
     let wrong = json!({"accessLogFile": "/dev/stdout", "accessLogFormat": "%NOTHING%"});
     waypoint.apply(&settings(&wrong)).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_policy_audits_is_let_through_and_marked_in_the_log() {
+    let (backend, stream) = (echo("first").await.unwrap(), greeter().await.unwrap());
+    let mut waypoint = Waypoint::of(&objects(backend, backend, stream)).await.unwrap();
+    let format = "audited=%DYNAMIC_METADATA(envoy.common:access_log_hint)% path=%REQ(:PATH)% \
+        to=%UPSTREAM_CLUSTER_RAW%\n";
+    let logged = json!({"accessLogFile": "/dev/stdout", "accessLogFormat": format});
+    waypoint.apply(&settings(&logged)).await.unwrap();
+    let audit = |name: &str, service: &str, rules: Value| {
+        let target = json!([{"group": "", "kind": "Service", "name": service}]);
+        let spec = json!({"action": "AUDIT", "targetRefs": target, "rules": rules});
+        (Kind::AuthorizationPolicy, json!({"metadata": {"namespace": "shop", "name": name}, "spec": spec}))
+    };
+    let of_client = json!([{"from": [{"source": {"serviceAccounts": ["shop/client"]}}]}]);
+    let of_a = json!([{"to": [{"operation": {"paths": ["/a"]}}]}]);
+    waypoint.apply(&[audit("requests", "web", of_a), audit("streams", "db", of_client)]).await.unwrap();
+    let line = until_written(&waypoint, "/a", "audited=true path=/a").await;
+    assert!(line.ends_with("to=inbound-vip|80|http|web.shop.svc.cluster.local"), "{line}");
+    let line = until_written(&waypoint, "/b", "path=/b").await;
+    assert!(!line.contains("audited=true"), "{line}");
+    let mut web = waypoint.http("10.96.0.1:80").await.unwrap();
+    assert_eq!(web.send(get("/a", &[])).await.unwrap().status, 200);
+
+    for (identity, of) in [(CLIENT, "true"), ("spiffe://cluster.local/ns/far/sa/other", "false")] {
+        let mut db = waypoint.connect_as(identity, "10.96.0.3:3306", &[]).await.unwrap().unwrap();
+        let mut first = [0; 5];
+        db.read_exact(&mut first).await.unwrap();
+        // Envoy decides at the first byte of a client.
+        db.write_all(b"and").await.unwrap();
+        db.read_exact(&mut first[..3]).await.unwrap();
+        drop(db);
+        let text = format!("audited={of} path=- to=inbound-vip|3306|tcp|db");
+        until_written(&waypoint, "/c", &text).await;
+    }
+}

@@ -16,6 +16,7 @@ mod gateways;
 mod kinds;
 mod leading;
 mod quiet;
+mod refused;
 mod rights;
 mod secrets;
 mod unread;

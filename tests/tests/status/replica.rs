@@ -6,6 +6,7 @@ use pilothouse_tests::apiserver::{LIMIT, until};
 use pilothouse_tests::client::{Client, Node, Options};
 use runtime::controllers::{ChangedObjects, Controllers, ReportIntervals, StatusSettings, StatusStats};
 use runtime::engine_thread::EngineHandle;
+use runtime::refusals::Refusals;
 use server::{Ads, Clients, Service};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -30,6 +31,7 @@ pub struct Replica {
     stats: Arc<StatusStats>,
     stop: CancellationToken,
     writing: JoinHandle<()>,
+    following: JoinHandle<()>,
     reading: JoinHandle<()>,
     serving: JoinHandle<()>,
     xds: SocketAddr,
@@ -39,6 +41,7 @@ pub struct Replica {
 impl Drop for Replica {
     fn drop(&mut self) {
         self.writing.abort();
+        self.following.abort();
         self.reading.abort();
         self.serving.abort();
     }
@@ -59,11 +62,29 @@ impl Replica {
         Self::start_with(kubeconfig, identity, |settings| settings.report_intervals = intervals).await
     }
 
+    /// As [`Replica::start_at`], configuring waypoints.
+    pub async fn start_with_waypoints(
+        kubeconfig: &Path,
+        identity: &str,
+        intervals: ReportIntervals,
+    ) -> anyhow::Result<Self> {
+        Self::start_by(kubeconfig, identity, |settings| settings.report_intervals = intervals, true).await
+    }
+
     /// As [`Replica::start`], with other settings.
     pub async fn start_with(
         kubeconfig: &Path,
         identity: &str,
         set: impl FnOnce(&mut StatusSettings),
+    ) -> anyhow::Result<Self> {
+        Self::start_by(kubeconfig, identity, set, false).await
+    }
+
+    async fn start_by(
+        kubeconfig: &Path,
+        identity: &str,
+        set: impl FnOnce(&mut StatusSettings),
+        configures_waypoints: bool,
     ) -> anyhow::Result<Self> {
         let connection = connect(&Access { kubeconfig: Some(kubeconfig.to_owned()), context: None }).await?;
         let mut settings = StatusSettings {
@@ -82,6 +103,7 @@ impl Replica {
         let changes = Arc::<ChangedObjects>::default();
         let options = mesh::Options {
             gateway_api: true,
+            configures_waypoints,
             revision: settings.revision.clone(),
             proxies: settings.deploys_gateways.then(mesh::ProxyOptions::default),
             ..mesh::Options::default()
@@ -96,7 +118,10 @@ impl Replica {
         let xds = listener.local_addr()?;
         let service = Service::new(
             Ads::new(engine.snapshots(), clients.clone())
-                .with_capabilities(|node| mesh::understood_by(node.property("ISTIO_VERSION"))),
+                .with_capabilities(|node| mesh::understood_by(node.property("ISTIO_VERSION")))
+                .with_claimed_scopes(|node| {
+                    (node.role() == "waypoint").then(|| node.cluster.as_str().into())
+                }),
         );
         let drain = stop.clone();
         let serving = tokio::spawn(async move {
@@ -104,16 +129,19 @@ impl Replica {
             let _ = service.serve(listener, drain).await;
         });
         let stats = Arc::<StatusStats>::default();
+        let refusals = Refusals::new(engine.clone(), clients.clone());
         let controllers = Controllers {
             client,
             engine: engine.clone(),
             clients: clients.clone(),
+            refusals: refusals.standing(),
             changes,
             stats: Arc::clone(&stats),
             settings,
         };
         let writing = tokio::spawn(controllers.run(stop.clone()));
-        let replica = Self { engine, stats, stop, writing, reading, serving, xds, clients };
+        let following = tokio::spawn(refusals.run());
+        let replica = Self { engine, stats, stop, writing, following, reading, serving, xds, clients };
         let mut snapshots = replica.engine.snapshots();
         timeout(LIMIT, snapshots.wait_for(Option::is_some)).await.context("the mesh is not served")??;
         Ok(replica)
@@ -122,6 +150,11 @@ impl Replica {
     /// Returns its engine.
     pub fn engine(&self) -> &EngineHandle {
         &self.engine
+    }
+
+    /// Returns where streams are opened.
+    pub fn xds(&self) -> SocketAddr {
+        self.xds
     }
 
     /// Returns how the ztunnel of a node connects to it.

@@ -3,7 +3,7 @@
 use super::resources::Resources;
 use super::view::View;
 use crate::table::{self, Cell, Column, Rendered, Room};
-use runtime::views::{ConfigView, ReplicaView, WaypointView};
+use runtime::views::{ConfigView, RefusedView, ReplicaView, WaypointView};
 use serde_json::Value;
 
 const WAYPOINTS: [Column; 6] = [
@@ -44,13 +44,22 @@ fn replica(of: &ReplicaView) -> String {
     // A node is called TYPE~ADDRESS~POD.NAMESPACE~DOMAIN.
     let pod = of.node.split('~').nth(2).unwrap_or(&of.node);
     let pod = pod.rsplit_once('.').map_or(pod, |(pod, _)| pod);
-    let refused = of.refused.iter().map(|refused| format!("refused {}: {}", refused.of, refused.message));
+    let refused = of.refused.iter().map(refused);
     let pending = of.pending.iter().map(|of| format!("{of} pending"));
     let mut told: Vec<String> = refused.chain(pending).collect();
     if told.is_empty() {
         told.push("acknowledged".to_owned());
     }
     format!("{pod} ({})", told.join("; "))
+}
+
+/// `refused routes inbound-vip|80|http|a.shop, of HTTPRoute shop/a: "bad regex"`
+fn refused(of: &RefusedView) -> String {
+    let resource = Some(&of.resource).filter(|name| !name.is_empty());
+    let resource = resource.map_or_else(String::new, |name| format!(" {name}"));
+    let objects =
+        if of.objects.is_empty() { String::new() } else { format!(", of {}", of.objects.join(", ")) };
+    format!("refused {}{resource}{objects}: {:?}", of.of, of.message)
 }
 
 fn resource(of: &ConfigView) -> Vec<Cell> {
@@ -164,7 +173,6 @@ fn endpoint(of: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use runtime::views::RefusedView;
     use serde_json::json;
 
     fn lines(all: &Resources, view: View) -> Vec<String> {
@@ -178,7 +186,12 @@ mod tests {
             node: format!("waypoint~10.0.0.1~{pod}.shop~shop.svc.cluster.local"),
             ..ReplicaView::default()
         };
-        let refused = RefusedView { of: "routes".to_owned(), message: "bad regex".to_owned() };
+        let refused = RefusedView {
+            of: "routes".to_owned(),
+            resource: "inbound-vip|80|http|a.shop".to_owned(),
+            objects: vec!["HTTPRoute shop/a".to_owned()],
+            message: "bad regex".to_owned(),
+        };
         let waypoint = WaypointView {
             namespace: "shop".to_owned(),
             name: "waypoint".to_owned(),
@@ -199,7 +212,8 @@ mod tests {
         assert_eq!(
             lines(&all, View::Waypoints),
             ["shop waypoint a.shop,b.shop 3 clusters, 4 routes 1234 \
-              wp-1 (acknowledged), wp-2 (refused routes: bad regex; clusters pending)"]
+              wp-1 (acknowledged), wp-2 (refused routes inbound-vip|80|http|a.shop, of HTTPRoute shop/a: \
+              \"bad regex\"; clusters pending)"]
         );
     }
 

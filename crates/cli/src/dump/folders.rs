@@ -4,13 +4,15 @@ use super::query::{Of, Query};
 use super::resources::{Collector, Resources};
 use super::view::View;
 use anyhow::{anyhow, bail};
-use model::{Diagnostic, Kind};
+use model::{Diagnostic, Kind, Name, Str};
 use plane::{Conditions, Plane};
 use proto::Scope;
 use runtime::config::MeshArgs;
 use runtime::source::folder::{FolderSettings, LARGEST_FILE, load_once_with};
-use runtime::views::{ConfigView, GatewayView, RouteView, Sent, StatusView, WaypointView, find_waypoint};
-use std::collections::HashSet;
+use runtime::views::{
+    ConfigView, GatewayView, RefusedRows, RouteView, Sent, StatusView, WaypointView, find_waypoint,
+};
+use std::collections::{BTreeSet, HashSet};
 use std::io::Read;
 use std::path::PathBuf;
 
@@ -66,8 +68,10 @@ fn shown(mesh: &Plane, query: &Query) -> anyhow::Result<Resources> {
         }
         View::Waypoints => {
             let (rows, sent) = (WaypointView::rows(mesh), mesh.resources());
-            let view = |(waypoint, services)| {
-                WaypointView::of(waypoint, services, &Sent::of_changes(&sent, waypoint), &[])
+            let by_waypoint = Sent::by_waypoint(&sent);
+            let view = |(waypoint, services): (&Name, &BTreeSet<Str>)| {
+                let own = by_waypoint.get(waypoint.to_string().as_str()).map(Vec::as_slice);
+                WaypointView::of(waypoint, services, own.unwrap_or_default(), &[], &RefusedRows::new())
             };
             Ok(Resources { waypoints: rows.iter().map(view).collect(), ..none })
         }
@@ -75,7 +79,8 @@ fn shown(mesh: &Plane, query: &Query) -> anyhow::Result<Resources> {
             let Of::Waypoint(name) = &query.of else { return Ok(none) };
             let (rows, sent) = (WaypointView::rows(mesh), mesh.resources());
             let waypoint = find_waypoint(&rows, name).map_err(|message| anyhow!(message))?;
-            let all = ConfigView::all(&Sent::of_changes(&sent, waypoint));
+            let own = Sent::by_waypoint(&sent).remove(waypoint.to_string().as_str());
+            let all = ConfigView::all(&own.unwrap_or_default());
             Ok(Resources { config: query.of_part(all), ..none })
         }
         View::Workloads | View::Services | View::Policies | View::Nodes => sent(mesh),

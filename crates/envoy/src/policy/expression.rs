@@ -16,28 +16,25 @@ pub(super) enum Expression<L> {
 impl<L> Expression<L> {
     /// All of these hold.
     pub fn all(of: impl IntoIterator<Item = Self>) -> Self {
-        let mut asked = Vec::new();
-        for one in of {
-            match one {
-                Self::Always => {}
-                Self::Never => return Self::Never,
-                one => asked.push(one),
-            }
-        }
-        if asked.len() > 1 { Self::All(asked) } else { asked.pop().unwrap_or(Self::Always) }
+        Self::joined(of, true, Self::All)
     }
 
     /// One of these holds.
     pub fn one(of: impl IntoIterator<Item = Self>) -> Self {
+        Self::joined(of, false, Self::One)
+    }
+
+    /// Leaves out what always is as said, which decides nothing; what never is decides alone.
+    fn joined(of: impl IntoIterator<Item = Self>, holds: bool, join: fn(Vec<Self>) -> Self) -> Self {
         let mut asked = Vec::new();
         for one in of {
-            match one {
-                Self::Never => {}
-                Self::Always => return Self::Always,
-                one => asked.push(one),
+            match (one, holds) {
+                (Self::Always, true) | (Self::Never, false) => {}
+                (constant @ (Self::Always | Self::Never), _) => return constant,
+                (one, _) => asked.push(one),
             }
         }
-        if asked.len() > 1 { Self::One(asked) } else { asked.pop().unwrap_or(Self::Never) }
+        if asked.len() > 1 { join(asked) } else { asked.pop().unwrap_or(Self::of(holds)) }
     }
 
     /// This does not hold.

@@ -153,27 +153,37 @@ fn authorities(all: &Policies, cluster: impl Fn(&Backend) -> String) -> Vec<Auth
     asked.into_values().take(slot::ASKED).filter_map(authority).collect()
 }
 
-/// Nobody is asked at a port about what a policy would have somebody asked about.
+/// Nobody is asked about what a policy would have somebody asked about.
 const NOBODY_ASKED: &str = "AP116";
 
 impl Policies {
     /// Returns what authors of policies are told that nobody is asked about at a port.
     pub fn unasked(&self, key: &PortKey) -> Vec<Diagnostic> {
-        let is_unasked = |action: &WaypointAction| {
-            matches!(action, WaypointAction::Ask(Some(_)))
-                && !self.authorities.iter().any(|of| of.is_of(action))
-        };
         let why = if self.authorities.is_empty() {
             "nobody is asked about streams".to_owned()
         } else {
             format!("at most {} providers are asked at a port", slot::ASKED)
+        };
+        self.unasked_at(&why, &format!("at port {} of {}", key.port, key.service))
+    }
+
+    /// As [`unasked`](Self::unasked), of the workloads of a waypoint that are called at their own addresses.
+    pub fn unasked_of_workloads(&self, waypoint: &Name) -> Vec<Diagnostic> {
+        let why = "nobody is asked about workloads that are called at their own addresses";
+        self.unasked_at(why, &format!("at those of waypoint {waypoint}"))
+    }
+
+    fn unasked_at(&self, why: &str, place: &str) -> Vec<Diagnostic> {
+        let is_unasked = |action: &WaypointAction| {
+            matches!(action, WaypointAction::Ask(Some(_)))
+                && !self.authorities.iter().any(|of| of.is_of(action))
         };
         let told = |(name, _): &(Name, Arc<WaypointPolicy>)| Diagnostic {
             code: NOBODY_ASKED,
             severity: Severity::Warning,
             object: Some(ObjectRef { kind: Kind::AuthorizationPolicy, name: name.clone() }),
             field: "spec.action".to_owned(),
-            message: format!("{why}: what the rules match is denied at port {} of {}", key.port, key.service),
+            message: format!("{why}: what the rules match is denied {place}"),
             help: "name other targets, or use ALLOW or DENY".to_owned(),
             place: None,
         };

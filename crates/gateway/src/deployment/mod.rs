@@ -23,6 +23,7 @@ pub use row::{Fault, GatewayDeployment, Manifest, ManifestKind};
 pub(crate) use plan::SERVICE_TYPE;
 
 use engine::{Builder, Table};
+use mesh::Ownership;
 use mesh::ProxyOptions;
 use model::facts::Gateway;
 use model::{Name, Str};
@@ -30,7 +31,6 @@ use model::{Name, Str};
 use crate::class::Class;
 use crate::listener::GatewayListeners;
 use crate::parameters::Parameters;
-use crate::revision::Ownership;
 use overlay::Overlays;
 use plan::{Plan, PlanInputs};
 use pod::Common;

@@ -1,6 +1,7 @@
 //! What policies are for, and which of several holds.
 
 use engine::{Builder, Cx, Index, Memo, Row, Table};
+use mesh::Ownership;
 use model::facts::{BackendTarget, BackendTlsPolicy, BackendTrafficPolicy, Facts, Meta};
 use model::{Kind, Name, Ns, Str};
 use output::{Condition, Conditions, Entry, EntryList};
@@ -11,7 +12,6 @@ use std::sync::Arc;
 use crate::class::{GATEWAY_CONTROLLER, MESH_CONTROLLER};
 use crate::key::ServiceTarget;
 use crate::reference::References;
-use crate::revision::Ownership;
 use crate::route::{Backends, Reaches};
 
 /// A service, or one of its ports.
@@ -213,7 +213,7 @@ impl<P: Policy> ByTarget<P> {
         let Some(service) = cx.get(table, &target.service.name) else {
             return not_found(format!("{kind} {object:?} not found"));
         };
-        if !target.port.is_empty() && !service.port_names.contains(&target.port) {
+        if !target.port.is_empty() && !service.port_names.iter().any(|(name, _)| *name == target.port) {
             return not_found(format!("{kind} {object:?} has no port {:?}", target.port.as_str()));
         }
         let policies = cx.lookup(self.by_target, &target);

@@ -31,8 +31,8 @@ pub(crate) struct ServicePorts {
     pub hostnames: Vec<Str>,
     /// Its ports, ascending.
     pub ports: Vec<u16>,
-    /// The names that they have.
-    pub port_names: Vec<Str>,
+    /// The names that they have, each with its port.
+    pub port_names: Vec<(Str, u16)>,
 }
 
 /// Why a reference to a backend is not resolved.
@@ -94,14 +94,14 @@ pub(crate) fn declare(b: &mut Builder, inputs: Inputs) -> Backends {
         Some(ServicePorts {
             hostnames: vec![hostname],
             ports: sorted(service.ports.iter().map(|port| port.port)),
-            port_names: service.ports.iter().map(|port| port.name.clone()).collect(),
+            port_names: service.ports.iter().map(|port| (port.name.clone(), port.port)).collect(),
         })
     });
     let entries = b.derive("entry_ports", entries, move |cx, name, entry| {
         (*cx.memo(in_scope, &name.ns)? && is_ours(&entry.meta)).then(|| ServicePorts {
             hostnames: entry.hosts.clone(),
             ports: sorted(entry.ports.iter().map(|port| port.number)),
-            port_names: entry.ports.iter().map(|port| port.name.clone()).collect(),
+            port_names: entry.ports.iter().map(|port| (port.name.clone(), port.number)).collect(),
         })
     });
     let hostnames = |_: &Name, row: &ServicePorts| row.hostnames.clone();
@@ -244,6 +244,12 @@ impl Backends {
         let entries = cx.lookup(self.entry_by_hostname, hostname).into_iter();
         let services = services.map(|(name, _)| ServiceTarget { kind: Kind::Service, name });
         services.chain(entries.map(|(name, _)| ServiceTarget { kind: Kind::ServiceEntry, name })).next()
+    }
+
+    /// Returns the ports of a service.
+    pub fn ports(self, cx: &Cx<'_>, service: &ServiceTarget) -> Option<Arc<ServicePorts>> {
+        let table = if service.kind == Kind::Service { self.services } else { self.entries };
+        cx.get(table, &service.name)
     }
 
     /// Returns the service that a reference of a route for gateways stands for, if it is resolved.

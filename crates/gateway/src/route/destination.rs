@@ -150,9 +150,8 @@ pub(crate) fn declare(b: &mut Builder, inputs: &Inputs) -> Destinations {
     });
     let by_credential =
         b.index(rules, "destination_rule_by_credential", |name: &Name, rule: &DestinationRule| {
-            let used = tls(rule).into_iter().filter(|(_, tls)| !tls.credential.is_empty());
-            used.map(|(_, tls)| Name { ns: name.ns.clone(), name: tls.credential.clone() })
-                .collect::<Vec<_>>()
+            let used = tls(rule).into_iter().filter(|of| !of.tls.credential.is_empty());
+            used.map(|of| Name { ns: name.ns.clone(), name: of.tls.credential.clone() }).collect::<Vec<_>>()
         });
     let credentials = b.group("destination_credentials", by_credential, move |cx, secret: &Name, _| {
         Some(references.secret(cx, secret).map_err(|why| match why {
@@ -191,19 +190,28 @@ pub(crate) fn keys(name: &Name, rule: &DestinationRule) -> Vec<DestinationKey> {
     named.map(|to| of(Some(if to == "." { name.ns.clone() } else { name.ns.beside(to) }))).collect()
 }
 
-/// Returns what a rule says of TLS, each with its field.
-pub(crate) fn tls(rule: &DestinationRule) -> Vec<(String, &ClientTls)> {
+/// What a rule says of TLS at one place.
+pub(crate) struct TlsOf<'r> {
+    /// The field.
+    pub field: String,
+    /// The port that it is for; `None` for all that nothing else is said of.
+    pub port: Option<u16>,
+    pub tls: &'r ClientTls,
+}
+
+/// Returns what a rule says of TLS.
+pub(crate) fn tls(rule: &DestinationRule) -> Vec<TlsOf<'_>> {
     let subsets = rule.subsets.iter().enumerate();
     let policies = std::iter::once(("spec".to_owned(), &rule.policy))
         .chain(subsets.map(|(i, subset)| (format!("spec.subsets[{i}]"), &subset.policy)));
     let mut all = Vec::new();
     for (at, policy) in policies {
-        let of_port =
-            policy.ports.iter().enumerate().map(|(i, (_, of))| (format!("portLevelSettings[{i}].tls"), of));
-        let parts = std::iter::once(("tls".to_owned(), &policy.common)).chain(of_port);
-        all.extend(
-            parts.filter_map(|(field, of)| Some((format!("{at}.trafficPolicy.{field}"), of.tls.as_ref()?))),
-        );
+        let of_port = policy.ports.iter().enumerate();
+        let of_port = of_port.map(|(i, (port, of))| (format!("portLevelSettings[{i}].tls"), Some(*port), of));
+        let parts = std::iter::once(("tls".to_owned(), None, &policy.common)).chain(of_port);
+        all.extend(parts.filter_map(|(field, port, of)| {
+            Some(TlsOf { field: format!("{at}.trafficPolicy.{field}"), port, tls: of.tls.as_ref()? })
+        }));
     }
     all
 }

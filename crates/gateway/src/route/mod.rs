@@ -17,7 +17,7 @@ pub(crate) use backend::{
     Backends, Inputs as BackendInputs, ServicePorts, Unresolved, declare as declare_backends,
 };
 pub(crate) use destination::{
-    Inputs as DestinationInputs, declare as declare_destinations, keys as destination_keys,
+    Inputs as DestinationInputs, TlsOf, declare as declare_destinations, keys as destination_keys,
     tls as destination_tls,
 };
 pub(crate) use kinds::PerKind;

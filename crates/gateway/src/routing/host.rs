@@ -1,6 +1,6 @@
 //! Hostnames and their rules.
 
-use engine::{Builder, Cx, Index, Memo, Table};
+use engine::{Builder, Cx, Memo, Table};
 use model::{Kind, Name, Ns, Str};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,17 +21,13 @@ pub struct Host {
     pub rules: Vec<Placed>,
 }
 
-/// The routing model. Hostnames of one listener or service are found by it.
+/// The routing model.
 #[derive(Clone, Copy, Debug)]
 pub struct Routing {
     /// Rules for requests, at listeners, Services and ServiceEntries.
     pub requests: [Table<HostKey, Host>; 3],
     /// Rules for streams, likewise.
     pub streams: [Table<HostKey, Host>; 3],
-    /// The former by target.
-    pub requests_by_target: [Index<Target, HostKey, Host>; 3],
-    /// The latter by target.
-    pub streams_by_target: [Index<Target, HostKey, Host>; 3],
 }
 
 /// What the model is made from.
@@ -72,15 +68,7 @@ pub(crate) fn declare(b: &mut Builder, inputs: Inputs) -> Routing {
         ["listener_streams", "service_streams", "entry_streams"],
         (of_streams.collect(), false),
     );
-    let mut by_target = |tables: [Table<HostKey, Host>; 3]| {
-        tables.map(|table| b.index(table, "host_by_target", |key: &HostKey, _| [key.target.clone()]))
-    };
-    Routing {
-        requests_by_target: by_target(requests),
-        streams_by_target: by_target(streams),
-        requests,
-        streams,
-    }
+    Routing { requests, streams }
 }
 
 /// Declares the hostnames of requests, or of streams: a key for each that a listener has itself or that something is

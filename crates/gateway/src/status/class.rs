@@ -1,6 +1,7 @@
 //! GatewayClasses, and gateways without one.
 
 use engine::{Builder, Memo, Table};
+use mesh::Ownership;
 use model::facts::{Gateway, GatewayClass};
 use model::{Diagnostic, Kind, Name, Ns, ObjectRef, Severity, did_you_mean, nearest};
 use output::{Conditions, Outputs};
@@ -9,7 +10,6 @@ use serde_json::json;
 use super::{ACCEPTED, fine};
 use crate::class::{Class, built_in_names, is_built_in};
 use crate::feature::supported_features;
-use crate::revision::Ownership;
 
 /// Code of the diagnostic that arises here.
 const NO_CLASS: &str = "GW001";

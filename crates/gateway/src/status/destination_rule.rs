@@ -1,15 +1,18 @@
 //! DestinationRules: a condition, and what their authors should know.
 
 use engine::{Builder, Cx, Table};
+use mesh::Ownership;
 use model::facts::{ClientTls, DestinationRule, Ignored, TlsMode};
 use model::{Diagnostic, Kind, Name, ObjectRef, Severity, Str};
 use output::{Condition, Conditions, Outputs};
+use std::collections::BTreeSet;
 
 use super::istio::{ACCEPTED, NO_MATCHING_HOST, NOT_EXPORTED, PARTIALLY_INVALID, right, some_of};
 use super::wrong;
 use crate::hostname::is_wildcard;
-use crate::revision::Ownership;
-use crate::route::{Backends, Destinations, destination_keys, destination_tls};
+use crate::key::ServiceTarget;
+use crate::policy::{Policies, PolicyTarget};
+use crate::route::{Backends, Destinations, TlsOf, destination_keys, destination_tls};
 
 mod code {
     /// The host is that of no service.
@@ -20,6 +23,8 @@ mod code {
     pub(super) const SHADOWED: &str = "DR003";
     /// A Secret for TLS is not there, or has not what is needed.
     pub(super) const CREDENTIAL: &str = "DR004";
+    /// A policy of the Gateway API says it.
+    pub(super) const OVERRIDDEN: &str = "DR005";
 }
 
 /// What the statuses are made from.
@@ -28,6 +33,8 @@ pub(crate) struct Inputs {
     pub facts: Table<Name, DestinationRule>,
     pub destinations: Destinations,
     pub backends: Backends,
+    /// The policies of the Gateway API that go first.
+    pub policies: Policies,
     /// Whose statuses are written here.
     pub ownership: Ownership,
 }
@@ -43,6 +50,8 @@ struct Outcome {
     shadowed: Vec<(String, String)>,
     /// What is wrong with Secrets for TLS.
     credentials: Vec<(String, String)>,
+    /// What policies of the Gateway API say instead.
+    overridden: Vec<(String, String)>,
 }
 
 /// Declares them.
@@ -88,10 +97,47 @@ impl Inputs {
         }
         shadowed.sort();
         shadowed.dedup_by(|a, b| a.0 == b.0);
-        let credentials = destination_tls(rule).into_iter().filter_map(|(field, tls)| {
+        let credentials = destination_tls(rule).into_iter().filter_map(|TlsOf { field, tls, .. }| {
             Some((format!("{field}.credentialName"), self.lacking(cx, name, tls)?))
         });
-        Outcome { holds, shadowed, credentials: credentials.collect() }
+        let (credentials, overridden) = (credentials.collect(), self.overridden(cx, name, rule));
+        Outcome { holds, shadowed, credentials, overridden }
+    }
+
+    /// Returns the fields with TLS for which a BackendTLSPolicy for a service of the host goes first.
+    fn overridden(&self, cx: &Cx<'_>, name: &Name, rule: &DestinationRule) -> Vec<(String, String)> {
+        let fields = destination_tls(rule);
+        if fields.is_empty() {
+            return Vec::new();
+        }
+        let own = self.backends.of_namespace(cx, &name.ns, &rule.host).into_iter();
+        let named = self.backends.with_hostname(cx, &rule.host);
+        let services: BTreeSet<ServiceTarget> = own.map(|(service, _)| service).chain(named).collect();
+        let mut policies = Vec::new();
+        for service in services {
+            let ports = self.backends.ports(cx, &service).map(|of| of.port_names.clone()).unwrap_or_default();
+            let all = std::iter::once((Str::new(), None));
+            for (port, number) in all.chain(ports.into_iter().map(|(name, number)| (name, Some(number)))) {
+                let target = PolicyTarget { service: service.clone(), port };
+                if let Some(tls) = cx.get(self.policies.tls, &target) {
+                    policies.push((target, number, tls.policy.clone()));
+                }
+            }
+        }
+        let told = |TlsOf { field, port, .. }: TlsOf<'_>| {
+            let is_for = |number: Option<u16>| port.is_none() || number.is_none() || port == number;
+            let (target, _, policy) = policies.iter().find(|(_, number, _)| is_for(*number))?;
+            let (kind, service) = (target.service.kind, &target.service.name);
+            let place = match target.port.as_str() {
+                "" => String::new(),
+                port => format!(" at port {port:?}"),
+            };
+            Some((
+                field,
+                format!("does not hold for {kind} {service}{place}: BackendTLSPolicy {policy} goes first"),
+            ))
+        };
+        fields.into_iter().filter_map(told).collect()
     }
 
     /// Returns what the Secret lacks that a rule names for TLS: nothing is sent then.
@@ -138,18 +184,22 @@ impl Inputs {
     }
 }
 
-fn conditions(rule: &DestinationRule, Outcome { holds, shadowed, credentials }: Outcome) -> Vec<Condition> {
+fn conditions(
+    rule: &DestinationRule,
+    Outcome { holds, shadowed, credentials, overridden }: Outcome,
+) -> Vec<Condition> {
     let mut conditions = match holds {
         Ok(message) => vec![right(ACCEPTED, "Accepted", message)],
         Err((reason, field, message)) => return vec![wrong(ACCEPTED, reason, format!("{field} {message}"))],
     };
     let ignored = rule.ignored.iter().map(|of| format!("{}: {}", of.field, of.message));
-    let reason = match (shadowed.is_empty(), credentials.is_empty()) {
+    let reason = match (shadowed.is_empty() && overridden.is_empty(), credentials.is_empty()) {
         (false, _) => "Conflicted",
         (true, false) => "InvalidCredential",
         (true, true) => "UnsupportedValue",
     };
-    let shadowed = shadowed.into_iter().map(|(field, message)| format!("{field} {message}"));
+    let shadowed = shadowed.into_iter().chain(overridden);
+    let shadowed = shadowed.map(|(field, message)| format!("{field} {message}"));
     let credentials = credentials.into_iter().map(|(field, message)| format!("{field}: {message}"));
     let parts: Vec<String> = shadowed.chain(credentials).chain(ignored).collect();
     if !parts.is_empty() {
@@ -184,5 +234,8 @@ fn findings(name: &Name, rule: &DestinationRule, outcome: Outcome) -> Vec<Diagno
     let credentials = outcome.credentials.into_iter();
     let help = "create the Secret with ca.crt, and for MUTUAL with tls.crt and tls.key";
     let credentials = credentials.map(|(field, message)| told(code::CREDENTIAL, field, message, help));
-    host.into_iter().chain(shadowed).chain(credentials).chain(ignored).collect()
+    let overridden = outcome.overridden.into_iter();
+    let help = "remove it, or say in the policy all that is to hold of TLS";
+    let overridden = overridden.map(|(field, message)| told(code::OVERRIDDEN, field, message, help));
+    host.into_iter().chain(shadowed).chain(credentials).chain(overridden).chain(ignored).collect()
 }

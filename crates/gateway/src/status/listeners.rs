@@ -1,6 +1,7 @@
 //! Gateways, ListenerSets and their listeners.
 
 use engine::{Builder, Cx, Table};
+use mesh::Ownership;
 use model::facts::{EndpointSlice, Gateway, ListenerSet, Service};
 use model::{Kind, Name, Str};
 use output::{Condition, Conditions, Entry, EntryList, Outputs};
@@ -16,7 +17,6 @@ use crate::listener::{
     ClientCertificate, GatewayListeners, Listener, Listeners, SetState, Termination, TlsFault,
 };
 use crate::parameters::Parameters;
-use crate::revision::Ownership;
 use crate::route::{Attachments, PerKind};
 
 /// What the statuses are made from.

@@ -1,6 +1,7 @@
 //! Routes: an entry for each of their parents.
 
 use engine::{Builder, Cx, Table};
+use mesh::Ownership;
 use model::facts::{ParentReference, Route};
 use model::{Name, Ns};
 use output::{Condition, Conditions, Entry, EntryList, Outputs};
@@ -10,7 +11,6 @@ use super::waypoint::Waypoints;
 use super::{ACCEPTED, RESOLVED_REFS, fine, wrong};
 use crate::class::GATEWAY_CONTROLLER;
 use crate::key::ServiceTarget;
-use crate::revision::Ownership;
 use crate::route::{Attachments, ParentOutcome, PerKind, RouteRules, is_service};
 
 /// What the statuses are made from.

@@ -1,6 +1,7 @@
 //! VirtualServices: conditions, and what their authors should know.
 
 use engine::{Builder, Cx, Table};
+use mesh::Ownership;
 use model::facts::{Ignored, RouteFault, VirtualService};
 use model::{Diagnostic, Kind, Name, ObjectRef, Severity, Str};
 use output::{Condition, Conditions, Outputs};
@@ -11,7 +12,6 @@ use super::waypoint::Waypoints;
 use super::wrong;
 use crate::hostname::intersection;
 use crate::key::{ServiceTarget, Target};
-use crate::revision::Ownership;
 use crate::route::{HostOutcome, RouteRules, Unresolved, VirtualServiceHosts, VirtualServices};
 
 mod code {

@@ -410,38 +410,38 @@ impl<'r, 'a> EntryReader<'r, 'a> {
         }
     }
 
-    /// Notes an attribute that is known and not enforced: nobody can tell what it says of traffic.
+    /// Notes an attribute that is known and not enforced.
     fn unread(&mut self, field: &str, attribute: &str) {
-        self.is_written = true;
-        self.never_matches |= self.rules.action == RuleAction::Allow;
-        self.is_widened = true;
-        let place = self.place;
         let effect = match self.rules.action {
             RuleAction::Allow => "so the entry allows nothing",
             RuleAction::Deny => "so it is taken to hold always, and more is denied than written",
         };
-        self.rules.add(|| Finding {
-            code: code::UNREAD_ATTRIBUTE,
-            field: format!("{place}.{field}"),
-            message: format!("{} is not enforced by waypoints of this version, {effect}", quoted(attribute)),
-            help: "name who calls by `principals`, `namespaces` or `serviceAccounts`".to_owned(),
-        });
+        let what = format!("is not enforced by waypoints of this version, {effect}");
+        let help = "name who calls by `principals`, `namespaces` or `serviceAccounts`";
+        self.not_told(code::UNREAD_ATTRIBUTE, field, attribute, &what, help);
     }
 
     fn unknown_key(&mut self, key: &str) {
-        self.is_written = true;
-        self.never_matches |= self.rules.action == RuleAction::Allow;
-        self.is_widened = true;
-        let place = self.place;
         let effect = match self.rules.action {
             RuleAction::Allow => "so the rule allows nothing",
             RuleAction::Deny => "so the condition is taken to hold always",
         };
+        let what = format!("is not a known attribute, {effect}");
+        let help = "name an attribute such as `source.ip` or `destination.port`";
+        self.not_told(code::UNKNOWN_KEY, "key", key, &what, help);
+    }
+
+    /// Notes an attribute of which nobody can tell what it says of traffic.
+    fn not_told(&mut self, code: &'static str, field: &str, attribute: &str, what: &str, help: &str) {
+        self.is_written = true;
+        self.never_matches |= self.rules.action == RuleAction::Allow;
+        self.is_widened = true;
+        let place = self.place;
         self.rules.add(|| Finding {
-            code: code::UNKNOWN_KEY,
-            field: format!("{place}.key"),
-            message: format!("{} is not a known attribute, {effect}", quoted(key)),
-            help: "name an attribute such as `source.ip` or `destination.port`".to_owned(),
+            code,
+            field: format!("{place}.{field}"),
+            message: format!("{} {what}", quoted(attribute)),
+            help: help.to_owned(),
         });
     }
 

@@ -1,9 +1,11 @@
 //! What the author of a ServiceEntry should know.
 
-use model::facts::{EntryAddress, Resolution, ServiceEntry, ServiceEntryAddress};
+use model::facts::{EntryAddress, Resolution, ServiceEntry, ServiceEntryAddress, ServiceEntryPort};
 use model::{Diagnostic, Kind, ObjectRef, Severity, Str};
 use std::collections::BTreeMap;
 use std::fmt;
+
+use super::app_protocol::PortProtocol;
 
 /// Codes of the diagnostics that arise here.
 mod code {
@@ -21,6 +23,8 @@ mod code {
     pub(super) const UNUSED_WORKLOADS: &str = "SE008";
     /// DNS has no addresses for a host with a wildcard.
     pub(super) const WILDCARD_BY_DNS: &str = "SE009";
+    /// A port of streams of hosts that requests name leads nowhere.
+    pub(super) const STREAMS_BY_NAME: &str = "SE010";
 }
 
 /// Why an endpoint of an entry is not sent.
@@ -129,7 +133,8 @@ pub(super) fn diagnostics(
     });
     let has = |host: &Str| holder(host).is_none_or(|holder| holder == own);
     let wildcards = wildcards(entry, &diagnostic, &has);
-    taken.chain(endpoints).chain(unused(entry, &diagnostic)).chain(wildcards).collect()
+    let nowhere = streams_by_name(entry, &diagnostic);
+    taken.chain(endpoints).chain(unused(entry, &diagnostic)).chain(wildcards).chain(nowhere).collect()
 }
 
 /// Builds a diagnostic of an entry from code, severity, field, message and help.
@@ -167,6 +172,34 @@ fn wildcards(entry: &ServiceEntry, diagnostic: &Describe<'_>, has: &dyn Fn(&Str)
             format!("spec.hosts[{n}]"),
             format!("DNS has no addresses for {host:?}, so connections to it fail"),
             "name the hosts, give endpoints, or set spec.resolution to NONE, or to DYNAMIC_DNS with a waypoint",
+        )
+    });
+    each.collect()
+}
+
+/// With resolution DYNAMIC_DNS a request names its host; a stream names none that would be proof of where it is to go.
+fn streams_by_name(entry: &ServiceEntry, diagnostic: &Describe<'_>) -> Vec<Diagnostic> {
+    if entry.resolution != Resolution::DynamicDns {
+        return Vec::new();
+    }
+    let is_of_streams = |port: &ServiceEntryPort| {
+        let protocol = PortProtocol::of_entry(&port.protocol);
+        // Of UDP a waypoint gets nothing.
+        !port.protocol.eq_ignore_ascii_case("UDP")
+            && matches!(protocol, PortProtocol::Tls | PortProtocol::Tcp | PortProtocol::OtherTcp)
+    };
+    let ports = entry.ports.iter().enumerate().filter(|(_, port)| is_of_streams(port));
+    let each = ports.map(|(n, port)| {
+        diagnostic(
+            code::STREAMS_BY_NAME,
+            Severity::Warning,
+            format!("spec.ports[{n}]"),
+            format!(
+                "with resolution DYNAMIC_DNS a waypoint leads requests to the host that they name, and port {} is not \
+                 one of requests: connections to it fail",
+                port.number
+            ),
+            "name the hosts and set spec.resolution to DNS, or make it a port of HTTP, with TLS by a DestinationRule",
         )
     });
     each.collect()
@@ -233,6 +266,27 @@ mod tests {
         for resolution in [Resolution::Static, Resolution::Dns, Resolution::DynamicDns] {
             assert_eq!(codes(&entry(resolution, true, 1)), []);
         }
+    }
+
+    #[test]
+    fn ports_of_streams_of_hosts_that_requests_name_are_told() {
+        let entry = |resolution| ServiceEntry {
+            hosts: vec!["*.example.com".into()],
+            resolution,
+            ports: ["HTTP", "TLS", "https", "TCP", "MYSQL", "GRPC", "UDP", ""]
+                .into_iter()
+                .zip(1..)
+                .map(|(protocol, number)| ServiceEntryPort {
+                    number,
+                    protocol: protocol.into(),
+                    ..ServiceEntryPort::default()
+                })
+                .collect(),
+            ..ServiceEntry::default()
+        };
+        let told: Vec<_> = (1..5).map(|n| ("SE010", format!("spec.ports[{n}]"))).collect();
+        assert_eq!(codes(&entry(Resolution::DynamicDns)), told);
+        assert_eq!(codes(&entry(Resolution::None)), []);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::instance::{GATEWAY_NAME_LABEL, Instance, Location, is_live};
 use crate::Options;
 use crate::encode::ip_bytes;
 use crate::namespace::NamespaceView;
+use crate::revision::Ownership;
 use crate::settings::Settings;
 
 const FOR_LABEL: &str = "istio.io/waypoint-for";
@@ -62,6 +63,8 @@ pub(crate) enum Unprogrammed {
     TurnedOff,
     /// Its class is of another controller; without one, there is no such class.
     NotOurs { class: Str, controller: Option<Str> },
+    /// Its Envoys are those of another revision; without a name, it names none, and this one has a name.
+    OfRevision(Str),
 }
 
 impl Unprogrammed {
@@ -78,6 +81,12 @@ impl Unprogrammed {
         }
     }
 
+    /// Tells whether what Envoys of the gateway would be sent is not even made.
+    fn is_unserved(&self) -> bool {
+        // One that moves from one revision to another is served by both all along.
+        !matches!(self, Self::OfRevision(_))
+    }
+
     /// Returns it in words, to follow a colon.
     pub fn reason(&self) -> String {
         match self {
@@ -86,6 +95,10 @@ impl Unprogrammed {
                 format!("its class {class:?} is of controller {controller:?}")
             }
             Self::NotOurs { class, controller: None } => format!("there is no GatewayClass {class:?}"),
+            Self::OfRevision(name) if name.is_empty() => {
+                "it names no revision (istio.io/rev), and is that of the default one".to_owned()
+            }
+            Self::OfRevision(name) => format!("it is that of revision {name:?} (istio.io/rev)"),
         }
     }
 }
@@ -96,6 +109,8 @@ pub(crate) struct Waypoint {
     pub name: Name,
     /// Why it is not programmed; `None` once it is.
     pub unprogrammed: Option<Unprogrammed>,
+    /// Whether what its Envoys are sent is made here: also while they are those of another revision.
+    pub is_served: bool,
     pub address: Option<WaypointAddress>,
     pub traffic: TrafficType,
     pub allowed: AllowedNamespaces,
@@ -221,15 +236,18 @@ pub(crate) fn declare_traffic(
     })
 }
 
+/// What waypoints are made from.
+pub(crate) struct Inputs {
+    pub gateways: Table<Name, Gateway>,
+    pub classes: Table<Name, GatewayClass>,
+    pub traffic: Table<Name, TrafficType>,
+    pub settings: Settings,
+    pub ownership: Ownership,
+}
+
 /// Declares the waypoints by gateway name.
-pub(crate) fn declare(
-    b: &mut Builder,
-    gateways: Table<Name, Gateway>,
-    classes: Table<Name, GatewayClass>,
-    traffic: Table<Name, TrafficType>,
-    settings: Settings,
-    options: &Options,
-) -> Table<Name, Waypoint> {
+pub(crate) fn declare(b: &mut Builder, inputs: Inputs, options: &Options) -> Table<Name, Waypoint> {
+    let Inputs { gateways, classes, traffic, settings, ownership } = inputs;
     let configures = options.configures_waypoints;
     b.derive("waypoints", gateways, move |cx, name, gateway| {
         if gateway.addresses.is_empty() {
@@ -244,9 +262,12 @@ pub(crate) fn declare(
             .get(INBOUND_ANNOTATION)
             .or_else(|| class_meta.and_then(|m| m.annotations.get(INBOUND_ANNOTATION)))
             .and_then(|text| inbound(text));
+        let unprogrammed = Unprogrammed::of(gateway, class.as_deref(), configures)
+            .or_else(|| ownership.other(cx, &gateway.meta).map(Unprogrammed::OfRevision));
         Some(Waypoint {
             name: name.clone(),
-            unprogrammed: Unprogrammed::of(gateway, class.as_deref(), configures),
+            is_served: !unprogrammed.as_ref().is_some_and(Unprogrammed::is_unserved),
+            unprogrammed,
             address: address(gateway, || {
                 cx.single(settings.network).map(|n| (*n).clone()).unwrap_or_default()
             }),

@@ -64,6 +64,9 @@ struct Weighted<'a> {
     headers: Option<Headers<'a>>,
 }
 
+/// The most bytes of an answer that a proxy gives by itself.
+const LARGEST_BODY: usize = 1 << 20;
+
 /// A share of the traffic.
 type Weight = Bounded<{ i32::MAX as u32 }, true>;
 
@@ -271,6 +274,11 @@ impl<M: Matches> RouteManifest<'_, M> {
         if has_backends && backends.iter().all(|backend| backend.weight == 0) {
             faults.take::<()>(at, Err(("route".to_owned(), "no destination has a weight".to_owned())));
         }
+        // Envoy takes no route with more.
+        if backends.iter().map(|backend| u64::from(backend.weight)).sum::<u64>() > u64::from(u32::MAX) {
+            let message = format!("the weights add up to more than {}", u32::MAX);
+            faults.take::<()>(at, Err(("route".to_owned(), message)));
+        }
         let duration = |field: &'static str, text: &Option<Text<'_>>| {
             optional(text).map_err(|message| (field.to_owned(), message))
         };
@@ -439,6 +447,9 @@ impl Response<'_> {
             }
             Some(Body { string, .. }) => Arc::from(or_empty(string).as_bytes()),
         };
+        if body.len() > LARGEST_BODY {
+            return Err(("body".to_owned(), format!("is longer than {LARGEST_BODY} bytes")));
+        }
         Ok(DirectResponse { status, body })
     }
 }

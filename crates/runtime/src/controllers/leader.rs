@@ -8,6 +8,7 @@ use super::stats::StatusStats;
 use super::status::{self, Part};
 use super::unread;
 use crate::engine_thread::EngineHandle;
+use crate::refusals::StandingRefusals;
 use cluster::{Candidate, Election, Lock, WriterStats};
 use kube::Client;
 use server::Clients;
@@ -33,6 +34,8 @@ pub struct Controllers {
     pub engine: EngineHandle,
     /// The clients of this replica, which acknowledge policies.
     pub clients: Clients,
+    /// What Envoys of this replica refuse.
+    pub refusals: StandingRefusals,
     /// The objects that changed, as the engine thread notes them.
     pub changes: Arc<ChangedObjects>,
     /// The counters.
@@ -44,7 +47,7 @@ pub struct Controllers {
 impl Controllers {
     /// Writes statuses until `stop`; begins once the mesh is served, since nothing is known before.
     pub async fn run(self, stop: CancellationToken) {
-        let Self { client, engine, clients, changes, stats, settings } = self;
+        let Self { client, engine, clients, refusals, changes, stats, settings } = self;
         let mut snapshots = engine.snapshots();
         let is_served = tokio::select! {
             served = snapshots.wait_for(Option::is_some) => served.is_ok(),
@@ -79,10 +82,10 @@ impl Controllers {
             unread::run(&client, &engine, &stats, &settings)
         });
         let conditions = while_leading(leads_conditions, &stats.conditions, || {
-            status::run(Part::Mesh, &client, &engine, &clients, &changes, &stats, &settings)
+            status::run(Part::Mesh, &client, &engine, &clients, &refusals, &changes, &stats, &settings)
         });
         let gateways = while_leading(leads_gateways, &stats.gateways, || {
-            status::run(Part::Gateways, &client, &engine, &clients, &changes, &stats, &settings)
+            status::run(Part::Gateways, &client, &engine, &clients, &refusals, &changes, &stats, &settings)
         });
         let addresses = while_leading(leads_addresses, &stats.addresses, || {
             addresses::run(&client, &engine, &changes, &stats, &settings)

@@ -2,7 +2,7 @@
 //! elected replica each, roots by all.
 //!
 //! ```text
-//!             clients: acknowledgements ──▶┐
+//!   clients: acknowledgements, refusals ──▶┐
 //! engine ──names──▶ ChangedObjects ──▶ status, of the mesh ──┐                  ┌─ read the status
 //!                                ├──▶ status, of gateways ───┼─▶ StatusWriter ──┤
 //!                                └──▶ addresses ─────────────┘                  └─ write, if it differs

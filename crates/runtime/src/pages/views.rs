@@ -8,10 +8,12 @@ use crate::views::{ConfigView, GatewayView, RouteView, Sent, StatusView, Waypoin
 use axum::http::StatusCode;
 use axum::response::Response;
 use model::{Lines, Name, Str};
+use plane::Plane;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use server::Clients;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// Of which kind statuses are asked for.
 #[derive(Debug, Default, Deserialize)]
@@ -60,10 +62,12 @@ pub(super) async fn statuses(engine: &EngineHandle, query: Query) -> Response {
 /// Answers with the waypoints.
 pub(super) async fn waypoints(engine: &EngineHandle, clients: &Clients) -> Response {
     let Some(snapshot) = engine.snapshots().borrow().clone() else { return early() };
-    let Some(rows) = engine.query(WaypointView::rows).await else { return gone() };
-    let clients = clients.list();
+    let clients = Arc::new(clients.list());
+    let listed = Arc::clone(&clients);
+    let query = move |plane: &Plane| (WaypointView::rows(plane), WaypointView::refused(plane, &listed));
+    let Some((rows, refused)) = engine.query(query).await else { return gone() };
     let view = |(waypoint, services): (&Name, &BTreeSet<Str>)| {
-        WaypointView::of(waypoint, services, &Sent::of_snapshot(&snapshot, waypoint), &clients)
+        WaypointView::of(waypoint, services, &Sent::of_snapshot(&snapshot, waypoint), &clients, &refused)
     };
     list(&rows.iter().map(view).collect::<Vec<_>>())
 }

@@ -380,9 +380,8 @@ impl Reason {
     /// The objects that were read, and those that were looked for and not found.
     fn objects(&self) -> (BTreeSet<Object>, BTreeSet<Object>) {
         fn gather(trace: &Trace, read: &mut BTreeSet<Object>, missing: &mut BTreeSet<Object>) {
-            // Tables of objects are named by their kind.
-            if let Some(kind) = Kind::ALL.iter().find(|kind| kind.name() == trace.table) {
-                let object = Object { kind: *kind, name: trace.key.trim_matches('"').to_owned() };
+            if let Some(of) = plane::object(trace) {
+                let object = Object { kind: of.kind, name: of.name.to_string() };
                 if trace.present {
                     read.insert(object)
                 } else {

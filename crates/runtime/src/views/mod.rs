@@ -8,7 +8,10 @@ mod waypoints;
 pub use gateways::{GatewayView, ListenerView};
 pub use routes::{BackendView, ParentView, RouteRows, RouteView};
 pub use statuses::{ObjectName, StatusRows, StatusView};
-pub use waypoints::{ConfigView, RefusedView, ReplicaView, Sent, WaypointRows, WaypointView, find_waypoint};
+pub(crate) use waypoints::plural;
+pub use waypoints::{
+    ConfigView, RefusedRows, RefusedView, ReplicaView, Sent, WaypointRows, WaypointView, find_waypoint,
+};
 
 use plane::Condition;
 

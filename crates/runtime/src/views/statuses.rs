@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::sync::Arc;
 
 /// What is ours of the status of an object. Not in it are the times of conditions, addresses of ServiceEntries,
-/// and how many nodes have a policy: these are known where they are written only.
+/// how many nodes have a policy, and what Envoys refuse: these are known where they are written only.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StatusView {

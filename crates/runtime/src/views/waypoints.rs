@@ -1,14 +1,14 @@
 //! Waypoints and what their Envoys are sent.
 
 use model::{Name, Str, nearest};
-use plane::Plane;
+use plane::{MadeFrom, Plane};
 use proto::{Described, ResourceType, Scope};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use server::ClientView;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use xds::{Snapshot, Version};
+use xds::{RefusedResource, Snapshot, TypeStats, Version};
 
 /// Most waypoints that are listed where a person may have meant one of them.
 const NAMED: usize = 10;
@@ -39,17 +39,23 @@ pub struct ReplicaView {
     pub node: String,
     /// Types of which it has not yet answered the last response.
     pub pending: Vec<String>,
-    /// What it refused of the last response of a type.
+    /// What it has refused, and not taken in another version since.
     pub refused: Vec<RefusedView>,
 }
 
-/// A response that was refused.
+/// A resource that was refused.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RefusedView {
     /// The type of its resources.
     #[serde(rename = "type")]
     pub of: String,
+    /// Its name; empty where the Envoy did not say what it refuses.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub resource: String,
+    /// The objects whose doing it is, each as `KIND NAMESPACE/NAME`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub objects: Vec<String>,
     /// Why, in Envoy's words.
     pub message: String,
 }
@@ -76,6 +82,12 @@ pub struct ConfigView {
 
 /// The hostnames of each waypoint's services.
 pub type WaypointRows = BTreeMap<Name, BTreeSet<Str>>;
+
+/// Whose doing it is what the Envoys of waypoints refuse: by waypoint, type and name.
+pub type RefusedRows = BTreeMap<(String, ResourceType, Arc<str>), MadeFrom>;
+
+/// Most refused resources of which it is told whose doing they are.
+const MAX_REFUSED: usize = 64;
 
 /// Returns the waypoint of a name, `NAMESPACE/NAME`.
 ///
@@ -120,18 +132,17 @@ impl<'a> Sent<'a> {
         all.into_iter().map(|(of, name, place, body)| Self { of, name, place, body }).collect()
     }
 
-    /// Returns what is among changes for a waypoint.
-    pub fn of_changes(changes: &'a [plane::ResourceChange], waypoint: &Name) -> Vec<Self> {
-        let waypoint = waypoint.to_string();
-        let own = changes.iter().filter_map(|change| {
-            let Scope::Proxy(scope) = &change.scope else { return None };
-            let place = match scope.strip_prefix(waypoint.as_str())? {
-                "" => "",
-                rest => rest.strip_prefix('@')?,
-            };
-            Some(Self { of: change.resource_type, name: &change.name, place, body: change.body.as_deref()? })
-        });
-        own.collect()
+    /// Returns what is among changes for each waypoint, by its name.
+    pub fn by_waypoint(changes: &'a [plane::ResourceChange]) -> BTreeMap<&'a str, Vec<Self>> {
+        let mut all: BTreeMap<&str, Vec<Self>> = BTreeMap::new();
+        for change in changes {
+            if let (Scope::Proxy(scope), Some(body)) = (&change.scope, change.body.as_deref()) {
+                let (waypoint, place) = scope.split_once('@').unwrap_or((scope, ""));
+                let sent = Self { of: change.resource_type, name: &change.name, place, body };
+                all.entry(waypoint).or_default().push(sent);
+            }
+        }
+        all
     }
 }
 
@@ -141,8 +152,31 @@ impl WaypointView {
         plane.waypoints()
     }
 
-    /// Returns the view of a waypoint with these services, resources and clients of the control plane.
-    pub fn of(waypoint: &Name, services: &BTreeSet<Str>, sent: &[Sent<'_>], clients: &[ClientView]) -> Self {
+    /// Returns whose doing it is what these clients refuse, of the first of them.
+    pub fn refused(plane: &Plane, clients: &[ClientView]) -> RefusedRows {
+        let resources = clients.iter().flat_map(|client| {
+            client
+                .refused
+                .iter()
+                .filter_map(move |of| Some((client.gateway.clone()?, of.of, of.name.clone()?)))
+        });
+        let first: BTreeSet<_> = resources.collect();
+        let made_from = |key: (String, ResourceType, Arc<str>)| {
+            let made_from = plane.made_from(key.1, &Scope::proxy(&key.0), &key.2);
+            (key, made_from)
+        };
+        first.into_iter().take(MAX_REFUSED).map(made_from).collect()
+    }
+
+    /// Returns the view of a waypoint with these services, resources and clients of the control plane, and whose doing
+    /// it is what those refuse.
+    pub fn of(
+        waypoint: &Name,
+        services: &BTreeSet<Str>,
+        sent: &[Sent<'_>],
+        clients: &[ClientView],
+        refused: &RefusedRows,
+    ) -> Self {
         // A replica is sent each once: that of its place.
         let mut each: BTreeMap<(ResourceType, &str), usize> = BTreeMap::new();
         for resource in sent {
@@ -151,7 +185,7 @@ impl WaypointView {
         }
         let mut resources = BTreeMap::new();
         for (of, _) in each.keys() {
-            *resources.entry(word(*of).to_owned()).or_default() += 1;
+            *resources.entry(plural(*of).to_owned()).or_default() += 1;
         }
         let name = waypoint.to_string();
         let own = clients.iter().filter(|client| client.gateway.as_deref() == Some(&name));
@@ -161,31 +195,38 @@ impl WaypointView {
             services: services.iter().map(ToString::to_string).collect(),
             resources,
             bytes: each.values().sum(),
-            replicas: own.map(ReplicaView::of).collect(),
+            replicas: own.map(|client| ReplicaView::of(client, refused)).collect(),
         }
     }
 }
 
 impl ReplicaView {
-    fn of(client: &ClientView) -> Self {
+    fn of(client: &ClientView, refused: &RefusedRows) -> Self {
         let name = |type_url: &str| {
             ResourceType::from_type_url(type_url)
-                .map_or_else(|| type_url.to_owned(), |of| word(of).to_owned())
+                .map_or_else(|| type_url.to_owned(), |of| plural(of).to_owned())
         };
-        let mut view = Self {
+        let is_refused =
+            |of: &TypeStats| of.last_nack.as_ref().is_some_and(|nack| nack.nonce == of.sent_nonce);
+        let is_pending = |of: &&TypeStats| of.acked_nonce != of.sent_nonce && !is_refused(of);
+        Self {
             node: client.node.as_ref().map(|node| node.id.clone()).unwrap_or_default(),
-            ..Self::default()
-        };
-        for of in &client.stats.types {
-            match &of.last_nack {
-                Some(nack) if nack.nonce == of.sent_nonce => {
-                    view.refused.push(RefusedView { of: name(&of.type_url), message: nack.message.clone() });
-                }
-                _ if of.acked_nonce != of.sent_nonce => view.pending.push(name(&of.type_url)),
-                _ => {}
-            }
+            pending: client.stats.types.iter().filter(is_pending).map(|of| name(&of.type_url)).collect(),
+            refused: client.refused.iter().map(|of| RefusedView::of(client, of, refused)).collect(),
         }
-        view
+    }
+}
+
+impl RefusedView {
+    fn of(client: &ClientView, of: &RefusedResource, refused: &RefusedRows) -> Self {
+        let key = client.gateway.clone().zip(of.name.clone()).map(|(gateway, name)| (gateway, of.of, name));
+        let authors = key.and_then(|key| refused.get(&key)).map(|made_from| made_from.authors.as_slice());
+        Self {
+            of: plural(of.of).to_owned(),
+            resource: of.name.as_deref().unwrap_or_default().to_owned(),
+            objects: authors.unwrap_or_default().iter().map(ToString::to_string).collect(),
+            message: of.message.to_string(),
+        }
     }
 }
 
@@ -202,7 +243,7 @@ impl ConfigView {
         let resource = described.map_err(|error| error.to_string());
         let resource = resource.and_then(|of| serde_json::to_value(of).map_err(|error| error.to_string()));
         Self {
-            of: word(sent.of).to_owned(),
+            of: plural(sent.of).to_owned(),
             name: sent.name.to_owned(),
             place: sent.place.to_owned(),
             version: Version::of(sent.body).to_string(),
@@ -213,7 +254,7 @@ impl ConfigView {
 }
 
 /// What people call resources of a type.
-fn word(of: ResourceType) -> &'static str {
+pub(crate) fn plural(of: ResourceType) -> &'static str {
     match of {
         ResourceType::Authorization => "authorizations",
         ResourceType::Address => "addresses",

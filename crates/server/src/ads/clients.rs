@@ -1,11 +1,12 @@
 //! The connected clients, for debug views and metrics.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use xds::{AckState, Node, ResourceType, Scope, Session, SessionStats};
+use tokio::sync::watch;
+use xds::{AckState, Node, RefusedResource, ResourceType, Scope, Session, SessionStats};
 
 use crate::latencies::Latencies;
 use crate::limits::{CloseCounts, Refusals};
@@ -17,12 +18,16 @@ pub struct Clients {
     refusals: Arc<Refusals>,
     closed: Arc<CloseCounts>,
     latencies: Arc<Latencies>,
+    /// Rises whenever an Envoy refuses something else than before, or goes that refused something.
+    refusal_changes: Arc<watch::Sender<u64>>,
 }
 
 #[derive(Debug, Default)]
 struct Registry {
     next: u64,
     open: BTreeMap<u64, Arc<Client>>,
+    /// Those that refuse something, of those that are open.
+    refusing: BTreeSet<u64>,
     closed: Totals,
 }
 
@@ -52,8 +57,21 @@ pub struct ClientView {
     pub node: Option<Node>,
     /// The gateway or waypoint whose configuration it gets, `NAMESPACE/NAME`; none where it gets the mesh.
     pub gateway: Option<String>,
+    /// What it has refused and not taken in another version since.
+    pub refused: Vec<RefusedResource>,
     /// State of its session.
     pub stats: SessionStats,
+}
+
+/// What an Envoy refuses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientRefusals {
+    /// The node that it claims to be.
+    pub node: String,
+    /// The gateway or waypoint that it is a replica of, `NAMESPACE/NAME`.
+    pub gateway: String,
+    /// What it has refused and not taken in another version since.
+    pub refused: Vec<RefusedResource>,
 }
 
 /// Sums over all streams since the start, open ones included.
@@ -155,8 +173,8 @@ impl Clients {
         let view = |(id, client): (u64, Arc<Client>)| {
             let session = client.session.lock();
             let gateway = Some(session.scope()).filter(|of| **of != Scope::Mesh).map(ToString::to_string);
-            let (node, stats) = (session.node().cloned(), session.stats());
-            ClientView { id, peer: client.peer, node, gateway, stats }
+            let (node, refused, stats) = (session.node().cloned(), session.refused(), session.stats());
+            ClientView { id, peer: client.peer, node, gateway, refused, stats }
         };
         open.into_iter().map(view).collect()
     }
@@ -173,6 +191,28 @@ impl Clients {
         };
         // Later ones replace earlier ones.
         open.into_iter().filter_map(of).collect::<BTreeMap<_, _>>().into_iter().collect()
+    }
+
+    /// What Envoys refuse at the moment, oldest stream first; it costs what is refused, however many clients there are.
+    pub fn refusing(&self) -> Vec<ClientRefusals> {
+        let refusing: Vec<Arc<Client>> = {
+            let registry = self.registry.lock();
+            registry.refusing.iter().filter_map(|id| registry.open.get(id)).cloned().collect()
+        };
+        let of = |client: Arc<Client>| {
+            let session = client.session.lock();
+            ClientRefusals {
+                node: session.node().map(|node| node.id.clone()).unwrap_or_default(),
+                gateway: session.scope().to_string(),
+                refused: session.refused(),
+            }
+        };
+        refusing.into_iter().map(of).filter(|of| !of.refused.is_empty()).collect()
+    }
+
+    /// Tells whenever [`refusing`](Self::refusing) may have another answer than before.
+    pub fn refusal_changes(&self) -> watch::Receiver<u64> {
+        self.refusal_changes.subscribe()
     }
 
     /// Sums over all streams since the start.
@@ -202,13 +242,31 @@ impl Registration {
     pub(super) fn clients(&self) -> &Clients {
         &self.clients
     }
+
+    /// Notes that the client refuses something else than before, or nothing any more.
+    pub(super) fn refusals_changed(&self, refuses: bool) {
+        {
+            let mut registry = self.clients.registry.lock();
+            match refuses {
+                true => registry.refusing.insert(self.id),
+                false => registry.refusing.remove(&self.id),
+            };
+        }
+        self.clients.refusal_changes.send_modify(|changes| *changes += 1);
+    }
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
         let stats = self.client.session.lock().stats();
-        let mut registry = self.clients.registry.lock();
-        registry.open.remove(&self.id);
-        registry.closed.add(&stats);
+        let has_refused = {
+            let mut registry = self.clients.registry.lock();
+            registry.open.remove(&self.id);
+            registry.closed.add(&stats);
+            registry.refusing.remove(&self.id)
+        };
+        if has_refused {
+            self.clients.refusal_changes.send_modify(|changes| *changes += 1);
+        }
     }
 }

@@ -6,7 +6,7 @@ mod guard;
 mod secrets;
 mod stream;
 
-pub use clients::{ClientView, Clients, Totals, TypeTotals};
+pub use clients::{ClientRefusals, ClientView, Clients, Totals, TypeTotals};
 pub use fanout::AffectedNodes;
 pub(crate) use guard::StreamGuard;
 pub use stream::Ads;

@@ -20,7 +20,7 @@ use limits::{Rate, TokenBucket, truncated};
 use tokio::sync::watch;
 use tokio::time::{Sleep, sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
-use tracing::{info, warn};
+use tracing::info;
 use xds::{
     Capabilities, EnvoySession, Node, Response, Scope, Session, Snapshot, Variant, ZtunnelSession,
     node_of_request,
@@ -32,7 +32,7 @@ use super::guard::{StreamGuard, check_subscription};
 use super::secrets::{self, Secrets};
 use crate::grpc::{PREFIX_BYTES, Status, prefix};
 use crate::latencies::StreamTimes;
-use crate::limits::{Bound, Refusals, Request, RequestReader};
+use crate::limits::{Bound, Request, RequestReader};
 
 /// How long a returning ztunnel's answer waits for its other subscription.
 ///
@@ -215,22 +215,9 @@ impl Ads {
             times: StreamTimes::default(),
             rate: TokenBucket::new(REQUESTS, Duration::ZERO),
             types_checked: 0,
+            refusal_changes: 0,
             ended: false,
         })
-    }
-}
-
-/// Tells the log what an Envoy refused: it goes on with what it had.
-fn note_refusal(session: &EnvoySession, refusals: &Refusals) {
-    let node = session.node().map_or("", |node| node.id.as_str());
-    if let Some(times) = refusals.log_due(node, "configuration_refused")
-        && let Some((of, message, resources)) = session.refusal()
-    {
-        warn!(
-            node = truncated(node), scope = %session.scope(), times, of = of.type_url(),
-            resources = resources.join(", "), error = truncated(message),
-            "an Envoy refuses its configuration, and goes on with what it had",
-        );
     }
 }
 
@@ -254,6 +241,8 @@ pub(crate) struct AdsStream<B> {
     rate: TokenBucket,
     /// How many of its types have been checked to be for a client of its kind.
     types_checked: usize,
+    /// Those of its session that were noted.
+    refusal_changes: u64,
     ended: bool,
 }
 
@@ -301,8 +290,9 @@ where
         if let Some(type_url) = session.request(request.message.clone())? {
             self.times.acknowledged(type_url, self.registration.clients().latencies());
         }
-        if let Some(envoy) = session.envoy().filter(|envoy| envoy.has_refused()) {
-            note_refusal(envoy, self.registration.clients().refusals());
+        if let Some(envoy) = session.envoy().filter(|envoy| envoy.refusal_changes() > self.refusal_changes) {
+            self.refusal_changes = envoy.refusal_changes();
+            self.registration.refusals_changed(!envoy.refused().is_empty());
         }
         if *session.scope() != Scope::Mesh {
             // A session of a scope may subscribe to everything in it, and knows no other.

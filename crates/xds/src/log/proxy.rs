@@ -107,6 +107,11 @@ impl TypeView {
         found.next().map(|(of, _)| &of.0)
     }
 
+    /// The step of the last change of a name; none of one that is not there.
+    pub fn step_of(&self, name: &str) -> Option<u64> {
+        self.by_name.get(name.as_bytes()).map(|(step, _)| *step)
+    }
+
     /// All frames, by name.
     pub fn frames(&self) -> impl Iterator<Item = &Frame> {
         let parts = self.parts().map(|part| part.by_name.keys()).collect();

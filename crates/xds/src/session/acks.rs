@@ -86,12 +86,21 @@ impl Acks {
             // Said before, or nothing was sent.
             return;
         }
-        // A message that may have been cut may have named more.
-        let is_whole = message.len() + char::MAX.len_utf8() <= MAX_ERROR_BYTES;
+        let is_whole = self.is_whole(message);
         self.refusals.push(Refusal { after, step, message: message.to_owned(), is_whole });
         if self.refusals.len() > MAX_REFUSALS {
             self.join_refusals();
         }
+    }
+
+    /// Tells whether a message is all that the client said: one that may have been cut may have named more.
+    pub fn is_whole(&self, message: &str) -> bool {
+        message.len() + char::MAX.len_utf8() <= MAX_ERROR_BYTES
+    }
+
+    /// The step up to which the client has answered.
+    pub fn answered(&self) -> u64 {
+        self.answered
     }
 
     /// Makes one of two neighbours: of those between which the client has taken the least, the oldest.

@@ -9,7 +9,7 @@ use crate::error::SessionError;
 use crate::session::envoy::EnvoySession;
 use crate::session::node::Node;
 use crate::session::response::Response;
-use crate::session::stats::{AckState, SessionStats};
+use crate::session::stats::{AckState, RefusedResource, SessionStats};
 use crate::session::ztunnel::ZtunnelSession;
 use crate::snapshot::Snapshot;
 
@@ -77,6 +77,15 @@ impl Session {
     /// How far the client has come with a type; nothing before it asked for it.
     pub fn ack_state(&self, of: ResourceType) -> Option<AckState> {
         of_either!(self, session => session.ack_state(of))
+    }
+
+    /// What an Envoy has refused and not taken in another version since; nothing of a ztunnel, whose policies have
+    /// an [`AckState`] instead.
+    pub fn refused(&self) -> Vec<RefusedResource> {
+        match self {
+            Self::Ztunnel(_) => Vec::new(),
+            Self::Envoy(session) => session.refused(),
+        }
     }
 
     /// Takes an encoded request of the stream's variant. Returns the type URL of the response that it

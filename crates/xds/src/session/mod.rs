@@ -25,4 +25,4 @@ pub use any::Session;
 pub use node::Node;
 pub use request::{Variant, node_of_request};
 pub use response::Response;
-pub use stats::{AckState, Nack, Refusal, SessionStats, TypeStats};
+pub use stats::{AckState, Nack, Refusal, RefusedResource, SessionStats, TypeStats};

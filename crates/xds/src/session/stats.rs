@@ -1,6 +1,9 @@
 //! What a session tells about itself, for debug views and metrics.
 
+use std::sync::Arc;
 use std::time::SystemTime;
+
+use proto::ResourceType;
 
 use crate::capability::Capabilities;
 
@@ -83,4 +86,17 @@ pub struct Refusal {
     pub message: String,
     /// Whether that is all it said, so that whatever is not named was taken.
     pub is_whole: bool,
+}
+
+/// A resource that an Envoy has refused, and not taken in another version since.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedResource {
+    /// Its type.
+    pub of: ResourceType,
+    /// Its name; none where the client did not say what it refuses.
+    pub name: Option<Arc<str>>,
+    /// The step of its last change; without a name, of the response.
+    pub step: u64,
+    /// The client's reason, cut to 1 KiB.
+    pub message: Arc<str>,
 }

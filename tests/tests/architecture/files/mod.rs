@@ -76,7 +76,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "mesh",
         &[
             "address capabilities encode input key options rank",
-            "labels settings",
+            "labels revision settings",
             "namespace policy",
             "identity network waypoint",
             "service",
@@ -89,7 +89,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "gateway",
         &[
-            "allowed class feature grant hostname key reference revision",
+            "allowed class feature grant hostname key reference",
             "listener parameters",
             "deployment route",
             "policy routing",
@@ -113,7 +113,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "lib",
         ],
     ),
-    ("plane", &["identity", "delta summary", "lib"]),
+    ("plane", &["identity", "delta made_from summary", "lib"]),
     (
         "cluster",
         &[
@@ -142,6 +142,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "config kinds latency telemetry views",
             "engine_thread log source",
+            "refusals",
             "controllers keys",
             "metrics secure subscribers",
             "pages",

@@ -160,6 +160,11 @@ fn destinations_have_short_names_and_weights() {
     assert_eq!(faults(&none), [("spec.http[0].route", "no destination has a weight")]);
     let missing = rule(json!({"route": [{"weight": 1}]}));
     assert_eq!(faults(&missing), [("spec.http[0].route[0].destination", "missing")]);
+    let heavy = |weight: u32| json!({"destination": {"host": "a"}, "weight": weight});
+    let most = i32::MAX as u32;
+    assert_eq!(rule(json!({"route": [heavy(most), heavy(most), heavy(1)]})).faults, []);
+    let too_much = rule(json!({"route": [heavy(most), heavy(most), heavy(2)]}));
+    assert_eq!(faults(&too_much), [("spec.http[0].route", "the weights add up to more than 4294967295")]);
 }
 
 #[test]
@@ -178,6 +183,11 @@ fn requests_are_changed_and_answered() {
     assert_eq!(rewrite.path, Some(PathChange::Matched("/b".into())));
     let found = filters(json!({"directResponse": {"status": 503, "body": {"bytes": "bm8="}}}));
     assert_eq!(found, [Filter::Respond(DirectResponse { status: 503, body: b"no".as_slice().into() })]);
+    let of_size =
+        |size| rule(json!({"directResponse": {"status": 200, "body": {"string": "x".repeat(size)}}}));
+    assert_eq!(of_size(1 << 20).faults, []);
+    let message = "is longer than 1048576 bytes";
+    assert_eq!(faults(&of_size((1 << 20) + 1)), [("spec.http[0].directResponse.body", message)]);
     let found = filters(json!({"redirect": {"authority": "b", "derivePort": "FROM_REQUEST_PORT"}}));
     assert!(
         matches!(&found[0], Filter::Redirect(to) if to.code == 301 && to.keeps_port && to.path.is_none())

@@ -1,6 +1,7 @@
 //! What to write into a status, compared with what it holds: pure.
 
 use super::acks::{DISTRIBUTED, Distribution, OUTCOMES, Outcome, Reported};
+use super::refused::PROGRAMMED;
 use cluster::{Action, DesiredStatus};
 use k8s_openapi::jiff::Timestamp;
 use model::{Kind, ObjectRef, Str, printable};
@@ -103,6 +104,7 @@ const WAYPOINT_REQUIRED: &str = "pilothouse.io/WaypointRequired";
 /// of our own for Istio's kinds.
 const GATEWAY_TYPES: &[&str] = &[
     ACCEPTED,
+    PROGRAMMED,
     "pilothouse.io/PartiallyInvalid",
     "pilothouse.io/ResolvedRefs",
     "pilothouse.io/ResolvedWaypoints",
@@ -119,7 +121,7 @@ const GATEWAY_TYPES: &[&str] = &[
 /// Returns the types of conditions that are ours alone to set.
 fn condition_types(kind: Kind) -> &'static [&'static str] {
     match kind {
-        Kind::Service => &["istio.io/WaypointBound", WAYPOINT_REQUIRED],
+        Kind::Service => &["istio.io/WaypointBound", WAYPOINT_REQUIRED, PROGRAMMED],
         Kind::WorkloadEntry => &[ACCEPTED, "istio.io/WaypointBound", WAYPOINT_REQUIRED],
         Kind::ServiceEntry => &[
             ACCEPTED,
@@ -127,9 +129,10 @@ fn condition_types(kind: Kind) -> &'static [&'static str] {
             WAYPOINT_REQUIRED,
             "istio.io/WaypointMissing",
             "istio.io/VisibilityApplied",
+            PROGRAMMED,
         ],
-        Kind::AuthorizationPolicy => &["ZtunnelAccepted", "WaypointAccepted"],
-        Kind::RequestAuthentication => &[ACCEPTED, "WaypointAccepted"],
+        Kind::AuthorizationPolicy => &["ZtunnelAccepted", "WaypointAccepted", PROGRAMMED],
+        Kind::RequestAuthentication => &[ACCEPTED, "WaypointAccepted", PROGRAMMED],
         _ => &[],
     }
 }

@@ -3,11 +3,13 @@
 use super::acks::{AckSummary, Distribution};
 use super::classes;
 use super::compare::{Desired, Part, Stored, has_distribution, part_of};
+use super::refused::RefusedObjects;
 use super::tracker::Tracker;
 use crate::controllers::changes::{Changed, ChangedObjects};
 use crate::controllers::settings::StatusSettings;
 use crate::controllers::stats::StatusStats;
 use crate::engine_thread::{EngineHandle, Snapshots};
+use crate::refusals::StandingRefusals;
 use cluster::{Action, DesiredStatus, Lane, ObjectClient, StatusWriter, WriterStats};
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
@@ -20,11 +22,13 @@ use tokio::time::{Instant, sleep_until};
 
 /// Writes the statuses of one part until the future is dropped, which is when this replica no longer leads, or
 /// the engine has ended.
+#[allow(clippy::too_many_arguments)]
 pub(in crate::controllers) async fn run(
     part: Part,
     client: &Client,
     engine: &EngineHandle,
     clients: &Clients,
+    refusals: &StandingRefusals,
     changes: &ChangedObjects,
     stats: &StatusStats,
     settings: &StatusSettings,
@@ -36,6 +40,7 @@ pub(in crate::controllers) async fn run(
         part,
         snapshots: engine.snapshots(),
         tracker: Tracker::new(intervals),
+        refused: RefusedObjects::new(intervals.settle),
         engine,
         clients,
         writer: StatusWriter::new(client.clone(), stats),
@@ -46,16 +51,14 @@ pub(in crate::controllers) async fn run(
     let _recording = changes.record_statuses(part);
     let mut resync = Some(Instant::now());
     let mut evaluation = Instant::now();
+    let mut refusals = refusals.clone();
+    refusals.mark_changed();
     loop {
         if controller.writer.has_given_up() && resync.is_none() {
             resync = Some(Instant::now() + resync_delay);
         }
-        let due = async {
-            match resync {
-                Some(at) => sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
+        let due = at(resync);
+        let refused_due = at(controller.refused.due());
         tokio::select! {
             biased;
             () = due => {
@@ -77,6 +80,18 @@ pub(in crate::controllers) async fn run(
                     evaluation = evaluation.min(Instant::now() + intervals.awaiting);
                 }
             },
+            Ok(()) = refusals.changed() => {
+                let standing = Arc::clone(&refusals.borrow_and_update());
+                controller.refused.set(&standing, |object| part_of(object.kind) == Some(part));
+                if controller.tell_refusals().await.is_none() {
+                    return;
+                }
+            }
+            () = refused_due => {
+                if controller.tell_refusals().await.is_none() {
+                    return;
+                }
+            }
             // Only ztunnels acknowledge anything that a status reports.
             () = sleep_until(evaluation), if part == Part::Mesh => {
                 controller.evaluate_acks();
@@ -87,6 +102,14 @@ pub(in crate::controllers) async fn run(
     }
 }
 
+/// Waits until then; forever for nothing.
+async fn at(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}
+
 struct Controller<'a> {
     part: Part,
     client: ObjectClient,
@@ -94,6 +117,7 @@ struct Controller<'a> {
     clients: &'a Clients,
     snapshots: Snapshots,
     tracker: Tracker,
+    refused: RefusedObjects,
     writer: StatusWriter<'a, Desired>,
     stats: &'a WriterStats,
 }
@@ -133,7 +157,7 @@ impl Controller<'_> {
             }
             // An object that takes no part in the mesh, or is another's, has no row, and its conditions are
             // left as they are.
-            let (tracker, writer) = (&mut self.tracker, &mut self.writer);
+            let (tracker, refused, writer) = (&mut self.tracker, &self.refused, &mut self.writer);
             let compare = |stored: Stored| {
                 let name = Name::new(&stored.metadata.namespace, &stored.metadata.name);
                 let object = ObjectRef { kind, name };
@@ -141,7 +165,7 @@ impl Controller<'_> {
                 if has_distribution(kind) {
                     tracker.adopt(&object.name, stored.reported());
                 }
-                let Some(desired) = wish(tracker, &object, Some(conditions.clone())) else { return };
+                let Some(desired) = wish(tracker, refused, &object, Some(conditions.clone())) else { return };
                 match desired.compare(&object, &stored, Timestamp::now()) {
                     Action::None | Action::Superseded => {}
                     Action::Apply { .. } | Action::Merge { .. } => {
@@ -172,11 +196,21 @@ impl Controller<'_> {
             if has_distribution(object.kind) {
                 self.tracker.set_conditions(&object.name, conditions.clone());
             }
-            if let Some(desired) = wish(&self.tracker, &object, conditions) {
+            if let Some(desired) = wish(&self.tracker, &self.refused, &object, conditions) {
                 self.writer.add(object, desired, None, lane);
             }
         }
         Some(is_complete)
+    }
+
+    /// Queues the statuses of which Envoys refuse something else now than was told. `None` when the engine has ended.
+    async fn tell_refusals(&mut self) -> Option<()> {
+        let changed = self.refused.evaluate(Instant::now());
+        if changed.is_empty() {
+            return Some(());
+        }
+        let lane = Lane::of(changed.len());
+        self.reconcile(changed.into_iter().map(|object| (object, lane)).collect()).await.map(drop)
     }
 
     /// Makes the classes that the cluster should have and has not; tells whether none is left to be made later.
@@ -201,14 +235,21 @@ impl Controller<'_> {
         for name in changed {
             let conditions = self.tracker.conditions(&name);
             let object = ObjectRef { kind: Kind::AuthorizationPolicy, name };
-            let desired = Desired::Conditions(conditions, distribution(&self.tracker, &object));
-            self.writer.add(object, desired, None, lane);
+            if let Some(desired) = wish(&self.tracker, &self.refused, &object, conditions) {
+                self.writer.add(object, desired, None, lane);
+            }
         }
     }
 }
 
 /// Returns what is to become of the status of an object; `None` where that is left to others.
-fn wish(tracker: &Tracker, object: &ObjectRef, conditions: Option<Arc<Conditions>>) -> Option<Desired> {
+fn wish(
+    tracker: &Tracker,
+    refused: &RefusedObjects,
+    object: &ObjectRef,
+    conditions: Option<Arc<Conditions>>,
+) -> Option<Desired> {
+    let conditions = conditions.map(|conditions| refused.with_refusals(object, conditions));
     match part_of(object.kind)? {
         // Without a row the object is gone, or its conditions must be removed.
         Part::Mesh => Some(Desired::Conditions(conditions, distribution(tracker, object))),

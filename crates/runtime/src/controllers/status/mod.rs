@@ -4,6 +4,7 @@ mod acks;
 mod classes;
 mod compare;
 mod conditions;
+mod refused;
 mod tracker;
 
 pub(super) use compare::{ACCEPTED, Desired, Part, Stored, part_of};

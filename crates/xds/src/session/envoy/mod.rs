@@ -18,6 +18,7 @@
 
 mod cluster;
 mod own;
+mod refused;
 mod subscription;
 
 use std::collections::BTreeSet;
@@ -31,11 +32,10 @@ use crate::capability::Capabilities;
 use crate::error::SessionError;
 use crate::log::ProxyView;
 use crate::name::Name;
-use crate::session::acks::Acks;
 use crate::session::node::Node;
 use crate::session::request::{Request, Variant};
 use crate::session::response::Response;
-use crate::session::stats::{AckState, SessionStats};
+use crate::session::stats::{AckState, RefusedResource, SessionStats};
 use crate::snapshot::Snapshot;
 use crate::types::{PROXY_TYPES, REMOVAL_ORDER, rules};
 use crate::wire;
@@ -91,8 +91,8 @@ pub struct EnvoySession {
     is_complete: bool,
     /// What no other stream is given.
     own: OwnResources,
-    /// The type of the last request, if that was a refusal.
-    refused: Option<ResourceType>,
+    /// Rises whenever something else is refused than before.
+    refusal_changes: u64,
     stats: SessionStats,
 }
 
@@ -112,7 +112,7 @@ impl EnvoySession {
             awaited: 0,
             is_complete: false,
             own: OwnResources::default(),
-            refused: None,
+            refusal_changes: 0,
             stats: SessionStats { connected_at, step: 0, responses: 0, bytes: 0, types: Vec::new() },
         }
     }
@@ -225,7 +225,6 @@ impl EnvoySession {
     /// When the client breaks the protocol or a bound; the stream ends with that status.
     pub fn request(&mut self, message: Bytes) -> Result<Option<&str>, SessionError> {
         let mut request = Request::decode(self.variant, message)?;
-        self.refused = None;
         if self.node.is_none() {
             let node = request.node.take().filter(|node| !node.id.is_empty());
             self.node = Some(node.ok_or(SessionError::NoNode)?);
@@ -237,8 +236,7 @@ impl EnvoySession {
         let of = of.ok_or_else(|| SessionError::unknown_type(&request.type_url))?;
         if let Some(at) = self.find(of) {
             let before = self.subscriptions[at].acks.stats.acks;
-            self.refused = request.error.is_some().then_some(of);
-            self.subscriptions[at].follow(request)?;
+            self.refusal_changes += u64::from(self.subscriptions[at].follow(request)?);
             let is_acked = self.subscriptions[at].acks.stats.acks > before;
             return Ok(is_acked.then_some(of.type_url()));
         }
@@ -251,17 +249,25 @@ impl EnvoySession {
         Ok(None)
     }
 
-    /// What the last request refused and, of the resources of that type, those that its message names, a few at
-    /// most; nothing for a request that refused nothing. This walks the resources.
-    pub fn refusal(&self) -> Option<(ResourceType, &str, Vec<&str>)> {
-        let subscription = &self.subscriptions[self.find(self.refused?)?];
-        let message = subscription.acks.stats.last_nack.as_ref()?.message.as_str();
-        Some((subscription.of, message, subscription.named_in(message)))
+    /// What the client has refused and not taken in another version since, by type and name: a bounded number.
+    pub fn refused(&self) -> Vec<RefusedResource> {
+        let of_type = |subscription: &Subscription| {
+            let of = subscription.of;
+            let all = subscription.refused.all();
+            let all = all.map(|(name, version)| RefusedResource {
+                of,
+                name: name.cloned(),
+                step: version.step,
+                message: Arc::clone(&version.message),
+            });
+            all.collect::<Vec<_>>()
+        };
+        self.subscriptions.iter().flat_map(of_type).collect()
     }
 
-    /// Tells whether the last request refused something.
-    pub fn has_refused(&self) -> bool {
-        self.refused.is_some()
+    /// Rises whenever [`refused`](Self::refused) changes.
+    pub fn refusal_changes(&self) -> u64 {
+        self.refusal_changes
     }
 
     /// True while something waits for the client: listeners, routes and removals for its answer to what
@@ -400,22 +406,22 @@ impl EnvoySession {
             return None;
         }
         let lacks_listeners = self.find(ResourceType::Listener).is_none() && !self.is_complete;
-        let late = LATE.map(|of| self.find(of));
-        let any_late =
-            |is: fn(&Acks) -> bool| late.iter().flatten().any(|&at| is(&self.subscriptions[at].acks));
-        let (awaits, is_refused) = (any_late(Acks::is_awaited), any_late(Acks::is_refused));
-        if lacks_listeners || awaits || self.awaits_clusters() {
+        let is_awaited = |of| self.find(of).is_some_and(|at| self.subscriptions[at].acks.is_awaited());
+        if lacks_listeners || LATE.into_iter().any(is_awaited) || self.awaits_clusters() {
             self.is_holding = true;
             return None;
         }
+        let mut is_named = false;
         for of in REMOVAL_ORDER {
             let Some(at) = self.find(of) else { continue };
             // Listeners went before this, and with them what else would be asked for.
             if let Some(update) = self.subscriptions[at].empty() {
                 return Some(self.respond(at, round.step, update));
             }
-            if is_refused {
-                // The client still has what it had before, which may name what is gone.
+            let may_be_named = is_named;
+            is_named |= LATE.contains(&of) && self.subscriptions[at].acks.is_refused();
+            if may_be_named {
+                // Of what may name it the client still has what it had before.
                 continue;
             }
             if !is_structure(of) && !round.equals(latest) {

@@ -16,23 +16,12 @@ use crate::session::pending::Pending;
 use crate::session::request::{Request, Variant};
 use crate::types::{Missing, TypeRules, rules};
 
+use super::refused::{Refused, named_in};
+
 const BOUNDS: NameBounds = NameBounds { count: MAX_PROXY_NAMES, bytes: MAX_BYTES_OF_PROXY_NAMES };
 
-/// How many resources of a refusal are named.
-const MAX_NAMED: usize = 8;
-
-/// Tells whether a message has a name, and not only one that contains it.
-fn is_named(message: &str, name: &str) -> bool {
-    let continues = |c: char| c.is_alphanumeric() || ".-_|/".contains(c);
-    let mut found = message.match_indices(name);
-    !name.is_empty()
-        && found.any(|(at, _)| {
-            let (before, after) = (&message[..at], &message[at + name.len()..]);
-            // A sentence may end with a name.
-            let after = after.strip_prefix('.').filter(|rest| rest.starts_with(' ')).unwrap_or(after);
-            !before.ends_with(continues) && !after.starts_with(continues)
-        })
-}
+/// Most resources that a refusal is about which names none of them.
+const MAX_UNNAMED: usize = 8;
 
 /// What a response tells a client.
 #[derive(Debug, Default)]
@@ -76,6 +65,8 @@ pub(super) struct Subscription {
     /// about to hear of something newer, follows them no longer by then.
     empty: BTreeSet<Name>,
     pub acks: Acks,
+    /// What the client refused and has not taken since.
+    pub refused: Refused,
 }
 
 impl Subscription {
@@ -119,14 +110,22 @@ impl Subscription {
             gone: BTreeMap::new(),
             empty: BTreeSet::new(),
             acks,
+            refused: Refused::default(),
         };
         subscription.count_names();
         Ok(subscription)
     }
 
-    /// Takes a later request: an acknowledgement, a refusal, a change of names.
-    pub fn follow(&mut self, request: Request) -> Result<(), SessionError> {
+    /// Takes a later request: an acknowledgement, a refusal, a change of names. Tells whether something else is
+    /// refused now than before.
+    pub fn follow(&mut self, request: Request) -> Result<bool, SessionError> {
+        let (is_refusal, after) = (request.error.is_some(), self.acks.answered());
         let answers = self.acks.take(request.nonce, request.error);
+        let is_news = match (is_refusal, answers) {
+            (true, _) => self.refuse(after, answers),
+            (false, Answers::Last) => self.accept(),
+            (false, _) => false,
+        };
         match self.variant {
             Variant::Delta => self.follow_changes(&request.subscribe, &request.unsubscribe)?,
             // Its client says all it follows each time, and again when it has the last response.
@@ -134,7 +133,44 @@ impl Subscription {
             Variant::StateOfTheWorld => self.follow_these(&request.subscribe)?,
         }
         self.count_names();
-        Ok(())
+        Ok(is_news)
+    }
+
+    /// Notes what the last refusal is about: what it names, else the little that was sent since the client answered
+    /// up to `after`. Tells whether that is news.
+    fn refuse(&mut self, after: u64, answers: Answers) -> bool {
+        let Some(nack) = &self.acks.stats.last_nack else { return false };
+        // A nonce begins with the step that its response brought the client up to.
+        let step = nack.nonce.split('-').next().and_then(|step| u64::from_str_radix(step, 16).ok());
+        let step = step.unwrap_or(0).min(self.acks.stats.sent_step);
+        // Of what changed since, an earlier version was refused.
+        let version = |name: &Name| self.sent.step_of(name).map_or(step, |of| of.min(step));
+        let mut names = named_in(&nack.message, |word| self.sent.step_of(word).is_some());
+        let mut has_taken = false;
+        if names.is_empty() {
+            let changed = self.sent.changed_after(after).take_while(|(of, _)| *of <= step);
+            let changed = changed.map(|(_, frame)| frame.name()).filter(|name| self.follows(name));
+            let changed: Vec<Name> = changed.take(MAX_UNNAMED + 1).map(Name::from).collect();
+            names.extend(Some(changed).filter(|all| all.len() <= MAX_UNNAMED).into_iter().flatten());
+        } else if answers == Answers::Last && self.acks.is_whole(&nack.message) {
+            // Whatever else came with it was taken.
+            let sent = &self.sent;
+            let stays =
+                |name: &str, step| names.iter().any(|of| **of == *name) || sent.step_of(name) == Some(step);
+            has_taken = self.refused.retain(stays);
+        }
+        let resources = names.into_iter().map(|name| (version(&name), name)).map(|(step, name)| (name, step));
+        self.refused.add(resources.collect(), step, &nack.message) || has_taken
+    }
+
+    /// Forgets refusals of what the client has taken in another version, or has no more. Tells whether that is news.
+    fn accept(&mut self) -> bool {
+        let is_whole = self.variant == Variant::StateOfTheWorld && self.rules.is_sent_whole;
+        let Self { refused, sent, is_wildcard, names, .. } = self;
+        let follows = |name: &str| *is_wildcard || names.contains(name);
+        let has_taken =
+            refused.retain(|name, step| !is_whole && sent.step_of(name) == Some(step) && follows(name));
+        refused.forget_other() || has_taken
     }
 
     /// Delta: changes of names count even in a request whose nonce is stale, for they are the client's
@@ -383,32 +419,10 @@ impl Subscription {
         Some(update)
     }
 
-    /// The resources that a message names, of those that were sent: a few at most, by name.
-    pub fn named_in(&self, message: &str) -> Vec<&str> {
-        let names = self.sent.frames().map(Frame::name);
-        names.filter(|name| is_named(message, name)).take(MAX_NAMED).collect()
-    }
-
     /// What the subscription keeps for its client, in bytes.
     pub fn held_bytes(&self) -> usize {
         let names = self.names.held_bytes() + self.unresolved.held_bytes();
         let gone: usize = self.gone.keys().map(|name| name.len()).sum();
-        names + gone + self.pending.held_bytes() + self.acks.held_bytes()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_message_names_what_it_has_whole() {
-        let message = "Error adding/updating cluster(s) inbound-vip|80|http|a.b: no, outbound|1||c. x";
-        for name in ["inbound-vip|80|http|a.b", "outbound|1||c"] {
-            assert!(is_named(message, name), "{name}");
-        }
-        for name in ["inbound-vip|80|http|a", "vip|80|http|a.b", "a.b", "c", ""] {
-            assert!(!is_named(message, name), "{name}");
-        }
+        names + gone + self.pending.held_bytes() + self.acks.held_bytes() + self.refused.held_bytes()
     }
 }
