@@ -28,12 +28,15 @@ demo: ## Play the bookinfo example on processes, and explain each step
 	$(CARGO) build --locked --workspace --bin pilothouse --bin pilothouse-node
 	target/debug/pilothouse-node demo --example $(EXAMPLE)
 
-node: ## Run a cluster whose pods are processes, until interrupted; prints how kubectl reaches it
+node: ## Run a cluster whose pods are processes (ZTUNNEL=FILE: with a real ztunnel); prints how kubectl reaches it
 	$(CARGO) build --locked --workspace --bin pilothouse --bin pilothouse-node
-	target/debug/pilothouse-node serve --work target/node
+	target/debug/pilothouse-node serve --work target/node $(if $(ZTUNNEL),--ztunnel $(ZTUNNEL))
+
+# Most tests wait for servers and processes most of the time: more run at once than there are processors.
+RUST_TEST_THREADS ?= $(shell expr 2 '*' $$(getconf _NPROCESSORS_ONLN))
 
 test: ## Run every test; builds a real kube-apiserver the first time
-	$(CARGO) test --locked --workspace --no-fail-fast
+	RUST_TEST_THREADS=$(RUST_TEST_THREADS) $(CARGO) test --locked --workspace --no-fail-fast
 
 lint: ## Formatting, and clippy with warnings as errors
 	$(call component,fmt,rustfmt)

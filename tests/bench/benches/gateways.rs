@@ -10,19 +10,13 @@ use base64::engine::general_purpose::STANDARD;
 use mesh::Options;
 use model::Event;
 use pilothouse_bench::gateways::{Certificate, ROUTES, SERVICES, listing, pod, route, secret};
+use pilothouse_bench::measure::{heap, processor, spread};
 use plane::Plane;
-use rustix::time::{ClockId, clock_gettime};
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
-use tikv_jemalloc_ctl::{epoch, stats};
+use std::time::Instant;
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
-
-fn heap() -> usize {
-    epoch::advance().unwrap();
-    stats::allocated::read().unwrap()
-}
 
 fn certificate() -> Certificate {
     let made = rcgen::generate_simple_self_signed(["*.example.com".to_owned()]).unwrap();
@@ -30,19 +24,6 @@ fn certificate() -> Certificate {
         chain: STANDARD.encode(made.cert.pem()),
         key: STANDARD.encode(made.signing_key.serialize_pem()),
     }
-}
-
-/// Returns the time of the processor that this thread has taken.
-fn processor() -> Duration {
-    let taken = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(taken.tv_sec.unsigned_abs(), taken.tv_nsec.unsigned_abs() as u32)
-}
-
-/// Times as `p50 / p99 / max`.
-fn spread(mut times: Vec<Duration>) -> String {
-    times.sort();
-    let [p50, p99, max] = [times.len() / 2, times.len() * 99 / 100, times.len() - 1].map(|at| times[at]);
-    format!("{p50:?} / {p99:?} / {max:?}")
 }
 
 /// How often the function of a row ran, by table; some tables, one for each kind of route, have one name.

@@ -8,19 +8,14 @@
 use mesh::Options;
 use model::Event;
 use model::Object;
+use pilothouse_bench::measure::heap;
 use pilothouse_bench::{Size, machine, pod, policy, waypoint};
 use plane::Plane;
 use std::time::{Duration, Instant};
-use tikv_jemalloc_ctl::{epoch, stats};
 use xds::{ResourceType, Writer};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
-
-fn heap() -> usize {
-    epoch::advance().unwrap();
-    stats::allocated::read().unwrap()
-}
 
 fn write(writer: &mut Writer, delta: &plane::Delta) {
     for change in &delta.resources {

@@ -1,8 +1,9 @@
 //! Gateways of a given number, as the events that a source would send: a namespace each, with five services
 //! of two pods, ten routes and a certificate.
 
+use crate::put;
 use model::facts::Answer;
-use model::parse::{ReferentKind, parse, referent};
+use model::parse::{ReferentKind, referent};
 use model::{Event, Kind};
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -41,13 +42,6 @@ pub fn listing(gateways: usize, certificate: &Certificate) -> Vec<Event> {
 
 fn namespace(n: usize) -> String {
     format!("team-{n}")
-}
-
-fn put(kind: Kind, object: &Value) -> Event {
-    match parse(kind, object.to_string().as_bytes()) {
-        Ok(object) => Event::Put(object),
-        Err(why) => panic!("{kind}: {}", why.message),
-    }
 }
 
 fn gateway(n: usize) -> Event {

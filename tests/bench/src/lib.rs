@@ -4,6 +4,8 @@
 
 pub mod gateways;
 mod kinds;
+pub mod measure;
+pub mod waypoints;
 
 pub use kinds::{machine, waypoint};
 
@@ -20,6 +22,14 @@ use std::sync::Arc;
 const PODS_PER_SERVICE: usize = 10;
 const SERVICES_PER_NAMESPACE: usize = 25;
 const PODS_PER_NODE: usize = 150;
+
+/// Reads an object as a source does.
+fn put(kind: Kind, object: &serde_json::Value) -> Event {
+    match model::parse::parse(kind, object.to_string().as_bytes()) {
+        Ok(object) => Event::Put(object),
+        Err(why) => panic!("{kind}: {}", why.message),
+    }
+}
 
 /// The size of a mesh.
 #[derive(Clone, Copy, Debug)]

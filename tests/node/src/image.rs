@@ -7,6 +7,8 @@ pub enum Image {
     Envoy,
     /// This control plane's command.
     Pilothouse,
+    /// A real ztunnel, where one is given, and else nothing: the node's own proxy does what it would.
+    Ztunnel,
     /// Nothing: commands are run in the pod from outside.
     Idle,
     /// A server that tells what reached it, on the ports of the container.
@@ -19,7 +21,7 @@ const TABLE: &[(&str, Image)] = &[
     ("pilothouse", Image::Pilothouse),
     ("client", Image::Idle),
     ("curl", Image::Idle),
-    ("ztunnel", Image::Idle),
+    ("ztunnel", Image::Ztunnel),
 ];
 
 impl Image {

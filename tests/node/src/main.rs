@@ -50,6 +50,9 @@ enum Command {
         /// Where `kubeconfig` is written, and what processes write
         #[arg(long)]
         work: PathBuf,
+        /// A ztunnel that does for the pods what the node's own proxy does else
+        #[arg(long)]
+        ztunnel: Option<PathBuf>,
     },
 }
 
@@ -88,7 +91,7 @@ fn outside(command: &Command) -> anyhow::Result<ExitCode> {
     let mut variables = Vec::new();
     // Inside, nothing can be fetched.
     envoy::program()?;
-    if let Command::Serve { work } = command {
+    if let Command::Serve { work, .. } = command {
         apiserver::program()?;
         apiserver::known_crds()?;
         std::fs::create_dir_all(work)?;
@@ -116,22 +119,22 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Demo { example, work } => {
             // Unless told otherwise, in what is gone with the namespaces.
             let work = work.unwrap_or_else(|| PathBuf::from("/run/demo"));
-            demo::run(&example, programs()?, &std::path::absolute(work)?).await?;
+            demo::run(&example, programs(None)?, &std::path::absolute(work)?).await?;
         }
-        Command::Serve { work } => {
+        Command::Serve { work, ztunnel } => {
             let port = std::env::var(PORT).context("no port")?.parse()?;
-            serve::run(programs()?, &std::path::absolute(work)?, port).await?;
+            serve::run(programs(ztunnel)?, &std::path::absolute(work)?, port).await?;
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// The programs that pods run: `pilothouse` is beside this one.
-fn programs() -> anyhow::Result<Programs> {
+fn programs(ztunnel: Option<PathBuf>) -> anyhow::Result<Programs> {
     let node = current_exe()?;
     let pilothouse = node.parent().unwrap_or(Path::new("")).join("pilothouse");
     let found = pilothouse.exists().then_some(pilothouse);
     let pilothouse =
         found.context("there is no program pilothouse beside this one: build it (`make demo` does)")?;
-    Ok(Programs { pilothouse, envoy: envoy::program()?, node })
+    Ok(Programs { pilothouse, envoy: envoy::program()?, ztunnel, node })
 }

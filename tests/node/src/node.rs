@@ -4,7 +4,7 @@ use crate::cluster::Cluster;
 use crate::control_plane::NAME;
 use crate::names::{self, Hosts};
 use crate::pod::{Programs, RunningPod, is_in_mesh, key};
-use crate::proxy::{Proxy, Range};
+use crate::proxy::{Proxy, Range, Ztunnel};
 use anyhow::{Context, bail};
 use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::Pod;
@@ -192,7 +192,8 @@ impl Node {
             CertificateTarget { address, server_name, roots_pem, token, client: None, time: None };
         fs::create_dir_all(&self.folder)?;
         let log = self.folder.join(format!("{node}.log"));
-        let proxy = Proxy::start(state, certificates, self.services, &log).await;
+        let ztunnel = self.programs.ztunnel.is_some().then(|| Ztunnel::of(node)).transpose()?;
+        let proxy = Proxy::start(state, certificates, self.services, ztunnel, &log).await;
         let proxy = proxy.with_context(|| format!("the proxy of {node}"))?;
         if self.proxies.is_empty() {
             let hosts = Hosts::from([(NAME.to_owned(), ADDRESS)]);

@@ -7,10 +7,11 @@
 //! ```
 
 use crate::cluster::{ApiServerCluster, Cluster, Kubelet};
-use crate::control_plane::ControlPlane;
+use crate::control_plane::{ControlPlane, NAME};
 use crate::isolation::command;
 use crate::node::{ADDRESS, Node};
 use crate::pod::{Programs, RunningPod};
+use crate::proxy::Ztunnel;
 use anyhow::Context;
 use pilothouse_tests::apiserver::{ApiServer, known_crds};
 use serde_json::{Value, json};
@@ -45,8 +46,26 @@ kind: ServiceAccount
 metadata: {name: ztunnel, namespace: istio-system}
 ";
 
+/// The proxy of a node, as its own chart runs it.
 fn ztunnel(number: usize) -> String {
     let node = format!("test-node-{number}");
+    let control_plane = format!("https://{NAME}:15012");
+    let variables = [
+        ("XDS_ADDRESS", control_plane.as_str()),
+        ("CA_ADDRESS", &control_plane),
+        ("XDS_ROOT_CA", "/var/run/secrets/istio/root-cert.pem"),
+        ("CA_ROOT_CA", "/var/run/secrets/istio/root-cert.pem"),
+        ("AUTH_TOKEN", "/var/run/secrets/tokens/istio-token"),
+        ("INPOD_UDS", &Ztunnel::socket(&node).display().to_string()),
+        ("NODE_NAME", &node),
+        ("SERVICE_ACCOUNT", "ztunnel"),
+        ("CLUSTER_ID", "Kubernetes"),
+        ("ISTIO_META_DNS_CAPTURE", "false"),
+        ("IPV6_ENABLED", "false"),
+        ("RUST_LOG", "info"),
+    ]
+    .map(|(name, value)| json!({"name": name, "value": value}));
+    let token = json!({"audience": "istio-ca", "path": "istio-token", "expirationSeconds": 43200});
     json!({
         "apiVersion": "v1",
         "kind": "Pod",
@@ -58,7 +77,20 @@ fn ztunnel(number: usize) -> String {
         "spec": {
             "serviceAccountName": "ztunnel",
             "nodeName": node,
-            "containers": [{"name": "ztunnel", "image": "ztunnel"}],
+            "containers": [{
+                "name": "ztunnel",
+                "image": "ztunnel",
+                "args": ["proxy", "ztunnel"],
+                "env": variables,
+                "volumeMounts": [
+                    {"name": "istiod-ca-cert", "mountPath": "/var/run/secrets/istio"},
+                    {"name": "istio-token", "mountPath": "/var/run/secrets/tokens"},
+                ],
+            }],
+            "volumes": [
+                {"name": "istiod-ca-cert", "configMap": {"name": "istio-ca-root-cert"}},
+                {"name": "istio-token", "projected": {"sources": [{"serviceAccountToken": token}]}},
+            ],
         },
     })
     .to_string()

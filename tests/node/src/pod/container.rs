@@ -23,6 +23,8 @@ pub struct Programs {
     pub pilothouse: PathBuf,
     /// Of the proxies.
     pub envoy: PathBuf,
+    /// A ztunnel, if it is to do for the pods of nodes what the proxy of this program does else.
+    pub ztunnel: Option<PathBuf>,
     /// This one.
     pub node: PathBuf,
 }
@@ -61,7 +63,8 @@ impl Container {
         let (program, arguments) = match image {
             Image::Envoy => (&programs.envoy, arguments.collect()),
             Image::Pilothouse => (&programs.pilothouse, arguments.collect()),
-            Image::Idle => (&programs.node, vec!["idle".to_owned()]),
+            Image::Ztunnel if let Some(ztunnel) = &programs.ztunnel => (ztunnel, arguments.collect()),
+            Image::Idle | Image::Ztunnel => (&programs.node, vec!["idle".to_owned()]),
             Image::Echo => {
                 let ports = of.ports.iter().flatten().filter(|port| port.protocol.as_deref() != Some("UDP"));
                 let ports = ports.map(|port| port.container_port.to_string());

@@ -9,7 +9,7 @@ pub use container::{Container, Programs};
 use crate::cluster::Cluster;
 use crate::image::Image;
 use crate::namespace::Namespace;
-use crate::proxy::{Capture, PodNetwork, Proxy};
+use crate::proxy::{Capture, Owner, PodNetwork, Proxy};
 use anyhow::{Context, bail};
 use k8s_openapi::api::core::v1::{Container as ContainerSpec, Pod};
 use probe::Probe;
@@ -53,6 +53,17 @@ pub fn key(pod: &Pod) -> String {
     format!("{}/{}", of(&pod.metadata.namespace), of(&pod.metadata.name))
 }
 
+fn owner(pod: &Pod) -> Owner {
+    let of = |text: &Option<String>| text.clone().unwrap_or_default();
+    let account = pod.spec.as_ref().and_then(|spec| spec.service_account_name.clone());
+    Owner {
+        uid: of(&pod.metadata.uid),
+        name: of(&pod.metadata.name),
+        namespace: of(&pod.metadata.namespace),
+        service_account: account.unwrap_or_else(|| "default".to_owned()),
+    }
+}
+
 /// The address that its status has.
 fn address(pod: &Pod) -> Option<Ipv4Addr> {
     pod.status.as_ref()?.pod_ip.as_ref()?.parse().ok()
@@ -74,7 +85,7 @@ impl RunningPod {
         let address = address(pod).context("it has no address")?;
         let namespace = tokio::task::spawn_blocking(move || Namespace::create(number, address)).await??;
         let network = Arc::new(PodNetwork { namespace, address });
-        let capture = proxy.serve(&network, is_in_mesh(pod)).await?;
+        let capture = proxy.serve(&network, owner(pod), is_in_mesh(pod)).await?;
         let folder = folder.join(key(pod));
         if folder.exists() {
             // Of one before, of the same name.

@@ -13,6 +13,9 @@
 mod certificates;
 mod inbound;
 mod outbound;
+mod ztunnel;
+
+pub use ztunnel::{Owner, Ztunnel};
 
 use crate::namespace::{LINK, Namespace, RETURNED};
 use crate::netfilter::{self, Action, Chain, Condition, Rule};
@@ -35,6 +38,8 @@ use tokio::task::JoinSet;
 
 /// Where what pods send is redirected to.
 const OUTBOUND_PORT: u16 = 15001;
+/// Where what pods that are not in the mesh send to services is redirected to beside a ztunnel, which has the other port.
+const BESIDE_PORT: u16 = 15002;
 /// Where what comes to pods in plain text is redirected to.
 const PLAINTEXT_PORT: u16 = 15006;
 /// The mark of the proxy's own connections, as of ztunnel's.
@@ -92,6 +97,8 @@ pub struct Proxy {
     client: Client,
     certificates: Certificates,
     services: Range,
+    /// Who serves pods that are in the mesh instead.
+    ztunnel: Option<Ztunnel>,
     log: Mutex<File>,
 }
 
@@ -105,13 +112,14 @@ impl Proxy {
         state: Options,
         certificates: CertificateTarget,
         services: Range,
+        ztunnel: Option<Ztunnel>,
         log: &Path,
     ) -> anyhow::Result<Arc<Self>> {
         let log = File::create(log).with_context(|| format!("cannot make {}", log.display()))?;
         let client = Client::connect(state).await?;
         client.until("the state of the mesh", |state| state.is_ready()).await?;
         let certificates = Certificates::new(certificates);
-        Ok(Arc::new(Self { client, certificates, services, log: Mutex::new(log) }))
+        Ok(Arc::new(Self { client, certificates, services, ztunnel, log: Mutex::new(log) }))
     }
 
     /// What it holds.
@@ -123,16 +131,22 @@ impl Proxy {
     ///
     /// # Errors
     /// When the system refuses.
-    pub async fn serve(self: &Arc<Self>, pod: &Arc<PodNetwork>, in_mesh: bool) -> anyhow::Result<Capture> {
+    pub async fn serve(
+        self: &Arc<Self>,
+        pod: &Arc<PodNetwork>,
+        owner: Owner,
+        in_mesh: bool,
+    ) -> anyhow::Result<Capture> {
         let mut capture = Capture {
             proxy: Arc::clone(self),
             pod: Arc::clone(pod),
+            owner,
             is_in_mesh: Arc::default(),
             inbound: JoinSet::new(),
             _outbound: JoinSet::new(),
         };
         let (proxy, pod, is_in_mesh) = (Arc::clone(self), Arc::clone(pod), Arc::clone(&capture.is_in_mesh));
-        let listener = pod.listen(OUTBOUND_PORT)?;
+        let listener = pod.listen(self.outbound_port())?;
         capture._outbound.spawn(accept(listener, move |stream| {
             let (proxy, pod, in_mesh) =
                 (Arc::clone(&proxy), Arc::clone(&pod), is_in_mesh.load(Ordering::Relaxed));
@@ -140,6 +154,11 @@ impl Proxy {
         }));
         capture.apply(in_mesh).await?;
         Ok(capture)
+    }
+
+    /// Where it takes what pods send.
+    fn outbound_port(&self) -> u16 {
+        if self.ztunnel.is_some() { BESIDE_PORT } else { OUTBOUND_PORT }
     }
 
     /// Writes a line to the log.
@@ -153,6 +172,7 @@ impl Proxy {
 pub struct Capture {
     proxy: Arc<Proxy>,
     pod: Arc<PodNetwork>,
+    owner: Owner,
     is_in_mesh: Arc<AtomicBool>,
     inbound: JoinSet<()>,
     _outbound: JoinSet<()>,
@@ -177,7 +197,13 @@ impl Capture {
 
     async fn apply(&mut self, in_mesh: bool) -> anyhow::Result<()> {
         self.inbound.shutdown().await;
-        if in_mesh {
+        if let Some(ztunnel) = &self.proxy.ztunnel {
+            match in_mesh {
+                true => ztunnel.add(&self.owner, &self.pod).await?,
+                false if self.is_in_mesh() => ztunnel.remove(&self.owner).await?,
+                false => {}
+            }
+        } else if in_mesh {
             for port in [HBONE_PORT, PLAINTEXT_PORT] {
                 let (proxy, pod) = (Arc::clone(&self.proxy), Arc::clone(&self.pod));
                 self.inbound.spawn(accept(self.pod.listen(port)?, move |stream| {
@@ -192,20 +218,29 @@ impl Capture {
             }
         }
         self.is_in_mesh.store(in_mesh, Ordering::Relaxed);
-        let rules = rules(in_mesh, self.proxy.services);
+        let rules = rules(in_mesh, self.proxy.services, self.proxy.outbound_port());
         self.pod.namespace.within(|| netfilter::replace(&rules))?
     }
 }
 
-/// The rules of a pod's namespace.
-fn rules(in_mesh: bool, (first, length): Range) -> Vec<Rule> {
-    let captured = |range| Rule {
+impl Drop for Capture {
+    fn drop(&mut self) {
+        if let Some(ztunnel) = self.proxy.ztunnel.as_ref().filter(|_| self.is_in_mesh()) {
+            // Nobody waits for a pod to be gone.
+            let _ = ztunnel.forget(&self.owner);
+        }
+    }
+}
+
+/// The rules of a pod's namespace; `own` is where the proxy of this program takes what the pod sends.
+fn rules(in_mesh: bool, (first, length): Range, own: u16) -> Vec<Rule> {
+    let captured = |range, port| Rule {
         chain: Chain::Captured,
         conditions: vec![range, Condition::Mark(MARK, false), Condition::NotToLoopback],
-        action: Action::Redirect(OUTBOUND_PORT),
+        action: Action::Redirect(port),
     };
     if !in_mesh {
-        return vec![captured(Condition::Destination(first, length, true))];
+        return vec![captured(Condition::Destination(first, length, true), own)];
     }
     let incoming = Rule {
         chain: Chain::Redirected,
@@ -229,7 +264,7 @@ fn rules(in_mesh: bool, (first, length): Range) -> Vec<Rule> {
         action: Action::Mark(RETURNED),
     };
     let others = Condition::Destination(Ipv4Addr::LOCALHOST, 8, false);
-    vec![captured(others), incoming, remembered, returned]
+    vec![captured(others, OUTBOUND_PORT), incoming, remembered, returned]
 }
 
 /// Takes connections until it is dropped, and they with it.
