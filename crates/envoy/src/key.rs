@@ -67,25 +67,34 @@ impl ClusterKey {
 pub(crate) struct ResourceKey {
     /// The waypoint.
     pub waypoint: Name,
+    /// What its scope has behind the waypoint's name, if it is for instances at one place alone.
+    pub place: Str,
     /// The name of the resource.
     pub name: Str,
 }
 
 impl ResourceKey {
     pub fn new(waypoint: &Name, name: impl Into<Str>) -> Self {
-        Self { waypoint: waypoint.clone(), name: name.into() }
+        Self::at(waypoint, Str::new(), name)
+    }
+
+    /// The key of what is for the instances at one place.
+    pub fn at(waypoint: &Name, place: Str, name: impl Into<Str>) -> Self {
+        Self { waypoint: waypoint.clone(), place, name: name.into() }
     }
 
     /// Returns the key of a resource; `None` if the scope is not that of a proxy.
     pub fn of(scope: &Scope, name: &str) -> Option<Self> {
         let Scope::Proxy(waypoint) = scope else { return None };
         let (ns, waypoint) = waypoint.split_once('/')?;
-        Some(Self::new(&Name::new(ns, waypoint), name))
+        let (waypoint, place) = waypoint.split_at(waypoint.find('@').unwrap_or(waypoint.len()));
+        Some(Self::at(&Name::new(ns, waypoint), place.into(), name))
     }
 
     /// Returns the resource of this key.
     pub fn resource<'r>(&'r self, encoded: &'r Encoded) -> Resource<'r> {
-        Resource::new(self.name.as_str(), encoded).scope(Scope::proxy(&self.waypoint.to_string()))
+        Resource::new(self.name.as_str(), encoded)
+            .scope(Scope::proxy(&format!("{}{}", self.waypoint, self.place)))
     }
 }
 
@@ -152,3 +161,7 @@ pub(crate) const DIRECT: &str = "direct";
 pub(crate) const ENCAP: &str = "encap";
 /// The listener that sends by HBONE, and the cluster of what it sends to.
 pub(crate) const CONNECT_ORIGINATE: &str = "connect_originate";
+/// The listener that sends to another network what only its target is to read, and the cluster that leads to the next.
+pub(crate) const INNER_CONNECT_ORIGINATE: &str = "inner_connect_originate";
+/// The listener that sends it to the gateway of that network by HBONE, and the cluster of gateways.
+pub(crate) const OUTER_CONNECT_ORIGINATE: &str = "outer_connect_originate";

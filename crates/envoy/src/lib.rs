@@ -31,6 +31,7 @@ mod connect;
 mod endpoint;
 mod key;
 mod listener;
+mod locality;
 mod matcher;
 mod message;
 mod policy;

@@ -2,15 +2,15 @@
 
 use engine::{Builder, Cx, Table};
 use mesh::destination::Destinations;
-use model::{Name, TrustDomain};
+use model::{Name, Str, TrustDomain};
 use output::{Encoded, Outputs, Rank};
 use prost::Message;
 use proto::ResourceType;
 
 use crate::cluster::Members;
 use crate::key::{
-    CONNECT_ORIGINATE, CONNECT_TERMINATE, DIRECT, ENCAP, MAIN_INTERNAL, ResourceKey, connect_scope,
-    port_listener,
+    CONNECT_ORIGINATE, CONNECT_TERMINATE, DIRECT, ENCAP, INNER_CONNECT_ORIGINATE, MAIN_INTERNAL,
+    OUTER_CONNECT_ORIGINATE, ResourceKey, connect_scope, port_listener,
 };
 use crate::policy;
 use crate::port::{self, Traffic};
@@ -34,7 +34,7 @@ pub(crate) fn declare(
     destinations: Destinations,
 ) {
     let ports = port::declare(b, destinations);
-    let upstreams = Upstreams::declare(b, destinations, gateway);
+    let upstreams = Upstreams::declare(b, destinations, mesh, gateway);
     upstreams.want_ports(b, ports);
     let sources = Sources { ports, routing: gateway.routing, upstreams };
     let policy::Tables { ports: policies, gateways: of_gateway } =
@@ -53,27 +53,38 @@ pub(crate) fn declare(
 
     let by_service = b.index(upstreams, "upstream_by_service", |key, _| [key.service.clone()]);
     let endpoints = destinations.declare_endpoints(b, move |cx, service| cx.any(by_service, service));
-    let sources = endpoint::Sources { endpoints, network: mesh.network };
+    let trust = mesh.identity.settings;
+    let trust_domain = b.single("waypoint_trust_domain", move |cx| {
+        cx.single(trust).map(|trust| trust.trust_domain.clone()).unwrap_or_default()
+    });
+    let (network, locations) = (mesh.network, destinations.locations);
+    let sources = endpoint::Sources { endpoints, network, locations, trust_domain };
     let assignments = endpoint::declare(b, upstreams, sources);
     send(b, out, assignments, ResourceType::Endpoint, ENDPOINTS);
 
     let clusters = b.expand("clusters", upstreams, move |cx, key, upstream| {
         let name = key.name();
-        let members = if upstream.is_resolved_by_name() {
-            Members::Resolved(sources.assignment(cx, &name, key, upstream))
-        } else if upstream.is_asked_for_by_name(key) {
+        let of = |place, members| {
+            let cluster = cluster::of_upstream(&name, members, upstream);
+            (ResourceKey::at(&key.waypoint, place, name.as_str()), Encoded::message(&cluster))
+        };
+        if upstream.is_resolved_by_name() {
+            let all = sources.assignments(cx, &name, key, upstream).into_iter();
+            return all.map(|(place, members)| of(place, Members::Resolved(members))).collect();
+        }
+        let members = if upstream.is_asked_for_by_name(key) {
             Members::Asked
         } else {
-            Members::Named(upstream.with_endpoints(key).name())
+            let is_elsewhere = endpoints.is_elsewhere(cx, &key.service);
+            Members::Named(upstream.with_endpoints(key).name(), is_elsewhere)
         };
-        vec![resource(&key.waypoint, &name, &cluster::of_upstream(&name, members, upstream))]
+        vec![of(Str::new(), members)]
     });
     let of_listeners = b.expand("port_listener_clusters", ports, |_, key, port| {
         let name = port_listener(key.port, &port.hostname);
         let has_own = port.traffic() != Traffic::Http;
         has_own.then(|| resource(&key.waypoint, &name, &cluster::of_listener(&name))).into_iter().collect()
     });
-    let trust = mesh.identity.settings;
     let domains = b.single("waypoint_trust_domains", move |cx| {
         let trust = cx.single(trust);
         let all = trust.iter().flat_map(|trust| std::iter::once(&trust.trust_domain).chain(&trust.aliases));
@@ -89,6 +100,13 @@ pub(crate) fn declare(
         let policies = cx.memo(of_gateway, waypoint);
         policies.map(|policies| policies.unasked_of_workloads(waypoint)).unwrap_or_default()
     });
+    let elsewhere = b.derive("upstreams_elsewhere", upstreams, move |cx, key, _| {
+        endpoints.is_elsewhere(cx, &key.service).then_some(())
+    });
+    let elsewhere = b.index(elsewhere, "upstream_elsewhere_by_waypoint", |key, ()| [key.waypoint.clone()]);
+    let with_networks = b.derive("waypoints_of_networks", destinations.waypoints, move |cx, waypoint, ()| {
+        cx.any(elsewhere, waypoint).then_some(())
+    });
     let fixed = b.expand("waypoint_clusters", destinations.waypoints, move |cx, waypoint, ()| {
         let domains = cx.single(domains).unwrap_or_default();
         vec![
@@ -102,7 +120,15 @@ pub(crate) fn declare(
             resource(waypoint, ENCAP, &cluster::encap()),
         ]
     });
+    let of_networks = b.expand("network_clusters", with_networks, move |cx, waypoint, ()| {
+        let domains = cx.single(domains).unwrap_or_default();
+        vec![
+            resource(waypoint, INNER_CONNECT_ORIGINATE, &cluster::inner_connect_originate(&domains)),
+            resource(waypoint, OUTER_CONNECT_ORIGINATE, &cluster::outer_connect_originate(&domains)),
+        ]
+    });
     send(b, out, fixed, ResourceType::Cluster, CLUSTERS);
+    send(b, out, of_networks, ResourceType::Cluster, CLUSTERS.next().next().next().next());
     send(b, out, of_workloads, ResourceType::Cluster, CLUSTERS.next().next().next());
     send(b, out, clusters, ResourceType::Cluster, CLUSTERS.next());
     send(b, out, of_listeners, ResourceType::Cluster, CLUSTERS.next().next());
@@ -147,7 +173,15 @@ pub(crate) fn declare(
             &listener::direct(policies.as_deref(), normalization, log(cx).as_ref()),
         )]
     });
+    let of_networks = b.expand("network_listeners", with_networks, move |cx, waypoint, ()| {
+        let network = cx.single(network).map(|of| (*of).clone()).unwrap_or_default();
+        vec![
+            resource(waypoint, INNER_CONNECT_ORIGINATE, &listener::inner_connect_originate(&network)),
+            resource(waypoint, OUTER_CONNECT_ORIGINATE, &listener::outer_connect_originate()),
+        ]
+    });
     send(b, out, fixed, ResourceType::Listener, LISTENERS);
+    send(b, out, of_networks, ResourceType::Listener, LISTENERS.next().next().next());
     send(b, out, of_workloads, ResourceType::Listener, LISTENERS.next().next());
     send(b, out, of_ports, ResourceType::Listener, LISTENERS.next());
 

@@ -1,8 +1,9 @@
 //! Streams that end with the pod that opened them.
 
 use hashbrown::HashMap;
-use model::{Name, Str};
+use model::Name;
 use parking_lot::Mutex;
+use plane::GatewayInstance;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -18,8 +19,8 @@ struct Bound {
 pub(crate) struct BoundPod {
     /// The UID.
     pub uid: String,
-    /// The gateway that it is an instance of.
-    pub gateway: Option<Str>,
+    /// Of which gateway it is an instance, and where.
+    pub instance: Option<GatewayInstance>,
 }
 
 #[derive(Debug, Default)]
@@ -41,8 +42,8 @@ pub struct Binding {
     pub gone: CancellationToken,
     /// The node of the pod.
     pub node: String,
-    /// The gateway that the pod is an instance of, one of its namespace.
-    pub gateway: Option<Str>,
+    /// Of which gateway the pod is an instance, and where.
+    pub instance: Option<GatewayInstance>,
 }
 
 impl Bindings {
@@ -62,9 +63,9 @@ impl Bindings {
         let id = table.next_id;
         table.next_id += 1;
         let gone = CancellationToken::new();
-        let gateway = pod.gateway.clone();
+        let instance = pod.instance.clone();
         table.by_pod.entry(name.clone()).or_default().push(Bound { id, pod, gone: gone.clone() });
-        Ok(Binding { bindings: self.clone(), pod: name, id, gone, node, gateway })
+        Ok(Binding { bindings: self.clone(), pod: name, id, gone, node, instance })
     }
 
     /// Ends the streams that are bound to these pods, but for those of the pod that has the name now:
@@ -113,7 +114,9 @@ mod tests {
     use super::*;
 
     fn pod(uid: &str, gateway: Option<&str>) -> BoundPod {
-        BoundPod { uid: uid.to_owned(), gateway: gateway.map(Str::from) }
+        let instance =
+            gateway.map(|gateway| GatewayInstance { gateway: gateway.into(), places: Default::default() });
+        BoundPod { uid: uid.to_owned(), instance }
     }
 
     fn bind(bindings: &Bindings, uid: &str) -> Binding {

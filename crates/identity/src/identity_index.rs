@@ -128,7 +128,7 @@ impl IdentityIndex {
             self.snapshot.send_replace(Arc::clone(snapshot));
             let live = |pod: &Name| {
                 let uid = snapshot.pod(&pod.ns, &pod.name)?.uid.to_string();
-                Some(BoundPod { uid, gateway: snapshot.gateway_of(&pod.ns, &pod.name).cloned() })
+                Some(BoundPod { uid, instance: snapshot.instance(&pod.ns, &pod.name).cloned() })
             };
             self.bindings.release(&delta.gone, live);
         }
@@ -175,8 +175,8 @@ impl IdentityIndex {
             let snapshot = Arc::clone(&self.snapshot.borrow());
             let pods = LivePods(&snapshot);
             let live = caller.live_pod(&pods)?;
-            let gateway = snapshot.gateway_of(namespace, pod).cloned();
-            Ok((BoundPod { uid: live.uid.into_owned(), gateway }, live.node.to_owned()))
+            let instance = snapshot.instance(namespace, pod).cloned();
+            Ok((BoundPod { uid: live.uid.into_owned(), instance }, live.node.to_owned()))
         })
     }
 

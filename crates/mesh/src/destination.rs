@@ -3,17 +3,21 @@
 //! Both are read from what ztunnels are sent, so the two can never disagree.
 
 use engine::{Builder, Cx, Index, Key, Memo, Row, Table};
-use model::facts::{Pod, Resolution, Service};
+use model::facts::{FailoverLabel, GatewayAddress, Pod, Resolution, Service, topology};
 use model::{Kind, Labels, Name, Str, shared};
 use output::Encoded;
 use prost::Message;
-use proto::workload::{self, Address, TunnelProtocol, WorkloadStatus, address::Type};
-use std::net::IpAddr;
+use proto::workload::{
+    self, Address, TunnelProtocol, WorkloadStatus, address::Type, gateway_address, load_balancing,
+};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use crate::network::Networks;
 use crate::service::{Entries, HostKey, PortProtocol, ServiceRow, entry_tcp_ports, tcp_ports};
-pub use crate::waypoint::Families;
+use crate::split_horizon::Summary;
 use crate::waypoint::{Binder, Binding, HBONE_PORT, Waypoint};
+pub use crate::waypoint::{Detail, Families, Instance, Location};
 use crate::workload::{EntryWorkload, Workloads};
 
 /// The port on which whatever takes HBONE does.
@@ -38,6 +42,11 @@ pub struct Destination {
     pub resolution: Resolution,
     /// Its waypoints that are configured here: its own, then its canary.
     pub waypoints: Vec<Name>,
+    /// `trafficDistribution`, its own or what stands in for it: instances that have most of these in common with who
+    /// calls, in order, go first.
+    pub preferred: Vec<FailoverLabel>,
+    /// `internalTrafficPolicy`: no other instances are used than those that have all of these in common.
+    pub required: Vec<FailoverLabel>,
 }
 
 /// An instance of a service.
@@ -57,10 +66,27 @@ pub struct Endpoint {
     pub network: Str,
     /// Region, zone and subzone; empty where they are not known.
     pub locality: [Str; 3],
+    /// The node that it is on; empty for none.
+    pub node: Str,
+    /// The cluster that it is of.
+    pub cluster: Str,
+    /// How it is reached, if it is on another network; `None` where it is not, and where nothing leads there.
+    pub through: Option<Through>,
     /// What it is labelled with.
     pub labels: Labels,
     /// The workload, as metrics name it: name, namespace, canonical service, its revision, and the cluster.
     pub workload: Str,
+}
+
+/// The way to what is on another network.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Through {
+    /// Where the gateway of that network takes HBONE.
+    pub address: SocketAddr,
+    /// The account that the gateway proves.
+    pub gateway: Name,
+    /// The accounts of which who answers behind it proves one; ascending.
+    pub accounts: Vec<Name>,
 }
 
 /// Where an instance is.
@@ -80,8 +106,14 @@ pub(crate) struct Inputs {
     pub service_rows: Table<Name, ServiceRow>,
     pub entries: Entries,
     pub workloads: Workloads,
+    /// What stands for workloads of other networks, where it does.
+    pub summaries: Option<Table<Str, Summary>>,
+    pub networks: Networks,
+    /// The network of the cluster.
+    pub network: Table<(), Str>,
     pub binder: Binder,
     pub families: Table<Name, Families>,
+    pub located: Table<Name, Vec<Instance>>,
 }
 
 /// Services by `NAMESPACE/HOSTNAME`, and what their endpoints are found in.
@@ -93,8 +125,13 @@ pub struct Destinations {
     pub waypoints: Table<Name, ()>,
     /// Of which families the addresses of their instances are.
     pub families: Table<Name, Families>,
+    /// Where their instances are, as exactly as asked for; each place once, ascending.
+    pub locations: Memo<(Name, Detail), Vec<Location>>,
     pods: Table<Name, Pod>,
     workloads: Workloads,
+    summaries: Option<Table<Str, Summary>>,
+    networks: Networks,
+    network: Table<(), Str>,
     /// Waypoints that workloads may be bound to, by their address as workloads have it.
     by_address: Index<Vec<u8>, Name, Waypoint>,
 }
@@ -108,6 +145,9 @@ pub struct Endpoints {
     /// The workloads that are called at their own addresses, and take HBONE.
     pub called: Table<CalledWorkload, ()>,
     by_service: [Index<Str, EndpointKey, Endpoint>; 4],
+    summary_by_service: Option<Index<Str, EndpointKey, Endpoint>>,
+    /// Those on other networks that are reached.
+    elsewhere: [Option<Index<Str, EndpointKey, Endpoint>>; 5],
 }
 
 /// The service, and the name of the workload.
@@ -115,7 +155,8 @@ type EndpointKey = (Str, Str);
 
 impl Destinations {
     pub(crate) fn declare(b: &mut Builder, of: Inputs) -> Self {
-        let Inputs { services, pods, service_rows, entries, workloads, binder, families } = of;
+        let Inputs { services, pods, service_rows, entries, workloads, binder, families, .. } = of;
+        let Inputs { summaries, networks, network, located, .. } = of;
         let waypoints = b.derive("configured_waypoints", binder.waypoints, |_, _, waypoint| {
             waypoint.is_served.then_some(())
         });
@@ -142,7 +183,26 @@ impl Destinations {
             let address = waypoint.gateway_address().filter(|_| waypoint.traffic.accepts(Binding::Workload));
             address.map(|address| address.encode_to_vec())
         });
-        Self { services: [of_services, of_entries], waypoints, families, pods, workloads, by_address }
+        let locations = b.memo("waypoint_locations", move |cx, (waypoint, detail): &(Name, Detail)| {
+            let instances = cx.get(located, waypoint)?;
+            let mut all: Vec<Location> = instances.iter().map(|of| of.location.at(*detail)).collect();
+            all.sort();
+            all.dedup();
+            Some(all)
+        });
+        let services = [of_services, of_entries];
+        Self {
+            services,
+            waypoints,
+            families,
+            locations,
+            pods,
+            workloads,
+            summaries,
+            networks,
+            network,
+            by_address,
+        }
     }
 
     /// Returns a service.
@@ -159,31 +219,47 @@ impl Destinations {
         let Workloads { pods, entries, inline, endpoints } = self.workloads;
         let rows = b.memo("called_workload", |_, _: &CalledWorkload| Some(()));
         let called = Called { rows, by_address: self.by_address, configured: self.waypoints };
+        let from = EndpointInputs { called, networks: self.networks, network: self.network };
         let facts = self.pods;
         let of_pod =
             move |cx: &Cx<'_>, name: &Name, _: &Encoded| cx.get(facts, name).map(|pod| pod.labels.clone());
         let of_entry = |_: &Cx<'_>, _: &Str, row: &EntryWorkload| Some(row.labels.clone());
         let wanted = is_wanted.clone();
-        let pods = expand(b, called, "pod_endpoints", pods, (|row| Some(row), of_pod), wanted);
+        let pods = expand(b, from, "pod_endpoints", pods, (|row| Some(row), of_pod), wanted);
         let wanted = is_wanted.clone();
-        let entries = expand(b, called, "entry_endpoints", entries, (EntryWorkload::sent, of_entry), wanted);
+        let entries = expand(b, from, "entry_endpoints", entries, (EntryWorkload::sent, of_entry), wanted);
         let wanted = is_wanted.clone();
-        let inline = expand(b, called, "inline_endpoints", inline, (EntryWorkload::sent, of_entry), wanted);
-        let of_slice = |_: &Cx<'_>, _: &Str, _: &Encoded| None;
-        let endpoints =
-            expand(b, called, "slice_endpoints", endpoints, (|row| Some(row), of_slice), is_wanted);
-        let by_service = [pods, entries, inline, endpoints]
-            .map(|table| b.index(table, "endpoint_by_service", |key: &EndpointKey, _| [key.0.clone()]));
-        Endpoints { by_service, called: b.in_use("called_workloads", rows) }
+        let inline = expand(b, from, "inline_endpoints", inline, (EntryWorkload::sent, of_entry), wanted);
+        let wanted = is_wanted.clone();
+        let unlabelled = |_: &Cx<'_>, _: &Str, _: &Encoded| None;
+        let endpoints = expand(b, from, "slice_endpoints", endpoints, (|row| Some(row), unlabelled), wanted);
+        let summaries = self.summaries.map(|table| summary_endpoints(b, from, table, is_wanted));
+        let by_service = [pods, entries, inline, endpoints].map(|table| index(b, table));
+        let all = [Some(pods), Some(entries), Some(inline), Some(endpoints), summaries];
+        let elsewhere = all.map(|table| {
+            let of_service = |key: &EndpointKey, of: &Endpoint| of.through.as_ref().map(|_| key.0.clone());
+            table.map(|table| b.index(table, "endpoint_elsewhere", of_service))
+        });
+        let summary_by_service = summaries.map(|table| index(b, table));
+        Endpoints { by_service, summary_by_service, elsewhere, called: b.in_use("called_workloads", rows) }
     }
 }
 
 impl Endpoints {
     /// Returns those of a service, ascending by source and name.
     pub fn of(&self, cx: &Cx<'_>, service: &Str) -> Vec<Arc<Endpoint>> {
-        let found = self.by_service.iter().flat_map(|index| cx.lookup(*index, service));
-        found.map(|(_, endpoint)| endpoint).collect()
+        let all = self.by_service.iter().chain(&self.summary_by_service);
+        all.flat_map(|index| cx.lookup(*index, service)).map(|(_, endpoint)| endpoint).collect()
     }
+
+    /// Tells whether some of a service's are on another network, and reached there.
+    pub fn is_elsewhere(&self, cx: &Cx<'_>, service: &Str) -> bool {
+        self.elsewhere.iter().flatten().any(|index| cx.any(*index, service))
+    }
+}
+
+fn index(b: &mut Builder, table: Table<EndpointKey, Endpoint>) -> Index<Str, EndpointKey, Endpoint> {
+    b.index(table, "endpoint_by_service", |key: &EndpointKey, _| [key.0.clone()])
 }
 
 /// How a workload tells that it is called at its own addresses.
@@ -211,9 +287,55 @@ fn is_hbone(workload: &workload::Workload) -> bool {
     workload.tunnel_protocol() == TunnelProtocol::Hbone
 }
 
+/// What endpoints are made from, besides their workloads.
+#[derive(Clone, Copy)]
+struct EndpointInputs {
+    called: Called,
+    networks: Networks,
+    network: Table<(), Str>,
+}
+
+impl EndpointInputs {
+    /// Returns the way to a workload of another network.
+    fn through(self, cx: &Cx<'_>, of: &workload::Workload) -> Option<Through> {
+        if cx.single(self.network).is_none_or(|own| own.as_str() == of.network) {
+            return None;
+        }
+        let named = of.network_gateway.as_ref()?;
+        let Some(gateway_address::Destination::Address(address)) = &named.destination else { return None };
+        let address = ip(&address.address)?;
+        let mut all = self.networks.gateways(cx, &shared(&of.network));
+        let gateway = all.find(|gateway| gateway.address == GatewayAddress::Ip(address))?;
+        let port = u16::try_from(named.hbone_mtls_port).ok().filter(|port| *port != 0).unwrap_or(HBONE);
+        let account = if of.service_account.is_empty() { "default" } else { &of.service_account };
+        Some(Through {
+            address: SocketAddr::new(address, port),
+            gateway: gateway.identity.clone(),
+            accounts: vec![Name::new(&of.namespace, account)],
+        })
+    }
+}
+
+/// Declares the endpoints that stand for workloads of other networks.
+fn summary_endpoints(
+    b: &mut Builder,
+    from: EndpointInputs,
+    table: Table<Str, Summary>,
+    is_wanted: impl Fn(&Cx<'_>, &Str) -> bool + Send + 'static,
+) -> Table<EndpointKey, Endpoint> {
+    let unlabelled = |_: &Cx<'_>, _: &Str, _: &Summary| None;
+    let found =
+        expand(b, from, "summarised_endpoints", table, (|row| Some(&row.encoded), unlabelled), is_wanted);
+    b.derive("summary_endpoints", found, move |cx, (_, name), endpoint| {
+        let accounts = cx.get(table, name)?.accounts.clone();
+        let through = endpoint.through.clone().map(|through| Through { accounts, ..through });
+        Some(Endpoint { through, ..endpoint.clone() })
+    })
+}
+
 fn expand<K: Key, V: Row>(
     b: &mut Builder,
-    called: Called,
+    from: EndpointInputs,
     name: &'static str,
     table: Table<K, V>,
     (sent, labels): (
@@ -224,15 +346,18 @@ fn expand<K: Key, V: Row>(
 ) -> Table<EndpointKey, Endpoint> {
     b.expand(name, table, move |cx, key, row| {
         let Some(Type::Workload(workload)) = sent(row).and_then(decoded) else { return Vec::new() };
-        called.tell(cx, &workload);
-        let Some(place) = place(&workload) else { return Vec::new() };
+        from.called.tell(cx, &workload);
         let uid = Str::from(workload.uid.as_str());
         let rows = workload.services.iter().filter_map(|(service, ports)| {
             let service = shared(service);
-            is_wanted(cx, &service).then(|| {
-                let labels = labels(cx, key, row).unwrap_or_default();
-                ((service, uid.clone()), endpoint(&workload, place.clone(), ports, labels))
-            })
+            if !is_wanted(cx, &service) {
+                return None;
+            }
+            let through = from.through(cx, &workload);
+            let gateway = through.as_ref().map(|through| Place::Address(through.address.ip()));
+            let at = (gateway.or_else(|| place(&workload))?, through);
+            let labels = labels(cx, key, row).unwrap_or_default();
+            Some(((service, uid.clone()), endpoint(&workload, at, ports, labels)))
         });
         rows.collect()
     })
@@ -245,7 +370,7 @@ fn place(of: &workload::Workload) -> Option<Place> {
 
 fn endpoint(
     workload: &workload::Workload,
-    place: Place,
+    (place, through): (Place, Option<Through>),
     ports: &workload::PortList,
     labels: Labels,
 ) -> Endpoint {
@@ -265,6 +390,9 @@ fn endpoint(
         weight: workload.capacity.unwrap_or(1),
         network: shared(&workload.network),
         locality: [part(|at| &at.region), part(|at| &at.zone), part(|at| &at.subzone)],
+        node: shared(&workload.node),
+        cluster: shared(cluster_id),
+        through,
         labels,
         workload: shared(&named),
     }
@@ -282,6 +410,7 @@ fn destination(
     let single = service.addresses.iter().filter(|of| of.length.is_none());
     let bound = row.waypoint.as_ref().ok().and_then(Option::as_ref);
     let waypoints = bound.into_iter().chain(&row.canary_waypoint);
+    let (preferred, required) = routing(service.load_balancing.as_ref());
     let destination = Destination {
         kind,
         object: row.object.clone(),
@@ -291,8 +420,31 @@ fn destination(
         port_names: ports.iter().map(|(_, _, name)| name.clone()).collect(),
         resolution,
         waypoints: waypoints.filter(|name| cx.get(configured, name).is_some()).cloned().collect(),
+        preferred,
+        required,
     };
     Some((row.resource.clone(), destination))
+}
+
+/// Returns which instances go first, and which alone are used, as ztunnels are told.
+fn routing(of: Option<&workload::LoadBalancing>) -> (Vec<FailoverLabel>, Vec<FailoverLabel>) {
+    use load_balancing::{Mode, Scope};
+    let Some(of) = of else { return Default::default() };
+    let labels = of.routing_preference().filter_map(|scope| match scope {
+        Scope::Region => Some(topology::REGION),
+        Scope::Zone => Some(topology::ZONE),
+        Scope::Subzone => Some(topology::SUBZONE),
+        Scope::Node => Some(topology::NODE),
+        Scope::Cluster => Some(topology::CLUSTER),
+        Scope::Network => Some(topology::NETWORK),
+        Scope::UnspecifiedScope => None,
+    });
+    let labels: Vec<FailoverLabel> = labels.map(FailoverLabel::from).collect();
+    match of.mode() {
+        Mode::Failover => (labels, Vec::new()),
+        Mode::Strict => (Vec::new(), labels),
+        Mode::UnspecifiedMode | Mode::Passthrough => Default::default(),
+    }
 }
 
 fn decoded(encoded: &Encoded) -> Option<Type> {

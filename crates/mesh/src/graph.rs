@@ -2,7 +2,8 @@
 
 use engine::{Builder, Cx, Graph, Memo, Table};
 use model::facts::{
-    AccessLog, AuthorizationPolicy, KeySource, Meta, PathNormalization, PeerAuthentication, ServiceEntry,
+    AccessLog, AuthorizationPolicy, KeySource, LocalitySetting, Meta, PathNormalization, PeerAuthentication,
+    ServiceEntry,
 };
 use model::{Diagnostic, Name, Ns, Str, shared};
 use output::{Outputs, Resource};
@@ -56,6 +57,8 @@ pub struct Tables {
     pub path_normalization: Table<(), PathNormalization>,
     /// What Envoys write of requests and streams; `None` for nothing.
     pub access_log: Table<(), Option<AccessLog>>,
+    /// Which endpoints waypoints prefer by where they are, where nothing else says it.
+    pub locality: Table<(), LocalitySetting>,
     /// What waypoints are told; none where they are not configured.
     pub destinations: Option<Destinations>,
 }
@@ -88,7 +91,8 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
         },
         options,
     );
-    let waypoint::Instances { accounts, families } = waypoint::declare_instances(b, waypoints, inputs.pods);
+    let waypoint::Instances { accounts, families, located } =
+        waypoint::declare_instances(b, waypoints, (inputs.pods, inputs.nodes), options);
     let binder = Binder { waypoints, traffic, accounts, namespaces: inputs.namespaces };
     let networks = network::declare(b, out, inputs.gateways, namespaces, settings, options);
     let implicit_allow =
@@ -284,7 +288,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
         entry_workloads: workloads.entries,
     };
     status::declare_diagnostics(b, out, enforcements, reported, shared(&options.cluster_id));
-    let identity = identity::declare(b, inputs, namespaces, settings);
+    let identity = identity::declare(b, inputs, namespaces, settings, located);
     let in_scope = b.memo("namespace_in_scope", move |cx, ns: &Ns| Some(cx.memo(namespaces, ns)?.in_scope));
     let waypoint_bindings = status::WaypointBindings { binder, services: service_rows, hosts: entries.rows };
     let waypoint_policies = b.derive("waypoint_policies", policies, move |cx, name, row: &PolicyRow| {
@@ -297,7 +301,19 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
     let waypoint_tokens = b.derive("waypoint_tokens", tokens.rows, |_, _, row| row.at_waypoints.clone());
     let destinations = options.configures_waypoints.then(|| {
         let (services, pods) = (inputs.services, inputs.pods);
-        let of = destination::Inputs { services, pods, service_rows, entries, workloads, binder, families };
+        let of = destination::Inputs {
+            services,
+            pods,
+            service_rows,
+            entries,
+            workloads,
+            summaries: horizon.map(|horizon| horizon.summaries),
+            networks,
+            network: settings.network,
+            binder,
+            families,
+            located,
+        };
         Destinations::declare(b, of)
     });
     Tables {
@@ -316,6 +332,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
         wanted_keys: tokens.wanted,
         path_normalization: settings.path_normalization,
         access_log: settings.access_log,
+        locality: settings.locality,
     }
 }
 

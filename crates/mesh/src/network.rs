@@ -2,7 +2,7 @@
 
 use engine::{Builder, Cx, Index, Memo, Table};
 use model::facts::{Gateway, GatewayAddress};
-use model::{Name, Ns, Str, shared};
+use model::{Diagnostic, Kind, Name, Ns, ObjectRef, Severity, Str, shared};
 use output::{Outputs, Resource};
 use proto::ResourceType;
 use proto::workload::{self, gateway_address};
@@ -84,6 +84,11 @@ pub(crate) fn declare(
         let in_scope = cx.memo(namespaces, &name.ns).is_some_and(|v| v.in_scope);
         if in_scope { addresses(&cluster, name, gateway) } else { Vec::new() }
     });
+    if options.configures_waypoints {
+        out.diagnostics(b, "network_gateway_findings", declared, |_, _, gateway: &NetworkGateway| {
+            unresolved(gateway)
+        });
+    }
     let by_network = b.index(declared, "network_gateway_by_network", |_, gateway: &NetworkGateway| {
         [gateway.network.clone()]
     });
@@ -109,6 +114,31 @@ pub(crate) fn declare(
         Some(Resource::new(uid.as_str(), encoded))
     });
     Networks { by_network }
+}
+
+/// Codes of the diagnostics that arise here.
+mod code {
+    /// Waypoints do not reach a network, whose gateway has a name.
+    pub(super) const NAMED: &str = "NW002";
+}
+
+/// Returns what the author of a gateway should know that has a name where waypoints dial addresses.
+fn unresolved(gateway: &NetworkGateway) -> Option<Diagnostic> {
+    let GatewayAddress::Hostname(host) = &gateway.address else { return None };
+    let name = Name { ns: gateway.identity.ns.clone(), name: gateway.name.clone() };
+    Some(Diagnostic {
+        code: code::NAMED,
+        severity: Severity::Warning,
+        object: Some(ObjectRef { kind: Kind::Gateway, name }),
+        field: "spec.addresses".to_owned(),
+        message: format!(
+            "waypoints do not reach network {:?} by the name {:?}; ztunnels do",
+            gateway.network.as_str(),
+            host.as_str()
+        ),
+        help: "write an address of type IPAddress".to_owned(),
+        place: None,
+    })
 }
 
 /// The addresses of a gateway that this cluster declares for another network. Its own east-west gateway,

@@ -39,7 +39,7 @@ pub use gateway::{
     Manifest, ManifestKind, Owner, Placed, Protocol, RouteKey, Rule, SetState, ShownBy, Target,
     supported_features,
 };
-pub use identity::{IdentityDelta, IdentitySnapshot};
+pub use identity::{GatewayInstance, IdentityDelta, IdentitySnapshot};
 pub use made_from::{MadeFrom, object};
 pub use mesh::identity::{PodIdentity, TrustSettings};
 pub use mesh::{Options, ProxyOptions};

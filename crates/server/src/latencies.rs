@@ -122,13 +122,13 @@ impl Latencies {
     }
 
     /// Returns when the first event arrived that concerns a scope and is in a snapshot, but not in the one of
-    /// step `after`.
-    fn arrival(&self, scope: &Scope, after: u64, latest: &Snapshot) -> Option<Instant> {
+    /// step `after`; what is served of the scope changed last in the step `changed`.
+    fn arrival(&self, scope: &Scope, changed: u64, after: u64, latest: &Snapshot) -> Option<Instant> {
         let published = self.published.lock();
         let begin = match scope {
             Scope::Mesh => after + 1,
             // Which publication concerns a proxy is known of its newest only.
-            Scope::Proxy(_) => (after + 1).max(latest.changed(scope)),
+            Scope::Proxy(_) => (after + 1).max(changed),
         };
         let at = published.partition_point(|publication| publication.step < begin);
         let mut later = published.range(at..).take_while(|publication| publication.step <= latest.step());
@@ -180,13 +180,13 @@ impl StreamTimes {
         latencies.ack.get_or_create(&[("type", label)]).observe(sent.elapsed().as_secs_f64());
     }
 
-    /// The stream has sent all of a snapshot that is in its scope.
-    pub fn caught_up(&mut self, scope: &Scope, latest: &Snapshot, latencies: &Latencies) {
+    /// The stream has sent all of a snapshot that is in its scope, which changed last in the step `changed`.
+    pub fn caught_up(&mut self, scope: &Scope, changed: u64, latest: &Snapshot, latencies: &Latencies) {
         let served = std::mem::replace(&mut self.served, latest.step());
         // The first snapshot of a stream is no answer to an event.
         if std::mem::take(&mut self.has_sent)
             && served > 0
-            && let Some(arrived) = latencies.arrival(scope, served, latest)
+            && let Some(arrived) = latencies.arrival(scope, changed, served, latest)
         {
             latencies.convergence.observe(arrived.elapsed().as_secs_f64());
         }
@@ -220,10 +220,10 @@ mod tests {
         }
         let (mesh, proxy) = (Scope::Mesh, Scope::proxy("shop/waypoint"));
         let latest = &snapshots[3];
-        assert_eq!(latencies.arrival(&mesh, 1, latest), Some(at(3)), "step 2 is none of a ztunnel's");
-        assert_eq!(latencies.arrival(&mesh, 3, latest), Some(at(4)));
-        assert_eq!(latencies.arrival(&mesh, 3, &snapshots[2]), None);
-        assert_eq!(latencies.arrival(&mesh, 4, latest), None);
-        assert_eq!(latencies.arrival(&proxy, 1, latest), Some(at(2)));
+        assert_eq!(latencies.arrival(&mesh, 0, 1, latest), Some(at(3)), "step 2 is none of a ztunnel's");
+        assert_eq!(latencies.arrival(&mesh, 0, 3, latest), Some(at(4)));
+        assert_eq!(latencies.arrival(&mesh, 0, 3, &snapshots[2]), None);
+        assert_eq!(latencies.arrival(&mesh, 0, 4, latest), None);
+        assert_eq!(latencies.arrival(&proxy, 2, 1, latest), Some(at(2)));
     }
 }

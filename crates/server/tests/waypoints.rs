@@ -43,8 +43,9 @@ impl Server {
     async fn start() -> Self {
         let (snapshots, newest) = watch::channel(None);
         let clients = Clients::default();
-        let ads = Ads::new(newest, clients.clone())
-            .with_claimed_scopes(|node| (node.role() == "waypoint").then(|| node.cluster.as_str().into()));
+        let ads = Ads::new(newest, clients.clone()).with_claimed_scopes(|node| {
+            if node.role() == "waypoint" { vec![node.cluster.as_str().into()] } else { Vec::new() }
+        });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move { Service::new(ads).serve(listener, CancellationToken::new()).await });

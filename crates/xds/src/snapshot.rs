@@ -54,6 +54,14 @@ impl Snapshot {
         self.proxies.iter().map(|(name, _)| name)
     }
 
+    /// Names of the scopes that have resources for the replicas of a proxy at one place alone: that of the proxy, an `@`
+    /// and the place; in order.
+    pub fn places_of<'s>(&'s self, proxy: &str) -> impl Iterator<Item = &'s Arc<str>> + use<'s> {
+        let begin = format!("{proxy}@");
+        let names = self.proxies.names_from(begin.as_str().into());
+        names.take_while(move |scope| scope.starts_with(&begin))
+    }
+
     /// Names of the proxies whose resources changed after a step, in the order of their last change;
     /// nothing when it is so long ago that some of those without resources are forgotten. A proxy that
     /// lost all resources and has some again may be named twice.

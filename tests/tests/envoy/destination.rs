@@ -138,6 +138,23 @@ impl Backend {
     }
 }
 
+impl Backend {
+    /// The pod that it is, on a node.
+    pub fn pod_on(&self, node: &str) -> String {
+        self.pod().replace("spec:\n  containers", &format!("spec:\n  nodeName: {node}\n  containers"))
+    }
+
+    /// Tells whether it has this name.
+    pub fn is(&self, name: &str) -> bool {
+        self.name == name
+    }
+
+    /// Answers with another status from now on.
+    pub fn answer_with(&self, status: StatusCode) {
+        self.status.send_replace(status);
+    }
+}
+
 trait Bytestream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Bytestream for T {}
 

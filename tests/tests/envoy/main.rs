@@ -13,6 +13,8 @@ mod expressions;
 mod external;
 mod jwt;
 mod keys;
+mod localities;
+mod networks;
 mod peers;
 mod policy;
 mod proxy;

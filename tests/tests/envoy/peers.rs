@@ -6,6 +6,7 @@ use ca::Certificate;
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::{http1, http2};
+use hyper::header::HeaderValue;
 use hyper::service::service_fn;
 use hyper::upgrade::Upgraded;
 use hyper::{Method, Request, Response, StatusCode};
@@ -17,6 +18,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, ServerConfig};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -108,14 +110,23 @@ impl Workload {
         Self::listen(at, with, true)
     }
 
+    /// As [`Self::start`], where it listens already.
+    pub fn at(listener: TcpListener, with: &NewCertificate) -> anyhow::Result<Self> {
+        Self::serve(listener, with, Then::Answer)
+    }
+
     fn listen(at: SocketAddr, with: &NewCertificate, forwards: bool) -> anyhow::Result<Self> {
+        Self::serve(listen(at)?, with, if forwards { Then::Forward } else { Then::Answer })
+    }
+
+    fn serve(listener: TcpListener, with: &NewCertificate, then: Then) -> anyhow::Result<Self> {
         let shown = Arc::new(Mutex::new(acceptor(with)?));
-        let (listener, acceptor) = (listen(at)?, Arc::clone(&shown));
+        let acceptor = Arc::clone(&shown);
         let mut accepting = JoinSet::new();
         accepting.spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let acceptor = acceptor.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                tokio::spawn(serve(stream, acceptor, forwards));
+                tokio::spawn(serve(stream, acceptor, then.clone()));
             }
         });
         Ok(Self { acceptor: shown, _accepting: accepting })
@@ -126,6 +137,50 @@ impl Workload {
         *self.acceptor.lock().unwrap_or_else(PoisonError::into_inner) = acceptor(with)?;
         Ok(())
     }
+}
+
+/// A gateway between networks: it takes HBONE, and sends what is in it on to one address, whatever it is for.
+pub struct Gateway {
+    listener: Workload,
+    seen: Arc<Mutex<Option<Seen>>>,
+}
+
+/// What a gateway saw of a CONNECT.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub peer: String,
+    pub to: String,
+    pub headers: BTreeMap<String, String>,
+}
+
+impl Gateway {
+    /// Starts one where it listens already.
+    pub fn at(listener: TcpListener, with: &NewCertificate, behind: SocketAddr) -> anyhow::Result<Self> {
+        let seen = Arc::default();
+        let listener = Workload::serve(listener, with, Then::Lead(behind, Arc::clone(&seen)))?;
+        Ok(Self { listener, seen })
+    }
+
+    /// The last CONNECT that came.
+    pub fn last(&self) -> Option<Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Shows another certificate to whoever connects from now on.
+    pub fn renew(&self, with: &NewCertificate) -> anyhow::Result<()> {
+        self.listener.renew(with)
+    }
+}
+
+/// What becomes of what is within a CONNECT.
+#[derive(Clone)]
+enum Then {
+    /// Its requests are answered.
+    Answer,
+    /// It is sent on to where the CONNECT is to.
+    Forward,
+    /// It is sent on to an address, and the CONNECT is noted.
+    Lead(SocketAddr, Arc<Mutex<Option<Seen>>>),
 }
 
 fn acceptor(with: &NewCertificate) -> anyhow::Result<TlsAcceptor> {
@@ -140,11 +195,11 @@ fn acceptor(with: &NewCertificate) -> anyhow::Result<TlsAcceptor> {
     Ok(TlsAcceptor::from(Arc::new(tls)))
 }
 
-async fn serve(stream: TcpStream, acceptor: TlsAcceptor, forwards: bool) -> anyhow::Result<()> {
+async fn serve(stream: TcpStream, acceptor: TlsAcceptor, then: Then) -> anyhow::Result<()> {
     let stream = acceptor.accept(stream).await?;
     let peer = identity(stream.get_ref().1.peer_certificates())?;
     let answer = service_fn(move |mut request: Request<Incoming>| {
-        let peer = peer.clone();
+        let (peer, then) = (peer.clone(), then.clone());
         async move {
             let mut response = Response::new(Empty::<Bytes>::new());
             if request.method() != Method::CONNECT {
@@ -153,10 +208,18 @@ async fn serve(stream: TcpStream, acceptor: TlsAcceptor, forwards: bool) -> anyh
             }
             let to = request.uri().to_string();
             let upgrade = hyper::upgrade::on(&mut request);
+            if let Then::Lead(_, seen) = &then {
+                let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+                let headers = request.headers().iter().map(|(name, value)| (name.to_string(), text(value)));
+                let connect = Seen { peer: peer.clone(), to: to.clone(), headers: headers.collect() };
+                *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(connect);
+            }
             tokio::spawn(async move {
-                if !forwards {
-                    return inner(upgrade.await?, peer, to).await;
-                }
+                let to = match then {
+                    Then::Answer => return inner(upgrade.await?, peer, to).await,
+                    Then::Forward => to,
+                    Then::Lead(behind, _) => behind.to_string(),
+                };
                 let mut stream = TcpStream::connect(to).await?;
                 tokio::io::copy_bidirectional(&mut TokioIo::new(upgrade.await?), &mut stream).await?;
                 anyhow::Ok(())

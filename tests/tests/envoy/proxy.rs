@@ -2,6 +2,7 @@
 
 use anyhow::{Context, bail};
 use envoy::bootstrap::{Bootstrap, ProxyKind};
+use model::Str;
 use pilothouse_tests::apiserver::until;
 use pilothouse_tests::envoy::program;
 use plane::ResourceChange;
@@ -50,8 +51,8 @@ impl Control {
     pub async fn start(scope: &Scope, authority: &Authority) -> anyhow::Result<Self> {
         let (snapshots, newest) = watch::channel(None);
         let clients = Clients::default();
-        let ads =
-            Ads::new(newest, clients.clone()).with_claimed_scopes(|node| Some(node.cluster.as_str().into()));
+        let ads = Ads::new(newest, clients.clone())
+            .with_claimed_scopes(|node| node.cluster.split(' ').map(Into::into).collect());
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let stop = CancellationToken::new();
@@ -65,19 +66,21 @@ impl Control {
         Ok(Self { scope: scope.clone(), address, writer, clients, snapshots, _stop })
     }
 
-    /// Publishes changes of the scope; others are left out.
+    /// Publishes changes of the scope, and of those of its places; others are left out.
     pub fn publish(&mut self, changes: &[ResourceChange]) -> anyhow::Result<()> {
-        for change in changes.iter().filter(|of| of.scope == self.scope) {
-            let (of, name) = (change.resource_type, change.name.as_str());
+        let at_place = format!("{}@", self.scope);
+        let is_its = |scope: &Scope| *scope == self.scope || scope.to_string().starts_with(&at_place);
+        for change in changes.iter().filter(|of| is_its(&of.scope)) {
+            let (scope, of, name) = (&change.scope, change.resource_type, change.name.as_str());
             match &change.body {
                 None => {
-                    self.writer.remove(&self.scope, of, name);
+                    self.writer.remove(scope, of, name);
                 }
                 Some(body) if name == "connect_terminate" => {
-                    self.writer.put(&self.scope, of, name, &at_any_port(body)?)?;
+                    self.writer.put(scope, of, name, &at_any_port(body)?)?;
                 }
                 Some(body) => {
-                    self.writer.put(&self.scope, of, name, body)?;
+                    self.writer.put(scope, of, name, body)?;
                 }
             }
         }
@@ -122,9 +125,12 @@ impl Control {
 /// Another Envoy may be running.
 fn at_any_port(body: &[u8]) -> anyhow::Result<Vec<u8>> {
     let mut listener = Listener::decode(body)?;
-    match listener.address.as_mut().and_then(|of| of.address.as_mut()) {
-        Some(Address::SocketAddress(socket)) => socket.port_specifier = Some(PortSpecifier::PortValue(0)),
-        other => bail!("connect_terminate listens at {other:?}"),
+    let further = listener.additional_addresses.iter_mut().filter_map(|of| of.address.as_mut());
+    for address in listener.address.iter_mut().chain(further) {
+        match address.address.as_mut() {
+            Some(Address::SocketAddress(socket)) => socket.port_specifier = Some(PortSpecifier::PortValue(0)),
+            other => bail!("connect_terminate listens at {other:?}"),
+        }
     }
     Ok(listener.encode_to_vec())
 }
@@ -136,9 +142,9 @@ pub struct Envoy {
 }
 
 impl Envoy {
-    /// Starts one with the bootstrap that waypoints have, but for the way to the control plane, which is not
+    /// Starts one at these places with the bootstrap that waypoints have, but for the way to the control plane, which is not
     /// encrypted here, and for fixed ports.
-    pub fn start(control: &Control) -> anyhow::Result<Self> {
+    pub fn start(control: &Control, places: &[Str]) -> anyhow::Result<Self> {
         let text = |text: &str| text.to_owned();
         let documents = Bootstrap {
             kind: ProxyKind::Waypoint,
@@ -156,7 +162,8 @@ impl Envoy {
         }
         .documents();
         let mut bootstrap = documents.bootstrap;
-        bootstrap["node"]["cluster"] = json!(control.scope.to_string());
+        let of_places = places.iter().map(|place| format!(" {}{place}", control.scope));
+        bootstrap["node"]["cluster"] = json!(control.scope.to_string() + &of_places.collect::<String>());
         let folder = tempfile::tempdir()?;
         // No port of the machine is fixed, and the one of the admin interface has to be known before it is there.
         let admin = json!({"pipe": {"path": folder.path().join(ADMIN)}});

@@ -75,9 +75,14 @@ spec: {serviceAccountName: client, nodeName: laptop, containers: [{name: client,
 status: {phase: Running, podIP: 127.0.0.3, conditions: [{type: Ready, status: \"True\"}]}
 ---
 apiVersion: v1
+kind: Node
+metadata: {name: laptop, labels: {topology.kubernetes.io/region: r, topology.kubernetes.io/zone: a}}
+---
+# What is for a place comes to who proves to be there.
+apiVersion: v1
 kind: Service
 metadata: {namespace: shop, name: web}
-spec: {clusterIP: 10.96.0.1, selector: {app: web}, ports: [{name: http, port: 80, targetPort: 8080}]}
+spec: {clusterIP: 10.96.0.1, selector: {app: web}, trafficDistribution: PreferSameZone, ports: [{name: http, port: 80, targetPort: 8080}]}
 ";
 
 /// A folder of manifests, a control plane that serves it, and the Envoy of its waypoint.

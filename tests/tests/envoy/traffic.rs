@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fs;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -95,7 +95,7 @@ pub struct Waypoint {
     pub mesh: Plane,
     control: Control,
     envoy: Envoy,
-    pub authority: Authority,
+    pub authority: Arc<Authority>,
 }
 
 impl Waypoint {
@@ -106,16 +106,33 @@ impl Waypoint {
 
     /// Starts one of a mesh with these objects.
     pub async fn of(objects: &str) -> anyhow::Result<Self> {
+        Self::with(objects, &Arc::new(Authority::new()?)).await
+    }
+
+    /// As [`Self::of`], of a mesh whose certificates have this authority.
+    pub async fn with(objects: &str, authority: &Arc<Authority>) -> anyhow::Result<Self> {
+        Self::start_at(objects, authority, None).await
+    }
+
+    /// As [`Self::of`], one that is a pod of these objects.
+    pub async fn at(objects: &str, pod: &str) -> anyhow::Result<Self> {
+        Self::start_at(objects, &Arc::new(Authority::new()?), Some(pod)).await
+    }
+
+    async fn start_at(objects: &str, authority: &Arc<Authority>, pod: Option<&str>) -> anyhow::Result<Self> {
         let file = tempfile::NamedTempFile::new()?;
         fs::write(&file, objects)?;
         let input = Input::read(file.path());
         let mesh = input.apply_at_once(input.events.clone());
-        let authority = Authority::new()?;
-        let mut control = Control::start(&Scope::proxy("shop/waypoint"), &authority).await?;
+        let mut control = Control::start(&Scope::proxy("shop/waypoint"), authority).await?;
         control.publish(&mesh.resources())?;
-        let mut envoy = Envoy::start(&control)?;
+        let places = match pod {
+            Some(pod) => mesh.identity().instance("shop", pod).context("no such instance")?.places.to_vec(),
+            None => Vec::new(),
+        };
+        let mut envoy = Envoy::start(&control, &places)?;
         control.until_taken(&mut envoy).await?;
-        Ok(Self { mesh, control, envoy, authority })
+        Ok(Self { mesh, control, envoy, authority: Arc::clone(authority) })
     }
 
     /// What a client with an identity speaks TLS with.
@@ -172,12 +189,23 @@ impl Waypoint {
 
     /// The port of a listener.
     async fn port(&self, name: &str) -> anyhow::Result<u16> {
+        Ok(self.addresses(name).await?.first().context("no address")?.port())
+    }
+
+    /// Where a listener listens.
+    async fn addresses(&self, name: &str) -> anyhow::Result<Vec<SocketAddr>> {
         let mut admin = Http::new(TokioIo::new(self.envoy.admin().await?)).await?;
         let listeners = admin.get("/listeners?format=json", &[]).await?.body;
         let mut all = listeners["listener_statuses"].as_array().into_iter().flatten();
         let own = all.find(|of| of["name"] == name).context("no such listener")?;
-        let port = own["local_address"]["socket_address"]["port_value"].as_u64().context("no port")?;
-        Ok(u16::try_from(port)?)
+        let further = own["additional_local_addresses"].as_array().into_iter().flatten();
+        let address = |of: &Value| {
+            let socket = &of["socket_address"];
+            let port = socket["port_value"].as_u64().context("no port")?;
+            let ip = socket["address"].as_str().context("no address")?;
+            Ok(SocketAddr::new(ip.parse()?, u16::try_from(port)?))
+        };
+        std::iter::once(&own["local_address"]).chain(further).map(address).collect()
     }
 
     /// Opens a connection to an address as a ztunnel does.
@@ -386,4 +414,39 @@ async fn a_service_that_comes_disturbs_no_connection_of_others() {
     assert_eq!((answer.status, answer.headers.get("connection")), (StatusCode::OK, None));
     let mut new = waypoint.http("10.96.0.5:80").await.unwrap();
     assert_eq!(new.get("/", &[]).await.unwrap().status, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_waypoint_is_reached_at_addresses_of_the_families_that_its_instances_have() {
+    let (v4, v6) = (IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST));
+    for (own, further) in [(v6, None), (v4, Some(v6))] {
+        let (first, second, stream) =
+            (echo("first").await.unwrap(), echo("second").await.unwrap(), greeter().await.unwrap());
+        let ips: Vec<String> =
+            std::iter::once(own).chain(further).map(|ip| format!("{{ip: \"{ip}\"}}")).collect();
+        let pod = format!(
+            "---\n\
+             apiVersion: v1\n\
+             kind: Pod\n\
+             metadata: {{namespace: shop, name: waypoint-1, labels: {{gateway.networking.k8s.io/gateway-name: waypoint}}}}\n\
+             status: {{podIPs: [{}], phase: Running}}\n",
+            ips.join(", ")
+        );
+        let waypoint = Waypoint::of(&(objects(first, second, stream) + &pod)).await.unwrap();
+        let listening = waypoint.addresses("connect_terminate").await.unwrap();
+        assert_eq!(
+            listening.iter().map(SocketAddr::is_ipv6).collect::<Vec<_>>(),
+            match further {
+                Some(_) => vec![false, true],
+                None => vec![true],
+            }
+        );
+        for (to, at) in std::iter::once(own).chain(further).zip(&listening) {
+            let stream = TcpStream::connect((to, at.port())).await.unwrap();
+            let client = "spiffe://cluster.local/ns/shop/sa/client";
+            let stream = waypoint.connect_on(stream, client, "10.96.0.1:80", &[]).await.unwrap().unwrap();
+            let answer = Http::new(stream.into_inner()).await.unwrap().get("/", &[]).await.unwrap();
+            assert_eq!((answer.status, &answer.body["by"]), (StatusCode::OK, &json!("first")), "{to}");
+        }
+    }
 }

@@ -18,7 +18,7 @@ const GATEWAY: &str = "gateway.networking.k8s.io/gateway-name";
 
 /// The live pods of a snapshot, each with what identity depends on.
 fn pods(snapshot: &IdentitySnapshot) -> BTreeMap<Name, Parts> {
-    let gateway = |name: &Name| snapshot.gateway_of(&name.ns, &name.name).map(ToString::to_string);
+    let gateway = |name: &Name| snapshot.instance(&name.ns, &name.name).map(|of| of.gateway.to_string());
     let parts = |(name, pod): (&Name, &PodIdentity)| {
         let gateway = gateway(name).unwrap_or_default();
         (name.clone(), (pod.uid, pod.node.to_string(), pod.account.to_string(), gateway))
@@ -102,8 +102,11 @@ proptest! {
             // Whoever holds the snapshot of before sees nothing of this.
             prop_assert_eq!(pods(&before), known.clone());
             let now = pods(after);
-            let is_other = |old: &Parts, new: &Parts| old.0 != new.0 || old.3 != new.3;
-            let went = known.iter().filter(|(name, of)| now.get(*name).is_none_or(|new| is_other(of, new)));
+            let served = |of: &IdentitySnapshot, name: &Name| of.instance(&name.ns, &name.name).cloned();
+            let is_other = |name: &Name, old: &Parts, new: &Parts| {
+                old.0 != new.0 || served(&before, name) != served(after, name)
+            };
+            let went = known.iter().filter(|(name, of)| now.get(*name).is_none_or(|new| is_other(name, of, new)));
             prop_assert_eq!(&delta.gone, &went.map(|(name, _)| name.clone()).collect::<Vec<_>>());
             prop_assert!(delta.pods || known == now);
             prop_assert_eq!(delta.namespaces, before.namespaces() != after.namespaces());

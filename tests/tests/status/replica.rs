@@ -120,7 +120,7 @@ impl Replica {
             Ads::new(engine.snapshots(), clients.clone())
                 .with_capabilities(|node| mesh::understood_by(node.property("ISTIO_VERSION")))
                 .with_claimed_scopes(|node| {
-                    (node.role() == "waypoint").then(|| node.cluster.as_str().into())
+                    (node.role() == "waypoint").then(|| node.cluster.as_str().into()).into_iter().collect()
                 }),
         );
         let drain = stop.clone();
@@ -134,7 +134,7 @@ impl Replica {
             client,
             engine: engine.clone(),
             clients: clients.clone(),
-            refusals: refusals.standing(),
+            refusals: refusals.active(),
             changes,
             stats: Arc::clone(&stats),
             settings,

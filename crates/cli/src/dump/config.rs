@@ -70,7 +70,13 @@ fn resource(of: &ConfigView) -> Vec<Cell> {
         "endpoints" => endpoints(&of.resource),
         _ => Vec::new(),
     };
-    vec![Cell::text(&of.of), Cell::text(&of.name), Cell::text(of.bytes.to_string()), Cell::list(says, "; ")]
+    let at = if of.place.is_empty() { String::new() } else { format!(" (at {})", of.place) };
+    vec![
+        Cell::text(&of.of),
+        Cell::text(format!("{}{at}", of.name)),
+        Cell::text(of.bytes.to_string()),
+        Cell::list(says, "; "),
+    ]
 }
 
 fn text<'v>(of: &'v Value, pointer: &str) -> &'v str {

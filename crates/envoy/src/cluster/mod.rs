@@ -9,6 +9,9 @@ use model::facts::{ConnectionPool, Resolution};
 use prost_types::Any;
 use proto::envoy::any;
 use proto::envoy::config::cluster::v3::Cluster;
+use proto::envoy::config::cluster::v3::cluster::common_lb_config::{
+    LocalityConfigSpecifier, LocalityWeightedLbConfig,
+};
 use proto::envoy::config::cluster::v3::cluster::{
     ClusterDiscoveryType, CommonLbConfig, CustomClusterType, DiscoveryType, EdsClusterConfig, LbConfig,
     LbPolicy, OriginalDstLbConfig,
@@ -25,14 +28,19 @@ use proto::envoy::extensions::clusters::dns::v3::DnsCluster;
 use proto::envoy::extensions::clusters::dynamic_forward_proxy::v3::{
     ClusterConfig, cluster_config::ClusterImplementationSpecifier,
 };
-use proto::envoy::extensions::transport_sockets::internal_upstream::v3::InternalUpstreamTransport;
+use proto::envoy::extensions::transport_sockets::internal_upstream::v3::{
+    InternalUpstreamTransport, internal_upstream_transport::MetadataValueSource,
+};
 use proto::envoy::extensions::transport_sockets::raw_buffer::v3::RawBuffer;
 use proto::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
 use proto::envoy::extensions::upstreams::http::v3::http_protocol_options::UpstreamProtocolOptions;
+use proto::envoy::r#type::metadata::v3::{MetadataKind, metadata_kind};
 use proto::envoy::r#type::v3::Percent;
 use std::collections::BTreeMap;
 
-use crate::key::{CONNECT_ORIGINATE, ENCAP};
+use crate::endpoint::ELSEWHERE;
+use crate::key::{CONNECT_ORIGINATE, ENCAP, INNER_CONNECT_ORIGINATE, OUTER_CONNECT_ORIGINATE};
+use crate::locality::Preference;
 use crate::message::{ads, duration, internal_address, names, seconds, transport_socket};
 use crate::port::Port;
 use crate::upstream::{Origination, Trust, Upstream};
@@ -71,8 +79,8 @@ fn of_request(tls: &Origination) -> Option<UpstreamHttpProtocolOptions> {
 
 /// What a cluster has its endpoints from.
 pub(crate) enum Members {
-    /// From the resource of this name.
-    Named(String),
+    /// From the resource of this name, and whether some of them are on other networks.
+    Named(String, bool),
     /// From these, whose names it looks up itself.
     Resolved(ClusterLoadAssignment),
     /// From the names that requests ask for.
@@ -95,10 +103,13 @@ pub(crate) fn of_upstream(name: &str, members: Members, of: &Upstream) -> Cluste
     let asks = UpstreamHttpProtocolOptions { auto_sni: true, auto_san_validation: true };
     let of_request = if is_asked { Some(asks) } else { of_request };
     let within = within(of.security.as_ref());
-    let transport_socket = if is_asked { within } else { internal_socket(within) };
+    let passes = matches!(members, Members::Named(_, true));
+    let transport_socket = if is_asked { within } else { internal_socket(within, passes) };
+    let by_weight = LocalityConfigSpecifier::LocalityWeightedLbConfig(LocalityWeightedLbConfig {});
+    let has_shares = of.preference.as_ref().is_some_and(Preference::has_shares);
     let threshold = policy.outliers.and_then(|of| of.min_health_percent).unwrap_or(0);
     let cluster = match members {
-        Members::Named(endpoints) => Cluster {
+        Members::Named(endpoints, _) => Cluster {
             eds_cluster_config: Some(EdsClusterConfig {
                 eds_config: Some(ads()),
                 service_name: if endpoints == name { String::new() } else { endpoints },
@@ -136,6 +147,7 @@ pub(crate) fn of_upstream(name: &str, members: Members, of: &Upstream) -> Cluste
         // What is not ready is sent as such, and not used when everything is, unless an author says from when on.
         common_lb_config: Some(CommonLbConfig {
             healthy_panic_threshold: Some(Percent { value: threshold.into() }),
+            locality_config_specifier: has_shares.then_some(by_weight),
         }),
         typed_extension_protocol_options: options
             .map(|options| HttpProtocolOptions {
@@ -180,9 +192,14 @@ fn within(tls: Option<&Origination>) -> TransportSocket {
 }
 
 /// Returns what connects to listeners within Envoy, and to addresses without more ado.
-fn internal_socket(within: TransportSocket) -> TransportSocket {
-    let transport =
-        InternalUpstreamTransport { transport_socket: Some(within), ..InternalUpstreamTransport::default() };
+fn internal_socket(within: TransportSocket, passes_metadata: bool) -> TransportSocket {
+    let host = metadata_kind::Kind::Host(metadata_kind::Host {});
+    let elsewhere =
+        MetadataValueSource { kind: Some(MetadataKind { kind: Some(host) }), name: ELSEWHERE.to_owned() };
+    let transport = InternalUpstreamTransport {
+        passthrough_metadata: passes_metadata.then_some(elsewhere).into_iter().collect(),
+        transport_socket: Some(within),
+    };
     transport_socket("internal_upstream", &transport)
 }
 
@@ -196,7 +213,7 @@ pub(crate) fn of_listener(name: &str) -> Cluster {
     let all = LocalityLbEndpoints { lb_endpoints: vec![endpoint], ..LocalityLbEndpoints::default() };
     Cluster {
         load_assignment: Some(ClusterLoadAssignment { cluster_name: name.to_owned(), endpoints: vec![all] }),
-        transport_socket: Some(internal_socket(within(None))),
+        transport_socket: Some(internal_socket(within(None), false)),
         ..named(name, DiscoveryType::Static)
     }
 }
@@ -212,21 +229,46 @@ pub(crate) fn encap() -> Cluster {
     }
 }
 
-/// Returns the cluster of whatever takes HBONE.
-pub(crate) fn connect_originate(trust_domains: &[TrustDomain]) -> Cluster {
+fn hbone(common: CommonOptions) -> BTreeMap<String, Any> {
+    let options = Http2ProtocolOptions { allow_connect: true, ..Http2ProtocolOptions::default() };
+    typed(http_options(pool::http2(options), common))
+}
+
+/// Returns a cluster of whatever takes HBONE, at the address that filter state says.
+fn by_address(name: &str, port: Option<u16>, trust_domains: &[TrustDomain]) -> Cluster {
     let idle = CommonOptions { idle_timeout: Some(seconds(3_600)), ..CommonOptions::default() };
     Cluster {
         lb_policy: LbPolicy::ClusterProvided.into(),
         lb_config: Some(LbConfig::OriginalDstLbConfig(OriginalDstLbConfig {
-            upstream_port_override: Some(HBONE.into()),
+            upstream_port_override: port.map(u32::from),
             metadata_key: None,
         })),
         cleanup_interval: Some(seconds(60)),
-        typed_extension_protocol_options: typed(http_options(
-            pool::http2(Http2ProtocolOptions { allow_connect: true, ..Http2ProtocolOptions::default() }),
-            idle,
-        )),
+        typed_extension_protocol_options: hbone(idle),
         transport_socket: Some(transport_socket("tls", &tls::client(trust_domains))),
-        ..named(CONNECT_ORIGINATE, DiscoveryType::OriginalDst)
+        ..named(name, DiscoveryType::OriginalDst)
+    }
+}
+
+/// Returns the cluster of whatever takes HBONE.
+pub(crate) fn connect_originate(trust_domains: &[TrustDomain]) -> Cluster {
+    by_address(CONNECT_ORIGINATE, Some(HBONE), trust_domains)
+}
+
+/// Returns the cluster of gateways of other networks.
+pub(crate) fn outer_connect_originate(trust_domains: &[TrustDomain]) -> Cluster {
+    by_address(OUTER_CONNECT_ORIGINATE, None, trust_domains)
+}
+
+/// Returns the cluster of what is behind those gateways: each connection is with one target, whose alone it is.
+pub(crate) fn inner_connect_originate(trust_domains: &[TrustDomain]) -> Cluster {
+    let once = CommonOptions { max_requests_per_connection: Some(1), ..CommonOptions::default() };
+    let secured = transport_socket("tls", &tls::client(trust_domains));
+    Cluster {
+        name: INNER_CONNECT_ORIGINATE.to_owned(),
+        alt_stat_name: format!("{INNER_CONNECT_ORIGINATE};"),
+        typed_extension_protocol_options: hbone(once),
+        transport_socket: Some(internal_socket(secured, false)),
+        ..of_listener(OUTER_CONNECT_ORIGINATE)
     }
 }

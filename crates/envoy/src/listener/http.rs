@@ -6,6 +6,7 @@ use proto::envoy::config::common::mutation_rules::v3::{HeaderMutation as Change,
 use proto::envoy::config::core::v3::{
     HeaderValue, HeaderValueOption, TypedExtensionConfig, header_value_option,
 };
+use proto::envoy::extensions::filters::http::header_mutation::v3::{HeaderMutation as Removal, Mutations};
 use proto::envoy::extensions::filters::http::router::v3::Router;
 use proto::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::{
     RouteSpecifier, UpgradeConfig,
@@ -26,7 +27,7 @@ use crate::message::{ads, seconds};
 use crate::policy;
 
 /// The header that scopes are found by.
-pub(crate) const SCOPE_HEADER: &str = "x-pilothouse-scope";
+const SCOPE_HEADER: &str = "x-pilothouse-scope";
 
 pub(super) fn http_filter<M: Message + Name>(name: &str, config: &M) -> HttpFilter {
     HttpFilter { name: name.to_owned(), config_type: Some(http_filter::ConfigType::TypedConfig(any(config))) }
@@ -53,6 +54,13 @@ pub(super) fn scope_key(format: &str) -> Change {
         append_action: header_value_option::HeaderAppendAction::OverwriteIfExistsOrAdd.into(),
     };
     Change { action: Some(header_mutation::Action::Append(option)) }
+}
+
+/// The filter that has the key end here: what is behind a proxy has no use for it.
+pub(super) fn without_scope_key() -> HttpFilter {
+    let remove = Change { action: Some(header_mutation::Action::Remove(SCOPE_HEADER.to_owned())) };
+    let mutations = Mutations { request_mutations: vec![remove] };
+    http_filter("scope", &Removal { mutations: Some(mutations) })
 }
 
 /// Returns what finds the scope of a request: its key is `value` before any filter.

@@ -2,8 +2,8 @@
 
 mod chain;
 mod direct;
+mod elsewhere;
 mod http;
-
 mod originate;
 mod port;
 mod requests;
@@ -11,7 +11,7 @@ mod state;
 mod terminate;
 
 pub(crate) use direct::direct;
-pub(crate) use http::SCOPE_HEADER;
+pub(crate) use elsewhere::{inner_connect_originate, outer_connect_originate};
 pub(crate) use originate::connect_originate;
 pub(crate) use port::of_port;
 pub(crate) use requests::main_internal;

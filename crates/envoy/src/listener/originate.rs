@@ -25,7 +25,10 @@ pub(crate) fn connect_originate() -> Listener {
     });
     let id = FilterStateValue { value: format, skip_if_empty: true, ..id };
     let dialled = SetFilterState { on_new_connection: vec![id] };
-    let tunnel = tcp_proxy::TunnelingConfig { hostname: format!("%FILTER_STATE({DIALLED}:PLAIN)%") };
+    let tunnel = tcp_proxy::TunnelingConfig {
+        hostname: format!("%FILTER_STATE({DIALLED}:PLAIN)%"),
+        ..tcp_proxy::TunnelingConfig::default()
+    };
     let proxy = TcpProxy {
         stat_prefix: CONNECT_ORIGINATE.to_owned(),
         cluster_specifier: Some(tcp_proxy::ClusterSpecifier::Cluster(CONNECT_ORIGINATE.to_owned())),

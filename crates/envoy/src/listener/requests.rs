@@ -15,7 +15,7 @@ use proto::envoy::extensions::filters::network::http_connection_manager::v3::{
 };
 
 use super::chain::{in_chain, internal};
-use super::http::{http_filter, manager, policies, router, scoped, slots};
+use super::http::{http_filter, manager, policies, router, scoped, slots, without_scope_key};
 use super::state::DESTINATION;
 use crate::key::{CORS, FAULT, MAIN_INTERNAL, SESSION};
 use crate::message::names;
@@ -37,6 +37,8 @@ pub(super) fn requests(normalization: PathNormalization, log: Option<&AccessLog>
         http_filter(CORS, &Cors {}),
         http_filter(SESSION, &StatefulSession::default()),
         http_filter("envoy.filters.http.dynamic_forward_proxy", &forward),
+        // Whoever changes a request may have its route looked up again, so this comes after all of them.
+        without_scope_key(),
         router(),
     ]);
     let slashes = if normalization.decodes_slashes() {

@@ -16,7 +16,6 @@ use super::matching;
 use super::plan::Routes;
 use super::retry;
 use crate::key::{DIRECT, ENCAP, connect_scope};
-use crate::listener::SCOPE_HEADER;
 use crate::message::seconds;
 use crate::policy::{At, Policies};
 use std::net::{IpAddr, SocketAddr};
@@ -40,7 +39,6 @@ fn scope(name: &str, host: VirtualHost) -> ScopedRouteConfiguration {
         key: Some(Key { fragments: vec![fragment] }),
         route_configuration: Some(RouteConfiguration {
             virtual_hosts: vec![all],
-            request_headers_to_remove: vec![SCOPE_HEADER.to_owned()],
             // A cluster may come after its routes.
             validate_clusters: Some(false),
             max_direct_response_body_size_bytes: is_large.then_some(LARGEST_BODY),

@@ -7,11 +7,12 @@ pub(crate) use security::{Origination, Trust};
 use engine::{Builder, Cx, Memo, Table};
 use gateway::{Path, PathPolicy, Policies, PortPath};
 use mesh::destination::Destinations;
-use model::facts::{Algorithm, HashKey, KeyPair, Resolution, RetryBudget};
+use model::facts::{Algorithm, HashKey, KeyPair, LocalitySetting, Resolution, RetryBudget};
 use model::{Name, Ns, Str};
 use std::time::Duration;
 
 use crate::key::{ClusterKey, Layer, PortKey};
+use crate::locality::Preference;
 use crate::port::{self, Port, Traffic};
 
 /// What a cluster is made from.
@@ -22,6 +23,8 @@ pub(crate) struct Upstream {
     pub policy: PathPolicy,
     /// How connections to it are secured, if they are.
     pub security: Option<Origination>,
+    /// Which of its instances are preferred by where they are.
+    pub preference: Option<Preference>,
 }
 
 impl Upstream {
@@ -62,6 +65,8 @@ pub(crate) struct Upstreams {
     wanted: Memo<ClusterKey, ()>,
     hashes: Memo<PortPath, HashKey>,
     limits: Memo<PortPath, StreamLimits>,
+    /// What is preferred where nothing else says it.
+    locality: Table<(), LocalitySetting>,
     policies: Policies,
     security: security::Sources,
 }
@@ -97,7 +102,12 @@ pub(crate) struct To<'a> {
 }
 
 impl Upstreams {
-    pub fn declare(b: &mut Builder, destinations: Destinations, gateway: &gateway::Tables) -> Self {
+    pub fn declare(
+        b: &mut Builder,
+        destinations: Destinations,
+        mesh: &mesh::Tables,
+        gateway: &gateway::Tables,
+    ) -> Self {
         let rules = gateway.destinations;
         let policies = rules.policies;
         let certificates = security::declare_certificates(b);
@@ -122,6 +132,7 @@ impl Upstreams {
                     hashes_source: matches!(algorithm, Some(Algorithm::Hash(HashKey::SourceIp, _))),
                 })
             }),
+            locality: mesh.locality,
             policies: gateway.policies,
             security: security::Sources {
                 policies: gateway.policies,
@@ -194,7 +205,9 @@ impl Upstreams {
             policy.retries = self.retries(cx, &port).or(policy.retries);
             let is_requests = port.traffic() != Traffic::Tcp && key.layer != Some(Layer::Tcp);
             let security = self.security.of(cx, &key.waypoint, &port, &policy, is_requests);
-            Some(Upstream { port, policy, security })
+            let service = destinations.get(cx, &key.service)?;
+            let preference = Preference::of(&service, &policy.port, cx.single(self.locality).as_deref());
+            Some(Upstream { port, policy, security, preference })
         });
         Rows { upstreams, certificates: security::declare_pairs(b, self.security) }
     }

@@ -15,7 +15,7 @@ use ca::{
 };
 use http::HeaderMap;
 use limits::{KeyedSemaphore, Limiter, Limits, Permit, Rate, truncated};
-use model::{Name, rfc3339};
+use model::{Name, Str, rfc3339};
 use parking_lot::Mutex;
 use rustls::pki_types::UnixTime;
 use std::sync::Arc;
@@ -216,7 +216,8 @@ impl Authorizer {
     }
 
     /// Decides whose configuration a caller is served that is no ztunnel: that of the gateway, `(namespace,
-    /// name)`, which the pod of its token is an instance of. The permit ends when that becomes another.
+    /// name)`, which the pod of its token is an instance of, and the places that this is at. The permit ends when
+    /// either becomes another.
     ///
     /// # Errors
     /// [`Refused`], as [`authorize_node`](Self::authorize_node), and `PermissionDenied` for whoever is of no
@@ -226,12 +227,14 @@ impl Authorizer {
         caller: &Authenticated,
         permit: &StreamPermit,
         node: &NodeClaim<'_>,
-    ) -> Result<Name, Refused> {
+    ) -> Result<(Name, [Str; 4]), Refused> {
         self.authorize_node(caller, permit, node)?;
         let decide = || {
-            let own = permit.binding.as_ref().and_then(|binding| binding.gateway.as_deref());
-            let gateway = authorize_gateway(&caller.caller, own, &node.parse()?, node.gateway)?;
-            Ok(Name::new(&caller.caller.namespace, gateway))
+            let own = permit.binding.as_ref().and_then(|binding| binding.instance.as_ref());
+            let gateway = own.map(|instance| instance.gateway.as_str());
+            let gateway = authorize_gateway(&caller.caller, gateway, &node.parse()?, node.gateway)?;
+            let places = own.map(|instance| instance.places.clone()).unwrap_or_default();
+            Ok((Name::new(&caller.caller.namespace, gateway), places))
         };
         decide().map_err(|denial| self.refuse_node(caller, node, denial))
     }

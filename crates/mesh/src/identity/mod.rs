@@ -1,15 +1,15 @@
 //! What identity depends on of the mesh, as rows: who is there, where, and what the settings say of trust.
 
 use engine::{Builder, Memo, Table};
-use model::facts::{Phase, Pod, WorkloadEntry};
+use model::facts::{Pod, WorkloadEntry};
 use model::{Name, Ns, Str, Uid};
 
 use crate::input::Inputs;
 use crate::namespace::NamespaceView;
 use crate::settings::Settings;
-use crate::waypoint::GATEWAY_NAME_LABEL;
 
 pub use crate::settings::TrustSettings;
+pub use crate::waypoint::{Instance, is_live};
 
 /// A service account of the own cluster.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -36,6 +36,8 @@ pub struct PodIdentity {
 pub struct Tables {
     /// Pods, of which those count that [`is_live`].
     pub pods: Table<Name, Pod>,
+    /// The live pods that are instances of gateways, by gateway.
+    pub instances: Table<Name, Vec<Instance>>,
     /// Workloads outside of the cluster, of which [`account_outside`] is what counts.
     pub entries: Table<Name, WorkloadEntry>,
     /// The namespaces that take part in the mesh.
@@ -50,28 +52,20 @@ pub(crate) fn declare(
     inputs: Inputs,
     views: Memo<Ns, NamespaceView>,
     settings: Settings,
+    instances: Table<Name, Vec<Instance>>,
 ) -> Tables {
     let namespaces = b.derive("participating_namespaces", inputs.namespaces, move |cx, ns, _| {
         // Another cluster is told by its own control plane.
         (ns.cluster().is_none() && cx.memo(views, ns)?.in_scope).then_some(())
     });
-    let tables =
-        Tables { pods: inputs.pods, entries: inputs.workloadentries, namespaces, settings: settings.trust };
+    let (pods, entries, settings) = (inputs.pods, inputs.workloadentries, settings.trust);
+    let tables = Tables { pods, instances, entries, namespaces, settings };
     b.sink_unsorted(tables.pods);
+    b.sink(tables.instances);
     b.sink_unsorted(tables.entries);
     b.sink(tables.namespaces);
     b.sink(tables.settings);
     tables
-}
-
-/// Tells whether a pod counts: unless it is done or of another cluster, and somebody else may have its name.
-pub fn is_live(name: &Name, pod: &Pod) -> bool {
-    pod.phase == Phase::Live && name.ns.cluster().is_none()
-}
-
-/// Returns the gateway that a pod is an instance of, by its label: one of the pod's own namespace.
-pub fn gateway_of(pod: &Pod) -> Option<&Str> {
-    pod.labels.get(GATEWAY_NAME_LABEL).filter(|gateway| !gateway.is_empty())
 }
 
 impl PodIdentity {

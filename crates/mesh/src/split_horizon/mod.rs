@@ -14,4 +14,4 @@ mod global_service;
 mod summary;
 
 pub(crate) use global_service::declare as declare_global;
-pub(crate) use summary::declare;
+pub(crate) use summary::{Summary, declare};

@@ -49,12 +49,16 @@ impl Sum {
 pub(crate) struct Summary {
     pub of: RemoteKey,
     pub encoded: Encoded,
+    /// Who may answer there; ascending.
+    pub accounts: Vec<Name>,
 }
 
 /// The tables of this module.
 #[derive(Clone, Copy)]
 pub(crate) struct SplitHorizon {
     pub global: Table<Name, GlobalService>,
+    /// What stands for workloads of other networks, by its name.
+    pub summaries: Table<Str, Summary>,
     accounts: Memo<Name, Vec<String>>,
 }
 
@@ -82,7 +86,7 @@ pub(crate) fn declare(
     let by_service = b.index(sums, "remote_sums_by_service", |of: &RemoteKey, _| [of.service.clone()]);
     // Named after its gateway, a summary that gets another gateway is another resource.
     let summaries = b.expand("split_horizon", sums, move |cx, of: &RemoteKey, sum| {
-        let summary = summary(cx, global, networks, settings, of, sum.capacity);
+        let summary = summary(cx, global, networks, settings, of, sum);
         summary.into_iter().collect()
     });
     let accounts = b.memo("remote_accounts", move |cx, service: &Name| {
@@ -106,7 +110,7 @@ pub(crate) fn declare(
             unreached(cx, global, reached, workload.remote()?)
         });
     }
-    SplitHorizon { global, accounts }
+    SplitHorizon { global, summaries, accounts }
 }
 
 fn summary(
@@ -115,7 +119,7 @@ fn summary(
     networks: Networks,
     settings: Settings,
     of: &RemoteKey,
-    capacity: u32,
+    sum: &Sum,
 ) -> Option<(Str, Summary)> {
     let service = cx.get(global, &of.service)?;
     let gateway = networks.gateways(cx, &of.network).next()?;
@@ -137,10 +141,11 @@ fn summary(
         workload_type: WorkloadType::Pod.into(),
         services: BTreeMap::from([(service.resource.to_string(), PortList { ports: service.ports.clone() })]),
         cluster_id: cluster.to_string(),
-        capacity: Some(capacity),
+        capacity: Some(sum.capacity),
         ..Default::default()
     };
-    Some((Str::from(uid), Summary { of: of.clone(), encoded: encode::workload(sent, 0) }))
+    let accounts = sum.accounts.iter().cloned().collect();
+    Some((Str::from(uid), Summary { of: of.clone(), encoded: encode::workload(sent, 0), accounts }))
 }
 
 impl SplitHorizon {

@@ -1,11 +1,12 @@
 //! Waypoints: which gateways are one, and what traffic each takes.
 
 use engine::{Builder, Memo, Table};
-use model::facts::{AllowedNamespaces, Gateway, GatewayAddress, GatewayClass, Pod};
-use model::{Name, Ns, Str};
+use model::facts::{AllowedNamespaces, Gateway, GatewayAddress, GatewayClass, Node, Pod};
+use model::{Name, Ns, Str, shared};
 use proto::workload::{self, application_tunnel, gateway_address};
 use std::net::IpAddr;
 
+use super::instance::{GATEWAY_NAME_LABEL, Instance, Location, is_live};
 use crate::Options;
 use crate::encode::ip_bytes;
 use crate::namespace::NamespaceView;
@@ -14,8 +15,6 @@ use crate::settings::Settings;
 
 const FOR_LABEL: &str = "istio.io/waypoint-for";
 const INBOUND_ANNOTATION: &str = "ambient.istio.io/waypoint-inbound-binding";
-/// The label of a pod that makes it an instance of a gateway.
-pub(crate) const GATEWAY_NAME_LABEL: &str = "gateway.networking.k8s.io/gateway-name";
 
 /// The port on which every waypoint accepts HBONE.
 pub(crate) const HBONE_PORT: u16 = 15008;
@@ -178,14 +177,18 @@ pub struct Families {
 pub(crate) struct Instances {
     pub accounts: Table<Name, Accounts>,
     pub families: Table<Name, Families>,
+    /// The live ones of each gateway that has any, waypoint or not; ascending.
+    pub located: Table<Name, Vec<Instance>>,
 }
 
 /// Declares it.
 pub(crate) fn declare_instances(
     b: &mut Builder,
     waypoints: Table<Name, Waypoint>,
-    pods: Table<Name, Pod>,
+    (pods, nodes): (Table<Name, Pod>, Table<Name, Node>),
+    options: &Options,
 ) -> Instances {
+    let cluster = shared(&options.cluster_id);
     let by_gateway = b.index(pods, "pod_by_gateway", |name: &Name, pod: &Pod| {
         pod.labels.get(GATEWAY_NAME_LABEL).map(|g| Name { ns: name.ns.clone(), name: g.clone() })
     });
@@ -199,7 +202,17 @@ pub(crate) fn declare_instances(
         let v6 = all.clone().any(IpAddr::is_ipv6);
         Some(Families { v4: all.any(IpAddr::is_ipv4), v6 })
     });
-    Instances { accounts, families }
+    let located = b.group("gateway_instances", by_gateway, move |cx, gateway: &Name, pods| {
+        let live = pods.iter().filter(|(name, pod)| !gateway.name.is_empty() && is_live(name, pod));
+        let all = live.map(|(name, pod)| {
+            let node = (!pod.node.is_empty()).then(|| Name::in_cluster(&name.ns, &pod.node));
+            let node = node.and_then(|node| cx.get(nodes, &node));
+            Instance { pod: name.clone(), location: Location::of(&cluster, name, pod, node.as_deref()) }
+        });
+        let all: Vec<Instance> = all.collect();
+        (!all.is_empty()).then_some(all)
+    });
+    Instances { accounts, families, located }
 }
 
 /// Declares what every gateway says of the traffic that it takes, whether it is ready or not.

@@ -4,6 +4,7 @@ mod behind;
 mod bind;
 mod gateway;
 mod implicit_allow;
+mod instance;
 mod require;
 mod unbound;
 
@@ -11,9 +12,11 @@ pub(crate) use behind::{BehindWaypoint, BehindWaypoints};
 pub(crate) use bind::{BindError, Binder, Bound, Inherited, Route};
 pub use gateway::Families;
 pub(crate) use gateway::{
-    Binding, GATEWAY_NAME_LABEL, HBONE_PORT, Inputs, Instances, WAYPOINT_CONTROLLER, Waypoint, declare,
-    declare_instances, declare_traffic,
+    Binding, HBONE_PORT, Inputs, Instances, WAYPOINT_CONTROLLER, Waypoint, declare, declare_instances,
+    declare_traffic,
 };
 pub(crate) use implicit_allow::ImplicitAllowPolicies;
+pub(crate) use instance::GATEWAY_NAME_LABEL;
+pub use instance::{Detail, Instance, Location, is_live};
 pub(crate) use require::{WaypointRequirement, WorkloadMeta};
 pub(crate) use unbound::UnboundWorkloads;

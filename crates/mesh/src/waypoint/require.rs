@@ -7,7 +7,8 @@ use model::facts::Meta;
 use model::{Labels, Name, Ns};
 
 use super::bind::{Binder, Inherited, Route, canary_ref, is_managed};
-use super::gateway::{Binding, GATEWAY_NAME_LABEL};
+use super::gateway::Binding;
+use super::instance::GATEWAY_NAME_LABEL;
 use crate::labels::{Require, UseWaypoint};
 use crate::namespace::NamespaceView;
 

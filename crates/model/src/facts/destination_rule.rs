@@ -1,4 +1,4 @@
-use super::{Ignored, Meta};
+use super::{Ignored, LocalitySetting, Meta};
 use crate::{Labels, Str};
 use std::time::Duration;
 
@@ -61,6 +61,8 @@ pub struct LoadBalancer {
     pub algorithm: Algorithm,
     /// `warmup`, or `warmupDurationSecs`.
     pub warmup: Option<Warmup>,
+    /// `localityLbSetting`.
+    pub locality: Option<LocalitySetting>,
 }
 
 /// How an endpoint is chosen.

@@ -1,4 +1,4 @@
-use super::{ExtensionProvider, Facts};
+use super::{ExtensionProvider, Facts, LocalitySetting};
 use crate::{Diagnostic, Name, Selector, Str, TrustDomain};
 
 /// Visibility of a service to ztunnels (`serviceEntryVisibility`).
@@ -122,6 +122,8 @@ pub enum SettingsPart {
     ExtensionProviders,
     /// `accessLogFile`, `accessLogFormat` and `accessLogEncoding`.
     AccessLog,
+    /// `localityLbSetting`.
+    LocalityLbSetting,
 }
 
 impl SettingsPart {
@@ -175,6 +177,8 @@ pub struct MeshSettings {
     pub extension_providers: Vec<ExtensionProvider>,
     /// `accessLogFile` and what is written there; `None` where nothing is.
     pub access_log: Option<AccessLog>,
+    /// `localityLbSetting`.
+    pub locality: LocalitySetting,
     /// The parts that are refused.
     pub refused: Vec<RefusedPart>,
     /// What is told of fields that are not read.
@@ -208,6 +212,7 @@ impl MeshSettings {
                     self.extension_providers.clone_from(&last.extension_providers);
                 }
                 SettingsPart::AccessLog => self.access_log.clone_from(&last.access_log),
+                SettingsPart::LocalityLbSetting => self.locality.clone_from(&last.locality),
             }
         }
         Self { refused, ..self }
@@ -244,6 +249,7 @@ impl Default for MeshSettings {
             path_normalization: PathNormalization::default(),
             extension_providers: Vec::new(),
             access_log: None,
+            locality: LocalitySetting::default(),
             refused: Vec::new(),
             unread: Vec::new(),
         }

@@ -10,6 +10,7 @@ mod gateway;
 mod key;
 mod key_set;
 mod listener;
+mod locality;
 mod material;
 mod mesh_settings;
 mod meta;
@@ -51,6 +52,7 @@ pub use gateway::{
 pub use key::{Facts, ObjectKey};
 pub use key_set::{FetchedKeys, KeySet, KeySetSource, KeySource};
 pub use listener::{AllowedNamespaces, Listener, ListenerSet, ListenerTls, RouteGroupKind};
+pub use locality::{Distribution, FailoverLabel, LocalityPattern, LocalitySetting, topology};
 pub use material::{Digest, KeyPair, Roots};
 pub use mesh_settings::{
     AccessLog, CaCertificate, LogFormat, MatchingRule, MeshSettings, PathNormalization, RefusedPart,

@@ -148,7 +148,12 @@ const TRAFFIC_POLICY: &[Line] = &[
     Read("retryBudget", "percent minRetryConcurrency budgetInterval"),
 ];
 
-const LOCALITY: &str = "leave it out: all instances of a waypoint have one configuration, wherever they run";
+/// What is preferred by where it is.
+pub(super) const LOCALITY: &[Line] = &[
+    Read("", "enabled failoverPriority[]"),
+    Read("distribute[]", "from to.*"),
+    Read("failover[]", "from to"),
+];
 
 const PORT_POLICY: &[Line] = &[
     Read("loadBalancer", "simple warmupDurationSecs"),
@@ -158,8 +163,12 @@ const PORT_POLICY: &[Line] = &[
         "httpHeaderName useSourceIp httpQueryParameterName minimumRingSize ringHash.minimumRingSize maglev.tableSize",
     ),
     Read("loadBalancer.consistentHash.httpCookie", "name path ttl attributes[].name attributes[].value"),
-    Unsupported("loadBalancer.localityLbSetting", "", LOCALITY),
-    Unsupported("loadBalancer.zoneAwareLbSetting", "", LOCALITY),
+    Within("loadBalancer.localityLbSetting", LOCALITY),
+    Unsupported(
+        "loadBalancer.zoneAwareLbSetting",
+        "",
+        "use localityLbSetting, or trafficDistribution of the Service",
+    ),
     Read("connectionPool.tcp", "maxConnections connectTimeout maxConnectionDuration idleTimeout"),
     Read("connectionPool.tcp.tcpKeepalive", "probes time interval"),
     Read(

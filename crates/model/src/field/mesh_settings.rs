@@ -1,5 +1,6 @@
 //! Fields of the mesh settings: of `MeshConfig` in the key `mesh` of their ConfigMap, and of `ProxyConfig` in it.
 
+use super::istio::LOCALITY;
 use super::line::Line::{self, Outside, Read, Unsupported, Within};
 
 const ACCESS_LOG: &str = "write accessLogFile: no access log is sent to a server";
@@ -80,11 +81,7 @@ const MESH: &[Line] = &[
     Unsupported("ingressControllerMode", "", INGRESS),
     Unsupported("ingressSelector", "", INGRESS),
     Unsupported("ingressService", "", INGRESS),
-    Unsupported(
-        "localityLbSetting",
-        "",
-        "use `trafficDistribution` of Services, or --traffic-distribution for all",
-    ),
+    Within("localityLbSetting", LOCALITY),
     Unsupported("meshMTLS", "", TLS),
     Unsupported("outboundClusterStatName", "", ENVOY),
     Unsupported(

@@ -1,13 +1,15 @@
 use super::authorizer::{Fault, ProviderManifest};
 use super::enumeration::Enumeration;
+use super::locality::LocalityManifest;
 use super::metadata::Metadata;
 use super::selector::LabelSelector;
 use super::text::{Text, or_empty, shared_list};
+use super::unset::Unset;
 use super::unsupported::snake_case;
 use super::{code, log_format, read, unsupported, wrong::Wrong};
 use crate::facts::{
-    AccessLog, CaCertificate, ExtensionProvider, LogFormat, MatchingRule, MeshSettings, PathNormalization,
-    RefusedPart, ServiceScope, SettingsPart, Visibility, VisibilityPolicy,
+    AccessLog, CaCertificate, ExtensionProvider, LocalitySetting, LogFormat, MatchingRule, MeshSettings,
+    PathNormalization, RefusedPart, ServiceScope, SettingsPart, Visibility, VisibilityPolicy,
 };
 use crate::{
     Diagnostic, Kind, Name, ObjectRef, Selector, Severity, Str, TrustDomain, did_you_mean, field, host_of,
@@ -212,6 +214,7 @@ fn lower(mesh: &yaml::Mapping, name: Name) -> MeshSettings {
         each(Some(list), "extensionProviders", provider)
     });
     let access_log = access_log(&mut of);
+    let locality = of.part(SettingsPart::LocalityLbSetting, "localityLbSetting", locality);
     MeshSettings {
         name,
         root_namespace: root_namespace.value().flatten().unwrap_or(default.root_namespace),
@@ -230,6 +233,7 @@ fn lower(mesh: &yaml::Mapping, name: Name) -> MeshSettings {
         path_normalization: paths.value().flatten().unwrap_or_default(),
         extension_providers: providers.value().unwrap_or_default().into_iter().flatten().collect(),
         access_log,
+        locality: locality.value().unwrap_or_default(),
         refused: of.refused,
         unread,
     }
@@ -254,6 +258,16 @@ fn access_log(of: &mut Parts<'_>) -> Option<AccessLog> {
     let file = file.value().flatten()?;
     let is_refused = of.refused.iter().any(|of| of.part == part);
     (!is_refused).then_some(AccessLog { file, format })
+}
+
+/// One value that is not valid refuses all: what is left might send everything to one place.
+fn locality(written: LocalityManifest<'_>) -> Result<LocalitySetting, Wrong> {
+    let mut unset = Unset::default();
+    let setting = written.lower(&format!("{AT}.localityLbSetting"), &mut unset);
+    match unset.into_list().into_iter().next() {
+        Some(of) => Err(Wrong::new(code::SETTINGS_FIELD, of.field, of.message).help(of.help)),
+        None => Ok(setting),
+    }
 }
 
 /// A proxy writes to its own output: it may not be able to write a file.

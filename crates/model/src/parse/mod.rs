@@ -32,6 +32,7 @@ mod istio_match;
 mod istio_route;
 mod key_material;
 mod listener;
+mod locality;
 mod log_format;
 mod mesh_settings;
 mod metadata;

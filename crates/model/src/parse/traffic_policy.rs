@@ -2,6 +2,7 @@
 
 use super::fault::join;
 use super::istio_route::PortSelector;
+use super::locality::LocalityManifest;
 use super::number::{Bounded, ProtoNumber, ProtoPort};
 use super::route_match::header_name;
 use super::text::{Text, or_empty, shared_list};
@@ -58,6 +59,8 @@ struct BalancerManifest<'a> {
     warmup_duration_secs: Option<Text<'a>>,
     #[serde(borrow)]
     warmup: Option<WarmupManifest<'a>>,
+    #[serde(borrow)]
+    locality_lb_setting: Option<LocalityManifest<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -310,7 +313,8 @@ impl BalancerManifest<'_> {
                 "has no effect: only LEAST_REQUEST and ROUND_ROBIN have weights that may grow".to_owned();
             unset.push(join(at, "warmup"), message, "use one of these, or leave it out");
         }
-        LoadBalancer { algorithm, warmup: warmup.filter(|_| is_gradual) }
+        let locality = self.locality_lb_setting.map(|of| of.lower(&join(at, "localityLbSetting"), unset));
+        LoadBalancer { algorithm, warmup: warmup.filter(|_| is_gradual), locality }
     }
 }
 

@@ -12,10 +12,10 @@ mod shared_map;
 
 use engine::Graph;
 use hashbrown::Equivalent;
-use mesh::identity::{self, Account, PodIdentity, Tables, TrustSettings};
+use mesh::identity::{self, Account, Instance, PodIdentity, Tables, TrustSettings};
 use model::facts::Pod;
 use model::{Name, Ns, Str, shared};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hash;
 use std::sync::Arc;
 
@@ -25,8 +25,8 @@ use shared_map::SharedMap;
 #[derive(Clone, Debug, Default)]
 pub struct IdentitySnapshot {
     pods: SharedMap<Name, PodIdentity>,
-    /// The gateways of those pods that are instances of one.
-    gateways: SharedMap<Name, Str>,
+    /// Those pods that are instances of gateways.
+    instances: SharedMap<Name, GatewayInstance>,
     /// How many pods of each account are on each node.
     placed: SharedMap<Placed, u32>,
     /// How many pods, and workloads outside of the cluster, have each account.
@@ -38,7 +38,7 @@ pub struct IdentitySnapshot {
 /// What one commit changed of an [`IdentitySnapshot`].
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct IdentityDelta {
-    /// Pods that are not live any more, another one under their name, or instances of another gateway;
+    /// Pods that are not live any more, another one under their name, instances of another gateway, or elsewhere;
     /// ascending.
     pub gone: Vec<Name>,
     /// Whether pods or accounts changed.
@@ -54,6 +54,15 @@ impl IdentityDelta {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
+}
+
+/// What a live pod that is an instance of a gateway is served as.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GatewayInstance {
+    /// The gateway, one of the pod's own namespace.
+    pub gateway: Str,
+    /// The places that it is at: what follows the name of the gateway in the scopes of what is for these alone.
+    pub places: [Str; 4],
 }
 
 /// A service account on a node.
@@ -108,9 +117,9 @@ impl IdentitySnapshot {
         self.pods.get(&NameRef { ns: namespace, name })
     }
 
-    /// Returns the gateway that a live pod is an instance of, one of the same namespace.
-    pub fn gateway_of(&self, namespace: &str, pod: &str) -> Option<&Str> {
-        self.gateways.get(&NameRef { ns: namespace, name: pod })
+    /// Returns of which gateway a live pod is an instance, and where.
+    pub fn instance(&self, namespace: &str, pod: &str) -> Option<&GatewayInstance> {
+        self.instances.get(&NameRef { ns: namespace, name: pod })
     }
 
     /// Tells whether a live pod of an account is on a node; no pod is on the node without a name.
@@ -148,12 +157,17 @@ impl IdentitySnapshot {
     pub(crate) fn follow(this: &mut Arc<Self>, graph: &mut Graph, tables: Tables) -> IdentityDelta {
         let mut delta = IdentityDelta::default();
         let pods = graph.changes(tables.pods);
+        let instances = graph.changes(tables.instances);
         let entries = graph.changes(tables.entries);
         let namespaces = graph.changes(tables.namespaces);
         let settings = graph.changes(tables.settings).into_iter().filter_map(|change| change.new).last();
         let is_first = this.pods.len() == 0;
         let mut own = Counting { snapshot: this, last: None };
         let mut first = Vec::new();
+        for change in &instances {
+            let of = [change.old.as_deref(), change.new.as_deref()];
+            delta.pods |= own.follow_instances(&change.key, of, &mut delta.gone);
+        }
         for change in pods {
             let is_live = |pod: &&Pod| identity::is_live(&change.key, pod);
             let (old, new) = (change.old.as_deref().filter(is_live), change.new.as_deref().filter(is_live));
@@ -162,13 +176,9 @@ impl IdentitySnapshot {
                 (Some(old), Some(new)) if parts(old) == parts(new) => continue,
                 _ => delta.pods = true,
             }
-            let gateway = new.and_then(identity::gateway_of);
-            if old.and_then(identity::gateway_of) != gateway {
-                own.snapshot().gateways.edit(&change.key, |_| gateway.cloned());
-            }
             if let Some(old) = old {
                 own.add(&change.key.ns, old, -1);
-                if new.is_none_or(|new| new.uid != old.uid || gateway != identity::gateway_of(old)) {
+                if new.is_none_or(|new| new.uid != old.uid) {
                     delta.gone.push(change.key.clone());
                 }
             }
@@ -211,13 +221,14 @@ impl IdentitySnapshot {
             own.snapshot().settings = settings;
         }
         delta.gone.sort();
+        delta.gone.dedup();
         delta
     }
 }
 
 /// What identity depends on of a pod that is live.
-fn parts(pod: &Pod) -> (u128, &Str, &Str, Option<&Str>) {
-    (pod.uid, &pod.node, &pod.service_account, identity::gateway_of(pod))
+fn parts(pod: &Pod) -> (u128, &Str, &Str) {
+    (pod.uid, &pod.node, &pod.service_account)
 }
 
 /// Counts pods by account, and by node and account. What comes in a row alike, as in a listing, is one step.
@@ -229,6 +240,36 @@ struct Counting<'s> {
 impl Counting<'_> {
     fn snapshot(&mut self) -> &mut IdentitySnapshot {
         Arc::make_mut(self.snapshot)
+    }
+
+    /// Takes the instances of a gateway; tells whether any is another one, and adds those that are, and that there
+    /// were, to `gone`.
+    fn follow_instances(
+        &mut self,
+        gateway: &Name,
+        of: [Option<&Vec<Instance>>; 2],
+        gone: &mut Vec<Name>,
+    ) -> bool {
+        let [old, new] = of.map(|all| all.into_iter().flatten());
+        let places = |of: &Instance| (of.pod.clone(), of.location.scope_suffixes());
+        let (old, new): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            (old.map(places).collect(), new.map(places).collect());
+        let mut is_changed = false;
+        for pod in old.keys().filter(|pod| !new.contains_key(*pod)) {
+            // It may be another gateway's by now.
+            if self.snapshot.instances.get(pod).is_some_and(|of| of.gateway == gateway.name) {
+                self.snapshot().instances.edit(pod, |_| None);
+            }
+            gone.push(pod.clone());
+            is_changed = true;
+        }
+        for (pod, places) in new.iter().filter(|(pod, places)| old.get(*pod) != Some(*places)) {
+            let instance = GatewayInstance { gateway: gateway.name.clone(), places: places.clone() };
+            self.snapshot().instances.edit(pod, |_| Some(instance));
+            gone.extend(self.snapshot.pods.get(pod).map(|_| pod.clone()));
+            is_changed = true;
+        }
+        is_changed
     }
 
     fn add(&mut self, ns: &Ns, pod: &Pod, by: i32) {

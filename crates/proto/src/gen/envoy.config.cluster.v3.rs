@@ -201,6 +201,33 @@ pub mod cluster {
         pub healthy_panic_threshold: ::core::option::Option<
             super::super::super::super::r#type::v3::Percent,
         >,
+        #[prost(oneof = "common_lb_config::LocalityConfigSpecifier", tags = "3")]
+        pub locality_config_specifier: ::core::option::Option<
+            common_lb_config::LocalityConfigSpecifier,
+        >,
+    }
+    /// Nested message and enum types in `CommonLbConfig`.
+    pub mod common_lb_config {
+        /// Locality weighted lb config.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+        pub struct LocalityWeightedLbConfig {}
+        impl ::prost::Name for LocalityWeightedLbConfig {
+            const NAME: &'static str = "LocalityWeightedLbConfig";
+            const PACKAGE: &'static str = "envoy.config.cluster.v3";
+            fn full_name() -> ::prost::alloc::string::String {
+                "envoy.config.cluster.v3.Cluster.CommonLbConfig.LocalityWeightedLbConfig"
+                    .into()
+            }
+            fn type_url() -> ::prost::alloc::string::String {
+                "type.googleapis.com/envoy.config.cluster.v3.Cluster.CommonLbConfig.LocalityWeightedLbConfig"
+                    .into()
+            }
+        }
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+        pub enum LocalityConfigSpecifier {
+            #[prost(message, tag = "3")]
+            LocalityWeightedLbConfig(LocalityWeightedLbConfig),
+        }
     }
     impl ::prost::Name for CommonLbConfig {
         const NAME: &'static str = "CommonLbConfig";

@@ -6,10 +6,6 @@ pub struct RouteConfiguration {
     pub name: ::prost::alloc::string::String,
     #[prost(message, repeated, tag = "2")]
     pub virtual_hosts: ::prost::alloc::vec::Vec<VirtualHost>,
-    #[prost(string, repeated, tag = "8")]
-    pub request_headers_to_remove: ::prost::alloc::vec::Vec<
-        ::prost::alloc::string::String,
-    >,
     #[prost(message, optional, tag = "7")]
     pub validate_clusters: ::core::option::Option<bool>,
     #[prost(message, optional, tag = "11")]

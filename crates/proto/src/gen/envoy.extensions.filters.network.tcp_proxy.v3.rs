@@ -69,10 +69,14 @@ pub mod tcp_proxy {
         }
     }
     /// Tunneling config.
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    #[derive(Clone, PartialEq, ::prost::Message)]
     pub struct TunnelingConfig {
         #[prost(string, tag = "1")]
         pub hostname: ::prost::alloc::string::String,
+        #[prost(message, repeated, tag = "3")]
+        pub headers_to_add: ::prost::alloc::vec::Vec<
+            super::super::super::super::super::super::config::core::v3::HeaderValueOption,
+        >,
     }
     impl ::prost::Name for TunnelingConfig {
         const NAME: &'static str = "TunnelingConfig";

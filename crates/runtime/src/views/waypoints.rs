@@ -25,7 +25,7 @@ pub struct WaypointView {
     pub services: Vec<String>,
     /// How many resources its Envoys are sent, by type.
     pub resources: BTreeMap<String, usize>,
-    /// Bytes of these resources.
+    /// Bytes of these resources; of those that differ by place the largest.
     pub bytes: usize,
     /// Its replicas that are connected to this control plane.
     pub replicas: Vec<ReplicaView>,
@@ -69,6 +69,9 @@ pub struct ConfigView {
     pub of: String,
     /// Its name.
     pub name: String,
+    /// Where those replicas are that it is for, as in `zone=REGION/ZONE`; empty if it is for all.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub place: String,
     /// Its version on the wire.
     pub version: String,
     /// How many bytes it has.
@@ -108,23 +111,34 @@ pub fn find_waypoint<'a>(rows: &'a WaypointRows, name: &str) -> Result<&'a Name,
 pub struct Sent<'a> {
     of: ResourceType,
     name: &'a str,
+    place: &'a str,
     body: &'a [u8],
 }
 
 impl<'a> Sent<'a> {
     /// Returns what a snapshot has for a waypoint.
     pub fn of_snapshot(snapshot: &'a Snapshot, waypoint: &Name) -> Vec<Self> {
-        let scope = Scope::proxy(&waypoint.to_string());
-        let of = |of| snapshot.resources(&scope, of).map(move |r| Self { of, name: r.name, body: r.body });
-        ResourceType::ALL.into_iter().flat_map(of).collect()
+        let waypoint = waypoint.to_string();
+        let places = snapshot.places_of(&waypoint).map(|scope| (scope, &scope[waypoint.len() + 1..]));
+        let own = Arc::from(waypoint.as_str());
+        let mut all = Vec::new();
+        for (scope, place) in std::iter::once((&own, "")).chain(places) {
+            let scope = Scope::Proxy(Arc::clone(scope));
+            for of in ResourceType::ALL {
+                let resources = snapshot.resources(&scope, of);
+                all.extend(resources.map(|r| (of, r.name, place, r.body)));
+            }
+        }
+        all.into_iter().map(|(of, name, place, body)| Self { of, name, place, body }).collect()
     }
 
     /// Returns what is among changes for each waypoint, by its name.
     pub fn by_waypoint(changes: &'a [plane::ResourceChange]) -> BTreeMap<&'a str, Vec<Self>> {
         let mut all: BTreeMap<&str, Vec<Self>> = BTreeMap::new();
         for change in changes {
-            if let (Scope::Proxy(waypoint), Some(body)) = (&change.scope, change.body.as_deref()) {
-                let sent = Self { of: change.resource_type, name: &change.name, body };
+            if let (Scope::Proxy(scope), Some(body)) = (&change.scope, change.body.as_deref()) {
+                let (waypoint, place) = scope.split_once('@').unwrap_or((scope, ""));
+                let sent = Self { of: change.resource_type, name: &change.name, place, body };
                 all.entry(waypoint).or_default().push(sent);
             }
         }
@@ -163,9 +177,15 @@ impl WaypointView {
         clients: &[ClientView],
         refused: &RefusedRows,
     ) -> Self {
-        let mut resources = BTreeMap::new();
+        // A replica is sent each once: that of its place.
+        let mut each: BTreeMap<(ResourceType, &str), usize> = BTreeMap::new();
         for resource in sent {
-            *resources.entry(plural(resource.of).to_owned()).or_default() += 1;
+            let bytes = each.entry((resource.of, resource.name)).or_default();
+            *bytes = resource.body.len().max(*bytes);
+        }
+        let mut resources = BTreeMap::new();
+        for (of, _) in each.keys() {
+            *resources.entry(plural(*of).to_owned()).or_default() += 1;
         }
         let name = waypoint.to_string();
         let own = clients.iter().filter(|client| client.gateway.as_deref() == Some(&name));
@@ -174,7 +194,7 @@ impl WaypointView {
             name: waypoint.name.to_string(),
             services: services.iter().map(ToString::to_string).collect(),
             resources,
-            bytes: sent.iter().map(|resource| resource.body.len()).sum(),
+            bytes: each.values().sum(),
             replicas: own.map(|client| ReplicaView::of(client, refused)).collect(),
         }
     }
@@ -211,10 +231,10 @@ impl RefusedView {
 }
 
 impl ConfigView {
-    /// Returns the views of resources, ascending by type and name.
+    /// Returns the views of resources, ascending by type, name and place.
     pub fn all(sent: &[Sent<'_>]) -> Vec<Self> {
         let mut all: Vec<Self> = sent.iter().map(Self::of).collect();
-        all.sort_by(|a, b| (&a.of, &a.name).cmp(&(&b.of, &b.name)));
+        all.sort_by(|a, b| (&a.of, &a.name, &a.place).cmp(&(&b.of, &b.name, &b.place)));
         all
     }
 
@@ -225,6 +245,7 @@ impl ConfigView {
         Self {
             of: plural(sent.of).to_owned(),
             name: sent.name.to_owned(),
+            place: sent.place.to_owned(),
             version: Version::of(sent.body).to_string(),
             bytes: sent.body.len(),
             resource: resource.unwrap_or_else(|error| Value::from(format!("cannot be shown: {error}"))),

@@ -124,7 +124,7 @@ pub(super) struct Subscription {
     id: u64,
     subscriber: Arc<Subscriber>,
     node: Option<String>,
-    scope: Option<Arc<str>>,
+    scopes: Vec<Arc<str>>,
 }
 
 impl Fanout {
@@ -134,7 +134,7 @@ impl Fanout {
         let (id, subscriber) = (subscribers.next, Arc::<Subscriber>::default());
         subscribers.next += 1;
         subscribers.by_id.insert(id, Arc::clone(&subscriber));
-        Subscription { fanout: self.clone(), id, subscriber, node: None, scope: None }
+        Subscription { fanout: self.clone(), id, subscriber, node: None, scopes: Vec::new() }
     }
 
     /// Shows a snapshot to the streams of some nodes, and returns those that can take it at once.
@@ -260,17 +260,19 @@ impl Subscription {
         self.node = Some(node.to_owned());
     }
 
-    /// Says which proxy's scope the stream follows, once that is known: it is not woken for the mesh any
-    /// more. It stays with that scope.
-    pub fn set_scope(&mut self, scope: &Arc<str>) {
-        if self.scope.is_some() {
+    /// Says which scopes of a proxy the stream follows, once that is known: it is not woken for the mesh any
+    /// more. It stays with those scopes.
+    pub fn set_scopes<'s>(&mut self, scopes: impl Iterator<Item = &'s Arc<str>>) {
+        if !self.scopes.is_empty() {
             return;
         }
         let mut subscribers = self.fanout.0.subscribers.lock();
         subscribers.by_id.remove(&self.id);
-        let of_scope = subscribers.by_scope.entry(Arc::clone(scope)).or_default();
-        of_scope.insert(self.id, Arc::clone(&self.subscriber));
-        self.scope = Some(Arc::clone(scope));
+        for scope in scopes {
+            let of_scope = subscribers.by_scope.entry(Arc::clone(scope)).or_default();
+            of_scope.insert(self.id, Arc::clone(&self.subscriber));
+            self.scopes.push(Arc::clone(scope));
+        }
     }
 
     /// Returns the newest snapshot that the stream may see, and has it woken for the next.
@@ -297,9 +299,8 @@ impl Drop for Subscription {
         self.subscriber.served_step.store(u64::MAX, Ordering::Release);
         let mut subscribers = self.fanout.0.subscribers.lock();
         subscribers.by_id.remove(&self.id);
-        if let Some(scope) = &self.scope
-            && let Some(of_scope) = subscribers.by_scope.get_mut(scope)
-        {
+        for scope in &self.scopes {
+            let Some(of_scope) = subscribers.by_scope.get_mut(scope) else { continue };
             of_scope.remove(&self.id);
             if of_scope.is_empty() {
                 subscribers.by_scope.remove(scope);
@@ -346,8 +347,8 @@ mod tests {
         let (publish, snapshots) = watch::channel(Some(writer.publish()));
         let fanout = Fanout::default();
         let mut streams = [fanout.subscribe(), fanout.subscribe(), fanout.subscribe()];
-        streams[1].set_scope(&"shop/waypoint".into());
-        streams[2].set_scope(&"bank/waypoint".into());
+        streams[1].set_scopes(["shop/waypoint".into(), "shop/waypoint@zone=r/a".into()].iter());
+        streams[2].set_scopes(["bank/waypoint".into()].iter());
         let counts: [Arc<Count>; 3] = Default::default();
         tokio::spawn(fanout.clone().run(snapshots, Arc::default()));
         let mut step = 1;
@@ -372,6 +373,14 @@ mod tests {
         let shop = || Scope::proxy("shop/waypoint");
         assert_eq!(woken_by(shop(), ResourceType::Cluster, b"1").await, [0, 1, 0]);
         assert_eq!(woken_by(shop(), ResourceType::Cluster, b"2").await, [0, 1, 0]);
+        assert_eq!(
+            woken_by(Scope::proxy("shop/waypoint@zone=r/a"), ResourceType::Endpoint, b"1").await,
+            [0, 1, 0]
+        );
+        assert_eq!(
+            woken_by(Scope::proxy("shop/waypoint@zone=r/b"), ResourceType::Endpoint, b"1").await,
+            [0, 0, 0]
+        );
         assert_eq!(woken_by(Scope::proxy("none"), ResourceType::Cluster, b"1").await, [0, 0, 0]);
         assert_eq!(woken_by(Scope::Mesh, ResourceType::Address, b"\x12\x02\x0a\x00").await, [1, 0, 0]);
         drop(streams);

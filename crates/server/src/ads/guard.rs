@@ -8,7 +8,7 @@ use identity::{
     Authenticated, Authorizer, NodeClaim, ProxySecret, Refused, StreamPermit, Timer, proxy_secrets,
 };
 use limits::truncated;
-use model::Name;
+use model::{Name, Str};
 use proto::Code;
 use std::future::Future;
 use std::pin::Pin;
@@ -175,13 +175,13 @@ impl StreamGuard {
         Ok(())
     }
 
-    /// Decides of which gateway the caller is an Envoy, that says it is this node.
+    /// Decides of which gateway the caller is an Envoy, that says it is this node, and at which places.
     ///
     /// # Errors
     /// The status that ends the stream.
-    pub fn gateway(&mut self, node: &xds::Node) -> Result<Name, Status> {
-        let gateway = self.authorizer.authorize_gateway(&self.caller, &self.permit, &claim(node))?;
+    pub fn gateway(&mut self, node: &xds::Node) -> Result<(Name, [Str; 4]), Status> {
+        let served = self.authorizer.authorize_gateway(&self.caller, &self.permit, &claim(node))?;
         self.authorized = true;
-        Ok(gateway)
+        Ok(served)
     }
 }

@@ -60,8 +60,9 @@ pub struct Ads {
     scopes: Scopes,
 }
 
-/// Tells the scope that a proxy is served, by what it says of itself.
-type ScopeFn = dyn Fn(&Node) -> Option<Arc<str>> + Send + Sync;
+/// Tells the scopes that a proxy is served, by what it says of itself: that of all its replicas, then those of where it
+/// is.
+type ScopesFn = dyn Fn(&Node) -> Vec<Arc<str>> + Send + Sync;
 
 /// Whose scope a client gets that is no ztunnel.
 #[derive(Clone, Default)]
@@ -72,7 +73,7 @@ enum Scopes {
     /// That of the gateway which the pod of its token is an instance of.
     Proven,
     /// Whose it claims.
-    Claimed(Arc<ScopeFn>),
+    Claimed(Arc<ScopesFn>),
 }
 
 impl std::fmt::Debug for Scopes {
@@ -119,10 +120,10 @@ impl Ads {
     }
 
     /// As [`with_gateways`](Self::with_gateways) for a port on which nobody is authenticated, and whose clients
-    /// are believed: this finds the scope by what one says of itself. While there is none, or it has nothing, a
-    /// client is refused what only such proxies follow.
+    /// are believed: this finds its scopes by what one says of itself. While there is none, or the first has nothing,
+    /// a client is refused what only such proxies follow.
     #[must_use]
-    pub fn with_claimed_scopes(self, of: impl Fn(&Node) -> Option<Arc<str>> + Send + Sync + 'static) -> Self {
+    pub fn with_claimed_scopes(self, of: impl Fn(&Node) -> Vec<Arc<str>> + Send + Sync + 'static) -> Self {
         Self { scopes: Scopes::Claimed(Arc::new(of)), ..self }
     }
 
@@ -131,11 +132,13 @@ impl Ads {
         variant == Variant::Delta || !matches!(self.scopes, Scopes::None)
     }
 
-    /// A session of one that follows the scope of a proxy, or the mesh.
-    fn session(&self, scope: Option<(Variant, Arc<str>)>) -> Session {
-        match scope {
-            Some((variant, name)) => {
+    /// A session of one that follows the scopes of a proxy, or without any the mesh.
+    fn session(&self, variant: Variant, scopes: Vec<Arc<str>>) -> Session {
+        let mut scopes = scopes.into_iter();
+        match scopes.next() {
+            Some(name) => {
                 let session = EnvoySession::new(SystemTime::now(), variant, Scope::Proxy(name));
+                let session = session.with_further(scopes.collect());
                 // Who is not authenticated has no certificate of its own.
                 let own = if matches!(self.scopes, Scopes::Proven) { secrets::NAMES } else { &[] };
                 session.with_own(own).into()
@@ -144,30 +147,35 @@ impl Ads {
         }
     }
 
-    /// The scope of a client, if it is a gateway's or a waypoint's.
+    /// The scopes of a client, if it is a gateway's or a waypoint's.
     ///
     /// # Errors
     /// Why it gets none.
-    fn scope(
+    fn scopes(
         &self,
         node: &Node,
         guard: Option<&mut StreamGuard>,
         latest: &Snapshot,
-    ) -> Result<Option<Arc<str>>, Status> {
+    ) -> Result<Vec<Arc<str>>, Status> {
         if node.role() == "ztunnel" {
-            return Ok(None);
+            return Ok(Vec::new());
         }
         match (&self.scopes, guard) {
-            (Scopes::None, _) => Ok(None),
-            (Scopes::Proven, Some(guard)) => Ok(Some(guard.gateway(node)?.to_string().into())),
+            (Scopes::None, _) => Ok(Vec::new()),
+            (Scopes::Proven, Some(guard)) => {
+                let (gateway, places) = guard.gateway(node)?;
+                let of_places = places.iter().map(|place| format!("{gateway}{place}").into());
+                Ok(std::iter::once(gateway.to_string().into()).chain(of_places).collect())
+            }
             (Scopes::Proven, None) => {
                 let message =
                     "gateways and waypoints are served on the secure port, to the tokens of their pods";
                 Err(Status::new(Code::PermissionDenied, message))
             }
             (Scopes::Claimed(of), _) => {
+                let scopes = of(node);
                 let has_any = |name: &Arc<str>| latest.changed(&Scope::Proxy(Arc::clone(name))) > 0;
-                Ok(of(node).filter(has_any))
+                Ok(if scopes.first().is_some_and(has_any) { scopes } else { Vec::new() })
             }
         }
     }
@@ -195,7 +203,7 @@ impl Ads {
             requests,
             subscription: self.fanout.subscribe(),
             latest,
-            registration: self.clients.register(peer, self.session(None)),
+            registration: self.clients.register(peer, self.session(variant, Vec::new())),
             ads: self.clone(),
             variant,
             sending: None,
@@ -272,12 +280,12 @@ where
         if session.node().is_none()
             && let Some(node) = node_of_request(self.variant, &request.message)
         {
-            let scope = self.ads.scope(&node, self.guard.as_mut(), &self.latest)?;
-            if scope.is_none() && self.variant == Variant::StateOfTheWorld {
+            let scopes = self.ads.scopes(&node, self.guard.as_mut(), &self.latest)?;
+            if scopes.is_empty() && self.variant == Variant::StateOfTheWorld {
                 let message = "state of the world is served to gateways and waypoints only";
                 return Err(Status::new(Code::Unimplemented, message));
             }
-            *session = self.ads.session(scope.map(|name| (self.variant, name)));
+            *session = self.ads.session(self.variant, scopes);
         }
         if let Some(type_url) = session.request(request.message.clone())? {
             self.times.acknowledged(type_url, self.registration.clients().latencies());
@@ -316,12 +324,14 @@ where
         }
     }
 
-    /// Subscribes as the ztunnel of its node, or to the scope of its proxy, once the client is found to be
+    /// Subscribes as the ztunnel of its node, or to the scopes of its proxy, once the client is found to be
     /// one.
     fn set_audience(&mut self) {
-        let session = self.registration.client.session.lock();
-        if let Scope::Proxy(name) = session.scope() {
-            self.subscription.set_scope(name);
+        let mut session = self.registration.client.session.lock();
+        if let Some(envoy) = session.envoy()
+            && let Scope::Proxy(name) = envoy.scope()
+        {
+            self.subscription.set_scopes(std::iter::once(name).chain(envoy.further()));
         } else if let Some(node) = session.node().filter(|node| node.role() == "ztunnel") {
             self.subscription.set_node(node.property("NODE_NAME"));
         }
@@ -350,9 +360,11 @@ where
 
     /// Takes note of when all of the snapshot was sent, unless something waits for the client.
     fn note_caught_up(&mut self) {
-        let session = self.registration.client.session.lock();
+        let mut session = self.registration.client.session.lock();
         if session.wait().is_none() && session.node().is_some() {
-            self.times.caught_up(session.scope(), &self.latest, self.registration.clients().latencies());
+            let changed = session.envoy().map_or(0, |envoy| envoy.changed(&self.latest));
+            let latencies = self.registration.clients().latencies();
+            self.times.caught_up(session.scope(), changed, &self.latest, latencies);
         }
     }
 

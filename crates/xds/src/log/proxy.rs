@@ -5,6 +5,7 @@
 use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
+use std::iter::{Peekable, from_fn, once};
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::{Arc, LazyLock};
 
@@ -58,17 +59,52 @@ pub(crate) struct TypeView {
     by_change: RedBlackTreeMapSync<Moment, Frame>,
     /// Step of the newest removal.
     removed: u64,
+    /// What further scopes hold of the type. No name is in two of them.
+    beside: Vec<TypeView>,
+}
+
+/// Merges what is in order already.
+fn merged<I: Iterator>(
+    parts: Vec<I>,
+    order: impl Fn(&I::Item, &I::Item) -> Ordering,
+) -> impl Iterator<Item = I::Item> {
+    let mut parts: Vec<Peekable<I>> = parts.into_iter().map(Iterator::peekable).collect();
+    from_fn(move || {
+        let mut least = 0;
+        for at in 1..parts.len() {
+            let (before, from) = parts.split_at_mut(at);
+            let is_less = match (from[0].peek(), before[least].peek()) {
+                (Some(this), Some(other)) => order(this, other).is_lt(),
+                (this, None) => this.is_some(),
+                (None, Some(_)) => false,
+            };
+            if is_less {
+                least = at;
+            }
+        }
+        parts.get_mut(least)?.next()
+    })
 }
 
 impl TypeView {
+    fn parts(&self) -> impl Iterator<Item = &Self> {
+        once(self).chain(&self.beside)
+    }
+
     /// Number of resources.
     pub fn len(&self) -> usize {
-        self.by_name.size()
+        self.parts().map(|part| part.by_name.size()).sum()
+    }
+
+    /// Tells whether it is of fewer scopes than another.
+    pub fn has_fewer_scopes_than(&self, other: &Self) -> bool {
+        self.beside.len() < other.beside.len()
     }
 
     /// The frame of a name.
     pub fn get(&self, name: &str) -> Option<&Frame> {
-        self.by_name.get_key_value(name.as_bytes()).map(|(of, _)| &of.0)
+        let mut found = self.parts().filter_map(|part| part.by_name.get_key_value(name.as_bytes()));
+        found.next().map(|(of, _)| &of.0)
     }
 
     /// The step of the last change of a name; none of one that is not there.
@@ -78,7 +114,8 @@ impl TypeView {
 
     /// All frames, by name.
     pub fn frames(&self) -> impl Iterator<Item = &Frame> {
-        self.by_name.keys().map(|of| &of.0)
+        let parts = self.parts().map(|part| part.by_name.keys()).collect();
+        merged(parts, |a, b| a.cmp(b)).map(|of| &of.0)
     }
 
     /// All resources, by name.
@@ -89,12 +126,13 @@ impl TypeView {
     /// Frames that changed after a step, oldest change first, with the step.
     pub fn changed_after(&self, step: u64) -> impl Iterator<Item = (u64, &Frame)> {
         let range = (Excluded((step, u32::MAX)), Unbounded);
-        self.by_change.range(range).map(|(&(step, _), frame)| (step, frame))
+        let parts = self.parts().map(|part| part.by_change.range(range)).collect();
+        merged(parts, |(a, _), (b, _)| a.cmp(b)).map(|(&(step, _), frame)| (step, frame))
     }
 
     /// Tells whether something was removed after a step.
     pub fn has_removed_after(&self, step: u64) -> bool {
-        self.removed > step
+        self.parts().any(|part| part.removed > step)
     }
 
     /// Frames of names that this has and a later view has not.
@@ -164,6 +202,16 @@ impl ProxyView {
     pub fn len(&self) -> usize {
         self.types.iter().map(TypeView::len).sum()
     }
+
+    /// What this and further scopes hold together, which have no name in common.
+    pub fn beside(&self, further: &[&Arc<Self>]) -> Self {
+        let mut all = self.clone();
+        for (slot, of) in all.types.iter_mut().enumerate() {
+            let parts = further.iter().map(|view| &view.types[slot]);
+            of.beside.extend(parts.filter(|of| of.len() > 0 || of.removed > 0).cloned());
+        }
+        all
+    }
 }
 
 /// How many scopes that lost all resources are remembered with the step when they did.
@@ -188,6 +236,11 @@ impl Proxies {
     /// All scopes that have resources, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&Name, &Arc<ProxyView>)> {
         self.scopes.iter()
+    }
+
+    /// Names of the scopes that have resources, from this name on.
+    pub fn names_from(&self, name: Name) -> impl Iterator<Item = &Name> {
+        self.scopes.range(name..).map(|(name, _)| name)
     }
 
     /// Number of scopes that have resources.

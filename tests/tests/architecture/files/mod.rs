@@ -102,7 +102,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "key matcher message",
             "telemetry",
-            "bootstrap port",
+            "bootstrap locality port",
             "upstream",
             "tls",
             "endpoint policy",

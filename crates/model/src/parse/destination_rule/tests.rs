@@ -136,3 +136,40 @@ fn tls_that_cannot_be_done_is_not_left_out() {
         );
     }
 }
+
+#[test]
+fn failing_over_needs_outlier_detection() {
+    let balancer = json!({"localityLbSetting": {"failoverPriority": ["topology.kubernetes.io/zone"]}});
+    let outliers = json!({"consecutive5xxErrors": 1});
+    let common = json!({"loadBalancer": balancer, "outlierDetection": outliers});
+    let of_port = json!({"portLevelSettings": [{"port": {"number": 80}, "loadBalancer": balancer}]});
+    let at = |at: &str| format!("{at}.loadBalancer.localityLbSetting.failoverPriority");
+    for (spec, expected) in [
+        (json!({"host": "web", "trafficPolicy": common}), vec![]),
+        (json!({"host": "web", "trafficPolicy": {"loadBalancer": balancer}}), vec![at("spec.trafficPolicy")]),
+        (
+            json!({"host": "web", "trafficPolicy": of_port}),
+            vec![at("spec.trafficPolicy.portLevelSettings[0]")],
+        ),
+        (
+            json!({
+                "host": "web",
+                "trafficPolicy": {"outlierDetection": outliers},
+                "subsets": [{"name": "a", "trafficPolicy": {"loadBalancer": balancer}}],
+            }),
+            vec![],
+        ),
+        (
+            json!({"host": "web", "subsets": [{"name": "a", "trafficPolicy": {"loadBalancer": balancer}}]}),
+            vec![at("spec.subsets[0].trafficPolicy")],
+        ),
+        (
+            json!({"host": "web", "trafficPolicy": {"loadBalancer": {
+                "localityLbSetting": {"enabled": false, "failoverPriority": ["a"]},
+            }}}),
+            vec![],
+        ),
+    ] {
+        assert_eq!(fields(&rule(spec.clone())), expected, "{spec}");
+    }
+}

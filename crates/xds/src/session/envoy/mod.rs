@@ -58,12 +58,14 @@ const LATE: [ResourceType; 3] = [ResourceType::Listener, ResourceType::Route, Re
 struct Round {
     step: u64,
     view: Arc<ProxyView>,
+    /// Of each of its scopes the step of the newest change.
+    changed: Vec<u64>,
 }
 
 impl Round {
     /// Tells whether two states have the same content.
     fn equals(&self, other: &Self) -> bool {
-        self.view.changed() == other.view.changed()
+        self.changed == other.changed
     }
 }
 
@@ -72,12 +74,14 @@ impl Round {
 pub struct EnvoySession {
     variant: Variant,
     scope: Scope,
+    /// Further scopes, which have no name in common with each other or the first.
+    further: Vec<Arc<str>>,
     node: Option<Node>,
     subscriptions: Vec<Subscription>,
     /// The round under way.
     round: Option<Round>,
-    /// Step of the scope's newest change that was sent in full; none before the first round.
-    served: Option<u64>,
+    /// Of each scope the step of the newest change that was sent in full; none before the first round.
+    served: Option<Vec<u64>>,
     /// Endpoints of clusters that were sent, until the client follows endpoints.
     warming: BTreeSet<Name>,
     is_holding: bool,
@@ -98,6 +102,7 @@ impl EnvoySession {
         Self {
             variant,
             scope,
+            further: Vec::new(),
             node: None,
             subscriptions: Vec::new(),
             round: None,
@@ -117,6 +122,23 @@ impl EnvoySession {
     #[must_use]
     pub fn with_own(self, names: &'static [&'static str]) -> Self {
         Self { own: OwnResources::of(names), ..self }
+    }
+
+    /// Serves what is in further scopes, too: those of where a proxy is, beside that of all its replicas. A name is in
+    /// one of a session's scopes at most.
+    #[must_use]
+    pub fn with_further(self, scopes: Vec<Arc<str>>) -> Self {
+        Self { further: scopes, ..self }
+    }
+
+    /// The further scopes.
+    pub fn further(&self) -> &[Arc<str>] {
+        &self.further
+    }
+
+    /// The step of the newest change of what the client is served of a snapshot.
+    pub fn changed(&self, snapshot: &Snapshot) -> u64 {
+        self.latest(snapshot).changed.into_iter().max().unwrap_or_default()
     }
 
     /// Tells whether the client asks for a secret of its own that was not given, or was sent and forgotten.
@@ -277,11 +299,7 @@ impl EnvoySession {
     /// When the client follows too many names that do not exist.
     pub fn poll(&mut self, latest: &Arc<Snapshot>) -> Result<Option<Response>, SessionError> {
         self.is_holding = false;
-        let view = match &self.scope {
-            Scope::Mesh => None,
-            Scope::Proxy(name) => latest.proxy(name).cloned(),
-        };
-        let latest = Round { step: latest.step(), view: view.unwrap_or_else(ProxyView::empty) };
+        let latest = self.latest(latest);
         if self.round.is_none() && !self.has_work(&latest) {
             return Ok(None);
         }
@@ -298,17 +316,35 @@ impl EnvoySession {
             if self.is_holding {
                 return Ok(None);
             }
-            (self.round, self.served) = (None, Some(round.view.changed()));
+            self.round = None;
             self.stats.step = round.step;
-            if round.equals(&latest) {
+            let is_latest = round.equals(&latest);
+            self.served = Some(round.changed);
+            if is_latest {
                 return Ok(None);
             }
         }
     }
 
+    /// The state of the scopes in a snapshot.
+    fn latest(&self, snapshot: &Snapshot) -> Round {
+        let own = match &self.scope {
+            Scope::Mesh => None,
+            Scope::Proxy(name) => snapshot.proxy(name),
+        };
+        let further: Vec<Option<&Arc<ProxyView>>> =
+            self.further.iter().map(|name| snapshot.proxy(name)).collect();
+        let changed = |view: Option<&Arc<ProxyView>>| view.map_or(0, |view| view.changed());
+        let changed = std::iter::once(own).chain(further.iter().copied()).map(changed).collect();
+        let view = own.cloned().unwrap_or_else(ProxyView::empty);
+        let there: Vec<&Arc<ProxyView>> = further.into_iter().flatten().collect();
+        let view = if there.is_empty() { view } else { Arc::new(view.beside(&there)) };
+        Round { step: snapshot.step(), view, changed }
+    }
+
     fn has_work(&self, latest: &Round) -> bool {
         let awaits = |of: &Subscription| !of.pending.is_nothing() || of.has_last();
-        self.served != Some(latest.view.changed()) || self.subscriptions.iter().any(awaits)
+        self.served.as_ref() != Some(&latest.changed) || self.subscriptions.iter().any(awaits)
     }
 
     /// True while the client's answer for its clusters has to be awaited.

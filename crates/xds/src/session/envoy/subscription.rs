@@ -262,7 +262,8 @@ impl Subscription {
     fn advance(&mut self, view: &TypeView, step: u64) -> Vec<Frame> {
         let changed = view.changed_after(self.step).map(|(_, frame)| frame);
         let changed: Vec<Frame> = changed.filter(|frame| self.follows(frame.name())).cloned().collect();
-        if view.has_removed_after(self.step) || view.len() < self.sent.len() {
+        let has_lost = view.has_removed_after(self.step) || view.len() < self.sent.len();
+        if has_lost || view.has_fewer_scopes_than(&self.sent) {
             let note = |frame: &Frame| (Name::from(frame.name()), Some(frame.clone()));
             if self.is_wildcard {
                 self.gone.extend(self.sent.frames_missing_in(view).map(note));
