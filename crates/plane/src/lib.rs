@@ -247,7 +247,27 @@ impl Plane {
     /// Returns whose doing a resource of a proxy is; of nobody if it is not there. What it costs is bounded, however large
     /// the mesh is.
     pub fn made_from(&self, of: ResourceType, scope: &Scope, name: &str) -> MadeFrom {
-        MadeFrom::read(&self.outputs.origins(&self.graph, of, scope, name, MAX_ORIGINS))
+        let origins = self.outputs.origins(&self.graph, of, scope, name, MAX_ORIGINS);
+        let host = name.rsplit_once('|').map(|(_, host)| host);
+        MadeFrom::read(&origins, |object| host.is_none_or(|host| self.may_be_about(object, host)))
+    }
+
+    /// Tells whether an object can say something of a host: what names hosts has to name this one. It may have been read
+    /// for no more than that it does not.
+    fn may_be_about(&self, object: &ObjectRef, host: &str) -> bool {
+        let (graph, inputs, Name { ns, name }) = (&self.graph, &self.mesh.inputs, &object.name);
+        let is_service = |name: &str| host == format!("{name}.{ns}.svc.{}", self.options.domain_suffix);
+        let covers = |of: &str| of == host || of.strip_prefix('*').is_some_and(|end| host.ends_with(end));
+        match object.kind {
+            Kind::Service => is_service(name),
+            Kind::ServiceEntry => graph
+                .get(inputs.serviceentries, &object.name)
+                .is_some_and(|entry| entry.hosts.iter().any(|of| covers(of))),
+            Kind::DestinationRule => graph
+                .get(inputs.destinationrules, &object.name)
+                .is_some_and(|rule| covers(&rule.host) || is_service(&rule.host)),
+            _ => true,
+        }
     }
 
     /// Returns every rule of every hostname as a sentence, ascending by where it is. This walks the mesh: it

@@ -34,9 +34,9 @@ pub struct MadeFrom {
 }
 
 impl MadeFrom {
-    /// Reads the inputs that a resource was made from, nearest first.
-    pub(crate) fn read(origins: &[Trace]) -> Self {
-        let objects: Vec<ObjectRef> = origins.iter().filter_map(object).collect();
+    /// Reads the inputs that a resource was made from, nearest first; of the objects, those that are about it.
+    pub(crate) fn read(origins: &[Trace], is_about: impl Fn(&ObjectRef) -> bool) -> Self {
+        let objects: Vec<ObjectRef> = origins.iter().filter_map(object).filter(is_about).collect();
         let some_of = |is_wanted: &dyn Fn(Kind) -> bool, most: usize| {
             let some = objects.iter().filter(|object| is_wanted(object.kind)).take(most);
             let mut some: Vec<ObjectRef> = some.cloned().collect();
@@ -82,18 +82,18 @@ mod tests {
             row("Service", "shop/a"),
             row("Namespace", "shop"),
         ];
-        let read = MadeFrom::read(&origins);
+        let read = MadeFrom::read(&origins, |_| true);
         assert_eq!(texts(&read.authors), ["Service shop/a", "Service shop/b"]);
         origins.extend([
             row("HTTPRoute", "shop/r"),
             row("AuthorizationPolicy", "shop/p"),
             row("HTTPRoute", "shop/r"),
         ]);
-        let read = MadeFrom::read(&origins);
+        let read = MadeFrom::read(&origins, |_| true);
         assert_eq!(texts(&read.authors), ["HTTPRoute shop/r", "AuthorizationPolicy shop/p"]);
         assert_eq!(texts(&read.services), ["Service shop/a", "Service shop/b"]);
         origins.extend((0..100).map(|n| row("VirtualService", &format!("shop/v{n}"))));
-        assert_eq!(MadeFrom::read(&origins).authors.len(), MAX_AUTHORS - 1);
+        assert_eq!(MadeFrom::read(&origins, |_| true).authors.len(), MAX_AUTHORS - 1);
     }
 
     #[test]

@@ -11,7 +11,7 @@ mod samples;
 
 use crate::controllers::StatusStats;
 use crate::engine_thread::EngineHandle;
-use crate::refusals::{Refusal, StandingRefusals};
+use crate::refusals::{ActiveRefusals, Refusal};
 use crate::source::SourceView;
 use ::identity::IdentityView;
 use model::ObjectRef;
@@ -37,7 +37,7 @@ pub struct Metrics {
     identity: IdentityView,
     status: Arc<StatusStats>,
     /// Absent where nobody follows them.
-    refusals: Option<StandingRefusals>,
+    refusals: Option<ActiveRefusals>,
     started: Instant,
 }
 
@@ -66,7 +66,7 @@ impl Metrics {
     }
 
     /// Gathers what Envoys refuse too.
-    pub fn with_refusals(self, refusals: StandingRefusals) -> Self {
+    pub fn with_refusals(self, refusals: ActiveRefusals) -> Self {
         Self { refusals: Some(refusals), ..self }
     }
 
@@ -179,15 +179,15 @@ const REJECTS: [(&str, &str, &[&str]); 4] = [
 ];
 
 /// What Envoys refuse at the moment, and how many objects of which kinds are concerned.
-fn refusals(out: &mut Samples<'_>, refusals: Option<&StandingRefusals>) -> fmt::Result {
-    let standing = refusals.map(|refusals| Arc::clone(&refusals.borrow())).unwrap_or_default();
-    let objects: BTreeSet<ObjectRef> = standing.iter().flat_map(Refusal::objects).collect();
+fn refusals(out: &mut Samples<'_>, refusals: Option<&ActiveRefusals>) -> fmt::Result {
+    let active = refusals.map(|refusals| Arc::clone(&refusals.borrow())).unwrap_or_default();
+    let objects: BTreeSet<ObjectRef> = active.iter().flat_map(Refusal::objects).collect();
     let mut by_kind: BTreeMap<&'static str, usize> = BTreeMap::new();
     objects.iter().for_each(|object| *by_kind.entry(object.kind.name()).or_default() += 1);
     out.gauge(
         "pilothouse_xds_refused_resources",
         "Resources of gateways and waypoints that an Envoy refuses at the moment.",
-        standing.len(),
+        active.len(),
     )?;
     out.gauges(
         "pilothouse_xds_refused_objects",
@@ -207,11 +207,11 @@ fn engine(out: &mut Samples<'_>, engine: &EngineHandle) -> fmt::Result {
         "Objects, and files, of which a version was refused.",
         engine.log().refused(),
     )?;
-    let standing = engine.log().standing().into_iter();
+    let active = engine.log().active().into_iter();
     out.gauges(
         "pilothouse_diagnostics",
         "Findings that stand, by code and severity.",
-        standing.map(|(code, severity, count)| {
+        active.map(|(code, severity, count)| {
             ([("code", code.to_owned()), ("severity", severity.to_string())], count)
         }),
     )?;

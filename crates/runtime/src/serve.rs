@@ -253,7 +253,7 @@ impl Daemon {
             tasks.spawn(secure.run(service.clone(), self.engine.snapshots(), stop.clone()));
         }
         let refusals = Refusals::new(self.engine.clone(), clients.clone());
-        let refused = refusals.standing();
+        let refused = refusals.active();
         if let Some((client, settings)) = self.status {
             let controllers = Controllers {
                 client,

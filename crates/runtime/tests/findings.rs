@@ -63,7 +63,7 @@ async fn findings_are_counted_while_they_stand_and_refusals_for_good() {
         event(Kind::Service, &service),
     ];
     send(&engine, events.into_iter().chain(synced())).await;
-    let standing = engine.log().standing();
+    let standing = engine.log().active();
     assert_eq!(
         standing,
         [("AP002", Severity::Error, 1), ("AP101", Severity::Error, 1), ("KO003", Severity::Error, 1)]
@@ -75,7 +75,7 @@ async fn findings_are_counted_while_they_stand_and_refusals_for_good() {
 
     // The same again is nothing new; then all of it ends.
     send(&engine, [policy("refused", &json!({"action": "ALOW", "rules": []}))]).await;
-    assert_eq!(engine.log().standing(), standing);
+    assert_eq!(engine.log().active(), standing);
     let gone = |kind, name: &str| Event::Remove(ObjectRef { kind, name: Name::new("shop", name) });
     let events = [
         gone(Kind::AuthorizationPolicy, "refused"),
@@ -83,7 +83,7 @@ async fn findings_are_counted_while_they_stand_and_refusals_for_good() {
         gone(Kind::Service, "web"),
     ];
     send(&engine, events).await;
-    assert!(engine.log().standing().iter().all(|(.., count)| *count == 0));
+    assert!(engine.log().active().iter().all(|(.., count)| *count == 0));
     assert_eq!(metric(&engine, of).await.as_deref(), Some("0"));
     assert_eq!(engine.log().refused(), 2);
 }
@@ -114,7 +114,7 @@ async fn what_a_file_and_an_object_in_it_tell_is_one_finding_with_its_place() {
     // Of the commit that published the snapshot more is told after it.
     let found = engine.query(plane::Plane::diagnostics).await.unwrap();
     let error = |code| (code, Severity::Error, 1);
-    assert_eq!(engine.log().standing(), [error("AP002"), error("AP104"), error("KO004")]);
+    assert_eq!(engine.log().active(), [error("AP002"), error("AP104"), error("KO004")]);
     let dead = found.into_iter().find(|found| found.code == "AP104").unwrap();
     assert_eq!(dead.place, None, "the mesh knows nothing of files");
     let place = engine.log().places().placed(dead).place.unwrap();
@@ -151,7 +151,7 @@ async fn nothing_is_served_with_settings_that_nothing_stands_in_for() {
         send(&engine, [settings(wrong), deny].into_iter().chain(synced())).await;
         assert!(engine.snapshots().borrow().is_none(), "{wrong}");
         let why = engine.log().awaited().expect(wrong);
-        assert_eq!(engine.log().standing(), [(why.code, Severity::Error, 1)], "{wrong}");
+        assert_eq!(engine.log().active(), [(why.code, Severity::Error, 1)], "{wrong}");
         let answer = ready(&engine).await;
         assert!(answer.starts_with("HTTP/1.1 503") && answer.contains(why.code), "{answer}");
 
@@ -165,14 +165,14 @@ async fn nothing_is_served_with_settings_that_nothing_stands_in_for() {
         };
         assert_eq!(policies(&engine), Some(2), "{wrong}");
         assert_eq!(engine.log().awaited(), None);
-        assert!(engine.log().standing().iter().all(|(.., count)| *count == 0), "{wrong}");
+        assert!(engine.log().active().iter().all(|(.., count)| *count == 0), "{wrong}");
         assert!(ready(&engine).await.starts_with("HTTP/1.1 200"), "{wrong}");
 
         // From now on there are last good ones.
         send(&engine, [settings(wrong)]).await;
         assert_eq!((policies(&engine), engine.log().awaited()), (Some(2), None), "{wrong}");
         assert!(ready(&engine).await.starts_with("HTTP/1.1 200"), "{wrong}");
-        assert_eq!(engine.log().standing().iter().map(|(.., count)| count).sum::<u64>(), 1, "{wrong}");
+        assert_eq!(engine.log().active().iter().map(|(.., count)| count).sum::<u64>(), 1, "{wrong}");
         let trust = engine.query(|mesh| mesh.identity().settings().trust_domain.to_string()).await;
         assert_eq!(trust.as_deref(), Some(trusted), "{wrong}");
     }
@@ -200,7 +200,7 @@ serviceEntryVisibility:
     let events = [settings(half), event(Kind::PeerAuthentication, &strict), event(Kind::Pod, &pod)];
     send(&engine, events.into_iter().chain(synced())).await;
     assert!(ready(&engine).await.starts_with("HTTP/1.1 200"));
-    assert_eq!(engine.log().standing(), [("MS002", Severity::Error, 1)]);
+    assert_eq!(engine.log().active(), [("MS002", Severity::Error, 1)]);
     let of = "pilothouse_diagnostics{code=\"MS002\",severity=\"error\"}";
     assert_eq!(metric(&engine, of).await.as_deref(), Some("1"));
     let sent = engine.query(|mesh| mesh.resources()).await.unwrap();

@@ -134,7 +134,7 @@ impl Replica {
             client,
             engine: engine.clone(),
             clients: clients.clone(),
-            refusals: refusals.standing(),
+            refusals: refusals.active(),
             changes,
             stats: Arc::clone(&stats),
             settings,

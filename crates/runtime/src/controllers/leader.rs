@@ -8,7 +8,7 @@ use super::stats::StatusStats;
 use super::status::{self, Part};
 use super::unread;
 use crate::engine_thread::EngineHandle;
-use crate::refusals::StandingRefusals;
+use crate::refusals::ActiveRefusals;
 use cluster::{Candidate, Election, Lock, WriterStats};
 use kube::Client;
 use server::Clients;
@@ -35,7 +35,7 @@ pub struct Controllers {
     /// The clients of this replica, which acknowledge policies.
     pub clients: Clients,
     /// What Envoys of this replica refuse.
-    pub refusals: StandingRefusals,
+    pub refusals: ActiveRefusals,
     /// The objects that changed, as the engine thread notes them.
     pub changes: Arc<ChangedObjects>,
     /// The counters.

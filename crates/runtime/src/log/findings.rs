@@ -109,7 +109,7 @@ impl FindingLines {
     }
 
     /// Returns how many findings stand, by code and severity.
-    pub(super) fn standing(&self) -> Vec<(&'static str, Severity, u64)> {
+    pub(super) fn active(&self) -> Vec<(&'static str, Severity, u64)> {
         self.standing.iter().map(|((code, severity), count)| (*code, *severity, *count)).collect()
     }
 
@@ -192,7 +192,7 @@ mod tests {
         let of_file = Diagnostic { place, ..of_object.clone() };
         let mut told = |found: Findings| {
             let (lines, _) = log.lines(&found, &Places::default(), now);
-            let standing: u64 = log.standing().iter().map(|(.., count)| count).sum();
+            let standing: u64 = log.active().iter().map(|(.., count)| count).sum();
             (lines.len(), standing, log.refused())
         };
         assert_eq!(told(began(vec![of_file.clone()])), (1, 1, 1));
@@ -219,13 +219,13 @@ mod tests {
             ]
         );
         assert!(is_all);
-        assert_eq!(log.standing(), [("AP002", Severity::Error, 1), ("AP110", Severity::Info, 1)]);
+        assert_eq!(log.active(), [("AP002", Severity::Error, 1), ("AP110", Severity::Info, 1)]);
         assert_eq!(log.refused(), 1);
         let (lines, _) = log.lines(&ended(vec![refused]), &Places::default(), now);
         let told: Vec<_> = lines.iter().map(|l| (l.level, l.code, l.text.as_str())).collect();
         let text = "no longer: AuthorizationPolicy shop/a, spec.action: wrong";
         assert_eq!(told, [(Level::INFO, Some("AP002"), text)]);
-        assert_eq!(log.standing(), [("AP002", Severity::Error, 0), ("AP110", Severity::Info, 1)]);
+        assert_eq!(log.active(), [("AP002", Severity::Error, 0), ("AP110", Severity::Info, 1)]);
         assert_eq!((log.refused(), log.sum()), (1, None));
     }
 
@@ -247,7 +247,7 @@ mod tests {
             ))
         );
         assert_eq!(log.sum(), None);
-        assert_eq!(log.standing(), [("AP101", Severity::Error, 97), ("KO003", Severity::Error, 50)]);
+        assert_eq!(log.active(), [("AP101", Severity::Error, 97), ("KO003", Severity::Error, 50)]);
         assert_eq!(log.refused(), 50, "a policy that is understood in part is not refused");
     }
 

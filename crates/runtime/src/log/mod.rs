@@ -89,8 +89,8 @@ impl MeshLog {
     }
 
     /// Returns how many findings stand, by code and severity; 0 for those that have ended.
-    pub fn standing(&self) -> Vec<(&'static str, Severity, u64)> {
-        self.findings.lock().standing()
+    pub fn active(&self) -> Vec<(&'static str, Severity, u64)> {
+        self.findings.lock().active()
     }
 
     /// Returns how many objects and files were refused so far.

@@ -9,17 +9,17 @@
 //! A refusal costs no walk: neither over clients nor over resources. Those who refuse are bounded in what they cause:
 //! in refusals that are told apart, in questions to the engine, and in lines of the log.
 
-mod standing;
+mod active;
 
-pub use standing::Refusal;
+pub use active::Refusal;
 
 use crate::engine_thread::EngineHandle;
+use active::{Active, Key};
 use limits::{LogThrottle, truncated};
 use model::{Kind, ObjectRef};
 use plane::MadeFrom;
 use proto::Scope;
 use server::Clients;
-use standing::{Key, Standing};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -35,7 +35,7 @@ const MAX_QUESTIONS: usize = 16;
 const REASON: &str = "configuration_refused";
 
 /// What is refused now, ascending by gateway, type and name.
-pub type StandingRefusals = watch::Receiver<Arc<[Refusal]>>;
+pub type ActiveRefusals = watch::Receiver<Arc<[Refusal]>>;
 
 /// Follows what the Envoys of this replica refuse.
 pub struct Refusals {
@@ -55,7 +55,7 @@ impl Refusals {
     }
 
     /// Returns what tells the newest.
-    pub fn standing(&self) -> StandingRefusals {
+    pub fn active(&self) -> ActiveRefusals {
         self.told.subscribe()
     }
 
@@ -79,9 +79,9 @@ impl Refusals {
 
     /// Looks at what is refused; tells whether all of it is known. `None` when the engine has ended.
     async fn look(&mut self) -> Option<bool> {
-        let standing = Standing::of(self.clients.refusing());
-        self.made_from.retain(|key, _| standing.has(key));
-        let unknown: Vec<Key> = standing.keys().filter(|key| !self.made_from.contains_key(key)).collect();
+        let active = Active::of(self.clients.refusing());
+        self.made_from.retain(|key, _| active.has(key));
+        let unknown: Vec<Key> = active.keys().filter(|key| !self.made_from.contains_key(key)).collect();
         for key in unknown.iter().take(MAX_QUESTIONS) {
             let made_from = match key.name.clone() {
                 None => MadeFrom::default(),
@@ -93,7 +93,7 @@ impl Refusals {
             };
             self.made_from.insert(key.clone(), Arc::new(made_from));
         }
-        let now: Arc<[Refusal]> = standing.refusals(&self.made_from).into();
+        let now: Arc<[Refusal]> = active.refusals(&self.made_from).into();
         let before = Arc::clone(&self.told.borrow());
         if now != before {
             self.tell(&before, &now);

@@ -9,7 +9,7 @@ use crate::controllers::changes::{Changed, ChangedObjects};
 use crate::controllers::settings::StatusSettings;
 use crate::controllers::stats::StatusStats;
 use crate::engine_thread::{EngineHandle, Snapshots};
-use crate::refusals::StandingRefusals;
+use crate::refusals::ActiveRefusals;
 use cluster::{Action, DesiredStatus, Lane, ObjectClient, StatusWriter, WriterStats};
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
@@ -28,7 +28,7 @@ pub(in crate::controllers) async fn run(
     client: &Client,
     engine: &EngineHandle,
     clients: &Clients,
-    refusals: &StandingRefusals,
+    refusals: &ActiveRefusals,
     changes: &ChangedObjects,
     stats: &StatusStats,
     settings: &StatusSettings,
@@ -81,8 +81,8 @@ pub(in crate::controllers) async fn run(
                 }
             },
             Ok(()) = refusals.changed() => {
-                let standing = Arc::clone(&refusals.borrow_and_update());
-                controller.refused.set(&standing, |object| part_of(object.kind) == Some(part));
+                let active = Arc::clone(&refusals.borrow_and_update());
+                controller.refused.set(&active, |object| part_of(object.kind) == Some(part));
                 if controller.tell_refusals().await.is_none() {
                     return;
                 }

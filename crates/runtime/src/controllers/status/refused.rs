@@ -28,7 +28,7 @@ const WORDS: usize = 300;
 
 /// What is told of an object.
 #[derive(Clone, Debug, PartialEq)]
-struct Told {
+struct Notice {
     message: String,
     /// The parents and targets that it is about: the gateway, and the services.
     about: BTreeSet<ObjectRef>,
@@ -37,7 +37,7 @@ struct Told {
 /// The same as it was told last; nothing of an object of which nothing is refused any more.
 #[derive(Debug)]
 struct Reported {
-    told: Option<Told>,
+    told: Option<Notice>,
     at: Instant,
 }
 
@@ -46,7 +46,7 @@ struct Reported {
 pub(super) struct RefusedObjects {
     /// The least time between two things that are told of one object.
     settle: Duration,
-    wanted: BTreeMap<ObjectRef, Told>,
+    wanted: BTreeMap<ObjectRef, Notice>,
     reported: BTreeMap<ObjectRef, Reported>,
     /// When something is due that has to wait.
     due: Option<Instant>,
@@ -72,7 +72,7 @@ impl RefusedObjects {
                 refusal.made_from.services.iter().cloned().chain([refusal.gateway_object()])
             });
             let (message, about) = (message(&object, &refusals), about.collect());
-            (object, Told { message, about })
+            (object, Notice { message, about })
         };
         self.wanted = by_object.into_iter().map(told).collect();
     }
@@ -112,7 +112,7 @@ impl RefusedObjects {
     }
 }
 
-impl Told {
+impl Notice {
     fn added_to(&self, object: &ObjectRef, conditions: &Conditions) -> Conditions {
         let mut all = conditions.clone();
         if object.kind == Kind::Gateway {

@@ -54,7 +54,7 @@ pub(super) struct Key {
 
 /// What is refused, of each resource the newest version.
 #[derive(Debug, Default)]
-pub(super) struct Standing(BTreeMap<(String, ResourceType, Option<Arc<str>>), Version>);
+pub(super) struct Active(BTreeMap<(String, ResourceType, Option<Arc<str>>), Version>);
 
 #[derive(Debug)]
 struct Version {
@@ -63,7 +63,7 @@ struct Version {
     message: Arc<str>,
 }
 
-impl Standing {
+impl Active {
     /// Reads what clients refuse.
     pub fn of(clients: Vec<ClientRefusals>) -> Self {
         let mut all = BTreeMap::new();
@@ -138,14 +138,14 @@ mod tests {
 
     #[test]
     fn replicas_that_refuse_the_same_are_told_once_with_the_newest_version() {
-        let standing = Standing::of(vec![
+        let active = Active::of(vec![
             client("w2", "shop/waypoint", &[("a", 3, "two"), ("b", 4, "b")]),
             client("w1", "shop/waypoint", &[("a", 3, "one")]),
             client("w0", "shop/waypoint", &[("a", 2, "old")]),
             client("x", "bank/waypoint", &[("a", 9, "x")]),
         ]);
-        let known = standing.keys().map(|key| (key, Arc::default())).collect();
-        let told = standing.refusals(&known).into_iter();
+        let known = active.keys().map(|key| (key, Arc::default())).collect();
+        let told = active.refusals(&known).into_iter();
         let told: Vec<String> = told.map(|of| format!("{} {} {}", of.gateway, of.node, of.message)).collect();
         assert_eq!(told, ["bank/waypoint x x", "shop/waypoint w1 one", "shop/waypoint w2 b"]);
     }
@@ -154,15 +154,15 @@ mod tests {
     fn what_is_told_apart_is_bounded() {
         let names: Vec<String> = (0..1_000).map(|n| n.to_string()).collect();
         let refused: Vec<_> = names.iter().map(|name| (name.as_str(), 1, "no")).collect();
-        assert_eq!(Standing::of(vec![client("w", "shop/waypoint", &refused)]).0.len(), MAX_REFUSALS);
+        assert_eq!(Active::of(vec![client("w", "shop/waypoint", &refused)]).0.len(), MAX_REFUSALS);
     }
 
     #[test]
     fn what_is_nobodys_doing_is_told_of_the_gateway() {
-        let standing = Standing::of(vec![client("w", "shop/waypoint", &[("a", 1, "no")])]);
-        assert_eq!(standing.refusals(&BTreeMap::new()), [], "not known yet");
-        let known = standing.keys().map(|key| (key, Arc::default())).collect();
-        let objects = standing.refusals(&known)[0].objects();
+        let active = Active::of(vec![client("w", "shop/waypoint", &[("a", 1, "no")])]);
+        assert_eq!(active.refusals(&BTreeMap::new()), [], "not known yet");
+        let known = active.keys().map(|key| (key, Arc::default())).collect();
+        let objects = active.refusals(&known)[0].objects();
         assert_eq!(objects, [ObjectRef { kind: Kind::Gateway, name: Name::new("shop", "waypoint") }]);
     }
 }
