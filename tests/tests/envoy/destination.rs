@@ -43,7 +43,7 @@ metadata: {name: shop, labels: {istio.io/use-waypoint: waypoint}}
 ---
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
-metadata: {namespace: shop, name: waypoint, labels: {istio.io/rev: elsewhere}}
+metadata: {namespace: shop, name: waypoint}
 spec: {gatewayClassName: istio-waypoint, listeners: [{name: mesh, port: 15008, protocol: HBONE}]}
 status: {addresses: [{type: IPAddress, value: 10.1.0.9}]}
 ---

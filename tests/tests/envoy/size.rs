@@ -17,7 +17,7 @@ spec: {controllerName: istio.io/mesh-controller}
 ---
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
-metadata: {namespace: ns-0, name: waypoint, labels: {istio.io/rev: elsewhere}}
+metadata: {namespace: ns-0, name: waypoint}
 spec: {gatewayClassName: istio-waypoint, listeners: [{name: mesh, port: 15008, protocol: HBONE}]}
 status: {addresses: [{type: IPAddress, value: 10.1.0.9}]}
 "
