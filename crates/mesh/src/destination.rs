@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use crate::service::{Entries, HostKey, PortProtocol, ServiceRow, entry_tcp_ports, tcp_ports};
 pub use crate::waypoint::Families;
-use crate::waypoint::{Binder, Binding, HBONE_PORT, Waypoint};
+use crate::waypoint::{Binder, Binding, HBONE_PORT, Leaving, Waypoint};
 use crate::workload::{EntryWorkload, Workloads};
 
 /// The port on which whatever takes HBONE does.
@@ -82,6 +82,7 @@ pub(crate) struct Inputs {
     pub workloads: Workloads,
     pub binder: Binder,
     pub families: Table<Name, Families>,
+    pub leaving: Leaving,
 }
 
 /// Services by `NAMESPACE/HOSTNAME`, and what their endpoints are found in.
@@ -93,6 +94,7 @@ pub struct Destinations {
     pub waypoints: Table<Name, ()>,
     /// Of which families the addresses of their instances are.
     pub families: Table<Name, Families>,
+    leaving: Leaving,
     pods: Table<Name, Pod>,
     workloads: Workloads,
     /// Waypoints that workloads may be bound to, by their address as workloads have it.
@@ -115,7 +117,7 @@ type EndpointKey = (Str, Str);
 
 impl Destinations {
     pub(crate) fn declare(b: &mut Builder, of: Inputs) -> Self {
-        let Inputs { services, pods, service_rows, entries, workloads, binder, families } = of;
+        let Inputs { services, pods, service_rows, entries, workloads, binder, families, leaving } = of;
         let waypoints = b.derive("configured_waypoints", binder.waypoints, |_, _, waypoint| {
             waypoint.unprogrammed.is_none().then_some(())
         });
@@ -142,12 +144,25 @@ impl Destinations {
             let address = waypoint.gateway_address().filter(|_| waypoint.traffic.accepts(Binding::Workload));
             address.map(|address| address.encode_to_vec())
         });
-        Self { services: [of_services, of_entries], waypoints, families, pods, workloads, by_address }
+        Self {
+            services: [of_services, of_entries],
+            waypoints,
+            families,
+            leaving,
+            pods,
+            workloads,
+            by_address,
+        }
     }
 
     /// Returns a service.
     pub fn get(&self, cx: &Cx<'_>, service: &Str) -> Option<Arc<Destination>> {
         self.services.iter().find_map(|table| cx.get(*table, service))
+    }
+
+    /// Returns the instances of a waypoint that are being deleted, and that nobody is sent to any more; ascending.
+    pub fn replaced(&self, cx: &Cx<'_>, waypoint: &Name) -> Vec<Str> {
+        self.leaving.replaced(cx, waypoint)
     }
 
     /// Declares the endpoints of services that are wanted.

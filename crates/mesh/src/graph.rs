@@ -74,7 +74,8 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
     let namespaces = namespace::declare(b, inputs.namespaces, settings, options);
     let traffic = waypoint::declare_traffic(b, inputs.gateways, inputs.gatewayclasses, namespaces);
     let waypoints = waypoint::declare(b, inputs.gateways, inputs.gatewayclasses, traffic, settings, options);
-    let waypoint::Instances { accounts, families } = waypoint::declare_instances(b, waypoints, inputs.pods);
+    let waypoint::Instances { accounts, families, leaving } =
+        waypoint::declare_instances(b, waypoints, inputs.pods);
     let binder = Binder { waypoints, traffic, accounts, namespaces: inputs.namespaces };
     let networks = network::declare(b, out, inputs.gateways, namespaces, settings, options);
     let implicit_allow =
@@ -194,6 +195,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
         services,
         networks,
         binder,
+        leaving,
         implicit_allow,
         behind,
         enforcements,
@@ -283,7 +285,16 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
     let waypoint_tokens = b.derive("waypoint_tokens", tokens.rows, |_, _, row| row.at_waypoints.clone());
     let destinations = options.configures_waypoints.then(|| {
         let (services, pods) = (inputs.services, inputs.pods);
-        let of = destination::Inputs { services, pods, service_rows, entries, workloads, binder, families };
+        let of = destination::Inputs {
+            services,
+            pods,
+            service_rows,
+            entries,
+            workloads,
+            binder,
+            families,
+            leaving,
+        };
         Destinations::declare(b, of)
     });
     Tables {

@@ -11,7 +11,7 @@ pub(crate) use behind::{BehindWaypoint, BehindWaypoints};
 pub(crate) use bind::{BindError, Binder, Bound, Inherited, Route};
 pub use gateway::Families;
 pub(crate) use gateway::{
-    Binding, GATEWAY_NAME_LABEL, HBONE_PORT, Instances, WAYPOINT_CONTROLLER, Waypoint, declare,
+    Binding, GATEWAY_NAME_LABEL, HBONE_PORT, Instances, Leaving, WAYPOINT_CONTROLLER, Waypoint, declare,
     declare_instances, declare_traffic,
 };
 pub(crate) use implicit_allow::ImplicitAllowPolicies;
