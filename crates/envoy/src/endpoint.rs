@@ -11,7 +11,7 @@ use proto::envoy::config::endpoint::v3::{
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use crate::key::{CONNECT_ORIGINATE, ClusterKey, ResourceKey};
+use crate::key::{self, ADMIN_PORT, CONNECT_ORIGINATE, ClusterKey, ResourceKey};
 use crate::message::{internal_address, socket_address};
 use crate::telemetry;
 use crate::upstream::Upstream;
@@ -64,6 +64,23 @@ impl Sources {
         let all = self.endpoints.of(cx, &key.service);
         let instances = all.iter().map(|of| &**of).filter(|of| is_here(of) && is_meant(of));
         assignment(name, key.port, instances)
+    }
+}
+
+/// Returns what has an instance of a waypoint close its connections, as it answers what is under way: its admin interface
+/// is an endpoint of a cluster of its bootstrap, whose health check is what says so.
+pub(crate) fn drain(pod: &str) -> ClusterLoadAssignment {
+    let admin = Endpoint { address: Some(socket_address("127.0.0.1", ADMIN_PORT)) };
+    let endpoint = LbEndpoint {
+        host_identifier: Some(lb_endpoint::HostIdentifier::Endpoint(admin)),
+        ..LbEndpoint::default()
+    };
+    ClusterLoadAssignment {
+        cluster_name: key::drain(pod),
+        endpoints: vec![LocalityLbEndpoints {
+            lb_endpoints: vec![endpoint],
+            ..LocalityLbEndpoints::default()
+        }],
     }
 }
 
