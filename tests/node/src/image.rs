@@ -9,6 +9,8 @@ pub enum Image {
     Pilothouse,
     /// Nothing: commands are run in the pod from outside.
     Idle,
+    /// A client that asks at a steady rate, as the arguments of the container say.
+    Load,
     /// A server that tells what reached it, on the ports of the container.
     Echo,
 }
@@ -19,6 +21,7 @@ const TABLE: &[(&str, Image)] = &[
     ("pilothouse", Image::Pilothouse),
     ("client", Image::Idle),
     ("curl", Image::Idle),
+    ("load", Image::Load),
     ("ztunnel", Image::Idle),
 ];
 
