@@ -25,7 +25,7 @@ pub(super) struct FindingLines {
     worst: Option<Severity>,
     /// How many tell a finding, by its hash: a file and the object in it may say the same.
     told_by: HashMap<u64, u32>,
-    standing: BTreeMap<(&'static str, Severity), u64>,
+    active: BTreeMap<(&'static str, Severity), u64>,
     refused: u64,
 }
 
@@ -36,7 +36,7 @@ impl Default for FindingLines {
             held_back: BTreeMap::new(),
             worst: None,
             told_by: HashMap::new(),
-            standing: BTreeMap::new(),
+            active: BTreeMap::new(),
             refused: 0,
         }
     }
@@ -48,10 +48,10 @@ impl FindingLines {
         let began: Vec<&Diagnostic> = found.began.iter().filter(|found| self.begins(found)).collect();
         let ended: Vec<&Diagnostic> = found.ended.iter().filter(|found| self.ends(found)).collect();
         for diagnostic in &began {
-            *self.standing.entry((diagnostic.code, diagnostic.severity)).or_default() += 1;
+            *self.active.entry((diagnostic.code, diagnostic.severity)).or_default() += 1;
         }
         for diagnostic in &ended {
-            if let Some(count) = self.standing.get_mut(&(diagnostic.code, diagnostic.severity)) {
+            if let Some(count) = self.active.get_mut(&(diagnostic.code, diagnostic.severity)) {
                 *count = count.saturating_sub(1);
             }
         }
@@ -110,7 +110,7 @@ impl FindingLines {
 
     /// Returns how many findings stand, by code and severity.
     pub(super) fn active(&self) -> Vec<(&'static str, Severity, u64)> {
-        self.standing.iter().map(|((code, severity), count)| (*code, *severity, *count)).collect()
+        self.active.iter().map(|((code, severity), count)| (*code, *severity, *count)).collect()
     }
 
     /// Returns how many objects and files were refused so far.
