@@ -118,7 +118,8 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
                 let normalization = *cx.single(settings.path_normalization)?;
                 let at_waypoints = || policy::at_waypoints(p, &root, &trust, normalization);
                 (in_scope && ours(&p.meta)).then(|| {
-                    PolicyRow::from(policy::lower(p, &root, &trust, lowering))
+                    let scope = policy::scope_of(p, &root, lowering);
+                    PolicyRow::new(p, policy::lower(p, &root, &trust, lowering), scope)
                         .and_at(lowering.configures_waypoints.then(at_waypoints).flatten())
                 })
             },
@@ -141,14 +142,8 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
         };
         Tokens::declare(b, out, inputs)
     };
-    let scopes = {
-        let ours = ours.clone();
-        b.derive("policy_scopes", inputs.authorizationpolicies, move |cx, name, p: &AuthorizationPolicy| {
-            let root = cx.single(settings.root_namespace)?;
-            let in_scope = cx.memo(namespaces, &name.ns)?.in_scope;
-            if in_scope && ours(&p.meta) { policy::scope_of(p, &root, lowering) } else { None }
-        })
-    };
+    // Apart from the rules: an edit of those concerns no workload.
+    let scopes = b.derive("policy_scopes", policies, |_, _, row| row.scope.clone());
     let scopes = policy::index_scopes(b, scopes);
     let peers_in_mesh = {
         let ours = ours.clone();

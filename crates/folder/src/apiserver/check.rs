@@ -305,7 +305,7 @@ impl<'c> Walk<'c> {
             );
         }
         if let Some(pattern) = schema.pattern.as_ref().filter(|pattern| !pattern.is_match(text)) {
-            self.flaw(format!("Invalid value: {}: should match '{pattern}'", quoted(&value)), "");
+            self.flaw(format!("Invalid value: {}: should match '{}'", quoted(&value), pattern.as_str()), "");
         }
         // An empty text is none, for most fields of built-in kinds.
         let form = schema.form.filter(|form| !text.is_empty() || *form == Form::QualifiedName);

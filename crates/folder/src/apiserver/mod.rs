@@ -17,6 +17,7 @@ mod check;
 mod form;
 mod immutable;
 mod limits;
+mod pattern;
 mod rule;
 mod schema;
 mod served;

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use regex::Regex;
 use serde_json::Value;
 
 use super::form::Form;
+use super::pattern::Pattern;
 use super::rule::Rule;
 
 /// What may stand in one place.
@@ -18,7 +18,7 @@ pub(super) struct Schema {
     pub(super) range: (Option<f64>, Option<f64>),
     /// The bounds of the characters of a text, the items of a list or the entries of a mapping.
     pub(super) size: (Option<u64>, Option<u64>),
-    pub(super) pattern: Option<Regex>,
+    pub(super) pattern: Option<Pattern>,
     /// The form of a text, of all texts of a list, or of the entries of a mapping.
     pub(super) form: Option<Form>,
     /// What an API server sets where nothing is given.
@@ -102,7 +102,7 @@ impl Schema {
             shape,
             choices: texts("enum"),
             range: (number("minimum"), number("maximum")),
-            pattern: text("pattern").and_then(|pattern| Regex::new(pattern).ok()),
+            pattern: text("pattern").map(Pattern::new),
             form: (text("format") == Some("date-time")).then_some(Form::Time),
             default: json.get("default").cloned(),
             takes_empty: false,

@@ -74,7 +74,7 @@ pub(crate) fn scope_of(
 ) -> Option<PolicyScope> {
     let Destination::Ztunnel(_) = destination(policy, options) else { return None };
     let name = policy.meta.name.clone();
-    let selector = selector(policy).filter(|s| !s.is_empty())?.clone();
+    let selector = policy.selector().filter(|s| !s.is_empty())?.clone();
     let namespace = (name.ns != *root_namespace).then(|| name.ns.clone());
     Some(PolicyScope { name, namespace, selector })
 }
@@ -133,13 +133,6 @@ fn destination(policy: &AuthorizationPolicy, options: Options) -> Destination<'_
         facts::Action::Deny => Destination::Ztunnel(Ok((Action::Deny, spec))),
         facts::Action::Audit => Destination::Nowhere(Unsupported::Action("AUDIT")),
         facts::Action::Custom => Destination::Nowhere(Unsupported::Action("CUSTOM")),
-    }
-}
-
-fn selector(policy: &AuthorizationPolicy) -> Option<&Labels> {
-    match &policy.spec {
-        Ok(spec) => spec.selector.as_ref(),
-        Err(refused) => refused.selector.as_ref(),
     }
 }
 
@@ -290,7 +283,7 @@ pub(super) fn stricter(reader: &RuleReader<'_>) -> Option<String> {
 /// Returns the authorization of `policy` without its groups.
 fn frame(policy: &AuthorizationPolicy, action: Action, root_namespace: &Ns) -> Authorization {
     let name = &policy.meta.name;
-    let scope = if selector(policy).is_some() {
+    let scope = if policy.selector().is_some() {
         Scope::WorkloadSelector
     } else if name.ns == *root_namespace {
         Scope::Global

@@ -1,12 +1,13 @@
 //! A policy as sent, and what its author is told.
 
 use engine::{Builder, Key, Table};
-use model::{Diagnostic, Str};
+use model::facts::AuthorizationPolicy;
+use model::{Diagnostic, Labels, Str};
 use output::{Encoded, Outputs, Rank, Resource};
 use proto::ResourceType;
 use proto::security::{Action, Authorization};
 
-use super::authorization::{Condition, Lowered};
+use super::authorization::{Condition, Lowered, PolicyScope};
 use super::waypoint::{AtWaypoints, WaypointPolicy};
 use crate::capabilities::DRY_RUN;
 
@@ -43,8 +44,10 @@ pub(crate) struct PolicyRow {
     pub encoded: Option<Encoded>,
     /// What a client must understand to be sent it.
     pub needs: u8,
-    /// Whether it allows, and so refuses what no other policy allows.
-    pub allows: bool,
+    /// Which workloads list it; `None` when none does.
+    pub scope: Option<PolicyScope>,
+    /// Which workloads it refuses what no policy allows; `None` when it does not allow.
+    pub allows: Option<AllowScope>,
     /// The condition `ZtunnelAccepted`; `None` when it does not concern ztunnels.
     pub condition: Option<Condition>,
     /// What is not enforced as written.
@@ -57,7 +60,38 @@ pub(crate) struct PolicyRow {
     pub provider: Option<Str>,
 }
 
+/// Which workloads a policy selects that allows. Changes of its rules leave it equal.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct AllowScope {
+    selector: Option<Labels>,
+}
+
+impl AllowScope {
+    /// Tells whether it selects workloads with these labels, of a namespace that it is for.
+    pub fn selects(&self, labels: &Labels) -> bool {
+        let selector = self.selector.as_ref();
+        selector.is_none_or(|selector| !selector.is_empty() && selector.is_subset_of(labels))
+    }
+}
+
 impl PolicyRow {
+    /// Returns what ztunnels make of a policy, given which workloads list it.
+    pub fn new(policy: &AuthorizationPolicy, lowered: Lowered, scope: Option<PolicyScope>) -> Self {
+        let sent = lowered.authorization.as_ref();
+        let allows = sent.is_some_and(|sent| sent.action() == Action::Allow && !sent.dry_run);
+        Self {
+            encoded: sent.map(Encoded::message),
+            needs: sent.map_or(0, |sent| if sent.dry_run { DRY_RUN } else { 0 }),
+            scope,
+            allows: allows.then(|| AllowScope { selector: policy.selector().cloned() }),
+            condition: lowered.condition,
+            diagnostics: lowered.diagnostics,
+            at_waypoints: None,
+            fault: None,
+            provider: None,
+        }
+    }
+
     /// Adds what waypoints make of the policy.
     pub fn and_at(mut self, waypoints: Option<AtWaypoints>) -> Self {
         if let Some(of) = waypoints {
@@ -67,23 +101,5 @@ impl PolicyRow {
             self.provider = of.provider;
         }
         self
-    }
-}
-
-impl From<Lowered> for PolicyRow {
-    fn from(lowered: Lowered) -> Self {
-        Self {
-            encoded: lowered.authorization.as_ref().map(Encoded::message),
-            needs: lowered.authorization.as_ref().map_or(0, |a| if a.dry_run { DRY_RUN } else { 0 }),
-            allows: lowered
-                .authorization
-                .as_ref()
-                .is_some_and(|sent| sent.action() == Action::Allow && !sent.dry_run),
-            condition: lowered.condition,
-            diagnostics: lowered.diagnostics,
-            at_waypoints: None,
-            fault: None,
-            provider: None,
-        }
     }
 }

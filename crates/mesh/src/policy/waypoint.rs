@@ -67,10 +67,7 @@ pub(crate) fn at_waypoints(
     trust: &TrustSettings,
     normalization: PathNormalization,
 ) -> Option<AtWaypoints> {
-    let refs = match &policy.spec {
-        Ok(spec) => &spec.target_refs,
-        Err(refused) => &refused.target_refs,
-    };
+    let refs = policy.target_refs();
     if refs.is_empty() {
         return None;
     }

@@ -4,8 +4,7 @@
 //! policies at ztunnels name the clients alone are then reached by nobody.
 
 use engine::{Builder, Memo, Table};
-use model::facts::AuthorizationPolicy;
-use model::{Diagnostic, Kind, Labels, Name, Ns, ObjectRef, Severity};
+use model::{Diagnostic, Kind, Name, Ns, ObjectRef, Severity};
 use output::Outputs;
 use prost::Message;
 use proto::security::Authorization;
@@ -50,33 +49,18 @@ impl Reached {
     }
 }
 
-/// Tells whether a policy with this selector is of workloads with these labels.
-fn selects(selector: Option<&Labels>, labels: &Labels) -> bool {
-    selector.is_none_or(|selector| !selector.is_empty() && selector.is_subset_of(labels))
-}
-
-/// Declares the diagnostics. `rows` are what `policies` became.
+/// Declares the diagnostics. `rows` are what policies became.
 pub(super) fn declare(
     b: &mut Builder,
     out: &mut Outputs,
-    policies: Table<Name, AuthorizationPolicy>,
     rows: Table<Name, PolicyRow>,
     behind: BehindWaypoints,
     settings: Settings,
     binder: Binder,
 ) {
-    let allowing = b.index(rows, "allow_policy_by_namespace", |name: &Name, row: &PolicyRow| {
-        row.allows.then(|| name.ns.clone())
-    });
     // Apart from the rules, so that an edit of them concerns those only that the policy selects.
-    let selectors: Memo<Ns, Vec<(Name, Option<Labels>)>> = b.memo("allow_policy_selectors", move |cx, ns| {
-        let all = cx.lookup(allowing, ns).into_iter().filter_map(|(name, _)| {
-            let policy = cx.get(policies, &name)?;
-            let selector = policy.spec.as_ref().ok()?.selector.clone();
-            Some((name, selector))
-        });
-        Some(all.collect())
-    });
+    let allowing = b.derive("allow_policies", rows, |_, _, row| row.allows.clone());
+    let allowing = b.index(allowing, "allow_policy_by_namespace", |name: &Name, _| [name.ns.clone()]);
     let admits: Memo<(Name, Name), bool> = b.memo("policy_admits", move |cx, (policy, account)| {
         let row = cx.get(rows, policy)?;
         let sent = Authorization::decode(row.encoded.as_ref()?.bytes()).ok()?;
@@ -89,9 +73,9 @@ pub(super) fn declare(
         let elsewhere = root.as_deref().filter(|root| *root != ns);
         let mut selecting = BTreeSet::new();
         for ns in [Some(ns), elsewhere].into_iter().flatten() {
-            let Some(all) = cx.memo(selectors, ns) else { continue };
-            let of = all.iter().filter(|(_, selector)| selects(selector.as_ref(), &of.selected.labels));
-            selecting.extend(of.map(|(policy, _)| policy.clone()));
+            let all = cx.lookup(allowing, ns).into_iter();
+            let those = all.filter(|(_, scope)| scope.selects(&of.selected.labels));
+            selecting.extend(those.map(|(policy, _)| policy));
         }
         // Before anything is read of waypoints: most workloads have no such policy.
         let Some(policy) = selecting.first() else { return Vec::new() };

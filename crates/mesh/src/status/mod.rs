@@ -127,11 +127,12 @@ pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, inputs: Inputs, option
         configures_waypoints: inputs.configures_waypoints,
     };
     let attachments = b.derive("policy_attachments", inputs.policies, move |cx, name, policy| {
+        let refs = policy.target_refs();
+        // Before anything is read: most policies have none.
+        if refs.is_empty() {
+            return None;
+        }
         cx.get(policy_rows, name)?;
-        let refs = match &policy.spec {
-            Ok(spec) => &spec.target_refs,
-            Err(refused) => &refused.target_refs,
-        };
         let policy = ObjectRef { kind: Kind::AuthorizationPolicy, name: name.clone() };
         targets.attachment(cx, &policy, refs)
     });
@@ -143,12 +144,14 @@ pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, inputs: Inputs, option
             reason: c.reason,
             message: c.message.clone(),
         });
-        let answer = cx.get(inputs.answers, name);
-        let why = answer.as_ref().and_then(|answer| answer.as_ref().as_ref().err());
-        let unanswered =
-            why.map(|why| unanswered(name, row.provider.as_ref().map_or("", |of| of.as_str()), why).0);
+        let unanswered = row.provider.as_ref().and_then(|provider| {
+            let answer = cx.get(inputs.answers, name)?;
+            Some(unanswered(name, provider, answer.as_ref().as_ref().err()?).0)
+        });
         let fault = unanswered.as_ref().or(row.fault.as_ref());
-        let waypoint = cx.get(attachments, name).map(|attached| at_waypoints(&attached, fault));
+        let has_targets = !policy.target_refs().is_empty();
+        let attached = has_targets.then(|| cx.get(attachments, name)).flatten();
+        let waypoint = attached.map(|attached| at_waypoints(&attached, fault));
         Some(Conditions {
             generation: policy.meta.generation,
             conditions: ztunnel.into_iter().chain(waypoint).collect(),
@@ -181,8 +184,7 @@ pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, inputs: Inputs, option
     programming::declare(b, out, inputs.binder, service_rows, entries.rows);
     // With these, waypoints are let through.
     if !options.allow_waypoints {
-        let (policies, behind) = (inputs.policies, inputs.behind);
-        cut_off::declare(b, out, policies, policy_rows, behind, inputs.settings, inputs.binder);
+        cut_off::declare(b, out, policy_rows, inputs.behind, inputs.settings, inputs.binder);
     }
     ignored::declare(b, out, inputs.pods, namespaces);
     let tables = [

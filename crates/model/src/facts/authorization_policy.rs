@@ -96,3 +96,21 @@ pub struct AuthorizationPolicy {
     /// `spec`, or why it was not understood.
     pub spec: Result<AuthorizationSpec, Refused>,
 }
+
+impl AuthorizationPolicy {
+    /// Returns the selector, of a policy that was refused as well.
+    pub fn selector(&self) -> Option<&Labels> {
+        match &self.spec {
+            Ok(spec) => spec.selector.as_ref(),
+            Err(refused) => refused.selector.as_ref(),
+        }
+    }
+
+    /// Returns what it targets, of a policy that was refused as well.
+    pub fn target_refs(&self) -> &[PolicyTargetRef] {
+        match &self.spec {
+            Ok(spec) => &spec.target_refs,
+            Err(refused) => &refused.target_refs,
+        }
+    }
+}
