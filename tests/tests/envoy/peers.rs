@@ -22,6 +22,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
@@ -85,7 +86,7 @@ impl Call {
 }
 
 /// Listens at an address also while a waypoint of another test has the port at every address.
-pub fn listen(at: SocketAddr) -> std::io::Result<TcpListener> {
+fn listen(at: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = TcpSocket::new_v4()?;
     socket.set_reuseaddr(true)?;
     socket.set_reuseport(true)?;
@@ -93,7 +94,8 @@ pub fn listen(at: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(64)
 }
 
-/// A workload that takes HBONE, and answers requests in it with who called and what for; until it is dropped.
+/// A workload that takes HBONE, until it is dropped: at port 3306 it says hello and sends back what comes, at any other it
+/// answers requests with who called and what for.
 pub struct Workload {
     acceptor: Arc<Mutex<TlsAcceptor>>,
     _accepting: JoinSet<()>,
@@ -231,10 +233,17 @@ async fn serve(stream: TcpStream, acceptor: TlsAcceptor, then: Then) -> anyhow::
     Ok(connection.serve_connection(TokioIo::new(stream), answer).await?)
 }
 
-/// Answers the requests within a CONNECT.
+/// Answers what is within a CONNECT.
 async fn inner(stream: Upgraded, peer: String, to: String) -> anyhow::Result<()> {
-    let answer = service_fn(move |_: Request<Incoming>| {
-        let body = json!({"peer": peer, "to": to}).to_string();
+    if to.ends_with(":3306") {
+        let mut stream = TokioIo::new(stream);
+        stream.write_all(b"hello").await?;
+        let (mut from, mut back) = tokio::io::split(stream);
+        tokio::io::copy(&mut from, &mut back).await?;
+        return Ok(());
+    }
+    let answer = service_fn(move |request: Request<Incoming>| {
+        let body = json!({"peer": peer, "to": to, "path": request.uri().path()}).to_string();
         async move { Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(body)))) }
     });
     Ok(hyper::server::conn::http1::Builder::new().serve_connection(stream, answer).await?)
