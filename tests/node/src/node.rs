@@ -5,7 +5,7 @@ use crate::control_plane::NAME;
 use crate::names::{self, Hosts};
 use crate::pod::{Programs, RunningPod, grace, is_in_mesh, key};
 use crate::proxy::{Proxy, Range, Ztunnel};
-use anyhow::{Context, bail};
+use anyhow::Context;
 use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::Pod;
 use pilothouse_tests::certificates::CertificateTarget;

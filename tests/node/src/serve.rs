@@ -130,8 +130,8 @@ pub fn forward(work: &Path) -> anyhow::Result<u16> {
     Ok(port)
 }
 
-/// Runs a cluster until something of it fails, with arguments for its control plane. What it writes goes below a folder: `kubeconfig` last, which leads there
-/// from outside by a port of [`forward`].
+/// Runs a cluster until something of it fails, with arguments for its control plane. What it writes goes below a folder:
+/// `kubeconfig` last, which leads there from outside by a port of [`forward`].
 ///
 /// # Errors
 /// When something of it fails.

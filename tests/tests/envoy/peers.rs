@@ -36,8 +36,12 @@ fn identity(certificates: Option<&[CertificateDer<'_>]>) -> anyhow::Result<Strin
 /// A connection through a waypoint, for requests.
 pub struct Call {
     sender: http1::SendRequest<Empty<Bytes>>,
+    /// That to the waypoint, which may have more tunnels.
+    hbone: http2::SendRequest<Empty<Bytes>>,
     /// Who the waypoint is, by its certificate.
     pub waypoint: String,
+    /// Whether the last answer says that no other follows on this connection.
+    pub is_last: bool,
 }
 
 impl Call {
@@ -55,17 +59,35 @@ impl Call {
         let stream =
             TlsConnector::from(Arc::new(tls)).connect(ServerName::try_from("waypoint")?, stream).await?;
         let waypoint = identity(stream.get_ref().1.peer_certificates())?;
-        let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
+        let (hbone, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
         tokio::spawn(connection);
+        Self::within(hbone, waypoint, to).await
+    }
+
+    /// Connects to an address over the connection to the waypoint that this one has.
+    pub async fn beside(&self, to: &str) -> anyhow::Result<Self> {
+        Self::within(self.hbone.clone(), self.waypoint.clone(), to).await
+    }
+
+    async fn within(
+        mut hbone: http2::SendRequest<Empty<Bytes>>,
+        waypoint: String,
+        to: &str,
+    ) -> anyhow::Result<Self> {
         let request = Request::builder().method(Method::CONNECT).uri(to).body(Empty::<Bytes>::new())?;
-        let response = sender.send_request(request).await?;
+        let response = hbone.send_request(request).await?;
         if response.status() != StatusCode::OK {
             bail!("CONNECT {to}: {}", response.status());
         }
         let stream = TokioIo::new(hyper::upgrade::on(response).await?).into_inner();
         let (sender, connection) = http1::handshake(stream).await?;
         tokio::spawn(connection);
-        Ok(Self { sender, waypoint })
+        Ok(Self { sender, hbone, waypoint, is_last: false })
+    }
+
+    /// Tells whether the waypoint takes nothing more over the connection to it.
+    pub fn is_going_away(&self) -> bool {
+        self.hbone.is_closed()
     }
 
     /// Sends a request, and returns what the workload says of it.
@@ -75,6 +97,7 @@ impl Call {
             self.sender.ready().await?;
             let response = self.sender.send_request(request).await?;
             let status = response.status();
+            self.is_last = response.headers().get("connection").is_some_and(|value| value == "close");
             let body = response.into_body().collect().await?.to_bytes();
             if status != StatusCode::OK {
                 bail!("{status}: {}", String::from_utf8_lossy(&body));
