@@ -109,7 +109,7 @@ impl Call {
 }
 
 /// Listens at an address also while a waypoint of another test has the port at every address.
-fn listen(at: SocketAddr) -> std::io::Result<TcpListener> {
+pub fn listen(at: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = TcpSocket::new_v4()?;
     socket.set_reuseaddr(true)?;
     socket.set_reuseport(true)?;
