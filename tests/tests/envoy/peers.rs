@@ -85,11 +85,6 @@ impl Call {
         Ok(Self { sender, hbone, waypoint, is_last: false })
     }
 
-    /// Tells whether the waypoint takes nothing more over the connection to it.
-    pub fn is_going_away(&self) -> bool {
-        self.hbone.is_closed()
-    }
-
     /// Sends a request, and returns what the workload says of it.
     pub async fn get(&mut self) -> anyhow::Result<Value> {
         let request = Request::get("/").header("host", "web").body(Empty::new())?;
