@@ -23,8 +23,11 @@ type containerRuntime interface {
 	// already in all calls but the first. It returns whether a container is
 	// ready, by name; changed is to be called whenever that may be otherwise.
 	run(pod *v1.Pod, addresses []netip.Addr, changed func()) (func(container string) bool, error)
-	// end ends the containers of a pod, if there are any, and returns once
-	// they have ended.
+	// hasEnded tells whether the containers of a pod that is being deleted have
+	// ended, for which they have its grace period from when run has seen that.
+	hasEnded(pod types.UID) bool
+	// end ends the containers of a pod at once, if there are any, and returns
+	// once they have ended.
 	end(pod types.UID)
 }
 
@@ -34,6 +37,8 @@ type noProcesses struct{}
 func (noProcesses) run(*v1.Pod, []netip.Addr, func()) (func(string) bool, error) {
 	return func(string) bool { return true }, nil
 }
+
+func (noProcesses) hasEnded(types.UID) bool { return true }
 
 func (noProcesses) end(types.UID) {}
 
@@ -118,7 +123,7 @@ func (k *kubelet) look(ctx context.Context, key string) error {
 	switch {
 	case !is:
 		return nil
-	case pod.DeletionTimestamp != nil:
+	case pod.DeletionTimestamp != nil && k.hasEnded(key, pod):
 		if running, is := k.running[key]; is {
 			k.end(key, running)
 		}
@@ -166,6 +171,12 @@ func (k *kubelet) addressesOf(key string, pod *v1.Pod, node int) ([]netip.Addr, 
 		addresses = append(addresses, hostIn(prefix, running.host))
 	}
 	return addresses, nil
+}
+
+// hasEnded tells whether nothing of a pod runs, or nothing ever did.
+func (k *kubelet) hasEnded(key string, pod *v1.Pod) bool {
+	_, is := k.running[key]
+	return !is || k.runtime.hasEnded(pod.UID)
 }
 
 // remove has a pod that is being deleted be gone, as a kubelet does once

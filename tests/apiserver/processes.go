@@ -16,8 +16,9 @@ import (
 // processes has the node at the other end of a socket (tests/node) run pods as
 // processes. Each line there is one message: to the node
 //
-//	{"run": POD}    also again, when its annotations are others
-//	{"end": UID}
+//	{"run": POD}    also again, when its annotations are others, or it is to end
+//	                within its grace period
+//	{"end": UID}    at once, if it has not ended; it is forgotten
 //
 // and from the node
 //
@@ -34,6 +35,7 @@ type processesOfPod struct {
 	changed func()
 	// What the node was told last.
 	redirection string
+	isToEnd     bool
 	ended       chan struct{}
 	state       podState
 }
@@ -108,8 +110,9 @@ func (p *processes) run(pod *v1.Pod, addresses []netip.Addr, changed func()) (fu
 		}
 		p.pods[pod.UID] = running
 	}
-	if !is || running.redirection != redirection {
-		running.redirection = redirection
+	isToEnd := pod.DeletionTimestamp != nil
+	if !is || running.redirection != redirection || running.isToEnd != isToEnd {
+		running.redirection, running.isToEnd = redirection, isToEnd
 		// Its status has no addresses yet.
 		told := pod.DeepCopy()
 		told.Status.PodIP = addresses[0].String()
@@ -124,11 +127,18 @@ func (p *processes) run(pod *v1.Pod, addresses []netip.Addr, changed func()) (fu
 	return func(container string) bool { return ready[container] }, nil
 }
 
+func (p *processes) hasEnded(uid types.UID) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, is := p.pods[uid]
+	return !is
+}
+
 func (p *processes) end(uid types.UID) {
 	p.mu.Lock()
 	pod, is := p.pods[uid]
 	p.mu.Unlock()
-	if !is || p.send(map[string]any{"end": uid}) != nil {
+	if p.send(map[string]any{"end": uid}) != nil || !is {
 		return
 	}
 	select {

@@ -147,6 +147,14 @@ impl Client {
         target.token = Some(token.to_owned());
     }
 
+    /// Trusts other roots (PEM) from the next stream on, as a ztunnel does whose file of roots was replaced.
+    pub fn use_roots(&self, roots_pem: &[u8]) {
+        let mut target = self.shared.target.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tls) = &mut target.tls {
+            tls.roots_pem = roots_pem.to_owned();
+        }
+    }
+
     /// Asks about the state as it is now.
     pub fn with<T>(&self, ask: impl FnOnce(&State) -> T) -> T {
         ask(&self.shared.state())

@@ -12,7 +12,7 @@ use proto::envoy::config::endpoint::v3::{
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use crate::key::{CONNECT_ORIGINATE, ClusterKey, INNER_CONNECT_ORIGINATE, ResourceKey};
+use crate::key::{self, ADMIN_PORT, CONNECT_ORIGINATE, ClusterKey, INNER_CONNECT_ORIGINATE, ResourceKey};
 use crate::locality::{self, Preference, Vantage};
 use crate::message::{internal_address, socket_address};
 use crate::telemetry;
@@ -95,6 +95,23 @@ impl Sources {
             (place, ClusterLoadAssignment { cluster_name: name.to_owned(), endpoints })
         };
         places.into_iter().map(assignment).collect()
+    }
+}
+
+/// Returns what has an instance of a waypoint close its connections, as it answers what is under way: its admin interface
+/// is an endpoint of a cluster of its bootstrap, whose health check is what says so.
+pub(crate) fn drain(pod: &str) -> ClusterLoadAssignment {
+    let admin = Endpoint { address: Some(socket_address("127.0.0.1", ADMIN_PORT)) };
+    let endpoint = LbEndpoint {
+        host_identifier: Some(lb_endpoint::HostIdentifier::Endpoint(admin)),
+        ..LbEndpoint::default()
+    };
+    ClusterLoadAssignment {
+        cluster_name: key::drain(pod),
+        endpoints: vec![LocalityLbEndpoints {
+            lb_endpoints: vec![endpoint],
+            ..LocalityLbEndpoints::default()
+        }],
     }
 }
 

@@ -126,6 +126,11 @@ pub(crate) fn port_listener(port: u16, hostname: &str) -> String {
     format!("main_internal|{port}|{hostname}")
 }
 
+/// The endpoints of the cluster by which an instance of a waypoint is told to close its connections: it has none before.
+pub(crate) fn drain(pod: &str) -> String {
+    format!("drain|{pod}")
+}
+
 /// The scope of CONNECTs to an address.
 pub(crate) fn connect_scope(to: IpAddr) -> String {
     format!("{CONNECT_SCOPE}{to}")
@@ -142,6 +147,8 @@ pub(crate) struct AddressKey {
 
 /// How scopes of CONNECTs begin: no cluster does.
 pub(crate) const CONNECT_SCOPE: &str = "connect|";
+/// The port of the admin interface of an Envoy, at its own loopback address.
+pub(crate) const ADMIN_PORT: u16 = 15_000;
 /// The filter that answers for other origins.
 pub(crate) const CORS: &str = "envoy.filters.http.cors";
 /// The filter that delays and aborts requests.

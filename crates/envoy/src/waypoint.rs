@@ -10,7 +10,7 @@ use proto::ResourceType;
 use crate::cluster::Members;
 use crate::key::{
     CONNECT_ORIGINATE, CONNECT_TERMINATE, DIRECT, ENCAP, INNER_CONNECT_ORIGINATE, MAIN_INTERNAL,
-    OUTER_CONNECT_ORIGINATE, ResourceKey, connect_scope, port_listener,
+    OUTER_CONNECT_ORIGINATE, ResourceKey, connect_scope, drain, port_listener,
 };
 use crate::policy;
 use crate::port::{self, Traffic};
@@ -61,6 +61,11 @@ pub(crate) fn declare(
     let sources = endpoint::Sources { endpoints, network, locations, trust_domain };
     let assignments = endpoint::declare(b, upstreams, sources);
     send(b, out, assignments, ResourceType::Endpoint, ENDPOINTS);
+    let drained = b.expand("replaced_instances", destinations.waypoints, move |cx, waypoint, ()| {
+        let replaced = destinations.replaced(cx, waypoint);
+        replaced.iter().map(|pod| resource(waypoint, &drain(pod), &endpoint::drain(pod))).collect()
+    });
+    send(b, out, drained, ResourceType::Endpoint, ENDPOINTS.next());
 
     let clusters = b.expand("clusters", upstreams, move |cx, key, upstream| {
         let name = key.name();

@@ -14,7 +14,6 @@ use crate::bindings::{Binding, Bindings, BoundPod};
 use ca::{Caller, Denial, NodeAuthorizer, Pods, RunningPod, TrustDomain, TrustedAccountsError};
 use model::facts::CaCertificate;
 use model::{Name, Str};
-use parking_lot::RwLock;
 use plane::{IdentityDelta, IdentitySnapshot, TrustSettings};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -63,7 +62,7 @@ pub struct IdentityIndex {
     bindings: Bindings,
     /// Places of questions that wait for news of a pod.
     waits: Semaphore,
-    mesh: RwLock<Arc<MeshIdentity>>,
+    mesh: watch::Sender<Arc<MeshIdentity>>,
     namespaces: watch::Sender<Arc<BTreeSet<Str>>>,
     /// The host that proxies are told to find their control plane at.
     discovery_host: watch::Sender<Option<String>>,
@@ -84,7 +83,7 @@ impl IdentityIndex {
             snapshot: watch::Sender::new(Arc::default()),
             bindings: Bindings::default(),
             waits: Semaphore::new(WAITS),
-            mesh: RwLock::new(Arc::new(MeshIdentity { trust_domain, authorizer })),
+            mesh: watch::Sender::new(Arc::new(MeshIdentity { trust_domain, authorizer })),
             namespaces: watch::Sender::new(Arc::default()),
             discovery_host: watch::Sender::new(None),
             ca_certificates: watch::Sender::new(Arc::default()),
@@ -93,7 +92,12 @@ impl IdentityIndex {
 
     /// Returns the trust domain and the active rule of impersonation.
     pub fn mesh(&self) -> Arc<MeshIdentity> {
-        Arc::clone(&self.mesh.read())
+        Arc::clone(&self.mesh.borrow())
+    }
+
+    /// Returns the same, as it changes.
+    pub fn mesh_changes(&self) -> watch::Receiver<Arc<MeshIdentity>> {
+        self.mesh.subscribe()
     }
 
     /// Returns the UID of a live pod.
@@ -197,7 +201,7 @@ impl IdentityIndex {
         // The list was read at the start; it does not change.
         if let Ok(authorizer) = NodeAuthorizer::new(&self.trusted_accounts, [trust_domain.clone()]) {
             tracing::info!(%trust_domain, "identities are of another trust domain from now on");
-            *self.mesh.write() = Arc::new(MeshIdentity { trust_domain, authorizer });
+            self.mesh.send_replace(Arc::new(MeshIdentity { trust_domain, authorizer }));
         }
     }
 }

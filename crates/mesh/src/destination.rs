@@ -16,7 +16,7 @@ use std::sync::Arc;
 use crate::network::Networks;
 use crate::service::{Entries, HostKey, PortProtocol, ServiceRow, entry_tcp_ports, tcp_ports};
 use crate::split_horizon::Summary;
-use crate::waypoint::{Binder, Binding, HBONE_PORT, Waypoint};
+use crate::waypoint::{Binder, Binding, HBONE_PORT, Leaving, Waypoint};
 pub use crate::waypoint::{Detail, Families, Instance, Location};
 use crate::workload::{EntryWorkload, Workloads};
 
@@ -114,6 +114,7 @@ pub(crate) struct Inputs {
     pub binder: Binder,
     pub families: Table<Name, Families>,
     pub located: Table<Name, Vec<Instance>>,
+    pub leaving: Leaving,
 }
 
 /// Services by `NAMESPACE/HOSTNAME`, and what their endpoints are found in.
@@ -127,6 +128,7 @@ pub struct Destinations {
     pub families: Table<Name, Families>,
     /// Where their instances are, as exactly as asked for; each place once, ascending.
     pub locations: Memo<(Name, Detail), Vec<Location>>,
+    leaving: Leaving,
     pods: Table<Name, Pod>,
     workloads: Workloads,
     summaries: Option<Table<Str, Summary>>,
@@ -156,7 +158,7 @@ type EndpointKey = (Str, Str);
 impl Destinations {
     pub(crate) fn declare(b: &mut Builder, of: Inputs) -> Self {
         let Inputs { services, pods, service_rows, entries, workloads, binder, families, .. } = of;
-        let Inputs { summaries, networks, network, located, .. } = of;
+        let Inputs { summaries, networks, network, located, leaving, .. } = of;
         let waypoints = b.derive("configured_waypoints", binder.waypoints, |_, _, waypoint| {
             waypoint.is_served.then_some(())
         });
@@ -196,6 +198,7 @@ impl Destinations {
             waypoints,
             families,
             locations,
+            leaving,
             pods,
             workloads,
             summaries,
@@ -208,6 +211,11 @@ impl Destinations {
     /// Returns a service.
     pub fn get(&self, cx: &Cx<'_>, service: &Str) -> Option<Arc<Destination>> {
         self.services.iter().find_map(|table| cx.get(*table, service))
+    }
+
+    /// Returns the instances of a waypoint that are being deleted, and that nobody is sent to any more; ascending.
+    pub fn replaced(&self, cx: &Cx<'_>, waypoint: &Name) -> Vec<Str> {
+        self.leaving.replaced(cx, waypoint)
     }
 
     /// Declares the endpoints of services that are wanted.

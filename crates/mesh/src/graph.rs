@@ -91,7 +91,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
         },
         options,
     );
-    let waypoint::Instances { accounts, families, located } =
+    let waypoint::Instances { accounts, families, located, leaving } =
         waypoint::declare_instances(b, waypoints, (inputs.pods, inputs.nodes), options);
     let binder = Binder { waypoints, traffic, accounts, namespaces: inputs.namespaces };
     let networks = network::declare(b, out, inputs.gateways, namespaces, settings, options);
@@ -207,6 +207,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
         services,
         networks,
         binder,
+        leaving,
         implicit_allow,
         behind,
         enforcements,
@@ -308,6 +309,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
             binder,
             families,
             located,
+            leaving,
         };
         Destinations::declare(b, of)
     });

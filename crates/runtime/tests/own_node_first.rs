@@ -293,7 +293,7 @@ fn pod(node: &str, ready: bool) -> Event {
         name: Name::new("shop", &format!("web-{node}")),
         ips: [std::net::IpAddr::from([10, 0, 0, 1])].into_iter().collect(),
         node: Str::from(node),
-        ready,
+        serving: ready,
         ..Pod::default()
     })))
 }

@@ -64,7 +64,7 @@ fn waypoint_pod(n: usize) -> Object {
         ips: [address(0x0b00_0000, n)].into_iter().collect(),
         service_account: shared("waypoint"),
         workload_name: shared("waypoint"),
-        ready: true,
+        serving: true,
         ..Pod::default()
     }))
 }

@@ -128,7 +128,7 @@ pub fn pod(p: usize, ready: bool) -> Object {
         node: node(p / PODS_PER_NODE),
         service_account: shared(&app),
         workload_name: shared(&app),
-        ready,
+        serving: ready,
         captured: true,
         ..Pod::default()
     }))

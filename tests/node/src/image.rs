@@ -11,6 +11,8 @@ pub enum Image {
     Ztunnel,
     /// Nothing: commands are run in the pod from outside.
     Idle,
+    /// A client that asks at a steady rate, as the arguments of the container say.
+    Load,
     /// A server that tells what reached it, on the ports of the container.
     Echo,
 }
@@ -22,6 +24,7 @@ const TABLE: &[(&str, Image)] = &[
     ("client", Image::Idle),
     ("curl", Image::Idle),
     ("ztunnel", Image::Ztunnel),
+    ("load", Image::Load),
 ];
 
 impl Image {

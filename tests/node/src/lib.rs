@@ -17,6 +17,7 @@ pub mod demo;
 pub mod echo;
 pub mod image;
 pub mod isolation;
+pub mod load;
 pub mod names;
 pub mod namespace;
 pub mod netfilter;

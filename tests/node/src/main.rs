@@ -4,6 +4,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use pilothouse_node::client::Call;
 use pilothouse_node::echo::Echo;
+use pilothouse_node::load::Load;
 use pilothouse_node::pod::Programs;
 use pilothouse_node::{demo, isolation, node, serve};
 use pilothouse_tests::{apiserver, envoy};
@@ -23,6 +24,9 @@ struct Arguments {
 struct InPod {
     #[command(flatten)]
     call: Call,
+    /// Print lines of JSON instead of fields
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Subcommand)]
@@ -34,6 +38,8 @@ enum Command {
     },
     /// Ask a server, and print each answer as a line of JSON
     Call(Call),
+    /// Ask a server at a steady rate, and print a line for each answer
+    Load(Load),
     /// Do nothing
     Idle,
     /// Play the bookinfo example on processes, step by step
@@ -53,6 +59,9 @@ enum Command {
         /// A ztunnel that does for the pods what the node's own proxy does else
         #[arg(long)]
         ztunnel: Option<PathBuf>,
+        /// Arguments for `pilothouse serve`
+        #[arg(last = true)]
+        arguments: Vec<String>,
     },
 }
 
@@ -64,8 +73,8 @@ fn main() -> anyhow::Result<ExitCode> {
     let own = args_os().next().map(PathBuf::from);
     let is_client = own.as_deref().and_then(Path::file_name).is_some_and(|name| name == "client");
     let command = if is_client {
-        let InPod { mut call } = InPod::parse();
-        call.fields = true;
+        let InPod { mut call, json } = InPod::parse();
+        call.fields = !json;
         Command::Call(call)
     } else {
         Arguments::parse().command
@@ -115,15 +124,16 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
                 return Ok(ExitCode::FAILURE);
             }
         }
+        Command::Load(load) => load.run().await,
         Command::Idle => std::future::pending().await,
         Command::Demo { example, work } => {
             // Unless told otherwise, in what is gone with the namespaces.
             let work = work.unwrap_or_else(|| PathBuf::from("/run/demo"));
             demo::run(&example, programs(None)?, &std::path::absolute(work)?).await?;
         }
-        Command::Serve { work, ztunnel } => {
+        Command::Serve { work, ztunnel, arguments } => {
             let port = std::env::var(PORT).context("no port")?.parse()?;
-            serve::run(programs(ztunnel)?, &std::path::absolute(work)?, port).await?;
+            serve::run(programs(ztunnel)?, arguments, &std::path::absolute(work)?, port).await?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -3,9 +3,9 @@
 use crate::cluster::Cluster;
 use crate::control_plane::NAME;
 use crate::names::{self, Hosts};
-use crate::pod::{Programs, RunningPod, is_in_mesh, key};
+use crate::pod::{Programs, RunningPod, grace, is_in_mesh, key};
 use crate::proxy::{Proxy, Range, Ztunnel};
-use anyhow::{Context, bail};
+use anyhow::Context;
 use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::Pod;
 use pilothouse_tests::certificates::CertificateTarget;
@@ -64,8 +64,8 @@ impl Node {
         }
     }
 
-    /// Ends what is no pod any more, and begins to start what is a new one; [`Node::started`] tells how that goes.
-    /// Returns the uids of those that have ended.
+    /// Ends what is no pod any more at once, and what is being deleted within its grace period; begins to start what is a new
+    /// one, of which [`Node::started`] tells how that goes. Returns the uids of those that have ended.
     ///
     /// # Errors
     /// When it is not known which pods there are.
@@ -90,7 +90,16 @@ impl Node {
             stays
         });
         for (key, pod) in wanted {
-            if let Some(running) = self.pods.get_mut(&key) {
+            if let Some(grace) = grace(&pod) {
+                let running = self.pods.get(&key).inspect(|running| running.end(grace));
+                if running.is_none_or(RunningPod::has_ended) {
+                    self.pods.remove(&key);
+                    if let Some((_, start)) = self.starting.remove(&key) {
+                        start.abort();
+                    }
+                    ended.extend(pod.metadata.uid);
+                }
+            } else if let Some(running) = self.pods.get_mut(&key) {
                 running.set_in_mesh(is_in_mesh(&pod)).await?;
             } else if !self.starting.contains_key(&key) {
                 let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
@@ -172,15 +181,34 @@ impl Node {
         self.proxies.values()
     }
 
+    /// Brings what pods and proxies have of ConfigMaps up to date.
+    ///
+    /// # Errors
+    /// When the cluster does not tell.
+    pub async fn refresh(&self) -> anyhow::Result<()> {
+        if self.proxies.is_empty() {
+            return Ok(());
+        }
+        let roots = self.roots().await?;
+        self.proxies.values().for_each(|proxy| proxy.use_roots(&roots));
+        for pod in self.pods.values() {
+            pod.refresh(&self.cluster).await?;
+        }
+        Ok(())
+    }
+
+    async fn roots(&self) -> anyhow::Result<Vec<u8>> {
+        let mut roots = self.cluster.config_map(SYSTEM, ROOTS).await?;
+        roots.remove("root-cert.pem").map(String::into_bytes).context("there is no root")
+    }
+
     /// The proxy of a node, started when its first pod is.
     async fn proxy(&mut self, node: &str) -> anyhow::Result<Arc<Proxy>> {
         if let Some(proxy) = self.proxies.get(node) {
             return Ok(Arc::clone(proxy));
         }
         let token = self.cluster.proxy_token(node).await?;
-        let roots = self.cluster.config_map(SYSTEM, ROOTS).await?;
-        let Some(roots) = roots.get("root-cert.pem") else { bail!("there is no root") };
-        let (roots_pem, server_name) = (roots.clone().into_bytes(), NAME.to_owned());
+        let (roots_pem, server_name) = (self.roots().await?, NAME.to_owned());
         let address = self.control_plane.to_string();
         let state = Options {
             tls: Some(Tls { roots_pem: roots_pem.clone(), server_name: Some(server_name.clone()) }),

@@ -25,6 +25,7 @@ use std::thread;
 use std::time::Duration;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpStream, UnixListener};
+use tokio::time::interval;
 
 /// The addresses that the API server gives to services.
 const SERVICES: (Ipv4Addr, u8) = (Ipv4Addr::new(10, 96, 0, 0), 16);
@@ -32,6 +33,8 @@ const SERVICES: (Ipv4Addr, u8) = (Ipv4Addr::new(10, 96, 0, 0), 16);
 const NODES: [&str; 2] = ["172.31.0.1", "172.31.0.2"];
 /// How often probes are asked.
 const PERIOD: Duration = Duration::from_millis(100);
+/// How often volumes are brought up to date.
+const REFRESH: Duration = Duration::from_secs(1);
 /// How long a pod that could not be started is left alone.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -127,12 +130,12 @@ pub fn forward(work: &Path) -> anyhow::Result<u16> {
     Ok(port)
 }
 
-/// Runs a cluster until something of it fails. What it writes goes below a folder: `kubeconfig` last, which leads there
-/// from outside by a port of [`forward`].
+/// Runs a cluster until something of it fails, with arguments for its control plane. What it writes goes below a folder:
+/// `kubeconfig` last, which leads there from outside by a port of [`forward`].
 ///
 /// # Errors
 /// When something of it fails.
-pub async fn run(programs: Programs, work: &Path, port: u16) -> anyhow::Result<()> {
+pub async fn run(programs: Programs, arguments: Vec<String>, work: &Path, port: u16) -> anyhow::Result<()> {
     let socket = work.join("kubelet.sock");
     // Of a run before.
     for file in [&socket, &socket_path(work), &work.join("kubeconfig")] {
@@ -156,9 +159,10 @@ pub async fn run(programs: Programs, work: &Path, port: u16) -> anyhow::Result<(
         server.apply(&ztunnel(number)).await?;
     }
     let kubeconfig = server.kubeconfig();
-    let arguments = ["--kubeconfig".to_owned(), kubeconfig.display().to_string()];
+    let own = ["--kubeconfig".to_owned(), kubeconfig.display().to_string()];
+    let arguments = own.into_iter().chain(arguments).collect();
     let log = work.join("control-plane.log");
-    let control_plane = ControlPlane::start(&programs.pilothouse, arguments.into(), ADDRESS, log).await?;
+    let control_plane = ControlPlane::start(programs.pilothouse.clone(), arguments, ADDRESS, log).await?;
 
     let cluster = ApiServerCluster::new(&kubeconfig, kubelet.wanted()).await?;
     let path = commands(&programs, work)?;
@@ -202,6 +206,7 @@ fn commands(programs: &Programs, work: &Path) -> anyhow::Result<String> {
 async fn follow(mut node: Node, mut kubelet: Kubelet, path: &str) -> anyhow::Result<()> {
     let mut wanted = kubelet.wanted();
     let mut told = BTreeMap::<String, Value>::new();
+    let mut refresh = interval(REFRESH);
     loop {
         match node.follow().await {
             Ok(ended) => {
@@ -227,6 +232,9 @@ async fn follow(mut node: Node, mut kubelet: Kubelet, path: &str) -> anyhow::Res
             Some(started) = node.started() => if let Err(error) = started {
                 eprintln!("{error:#}");
                 tokio::time::sleep(PAUSE).await;
+            },
+            _ = refresh.tick() => if let Err(error) = node.refresh().await {
+                eprintln!("{error:#}");
             },
             () = tokio::time::sleep(PERIOD) => {}
         }

@@ -12,7 +12,6 @@ use hyper_util::rt::TokioIo;
 use k8s_openapi::ByteString;
 use model::{Event, Kind, Name, ObjectRef};
 use pilothouse_tests::apiserver::until;
-use pilothouse_tests::certificates::NewCertificate;
 use proto::ResourceType;
 use rustls::ServerConfig;
 use rustls::server::WebPkiClientVerifier;
@@ -409,9 +408,7 @@ async fn subsets_are_the_instances_with_their_labels() {
 
 /// What a server has in TLS, whose clients show certificates of the same authority, or none.
 pub fn server(authority: &Authority, needs_client: bool) -> anyhow::Result<TlsAcceptor> {
-    let (chain, key_pem) = authority.certificate_of("web", "spiffe://cluster.local/ns/shop/sa/web")?;
-    let (chain, key, roots) =
-        NewCertificate { key_pem, chain: vec![chain, authority.root_pem.clone()] }.tls()?;
+    let (chain, key, roots) = authority.issued("web")?.tls()?;
     let verifier = WebPkiClientVerifier::builder(roots);
     let verifier = if needs_client { verifier } else { verifier.allow_unauthenticated() };
     let config = ServerConfig::builder().with_client_cert_verifier(verifier.build()?);
@@ -563,8 +560,7 @@ async fn within_hbone_pools_breakers_and_tls_are_those_of_the_application() {
     let roots = secret("roots", &[("ca.crt", &own.root_pem)]);
     let all = [MESH.to_owned(), pod, format!("---\n{rule}\n---\n{roots}\n")];
     let waypoint = Waypoint::of(&all.concat()).await.unwrap();
-    let (chain, key_pem) = waypoint.authority.certificate("web").unwrap();
-    let certificate = NewCertificate { key_pem, chain: vec![chain, waypoint.authority.root_pem.clone()] };
+    let certificate = waypoint.authority.issued("web").unwrap();
     let _hbone = Workload::forward("127.0.4.1:15008".parse().unwrap(), &certificate).unwrap();
     for _ in 0..5 {
         let answer = ask(&waypoint, "/", &[]).await.unwrap();

@@ -7,7 +7,6 @@ use super::proxy::Authority;
 use super::traffic::{Http, Waypoint};
 use http_body_util::Empty;
 use hyper::{Request, StatusCode};
-use pilothouse_tests::certificates::NewCertificate;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -116,8 +115,7 @@ async fn a_session_stays_with_the_instance_that_it_began_with() {
     });
     for session in [by_cookie, json!({"type": "Header", "sessionName": "x-stays"})] {
         let waypoint = Waypoint::of(&format!("{MESH}{pods}---\n{}\n", route(session.clone()))).await.unwrap();
-        let (chain, key_pem) = waypoint.authority.certificate("web").unwrap();
-        let certificate = NewCertificate { key_pem, chain: vec![chain, waypoint.authority.root_pem.clone()] };
+        let certificate = waypoint.authority.issued("web").unwrap();
         let _hbone =
             [&one, &two].map(|of| Workload::forward((of.address.ip(), 15_008).into(), &certificate).unwrap());
         let mut http = waypoint.http(WEB).await.unwrap();

@@ -22,6 +22,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
@@ -35,8 +36,12 @@ fn identity(certificates: Option<&[CertificateDer<'_>]>) -> anyhow::Result<Strin
 /// A connection through a waypoint, for requests.
 pub struct Call {
     sender: http1::SendRequest<Empty<Bytes>>,
+    /// That to the waypoint, which may have more tunnels.
+    hbone: http2::SendRequest<Empty<Bytes>>,
     /// Who the waypoint is, by its certificate.
     pub waypoint: String,
+    /// Whether the last answer says that no other follows on this connection.
+    pub is_last: bool,
 }
 
 impl Call {
@@ -54,17 +59,30 @@ impl Call {
         let stream =
             TlsConnector::from(Arc::new(tls)).connect(ServerName::try_from("waypoint")?, stream).await?;
         let waypoint = identity(stream.get_ref().1.peer_certificates())?;
-        let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
+        let (hbone, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
         tokio::spawn(connection);
+        Self::within(hbone, waypoint, to).await
+    }
+
+    /// Connects to an address over the connection to the waypoint that this one has.
+    pub async fn beside(&self, to: &str) -> anyhow::Result<Self> {
+        Self::within(self.hbone.clone(), self.waypoint.clone(), to).await
+    }
+
+    async fn within(
+        mut hbone: http2::SendRequest<Empty<Bytes>>,
+        waypoint: String,
+        to: &str,
+    ) -> anyhow::Result<Self> {
         let request = Request::builder().method(Method::CONNECT).uri(to).body(Empty::<Bytes>::new())?;
-        let response = sender.send_request(request).await?;
+        let response = hbone.send_request(request).await?;
         if response.status() != StatusCode::OK {
             bail!("CONNECT {to}: {}", response.status());
         }
         let stream = TokioIo::new(hyper::upgrade::on(response).await?).into_inner();
         let (sender, connection) = http1::handshake(stream).await?;
         tokio::spawn(connection);
-        Ok(Self { sender, waypoint })
+        Ok(Self { sender, hbone, waypoint, is_last: false })
     }
 
     /// Sends a request, and returns what the workload says of it.
@@ -74,6 +92,7 @@ impl Call {
             self.sender.ready().await?;
             let response = self.sender.send_request(request).await?;
             let status = response.status();
+            self.is_last = response.headers().get("connection").is_some_and(|value| value == "close");
             let body = response.into_body().collect().await?.to_bytes();
             if status != StatusCode::OK {
                 bail!("{status}: {}", String::from_utf8_lossy(&body));
@@ -93,7 +112,8 @@ pub fn listen(at: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(64)
 }
 
-/// A workload that takes HBONE, and answers requests in it with who called and what for; until it is dropped.
+/// A workload that takes HBONE, until it is dropped: at port 3306 it says hello and sends back what comes, at any other it
+/// answers requests with who called and what for.
 pub struct Workload {
     acceptor: Arc<Mutex<TlsAcceptor>>,
     _accepting: JoinSet<()>,
@@ -231,10 +251,17 @@ async fn serve(stream: TcpStream, acceptor: TlsAcceptor, then: Then) -> anyhow::
     Ok(connection.serve_connection(TokioIo::new(stream), answer).await?)
 }
 
-/// Answers the requests within a CONNECT.
+/// Answers what is within a CONNECT.
 async fn inner(stream: Upgraded, peer: String, to: String) -> anyhow::Result<()> {
-    let answer = service_fn(move |_: Request<Incoming>| {
-        let body = json!({"peer": peer, "to": to}).to_string();
+    if to.ends_with(":3306") {
+        let mut stream = TokioIo::new(stream);
+        stream.write_all(b"hello").await?;
+        let (mut from, mut back) = tokio::io::split(stream);
+        tokio::io::copy(&mut from, &mut back).await?;
+        return Ok(());
+    }
+    let answer = service_fn(move |request: Request<Incoming>| {
+        let body = json!({"peer": peer, "to": to, "path": request.uri().path()}).to_string();
         async move { Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(body)))) }
     });
     Ok(hyper::server::conn::http1::Builder::new().serve_connection(stream, answer).await?)

@@ -4,6 +4,7 @@ use anyhow::{Context, bail};
 use envoy::bootstrap::{Bootstrap, ProxyKind};
 use model::Str;
 use pilothouse_tests::apiserver::until;
+use pilothouse_tests::certificates::NewCertificate;
 use pilothouse_tests::envoy::program;
 use plane::ResourceChange;
 use prost::Message;
@@ -234,6 +235,12 @@ impl Authority {
         leaf.subject_alt_names.push(SanType::URI(identity.to_owned().try_into()?));
         let key = KeyPair::generate()?;
         Ok((leaf.signed_by(&key, &self.issuer)?.pem(), key.serialize_pem()))
+    }
+
+    /// Returns a certificate of an account as its ztunnel gets it.
+    pub fn issued(&self, account: &str) -> anyhow::Result<NewCertificate> {
+        let (chain, key_pem) = self.certificate(account)?;
+        Ok(NewCertificate { key_pem, chain: vec![chain, self.root_pem.clone()] })
     }
 
     /// The certificate of a waypoint, and the roots of its mesh.

@@ -413,14 +413,96 @@ async fn no_request_fails_while_the_root_is_replaced() -> anyhow::Result<()> {
     site.end().await
 }
 
+/// Another pod of the waypoint.
+const NEXT: &str = "
+---
+apiVersion: v1
+kind: Pod
+metadata: {namespace: shop, name: waypoint-2, labels: {gateway.networking.k8s.io/gateway-name: waypoint}}
+spec: {serviceAccountName: waypoint, nodeName: laptop, containers: [{name: envoy, image: envoy}]}
+status: {phase: Running, podIP: 127.0.0.9, conditions: [{type: Ready, status: \"True\"}]}
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_goes_closes_its_connections_with_the_next_answer_on_each() -> anyhow::Result<()> {
+    let site = Site::start(&[]).await?;
+    let _web = Workload::start(WEB.parse()?, &site.certificate("web").await?)?;
+    let mut call = Call::open(&site.certificate("client").await?, hbone()?, SERVICE).await?;
+    call.get().await?;
+    assert!(!call.is_last);
+    let deleted = "name: waypoint-1, deletionTimestamp: \"2024-01-01T00:00:00Z\",";
+    let leaving = MESH.replace("name: waypoint-1,", deleted);
+    assert_ne!(leaving, MESH);
+    fs::write(site.path("mesh/mesh.yaml"), leaving + NEXT)?;
+    until(LIMIT, async || {
+        call.get().await?;
+        Ok(call.is_last.then_some(()))
+    })
+    .await
+    .with_context(|| site.logs())?;
+    // What comes late is served, and is told as well: nothing further comes over the connection to the waypoint.
+    let mut late = call.beside(SERVICE).await?;
+    until(LIMIT, async || Ok(call.beside(SERVICE).await.is_err().then_some(()))).await?;
+    late.get().await?;
+    assert!(late.is_last);
+    let (status, _) = page(READY, "/healthz/ready").await?;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    site.end().await
+}
+
+/// Has an Envoy take shorter expressions than ours do: nothing that is sent is refused else, as far as is known.
+fn allow_expressions(bootstrap: &mut Value, size: u32) {
+    let layer = &mut bootstrap["layered_runtime"]["layers"][0]["static_layer"];
+    layer["re2.max_program_size.error_level"] = size.into();
+}
+
+/// A route that matches by an expression of some length.
+const ROUTE: &str = "\
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {namespace: shop, name: versions}
+spec:
+  parentRefs: [{group: \"\", kind: Service, name: web}]
+  rules:
+  - matches: [{path: {type: RegularExpression, value: EXPRESSION}}]
+    backendRefs: [{name: web, port: 80}]
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_real_envoy_refuses_is_told_of_the_route_that_made_it() -> anyhow::Result<()> {
+    // The expressions of listeners are shorter than this, and those of this route are not, for a while.
+    let site = Site::start_with(&[], |bootstrap| allow_expressions(bootstrap, 450)).await?;
+    site.until_taken().await?;
+    let write = |expression: &str| {
+        fs::write(site.path("mesh/route.yaml"), ROUTE.replace("EXPRESSION", &format!("{expression:?}")))
+    };
+    let refused = async || -> anyhow::Result<Value> {
+        let (_, waypoints) = page(MONITORING, "/debug/waypointz").await?;
+        Ok(waypoints[0]["replicas"][0]["refused"].clone())
+    };
+    write("/[a-z]{500}")?;
+    let told = until(LIMIT, async || Ok(Some(refused().await?).filter(|of| of.get(0).is_some()))).await;
+    let told = told.with_context(|| site.logs())?;
+    let (resource, message) = ("inbound-vip|80|http|web.shop.svc.cluster.local", told[0]["message"].as_str());
+    assert_eq!((&told[0]["type"], &told[0]["resource"]), (&"routes".into(), &resource.into()), "{told}");
+    assert_eq!(told[0]["objects"], serde_json::json!(["HTTPRoute shop/versions"]), "{told}");
+    assert!(message.is_some_and(|message| message.contains("program size")), "{told}");
+    let line = "kind=\"HTTPRoute\" namespace=\"shop\" name=\"versions\"";
+    until(LIMIT, async || Ok(site.logged(line)?.then_some(()))).await.with_context(|| site.logs())?;
+    let metrics = text(MONITORING, "/metrics").await?;
+    for line in ["pilothouse_xds_refused_resources 1", "pilothouse_xds_refused_objects{kind=\"HTTPRoute\"} 1"]
+    {
+        assert!(metrics.lines().any(|of| of == line), "{line}: {metrics}");
+    }
+    write("/[a-z]{5}")?;
+    let is_taken = async || Ok((refused().await? == serde_json::json!([])).then_some(()));
+    until(LIMIT, is_taken).await.with_context(|| site.logs())?;
+    site.end().await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_real_envoy_refuses_is_told_of_what_made_it() -> anyhow::Result<()> {
-    // Nothing that is sent is refused as far as is known; so this Envoy takes shorter expressions than ours do.
-    let strict = |bootstrap: &mut Value| {
-        bootstrap["layered_runtime"]["layers"][0]["static_layer"]["re2.max_program_size.error_level"] =
-            50.into();
-    };
-    let site = Site::start_with(&[], strict).await?;
+    let site = Site::start_with(&[], |bootstrap| allow_expressions(bootstrap, 50)).await?;
     let refused = async || {
         let (_, waypoints) = page(MONITORING, "/debug/waypointz").await?;
         let refused = waypoints[0]["replicas"][0]["refused"].as_array().cloned().unwrap_or_default();

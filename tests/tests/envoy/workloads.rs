@@ -1,23 +1,16 @@
 //! Workloads that are called at their own addresses, through a real Envoy that is their waypoint.
 
-use super::peers::listen;
-use super::proxy::{Authority, LIMIT};
+use super::peers::Workload;
+use super::proxy::LIMIT;
 use super::traffic::{Http, Waypoint};
-use http_body_util::{Empty, Full};
-use hyper::body::{Bytes, Incoming};
-use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use http_body_util::Empty;
+use hyper::body::Bytes;
+use hyper::{Request, StatusCode};
 use model::Kind;
 use pilothouse_tests::apiserver::until;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
-use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio_rustls::TlsAcceptor;
 
 const CLIENT: &str = "spiffe://cluster.local/ns/shop/sa/client";
 
@@ -73,62 +66,13 @@ metadata: {namespace: shop, name: six}
 spec: {clusterIP: 'fd00::6', clusterIPs: ['fd00::6'], ports: [{name: http, port: 80}, {name: mysql, port: 3306}]}
 ";
 
-/// Takes HBONE at an address: at port 3306 it says hello and sends back what comes, at any other it answers requests
-/// with where they were to.
-async fn workload(ip: &str, authority: &Authority) -> anyhow::Result<()> {
-    let (chain, key) = authority.certificate(ip)?;
-    let mut tls = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(
-        vec![CertificateDer::from_pem_slice(chain.as_bytes())?],
-        PrivateKeyDer::from_pem_slice(key.as_bytes())?,
-    )?;
-    tls.alpn_protocols = vec![b"h2".to_vec()];
-    let acceptor = TlsAcceptor::from(Arc::new(tls));
-    let listener = listen(SocketAddr::new(ip.parse()?, mesh::destination::HBONE))?;
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let acceptor = acceptor.clone();
-            tokio::spawn(async move {
-                let stream = acceptor.accept(stream).await?;
-                let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-                connection.serve_connection(TokioIo::new(stream), service_fn(connect)).await?;
-                anyhow::Ok(())
-            });
-        }
-    });
-    Ok(())
-}
-
-async fn connect(mut request: Request<Incoming>) -> Result<Response<Empty<Bytes>>, Infallible> {
-    if request.method() != Method::CONNECT {
-        return Ok(Response::builder().status(405).body(Empty::new()).unwrap());
-    }
-    let to = request.uri().to_string();
-    let upgrade = hyper::upgrade::on(&mut request);
-    tokio::spawn(async move {
-        let stream = upgrade.await?;
-        if to.ends_with(":3306") {
-            let mut stream = TokioIo::new(stream);
-            stream.write_all(b"hello").await?;
-            let (mut from, mut back) = tokio::io::split(stream);
-            tokio::io::copy(&mut from, &mut back).await?;
-            return anyhow::Ok(());
-        }
-        let answer = service_fn(move |request: Request<Incoming>| {
-            let body = json!({"to": to, "path": request.uri().path()}).to_string();
-            async move { Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(body)))) }
-        });
-        hyper::server::conn::http1::Builder::new().serve_connection(stream, answer).await?;
-        Ok(())
-    });
-    Ok(Response::new(Empty::new()))
-}
-
-async fn start() -> Waypoint {
+async fn start() -> (Waypoint, [Workload; 2]) {
     let waypoint = Waypoint::of(MESH).await.unwrap();
-    for ip in ["127.0.21.1", "127.0.21.2"] {
-        workload(ip, &waypoint.authority).await.unwrap();
-    }
-    waypoint
+    let workloads = ["127.0.21.1", "127.0.21.2"].map(|ip| {
+        let at = SocketAddr::new(ip.parse().unwrap(), mesh::destination::HBONE);
+        Workload::start(at, &waypoint.authority.issued(ip).unwrap()).unwrap()
+    });
+    (waypoint, workloads)
 }
 
 fn get(path: &str) -> Request<Empty<Bytes>> {
@@ -147,7 +91,7 @@ fn policy(rules: Value) -> (Kind, Value) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn workloads_are_reached_at_their_own_addresses_at_any_port() {
-    let mut waypoint = start().await;
+    let (mut waypoint, _workloads) = start().await;
     // Requests, also on one connection of the client's node, each to where it was to.
     for to in ["127.0.21.1:8080", "127.0.21.2:8080", "127.0.21.1:9999"] {
         let mut http = waypoint.http(to).await.unwrap();

@@ -376,6 +376,30 @@ async fn roots_that_change_are_sent_before_certificates_of_them() -> anyhow::Res
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_is_replaced_when_the_trust_domain_changes() -> anyhow::Result<()> {
+    const SETTINGS: &str = "
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio, namespace: istio-system}
+data: {mesh: \"trustDomain: DOMAIN\"}
+";
+    let laptop = laptop()?;
+    let plane = Plane::open(&laptop.args).await?;
+    let waypoint = token(&laptop, "shop", "waypoint-1", "waypoint")?;
+    let mut envoy = Waypoint::connect(&plane, &waypoint, BTreeMap::new()).await?;
+    envoy.until(CERTIFICATE).await?;
+    // Half of its life is far away.
+    for domain in ["example.org", "corp.test"] {
+        laptop.write("mesh.yaml", &SETTINGS.replace("DOMAIN", domain))?;
+        envoy.until(CERTIFICATE).await?;
+        let (chain, _) = envoy.certificate()?;
+        assert_eq!(chain[0].identity()?.to_string(), format!("spiffe://{domain}/ns/shop/sa/waypoint"));
+    }
+    assert_eq!(plane.stats().issued.get(), 3);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn secrets_are_for_the_gateways_of_tokens_and_are_shown_nowhere() -> anyhow::Result<()> {
     let laptop = laptop()?;
     let plane = Plane::open(&laptop.args).await?;

@@ -1,14 +1,10 @@
 //! A cluster whose pods are processes, as a person uses it: by kubectl.
 
-use anyhow::{Context, bail, ensure};
+use super::site::Cluster;
+use anyhow::ensure;
 use pilothouse_tests::apiserver::{LIMIT, until};
-use pilothouse_tests::kubectl::Kubectl;
-use pilothouse_tests::{envoy, program};
-use std::fs::{self, File};
+use std::fs;
 use std::path::Path;
-use std::process::Stdio;
-use tempfile::TempDir;
-use tokio::process::{Child, Command};
 
 const SHOP: &str = "
 apiVersion: v1
@@ -32,7 +28,7 @@ spec: {selector: {app: web}, ports: [{port: 80, targetPort: 8080, appProtocol: h
 apiVersion: v1
 kind: Pod
 metadata: {name: client, namespace: shop}
-spec: {containers: [{name: client, image: client}]}
+spec: {containers: [{name: client, image: client, lifecycle: {preStop: {exec: {command: [touch, WORK/before-end]}}}}]}
 ";
 
 const STRICT: &str = "
@@ -46,55 +42,6 @@ kind: Pod
 metadata: {name: outside, namespace: default}
 spec: {containers: [{name: client, image: client}]}
 ";
-
-/// The cluster, from outside.
-struct Cluster {
-    work: TempDir,
-    kubectl: Kubectl,
-    _node: Child,
-}
-
-impl Cluster {
-    async fn start() -> anyhow::Result<Self> {
-        let program =
-            tokio::task::spawn_blocking(|| envoy::program().and_then(|_| program::node())).await??;
-        let work = tempfile::tempdir()?;
-        let (said, kubeconfig) = (work.path().join("said"), work.path().join("kubeconfig"));
-        let log = File::create(&said)?;
-        let mut command = Command::new(program);
-        command.arg("serve").arg("--work").arg(work.path()).stdin(Stdio::null()).stdout(log.try_clone()?);
-        let mut node = command.stderr(log).kill_on_drop(true).spawn()?;
-        let up = until(LIMIT, async || {
-            if let Some(status) = node.try_wait()? {
-                bail!("the node ended: {status}");
-            }
-            Ok(kubeconfig.exists().then_some(()))
-        });
-        up.await.with_context(|| fs::read_to_string(&said).unwrap_or_default())?;
-        Ok(Self { kubectl: Kubectl::of(&kubeconfig).await?, work, _node: node })
-    }
-
-    async fn apply(&self, text: &str) -> anyhow::Result<()> {
-        let file = self.work.path().join("manifest.yaml");
-        fs::write(&file, text)?;
-        self.run(&["apply", "--filename", file.to_str().context("a path of text")?]).await.map(drop)
-    }
-
-    async fn run(&self, arguments: &[&str]) -> anyhow::Result<String> {
-        self.kubectl.run(arguments.iter().copied()).await
-    }
-
-    /// Calls a service from a pod, and returns what the client prints.
-    async fn call(&self, namespace: &str, pod: &str, url: &str) -> anyhow::Result<String> {
-        self.run(&["exec", "--namespace", namespace, pod, "--", "client", url]).await
-    }
-
-    /// The log of the proxies of all nodes.
-    fn proxies(&self) -> anyhow::Result<String> {
-        let logs = (0..2).map(|number| self.work.path().join(format!("pods/test-node-{number}.log")));
-        logs.filter(|log| log.exists()).map(|log| Ok(fs::read_to_string(log)?)).collect()
-    }
-}
 
 /// The processes below this folder that serve a port.
 fn servers(of: &Path) -> anyhow::Result<usize> {
@@ -115,8 +62,8 @@ fn servers(of: &Path) -> anyhow::Result<usize> {
 #[tokio::test]
 async fn pods_run_are_enrolled_and_end_and_kubectl_reaches_them() -> anyhow::Result<()> {
     const WEB: &str = "http://web.shop/";
-    let cluster = Cluster::start().await?;
-    cluster.apply(SHOP).await?;
+    let cluster = Cluster::start(&[]).await?;
+    cluster.apply(&SHOP.replace("WORK", &cluster.work.path().display().to_string())).await?;
     let wait = ["wait", "--namespace=shop", "--timeout=60s", "--for=condition=ready", "pod", "--all"];
     until(LIMIT, async || Ok(cluster.run(&wait).await.ok())).await?;
 
@@ -149,5 +96,7 @@ async fn pods_run_are_enrolled_and_end_and_kubectl_reaches_them() -> anyhow::Res
     cluster.run(&["scale", "--namespace=shop", "deployment/web", "--replicas=2"]).await?;
     until(LIMIT, async || Ok((servers(cluster.work.path())? == 2).then_some(()))).await?;
     cluster.run(&["delete", "namespace", "shop"]).await?;
-    until(LIMIT, async || Ok((servers(cluster.work.path())? == 0).then_some(()))).await
+    until(LIMIT, async || Ok((servers(cluster.work.path())? == 0).then_some(()))).await?;
+    let before_end = cluster.work.path().join("before-end");
+    until(LIMIT, async || Ok(before_end.exists().then_some(()))).await
 }

@@ -3,3 +3,5 @@
 mod cluster;
 mod demo;
 mod echo;
+mod site;
+mod steady;

@@ -39,7 +39,7 @@ impl Bootstrap {
                 "dynamic_resources": xds::dynamic(),
                 "static_resources": {
                     "listeners": server::listeners(self.ip),
-                    "clusters": [xds::cluster(self), server::admin_cluster()],
+                    "clusters": [xds::cluster(self), server::admin_cluster(), xds::drain_cluster(self)],
                 },
             }),
             token_secret: xds::token_secret(self),

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use std::net::IpAddr;
 
+use crate::key::ADMIN_PORT;
 use crate::telemetry::LABELS;
 
 /// What answers whether Envoy has what it needs.
@@ -11,7 +12,6 @@ const STATUS_PORT: u16 = 15_021;
 const METRICS_PORTS: [u16; 2] = [15_090, 15_020];
 /// More than the metrics of a waypoint of a thousand services take, in bytes.
 const METRICS_LIMIT: u32 = 256 << 20;
-const ADMIN_PORT: u16 = 15_000;
 const ADMIN_CLUSTER: &str = "admin";
 
 /// Nobody but the pod itself reaches it.

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use std::net::IpAddr;
 
 use super::settings::{Bootstrap, ROOT_SECRET, TOKEN_SECRET};
+use crate::key;
 
 const CLUSTER: &str = "xds-grpc";
 const TOKEN: &str = "xds-token";
@@ -86,6 +87,29 @@ pub(super) fn cluster(of: &Bootstrap) -> Value {
                 },
             ],
         } },
+    })
+}
+
+/// What has this Envoy close its connections once its pod is to go. Upstream's Envoy does so when its admin interface is
+/// told by a POST, and nothing in its image sends one. A health check does: it begins when the control plane makes the admin
+/// interface an endpoint of this cluster.
+pub(super) fn drain_cluster(of: &Bootstrap) -> Value {
+    json!({
+        "name": "drain",
+        "type": "EDS",
+        "connect_timeout": "1s",
+        "eds_cluster_config": {
+            "eds_config": { "ads": {}, "resource_api_version": "V3" },
+            "service_name": key::drain(&of.pod),
+        },
+        "health_checks": [{
+            "timeout": "1s",
+            "interval": "5s",
+            "no_traffic_interval": "5s",
+            "healthy_threshold": 1,
+            "unhealthy_threshold": 1,
+            "http_health_check": { "host": "admin", "path": "/healthcheck/fail", "method": "POST" },
+        }],
     })
 }
 

@@ -5,7 +5,7 @@ use super::caller::{Authenticated, Connection, Credential};
 use crate::authority::Authority;
 use crate::bindings::Binding;
 use crate::clock::Clock;
-use crate::identity_index::IdentityIndex;
+use crate::identity_index::{IdentityIndex, MeshIdentity};
 use crate::issue_request::IssueRequest;
 use crate::refused::Refused;
 use crate::stats::IdentityStats;
@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 use rustls::pki_types::UnixTime;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// Maximum number of clients that rate limits track.
 const MAX_CLIENTS: usize = 64 * 1024;
@@ -263,6 +264,11 @@ impl Authorizer {
     /// Returns what certificates are signed with, and whatever replaces it.
     pub(super) fn authority(&self) -> &Authority {
         &self.authority
+    }
+
+    /// Returns what identities depend on of the settings of the mesh, as it changes.
+    pub(super) fn mesh_changes(&self) -> watch::Receiver<Arc<MeshIdentity>> {
+        self.index.mesh_changes()
     }
 
     /// Returns the longest life of a certificate of a proxy.

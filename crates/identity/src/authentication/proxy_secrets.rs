@@ -6,6 +6,7 @@
 use super::authorizer::Authorizer;
 use super::caller::Authenticated;
 use crate::authority::{ActiveMaterial, MaterialReceiver, Signer};
+use crate::identity_index::MeshIdentity;
 use ca::{Entropy, Issued, SigningKey, SystemEntropy, Validity};
 use futures::Stream;
 use futures::stream::unfold;
@@ -13,6 +14,7 @@ use rustls::pki_types::UnixTime;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// The minimum and maximum backoff after a certificate could not be issued.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
@@ -57,6 +59,8 @@ struct ProxySecrets {
     authorizer: Arc<Authorizer>,
     caller: Authenticated,
     changes: MaterialReceiver,
+    /// The trust domain may change, and with it whose the certificate is.
+    mesh: watch::Receiver<Arc<MeshIdentity>>,
     /// The version of the certificate that the client holds from an earlier stream.
     held: Option<String>,
     roots: Option<String>,
@@ -74,7 +78,8 @@ struct Current {
 }
 
 /// Returns the secrets of an authenticated Envoy, each when it is due, without end: the roots now and whenever they
-/// change, then its certificate, and another when half of its life is over or another certificate signs. `held` is
+/// change, then its certificate, and another when half of its life is over, another certificate signs, or
+/// the trust domain changes. `held` is
 /// the version of the certificate that it has from an earlier stream.
 ///
 /// Certificates count against the limits of the caller, as those that it would request.
@@ -85,6 +90,7 @@ pub fn proxy_secrets(
 ) -> impl Stream<Item = ProxySecret> + Send {
     let secrets = ProxySecrets {
         changes: authorizer.authority().changes(),
+        mesh: authorizer.mesh_changes(),
         not_before: authorizer.clock().now(),
         authorizer,
         caller,
@@ -103,6 +109,7 @@ impl ProxySecrets {
     async fn next(&mut self) -> ProxySecret {
         loop {
             let material = self.changes.borrow_and_update().clone();
+            self.mesh.borrow_and_update();
             let now = self.authorizer.clock().now();
             let mut wait = None;
             if let Some(ActiveMaterial { signer, .. }) = material {
@@ -153,6 +160,8 @@ impl ProxySecrets {
                     // The process is stopping.
                     std::future::pending::<()>().await;
                 },
+                // It lives as long as the authorizer.
+                _ = self.mesh.changed() => {}
                 () = due => {}
             }
         }

@@ -1,6 +1,6 @@
 //! Waypoints: which gateways are one, and what traffic each takes.
 
-use engine::{Builder, Memo, Table};
+use engine::{Builder, Cx, Index, Memo, Table};
 use model::facts::{AllowedNamespaces, Gateway, GatewayAddress, GatewayClass, Node, Pod};
 use model::{Name, Ns, Str, shared};
 use proto::workload::{self, application_tunnel, gateway_address};
@@ -179,6 +179,36 @@ pub(crate) struct Instances {
     pub families: Table<Name, Families>,
     /// The live ones of each gateway that has any, waypoint or not; ascending.
     pub located: Table<Name, Vec<Instance>>,
+    pub leaving: Leaving,
+}
+
+/// Instances that are being deleted.
+///
+/// While no other is ready, one that still serves is used as before: a gap would be worse. (Kubernetes does the same for
+/// endpoints of Services, since 1.28.)
+#[derive(Clone, Copy)]
+pub(crate) struct Leaving {
+    by_gateway: Index<Name, Name, Pod>,
+    /// Whether an instance of a gateway is ready.
+    have_ready: Memo<Name, ()>,
+}
+
+impl Leaving {
+    /// Tells whether an instance of a gateway is used though it is being deleted.
+    pub fn is_needed(self, cx: &Cx<'_>, gateway: &Name, pod: &Pod) -> bool {
+        pod.serving && pod.terminating && cx.memo(self.have_ready, gateway).is_none()
+    }
+
+    /// Returns the instances of a gateway that are used no more: others are, and these end. Ascending.
+    pub fn replaced(self, cx: &Cx<'_>, gateway: &Name) -> Vec<Str> {
+        let leave = cx.lookup(self.by_gateway, gateway).into_iter().filter(|(_, pod)| pod.terminating);
+        let mut names: Vec<Str> = leave.map(|(name, _)| name.name).collect();
+        if !names.is_empty() && cx.memo(self.have_ready, gateway).is_none() {
+            return Vec::new();
+        }
+        names.sort();
+        names
+    }
 }
 
 /// Declares it.
@@ -212,7 +242,10 @@ pub(crate) fn declare_instances(
         let all: Vec<Instance> = all.collect();
         (!all.is_empty()).then_some(all)
     });
-    Instances { accounts, families, located }
+    let have_ready = b.memo("waypoint_is_ready", move |cx, gateway: &Name| {
+        cx.lookup(by_gateway, gateway).iter().any(|(_, pod)| pod.is_ready()).then_some(())
+    });
+    Instances { accounts, families, located, leaving: Leaving { by_gateway, have_ready } }
 }
 
 /// Declares what every gateway says of the traffic that it takes, whether it is ready or not.

@@ -12,8 +12,8 @@ pub(crate) use behind::{BehindWaypoint, BehindWaypoints};
 pub(crate) use bind::{BindError, Binder, Bound, Inherited, Route};
 pub use gateway::Families;
 pub(crate) use gateway::{
-    Binding, HBONE_PORT, Inputs, Instances, WAYPOINT_CONTROLLER, Waypoint, declare, declare_instances,
-    declare_traffic,
+    Binding, HBONE_PORT, Inputs, Instances, Leaving, WAYPOINT_CONTROLLER, Waypoint, declare,
+    declare_instances, declare_traffic,
 };
 pub(crate) use implicit_allow::ImplicitAllowPolicies;
 pub(crate) use instance::GATEWAY_NAME_LABEL;

@@ -14,7 +14,7 @@ use crate::network::Networks;
 use crate::service::{Entries, SelectedServices, Services};
 use crate::settings::Settings;
 use crate::waypoint::{
-    BehindWaypoints, BindError, Binder, GATEWAY_NAME_LABEL, ImplicitAllowPolicies, Inherited,
+    BehindWaypoints, BindError, Binder, GATEWAY_NAME_LABEL, ImplicitAllowPolicies, Inherited, Leaving,
     UnboundWorkloads, Waypoint,
 };
 
@@ -68,6 +68,7 @@ pub(crate) struct Inputs {
     pub services: Services,
     pub networks: Networks,
     pub binder: Binder,
+    pub leaving: Leaving,
     pub implicit_allow: Option<ImplicitAllowPolicies>,
     pub behind: BehindWaypoints,
     pub enforcements: Enforcements,
@@ -154,6 +155,15 @@ impl Inputs {
         };
         listed.extend(self.enforcements.listed(cx, target).map(|name| name.to_string()));
         Some(listed)
+    }
+
+    /// Tells whether a pod is to be sent what is new.
+    pub(super) fn is_used(&self, cx: &Cx<'_>, name: &Name, pod: &Pod) -> bool {
+        let is_needed = |gateway: &Str| {
+            let gateway = Name { ns: name.ns.clone(), name: gateway.clone() };
+            self.leaving.is_needed(cx, &gateway, pod) && cx.get(self.binder.waypoints, &gateway).is_some()
+        };
+        pod.is_ready() || pod.labels.get(GATEWAY_NAME_LABEL).is_some_and(is_needed)
     }
 
     /// An instance of a gateway has that gateway's tunnel and no waypoint of its own.

@@ -35,23 +35,24 @@ impl Inputs {
             return None;
         }
         let NamespaceContext { view, inherited, has_slice_targets } = &*namespace_context;
+        let is_used = self.is_used(cx, name, pod);
         let selected = Selected { ns: name.ns.clone(), labels: pod.labels.clone() };
         let by_selector = cx.memo(self.selected_services, &selected).map(|s| s.0.clone()).unwrap_or_default();
         let by_selector = by_selector.into_iter().filter(|of| self.entries_select_pods || !of.is_entry);
         let mut members: Vec<Membership> =
-            by_selector.map(|service| Membership::by_selector(service, pod)).collect();
+            by_selector.map(|service| Membership::by_selector(service, pod, is_used)).collect();
         if *has_slice_targets {
             self.add_targeted(cx, around, name, pod, &mut members);
         }
         let shared = cx.single(shared)?;
         let (tunnel, native) = tunnel(pod.captured, &pod.labels);
         let (waypoint, application_tunnel) = self.waypoint(cx, &name.ns, &pod.labels, inherited);
-        let is_healthy = pod.ready || members.iter().any(|member| member.is_ready);
+        let is_healthy = is_used || members.iter().any(|member| member.is_ready);
         // A workload has one status. Where the services differ, it is left out of those for which it is not
         // ready, unless they want it all the same.
-        let is_used = |m: &Membership| m.is_ready || !is_healthy || m.service.allow_all;
+        let is_sent = |m: &Membership| m.is_ready || !is_healthy || m.service.allow_all;
         let unused: Vec<usize> =
-            members.iter().enumerate().filter(|(_, m)| !is_used(m)).map(|(at, _)| at).collect();
+            members.iter().enumerate().filter(|(_, m)| !is_sent(m)).map(|(at, _)| at).collect();
         let services: Vec<_> = members.into_iter().map(|m| (m.service, m.ports)).collect();
         let meta = WorkloadMeta {
             ns: &name.ns,
@@ -160,9 +161,9 @@ struct Membership {
 }
 
 impl Membership {
-    fn by_selector(service: Arc<ServiceView>, pod: &Pod) -> Self {
+    fn by_selector(service: Arc<ServiceView>, pod: &Pod, is_ready: bool) -> Self {
         let ports = pod_ports(&service, pod);
-        Self { service, ports, is_ready: pod.ready, is_selected: true }
+        Self { service, ports, is_ready, is_selected: true }
     }
 
     /// Adds what a slice says. Of ready endpoints a hand-made slice goes before the selector, and of two

@@ -42,12 +42,21 @@ pub struct Pod {
     /// TCP container ports that have a name, first in containers, then in init containers whose
     /// `restartPolicy` is `Always`, in order.
     pub named_ports: Arc<[(Str, u16)]>,
-    /// `Ready` is `True` and there is no `deletionTimestamp`.
-    pub ready: bool,
+    /// `Ready` is `True`: it serves what comes, also while it is being deleted.
+    pub serving: bool,
+    /// There is a `deletionTimestamp`.
+    pub terminating: bool,
     /// `spec.hostNetwork`.
     pub host_network: bool,
     /// Annotation `ambient.istio.io/redirection` is exactly `enabled`.
     pub captured: bool,
+}
+
+impl Pod {
+    /// Tells whether it is to be sent what is new.
+    pub fn is_ready(&self) -> bool {
+        self.serving && !self.terminating
+    }
 }
 
 impl Facts for Pod {

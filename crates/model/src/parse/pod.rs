@@ -95,7 +95,8 @@ pub(super) fn parse(json: &[u8]) -> Result<Pod, Wrong> {
         service_account: shared(or_empty(&spec.service_account_name)),
         workload_name: shared(workload_name(&metadata, &name.name)),
         named_ports: spec.named_ports(),
-        ready: metadata.deletion_timestamp.is_none() && status.is_ready(),
+        serving: status.is_ready(),
+        terminating: metadata.deletion_timestamp.is_some(),
         host_network: spec.host_network.unwrap_or(false),
         captured: metadata.annotation(REDIRECTION) == Some("enabled"),
         name,
@@ -259,7 +260,8 @@ mod tests {
             service_account: "web".into(),
             workload_name: "web-1".into(),
             named_ports: [("http".into(), 8080), ("metrics".into(), 9100)].into(),
-            ready: true,
+            serving: true,
+            terminating: false,
             host_network: true,
             captured: true,
         };
@@ -293,13 +295,13 @@ mod tests {
         {
             let pod = pod(json!({"metadata": {"name": "a", "namespace": "b"}, "status": {"phase": phase}}));
             assert_eq!(pod.phase, expected, "{phase}");
-            assert!(!pod.ready);
+            assert!(!pod.is_ready());
         }
         let pod = pod(json!({
             "metadata": {"name": "a", "namespace": "b", "deletionTimestamp": "2024-01-01T00:00:00Z"},
             "status": {"conditions": ready},
         }));
-        assert!(!pod.ready);
+        assert_eq!((pod.serving, pod.is_ready()), (true, false));
     }
 
     #[test]

@@ -4,14 +4,15 @@ use crate::cluster::{Cluster, FolderCluster};
 use crate::control_plane::ControlPlane;
 use crate::node::{ADDRESS, Node};
 use crate::pod::{Programs, key};
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
+use pilothouse_tests::apiserver;
 use proto::workload::TunnelProtocol;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The addresses that a folder gives to services.
 const SERVICES: (Ipv4Addr, u8) = (Ipv4Addr::new(10, 96, 0, 0), 12);
@@ -88,7 +89,8 @@ impl Site {
         let text = |path: &Path| path.display().to_string();
         let arguments = ["--from".to_owned(), text(&folder), "--state-dir".to_owned(), text(&state)];
         let log = work.join("control-plane.log");
-        let control_plane = ControlPlane::start(&programs.pilothouse, arguments.into(), ADDRESS, log).await?;
+        let control_plane =
+            ControlPlane::start(programs.pilothouse.clone(), arguments.into(), ADDRESS, log).await?;
         let cluster = FolderCluster::new(folder.clone(), state, programs.pilothouse.clone())?;
         let (cluster, files) = (Cluster::Folder(Box::new(cluster)), work.join("pods"));
         let mut node = Node::new(cluster, programs, files, SERVICES, control_plane.address());
@@ -166,31 +168,23 @@ impl Site {
         arguments: &[&str],
         is_wanted: impl Fn(&Answer) -> bool,
     ) -> anyhow::Result<Answer> {
-        let begin = Instant::now();
-        loop {
+        let mut words = String::new();
+        let answer = apiserver::until(LIMIT, async || {
             let answer = self.call(from, arguments).await?.into_iter().next().context("no line")?;
-            if is_wanted(&answer) {
-                println!("   {from} $ call {}\n     {}", arguments.join(" "), answer.words());
-                return Ok(answer);
-            }
-            if begin.elapsed() > LIMIT {
-                bail!("{from} calls {}: {}", arguments.join(" "), answer.words());
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+            words = answer.words();
+            Ok(is_wanted(&answer).then_some(answer))
+        });
+        let answer = answer.await;
+        let answer = answer.with_context(|| format!("{from} calls {}: {words}", arguments.join(" ")))?;
+        println!("   {from} $ call {}\n     {words}", arguments.join(" "));
+        Ok(answer)
     }
 
     /// Waits for a line of the proxies' logs that has these words: one about a connection is written once that is over,
     /// which a caller does not wait for.
     pub(super) async fn until_logged(&self, words: &[&str]) -> anyhow::Result<String> {
-        let begin = Instant::now();
-        loop {
-            match self.logged(words)? {
-                Some(line) => return Ok(line),
-                None if begin.elapsed() > LIMIT => bail!("no proxy has logged {}", words.join(" … ")),
-                None => tokio::time::sleep(Duration::from_millis(50)).await,
-            }
-        }
+        let line = apiserver::until(LIMIT, async || self.logged(words)).await;
+        line.with_context(|| format!("no proxy has logged {}", words.join(" … ")))
     }
 
     /// The last line of the proxies' logs that has these words.

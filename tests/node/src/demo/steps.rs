@@ -3,7 +3,7 @@
 use super::site::{Answer, Site};
 use crate::pod::key;
 use anyhow::{Context, ensure};
-use futures::future::BoxFuture;
+use futures::future::LocalBoxFuture;
 use std::collections::BTreeMap;
 
 /// A step: what is to be seen, and what shows it.
@@ -12,7 +12,7 @@ pub(super) struct Step {
     pub title: &'static str,
     /// What happens and why.
     pub explanation: &'static str,
-    play: for<'a> fn(&'a mut Site) -> BoxFuture<'a, anyhow::Result<()>>,
+    play: for<'a> fn(&'a mut Site) -> LocalBoxFuture<'a, anyhow::Result<()>>,
 }
 
 impl Step {

@@ -1,4 +1,4 @@
-//! A container as a process.
+//! A container as a process, which is ended as a kubelet ends one.
 
 use super::log_path;
 use super::volumes::Volumes;
@@ -6,6 +6,7 @@ use crate::image::Image;
 use crate::proxy::PodNetwork;
 use anyhow::{Context, bail, ensure};
 use k8s_openapi::api::core::v1::{Container as Spec, EnvVarSource, Pod};
+use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -14,7 +15,8 @@ use std::time::Duration;
 use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Instant, sleep, timeout_at};
 
 /// The programs that containers run.
 #[derive(Clone, Debug)]
@@ -31,6 +33,17 @@ pub struct Programs {
 
 /// How long a process that ended stays away.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How long a process that is told to end may take at least, also when what runs before took all the time.
+const LEAST_GRACE: Duration = Duration::from_secs(2);
+
+/// What a pod is told: nothing, or to end within a time.
+pub(super) type ToEnd = Option<Duration>;
+
+/// What runs before a process is told to end.
+enum BeforeEnd {
+    Sleep(Duration),
+    Command(PathBuf, Vec<String>),
+}
 
 /// What is to be run.
 pub(super) struct Prepared {
@@ -39,6 +52,7 @@ pub(super) struct Prepared {
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     log: PathBuf,
+    before_end: Option<BeforeEnd>,
 }
 
 /// A container that runs, again and again; dropping it ends its process.
@@ -46,6 +60,7 @@ pub struct Container {
     name: String,
     log: PathBuf,
     process: watch::Receiver<Option<u32>>,
+    supervision: AbortHandle,
     _supervised: JoinSet<()>,
 }
 
@@ -65,6 +80,7 @@ impl Container {
             Image::Pilothouse => (&programs.pilothouse, arguments.collect()),
             Image::Ztunnel if let Some(ztunnel) = &programs.ztunnel => (ztunnel, arguments.collect()),
             Image::Idle | Image::Ztunnel => (&programs.node, vec!["idle".to_owned()]),
+            Image::Load => (&programs.node, std::iter::once("load".to_owned()).chain(arguments).collect()),
             Image::Echo => {
                 let ports = of.ports.iter().flatten().filter(|port| port.protocol.as_deref() != Some("UDP"));
                 let ports = ports.map(|port| port.container_port.to_string());
@@ -87,7 +103,8 @@ impl Container {
             environment.push((variable.name.clone(), value));
         }
         let log = log_path(folder, &of.name);
-        Ok(Prepared { name: of.name.clone(), program: program.clone(), arguments, environment, log })
+        let (name, program) = (of.name.clone(), program.clone());
+        Ok(Prepared { name, program, arguments, environment, log, before_end: BeforeEnd::of(of, volumes)? })
     }
 
     /// Its name.
@@ -98,6 +115,11 @@ impl Container {
     /// Its process; `None` while there is none.
     pub fn process(&self) -> Option<u32> {
         *self.process.borrow()
+    }
+
+    /// Tells whether its process has ended for good.
+    pub(super) fn has_ended(&self) -> bool {
+        self.supervision.is_finished()
     }
 
     /// The end of its log, with its name.
@@ -112,49 +134,117 @@ fn last_words(name: &str, log: &Path) -> String {
     format!("{name}: {}", lines.get(lines.len().saturating_sub(10)..).unwrap_or_default().join("\n"))
 }
 
+impl BeforeEnd {
+    /// Returns what the hook of a container does.
+    fn of(container: &Spec, volumes: &Volumes) -> anyhow::Result<Option<Self>> {
+        let Some(hook) = container.lifecycle.as_ref().and_then(|of| of.pre_stop.as_ref()) else {
+            return Ok(None);
+        };
+        if let Some(sleep) = &hook.sleep {
+            return Ok(Some(Self::Sleep(Duration::from_secs(sleep.seconds.try_into()?))));
+        }
+        let command = hook.exec.as_ref().and_then(|exec| exec.command.as_ref());
+        let mut command = command.into_iter().flatten().map(|text| volumes.translated(text));
+        let program = command.next().context("a preStop other than sleep and exec is not known here")?;
+        Ok(Some(Self::Command(program.into(), command.collect())))
+    }
+}
+
+/// Waits until a pod is told to end; returns how long that may take.
+async fn told(to_end: &mut watch::Receiver<ToEnd>) -> Duration {
+    let told = to_end.wait_for(Option::is_some).await.ok().and_then(|grace| *grace);
+    match told {
+        Some(grace) => grace,
+        // It is dropped: whoever waits is about to be.
+        None => std::future::pending().await,
+    }
+}
+
 impl Prepared {
     /// Runs it to its end.
     pub(super) async fn run(&self, network: &PodNetwork, limit: Duration) -> anyhow::Result<()> {
-        let mut child = self.spawn(network)?;
+        let mut child = self.spawn(network, &self.program, &self.arguments)?;
         let ended = tokio::time::timeout(limit, child.wait()).await;
         let status = ended.with_context(|| format!("{} does not end", self.name))??;
         ensure!(status.success(), "{status}: {}", last_words(&self.name, &self.log));
         Ok(())
     }
 
-    /// Runs it for good.
-    pub(super) fn start(self, network: &Arc<PodNetwork>) -> Container {
+    /// Runs it until its pod is told to end.
+    pub(super) fn start(self, network: &Arc<PodNetwork>, to_end: watch::Receiver<ToEnd>) -> Container {
         let (tell, process) = watch::channel(None);
         let mut supervised = JoinSet::new();
         let (name, log, network) = (self.name.clone(), self.log.clone(), Arc::clone(network));
-        supervised.spawn(async move {
-            loop {
-                if let Ok(mut child) = self.spawn(&network) {
-                    tell.send_replace(child.id());
-                    // Its log says why.
-                    let _ = child.wait().await;
-                    tell.send_replace(None);
-                }
-                tokio::time::sleep(PAUSE).await;
-            }
-        });
-        Container { name, log, process, _supervised: supervised }
+        let supervision = supervised.spawn(async move { self.supervise(&network, to_end, &tell).await });
+        Container { name, log, process, supervision, _supervised: supervised }
     }
 
-    fn spawn(&self, network: &PodNetwork) -> anyhow::Result<Child> {
+    async fn supervise(
+        &self,
+        network: &PodNetwork,
+        mut to_end: watch::Receiver<ToEnd>,
+        tell: &watch::Sender<Option<u32>>,
+    ) {
+        loop {
+            if let Ok(mut child) = self.spawn(network, &self.program, &self.arguments) {
+                tell.send_replace(child.id());
+                let grace = tokio::select! {
+                    // Its log says why.
+                    _ = child.wait() => None,
+                    grace = told(&mut to_end) => Some(grace),
+                };
+                if let Some(grace) = grace {
+                    self.end(&mut child, grace, network).await;
+                }
+                tell.send_replace(None);
+                if grace.is_some() {
+                    return;
+                }
+            }
+            tokio::select! {
+                () = sleep(PAUSE) => {}
+                _ = told(&mut to_end) => return,
+            }
+        }
+    }
+
+    /// Ends a process: what the pod wants done before that, then a signal, and another that leaves no choice.
+    async fn end(&self, child: &mut Child, grace: Duration, network: &PodNetwork) {
+        let last = Instant::now() + grace;
+        let before = async {
+            match &self.before_end {
+                None => {}
+                Some(BeforeEnd::Sleep(pause)) => sleep(*pause).await,
+                Some(BeforeEnd::Command(program, arguments)) => {
+                    // One that fails changes nothing: the process ends all the same.
+                    if let Ok(mut command) = self.spawn(network, program, arguments) {
+                        let _ = command.wait().await;
+                    }
+                }
+            }
+        };
+        let _ = timeout_at(last, before).await;
+        let process = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        if let Some(process) = process {
+            // It may have ended by itself.
+            let _ = kill_process(process, Signal::TERM);
+        }
+        if timeout_at(last.max(Instant::now() + LEAST_GRACE), child.wait()).await.is_err() {
+            let _ = child.kill().await;
+        }
+    }
+
+    fn spawn(&self, network: &PodNetwork, program: &Path, arguments: &[String]) -> anyhow::Result<Child> {
         let log = File::options().create(true).append(true).open(&self.log)?;
-        let mut command = Command::new(&self.program);
-        command
-            .args(&self.arguments)
-            .env_clear()
-            .envs(self.environment.iter().map(|(name, value)| (name, value)));
+        let mut command = Command::new(program);
+        command.args(arguments).env_clear().envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).kill_on_drop(true);
         let handle = Handle::current();
         let spawned = network.namespace.within(|| {
             let _entered = handle.enter();
             command.spawn()
         })?;
-        spawned.with_context(|| format!("cannot run {}", self.program.display()))
+        spawned.with_context(|| format!("cannot run {}", program.display()))
     }
 }
 

@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::process::Command;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 
 /// What the agent of a node writes on a pod whose traffic it redirects.
 const REDIRECTION: &str = "ambient.istio.io/redirection";
@@ -33,6 +34,7 @@ pub struct RunningPod {
     /// As it was started.
     pod: Pod,
     capture: Capture,
+    to_end: watch::Sender<container::ToEnd>,
     containers: Vec<Container>,
     /// Of each container, in the same order.
     probes: Vec<Option<Probe>>,
@@ -62,6 +64,12 @@ fn owner(pod: &Pod) -> Owner {
         namespace: of(&pod.metadata.namespace),
         service_account: account.unwrap_or_else(|| "default".to_owned()),
     }
+}
+
+/// How long a pod that is being deleted may take to end; `None` for one that is not.
+pub fn grace(pod: &Pod) -> Option<Duration> {
+    let seconds = pod.metadata.deletion_timestamp.as_ref().and(pod.metadata.deletion_grace_period_seconds);
+    seconds.map(|seconds| Duration::from_secs(seconds.try_into().unwrap_or_default()))
 }
 
 /// The address that its status has.
@@ -102,12 +110,13 @@ impl RunningPod {
             start(of)?.run(&network, LIMIT).await?;
         }
         let (mut containers, mut probes) = (Vec::new(), Vec::new());
+        let to_end = watch::Sender::new(None);
         for of in &spec.containers {
             probes.push(Probe::of(of));
-            containers.push(start(of)?.start(&network));
+            containers.push(start(of)?.start(&network, to_end.subscribe()));
         }
         let programs = Arc::clone(programs);
-        Ok(Self { pod: pod.clone(), capture, containers, probes, network, programs, folder })
+        Ok(Self { pod: pod.clone(), capture, to_end, containers, probes, network, programs, folder })
     }
 
     /// The pod as it was started.
@@ -131,6 +140,28 @@ impl RunningPod {
     /// When the system refuses.
     pub async fn set_in_mesh(&mut self, in_mesh: bool) -> anyhow::Result<()> {
         self.capture.set_in_mesh(in_mesh).await
+    }
+
+    /// Brings its volumes up to date.
+    ///
+    /// # Errors
+    /// When the cluster does not tell what is in them.
+    pub async fn refresh(&self, cluster: &Cluster) -> anyhow::Result<()> {
+        volumes::refresh(&self.pod, cluster, &self.folder).await
+    }
+
+    /// Has its processes end within a time, if they were not told before.
+    pub fn end(&self, grace: Duration) {
+        self.to_end.send_if_modified(|to_end| {
+            let is_new = to_end.is_none();
+            to_end.get_or_insert(grace);
+            is_new
+        });
+    }
+
+    /// Tells whether its processes have ended, as they were told.
+    pub fn has_ended(&self) -> bool {
+        self.containers.iter().all(Container::has_ended)
     }
 
     /// The names of the containers that are ready at this moment.

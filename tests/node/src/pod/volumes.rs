@@ -21,11 +21,8 @@ pub(super) async fn mount(pod: &Pod, cluster: &Cluster, folder: &Path) -> anyhow
     let mounts: Vec<_> = containers.flat_map(|of| of.volume_mounts.iter().flatten()).collect();
     let mut all = BTreeMap::new();
     for volume in pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
-        let path = folder.join("volumes").join(&volume.name);
+        let path = path(folder, &volume.name);
         fs::create_dir_all(&path)?;
-        if let Some(map) = &volume.config_map {
-            config_map(pod, cluster, map, &path).await?;
-        }
         for source in volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten()) {
             if let VolumeProjection { service_account_token: Some(token), .. } = source {
                 let audience = token.audience.as_deref().unwrap_or_default();
@@ -35,7 +32,25 @@ pub(super) async fn mount(pod: &Pod, cluster: &Cluster, folder: &Path) -> anyhow
         let own = mounts.iter().filter(|mount| mount.name == volume.name);
         all.extend(own.map(|mount| (mount.mount_path.clone(), path.clone())));
     }
+    refresh(pod, cluster, folder).await?;
     Ok(Volumes(all))
+}
+
+/// Brings what is there of ConfigMaps up to date.
+///
+/// # Errors
+/// When the cluster does not have one.
+pub(super) async fn refresh(pod: &Pod, cluster: &Cluster, folder: &Path) -> anyhow::Result<()> {
+    for volume in pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
+        if let Some(map) = &volume.config_map {
+            config_map(pod, cluster, map, &path(folder, &volume.name)).await?;
+        }
+    }
+    Ok(())
+}
+
+fn path(folder: &Path, volume: &str) -> PathBuf {
+    folder.join("volumes").join(volume)
 }
 
 async fn config_map(
@@ -47,12 +62,22 @@ async fn config_map(
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     let data = cluster.config_map(namespace, &volume.name).await?;
     match &volume.items {
-        None => data.iter().try_for_each(|(key, text)| fs::write(path.join(key), text))?,
+        None => data.iter().try_for_each(|(key, text)| write(&path.join(key), text))?,
         Some(items) => items.iter().try_for_each(|item| {
-            fs::write(path.join(&item.path), data.get(&item.key).map(String::as_str).unwrap_or_default())
+            write(&path.join(&item.path), data.get(&item.key).map(String::as_str).unwrap_or_default())
         })?,
     }
     Ok(())
+}
+
+/// Has a file with this text: another one takes its place, which who follows it sees.
+fn write(file: &Path, text: &str) -> std::io::Result<()> {
+    if fs::read(file).is_ok_and(|old| old == text.as_bytes()) {
+        return Ok(());
+    }
+    let new = file.with_extension("new");
+    fs::write(&new, text)?;
+    fs::rename(&new, file)
 }
 
 impl Volumes {

@@ -1,4 +1,4 @@
-//! Certificates of the accounts that have a pod on the node, each asked for when it is first needed.
+//! Certificates of the accounts that have a pod on the node, each asked for when it is first needed, and again in time.
 
 use anyhow::Context;
 use ca::Certificate;
@@ -9,10 +9,13 @@ use rustls::pki_types::CertificateDer;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, ServerConfig};
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::Mutex;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+/// How long after one that failed a certificate is asked for again.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// TLS with the certificate of an account.
 pub struct Account {
@@ -20,39 +23,64 @@ pub struct Account {
     pub connector: TlsConnector,
     /// For what it takes.
     pub acceptor: TlsAcceptor,
-    /// When another certificate is asked for.
-    renewal: Instant,
 }
 
 /// What the node has certificates for.
 pub struct Certificates {
-    target: CertificateTarget,
-    accounts: Mutex<HashMap<String, Arc<Account>>>,
+    target: std::sync::Mutex<CertificateTarget>,
+    accounts: Mutex<HashMap<String, Held>>,
+}
+
+struct Held {
+    account: Arc<Account>,
+    /// When another certificate is asked for.
+    renewal: Instant,
+    end: Instant,
 }
 
 impl Certificates {
     /// Asks this authority.
     pub fn new(target: CertificateTarget) -> Self {
-        Self { target, accounts: Mutex::default() }
+        Self { target: std::sync::Mutex::new(target), accounts: Mutex::default() }
     }
 
-    /// Returns TLS of an identity.
+    /// Trusts an authority that other roots (PEM) have signed.
+    pub fn use_roots(&self, roots_pem: &[u8]) {
+        self.target().roots_pem = roots_pem.to_owned();
+    }
+
+    fn target(&self) -> MutexGuard<'_, CertificateTarget> {
+        self.target.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns TLS of an identity. Nobody waits for another certificate while one is valid.
     ///
     /// # Errors
     /// When no certificate can be had.
-    pub async fn of(&self, identity: &str) -> anyhow::Result<Arc<Account>> {
+    pub async fn of(self: &Arc<Self>, identity: &str) -> anyhow::Result<Arc<Account>> {
         let mut accounts = self.accounts.lock().await;
-        if let Some(account) = accounts.get(identity).filter(|of| Instant::now() < of.renewal) {
-            return Ok(Arc::clone(account));
+        let now = Instant::now();
+        if let Some(held) = accounts.get_mut(identity).filter(|held| now < held.end) {
+            if now >= held.renewal {
+                held.renewal = now + PAUSE;
+                let (own, identity) = (Arc::clone(self), identity.to_owned());
+                tokio::spawn(async move {
+                    if let Ok(renewed) = own.ask(&identity).await {
+                        own.accounts.lock().await.insert(identity, renewed);
+                    }
+                });
+            }
+            return Ok(Arc::clone(&held.account));
         }
-        let account =
-            Arc::new(self.ask(identity).await.with_context(|| format!("no certificate of {identity}"))?);
-        accounts.insert(identity.to_owned(), Arc::clone(&account));
+        let held = self.ask(identity).await.with_context(|| format!("no certificate of {identity}"))?;
+        let account = Arc::clone(&held.account);
+        accounts.insert(identity.to_owned(), held);
         Ok(account)
     }
 
-    async fn ask(&self, identity: &str) -> anyhow::Result<Account> {
-        let (chain, key, roots) = request_certificate(&self.target, Some(identity), 0).await?.tls()?;
+    async fn ask(&self, identity: &str) -> anyhow::Result<Held> {
+        let target = self.target().clone();
+        let (chain, key, roots) = request_certificate(&target, Some(identity), 0).await?.tls()?;
         let leaf = Certificate::from_der(chain.first().context("an empty chain")?)?;
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
         let left = Duration::from_secs(leaf.validity().not_after.as_secs()).saturating_sub(now);
@@ -72,11 +100,12 @@ impl Certificates {
             .with_single_cert(chain, key)?;
         client.alpn_protocols = vec![b"h2".to_vec()];
         server.alpn_protocols = vec![b"h2".to_vec()];
-        Ok(Account {
+        let account = Account {
             connector: TlsConnector::from(Arc::new(client)),
             acceptor: TlsAcceptor::from(Arc::new(server)),
-            renewal: Instant::now() + left / 2,
-        })
+        };
+        let now = Instant::now();
+        Ok(Held { account: Arc::new(account), renewal: now + left / 2, end: now + left })
     }
 }
 
@@ -84,7 +113,7 @@ impl Certificates {
 ///
 /// # Errors
 /// When it shows none, or one without.
-pub fn peer(certificates: Option<&[CertificateDer<'_>]>) -> anyhow::Result<String> {
+pub fn identity_shown(certificates: Option<&[CertificateDer<'_>]>) -> anyhow::Result<String> {
     let leaf = certificates.and_then(<[_]>::first).context("the peer shows no certificate")?;
     Ok(Certificate::from_der(leaf)?.identity()?.to_string())
 }

@@ -1,6 +1,6 @@
 //! What comes to pods: through tunnels, or in plain text.
 
-use super::certificates::peer;
+use super::certificates::identity_shown;
 use super::{HBONE_PORT, NETWORK, PLAINTEXT_PORT, PodNetwork, Proxy};
 use anyhow::{Context, ensure};
 use http_body_util::Empty;
@@ -36,7 +36,7 @@ impl Proxy {
             self.client.with(|state| state.workload_by_ip(NETWORK, pod.address.into()).map(identity_of));
         let account = self.certificates.of(&workload.context("no such workload")?).await?;
         let stream = account.acceptor.accept(stream).await.with_context(|| format!("TLS with {from}"))?;
-        let source = peer(stream.get_ref().1.peer_certificates())?;
+        let source = identity_shown(stream.get_ref().1.peer_certificates())?;
         let service = service_fn(|request| {
             let (proxy, pod, source) = (Arc::clone(&self), Arc::clone(pod), source.clone());
             async move {

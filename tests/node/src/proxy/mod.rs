@@ -13,6 +13,7 @@
 mod certificates;
 mod inbound;
 mod outbound;
+mod pool;
 mod ztunnel;
 
 pub use ztunnel::{Owner, Ztunnel};
@@ -24,6 +25,7 @@ use certificates::Certificates;
 use pilothouse_tests::certificates::CertificateTarget;
 use pilothouse_tests::client::upstream::HBONE_PORT;
 use pilothouse_tests::client::{Client, Options};
+use pool::Pool;
 use socket2::{Domain, Socket, Type};
 use std::fs::File;
 use std::future::Future;
@@ -95,7 +97,7 @@ impl PodNetwork {
 /// The proxy of one node.
 pub struct Proxy {
     client: Client,
-    certificates: Certificates,
+    certificates: Arc<Certificates>,
     services: Range,
     /// Who serves pods that are in the mesh instead.
     ztunnel: Option<Ztunnel>,
@@ -118,13 +120,19 @@ impl Proxy {
         let log = File::create(log).with_context(|| format!("cannot make {}", log.display()))?;
         let client = Client::connect(state).await?;
         client.until("the state of the mesh", |state| state.is_ready()).await?;
-        let certificates = Certificates::new(certificates);
+        let certificates = Arc::new(Certificates::new(certificates));
         Ok(Arc::new(Self { client, certificates, services, ztunnel, log: Mutex::new(log) }))
     }
 
     /// What it holds.
     pub fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// Trusts other roots (PEM) of its control plane, whose file was replaced.
+    pub fn use_roots(&self, roots_pem: &[u8]) {
+        self.client.use_roots(roots_pem);
+        self.certificates.use_roots(roots_pem);
     }
 
     /// Serves a pod of its node.
@@ -146,11 +154,11 @@ impl Proxy {
             _outbound: JoinSet::new(),
         };
         let (proxy, pod, is_in_mesh) = (Arc::clone(self), Arc::clone(pod), Arc::clone(&capture.is_in_mesh));
-        let listener = pod.listen(self.outbound_port())?;
+        let (listener, pool) = (pod.listen(self.outbound_port())?, Arc::<Pool>::default());
         capture._outbound.spawn(accept(listener, move |stream| {
-            let (proxy, pod, in_mesh) =
-                (Arc::clone(&proxy), Arc::clone(&pod), is_in_mesh.load(Ordering::Relaxed));
-            async move { proxy.outbound(&pod, stream, in_mesh).await }
+            let (proxy, pod, pool) = (Arc::clone(&proxy), Arc::clone(&pod), Arc::clone(&pool));
+            let in_mesh = is_in_mesh.load(Ordering::Relaxed);
+            async move { proxy.outbound(&pod, &pool, stream, in_mesh).await }
         }));
         capture.apply(in_mesh).await?;
         Ok(capture)

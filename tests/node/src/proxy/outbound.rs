@@ -1,14 +1,13 @@
 //! What pods send.
 
-use super::certificates::peer;
+use super::certificates::identity_shown;
+use super::pool::Pool;
 use super::{NETWORK, OUTBOUND_PORT, PodNetwork, Proxy};
 use anyhow::{Context, ensure};
 use http_body_util::Empty;
 use hyper::body::Bytes;
-use hyper::client::conn::http2;
-use hyper::upgrade::Upgraded;
 use hyper::{Method, Request, StatusCode};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioIo;
 use pilothouse_tests::client::Upstream;
 use pilothouse_tests::client::upstream::{baggage_of, identity_of};
 use proto::workload::Workload;
@@ -17,6 +16,16 @@ use rustls::pki_types::ServerName;
 use std::net::SocketAddr;
 use tokio::io::copy_bidirectional;
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+/// Whom a pod tunnels to, and as whom.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) struct Peer {
+    to: SocketAddr,
+    source: String,
+    /// Of which it must show one; empty: any.
+    identities: Vec<String>,
+}
 
 /// Chooses one of so many.
 fn pick(count: usize) -> usize {
@@ -25,12 +34,12 @@ fn pick(count: usize) -> usize {
 
 impl Proxy {
     /// Takes a connection of a pod to where it goes.
-    pub(super) async fn outbound(&self, pod: &PodNetwork, mut stream: TcpStream, in_mesh: bool) {
+    pub(super) async fn outbound(&self, pod: &PodNetwork, pool: &Pool, mut stream: TcpStream, in_mesh: bool) {
         let to = match ip_original_dst(&stream) {
             Ok(to) => SocketAddr::V4(to),
             Err(error) => return self.log(&format!("outbound {}: {error}", pod.address)),
         };
-        let ended = self.carry(pod, &mut stream, to, in_mesh).await;
+        let ended = self.carry(pod, pool, &mut stream, to, in_mesh).await;
         let ended = ended.unwrap_or_else(|error| format!("{error:#}"));
         self.log(&format!("outbound {} to {to}: {ended}", pod.address));
     }
@@ -39,6 +48,7 @@ impl Proxy {
     async fn carry(
         &self,
         pod: &PodNetwork,
+        pool: &Pool,
         stream: &mut TcpStream,
         to: SocketAddr,
         in_mesh: bool,
@@ -55,9 +65,16 @@ impl Proxy {
             }
             Upstream::Tunnel { to, authority, identities } => {
                 let source = self.source(pod).await?;
-                let mut tunnel = self.tunnel(pod, &source, to, &authority, &identities).await?;
+                let peer = Peer { to, source: identity_of(&source), identities };
+                let request = || {
+                    let request = Request::builder().method(Method::CONNECT).uri(&authority);
+                    Ok(request.header("baggage", baggage_of(&source)).body(Empty::<Bytes>::new())?)
+                };
+                let (response, _place) = pool.ask(&peer, request, || self.connect_to(pod, &peer)).await?;
+                ensure!(response.status() == StatusCode::OK, "{to} answers {}", response.status());
+                let mut tunnel = TokioIo::new(hyper::upgrade::on(response).await?);
                 copy_bidirectional(stream, &mut tunnel).await?;
-                Ok(format!("as {} by HBONE to {to}", identity_of(&source)))
+                Ok(format!("as {} by HBONE to {to}", peer.source))
             }
         }
     }
@@ -70,33 +87,17 @@ impl Proxy {
         ask.await
     }
 
-    /// Opens a tunnel.
-    async fn tunnel(
-        &self,
-        pod: &PodNetwork,
-        source: &Workload,
-        to: SocketAddr,
-        authority: &str,
-        identities: &[String],
-    ) -> anyhow::Result<TokioIo<Upgraded>> {
-        let account = self.certificates.of(&identity_of(source)).await?;
-        let stream = pod.dial(to, None).await?;
+    /// Connects to a peer.
+    async fn connect_to(&self, pod: &PodNetwork, peer: &Peer) -> anyhow::Result<TlsStream<TcpStream>> {
+        let Peer { to, source, identities } = peer;
+        let account = self.certificates.of(source).await?;
+        let stream = pod.dial(*to, None).await?;
         // Peers have identities, and no names.
         let name = ServerName::IpAddress(to.ip().into());
         let stream =
             account.connector.connect(name, stream).await.with_context(|| format!("TLS with {to}"))?;
-        let shown = peer(stream.get_ref().1.peer_certificates())?;
+        let shown = identity_shown(stream.get_ref().1.peer_certificates())?;
         ensure!(identities.is_empty() || identities.contains(&shown), "{to} is {shown}, not {identities:?}");
-        let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
-        // It ends with the tunnel, which is its only stream.
-        tokio::spawn(connection);
-        let request = Request::builder()
-            .method(Method::CONNECT)
-            .uri(authority)
-            .header("baggage", baggage_of(source))
-            .body(Empty::<Bytes>::new())?;
-        let response = sender.send_request(request).await?;
-        ensure!(response.status() == StatusCode::OK, "{shown} at {to} answers {}", response.status());
-        Ok(TokioIo::new(hyper::upgrade::on(response).await?))
+        Ok(stream)
     }
 }

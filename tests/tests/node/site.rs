@@ -1,0 +1,62 @@
+//! A cluster whose pods are processes, from outside.
+
+use anyhow::{Context, bail};
+use pilothouse_tests::apiserver::{LIMIT, until};
+use pilothouse_tests::kubectl::Kubectl;
+use pilothouse_tests::{envoy, program};
+use std::fs::{self, File};
+use std::process::Stdio;
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+/// The cluster, from outside.
+pub struct Cluster {
+    /// What its processes write.
+    pub work: TempDir,
+    kubectl: Kubectl,
+    _node: Child,
+}
+
+impl Cluster {
+    /// Starts one, with arguments for its control plane.
+    pub async fn start(arguments: &[&str]) -> anyhow::Result<Self> {
+        let program =
+            tokio::task::spawn_blocking(|| envoy::program().and_then(|_| program::node())).await??;
+        let work = tempfile::tempdir()?;
+        let (said, kubeconfig) = (work.path().join("said"), work.path().join("kubeconfig"));
+        let log = File::create(&said)?;
+        let mut command = Command::new(program);
+        command.arg("serve").arg("--work").arg(work.path()).arg("--").args(arguments);
+        command.stdin(Stdio::null()).stdout(log.try_clone()?);
+        let mut node = command.stderr(log).kill_on_drop(true).spawn()?;
+        let up = until(LIMIT, async || {
+            if let Some(status) = node.try_wait()? {
+                bail!("the node ended: {status}");
+            }
+            Ok(kubeconfig.exists().then_some(()))
+        });
+        up.await.with_context(|| fs::read_to_string(&said).unwrap_or_default())?;
+        Ok(Self { kubectl: Kubectl::of(&kubeconfig).await?, work, _node: node })
+    }
+
+    pub async fn apply(&self, text: &str) -> anyhow::Result<()> {
+        let file = self.work.path().join("manifest.yaml");
+        fs::write(&file, text)?;
+        self.run(&["apply", "--filename", file.to_str().context("a path of text")?]).await.map(drop)
+    }
+
+    pub async fn run(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        self.kubectl.run(arguments.iter().copied()).await
+    }
+
+    /// Calls a service from a pod, and returns what the client prints.
+    pub async fn call(&self, namespace: &str, pod: &str, url: &str) -> anyhow::Result<String> {
+        self.run(&["exec", "--namespace", namespace, pod, "--", "client", url]).await
+    }
+
+    /// The log of the proxies of all nodes.
+    pub fn proxies(&self) -> anyhow::Result<String> {
+        let logs = (0..2).map(|number| self.work.path().join(format!("pods/test-node-{number}.log")));
+        logs.filter(|log| log.exists()).map(|log| Ok(fs::read_to_string(log)?)).collect()
+    }
+}
