@@ -188,7 +188,7 @@ fn control_plane(cluster: &Cluster) -> anyhow::Result<Option<String>> {
 #[tokio::test]
 async fn no_request_fails_while_the_waypoint_its_control_plane_and_roots_are_replaced() -> anyhow::Result<()>
 {
-    let cluster = Cluster::start(&["--default-cert-ttl=10s", "--root-overlap=10s"]).await?;
+    let cluster = Cluster::start(&["--default-cert-ttl=20s", "--root-overlap=20s"]).await?;
     cluster.apply(MESH).await?;
     let wait =
         |what: &'static [&'static str]| [&["wait", "--namespace=shop", "--timeout=60s"][..], what].concat();
