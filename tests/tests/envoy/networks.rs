@@ -68,7 +68,7 @@ async fn a_workload_of_another_network_is_reached_through_its_gateway_and_is_who
             assert_eq!(answer.status, StatusCode::OK, "{} {}", answer.text, waypoint.log());
             // The workload sees the waypoint, and so does the gateway, which sees where it goes.
             let peer = "spiffe://cluster.local/ns/shop/sa/waypoint";
-            assert_eq!(answer.body, json!({"peer": peer, "to": target}));
+            assert_eq!(answer.body, json!({"peer": peer, "to": target, "path": "/"}));
             let seen = gateway.last().unwrap();
             assert_eq!((seen.peer.as_str(), seen.to.as_str()), (peer, target));
             assert_eq!(seen.headers["x-istio-source"], "waypoint");
