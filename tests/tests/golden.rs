@@ -146,7 +146,7 @@ fn render(mesh: &Plane) -> String {
         let body = resource.body.clone().expect("a resource that is there");
         let (group, text, again) = match resource.resource_type {
             ResourceType::Address => {
-                let address = Address::decode(body.clone()).unwrap();
+                let address = Address::decode(&*body).unwrap();
                 let again = address.encode_to_vec();
                 match address.r#type.unwrap() {
                     of @ Type::Workload(_) => (&mut workloads, yaml::address(&of), again),
@@ -154,12 +154,12 @@ fn render(mesh: &Plane) -> String {
                 }
             }
             ResourceType::Authorization => {
-                let policy = Authorization::decode(body.clone()).unwrap();
+                let policy = Authorization::decode(&*body).unwrap();
                 (&mut policies, yaml::authorization(&policy), policy.encode_to_vec())
             }
             other => panic!("a case of the mesh has no {other:?}"),
         };
-        assert_eq!(body, again, "{}: bytes that decoding loses", resource.name);
+        assert_eq!(*body, *again, "{}: bytes that decoding loses", resource.name);
         let value: Value = serde_yaml::from_str(&text).unwrap();
         let before = group.insert(Value::from(resource.name.as_str()), value);
         assert_eq!(before, None, "{} is there twice", resource.name);

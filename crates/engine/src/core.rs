@@ -11,7 +11,7 @@ use std::hash::{Hash, Hasher};
 /// One slot of one node. As a dependency: what was read. As a reader: the row that read it.
 ///
 /// There are several for every row, each in two places: so they are kept in six bytes.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Dep {
     node: u16,
     slot: [u16; 2],

@@ -9,57 +9,135 @@ const FEW: usize = 24;
 
 /// A set of small values in one or two words; the order of iteration is unspecified.
 #[derive(Default)]
-#[allow(clippy::box_collection)] // one word: there are several sets for every row
 pub(crate) enum SmallSet<T> {
     #[default]
     Empty,
     One(T),
-    Few(Box<Vec<T>>),
+    /// There are several sets for every row, most of them of few members: they are in one allocation,
+    /// with room for little more.
+    Four(Box<Members<T, 4>>),
+    Eight(Box<Members<T, 8>>),
+    Sixteen(Box<Members<T, 16>>),
+    Few(Box<Members<T, FEW>>),
     Many(Box<HashSet<T, foldhash::fast::FixedState>>),
 }
 
-impl<T: Copy + Eq + Hash> SmallSet<T> {
+/// Members of a small set, beside each other.
+pub(crate) struct Members<T, const N: usize> {
+    count: u8,
+    all: [T; N],
+}
+
+impl<T: Copy + Default + Eq, const N: usize> Members<T, N> {
+    fn of(members: impl IntoIterator<Item = T>) -> Box<Self> {
+        let mut of = Self { count: 0, all: [T::default(); N] };
+        for member in members {
+            of.push(member);
+        }
+        Box::new(of)
+    }
+
+    fn get(&self) -> &[T] {
+        &self.all[..usize::from(self.count)]
+    }
+
+    /// Adds a member; false if there is no room for it.
+    fn push(&mut self, value: T) -> bool {
+        let Some(free) = self.all.get_mut(usize::from(self.count)) else { return false };
+        *free = value;
+        self.count += 1;
+        true
+    }
+
+    /// Removes a member, if it is there.
+    fn remove(&mut self, value: &T) {
+        if let Some(at) = self.get().iter().position(|of| of == value) {
+            self.count -= 1;
+            self.all[at] = self.all[usize::from(self.count)];
+        }
+    }
+}
+
+impl<T: Copy + Default + Eq + Hash> SmallSet<T> {
+    /// The members, unless they are hashed or one at most.
+    fn several(&self) -> Option<&[T]> {
+        match self {
+            SmallSet::Four(of) => Some(of.get()),
+            SmallSet::Eight(of) => Some(of.get()),
+            SmallSet::Sixteen(of) => Some(of.get()),
+            SmallSet::Few(of) => Some(of.get()),
+            SmallSet::Empty | SmallSet::One(_) | SmallSet::Many(_) => None,
+        }
+    }
+
+    /// The least set of these members, each once.
+    fn of(members: &[T]) -> Self {
+        let all = members.iter().copied();
+        match members {
+            [] => SmallSet::Empty,
+            [one] => SmallSet::One(*one),
+            _ if members.len() <= 4 => SmallSet::Four(Members::of(all)),
+            _ if members.len() <= 8 => SmallSet::Eight(Members::of(all)),
+            _ if members.len() <= 16 => SmallSet::Sixteen(Members::of(all)),
+            _ if members.len() <= FEW => SmallSet::Few(Members::of(all)),
+            _ => SmallSet::Many(Box::new(all.collect())),
+        }
+    }
+
+    /// Tells whether a value is a member.
+    pub fn contains(&self, value: T) -> bool {
+        match self {
+            SmallSet::One(one) => *one == value,
+            SmallSet::Many(many) => many.contains(&value),
+            _ => self.several().is_some_and(|all| all.contains(&value)),
+        }
+    }
+
     /// Adds a member; adding it again changes nothing.
     pub fn insert(&mut self, value: T) {
-        match self {
-            SmallSet::Empty => *self = SmallSet::One(value),
-            SmallSet::One(one) if *one == value => {}
-            SmallSet::One(one) => *self = SmallSet::Few(Box::new(vec![*one, value])),
-            SmallSet::Few(few) if few.contains(&value) => {}
-            SmallSet::Few(few) if few.len() < FEW => few.push(value),
-            SmallSet::Few(few) => {
-                let mut many: HashSet<T, _> = few.iter().copied().collect();
-                many.insert(value);
-                *self = SmallSet::Many(Box::new(many));
-            }
-            SmallSet::Many(many) => {
-                many.insert(value);
-            }
+        if self.contains(value) {
+            return;
+        }
+        let has_room = match self {
+            SmallSet::Empty | SmallSet::One(_) => false,
+            SmallSet::Four(of) => of.push(value),
+            SmallSet::Eight(of) => of.push(value),
+            SmallSet::Sixteen(of) => of.push(value),
+            SmallSet::Few(of) => of.push(value),
+            SmallSet::Many(many) => many.insert(value),
+        };
+        if !has_room {
+            let mut all = self.to_vec();
+            all.push(value);
+            *self = Self::of(&all);
         }
     }
 
     /// Removes a member, if it is there.
     pub fn remove(&mut self, value: &T) {
         match self {
+            SmallSet::Empty => {}
             SmallSet::One(one) if one == value => *self = SmallSet::Empty,
-            SmallSet::Few(few) => {
-                if let Some(at) = few.iter().position(|v| v == value) {
-                    few.swap_remove(at);
-                }
-                match few.as_slice() {
-                    [] => *self = SmallSet::Empty,
-                    [one] => *self = SmallSet::One(*one),
-                    _ => {}
-                }
-            }
+            SmallSet::One(_) => {}
+            SmallSet::Four(of) => of.remove(value),
+            SmallSet::Eight(of) => of.remove(value),
+            SmallSet::Sixteen(of) => of.remove(value),
+            SmallSet::Few(of) => of.remove(value),
             SmallSet::Many(many) => {
                 many.remove(value);
-                // Half-way down, so that a set at the border does not flap.
-                if many.len() <= FEW / 2 {
-                    *self = SmallSet::Few(Box::new(many.iter().copied().collect()));
-                }
             }
-            _ => {}
+        }
+        // Half-way down, so that a set at the border does not flap.
+        let least = match self {
+            SmallSet::Empty | SmallSet::One(_) => return,
+            SmallSet::Four(_) => 1,
+            SmallSet::Eight(_) => 2,
+            SmallSet::Sixteen(_) => 4,
+            SmallSet::Few(_) => 8,
+            SmallSet::Many(_) => FEW / 2,
+        };
+        if self.len() <= least {
+            *self = Self::of(&self.to_vec());
         }
     }
 
@@ -71,17 +149,16 @@ impl<T: Copy + Eq + Hash> SmallSet<T> {
         match self {
             SmallSet::Empty => 0,
             SmallSet::One(_) => 1,
-            SmallSet::Few(few) => few.len(),
             SmallSet::Many(many) => many.len(),
+            _ => self.several().map_or(0, <[T]>::len),
         }
     }
 
     pub fn for_each(&self, mut f: impl FnMut(T)) {
         match self {
-            SmallSet::Empty => {}
             SmallSet::One(one) => f(*one),
-            SmallSet::Few(few) => few.iter().copied().for_each(f),
             SmallSet::Many(many) => many.iter().copied().for_each(f),
+            _ => self.several().unwrap_or_default().iter().copied().for_each(f),
         }
     }
 

@@ -51,11 +51,30 @@ impl<V> Default for Entry<V> {
     }
 }
 
+/// Makes rows, of those that say no more than that they are there only one.
+pub(crate) struct Maker<V>(RefCell<Option<Arc<V>>>);
+
+impl<V> Default for Maker<V> {
+    fn default() -> Self {
+        Self(RefCell::default())
+    }
+}
+
+impl<V> Maker<V> {
+    pub fn make(&self, value: V) -> Arc<V> {
+        if size_of::<V>() > 0 {
+            return Arc::new(value);
+        }
+        Arc::clone(self.0.borrow_mut().get_or_insert_with(|| Arc::new(value)))
+    }
+}
+
 pub(crate) struct TableData<K, V> {
     pub name: &'static str,
     pub stage: u16,
     pub node: u16,
     pub rows: RefCell<Slab<K, Entry<V>>>,
+    pub maker: Maker<V>,
     pub indexes: Vec<Box<dyn Postings<K, V>>>,
     /// Stages that have a row for each row of this one.
     pub children: Vec<u16>,
@@ -80,6 +99,7 @@ impl<K: Key, V: Row> TableData<K, V> {
             stage,
             node,
             rows: RefCell::default(),
+            maker: Maker::default(),
             indexes: Vec::new(),
             children: Vec::new(),
             is_sink: false,

@@ -1,57 +1,62 @@
 //! What CONNECTs to an address lead to: ports of services, and whatever port a workload has.
 
-use engine::{Builder, Table};
+use engine::{Builder, Cx, Table};
 use mesh::destination::CalledWorkload;
 use output::Encoded;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::key::{AddressKey, DIRECT, Layer, MAIN_INTERNAL, PortKey, inbound, port_listener};
-use crate::policy::Policies;
+use crate::policy;
 use crate::port::{Port, Traffic};
 use crate::route::{self, Connect};
 
-/// Declares the scopes of CONNECTs, by waypoint and address.
+/// Declares the scopes of CONNECTs, by waypoint and address: of those that ports of services have, and of those that
+/// only workloads have.
 pub(crate) fn declare(
     b: &mut Builder,
     ports: Table<PortKey, Port>,
-    policies: Table<PortKey, Policies>,
+    policies: policy::Tables,
     workloads: Table<CalledWorkload, ()>,
-) -> Table<AddressKey, Encoded> {
+) -> [Table<AddressKey, Encoded>; 2] {
     let ports_at = b.index(ports, "waypoint_port_by_address", addresses);
     let workloads_at = b.index(workloads, "workload_by_address", |key, ()| [workload_address(key)]);
-    let scopes = b.memo("connect_scope", move |cx, key: &AddressKey| {
-        let ports = cx.lookup(ports_at, key);
-        let ports: Vec<_> = ports.into_iter().map(|(of, port)| Called::new(&of, &port)).collect();
-        let mut to = Vec::new();
-        let decisions: Vec<_> = ports
-            .iter()
-            // A port of requests has none of its own here, so that a policy's edit does not send them.
-            .map(|of| if of.requests.is_none() { cx.get(policies, &of.key) } else { None })
-            .collect();
-        for (of, policies) in ports.iter().zip(&decisions) {
-            to.push(Connect {
-                port: Some(of.key.port),
-                listener: &of.listener,
-                requests: of.requests.as_deref(),
-                policies: policies.as_deref(),
-            });
-        }
-        if cx.any(workloads_at, key) {
-            to.push(Connect { port: None, listener: DIRECT, requests: Some(DIRECT), policies: None });
-        }
-        (!to.is_empty()).then(|| Encoded::message(&route::connect(key.address, &to)))
+    let of_ports = b.group("connect_scopes", ports_at, move |cx, key: &AddressKey, ports| {
+        Some(scope(cx, key, ports, policies, cx.any(workloads_at, key)))
     });
-    b.derive("addresses_of_ports", ports, move |cx, key, port| {
-        for address in addresses(key, port) {
-            cx.memo(scopes, &address);
-        }
-        Some(())
-    });
-    b.derive("addresses_of_workloads", workloads, move |cx, key, ()| {
-        cx.memo(scopes, &workload_address(key));
-        Some(())
-    });
-    b.in_use("connect_scopes", scopes)
+    let of_workloads =
+        b.group("connect_scopes_of_workloads", workloads_at, move |cx, key: &AddressKey, _| {
+            (!cx.any(ports_at, key)).then(|| scope(cx, key, &[], policies, true))
+        });
+    [of_ports, of_workloads]
+}
+
+fn scope(
+    cx: &Cx<'_>,
+    key: &AddressKey,
+    ports: &[(PortKey, Arc<Port>)],
+    policies: policy::Tables,
+    has_workload: bool,
+) -> Encoded {
+    let ports: Vec<_> = ports.iter().map(|(of, port)| Called::new(of, port)).collect();
+    let decisions: Vec<_> = ports
+        .iter()
+        // A port of requests has none of its own here, so that a policy's edit does not send them.
+        .map(|of| if of.requests.is_none() { policies.of(cx, &of.key) } else { None })
+        .collect();
+    let mut to = Vec::new();
+    for (of, policies) in ports.iter().zip(&decisions) {
+        to.push(Connect {
+            port: Some(of.key.port),
+            listener: &of.listener,
+            requests: of.requests.as_deref(),
+            policies: policies.as_deref(),
+        });
+    }
+    if has_workload {
+        to.push(Connect { port: None, listener: DIRECT, requests: Some(DIRECT), policies: None });
+    }
+    Encoded::message(&route::connect(key.address, &to))
 }
 
 fn addresses(key: &PortKey, port: &Port) -> Vec<AddressKey> {

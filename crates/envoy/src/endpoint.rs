@@ -16,7 +16,7 @@ use crate::key::{self, ADMIN_PORT, CONNECT_ORIGINATE, ClusterKey, INNER_CONNECT_
 use crate::locality::{self, Preference, Vantage};
 use crate::message::{internal_address, socket_address};
 use crate::telemetry;
-use crate::upstream::Upstream;
+use crate::upstream::{Upstream, Upstreams};
 
 /// Where the endpoints of upstreams are found.
 #[derive(Clone, Copy)]
@@ -33,16 +33,18 @@ pub(crate) struct Sources {
 /// place of its waypoint where others are preferred.
 pub(crate) fn declare(
     b: &mut Builder,
-    upstreams: Table<ClusterKey, Upstream>,
+    wanted: Table<ClusterKey, ()>,
+    upstreams: Upstreams,
     of: Sources,
 ) -> Table<ResourceKey, Encoded> {
-    b.expand("cluster_endpoints", upstreams, move |cx: &Cx<'_>, key, upstream| {
+    b.expand("cluster_endpoints", wanted, move |cx: &Cx<'_>, key, ()| {
+        let Some(upstream) = upstreams.of(cx, key) else { return Vec::new() };
         let is_other = upstream.is_resolved_by_name() || upstream.is_asked_for_by_name(key);
         if upstream.with_endpoints(key) != *key || is_other {
             return Vec::new();
         }
         let name = key.name();
-        let assignments = of.assignments(cx, &name, key, upstream).into_iter();
+        let assignments = of.assignments(cx, &name, key, &upstream).into_iter();
         let resource = |(place, message): (Str, ClusterLoadAssignment)| {
             (ResourceKey::at(&key.waypoint, place, name.as_str()), Encoded::message(&message))
         };
@@ -61,7 +63,7 @@ impl Sources {
     ) -> Vec<(Str, ClusterLoadAssignment)> {
         let network = cx.single(self.network).map(|own| (*own).clone()).unwrap_or_default();
         let trust_domain = cx.single(self.trust_domain).map(|own| (*own).clone()).unwrap_or_default();
-        let policy = &upstream.policy;
+        let policy = upstream.policy();
         let preference = upstream.preference.as_ref();
         // What is used when too little is ready is what was left out for its answers, not what was never ready.
         let takes_unready = policy.port.outliers.is_none_or(|of| of.min_health_percent.is_none())
@@ -77,7 +79,8 @@ impl Sources {
             };
             is_found && policy.labels.is_subset_of(&of.labels) && (of.is_healthy || takes_unready)
         };
-        let mut instances = self.endpoints.of(cx, &key.service);
+        let by_labels = !policy.labels.is_empty() || preference.is_some_and(Preference::compares_labels);
+        let mut instances = self.endpoints.of(cx, &key.service, by_labels);
         instances.retain(|of| is_meant(of));
         let target = format!("{}:{}", upstream.port.hostname, key.port);
         let places = locality::places(preference, &key.waypoint, |at| {

@@ -1,6 +1,6 @@
 //! Keys under which rows find each other, and the names of resources.
 
-use model::{Name, Ns, Str};
+use model::{Name, Ns, Str, shared};
 use output::{Encoded, Resource};
 use proto::Scope;
 use std::net::IpAddr;
@@ -74,21 +74,20 @@ pub(crate) struct ResourceKey {
 }
 
 impl ResourceKey {
-    pub fn new(waypoint: &Name, name: impl Into<Str>) -> Self {
+    pub fn new(waypoint: &Name, name: &str) -> Self {
         Self::at(waypoint, Str::new(), name)
     }
 
-    /// The key of what is for the instances at one place.
-    pub fn at(waypoint: &Name, place: Str, name: impl Into<Str>) -> Self {
-        Self { waypoint: waypoint.clone(), place, name: name.into() }
+    /// The key of what is for the instances at one place. Resources of several types have one name, whose text they
+    /// share.
+    pub fn at(waypoint: &Name, place: Str, name: &str) -> Self {
+        Self { waypoint: waypoint.clone(), place, name: shared(name) }
     }
 
     /// Returns the key of a resource; `None` if the scope is not that of a proxy.
     pub fn of(scope: &Scope, name: &str) -> Option<Self> {
-        let Scope::Proxy(waypoint) = scope else { return None };
-        let (ns, waypoint) = waypoint.split_once('/')?;
-        let (waypoint, place) = waypoint.split_at(waypoint.find('@').unwrap_or(waypoint.len()));
-        Some(Self::at(&Name::new(ns, waypoint), place.into(), name))
+        let (waypoint, place) = waypoint_of(scope)?;
+        Some(Self::at(&waypoint, place.into(), name))
     }
 
     /// Returns the resource of this key.
@@ -143,6 +142,27 @@ pub(crate) struct AddressKey {
     pub waypoint: Name,
     /// The address.
     pub address: IpAddr,
+}
+
+impl AddressKey {
+    /// Returns the key of a scope of CONNECTs; `None` if it is none.
+    pub fn of(scope: &Scope, name: &str) -> Option<Self> {
+        let (waypoint, _) = waypoint_of(scope).filter(|(_, place)| place.is_empty())?;
+        Some(Self { waypoint, address: name.strip_prefix(CONNECT_SCOPE)?.parse().ok()? })
+    }
+
+    /// Returns the resource of this key.
+    pub fn resource<'r>(&self, encoded: &'r Encoded) -> Resource<'r> {
+        Resource::new(connect_scope(self.address), encoded).scope(Scope::proxy(&self.waypoint.to_string()))
+    }
+}
+
+/// Returns the waypoint that a scope is of, and what the scope has behind its name.
+fn waypoint_of(scope: &Scope) -> Option<(Name, &str)> {
+    let Scope::Proxy(scope) = scope else { return None };
+    let (ns, waypoint) = scope.split_once('/')?;
+    let (waypoint, place) = waypoint.split_at(waypoint.find('@').unwrap_or(waypoint.len()));
+    Some((Name::new(ns, waypoint), place))
 }
 
 /// How scopes of CONNECTs begin: no cluster does.

@@ -63,7 +63,7 @@ impl Preference {
             Some(own) if own.is_disabled => Order::None,
             Some(own) => Order::of_setting(own, detects),
             None if !service.preferred.is_empty() => Order::Nearest {
-                labels: service.preferred.clone(),
+                labels: service.preferred.to_vec(),
                 regions: None,
                 // As ztunnels choose.
                 counts_ready: true,
@@ -73,18 +73,32 @@ impl Preference {
                 None => Order::None,
             },
         };
-        let required = service.required.clone();
+        let required = service.required.to_vec();
         (order != Order::None || !required.is_empty()).then_some(Self { required, order })
+    }
+
+    /// Returns the labels that are compared with those of the waypoint, or with values of their own.
+    fn labels(&self) -> impl Iterator<Item = &FailoverLabel> {
+        let labels: &[FailoverLabel] = match &self.order {
+            Order::Nearest { labels, .. } => labels,
+            Order::None | Order::Shares(_) => &[],
+        };
+        labels.iter().chain(&self.required)
+    }
+
+    /// Tells whether it makes a difference what instances are labelled with.
+    pub fn compares_labels(&self) -> bool {
+        self.labels().any(|label| !LOCATIONS.contains(&label.key.as_str()))
     }
 
     /// Returns how exactly it has to be known where a waypoint is; `None` if that makes no difference.
     pub fn detail(&self) -> Option<Detail> {
-        let (labels, by_locality): (&[FailoverLabel], bool) = match &self.order {
-            Order::None => (&[], false),
-            Order::Shares(_) => (&[], true),
-            Order::Nearest { labels, regions, .. } => (labels, regions.is_some()),
+        let by_locality = match &self.order {
+            Order::None => false,
+            Order::Shares(_) => true,
+            Order::Nearest { regions, .. } => regions.is_some(),
         };
-        let compared = labels.iter().chain(&self.required).filter(|label| label.value.is_none());
+        let compared = self.labels().filter(|label| label.value.is_none());
         let of_labels = compared.filter_map(|label| match label.key.as_str() {
             topology::NETWORK | topology::CLUSTER => None,
             topology::REGION | topology::ZONE => Some(Detail::Zone),
@@ -145,6 +159,16 @@ impl Preference {
         localities.iter().filter_map(weight).collect()
     }
 }
+
+/// What is known of an instance by where it is, and not by its labels.
+const LOCATIONS: [&str; 6] = [
+    topology::NETWORK,
+    topology::CLUSTER,
+    topology::REGION,
+    topology::ZONE,
+    topology::SUBZONE,
+    topology::NODE,
+];
 
 /// How many distances there are between two places by their regions.
 const REGIONS: u32 = 5;

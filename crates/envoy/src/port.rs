@@ -50,7 +50,7 @@ pub(crate) struct Port {
     pub object: Name,
     pub hostname: Str,
     /// Where it is called.
-    pub addresses: Vec<IpAddr>,
+    pub addresses: Box<[IpAddr]>,
     /// Its name; empty for none.
     pub name: Str,
     pub protocol: PortProtocol,
@@ -80,8 +80,12 @@ pub(crate) fn find(cx: &Cx<'_>, destinations: Destinations, service: &Str, port:
     })
 }
 
-/// Declares the ports of services at their own waypoints.
-pub(crate) fn declare(b: &mut Builder, destinations: Destinations) -> Table<PortKey, Port> {
+/// Declares the ports of services at their own waypoints, whose clusters are wanted there.
+pub(crate) fn declare(
+    b: &mut Builder,
+    destinations: Destinations,
+    want: impl Fn(&Cx<'_>, &PortKey, PortProtocol) + Copy + Send + 'static,
+) -> Table<PortKey, Port> {
     // Services of both kinds come to one table.
     let ports =
         b.memo("waypoint_port", move |cx, key: &PortKey| find(cx, destinations, &key.service, key.port));
@@ -89,11 +93,10 @@ pub(crate) fn declare(b: &mut Builder, destinations: Destinations) -> Table<Port
     {
         b.derive(name, table, move |cx, service, destination| {
             for waypoint in &destination.waypoints {
-                for (port, _) in &destination.ports {
-                    cx.memo(
-                        ports,
-                        &PortKey { waypoint: waypoint.clone(), service: service.clone(), port: *port },
-                    );
+                for (port, protocol) in &destination.ports {
+                    let key = PortKey { waypoint: waypoint.clone(), service: service.clone(), port: *port };
+                    cx.memo(ports, &key);
+                    want(cx, &key, *protocol);
                 }
             }
             (!destination.waypoints.is_empty()).then_some(())

@@ -1,7 +1,7 @@
 //! The tables of waypoints, and what is sent of them.
 
 use engine::{Builder, Cx, Table};
-use mesh::destination::Destinations;
+use mesh::destination::{Destinations, Families};
 use model::{Name, Str, TrustDomain};
 use output::{Encoded, Outputs, Rank};
 use prost::Message;
@@ -9,13 +9,13 @@ use proto::ResourceType;
 
 use crate::cluster::Members;
 use crate::key::{
-    CONNECT_ORIGINATE, CONNECT_TERMINATE, DIRECT, ENCAP, INNER_CONNECT_ORIGINATE, MAIN_INTERNAL,
-    OUTER_CONNECT_ORIGINATE, ResourceKey, connect_scope, drain, port_listener,
+    AddressKey, CONNECT_ORIGINATE, CONNECT_TERMINATE, DIRECT, ENCAP, INNER_CONNECT_ORIGINATE, MAIN_INTERNAL,
+    OUTER_CONNECT_ORIGINATE, ResourceKey, drain, port_listener,
 };
 use crate::policy;
 use crate::port::{self, Traffic};
-use crate::route::{self, Sources};
-use crate::upstream::{Rows, Upstreams};
+use crate::route::{self, Routes, Sources, Streams};
+use crate::upstream::Upstreams;
 use crate::{cluster, connect, endpoint, listener, tls};
 
 /// After all that ztunnels are sent.
@@ -33,33 +33,51 @@ pub(crate) fn declare(
     gateway: &gateway::Tables,
     destinations: Destinations,
 ) {
-    let ports = port::declare(b, destinations);
     let upstreams = Upstreams::declare(b, destinations, mesh, gateway);
-    upstreams.want_ports(b, ports);
-    let sources = Sources { ports, routing: gateway.routing, upstreams };
-    let policy::Tables { ports: policies, gateways: of_gateway } =
-        policy::declare(b, mesh, ports, move |cx, key, to| sources.provider(cx, key, to));
-    out.diagnostics(b, "unasked_findings", policies, |_, key, policies| policies.unasked(key));
+    let ports = port::declare(b, destinations, move |cx, key, protocol| upstreams.want(cx, key, protocol));
+    let sources = Sources { routing: gateway.routing, upstreams };
+    let policies = policy::declare(b, mesh, ports, move |cx, key, to| sources.provider(cx, key, to));
+    out.diagnostics(b, "unasked_findings", policies.ports, |_, key, policies| policies.unasked(key));
+    let of_gateway = policies.gateways;
     let (normalization, access_log) = (mesh.path_normalization, mesh.access_log);
     let log = move |cx: &Cx<'_>| cx.single(access_log).and_then(|log| (*log).clone());
-    let routes = route::declare_requests(b, sources);
-    let streams = route::declare_streams(b, sources);
-    let Rows { upstreams, certificates } = upstreams.declare_rows(b);
-    let secrets = b.expand("upstream_secrets", certificates, |_, (waypoint, secret), pair| {
-        let name = tls::secret_name(secret);
-        vec![resource(waypoint, &name, &tls::certificate(&name, pair))]
+    // Neither what becomes of requests nor of streams is a row: it is computed where it is encoded.
+    let requests = b.expand("request_scopes", ports, move |cx, key, port| {
+        let of = |routes: Routes| {
+            let policies = policies.of(cx, key);
+            resource(&key.waypoint, &routes.cluster, &route::requests(&routes, policies.as_deref()))
+        };
+        sources.requests(cx, key, port).map(of).into_iter().collect()
     });
-    send(b, out, secrets, ResourceType::Secret, SECRETS);
-
-    let by_service = b.index(upstreams, "upstream_by_service", |key, _| [key.service.clone()]);
-    let endpoints = destinations.declare_endpoints(b, move |cx, service| cx.any(by_service, service));
+    let port_listeners = b.expand("port_listeners", ports, move |cx, key, port| {
+        let of = |streams: Streams| {
+            let name = port_listener(key.port, &port.hostname);
+            let policies = policies.of(cx, key);
+            let normalization = match port.traffic() {
+                Traffic::Tcp => None,
+                Traffic::Http | Traffic::Either => cx.single(normalization).map(|of| *of),
+            };
+            let listener = listener::of_port(
+                &name,
+                port.traffic(),
+                (&streams.shares, &streams.limits),
+                policies.as_deref(),
+                normalization.unwrap_or_default(),
+                log(cx).as_ref(),
+            );
+            resource(&key.waypoint, &name, &listener)
+        };
+        sources.streams(cx, key, port).map(of).into_iter().collect()
+    });
+    let wanted = upstreams.declare_wanted(b);
+    let endpoints = destinations.declare_endpoints(b);
     let trust = mesh.identity.settings;
     let trust_domain = b.single("waypoint_trust_domain", move |cx| {
         cx.single(trust).map(|trust| trust.trust_domain.clone()).unwrap_or_default()
     });
     let (network, locations) = (mesh.network, destinations.locations);
     let sources = endpoint::Sources { endpoints, network, locations, trust_domain };
-    let assignments = endpoint::declare(b, upstreams, sources);
+    let assignments = endpoint::declare(b, wanted, upstreams, sources);
     send(b, out, assignments, ResourceType::Endpoint, ENDPOINTS);
     let drained = b.expand("replaced_instances", destinations.waypoints, move |cx, waypoint, ()| {
         let replaced = destinations.replaced(cx, waypoint);
@@ -67,24 +85,36 @@ pub(crate) fn declare(
     });
     send(b, out, drained, ResourceType::Endpoint, ENDPOINTS.next());
 
-    let clusters = b.expand("clusters", upstreams, move |cx, key, upstream| {
-        let name = key.name();
+    // Waypoints of which some cluster leads to another network.
+    let to_networks = b.memo("to_networks", |_, _: &Name| Some(()));
+    let clusters = b.expand("clusters", wanted, move |cx, key, ()| {
+        let Some(upstream) = upstreams.of(cx, key) else { return Vec::new() };
+        let (name, way) = (key.name(), upstreams.way(cx, key, &upstream));
         let of = |place, members| {
-            let cluster = cluster::of_upstream(&name, members, upstream);
+            let cluster = cluster::of_upstream(&name, members, &upstream, &way);
             (ResourceKey::at(&key.waypoint, place, name.as_str()), Encoded::message(&cluster))
         };
         if upstream.is_resolved_by_name() {
-            let all = sources.assignments(cx, &name, key, upstream).into_iter();
+            let all = sources.assignments(cx, &name, key, &upstream).into_iter();
             return all.map(|(place, members)| of(place, Members::Resolved(members))).collect();
         }
         let members = if upstream.is_asked_for_by_name(key) {
             Members::Asked
         } else {
             let is_elsewhere = endpoints.is_elsewhere(cx, &key.service);
+            if is_elsewhere {
+                cx.memo(to_networks, &key.waypoint);
+            }
             Members::Named(upstream.with_endpoints(key).name(), is_elsewhere)
         };
         vec![of(Str::new(), members)]
     });
+    let certificates = upstreams.declare_certificates(b);
+    let secrets = b.expand("upstream_secrets", certificates, |_, (waypoint, secret), pair| {
+        let name = tls::secret_name(secret);
+        vec![resource(waypoint, &name, &tls::certificate(&name, pair))]
+    });
+    send(b, out, secrets, ResourceType::Secret, SECRETS);
     let of_listeners = b.expand("port_listener_clusters", ports, |_, key, port| {
         let name = port_listener(key.port, &port.hostname);
         let has_own = port.traffic() != Traffic::Http;
@@ -105,32 +135,32 @@ pub(crate) fn declare(
         let policies = cx.memo(of_gateway, waypoint);
         policies.map(|policies| policies.unasked_of_workloads(waypoint)).unwrap_or_default()
     });
-    let elsewhere = b.derive("upstreams_elsewhere", upstreams, move |cx, key, _| {
-        endpoints.is_elsewhere(cx, &key.service).then_some(())
-    });
-    let elsewhere = b.index(elsewhere, "upstream_elsewhere_by_waypoint", |key, ()| [key.waypoint.clone()]);
-    let with_networks = b.derive("waypoints_of_networks", destinations.waypoints, move |cx, waypoint, ()| {
-        cx.any(elsewhere, waypoint).then_some(())
-    });
-    let fixed = b.expand("waypoint_clusters", destinations.waypoints, move |cx, waypoint, ()| {
+    let with_networks = b.in_use("waypoints_of_networks", to_networks);
+    let fixed = b.single("clusters_of_every_waypoint", move |cx| {
         let domains = cx.single(domains).unwrap_or_default();
         vec![
-            resource(waypoint, MAIN_INTERNAL, &cluster::of_listener(MAIN_INTERNAL)),
-            resource(waypoint, CONNECT_ORIGINATE, &cluster::connect_originate(&domains)),
+            alike(MAIN_INTERNAL, &cluster::of_listener(MAIN_INTERNAL)),
+            alike(CONNECT_ORIGINATE, &cluster::connect_originate(&domains)),
         ]
     });
-    let of_workloads = b.expand("direct_clusters", with_workloads, |_, waypoint, ()| {
+    let fixed = b.expand("waypoint_clusters", destinations.waypoints, move |cx, waypoint, ()| {
+        all_alike(waypoint, cx.single(fixed).as_deref())
+    });
+    let of_workloads = b.single("clusters_to_workloads", |_| {
+        vec![alike(DIRECT, &cluster::of_listener(DIRECT)), alike(ENCAP, &cluster::encap())]
+    });
+    let of_workloads = b.expand("direct_clusters", with_workloads, move |cx, waypoint, ()| {
+        all_alike(waypoint, cx.single(of_workloads).as_deref())
+    });
+    let of_networks = b.single("clusters_to_networks", move |cx| {
+        let domains = cx.single(domains).unwrap_or_default();
         vec![
-            resource(waypoint, DIRECT, &cluster::of_listener(DIRECT)),
-            resource(waypoint, ENCAP, &cluster::encap()),
+            alike(INNER_CONNECT_ORIGINATE, &cluster::inner_connect_originate(&domains)),
+            alike(OUTER_CONNECT_ORIGINATE, &cluster::outer_connect_originate(&domains)),
         ]
     });
     let of_networks = b.expand("network_clusters", with_networks, move |cx, waypoint, ()| {
-        let domains = cx.single(domains).unwrap_or_default();
-        vec![
-            resource(waypoint, INNER_CONNECT_ORIGINATE, &cluster::inner_connect_originate(&domains)),
-            resource(waypoint, OUTER_CONNECT_ORIGINATE, &cluster::outer_connect_originate(&domains)),
-        ]
+        all_alike(waypoint, cx.single(of_networks).as_deref())
     });
     send(b, out, fixed, ResourceType::Cluster, CLUSTERS);
     send(b, out, of_networks, ResourceType::Cluster, CLUSTERS.next().next().next().next());
@@ -138,36 +168,19 @@ pub(crate) fn declare(
     send(b, out, clusters, ResourceType::Cluster, CLUSTERS.next());
     send(b, out, of_listeners, ResourceType::Cluster, CLUSTERS.next().next());
 
-    let fixed = b.expand("waypoint_listeners", destinations.waypoints, move |cx, waypoint, ()| {
+    let fixed = b.memo("listeners_of_every_waypoint", move |cx, families: &Families| {
         let domains = cx.single(domains).unwrap_or_default();
         let normalization = cx.single(normalization).map(|of| *of).unwrap_or_default();
-        let families = cx.get(destinations.families, waypoint).map(|of| *of).unwrap_or_default();
-        vec![
-            resource(
-                waypoint,
-                CONNECT_TERMINATE,
-                &listener::connect_terminate(&domains, families, log(cx).as_ref()),
-            ),
-            resource(waypoint, MAIN_INTERNAL, &listener::main_internal(normalization, log(cx).as_ref())),
-            resource(waypoint, CONNECT_ORIGINATE, &listener::connect_originate()),
-        ]
+        let terminate = listener::connect_terminate(&domains, *families, log(cx).as_ref());
+        Some(vec![
+            alike(CONNECT_TERMINATE, &terminate),
+            alike(MAIN_INTERNAL, &listener::main_internal(normalization, log(cx).as_ref())),
+            alike(CONNECT_ORIGINATE, &listener::connect_originate()),
+        ])
     });
-    let of_ports = b.expand("port_listeners", streams, move |cx, key, streams| {
-        let name = port_listener(key.port, &streams.hostname);
-        let policies = cx.get(policies, key);
-        let normalization = match streams.traffic {
-            Traffic::Tcp => None,
-            Traffic::Http | Traffic::Either => cx.single(normalization).map(|of| *of),
-        };
-        let listener = listener::of_port(
-            &name,
-            streams.traffic,
-            (&streams.shares, &streams.limits),
-            policies.as_deref(),
-            normalization.unwrap_or_default(),
-            log(cx).as_ref(),
-        );
-        vec![resource(&key.waypoint, &name, &listener)]
+    let fixed = b.expand("waypoint_listeners", destinations.waypoints, move |cx, waypoint, ()| {
+        let families = cx.get(destinations.families, waypoint).map(|of| *of).unwrap_or_default();
+        all_alike(waypoint, cx.memo(fixed, &families).as_deref())
     });
     let of_workloads = b.expand("direct_listeners", with_workloads, move |cx, waypoint, ()| {
         let normalization = cx.single(normalization).map(|of| *of).unwrap_or_default();
@@ -178,36 +191,50 @@ pub(crate) fn declare(
             &listener::direct(policies.as_deref(), normalization, log(cx).as_ref()),
         )]
     });
-    let of_networks = b.expand("network_listeners", with_networks, move |cx, waypoint, ()| {
+    let of_networks = b.single("listeners_to_networks", move |cx| {
         let network = cx.single(network).map(|of| (*of).clone()).unwrap_or_default();
         vec![
-            resource(waypoint, INNER_CONNECT_ORIGINATE, &listener::inner_connect_originate(&network)),
-            resource(waypoint, OUTER_CONNECT_ORIGINATE, &listener::outer_connect_originate()),
+            alike(INNER_CONNECT_ORIGINATE, &listener::inner_connect_originate(&network)),
+            alike(OUTER_CONNECT_ORIGINATE, &listener::outer_connect_originate()),
         ]
+    });
+    let of_networks = b.expand("network_listeners", with_networks, move |cx, waypoint, ()| {
+        all_alike(waypoint, cx.single(of_networks).as_deref())
     });
     send(b, out, fixed, ResourceType::Listener, LISTENERS);
     send(b, out, of_networks, ResourceType::Listener, LISTENERS.next().next().next());
     send(b, out, of_workloads, ResourceType::Listener, LISTENERS.next().next());
-    send(b, out, of_ports, ResourceType::Listener, LISTENERS.next());
+    send(b, out, port_listeners, ResourceType::Listener, LISTENERS.next());
 
-    let requests = b.expand("request_scopes", routes, move |cx, key, routes| {
-        let policies = cx.get(policies, key);
-        vec![resource(&key.waypoint, &routes.cluster, &route::requests(routes, policies.as_deref()))]
-    });
-    let connects = connect::declare(b, ports, policies, workloads);
-    let connects = b.expand("connect_scope_resources", connects, |_, key, scope| {
-        vec![(ResourceKey::new(&key.waypoint, connect_scope(key.address)), scope.clone())]
-    });
     send(b, out, requests, ResourceType::ScopedRoute, SCOPES);
     let of_workloads = b.expand("direct_scopes", with_workloads, move |cx, waypoint, ()| {
         vec![resource(waypoint, DIRECT, &route::direct(cx.memo(of_gateway, waypoint).as_deref()))]
     });
-    send(b, out, connects, ResourceType::ScopedRoute, SCOPES.next());
-    send(b, out, of_workloads, ResourceType::ScopedRoute, SCOPES.next().next());
+    let mut rank = SCOPES.next();
+    for connects in connect::declare(b, ports, policies, workloads) {
+        let of = ResourceType::ScopedRoute;
+        out.named_resources(b, connects, of, rank, AddressKey::of, |key, encoded| {
+            Some(key.resource(encoded))
+        });
+        rank = rank.next();
+    }
+    send(b, out, of_workloads, ResourceType::ScopedRoute, rank);
 }
 
 fn resource(waypoint: &Name, name: &str, message: &impl Message) -> (ResourceKey, Encoded) {
     (ResourceKey::new(waypoint, name), Encoded::message(message))
+}
+
+/// A resource that is the same at many waypoints, which share its bytes: its name, and what it is.
+type Alike = (&'static str, Encoded);
+
+fn alike(name: &'static str, message: &impl Message) -> Alike {
+    (name, Encoded::message(message))
+}
+
+fn all_alike(waypoint: &Name, all: Option<&Vec<Alike>>) -> Vec<(ResourceKey, Encoded)> {
+    let of = |(name, encoded): &Alike| (ResourceKey::new(waypoint, name), encoded.clone());
+    all.into_iter().flatten().map(of).collect()
 }
 
 fn send(

@@ -47,7 +47,7 @@ pub use listener::{
     Protocol, ServerCertificates, SetState, Termination, Tls,
 };
 pub use parameters::Parameters;
-pub use policy::{BackendTls, BackendTraffic, Policies, PolicyTarget, Verification};
+pub use policy::{BackendTls, BackendTraffic, Held, Policies, PolicyTarget, Verification};
 pub use route::{
     Action, Backend, Destination, DestinationKey, Destinations, MirrorTo, Path, PathPolicy, PortPath, Rule,
     WeightedBackend,

@@ -33,20 +33,20 @@ pub struct Destination {
     /// Its hostname.
     pub hostname: Str,
     /// The addresses that it is called at, those of networks left out; in order.
-    pub addresses: Vec<IpAddr>,
+    pub addresses: Box<[IpAddr]>,
     /// Its ports of TCP, and what is spoken there; in order.
-    pub ports: Vec<(u16, PortProtocol)>,
+    pub ports: Box<[(u16, PortProtocol)]>,
     /// The names of its ports, in the order of `ports`.
-    pub port_names: Vec<Str>,
+    pub port_names: Box<[Str]>,
     /// How its endpoints are found.
     pub resolution: Resolution,
     /// Its waypoints that are configured here: its own, then its canary.
-    pub waypoints: Vec<Name>,
+    pub waypoints: Box<[Name]>,
     /// `trafficDistribution`, its own or what stands in for it: instances that have most of these in common with who
     /// calls, in order, go first.
-    pub preferred: Vec<FailoverLabel>,
+    pub preferred: Box<[FailoverLabel]>,
     /// `internalTrafficPolicy`: no other instances are used than those that have all of these in common.
-    pub required: Vec<FailoverLabel>,
+    pub required: Box<[FailoverLabel]>,
 }
 
 /// An instance of a service.
@@ -141,19 +141,25 @@ pub struct Destinations {
 /// A workload that is called at its own address through a waypoint: the waypoint, the address, and its name.
 pub type CalledWorkload = (Name, IpAddr, Str);
 
-/// Endpoints that somebody wants.
+/// Endpoints of services. They are no rows of their own: there are many more of them than of anything else, and all that
+/// is to be known of one is in what ztunnels are sent.
 #[derive(Clone, Copy)]
 pub struct Endpoints {
     /// The workloads that are called at their own addresses, and take HBONE.
     pub called: Table<CalledWorkload, ()>,
-    by_service: [Index<Str, EndpointKey, Endpoint>; 4],
-    summary_by_service: Option<Index<Str, EndpointKey, Endpoint>>,
-    /// Those on other networks that are reached.
-    elsewhere: [Option<Index<Str, EndpointKey, Endpoint>>; 5],
+    pods: Index<Str, Name, Encoded>,
+    /// What pods are labelled with.
+    facts: Table<Name, Pod>,
+    /// Namespaces of services that have other workloads than pods: most have none, and it is not remembered of each
+    /// service that there is nothing.
+    with_others: Memo<Str, ()>,
+    entries: [Index<Str, Str, EntryWorkload>; 2],
+    slices: Index<Str, Str, Encoded>,
+    summaries: Option<Index<Str, Str, Summary>>,
+    /// Workloads on other networks that are reached, by service.
+    elsewhere: [Option<Index<Str, Str, Vec<Str>>>; 3],
+    ways: Ways,
 }
-
-/// The service, and the name of the workload.
-type EndpointKey = (Str, Str);
 
 impl Destinations {
     pub(crate) fn declare(b: &mut Builder, of: Inputs) -> Self {
@@ -218,56 +224,99 @@ impl Destinations {
         self.leaving.replaced(cx, waypoint)
     }
 
-    /// Declares the endpoints of services that are wanted.
-    pub fn declare_endpoints(
-        &self,
-        b: &mut Builder,
-        is_wanted: impl Fn(&Cx<'_>, &Str) -> bool + Clone + Send + 'static,
-    ) -> Endpoints {
+    /// Declares the endpoints of services.
+    pub fn declare_endpoints(&self, b: &mut Builder) -> Endpoints {
         let Workloads { pods, entries, inline, endpoints } = self.workloads;
         let rows = b.memo("called_workload", |_, _: &CalledWorkload| Some(()));
         let called = Called { rows, by_address: self.by_address, configured: self.waypoints };
-        let from = EndpointInputs { called, networks: self.networks, network: self.network };
-        let facts = self.pods;
-        let of_pod =
-            move |cx: &Cx<'_>, name: &Name, _: &Encoded| cx.get(facts, name).map(|pod| pod.labels.clone());
-        let of_entry = |_: &Cx<'_>, _: &Str, row: &EntryWorkload| Some(row.labels.clone());
-        let wanted = is_wanted.clone();
-        let pods = expand(b, from, "pod_endpoints", pods, (|row| Some(row), of_pod), wanted);
-        let wanted = is_wanted.clone();
-        let entries = expand(b, from, "entry_endpoints", entries, (EntryWorkload::sent, of_entry), wanted);
-        let wanted = is_wanted.clone();
-        let inline = expand(b, from, "inline_endpoints", inline, (EntryWorkload::sent, of_entry), wanted);
-        let wanted = is_wanted.clone();
-        let unlabelled = |_: &Cx<'_>, _: &Str, _: &Encoded| None;
-        let endpoints = expand(b, from, "slice_endpoints", endpoints, (|row| Some(row), unlabelled), wanted);
-        let summaries = self.summaries.map(|table| summary_endpoints(b, from, table, is_wanted));
-        let by_service = [pods, entries, inline, endpoints].map(|table| index(b, table));
-        let all = [Some(pods), Some(entries), Some(inline), Some(endpoints), summaries];
-        let elsewhere = all.map(|table| {
-            let of_service = |key: &EndpointKey, of: &Endpoint| of.through.as_ref().map(|_| key.0.clone());
-            table.map(|table| b.index(table, "endpoint_elsewhere", of_service))
+        called.declare(b, "called_pods", pods, |row| Some(row));
+        called.declare(b, "called_entries", entries, EntryWorkload::sent);
+        called.declare(b, "called_inline_workloads", inline, EntryWorkload::sent);
+        called.declare(b, "called_endpoints", endpoints, |row| Some(row));
+        let summaries = self.summaries;
+        if let Some(table) = summaries {
+            called.declare(b, "called_summaries", table, |row| Some(&row.encoded));
+        }
+        let ways = Ways { networks: self.networks, network: self.network };
+        let elsewhere = [
+            Some(ways.declare(b, "entries_elsewhere", entries, EntryWorkload::sent)),
+            Some(ways.declare(b, "inline_workloads_elsewhere", inline, EntryWorkload::sent)),
+            summaries.map(|table| ways.declare(b, "summaries_elsewhere", table, |row| Some(&row.encoded))),
+        ];
+        let of_entry = |_: &Str, row: &EntryWorkload| row.sent().map(services).unwrap_or_default();
+        let in_namespaces = |services: Vec<Str>| services.iter().map(namespace).collect::<Vec<_>>();
+        let entries_in = [(entries, "entry_workload_by_namespace"), (inline, "inline_workload_by_namespace")]
+            .map(|(table, name)| b.index(table, name, move |key, row| in_namespaces(of_entry(key, row))));
+        let slices_in = b.index(endpoints, "endpoint_workload_by_namespace", move |_, row: &Encoded| {
+            in_namespaces(services(row))
         });
-        let summary_by_service = summaries.map(|table| index(b, table));
-        Endpoints { by_service, summary_by_service, elsewhere, called: b.in_use("called_workloads", rows) }
+        let summaries_in = summaries.map(|table| {
+            b.index(table, "summary_by_namespace", move |_, row: &Summary| {
+                in_namespaces(services(&row.encoded))
+            })
+        });
+        let with_others = b.memo("namespaces_with_other_workloads", move |cx, ns: &Str| {
+            let has_summaries = summaries_in.is_some_and(|index| cx.any(index, ns));
+            let has_others = cx.any(slices_in, ns) || entries_in.iter().any(|index| cx.any(*index, ns));
+            (has_summaries || has_others).then_some(())
+        });
+        Endpoints {
+            called: b.in_use("called_workloads", rows),
+            pods: b.index(pods, "pod_workload_by_service", |_, row| services(row)),
+            facts: self.pods,
+            with_others,
+            entries: [
+                b.index(entries, "entry_workload_by_service", of_entry),
+                b.index(inline, "inline_workload_by_service", of_entry),
+            ],
+            slices: b.index(endpoints, "endpoint_workload_by_service", |_, row| services(row)),
+            summaries: summaries
+                .map(|table| b.index(table, "summary_by_service", |_, row| services(&row.encoded))),
+            elsewhere,
+            ways,
+        }
     }
 }
 
 impl Endpoints {
-    /// Returns those of a service, ascending by source and name.
-    pub fn of(&self, cx: &Cx<'_>, service: &Str) -> Vec<Arc<Endpoint>> {
-        let all = self.by_service.iter().chain(&self.summary_by_service);
-        all.flat_map(|index| cx.lookup(*index, service)).map(|(_, endpoint)| endpoint).collect()
+    /// Returns those of a service, ascending by source and name. Labels are left out unless they are asked for: then
+    /// whoever asks is computed again when a pod's change.
+    pub fn of(&self, cx: &Cx<'_>, service: &Str, with_labels: bool) -> Vec<Endpoint> {
+        let of = |row: &Encoded| endpoint(row, service, |workload| self.ways.through(cx, workload));
+        let labelled = |row: &Encoded, labels: Option<Labels>| {
+            let labels = labels.filter(|_| with_labels).unwrap_or_default();
+            of(row).map(|endpoint| Endpoint { labels, ..endpoint })
+        };
+        let mut all = Vec::new();
+        for (name, row) in cx.lookup(self.pods, service) {
+            let facts = if with_labels { cx.get(self.facts, &name) } else { None };
+            all.extend(labelled(&row, facts.map(|pod| pod.labels.clone())));
+        }
+        if cx.memo(self.with_others, &namespace(service)).is_none() {
+            return all;
+        }
+        for (_, row) in self.entries.iter().flat_map(|index| cx.lookup(*index, service)) {
+            all.extend(row.sent().and_then(|sent| labelled(sent, Some(row.labels.clone()))));
+        }
+        all.extend(cx.lookup(self.slices, service).iter().filter_map(|(_, row)| of(row)));
+        for (_, row) in self.summaries.iter().flat_map(|index| cx.lookup(*index, service)) {
+            let with_accounts = |mut endpoint: Endpoint| {
+                if let Some(through) = &mut endpoint.through {
+                    through.accounts.clone_from(&row.accounts);
+                }
+                endpoint
+            };
+            all.extend(of(&row.encoded).map(with_accounts));
+        }
+        all
     }
 
     /// Tells whether some of a service's are on another network, and reached there.
     pub fn is_elsewhere(&self, cx: &Cx<'_>, service: &Str) -> bool {
-        self.elsewhere.iter().flatten().any(|index| cx.any(*index, service))
+        // Pods are of the local network.
+        cx.memo(self.with_others, &namespace(service)).is_some()
+            && self.elsewhere.iter().flatten().any(|index| cx.any(*index, service))
     }
-}
-
-fn index(b: &mut Builder, table: Table<EndpointKey, Endpoint>) -> Index<Str, EndpointKey, Endpoint> {
-    b.index(table, "endpoint_by_service", |key: &EndpointKey, _| [key.0.clone()])
 }
 
 /// How a workload tells that it is called at its own addresses.
@@ -279,15 +328,25 @@ struct Called {
 }
 
 impl Called {
-    fn tell(self, cx: &Cx<'_>, workload: &workload::Workload) {
-        let waypoint = workload.waypoint.as_ref().filter(|_| is_hbone(workload));
-        let Some(waypoint) = waypoint.map(Message::encode_to_vec) else { return };
+    fn declare<K: Key, V: Row>(
+        self,
+        b: &mut Builder,
+        name: &'static str,
+        table: Table<K, V>,
+        sent: impl Fn(&V) -> Option<&Encoded> + Send + 'static,
+    ) {
+        b.derive(name, table, move |cx, _, row| self.tell(cx, &workload(sent(row)?)?));
+    }
+
+    fn tell(self, cx: &Cx<'_>, workload: &workload::Workload) -> Option<()> {
+        let waypoint = workload.waypoint.as_ref().filter(|_| is_hbone(workload))?.encode_to_vec();
         let bound = cx.lookup(self.by_address, &waypoint).into_iter();
         for (name, _) in bound.filter(|(name, _)| cx.get(self.configured, name).is_some()) {
             for address in workload.addresses.iter().filter_map(|bytes| ip(bytes)) {
                 cx.memo(self.rows, &(name.clone(), address, Str::from(workload.uid.as_str())));
             }
         }
+        Some(())
     }
 }
 
@@ -295,21 +354,36 @@ fn is_hbone(workload: &workload::Workload) -> bool {
     workload.tunnel_protocol() == TunnelProtocol::Hbone
 }
 
-/// What endpoints are made from, besides their workloads.
+/// How other networks are reached.
 #[derive(Clone, Copy)]
-struct EndpointInputs {
-    called: Called,
+struct Ways {
     networks: Networks,
     network: Table<(), Str>,
 }
 
-impl EndpointInputs {
+impl Ways {
+    /// Declares the services of workloads of other networks that are reached.
+    fn declare<K: Key, V: Row>(
+        self,
+        b: &mut Builder,
+        name: &'static str,
+        table: Table<K, V>,
+        sent: impl Fn(&V) -> Option<&Encoded> + Send + 'static,
+    ) -> Index<Str, K, Vec<Str>> {
+        let services = b.derive(name, table, move |cx, _, row| {
+            let workload = workload(sent(row)?)?;
+            self.through(cx, &workload)?;
+            Some(workload.services.keys().map(|service| shared(service)).collect::<Vec<_>>())
+        });
+        b.index(services, "workload_elsewhere_by_service", |_, services: &Vec<Str>| services.clone())
+    }
+
     /// Returns the way to a workload of another network.
     fn through(self, cx: &Cx<'_>, of: &workload::Workload) -> Option<Through> {
+        let named = of.network_gateway.as_ref()?;
         if cx.single(self.network).is_none_or(|own| own.as_str() == of.network) {
             return None;
         }
-        let named = of.network_gateway.as_ref()?;
         let Some(gateway_address::Destination::Address(address)) = &named.destination else { return None };
         let address = ip(&address.address)?;
         let mut all = self.networks.gateways(cx, &shared(&of.network));
@@ -324,76 +398,34 @@ impl EndpointInputs {
     }
 }
 
-/// Declares the endpoints that stand for workloads of other networks.
-fn summary_endpoints(
-    b: &mut Builder,
-    from: EndpointInputs,
-    table: Table<Str, Summary>,
-    is_wanted: impl Fn(&Cx<'_>, &Str) -> bool + Send + 'static,
-) -> Table<EndpointKey, Endpoint> {
-    let unlabelled = |_: &Cx<'_>, _: &Str, _: &Summary| None;
-    let found =
-        expand(b, from, "summarised_endpoints", table, (|row| Some(&row.encoded), unlabelled), is_wanted);
-    b.derive("summary_endpoints", found, move |cx, (_, name), endpoint| {
-        let accounts = cx.get(table, name)?.accounts.clone();
-        let through = endpoint.through.clone().map(|through| Through { accounts, ..through });
-        Some(Endpoint { through, ..endpoint.clone() })
-    })
-}
-
-fn expand<K: Key, V: Row>(
-    b: &mut Builder,
-    from: EndpointInputs,
-    name: &'static str,
-    table: Table<K, V>,
-    (sent, labels): (
-        impl Fn(&V) -> Option<&Encoded> + Send + 'static,
-        impl Fn(&Cx<'_>, &K, &V) -> Option<Labels> + Send + 'static,
-    ),
-    is_wanted: impl Fn(&Cx<'_>, &Str) -> bool + Send + 'static,
-) -> Table<EndpointKey, Endpoint> {
-    b.expand(name, table, move |cx, key, row| {
-        let Some(Type::Workload(workload)) = sent(row).and_then(decoded) else { return Vec::new() };
-        from.called.tell(cx, &workload);
-        let uid = Str::from(workload.uid.as_str());
-        let rows = workload.services.iter().filter_map(|(service, ports)| {
-            let service = shared(service);
-            if !is_wanted(cx, &service) {
-                return None;
-            }
-            let through = from.through(cx, &workload);
-            let gateway = through.as_ref().map(|through| Place::Address(through.address.ip()));
-            let at = (gateway.or_else(|| place(&workload))?, through);
-            let labels = labels(cx, key, row).unwrap_or_default();
-            Some(((service, uid.clone()), endpoint(&workload, at, ports, labels)))
-        });
-        rows.collect()
-    })
-}
-
 fn place(of: &workload::Workload) -> Option<Place> {
     let name = || (!of.hostname.is_empty()).then(|| Place::Name(shared(&of.hostname)));
     of.addresses.first().and_then(|bytes| ip(bytes)).map(Place::Address).or_else(name)
 }
 
+/// Returns a workload as an endpoint of a service, if it is one.
 fn endpoint(
-    workload: &workload::Workload,
-    (place, through): (Place, Option<Through>),
-    ports: &workload::PortList,
-    labels: Labels,
-) -> Endpoint {
+    sent: &Encoded,
+    service: &Str,
+    through: impl FnOnce(&workload::Workload) -> Option<Through>,
+) -> Option<Endpoint> {
+    let workload = workload(sent)?;
+    let ports = workload.services.get(service.as_str())?;
+    let through = through(&workload);
+    let gateway = through.as_ref().map(|through| Place::Address(through.address.ip()));
+    let place = gateway.or_else(|| place(&workload))?;
     let port = |number: u32| u16::try_from(number).ok();
     let ports = ports.ports.iter().filter_map(|of| Some((port(of.service_port)?, port(of.target_port)?)));
     let at = workload.locality.as_ref();
     let workload::Workload {
         workload_name, namespace, canonical_name, canonical_revision, cluster_id, ..
-    } = workload;
+    } = &workload;
     let named = format!("{workload_name};{namespace};{canonical_name};{canonical_revision};{cluster_id}");
     let part = |of: fn(&workload::Locality) -> &String| at.map(|at| shared(of(at))).unwrap_or_default();
-    Endpoint {
+    Some(Endpoint {
         place,
         ports: ports.collect(),
-        is_hbone: is_hbone(workload),
+        is_hbone: is_hbone(&workload),
         is_healthy: workload.status() == WorkloadStatus::Healthy,
         weight: workload.capacity.unwrap_or(1),
         network: shared(&workload.network),
@@ -401,9 +433,9 @@ fn endpoint(
         node: shared(&workload.node),
         cluster: shared(cluster_id),
         through,
-        labels,
+        labels: Labels::default(),
         workload: shared(&named),
-    }
+    })
 }
 
 fn destination(
@@ -428,8 +460,8 @@ fn destination(
         port_names: ports.iter().map(|(_, _, name)| name.clone()).collect(),
         resolution,
         waypoints: waypoints.filter(|name| cx.get(configured, name).is_some()).cloned().collect(),
-        preferred,
-        required,
+        preferred: preferred.into(),
+        required: required.into(),
     };
     Some((row.resource.clone(), destination))
 }
@@ -457,6 +489,24 @@ fn routing(of: Option<&workload::LoadBalancing>) -> (Vec<FailoverLabel>, Vec<Fai
 
 fn decoded(encoded: &Encoded) -> Option<Type> {
     Address::decode(&*encoded.body).ok()?.r#type
+}
+
+fn workload(encoded: &Encoded) -> Option<workload::Workload> {
+    match decoded(encoded)? {
+        Type::Workload(workload) => Some(workload),
+        Type::Service(_) => None,
+    }
+}
+
+/// Returns the services that a workload is of.
+fn services(encoded: &Encoded) -> Vec<Str> {
+    let services = workload(encoded).map(|workload| workload.services).unwrap_or_default();
+    services.keys().map(|service| shared(service)).collect()
+}
+
+/// Returns the namespace of a service.
+fn namespace(service: &Str) -> Str {
+    shared(service.split_once('/').map_or("", |(ns, _)| ns))
 }
 
 fn ip(bytes: &[u8]) -> Option<IpAddr> {

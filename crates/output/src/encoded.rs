@@ -1,4 +1,3 @@
-use bytes::Bytes;
 use model::Str;
 use prost::Message;
 use std::sync::Arc;
@@ -26,10 +25,5 @@ impl Encoded {
     /// Encodes a message.
     pub fn message(message: &impl Message) -> Self {
         Self::new(message.encode_to_vec().into())
-    }
-
-    /// Returns the bytes, not copied.
-    pub fn bytes(&self) -> Bytes {
-        Bytes::from_owner(Arc::clone(&self.body))
     }
 }

@@ -1,11 +1,11 @@
 //! Tables whose rows are sent.
 
-use bytes::Bytes;
 use engine::{Change, Graph, Key, Row, Table, Trace};
 use model::Str;
 use proto::{ResourceType, Scope};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::Encoded;
 
@@ -70,8 +70,8 @@ pub struct ResourceChange {
     pub scope: Scope,
     /// Its name, unique within type and scope.
     pub name: String,
-    /// The message; `None` when the resource is gone.
-    pub body: Option<Bytes>,
+    /// The message, not copied; `None` when the resource is gone.
+    pub body: Option<Arc<[u8]>>,
     /// The bytes are those of before and must be sent all the same.
     pub resend: bool,
     /// What a client must understand to be sent it, as bits; 0 for every client.
@@ -142,7 +142,7 @@ impl<'r> Versions<'r> {
             (Some(old), Some(new)) if old == new => return None,
             (old, Some(new)) => {
                 let resend = old.is_some_and(|old| old.body == new.body);
-                (Some(new.bytes()), resend, needs)
+                (Some(Arc::clone(&new.body)), resend, needs)
             }
             (Some(_), None) => (None, false, 0),
             (None, None) => return None,
@@ -214,7 +214,7 @@ where
                     resource_type: self.resource_type,
                     scope,
                     name: name.into_owned(),
-                    body: Some(encoded.bytes()),
+                    body: Some(Arc::clone(&encoded.body)),
                     resend: false,
                     needs,
                 });

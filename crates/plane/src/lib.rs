@@ -48,7 +48,7 @@ pub use summary::GatewaySummary;
 
 use engine::{Builder, Graph};
 use mesh::{AddressRequest, Listings, Tables};
-use model::facts::{Referent, Route};
+use model::facts::{BackendTarget, PolicyTargetRef, Referent, Route};
 use model::{Diagnostic, Event, Kind, Name, ObjectRef, Str};
 use output::{Changed, Outputs};
 use std::collections::{BTreeMap, BTreeSet};
@@ -258,14 +258,43 @@ impl Plane {
         let (graph, inputs, Name { ns, name }) = (&self.graph, &self.mesh.inputs, &object.name);
         let is_service = |name: &str| host == format!("{name}.{ns}.svc.{}", self.options.domain_suffix);
         let covers = |of: &str| of == host || of.strip_prefix('*').is_some_and(|end| host.ends_with(end));
+        let is_entry = |name: &Name| {
+            let entry = graph.get(inputs.serviceentries, name);
+            entry.is_some_and(|entry| entry.hosts.iter().any(|of| covers(of)))
+        };
+        let is_target = |kind: &str, name: &str| match kind {
+            "Service" => is_service(name),
+            "ServiceEntry" => is_entry(&Name::new(ns, name)),
+            // A waypoint or a class of them: for all that is there.
+            _ => true,
+        };
+        let some_target =
+            |targets: &[PolicyTargetRef]| targets.iter().any(|of| is_target(&of.kind, &of.name));
+        let some_backend =
+            |targets: &[BackendTarget]| targets.iter().any(|of| is_target(&of.object.kind, &of.object.name));
         match object.kind {
             Kind::Service => is_service(name),
-            Kind::ServiceEntry => graph
-                .get(inputs.serviceentries, &object.name)
-                .is_some_and(|entry| entry.hosts.iter().any(|of| covers(of))),
+            Kind::ServiceEntry => is_entry(&object.name),
             Kind::DestinationRule => graph
                 .get(inputs.destinationrules, &object.name)
                 .is_some_and(|rule| covers(&rule.host) || is_service(&rule.host)),
+            Kind::BackendTLSPolicy => graph
+                .get(inputs.backendtlspolicies, &object.name)
+                .is_some_and(|policy| some_backend(&policy.targets)),
+            Kind::XBackendTrafficPolicy => graph
+                .get(inputs.xbackendtrafficpolicies, &object.name)
+                .is_some_and(|policy| some_backend(&policy.targets)),
+            Kind::AuthorizationPolicy => graph
+                .get(inputs.authorizationpolicies, &object.name)
+                .is_some_and(|policy| some_target(policy.target_refs())),
+            Kind::RequestAuthentication => {
+                graph.get(inputs.requestauthentications, &object.name).is_some_and(|policy| {
+                    some_target(match &policy.spec {
+                        Ok(spec) => &spec.target_refs,
+                        Err(refused) => &refused.target_refs,
+                    })
+                })
+            }
             _ => true,
         }
     }

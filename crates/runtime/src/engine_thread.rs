@@ -226,7 +226,8 @@ impl Engine {
                     self.writer.resend(scope, kind, &change.name);
                 }
                 Some(body) => {
-                    if let Err(error) = self.writer.put_for(scope, kind, &change.name, body, change.needs) {
+                    if let Err(error) = self.writer.put_shared(scope, kind, &change.name, body, change.needs)
+                    {
                         tracing::error!(name = change.name, %error, "a resource cannot be sent; its last version stays");
                     }
                 }

@@ -4,8 +4,8 @@
 //! a `Resource`, field 6 the name of a removed one. Frames can be laid end to end in any
 //! order: a response is a header followed by frames. Inside a `Resource` the name comes first,
 //! then the version, so that both are found without decoding the rest. The resource itself comes
-//! last, as field 2: cut off there, the frame is one of a `DiscoveryResponse`, whose header has
-//! the same fields.
+//! last, as field 2: the rest from there on is the frame of a `DiscoveryResponse`, whose header has
+//! the same fields. So its message is the end of either.
 
 /// Field 1 of any message, length-delimited.
 const FIRST: u8 = 0x0a;
@@ -94,29 +94,53 @@ fn resource_len(name: &str, version: &str, type_url: &str, body: usize) -> usize
     field_len(name.len()) + version + field_len(any_len(type_url, body))
 }
 
-fn put_resource(out: &mut Vec<u8>, resource: ResourceRef<'_>, type_url: &str) {
-    put_field(out, NAME, resource.name.as_bytes());
-    if !resource.version.is_empty() {
-        put_field(out, VERSION, resource.version.as_bytes());
+/// How resources stand in a response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// With name and version.
+    Delta,
+    /// As they are.
+    StateOfTheWorld,
+}
+
+/// Appends the frame of a resource up to its message.
+pub(crate) fn put_head(out: &mut Vec<u8>, form: Form, resource: ResourceRef<'_>, type_url: &str) {
+    let ResourceRef { name, version, body } = resource;
+    out.reserve(resource_len_as(form, resource, type_url) - body.len());
+    if form == Form::Delta {
+        out.push(RESOURCES);
+        put_varint(out, resource_len(name, version, type_url, body.len()));
+        put_field(out, NAME, name.as_bytes());
+        if !version.is_empty() {
+            put_field(out, VERSION, version.as_bytes());
+        }
     }
     out.push(RESOURCE);
-    put_varint(out, any_len(type_url, resource.body.len()));
+    put_varint(out, any_len(type_url, body.len()));
     put_field(out, ANY_TYPE_URL, type_url.as_bytes());
-    put_field(out, ANY_VALUE, resource.body);
+    out.push(ANY_VALUE);
+    put_varint(out, body.len());
 }
 
 /// Appends the frame of a resource.
 pub(crate) fn put_resource_frame(out: &mut Vec<u8>, resource: ResourceRef<'_>, type_url: &str) {
-    let len = resource_len(resource.name, resource.version, type_url, resource.body.len());
-    out.reserve(field_len(len));
-    out.push(RESOURCES);
-    put_varint(out, len);
-    put_resource(out, resource, type_url);
+    out.reserve(resource_frame_len(resource, type_url));
+    put_head(out, Form::Delta, resource, type_url);
+    out.extend_from_slice(resource.body);
+}
+
+/// Length in bytes of the frame of a resource.
+pub(crate) fn resource_len_as(form: Form, resource: ResourceRef<'_>, type_url: &str) -> usize {
+    let ResourceRef { name, version, body } = resource;
+    field_len(match form {
+        Form::Delta => resource_len(name, version, type_url, body.len()),
+        Form::StateOfTheWorld => any_len(type_url, body.len()),
+    })
 }
 
 /// Length in bytes of the frame that [`put_resource_frame`] appends.
 pub(crate) fn resource_frame_len(resource: ResourceRef<'_>, type_url: &str) -> usize {
-    field_len(resource_len(resource.name, resource.version, type_url, resource.body.len()))
+    resource_len_as(Form::Delta, resource, type_url)
 }
 
 /// Appends the frame of a resource again, with other names that lead to it.
@@ -141,6 +165,13 @@ pub(crate) fn put_name(out: &mut Vec<u8>, name: &str) {
     put_field(out, FIRST, name.as_bytes());
 }
 
+/// Where the content of field 1 stands in a message that begins with it, and that content.
+pub(crate) fn first_field(message: &[u8]) -> Option<(usize, &[u8])> {
+    let mut rest = message;
+    let content = take_field(&mut rest, FIRST)?;
+    Some((message.len() - rest.len() - content.len(), content))
+}
+
 /// Appends everything of a response but its frames.
 pub(crate) fn put_header(out: &mut Vec<u8>, system_version: &str, type_url: &str, nonce: &str) {
     put_field(out, 0x0a, system_version.as_bytes());
@@ -163,17 +194,6 @@ pub(crate) fn frame_version(frame: &[u8]) -> (&[u8], &[u8]) {
     let name = take_field(&mut resource, NAME).unwrap_or_default();
     let version = take_field(&mut resource, VERSION).unwrap_or_default();
     (name, version)
-}
-
-/// Where the name stands in the frame of a resource, and where its `Any` begins as field 2 of the
-/// resource, which is field 2 of a `DiscoveryResponse`, too.
-pub(crate) fn frame_layout(frame: &[u8]) -> (std::ops::Range<usize>, usize) {
-    let mut rest = frame;
-    let mut resource = take_field(&mut rest, RESOURCES).unwrap_or_default();
-    let name = take_field(&mut resource, NAME).unwrap_or_default().len();
-    let name_end = frame.len() - rest.len() - resource.len();
-    take_field(&mut resource, VERSION);
-    (name_end - name..name_end, frame.len() - rest.len() - resource.len())
 }
 
 /// Reads the frame of a resource.

@@ -102,7 +102,28 @@ impl Writer {
         let step = self.step();
         match scope {
             Scope::Mesh => self.log(of).put(step, name, body, required),
-            Scope::Proxy(proxy) => self.proxies.put(step, proxy, of, name, body),
+            Scope::Proxy(proxy) => self.proxies.put(step, proxy, of, name, &body.into()),
+        }
+    }
+
+    /// As [`put_for`](Self::put_for), of bytes that whoever made the resource keeps as well: that of a proxy is not
+    /// copied.
+    ///
+    /// # Errors
+    /// As of [`put`](Self::put).
+    pub fn put_shared(
+        &mut self,
+        scope: &Scope,
+        of: ResourceType,
+        name: &str,
+        body: &Arc<[u8]>,
+        required: Capabilities,
+    ) -> Result<bool, WriteError> {
+        match scope {
+            Scope::Proxy(proxy) if rules(of).are_in(scope) => {
+                self.proxies.put(self.step(), proxy, of, name, body)
+            }
+            _ => self.put_for(scope, of, name, body, required),
         }
     }
 

@@ -22,7 +22,7 @@ fn write(writer: &mut Writer, delta: &plane::Delta) {
         let (scope, kind) = (&change.scope, change.resource_type);
         match &change.body {
             None => drop(writer.remove(scope, kind, &change.name)),
-            Some(body) => drop(writer.put(scope, kind, &change.name, body).unwrap()),
+            Some(body) => drop(writer.put_shared(scope, kind, &change.name, body, 0).unwrap()),
         }
     }
 }

@@ -47,7 +47,7 @@ impl Server {
             let (scope, kind) = (&change.scope, change.resource_type);
             match &change.body {
                 None => drop(self.writer.remove(scope, kind, &change.name)),
-                Some(body) => drop(self.writer.put(scope, kind, &change.name, body).unwrap()),
+                Some(body) => drop(self.writer.put_shared(scope, kind, &change.name, body, 0).unwrap()),
             }
         }
         let _snapshot = self.writer.publish();

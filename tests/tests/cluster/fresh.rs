@@ -40,7 +40,8 @@ pub async fn mesh(client: &kube::Client, options: &mesh::Options) -> anyhow::Res
 /// Returns the resources of a mesh that ztunnels are sent.
 fn resources_of(mesh: &Plane) -> Resources {
     let all = mesh.resources().into_iter().filter(|change| change.scope == Scope::Mesh);
-    all.filter_map(|change| Some(((change.resource_type, change.name), change.body?))).collect()
+    all.filter_map(|change| Some(((change.resource_type, change.name), change.body.map(Bytes::from_owner)?)))
+        .collect()
 }
 
 /// Waits until a client and the statuses hold what a fresh computation makes of the API server, and

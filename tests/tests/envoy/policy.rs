@@ -560,7 +560,10 @@ async fn streams_are_told_apart_by_the_server_that_a_client_asks_for() {
             Err(error) => error.to_string().contains("certificate"),
         })
     };
-    assert!(is_heard(&case, "web.org").await.unwrap() && is_heard(&case, "other.org").await.unwrap());
+    let are_heard = until(LIMIT, async || {
+        Ok((is_heard(&case, "web.org").await? && is_heard(&case, "other.org").await?).then_some(()))
+    });
+    are_heard.await.unwrap();
     for (action, of_web, of_other) in [("DENY", false, true), ("ALLOW", true, false)] {
         let spec = json!({
             "targetRefs": [{"group": "", "kind": "Service", "name": "secure"}],

@@ -65,7 +65,7 @@ fn a_waypoint_of_a_namespace_is_sent_that_namespace() {
     let own = Scope::proxy("ns-0/waypoint");
     let mut bytes: BTreeMap<ResourceType, usize> = BTreeMap::new();
     for resource in mesh.resources().into_iter().filter(|of| of.scope == own) {
-        let body = resource.body.as_ref().map_or(0, bytes::Bytes::len);
+        let body = resource.body.as_ref().map_or(0, |body| body.len());
         *bytes.entry(resource.resource_type).or_default() += resource.name.len() + body;
     }
     let sum: usize = bytes.values().sum();

@@ -163,7 +163,7 @@ impl Waypoint {
         self.control.publish(&delta.resources)?;
         self.control.until_taken(&mut self.envoy).await?;
         let of_proxies = delta.resources.iter().filter(|of| of.scope != Scope::Mesh);
-        Ok(of_proxies.filter_map(|of| of.body.as_ref()).map(Bytes::len).sum())
+        Ok(of_proxies.filter_map(|of| of.body.as_ref()).map(|body| body.len()).sum())
     }
 
     /// Returns the statistics whose names have this in them, a line each.

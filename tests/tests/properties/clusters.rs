@@ -48,7 +48,7 @@ fn moved(object: Object, cluster: &str) -> Object {
     }
 }
 
-fn held(mesh: &Plane) -> BTreeMap<String, bytes::Bytes> {
+fn held(mesh: &Plane) -> BTreeMap<String, Arc<[u8]>> {
     mesh.resources().into_iter().filter_map(|r| Some((r.name, r.body?))).collect()
 }
 

@@ -150,7 +150,7 @@ fn sent(mesh: &Plane) -> (Vec<(String, Workload)>, BTreeMap<String, Authorizatio
     for resource in mesh.resources() {
         match resource.resource_type {
             ResourceType::Authorization => {
-                let policy = Authorization::decode(resource.body.clone().unwrap()).unwrap();
+                let policy = Authorization::decode(resource.body.as_deref().unwrap()).unwrap();
                 policies.insert(resource.name, policy);
             }
             ResourceType::Address => {

@@ -17,7 +17,6 @@ mod why;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use mesh::Options;
 use model::Event;
 use model::{Diagnostic, Kind, Name, Object, ObjectRef, Scope};
@@ -112,7 +111,7 @@ fn synced(options: &Options, events: Vec<Event>) -> Plane {
 
 /// What a client has that applied every delta, and what a ztunnel makes of it.
 #[derive(Default)]
-struct Mirror(BTreeMap<(ResourceType, String), Bytes>, State);
+struct Mirror(BTreeMap<(ResourceType, String), Arc<[u8]>>, State);
 
 impl Mirror {
     fn apply(&mut self, delta: Delta) -> Result<(), TestCaseError> {
@@ -178,7 +177,7 @@ fn every_listed_policy_is_sent(resources: &[ResourceChange]) -> Result<(), TestC
     let policies = || resources.iter().filter(|r| r.resource_type == ResourceType::Authorization);
     let sent: BTreeSet<&str> = policies().map(|r| r.name.as_str()).collect();
     for resource in policies().filter(|r| r.needs != 0) {
-        let policy = Authorization::decode(resource.body.clone().unwrap()).unwrap();
+        let policy = Authorization::decode(resource.body.as_deref().unwrap()).unwrap();
         prop_assert!(policy.dry_run, "{} is not in dry run and not for every client", resource.name);
     }
     for resource in resources.iter().filter(|r| r.resource_type == ResourceType::Address) {
@@ -196,13 +195,13 @@ fn every_listed_policy_is_sent(resources: &[ResourceChange]) -> Result<(), TestC
 }
 
 fn address(resource: &ResourceChange) -> Address {
-    Address::decode(resource.body.clone().unwrap()).unwrap()
+    Address::decode(resource.body.as_deref().unwrap()).unwrap()
 }
 
 fn namespace(resource: &ResourceChange) -> String {
     match resource.resource_type {
         ResourceType::Authorization => {
-            Authorization::decode(resource.body.clone().unwrap()).unwrap().namespace
+            Authorization::decode(resource.body.as_deref().unwrap()).unwrap().namespace
         }
         ResourceType::Address => match address(resource).r#type.unwrap() {
             Type::Workload(workload) => workload.namespace,
@@ -525,7 +524,7 @@ fn a_service_takes_a_hostname_over_from_an_entry_and_gives_it_back() {
     );
     let mut mesh = synced(&Options::default(), vec![Event::Put(entry)]);
     let first = mesh.resources();
-    let only = |delta: Delta| -> Option<Bytes> {
+    let only = |delta: Delta| -> Option<Arc<[u8]>> {
         let [change] = &delta.resources[..] else { panic!("{:?}", delta.resources) };
         assert_eq!(change.name, "shop/a.shop.svc.cluster.local");
         change.body.clone()

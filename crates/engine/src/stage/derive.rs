@@ -36,7 +36,7 @@ impl<K: Key, V: Row, W: Row> DeriveStage<K, V, W> {
         let mut deps = self.reads.borrow_mut().take(slot);
         core.replace_deps(self.data.dep(slot), &mut deps, reads);
         self.reads.borrow_mut().put(slot, deps);
-        self.data.set(core, slot, value.map(Arc::new));
+        self.data.set(core, slot, value.map(|value| self.data.maker.make(value)));
     }
 }
 

@@ -1,6 +1,7 @@
 use crate::core::{Core, Dep, Stage, downcast};
 use crate::set::SmallSet;
 use crate::slab::Slab;
+use crate::table::Maker;
 use crate::{Cx, Key, Row, StageStats, Trace};
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -35,6 +36,7 @@ pub(crate) struct MemoStage<K, V> {
     pub node: u16,
     compute: MemoFn<K, V>,
     rows: RefCell<Slab<K, MemoRow<V>>>,
+    maker: Maker<V>,
     idle: RefCell<Vec<u32>>,
     /// The table of the rows in use, if there is one.
     pub follower: Option<u16>,
@@ -66,6 +68,7 @@ impl<K: Key, V: Row> MemoStage<K, V> {
             node,
             compute,
             rows: RefCell::default(),
+            maker: Maker::default(),
             idle: RefCell::default(),
             follower: None,
             touched: RefCell::default(),
@@ -99,7 +102,7 @@ impl<K: Key, V: Row> MemoStage<K, V> {
     fn recompute(&self, core: &Core, slot: u32) {
         let Some(key) = self.rows.borrow().get(slot).map(|(k, _)| k.clone()) else { return };
         let cx = Cx::new(core);
-        let value = (self.compute)(&cx, &key).map(Arc::new);
+        let value = (self.compute)(&cx, &key).map(|value| self.maker.make(value));
         self.recomputed.set(self.recomputed.get() + 1);
         let reads = cx.into_reads();
         let mut rows = self.rows.borrow_mut();

@@ -2,6 +2,7 @@
 
 #[macro_use]
 mod delegate;
+mod by_slot;
 mod derive;
 mod expand;
 mod group;

@@ -43,7 +43,7 @@ use crate::key::{CONNECT_ORIGINATE, ENCAP, INNER_CONNECT_ORIGINATE, OUTER_CONNEC
 use crate::locality::Preference;
 use crate::message::{ads, duration, internal_address, names, seconds, transport_socket};
 use crate::port::Port;
-use crate::upstream::{Origination, Trust, Upstream};
+use crate::upstream::{Origination, Trust, Upstream, Way};
 use crate::{telemetry, tls};
 
 fn named(name: &str, discovery: DiscoveryType) -> Cluster {
@@ -88,8 +88,8 @@ pub(crate) enum Members {
 }
 
 /// Returns the cluster of an upstream.
-pub(crate) fn of_upstream(name: &str, members: Members, of: &Upstream) -> Cluster {
-    let policy = &of.policy.port;
+pub(crate) fn of_upstream(name: &str, members: Members, of: &Upstream, way: &Way) -> Cluster {
+    let policy = &of.policy().port;
     let none = ConnectionPool::default();
     let pool = policy.connections.as_ref().unwrap_or(&none);
     let options = pool::protocol(of.port.protocol, pool);
@@ -98,11 +98,11 @@ pub(crate) fn of_upstream(name: &str, members: Members, of: &Upstream) -> Cluste
         true => (LbPolicy::ClusterProvided, None),
         false => balance::algorithm(policy.load_balancer.as_ref()),
     };
-    let of_request = of.security.as_ref().and_then(of_request);
+    let of_request = way.security.as_ref().and_then(of_request);
     // Whatever name a request asks for is that of the certificate, if there is one.
     let asks = UpstreamHttpProtocolOptions { auto_sni: true, auto_san_validation: true };
     let of_request = if is_asked { Some(asks) } else { of_request };
-    let within = within(of.security.as_ref());
+    let within = within(way.security.as_ref());
     let passes = matches!(members, Members::Named(_, true));
     let transport_socket = if is_asked { within } else { internal_socket(within, passes) };
     let by_weight = LocalityConfigSpecifier::LocalityWeightedLbConfig(LocalityWeightedLbConfig {});
@@ -139,7 +139,7 @@ pub(crate) fn of_upstream(name: &str, members: Members, of: &Upstream) -> Cluste
     };
     Cluster {
         connect_timeout: pool.connect_timeout.map(duration).or(cluster.connect_timeout),
-        circuit_breakers: Some(pool::breakers(pool, of.policy.retries.as_ref())),
+        circuit_breakers: Some(pool::breakers(pool, way.retries.as_ref())),
         upstream_connection_options: pool.keepalive.as_ref().map(pool::connection_options),
         lb_policy: lb_policy.into(),
         lb_config,

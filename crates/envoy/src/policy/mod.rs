@@ -28,7 +28,7 @@ mod evaluator;
 #[cfg(test)]
 mod properties;
 
-use engine::{Builder, Cx, Memo, Table};
+use engine::{Builder, Cx, Index, Memo, Row, Table};
 use gateway::Backend;
 use mesh::policy::{PolicyTarget, RuleAction, Test, WaypointAction, WaypointPolicy, WaypointTokens};
 use model::{Diagnostic, Kind, Name, Ns, ObjectRef, Severity, Str};
@@ -84,10 +84,17 @@ struct Stage {
 /// What policies are found by.
 #[derive(Clone, Copy)]
 pub(crate) struct Tables {
-    /// Those of ports that have any.
+    /// Those of ports for which others hold than for whatever goes through the waypoint, or somebody is asked.
     pub ports: Table<PortKey, Policies>,
     /// Those for whatever goes through a waypoint, if there are any. Nobody is asked there: what rules match is denied.
     pub gateways: Memo<Name, Policies>,
+}
+
+impl Tables {
+    /// Returns those of a port.
+    pub fn of(self, cx: &Cx<'_>, port: &PortKey) -> Option<Arc<Policies>> {
+        cx.get(self.ports, port).or_else(|| cx.memo(self.gateways, &port.waypoint))
+    }
 }
 
 /// Declares them. `cluster` tells which leads a port's waypoint to a backend.
@@ -100,36 +107,69 @@ pub(crate) fn declare(
     let gateways = mesh.inputs.gateways;
     let classes =
         b.memo("class_of_waypoint", move |cx, name: &Name| Some(cx.get(gateways, name)?.class.clone()));
-    let by_target =
-        b.index(mesh.waypoint_policies, "waypoint_policy_by_target", |_, policy| policy.targets.clone());
-    let tokens_by_target =
-        b.index(mesh.waypoint_tokens, "waypoint_tokens_by_target", |_, tokens| tokens.targets.clone());
-    let found = move |cx: &Cx<'_>, waypoint: &Name, service: Option<PolicyTarget>| {
+    let access = ByTarget::declare(b, mesh.waypoint_policies, |policy| &policy.targets);
+    let tokens = ByTarget::declare(b, mesh.waypoint_tokens, |tokens| &tokens.targets);
+    let gateways = b.memo("gateway_policies", move |cx, waypoint: &Name| {
         let class: Option<Arc<Str>> = cx.memo(classes, waypoint);
-        let targets = [
-            service,
-            Some(PolicyTarget::Gateway(waypoint.clone())),
-            class.map(|class| PolicyTarget::Class((*class).clone())),
-        ];
-        let (mut access, mut tokens) = (BTreeMap::new(), BTreeMap::new());
-        for target in targets.into_iter().flatten() {
-            access.extend(cx.lookup(by_target, &target));
-            tokens.extend(cx.lookup(tokens_by_target, &target));
-        }
-        let (access, tokens) = (access.into_iter().collect(), tokens.into_iter().collect());
-        let all = Policies { access, tokens, authorities: Vec::new() };
-        (all != Policies::default()).then_some(all)
-    };
+        let class = class.map(|class| PolicyTarget::Class((*class).clone()));
+        let targets = [Some(PolicyTarget::Gateway(waypoint.clone())), class];
+        Policies::of((access, tokens), cx, targets.into_iter().flatten())
+    });
     Tables {
         ports: b.derive("port_policies", ports, move |cx, key, port| {
             let service = PolicyTarget::Service(port.kind, port.object.clone());
-            let mut all = found(cx, &key.waypoint, Some(service))?;
+            let own = Policies::of((access, tokens), cx, [service].into_iter());
+            let of_gateway = cx.memo(gateways, &key.waypoint);
+            if own.is_none() && !of_gateway.as_ref().is_some_and(|of| of.have_asked()) {
+                return None;
+            }
+            let of_gateway = of_gateway.map(|of| (*of).clone()).unwrap_or_default();
+            let mut all = of_gateway.and(own.unwrap_or_default());
             if port.traffic() != Traffic::Tcp {
                 all.authorities = authorities(&all, |to| cluster(cx, key, to));
             }
             Some(all)
         }),
-        gateways: b.memo("gateway_policies", move |cx, waypoint: &Name| found(cx, waypoint, None)),
+        gateways,
+    }
+}
+
+/// Policies of one kind, found by what they are for.
+struct ByTarget<V> {
+    by_target: Index<PolicyTarget, Name, V>,
+    /// The namespaces in which there are some for services.
+    namespaces: Table<Ns, ()>,
+}
+
+impl<V> Clone for ByTarget<V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<V> Copy for ByTarget<V> {}
+
+impl<V: Row> ByTarget<V> {
+    fn declare(b: &mut Builder, policies: Table<Name, V>, targets: fn(&V) -> &[PolicyTarget]) -> Self {
+        let by_target =
+            b.index(policies, "waypoint_policy_by_target", move |_, policy| targets(policy).to_vec());
+        let by_namespace = b.index(policies, "service_policy_by_namespace", move |_, policy| {
+            let of_service = |target: &PolicyTarget| match target {
+                PolicyTarget::Service(_, name) => Some(name.ns.clone()),
+                PolicyTarget::Gateway(_) | PolicyTarget::Class(_) => None,
+            };
+            targets(policy).iter().filter_map(of_service).collect::<Vec<_>>()
+        });
+        let namespaces = b.group("namespaces_with_service_policies", by_namespace, |_, _: &Ns, _| Some(()));
+        Self { by_target, namespaces }
+    }
+
+    /// Returns those for a target, ascending by name.
+    fn of(self, cx: &Cx<'_>, target: &PolicyTarget) -> Vec<(Name, Arc<V>)> {
+        // Most namespaces have none: it is not remembered of each service that there is nothing.
+        match target {
+            PolicyTarget::Service(_, name) if cx.get(self.namespaces, &name.ns).is_none() => Vec::new(),
+            _ => cx.lookup(self.by_target, target),
+        }
     }
 }
 
@@ -157,6 +197,35 @@ fn authorities(all: &Policies, cluster: impl Fn(&Backend) -> String) -> Vec<Auth
 const NOBODY_ASKED: &str = "AP116";
 
 impl Policies {
+    /// Returns those for some targets; `None` if there are none.
+    fn of(
+        (access, tokens): (ByTarget<WaypointPolicy>, ByTarget<WaypointTokens>),
+        cx: &Cx<'_>,
+        targets: impl Iterator<Item = PolicyTarget>,
+    ) -> Option<Self> {
+        let all = targets.fold(Self::default(), |all, target| {
+            let (access, tokens) = (access.of(cx, &target), tokens.of(cx, &target));
+            all.and(Self { access, tokens, authorities: Vec::new() })
+        });
+        (all != Self::default()).then_some(all)
+    }
+
+    /// Returns these and others, each once.
+    fn and(self, others: Self) -> Self {
+        let access: BTreeMap<_, _> = self.access.into_iter().chain(others.access).collect();
+        let tokens: BTreeMap<_, _> = self.tokens.into_iter().chain(others.tokens).collect();
+        Self {
+            access: access.into_iter().collect(),
+            tokens: tokens.into_iter().collect(),
+            authorities: self.authorities,
+        }
+    }
+
+    /// Tells whether somebody is to be asked.
+    fn have_asked(&self) -> bool {
+        self.access.iter().any(|(_, policy)| matches!(policy.action, WaypointAction::Ask(Some(_))))
+    }
+
     /// Returns what authors of policies are told that nobody is asked about at a port.
     pub fn unasked(&self, key: &PortKey) -> Vec<Diagnostic> {
         let why = if self.authorities.is_empty() {

@@ -9,5 +9,5 @@ mod retry;
 mod scope;
 mod session;
 
-pub(crate) use plan::{Sources, declare_requests, declare_streams};
+pub(crate) use plan::{Routes, Sources, Streams};
 pub(crate) use scope::{Connect, connect, direct, requests};

@@ -1,6 +1,6 @@
 //! The rules of a port, with the clusters that they lead to.
 
-use engine::{Builder, Cx, Table};
+use engine::Cx;
 use gateway::{Action, Backend, HostKey, Placed, PortPath, Routing, Rule, ServiceTarget, Target};
 use model::facts::{HashKey, Resolution};
 use model::{Kind, Ns, Str};
@@ -11,7 +11,7 @@ use crate::port::{Port, Traffic};
 use crate::upstream::{Found, StreamLimits, To, Upstreams};
 
 /// A rule, and the clusters of what it names.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Debug)]
 pub(crate) struct Routed {
     pub rule: Arc<Rule>,
     /// Of each backend that it forwards to.
@@ -23,11 +23,10 @@ pub(crate) struct Routed {
 }
 
 /// What becomes of the requests to a port.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Debug)]
 pub(crate) struct Routes {
     /// The cluster of the port, by whose name the routes are found.
     pub cluster: String,
-    pub hostname: Str,
     pub port: u16,
     /// The hosts that a request may ask for, so that it leads nowhere else; empty for any.
     pub asked: Vec<String>,
@@ -38,42 +37,18 @@ pub(crate) struct Routes {
 }
 
 /// What becomes of the streams to a port: clusters and their shares.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Debug)]
 pub(crate) struct Streams {
-    pub hostname: Str,
     pub shares: Vec<(String, u32)>,
     /// What holds of them at the first.
     pub limits: StreamLimits,
-    pub traffic: Traffic,
 }
 
 /// Where rules and what they name are found.
 #[derive(Clone, Copy)]
 pub(crate) struct Sources {
-    pub ports: Table<PortKey, Port>,
     pub routing: Routing,
     pub upstreams: Upstreams,
-}
-
-pub(crate) fn declare_requests(b: &mut Builder, of: Sources) -> Table<PortKey, Routes> {
-    b.derive("port_routes", of.ports, move |cx, key, port| {
-        if port.traffic() == Traffic::Tcp {
-            return None;
-        }
-        let rules = of.rules(cx, key, port, Layer::Http).into_iter();
-        let own = of.own(cx, key, port, Layer::Http)?;
-        Some(Routes {
-            hash: of.upstreams.hash(cx, &own.path),
-            cluster: own.cluster,
-            hostname: port.hostname.clone(),
-            port: key.port,
-            asked: match port.resolution {
-                Resolution::DynamicDns => asked(&port.hostname, key.port),
-                _ => Vec::new(),
-            },
-            rules: rules.map(|placed| of.routed(cx, key, placed.rule)).collect(),
-        })
-    })
 }
 
 /// Returns how a request may ask for a host at a port: without a port it means that of HTTP.
@@ -84,33 +59,50 @@ fn asked(hostname: &Str, port: u16) -> Vec<String> {
 
 const HTTP: u16 = 80;
 
-pub(crate) fn declare_streams(b: &mut Builder, of: Sources) -> Table<PortKey, Streams> {
-    b.derive("port_streams", of.ports, move |cx, key, port| {
-        let traffic = port.traffic();
-        if traffic == Traffic::Http {
-            return None;
-        }
-        let first = of.rules(cx, key, port, Layer::Tcp).into_iter().next();
-        let backends: Vec<(Option<Found>, u32)> = match first.as_ref().map(|of| (&of.rule, &of.rule.action)) {
-            None => vec![(of.own(cx, key, port, Layer::Tcp), 1)],
-            Some((rule, Action::Forward(backends))) => {
-                let found = |to: &Option<Backend>| of.upstream(cx, key, rule, to.as_ref()?, Layer::Tcp);
-                backends.iter().map(|to| (found(&to.backend), to.weight)).collect()
-            }
-            Some((_, Action::Redirect(_) | Action::Respond(_) | Action::Refuse)) => vec![(None, 1)],
-        };
-        let path = backends.iter().find_map(|(found, _)| Some(&found.as_ref()?.path));
-        let limits = path.map(|path| of.upstreams.limits(cx, path)).unwrap_or_default();
-        let shares = backends.into_iter().map(|(found, weight)| (cluster(found), weight)).collect();
-        Some(Streams { hostname: port.hostname.clone(), shares, limits, traffic })
-    })
-}
-
 fn cluster(of: Option<Found>) -> String {
     of.map_or_else(|| NO_CLUSTER.to_owned(), |of| of.cluster)
 }
 
 impl Sources {
+    /// Returns what becomes of the requests to a port; `None` if there are none.
+    pub fn requests(&self, cx: &Cx<'_>, key: &PortKey, port: &Port) -> Option<Routes> {
+        if port.traffic() == Traffic::Tcp {
+            return None;
+        }
+        let rules = self.rules(cx, key, port, Layer::Http).into_iter();
+        let own = self.own(cx, key, port, Layer::Http)?;
+        Some(Routes {
+            hash: self.upstreams.hash(cx, &own.path),
+            cluster: own.cluster,
+            port: key.port,
+            asked: match port.resolution {
+                Resolution::DynamicDns => asked(&port.hostname, key.port),
+                _ => Vec::new(),
+            },
+            rules: rules.map(|placed| self.routed(cx, key, placed.rule)).collect(),
+        })
+    }
+
+    /// Returns what becomes of the streams to a port; `None` if there are none.
+    pub fn streams(&self, cx: &Cx<'_>, key: &PortKey, port: &Port) -> Option<Streams> {
+        if port.traffic() == Traffic::Http {
+            return None;
+        }
+        let first = self.rules(cx, key, port, Layer::Tcp).into_iter().next();
+        let backends: Vec<(Option<Found>, u32)> = match first.as_ref().map(|of| (&of.rule, &of.rule.action)) {
+            None => vec![(self.own(cx, key, port, Layer::Tcp), 1)],
+            Some((rule, Action::Forward(backends))) => {
+                let found = |to: &Option<Backend>| self.upstream(cx, key, rule, to.as_ref()?, Layer::Tcp);
+                backends.iter().map(|to| (found(&to.backend), to.weight)).collect()
+            }
+            Some((_, Action::Redirect(_) | Action::Respond(_) | Action::Refuse)) => vec![(None, 1)],
+        };
+        let path = backends.iter().find_map(|(found, _)| Some(&found.as_ref()?.path));
+        let limits = path.map(|path| self.upstreams.limits(cx, path)).unwrap_or_default();
+        let shares = backends.into_iter().map(|(found, weight)| (cluster(found), weight)).collect();
+        Some(Streams { shares, limits })
+    }
+
     /// Returns the rules of a port that are its waypoint's matter: not those that callers of another
     /// namespace chose for themselves.
     fn rules(&self, cx: &Cx<'_>, key: &PortKey, port: &Port, layer: Layer) -> Vec<Placed> {

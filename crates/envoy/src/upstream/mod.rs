@@ -6,28 +6,43 @@ pub(crate) use security::{Origination, Trust};
 
 use engine::{Builder, Cx, Memo, Table};
 use gateway::{Path, PathPolicy, Policies, PortPath};
+use mesh::PortProtocol;
 use mesh::destination::Destinations;
 use model::facts::{Algorithm, HashKey, KeyPair, LocalitySetting, Resolution, RetryBudget};
-use model::{Name, Ns, Str};
+use model::{Name, Ns, Str, shared};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use crate::key::{ClusterKey, Layer, PortKey};
 use crate::locality::Preference;
 use crate::port::{self, Port, Traffic};
 
-/// What a cluster is made from.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// What a cluster and its endpoints are made from. It is no row: both compute it, each what it needs.
+#[derive(Debug)]
 pub(crate) struct Upstream {
     pub port: Port,
-    /// What DestinationRules say.
-    pub policy: PathPolicy,
-    /// How connections to it are secured, if they are.
-    pub security: Option<Origination>,
+    /// What DestinationRules say, if they say anything.
+    policy: Option<Arc<PathPolicy>>,
     /// Which of its instances are preferred by where they are.
     pub preference: Option<Preference>,
 }
 
+/// How connections to an upstream are made.
+#[derive(Debug)]
+pub(crate) struct Way {
+    /// How they are secured, if they are.
+    pub security: Option<Origination>,
+    /// How much may be tried again.
+    pub retries: Option<RetryBudget>,
+}
+
 impl Upstream {
+    /// Returns what DestinationRules say.
+    pub fn policy(&self) -> &PathPolicy {
+        static NONE: LazyLock<PathPolicy> = LazyLock::new(PathPolicy::default);
+        self.policy.as_deref().unwrap_or(&NONE)
+    }
+
     /// Returns the cluster by whose name the endpoints of this one are called: both layers of a port have the same.
     pub fn with_endpoints(&self, key: &ClusterKey) -> ClusterKey {
         let first = self.port.traffic().layers().first().copied();
@@ -71,13 +86,6 @@ pub(crate) struct Upstreams {
     security: security::Sources,
 }
 
-/// What is made of those that are configured.
-pub(crate) struct Rows {
-    pub upstreams: Table<ClusterKey, Upstream>,
-    /// What waypoints show to upstreams: whose waypoint, the Secret, and what is in it.
-    pub certificates: Table<(Name, Name), KeyPair>,
-}
-
 /// An upstream that is configured.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Found {
@@ -109,7 +117,6 @@ impl Upstreams {
         gateway: &gateway::Tables,
     ) -> Self {
         let rules = gateway.destinations;
-        let policies = rules.policies;
         let certificates = security::declare_certificates(b);
         Self {
             destinations,
@@ -117,13 +124,13 @@ impl Upstreams {
             // Whoever leads there reads no more than that it is there.
             wanted: b.memo("wanted_clusters", |_, _: &ClusterKey| Some(())),
             hashes: b.memo("hash_keys", move |cx, path: &PortPath| {
-                match &cx.memo(policies, path)?.port.load_balancer.as_ref()?.algorithm {
+                match &rules.policy(cx, path)?.port.load_balancer.as_ref()?.algorithm {
                     Algorithm::Hash(key, _) => Some(key.clone()),
                     Algorithm::LeastRequest | Algorithm::RoundRobin | Algorithm::Random => None,
                 }
             }),
             limits: b.memo("stream_limits", move |cx, path: &PortPath| {
-                let policy = &cx.memo(policies, path)?.port;
+                let policy = &rules.policy(cx, path)?.port;
                 let pool = policy.connections.as_ref();
                 let algorithm = policy.load_balancer.as_ref().map(|of| &of.algorithm);
                 Some(StreamLimits {
@@ -142,19 +149,16 @@ impl Upstreams {
         }
     }
 
-    /// Declares that the ports of services are wanted at their own waypoints.
-    pub fn want_ports(self, b: &mut Builder, ports: Table<PortKey, Port>) {
-        b.derive("port_upstreams", ports, move |cx, key, port| {
-            for layer in port.traffic().layers() {
-                cx.memo(self.wanted, &ClusterKey::own(key, *layer));
-            }
-            Some(())
-        });
+    /// Wants the clusters of a port at its service's own waypoint.
+    pub fn want(self, cx: &Cx<'_>, port: &PortKey, protocol: PortProtocol) {
+        for layer in Traffic::of(protocol).layers() {
+            cx.memo(self.wanted, &ClusterKey::own(port, *layer));
+        }
     }
 
     /// Returns an upstream of a waypoint; `None` where there is no such port.
     pub fn find(self, cx: &Cx<'_>, waypoint: &Name, to: To<'_>) -> Option<Found> {
-        let service = Str::from(format!("{}/{}", &**to.ns, to.hostname));
+        let service = shared(&format!("{}/{}", &**to.ns, to.hostname));
         let destination = self.destinations.get(cx, &service)?;
         let (_, protocol) = destination.ports.iter().find(|(port, _)| *port == to.port)?;
         // Requests may be sent to what is said to be no HTTP, and the other way round.
@@ -180,6 +184,7 @@ impl Upstreams {
 
     /// Returns what of a request to an upstream is hashed, if its endpoints are chosen so.
     pub fn hash(self, cx: &Cx<'_>, of: &PortPath) -> Option<HashKey> {
+        self.rules.held(cx, &of.path)?;
         cx.memo(self.hashes, of).map(|key| (*key).clone())
     }
 
@@ -188,34 +193,47 @@ impl Upstreams {
         cx.memo(self.limits, of).map(|of| *of).unwrap_or_default()
     }
 
-    /// Declares those that are wanted; to be called after all tables that want any.
-    pub fn declare_rows(self, b: &mut Builder) -> Rows {
-        let wanted = b.in_use("clusters_in_use", self.wanted);
-        let (destinations, policies) = (self.destinations, self.rules.policies);
-        let upstreams = b.derive("upstreams", wanted, move |cx, key, ()| {
-            let port = port::find(cx, destinations, &key.service, key.port)?;
-            let service = port.object.ns.clone();
-            let client = key.client.clone().unwrap_or_else(|| service.clone());
-            let path = PortPath {
-                path: Path { client, service, hostname: port.hostname.clone() },
-                port: key.port,
-                subset: key.subset.clone(),
-            };
-            let mut policy = cx.memo(policies, &path).map(|policy| (*policy).clone()).unwrap_or_default();
-            policy.retries = self.retries(cx, &port).or(policy.retries);
-            let is_requests = port.traffic() != Traffic::Tcp && key.layer != Some(Layer::Tcp);
-            let security = self.security.of(cx, &key.waypoint, &port, &policy, is_requests);
-            let service = destinations.get(cx, &key.service)?;
-            let preference = Preference::of(&service, &policy.port, cx.single(self.locality).as_deref());
-            Some(Upstream { port, policy, security, preference })
-        });
-        Rows { upstreams, certificates: security::declare_pairs(b, self.security) }
+    /// Declares the clusters that are wanted; to be called after all tables that want any.
+    pub fn declare_wanted(self, b: &mut Builder) -> Table<ClusterKey, ()> {
+        b.in_use("clusters_in_use", self.wanted)
+    }
+
+    /// Declares what waypoints show to upstreams: whose waypoint, the Secret, and what is in it. To be called after all
+    /// tables that read the ways there.
+    pub fn declare_certificates(self, b: &mut Builder) -> Table<(Name, Name), KeyPair> {
+        security::declare_pairs(b, self.security)
+    }
+
+    /// Returns what a cluster and its endpoints are made from; `None` if there is no such port.
+    pub fn of(self, cx: &Cx<'_>, key: &ClusterKey) -> Option<Upstream> {
+        let port = port::find(cx, self.destinations, &key.service, key.port)?;
+        let service = port.object.ns.clone();
+        let client = key.client.clone().unwrap_or_else(|| service.clone());
+        let path = PortPath {
+            path: Path { client, service, hostname: port.hostname.clone() },
+            port: key.port,
+            subset: key.subset.clone(),
+        };
+        let policy = self.rules.policy(cx, &path);
+        let service = self.destinations.get(cx, &key.service)?;
+        let mut of = Upstream { port, policy, preference: None };
+        of.preference = Preference::of(&service, &of.policy().port, cx.single(self.locality).as_deref());
+        Some(of)
+    }
+
+    /// Returns how connections to an upstream are made.
+    pub fn way(self, cx: &Cx<'_>, key: &ClusterKey, to: &Upstream) -> Way {
+        let is_requests = to.port.traffic() != Traffic::Tcp && key.layer != Some(Layer::Tcp);
+        Way {
+            security: self.security.of(cx, &key.waypoint, &to.port, to.policy(), is_requests),
+            retries: self.retries(cx, &to.port).or(to.policy().retries),
+        }
     }
 
     /// Returns what a policy of the Gateway API says of how much may be tried again.
     fn retries(self, cx: &Cx<'_>, port: &Port) -> Option<RetryBudget> {
         let mut targets = security::targets(port).into_iter();
-        let of = targets.find_map(|target| cx.get(self.policies.traffic, &target))?.retries?;
+        let of = targets.find_map(|target| self.policies.traffic.get(cx, &target))?.retries?;
         Some(RetryBudget {
             percent: Some(of.budget.count.min(100) * 1_000),
             min_concurrency: Some(of.min_rate.count),

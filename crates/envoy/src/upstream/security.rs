@@ -55,7 +55,7 @@ impl Sources {
         policy: &PathPolicy,
         is_requests: bool,
     ) -> Option<Origination> {
-        if let Some(tls) = targets(port).into_iter().find_map(|target| cx.get(self.policies.tls, &target)) {
+        if let Some(tls) = targets(port).into_iter().find_map(|target| self.policies.tls.get(cx, &target)) {
             return Some(of_policy(&tls));
         }
         let tls = policy.port.tls.as_ref()?;

@@ -5,22 +5,22 @@ mod target;
 mod tls;
 mod traffic;
 
-pub use target::PolicyTarget;
+pub use target::{Held, PolicyTarget};
 pub use tls::{BackendTls, Verification};
 pub use traffic::BackendTraffic;
 
 pub(crate) use target::Inputs;
 
-use engine::{Builder, Table};
+use engine::Builder;
 use output::Outputs;
 
 /// The policies that hold.
 #[derive(Clone, Copy, Debug)]
 pub struct Policies {
     /// TLS towards backends: that of a port by name goes before that of its service.
-    pub tls: Table<PolicyTarget, BackendTls>,
+    pub tls: Held<BackendTls>,
     /// Retries towards backends.
-    pub traffic: Table<PolicyTarget, BackendTraffic>,
+    pub traffic: Held<BackendTraffic>,
 }
 
 /// Declares them, and the statuses of all.

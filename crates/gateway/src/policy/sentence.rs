@@ -14,8 +14,8 @@ impl Policies {
     /// Returns what holds of each service and port as a sentence, ascending by these, that of TLS first. This walks
     /// the tables: it is meant for people.
     pub fn sentences(&self, graph: &Graph) -> Vec<String> {
-        let tls = graph.rows(self.tls).into_iter();
-        let traffic = graph.rows(self.traffic).into_iter();
+        let tls = graph.rows(self.tls.rows).into_iter();
+        let traffic = graph.rows(self.traffic.rows).into_iter();
         let tls = tls.map(|(target, tls)| format!("{target}: {tls}"));
         tls.chain(traffic.map(|(target, traffic)| format!("{target}: {traffic}"))).collect()
     }

@@ -7,6 +7,7 @@ use model::{Kind, Name, Ns, Str};
 use output::{Condition, Conditions, Entry, EntryList};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use crate::class::{GATEWAY_CONTROLLER, MESH_CONTROLLER};
@@ -86,6 +87,34 @@ fn is_ignored(meta: &Meta) -> bool {
     meta.annotations.get(IGNORE).is_some_and(|value| value == "true")
 }
 
+/// What policies of one kind say of their targets.
+pub struct Held<V> {
+    /// By target.
+    pub rows: Table<PolicyTarget, V>,
+    namespaces: Table<Ns, ()>,
+}
+
+impl<V> Clone for Held<V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<V> Copy for Held<V> {}
+impl<V> fmt::Debug for Held<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Held({:?})", self.rows)
+    }
+}
+
+impl<V: Row> Held<V> {
+    /// Returns what holds of a target.
+    pub fn get(&self, cx: &Cx<'_>, target: &PolicyTarget) -> Option<Arc<V>> {
+        // Most namespaces have none: it is not remembered of each target that there is nothing.
+        cx.get(self.namespaces, &target.service.name.ns)?;
+        cx.get(self.rows, target)
+    }
+}
+
 /// Policies of one kind that count, found by their targets.
 pub(super) struct ByTarget<P> {
     by_target: Index<PolicyTarget, Name, P>,
@@ -125,8 +154,12 @@ impl<P: Policy> ByTarget<P> {
         b: &mut Builder,
         name: &'static str,
         lower: impl Fn(&Cx<'_>, &P) -> V + Send + 'static,
-    ) -> Table<PolicyTarget, V> {
-        b.group(name, self.by_target, move |cx, _, policies| Some(lower(cx, oldest(policies)?.1)))
+    ) -> Held<V> {
+        let rows = b.group(name, self.by_target, move |cx, _, policies| Some(lower(cx, oldest(policies)?.1)));
+        let by_namespace =
+            b.index(rows, "held_policy_by_namespace", |of: &PolicyTarget, _| [of.service.name.ns.clone()]);
+        let namespaces = b.group("namespaces_with_held_policies", by_namespace, |_, _: &Ns, _| Some(()));
+        Held { rows, namespaces }
     }
 
     /// Declares the statuses of policies that this revision owns: an entry for each target, then one for each

@@ -1,11 +1,11 @@
 //! TLS towards backends.
 
-use engine::{Builder, Cx, Table};
+use engine::{Builder, Cx};
 use model::facts::{BackendTarget, BackendTlsPolicy, Meta, ObjectReference, Roots, SubjectAltName};
 use model::{Kind, Name, Str};
 use output::{Condition, Outputs};
 
-use super::target::{ACCEPTED, ByTarget, Further, Inputs, Policy, PolicyTarget, RESOLVED_REFS, VALID};
+use super::target::{ACCEPTED, ByTarget, Further, Held, Inputs, Policy, RESOLVED_REFS, VALID};
 use crate::reference::{Missing, References};
 
 /// How connections to a backend are secured.
@@ -58,11 +58,7 @@ struct Trust {
 }
 
 /// Declares what holds.
-pub(super) fn declare(
-    b: &mut Builder,
-    out: &mut Outputs,
-    inputs: &Inputs,
-) -> Table<PolicyTarget, BackendTls> {
+pub(super) fn declare(b: &mut Builder, out: &mut Outputs, inputs: &Inputs) -> Held<BackendTls> {
     let names = ["backend_tls_policies", "backend_tls_policy_by_target"];
     let policies = ByTarget::declare(b, names, inputs.tls, inputs);
     let trust = {

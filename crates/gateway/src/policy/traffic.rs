@@ -1,11 +1,11 @@
 //! Retries towards backends.
 
-use engine::{Builder, Table};
+use engine::Builder;
 use model::facts::{BackendTarget, BackendTrafficPolicy, Meta, RetryConstraint};
 use model::{Kind, Name};
 use output::{Condition, Outputs};
 
-use super::target::{ACCEPTED, ByTarget, Further, Inputs, Policy, PolicyTarget, VALID};
+use super::target::{ACCEPTED, ByTarget, Further, Held, Inputs, Policy, VALID};
 
 /// How many requests to a backend may be retries.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -34,11 +34,7 @@ impl Policy for BackendTrafficPolicy {
 }
 
 /// Declares what holds.
-pub(super) fn declare(
-    b: &mut Builder,
-    out: &mut Outputs,
-    inputs: &Inputs,
-) -> Table<PolicyTarget, BackendTraffic> {
+pub(super) fn declare(b: &mut Builder, out: &mut Outputs, inputs: &Inputs) -> Held<BackendTraffic> {
     let names = ["backend_traffic_policies", "backend_traffic_policy_by_target"];
     let policies = ByTarget::declare(b, names, inputs.traffic, inputs);
     let conditions = policies.declare_conditions(

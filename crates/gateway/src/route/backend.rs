@@ -201,7 +201,7 @@ impl Backends {
     /// Tells whether a DestinationRule that holds for traffic of namespace `client` to a service gives it a subset.
     fn has_subset(self, cx: &Cx<'_>, client: &Ns, (service, hostname): (&Ns, &Str), subset: &str) -> bool {
         let path = Path { client: client.clone(), service: service.clone(), hostname: hostname.clone() };
-        let held = cx.memo(self.destinations.held, &path);
+        let held = self.destinations.held(cx, &path);
         let rows = held.and_then(|key| cx.get(self.destinations.rows, &key));
         rows.is_some_and(|destination| destination.subset(subset).is_some())
     }

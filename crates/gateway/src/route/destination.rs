@@ -74,7 +74,9 @@ pub struct Destinations {
     pub rows: Table<DestinationKey, Destination>,
     /// Which of them hold for traffic: the rules of its own namespace go before those of the service's, and these
     /// before those of the root namespace; of one namespace, those for the most specific host.
-    pub held: Memo<Path, DestinationKey>,
+    held: Memo<Path, DestinationKey>,
+    /// The namespaces of which rules may hold for traffic between two, if there are any.
+    with_any: Memo<Between, Vec<Ns>>,
     /// What holds for traffic to a port; `None` where no rule says anything.
     pub policies: Memo<PortPath, PathPolicy>,
     /// The Secrets that rules name for TLS, each in the namespace of its rule.
@@ -125,18 +127,22 @@ pub(crate) fn declare(b: &mut Builder, inputs: &Inputs) -> Destinations {
         all.sort_by(|(a, of_a), (b, of_b)| (of_a.meta.created, a).cmp(&(of_b.meta.created, b)));
         Some(merged(&all))
     });
-    let held = b.memo("destinations_held", move |cx, path: &Path| {
+    // Asked once for namespaces, and not for each host.
+    let with_any = b.memo("destination_rules_between", move |cx, (client, service): &Between| {
         let root = cx.single(root);
-        let mut namespaces = vec![&path.client];
-        for ns in std::iter::once(&path.service).chain(root.as_deref()) {
-            if !namespaces.contains(&ns) {
-                namespaces.push(ns);
-            }
-        }
-        namespaces.into_iter().find_map(|ns| of_namespace(cx, (with_rules, rows), ns, path))
+        let all: Vec<Ns> = namespaces(client, service, root.as_deref())
+            .into_iter()
+            .filter(|ns| cx.get(with_rules, ns).is_some())
+            .cloned()
+            .collect();
+        (!all.is_empty()).then_some(all)
+    });
+    let held_by_host = b.memo("destinations_held", move |cx, path: &Path| {
+        let all = cx.memo(with_any, &between(path))?;
+        all.iter().find_map(|ns| of_namespace(cx, rows, ns, path))
     });
     let policies = b.memo("destination_policies", move |cx, of: &PortPath| {
-        let key = cx.memo(held, &of.path)?;
+        let key = held(cx, (with_any, held_by_host), &of.path)?;
         let row = cx.get(rows, &key)?;
         let subset = Some(of.subset.as_str()).filter(|name| !name.is_empty());
         let own = subset.and_then(|name| row.subset(name));
@@ -160,18 +166,45 @@ pub(crate) fn declare(b: &mut Builder, inputs: &Inputs) -> Destinations {
             Missing::Unreadable(why) => shared(&format!("Secret {secret} cannot be read: {why}")),
         }))
     });
-    Destinations { rows, held, policies, credentials, rules, root }
+    Destinations { rows, with_any, held: held_by_host, policies, credentials, rules, root }
+}
+
+/// The namespace that sends, and that of the service.
+type Between = (Ns, Ns);
+
+fn between(path: &Path) -> Between {
+    (path.client.clone(), path.service.clone())
+}
+
+/// Returns the namespaces whose rules count for traffic, those that go first before the others.
+fn namespaces<'a>(client: &'a Ns, service: &'a Ns, root: Option<&'a Ns>) -> Vec<&'a Ns> {
+    let mut all = vec![client];
+    for ns in std::iter::once(service).chain(root) {
+        if !all.contains(&ns) {
+            all.push(ns);
+        }
+    }
+    all
+}
+
+/// Returns which rules hold for traffic to a host.
+fn held(
+    cx: &Cx<'_>,
+    (with_any, by_host): (Memo<Between, Vec<Ns>>, Memo<Path, DestinationKey>),
+    path: &Path,
+) -> Option<Arc<DestinationKey>> {
+    // Most namespaces have none: it is not remembered of each host that there is nothing.
+    cx.memo(with_any, &between(path))?;
+    cx.memo(by_host, path)
 }
 
 /// Returns the key of the rules of a namespace that hold for traffic.
 fn of_namespace(
     cx: &Cx<'_>,
-    (with_rules, rows): (Table<Ns, ()>, Table<DestinationKey, Destination>),
+    rows: Table<DestinationKey, Destination>,
     ns: &Ns,
     path: &Path,
 ) -> Option<DestinationKey> {
-    // Most namespaces have none.
-    cx.get(with_rules, ns)?;
     let hosts = std::iter::once(path.hostname.clone()).chain(wider(&path.hostname));
     let keys = hosts.flat_map(|hostname| {
         let of = |audience| DestinationKey { ns: ns.clone(), hostname: hostname.clone(), audience };
@@ -234,13 +267,25 @@ fn merged(rules: &[(Name, Arc<DestinationRule>)]) -> Destination {
 }
 
 impl Destinations {
+    /// Returns what holds for traffic to a port; `None` where no rule says anything.
+    pub fn policy(&self, cx: &Cx<'_>, of: &PortPath) -> Option<Arc<PathPolicy>> {
+        // Most hosts have no rule: there is no row that says so of each of their ports.
+        self.held(cx, &of.path)?;
+        cx.memo(self.policies, of)
+    }
+
+    /// Returns which rules hold for traffic to a host.
+    pub fn held(&self, cx: &Cx<'_>, path: &Path) -> Option<Arc<DestinationKey>> {
+        held(cx, (self.with_any, self.held), path)
+    }
+
     /// Returns the namespace that sends, if other rules hold for it than for the service's own.
     pub fn of_client(&self, cx: &Cx<'_>, path: &Path) -> Option<Ns> {
         if path.client == path.service {
             return None;
         }
         let own = Path { client: path.service.clone(), ..path.clone() };
-        (cx.memo(self.held, path) != cx.memo(self.held, &own)).then(|| path.client.clone())
+        (self.held(cx, path) != self.held(cx, &own)).then(|| path.client.clone())
     }
 }
 

@@ -119,7 +119,7 @@ impl Inputs {
             let all = std::iter::once((Str::new(), None));
             for (port, number) in all.chain(ports.into_iter().map(|(name, number)| (name, Some(number)))) {
                 let target = PolicyTarget { service: service.clone(), port };
-                if let Some(tls) = cx.get(self.policies.tls, &target) {
+                if let Some(tls) = self.policies.tls.get(cx, &target) {
                     policies.push((target, number, tls.policy.clone()));
                 }
             }

@@ -63,7 +63,7 @@ pub(super) fn declare(
     let allowing = b.index(allowing, "allow_policy_by_namespace", |name: &Name, _| [name.ns.clone()]);
     let admits: Memo<(Name, Name), bool> = b.memo("policy_admits", move |cx, (policy, account)| {
         let row = cx.get(rows, policy)?;
-        let sent = Authorization::decode(row.encoded.as_ref()?.bytes()).ok()?;
+        let sent = Authorization::decode(&*row.encoded.as_ref()?.body).ok()?;
         Some(can_match_peer(&sent, cx.single(settings.trust_domain)?.as_str(), account))
     });
     let behind = behind.declare_rows(b);

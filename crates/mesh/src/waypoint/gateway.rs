@@ -164,7 +164,7 @@ impl Waypoint {
 pub(crate) type Accounts = std::collections::BTreeSet<Str>;
 
 /// Of which families the addresses of a waypoint's instances are.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
 pub struct Families {
     /// Some are of IPv4.
     pub v4: bool,

@@ -3,8 +3,8 @@
 //! ```text
 //!   mesh scope    Log per type: Chain (present) ┐ segments of bytes, ordered by change
 //!                               Chain (gone)    ┘
-//!   proxy scopes  ProxyStore: name ▸ ProxyView: type ▸ TypeView ┬ by name   ┐ persistent maps
-//!                                                               └ by change ┘ of shared frames
+//!   proxy scopes  ProxyStore: name ▸ ProxyView: type ▸ TypeView ┬ by name   ┐ sorted, in shared
+//!                                                               └ by change ┘ pieces, of shared frames
 //! ```
 
 mod chain;
@@ -12,6 +12,7 @@ mod frame;
 mod mesh;
 mod proxy;
 mod segment;
+mod sorted;
 mod view;
 
 pub(crate) use frame::Frame;

@@ -6,7 +6,7 @@ use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::iter::{Peekable, from_fn, once};
-use std::ops::Bound::{Excluded, Unbounded};
+use std::ops::Bound::Excluded;
 use std::sync::{Arc, LazyLock};
 
 use proto::ResourceType;
@@ -18,6 +18,7 @@ use crate::types::{PROXY_TYPES, proxy_slot};
 use crate::wire::ResourceRef;
 
 use super::frame::{Frame, Frames};
+use super::sorted::Sorted;
 
 /// A frame that stands for its name.
 #[derive(Debug, Clone)]
@@ -55,8 +56,8 @@ type Moment = (u64, u32);
 /// Everything of one type of a scope at one step; cheap to share.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TypeView {
-    by_name: RedBlackTreeMapSync<ByName, Moment>,
-    by_change: RedBlackTreeMapSync<Moment, Frame>,
+    by_name: Sorted<ByName, Moment>,
+    by_change: Sorted<Moment, Frame>,
     /// Step of the newest removal.
     removed: u64,
     /// What further scopes hold of the type. No name is in two of them.
@@ -93,7 +94,7 @@ impl TypeView {
 
     /// Number of resources.
     pub fn len(&self) -> usize {
-        self.parts().map(|part| part.by_name.size()).sum()
+        self.parts().map(|part| part.by_name.len()).sum()
     }
 
     /// Tells whether it is of fewer scopes than another.
@@ -103,19 +104,19 @@ impl TypeView {
 
     /// The frame of a name.
     pub fn get(&self, name: &str) -> Option<&Frame> {
-        let mut found = self.parts().filter_map(|part| part.by_name.get_key_value(name.as_bytes()));
+        let mut found = self.parts().filter_map(|part| part.by_name.get(name.as_bytes()));
         found.next().map(|(of, _)| &of.0)
     }
 
     /// The step of the last change of a name; none of one that is not there.
     pub fn step_of(&self, name: &str) -> Option<u64> {
-        self.by_name.get(name.as_bytes()).map(|(step, _)| *step)
+        self.by_name.get(name.as_bytes()).map(|(_, (step, _))| *step)
     }
 
     /// All frames, by name.
     pub fn frames(&self) -> impl Iterator<Item = &Frame> {
-        let parts = self.parts().map(|part| part.by_name.keys()).collect();
-        merged(parts, |a, b| a.cmp(b)).map(|of| &of.0)
+        let parts = self.parts().map(|part| part.by_name.iter()).collect();
+        merged(parts, |(a, _), (b, _)| a.cmp(b)).map(|(of, _)| &of.0)
     }
 
     /// All resources, by name.
@@ -125,8 +126,7 @@ impl TypeView {
 
     /// Frames that changed after a step, oldest change first, with the step.
     pub fn changed_after(&self, step: u64) -> impl Iterator<Item = (u64, &Frame)> {
-        let range = (Excluded((step, u32::MAX)), Unbounded);
-        let parts = self.parts().map(|part| part.by_change.range(range)).collect();
+        let parts = self.parts().map(|part| part.by_change.from(Excluded(&(step, u32::MAX)))).collect();
         merged(parts, |(a, _), (b, _)| a.cmp(b)).map(|(&(step, _), frame)| (step, frame))
     }
 
@@ -154,20 +154,19 @@ impl TypeView {
     }
 
     fn put(&mut self, at: Moment, frame: Frame) {
-        if let Some(before) = self.by_name.get(frame.name_bytes()) {
-            self.by_change.remove_mut(before);
+        if let Some((_, before)) = self.by_name.get(frame.name_bytes()) {
+            self.by_change.remove(before);
         }
-        self.by_change.insert_mut(at, frame.clone());
-        self.by_name.insert_mut(ByName(frame), at);
+        self.by_change.insert(at, frame.clone());
+        self.by_name.insert(ByName(frame), at);
     }
 
     fn remove(&mut self, step: u64, name: &str) -> Option<Frame> {
-        let at = self.by_name.get(name.as_bytes()).copied()?;
-        let frame = self.by_change.get(&at).cloned();
-        self.by_change.remove_mut(&at);
-        self.by_name.remove_mut(name.as_bytes());
+        let (frame, at) = self.by_name.get(name.as_bytes()).map(|(of, at)| (of.0.clone(), *at))?;
+        self.by_change.remove(&at);
+        self.by_name.remove(name.as_bytes());
         self.removed = step;
-        frame
+        Some(frame)
     }
 }
 
@@ -319,11 +318,11 @@ impl ProxyStore {
         scope: &str,
         of: ResourceType,
         name: &str,
-        body: &[u8],
+        body: &Arc<[u8]>,
     ) -> Result<bool, WriteError> {
         WriteError::check(name, body)?;
         let before = self.find(scope, of, name).cloned();
-        if before.as_ref().is_some_and(|frame| frame.resource().body == body) {
+        if before.as_ref().is_some_and(|frame| *frame.resource().body == **body) {
             return Ok(false);
         }
         let Some(slot) = proxy_slot(of) else { return Ok(false) };

@@ -5,8 +5,8 @@ use std::fmt;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::log::{Position, View};
-use crate::wire;
+use crate::log::{Frame, Position, View};
+use crate::wire::{self, Form};
 
 /// Stretches shorter than this are copied together: a frame of the transport costs more.
 const SMALL: usize = 4 * 1024;
@@ -30,6 +30,8 @@ enum Part {
     Made(Bytes),
     /// Frames that others may send, too.
     Frames(std::vec::IntoIter<Bytes>),
+    /// Resources of a proxy, and the content of the one whose head went out last.
+    Resources { frames: std::vec::IntoIter<Frame>, form: Form, body: Option<Bytes> },
     /// Frames as they stand in the log.
     Shared { view: View, pick: Pick },
     /// Workloads of the address log, taken out of their `Address`.
@@ -115,6 +117,12 @@ impl Response {
         self.push(Part::Frames(frames.into_iter()), len);
     }
 
+    /// Adds resources of a proxy.
+    pub(in crate::session) fn push_resources(&mut self, frames: Vec<Frame>, form: Form) {
+        let len = frames.iter().map(|frame| frame.len_as(form) as u64).sum();
+        self.push(Part::Resources { frames: frames.into_iter(), form, body: None }, len);
+    }
+
     /// Adds the frames of a view that are newer than a step.
     pub(in crate::session) fn push_after(&mut self, view: &View, step: u64) {
         let pick = Pick::From(view.start_after(step));
@@ -158,6 +166,11 @@ impl Response {
             let bytes = match self.parts.front_mut()? {
                 Part::Made(bytes) => Some(std::mem::take(bytes)).filter(|bytes| !bytes.is_empty()),
                 Part::Frames(frames) => frames.next(),
+                Part::Resources { frames, form, body } => body.take().or_else(|| {
+                    let frame = frames.next()?;
+                    *body = Some(frame.body()).filter(|body| !body.is_empty());
+                    Some(frame.head(*form))
+                }),
                 Part::Shared { view, pick } => next_run(view, pick).and_then(|(segment, first, end)| {
                     view.segment(segment).map(|segment| segment.slice(first, end))
                 }),

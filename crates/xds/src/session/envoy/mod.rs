@@ -38,7 +38,7 @@ use crate::session::response::Response;
 use crate::session::stats::{AckState, RefusedResource, SessionStats};
 use crate::snapshot::Snapshot;
 use crate::types::{PROXY_TYPES, REMOVAL_ORDER, rules};
-use crate::wire;
+use crate::wire::{self, Form};
 
 use self::cluster::endpoints_of;
 use self::own::OwnResources;
@@ -443,11 +443,11 @@ impl EnvoySession {
         }
         let nonce = format!("{step:x}-{:x}", self.stats.responses);
         let mut response = Response::new(step, subscription.of.type_url(), &nonce);
-        let frames = update.fresh.iter().chain(&update.kept);
-        response.push_frames(match self.variant {
-            Variant::Delta => frames.map(|frame| frame.delta()).collect(),
-            Variant::StateOfTheWorld => frames.map(|frame| frame.state_of_the_world()).collect(),
-        });
+        let form = match self.variant {
+            Variant::Delta => Form::Delta,
+            Variant::StateOfTheWorld => Form::StateOfTheWorld,
+        };
+        response.push_resources(update.fresh.into_iter().chain(update.kept).collect(), form);
         let mut removed = Vec::new();
         update.removed.iter().for_each(|name| wire::put_removed_frame(&mut removed, name));
         response.push_made(removed);

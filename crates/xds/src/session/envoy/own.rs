@@ -1,5 +1,7 @@
 //! What a stream is given that no other is: secrets of its own.
 
+use std::sync::Arc;
+
 use proto::ResourceType;
 
 use crate::log::{Frame, TypeView};
@@ -51,12 +53,12 @@ impl OwnResources {
 
     /// Puts a resource that is kept; false when it is there already.
     pub fn put(&mut self, name: &str, body: &[u8]) -> bool {
-        self.insert(Own { frame: Frame::new(TYPE, name, body), is_once: false, is_spent: false })
+        self.insert(Own { frame: Frame::new(TYPE, name, body.into()), is_once: false, is_spent: false })
     }
 
     /// Puts a resource that is forgotten as soon as it is sent; without a body one that the client holds.
     pub fn put_once(&mut self, name: &str, version: &str, body: Option<&[u8]>) -> bool {
-        let frame = Frame::with_version(TYPE, name, version, body.unwrap_or_default());
+        let frame = Frame::with_version(TYPE, name, version, body.unwrap_or_default().into());
         self.insert(Own { frame, is_once: true, is_spent: body.is_none() })
     }
 
@@ -85,7 +87,7 @@ impl OwnResources {
         for own in self.all.iter_mut().filter(|own| own.is_once && !own.is_spent) {
             if frames.iter().any(|frame| frame.name_bytes() == own.frame.name_bytes()) {
                 let resource = own.frame.resource();
-                own.frame = Frame::with_version(TYPE, resource.name, resource.version, &[]);
+                own.frame = Frame::with_version(TYPE, resource.name, resource.version, Arc::default());
                 own.is_spent = true;
             }
         }
