@@ -190,6 +190,17 @@ pub struct IdentityArgs {
         value_parser = duration
     )]
     pub max_cert_ttl: Duration,
+    /// Maximum lifetime of a certificate that a ztunnel requests for a pod of its node; requests for more get this one; default: the default lifetime of a certificate
+    #[arg(long, value_name = "TIME", env = "PILOTHOUSE_MAX_IMPERSONATED_CERT_TTL", value_parser = at_least_a_second)]
+    pub max_impersonated_cert_ttl: Option<Duration>,
+    /// For which accounts a client certificate alone is enough to get the next one: `workload-entries`, those that a WorkloadEntry names, or `all`, those of pods too
+    #[arg(
+        long,
+        value_name = "ACCOUNTS",
+        env = "PILOTHOUSE_RENEWAL_BY_CERTIFICATE",
+        default_value = "workload-entries"
+    )]
+    pub renewal_by_certificate: ca::CertificateRenewal,
     /// Lifetime of a self-signed root
     #[arg(
         long,
@@ -464,6 +475,8 @@ impl ServeArgs {
             ca_dir: of.ca_dir.clone(),
             default_cert_ttl: of.default_cert_ttl,
             max_cert_ttl: of.max_cert_ttl,
+            max_impersonated_cert_ttl: of.max_impersonated_cert_ttl,
+            certificate_renewal: of.renewal_by_certificate,
             root_ttl: of.root_ttl,
             root_overlap: of.root_overlap,
             signing_intermediate: of.signing_intermediate,
