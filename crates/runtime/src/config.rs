@@ -98,6 +98,9 @@ pub struct MeshArgs {
     /// Reach workloads of other networks through the gateways of those networks only, and only by Services with scope GLOBAL
     #[arg(long, env = "AMBIENT_ENABLE_MULTI_NETWORK")]
     pub multi_network: bool,
+    /// Namespaces whose Gateways may declare gateways of other networks, besides the system namespace; `*` for all
+    #[arg(long, value_name = "NAMES", env = "PILOTHOUSE_NETWORK_GATEWAY_NAMESPACES", value_delimiter = ',')]
+    pub network_gateway_namespaces: Vec<String>,
 }
 
 impl MeshArgs {
@@ -132,6 +135,7 @@ impl MeshArgs {
             entries_select_pods: self.entries_select_pods,
             services_select_entries: self.services_select_entries,
             multi_network: self.multi_network,
+            network_gateway_namespaces: self.network_gateway_namespaces.clone(),
             gateway_api: true,
             configures_waypoints: self.configures_waypoints(),
             proxies: self.deploys_gateways(of_folders).then(|| mesh::ProxyOptions {

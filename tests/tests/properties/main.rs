@@ -217,13 +217,14 @@ fn sorted(mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
 }
 
 fn options() -> impl Strategy<Value = Options> {
-    any::<[bool; 5]>().prop_map(|[canary, dry_run, allow_waypoints, require_waypoints, multi_network]| {
+    any::<[bool; 6]>().prop_map(|[canary, dry_run, allow_waypoints, require_waypoints, multi_network, any]| {
         Options {
             revision: if canary { "default".to_owned() } else { String::new() },
             dry_run_policies: dry_run,
             allow_waypoints,
             require_waypoints,
             multi_network,
+            network_gateway_namespaces: if any { vec!["*".to_owned()] } else { Vec::new() },
             ..Options::default()
         }
     })
