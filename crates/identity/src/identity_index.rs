@@ -255,7 +255,7 @@ impl IdentityIndex {
             let live = caller.live_pod(&pods)?;
             let gone_at = snapshot.pod(namespace, pod).and_then(|pod| pod.gone_at);
             is_leaving = gone_at.is_some();
-            Ok(Found {
+            Ok::<_, Denial>(Found {
                 pod: BoundPod {
                     uid: live.uid.into_owned(),
                     instance: snapshot.instance(namespace, pod).cloned(),

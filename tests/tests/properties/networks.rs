@@ -209,7 +209,13 @@ fn the_cluster_moving_to_their_network_shows_its_workloads() {
     let uid = "Kubernetes/networking.istio.io/WorkloadEntry/shop/a";
     assert_eq!(
         named(&delta),
-        BTreeMap::from([(uid, true), (&behind("far", "192.0.2.7"), false), (WEB, true)])
+        BTreeMap::from([
+            (uid, true),
+            (&behind("far", "192.0.2.7"), false),
+            (WEB, true),
+            // No gateway leads to the own network.
+            ("NetworkGateway/far/192.0.2.7/15008", false),
+        ])
     );
 }
 

@@ -280,6 +280,40 @@ fn circle_of_links_ends_and_every_file_is_read_once() {
     assert_eq!(tree.files.len(), 1, "{:?}", tree.files);
 }
 
+#[cfg(unix)]
+#[test]
+fn links_out_of_the_folders_are_named_and_neither_listed_nor_watched() {
+    use std::os::unix::fs::symlink;
+    let outside = dir(&[("secret.yaml", &service("secret"))]);
+    let (one, two) = (dir(&[("a.yaml", &service("a"))]), dir(&[("b.yaml", &service("b"))]));
+    let real = |dir: &TempDir| fs::canonicalize(dir.path()).unwrap();
+    let link = |target: &Path, name: &str| symlink(target, one.path().join(name)).unwrap();
+    link(outside.path(), "folder");
+    link(&outside.path().join("secret.yaml"), "file.yaml");
+    link(Path::new("folder"), "by-another");
+    link(&one.path().join("..").join(real(&outside).file_name().unwrap()), "upwards");
+    // It may appear, which nobody here needs to know.
+    link(&outside.path().join("later.yaml"), "nowhere.yaml");
+    // What is no manifest was never read.
+    link(&outside.path().join("secret.yaml"), "notes.txt");
+    link(two.path(), "named");
+    let mut watched = Vec::new();
+    let roots = [one.path().to_owned(), two.path().to_owned()];
+    let tree = tree::walk(&roots, &mut |folder| watched.push(folder.to_owned()));
+    let names: Vec<String> =
+        tree.files.keys().filter_map(|path| Some(Path::new(path).file_name()?.to_string_lossy().into())).collect();
+    assert_eq!(names.len(), 2, "{names:?}");
+    assert!(!tree.directories.iter().chain(&watched).any(|folder| folder.starts_with(real(&outside))));
+    let mut told: Vec<&str> = tree.problems.iter().map(|problem| problem.message.as_str()).collect();
+    told.sort_unstable();
+    assert_eq!(told.len(), 4, "{told:?}");
+    for (message, name) in told.iter().zip(["by-another", "file.yaml", "folder", "upwards"]) {
+        let shown = one.path().join(name);
+        assert!(message.starts_with(&format!("{} cannot be read: it is a link to ", shown.display())), "{message}");
+        assert!(message.contains("outside of the folders that are read"), "{message}");
+    }
+}
+
 #[tokio::test]
 async fn save_new_file_and_removal_are_seen() {
     let dir = dir(&[("a.yaml", &service("a"))]);
@@ -343,9 +377,10 @@ async fn object_that_cannot_be_understood_is_rejected_with_its_place() {
 
 #[tokio::test]
 async fn link_that_leads_nowhere_is_told_and_keeps_what_was_read() {
-    let elsewhere = dir(&[("a.yaml", &service("a"))]);
     let dir = dir(&[("b.yaml", &service("b"))]);
-    let target = elsewhere.path().join("a.yaml");
+    fs::create_dir(dir.path().join(".elsewhere")).unwrap();
+    write(&dir, ".elsewhere/a.yaml", &service("a"));
+    let target = dir.path().join(".elsewhere/a.yaml");
     std::os::unix::fs::symlink(&target, dir.path().join("a.yaml")).unwrap();
     let mut fixture = Fixture::start(&[dir.path()]).await;
     assert!(fixture.held.contains("Service default/a"));
@@ -503,16 +538,15 @@ async fn folder_that_vanishes_keeps_its_objects_and_is_read_when_it_appears() {
 #[cfg(unix)]
 #[tokio::test]
 async fn single_file_and_target_of_a_link_are_followed() {
-    let elsewhere = dir(&[("real.txt", &service("a"))]);
-    let linked = dir(&[]);
-    std::os::unix::fs::symlink(elsewhere.path().join("real.txt"), linked.path().join("a.yaml")).unwrap();
+    let linked = dir(&[("real.txt", &service("a"))]);
+    std::os::unix::fs::symlink(linked.path().join("real.txt"), linked.path().join("a.yaml")).unwrap();
     let single = dir(&[("b.yaml", &service("b")), ("not-asked-for.yaml", &service("x"))]);
     let file = single.path().join("b.yaml");
     let mut fixture = Fixture::start(&[linked.path(), &file]).await;
     assert!(fixture.held.contains("Service default/a") && fixture.held.contains("Service default/b"));
     assert!(!fixture.held.contains("Service default/x"));
 
-    write(&elsewhere, "real.txt", &service("c"));
+    write(&linked, "real.txt", &service("c"));
     fixture.until_held("Service default/c").await;
     write(&single, "next", &service("d"));
     fs::rename(single.path().join("next"), &file).unwrap();
