@@ -8,6 +8,7 @@ mod clusters;
 mod enforcement;
 mod health;
 mod identity;
+mod lifetimes;
 mod manifests;
 mod networks;
 mod slices;
