@@ -297,6 +297,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::clock::fake::FakeClock;
+    use ca::Refusal;
     use ca::token::BoundObject;
     use model::facts::Pod;
     use model::{Event, Kind, Object};
