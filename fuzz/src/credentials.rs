@@ -95,7 +95,12 @@ impl Good {
             audiences: vec!["istio-ca".to_owned()],
             life: Duration::from_secs(3600),
         };
-        let files = [("ca-cert.pem", &root_pem), ("ca-key.pem", &key_pem), ("root-cert.pem", &root_pem)];
+        let files = [
+            ("ca-cert.pem", &root_pem),
+            ("ca-key.pem", &key_pem),
+            ("cert-chain.pem", &root_pem),
+            ("root-cert.pem", &root_pem),
+        ];
         let review = serde_json::json!({"status": {
             "authenticated": true, "audiences": ["istio-ca"], "user": {
                 "username": "system:serviceaccount:shop:web", "groups": ["system:serviceaccounts"],

@@ -95,11 +95,7 @@ impl Bindings {
     ///
     /// # Errors
     /// What `find` says.
-    pub fn bind<E>(
-        &self,
-        name: Name,
-        find: impl FnOnce() -> Result<Found, E>,
-    ) -> Result<Binding, E> {
+    pub fn bind<E>(&self, name: Name, find: impl FnOnce() -> Result<Found, E>) -> Result<Binding, E> {
         let mut table = self.0.lock();
         let Found { pod, node, gone_at } = find()?;
         let id = table.next_id;

@@ -159,9 +159,10 @@ impl IdentityIndex {
         if delta.pods {
             self.snapshot.send_replace(Arc::clone(snapshot));
             self.release(snapshot, &delta.gone);
-            let leaving = delta.leaving.iter().filter_map(|name| {
-                Some((name, snapshot.pod(&name.ns, &name.name)?.gone_at?))
-            });
+            let leaving = delta
+                .leaving
+                .iter()
+                .filter_map(|name| Some((name, snapshot.pod(&name.ns, &name.name)?.gone_at?)));
             if self.bindings.leave(leaving) {
                 self.leaving.notify_one();
             }
@@ -387,7 +388,8 @@ mod tests {
         let since = site.1.bind(&caller).unwrap();
         let state = || {
             let streams = [&before, &since].map(|stream| stream.gone.is_cancelled());
-            let asked_for = site.1.decide(|pods| pods.runs_on("n1", "shop", "web") && pods.has_pod("shop", "web"));
+            let asked_for =
+                site.1.decide(|pods| pods.runs_on("n1", "shop", "web") && pods.has_pod("shop", "web"));
             (streams, asked_for, site.1.bind(&caller).map(drop).map_err(|denial| denial.reason()))
         };
         site.2.advance(Duration::from_secs(89));

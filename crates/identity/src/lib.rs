@@ -43,7 +43,8 @@ pub use assembly::{
 };
 pub use authentication::{
     Authenticated, Authenticator, Authorizer, AuthorizerSettings, CertificateRequest, ClientCertificate,
-    ClientCertificates, ClientVerifier, Connection, NodeClaim, ProxyCertificate, ProxySecret, StreamPermit, client_certificate, proxy_secrets,
+    ClientCertificates, ClientVerifier, Connection, NodeClaim, ProxyCertificate, ProxySecret, StreamPermit,
+    client_certificate, proxy_secrets,
 };
 pub use authority::{
     ActiveMaterial, Authority, AuthorityStatus, MaterialReceiver, Problem, ProblemKind, Signer,

@@ -147,8 +147,7 @@ pub(crate) fn declare(
         let other = cx.get(chosen, &declaration.network).filter(|chosen| chosen.gateway != *name);
         left_out(name, declaration, other.as_deref())
     });
-    let declared =
-        b.expand("network_gateways", chosen, |_, _, chosen: &Chosen| chosen.addresses.clone());
+    let declared = b.expand("network_gateways", chosen, |_, _, chosen: &Chosen| chosen.addresses.clone());
     if options.configures_waypoints {
         out.diagnostics(b, "network_gateway_findings", declared, |_, _, gateway: &NetworkGateway| {
             unresolved(gateway)
@@ -206,8 +205,8 @@ fn left_out(name: &Name, declaration: &Declaration, other: Option<&Chosen>) -> O
         ),
         (None, Some(other)) if !declaration.addresses.is_empty() => (
             Severity::Warning,
-            format!("network {network:?} has the gateway {}, which is older", other.gateway),
-            "remove one of them, or label it with another network: the oldest counts".to_owned(),
+            format!("network {network:?} has the gateway {}, which goes before this one", other.gateway),
+            "remove one of them, or label it with another network: the oldest counts, then the first by name".to_owned(),
         ),
         (None, _) => return None,
     };

@@ -74,11 +74,16 @@ async fn the_chart_makes_an_empty_secret_and_leaves_alone_what_is_in_it_and_what
 fn no_secret_is_made_where_none_is_written_and_none_may_be_created_anywhere() -> anyhow::Result<()> {
     let signer = json!({"externalSigner": {"name": "issuers.example/mesh"}});
     let shadow = json!({"shadow": {"enabled": true}});
-    for (values, has) in [(json!({}), true), (json!({"revision": "blue"}), true), (signer, false), (shadow, false)]
+    for (values, has) in
+        [(json!({}), true), (json!({"revision": "blue"}), true), (signer, false), (shadow, false)]
     {
         let rendered = render_pilothouse("mesh", &values)?;
         assert_eq!(rendered.has("Secret"), has, "{values}");
-        for role in rendered.objects.iter().filter(|object| object["kind"].as_str().is_some_and(|k| k.ends_with("Role"))) {
+        for role in rendered
+            .objects
+            .iter()
+            .filter(|object| object["kind"].as_str().is_some_and(|k| k.ends_with("Role")))
+        {
             for rule in role["rules"].as_array().context("no rules")? {
                 let has = |key: &str, value: &str| {
                     rule[key].as_array().is_some_and(|all| all.iter().any(|v| v == value || v == "*"))
@@ -104,7 +109,10 @@ async fn a_replica_fills_the_secret_and_restores_one_that_is_emptied_or_made_ane
     let first = until(LIMIT, held).await.context("no root is written")?;
     // It is the object of the chart still.
     let filled = secrets.get(NAME).await?;
-    assert_eq!((&filled.metadata.uid, &filled.metadata.labels), (&empty.metadata.uid, &empty.metadata.labels));
+    assert_eq!(
+        (&filled.metadata.uid, &filled.metadata.labels),
+        (&empty.metadata.uid, &empty.metadata.labels)
+    );
     site.used()?;
 
     let emptied = Patch::Merge(json!({"data": null}));

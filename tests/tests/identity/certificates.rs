@@ -65,7 +65,10 @@ async fn what_a_ztunnel_requests_for_pods_lives_no_longer_than_the_default_unles
             assert_eq!(life, lives + 120, "{identity:?} for {requested} s");
         }
         let refused = request_certificate(&target, Some(&web), i64::MAX).await;
-        assert!(matches!(refused, Err(RequestError::Refused { code: INVALID_ARGUMENT, .. })), "over the maximum");
+        assert!(
+            matches!(refused, Err(RequestError::Refused { code: INVALID_ARGUMENT, .. })),
+            "over the maximum"
+        );
     }
     Ok(())
 }

@@ -71,7 +71,14 @@ fn is_as_looked_up(snapshot: &IdentitySnapshot, cluster: &ClusterState) -> Resul
         prop_assert_eq!(snapshot.has_outside(ns, account), expected, "{}/{}", ns, account);
         for node in &nodes {
             let expected = !node.is_empty() && placed.contains(&(node.clone(), ns.clone(), account.clone()));
-            prop_assert_eq!(snapshot.runs_on(node, ns, account, NOW), expected, "{}/{} on {}", ns, account, node);
+            prop_assert_eq!(
+                snapshot.runs_on(node, ns, account, NOW),
+                expected,
+                "{}/{} on {}",
+                ns,
+                account,
+                node
+            );
         }
     }
     Ok(())

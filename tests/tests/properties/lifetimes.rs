@@ -68,7 +68,8 @@ struct Pod {
 
 impl Pod {
     fn manifest(&self, name: &Name) -> Value {
-        let mut metadata = json!({"namespace": name.ns.to_string(), "name": name.name.as_str(), "uid": self.uid});
+        let mut metadata =
+            json!({"namespace": name.ns.to_string(), "name": name.name.as_str(), "uid": self.uid});
         if let Some(deletion) = self.deletion {
             metadata["deletionTimestamp"] = rfc3339(deletion).into();
         }
@@ -119,7 +120,7 @@ fn counts(pod: &Pod, now: u64) -> bool {
 }
 
 /// One cluster, what was told of it, and who asks.
-struct World {
+struct History {
     clock: SetClock,
     mesh: Plane,
     index: Arc<IdentityIndex>,
@@ -136,12 +137,12 @@ struct World {
     streams: Vec<(Token, Binding)>,
 }
 
-impl World {
+impl History {
     fn new() -> Self {
         let clock = SetClock(Arc::new(AtomicU64::new(START)));
         let index = IdentityIndex::new("istio-system/ztunnel", Arc::new(clock.clone())).unwrap();
         let mesh = Plane::new(&mesh::Options::default());
-        let mut world = Self {
+        let mut history = Self {
             clock,
             mesh,
             index,
@@ -153,8 +154,8 @@ impl World {
             tokens: Vec::new(),
             streams: Vec::new(),
         };
-        world.publish(Kind::ALL.iter().map(|kind| Event::Synced(*kind)).collect());
-        world
+        history.publish(Kind::ALL.iter().map(|kind| Event::Synced(*kind)).collect());
+        history
     }
 
     fn publish(&mut self, events: Vec<Event>) {
@@ -253,19 +254,24 @@ impl World {
                 if !self.is_away {
                     self.told.1 = self.entries.clone();
                     let object = parsed(Kind::WorkloadEntry, Self::entry(pod, account));
-                    self.publish(vec![if is_there { Event::Remove(object.reference()) } else { Event::Put(object) }]);
+                    self.publish(vec![if is_there {
+                        Event::Remove(object.reference())
+                    } else {
+                        Event::Put(object)
+                    }]);
                 }
             }
             8 => self.is_away = true,
             9 => self.list(),
-            10 => self.open(seconds as usize),
+            10 | 14 => self.open(seconds as usize),
             _ => drop(self.clock.0.fetch_add(seconds, Ordering::Relaxed)),
         }
     }
 
     /// Opens a stream with some token, if that is accepted.
     fn open(&mut self, which: usize) {
-        let Some(token) = (!self.tokens.is_empty()).then(|| self.tokens[which % self.tokens.len()].clone()) else {
+        let Some(token) = (!self.tokens.is_empty()).then(|| self.tokens[which % self.tokens.len()].clone())
+        else {
             return;
         };
         if let Ok(binding) = self.index.bind(&token.caller()) {
@@ -275,7 +281,10 @@ impl World {
 
     /// Whether a token counts as far as was told.
     fn is_accepted(&self, token: &Token) -> bool {
-        self.told.0.get(&token.pod).is_some_and(|pod| pod.uid == token.uid && counts(pod, self.clock.seconds()))
+        self.told
+            .0
+            .get(&token.pod)
+            .is_some_and(|pod| pod.uid == token.uid && counts(pod, self.clock.seconds()))
     }
 
     fn check(&mut self) -> Result<(), TestCaseError> {
@@ -296,7 +305,10 @@ impl World {
                     let is_issued =
                         index.decide(|pods| authorizer.authorizer.authorize(&caller, &asked, &pods).is_ok());
                     let runs = self.told.0.iter().any(|(name, pod)| {
-                        name.ns.is_own(namespace) && pod.account == account && pod.node == node && counts(pod, now)
+                        name.ns.is_own(namespace)
+                            && pod.account == account
+                            && pod.node == node
+                            && counts(pod, now)
                     });
                     let expected =
                         token.account == "ztunnel" && !node.is_empty() && self.is_accepted(token) && runs;
@@ -305,8 +317,12 @@ impl World {
             }
         }
         for account in ACCOUNTS {
-            let caller =
-                Caller { namespace: "shop".to_owned(), service_account: account.to_owned(), pod: None, node: None };
+            let caller = Caller {
+                namespace: "shop".to_owned(),
+                service_account: account.to_owned(),
+                pod: None,
+                node: None,
+            };
             let renews = |renewal| index.decide(|pods| caller.live_account(&pods, renewal).is_ok());
             let has_entry = self.told.1.values().any(|of| *of == account);
             let has_pod = self
@@ -327,7 +343,7 @@ impl World {
 }
 
 fn steps() -> impl Strategy<Value = Vec<(u8, usize, usize, u64)>> {
-    vec((0..14u8, 0..PODS.len(), 0..NODES.len(), 0..70u64), 1..80)
+    vec((0..15u8, 0..PODS.len(), 0..NODES.len(), 0..70u64), 1..80)
 }
 
 proptest! {
@@ -335,13 +351,13 @@ proptest! {
 
     #[test]
     fn an_identity_lives_as_long_as_kubernetes_lets_it(steps in steps()) {
-        let mut world = World::new();
+        let mut history = History::new();
         for step in steps {
-            world.step(step);
-            world.check()?;
+            history.step(step);
+            history.check()?;
         }
-        world.list();
-        world.check()?;
+        history.list();
+        history.check()?;
     }
 }
 
@@ -353,17 +369,17 @@ fn drawn_histories_have_pods_that_are_gone_while_they_are_there_and_streams_that
     let mut runner = TestRunner::deterministic();
     let (mut gone, mut ended, mut issued) = (0, 0, 0);
     for _ in 0..100 {
-        let mut world = World::new();
+        let mut history = History::new();
         for step in steps().new_tree(&mut runner).unwrap().current() {
-            world.step(step);
-            let now = world.clock.seconds();
-            gone += usize::from(world.told.0.values().any(|pod| !pod.is_done && !counts(pod, now)));
-            let before = world.streams.iter().filter(|(_, stream)| stream.gone.is_cancelled()).count();
-            world.index.end_overdue();
-            ended += world.streams.iter().filter(|(_, stream)| stream.gone.is_cancelled()).count() - before;
-            world.streams.retain(|(_, stream)| !stream.gone.is_cancelled());
+            history.step(step);
+            let now = history.clock.seconds();
+            gone += usize::from(history.told.0.values().any(|pod| !pod.is_done && !counts(pod, now)));
+            let before = history.streams.iter().filter(|(_, stream)| stream.gone.is_cancelled()).count();
+            history.index.end_overdue();
+            ended += history.streams.iter().filter(|(_, stream)| stream.gone.is_cancelled()).count() - before;
+            history.streams.retain(|(_, stream)| !stream.gone.is_cancelled());
             let asks = |token: &&Token| token.account == "ztunnel";
-            issued += world.tokens.iter().filter(asks).filter(|token| world.is_accepted(token)).count();
+            issued += history.tokens.iter().filter(asks).filter(|token| history.is_accepted(token)).count();
         }
     }
     assert!(gone > 100 && ended > 20 && issued > 100, "{gone} gone, {ended} ended, {issued} accepted");

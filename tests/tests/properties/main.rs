@@ -218,8 +218,8 @@ fn sorted(mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
 }
 
 fn options() -> impl Strategy<Value = Options> {
-    any::<[bool; 6]>().prop_map(|[canary, dry_run, allow_waypoints, require_waypoints, multi_network, any]| {
-        Options {
+    any::<[bool; 6]>().prop_map(
+        |[canary, dry_run, allow_waypoints, require_waypoints, multi_network, any]| Options {
             revision: if canary { "default".to_owned() } else { String::new() },
             dry_run_policies: dry_run,
             allow_waypoints,
@@ -227,8 +227,8 @@ fn options() -> impl Strategy<Value = Options> {
             multi_network,
             network_gateway_namespaces: if any { vec!["*".to_owned()] } else { Vec::new() },
             ..Options::default()
-        }
-    })
+        },
+    )
 }
 
 /// An object that was put, or refused.

@@ -224,7 +224,10 @@ fn a_summary_follows_the_first_gateway_and_goes_with_the_last() {
     let mut mesh = mesh_with([entry("a", "far", "a")]);
     let (first, other) = (behind("other", "192.0.2.5"), behind("far", "192.0.2.7"));
     // A younger one changes nothing, wherever its address would stand; its author is told.
-    assert_eq!(mesh.apply([gateway_in("infra", "far", "a", "192.0.2.1", "2024-01-02T00:00:00Z")]).resources, []);
+    assert_eq!(
+        mesh.apply([gateway_in("infra", "far", "a", "192.0.2.1", "2024-01-02T00:00:00Z")]).resources,
+        []
+    );
     assert_eq!(codes(&mesh), ["NW003"]);
     let older = gateway_in("infra", "far", "other", "192.0.2.5", "2023-12-31T00:00:00Z");
     let delta = mesh.apply([older]).resources;
@@ -261,7 +264,8 @@ fn a_gateway_of_a_namespace_that_declares_none_or_of_the_own_network_changes_not
         assert_eq!((delta.resources, codes(&mesh)), (Vec::new(), vec![code]), "{network}");
     }
     // The cluster's own network gets a name, and then a gateway: nothing is sent anew for that.
-    let system = json!({"metadata": {"name": "istio-system", "labels": {"topology.istio.io/network": "near"}}});
+    let system =
+        json!({"metadata": {"name": "istio-system", "labels": {"topology.istio.io/network": "near"}}});
     mesh.apply([put(Kind::Namespace, system)]);
     let delta = mesh.apply([gateway_in("istio-system", "near", "own", "192.0.2.1", old)]);
     assert_eq!((delta.resources, codes(&mesh)), (Vec::new(), vec!["NW003", "NW003"]));

@@ -83,7 +83,7 @@ impl Authenticator {
         let alive = match caller.credential {
             Credential::Certificate => {
                 self.query_pods(who, |pods| who.live_account(pods, self.renewal)).await
-            },
+            }
             Credential::Token if who.pod.is_none() => return Ok(()),
             Credential::Token => self.query_pods(who, |pods| who.live_pod(pods).map(drop)).await,
         };

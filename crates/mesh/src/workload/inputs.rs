@@ -113,11 +113,9 @@ pub(super) struct Shared {
 }
 
 pub(super) fn shared_fields(b: &mut Builder, settings: Settings) -> Table<(), Shared> {
-    b.single("workload_shared", move |cx| {
-        Shared {
-            network: cx.single(settings.network).map(|n| (*n).clone()).unwrap_or_default(),
-            trust_domain: cx.single(settings.sent_trust_domain).map(|d| (*d).clone()).unwrap_or_default(),
-        }
+    b.single("workload_shared", move |cx| Shared {
+        network: cx.single(settings.network).map(|n| (*n).clone()).unwrap_or_default(),
+        trust_domain: cx.single(settings.sent_trust_domain).map(|d| (*d).clone()).unwrap_or_default(),
     })
 }
 
