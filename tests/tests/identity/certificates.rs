@@ -1,6 +1,8 @@
 //! Which certificates a client may request, and their contents.
 
-use crate::plane::{INVALID_ARGUMENT, Plane, RESOURCE_EXHAUSTED, Site, UNAUTHENTICATED, openssl};
+use crate::plane::{
+    INVALID_ARGUMENT, Plane, RESOURCE_EXHAUSTED, Site, UNAUTHENTICATED, openssl, with_renewals,
+};
 use crate::token::bound_token;
 use anyhow::Context;
 use ca::Certificate;
@@ -102,7 +104,7 @@ async fn identities_of_others_cannot_be_requested_otherwise() -> anyhow::Result<
 #[tokio::test(flavor = "multi_thread")]
 async fn certificate_verifies_with_openssl_and_serves_both_ends_of_rustls() -> anyhow::Result<()> {
     let site = Site::new().await?;
-    let plane = Plane::open(&site.settings()?).await?;
+    let plane = Plane::open(&with_renewals(site.settings()?)).await?;
     let ztunnel = site.ztunnel("n1").await?;
     site.pod(&site.shop, "web", "web", "n1").await?;
     let identity = site.identity("web");
