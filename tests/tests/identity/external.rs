@@ -2,7 +2,9 @@
 
 use crate::certificates::{call, call_on, channel};
 use crate::clock::FakeClock;
-use crate::plane::{INVALID_ARGUMENT, Plane, RESOURCE_EXHAUSTED, Site, of_cluster, openssl, pod};
+use crate::plane::{
+    INVALID_ARGUMENT, Plane, RESOURCE_EXHAUSTED, Site, of_cluster, openssl, pod, with_renewals,
+};
 use crate::token::bound_token;
 use anyhow::Context;
 use ca::Certificate;
@@ -82,7 +84,7 @@ async fn external_signer_signs_for_workloads_and_the_secure_port() -> anyhow::Re
     let Meshed { site, signer, args, token, web } = Meshed::new().await?;
     // The root is not configured: it is learned from the chain. The handshake verifies the serving
     // certificate with it.
-    let plane = Plane::open(&args).await?;
+    let plane = Plane::open(&with_renewals(args)).await?;
     assert_eq!(plane.roots()?.replace('\r', ""), signer.authority.root_pem.replace('\r', ""));
 
     let new = plane.certificate(&token, Some(&web)).await?;
