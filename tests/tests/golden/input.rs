@@ -37,6 +37,7 @@ struct CaseOptions {
     multi_network: Option<bool>,
     gateway_api: Option<bool>,
     configures_waypoints: Option<bool>,
+    is_one_machine: Option<bool>,
     /// Whether gateways are deployed.
     deployed: Option<bool>,
 }
@@ -60,6 +61,7 @@ impl CaseOptions {
             multi_network: self.multi_network.unwrap_or(default.multi_network),
             gateway_api: self.gateway_api.unwrap_or(default.gateway_api),
             configures_waypoints: self.configures_waypoints.unwrap_or(default.configures_waypoints),
+            is_one_machine: self.is_one_machine.unwrap_or(default.is_one_machine),
             proxies: self.deployed.unwrap_or_default().then(ProxyOptions::default),
         }
     }
