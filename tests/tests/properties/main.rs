@@ -11,6 +11,7 @@ mod identity;
 mod manifests;
 mod networks;
 mod slices;
+mod tenants;
 mod waypoints;
 mod why;
 

@@ -54,6 +54,29 @@ pub(crate) struct Winner {
     pub canonical: bool,
 }
 
+/// Which ServiceEntry a hostname means.
+#[derive(Clone, Copy)]
+pub struct EntryHosts {
+    winners: Table<HostKey, Winner>,
+    /// Those that have a hostname in the whole mesh.
+    canonical: Index<Str, HostKey, Winner>,
+}
+
+impl EntryHosts {
+    /// Returns the entry that a hostname means to whoever is in a namespace: the namespace's own, else the one that has it
+    /// in the whole mesh.
+    pub fn of(self, cx: &Cx<'_>, ns: &Ns, host: &Str) -> Option<Name> {
+        let own = cx.get(self.winners, &HostKey { ns: ns.clone(), host: host.clone() });
+        let own = own.map(|winner| winner.entry.clone());
+        own.or_else(|| self.in_mesh(cx, host).map(|(_, winner)| winner.entry))
+    }
+
+    /// Returns the one that has a hostname in the whole mesh.
+    pub(crate) fn in_mesh(self, cx: &Cx<'_>, host: &Str) -> Option<(HostKey, Winner)> {
+        cx.lookup(self.canonical, host).into_iter().next().map(|(key, winner)| (key, (*winner).clone()))
+    }
+}
+
 /// The tables of this module.
 #[derive(Clone, Copy)]
 pub(crate) struct Entries {
@@ -62,6 +85,7 @@ pub(crate) struct Entries {
     /// Who sees what is in their namespace.
     pub seen: Table<Name, Visibility>,
     pub winners: Table<HostKey, Winner>,
+    pub hosts: EntryHosts,
     pub views: Table<HostKey, ServiceView>,
     pub by_anchor: Index<Anchor, HostKey, ServiceView>,
     pub rows: Table<HostKey, ServiceRow>,
@@ -85,15 +109,18 @@ pub(crate) fn declare(
     let seen = b.derive("entry_visibility", entries, move |cx, name, _| {
         Some(visibility(cx, settings, namespaces, &name.ns))
     });
+    let suffix = options.domain_suffix.clone();
     let claims = b.expand("host_claims", entries, move |cx, name, entry| {
         let Some(visibility) = cx.get(seen, name).map(|v| *v) else { return Vec::new() };
         let is_valid = !entry.addresses.iter().any(|a| matches!(a, ServiceEntryAddress::Invalid(_)));
         if !is_valid || visibility == Visibility::None {
             return Vec::new();
         }
+        let root = cx.single(settings.root_namespace);
         let claim = |host: &Str| {
             let key = ClaimKey { created: entry.meta.created, entry: name.clone(), host: host.clone() };
-            (key, Claim { visibility })
+            let is_own = may_have(host, &name.ns, root.as_deref(), &suffix);
+            (key, Claim { visibility: if is_own { visibility } else { Visibility::Namespace } })
         };
         entry.hosts.iter().map(claim).collect()
     });
@@ -112,6 +139,9 @@ pub(crate) fn declare(
         let leader = in_mesh.iter().find(|(_, c)| c.visibility != Visibility::Namespace);
         let canonical = of_services.is_empty() && leader.is_some_and(|(l, _)| l == first);
         Some(Winner { entry: first.entry.clone(), visibility: claim.visibility, canonical })
+    });
+    let canonical = b.index(winners, "canonical_host", |key: &HostKey, winner: &Winner| {
+        winner.canonical.then(|| key.host.clone())
     });
     let address_requests = b.derive("address_requests", entries, move |cx, name, entry| {
         let is_seen = *cx.get(seen, name)? != Visibility::None;
@@ -163,7 +193,9 @@ pub(crate) fn declare(
     });
     ServiceRow::declare_output(b, out, rows, rank::ENTRY_SERVICE);
     b.sink(address_requests);
-    let entries = Entries { entries, seen, winners, views: entry_views, by_anchor, rows, address_requests };
+    let hosts = EntryHosts { winners, canonical };
+    let entries =
+        Entries { entries, seen, winners, hosts, views: entry_views, by_anchor, rows, address_requests };
     // The hosts of an entry have one waypoint: it is told once.
     out.diagnostics(b, "entry_waypoint_findings", entries.entries, move |cx, name, entry| {
         let keys = entry.hosts.iter().map(|host| HostKey { ns: name.ns.clone(), host: host.clone() });
@@ -171,12 +203,14 @@ pub(crate) fn declare(
         // Hosts of one entry mostly say the same.
         sent.filter_map(|row| row.diagnostic(Kind::ServiceEntry, name)).collect::<BTreeSet<_>>()
     });
+    let suffix = options.domain_suffix.clone();
     out.diagnostics(b, "entry_findings", entries.entries, move |cx, name, entry| {
         let is_seen = cx.get(seen, name).is_none_or(|v| *v != Visibility::None);
         let ns = &name.ns;
-        diagnostics(entry, is_seen, |host| {
-            entries.holder(cx, services, &HostKey { ns: ns.clone(), host: host.clone() })
-        })
+        let root = cx.single(settings.root_namespace);
+        let holder =
+            |host: &Str| entries.holder(cx, services, &HostKey { ns: ns.clone(), host: host.clone() });
+        diagnostics(entry, is_seen, holder, |host| may_have(host, ns, root.as_deref(), &suffix))
     });
     entries
 }
@@ -247,6 +281,18 @@ fn visibility(cx: &Cx<'_>, settings: Settings, namespaces: Table<Ns, Namespace>,
         MatchingRule::Unknown => false,
     };
     policies.iter().find(|p| p.rules.iter().all(matches)).map_or(*default, |p| p.visibility)
+}
+
+/// Tells whether a hostname may be that of an entry of namespace `ns` for others, too: not where it is within the domain of
+/// the Services of another namespace, unless the entry is in the root namespace.
+fn may_have(host: &str, ns: &Ns, root: Option<&Ns>, suffix: &str) -> bool {
+    let within = host.strip_suffix(suffix).and_then(|host| host.strip_suffix(".svc."));
+    let is_own = match within {
+        Some(name) => name.rsplit_once('.').is_some_and(|(_, of)| *of == **ns),
+        // A wildcard may be wider than that domain.
+        None => !host.strip_prefix('*').is_some_and(|rest| format!(".svc.{suffix}").ends_with(rest)),
+    };
+    is_own || root.is_some_and(|root| root == ns)
 }
 
 fn is_tcp(port: &ServiceEntryPort) -> bool {
