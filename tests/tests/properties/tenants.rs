@@ -3,7 +3,7 @@
 //! One namespace is a tenant's. Whatever objects it has, the resources, certificates, statuses, deployments and findings
 //! of all other namespaces are the same. Others may grant it something, by what `docs/operations.md` lists; here they do not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 
 use mesh::{Options, ProxyOptions};
@@ -13,6 +13,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use proto::ResourceType;
+use proto::workload::address::Type;
+use proto::workload::service::Visibility;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
@@ -56,6 +58,12 @@ fn manifest(kind: Kind, namespace: &str, bytes: &[u8]) -> Value {
             "parentRef": {"name": d.pick(&["a", "b"]), "namespace": anyone(d)},
             "listeners": [{"name": "x", "port": 80, "protocol": "HTTP"}],
         }}),
+        Kind::ServiceEntry => {
+            let mut value = manifests::drawn(kind, d);
+            value["spec"]["addresses"] =
+                d.pick(&[json!([]), json!(["240.0.0.1"]), json!(["10.1.0.1", "240.0.0.2"])]);
+            value
+        }
         _ => manifests::drawn(kind, d),
     };
     value["metadata"]["namespace"] = json!(namespace);
@@ -283,6 +291,30 @@ fn owner(object: &ObjectRef) -> &str {
     if object.kind == Kind::Namespace { &object.name.name } else { &object.name.ns }
 }
 
+/// The addresses of Services of others that are an entry's of the tenant, too.
+fn captured(plane: &Plane) -> Vec<String> {
+    let (mut own, mut entries) = (BTreeSet::new(), Vec::new());
+    for resource in plane.resources().iter().filter(|of| of.resource_type == ResourceType::Address) {
+        let Some(Type::Service(service)) = crate::address(resource).r#type else { continue };
+        let is_public = service.visibility() != Visibility::Namespace;
+        let is_of_cluster =
+            service.hostname == format!("{}.{}.svc.cluster.local", service.name, service.namespace);
+        for at in service.addresses {
+            match (is_of_cluster, service.namespace.as_str()) {
+                (true, TENANT) => {}
+                (true, _) => drop(own.insert(at.address)),
+                (false, TENANT) if is_public => entries.push((resource.name.clone(), at.address)),
+                (false, _) => {}
+            }
+        }
+    }
+    entries
+        .into_iter()
+        .filter(|(_, at)| own.contains(at))
+        .map(|(name, at)| format!("{name}: {at:?}"))
+        .collect()
+}
+
 /// What is in one and not the same in the other.
 fn differences(one: &BTreeMap<String, String>, other: &BTreeMap<String, String>) -> Vec<String> {
     let keys = one.keys().chain(other.keys().filter(|key| !one.contains_key(*key)));
@@ -303,6 +335,7 @@ proptest! {
         let with = synced(&options, beginnings().into_iter().chain(others).chain(tenants).collect());
         let differences = differences(&of_all_others(&without), &of_all_others(&with));
         prop_assert!(differences.is_empty(), "{}", differences.join("\n"));
+        prop_assert_eq!(captured(&with), Vec::<String>::new());
     }
 }
 

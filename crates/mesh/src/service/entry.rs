@@ -2,17 +2,18 @@
 
 use engine::{Builder, Cx, Index, Memo, Read, Table};
 use model::facts::{
-    MatchingRule, Namespace, Resolution, ServiceEntry, ServiceEntryAddress, ServiceEntryPort, TargetPort,
-    Visibility,
+    MatchingRule, Namespace, Resolution, Service, ServiceEntry, ServiceEntryAddress, ServiceEntryPort,
+    TargetPort, Visibility,
 };
 use model::{Kind, Labels, Name, Ns, ObjectRef, Str};
 use output::Outputs;
 use proto::workload::{self, service};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::app_protocol::PortProtocol;
-use super::entry_findings::diagnostics;
+use super::entry_findings::{addresses_taken, diagnostics};
 use super::port_choice;
 use super::row::{Balancing, ServiceRow, ingress, load_balancing};
 use super::view::{PortView, ServiceView, Services};
@@ -77,6 +78,53 @@ impl EntryHosts {
     }
 }
 
+/// Whose the addresses are that entries have from their authors.
+#[derive(Clone, Copy)]
+pub(crate) struct Addresses {
+    services: Index<IpAddr, Name, Service>,
+    entries: Index<IpAddr, Name, ServiceEntry>,
+    seen: Table<Name, Visibility>,
+    root: Table<(), Ns>,
+}
+
+impl Addresses {
+    /// Returns the addresses of an entry that are another's in the mesh, by their places, with whose they are: a Service of
+    /// another namespace, or an older entry of one that has none of the hosts. A client would find either of the two.
+    pub fn taken(self, cx: &Cx<'_>, entry: &ServiceEntry) -> Vec<(usize, ObjectRef)> {
+        let name = &entry.meta.name;
+        let is_public = |of: &Name| cx.get(self.seen, of).is_some_and(|seen| *seen == Visibility::Public);
+        if entry.addresses.is_empty()
+            || !is_public(name)
+            || cx.single(self.root).is_some_and(|root| *root == name.ns)
+        {
+            return Vec::new();
+        }
+        let holder = |ip: &IpAddr| {
+            let services = cx.lookup(self.services, ip).into_iter().map(|(name, _)| name);
+            if let Some(service) = services.filter(|of| of.ns != name.ns).min() {
+                return Some(ObjectRef { kind: Kind::Service, name: service });
+            }
+            let entries = cx.lookup(self.entries, ip).into_iter();
+            let is_before = |(of, other): &(Name, Arc<ServiceEntry>)| {
+                of.ns != name.ns
+                    && (other.meta.created, of) < (entry.meta.created, name)
+                    && !other.hosts.iter().any(|host| entry.hosts.contains(host))
+                    && is_public(of)
+            };
+            let first = entries
+                .filter(is_before)
+                .min_by(|a, b| (a.1.meta.created, &a.0).cmp(&(b.1.meta.created, &b.0)));
+            first.map(|(of, _)| ObjectRef { kind: Kind::ServiceEntry, name: of })
+        };
+        let all = entry.addresses.iter().enumerate().filter_map(|(n, address)| match address {
+            ServiceEntryAddress::Ip(ip) => Some((n, holder(ip)?)),
+            // Of ranges the longest one that has an address goes first, and addresses go before ranges.
+            ServiceEntryAddress::Net(_) | ServiceEntryAddress::Invalid(_) => None,
+        });
+        all.collect()
+    }
+}
+
 /// The tables of this module.
 #[derive(Clone, Copy)]
 pub(crate) struct Entries {
@@ -86,6 +134,7 @@ pub(crate) struct Entries {
     pub seen: Table<Name, Visibility>,
     pub winners: Table<HostKey, Winner>,
     pub hosts: EntryHosts,
+    pub addresses: Addresses,
     pub views: Table<HostKey, ServiceView>,
     pub by_anchor: Index<Anchor, HostKey, ServiceView>,
     pub rows: Table<HostKey, ServiceRow>,
@@ -176,6 +225,18 @@ pub(crate) fn declare(
     let by_anchor = b.index(entry_views, "entry_by_anchor", |key: &HostKey, view: &ServiceView| {
         Anchor::of_selector(Some(&key.ns), &view.selector)
     });
+    let addresses = Addresses {
+        services: services.by_address,
+        entries: b.index(entries, "entry_by_address", |_, entry: &ServiceEntry| {
+            let single = entry.addresses.iter().filter_map(|address| match address {
+                ServiceEntryAddress::Ip(ip) => Some(*ip),
+                ServiceEntryAddress::Net(_) | ServiceEntryAddress::Invalid(_) => None,
+            });
+            single.collect::<Vec<_>>()
+        }),
+        seen,
+        root: settings.root_namespace,
+    };
     let allocates = options.allocates_addresses;
     let rows = b.derive("entries_sent", winners, move |cx, key, winner| {
         let entry = cx.get(entries, &winner.entry)?;
@@ -183,7 +244,12 @@ pub(crate) fn declare(
         let bound = bind(cx, binder, views, &entry, winner);
         let waypoints = bound.as_ref().ok().and_then(|b| b.as_ref());
         let network = cx.single(settings.network)?;
+        let taken = addresses.taken(cx, &entry);
         let mut message = encode(key, winner, &entry, &view, waypoints, &network);
+        if !taken.is_empty() {
+            let is_own = |n: usize| !taken.iter().any(|(of, _)| *of == n);
+            message.addresses = sent_addresses(&entry, &network, is_own);
+        }
         if allocates && takes_allocated(&entry, &key.host) {
             message.addresses = allocated(&entry, &key.host, &network);
         }
@@ -194,8 +260,17 @@ pub(crate) fn declare(
     ServiceRow::declare_output(b, out, rows, rank::ENTRY_SERVICE);
     b.sink(address_requests);
     let hosts = EntryHosts { winners, canonical };
-    let entries =
-        Entries { entries, seen, winners, hosts, views: entry_views, by_anchor, rows, address_requests };
+    let entries = Entries {
+        entries,
+        seen,
+        winners,
+        hosts,
+        addresses,
+        views: entry_views,
+        by_anchor,
+        rows,
+        address_requests,
+    };
     // The hosts of an entry have one waypoint: it is told once.
     out.diagnostics(b, "entry_waypoint_findings", entries.entries, move |cx, name, entry| {
         let keys = entry.hosts.iter().map(|host| HostKey { ns: name.ns.clone(), host: host.clone() });
@@ -210,7 +285,10 @@ pub(crate) fn declare(
         let root = cx.single(settings.root_namespace);
         let holder =
             |host: &Str| entries.holder(cx, services, &HostKey { ns: ns.clone(), host: host.clone() });
-        diagnostics(entry, is_seen, holder, |host| may_have(host, ns, root.as_deref(), &suffix))
+        let mut all =
+            diagnostics(entry, is_seen, holder, |host| may_have(host, ns, root.as_deref(), &suffix));
+        all.extend(addresses_taken(entry, &addresses.taken(cx, entry)));
+        all
     });
     entries
 }
@@ -317,24 +395,11 @@ fn encode(
     waypoints: Option<&Bound>,
     network: &str,
 ) -> workload::Service {
-    let addresses = entry
-        .addresses
-        .iter()
-        .filter_map(|a| match a {
-            ServiceEntryAddress::Ip(ip) => Some(host_address(ip, network)),
-            ServiceEntryAddress::Net(net) => Some(workload::NetworkAddress {
-                network: network.to_owned(),
-                address: ip_bytes(&net.network()),
-                length: Some(u32::from(net.prefix_len())),
-            }),
-            ServiceEntryAddress::Invalid(_) => None,
-        })
-        .collect();
     workload::Service {
         name: entry.meta.name.name.to_string(),
         namespace: key.ns.to_string(),
         hostname: key.host.to_string(),
-        addresses,
+        addresses: sent_addresses(entry, network, |_| true),
         ports: sent_ports(entry)
             .map(|p| workload::Port {
                 service_port: u32::from(p.number),
@@ -364,6 +429,25 @@ fn encode(
         .into(),
         ..Default::default()
     }
+}
+
+/// Returns the addresses that an author gave an entry, as they are sent, of those places that count.
+fn sent_addresses(
+    entry: &ServiceEntry,
+    network: &str,
+    counts: impl Fn(usize) -> bool,
+) -> Vec<workload::NetworkAddress> {
+    let all = entry.addresses.iter().enumerate().filter(|(n, _)| counts(*n));
+    let sent = all.filter_map(|(_, address)| match address {
+        ServiceEntryAddress::Ip(ip) => Some(host_address(ip, network)),
+        ServiceEntryAddress::Net(net) => Some(workload::NetworkAddress {
+            network: network.to_owned(),
+            address: ip_bytes(&net.network()),
+            length: Some(u32::from(net.prefix_len())),
+        }),
+        ServiceEntryAddress::Invalid(_) => None,
+    });
+    sent.collect()
 }
 
 fn host_address(ip: &IpAddr, network: &str) -> workload::NetworkAddress {

@@ -27,6 +27,8 @@ mod code {
     pub(super) const STREAMS_BY_NAME: &str = "SE010";
     /// A host is within the domain of another namespace.
     pub(super) const HOST_OF_ANOTHER: &str = "SE012";
+    /// An address is another's.
+    pub(super) const ADDRESS_TAKEN: &str = "SE013";
 }
 
 /// Why an endpoint of an entry is not sent.
@@ -154,6 +156,20 @@ pub(super) fn diagnostics(
         .chain(wildcards)
         .chain(nowhere)
         .collect()
+}
+
+/// Returns what the author of an entry should know of addresses that are others', by their places.
+pub(super) fn addresses_taken(entry: &ServiceEntry, taken: &[(usize, ObjectRef)]) -> Vec<Diagnostic> {
+    let each = taken.iter().map(|(n, holder)| Diagnostic {
+        code: code::ADDRESS_TAKEN,
+        severity: Severity::Warning,
+        object: Some(ObjectRef { kind: Kind::ServiceEntry, name: entry.meta.name.clone() }),
+        field: format!("spec.addresses[{n}]"),
+        message: format!("the address is that of {holder}, so it is not the entry's"),
+        help: "choose another address, or leave out spec.addresses to be given one".to_owned(),
+        place: None,
+    });
+    each.collect()
 }
 
 /// Builds a diagnostic of an entry from code, severity, field, message and help.
