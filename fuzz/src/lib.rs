@@ -4,6 +4,8 @@
 //! that is compiled and linted like any other, and runs once over each file that it is given: what cargo-fuzz found, for
 //! example.
 
+pub mod credentials;
+
 #[cfg(fuzzing)]
 pub use libfuzzer_sys;
 

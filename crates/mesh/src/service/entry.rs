@@ -89,7 +89,7 @@ pub(crate) struct Addresses {
 
 impl Addresses {
     /// Returns the addresses of an entry that are another's in the mesh, by their places, with whose they are: a Service of
-    /// another namespace, or an older entry of one that has none of the hosts. A client would find either of the two.
+    /// another namespace, or the oldest entry, if it has none of the hosts. A client would find either of the two.
     pub fn taken(self, cx: &Cx<'_>, entry: &ServiceEntry) -> Vec<(usize, ObjectRef)> {
         let name = &entry.meta.name;
         let is_public = |of: &Name| cx.get(self.seen, of).is_some_and(|seen| *seen == Visibility::Public);
@@ -104,17 +104,11 @@ impl Addresses {
             if let Some(service) = services.filter(|of| of.ns != name.ns).min() {
                 return Some(ObjectRef { kind: Kind::Service, name: service });
             }
-            let entries = cx.lookup(self.entries, ip).into_iter();
-            let is_before = |(of, other): &(Name, Arc<ServiceEntry>)| {
-                of.ns != name.ns
-                    && (other.meta.created, of) < (entry.meta.created, name)
-                    && !other.hosts.iter().any(|host| entry.hosts.contains(host))
-                    && is_public(of)
-            };
-            let first = entries
-                .filter(is_before)
-                .min_by(|a, b| (a.1.meta.created, &a.0).cmp(&(b.1.meta.created, &b.0)));
-            first.map(|(of, _)| ObjectRef { kind: Kind::ServiceEntry, name: of })
+            let entries = cx.lookup(self.entries, ip).into_iter().filter(|(of, _)| is_public(of));
+            let age = |of: &(Name, Arc<ServiceEntry>)| (of.1.meta.created, of.0.clone());
+            let (first, other) = entries.min_by_key(age)?;
+            let is_meant = first.ns == name.ns || other.hosts.iter().any(|host| entry.hosts.contains(host));
+            (!is_meant).then_some(ObjectRef { kind: Kind::ServiceEntry, name: first })
         };
         let all = entry.addresses.iter().enumerate().filter_map(|(n, address)| match address {
             ServiceEntryAddress::Ip(ip) => Some((n, holder(ip)?)),
