@@ -32,7 +32,7 @@ fn manifest(kind: Kind, namespace: &str, bytes: &[u8]) -> Value {
     let mut draw = Draw::new(bytes);
     let d = &mut draw;
     let mut value = match kind {
-        Kind::Service => service(d),
+        Kind::Service => service(namespace, d),
         Kind::HTTPRoute | Kind::GRPCRoute => route(kind, d),
         Kind::TLSRoute | Kind::TCPRoute => streams(kind, d),
         Kind::VirtualService => virtual_service(d),
@@ -88,11 +88,20 @@ fn host(d: &mut Draw<'_>) -> String {
     }
 }
 
-/// A service that has a waypoint, its own or another's.
-fn service(d: &mut Draw<'_>) -> Value {
+/// A Service. An API server gives no address twice.
+fn service(namespace: &str, d: &mut Draw<'_>) -> Value {
     let mut value = manifests::drawn(Kind::Service, d);
-    value["spec"]["clusterIP"] = json!(d.pick(&["10.1.0.1", "10.1.0.2", "10.1.0.9"]));
+    value["spec"]["clusterIP"] = json!(format!("{}.{}", addresses(namespace), d.pick(&[1, 2, 9])));
     value
+}
+
+/// What addresses of Services of a namespace begin with.
+fn addresses(namespace: &str) -> &'static str {
+    match namespace {
+        TENANT => "10.1.1",
+        "shop" => "10.1.0",
+        _ => "10.1.2",
+    }
 }
 
 fn parents(d: &mut Draw<'_>) -> Value {
@@ -232,7 +241,7 @@ fn beginnings() -> Vec<Event> {
         ));
         all.push(put(Kind::Service, json!({
             "metadata": {"namespace": namespace, "name": "a"},
-            "spec": {"clusterIP": "10.1.0.1", "selector": {"app": "a"}, "ports": [{"name": "http", "port": 80}]},
+            "spec": {"clusterIP": format!("{}.1", addresses(namespace)), "selector": {"app": "a"}, "ports": [{"name": "http", "port": 80}]},
         })));
     }
     all
