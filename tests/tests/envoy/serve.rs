@@ -434,7 +434,7 @@ async fn a_pod_that_goes_closes_its_connections_with_the_next_answer_on_each() -
     let mut call = Call::open(&site.certificate("client").await?, hbone()?, SERVICE).await?;
     call.get().await?;
     assert!(!call.is_last);
-    let deleted = "name: waypoint-1, deletionTimestamp: \"2024-01-01T00:00:00Z\",";
+    let deleted = "name: waypoint-1, deletionTimestamp: \"2999-01-01T00:00:00Z\",";
     let leaving = MESH.replace("name: waypoint-1,", deleted);
     assert_ne!(leaving, MESH);
     fs::write(site.path("mesh/mesh.yaml"), leaving + NEXT)?;
