@@ -453,3 +453,25 @@ fn allocated(entry: &ServiceEntry, host: &str, network: &str) -> Vec<workload::N
     let own = entry.status_addresses.iter().filter(|(of, _)| *of == host);
     own.map(|(_, ip)| host_address(ip, network)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_in_the_domain_of_another_namespace_are_not_for_all() {
+        let (shop, root) = (Ns::own("shop"), Ns::own("istio-system"));
+        let of = |host: &str, ns: &Ns| may_have(host, ns, Some(&root), "cluster.local");
+        for host in
+            ["api.example.org", "*.example.org", "web.shop.svc.cluster.local", "a.web.shop.svc.cluster.local"]
+        {
+            assert!(of(host, &shop), "{host}");
+        }
+        for host in
+            ["web.far.svc.cluster.local", "*.far.svc.cluster.local", "*.svc.cluster.local", "*.local", "*"]
+        {
+            assert!(!of(host, &shop), "{host}");
+            assert!(of(host, &root), "{host}");
+        }
+    }
+}
