@@ -90,6 +90,8 @@ pub struct Options {
     pub gateway_api: bool,
     /// Whether waypoints of our classes are configured: it needs `gateway_api`.
     pub configures_waypoints: bool,
+    /// Whether all workloads are on one machine, so that waypoints may send to loopback addresses.
+    pub is_one_machine: bool,
     /// What gateways are deployed with; `None` where somebody else deploys them.
     pub proxies: Option<ProxyOptions>,
 }
@@ -113,6 +115,7 @@ impl Default for Options {
             network_gateway_namespaces: Vec::new(),
             gateway_api: false,
             configures_waypoints: false,
+            is_one_machine: false,
             proxies: None,
         }
     }

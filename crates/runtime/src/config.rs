@@ -138,6 +138,7 @@ impl MeshArgs {
             network_gateway_namespaces: self.network_gateway_namespaces.clone(),
             gateway_api: true,
             configures_waypoints: self.configures_waypoints(),
+            is_one_machine: of_folders,
             proxies: self.deploys_gateways(of_folders).then(|| mesh::ProxyOptions {
                 envoy_image: self.envoy_image.clone(),
                 pilothouse_image: self.pilothouse_image.clone(),

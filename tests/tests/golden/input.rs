@@ -38,6 +38,7 @@ struct CaseOptions {
     network_gateway_namespaces: Option<Vec<String>>,
     gateway_api: Option<bool>,
     configures_waypoints: Option<bool>,
+    is_one_machine: Option<bool>,
     /// Whether gateways are deployed.
     deployed: Option<bool>,
 }
@@ -62,6 +63,7 @@ impl CaseOptions {
             network_gateway_namespaces: self.network_gateway_namespaces.unwrap_or_default(),
             gateway_api: self.gateway_api.unwrap_or(default.gateway_api),
             configures_waypoints: self.configures_waypoints.unwrap_or(default.configures_waypoints),
+            is_one_machine: self.is_one_machine.unwrap_or(default.is_one_machine),
             proxies: self.deployed.unwrap_or_default().then(ProxyOptions::default),
         }
     }

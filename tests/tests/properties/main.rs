@@ -12,6 +12,7 @@ mod lifetimes;
 mod manifests;
 mod networks;
 mod slices;
+mod tenants;
 mod waypoints;
 mod why;
 

@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 
 /// How many entries there are at once: more than are written without a wait.
-const MANY: u64 = 2000;
+const MANY: u64 = 1200;
 
 /// `status.addresses` of an entry: (host, value).
 type Addresses = [(String, String)];
