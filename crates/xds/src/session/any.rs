@@ -74,6 +74,11 @@ impl Session {
         of_either!(self, session => session.held_bytes())
     }
 
+    /// That part of it which goes once what the client listed is compared.
+    pub fn listed_bytes(&self) -> usize {
+        of_either!(self, session => session.listed_bytes())
+    }
+
     /// How far the client has come with a type; nothing before it asked for it.
     pub fn ack_state(&self, of: ResourceType) -> Option<AckState> {
         of_either!(self, session => session.ack_state(of))
