@@ -14,13 +14,19 @@ impl fmt::Debug for OnEvict {
     }
 }
 
-type Clients = Ranking<Arc<str>, (), OnEvict>;
+/// What is held, by client and by number of the charge.
+#[derive(Debug, Default)]
+struct Held {
+    next: u64,
+    charges: Ranking<Arc<str>, u64, OnEvict>,
+}
 
-/// A number of bytes that clients share, of which each may hold a part. When all are taken, the client that holds the
-/// most gives up its oldest charge for one that holds less.
+/// A number of bytes that clients share, of which each may hold a part. When a client holds as much as it may, its
+/// largest charge is given up for a smaller one; when all is taken, that of the client that holds the most, for one
+/// that holds less.
 #[derive(Debug)]
 pub struct FairBudget {
-    held: Arc<Mutex<Clients>>,
+    held: Arc<Mutex<Held>>,
     total: u64,
     of_client: u64,
 }
@@ -28,22 +34,22 @@ pub struct FairBudget {
 /// Why a client may not hold more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Exhausted {
-    /// It holds as much as one may.
+    /// It holds as much as one may, and none of its charges is larger.
     #[error("this client may hold {0} bytes")]
     OfClient(u64),
     /// All is taken, and no other client holds more.
     #[error("all clients together may hold {0} bytes, and none holds more than this one")]
     OfAll(u64),
-    /// It held the most, and gave up this charge for another client.
-    #[error("all clients together hold as much as they may, and this one held the most")]
+    /// It held the most, and gave up this charge for another one.
+    #[error("clients hold as much as they may, and this one held the most")]
     Evicted,
 }
 
 /// What one stream of a client holds; dropping it releases that.
 #[derive(Debug)]
 pub struct Charge {
-    held: Arc<Mutex<Clients>>,
-    place: Place<Arc<str>, ()>,
+    held: Arc<Mutex<Held>>,
+    place: Place<Arc<str>, u64>,
     bytes: u64,
     total: u64,
     of_client: u64,
@@ -58,14 +64,17 @@ impl FairBudget {
     /// Begins to charge a client, with nothing. `on_evict` is called when it has to give up this charge, by the call
     /// that takes it: it must not block.
     pub fn open(&self, client: Arc<str>, on_evict: impl FnOnce() + Send + 'static) -> Charge {
-        let id = self.held.lock().add(&client, &(), 0, OnEvict(Box::new(on_evict)));
+        let held = &mut *self.held.lock();
+        let number = held.next;
+        held.next += 1;
+        let id = held.charges.add(&client, &number, 0, OnEvict(Box::new(on_evict)));
         let (total, of_client) = (self.total, self.of_client);
-        Charge { held: Arc::clone(&self.held), place: (client, (), id), bytes: 0, total, of_client }
+        Charge { held: Arc::clone(&self.held), place: (client, number, id), bytes: 0, total, of_client }
     }
 
     /// Returns how much is held.
     pub fn held(&self) -> u64 {
-        self.held.lock().sum()
+        self.held.lock().charges.sum()
     }
 }
 
@@ -85,19 +94,23 @@ impl Charge {
     }
 
     fn set_evicting(&mut self, bytes: u64, evicted: &mut Vec<OnEvict>) -> Result<(), Exhausted> {
-        let held = &mut *self.held.lock();
+        let held = &mut self.held.lock().charges;
         if !held.has(&self.place) {
             return Err(Exhausted::Evicted);
         }
         let client = &self.place.0;
-        let own = held.sum_of_group(client) - self.bytes + bytes;
         if bytes > self.bytes {
-            if own > self.of_client {
-                return Err(Exhausted::OfClient(self.of_client));
+            while held.sum_of_group(client) - self.bytes + bytes > self.of_client {
+                let largest = held.largest_in(client).filter(|(of, number, _)| held.sum_of(of, number) > bytes);
+                let Some(place) = largest.filter(|place| *place != self.place) else {
+                    return Err(Exhausted::OfClient(self.of_client));
+                };
+                evicted.extend(held.remove(&place));
             }
             while held.sum() - self.bytes + bytes > self.total {
+                let own = held.sum_of_group(client) - self.bytes + bytes;
                 let largest = held.largest_group().filter(|(sum, of)| *sum > own && *of != client);
-                let largest = largest.map(|(_, of)| of.clone());
+                let largest = largest.map(|(_, of)| Arc::clone(of));
                 let Some(place) = largest.and_then(|of| held.largest_in(&of)) else {
                     return Err(Exhausted::OfAll(self.total));
                 };
@@ -113,7 +126,7 @@ impl Charge {
 impl Drop for Charge {
     fn drop(&mut self) {
         // Dropped after the lock is released: what it captures is not ours.
-        let on_evict = self.held.lock().remove(&self.place);
+        let on_evict = self.held.lock().charges.remove(&self.place);
         drop(on_evict);
     }
 }
@@ -126,7 +139,10 @@ mod tests {
 
     fn open(budget: &FairBudget, client: &str, evicted: &Arc<AtomicUsize>) -> Charge {
         let evicted = Arc::clone(evicted);
-        budget.open(client.into(), move || drop(evicted.fetch_add(1, Ordering::Relaxed)))
+        let on_evict = move || {
+            evicted.fetch_add(1, Ordering::Relaxed);
+        };
+        budget.open(client.into(), on_evict)
     }
 
     #[test]
@@ -135,17 +151,22 @@ mod tests {
         let (mut one, mut two) = (open(&budget, "a", &evicted), open(&budget, "a", &evicted));
         one.set(30).unwrap();
         two.set(10).unwrap();
-        assert_eq!(two.set(11), Err(Exhausted::OfClient(40)));
+        assert_eq!(one.set(41), Err(Exhausted::OfClient(40)));
+        assert_eq!(one.set(31), Err(Exhausted::OfClient(40)), "the other one holds less");
         one.set(29).unwrap();
         two.set(11).unwrap();
+        // A stream that holds little is not kept out by one that holds much.
+        let mut three = open(&budget, "a", &evicted);
+        three.set(5).unwrap();
+        assert_eq!((one.set(29), evicted.swap(0, Ordering::Relaxed)), (Err(Exhausted::Evicted), 1));
         assert_eq!(open(&budget, "b", &evicted).set(40), Ok(()));
         drop((one, two));
         assert_eq!((budget.held(), evicted.load(Ordering::Relaxed)), (0, 0));
-        assert!(budget.held.lock().is_empty());
+        assert!(budget.held.lock().charges.is_empty());
     }
 
     #[test]
-    fn whoever_holds_the_most_gives_up_its_oldest_for_others() {
+    fn whoever_holds_the_most_gives_up_for_others() {
         let (budget, evicted) = (FairBudget::new(100, 60), Arc::default());
         let mut greedy = [open(&budget, "a", &evicted), open(&budget, "a", &evicted)];
         greedy.iter_mut().for_each(|charge| charge.set(30).unwrap());

@@ -1,15 +1,13 @@
 //! The places of a port: for connections whose caller is known, by client.
 
 use super::bounds::{Bound, Bounds, Refusals};
+use super::slot::OF_NETWORK;
 use limits::{FairSlot, FairSlots, Full, NoSlot, Peer, SlotLimits, Standing};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 /// Which part of its places a port has for ztunnels alone.
 const RESERVED: usize = 4;
-
-/// How many times as many places as one address the addresses of a network may have together.
-const OF_NETWORK: usize = 4;
 
 /// The places of a port.
 #[derive(Debug)]

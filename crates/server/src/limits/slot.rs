@@ -4,7 +4,7 @@ use limits::{Evicted, FairSlot, FairSlots, Network, NoSlot, Peer, SlotLimits, St
 use tokio_util::sync::CancellationToken;
 
 /// How many times as much as one address the addresses of a network may have together.
-const OF_NETWORK: usize = 4;
+pub(super) const OF_NETWORK: usize = 4;
 
 /// Slots for peers of which nothing is known but the address.
 pub(crate) type PeerSlots = FairSlots<Network, Peer>;
