@@ -158,7 +158,7 @@ mod tests {
         // A stream that holds little is not kept out by one that holds much.
         let mut three = open(&budget, "a", &evicted);
         three.set(5).unwrap();
-        assert_eq!((one.set(29), evicted.swap(0, Ordering::Relaxed)), (Err(Exhausted::Evicted), 1));
+        assert_eq!((one.set(28), evicted.swap(0, Ordering::Relaxed)), (Err(Exhausted::Evicted), 1));
         assert_eq!(open(&budget, "b", &evicted).set(40), Ok(()));
         drop((one, two));
         assert_eq!((budget.held(), evicted.load(Ordering::Relaxed)), (0, 0));

@@ -16,5 +16,5 @@ pub(crate) use connection_state::ConnectionState;
 pub(crate) use memory::{MemoryBudgets, StreamMemory};
 pub(crate) use places::Places;
 pub(crate) use request_reader::{Request, RequestBudgets, RequestReader};
-pub(crate) use slot::{Slot, peer_slots};
+pub(crate) use slot::{PeerSlots, Slot, peer_slots};
 pub use timeouts::Timeouts;

@@ -97,3 +97,52 @@ impl Places {
         Ok(Place { standing, _slot: slot })
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::net::Ipv6Addr;
+
+    fn refused(refusals: &Refusals, bound: Bound) -> u64 {
+        refusals.list().iter().find(|(name, _)| *name == bound.name()).map_or(0, |(_, count)| *count)
+    }
+
+    #[test]
+    fn one_pod_from_many_addresses_has_its_own_places_and_a_ztunnel_always_one() {
+        let (places, refusals) = (Places::of_clients(&Bounds::default()), Refusals::default());
+        let bounds = Bounds::default();
+        let open = |standing, client: String| {
+            let evicted = CancellationToken::new();
+            (places.acquire(standing, &client.into(), evicted.clone(), &refusals).unwrap(), evicted)
+        };
+        let of_pod: Vec<_> = (0..20_000).map(|_| open(Standing::Other, "pod".to_owned())).collect();
+        let kept = of_pod.iter().filter(|(_, evicted)| !evicted.is_cancelled()).count();
+        assert_eq!(kept, bounds.connections_of_client);
+        assert_eq!(refused(&refusals, Bound::ConnectionsOfClient), 20_000 - kept as u64);
+        // A tenant with very many pods has all places but those for ztunnels.
+        let others: Vec<_> = (0..20_000).map(|n| open(Standing::Other, format!("pod-{n}"))).collect();
+        let kept = others.iter().chain(&of_pod).filter(|(_, evicted)| !evicted.is_cancelled()).count();
+        assert_eq!(kept, bounds.connections - bounds.connections / RESERVED);
+        let ztunnels: Vec<_> =
+            (0..bounds.connections).map(|n| open(Standing::Trusted, format!("z-{n}"))).collect();
+        assert!(ztunnels.iter().all(|(_, evicted)| !evicted.is_cancelled()));
+        let nobody = places.acquire(Standing::Other, &"pod".into(), CancellationToken::new(), &refusals);
+        assert_eq!(nobody.err(), Some(NoSlot));
+    }
+
+    #[test]
+    fn where_nobody_is_known_an_address_has_its_places_and_its_network_some_times_as_many() {
+        let (bounds, refusals) = (Bounds { connections_of_address: 4, ..Bounds::default() }, Refusals::default());
+        let places = Places::of_addresses(&bounds);
+        let open = |host: u16| {
+            let evicted = CancellationToken::new();
+            let peer = Peer::of(Ipv6Addr::new(0xfd00, 0, 0, 1, 0, 0, 0, host).into());
+            (places.acquire_for(Some(peer), evicted.clone(), &refusals).unwrap(), evicted)
+        };
+        let all: Vec<_> = (0..40).map(|n| open(n / 8)).collect();
+        let kept = all.iter().filter(|(_, evicted)| !evicted.is_cancelled()).count();
+        assert_eq!(kept, 4 * OF_NETWORK);
+        assert_eq!(refused(&refusals, Bound::ConnectionsOfAddress), 24);
+    }
+}

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use identity::{Connection, client_certificate};
 use limits::{Full, Peer, PeerLimiter, Rate};
 use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -16,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use crate::limits::{Bound, CloseReason, ConnectionState, Places, Slot, peer_slots};
+use crate::limits::{Bound, CloseReason, ConnectionState, PeerSlots, Places, Slot, peer_slots};
 use crate::service::Service;
 
 /// Pause after a failed accept, such as one for want of file descriptors.
@@ -31,9 +32,10 @@ impl Service {
     /// # Errors
     /// When the listener itself is lost; a failed accept only pauses.
     pub async fn serve(&self, listener: TcpListener, drain: CancellationToken) -> io::Result<()> {
+        let (service, until) = (self.clone(), drain.clone());
         let places = Arc::new(Places::of_addresses(&self.bounds));
-        self.accept(listener, drain.clone(), |stream, from, slot| {
-            let (service, drain) = (self.clone(), drain.clone());
+        self.accept(listener, drain, move |stream, from, slot| {
+            let (service, drain) = (service.clone(), until.clone());
             let port = Some((slot, Arc::clone(&places)));
             async move { service.serve_connection(stream, ConnectionState::new(from, port), drain).await }
         })
@@ -52,8 +54,9 @@ impl Service {
     ) -> io::Result<()> {
         let handshakes = Arc::new(HandshakeRate::new(self.bounds.handshakes_of_address));
         let places = Arc::new(Places::of_clients(&self.bounds));
-        self.accept(listener, drain.clone(), |stream, from, slot| {
-            let (service, drain, tls) = (self.clone(), drain.clone(), tls.clone());
+        let (service, until) = (self.clone(), drain.clone());
+        self.accept(listener, drain, move |stream, from, slot| {
+            let (service, drain, tls) = (service.clone(), until.clone(), tls.clone());
             let (handshakes, places) = (Arc::clone(&handshakes), Arc::clone(&places));
             async move {
                 let made = service.handshake(stream, from, &slot, &handshakes, tls).await;
@@ -63,6 +66,53 @@ impl Service {
             }
         })
         .await
+    }
+
+    /// Acquires a slot for a peer, and counts at which bound another was evicted for it.
+    fn slot(&self, slots: &PeerSlots, peer: Peer) -> Option<Slot> {
+        match Slot::acquire(slots, peer) {
+            Ok((slot, evicted)) => {
+                if let Some(evicted) = evicted {
+                    match evicted.at {
+                        Full::Holder => self.refusals().add(Bound::HandshakesOfAddress, &evicted.holder),
+                        Full::Group => self.refusals().add(Bound::HandshakesOfAddress, &evicted.group),
+                        Full::Total => self.refusals().add(Bound::Unauthenticated, &evicted.holder),
+                    }
+                }
+                Some(slot)
+            }
+            Err(error) => {
+                debug!(%peer, %error, "refused a connection");
+                None
+            }
+        }
+    }
+
+    /// Waits until the client says something; false if it does not in time, or lost its slot.
+    async fn begins(&self, stream: &TcpStream, slot: &Slot) -> bool {
+        let limit = self.timeouts.handshake.min(self.timeouts.first_call);
+        let (evicted, mut first) = (slot.evicted(), [0; 1]);
+        let begun = tokio::select! {
+            begun = timeout(limit, stream.peek(&mut first)) => begun,
+            () = evicted.cancelled() => {
+                self.count_handshake("evicted");
+                self.closed().add(CloseReason::Evicted);
+                return false;
+            }
+        };
+        if begun.is_err() {
+            self.count_handshake("timed_out");
+            self.closed().add(CloseReason::NoCall);
+        }
+        matches!(begun, Ok(Ok(1)))
+    }
+
+    /// Serves plaintext HTTP/2 on one connection that came by no port, until it ends or `drain` is cancelled.
+    pub async fn serve_one<I>(&self, io: I, drain: CancellationToken)
+    where
+        I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        self.serve_connection(io, ConnectionState::new(Connection::default(), None), drain).await;
     }
 
     /// Makes the TLS handshake of a new connection.
@@ -77,9 +127,7 @@ impl Service {
         let peer = from.address;
         let evicted = slot.evicted();
         let make = async {
-            // Who says nothing takes a slot, and no handshake from others of its address.
-            let begins = stream.peek(&mut [0; 1]).await? > 0;
-            if begins && peer.is_some_and(|peer| !handshakes.may_begin(Peer::of(peer.ip()))) {
+            if peer.is_some_and(|peer| !handshakes.may_begin(Peer::of(peer.ip()))) {
                 return Ok(None);
             }
             tls.accept(stream).await.map(Some)
@@ -127,11 +175,14 @@ impl Service {
     /// Takes connections until `drain` is cancelled, and waits for them to end.
     async fn accept<F, C>(&self, listener: TcpListener, drain: CancellationToken, serve: F) -> io::Result<()>
     where
-        F: Fn(TcpStream, Connection, Slot) -> C,
+        F: Fn(TcpStream, Connection, Slot) -> C + Send + Sync + 'static,
         C: Future<Output = ()> + Send + 'static,
     {
-        // Unauthenticated peers have room of their own, and leave some for peers from elsewhere.
-        let unauthenticated = peer_slots(self.bounds.unauthenticated, self.bounds.handshakes_of_address);
+        // Unauthenticated peers have room of their own, and leave some for peers from elsewhere. Those that say nothing
+        // have another: they keep nobody out who does, nor take a handshake from it.
+        let slots = || Arc::new(peer_slots(self.bounds.unauthenticated, self.bounds.handshakes_of_address));
+        let (silent, unauthenticated) = (slots(), slots());
+        let serve = Arc::new(serve);
         let connections = TaskTracker::new();
         loop {
             let accepted = tokio::select! {
@@ -147,25 +198,21 @@ impl Service {
                 }
             };
             let from = Peer::of(peer.ip());
-            let slot = match Slot::acquire(&unauthenticated, from) {
-                Ok((slot, None)) => slot,
-                Ok((slot, Some(evicted))) => {
-                    match evicted.at {
-                        Full::Holder => self.refusals().add(Bound::HandshakesOfAddress, &evicted.holder),
-                        Full::Group => self.refusals().add(Bound::HandshakesOfAddress, &evicted.group),
-                        Full::Total => self.refusals().add(Bound::Unauthenticated, &evicted.holder),
-                    }
-                    slot
-                }
-                Err(error) => {
-                    debug!(%peer, %error, "refused a connection");
-                    continue;
-                }
-            };
+            let Some(waits) = self.slot(&silent, from) else { continue };
             if let Err(error) = stream.set_nodelay(true) {
                 debug!(%peer, %error, "cannot set TCP_NODELAY");
             }
-            connections.spawn(serve(stream, Connection { address: Some(peer), certificate: None }, slot));
+            let (service, unauthenticated, serve) =
+                (self.clone(), Arc::clone(&unauthenticated), Arc::clone(&serve));
+            connections.spawn(async move {
+                if !service.begins(&stream, &waits).await {
+                    return;
+                }
+                let Some(slot) = service.slot(&unauthenticated, from) else { return };
+                drop(waits);
+                let connection = Connection { address: Some(peer), certificate: None };
+                serve(stream, connection, slot).await;
+            });
         }
         connections.close();
         connections.wait().await;
