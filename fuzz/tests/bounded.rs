@@ -11,10 +11,11 @@ use proto::discovery::{DeltaDiscoveryRequest, Node};
 static COUNTING: Counting = Counting;
 
 fn request() -> impl Strategy<Value = DeltaDiscoveryRequest> {
-    let urls = [proto::type_url::ADDRESS, proto::type_url::AUTHORIZATION, proto::type_url::WORKLOAD, ""];
+    const URLS: &[&str] =
+        &[proto::type_url::ADDRESS, proto::type_url::AUTHORIZATION, proto::type_url::WORKLOAD, ""];
     let names = |many| vec("[abx*/]{0,6}|[0-9]{4}", 0..many);
     let held = vec(("[abx/]{0,4}", "[0-9]{0,2}"), 0..50);
-    (proptest::sample::select(&urls[..]), names(300), names(20), held, any::<bool>(), "[0-9]-[0-9]").prop_map(
+    (proptest::sample::select(URLS), names(300), names(20), held, any::<bool>(), "[0-9]-[0-9]").prop_map(
         |(url, subscribe, unsubscribe, held, refuses, nonce)| DeltaDiscoveryRequest {
             node: Some(Node { id: "ztunnel~10.0.0.1~z.istio-system~d".to_owned(), ..Node::default() }),
             type_url: url.to_owned(),
