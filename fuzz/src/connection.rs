@@ -1,7 +1,7 @@
 //! A whole connection's bytes into the server.
 
 use crate::allocations::peak_of;
-use server::{Ads, Clients, Service};
+use server::{Ads, Clients, Service, Timeouts};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
@@ -21,6 +21,9 @@ const MAX_REFUSED: u64 = 8 + 128 + 64;
 
 /// Limit of a connection that has ended on its client's side.
 const LIMIT: Duration = Duration::from_secs(30);
+
+/// How many turns of the executor the server has for its answers before the client's side ends.
+const TURNS: usize = 256;
 
 /// What a client says first (RFC 9113, section 3.4), with empty settings.
 pub const HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00";
@@ -55,13 +58,17 @@ fn serve(input: &[u8], clients: &Clients) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let (publisher, newest) = watch::channel(Some(snapshot()));
     let ended = runtime.block_on(async {
-        let service = Service::new(Ads::new(newest, clients.clone()));
+        let timeouts = Timeouts { drain: Duration::from_millis(50), ..Timeouts::default() };
+        let service = Service::new(Ads::new(newest, clients.clone())).with_timeouts(timeouts);
         let (ours, theirs) = duplex(64 * 1024);
         let serving = service.serve_one(theirs, CancellationToken::new());
         let (mut from, mut to) = tokio::io::split(ours);
         let talking = async {
             // What cannot be written any more has ended.
             let _ = to.write_all(input).await;
+            for _ in 0..TURNS {
+                tokio::task::yield_now().await;
+            }
             let _ = to.shutdown().await;
         };
         let reading = async {

@@ -76,7 +76,7 @@ fn frames() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn requests_of_a_stream_take_what_is_charged(input in requests()) {
@@ -99,8 +99,8 @@ fn each_call_that_is_not_served_is_counted_until_the_connection_ends() {
         [connection::HELLO.to_vec(), all.flatten().collect()].concat()
     };
     assert_eq!(connection::calls(&calls(5)), (5, 0));
-    let (refused, _) = connection::calls(&calls(5_000));
-    assert!((8..256).contains(&refused), "{refused}");
+    let (refused, _) = connection::calls(&calls(60));
+    assert!((8..=60).contains(&refused), "{refused}");
     connection::run(&calls(5_000));
 }
 

@@ -101,7 +101,8 @@ impl Charge {
         let client = &self.place.0;
         if bytes > self.bytes {
             while held.sum_of_group(client) - self.bytes + bytes > self.of_client {
-                let largest = held.largest_in(client).filter(|(of, number, _)| held.sum_of(of, number) > bytes);
+                let largest =
+                    held.largest_in(client).filter(|(of, number, _)| held.sum_of(of, number) > bytes);
                 let Some(place) = largest.filter(|place| *place != self.place) else {
                     return Err(Exhausted::OfClient(self.of_client));
                 };

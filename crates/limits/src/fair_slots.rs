@@ -253,8 +253,7 @@ mod tests {
         let slots = Slots::new(SlotLimits { total: 4, reserved: 2, of_group: 9, of_holder: 9 });
         let others: Vec<_> = (0..3).map(|of| take(&slots, "a", of)).collect();
         assert_eq!(evicted(&others), [true, false, false]);
-        let trusted: Vec<_> =
-            (0..4).map(|of| take_as(&slots, Standing::Trusted, "z", of).unwrap()).collect();
+        let trusted: Vec<_> = (0..4).map(|of| take_as(&slots, Standing::Trusted, "z", of).unwrap()).collect();
         assert_eq!(evicted(&others), [true; 3], "trusted ones may have all");
         assert_eq!(take_as(&slots, Standing::Other, "a", 9).err(), Some(NoSlot));
         assert_eq!(evicted(&trusted), [false; 4]);

@@ -18,8 +18,10 @@ impl PeerLimiter {
     /// Lets each address do something this often; tells `max_peers` addresses apart, and as many networks.
     pub fn new(of_peer: Rate, max_peers: usize, now: Duration) -> Self {
         let Rate { burst, per_second } = of_peer;
-        let of_network =
-            Rate { burst: burst.saturating_mul(OF_NETWORK), per_second: per_second.saturating_mul(OF_NETWORK) };
+        let of_network = Rate {
+            burst: burst.saturating_mul(OF_NETWORK),
+            per_second: per_second.saturating_mul(OF_NETWORK),
+        };
         let total = Rate { burst: u32::MAX, per_second: u32::MAX };
         let limits = |per_client| Limits { per_client, total, max_clients: max_peers };
         Self { peers: Limiter::new(limits(of_peer), now), networks: Limiter::new(limits(of_network), now) }
@@ -56,8 +58,7 @@ mod tests {
     fn an_address_takes_a_part_of_its_network_and_many_take_all_of_it() {
         let mut limiter = PeerLimiter::new(Rate { burst: 10, per_second: 1 }, 1024, Duration::ZERO);
         let peer = |host: u16| Peer::of(Ipv6Addr::new(0xfd00, 0, 0, 1, 0, 0, 0, host).into());
-        let mut passed =
-            |host| (0..100).filter(|_| limiter.take(peer(host), Duration::ZERO).is_ok()).count();
+        let mut passed = |host| (0..100).filter(|_| limiter.take(peer(host), Duration::ZERO).is_ok()).count();
         assert_eq!(passed(1), 10);
         assert_eq!(passed(2), 10, "another address of the same /64");
         assert_eq!((3..100).map(passed).sum::<usize>(), 20);

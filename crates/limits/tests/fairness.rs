@@ -4,8 +4,8 @@
 #![allow(clippy::unwrap_used)]
 
 use pilothouse_limits::{
-    Charge, Exhausted, FairBudget, FairSlot, FairSlots, Full, Limiter, Limits, Network, Peer, PeerLimiter, Rate,
-    SlotLimits, Standing,
+    Charge, Exhausted, FairBudget, FairSlot, FairSlots, Full, Limiter, Limits, Network, Peer, PeerLimiter,
+    Rate, SlotLimits, Standing,
 };
 use proptest::prelude::*;
 use std::collections::BTreeMap;

@@ -327,7 +327,8 @@ fn calls_that_are_not_served_are_counted_and_end_their_connection() {
                 frame.put_u32(stream);
                 frame.put_slice(block);
                 // The next after an answer: so each is one that was taken.
-                if to.write_all(&frame).await.is_err() || matches!(from.read(&mut said).await, Ok(0) | Err(_)) {
+                if to.write_all(&frame).await.is_err() || matches!(from.read(&mut said).await, Ok(0) | Err(_))
+                {
                     break 'calls true;
                 }
             }

@@ -5,7 +5,9 @@
 mod support;
 
 use bytes::Bytes;
-use pilothouse_xds::{MAX_BYTES_OF_NAMES, MAX_UNRESOLVED_NAMES, ResourceType::*, Scope, SessionError, Writer};
+use pilothouse_xds::{
+    MAX_BYTES_OF_NAMES, MAX_UNRESOLVED_NAMES, ResourceType::*, Scope, SessionError, Writer,
+};
 use proptest::prelude::*;
 use prost::Message;
 use proto::Code;

@@ -267,7 +267,7 @@ async fn names_that_a_ztunnel_follows_take_bounded_memory() -> anyhow::Result<()
         let mut answer = answer.await?.into_body();
         // That none of them is there: after that, most are forgotten.
         let received = timeout(LIMIT, answer.data()).await.context("no answer")?;
-        assert!(received.context("the stream ended")??.len() > 8_000);
+        assert!(!received.context("the stream ended")??.is_empty());
         streams.push((requests, answer));
     }
     let followed = plane.followed("ztunnels");

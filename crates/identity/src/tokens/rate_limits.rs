@@ -164,9 +164,8 @@ mod tests {
         assert_eq!(flood(&limits, address(1), NOW), FAILURES.burst);
         assert!(limits.may_review(address(2), NOW).is_ok(), "another pod of the same node");
         // One machine that takes many addresses has the limits of a few.
-        let failed = (3..1000).map(|host| {
-            (0..10).filter(|_| limits.record_invalid(address(host), NOW).is_ok()).count() as u32
-        });
+        let failed = (3..1000)
+            .map(|host| (0..10).filter(|_| limits.record_invalid(address(host), NOW).is_ok()).count() as u32);
         assert_eq!(failed.sum::<u32>(), 3 * FAILURES.burst);
     }
 }

@@ -183,7 +183,13 @@ impl Refusals {
         }
         if let Some(times) = self.log_due(client, call.name()) {
             let path = truncated(path);
-            tracing::info!(peer = client, reason = call.name(), times, path, "refused a call: it is not served");
+            tracing::info!(
+                peer = client,
+                reason = call.name(),
+                times,
+                path,
+                "refused a call: it is not served"
+            );
         }
     }
 

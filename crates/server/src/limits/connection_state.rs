@@ -45,7 +45,9 @@ pub(crate) struct ConnectionState {
 enum Holding {
     Nothing,
     /// A slot for unauthenticated peers.
-    Slot { _slot: Slot },
+    Slot {
+        _slot: Slot,
+    },
     /// A place of its client, the first that was authenticated on it.
     Place(Place),
 }

@@ -9,8 +9,8 @@ mod request_reader;
 mod slot;
 mod timeouts;
 
-pub use bounds::{Bound, Bounds, Refusals};
 pub(crate) use bounds::RefusedCall;
+pub use bounds::{Bound, Bounds, Refusals};
 pub use closed::{CloseCounts, CloseReason};
 pub(crate) use connection_state::ConnectionState;
 pub(crate) use memory::{MemoryBudgets, StreamMemory};

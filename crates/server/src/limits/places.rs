@@ -133,7 +133,8 @@ mod tests {
 
     #[test]
     fn where_nobody_is_known_an_address_has_its_places_and_its_network_some_times_as_many() {
-        let (bounds, refusals) = (Bounds { connections_of_address: 4, ..Bounds::default() }, Refusals::default());
+        let (bounds, refusals) =
+            (Bounds { connections_of_address: 4, ..Bounds::default() }, Refusals::default());
         let places = Places::of_addresses(&bounds);
         let open = |host: u16| {
             let evicted = CancellationToken::new();
