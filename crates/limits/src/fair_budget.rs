@@ -174,12 +174,12 @@ mod tests {
         let mut quiet = open(&budget, "b", &evicted);
         quiet.set(40).unwrap();
         assert_eq!(evicted.load(Ordering::Relaxed), 0);
-        let mut newcomer = open(&budget, "c", &evicted);
-        newcomer.set(20).unwrap();
+        let mut latest = open(&budget, "c", &evicted);
+        latest.set(20).unwrap();
         assert_eq!(evicted.load(Ordering::Relaxed), 1);
         assert_eq!(greedy[0].set(1), Err(Exhausted::Evicted));
         assert_eq!((greedy[1].set(30), budget.held()), (Ok(()), 90));
         // It would hold the most itself.
-        assert_eq!(newcomer.set(50), Err(Exhausted::OfAll(100)));
+        assert_eq!(latest.set(50), Err(Exhausted::OfAll(100)));
     }
 }

@@ -1,6 +1,6 @@
 //! A fixed number of slots, of which whoever holds many takes only from itself.
 //!
-//! A newcomer always gets in: when its holder has as many as one may, that one's own oldest is evicted for it; when
+//! Whoever comes always gets in: when its holder has as many as one may, that one's own oldest is evicted for it; when
 //! its group has, the oldest of the largest holder there; and when all are taken, the oldest of whoever holds the
 //! most. So neither silent connections nor a flood of new ones keep anybody out. Some slots are reserved for trusted
 //! holders, who are never evicted for others.
@@ -34,7 +34,7 @@ pub struct SlotLimits {
 
 /// Whether a holder has reserved slots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum HolderKind {
     /// It may have any slot.
     Trusted,
     /// It may have those that are not reserved.
@@ -55,10 +55,10 @@ struct Held<G, K> {
 }
 
 impl<G: Ord + Clone, K: Ord + Clone> Held<G, K> {
-    fn of(&mut self, standing: Standing) -> &mut Ranking<G, K, OnEvict> {
-        match standing {
-            Standing::Trusted => &mut self.trusted,
-            Standing::Other => &mut self.others,
+    fn of(&mut self, kind: HolderKind) -> &mut Ranking<G, K, OnEvict> {
+        match kind {
+            HolderKind::Trusted => &mut self.trusted,
+            HolderKind::Other => &mut self.others,
         }
     }
 }
@@ -94,7 +94,7 @@ pub struct Evicted<G, K> {
 #[derive(Debug)]
 pub struct FairSlot<G: Ord + Clone, K: Ord + Clone> {
     held: Arc<Mutex<Held<G, K>>>,
-    standing: Standing,
+    kind: HolderKind,
     place: Place<G, K>,
 }
 
@@ -113,7 +113,7 @@ impl<G: Ord + Clone, K: Ord + Clone> FairSlots<G, K> {
     #[expect(clippy::type_complexity, reason = "a slot, and what it cost")]
     pub fn acquire(
         &self,
-        standing: Standing,
+        kind: HolderKind,
         group: &G,
         holder: &K,
         on_evict: impl FnOnce() + Send + 'static,
@@ -122,20 +122,22 @@ impl<G: Ord + Clone, K: Ord + Clone> FairSlots<G, K> {
         let held = &mut *self.held.lock();
         let (trusted, others) = (held.trusted.sum(), held.others.sum());
         let is_at = |sum: u64, limit: usize| sum >= limit as u64;
-        let own = held.of(standing);
+        let own = held.of(kind);
         let evicted = if is_at(own.sum_of(group, holder), limits.of_holder) {
-            Some((Full::Holder, standing, own.oldest_of(group, holder)))
-        } else if standing == Standing::Other && is_at(own.sum_of_group(group), limits.of_group) {
-            Some((Full::Group, standing, own.largest_in(group)))
+            Some((Full::Holder, kind, own.oldest_of(group, holder)))
+        } else if kind == HolderKind::Other && is_at(own.sum_of_group(group), limits.of_group) {
+            Some((Full::Group, kind, own.largest_in(group)))
         } else {
             let is_full = is_at(trusted + others, limits.total);
-            match standing {
-                Standing::Trusted if is_full && others > 0 => {
-                    Some((Full::Total, Standing::Other, held.others.goes_for(group)))
+            match kind {
+                HolderKind::Trusted if is_full && others > 0 => {
+                    Some((Full::Total, HolderKind::Other, held.others.goes_for(group)))
                 }
-                Standing::Trusted if is_full => Some((Full::Total, standing, held.trusted.goes_for(group))),
-                Standing::Other if is_full || is_at(others, limits.total.saturating_sub(limits.reserved)) => {
-                    Some((Full::Total, standing, held.others.goes_for(group)))
+                HolderKind::Trusted if is_full => Some((Full::Total, kind, held.trusted.goes_for(group))),
+                HolderKind::Other
+                    if is_full || is_at(others, limits.total.saturating_sub(limits.reserved)) =>
+                {
+                    Some((Full::Total, kind, held.others.goes_for(group)))
                 }
                 _ => None,
             }
@@ -147,12 +149,12 @@ impl<G: Ord + Clone, K: Ord + Clone> FairSlots<G, K> {
             called = held.of(of).remove(&place);
             told = Some(Evicted { at, group: place.0, holder: place.1 });
         }
-        let id = held.of(standing).add(group, holder, 1, OnEvict(Box::new(on_evict)));
+        let id = held.of(kind).add(group, holder, 1, OnEvict(Box::new(on_evict)));
         let place = (group.clone(), holder.clone(), id);
         if let Some(OnEvict(call)) = called {
             call();
         }
-        Ok((FairSlot { held: Arc::clone(&self.held), standing, place }, told))
+        Ok((FairSlot { held: Arc::clone(&self.held), kind, place }, told))
     }
 
     /// Returns how many slots trusted holders have, and how many the others.
@@ -165,7 +167,7 @@ impl<G: Ord + Clone, K: Ord + Clone> FairSlots<G, K> {
 impl<G: Ord + Clone, K: Ord + Clone> Drop for FairSlot<G, K> {
     fn drop(&mut self) {
         // Dropped after the lock is released: what it captures is not ours.
-        let on_evict = self.held.lock().of(self.standing).remove(&self.place);
+        let on_evict = self.held.lock().of(self.kind).remove(&self.place);
         drop(on_evict);
     }
 }
@@ -196,16 +198,16 @@ mod tests {
         FairSlots::new(SlotLimits { total, reserved: 0, of_group, of_holder })
     }
 
-    fn take_as(slots: &Slots, standing: Standing, group: &'static str, of: u32) -> Result<TakenSlot, NoSlot> {
+    fn take_as(slots: &Slots, kind: HolderKind, group: &'static str, of: u32) -> Result<TakenSlot, NoSlot> {
         let evicted = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&evicted);
         let on_evict = move || flag.store(true, Ordering::Relaxed);
-        let (slot, told) = slots.acquire(standing, &group, &of, on_evict)?;
+        let (slot, told) = slots.acquire(kind, &group, &of, on_evict)?;
         Ok(TakenSlot { _slot: slot, evicted, at: told.map(|told| told.at) })
     }
 
     fn take(slots: &Slots, group: &'static str, of: u32) -> TakenSlot {
-        take_as(slots, Standing::Other, group, of).unwrap()
+        take_as(slots, HolderKind::Other, group, of).unwrap()
     }
 
     fn evicted(all: &[TakenSlot]) -> Vec<bool> {
@@ -253,11 +255,12 @@ mod tests {
         let slots = Slots::new(SlotLimits { total: 4, reserved: 2, of_group: 9, of_holder: 9 });
         let others: Vec<_> = (0..3).map(|of| take(&slots, "a", of)).collect();
         assert_eq!(evicted(&others), [true, false, false]);
-        let trusted: Vec<_> = (0..4).map(|of| take_as(&slots, Standing::Trusted, "z", of).unwrap()).collect();
+        let trusted: Vec<_> =
+            (0..4).map(|of| take_as(&slots, HolderKind::Trusted, "z", of).unwrap()).collect();
         assert_eq!(evicted(&others), [true; 3], "trusted ones may have all");
-        assert_eq!(take_as(&slots, Standing::Other, "a", 9).err(), Some(NoSlot));
+        assert_eq!(take_as(&slots, HolderKind::Other, "a", 9).err(), Some(NoSlot));
         assert_eq!(evicted(&trusted), [false; 4]);
-        drop(take_as(&slots, Standing::Trusted, "z", 9).unwrap());
+        drop(take_as(&slots, HolderKind::Trusted, "z", 9).unwrap());
         assert_eq!(evicted(&trusted), [true, false, false, false]);
     }
 }

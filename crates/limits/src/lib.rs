@@ -21,7 +21,7 @@ mod ranking;
 mod token_bucket;
 
 pub use fair_budget::{Charge, Exhausted, FairBudget};
-pub use fair_slots::{Evicted, FairSlot, FairSlots, Full, NoSlot, SlotLimits, Standing};
+pub use fair_slots::{Evicted, FairSlot, FairSlots, Full, HolderKind, NoSlot, SlotLimits};
 pub use keyed_semaphore::{KeyedSemaphore, Permit};
 pub use log_throttle::{LogThrottle, Occurrences, truncated};
 pub use peer::{Network, Peer};

@@ -4,8 +4,8 @@
 #![allow(clippy::unwrap_used)]
 
 use pilothouse_limits::{
-    Charge, Exhausted, FairBudget, FairSlot, FairSlots, Full, Limiter, Limits, Network, Peer, PeerLimiter,
-    Rate, SlotLimits, Standing,
+    Charge, Exhausted, FairBudget, FairSlot, FairSlots, Full, HolderKind, Limiter, Limits, Network, Peer,
+    PeerLimiter, Rate, SlotLimits,
 };
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -56,8 +56,8 @@ impl Client {
         format!("{}/{}", self.node, self.pod).into()
     }
 
-    fn standing(self) -> Standing {
-        if self.is_ztunnel() { Standing::Trusted } else { Standing::Other }
+    fn kind(self) -> HolderKind {
+        if self.is_ztunnel() { HolderKind::Trusted } else { HolderKind::Other }
     }
 }
 
@@ -152,7 +152,7 @@ impl Model {
     fn take_slot(&mut self, peer: Peer) {
         let network = peer.network();
         let (evicted, on_evict) = flag();
-        let (slot, told) = self.peers.acquire(Standing::Other, &network, &peer, on_evict).unwrap();
+        let (slot, told) = self.peers.acquire(HolderKind::Other, &network, &peer, on_evict).unwrap();
         if let Some(told) = told {
             let of_holder = self.slots_of(|of| of == told.holder);
             match told.at {
@@ -169,14 +169,14 @@ impl Model {
             }
         }
         self.silent.retain(|held| !is_set(&held.evicted));
-        assert!(!is_set(&evicted), "a newcomer is in");
+        assert!(!is_set(&evicted), "whoever comes is in");
         self.silent.push(Silent { peer, evicted, _slot: slot });
     }
 
     fn connect(&mut self, who: Client, of: u8) {
         self.take_slot(who.address(of));
         let (name, (evicted, on_evict)) = (who.name(), flag());
-        let place = self.places.acquire(who.standing(), &name, &name, on_evict);
+        let place = self.places.acquire(who.kind(), &name, &name, on_evict);
         // A slot is for those of whom nothing is known.
         drop(self.silent.pop());
         let Ok((place, told)) = place else {

@@ -9,7 +9,7 @@ use super::places::{Place, Places};
 use super::slot::Slot;
 use http::HeaderMap;
 use identity::{Authenticated, Authorizer, Connection, Refused};
-use limits::{NoSlot, Peer, Standing};
+use limits::{HolderKind, NoSlot, Peer};
 use parking_lot::Mutex;
 use proto::Code;
 use std::sync::Arc;
@@ -113,14 +113,14 @@ impl ConnectionState {
         let outcome = authorizer.authenticate(headers, &self.connection).await;
         match &outcome {
             Ok(caller) => {
-                let standing = match authorizer.is_ztunnel(caller) {
-                    true => Standing::Trusted,
-                    false => Standing::Other,
+                let kind = match authorizer.is_ztunnel(caller) {
+                    true => HolderKind::Trusted,
+                    false => HolderKind::Other,
                 };
                 let place = |places: &Places| {
-                    places.acquire(standing, &caller.client().into(), self.evicted.clone(), refusals)
+                    places.acquire(kind, &caller.client().into(), self.evicted.clone(), refusals)
                 };
-                self.set_authenticated(standing, place).map_err(Refused::no_place)?;
+                self.set_authenticated(kind, place).map_err(Refused::no_place)?;
             }
             // Without the keys nobody can be authenticated: that is not the client's doing.
             Err(refused) if refused.code == Code::Unavailable => {}
@@ -138,7 +138,7 @@ impl ConnectionState {
     pub fn admit_anybody(&self, refusals: &Refusals) -> Result<(), NoSlot> {
         let peer = self.connection.address.map(|address| Peer::of(address.ip()));
         let place = |places: &Places| places.acquire_for(peer, self.evicted.clone(), refusals);
-        self.set_authenticated(Standing::Other, place)
+        self.set_authenticated(HolderKind::Other, place)
     }
 
     /// Counts a call that is not served.
@@ -159,11 +159,11 @@ impl ConnectionState {
     /// Counts it among the authenticated ones from now on: it has a place instead of its slot.
     fn set_authenticated(
         &self,
-        standing: Standing,
+        kind: HolderKind,
         place: impl FnOnce(&Places) -> Result<Place, NoSlot>,
     ) -> Result<(), NoSlot> {
         let mut holding = self.holding.lock();
-        let has_place = matches!(&*holding, Holding::Place(place) if place.is_for(standing));
+        let has_place = matches!(&*holding, Holding::Place(place) if place.is_for(kind));
         if !has_place {
             *holding = match &self.places {
                 Some(places) => Holding::Place(place(places)?),

@@ -2,7 +2,7 @@
 
 use super::bounds::{Bound, Bounds, Refusals};
 use super::slot::OF_NETWORK;
-use limits::{FairSlot, FairSlots, Full, NoSlot, Peer, SlotLimits, Standing};
+use limits::{FairSlot, FairSlots, Full, HolderKind, NoSlot, Peer, SlotLimits};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -19,14 +19,14 @@ pub(crate) struct Places {
 /// The place of one connection, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Place {
-    standing: Standing,
+    kind: HolderKind,
     _slot: FairSlot<Arc<str>, Arc<str>>,
 }
 
 impl Place {
-    /// Tells whether it serves for a client of this standing, too.
-    pub fn is_for(&self, standing: Standing) -> bool {
-        self.standing == standing || standing == Standing::Other
+    /// Tells whether it serves for a client of this kind, too.
+    pub fn is_for(&self, kind: HolderKind) -> bool {
+        self.kind == kind || kind == HolderKind::Other
     }
 }
 
@@ -53,12 +53,12 @@ impl Places {
     /// [`NoSlot`] if ztunnels have all of them.
     pub fn acquire(
         &self,
-        standing: Standing,
+        kind: HolderKind,
         client: &Arc<str>,
         evicted: CancellationToken,
         refusals: &Refusals,
     ) -> Result<Place, NoSlot> {
-        self.acquire_of(standing, client, client, evicted, refusals)
+        self.acquire_of(kind, client, client, evicted, refusals)
     }
 
     /// Acquires a place for a connection of an address.
@@ -73,18 +73,18 @@ impl Places {
     ) -> Result<Place, NoSlot> {
         let network: Arc<str> = peer.map_or_else(String::new, |peer| peer.network().to_string()).into();
         let address: Arc<str> = peer.map_or_else(String::new, |peer| peer.to_string()).into();
-        self.acquire_of(Standing::Other, &network, &address, evicted, refusals)
+        self.acquire_of(HolderKind::Other, &network, &address, evicted, refusals)
     }
 
     fn acquire_of(
         &self,
-        standing: Standing,
+        kind: HolderKind,
         group: &Arc<str>,
         holder: &Arc<str>,
         evicted: CancellationToken,
         refusals: &Refusals,
     ) -> Result<Place, NoSlot> {
-        let acquired = self.slots.acquire(standing, group, holder, move || evicted.cancel());
+        let acquired = self.slots.acquire(kind, group, holder, move || evicted.cancel());
         let (slot, told) = acquired.inspect_err(|_| refusals.add(Bound::Connections, holder))?;
         if let Some(told) = told {
             let (bound, client) = match told.at {
@@ -94,7 +94,7 @@ impl Places {
             };
             refusals.add(bound, client);
         }
-        Ok(Place { standing, _slot: slot })
+        Ok(Place { kind, _slot: slot })
     }
 }
 
@@ -112,22 +112,22 @@ mod tests {
     fn one_pod_from_many_addresses_has_its_own_places_and_a_ztunnel_always_one() {
         let (places, refusals) = (Places::of_clients(&Bounds::default()), Refusals::default());
         let bounds = Bounds::default();
-        let open = |standing, client: String| {
+        let open = |kind, client: String| {
             let evicted = CancellationToken::new();
-            (places.acquire(standing, &client.into(), evicted.clone(), &refusals).unwrap(), evicted)
+            (places.acquire(kind, &client.into(), evicted.clone(), &refusals).unwrap(), evicted)
         };
-        let of_pod: Vec<_> = (0..20_000).map(|_| open(Standing::Other, "pod".to_owned())).collect();
+        let of_pod: Vec<_> = (0..20_000).map(|_| open(HolderKind::Other, "pod".to_owned())).collect();
         let kept = of_pod.iter().filter(|(_, evicted)| !evicted.is_cancelled()).count();
         assert_eq!(kept, bounds.connections_of_client);
         assert_eq!(refused(&refusals, Bound::ConnectionsOfClient), 20_000 - kept as u64);
         // A tenant with very many pods has all places but those for ztunnels.
-        let others: Vec<_> = (0..20_000).map(|n| open(Standing::Other, format!("pod-{n}"))).collect();
+        let others: Vec<_> = (0..20_000).map(|n| open(HolderKind::Other, format!("pod-{n}"))).collect();
         let kept = others.iter().chain(&of_pod).filter(|(_, evicted)| !evicted.is_cancelled()).count();
         assert_eq!(kept, bounds.connections - bounds.connections / RESERVED);
         let ztunnels: Vec<_> =
-            (0..bounds.connections).map(|n| open(Standing::Trusted, format!("z-{n}"))).collect();
+            (0..bounds.connections).map(|n| open(HolderKind::Trusted, format!("z-{n}"))).collect();
         assert!(ztunnels.iter().all(|(_, evicted)| !evicted.is_cancelled()));
-        let nobody = places.acquire(Standing::Other, &"pod".into(), CancellationToken::new(), &refusals);
+        let nobody = places.acquire(HolderKind::Other, &"pod".into(), CancellationToken::new(), &refusals);
         assert_eq!(nobody.err(), Some(NoSlot));
     }
 

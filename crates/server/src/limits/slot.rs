@@ -1,6 +1,6 @@
 //! A slot of a port, until its holder ends or another has it.
 
-use limits::{Evicted, FairSlot, FairSlots, Network, NoSlot, Peer, SlotLimits, Standing};
+use limits::{Evicted, FairSlot, FairSlots, HolderKind, Network, NoSlot, Peer, SlotLimits};
 use tokio_util::sync::CancellationToken;
 
 /// How many times as much as one address the addresses of a network may have together.
@@ -31,7 +31,7 @@ impl Slot {
         let evicted = CancellationToken::new();
         let on_evict = evicted.clone();
         let (slot, told) =
-            slots.acquire(Standing::Other, &peer.network(), &peer, move || on_evict.cancel())?;
+            slots.acquire(HolderKind::Other, &peer.network(), &peer, move || on_evict.cancel())?;
         Ok((Self { _slot: slot, evicted }, told))
     }
 
