@@ -199,13 +199,16 @@ impl Ads {
             let message = "not ready: the cluster has not been read yet";
             return Err(Status::new(Code::Unavailable, message));
         };
-        let memory = self.clients.memory().open(guard.as_ref().map(StreamGuard::client));
+        let registration = self.clients.register(peer, self.session(variant, Vec::new()));
+        let client = Arc::clone(&registration.client);
+        let forget = move || client.session.lock().forget_names();
+        let memory = self.clients.memory().open(guard.as_ref().map(StreamGuard::client), forget);
         Ok(AdsStream {
             requests,
             memory,
             subscription: self.fanout.subscribe(),
             latest,
-            registration: self.clients.register(peer, self.session(variant, Vec::new())),
+            registration,
             ads: self.clone(),
             variant,
             sending: None,

@@ -46,7 +46,7 @@ impl Default for MemoryBudgets {
     fn default() -> Self {
         Self {
             ztunnels: Budgets::new((1024, 128), (2048, 256)),
-            others: Budgets::new((256, 32), (256, 64)),
+            others: Budgets::new((512, 32), (512, 64)),
             unauthenticated: Budgets::new((64, 64), (512, 512)),
         }
     }
@@ -56,8 +56,14 @@ impl Default for MemoryBudgets {
 const UNAUTHENTICATED: &str = "callers without a credential";
 
 impl MemoryBudgets {
-    /// Begins to charge a client (its name, and whether it is a ztunnel) for one more stream.
-    pub fn open(&self, client: Option<(String, bool)>) -> StreamMemory {
+    /// Begins to charge a client (its name, and whether it is a ztunnel) for one more stream. `forget` is called when
+    /// the stream is to end for another: it lets go of what the stream holds, for a client that does not read keeps it
+    /// from ending at once.
+    pub fn open(
+        &self,
+        client: Option<(String, bool)>,
+        forget: impl Fn() + Clone + Send + 'static,
+    ) -> StreamMemory {
         let (client, budgets) = match client {
             None => (UNAUTHENTICATED.into(), &self.unauthenticated),
             Some((client, true)) => (Arc::from(client), &self.ztunnels),
@@ -65,8 +71,11 @@ impl MemoryBudgets {
         };
         let evicted = CancellationToken::new();
         let on_evict = || {
-            let evicted = evicted.clone();
-            move || evicted.cancel()
+            let (evicted, forget) = (evicted.clone(), forget.clone());
+            move || {
+                evicted.cancel();
+                forget();
+            }
         };
         StreamMemory {
             followed: budgets.followed.open(Arc::clone(&client), on_evict()),

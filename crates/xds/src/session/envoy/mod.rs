@@ -214,6 +214,12 @@ impl EnvoySession {
         self.subscriptions.iter().map(|subscription| subscription.pending.listed_bytes()).sum()
     }
 
+    /// Lets go of the names that the client follows and lists: its stream is about to end.
+    pub fn forget_names(&mut self) {
+        self.subscriptions.iter_mut().for_each(Subscription::forget_names);
+        self.warming = BTreeSet::new();
+    }
+
     /// How far the client has come with a type; nothing before it asked for it.
     pub fn ack_state(&self, of: ResourceType) -> Option<AckState> {
         Some(self.subscriptions[self.find(of)?].acks.state(Capabilities::MAX))

@@ -111,6 +111,12 @@ impl ZtunnelSession {
         pending.sum::<usize>() + self.vanished.held_bytes()
     }
 
+    /// Lets go of the names that the client follows and lists: its stream is about to end.
+    pub fn forget_names(&mut self) {
+        self.subscriptions.iter_mut().for_each(Subscription::forget_names);
+        self.vanished = Names::default();
+    }
+
     /// How far the client has come with a type; nothing before it asked for it.
     pub fn ack_state(&self, of: ResourceType) -> Option<AckState> {
         let of = self.subscriptions.iter().find(|s| s.acks.stats.type_url == of.type_url())?;

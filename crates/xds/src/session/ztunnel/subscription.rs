@@ -140,6 +140,12 @@ impl Subscription {
         }
     }
 
+    /// Lets go of all names.
+    pub fn forget_names(&mut self) {
+        (self.names, self.unresolved, self.pending) = Default::default();
+        self.count_names();
+    }
+
     /// Makes room for further refusals.
     pub fn forget_refusals(&mut self, view: &MeshView) {
         let log = if self.kind == Kind::Authorization { &view.authorization } else { &view.address };
