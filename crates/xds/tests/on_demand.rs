@@ -157,7 +157,7 @@ fn of_very_many_names_that_lead_nowhere_the_oldest_are_forgotten() {
     let mut client = on_demand(&mut writer);
     let (mut told, before) = (0, client.session.held_bytes());
     for turn in 0..4 {
-        let names: Vec<_> = (0..8_000).map(|n| format!("/10.{turn}.{}.{}", n / 256, n % 256)).collect();
+        let names: Vec<_> = (0..8_000).map(|n| format!("/11.{turn}.{}.{}", n / 256, n % 256)).collect();
         let names: Vec<_> = names.iter().map(String::as_str).collect();
         client.send(ask(&names, &[])).unwrap();
         told += only(client.drain(&writer.publish())).removed_resources.len();
@@ -169,9 +169,9 @@ fn of_very_many_names_that_lead_nowhere_the_oldest_are_forgotten() {
     let held = client.session.held_bytes() - before;
     assert!(held < MAX_UNRESOLVED_NAMES * 256, "{held} bytes");
     // One that was forgotten is asked for again when it is needed.
-    writer.put(&Scope::Mesh, Address, "pod/new", &pod("new", [10, 0, 0, 0], "n2", &[])).unwrap();
+    writer.put(&Scope::Mesh, Address, "pod/new", &pod("new", [11, 0, 0, 0], "n2", &[])).unwrap();
     client.drain(&writer.publish());
-    client.send(ask(&["/10.0.0.0"], &[])).unwrap();
+    client.send(ask(&["/11.0.0.0"], &[])).unwrap();
     assert_eq!(names(&only(client.drain(&writer.publish()))), ["pod/new"]);
     assert_eq!(client.session.stats().types[0].unresolved, MAX_UNRESOLVED_NAMES);
 }
