@@ -28,11 +28,16 @@ static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| {
     let domain = TrustDomain::parse("cluster.local").expect("a trust domain");
     let authorizer = NodeAuthorizer::new("istio-system/ztunnel", [domain]).expect("accounts");
     let mut pods = PodIndex::default();
-    let pod =
-        |uid: &'static str, service_account, node| RunningPod { uid: uid.into(), service_account, node };
-    pods.put("istio-system", "z", pod("uid-z", "ztunnel", "n1"));
-    pods.put("shop", "web", pod("uid-web", "web", "n1"));
-    pods.put("shop", "db", pod("uid-db", "db", "n2"));
+    let pod = |uid: &'static str, service_account, node, is_gone| RunningPod {
+        uid: uid.into(),
+        service_account,
+        node,
+        is_gone,
+    };
+    pods.put("istio-system", "z", pod("uid-z", "ztunnel", "n1", false));
+    pods.put("shop", "web", pod("uid-web", "web", "n1", false));
+    pods.put("shop", "old", pod("uid-old", "old", "n1", true));
+    pods.put("shop", "db", pod("uid-db", "db", "n2", false));
     let caller = Caller {
         namespace: "istio-system".to_owned(),
         service_account: "ztunnel".to_owned(),

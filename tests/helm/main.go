@@ -1,9 +1,12 @@
 // Command helm-chart renders a chart as `helm install` would, and lints it, with
-// helm's own packages and no cluster. Values come as YAML or JSON on standard
+// helm's own packages. Values come as YAML or JSON on standard
 // input; the answer is one JSON object on standard output:
 //
-//	helm-chart --chart DIR --release NAME --namespace NAMESPACE [--kubernetes VERSION] render
+//	helm-chart --chart DIR --release NAME --namespace NAMESPACE [--kubernetes VERSION] [--kubeconfig FILE] render
 //	  {"objects": [...], "definitions": [...], "notes": "..."}
+//
+// With a kubeconfig, what templates look up is what the API server has; without one, nothing.
+//
 //	helm-chart --chart DIR --namespace NAMESPACE lint
 //	  {"findings": ["..."]}
 //
@@ -26,12 +29,14 @@ import (
 
 	"helm.sh/helm/v4/pkg/chart/common"
 	"helm.sh/helm/v4/pkg/chart/common/util"
+	v2chart "helm.sh/helm/v4/pkg/chart/v2"
 	"helm.sh/helm/v4/pkg/chart/v2/lint"
 	"helm.sh/helm/v4/pkg/chart/v2/lint/support"
 	"helm.sh/helm/v4/pkg/chart/v2/loader"
 	v2 "helm.sh/helm/v4/pkg/chart/v2/util"
 	"helm.sh/helm/v4/pkg/engine"
 	documents "k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/yaml"
 )
 
@@ -50,9 +55,10 @@ func main() {
 	release := flag.String("release", "pilothouse", "name of the release")
 	namespace := flag.String("namespace", "istio-system", "namespace of the release")
 	kubernetes := flag.String("kubernetes", "", "version of the API server, as it tells it; without one, helm's own")
+	kubeconfig := flag.String("kubeconfig", "", "of the API server in which templates look up objects; without one, there are none")
 	flag.Parse()
 	if *chart == "" || flag.NArg() != 1 {
-		fail(errors.New("usage: helm-chart --chart DIR [--release NAME] [--namespace NAMESPACE] [--kubernetes VERSION] render|lint < VALUES"))
+		fail(errors.New("usage: helm-chart --chart DIR [--release NAME] [--namespace NAMESPACE] [--kubernetes VERSION] [--kubeconfig FILE] render|lint < VALUES"))
 	}
 	values := map[string]any{}
 	input, err := io.ReadAll(os.Stdin)
@@ -66,7 +72,7 @@ func main() {
 	var answer any
 	switch flag.Arg(0) {
 	case "render":
-		answer, err = render(*chart, *release, *namespace, *kubernetes, values)
+		answer, err = render(*chart, *release, *namespace, *kubernetes, *kubeconfig, values)
 	case "lint":
 		answer = check(*chart, *namespace, values)
 	default:
@@ -85,7 +91,7 @@ func fail(err error) {
 	os.Exit(1)
 }
 
-func render(folder, release, namespace, kubernetes string, values map[string]any) (rendered, error) {
+func render(folder, release, namespace, kubernetes, kubeconfig string, values map[string]any) (rendered, error) {
 	answer := rendered{Objects: []map[string]any{}, Definitions: []map[string]any{}}
 	chart, err := loader.LoadDir(folder)
 	if err != nil {
@@ -104,7 +110,7 @@ func render(folder, release, namespace, kubernetes string, values map[string]any
 	if err != nil {
 		return answer, err
 	}
-	files, err := engine.Render(chart, top)
+	files, err := files(chart, top, kubeconfig)
 	if err != nil {
 		return answer, err
 	}
@@ -129,6 +135,17 @@ func render(folder, release, namespace, kubernetes string, values map[string]any
 		}
 	}
 	return answer, nil
+}
+
+func files(chart *v2chart.Chart, top common.Values, kubeconfig string) (map[string]string, error) {
+	if kubeconfig == "" {
+		return engine.Render(chart, top)
+	}
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	return engine.RenderWithClient(chart, top, config)
 }
 
 // parse reads the documents of a file. A key that is there twice is an error:

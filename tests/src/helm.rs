@@ -53,7 +53,18 @@ pub fn chart(name: &str) -> PathBuf {
 /// # Errors
 /// With helm's words when helm refuses.
 pub fn render(chart: &Path, namespace: &str, values: &Value) -> anyhow::Result<Rendered> {
-    ask("render", chart, namespace, None, values)
+    ask("render", chart, namespace, &[], values)
+}
+
+/// Renders the chart `pilothouse` as a release of this name would be installed, or brought up to date, in a namespace of a
+/// cluster: templates find the objects that are there.
+///
+/// # Errors
+/// With helm's words when helm refuses.
+pub fn render_in(cluster: &Path, release: &str, namespace: &str, values: &Value) -> anyhow::Result<Rendered> {
+    let cluster = cluster.to_str().context("a path that is no text")?;
+    let of = ["--release", release, "--kubeconfig", cluster];
+    ask("render", &chart("pilothouse"), namespace, &of, &with_image(values))
 }
 
 /// Renders a chart as for an API server that tells this version.
@@ -61,7 +72,7 @@ pub fn render(chart: &Path, namespace: &str, values: &Value) -> anyhow::Result<R
 /// # Errors
 /// With helm's words when helm refuses.
 pub fn render_on(chart: &Path, kubernetes: &str, values: &Value) -> anyhow::Result<Rendered> {
-    ask("render", chart, "istio-system", Some(kubernetes), values)
+    ask("render", chart, "istio-system", &["--kubernetes", kubernetes], values)
 }
 
 /// Renders the chart `pilothouse` for a namespace, with an image unless the values name one.
@@ -69,9 +80,13 @@ pub fn render_on(chart: &Path, kubernetes: &str, values: &Value) -> anyhow::Resu
 /// # Errors
 /// With helm's words when helm refuses.
 pub fn render_pilothouse(namespace: &str, values: &Value) -> anyhow::Result<Rendered> {
+    render(&chart("pilothouse"), namespace, &with_image(values))
+}
+
+fn with_image(values: &Value) -> Value {
     let mut values = values.as_object().cloned().unwrap_or_default();
     values.entry("hub").or_insert_with(|| "registry.example/mesh".into());
-    render(&chart("pilothouse"), namespace, &values.into())
+    values.into()
 }
 
 /// Returns what helm's lint has to say of a chart: errors and warnings.
@@ -83,12 +98,12 @@ pub fn lint(chart: &Path, values: &Value) -> anyhow::Result<Vec<String>> {
     struct Linted {
         findings: Vec<String>,
     }
-    ask::<Linted>("lint", chart, "istio-system", None, values).map(|answer| answer.findings)
+    ask::<Linted>("lint", chart, "istio-system", &[], values).map(|answer| answer.findings)
 }
 
 /// Gives the account of our chart the rights that the chart gives it in a namespace, which must be
-/// there, those to deploy gateways included, and returns the path of its kubeconfig. Nothing else of
-/// the chart is installed.
+/// there, those to deploy gateways included, and the Secret that it may write, and returns the path of its kubeconfig.
+/// Nothing else of the chart is installed.
 ///
 /// # Errors
 /// When the chart cannot be rendered, or the API server refuses.
@@ -101,7 +116,8 @@ pub async fn account(server: &ApiServer, namespace: &str) -> anyhow::Result<Path
 /// # Errors
 /// As [`account`].
 pub async fn account_with(server: &ApiServer, namespace: &str, values: Value) -> anyhow::Result<PathBuf> {
-    const KINDS: [&str; 5] = ["ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"];
+    const KINDS: [&str; 6] =
+        ["ServiceAccount", "Secret", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"];
     let release = namespace.to_owned();
     let render = move || render_pilothouse(&release, &values);
     let rendered = tokio::task::spawn_blocking(render).await??;
@@ -118,13 +134,15 @@ fn ask<T: DeserializeOwned>(
     command: &str,
     chart: &Path,
     namespace: &str,
-    kubernetes: Option<&str>,
+    further: &[&str],
     values: &Value,
 ) -> anyhow::Result<T> {
     let mut process = Command::new(Module::of("tests/helm").program("helm", "helm-chart")?)
         .arg("--chart")
         .arg(chart)
-        .args(["--namespace", namespace, "--kubernetes", kubernetes.unwrap_or_default(), command])
+        .args(["--namespace", namespace])
+        .args(further)
+        .arg(command)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -6,6 +6,7 @@ use crate::refusal::{Code, Refusal};
 use crate::token::{BoundObject, ServiceAccountToken};
 use model::TrustDomain;
 use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
 
 /// A setting of trusted accounts that cannot be read.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -48,6 +49,12 @@ pub enum Denial {
         /// Namespace and name of the pod.
         pod: String,
     },
+    /// The caller's pod has been deleted, and is still there a minute after its time.
+    #[error("pod {pod} of the caller is gone: a minute has passed since its deletionTimestamp")]
+    PodDeleted {
+        /// Namespace and name of the pod.
+        pod: String,
+    },
     /// The caller's pod runs under another account.
     #[error("pod {pod} of the caller has another service account than the token")]
     PodAccount {
@@ -69,6 +76,14 @@ pub enum Denial {
     /// Nothing runs any more as the account of a certificate.
     #[error("neither a pod nor a WorkloadEntry has the account {account} of the caller's certificate")]
     AccountGone {
+        /// Namespace and account of the caller.
+        account: String,
+    },
+    /// The account of a certificate is one of pods, which have tokens.
+    #[error(
+        "a certificate alone renews accounts of WorkloadEntries, and {account} is one of pods; show a token, or let certificates of pods renew themselves (--renewal-by-certificate=all)"
+    )]
+    AccountOfPods {
         /// Namespace and account of the caller.
         account: String,
     },
@@ -112,11 +127,39 @@ impl Refusal for Denial {
             Self::TrustDomain(_) => "trust_domain",
             Self::PodUnknown { .. } => "pod_unknown",
             Self::PodReplaced { .. } => "pod_replaced",
+            Self::PodDeleted { .. } => "pod_deleted",
             Self::PodAccount { .. } => "pod_account",
             Self::PodUnplaced { .. } => "pod_unplaced",
             Self::PodNode { .. } => "pod_node",
             Self::AccountGone { .. } => "account_gone",
+            Self::AccountOfPods { .. } => "account_of_pods",
             Self::NotOnNode { .. } => "not_on_node",
+        }
+    }
+}
+
+/// Whose certificate is enough to get the next one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum CertificateRenewal {
+    /// That of accounts which a WorkloadEntry names: what is outside of the cluster may have nothing else.
+    #[default]
+    WorkloadEntries,
+    /// That of accounts which pods have, too.
+    All,
+}
+
+impl FromStr for CertificateRenewal {
+    type Err = String;
+
+    /// Reads `workload-entries` or `all`.
+    ///
+    /// # Errors
+    /// What to write instead.
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "workload-entries" => Ok(Self::WorkloadEntries),
+            "all" => Ok(Self::All),
+            _ => Err("write workload-entries or all".to_owned()),
         }
     }
 }
@@ -154,12 +197,18 @@ impl Caller {
     /// that was taken along must not give itself successors for ever.
     ///
     /// # Errors
-    /// [`Denial::AccountGone`].
-    pub fn live_account(&self, pods: &dyn Pods) -> Result<(), Denial> {
-        if pods.has_account(&self.namespace, &self.service_account) {
+    /// [`Denial::AccountGone`], [`Denial::AccountOfPods`].
+    pub fn live_account(&self, pods: &dyn Pods, renewal: CertificateRenewal) -> Result<(), Denial> {
+        if pods.has_outside(&self.namespace, &self.service_account) {
             return Ok(());
         }
-        Err(Denial::AccountGone { account: self.account() })
+        match (pods.has_pod(&self.namespace, &self.service_account), renewal) {
+            (true, CertificateRenewal::All) => Ok(()),
+            (true, CertificateRenewal::WorkloadEntries) => {
+                Err(Denial::AccountOfPods { account: self.account() })
+            }
+            (false, _) => Err(Denial::AccountGone { account: self.account() }),
+        }
     }
 
     /// Checks that the pod of the caller's token lives, as the token says, and returns it. Also for
@@ -173,6 +222,9 @@ impl Caller {
         let pod = pods.pod(&self.namespace, &bound.name).ok_or_else(|| Denial::PodUnknown { pod: name() })?;
         if bound.uid.is_empty() || pod.uid != bound.uid.as_str() {
             return Err(Denial::PodReplaced { pod: name() });
+        }
+        if pod.is_gone {
+            return Err(Denial::PodDeleted { pod: name() });
         }
         if pod.service_account != self.service_account {
             return Err(Denial::PodAccount { pod: name() });

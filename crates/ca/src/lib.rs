@@ -76,7 +76,7 @@ mod stream;
 pub mod token;
 mod ttl;
 
-pub use authorize::{Caller, Denial, NodeAuthorizer, TrustedAccountsError};
+pub use authorize::{Caller, CertificateRenewal, Denial, NodeAuthorizer, TrustedAccountsError};
 pub use bundle::{BundleError, TrustBundle};
 pub use certificate::{Certificate, CertificateError};
 pub use chain::{ChainError, verify_chain};

@@ -1,7 +1,7 @@
 //! Which pods run where: what impersonation is decided by.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What is known about one pod.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -12,25 +12,30 @@ pub struct RunningPod<'a> {
     pub service_account: &'a str,
     /// `spec.nodeName`, empty before the pod is scheduled.
     pub node: &'a str,
+    /// Whether it counts no more, since a minute has passed after its `deletionTimestamp`, though it is still there.
+    pub is_gone: bool,
 }
 
-/// The pods of one cluster, but for those whose phase is Failed.
+/// The pods of one cluster, but for those whose phase is Failed, at the time of the question.
 pub trait Pods {
-    /// Returns the pod of this name.
+    /// Returns the pod of this name, also one that is gone.
     fn pod(&self, namespace: &str, name: &str) -> Option<RunningPod<'_>>;
 
-    /// Tells whether a pod of this service account is on this node.
+    /// Tells whether a pod of this service account is on this node, and not gone.
     fn runs_on(&self, node: &str, namespace: &str, service_account: &str) -> bool;
 
-    /// Tells whether there is anything of this service account: a pod, on whatever node, or a workload
-    /// outside of the cluster.
-    fn has_account(&self, namespace: &str, service_account: &str) -> bool;
+    /// Tells whether a pod of this service account is on whatever node, and not gone.
+    fn has_pod(&self, namespace: &str, service_account: &str) -> bool;
+
+    /// Tells whether a workload outside of the cluster has this service account: a WorkloadEntry names it.
+    fn has_outside(&self, namespace: &str, service_account: &str) -> bool;
 }
 
 struct Entry {
     uid: String,
     service_account: String,
     node: String,
+    is_gone: bool,
 }
 
 /// Pods by name and, counted, accounts by node: every question is a look-up.
@@ -42,24 +47,34 @@ pub struct PodIndex {
     accounts: BTreeMap<String, BTreeMap<String, BTreeMap<String, usize>>>,
     /// How many pods, by namespace and service account.
     running: BTreeMap<(String, String), usize>,
+    /// The accounts, by namespace, of workloads outside of the cluster.
+    outside: BTreeSet<(String, String)>,
 }
 
 impl PodIndex {
     /// Adds a pod, or replaces the one of its name.
     pub fn put(&mut self, namespace: &str, name: &str, pod: RunningPod<'_>) {
         self.remove(namespace, name);
-        if !pod.node.is_empty() {
+        if !pod.node.is_empty() && !pod.is_gone {
             let by_node = self.accounts.entry(pod.node.to_owned()).or_default();
             let by_namespace = by_node.entry(namespace.to_owned()).or_default();
             *by_namespace.entry(pod.service_account.to_owned()).or_default() += 1;
         }
-        *self.running.entry((namespace.to_owned(), pod.service_account.to_owned())).or_default() += 1;
+        if !pod.is_gone {
+            *self.running.entry((namespace.to_owned(), pod.service_account.to_owned())).or_default() += 1;
+        }
         let entry = Entry {
             uid: pod.uid.into_owned(),
             service_account: pod.service_account.to_owned(),
             node: pod.node.to_owned(),
+            is_gone: pod.is_gone,
         };
         self.pods.entry(namespace.to_owned()).or_default().insert(name.to_owned(), entry);
+    }
+
+    /// Adds an account that a workload outside of the cluster has.
+    pub fn put_outside(&mut self, namespace: &str, account: &str) {
+        self.outside.insert((namespace.to_owned(), account.to_owned()));
     }
 
     /// Removes a pod: it is deleted, or has failed.
@@ -68,6 +83,9 @@ impl PodIndex {
         let Some(entry) = of_namespace.remove(name) else { return };
         if of_namespace.is_empty() {
             self.pods.remove(namespace);
+        }
+        if entry.is_gone {
+            return;
         }
         let account = (namespace.to_owned(), entry.service_account);
         if let Some(count) = self.running.get_mut(&account) {
@@ -111,6 +129,7 @@ impl Pods for PodIndex {
             uid: entry.uid.as_str().into(),
             service_account: &entry.service_account,
             node: &entry.node,
+            is_gone: entry.is_gone,
         })
     }
 
@@ -119,8 +138,12 @@ impl Pods for PodIndex {
         !node.is_empty() && by_namespace.is_some_and(|accounts| accounts.contains_key(service_account))
     }
 
-    fn has_account(&self, namespace: &str, service_account: &str) -> bool {
+    fn has_pod(&self, namespace: &str, service_account: &str) -> bool {
         self.running.contains_key(&(namespace.to_owned(), service_account.to_owned()))
+    }
+
+    fn has_outside(&self, namespace: &str, service_account: &str) -> bool {
+        self.outside.contains(&(namespace.to_owned(), service_account.to_owned()))
     }
 }
 
@@ -133,29 +156,31 @@ mod tests {
         /// The index answers as a scan over the pods would, after any history.
         #[test]
         fn index_answers_as_a_scan_would(
-            history in proptest::collection::vec((0..3u8, 0..4u8, 0..3u8, 0..3u8, any::<bool>()), 0..60),
+            history in proptest::collection::vec((0..3u8, 0..4u8, 0..3u8, 0..3u8, 0..3u8), 0..60),
         ) {
             let mut index = PodIndex::default();
-            let mut all: BTreeMap<(String, String), (String, String)> = BTreeMap::new();
-            for (ns, name, account, node, put) in history {
+            let mut all: BTreeMap<(String, String), (String, String, bool)> = BTreeMap::new();
+            for (ns, name, account, node, event) in history {
                 let (ns, name) = (format!("ns{ns}"), format!("pod{name}"));
                 // Node 0 stands for a pod that is not scheduled.
                 let node = if node == 0 { String::new() } else { format!("node{node}") };
                 let account = format!("sa{account}");
-                if put {
-                    index.put(&ns, &name, RunningPod { uid: "u".into(), service_account: &account, node: &node });
-                    all.insert((ns, name), (account, node));
-                } else {
+                if event == 0 {
                     index.remove(&ns, &name);
                     all.remove(&(ns, name));
+                } else {
+                    let is_gone = event == 1;
+                    let pod = RunningPod { uid: "u".into(), service_account: &account, node: &node, is_gone };
+                    index.put(&ns, &name, pod);
+                    all.insert((ns, name), (account, node, is_gone));
                 }
             }
             prop_assert_eq!(index.len(), all.len());
             for node in ["", "node1", "node2"] {
                 for ns in ["ns0", "ns1", "ns2"] {
                     for account in ["sa0", "sa1", "sa2"] {
-                        let scanned = !node.is_empty() && all.iter().any(|((n, _), (a, on))| {
-                            n == ns && a == account && on == node
+                        let scanned = !node.is_empty() && all.iter().any(|((n, _), (a, on, is_gone))| {
+                            n == ns && a == account && on == node && !is_gone
                         });
                         prop_assert_eq!(index.runs_on(node, ns, account), scanned);
                     }
@@ -163,8 +188,9 @@ mod tests {
             }
             for ns in ["ns0", "ns1", "ns2"] {
                 for account in ["sa0", "sa1", "sa2"] {
-                    let scanned = all.iter().any(|((n, _), (a, _))| n == ns && a == account);
-                    prop_assert_eq!(index.has_account(ns, account), scanned);
+                    let scanned =
+                        all.iter().any(|((n, _), (a, _, is_gone))| n == ns && a == account && !is_gone);
+                    prop_assert_eq!(index.has_pod(ns, account), scanned);
                 }
             }
             for (ns, name) in all.keys() {

@@ -54,12 +54,17 @@ impl Refusal for TtlError {
 pub struct TtlPolicy {
     default: Duration,
     max: Duration,
+    longest_for_others: Option<Duration>,
 }
 
 impl Default for TtlPolicy {
     /// 24 hours, and at most 90 days.
     fn default() -> Self {
-        Self { default: Duration::from_secs(24 * 3600), max: Duration::from_secs(90 * 24 * 3600) }
+        Self {
+            default: Duration::from_secs(24 * 3600),
+            max: Duration::from_secs(90 * 24 * 3600),
+            longest_for_others: None,
+        }
     }
 }
 
@@ -72,7 +77,7 @@ impl TtlPolicy {
         if default.as_secs() == 0 || default > max {
             return Err(TtlError::Settings { default: default.as_secs(), max: max.as_secs() });
         }
-        Ok(Self { default, max })
+        Ok(Self { default, max, longest_for_others: None })
     }
 
     /// Returns the life of a certificate for which `requested` seconds are asked; zero and less
@@ -96,8 +101,28 @@ impl TtlPolicy {
     /// # Errors
     /// As [`TtlPolicy::resolve`].
     pub fn renewal_seconds(&self, requested: i64) -> Result<i64, TtlError> {
-        let life = self.resolve(requested)?.min(self.default);
+        self.at_most(requested, self.default)
+    }
+
+    /// Returns for how many seconds somebody may ask a certificate for the account of another: the default life at
+    /// most, unless [another](Self::with_longest_for_others) is set, so that a moment on a node gives nothing that lasts.
+    ///
+    /// # Errors
+    /// As [`TtlPolicy::resolve`].
+    pub fn seconds_for_others(&self, requested: i64) -> Result<i64, TtlError> {
+        self.at_most(requested, self.longest_for_others.unwrap_or(self.default))
+    }
+
+    fn at_most(&self, requested: i64, longest: Duration) -> Result<i64, TtlError> {
+        let life = self.resolve(requested)?.min(longest);
         Ok(i64::try_from(life.as_secs()).unwrap_or(i64::MAX))
+    }
+
+    /// Sets the longest life of a certificate that somebody asks for the account of another, one second at least;
+    /// `None` for the default life.
+    #[must_use]
+    pub fn with_longest_for_others(self, longest: Option<Duration>) -> Self {
+        Self { longest_for_others: longest.map(|longest| longest.max(Duration::from_secs(1))), ..self }
     }
 
     /// Returns the life of a certificate when nothing is asked for.
@@ -181,6 +206,22 @@ mod tests {
             let error = policy.resolve(requested).unwrap_err();
             assert_eq!(error.code(), Code::InvalidArgument);
         }
+    }
+
+    #[test]
+    fn what_is_asked_for_others_lives_no_longer_than_the_default_or_what_is_set() {
+        let policy = TtlPolicy::default();
+        let (hour, day, month) = (3600, 24 * 3600, 30 * 24 * 3600);
+        for (requested, lives) in [(hour, hour), (0, day), (-1, day), (month, day), (2160 * hour, day)] {
+            assert_eq!(policy.seconds_for_others(requested).unwrap(), lives, "{requested}");
+        }
+        assert!(policy.seconds_for_others(2160 * hour + 1).is_err(), "refused as before");
+        let with = |seconds: u64| policy.with_longest_for_others(Some(Duration::from_secs(seconds)));
+        let raised = with(10 * 24 * 3600);
+        assert_eq!(raised.seconds_for_others(month).unwrap(), 10 * day);
+        assert_eq!(raised.renewal_seconds(month).unwrap(), day);
+        assert_eq!(with(60).seconds_for_others(0).unwrap(), 60);
+        assert_eq!(with(0).seconds_for_others(0).unwrap(), 1, "not the default, for which zero stands");
     }
 
     #[test]

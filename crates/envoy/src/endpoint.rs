@@ -12,9 +12,9 @@ use proto::envoy::config::endpoint::v3::{
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use crate::key::{self, ADMIN_PORT, CONNECT_ORIGINATE, ClusterKey, INNER_CONNECT_ORIGINATE, ResourceKey};
+use crate::key::{self, ADMIN_SOCKET, CONNECT_ORIGINATE, ClusterKey, INNER_CONNECT_ORIGINATE, ResourceKey};
 use crate::locality::{self, Preference, Vantage};
-use crate::message::{internal_address, socket_address};
+use crate::message::{internal_address, pipe, socket_address};
 use crate::telemetry;
 use crate::upstream::{Upstream, Upstreams};
 
@@ -104,7 +104,7 @@ impl Sources {
 /// Returns what has an instance of a waypoint close its connections, as it answers what is under way: its admin interface
 /// is an endpoint of a cluster of its bootstrap, whose health check is what says so.
 pub(crate) fn drain(pod: &str) -> ClusterLoadAssignment {
-    let admin = Endpoint { address: Some(socket_address("127.0.0.1", ADMIN_PORT)) };
+    let admin = Endpoint { address: Some(pipe(ADMIN_SOCKET)) };
     let endpoint = LbEndpoint {
         host_identifier: Some(lb_endpoint::HostIdentifier::Endpoint(admin)),
         ..LbEndpoint::default()

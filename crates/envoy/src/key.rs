@@ -167,8 +167,8 @@ fn waypoint_of(scope: &Scope) -> Option<(Name, &str)> {
 
 /// How scopes of CONNECTs begin: no cluster does.
 pub(crate) const CONNECT_SCOPE: &str = "connect|";
-/// The port of the admin interface of an Envoy, at its own loopback address.
-pub(crate) const ADMIN_PORT: u16 = 15_000;
+/// The abstract socket of the admin interface of an Envoy: nothing that a user writes leads to one.
+pub(crate) const ADMIN_SOCKET: &str = "@envoy-admin";
 /// The filter that answers for other origins.
 pub(crate) const CORS: &str = "envoy.filters.http.cors";
 /// The filter that delays and aborts requests.

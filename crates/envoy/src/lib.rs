@@ -29,6 +29,7 @@ pub mod bootstrap;
 mod cluster;
 mod connect;
 mod endpoint;
+mod hops;
 mod key;
 mod listener;
 mod locality;

@@ -4,7 +4,7 @@ use prost::{Message, Name};
 use proto::envoy::any;
 use proto::envoy::config::cluster::v3::cluster::DnsLookupFamily;
 use proto::envoy::config::core::v3::{
-    Address, AggregatedConfigSource, ApiVersion, ConfigSource, DataSource, EnvoyInternalAddress,
+    Address, AggregatedConfigSource, ApiVersion, ConfigSource, DataSource, EnvoyInternalAddress, Pipe,
     SocketAddress, SubstitutionFormatString, TransportSocket, address, config_source, data_source,
     envoy_internal_address, socket_address, substitution_format_string, transport_socket,
 };
@@ -18,6 +18,11 @@ pub(crate) fn socket_address(ip: &str, port: u16) -> Address {
     let port = socket_address::PortSpecifier::PortValue(port.into());
     let socket = SocketAddress { address: ip.to_owned(), port_specifier: Some(port) };
     Address { address: Some(address::Address::SocketAddress(socket)) }
+}
+
+/// Returns the address of a Unix socket; of an abstract one, if it begins with `@`.
+pub(crate) fn pipe(path: &str) -> Address {
+    Address { address: Some(address::Address::Pipe(Pipe { path: path.to_owned() })) }
 }
 
 /// Returns the address of a listener within Envoy. Endpoints at one listener are told apart by their id.

@@ -168,6 +168,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, mesh: &mesh::Tables, options:
         route::BackendInputs {
             services: inputs.services,
             entries: inputs.serviceentries,
+            entry_hosts: mesh.entry_hosts,
             in_scope,
             grants,
             destinations,

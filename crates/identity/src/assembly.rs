@@ -102,6 +102,7 @@ impl Source {
 /// The identity subsystem, ready to run.
 pub struct Identity {
     authorizer: Arc<Authorizer>,
+    index: Arc<IdentityIndex>,
     authority: Authority,
     source: Source,
     events: Option<Events>,
@@ -149,12 +150,13 @@ impl Identity {
         store: KeyStore,
         secure: SocketAddr,
     ) -> Result<(Self, IdentityView), IdentityError> {
-        let index = IdentityIndex::new(&trusted_accounts(settings))?;
+        let index = IdentityIndex::new(&trusted_accounts(settings), Arc::clone(&settings.clock))?;
         let (authority, notices) = Authority::with_notices();
         let parts = Parts {
             settings,
             signers: external_signers(settings)?,
-            ttl: TtlPolicy::new(settings.default_cert_ttl, settings.max_cert_ttl)?,
+            ttl: TtlPolicy::new(settings.default_cert_ttl, settings.max_cert_ttl)?
+                .with_longest_for_others(settings.max_impersonated_cert_ttl),
             authority,
             index,
             clock: Arc::clone(&settings.clock),
@@ -193,6 +195,7 @@ impl Identity {
         let Parts { authority, index, clock, stats, .. } = parts;
         let identity = Self {
             authorizer: Arc::new(authorizer),
+            index: Arc::clone(&index),
             authority: authority.clone(),
             source,
             events,
@@ -248,6 +251,15 @@ impl Identity {
         }
         let authority = self.authority;
         tasks.spawn(self.source.run(stop.clone()));
+        {
+            let (index, stop) = (self.index, stop.clone());
+            tasks.spawn(async move {
+                tokio::select! {
+                    () = index.follow_deletions() => {}
+                    () = stop.cancelled() => {}
+                }
+            });
+        }
         if let Some(events) = self.events {
             tasks.spawn(events.run(stop.clone()));
         }
@@ -385,6 +397,7 @@ impl Parts<'_> {
             Arc::clone(&self.index),
             tokens,
             tls.client_verifier(),
+            self.settings.certificate_renewal,
             Arc::clone(&self.clock),
             Arc::clone(&self.stats),
         );

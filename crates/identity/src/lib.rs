@@ -43,7 +43,8 @@ pub use assembly::{
 };
 pub use authentication::{
     Authenticated, Authenticator, Authorizer, AuthorizerSettings, CertificateRequest, ClientCertificate,
-    Connection, NodeClaim, ProxyCertificate, ProxySecret, StreamPermit, client_certificate, proxy_secrets,
+    ClientCertificates, ClientVerifier, Connection, NodeClaim, ProxyCertificate, ProxySecret, StreamPermit,
+    client_certificate, proxy_secrets,
 };
 pub use authority::{
     ActiveMaterial, Authority, AuthorityStatus, MaterialReceiver, Problem, ProblemKind, Signer,
@@ -55,4 +56,4 @@ pub use refused::Refused;
 pub use roots::{DEVELOPMENT_ISSUER, ROOTS_KEY, ROTATE, StateDir, StateError, TRUST_BUNDLE, TrustBundles};
 pub use settings::{Settings, SigningIntermediate};
 pub use stats::{Count, Counts, IdentityStats, LeafExpiries, Timestamp};
-pub use tokens::{Reach, RootsError, WebClient, WebError};
+pub use tokens::{Reach, RootsError, WebClient, WebError, reviewed};

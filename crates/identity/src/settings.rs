@@ -1,6 +1,7 @@
 //! Settings of identity.
 
 use crate::clock::Clock;
+use ::ca::CertificateRenewal;
 use ::ca::token::IssuerRules;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -84,6 +85,10 @@ pub struct Settings {
     pub default_cert_ttl: Duration,
     /// Maximum lifetime of a certificate.
     pub max_cert_ttl: Duration,
+    /// Maximum lifetime of a certificate that a proxy requests for a pod of its node; `None` for the default lifetime.
+    pub max_impersonated_cert_ttl: Option<Duration>,
+    /// Whose certificates renew themselves.
+    pub certificate_renewal: CertificateRenewal,
     /// Lifetime of a self-signed root.
     pub root_ttl: Duration,
     /// How long the old and the new root are both trusted during a rotation; `None` for the default lifetime

@@ -46,6 +46,13 @@ impl Sources {
             None => (None, authorizer.service.clone()),
         };
         let is_in = |of: &Ns| ns.as_ref().is_none_or(|ns| ns == of);
+        // Without a namespace it is whoever's has the hostname in the whole mesh: others make it no other service.
+        let leading =
+            if ns.is_none() { self.entries.hosts.in_mesh(cx, &host).map(|(key, _)| key) } else { None };
+        let is_meant = |key: &HostKey| match &ns {
+            Some(ns) => *ns == key.ns,
+            None => leading.as_ref() == Some(key),
+        };
         let mut found: Vec<Found> = Vec::new();
         for (name, view) in
             cx.lookup(self.views.by_hostname, &host).into_iter().filter(|(of, _)| is_in(&of.ns))
@@ -53,7 +60,7 @@ impl Sources {
             let ports = cx.get(self.services, &name).map(|service| tcp_ports(&service));
             found.push((view.key.clone(), ports.unwrap_or_default()));
         }
-        for (key, row) in cx.lookup(by_host, &host).into_iter().filter(|(of, _)| is_in(&of.ns)) {
+        for (key, row) in cx.lookup(by_host, &host).into_iter().filter(|(of, _)| is_meant(of)) {
             let ports = cx.get(self.entries.entries, &row.object).map(|entry| entry_tcp_ports(&entry));
             found.push((Str::from(format!("{}/{}", &*key.ns, key.host)), ports.unwrap_or_default()));
         }

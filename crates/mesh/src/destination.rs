@@ -4,7 +4,7 @@
 
 use engine::{Builder, Cx, Index, Key, Memo, Row, Table};
 use model::facts::{FailoverLabel, GatewayAddress, Pod, Resolution, Service, topology};
-use model::{Kind, Labels, Name, Str, shared};
+use model::{Kind, Labels, Name, Str, is_same_for_all, shared};
 use output::Encoded;
 use prost::Message;
 use proto::workload::{
@@ -115,6 +115,8 @@ pub(crate) struct Inputs {
     pub families: Table<Name, Families>,
     pub located: Table<Name, Vec<Instance>>,
     pub leaving: Leaving,
+    /// Whether endpoints may be at addresses of whoever dials them.
+    pub is_one_machine: bool,
 }
 
 /// Services by `NAMESPACE/HOSTNAME`, and what their endpoints are found in.
@@ -134,6 +136,7 @@ pub struct Destinations {
     summaries: Option<Table<Str, Summary>>,
     networks: Networks,
     network: Table<(), Str>,
+    is_one_machine: bool,
     /// Waypoints that workloads may be bound to, by their address as workloads have it.
     by_address: Index<Vec<u8>, Name, Waypoint>,
 }
@@ -159,12 +162,13 @@ pub struct Endpoints {
     /// Workloads on other networks that are reached, by service.
     elsewhere: [Option<Index<Str, Str, Vec<Str>>>; 3],
     ways: Ways,
+    is_one_machine: bool,
 }
 
 impl Destinations {
     pub(crate) fn declare(b: &mut Builder, of: Inputs) -> Self {
         let Inputs { services, pods, service_rows, entries, workloads, binder, families, .. } = of;
-        let Inputs { summaries, networks, network, located, leaving, .. } = of;
+        let Inputs { summaries, networks, network, located, leaving, is_one_machine, .. } = of;
         let waypoints = b.derive("configured_waypoints", binder.waypoints, |_, _, waypoint| {
             waypoint.is_served.then_some(())
         });
@@ -210,6 +214,7 @@ impl Destinations {
             summaries,
             networks,
             network,
+            is_one_machine,
             by_address,
         }
     }
@@ -274,6 +279,7 @@ impl Destinations {
                 .map(|table| b.index(table, "summary_by_service", |_, row| services(&row.encoded))),
             elsewhere,
             ways,
+            is_one_machine: self.is_one_machine,
         }
     }
 }
@@ -296,7 +302,8 @@ impl Endpoints {
             return all;
         }
         for (_, row) in self.entries.iter().flat_map(|index| cx.lookup(*index, service)) {
-            all.extend(row.sent().and_then(|sent| labelled(sent, Some(row.labels.clone()))));
+            let found = row.sent().and_then(|sent| labelled(sent, Some(row.labels.clone())));
+            all.extend(found.filter(|endpoint| self.may_be_sent_to(&endpoint.place)));
         }
         all.extend(cx.lookup(self.slices, service).iter().filter_map(|(_, row)| of(row)));
         for (_, row) in self.summaries.iter().flat_map(|index| cx.lookup(*index, service)) {
@@ -309,6 +316,14 @@ impl Endpoints {
             all.extend(of(&row.encoded).map(with_accounts));
         }
         all
+    }
+
+    /// Tells whether a waypoint may send to what an author wrote: not to itself, and not to its link.
+    fn may_be_sent_to(&self, place: &Place) -> bool {
+        match place {
+            Place::Address(ip) => self.is_one_machine || is_same_for_all(*ip),
+            Place::Name(_) => true,
+        }
     }
 
     /// Tells whether some of a service's are on another network, and reached there.

@@ -20,6 +20,7 @@ use crate::policy::{
     Policies, PolicyRow, Resolved, TokenInputs, Tokens, WaypointAction, WaypointPolicy, WaypointTokens,
 };
 use crate::revision::{self, NamespaceRevisions, Ownership};
+use crate::service::EntryHosts;
 use crate::settings::{self, Settings};
 use crate::waypoint::{self, BehindWaypoints, Binder, ImplicitAllowPolicies, UnboundWorkloads};
 use crate::{
@@ -43,6 +44,8 @@ pub struct Tables {
     pub discovery_host: Table<(), Str>,
     /// What identity depends on.
     pub identity: identity::Tables,
+    /// Which ServiceEntry a hostname means.
+    pub entry_hosts: EntryHosts,
     /// What each ServiceEntry that takes part has to do with automatic addresses.
     pub address_requests: Table<Name, AddressRequest>,
     /// What became of the waypoints of services.
@@ -297,6 +300,9 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
     let waypoint_tokens = b.derive("waypoint_tokens", tokens.rows, |_, _, row| row.at_waypoints.clone());
     let destinations = options.configures_waypoints.then(|| {
         let (services, pods) = (inputs.services, inputs.pods);
+        if !options.is_one_machine {
+            crate::own_address::declare_findings(b, out, inputs.serviceentries, inputs.workloadentries);
+        }
         let of = destination::Inputs {
             services,
             pods,
@@ -310,6 +316,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
             families,
             located,
             leaving,
+            is_one_machine: options.is_one_machine,
         };
         Destinations::declare(b, of)
     });
@@ -321,6 +328,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
         network: settings.network,
         discovery_host: settings.discovery_host,
         identity,
+        entry_hosts: entries.hosts,
         address_requests: entries.address_requests,
         waypoint_bindings,
         destinations,

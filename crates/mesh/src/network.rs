@@ -1,4 +1,12 @@
 //! Gateways of other networks.
+//!
+//! ```text
+//! Gateways ─▶ declarations ──by network──▶ the oldest ─▶ network_gateways ─▶ resources, workloads, waypoints
+//!             (what each says, or why it does not count)
+//! ```
+//!
+//! Whoever declares the gateway of a network is handed what is for it: so that is for the namespace of the control plane,
+//! and those that the operator names.
 
 use engine::{Builder, Cx, Index, Memo, Table};
 use model::facts::{Gateway, GatewayAddress};
@@ -16,6 +24,33 @@ use crate::{Options, key, rank};
 /// The class of a gateway that stands for another network's.
 const REMOTE_CLASS: &str = "istio-remote";
 const SERVICE_ACCOUNT_ANNOTATION: &str = "gateway.istio.io/service-account";
+
+/// What a Gateway says of a network.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Declaration {
+    network: Str,
+    created: i64,
+    /// Why it does not count, whatever others say.
+    refused: Option<Refused>,
+    /// By uid; one without any leads nowhere, and is in nobody's way.
+    addresses: Vec<(Str, NetworkGateway)>,
+}
+
+/// Why what a Gateway says of a network does not count.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Refused {
+    /// Its namespace may not say it.
+    Namespace,
+    /// It is the cluster's own network.
+    Own,
+}
+
+/// The Gateway that counts for a network, and its addresses.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Chosen {
+    gateway: Name,
+    addresses: Vec<(Str, NetworkGateway)>,
+}
 
 /// One address of a gateway of a network.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -79,11 +114,40 @@ pub(crate) fn declare(
     settings: Settings,
     options: &Options,
 ) -> Networks {
-    let cluster = shared(&options.cluster_id);
-    let declared = b.expand("network_gateways", gateways, move |cx, name, gateway| {
-        let in_scope = cx.memo(namespaces, &name.ns).is_some_and(|v| v.in_scope);
-        if in_scope { addresses(&cluster, name, gateway) } else { Vec::new() }
+    let (cluster, network) = (shared(&options.cluster_id), settings.network);
+    let may_declare = options.network_gateways();
+    let declarations = b.derive("network_declarations", gateways, move |cx, name, gateway| {
+        cx.memo(namespaces, &name.ns).filter(|view| view.in_scope)?;
+        let named = gateway.meta.labels.get(NETWORK_LABEL).filter(|network| !network.is_empty())?;
+        if gateway.class != REMOTE_CLASS {
+            return None;
+        }
+        let refused = match cx.single(network).is_some_and(|own| *own == *named) {
+            _ if !may_declare(&name.ns) => Some(Refused::Namespace),
+            true => Some(Refused::Own),
+            false => None,
+        };
+        Some(Declaration {
+            network: named.clone(),
+            created: gateway.meta.created,
+            refused,
+            addresses: addresses(&cluster, name, named, gateway),
+        })
     });
+    let by_network = b.index(declarations, "declaration_by_network", |_, declaration: &Declaration| {
+        let counts = declaration.refused.is_none() && !declaration.addresses.is_empty();
+        counts.then(|| declaration.network.clone())
+    });
+    // Equally old ones go by their names, by which they are ordered.
+    let chosen = b.group("network_gateways_chosen", by_network, |_, _, all| {
+        let (gateway, oldest) = all.iter().min_by_key(|(_, declaration)| declaration.created)?;
+        Some(Chosen { gateway: gateway.clone(), addresses: oldest.addresses.clone() })
+    });
+    out.diagnostics(b, "network_declaration_findings", declarations, move |cx, name, declaration| {
+        let other = cx.get(chosen, &declaration.network).filter(|chosen| chosen.gateway != *name);
+        left_out(name, declaration, other.as_deref())
+    });
+    let declared = b.expand("network_gateways", chosen, |_, _, chosen: &Chosen| chosen.addresses.clone());
     if options.configures_waypoints {
         out.diagnostics(b, "network_gateway_findings", declared, |_, _, gateway: &NetworkGateway| {
             unresolved(gateway)
@@ -120,6 +184,41 @@ pub(crate) fn declare(
 mod code {
     /// Waypoints do not reach a network, whose gateway has a name.
     pub(super) const NAMED: &str = "NW002";
+    /// A Gateway declares the gateway of a network, and does not count.
+    pub(super) const LEFT_OUT: &str = "NW003";
+}
+
+/// Returns what the author of a Gateway should know that does not count for the network that it names; `other` is the
+/// Gateway that does.
+fn left_out(name: &Name, declaration: &Declaration, other: Option<&Chosen>) -> Option<Diagnostic> {
+    let network = declaration.network.as_str();
+    let (severity, message, help) = match (declaration.refused, other) {
+        (Some(Refused::Namespace), _) => (
+            Severity::Warning,
+            format!("no Gateway of namespace {:?} declares the gateway of a network, such as {network:?}", &*name.ns),
+            "put it into the namespace of the control plane, or name its namespace by --network-gateway-namespaces".to_owned(),
+        ),
+        (Some(Refused::Own), _) => (
+            Severity::Info,
+            format!("network {network:?} is the cluster's own: what is there is reached without a gateway"),
+            "label it with the network that it leads to, or leave it to the other clusters".to_owned(),
+        ),
+        (None, Some(other)) if !declaration.addresses.is_empty() => (
+            Severity::Warning,
+            format!("network {network:?} has the gateway {}, which goes before this one", other.gateway),
+            "remove one of them, or label it with another network: the oldest counts, then the first by name".to_owned(),
+        ),
+        (None, _) => return None,
+    };
+    Some(Diagnostic {
+        code: code::LEFT_OUT,
+        severity,
+        object: Some(ObjectRef { kind: Kind::Gateway, name: name.clone() }),
+        field: format!("metadata.labels[{NETWORK_LABEL}]"),
+        message,
+        help,
+        place: None,
+    })
 }
 
 /// Returns what the author of a gateway should know that has a name where waypoints dial addresses.
@@ -143,12 +242,7 @@ fn unresolved(gateway: &NetworkGateway) -> Option<Diagnostic> {
 
 /// The addresses of a gateway that this cluster declares for another network. Its own east-west gateway,
 /// of another class, is for the other networks: they declare it in turn.
-fn addresses(cluster: &Str, name: &Name, gateway: &Gateway) -> Vec<(Str, NetworkGateway)> {
-    let network = gateway.meta.labels.get(NETWORK_LABEL).filter(|network| !network.is_empty());
-    let Some(network) = network else { return Vec::new() };
-    if gateway.class != REMOTE_CLASS {
-        return Vec::new();
-    }
+fn addresses(cluster: &Str, name: &Name, network: &Str, gateway: &Gateway) -> Vec<(Str, NetworkGateway)> {
     let Some(listener) = gateway.listeners.iter().find(|l| l.protocol == "HBONE") else { return Vec::new() };
     let account = gateway
         .meta

@@ -1,5 +1,6 @@
 //! What the operator of this control plane chose at start.
 
+use std::collections::BTreeSet;
 use std::str::FromStr;
 
 /// Which endpoints of a service clients prefer (Kubernetes: `spec.trafficDistribution`).
@@ -82,10 +83,15 @@ pub struct Options {
     pub services_select_entries: bool,
     /// Whether workloads of other networks are summed up behind the gateways of those networks.
     pub multi_network: bool,
+    /// The namespaces whose Gateways may declare gateways of other networks, beside that of the control plane; `*` stands
+    /// for all.
+    pub network_gateway_namespaces: Vec<String>,
     /// Whether listeners and routes of the Gateway API are resolved.
     pub gateway_api: bool,
     /// Whether waypoints of our classes are configured: it needs `gateway_api`.
     pub configures_waypoints: bool,
+    /// Whether all workloads are on one machine, so that waypoints may send to loopback addresses.
+    pub is_one_machine: bool,
     /// What gateways are deployed with; `None` where somebody else deploys them.
     pub proxies: Option<ProxyOptions>,
 }
@@ -106,9 +112,20 @@ impl Default for Options {
             entries_select_pods: true,
             services_select_entries: true,
             multi_network: false,
+            network_gateway_namespaces: Vec::new(),
             gateway_api: false,
             configures_waypoints: false,
+            is_one_machine: false,
             proxies: None,
         }
+    }
+}
+
+impl Options {
+    /// Returns which namespaces may declare gateways of other networks.
+    pub(crate) fn network_gateways(&self) -> impl Fn(&str) -> bool + Send + use<> {
+        let named: BTreeSet<String> = self.network_gateway_namespaces.iter().cloned().collect();
+        let (is_all, system) = (named.contains("*"), self.system_namespace.clone());
+        move |namespace| is_all || namespace == system || named.contains(namespace)
     }
 }

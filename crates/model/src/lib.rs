@@ -23,6 +23,7 @@
 //! assert_eq!(wrong.map_err(|d| (d.code, d.field)), Err(("KO003", "spec".to_owned())));
 //! ```
 
+mod address;
 pub mod crd;
 pub mod diagnostic;
 mod event;
@@ -40,6 +41,7 @@ mod trust_domain;
 mod uid;
 pub mod yaml;
 
+pub use address::is_same_for_all;
 pub use diagnostic::{Diagnostic, Place, Severity};
 pub use event::Event;
 pub use facts::Object;

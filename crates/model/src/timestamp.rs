@@ -5,7 +5,8 @@ use jiff::Timestamp;
 /// Returns the seconds since 1970 of an RFC 3339 time such as `2024-02-29T12:00:00Z`, or 0 for
 /// what is no time. A fraction of a second is dropped.
 ///
-/// Creation times only break ties, so one that cannot be read is no reason to lose the object.
+/// A creation time only breaks ties, and a deletion time that is 0 is past: one that cannot be read is no reason to lose
+/// the object.
 pub(crate) fn seconds(text: &str) -> i64 {
     text.parse().map_or(0, Timestamp::as_second)
 }

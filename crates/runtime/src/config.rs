@@ -98,6 +98,9 @@ pub struct MeshArgs {
     /// Reach workloads of other networks through the gateways of those networks only, and only by Services with scope GLOBAL
     #[arg(long, env = "AMBIENT_ENABLE_MULTI_NETWORK")]
     pub multi_network: bool,
+    /// Namespaces whose Gateways may declare gateways of other networks, besides the system namespace; `*` for all
+    #[arg(long, value_name = "NAMES", env = "PILOTHOUSE_NETWORK_GATEWAY_NAMESPACES", value_delimiter = ',')]
+    pub network_gateway_namespaces: Vec<String>,
 }
 
 impl MeshArgs {
@@ -132,8 +135,10 @@ impl MeshArgs {
             entries_select_pods: self.entries_select_pods,
             services_select_entries: self.services_select_entries,
             multi_network: self.multi_network,
+            network_gateway_namespaces: self.network_gateway_namespaces.clone(),
             gateway_api: true,
             configures_waypoints: self.configures_waypoints(),
+            is_one_machine: of_folders,
             proxies: self.deploys_gateways(of_folders).then(|| mesh::ProxyOptions {
                 envoy_image: self.envoy_image.clone(),
                 pilothouse_image: self.pilothouse_image.clone(),
@@ -190,6 +195,17 @@ pub struct IdentityArgs {
         value_parser = duration
     )]
     pub max_cert_ttl: Duration,
+    /// Maximum lifetime of a certificate that a ztunnel requests for a pod of its node; requests for more get this one; default: the default lifetime of a certificate
+    #[arg(long, value_name = "TIME", env = "PILOTHOUSE_MAX_IMPERSONATED_CERT_TTL", value_parser = at_least_a_second)]
+    pub max_impersonated_cert_ttl: Option<Duration>,
+    /// For which accounts a client certificate alone is enough to get the next one: `workload-entries`, those that a WorkloadEntry names, or `all`, those of pods too
+    #[arg(
+        long,
+        value_name = "ACCOUNTS",
+        env = "PILOTHOUSE_RENEWAL_BY_CERTIFICATE",
+        default_value = "workload-entries"
+    )]
+    pub renewal_by_certificate: ca::CertificateRenewal,
     /// Lifetime of a self-signed root
     #[arg(
         long,
@@ -469,6 +485,8 @@ impl ServeArgs {
             ca_dir: of.ca_dir.clone(),
             default_cert_ttl: of.default_cert_ttl,
             max_cert_ttl: of.max_cert_ttl,
+            max_impersonated_cert_ttl: of.max_impersonated_cert_ttl,
+            certificate_renewal: of.renewal_by_certificate,
             root_ttl: of.root_ttl,
             root_overlap: of.root_overlap,
             signing_intermediate: of.signing_intermediate,

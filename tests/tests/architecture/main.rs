@@ -5,6 +5,7 @@
 //! that nobody thought of is judged too.
 
 mod files;
+mod supply;
 mod words;
 
 use anyhow::{Context, ensure};

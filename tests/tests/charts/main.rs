@@ -10,6 +10,7 @@
 mod deployment;
 mod own_account;
 mod rights;
+mod root_secret;
 mod trust_bundle;
 mod upstream;
 mod values;
@@ -225,6 +226,10 @@ fn releases_of_two_revisions_and_of_two_namespaces_own_nothing_in_common() -> an
     ] {
         for object in render_pilothouse(namespace, &values)?.objects {
             let metadata = &object["metadata"];
+            // The one Secret of the root is that of whoever is first: `root_secret` has the rest.
+            if object["kind"] == "Secret" && values == json!({"revision": "blue"}) {
+                continue;
+            }
             let name = format!("{} {}/{}", object["kind"], metadata["namespace"], metadata["name"]);
             assert!(owned.insert(name.clone()), "{name} twice");
         }

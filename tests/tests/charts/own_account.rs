@@ -208,7 +208,7 @@ pub struct Site {
     /// The namespace of the mesh settings and the root.
     system: String,
     pub shop: String,
-    rendered: Rendered,
+    pub rendered: Rendered,
     pub granted: BTreeSet<String>,
     recorder: Recorder,
 }

@@ -16,15 +16,14 @@ const EVERYWHERE: &str = "everywhere";
 
 /// What is asked of the API server beside listing and watching what the mesh is made from. `NS` stands
 /// for the namespace of the release, `REV` for the revision.
-const FURTHER: [&str; 43] = [
+const FURTHER: [&str; 42] = [
     // who a token is of
     "create tokenreviews.authentication.k8s.io everywhere",
     "get /.well-known/openid-configuration",
     "get /openid/v1/jwks",
-    // the root: found, plugged in or made, rotated
+    // the root: found, plugged in or written, rotated
     "get secrets=cacerts in NS",
     "get secrets=istio-ca-secret in NS",
-    "create secrets in NS",
     "update secrets=cacerts in NS",
     "update secrets=istio-ca-secret in NS",
     // what is wrong with it

@@ -130,7 +130,6 @@ async fn a_summary_goes_to_whom_it_leads_somewhere_and_a_canary_to_all() -> anyh
     cluster.install_gateway_api(&server).await?;
     cluster.namespace(SYSTEM, json!({"topology.istio.io/network": "near"})).await?;
     cluster.namespace("shop", json!({})).await?;
-    cluster.namespace("infra", json!({})).await?;
     let scopes = "serviceScopeConfigs: [{scope: GLOBAL, servicesSelector: {matchLabels: {istio.io/global: \"true\"}}}]";
     cluster.apply(&settings(SYSTEM, scopes)).await?;
     let mut web = global_service("shop", "web");
@@ -138,7 +137,7 @@ async fn a_summary_goes_to_whom_it_leads_somewhere_and_a_canary_to_all() -> anyh
     web["metadata"]["labels"]["istio.io/use-waypoint-canary"] = json!("next");
     web["metadata"]["annotations"] = json!({"istio.io/use-waypoint-canary-weight": "10"});
     for gateway in [
-        remote_gateway("far", "infra", "east", "192.0.2.7"),
+        remote_gateway("far", SYSTEM, "east", "192.0.2.7"),
         waypoint("shop", "way"),
         waypoint("shop", "next"),
     ] {
@@ -156,7 +155,7 @@ async fn a_summary_goes_to_whom_it_leads_somewhere_and_a_canary_to_all() -> anyh
         clients.push(client(&daemon, version).await?);
     }
     let name = "shop/web.shop.svc.cluster.local";
-    let summary = format!("far/SplitHorizonWorkload/infra/east/192.0.2.7/{name}");
+    let summary = format!("far/SplitHorizonWorkload/istio-system/east/192.0.2.7/{name}");
     let entry = "Kubernetes/networking.istio.io/WorkloadEntry/shop/web";
     for (version, client) in versions.iter().zip(&clients) {
         let has = client.with(|state| [entry, &summary].map(|name| state.workload(name).is_some()));

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 const SYSTEM: &str = "istio-system";
 const WEB: &str = "shop/web.shop.svc.cluster.local";
 const ENTRY: &str = "Kubernetes/networking.istio.io/WorkloadEntry/shop/web";
-const SUMMARY: &str = "far/SplitHorizonWorkload/infra/east/192.0.2.7/shop/web.shop.svc.cluster.local";
+const SUMMARY: &str = "far/SplitHorizonWorkload/istio-system/east/192.0.2.7/shop/web.shop.svc.cluster.local";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_moves_to_another_network_stands_behind_its_gateway_from_the_same_answer_on()
@@ -21,10 +21,9 @@ async fn what_moves_to_another_network_stands_behind_its_gateway_from_the_same_a
     cluster.install_gateway_api(&server).await?;
     cluster.namespace(SYSTEM, json!({"topology.istio.io/network": "near"})).await?;
     cluster.namespace("shop", json!({})).await?;
-    cluster.namespace("infra", json!({})).await?;
     let scopes = "serviceScopeConfigs: [{scope: GLOBAL, servicesSelector: {matchLabels: {istio.io/global: \"true\"}}}]";
     cluster.apply(&settings(SYSTEM, scopes)).await?;
-    let gateway = remote_gateway("far", "infra", "east", "192.0.2.7");
+    let gateway = remote_gateway("far", SYSTEM, "east", "192.0.2.7");
     cluster.apply(&gateway).await?;
     cluster.apply_status(&status_of(&gateway)).await?;
     cluster.apply(&global_service("shop", "web")).await?;

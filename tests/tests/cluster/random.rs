@@ -48,7 +48,10 @@ async fn run(seed: u64) -> anyhow::Result<()> {
     cluster.apply_status(&status_of(&gateway)).await?;
     cluster.apply(&global_service("n1", "east")).await?;
     cluster.apply(&remote_entry("net-1", "n1", "east")).await?;
-    let with_networks = |args: &mut ServeArgs| args.mesh.multi_network = true;
+    let with_networks = |args: &mut ServeArgs| {
+        args.mesh.multi_network = true;
+        args.mesh.network_gateway_namespaces = vec!["*".to_owned()];
+    };
     // All this with the rights that the chart gives.
     let account = helm::account(&server, SYSTEM).await?;
     let daemon = Daemon::of_cluster_with(&account, SYSTEM, with_networks).await?;

@@ -29,7 +29,7 @@ const WEB: &str = "10.96.0.1:80";
 
 /// The waypoint, and the service `web` with instances by label.
 pub const MESH: &str = "\
-options: {gateway_api: true, configures_waypoints: true}
+options: {gateway_api: true, configures_waypoints: true, is_one_machine: true}
 ---
 apiVersion: gateway.networking.k8s.io/v1
 kind: GatewayClass

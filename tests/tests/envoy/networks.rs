@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 
 const WEB: &str = "10.96.0.1:80";
 const STREAMS: &str = "10.96.0.1:81";
-const GATEWAY: &str = "spiffe://cluster.local/ns/infra/sa/eastwest";
+const GATEWAY: &str = "spiffe://cluster.local/ns/istio-system/sa/eastwest";
 const SERVER: &str = "spiffe://cluster.local/ns/shop/sa/server";
 
 /// The mesh with a network `far`, whose gateway is at a port of this machine, and a workload there.
@@ -34,7 +34,7 @@ fn mesh(gateway: u16, multi_network: bool, pods: &str) -> String {
          ---\n\
          apiVersion: gateway.networking.k8s.io/v1\n\
          kind: Gateway\n\
-         metadata:\n  namespace: infra\n  name: far\n  labels: {{topology.istio.io/network: far}}\n  \
+         metadata:\n  namespace: istio-system\n  name: far\n  labels: {{topology.istio.io/network: far}}\n  \
          annotations: {{gateway.istio.io/service-account: eastwest}}\n\
          spec: {{gatewayClassName: istio-remote, listeners: [{{name: cross, port: {gateway}, protocol: HBONE, tls: {{mode: Terminate}}}}]}}\n\
          status: {{addresses: [{{type: IPAddress, value: 127.0.31.1}}]}}\n\

@@ -85,6 +85,19 @@ impl Call {
         Ok(Self { sender, hbone, waypoint, is_last: false })
     }
 
+    /// Asks a host for a path, and returns the status and the text of the answer.
+    pub async fn ask(&mut self, host: &str, path: &str) -> anyhow::Result<(StatusCode, String)> {
+        let request = Request::get(path).header("host", host).body(Empty::new())?;
+        let answer = async {
+            self.sender.ready().await?;
+            let response = self.sender.send_request(request).await?;
+            let status = response.status();
+            let body = response.into_body().collect().await?.to_bytes();
+            Ok((status, String::from_utf8_lossy(&body).into_owned()))
+        };
+        tokio::time::timeout(LIMIT, answer).await?
+    }
+
     /// Sends a request, and returns what the workload says of it.
     pub async fn get(&mut self) -> anyhow::Result<Value> {
         let request = Request::get("/").header("host", "web").body(Empty::new())?;

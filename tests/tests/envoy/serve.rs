@@ -5,7 +5,11 @@
 use super::peers::{Call, Workload, page, text};
 use super::proxy::LIMIT;
 use anyhow::{Context, ensure};
-use hyper::StatusCode;
+use bytes::Bytes;
+use http_body_util::Empty;
+use hyper::client::conn::http1;
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
 use identity::StateDir;
 use pilothouse_tests::apiserver::until;
 use pilothouse_tests::certificates::{CertificateTarget, NewCertificate, request_certificate};
@@ -430,7 +434,7 @@ async fn a_pod_that_goes_closes_its_connections_with_the_next_answer_on_each() -
     let mut call = Call::open(&site.certificate("client").await?, hbone()?, SERVICE).await?;
     call.get().await?;
     assert!(!call.is_last);
-    let deleted = "name: waypoint-1, deletionTimestamp: \"2024-01-01T00:00:00Z\",";
+    let deleted = "name: waypoint-1, deletionTimestamp: \"2999-01-01T00:00:00Z\",";
     let leaving = MESH.replace("name: waypoint-1,", deleted);
     assert_ne!(leaving, MESH);
     fs::write(site.path("mesh/mesh.yaml"), leaving + NEXT)?;
@@ -517,4 +521,85 @@ async fn what_a_real_envoy_refuses_is_told_of_what_made_it() -> anyhow::Result<(
     let count = metrics.lines().find_map(|line| line.strip_prefix("pilot_xds_lds_reject "));
     assert!(count.is_some_and(|count| count != "0"), "{metrics}");
     site.end().await
+}
+
+/// Hosts whose names and addresses lead to the waypoint itself, at the port of the views.
+const ITSELF: &str = "\
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {namespace: shop, name: named}
+spec:
+  hosts: [named.example.org]
+  addresses: [240.0.0.1]
+  location: MESH_EXTERNAL
+  resolution: DNS
+  ports: [{number: 80, name: http, protocol: HTTP}, {number: 81, name: tcp, protocol: TCP}]
+  endpoints: [{address: localhost, ports: {http: 15000, tcp: 15000}}]
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {namespace: shop, name: asked}
+spec:
+  hosts: ['*.localhost']
+  addresses: [240.0.0.2]
+  location: MESH_EXTERNAL
+  resolution: DYNAMIC_DNS
+  ports: [{number: 15000, name: http, protocol: HTTP}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {namespace: shop, name: named}
+spec: {host: named.example.org, trafficPolicy: {connectionPool: {tcp: {connectTimeout: 1s}}}}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {namespace: shop, name: asked}
+spec: {host: '*.localhost', trafficPolicy: {connectionPool: {tcp: {connectTimeout: 1s}}}}
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_envoy_is_looked_at_from_its_pod_alone_and_ended_by_nobody() -> anyhow::Result<()> {
+    const VIEWS: &str = "127.0.0.1:15000";
+    let site = Site::start(&[]).await?;
+    fs::write(site.path("mesh/itself.yaml"), ITSELF)?;
+    // Whoever forwards the port sees what istioctl and Kiali ask for, and changes nothing.
+    let (status, dump) = page(VIEWS, "/config_dump?resource=static_listeners").await?;
+    assert_eq!(
+        (status, dump["configs"].as_array().is_some_and(|all| !all.is_empty())),
+        (StatusCode::OK, true)
+    );
+    for path in ["/certs", "/clusters", "/listeners", "/server_info", "/stats?filter=server"] {
+        assert_eq!(page(VIEWS, path).await?.0, StatusCode::OK, "{path}");
+    }
+    for path in ["/quitquitquit", "/healthcheck/fail", "/logging?level=trace", "/", "/certs/../quitquitquit"]
+    {
+        assert_eq!(page(VIEWS, path).await?.0, StatusCode::NOT_FOUND, "{path}");
+        assert_eq!(sent(Method::POST, VIEWS, path).await?, StatusCode::NOT_FOUND, "{path}");
+    }
+    // What comes through the waypoint does not get there: the connection is not taken.
+    let client = site.certificate("client").await?;
+    let mut named =
+        until(LIMIT, async || Ok(Call::open(&client, hbone()?, "240.0.0.1:80").await.ok())).await?;
+    let refused = named.ask("named.example.org", "/config_dump").await?;
+    assert_eq!(refused.0, StatusCode::SERVICE_UNAVAILABLE, "{}", refused.1);
+    let mut asked =
+        until(LIMIT, async || Ok(Call::open(&client, hbone()?, "240.0.0.2:15000").await.ok())).await?;
+    let refused = asked.ask("a.localhost:15000", "/config_dump").await?;
+    assert_eq!(refused.0, StatusCode::SERVICE_UNAVAILABLE, "{}", refused.1);
+    let mut stream = Call::open(&client, hbone()?, "240.0.0.1:81").await?;
+    assert!(stream.ask("localhost", "/config_dump").await.is_err());
+    // Another port of the same address is there for those names: of the pod itself.
+    assert_eq!(page(VIEWS, "/ready").await?.0, StatusCode::OK);
+    site.end().await
+}
+
+/// Sends a request without a body, and returns the status of the answer.
+async fn sent(method: Method, address: &str, path: &str) -> anyhow::Result<StatusCode> {
+    let (mut sender, connection) =
+        http1::handshake::<_, Empty<Bytes>>(TokioIo::new(tokio::net::TcpStream::connect(address).await?))
+            .await?;
+    tokio::spawn(connection);
+    let request =
+        Request::builder().method(method).uri(path).header("host", "localhost").body(Empty::new())?;
+    Ok(sender.send_request(request).await?.status())
 }

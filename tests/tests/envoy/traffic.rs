@@ -46,7 +46,7 @@ pub fn service(name: &str, address: &str, port: &str, protocol: &str, at: u16) -
 /// The objects: backends are at ports of this machine, outside of the mesh.
 pub fn objects(first: u16, second: u16, stream: u16) -> String {
     let fixed = "\
-options: {gateway_api: true, configures_waypoints: true}
+options: {gateway_api: true, configures_waypoints: true, is_one_machine: true}
 ---
 apiVersion: gateway.networking.k8s.io/v1
 kind: GatewayClass

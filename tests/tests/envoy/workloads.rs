@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 const CLIENT: &str = "spiffe://cluster.local/ns/shop/sa/client";
 
 const MESH: &str = "\
-options: {gateway_api: true, configures_waypoints: true}
+options: {gateway_api: true, configures_waypoints: true, is_one_machine: true}
 ---
 apiVersion: gateway.networking.k8s.io/v1
 kind: GatewayClass

@@ -35,8 +35,10 @@ struct CaseOptions {
     entries_select_pods: Option<bool>,
     services_select_entries: Option<bool>,
     multi_network: Option<bool>,
+    network_gateway_namespaces: Option<Vec<String>>,
     gateway_api: Option<bool>,
     configures_waypoints: Option<bool>,
+    is_one_machine: Option<bool>,
     /// Whether gateways are deployed.
     deployed: Option<bool>,
 }
@@ -58,8 +60,10 @@ impl CaseOptions {
             entries_select_pods: self.entries_select_pods.unwrap_or(default.entries_select_pods),
             services_select_entries: self.services_select_entries.unwrap_or(default.services_select_entries),
             multi_network: self.multi_network.unwrap_or(default.multi_network),
+            network_gateway_namespaces: self.network_gateway_namespaces.unwrap_or_default(),
             gateway_api: self.gateway_api.unwrap_or(default.gateway_api),
             configures_waypoints: self.configures_waypoints.unwrap_or(default.configures_waypoints),
+            is_one_machine: self.is_one_machine.unwrap_or(default.is_one_machine),
             proxies: self.deployed.unwrap_or_default().then(ProxyOptions::default),
         }
     }

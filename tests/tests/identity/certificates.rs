@@ -39,6 +39,41 @@ async fn proxy_gets_certificates_for_the_pods_of_its_own_node_only() -> anyhow::
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_ztunnel_requests_for_pods_lives_no_longer_than_the_default_unless_more_is_set()
+-> anyhow::Result<()> {
+    let site = Site::new().await?;
+    let args = site.settings()?;
+    let (day, month) = (24 * 3600, 30 * 24 * 3600);
+    let mut longer = args.clone();
+    longer.identity.max_impersonated_cert_ttl = Some(std::time::Duration::from_secs(10 * day));
+    let planes = [Plane::open(&args).await?, Plane::open(&longer).await?];
+    let ztunnel = site.ztunnel("n1").await?;
+    site.pod(&site.shop, "web", "web", "n1").await?;
+    let web = site.identity("web");
+    for (plane, longest) in planes.iter().zip([day, 10 * day]) {
+        let target = plane.target(&ztunnel)?;
+        for (identity, requested, lives) in [
+            (Some(web.as_str()), month, longest),
+            (Some(web.as_str()), 3600, 3600),
+            (Some(web.as_str()), 0, day),
+            (None, month, month),
+        ] {
+            let new = request_certificate(&target, identity, i64::try_from(requested)?).await?;
+            let validity = Certificate::all_from_pem(new.chain[0].as_bytes())?[0].validity();
+            let life = validity.not_after.as_secs() - validity.not_before.as_secs();
+            // Certificates are backdated by two minutes.
+            assert_eq!(life, lives + 120, "{identity:?} for {requested} s");
+        }
+        let refused = request_certificate(&target, Some(&web), i64::MAX).await;
+        assert!(
+            matches!(refused, Err(RequestError::Refused { code: INVALID_ARGUMENT, .. })),
+            "over the maximum"
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn identities_of_others_cannot_be_requested_otherwise() -> anyhow::Result<()> {
     let site = Site::new().await?;
     let plane = Plane::open(&site.settings()?).await?;

@@ -4,7 +4,7 @@
 use crate::certificates::{channel_showing, renew_on};
 use crate::clock::FakeClock;
 use crate::laptop::{Laptop, token};
-use crate::plane::{INVALID_ARGUMENT, Plane, Site, UNAUTHENTICATED};
+use crate::plane::{INVALID_ARGUMENT, Plane, Site, UNAUTHENTICATED, with_renewals};
 use crate::streams::refusal;
 use crate::token::{Parts, bound_token};
 use anyhow::Context;
@@ -91,7 +91,7 @@ async fn stream_with_a_reviewed_token_ends_when_the_token_expires() -> anyhow::R
 #[tokio::test(flavor = "multi_thread")]
 async fn certificate_of_a_ztunnel_cannot_open_a_stream_as_it_names_no_node() -> anyhow::Result<()> {
     let site = Site::new().await?;
-    let plane = Plane::open(&site.settings()?).await?;
+    let plane = Plane::open(&with_renewals(site.settings()?)).await?;
     let token = site.ztunnel("n1").await?;
     let new = plane.certificate(&token, None).await?;
     // Otherwise a certificate stolen from one node would be accepted as the ztunnel of any other.
@@ -113,7 +113,7 @@ async fn certificate_of_a_ztunnel_cannot_open_a_stream_as_it_names_no_node() -> 
 async fn expired_certificate_is_refused_on_an_established_connection() -> anyhow::Result<()> {
     let site = Site::new().await?;
     let clock = FakeClock::running();
-    let plane = Plane::open_at(&site.settings()?, &clock).await?;
+    let plane = Plane::open_at(&with_renewals(site.settings()?), &clock).await?;
     let target = plane.target(&site.ztunnel("n1").await?)?;
     let (ends, stays) = (
         pilothouse_tests::certificates::request_certificate(&target, None, 600).await?,
@@ -130,10 +130,10 @@ async fn expired_certificate_is_refused_on_an_established_connection() -> anyhow
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn certificate_renews_itself_while_a_pod_has_its_account_for_at_most_the_default_lifetime()
+async fn where_that_is_set_a_certificate_renews_itself_while_a_pod_has_its_account_for_at_most_the_default_lifetime()
 -> anyhow::Result<()> {
     let site = Site::new().await?;
-    let plane = Plane::open(&site.settings()?).await?;
+    let plane = Plane::open(&with_renewals(site.settings()?)).await?;
     let web = site.pod(&site.shop, "web", "web", "n1").await?;
     let token = bound_token(site.server, &web, &["istio-ca"]).await?;
     let month = 30 * 24 * 3600;
@@ -174,8 +174,15 @@ async fn certificate_of_an_external_workload_is_renewed_while_its_workload_entry
     let web = "spiffe://cluster.local/ns/shop/sa/web";
     let held = plane.certificate(&laptop.ztunnel()?, Some(web)).await?;
     let channel = channel_showing(&plane, &held).await?;
-    assert_eq!(renew_on(&channel, 0).await?.err(), None);
+    // A pod has the account, and a token: it needs no certificate to get another.
+    assert_eq!(renew_on(&channel, 0).await?.err(), Some(UNAUTHENTICATED));
+    assert_eq!(plane.refused("account_of_pods"), 1);
     laptop.write("pods.yaml", "{apiVersion: v1, kind: Namespace, metadata: {name: shop}}")?;
+    until(LIMIT, async || {
+        renew_on(&channel, 0).await?.err().context("a certificate is renewed")?;
+        Ok((plane.refused("account_gone") > 0).then_some(()))
+    })
+    .await?;
     let code = until(LIMIT, async || Ok(renew_on(&channel, 0).await?.err())).await?;
     assert_eq!(code, UNAUTHENTICATED);
     laptop.write(

@@ -2,7 +2,7 @@
 
 use crate::clock::FakeClock;
 use crate::laptop::Laptop;
-use crate::plane::Plane;
+use crate::plane::{Plane, with_renewals};
 use anyhow::{Context, bail};
 use ca::token::DevelopmentToken;
 use ca::{Certificate, SigningKey, SystemEntropy};
@@ -176,7 +176,7 @@ async fn an_envoy_is_served_as_the_gateway_of_the_pod_that_its_token_is_of() -> 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_of_the_account_is_no_proof_of_a_gateway() -> anyhow::Result<()> {
     let laptop = laptop()?;
-    let plane = Plane::open(&laptop.args).await?;
+    let plane = Plane::open(&with_renewals(laptop.args.clone())).await?;
     let waypoint = token(&laptop, "shop", "waypoint-1", "waypoint")?;
     let new = plane.certificate(&waypoint, None).await?;
     let target = Target {

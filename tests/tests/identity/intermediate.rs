@@ -2,7 +2,7 @@
 
 use crate::foreign::{Foreign, authority, plugged_in, secret, secrets};
 use crate::laptop::Laptop;
-use crate::plane::{Plane, Site, openssl};
+use crate::plane::{Plane, Site, openssl, with_renewals};
 use ca::Certificate;
 use kube::api::{Patch, PatchParams, PostParams};
 use pilothouse_tests::apiserver::{LIMIT, until};
@@ -44,7 +44,8 @@ fn rsa_root(laptop: &Laptop) -> anyhow::Result<()> {
 async fn certificate_of_an_intermediate_renews_itself_also_on_another_replica() -> anyhow::Result<()> {
     let laptop = Laptop::new()?;
     rsa_root(&laptop)?;
-    let planes = [Plane::open(&laptop.args).await?, Plane::open(&laptop.args).await?];
+    let args = with_renewals(laptop.args.clone());
+    let planes = [Plane::open(&args).await?, Plane::open(&args).await?];
     let ztunnel = laptop.ztunnel()?;
     let identity = "spiffe://cluster.local/ns/shop/sa/web";
     let mut signers = Vec::new();

@@ -48,6 +48,12 @@ pub fn settings(source: SourceArgs, system: &str) -> anyhow::Result<ServeArgs> {
     Ok(args)
 }
 
+/// Returns settings with which certificates of pods renew themselves.
+pub fn with_renewals(mut args: ServeArgs) -> ServeArgs {
+    args.identity.renewal_by_certificate = ca::CertificateRenewal::All;
+    args
+}
+
 /// Settings for the cluster of a test server.
 pub fn of_cluster(server: &ApiServer, system: &str) -> anyhow::Result<ServeArgs> {
     settings(SourceArgs { kubeconfig: Some(server.kubeconfig()), ..SourceArgs::default() }, system)
@@ -287,6 +293,17 @@ impl Site {
         let name = format!("ztunnel-{node}");
         let pod = self.pod(&self.system, &name, "ztunnel", node).await?;
         bound_token(self.server, &pod, &["istio-ca"]).await
+    }
+
+    /// Asks for the end of a pod within some seconds. No kubelet confirms it here: the pod stays, and has the time of its
+    /// deletion.
+    pub async fn begin_to_delete(&self, namespace: &str, name: &str, seconds: u32) -> anyhow::Result<()> {
+        let pods = Api::<Pod>::namespaced(self.server.client().await?, namespace);
+        let params = DeleteParams { grace_period_seconds: Some(seconds), ..DeleteParams::default() };
+        pods.delete(name, &params).await?;
+        let stays = pods.get_opt(name).await?.is_some_and(|pod| pod.metadata.deletion_timestamp.is_some());
+        anyhow::ensure!(stays, "pod {namespace}/{name} is gone already");
+        Ok(())
     }
 
     /// Deletes a pod at once and waits until it is gone.

@@ -1,10 +1,12 @@
 //! Impersonation while pods are created and deleted: decisions match the pods during the call.
 
+use crate::clock::FakeClock;
 use crate::plane::{Plane, Site, UNAUTHENTICATED};
 use crate::token::{Parts, bound_token};
 use anyhow::Context;
 use pilothouse_tests::apiserver::{LIMIT, until};
 use pilothouse_tests::certificates::{RequestError, request_certificate};
+use pilothouse_tests::client::{Client, Node, Options, Reconnect};
 use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -116,6 +118,49 @@ async fn token_of_a_deleted_or_replaced_ztunnel_is_refused() -> anyhow::Result<(
     plane.certificate(&new, Some(&web)).await?;
     assert_eq!(plane.refusal(&old, Some(&web)).await?, UNAUTHENTICATED);
     assert_eq!(plane.refused("pod_replaced"), 1);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_never_ends_is_gone_a_minute_after_its_time() -> anyhow::Result<()> {
+    let site = Site::new().await?;
+    let clock = FakeClock::running();
+    let plane = Plane::open_at(&site.settings()?, &clock).await?;
+    let (one, two) = (site.ztunnel("n1").await?, site.ztunnel("n2").await?);
+    let pod = site.pod(&site.shop, "web", "web", "n1").await?;
+    let (token, web) = (bound_token(site.server, &pod, &["istio-ca"]).await?, site.identity("web"));
+    let stream = Client::connect(Options {
+        node: Node { namespace: site.system.clone(), ..Node::ztunnel("n2") },
+        reconnect: Reconnect::Manual,
+        ..plane.client_options(&two)?
+    })
+    .await?;
+    stream.until("both types answered", |state| state.is_ready()).await?;
+    for (namespace, name) in [(&site.shop, "web"), (&site.system, "ztunnel-n2")] {
+        site.begin_to_delete(namespace, name, 120).await?;
+    }
+    // It may still be ending: the time of its deletion is ahead, or less than a minute past.
+    clock.advance_seconds(125);
+    plane.certificate(&one, Some(&web)).await?;
+    for token in [&token, &two] {
+        plane.certificate(token, None).await?;
+    }
+    assert!(stream.with(|state| state.is_connected()));
+
+    clock.advance_seconds(60);
+    stream.until("the end of the stream", |state| !state.is_connected()).await?;
+    until(LIMIT, async || Ok(plane.certificate(&one, Some(&web)).await.is_err().then_some(()))).await?;
+    let before = (plane.refused("not_on_node"), plane.refused("pod_deleted"));
+    assert_eq!(plane.refusal(&one, Some(&web)).await?, UNAUTHENTICATED);
+    for token in [&token, &two] {
+        assert_eq!(plane.refusal(token, None).await?, UNAUTHENTICATED);
+    }
+    assert_eq!((plane.refused("not_on_node"), plane.refused("pod_deleted")), (before.0 + 1, before.1 + 2));
+    // The pod is there all the same, and another one has the account again.
+    assert!(plane.identity.uid_of(&site.shop, "web").is_some());
+    site.pod(&site.shop, "web-2", "web", "n1").await?;
+    plane.certificate(&one, Some(&web)).await?;
+    assert_eq!(plane.refusal(&token, None).await?, UNAUTHENTICATED);
     Ok(())
 }
 

@@ -37,6 +37,7 @@ impl Plugged {
         let data = plugged_in(&root, &signing, &signing.key);
         secrets.create(&PostParams::default(), &secret("cacerts", data)).await?;
         let mut args = site.settings()?;
+        args.identity.renewal_by_certificate = ca::CertificateRenewal::All;
         // Distinct names: other meshes share the cluster.
         args.identity.root_config_map = format!("roots-of-{}", site.system);
         args.identity.crl_config_map = format!("lists-of-{}", site.system);

@@ -2,7 +2,7 @@
 
 use crate::certificates::{channel_showing, renew_on};
 use crate::clock::FakeClock;
-use crate::plane::{Plane, Site, UNAUTHENTICATED};
+use crate::plane::{Plane, Site, UNAUTHENTICATED, with_renewals};
 use crate::workloads::{TTL_SECONDS, Workloads};
 use anyhow::Context;
 use identity::ROTATE;
@@ -43,7 +43,7 @@ async fn stream(site: &Site, plane: &Plane, node: &str, token: &str) -> anyhow::
 #[tokio::test(flavor = "multi_thread")]
 async fn root_is_replaced_without_failed_handshakes_or_closed_streams() -> anyhow::Result<()> {
     let site = Site::new().await?;
-    let args = settings(&site)?;
+    let args = with_renewals(settings(&site)?);
     let clock = FakeClock::running();
     let replicas = [Plane::open_at(&args, &clock).await?, Plane::open_at(&args, &clock).await?];
     let old = replicas[0].roots()?;

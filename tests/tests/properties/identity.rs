@@ -28,8 +28,10 @@ fn pods(snapshot: &IdentitySnapshot) -> BTreeMap<Name, Parts> {
 
 /// Checks a snapshot against a plain look at every object.
 fn is_as_looked_up(snapshot: &IdentitySnapshot, cluster: &ClusterState) -> Result<(), TestCaseError> {
+    // Nothing that is drawn is being deleted: `lifetimes` has the rest.
+    const NOW: i64 = 1_800_000_000;
     let mut live = BTreeMap::new();
-    let (mut accounts, mut placed) = (BTreeSet::new(), BTreeSet::new());
+    let (mut accounts, mut outside, mut placed) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     let (mut namespaces, mut nodes, mut names) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for object in cluster.objects.values() {
         let ns = object.name().ns.to_string();
@@ -46,7 +48,11 @@ fn is_as_looked_up(snapshot: &IdentitySnapshot, cluster: &ClusterState) -> Resul
                 continue;
             }
             Object::WorkloadEntry(entry) if !entry.spec.service_account.is_empty() => {
-                (entry.spec.service_account.to_string(), String::new())
+                let account = entry.spec.service_account.to_string();
+                namespaces.insert(ns.clone());
+                names.insert(account.clone());
+                outside.insert((ns, account));
+                continue;
             }
             _ => continue,
         };
@@ -60,10 +66,19 @@ fn is_as_looked_up(snapshot: &IdentitySnapshot, cluster: &ClusterState) -> Resul
     prop_assert_eq!(pods(snapshot), live);
     for (ns, account) in namespaces.iter().flat_map(|ns| names.iter().map(move |account| (ns, account))) {
         let expected = accounts.contains(&(ns.clone(), account.clone()));
-        prop_assert_eq!(snapshot.has_account(ns, account), expected, "{}/{}", ns, account);
+        prop_assert_eq!(snapshot.has_pod(ns, account, NOW), expected, "{}/{}", ns, account);
+        let expected = outside.contains(&(ns.clone(), account.clone()));
+        prop_assert_eq!(snapshot.has_outside(ns, account), expected, "{}/{}", ns, account);
         for node in &nodes {
             let expected = !node.is_empty() && placed.contains(&(node.clone(), ns.clone(), account.clone()));
-            prop_assert_eq!(snapshot.runs_on(node, ns, account), expected, "{}/{} on {}", ns, account, node);
+            prop_assert_eq!(
+                snapshot.runs_on(node, ns, account, NOW),
+                expected,
+                "{}/{} on {}",
+                ns,
+                account,
+                node
+            );
         }
     }
     Ok(())

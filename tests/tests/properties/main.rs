@@ -8,9 +8,11 @@ mod clusters;
 mod enforcement;
 mod health;
 mod identity;
+mod lifetimes;
 mod manifests;
 mod networks;
 mod slices;
+mod tenants;
 mod waypoints;
 mod why;
 
@@ -217,16 +219,17 @@ fn sorted(mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
 }
 
 fn options() -> impl Strategy<Value = Options> {
-    any::<[bool; 5]>().prop_map(|[canary, dry_run, allow_waypoints, require_waypoints, multi_network]| {
-        Options {
+    any::<[bool; 6]>().prop_map(
+        |[canary, dry_run, allow_waypoints, require_waypoints, multi_network, any]| Options {
             revision: if canary { "default".to_owned() } else { String::new() },
             dry_run_policies: dry_run,
             allow_waypoints,
             require_waypoints,
             multi_network,
+            network_gateway_namespaces: if any { vec!["*".to_owned()] } else { Vec::new() },
             ..Options::default()
-        }
-    })
+        },
+    )
 }
 
 /// An object that was put, or refused.

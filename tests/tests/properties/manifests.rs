@@ -15,16 +15,20 @@ const UIDS: [&str; 2] = ["00000000-0000-0000-0000-000000000001", "00000000-0000-
 pub const LENGTH: usize = 28;
 
 /// Choices, one byte each.
-struct Draw<'a>(&'a [u8]);
+pub struct Draw<'a>(&'a [u8]);
 
-impl Draw<'_> {
-    fn below(&mut self, end: usize) -> usize {
+impl<'a> Draw<'a> {
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    pub fn below(&mut self, end: usize) -> usize {
         let Some((first, rest)) = self.0.split_first() else { return 0 };
         self.0 = rest;
         usize::from(*first) % end
     }
 
-    fn pick<T: Clone>(&mut self, choices: &[T]) -> T {
+    pub fn pick<T: Clone>(&mut self, choices: &[T]) -> T {
         choices[self.below(choices.len())].clone()
     }
 
@@ -41,12 +45,12 @@ impl Draw<'_> {
     }
 
     /// One in `n`, zero being no.
-    fn rarely(&mut self, n: usize) -> bool {
+    pub fn rarely(&mut self, n: usize) -> bool {
         self.below(n) == n - 1
     }
 
     /// `metadata` of a namespaced object.
-    fn metadata(&mut self, labels: &[(&str, &[&str])], annotations: &[(&str, &[&str])]) -> Value {
+    pub fn metadata(&mut self, labels: &[(&str, &[&str])], annotations: &[(&str, &[&str])]) -> Value {
         let (namespace, name) = (self.pick(&NAMESPACES), self.pick(&NAMES));
         let created = self.pick(&["2024-01-01T00:00:00Z", "2024-01-02T00:00:00Z"]);
         json!({
@@ -80,14 +84,19 @@ const GATEWAY: (&str, &[&str]) = ("gateway.networking.k8s.io/gateway-name", &NAM
 
 /// What a source would tell of the manifest drawn from `bytes`.
 pub fn event(kind: Kind, bytes: &[u8]) -> Event {
-    let manifest = manifest(kind, &mut Draw(bytes));
+    event_of(kind, &drawn(kind, &mut Draw(bytes)))
+}
+
+/// What a source would tell of a manifest.
+pub fn event_of(kind: Kind, manifest: &Value) -> Event {
     match model::parse(kind, manifest.to_string().as_bytes()) {
         Ok(object) => Event::Put(object),
         Err(diagnostic) => Event::Reject(diagnostic.object.clone().expect("a name"), diagnostic),
     }
 }
 
-fn manifest(kind: Kind, d: &mut Draw<'_>) -> Value {
+/// Draws a manifest.
+pub fn drawn(kind: Kind, d: &mut Draw<'_>) -> Value {
     match kind {
         Kind::Namespace => {
             let (mesh, ingress) =

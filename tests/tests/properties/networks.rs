@@ -33,7 +33,12 @@ const KINDS: [Kind; 10] = [
 ];
 
 fn options() -> Options {
-    Options { multi_network: true, ..Options::default() }
+    // More than one namespace may declare gateways: there is more to decide.
+    Options {
+        multi_network: true,
+        network_gateway_namespaces: vec!["infra".to_owned(), "shop".to_owned()],
+        ..Options::default()
+    }
 }
 
 fn told() -> impl Strategy<Value = Event> {
@@ -126,10 +131,17 @@ fn gateway(name: &str, address: &str) -> Event {
 }
 
 fn gateway_of(network: &str, name: &str, address: &str) -> Event {
+    gateway_in("infra", network, name, address, "2024-01-01T00:00:00Z")
+}
+
+fn gateway_in(namespace: &str, network: &str, name: &str, address: &str, created: &str) -> Event {
+    let labels = json!({"topology.istio.io/network": network});
     put(
         Kind::Gateway,
         json!({
-            "metadata": {"namespace": "infra", "name": name, "labels": {"topology.istio.io/network": network}},
+            "metadata": {
+                "namespace": namespace, "name": name, "labels": labels, "creationTimestamp": created,
+            },
             "spec": {"gatewayClassName": "istio-remote", "listeners": [{"port": 15008, "protocol": "HBONE"}]},
             "status": {"addresses": [{"type": "IPAddress", "value": address}]},
         }),
@@ -197,7 +209,13 @@ fn the_cluster_moving_to_their_network_shows_its_workloads() {
     let uid = "Kubernetes/networking.istio.io/WorkloadEntry/shop/a";
     assert_eq!(
         named(&delta),
-        BTreeMap::from([(uid, true), (&behind("far", "192.0.2.7"), false), (WEB, true)])
+        BTreeMap::from([
+            (uid, true),
+            (&behind("far", "192.0.2.7"), false),
+            (WEB, true),
+            // No gateway leads to the own network.
+            ("NetworkGateway/far/192.0.2.7/15008", false),
+        ])
     );
 }
 
@@ -205,16 +223,99 @@ fn the_cluster_moving_to_their_network_shows_its_workloads() {
 fn a_summary_follows_the_first_gateway_and_goes_with_the_last() {
     let mut mesh = mesh_with([entry("a", "far", "a")]);
     let (first, other) = (behind("other", "192.0.2.5"), behind("far", "192.0.2.7"));
-    let delta = mesh.apply([gateway("other", "192.0.2.5")]).resources;
-    let sent = "NetworkGateway/far/192.0.2.5/15008";
-    assert_eq!(named(&delta), BTreeMap::from([(sent, true), (&other, false), (&first, true)]));
+    // A younger one changes nothing, wherever its address would stand; its author is told.
+    assert_eq!(
+        mesh.apply([gateway_in("infra", "far", "a", "192.0.2.1", "2024-01-02T00:00:00Z")]).resources,
+        []
+    );
+    assert_eq!(codes(&mesh), ["NW003"]);
+    let older = gateway_in("infra", "far", "other", "192.0.2.5", "2023-12-31T00:00:00Z");
+    let delta = mesh.apply([older]).resources;
+    let sent = |address: &str| format!("NetworkGateway/far/{address}/15008");
+    assert_eq!(
+        named(&delta),
+        BTreeMap::from([
+            (&*sent("192.0.2.5"), true),
+            (&*sent("192.0.2.7"), false),
+            (&*other, false),
+            (&*first, true)
+        ])
+    );
+    assert_eq!(codes(&mesh), ["NW003", "NW003"]);
     let remove = |name: &str| match gateway(name, "192.0.2.5") {
         Event::Put(Object::Gateway(gateway)) => Event::Remove(Object::Gateway(gateway).reference()),
         event => panic!("{event:?}"),
     };
-    mesh.apply([remove("other"), remove("far")]);
+    mesh.apply([remove("other"), remove("far"), remove("a")]);
     assert!(summaries(&mesh).is_empty());
-    assert_eq!(mesh.diagnostics().iter().map(|d| d.code).collect::<Vec<_>>(), ["NW001"]);
+    assert_eq!(codes(&mesh), ["NW001"]);
+}
+
+fn codes(mesh: &Plane) -> Vec<&'static str> {
+    mesh.diagnostics().iter().map(|diagnostic| diagnostic.code).collect()
+}
+
+#[test]
+fn a_gateway_of_a_namespace_that_declares_none_or_of_the_own_network_changes_nothing_that_is_sent() {
+    let mut mesh = mesh_with([entry("a", "far", "a"), entry("near", "", "near")]);
+    let old = "2020-01-01T00:00:00Z";
+    for (network, code) in [("far", "NW003"), ("elsewhere", "NW003")] {
+        let delta = mesh.apply([gateway_in("bank", network, "mine", "192.0.2.1", old)]);
+        assert_eq!((delta.resources, codes(&mesh)), (Vec::new(), vec![code]), "{network}");
+    }
+    // The cluster's own network gets a name, and then a gateway: nothing is sent anew for that.
+    let system =
+        json!({"metadata": {"name": "istio-system", "labels": {"topology.istio.io/network": "near"}}});
+    mesh.apply([put(Kind::Namespace, system)]);
+    let delta = mesh.apply([gateway_in("istio-system", "near", "own", "192.0.2.1", old)]);
+    assert_eq!((delta.resources, codes(&mesh)), (Vec::new(), vec!["NW003", "NW003"]));
+}
+
+proptest! {
+    #![proptest_config(crate::config())]
+
+    /// Which Gateway counts for a network, said in the plainest way: of those with an address that may declare one, and
+    /// not of the own network, the oldest, then the first by namespace and name.
+    #[test]
+    fn the_gateway_of_a_network_is_the_oldest_that_may_declare_it(
+        drawn in vec((0..3usize, 0..3usize, 0..3u8, 0..4u8, 0..3u8, any::<bool>()), 0..12),
+        any_namespace in any::<bool>(),
+    ) {
+        let namespaces = if any_namespace { vec!["*".to_owned()] } else { vec!["infra".to_owned()] };
+        let options = Options { network_gateway_namespaces: namespaces, ..options() };
+        let system = json!({"metadata": {"name": "istio-system", "labels": {"topology.istio.io/network": "own"}}});
+        let mut mesh = synced(&options, vec![put(Kind::Namespace, system)]);
+        let mut all = BTreeMap::new();
+        for (namespace, network, name, address, day, is_there) in drawn {
+            let namespace = ["infra", "istio-system", "shop"][namespace];
+            let network = ["own", "a", "b"][network];
+            let (name, address) = (format!("g{name}"), format!("192.0.2.{address}"));
+            let event = gateway_in(namespace, network, &name, &address, &format!("2024-01-0{}T00:00:00Z", day + 1));
+            if is_there {
+                all.insert((namespace, name), (day, network, address));
+                mesh.apply([event]);
+            } else if all.remove(&(namespace, name)).is_some() {
+                let Event::Put(object) = event else { unreachable!() };
+                mesh.apply([Event::Remove(object.reference())]);
+            }
+        }
+        let mut expected = BTreeMap::new();
+        for network in ["a", "b"] {
+            let may = all.iter().filter(|((namespace, _), (_, of, _))| {
+                *of == network && (any_namespace || *namespace != "shop")
+            });
+            if let Some(((namespace, name), (_, _, address))) = may.min_by_key(|(who, (day, ..))| (*day, *who)) {
+                let account = format!("{namespace}/{name}-istio-remote");
+                expected.insert(format!("NetworkGateway/{network}/{address}/15008"), account);
+            }
+        }
+        let sent: BTreeMap<_, _> = workloads(&mesh)
+            .into_iter()
+            .map(|(name, of)| (name, format!("{}/{}", of.namespace, of.service_account)))
+            .collect();
+        prop_assert_eq!(&sent, &expected);
+        prop_assert_eq!(codes(&mesh).len(), all.len() - expected.len(), "each that does not count is told");
+    }
 }
 
 #[test]

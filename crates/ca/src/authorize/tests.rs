@@ -19,7 +19,7 @@ fn ztunnel(name: &str, uid: &str) -> Caller {
 }
 
 fn put(pods: &mut PodIndex, namespace: &str, name: &str, uid: &str, service_account: &str, node: &str) {
-    pods.put(namespace, name, RunningPod { uid: uid.into(), service_account, node });
+    pods.put(namespace, name, RunningPod { uid: uid.into(), service_account, node, is_gone: false });
 }
 
 /// Two nodes with a ztunnel each; `web` runs on the first, `db` on the second.
@@ -77,18 +77,64 @@ fn every_reason_denies() {
     let mut changed = cluster();
     put(&mut changed, "istio-system", "zt-1", "u1", "other", "n1");
     assert_eq!(denied(&caller, WEB, &changed), "pod_account");
+    let mut deleted = cluster();
+    delete(&mut deleted, "istio-system", "zt-1");
+    assert_eq!(denied(&caller, WEB, &deleted), "pod_deleted");
+    assert_eq!(denied(&ztunnel("zt-1", "u9"), WEB, &deleted), "pod_replaced");
+}
+
+/// Lets a pod of [`cluster`] be one that was deleted a minute ago, and is still there.
+fn delete(pods: &mut PodIndex, namespace: &str, name: &str) {
+    let pod = pods.pod(namespace, name).unwrap();
+    let (uid, account, node) = (pod.uid.into_owned(), pod.service_account.to_owned(), pod.node.to_owned());
+    let pod = RunningPod { uid: uid.into(), service_account: &account, node: &node, is_gone: true };
+    pods.put(namespace, name, pod);
+}
+
+#[test]
+fn nothing_is_issued_for_a_pod_that_is_gone() {
+    let mut pods = cluster();
+    let caller = ztunnel("zt-1", "u1");
+    put(&mut pods, "shop", "web-b", "u5", "web", "n1");
+    delete(&mut pods, "shop", "web-a");
+    assert!(authorizer().authorize(&caller, WEB, &pods).is_ok(), "another has the account");
+    delete(&mut pods, "shop", "web-b");
+    assert_eq!(denied(&caller, WEB, &pods), "not_on_node");
+}
+
+#[test]
+fn certificates_of_pods_renew_themselves_only_where_that_is_wished_for() {
+    let mut pods = cluster();
+    let web = Caller {
+        namespace: "shop".to_owned(),
+        service_account: "web".to_owned(),
+        pod: None,
+        ..ztunnel("", "")
+    };
+    let by_default = |pods: &PodIndex| {
+        web.live_account(pods, CertificateRenewal::default()).map_err(|denial| denial.reason())
+    };
+    assert_eq!(by_default(&pods), Err("account_of_pods"));
+    assert_eq!(web.live_account(&pods, CertificateRenewal::All), Ok(()));
+    pods.put_outside("shop", "web");
+    assert_eq!(by_default(&pods), Ok(()));
+    pods.remove("shop", "web-a");
+    assert_eq!(by_default(&pods), Ok(()));
 }
 
 #[test]
 fn account_of_a_certificate_must_have_a_pod_on_whatever_node() {
     let mut pods = cluster();
+    let live = |web: &Caller, pods: &PodIndex| web.live_account(pods, CertificateRenewal::All);
     let web = Caller { namespace: "shop".to_owned(), service_account: "web".to_owned(), ..ztunnel("", "") };
     let web = Caller { pod: None, ..web };
-    assert_eq!(web.live_account(&pods), Ok(()));
+    assert_eq!(live(&web, &pods), Ok(()));
     put(&mut pods, "shop", "web-a", "u3", "web", "");
-    assert_eq!(web.live_account(&pods), Ok(()));
+    assert_eq!(live(&web, &pods), Ok(()));
+    delete(&mut pods, "shop", "web-a");
+    assert_eq!(live(&web, &pods).unwrap_err().reason(), "account_gone");
     pods.remove("shop", "web-a");
-    let gone = web.live_account(&pods).unwrap_err();
+    let gone = live(&web, &pods).unwrap_err();
     assert_eq!((gone.code(), gone.reason()), (Code::Unauthenticated, "account_gone"));
 }
 

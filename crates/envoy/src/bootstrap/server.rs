@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 use std::net::IpAddr;
 
-use crate::key::ADMIN_PORT;
+use crate::hops::{IP_MINTTL, MOST_HOPS, SOL_IP};
+use crate::key::ADMIN_SOCKET;
 use crate::telemetry::LABELS;
 
 /// What answers whether Envoy has what it needs.
@@ -13,10 +14,29 @@ const METRICS_PORTS: [u16; 2] = [15_090, 15_020];
 /// More than the metrics of a waypoint of a thousand services take, in bytes.
 const METRICS_LIMIT: u32 = 256 << 20;
 const ADMIN_CLUSTER: &str = "admin";
+/// Where people look at an Envoy, through a forwarded port: istioctl, Kiali and dashboards know it.
+const VIEW_PORT: u16 = 15_000;
+/// What of the admin interface only tells, and is asked for by GET.
+const VIEWS: [&str; 10] = [
+    "/certs",
+    "/clusters",
+    "/config_dump",
+    "/init_dump",
+    "/listeners",
+    "/memory",
+    "/ready",
+    "/server_info",
+    "/stats",
+    "/stats/prometheus",
+];
 
-/// Nobody but the pod itself reaches it.
+/// Whoever reaches it may end the Envoy, so it is at no address that a destination could have.
 pub(super) fn admin() -> Value {
-    json!({ "address": address("127.0.0.1", ADMIN_PORT) })
+    json!({ "address": pipe() })
+}
+
+fn pipe() -> Value {
+    json!({ "pipe": { "path": ADMIN_SOCKET } })
 }
 
 pub(super) fn admin_cluster() -> Value {
@@ -27,7 +47,7 @@ pub(super) fn admin_cluster() -> Value {
         "load_assignment": {
             "cluster_name": ADMIN_CLUSTER,
             "endpoints": [{ "lb_endpoints": [{ "endpoint": {
-                "address": address("127.0.0.1", ADMIN_PORT),
+                "address": pipe(),
             } }] }],
         },
     })
@@ -35,15 +55,24 @@ pub(super) fn admin_cluster() -> Value {
 
 pub(super) fn listeners(ip: IpAddr) -> Vec<Value> {
     let any = if ip.is_ipv6() { "::" } else { "0.0.0.0" };
-    let status = listener("status", any, STATUS_PORT, "/healthz/ready", "/ready", Vec::new());
+    let ready = vec![route("/healthz/ready", "/ready")];
+    let status = listener("status", any, STATUS_PORT, ready, Vec::new());
     let metrics = METRICS_PORTS.map(|port| {
-        let path = "/stats/prometheus";
-        let mut listener = listener(&format!("metrics-{port}"), any, port, path, path, vec![labels()]);
+        let all = vec![route("/stats/prometheus", "/stats/prometheus")];
+        let mut listener = listener(&format!("metrics-{port}"), any, port, all, vec![labels()]);
         // All of it has to be there to be rewritten.
         listener["per_connection_buffer_limit_bytes"] = json!(METRICS_LIMIT);
         listener
     });
-    std::iter::once(status).chain(metrics).collect()
+    [status, views()].into_iter().chain(metrics).collect()
+}
+
+/// Shows what an Envoy has, to the pod itself. A name that leads here is no way to it: see [`crate::hops`].
+fn views() -> Value {
+    let routes = VIEWS.map(|path| route(path, path)).to_vec();
+    let mut listener = listener("views", "127.0.0.1", VIEW_PORT, routes, Vec::new());
+    listener["socket_options"] = json!([{ "level": SOL_IP, "name": IP_MINTTL, "int_value": MOST_HOPS }]);
+    listener
 }
 
 /// What gives metrics the names and labels that dashboards know.
@@ -57,8 +86,21 @@ fn labels() -> Value {
     })
 }
 
-/// Serves one path of the admin interface, and nothing else of it.
-fn listener(name: &str, ip: &str, port: u16, path: &str, own: &str, filters: Vec<Value>) -> Value {
+/// Leads to one path of the admin interface.
+fn route(path: &str, own: &str) -> Value {
+    json!({
+        "match": { "path": path, "headers": [{
+            "name": ":method",
+            "string_match": { "exact": "GET" },
+        }] },
+        "route": { "cluster": ADMIN_CLUSTER, "prefix_rewrite": own },
+        // Other forms than text are for who asks for them.
+        "request_headers_to_remove": ["accept", "accept-encoding"],
+    })
+}
+
+/// Serves these paths of the admin interface, and nothing else of it.
+fn listener(name: &str, ip: &str, port: u16, routes: Vec<Value>, filters: Vec<Value>) -> Value {
     let mut filters = filters;
     filters.push(json!({
         "name": "envoy.filters.http.router",
@@ -75,15 +117,7 @@ fn listener(name: &str, ip: &str, port: u16, path: &str, own: &str, filters: Vec
                 "route_config": { "name": name, "virtual_hosts": [{
                     "name": name,
                     "domains": ["*"],
-                    "routes": [{
-                        "match": { "path": path, "headers": [{
-                            "name": ":method",
-                            "string_match": { "exact": "GET" },
-                        }] },
-                        "route": { "cluster": ADMIN_CLUSTER, "prefix_rewrite": own },
-                        // Other forms than text are for who asks for them.
-                        "request_headers_to_remove": ["accept", "accept-encoding"],
-                    }],
+                    "routes": routes,
                 }] },
                 "http_filters": filters,
             },

@@ -44,7 +44,7 @@ use crate::locality::Preference;
 use crate::message::{ads, duration, internal_address, names, seconds, transport_socket};
 use crate::port::Port;
 use crate::upstream::{Origination, Trust, Upstream, Way};
-use crate::{telemetry, tls};
+use crate::{hops, telemetry, tls};
 
 fn named(name: &str, discovery: DiscoveryType) -> Cluster {
     Cluster {
@@ -94,6 +94,7 @@ pub(crate) fn of_upstream(name: &str, members: Members, of: &Upstream, way: &Way
     let pool = policy.connections.as_ref().unwrap_or(&none);
     let options = pool::protocol(of.port.protocol, pool);
     let is_asked = matches!(members, Members::Asked);
+    let is_by_name = !matches!(members, Members::Named(..));
     let (lb_policy, lb_config) = match is_asked {
         true => (LbPolicy::ClusterProvided, None),
         false => balance::algorithm(policy.load_balancer.as_ref()),
@@ -140,6 +141,7 @@ pub(crate) fn of_upstream(name: &str, members: Members, of: &Upstream, way: &Way
     Cluster {
         connect_timeout: pool.connect_timeout.map(duration).or(cluster.connect_timeout),
         circuit_breakers: Some(pool::breakers(pool, way.retries.as_ref())),
+        upstream_bind_config: is_by_name.then(hops::dialled_by_name),
         upstream_connection_options: pool.keepalive.as_ref().map(pool::connection_options),
         lb_policy: lb_policy.into(),
         lb_config,

@@ -15,6 +15,7 @@ pub(crate) mod name;
 mod overlay;
 mod plan;
 mod pod;
+mod privilege;
 mod row;
 
 pub use label::MANAGED as MANAGED_LABEL;
@@ -31,7 +32,7 @@ use model::{Name, Str};
 use crate::class::Class;
 use crate::listener::GatewayListeners;
 use crate::parameters::Parameters;
-use overlay::Overlays;
+use overlay::{Author, Overlays};
 use plan::{Plan, PlanInputs};
 use pod::Common;
 
@@ -120,8 +121,9 @@ fn overlays(parameters: &Parameters) -> Result<Overlays, Fault> {
         return Err(Fault::new(fault.clone()));
     }
     let mut overlays = Overlays::default();
-    for map in parameters.defaults.iter().chain(&parameters.own) {
-        overlays.read(&format!("ConfigMap {}", map.name), &map.data)?;
+    let defaults = parameters.defaults.iter().map(|map| (Author::System, map));
+    for (by, map) in defaults.chain(parameters.own.iter().map(|map| (Author::Gateway, map))) {
+        overlays.read(&format!("ConfigMap {}", map.name), by, &map.data)?;
     }
     Ok(overlays)
 }

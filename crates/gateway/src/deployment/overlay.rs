@@ -11,8 +11,8 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 use super::fields::merge_key;
-use super::label;
 use super::row::{Fault, ManifestKind};
+use super::{label, privilege};
 
 /// The keys of a ConfigMap, each with the kind that its text is laid over.
 const KEYS: [(&str, ManifestKind); 5] = [
@@ -32,6 +32,16 @@ struct Overlay {
     place: String,
     kind: ManifestKind,
     patch: Value,
+    by: Author,
+}
+
+/// Who wrote a patch.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Author {
+    /// Whoever keeps the system namespace.
+    System,
+    /// The author of the gateway.
+    Gateway,
 }
 
 /// The patches of a gateway, in the order in which they are laid over.
@@ -39,11 +49,11 @@ struct Overlay {
 pub(super) struct Overlays(Vec<Overlay>);
 
 impl Overlays {
-    /// Reads the patches of a ConfigMap, which is written as `place`, after those that are there.
+    /// Reads the patches of a ConfigMap of an author, which is written as `place`, after those that are there.
     ///
     /// # Errors
     /// A key that is none, or a text that is no patch.
-    pub fn read(&mut self, place: &str, data: &BTreeMap<Str, Str>) -> Result<(), Fault> {
+    pub fn read(&mut self, place: &str, by: Author, data: &BTreeMap<Str, Str>) -> Result<(), Fault> {
         for (key, text) in data {
             let Some((_, kind)) = KEYS.iter().find(|(name, _)| *name == key.as_str()) else {
                 let known = KEYS.map(|(name, _)| name).join(", ");
@@ -57,7 +67,7 @@ impl Overlays {
                 .map_err(|error| Fault::new(format!("{place}: {error}")))?;
             match patch {
                 Value::Null => {}
-                Value::Object(_) => self.0.push(Overlay { place, kind: *kind, patch }),
+                Value::Object(_) => self.0.push(Overlay { place, kind: *kind, patch, by }),
                 _ => return Err(Fault::new(format!("{place}: expected an object"))),
             }
         }
@@ -83,6 +93,9 @@ impl Overlays {
             quantities(&mut merged);
             is_known(kind, &merged).map_err(at)?;
             guard(kind, &before, &merged).map_err(at)?;
+            if overlay.by == Author::Gateway {
+                guard_privileges(&before, &merged).map_err(at)?;
+            }
         }
         Ok(merged)
     }
@@ -118,6 +131,17 @@ fn guard(kind: ManifestKind, before: &Value, after: &Value) -> Result<(), Fault>
             let field = at.trim_start_matches('/').replace('/', ".").replace("~1", "/");
             Err(Fault::new(format!("{field} is not open: what is deployed is found by it")))
         }
+        None => Ok(()),
+    }
+}
+
+/// Refuses what would let the pod do more beyond its namespace than before.
+fn guard_privileges(before: &Value, after: &Value) -> Result<(), Fault> {
+    let (before, after) = (privilege::of(before), privilege::of(after));
+    match after.difference(&before).next() {
+        Some(field) => Err(Fault::new(format!(
+            "{field} is not open: the pod would have rights beyond its namespace, or be another account; the defaults of the class, in the system namespace, may set it"
+        ))),
         None => Ok(()),
     }
 }
@@ -297,9 +321,13 @@ mod tests {
     }
 
     fn laid_over(key: &str, text: &str) -> Result<Value, String> {
+        laid_over_by(Author::Gateway, key, text)
+    }
+
+    fn laid_over_by(by: Author, key: &str, text: &str) -> Result<Value, String> {
         let mut overlays = Overlays::default();
         let data = BTreeMap::from([(Str::from(key), Str::from(text))]);
-        overlays.read("ConfigMap shop/o", &data).map_err(|fault| fault.message)?;
+        overlays.read("ConfigMap shop/o", by, &data).map_err(|fault| fault.message)?;
         overlays.apply(ManifestKind::Deployment, deployment()).map_err(|fault| fault.message)
     }
 
@@ -372,6 +400,54 @@ spec: {template: {spec: {tolerations: null, containers: [{$patch: replace}, {nam
         ] {
             let error = laid_over(key, text).unwrap_err();
             assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_author_gives_the_pod_nothing_beyond_its_namespace_and_the_system_may() {
+        let of_container = |text: &str| {
+            format!("spec: {{template: {{spec: {{containers: [{{name: istio-proxy, {text}}}]}}}}}}")
+        };
+        let of_pod = |text: &str| format!("spec: {{template: {{spec: {{{text}}}}}}}");
+        for (text, field) in [
+            (of_pod("hostNetwork: true"), "spec.template.spec.hostNetwork"),
+            (of_pod("hostPID: true"), "hostPID"),
+            (of_pod("hostIPC: true"), "hostIPC"),
+            (of_pod("serviceAccountName: admin"), "serviceAccountName: \"admin\""),
+            (of_pod("volumes: [{name: node, hostPath: {path: /}}]"), "volumes[name=\"node\"].hostPath"),
+            (
+                of_pod("securityContext: {sysctls: [{name: kernel.msgmax, value: '1'}]}"),
+                "sysctls[name=\"kernel.msgmax\"]",
+            ),
+            (
+                of_pod("securityContext: {seccompProfile: {type: Unconfined}}"),
+                "securityContext.seccompProfile",
+            ),
+            (
+                of_pod("initContainers: [{name: x, securityContext: {privileged: true}}]"),
+                "initContainers[name=\"x\"].securityContext.privileged",
+            ),
+            (of_container("securityContext: {privileged: true}"), "securityContext.privileged"),
+            (
+                of_container("securityContext: {capabilities: {add: [NET_ADMIN]}}"),
+                "capabilities.add: \"NET_ADMIN\"",
+            ),
+            (of_container("securityContext: {procMount: Unmasked}"), "procMount"),
+            (of_container("securityContext: {seLinuxOptions: {type: spc_t}}"), "seLinuxOptions"),
+            (of_container("securityContext: {windowsOptions: {hostProcess: true}}"), "hostProcess"),
+            (of_container("ports: [{containerPort: 80, hostPort: 80}]"), "ports.hostPort: 80"),
+        ] {
+            let error = laid_over("deployment", &text).unwrap_err();
+            assert!(error.contains(field) && error.contains("is not open"), "{text}: {error}");
+            laid_over_by(Author::System, "deployment", &text).unwrap();
+        }
+        for text in [
+            of_pod("hostNetwork: false"),
+            of_pod("volumes: [{name: own, emptyDir: {}}]"),
+            of_container("securityContext: {capabilities: {add: [NET_BIND_SERVICE], drop: [ALL]}}"),
+            of_container("ports: [{containerPort: 80}]"),
+        ] {
+            laid_over("deployment", &text).unwrap();
         }
     }
 

@@ -1,6 +1,7 @@
 //! What rules send traffic to.
 
 use engine::{Builder, Cx, Index, Memo, Table};
+use mesh::EntryHosts;
 use model::facts::{BackendReference, Meta, ObjectReference, Service, ServiceEntry, ServiceType};
 use model::{Kind, Name, Ns, Str, shared};
 use std::collections::BTreeSet;
@@ -48,7 +49,7 @@ pub(crate) struct Unresolved {
 pub(crate) struct Backends {
     pub services: Table<Name, ServicePorts>,
     pub entries: Table<Name, ServicePorts>,
-    entry_by_hostname: Index<Str, Name, ServicePorts>,
+    entry_hosts: EntryHosts,
     service_by_hostname: Index<Str, Name, ServicePorts>,
     entry_by_own: Index<OwnHostname, Name, ServicePorts>,
     service_by_own: Index<OwnHostname, Name, ServicePorts>,
@@ -74,6 +75,8 @@ const IMPORT_GROUP: &str = "multicluster.x-k8s.io";
 pub(crate) struct Inputs {
     pub services: Table<Name, Service>,
     pub entries: Table<Name, ServiceEntry>,
+    /// Which entry a hostname means.
+    pub entry_hosts: EntryHosts,
     /// The namespaces that take part in the mesh.
     pub in_scope: Memo<Ns, bool>,
     pub grants: Grants,
@@ -85,7 +88,8 @@ pub(crate) struct Inputs {
 
 /// Declares them.
 pub(crate) fn declare(b: &mut Builder, inputs: Inputs) -> Backends {
-    let Inputs { services, entries, in_scope, grants, destinations, domain_suffix: suffix, is_ours } = inputs;
+    let Inputs { services, entries, entry_hosts, in_scope, grants, destinations, is_ours, .. } = inputs;
+    let suffix = inputs.domain_suffix;
     let services = b.derive("service_ports", services, move |cx, name, service| {
         if !*cx.memo(in_scope, &name.ns)? || service.service_type == ServiceType::ExternalName {
             return None;
@@ -109,7 +113,7 @@ pub(crate) fn declare(b: &mut Builder, inputs: Inputs) -> Backends {
         services,
         entries,
         service_by_hostname: b.index(services, "service_ports_by_hostname", hostnames),
-        entry_by_hostname: b.index(entries, "entry_ports_by_hostname", hostnames),
+        entry_hosts,
         service_by_own: b.index(services, "service_ports_by_own_hostname", own_hostnames),
         entry_by_own: b.index(entries, "entry_ports_by_own_hostname", own_hostnames),
         grants,
@@ -238,12 +242,19 @@ impl Backends {
         found.into_iter().collect()
     }
 
-    /// Returns a service that has a hostname, in whichever namespace.
-    pub fn with_hostname(self, cx: &Cx<'_>, hostname: &Str) -> Option<ServiceTarget> {
-        let services = cx.lookup(self.service_by_hostname, hostname).into_iter();
-        let entries = cx.lookup(self.entry_by_hostname, hostname).into_iter();
-        let services = services.map(|(name, _)| ServiceTarget { kind: Kind::Service, name });
-        services.chain(entries.map(|(name, _)| ServiceTarget { kind: Kind::ServiceEntry, name })).next()
+    /// Returns the service that a hostname means to whoever is in a namespace: one of that namespace, else the Service that
+    /// has it, else the entry that has it in the whole mesh.
+    pub fn with_hostname(self, cx: &Cx<'_>, ns: &Ns, hostname: &Str) -> Option<ServiceTarget> {
+        let service = cx.lookup(self.service_by_hostname, hostname).into_iter().next().map(|(name, _)| name);
+        let entry = self.entry_hosts.of(cx, ns, hostname);
+        let of = |kind| move |name: Name| ServiceTarget { kind, name };
+        match (service, entry) {
+            (Some(service), Some(entry)) if service.ns != *ns && entry.ns == *ns => {
+                Some(of(Kind::ServiceEntry)(entry))
+            }
+            (Some(service), _) => Some(of(Kind::Service)(service)),
+            (None, entry) => entry.map(of(Kind::ServiceEntry)),
+        }
     }
 
     /// Returns the ports of a service.
@@ -264,26 +275,19 @@ impl Backends {
         self.find(cx, ns, &reference.object).map(|(service, _)| service)
     }
 
-    /// Finds a service, by its name or by its hostname: of these, one of the route's own namespace goes before
-    /// others.
+    /// Finds a service, by its name or by its hostname.
     fn find(
         self,
         cx: &Cx<'_>,
         ns: &Ns,
         object: &ObjectReference,
     ) -> Option<(ServiceTarget, Arc<ServicePorts>)> {
-        let of = |kind, name: Name| ServiceTarget { kind, name };
-        if object.is(ISTIO_GROUP, "Hostname") {
-            let services = cx.lookup(self.service_by_hostname, &object.name).into_iter();
-            let entries = cx.lookup(self.entry_by_hostname, &object.name).into_iter();
-            let services = services.map(|(name, row)| (of(Kind::Service, name), row));
-            let all: Vec<_> =
-                services.chain(entries.map(|(name, row)| (of(Kind::ServiceEntry, name), row))).collect();
-            let own = all.iter().find(|(service, _)| service.name.ns == *ns);
-            return own.or(all.first()).cloned();
-        }
-        let name = object.target(ns);
-        cx.get(self.services, &name).map(|row| (of(Kind::Service, name), row))
+        let target = match object.is(ISTIO_GROUP, "Hostname") {
+            true => self.with_hostname(cx, ns, &object.name)?,
+            false => ServiceTarget { kind: Kind::Service, name: object.target(ns) },
+        };
+        let row = self.ports(cx, &target)?;
+        Some((target, row))
     }
 }
 

@@ -116,7 +116,7 @@ fn is_exported(to: &[Str], ns: &Ns) -> bool {
 fn judge(cx: &Cx<'_>, backends: Backends, ns: &Ns, host: &Str) -> HostOutcome {
     let found = backends.of_namespace(cx, ns, host);
     if found.is_empty() {
-        return backends.with_hostname(cx, host).map_or(HostOutcome::Nobody, HostOutcome::Elsewhere);
+        return backends.with_hostname(cx, ns, host).map_or(HostOutcome::Nobody, HostOutcome::Elsewhere);
     }
     let specificity = Specificity::of(host);
     let attached = found.into_iter().map(|(service, hostname)| Attached {

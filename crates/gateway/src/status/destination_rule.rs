@@ -111,7 +111,7 @@ impl Inputs {
             return Vec::new();
         }
         let own = self.backends.of_namespace(cx, &name.ns, &rule.host).into_iter();
-        let named = self.backends.with_hostname(cx, &rule.host);
+        let named = self.backends.with_hostname(cx, &name.ns, &rule.host);
         let services: BTreeSet<ServiceTarget> = own.map(|(service, _)| service).chain(named).collect();
         let mut policies = Vec::new();
         for service in services {
@@ -172,7 +172,7 @@ impl Inputs {
         if !self.backends.of_namespace(cx, &name.ns, host).is_empty() {
             return Ok(format!("holds for {:?}", host.as_str()));
         }
-        if !is_wildcard(host) && self.backends.with_hostname(cx, host).is_none() {
+        if !is_wildcard(host) && self.backends.with_hostname(cx, &name.ns, host).is_none() {
             return Err((
                 NO_MATCHING_HOST,
                 "spec.host",

@@ -9,7 +9,7 @@ use crate::refused::Refused;
 use crate::stats::IdentityStats;
 use crate::tokens::{LEEWAY, TokenRateLimits, TokenVerifier};
 use ca::token::ServiceAccountToken;
-use ca::{Caller, Denial, Pods};
+use ca::{Caller, CertificateRenewal, Denial, Pods};
 use http::{HeaderMap, header};
 use rustls::pki_types::UnixTime;
 use std::sync::Arc;
@@ -26,23 +26,26 @@ pub struct Authenticator {
     index: Arc<IdentityIndex>,
     tokens: TokenVerifier,
     client_verifier: ClientVerifier,
+    renewal: CertificateRenewal,
     token_limits: TokenRateLimits,
     clock: Arc<dyn Clock>,
     stats: Arc<IdentityStats>,
 }
 
 impl Authenticator {
-    /// Authenticates clients of the cluster `cluster_id`, which they send as `clusterid`.
+    /// Authenticates clients of the cluster `cluster_id`, which they send as `clusterid`; `renewal` says whose
+    /// certificates renew themselves.
     pub(crate) fn new(
         cluster_id: String,
         index: Arc<IdentityIndex>,
         tokens: TokenVerifier,
         client_verifier: ClientVerifier,
+        renewal: CertificateRenewal,
         clock: Arc<dyn Clock>,
         stats: Arc<IdentityStats>,
     ) -> Self {
         let token_limits = TokenRateLimits::new(clock.monotonic());
-        Self { cluster_id, index, tokens, client_verifier, token_limits, clock, stats }
+        Self { cluster_id, index, tokens, client_verifier, renewal, token_limits, clock, stats }
     }
 
     /// Fetches the keys of token issuers, and retries until they are fetched. `attempted` is cancelled after
@@ -73,12 +76,14 @@ impl Authenticator {
     }
 
     /// Checks that the caller's pod is alive, because a token may outlive its pod. A certificate names no
-    /// pod; there must be a workload of its account. Tokens of additional issuers have no pod; a token of
+    /// pod; its account must be one whose certificates renew themselves. Tokens of additional issuers have no pod; a token of
     /// the cluster without one has been refused before.
     pub(super) async fn check_alive(&self, caller: &Authenticated) -> Result<(), Refused> {
         let who = &caller.caller;
         let alive = match caller.credential {
-            Credential::Certificate => self.query_pods(who, |pods| who.live_account(pods)).await,
+            Credential::Certificate => {
+                self.query_pods(who, |pods| who.live_account(pods, self.renewal)).await
+            }
             Credential::Token if who.pod.is_none() => return Ok(()),
             Credential::Token => self.query_pods(who, |pods| who.live_pod(pods).map(drop)).await,
         };

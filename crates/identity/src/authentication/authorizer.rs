@@ -365,6 +365,9 @@ impl Authorizer {
         let CertificateRequest { csr, signer: chosen, ttl_seconds, .. } = *request;
         let ttl_seconds = match caller.credential {
             Credential::Certificate => self.settings.ttl.renewal_seconds(ttl_seconds)?,
+            Credential::Token if identity != caller.identity => {
+                self.settings.ttl.seconds_for_others(ttl_seconds)?
+            }
             Credential::Token => ttl_seconds,
         };
         let client = caller.client();

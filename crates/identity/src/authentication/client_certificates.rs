@@ -39,7 +39,7 @@ pub fn client_certificate(connection: &ServerConnection) -> Option<ClientCertifi
 }
 
 /// The active roots and revocation lists by which clients are verified.
-pub(crate) struct ClientCertificates {
+pub struct ClientCertificates {
     provider: Arc<CryptoProvider>,
     verifier: RwLock<Option<Arc<dyn ClientCertVerifier>>>,
     revoked: RwLock<Arc<RevocationLists>>,
@@ -78,7 +78,7 @@ impl ClientCertificates {
 
 /// Verifies client certificates, in handshakes and for each call after them.
 #[derive(Debug, Clone)]
-pub(crate) struct ClientVerifier(Arc<ClientCertificates>);
+pub struct ClientVerifier(Arc<ClientCertificates>);
 
 impl ClientVerifier {
     /// Verifies clients by the roots and revocation lists that are active.

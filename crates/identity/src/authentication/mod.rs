@@ -21,6 +21,5 @@ mod vouched_pods;
 pub use authenticator::Authenticator;
 pub use authorizer::{Authorizer, AuthorizerSettings, CertificateRequest, NodeClaim, StreamPermit};
 pub use caller::{Authenticated, Connection};
-pub use client_certificates::{ClientCertificate, client_certificate};
-pub(crate) use client_certificates::{ClientCertificates, ClientVerifier};
+pub use client_certificates::{ClientCertificate, ClientCertificates, ClientVerifier, client_certificate};
 pub use proxy_secrets::{ProxyCertificate, ProxySecret, proxy_secrets};

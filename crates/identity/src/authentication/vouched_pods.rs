@@ -18,6 +18,7 @@ impl Pods for VouchedPods<'_> {
                 uid: pod.uid.as_str().into(),
                 service_account: &self.caller.service_account,
                 node: self.caller.node.as_deref().unwrap_or_default(),
+                is_gone: false,
             })
         };
         self.pods.pod(namespace, name).or_else(vouched)
@@ -27,7 +28,11 @@ impl Pods for VouchedPods<'_> {
         self.pods.runs_on(node, namespace, service_account)
     }
 
-    fn has_account(&self, namespace: &str, service_account: &str) -> bool {
-        self.pods.has_account(namespace, service_account)
+    fn has_pod(&self, namespace: &str, service_account: &str) -> bool {
+        self.pods.has_pod(namespace, service_account)
+    }
+
+    fn has_outside(&self, namespace: &str, service_account: &str) -> bool {
+        self.pods.has_outside(namespace, service_account)
     }
 }

@@ -12,7 +12,7 @@
 
 use super::material_files::{data_of, has_material, read_files};
 use super::plugged_in::{PLUGGED_IN_SECRET, PluggedIn, unreadable_files};
-use super::root_secret::RootSecret;
+use super::root_secret::{RootSecret, is_empty};
 use super::state_dir::{StateDir, StateError};
 use crate::authority::{Authority, OwnSigner, Problem, ProblemKind};
 use crate::clock::Clock;
@@ -133,11 +133,13 @@ impl RootManager {
         let secrets = Api::<Secret>::namespaced(client.clone(), namespace);
         let get = async |name: &'static str| {
             let found = secrets.get_opt(name).await;
-            found.map_err(|e| Problem {
+            let found = found.map_err(|e| Problem {
                 kind: ProblemKind::Unreadable,
                 secret: Some(name),
                 text: format!("cannot read Secret {namespace}/{name}: {e}; grant get on secrets there"),
-            })
+            })?;
+            // An empty one waits for a root.
+            Ok::<_, Problem>(found.filter(|secret| !is_empty(secret)))
         };
         let plugged_in = get(PLUGGED_IN_SECRET).await?.map(|secret| data_of(&secret)).filter(has_material);
         let is_generated = plugged_in.as_ref().is_some_and(KeyMaterial::is_generated);

@@ -1,6 +1,8 @@
 //! A self-signed root in a Secret: adopted or created, renewed and rotated.
 //!
-//! A deleted Secret is restored from memory. While a root is active or published, no other is created.
+//! A Secret that is there and empty is filled: the chart makes one, so that no right to create Secrets is needed. One that
+//! is not there is created, and a deleted or emptied one restored from memory. While a root is active or published, no
+//! other is created.
 //!
 //! Replicas do not communicate: each polls the Secret. Every write is conditional (create, or update of the
 //! resourceVersion that was read), so of two concurrent writes one succeeds, and the other replica adopts it.
@@ -133,11 +135,11 @@ impl RootSecret {
         };
         match (found, &observed) {
             (Some(secret), Some(observed)) if secret.metadata.resource_version == observed.version => {}
-            (Some(secret), _) => self.activate(secret, observed)?,
-            (None, current) => {
+            (Some(secret), _) if !is_empty(&secret) => self.activate(secret, observed)?,
+            (empty, current) => {
                 let stored = match current {
-                    Some(observed) => self.restore(secrets, observed).await?,
-                    None => self.create(secrets).await?,
+                    Some(observed) => self.restore(secrets, empty, observed).await?,
+                    None => self.create(secrets, empty).await?,
                 };
                 let Some(stored) = stored else { return Ok(Outcome::Conflict) };
                 self.activate(stored, observed)?;
@@ -172,11 +174,11 @@ impl RootSecret {
         Ok(())
     }
 
-    /// Creates a root and stores it; it becomes active only after it is stored.
-    async fn create(&self, secrets: &Api<Secret>) -> Result<Option<Secret>, Problem> {
+    /// Creates a root and stores it, in the empty Secret if there is one; it becomes active only after it is stored.
+    async fn create(&self, secrets: &Api<Secret>, empty: Option<Secret>) -> Result<Option<Secret>, Problem> {
         let source = self.source();
         if self.shadow {
-            let text = format!("{source} does not exist, and with --shadow no root is created");
+            let text = format!("{source} has no root, and with --shadow none is created");
             return Err(self.problem(ProblemKind::Missing, text));
         }
         self.check_no_other_root().await?;
@@ -184,29 +186,43 @@ impl RootSecret {
         let root = Root::create(domain.as_str(), self.rotation.life, self.clock.now(), &SystemEntropy);
         let state = RootState::new(root.map_err(|e| self.unwritable("create a root for", e))?);
         let data = self.data(&state).map_err(|e| self.unwritable("create a root for", e))?;
-        let created = self.store(secrets, ObjectMeta::default(), SECRET_TYPE.to_owned(), data).await?;
+        let created = match empty {
+            Some(empty) => self.fill(secrets, empty, data).await?,
+            None => self.store(secrets, ObjectMeta::default(), SECRET_TYPE.to_owned(), data).await?,
+        };
         if created.is_some() {
             tracing::info!(secret = source, "created a new root");
         }
         Ok(created)
     }
 
-    /// Restores a deleted Secret as it was read last: the active root stays, and a starting replica finds
+    /// Restores a deleted or emptied Secret as it was read last: the active root stays, and a starting replica finds
     /// it. One of several replicas does so, and the others find the restored Secret.
-    async fn restore(&self, secrets: &Api<Secret>, observed: &Observed) -> Result<Option<Secret>, Problem> {
+    async fn restore(
+        &self,
+        secrets: &Api<Secret>,
+        empty: Option<Secret>,
+        observed: &Observed,
+    ) -> Result<Option<Secret>, Problem> {
         let deleted = |action: &str| format!("{} was deleted; {action}", self.source());
         if self.shadow {
             return Err(self.problem(ProblemKind::Missing, deleted("with --shadow it is not restored")));
         }
         self.authority.report(self.problem(ProblemKind::Missing, deleted("it is restored from memory")));
         let old = observed.secret.clone();
-        let metadata = ObjectMeta {
-            labels: old.metadata.labels,
-            annotations: old.metadata.annotations,
-            ..ObjectMeta::default()
+        let data = old.data.unwrap_or_default();
+        let restored = match empty {
+            Some(empty) => self.fill(secrets, empty, data).await?,
+            None => {
+                let metadata = ObjectMeta {
+                    labels: old.metadata.labels,
+                    annotations: old.metadata.annotations,
+                    ..ObjectMeta::default()
+                };
+                let kind = old.type_.unwrap_or_else(|| SECRET_TYPE.to_owned());
+                self.store(secrets, metadata, kind, data).await?
+            }
         };
-        let kind = old.type_.unwrap_or_else(|| SECRET_TYPE.to_owned());
-        let restored = self.store(secrets, metadata, kind, old.data.unwrap_or_default()).await?;
         if restored.is_some() {
             tracing::info!(secret = self.source(), "restored the root from memory");
         }
@@ -231,8 +247,30 @@ impl RootSecret {
             Ok(created) => Ok(Some(created)),
             Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => Ok(None),
             Err(error) => {
-                let fix = "create the namespace, and grant create on secrets in it";
+                // Whoever may create Secrets here may have a token of any account: the chart gives no such right.
+                let (namespace, name) = (&self.namespace, self.name);
+                let fix = format!(
+                    "create it empty, as the chart does: kubectl -n {namespace} create secret generic {name} --type={SECRET_TYPE}"
+                );
                 Err(self.unwritable("create", format!("{}; {fix}", error_message(&error))))
+            }
+        }
+    }
+
+    /// Writes data into the Secret that was found empty; returns `None` when another replica has written it.
+    async fn fill(
+        &self,
+        secrets: &Api<Secret>,
+        empty: Secret,
+        data: BTreeMap<String, ByteString>,
+    ) -> Result<Option<Secret>, Problem> {
+        let secret = Secret { data: Some(data), ..empty };
+        match secrets.replace(self.name, &PostParams::default(), &secret).await {
+            Ok(written) => Ok(Some(written)),
+            Err(kube::Error::Api(status)) if status.code == 409 || status.code == 404 => Ok(None),
+            Err(error) => {
+                let text = format!("{}; grant update on it", error_message(&error));
+                Err(self.unwritable("write a root into", text))
             }
         }
     }
@@ -242,7 +280,7 @@ impl RootSecret {
         for (place, roots) in self.published().await? {
             if roots.is_some_and(|text| TrustBundle::from_pem(text.as_bytes()).is_ok()) {
                 let text = format!(
-                    "{} does not exist, but {place} holds the root of a mesh; restore the Secret, or delete that object to start a new mesh",
+                    "{} has no root, but {place} holds the root of a mesh; restore the Secret, or delete that object to start a new mesh",
                     self.source()
                 );
                 return Err(self.problem(ProblemKind::Missing, text));
@@ -331,6 +369,11 @@ impl RootSecret {
         let data = state.to_secret(self.generated_marker).map_err(|e| e.to_string())?;
         Ok(data.into_iter().map(|(key, value)| (key, ByteString(value))).collect())
     }
+}
+
+/// Returns whether a Secret waits for a root: it is there, and holds nothing.
+pub(super) fn is_empty(secret: &Secret) -> bool {
+    secret.data.as_ref().is_none_or(BTreeMap::is_empty)
 }
 
 /// Returns whether an operator requests a new root and none is announced yet.

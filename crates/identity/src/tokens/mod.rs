@@ -10,5 +10,6 @@ mod web_client;
 
 pub(crate) use rate_limits::TokenRateLimits;
 pub(crate) use reviewer::TokenReviewer;
+pub use reviewer::reviewed;
 pub(crate) use verifier::{LEEWAY, PrimaryIssuer, TokenVerifier};
 pub use web_client::{Reach, RootsError, WebClient, WebError};

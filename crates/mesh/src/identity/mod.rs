@@ -29,7 +29,13 @@ pub struct PodIdentity {
     pub node: Str,
     /// `spec.serviceAccountName`, in the namespace of the pod.
     pub account: Str,
+    /// From when on it is gone, though it may still be there, in seconds since 1970; `None` unless it is being deleted.
+    pub gone_at: Option<i64>,
 }
+
+/// How long a pod counts after its `deletionTimestamp`, in seconds: so long Kubernetes accepts a token that is bound to
+/// it.
+const AFTER_DELETION: i64 = 60;
 
 /// The tables from which it is known.
 #[derive(Clone, Copy)]
@@ -71,8 +77,23 @@ pub(crate) fn declare(
 impl PodIdentity {
     /// Returns what identity depends on of a pod.
     pub fn of(pod: &Pod) -> Self {
-        Self { uid: pod.uid.into(), node: pod.node.clone(), account: pod.service_account.clone() }
+        Self {
+            uid: pod.uid.into(),
+            node: pod.node.clone(),
+            account: pod.service_account.clone(),
+            gone_at: gone_at(pod),
+        }
     }
+
+    /// Tells whether it is gone at a time, in seconds since 1970.
+    pub fn is_gone(&self, now: i64) -> bool {
+        self.gone_at.is_some_and(|gone_at| now >= gone_at)
+    }
+}
+
+/// Returns from when on a pod is gone, as [`PodIdentity::gone_at`].
+pub fn gone_at(pod: &Pod) -> Option<i64> {
+    pod.deletion.map(|time| time.saturating_add(AFTER_DELETION))
 }
 
 /// Returns the account of a workload outside of the cluster, if it has one.

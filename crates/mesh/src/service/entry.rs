@@ -2,17 +2,18 @@
 
 use engine::{Builder, Cx, Index, Memo, Read, Table};
 use model::facts::{
-    MatchingRule, Namespace, Resolution, ServiceEntry, ServiceEntryAddress, ServiceEntryPort, TargetPort,
-    Visibility,
+    MatchingRule, Namespace, Resolution, Service, ServiceEntry, ServiceEntryAddress, ServiceEntryPort,
+    TargetPort, Visibility,
 };
 use model::{Kind, Labels, Name, Ns, ObjectRef, Str};
 use output::Outputs;
 use proto::workload::{self, service};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::app_protocol::PortProtocol;
-use super::entry_findings::diagnostics;
+use super::entry_findings::{addresses_taken, diagnostics};
 use super::port_choice;
 use super::row::{Balancing, ServiceRow, ingress, load_balancing};
 use super::view::{PortView, ServiceView, Services};
@@ -54,6 +55,70 @@ pub(crate) struct Winner {
     pub canonical: bool,
 }
 
+/// Which ServiceEntry a hostname means.
+#[derive(Clone, Copy)]
+pub struct EntryHosts {
+    winners: Table<HostKey, Winner>,
+    /// Those that have a hostname in the whole mesh.
+    canonical: Index<Str, HostKey, Winner>,
+}
+
+impl EntryHosts {
+    /// Returns the entry that a hostname means to whoever is in a namespace: the namespace's own, else the one that has it
+    /// in the whole mesh.
+    pub fn of(self, cx: &Cx<'_>, ns: &Ns, host: &Str) -> Option<Name> {
+        let own = cx.get(self.winners, &HostKey { ns: ns.clone(), host: host.clone() });
+        let own = own.map(|winner| winner.entry.clone());
+        own.or_else(|| self.in_mesh(cx, host).map(|(_, winner)| winner.entry))
+    }
+
+    /// Returns the one that has a hostname in the whole mesh.
+    pub(crate) fn in_mesh(self, cx: &Cx<'_>, host: &Str) -> Option<(HostKey, Winner)> {
+        cx.lookup(self.canonical, host).into_iter().next().map(|(key, winner)| (key, (*winner).clone()))
+    }
+}
+
+/// Whose the addresses are that entries have from their authors.
+#[derive(Clone, Copy)]
+pub(crate) struct Addresses {
+    services: Index<IpAddr, Name, Service>,
+    entries: Index<IpAddr, Name, ServiceEntry>,
+    seen: Table<Name, Visibility>,
+    root: Table<(), Ns>,
+}
+
+impl Addresses {
+    /// Returns the addresses of an entry that are another's in the mesh, by their places, with whose they are: a Service of
+    /// another namespace, or the oldest entry, if it has none of the hosts. A client would find either of the two.
+    pub fn taken(self, cx: &Cx<'_>, entry: &ServiceEntry) -> Vec<(usize, ObjectRef)> {
+        let name = &entry.meta.name;
+        let is_public = |of: &Name| cx.get(self.seen, of).is_some_and(|seen| *seen == Visibility::Public);
+        if entry.addresses.is_empty()
+            || !is_public(name)
+            || cx.single(self.root).is_some_and(|root| *root == name.ns)
+        {
+            return Vec::new();
+        }
+        let holder = |ip: &IpAddr| {
+            let services = cx.lookup(self.services, ip).into_iter().map(|(name, _)| name);
+            if let Some(service) = services.filter(|of| of.ns != name.ns).min() {
+                return Some(ObjectRef { kind: Kind::Service, name: service });
+            }
+            let entries = cx.lookup(self.entries, ip).into_iter().filter(|(of, _)| is_public(of));
+            let age = |of: &(Name, Arc<ServiceEntry>)| (of.1.meta.created, of.0.clone());
+            let (first, other) = entries.min_by_key(age)?;
+            let is_meant = first.ns == name.ns || other.hosts.iter().any(|host| entry.hosts.contains(host));
+            (!is_meant).then_some(ObjectRef { kind: Kind::ServiceEntry, name: first })
+        };
+        let all = entry.addresses.iter().enumerate().filter_map(|(n, address)| match address {
+            ServiceEntryAddress::Ip(ip) => Some((n, holder(ip)?)),
+            // Of ranges the longest one that has an address goes first, and addresses go before ranges.
+            ServiceEntryAddress::Net(_) | ServiceEntryAddress::Invalid(_) => None,
+        });
+        all.collect()
+    }
+}
+
 /// The tables of this module.
 #[derive(Clone, Copy)]
 pub(crate) struct Entries {
@@ -62,6 +127,8 @@ pub(crate) struct Entries {
     /// Who sees what is in their namespace.
     pub seen: Table<Name, Visibility>,
     pub winners: Table<HostKey, Winner>,
+    pub hosts: EntryHosts,
+    pub addresses: Addresses,
     pub views: Table<HostKey, ServiceView>,
     pub by_anchor: Index<Anchor, HostKey, ServiceView>,
     pub rows: Table<HostKey, ServiceRow>,
@@ -85,15 +152,18 @@ pub(crate) fn declare(
     let seen = b.derive("entry_visibility", entries, move |cx, name, _| {
         Some(visibility(cx, settings, namespaces, &name.ns))
     });
+    let suffix = options.domain_suffix.clone();
     let claims = b.expand("host_claims", entries, move |cx, name, entry| {
         let Some(visibility) = cx.get(seen, name).map(|v| *v) else { return Vec::new() };
         let is_valid = !entry.addresses.iter().any(|a| matches!(a, ServiceEntryAddress::Invalid(_)));
         if !is_valid || visibility == Visibility::None {
             return Vec::new();
         }
+        let root = cx.single(settings.root_namespace);
         let claim = |host: &Str| {
             let key = ClaimKey { created: entry.meta.created, entry: name.clone(), host: host.clone() };
-            (key, Claim { visibility })
+            let is_own = may_have(host, &name.ns, root.as_deref(), &suffix);
+            (key, Claim { visibility: if is_own { visibility } else { Visibility::Namespace } })
         };
         entry.hosts.iter().map(claim).collect()
     });
@@ -112,6 +182,9 @@ pub(crate) fn declare(
         let leader = in_mesh.iter().find(|(_, c)| c.visibility != Visibility::Namespace);
         let canonical = of_services.is_empty() && leader.is_some_and(|(l, _)| l == first);
         Some(Winner { entry: first.entry.clone(), visibility: claim.visibility, canonical })
+    });
+    let canonical = b.index(winners, "canonical_host", |key: &HostKey, winner: &Winner| {
+        winner.canonical.then(|| key.host.clone())
     });
     let address_requests = b.derive("address_requests", entries, move |cx, name, entry| {
         let is_seen = *cx.get(seen, name)? != Visibility::None;
@@ -146,6 +219,18 @@ pub(crate) fn declare(
     let by_anchor = b.index(entry_views, "entry_by_anchor", |key: &HostKey, view: &ServiceView| {
         Anchor::of_selector(Some(&key.ns), &view.selector)
     });
+    let addresses = Addresses {
+        services: services.by_address,
+        entries: b.index(entries, "entry_by_address", |_, entry: &ServiceEntry| {
+            let single = entry.addresses.iter().filter_map(|address| match address {
+                ServiceEntryAddress::Ip(ip) => Some(*ip),
+                ServiceEntryAddress::Net(_) | ServiceEntryAddress::Invalid(_) => None,
+            });
+            single.collect::<Vec<_>>()
+        }),
+        seen,
+        root: settings.root_namespace,
+    };
     let allocates = options.allocates_addresses;
     let rows = b.derive("entries_sent", winners, move |cx, key, winner| {
         let entry = cx.get(entries, &winner.entry)?;
@@ -153,7 +238,12 @@ pub(crate) fn declare(
         let bound = bind(cx, binder, views, &entry, winner);
         let waypoints = bound.as_ref().ok().and_then(|b| b.as_ref());
         let network = cx.single(settings.network)?;
+        let taken = addresses.taken(cx, &entry);
         let mut message = encode(key, winner, &entry, &view, waypoints, &network);
+        if !taken.is_empty() {
+            let is_own = |n: usize| !taken.iter().any(|(of, _)| *of == n);
+            message.addresses = sent_addresses(&entry, &network, is_own);
+        }
         if allocates && takes_allocated(&entry, &key.host) {
             message.addresses = allocated(&entry, &key.host, &network);
         }
@@ -163,7 +253,18 @@ pub(crate) fn declare(
     });
     ServiceRow::declare_output(b, out, rows, rank::ENTRY_SERVICE);
     b.sink(address_requests);
-    let entries = Entries { entries, seen, winners, views: entry_views, by_anchor, rows, address_requests };
+    let hosts = EntryHosts { winners, canonical };
+    let entries = Entries {
+        entries,
+        seen,
+        winners,
+        hosts,
+        addresses,
+        views: entry_views,
+        by_anchor,
+        rows,
+        address_requests,
+    };
     // The hosts of an entry have one waypoint: it is told once.
     out.diagnostics(b, "entry_waypoint_findings", entries.entries, move |cx, name, entry| {
         let keys = entry.hosts.iter().map(|host| HostKey { ns: name.ns.clone(), host: host.clone() });
@@ -171,12 +272,17 @@ pub(crate) fn declare(
         // Hosts of one entry mostly say the same.
         sent.filter_map(|row| row.diagnostic(Kind::ServiceEntry, name)).collect::<BTreeSet<_>>()
     });
+    let suffix = options.domain_suffix.clone();
     out.diagnostics(b, "entry_findings", entries.entries, move |cx, name, entry| {
         let is_seen = cx.get(seen, name).is_none_or(|v| *v != Visibility::None);
         let ns = &name.ns;
-        diagnostics(entry, is_seen, |host| {
-            entries.holder(cx, services, &HostKey { ns: ns.clone(), host: host.clone() })
-        })
+        let root = cx.single(settings.root_namespace);
+        let holder =
+            |host: &Str| entries.holder(cx, services, &HostKey { ns: ns.clone(), host: host.clone() });
+        let mut all =
+            diagnostics(entry, is_seen, holder, |host| may_have(host, ns, root.as_deref(), &suffix));
+        all.extend(addresses_taken(entry, &addresses.taken(cx, entry)));
+        all
     });
     entries
 }
@@ -249,6 +355,18 @@ fn visibility(cx: &Cx<'_>, settings: Settings, namespaces: Table<Ns, Namespace>,
     policies.iter().find(|p| p.rules.iter().all(matches)).map_or(*default, |p| p.visibility)
 }
 
+/// Tells whether a hostname may be that of an entry of namespace `ns` for others, too: not where it is within the domain of
+/// the Services of another namespace, unless the entry is in the root namespace.
+fn may_have(host: &str, ns: &Ns, root: Option<&Ns>, suffix: &str) -> bool {
+    let within = host.strip_suffix(suffix).and_then(|host| host.strip_suffix(".svc."));
+    let is_own = match within {
+        Some(name) => name.rsplit_once('.').is_some_and(|(_, of)| *of == **ns),
+        // A wildcard may be wider than that domain.
+        None => !host.strip_prefix('*').is_some_and(|rest| format!(".svc.{suffix}").ends_with(rest)),
+    };
+    is_own || root.is_some_and(|root| root == ns)
+}
+
 fn is_tcp(port: &ServiceEntryPort) -> bool {
     !port.protocol.eq_ignore_ascii_case("UDP")
 }
@@ -271,24 +389,11 @@ fn encode(
     waypoints: Option<&Bound>,
     network: &str,
 ) -> workload::Service {
-    let addresses = entry
-        .addresses
-        .iter()
-        .filter_map(|a| match a {
-            ServiceEntryAddress::Ip(ip) => Some(host_address(ip, network)),
-            ServiceEntryAddress::Net(net) => Some(workload::NetworkAddress {
-                network: network.to_owned(),
-                address: ip_bytes(&net.network()),
-                length: Some(u32::from(net.prefix_len())),
-            }),
-            ServiceEntryAddress::Invalid(_) => None,
-        })
-        .collect();
     workload::Service {
         name: entry.meta.name.name.to_string(),
         namespace: key.ns.to_string(),
         hostname: key.host.to_string(),
-        addresses,
+        addresses: sent_addresses(entry, network, |_| true),
         ports: sent_ports(entry)
             .map(|p| workload::Port {
                 service_port: u32::from(p.number),
@@ -318,6 +423,25 @@ fn encode(
         .into(),
         ..Default::default()
     }
+}
+
+/// Returns the addresses that an author gave an entry, as they are sent, of those places that count.
+fn sent_addresses(
+    entry: &ServiceEntry,
+    network: &str,
+    counts: impl Fn(usize) -> bool,
+) -> Vec<workload::NetworkAddress> {
+    let all = entry.addresses.iter().enumerate().filter(|(n, _)| counts(*n));
+    let sent = all.filter_map(|(_, address)| match address {
+        ServiceEntryAddress::Ip(ip) => Some(host_address(ip, network)),
+        ServiceEntryAddress::Net(net) => Some(workload::NetworkAddress {
+            network: network.to_owned(),
+            address: ip_bytes(&net.network()),
+            length: Some(u32::from(net.prefix_len())),
+        }),
+        ServiceEntryAddress::Invalid(_) => None,
+    });
+    sent.collect()
 }
 
 fn host_address(ip: &IpAddr, network: &str) -> workload::NetworkAddress {

@@ -25,6 +25,10 @@ mod code {
     pub(super) const WILDCARD_BY_DNS: &str = "SE009";
     /// A port of streams of hosts that requests name leads nowhere.
     pub(super) const STREAMS_BY_NAME: &str = "SE010";
+    /// A host is within the domain of another namespace.
+    pub(super) const HOST_OF_ANOTHER: &str = "SE012";
+    /// An address is another's.
+    pub(super) const ADDRESS_TAKEN: &str = "SE013";
 }
 
 /// Why an endpoint of an entry is not sent.
@@ -61,11 +65,13 @@ pub(crate) fn endpoint_faults(entry: &ServiceEntry) -> Vec<(usize, EndpointFault
 }
 
 /// Returns what the author of an entry should know: what of it is not sent, and what is sent in vain.
-/// `holder` tells which object has a hostname in the entry's namespace.
+/// `holder` tells which object has a hostname in the entry's namespace, `is_for_all` whether an entry of this namespace may
+/// have it for others.
 pub(super) fn diagnostics(
     entry: &ServiceEntry,
     is_seen: bool,
     holder: impl Fn(&Str) -> Option<ObjectRef>,
+    is_for_all: impl Fn(&Str) -> bool,
 ) -> Vec<Diagnostic> {
     let own = ObjectRef { kind: Kind::ServiceEntry, name: entry.meta.name.clone() };
     let diagnostic = |code, severity, field: String, message, help: &str| Diagnostic {
@@ -114,6 +120,15 @@ pub(super) fn diagnostics(
             "a Service goes before an entry of its namespace, and the older of two entries before the other",
         ))
     });
+    let elsewhere = entry.hosts.iter().enumerate().filter(|(_, host)| !is_for_all(host)).map(|(n, host)| {
+        diagnostic(
+            code::HOST_OF_ANOTHER,
+            Severity::Warning,
+            format!("spec.hosts[{n}]"),
+            format!("host {host:?} is in the domain of Services of another namespace, so namespace {:?} alone sees it", &*entry.meta.name.ns),
+            "move the entry to that namespace, or to the root namespace, which may have any host",
+        )
+    });
     let endpoints = endpoint_faults(entry).into_iter().map(|(n, fault)| {
         let (code, severity, field, help) = match fault {
             EndpointFault::Invalid(_) => (
@@ -134,7 +149,27 @@ pub(super) fn diagnostics(
     let has = |host: &Str| holder(host).is_none_or(|holder| holder == own);
     let wildcards = wildcards(entry, &diagnostic, &has);
     let nowhere = streams_by_name(entry, &diagnostic);
-    taken.chain(endpoints).chain(unused(entry, &diagnostic)).chain(wildcards).chain(nowhere).collect()
+    taken
+        .chain(elsewhere)
+        .chain(endpoints)
+        .chain(unused(entry, &diagnostic))
+        .chain(wildcards)
+        .chain(nowhere)
+        .collect()
+}
+
+/// Returns what the author of an entry should know of addresses that are others', by their places.
+pub(super) fn addresses_taken(entry: &ServiceEntry, taken: &[(usize, ObjectRef)]) -> Vec<Diagnostic> {
+    let each = taken.iter().map(|(n, holder)| Diagnostic {
+        code: code::ADDRESS_TAKEN,
+        severity: Severity::Warning,
+        object: Some(ObjectRef { kind: Kind::ServiceEntry, name: entry.meta.name.clone() }),
+        field: format!("spec.addresses[{n}]"),
+        message: format!("the address is that of {holder}, so it is not the entry's"),
+        help: "choose another address, or leave out spec.addresses to be given one".to_owned(),
+        place: None,
+    });
+    each.collect()
 }
 
 /// Builds a diagnostic of an entry from code, severity, field, message and help.
@@ -215,7 +250,7 @@ mod tests {
     }
 
     fn codes(entry: &ServiceEntry) -> Vec<(&'static str, String)> {
-        diagnostics(entry, true, |_| None).into_iter().map(|d| (d.code, d.field)).collect()
+        diagnostics(entry, true, |_| None, |_| true).into_iter().map(|d| (d.code, d.field)).collect()
     }
 
     #[test]

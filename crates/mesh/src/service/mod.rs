@@ -9,6 +9,7 @@ mod selection;
 mod view;
 
 pub use app_protocol::PortProtocol;
+pub use entry::EntryHosts;
 
 pub(crate) use entry::{Entries, HostKey, declare as declare_entries, entry_tcp_ports};
 pub(crate) use entry_findings::{EndpointFault, endpoint_faults};

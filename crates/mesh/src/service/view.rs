@@ -4,6 +4,7 @@ use engine::{Builder, Index, Memo, Read, Table};
 use model::facts::{Protocol, Service, ServicePort, ServiceType, TargetPort};
 use model::{Kind, Labels, Name, Ns, ObjectRef, Str};
 use proto::workload;
+use std::net::IpAddr;
 
 use super::app_protocol::PortProtocol;
 use super::{app_protocol, port_choice};
@@ -54,6 +55,8 @@ pub(crate) struct Services {
     pub by_anchor: Index<Anchor, Name, ServiceView>,
     /// By hostname: a service beats every entry that claims its own.
     pub by_hostname: Index<Str, Name, ServiceView>,
+    /// By the addresses that the API server gave them.
+    pub by_address: Index<IpAddr, Name, Service>,
 }
 
 impl Services {
@@ -105,7 +108,9 @@ pub(crate) fn declare(
         // The key is namespace/hostname.
         view.key.split_once('/').map(|(_, host)| Str::from(host))
     });
-    Services { views, by_anchor, by_hostname }
+    let by_address =
+        b.index(services, "service_by_address", |_, service: &Service| service.cluster_ips.clone());
+    Services { views, by_anchor, by_hostname, by_address }
 }
 
 /// Tells whether clients are sent a service of a namespace at all.

@@ -358,6 +358,12 @@ impl Inputs {
         if !taken.is_empty() {
             return Some(unaccepted("HostTaken", taken.join("; ")));
         }
+        let taken = self.entries.addresses.taken(cx, entry);
+        if !taken.is_empty() {
+            let each =
+                taken.iter().map(|(n, holder)| format!("spec.addresses[{n}] is the address of {holder}"));
+            return Some(unaccepted("AddressTaken", each.collect::<Vec<_>>().join("; ")));
+        }
         let faults = endpoint_faults(entry);
         let is_invalid = faults.iter().any(|(_, fault)| matches!(fault, EndpointFault::Invalid(_)));
         let reason = if is_invalid { "EndpointInvalid" } else { "EndpointRepeated" };

@@ -196,12 +196,12 @@ pub(crate) struct Leaving {
 impl Leaving {
     /// Tells whether an instance of a gateway is used though it is being deleted.
     pub fn is_needed(self, cx: &Cx<'_>, gateway: &Name, pod: &Pod) -> bool {
-        pod.serving && pod.terminating && cx.memo(self.have_ready, gateway).is_none()
+        pod.serving && pod.is_terminating() && cx.memo(self.have_ready, gateway).is_none()
     }
 
     /// Returns the instances of a gateway that are used no more: others are, and these end. Ascending.
     pub fn replaced(self, cx: &Cx<'_>, gateway: &Name) -> Vec<Str> {
-        let leave = cx.lookup(self.by_gateway, gateway).into_iter().filter(|(_, pod)| pod.terminating);
+        let leave = cx.lookup(self.by_gateway, gateway).into_iter().filter(|(_, pod)| pod.is_terminating());
         let mut names: Vec<Str> = leave.map(|(name, _)| name.name).collect();
         if !names.is_empty() && cx.memo(self.have_ready, gateway).is_none() {
             return Vec::new();

@@ -109,18 +109,13 @@ pub(super) type TargetKey = (Name, Name, IpAddr);
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct Shared {
     pub network: Str,
-    pub network_gateway: Option<workload::GatewayAddress>,
     pub trust_domain: Str,
 }
 
-pub(super) fn shared_fields(b: &mut Builder, settings: Settings, networks: Networks) -> Table<(), Shared> {
-    b.single("workload_shared", move |cx| {
-        let network = cx.single(settings.network).map(|n| (*n).clone()).unwrap_or_default();
-        Shared {
-            network_gateway: networks.gateway(cx, &network),
-            network,
-            trust_domain: cx.single(settings.sent_trust_domain).map(|d| (*d).clone()).unwrap_or_default(),
-        }
+pub(super) fn shared_fields(b: &mut Builder, settings: Settings) -> Table<(), Shared> {
+    b.single("workload_shared", move |cx| Shared {
+        network: cx.single(settings.network).map(|n| (*n).clone()).unwrap_or_default(),
+        trust_domain: cx.single(settings.sent_trust_domain).map(|d| (*d).clone()).unwrap_or_default(),
     })
 }
 

@@ -86,7 +86,6 @@ impl Inputs {
             namespace: name.ns.to_string(),
             addresses: pod.ips.iter().map(ip_bytes).collect(),
             network: shared.network.to_string(),
-            network_gateway: shared.network_gateway.clone(),
             tunnel_protocol: tunnel.into(),
             native_tunnel: native,
             trust_domain: shared.trust_domain.to_string(),

@@ -101,7 +101,7 @@ pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, inputs: Inputs) -> Wor
         Some(NamespaceContext { view, inherited, has_slice_targets: cx.any(by_ns, ns) })
     });
     let around = Around { namespace_context, by_pod };
-    let shared = shared_fields(b, inputs.settings, inputs.networks);
+    let shared = shared_fields(b, inputs.settings);
     let slices = inputs.slices;
     let all_pods = inputs.pods;
     // Read only for the pods that slices name.

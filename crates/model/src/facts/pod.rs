@@ -44,8 +44,9 @@ pub struct Pod {
     pub named_ports: Arc<[(Str, u16)]>,
     /// `Ready` is `True`: it serves what comes, also while it is being deleted.
     pub serving: bool,
-    /// There is a `deletionTimestamp`.
-    pub terminating: bool,
+    /// `metadata.deletionTimestamp`, in seconds since 1970: when it is to be gone, of a pod that is being deleted. One that
+    /// cannot be read is 0.
+    pub deletion: Option<i64>,
     /// `spec.hostNetwork`.
     pub host_network: bool,
     /// Annotation `ambient.istio.io/redirection` is exactly `enabled`.
@@ -53,9 +54,14 @@ pub struct Pod {
 }
 
 impl Pod {
+    /// Tells whether it is being deleted.
+    pub fn is_terminating(&self) -> bool {
+        self.deletion.is_some()
+    }
+
     /// Tells whether it is to be sent what is new.
     pub fn is_ready(&self) -> bool {
-        self.serving && !self.terminating
+        self.serving && !self.is_terminating()
     }
 }
 

@@ -5,7 +5,7 @@ use super::read::{self, Manifest};
 use super::text::{Text, or_empty};
 use super::wrong::Wrong;
 use crate::facts::{Phase, Pod};
-use crate::{Kind, Labels, Str, shared};
+use crate::{Kind, Labels, Str, shared, timestamp};
 use serde::Deserialize;
 use smallvec::SmallVec;
 use std::net::IpAddr;
@@ -96,7 +96,7 @@ pub(super) fn parse(json: &[u8]) -> Result<Pod, Wrong> {
         workload_name: shared(workload_name(&metadata, &name.name)),
         named_ports: spec.named_ports(),
         serving: status.is_ready(),
-        terminating: metadata.deletion_timestamp.is_some(),
+        deletion: metadata.deletion_timestamp.as_ref().map(|time| timestamp::seconds(time.as_str())),
         host_network: spec.host_network.unwrap_or(false),
         captured: metadata.annotation(REDIRECTION) == Some("enabled"),
         name,
@@ -261,7 +261,7 @@ mod tests {
             workload_name: "web-1".into(),
             named_ports: [("http".into(), 8080), ("metrics".into(), 9100)].into(),
             serving: true,
-            terminating: false,
+            deletion: None,
             host_network: true,
             captured: true,
         };
@@ -301,7 +301,15 @@ mod tests {
             "metadata": {"name": "a", "namespace": "b", "deletionTimestamp": "2024-01-01T00:00:00Z"},
             "status": {"conditions": ready},
         }));
-        assert_eq!((pod.serving, pod.is_ready()), (true, false));
+        assert_eq!((pod.serving, pod.is_ready(), pod.deletion), (true, false, Some(1_704_067_200)));
+    }
+
+    #[test]
+    fn a_time_of_deletion_that_cannot_be_read_is_long_past() {
+        for time in ["", "soon", "2024-01-01"] {
+            let pod = pod(json!({"metadata": {"name": "a", "namespace": "b", "deletionTimestamp": time}}));
+            assert_eq!(pod.deletion, Some(0), "{time:?}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! A snapshot is immutable and shares with the one before what did not change, so that a commit costs its
 //! change. Every question is a look-up.
 
+mod presence;
 mod shared_map;
 
 use engine::Graph;
@@ -19,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hash;
 use std::sync::Arc;
 
+use presence::Presence;
 use shared_map::SharedMap;
 
 /// Pods, accounts, namespaces and settings of trust after one commit.
@@ -27,10 +29,12 @@ pub struct IdentitySnapshot {
     pods: SharedMap<Name, PodIdentity>,
     /// Those pods that are instances of gateways.
     instances: SharedMap<Name, GatewayInstance>,
-    /// How many pods of each account are on each node.
-    placed: SharedMap<Placed, u32>,
-    /// How many pods, and workloads outside of the cluster, have each account.
-    accounts: SharedMap<Account, u32>,
+    /// The pods of each account on each node.
+    placed: SharedMap<Placed, Presence>,
+    /// The pods of each account.
+    accounts: SharedMap<Account, Presence>,
+    /// How many workloads outside of the cluster have each account.
+    outside: SharedMap<Account, u32>,
     namespaces: Arc<BTreeSet<Str>>,
     settings: Arc<TrustSettings>,
 }
@@ -41,6 +45,8 @@ pub struct IdentityDelta {
     /// Pods that are not live any more, another one under their name, instances of another gateway, or elsewhere;
     /// ascending.
     pub gone: Vec<Name>,
+    /// Live pods that are being deleted since this commit, or until another time; ascending.
+    pub leaving: Vec<Name>,
     /// Whether pods or accounts changed.
     pub pods: bool,
     /// Whether other namespaces take part.
@@ -112,7 +118,8 @@ impl Equivalent<Name> for NameRef<'_> {
 }
 
 impl IdentitySnapshot {
-    /// Returns the live pod of this name: one that is neither deleted nor done.
+    /// Returns the live pod of this name: one that is neither deleted nor done. It may be gone by its
+    /// [time](PodIdentity::is_gone).
     pub fn pod(&self, namespace: &str, name: &str) -> Option<&PodIdentity> {
         self.pods.get(&NameRef { ns: namespace, name })
     }
@@ -122,15 +129,23 @@ impl IdentitySnapshot {
         self.instances.get(&NameRef { ns: namespace, name: pod })
     }
 
-    /// Tells whether a live pod of an account is on a node; no pod is on the node without a name.
-    pub fn runs_on(&self, node: &str, namespace: &str, account: &str) -> bool {
+    /// Tells whether a live pod of an account is on a node at a time, in seconds since 1970; no pod is on the node
+    /// without a name.
+    pub fn runs_on(&self, node: &str, namespace: &str, account: &str, now: i64) -> bool {
         let account = AccountRef { namespace, name: account };
-        !node.is_empty() && self.placed.get(&PlacedRef { node, account }).is_some()
+        let pods = self.placed.get(&PlacedRef { node, account });
+        !node.is_empty() && pods.is_some_and(|pods| pods.is_there(now))
     }
 
-    /// Tells whether a live pod, or a workload outside of the cluster, has an account.
-    pub fn has_account(&self, namespace: &str, account: &str) -> bool {
-        self.accounts.get(&AccountRef { namespace, name: account }).is_some()
+    /// Tells whether a live pod has an account at a time, in seconds since 1970.
+    pub fn has_pod(&self, namespace: &str, account: &str, now: i64) -> bool {
+        let pods = self.accounts.get(&AccountRef { namespace, name: account });
+        pods.is_some_and(|pods| pods.is_there(now))
+    }
+
+    /// Tells whether a workload outside of the cluster has an account.
+    pub fn has_outside(&self, namespace: &str, account: &str) -> bool {
+        self.outside.get(&AccountRef { namespace, name: account }).is_some()
     }
 
     /// Returns the live pods, in no order. This walks all: it is meant for people and tests.
@@ -184,6 +199,10 @@ impl IdentitySnapshot {
             }
             if let Some(new) = new {
                 own.add(&change.key.ns, new, 1);
+                let gone_at = identity::gone_at(new);
+                if gone_at.is_some() && old.is_none_or(|old| identity::gone_at(old) != gone_at) {
+                    delta.leaving.push(change.key.clone());
+                }
             }
             match new.map(PodIdentity::of) {
                 Some(new) if is_first => first.push((change.key, new)),
@@ -201,9 +220,9 @@ impl IdentitySnapshot {
             let (old, new) = (account(&change.old), account(&change.new));
             if old != new {
                 delta.pods = true;
-                let accounts = &mut own.snapshot().accounts;
-                old.iter().for_each(|account| count(accounts, account, -1));
-                new.iter().for_each(|account| count(accounts, account, 1));
+                let outside = &mut own.snapshot().outside;
+                old.iter().for_each(|account| count(outside, account, -1));
+                new.iter().for_each(|account| count(outside, account, 1));
             }
         }
         if !namespaces.is_empty() {
@@ -222,19 +241,20 @@ impl IdentitySnapshot {
         }
         delta.gone.sort();
         delta.gone.dedup();
+        delta.leaving.sort();
         delta
     }
 }
 
 /// What identity depends on of a pod that is live.
-fn parts(pod: &Pod) -> (u128, &Str, &Str) {
-    (pod.uid, &pod.node, &pod.service_account)
+fn parts(pod: &Pod) -> (u128, &Str, &Str, Option<i64>) {
+    (pod.uid, &pod.node, &pod.service_account, pod.deletion)
 }
 
 /// Counts pods by account, and by node and account. What comes in a row alike, as in a listing, is one step.
 struct Counting<'s> {
     snapshot: &'s mut Arc<IdentitySnapshot>,
-    last: Option<(Placed, i32)>,
+    last: Option<(Placed, Option<i64>, i32)>,
 }
 
 impl Counting<'_> {
@@ -273,7 +293,9 @@ impl Counting<'_> {
     }
 
     fn add(&mut self, ns: &Ns, pod: &Pod, by: i32) {
-        if let Some((Placed { node, account }, count)) = &mut self.last
+        let gone_at = identity::gone_at(pod);
+        if let Some((Placed { node, account }, leaves, count)) = &mut self.last
+            && *leaves == gone_at
             && account.name == pod.service_account
             && account.namespace == *ns
             && *node == pod.node
@@ -283,15 +305,16 @@ impl Counting<'_> {
         }
         self.flush();
         let account = Account { namespace: ns.clone(), name: pod.service_account.clone() };
-        self.last = Some((Placed { node: pod.node.clone(), account }, by));
+        self.last = Some((Placed { node: pod.node.clone(), account }, gone_at, by));
     }
 
     fn flush(&mut self) {
-        let Some((placed, by)) = self.last.take().filter(|(_, by)| *by != 0) else { return };
+        let Some((placed, gone_at, by)) = self.last.take().filter(|(_, _, by)| *by != 0) else { return };
+        let with = |pods: Option<Presence>| pods.unwrap_or_default().with(gone_at, by);
         let snapshot = self.snapshot();
-        count(&mut snapshot.accounts, &placed.account, by);
+        snapshot.accounts.edit(&placed.account, with);
         if !placed.node.is_empty() {
-            count(&mut snapshot.placed, &placed, by);
+            snapshot.placed.edit(&placed, with);
         }
     }
 }

@@ -31,6 +31,8 @@ pub struct Cluster {
     >,
     #[prost(message, optional, tag = "20")]
     pub cleanup_interval: ::core::option::Option<::prost_types::Duration>,
+    #[prost(message, optional, tag = "21")]
+    pub upstream_bind_config: ::core::option::Option<super::super::core::v3::BindConfig>,
     #[prost(message, optional, tag = "27")]
     pub common_lb_config: ::core::option::Option<cluster::CommonLbConfig>,
     #[prost(message, optional, tag = "19")]

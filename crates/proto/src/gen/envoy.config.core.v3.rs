@@ -2,7 +2,7 @@
 /// Address.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Address {
-    #[prost(oneof = "address::Address", tags = "1, 3")]
+    #[prost(oneof = "address::Address", tags = "1, 2, 3")]
     pub address: ::core::option::Option<address::Address>,
 }
 /// Nested message and enum types in `Address`.
@@ -11,6 +11,8 @@ pub mod address {
     pub enum Address {
         #[prost(message, tag = "1")]
         SocketAddress(super::SocketAddress),
+        #[prost(message, tag = "2")]
+        Pipe(super::Pipe),
         #[prost(message, tag = "3")]
         EnvoyInternalAddress(super::EnvoyInternalAddress),
     }
@@ -49,6 +51,66 @@ impl ::prost::Name for SocketAddress {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "type.googleapis.com/envoy.config.core.v3.SocketAddress".into()
+    }
+}
+/// Pipe.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Pipe {
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+}
+impl ::prost::Name for Pipe {
+    const NAME: &'static str = "Pipe";
+    const PACKAGE: &'static str = "envoy.config.core.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.config.core.v3.Pipe".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/envoy.config.core.v3.Pipe".into()
+    }
+}
+/// Socket option.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SocketOption {
+    #[prost(int64, tag = "2")]
+    pub level: i64,
+    #[prost(int64, tag = "3")]
+    pub name: i64,
+    #[prost(oneof = "socket_option::Value", tags = "4")]
+    pub value: ::core::option::Option<socket_option::Value>,
+}
+/// Nested message and enum types in `SocketOption`.
+pub mod socket_option {
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Value {
+        #[prost(int64, tag = "4")]
+        IntValue(i64),
+    }
+}
+impl ::prost::Name for SocketOption {
+    const NAME: &'static str = "SocketOption";
+    const PACKAGE: &'static str = "envoy.config.core.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.config.core.v3.SocketOption".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/envoy.config.core.v3.SocketOption".into()
+    }
+}
+/// Bind config.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct BindConfig {
+    #[prost(message, repeated, tag = "3")]
+    pub socket_options: ::prost::alloc::vec::Vec<SocketOption>,
+}
+impl ::prost::Name for BindConfig {
+    const NAME: &'static str = "BindConfig";
+    const PACKAGE: &'static str = "envoy.config.core.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.config.core.v3.BindConfig".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/envoy.config.core.v3.BindConfig".into()
     }
 }
 /// Envoy internal address.

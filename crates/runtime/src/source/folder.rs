@@ -20,7 +20,7 @@
 //!   at that moment and is read at once.
 //!
 //! A folder that is missing or cannot be listed keeps what was read from it. Hidden files are
-//! skipped; symbolic links are followed, each real file and folder is read once.
+//! skipped; symbolic links are followed to what is in one of the folders, each real file and folder is read once.
 
 mod addresses;
 mod answers;

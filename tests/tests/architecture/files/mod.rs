@@ -82,7 +82,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "service",
             "authorizer enforcement",
             "workload",
-            "destination split_horizon status",
+            "destination own_address split_horizon status",
             "graph",
         ],
     ),
@@ -100,7 +100,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "envoy",
         &[
-            "key matcher message",
+            "hops key matcher message",
             "telemetry",
             "bootstrap locality port",
             "upstream",

@@ -13,6 +13,9 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+#[cfg(unix)]
+mod links;
+
 /// No test waits longer than this for what must come.
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -269,17 +272,6 @@ fn hidden_files_and_other_names_are_not_read() {
     assert!(names[0].ends_with("c.YML"));
 }
 
-#[cfg(unix)]
-#[test]
-fn circle_of_links_ends_and_every_file_is_read_once() {
-    let dir = dir(&[("a.yaml", &service("a"))]);
-    std::os::unix::fs::symlink(dir.path(), dir.path().join("again")).unwrap();
-    std::os::unix::fs::symlink("a.yaml", dir.path().join("b.yaml")).unwrap();
-    std::os::unix::fs::symlink("nowhere.yaml", dir.path().join("c.yaml")).unwrap();
-    let tree = tree::walk(&[dir.path().to_owned(), dir.path().to_owned()], &mut |_| {});
-    assert_eq!(tree.files.len(), 1, "{:?}", tree.files);
-}
-
 #[tokio::test]
 async fn save_new_file_and_removal_are_seen() {
     let dir = dir(&[("a.yaml", &service("a"))]);
@@ -339,23 +331,6 @@ async fn object_that_cannot_be_understood_is_rejected_with_its_place() {
     fixture.held.remove("Service default/a");
     write(&dir, "a.yaml", &format!("{}---\n{}", service("a"), service("b")));
     fixture.until_held("Service default/a").await;
-}
-
-#[tokio::test]
-async fn link_that_leads_nowhere_is_told_and_keeps_what_was_read() {
-    let elsewhere = dir(&[("a.yaml", &service("a"))]);
-    let dir = dir(&[("b.yaml", &service("b"))]);
-    let target = elsewhere.path().join("a.yaml");
-    std::os::unix::fs::symlink(&target, dir.path().join("a.yaml")).unwrap();
-    let mut fixture = Fixture::start(&[dir.path()]).await;
-    assert!(fixture.held.contains("Service default/a"));
-    fs::remove_file(&target).unwrap();
-    let problem = fixture.until_problem("it is a link to").await;
-    assert!(problem.contains("stays active") && problem.contains("a.yaml"), "{problem}");
-    assert!(fixture.held.contains("Service default/a"));
-    fs::write(&target, service("c")).unwrap();
-    fixture.until_held("Service default/c").await;
-    fixture.until_no_problem().await;
 }
 
 #[tokio::test]
@@ -430,59 +405,6 @@ async fn folders_within_come_and_go() {
     fixture.until_gone("Service default/c").await;
 }
 
-#[cfg(unix)]
-#[tokio::test]
-async fn mounted_config_map_is_swapped_at_once() {
-    use std::os::unix::fs::symlink;
-    let dir = dir(&[]);
-    let version = |number: u32, files: &[(&str, String)]| {
-        let data = dir.path().join(format!("..{number}"));
-        fs::create_dir(&data).unwrap();
-        for (name, text) in files {
-            fs::write(data.join(name), text).unwrap();
-        }
-        symlink(format!("..{number}"), dir.path().join("..tmp")).unwrap();
-        fs::rename(dir.path().join("..tmp"), dir.path().join("..data")).unwrap();
-    };
-    version(1, &[("a.yaml", service("a")), ("b.yaml", service("b"))]);
-    for name in ["a.yaml", "b.yaml"] {
-        symlink(format!("..data/{name}"), dir.path().join(name)).unwrap();
-    }
-    let mut fixture = Fixture::start(&[dir.path()]).await;
-    assert!(fixture.held.contains("Service default/a"));
-
-    version(2, &[("a.yaml", service("c"))]);
-    fixture.until_held("Service default/c").await;
-    assert_eq!(fixture.batches, 2);
-    assert_eq!(fixture.removed, ["Service default/a"]);
-    // A link whose target is gone is reported, and what it held stays until the link is gone, too: the
-    // kubelet removes it after the swap.
-    assert!(fixture.held.contains("Service default/b"));
-    fs::remove_file(dir.path().join("b.yaml")).unwrap();
-    fixture.until_gone("Service default/b").await;
-    version(3, &[("a.yaml", service("d"))]);
-    fixture.until_held("Service default/d").await;
-}
-
-#[cfg(unix)]
-#[tokio::test]
-async fn folder_that_is_a_link_can_lead_elsewhere() {
-    use std::os::unix::fs::symlink;
-    let around = dir(&[]);
-    for name in ["one", "two"] {
-        fs::create_dir(around.path().join(name)).unwrap();
-        write(&around, &format!("{name}/x.yaml"), &service(name));
-    }
-    let current = around.path().join("current");
-    symlink("one", &current).unwrap();
-    let mut fixture = Fixture::start(&[&current]).await;
-    assert!(fixture.held.contains("Service default/one"));
-    symlink("two", around.path().join("next")).unwrap();
-    fs::rename(around.path().join("next"), &current).unwrap();
-    fixture.until_held("Service default/two").await;
-    assert!(!fixture.held.contains("Service default/one"));
-}
-
 #[tokio::test]
 async fn folder_that_vanishes_keeps_its_objects_and_is_read_when_it_appears() {
     let around = dir(&[]);
@@ -498,25 +420,6 @@ async fn folder_that_vanishes_keeps_its_objects_and_is_read_when_it_appears() {
     fixture.until_problem("does not exist").await;
     assert!(fixture.held.contains("Service default/a"));
     assert!(fixture.removed.is_empty());
-}
-
-#[cfg(unix)]
-#[tokio::test]
-async fn single_file_and_target_of_a_link_are_followed() {
-    let elsewhere = dir(&[("real.txt", &service("a"))]);
-    let linked = dir(&[]);
-    std::os::unix::fs::symlink(elsewhere.path().join("real.txt"), linked.path().join("a.yaml")).unwrap();
-    let single = dir(&[("b.yaml", &service("b")), ("not-asked-for.yaml", &service("x"))]);
-    let file = single.path().join("b.yaml");
-    let mut fixture = Fixture::start(&[linked.path(), &file]).await;
-    assert!(fixture.held.contains("Service default/a") && fixture.held.contains("Service default/b"));
-    assert!(!fixture.held.contains("Service default/x"));
-
-    write(&elsewhere, "real.txt", &service("c"));
-    fixture.until_held("Service default/c").await;
-    write(&single, "next", &service("d"));
-    fs::rename(single.path().join("next"), &file).unwrap();
-    fixture.until_held("Service default/d").await;
 }
 
 #[tokio::test]

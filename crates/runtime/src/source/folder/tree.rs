@@ -1,4 +1,7 @@
 //! Walks folders and tells what every file is like.
+//!
+//! Symbolic links are followed where they lead to what is in one of the roots. What is elsewhere is nobody's to name who
+//! may only write there: it is neither listed nor opened.
 
 use super::stamp::Stamp;
 use super::watch::Marks;
@@ -89,7 +92,8 @@ impl Tree {
 /// Walks the roots. `watch` is called with every real folder whose changes matter, before it is
 /// listed, so that nothing is missed in between.
 pub(super) fn walk(roots: &[PathBuf], watch: &mut dyn FnMut(&Path)) -> Tree {
-    let mut walk = Walk { tree: Tree::default(), watch };
+    let within = roots.iter().filter_map(|root| fs::canonicalize(root).ok()).collect();
+    let mut walk = Walk { tree: Tree::default(), within, watch };
     for root in roots {
         walk.root(root);
     }
@@ -98,6 +102,8 @@ pub(super) fn walk(roots: &[PathBuf], watch: &mut dyn FnMut(&Path)) -> Tree {
 
 struct Walk<'w> {
     tree: Tree,
+    /// What the roots are, without links on the way.
+    within: Vec<PathBuf>,
     watch: &'w mut dyn FnMut(&Path),
 }
 
@@ -161,6 +167,7 @@ impl Walk<'_> {
                 // What the link leads to may come back.
                 if let Some(around) =
                     fs::read_link(&listing).ok().and_then(|target| real_parent(&listing, &target))
+                    && self.is_within(&around)
                 {
                     (self.watch)(&around);
                 }
@@ -182,6 +189,13 @@ impl Walk<'_> {
         }
         let target = if is_link { fs::canonicalize(&listing).ok() } else { Some(listing.clone()) };
         let Some(target) = target else { return };
+        if !self.is_within(&target) {
+            let why = format!(
+                "it is a link to {:?}, which is outside of the folders that are read",
+                target.to_string_lossy()
+            );
+            return self.fail(&shown, &why, "name what it leads to by --from as well, or copy it here");
+        }
         if metadata.is_dir() {
             self.directory(&shown, &target, depth + 1);
         } else {
@@ -204,6 +218,11 @@ impl Walk<'_> {
             let found = Found { listing, target, stamp: Stamp::of(metadata) };
             self.tree.files.insert(shown.to_string_lossy().into_owned(), found);
         }
+    }
+
+    /// Tells whether a path without links on the way is in one of the roots.
+    fn is_within(&self, real: &Path) -> bool {
+        self.within.iter().any(|root| real.starts_with(root))
     }
 
     fn fail(&mut self, shown: &Path, why: &str, help: &str) {
