@@ -24,6 +24,9 @@ const RESOURCE_EXHAUSTED: &str = "8";
 const UNIMPLEMENTED: &str = "12";
 const UNAUTHENTICATED: &str = "16";
 
+/// What a stream may say before anybody reads it, in bytes.
+const WINDOW: u32 = 8 << 20;
+
 /// An HTTP/2 connection over TLS that answers every PING.
 struct Http2 {
     calls: SendRequest<Bytes>,
@@ -39,7 +42,10 @@ impl Http2 {
         let address = plane.secure.to_string();
         let tls = plane.client_options("")?.tls;
         let target = Target { address, tls, from: Some(from.into()), ..Target::default() };
-        let (calls, connection) = h2::client::handshake(dial(&target).await?).await?;
+        // Room for what a stream says first, which nobody reads here.
+        let mut builder = h2::client::Builder::new();
+        builder.initial_window_size(WINDOW).initial_connection_window_size(8 * WINDOW);
+        let (calls, connection) = builder.handshake(dial(&target).await?).await?;
         let driving = tokio::spawn(async move { drop(connection.await) });
         Ok(Self { calls, driving })
     }
@@ -249,7 +255,7 @@ async fn names_that_a_ztunnel_follows_take_bounded_memory() -> anyhow::Result<()
     let connection = Http2::connect(&plane).await?;
     let mut streams = Vec::new();
     for stream in 0..8 {
-        let names: Vec<String> = (0..60_000).map(|n| format!("{stream}{n:05}")).collect();
+        let names: Vec<String> = (0..30_000).map(|n| format!("{stream}{n:05}")).collect();
         let first = DeltaDiscoveryRequest {
             node: Some(proxy()),
             type_url: proto::type_url::ADDRESS.to_owned(),
