@@ -161,7 +161,7 @@ mod tests {
         three.set(5).unwrap();
         assert_eq!((one.set(28), evicted.swap(0, Ordering::Relaxed)), (Err(Exhausted::Evicted), 1));
         assert_eq!(open(&budget, "b", &evicted).set(40), Ok(()));
-        drop((one, two));
+        drop((one, two, three));
         assert_eq!((budget.held(), evicted.load(Ordering::Relaxed)), (0, 0));
         assert!(budget.held.lock().charges.is_empty());
     }
