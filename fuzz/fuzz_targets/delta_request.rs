@@ -1,43 +1,9 @@
-//! Feeds one stream's requests to a session: the input is a sequence of messages, each after two
-//! bytes of its length; between them the mesh changes and answers are taken.
+//! Feeds one stream's requests to a session of a ztunnel, and counts what that takes.
 #![cfg_attr(fuzzing, no_main)]
 
-use prost::Message;
-use proto::discovery::DeltaDiscoveryResponse;
-use std::time::SystemTime;
-use xds::{ResourceType, Scope, Writer, ZtunnelSession};
+use pilothouse_fuzz::{allocations::Counting, delta_requests};
 
-pilothouse_fuzz::target!(|input: &[u8]| {
-    let mut writer = Writer::new();
-    for name in ["a/x", "a/y", "b/z"] {
-        let _ = writer.put(&Scope::Mesh, ResourceType::Authorization, name, name.as_bytes());
-    }
-    let _ = writer.put(&Scope::Mesh, ResourceType::Address, "c//Pod/a/p", b"\x0a\x04\xa2\x01\x01u");
-    let mut snapshot = writer.publish();
-    let mut session = ZtunnelSession::new(SystemTime::UNIX_EPOCH);
-    let mut rest = input;
-    let mut step = 0u8;
-    while let Some((head, tail)) = rest.split_at_checked(2) {
-        let length = usize::from(u16::from_le_bytes([head[0], head[1]])).min(tail.len());
-        let (message, tail) = tail.split_at(length);
-        rest = tail;
-        step = step.wrapping_add(1);
-        if session.request(message.to_vec().into()).is_err() {
-            return;
-        }
-        if step.is_multiple_of(3) {
-            let _ = writer.put(&Scope::Mesh, ResourceType::Authorization, "a/x", &[step]);
-            writer.remove(&Scope::Mesh, ResourceType::Authorization, "a/y");
-            snapshot = writer.publish();
-        }
-        session.release();
-        // A session owes at most one answer to each type it knows, and then is silent.
-        for _ in 0..64 {
-            let Ok(Some(response)) = session.poll(&snapshot) else { break };
-            let announced = response.message_len();
-            let bytes: Vec<u8> = response.flatten().collect();
-            assert_eq!(bytes.len() as u64, announced, "the length is known before the body");
-            assert!(DeltaDiscoveryResponse::decode(bytes.as_slice()).is_ok(), "every answer decodes");
-        }
-    }
-});
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+pilothouse_fuzz::target!(|input: &[u8]| { delta_requests::run(input) });

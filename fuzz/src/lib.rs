@@ -3,8 +3,13 @@
 //! Only cargo-fuzz, which sets `cfg(fuzzing)`, needs libFuzzer and with it a C++ compiler. Elsewhere a target is a program
 //! that is compiled and linted like any other, and runs once over each file that it is given: what cargo-fuzz found, for
 //! example.
+//!
+//! What a target does is a function here, where it wants to be run by tests as well (`tests/bounded.rs`).
 
+pub mod allocations;
+pub mod connection;
 pub mod credentials;
+pub mod delta_requests;
 
 #[cfg(fuzzing)]
 pub use libfuzzer_sys;

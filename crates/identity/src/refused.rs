@@ -1,7 +1,7 @@
 //! Why a call is refused: the status that the client receives, and the details for the log.
 
 use ca::{Code, Refusal};
-use limits::Refill;
+use limits::{NoSlot, Refill};
 
 /// A refused call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +23,17 @@ impl Refused {
     /// The client exceeded a rate limit.
     pub(crate) fn rate_limited(refill: Refill) -> Self {
         Self { code: Code::ResourceExhausted, reason: "rate_limited", detail: refill.to_string() }
+    }
+
+    /// The client's connection is about to end, for what else was called on it.
+    pub fn ending_connection() -> Self {
+        Self::unauthenticated("connection_ends", "too many calls on this connection were refused")
+    }
+
+    /// There is no place for one more connection of a client.
+    pub fn no_place(error: NoSlot) -> Self {
+        let detail = format!("{error} by ztunnels; run more replicas");
+        Self { code: Code::ResourceExhausted, reason: "too_many_connections", detail }
     }
 
     /// The client could not be authenticated.

@@ -1,121 +1,173 @@
-//! Slots for unauthenticated peers, of which a flood takes only from itself.
+//! A fixed number of slots, of which whoever holds many takes only from itself.
 //!
-//! When all slots are taken, the oldest one of the peer that holds the most is evicted in favour of a
-//! peer that holds fewer: a client from elsewhere is let in, however many connections an attacker opens.
+//! Whoever comes always gets in: when its holder has as many as one may, that one's own oldest is evicted for it; when
+//! its group has, the oldest of the largest holder there; and when all are taken, the oldest of whoever holds the
+//! most. So neither silent connections nor a flood of new ones keep anybody out. Some slots are reserved for trusted
+//! holders, who are never evicted for others.
 
-use crate::peer::Peer;
+use crate::ranking::{Place, Ranking};
 use parking_lot::Mutex;
-use std::cmp::Reverse;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 /// Called once when a slot is evicted.
-type OnEvict = Box<dyn FnOnce() + Send>;
+struct OnEvict(Box<dyn FnOnce() + Send>);
 
-/// A fixed number of slots, of which one peer may hold a part.
-#[derive(Debug)]
-pub struct FairSlots {
-    held: Arc<Mutex<Held>>,
-    limit: usize,
-    limit_of_peer: usize,
-}
-
-#[derive(Default)]
-struct Held {
-    next: u64,
-    count: usize,
-    /// By peer, oldest first.
-    by_peer: BTreeMap<Peer, BTreeMap<u64, OnEvict>>,
-}
-
-impl fmt::Debug for Held {
+impl fmt::Debug for OnEvict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Held").field("count", &self.count).finish_non_exhaustive()
+        f.write_str("OnEvict")
     }
 }
 
-/// Why there is no slot.
+/// How many slots there are, and for whom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NoSlot {
-    /// The peer holds as many as one may.
-    PeerLimit,
-    /// All are taken, and no peer holds more than this one.
-    AllTaken,
+pub struct SlotLimits {
+    /// All of them.
+    pub total: usize,
+    /// Those of them that only trusted holders have.
+    pub reserved: usize,
+    /// Those of one group; of holders that are not trusted.
+    pub of_group: usize,
+    /// Those of one holder.
+    pub of_holder: usize,
+}
+
+/// Whether a holder has reserved slots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HolderKind {
+    /// It may have any slot.
+    Trusted,
+    /// It may have those that are not reserved.
+    Other,
+}
+
+/// Slots by group and holder.
+#[derive(Debug)]
+pub struct FairSlots<G: Ord + Clone, K: Ord + Clone> {
+    held: Arc<Mutex<Held<G, K>>>,
+    limits: SlotLimits,
+}
+
+#[derive(Debug)]
+struct Held<G, K> {
+    trusted: Ranking<G, K, OnEvict>,
+    others: Ranking<G, K, OnEvict>,
+}
+
+impl<G: Ord + Clone, K: Ord + Clone> Held<G, K> {
+    fn of(&mut self, kind: HolderKind) -> &mut Ranking<G, K, OnEvict> {
+        match kind {
+            HolderKind::Trusted => &mut self.trusted,
+            HolderKind::Other => &mut self.others,
+        }
+    }
+}
+
+/// All slots are taken by trusted holders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("all places are taken")]
+pub struct NoSlot;
+
+/// At which limit a slot was evicted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Full {
+    /// That of its holder, for the holder's newest.
+    Holder,
+    /// That of its group, for the group's newest.
+    Group,
+    /// That of all.
+    Total,
+}
+
+/// A slot that another holder, or a newer one of the same, has now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Evicted<G, K> {
+    /// The limit that was reached.
+    pub at: Full,
+    /// The group of who had it.
+    pub group: G,
+    /// Who had it.
+    pub holder: K,
 }
 
 /// One slot; dropping it releases it.
 #[derive(Debug)]
-pub struct FairSlot {
-    held: Arc<Mutex<Held>>,
-    peer: Peer,
-    id: u64,
+pub struct FairSlot<G: Ord + Clone, K: Ord + Clone> {
+    held: Arc<Mutex<Held<G, K>>>,
+    kind: HolderKind,
+    place: Place<G, K>,
 }
 
-impl Held {
-    fn remove(&mut self, peer: Peer, id: u64) -> Option<OnEvict> {
-        let own = self.by_peer.get_mut(&peer)?;
-        let removed = own.remove(&id)?;
-        if own.is_empty() {
-            self.by_peer.remove(&peer);
-        }
-        self.count -= 1;
-        Some(removed)
+impl<G: Ord + Clone, K: Ord + Clone> FairSlots<G, K> {
+    /// Has as many slots as these limits say.
+    pub fn new(limits: SlotLimits) -> Self {
+        let held = Held { trusted: Ranking::default(), others: Ranking::default() };
+        Self { held: Arc::new(Mutex::new(held)), limits }
     }
 
-    /// Returns the peer that holds the most slots, how many, and its oldest.
-    fn largest_holder(&self) -> Option<(usize, Peer, u64)> {
-        let oldest = |own: &BTreeMap<u64, OnEvict>| own.keys().next().copied().unwrap_or_default();
-        let all = self.by_peer.iter().map(|(peer, own)| (own.len(), *peer, oldest(own)));
-        all.max_by_key(|(count, _, oldest)| (*count, Reverse(*oldest)))
-    }
-}
-
-impl FairSlots {
-    /// Has `limit` slots, of which one peer may hold `limit_of_peer`.
-    pub fn new(limit: usize, limit_of_peer: usize) -> Self {
-        Self { held: Arc::default(), limit, limit_of_peer }
-    }
-
-    /// Acquires a slot, evicting one of the largest holder if need be. `on_evict` is called when this
-    /// slot is evicted in turn, by the call that evicts it: it must not block.
+    /// Acquires a slot, and tells whose was evicted for it, if one was. `on_evict` is called when this slot is evicted
+    /// in turn, by the call that evicts it: it must not block.
     ///
     /// # Errors
-    /// Why there is no slot.
-    pub fn try_acquire(
+    /// [`NoSlot`]; never for a trusted holder, nor where none is trusted, if there are slots at all.
+    #[expect(clippy::type_complexity, reason = "a slot, and what it cost")]
+    pub fn acquire(
         &self,
-        peer: Peer,
+        kind: HolderKind,
+        group: &G,
+        holder: &K,
         on_evict: impl FnOnce() + Send + 'static,
-    ) -> Result<FairSlot, NoSlot> {
-        let mut held = self.held.lock();
-        let own = held.by_peer.get(&peer).map_or(0, BTreeMap::len);
-        if own >= self.limit_of_peer {
-            return Err(NoSlot::PeerLimit);
-        }
-        let mut evicted = None;
-        if held.count >= self.limit {
-            let (count, largest_holder, oldest) = held.largest_holder().ok_or(NoSlot::AllTaken)?;
-            if count <= own {
-                return Err(NoSlot::AllTaken);
+    ) -> Result<(FairSlot<G, K>, Option<Evicted<G, K>>), NoSlot> {
+        let limits = self.limits;
+        let held = &mut *self.held.lock();
+        let (trusted, others) = (held.trusted.sum(), held.others.sum());
+        let is_at = |sum: u64, limit: usize| sum >= limit as u64;
+        let own = held.of(kind);
+        let evicted = if is_at(own.sum_of(group, holder), limits.of_holder) {
+            Some((Full::Holder, kind, own.oldest_of(group, holder)))
+        } else if kind == HolderKind::Other && is_at(own.sum_of_group(group), limits.of_group) {
+            Some((Full::Group, kind, own.largest_in(group)))
+        } else {
+            let is_full = is_at(trusted + others, limits.total);
+            match kind {
+                HolderKind::Trusted if is_full && others > 0 => {
+                    Some((Full::Total, HolderKind::Other, held.others.goes_for(group)))
+                }
+                HolderKind::Trusted if is_full => Some((Full::Total, kind, held.trusted.goes_for(group))),
+                HolderKind::Other
+                    if is_full || is_at(others, limits.total.saturating_sub(limits.reserved)) =>
+                {
+                    Some((Full::Total, kind, held.others.goes_for(group)))
+                }
+                _ => None,
             }
-            evicted = held.remove(largest_holder, oldest);
+        };
+        let mut told = None;
+        let mut called = None;
+        if let Some((at, of, place)) = evicted {
+            let place = place.ok_or(NoSlot)?;
+            called = held.of(of).remove(&place);
+            told = Some(Evicted { at, group: place.0, holder: place.1 });
         }
-        let id = held.next;
-        held.next += 1;
-        held.count += 1;
-        held.by_peer.entry(peer).or_default().insert(id, Box::new(on_evict));
-        drop(held);
-        if let Some(on_evict) = evicted {
-            on_evict();
+        let id = held.of(kind).add(group, holder, 1, OnEvict(Box::new(on_evict)));
+        let place = (group.clone(), holder.clone(), id);
+        if let Some(OnEvict(call)) = called {
+            call();
         }
-        Ok(FairSlot { held: Arc::clone(&self.held), peer, id })
+        Ok((FairSlot { held: Arc::clone(&self.held), kind, place }, told))
+    }
+
+    /// Returns how many slots trusted holders have, and how many the others.
+    pub fn held(&self) -> (usize, usize) {
+        let held = self.held.lock();
+        (held.trusted.sum() as usize, held.others.sum() as usize)
     }
 }
 
-impl Drop for FairSlot {
+impl<G: Ord + Clone, K: Ord + Clone> Drop for FairSlot<G, K> {
     fn drop(&mut self) {
         // Dropped after the lock is released: what it captures is not ours.
-        let on_evict = self.held.lock().remove(self.peer, self.id);
+        let on_evict = self.held.lock().of(self.kind).remove(&self.place);
         drop(on_evict);
     }
 }
@@ -124,13 +176,16 @@ impl Drop for FairSlot {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use std::net::Ipv4Addr;
     use std::sync::atomic::{AtomicBool, Ordering};
 
+    type Slots = FairSlots<&'static str, u32>;
+
     /// A slot, and whether it was evicted.
+    #[derive(Debug)]
     struct TakenSlot {
-        _slot: FairSlot,
+        _slot: FairSlot<&'static str, u32>,
         evicted: Arc<AtomicBool>,
+        at: Option<Full>,
     }
 
     impl TakenSlot {
@@ -139,38 +194,73 @@ mod tests {
         }
     }
 
-    fn peer(last: u8) -> Peer {
-        Peer::of(Ipv4Addr::new(10, 0, 0, last).into())
+    fn slots(total: usize, of_group: usize, of_holder: usize) -> Slots {
+        FairSlots::new(SlotLimits { total, reserved: 0, of_group, of_holder })
     }
 
-    fn take(slots: &FairSlots, of: u8) -> Result<TakenSlot, NoSlot> {
+    fn take_as(slots: &Slots, kind: HolderKind, group: &'static str, of: u32) -> Result<TakenSlot, NoSlot> {
         let evicted = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&evicted);
-        let slot = slots.try_acquire(peer(of), move || flag.store(true, Ordering::Relaxed))?;
-        Ok(TakenSlot { _slot: slot, evicted })
+        let on_evict = move || flag.store(true, Ordering::Relaxed);
+        let (slot, told) = slots.acquire(kind, &group, &of, on_evict)?;
+        Ok(TakenSlot { _slot: slot, evicted, at: told.map(|told| told.at) })
+    }
+
+    fn take(slots: &Slots, group: &'static str, of: u32) -> TakenSlot {
+        take_as(slots, HolderKind::Other, group, of).unwrap()
+    }
+
+    fn evicted(all: &[TakenSlot]) -> Vec<bool> {
+        all.iter().map(TakenSlot::is_evicted).collect()
     }
 
     #[test]
-    fn the_largest_holder_loses_its_oldest_slot() {
-        let slots = FairSlots::new(4, 3);
-        let greedy: Vec<_> = (0..3).map(|_| take(&slots, 1).unwrap()).collect();
-        assert_eq!(take(&slots, 1).err(), Some(NoSlot::PeerLimit));
-        let one = take(&slots, 2).unwrap();
-        let other = take(&slots, 3).unwrap();
-        let evicted: Vec<_> = greedy.iter().map(TakenSlot::is_evicted).collect();
-        assert_eq!(evicted, [true, false, false], "the oldest goes");
+    fn a_holder_loses_its_oldest_for_its_newest_and_the_largest_for_others() {
+        let slots = slots(4, 4, 3);
+        let mut greedy: Vec<_> = (0..4).map(|_| take(&slots, "a", 1)).collect();
+        assert_eq!(greedy[3].at, Some(Full::Holder));
+        assert_eq!(evicted(&greedy), [true, false, false, false]);
+        let (one, other) = (take(&slots, "b", 2), take(&slots, "c", 3));
+        assert_eq!((one.at, other.at), (None, Some(Full::Total)));
+        assert_eq!(evicted(&greedy), [true, true, false, false], "the oldest goes");
         assert!(!one.is_evicted() && !other.is_evicted());
-        drop(greedy);
-        assert_eq!(slots.held.lock().count, 2);
+        greedy.clear();
+        assert_eq!(slots.held(), (0, 2));
         drop((one, other));
-        assert!(slots.held.lock().by_peer.is_empty());
+        assert!(slots.held.lock().others.is_empty());
     }
 
     #[test]
-    fn no_slot_is_evicted_for_a_peer_that_holds_as_many() {
-        let slots = FairSlots::new(2, 2);
-        let _held = (take(&slots, 1).unwrap(), take(&slots, 2).unwrap());
-        assert_eq!(take(&slots, 1).err(), Some(NoSlot::AllTaken));
-        assert!(take(&slots, 3).is_ok());
+    fn in_a_group_that_is_full_the_largest_holder_gives_way() {
+        let slots = slots(100, 4, 3);
+        let greedy: Vec<_> = (0..3).map(|_| take(&slots, "node", 1)).collect();
+        let quiet = take(&slots, "node", 2);
+        let newest = take(&slots, "node", 3);
+        assert_eq!(newest.at, Some(Full::Group));
+        assert_eq!(evicted(&greedy), [true, false, false]);
+        assert!(!quiet.is_evicted());
+        assert_eq!(take(&slots, "elsewhere", 4).at, None);
+    }
+
+    #[test]
+    fn of_equal_ones_the_oldest_gives_way() {
+        let slots = slots(2, 2, 2);
+        let (first, second) = (take(&slots, "a", 1), take(&slots, "b", 2));
+        let third = take(&slots, "c", 3);
+        assert_eq!((first.is_evicted(), second.is_evicted(), third.is_evicted()), (true, false, false));
+    }
+
+    #[test]
+    fn reserved_slots_are_for_trusted_holders_who_are_not_evicted_for_others() {
+        let slots = Slots::new(SlotLimits { total: 4, reserved: 2, of_group: 9, of_holder: 9 });
+        let others: Vec<_> = (0..3).map(|of| take(&slots, "a", of)).collect();
+        assert_eq!(evicted(&others), [true, false, false]);
+        let trusted: Vec<_> =
+            (0..4).map(|of| take_as(&slots, HolderKind::Trusted, "z", of).unwrap()).collect();
+        assert_eq!(evicted(&others), [true; 3], "trusted ones may have all");
+        assert_eq!(take_as(&slots, HolderKind::Other, "a", 9).err(), Some(NoSlot));
+        assert_eq!(evicted(&trusted), [false; 4]);
+        drop(take_as(&slots, HolderKind::Trusted, "z", 9).unwrap());
+        assert_eq!(evicted(&trusted), [true, false, false, false]);
     }
 }

@@ -91,31 +91,23 @@ pub struct Limits {
 /// takes from itself, not from those that are known.
 #[derive(Debug)]
 pub struct Limiter<K> {
-    limits: Limits,
     total: TokenBucket,
+    own: Buckets<K>,
+}
+
+/// The buckets of clients.
+#[derive(Debug)]
+struct Buckets<K> {
+    limits: Limits,
     clients: HashMap<K, TokenBucket>,
     others: TokenBucket,
     /// When buckets were last looked through for full ones.
     swept_at: Duration,
 }
 
-impl<K: Hash + Eq> Limiter<K> {
-    /// Builds a limiter with full buckets.
-    pub fn new(limits: Limits, now: Duration) -> Self {
-        Self {
-            limits,
-            total: TokenBucket::new(limits.total, now),
-            clients: HashMap::new(),
-            others: TokenBucket::new(limits.per_client, now),
-            swept_at: now,
-        }
-    }
-
-    /// Lets an attempt of `client` through, or not. A refused attempt takes nothing from anybody.
-    ///
-    /// # Errors
-    /// [`Refill`] with the time until an attempt can succeed.
-    pub fn take(&mut self, client: K, now: Duration) -> Result<(), Refill> {
+impl<K: Hash + Eq> Buckets<K> {
+    /// The bucket of a client.
+    fn of(&mut self, client: K, now: Duration) -> &mut TokenBucket {
         // At most once a second, so that a full table does not make each attempt a walk through it.
         if self.clients.len() >= self.limits.max_clients
             && !self.clients.contains_key(&client)
@@ -125,16 +117,50 @@ impl<K: Hash + Eq> Limiter<K> {
             self.clients.retain(|_, bucket| !bucket.is_full(now));
             self.swept_at = now;
         }
-        let room = self.clients.len() < self.limits.max_clients;
-        let own = if room || self.clients.contains_key(&client) {
+        if self.clients.len() < self.limits.max_clients || self.clients.contains_key(&client) {
             let rate = self.limits.per_client;
             self.clients.entry(client).or_insert_with(|| TokenBucket::new(rate, now))
         } else {
             &mut self.others
-        };
+        }
+    }
+}
+
+impl<K: Hash + Eq> Limiter<K> {
+    /// Builds a limiter with full buckets.
+    pub fn new(limits: Limits, now: Duration) -> Self {
+        let others = TokenBucket::new(limits.per_client, now);
+        Self {
+            total: TokenBucket::new(limits.total, now),
+            own: Buckets { limits, clients: HashMap::new(), others, swept_at: now },
+        }
+    }
+
+    /// Lets an attempt of `client` through, or not. A refused attempt takes nothing from anybody.
+    ///
+    /// # Errors
+    /// [`Refill`] with the time until an attempt can succeed.
+    pub fn take(&mut self, client: K, now: Duration) -> Result<(), Refill> {
+        let own = self.own.of(client, now);
         own.check(now)?;
         self.total.take(now)?;
         own.take(now)
+    }
+
+    /// Takes of what `client` may take by itself, and not of what all may together.
+    ///
+    /// # Errors
+    /// [`Refill`] with the time until an attempt can succeed.
+    pub fn take_own(&mut self, client: K, now: Duration) -> Result<(), Refill> {
+        self.own.of(client, now).take(now)
+    }
+
+    /// Takes of what all clients may take together, for one who has [taken of its own](Self::take_own).
+    ///
+    /// # Errors
+    /// [`Refill`] with the time until an attempt can succeed.
+    pub fn take_total(&mut self, now: Duration) -> Result<(), Refill> {
+        self.total.take(now)
     }
 
     /// Tells whether an attempt of `client` would be within its own limit, without taking anything.
@@ -143,12 +169,12 @@ impl<K: Hash + Eq> Limiter<K> {
     /// # Errors
     /// [`Refill`] with the time until an attempt can succeed.
     pub fn check(&mut self, client: &K, now: Duration) -> Result<(), Refill> {
-        self.clients.get_mut(client).map_or(Ok(()), |own| own.check(now))
+        self.own.clients.get_mut(client).map_or(Ok(()), |own| own.check(now))
     }
 
     /// Returns how many clients have a bucket of their own now.
     pub fn clients(&self) -> usize {
-        self.clients.len()
+        self.own.clients.len()
     }
 }
 

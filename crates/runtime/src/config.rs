@@ -303,7 +303,11 @@ pub struct KeyArgs {
 /// What one client may take before it is refused.
 #[derive(Debug, Clone, Args)]
 pub struct BoundArgs {
-    /// Connections of one address at once, on each port; more where many clients are behind one translated address
+    /// Connections of one client (a pod, or a certificate) at once on the secure port: its newest ones stay
+    #[arg(long, value_name = "NUMBER", env = "PILOTHOUSE_CONNECTIONS_PER_CLIENT", default_value = "32",
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub connections_per_client: u32,
+    /// Connections of one address at once on the plaintext port; more where many clients are behind one translated address
     #[arg(long, value_name = "NUMBER", env = "PILOTHOUSE_CONNECTIONS_PER_ADDRESS", default_value = "1024",
         value_parser = clap::value_parser!(u32).range(1..))]
     pub connections_per_address: u32,
@@ -325,6 +329,7 @@ impl BoundArgs {
     /// Returns the bounds of the ports.
     pub fn bounds(&self) -> Bounds {
         Bounds {
+            connections_of_client: self.connections_per_client as usize,
             connections_of_address: self.connections_per_address as usize,
             handshakes_of_address: self.handshakes_per_address as usize,
             ..Bounds::default()

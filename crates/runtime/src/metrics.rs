@@ -159,6 +159,17 @@ fn clients(out: &mut Samples<'_>, clients: &Clients) -> fmt::Result {
         "Clients refused since they wanted more than one may take, by what of.",
         clients.refusals().list(),
     )?;
+    out.counters(
+        "pilothouse_calls_refused_total",
+        "reason",
+        "Calls that no port serves, by why: no gRPC, or an unknown method.",
+        clients.refusals().calls(),
+    )?;
+    out.gauges(
+        "pilothouse_xds_followed_bytes",
+        "Bytes held for what clients follow by name, by kind of clients.",
+        clients.followed_bytes().into_iter().map(|(kind, bytes)| ([("clients", kind)], bytes)),
+    )?;
     let by_type = |of: fn(TypeTotals) -> u64| totals.by_type().map(move |(name, sums)| (name, of(sums)));
     out.counters("pilot_xds_pushes", "type", "Responses, by type.", by_type(|sums| sums.responses))?;
     out.counters("pilot_total_xds_rejects", "type", "Refusals, by type.", by_type(|sums| sums.nacks))?;

@@ -68,7 +68,7 @@ where
         refuse(refused, caller, "")
     };
     let caller = from
-        .authenticate(authorizer, headers)
+        .authenticate(authorizer, headers, refusals)
         .await
         .map_err(|refused| limited(refused, Bound::TokensOfAddress, &from.connection.client(), None))?;
     authorizer
@@ -105,6 +105,9 @@ where
                 stats.unauthenticated.add();
             } else {
                 stats.sign_errors.add(error_type(&refused));
+            }
+            if refused.reason == "rate_limited" {
+                return Err(limited(refused, Bound::CertificatesOfClient, caller.identity(), Some(&caller)));
             }
             Err(refuse(refused, Some(&caller), impersonated))
         }

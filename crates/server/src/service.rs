@@ -10,7 +10,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full};
-use identity::{Authorizer, Connection};
+use identity::{Authorizer, Connection, Refused};
 use tokio_util::sync::CancellationToken;
 use xds::Variant;
 
@@ -18,7 +18,7 @@ use crate::ads::{Ads, StreamGuard};
 use crate::certificates::create_certificate;
 use crate::grpc::Status;
 use crate::limits::{
-    Bounds, CloseCounts, ConnectionState, Refusals, RequestBudgets, RequestReader, Timeouts,
+    Bounds, CloseCounts, ConnectionState, Refusals, RefusedCall, RequestBudgets, RequestReader, Timeouts,
 };
 
 /// The body of a response.
@@ -95,6 +95,7 @@ impl Service {
             .get(header::CONTENT_TYPE)
             .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
         if request.method() != Method::POST || !grpc {
+            self.refuse_call(RefusedCall::NotGrpc, from, request.uri().path());
             let mut response = Response::new(Empty::new().boxed_unsync());
             *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
             return response;
@@ -133,7 +134,7 @@ impl Service {
                         Some(StreamGuard::open(authorizer, self.refusals(), &head.headers, from).await?)
                     }
                     None => {
-                        from.set_authenticated();
+                        from.admit_anybody(self.refusals()).map_err(Refused::no_place)?;
                         None
                     }
                 };
@@ -151,8 +152,17 @@ impl Service {
                 let end = async move { Some(Ok(trailers)) };
                 Ok(Full::new(message).with_trailers(end).boxed_unsync())
             }
-            (path, ..) => Err(Status::new(Code::Unimplemented, format!("no such method: {path}"))),
+            (path, ..) => {
+                self.refuse_call(RefusedCall::UnknownMethod, from, path);
+                Err(Status::new(Code::Unimplemented, format!("no such method: {path}")))
+            }
         }
+    }
+
+    /// Counts a call that is not served: whoever makes many loses the connection.
+    fn refuse_call(&self, call: RefusedCall, from: &ConnectionState, path: &str) {
+        self.refusals().add_call(call, &from.connection.client(), path);
+        from.refuse_call();
     }
 
     pub(crate) fn refusals(&self) -> &Refusals {

@@ -10,7 +10,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use h2::client::SendRequest;
 use h2::{RecvStream, SendStream};
 use http::{Request, header};
-use pilothouse_server::{Ads, Bounds, Clients, CloseReason, Service, Timeouts};
+use pilothouse_server::{Ads, Bounds, ClientView, Clients, CloseReason, Service, Timeouts};
 use prost::Message;
 use proto::discovery::{DeltaDiscoveryRequest, Node};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -103,6 +103,16 @@ impl Server {
         all.into_iter().find(|(name, _)| *name == bound).unwrap().1
     }
 
+    /// How many calls were refused for what they asked for.
+    fn refused_calls(&self) -> u64 {
+        self.clients.refusals().calls().into_iter().map(|(_, count)| count).sum()
+    }
+
+    /// Bytes that are held for what clients follow.
+    fn followed_bytes(&self) -> u64 {
+        self.clients.followed_bytes().into_iter().map(|(_, bytes)| bytes).sum()
+    }
+
     /// Waits until it has ended a connection for this.
     async fn has_ended_one(&self, reason: CloseReason) {
         while self.clients.closed().count(reason) == 0 {
@@ -152,12 +162,18 @@ impl Http2 {
 
     /// Opens a stream and asks for all addresses.
     async fn stream(&mut self) -> (SendStream<Bytes>, RecvStream) {
+        self.follow(Vec::new()).await
+    }
+
+    /// Opens a stream and asks for addresses by name.
+    async fn follow(&mut self, names: Vec<String>) -> (SendStream<Bytes>, RecvStream) {
         let mut calls = self.0.clone().ready().await.unwrap();
         let (answer, mut requests) = calls.send_request(self.request(), false).unwrap();
         let node = Node { id: "ztunnel~10.0.0.1~z.istio-system~d".to_owned(), ..Node::default() };
         let first = DeltaDiscoveryRequest {
             node: Some(node),
             type_url: ADDRESS.type_url().to_owned(),
+            resource_names_subscribe: names,
             ..DeltaDiscoveryRequest::default()
         };
         let mut data = BytesMut::new();
@@ -277,18 +293,97 @@ fn connections_without_a_call_are_ended() {
 }
 
 #[test]
-fn a_port_that_is_full_says_so_and_serves_the_next_when_there_is_room() {
+fn a_port_that_is_full_takes_whoever_comes_and_the_largest_loses_its_oldest() {
     run(async {
-        let server = Server::bounded(1, Bounds { connections: 2, ..Bounds::default() }).await;
-        let held = (server.dial().await, server.dial().await);
-        while server.refused("connections") == 0 {
-            tokio::task::yield_now().await;
+        let bounds = Bounds { connections: 4, ..Bounds::default() };
+        let server = Server::with(1, bounds, Timeouts::default()).await;
+        let (mut held, mut streams) = (Vec::new(), Vec::new());
+        for _ in 0..4 {
+            let mut client = Http2::connect(dial_from([127, 0, 0, 2], server.address).await, 65_535).await;
+            streams.push(client.stream().await);
+            held.push(client);
         }
-        let next = server.dial().await;
-        let waiting = tokio::spawn(serves(next));
-        assert_eq!(server.clients.totals().streams, 0, "there is no room");
-        drop(held);
-        waiting.await.unwrap();
+        server.serves().await;
+        assert_eq!(server.refused("connections"), 1);
+        held.remove(0).ended().await;
+        assert_eq!(server.clients.closed().count(CloseReason::Evicted), 1);
+        drop(streams);
+    });
+}
+
+#[test]
+fn calls_that_are_not_served_are_counted_and_end_their_connection() {
+    run(async {
+        let server = Server::with(1, Bounds::default(), Timeouts::default()).await;
+        // `GET /` on one stream after the other, by a client that does as if it heard nothing.
+        let (mut from, mut to) = server.dial().await.into_split();
+        to.write_all(HELLO).await.unwrap();
+        let mut said = vec![0; 64 * 1024];
+        let ended = 'calls: {
+            for stream in (1u32..20_000).step_by(2) {
+                let mut frame = BytesMut::new();
+                let block = b"\x82\x86\x84\x41\x09localhost";
+                frame.put_slice(&[0, 0, u8::try_from(block.len()).unwrap(), 1, 5]);
+                frame.put_u32(stream);
+                frame.put_slice(block);
+                // The next after an answer: so each is one that was taken.
+                if to.write_all(&frame).await.is_err() || matches!(from.read(&mut said).await, Ok(0) | Err(_))
+                {
+                    break 'calls true;
+                }
+            }
+            false
+        };
+        assert!(ended, "ten thousand calls were taken");
+        let counted = server.refused_calls();
+        assert!((8..512).contains(&counted), "{counted} calls were answered");
+        // One that does as it is told has some, each answered.
+        let client = Http2::connect(server.dial().await, 65_535).await;
+        let mut answered = 0;
+        let mut calls = client.0.clone();
+        while let Ok(mut ready) = calls.clone().ready().await {
+            let uri = "http://localhost/grpc.health.v1.Health/Check";
+            let call = Request::post(uri).header(header::CONTENT_TYPE, "application/grpc").body(()).unwrap();
+            let Ok((answer, _)) = ready.send_request(call, true) else { break };
+            let Ok(answer) = answer.await else { break };
+            assert_eq!(answer.headers()["grpc-status"], "12");
+            (answered, calls) = (answered + 1, ready);
+        }
+        assert!((8..64).contains(&answered), "{answered} calls were answered");
+        assert_eq!(server.refused_calls() - counted, answered);
+        assert!(server.clients.closed().count(CloseReason::Refused) > 0);
+        server.serves().await;
+    });
+}
+
+#[test]
+fn names_that_lead_nowhere_take_little_memory_from_others() {
+    const MIB: u64 = 1024 * 1024;
+    run(async {
+        let server = Server::with(1, Bounds::default(), Timeouts::default()).await;
+        let mut client = Http2::connect(server.dial().await, 16 * 1024 * 1024).await;
+        let mut streams = Vec::new();
+        for stream in 0..44 {
+            let names = (0..12_000).map(|n| format!("{stream:02}{n:05}")).collect();
+            let (requests, mut answer) = client.follow(names).await;
+            answer.data().await.unwrap().unwrap();
+            streams.push((requests, answer));
+            assert!(server.followed_bytes() <= 64 * MIB, "{}", server.followed_bytes());
+        }
+        assert!(server.followed_bytes() > 32 * MIB, "{}", server.followed_bytes());
+        // Of equal ones the oldest has made way, and holds nothing although nobody has read that it ended.
+        let followed = |view: &ClientView| view.stats.types.iter().map(|of| of.names).sum::<usize>();
+        let first = server.clients.list().into_iter().find(|view| view.id == 0);
+        assert_eq!(first.map_or(0, |view| followed(&view)), 0);
+        let (_requests, mut answer) = streams.remove(0);
+        while let Some(data) = answer.data().await {
+            data.unwrap();
+        }
+        let trailers = answer.trailers().await.unwrap().unwrap();
+        assert_eq!(trailers["grpc-status"], "8", "{trailers:?}");
+        assert!(server.refused("memory_of_client") > 0);
+        // All of them are one client, and yet one that wants little is served.
+        server.serves().await;
     });
 }
 
@@ -301,14 +396,14 @@ fn unauthenticated_connections_of_one_address_are_evicted_for_one_of_another() {
         for _ in 0..8 {
             silent.push(dial_from([127, 0, 0, 2], server.address).await);
         }
-        // One more of the same address is refused, one of another is not.
-        let mut refused = dial_from([127, 0, 0, 2], server.address).await;
-        assert!(matches!(refused.read(&mut [0; 64]).await, Ok(0) | Err(_)));
+        // For one more of the same address its oldest goes; one of another is served all the same.
+        silent.push(dial_from([127, 0, 0, 2], server.address).await);
+        server.has_ended_one(CloseReason::Evicted).await;
+        drop(silent.remove(0).read_to_end(&mut Vec::new()).await);
         assert_eq!(server.refused("handshakes_of_address"), 1);
         server.serves().await;
-        server.has_ended_one(CloseReason::Evicted).await;
-        // The oldest goes.
-        drop(silent.remove(0).read_to_end(&mut Vec::new()).await);
+        let from_there = dial_from([127, 0, 0, 2], server.address).await;
+        serves(from_there).await;
     });
 }
 
@@ -380,25 +475,23 @@ fn a_request_that_does_not_arrive_whole_ends_its_stream() {
 #[test]
 fn one_address_cannot_take_every_place() {
     run(async {
-        let server = Server::start(1).await;
-        let mut held = Vec::new();
+        let bounds = Bounds { connections_of_address: CONNECTIONS, ..Bounds::default() };
+        let server = Server::with(1, bounds, Timeouts::default()).await;
+        let (mut held, mut streams) = (Vec::new(), Vec::new());
         for _ in 0..CONNECTIONS + 20 {
-            held.push(server.dial().await);
+            let mut client = Http2::connect(dial_from([127, 0, 0, 2], server.address).await, 65_535).await;
+            streams.push(client.stream().await);
+            held.push(client);
         }
-        // Those beyond its share are closed at once; when the others end, there is room again.
-        let mut last = held.pop().unwrap();
-        assert!(matches!(last.read(&mut [0; 64]).await, Ok(0) | Err(_)));
+        // Its oldest end for its newest.
         assert_eq!(server.refused("connections_of_address"), 20);
-        drop(held);
-        let mut client = loop {
-            let mut io = server.dial().await;
-            io.write_all(HELLO).await.unwrap();
-            let mut said = [0; 9];
-            if io.read_exact(&mut said).await.is_ok() {
-                break io;
-            }
-        };
-        client.write_all(PING).await.unwrap();
+        for client in held.drain(..20) {
+            client.ended().await;
+        }
+        while server.clients.len() > CONNECTIONS {
+            tokio::task::yield_now().await;
+        }
         server.serves().await;
+        drop((held, streams));
     });
 }

@@ -12,7 +12,8 @@ pub const MAX_BYTES_OF_NAMES: usize = 64 * MAX_NAMES;
 pub const MAX_PROXY_NAMES: usize = 100_000;
 /// Most bytes that these names may have together.
 pub const MAX_BYTES_OF_PROXY_NAMES: usize = 100 * MAX_PROXY_NAMES;
-/// Most names that an Envoy may follow of one type without any of them being there.
+/// Most names that a client may follow of one type without any of them being there. An Envoy's stream ends beyond
+/// that; of a ztunnel's, which asks for whatever its pods connect to, those are forgotten that were asked for first.
 pub const MAX_UNRESOLVED_NAMES: usize = 10_000;
 /// Most names a client may say it holds.
 pub(crate) const MAX_OFFERED: usize = 1_000_000;

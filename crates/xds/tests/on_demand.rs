@@ -5,7 +5,9 @@
 mod support;
 
 use bytes::Bytes;
-use pilothouse_xds::{MAX_BYTES_OF_NAMES, ResourceType::*, Scope, SessionError, Writer};
+use pilothouse_xds::{
+    MAX_BYTES_OF_NAMES, MAX_UNRESOLVED_NAMES, ResourceType::*, Scope, SessionError, Writer,
+};
 use proptest::prelude::*;
 use prost::Message;
 use proto::Code;
@@ -147,6 +149,31 @@ fn an_unknown_name_is_answered_as_removed() {
     let response = only(client.drain(&writer.publish()));
     assert!(response.resources.is_empty());
     assert_eq!(response.removed_resources, ["/10.9.9.9", "pod/none"]);
+}
+
+#[test]
+fn of_very_many_names_that_lead_nowhere_the_oldest_are_forgotten() {
+    let mut writer = shop();
+    let mut client = on_demand(&mut writer);
+    let (mut told, before) = (0, client.session.held_bytes());
+    for turn in 0..4 {
+        let names: Vec<_> = (0..8_000).map(|n| format!("/11.{turn}.{}.{}", n / 256, n % 256)).collect();
+        let names: Vec<_> = names.iter().map(String::as_str).collect();
+        client.send(ask(&names, &[])).unwrap();
+        told += only(client.drain(&writer.publish())).removed_resources.len();
+        let of = &client.session.stats().types[0];
+        assert_eq!(of.unresolved, MAX_UNRESOLVED_NAMES.min(8_000 * (turn + 1)));
+        assert_eq!(of.names, of.unresolved + 1, "and the workload of the own node");
+    }
+    assert_eq!(told, 4 * 8_000, "each is answered");
+    let held = client.session.held_bytes() - before;
+    assert!(held < MAX_UNRESOLVED_NAMES * 256, "{held} bytes");
+    // One that was forgotten is asked for again when it is needed.
+    writer.put(&Scope::Mesh, Address, "pod/new", &pod("new", [11, 0, 0, 0], "n2", &[])).unwrap();
+    client.drain(&writer.publish());
+    client.send(ask(&["/11.0.0.0"], &[])).unwrap();
+    assert_eq!(names(&only(client.drain(&writer.publish()))), ["pod/new"]);
+    assert_eq!(client.session.stats().types[0].unresolved, MAX_UNRESOLVED_NAMES);
 }
 
 #[test]

@@ -220,8 +220,8 @@ async fn half_open_connections_of_one_address_do_not_block_others() -> anyhow::R
         open.push(socket.connect(plane.secure).await?);
     }
     plane.certificate(&token, None).await?;
-    let refused = ("too_many", 300 - 256);
-    until(LIMIT, async || Ok(plane.stats().handshakes.list().contains(&refused).then_some(()))).await?;
+    let evicted = ("evicted", 300 - 256);
+    until(LIMIT, async || Ok(plane.stats().handshakes.list().contains(&evicted).then_some(()))).await?;
     drop(open);
     Ok(())
 }

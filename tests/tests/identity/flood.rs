@@ -21,7 +21,11 @@ use tokio::time::timeout;
 /// Status codes of gRPC.
 const INVALID_ARGUMENT: &str = "3";
 const RESOURCE_EXHAUSTED: &str = "8";
+const UNIMPLEMENTED: &str = "12";
 const UNAUTHENTICATED: &str = "16";
+
+/// What a stream may say before anybody reads it, in bytes.
+const WINDOW: u32 = 8 << 20;
 
 /// An HTTP/2 connection over TLS that answers every PING.
 struct Http2 {
@@ -38,7 +42,10 @@ impl Http2 {
         let address = plane.secure.to_string();
         let tls = plane.client_options("")?.tls;
         let target = Target { address, tls, from: Some(from.into()), ..Target::default() };
-        let (calls, connection) = h2::client::handshake(dial(&target).await?).await?;
+        // Room for what a stream says first, which nobody reads here.
+        let mut builder = h2::client::Builder::new();
+        builder.initial_window_size(WINDOW).initial_connection_window_size(8 * WINDOW);
+        let (calls, connection) = builder.handshake(dial(&target).await?).await?;
         let driving = tokio::spawn(async move { drop(connection.await) });
         Ok(Self { calls, driving })
     }
@@ -149,7 +156,130 @@ async fn forged_tokens_exhaust_the_limit_of_their_own_address() -> anyhow::Resul
         .certificate(&laptop.ztunnel()?, None)
         .await
         .context("a new token of another address is accepted")?;
+    // And so is one of the same address, which nobody has seen before: what signs it is what counts.
+    let new = token(&laptop.state(), "ztunnel", Some("laptop"), 1800)?;
+    let connection = Http2::connect_from([127, 0, 0, 2], &plane).await?;
+    assert_eq!(connection.ask(&new).await?, INVALID_ARGUMENT, "it is known, and asks for nothing");
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_of_no_service_are_counted_and_end_their_connection() -> anyhow::Result<()> {
+    let plane = Plane::open(&Laptop::new()?.args).await?;
+    let unauthenticated = Http2::connect(&plane).await?;
+    let mut refused = 0;
+    while let Ok(status) = unauthenticated.call("/made.up.Service/Method", None, Vec::new()).await {
+        assert_eq!(status, UNIMPLEMENTED);
+        refused += 1;
+        anyhow::ensure!(refused < 1000, "as many as it likes");
+    }
+    assert!(refused >= 8, "{refused} calls were answered");
+    assert_eq!(plane.refused_calls(), refused, "each is counted");
+    unauthenticated.ended().await?;
+    assert_eq!(plane.ended(CloseReason::Refused), 1);
+    Ok(())
+}
+
+/// A ztunnel's stream, its new connections and its certificates, while others do what they do.
+async fn ztunnel_is_served(plane: &Plane, token: &str) -> anyhow::Result<()> {
+    let options = Options { node: Node::ztunnel("laptop"), ..plane.client_options(token)? };
+    let client = Client::connect(options).await.context("a stream")?;
+    client.until("both types answered", |state| state.is_ready()).await?;
+    for _ in 0..10 {
+        plane.certificate(token, None).await.context("a certificate on a new connection")?;
+    }
+    assert!(client.with(|state| state.is_connected()), "its stream stays open");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_pod_has_few_connections_from_however_many_addresses() -> anyhow::Result<()> {
+    const OF_CLIENT: usize = 8;
+    let mut laptop = Laptop::new()?;
+    laptop.args.bounds.connections_per_client = OF_CLIENT as u32;
+    let plane = Plane::open(&laptop.args).await?;
+    let pod = token(&laptop.state(), "other", Some("laptop"), 3600)?;
+    let mut held = Vec::new();
+    for _ in 0..5 {
+        for address in 2..18 {
+            let connection = Http2::connect_from([127, 0, 0, address], &plane).await?;
+            assert_eq!(connection.ask(&pod).await?, INVALID_ARGUMENT, "its newest is served");
+            held.push(connection);
+        }
+    }
+    let evicted = (held.len() - OF_CLIENT) as u64;
+    assert_eq!(plane.bounded("connections_of_client"), evicted);
+    for connection in held.drain(..evicted as usize) {
+        connection.ended().await?;
+    }
+    assert_eq!(plane.ended(CloseReason::Evicted), evicted);
+    for connection in &held {
+        assert_eq!(connection.ask(&pod).await?, INVALID_ARGUMENT);
+    }
+    ztunnel_is_served(&plane, &laptop.ztunnel()?).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn silent_connections_of_its_own_address_leave_a_ztunnel_its_own() -> anyhow::Result<()> {
+    let mut laptop = Laptop::new()?;
+    laptop.args.bounds.handshakes_per_address = 32;
+    let plane = Plane::open(&laptop.args).await?;
+    let token = laptop.ztunnel()?;
+    // As behind a translated address: more than it may have, and more all the while.
+    let mut silent = Vec::new();
+    for _ in 0..64 {
+        silent.push(TcpStream::connect(plane.secure).await?);
+    }
+    let secure = plane.secure;
+    let flood = tokio::spawn(async move {
+        loop {
+            if let Ok(stream) = TcpStream::connect(secure).await {
+                silent.rotate_left(1);
+                silent.pop();
+                silent.push(stream);
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    });
+    let served = ztunnel_is_served(&plane, &token).await;
+    flood.abort();
+    assert!(plane.bounded("handshakes_of_address") >= 32, "the flood was one");
+    served
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_that_a_ztunnel_follows_take_bounded_memory() -> anyhow::Result<()> {
+    let laptop = Laptop::new()?;
+    let plane = Plane::open(&laptop.args).await?;
+    let stolen = laptop.ztunnel()?;
+    let connection = Http2::connect(&plane).await?;
+    let mut streams = Vec::new();
+    for stream in 0..8 {
+        let names: Vec<String> = (0..30_000).map(|n| format!("{stream}{n:05}")).collect();
+        let first = DeltaDiscoveryRequest {
+            node: Some(proxy()),
+            type_url: proto::type_url::ADDRESS.to_owned(),
+            resource_names_subscribe: names,
+            ..DeltaDiscoveryRequest::default()
+        };
+        let mut data = BytesMut::from(&announcing(u32::try_from(first.encoded_len())?)[..]);
+        first.encode(&mut data)?;
+        let request = Request::post(format!("https://localhost{STREAM}"))
+            .header("content-type", "application/grpc")
+            .header("authorization", format!("Bearer {stolen}"));
+        let mut calls = connection.calls.clone().ready().await?;
+        let (answer, mut requests) = calls.send_request(request.body(())?, false)?;
+        requests.send_data(data.freeze(), false)?;
+        let mut answer = answer.await?.into_body();
+        // That none of them is there: after that, most are forgotten.
+        let received = timeout(LIMIT, answer.data()).await.context("no answer")?;
+        assert!(!received.context("the stream ended")??.is_empty());
+        streams.push((requests, answer));
+    }
+    let followed = plane.followed("ztunnels");
+    assert!(followed > 0 && followed < 8 * (2 << 20), "{followed} bytes");
+    let other = token(&laptop.state(), "ztunnel", Some("laptop"), 1800)?;
+    ztunnel_is_served(&plane, &other).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -166,27 +296,45 @@ async fn handshake_that_times_out_releases_its_permit() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn certificates_of_all_clients_together_are_bounded() -> anyhow::Result<()> {
+async fn certificates_of_pods_together_are_bounded_and_take_none_from_ztunnels() -> anyhow::Result<()> {
     let mut laptop = Laptop::new()?;
-    // A burst of four for each client, eighty for all.
+    // A burst of four for each client, sixteen for all pods, and eighty for all ztunnels.
     laptop.args.identity.certificates_per_second = 1;
     let plane = Plane::open(&laptop.args).await?;
     let connection = Http2::connect(&plane).await?;
-    let mut accepted = 0;
-    let last = 'clients: loop {
-        let name = format!("client-{accepted}");
-        let token = token(&laptop.state(), &name, Some("laptop"), 3600)?;
+    let pod = |name: String| token(&laptop.state(), &name, Some("laptop"), 3600);
+    // Requests that ask for nothing take nothing from others.
+    for n in 0..30 {
+        let token = pod(format!("empty-{n}"))?;
         for _ in 0..3 {
-            match connection.ask(&token).await?.as_str() {
-                INVALID_ARGUMENT => accepted += 1,
-                refused => break 'clients refused.to_owned(),
-            }
+            assert_eq!(connection.ask(&token).await?, INVALID_ARGUMENT);
         }
-    };
-    assert!(accepted >= 80, "{accepted} were accepted");
-    assert_eq!(last, RESOURCE_EXHAUSTED, "below the limit of one client");
+    }
+    let (mut issued, mut refused) = (0, None);
+    while refused.is_none() && issued < 1000 {
+        let token = pod(format!("client-{issued}"))?;
+        refused = plane.certificate(&token, None).await.err();
+        issued += 1;
+    }
+    let refused = refused.context("as many as they like")?.to_string();
+    assert!(issued >= 16 && refused.contains("too many requests"), "{issued}: {refused}");
     assert_eq!(plane.bounded("certificates_of_client"), 1);
+    for _ in 0..3 {
+        plane.certificate(&laptop.ztunnel()?, None).await.context("a ztunnel's budget is its own")?;
+    }
     Ok(())
+}
+
+/// What a ztunnel says of itself.
+fn proxy() -> Proxy {
+    let id = "ztunnel~10.0.0.1~ztunnel.istio-system~istio-system.svc".to_owned();
+    let metadata = [("NAMESPACE", "istio-system"), ("SERVICE_ACCOUNT", "ztunnel"), ("NODE_NAME", "laptop")];
+    let fields = metadata.into_iter().map(|(key, value)| {
+        let kind = Some(prost_types::value::Kind::StringValue(value.to_owned()));
+        (key.to_owned(), prost_types::Value { kind })
+    });
+    let metadata = Some(prost_types::Struct { fields: fields.collect() });
+    Proxy { id, metadata, ..Proxy::default() }
 }
 
 /// The prefix of a message of this length.
@@ -211,15 +359,8 @@ async fn only_a_ztunnel_may_send_a_very_long_request() -> anyhow::Result<()> {
     // The resources of a long-lived client in a large mesh.
     let held = (0..150_000)
         .map(|n| (format!("Kubernetes//Pod/a-namespace/{n:0>100}"), "0123456789abcdef".to_owned()));
-    let id = "ztunnel~10.0.0.1~ztunnel.istio-system~istio-system.svc".to_owned();
-    let metadata = [("NAMESPACE", "istio-system"), ("SERVICE_ACCOUNT", "ztunnel"), ("NODE_NAME", "laptop")];
-    let fields = metadata.into_iter().map(|(key, value)| {
-        let kind = Some(prost_types::value::Kind::StringValue(value.to_owned()));
-        (key.to_owned(), prost_types::Value { kind })
-    });
-    let metadata = Some(prost_types::Struct { fields: fields.collect() });
     let first = DeltaDiscoveryRequest {
-        node: Some(Proxy { id, metadata, ..Proxy::default() }),
+        node: Some(proxy()),
         type_url: proto::type_url::ADDRESS.to_owned(),
         initial_resource_versions: held.collect(),
         ..DeltaDiscoveryRequest::default()

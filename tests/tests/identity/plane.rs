@@ -211,6 +211,16 @@ impl Plane {
         self.clients.refusals().list().iter().find(|(name, _)| *name == bound).map_or(0, |(_, count)| *count)
     }
 
+    /// Returns the number of calls that were refused for what they asked for.
+    pub fn refused_calls(&self) -> u64 {
+        self.clients.refusals().calls().iter().map(|(_, count)| count).sum()
+    }
+
+    /// Returns how many bytes are held for what clients of a kind follow.
+    pub fn followed(&self, kind: &str) -> u64 {
+        self.clients.followed_bytes().iter().find(|(name, _)| *name == kind).map_or(0, |(_, bytes)| *bytes)
+    }
+
     /// Returns the number of connections closed for a reason.
     pub fn ended(&self, reason: CloseReason) -> u64 {
         self.clients.closed().count(reason)

@@ -139,11 +139,20 @@ impl Authenticator {
             Some(cached) => cached,
             None => {
                 let address = connection.address.map(|a| a.ip());
-                self.token_limits.check(address, self.clock.monotonic()).map_err(Refused::rate_limited)?;
-                let verified = self.tokens.verify(token, now).await;
-                // A token that could not be verified counts neither as valid nor as invalid.
-                if !matches!(&verified, Err(refused) if refused.code == ca::Code::Unavailable) {
-                    self.token_limits.record(address, verified.is_ok(), self.clock.monotonic());
+                let may_review = || {
+                    let limited = self.token_limits.may_review(address, self.clock.monotonic());
+                    limited.map_err(Refused::rate_limited)
+                };
+                let verified = self.tokens.verify(token, now, &may_review).await;
+                match &verified {
+                    Ok(_) => self.token_limits.record_valid(address, self.clock.monotonic()),
+                    // A token that could not be verified counts neither as valid nor as invalid.
+                    Err(refused)
+                        if matches!(refused.code, ca::Code::Unavailable | ca::Code::ResourceExhausted) => {}
+                    Err(_) => {
+                        let limited = self.token_limits.record_invalid(address, self.clock.monotonic());
+                        limited.map_err(Refused::rate_limited)?;
+                    }
                 }
                 verified?
             }

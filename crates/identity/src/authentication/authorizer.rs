@@ -28,11 +28,14 @@ const MAX_CLIENTS: usize = 64 * 1024;
 /// How often one client may open streams.
 const STREAMS_PER_CLIENT: Rate = Rate { burst: 50, per_second: 10 };
 
-/// How often all clients together may open streams.
+/// How often all ztunnels together may open streams, and again all others.
 const STREAMS_TOTAL: Rate = Rate { burst: 20_000, per_second: 5000 };
 
-/// The certificate rate of all clients together, as a multiple of that of one client.
-const TOTAL_CERTIFICATES_FACTOR: u32 = 20;
+/// The certificate rate of all ztunnels together, as a multiple of that of one client.
+const CERTIFICATES_OF_ZTUNNELS: u32 = 20;
+
+/// That of all others: each asks for its own only.
+const CERTIFICATES_OF_OTHERS: u32 = 4;
 
 /// Settings of [`Authorizer`].
 #[derive(Debug, Clone)]
@@ -96,11 +99,34 @@ pub struct Authorizer {
     authenticator: Authenticator,
     index: Arc<IdentityIndex>,
     authority: Authority,
-    stream_rate: Mutex<Limiter<String>>,
-    certificate_rate: Mutex<Limiter<String>>,
+    ztunnels: Rates,
+    others: Rates,
     open_streams: KeyedSemaphore<String>,
     clock: Arc<dyn Clock>,
     stats: Arc<IdentityStats>,
+}
+
+/// How often clients of a kind may do something, each and together.
+struct Rates {
+    streams: Mutex<Limiter<String>>,
+    certificates: Mutex<Limiter<String>>,
+}
+
+impl Rates {
+    /// One client may have this many certificates a second, and all `factor` times as many.
+    fn new(certificates: u32, factor: u32, now: Duration) -> Self {
+        let rate = |times: u32| {
+            let per_second = certificates.max(1).saturating_mul(times);
+            Rate { burst: per_second.saturating_mul(4), per_second }
+        };
+        let limiter = |per_client, total| {
+            Mutex::new(Limiter::new(Limits { per_client, total, max_clients: MAX_CLIENTS }, now))
+        };
+        Self {
+            streams: limiter(STREAMS_PER_CLIENT, STREAMS_TOTAL),
+            certificates: limiter(rate(1), rate(factor)),
+        }
+    }
 }
 
 impl Authorizer {
@@ -113,20 +139,10 @@ impl Authorizer {
         clock: Arc<dyn Clock>,
         stats: Arc<IdentityStats>,
     ) -> Self {
-        let rate = settings.certificates_per_second.max(1);
-        let times = |factor: u32| rate.saturating_mul(factor);
-        let per_client = Rate { burst: times(4), per_second: rate };
-        let total = Rate {
-            burst: times(4 * TOTAL_CERTIFICATES_FACTOR),
-            per_second: times(TOTAL_CERTIFICATES_FACTOR),
-        };
-        let start = clock.monotonic();
-        let limiter = |per_client, total| {
-            Mutex::new(Limiter::new(Limits { per_client, total, max_clients: MAX_CLIENTS }, start))
-        };
+        let (start, rate) = (clock.monotonic(), settings.certificates_per_second);
         Self {
-            stream_rate: limiter(STREAMS_PER_CLIENT, STREAMS_TOTAL),
-            certificate_rate: limiter(per_client, total),
+            ztunnels: Rates::new(rate, CERTIFICATES_OF_ZTUNNELS, start),
+            others: Rates::new(rate, CERTIFICATES_OF_OTHERS, start),
             open_streams: KeyedSemaphore::new(settings.streams_per_client),
             settings,
             authenticator,
@@ -170,6 +186,11 @@ impl Authorizer {
         self.index.mesh().authorizer.trusts(&account.namespace, &account.service_account)
     }
 
+    /// Those of the caller's kind: neither uses up what the other has.
+    fn rates(&self, caller: &Authenticated) -> &Rates {
+        if self.is_ztunnel(caller) { &self.ztunnels } else { &self.others }
+    }
+
     /// Permits an authenticated caller to open a stream. The node is authorized later, by
     /// [`Authorizer::authorize_node`].
     ///
@@ -177,7 +198,7 @@ impl Authorizer {
     /// [`Refused`]: too many streams, or the caller's pod is gone.
     pub async fn permit_stream(&self, caller: &Authenticated) -> Result<StreamPermit, Refused> {
         let (now, client) = (self.clock.monotonic(), caller.client());
-        self.stream_rate.lock().take(client.clone(), now).map_err(Refused::rate_limited)?;
+        self.rates(caller).streams.lock().take(client.clone(), now).map_err(Refused::rate_limited)?;
         let permit = self.open_streams.try_acquire(client).ok_or_else(|| Refused {
             code: ca::Code::ResourceExhausted,
             reason: "too_many_streams",
@@ -251,13 +272,15 @@ impl Authorizer {
         refused
     }
 
-    /// Permits a caller to request a certificate, before its request is read.
+    /// Permits a caller to request a certificate, before its request is read. From what all may have together it is
+    /// taken only once the request is in order, by [`issue`](Self::issue).
     ///
     /// # Errors
     /// [`Refused`]: too many requests, or the caller's pod is gone.
     pub async fn permit_certificate(&self, caller: &Authenticated) -> Result<(), Refused> {
         let now = self.clock.monotonic();
-        self.certificate_rate.lock().take(caller.client(), now).map_err(Refused::rate_limited)?;
+        let own = self.rates(caller).certificates.lock().take_own(caller.client(), now);
+        own.map_err(Refused::rate_limited)?;
         self.authenticator.check_alive(caller).await
     }
 
@@ -348,7 +371,12 @@ impl Authorizer {
             Credential::Token => ttl_seconds,
         };
         let client = caller.client();
-        let request = IssueRequest { client: &client, csr, identity: &identity, signer: chosen, ttl_seconds };
+        let charge = || {
+            let total = self.rates(caller).certificates.lock().take_total(self.clock.monotonic());
+            total.map_err(Refused::rate_limited)
+        };
+        let (client, identity) = (&*client, &identity);
+        let request = IssueRequest { client, csr, identity, signer: chosen, ttl_seconds, charge: &charge };
         let issued = signer.issue(request, &*self.clock).await?;
         self.stats.leaves.add(issued.validity.not_after, self.clock.now());
         tracing::info!(

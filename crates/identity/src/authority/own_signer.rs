@@ -62,6 +62,7 @@ impl OwnSigner {
         clock: &dyn Clock,
     ) -> Result<Issued, Refused> {
         let csr = SigningRequest::from_pem(request.csr)?;
+        (request.charge)()?;
         let IssueRequest { identity, ttl_seconds, .. } = request;
         let now = clock.now();
         let below = self.intermediate.as_ref().and_then(|own| own.issuer(&self.issuer, now));
@@ -133,8 +134,14 @@ mod tests {
     #[tokio::test]
     async fn rsa_signature_does_not_block_the_async_thread() {
         let (signer, csr, identity, clock) = (rsa(), request(), identity(), SystemClock::default());
-        let request =
-            IssueRequest { csr: &csr, identity: &identity, signer: "", client: "a", ttl_seconds: 0 };
+        let request = IssueRequest {
+            csr: &csr,
+            identity: &identity,
+            signer: "",
+            client: "a",
+            ttl_seconds: 0,
+            charge: &|| Ok(()),
+        };
         let mut signing = pin!(signer.issue(request, &clock));
         assert!(poll!(signing.as_mut()).is_pending(), "it is made on another thread");
         signing.await.unwrap();
@@ -144,8 +151,14 @@ mod tests {
     async fn intermediate_signs_inline_below_an_rsa_root_alone() {
         let (csr, identity, clock) = (request(), identity(), SystemClock::default());
         let signer = OwnSigner::new(root(), Some(TrustDomain::default()));
-        let request =
-            IssueRequest { csr: &csr, identity: &identity, signer: "", client: "a", ttl_seconds: 0 };
+        let request = IssueRequest {
+            csr: &csr,
+            identity: &identity,
+            signer: "",
+            client: "a",
+            ttl_seconds: 0,
+            charge: &|| Ok(()),
+        };
         let issued = signer.issue(request, &clock).now_or_never().expect("made inline").unwrap();
         assert_eq!(issued.chain.len(), 3);
         let own = signer.intermediate().unwrap().unwrap();
@@ -160,8 +173,14 @@ mod tests {
     #[tokio::test]
     async fn pending_signatures_of_one_client_are_bounded_and_do_not_delay_another() {
         let (signer, csr, identity, clock) = (rsa(), request(), identity(), SystemClock::default());
-        let request =
-            |client| IssueRequest { csr: &csr, identity: &identity, signer: "", client, ttl_seconds: 0 };
+        let request = |client| IssueRequest {
+            csr: &csr,
+            identity: &identity,
+            signer: "",
+            client,
+            ttl_seconds: 0,
+            charge: &|| Ok(()),
+        };
         let flood = join_all((0..1000).map(|_| signer.issue(request("greedy"), &clock)));
         let (flood, other) = tokio::join!(flood, signer.issue(request("modest"), &clock));
         other.unwrap();

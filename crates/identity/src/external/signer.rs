@@ -57,9 +57,11 @@ impl ExternalSigner {
         request: IssueRequest<'_>,
         clock: &dyn Clock,
     ) -> Result<Issued, Refused> {
-        let IssueRequest { client, csr, identity, signer, ttl_seconds } = request;
+        let IssueRequest { client, csr, identity, signer, ttl_seconds, charge } = request;
         let request = ExternalRequest::of_workload(csr, identity, ttl_seconds, &self.ttl)?;
-        self.sign(Requester::Client(client), &request, &self.names.choose(signer)?, clock).await
+        let signer = self.names.choose(signer)?;
+        charge()?;
+        self.sign(Requester::Client(client), &request, &signer, clock).await
     }
 
     /// Requests a serving certificate of the control plane.

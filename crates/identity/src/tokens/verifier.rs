@@ -166,12 +166,18 @@ impl TokenVerifier {
         cache
     }
 
-    /// Verifies a token.
+    /// Verifies a token. `may_review` is asked before the API server is: a signature is verified for whoever shows
+    /// one, and a review costs others something.
     ///
     /// # Errors
     /// [`Refused`]: `Unauthenticated` for a token that is not accepted, `Unavailable` when it could
-    /// not be verified.
-    pub async fn verify(&self, token: &str, now: UnixTime) -> Result<Arc<ServiceAccountToken>, Refused> {
+    /// not be verified, and what `may_review` says.
+    pub async fn verify(
+        &self,
+        token: &str,
+        now: UnixTime,
+        may_review: &(dyn Fn() -> Result<(), Refused> + Sync),
+    ) -> Result<Arc<ServiceAccountToken>, Refused> {
         // An oversized token is neither hashed nor sent anywhere.
         if token.len() > ca::token::MAX_TOKEN_BYTES {
             return Err(TokenRefusal::TooLong(token.len()).into());
@@ -182,7 +188,7 @@ impl TokenVerifier {
                 let verified = verify_with(keys, token, rule.policy(LEEWAY), now).await?;
                 (verified.ok_or(TokenRefusal::Issuer)?, "issuer", LOCAL_TTL)
             }
-            None => self.verify_primary(token, now).await?,
+            None => self.verify_primary(token, now, may_review).await?,
         };
         self.stats.tokens.add(how);
         let verified = Arc::new(verified);
@@ -208,6 +214,7 @@ impl TokenVerifier {
         &self,
         token: &str,
         now: UnixTime,
+        may_review: &(dyn Fn() -> Result<(), Refused> + Sync),
     ) -> Result<(ServiceAccountToken, &'static str, Duration), Refused> {
         let policy = |issuers| TokenPolicy {
             issuers,
@@ -228,6 +235,7 @@ impl TokenVerifier {
         match local {
             Some(verified) => Ok((verified, "local", LOCAL_TTL)),
             None => {
+                may_review()?;
                 let policy = policy(Vec::new());
                 Ok((reviewer.review(token, &policy, now).await?, "review", REVIEWED_TTL))
             }

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use xds::{AckState, Node, RefusedResource, ResourceType, Scope, Session, SessionStats};
 
 use crate::latencies::Latencies;
-use crate::limits::{CloseCounts, Refusals};
+use crate::limits::{CloseCounts, MemoryBudgets, Refusals};
 
 /// All streams that are open, sums over those that were, refusals and closed connections.
 #[derive(Debug, Clone, Default)]
@@ -18,6 +18,7 @@ pub struct Clients {
     refusals: Arc<Refusals>,
     closed: Arc<CloseCounts>,
     latencies: Arc<Latencies>,
+    memory: Arc<MemoryBudgets>,
     /// Rises whenever an Envoy refuses something else than before, or goes that refused something.
     refusal_changes: Arc<watch::Sender<u64>>,
 }
@@ -163,6 +164,15 @@ impl Clients {
     /// How long clients wait.
     pub fn latencies(&self) -> &Arc<Latencies> {
         &self.latencies
+    }
+
+    /// Bytes that are held for what clients follow, by kind of clients.
+    pub fn followed_bytes(&self) -> Vec<(&'static str, u64)> {
+        self.memory.followed()
+    }
+
+    pub(super) fn memory(&self) -> &MemoryBudgets {
+        &self.memory
     }
 
     /// All open streams, oldest first.

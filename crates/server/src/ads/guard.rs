@@ -108,7 +108,7 @@ impl StreamGuard {
             }
         };
         let caller = from
-            .authenticate(authorizer, headers)
+            .authenticate(authorizer, headers, refusals)
             .await
             .inspect_err(|refused| refuse(refused, Bound::TokensOfAddress, None))?;
         let permit = authorizer

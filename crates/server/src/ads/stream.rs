@@ -16,7 +16,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http_body::{Body, Frame};
-use limits::{Rate, TokenBucket, truncated};
+use limits::{Exhausted, Rate, TokenBucket, truncated};
 use tokio::sync::watch;
 use tokio::time::{Sleep, sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -32,7 +32,7 @@ use super::guard::{StreamGuard, check_subscription};
 use super::secrets::{self, Secrets};
 use crate::grpc::{PREFIX_BYTES, Status, prefix};
 use crate::latencies::StreamTimes;
-use crate::limits::{Bound, Request, RequestReader};
+use crate::limits::{Bound, Request, RequestReader, StreamMemory};
 
 /// How long a returning ztunnel's answer waits for its other subscription.
 ///
@@ -199,11 +199,16 @@ impl Ads {
             let message = "not ready: the cluster has not been read yet";
             return Err(Status::new(Code::Unavailable, message));
         };
+        let registration = self.clients.register(peer, self.session(variant, Vec::new()));
+        let client = Arc::clone(&registration.client);
+        let forget = move || client.session.lock().forget_names();
+        let memory = self.clients.memory().open(guard.as_ref().map(StreamGuard::client), forget);
         Ok(AdsStream {
             requests,
+            memory,
             subscription: self.fanout.subscribe(),
             latest,
-            registration: self.clients.register(peer, self.session(variant, Vec::new())),
+            registration,
             ads: self.clone(),
             variant,
             sending: None,
@@ -235,6 +240,7 @@ pub(crate) struct AdsStream<B> {
     drain: Pin<Box<WaitForCancellationFutureOwned>>,
     /// None where callers are not authenticated.
     guard: Option<StreamGuard>,
+    memory: StreamMemory,
     secrets: Secrets,
     opened: Instant,
     times: StreamTimes,
@@ -255,12 +261,32 @@ where
     fn take_requests(&mut self, cx: &mut Context<'_>) -> Result<bool, Status> {
         for _ in 0..REQUESTS_PER_TURN {
             match self.requests.poll_next(cx) {
-                Poll::Ready(Ok(Some(request))) => self.take_request(&request)?,
+                Poll::Ready(Ok(Some(request))) => {
+                    self.take_request(&request)?;
+                    self.charge()?;
+                }
                 Poll::Ready(Err(status)) => return Err(status),
                 Poll::Ready(Ok(None)) | Poll::Pending => return Ok(false),
             }
         }
         Ok(true)
+    }
+
+    /// Charges the client for what its session holds.
+    fn charge(&mut self) -> Result<(), Status> {
+        let (held, listed) = {
+            let session = self.registration.client.session.lock();
+            (session.held_bytes(), session.listed_bytes())
+        };
+        self.memory.charge(held, listed).map_err(|exhausted| self.exhausted(exhausted))
+    }
+
+    fn exhausted(&self, exhausted: Exhausted) -> Status {
+        self.registration.clients().refusals().add(Bound::MemoryOfClient, &truncated(self.memory.client()));
+        let message = format!(
+            "what is followed here takes too much memory: {exhausted}; follow fewer names, or all of a type"
+        );
+        Status::new(Code::ResourceExhausted, message)
     }
 
     fn count_refused_request(&self) {
@@ -374,6 +400,9 @@ where
             if let Some(guard) = &mut self.guard {
                 guard.check_pod(cx)?;
             }
+            if self.memory.is_evicted(cx) {
+                return Poll::Ready(Err(self.exhausted(Exhausted::Evicted)));
+            }
             if let Some(response) = &mut self.sending {
                 if let Some(chunk) = response.next() {
                     return Poll::Ready(Ok(chunk));
@@ -394,6 +423,8 @@ where
             self.take_secrets(cx);
             self.follow_snapshots(cx);
             let next = self.registration.client.session.lock().poll(&self.latest)?;
+            // Names that were sent are followed, and what was listed is compared by now.
+            self.charge()?;
             if let Some(mut response) = next {
                 let Some(prefix) = prefix(response.message_len()) else {
                     let message = format!("response of {} bytes fits no message", response.message_len());

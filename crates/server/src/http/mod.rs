@@ -1,14 +1,14 @@
 //! The plain HTTP/1 ports, for health and for monitoring.
 //!
-//! A client takes little of them: connections are few and short, and when all slots are taken the peer that
-//! holds the most loses its oldest, so that the kubelet is answered beside any flood.
+//! A client takes little of them: connections are few and short, and a peer that holds as many as it may, or the most
+//! when all slots are taken, loses its oldest, so that the kubelet is answered beside any flood.
 
-use crate::limits::Slot;
+use crate::limits::{Slot, peer_slots};
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use limits::{FairSlots, Peer};
+use limits::Peer;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -44,7 +44,7 @@ impl Default for HttpBounds {
 
 /// Serves until `stop` is cancelled and what is open has ended.
 pub async fn serve(listener: TcpListener, router: Router, bounds: HttpBounds, stop: CancellationToken) {
-    let slots = FairSlots::new(bounds.connections, bounds.connections_of_address);
+    let slots = peer_slots(bounds.connections, bounds.connections_of_address);
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -60,10 +60,10 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: HttpBounds, st
             }
         };
         match Slot::acquire(&slots, Peer::of(peer.ip())) {
-            Ok(slot) => {
+            Ok((slot, _)) => {
                 connections.spawn(connection(stream, router.clone(), slot, bounds, stop.clone()));
             }
-            Err(reason) => tracing::debug!(%peer, ?reason, "refused a connection for HTTP"),
+            Err(error) => tracing::debug!(%peer, %error, "refused a connection for HTTP"),
         }
     }
     connections.close();
@@ -158,12 +158,12 @@ mod tests {
         for _ in 0..5 {
             flood.push(dial([127, 0, 0, 2], address).await);
         }
-        assert_eq!(rest(flood.last_mut().unwrap()).await, "", "it holds as many as it may");
+        assert_eq!(rest(&mut flood[0]).await, "", "it holds as many as it may: its oldest goes");
         let mut probe = dial([127, 0, 0, 1], address).await;
         probe.write_all(ASK).await.unwrap();
         let answer = rest(&mut probe).await;
         assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("here"), "{answer}");
-        assert_eq!(rest(&mut flood[0]).await, "", "the oldest was evicted");
+        assert_eq!(rest(&mut flood[1]).await, "", "the oldest was evicted");
     }
 
     #[tokio::test]

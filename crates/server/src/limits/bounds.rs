@@ -8,14 +8,17 @@ use limits::{LogThrottle, Occurrences, truncated};
 use parking_lot::Mutex;
 use proto::Code;
 use std::fmt::Display;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 /// How much one client may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
-    /// Connections of all together at once, on each port.
+    /// Connections of all together at once whose caller is known, on each port.
     pub connections: usize,
-    /// Connections of one address at once, on each port.
+    /// Those of one client.
+    pub connections_of_client: usize,
+    /// Those of one address, on a port whose callers show no credential.
     pub connections_of_address: usize,
     /// Connections of all together at once on which no caller is authenticated yet, on each port.
     pub unauthenticated: usize,
@@ -27,6 +30,7 @@ impl Default for Bounds {
     fn default() -> Self {
         Self {
             connections: 16 * 1024,
+            connections_of_client: 32,
             connections_of_address: 1024,
             unauthenticated: 4096,
             handshakes_of_address: 256,
@@ -37,28 +41,34 @@ impl Default for Bounds {
 /// The bounds at which clients are refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bound {
-    /// Connections of a port: the next one waits for another's end.
+    /// Connections of a port: the client with the most loses one.
     Connections,
-    /// Connections of one address.
+    /// Connections of one client: its oldest ends.
+    ConnectionsOfClient,
+    /// Connections of one address, or its network, where callers show no credential: the oldest ends.
     ConnectionsOfAddress,
-    /// TLS handshakes of one address, and its connections on which no caller is authenticated yet.
+    /// TLS handshakes of one address, or its network, in a time, and its connections on which no caller is
+    /// authenticated yet, of which the oldest ends.
     HandshakesOfAddress,
-    /// Connections of a port on which no caller is authenticated yet, where no address holds more of them.
+    /// Connections of a port on which no caller is authenticated yet: whoever has the most loses its oldest.
     Unauthenticated,
-    /// New tokens of one address, or of all, in a time.
+    /// Invalid tokens of one address, or its network, in a time; reviews of tokens of one address, or of all.
     TokensOfAddress,
     /// Streams of one client, open or in a time.
     StreamsOfClient,
     /// Requests of one stream in a time.
     RequestsOfStream,
-    /// Certificates of one client, or of all, in a time.
+    /// Certificates of one client, or of all of its kind, in a time.
     CertificatesOfClient,
+    /// Memory for what one client follows or lists, or all of its kind.
+    MemoryOfClient,
 }
 
 impl Bound {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Connections,
+        Self::ConnectionsOfClient,
         Self::ConnectionsOfAddress,
         Self::HandshakesOfAddress,
         Self::Unauthenticated,
@@ -66,12 +76,14 @@ impl Bound {
         Self::StreamsOfClient,
         Self::RequestsOfStream,
         Self::CertificatesOfClient,
+        Self::MemoryOfClient,
     ];
 
     /// Returns its name, for metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Connections => "connections",
+            Self::ConnectionsOfClient => "connections_of_client",
             Self::ConnectionsOfAddress => "connections_of_address",
             Self::HandshakesOfAddress => "handshakes_of_address",
             Self::Unauthenticated => "unauthenticated",
@@ -79,6 +91,7 @@ impl Bound {
             Self::StreamsOfClient => "streams_of_client",
             Self::RequestsOfStream => "requests_of_stream",
             Self::CertificatesOfClient => "certificates_of_client",
+            Self::MemoryOfClient => "memory_of_client",
         }
     }
 
@@ -86,6 +99,10 @@ impl Bound {
     fn remedy(self) -> &'static str {
         match self {
             Self::Connections | Self::Unauthenticated => "run more replicas",
+            Self::ConnectionsOfClient => {
+                "if many proxies have this pod or certificate in common, raise --connections-per-client"
+            }
+            Self::MemoryOfClient => "look at this client: it follows more than any known version",
             Self::ConnectionsOfAddress => {
                 "if many clients share this address, as behind NAT, raise --connections-per-address"
             }
@@ -102,10 +119,31 @@ impl Bound {
     }
 }
 
+/// Why a call is refused before anybody is asked who they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RefusedCall {
+    /// It is no call of gRPC.
+    NotGrpc,
+    /// Its method is not served.
+    UnknownMethod,
+}
+
+impl RefusedCall {
+    const ALL: [Self; 2] = [Self::NotGrpc, Self::UnknownMethod];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::NotGrpc => "not_grpc",
+            Self::UnknownMethod => "unknown_method",
+        }
+    }
+}
+
 /// Refusals at the bounds since the start, and which refusals were logged lately.
 #[derive(Debug, Default)]
 pub struct Refusals {
     at_bounds: Mutex<[Occurrences; Bound::ALL.len()]>,
+    calls: [AtomicU64; RefusedCall::ALL.len()],
     throttle: Mutex<LogThrottle>,
 }
 
@@ -124,7 +162,8 @@ impl Refusals {
     /// Counts a refusal at `bound` if that is what it was refused for; tells whether it is.
     pub(crate) fn add_if_exhausted(&self, refused: &Refused, bound: Bound, client: &dyn Display) -> bool {
         let is_exhausted = refused.code == Code::ResourceExhausted;
-        if is_exhausted {
+        // A connection that has no place is counted where it is refused.
+        if is_exhausted && refused.reason != "too_many_connections" {
             self.add(bound, client);
         }
         is_exhausted
@@ -134,6 +173,30 @@ impl Refusals {
     /// log about them, if one is due now.
     pub(crate) fn log_due(&self, client: &str, reason: &'static str) -> Option<u64> {
         self.throttle.lock().add(truncated(client), reason, Instant::now())
+    }
+
+    /// Counts a call that is refused for what it asks for, and logs it unless one of the same client was logged
+    /// within the interval.
+    pub(crate) fn add_call(&self, call: RefusedCall, client: &str, path: &str) {
+        if let Some(count) = self.calls.get(call as usize) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some(times) = self.log_due(client, call.name()) {
+            let path = truncated(path);
+            tracing::info!(
+                peer = client,
+                reason = call.name(),
+                times,
+                path,
+                "refused a call: it is not served"
+            );
+        }
+    }
+
+    /// Returns how many calls were refused for what they asked for, by the name of the reason.
+    pub fn calls(&self) -> Vec<(&'static str, u64)> {
+        let counts = self.calls.iter().map(|count| count.load(Ordering::Relaxed));
+        RefusedCall::ALL.iter().map(|call| call.name()).zip(counts).collect()
     }
 
     /// Returns the counts, by the name of the bound.

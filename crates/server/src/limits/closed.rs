@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Why the server closed a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CloseReason {
-    /// Its slot for unauthenticated peers was evicted in favour of another peer.
+    /// Its place was given to another connection: a newer one of the same client, or one of a client with fewer.
     Evicted,
     /// It broke rules of HTTP/2, or did what floods do.
     Http2,
@@ -13,7 +13,7 @@ pub enum CloseReason {
     Idle,
     /// No caller on it was authenticated in time.
     NoCall,
-    /// Too many of its calls were refused.
+    /// Too many of its calls were refused: of callers that are not known, or for what is not served.
     Refused,
     /// Its client did not read.
     Unread,

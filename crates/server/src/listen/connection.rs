@@ -92,7 +92,7 @@ impl Service {
             }
             () = state.evicted() => {
                 closed.add(CloseReason::Evicted);
-                return debug!(?peer, "connection was evicted in favour of another peer");
+                return debug!(?peer, "connection was evicted in favour of another");
             }
             () = stalls.stalled(timeouts.read) => {
                 // Its streams end with it, and with them what they hold of the log.
@@ -109,10 +109,14 @@ impl Service {
             closed.add(reason);
         }
         connection.as_mut().graceful_shutdown();
-        match timeout(timeouts.drain, connection).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => debug!(?peer, %error, "connection broke"),
-            Err(_) => debug!(?peer, "connection did not end in time"),
+        tokio::select! {
+            ended = timeout(timeouts.drain, connection) => match ended {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => debug!(?peer, %error, "connection broke"),
+                Err(_) => debug!(?peer, "connection did not end in time"),
+            },
+            () = state.evicted() => debug!(?peer, "connection was evicted before it ended"),
+            () = state.refused_at_end() => debug!(?peer, "connection was cut: its client goes on with calls"),
         }
     }
 }

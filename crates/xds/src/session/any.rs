@@ -74,6 +74,16 @@ impl Session {
         of_either!(self, session => session.held_bytes())
     }
 
+    /// That part of it which goes once what the client listed is compared.
+    pub fn listed_bytes(&self) -> usize {
+        of_either!(self, session => session.listed_bytes())
+    }
+
+    /// Lets go of the names that the client follows and lists: its stream is about to end.
+    pub fn forget_names(&mut self) {
+        of_either!(self, session => session.forget_names());
+    }
+
     /// How far the client has come with a type; nothing before it asked for it.
     pub fn ack_state(&self, of: ResourceType) -> Option<AckState> {
         of_either!(self, session => session.ack_state(of))

@@ -6,6 +6,9 @@ use crate::name::Name;
 
 use super::initial::InitialVersions;
 
+/// What the place of a name in a set takes, in bytes.
+const PLACE: usize = 32;
+
 /// What a type of a stream awaits.
 #[derive(Debug, Default)]
 pub(super) enum Pending {
@@ -68,6 +71,16 @@ impl Pending {
 
     /// What is kept until the answer, in bytes.
     pub fn held_bytes(&self) -> usize {
+        let asked = match self {
+            Self::First { asked, .. } | Self::Names(asked) => asked.len(),
+            Self::Nothing | Self::All => 0,
+        };
+        // The names themselves are those that are followed.
+        self.listed_bytes() + asked * PLACE
+    }
+
+    /// That part of it which the client listed as held.
+    pub fn listed_bytes(&self) -> usize {
         match self {
             Self::First { initial, .. } => initial.held_bytes(),
             _ => 0,

@@ -124,7 +124,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "list_watch",
         ],
     ),
-    ("limits", &["peer", "fair_slots"]),
+    ("limits", &["peer ranking token_bucket", "fair_budget fair_slots peer_limiter"]),
     (
         "identity",
         &[

@@ -209,6 +209,17 @@ impl EnvoySession {
         node + self.own.held_bytes() + self.subscriptions.iter().map(Subscription::held_bytes).sum::<usize>()
     }
 
+    /// That part of it which goes once what the client listed is compared.
+    pub fn listed_bytes(&self) -> usize {
+        self.subscriptions.iter().map(|subscription| subscription.pending.listed_bytes()).sum()
+    }
+
+    /// Lets go of the names that the client follows and lists: its stream is about to end.
+    pub fn forget_names(&mut self) {
+        self.subscriptions.iter_mut().for_each(Subscription::forget_names);
+        self.warming = BTreeSet::new();
+    }
+
     /// How far the client has come with a type; nothing before it asked for it.
     pub fn ack_state(&self, of: ResourceType) -> Option<AckState> {
         Some(self.subscriptions[self.find(of)?].acks.state(Capabilities::MAX))

@@ -242,6 +242,13 @@ impl Subscription {
         self.empty.remove(name);
     }
 
+    /// Lets go of all names.
+    pub fn forget_names(&mut self) {
+        (self.names, self.unresolved, self.pending) = Default::default();
+        (self.gone, self.empty) = Default::default();
+        self.count_names();
+    }
+
     fn count_names(&mut self) {
         self.acks.stats.wildcard = self.is_wildcard;
         self.acks.stats.names = self.names.len();

@@ -13,6 +13,7 @@
 
 mod select;
 mod subscription;
+mod unresolved;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use crate::error::SessionError;
 use crate::lookup::{Lookup, LookupCell};
 use crate::mesh::MeshView;
 use crate::name::Name;
+use crate::session::names::Names;
 use crate::session::node::Node;
 use crate::session::pending::Pending;
 use crate::session::request::{Request, Variant};
@@ -46,7 +48,7 @@ pub struct ZtunnelSession {
     /// The state whose round is under way.
     round: Option<Arc<MeshView>>,
     /// Policies the client holds from an earlier stream and that exist no more.
-    vanished: BTreeSet<Name>,
+    vanished: Names,
     /// True when the client holds resources from an earlier stream.
     returning: bool,
     released: bool,
@@ -63,7 +65,7 @@ impl ZtunnelSession {
             node: None,
             subscriptions: Vec::new(),
             round: None,
-            vanished: BTreeSet::new(),
+            vanished: Names::default(),
             returning: false,
             released: false,
             capabilities_of: |_| Capabilities::MAX,
@@ -99,7 +101,20 @@ impl ZtunnelSession {
     /// compared, its node and its errors. Estimated from above.
     pub fn held_bytes(&self) -> usize {
         let node = self.node.as_ref().map_or(0, Node::bytes);
-        node + self.subscriptions.iter().map(Subscription::held_bytes).sum::<usize>()
+        let subscriptions = self.subscriptions.iter().map(Subscription::held_bytes).sum::<usize>();
+        node + subscriptions + self.vanished.held_bytes()
+    }
+
+    /// That part of it which goes once what the client listed is compared.
+    pub fn listed_bytes(&self) -> usize {
+        let pending = self.subscriptions.iter().map(|subscription| subscription.pending.listed_bytes());
+        pending.sum::<usize>() + self.vanished.held_bytes()
+    }
+
+    /// Lets go of the names that the client follows and lists: its stream is about to end.
+    pub fn forget_names(&mut self) {
+        self.subscriptions.iter_mut().for_each(Subscription::forget_names);
+        self.vanished = Names::default();
     }
 
     /// How far the client has come with a type; nothing before it asked for it.
@@ -263,7 +278,8 @@ impl ZtunnelSession {
             Pending::Nothing => subscription.present,
             Pending::First { initial, .. } => {
                 let found = compare(log, &initial, capabilities).found;
-                self.vanished = initial.names_not_in(&found).map(Name::from).collect();
+                self.vanished = Names::default();
+                initial.names_not_in(&found).for_each(|name| self.vanished.insert(name.into()));
                 subscription.gone = round.step();
                 push_permitted(&mut response, log, 0, capabilities, false);
                 subscription.present = round.step();
@@ -292,14 +308,14 @@ impl ZtunnelSession {
         let log = &round.authorization;
         let subscription = &self.subscriptions[at];
         let after = subscription.gone;
-        if self.vanished.is_empty() && log.gone.newest() <= after {
+        if self.vanished.len() == 0 && log.gone.newest() <= after {
             return Ok(None);
         }
         if after < log.horizon {
             return Err(SessionError::FellBehind);
         }
         let mut vanished = std::mem::take(&mut self.vanished);
-        if !vanished.is_empty() {
+        if vanished.len() > 0 {
             // One may have come back while its removal waited.
             for (_, required, frame) in log.present.entries_after(0) {
                 if !is_withheld(required, self.capabilities) {
@@ -308,7 +324,7 @@ impl ZtunnelSession {
             }
         }
         let mut names = Vec::new();
-        for name in &vanished {
+        for name in vanished.all() {
             wire::put_removed_frame(&mut names, name);
         }
         self.subscriptions[at].gone = round.step();
@@ -446,9 +462,7 @@ impl ZtunnelSession {
         let (resolved, mut missing): (Vec<Name>, Vec<Name>) =
             keys.into_iter().partition(|key| lookup.resolve(key, &mut found));
         resolved.iter().for_each(|name| subscription.unresolved.remove(name));
-        for name in missing.iter().filter(|name| subscription.names.contains(name)) {
-            subscription.unresolved.insert(Arc::clone(name));
-        }
+        subscription.miss(&missing);
         let node = self.node.as_ref().map_or("", |node| node.property("NODE_NAME"));
         let local = lookup.workloads_of_node(node).filter(|name| !subscription.names.contains(name));
         found.extend(local.cloned());

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::bounds::{MAX_BYTES_OF_NAMES, MAX_NAMES};
+use crate::bounds::{MAX_BYTES_OF_NAMES, MAX_NAMES, MAX_UNRESOLVED_NAMES};
 use crate::error::SessionError;
 use crate::mesh::MeshView;
 use crate::name::Name;
@@ -10,6 +10,8 @@ use crate::session::acks::Acks;
 use crate::session::names::{ALL, NameBounds, Names, has_all, names};
 use crate::session::pending::Pending;
 use crate::session::request::Request;
+
+use super::unresolved::Unresolved;
 
 const BOUNDS: NameBounds = NameBounds { count: MAX_NAMES, bytes: MAX_BYTES_OF_NAMES };
 
@@ -45,7 +47,7 @@ pub(super) struct Subscription {
     /// Names followed one by one; empty for a client that follows all.
     pub names: Names,
     /// Those of them that led nowhere when they were looked up last.
-    pub unresolved: Names,
+    pub unresolved: Unresolved,
     /// Resources up to this step were sent.
     pub present: u64,
     /// Removals up to this step were sent.
@@ -90,7 +92,7 @@ impl Subscription {
             pending: Pending::First { initial: request.initial, asked },
             is_wildcard,
             names: followed,
-            unresolved: Names::default(),
+            unresolved: Unresolved::default(),
             present: 0,
             gone: 0,
             acks,
@@ -123,6 +125,25 @@ impl Subscription {
         }
         self.count_names();
         Ok(())
+    }
+
+    /// Notes names that lead nowhere. Of too many, those are followed no longer that were looked up first: the client
+    /// was told that there is nothing, and asks again when it needs to know.
+    pub fn miss(&mut self, names: &[Name]) {
+        for name in names.iter().filter(|name| self.names.contains(name)) {
+            self.unresolved.insert(name);
+        }
+        while self.unresolved.len() > MAX_UNRESOLVED_NAMES
+            && let Some(oldest) = self.unresolved.pop_oldest()
+        {
+            self.names.remove(&oldest);
+        }
+    }
+
+    /// Lets go of all names.
+    pub fn forget_names(&mut self) {
+        (self.names, self.unresolved, self.pending) = Default::default();
+        self.count_names();
     }
 
     /// Makes room for further refusals.
