@@ -41,7 +41,13 @@ impl Laptop {
         let (manifests, state) = (dir.path().join("manifests"), dir.path().join("state"));
         fs::create_dir(&manifests)?;
         fs::write(manifests.join("pods.yaml"), PODS)?;
-        let args = ["--from".as_ref(), manifests.as_os_str(), "--state-dir".as_ref(), state.as_os_str()];
+        let args = [
+            "--from".as_ref(),
+            manifests.as_os_str(),
+            "--state-dir".as_ref(),
+            state.as_os_str(),
+            "--renewal-by-certificate=all".as_ref(),
+        ];
         let mut server = Server::start(args).await?;
         let is_it = |line: &serde_json::Value| text(line, "message") == "the secure port is open";
         let open = server.until_line("that the secure port is open", is_it).await?;
