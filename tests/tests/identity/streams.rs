@@ -189,7 +189,10 @@ async fn who_configures_no_waypoints_serves_ztunnels_alone() -> anyhow::Result<(
 #[tokio::test(flavor = "multi_thread")]
 async fn one_client_has_a_bounded_number_of_streams() -> anyhow::Result<()> {
     let site = Site::new().await?;
-    let plane = Plane::open(&site.settings()?).await?;
+    let mut args = site.settings()?;
+    // Each stream has a connection of its own here.
+    args.bounds.connections_per_client = 64;
+    let plane = Plane::open(&args).await?;
     let (token, other) = (site.ztunnel("n1").await?, site.ztunnel("n2").await?);
     let connect = async |token: &str, on: &str| {
         let options =
