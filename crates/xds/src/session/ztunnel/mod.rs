@@ -208,15 +208,18 @@ impl ZtunnelSession {
         self.round.as_ref().is_some_and(|moved| moved.step() > round.step())
     }
 
-    /// True for a new client that has addresses and waits for its first policies.
+    /// True for a client that has its first addresses from this stream and waits for its first policies of it.
     ///
     /// With them it becomes ready. The policies of this round do not fit older addresses, so the
-    /// addresses are brought up to date first; before it is ready, they may lack their policies.
+    /// addresses are brought up to date first; before it is ready, they may lack their policies. One that came with
+    /// policies alone serves as little as a new one.
     fn is_half_served(&self) -> bool {
-        let awaits_first = |at: usize| self.subscriptions[at].pending.is_first();
-        !self.returning
-            && self.find(Kind::Authorization).is_some_and(awaits_first)
-            && self.find(Kind::Address).is_some_and(|at| !awaits_first(at))
+        let awaits_first = |of: &Subscription| of.pending.is_first();
+        let (policies, addresses) = (self.find(Kind::Authorization), self.find(Kind::Address));
+        policies.is_some_and(|at| awaits_first(&self.subscriptions[at]))
+            && addresses
+                .map(|at| &self.subscriptions[at])
+                .is_some_and(|addresses| !awaits_first(addresses) && !addresses.is_returning)
     }
 
     fn next_of_round(

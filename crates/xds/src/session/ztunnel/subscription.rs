@@ -42,6 +42,8 @@ impl Kind {
 pub(super) struct Subscription {
     pub kind: Kind,
     pub pending: Pending,
+    /// Whether the client came with resources of this type, from an earlier stream.
+    pub is_returning: bool,
     /// Whether the client follows all resources.
     pub is_wildcard: bool,
     /// Names followed one by one; empty for a client that follows all.
@@ -89,6 +91,7 @@ impl Subscription {
         }
         let mut subscription = Self {
             kind,
+            is_returning: !request.initial.is_empty(),
             pending: Pending::First { initial: request.initial, asked },
             is_wildcard,
             names: followed,
