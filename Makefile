@@ -33,7 +33,7 @@ node: ## Run a cluster whose pods are processes (ZTUNNEL=FILE: with a real ztunn
 	target/debug/pilothouse-node serve --work target/node $(if $(ZTUNNEL),--ztunnel $(ZTUNNEL))
 
 # Most tests wait for servers and processes most of the time: more run at once than there are processors.
-RUST_TEST_THREADS ?= $(shell expr 2 '*' $$(getconf _NPROCESSORS_ONLN))
+RUST_TEST_THREADS ?= $(shell expr 3 '*' $$(getconf _NPROCESSORS_ONLN))
 
 test: ## Run every test; builds a real kube-apiserver the first time
 	RUST_TEST_THREADS=$(RUST_TEST_THREADS) $(CARGO) test --locked --workspace --no-fail-fast
