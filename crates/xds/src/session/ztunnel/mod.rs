@@ -49,8 +49,6 @@ pub struct ZtunnelSession {
     round: Option<Arc<MeshView>>,
     /// Policies the client holds from an earlier stream and that exist no more.
     vanished: Names,
-    /// True when the client holds resources from an earlier stream.
-    returning: bool,
     released: bool,
     capabilities_of: fn(&Node) -> Capabilities,
     capabilities: Capabilities,
@@ -66,7 +64,6 @@ impl ZtunnelSession {
             subscriptions: Vec::new(),
             round: None,
             vanished: Names::default(),
-            returning: false,
             released: false,
             capabilities_of: |_| Capabilities::MAX,
             capabilities: Capabilities::MAX,
@@ -146,7 +143,6 @@ impl ZtunnelSession {
             let stats = &self.subscriptions[at].acks.stats;
             return Ok((stats.acks > before).then_some(stats.type_url.as_str()));
         }
-        self.returning |= !request.initial.is_empty();
         self.subscriptions.push(Subscription::begin(request)?);
         Ok(None)
     }
@@ -159,7 +155,9 @@ impl ZtunnelSession {
     pub fn is_holding(&self) -> bool {
         let ztunnel = self.node.as_ref().is_some_and(|node| node.role() == "ztunnel");
         let lacking = self.find(Kind::Address).is_some() != self.find(Kind::Authorization).is_some();
-        self.returning && ztunnel && lacking && !self.released
+        // It holds resources from an earlier stream.
+        let is_returning = self.subscriptions.iter().any(|subscription| subscription.is_returning);
+        is_returning && ztunnel && lacking && !self.released
     }
 
     /// Stops waiting for a subscription that did not come in time.
