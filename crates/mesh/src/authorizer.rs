@@ -1,12 +1,12 @@
 //! Who is asked about requests: providers by name, with the services that the mesh has.
 
-use engine::{Builder, Cx, Index, Memo, Table};
+use engine::{Builder, Cx, Memo, Table};
 use model::facts::{AuthorizerProtocol, ExtensionProvider, Service};
 use model::{Name, Ns, Str};
 use std::sync::Arc;
 
 use crate::policy::{Asked, Resolved, check_authorizer};
-use crate::service::{Entries, HostKey, PortProtocol, ServiceRow, Services, entry_tcp_ports, tcp_ports};
+use crate::service::{Entries, HostKey, PortProtocol, Services, entry_tcp_ports, tcp_ports};
 
 /// What providers are resolved by.
 #[derive(Clone, Copy)]
@@ -19,15 +19,14 @@ pub(crate) struct Sources {
 
 /// Declares who is asked, by the names of providers.
 pub(crate) fn declare(b: &mut Builder, sources: Sources) -> Memo<Str, Resolved> {
-    let by_host = b.index(sources.entries.rows, "entry_by_host", |key: &HostKey, _| [key.host.clone()]);
-    b.memo("asked", move |cx, name: &Str| Some(sources.resolve(cx, by_host, name)))
+    b.memo("asked", move |cx, name: &Str| Some(sources.resolve(cx, name)))
 }
 
 /// A service that a hostname may mean: its name as a resource, and its ports with what is spoken there and their names.
 type Found = (Str, Vec<(u16, PortProtocol, Str)>);
 
 impl Sources {
-    fn resolve(&self, cx: &Cx<'_>, by_host: Index<Str, HostKey, ServiceRow>, name: &Str) -> Resolved {
+    fn resolve(&self, cx: &Cx<'_>, name: &Str) -> Resolved {
         let providers = cx.single(self.providers);
         let mut named = providers.iter().flat_map(|all| all.iter()).filter(|of| of.name == *name);
         let Some(ExtensionProvider { authorizer, .. }) = named.next() else {
@@ -46,35 +45,22 @@ impl Sources {
             None => (None, authorizer.service.clone()),
         };
         let is_in = |of: &Ns| ns.as_ref().is_none_or(|ns| ns == of);
-        // Without a namespace it is whoever's has the hostname in the whole mesh: others make it no other service.
-        let leading =
-            if ns.is_none() { self.entries.hosts.in_mesh(cx, &host).map(|(key, _)| key) } else { None };
-        let is_meant = |key: &HostKey| match &ns {
-            Some(ns) => *ns == key.ns,
-            None => leading.as_ref() == Some(key),
-        };
-        let mut found: Vec<Found> = Vec::new();
-        for (name, view) in
-            cx.lookup(self.views.by_hostname, &host).into_iter().filter(|(of, _)| is_in(&of.ns))
-        {
+        let mut services = cx.lookup(self.views.by_hostname, &host).into_iter();
+        let service = services.find(|(of, _)| is_in(&of.ns)).map(|(name, view)| {
             let ports = cx.get(self.services, &name).map(|service| tcp_ports(&service));
-            found.push((view.key.clone(), ports.unwrap_or_default()));
-        }
-        for (key, row) in cx.lookup(by_host, &host).into_iter().filter(|(of, _)| is_meant(of)) {
+            (view.key.clone(), ports.unwrap_or_default())
+        });
+        let found: Option<Found> = service.or_else(|| {
+            // Without a namespace it is whoever's has the hostname in the whole mesh: others make it no other service.
+            let key = match &ns {
+                Some(ns) => HostKey { ns: ns.clone(), host: host.clone() },
+                None => self.entries.hosts.in_mesh(cx, &host)?.0,
+            };
+            let row = cx.get(self.entries.rows, &key)?;
             let ports = cx.get(self.entries.entries, &row.object).map(|entry| entry_tcp_ports(&entry));
-            found.push((Str::from(format!("{}/{}", &*key.ns, key.host)), ports.unwrap_or_default()));
-        }
-        found.sort();
-        found.dedup_by(|a, b| a.0 == b.0);
-        let (service, ports) = match found.as_slice() {
-            [] => return Err(format!("there is no service {written:?}")),
-            [one] => one,
-            [(first, _), (second, _), ..] => {
-                return Err(format!(
-                    "service {written:?} may be {first} or {second}: write its namespace before it"
-                ));
-            }
-        };
+            Some((row.resource.clone(), ports.unwrap_or_default()))
+        });
+        let Some((service, ports)) = &found else { return Err(format!("there is no service {written:?}")) };
         let port = authorizer.port;
         let Some((_, protocol, _)) = ports.iter().find(|(number, ..)| *number == port) else {
             return Err(format!("service {service} has no port {port}"));
