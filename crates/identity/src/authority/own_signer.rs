@@ -131,17 +131,14 @@ mod tests {
         SigningKey::generate_p256().unwrap().request_pem(&["spiffe://cluster.local/ns/shop/sa/web"]).unwrap()
     }
 
+    fn of<'a>(client: &'a str, csr: &'a str, identity: &'a Identity) -> IssueRequest<'a> {
+        IssueRequest { csr, identity, signer: "", client, ttl_seconds: 0, charge: &|| Ok(()) }
+    }
+
     #[tokio::test]
     async fn rsa_signature_does_not_block_the_async_thread() {
         let (signer, csr, identity, clock) = (rsa(), request(), identity(), SystemClock::default());
-        let request = IssueRequest {
-            csr: &csr,
-            identity: &identity,
-            signer: "",
-            client: "a",
-            ttl_seconds: 0,
-            charge: &|| Ok(()),
-        };
+        let request = of("a", &csr, &identity);
         let mut signing = pin!(signer.issue(request, &clock));
         assert!(poll!(signing.as_mut()).is_pending(), "it is made on another thread");
         signing.await.unwrap();
@@ -151,14 +148,7 @@ mod tests {
     async fn intermediate_signs_inline_below_an_rsa_root_alone() {
         let (csr, identity, clock) = (request(), identity(), SystemClock::default());
         let signer = OwnSigner::new(root(), Some(TrustDomain::default()));
-        let request = IssueRequest {
-            csr: &csr,
-            identity: &identity,
-            signer: "",
-            client: "a",
-            ttl_seconds: 0,
-            charge: &|| Ok(()),
-        };
+        let request = of("a", &csr, &identity);
         let issued = signer.issue(request, &clock).now_or_never().expect("made inline").unwrap();
         assert_eq!(issued.chain.len(), 3);
         let own = signer.intermediate().unwrap().unwrap();
@@ -173,14 +163,7 @@ mod tests {
     #[tokio::test]
     async fn pending_signatures_of_one_client_are_bounded_and_do_not_delay_another() {
         let (signer, csr, identity, clock) = (rsa(), request(), identity(), SystemClock::default());
-        let request = |client| IssueRequest {
-            csr: &csr,
-            identity: &identity,
-            signer: "",
-            client,
-            ttl_seconds: 0,
-            charge: &|| Ok(()),
-        };
+        let request = |client| of(client, &csr, &identity);
         let flood = join_all((0..1000).map(|_| signer.issue(request("greedy"), &clock)));
         let (flood, other) = tokio::join!(flood, signer.issue(request("modest"), &clock));
         other.unwrap();
