@@ -86,18 +86,22 @@ impl ApiServer {
         Self::start_with(Controllers::All).await
     }
 
-    /// As [`ApiServer::with_controllers`], with pods that the node at the other end of a socket runs.
+    /// As [`ApiServer::with_controllers`], on this port, with pods that the node at the other end of a socket runs.
     ///
     /// # Errors
-    /// As [`ApiServer::start`].
-    pub async fn with_node(socket: &Path) -> anyhow::Result<Self> {
-        Self::start_with(Controllers::Node(socket.to_owned())).await
+    /// As [`ApiServer::start`], and when the port is taken.
+    pub async fn with_node(socket: &Path, port: u16) -> anyhow::Result<Self> {
+        Self::start_at(port, Controllers::Node(socket.to_owned())).await
     }
 
     async fn start_with(controllers: Controllers) -> anyhow::Result<Self> {
+        Self::start_at(0, controllers).await
+    }
+
+    async fn start_at(port: u16, controllers: Controllers) -> anyhow::Result<Self> {
         let dir = tempfile::Builder::new().prefix("apiserver-").tempdir()?;
         let mut server = Self { dir, controllers, url: String::new(), process: None };
-        server.launch(0).await?;
+        server.launch(port).await?;
         Ok(server)
     }
 

@@ -27,11 +27,16 @@ const TABLE: &[(&str, Image)] = &[
     ("load", Image::Load),
 ];
 
+/// Returns the name of an image, without registry and tag.
+pub fn name(image: &str) -> &str {
+    let name = image.rsplit('/').next().unwrap_or_default();
+    name.split([':', '@']).next().unwrap_or_default()
+}
+
 impl Image {
     /// Returns what an image is.
     pub fn of(image: &str) -> Self {
-        let name = image.rsplit('/').next().unwrap_or_default();
-        let name = name.split([':', '@']).next().unwrap_or_default();
+        let name = name(image);
         TABLE.iter().find(|(known, _)| *known == name).map_or(Self::Echo, |(_, of)| *of)
     }
 }

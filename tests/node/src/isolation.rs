@@ -9,11 +9,14 @@
 //! Interfaces, rules, mounts and processes belong to these namespaces, and the kernel removes them with their process
 //! 1, however that ends. Runs beside each other cannot meet: each has a network in which nobody else is.
 
+use crate::load_balancer;
 use anyhow::{Context, bail};
+use std::convert::Infallible;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
@@ -33,16 +36,18 @@ pub fn is_inside() -> bool {
     std::env::var_os(INSIDE).is_some()
 }
 
-/// Runs this program again with these arguments and variables, inside, and returns how that ended.
+/// Runs this program again with these arguments and variables, inside, and returns how that ended. Where a file is
+/// given, it gets what [`enter`] needs.
 ///
 /// # Errors
 /// When namespaces cannot be had.
 pub fn run_inside(
     arguments: impl IntoIterator<Item = OsString>,
     variables: impl IntoIterator<Item = (&'static str, String)>,
+    door: Option<&Path>,
 ) -> anyhow::Result<ExitStatus> {
     let mut unshare = Command::new("unshare");
-    if fs::metadata("/proc/self")?.uid() != 0 {
+    if !is_root()? {
         unshare.args(["--user", "--map-root-user"]);
     }
     // Who makes namespaces leaves them with the last process in them, and process 1 takes all others with it.
@@ -51,9 +56,31 @@ pub fn run_inside(
     // Held open for as long as this process lives.
     let mut child = unshare.stdin(Stdio::piped()).spawn().context("cannot run unshare (util-linux)")?;
     let input = child.stdin.take();
+    if let Some(door) = door {
+        fs::write(door, child.id().to_string())?;
+    }
     let status = child.wait()?;
     drop(input);
     Ok(status)
+}
+
+fn is_root() -> anyhow::Result<bool> {
+    Ok(fs::metadata("/proc/self")?.uid() == 0)
+}
+
+/// Becomes a command in the network of a run, by what [`run_inside`] wrote: what it reaches is what the node reaches.
+///
+/// # Errors
+/// When the run has ended, or the command cannot be run.
+pub fn enter(door: &Path, command: &[OsString]) -> anyhow::Result<Infallible> {
+    let process = fs::read_to_string(door).with_context(|| format!("nothing runs: no {}", door.display()))?;
+    let mut nsenter = Command::new("nsenter");
+    nsenter.args(["--target", &process, "--net"]);
+    if !is_root()? {
+        nsenter.args(["--user", "--preserve-credentials"]);
+    }
+    let error = nsenter.arg("--").args(command).exec();
+    Err(error).context("cannot run nsenter (util-linux)")
 }
 
 /// Prepares the namespaces; called inside, once and first.
@@ -70,6 +97,7 @@ pub fn prepare(name_server: &str) -> anyhow::Result<()> {
     bind(&resolver, Path::new("/etc/resolv.conf"))?;
     command("ip", &["link", "set", "lo", "up"])?;
     command("ip", &["address", "add", name_server, "dev", "lo"])?;
+    command("ip", &["route", "add", "local", load_balancer::RANGE, "dev", "lo", "src", name_server])?;
     fs::write("/proc/sys/net/ipv4/ip_forward", "1").context("cannot forward packets")
 }
 

@@ -18,6 +18,7 @@ pub mod echo;
 pub mod image;
 pub mod isolation;
 pub mod load;
+pub mod load_balancer;
 pub mod names;
 pub mod namespace;
 pub mod netfilter;

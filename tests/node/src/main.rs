@@ -9,6 +9,7 @@ use pilothouse_node::pod::Programs;
 use pilothouse_node::{demo, isolation, node, serve};
 use pilothouse_tests::{apiserver, envoy};
 use std::env::{args_os, current_exe};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -59,11 +60,32 @@ enum Command {
         /// A ztunnel that does for the pods what the node's own proxy does else
         #[arg(long)]
         ztunnel: Option<PathBuf>,
+        /// What an image stands for, by its name without registry and tag
+        #[arg(long = "image", value_name = "NAME=PROGRAM", value_parser = image)]
+        images: Vec<(String, PathBuf)>,
         /// Arguments for `pilothouse serve`
         #[arg(last = true)]
         arguments: Vec<String>,
     },
+    /// Run a command of this machine in the network of a cluster, where load balancers are reached
+    Enter {
+        /// Where the cluster writes what its processes write
+        #[arg(long)]
+        work: PathBuf,
+        /// The command
+        #[arg(required = true, last = true)]
+        command: Vec<OsString>,
+    },
 }
+
+/// Reads `NAME=PROGRAM`.
+fn image(text: &str) -> anyhow::Result<(String, PathBuf)> {
+    let (name, program) = text.split_once('=').context("an image is written as NAME=PROGRAM")?;
+    Ok((name.to_owned(), PathBuf::from(program)))
+}
+
+/// The file by which commands come into the network of a cluster.
+const DOOR: &str = "process";
 
 /// The variable with the port by which the API server is reached from outside.
 const PORT: &str = "PILOTHOUSE_NODE_PORT";
@@ -97,20 +119,21 @@ fn main() -> anyhow::Result<ExitCode> {
 
 /// Does what must be done outside, and then the rest inside.
 fn outside(command: &Command) -> anyhow::Result<ExitCode> {
-    let mut variables = Vec::new();
+    let (mut variables, mut door) = (Vec::new(), None);
     // Inside, nothing can be fetched.
     envoy::program()?;
     if let Command::Serve { work, .. } = command {
         apiserver::program()?;
         apiserver::known_crds()?;
         std::fs::create_dir_all(work)?;
+        door = Some(work.join(DOOR));
         variables.push((PORT, serve::forward(work)?.to_string()));
         // What is gone with the namespaces.
         variables.push(("TMPDIR", "/run".to_owned()));
     } else {
         demo::introduce();
     }
-    let status = isolation::run_inside(args_os().skip(1), variables)?;
+    let status = isolation::run_inside(args_os().skip(1), variables, door.as_deref())?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -129,22 +152,23 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Demo { example, work } => {
             // Unless told otherwise, in what is gone with the namespaces.
             let work = work.unwrap_or_else(|| PathBuf::from("/run/demo"));
-            demo::run(&example, programs(None)?, &std::path::absolute(work)?).await?;
+            demo::run(&example, programs(None, Vec::new())?, &std::path::absolute(work)?).await?;
         }
-        Command::Serve { work, ztunnel, arguments } => {
+        Command::Enter { work, command } => match isolation::enter(&work.join(DOOR), &command)? {},
+        Command::Serve { work, ztunnel, images, arguments } => {
             let port = std::env::var(PORT).context("no port")?.parse()?;
-            serve::run(programs(ztunnel)?, arguments, &std::path::absolute(work)?, port).await?;
+            serve::run(programs(ztunnel, images)?, arguments, &std::path::absolute(work)?, port).await?;
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// The programs that pods run: `pilothouse` is beside this one.
-fn programs(ztunnel: Option<PathBuf>) -> anyhow::Result<Programs> {
+fn programs(ztunnel: Option<PathBuf>, images: Vec<(String, PathBuf)>) -> anyhow::Result<Programs> {
     let node = current_exe()?;
     let pilothouse = node.parent().unwrap_or(Path::new("")).join("pilothouse");
     let found = pilothouse.exists().then_some(pilothouse);
     let pilothouse =
         found.context("there is no program pilothouse beside this one: build it (`make demo` does)")?;
-    Ok(Programs { pilothouse, envoy: envoy::program()?, ztunnel, node })
+    Ok(Programs { pilothouse, envoy: envoy::program()?, ztunnel, images: images.into_iter().collect(), node })
 }

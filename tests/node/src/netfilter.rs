@@ -7,7 +7,7 @@
 use anyhow::{Context, bail, ensure};
 use rustix::net::netlink::{self, SocketAddrNetlink};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, sendto, socket_with};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// Where a rule is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,14 +31,16 @@ pub enum Condition {
     NotToLoopback,
     /// Its destination is, or is not, in a range.
     Destination(Ipv4Addr, u8, bool),
-    /// Its destination is not this port.
-    NotPort(u16),
+    /// Its destination is, or is not, this port.
+    Port(u16, bool),
     /// It does not come from this address.
     NotSource(Ipv4Addr),
     /// It has, or has not, this mark.
     Mark(u32, bool),
     /// Its connection has this mark.
     ConnectionMark(u32),
+    /// It is one of so many, by chance.
+    OneOf(u32),
 }
 
 /// What becomes of it.
@@ -46,6 +48,8 @@ pub enum Condition {
 pub enum Action {
     /// Its connection goes to this port of the namespace.
     Redirect(u16),
+    /// Its connection goes to this address.
+    Forward(SocketAddrV4),
     /// It is marked.
     Mark(u32),
     /// Its connection is marked.
@@ -107,11 +111,11 @@ struct Hook {
 
 impl Chain {
     fn hook(self) -> Hook {
-        const INPUT: u32 = 0;
+        const PREROUTING: u32 = 0;
         const OUTPUT: u32 = 3;
         let (name, kind, number, priority) = match self {
-            Self::Incoming => ("incoming", "filter", INPUT, -150),
-            Self::Redirected => ("redirected", "nat", INPUT, -100),
+            Self::Incoming => ("incoming", "filter", PREROUTING, -150),
+            Self::Redirected => ("redirected", "nat", PREROUTING, -100),
             Self::Outgoing => ("outgoing", "route", OUTPUT, -150),
             Self::Captured => ("captured", "nat", OUTPUT, -100),
         };
@@ -119,8 +123,9 @@ impl Chain {
     }
 }
 
-/// The register that each expression uses after the one before it.
+/// The register that each expression uses after the one before it, and another one for those that use two.
 const REGISTER: u32 = 1;
+const SECOND_REGISTER: u32 = 2;
 const IS: u32 = 0;
 const IS_NOT: u32 = 1;
 const OF_NETWORK: u32 = 1;
@@ -130,6 +135,8 @@ const META_INPUT: u32 = 4;
 const META_OUTPUT: u32 = 5;
 const META_PROTOCOL: u32 = 16;
 const CONNECTION_MARK: u32 = 3;
+const NEW_DESTINATION: u32 = 1;
+const BY_CHANCE: u32 = 1;
 const TCP: u8 = 6;
 /// The index of `lo`, in every namespace.
 const LOOPBACK: u32 = 1;
@@ -143,18 +150,29 @@ impl Rule {
         }
         match self.action {
             Action::Redirect(port) => {
-                to.immediate(&port.to_be_bytes());
+                to.immediate(REGISTER, &port.to_be_bytes());
                 to.expression("redir", |to| to.number(1, REGISTER));
             }
+            Action::Forward(destination) => {
+                to.immediate(REGISTER, &destination.ip().octets());
+                to.immediate(SECOND_REGISTER, &destination.port().to_be_bytes());
+                to.expression("nat", |to| {
+                    for (kind, value) in
+                        [(1, NEW_DESTINATION), (2, IPV4.into()), (3, REGISTER), (5, SECOND_REGISTER)]
+                    {
+                        to.number(kind, value);
+                    }
+                });
+            }
             Action::Mark(mark) => {
-                to.immediate(&mark.to_ne_bytes());
+                to.immediate(REGISTER, &mark.to_ne_bytes());
                 to.expression("meta", |to| {
                     to.number(2, META_MARK);
                     to.number(3, REGISTER);
                 });
             }
             Action::MarkConnection(mark) => {
-                to.immediate(&mark.to_ne_bytes());
+                to.immediate(REGISTER, &mark.to_ne_bytes());
                 to.expression("ct", |to| {
                     to.number(2, CONNECTION_MARK);
                     to.number(4, REGISTER);
@@ -182,9 +200,9 @@ impl Condition {
                 to.mask(&mask.to_be_bytes());
                 to.compare(operation(is_in), &(range.to_bits() & mask).to_be_bytes());
             }
-            Self::NotPort(port) => {
+            Self::Port(port, is_so) => {
                 to.payload(OF_TRANSPORT, 2, 2);
-                to.compare(IS_NOT, &port.to_be_bytes());
+                to.compare(operation(is_so), &port.to_be_bytes());
             }
             Self::NotSource(address) => {
                 to.payload(OF_NETWORK, 12, 4);
@@ -200,6 +218,14 @@ impl Condition {
                     to.number(2, CONNECTION_MARK);
                 });
                 to.compare(IS, &mark.to_ne_bytes());
+            }
+            Self::OneOf(count) => {
+                to.expression("numgen", |to| {
+                    for (kind, value) in [(1, REGISTER), (2, count), (3, BY_CHANCE)] {
+                        to.number(kind, value);
+                    }
+                });
+                to.compare(IS, &0_u32.to_ne_bytes());
             }
         }
     }
@@ -329,10 +355,10 @@ impl Attributes {
         });
     }
 
-    /// Puts a value into the register.
-    fn immediate(&mut self, value: &[u8]) {
+    /// Puts a value into a register.
+    fn immediate(&mut self, register: u32, value: &[u8]) {
         self.expression("immediate", |to| {
-            to.number(1, REGISTER);
+            to.number(1, register);
             to.nest(2, |to| to.bytes(1, value));
         });
     }

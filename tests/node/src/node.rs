@@ -2,6 +2,7 @@
 
 use crate::cluster::Cluster;
 use crate::control_plane::NAME;
+use crate::load_balancer::{self, Frontend};
 use crate::names::{self, Hosts};
 use crate::pod::{Programs, RunningPod, grace, is_in_mesh, key};
 use crate::proxy::{Proxy, Range, Ztunnel};
@@ -15,11 +16,14 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::UdpSocket;
 use tokio::task::{AbortHandle, JoinSet};
 
 /// The address of the node, where pods reach the control plane and the name server.
 pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(172, 29, 0, 1);
+/// How long a pod that could not be started is left alone.
+const PAUSE: Duration = Duration::from_secs(1);
 /// The namespace of the ConfigMap with the roots, which all have.
 const SYSTEM: &str = "istio-system";
 const ROOTS: &str = "istio-ca-root-cert";
@@ -38,6 +42,7 @@ pub struct Node {
     starts: JoinSet<(String, anyhow::Result<RunningPod>)>,
     number: u32,
     names: JoinSet<std::io::Result<()>>,
+    frontends: Vec<Frontend>,
 }
 
 impl Node {
@@ -61,15 +66,18 @@ impl Node {
             starts: JoinSet::new(),
             number: 0,
             names: JoinSet::new(),
+            frontends: Vec::new(),
         }
     }
 
-    /// Ends what is no pod any more at once, and what is being deleted within its grace period; begins to start what is a new
-    /// one, of which [`Node::started`] tells how that goes. Returns the uids of those that have ended.
+    /// Has the addresses of load balancers lead to the pods behind them. Ends what is no pod any more at once, and what is
+    /// being deleted within its grace period; begins to start what is a new one, of which [`Node::started`] tells how that
+    /// goes. Returns the uids of those that have ended.
     ///
     /// # Errors
     /// When it is not known which pods there are.
     pub async fn follow(&mut self) -> anyhow::Result<Vec<String>> {
+        self.balance()?;
         let wanted: BTreeMap<String, Pod> =
             self.cluster.pods().await?.into_iter().map(|pod| (key(&pod), pod)).collect();
         // One of the same name and another uid is another one.
@@ -110,6 +118,15 @@ impl Node {
         Ok(ended)
     }
 
+    fn balance(&mut self) -> anyhow::Result<()> {
+        let frontends = self.cluster.frontends()?;
+        if frontends != self.frontends {
+            load_balancer::apply(&frontends)?;
+            self.frontends = frontends;
+        }
+        Ok(())
+    }
+
     /// Begins to start a pod.
     fn begin(&mut self, key: String, pod: Pod, proxy: Arc<Proxy>) {
         self.number += 1;
@@ -118,6 +135,10 @@ impl Node {
             (Arc::clone(&self.cluster), Arc::clone(&self.programs), self.folder.clone());
         let start = self.starts.spawn(async move {
             let started = RunningPod::start(&pod, number, &cluster, &proxy, &programs, &folder).await;
+            if started.is_err() {
+                // What it needs may not be there yet.
+                tokio::time::sleep(PAUSE).await;
+            }
             let started = started.with_context(|| format!("pod {of}"));
             (of, started)
         });

@@ -35,7 +35,7 @@ const NODES: [&str; 2] = ["172.31.0.1", "172.31.0.2"];
 const PERIOD: Duration = Duration::from_millis(100);
 /// How often volumes are brought up to date.
 const REFRESH: Duration = Duration::from_secs(1);
-/// How long a pod that could not be started is left alone.
+/// How long the node waits where it does not know which pods there are.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// What a control plane and its proxies need besides pods.
@@ -131,7 +131,8 @@ pub fn forward(work: &Path) -> anyhow::Result<u16> {
 }
 
 /// Runs a cluster until something of it fails, with arguments for its control plane. What it writes goes below a folder:
-/// `kubeconfig` last, which leads there from outside by a port of [`forward`].
+/// `kubeconfig` last, which leads there from outside by a port of [`forward`], and from inside too: the API server has
+/// the same port there.
 ///
 /// # Errors
 /// When something of it fails.
@@ -147,7 +148,7 @@ pub async fn run(programs: Programs, arguments: Vec<String>, work: &Path, port: 
         command("ip", &["address", "add", address, "dev", "lo"])?;
     }
     let kubelet = UnixListener::bind(&socket)?;
-    let (server, kubelet) = tokio::try_join!(ApiServer::with_node(&socket), Kubelet::accept(kubelet))?;
+    let (server, kubelet) = tokio::try_join!(ApiServer::with_node(&socket, port), Kubelet::accept(kubelet))?;
     for definition in known_crds()?.gateway_experimental {
         server.apply(&serde_json::to_string(&definition)?).await?;
     }
@@ -170,7 +171,7 @@ pub async fn run(programs: Programs, arguments: Vec<String>, work: &Path, port: 
     let node = Node::new(cluster, programs, files, SERVICES, control_plane.address());
 
     let inner = UnixListener::bind(socket_path(work))?;
-    let at = (Ipv4Addr::LOCALHOST, server.port()?);
+    let at = (Ipv4Addr::LOCALHOST, port);
     tokio::spawn(async move {
         while let Ok((mut outside, _)) = inner.accept().await {
             tokio::spawn(async move {
@@ -180,10 +181,8 @@ pub async fn run(programs: Programs, arguments: Vec<String>, work: &Path, port: 
             });
         }
     });
-    let outer = format!("https://127.0.0.1:{port}");
-    let text = fs::read_to_string(&kubeconfig)?.replace(server.url(), &outer);
     let own = work.join("kubeconfig");
-    fs::write(work.join("kubeconfig.new"), text)?;
+    fs::copy(&kubeconfig, work.join("kubeconfig.new"))?;
     fs::rename(work.join("kubeconfig.new"), &own)?;
     println!("export KUBECONFIG={}", own.display());
     follow(node, kubelet, &path).await
@@ -231,7 +230,6 @@ async fn follow(mut node: Node, mut kubelet: Kubelet, path: &str) -> anyhow::Res
             changed = wanted.changed() => changed.context("the kubelet is gone")?,
             Some(started) = node.started() => if let Err(error) = started {
                 eprintln!("{error:#}");
-                tokio::time::sleep(PAUSE).await;
             },
             _ = refresh.tick() => if let Err(error) = node.refresh().await {
                 eprintln!("{error:#}");

@@ -23,7 +23,7 @@ spec:
 apiVersion: v1
 kind: Service
 metadata: {name: web, namespace: shop}
-spec: {selector: {app: web}, ports: [{port: 80, targetPort: 8080, appProtocol: http}]}
+spec: {type: LoadBalancer, selector: {app: web}, ports: [{port: 80, targetPort: 8080, appProtocol: http}]}
 ---
 apiVersion: v1
 kind: Pod
@@ -72,6 +72,30 @@ async fn pods_run_are_enrolled_and_end_and_kubectl_reaches_them() -> anyhow::Res
     let log = cluster.run(&["logs", "--namespace=shop", "deployment/web"]).await?;
     ensure!(log.contains("listening at port 8080") && log.contains("GET / from"), "{log}");
     assert_eq!(servers(cluster.work.path())?, 1);
+
+    let balancer = [
+        "get",
+        "service",
+        "--namespace=shop",
+        "web",
+        "--output=jsonpath={.status.loadBalancer.ingress[0].ip}",
+    ];
+    let balancer = until(LIMIT, async || {
+        let address = cluster.run(&balancer).await?;
+        Ok((!address.is_empty()).then(|| format!("http://{address}")))
+    });
+    let balancer = balancer.await?;
+    // From the node itself, which is no pod, and from pods.
+    let within = until(LIMIT, async || {
+        let answer = cluster.call_within(&balancer).await?;
+        Ok(answer.contains("\"status\":200").then_some(answer))
+    });
+    let within = within.await?;
+    ensure!(within.contains("\"pod_name\":\"web-"), "{within}");
+    let answer = cluster.call("shop", "client", &balancer).await?;
+    ensure!(answer.contains("StatusCode=200") && answer.contains("Hostname=web-"), "{answer}");
+    let absent = cluster.call_within(&format!("{balancer}:81")).await?;
+    ensure!(absent.contains("refused"), "{absent}");
 
     cluster.run(&["label", "namespace", "shop", "istio.io/dataplane-mode=ambient"]).await?;
     cluster.apply(STRICT).await?;

@@ -1,10 +1,11 @@
 //! A cluster whose pods are processes, from outside.
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use pilothouse_tests::apiserver::{LIMIT, until};
 use pilothouse_tests::kubectl::Kubectl;
 use pilothouse_tests::{envoy, program};
 use std::fs::{self, File};
+use std::path::Path;
 use std::process::Stdio;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
@@ -14,6 +15,7 @@ pub struct Cluster {
     /// What its processes write.
     pub work: TempDir,
     kubectl: Kubectl,
+    program: &'static Path,
     _node: Child,
 }
 
@@ -36,7 +38,7 @@ impl Cluster {
             Ok(kubeconfig.exists().then_some(()))
         });
         up.await.with_context(|| fs::read_to_string(&said).unwrap_or_default())?;
-        Ok(Self { kubectl: Kubectl::of(&kubeconfig).await?, work, _node: node })
+        Ok(Self { kubectl: Kubectl::of(&kubeconfig).await?, work, program, _node: node })
     }
 
     pub async fn apply(&self, text: &str) -> anyhow::Result<()> {
@@ -52,6 +54,16 @@ impl Cluster {
     /// Calls a service from a pod, and returns what the client prints.
     pub async fn call(&self, namespace: &str, pod: &str, url: &str) -> anyhow::Result<String> {
         self.run(&["exec", "--namespace", namespace, pod, "--", "client", url]).await
+    }
+
+    /// Calls a service from the network of the node, and returns what the client prints.
+    pub async fn call_within(&self, url: &str) -> anyhow::Result<String> {
+        let mut command = Command::new(self.program);
+        command.arg("enter").arg("--work").arg(self.work.path());
+        command.arg("--").arg(self.program).args(["call", url]);
+        let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8(output.stdout)?)
     }
 
     /// The log of the proxies of all nodes.

@@ -3,9 +3,11 @@
 //! The kubelet of the test cluster (`tests/apiserver/processes.go`) gives pods their addresses and writes their
 //! statuses; over a socket it says what is to run, and is told what is ready.
 
+use super::services::Services;
+use crate::load_balancer::Frontend;
 use anyhow::Context;
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, ServiceAccount};
 use kube::api::{Api, PostParams};
 use pilothouse_tests::apiserver::client_of;
 use serde::Deserialize;
@@ -85,6 +87,7 @@ impl Kubelet {
 pub struct ApiServerCluster {
     client: kube::Client,
     wanted: watch::Receiver<Wanted>,
+    services: Services,
 }
 
 impl ApiServerCluster {
@@ -93,11 +96,16 @@ impl ApiServerCluster {
     /// # Errors
     /// When the kubeconfig cannot be read.
     pub async fn new(kubeconfig: &Path, wanted: watch::Receiver<Wanted>) -> anyhow::Result<Self> {
-        Ok(Self { client: client_of(kubeconfig).await?, wanted })
+        let client = client_of(kubeconfig).await?;
+        Ok(Self { services: Services::follow(client.clone()), client, wanted })
     }
 
     pub(super) fn pods(&self) -> Vec<Pod> {
         self.wanted.borrow().values().cloned().collect()
+    }
+
+    pub(super) fn frontends(&self) -> Vec<Frontend> {
+        self.services.frontends()
     }
 
     pub(super) async fn token(&self, pod: &Pod, audience: &str) -> anyhow::Result<String> {
@@ -126,6 +134,16 @@ impl ApiServerCluster {
     pub(super) async fn proxy_token(&self, node: &str) -> anyhow::Result<String> {
         let pods = Api::<Pod>::namespaced(self.client.clone(), SYSTEM);
         self.token(&pods.get(&format!("ztunnel-{node}")).await?, AUDIENCE).await
+    }
+
+    pub(super) async fn secret(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
+        let secrets = Api::<Secret>::namespaced(self.client.clone(), namespace);
+        let data = secrets.get(name).await?.data.unwrap_or_default();
+        Ok(data.into_iter().map(|(key, value)| (key, value.0)).collect())
     }
 
     pub(super) async fn config_map(

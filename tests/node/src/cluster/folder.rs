@@ -1,11 +1,14 @@
 //! A folder of manifests as a cluster: the pods are those that the control plane plays, and run what their templates say.
 
+use crate::load_balancer::{Frontend, frontends};
 use anyhow::{Context, bail, ensure};
 use clap::Parser;
 use folder::{Key, Objects};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use runtime::config::MeshArgs;
 use runtime::source::folder::{FolderSettings, load_once_with};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
@@ -60,6 +63,14 @@ impl FolderCluster {
         .collect()
     }
 
+    pub(super) fn frontends(&self) -> anyhow::Result<Vec<Frontend>> {
+        let (_, _, places) = load_once_with(&self.settings, None);
+        let objects = places.objects();
+        let services: Vec<Service> = all(&objects, "Service")?;
+        let slices: Vec<EndpointSlice> = all(&objects, "EndpointSlice")?;
+        Ok(frontends(&services, &slices))
+    }
+
     pub(super) async fn token(&self, pod: &Pod, audience: &str) -> anyhow::Result<String> {
         let (metadata, spec) = (&pod.metadata, pod.spec.clone().unwrap_or_default());
         let mut arguments = vec!["--audience".to_owned(), audience.to_owned()];
@@ -96,6 +107,16 @@ impl FolderCluster {
         let roots = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         Ok(BTreeMap::from([("root-cert.pem".to_owned(), roots)]))
     }
+}
+
+/// The objects of a kind.
+fn all<T: DeserializeOwned>(objects: &Objects, kind: &str) -> anyhow::Result<Vec<T>> {
+    let of_kind = objects.iter().filter(|(key, _)| key.kind == kind);
+    let read = of_kind.map(|(key, object)| {
+        let object = serde_json::from_value(object.value.clone());
+        object.with_context(|| format!("{kind} {}/{}", key.namespace, key.name))
+    });
+    read.collect()
 }
 
 /// The spec of the template that a pod is made from, where that is a Deployment: of a pod, a folder keeps what a mesh

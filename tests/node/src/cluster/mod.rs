@@ -2,10 +2,13 @@
 
 mod api_server;
 mod folder;
+mod services;
 
 pub use api_server::{ApiServerCluster, Kubelet};
 pub use folder::FolderCluster;
 
+use crate::load_balancer::Frontend;
+use anyhow::bail;
 use k8s_openapi::api::core::v1::Pod;
 use std::collections::BTreeMap;
 
@@ -48,6 +51,28 @@ impl Cluster {
         match self {
             Self::Folder(folder) => folder.proxy_token(node).await,
             Self::ApiServer(server) => server.proxy_token(node).await,
+        }
+    }
+
+    /// The ports of load balancers that there are now.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn frontends(&self) -> anyhow::Result<Vec<Frontend>> {
+        match self {
+            Self::Folder(folder) => folder.frontends(),
+            Self::ApiServer(server) => Ok(server.frontends()),
+        }
+    }
+
+    /// What a Secret holds.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub async fn secret(&self, namespace: &str, name: &str) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
+        match self {
+            Self::Folder(_) => bail!("the Secret {namespace}/{name} is not read from a folder"),
+            Self::ApiServer(server) => server.secret(namespace, name).await,
         }
     }
 

@@ -2,11 +2,12 @@
 
 use super::log_path;
 use super::volumes::Volumes;
-use crate::image::Image;
+use crate::image::{self, Image};
 use crate::proxy::PodNetwork;
 use anyhow::{Context, bail, ensure};
 use k8s_openapi::api::core::v1::{Container as Spec, EnvVarSource, Pod};
 use rustix::process::{Pid, Signal, kill_process};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -27,6 +28,8 @@ pub struct Programs {
     pub envoy: PathBuf,
     /// A ztunnel, if it is to do for the pods of nodes what the proxy of this program does else.
     pub ztunnel: Option<PathBuf>,
+    /// What images stand for that the table does not have, by their names.
+    pub images: BTreeMap<String, PathBuf>,
     /// This one.
     pub node: PathBuf,
 }
@@ -74,8 +77,11 @@ impl Container {
         folder: &Path,
     ) -> anyhow::Result<Prepared> {
         let arguments = of.args.iter().flatten().map(|text| volumes.translated(text));
-        let image = Image::of(of.image.as_deref().unwrap_or_default());
-        let (program, arguments) = match image {
+        let image = of.image.as_deref().unwrap_or_default();
+        let (program, arguments) = match Image::of(image) {
+            Image::Echo if let Some(own) = programs.images.get(image::name(image)) => {
+                (own, arguments.collect())
+            }
             Image::Envoy => (&programs.envoy, arguments.collect()),
             Image::Pilothouse => (&programs.pilothouse, arguments.collect()),
             Image::Ztunnel if let Some(ztunnel) = &programs.ztunnel => (ztunnel, arguments.collect()),

@@ -2,7 +2,7 @@
 //! of all mounts of the pod, since what one writes is read by another.
 
 use crate::cluster::Cluster;
-use k8s_openapi::api::core::v1::{ConfigMapVolumeSource, Pod, VolumeProjection};
+use k8s_openapi::api::core::v1::{KeyToPath, Pod, VolumeProjection};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -36,14 +36,23 @@ pub(super) async fn mount(pod: &Pod, cluster: &Cluster, folder: &Path) -> anyhow
     Ok(Volumes(all))
 }
 
-/// Brings what is there of ConfigMaps up to date.
+/// Brings what is there of ConfigMaps and Secrets up to date.
 ///
 /// # Errors
 /// When the cluster does not have one.
 pub(super) async fn refresh(pod: &Pod, cluster: &Cluster, folder: &Path) -> anyhow::Result<()> {
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     for volume in pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
+        let path = path(folder, &volume.name);
         if let Some(map) = &volume.config_map {
-            config_map(pod, cluster, map, &path(folder, &volume.name)).await?;
+            let data = cluster.config_map(namespace, &map.name).await?;
+            let data = data.into_iter().map(|(key, text)| (key, text.into_bytes())).collect();
+            files(&path, &data, map.items.as_deref())?;
+        }
+        if let Some(secret) = &volume.secret {
+            let name = secret.secret_name.as_deref().unwrap_or_default();
+            let data = cluster.secret(namespace, name).await?;
+            files(&path, &data, secret.items.as_deref())?;
         }
     }
     Ok(())
@@ -53,30 +62,27 @@ fn path(folder: &Path, volume: &str) -> PathBuf {
     folder.join("volumes").join(volume)
 }
 
-async fn config_map(
-    pod: &Pod,
-    cluster: &Cluster,
-    volume: &ConfigMapVolumeSource,
-    path: &Path,
-) -> anyhow::Result<()> {
-    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-    let data = cluster.config_map(namespace, &volume.name).await?;
-    match &volume.items {
-        None => data.iter().try_for_each(|(key, text)| write(&path.join(key), text))?,
+/// Has a folder with these items, or with all that there is.
+fn files(
+    folder: &Path,
+    data: &BTreeMap<String, Vec<u8>>,
+    items: Option<&[KeyToPath]>,
+) -> std::io::Result<()> {
+    match items {
+        None => data.iter().try_for_each(|(key, content)| write(&folder.join(key), content)),
         Some(items) => items.iter().try_for_each(|item| {
-            write(&path.join(&item.path), data.get(&item.key).map(String::as_str).unwrap_or_default())
-        })?,
+            write(&folder.join(&item.path), data.get(&item.key).map(Vec::as_slice).unwrap_or_default())
+        }),
     }
-    Ok(())
 }
 
-/// Has a file with this text: another one takes its place, which who follows it sees.
-fn write(file: &Path, text: &str) -> std::io::Result<()> {
-    if fs::read(file).is_ok_and(|old| old == text.as_bytes()) {
+/// Has a file with this content: another one takes its place, which who follows it sees.
+fn write(file: &Path, content: &[u8]) -> std::io::Result<()> {
+    if fs::read(file).is_ok_and(|old| old == content) {
         return Ok(());
     }
     let new = file.with_extension("new");
-    fs::write(&new, text)?;
+    fs::write(&new, content)?;
     fs::rename(&new, file)
 }
 

@@ -254,7 +254,7 @@ fn rules(in_mesh: bool, (first, length): Range, own: u16) -> Vec<Rule> {
         chain: Chain::Redirected,
         conditions: vec![
             Condition::NotFromLoopback,
-            Condition::NotPort(HBONE_PORT),
+            Condition::Port(HBONE_PORT, false),
             // The probes of a kubelet are no business of the mesh.
             Condition::NotSource(LINK),
         ],
