@@ -57,7 +57,8 @@ format: ## Format the code
 	$(CARGO) fmt --all
 
 conformance: ## The conformance suites of the Gateway API (RELEASE=v1_7_0 for one): tests/tests/conformance
-	$(CARGO) test --locked --workspace --test conformance --test conformance-before -- \
+	$(CARGO) test --locked --workspace --test conformance --test conformance-before \
+		--test conformance-gateway -- \
 		--nocapture $(RELEASE)
 
 deny: ## Licences, bans and sources of dependencies (needs cargo-deny)

@@ -10,9 +10,12 @@
 //! it lies in `target/conformance/`: `RELEASE.yaml`, upstream's own report; `RELEASE.log`, all that
 //! the suite said; `RELEASE-control-plane.log`; and the built suite.
 
+mod cluster;
+mod gateway;
 mod mesh;
 mod outcome;
 
+pub use gateway::GatewayRun;
 pub use mesh::MeshRun;
 pub use outcome::Outcome;
 
@@ -124,15 +127,9 @@ impl Run<'_> {
         let client = server.client().await?;
         let waited = until(LIMIT, async || Ok(class(&client).await.ok())).await;
         waited.with_context(|| format!("there is no GatewayClass {CLASS}; see {}", said.display()))?;
-        let arguments = [
-            format!("--gateway-class={CLASS}"),
-            format!("--conformance-profiles={}", PROFILES.join(",")),
-            // A Service of the suite, and one that is nowhere.
-            "--usable-address=infra-backend-v1.gateway-conformance-infra.svc.cluster.local".to_owned(),
-            "--unusable-address=foo".to_owned(),
-        ];
-        let arguments = arguments.into_iter().chain(self.flags.iter().cloned());
-        let mut outcome = run_suite(&suite, tag, &server.kubeconfig(), self.only, arguments).await?;
+        let arguments = gateway_arguments().into_iter().chain(self.flags.iter().cloned());
+        let suite = Command::new(suite);
+        let mut outcome = run_suite(suite, tag, &server.kubeconfig(), self.only, arguments).await?;
         outcome.claimed = supported_features(&class(&client).await?);
         if let Some(status) = control_plane.try_wait()? {
             anyhow::bail!("the control plane ended: {status}; see {}", said.display());
@@ -170,9 +167,20 @@ impl Run<'_> {
     }
 }
 
-/// Runs a suite in the cluster of a kubeconfig; what comes of it has this name.
+/// The flags of the suite for gateways.
+fn gateway_arguments() -> Vec<String> {
+    vec![
+        format!("--gateway-class={CLASS}"),
+        format!("--conformance-profiles={}", PROFILES.join(",")),
+        // A Service of the suite, and one that is nowhere.
+        "--usable-address=infra-backend-v1.gateway-conformance-infra.svc.cluster.local".to_owned(),
+        "--unusable-address=foo".to_owned(),
+    ]
+}
+
+/// Runs a suite, by the command that starts it, in the cluster of a kubeconfig; what comes of it has this name.
 async fn run_suite(
-    suite: &Path,
+    mut suite: Command,
     name: &str,
     kubeconfig: &Path,
     only: &[&str],
@@ -184,7 +192,7 @@ async fn run_suite(
         fs::remove_file(&report)?;
     }
     let log = out.join(format!("{name}.log"));
-    let mut process = Command::new(suite)
+    let mut process = suite
         // The cluster is gone afterwards.
         .args(["-test.v", "-test.timeout=2h", "--cleanup-base-resources=false"])
         .args(["--organization=pilothouse", "--project=pilothouse", "--url=https://pilothouse.example"])

@@ -44,7 +44,15 @@ impl Module {
     /// # Errors
     /// When Go is absent or the build fails; the output of the build has gone to standard error.
     pub fn program(self, folder: &str, name: &str) -> anyhow::Result<PathBuf> {
-        self.built(&["build"], folder, name)
+        self.built(&["build"], ".", folder, name)
+    }
+
+    /// Returns the program of a package that the module requires, as [`Module::program`] does.
+    ///
+    /// # Errors
+    /// As of [`Module::program`].
+    pub fn program_of(self, package: &str, folder: &str, name: &str) -> anyhow::Result<PathBuf> {
+        self.built(&["build"], package, folder, name)
     }
 
     /// Returns the program that runs the module's tests, as [`Module::program`] does.
@@ -52,10 +60,10 @@ impl Module {
     /// # Errors
     /// As of [`Module::program`].
     pub fn tests(self, folder: &str, name: &str) -> anyhow::Result<PathBuf> {
-        self.built(&["test", "-c", "-vet=off"], folder, name)
+        self.built(&["test", "-c", "-vet=off"], ".", folder, name)
     }
 
-    fn built(self, subcommand: &[&str], folder: &str, name: &str) -> anyhow::Result<PathBuf> {
+    fn built(self, subcommand: &[&str], package: &str, folder: &str, name: &str) -> anyhow::Result<PathBuf> {
         let out = repository().join("target").join(folder);
         fs::create_dir_all(&out).with_context(|| format!("cannot make {}", out.display()))?;
         let program = out.join(name);
@@ -78,7 +86,7 @@ impl Module {
             .command(subcommand)
             // Without what only a debugger reads, which would be written and thrown away.
             .args(["-trimpath", "-gcflags", "all=-dwarf=false", "-ldflags", "-s -w", "-o"])
-            .args([new.as_os_str(), ".".as_ref()])
+            .args([new.as_os_str(), package.as_ref()])
             .status()
             .with_context(|| {
                 format!("cannot run `go`: {name} is built with it, see {}/{}", self.folder, self.file)

@@ -1,12 +1,9 @@
 //! The tests of the suite that send traffic through a mesh: on a node of processes.
 
+use super::cluster::NodeCluster;
 use super::{Outcome, Release, run_suite};
-use crate::apiserver::{LIMIT, apply, client_of, read, until, yaml_files};
-use crate::go::repository;
-use anyhow::{Context, bail};
-use std::fs::{self, File};
+use crate::apiserver::apply;
 use std::path::Path;
-use std::process::Stdio;
 use tokio::process::Command;
 
 /// The profiles that a run is held to.
@@ -55,37 +52,12 @@ impl MeshRun<'_> {
     pub async fn outcome(&self) -> anyhow::Result<Outcome> {
         let (tag, module) = (self.release.tag(), self.release.module());
         let name = format!("{tag}-mesh");
-        let out = repository().join("target/conformance");
-        fs::create_dir_all(&out)?;
         let built = move || module.tests("conformance", &format!("{tag}.test"));
         let suite = tokio::task::spawn_blocking(built).await??;
-        let work = tempfile::Builder::new().prefix("node-").tempdir()?;
-        let (said, kubeconfig) = (out.join(format!("{name}-node.log")), work.path().join("kubeconfig"));
-        let log = File::create(&said)?;
-        let mut node = Command::new(self.node)
-            .arg("serve")
-            .arg("--work")
-            .arg(work.path())
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .kill_on_drop(true)
-            .spawn()?;
-        let up = until(LIMIT, async || {
-            if let Some(status) = node.try_wait()? {
-                bail!("the node ended: {status}");
-            }
-            Ok(kubeconfig.exists().then_some(()))
-        });
-        up.await.with_context(|| fs::read_to_string(&said).unwrap_or_default())?;
-        let client = client_of(&kubeconfig).await?;
-        let upstream =
-            tokio::task::spawn_blocking(move || module.pinned("sigs.k8s.io/gateway-api")).await??;
-        for definition in read(&yaml_files(&upstream.join("config/crd/experimental"))?)? {
-            apply(&client, &serde_json::to_string(&definition)?).await?;
-        }
+        let cluster = NodeCluster::start(self.node, &name, &[]).await?;
+        cluster.install(module).await?;
         for namespace in NAMESPACES {
-            apply(&client, &meshed(namespace)).await?;
+            apply(cluster.client(), &meshed(namespace)).await?;
         }
         let labels = LABELS.map(|(key, value)| format!("{key}={value}")).join(",");
         let arguments = [
@@ -94,15 +66,8 @@ impl MeshRun<'_> {
             format!("--namespace-labels={labels}"),
         ];
         let arguments = arguments.into_iter().chain(self.flags.iter().cloned());
-        let outcome = run_suite(&suite, &name, &kubeconfig, &[], arguments).await;
-        // Logs of pods, proxies and the control plane.
-        for entry in fs::read_dir(work.path())?.chain(fs::read_dir(work.path().join("pods"))?) {
-            let path = entry?.path();
-            if path.extension().is_some_and(|of| of == "log") {
-                let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                fs::copy(&path, out.join(format!("{name}-{file}")))?;
-            }
-        }
+        let outcome = run_suite(Command::new(suite), &name, &cluster.kubeconfig(), &[], arguments).await;
+        cluster.keep_logs()?;
         outcome
     }
 }

@@ -1,7 +1,9 @@
 //! The conformance suite of the release before, for figures beside those of others: `make conformance` alone runs it.
 //! `main.rs` beside it says what the environment does.
 
+mod environment;
 mod run;
+mod told;
 
 use pilothouse_tests::conformance::Release;
 

@@ -9,12 +9,15 @@
 //! * `CONFORMANCE_CHANNEL`: `experimental` (also if unset) or `standard`.
 //! * `CONFORMANCE_FLAGS`: further flags of the suite, separated by spaces.
 
+mod environment;
 mod mesh;
 mod run;
+mod told;
 
 use anyhow::ensure;
+use environment::variable;
 use pilothouse_tests::conformance::Release;
-use run::{conforms, variable};
+use run::conforms;
 
 #[tokio::test]
 async fn v1_7_0() -> anyhow::Result<()> {

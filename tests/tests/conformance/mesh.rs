@@ -1,6 +1,6 @@
 //! The profiles of meshes: requests through waypoints, on a node of processes.
 
-use super::run::variable;
+use super::environment::flags;
 use anyhow::ensure;
 use pilothouse_tests::conformance::{MeshRun, Release};
 use pilothouse_tests::{envoy, program};
@@ -8,9 +8,7 @@ use pilothouse_tests::{envoy, program};
 #[tokio::test]
 async fn v1_7_0_mesh() -> anyhow::Result<()> {
     let node = tokio::task::spawn_blocking(|| envoy::program().and_then(|_| program::node())).await??;
-    let flags = variable("CONFORMANCE_FLAGS").unwrap_or_default();
-    let flags: Vec<String> = flags.split_whitespace().map(str::to_owned).collect();
-    let outcome = MeshRun { release: Release::V1_7_0, node, flags: &flags }.outcome().await?;
+    let outcome = MeshRun { release: Release::V1_7_0, node, flags: &flags() }.outcome().await?;
     std::io::Write::write_all(&mut std::io::stderr(), format!("{outcome}\n").as_bytes())?;
     ensure!(outcome.failed.is_empty(), "{} tests failed", outcome.failed.len());
     ensure!(!outcome.passed.is_empty(), "no test passed");
