@@ -10,7 +10,7 @@ use crate::cluster::Cluster;
 use crate::image::Image;
 use crate::namespace::Namespace;
 use crate::proxy::{Capture, Owner, PodNetwork, Proxy};
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use k8s_openapi::api::core::v1::{Container as ContainerSpec, Pod};
 use probe::Probe;
 use std::ffi::OsStr;
@@ -92,6 +92,7 @@ impl RunningPod {
     ) -> anyhow::Result<Self> {
         let address = address(pod).context("it has no address")?;
         let namespace = tokio::task::spawn_blocking(move || Namespace::create(number, address)).await??;
+        set_kernel_parameters(pod, &namespace)?;
         let network = Arc::new(PodNetwork { namespace, address });
         let capture = proxy.serve(&network, owner(pod), is_in_mesh(pod)).await?;
         let folder = folder.join(key(pod));
@@ -228,6 +229,22 @@ impl RunningPod {
         })?;
         Ok(spawned.context("cannot run a command in a pod")?.wait_with_output().await?)
     }
+}
+
+/// Sets what a pod wants of its kernel; what is not of its network is none of its own here.
+fn set_kernel_parameters(pod: &Pod, namespace: &Namespace) -> anyhow::Result<()> {
+    let context = pod.spec.as_ref().and_then(|spec| spec.security_context.as_ref());
+    for wanted in context.iter().flat_map(|context| context.sysctls.iter().flatten()) {
+        ensure!(
+            wanted.name.starts_with("net."),
+            "the kernel parameter {} is not of the network",
+            wanted.name
+        );
+        let file = Path::new("/proc/sys").join(wanted.name.replace('.', "/"));
+        let set = namespace.within(|| fs::write(&file, &wanted.value))?;
+        set.with_context(|| format!("the kernel parameter {}", wanted.name))?;
+    }
+    Ok(())
 }
 
 /// The log of a container below the folder of its pod.
