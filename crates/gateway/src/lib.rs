@@ -31,6 +31,7 @@ mod grant;
 mod hostname;
 mod key;
 mod listener;
+mod name;
 mod parameters;
 mod policy;
 mod reference;

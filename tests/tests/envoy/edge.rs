@@ -351,7 +351,7 @@ async fn clients_show_a_certificate_where_they_are_asked_for_one() {
     }});
     let routes = [route("HTTPRoute", "one", &["one", "other", "any"], &[], &all_to("first"))];
     let edge = Edge::with(&listeners, &routes, &json!({"tls": frontend})).await.unwrap();
-    let stranger = Authority::new().unwrap();
+    let foreign = Authority::new().unwrap();
     let ask = async |port: u16, client: Option<&Authority>| {
         let stream = edge.tls(port, "one.example.com", client).await?;
         Http::new(TokioIo::new(stream)).await?.send(asks("one.example.com", "/", &[])).await
@@ -361,9 +361,9 @@ async fn clients_show_a_certificate_where_they_are_asked_for_one() {
     let shown = answer.body["headers"]["x-forwarded-client-cert"].as_str().unwrap().to_owned();
     assert!(shown.contains("URI=spiffe://none/client"), "{shown}");
     assert!(ask(443, None).await.is_err());
-    assert!(ask(443, Some(&stranger)).await.is_err());
+    assert!(ask(443, Some(&foreign)).await.is_err());
     assert_eq!(ask(8443, None).await.unwrap().status, StatusCode::OK);
-    for client in [None, Some(&stranger), Some(&edge.authority)] {
+    for client in [None, Some(&foreign), Some(&edge.authority)] {
         assert_eq!(ask(9443, client).await.unwrap().status, StatusCode::OK);
     }
 }

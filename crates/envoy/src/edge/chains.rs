@@ -10,7 +10,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::{ByPort, Inputs, terminated};
+use super::inputs::{ByPort, Inputs};
 use crate::key::EdgePort;
 use crate::listener::{Edge, Hosts, over_tls};
 use crate::policy::Policies;
@@ -91,7 +91,7 @@ impl Reader<'_> {
         match listener.protocol {
             Ok(Protocol::Http) => vec![("*".into(), self.edge.requests("http", Hosts::Any, None))],
             Ok(Protocol::Https) => {
-                let Some(of) = terminated(self.cx, self.terminations, key) else { return Vec::new() };
+                let Some(of) = self.terminated(key) else { return Vec::new() };
                 let hosts = if hostname.starts_with('*') { Hosts::Any } else { Hosts::One(hostname) };
                 let name = key.to_string();
                 let chain = self.edge.requests(&name, hosts, Some(&name));
@@ -99,7 +99,7 @@ impl Reader<'_> {
                 vec![(hostname.clone(), over_tls(chain, hostname, Some(&of)))]
             }
             Ok(Protocol::Tls) if tls => {
-                let Some(of) = terminated(self.cx, self.terminations, key) else { return Vec::new() };
+                let Some(of) = self.terminated(key) else { return Vec::new() };
                 let of = self.context(&of, &[]);
                 let each = |(name, chain): (Str, FilterChain)| {
                     let chain = over_tls(chain, &name, Some(&of));
@@ -117,6 +117,12 @@ impl Reader<'_> {
             Ok(Protocol::Tcp) => self.streams(key),
             Ok(Protocol::Hbone) | Err(_) => Vec::new(),
         }
+    }
+
+    /// Returns how TLS ends at a listener; `None` where it cannot: nobody is answered without a certificate, or by one that
+    /// asks nothing of clients that are to show theirs.
+    fn terminated(&self, key: &ListenerKey) -> Option<Arc<Termination>> {
+        self.cx.get(self.terminations, key).filter(|of| of.is_served())
     }
 
     fn context(

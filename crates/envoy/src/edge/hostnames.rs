@@ -5,7 +5,7 @@ use gateway::{Class, HostKey, ListenerKey, Protocol, Target};
 use model::Str;
 use output::Encoded;
 
-use super::{ByPort, Inputs};
+use super::inputs::{ByPort, Inputs};
 use crate::key::{EdgePort, ResourceKey, edge_scope};
 use crate::route::{self, By, Hostname, Listened, Origin, Routed};
 use crate::send::resource;

@@ -11,38 +11,23 @@
 
 mod chains;
 mod hostnames;
+mod inputs;
 
-use engine::{Builder, Cx, Index, Table};
-use gateway::{Class, Listener, ListenerKey, Termination};
-use mesh::destination::Destinations;
+use engine::{Builder, Table};
+use gateway::Class;
 use model::Name;
 use output::{Encoded, Outputs, Resource};
 use proto::{ResourceType, Scope};
-use std::sync::Arc;
 
 use crate::key::{ANY_HOSTNAME, EdgePort, edge_scope};
-use crate::policy;
-use crate::route::Sources;
 use crate::send::{LISTENERS, SCOPES, SECRETS, resource, send};
-use crate::settings::Settings;
 use crate::tls;
-
-/// What they are made from.
-#[derive(Clone, Copy)]
-pub(crate) struct Inputs {
-    pub destinations: Destinations,
-    pub sources: Sources,
-    pub policies: policy::Tables,
-    pub settings: Settings,
-}
+pub(crate) use inputs::Inputs;
 
 /// Declares which gateways are at the edge.
 pub(crate) fn gateways(b: &mut Builder, of: &gateway::Tables) -> Table<Name, ()> {
     b.derive("edge_gateways", of.gateways, |_, _, of| (of.class == Class::Gateway).then_some(()))
 }
-
-/// The listeners of a port that take traffic, as far as they alone are concerned.
-type ByPort = Index<EdgePort, ListenerKey, Listener>;
 
 /// Declares the resources of gateways at the edge.
 pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, gateway: &gateway::Tables, of: Inputs) {
@@ -75,14 +60,4 @@ pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, gateway: &gateway::Tab
 
 fn of_gateway<'r>(key: &EdgePort, name: String, encoded: &'r Encoded) -> Resource<'r> {
     Resource::new(name, encoded).scope(Scope::proxy(&key.gateway.to_string()))
-}
-
-/// Tells whether TLS of a listener can be: nobody is answered without a certificate, or by one who would ask nothing of
-/// clients that are to show theirs.
-fn terminated(
-    cx: &Cx<'_>,
-    terminations: Table<ListenerKey, Termination>,
-    key: &ListenerKey,
-) -> Option<Arc<Termination>> {
-    cx.get(terminations, key).filter(|of| of.is_served())
 }

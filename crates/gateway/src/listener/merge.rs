@@ -11,9 +11,9 @@ use super::protocol::{self, Protocol};
 use super::row::{Listener, Tls};
 use crate::allowed::admits;
 use crate::class::Class;
-use crate::deployment::name;
 use crate::hostname::{covers, or_any};
 use crate::key::{ListenerKey, Owner};
+use crate::name;
 
 /// What a gateway says of a ListenerSet that names it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

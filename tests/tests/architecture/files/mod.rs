@@ -89,7 +89,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "gateway",
         &[
-            "allowed class feature grant hostname key reference",
+            "allowed class feature grant hostname key name reference",
             "listener parameters",
             "deployment route",
             "policy routing",
