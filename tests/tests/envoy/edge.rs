@@ -1,7 +1,7 @@
 //! Connections from outside through a real Envoy that is what a gateway at the edge is configured to be.
 
 use super::destination::secret;
-use super::proxy::Authority;
+use super::proxy::{Authority, LIMIT};
 use super::traffic::{Answer, Http, Waypoint, echo, greeter, service};
 use anyhow::Context;
 use http_body_util::Empty;
@@ -365,6 +365,41 @@ async fn clients_show_a_certificate_where_they_are_asked_for_one() {
     assert_eq!(ask(8443, None).await.unwrap().status, StatusCode::OK);
     for client in [None, Some(&foreign), Some(&edge.authority)] {
         assert_eq!(ask(9443, client).await.unwrap().status, StatusCode::OK);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_tell_of_the_gateway_as_the_source() {
+    let routes = [
+        route("HTTPRoute", "any", &["http"], &[], &all_to("first")),
+        route("TCPRoute", "tcp", &["tcp"], &[], &json!([{"backendRefs": to("stream", 9000)}])),
+    ];
+    let listeners = [listener("http", 80, "HTTP", None), listener("tcp", 9000, "TCP", None)];
+    let edge = Edge::start(&listeners, &routes).await.unwrap();
+    assert_eq!(edge.get(80, "a.org", "/").await.status, StatusCode::OK);
+    let mut hello = [0; 5];
+    edge.connect(9000).await.read_exact(&mut hello).await.unwrap();
+    let labels = [
+        "reporter=\"source\"",
+        "source_workload=\"edge-istio\"",
+        "source_canonical_service=\"edge\"",
+        "source_workload_namespace=\"shop\"",
+        "source_principal=\"spiffe://cluster.local/ns/shop/sa/edge-istio\"",
+        "connection_security_policy=\"unknown\"",
+    ];
+    for (metric, service) in
+        [("istio_requests_total", "first"), ("istio_tcp_connections_opened_total", "stream")]
+    {
+        let line = pilothouse_tests::apiserver::until(LIMIT, async || {
+            let metrics = edge.gateway.metrics().await?;
+            Ok(metrics.lines().find(|line| line.starts_with(&format!("{metric}{{"))).map(str::to_owned))
+        })
+        .await
+        .unwrap();
+        let service = format!("destination_service=\"{service}.shop.svc.cluster.local\"");
+        for label in labels.into_iter().chain([service.as_str()]) {
+            assert!(line.contains(label), "{label}: {line}");
+        }
     }
 }
 
