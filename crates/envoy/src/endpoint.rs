@@ -15,6 +15,7 @@ use std::net::SocketAddr;
 use crate::key::{self, ADMIN_SOCKET, CONNECT_ORIGINATE, ClusterKey, INNER_CONNECT_ORIGINATE, ResourceKey};
 use crate::locality::{self, Preference, Vantage};
 use crate::message::{internal_address, pipe, socket_address};
+use crate::settings::Settings;
 use crate::telemetry;
 use crate::upstream::{Upstream, Upstreams};
 
@@ -23,14 +24,13 @@ use crate::upstream::{Upstream, Upstreams};
 pub(crate) struct Sources {
     pub endpoints: Endpoints,
     pub network: Table<(), Str>,
-    /// Where waypoints are.
+    /// Where gateways are.
     pub locations: Memo<(Name, Detail), Vec<Location>>,
-    /// The trust domain of identities.
-    pub trust_domain: Table<(), TrustDomain>,
+    pub settings: Settings,
 }
 
 /// Declares the endpoints of upstreams: one resource for all layers of a port, since they are the same, and one for each
-/// place of its waypoint where others are preferred.
+/// place of its gateway where others are preferred.
 pub(crate) fn declare(
     b: &mut Builder,
     wanted: Table<ClusterKey, ()>,
@@ -46,14 +46,15 @@ pub(crate) fn declare(
         let name = key.name();
         let assignments = of.assignments(cx, &name, key, &upstream).into_iter();
         let resource = |(place, message): (Str, ClusterLoadAssignment)| {
-            (ResourceKey::at(&key.waypoint, place, name.as_str()), Encoded::message(&message))
+            (ResourceKey::at(&key.gateway, place, name.as_str()), Encoded::message(&message))
         };
         assignments.map(resource).collect()
     })
 }
 
 impl Sources {
-    /// Returns the endpoints of an upstream, under a name: for all instances of its waypoint, or for those of each place.
+    /// Returns the endpoints of an upstream, under a name: for all instances of its gateway, or for those of each
+    /// place.
     pub fn assignments(
         self,
         cx: &Cx<'_>,
@@ -62,7 +63,7 @@ impl Sources {
         upstream: &Upstream,
     ) -> Vec<(Str, ClusterLoadAssignment)> {
         let network = cx.single(self.network).map(|own| (*own).clone()).unwrap_or_default();
-        let trust_domain = cx.single(self.trust_domain).map(|own| (*own).clone()).unwrap_or_default();
+        let trust_domain = self.settings.trust_domain(cx);
         let policy = upstream.policy();
         let preference = upstream.preference.as_ref();
         // What is used when too little is ready is what was left out for its answers, not what was never ready.
@@ -83,7 +84,7 @@ impl Sources {
         let mut instances = self.endpoints.of(cx, &key.service, by_labels);
         instances.retain(|of| is_meant(of));
         let target = format!("{}:{}", upstream.port.hostname, key.port);
-        let places = locality::places(preference, &key.waypoint, |at| {
+        let places = locality::places(preference, &key.gateway, |at| {
             cx.memo(self.locations, at).map(|of| (*of).clone()).unwrap_or_default()
         });
         let assignment = |(place, location): locality::Place| {
@@ -101,7 +102,7 @@ impl Sources {
     }
 }
 
-/// Returns what has an instance of a waypoint close its connections, as it answers what is under way: its admin interface
+/// Returns what has an instance of a gateway close its connections, as it answers what is under way: its admin interface
 /// is an endpoint of a cluster of its bootstrap, whose health check is what says so.
 pub(crate) fn drain(pod: &str) -> ClusterLoadAssignment {
     let admin = Endpoint { address: Some(pipe(ADMIN_SOCKET)) };

@@ -16,16 +16,16 @@ pub(crate) struct PortKey {
     pub port: u16,
 }
 
-/// A cluster of a waypoint: a port of a service, or of a subset of it, for whoever the same holds of the way there.
+/// A cluster of a gateway: a port of a service, or of a subset of it, for whoever the same holds of the way there.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub(crate) struct ClusterKey {
-    /// The waypoint.
-    pub waypoint: Name,
+    /// The gateway, mostly a waypoint.
+    pub gateway: Name,
     /// The service, `NAMESPACE/HOSTNAME`.
     pub service: Str,
     /// Its port.
     pub port: u16,
-    /// How its traffic is taken apart; `None` if the waypoint is not the service's own.
+    /// How its traffic is taken apart; `None` if the gateway is no waypoint of the service.
     pub layer: Option<Layer>,
     /// The subset; empty for all of it.
     pub subset: Str,
@@ -37,7 +37,7 @@ impl ClusterKey {
     /// The cluster of a port at the service's own waypoint, as it is without routes.
     pub fn own(of: &PortKey, layer: Layer) -> Self {
         Self {
-            waypoint: of.waypoint.clone(),
+            gateway: of.waypoint.clone(),
             service: of.service.clone(),
             port: of.port,
             layer: Some(layer),
@@ -46,7 +46,7 @@ impl ClusterKey {
         }
     }
 
-    /// Returns its name: that of istiod, which knows but one client, the namespace of the waypoint.
+    /// Returns its name: that of istiod, which knows but one client, the namespace of the gateway.
     pub fn name(&self) -> String {
         let hostname = self.service.split_once('/').map_or(self.service.as_str(), |(_, hostname)| hostname);
         let Self { port, subset, .. } = self;
@@ -62,38 +62,38 @@ impl ClusterKey {
     }
 }
 
-/// A resource of a waypoint, unique within its type.
+/// A resource of a gateway, unique within its type.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub(crate) struct ResourceKey {
-    /// The waypoint.
-    pub waypoint: Name,
-    /// What its scope has behind the waypoint's name, if it is for instances at one place alone.
+    /// The gateway, mostly a waypoint.
+    pub gateway: Name,
+    /// What its scope has behind the gateway's name, if it is for instances at one place alone.
     pub place: Str,
     /// The name of the resource.
     pub name: Str,
 }
 
 impl ResourceKey {
-    pub fn new(waypoint: &Name, name: &str) -> Self {
-        Self::at(waypoint, Str::new(), name)
+    pub fn new(gateway: &Name, name: &str) -> Self {
+        Self::at(gateway, Str::new(), name)
     }
 
     /// The key of what is for the instances at one place. Resources of several types have one name, whose text they
     /// share.
-    pub fn at(waypoint: &Name, place: Str, name: &str) -> Self {
-        Self { waypoint: waypoint.clone(), place, name: shared(name) }
+    pub fn at(gateway: &Name, place: Str, name: &str) -> Self {
+        Self { gateway: gateway.clone(), place, name: shared(name) }
     }
 
     /// Returns the key of a resource; `None` if the scope is not that of a proxy.
     pub fn of(scope: &Scope, name: &str) -> Option<Self> {
-        let (waypoint, place) = waypoint_of(scope)?;
-        Some(Self::at(&waypoint, place.into(), name))
+        let (gateway, place) = gateway_of(scope)?;
+        Some(Self::at(&gateway, place.into(), name))
     }
 
     /// Returns the resource of this key.
     pub fn resource<'r>(&'r self, encoded: &'r Encoded) -> Resource<'r> {
         Resource::new(self.name.as_str(), encoded)
-            .scope(Scope::proxy(&format!("{}{}", self.waypoint, self.place)))
+            .scope(Scope::proxy(&format!("{}{}", self.gateway, self.place)))
     }
 }
 
@@ -147,7 +147,7 @@ pub(crate) struct AddressKey {
 impl AddressKey {
     /// Returns the key of a scope of CONNECTs; `None` if it is none.
     pub fn of(scope: &Scope, name: &str) -> Option<Self> {
-        let (waypoint, _) = waypoint_of(scope).filter(|(_, place)| place.is_empty())?;
+        let (waypoint, _) = gateway_of(scope).filter(|(_, place)| place.is_empty())?;
         Some(Self { waypoint, address: name.strip_prefix(CONNECT_SCOPE)?.parse().ok()? })
     }
 
@@ -157,14 +157,59 @@ impl AddressKey {
     }
 }
 
-/// Returns the waypoint that a scope is of, and what the scope has behind its name.
-fn waypoint_of(scope: &Scope) -> Option<(Name, &str)> {
+/// Returns the gateway that a scope is of, and what the scope has behind its name.
+fn gateway_of(scope: &Scope) -> Option<(Name, &str)> {
     let Scope::Proxy(scope) = scope else { return None };
-    let (ns, waypoint) = scope.split_once('/')?;
-    let (waypoint, place) = waypoint.split_at(waypoint.find('@').unwrap_or(waypoint.len()));
-    Some((Name::new(ns, waypoint), place))
+    let (ns, gateway) = scope.split_once('/')?;
+    let (gateway, place) = gateway.split_at(gateway.find('@').unwrap_or(gateway.len()));
+    Some((Name::new(ns, gateway), place))
 }
 
+/// The scope of requests at a port of a gateway at the edge, for a hostname.
+pub(crate) fn edge_scope(port: u16, hostname: &str) -> String {
+    format!("http.{port}|{hostname}")
+}
+
+/// A port of a gateway at the edge.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub(crate) struct EdgePort {
+    pub gateway: Name,
+    pub port: u16,
+}
+
+impl EdgePort {
+    /// The name of its listener.
+    pub fn listener(&self) -> String {
+        format!("{EDGE_LISTENER}{}", self.port)
+    }
+
+    /// Returns the key of a listener; `None` if it is none of these.
+    pub fn of_listener(scope: &Scope, name: &str) -> Option<Self> {
+        Self::named(scope, name.strip_prefix(EDGE_LISTENER)?)
+    }
+
+    /// Returns the key of the scope that tells which hostnames there are; `None` if it is another one.
+    pub fn of_scope(scope: &Scope, name: &str) -> Option<Self> {
+        let (port, hostname) = name.strip_prefix("http.")?.split_once('|')?;
+        Self::named(scope, port).filter(|_| hostname == ANY_HOSTNAME)
+    }
+
+    fn named(scope: &Scope, port: &str) -> Option<Self> {
+        let (gateway, _) = gateway_of(scope).filter(|(_, place)| place.is_empty())?;
+        Some(Self { gateway, port: port.parse().ok()? })
+    }
+}
+
+/// How listeners of gateways at the edge begin.
+const EDGE_LISTENER: &str = "0.0.0.0_";
+/// What stands for a hostname that has no scope of its own: none is written so.
+pub(crate) const ANY_HOSTNAME: &str = "*.*";
+/// The header that says which listener a request came by.
+pub(crate) const LISTENER_HEADER: &str = "x-pilothouse-listener";
+/// The filters that look for the hostname of a request which has no scope of its own.
+pub(crate) const HOSTNAME_FILTERS: [&str; 2] = ["pilothouse.hostname", "pilothouse.wildcard"];
+/// The filter that runs Lua; its metadata is what scripts see.
+pub(crate) const LUA: &str = "envoy.filters.http.lua";
 /// How scopes of CONNECTs begin: no cluster does.
 pub(crate) const CONNECT_SCOPE: &str = "connect|";
 /// The abstract socket of the admin interface of an Envoy: nothing that a user writes leads to one.

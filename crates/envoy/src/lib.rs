@@ -28,6 +28,7 @@ pub mod bootstrap;
 
 mod cluster;
 mod connect;
+mod edge;
 mod endpoint;
 mod hops;
 mod key;
@@ -35,9 +36,12 @@ mod listener;
 mod locality;
 mod matcher;
 mod message;
+mod outbound;
 mod policy;
 mod port;
 mod route;
+mod send;
+mod settings;
 mod telemetry;
 mod tls;
 mod upstream;
@@ -45,11 +49,34 @@ mod waypoint;
 
 use engine::Builder;
 use output::Outputs;
+use settings::Settings;
+use upstream::Upstreams;
 
 /// Declares the resources of waypoints on a graph that has the tables of mesh and routing, if waypoints are
 /// configured.
 pub fn declare(b: &mut Builder, out: &mut Outputs, mesh: &mesh::Tables, gateway: &gateway::Tables) {
-    if let Some(destinations) = mesh.destinations {
-        waypoint::declare(b, out, mesh, gateway, destinations);
-    }
+    let Some(destinations) = mesh.destinations else { return };
+    let edges = edge::gateways(b, gateway);
+    let upstreams = Upstreams::declare(b, destinations, mesh, gateway, edges);
+    let sources = route::Sources { routing: gateway.routing, upstreams };
+    let endpoints = destinations.declare_endpoints(b);
+    let settings = Settings::declare(b, mesh);
+    let policies =
+        waypoint::declare(b, out, mesh, waypoint::Inputs { destinations, endpoints, sources, settings });
+    let of_edge = edge::Inputs { destinations, sources, policies, settings };
+    edge::declare(b, out, gateway, of_edge);
+    let waypoints = outbound::Names {
+        replaced: "replaced_instances",
+        clusters: "waypoint_hbone_clusters",
+        listeners: "waypoint_hbone_listeners",
+    };
+    let of_edge = outbound::Names {
+        replaced: "replaced_edge_instances",
+        clusters: "edge_hbone_clusters",
+        listeners: "edge_hbone_listeners",
+    };
+    let gateways = [(destinations.waypoints, waypoints), (edges, of_edge)];
+    let network = mesh.network;
+    let inputs = outbound::Inputs { destinations, endpoints, upstreams, network, settings, gateways };
+    outbound::declare(b, out, inputs);
 }

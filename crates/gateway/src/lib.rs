@@ -31,6 +31,7 @@ mod grant;
 mod hostname;
 mod key;
 mod listener;
+mod name;
 mod parameters;
 mod policy;
 mod reference;
@@ -44,7 +45,7 @@ pub use feature::{FEATURES, Feature, ShownBy, supported_features};
 pub use key::{HostKey, ListenerKey, Owner, RouteKey, ServiceTarget, Target};
 pub use listener::{
     Authorities, Certificate, ClientCertificate, ClientCertificates, Conflict, GatewayListeners, Listener,
-    Protocol, ServerCertificates, SetState, Termination, Tls,
+    Material, MaterialContent, Protocol, ServerCertificates, SetState, Termination, Tls,
 };
 pub use parameters::Parameters;
 pub use policy::{BackendTls, BackendTraffic, Held, Policies, PolicyTarget, Verification};
@@ -80,6 +81,8 @@ pub struct Tables {
     pub terminations: Table<ListenerKey, Termination>,
     /// What gateways show to backends.
     pub client_certificates: Table<Name, ClientCertificate>,
+    /// What gateways are sent of Secrets and ConfigMaps: whose gateway, and what.
+    pub materials: Table<(Name, Material), MaterialContent>,
     /// What customizes deployments of gateways.
     pub parameters: Table<Name, Parameters>,
     /// What a source is to read besides what it lists. It is a sink.
@@ -137,10 +140,11 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, mesh: &mesh::Tables, options:
         },
     );
     let listeners = listener::declare(b, merged);
-    let terminations = listener::declare_tls(b, inputs.gateways, listeners.rows, references);
+    let materials = listener::Materials::declare(b);
+    let terminations = listener::declare_tls(b, inputs.gateways, listeners.rows, (references, materials));
     let is_merged = move |cx: &Cx<'_>, name: &Name| cx.get(merged, name).is_some();
     let client_certificates =
-        listener::declare_client_certificates(b, inputs.gateways, is_merged, references);
+        listener::declare_client_certificates(b, inputs.gateways, is_merged, (references, materials));
     let system = Ns::own(&options.system_namespace);
     let parameters = parameters::declare(b, inputs.gateways, is_merged, references, system);
     let set_parents = {
@@ -285,6 +289,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, mesh: &mesh::Tables, options:
             ownership,
         },
     );
+    let materials = materials.contents(b, references);
     let wanted = references.wanted(b);
     Tables {
         gateways: merged,
@@ -294,6 +299,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, mesh: &mesh::Tables, options:
         destinations,
         terminations,
         client_certificates,
+        materials,
         parameters,
         wanted,
         deployments,

@@ -8,6 +8,7 @@
 mod acceptance;
 mod bootstrap;
 mod destination;
+mod edge;
 mod endpoints;
 mod expressions;
 mod external;
@@ -83,7 +84,7 @@ fn cases() -> Vec<(String, Input)> {
 
 /// What each waypoint is sent, by type and name; then what authors are told, conditions those of policies.
 fn rendered(mesh: &Plane) -> String {
-    let mut scopes: BTreeMap<String, BTreeMap<String, Mapping>> = BTreeMap::new();
+    let mut scopes: BTreeMap<String, BTreeMap<String, BTreeMap<String, Value>>> = BTreeMap::new();
     for resource in mesh.resources() {
         let Scope::Proxy(waypoint) = &resource.scope else { continue };
         let body = resource.body.as_ref().expect("a resource that is there");
@@ -92,11 +93,14 @@ fn rendered(mesh: &Plane) -> String {
         let value = serde_yaml::to_value(serde_json::to_value(described).unwrap()).unwrap();
         let of_type = format!("{:?}", resource.resource_type);
         let group = scopes.entry(waypoint.to_string()).or_default().entry(of_type).or_default();
-        assert_eq!(group.insert(Value::from(resource.name.as_str()), value), None, "{} twice", resource.name);
+        assert_eq!(group.insert(resource.name.clone(), value), None, "{} twice", resource.name);
     }
     let mut all = Mapping::new();
     for (waypoint, types) in scopes {
-        let types = types.into_iter().map(|(of, group)| (Value::from(of), Value::from(group)));
+        let named = |(name, value)| (Value::from(name), value);
+        let types = types.into_iter().map(|(of, group)| {
+            (Value::from(of), Value::from(group.into_iter().map(named).collect::<Mapping>()))
+        });
         all.insert(Value::from(waypoint), Value::from(types.collect::<Mapping>()));
     }
     let kinds = ["AuthorizationPolicy ", "RequestAuthentication "];

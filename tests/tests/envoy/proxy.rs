@@ -77,7 +77,7 @@ impl Control {
                 None => {
                     self.writer.remove(scope, of, name);
                 }
-                Some(body) if name == "connect_terminate" => {
+                Some(body) if name == "connect_terminate" || name.starts_with("0.0.0.0_") => {
                     self.writer.put(scope, of, name, &at_any_port(body)?)?;
                 }
                 Some(body) => {
@@ -126,11 +126,12 @@ impl Control {
 /// Another Envoy may be running.
 fn at_any_port(body: &[u8]) -> anyhow::Result<Vec<u8>> {
     let mut listener = Listener::decode(body)?;
+    let name = listener.name.clone();
     let further = listener.additional_addresses.iter_mut().filter_map(|of| of.address.as_mut());
     for address in listener.address.iter_mut().chain(further) {
         match address.address.as_mut() {
             Some(Address::SocketAddress(socket)) => socket.port_specifier = Some(PortSpecifier::PortValue(0)),
-            other => bail!("connect_terminate listens at {other:?}"),
+            other => bail!("{name} listens at {other:?}"),
         }
     }
     Ok(listener.encode_to_vec())

@@ -90,7 +90,7 @@ spec:
     .concat()
 }
 
-/// An Envoy with what a waypoint is sent.
+/// An Envoy with what a waypoint, or another gateway, is sent.
 pub struct Waypoint {
     pub mesh: Plane,
     control: Control,
@@ -114,17 +114,32 @@ impl Waypoint {
         Self::start_at(objects, authority, None).await
     }
 
+    /// As [`Self::of`], with what the gateway `shop/edge` is sent.
+    pub async fn at_the_edge(objects: &str) -> anyhow::Result<Self> {
+        let scope = Scope::proxy("shop/edge");
+        Self::start_in(&scope, objects, &Arc::new(Authority::new()?), None).await
+    }
+
     /// As [`Self::of`], one that is a pod of these objects.
     pub async fn at(objects: &str, pod: &str) -> anyhow::Result<Self> {
         Self::start_at(objects, &Arc::new(Authority::new()?), Some(pod)).await
     }
 
     async fn start_at(objects: &str, authority: &Arc<Authority>, pod: Option<&str>) -> anyhow::Result<Self> {
+        Self::start_in(&Scope::proxy("shop/waypoint"), objects, authority, pod).await
+    }
+
+    async fn start_in(
+        scope: &Scope,
+        objects: &str,
+        authority: &Arc<Authority>,
+        pod: Option<&str>,
+    ) -> anyhow::Result<Self> {
         let file = tempfile::NamedTempFile::new()?;
         fs::write(&file, objects)?;
         let input = Input::read(file.path());
         let mesh = input.apply_at_once(input.events.clone());
-        let mut control = Control::start(&Scope::proxy("shop/waypoint"), authority).await?;
+        let mut control = Control::start(scope, authority).await?;
         control.publish(&mesh.resources())?;
         let places = match pod {
             Some(pod) => mesh.identity().instance("shop", pod).context("no such instance")?.places.to_vec(),
@@ -188,7 +203,7 @@ impl Waypoint {
     }
 
     /// The port of a listener.
-    async fn port(&self, name: &str) -> anyhow::Result<u16> {
+    pub async fn port(&self, name: &str) -> anyhow::Result<u16> {
         Ok(self.addresses(name).await?.first().context("no address")?.port())
     }
 

@@ -66,14 +66,19 @@ pub(super) fn common(pool: &ConnectionPool) -> CommonOptions {
     }
 }
 
-/// Returns which protocol requests are sent with; `None` where there are none.
-pub(super) fn protocol(of: PortProtocol, pool: &ConnectionPool) -> Option<UpstreamProtocolOptions> {
+/// Returns which protocol requests are sent with; `None` where there are none. Where nothing says it, it is that of the
+/// client, or HTTP/1.1.
+pub(super) fn protocol(
+    of: PortProtocol,
+    pool: &ConnectionPool,
+    as_client: bool,
+) -> Option<UpstreamProtocolOptions> {
     let explicit = match (of, Traffic::of(of)) {
         (_, Traffic::Tcp) => return None,
-        _ if pool.uses_client_protocol => return Some(as_client(pool)),
-        (_, Traffic::Either) => return Some(as_client(pool)),
+        _ if pool.uses_client_protocol => return Some(self::as_client(pool)),
+        (_, Traffic::Either) if as_client => return Some(self::as_client(pool)),
         (PortProtocol::Http2 | PortProtocol::Grpc, Traffic::Http) => true,
-        (_, Traffic::Http) => pool.upgrades == Some(true),
+        (_, Traffic::Http | Traffic::Either) => pool.upgrades == Some(true),
     };
     if explicit {
         return Some(http2(http2_options(pool)));

@@ -27,7 +27,9 @@ use crate::message::{ads, seconds};
 use crate::policy;
 
 /// The header that scopes are found by.
-const SCOPE_HEADER: &str = "x-pilothouse-scope";
+pub(super) const SCOPE_HEADER: &str = "x-pilothouse-scope";
+/// The header that they are found by besides, at the edge: the hostname.
+pub(super) const HOSTNAME_HEADER: &str = "x-pilothouse-host";
 
 pub(super) fn http_filter<M: Message + Name>(name: &str, config: &M) -> HttpFilter {
     HttpFilter { name: name.to_owned(), config_type: Some(http_filter::ConfigType::TypedConfig(any(config))) }
@@ -49,31 +51,52 @@ pub(super) fn router() -> HttpFilter {
 
 /// Returns what makes a format the key that the scope of a request is found by, whatever the client says.
 pub(super) fn scope_key(format: &str) -> Change {
+    header(SCOPE_HEADER, format)
+}
+
+/// Returns what gives a header this value and no other, whatever the client says.
+pub(super) fn header(name: &str, format: &str) -> Change {
     let option = HeaderValueOption {
-        header: Some(HeaderValue { key: SCOPE_HEADER.to_owned(), value: format.to_owned() }),
+        header: Some(HeaderValue { key: name.to_owned(), value: format.to_owned() }),
         append_action: header_value_option::HeaderAppendAction::OverwriteIfExistsOrAdd.into(),
     };
     Change { action: Some(header_mutation::Action::Append(option)) }
 }
 
-/// The filter that has the key end here: what is behind a proxy has no use for it.
-pub(super) fn without_scope_key() -> HttpFilter {
-    let remove = Change { action: Some(header_mutation::Action::Remove(SCOPE_HEADER.to_owned())) };
-    let mutations = Mutations { request_mutations: vec![remove] };
-    http_filter("scope", &Removal { mutations: Some(mutations) })
+/// The filter that has the key end here, which these headers are: what is behind a proxy has no use for it.
+pub(super) fn without_scope_key(headers: &[&str]) -> HttpFilter {
+    let remove = |name: &&str| Change { action: Some(header_mutation::Action::Remove((*name).to_owned())) };
+    changes("scope", headers.iter().map(remove).collect())
+}
+
+/// Returns the filter that changes headers of requests.
+pub(super) fn changes(name: &str, request_mutations: Vec<Change>) -> HttpFilter {
+    http_filter(name, &Removal { mutations: Some(Mutations { request_mutations }) })
 }
 
 /// Returns what finds the scope of a request: its key is `value` before any filter.
 pub(super) fn scoped(manager: HttpConnectionManager, name: &str, value: &str) -> HttpConnectionManager {
-    let change = scope_key(value);
-    let extractor = HeaderValueExtractor {
-        name: SCOPE_HEADER.to_owned(),
-        extract_type: Some(header_value_extractor::ExtractType::Index(0)),
+    scoped_by(manager, name, &[(SCOPE_HEADER, "")], vec![scope_key(value)])
+}
+
+/// As [`scoped`], by what headers have up to a separator, if there is one, after these changes.
+pub(super) fn scoped_by(
+    manager: HttpConnectionManager,
+    name: &str,
+    headers: &[(&str, &str)],
+    mutations: Vec<Change>,
+) -> HttpConnectionManager {
+    let fragment = |(name, separator): &(&str, &str)| {
+        let extractor = HeaderValueExtractor {
+            name: (*name).to_owned(),
+            element_separator: (*separator).to_owned(),
+            extract_type: Some(header_value_extractor::ExtractType::Index(0)),
+        };
+        FragmentBuilder { r#type: Some(Type::HeaderValueExtractor(extractor)) }
     };
-    let fragment = FragmentBuilder { r#type: Some(Type::HeaderValueExtractor(extractor)) };
     let routes = ScopedRoutes {
         name: name.to_owned(),
-        scope_key_builder: Some(ScopeKeyBuilder { fragments: vec![fragment] }),
+        scope_key_builder: Some(ScopeKeyBuilder { fragments: headers.iter().map(fragment).collect() }),
         rds_config_source: Some(ads()),
         config_specifier: Some(ConfigSpecifier::ScopedRds(ScopedRds {
             scoped_rds_config_source: Some(ads()),
@@ -82,7 +105,7 @@ pub(super) fn scoped(manager: HttpConnectionManager, name: &str, value: &str) ->
     HttpConnectionManager {
         early_header_mutation_extensions: vec![TypedExtensionConfig {
             name: "envoy.http.early_header_mutation.header_mutation".to_owned(),
-            typed_config: Some(any(&HeaderMutation { mutations: vec![change] })),
+            typed_config: Some(any(&HeaderMutation { mutations })),
         }],
         route_specifier: Some(RouteSpecifier::ScopedRoutes(routes)),
         ..manager

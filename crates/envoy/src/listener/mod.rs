@@ -2,6 +2,7 @@
 
 mod chain;
 mod direct;
+mod edge;
 mod elsewhere;
 mod http;
 mod originate;
@@ -11,6 +12,7 @@ mod state;
 mod terminate;
 
 pub(crate) use direct::direct;
+pub(crate) use edge::{Edge, Hosts, over_tls};
 pub(crate) use elsewhere::{inner_connect_originate, outer_connect_originate};
 pub(crate) use originate::connect_originate;
 pub(crate) use port::of_port;

@@ -25,6 +25,36 @@ pub(crate) fn of_port(
     normalization: PathNormalization,
     log: Option<&AccessLog>,
 ) -> Listener {
+    let bytes = streams(name, (shares, limits), policies, log);
+    // A client that waits for the server would wait for long: it is asked only where somebody has to know.
+    let server_name = policies.is_some_and(Policies::asks_for_server_name);
+    let inspectors = server_name.then(|| listener_filter("tls_inspector", &TlsInspector {}));
+    let listener_filters = std::iter::once(original_dst()).chain(inspectors);
+    if traffic == Traffic::Tcp {
+        return Listener { listener_filters: listener_filters.collect(), ..internal(name, vec![bytes]) };
+    }
+    let found = FilterChainMatch {
+        application_protocols: ["http/1.1", "h2c"].map(str::to_owned).to_vec(),
+        ..FilterChainMatch::default()
+    };
+    let listener =
+        internal(name, vec![FilterChain { filter_chain_match: Some(found), ..requests(normalization, log) }]);
+    Listener {
+        default_filter_chain: Some(bytes),
+        listener_filters: listener_filters
+            .chain([listener_filter("http_inspector", &HttpInspector {})])
+            .collect(),
+        ..listener
+    }
+}
+
+/// The chain of streams: clusters have them by weight, and what policies there are lets them pass.
+pub(super) fn streams(
+    name: &str,
+    (shares, limits): (&[(String, u32)], &StreamLimits),
+    policies: Option<&Policies>,
+    log: Option<&AccessLog>,
+) -> FilterChain {
     let cluster = match shares {
         [(cluster, _)] => tcp_proxy::ClusterSpecifier::Cluster(cluster.clone()),
         shares => {
@@ -52,21 +82,5 @@ pub(crate) fn of_port(
     let mut bytes = in_chain("tcp", "tcp_proxy", &proxy);
     let deciding = policies.map(Policies::filters).unwrap_or_default();
     bytes.filters = deciding.into_iter().chain(bytes.filters).collect();
-    // A client that waits for the server would wait for long: it is asked only where somebody has to know.
-    let server_name = policies.is_some_and(Policies::asks_for_server_name);
-    let inspectors = server_name.then(|| listener_filter("tls_inspector", &TlsInspector {}));
-    let listener_filters = std::iter::once(original_dst()).chain(inspectors);
-    if traffic == Traffic::Tcp {
-        return Listener { listener_filters: listener_filters.collect(), ..internal(name, vec![bytes]) };
-    }
-    let found = FilterChainMatch { application_protocols: ["http/1.1", "h2c"].map(str::to_owned).to_vec() };
-    let listener =
-        internal(name, vec![FilterChain { filter_chain_match: Some(found), ..requests(normalization, log) }]);
-    Listener {
-        default_filter_chain: Some(bytes),
-        listener_filters: listener_filters
-            .chain([listener_filter("http_inspector", &HttpInspector {})])
-            .collect(),
-        ..listener
-    }
+    bytes
 }

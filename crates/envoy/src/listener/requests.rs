@@ -15,45 +15,59 @@ use proto::envoy::extensions::filters::network::http_connection_manager::v3::{
 };
 
 use super::chain::{in_chain, internal};
-use super::http::{http_filter, manager, policies, router, scoped, slots, without_scope_key};
+use super::http::{SCOPE_HEADER, http_filter, manager, policies, router, scoped, slots, without_scope_key};
 use super::state::DESTINATION;
 use crate::key::{CORS, FAULT, MAIN_INTERNAL, SESSION};
 use crate::message::names;
 use crate::telemetry;
 
-/// The chain of requests. Their routes, and the policies for them, are those of the destination that the CONNECT is
-/// for.
-pub(super) fn requests(normalization: PathNormalization, log: Option<&AccessLog>) -> FilterChain {
+/// The filters that requests pass whose scope is found by these headers: policies, then what rules ask for.
+pub(super) fn filters(scope_key: &[&str]) -> impl Iterator<Item = HttpFilter> + use<> {
     let grpc_stats = GrpcStats {
         emit_filter_state: true,
         per_method_stat_specifier: Some(filter_config::PerMethodStatSpecifier::StatsForAllMethods(false)),
     };
     let forward =
         ForwardProxy { implementation_specifier: Some(ImplementationSpecifier::DnsCacheConfig(names())) };
-    let mut filters: Vec<HttpFilter> = slots().chain(policies()).collect();
-    filters.extend([
+    slots().chain(policies()).chain([
         http_filter("envoy.filters.http.grpc_stats", &grpc_stats),
         http_filter(FAULT, &HttpFault::default()),
         http_filter(CORS, &Cors {}),
         http_filter(SESSION, &StatefulSession::default()),
         http_filter("envoy.filters.http.dynamic_forward_proxy", &forward),
         // Whoever changes a request may have its route looked up again, so this comes after all of them.
-        without_scope_key(),
+        without_scope_key(scope_key),
         router(),
-    ]);
+    ])
+}
+
+/// Returns a connection manager that makes paths alike before anybody looks at them.
+pub(super) fn normalizing(
+    normalization: PathNormalization,
+    manager: HttpConnectionManager,
+) -> HttpConnectionManager {
     let slashes = if normalization.decodes_slashes() {
         PathWithEscapedSlashesAction::UnescapeAndForward
     } else {
         PathWithEscapedSlashesAction::KeepUnchanged
     };
-    let manager = HttpConnectionManager {
+    HttpConnectionManager {
         normalize_path: Some(normalization != PathNormalization::None),
         merge_slashes: normalization.merges_slashes(),
         path_with_escaped_slashes_action: slashes.into(),
+        ..manager
+    }
+}
+
+/// The chain of requests. Their routes, and the policies for them, are those of the destination that the CONNECT is
+/// for.
+pub(super) fn requests(normalization: PathNormalization, log: Option<&AccessLog>) -> FilterChain {
+    let manager = HttpConnectionManager {
         proxy_100_continue: true,
         access_log: telemetry::of_requests(log),
-        ..manager(MAIN_INTERNAL, filters, "websocket")
+        ..manager(MAIN_INTERNAL, filters(&[SCOPE_HEADER]).collect(), "websocket")
     };
+    let manager = normalizing(normalization, manager);
     let manager = scoped(manager, MAIN_INTERNAL, &format!("%FILTER_STATE({DESTINATION}:PLAIN)%"));
     in_chain("http", "http_connection_manager", &manager)
 }

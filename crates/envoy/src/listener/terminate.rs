@@ -83,6 +83,7 @@ pub(crate) fn connect_terminate(
             subject: Some(true),
             dns: true,
             uri: true,
+            ..SetCurrentClientCertDetails::default()
         }),
         ..manager(CONNECT_TERMINATE, filters, "CONNECT")
     };

@@ -26,8 +26,16 @@ use crate::message::{duration, millionths, seconds};
 pub(super) const LARGEST_BODY: u32 = 1 << 20;
 const MILLION: u64 = 1_000_000;
 
-/// Returns the route of a rule at a port.
-pub(super) fn encode(routed: &Routed, port: u16) -> Route {
+/// Where requests come by: what of it a redirect says nothing of stays as it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Origin {
+    pub port: u16,
+    /// Whether they come by TLS that ends here.
+    pub is_tls: bool,
+}
+
+/// Returns the route of a rule for requests that come by a port.
+pub(super) fn encode(routed: &Routed, origin: Origin) -> Route {
     let rule = &*routed.rule;
     let mut changes = Changes::of(&rule.filters, rule.matches.path.as_ref());
     let refused = || DirectResponseAction { status: 500, body: None };
@@ -35,7 +43,7 @@ pub(super) fn encode(routed: &Routed, port: u16) -> Route {
         _ if asks_for_more(rule) => route::Action::DirectResponse(refused()),
         Action::Respond(with) => route::Action::DirectResponse(respond(with)),
         Action::Refuse => route::Action::DirectResponse(refused()),
-        Action::Redirect(to) => route::Action::Redirect(redirect(to, rule, port)),
+        Action::Redirect(to) => route::Action::Redirect(redirect(to, rule, origin)),
         Action::Forward(backends) => route::Action::Route(forward(routed, backends, &mut changes)),
     };
     let cors = changes.cors.iter().map(|cors| (CORS.to_owned(), any(cors)));
@@ -185,7 +193,7 @@ fn mirror(cluster: &str, share: u32, of: u32) -> RequestMirrorPolicy {
     }
 }
 
-fn redirect(to: &Redirect, rule: &Rule, port: u16) -> RedirectAction {
+fn redirect(to: &Redirect, rule: &Rule, Origin { port, is_tls }: Origin) -> RedirectAction {
     let code = match to.code {
         301 => redirect_action::RedirectResponseCode::MovedPermanently,
         303 => redirect_action::RedirectResponseCode::SeeOther,
@@ -205,7 +213,7 @@ fn redirect(to: &Redirect, rule: &Rule, port: u16) -> RedirectAction {
     let port = match (to.port, scheme) {
         (Some(80), None | Some("http")) | (Some(443), Some("https")) | (None, Some(_)) => 0,
         (Some(port), _) => port,
-        (None, None) if to.hostname.is_some() && port != 80 => port,
+        (None, None) if to.hostname.is_some() && port != if is_tls { 443 } else { 80 } => port,
         (None, None) => 0,
     };
     RedirectAction {

@@ -1,6 +1,7 @@
 //! Routes of ports: which rules there are and which clusters they lead to, then their encoding.
 
 mod action;
+mod edge;
 mod filter;
 mod hash;
 mod matching;
@@ -9,5 +10,7 @@ mod retry;
 mod scope;
 mod session;
 
-pub(crate) use plan::{Routes, Sources, Streams};
+pub(crate) use action::Origin;
+pub(crate) use edge::{Hostname, Listened, hostname, listeners};
+pub(crate) use plan::{By, Routed, Routes, Sources, Streams};
 pub(crate) use scope::{Connect, connect, direct, requests};

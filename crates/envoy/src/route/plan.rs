@@ -3,7 +3,7 @@
 use engine::Cx;
 use gateway::{Action, Backend, HostKey, Placed, PortPath, Routing, Rule, ServiceTarget, Target};
 use model::facts::{HashKey, Resolution};
-use model::{Kind, Ns, Str};
+use model::{Kind, Name, Ns, Str};
 use std::sync::Arc;
 
 use crate::key::{Layer, NO_CLUSTER, PortKey};
@@ -44,6 +44,19 @@ pub(crate) struct Streams {
     pub limits: StreamLimits,
 }
 
+/// Where traffic comes by: a gateway, and the port that it is for unless somebody names another.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct By<'a> {
+    pub gateway: &'a Name,
+    pub port: u16,
+}
+
+impl<'a> By<'a> {
+    fn port(key: &'a PortKey) -> Self {
+        Self { gateway: &key.waypoint, port: key.port }
+    }
+}
+
 /// Where rules and what they name are found.
 #[derive(Clone, Copy)]
 pub(crate) struct Sources {
@@ -79,7 +92,7 @@ impl Sources {
                 Resolution::DynamicDns => asked(&port.hostname, key.port),
                 _ => Vec::new(),
             },
-            rules: rules.map(|placed| self.routed(cx, key, placed.rule)).collect(),
+            rules: rules.map(|placed| self.routed(cx, By::port(key), placed.rule)).collect(),
         })
     }
 
@@ -88,19 +101,29 @@ impl Sources {
         if port.traffic() == Traffic::Http {
             return None;
         }
-        let first = self.rules(cx, key, port, Layer::Tcp).into_iter().next();
-        let backends: Vec<(Option<Found>, u32)> = match first.as_ref().map(|of| (&of.rule, &of.rule.action)) {
-            None => vec![(self.own(cx, key, port, Layer::Tcp), 1)],
-            Some((rule, Action::Forward(backends))) => {
-                let found = |to: &Option<Backend>| self.upstream(cx, key, rule, to.as_ref()?, Layer::Tcp);
+        match self.rules(cx, key, port, Layer::Tcp).first() {
+            None => Some(self.shares(cx, vec![(self.own(cx, key, port, Layer::Tcp), 1)])),
+            Some(first) => Some(self.streams_of(cx, By::port(key), &first.rule)),
+        }
+    }
+
+    /// Returns what becomes of streams by a rule.
+    pub fn streams_of(&self, cx: &Cx<'_>, by: By<'_>, rule: &Rule) -> Streams {
+        let backends = match &rule.action {
+            Action::Forward(backends) => {
+                let found = |to: &Option<Backend>| self.upstream(cx, by, rule, to.as_ref()?, Layer::Tcp);
                 backends.iter().map(|to| (found(&to.backend), to.weight)).collect()
             }
-            Some((_, Action::Redirect(_) | Action::Respond(_) | Action::Refuse)) => vec![(None, 1)],
+            Action::Redirect(_) | Action::Respond(_) | Action::Refuse => vec![(None, 1)],
         };
+        self.shares(cx, backends)
+    }
+
+    fn shares(&self, cx: &Cx<'_>, backends: Vec<(Option<Found>, u32)>) -> Streams {
         let path = backends.iter().find_map(|(found, _)| Some(&found.as_ref()?.path));
         let limits = path.map(|path| self.upstreams.limits(cx, path)).unwrap_or_default();
         let shares = backends.into_iter().map(|(found, weight)| (cluster(found), weight)).collect();
-        Some(Streams { shares, limits })
+        Streams { shares, limits }
     }
 
     /// Returns the rules of a port that are its waypoint's matter: not those that callers of another
@@ -123,8 +146,8 @@ impl Sources {
     }
 
     /// Returns a rule with the clusters that it leads to.
-    fn routed(&self, cx: &Cx<'_>, key: &PortKey, rule: Arc<Rule>) -> Routed {
-        let found = |to: &Backend| self.upstream(cx, key, &rule, to, Layer::Http);
+    pub fn routed(&self, cx: &Cx<'_>, by: By<'_>, rule: Arc<Rule>) -> Routed {
+        let found = |to: &Backend| self.upstream(cx, by, &rule, to, Layer::Http);
         let backends: Vec<Option<Found>> = match &rule.action {
             Action::Forward(backends) => backends.iter().map(|to| found(to.backend.as_ref()?)).collect(),
             Action::Redirect(_) | Action::Respond(_) | Action::Refuse => Vec::new(),
@@ -158,10 +181,10 @@ impl Sources {
     }
 
     /// Returns a backend of a rule: the namespace that wrote the rule is the one that sends.
-    fn upstream(&self, cx: &Cx<'_>, key: &PortKey, rule: &Rule, to: &Backend, layer: Layer) -> Option<Found> {
+    fn upstream(&self, cx: &Cx<'_>, by: By<'_>, rule: &Rule, to: &Backend, layer: Layer) -> Option<Found> {
         let Backend { ns, hostname, port, subset } = to;
         let client: &Ns = &rule.route.name.ns;
-        let to = To { client, ns, hostname, port: port.unwrap_or(key.port), subset, layer };
-        self.upstreams.find(cx, &key.waypoint, to)
+        let to = To { client, ns, hostname, port: port.unwrap_or(by.port), subset, layer };
+        self.upstreams.find(cx, by.gateway, to)
     }
 }

@@ -11,7 +11,7 @@ use proto::envoy::config::route::v3::{
     route_action, route_match,
 };
 
-use super::action::{self, LARGEST_BODY};
+use super::action::{self, LARGEST_BODY, Origin};
 use super::matching;
 use super::plan::Routes;
 use super::retry;
@@ -24,26 +24,31 @@ use std::net::{IpAddr, SocketAddr};
 const USUAL_BODY: usize = 4_096;
 
 fn scope(name: &str, host: VirtualHost) -> ScopedRouteConfiguration {
-    let bodies = host.routes.iter().filter_map(|route| match &route.action {
+    keyed(name, &[name], vec![host])
+}
+
+/// Returns virtual hosts that are found by a key of these parts.
+pub(super) fn keyed(name: &str, key: &[&str], mut hosts: Vec<VirtualHost>) -> ScopedRouteConfiguration {
+    let bodies = hosts.iter().flat_map(|host| &host.routes).filter_map(|route| match &route.action {
         Some(route::Action::DirectResponse(with)) => with.body.as_ref(),
         _ => None,
     });
     let is_large = bodies.map(Message::encoded_len).max().is_some_and(|largest| largest > USUAL_BODY);
-    let fragment = Fragment { r#type: Some(fragment::Type::StringKey(name.to_owned())) };
-    let mut all = host;
-    if all.domains.is_empty() {
-        all.domains.push("*".to_owned());
+    let fragment = |part: &&str| Fragment { r#type: Some(fragment::Type::StringKey((*part).to_owned())) };
+    for host in &mut hosts {
+        if host.domains.is_empty() {
+            host.domains.push("*".to_owned());
+        }
     }
     ScopedRouteConfiguration {
         name: name.to_owned(),
-        key: Some(Key { fragments: vec![fragment] }),
+        key: Some(Key { fragments: key.iter().map(fragment).collect() }),
         route_configuration: Some(RouteConfiguration {
-            virtual_hosts: vec![all],
+            virtual_hosts: hosts,
             // A cluster may come after its routes.
             validate_clusters: Some(false),
             max_direct_response_body_size_bytes: is_large.then_some(LARGEST_BODY),
-            // The scope has one.
-            name: String::new(),
+            ..RouteConfiguration::default()
         }),
     }
 }
@@ -120,7 +125,8 @@ pub(crate) fn direct(policies: Option<&Policies>) -> ScopedRouteConfiguration {
 
 /// Returns the scope of the requests to a port, whatever becomes of them by its rules: each has to pass its policies.
 pub(crate) fn requests(of: &Routes, policies: Option<&Policies>) -> ScopedRouteConfiguration {
-    let mut routes: Vec<Route> = of.rules.iter().map(|rule| action::encode(rule, of.port)).collect();
+    let origin = Origin { port: of.port, is_tls: false };
+    let mut routes: Vec<Route> = of.rules.iter().map(|rule| action::encode(rule, origin)).collect();
     if of.rules.is_empty() {
         let all = route_match::PathSpecifier::Prefix("/".to_owned());
         routes.push(Route {

@@ -20,11 +20,15 @@ local function parts(text, count)
   return found
 end
 
+-- A gateway at the edge tells of itself, with a tilde before its identity, and knows nothing of how it is heard.
 local function caller(text)
   local of = parts(text, 5)
-  local principal = part(of[5])
+  local principal, tells_of_itself = part(of[5]):gsub("^~", "")
+  local reporter, security = "waypoint", "mutual_tls"
+  if tells_of_itself == 1 then reporter, security = "source", UNKNOWN end
   local service, version = part(of[2]), part(of[3])
-  return 'source_workload="' .. part(of[1])
+  return 'reporter="' .. reporter .. '",connection_security_policy="' .. security
+    .. '",source_workload="' .. part(of[1])
     .. '",source_canonical_service="' .. service
     .. '",source_canonical_revision="' .. part(of[3], "latest")
     .. '",source_workload_namespace="' .. part(principal:match("/ns/([^/]*)/sa/"))
@@ -72,9 +76,8 @@ local TAGS = '{from="([^"]*)",to="([^"]*)",service="([^"]*)",'
 local function labelled(text)
   local from, to, service = remembered(caller), remembered(workload), remembered(service)
   local function labels(name, protocol, caller, workload, called)
-    -- Only mutual TLS comes here.
-    return name .. '{reporter="waypoint",' .. from(caller) .. "," .. to(workload) .. "," .. service(called)
-      .. ',request_protocol="' .. protocol .. '",connection_security_policy="mutual_tls",'
+    return name .. "{" .. from(caller) .. "," .. to(workload) .. "," .. service(called)
+      .. ',request_protocol="' .. protocol .. '",'
   end
   text = text:gsub("envoy_(istio_tcp_[a-z_]+)" .. TAGS, function(name, ...)
     return labels(name, "tcp", ...)

@@ -2,7 +2,7 @@
 
 mod security;
 
-pub(crate) use security::{Origination, Trust};
+pub(crate) use security::{Origination, Shown, Trust};
 
 use engine::{Builder, Cx, Memo, Table};
 use gateway::{Path, PathPolicy, Policies, PortPath};
@@ -34,6 +34,9 @@ pub(crate) struct Way {
     pub security: Option<Origination>,
     /// How much may be tried again.
     pub retries: Option<RetryBudget>,
+    /// Whether what is not said to be of one version of HTTP is sent as the client did: who calls in a mesh knows what a
+    /// port takes, and who calls from outside does not.
+    pub as_client: bool,
 }
 
 impl Upstream {
@@ -84,6 +87,8 @@ pub(crate) struct Upstreams {
     locality: Table<(), LocalitySetting>,
     policies: Policies,
     security: security::Sources,
+    /// The gateways at the edge.
+    edges: Table<Name, ()>,
 }
 
 /// An upstream that is configured.
@@ -115,6 +120,7 @@ impl Upstreams {
         destinations: Destinations,
         mesh: &mesh::Tables,
         gateway: &gateway::Tables,
+        edges: Table<Name, ()>,
     ) -> Self {
         let rules = gateway.destinations;
         let certificates = security::declare_certificates(b);
@@ -141,10 +147,12 @@ impl Upstreams {
             }),
             locality: mesh.locality,
             policies: gateway.policies,
+            edges,
             security: security::Sources {
                 policies: gateway.policies,
                 credentials: rules.credentials,
                 certificates,
+                of_gateways: gateway.client_certificates,
             },
         }
     }
@@ -156,8 +164,8 @@ impl Upstreams {
         }
     }
 
-    /// Returns an upstream of a waypoint; `None` where there is no such port.
-    pub fn find(self, cx: &Cx<'_>, waypoint: &Name, to: To<'_>) -> Option<Found> {
+    /// Returns an upstream of a gateway; `None` where there is no such port.
+    pub fn find(self, cx: &Cx<'_>, gateway: &Name, to: To<'_>) -> Option<Found> {
         let service = shared(&format!("{}/{}", &**to.ns, to.hostname));
         let destination = self.destinations.get(cx, &service)?;
         let (_, protocol) = destination.ports.iter().find(|(port, _)| *port == to.port)?;
@@ -170,10 +178,10 @@ impl Upstreams {
             subset: to.subset.clone(),
         };
         let key = ClusterKey {
-            waypoint: waypoint.clone(),
+            gateway: gateway.clone(),
             service,
             port: to.port,
-            layer: destination.waypoints.contains(waypoint).then_some(layer),
+            layer: destination.waypoints.contains(gateway).then_some(layer),
             subset: to.subset.clone(),
             client: self.rules.of_client(cx, &path.path),
         };
@@ -198,7 +206,7 @@ impl Upstreams {
         b.in_use("clusters_in_use", self.wanted)
     }
 
-    /// Declares what waypoints show to upstreams: whose waypoint, the Secret, and what is in it. To be called after all
+    /// Declares what gateways show to upstreams: whose gateway, the Secret, and what is in it. To be called after all
     /// tables that read the ways there.
     pub fn declare_certificates(self, b: &mut Builder) -> Table<(Name, Name), KeyPair> {
         security::declare_pairs(b, self.security)
@@ -225,8 +233,9 @@ impl Upstreams {
     pub fn way(self, cx: &Cx<'_>, key: &ClusterKey, to: &Upstream) -> Way {
         let is_requests = to.port.traffic() != Traffic::Tcp && key.layer != Some(Layer::Tcp);
         Way {
-            security: self.security.of(cx, &key.waypoint, &to.port, to.policy(), is_requests),
+            security: self.security.of(cx, &key.gateway, &to.port, to.policy(), is_requests),
             retries: self.retries(cx, &to.port).or(to.policy().retries),
+            as_client: cx.get(self.edges, &key.gateway).is_none(),
         }
     }
 

@@ -1,7 +1,9 @@
-//! TLS of a waypoint with what is behind it: the application's own, inside of what the mesh does.
+//! TLS of a gateway with what is behind it: the application's own, inside of what the mesh does.
 
 use engine::{Builder, Cx, Memo, Table};
-use gateway::{BackendTls, PathPolicy, Policies, PolicyTarget, ServiceTarget, Verification};
+use gateway::{
+    BackendTls, ClientCertificate, PathPolicy, Policies, PolicyTarget, ServiceTarget, Verification,
+};
 use model::facts::{ClientTls, KeyPair, Roots, Secret, SubjectAltName, TlsMode};
 use model::{Name, Str};
 use std::sync::Arc;
@@ -17,14 +19,23 @@ pub(crate) struct Origination {
     pub names: Vec<SubjectAltName>,
     /// Whose certificates are taken.
     pub trust: Trust,
-    /// The Secret with what the waypoint shows.
-    pub certificate: Option<Name>,
+    /// What is shown, if anything is.
+    pub certificate: Option<Shown>,
+}
+
+/// The Secret with a certificate that is shown.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Shown {
+    /// That of a DestinationRule.
+    OfRule(Name),
+    /// That of the gateway, for all backends.
+    OfGateway(Name),
 }
 
 /// Whom to trust.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Trust {
-    /// The authorities of the system that the waypoint runs on.
+    /// The authorities of the system that the gateway runs on.
     System,
     /// These.
     Roots(Roots),
@@ -34,7 +45,7 @@ pub(crate) enum Trust {
     Nobody,
 }
 
-/// A Secret that a waypoint shows: whose waypoint, and the Secret.
+/// A Secret that a gateway shows: whose gateway, and the Secret.
 type CertificateKey = (Name, Name);
 
 /// Where it is found what was said of TLS.
@@ -43,6 +54,8 @@ pub(super) struct Sources {
     pub policies: Policies,
     pub credentials: Table<Name, Result<Arc<Secret>, Str>>,
     pub certificates: Memo<CertificateKey, ()>,
+    /// What gateways show to whomever a policy has them verify.
+    pub of_gateways: Table<Name, ClientCertificate>,
 }
 
 impl Sources {
@@ -50,19 +63,22 @@ impl Sources {
     pub fn of(
         self,
         cx: &Cx<'_>,
-        waypoint: &Name,
+        gateway: &Name,
         port: &Port,
         policy: &PathPolicy,
         is_requests: bool,
     ) -> Option<Origination> {
         if let Some(tls) = targets(port).into_iter().find_map(|target| self.policies.tls.get(cx, &target)) {
-            return Some(of_policy(&tls));
+            let own = cx.get(self.of_gateways, gateway);
+            let own = own.as_ref().and_then(|own| own.certificate.as_ref());
+            let shown = own.map(|of| Shown::OfGateway(of.secret.clone()));
+            return Some(Origination { certificate: shown, ..of_policy(&tls) });
         }
         let tls = policy.port.tls.as_ref()?;
         let found = self.of_rule(cx, tls, policy, (!is_requests).then_some(&port.hostname))?;
-        if let Some(secret) = &found.certificate {
-            // Read so that the waypoint is sent it.
-            cx.memo(self.certificates, &(waypoint.clone(), secret.clone()));
+        if let Some(Shown::OfRule(secret)) = &found.certificate {
+            // Read so that the gateway is sent it.
+            cx.memo(self.certificates, &(gateway.clone(), secret.clone()));
         }
         Some(found)
     }
@@ -98,7 +114,7 @@ impl Sources {
         Some(Origination {
             server_name: Some(&tls.sni).filter(|name| !name.is_empty()).or(hostname).cloned(),
             names: names.map(subject_alt_name).collect(),
-            certificate: (shows && trust != Trust::Nobody).then_some(name),
+            certificate: (shows && trust != Trust::Nobody).then_some(Shown::OfRule(name)),
             trust,
         })
     }
@@ -138,7 +154,7 @@ fn of_policy(tls: &BackendTls) -> Origination {
     }
 }
 
-/// Declares which Secrets waypoints show.
+/// Declares which Secrets of DestinationRules gateways show.
 pub(super) fn declare_certificates(b: &mut Builder) -> Memo<CertificateKey, ()> {
     b.memo("wanted_upstream_certificates", |_, _: &CertificateKey| Some(()))
 }

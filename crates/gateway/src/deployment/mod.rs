@@ -11,7 +11,6 @@ pub mod bootstrap;
 mod fields;
 mod label;
 mod manifest;
-pub(crate) mod name;
 mod overlay;
 mod plan;
 mod pod;

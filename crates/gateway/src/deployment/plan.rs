@@ -7,10 +7,10 @@ use model::{Labels, Str};
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::label;
-use super::name::{self, MAX_LABEL, is_label};
 use super::row::Fault;
 use crate::class::Class;
 use crate::listener::{Listener, Protocol};
+use crate::name::{self, MAX_LABEL, is_label};
 
 /// The annotation with the type of the Service.
 pub(crate) const SERVICE_TYPE: &str = "networking.istio.io/service-type";

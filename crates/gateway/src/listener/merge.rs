@@ -13,6 +13,7 @@ use crate::allowed::admits;
 use crate::class::Class;
 use crate::hostname::{covers, or_any};
 use crate::key::{ListenerKey, Owner};
+use crate::name;
 
 /// What a gateway says of a ListenerSet that names it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,6 +31,10 @@ pub enum SetState {
 pub struct GatewayListeners {
     /// What it is.
     pub class: Class,
+    /// What is deployed for it is called so.
+    pub name: Str,
+    /// The service account of its pods.
+    pub account: Str,
     /// In the order of precedence.
     pub listeners: Vec<(ListenerKey, Listener)>,
     /// The ListenerSets that name it, in the order of precedence.
@@ -107,7 +112,13 @@ fn merged(
         }
     }
     isolate(&mut listeners);
-    GatewayListeners { class, listeners, sets: states }
+    GatewayListeners {
+        class,
+        name: name::of_gateway(gateway, class),
+        account: name::of_account(gateway, class),
+        listeners,
+        sets: states,
+    }
 }
 
 fn listener(class: Class, key: &ListenerKey, facts: &facts::Listener, places: &mut Places) -> Listener {

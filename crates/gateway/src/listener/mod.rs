@@ -1,6 +1,7 @@
 //! Listeners of gateways and of the ListenerSets attached to them.
 
 mod conflict;
+mod material;
 mod merge;
 mod protocol;
 mod row;
@@ -9,6 +10,7 @@ mod table;
 mod tls;
 
 pub use conflict::Conflict;
+pub use material::{Material, MaterialContent};
 pub use merge::{GatewayListeners, SetState};
 pub use protocol::Protocol;
 pub use row::{Listener, Tls};
@@ -16,6 +18,7 @@ pub use tls::{
     Authorities, Certificate, ClientCertificate, ClientCertificates, ServerCertificates, Termination,
 };
 
+pub(crate) use material::Materials;
 pub(crate) use merge::{Inputs, declare as declare_gateways};
 pub(crate) use table::{Listeners, declare};
 pub(crate) use tls::{TlsFault, declare as declare_tls, declare_client_certificates};

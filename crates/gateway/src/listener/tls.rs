@@ -6,6 +6,7 @@ use model::facts::{
 };
 use model::{Kind, Name, Ns};
 
+use super::material::{Material, Materials};
 use super::protocol::Protocol;
 use super::row::Listener;
 use crate::class::Class;
@@ -93,6 +94,21 @@ impl Termination {
         has_certificate && self.client_fault.is_none()
     }
 
+    /// Returns what a gateway is sent for it.
+    fn materials(&self) -> impl Iterator<Item = Material> {
+        let certificates = match &self.server {
+            ServerCertificates::Workload => &[][..],
+            ServerCertificates::Secrets(all) => all,
+        };
+        let authorities = match &self.clients {
+            ClientCertificates::Required(Authorities::Found(of, _))
+            | ClientCertificates::Optional(Authorities::Found(of, _)) => Some(of.clone()),
+            _ => None,
+        };
+        let certificates = certificates.iter().map(|of| Material::Certificate(of.secret.clone()));
+        certificates.chain(authorities.map(Material::Authorities))
+    }
+
     /// Returns everything that is wrong, in order.
     pub(crate) fn faults(&self) -> impl Iterator<Item = &TlsFault> {
         self.server_faults.iter().chain(&self.client_fault)
@@ -104,7 +120,7 @@ pub(crate) fn declare(
     b: &mut Builder,
     gateways: Table<Name, Gateway>,
     listeners: Table<ListenerKey, Listener>,
-    references: References,
+    (references, materials): (References, Materials),
 ) -> Table<ListenerKey, Termination> {
     // A row of its own: nothing else of a gateway reaches the certificates of its listeners.
     let frontends = b.derive("gateway_frontends", gateways, |_, _, gateway| {
@@ -119,8 +135,10 @@ pub(crate) fn declare(
         }
         let frontend = cx.get(frontends, &key.gateway);
         let validation = frontend.as_deref().and_then(|of: &FrontendTls| of.of_port(listener.port));
-        let mut reader = Reader { cx, references, is_pending: false };
-        Some(reader.termination(key, &tls.facts, validation))
+        let termination =
+            Reader { cx, references, is_pending: false }.termination(key, &tls.facts, validation);
+        termination.materials().for_each(|of| materials.want(cx, &key.gateway, of));
+        Some(termination)
     })
 }
 
@@ -139,7 +157,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn termination(
-        &mut self,
+        mut self,
         key: &ListenerKey,
         tls: &ListenerTls,
         validation: Option<&FrontendValidation>,
@@ -372,7 +390,7 @@ pub(crate) fn declare_client_certificates(
     b: &mut Builder,
     gateways: Table<Name, Gateway>,
     is_served: impl Fn(&Cx<'_>, &Name) -> bool + Send + 'static,
-    references: References,
+    (references, materials): (References, Materials),
 ) -> Table<Name, ClientCertificate> {
     b.derive("gateway_client_certificates", gateways, move |cx, name, gateway| {
         let reference = gateway.backend_certificate.as_ref().filter(|_| is_served(cx, name))?;
@@ -381,6 +399,9 @@ pub(crate) fn declare_client_certificates(
             Ok(certificate) => (certificate, None),
             Err(fault) => (None, Some(fault)),
         };
+        if let Some(certificate) = &certificate {
+            materials.want(cx, name, Material::Certificate(certificate.secret.clone()));
+        }
         Some(ClientCertificate { certificate, fault, is_pending: reader.is_pending })
     })
 }

@@ -9,9 +9,10 @@ use std::collections::BTreeSet;
 
 use super::{PROGRAMMED, fine, wrong};
 use crate::class::Class;
-use crate::deployment::{MANAGED_LABEL, is_managed, name};
+use crate::deployment::{MANAGED_LABEL, is_managed};
 use crate::key::ListenerKey;
 use crate::listener::{GatewayListeners, Listener};
+use crate::name;
 
 /// The annotation by which the author prefers a type of addresses.
 const ADDRESS_TYPE: &str = "networking.istio.io/address-type";

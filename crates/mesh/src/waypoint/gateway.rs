@@ -163,7 +163,7 @@ impl Waypoint {
 /// The service accounts of a waypoint's instances.
 pub(crate) type Accounts = std::collections::BTreeSet<Str>;
 
-/// Of which families the addresses of a waypoint's instances are.
+/// Of which families the addresses of a gateway's instances are.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
 pub struct Families {
     /// Some are of IPv4.
@@ -176,6 +176,7 @@ pub struct Families {
 #[derive(Clone, Copy)]
 pub(crate) struct Instances {
     pub accounts: Table<Name, Accounts>,
+    /// Of those gateways that have any, waypoint or not.
     pub families: Table<Name, Families>,
     /// The live ones of each gateway that has any, waypoint or not; ascending.
     pub located: Table<Name, Vec<Instance>>,
@@ -226,8 +227,7 @@ pub(crate) fn declare_instances(
         let instances = cx.lookup(by_gateway, name).into_iter();
         Some(instances.map(|(_, p)| p.service_account.clone()).collect::<Accounts>())
     });
-    let families = b.derive("waypoint_families", waypoints, move |cx, name, _| {
-        let instances = cx.lookup(by_gateway, name);
+    let families = b.group("gateway_families", by_gateway, |_, _: &Name, instances| {
         let mut all = instances.iter().flat_map(|(_, pod)| pod.ips.iter());
         let v6 = all.clone().any(IpAddr::is_ipv6);
         Some(Families { v4: all.any(IpAddr::is_ipv4), v6 })

@@ -140,6 +140,8 @@ impl ::prost::Name for FilterChain {
 /// Filter chain match.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FilterChainMatch {
+    #[prost(string, repeated, tag = "11")]
+    pub server_names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(string, repeated, tag = "10")]
     pub application_protocols: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }

@@ -10,6 +10,8 @@ pub struct RouteConfiguration {
     pub validate_clusters: ::core::option::Option<bool>,
     #[prost(message, optional, tag = "11")]
     pub max_direct_response_body_size_bytes: ::core::option::Option<u32>,
+    #[prost(bool, tag = "14")]
+    pub ignore_port_in_host_matching: bool,
 }
 impl ::prost::Name for RouteConfiguration {
     const NAME: &'static str = "RouteConfiguration";
@@ -48,6 +50,22 @@ impl ::prost::Name for VirtualHost {
         "type.googleapis.com/envoy.config.route.v3.VirtualHost".into()
     }
 }
+/// Filter config.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FilterConfig {
+    #[prost(bool, tag = "3")]
+    pub disabled: bool,
+}
+impl ::prost::Name for FilterConfig {
+    const NAME: &'static str = "FilterConfig";
+    const PACKAGE: &'static str = "envoy.config.route.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.config.route.v3.FilterConfig".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/envoy.config.route.v3.FilterConfig".into()
+    }
+}
 /// Route.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Route {
@@ -57,6 +75,8 @@ pub struct Route {
     pub r#match: ::core::option::Option<RouteMatch>,
     #[prost(message, optional, tag = "5")]
     pub decorator: ::core::option::Option<Decorator>,
+    #[prost(message, optional, tag = "4")]
+    pub metadata: ::core::option::Option<super::super::core::v3::Metadata>,
     #[prost(btree_map = "string, message", tag = "13")]
     pub typed_per_filter_config: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,

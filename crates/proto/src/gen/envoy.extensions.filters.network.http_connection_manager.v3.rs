@@ -35,6 +35,8 @@ pub struct HttpConnectionManager {
     pub upgrade_configs: ::prost::alloc::vec::Vec<
         http_connection_manager::UpgradeConfig,
     >,
+    #[prost(bool, tag = "47")]
+    pub strip_trailing_host_dot: bool,
     #[prost(message, optional, tag = "30")]
     pub normalize_path: ::core::option::Option<bool>,
     #[prost(bool, tag = "33")]
@@ -58,6 +60,8 @@ pub mod http_connection_manager {
     pub struct SetCurrentClientCertDetails {
         #[prost(message, optional, tag = "1")]
         pub subject: ::core::option::Option<bool>,
+        #[prost(bool, tag = "3")]
+        pub cert: bool,
         #[prost(bool, tag = "4")]
         pub dns: bool,
         #[prost(bool, tag = "5")]
@@ -110,6 +114,7 @@ pub mod http_connection_manager {
         Sanitize = 0,
         ForwardOnly = 1,
         AppendForward = 2,
+        SanitizeSet = 3,
     }
     impl ForwardClientCertDetails {
         /// String value of the enum field names used in the ProtoBuf definition.
@@ -121,6 +126,7 @@ pub mod http_connection_manager {
                 Self::Sanitize => "SANITIZE",
                 Self::ForwardOnly => "FORWARD_ONLY",
                 Self::AppendForward => "APPEND_FORWARD",
+                Self::SanitizeSet => "SANITIZE_SET",
             }
         }
         /// Creates an enum from field names used in the ProtoBuf definition.
@@ -129,6 +135,7 @@ pub mod http_connection_manager {
                 "SANITIZE" => Some(Self::Sanitize),
                 "FORWARD_ONLY" => Some(Self::ForwardOnly),
                 "APPEND_FORWARD" => Some(Self::AppendForward),
+                "SANITIZE_SET" => Some(Self::SanitizeSet),
                 _ => None,
             }
         }
@@ -261,6 +268,8 @@ pub mod scoped_routes {
             pub struct HeaderValueExtractor {
                 #[prost(string, tag = "1")]
                 pub name: ::prost::alloc::string::String,
+                #[prost(string, tag = "2")]
+                pub element_separator: ::prost::alloc::string::String,
                 #[prost(oneof = "header_value_extractor::ExtractType", tags = "3")]
                 pub extract_type: ::core::option::Option<
                     header_value_extractor::ExtractType,

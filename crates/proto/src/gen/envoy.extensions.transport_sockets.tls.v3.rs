@@ -50,7 +50,7 @@ pub struct CommonTlsContext {
     pub tls_certificate_sds_secret_configs: ::prost::alloc::vec::Vec<SdsSecretConfig>,
     #[prost(string, repeated, tag = "4")]
     pub alpn_protocols: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    #[prost(oneof = "common_tls_context::ValidationContextType", tags = "3, 8")]
+    #[prost(oneof = "common_tls_context::ValidationContextType", tags = "3, 7, 8")]
     pub validation_context_type: ::core::option::Option<
         common_tls_context::ValidationContextType,
     >,
@@ -85,6 +85,8 @@ pub mod common_tls_context {
     pub enum ValidationContextType {
         #[prost(message, tag = "3")]
         ValidationContext(super::CertificateValidationContext),
+        #[prost(message, tag = "7")]
+        ValidationContextSdsSecretConfig(super::SdsSecretConfig),
         #[prost(message, tag = "8")]
         CombinedValidationContext(CombinedCertificateValidationContext),
     }
@@ -101,12 +103,14 @@ impl ::prost::Name for CommonTlsContext {
     }
 }
 /// Tls parameters.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TlsParameters {
     #[prost(enumeration = "tls_parameters::TlsProtocol", tag = "1")]
     pub tls_minimum_protocol_version: i32,
     #[prost(enumeration = "tls_parameters::TlsProtocol", tag = "2")]
     pub tls_maximum_protocol_version: i32,
+    #[prost(string, repeated, tag = "3")]
+    pub cipher_suites: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// Nested message and enum types in `TlsParameters`.
 pub mod tls_parameters {
@@ -125,6 +129,7 @@ pub mod tls_parameters {
     #[repr(i32)]
     pub enum TlsProtocol {
         TlsAuto = 0,
+        TlSv12 = 3,
         TlSv13 = 4,
     }
     impl TlsProtocol {
@@ -135,6 +140,7 @@ pub mod tls_parameters {
         pub fn as_str_name(&self) -> &'static str {
             match self {
                 Self::TlsAuto => "TLS_AUTO",
+                Self::TlSv12 => "TLSv1_2",
                 Self::TlSv13 => "TLSv1_3",
             }
         }
@@ -142,6 +148,7 @@ pub mod tls_parameters {
         pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
             match value {
                 "TLS_AUTO" => Some(Self::TlsAuto),
+                "TLSv1_2" => Some(Self::TlSv12),
                 "TLSv1_3" => Some(Self::TlSv13),
                 _ => None,
             }
@@ -193,6 +200,51 @@ pub struct CertificateValidationContext {
     >,
     #[prost(message, repeated, tag = "15")]
     pub match_typed_subject_alt_names: ::prost::alloc::vec::Vec<SubjectAltNameMatcher>,
+    #[prost(
+        enumeration = "certificate_validation_context::TrustChainVerification",
+        tag = "10"
+    )]
+    pub trust_chain_verification: i32,
+}
+/// Nested message and enum types in `CertificateValidationContext`.
+pub mod certificate_validation_context {
+    /// Trust chain verification.
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum TrustChainVerification {
+        VerifyTrustChain = 0,
+        AcceptUntrusted = 1,
+    }
+    impl TrustChainVerification {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::VerifyTrustChain => "VERIFY_TRUST_CHAIN",
+                Self::AcceptUntrusted => "ACCEPT_UNTRUSTED",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "VERIFY_TRUST_CHAIN" => Some(Self::VerifyTrustChain),
+                "ACCEPT_UNTRUSTED" => Some(Self::AcceptUntrusted),
+                _ => None,
+            }
+        }
+    }
 }
 impl ::prost::Name for CertificateValidationContext {
     const NAME: &'static str = "CertificateValidationContext";

@@ -89,7 +89,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "gateway",
         &[
-            "allowed class feature grant hostname key reference",
+            "allowed class feature grant hostname key name reference",
             "listener parameters",
             "deployment route",
             "policy routing",
@@ -101,14 +101,14 @@ const ROOMS: &[(&str, &[&str])] = &[
         "envoy",
         &[
             "hops key matcher message",
-            "telemetry",
+            "send settings telemetry",
             "bootstrap locality port",
             "upstream",
             "tls",
             "endpoint policy",
             "cluster listener",
             "route",
-            "connect",
+            "connect edge outbound",
             "waypoint",
             "lib",
         ],

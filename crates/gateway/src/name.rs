@@ -12,7 +12,7 @@ pub(crate) const NAME_OVERRIDE: &str = "gateway.istio.io/name-override";
 pub(crate) const ACCOUNT: &str = "gateway.istio.io/service-account";
 
 /// The most characters of a Service's name, and of a label's value.
-pub(super) const MAX_LABEL: usize = 63;
+pub(crate) const MAX_LABEL: usize = 63;
 /// How many characters of a digest a shortened name ends in.
 const DIGEST: usize = 8;
 
@@ -54,7 +54,7 @@ fn shortened(name: &str) -> String {
 }
 
 /// Tells whether a text is a name of one part, as Services have.
-pub(super) fn is_label(text: &str) -> bool {
+pub(crate) fn is_label(text: &str) -> bool {
     let is_alphanumeric = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     text.len() <= MAX_LABEL
         && text.starts_with(is_alphanumeric)

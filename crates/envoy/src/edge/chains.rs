@@ -1,0 +1,150 @@
+//! The listeners of Envoy: one for each port, whose chains are what authors call listeners.
+
+use engine::{Builder, Cx, Index, Table};
+use gateway::{Host, HostKey, Listener, ListenerKey, Protocol, Target, Termination};
+use mesh::destination::Families;
+use model::Str;
+use output::Encoded;
+use proto::envoy::config::listener::v3::FilterChain;
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::inputs::{ByPort, Inputs};
+use crate::key::EdgePort;
+use crate::listener::{Edge, Hosts, over_tls};
+use crate::policy::Policies;
+use crate::route::By;
+use crate::tls;
+
+/// Declares them.
+pub(super) fn declare(
+    b: &mut Builder,
+    gateway: &gateway::Tables,
+    by_port: ByPort,
+    of: Inputs,
+) -> Table<EdgePort, Encoded> {
+    let streams = b.index(gateway.routing.streams[0], "stream_hostname_by_listener", |key: &HostKey, _| {
+        match &key.target {
+            Target::Listener(listener) => Some(listener.clone()),
+            Target::Service(_) => None,
+        }
+    });
+    let (gateways, terminations) = (gateway.gateways, gateway.terminations);
+    b.group("edge_listeners", by_port, move |cx, key: &EdgePort, listeners| {
+        let gateway = cx.get(gateways, &key.gateway)?;
+        let (settings, log) = (of.settings, of.settings.access_log(cx));
+        let caller = format!(
+            "{};{};latest;;~spiffe://{}/ns/{}/sa/{}",
+            gateway.name,
+            key.gateway.name,
+            settings.trust_domain(cx),
+            &*key.gateway.ns,
+            gateway.account
+        );
+        let edge =
+            Edge { port: key, normalization: settings.normalization(cx), log: log.as_ref(), caller: &caller };
+        let policies = cx.memo(of.policies.gateways, &key.gateway);
+        let reader = Reader { cx, edge: &edge, streams, terminations, of, policies };
+        let chains = reader.chains(listeners);
+        let is_tls = |of: &Listener| matches!(of.protocol, Ok(Protocol::Https | Protocol::Tls));
+        let is_tls = listeners.iter().any(|(_, of)| is_tls(of));
+        let families: Option<Arc<Families>> = cx.get(of.destinations.families, &key.gateway);
+        let families = families.map(|of| *of).unwrap_or_default();
+        edge.listener(chains, is_tls, families).map(|listener| Encoded::message(&listener))
+    })
+}
+
+struct Reader<'a> {
+    cx: &'a Cx<'a>,
+    edge: &'a Edge<'a>,
+    streams: Index<ListenerKey, HostKey, Host>,
+    terminations: Table<ListenerKey, Termination>,
+    of: Inputs,
+    /// Those for whatever goes through the gateway.
+    policies: Option<Arc<Policies>>,
+}
+
+impl Reader<'_> {
+    /// Returns the chains of listeners of one port, each for another name of TLS.
+    fn chains(&self, listeners: &[(ListenerKey, Arc<Listener>)]) -> Vec<FilterChain> {
+        let mut listeners: Vec<_> = listeners.iter().collect();
+        // A name that several listeners take is that of the one that asks for it most exactly.
+        listeners.sort_by_key(|(key, of)| {
+            (Reverse((!of.hostname.starts_with('*'), of.hostname.len())), key.clone())
+        });
+        let (mut names, mut chains) = (BTreeSet::new(), Vec::new());
+        for (key, listener) in listeners {
+            for (name, chain) in self.chains_of(key, listener) {
+                if names.insert(name) {
+                    chains.push(chain);
+                }
+            }
+        }
+        chains
+    }
+
+    /// Returns those of a listener, by the name of TLS; without TLS by the name for any.
+    fn chains_of(&self, key: &ListenerKey, listener: &Listener) -> Vec<(Str, FilterChain)> {
+        let hostname = &listener.hostname;
+        let tls = listener.tls.as_ref().is_some_and(|tls| tls.is_terminated);
+        match listener.protocol {
+            Ok(Protocol::Http) => vec![("*".into(), self.edge.requests("http", Hosts::Any, None))],
+            Ok(Protocol::Https) => {
+                let Some(of) = self.terminated(key) else { return Vec::new() };
+                let hosts = if hostname.starts_with('*') { Hosts::Any } else { Hosts::One(hostname) };
+                let name = key.to_string();
+                let chain = self.edge.requests(&name, hosts, Some(&name));
+                let of = self.context(&of, &["h2", "http/1.1"]);
+                vec![(hostname.clone(), over_tls(chain, hostname, Some(&of)))]
+            }
+            Ok(Protocol::Tls) if tls => {
+                let Some(of) = self.terminated(key) else { return Vec::new() };
+                let of = self.context(&of, &[]);
+                let each = |(name, chain): (Str, FilterChain)| {
+                    let chain = over_tls(chain, &name, Some(&of));
+                    (name, chain)
+                };
+                self.streams(key).into_iter().map(each).collect()
+            }
+            Ok(Protocol::Tls) => {
+                let each = |(name, chain): (Str, FilterChain)| {
+                    let chain = over_tls(chain, &name, None);
+                    (name, chain)
+                };
+                self.streams(key).into_iter().map(each).collect()
+            }
+            Ok(Protocol::Tcp) => self.streams(key),
+            Ok(Protocol::Hbone) | Err(_) => Vec::new(),
+        }
+    }
+
+    /// Returns how TLS ends at a listener; `None` where it cannot: nobody is answered without a certificate, or by one that
+    /// asks nothing of clients that are to show theirs.
+    fn terminated(&self, key: &ListenerKey) -> Option<Arc<Termination>> {
+        self.cx.get(self.terminations, key).filter(|of| of.is_served())
+    }
+
+    fn context(
+        &self,
+        of: &Termination,
+        protocols: &[&str],
+    ) -> proto::envoy::extensions::transport_sockets::tls::v3::DownstreamTlsContext {
+        tls::termination(of, &self.of.settings.trust_domains(self.cx), protocols)
+    }
+
+    /// Returns the chains of streams of a listener, by hostname: of each the first rule counts.
+    fn streams(&self, key: &ListenerKey) -> Vec<(Str, FilterChain)> {
+        let EdgePort { gateway, port } = self.edge.port;
+        let by = By { gateway, port: *port };
+        let chain = |(host, rules): (HostKey, Arc<Host>)| {
+            let is_its = |port: Option<u16>| port.is_none_or(|of| of == self.edge.port.port);
+            let first = rules.rules.iter().find(|placed| is_its(placed.port))?;
+            let streams = self.of.sources.streams_of(self.cx, by, &first.rule);
+            let name = format!("{key}|{}", host.hostname);
+            let to = (streams.shares.as_slice(), &streams.limits);
+            Some((host.hostname, self.edge.streams(&name, to, self.policies.as_deref())))
+        };
+        self.cx.lookup(self.streams, key).into_iter().filter_map(chain).collect()
+    }
+}

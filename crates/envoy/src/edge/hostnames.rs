@@ -1,0 +1,77 @@
+//! The scopes of requests: one for each hostname, and one of each port that tells which there are.
+
+use engine::{Builder, Table};
+use gateway::{Class, HostKey, ListenerKey, Protocol, Target};
+use model::Str;
+use output::Encoded;
+
+use super::inputs::{ByPort, Inputs};
+use crate::key::{EdgePort, ResourceKey, edge_scope};
+use crate::route::{self, By, Hostname, Listened, Origin, Routed};
+use crate::send::resource;
+
+/// Declares the scope of each hostname: its rules, for requests that came by its listener.
+pub(super) fn declare(
+    b: &mut Builder,
+    gateway: &gateway::Tables,
+    Inputs { sources, policies, .. }: Inputs,
+) -> Table<ResourceKey, Encoded> {
+    let listeners = gateway.listeners;
+    b.expand("edge_hostname_scopes", gateway.routing.requests[0], move |cx, key, host| {
+        let Target::Listener(at) = &key.target else { return Vec::new() };
+        let Some(listener) = cx.get(listeners, at).filter(|of| of.class == Class::Gateway) else {
+            return Vec::new();
+        };
+        let by = By { gateway: &at.gateway, port: listener.port };
+        let is_its = |port: Option<u16>| port.is_none_or(|port| port == listener.port);
+        let rules = host.rules.iter().filter(|placed| is_its(placed.port));
+        let rules: Vec<Routed> = rules.map(|placed| sources.routed(cx, by, placed.rule.clone())).collect();
+        let is_tls = listener.protocol == Ok(Protocol::Https);
+        let of_listener = is_tls.then(|| at.to_string());
+        let of = Hostname {
+            hostname: &key.hostname,
+            origin: Origin { port: listener.port, is_tls },
+            listener: of_listener.as_deref(),
+            rules: &rules,
+        };
+        let policies = cx.memo(policies.gateways, &at.gateway);
+        let scope = route::hostname(&of, policies.as_deref());
+        vec![resource(&at.gateway, &edge_scope(listener.port, &key.hostname), &scope)]
+    })
+}
+
+/// Declares the scope that tells which hostnames there are at a port, by listener.
+pub(super) fn declare_all(
+    b: &mut Builder,
+    gateway: &gateway::Tables,
+    by_port: ByPort,
+) -> Table<EdgePort, Encoded> {
+    // Rows of their own: rules change more often than hostnames.
+    let wide = b.derive("wide_hostnames", gateway.routing.requests[0], |_, key: &HostKey, _| {
+        let is_wide = key.hostname.starts_with('*') && matches!(key.target, Target::Listener(_));
+        is_wide.then_some(())
+    });
+    let wide = b.index(wide, "wide_hostname_by_listener", |key: &HostKey, ()| match &key.target {
+        Target::Listener(listener) => Some(listener.clone()),
+        Target::Service(_) => None,
+    });
+    b.group("edge_hostnames", by_port, move |cx, key: &EdgePort, listeners| {
+        let takes = |of: &Protocol| matches!(of, Protocol::Http | Protocol::Https);
+        let takes_requests = listeners.iter().filter(|(_, of)| of.protocol.as_ref().is_ok_and(takes));
+        let all: Vec<(&ListenerKey, bool, &Str, Vec<HostKey>)> = takes_requests
+            .map(|(at, of)| {
+                let wide = cx.lookup(wide, at).into_iter().map(|(key, _)| key).collect();
+                (at, of.protocol == Ok(Protocol::Https), &of.hostname, wide)
+            })
+            .collect();
+        if all.is_empty() {
+            return None;
+        }
+        let listened = all.iter().map(|(at, is_tls, hostname, wide)| Listened {
+            hostname,
+            listener: is_tls.then(|| at.to_string()),
+            wide: wide.iter().map(|key| key.hostname.as_str()).collect(),
+        });
+        Some(Encoded::message(&route::listeners(key.port, &listened.collect::<Vec<_>>())))
+    })
+}

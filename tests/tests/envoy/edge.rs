@@ -1,0 +1,427 @@
+//! Connections from outside through a real Envoy that is what a gateway at the edge is configured to be.
+
+use super::destination::secret;
+use super::proxy::{Authority, LIMIT};
+use super::traffic::{Answer, Http, Waypoint, echo, greeter, service};
+use anyhow::Context;
+use http_body_util::Empty;
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use model::Kind;
+use pilothouse_tests::spiffe::AnyName;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// A gateway with listeners of every protocol, and two services that answer who they are.
+struct Edge {
+    gateway: Waypoint,
+    /// Of the certificates that it shows.
+    authority: Authority,
+}
+
+fn listener(name: &str, port: u16, protocol: &str, hostname: Option<&str>) -> Value {
+    let mut listener = json!({"name": name, "port": port, "protocol": protocol});
+    if let Some(hostname) = hostname {
+        listener["hostname"] = json!(hostname);
+    }
+    listener
+}
+
+fn with_certificate(mut listener: Value, secret: &str) -> Value {
+    listener["tls"] = json!({"mode": "Terminate", "certificateRefs": [{"name": secret}]});
+    listener
+}
+
+fn route(kind: &str, name: &str, listeners: &[&str], hostnames: &[&str], rules: &Value) -> Value {
+    let parents = listeners.iter().map(|section| json!({"name": "edge", "sectionName": section}));
+    let mut route = json!({
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": kind,
+        "metadata": {"namespace": "shop", "name": name, "generation": 1},
+        "spec": {"parentRefs": parents.collect::<Vec<_>>(), "rules": rules},
+    });
+    if !hostnames.is_empty() {
+        route["spec"]["hostnames"] = json!(hostnames);
+    }
+    route
+}
+
+fn to(service: &str, port: u16) -> Value {
+    json!([{"name": service, "port": port}])
+}
+
+/// All requests to a service.
+fn all_to(service: &str) -> Value {
+    json!([{"backendRefs": to(service, 80)}])
+}
+
+impl Edge {
+    async fn start(listeners: &[Value], routes: &[Value]) -> anyhow::Result<Self> {
+        Self::with(listeners, routes, &json!({})).await
+    }
+
+    /// Starts one whose spec has this besides.
+    async fn with(listeners: &[Value], routes: &[Value], spec: &Value) -> anyhow::Result<Self> {
+        let authority = Authority::new()?;
+        let (first, second, stream) = (echo("first").await?, echo("second").await?, greeter().await?);
+        let mut gateway = json!({
+            "apiVersion": "gateway.networking.k8s.io/v1",
+            "kind": "Gateway",
+            "metadata": {"namespace": "shop", "name": "edge"},
+            "spec": {"gatewayClassName": "istio", "listeners": listeners},
+        });
+        for (key, value) in spec.as_object().context("fields")? {
+            gateway["spec"][key] = value.clone();
+        }
+        let mut objects = String::from(
+            "options: {gateway_api: true, configures_waypoints: true, is_one_machine: true}\n---\n\
+             {apiVersion: v1, kind: Namespace, metadata: {name: shop}}\n",
+        );
+        objects += &service("first", "10.96.0.1", "80", "http", first);
+        objects += &service("second", "10.96.0.2", "80", "http", second);
+        objects += &service("stream", "10.96.0.3", "9000", "tcp", stream);
+        for name in ["one.example.com", "other.example.com", "wide"] {
+            let (chain, key) = authority.certificate_of(name, "spiffe://none/x")?;
+            let pair = [("tls.crt", chain.as_str()), ("tls.key", &key)];
+            objects += &format!("---\n{}\n", secret(name, &pair));
+        }
+        let roots = secret("clients", &[("ca.crt", &authority.root_pem)]);
+        for object in routes.iter().chain([&gateway, &roots]) {
+            objects += &format!("---\n{object}\n");
+        }
+        Ok(Self { gateway: Waypoint::at_the_edge(&objects).await?, authority })
+    }
+
+    async fn connect(&self, port: u16) -> TcpStream {
+        let port = self.gateway.port(&format!("0.0.0.0_{port}")).await.unwrap();
+        TcpStream::connect(("127.0.0.1", port)).await.unwrap()
+    }
+
+    /// Sends a request on a connection of its own.
+    async fn get(&self, port: u16, host: &str, path: &str) -> Answer {
+        self.send(port, host, path, &[]).await
+    }
+
+    async fn send(&self, port: u16, host: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let mut http = Http::new(TokioIo::new(self.connect(port).await)).await.unwrap();
+        http.send(asks(host, path, headers)).await.unwrap()
+    }
+
+    /// Opens a connection with TLS by a server name, with a certificate of this authority if there is one.
+    async fn tls(
+        &self,
+        port: u16,
+        name: &str,
+        client: Option<&Authority>,
+    ) -> anyhow::Result<TlsStream<TcpStream>> {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(self.authority.root_pem.as_bytes())?)?;
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(AnyName::new(Arc::new(roots), provider)?));
+        let tls = match client {
+            None => tls.with_no_client_auth(),
+            Some(authority) => {
+                let (chain, key) = authority.certificate_of("client", "spiffe://none/client")?;
+                let chain = vec![CertificateDer::from_pem_slice(chain.as_bytes())?];
+                tls.with_client_auth_cert(chain, PrivateKeyDer::from_pem_slice(key.as_bytes())?)?
+            }
+        };
+        let connector = TlsConnector::from(Arc::new(tls));
+        Ok(connector.connect(ServerName::try_from(name.to_owned())?, self.connect(port).await).await?)
+    }
+
+    async fn get_by_tls(&self, port: u16, name: &str, host: &str) -> anyhow::Result<Answer> {
+        let mut http = Http::new(TokioIo::new(self.tls(port, name, None).await?)).await?;
+        http.send(asks(host, "/", &[])).await
+    }
+}
+
+fn asks(host: &str, path: &str, headers: &[(&str, &str)]) -> Request<Empty<hyper::body::Bytes>> {
+    let mut request = Request::get(path).header("host", host);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.body(Empty::new()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_have_the_rules_of_the_most_specific_hostname() {
+    let listeners = [
+        listener("http", 80, "HTTP", None),
+        listener("wide", 80, "HTTP", Some("*.example.com")),
+        listener("other", 8080, "HTTP", None),
+    ];
+    let below = json!([{"matches": [{"path": {"value": "/below"}}], "backendRefs": to("second", 80)}]);
+    let routes = [
+        route("HTTPRoute", "any", &["http"], &[], &all_to("first")),
+        route("HTTPRoute", "one", &["wide"], &["one.example.com"], &all_to("second")),
+        route("HTTPRoute", "deep", &["wide"], &["*.deep.example.com"], &below),
+    ];
+    let edge = Edge::start(&listeners, &routes).await.unwrap();
+    let cases = [
+        ("one.example.com", "/", StatusCode::OK, "second"),
+        ("one.example.com:80", "/", StatusCode::OK, "second"),
+        ("One.Example.COM", "/", StatusCode::OK, "second"),
+        ("one.example.com.", "/", StatusCode::OK, "second"),
+        ("a.deep.example.com", "/below", StatusCode::OK, "second"),
+        ("a.b.deep.example.com:8443", "/below", StatusCode::OK, "second"),
+        ("a.deep.example.com", "/", StatusCode::NOT_FOUND, ""),
+        // What the listener `wide` takes is no matter of the other one, though that has rules for every hostname.
+        ("two.example.com", "/", StatusCode::NOT_FOUND, ""),
+        ("example.com", "/", StatusCode::OK, "first"),
+        ("elsewhere.org", "/", StatusCode::OK, "first"),
+        ("127.0.0.1", "/", StatusCode::OK, "first"),
+        ("[::1]:80", "/", StatusCode::OK, "first"),
+    ];
+    for (host, path, status, by) in cases {
+        let answer = edge.get(80, host, path).await;
+        assert_eq!((answer.status, answer.body["by"].as_str().unwrap_or("")), (status, by), "{host}{path}");
+    }
+    // What has no route at all.
+    assert_eq!(edge.get(8080, "one.example.com", "/").await.status, StatusCode::NOT_FOUND);
+    // Nothing that a client says decides where it gets to, and nothing of it gets to the backend.
+    let forged = [
+        ("x-pilothouse-scope", "8080"),
+        ("x-pilothouse-host", "one.example.com"),
+        ("x-pilothouse-wildcard", "x.one.example.com"),
+        ("x-pilothouse-listener", "x"),
+    ];
+    let answer = edge.send(80, "elsewhere.org", "/", &forged).await;
+    assert_eq!(answer.body["by"], "first");
+    let headers = answer.body["headers"].as_object().unwrap();
+    assert!(!headers.keys().any(|name| name.starts_with("x-pilothouse")), "{headers:?}");
+    assert_eq!(headers["host"], "elsewhere.org");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_of_a_route_is_the_scopes_of_its_hostnames() {
+    let routes: Vec<Value> = (0..20)
+        .map(|n| {
+            route("HTTPRoute", &format!("r{n}"), &["http"], &[&format!("h{n}.example.com")], &all_to("first"))
+        })
+        .collect();
+    let mut edge = Edge::start(&[listener("http", 80, "HTTP", None)], &routes).await.unwrap();
+    let mut open = Http::new(TokioIo::new(edge.connect(80).await)).await.unwrap();
+    let by = |answer: Answer| answer.body["by"].clone();
+    assert_eq!(by(open.send(asks("h3.example.com", "/", &[])).await.unwrap()), "first");
+    let edited = route("HTTPRoute", "r3", &["http"], &["h3.example.com"], &all_to("second"));
+    let sent = edge.gateway.apply(&[(Kind::HTTPRoute, edited)]).await.unwrap();
+    // With the cluster and the endpoints that are used for the first time.
+    assert!(sent < 3_000, "{sent} bytes");
+    // On the connection that was open.
+    assert_eq!(by(open.send(asks("h3.example.com", "/", &[])).await.unwrap()), "second");
+    assert_eq!(by(open.send(asks("h4.example.com", "/", &[])).await.unwrap()), "first");
+    let wide = route("HTTPRoute", "wide", &["http"], &["*.example.com"], &all_to("second"));
+    edge.gateway.apply(&[(Kind::HTTPRoute, wide)]).await.unwrap();
+    assert_eq!(by(open.send(asks("new.example.com", "/", &[])).await.unwrap()), "second");
+    assert_eq!(by(open.send(asks("h4.example.com", "/", &[])).await.unwrap()), "first");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_listener_shows_its_certificate_and_takes_its_own_requests() {
+    let listeners = [
+        with_certificate(listener("one", 443, "HTTPS", Some("one.example.com")), "one.example.com"),
+        with_certificate(listener("other", 443, "HTTPS", Some("other.example.com")), "other.example.com"),
+        with_certificate(listener("wide", 443, "HTTPS", Some("*.wide.org")), "wide"),
+        with_certificate(listener("broken", 443, "HTTPS", Some("broken.example.com")), "missing"),
+    ];
+    let routes = [
+        route("HTTPRoute", "one", &["one"], &[], &all_to("first")),
+        route("HTTPRoute", "other", &["other"], &[], &all_to("second")),
+        route("HTTPRoute", "wide", &["wide"], &["a.wide.org", "*.b.wide.org"], &all_to("second")),
+    ];
+    let edge = Edge::start(&listeners, &routes).await.unwrap();
+    let misdirected = StatusCode::MISDIRECTED_REQUEST;
+    let cases = [
+        ("one.example.com", "one.example.com", StatusCode::OK, "first"),
+        ("one.example.com", "One.example.com:443", StatusCode::OK, "first"),
+        ("other.example.com", "other.example.com", StatusCode::OK, "second"),
+        ("a.wide.org", "a.wide.org", StatusCode::OK, "second"),
+        ("a.wide.org", "x.b.wide.org", StatusCode::OK, "second"),
+        ("x.wide.org", "x.wide.org", StatusCode::NOT_FOUND, ""),
+        // Another listener takes these.
+        ("one.example.com", "other.example.com", misdirected, ""),
+        ("one.example.com", "a.wide.org", misdirected, ""),
+        ("one.example.com", "unknown.wide.org", misdirected, ""),
+        ("a.wide.org", "one.example.com", misdirected, ""),
+        // And nobody these.
+        ("one.example.com", "nobody.org", StatusCode::NOT_FOUND, ""),
+        ("a.wide.org", "nobody.org", StatusCode::NOT_FOUND, ""),
+    ];
+    for (name, host, status, by) in cases {
+        let answer = edge.get_by_tls(443, name, host).await.unwrap();
+        let found = (answer.status, answer.body["by"].as_str().unwrap_or(""));
+        assert_eq!(found, (status, by), "{name}: {host}");
+    }
+    for name in ["broken.example.com", "nobody.org"] {
+        assert!(edge.get_by_tls(443, name, name).await.is_err(), "{name}");
+    }
+    let stream = edge.tls(443, "one.example.com", None).await.unwrap();
+    let shown = stream.get_ref().1.peer_certificates().unwrap()[0].to_vec();
+    let names = String::from_utf8_lossy(&shown).into_owned();
+    assert!(names.contains("one.example.com") && !names.contains("other.example.com"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_is_replaced_by_one_secret_and_no_connection_ends() {
+    let listeners =
+        [with_certificate(listener("one", 443, "HTTPS", Some("one.example.com")), "one.example.com")];
+    let routes = [route("HTTPRoute", "one", &["one"], &[], &all_to("first"))];
+    let mut edge = Edge::start(&listeners, &routes).await.unwrap();
+    let mut open =
+        Http::new(TokioIo::new(edge.tls(443, "one.example.com", None).await.unwrap())).await.unwrap();
+    let (chain, key) = edge.authority.certificate_of("replaced.example.com", "spiffe://none/x").unwrap();
+    let replaced = secret("one.example.com", &[("tls.crt", &chain), ("tls.key", &key)]);
+    let (of, answer) =
+        model::parse::referent(model::parse::ReferentKind::Secret, replaced.to_string().as_bytes()).unwrap();
+    let sent = edge.gateway.change(vec![model::Event::Answer(of, answer)]).await.unwrap();
+    assert!(sent < 2_500, "{sent} bytes");
+    assert_eq!(open.send(asks("one.example.com", "/", &[])).await.unwrap().status, StatusCode::OK);
+    let stream = edge.tls(443, "one.example.com", None).await.unwrap();
+    let shown = stream.get_ref().1.peer_certificates().unwrap()[0].to_vec();
+    assert!(String::from_utf8_lossy(&shown).contains("replaced.example.com"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_are_passed_by_the_name_of_tls_or_without_one() {
+    let mut passed = listener("passed", 8443, "TLS", Some("*.example.com"));
+    passed["tls"] = json!({"mode": "Passthrough"});
+    let listeners = [
+        listener("tcp", 9000, "TCP", None),
+        with_certificate(listener("ended", 8443, "TLS", Some("one.example.com")), "one.example.com"),
+        passed,
+    ];
+    let streams = json!([{"backendRefs": to("stream", 9000)}]);
+    let routes = [
+        route("TCPRoute", "tcp", &["tcp"], &[], &streams),
+        route("TLSRoute", "ended", &["ended"], &["one.example.com"], &streams),
+        route("TLSRoute", "passed", &["passed"], &["other.example.com"], &streams),
+    ];
+    let edge = Edge::start_streams(&listeners, &routes).await.unwrap();
+    let mut stream = edge.connect(9000).await;
+    let mut hello = [0; 5];
+    stream.read_exact(&mut hello).await.unwrap();
+    assert_eq!(&hello, b"hello");
+    stream.write_all(b"again").await.unwrap();
+    stream.read_exact(&mut hello).await.unwrap();
+    assert_eq!(&hello, b"again");
+    let mut stream = edge.tls(8443, "one.example.com", None).await.unwrap();
+    stream.read_exact(&mut hello).await.unwrap();
+    assert_eq!(&hello, b"hello");
+    // What is passed on as it is gets to a server that speaks no TLS, and says so.
+    let error = edge.tls(8443, "other.example.com", None).await.unwrap_err();
+    assert!(error.to_string().contains("corrupt message"), "{error}");
+    let error = edge.tls(8443, "nobody.example.com", None).await.unwrap_err();
+    assert!(!error.to_string().contains("corrupt message"), "{error}");
+}
+
+impl Edge {
+    /// As [`Self::start`], of one that has a listener of requests besides: what awaits an Envoy awaits its scopes.
+    async fn start_streams(listeners: &[Value], routes: &[Value]) -> anyhow::Result<Self> {
+        let mut all = listeners.to_vec();
+        all.push(listener("http", 80, "HTTP", None));
+        Self::start(&all, routes).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_show_a_certificate_where_they_are_asked_for_one() {
+    let listeners = [
+        with_certificate(listener("one", 443, "HTTPS", Some("one.example.com")), "one.example.com"),
+        with_certificate(listener("other", 8443, "HTTPS", Some("one.example.com")), "one.example.com"),
+        with_certificate(listener("any", 9443, "HTTPS", Some("one.example.com")), "one.example.com"),
+    ];
+    let ca = json!([{"group": "", "kind": "Secret", "name": "clients"}]);
+    let port = |port: u16, mode: &str| {
+        let validation = json!({"caCertificateRefs": ca, "mode": mode});
+        json!({"port": port, "tls": {"validation": validation}})
+    };
+    let frontend = json!({"frontend": {
+        "default": {},
+        "perPort": [port(443, "AllowValidOnly"), port(9443, "AllowInsecureFallback")],
+    }});
+    let routes = [route("HTTPRoute", "one", &["one", "other", "any"], &[], &all_to("first"))];
+    let edge = Edge::with(&listeners, &routes, &json!({"tls": frontend})).await.unwrap();
+    let foreign = Authority::new().unwrap();
+    let ask = async |port: u16, client: Option<&Authority>| {
+        let stream = edge.tls(port, "one.example.com", client).await?;
+        Http::new(TokioIo::new(stream)).await?.send(asks("one.example.com", "/", &[])).await
+    };
+    let answer = ask(443, Some(&edge.authority)).await.unwrap();
+    assert_eq!(answer.status, StatusCode::OK);
+    let shown = answer.body["headers"]["x-forwarded-client-cert"].as_str().unwrap().to_owned();
+    assert!(shown.contains("URI=spiffe://none/client"), "{shown}");
+    assert!(ask(443, None).await.is_err());
+    assert!(ask(443, Some(&foreign)).await.is_err());
+    assert_eq!(ask(8443, None).await.unwrap().status, StatusCode::OK);
+    for client in [None, Some(&foreign), Some(&edge.authority)] {
+        assert_eq!(ask(9443, client).await.unwrap().status, StatusCode::OK);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_tell_of_the_gateway_as_the_source() {
+    let routes = [
+        route("HTTPRoute", "any", &["http"], &[], &all_to("first")),
+        route("TCPRoute", "tcp", &["tcp"], &[], &json!([{"backendRefs": to("stream", 9000)}])),
+    ];
+    let listeners = [listener("http", 80, "HTTP", None), listener("tcp", 9000, "TCP", None)];
+    let edge = Edge::start(&listeners, &routes).await.unwrap();
+    assert_eq!(edge.get(80, "a.org", "/").await.status, StatusCode::OK);
+    let mut hello = [0; 5];
+    edge.connect(9000).await.read_exact(&mut hello).await.unwrap();
+    let labels = [
+        "reporter=\"source\"",
+        "source_workload=\"edge-istio\"",
+        "source_canonical_service=\"edge\"",
+        "source_workload_namespace=\"shop\"",
+        "source_principal=\"spiffe://cluster.local/ns/shop/sa/edge-istio\"",
+        "connection_security_policy=\"unknown\"",
+    ];
+    for (metric, service) in
+        [("istio_requests_total", "first"), ("istio_tcp_connections_opened_total", "stream")]
+    {
+        let line = pilothouse_tests::apiserver::until(LIMIT, async || {
+            let metrics = edge.gateway.metrics().await?;
+            Ok(metrics.lines().find(|line| line.starts_with(&format!("{metric}{{"))).map(str::to_owned))
+        })
+        .await
+        .unwrap();
+        let service = format!("destination_service=\"{service}.shop.svc.cluster.local\"");
+        for label in labels.into_iter().chain([service.as_str()]) {
+            assert!(line.contains(label), "{label}: {line}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_for_the_gateway_decides_before_its_routes() {
+    let policy = json!({
+        "apiVersion": "security.istio.io/v1",
+        "kind": "AuthorizationPolicy",
+        "metadata": {"namespace": "shop", "name": "edge"},
+        "spec": {
+            "targetRefs": [{"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "edge"}],
+            "action": "ALLOW",
+            "rules": [
+                {"to": [{"operation": {"paths": ["/open/*"]}}]},
+                {"from": [{"source": {"ipBlocks": ["192.0.2.0/24"]}}]},
+            ],
+        },
+    });
+    let routes = [route("HTTPRoute", "any", &["http"], &[], &all_to("first")), policy];
+    let edge = Edge::start(&[listener("http", 80, "HTTP", None)], &routes).await.unwrap();
+    assert_eq!(edge.get(80, "a.org", "/open/x").await.status, StatusCode::OK);
+    assert_eq!(edge.get(80, "a.org", "/x").await.status, StatusCode::FORBIDDEN);
+    let forged = [("x-forwarded-for", "192.0.2.7")];
+    assert_eq!(edge.send(80, "a.org", "/x", &forged).await.status, StatusCode::FORBIDDEN);
+}
