@@ -142,8 +142,9 @@ impl ApiServerCluster {
         name: &str,
     ) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
         let secrets = Api::<Secret>::namespaced(self.client.clone(), namespace);
-        let data = secrets.get(name).await?.data.unwrap_or_default();
-        Ok(data.into_iter().map(|(key, value)| (key, value.0)).collect())
+        let secret = secrets.get_opt(name).await?;
+        let secret = secret.with_context(|| format!("there is no Secret {namespace}/{name}"))?;
+        Ok(secret.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0)).collect())
     }
 
     pub(super) async fn config_map(

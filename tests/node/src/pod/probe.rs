@@ -24,7 +24,7 @@ pub(super) struct Probe {
 }
 
 impl Probe {
-    /// Returns the probe of a container; of a server that has none, that its port is open.
+    /// Returns the probe of a container; of a server that has none, that its first port of TCP is open.
     pub(super) fn of(container: &Container) -> Option<Self> {
         let number = |port: &IntOrString| match port {
             IntOrString::Int(port) => u16::try_from(*port).ok(),
@@ -44,7 +44,8 @@ impl Probe {
                 Some(Self { port: number(port)?, path })
             }
             None if Image::of(container.image.as_deref().unwrap_or_default()) == Image::Echo => {
-                let port = container.ports.iter().flatten().next()?.container_port;
+                let mut ports = container.ports.iter().flatten();
+                let port = ports.find(|port| port.protocol.as_deref() != Some("UDP"))?.container_port;
                 Some(Self { port: u16::try_from(port).ok()?, path: None })
             }
             None => None,
