@@ -59,10 +59,10 @@ const BUILT_IN: [BuiltInClass; 4] = [
 ];
 
 /// The controller in whose name statuses of routes are written, whatever their parents are.
-pub(crate) const GATEWAY_CONTROLLER: &str = "istio.io/gateway-controller";
+pub(crate) use mesh::EDGE_CONTROLLER as GATEWAY_CONTROLLER;
 
 /// The controller of waypoints, in whose name statuses of policies are written for their targets.
-pub(crate) const MESH_CONTROLLER: &str = "istio.io/mesh-controller";
+pub(crate) use mesh::WAYPOINT_CONTROLLER as MESH_CONTROLLER;
 
 impl BuiltInClass {
     /// Returns those that a cluster should have, in a fixed order: those for other networks only where these are

@@ -259,6 +259,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
             service_entries: inputs.serviceentries,
             workload_entries: inputs.workloadentries,
             policies: inputs.authorizationpolicies,
+            gateways: inputs.gateways,
             classes: inputs.gatewayclasses,
             service_views: services.views,
             service_rows,

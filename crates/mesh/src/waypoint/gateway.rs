@@ -54,7 +54,16 @@ pub(crate) struct Inbound {
 }
 
 /// The controller of classes whose gateways are waypoints of ours.
-pub(crate) const WAYPOINT_CONTROLLER: &str = "istio.io/mesh-controller";
+pub const WAYPOINT_CONTROLLER: &str = "istio.io/mesh-controller";
+/// The controller of classes whose gateways are at the edge.
+pub const EDGE_CONTROLLER: &str = "istio.io/gateway-controller";
+/// The class of [`EDGE_CONTROLLER`] that counts while it is not in the cluster.
+const EDGE_CLASS: &str = "istio";
+
+/// Tells whether a gateway of a class is one at the edge.
+pub(crate) fn is_edge(gateway: &Gateway, class: Option<&GatewayClass>) -> bool {
+    class.map_or(gateway.class == EDGE_CLASS, |class| class.controller == EDGE_CONTROLLER)
+}
 
 /// Why a waypoint is not programmed by this control plane: routes and policies for it are not active.
 #[derive(Clone, PartialEq, Eq, Debug)]
