@@ -96,6 +96,11 @@ impl Class {
         BUILT_IN.iter().find(|built_in| built_in.class == self).map_or("", |built_in| built_in.controller)
     }
 
+    /// Tells whether what proxies of its gateways are sent is made here.
+    pub fn is_configured(self) -> bool {
+        matches!(self, Self::Gateway | Self::Waypoint)
+    }
+
     /// Tells whether its gateways take traffic of the mesh.
     pub fn is_in_mesh(self) -> bool {
         matches!(self, Self::Waypoint | Self::EastWest)
