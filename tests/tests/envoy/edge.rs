@@ -425,3 +425,39 @@ async fn a_policy_for_the_gateway_decides_before_its_routes() {
     let forged = [("x-forwarded-for", "192.0.2.7")];
     assert_eq!(edge.send(80, "a.org", "/x", &forged).await.status, StatusCode::FORBIDDEN);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_are_known_by_what_is_in_front_as_far_as_it_is_trusted() {
+    let settings = json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"namespace": "istio-system", "name": "istio"},
+        "data": {"mesh": "defaultConfig: {gatewayTopology: {numTrustedProxies: 1, proxyProtocol: {}}}"},
+    });
+    let policy = json!({
+        "apiVersion": "security.istio.io/v1",
+        "kind": "AuthorizationPolicy",
+        "metadata": {"namespace": "shop", "name": "edge"},
+        "spec": {
+            "targetRefs": [{"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "edge"}],
+            "rules": [{"from": [{"source": {"remoteIpBlocks": ["192.0.2.0/24"]}}]}],
+        },
+    });
+    let routes = [route("HTTPRoute", "any", &["http"], &[], &all_to("first")), settings, policy];
+    let edge = Edge::start(&[listener("http", 80, "HTTP", None)], &routes).await.unwrap();
+    let ask = async |client: &str, forwarded: &str| {
+        let mut stream = edge.connect(80).await;
+        stream.write_all(format!("PROXY TCP4 {client} 10.0.0.1 4000 80\r\n").as_bytes()).await.unwrap();
+        let mut http = Http::new(TokioIo::new(stream)).await.unwrap();
+        http.send(asks("a.org", "/", &[("x-forwarded-for", forwarded)])).await.unwrap()
+    };
+    // The proxy in front says whom it has seen, at the end. What was there before may be anything.
+    let answer = ask("10.0.0.7", "203.0.113.9, 192.0.2.1").await;
+    assert_eq!(answer.status, StatusCode::OK);
+    let seen = answer.body["headers"]["x-forwarded-for"].as_str().unwrap_or_default();
+    assert!(seen.replace(' ', "").ends_with("192.0.2.1,10.0.0.7"), "{seen}");
+    assert_eq!(ask("10.0.0.7", "192.0.2.1, 203.0.113.9").await.status, StatusCode::FORBIDDEN);
+    // Without the first line a connection is none.
+    let mut http = Http::new(TokioIo::new(edge.connect(80).await)).await.unwrap();
+    assert!(http.send(asks("a.org", "/", &[])).await.is_err());
+}

@@ -51,8 +51,13 @@ pub(super) fn declare(
             &*key.gateway.ns,
             gateway.account
         );
-        let edge =
-            Edge { port: key, normalization: settings.normalization(cx), log: log.as_ref(), caller: &caller };
+        let edge = Edge {
+            port: key,
+            normalization: settings.normalization(cx),
+            topology: settings.gateway_topology(cx),
+            log: log.as_ref(),
+            caller: &caller,
+        };
         let policies = cx.memo(of.policies.gateways, &key.gateway);
         let reader = Reader { cx, edge: &edge, streams, contexts, of, policies };
         let chains = reader.chains(listeners);
