@@ -209,6 +209,17 @@ impl Leaving {
         pod.serving && pod.is_terminating() && cx.memo(self.have_ready, gateway).is_none()
     }
 
+    /// Returns the addresses of the instances of a gateway that are used, of each the first; ascending.
+    pub fn serving(self, cx: &Cx<'_>, gateway: &Name) -> Vec<IpAddr> {
+        let instances = cx.lookup(self.by_gateway, gateway).into_iter();
+        let used = instances
+            .filter(|(name, pod)| is_live(name, pod) && (pod.is_ready() || self.is_needed(cx, gateway, pod)));
+        let mut all: Vec<IpAddr> = used.filter_map(|(_, pod)| pod.ips.first().copied()).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
     /// Returns the instances of a gateway that are used no more: others are, and these end. Ascending.
     pub fn replaced(self, cx: &Cx<'_>, gateway: &Name) -> Vec<Str> {
         let leave = cx.lookup(self.by_gateway, gateway).into_iter().filter(|(_, pod)| pod.is_terminating());
