@@ -45,7 +45,7 @@ pub use feature::{FEATURES, Feature, ShownBy, supported_features};
 pub use key::{HostKey, ListenerKey, Owner, RouteKey, ServiceTarget, Target};
 pub use listener::{
     Authorities, Certificate, ClientCertificate, ClientCertificates, Conflict, GatewayListeners, Listener,
-    Material, MaterialContent, Protocol, ServerCertificates, SetState, Termination, Tls,
+    Material, MaterialContent, Protocol, ServerCertificates, SetState, Termination, Tls, Unserved,
 };
 pub use parameters::Parameters;
 pub use policy::{BackendTls, BackendTraffic, Held, Policies, PolicyTarget, Verification};
