@@ -83,7 +83,7 @@ istio-ca-crl
 {{- if eq (get .Values.env "ENABLE_CLUSTER_TRUST_BUNDLE_API" | toString) "true" -}}true{{- end -}}
 {{- end -}}
 
-{{/* Not empty when gateways are deployed: all if the variable says so, else waypoints if they are configured. */}}
+{{/* Not empty when gateways are deployed: all if the variable says so, else those that are configured. */}}
 {{- define "pilothouse.deploysGateways" -}}
 {{- $off := list "false" "no" "off" "f" "n" "0" -}}
 {{- $deploys := get .Values.env "PILOT_ENABLE_GATEWAY_API_DEPLOYMENT_CONTROLLER" | toString | lower -}}

@@ -1,7 +1,7 @@
 //! Endpoints of clusters.
 
-use engine::{Builder, Cx, Memo, Table};
-use mesh::destination::{Detail, Endpoint as Instance, Endpoints, Location, Place, Through};
+use engine::{Builder, Cx, Table};
+use mesh::destination::{Destinations, Endpoint as Instance, Endpoints, HBONE, Place, Through};
 use model::{Name, Str, TrustDomain};
 use output::Encoded;
 use prost_types::{Struct, Value, value};
@@ -10,9 +10,12 @@ use proto::envoy::config::endpoint::v3::{
     ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints, lb_endpoint,
 };
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use crate::key::{self, ADMIN_SOCKET, CONNECT_ORIGINATE, ClusterKey, INNER_CONNECT_ORIGINATE, ResourceKey};
+use crate::key::{
+    self, ADMIN_SOCKET, CONNECT_ORIGINATE, ClusterKey, INNER_CONNECT_ORIGINATE, ResourceKey,
+    WAYPOINT_ORIGINATE,
+};
 use crate::locality::{self, Preference, Vantage};
 use crate::message::{internal_address, pipe, socket_address};
 use crate::settings::Settings;
@@ -24,8 +27,7 @@ use crate::upstream::{Upstream, Upstreams};
 pub(crate) struct Sources {
     pub endpoints: Endpoints,
     pub network: Table<(), Str>,
-    /// Where gateways are.
-    pub locations: Memo<(Name, Detail), Vec<Location>>,
+    pub destinations: Destinations,
     pub settings: Settings,
 }
 
@@ -39,7 +41,7 @@ pub(crate) fn declare(
 ) -> Table<ResourceKey, Encoded> {
     b.expand("cluster_endpoints", wanted, move |cx: &Cx<'_>, key, ()| {
         let Some(upstream) = upstreams.of(cx, key) else { return Vec::new() };
-        let is_other = upstream.is_resolved_by_name() || upstream.is_asked_for_by_name(key);
+        let is_other = !upstream.is_by_instances(key);
         if upstream.with_endpoints(key) != *key || is_other {
             return Vec::new();
         }
@@ -62,6 +64,11 @@ impl Sources {
         key: &ClusterKey,
         upstream: &Upstream,
     ) -> Vec<(Str, ClusterLoadAssignment)> {
+        if let Some((waypoint, address)) = &upstream.waypoint {
+            let target = SocketAddr::new(*address, key.port);
+            let instances = self.destinations.serving(cx, waypoint);
+            return vec![(Str::new(), by_waypoint(name, target, &instances))];
+        }
         let network = cx.single(self.network).map(|own| (*own).clone()).unwrap_or_default();
         let trust_domain = self.settings.trust_domain(cx);
         let policy = upstream.policy();
@@ -85,7 +92,7 @@ impl Sources {
         instances.retain(|of| is_meant(of));
         let target = format!("{}:{}", upstream.port.hostname, key.port);
         let places = locality::places(preference, &key.gateway, |at| {
-            cx.memo(self.locations, at).map(|of| (*of).clone()).unwrap_or_default()
+            cx.memo(self.destinations.locations, at).map(|of| (*of).clone()).unwrap_or_default()
         });
         let assignment = |(place, location): locality::Place| {
             let from = Vantage { location: &location, network: &network };
@@ -100,6 +107,28 @@ impl Sources {
         };
         places.into_iter().map(assignment).collect()
     }
+}
+
+/// Returns the instances of a waypoint as endpoints of a service, by whose address they are asked for it.
+fn by_waypoint(name: &str, target: SocketAddr, instances: &[IpAddr]) -> ClusterLoadAssignment {
+    let endpoint = |ip: &IpAddr| {
+        let at = SocketAddr::new(*ip, HBONE);
+        let endpoint = Endpoint { address: Some(internal_address(WAYPOINT_ORIGINATE, &at.to_string())) };
+        LbEndpoint {
+            host_identifier: Some(lb_endpoint::HostIdentifier::Endpoint(endpoint)),
+            metadata: Some(elsewhere([
+                (WAYPOINT_ADDRESS, at.to_string()),
+                (TARGET_ADDRESS, target.to_string()),
+            ])),
+            ..LbEndpoint::default()
+        }
+    };
+    let all = LocalityLbEndpoints {
+        lb_endpoints: instances.iter().map(endpoint).collect(),
+        ..LocalityLbEndpoints::default()
+    };
+    let endpoints = if instances.is_empty() { Vec::new() } else { vec![all] };
+    ClusterLoadAssignment { cluster_name: name.to_owned(), endpoints }
 }
 
 /// Returns what has an instance of a gateway close its connections, as it answers what is under way: its admin interface
@@ -238,10 +267,12 @@ fn lb_endpoint((at, of): (At, Found<'_>), trust_domain: &TrustDomain) -> LbEndpo
     }
 }
 
-/// The metadata of endpoints on other networks, which their connections have, too.
+/// The metadata of endpoints on other networks, or behind waypoints, which their connections have, too.
 pub(crate) const ELSEWHERE: &str = "istio.double_hbone";
 /// Of it: where the gateway is.
 pub(crate) const GATEWAY_ADDRESS: &str = "gateway_address";
+/// Of it: where the waypoint is.
+pub(crate) const WAYPOINT_ADDRESS: &str = "waypoint_address";
 /// Of it: who the gateway is.
 pub(crate) const GATEWAY_IDENTITY: &str = "gateway_identity";
 /// Of it: what is asked for, there and behind it.
@@ -249,7 +280,7 @@ pub(crate) const TARGET_ADDRESS: &str = "hbone_target_address";
 /// Of it: who may answer behind it, separated by commas.
 pub(crate) const TARGET_IDENTITIES: &str = "target_identities";
 
-fn elsewhere(texts: [(&str, String); 4]) -> Metadata {
+fn elsewhere<const N: usize>(texts: [(&str, String); N]) -> Metadata {
     let field =
         |(key, text): (&str, String)| (key.to_owned(), Value { kind: Some(value::Kind::StringValue(text)) });
     let fields = Struct { fields: texts.into_iter().map(field).collect() };

@@ -233,6 +233,8 @@ pub(crate) const DIRECT: &str = "direct";
 pub(crate) const ENCAP: &str = "encap";
 /// The listener that sends by HBONE, and the cluster of what it sends to.
 pub(crate) const CONNECT_ORIGINATE: &str = "connect_originate";
+/// The listener of gateways at the edge that sends to services by their waypoints.
+pub(crate) const WAYPOINT_ORIGINATE: &str = "waypoint_originate";
 /// The listener that sends to another network what only its target is to read, and the cluster that leads to the next.
 pub(crate) const INNER_CONNECT_ORIGINATE: &str = "inner_connect_originate";
 /// The listener that sends it to the gateway of that network by HBONE, and the cluster of gateways.

@@ -8,7 +8,10 @@ use output::{Encoded, Outputs};
 use proto::ResourceType;
 
 use crate::cluster::{self, Members};
-use crate::key::{CONNECT_ORIGINATE, INNER_CONNECT_ORIGINATE, OUTER_CONNECT_ORIGINATE, ResourceKey, drain};
+use crate::key::{
+    CONNECT_ORIGINATE, INNER_CONNECT_ORIGINATE, OUTER_CONNECT_ORIGINATE, ResourceKey, WAYPOINT_ORIGINATE,
+    drain,
+};
 use crate::send::{CLUSTERS, ENDPOINTS, LISTENERS, SECRETS, alike, all_alike, resource, send};
 use crate::settings::Settings;
 use crate::upstream::Upstreams;
@@ -36,11 +39,13 @@ pub(crate) struct Names {
 pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, of: Inputs) {
     let Inputs { destinations, endpoints, upstreams, network, settings, gateways } = of;
     let wanted = upstreams.declare_wanted(b);
-    let sources = endpoint::Sources { endpoints, network, locations: destinations.locations, settings };
+    let sources = endpoint::Sources { endpoints, network, destinations, settings };
     let assignments = endpoint::declare(b, wanted, upstreams, sources);
     send(b, out, assignments, ResourceType::Endpoint, ENDPOINTS);
     // Gateways of which some cluster leads to another network.
     let to_networks = b.memo("to_networks", |_, _: &Name| Some(()));
+    // Gateways of which some cluster leads to a waypoint.
+    let by_waypoints = b.memo("to_waypoints", |_, _: &Name| Some(()));
     let clusters = b.expand("clusters", wanted, move |cx, key, ()| {
         let Some(upstream) = upstreams.of(cx, key) else { return Vec::new() };
         let (name, way) = (key.name(), upstreams.way(cx, key, &upstream));
@@ -48,6 +53,10 @@ pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, of: Inputs) {
             let cluster = cluster::of_upstream(&name, members, &upstream, &way);
             (ResourceKey::at(&key.gateway, place, name.as_str()), Encoded::message(&cluster))
         };
+        if upstream.waypoint.is_some() {
+            cx.memo(by_waypoints, &key.gateway);
+            return vec![of(Str::new(), Members::Named(upstream.with_endpoints(key).name(), true))];
+        }
         if upstream.is_resolved_by_name() {
             let all = sources.assignments(cx, &name, key, &upstream).into_iter();
             return all.map(|(place, members)| of(place, Members::Resolved(members))).collect();
@@ -91,6 +100,15 @@ pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, of: Inputs) {
         send(b, out, clusters, ResourceType::Cluster, CLUSTERS);
         send(b, out, listeners, ResourceType::Listener, LISTENERS);
     }
+
+    let with_waypoints = b.in_use("gateways_to_waypoints", by_waypoints);
+    let of_waypoints = b.single("listener_to_waypoints", |_| {
+        vec![alike(WAYPOINT_ORIGINATE, &listener::waypoint_originate())]
+    });
+    let listeners = b.expand("waypoint_originate_listeners", with_waypoints, move |cx, gateway, ()| {
+        all_alike(gateway, cx.single(of_waypoints).as_deref())
+    });
+    send(b, out, listeners, ResourceType::Listener, LISTENERS);
 
     let with_networks = b.in_use("gateways_to_networks", to_networks);
     let of_networks = b.single("clusters_to_networks", move |cx| {

@@ -2,13 +2,14 @@
 
 use engine::{Builder, Cx, Table};
 use model::TrustDomain;
-use model::facts::{AccessLog, PathNormalization};
+use model::facts::{AccessLog, GatewayTopology, PathNormalization};
 
 /// Where settings are found.
 #[derive(Clone, Copy)]
 pub(crate) struct Settings {
     normalization: Table<(), PathNormalization>,
     access_log: Table<(), Option<AccessLog>>,
+    gateway_topology: Table<(), GatewayTopology>,
     trust_domain: Table<(), TrustDomain>,
     trust_domains: Table<(), Vec<TrustDomain>>,
 }
@@ -19,6 +20,7 @@ impl Settings {
         Self {
             normalization: mesh.path_normalization,
             access_log: mesh.access_log,
+            gateway_topology: mesh.gateway_topology,
             trust_domain: b.single("gateway_trust_domain", move |cx| {
                 cx.single(trust).map(|trust| trust.trust_domain.clone()).unwrap_or_default()
             }),
@@ -39,6 +41,11 @@ impl Settings {
     /// What is logged of traffic, if it is.
     pub fn access_log(self, cx: &Cx<'_>) -> Option<AccessLog> {
         cx.single(self.access_log).and_then(|log| (*log).clone())
+    }
+
+    /// What is in front of gateways at the edge.
+    pub fn gateway_topology(self, cx: &Cx<'_>) -> GatewayTopology {
+        cx.single(self.gateway_topology).map(|of| *of).unwrap_or_default()
     }
 
     /// That of identities.

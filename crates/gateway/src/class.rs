@@ -59,10 +59,10 @@ const BUILT_IN: [BuiltInClass; 4] = [
 ];
 
 /// The controller in whose name statuses of routes are written, whatever their parents are.
-pub(crate) const GATEWAY_CONTROLLER: &str = "istio.io/gateway-controller";
+pub(crate) use mesh::EDGE_CONTROLLER as GATEWAY_CONTROLLER;
 
 /// The controller of waypoints, in whose name statuses of policies are written for their targets.
-pub(crate) const MESH_CONTROLLER: &str = "istio.io/mesh-controller";
+pub(crate) use mesh::WAYPOINT_CONTROLLER as MESH_CONTROLLER;
 
 impl BuiltInClass {
     /// Returns those that a cluster should have, in a fixed order: those for other networks only where these are
@@ -94,6 +94,11 @@ impl Class {
     pub fn controller(self) -> &'static str {
         // Each class is in the table.
         BUILT_IN.iter().find(|built_in| built_in.class == self).map_or("", |built_in| built_in.controller)
+    }
+
+    /// Tells whether what proxies of its gateways are sent is made here.
+    pub fn is_configured(self) -> bool {
+        matches!(self, Self::Gateway | Self::Waypoint)
     }
 
     /// Tells whether its gateways take traffic of the mesh.

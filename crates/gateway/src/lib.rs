@@ -45,7 +45,7 @@ pub use feature::{FEATURES, Feature, ShownBy, supported_features};
 pub use key::{HostKey, ListenerKey, Owner, RouteKey, ServiceTarget, Target};
 pub use listener::{
     Authorities, Certificate, ClientCertificate, ClientCertificates, Conflict, GatewayListeners, Listener,
-    Material, MaterialContent, Protocol, ServerCertificates, SetState, Termination, Tls,
+    Material, MaterialContent, Protocol, ServerCertificates, SetState, Termination, Tls, Unserved,
 };
 pub use parameters::Parameters;
 pub use policy::{BackendTls, BackendTraffic, Held, Policies, PolicyTarget, Verification};
@@ -59,9 +59,10 @@ use engine::{Builder, Cx, Graph, Table};
 use grant::Grants;
 use mesh::{Options, Ownership};
 use model::facts::{GatewayClass, Meta, Referent, Route};
-use model::{Kind, Name, Ns, shared};
+use model::{Kind, Name, Ns, Str, shared};
 use output::Outputs;
 use reference::References;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The tables that others read.
@@ -105,6 +106,20 @@ impl Tables {
     pub fn terminations_in_words(&self, graph: &Graph) -> Vec<String> {
         let rows = graph.rows(self.terminations).into_iter();
         rows.map(|(listener, termination)| format!("{listener}: {termination}")).collect()
+    }
+
+    /// Returns the gateways at the edge, each with the hostnames of the services that its rules lead to. This walks the
+    /// tables: it is meant for people.
+    pub fn lead_to(&self, graph: &Graph) -> BTreeMap<Name, BTreeSet<Str>> {
+        let gateways = graph.rows(self.gateways).into_iter();
+        let edges = gateways.filter(|(_, of)| of.class == Class::Gateway);
+        let mut all: BTreeMap<Name, BTreeSet<Str>> = edges.map(|(name, _)| (name, BTreeSet::new())).collect();
+        for (key, host) in self.routing.hosts(graph) {
+            let Target::Listener(listener) = &key.target else { continue };
+            let Some(hostnames) = all.get_mut(&listener.gateway) else { continue };
+            hostnames.extend(host.rules.iter().flat_map(|placed| placed.rule.leads_to()).cloned());
+        }
+        all
     }
 
     /// Returns the routes of every kind as they are written, ascending by kind and name. This walks the tables: it

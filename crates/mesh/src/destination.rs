@@ -42,6 +42,8 @@ pub struct Destination {
     pub resolution: Resolution,
     /// Its waypoints that are configured here: its own, then its canary.
     pub waypoints: Box<[Name]>,
+    /// Whether what comes from gateways at the edge goes through its waypoint, too (`istio.io/ingress-use-waypoint`).
+    pub edge_uses_waypoint: bool,
     /// `trafficDistribution`, its own or what stands in for it: instances that have most of these in common with who
     /// calls, in order, go first.
     pub preferred: Box<[FailoverLabel]>,
@@ -227,6 +229,11 @@ impl Destinations {
     /// Returns the instances of a waypoint that are being deleted, and that nobody is sent to any more; ascending.
     pub fn replaced(&self, cx: &Cx<'_>, waypoint: &Name) -> Vec<Str> {
         self.leaving.replaced(cx, waypoint)
+    }
+
+    /// Returns the addresses of the instances of a waypoint that take traffic: of each the first; ascending.
+    pub fn serving(&self, cx: &Cx<'_>, waypoint: &Name) -> Vec<IpAddr> {
+        self.leaving.serving(cx, waypoint)
     }
 
     /// Declares the endpoints of services.
@@ -475,6 +482,7 @@ fn destination(
         port_names: ports.iter().map(|(_, _, name)| name.clone()).collect(),
         resolution,
         waypoints: waypoints.filter(|name| cx.get(configured, name).is_some()).cloned().collect(),
+        edge_uses_waypoint: service.ingress_use_waypoint,
         preferred: preferred.into(),
         required: required.into(),
     };

@@ -2,8 +2,8 @@
 
 use engine::{Builder, Cx, Graph, Memo, Table};
 use model::facts::{
-    AccessLog, AuthorizationPolicy, KeySource, LocalitySetting, Meta, PathNormalization, PeerAuthentication,
-    ServiceEntry,
+    AccessLog, AuthorizationPolicy, GatewayTopology, KeySource, LocalitySetting, Meta, PathNormalization,
+    PeerAuthentication, ServiceEntry,
 };
 use model::{Diagnostic, Name, Ns, Str, shared};
 use output::{Outputs, Resource};
@@ -60,6 +60,8 @@ pub struct Tables {
     pub path_normalization: Table<(), PathNormalization>,
     /// What Envoys write of requests and streams; `None` for nothing.
     pub access_log: Table<(), Option<AccessLog>>,
+    /// What is in front of gateways at the edge.
+    pub gateway_topology: Table<(), GatewayTopology>,
     /// Which endpoints waypoints prefer by where they are, where nothing else says it.
     pub locality: Table<(), LocalitySetting>,
     /// What waypoints are told; none where they are not configured.
@@ -259,6 +261,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
             service_entries: inputs.serviceentries,
             workload_entries: inputs.workloadentries,
             policies: inputs.authorizationpolicies,
+            gateways: inputs.gateways,
             classes: inputs.gatewayclasses,
             service_views: services.views,
             service_rows,
@@ -337,6 +340,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
         wanted_keys: tokens.wanted,
         path_normalization: settings.path_normalization,
         access_log: settings.access_log,
+        gateway_topology: settings.gateway_topology,
         locality: settings.locality,
     }
 }

@@ -54,3 +54,4 @@ pub use revision::{NamespaceRevisions, Ownership};
 pub use service::{EntryHosts, PortProtocol};
 pub use settings::{NETWORK_LABEL, TrustSettings, config_map};
 pub use status::WaypointBindings;
+pub use waypoint::{EDGE_CONTROLLER, WAYPOINT_CONTROLLER};

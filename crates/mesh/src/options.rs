@@ -37,8 +37,8 @@ pub struct ProxyOptions {
     pub pilothouse_image: String,
     /// The ConfigMap with the roots of the mesh in every namespace.
     pub root_config_map: String,
-    /// Whether waypoints alone are deployed, since nobody configures proxies of other classes.
-    pub waypoints_only: bool,
+    /// Whether nothing is deployed for classes whose proxies nobody configures.
+    pub configured_only: bool,
 }
 
 impl Default for ProxyOptions {
@@ -47,7 +47,7 @@ impl Default for ProxyOptions {
             envoy_image: "envoyproxy/envoy:distroless-v1.40.0".to_owned(),
             pilothouse_image: concat!("pilothouse:", env!("CARGO_PKG_VERSION")).to_owned(),
             root_config_map: "istio-ca-root-cert".to_owned(),
-            waypoints_only: false,
+            configured_only: false,
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use engine::{Builder, Graph, Table};
 use model::facts::{
-    AccessLog, CaCertificate, ExtensionProvider, LocalitySetting, MeshSettings, Meta, PathNormalization,
-    ServiceScope, Visibility, VisibilityPolicy,
+    AccessLog, CaCertificate, ExtensionProvider, GatewayTopology, LocalitySetting, MeshSettings, Meta,
+    PathNormalization, ServiceScope, Visibility, VisibilityPolicy,
 };
 use model::{Diagnostic, Kind, Labels, Name, Ns, ObjectRef, Selector, Severity, Str, TrustDomain, shared};
 use output::Outputs;
@@ -54,6 +54,8 @@ pub(crate) struct Settings {
     pub path_normalization: Table<(), PathNormalization>,
     /// What Envoys write of requests and streams; `None` for nothing.
     pub access_log: Table<(), Option<AccessLog>>,
+    /// What is in front of gateways at the edge.
+    pub gateway_topology: Table<(), GatewayTopology>,
     /// Which endpoints waypoints prefer by where they are, where nothing else says it.
     pub locality: Table<(), LocalitySetting>,
 }
@@ -135,6 +137,7 @@ impl Settings {
             path_normalization: b
                 .single("path_normalization", move |cx| part(cx.single(all)).path_normalization),
             access_log: b.single("access_log", move |cx| part(cx.single(all)).access_log.clone()),
+            gateway_topology: b.single("gateway_topology", move |cx| part(cx.single(all)).gateway_topology),
             locality: b.single("locality_setting", move |cx| part(cx.single(all)).locality.clone()),
             network: b.single("network", move |cx| {
                 let labels = cx.get(namespaces, &system).map(|n| n.labels.clone()).unwrap_or_default();

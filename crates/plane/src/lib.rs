@@ -349,8 +349,8 @@ impl Plane {
         rows.into_iter().filter_map(summary).collect()
     }
 
-    /// Returns the waypoints that are configured here, each with the hostnames of its services. This walks the services:
-    /// it is meant for people.
+    /// Returns the waypoints that are configured here, each with the hostnames of its services, and the gateways at the
+    /// edge with those that they lead to. This walks services and routes: it is meant for people.
     pub fn waypoints(&self) -> BTreeMap<Name, BTreeSet<Str>> {
         let Some(destinations) = self.mesh.destinations else { return BTreeMap::new() };
         let waypoints = self.graph.rows(destinations.waypoints).into_iter();
@@ -360,6 +360,7 @@ impl Plane {
                 all.entry(waypoint.clone()).or_default().insert(service.1.hostname.clone());
             }
         }
+        all.extend(self.gateway.iter().flat_map(|gateway| gateway.lead_to(&self.graph)));
         all
     }
 

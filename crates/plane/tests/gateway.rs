@@ -326,7 +326,8 @@ fn edit(objects: &mut Objects, bytes: &[u8]) -> Event {
 
 fn empty() -> Plane {
     let proxies = Some(ProxyOptions::default());
-    let mut plane = Plane::new(&Options { gateway_api: true, proxies, ..Options::default() });
+    let mut plane =
+        Plane::new(&Options { gateway_api: true, multi_network: true, proxies, ..Options::default() });
     plane.apply(Kind::ALL.iter().flat_map(|kind| [Event::Begin(*kind), Event::Synced(*kind)]));
     assert!(plane.is_synced());
     plane
@@ -664,20 +665,26 @@ fn what_an_edit_of_a_route_computes_is_of_that_route() {
 }
 
 #[test]
-fn where_waypoints_alone_are_configured_no_other_gateway_is_deployed() {
-    for waypoints_only in [true, false] {
-        let proxies = Some(ProxyOptions { waypoints_only, ..ProxyOptions::default() });
-        let mut plane = Plane::new(&Options { gateway_api: true, proxies, ..Options::default() });
+fn where_it_is_asked_for_only_gateways_that_are_configured_are_deployed() {
+    for configured_only in [true, false] {
+        let proxies = Some(ProxyOptions { configured_only, ..ProxyOptions::default() });
+        let mut plane =
+            Plane::new(&Options { gateway_api: true, multi_network: true, proxies, ..Options::default() });
         plane.apply(Kind::ALL.iter().map(|kind| Event::Synced(*kind)));
         let gateway = |name: &str, class: &str| {
             let listeners = json!([{"name": "mesh", "port": 15008, "protocol": "HBONE"}]);
             let spec = json!({"gatewayClassName": class, "listeners": listeners});
             put(Kind::Gateway, json!({"metadata": {"namespace": "shop", "name": name}, "spec": spec}))
         };
-        plane.apply([gateway("edge", "istio"), gateway("waypoint", "istio-waypoint")]);
+        plane.apply([
+            gateway("edge", "istio"),
+            gateway("other-networks", "istio-east-west"),
+            gateway("waypoint", "istio-waypoint"),
+        ]);
         let deployed: Vec<String> =
             plane.deployments().into_iter().map(|(name, _)| name.name.to_string()).collect();
-        let expected: &[&str] = if waypoints_only { &["waypoint"] } else { &["edge", "waypoint"] };
+        let all = ["edge", "other-networks", "waypoint"];
+        let expected: &[&str] = if configured_only { &["edge", "waypoint"] } else { &all };
         assert_eq!(deployed, expected);
     }
 }

@@ -210,6 +210,11 @@ pub mod extensions {
                     include!("gen/envoy.extensions.filters.listener.original_dst.v3.rs");
                 }
             }
+            pub mod proxy_protocol {
+                pub mod v3 {
+                    include!("gen/envoy.extensions.filters.listener.proxy_protocol.v3.rs");
+                }
+            }
             pub mod tls_inspector {
                 pub mod v3 {
                     include!("gen/envoy.extensions.filters.listener.tls_inspector.v3.rs");

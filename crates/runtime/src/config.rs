@@ -83,10 +83,10 @@ pub struct MeshArgs {
     #[arg(long, value_name = "BOOL", env = "PILOT_ENABLE_K8S_SELECT_WORKLOAD_ENTRIES", default_value = "true",
         action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new())]
     pub services_select_entries: bool,
-    /// Configure waypoints of our classes: their Envoys are sent services and routes, and get certificates; default: unless --shadow
+    /// Configure waypoints and gateways of our classes: their Envoys are sent services and routes, and get certificates; default: unless --shadow
     #[arg(long, value_name = "BOOL", env = "PILOTHOUSE_CONFIGURE_WAYPOINTS", value_parser = clap::builder::BoolishValueParser::new())]
     pub configure_waypoints: Option<bool>,
-    /// Deploy proxies for Gateways of our classes; default: for waypoints alone, if they are configured, and of folders, where that is played, for all
+    /// Deploy proxies for Gateways of our classes; default: for those that are configured, and of folders, where that is played, for all
     #[arg(long, value_name = "BOOL", env = "PILOT_ENABLE_GATEWAY_API_DEPLOYMENT_CONTROLLER", value_parser = clap::builder::BoolishValueParser::new())]
     pub deploy_gateways: Option<bool>,
     /// Image of the upstream Envoy that they run; a Gateway chooses another by the annotation sidecar.istio.io/proxyImage
@@ -142,7 +142,7 @@ impl MeshArgs {
             proxies: self.deploys_gateways(of_folders).then(|| mesh::ProxyOptions {
                 envoy_image: self.envoy_image.clone(),
                 pilothouse_image: self.pilothouse_image.clone(),
-                waypoints_only: self.deploy_gateways.is_none() && !of_folders,
+                configured_only: self.deploy_gateways.is_none() && !of_folders,
                 ..mesh::ProxyOptions::default()
             }),
         }

@@ -5,85 +5,13 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use mesh::Options;
 use model::{Event, Kind, Name, Ns, ObjectRef, Str};
-use output::ResourceChange;
-use pilothouse_bench::measure::{heap, processor, spread};
+use pilothouse_bench::measure::heap;
+use pilothouse_bench::server::{Server, heading};
 use pilothouse_bench::waypoints::{Size, name, policy, route};
-use plane::Plane;
-use proto::Scope;
-use std::collections::BTreeSet;
-use std::time::Duration;
-use xds::Writer;
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
-
-struct Server {
-    plane: Plane,
-    writer: Writer,
-}
-
-/// What one commit sent to waypoints.
-struct Sent {
-    taken: Duration,
-    resources: usize,
-    bytes: usize,
-    waypoints: usize,
-    /// Of all proxies, ztunnels too.
-    all: usize,
-}
-
-impl Server {
-    fn new(configures_waypoints: bool) -> Self {
-        let options = Options { gateway_api: true, configures_waypoints, ..Options::default() };
-        Self { plane: Plane::new(&options), writer: Writer::new() }
-    }
-
-    fn apply(&mut self, events: Vec<Event>) -> Sent {
-        let begin = processor();
-        let delta = self.plane.apply(events);
-        for change in &delta.resources {
-            let (scope, kind) = (&change.scope, change.resource_type);
-            match &change.body {
-                None => drop(self.writer.remove(scope, kind, &change.name)),
-                Some(body) => drop(self.writer.put_shared(scope, kind, &change.name, body, 0).unwrap()),
-            }
-        }
-        let _snapshot = self.writer.publish();
-        let taken = processor() - begin;
-        let of_waypoints: Vec<&ResourceChange> =
-            delta.resources.iter().filter(|change| change.scope != Scope::Mesh).collect();
-        let bytes =
-            |change: &&ResourceChange| change.name.len() + change.body.as_ref().map_or(0, |b| b.len());
-        Sent {
-            taken,
-            resources: of_waypoints.len(),
-            bytes: of_waypoints.iter().map(bytes).sum(),
-            waypoints: of_waypoints.iter().map(|change| &change.scope).collect::<BTreeSet<_>>().len(),
-            all: delta.resources.len(),
-        }
-    }
-
-    /// Applies changes one at a time and prints what each took and sent at most.
-    fn changes(&mut self, name: &str, changes: impl Iterator<Item = Vec<Event>>) {
-        let sent: Vec<Sent> = changes.map(|events| self.apply(events)).collect();
-        let most = |of: fn(&Sent) -> usize| sent.iter().map(of).max().unwrap();
-        println!(
-            "| {name} | {} | {} | {} | {} | {} |",
-            spread(sent.iter().map(|of| of.taken).collect()),
-            most(|of| of.resources),
-            most(|of| of.bytes),
-            most(|of| of.waypoints),
-            most(|of| of.all)
-        );
-    }
-}
-
-fn heading(of: &str) {
-    println!("\n| {of} | p50 / p99 / max | resources | bytes | waypoints | resources of all proxies |");
-    println!("|---|---|---|---|---|---|");
-}
 
 /// Events by which service `s` of namespace 0, its slice, its pods and its route go.
 fn gone(size: Size, s: usize) -> Vec<Event> {

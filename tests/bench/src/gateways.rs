@@ -58,7 +58,12 @@ fn gateway(n: usize) -> Event {
 
 /// Returns the Secret that the gateway of namespace `n` refers to.
 pub fn secret(n: usize, certificate: &Certificate) -> Event {
-    let metadata = json!({"namespace": namespace(n), "name": "certificate"});
+    secret_named(&namespace(n), "certificate", certificate)
+}
+
+/// Returns a Secret with a certificate.
+pub(crate) fn secret_named(namespace: &str, name: &str, certificate: &Certificate) -> Event {
+    let metadata = json!({"namespace": namespace, "name": name});
     let data = json!({"tls.crt": certificate.chain, "tls.key": certificate.key});
     let object = json!({"metadata": metadata, "type": "kubernetes.io/tls", "data": data});
     match referent(ReferentKind::Secret, object.to_string().as_bytes()) {

@@ -2,9 +2,11 @@
 //! services a namespace, one endpoint slice a service, a hundred and fifty pods a node; and each
 //! namespace's waypoint, machines, entries and policies, where all kinds are asked for.
 
+pub mod edge;
 pub mod gateways;
 mod kinds;
 pub mod measure;
+pub mod server;
 pub mod waypoints;
 
 pub use kinds::{machine, waypoint};

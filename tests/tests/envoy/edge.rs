@@ -1,6 +1,7 @@
 //! Connections from outside through a real Envoy that is what a gateway at the edge is configured to be.
 
 use super::destination::secret;
+use super::peers::Gateway as HboneServer;
 use super::proxy::{Authority, LIMIT};
 use super::traffic::{Answer, Http, Waypoint, echo, greeter, service};
 use anyhow::Context;
@@ -424,4 +425,122 @@ async fn a_policy_for_the_gateway_decides_before_its_routes() {
     assert_eq!(edge.get(80, "a.org", "/x").await.status, StatusCode::FORBIDDEN);
     let forged = [("x-forwarded-for", "192.0.2.7")];
     assert_eq!(edge.send(80, "a.org", "/x", &forged).await.status, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_are_known_by_what_is_in_front_as_far_as_it_is_trusted() {
+    let settings = json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"namespace": "istio-system", "name": "istio"},
+        "data": {"mesh": "defaultConfig: {gatewayTopology: {numTrustedProxies: 1, proxyProtocol: {}}}"},
+    });
+    let policy = json!({
+        "apiVersion": "security.istio.io/v1",
+        "kind": "AuthorizationPolicy",
+        "metadata": {"namespace": "shop", "name": "edge"},
+        "spec": {
+            "targetRefs": [{"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "edge"}],
+            "rules": [{"from": [{"source": {"remoteIpBlocks": ["192.0.2.0/24"]}}]}],
+        },
+    });
+    let routes = [route("HTTPRoute", "any", &["http"], &[], &all_to("first")), settings, policy];
+    let edge = Edge::start(&[listener("http", 80, "HTTP", None)], &routes).await.unwrap();
+    let ask = async |client: &str, forwarded: &str| {
+        let mut stream = edge.connect(80).await;
+        stream.write_all(format!("PROXY TCP4 {client} 10.0.0.1 4000 80\r\n").as_bytes()).await.unwrap();
+        let mut http = Http::new(TokioIo::new(stream)).await.unwrap();
+        http.send(asks("a.org", "/", &[("x-forwarded-for", forwarded)])).await.unwrap()
+    };
+    // The proxy in front says whom it has seen, at the end. What was there before may be anything.
+    let answer = ask("10.0.0.7", "203.0.113.9, 192.0.2.1").await;
+    assert_eq!(answer.status, StatusCode::OK);
+    let seen = answer.body["headers"]["x-forwarded-for"].as_str().unwrap_or_default();
+    assert!(seen.replace(' ', "").ends_with("192.0.2.1,10.0.0.7"), "{seen}");
+    assert_eq!(ask("10.0.0.7", "192.0.2.1, 203.0.113.9").await.status, StatusCode::FORBIDDEN);
+    // Without the first line a connection is none.
+    let mut http = Http::new(TokioIo::new(edge.connect(80).await)).await.unwrap();
+    assert!(http.send(asks("a.org", "/", &[])).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_asks_for_it_is_reached_through_its_waypoint() {
+    const WAYPOINT: &str = "127.0.31.1";
+    let mut labels = json!({"istio.io/use-waypoint": "waypoint", "istio.io/ingress-use-waypoint": "true"});
+    let service = |labels: &Value| {
+        json!({
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"namespace": "shop", "name": "behind", "labels": labels},
+            "spec": {"clusterIP": "10.96.0.9", "ports": [{"name": "http", "port": 80}]},
+        })
+    };
+    let plain = echo("plain").await.unwrap();
+    let objects = [
+        json!({
+            "apiVersion": "gateway.networking.k8s.io/v1",
+            "kind": "GatewayClass",
+            "metadata": {"name": "istio-waypoint"},
+            "spec": {"controllerName": "istio.io/mesh-controller"},
+        }),
+        json!({
+            "apiVersion": "gateway.networking.k8s.io/v1",
+            "kind": "Gateway",
+            "metadata": {"namespace": "shop", "name": "waypoint"},
+            "spec": {
+                "gatewayClassName": "istio-waypoint",
+                "listeners": [{"name": "mesh", "port": 15008, "protocol": "HBONE"}],
+            },
+            "status": {"addresses": [{"type": "IPAddress", "value": "10.96.0.8"}]},
+        }),
+        json!({
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {
+                "namespace": "shop",
+                "name": "waypoint-1",
+                "labels": {"gateway.networking.k8s.io/gateway-name": "waypoint"},
+            },
+            "spec": {"serviceAccountName": "waypoint", "containers": []},
+            "status": {
+                "phase": "Running",
+                "podIP": WAYPOINT,
+                "conditions": [{"type": "Ready", "status": "True"}],
+            },
+        }),
+        service(&labels),
+        json!({
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {
+                "namespace": "shop",
+                "name": "behind-1",
+                "labels": {"kubernetes.io/service-name": "behind"},
+            },
+            "addressType": "IPv4",
+            "endpoints": [{"addresses": ["127.0.0.1"], "conditions": {"ready": true}}],
+            "ports": [{"name": "http", "port": plain, "protocol": "TCP"}],
+        }),
+        route("HTTPRoute", "any", &["http"], &[], &all_to("behind")),
+    ];
+    let mut edge = Edge::start(&[listener("http", 80, "HTTP", None)], &objects).await.unwrap();
+    let certificate = edge.gateway.authority.issued("waypoint").unwrap();
+    let at = super::peers::listen(format!("{WAYPOINT}:15008").parse().unwrap()).unwrap();
+    let behind = echo("by the waypoint").await.unwrap();
+    let waypoint = HboneServer::at(at, &certificate, ([127, 0, 0, 1], behind).into()).unwrap();
+    let answer = edge.get(80, "a.org", "/x").await;
+    assert_eq!((answer.status, answer.body["by"].as_str()), (StatusCode::OK, Some("by the waypoint")));
+    let seen = waypoint.last().unwrap();
+    assert_eq!(seen.to, "10.96.0.9:80");
+    assert_eq!(seen.peer, "spiffe://cluster.local/ns/shop/sa/waypoint");
+    // Without the label it goes to the pods.
+    labels["istio.io/ingress-use-waypoint"] = json!("false");
+    edge.gateway.apply(&[(Kind::Service, service(&labels))]).await.unwrap();
+    assert_eq!(edge.get(80, "a.org", "/x").await.body["by"], "plain");
+    // Where there is no instance of the waypoint, nobody goes around it.
+    labels["istio.io/ingress-use-waypoint"] = json!("true");
+    edge.gateway.apply(&[(Kind::Service, service(&labels))]).await.unwrap();
+    let pod = model::ObjectRef { kind: Kind::Pod, name: model::Name::new("shop", "waypoint-1") };
+    edge.gateway.change(vec![model::Event::Remove(pod)]).await.unwrap();
+    assert_eq!(edge.get(80, "a.org", "/x").await.status, StatusCode::SERVICE_UNAVAILABLE);
 }

@@ -5,8 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
+use std::sync::LazyLock;
 
 use mesh::{Options, ProxyOptions};
+use model::parse::{ReferentKind, referent};
 use model::{Event, Kind, ObjectRef, Scope};
 use plane::Plane;
 use proptest::collection::vec;
@@ -51,13 +53,16 @@ fn manifest(kind: Kind, namespace: &str, bytes: &[u8]) -> Value {
         }}),
         Kind::RequestAuthentication => json!({"metadata": d.metadata(&[], &[]), "spec": {
             "targetRefs": [{"group": d.pick(&["", "gateway.networking.k8s.io"]), "kind": d.pick(&["Service", "Gateway"]),
-                            "name": d.pick(&["a", "b"])}],
+                            "name": d.pick(&["a", "b", "edge"])}],
             "jwtRules": [{"issuer": "https://x.test", "jwks": r#"{"keys": []}"#}],
         }}),
         Kind::ListenerSet => json!({"metadata": d.metadata(&[], &[]), "spec": {
-            "parentRef": {"name": d.pick(&["a", "b"]), "namespace": anyone(d)},
-            "listeners": [{"name": "x", "port": 80, "protocol": "HTTP"}],
+            "parentRef": {"name": d.pick(&["a", "b", "edge"]), "namespace": anyone(d)},
+            "listeners": [{"name": "x", "port": 80, "protocol": "HTTP"}, https(d)],
         }}),
+        Kind::Gateway if d.rarely(2) => {
+            json!({"metadata": d.metadata(&[], &[]), "spec": {"gatewayClassName": "istio", "listeners": [https(d)]}})
+        }
         Kind::ServiceEntry => {
             let mut value = manifests::drawn(kind, d);
             value["spec"]["addresses"] =
@@ -72,6 +77,28 @@ fn manifest(kind: Kind, namespace: &str, bytes: &[u8]) -> Value {
         value["metadata"]["creationTimestamp"] = json!("2025-01-01T00:00:00Z");
     }
     value
+}
+
+/// A listener that shows a certificate, perhaps one of another namespace.
+fn https(d: &mut Draw<'_>) -> Value {
+    let hostname = d.pick(&["a.example.org", "*.example.org", "b.example.org"]);
+    let certificate = json!({"name": "pair", "namespace": anyone(d)});
+    json!({"name": "s", "port": 443, "protocol": "HTTPS", "hostname": hostname, "tls": {"certificateRefs": [certificate]}})
+}
+
+/// The Secret `pair` of a namespace.
+fn pair(namespace: &str) -> Event {
+    static PEM: LazyLock<[String; 2]> = LazyLock::new(|| {
+        let made = rcgen::generate_simple_self_signed(["a.example.org".to_owned()]).expect("a certificate");
+        [made.cert.pem(), made.signing_key.serialize_pem()]
+    });
+    let [chain, key] = &*PEM;
+    let object = json!({
+        "metadata": {"namespace": namespace, "name": "pair"}, "type": "kubernetes.io/tls",
+        "stringData": {"tls.crt": chain, "tls.key": key},
+    });
+    let (of, answer) = referent(ReferentKind::Secret, object.to_string().as_bytes()).expect("a Secret");
+    Event::Answer(of, answer)
 }
 
 fn anyone(d: &mut Draw<'_>) -> &'static str {
@@ -110,7 +137,7 @@ fn parents(d: &mut Draw<'_>) -> Value {
         ("gateway.networking.k8s.io", "Gateway"),
         ("networking.istio.io", "ServiceEntry"),
     ]);
-    json!([{"group": group, "kind": kind, "name": d.pick(&["a", "b"]), "namespace": anyone(d)}])
+    json!([{"group": group, "kind": kind, "name": d.pick(&["a", "b", "edge"]), "namespace": anyone(d)}])
 }
 
 fn backend(d: &mut Draw<'_>) -> Value {
@@ -239,6 +266,23 @@ fn beginnings() -> Vec<Event> {
                 "status": {"addresses": [{"type": "IPAddress", "value": "10.1.0.9"}]},
             }),
         ));
+        all.push(pair(namespace));
+        all.push(put(
+            Kind::Gateway,
+            json!({
+                "metadata": {"namespace": namespace, "name": "edge"},
+                "spec": {
+                    "gatewayClassName": "istio",
+                    "listeners": [
+                        {"name": "http", "port": 80, "protocol": "HTTP"},
+                        {"name": "https", "port": 443, "protocol": "HTTPS", "hostname": "*.example.org",
+                         "tls": {"certificateRefs": [{"name": "pair"}]}},
+                        {"name": "tls", "port": 8443, "protocol": "TLS", "tls": {"mode": "Passthrough"}},
+                        {"name": "tcp", "port": 9000, "protocol": "TCP"},
+                    ],
+                },
+            }),
+        ));
         all.push(put(Kind::Service, json!({
             "metadata": {"namespace": namespace, "name": "a"},
             "spec": {"clusterIP": format!("{}.1", addresses(namespace)), "selector": {"app": "a"}, "ports": [{"name": "http", "port": 80}]},
@@ -324,6 +368,14 @@ fn captured(plane: &Plane) -> Vec<String> {
         .collect()
 }
 
+/// The Secrets of others that gateways of the tenant are sent.
+fn taken(plane: &Plane) -> Vec<String> {
+    let secrets = plane.resources().into_iter().filter(|of| of.resource_type == ResourceType::Secret);
+    let is_of_tenant = |of: &proto::Scope| of.to_string().starts_with(&format!("{TENANT}/"));
+    let secrets = secrets.filter(|of| is_of_tenant(&of.scope)).map(|of| of.name);
+    secrets.filter(|name| !name.contains(&format!("://{TENANT}/"))).collect()
+}
+
 /// What is in one and not the same in the other.
 fn differences(one: &BTreeMap<String, String>, other: &BTreeMap<String, String>) -> Vec<String> {
     let keys = one.keys().chain(other.keys().filter(|key| !one.contains_key(*key)));
@@ -345,6 +397,7 @@ proptest! {
         let differences = differences(&of_all_others(&without), &of_all_others(&with));
         prop_assert!(differences.is_empty(), "{}", differences.join("\n"));
         prop_assert_eq!(captured(&with), Vec::<String>::new());
+        prop_assert_eq!(taken(&with), Vec::<String>::new());
     }
 }
 

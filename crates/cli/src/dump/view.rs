@@ -26,10 +26,10 @@ pub enum View {
     /// Statuses of objects, of all kinds or of one
     #[value(aliases = ["statuses", "conditions"])]
     Status,
-    /// Waypoints: their services, the size of their configuration, and replicas with what they have acknowledged
+    /// Waypoints and gateways at the edge: their services, the size of their configuration, and replicas with what they have acknowledged
     #[value(aliases = ["waypoint", "wp"])]
     Waypoints,
-    /// What the Envoys of a waypoint are sent
+    /// What the Envoys of a waypoint or gateway are sent
     #[value(aliases = ["configuration"])]
     Config,
 }

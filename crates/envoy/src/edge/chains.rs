@@ -1,11 +1,12 @@
 //! The listeners of Envoy: one for each port, whose chains are what authors call listeners.
 
 use engine::{Builder, Cx, Index, Table};
-use gateway::{Host, HostKey, Listener, ListenerKey, Protocol, Target, Termination};
+use gateway::{Host, HostKey, Listener, ListenerKey, Protocol, Target};
 use mesh::destination::Families;
 use model::Str;
 use output::Encoded;
 use proto::envoy::config::listener::v3::FilterChain;
+use proto::envoy::extensions::transport_sockets::tls::v3::DownstreamTlsContext;
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -30,10 +31,18 @@ pub(super) fn declare(
             Target::Service(_) => None,
         }
     });
-    let (gateways, terminations) = (gateway.gateways, gateway.terminations);
+    let (gateways, listeners, settings) = (gateway.gateways, gateway.listeners, of.settings);
+    // A row of its own, which a certificate's renewal leaves as it is. There is none where TLS cannot be: nobody is answered
+    // without a certificate, or by one that asks nothing of clients that are to show theirs.
+    let contexts = b.derive("edge_tls", gateway.terminations, move |cx, key, termination| {
+        let is_https = cx.get(listeners, key)?.protocol == Ok(Protocol::Https);
+        let protocols: &[&str] = if is_https { &["h2", "http/1.1"] } else { &[] };
+        let context = || tls::termination(termination, &settings.trust_domains(cx), protocols);
+        termination.is_served().then(context)
+    });
     b.group("edge_listeners", by_port, move |cx, key: &EdgePort, listeners| {
         let gateway = cx.get(gateways, &key.gateway)?;
-        let (settings, log) = (of.settings, of.settings.access_log(cx));
+        let log = settings.access_log(cx);
         let caller = format!(
             "{};{};latest;;~spiffe://{}/ns/{}/sa/{}",
             gateway.name,
@@ -42,10 +51,15 @@ pub(super) fn declare(
             &*key.gateway.ns,
             gateway.account
         );
-        let edge =
-            Edge { port: key, normalization: settings.normalization(cx), log: log.as_ref(), caller: &caller };
+        let edge = Edge {
+            port: key,
+            normalization: settings.normalization(cx),
+            topology: settings.gateway_topology(cx),
+            log: log.as_ref(),
+            caller: &caller,
+        };
         let policies = cx.memo(of.policies.gateways, &key.gateway);
-        let reader = Reader { cx, edge: &edge, streams, terminations, of, policies };
+        let reader = Reader { cx, edge: &edge, streams, contexts, of, policies };
         let chains = reader.chains(listeners);
         let is_tls = |of: &Listener| matches!(of.protocol, Ok(Protocol::Https | Protocol::Tls));
         let is_tls = listeners.iter().any(|(_, of)| is_tls(of));
@@ -59,7 +73,7 @@ struct Reader<'a> {
     cx: &'a Cx<'a>,
     edge: &'a Edge<'a>,
     streams: Index<ListenerKey, HostKey, Host>,
-    terminations: Table<ListenerKey, Termination>,
+    contexts: Table<ListenerKey, DownstreamTlsContext>,
     of: Inputs,
     /// Those for whatever goes through the gateway.
     policies: Option<Arc<Policies>>,
@@ -91,16 +105,14 @@ impl Reader<'_> {
         match listener.protocol {
             Ok(Protocol::Http) => vec![("*".into(), self.edge.requests("http", Hosts::Any, None))],
             Ok(Protocol::Https) => {
-                let Some(of) = self.terminated(key) else { return Vec::new() };
+                let Some(of) = self.cx.get(self.contexts, key) else { return Vec::new() };
                 let hosts = if hostname.starts_with('*') { Hosts::Any } else { Hosts::One(hostname) };
                 let name = key.to_string();
                 let chain = self.edge.requests(&name, hosts, Some(&name));
-                let of = self.context(&of, &["h2", "http/1.1"]);
                 vec![(hostname.clone(), over_tls(chain, hostname, Some(&of)))]
             }
             Ok(Protocol::Tls) if tls => {
-                let Some(of) = self.terminated(key) else { return Vec::new() };
-                let of = self.context(&of, &[]);
+                let Some(of) = self.cx.get(self.contexts, key) else { return Vec::new() };
                 let each = |(name, chain): (Str, FilterChain)| {
                     let chain = over_tls(chain, &name, Some(&of));
                     (name, chain)
@@ -117,20 +129,6 @@ impl Reader<'_> {
             Ok(Protocol::Tcp) => self.streams(key),
             Ok(Protocol::Hbone) | Err(_) => Vec::new(),
         }
-    }
-
-    /// Returns how TLS ends at a listener; `None` where it cannot: nobody is answered without a certificate, or by one that
-    /// asks nothing of clients that are to show theirs.
-    fn terminated(&self, key: &ListenerKey) -> Option<Arc<Termination>> {
-        self.cx.get(self.terminations, key).filter(|of| of.is_served())
-    }
-
-    fn context(
-        &self,
-        of: &Termination,
-        protocols: &[&str],
-    ) -> proto::envoy::extensions::transport_sockets::tls::v3::DownstreamTlsContext {
-        tls::termination(of, &self.of.settings.trust_domains(self.cx), protocols)
     }
 
     /// Returns the chains of streams of a listener, by hostname: of each the first rule counts.

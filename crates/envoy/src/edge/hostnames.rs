@@ -34,7 +34,7 @@ pub(super) fn declare(
             listener: of_listener.as_deref(),
             rules: &rules,
         };
-        let policies = cx.memo(policies.gateways, &at.gateway);
+        let policies = cx.memo(policies.edges, &at.gateway);
         let scope = route::hostname(&of, policies.as_deref());
         vec![resource(&at.gateway, &edge_scope(listener.port, &key.hostname), &scope)]
     })

@@ -17,13 +17,14 @@
 //! Where all requests of a chain have one hostname, the scope is always that of it. What asks for another is looked up
 //! without a script: it can only be misdirected.
 
-use model::facts::{AccessLog, PathNormalization};
+use model::facts::{AccessLog, ForwardedCertificates, GatewayTopology, PathNormalization};
 use proto::envoy::config::core::v3::TrafficDirection;
 use proto::envoy::config::core::v3::{DataSource, TransportSocket, data_source};
 use proto::envoy::config::listener::v3::{AdditionalAddress, FilterChain, FilterChainMatch, Listener};
 use proto::envoy::extensions::filters::common::set_filter_state::v3::{FilterStateValue, filter_state_value};
 use proto::envoy::extensions::filters::http::lua::v3::Lua;
 use proto::envoy::extensions::filters::http::set_filter_state::v3::Config as SetFilterState;
+use proto::envoy::extensions::filters::listener::proxy_protocol::v3::ProxyProtocol;
 use proto::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
 use proto::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::{
     ForwardClientCertDetails, SetCurrentClientCertDetails,
@@ -50,6 +51,7 @@ use mesh::destination::Families;
 pub(crate) struct Edge<'a> {
     pub port: &'a EdgePort,
     pub normalization: PathNormalization,
+    pub topology: GatewayTopology,
     pub log: Option<&'a AccessLog>,
     /// Who the gateway is, as metrics name it.
     pub caller: &'a str,
@@ -97,9 +99,10 @@ impl Edge<'_> {
             access_log: telemetry::of_requests(self.log),
             // It means the same hostname, and rules are found by it without one.
             strip_trailing_host_dot: true,
-            // Clients are not believed: who calls is whoever connects.
+            // Clients are not believed: who calls is whoever connects, or whom as many proxies saw as are trusted.
             use_remote_address: Some(true),
-            forward_client_cert_details: ForwardClientCertDetails::SanitizeSet.into(),
+            xff_num_trusted_hops: self.topology.trusted_proxies,
+            forward_client_cert_details: forwarded(self.topology.client_certificates).into(),
             set_current_client_cert_details: Some(SetCurrentClientCertDetails {
                 subject: Some(true),
                 cert: true,
@@ -150,12 +153,14 @@ impl Edge<'_> {
                 (all("0.0.0.0"), v6.then(|| AdditionalAddress { address: Some(all("::")) }))
             }
         };
+        let proxied = self.topology.has_proxy_protocol;
+        let proxied = proxied.then(|| listener_filter("proxy_protocol", &ProxyProtocol {}));
         let inspector = is_tls.then(|| listener_filter("tls_inspector", &TlsInspector {}));
         Some(Listener {
             name: self.port.listener(),
             address: Some(address),
             additional_addresses: also.into_iter().collect(),
-            listener_filters: inspector.into_iter().collect(),
+            listener_filters: proxied.into_iter().chain(inspector).collect(),
             filter_chains: chains,
             traffic_direction: TrafficDirection::Outbound.into(),
             ..Listener::default()
@@ -177,7 +182,17 @@ pub(crate) fn over_tls(
     FilterChain { filter_chain_match: asked, transport_socket: socket, ..chain }
 }
 
-/// What is found in [`ANY_HOSTNAME`]'s place.
+fn forwarded(of: ForwardedCertificates) -> ForwardClientCertDetails {
+    match of {
+        ForwardedCertificates::Removed => ForwardClientCertDetails::Sanitize,
+        ForwardedCertificates::Kept => ForwardClientCertDetails::ForwardOnly,
+        ForwardedCertificates::Appended => ForwardClientCertDetails::AppendForward,
+        ForwardedCertificates::Set => ForwardClientCertDetails::SanitizeSet,
+        ForwardedCertificates::AlwaysKept => ForwardClientCertDetails::AlwaysForwardOnly,
+    }
+}
+
+/// What finds the hostname of a request that has no scope as it is written.
 const HOSTNAME: &str = include_str!("hostname.lua");
 const WILDCARD: &str = include_str!("wildcard.lua");
 

@@ -1,4 +1,4 @@
-//! The listeners that send to other networks: within each other, so that a gateway between networks sees where something
+//! The listeners that send to waypoints, and to other networks: the latter within each other, so that a gateway between networks sees where something
 //! goes, and nothing of it.
 
 use model::Str;
@@ -14,8 +14,10 @@ use proto::envoy::extensions::filters::network::tcp_proxy::v3::{TcpProxy, tcp_pr
 
 use super::chain::{in_chain, internal};
 use super::state::{DIALLED, HASHABLE, state};
-use crate::endpoint::{ELSEWHERE, GATEWAY_ADDRESS, GATEWAY_IDENTITY, TARGET_ADDRESS, TARGET_IDENTITIES};
-use crate::key::{INNER_CONNECT_ORIGINATE, OUTER_CONNECT_ORIGINATE};
+use crate::endpoint::{
+    ELSEWHERE, GATEWAY_ADDRESS, GATEWAY_IDENTITY, TARGET_ADDRESS, TARGET_IDENTITIES, WAYPOINT_ADDRESS,
+};
+use crate::key::{CONNECT_ORIGINATE, INNER_CONNECT_ORIGINATE, OUTER_CONNECT_ORIGINATE, WAYPOINT_ORIGINATE};
 use crate::message::network_filter;
 
 /// The filter state that names what a connection to another network is for.
@@ -34,14 +36,30 @@ pub(crate) fn inner_connect_originate(network: &Str) -> Listener {
         state(DIALLED, "", &of_endpoint(GATEWAY_ADDRESS)),
         own(&of_endpoint(TARGET_IDENTITIES)),
     ];
-    tunnel(INNER_CONNECT_ORIGINATE, states, ("x-forwarded-network", network.as_str()))
+    tunnel(
+        INNER_CONNECT_ORIGINATE,
+        INNER_CONNECT_ORIGINATE,
+        states,
+        ("x-forwarded-network", network.as_str()),
+    )
+}
+
+/// Returns what sends a connection by HBONE to a waypoint, which is asked for its target.
+pub(crate) fn waypoint_originate() -> Listener {
+    let of_endpoint = |key: &str| format!("%DYNAMIC_METADATA({ELSEWHERE}:{key})%");
+    let states = vec![
+        state(TARGET, HASHABLE, &of_endpoint(TARGET_ADDRESS)),
+        state(DIALLED, "", &of_endpoint(WAYPOINT_ADDRESS)),
+    ];
+    tunnel(WAYPOINT_ORIGINATE, CONNECT_ORIGINATE, states, ("", ""))
 }
 
 /// Returns what sends that to the gateway by HBONE.
 pub(crate) fn outer_connect_originate() -> Listener {
     // The gateway leads straight to the service then, and not to a waypoint of its own once more.
     let source = ("x-istio-source", "waypoint");
-    tunnel(OUTER_CONNECT_ORIGINATE, vec![own(&format!("%FILTER_STATE({GATEWAY}:PLAIN)%"))], source)
+    let states = vec![own(&format!("%FILTER_STATE({GATEWAY}:PLAIN)%"))];
+    tunnel(OUTER_CONNECT_ORIGINATE, OUTER_CONNECT_ORIGINATE, states, source)
 }
 
 /// Who the server of this connection is to be, and of no other.
@@ -50,14 +68,19 @@ fn own(servers: &str) -> FilterStateValue {
     FilterStateValue { shared_with_upstream, ..state(SERVERS, "", servers) }
 }
 
-fn tunnel(name: &str, states: Vec<FilterStateValue>, (header, value): (&str, &str)) -> Listener {
+fn tunnel(
+    name: &str,
+    cluster: &str,
+    states: Vec<FilterStateValue>,
+    (header, value): (&str, &str),
+) -> Listener {
     let header = HeaderValueOption {
         header: Some(HeaderValue { key: header.to_owned(), value: value.to_owned() }),
         append_action: HeaderAppendAction::OverwriteIfExistsOrAdd.into(),
     };
     let proxy = TcpProxy {
         stat_prefix: name.to_owned(),
-        cluster_specifier: Some(tcp_proxy::ClusterSpecifier::Cluster(name.to_owned())),
+        cluster_specifier: Some(tcp_proxy::ClusterSpecifier::Cluster(cluster.to_owned())),
         tunneling_config: Some(tcp_proxy::TunnelingConfig {
             hostname: format!("%FILTER_STATE({TARGET}:PLAIN)%"),
             headers_to_add: if value.is_empty() { Vec::new() } else { vec![header] },

@@ -13,7 +13,7 @@ mod terminate;
 
 pub(crate) use direct::direct;
 pub(crate) use edge::{Edge, Hosts, over_tls};
-pub(crate) use elsewhere::{inner_connect_originate, outer_connect_originate};
+pub(crate) use elsewhere::{inner_connect_originate, outer_connect_originate, waypoint_originate};
 pub(crate) use originate::connect_originate;
 pub(crate) use port::of_port;
 pub(crate) use requests::main_internal;

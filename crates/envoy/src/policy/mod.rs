@@ -41,7 +41,7 @@ use proto::envoy::extensions::filters::network::rbac::v3::Rbac as StreamRbac;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::key::PortKey;
+use crate::key::{NO_CLUSTER, PortKey};
 use crate::port::{Port, Traffic};
 use ask::Authority;
 use slot::Slot;
@@ -88,6 +88,8 @@ pub(crate) struct Tables {
     pub ports: Table<PortKey, Policies>,
     /// Those for whatever goes through a waypoint, if there are any. Nobody is asked there: what rules match is denied.
     pub gateways: Memo<Name, Policies>,
+    /// The same of gateways at the edge, where somebody is asked about requests.
+    pub edges: Memo<Name, Policies>,
 }
 
 impl Tables {
@@ -97,12 +99,12 @@ impl Tables {
     }
 }
 
-/// Declares them. `cluster` tells which leads a port's waypoint to a backend.
+/// Declares them. `cluster` tells which leads a gateway to a backend.
 pub(crate) fn declare(
     b: &mut Builder,
     mesh: &mesh::Tables,
     ports: Table<PortKey, Port>,
-    cluster: impl Fn(&Cx<'_>, &PortKey, &Backend) -> String + Send + 'static,
+    cluster: impl Fn(&Cx<'_>, &Name, &Backend) -> Option<String> + Copy + Send + 'static,
 ) -> Tables {
     let gateways = mesh.inputs.gateways;
     let classes =
@@ -126,8 +128,13 @@ pub(crate) fn declare(
             let of_gateway = of_gateway.map(|of| (*of).clone()).unwrap_or_default();
             let mut all = of_gateway.and(own.unwrap_or_default());
             if port.traffic() != Traffic::Tcp {
-                all.authorities = authorities(&all, |to| cluster(cx, key, to));
+                all.authorities = authorities(&all, |to| cluster(cx, &key.waypoint, to));
             }
+            Some(all)
+        }),
+        edges: b.memo("edge_policies", move |cx, gateway: &Name| {
+            let mut all = (*cx.memo(gateways, gateway)?).clone();
+            all.authorities = authorities(&all, |to| cluster(cx, gateway, to));
             Some(all)
         }),
         gateways,
@@ -174,7 +181,7 @@ impl<V: Row> ByTarget<V> {
 }
 
 /// Returns who is asked for policies, ascending by name.
-fn authorities(all: &Policies, cluster: impl Fn(&Backend) -> String) -> Vec<Authority> {
+fn authorities(all: &Policies, cluster: impl Fn(&Backend) -> Option<String>) -> Vec<Authority> {
     let asked = all.access.iter().filter_map(|(_, policy)| match &policy.action {
         WaypointAction::Ask(Some(asked)) => Some((asked.provider.clone(), Arc::clone(asked))),
         _ => None,
@@ -188,7 +195,7 @@ fn authorities(all: &Policies, cluster: impl Fn(&Backend) -> String) -> Vec<Auth
             port: Some(asked.port),
             subset: Str::new(),
         };
-        Some(Authority { cluster: cluster(&to), asked })
+        Some(Authority { cluster: cluster(&to).unwrap_or_else(|| NO_CLUSTER.to_owned()), asked })
     };
     asked.into_values().take(slot::ASKED).filter_map(authority).collect()
 }
@@ -240,6 +247,17 @@ impl Policies {
     pub fn unasked_of_workloads(&self, waypoint: &Name) -> Vec<Diagnostic> {
         let why = "nobody is asked about workloads that are called at their own addresses";
         self.unasked_at(why, &format!("at those of waypoint {waypoint}"))
+    }
+
+    /// As [`unasked`](Self::unasked), of a gateway at the edge, and of its streams if it takes any.
+    pub fn unasked_at_edge(&self, gateway: &Name, takes_streams: bool) -> Vec<Diagnostic> {
+        let too_many = format!("at most {} providers are asked at a gateway", slot::ASKED);
+        let of_requests = self.unasked_at(&too_many, &format!("at gateway {gateway}"));
+        let nobody = Self { authorities: Vec::new(), ..self.clone() };
+        let of_streams = takes_streams.then(|| {
+            nobody.unasked_at("nobody is asked about streams", &format!("at those of gateway {gateway}"))
+        });
+        of_requests.into_iter().chain(of_streams.into_iter().flatten()).collect()
     }
 
     fn unasked_at(&self, why: &str, place: &str) -> Vec<Diagnostic> {

@@ -172,12 +172,11 @@ impl Sources {
         self.upstreams.find(cx, &key.waypoint, to)
     }
 
-    /// Returns the cluster of a provider that a waypoint asks for the sake of a port.
-    pub fn provider(&self, cx: &Cx<'_>, key: &PortKey, to: &Backend) -> String {
+    /// Returns the cluster of a provider that a gateway asks; `None` where there is none, or its port is not said.
+    pub fn provider(&self, cx: &Cx<'_>, gateway: &Name, to: &Backend) -> Option<String> {
         let Backend { ns, hostname, port, subset } = to;
-        let client = &key.waypoint.ns;
-        let to = To { client, ns, hostname, port: port.unwrap_or(key.port), subset, layer: Layer::Http };
-        cluster(self.upstreams.find(cx, &key.waypoint, to))
+        let to = To { client: &gateway.ns, ns, hostname, port: (*port)?, subset, layer: Layer::Http };
+        self.upstreams.find(cx, gateway, to).map(|found| found.cluster)
     }
 
     /// Returns a backend of a rule: the namespace that wrote the rule is the one that sends.

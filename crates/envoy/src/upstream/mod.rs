@@ -10,6 +10,7 @@ use mesh::PortProtocol;
 use mesh::destination::Destinations;
 use model::facts::{Algorithm, HashKey, KeyPair, LocalitySetting, Resolution, RetryBudget};
 use model::{Name, Ns, Str, shared};
+use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -25,6 +26,8 @@ pub(crate) struct Upstream {
     policy: Option<Arc<PathPolicy>>,
     /// Which of its instances are preferred by where they are.
     pub preference: Option<Preference>,
+    /// The waypoint that all traffic to it goes through, and the address that it has there.
+    pub waypoint: Option<(Name, IpAddr)>,
 }
 
 /// How connections to an upstream are made.
@@ -50,6 +53,11 @@ impl Upstream {
     pub fn with_endpoints(&self, key: &ClusterKey) -> ClusterKey {
         let first = self.port.traffic().layers().first().copied();
         ClusterKey { layer: key.layer.and(first), ..key.clone() }
+    }
+
+    /// Tells whether its endpoints are a resource of their own.
+    pub fn is_by_instances(&self, key: &ClusterKey) -> bool {
+        self.waypoint.is_some() || !(self.is_resolved_by_name() || self.is_asked_for_by_name(key))
     }
 
     /// Tells whether its endpoints are wherever the names lead that requests ask for.
@@ -224,8 +232,11 @@ impl Upstreams {
         };
         let policy = self.rules.policy(cx, &path);
         let service = self.destinations.get(cx, &key.service)?;
-        let mut of = Upstream { port, policy, preference: None };
+        let mut of = Upstream { port, policy, preference: None, waypoint: None };
         of.preference = Preference::of(&service, &of.policy().port, cx.single(self.locality).as_deref());
+        if service.edge_uses_waypoint && cx.get(self.edges, &key.gateway).is_some() {
+            of.waypoint = service.waypoints.first().cloned().zip(service.addresses.first().copied());
+        }
         Some(of)
     }
 
@@ -233,7 +244,11 @@ impl Upstreams {
     pub fn way(self, cx: &Cx<'_>, key: &ClusterKey, to: &Upstream) -> Way {
         let is_requests = to.port.traffic() != Traffic::Tcp && key.layer != Some(Layer::Tcp);
         Way {
-            security: self.security.of(cx, &key.gateway, &to.port, to.policy(), is_requests),
+            // A waypoint does it for whatever goes through it.
+            security: match to.waypoint {
+                Some(_) => None,
+                None => self.security.of(cx, &key.gateway, &to.port, to.policy(), is_requests),
+            },
             retries: self.retries(cx, &to.port).or(to.policy().retries),
             as_client: cx.get(self.edges, &key.gateway).is_none(),
         }

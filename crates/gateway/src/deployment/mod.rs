@@ -64,7 +64,7 @@ pub(crate) fn declare(b: &mut Builder, inputs: Inputs) -> Table<Name, GatewayDep
         let merged = cx.get(inputs.merged, name)?;
         // What goes with a gateway that is being deleted must not come back.
         let is_deployed = merged.class != Class::Remote
-            && (merged.class == Class::Waypoint || !inputs.options.waypoints_only)
+            && (merged.class.is_configured() || !inputs.options.configured_only)
             && is_managed(gateway)
             && !gateway.is_deleted
             && inputs.ownership.owns(cx, &gateway.meta)

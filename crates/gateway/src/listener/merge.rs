@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::conflict::Places;
-use super::protocol::{self, Protocol};
+use super::protocol::{self, Protocol, Unserved};
 use super::row::{Listener, Tls};
 use crate::allowed::admits;
 use crate::class::Class;
@@ -124,7 +124,8 @@ fn merged(
 fn listener(class: Class, key: &ListenerKey, facts: &facts::Listener, places: &mut Places) -> Listener {
     let with_port = facts::Listener { port: port(facts), ..facts.clone() };
     let protocol = if with_port.port == 0 && matches!(key.owner, Owner::Set(_)) {
-        Err(format!("protocol {:?} requires a port to be set", facts.protocol.as_str()))
+        let message = format!("protocol {:?} requires a port to be set", facts.protocol.as_str());
+        Err(Unserved::protocol(message))
     } else {
         protocol::of(class, &with_port)
     };

@@ -12,7 +12,7 @@ mod tls;
 pub use conflict::Conflict;
 pub use material::{Material, MaterialContent};
 pub use merge::{GatewayListeners, SetState};
-pub use protocol::Protocol;
+pub use protocol::{Protocol, Unserved};
 pub use row::{Listener, Tls};
 pub use tls::{
     Authorities, Certificate, ClientCertificate, ClientCertificates, ServerCertificates, Termination,

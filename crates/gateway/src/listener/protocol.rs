@@ -43,14 +43,33 @@ impl Protocol {
     }
 }
 
+/// Why a listener takes no traffic.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Unserved {
+    /// The reason of a condition.
+    pub reason: &'static str,
+    /// Its message.
+    pub message: String,
+}
+
+impl Unserved {
+    /// What it speaks is not supported, or not there.
+    pub(super) fn protocol(message: impl Into<String>) -> Self {
+        Self { reason: "UnsupportedProtocol", message: message.into() }
+    }
+}
+
+/// The ports that an Envoy at the edge has itself: what it shows, metrics twice, and readiness.
+const TAKEN: [u16; 4] = [15_000, 15_020, 15_021, 15_090];
+
 /// The port on which HBONE is accepted.
 const HBONE_PORT: u16 = 15008;
 
 /// Returns what a listener speaks.
 ///
 /// # Errors
-/// Why it is not supported, as the message of a condition.
-pub(super) fn of(class: Class, listener: &facts::Listener) -> Result<Protocol, String> {
+/// Why it is not served.
+pub(super) fn of(class: Class, listener: &facts::Listener) -> Result<Protocol, Unserved> {
     let text = listener.protocol.as_str();
     let protocol = Protocol::read(text).ok_or_else(|| {
         let upper = text.to_ascii_uppercase();
@@ -58,13 +77,13 @@ pub(super) fn of(class: Class, listener: &facts::Listener) -> Result<Protocol, S
             Some(_) => format!(". hint: {upper:?} (uppercase) may be supported"),
             None => String::new(),
         };
-        format!("protocol {text:?} is unsupported{hint}")
+        Unserved::protocol(format!("protocol {text:?} is unsupported{hint}"))
     })?;
     let mode = listener.tls.as_ref().map_or("", |tls| tls.mode.as_str());
     let is_hbone = protocol == Protocol::Hbone && listener.port == HBONE_PORT;
     match class {
         Class::Waypoint if !is_hbone => {
-            Err("Expected a single listener on port 15008 with protocol \"HBONE\"".to_owned())
+            Err(Unserved::protocol("Expected a single listener on port 15008 with protocol \"HBONE\""))
         }
         Class::EastWest => {
             let is_terminated = listener.tls.is_some() && matches!(mode, "" | "Terminate");
@@ -75,13 +94,17 @@ pub(super) fn of(class: Class, listener: &facts::Listener) -> Result<Protocol, S
             }
             let message = "East-west gateway listeners must be either port 15008 with protocol \"HBONE\" and \
                            TLS.Mode == Terminate, or TLS with TLS.Mode == Passthrough";
-            Err(message.to_owned())
+            Err(Unserved::protocol(message))
         }
         Class::Gateway if protocol == Protocol::Hbone => {
-            Err("protocol \"HBONE\" is only supported for waypoint proxies".to_owned())
+            Err(Unserved::protocol("protocol \"HBONE\" is only supported for waypoint proxies"))
         }
+        Class::Gateway if TAKEN.contains(&listener.port) => Err(Unserved {
+            reason: "PortUnavailable",
+            message: format!("port {} is one of the gateway's own", listener.port),
+        }),
         _ if matches!(protocol, Protocol::Https | Protocol::Tls) && listener.tls.is_none() => {
-            Err(format!("protocol is {text} but no TLS section is defined"))
+            Err(Unserved::protocol(format!("protocol is {text} but no TLS section is defined")))
         }
         _ => Ok(protocol),
     }

@@ -4,7 +4,7 @@ use model::facts::{AllowedNamespaces, ListenerTls};
 use model::{Kind, Str};
 
 use super::conflict::Conflict;
-use super::protocol::Protocol;
+use super::protocol::{Protocol, Unserved};
 use crate::class::Class;
 
 /// TLS of a listener.
@@ -26,8 +26,8 @@ pub struct Listener {
     /// What it speaks.
     ///
     /// # Errors
-    /// Why it takes no traffic, as the message of a condition.
-    pub protocol: Result<Protocol, String>,
+    /// Why it takes no traffic.
+    pub protocol: Result<Protocol, Unserved>,
     /// Its hostname; `*` for every one.
     pub hostname: Str,
     /// TLS; `None` without.

@@ -42,6 +42,18 @@ pub struct Rule {
     pub problems: Vec<String>,
 }
 
+impl Rule {
+    /// Returns the hostnames of the services that it leads to, mirrors included.
+    pub fn leads_to(&self) -> impl Iterator<Item = &Str> {
+        let backends = match &self.action {
+            Action::Forward(backends) => backends.as_slice(),
+            Action::Redirect(_) | Action::Respond(_) | Action::Refuse => &[],
+        };
+        let backends = backends.iter().filter_map(|of| of.backend.as_ref());
+        backends.chain(self.mirrors.iter().map(|of| &of.backend)).map(|backend| &backend.hostname)
+    }
+}
+
 /// What becomes of a request or stream.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Action {

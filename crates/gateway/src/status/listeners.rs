@@ -104,7 +104,7 @@ impl Inputs {
         let faults: Vec<&TlsFault> = tls.iter().flat_map(|tls| tls.faults()).collect();
         let client_fault = tls.as_ref().and_then(|tls| tls.client_fault.as_ref());
         let fault: Option<(&'static str, String)> = match (&listener.protocol, listener.conflict) {
-            (Err(message), _) => Some(("UnsupportedProtocol", message.clone())),
+            (Err(why), _) => Some((why.reason, why.message.clone())),
             (_, Some(conflict)) => {
                 let message = "Listener has a conflict with another listener attached to the same Gateway";
                 Some((conflict.reason(), message.to_owned()))

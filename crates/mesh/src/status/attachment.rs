@@ -1,14 +1,14 @@
 //! Where policies with targets are attached: `WaypointAccepted`.
 
 use engine::{Cx, Table};
-use model::facts::{GatewayClass, PolicyTargetRef, Service, ServiceEntry, ServiceType};
+use model::facts::{Gateway, GatewayClass, PolicyTargetRef, Service, ServiceEntry, ServiceType};
 use model::{Diagnostic, Kind, Name, ObjectRef, Severity};
 use output::Condition;
 
 use super::programming;
 use crate::service::{Entries, HostKey, ServiceRow};
 use crate::settings::Settings;
-use crate::waypoint::{Binder, WAYPOINT_CONTROLLER};
+use crate::waypoint::{Binder, EDGE_CONTROLLER, WAYPOINT_CONTROLLER, is_edge};
 
 /// The condition of policies with targets.
 pub(super) const WAYPOINT_ACCEPTED: &str = "WaypointAccepted";
@@ -20,10 +20,11 @@ pub(super) struct Targets {
     pub service_rows: Table<Name, ServiceRow>,
     pub service_entries: Table<Name, ServiceEntry>,
     pub entries: Entries,
+    pub gateways: Table<Name, Gateway>,
     pub classes: Table<Name, GatewayClass>,
     pub settings: Settings,
     pub binder: Binder,
-    /// Whether waypoints of our classes are programmed.
+    /// Whether gateways of our classes are programmed.
     pub configures_waypoints: bool,
 }
 
@@ -89,6 +90,9 @@ impl Targets {
                 }
                 match cx.get(self.classes, &Name::in_cluster(own, &target.name)) {
                     None => answer(false, "TargetNotFound", "not bound".to_owned()),
+                    Some(class) if class.controller == EDGE_CONTROLLER && self.configures_waypoints => {
+                        answer(true, "Accepted", format!("bound to gateways of class {}", target.name))
+                    }
                     Some(class) if class.controller != WAYPOINT_CONTROLLER => answer(
                         false,
                         "Invalid",
@@ -108,6 +112,9 @@ impl Targets {
                         ),
                     ),
                 }
+            }
+            "Gateway" if self.is_served_at_the_edge(cx, &key) => {
+                answer(true, "Accepted", format!("bound to {key}"))
             }
             "Gateway" => match cx.get(self.binder.waypoints, &key) {
                 Some(_) => self.programmed(cx, &key, answer),
@@ -132,6 +139,14 @@ impl Targets {
             }
             _ => answer(false, "unknown", "not bound".to_owned()),
         }
+    }
+
+    /// Tells whether a gateway is at the edge, where policies for it are enforced.
+    fn is_served_at_the_edge(&self, cx: &Cx<'_>, key: &Name) -> bool {
+        let Some(gateway) = cx.get(self.gateways, key).filter(|_| self.configures_waypoints) else {
+            return false;
+        };
+        is_edge(&gateway, cx.get(self.classes, &Name::in_cluster(&key.ns, &gateway.class)).as_deref())
     }
 
     /// What is answered of a target with this waypoint: nothing enforces a policy at one that is not

@@ -11,8 +11,8 @@ mod programming;
 
 use engine::{Builder, Cx, Index, Memo, Table};
 use model::facts::{
-    AuthorizationPolicy, GatewayClass, Meta, Pod, Protocol, RequestAuthentication, Service, ServiceEntry,
-    ServiceEntryAddress, Visibility, WorkloadEntry,
+    AuthorizationPolicy, Gateway, GatewayClass, Meta, Pod, Protocol, RequestAuthentication, Service,
+    ServiceEntry, ServiceEntryAddress, Visibility, WorkloadEntry,
 };
 use model::{Kind, Name, Ns, ObjectRef, Str, shared};
 use output::{Condition, Conditions, Outputs};
@@ -62,6 +62,7 @@ pub(crate) struct Inputs {
     pub service_entries: Table<Name, ServiceEntry>,
     pub workload_entries: Table<Name, WorkloadEntry>,
     pub policies: Table<Name, AuthorizationPolicy>,
+    pub gateways: Table<Name, Gateway>,
     pub classes: Table<Name, GatewayClass>,
     pub service_views: Table<Name, ServiceView>,
     pub service_rows: Table<Name, ServiceRow>,
@@ -121,6 +122,7 @@ pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, inputs: Inputs, option
         service_rows,
         service_entries: inputs.service_entries,
         entries,
+        gateways: inputs.gateways,
         classes: inputs.classes,
         settings: inputs.settings,
         binder: inputs.binder,

@@ -54,7 +54,16 @@ pub(crate) struct Inbound {
 }
 
 /// The controller of classes whose gateways are waypoints of ours.
-pub(crate) const WAYPOINT_CONTROLLER: &str = "istio.io/mesh-controller";
+pub const WAYPOINT_CONTROLLER: &str = "istio.io/mesh-controller";
+/// The controller of classes whose gateways are at the edge.
+pub const EDGE_CONTROLLER: &str = "istio.io/gateway-controller";
+/// The class of [`EDGE_CONTROLLER`] that counts while it is not in the cluster.
+const EDGE_CLASS: &str = "istio";
+
+/// Tells whether a gateway of a class is one at the edge.
+pub(crate) fn is_edge(gateway: &Gateway, class: Option<&GatewayClass>) -> bool {
+    class.map_or(gateway.class == EDGE_CLASS, |class| class.controller == EDGE_CONTROLLER)
+}
 
 /// Why a waypoint is not programmed by this control plane: routes and policies for it are not active.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -198,6 +207,17 @@ impl Leaving {
     /// Tells whether an instance of a gateway is used though it is being deleted.
     pub fn is_needed(self, cx: &Cx<'_>, gateway: &Name, pod: &Pod) -> bool {
         pod.serving && pod.is_terminating() && cx.memo(self.have_ready, gateway).is_none()
+    }
+
+    /// Returns the addresses of the instances of a gateway that are used, of each the first; ascending.
+    pub fn serving(self, cx: &Cx<'_>, gateway: &Name) -> Vec<IpAddr> {
+        let instances = cx.lookup(self.by_gateway, gateway).into_iter();
+        let used = instances
+            .filter(|(name, pod)| is_live(name, pod) && (pod.is_ready() || self.is_needed(cx, gateway, pod)));
+        let mut all: Vec<IpAddr> = used.filter_map(|(_, pod)| pod.ips.first().copied()).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
     }
 
     /// Returns the instances of a gateway that are used no more: others are, and these end. Ascending.

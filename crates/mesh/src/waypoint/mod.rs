@@ -10,11 +10,11 @@ mod unbound;
 
 pub(crate) use behind::{BehindWaypoint, BehindWaypoints};
 pub(crate) use bind::{BindError, Binder, Bound, Inherited, Route};
-pub use gateway::Families;
 pub(crate) use gateway::{
-    Binding, HBONE_PORT, Inputs, Instances, Leaving, WAYPOINT_CONTROLLER, Waypoint, declare,
-    declare_instances, declare_traffic,
+    Binding, HBONE_PORT, Inputs, Instances, Leaving, Waypoint, declare, declare_instances, declare_traffic,
+    is_edge,
 };
+pub use gateway::{EDGE_CONTROLLER, Families, WAYPOINT_CONTROLLER};
 pub(crate) use implicit_allow::ImplicitAllowPolicies;
 pub(crate) use instance::GATEWAY_NAME_LABEL;
 pub use instance::{Detail, Instance, Location, is_live};

@@ -134,6 +134,33 @@ impl SettingsPart {
     }
 }
 
+/// What is in front of gateways at the edge (`defaultConfig.gatewayTopology`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct GatewayTopology {
+    /// `numTrustedProxies`: how many proxies are in front whose `x-forwarded-for` is believed.
+    pub trusted_proxies: u32,
+    /// `forwardClientCertDetails`.
+    pub client_certificates: ForwardedCertificates,
+    /// `proxyProtocol`: connections begin with the address of the client, by the PROXY protocol.
+    pub has_proxy_protocol: bool,
+}
+
+/// What becomes of `x-forwarded-client-cert` at gateways at the edge.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ForwardedCertificates {
+    /// `SANITIZE`: it is removed.
+    Removed,
+    /// `FORWARD_ONLY`: that of a client with a certificate is left as it is.
+    Kept,
+    /// `APPEND_FORWARD`: the client's certificate is told after what it says.
+    Appended,
+    /// `SANITIZE_SET`, and where nothing is said: the client's certificate is told, and nothing else.
+    #[default]
+    Set,
+    /// `ALWAYS_FORWARD_ONLY`: it is left as it is.
+    AlwaysKept,
+}
+
 /// A part of the mesh settings that is refused.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RefusedPart {
@@ -163,6 +190,8 @@ pub struct MeshSettings {
     /// The host of `defaultConfig.discoveryAddress`, where proxies find their control plane; empty where
     /// none is set.
     pub discovery_host: Str,
+    /// `defaultConfig.gatewayTopology`.
+    pub gateway_topology: GatewayTopology,
     /// `discoverySelectors`; empty means every namespace.
     pub discovery_selectors: Vec<Selector>,
     /// `serviceScopeConfigs`, in order.
@@ -198,7 +227,10 @@ impl MeshSettings {
                 SettingsPart::TrustDomainAliases => {
                     self.trust_domain_aliases.clone_from(&last.trust_domain_aliases);
                 }
-                SettingsPart::DefaultConfig => self.discovery_host.clone_from(&last.discovery_host),
+                SettingsPart::DefaultConfig => {
+                    self.discovery_host.clone_from(&last.discovery_host);
+                    self.gateway_topology = last.gateway_topology;
+                }
                 SettingsPart::DiscoverySelectors => {
                     self.discovery_selectors.clone_from(&last.discovery_selectors);
                 }
@@ -242,6 +274,7 @@ impl Default for MeshSettings {
             trust_domain: TrustDomain::default(),
             trust_domain_aliases: Vec::new(),
             discovery_host: Str::new(),
+            gateway_topology: GatewayTopology::default(),
             discovery_selectors: Vec::new(),
             service_scopes: Vec::new(),
             service_entry_visibility: None,

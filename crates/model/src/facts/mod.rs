@@ -55,8 +55,8 @@ pub use listener::{AllowedNamespaces, Listener, ListenerSet, ListenerTls, RouteG
 pub use locality::{Distribution, FailoverLabel, LocalityPattern, LocalitySetting, topology};
 pub use material::{Digest, KeyPair, Roots};
 pub use mesh_settings::{
-    AccessLog, CaCertificate, LogFormat, MatchingRule, MeshSettings, PathNormalization, RefusedPart,
-    ServiceScope, SettingsPart, Visibility, VisibilityPolicy,
+    AccessLog, CaCertificate, ForwardedCertificates, GatewayTopology, LogFormat, MatchingRule, MeshSettings,
+    PathNormalization, RefusedPart, ServiceScope, SettingsPart, Visibility, VisibilityPolicy,
 };
 pub use meta::Meta;
 pub use namespace::Namespace;

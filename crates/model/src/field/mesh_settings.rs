@@ -113,6 +113,7 @@ const AUTHORIZER: &[Line] = &[
 /// Settings of a proxy: ztunnels take none of them from here.
 const PROXY: &[Line] = &[
     Read("", "discoveryAddress"),
+    Read("gatewayTopology", "numTrustedProxies forwardClientCertDetails proxyProtocol"),
     Unsupported("availabilityZone", "", ENVOY),
     Unsupported("binaryPath", "", ENVOY),
     Unsupported("caCertificatesPem", "", ENVOY),
@@ -129,7 +130,6 @@ const PROXY: &[Line] = &[
     Unsupported("extraStatTags", "", ENVOY),
     Unsupported("fileFlushInterval", "", ENVOY),
     Unsupported("fileFlushMinSizeKb", "", ENVOY),
-    Unsupported("gatewayTopology", "", ENVOY),
     Unsupported("holdApplicationUntilProxyStarts", "", ENVOY),
     Unsupported("image", "", ENVOY),
     Unsupported("interceptionMode", "", ENVOY),

@@ -8,8 +8,9 @@ use super::unset::Unset;
 use super::unsupported::snake_case;
 use super::{code, log_format, read, unsupported, wrong::Wrong};
 use crate::facts::{
-    AccessLog, CaCertificate, ExtensionProvider, LocalitySetting, LogFormat, MatchingRule, MeshSettings,
-    PathNormalization, RefusedPart, ServiceScope, SettingsPart, Visibility, VisibilityPolicy,
+    AccessLog, CaCertificate, ExtensionProvider, ForwardedCertificates, GatewayTopology, LocalitySetting,
+    LogFormat, MatchingRule, MeshSettings, PathNormalization, RefusedPart, ServiceScope, SettingsPart,
+    Visibility, VisibilityPolicy,
 };
 use crate::{
     Diagnostic, Kind, Name, ObjectRef, Selector, Severity, Str, TrustDomain, did_you_mean, field, host_of,
@@ -48,7 +49,29 @@ struct CertificateManifest<'a> {
 struct ProxyConfig<'a> {
     #[serde(borrow, alias = "discovery_address")]
     discovery_address: Option<Text<'a>>,
+    #[serde(alias = "gateway_topology")]
+    gateway_topology: Option<Topology>,
 }
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", expecting = "an object")]
+struct Topology {
+    #[serde(alias = "num_trusted_proxies")]
+    num_trusted_proxies: Option<u32>,
+    #[serde(alias = "forward_client_cert_details")]
+    forward_client_cert_details: Option<Enumeration>,
+    #[serde(alias = "proxy_protocol")]
+    proxy_protocol: Option<serde::de::IgnoredAny>,
+}
+
+const FORWARDED: &[(&str, i64, ForwardedCertificates)] = &[
+    ("UNDEFINED", 0, ForwardedCertificates::Set),
+    ("SANITIZE", 1, ForwardedCertificates::Removed),
+    ("FORWARD_ONLY", 2, ForwardedCertificates::Kept),
+    ("APPEND_FORWARD", 3, ForwardedCertificates::Appended),
+    ("SANITIZE_SET", 4, ForwardedCertificates::Set),
+    ("ALWAYS_FORWARD_ONLY", 5, ForwardedCertificates::AlwaysKept),
+];
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", expecting = "an object")]
@@ -194,9 +217,11 @@ fn lower(mesh: &yaml::Mapping, name: Name) -> MeshSettings {
         written(&text).map(|text| trust_domain(text, "trustDomain")).transpose()
     });
     let aliases = of.part(SettingsPart::TrustDomainAliases, "trustDomainAliases", aliases);
-    let host = of.part(SettingsPart::DefaultConfig, "defaultConfig", |config: ProxyConfig<'_>| {
-        config.discovery_address.as_ref().and_then(written).map(discovery_host).transpose()
+    let proxies = of.part(SettingsPart::DefaultConfig, "defaultConfig", |config: ProxyConfig<'_>| {
+        let host = config.discovery_address.as_ref().and_then(written).map(discovery_host).transpose()?;
+        Ok((host, config.gateway_topology.map(topology).transpose()?.unwrap_or_default()))
     });
+    let (host, gateway_topology) = proxies.value().unwrap_or_default();
     let selectors = of.part(SettingsPart::DiscoverySelectors, "discoverySelectors", |list| {
         each(Some(list), "discoverySelectors", selector)
     });
@@ -220,7 +245,8 @@ fn lower(mesh: &yaml::Mapping, name: Name) -> MeshSettings {
         root_namespace: root_namespace.value().flatten().unwrap_or(default.root_namespace),
         trust_domain: own_domain.value().flatten().unwrap_or(default.trust_domain),
         trust_domain_aliases: aliases.value().unwrap_or_default(),
-        discovery_host: host.value().flatten().unwrap_or(default.discovery_host),
+        discovery_host: host.unwrap_or(default.discovery_host),
+        gateway_topology,
         discovery_selectors: selectors.value().unwrap_or_default(),
         service_scopes: scopes.value().unwrap_or_default(),
         service_entry_visibility: match visibility {
@@ -395,6 +421,15 @@ fn discovery_host(text: &str) -> Result<Str, Wrong> {
         let fault = format!("{text:?} is not the address of a control plane");
         Wrong::new(code::SETTINGS_NAME, format!("{AT}.defaultConfig.discoveryAddress"), fault)
             .help("write host:port, such as istiod.istio-system.svc:15012; until then the last one is used")
+    })
+}
+
+fn topology(written: Topology) -> Result<GatewayTopology, Wrong> {
+    let at = "defaultConfig.gatewayTopology.forwardClientCertDetails";
+    Ok(GatewayTopology {
+        trusted_proxies: written.num_trusted_proxies.unwrap_or_default(),
+        client_certificates: value(&written.forward_client_cert_details, FORWARDED, at)?.unwrap_or_default(),
+        has_proxy_protocol: written.proxy_protocol.is_some(),
     })
 }
 

@@ -20,6 +20,8 @@ pub struct HttpConnectionManager {
     >,
     #[prost(message, optional, tag = "14")]
     pub use_remote_address: ::core::option::Option<bool>,
+    #[prost(uint32, tag = "19")]
+    pub xff_num_trusted_hops: u32,
     #[prost(
         enumeration = "http_connection_manager::ForwardClientCertDetails",
         tag = "16"
@@ -115,6 +117,7 @@ pub mod http_connection_manager {
         ForwardOnly = 1,
         AppendForward = 2,
         SanitizeSet = 3,
+        AlwaysForwardOnly = 4,
     }
     impl ForwardClientCertDetails {
         /// String value of the enum field names used in the ProtoBuf definition.
@@ -127,6 +130,7 @@ pub mod http_connection_manager {
                 Self::ForwardOnly => "FORWARD_ONLY",
                 Self::AppendForward => "APPEND_FORWARD",
                 Self::SanitizeSet => "SANITIZE_SET",
+                Self::AlwaysForwardOnly => "ALWAYS_FORWARD_ONLY",
             }
         }
         /// Creates an enum from field names used in the ProtoBuf definition.
@@ -136,6 +140,7 @@ pub mod http_connection_manager {
                 "FORWARD_ONLY" => Some(Self::ForwardOnly),
                 "APPEND_FORWARD" => Some(Self::AppendForward),
                 "SANITIZE_SET" => Some(Self::SanitizeSet),
+                "ALWAYS_FORWARD_ONLY" => Some(Self::AlwaysForwardOnly),
                 _ => None,
             }
         }

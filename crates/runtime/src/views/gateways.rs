@@ -101,7 +101,7 @@ impl ListenerView {
             attached_routes: attached,
             problems: match entry {
                 Some(entry) => problems(&entry.conditions),
-                None => listener.protocol.as_ref().err().cloned().into_iter().collect(),
+                None => listener.protocol.as_ref().err().map(|why| why.message.clone()).into_iter().collect(),
             },
         }
     }

@@ -1,4 +1,4 @@
-//! Waypoints and what their Envoys are sent.
+//! Waypoints, gateways at the edge, and what their Envoys are sent.
 
 use model::{Name, Str, nearest};
 use plane::{MadeFrom, Plane};
@@ -13,7 +13,7 @@ use xds::{RefusedResource, Snapshot, TypeStats, Version};
 /// Most waypoints that are listed where a person may have meant one of them.
 const NAMED: usize = 10;
 
-/// A waypoint that is configured here.
+/// A waypoint that is configured here, or a gateway at the edge.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WaypointView {
@@ -21,7 +21,7 @@ pub struct WaypointView {
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// Hostnames of the services that it is the waypoint of.
+    /// Hostnames of the services that it is the waypoint of, or leads to.
     pub services: Vec<String>,
     /// How many resources its Envoys are sent, by type.
     pub resources: BTreeMap<String, usize>,
@@ -80,7 +80,7 @@ pub struct ConfigView {
     pub resource: Value,
 }
 
-/// The hostnames of each waypoint's services.
+/// The hostnames of the services of each waypoint, and of each gateway at the edge.
 pub type WaypointRows = BTreeMap<Name, BTreeSet<Str>>;
 
 /// Whose doing it is what the Envoys of waypoints refuse: by waypoint, type and name.
@@ -100,9 +100,11 @@ pub fn find_waypoint<'a>(rows: &'a WaypointRows, name: &str) -> Result<&'a Name,
     let names: Vec<String> = rows.keys().map(ToString::to_string).collect();
     let listed = names.iter().take(NAMED).map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
     Err(match (nearest(name, names.iter().map(String::as_str)), names.is_empty()) {
-        (Some(meant), _) => format!("no waypoint {name:?} is configured here; did you mean {meant:?}?"),
-        (None, true) => format!("no waypoint {name:?} is configured here, nor any other"),
-        (None, false) => format!("no waypoint {name:?} is configured here; there are {listed}"),
+        (Some(meant), _) => {
+            format!("no waypoint or gateway {name:?} is configured here; did you mean {meant:?}?")
+        }
+        (None, true) => format!("no waypoint or gateway {name:?} is configured here, nor any other"),
+        (None, false) => format!("no waypoint or gateway {name:?} is configured here; there are {listed}"),
     })
 }
 

@@ -190,6 +190,26 @@ fn a_part_that_is_wrong_is_refused_alone_and_fails_closed() {
 }
 
 #[test]
+fn what_is_in_front_of_gateways_is_read_and_kept() {
+    let last = "defaultConfig: {gatewayTopology: {numTrustedProxies: 2, proxyProtocol: {}, \
+                forwardClientCertDetails: FORWARD_ONLY}}";
+    let last = settings(last).unwrap();
+    let expected = GatewayTopology {
+        trusted_proxies: 2,
+        client_certificates: ForwardedCertificates::Kept,
+        has_proxy_protocol: true,
+    };
+    assert_eq!((last.gateway_topology, last.unread.len()), (expected, 0));
+    for wrong in ["{numTrustedProxies: -1}", "{numTrustedProxies: many}", "{forwardClientCertDetails: MAYBE}"]
+    {
+        let wrong = settings(&format!("defaultConfig: {{gatewayTopology: {wrong}}}")).unwrap();
+        assert_eq!(parts(&wrong), [SettingsPart::DefaultConfig]);
+        assert_eq!(wrong.gateway_topology, GatewayTopology::default());
+        assert_eq!(wrong.keep(&last).gateway_topology, expected);
+    }
+}
+
+#[test]
 fn a_part_that_is_wrong_keeps_its_last_good_value() {
     let last =
         "{trustDomain: corp.test, rootNamespace: mesh-root, discoverySelectors: [{matchLabels: {a: b}}]}";
