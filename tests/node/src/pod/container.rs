@@ -34,6 +34,13 @@ pub struct Programs {
     pub node: PathBuf,
 }
 
+impl Programs {
+    /// The program that was given for an image.
+    pub(super) fn given(&self, image: &str) -> Option<&PathBuf> {
+        self.images.get(image::name(image))
+    }
+}
+
 /// How long a process that ended stays away.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long a process that is told to end may take at least, also when what runs before took all the time.
@@ -79,9 +86,7 @@ impl Container {
         let arguments = of.args.iter().flatten().map(|text| volumes.translated(text));
         let image = of.image.as_deref().unwrap_or_default();
         let (program, arguments) = match Image::of(image) {
-            Image::Echo if let Some(own) = programs.images.get(image::name(image)) => {
-                (own, arguments.collect())
-            }
+            Image::Echo if let Some(given) = programs.given(image) => (given, arguments.collect()),
             Image::Envoy => (&programs.envoy, arguments.collect()),
             Image::Pilothouse => (&programs.pilothouse, arguments.collect()),
             Image::Ztunnel if let Some(ztunnel) = &programs.ztunnel => (ztunnel, arguments.collect()),

@@ -113,7 +113,7 @@ impl RunningPod {
         let (mut containers, mut probes) = (Vec::new(), Vec::new());
         let to_end = watch::Sender::new(None);
         for of in &spec.containers {
-            probes.push(Probe::of(of));
+            probes.push(Probe::of(of, programs));
             containers.push(start(of)?.start(&network, to_end.subscribe()));
         }
         let programs = Arc::clone(programs);

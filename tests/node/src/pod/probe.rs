@@ -1,5 +1,6 @@
 //! Whether a container is ready.
 
+use super::container::Programs;
 use crate::image::Image;
 use http_body_util::Empty;
 use hyper::body::Bytes;
@@ -24,8 +25,8 @@ pub(super) struct Probe {
 }
 
 impl Probe {
-    /// Returns the probe of a container; of a server that has none, that its first port of TCP is open.
-    pub(super) fn of(container: &Container) -> Option<Self> {
+    /// Returns the probe of a container; of this program's server where it has none, that its first port is open.
+    pub(super) fn of(container: &Container, programs: &Programs) -> Option<Self> {
         let number = |port: &IntOrString| match port {
             IntOrString::Int(port) => u16::try_from(*port).ok(),
             IntOrString::String(name) => {
@@ -43,12 +44,12 @@ impl Probe {
                 let (port, path) = http.or(tcp)?;
                 Some(Self { port: number(port)?, path })
             }
-            None if Image::of(container.image.as_deref().unwrap_or_default()) == Image::Echo => {
-                let mut ports = container.ports.iter().flatten();
-                let port = ports.find(|port| port.protocol.as_deref() != Some("UDP"))?.container_port;
+            None => {
+                let image = container.image.as_deref().unwrap_or_default();
+                let is_own = Image::of(image) == Image::Echo && programs.given(image).is_none();
+                let port = container.ports.iter().flatten().next().filter(|_| is_own)?.container_port;
                 Some(Self { port: u16::try_from(port).ok()?, path: None })
             }
-            None => None,
         }
     }
 
