@@ -308,6 +308,8 @@ impl CorsManifest<'_> {
             expose: shared_list(self.expose_headers),
             credentials: self.allow_credentials.unwrap_or(false),
             max_age: self.max_age.map_or(5, Bounded::get),
+            // Who is not allowed to call gets nothing of the backend to see.
+            stops_unmatched: true,
             ..Cors::default()
         }
     }
