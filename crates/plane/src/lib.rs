@@ -56,6 +56,8 @@ use std::sync::Arc;
 
 /// How many rows are looked at to tell whose doing a resource is.
 const MAX_ORIGINS: usize = 4096;
+/// How many instances of a proxy are looked at for what is for one place alone.
+const MAX_PLACES: usize = 64;
 
 /// The mesh as this control plane sees it. It has one writer.
 pub struct Plane {
@@ -244,12 +246,32 @@ impl Plane {
         self.outputs.why(&self.graph, name, depth)
     }
 
-    /// Returns whose doing a resource of a proxy is; of nobody if it is not there. What it costs is bounded, however large
-    /// the mesh is.
+    /// Returns whose doing a resource of a proxy is, or one of that name which is for instances of the proxy at some place; of
+    /// nobody if it is not there. What it costs is bounded, however large the mesh is.
     pub fn made_from(&self, of: ResourceType, scope: &Scope, name: &str) -> MadeFrom {
-        let origins = self.outputs.origins(&self.graph, of, scope, name, MAX_ORIGINS);
+        let origins_in = |scope: &Scope| self.outputs.origins(&self.graph, of, scope, name, MAX_ORIGINS);
+        let mut origins = origins_in(scope);
+        if origins.is_empty() {
+            let mut places = self.places(scope);
+            origins = places
+                .find_map(|place| Some(origins_in(&place)).filter(|all| !all.is_empty()))
+                .unwrap_or_default();
+        }
         let host = name.rsplit_once('|').map(|(_, host)| host);
         MadeFrom::read(&origins, |object| host.is_none_or(|host| self.may_be_about(object, host)))
+    }
+
+    /// Returns the scopes of what is for instances of a proxy at one place alone.
+    fn places(&self, scope: &Scope) -> impl Iterator<Item = Scope> {
+        let name = match scope {
+            Scope::Proxy(of) => of.split_once('/').map(|(ns, name)| Name::new(ns, name)),
+            Scope::Mesh => None,
+        };
+        let instances = name.and_then(|name| self.graph.get(self.mesh.identity.instances, &name));
+        let instances = instances.iter().flat_map(|all| all.iter().take(MAX_PLACES));
+        let places: BTreeSet<Str> = instances.flat_map(|of| of.location.scope_suffixes()).collect();
+        let scope = scope.to_string();
+        places.into_iter().map(move |place| Scope::proxy(&format!("{scope}{place}")))
     }
 
     /// Tells whether an object can say something of a host: what names hosts has to name this one. It may have been read

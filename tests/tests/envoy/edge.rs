@@ -544,3 +544,74 @@ async fn a_service_that_asks_for_it_is_reached_through_its_waypoint() {
     edge.gateway.change(vec![model::Event::Remove(pod)]).await.unwrap();
     assert_eq!(edge.get(80, "a.org", "/x").await.status, StatusCode::SERVICE_UNAVAILABLE);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backend_behind_tls_is_spoken_to_as_it_takes_it() {
+    let authority = Authority::new().unwrap();
+    let roots = super::destination::config_map("own", &authority);
+    let tls = |protocol: &[u8]| {
+        let (chain, key) = authority.certificate_of("web.example.org", "spiffe://none/x").unwrap();
+        let chain = vec![CertificateDer::from_pem_slice(chain.as_bytes()).unwrap()];
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut tls = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .unwrap();
+        tls.alpn_protocols = vec![protocol.to_vec()];
+        tokio_rustls::TlsAcceptor::from(Arc::new(tls))
+    };
+    let mut objects = vec![roots];
+    for (name, protocol) in [("old", &b"http/1.1"[..]), ("new", b"h2")] {
+        let port = spoken(tls(protocol)).await.unwrap();
+        for document in service(name, "", "443", "btls", port).split("---\n").filter(|of| !of.is_empty()) {
+            let mut object: Value = serde_yaml::from_str(document).unwrap();
+            if object["kind"] == "Service" {
+                object["spec"]["clusterIP"] = json!("None");
+            }
+            objects.push(object);
+        }
+        objects.push(json!({
+            "apiVersion": "gateway.networking.k8s.io/v1",
+            "kind": "BackendTLSPolicy",
+            "metadata": {"namespace": "shop", "name": name, "generation": 1},
+            "spec": {
+                "targetRefs": [{"group": "", "kind": "Service", "name": name}],
+                "validation": {
+                    "hostname": "web.example.org",
+                    "caCertificateRefs": [{"group": "", "kind": "ConfigMap", "name": "own"}],
+                },
+            },
+        }));
+        let rules = json!([{"backendRefs": to(name, 443)}]);
+        objects.push(route("HTTPRoute", name, &["http"], &[&format!("{name}.org")], &rules));
+    }
+    let edge = Edge::start(&[listener("http", 80, "HTTP", None)], &objects).await.unwrap();
+    assert_eq!(edge.get(80, "old.org", "/").await.text, "HTTP/1.1");
+    assert_eq!(edge.get(80, "new.org", "/").await.text, "HTTP/2.0");
+}
+
+/// Answers with the version of HTTP that is spoken to it.
+async fn spoken(tls: tokio_rustls::TlsAcceptor) -> anyhow::Result<u16> {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let port = listener.local_addr()?.port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let tls = tls.clone();
+            tokio::spawn(async move {
+                let stream = TokioIo::new(tls.accept(stream).await?);
+                let answer =
+                    hyper::service::service_fn(|request: Request<hyper::body::Incoming>| async move {
+                        let version = format!("{:?}", request.version());
+                        Ok::<_, std::convert::Infallible>(hyper::Response::new(version))
+                    });
+                let server =
+                    hyper_util::server::conn::auto::Builder::new(hyper_util::rt::TokioExecutor::new());
+                server.serve_connection(stream, answer).await.map_err(anyhow::Error::from_boxed)
+            });
+        }
+    });
+    Ok(port)
+}

@@ -1,8 +1,9 @@
 //! Whose doing each resource of a waypoint is, should an Envoy refuse it.
 
+use super::cases;
 use super::input::Input;
 use super::traffic::objects;
-use plane::Plane;
+use plane::{Plane, ResourceChange};
 use proto::{ResourceType, Scope};
 use std::fs;
 
@@ -38,6 +39,21 @@ kind: BackendTLSPolicy
 metadata: {namespace: shop, name: db, generation: 1}
 spec: {targetRefs: [{group: \"\", kind: Service, name: db}], validation: {hostname: db.example.com, wellKnownCACertificates: System}}
 ";
+
+#[test]
+fn a_resource_for_one_place_is_the_doing_of_its_authors_too() {
+    let (_, input) = cases().into_iter().find(|(case, _)| case == "localities").unwrap();
+    let mesh = input.apply_at_once(input.events.clone());
+    let name = "inbound-vip|80|http|api.example.org";
+    let waypoint = Scope::proxy("shop/waypoint");
+    let is_cluster = |of: &&ResourceChange| of.name == name && of.resource_type == ResourceType::Cluster;
+    let resources = mesh.resources();
+    let scopes: Vec<String> = resources.iter().filter(is_cluster).map(|of| of.scope.to_string()).collect();
+    assert_eq!(scopes, ["shop/waypoint@zone=r/a", "shop/waypoint@zone=r/b"]);
+    let found = mesh.made_from(ResourceType::Cluster, &waypoint, name);
+    assert!(found.services.iter().any(|of| of.kind == model::Kind::ServiceEntry), "{found:?}");
+    assert!(!found.authors.is_empty(), "{found:?}");
+}
 
 #[test]
 fn each_resource_is_the_doing_of_those_that_say_something_of_it() {

@@ -9,13 +9,15 @@ use proto::envoy::config::core::v3::{
     TcpKeepalive,
 };
 use proto::envoy::extensions::upstreams::http::v3::http_protocol_options::{
-    ExplicitHttpConfig, UpstreamProtocolOptions, UseDownstreamHttpConfig, explicit_http_config,
+    AutoHttpConfig, ExplicitHttpConfig, UpstreamProtocolOptions, UseDownstreamHttpConfig,
+    explicit_http_config,
 };
 use proto::envoy::r#type::v3::Percent;
 use std::time::Duration;
 
 use crate::message::duration;
 use crate::port::Traffic;
+use crate::upstream::Unsaid;
 
 /// Nothing is refused because there is much of it, unless an author says so.
 const UNBOUNDED: u32 = u32::MAX;
@@ -66,17 +68,17 @@ pub(super) fn common(pool: &ConnectionPool) -> CommonOptions {
     }
 }
 
-/// Returns which protocol requests are sent with; `None` where there are none. Where nothing says it, it is that of the
-/// client, or HTTP/1.1.
+/// Returns which protocol requests are sent with; `None` where there are none.
 pub(super) fn protocol(
     of: PortProtocol,
     pool: &ConnectionPool,
-    as_client: bool,
+    unsaid: Unsaid,
 ) -> Option<UpstreamProtocolOptions> {
     let explicit = match (of, Traffic::of(of)) {
+        (_, Traffic::Tcp | Traffic::Either) if unsaid == Unsaid::Negotiated => return Some(negotiated(pool)),
         (_, Traffic::Tcp) => return None,
-        _ if pool.uses_client_protocol => return Some(self::as_client(pool)),
-        (_, Traffic::Either) if as_client => return Some(self::as_client(pool)),
+        _ if pool.uses_client_protocol => return Some(as_client(pool)),
+        (_, Traffic::Either) if unsaid == Unsaid::AsClient => return Some(as_client(pool)),
         (PortProtocol::Http2 | PortProtocol::Grpc, Traffic::Http) => true,
         (_, Traffic::Http | Traffic::Either) => pool.upgrades == Some(true),
     };
@@ -90,6 +92,14 @@ pub(super) fn protocol(
 /// Returns whatever a client speaks.
 pub(super) fn as_client(pool: &ConnectionPool) -> UpstreamProtocolOptions {
     UpstreamProtocolOptions::UseDownstreamProtocolConfig(UseDownstreamHttpConfig {
+        http2_protocol_options: Some(http2_options(pool)),
+    })
+}
+
+/// Returns whatever the server takes.
+fn negotiated(pool: &ConnectionPool) -> UpstreamProtocolOptions {
+    UpstreamProtocolOptions::AutoConfig(AutoHttpConfig {
+        http_protocol_options: Some(Http1ProtocolOptions {}),
         http2_protocol_options: Some(http2_options(pool)),
     })
 }

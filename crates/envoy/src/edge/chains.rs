@@ -101,27 +101,21 @@ impl Reader<'_> {
     /// Returns those of a listener, by the name of TLS; without TLS by the name for any.
     fn chains_of(&self, key: &ListenerKey, listener: &Listener) -> Vec<(Str, FilterChain)> {
         let hostname = &listener.hostname;
-        let tls = listener.tls.as_ref().is_some_and(|tls| tls.is_terminated);
+        let is_terminated = listener.tls.as_ref().is_some_and(|tls| tls.is_terminated);
+        let context = if is_terminated { self.cx.get(self.contexts, key) } else { None };
         match listener.protocol {
+            Ok(Protocol::Https) if context.is_none() => Vec::new(),
+            Ok(Protocol::Tls) if is_terminated && context.is_none() => Vec::new(),
             Ok(Protocol::Http) => vec![("*".into(), self.edge.requests("http", Hosts::Any, None))],
             Ok(Protocol::Https) => {
-                let Some(of) = self.cx.get(self.contexts, key) else { return Vec::new() };
                 let hosts = if hostname.starts_with('*') { Hosts::Any } else { Hosts::One(hostname) };
                 let name = key.to_string();
                 let chain = self.edge.requests(&name, hosts, Some(&name));
-                vec![(hostname.clone(), over_tls(chain, hostname, Some(&of)))]
-            }
-            Ok(Protocol::Tls) if tls => {
-                let Some(of) = self.cx.get(self.contexts, key) else { return Vec::new() };
-                let each = |(name, chain): (Str, FilterChain)| {
-                    let chain = over_tls(chain, &name, Some(&of));
-                    (name, chain)
-                };
-                self.streams(key).into_iter().map(each).collect()
+                vec![(hostname.clone(), over_tls(chain, hostname, context.as_deref()))]
             }
             Ok(Protocol::Tls) => {
                 let each = |(name, chain): (Str, FilterChain)| {
-                    let chain = over_tls(chain, &name, None);
+                    let chain = over_tls(chain, &name, context.as_deref());
                     (name, chain)
                 };
                 self.streams(key).into_iter().map(each).collect()

@@ -18,8 +18,9 @@
 //! without a script: it can only be misdirected.
 
 use model::facts::{AccessLog, ForwardedCertificates, GatewayTopology, PathNormalization};
-use proto::envoy::config::core::v3::TrafficDirection;
-use proto::envoy::config::core::v3::{DataSource, TransportSocket, data_source};
+use proto::envoy::config::core::v3::{
+    DataSource, Http2ProtocolOptions, TrafficDirection, TransportSocket, data_source,
+};
 use proto::envoy::config::listener::v3::{AdditionalAddress, FilterChain, FilterChainMatch, Listener};
 use proto::envoy::extensions::filters::common::set_filter_state::v3::{FilterStateValue, filter_state_value};
 use proto::envoy::extensions::filters::http::lua::v3::Lua;
@@ -41,11 +42,16 @@ use super::port;
 use super::requests::{filters, normalizing};
 use super::state::{HASHABLE, STRING, state};
 use crate::key::{ANY_HOSTNAME, EdgePort, HOSTNAME_FILTERS, LISTENER_HEADER};
-use crate::message::{listener_filter, network_filter, socket_address, transport_socket};
+use crate::message::{listener_filter, network_filter, seconds, socket_address, transport_socket};
 use crate::policy::{PEER, Policies, SOURCE};
 use crate::telemetry;
 use crate::upstream::StreamLimits;
 use mesh::destination::Families;
+
+/// How long a client has for the headers of a request, in seconds, and how many requests at a time on a connection, as
+/// Envoy's guide to proxies at the edge has it for the latter.
+const HEADERS_TIMEOUT: i64 = 30;
+const MAX_STREAMS: u32 = 100;
 
 /// What all chains of a port have in common.
 pub(crate) struct Edge<'a> {
@@ -96,6 +102,12 @@ impl Edge<'_> {
         let prefix = format!("outbound_{};", self.port.listener());
         let manager = HttpConnectionManager {
             proxy_100_continue: true,
+            // Who opens requests and does not go on takes no more than this.
+            request_headers_timeout: Some(seconds(HEADERS_TIMEOUT)),
+            http2_protocol_options: Some(Http2ProtocolOptions {
+                max_concurrent_streams: Some(MAX_STREAMS),
+                ..Http2ProtocolOptions::default()
+            }),
             access_log: telemetry::of_requests(self.log),
             // It means the same hostname, and rules are found by it without one.
             strip_trailing_host_dot: true,

@@ -37,9 +37,19 @@ pub(crate) struct Way {
     pub security: Option<Origination>,
     /// How much may be tried again.
     pub retries: Option<RetryBudget>,
-    /// Whether what is not said to be of one version of HTTP is sent as the client did: who calls in a mesh knows what a
-    /// port takes, and who calls from outside does not.
-    pub as_client: bool,
+    /// Which version of HTTP is spoken where nothing says it.
+    pub unsaid: Unsaid,
+}
+
+/// Which version of HTTP is spoken where nothing says it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Unsaid {
+    /// That of the client, who knows what a port takes when it calls in a mesh.
+    AsClient,
+    /// HTTP/1.1: who calls from outside does not know.
+    Http1,
+    /// That which the server takes, as TLS tells.
+    Negotiated,
 }
 
 impl Upstream {
@@ -243,15 +253,17 @@ impl Upstreams {
     /// Returns how connections to an upstream are made.
     pub fn way(self, cx: &Cx<'_>, key: &ClusterKey, to: &Upstream) -> Way {
         let is_requests = to.port.traffic() != Traffic::Tcp && key.layer != Some(Layer::Tcp);
-        Way {
-            // A waypoint does it for whatever goes through it.
-            security: match to.waypoint {
-                Some(_) => None,
-                None => self.security.of(cx, &key.gateway, &to.port, to.policy(), is_requests),
-            },
-            retries: self.retries(cx, &to.port).or(to.policy().retries),
-            as_client: cx.get(self.edges, &key.gateway).is_none(),
-        }
+        // A waypoint does it for whatever goes through it.
+        let security = match to.waypoint {
+            Some(_) => None,
+            None => self.security.of(cx, &key.gateway, &to.port, to.policy(), is_requests),
+        };
+        let unsaid = match (cx.get(self.edges, &key.gateway), &security) {
+            (None, _) => Unsaid::AsClient,
+            (Some(_), None) => Unsaid::Http1,
+            (Some(_), Some(_)) => Unsaid::Negotiated,
+        };
+        Way { security, retries: self.retries(cx, &to.port).or(to.policy().retries), unsaid }
     }
 
     /// Returns what a policy of the Gateway API says of how much may be tried again.

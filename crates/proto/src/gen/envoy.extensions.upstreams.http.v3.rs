@@ -10,7 +10,7 @@ pub struct HttpProtocolOptions {
     pub upstream_http_protocol_options: ::core::option::Option<
         super::super::super::super::config::core::v3::UpstreamHttpProtocolOptions,
     >,
-    #[prost(oneof = "http_protocol_options::UpstreamProtocolOptions", tags = "3, 4")]
+    #[prost(oneof = "http_protocol_options::UpstreamProtocolOptions", tags = "3, 4, 5")]
     pub upstream_protocol_options: ::core::option::Option<
         http_protocol_options::UpstreamProtocolOptions,
     >,
@@ -71,12 +71,38 @@ pub mod http_protocol_options {
                 .into()
         }
     }
+    /// Auto http config.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct AutoHttpConfig {
+        #[prost(message, optional, tag = "1")]
+        pub http_protocol_options: ::core::option::Option<
+            super::super::super::super::super::config::core::v3::Http1ProtocolOptions,
+        >,
+        #[prost(message, optional, tag = "2")]
+        pub http2_protocol_options: ::core::option::Option<
+            super::super::super::super::super::config::core::v3::Http2ProtocolOptions,
+        >,
+    }
+    impl ::prost::Name for AutoHttpConfig {
+        const NAME: &'static str = "AutoHttpConfig";
+        const PACKAGE: &'static str = "envoy.extensions.upstreams.http.v3";
+        fn full_name() -> ::prost::alloc::string::String {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.AutoHttpConfig"
+                .into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions.AutoHttpConfig"
+                .into()
+        }
+    }
     #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
     pub enum UpstreamProtocolOptions {
         #[prost(message, tag = "3")]
         ExplicitHttpConfig(ExplicitHttpConfig),
         #[prost(message, tag = "4")]
         UseDownstreamProtocolConfig(UseDownstreamHttpConfig),
+        #[prost(message, tag = "5")]
+        AutoConfig(AutoHttpConfig),
     }
 }
 impl ::prost::Name for HttpProtocolOptions {
