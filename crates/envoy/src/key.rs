@@ -32,15 +32,15 @@ pub(crate) struct ClusterKey {
     /// The namespace that sends, where other rules hold for it than for the service's own.
     pub client: Option<Ns>,
     /// What passes, where that makes a difference.
-    pub passes: Passes,
+    pub payload: Payload,
 }
 
 /// What is known of what passes from outside of the mesh to an upstream, besides what its port says.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
-pub(crate) enum Passes {
+pub(crate) enum Payload {
     /// Nothing.
     #[default]
-    Anything,
+    Unknown,
     /// It is TLS already, and meant for the backend.
     Tls,
     /// It is gRPC, which is HTTP/2.
@@ -57,7 +57,7 @@ impl ClusterKey {
             layer: Some(layer),
             subset: Str::new(),
             client: None,
-            passes: Passes::Anything,
+            payload: Payload::Unknown,
         }
     }
 
@@ -74,10 +74,10 @@ impl ClusterKey {
             Some(client) => format!("{name}|{}", &**client),
             None => name,
         };
-        match self.passes {
-            Passes::Anything => name,
-            Passes::Tls => name + ";tls",
-            Passes::Grpc => name + ";grpc",
+        match self.payload {
+            Payload::Unknown => name,
+            Payload::Tls => name + ";tls",
+            Payload::Grpc => name + ";grpc",
         }
     }
 }

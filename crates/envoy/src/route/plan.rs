@@ -6,7 +6,7 @@ use model::facts::{HashKey, Resolution};
 use model::{Kind, Name, Ns, Str};
 use std::sync::Arc;
 
-use crate::key::{Layer, NO_CLUSTER, Passes, PortKey};
+use crate::key::{Layer, NO_CLUSTER, Payload, PortKey};
 use crate::port::{Port, Traffic};
 use crate::upstream::{Found, StreamLimits, To, Upstreams};
 
@@ -50,12 +50,12 @@ pub(crate) struct By<'a> {
     pub gateway: &'a Name,
     pub port: u16,
     /// What it is, as far as the way by which it comes says it.
-    pub passes: Passes,
+    pub payload: Payload,
 }
 
 impl<'a> By<'a> {
     fn port(key: &'a PortKey) -> Self {
-        Self { gateway: &key.waypoint, port: key.port, passes: Passes::Anything }
+        Self { gateway: &key.waypoint, port: key.port, payload: Payload::Unknown }
     }
 }
 
@@ -170,16 +170,16 @@ impl Sources {
     fn own(&self, cx: &Cx<'_>, key: &PortKey, port: &Port, layer: Layer) -> Option<Found> {
         let ns = &port.object.ns;
         let (hostname, subset) = (&port.hostname, &Str::new());
-        let passes = Passes::Anything;
-        let to = To { client: ns, ns, hostname, port: key.port, subset, layer, passes };
+        let payload = Payload::Unknown;
+        let to = To { client: ns, ns, hostname, port: key.port, subset, layer, payload };
         self.upstreams.find(cx, &key.waypoint, to)
     }
 
     /// Returns the cluster of a provider that a gateway asks; `None` where there is none, or its port is not said.
     pub fn provider(&self, cx: &Cx<'_>, gateway: &Name, to: &Backend) -> Option<String> {
         let Backend { ns, hostname, port, subset } = to;
-        let (client, layer, passes) = (&gateway.ns, Layer::Http, Passes::Anything);
-        let to = To { client, ns, hostname, port: (*port)?, subset, layer, passes };
+        let (client, layer, payload) = (&gateway.ns, Layer::Http, Payload::Unknown);
+        let to = To { client, ns, hostname, port: (*port)?, subset, layer, payload };
         self.upstreams.find(cx, gateway, to).map(|found| found.cluster)
     }
 
@@ -187,8 +187,8 @@ impl Sources {
     fn upstream(&self, cx: &Cx<'_>, by: By<'_>, rule: &Rule, to: &Backend, layer: Layer) -> Option<Found> {
         let Backend { ns, hostname, port, subset } = to;
         let client: &Ns = &rule.route.name.ns;
-        let passes = if rule.route.kind == Kind::GRPCRoute { Passes::Grpc } else { by.passes };
-        let to = To { client, ns, hostname, port: port.unwrap_or(by.port), subset, layer, passes };
+        let payload = if rule.route.kind == Kind::GRPCRoute { Payload::Grpc } else { by.payload };
+        let to = To { client, ns, hostname, port: port.unwrap_or(by.port), subset, layer, payload };
         self.upstreams.find(cx, by.gateway, to)
     }
 }
