@@ -31,6 +31,20 @@ pub(crate) struct ClusterKey {
     pub subset: Str,
     /// The namespace that sends, where other rules hold for it than for the service's own.
     pub client: Option<Ns>,
+    /// What passes, where that makes a difference.
+    pub payload: Payload,
+}
+
+/// What is known of what passes from outside of the mesh to an upstream, besides what its port says.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+pub(crate) enum Payload {
+    /// Nothing.
+    #[default]
+    Unknown,
+    /// It is TLS already, and meant for the backend.
+    Tls,
+    /// It is gRPC, which is HTTP/2.
+    Grpc,
 }
 
 impl ClusterKey {
@@ -43,6 +57,7 @@ impl ClusterKey {
             layer: Some(layer),
             subset: Str::new(),
             client: None,
+            payload: Payload::Unknown,
         }
     }
 
@@ -55,9 +70,14 @@ impl ClusterKey {
             (Some(layer), _) => format!("inbound-vip|{port}|{}/{subset}|{hostname}", layer.name()),
             (None, _) => format!("outbound|{port}|{subset}|{hostname}"),
         };
-        match &self.client {
+        let name = match &self.client {
             Some(client) => format!("{name}|{}", &**client),
             None => name,
+        };
+        match self.payload {
+            Payload::Unknown => name,
+            Payload::Tls => name + ";tls",
+            Payload::Grpc => name + ";grpc",
         }
     }
 }

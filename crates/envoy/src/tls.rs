@@ -71,8 +71,8 @@ const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// What no certificate hashes to.
 const NO_CERTIFICATE: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
-/// Returns TLS with what is behind a gateway.
-pub(crate) fn origination(of: &Origination) -> UpstreamTlsContext {
+/// Returns TLS with what is behind a gateway, of these protocols.
+pub(crate) fn origination(of: &Origination, protocols: &[&str]) -> UpstreamTlsContext {
     let shown = of.certificate.iter().map(|shown| match shown {
         Shown::OfRule(secret) => sds(secret_name(secret)),
         Shown::OfGateway(secret) => sds(material_name(&Material::Certificate(secret.clone()))),
@@ -80,6 +80,7 @@ pub(crate) fn origination(of: &Origination) -> UpstreamTlsContext {
     UpstreamTlsContext {
         common_tls_context: Some(CommonTlsContext {
             tls_certificate_sds_secret_configs: shown.collect(),
+            alpn_protocols: protocols.iter().map(|of| (*of).to_owned()).collect(),
             validation_context_type: validation(of).map(ValidationContextType::ValidationContext),
             ..CommonTlsContext::default()
         }),

@@ -14,21 +14,27 @@ async fn a_waypoint_has_its_services_and_each_of_its_resources() -> anyhow::Resu
     let mut seen = BTreeSet::new();
     for source in [["--from", from], ["--server", &server.monitoring]] {
         let waypoints = listed(&[&["waypoints"], source.as_slice()].concat()).await?;
-        assert_eq!(waypoints.len(), 1, "{waypoints:?}");
-        let of = &waypoints[0];
-        assert_eq!((text(of, "namespace"), text(of, "name")), ("bookinfo", "waypoint"));
-        assert_eq!(of["services"], json!(["reviews.bookinfo.svc.cluster.local"]));
-        assert_eq!(of["replicas"], json!([]), "no Envoy is connected");
-
-        let config = listed(&[&["config", "bookinfo/waypoint"], source.as_slice()].concat()).await?;
-        let bytes: u64 = config.iter().filter_map(|of| of["bytes"].as_u64()).sum();
-        assert_eq!(of["bytes"], json!(bytes));
-        for (part, count) in of["resources"].as_object().context("resources by type")? {
-            let args = [&["config", "waypoint", part, "-n", "bookinfo"], source.as_slice()].concat();
-            let listed = listed(&args).await?;
-            assert_eq!(json!(listed.len()), *count, "{part}");
-            ensure!(listed.iter().all(|of| of["type"] == json!(part)), "{listed:?}");
+        // A gateway at the edge, too.
+        let names: Vec<&str> = waypoints.iter().map(|of| text(of, "name")).collect();
+        assert_eq!(names, ["bookinfo-gateway", "waypoint"]);
+        for (of, service) in waypoints.iter().zip(["productpage", "reviews"]) {
+            assert_eq!(text(of, "namespace"), "bookinfo");
+            assert_eq!(of["services"], json!([format!("{service}.bookinfo.svc.cluster.local")]));
+            assert_eq!(of["replicas"], json!([]), "no Envoy is connected");
+            let name = text(of, "name");
+            let args = ["config".to_owned(), format!("bookinfo/{name}")];
+            let args = args.iter().map(String::as_str).chain(source);
+            let config = listed(&args.collect::<Vec<_>>()).await?;
+            let bytes: u64 = config.iter().filter_map(|of| of["bytes"].as_u64()).sum();
+            assert_eq!(of["bytes"], json!(bytes));
+            for (part, count) in of["resources"].as_object().context("resources by type")? {
+                let args = [&["config", name, part, "-n", "bookinfo"], source.as_slice()].concat();
+                let listed = listed(&args).await?;
+                assert_eq!(json!(listed.len()), *count, "{part}");
+                ensure!(listed.iter().all(|of| of["type"] == json!(part)), "{listed:?}");
+            }
         }
+        let config = listed(&[&["config", "bookinfo/waypoint"], source.as_slice()].concat()).await?;
         // Whole messages, and the versions that Envoys know them by.
         let route =
             config.iter().find(|of| text(of, "type") == "routes" && text(of, "name").contains("reviews"));
@@ -66,6 +72,7 @@ async fn a_waypoint_that_is_not_there_is_told_with_those_that_are() -> anyhow::R
     // Without a waypoint of its own, a service is at none.
     edit(&folder.path().join("waypoint.yaml"), "istio-waypoint", "istio-remote")?;
     let output = run(["dump", "waypoints", "-o", "json", "--from", &from]).await?;
-    assert_eq!(serde_json::from_slice::<Value>(&output.stdout)?, json!([]));
+    let all: Vec<Value> = serde_json::from_slice(&output.stdout)?;
+    assert_eq!(all.iter().map(|of| text(of, "name")).collect::<Vec<_>>(), ["bookinfo-gateway"]);
     Ok(())
 }

@@ -548,70 +548,125 @@ async fn a_service_that_asks_for_it_is_reached_through_its_waypoint() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backend_behind_tls_is_spoken_to_as_it_takes_it() {
     let authority = Authority::new().unwrap();
-    let roots = super::destination::config_map("own", &authority);
-    let tls = |protocol: &[u8]| {
-        let (chain, key) = authority.certificate_of("web.example.org", "spiffe://none/x").unwrap();
-        let chain = vec![CertificateDer::from_pem_slice(chain.as_bytes()).unwrap()];
-        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut tls = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .unwrap();
-        tls.alpn_protocols = vec![protocol.to_vec()];
-        tokio_rustls::TlsAcceptor::from(Arc::new(tls))
-    };
-    let mut objects = vec![roots];
-    for (name, protocol) in [("old", &b"http/1.1"[..]), ("new", b"h2")] {
-        let port = spoken(tls(protocol)).await.unwrap();
-        for document in service(name, "", "443", "btls", port).split("---\n").filter(|of| !of.is_empty()) {
-            let mut object: Value = serde_yaml::from_str(document).unwrap();
-            if object["kind"] == "Service" {
-                object["spec"]["clusterIP"] = json!("None");
-            }
-            objects.push(object);
-        }
-        objects.push(json!({
-            "apiVersion": "gateway.networking.k8s.io/v1",
-            "kind": "BackendTLSPolicy",
-            "metadata": {"namespace": "shop", "name": name, "generation": 1},
-            "spec": {
-                "targetRefs": [{"group": "", "kind": "Service", "name": name}],
-                "validation": {
-                    "hostname": "web.example.org",
-                    "caCertificateRefs": [{"group": "", "kind": "ConfigMap", "name": "own"}],
-                },
-            },
-        }));
+    let mut objects = Vec::new();
+    let backends = [
+        ("old", "10.96.0.7", "btls", &b"http/1.1"[..]),
+        ("new", "10.96.0.8", "btls", b"h2"),
+        ("said", "10.96.0.9", "http2", b"h2"),
+    ];
+    for (name, address, said, protocol) in backends {
+        let port = spoken(Some(acceptor(&authority, protocol))).await.unwrap();
+        objects.extend(objects_of(name, address, "443", said, port));
+        objects.extend(verified(name, &authority));
         let rules = json!([{"backendRefs": to(name, 443)}]);
         objects.push(route("HTTPRoute", name, &["http"], &[&format!("{name}.org")], &rules));
     }
     let edge = Edge::start(&[listener("http", 80, "HTTP", None)], &objects).await.unwrap();
     assert_eq!(edge.get(80, "old.org", "/").await.text, "HTTP/1.1");
     assert_eq!(edge.get(80, "new.org", "/").await.text, "HTTP/2.0");
+    assert_eq!(edge.get(80, "said.org", "/").await.text, "HTTP/2.0");
 }
 
 /// Answers with the version of HTTP that is spoken to it.
-async fn spoken(tls: tokio_rustls::TlsAcceptor) -> anyhow::Result<u16> {
+async fn spoken(tls: Option<tokio_rustls::TlsAcceptor>) -> anyhow::Result<u16> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let port = listener.local_addr()?.port();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let tls = tls.clone();
             tokio::spawn(async move {
-                let stream = TokioIo::new(tls.accept(stream).await?);
-                let answer =
-                    hyper::service::service_fn(|request: Request<hyper::body::Incoming>| async move {
-                        let version = format!("{:?}", request.version());
-                        Ok::<_, std::convert::Infallible>(hyper::Response::new(version))
-                    });
-                let server =
-                    hyper_util::server::conn::auto::Builder::new(hyper_util::rt::TokioExecutor::new());
-                server.serve_connection(stream, answer).await.map_err(anyhow::Error::from_boxed)
+                match tls {
+                    None => tell_version(stream).await,
+                    Some(tls) => tell_version(tls.accept(stream).await?).await,
+                }
             });
         }
     });
     Ok(port)
+}
+
+async fn tell_version(
+    stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + 'static,
+) -> anyhow::Result<()> {
+    let answer = hyper::service::service_fn(|request: Request<hyper::body::Incoming>| async move {
+        Ok::<_, std::convert::Infallible>(hyper::Response::new(format!("{:?}", request.version())))
+    });
+    let server = hyper_util::server::conn::auto::Builder::new(hyper_util::rt::TokioExecutor::new());
+    server.serve_connection(TokioIo::new(stream), answer).await.map_err(anyhow::Error::from_boxed)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn grpc_is_sent_as_http2_and_requests_that_nothing_is_said_of_as_http1() {
+    let port = spoken(None).await.unwrap();
+    let mut objects = objects_of("any", "10.96.0.8", "8000", "any", port);
+    let method = json!([{"matches": [{"method": {"service": "a.B"}}], "backendRefs": to("any", 8000)}]);
+    objects.push(route("GRPCRoute", "grpc", &["http"], &["grpc.org"], &method));
+    let rules = json!([{"backendRefs": to("any", 8000)}]);
+    objects.push(route("HTTPRoute", "web", &["http"], &["web.org"], &rules));
+    let edge = Edge::start(&[listener("http", 80, "HTTP", None)], &objects).await.unwrap();
+    assert_eq!(edge.get(80, "web.org", "/a.B/C").await.text, "HTTP/1.1");
+    assert_eq!(edge.get(80, "grpc.org", "/a.B/C").await.text, "HTTP/2.0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_encrypted_for_a_backend_is_not_encrypted_again() {
+    let authority = Authority::new().unwrap();
+    let port = spoken(Some(acceptor(&authority, b"http/1.1"))).await.unwrap();
+    let mut objects = objects_of("old", "10.96.0.8", "443", "btls", port);
+    objects.extend(verified("old", &authority));
+    objects.push(route(
+        "TLSRoute",
+        "passed",
+        &["passed"],
+        &["web.example.org"],
+        &json!([{"backendRefs": to("old", 443)}]),
+    ));
+    objects.push(route("HTTPRoute", "web", &["http"], &[], &json!([{"backendRefs": to("old", 443)}])));
+    let mut passed = listener("passed", 8443, "TLS", None);
+    passed["tls"] = json!({"mode": "Passthrough"});
+    let edge = Edge::start(&[listener("http", 80, "HTTP", None), passed], &objects).await.unwrap();
+    assert_eq!(edge.get(80, "a.org", "/").await.text, "HTTP/1.1");
+    let edge = Edge { authority, ..edge };
+    let answer = edge.get_by_tls(8443, "web.example.org", "web.example.org").await.unwrap();
+    assert_eq!(answer.text, "HTTP/1.1");
+}
+
+/// Takes TLS of a protocol as `web.example.org`.
+fn acceptor(authority: &Authority, protocol: &[u8]) -> tokio_rustls::TlsAcceptor {
+    let (chain, key) = authority.certificate_of("web.example.org", "spiffe://none/x").unwrap();
+    let chain = vec![CertificateDer::from_pem_slice(chain.as_bytes()).unwrap()];
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut tls = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .unwrap();
+    tls.alpn_protocols = vec![protocol.to_vec()];
+    tokio_rustls::TlsAcceptor::from(Arc::new(tls))
+}
+
+/// A service with one port and one endpoint on this machine.
+fn objects_of(name: &str, address: &str, port: &str, protocol: &str, at: u16) -> Vec<Value> {
+    let documents = service(name, address, port, protocol, at);
+    let documents = documents.split("---\n").filter(|of| !of.is_empty());
+    documents.map(|of| serde_yaml::from_str(of).unwrap()).collect()
+}
+
+/// What has a service verified as `web.example.org` by an authority.
+fn verified(name: &str, authority: &Authority) -> [Value; 2] {
+    let policy = json!({
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "BackendTLSPolicy",
+        "metadata": {"namespace": "shop", "name": name, "generation": 1},
+        "spec": {
+            "targetRefs": [{"group": "", "kind": "Service", "name": name}],
+            "validation": {
+                "hostname": "web.example.org",
+                "caCertificateRefs": [{"group": "", "kind": "ConfigMap", "name": "own"}],
+            },
+        },
+    });
+    [super::destination::config_map("own", authority), policy]
 }

@@ -33,7 +33,9 @@ use proto::envoy::extensions::transport_sockets::internal_upstream::v3::{
 };
 use proto::envoy::extensions::transport_sockets::raw_buffer::v3::RawBuffer;
 use proto::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
-use proto::envoy::extensions::upstreams::http::v3::http_protocol_options::UpstreamProtocolOptions;
+use proto::envoy::extensions::upstreams::http::v3::http_protocol_options::{
+    UpstreamProtocolOptions, explicit_http_config::ProtocolConfig,
+};
 use proto::envoy::r#type::metadata::v3::{MetadataKind, metadata_kind};
 use proto::envoy::r#type::v3::Percent;
 use std::collections::BTreeMap;
@@ -103,7 +105,13 @@ pub(crate) fn of_upstream(name: &str, members: Members, of: &Upstream, way: &Way
     // Whatever name a request asks for is that of the certificate, if there is one.
     let asks = UpstreamHttpProtocolOptions { auto_sni: true, auto_san_validation: true };
     let of_request = if is_asked { Some(asks) } else { of_request };
-    let within = within(way.security.as_ref());
+    // A server that is asked for nothing may take it for the older version, and gRPC servers take it for none.
+    let is_http2 = matches!(
+        &options,
+        Some(UpstreamProtocolOptions::ExplicitHttpConfig(of))
+            if matches!(of.protocol_config, Some(ProtocolConfig::Http2ProtocolOptions(_)))
+    );
+    let within = within(way.security.as_ref(), if is_http2 { &["h2"] } else { &[] });
     let passes = matches!(members, Members::Named(_, true));
     let transport_socket = if is_asked { within } else { internal_socket(within, passes) };
     let by_weight = LocalityConfigSpecifier::LocalityWeightedLbConfig(LocalityWeightedLbConfig {});
@@ -186,10 +194,10 @@ fn metadata(port: &Port) -> Metadata {
 }
 
 /// Returns what is spoken on connections.
-fn within(tls: Option<&Origination>) -> TransportSocket {
+fn within(tls: Option<&Origination>, protocols: &[&str]) -> TransportSocket {
     match tls {
         None => transport_socket("raw_buffer", &RawBuffer {}),
-        Some(of) => transport_socket("tls", &tls::origination(of)),
+        Some(of) => transport_socket("tls", &tls::origination(of, protocols)),
     }
 }
 
@@ -215,7 +223,7 @@ pub(crate) fn of_listener(name: &str) -> Cluster {
     let all = LocalityLbEndpoints { lb_endpoints: vec![endpoint], ..LocalityLbEndpoints::default() };
     Cluster {
         load_assignment: Some(ClusterLoadAssignment { cluster_name: name.to_owned(), endpoints: vec![all] }),
-        transport_socket: Some(internal_socket(within(None), false)),
+        transport_socket: Some(internal_socket(within(None, &[]), false)),
         ..named(name, DiscoveryType::Static)
     }
 }

@@ -76,10 +76,12 @@ pub(super) fn protocol(
 ) -> Option<UpstreamProtocolOptions> {
     let explicit = match (of, Traffic::of(of)) {
         (_, Traffic::Tcp | Traffic::Either) if unsaid == Unsaid::Negotiated => return Some(negotiated(pool)),
-        (_, Traffic::Tcp) => return None,
+        (_, Traffic::Tcp) if unsaid != Unsaid::Http2 => return None,
+        (_, Traffic::Tcp) => true,
         _ if pool.uses_client_protocol => return Some(as_client(pool)),
         (_, Traffic::Either) if unsaid == Unsaid::AsClient => return Some(as_client(pool)),
         (PortProtocol::Http2 | PortProtocol::Grpc, Traffic::Http) => true,
+        (_, Traffic::Http | Traffic::Either) if unsaid == Unsaid::Http2 => true,
         (_, Traffic::Http | Traffic::Either) => pool.upgrades == Some(true),
     };
     if explicit {

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::inputs::{ByPort, Inputs};
-use crate::key::EdgePort;
+use crate::key::{EdgePort, Payload};
 use crate::listener::{Edge, Hosts, over_tls};
 use crate::policy::Policies;
 use crate::route::By;
@@ -118,17 +118,18 @@ impl Reader<'_> {
                     let chain = over_tls(chain, &name, context.as_deref());
                     (name, chain)
                 };
-                self.streams(key).into_iter().map(each).collect()
+                let payload = if is_terminated { Payload::Unknown } else { Payload::Tls };
+                self.streams(key, payload).into_iter().map(each).collect()
             }
-            Ok(Protocol::Tcp) => self.streams(key),
+            Ok(Protocol::Tcp) => self.streams(key, Payload::Unknown),
             Ok(Protocol::Hbone) | Err(_) => Vec::new(),
         }
     }
 
     /// Returns the chains of streams of a listener, by hostname: of each the first rule counts.
-    fn streams(&self, key: &ListenerKey) -> Vec<(Str, FilterChain)> {
+    fn streams(&self, key: &ListenerKey, payload: Payload) -> Vec<(Str, FilterChain)> {
         let EdgePort { gateway, port } = self.edge.port;
-        let by = By { gateway, port: *port };
+        let by = By { gateway, port: *port, payload };
         let chain = |(host, rules): (HostKey, Arc<Host>)| {
             let is_its = |port: Option<u16>| port.is_none_or(|of| of == self.edge.port.port);
             let first = rules.rules.iter().find(|placed| is_its(placed.port))?;

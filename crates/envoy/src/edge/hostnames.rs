@@ -6,7 +6,7 @@ use model::Str;
 use output::Encoded;
 
 use super::inputs::{ByPort, Inputs};
-use crate::key::{EdgePort, ResourceKey, edge_scope};
+use crate::key::{EdgePort, Payload, ResourceKey, edge_scope};
 use crate::route::{self, By, Hostname, Listened, Origin, Routed};
 use crate::send::resource;
 
@@ -22,7 +22,7 @@ pub(super) fn declare(
         let Some(listener) = cx.get(listeners, at).filter(|of| of.class == Class::Gateway) else {
             return Vec::new();
         };
-        let by = By { gateway: &at.gateway, port: listener.port };
+        let by = By { gateway: &at.gateway, port: listener.port, payload: Payload::Unknown };
         let is_its = |port: Option<u16>| port.is_none_or(|port| port == listener.port);
         let rules = host.rules.iter().filter(|placed| is_its(placed.port));
         let rules: Vec<Routed> = rules.map(|placed| sources.routed(cx, by, placed.rule.clone())).collect();

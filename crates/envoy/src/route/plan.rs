@@ -6,7 +6,7 @@ use model::facts::{HashKey, Resolution};
 use model::{Kind, Name, Ns, Str};
 use std::sync::Arc;
 
-use crate::key::{Layer, NO_CLUSTER, PortKey};
+use crate::key::{Layer, NO_CLUSTER, Payload, PortKey};
 use crate::port::{Port, Traffic};
 use crate::upstream::{Found, StreamLimits, To, Upstreams};
 
@@ -49,11 +49,13 @@ pub(crate) struct Streams {
 pub(crate) struct By<'a> {
     pub gateway: &'a Name,
     pub port: u16,
+    /// What it is, as far as the way by which it comes says it.
+    pub payload: Payload,
 }
 
 impl<'a> By<'a> {
     fn port(key: &'a PortKey) -> Self {
-        Self { gateway: &key.waypoint, port: key.port }
+        Self { gateway: &key.waypoint, port: key.port, payload: Payload::Unknown }
     }
 }
 
@@ -168,14 +170,16 @@ impl Sources {
     fn own(&self, cx: &Cx<'_>, key: &PortKey, port: &Port, layer: Layer) -> Option<Found> {
         let ns = &port.object.ns;
         let (hostname, subset) = (&port.hostname, &Str::new());
-        let to = To { client: ns, ns, hostname, port: key.port, subset, layer };
+        let payload = Payload::Unknown;
+        let to = To { client: ns, ns, hostname, port: key.port, subset, layer, payload };
         self.upstreams.find(cx, &key.waypoint, to)
     }
 
     /// Returns the cluster of a provider that a gateway asks; `None` where there is none, or its port is not said.
     pub fn provider(&self, cx: &Cx<'_>, gateway: &Name, to: &Backend) -> Option<String> {
         let Backend { ns, hostname, port, subset } = to;
-        let to = To { client: &gateway.ns, ns, hostname, port: (*port)?, subset, layer: Layer::Http };
+        let (client, layer, payload) = (&gateway.ns, Layer::Http, Payload::Unknown);
+        let to = To { client, ns, hostname, port: (*port)?, subset, layer, payload };
         self.upstreams.find(cx, gateway, to).map(|found| found.cluster)
     }
 
@@ -183,7 +187,8 @@ impl Sources {
     fn upstream(&self, cx: &Cx<'_>, by: By<'_>, rule: &Rule, to: &Backend, layer: Layer) -> Option<Found> {
         let Backend { ns, hostname, port, subset } = to;
         let client: &Ns = &rule.route.name.ns;
-        let to = To { client, ns, hostname, port: port.unwrap_or(by.port), subset, layer };
+        let payload = if rule.route.kind == Kind::GRPCRoute { Payload::Grpc } else { by.payload };
+        let to = To { client, ns, hostname, port: port.unwrap_or(by.port), subset, layer, payload };
         self.upstreams.find(cx, by.gateway, to)
     }
 }

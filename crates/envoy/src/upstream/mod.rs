@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use crate::key::{ClusterKey, Layer, PortKey};
+use crate::key::{ClusterKey, Layer, Payload, PortKey};
 use crate::locality::Preference;
 use crate::port::{self, Port, Traffic};
 
@@ -48,6 +48,8 @@ pub(crate) enum Unsaid {
     AsClient,
     /// HTTP/1.1: who calls from outside does not know.
     Http1,
+    /// HTTP/2, since it is gRPC.
+    Http2,
     /// That which the server takes, as TLS tells.
     Negotiated,
 }
@@ -130,6 +132,7 @@ pub(crate) struct To<'a> {
     /// The subset; empty for all of it.
     pub subset: &'a Str,
     pub layer: Layer,
+    pub payload: Payload,
 }
 
 impl Upstreams {
@@ -195,17 +198,32 @@ impl Upstreams {
             port: to.port,
             subset: to.subset.clone(),
         };
-        let key = ClusterKey {
+        let mut key = ClusterKey {
             gateway: gateway.clone(),
             service,
             port: to.port,
             layer: destination.waypoints.contains(gateway).then_some(layer),
             subset: to.subset.clone(),
             client: self.rules.of_client(cx, &path.path),
+            payload: Payload::Unknown,
         };
+        if to.payload != Payload::Unknown && cx.get(self.edges, gateway).is_some() {
+            key.payload = self.payload(cx, &key, to.payload);
+        }
         // Read so that there is such a cluster.
         cx.memo(self.wanted, &key);
         Some(Found { cluster: key.name(), path })
+    }
+
+    /// Returns what payload to an upstream, if the way there is another one for that.
+    fn payload(self, cx: &Cx<'_>, key: &ClusterKey, payload: Payload) -> Payload {
+        let Some(upstream) = self.of(cx, key) else { return Payload::Unknown };
+        let differs = match payload {
+            Payload::Unknown => false,
+            Payload::Tls => self.way(cx, key, &upstream).security.is_some(),
+            Payload::Grpc => !matches!(upstream.port.protocol, PortProtocol::Http2 | PortProtocol::Grpc),
+        };
+        if differs { payload } else { Payload::Unknown }
     }
 
     /// Returns what of a request to an upstream is hashed, if its endpoints are chosen so.
@@ -256,10 +274,12 @@ impl Upstreams {
         // A waypoint does it for whatever goes through it.
         let security = match to.waypoint {
             Some(_) => None,
+            None if key.payload == Payload::Tls => None,
             None => self.security.of(cx, &key.gateway, &to.port, to.policy(), is_requests),
         };
         let unsaid = match (cx.get(self.edges, &key.gateway), &security) {
             (None, _) => Unsaid::AsClient,
+            (Some(_), None) if key.payload == Payload::Grpc => Unsaid::Http2,
             (Some(_), None) => Unsaid::Http1,
             (Some(_), Some(_)) => Unsaid::Negotiated,
         };
