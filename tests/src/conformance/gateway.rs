@@ -16,10 +16,8 @@ pub struct GatewayRun<'a> {
     pub release: Release,
     /// The program of the node, with that of the control plane beside it.
     pub node: &'a Path,
-    /// The tests that are run, by name; all where this is empty.
+    /// The tests that are run, by name; all whose features the class claims where this is empty.
     pub only: &'a [&'a str],
-    /// The features that tests may need; those that the class claims where this is empty.
-    pub features: &'a [&'a str],
     /// Further flags of the suite; where one is given twice, the last counts.
     pub flags: &'a [String],
 }
@@ -45,9 +43,7 @@ impl GatewayRun<'_> {
         // The suite gives up at once on a class that is not there; the control plane makes it.
         let waited = until(LIMIT, async || Ok(class(cluster.client()).await.ok())).await;
         waited.with_context(|| format!("there is no GatewayClass {CLASS}"))?;
-        let features =
-            (!self.features.is_empty()).then(|| format!("--supported-features={}", self.features.join(",")));
-        let arguments = gateway_arguments().into_iter().chain(features).chain(self.flags.iter().cloned());
+        let arguments = gateway_arguments().into_iter().chain(self.flags.iter().cloned());
         let suite = cluster.within(suite);
         let outcome = run_suite(suite, &name, &cluster.kubeconfig(), self.only, arguments).await;
         cluster.keep_logs()?;

@@ -4,10 +4,16 @@
 mod environment;
 mod run;
 mod told;
+mod traffic;
 
 use pilothouse_tests::conformance::Release;
 
 #[tokio::test]
 async fn v1_6_3() -> anyhow::Result<()> {
     run::conforms(Release::V1_6_3).await.map(drop)
+}
+
+#[tokio::test]
+async fn v1_6_3_gateway() -> anyhow::Result<()> {
+    traffic::conforms(Release::V1_6_3).await
 }

@@ -1,7 +1,7 @@
 //! One run of the suite of a release.
 
 use super::environment::{self, variable};
-use super::told::{WANTS_NO_SUPPORT, tell, told};
+use super::told::{tell, told};
 use anyhow::{bail, ensure};
 use pilothouse_tests::conformance::{Channel, Outcome, Release, Run};
 use pilothouse_tests::program::program;
@@ -20,34 +20,18 @@ pub async fn conforms(release: Release) -> anyhow::Result<Outcome> {
         Some(other) => bail!("CONFORMANCE_CHANNEL={other}: it is standard or experimental"),
     };
     let tests = variable("CONFORMANCE_TESTS");
-    let mut only = release.status_tests();
-    let mut flags = Vec::new();
-    let mut may_skip = false;
-    match tests.as_deref() {
-        None | Some("status") => {
-            let built: Vec<&str> = plane::FEATURES.iter().map(|feature| feature.name).collect();
-            flags.push(format!("--supported-features={}", built.join(",")));
-        }
-        Some("claimed") => {
-            only.retain(|name| *name != WANTS_NO_SUPPORT);
-            may_skip = true;
-        }
-        Some("all") => {
-            only.clear();
-            may_skip = true;
-        }
-        Some(names) => only = names.split(',').collect(),
-    }
-    flags.extend(environment::flags());
+    let only = match tests.as_deref() {
+        None => release.status_tests(),
+        Some(names) => names.split(',').collect(),
+    };
+    let flags = environment::flags();
     let run = Run { release, channel, control_plane: &control_plane, only: &only, flags: &flags };
     let outcome = run.outcome().await?;
     tell(&told(&format!("Gateway API {}, {channel:?}", release.tag()), &only, &outcome)?)?;
     ensure!(outcome.failed.is_empty(), "{} tests failed", outcome.failed.len());
-    if !may_skip {
-        // What is not claimed is skipped, and so a claim cannot be forgotten in silence.
-        let left_out: Vec<_> = only.iter().filter(|&&name| !outcome.passed.contains(name)).collect();
-        ensure!(left_out.is_empty(), "not run, since no such feature is claimed: {left_out:?}");
-    }
+    // What is not claimed is skipped, and so a claim cannot be forgotten in silence.
+    let left_out: Vec<_> = only.iter().filter(|&&name| !outcome.passed.contains(name)).collect();
+    ensure!(left_out.is_empty(), "not run, since no such feature is claimed: {left_out:?}");
     ensure!(!outcome.passed.is_empty(), "no test passed");
     Ok(outcome)
 }

@@ -4,10 +4,6 @@ use pilothouse_tests::conformance::{Outcome, PROFILES};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-/// Of tests without claims: it wants a listener refused that is accepted, since its feature is built, and not
-/// claimed while no traffic shows it.
-pub const WANTS_NO_SUPPORT: &str = "TLSRouteListenerTerminateNotSupported";
-
 /// Writes past the capture of the test harness: what is left out is told also where nothing fails.
 pub fn tell(text: &str) -> anyhow::Result<()> {
     Ok(std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes())?)
@@ -39,7 +35,6 @@ fn why(name: &str, features: &[String], only: &[&str]) -> &'static str {
     match () {
         () if needs("Mesh") => "they test a mesh, with traffic",
         () if needs("UDPRoute") => "UDPRoute is not supported",
-        () if name == WANTS_NO_SUPPORT => "it is for those who do not support what is built here",
         () if only.is_empty() || only.contains(&name) => "a feature that they need is not claimed",
         () => "they need traffic, or were not asked for",
     }
