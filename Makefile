@@ -82,5 +82,19 @@ bench-mesh: ## A real API server, a release build and LOAD_STREAMS streams
 	$(CARGO) build --locked --profile bench -p pilothouse-cli -p pilothouse-load
 	tests/load/run.sh $(LOAD_NAMESPACES) $(LOAD_STREAMS)
 
-fuzz: ## A minute of every fuzz target (needs a nightly toolchain, cargo-fuzz and a C++ compiler)
-	for target in $$($(CARGO) fuzz list); do $(CARGO) +nightly fuzz run $$target -- -max_total_time=60 || exit 1; done
+# What cargo-fuzz gives the compiler: libFuzzer is led by the edges and the comparisons that an input reaches.
+FUZZ_FLAGS = --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+	-Cllvm-args=-sanitizer-coverage-trace-compares -Cllvm-args=-simplifycfg-branch-fold-threshold=0
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?= $(patsubst fuzz/fuzz_targets/%.rs,%,$(wildcard fuzz/fuzz_targets/*.rs))
+# Named, so that the flags are not for build scripts and macros.
+FUZZ_HOST = $(shell rustc --print host-tuple)
+
+fuzz: ## A minute of every fuzz target (FUZZ_TARGETS, FUZZ_SECONDS; needs a C++ compiler)
+	RUSTFLAGS='$(FUZZ_FLAGS)' $(CARGO) build --locked --profile fuzz -p pilothouse-fuzz --bins --target $(FUZZ_HOST)
+	for target in $(FUZZ_TARGETS); do \
+		mkdir -p fuzz/corpus/$$target fuzz/artifacts/$$target && \
+		$${CARGO_TARGET_DIR:-target}/$(FUZZ_HOST)/fuzz/$$target -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 \
+			-artifact_prefix=fuzz/artifacts/$$target/ fuzz/corpus/$$target || exit 1; \
+	done

@@ -1,8 +1,8 @@
-//! How a fuzz target is run: by cargo-fuzz, or over files.
+//! How a fuzz target is run: by libFuzzer, or over files.
 //!
-//! Only cargo-fuzz, which sets `cfg(fuzzing)`, needs libFuzzer and with it a C++ compiler. Elsewhere a target is a program
-//! that is compiled and linted like any other, and runs once over each file that it is given: what cargo-fuzz found, for
-//! example.
+//! Only `make fuzz` and cargo-fuzz, which set `cfg(fuzzing)`, need libFuzzer and with it a C++ compiler. Elsewhere a
+//! target is a program that is compiled and linted like any other, and runs once over each file that it is given: what
+//! libFuzzer found, for example.
 //!
 //! What a target does is a function here, where it wants to be run by tests as well (`tests/bounded.rs`).
 
