@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"strings"
 
 	v1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -13,9 +14,10 @@ import (
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 )
 
-// scheduler binds each pending pod to the node with the fewest pods, of those
-// that its node selector and affinity allow. It knows neither resources nor
-// taints, and leaves pods of another scheduler and gated ones alone.
+// scheduler binds each pending pod to the node with the fewest pods of its
+// namespace, then with the fewest at all, of those that its node selector and
+// affinity allow. It knows neither resources nor taints, and leaves pods of
+// another scheduler and gated ones alone.
 type scheduler struct {
 	client kubernetes.Interface
 	pods   corelisters.PodLister
@@ -79,9 +81,18 @@ func (s *scheduler) look(ctx context.Context, key string) error {
 
 // nodeFor returns the name of the node for a pod, or none if none is allowed.
 func (s *scheduler) nodeFor(pod *v1.Pod) (string, error) {
-	count := map[string]int{}
-	for _, b := range s.bound {
-		count[b.node]++
+	all, near := map[string]int{}, map[string]int{}
+	for key, b := range s.bound {
+		all[b.node]++
+		if strings.HasPrefix(key, pod.Namespace+"/") {
+			near[b.node]++
+		}
+	}
+	fewer := func(one, other string) bool {
+		if near[one] != near[other] {
+			return near[one] < near[other]
+		}
+		return all[one] < all[other]
 	}
 	required := nodeaffinity.GetRequiredNodeAffinity(pod)
 	best := ""
@@ -90,7 +101,7 @@ func (s *scheduler) nodeFor(pod *v1.Pod) (string, error) {
 		if matches, err := required.Match(node); err != nil || !matches {
 			continue
 		}
-		if best == "" || count[node.Name] < count[best] {
+		if best == "" || fewer(node.Name, best) {
 			best = node.Name
 		}
 	}

@@ -123,10 +123,8 @@ impl Run<'_> {
         self.install(&server).await.context("the definitions of kinds cannot be installed")?;
         let said = out.join(format!("{tag}-control-plane.log"));
         let mut control_plane = self.start(&server, &said)?;
-        // The suite gives up at once on a class that is not there; the control plane makes it.
         let client = server.client().await?;
-        let waited = until(LIMIT, async || Ok(class(&client).await.ok())).await;
-        waited.with_context(|| format!("there is no GatewayClass {CLASS}; see {}", said.display()))?;
+        claimed(&client).await.with_context(|| format!("see {}", said.display()))?;
         let arguments = gateway_arguments().into_iter().chain(self.flags.iter().cloned());
         let suite = Command::new(suite);
         let mut outcome = run_suite(suite, tag, &server.kubeconfig(), self.only, arguments).await?;
@@ -229,6 +227,14 @@ async fn run_suite(
 async fn class(client: &kube::Client) -> anyhow::Result<Value> {
     let path = format!("/apis/gateway.networking.k8s.io/v1/gatewayclasses/{CLASS}");
     Ok(client.request(http::Request::get(path).body(Vec::new())?).await?)
+}
+
+/// Waits until the class claims features: the suite gives up at once on one that is not there or does not. The control
+/// plane makes it, and writes its status afterwards.
+async fn claimed(client: &kube::Client) -> anyhow::Result<()> {
+    let claims = async || Ok(class(client).await.ok().filter(|class| !supported_features(class).is_empty()));
+    let waited = until(LIMIT, claims).await;
+    waited.map(drop).with_context(|| format!("there is no GatewayClass {CLASS} that claims features"))
 }
 
 /// The names of the features that a class claims, in its order.

@@ -2,9 +2,7 @@
 //! address, and what it sends requests to is upstream's own server.
 
 use super::cluster::NodeCluster;
-use super::{CLASS, Outcome, Release, class, gateway_arguments, run_suite, supported_features};
-use crate::apiserver::{LIMIT, until};
-use anyhow::Context;
+use super::{Outcome, Release, claimed, class, gateway_arguments, run_suite, supported_features};
 use std::path::Path;
 
 /// The image of the suite's servers, and where their source is: the module of a later one is not served by proxies.
@@ -40,9 +38,7 @@ impl GatewayRun<'_> {
         let arguments = [image, "--".to_owned(), "--deploy-gateways=true".to_owned()];
         let cluster = NodeCluster::start(self.node, &name, &arguments).await?;
         cluster.install(module).await?;
-        // The suite gives up at once on a class that is not there; the control plane makes it.
-        let waited = until(LIMIT, async || Ok(class(cluster.client()).await.ok())).await;
-        waited.with_context(|| format!("there is no GatewayClass {CLASS}"))?;
+        claimed(cluster.client()).await?;
         let arguments = gateway_arguments().into_iter().chain(self.flags.iter().cloned());
         let suite = cluster.within(suite);
         let outcome = run_suite(suite, &name, &cluster.kubeconfig(), self.only, arguments).await;
