@@ -55,6 +55,16 @@ pub enum Target {
     Service(ServiceTarget),
 }
 
+impl Target {
+    /// Returns the listener, if it is one.
+    pub fn listener(&self) -> Option<&ListenerKey> {
+        match self {
+            Self::Listener(listener) => Some(listener),
+            Self::Service(_) => None,
+        }
+    }
+}
+
 /// A service as a parent of routes.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct ServiceTarget {

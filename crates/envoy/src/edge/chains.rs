@@ -1,7 +1,7 @@
 //! The listeners of Envoy: one for each port, whose chains are what authors call listeners.
 
 use engine::{Builder, Cx, Index, Table};
-use gateway::{Host, HostKey, Listener, ListenerKey, Protocol, Target};
+use gateway::{Host, HostKey, Listener, ListenerKey, Protocol};
 use mesh::destination::Families;
 use model::Str;
 use output::Encoded;
@@ -26,10 +26,7 @@ pub(super) fn declare(
     of: Inputs,
 ) -> Table<EdgePort, Encoded> {
     let streams = b.index(gateway.routing.streams[0], "stream_hostname_by_listener", |key: &HostKey, _| {
-        match &key.target {
-            Target::Listener(listener) => Some(listener.clone()),
-            Target::Service(_) => None,
-        }
+        key.target.listener().cloned()
     });
     let (gateways, listeners, settings) = (gateway.gateways, gateway.listeners, of.settings);
     // A row of its own, which a certificate's renewal leaves as it is. There is none where TLS cannot be: nobody is answered
@@ -131,8 +128,7 @@ impl Reader<'_> {
         let EdgePort { gateway, port } = self.edge.port;
         let by = By { gateway, port: *port, payload };
         let chain = |(host, rules): (HostKey, Arc<Host>)| {
-            let is_its = |port: Option<u16>| port.is_none_or(|of| of == self.edge.port.port);
-            let first = rules.rules.iter().find(|placed| is_its(placed.port))?;
+            let first = rules.rules.iter().find(|placed| placed.is_at(self.edge.port.port))?;
             let streams = self.of.sources.streams_of(self.cx, by, &first.rule);
             let name = format!("{key}|{}", host.hostname);
             let to = (streams.shares.as_slice(), &streams.limits);

@@ -1,7 +1,7 @@
 //! The scopes of requests: one for each hostname, and one of each port that tells which there are.
 
 use engine::{Builder, Table};
-use gateway::{Class, HostKey, ListenerKey, Protocol, Target};
+use gateway::{Class, HostKey, ListenerKey, Protocol};
 use model::Str;
 use output::Encoded;
 
@@ -18,13 +18,12 @@ pub(super) fn declare(
 ) -> Table<ResourceKey, Encoded> {
     let listeners = gateway.listeners;
     b.expand("edge_hostname_scopes", gateway.routing.requests[0], move |cx, key, host| {
-        let Target::Listener(at) = &key.target else { return Vec::new() };
+        let Some(at) = key.target.listener() else { return Vec::new() };
         let Some(listener) = cx.get(listeners, at).filter(|of| of.class == Class::Gateway) else {
             return Vec::new();
         };
         let by = By { gateway: &at.gateway, port: listener.port, payload: Payload::Unknown };
-        let is_its = |port: Option<u16>| port.is_none_or(|port| port == listener.port);
-        let rules = host.rules.iter().filter(|placed| is_its(placed.port));
+        let rules = host.rules.iter().filter(|placed| placed.is_at(listener.port));
         let rules: Vec<Routed> = rules.map(|placed| sources.routed(cx, by, placed.rule.clone())).collect();
         let is_tls = listener.protocol == Ok(Protocol::Https);
         let of_listener = is_tls.then(|| at.to_string());
@@ -48,13 +47,10 @@ pub(super) fn declare_all(
 ) -> Table<EdgePort, Encoded> {
     // Rows of their own: rules change more often than hostnames.
     let wide = b.derive("wide_hostnames", gateway.routing.requests[0], |_, key: &HostKey, _| {
-        let is_wide = key.hostname.starts_with('*') && matches!(key.target, Target::Listener(_));
+        let is_wide = key.hostname.starts_with('*') && key.target.listener().is_some();
         is_wide.then_some(())
     });
-    let wide = b.index(wide, "wide_hostname_by_listener", |key: &HostKey, ()| match &key.target {
-        Target::Listener(listener) => Some(listener.clone()),
-        Target::Service(_) => None,
-    });
+    let wide = b.index(wide, "wide_hostname_by_listener", |key: &HostKey, ()| key.target.listener().cloned());
     b.group("edge_hostnames", by_port, move |cx, key: &EdgePort, listeners| {
         let takes = |of: &Protocol| matches!(of, Protocol::Http | Protocol::Https);
         let takes_requests = listeners.iter().filter(|(_, of)| of.protocol.as_ref().is_ok_and(takes));

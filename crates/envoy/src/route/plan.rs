@@ -141,8 +141,7 @@ impl Sources {
             return Vec::new();
         };
         let is_its = |placed: &&Placed| {
-            placed.port.is_none_or(|port| port == key.port)
-                && placed.callers.as_ref().is_none_or(|ns| *ns == key.waypoint.ns)
+            placed.is_at(key.port) && placed.callers.as_ref().is_none_or(|ns| *ns == key.waypoint.ns)
         };
         host.rules.iter().filter(is_its).cloned().collect()
     }

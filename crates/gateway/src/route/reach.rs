@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use super::backend::Backends;
 use super::kinds::PerKind;
 use super::parent::Attachments;
-use crate::key::{ServiceTarget, Target};
+use crate::key::ServiceTarget;
 
 /// A gateway at which some route leads to a service.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -33,10 +33,7 @@ pub(crate) fn declare(
             let parents = cx.get(attachments.parents, name)?;
             let gateways: BTreeSet<&Name> = parents
                 .attached()
-                .filter_map(|attached| match &attached.target {
-                    Target::Listener(listener) => Some(&listener.gateway),
-                    Target::Service(_) => None,
-                })
+                .filter_map(|attached| Some(&attached.target.listener()?.gateway))
                 .collect();
             if gateways.is_empty() {
                 return None;

@@ -53,8 +53,7 @@ impl Host {
     /// depends on a response (retries, timeouts) are not looked at.
     pub fn outcome(&self, request: &Request) -> (Option<&Placed>, Outcome<'_>) {
         let is_for = |placed: &&Placed| {
-            placed.port.is_none_or(|port| port == request.port)
-                && placed.callers.as_ref().is_none_or(|ns| **ns == *request.caller)
+            placed.is_at(request.port) && placed.callers.as_ref().is_none_or(|ns| **ns == *request.caller)
         };
         let mut rules = self.rules.iter().filter(is_for).peekable();
         if rules.peek().is_none() {

@@ -16,3 +16,10 @@ pub struct Placed {
     /// names; `None` for all.
     pub callers: Option<Ns>,
 }
+
+impl Placed {
+    /// Tells whether it is for a port.
+    pub fn is_at(&self, port: u16) -> bool {
+        self.port.is_none_or(|of| of == port)
+    }
+}
