@@ -10,9 +10,10 @@ use crate::key::{
 };
 use crate::policy;
 use crate::port::{self, Port, Traffic};
-use crate::route::{self, Routes, Sources, Streams};
+use crate::route::{self, Routes, Sources};
 use crate::send::{CLUSTERS, LISTENERS, SCOPES, alike, all_alike, resource, send};
 use crate::settings::Settings;
+use crate::upstream::Streams;
 use crate::{cluster, connect, listener};
 
 /// What they are made from.
@@ -76,7 +77,7 @@ fn port_listeners(
             let listener = listener::of_port(
                 &name,
                 port.traffic(),
-                (&streams.shares, &streams.limits),
+                &streams,
                 policies.as_deref(),
                 normalization,
                 settings.access_log(cx).as_ref(),

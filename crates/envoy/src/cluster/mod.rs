@@ -94,8 +94,10 @@ pub(crate) fn of_upstream(name: &str, members: Members, of: &Upstream, way: &Way
     let policy = &of.policy().port;
     let none = ConnectionPool::default();
     let pool = policy.connections.as_ref().unwrap_or(&none);
-    let options = pool::protocol(of.port.protocol, pool, way.unsaid);
     let is_asked = matches!(members, Members::Asked);
+    // Envoy wants names of requests to be verified, also where there are none.
+    let options = pool::protocol(of.port.protocol, pool, way.unsaid)
+        .or_else(|| is_asked.then(|| pool::as_client(pool)));
     let is_by_name = !matches!(members, Members::Named(..));
     let (lb_policy, lb_config) = match is_asked {
         true => (LbPolicy::ClusterProvided, None),

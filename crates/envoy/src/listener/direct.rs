@@ -10,7 +10,7 @@ use crate::key::{DIRECT, ENCAP};
 use crate::message::network_filter;
 use crate::policy::Policies;
 use crate::port::Traffic;
-use crate::upstream::StreamLimits;
+use crate::upstream::Streams;
 
 /// Returns what takes any port of any workload, and sends it where the CONNECT was to.
 pub(crate) fn direct(
@@ -18,9 +18,8 @@ pub(crate) fn direct(
     normalization: PathNormalization,
     log: Option<&AccessLog>,
 ) -> Listener {
-    let to = [(ENCAP.to_owned(), 1)];
-    let mut listener =
-        of_port(DIRECT, Traffic::Either, (&to, &StreamLimits::default()), policies, normalization, log);
+    let to = Streams { shares: vec![(ENCAP.to_owned(), 1)], ..Streams::default() };
+    let mut listener = of_port(DIRECT, Traffic::Either, &to, policies, normalization, log);
     // Whom the next connection within Envoy dials.
     let address =
         SetFilterState { on_new_connection: vec![state(DIALLED, "", "%DOWNSTREAM_LOCAL_ADDRESS%")] };

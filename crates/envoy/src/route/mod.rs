@@ -12,5 +12,5 @@ mod session;
 
 pub(crate) use action::Origin;
 pub(crate) use edge::{Hostname, Listened, hostname, listeners};
-pub(crate) use plan::{By, Routed, Routes, Sources, Streams};
+pub(crate) use plan::{By, Routed, Routes, Sources};
 pub(crate) use scope::{Connect, connect, direct, requests};
