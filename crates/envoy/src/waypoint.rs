@@ -55,6 +55,10 @@ pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, mesh: &mesh::Tables, o
             Some(key.resource(encoded))
         });
     }
+    if destinations.is_multi_network {
+        let names = connect::declare_by_name(b, ports, policies);
+        send(b, out, names, ResourceType::ScopedRoute, SCOPES);
+    }
     declare_of_every(b, out, destinations, settings);
     declare_of_workloads(b, out, policies, of);
     policies
@@ -97,10 +101,14 @@ fn declare_of_every(b: &mut Builder, out: &mut Outputs, destinations: Destinatio
         all_alike(waypoint, cx.single(fixed).as_deref())
     });
     send(b, out, clusters, ResourceType::Cluster, CLUSTERS);
+    let by_name = destinations.is_multi_network;
     let fixed = b.memo("listeners_of_every_waypoint", move |cx, families: &Families| {
         let (domains, log) = (settings.trust_domains(cx), settings.access_log(cx));
         Some(vec![
-            alike(CONNECT_TERMINATE, &listener::connect_terminate(&domains, *families, log.as_ref())),
+            alike(
+                CONNECT_TERMINATE,
+                &listener::connect_terminate(&domains, *families, by_name, log.as_ref()),
+            ),
             alike(MAIN_INTERNAL, &listener::main_internal(settings.normalization(cx), log.as_ref())),
         ])
     });

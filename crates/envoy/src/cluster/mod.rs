@@ -215,6 +215,17 @@ fn internal_socket(within: TransportSocket, passes_metadata: bool) -> TransportS
     transport_socket("internal_upstream", &transport)
 }
 
+/// Returns the cluster of what takes HBONE, for what is HBONE already.
+pub(crate) fn of_tunnels(name: &str) -> Cluster {
+    let (lb_policy, lb_config) = balance::algorithm(None);
+    Cluster {
+        eds_cluster_config: Some(EdsClusterConfig { eds_config: Some(ads()), service_name: String::new() }),
+        lb_policy: lb_policy.into(),
+        lb_config,
+        ..named(name, DiscoveryType::Eds)
+    }
+}
+
 /// Returns the cluster that leads to the internal listener of its name.
 pub(crate) fn of_listener(name: &str) -> Cluster {
     let endpoint = Endpoint { address: Some(internal_address(name, "")) };

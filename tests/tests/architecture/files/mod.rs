@@ -108,7 +108,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "endpoint policy",
             "cluster listener",
             "route",
-            "connect edge outbound",
+            "connect east_west edge outbound",
             "waypoint",
             "lib",
         ],
