@@ -88,7 +88,7 @@ pub(super) fn bytes(
     let forward = asked.as_ref().map(|(_, port)| {
         let port = PortSpecifier::PortValue((*port).into());
         let config = ForwardProxy { dns_cache_config: Some(names()), port_specifier: Some(port) };
-        network_filter("envoy.filters.network.sni_dynamic_forward_proxy", &config)
+        network_filter("sni_dynamic_forward_proxy", &config)
     });
     chain.filters = deciding.into_iter().chain(forward).chain(chain.filters).collect();
     // What asks for nothing, or for another host, finds no chain.
