@@ -67,6 +67,8 @@ macro_rules! for_each_kind {
             PeerAuthentication(PeerAuthentication, peerauthentications, peer_authentication::parse) { "security.istio.io" "v1" Namespaced }
             /// `RequestAuthentication`.
             RequestAuthentication(RequestAuthentication, requestauthentications, request_authentication::parse) { "security.istio.io" "v1" Namespaced }
+            /// `Telemetry`.
+            Telemetry(Telemetry, telemetries, telemetry::parse) { "telemetry.istio.io" "v1" | "v1alpha1" Namespaced }
             /// `ServiceEntry`.
             ServiceEntry(ServiceEntry, serviceentries, service_entry::parse) { "networking.istio.io" "v1" Namespaced }
             /// `WorkloadEntry`.
@@ -257,8 +259,6 @@ unread_kinds! {
         "write a WorkloadEntry for each machine"
     ProxyConfig(proxyconfigs) { "networking.istio.io" "v1beta1" }
         "there are no Envoys to set: ztunnels are set by their chart"
-    Telemetry(telemetries) { "telemetry.istio.io" "v1" | "v1alpha1" }
-        "ztunnels have metrics and access logs of connections by themselves"
     WasmPlugin(wasmplugins) { "extensions.istio.io" "v1alpha1" }
         "a ztunnel runs no extensions"
     TrafficExtension(trafficextensions) { "extensions.istio.io" "v1alpha1" }

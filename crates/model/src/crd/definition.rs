@@ -2,7 +2,7 @@
 
 use super::schema;
 use super::{AuthorizationPolicySpec, PeerAuthenticationSpec, ServiceEntrySpec, WorkloadEntrySpec};
-use super::{DestinationRuleSpec, RequestAuthenticationSpec, ServiceEntryStatus, Status, VirtualServiceSpec};
+use super::{DestinationRuleSpec, RequestAuthenticationSpec, ServiceEntryStatus, Status, TelemetrySpec, VirtualServiceSpec};
 use crate::{Kind, Scope, yaml};
 use serde_json::{Value, json};
 
@@ -67,6 +67,18 @@ const DEFINITIONS: &[Definition] = &[
         columns: &[AGE],
         description: "RequestAuthentication says which tokens of requests are good.",
         spec: schema::of::<RequestAuthenticationSpec>,
+        status: schema::of::<Status>,
+        spec_required: false,
+    },
+    Definition {
+        kind: Kind::Telemetry,
+        singular: "telemetry",
+        short: "telemetry",
+        category: "telemetry-istio-io",
+        versions: &["v1", "v1alpha1"],
+        columns: &[AGE],
+        description: "Telemetry says what is logged, counted and traced of traffic.",
+        spec: schema::of::<TelemetrySpec>,
         status: schema::of::<Status>,
         spec_required: false,
     },

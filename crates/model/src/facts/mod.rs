@@ -26,6 +26,7 @@ mod request_authentication;
 mod route;
 mod service;
 mod service_entry;
+mod telemetry;
 mod virtual_service;
 mod with_meta;
 mod workload_entry;
@@ -74,6 +75,9 @@ pub use route::{
 };
 pub use service::{IpFamily, Protocol, Service, ServicePort, ServiceType, TargetPort};
 pub use service_entry::{Resolution, ServiceEntry, ServiceEntryAddress, ServiceEntryPort};
+pub use telemetry::{
+    AccessLogging, Metric, Metrics, MetricsOverride, SpanTag, Telemetry, Tracing, TrafficMode,
+};
 pub use virtual_service::{Ignored, VirtualService};
 pub use workload_entry::{EntryAddress, WorkloadEntry, WorkloadEntrySpec};
 
