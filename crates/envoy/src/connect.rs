@@ -6,9 +6,10 @@ use output::Encoded;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::key::{AddressKey, DIRECT, Layer, MAIN_INTERNAL, PortKey, inbound, port_listener};
+use crate::key::{AddressKey, DIRECT, Layer, PortKey, inbound, port_listener};
 use crate::policy;
 use crate::port::{Port, Traffic};
+use crate::profile::Profiles;
 use crate::route::{self, Connect};
 
 /// Declares the scopes of CONNECTs, by waypoint and address: of those that ports of services have, and of those that
@@ -16,17 +17,17 @@ use crate::route::{self, Connect};
 pub(crate) fn declare(
     b: &mut Builder,
     ports: Table<PortKey, Port>,
-    policies: policy::Tables,
+    (policies, profiles): (policy::Tables, Profiles),
     workloads: Table<CalledWorkload, ()>,
 ) -> [Table<AddressKey, Encoded>; 2] {
     let ports_at = b.index(ports, "waypoint_port_by_address", addresses);
     let workloads_at = b.index(workloads, "workload_by_address", |key, ()| [workload_address(key)]);
     let of_ports = b.group("connect_scopes", ports_at, move |cx, key: &AddressKey, ports| {
-        Some(scope(cx, key, ports, policies, cx.any(workloads_at, key)))
+        Some(scope(cx, key, ports, (policies, profiles), cx.any(workloads_at, key)))
     });
     let of_workloads =
         b.group("connect_scopes_of_workloads", workloads_at, move |cx, key: &AddressKey, _| {
-            (!cx.any(ports_at, key)).then(|| scope(cx, key, &[], policies, true))
+            (!cx.any(ports_at, key)).then(|| scope(cx, key, &[], (policies, profiles), true))
         });
     [of_ports, of_workloads]
 }
@@ -35,10 +36,10 @@ fn scope(
     cx: &Cx<'_>,
     key: &AddressKey,
     ports: &[(PortKey, Arc<Port>)],
-    policies: policy::Tables,
+    (policies, profiles): (policy::Tables, Profiles),
     has_workload: bool,
 ) -> Encoded {
-    let ports: Vec<_> = ports.iter().map(|(of, port)| Called::new(of, port)).collect();
+    let ports: Vec<_> = ports.iter().map(|(of, port)| Called::new(cx, profiles, of, port)).collect();
     let decisions: Vec<_> = ports
         .iter()
         // A port of requests has none of its own here, so that a policy's edit does not send them.
@@ -76,10 +77,10 @@ struct Called {
 }
 
 impl Called {
-    fn new(key: &PortKey, port: &Port) -> Self {
+    fn new(cx: &Cx<'_>, profiles: Profiles, key: &PortKey, port: &Port) -> Self {
         let traffic = port.traffic();
         let listener = if traffic == Traffic::Http {
-            MAIN_INTERNAL.to_owned()
+            profiles.listener(cx, key, port)
         } else {
             port_listener(key.port, &port.hostname)
         };

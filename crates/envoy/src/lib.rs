@@ -26,6 +26,7 @@
 
 pub mod bootstrap;
 
+mod attached;
 mod cluster;
 mod connect;
 mod edge;
@@ -39,6 +40,7 @@ mod message;
 mod outbound;
 mod policy;
 mod port;
+mod profile;
 mod route;
 mod send;
 mod settings;
@@ -49,6 +51,7 @@ mod waypoint;
 
 use engine::Builder;
 use output::Outputs;
+use profile::Profiles;
 use settings::Settings;
 use upstream::Upstreams;
 
@@ -61,9 +64,10 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, mesh: &mesh::Tables, gateway:
     let sources = route::Sources { routing: gateway.routing, upstreams };
     let endpoints = destinations.declare_endpoints(b);
     let settings = Settings::declare(b, mesh);
-    let policies =
-        waypoint::declare(b, out, mesh, waypoint::Inputs { destinations, endpoints, sources, settings });
-    let of_edge = edge::Inputs { destinations, sources, policies, settings };
+    let profiles = Profiles::declare(b, mesh, settings, sources);
+    let of_waypoints = waypoint::Inputs { destinations, endpoints, sources, settings, profiles };
+    let policies = waypoint::declare(b, out, mesh, of_waypoints);
+    let of_edge = edge::Inputs { destinations, sources, policies, settings, profiles };
     edge::declare(b, out, gateway, of_edge);
     let waypoints = outbound::Names {
         replaced: "replaced_instances",

@@ -1,6 +1,6 @@
 //! The listener of a port that is not HTTP alone.
 
-use model::facts::{AccessLog, PathNormalization};
+use model::facts::PathNormalization;
 use proto::envoy::config::listener::v3::{FilterChain, FilterChainMatch, Listener};
 use proto::envoy::extensions::filters::listener::http_inspector::v3::HttpInspector;
 use proto::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
@@ -12,6 +12,7 @@ use super::requests::requests;
 use crate::message::{duration, listener_filter, original_dst};
 use crate::policy::Policies;
 use crate::port::Traffic;
+use crate::profile::Profile;
 use crate::telemetry;
 use crate::upstream::StreamLimits;
 
@@ -23,9 +24,9 @@ pub(crate) fn of_port(
     (shares, limits): (&[(String, u32)], &StreamLimits),
     policies: Option<&Policies>,
     normalization: PathNormalization,
-    log: Option<&AccessLog>,
+    profile: &Profile,
 ) -> Listener {
-    let bytes = streams(name, (shares, limits), policies, log);
+    let bytes = streams(name, (shares, limits), policies, profile);
     // A client that waits for the server would wait for long: it is asked only where somebody has to know.
     let server_name = policies.is_some_and(Policies::asks_for_server_name);
     let inspectors = server_name.then(|| listener_filter("tls_inspector", &TlsInspector {}));
@@ -37,8 +38,10 @@ pub(crate) fn of_port(
         application_protocols: ["http/1.1", "h2c"].map(str::to_owned).to_vec(),
         ..FilterChainMatch::default()
     };
-    let listener =
-        internal(name, vec![FilterChain { filter_chain_match: Some(found), ..requests(normalization, log) }]);
+    let listener = internal(
+        name,
+        vec![FilterChain { filter_chain_match: Some(found), ..requests(normalization, profile) }],
+    );
     Listener {
         default_filter_chain: Some(bytes),
         listener_filters: listener_filters
@@ -53,7 +56,7 @@ pub(super) fn streams(
     name: &str,
     (shares, limits): (&[(String, u32)], &StreamLimits),
     policies: Option<&Policies>,
-    log: Option<&AccessLog>,
+    profile: &Profile,
 ) -> FilterChain {
     let cluster = match shares {
         [(cluster, _)] => tcp_proxy::ClusterSpecifier::Cluster(cluster.clone()),
@@ -75,7 +78,7 @@ pub(super) fn streams(
         idle_timeout: limits.idle_timeout.map(duration),
         max_downstream_connection_duration: limits.max_duration.map(duration),
         hash_policy: by_source.into_iter().collect(),
-        access_log: telemetry::of_streams(log),
+        access_log: telemetry::of_streams(&profile.reporting),
         access_log_options: Some(tcp_proxy::TcpAccessLogOptions { flush_access_log_on_connected: true }),
         ..TcpProxy::default()
     };

@@ -1,7 +1,6 @@
 //! The listener that takes HBONE.
 
 use model::TrustDomain;
-use model::facts::AccessLog;
 use proto::envoy::config::core::v3::{Http2ProtocolOptions, KeepaliveSettings, TrafficDirection};
 use proto::envoy::config::listener::v3::listener::{ConnectionBalanceConfig, connection_balance_config};
 use proto::envoy::config::listener::v3::{AdditionalAddress, FilterChain, Listener};
@@ -18,6 +17,7 @@ use super::state::{DESTINATION, HASHABLE, LOCAL_IP, STRING, state};
 use crate::key::{CONNECT_SCOPE, CONNECT_TERMINATE};
 use crate::message::{seconds, socket_address, transport_socket};
 use crate::policy::{PEER, SOURCE};
+use crate::profile::Profile;
 use crate::{telemetry, tls};
 use mesh::destination::{Families, HBONE};
 
@@ -25,7 +25,7 @@ use mesh::destination::{Families, HBONE};
 pub(crate) fn connect_terminate(
     trust_domains: &[TrustDomain],
     families: Families,
-    log: Option<&AccessLog>,
+    profile: &Profile,
 ) -> Listener {
     let own = |key: &str, value: &str| state(key, "", value);
     let hashable = |key: &str, value: &str| state(key, HASHABLE, value);
@@ -69,7 +69,7 @@ pub(crate) fn connect_terminate(
     filters.push(http_filter("destination", &destination));
     filters.push(router());
     let manager = HttpConnectionManager {
-        access_log: telemetry::of_connects(log),
+        access_log: telemetry::of_connects(&profile.reporting),
         http2_protocol_options: Some(Http2ProtocolOptions {
             max_concurrent_streams: Some(100),
             allow_connect: true,

@@ -2,7 +2,10 @@
 
 use super::schema;
 use super::{AuthorizationPolicySpec, PeerAuthenticationSpec, ServiceEntrySpec, WorkloadEntrySpec};
-use super::{DestinationRuleSpec, RequestAuthenticationSpec, ServiceEntryStatus, Status, TelemetrySpec, VirtualServiceSpec};
+use super::{
+    DestinationRuleSpec, RequestAuthenticationSpec, ServiceEntryStatus, Status, TelemetrySpec,
+    VirtualServiceSpec,
+};
 use crate::{Kind, Scope, yaml};
 use serde_json::{Value, json};
 

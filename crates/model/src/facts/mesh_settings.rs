@@ -1,4 +1,6 @@
-use super::{ExtensionProvider, Facts, LocalitySetting};
+use super::{
+    DefaultProviders, ExtensionProvider, Facts, LocalitySetting, TelemetryProvider, TracingDefaults,
+};
 use crate::{Diagnostic, Name, Selector, Str, TrustDomain};
 
 /// Visibility of a service to ztunnels (`serviceEntryVisibility`).
@@ -120,6 +122,8 @@ pub enum SettingsPart {
     PathNormalization,
     /// `extensionProviders`.
     ExtensionProviders,
+    /// `defaultProviders`.
+    DefaultProviders,
     /// `accessLogFile`, `accessLogFormat` and `accessLogEncoding`.
     AccessLog,
     /// `localityLbSetting`.
@@ -204,6 +208,12 @@ pub struct MeshSettings {
     pub path_normalization: PathNormalization,
     /// `extensionProviders`, in order: those that decide about requests.
     pub extension_providers: Vec<ExtensionProvider>,
+    /// `extensionProviders`, in order: those that get access logs, metrics or spans.
+    pub telemetry_providers: Vec<TelemetryProvider>,
+    /// `defaultProviders`.
+    pub default_providers: DefaultProviders,
+    /// `defaultConfig.tracing`.
+    pub tracing_defaults: TracingDefaults,
     /// `accessLogFile` and what is written there; `None` where nothing is.
     pub access_log: Option<AccessLog>,
     /// `localityLbSetting`.
@@ -230,6 +240,7 @@ impl MeshSettings {
                 SettingsPart::DefaultConfig => {
                     self.discovery_host.clone_from(&last.discovery_host);
                     self.gateway_topology = last.gateway_topology;
+                    self.tracing_defaults = last.tracing_defaults;
                 }
                 SettingsPart::DiscoverySelectors => {
                     self.discovery_selectors.clone_from(&last.discovery_selectors);
@@ -242,7 +253,9 @@ impl MeshSettings {
                 SettingsPart::PathNormalization => self.path_normalization = last.path_normalization,
                 SettingsPart::ExtensionProviders => {
                     self.extension_providers.clone_from(&last.extension_providers);
+                    self.telemetry_providers.clone_from(&last.telemetry_providers);
                 }
+                SettingsPart::DefaultProviders => self.default_providers.clone_from(&last.default_providers),
                 SettingsPart::AccessLog => self.access_log.clone_from(&last.access_log),
                 SettingsPart::LocalityLbSetting => self.locality.clone_from(&last.locality),
             }
@@ -281,6 +294,9 @@ impl Default for MeshSettings {
             ca_certificates: Vec::new(),
             path_normalization: PathNormalization::default(),
             extension_providers: Vec::new(),
+            telemetry_providers: Vec::new(),
+            default_providers: DefaultProviders::default(),
+            tracing_defaults: TracingDefaults::default(),
             access_log: None,
             locality: LocalitySetting::default(),
             refused: Vec::new(),

@@ -27,6 +27,7 @@ mod route;
 mod service;
 mod service_entry;
 mod telemetry;
+mod telemetry_provider;
 mod virtual_service;
 mod with_meta;
 mod workload_entry;
@@ -77,6 +78,10 @@ pub use service::{IpFamily, Protocol, Service, ServicePort, ServiceType, TargetP
 pub use service_entry::{Resolution, ServiceEntry, ServiceEntryAddress, ServiceEntryPort};
 pub use telemetry::{
     AccessLogging, Metric, Metrics, MetricsOverride, SpanTag, Telemetry, Tracing, TrafficMode,
+};
+pub use telemetry_provider::{
+    DefaultProviders, HttpExport, LogServer, OtelLog, OtelTracer, Sink, SinkService, TelemetryProvider,
+    TracingDefaults, ZipkinTracer,
 };
 pub use virtual_service::{Ignored, VirtualService};
 pub use workload_entry::{EntryAddress, WorkloadEntry, WorkloadEntrySpec};

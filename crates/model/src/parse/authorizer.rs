@@ -1,10 +1,16 @@
-//! `extensionProviders` of the mesh settings: those that decide about requests.
+//! `extensionProviders` of the mesh settings: those that decide about requests, and which others there are.
 
 use super::duration;
+use super::telemetry_provider::{
+    FileManifest, OtelLogManifest, OtelTracerManifest, ServerManifest, Sinks, ZipkinManifest,
+};
 use super::text::{Text, or_empty, shared_list};
-use crate::facts::{Authorizer, AuthorizerProtocol, ExtensionProvider, HttpAuthorizer, RequestBody};
+use crate::facts::{
+    Authorizer, AuthorizerProtocol, ExtensionProvider, HttpAuthorizer, RequestBody, TelemetryProvider,
+};
 use crate::shared;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -17,6 +23,25 @@ pub(super) struct ProviderManifest<'a> {
     envoy_ext_authz_http: Option<AuthorizerManifest<'a>>,
     #[serde(borrow, alias = "envoy_ext_authz_grpc")]
     envoy_ext_authz_grpc: Option<AuthorizerManifest<'a>>,
+    #[serde(borrow, alias = "envoy_file_access_log")]
+    envoy_file_access_log: Option<FileManifest<'a>>,
+    #[serde(borrow, alias = "envoy_http_als")]
+    envoy_http_als: Option<ServerManifest<'a>>,
+    #[serde(borrow, alias = "envoy_tcp_als")]
+    envoy_tcp_als: Option<ServerManifest<'a>>,
+    #[serde(borrow, alias = "envoy_otel_als")]
+    envoy_otel_als: Option<OtelLogManifest<'a>>,
+    prometheus: Option<IgnoredAny>,
+    #[serde(borrow)]
+    opentelemetry: Option<OtelTracerManifest<'a>>,
+    #[serde(borrow)]
+    zipkin: Option<ZipkinManifest<'a>>,
+}
+
+/// A provider, by what it is for.
+pub(super) enum Provider {
+    Authorizer(ExtensionProvider),
+    Telemetry(TelemetryProvider),
 }
 
 type List<'a> = Option<Vec<Text<'a>>>;
@@ -72,11 +97,24 @@ pub(super) struct Fault {
 }
 
 impl ProviderManifest<'_> {
-    /// Returns the provider; `None` for one that decides nothing.
+    /// Returns the provider; `None` for one of no use here.
     ///
     /// # Errors
     /// What of it cannot be understood.
-    pub(super) fn lower(self) -> Result<Option<ExtensionProvider>, Fault> {
+    pub(super) fn lower(self) -> Result<Option<Provider>, Fault> {
+        let name = shared(or_empty(&self.name));
+        let sinks = Sinks {
+            file: self.envoy_file_access_log,
+            http: self.envoy_http_als,
+            tcp: self.envoy_tcp_als,
+            otel_log: self.envoy_otel_als,
+            prometheus: self.prometheus,
+            opentelemetry: self.opentelemetry,
+            zipkin: self.zipkin,
+        };
+        if let Some(sink) = sinks.lower()? {
+            return Ok(Some(Provider::Telemetry(TelemetryProvider { name, sink })));
+        }
         let (authorizer, field, is_http) = match (self.envoy_ext_authz_http, self.envoy_ext_authz_grpc) {
             (Some(http), None) => (http, "envoyExtAuthzHttp", true),
             (None, Some(grpc)) => (grpc, "envoyExtAuthzGrpc", false),
@@ -92,7 +130,7 @@ impl ProviderManifest<'_> {
         let authorizer = authorizer.lower(is_http);
         let authorizer =
             authorizer.map_err(|fault| Fault { field: format!("{field}.{}", fault.field), ..fault })?;
-        Ok(Some(ExtensionProvider { name: shared(or_empty(&self.name)), authorizer }))
+        Ok(Some(Provider::Authorizer(ExtensionProvider { name, authorizer })))
     }
 }
 

@@ -22,7 +22,8 @@ const ROOTS: &[&str] = &[
     "xds",
 ];
 /// Names of types, which are values too.
-const TYPES: &[&str] = &["bool", "int", "uint", "double", "string", "bytes", "list", "map", "null_type", "type"];
+const TYPES: &[&str] =
+    &["bool", "int", "uint", "double", "string", "bytes", "list", "map", "null_type", "type"];
 /// Functions, how many arguments each has, and whether they are only there where Envoy is told so.
 const FUNCTIONS: &[(&str, usize, bool)] = &[
     ("size", 1, false),
@@ -59,8 +60,24 @@ const METHODS: &[(&str, usize, bool)] = &[
 ];
 /// Words that name nothing.
 const RESERVED: &[&str] = &[
-    "as", "break", "const", "continue", "else", "for", "function", "if", "import", "let", "loop", "package",
-    "namespace", "return", "var", "void", "while", "in",
+    "as",
+    "break",
+    "const",
+    "continue",
+    "else",
+    "for",
+    "function",
+    "if",
+    "import",
+    "let",
+    "loop",
+    "package",
+    "namespace",
+    "return",
+    "var",
+    "void",
+    "while",
+    "in",
 ];
 
 /// Where an expression is.
@@ -345,7 +362,8 @@ impl<'t> Parser<'t> {
         let letters = self.rest.find(|c: char| !matches!(c, 'b' | 'B' | 'r' | 'R')).unwrap_or(0);
         let (prefix, body) = self.rest.split_at(letters.min(2));
         let is_raw = prefix.contains(['r', 'R']);
-        let Some(quote) = ["\"\"\"", "'''", "\"", "'"].into_iter().find(|quote| body.starts_with(quote)) else {
+        let Some(quote) = ["\"\"\"", "'''", "\"", "'"].into_iter().find(|quote| body.starts_with(quote))
+        else {
             return Ok(None);
         };
         let mut text = String::new();
@@ -468,8 +486,12 @@ mod tests {
     fn a_command_of_a_format_makes_a_text_by_itself() {
         assert_eq!(in_format("string(destination.port)"), Ok("destination.port"));
         assert_eq!(in_format(" request.host "), Ok("request.host"));
-        for text in ["string(a)", "string(request.size) + string(response.size)", "')%'", "request.path.split('/')[0]"]
-        {
+        for text in [
+            "string(a)",
+            "string(request.size) + string(response.size)",
+            "')%'",
+            "request.path.split('/')[0]",
+        ] {
             assert!(in_format(text).is_err(), "{text:?}");
         }
     }

@@ -57,6 +57,7 @@ mod service;
 mod service_entry;
 mod session;
 mod telemetry;
+mod telemetry_provider;
 mod text;
 mod traffic_policy;
 mod uid;

@@ -283,8 +283,10 @@ impl OverrideManifest<'_> {
         let mut tags = BTreeMap::new();
         for (name, tag) in self.tag_overrides.unwrap_or_default() {
             let at = format!("{at}.tagOverrides[{}]", name.as_str());
-            let operation =
-                tag.operation.map(|of| of.pick(IS_REMOVED, code::FIELD, join(&at, "operation"))).transpose()?;
+            let operation = tag
+                .operation
+                .map(|of| of.pick(IS_REMOVED, code::FIELD, join(&at, "operation")))
+                .transpose()?;
             let mut value = or_empty(&tag.value);
             let is_removed = operation.unwrap_or(false);
             let fault = if !is_label(name.as_str()) {
@@ -381,10 +383,13 @@ impl SpanTagManifest<'_> {
         }
         let named = |of: Named<'_>, is_name: fn(u8) -> bool| {
             let (name, default) = (shared(or_empty(&of.name)), shared(or_empty(&of.default_value)));
-            let is_good = !name.is_empty() && name.bytes().all(is_name) && is_text(&name) && is_text(&default);
+            let is_good =
+                !name.is_empty() && name.bytes().all(is_name) && is_text(&name) && is_text(&default);
             is_good.then_some((name, default))
         };
-        let value = |of: Value<'_>| Some(shared(or_empty(&of.value))).filter(|text| !text.is_empty() && is_text(text));
+        let value = |of: Value<'_>| {
+            Some(shared(or_empty(&of.value))).filter(|text| !text.is_empty() && is_text(text))
+        };
         match (self.literal, self.environment, self.header, self.formatter) {
             (Some(literal), None, None, None) => {
                 let text = value(literal).ok_or(("literal.value", "it is no text of a tag".to_owned()))?;
@@ -392,13 +397,14 @@ impl SpanTagManifest<'_> {
             }
             (None, Some(variable), None, None) => {
                 let is_name = |b: u8| b.is_ascii_graphic() && b != b'=';
-                let (name, default) = named(variable, is_name)
-                    .ok_or(("environment", "it is no variable".to_owned()))?;
+                let (name, default) =
+                    named(variable, is_name).ok_or(("environment", "it is no variable".to_owned()))?;
                 Ok(SpanTag::Environment(name, default))
             }
             (None, None, Some(header), None) => {
                 let is_name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':');
-                let (name, default) = named(header, is_name).ok_or(("header", "it is no header".to_owned()))?;
+                let (name, default) =
+                    named(header, is_name).ok_or(("header", "it is no header".to_owned()))?;
                 Ok(SpanTag::Header(name, default))
             }
             (None, None, None, Some(format)) => {
