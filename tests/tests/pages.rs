@@ -233,7 +233,8 @@ fn the_page_of_diagnostics_explains_exactly_the_codes_of_the_code() -> anyhow::R
         folder::code::ALL.iter().all(|code| declared.contains(*code)),
         "declared codes are not all found"
     );
-    let page = std::fs::read_to_string(root().join("docs/reference/diagnostics.md"))?;
+    let page = |name: &str| std::fs::read_to_string(root().join("docs/reference").join(name));
+    let page = page("diagnostics.md")? + &page("diagnostics-folders.md")?;
     let mut explained = BTreeSet::new();
     for heading in page.lines().filter_map(|line| line.strip_prefix("### ")) {
         let (code, _) = heading.split_once(": ").with_context(|| format!("{heading:?} has no code"))?;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::key::{AddressKey, DIRECT, Layer, PortKey, inbound, port_listener};
 use crate::policy;
 use crate::port::{Port, Traffic};
-use crate::profile::Profiles;
+use crate::profiles::Profiles;
 use crate::route::{self, Connect};
 
 /// Declares the scopes of CONNECTs, by waypoint and address: of those that ports of services have, and of those that

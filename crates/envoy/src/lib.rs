@@ -41,6 +41,7 @@ mod outbound;
 mod policy;
 mod port;
 mod profile;
+mod profiles;
 mod route;
 mod send;
 mod settings;
@@ -51,7 +52,7 @@ mod waypoint;
 
 use engine::Builder;
 use output::Outputs;
-use profile::Profiles;
+use profiles::Profiles;
 use settings::Settings;
 use upstream::Upstreams;
 

@@ -12,7 +12,8 @@ use crate::key::{
 };
 use crate::policy;
 use crate::port::{self, Port, Traffic};
-use crate::profile::{Profile, Profiles};
+use crate::profile::Profile;
+use crate::profiles::Profiles;
 use crate::route::{self, Routes, Sources, Streams};
 use crate::send::{Alike, CLUSTERS, LISTENERS, SCOPES, alike, all_alike, resource, send};
 use crate::settings::Settings;

@@ -252,7 +252,7 @@ unread_kinds! {
     Gateway(gateways) { "networking.istio.io" "v1" | "v1beta1" | "v1alpha3" }
         "write a Gateway of gateway.networking.k8s.io"
     EnvoyFilter(envoyfilters) { "networking.istio.io" "v1alpha3" }
-        "a ztunnel is no Envoy: nothing can be patched into it"
+        "nothing is patched into what is sent: use routes, policies, Telemetry and TrafficExtension"
     Sidecar(sidecars) { "networking.istio.io" "v1" | "v1beta1" | "v1alpha3" }
         "there are no sidecars: hide entries by serviceEntryVisibility of the mesh settings, and restrict traffic by AuthorizationPolicies"
     WorkloadGroup(workloadgroups) { "networking.istio.io" "v1" | "v1beta1" | "v1alpha3" }

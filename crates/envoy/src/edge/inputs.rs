@@ -6,7 +6,7 @@ use mesh::destination::Destinations;
 
 use crate::key::EdgePort;
 use crate::policy;
-use crate::profile::Profiles;
+use crate::profiles::Profiles;
 use crate::route::Sources;
 use crate::settings::Settings;
 

@@ -78,7 +78,8 @@ const DEFINITIONS: &[Definition] = &[
         singular: "telemetry",
         short: "telemetry",
         category: "telemetry-istio-io",
-        versions: &["v1", "v1alpha1"],
+        // As clusters store it that have had it before.
+        versions: &["v1alpha1", "v1"],
         columns: &[AGE],
         description: "Telemetry says what is logged, counted and traced of traffic.",
         spec: schema::of::<TelemetrySpec>,

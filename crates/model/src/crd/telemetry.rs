@@ -106,12 +106,7 @@ pub struct TelemetryOverride {
 
 /// Which metrics are meant.
 #[derive(JsonSchema, Clone, PartialEq, Debug, Default)]
-#[schemars(rename_all = "camelCase", extend("x-kubernetes-validations" = [
-    {
-        "rule": "!(has(self.metric) && has(self.customMetric))",
-        "message": "give at most one of metric and customMetric"
-    }
-]))]
+#[schemars(rename_all = "camelCase")]
 pub struct TelemetryMetricMatch {
     /// One of Istio's.
     pub metric: Option<TelemetryMetric>,
@@ -209,12 +204,6 @@ pub struct TelemetryTracing {
 
 /// What a tag of a span has: one of these.
 #[derive(JsonSchema, Clone, PartialEq, Debug, Default)]
-#[schemars(extend("x-kubernetes-validations" = [
-    {
-        "rule": "[has(self.literal), has(self.environment), has(self.header), has(self.formatter)].filter(given, given).size() <= 1",
-        "message": "give one of literal, environment, header and formatter"
-    }
-]))]
 pub struct TelemetrySpanTag {
     /// A text.
     pub literal: Option<TelemetryText>,

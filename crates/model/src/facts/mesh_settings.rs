@@ -1,5 +1,6 @@
 use super::{
-    DefaultProviders, ExtensionProvider, Facts, LocalitySetting, TelemetryProvider, TracingDefaults,
+    AccessLog, DefaultProviders, ExtensionProvider, Facts, LocalitySetting, TelemetryProvider,
+    TracingDefaults,
 };
 use crate::{Diagnostic, Name, Selector, Str, TrustDomain};
 
@@ -79,24 +80,6 @@ impl PathNormalization {
     pub fn decodes_slashes(self) -> bool {
         self >= Self::DecodeAndMergeSlashes
     }
-}
-
-/// What Envoys write of each request and stream (`accessLogFile`, `accessLogFormat`, `accessLogEncoding`).
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct AccessLog {
-    /// Where to.
-    pub file: Str,
-    /// What: `None` for what there is by default.
-    pub format: LogFormat,
-}
-
-/// A format of an access log.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum LogFormat {
-    /// A text; `None` for that of Istio.
-    Text(Option<Str>),
-    /// A line of JSON, by key; `None` for that of Istio.
-    Json(Option<Vec<(Str, Str)>>),
 }
 
 /// A part of the mesh settings: a field of `MeshConfig` that is read.

@@ -1,5 +1,6 @@
 //! Facts: what the mesh depends on, of one object, one file per kind; and of objects that are read by reference.
 
+mod access_log;
 mod authorization_policy;
 mod authorizer;
 mod backend_policy;
@@ -32,6 +33,7 @@ mod virtual_service;
 mod with_meta;
 mod workload_entry;
 
+pub use access_log::{AccessLog, LogFormat};
 pub use authorization_policy::{
     Action, AuthorizationPolicy, AuthorizationSpec, Condition, Operation, Rule, Source,
 };
@@ -57,8 +59,8 @@ pub use listener::{AllowedNamespaces, Listener, ListenerSet, ListenerTls, RouteG
 pub use locality::{Distribution, FailoverLabel, LocalityPattern, LocalitySetting, topology};
 pub use material::{Digest, KeyPair, Roots};
 pub use mesh_settings::{
-    AccessLog, CaCertificate, ForwardedCertificates, GatewayTopology, LogFormat, MatchingRule, MeshSettings,
-    PathNormalization, RefusedPart, ServiceScope, SettingsPart, Visibility, VisibilityPolicy,
+    CaCertificate, ForwardedCertificates, GatewayTopology, MatchingRule, MeshSettings, PathNormalization,
+    RefusedPart, ServiceScope, SettingsPart, Visibility, VisibilityPolicy,
 };
 pub use meta::Meta;
 pub use namespace::Namespace;

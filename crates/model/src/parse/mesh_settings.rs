@@ -1,7 +1,8 @@
-use super::authorizer::{Fault, Provider, ProviderManifest};
+use super::authorizer::Fault;
 use super::enumeration::Enumeration;
 use super::locality::LocalityManifest;
 use super::metadata::Metadata;
+use super::provider::{Provider, ProviderManifest};
 use super::selector::LabelSelector;
 use super::text::{Text, or_empty, shared_list};
 use super::unset::Unset;

@@ -44,6 +44,7 @@ mod pairs;
 mod peer_authentication;
 mod pod;
 mod policy;
+mod provider;
 mod read;
 mod reference;
 mod reference_grant;
