@@ -6,7 +6,7 @@ LOAD_NAMESPACES ?= 40
 LOAD_STREAMS ?= 50
 
 .PHONY: help build install run test lint lint-build format deny golden crds proto bench bench-engine bench-mesh fuzz \
-	conformance demo node
+	conformance demo egress node
 
 # A component of the toolchain by its command and its name: added if it is absent, or else an error that says so.
 component = @$(CARGO) $(1) --version >/dev/null 2>&1 || rustup component add $(2) || \
@@ -27,6 +27,10 @@ run: ## Build and serve the bookinfo example from its folder
 demo: ## Play the bookinfo example on processes, and explain each step
 	$(CARGO) build --locked --workspace --bin pilothouse --bin pilothouse-node
 	target/debug/pilothouse-node demo --example $(EXAMPLE)
+
+egress: ## Play the egress example on processes, with servers outside of its mesh
+	$(CARGO) build --locked --workspace --bin pilothouse --bin pilothouse-node
+	target/debug/pilothouse-node demo --example examples/egress
 
 node: ## Run a cluster whose pods are processes (ZTUNNEL=FILE: with a real ztunnel); prints how kubectl reaches it
 	$(CARGO) build --locked --workspace --bin pilothouse --bin pilothouse-node

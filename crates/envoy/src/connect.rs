@@ -3,14 +3,35 @@
 use engine::{Builder, Cx, Table};
 use mesh::destination::CalledWorkload;
 use output::Encoded;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use crate::key::{AddressKey, DIRECT, Layer, PortKey, inbound, port_listener};
-use crate::policy;
+use crate::key::{AddressKey, DIRECT, Layer, PortKey, ResourceKey, inbound, port_listener};
+use crate::policy::{self, Policies};
 use crate::port::{Port, Traffic};
 use crate::profiles::Profiles;
 use crate::route::{self, Connect};
+use crate::send::resource;
+
+/// Declares the scopes of CONNECTs from other networks, which name the host of a service.
+pub(crate) fn declare_by_name(
+    b: &mut Builder,
+    ports: Table<PortKey, Port>,
+    (policies, profiles): (policy::Tables, Profiles),
+) -> Table<ResourceKey, Encoded> {
+    b.expand("connect_scopes_of_names", ports, move |cx, key, port| {
+        let scope = || {
+            let of = Called::new(cx, profiles, key, port);
+            let policies = if of.requests.is_none() { policies.of(cx, key) } else { None };
+            let to = of.connect(policies.as_deref());
+            // What policies know it by is where it is called within the network.
+            let at = port.addresses.first().map(|ip| SocketAddr::new(*ip, key.port));
+            let scope = route::connect_by_name(&format!("{}:{}", port.hostname, key.port), at, &to);
+            resource(&key.waypoint, &scope.name, &scope)
+        };
+        port.is_for_networks.then(scope).into_iter().collect()
+    })
+}
 
 /// Declares the scopes of CONNECTs, by waypoint and address: of those that ports of services have, and of those that
 /// only workloads have.
@@ -47,12 +68,7 @@ fn scope(
         .collect();
     let mut to = Vec::new();
     for (of, policies) in ports.iter().zip(&decisions) {
-        to.push(Connect {
-            port: Some(of.key.port),
-            listener: &of.listener,
-            requests: of.requests.as_deref(),
-            policies: policies.as_deref(),
-        });
+        to.push(of.connect(policies.as_deref()));
     }
     if has_workload {
         to.push(Connect { port: None, listener: DIRECT, requests: Some(DIRECT), policies: None });
@@ -86,5 +102,14 @@ impl Called {
         };
         let requests = (traffic != Traffic::Tcp).then(|| inbound(key.port, Layer::Http, &port.hostname));
         Self { key: key.clone(), listener, requests }
+    }
+
+    fn connect<'a>(&'a self, policies: Option<&'a Policies>) -> Connect<'a> {
+        Connect {
+            port: Some(self.key.port),
+            listener: &self.listener,
+            requests: self.requests.as_deref(),
+            policies,
+        }
     }
 }

@@ -131,6 +131,22 @@ fn by_waypoint(name: &str, target: SocketAddr, instances: &[IpAddr]) -> ClusterL
     ClusterLoadAssignment { cluster_name: name.to_owned(), endpoints }
 }
 
+/// Returns what takes HBONE at these addresses, for what is HBONE already.
+pub(crate) fn of_tunnels(name: &str, addresses: Vec<IpAddr>) -> ClusterLoadAssignment {
+    let endpoint = |ip: &IpAddr| LbEndpoint {
+        host_identifier: Some(lb_endpoint::HostIdentifier::Endpoint(Endpoint {
+            address: Some(socket_address(&ip.to_string(), HBONE)),
+        })),
+        ..LbEndpoint::default()
+    };
+    let all = LocalityLbEndpoints {
+        lb_endpoints: addresses.iter().map(endpoint).collect(),
+        ..LocalityLbEndpoints::default()
+    };
+    let endpoints = if addresses.is_empty() { Vec::new() } else { vec![all] };
+    ClusterLoadAssignment { cluster_name: name.to_owned(), endpoints }
+}
+
 /// Returns what has an instance of a gateway close its connections, as it answers what is under way: its admin interface
 /// is an endpoint of a cluster of its bootstrap, whose health check is what says so.
 pub(crate) fn drain(pod: &str) -> ClusterLoadAssignment {

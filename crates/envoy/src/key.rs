@@ -150,8 +150,8 @@ pub(crate) fn drain(pod: &str) -> String {
     format!("drain|{pod}")
 }
 
-/// The scope of CONNECTs to an address.
-pub(crate) fn connect_scope(to: IpAddr) -> String {
+/// The scope of CONNECTs to an address, or to a host.
+pub(crate) fn connect_scope(to: &str) -> String {
     format!("{CONNECT_SCOPE}{to}")
 }
 
@@ -173,7 +173,8 @@ impl AddressKey {
 
     /// Returns the resource of this key.
     pub fn resource<'r>(&self, encoded: &'r Encoded) -> Resource<'r> {
-        Resource::new(connect_scope(self.address), encoded).scope(Scope::proxy(&self.waypoint.to_string()))
+        Resource::new(connect_scope(&self.address.to_string()), encoded)
+            .scope(Scope::proxy(&self.waypoint.to_string()))
     }
 }
 

@@ -29,6 +29,7 @@ pub mod bootstrap;
 mod attached;
 mod cluster;
 mod connect;
+mod east_west;
 mod edge;
 mod endpoint;
 mod hops;
@@ -60,7 +61,7 @@ use upstream::Upstreams;
 /// configured.
 pub fn declare(b: &mut Builder, out: &mut Outputs, mesh: &mesh::Tables, gateway: &gateway::Tables) {
     let Some(destinations) = mesh.destinations else { return };
-    let edges = edge::gateways(b, gateway);
+    let edges = edge::gateways(b, gateway, destinations.is_multi_network);
     let upstreams = Upstreams::declare(b, destinations, mesh, gateway, edges);
     let sources = route::Sources { routing: gateway.routing, upstreams };
     let endpoints = destinations.declare_endpoints(b);
@@ -70,6 +71,16 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, mesh: &mesh::Tables, gateway:
     let policies = waypoint::declare(b, out, mesh, of_waypoints);
     let of_edge = edge::Inputs { destinations, sources, policies, settings, profiles };
     edge::declare(b, out, gateway, of_edge);
+    if destinations.is_multi_network {
+        let gateways = east_west::gateways(b, gateway);
+        let network = mesh.network;
+        east_west::declare(
+            b,
+            out,
+            gateways,
+            east_west::Inputs { destinations, endpoints, network, settings, profiles },
+        );
+    }
     let waypoints = outbound::Names {
         replaced: "replaced_instances",
         clusters: "waypoint_hbone_clusters",

@@ -56,6 +56,8 @@ pub(crate) struct Port {
     pub protocol: PortProtocol,
     /// How its endpoints are found.
     pub resolution: Resolution,
+    /// Whether other networks call it, too, by its name.
+    pub is_for_networks: bool,
 }
 
 impl Port {
@@ -77,6 +79,7 @@ pub(crate) fn find(cx: &Cx<'_>, destinations: Destinations, service: &Str, port:
         name: service.port_names.get(place).cloned().unwrap_or_default(),
         protocol,
         resolution: service.resolution,
+        is_for_networks: service.is_for_networks,
     })
 }
 

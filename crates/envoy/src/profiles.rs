@@ -130,6 +130,16 @@ impl Profiles {
         self.profile(cx, &ProfileKey::of_gateway(gateway), side)
     }
 
+    /// Returns what holds at a gateway that sends nothing to services: it writes its logs, and no more.
+    pub fn without_services(self, cx: &Cx<'_>, gateway: &Name) -> Profile {
+        let file = |name: &Str| {
+            let resolved: Arc<ResolvedSink> = cx.memo(self.sources.sinks, name)?;
+            let at = resolved.as_ref().as_ref().ok().filter(|at| at.service.is_none())?;
+            Some((Arc::clone(at), None))
+        };
+        self.sources.with_sinks(cx, &ProfileKey::of_gateway(gateway), TrafficMode::Server, file)
+    }
+
     /// Tells whether what holds for all that a gateway does is the same at every one that nothing else is said of.
     pub fn is_everywhere(self, cx: &Cx<'_>, gateway: &Name) -> bool {
         let root = cx.single(self.sources.root_namespace);
@@ -151,6 +161,18 @@ impl Profiles {
 
 impl Sources {
     fn profile(self, cx: &Cx<'_>, key: &ProfileKey, side: TrafficMode) -> Profile {
+        let sink = |name: &Str| self.sink(cx, &key.gateway, name);
+        self.with_sinks(cx, key, side, sink)
+    }
+
+    /// Returns a profile with the providers that `sink` finds, and the clusters of their services.
+    fn with_sinks(
+        self,
+        cx: &Cx<'_>,
+        key: &ProfileKey,
+        side: TrafficMode,
+        sink: impl Fn(&Str) -> Option<(Arc<SinkAt>, Option<String>)>,
+    ) -> Profile {
         let of_gateway = cx.memo(self.of_gateways, &key.gateway);
         let levels = of_gateway.iter().flat_map(|all| all.iter()).chain(&key.telemetries);
         let levels: Vec<_> = levels.filter_map(|name| cx.get(self.rules, name)).collect();
@@ -161,14 +183,14 @@ impl Sources {
             None => self.settings.access_log(cx).map(Log::of_settings).into_iter().collect(),
             Some(logs) => {
                 let log = |of: mesh::telemetry::LogTo| {
-                    let (at, cluster) = self.sink(cx, &key.gateway, &of.provider)?;
+                    let (at, cluster) = sink(&of.provider)?;
                     Some(Log { at, cluster, filter: of.filter })
                 };
                 logs.into_iter().filter_map(log).collect()
             }
         };
         let tracer = all.tracing.and_then(|of| {
-            let (at, cluster) = self.sink(cx, &key.gateway, &of.provider)?;
+            let (at, cluster) = sink(&of.provider)?;
             let is_tracer = matches!(at.sink, Sink::OpenTelemetry(_) | Sink::Zipkin(_));
             let mesh_id = self.settings.trust_domain(cx);
             is_tracer.then(|| Tracer {

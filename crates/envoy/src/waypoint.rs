@@ -14,9 +14,10 @@ use crate::policy;
 use crate::port::{self, Port, Traffic};
 use crate::profile::Profile;
 use crate::profiles::Profiles;
-use crate::route::{self, Routes, Sources, Streams};
+use crate::route::{self, Routes, Sources};
 use crate::send::{Alike, CLUSTERS, LISTENERS, SCOPES, alike, all_alike, resource, send};
 use crate::settings::Settings;
+use crate::upstream::Streams;
 use crate::{cluster, connect, listener};
 
 /// What they are made from.
@@ -61,6 +62,10 @@ pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, mesh: &mesh::Tables, o
             Some(key.resource(encoded))
         });
     }
+    if destinations.is_multi_network {
+        let names = connect::declare_by_name(b, ports, (policies, profiles));
+        send(b, out, names, ResourceType::ScopedRoute, SCOPES);
+    }
     declare_of_every(b, out, destinations, settings, profiles);
     declare_profiles(b, out, settings, profiles);
     declare_of_workloads(b, out, policies, of);
@@ -84,7 +89,7 @@ fn port_listeners(
             let listener = listener::of_port(
                 &name,
                 port.traffic(),
-                (&streams.shares, &streams.limits),
+                &streams,
                 policies.as_deref(),
                 normalization,
                 &profiles.profile(cx, &profiles.of_port(cx, key, port), TrafficMode::Server),
@@ -110,10 +115,11 @@ fn declare_of_every(
         all_alike(waypoint, cx.single(fixed).as_deref())
     });
     send(b, out, clusters, ResourceType::Cluster, CLUSTERS);
+    let by_name = destinations.is_multi_network;
     let fixed = b.memo("listeners_of_every_waypoint", move |cx, families: &Families| {
         let everywhere = Name::new("", "");
         let profile = profiles.of_gateway(cx, &everywhere, TrafficMode::Server);
-        Some(of_every(cx, settings, *families, &profile))
+        Some(of_every(cx, settings, (*families, by_name), &profile))
     });
     let listeners = b.expand("waypoint_listeners", destinations.waypoints, move |cx, waypoint, ()| {
         let families = cx.get(destinations.families, waypoint).map(|of| *of).unwrap_or_default();
@@ -121,16 +127,21 @@ fn declare_of_every(
             return all_alike(waypoint, cx.memo(fixed, &families).as_deref());
         }
         let profile = profiles.of_gateway(cx, waypoint, TrafficMode::Server);
-        all_alike(waypoint, Some(&of_every(cx, settings, families, &profile)))
+        all_alike(waypoint, Some(&of_every(cx, settings, (families, by_name), &profile)))
     });
     send(b, out, listeners, ResourceType::Listener, LISTENERS);
 }
 
 /// Returns the listeners that every waypoint has.
-fn of_every(cx: &Cx<'_>, settings: Settings, families: Families, profile: &Profile) -> Vec<Alike> {
+fn of_every(
+    cx: &Cx<'_>,
+    settings: Settings,
+    (families, by_name): (Families, bool),
+    profile: &Profile,
+) -> Vec<Alike> {
     let domains = settings.trust_domains(cx);
     vec![
-        alike(CONNECT_TERMINATE, &listener::connect_terminate(&domains, families, profile)),
+        alike(CONNECT_TERMINATE, &listener::connect_terminate(&domains, families, by_name, profile)),
         alike(MAIN_INTERNAL, &listener::main_internal(MAIN_INTERNAL, settings.normalization(cx), profile)),
     ]
 }

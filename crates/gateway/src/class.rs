@@ -96,9 +96,13 @@ impl Class {
         BUILT_IN.iter().find(|built_in| built_in.class == self).map_or("", |built_in| built_in.controller)
     }
 
-    /// Tells whether what proxies of its gateways are sent is made here.
-    pub fn is_configured(self) -> bool {
-        matches!(self, Self::Gateway | Self::Waypoint)
+    /// Tells whether what proxies of its gateways are sent is made here, where there may be several networks or not.
+    pub fn is_configured(self, is_multi_network: bool) -> bool {
+        match self {
+            Self::Gateway | Self::Waypoint => true,
+            Self::EastWest => is_multi_network,
+            Self::Remote => false,
+        }
     }
 
     /// Tells whether its gateways take traffic of the mesh.

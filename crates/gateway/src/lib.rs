@@ -249,6 +249,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, mesh: &mesh::Tables, options:
             network: mesh.network,
             discovery_host: mesh.discovery_host,
             options: proxies,
+            is_multi_network: options.multi_network,
             revision: options.revision.clone(),
             system_namespace: options.system_namespace.clone(),
             ownership: ownership.clone(),

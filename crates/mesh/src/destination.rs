@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use crate::network::Networks;
 use crate::service::{Entries, HostKey, PortProtocol, ServiceRow, entry_tcp_ports, tcp_ports};
-use crate::split_horizon::Summary;
+use crate::split_horizon::{GlobalService, Summary};
 use crate::waypoint::{Binder, Binding, HBONE_PORT, Leaving, Waypoint};
 pub use crate::waypoint::{Detail, Families, Instance, Location};
 use crate::workload::{EntryWorkload, Workloads};
@@ -42,6 +42,10 @@ pub struct Destination {
     pub resolution: Resolution,
     /// Its waypoints that are configured here: its own, then its canary.
     pub waypoints: Box<[Name]>,
+    /// Whether it has a waypoint, be that configured here or not.
+    pub is_behind_waypoint: bool,
+    /// Whether it is for every network (scope GLOBAL).
+    pub is_for_networks: bool,
     /// Whether what comes from gateways at the edge goes through its waypoint, too (`istio.io/ingress-use-waypoint`).
     pub edge_uses_waypoint: bool,
     /// `trafficDistribution`, its own or what stands in for it: instances that have most of these in common with who
@@ -110,6 +114,8 @@ pub(crate) struct Inputs {
     pub workloads: Workloads,
     /// What stands for workloads of other networks, where it does.
     pub summaries: Option<Table<Str, Summary>>,
+    /// The services that are for every network, where there are several.
+    pub global: Option<Table<Name, GlobalService>>,
     pub networks: Networks,
     /// The network of the cluster.
     pub network: Table<(), Str>,
@@ -138,6 +144,8 @@ pub struct Destinations {
     summaries: Option<Table<Str, Summary>>,
     networks: Networks,
     network: Table<(), Str>,
+    /// Whether there may be several networks.
+    pub is_multi_network: bool,
     is_one_machine: bool,
     /// Waypoints that workloads may be bound to, by their address as workloads have it.
     by_address: Index<Vec<u8>, Name, Waypoint>,
@@ -170,7 +178,7 @@ pub struct Endpoints {
 impl Destinations {
     pub(crate) fn declare(b: &mut Builder, of: Inputs) -> Self {
         let Inputs { services, pods, service_rows, entries, workloads, binder, families, .. } = of;
-        let Inputs { summaries, networks, network, located, leaving, is_one_machine, .. } = of;
+        let Inputs { summaries, global, networks, network, located, leaving, is_one_machine, .. } = of;
         let waypoints = b.derive("configured_waypoints", binder.waypoints, |_, _, waypoint| {
             waypoint.is_served.then_some(())
         });
@@ -178,6 +186,8 @@ impl Destinations {
             let found = cx.get(services, name).and_then(|service| {
                 destination(cx, waypoints, Kind::Service, row, &tcp_ports(&service), Resolution::Static)
             });
+            let is_for_networks = global.is_some_and(|global| cx.get(global, name).is_some());
+            let found = found.map(|(key, of)| (key, Destination { is_for_networks, ..of }));
             found.into_iter().collect()
         });
         let of_entries = b.expand("entry_destinations", entries.rows, move |cx, _: &HostKey, row| {
@@ -216,6 +226,7 @@ impl Destinations {
             summaries,
             networks,
             network,
+            is_multi_network: global.is_some(),
             is_one_machine,
             by_address,
         }
@@ -482,6 +493,8 @@ fn destination(
         port_names: ports.iter().map(|(_, _, name)| name.clone()).collect(),
         resolution,
         waypoints: waypoints.filter(|name| cx.get(configured, name).is_some()).cloned().collect(),
+        is_behind_waypoint: bound.is_some(),
+        is_for_networks: false,
         edge_uses_waypoint: service.ingress_use_waypoint,
         preferred: preferred.into(),
         required: required.into(),

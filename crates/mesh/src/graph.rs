@@ -331,6 +331,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
             entries,
             workloads,
             summaries: horizon.map(|horizon| horizon.summaries),
+            global: horizon.map(|horizon| horizon.global),
             networks,
             network: settings.network,
             binder,

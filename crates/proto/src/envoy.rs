@@ -264,6 +264,11 @@ pub mod extensions {
                     include!("gen/envoy.extensions.filters.network.set_filter_state.v3.rs");
                 }
             }
+            pub mod sni_dynamic_forward_proxy {
+                pub mod v3 {
+                    include!("gen/envoy.extensions.filters.network.sni_dynamic_forward_proxy.v3.rs");
+                }
+            }
             pub mod tcp_proxy {
                 pub mod v3 {
                     include!("gen/envoy.extensions.filters.network.tcp_proxy.v3.rs");

@@ -9,15 +9,27 @@ use hyper::client::conn::{http1, http2};
 use hyper::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue, TE};
 use hyper::{Method, Request, Response, Uri};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
 use serde_json::{Map, Value, json};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// What is asked, and how often.
 #[derive(Clone, Debug, Args)]
 pub struct Call {
-    /// Where, as `http://HOST[:PORT]/PATH`; `grpc://` for a call of gRPC
+    /// Where, as `http://HOST[:PORT]/PATH`; `https://` in TLS, `grpc://` for a call of gRPC
     url: Uri,
+    /// Whose certificates are believed in TLS: a file, PEM
+    #[arg(long, value_name = "FILE")]
+    cacert: Option<PathBuf>,
     /// A header, as `name: value`
     #[arg(short = 'H', long = "header", value_name = "HEADER")]
     headers: Vec<String>,
@@ -37,6 +49,11 @@ pub struct Call {
     #[arg(long, hide = true)]
     pub fields: bool,
 }
+
+/// A connection, in TLS or not.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 /// The method that is called where gRPC is spoken.
 const GRPC_METHOD: &str = "/proto.EchoTestService/Echo";
@@ -68,13 +85,19 @@ impl Call {
     }
 
     async fn ask(&self) -> anyhow::Result<Value> {
-        let is_grpc = self.url.scheme_str() == Some("grpc");
-        if !is_grpc && self.url.scheme_str() != Some("http") {
-            bail!("{} is not spoken", self.url.scheme_str().unwrap_or("what has no scheme"));
+        let scheme = self.url.scheme_str().unwrap_or("what has no scheme");
+        let (is_grpc, is_tls) = (scheme == "grpc", scheme == "https");
+        if !is_grpc && !is_tls && scheme != "http" {
+            bail!("{scheme} is not spoken");
         }
         let authority = self.url.authority().context("no host")?;
-        let stream = TcpStream::connect((authority.host(), authority.port_u16().unwrap_or(80))).await;
-        let io = TokioIo::new(stream.with_context(|| format!("cannot connect to {authority}"))?);
+        let port = authority.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
+        let stream = TcpStream::connect((authority.host(), port)).await;
+        let stream = stream.with_context(|| format!("cannot connect to {authority}"))?;
+        let io: TokioIo<Box<dyn Stream>> = TokioIo::new(match is_tls {
+            true => Box::new(self.secured(authority.host(), stream).await?),
+            false => Box::new(stream),
+        });
         let response = if self.http2 || is_grpc {
             let (mut sender, connection) = http2::handshake(TokioExecutor::new(), io).await?;
             tokio::spawn(connection);
@@ -96,6 +119,19 @@ impl Call {
             sender.send_request(request).await?
         };
         described(response, is_grpc).await
+    }
+
+    async fn secured(&self, host: &str, stream: TcpStream) -> anyhow::Result<TlsStream<TcpStream>> {
+        let file = self.cacert.as_ref().context("whose certificates are believed? (--cacert FILE)")?;
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(file).with_context(|| file.display().to_string())?)?;
+        let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let name = ServerName::try_from(host.to_owned())?;
+        let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
+        stream.with_context(|| format!("TLS with {host}"))
     }
 
     fn path(&self) -> &str {

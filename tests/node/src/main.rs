@@ -36,6 +36,12 @@ enum Command {
     Echo {
         /// The ports
         ports: Vec<u16>,
+        /// The certificate that it shows, PEM; then port 443 takes TLS alone
+        #[arg(long, requires = "key")]
+        certificate: Option<PathBuf>,
+        /// The key of the certificate, PEM
+        #[arg(long, requires = "certificate")]
+        key: Option<PathBuf>,
     },
     /// Ask a server, and print each answer as a line of JSON
     Call(Call),
@@ -43,9 +49,9 @@ enum Command {
     Load(Load),
     /// Do nothing
     Idle,
-    /// Play the bookinfo example on processes, step by step
+    /// Play an example on processes, step by step
     Demo {
-        /// The folder of the example
+        /// The folder of the example: bookinfo, or egress
         #[arg(long)]
         example: PathBuf,
         /// Keep what processes write in this folder
@@ -130,8 +136,8 @@ fn outside(command: &Command) -> anyhow::Result<ExitCode> {
         variables.push((PORT, serve::forward(work)?.to_string()));
         // What is gone with the namespaces.
         variables.push(("TMPDIR", "/run".to_owned()));
-    } else {
-        demo::introduce();
+    } else if let Command::Demo { example, .. } = command {
+        demo::introduce(example)?;
     }
     let status = isolation::run_inside(args_os().skip(1), variables, door.as_deref())?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -139,7 +145,9 @@ fn outside(command: &Command) -> anyhow::Result<ExitCode> {
 
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Echo { ports } => Echo::new()?.serve(&ports).await?,
+        Command::Echo { ports, certificate, key } => {
+            Echo::new(certificate.as_deref().zip(key.as_deref()))?.serve(&ports).await?
+        }
         Command::Call(call) => {
             let are_answered = call.run().await?;
             // Else a line tells it.

@@ -1,9 +1,10 @@
 //! Names of services, as pods ask for them: a name server of the node.
 //!
 //! The names and addresses are those that the proxy of the asking pod's node holds. A pod asks with a name as it is
-//! written; the namespace of whoever asks completes it here.
+//! written; the namespace of whoever asks completes it here. Of a name that is known besides, pods in the mesh are told the
+//! address of the service that it is registered as, if it is, as a ztunnel tells them; all others are told its own.
 
-use crate::proxy::Proxy;
+use crate::proxy::{InMesh, Proxy};
 use pilothouse_tests::client::ip;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -18,22 +19,35 @@ const LONGEST: usize = 512;
 /// What is known besides services.
 pub type Hosts = BTreeMap<String, Ipv4Addr>;
 
+/// Who asks.
+#[derive(Clone, Copy)]
+struct Asker {
+    ip: IpAddr,
+    is_in_mesh: bool,
+}
+
 /// Answers until it is dropped.
 ///
 /// # Errors
 /// When the socket breaks.
-pub async fn serve(socket: UdpSocket, proxy: Arc<Proxy>, hosts: Hosts) -> std::io::Result<()> {
+pub async fn serve(
+    socket: UdpSocket,
+    proxy: Arc<Proxy>,
+    in_mesh: Arc<InMesh>,
+    hosts: Hosts,
+) -> std::io::Result<()> {
     let mut buffer = [0; LONGEST];
     loop {
         let (read, from) = socket.recv_from(&mut buffer).await?;
-        if let Some(answer) = answer(buffer.get(..read).unwrap_or_default(), from.ip(), &proxy, &hosts) {
+        let asker = Asker { ip: from.ip(), is_in_mesh: in_mesh.has(from.ip()) };
+        if let Some(answer) = answer(buffer.get(..read).unwrap_or_default(), asker, &proxy, &hosts) {
             socket.send_to(&answer, from).await?;
         }
     }
 }
 
 /// Returns the answer to a question; `None` for what is none. (Format: RFC 1035.)
-fn answer(question: &[u8], from: IpAddr, proxy: &Proxy, hosts: &Hosts) -> Option<Vec<u8>> {
+fn answer(question: &[u8], from: Asker, proxy: &Proxy, hosts: &Hosts) -> Option<Vec<u8>> {
     const HEADER: usize = 12;
     let mut labels = Vec::new();
     let mut at = HEADER;
@@ -65,22 +79,22 @@ fn answer(question: &[u8], from: IpAddr, proxy: &Proxy, hosts: &Hosts) -> Option
 }
 
 /// The addresses of a name; `None` if there is none of this name.
-fn addresses(name: &str, from: IpAddr, proxy: &Proxy, hosts: &Hosts) -> Option<Vec<Ipv4Addr>> {
-    if let Some(address) = hosts.get(name) {
-        return Some(vec![*address]);
+fn addresses(name: &str, from: Asker, proxy: &Proxy, hosts: &Hosts) -> Option<Vec<Ipv4Addr>> {
+    let host = hosts.get(name).map(|address| vec![*address]);
+    if host.is_some() && !from.is_in_mesh {
+        return host;
     }
-    proxy.client().with(|state| {
-        let namespace = state.workload_by_ip("", from).map(|workload| workload.namespace.as_str());
+    let registered = proxy.client().with(|state| {
+        let namespace = state.workload_by_ip("", from.ip).map(|workload| workload.namespace.as_str());
         let candidates = [
             Some(name.to_owned()),
             namespace.map(|namespace| format!("{name}.{namespace}.svc.cluster.local")),
             Some(format!("{name}.svc.cluster.local")),
             Some(format!("{name}.cluster.local")),
         ];
-        let (key, service) = candidates
-            .iter()
-            .flatten()
-            .find_map(|host| state.services().find(|(_, service)| service.hostname == *host))?;
+        let by_name = |host: &str| state.services().find(|(_, service)| service.hostname == *host);
+        let wildcard = || name.split_once('.').and_then(|(_, domain)| by_name(&format!("*.{domain}")));
+        let (key, service) = candidates.iter().flatten().find_map(|host| by_name(host)).or_else(wildcard)?;
         let v4 = |bytes: &[u8]| match ip(bytes) {
             Some(IpAddr::V4(address)) => Some(address),
             _ => None,
@@ -97,5 +111,6 @@ fn addresses(name: &str, from: IpAddr, proxy: &Proxy, hosts: &Hosts) -> Option<V
                 .filter_map(|of| v4(of))
                 .collect(),
         )
-    })
+    });
+    registered.or(host)
 }

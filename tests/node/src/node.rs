@@ -5,7 +5,7 @@ use crate::control_plane::NAME;
 use crate::load_balancer::{self, Frontend};
 use crate::names::{self, Hosts};
 use crate::pod::{Programs, RunningPod, grace, is_in_mesh, key};
-use crate::proxy::{Proxy, Range, Ztunnel};
+use crate::proxy::{InMesh, Proxy, Range, Ztunnel};
 use anyhow::Context;
 use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::Pod;
@@ -36,11 +36,14 @@ pub struct Node {
     services: Range,
     control_plane: SocketAddr,
     proxies: BTreeMap<String, Arc<Proxy>>,
+    in_mesh: Arc<InMesh>,
     pods: BTreeMap<String, RunningPod>,
     /// Those that are being started, with their uids.
     starting: BTreeMap<String, (Option<String>, AbortHandle)>,
     starts: JoinSet<(String, anyhow::Result<RunningPod>)>,
     number: u32,
+    /// What the name server knows besides services.
+    hosts: Hosts,
     names: JoinSet<std::io::Result<()>>,
     frontends: Vec<Frontend>,
 }
@@ -61,13 +64,20 @@ impl Node {
             services,
             control_plane,
             proxies: BTreeMap::new(),
+            in_mesh: Arc::default(),
             pods: BTreeMap::new(),
             starting: BTreeMap::new(),
             starts: JoinSet::new(),
             number: 0,
+            hosts: Hosts::from([(NAME.to_owned(), ADDRESS)]),
             names: JoinSet::new(),
             frontends: Vec::new(),
         }
+    }
+
+    /// Has its name server know further hosts; to be called before any pod is started.
+    pub fn know(&mut self, hosts: Hosts) {
+        self.hosts.extend(hosts);
     }
 
     /// Has the addresses of load balancers lead to the pods behind them. Ends what is no pod any more at once, and what is
@@ -242,12 +252,13 @@ impl Node {
         fs::create_dir_all(&self.folder)?;
         let log = self.folder.join(format!("{node}.log"));
         let ztunnel = self.programs.ztunnel.is_some().then(|| Ztunnel::of(node)).transpose()?;
-        let proxy = Proxy::start(state, certificates, self.services, ztunnel, &log).await;
+        let in_mesh = Arc::clone(&self.in_mesh);
+        let proxy = Proxy::start(state, certificates, self.services, ztunnel, in_mesh, &log).await;
         let proxy = proxy.with_context(|| format!("the proxy of {node}"))?;
         if self.proxies.is_empty() {
-            let hosts = Hosts::from([(NAME.to_owned(), ADDRESS)]);
+            let hosts = self.hosts.clone();
             let socket = UdpSocket::bind((IpAddr::V4(ADDRESS), 53)).await.context("no name server")?;
-            self.names.spawn(names::serve(socket, Arc::clone(&proxy), hosts));
+            self.names.spawn(names::serve(socket, Arc::clone(&proxy), Arc::clone(&self.in_mesh), hosts));
         }
         self.proxies.insert(node.to_owned(), Arc::clone(&proxy));
         Ok(proxy)

@@ -7,8 +7,16 @@ use super::proxy::Authority;
 use super::traffic::{Http, Waypoint};
 use http_body_util::Empty;
 use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use model::Kind;
+use pilothouse_tests::spiffe::AnyName;
+use rustls::ClientConfig;
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::pki_types::ServerName;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use tokio_rustls::TlsConnector;
 
 const API: &str = "240.0.0.1:80";
 const WEB: &str = "10.96.0.1:80";
@@ -171,6 +179,65 @@ async fn a_wildcard_leads_to_what_a_request_asks_for_and_to_nothing_else() {
         assert_eq!(answer.body["by"].as_str(), expected, "{host}: {} {}", answer.status, answer.text);
         assert_eq!(answer.status == StatusCode::NOT_FOUND, expected.is_none(), "{host}");
     }
+}
+
+/// Opens a connection by TLS within a CONNECT, whose server is to have the name.
+async fn secured(waypoint: &Waypoint, to: &str, name: &str, of: &Authority) -> anyhow::Result<Http> {
+    let provider = Arc::new(default_provider());
+    let (_, _, roots) = of.issued("nobody")?.tls()?;
+    let tls = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyName::new(roots, provider)?))
+        .with_no_client_auth();
+    let stream = waypoint.connect_as("spiffe://cluster.local/ns/shop/sa/client", to, &[]).await?;
+    let stream = stream.map_err(|status| anyhow::anyhow!("CONNECT {to}: {status}"))?;
+    let name = ServerName::try_from(name.to_owned())?;
+    let stream = TlsConnector::from(Arc::new(tls)).connect(name, stream).await?;
+    Http::new(TokioIo::new(stream)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wildcard_leads_tls_to_the_name_that_it_asks_for_and_to_nothing_else() {
+    let own = Authority::new().unwrap();
+    let tls = || Some(server(&own, false).unwrap());
+    let backend = Backend::listen("asked", "127.0.0.1", tls()).await.unwrap();
+    let port = backend.address.port();
+    let entry = json!({
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "ServiceEntry",
+        "metadata": {"namespace": "shop", "name": "api"},
+        "spec": {
+            "hosts": ["*.localhost"],
+            "addresses": ["240.0.0.1"],
+            "location": "MESH_EXTERNAL",
+            "resolution": "DYNAMIC_DNS",
+            "ports": [{"number": port, "name": "tls", "protocol": "TLS"}],
+        },
+    });
+    let mut waypoint = waypoint(&[entry]).await.unwrap();
+    let to = format!("240.0.0.1:{port}");
+    for name in ["a.localhost", "b.a.localhost"] {
+        let answer = secured(&waypoint, &to, name, &own).await.unwrap().get("/", &[]).await.unwrap();
+        assert_eq!(answer.body["by"], "asked", "{name}");
+    }
+    // Another host, which is there, and none at all.
+    for name in ["localhost", "127.0.0.1"] {
+        assert!(secured(&waypoint, &to, name, &own).await.is_err(), "{name}");
+    }
+    // What is no TLS asks for nothing.
+    assert!(waypoint.http(&to).await.unwrap().get("/", &[]).await.is_err());
+    // A policy of the entry is about the names.
+    let spec = json!({
+        "targetRefs": [{"group": "networking.istio.io", "kind": "ServiceEntry", "name": "api"}],
+        "action": "ALLOW",
+        "rules": [{"when": [{"key": "connection.sni", "values": ["a.localhost"]}]}],
+    });
+    let policy = json!({"metadata": {"namespace": "shop", "name": "names"}, "spec": spec});
+    waypoint.apply(&[(Kind::AuthorizationPolicy, policy)]).await.unwrap();
+    let answer = secured(&waypoint, &to, "a.localhost", &own).await.unwrap().get("/", &[]).await.unwrap();
+    assert_eq!(answer.body["by"], "asked");
+    assert!(secured(&waypoint, &to, "b.a.localhost", &own).await.is_err());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
@@ -47,21 +47,21 @@ pub struct Call {
 impl Call {
     /// Connects with a certificate to a waypoint, and through it to an address.
     pub async fn open(with: &NewCertificate, waypoint: SocketAddr, to: &str) -> anyhow::Result<Self> {
-        let (chain, key, roots) = with.tls()?;
-        let provider = Arc::new(default_provider());
-        let mut tls = ClientConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AnyName::new(roots, provider)?))
-            .with_client_auth_cert(chain, key)?;
-        tls.alpn_protocols = vec![b"h2".to_vec()];
         let stream = TcpStream::connect(waypoint).await?;
-        let stream =
-            TlsConnector::from(Arc::new(tls)).connect(ServerName::try_from("waypoint")?, stream).await?;
+        let stream = connector(with)?.connect(ServerName::try_from("waypoint")?, stream).await?;
         let waypoint = identity(stream.get_ref().1.peer_certificates())?;
         let (hbone, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
         tokio::spawn(connection);
         Self::within(hbone, waypoint, to).await
+    }
+
+    /// Returns who answers TLS on a connection, by its certificate.
+    pub async fn server<S>(with: &NewCertificate, stream: S) -> anyhow::Result<String>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let stream = connector(with)?.connect(ServerName::try_from("server")?, stream).await?;
+        identity(stream.get_ref().1.peer_certificates())
     }
 
     /// Connects to an address over the connection to the waypoint that this one has.
@@ -114,6 +114,19 @@ impl Call {
         };
         tokio::time::timeout(LIMIT, answer).await?
     }
+}
+
+/// What a client with a certificate speaks TLS with.
+fn connector(with: &NewCertificate) -> anyhow::Result<TlsConnector> {
+    let (chain, key, roots) = with.tls()?;
+    let provider = Arc::new(default_provider());
+    let mut tls = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyName::new(roots, provider)?))
+        .with_client_auth_cert(chain, key)?;
+    tls.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(TlsConnector::from(Arc::new(tls)))
 }
 
 /// Listens at an address also while a waypoint of another test has the port at every address.

@@ -60,7 +60,7 @@ impl Control {
         let stopped = stop.clone();
         tokio::spawn(async move { Service::new(ads).serve(listener, stopped).await });
         let mut writer = Writer::new();
-        for secret in authority.secrets()? {
+        for secret in authority.secrets(scope)? {
             writer.put(scope, ResourceType::Secret, &secret.name, &secret.encode_to_vec())?;
         }
         let _stop = stop.drop_guard();
@@ -244,9 +244,14 @@ impl Authority {
         Ok(NewCertificate { key_pem, chain: vec![chain, self.root_pem.clone()] })
     }
 
-    /// The certificate of a waypoint, and the roots of its mesh.
-    fn secrets(&self) -> anyhow::Result<[Secret; 2]> {
-        let (chain, key) = self.certificate("waypoint")?;
+    /// The certificate of a gateway, and the roots of its mesh. Those of the namespace `shop` have the account `waypoint`,
+    /// all others one of their own name.
+    fn secrets(&self, of: &Scope) -> anyhow::Result<[Secret; 2]> {
+        let of = of.to_string();
+        let (ns, name) = of.split_once('/').context("the scope of a gateway")?;
+        let name = if ns == "shop" { "waypoint" } else { name };
+        let (chain, key) =
+            self.certificate_of("waypoint", &format!("spiffe://cluster.local/ns/{ns}/sa/{name}"))?;
         let inline = |text: String| Some(DataSource { specifier: Some(Specifier::InlineString(text)) });
         let own = TlsCertificate { certificate_chain: inline(chain), private_key: inline(key) };
         let roots = CertificateValidationContext {

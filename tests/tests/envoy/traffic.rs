@@ -120,6 +120,11 @@ impl Waypoint {
         Self::start_in(&scope, objects, &Arc::new(Authority::new()?), None).await
     }
 
+    /// As [`Self::with`], with what another gateway is sent, by its namespace and name.
+    pub async fn gateway(gateway: &str, objects: &str, authority: &Arc<Authority>) -> anyhow::Result<Self> {
+        Self::start_in(&Scope::proxy(gateway), objects, authority, None).await
+    }
+
     /// As [`Self::of`], one that is a pod of these objects.
     pub async fn at(objects: &str, pod: &str) -> anyhow::Result<Self> {
         Self::start_at(objects, &Arc::new(Authority::new()?), Some(pod)).await

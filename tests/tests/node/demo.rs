@@ -13,10 +13,10 @@ fn example() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("bookinfo")
 }
 
-fn demo(work: &Path) -> anyhow::Result<Command> {
+fn demo(example: &Path, work: &Path) -> anyhow::Result<Command> {
     envoy::program()?;
     let mut command = Command::new(program::node()?);
-    command.arg("demo").arg("--example").arg(example()).arg("--work").arg(work).stdin(Stdio::null());
+    command.arg("demo").arg("--example").arg(example).arg("--work").arg(work).stdin(Stdio::null());
     Ok(command)
 }
 
@@ -48,7 +48,7 @@ fn processes(of: &Path) -> anyhow::Result<Vec<String>> {
 fn all_steps_are_seen_and_nothing_is_left() -> anyhow::Result<()> {
     let before = network()?;
     let work = tempfile::tempdir()?;
-    let output = demo(work.path())?.output()?;
+    let output = demo(&example(), work.path())?.output()?;
     let said = String::from_utf8_lossy(&output.stdout);
     ensure!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
     // It fails at the first answer that is another one.
@@ -72,11 +72,34 @@ fn all_steps_are_seen_and_nothing_is_left() -> anyhow::Result<()> {
     Ok(())
 }
 
+#[test]
+fn all_steps_of_the_egress_example_are_seen() -> anyhow::Result<()> {
+    let (before, work) = (network()?, tempfile::tempdir()?);
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/egress");
+    let output = demo(&example, work.path())?.output()?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    ensure!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    for seen in [
+        "which is the waypoint",
+        "403 RBAC: access denied",
+        "the server was spoken to in TLS",
+        "404 ",
+        "in TLS from end to end, through the waypoint",
+        "source_workload=\"stock\", destination_service=\"api.example.com\", response_code=\"403\"",
+    ] {
+        ensure!(said.contains(seen), "nothing of {seen:?} in\n{said}");
+    }
+    println!("{said}");
+    assert_eq!(processes(work.path())?, Vec::<String>::new());
+    assert_eq!(network()?, before);
+    Ok(())
+}
+
 #[tokio::test]
 async fn nothing_is_left_of_a_demo_that_is_killed() -> anyhow::Result<()> {
     let before = network()?;
     let work = tempfile::tempdir()?;
-    let mut running = demo(work.path())?.stdout(Stdio::piped()).spawn()?;
+    let mut running = demo(&example(), work.path())?.stdout(Stdio::piped()).spawn()?;
     let output = BufReader::new(running.stdout.take().context("no output")?);
     // Pods run once the first answer is there.
     let lines = output.lines().map_while(Result::ok);

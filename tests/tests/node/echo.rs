@@ -21,7 +21,7 @@ use tokio_rustls::TlsConnector;
 
 async fn start() -> anyhow::Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let (at, echo) = (listener.local_addr()?, Echo::new()?);
+    let (at, echo) = (listener.local_addr()?, Echo::new(None)?);
     tokio::spawn(async move { echo.accept(listener).await });
     Ok(at)
 }

@@ -94,8 +94,10 @@ pub(crate) fn of_upstream(name: &str, members: Members, of: &Upstream, way: &Way
     let policy = &of.policy().port;
     let none = ConnectionPool::default();
     let pool = policy.connections.as_ref().unwrap_or(&none);
-    let options = pool::protocol(of.port.protocol, pool, way.unsaid);
     let is_asked = matches!(members, Members::Asked);
+    // Envoy wants names of requests to be verified, also where there are none.
+    let options = pool::protocol(of.port.protocol, pool, way.unsaid)
+        .or_else(|| is_asked.then(|| pool::as_client(pool)));
     let is_by_name = !matches!(members, Members::Named(..));
     let (lb_policy, lb_config) = match is_asked {
         true => (LbPolicy::ClusterProvided, None),
@@ -211,6 +213,17 @@ fn internal_socket(within: TransportSocket, passes_metadata: bool) -> TransportS
         transport_socket: Some(within),
     };
     transport_socket("internal_upstream", &transport)
+}
+
+/// Returns the cluster of what takes HBONE, for what is HBONE already.
+pub(crate) fn of_tunnels(name: &str) -> Cluster {
+    let (lb_policy, lb_config) = balance::algorithm(None);
+    Cluster {
+        eds_cluster_config: Some(EdsClusterConfig { eds_config: Some(ads()), service_name: String::new() }),
+        lb_policy: lb_policy.into(),
+        lb_config,
+        ..named(name, DiscoveryType::Eds)
+    }
 }
 
 /// Returns the cluster that leads to the internal listener of its name.

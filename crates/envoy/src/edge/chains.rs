@@ -132,8 +132,7 @@ impl Reader<'_> {
             let first = rules.rules.iter().find(|placed| placed.is_at(self.edge.port.port))?;
             let streams = self.of.sources.streams_of(self.cx, by, &first.rule);
             let name = format!("{key}|{}", host.hostname);
-            let to = (streams.shares.as_slice(), &streams.limits);
-            Some((host.hostname, self.edge.streams(&name, to, self.policies.as_deref())))
+            Some((host.hostname, self.edge.streams(&name, &streams, self.policies.as_deref())))
         };
         self.cx.lookup(self.streams, key).into_iter().filter_map(chain).collect()
     }

@@ -24,15 +24,23 @@ use crate::send::{LISTENERS, SCOPES, SECRETS, resource, send};
 use crate::tls;
 pub(crate) use inputs::Inputs;
 
-/// Declares which gateways are at the edge.
-pub(crate) fn gateways(b: &mut Builder, of: &gateway::Tables) -> Table<Name, ()> {
-    b.derive("edge_gateways", of.gateways, |_, _, of| (of.class == Class::Gateway).then_some(()))
+/// Declares which gateways are at the edge: of the cluster, or of the network where there are several.
+pub(crate) fn gateways(b: &mut Builder, of: &gateway::Tables, is_multi_network: bool) -> Table<Name, ()> {
+    b.derive("edge_gateways", of.gateways, move |_, _, of| {
+        let is_edge = of.class == Class::Gateway || (of.class == Class::EastWest && is_multi_network);
+        is_edge.then_some(())
+    })
 }
 
 /// Declares the resources of gateways at the edge.
 pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, gateway: &gateway::Tables, of: Inputs) {
     let by_port = b.index(gateway.listeners, "edge_listener_by_port", |key, listener| {
-        let is_edge = listener.class == Class::Gateway && listener.is_active();
+        // Of those between networks, what passes TLS to a server by its name.
+        let is_edge = match listener.class {
+            Class::Gateway => listener.is_active(),
+            Class::EastWest => listener.protocol == Ok(Protocol::Tls) && listener.is_active(),
+            Class::Waypoint | Class::Remote => false,
+        };
         is_edge.then(|| EdgePort { gateway: key.gateway.clone(), port: listener.port })
     });
     out.diagnostics(b, "unasked_edge_findings", gateway.gateways, move |cx, name, gateway| {

@@ -11,7 +11,7 @@ use crate::message::network_filter;
 use crate::policy::Policies;
 use crate::port::Traffic;
 use crate::profile::Profile;
-use crate::upstream::StreamLimits;
+use crate::upstream::Streams;
 
 /// Returns what takes any port of any workload, and sends it where the CONNECT was to.
 pub(crate) fn direct(
@@ -19,9 +19,8 @@ pub(crate) fn direct(
     normalization: PathNormalization,
     profile: &Profile,
 ) -> Listener {
-    let to = [(ENCAP.to_owned(), 1)];
-    let mut listener =
-        of_port(DIRECT, Traffic::Either, (&to, &StreamLimits::default()), policies, normalization, profile);
+    let to = Streams { shares: vec![(ENCAP.to_owned(), 1)], ..Streams::default() };
+    let mut listener = of_port(DIRECT, Traffic::Either, &to, policies, normalization, profile);
     // Whom the next connection within Envoy dials.
     let address =
         SetFilterState { on_new_connection: vec![state(DIALLED, "", "%DOWNSTREAM_LOCAL_ADDRESS%")] };

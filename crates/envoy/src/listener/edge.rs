@@ -46,7 +46,7 @@ use crate::message::{listener_filter, network_filter, seconds, socket_address, t
 use crate::policy::{PEER, Policies, SOURCE};
 use crate::profile::Profile;
 use crate::telemetry::{self, Spans};
-use crate::upstream::StreamLimits;
+use crate::upstream::Streams;
 use mesh::destination::Families;
 
 /// How long a client has for the headers of a request, in seconds, and how many requests at a time on a connection, as
@@ -140,19 +140,14 @@ impl Edge<'_> {
     }
 
     /// Returns the chain of streams.
-    pub fn streams(
-        &self,
-        name: &str,
-        to: (&[(String, u32)], &StreamLimits),
-        policies: Option<&Policies>,
-    ) -> FilterChain {
+    pub fn streams(&self, name: &str, to: &Streams, policies: Option<&Policies>) -> FilterChain {
         let own = SetStreamState {
             on_new_connection: vec![
                 unshared(telemetry::CALLER, STRING, self.caller),
                 unshared(SOURCE, "", "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%"),
             ],
         };
-        let mut chain = port::streams(&self.port.listener(), to, policies, self.profile);
+        let mut chain = port::bytes(&self.port.listener(), to, policies, self.profile);
         chain.filters.insert(0, network_filter("set_filter_state", &own));
         FilterChain { name: name.to_owned(), ..chain }
     }

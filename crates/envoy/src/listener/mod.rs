@@ -17,4 +17,4 @@ pub(crate) use elsewhere::{inner_connect_originate, outer_connect_originate, way
 pub(crate) use originate::connect_originate;
 pub(crate) use port::of_port;
 pub(crate) use requests::main_internal;
-pub(crate) use terminate::connect_terminate;
+pub(crate) use terminate::{connect_pass, connect_terminate};

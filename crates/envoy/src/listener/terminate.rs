@@ -12,7 +12,7 @@ use proto::envoy::extensions::filters::network::http_connection_manager::v3::htt
 };
 
 use super::chain::in_chain;
-use super::http::{http_filter, manager, policies, router, scope_key, scoped};
+use super::http::{SCOPE_HEADER, http_filter, manager, policies, router, scope_key, scoped, scoped_by};
 use super::state::{DESTINATION, HASHABLE, LOCAL_IP, STRING, state};
 use crate::key::{CONNECT_SCOPE, CONNECT_TERMINATE};
 use crate::message::{seconds, socket_address, transport_socket};
@@ -21,10 +21,12 @@ use crate::profile::Profile;
 use crate::{telemetry, tls};
 use mesh::destination::{Families, HBONE};
 
-/// Returns what takes HBONE, and has each connection within it go to the listener that its scope names.
+/// Returns what takes HBONE, and has each connection within it go to the listener that its scope names; `by_name` is whether
+/// CONNECTs may be to hosts, too.
 pub(crate) fn connect_terminate(
     trust_domains: &[TrustDomain],
     families: Families,
+    by_name: bool,
     profile: &Profile,
 ) -> Listener {
     let own = |key: &str, value: &str| state(key, "", value);
@@ -40,13 +42,18 @@ pub(crate) fn connect_terminate(
         ],
         ..SetFilterState::default()
     };
-    // The scope of a CONNECT is the address that it is to. What is no address has none.
+    // The scope of a CONNECT is the address that it is to. What is no address has none, unless hosts are called, too: of those
+    // it is all that the CONNECT names, so that no host is taken for an address.
+    let address = format!("{LOCAL_IP}:FIELD:ip");
+    let to = match by_name {
+        false => format!("%FILTER_STATE({address})%"),
+        true => format!(
+            "%COALESCE({{\"operators\": [{{\"command\": \"FILTER_STATE\", \"param\": \"{address}\"}}, \
+             {{\"command\": \"REQ\", \"param\": \":authority\"}}]}})%"
+        ),
+    };
     let scope = HeaderMutation {
-        mutations: Some(Mutations {
-            request_mutations: vec![scope_key(&format!(
-                "{CONNECT_SCOPE}%FILTER_STATE({LOCAL_IP}:FIELD:ip)%"
-            ))],
-        }),
+        mutations: Some(Mutations { request_mutations: vec![scope_key(&format!("{CONNECT_SCOPE}{to}"))] }),
     };
     let caller = SetFilterState {
         on_request_headers: vec![state(telemetry::CALLER, STRING, &telemetry::caller())],
@@ -70,14 +77,7 @@ pub(crate) fn connect_terminate(
     filters.push(router());
     let manager = HttpConnectionManager {
         access_log: telemetry::of_connects(&profile.reporting),
-        http2_protocol_options: Some(Http2ProtocolOptions {
-            max_concurrent_streams: Some(100),
-            allow_connect: true,
-            connection_keepalive: Some(KeepaliveSettings {
-                interval: Some(seconds(10)),
-                timeout: Some(seconds(20)),
-            }),
-        }),
+        http2_protocol_options: Some(http2()),
         forward_client_cert_details: ForwardClientCertDetails::AppendForward.into(),
         set_current_client_cert_details: Some(SetCurrentClientCertDetails {
             subject: Some(true),
@@ -89,6 +89,33 @@ pub(crate) fn connect_terminate(
     };
     // None yet, whatever the client says.
     let manager = scoped(manager, CONNECT_TERMINATE, CONNECT_SCOPE);
+    hbone(manager, trust_domains, families)
+}
+
+/// Returns what takes HBONE from other networks, and passes on what is in it: the scope of a CONNECT is the host that it is
+/// to.
+pub(crate) fn connect_pass(trust_domains: &[TrustDomain], families: Families, profile: &Profile) -> Listener {
+    let manager = HttpConnectionManager {
+        access_log: telemetry::of_connects(&profile.reporting),
+        http2_protocol_options: Some(http2()),
+        ..manager(CONNECT_TERMINATE, vec![router()], "CONNECT")
+    };
+    let host = scope_key("%REQ(:AUTHORITY)%");
+    hbone(scoped_by(manager, CONNECT_TERMINATE, &[(SCOPE_HEADER, ":")], vec![host]), trust_domains, families)
+}
+
+fn http2() -> Http2ProtocolOptions {
+    Http2ProtocolOptions {
+        max_concurrent_streams: Some(100),
+        allow_connect: true,
+        connection_keepalive: Some(KeepaliveSettings {
+            interval: Some(seconds(10)),
+            timeout: Some(seconds(20)),
+        }),
+    }
+}
+
+fn hbone(manager: HttpConnectionManager, trust_domains: &[TrustDomain], families: Families) -> Listener {
     let chain = FilterChain {
         transport_socket: Some(transport_socket("tls", &tls::server(trust_domains))),
         ..in_chain("default", "http_connection_manager", &manager)

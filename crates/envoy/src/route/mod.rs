@@ -13,5 +13,5 @@ mod session;
 
 pub(crate) use action::Origin;
 pub(crate) use edge::{Hostname, Listened, hostname, listeners};
-pub(crate) use plan::{By, Routed, Routes, Sources, Streams};
-pub(crate) use scope::{Connect, connect, direct, requests};
+pub(crate) use plan::{By, Routed, Routes, Sources};
+pub(crate) use scope::{Connect, Way, connect, connect_by_name, direct, passed, requests, to_waypoint};

@@ -2,13 +2,14 @@
 
 use engine::Cx;
 use gateway::{Action, Backend, HostKey, Placed, PortPath, Routing, Rule, ServiceTarget, Target};
+use mesh::PortProtocol;
 use model::facts::{HashKey, Resolution};
 use model::{Kind, Name, Ns, Str};
 use std::sync::Arc;
 
 use crate::key::{Layer, NO_CLUSTER, Payload, PortKey};
 use crate::port::{Port, Traffic};
-use crate::upstream::{Found, StreamLimits, To, Upstreams};
+use crate::upstream::{Found, Streams, To, Upstreams};
 
 /// A rule, and the clusters of what it names.
 #[derive(Debug)]
@@ -34,14 +35,6 @@ pub(crate) struct Routes {
     pub rules: Vec<Routed>,
     /// What of requests to the port itself is hashed.
     pub hash: Option<HashKey>,
-}
-
-/// What becomes of the streams to a port: clusters and their shares.
-#[derive(Debug)]
-pub(crate) struct Streams {
-    pub shares: Vec<(String, u32)>,
-    /// What holds of them at the first.
-    pub limits: StreamLimits,
 }
 
 /// Where traffic comes by: a gateway, and the port that it is for unless somebody names another.
@@ -103,10 +96,12 @@ impl Sources {
         if port.traffic() == Traffic::Http {
             return None;
         }
-        match self.rules(cx, key, port, Layer::Tcp).first() {
-            None => Some(self.shares(cx, vec![(self.own(cx, key, port, Layer::Tcp), 1)])),
-            Some(first) => Some(self.streams_of(cx, By::port(key), &first.rule)),
-        }
+        let streams = match self.rules(cx, key, port, Layer::Tcp).first() {
+            None => self.shares(cx, vec![(self.own(cx, key, port, Layer::Tcp), 1)]),
+            Some(first) => self.streams_of(cx, By::port(key), &first.rule),
+        };
+        let is_asked = port.resolution == Resolution::DynamicDns && port.protocol == PortProtocol::Tls;
+        Some(Streams { asked: is_asked.then(|| (port.hostname.clone(), key.port)), ..streams })
     }
 
     /// Returns what becomes of streams by a rule.
@@ -125,7 +120,7 @@ impl Sources {
         let path = backends.iter().find_map(|(found, _)| Some(&found.as_ref()?.path));
         let limits = path.map(|path| self.upstreams.limits(cx, path)).unwrap_or_default();
         let shares = backends.into_iter().map(|(found, weight)| (cluster(found), weight)).collect();
-        Streams { shares, limits }
+        Streams { shares, limits, asked: None }
     }
 
     /// Returns the rules of a port that are its waypoint's matter: not those that callers of another

@@ -18,6 +18,7 @@ use super::{matching, operation};
 use crate::key::{DIRECT, ENCAP, connect_scope};
 use crate::message::seconds;
 use crate::policy::{At, Policies};
+use model::Name;
 use std::net::{IpAddr, SocketAddr};
 
 /// The longest body that Envoy takes unless it is told otherwise, in bytes.
@@ -65,7 +66,7 @@ pub(crate) struct Connect<'a> {
 /// Returns the scope of CONNECTs to an address: the first route that is for its port counts.
 pub(crate) fn connect(address: IpAddr, to: &[Connect<'_>]) -> ScopedRouteConfiguration {
     scope(
-        &connect_scope(address),
+        &connect_scope(&address.to_string()),
         VirtualHost {
             name: "connect".to_owned(),
             routes: to.iter().map(|of| connect_route(address, of)).collect(),
@@ -74,20 +75,30 @@ pub(crate) fn connect(address: IpAddr, to: &[Connect<'_>]) -> ScopedRouteConfigu
     )
 }
 
+/// Returns the scope of CONNECTs to a host and port by name; policies know it by an address.
+pub(crate) fn connect_by_name(
+    authority: &str,
+    at: Option<SocketAddr>,
+    to: &Connect<'_>,
+) -> ScopedRouteConfiguration {
+    let host = VirtualHost {
+        name: "connect".to_owned(),
+        routes: vec![to_listener(to, Some(authority), at)],
+        ..VirtualHost::default()
+    };
+    scope(&connect_scope(authority), host)
+}
+
 fn connect_route(address: IpAddr, of: &Connect<'_>) -> Route {
     let to = of.port.map(|port| SocketAddr::new(address, port));
-    let upgrade = UpgradeConfig {
-        upgrade_type: "CONNECT".to_owned(),
-        connect_config: Some(upgrade_config::ConnectConfig {}),
-    };
-    let action = RouteAction {
-        cluster_specifier: Some(route_action::ClusterSpecifier::Cluster(of.listener.to_owned())),
-        timeout: Some(seconds(0)),
-        upgrade_configs: vec![upgrade],
-        ..RouteAction::default()
-    };
+    to_listener(of, to.map(|to| to.to_string()).as_deref(), to)
+}
+
+/// Returns what leads CONNECTs to an authority, or to any, to a listener; what decides about them knows them by an address.
+fn to_listener(of: &Connect<'_>, authority: Option<&str>, to: Option<SocketAddr>) -> Route {
+    let action = terminated(of.listener);
     let connect = route_match::PathSpecifier::ConnectMatcher(route_match::ConnectMatcher {});
-    let authority = to.map(|to| matching::exactly(":authority", &to.to_string()));
+    let authority = authority.map(|authority| matching::exactly(":authority", authority));
     let policies = of.policies.filter(|_| of.requests.is_none()).zip(to);
     Route {
         name: of.requests.unwrap_or(of.listener).to_owned(),
@@ -100,6 +111,71 @@ fn connect_route(address: IpAddr, of: &Connect<'_>) -> Route {
         action: Some(route::Action::Route(action)),
         ..Route::default()
     }
+}
+
+/// Returns what ends a CONNECT, and sends what is in it to a cluster.
+fn terminated(cluster: &str) -> RouteAction {
+    let upgrade = UpgradeConfig {
+        upgrade_type: "CONNECT".to_owned(),
+        connect_config: Some(upgrade_config::ConnectConfig {}),
+    };
+    RouteAction {
+        cluster_specifier: Some(route_action::ClusterSpecifier::Cluster(cluster.to_owned())),
+        timeout: Some(seconds(0)),
+        upgrade_configs: vec![upgrade],
+        ..RouteAction::default()
+    }
+}
+
+/// Where CONNECTs from another network to a port of a service lead.
+pub(crate) struct Way {
+    pub port: u16,
+    /// The cluster of its instances.
+    pub pods: String,
+    /// The cluster of its waypoint, if it has one that is configured.
+    pub waypoint: Option<String>,
+    /// Whether it has one at all.
+    pub is_behind: bool,
+    /// Whether what comes from gateways at the edge goes through it, too.
+    pub edge_uses_waypoint: bool,
+}
+
+/// The cluster of the instances of a waypoint, for what is HBONE already.
+pub(crate) fn to_waypoint(waypoint: &Name) -> String {
+    format!("hbone|{waypoint}")
+}
+
+/// The header of a CONNECT that says what sends it.
+const SOURCE: &str = "x-istio-source";
+
+/// Returns the scope of CONNECTs from other networks to a host.
+pub(crate) fn passed(host: &str, ways: &[Way]) -> ScopedRouteConfiguration {
+    let routes = ways.iter().flat_map(|way| {
+        let to = |source: Option<&str>, cluster: &str| {
+            let authority = matching::exactly(":authority", &format!("{host}:{}", way.port));
+            let source = source.map(|source| matching::exactly(SOURCE, source));
+            let connect = route_match::PathSpecifier::ConnectMatcher(route_match::ConnectMatcher {});
+            Route {
+                name: cluster.to_owned(),
+                r#match: Some(RouteMatch {
+                    path_specifier: Some(connect),
+                    headers: std::iter::once(authority).chain(source).collect(),
+                    ..RouteMatch::default()
+                }),
+                action: Some(route::Action::Route(terminated(cluster))),
+                ..Route::default()
+            }
+        };
+        if !way.is_behind {
+            return vec![to(None, &way.pods)];
+        }
+        let decided = (!way.edge_uses_waypoint).then(|| to(Some("gateway"), &way.pods));
+        let rest = way.waypoint.as_ref().map(|waypoint| to(None, waypoint));
+        std::iter::once(to(Some("waypoint"), &way.pods)).chain(decided).chain(rest).collect()
+    });
+    let host_of_all =
+        VirtualHost { name: "connect".to_owned(), routes: routes.collect(), ..VirtualHost::default() };
+    keyed(&connect_scope(host), &[host], vec![host_of_all])
 }
 
 /// Returns the scope of requests to workloads that are called at their own addresses.

@@ -72,10 +72,11 @@ impl Upstream {
         self.waypoint.is_some() || !(self.is_resolved_by_name() || self.is_asked_for_by_name(key))
     }
 
-    /// Tells whether its endpoints are wherever the names lead that requests ask for.
+    /// Tells whether its endpoints are wherever the names lead that requests, or clients of TLS, ask for.
     pub fn is_asked_for_by_name(&self, key: &ClusterKey) -> bool {
         let is_requests = self.port.traffic() != Traffic::Tcp && key.layer != Some(Layer::Tcp);
-        self.port.resolution == Resolution::DynamicDns && is_requests
+        self.port.resolution == Resolution::DynamicDns
+            && (is_requests || self.port.protocol == PortProtocol::Tls)
     }
 
     /// Tells whether its endpoints are wherever names lead, which a waypoint finds out itself.
@@ -93,6 +94,16 @@ pub(crate) struct StreamLimits {
     pub max_duration: Option<Duration>,
     /// Whether those from one address are to go to one instance.
     pub hashes_source: bool,
+}
+
+/// What becomes of the streams to a port: clusters and their shares.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Streams {
+    pub shares: Vec<(String, u32)>,
+    /// What holds of them at the first.
+    pub limits: StreamLimits,
+    /// The host and the port that clients of TLS may ask for, where they are led to what they ask for.
+    pub asked: Option<(Str, u16)>,
 }
 
 /// Upstreams: those that somebody wants, by reading them here, are configured.

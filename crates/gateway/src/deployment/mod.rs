@@ -47,6 +47,8 @@ pub(crate) struct Inputs {
     /// The host that proxies are told to find their control plane at.
     pub discovery_host: Table<(), Str>,
     pub options: ProxyOptions,
+    /// Whether there may be several networks.
+    pub is_multi_network: bool,
     /// The revision that is served; empty for every one.
     pub revision: String,
     /// The namespace of the control plane.
@@ -64,7 +66,7 @@ pub(crate) fn declare(b: &mut Builder, inputs: Inputs) -> Table<Name, GatewayDep
         let merged = cx.get(inputs.merged, name)?;
         // What goes with a gateway that is being deleted must not come back.
         let is_deployed = merged.class != Class::Remote
-            && (merged.class.is_configured() || !inputs.options.configured_only)
+            && (merged.class.is_configured(inputs.is_multi_network) || !inputs.options.configured_only)
             && is_managed(gateway)
             && !gateway.is_deleted
             && inputs.ownership.owns(cx, &gateway.meta)

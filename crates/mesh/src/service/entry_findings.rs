@@ -212,7 +212,7 @@ fn wildcards(entry: &ServiceEntry, diagnostic: &Describe<'_>, has: &dyn Fn(&Str)
     each.collect()
 }
 
-/// With resolution DYNAMIC_DNS a request names its host; a stream names none that would be proof of where it is to go.
+/// With resolution DYNAMIC_DNS a request names its host, and so does a client of TLS; any other stream names none.
 fn streams_by_name(entry: &ServiceEntry, diagnostic: &Describe<'_>) -> Vec<Diagnostic> {
     if entry.resolution != Resolution::DynamicDns {
         return Vec::new();
@@ -221,7 +221,7 @@ fn streams_by_name(entry: &ServiceEntry, diagnostic: &Describe<'_>) -> Vec<Diagn
         let protocol = PortProtocol::of_entry(&port.protocol);
         // Of UDP a waypoint gets nothing.
         !port.protocol.eq_ignore_ascii_case("UDP")
-            && matches!(protocol, PortProtocol::Tls | PortProtocol::Tcp | PortProtocol::OtherTcp)
+            && matches!(protocol, PortProtocol::Tcp | PortProtocol::OtherTcp)
     };
     let ports = entry.ports.iter().enumerate().filter(|(_, port)| is_of_streams(port));
     let each = ports.map(|(n, port)| {
@@ -230,11 +230,11 @@ fn streams_by_name(entry: &ServiceEntry, diagnostic: &Describe<'_>) -> Vec<Diagn
             Severity::Warning,
             format!("spec.ports[{n}]"),
             format!(
-                "with resolution DYNAMIC_DNS a waypoint leads requests to the host that they name, and port {} is not \
-                 one of requests: connections to it fail",
+                "with resolution DYNAMIC_DNS a waypoint leads requests and TLS to the host that they name, and port {} \
+                 is neither: connections to it fail",
                 port.number
             ),
-            "name the hosts and set spec.resolution to DNS, or make it a port of HTTP, with TLS by a DestinationRule",
+            "name the hosts and set spec.resolution to DNS, or make it a port of HTTP or TLS",
         )
     });
     each.collect()
@@ -319,7 +319,7 @@ mod tests {
                 .collect(),
             ..ServiceEntry::default()
         };
-        let told: Vec<_> = (1..5).map(|n| ("SE010", format!("spec.ports[{n}]"))).collect();
+        let told: Vec<_> = (3..5).map(|n| ("SE010", format!("spec.ports[{n}]"))).collect();
         assert_eq!(codes(&entry(Resolution::DynamicDns)), told);
         assert_eq!(codes(&entry(Resolution::None)), []);
     }

@@ -13,5 +13,5 @@
 mod global_service;
 mod summary;
 
-pub(crate) use global_service::declare as declare_global;
+pub(crate) use global_service::{GlobalService, declare as declare_global};
 pub(crate) use summary::{Summary, declare};

@@ -1,5 +1,7 @@
 //! What the steps act on: the folder, the control plane that serves it, and the node.
 
+use super::outside::{self, Outside};
+use super::play::Play;
 use crate::cluster::{Cluster, FolderCluster};
 use crate::control_plane::ControlPlane;
 use crate::node::{ADDRESS, Node};
@@ -18,8 +20,6 @@ use std::time::Duration;
 const SERVICES: (Ipv4Addr, u8) = (Ipv4Addr::new(10, 96, 0, 0), 12);
 /// How long an edit may take to be everywhere.
 const LIMIT: Duration = Duration::from_secs(30);
-/// What enrols the namespace.
-const LABEL: &str = "  labels:\n    istio.io/dataplane-mode: ambient\n";
 
 /// An answer to one call: its status and what the server says, or why there was none.
 #[derive(Clone, Debug)]
@@ -68,24 +68,28 @@ pub(super) struct Site {
     pub(super) node: Node,
     folder: PathBuf,
     work: PathBuf,
+    outside: Outside,
     _control_plane: ControlPlane,
 }
 
 impl Site {
-    /// Starts it with a namespace that is not enrolled.
-    pub(super) async fn start(example: &Path, programs: Programs, work: &Path) -> anyhow::Result<Self> {
-        let (folder, state) = (work.join("bookinfo"), work.join("state"));
+    /// Starts it, on a copy of the example.
+    pub(super) async fn start(
+        example: &Path,
+        play: &Play,
+        programs: Programs,
+        work: &Path,
+    ) -> anyhow::Result<Self> {
+        let (folder, state) = (work.join(play.name), work.join("state"));
         fs::create_dir_all(&folder)?;
         for entry in fs::read_dir(example).with_context(|| format!("no example {}", example.display()))? {
             let path = entry?.path();
-            // No gateway at the edge: they are not configured yet.
-            if path.extension().is_some_and(|of| of == "yaml") && !path.ends_with("gateway.yaml") {
+            if path.extension().is_some_and(|of| of == "yaml") {
                 fs::copy(&path, folder.join(path.file_name().context("a file has a name")?))?;
             }
         }
-        let namespaces = fs::read_to_string(folder.join("namespaces.yaml"))?;
-        ensure!(namespaces.contains(LABEL), "the example enrols its namespace by other lines than\n{LABEL}");
-        fs::write(folder.join("namespaces.yaml"), namespaces.replace(LABEL, ""))?;
+        (play.prepare)(&folder)?;
+        let outside = Outside::start(play.outside, &programs, &work.join("outside"))?;
         let text = |path: &Path| path.display().to_string();
         let arguments = ["--from".to_owned(), text(&folder), "--state-dir".to_owned(), text(&state)];
         let log = work.join("control-plane.log");
@@ -94,9 +98,55 @@ impl Site {
         let cluster = FolderCluster::new(folder.clone(), state, programs.pilothouse.clone())?;
         let (cluster, files) = (Cluster::Folder(Box::new(cluster)), work.join("pods"));
         let mut node = Node::new(cluster, programs, files, SERVICES, control_plane.address());
+        node.know(outside::hosts(play.outside));
         node.settle().await?;
         node.until_ready().await?;
-        Ok(Self { node, folder, work: work.to_owned(), _control_plane: control_plane })
+        Ok(Self { node, folder, work: work.to_owned(), outside, _control_plane: control_plane })
+    }
+
+    /// Who vouches for the certificates of what is outside, PEM.
+    pub(super) fn authority(&self) -> &str {
+        &self.outside.authority
+    }
+
+    /// The file that has it.
+    pub(super) fn authority_file(&self) -> String {
+        self.outside.authority_file.display().to_string()
+    }
+
+    /// The address of a pod, by the begin of its name.
+    pub(super) fn address(&self, name: &str) -> anyhow::Result<String> {
+        let status = self.node.pod(name)?.pod().status.as_ref();
+        status.and_then(|status| status.pod_ip.clone()).with_context(|| format!("{name} has no address"))
+    }
+
+    /// Reads a metric from a pod, says what it counts by these labels, and returns that.
+    pub(super) async fn counts(
+        &self,
+        from: &str,
+        url: &str,
+        metric: &str,
+        labels: &[&str],
+    ) -> anyhow::Result<BTreeMap<String, u64>> {
+        let answers = self.call(from, &[url]).await?;
+        println!("   {from} $ call {url}");
+        let mut counts = BTreeMap::<String, u64>::new();
+        for line in answers.iter().flat_map(|answer| answer.text().lines()) {
+            let Some((found, count)) = line.strip_prefix(metric).and_then(|of| of.rsplit_once(' ')) else {
+                continue;
+            };
+            let shown = labels.iter().map(|name| {
+                let value =
+                    found.split_once(&format!("{name}=\"")).and_then(|(_, rest)| rest.split_once('"'));
+                format!("{name}=\"{}\"", value.map_or("", |(value, _)| value))
+            });
+            let shown: Vec<_> = shown.collect();
+            *counts.entry(shown.join(", ")).or_default() += count.parse::<u64>().unwrap_or_default();
+        }
+        for (labels, count) in &counts {
+            println!("     {metric}{{{labels}, …}} {count}");
+        }
+        Ok(counts)
     }
 
     /// Writes a file of the folder.
@@ -117,19 +167,19 @@ impl Site {
         Ok(fs::write(path, text.replacen(after, &format!("{after}    {label}\n"), 1))?)
     }
 
-    /// Enrols the namespace, and waits until its pods are in the mesh.
-    pub(super) async fn enrol(&mut self) -> anyhow::Result<()> {
-        let path = self.folder.join("namespaces.yaml");
+    /// Enrols a namespace by lines behind those of a file, and waits until its pods are in the mesh.
+    pub(super) async fn enrol(&mut self, file: &str, after: &str, lines: &str) -> anyhow::Result<()> {
+        let path = self.folder.join(file);
         let text = fs::read_to_string(&path)?;
-        let enrolled = text.replacen("  name: bookinfo\n", &format!("  name: bookinfo\n{LABEL}"), 1);
-        ensure!(enrolled != text, "no namespace bookinfo");
-        println!("   + namespaces.yaml: {}", LABEL.split_whitespace().collect::<Vec<_>>().join(" "));
+        let enrolled = text.replacen(after, &format!("{after}{lines}"), 1);
+        ensure!(enrolled != text, "{file} has no lines\n{after}");
+        println!("   + {file}: {}", lines.split_whitespace().collect::<Vec<_>>().join(" "));
         fs::write(path, enrolled)?;
         self.node.settle().await?;
         let pods: BTreeSet<_> =
             self.node.pods().filter(|pod| pod.is_in_mesh()).map(|pod| key(pod.pod())).collect();
         for proxy in self.node.proxies() {
-            let all = proxy.client().until("the tunnels of bookinfo", |state| {
+            let all = proxy.client().until("the tunnels of all pods", |state| {
                 let tunnelled =
                     state.workloads().filter(|(_, of)| of.tunnel_protocol() == TunnelProtocol::Hbone);
                 tunnelled.map(|(_, of)| format!("{}/{}", of.namespace, of.name)).eq(pods.iter().cloned())

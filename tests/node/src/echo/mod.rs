@@ -8,7 +8,7 @@
 mod tls;
 mod websocket;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use futures::future;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
@@ -21,6 +21,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use serde_json::{Map, Value, json};
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -32,12 +33,15 @@ use tokio_rustls::TlsAcceptor;
 const PREFACE: &[u8] = b"PRI * HTTP/2";
 /// The first byte of TLS.
 const HANDSHAKE: u8 = 22;
+/// The port at which nothing else is answered by who has a certificate of its own.
+const HTTPS: u16 = 443;
 
 type Body = BoxBody<Bytes, Infallible>;
 
 /// The server of a pod.
 pub struct Echo {
     tls: TlsAcceptor,
+    has_certificate: bool,
     /// What it says of itself.
     about: Map<String, Value>,
     requests: AtomicU64,
@@ -52,18 +56,24 @@ struct Connection {
 }
 
 impl Echo {
-    /// Makes one that says of itself what the variables of the environment say.
+    /// Makes one that says of itself what the variables of the environment say, and shows the certificate of files (of it,
+    /// and of its key), or else one of nobody.
     ///
     /// # Errors
-    /// When no certificate can be made.
-    pub fn new() -> anyhow::Result<Arc<Self>> {
+    /// When there is no such certificate.
+    pub fn new(certificate: Option<(&Path, &Path)>) -> anyhow::Result<Arc<Self>> {
         let names = ["POD_NAME", "POD_NAMESPACE", "POD_IP", "CONTAINER"];
         let mut about: Map<String, Value> = names
             .iter()
             .map(|name| (name.to_owned().to_lowercase(), std::env::var(name).unwrap_or_default().into()))
             .collect();
         about.insert("pid".to_owned(), std::process::id().into());
-        Ok(Arc::new(Self { tls: tls::acceptor()?, about, requests: AtomicU64::new(0) }))
+        Ok(Arc::new(Self {
+            tls: tls::acceptor(certificate)?,
+            has_certificate: certificate.is_some(),
+            about,
+            requests: AtomicU64::new(0),
+        }))
     }
 
     /// Serves ports until one fails.
@@ -109,6 +119,7 @@ impl Echo {
             let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             return self.http(stream, is_http2, Connection { is_tls: true, ..of }).await;
         }
+        ensure!(!(self.has_certificate && of.port == HTTPS), "no TLS");
         // A method of HTTP is written in capitals.
         if first.iter().take(3).all(u8::is_ascii_uppercase) && !first.is_empty() {
             return self.http(stream, PREFACE.starts_with(first), of).await;

@@ -27,6 +27,7 @@ use pilothouse_tests::client::upstream::HBONE_PORT;
 use pilothouse_tests::client::{Client, Options};
 use pool::Pool;
 use socket2::{Domain, Socket, Type};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::future::Future;
 use std::io::Write;
@@ -94,6 +95,27 @@ impl PodNetwork {
     }
 }
 
+/// The addresses of the pods of all nodes that are in the mesh.
+#[derive(Debug, Default)]
+pub struct InMesh(Mutex<BTreeSet<Ipv4Addr>>);
+
+impl InMesh {
+    /// Tells whether the pod of an address is.
+    pub fn has(&self, address: IpAddr) -> bool {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        matches!(address, IpAddr::V4(address) if all.contains(&address))
+    }
+
+    fn note(&self, address: Ipv4Addr, in_mesh: bool) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if in_mesh {
+            all.insert(address);
+        } else {
+            all.remove(&address);
+        }
+    }
+}
+
 /// The proxy of one node.
 pub struct Proxy {
     client: Client,
@@ -101,6 +123,7 @@ pub struct Proxy {
     services: Range,
     /// Who serves pods that are in the mesh instead.
     ztunnel: Option<Ztunnel>,
+    in_mesh: Arc<InMesh>,
     log: Mutex<File>,
 }
 
@@ -115,13 +138,14 @@ impl Proxy {
         certificates: CertificateTarget,
         services: Range,
         ztunnel: Option<Ztunnel>,
+        in_mesh: Arc<InMesh>,
         log: &Path,
     ) -> anyhow::Result<Arc<Self>> {
         let log = File::create(log).with_context(|| format!("cannot make {}", log.display()))?;
         let client = Client::connect(state).await?;
         client.until("the state of the mesh", |state| state.is_ready()).await?;
         let certificates = Arc::new(Certificates::new(certificates));
-        Ok(Arc::new(Self { client, certificates, services, ztunnel, log: Mutex::new(log) }))
+        Ok(Arc::new(Self { client, certificates, services, ztunnel, in_mesh, log: Mutex::new(log) }))
     }
 
     /// What it holds.
@@ -226,6 +250,7 @@ impl Capture {
             }
         }
         self.is_in_mesh.store(in_mesh, Ordering::Relaxed);
+        self.proxy.in_mesh.note(self.pod.address, in_mesh);
         let rules = rules(in_mesh, self.proxy.services, self.proxy.outbound_port());
         self.pod.namespace.within(|| netfilter::replace(&rules))?
     }
@@ -233,6 +258,7 @@ impl Capture {
 
 impl Drop for Capture {
     fn drop(&mut self) {
+        self.proxy.in_mesh.note(self.pod.address, false);
         if let Some(ztunnel) = self.proxy.ztunnel.as_ref().filter(|_| self.is_in_mesh()) {
             // Nobody waits for a pod to be gone.
             let _ = ztunnel.forget(&self.owner);

@@ -110,7 +110,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "cluster listener",
             "route",
             "profiles",
-            "connect edge outbound",
+            "connect east_west edge outbound",
             "waypoint",
             "lib",
         ],

@@ -1,29 +1,37 @@
-//! The steps of the demo. One more is one more entry of [`STEPS`].
+//! The steps of the bookinfo example. One more is one more entry of [`STEPS`].
 
+use super::play::{Play, Step};
 use super::site::{Answer, Site};
 use crate::pod::key;
-use anyhow::{Context, ensure};
-use futures::future::LocalBoxFuture;
+use anyhow::ensure;
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 
-/// A step: what is to be seen, and what shows it.
-pub(super) struct Step {
-    /// What it is about.
-    pub title: &'static str,
-    /// What happens and why.
-    pub explanation: &'static str,
-    play: for<'a> fn(&'a mut Site) -> LocalBoxFuture<'a, anyhow::Result<()>>,
-}
+pub(super) const PLAY: Play = Play {
+    name: "bookinfo",
+    introduction: "The bookinfo example as processes on this machine, with a real Envoy as its waypoint.",
+    prepare,
+    outside: &[],
+    steps: STEPS,
+};
 
-impl Step {
-    /// Plays it.
-    pub(super) async fn play(&self, site: &mut Site) -> anyhow::Result<()> {
-        (self.play)(site).await
-    }
+/// What enrols the namespace.
+const LABEL: &str = "  labels:\n    istio.io/dataplane-mode: ambient\n";
+/// The namespace, as it is without.
+const NAMESPACE: &str = "  name: bookinfo\n";
+
+/// Takes the namespace out of the mesh, and the gateway away: all that is to be seen is within.
+fn prepare(folder: &Path) -> anyhow::Result<()> {
+    fs::remove_file(folder.join("gateway.yaml"))?;
+    let path = folder.join("namespaces.yaml");
+    let namespaces = fs::read_to_string(&path)?;
+    ensure!(namespaces.contains(LABEL), "the example enrols its namespace by other lines than\n{LABEL}");
+    Ok(fs::write(path, namespaces.replace(LABEL, ""))?)
 }
 
 /// All steps, in order.
-pub(super) const STEPS: &[Step] = &[
+const STEPS: &[Step] = &[
     Step {
         title: "Processes",
         explanation: "   Each pod of the folder is a process with an address of its own. Nobody is in the mesh yet: all \
@@ -101,7 +109,7 @@ async fn processes(site: &mut Site) -> anyhow::Result<()> {
 
 async fn enrolled(site: &mut Site) -> anyhow::Result<()> {
     let before = site.processes();
-    site.enrol().await?;
+    site.enrol("namespaces.yaml", NAMESPACE, LABEL).await?;
     let answer = site.show(PAGE, &["http://details:9080/details/0"]).await?;
     ensure!(answer.status() == Some(200) && answer.workload() == "details-v1");
     println!("   the proxy: {}", site.until_logged(&["inbound", "sa/productpage to", ":9080"]).await?);
@@ -261,27 +269,9 @@ async fn broken(site: &mut Site) -> anyhow::Result<()> {
 }
 
 async fn counted(site: &mut Site) -> anyhow::Result<()> {
-    let status = site.node.pod("bookinfo/waypoint")?.pod().status.as_ref();
-    let address = status.and_then(|status| status.pod_ip.clone()).context("the waypoint has no address")?;
-    let url = format!("http://{address}:15020/stats/prometheus");
-    let answers = site.call(OUTSIDE, &[&url]).await?;
-    println!("   {OUTSIDE} $ call {url}");
-    let mut counts = BTreeMap::<String, u64>::new();
-    for line in answers.iter().flat_map(|answer| answer.text().lines()) {
-        let Some((labels, count)) =
-            line.strip_prefix("istio_requests_total").and_then(|of| of.rsplit_once(' '))
-        else {
-            continue;
-        };
-        let shown = ["source_workload", "destination_workload", "response_code"].map(|name| {
-            let value = labels.split_once(&format!("{name}=\"")).and_then(|(_, rest)| rest.split_once('"'));
-            format!("{name}=\"{}\"", value.map_or("", |(value, _)| value))
-        });
-        *counts.entry(shown.join(", ")).or_default() += count.parse::<u64>().unwrap_or_default();
-    }
-    for (labels, count) in &counts {
-        println!("     istio_requests_total{{{labels}, …}} {count}");
-    }
+    let url = format!("http://{}:15020/stats/prometheus", site.address("bookinfo/waypoint")?);
+    let labels = ["source_workload", "destination_workload", "response_code"];
+    let counts = site.counts(OUTSIDE, &url, "istio_requests_total", &labels).await?;
     let of = |answered: &str| {
         let labels = format!("source_workload=\"productpage-v1\", {answered}");
         counts.get(&labels).copied().unwrap_or_default()
