@@ -104,7 +104,7 @@ mod tests {
             "/apis/extensions.istio.io/v1alpha1/wasmplugins?limit=1" => {
                 (StatusCode::OK, serde_json::json!({"kind": "PartialObjectMetadataList", "items": null}))
             }
-            "/apis/telemetry.istio.io/v1/telemetries?limit=1" => failure(403, "Forbidden"),
+            "/apis/networking.istio.io/v1/sidecars?limit=1" => failure(403, "Forbidden"),
             _ => failure(404, "NotFound"),
         };
         let body = Body::from(body.to_string().into_bytes());

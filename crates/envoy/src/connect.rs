@@ -6,9 +6,10 @@ use output::Encoded;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use crate::key::{AddressKey, DIRECT, Layer, MAIN_INTERNAL, PortKey, ResourceKey, inbound, port_listener};
+use crate::key::{AddressKey, DIRECT, Layer, PortKey, ResourceKey, inbound, port_listener};
 use crate::policy::{self, Policies};
 use crate::port::{Port, Traffic};
+use crate::profiles::Profiles;
 use crate::route::{self, Connect};
 use crate::send::resource;
 
@@ -16,11 +17,11 @@ use crate::send::resource;
 pub(crate) fn declare_by_name(
     b: &mut Builder,
     ports: Table<PortKey, Port>,
-    policies: policy::Tables,
+    (policies, profiles): (policy::Tables, Profiles),
 ) -> Table<ResourceKey, Encoded> {
     b.expand("connect_scopes_of_names", ports, move |cx, key, port| {
         let scope = || {
-            let of = Called::new(key, port);
+            let of = Called::new(cx, profiles, key, port);
             let policies = if of.requests.is_none() { policies.of(cx, key) } else { None };
             let to = of.connect(policies.as_deref());
             // What policies know it by is where it is called within the network.
@@ -37,17 +38,17 @@ pub(crate) fn declare_by_name(
 pub(crate) fn declare(
     b: &mut Builder,
     ports: Table<PortKey, Port>,
-    policies: policy::Tables,
+    (policies, profiles): (policy::Tables, Profiles),
     workloads: Table<CalledWorkload, ()>,
 ) -> [Table<AddressKey, Encoded>; 2] {
     let ports_at = b.index(ports, "waypoint_port_by_address", addresses);
     let workloads_at = b.index(workloads, "workload_by_address", |key, ()| [workload_address(key)]);
     let of_ports = b.group("connect_scopes", ports_at, move |cx, key: &AddressKey, ports| {
-        Some(scope(cx, key, ports, policies, cx.any(workloads_at, key)))
+        Some(scope(cx, key, ports, (policies, profiles), cx.any(workloads_at, key)))
     });
     let of_workloads =
         b.group("connect_scopes_of_workloads", workloads_at, move |cx, key: &AddressKey, _| {
-            (!cx.any(ports_at, key)).then(|| scope(cx, key, &[], policies, true))
+            (!cx.any(ports_at, key)).then(|| scope(cx, key, &[], (policies, profiles), true))
         });
     [of_ports, of_workloads]
 }
@@ -56,10 +57,10 @@ fn scope(
     cx: &Cx<'_>,
     key: &AddressKey,
     ports: &[(PortKey, Arc<Port>)],
-    policies: policy::Tables,
+    (policies, profiles): (policy::Tables, Profiles),
     has_workload: bool,
 ) -> Encoded {
-    let ports: Vec<_> = ports.iter().map(|(of, port)| Called::new(of, port)).collect();
+    let ports: Vec<_> = ports.iter().map(|(of, port)| Called::new(cx, profiles, of, port)).collect();
     let decisions: Vec<_> = ports
         .iter()
         // A port of requests has none of its own here, so that a policy's edit does not send them.
@@ -92,10 +93,10 @@ struct Called {
 }
 
 impl Called {
-    fn new(key: &PortKey, port: &Port) -> Self {
+    fn new(cx: &Cx<'_>, profiles: Profiles, key: &PortKey, port: &Port) -> Self {
         let traffic = port.traffic();
         let listener = if traffic == Traffic::Http {
-            MAIN_INTERNAL.to_owned()
+            profiles.listener(cx, key, port)
         } else {
             port_listener(key.port, &port.hostname)
         };

@@ -20,6 +20,7 @@ use proto::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use std::net::IpAddr;
 
 use crate::key::{CONNECT_TERMINATE, Layer, ResourceKey, inbound};
+use crate::profiles::Profiles;
 use crate::route::{self, Way};
 use crate::send::{CLUSTERS, ENDPOINTS, LISTENERS, SCOPES, resource, send};
 use crate::settings::Settings;
@@ -32,6 +33,7 @@ pub(crate) struct Inputs {
     pub endpoints: Endpoints,
     pub network: Table<(), Str>,
     pub settings: Settings,
+    pub profiles: Profiles,
 }
 
 /// The gateways that are configured.
@@ -44,12 +46,12 @@ pub(crate) fn gateways(b: &mut Builder, of: &gateway::Tables) -> Table<Name, ()>
 
 /// Declares what they are sent.
 pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, gateways: Table<Name, ()>, of: Inputs) {
-    let Inputs { destinations, settings, .. } = of;
+    let Inputs { destinations, settings, profiles, .. } = of;
     let all = b.index(gateways, "east_west_gateway", |_, ()| [()]);
     let listeners = b.expand("east_west_listeners", gateways, move |cx, gateway, ()| {
         let families: Families = cx.get(destinations.families, gateway).map(|of| *of).unwrap_or_default();
-        let (domains, log) = (settings.trust_domains(cx), settings.access_log(cx));
-        let listener = listener::connect_pass(&domains, families, log.as_ref());
+        let profile = profiles.without_services(cx, gateway);
+        let listener = listener::connect_pass(&settings.trust_domains(cx), families, &profile);
         vec![resource(gateway, CONNECT_TERMINATE, &listener)]
     });
     send(b, out, listeners, ResourceType::Listener, LISTENERS);

@@ -26,6 +26,7 @@
 
 pub mod bootstrap;
 
+mod attached;
 mod cluster;
 mod connect;
 mod east_west;
@@ -40,6 +41,8 @@ mod message;
 mod outbound;
 mod policy;
 mod port;
+mod profile;
+mod profiles;
 mod route;
 mod send;
 mod settings;
@@ -50,6 +53,7 @@ mod waypoint;
 
 use engine::Builder;
 use output::Outputs;
+use profiles::Profiles;
 use settings::Settings;
 use upstream::Upstreams;
 
@@ -62,9 +66,10 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, mesh: &mesh::Tables, gateway:
     let sources = route::Sources { routing: gateway.routing, upstreams };
     let endpoints = destinations.declare_endpoints(b);
     let settings = Settings::declare(b, mesh);
-    let policies =
-        waypoint::declare(b, out, mesh, waypoint::Inputs { destinations, endpoints, sources, settings });
-    let of_edge = edge::Inputs { destinations, sources, policies, settings };
+    let profiles = Profiles::declare(b, mesh, settings, sources);
+    let of_waypoints = waypoint::Inputs { destinations, endpoints, sources, settings, profiles };
+    let policies = waypoint::declare(b, out, mesh, of_waypoints);
+    let of_edge = edge::Inputs { destinations, sources, policies, settings, profiles };
     edge::declare(b, out, gateway, of_edge);
     if destinations.is_multi_network {
         let gateways = east_west::gateways(b, gateway);
@@ -73,7 +78,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, mesh: &mesh::Tables, gateway:
             b,
             out,
             gateways,
-            east_west::Inputs { destinations, endpoints, network, settings },
+            east_west::Inputs { destinations, endpoints, network, settings, profiles },
         );
     }
     let waypoints = outbound::Names {

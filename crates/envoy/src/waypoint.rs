@@ -1,8 +1,9 @@
 //! What waypoints take traffic by: listeners, and scopes of CONNECTs and of requests.
 
-use engine::{Builder, Table};
+use engine::{Builder, Cx, Table};
 use mesh::destination::{Destination, Destinations, Endpoints, Families};
-use model::{Diagnostic, ObjectRef, RequestLimit, Severity};
+use model::facts::TrafficMode;
+use model::{Diagnostic, Name, ObjectRef, RequestLimit, Severity};
 use output::{Encoded, Outputs};
 use proto::ResourceType;
 
@@ -11,8 +12,10 @@ use crate::key::{
 };
 use crate::policy;
 use crate::port::{self, Port, Traffic};
+use crate::profile::Profile;
+use crate::profiles::Profiles;
 use crate::route::{self, Routes, Sources};
-use crate::send::{CLUSTERS, LISTENERS, SCOPES, alike, all_alike, resource, send};
+use crate::send::{Alike, CLUSTERS, LISTENERS, SCOPES, alike, all_alike, resource, send};
 use crate::settings::Settings;
 use crate::upstream::Streams;
 use crate::{cluster, connect, listener};
@@ -24,11 +27,12 @@ pub(crate) struct Inputs {
     pub endpoints: Endpoints,
     pub sources: Sources,
     pub settings: Settings,
+    pub profiles: Profiles,
 }
 
 /// Declares the resources of waypoints; returns the policies that hold at gateways.
 pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, mesh: &mesh::Tables, of: Inputs) -> policy::Tables {
-    let Inputs { destinations, endpoints, sources, settings } = of;
+    let Inputs { destinations, endpoints, sources, settings, profiles } = of;
     let upstreams = sources.upstreams;
     let ports = port::declare(b, destinations, move |cx, key, protocol| upstreams.want(cx, key, protocol));
     let policies = policy::declare(b, mesh, ports, move |cx, key, to| sources.provider(cx, key, to));
@@ -40,7 +44,9 @@ pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, mesh: &mesh::Tables, o
     let requests = b.expand("request_scopes", ports, move |cx, key, port| {
         let of = |routes: Routes| {
             let policies = policies.of(cx, key);
-            resource(&key.waypoint, &routes.cluster, &route::requests(&routes, policies.as_deref()))
+            let traced = profiles.is_traced(cx, &profiles.of_port(cx, key, port), TrafficMode::Server);
+            let traced = traced.then_some(port.hostname.as_str());
+            resource(&key.waypoint, &routes.cluster, &route::requests(&routes, policies.as_deref(), traced))
         };
         sources.requests(cx, key, port).map(of).into_iter().collect()
     });
@@ -53,17 +59,18 @@ pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, mesh: &mesh::Tables, o
         has_own.then(|| resource(&key.waypoint, &name, &cluster::of_listener(&name))).into_iter().collect()
     });
     send(b, out, clusters, ResourceType::Cluster, CLUSTERS);
-    for connects in connect::declare(b, ports, policies, endpoints.called) {
+    for connects in connect::declare(b, ports, (policies, profiles), endpoints.called) {
         let of = ResourceType::ScopedRoute;
         out.named_resources(b, connects, of, SCOPES, AddressKey::of, |key, encoded| {
             Some(key.resource(encoded))
         });
     }
     if destinations.is_multi_network {
-        let names = connect::declare_by_name(b, ports, policies);
+        let names = connect::declare_by_name(b, ports, (policies, profiles));
         send(b, out, names, ResourceType::ScopedRoute, SCOPES);
     }
-    declare_of_every(b, out, destinations, settings);
+    declare_of_every(b, out, destinations, settings, profiles);
+    declare_profiles(b, out, settings, profiles);
     declare_of_workloads(b, out, policies, of);
     policies
 }
@@ -99,7 +106,7 @@ fn port_listeners(
     b: &mut Builder,
     ports: Table<PortKey, Port>,
     policies: policy::Tables,
-    Inputs { sources, settings, .. }: Inputs,
+    Inputs { sources, settings, profiles, .. }: Inputs,
 ) -> Table<ResourceKey, Encoded> {
     b.expand("port_listeners", ports, move |cx, key, port| {
         let of = |streams: Streams| {
@@ -115,7 +122,7 @@ fn port_listeners(
                 &streams,
                 policies.as_deref(),
                 normalization,
-                settings.access_log(cx).as_ref(),
+                &profiles.profile(cx, &profiles.of_port(cx, key, port), TrafficMode::Server),
             );
             resource(&key.waypoint, &name, &listener)
         };
@@ -124,7 +131,13 @@ fn port_listeners(
 }
 
 /// Declares what every waypoint has.
-fn declare_of_every(b: &mut Builder, out: &mut Outputs, destinations: Destinations, settings: Settings) {
+fn declare_of_every(
+    b: &mut Builder,
+    out: &mut Outputs,
+    destinations: Destinations,
+    settings: Settings,
+    profiles: Profiles,
+) {
     let fixed = b.single("clusters_of_every_waypoint", move |_| {
         vec![alike(MAIN_INTERNAL, &cluster::of_listener(MAIN_INTERNAL))]
     });
@@ -134,25 +147,55 @@ fn declare_of_every(b: &mut Builder, out: &mut Outputs, destinations: Destinatio
     send(b, out, clusters, ResourceType::Cluster, CLUSTERS);
     let by_name = destinations.is_multi_network;
     let fixed = b.memo("listeners_of_every_waypoint", move |cx, families: &Families| {
-        let (domains, log) = (settings.trust_domains(cx), settings.access_log(cx));
-        Some(vec![
-            alike(
-                CONNECT_TERMINATE,
-                &listener::connect_terminate(&domains, *families, by_name, log.as_ref()),
-            ),
-            alike(MAIN_INTERNAL, &listener::main_internal(settings.normalization(cx), log.as_ref())),
-        ])
+        let everywhere = Name::new("", "");
+        let profile = profiles.of_gateway(cx, &everywhere, TrafficMode::Server);
+        Some(of_every(cx, settings, (*families, by_name), &profile))
     });
     let listeners = b.expand("waypoint_listeners", destinations.waypoints, move |cx, waypoint, ()| {
         let families = cx.get(destinations.families, waypoint).map(|of| *of).unwrap_or_default();
-        all_alike(waypoint, cx.memo(fixed, &families).as_deref())
+        if profiles.is_everywhere(cx, waypoint) {
+            return all_alike(waypoint, cx.memo(fixed, &families).as_deref());
+        }
+        let profile = profiles.of_gateway(cx, waypoint, TrafficMode::Server);
+        all_alike(waypoint, Some(&of_every(cx, settings, (families, by_name), &profile)))
     });
     send(b, out, listeners, ResourceType::Listener, LISTENERS);
 }
 
+/// Returns the listeners that every waypoint has.
+fn of_every(
+    cx: &Cx<'_>,
+    settings: Settings,
+    (families, by_name): (Families, bool),
+    profile: &Profile,
+) -> Vec<Alike> {
+    let domains = settings.trust_domains(cx);
+    vec![
+        alike(CONNECT_TERMINATE, &listener::connect_terminate(&domains, families, by_name, profile)),
+        alike(MAIN_INTERNAL, &listener::main_internal(MAIN_INTERNAL, settings.normalization(cx), profile)),
+    ]
+}
+
+/// Declares the listeners of requests of services for which something of their own holds, and what leads there.
+fn declare_profiles(b: &mut Builder, out: &mut Outputs, settings: Settings, profiles: Profiles) {
+    let wanted = profiles.declare_wanted(b);
+    let listeners = b.expand("profile_listeners", wanted, move |cx, key, ()| {
+        let profile = profiles.profile(cx, key, TrafficMode::Server);
+        let name = key.listener();
+        let listener = listener::main_internal(&name, settings.normalization(cx), &profile);
+        vec![resource(&key.gateway, &name, &listener)]
+    });
+    send(b, out, listeners, ResourceType::Listener, LISTENERS);
+    let clusters = b.expand("profile_clusters", wanted, |_, key, ()| {
+        let name = key.listener();
+        vec![resource(&key.gateway, &name, &cluster::of_listener(&name))]
+    });
+    send(b, out, clusters, ResourceType::Cluster, CLUSTERS);
+}
+
 /// Declares what those have that workloads are called through at their own addresses.
 fn declare_of_workloads(b: &mut Builder, out: &mut Outputs, policies: policy::Tables, of: Inputs) {
-    let Inputs { destinations, endpoints, settings, .. } = of;
+    let Inputs { destinations, endpoints, settings, profiles, .. } = of;
     let of_gateway = policies.gateways;
     let by_waypoint =
         b.index(endpoints.called, "workload_by_waypoint", |(waypoint, ..), ()| [waypoint.clone()]);
@@ -173,8 +216,8 @@ fn declare_of_workloads(b: &mut Builder, out: &mut Outputs, policies: policy::Ta
     send(b, out, clusters, ResourceType::Cluster, CLUSTERS);
     let listeners = b.expand("direct_listeners", with_workloads, move |cx, waypoint, ()| {
         let policies = cx.memo(of_gateway, waypoint);
-        let (normalization, log) = (settings.normalization(cx), settings.access_log(cx));
-        let listener = listener::direct(policies.as_deref(), normalization, log.as_ref());
+        let profile = profiles.of_gateway(cx, waypoint, TrafficMode::Server);
+        let listener = listener::direct(policies.as_deref(), settings.normalization(cx), &profile);
         vec![resource(waypoint, DIRECT, &listener)]
     });
     send(b, out, listeners, ResourceType::Listener, LISTENERS);

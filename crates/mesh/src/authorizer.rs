@@ -12,6 +12,12 @@ use crate::service::{Entries, HostKey, PortProtocol, Services, entry_tcp_ports, 
 #[derive(Clone, Copy)]
 pub(crate) struct Sources {
     pub providers: Table<(), Vec<ExtensionProvider>>,
+    pub directory: Directory,
+}
+
+/// Where services are found by what the mesh settings call them.
+#[derive(Clone, Copy)]
+pub(crate) struct Directory {
     pub services: Table<Name, Service>,
     pub views: Services,
     pub entries: Entries,
@@ -39,10 +45,22 @@ impl Sources {
             return Err(format!("extensionProviders of the mesh settings has {:?} twice", name.as_str()));
         }
         check_authorizer(authorizer)?;
-        let written = authorizer.service.as_str();
+        let port = authorizer.port;
+        let is_grpc = authorizer.protocol == AuthorizerProtocol::Grpc;
+        let service = self.directory.find(cx, &authorizer.service, port, is_grpc)?;
+        Ok(Arc::new(Asked { provider: name.clone(), service, port, authorizer: authorizer.clone() }))
+    }
+}
+
+impl Directory {
+    /// Returns the name of a service, `NAMESPACE/HOSTNAME`, that is `written` as a hostname, perhaps after a namespace.
+    ///
+    /// # Errors
+    /// In words, where there is none, it has no such port, or nobody speaks gRPC there who is to.
+    pub fn find(self, cx: &Cx<'_>, written: &Str, port: u16, is_grpc: bool) -> Result<Str, String> {
         let (ns, host) = match written.split_once('/') {
             Some((ns, host)) => (Some(Ns::own(ns)), Str::from(host)),
-            None => (None, authorizer.service.clone()),
+            None => (None, written.clone()),
         };
         let is_in = |of: &Ns| ns.as_ref().is_none_or(|ns| ns == of);
         let mut services = cx.lookup(self.views.by_hostname, &host).into_iter();
@@ -60,19 +78,17 @@ impl Sources {
             let ports = cx.get(self.entries.entries, &row.object).map(|entry| entry_tcp_ports(&entry));
             Some((row.resource.clone(), ports.unwrap_or_default()))
         });
-        let Some((service, ports)) = &found else { return Err(format!("there is no service {written:?}")) };
-        let port = authorizer.port;
+        let Some((service, ports)) = found else {
+            return Err(format!("there is no service {:?}", written.as_str()));
+        };
         let Some((_, protocol, _)) = ports.iter().find(|(number, ..)| *number == port) else {
             return Err(format!("service {service} has no port {port}"));
         };
-        let speaks_http2 = matches!(protocol, PortProtocol::Grpc | PortProtocol::Http2);
-        if authorizer.protocol == AuthorizerProtocol::Grpc && !speaks_http2 {
+        if is_grpc && !matches!(protocol, PortProtocol::Grpc | PortProtocol::Http2) {
             return Err(format!(
                 "port {port} of service {service} is none of gRPC: let its name begin with grpc, or set its appProtocol"
             ));
         }
-        let asked =
-            Asked { provider: name.clone(), service: service.clone(), port, authorizer: authorizer.clone() };
-        Ok(Arc::new(asked))
+        Ok(service)
     }
 }

@@ -2,8 +2,8 @@
 
 use engine::{Builder, Cx, Graph, Memo, Table};
 use model::facts::{
-    AccessLog, AuthorizationPolicy, GatewayTopology, KeySource, LocalitySetting, Meta, PathNormalization,
-    PeerAuthentication, ServiceEntry,
+    AccessLog, AuthorizationPolicy, DefaultProviders, GatewayTopology, KeySource, LocalitySetting, Meta,
+    PathNormalization, PeerAuthentication, ServiceEntry, TracingDefaults,
 };
 use model::{Diagnostic, Name, Ns, Str, shared};
 use output::{Outputs, Resource};
@@ -22,9 +22,11 @@ use crate::policy::{
 use crate::revision::{self, NamespaceRevisions, Ownership};
 use crate::service::EntryHosts;
 use crate::settings::{self, Settings};
+use crate::telemetry::{ResolvedSink, TelemetryRules};
 use crate::waypoint::{self, BehindWaypoints, Binder, ImplicitAllowPolicies, UnboundWorkloads};
 use crate::{
-    Options, authorizer, identity, namespace, network, policy, rank, service, split_horizon, status, workload,
+    Options, authorizer, identity, namespace, network, policy, rank, service, split_horizon, status,
+    telemetry, workload,
 };
 
 /// The tables of the mesh that others read.
@@ -60,6 +62,12 @@ pub struct Tables {
     pub path_normalization: Table<(), PathNormalization>,
     /// What Envoys write of requests and streams; `None` for nothing.
     pub access_log: Table<(), Option<AccessLog>>,
+    /// What each `Telemetry` says.
+    pub telemetries: Table<Name, TelemetryRules>,
+    /// Who gets access logs, metrics and spans, by the names of providers.
+    pub telemetry_sinks: Memo<Str, ResolvedSink>,
+    /// Who gets them where no `Telemetry` says it, and how traces are made.
+    pub telemetry_defaults: Table<(), (DefaultProviders, TracingDefaults)>,
     /// What is in front of gateways at the edge.
     pub gateway_topology: Table<(), GatewayTopology>,
     /// Which endpoints waypoints prefer by where they are, where nothing else says it.
@@ -180,14 +188,22 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
             options,
         )
     };
-    let asked = authorizer::declare(
+    let directory = authorizer::Directory { services: inputs.services, views: services, entries };
+    let asked =
+        authorizer::declare(b, authorizer::Sources { providers: settings.extension_providers, directory });
+    let telemetries = {
+        let ours = ours.clone();
+        telemetry::declare(b, inputs.telemetries, settings.root_namespace, move |cx, meta| {
+            cx.memo(namespaces, &meta.name.ns).is_some_and(|view| view.in_scope) && ours(meta)
+        })
+    };
+    let telemetry_sinks = telemetry::declare_sinks(b, settings.telemetry_providers, directory);
+    let telemetry_findings = telemetry::declare_findings(
         b,
-        authorizer::Sources {
-            providers: settings.extension_providers,
-            services: inputs.services,
-            views: services,
-            entries,
-        },
+        out,
+        (inputs.telemetries, telemetries),
+        telemetry_sinks,
+        options.configures_waypoints,
     );
     let answers = b.derive("asked_by_policies", policies, move |cx, _, row: &PolicyRow| {
         cx.memo(asked, row.provider.as_ref()?).map(|of| (*of).clone())
@@ -271,6 +287,8 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
             answers,
             request_authentications: inputs.requestauthentications,
             token_rows: tokens.rows,
+            telemetries: inputs.telemetries,
+            telemetry_findings,
             namespaces,
             settings,
             binder,
@@ -341,6 +359,9 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
         wanted_keys: tokens.wanted,
         path_normalization: settings.path_normalization,
         access_log: settings.access_log,
+        telemetries,
+        telemetry_sinks,
+        telemetry_defaults: settings.telemetry_defaults,
         gateway_topology: settings.gateway_topology,
         locality: settings.locality,
     }

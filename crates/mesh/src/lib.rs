@@ -42,6 +42,7 @@ mod service;
 mod settings;
 mod split_horizon;
 mod status;
+pub mod telemetry;
 mod waypoint;
 mod workload;
 

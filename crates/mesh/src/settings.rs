@@ -2,8 +2,9 @@
 
 use engine::{Builder, Graph, Table};
 use model::facts::{
-    AccessLog, CaCertificate, ExtensionProvider, GatewayTopology, LocalitySetting, MeshSettings, Meta,
-    PathNormalization, ServiceScope, Visibility, VisibilityPolicy,
+    AccessLog, CaCertificate, DefaultProviders, ExtensionProvider, GatewayTopology, LocalitySetting,
+    MeshSettings, Meta, PathNormalization, ServiceScope, TelemetryProvider, TracingDefaults, Visibility,
+    VisibilityPolicy,
 };
 use model::{Diagnostic, Kind, Labels, Name, Ns, ObjectRef, Selector, Severity, Str, TrustDomain, shared};
 use output::Outputs;
@@ -50,6 +51,10 @@ pub(crate) struct Settings {
     pub global_scopes: Table<(), Vec<ServiceScope>>,
     /// Who may decide about requests.
     pub extension_providers: Table<(), Vec<ExtensionProvider>>,
+    /// Who may get access logs, metrics and spans.
+    pub telemetry_providers: Table<(), Vec<TelemetryProvider>>,
+    /// Who gets them where no `Telemetry` says it, and how traces are made.
+    pub telemetry_defaults: Table<(), (DefaultProviders, TracingDefaults)>,
     /// How waypoints normalise paths.
     pub path_normalization: Table<(), PathNormalization>,
     /// What Envoys write of requests and streams; `None` for nothing.
@@ -134,6 +139,12 @@ impl Settings {
             }),
             extension_providers: b
                 .single("extension_providers", move |cx| part(cx.single(all)).extension_providers.clone()),
+            telemetry_providers: b
+                .single("telemetry_providers", move |cx| part(cx.single(all)).telemetry_providers.clone()),
+            telemetry_defaults: b.single("telemetry_defaults", move |cx| {
+                let all = part(cx.single(all));
+                (all.default_providers.clone(), all.tracing_defaults)
+            }),
             path_normalization: b
                 .single("path_normalization", move |cx| part(cx.single(all)).path_normalization),
             access_log: b.single("access_log", move |cx| part(cx.single(all)).access_log.clone()),

@@ -67,6 +67,8 @@ macro_rules! for_each_kind {
             PeerAuthentication(PeerAuthentication, peerauthentications, peer_authentication::parse) { "security.istio.io" "v1" Namespaced }
             /// `RequestAuthentication`.
             RequestAuthentication(RequestAuthentication, requestauthentications, request_authentication::parse) { "security.istio.io" "v1" Namespaced }
+            /// `Telemetry`.
+            Telemetry(Telemetry, telemetries, telemetry::parse) { "telemetry.istio.io" "v1" | "v1alpha1" Namespaced }
             /// `ServiceEntry`.
             ServiceEntry(ServiceEntry, serviceentries, service_entry::parse) { "networking.istio.io" "v1" Namespaced }
             /// `WorkloadEntry`.
@@ -250,15 +252,13 @@ unread_kinds! {
     Gateway(gateways) { "networking.istio.io" "v1" | "v1beta1" | "v1alpha3" }
         "write a Gateway of gateway.networking.k8s.io"
     EnvoyFilter(envoyfilters) { "networking.istio.io" "v1alpha3" }
-        "a ztunnel is no Envoy: nothing can be patched into it"
+        "nothing is patched into what is sent: use routes, policies, Telemetry and TrafficExtension"
     Sidecar(sidecars) { "networking.istio.io" "v1" | "v1beta1" | "v1alpha3" }
         "there are no sidecars: hide entries by serviceEntryVisibility of the mesh settings, and restrict traffic by AuthorizationPolicies"
     WorkloadGroup(workloadgroups) { "networking.istio.io" "v1" | "v1beta1" | "v1alpha3" }
         "write a WorkloadEntry for each machine"
     ProxyConfig(proxyconfigs) { "networking.istio.io" "v1beta1" }
         "there are no Envoys to set: ztunnels are set by their chart"
-    Telemetry(telemetries) { "telemetry.istio.io" "v1" | "v1alpha1" }
-        "ztunnels have metrics and access logs of connections by themselves"
     WasmPlugin(wasmplugins) { "extensions.istio.io" "v1alpha1" }
         "a ztunnel runs no extensions"
     TrafficExtension(trafficextensions) { "extensions.istio.io" "v1alpha1" }

@@ -309,6 +309,9 @@ impl Plane {
             Kind::AuthorizationPolicy => graph
                 .get(inputs.authorizationpolicies, &object.name)
                 .is_some_and(|policy| some_target(policy.target_refs())),
+            Kind::Telemetry => graph
+                .get(inputs.telemetries, &object.name)
+                .is_some_and(|of| of.target_refs.is_empty() || some_target(&of.target_refs)),
             Kind::RequestAuthentication => {
                 graph.get(inputs.requestauthentications, &object.name).is_some_and(|policy| {
                     some_target(match &policy.spec {

@@ -9,7 +9,7 @@ const MAX_AUTHORS: usize = 16;
 const MAX_SERVICES: usize = 64;
 
 /// What people write for proxies to do.
-const CONFIGURATION: [Kind; 11] = [
+const CONFIGURATION: [Kind; 12] = [
     Kind::HTTPRoute,
     Kind::GRPCRoute,
     Kind::TLSRoute,
@@ -21,6 +21,7 @@ const CONFIGURATION: [Kind; 11] = [
     Kind::DestinationRule,
     Kind::AuthorizationPolicy,
     Kind::RequestAuthentication,
+    Kind::Telemetry,
 ];
 
 /// The objects that a resource is made from.

@@ -55,6 +55,11 @@ pub mod config {
             include!("gen/envoy.config.route.v3.rs");
         }
     }
+    pub mod trace {
+        pub mod v3 {
+            include!("gen/envoy.config.trace.v3.rs");
+        }
+    }
 }
 pub mod data {
     pub mod accesslog {
@@ -77,6 +82,23 @@ pub mod extensions {
         }
     }
     pub mod access_loggers {
+        pub mod filters {
+            pub mod cel {
+                pub mod v3 {
+                    include!("gen/envoy.extensions.access_loggers.filters.cel.v3.rs");
+                }
+            }
+        }
+        pub mod grpc {
+            pub mod v3 {
+                include!("gen/envoy.extensions.access_loggers.grpc.v3.rs");
+            }
+        }
+        pub mod open_telemetry {
+            pub mod v3 {
+                include!("gen/envoy.extensions.access_loggers.open_telemetry.v3.rs");
+            }
+        }
         pub mod file {
             pub mod v3 {
                 include!("gen/envoy.extensions.access_loggers.file.v3.rs");
@@ -203,6 +225,11 @@ pub mod extensions {
                     include!("gen/envoy.extensions.filters.http.stateful_session.v3.rs");
                 }
             }
+            pub mod wasm {
+                pub mod v3 {
+                    include!("gen/envoy.extensions.filters.http.wasm.v3.rs");
+                }
+            }
         }
         pub mod listener {
             pub mod http_inspector {
@@ -252,6 +279,11 @@ pub mod extensions {
                     include!("gen/envoy.extensions.filters.network.tcp_proxy.v3.rs");
                 }
             }
+            pub mod wasm {
+                pub mod v3 {
+                    include!("gen/envoy.extensions.filters.network.wasm.v3.rs");
+                }
+            }
         }
     }
     pub mod http {
@@ -275,6 +307,13 @@ pub mod extensions {
             }
         }
     }
+    pub mod request_id {
+        pub mod uuid {
+            pub mod v3 {
+                include!("gen/envoy.extensions.request_id.uuid.v3.rs");
+            }
+        }
+    }
     pub mod retry {
         pub mod host {
             pub mod previous_hosts {
@@ -287,6 +326,15 @@ pub mod extensions {
             pub mod previous_priorities {
                 pub mod v3 {
                     include!("gen/envoy.extensions.retry.priority.previous_priorities.v3.rs");
+                }
+            }
+        }
+    }
+    pub mod tracers {
+        pub mod opentelemetry {
+            pub mod resource_detectors {
+                pub mod v3 {
+                    include!("gen/envoy.extensions.tracers.opentelemetry.resource_detectors.v3.rs");
                 }
             }
         }
@@ -306,6 +354,11 @@ pub mod extensions {
             pub mod v3 {
                 include!("gen/envoy.extensions.transport_sockets.tls.v3.rs");
             }
+        }
+    }
+    pub mod wasm {
+        pub mod v3 {
+            include!("gen/envoy.extensions.wasm.v3.rs");
         }
     }
     pub mod upstreams {
@@ -330,6 +383,11 @@ pub mod r#type {
     pub mod metadata {
         pub mod v3 {
             include!("gen/envoy.r#type.metadata.v3.rs");
+        }
+    }
+    pub mod tracing {
+        pub mod v3 {
+            include!("gen/envoy.r#type.tracing.v3.rs");
         }
     }
     pub mod v3 {

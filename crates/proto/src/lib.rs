@@ -97,6 +97,17 @@ pub mod xds {
         }
     }
 }
+/// Messages of OpenTelemetry that Envoy's v3 API has within others (`opentelemetry_common.proto`).
+#[allow(missing_docs, clippy::all)]
+pub mod opentelemetry {
+    pub mod proto {
+        pub mod common {
+            pub mod v1 {
+                include!("gen/opentelemetry.proto.common.v1.rs");
+            }
+        }
+    }
+}
 mod resource;
 
 pub use code::Code;

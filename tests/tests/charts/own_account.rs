@@ -67,6 +67,12 @@ fn objects(namespace: &str) -> String {
             }}),
         ),
         of(
+            "telemetry.istio.io/v1",
+            "Telemetry",
+            "web",
+            json!({"spec": {"selector": {"matchLabels": {"app": "web"}}}}),
+        ),
+        of(
             "networking.istio.io/v1",
             "ServiceEntry",
             "web",

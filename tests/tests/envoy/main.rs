@@ -7,6 +7,7 @@
 
 mod acceptance;
 mod bootstrap;
+mod collector;
 mod destination;
 mod edge;
 mod edge_renewal;
@@ -23,6 +24,7 @@ mod policy;
 mod proxy;
 mod random;
 mod refusals;
+mod reports;
 mod rules;
 mod serve;
 mod size;
@@ -105,7 +107,7 @@ fn rendered(mesh: &Plane) -> String {
         });
         all.insert(Value::from(waypoint), Value::from(types.collect::<Mapping>()));
     }
-    let kinds = ["AuthorizationPolicy ", "RequestAuthentication "];
+    let kinds = ["AuthorizationPolicy ", "RequestAuthentication ", "Telemetry "];
     let is_of_policy =
         |object: &Value| object.as_str().is_some_and(|of| kinds.iter().any(|kind| of.starts_with(kind)));
     let conditions = input::conditions(mesh).into_iter().filter(|(object, _)| is_of_policy(object));

@@ -18,10 +18,10 @@ const BAGGAGE: (&str, &str) = (
     "k8s.cluster.name=east,k8s.namespace.name=elsewhere,k8s.deployment.name=client,service.name=front,service.version=v7",
 );
 
-type Labels = BTreeMap<String, String>;
+pub type Labels = BTreeMap<String, String>;
 
 /// Reads the text form of metrics: name, labels, value.
-fn samples(text: &str) -> Vec<(String, Labels, f64)> {
+pub fn samples(text: &str) -> Vec<(String, Labels, f64)> {
     let lines = text.lines().filter(|line| line.starts_with("istio_"));
     let read = |line: &str| {
         let (name, rest) = line.split_once('{')?;
@@ -36,7 +36,7 @@ fn samples(text: &str) -> Vec<(String, Labels, f64)> {
 }
 
 /// Awaits that samples with these labels add up to a value, and returns the labels of the first of them.
-async fn until_counted(
+pub async fn until_counted(
     waypoint: &Waypoint,
     name: &str,
     with: &[(&str, &str)],
@@ -56,7 +56,7 @@ async fn until_counted(
     counted.await.with_context(|| format!("{name} {with:?} is not {count}"))
 }
 
-fn get(path: &str, headers: &[(&str, &str)]) -> Request<Empty<Bytes>> {
+pub fn get(path: &str, headers: &[(&str, &str)]) -> Request<Empty<Bytes>> {
     let request = Request::get(path).header("host", "web");
     let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
     request.body(Empty::new()).unwrap()
@@ -206,7 +206,7 @@ async fn streams_are_counted_when_they_open_and_when_they_close() {
     until_counted(&waypoint, "istio_tcp_received_bytes_total", &to_db, 3.0).await.unwrap();
 }
 
-fn settings(mesh: &Value) -> [(Kind, Value); 1] {
+pub fn settings(mesh: &Value) -> [(Kind, Value); 1] {
     let map = json!({"metadata": {"namespace": "istio-system", "name": "istio"}, "data": {"mesh": mesh.to_string()}});
     [(Kind::ConfigMap, map)]
 }

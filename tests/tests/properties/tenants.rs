@@ -56,6 +56,16 @@ fn manifest(kind: Kind, namespace: &str, bytes: &[u8]) -> Value {
                             "name": d.pick(&["a", "b", "edge"])}],
             "jwtRules": [{"issuer": "https://x.test", "jwks": r#"{"keys": []}"#}],
         }}),
+        Kind::Telemetry => {
+            let targets = json!([{"group": d.pick(&["", "gateway.networking.k8s.io"]),
+                "kind": d.pick(&["Service", "Gateway", "GatewayClass"]), "name": d.pick(&["a", "b", "edge", "istio"])}]);
+            let targets = if d.rarely(2) { json!(null) } else { targets };
+            json!({"metadata": d.metadata(&[], &[]), "spec": {
+                "targetRefs": targets,
+                "accessLogging": [{"providers": [{"name": "envoy"}]}],
+                "metrics": [{"overrides": [{"disabled": d.pick(&[true, false])}]}],
+            }})
+        }
         Kind::ListenerSet => json!({"metadata": d.metadata(&[], &[]), "spec": {
             "parentRef": {"name": d.pick(&["a", "b", "edge"]), "namespace": anyone(d)},
             "listeners": [{"name": "x", "port": 80, "protocol": "HTTP"}, https(d)],

@@ -4,6 +4,7 @@ use engine::{Builder, Cx, Index, Table};
 use gateway::{Host, HostKey, Listener, ListenerKey, Protocol};
 use mesh::destination::Families;
 use model::Str;
+use model::facts::TrafficMode;
 use output::Encoded;
 use proto::envoy::config::listener::v3::FilterChain;
 use proto::envoy::extensions::transport_sockets::tls::v3::DownstreamTlsContext;
@@ -39,7 +40,7 @@ pub(super) fn declare(
     });
     b.group("edge_listeners", by_port, move |cx, key: &EdgePort, listeners| {
         let gateway = cx.get(gateways, &key.gateway)?;
-        let log = settings.access_log(cx);
+        let profile = of.profiles.of_gateway(cx, &key.gateway, TrafficMode::Client);
         let caller = format!(
             "{};{};latest;;~spiffe://{}/ns/{}/sa/{}",
             gateway.name,
@@ -52,7 +53,7 @@ pub(super) fn declare(
             port: key,
             normalization: settings.normalization(cx),
             topology: settings.gateway_topology(cx),
-            log: log.as_ref(),
+            profile: &profile,
             caller: &caller,
         };
         let policies = cx.memo(of.policies.gateways, &key.gateway);

@@ -14,7 +14,7 @@ use crate::send::resource;
 pub(super) fn declare(
     b: &mut Builder,
     gateway: &gateway::Tables,
-    Inputs { sources, policies, .. }: Inputs,
+    Inputs { sources, policies, profiles, .. }: Inputs,
 ) -> Table<ResourceKey, Encoded> {
     let listeners = gateway.listeners;
     b.expand("edge_hostname_scopes", gateway.routing.requests[0], move |cx, key, host| {
@@ -29,7 +29,11 @@ pub(super) fn declare(
         let of_listener = is_tls.then(|| at.to_string());
         let of = Hostname {
             hostname: &key.hostname,
-            origin: Origin { port: listener.port, is_tls },
+            origin: Origin {
+                port: listener.port,
+                is_tls,
+                is_traced: profiles.is_gateway_traced(cx, &at.gateway),
+            },
             listener: of_listener.as_deref(),
             rules: &rules,
         };

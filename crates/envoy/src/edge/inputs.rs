@@ -6,6 +6,7 @@ use mesh::destination::Destinations;
 
 use crate::key::EdgePort;
 use crate::policy;
+use crate::profiles::Profiles;
 use crate::route::Sources;
 use crate::settings::Settings;
 
@@ -16,6 +17,7 @@ pub(crate) struct Inputs {
     pub sources: Sources,
     pub policies: policy::Tables,
     pub settings: Settings,
+    pub profiles: Profiles,
 }
 
 /// The listeners of a port that take traffic, as far as they alone are concerned.

@@ -1,6 +1,6 @@
 //! The listener of workloads that are called at their own addresses.
 
-use model::facts::{AccessLog, PathNormalization};
+use model::facts::PathNormalization;
 use proto::envoy::config::listener::v3::Listener;
 use proto::envoy::extensions::filters::network::set_filter_state::v3::Config as SetFilterState;
 
@@ -10,16 +10,17 @@ use crate::key::{DIRECT, ENCAP};
 use crate::message::network_filter;
 use crate::policy::Policies;
 use crate::port::Traffic;
+use crate::profile::Profile;
 use crate::upstream::Streams;
 
 /// Returns what takes any port of any workload, and sends it where the CONNECT was to.
 pub(crate) fn direct(
     policies: Option<&Policies>,
     normalization: PathNormalization,
-    log: Option<&AccessLog>,
+    profile: &Profile,
 ) -> Listener {
     let to = Streams { shares: vec![(ENCAP.to_owned(), 1)], ..Streams::default() };
-    let mut listener = of_port(DIRECT, Traffic::Either, &to, policies, normalization, log);
+    let mut listener = of_port(DIRECT, Traffic::Either, &to, policies, normalization, profile);
     // Whom the next connection within Envoy dials.
     let address =
         SetFilterState { on_new_connection: vec![state(DIALLED, "", "%DOWNSTREAM_LOCAL_ADDRESS%")] };

@@ -17,7 +17,7 @@
 //! Where all requests of a chain have one hostname, the scope is always that of it. What asks for another is looked up
 //! without a script: it can only be misdirected.
 
-use model::facts::{AccessLog, ForwardedCertificates, GatewayTopology, PathNormalization};
+use model::facts::{ForwardedCertificates, GatewayTopology, PathNormalization};
 use proto::envoy::config::core::v3::{
     DataSource, Http2ProtocolOptions, TrafficDirection, TransportSocket, data_source,
 };
@@ -44,7 +44,8 @@ use super::state::{HASHABLE, STRING, state};
 use crate::key::{ANY_HOSTNAME, EdgePort, HOSTNAME_FILTERS, LISTENER_HEADER};
 use crate::message::{listener_filter, network_filter, seconds, socket_address, transport_socket};
 use crate::policy::{PEER, Policies, SOURCE};
-use crate::telemetry;
+use crate::profile::Profile;
+use crate::telemetry::{self, Spans};
 use crate::upstream::Streams;
 use mesh::destination::Families;
 
@@ -58,7 +59,8 @@ pub(crate) struct Edge<'a> {
     pub port: &'a EdgePort,
     pub normalization: PathNormalization,
     pub topology: GatewayTopology,
-    pub log: Option<&'a AccessLog>,
+    /// What is logged, counted and traced.
+    pub profile: &'a Profile,
     /// Who the gateway is, as metrics name it.
     pub caller: &'a str,
 }
@@ -108,7 +110,7 @@ impl Edge<'_> {
                 max_concurrent_streams: Some(MAX_STREAMS),
                 ..Http2ProtocolOptions::default()
             }),
-            access_log: telemetry::of_requests(self.log),
+            access_log: telemetry::of_requests(&self.profile.reporting),
             // It means the same hostname, and rules are found by it without one.
             strip_trailing_host_dot: true,
             // Clients are not believed: who calls is whoever connects, or whom as many proxies saw as are trusted.
@@ -131,7 +133,9 @@ impl Edge<'_> {
             vec![header(SCOPE_HEADER, &self.port.port.to_string()), header(HOSTNAME_HEADER, asked)];
         mutations.extend(listener.map(|listener| header(LISTENER_HEADER, listener)));
         let by = [(SCOPE_HEADER, ""), (HOSTNAME_HEADER, ":")];
-        let manager = scoped_by(normalizing(self.normalization, manager), "edge", &by, mutations);
+        let manager = normalizing(self.normalization, manager);
+        let manager = telemetry::traced(manager, self.profile.reporting.tracer.as_ref(), Spans::OfBoth);
+        let manager = scoped_by(manager, "edge", &by, mutations);
         in_chain(name, "http_connection_manager", &manager)
     }
 
@@ -143,7 +147,7 @@ impl Edge<'_> {
                 unshared(SOURCE, "", "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%"),
             ],
         };
-        let mut chain = port::bytes(&self.port.listener(), to, policies, self.log);
+        let mut chain = port::bytes(&self.port.listener(), to, policies, self.profile);
         chain.filters.insert(0, network_filter("set_filter_state", &own));
         FilterChain { name: name.to_owned(), ..chain }
     }

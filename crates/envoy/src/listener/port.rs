@@ -1,6 +1,6 @@
 //! The listener of a port that is not HTTP alone.
 
-use model::facts::{AccessLog, PathNormalization};
+use model::facts::PathNormalization;
 use proto::envoy::config::listener::v3::{FilterChain, FilterChainMatch, Listener};
 use proto::envoy::extensions::filters::listener::http_inspector::v3::HttpInspector;
 use proto::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
@@ -15,6 +15,7 @@ use super::requests::requests;
 use crate::message::{duration, listener_filter, names, network_filter, original_dst};
 use crate::policy::Policies;
 use crate::port::Traffic;
+use crate::profile::Profile;
 use crate::telemetry;
 use crate::upstream::Streams;
 
@@ -26,9 +27,9 @@ pub(crate) fn of_port(
     streams: &Streams,
     policies: Option<&Policies>,
     normalization: PathNormalization,
-    log: Option<&AccessLog>,
+    profile: &Profile,
 ) -> Listener {
-    let bytes = bytes(name, streams, policies, log);
+    let bytes = bytes(name, streams, policies, profile);
     // A client that waits for the server would wait for long: it is asked only where somebody has to know.
     let server_name = streams.asked.is_some() || policies.is_some_and(Policies::asks_for_server_name);
     let inspectors = server_name.then(|| listener_filter("tls_inspector", &TlsInspector {}));
@@ -40,8 +41,10 @@ pub(crate) fn of_port(
         application_protocols: ["http/1.1", "h2c"].map(str::to_owned).to_vec(),
         ..FilterChainMatch::default()
     };
-    let listener =
-        internal(name, vec![FilterChain { filter_chain_match: Some(found), ..requests(normalization, log) }]);
+    let listener = internal(
+        name,
+        vec![FilterChain { filter_chain_match: Some(found), ..requests(normalization, profile) }],
+    );
     Listener {
         default_filter_chain: Some(bytes),
         listener_filters: listener_filters
@@ -56,7 +59,7 @@ pub(super) fn bytes(
     name: &str,
     streams: &Streams,
     policies: Option<&Policies>,
-    log: Option<&AccessLog>,
+    profile: &Profile,
 ) -> FilterChain {
     let Streams { shares, limits, asked } = streams;
     let cluster = match shares.as_slice() {
@@ -79,7 +82,7 @@ pub(super) fn bytes(
         idle_timeout: limits.idle_timeout.map(duration),
         max_downstream_connection_duration: limits.max_duration.map(duration),
         hash_policy: by_source.into_iter().collect(),
-        access_log: telemetry::of_streams(log),
+        access_log: telemetry::of_streams(&profile.reporting),
         access_log_options: Some(tcp_proxy::TcpAccessLogOptions { flush_access_log_on_connected: true }),
         ..TcpProxy::default()
     };

@@ -1,6 +1,6 @@
 //! What takes requests, whatever service they are for.
 
-use model::facts::{AccessLog, PathNormalization};
+use model::facts::PathNormalization;
 use proto::envoy::config::listener::v3::{FilterChain, Listener};
 use proto::envoy::extensions::filters::http::cors::v3::Cors;
 use proto::envoy::extensions::filters::http::dynamic_forward_proxy::v3::{
@@ -20,7 +20,8 @@ use super::http::{SCOPE_HEADER, http_filter, manager, policies, router, scoped, 
 use super::state::DESTINATION;
 use crate::key::{CORS, FAULT, LIMIT, LIMITED, MAIN_INTERNAL, SESSION};
 use crate::message::names;
-use crate::telemetry;
+use crate::profile::Profile;
+use crate::telemetry::{self, Spans};
 
 /// The filters that requests pass whose scope is found by these headers: policies, then what rules ask for.
 pub(super) fn filters(scope_key: &[&str]) -> impl Iterator<Item = HttpFilter> + use<> {
@@ -63,18 +64,19 @@ pub(super) fn normalizing(
 
 /// The chain of requests. Their routes, and the policies for them, are those of the destination that the CONNECT is
 /// for.
-pub(super) fn requests(normalization: PathNormalization, log: Option<&AccessLog>) -> FilterChain {
+pub(super) fn requests(normalization: PathNormalization, profile: &Profile) -> FilterChain {
     let manager = HttpConnectionManager {
         proxy_100_continue: true,
-        access_log: telemetry::of_requests(log),
+        access_log: telemetry::of_requests(&profile.reporting),
         ..manager(MAIN_INTERNAL, filters(&[SCOPE_HEADER]).collect(), "websocket")
     };
     let manager = normalizing(normalization, manager);
+    let manager = telemetry::traced(manager, profile.reporting.tracer.as_ref(), Spans::OfServer);
     let manager = scoped(manager, MAIN_INTERNAL, &format!("%FILTER_STATE({DESTINATION}:PLAIN)%"));
     in_chain("http", "http_connection_manager", &manager)
 }
 
-/// Returns what takes requests to every port that is HTTP.
-pub(crate) fn main_internal(normalization: PathNormalization, log: Option<&AccessLog>) -> Listener {
-    internal(MAIN_INTERNAL, vec![requests(normalization, log)])
+/// Returns what takes requests to every port of a profile that is HTTP.
+pub(crate) fn main_internal(name: &str, normalization: PathNormalization, profile: &Profile) -> Listener {
+    internal(name, vec![requests(normalization, profile)])
 }

@@ -1,7 +1,6 @@
 //! The listener that takes HBONE.
 
 use model::TrustDomain;
-use model::facts::AccessLog;
 use proto::envoy::config::core::v3::{Http2ProtocolOptions, KeepaliveSettings, TrafficDirection};
 use proto::envoy::config::listener::v3::listener::{ConnectionBalanceConfig, connection_balance_config};
 use proto::envoy::config::listener::v3::{AdditionalAddress, FilterChain, Listener};
@@ -18,6 +17,7 @@ use super::state::{DESTINATION, HASHABLE, LOCAL_IP, STRING, state};
 use crate::key::{CONNECT_SCOPE, CONNECT_TERMINATE};
 use crate::message::{seconds, socket_address, transport_socket};
 use crate::policy::{PEER, SOURCE};
+use crate::profile::Profile;
 use crate::{telemetry, tls};
 use mesh::destination::{Families, HBONE};
 
@@ -27,7 +27,7 @@ pub(crate) fn connect_terminate(
     trust_domains: &[TrustDomain],
     families: Families,
     by_name: bool,
-    log: Option<&AccessLog>,
+    profile: &Profile,
 ) -> Listener {
     let own = |key: &str, value: &str| state(key, "", value);
     let hashable = |key: &str, value: &str| state(key, HASHABLE, value);
@@ -76,7 +76,7 @@ pub(crate) fn connect_terminate(
     filters.push(http_filter("destination", &destination));
     filters.push(router());
     let manager = HttpConnectionManager {
-        access_log: telemetry::of_connects(log),
+        access_log: telemetry::of_connects(&profile.reporting),
         http2_protocol_options: Some(http2()),
         forward_client_cert_details: ForwardClientCertDetails::AppendForward.into(),
         set_current_client_cert_details: Some(SetCurrentClientCertDetails {
@@ -94,13 +94,9 @@ pub(crate) fn connect_terminate(
 
 /// Returns what takes HBONE from other networks, and passes on what is in it: the scope of a CONNECT is the host that it is
 /// to.
-pub(crate) fn connect_pass(
-    trust_domains: &[TrustDomain],
-    families: Families,
-    log: Option<&AccessLog>,
-) -> Listener {
+pub(crate) fn connect_pass(trust_domains: &[TrustDomain], families: Families, profile: &Profile) -> Listener {
     let manager = HttpConnectionManager {
-        access_log: telemetry::of_connects(log),
+        access_log: telemetry::of_connects(&profile.reporting),
         http2_protocol_options: Some(http2()),
         ..manager(CONNECT_TERMINATE, vec![router()], "CONNECT")
     };

@@ -72,6 +72,7 @@ impl Authority {
                 let service = GrpcService {
                     timeout,
                     target_specifier: Some(grpc_service::TargetSpecifier::EnvoyGrpc(target)),
+                    ..GrpcService::default()
                 };
                 (Services::GrpcService(service), None)
             }

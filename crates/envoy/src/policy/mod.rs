@@ -28,7 +28,7 @@ mod evaluator;
 #[cfg(test)]
 mod properties;
 
-use engine::{Builder, Cx, Index, Memo, Row, Table};
+use engine::{Builder, Cx, Memo, Table};
 use gateway::Backend;
 use mesh::policy::{PolicyTarget, RuleAction, Test, WaypointAction, WaypointPolicy, WaypointTokens};
 use model::{Diagnostic, Kind, Name, Ns, ObjectRef, Severity, Str};
@@ -41,6 +41,7 @@ use proto::envoy::extensions::filters::network::rbac::v3::Rbac as StreamRbac;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::attached::ByTarget;
 use crate::key::{NO_CLUSTER, PortKey};
 use crate::port::{Port, Traffic};
 use ask::Authority;
@@ -138,45 +139,6 @@ pub(crate) fn declare(
             Some(all)
         }),
         gateways,
-    }
-}
-
-/// Policies of one kind, found by what they are for.
-struct ByTarget<V> {
-    by_target: Index<PolicyTarget, Name, V>,
-    /// The namespaces in which there are some for services.
-    namespaces: Table<Ns, ()>,
-}
-
-impl<V> Clone for ByTarget<V> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-impl<V> Copy for ByTarget<V> {}
-
-impl<V: Row> ByTarget<V> {
-    fn declare(b: &mut Builder, policies: Table<Name, V>, targets: fn(&V) -> &[PolicyTarget]) -> Self {
-        let by_target =
-            b.index(policies, "waypoint_policy_by_target", move |_, policy| targets(policy).to_vec());
-        let by_namespace = b.index(policies, "service_policy_by_namespace", move |_, policy| {
-            let of_service = |target: &PolicyTarget| match target {
-                PolicyTarget::Service(_, name) => Some(name.ns.clone()),
-                PolicyTarget::Gateway(_) | PolicyTarget::Class(_) => None,
-            };
-            targets(policy).iter().filter_map(of_service).collect::<Vec<_>>()
-        });
-        let namespaces = b.group("namespaces_with_service_policies", by_namespace, |_, _: &Ns, _| Some(()));
-        Self { by_target, namespaces }
-    }
-
-    /// Returns those for a target, ascending by name.
-    fn of(self, cx: &Cx<'_>, target: &PolicyTarget) -> Vec<(Name, Arc<V>)> {
-        // Most namespaces have none: it is not remembered of each service that there is nothing.
-        match target {
-            PolicyTarget::Service(_, name) if cx.get(self.namespaces, &name.ns).is_none() => Vec::new(),
-            _ => cx.lookup(self.by_target, target),
-        }
     }
 }
 

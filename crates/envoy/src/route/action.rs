@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use super::filter::{Changes, PathRewrite, path};
 use super::hash::policies;
 use super::plan::{Routed, Routes};
-use super::{matching, retry, session};
+use super::{matching, operation, retry, session};
 use crate::key::{CORS, FAULT, LIMIT, SESSION};
 use crate::message::{duration, millionths, seconds};
 
@@ -32,6 +32,8 @@ pub(crate) struct Origin {
     pub port: u16,
     /// Whether they come by TLS that ends here.
     pub is_tls: bool,
+    /// Whether spans are made of them.
+    pub is_traced: bool,
 }
 
 /// Returns the route of a rule for requests that come by a port.
@@ -59,6 +61,7 @@ pub(super) fn encode(routed: &Routed, origin: Origin) -> Route {
         response_headers_to_add: changes.response_add,
         response_headers_to_remove: changes.response_remove,
         action: Some(action),
+        decorator: origin.is_traced.then(|| operation::of_rule(rule, origin.port)),
         ..Route::default()
     }
 }
@@ -197,7 +200,7 @@ fn mirror(cluster: &str, share: u32, of: u32) -> RequestMirrorPolicy {
     }
 }
 
-fn redirect(to: &Redirect, rule: &Rule, Origin { port, is_tls }: Origin) -> RedirectAction {
+fn redirect(to: &Redirect, rule: &Rule, Origin { port, is_tls, .. }: Origin) -> RedirectAction {
     let code = match to.code {
         301 => redirect_action::RedirectResponseCode::MovedPermanently,
         303 => redirect_action::RedirectResponseCode::SeeOther,

@@ -5,6 +5,7 @@ mod edge;
 mod filter;
 mod hash;
 mod matching;
+mod operation;
 mod plan;
 mod retry;
 mod scope;

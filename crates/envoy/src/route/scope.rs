@@ -15,7 +15,7 @@ use proto::envoy::config::route::v3::{
 use super::action::{self, LARGEST_BODY, Origin};
 use super::plan::Routes;
 use super::retry;
-use super::{filter, matching};
+use super::{filter, matching, operation};
 use crate::key::{DIRECT, ENCAP, LIMIT, connect_scope};
 use crate::message::seconds;
 use crate::policy::{At, Policies};
@@ -201,8 +201,13 @@ pub(crate) fn direct(policies: Option<&Policies>) -> ScopedRouteConfiguration {
 }
 
 /// Returns the scope of the requests to a port, whatever becomes of them by its rules: each has to pass its policies.
-pub(crate) fn requests(of: &Routes, policies: Option<&Policies>) -> ScopedRouteConfiguration {
-    let origin = Origin { port: of.port, is_tls: false };
+/// Where spans are made of them, the hostname of the service is told.
+pub(crate) fn requests(
+    of: &Routes,
+    policies: Option<&Policies>,
+    traced: Option<&str>,
+) -> ScopedRouteConfiguration {
+    let origin = Origin { port: of.port, is_tls: false, is_traced: traced.is_some() };
     let mut routes: Vec<Route> = of.rules.iter().map(|rule| action::encode(rule, origin)).collect();
     if of.rules.is_empty() {
         let all = route_match::PathSpecifier::Prefix("/".to_owned());
@@ -210,6 +215,7 @@ pub(crate) fn requests(of: &Routes, policies: Option<&Policies>) -> ScopedRouteC
             name: "default".to_owned(),
             r#match: Some(RouteMatch { path_specifier: Some(all), ..RouteMatch::default() }),
             action: Some(route::Action::Route(action::to_port(of))),
+            decorator: traced.map(|hostname| operation::of_service(hostname, of.port)),
             ..Route::default()
         });
     }

@@ -51,11 +51,15 @@ local function workload(text)
     .. '",destination_cluster="' .. part(of[5]) .. '"'
 end
 
+-- Behind the service may be which labels are left out; they are so at the end, when all are there.
 local function service(text)
-  local of = parts(text, 3)
-  return 'destination_service="' .. part(of[1])
+  local named, omitted = text:match("^(.-);!([%w_,]*)$")
+  local of = parts(named or text, 3)
+  local labels = 'destination_service="' .. part(of[1])
     .. '",destination_service_name="' .. part(of[2])
     .. '",destination_service_namespace="' .. part(of[3]) .. '"'
+  if omitted then labels = labels .. ',omitted="' .. omitted .. '"' end
+  return labels
 end
 
 -- A histogram has the same texts in twenty lines.
@@ -90,8 +94,64 @@ local function labelled(text)
   return (text:gsub("# TYPE envoy_istio_", "# TYPE istio_"))
 end
 
+-- The end of a text in quotes that begins at a place; what is escaped ends none.
+local function ending(text, from)
+  while true do
+    local at = text:find('["\\]', from)
+    if not at or text:sub(at, at) == '"' then return at end
+    from = at + 2
+  end
+end
+
+-- The labels that remain, if any are left out.
+local function remaining(labels)
+  local omitted = labels:match('[,{]omitted="([%w_,]*)"')
+  if not omitted then return labels end
+  local out = { omitted = true }
+  for name in omitted:gmatch("[%w_]+") do out[name] = true end
+  local kept, set, from = {}, {}, 1
+  while true do
+    local at, open, name = labels:find('([%w_]+)="', from)
+    if not at then break end
+    local close = ending(labels, open + 1)
+    if not close then break end
+    local pair = labels:sub(at, close)
+    -- A label that is set to something else has the name of the one that is left out, and comes after it.
+    if not out[name] or set[name] then kept[#kept + 1] = pair end
+    set[name] = true
+    from = close + 2
+  end
+  return table.concat(kept, ",")
+end
+
+-- Leaves out labels, and adds up what then is the same.
+local function merged(text)
+  if not text:find('omitted="', 1, true) then return text end
+  local lines, values, places = {}, {}, {}
+  for line in text:gmatch("[^\n]+") do
+    local name, labels, value = line:match("^(istio_[%w_]+){(.*)} (%S+)$")
+    local number = tonumber(value)
+    if not number then
+      lines[#lines + 1] = line
+    else
+      local key = name .. "{" .. remaining(labels) .. "} "
+      local place = places[key]
+      if place then
+        values[place] = values[place] + number
+      else
+        place = #lines + 1
+        lines[place], values[place], places[key] = key, number, place
+      end
+    end
+  end
+  for place, number in pairs(values) do
+    lines[place] = lines[place] .. (number % 1 == 0 and string.format("%.0f", number) or tostring(number))
+  end
+  return table.concat(lines, "\n") .. "\n"
+end
+
 function envoy_on_response(handle)
   local body = handle:body()
   local size = body and body:length() or 0
-  if size > 0 then body:setBytes(labelled(body:getBytes(0, size))) end
+  if size > 0 then body:setBytes(merged(labelled(body:getBytes(0, size)))) end
 end

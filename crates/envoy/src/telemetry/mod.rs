@@ -15,10 +15,14 @@
 mod access_log;
 mod caller;
 mod metrics;
+mod reporting;
+mod tracing;
 
 pub(crate) use access_log::{of_connects, of_requests, of_streams};
 pub(crate) use caller::{CALLER, baggage, caller};
 pub(crate) use metrics::{SERVICE, WORKLOAD, metadata};
+pub(crate) use reporting::{Log, Reporting, Tracer};
+pub(crate) use tracing::{Spans, traced};
 
 /// Gives metrics the names and labels that Istio's have. Runs where metrics are read.
 pub(crate) const LABELS: &str = include_str!("labels.lua");

@@ -65,4 +65,4 @@ pub(crate) use selection::{Policies, declare_policies, index_scopes};
 pub(crate) use token::{Inputs as TokenInputs, TokenRow, Tokens, refs as token_targets};
 pub use token::{TokenRule, WaypointTokens, by_issuer};
 pub use waypoint::{PolicyTarget, WaypointAction, WaypointPolicy, rules_at_waypoints};
-pub(crate) use waypoint::{at_waypoints, unanswered};
+pub(crate) use waypoint::{at_waypoints, targets, unanswered};

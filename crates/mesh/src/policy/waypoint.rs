@@ -46,6 +46,9 @@ pub enum PolicyTarget {
     Gateway(Name),
     /// All that goes through any waypoint of a class.
     Class(Str),
+    /// All that gateways of a namespace do, and that is for services of it; of the root namespace, all.
+    /// No policy of access is for that: ztunnels enforce one without targets.
+    Namespace(Ns),
 }
 
 /// A policy at waypoints, and what its author is told.
@@ -159,7 +162,7 @@ pub fn rules_at_waypoints(
 }
 
 /// Returns what references mean. One into another namespace means nothing: nobody is to deny traffic there.
-pub(super) fn targets(own: &Ns, refs: &[PolicyTargetRef], root_namespace: &Ns) -> Vec<PolicyTarget> {
+pub(crate) fn targets(own: &Ns, refs: &[PolicyTargetRef], root_namespace: &Ns) -> Vec<PolicyTarget> {
     let is_own = |of: &&PolicyTargetRef| of.namespace.is_empty() || **own == *of.namespace;
     let target = |of: &PolicyTargetRef| {
         let name = Name { ns: own.clone(), name: of.name.clone() };

@@ -213,7 +213,7 @@ struct Attachment {
 /// The reason of a policy, or a target, whose waypoint is not programmed by this control plane.
 const NOT_PROGRAMMED: &str = "NotProgrammed";
 
-/// Codes of the diagnostics that arise here: of access, then of tokens.
+/// Codes of the diagnostics that arise here: of access, then of tokens, then of telemetry.
 mod code {
     /// A target of a policy does not exist or has no waypoint.
     pub(super) const UNATTACHED: &str = "AP109";
@@ -223,6 +223,10 @@ mod code {
     pub(super) const NOT_ENFORCED: &str = "AP111";
     /// As [`NOT_ENFORCED`].
     pub(super) const TOKENS_NOT_ENFORCED: &str = "RA105";
+    /// As [`UNATTACHED`].
+    pub(super) const UNATTACHED_TELEMETRY: &str = "TM106";
+    /// As [`NOT_ENFORCED`].
+    pub(super) const TELEMETRY_NOT_PROGRAMMED: &str = "TM107";
 }
 
 /// Returns what the author of a policy should know of its targets, given what became of them: those that
@@ -232,21 +236,30 @@ pub(super) fn unattached(policy: ObjectRef, found: &Condition) -> Option<Diagnos
     if found.reason == "Accepted" {
         return None;
     }
-    let is_of_tokens = policy.kind == Kind::RequestAuthentication;
-    let (code, severity, help) = match (found.reason == NOT_PROGRAMMED, is_of_tokens) {
-        (true, true) => {
+    let is_programmed = found.reason != NOT_PROGRAMMED;
+    let (code, severity, help) = match (policy.kind, is_programmed) {
+        (Kind::RequestAuthentication, false) => {
             let help =
                 "nothing enforces the policy: ztunnels see no requests. Check tokens in the application";
             (code::TOKENS_NOT_ENFORCED, Severity::Error, help)
         }
-        (true, false) => {
+        (Kind::Telemetry, false) => {
+            let help = "whoever programs the waypoint is to read it";
+            (code::TELEMETRY_NOT_PROGRAMMED, Severity::Warning, help)
+        }
+        (_, false) => {
             let help = "nothing enforces the policy: ztunnels do not see one with targets. Write what ztunnels can enforce \
                         (sources and ports) without spec.targetRefs";
             (code::NOT_ENFORCED, Severity::Error, help)
         }
-        (false, _) => {
+        (Kind::Telemetry, true) => {
+            let help = "name what exists and has a waypoint, or a gateway";
+            (code::UNATTACHED_TELEMETRY, Severity::Warning, help)
+        }
+        (kind, true) => {
             let help = "no waypoint enforces the policy there, and ztunnels do not see it: name what exists and has a \
                         waypoint";
+            let is_of_tokens = kind == Kind::RequestAuthentication;
             let code = if is_of_tokens { code::UNATTACHED_TOKENS } else { code::UNATTACHED };
             (code, Severity::Warning, help)
         }

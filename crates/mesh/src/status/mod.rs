@@ -12,7 +12,7 @@ mod programming;
 use engine::{Builder, Cx, Index, Memo, Table};
 use model::facts::{
     AuthorizationPolicy, Gateway, GatewayClass, Meta, Pod, Protocol, RequestAuthentication, Service,
-    ServiceEntry, ServiceEntryAddress, Visibility, WorkloadEntry,
+    ServiceEntry, ServiceEntryAddress, Telemetry, Visibility, WorkloadEntry,
 };
 use model::{Kind, Name, Ns, ObjectRef, Str, shared};
 use output::{Condition, Conditions, Outputs};
@@ -25,6 +25,7 @@ use crate::namespace::NamespaceView;
 use crate::policy::{Fault, PolicyRow, Resolved, TokenRow, token_targets, unanswered};
 use crate::service::{EndpointFault, Entries, HostKey, ServiceRow, ServiceView, endpoint_faults, ingress};
 use crate::settings::Settings;
+use crate::telemetry::Findings;
 use crate::waypoint::{BehindWaypoints, BindError, Binder};
 use crate::workload::EntryWorkload;
 use crate::{Options, key};
@@ -73,6 +74,8 @@ pub(crate) struct Inputs {
     pub answers: Table<Name, Resolved>,
     pub request_authentications: Table<Name, RequestAuthentication>,
     pub token_rows: Table<Name, TokenRow>,
+    pub telemetries: Table<Name, Telemetry>,
+    pub telemetry_findings: Table<Name, Findings>,
     pub namespaces: Memo<Ns, NamespaceView>,
     pub settings: Settings,
     pub binder: Binder,
@@ -178,11 +181,34 @@ pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, inputs: Inputs, option
             ..Conditions::default()
         })
     });
+    let telemetry_attachments = b.derive("telemetry_attachments", inputs.telemetries, move |cx, name, of| {
+        cx.get(inputs.telemetry_findings, name)?;
+        let object = ObjectRef { kind: Kind::Telemetry, name: name.clone() };
+        targets.attachment(cx, &object, &of.target_refs)
+    });
+    let telemetries = b.derive("telemetry_conditions", inputs.telemetries, move |cx, name, of| {
+        let found = cx.get(inputs.telemetry_findings, name)?;
+        let condition = match cx.get(telemetry_attachments, name) {
+            Some(attached) => Some(at_waypoints(&attached, found.fault.as_ref())),
+            None => found.fault.as_ref().map(|fault| Condition {
+                kind: ACCEPTED,
+                status: fault.status,
+                reason: fault.reason,
+                message: fault.message.clone(),
+            }),
+        };
+        Some(Conditions {
+            generation: of.meta.generation,
+            conditions: condition.into_iter().collect(),
+            ..Conditions::default()
+        })
+    });
     out.conditions(b, Kind::Service, services);
     out.conditions(b, Kind::ServiceEntry, entry_conditions);
     out.conditions(b, Kind::WorkloadEntry, workload_entries);
     out.conditions(b, Kind::AuthorizationPolicy, policies);
     out.conditions(b, Kind::RequestAuthentication, tokens);
+    out.conditions(b, Kind::Telemetry, telemetries);
     programming::declare(b, out, inputs.binder, service_rows, entries.rows);
     // With these, waypoints are let through.
     if !options.allow_waypoints {
@@ -192,6 +218,7 @@ pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, inputs: Inputs, option
     let tables = [
         ("target_findings", attachments, Kind::AuthorizationPolicy),
         ("token_target_findings", token_attachments, Kind::RequestAuthentication),
+        ("telemetry_target_findings", telemetry_attachments, Kind::Telemetry),
     ];
     for (findings, table, kind) in tables {
         out.diagnostics(b, findings, table, move |_, name, attached| {

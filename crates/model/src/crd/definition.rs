@@ -2,7 +2,10 @@
 
 use super::schema;
 use super::{AuthorizationPolicySpec, PeerAuthenticationSpec, ServiceEntrySpec, WorkloadEntrySpec};
-use super::{DestinationRuleSpec, RequestAuthenticationSpec, ServiceEntryStatus, Status, VirtualServiceSpec};
+use super::{
+    DestinationRuleSpec, RequestAuthenticationSpec, ServiceEntryStatus, Status, TelemetrySpec,
+    VirtualServiceSpec,
+};
 use crate::{Kind, Scope, yaml};
 use serde_json::{Value, json};
 
@@ -67,6 +70,19 @@ const DEFINITIONS: &[Definition] = &[
         columns: &[AGE],
         description: "RequestAuthentication says which tokens of requests are good.",
         spec: schema::of::<RequestAuthenticationSpec>,
+        status: schema::of::<Status>,
+        spec_required: false,
+    },
+    Definition {
+        kind: Kind::Telemetry,
+        singular: "telemetry",
+        short: "telemetry",
+        category: "telemetry-istio-io",
+        // As clusters store it that have had it before.
+        versions: &["v1alpha1", "v1"],
+        columns: &[AGE],
+        description: "Telemetry says what is logged, counted and traced of traffic.",
+        spec: schema::of::<TelemetrySpec>,
         status: schema::of::<Status>,
         spec_required: false,
     },

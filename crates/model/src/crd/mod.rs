@@ -18,6 +18,7 @@ mod schema;
 mod selector;
 mod service_entry;
 mod status;
+mod telemetry;
 mod virtual_service;
 mod workload_entry;
 
@@ -45,6 +46,11 @@ pub use service_entry::{
     ServiceEntryStatus, ServiceEntryStatusAddress,
 };
 pub use status::{Level, MessageType, Status, StatusCondition, ValidationMessage, WholeNumber};
+pub use telemetry::{
+    TelemetryFilter, TelemetryLogging, TelemetryMatch, TelemetryMetric, TelemetryMetricMatch,
+    TelemetryMetrics, TelemetryMode, TelemetryNamed, TelemetryOverride, TelemetryProvider, TelemetrySpanTag,
+    TelemetrySpec, TelemetryTag, TelemetryTagOperation, TelemetryText, TelemetryTracing,
+};
 pub use virtual_service::{
     CorsPolicy, Delegate, DerivedPort, Destination, DestinationPort, DirectResponse, FaultAbort, FaultDelay,
     FaultInjection, HeaderOperations, HeaderRules, HttpDestination, HttpMirror, HttpRedirect, HttpRetry,

@@ -1,4 +1,7 @@
-use super::{ExtensionProvider, Facts, LocalitySetting};
+use super::{
+    AccessLog, DefaultProviders, ExtensionProvider, Facts, LocalitySetting, TelemetryProvider,
+    TracingDefaults,
+};
 use crate::{Diagnostic, Name, Selector, Str, TrustDomain};
 
 /// Visibility of a service to ztunnels (`serviceEntryVisibility`).
@@ -79,24 +82,6 @@ impl PathNormalization {
     }
 }
 
-/// What Envoys write of each request and stream (`accessLogFile`, `accessLogFormat`, `accessLogEncoding`).
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct AccessLog {
-    /// Where to.
-    pub file: Str,
-    /// What: `None` for what there is by default.
-    pub format: LogFormat,
-}
-
-/// A format of an access log.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum LogFormat {
-    /// A text; `None` for that of Istio.
-    Text(Option<Str>),
-    /// A line of JSON, by key; `None` for that of Istio.
-    Json(Option<Vec<(Str, Str)>>),
-}
-
 /// A part of the mesh settings: a field of `MeshConfig` that is read.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum SettingsPart {
@@ -120,6 +105,8 @@ pub enum SettingsPart {
     PathNormalization,
     /// `extensionProviders`.
     ExtensionProviders,
+    /// `defaultProviders`.
+    DefaultProviders,
     /// `accessLogFile`, `accessLogFormat` and `accessLogEncoding`.
     AccessLog,
     /// `localityLbSetting`.
@@ -204,6 +191,12 @@ pub struct MeshSettings {
     pub path_normalization: PathNormalization,
     /// `extensionProviders`, in order: those that decide about requests.
     pub extension_providers: Vec<ExtensionProvider>,
+    /// `extensionProviders`, in order: those that get access logs, metrics or spans.
+    pub telemetry_providers: Vec<TelemetryProvider>,
+    /// `defaultProviders`.
+    pub default_providers: DefaultProviders,
+    /// `defaultConfig.tracing`.
+    pub tracing_defaults: TracingDefaults,
     /// `accessLogFile` and what is written there; `None` where nothing is.
     pub access_log: Option<AccessLog>,
     /// `localityLbSetting`.
@@ -230,6 +223,7 @@ impl MeshSettings {
                 SettingsPart::DefaultConfig => {
                     self.discovery_host.clone_from(&last.discovery_host);
                     self.gateway_topology = last.gateway_topology;
+                    self.tracing_defaults = last.tracing_defaults;
                 }
                 SettingsPart::DiscoverySelectors => {
                     self.discovery_selectors.clone_from(&last.discovery_selectors);
@@ -242,7 +236,9 @@ impl MeshSettings {
                 SettingsPart::PathNormalization => self.path_normalization = last.path_normalization,
                 SettingsPart::ExtensionProviders => {
                     self.extension_providers.clone_from(&last.extension_providers);
+                    self.telemetry_providers.clone_from(&last.telemetry_providers);
                 }
+                SettingsPart::DefaultProviders => self.default_providers.clone_from(&last.default_providers),
                 SettingsPart::AccessLog => self.access_log.clone_from(&last.access_log),
                 SettingsPart::LocalityLbSetting => self.locality.clone_from(&last.locality),
             }
@@ -281,6 +277,9 @@ impl Default for MeshSettings {
             ca_certificates: Vec::new(),
             path_normalization: PathNormalization::default(),
             extension_providers: Vec::new(),
+            telemetry_providers: Vec::new(),
+            default_providers: DefaultProviders::default(),
+            tracing_defaults: TracingDefaults::default(),
             access_log: None,
             locality: LocalitySetting::default(),
             refused: Vec::new(),

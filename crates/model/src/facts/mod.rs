@@ -1,5 +1,6 @@
 //! Facts: what the mesh depends on, of one object, one file per kind; and of objects that are read by reference.
 
+mod access_log;
 mod authorization_policy;
 mod authorizer;
 mod backend_policy;
@@ -26,10 +27,13 @@ mod request_authentication;
 mod route;
 mod service;
 mod service_entry;
+mod telemetry;
+mod telemetry_provider;
 mod virtual_service;
 mod with_meta;
 mod workload_entry;
 
+pub use access_log::{AccessLog, LogFormat};
 pub use authorization_policy::{
     Action, AuthorizationPolicy, AuthorizationSpec, Condition, Operation, Rule, Source,
 };
@@ -55,8 +59,8 @@ pub use listener::{AllowedNamespaces, Listener, ListenerSet, ListenerTls, RouteG
 pub use locality::{Distribution, FailoverLabel, LocalityPattern, LocalitySetting, topology};
 pub use material::{Digest, KeyPair, Roots};
 pub use mesh_settings::{
-    AccessLog, CaCertificate, ForwardedCertificates, GatewayTopology, LogFormat, MatchingRule, MeshSettings,
-    PathNormalization, RefusedPart, ServiceScope, SettingsPart, Visibility, VisibilityPolicy,
+    CaCertificate, ForwardedCertificates, GatewayTopology, MatchingRule, MeshSettings, PathNormalization,
+    RefusedPart, ServiceScope, SettingsPart, Visibility, VisibilityPolicy,
 };
 pub use meta::Meta;
 pub use namespace::Namespace;
@@ -74,6 +78,13 @@ pub use route::{
 };
 pub use service::{IpFamily, Protocol, Service, ServicePort, ServiceType, TargetPort};
 pub use service_entry::{Resolution, ServiceEntry, ServiceEntryAddress, ServiceEntryPort};
+pub use telemetry::{
+    AccessLogging, Metric, Metrics, MetricsOverride, SpanTag, Telemetry, Tracing, TrafficMode,
+};
+pub use telemetry_provider::{
+    DefaultProviders, HttpExport, LogServer, OtelLog, OtelTracer, Sink, SinkService, TelemetryProvider,
+    TracingDefaults, ZipkinTracer,
+};
 pub use virtual_service::{Ignored, VirtualService};
 pub use workload_entry::{EntryAddress, WorkloadEntry, WorkloadEntrySpec};
 

@@ -3,7 +3,7 @@
 use super::{
     AuthorizationPolicy, BackendTlsPolicy, BackendTrafficPolicy, DestinationRule, Facts, Gateway,
     GatewayClass, ListenerSet, PeerAuthentication, ReferenceGrant, RequestAuthentication, Route, Service,
-    ServiceEntry, VirtualService, WorkloadEntry,
+    ServiceEntry, Telemetry, VirtualService, WorkloadEntry,
 };
 use crate::{Diagnostic, Name};
 
@@ -30,5 +30,5 @@ macro_rules! with_meta {
 
 with_meta! {
     AuthorizationPolicy BackendTlsPolicy BackendTrafficPolicy DestinationRule Gateway GatewayClass ListenerSet
-    PeerAuthentication ReferenceGrant RequestAuthentication Route Service ServiceEntry VirtualService WorkloadEntry
+    PeerAuthentication ReferenceGrant RequestAuthentication Route Service ServiceEntry Telemetry VirtualService WorkloadEntry
 }

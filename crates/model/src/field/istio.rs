@@ -42,6 +42,33 @@ pub(super) const REQUEST_AUTHENTICATION: &[Line] = &[
     Outside("status", "", WRITTEN),
 ];
 
+pub(super) const TELEMETRY: &[Line] = &[
+    Read("spec", "selector.matchLabels.*"),
+    Within("spec.targetRef", TARGET),
+    Within("spec.targetRefs[]", TARGET),
+    Read("spec.accessLogging[]", "match.mode providers[].name disabled filter.expression"),
+    Read("spec.metrics[]", "providers[].name"),
+    Read(
+        "spec.metrics[].overrides[]",
+        "match.metric match.customMetric match.mode disabled tagOverrides.*.operation tagOverrides.*.value",
+    ),
+    Unsupported(
+        "spec.metrics[].reportingInterval",
+        "",
+        "bytes of a stream are counted when it ends: leave it out",
+    ),
+    Read(
+        "spec.tracing[]",
+        "match.mode providers[].name randomSamplingPercentage disableSpanReporting enableIstioTags \
+         disableContextPropagation useRequestIdForTraceSampling",
+    ),
+    Read(
+        "spec.tracing[].customTags.*",
+        "literal.value environment.name environment.defaultValue header.name header.defaultValue formatter.value",
+    ),
+    Outside("status", "", WRITTEN),
+];
+
 pub(super) const SERVICE_ENTRY: &[Line] = &[
     Read("spec", "hosts[] addresses[] resolution subjectAltNames[] workloadSelector.labels.*"),
     Read("spec.ports[]", "number name protocol targetPort"),

@@ -3,10 +3,13 @@
 use super::istio::LOCALITY;
 use super::line::Line::{self, Outside, Read, Unsupported, Within};
 
-const ACCESS_LOG: &str = "write accessLogFile: no access log is sent to a server";
+const ACCESS_LOG: &str = "write a provider with envoyHttpAls, and name it in defaultProviders.accessLogging";
 const ENVOY: &str = "it is for Envoys, and no waypoint of this version reads it";
+const OTEL: &str = "write opentelemetry: its collector sends spans on to others";
+const SECRET: &str = "write a collector beside the gateway that adds headers";
 const INGRESS: &str = "there is no ingress controller here";
 const TLS: &str = "ztunnels have one profile of TLS";
+const TRACING: &str = "write it into a Telemetry of the root namespace";
 const VISIBILITY: &str = "use serviceEntryVisibility of the mesh settings";
 
 pub(super) const CONFIG_MAP: &[Line] = &[
@@ -42,7 +45,7 @@ const MESH: &[Line] = &[
     Unsupported("connectTimeout", "", ENVOY),
     Unsupported("defaultDestinationRuleExportTo", "", VISIBILITY),
     Unsupported("defaultHttpRetryPolicy", "", ENVOY),
-    Unsupported("defaultProviders", "", ENVOY),
+    Read("defaultProviders", "tracing[] metrics[] accessLogging[]"),
     Unsupported("defaultServiceExportTo", "", VISIBILITY),
     Unsupported("defaultTrafficPolicy", "", ENVOY),
     Unsupported("defaultVirtualServiceExportTo", "", VISIBILITY),
@@ -51,7 +54,7 @@ const MESH: &[Line] = &[
     Unsupported("enableAutoMtls", "", "ztunnels use mutual TLS by themselves"),
     Unsupported("enableEnvoyAccessLogService", "", ACCESS_LOG),
     Unsupported("enablePrometheusMerge", "", "let Prometheus read ztunnels and applications each for itself"),
-    Unsupported("enableTracing", "", ENVOY),
+    Unsupported("enableTracing", "", "write defaultProviders.tracing, or a Telemetry in the root namespace"),
     Read("extensionProviders[]", "name"),
     Within("extensionProviders[].envoyExtAuthzHttp", AUTHORIZER),
     Read(
@@ -60,18 +63,36 @@ const MESH: &[Line] = &[
          headersToUpstreamOnAllow[] headersToDownstreamOnDeny[] headersToDownstreamOnAllow[]",
     ),
     Within("extensionProviders[].envoyExtAuthzGrpc", AUTHORIZER),
-    Unsupported("extensionProviders[].zipkin", "", ENVOY),
-    Unsupported("extensionProviders[].lightstep", "", ENVOY),
-    Unsupported("extensionProviders[].datadog", "", ENVOY),
-    Unsupported("extensionProviders[].stackdriver", "", ENVOY),
-    Unsupported("extensionProviders[].opencensus", "", ENVOY),
-    Unsupported("extensionProviders[].skywalking", "", ENVOY),
-    Unsupported("extensionProviders[].opentelemetry", "", ENVOY),
-    Unsupported("extensionProviders[].prometheus", "", ENVOY),
-    Unsupported("extensionProviders[].envoyFileAccessLog", "", ENVOY),
-    Unsupported("extensionProviders[].envoyHttpAls", "", ENVOY),
-    Unsupported("extensionProviders[].envoyTcpAls", "", ENVOY),
-    Unsupported("extensionProviders[].envoyOtelAls", "", ENVOY),
+    Read("extensionProviders[].envoyFileAccessLog", "path logFormat.text logFormat.labels.* omitEmptyValues"),
+    Read(
+        "extensionProviders[].envoyHttpAls",
+        "service port logName filterStateObjectsToLog[] additionalRequestHeadersToLog[] \
+         additionalResponseHeadersToLog[] additionalResponseTrailersToLog[]",
+    ),
+    Read("extensionProviders[].envoyTcpAls", "service port logName filterStateObjectsToLog[]"),
+    Read("extensionProviders[].envoyOtelAls", "service port logName logFormat.text logFormat.labels.*"),
+    Read("extensionProviders[]", "prometheus"),
+    Read(
+        "extensionProviders[].opentelemetry",
+        "service port maxTagLength http.path http.timeout http.headers[].name http.headers[].value grpc.timeout \
+         grpc.initialMetadata[].name grpc.initialMetadata[].value resourceDetectors.environment",
+    ),
+    Unsupported("extensionProviders[].opentelemetry.http.headers[].envName", "", SECRET),
+    Unsupported("extensionProviders[].opentelemetry.grpc.initialMetadata[].envName", "", SECRET),
+    Unsupported("extensionProviders[].opentelemetry.resourceDetectors.dynatrace", "", OTEL),
+    Unsupported("extensionProviders[].opentelemetry.serviceAttributeEnrichment", "ISTIO_CANONICAL", OTEL),
+    Unsupported("extensionProviders[].opentelemetry.dynatraceSampler", "", OTEL),
+    Read(
+        "extensionProviders[].zipkin",
+        "service port maxTagLength enable64bitTraceId path traceContextOption",
+    ),
+    Unsupported("extensionProviders[].zipkin.timeout", "", "leave it out: spans are sent for five seconds"),
+    Unsupported("extensionProviders[].zipkin.headers", "", SECRET),
+    Unsupported("extensionProviders[].lightstep", "", OTEL),
+    Unsupported("extensionProviders[].datadog", "", OTEL),
+    Unsupported("extensionProviders[].stackdriver", "", OTEL),
+    Unsupported("extensionProviders[].opencensus", "", OTEL),
+    Unsupported("extensionProviders[].skywalking", "", OTEL),
     Unsupported("extensionProviders[].sds", "", ENVOY),
     Unsupported("h2UpgradePolicy", "", ENVOY),
     Unsupported("hboneIdleTimeout", "", "ztunnels are set by their chart"),
@@ -149,7 +170,15 @@ const PROXY: &[Line] = &[
     Unsupported("statsdUdpAddress", "", ENVOY),
     Unsupported("statusPort", "", ENVOY),
     Unsupported("terminationDrainDuration", "", ENVOY),
-    Unsupported("tracing", "", ENVOY),
+    Read("tracing", "sampling maxPathTagLength"),
+    Unsupported("tracing.zipkin", "", TRACING),
+    Unsupported("tracing.lightstep", "", TRACING),
+    Unsupported("tracing.datadog", "", TRACING),
+    Unsupported("tracing.stackdriver", "", TRACING),
+    Unsupported("tracing.openCensusAgent", "", TRACING),
+    Unsupported("tracing.customTags", "", TRACING),
+    Unsupported("tracing.tlsSettings", "", TRACING),
+    Unsupported("tracing.enableIstioTags", "", TRACING),
     Unsupported("tracingServiceName", "", ENVOY),
     Unsupported("zipkinAddress", "", ENVOY),
 ];

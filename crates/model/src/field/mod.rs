@@ -90,6 +90,7 @@ fn lines(kind: Kind) -> &'static [Line] {
         Kind::AuthorizationPolicy => istio::AUTHORIZATION_POLICY,
         Kind::PeerAuthentication => istio::PEER_AUTHENTICATION,
         Kind::RequestAuthentication => istio::REQUEST_AUTHENTICATION,
+        Kind::Telemetry => istio::TELEMETRY,
         Kind::ServiceEntry => istio::SERVICE_ENTRY,
         Kind::WorkloadEntry => istio::WORKLOAD_ENTRY,
         Kind::VirtualService => istio::VIRTUAL_SERVICE,

@@ -2,28 +2,17 @@
 
 use super::duration;
 use super::text::{Text, or_empty, shared_list};
-use crate::facts::{Authorizer, AuthorizerProtocol, ExtensionProvider, HttpAuthorizer, RequestBody};
+use crate::facts::{Authorizer, AuthorizerProtocol, HttpAuthorizer, RequestBody};
 use crate::shared;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", expecting = "an object")]
-pub(super) struct ProviderManifest<'a> {
-    #[serde(borrow)]
-    name: Option<Text<'a>>,
-    #[serde(borrow, alias = "envoy_ext_authz_http")]
-    envoy_ext_authz_http: Option<AuthorizerManifest<'a>>,
-    #[serde(borrow, alias = "envoy_ext_authz_grpc")]
-    envoy_ext_authz_grpc: Option<AuthorizerManifest<'a>>,
-}
-
 type List<'a> = Option<Vec<Text<'a>>>;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", expecting = "an object")]
-struct AuthorizerManifest<'a> {
+pub(super) struct AuthorizerManifest<'a> {
     #[serde(borrow)]
     service: Option<Text<'a>>,
     port: Option<u32>,
@@ -71,33 +60,8 @@ pub(super) struct Fault {
     pub(super) help: &'static str,
 }
 
-impl ProviderManifest<'_> {
-    /// Returns the provider; `None` for one that decides nothing.
-    ///
-    /// # Errors
-    /// What of it cannot be understood.
-    pub(super) fn lower(self) -> Result<Option<ExtensionProvider>, Fault> {
-        let (authorizer, field, is_http) = match (self.envoy_ext_authz_http, self.envoy_ext_authz_grpc) {
-            (Some(http), None) => (http, "envoyExtAuthzHttp", true),
-            (None, Some(grpc)) => (grpc, "envoyExtAuthzGrpc", false),
-            (None, None) => return Ok(None),
-            (Some(_), Some(_)) => {
-                return Err(Fault {
-                    field: "envoyExtAuthzGrpc".to_owned(),
-                    message: "a provider is asked in one way".to_owned(),
-                    help: "remove envoyExtAuthzHttp or envoyExtAuthzGrpc",
-                });
-            }
-        };
-        let authorizer = authorizer.lower(is_http);
-        let authorizer =
-            authorizer.map_err(|fault| Fault { field: format!("{field}.{}", fault.field), ..fault })?;
-        Ok(Some(ExtensionProvider { name: shared(or_empty(&self.name)), authorizer }))
-    }
-}
-
 impl AuthorizerManifest<'_> {
-    fn lower(self, is_http: bool) -> Result<Authorizer, Fault> {
+    pub(super) fn lower(self, is_http: bool) -> Result<Authorizer, Fault> {
         let wrong = |field: &str, text: &str, of: &str| Fault {
             field: field.to_owned(),
             message: format!("{text:?} is no {of}"),

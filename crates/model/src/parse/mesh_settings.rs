@@ -1,16 +1,17 @@
-use super::authorizer::{Fault, ProviderManifest};
+use super::authorizer::Fault;
 use super::enumeration::Enumeration;
 use super::locality::LocalityManifest;
 use super::metadata::Metadata;
+use super::provider::{Provider, ProviderManifest};
 use super::selector::LabelSelector;
 use super::text::{Text, or_empty, shared_list};
 use super::unset::Unset;
 use super::unsupported::snake_case;
 use super::{code, log_format, read, unsupported, wrong::Wrong};
 use crate::facts::{
-    AccessLog, CaCertificate, ExtensionProvider, ForwardedCertificates, GatewayTopology, LocalitySetting,
+    AccessLog, CaCertificate, DefaultProviders, ForwardedCertificates, GatewayTopology, LocalitySetting,
     LogFormat, MatchingRule, MeshSettings, PathNormalization, RefusedPart, ServiceScope, SettingsPart,
-    Visibility, VisibilityPolicy,
+    TracingDefaults, Visibility, VisibilityPolicy,
 };
 use crate::{
     Diagnostic, Kind, Name, ObjectRef, Selector, Severity, Str, TrustDomain, did_you_mean, field, host_of,
@@ -51,6 +52,26 @@ struct ProxyConfig<'a> {
     discovery_address: Option<Text<'a>>,
     #[serde(alias = "gateway_topology")]
     gateway_topology: Option<Topology>,
+    tracing: Option<TracingManifest>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", expecting = "an object")]
+struct TracingManifest {
+    sampling: Option<f64>,
+    #[serde(alias = "max_path_tag_length")]
+    max_path_tag_length: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", expecting = "an object")]
+struct DefaultsManifest<'a> {
+    #[serde(borrow)]
+    tracing: Option<Vec<Text<'a>>>,
+    #[serde(borrow)]
+    metrics: Option<Vec<Text<'a>>>,
+    #[serde(borrow, alias = "access_logging")]
+    access_logging: Option<Vec<Text<'a>>>,
 }
 
 #[derive(Deserialize)]
@@ -219,9 +240,10 @@ fn lower(mesh: &yaml::Mapping, name: Name) -> MeshSettings {
     let aliases = of.part(SettingsPart::TrustDomainAliases, "trustDomainAliases", aliases);
     let proxies = of.part(SettingsPart::DefaultConfig, "defaultConfig", |config: ProxyConfig<'_>| {
         let host = config.discovery_address.as_ref().and_then(written).map(discovery_host).transpose()?;
-        Ok((host, config.gateway_topology.map(topology).transpose()?.unwrap_or_default()))
+        let tracing = config.tracing.map(tracing).transpose()?.unwrap_or_default();
+        Ok((host, config.gateway_topology.map(topology).transpose()?.unwrap_or_default(), tracing))
     });
-    let (host, gateway_topology) = proxies.value().unwrap_or_default();
+    let (host, gateway_topology, tracing_defaults) = proxies.value().unwrap_or_default();
     let selectors = of.part(SettingsPart::DiscoverySelectors, "discoverySelectors", |list| {
         each(Some(list), "discoverySelectors", selector)
     });
@@ -238,6 +260,21 @@ fn lower(mesh: &yaml::Mapping, name: Name) -> MeshSettings {
     let providers = of.part(SettingsPart::ExtensionProviders, "extensionProviders", |list| {
         each(Some(list), "extensionProviders", provider)
     });
+    let (mut extension_providers, mut telemetry_providers) = (Vec::new(), Vec::new());
+    for provider in providers.value().unwrap_or_default().into_iter().flatten() {
+        match provider {
+            Provider::Authorizer(of) => extension_providers.push(of),
+            Provider::Telemetry(of) => telemetry_providers.push(of),
+        }
+    }
+    let defaults =
+        of.part(SettingsPart::DefaultProviders, "defaultProviders", |written: DefaultsManifest<'_>| {
+            Ok(DefaultProviders {
+                access_logging: shared_list(written.access_logging),
+                metrics: shared_list(written.metrics),
+                tracing: shared_list(written.tracing).into_iter().next(),
+            })
+        });
     let access_log = access_log(&mut of);
     let locality = of.part(SettingsPart::LocalityLbSetting, "localityLbSetting", locality);
     MeshSettings {
@@ -257,7 +294,10 @@ fn lower(mesh: &yaml::Mapping, name: Name) -> MeshSettings {
         },
         ca_certificates: certificates.value().unwrap_or_default(),
         path_normalization: paths.value().flatten().unwrap_or_default(),
-        extension_providers: providers.value().unwrap_or_default().into_iter().flatten().collect(),
+        extension_providers,
+        telemetry_providers,
+        default_providers: defaults.value().unwrap_or_default(),
+        tracing_defaults,
         access_log,
         locality: locality.value().unwrap_or_default(),
         refused: of.refused,
@@ -433,6 +473,22 @@ fn topology(written: Topology) -> Result<GatewayTopology, Wrong> {
     })
 }
 
+fn tracing(written: TracingManifest) -> Result<TracingDefaults, Wrong> {
+    let default = TracingDefaults::default();
+    let sampling = match written.sampling {
+        None => default.sampling,
+        // Within the range that was checked.
+        Some(percent) if (0.0..=100.0).contains(&percent) => (percent * 1_000.0).round() as u32,
+        Some(percent) => {
+            let at = format!("{AT}.defaultConfig.tracing.sampling");
+            let fault = format!("{percent} is no percentage");
+            return Err(Wrong::new(code::SETTINGS_FIELD, at, fault).help("write a number from 0 to 100"));
+        }
+    };
+    let max_path_length = written.max_path_tag_length.filter(|length| *length > 0);
+    Ok(TracingDefaults { sampling, max_path_length })
+}
+
 /// Keeps what names roots of signers; roots from elsewhere (`spiffeBundleUrl`) are not read.
 fn ca_certificates(list: Vec<CertificateManifest<'_>>) -> Vec<CaCertificate> {
     let all = list.into_iter();
@@ -470,7 +526,7 @@ fn value<T: Copy>(
     written.as_ref().map(pick).transpose()
 }
 
-fn provider(written: ProviderManifest<'_>, at: &str) -> Result<Option<ExtensionProvider>, Wrong> {
+fn provider(written: ProviderManifest<'_>, at: &str) -> Result<Option<Provider>, Wrong> {
     written.lower().map_err(|Fault { field, message, help }| {
         Wrong::new(code::SETTINGS_FIELD, format!("{AT}.{at}.{field}"), message).help(help)
     })

@@ -587,10 +587,12 @@ impl ::prost::Name for RuntimeDouble {
     }
 }
 /// GRPC service.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GrpcService {
     #[prost(message, optional, tag = "3")]
     pub timeout: ::core::option::Option<::prost_types::Duration>,
+    #[prost(message, repeated, tag = "5")]
+    pub initial_metadata: ::prost::alloc::vec::Vec<HeaderValue>,
     #[prost(oneof = "grpc_service::TargetSpecifier", tags = "1")]
     pub target_specifier: ::core::option::Option<grpc_service::TargetSpecifier>,
 }
@@ -656,6 +658,86 @@ impl ::prost::Name for HttpUri {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "type.googleapis.com/envoy.config.core.v3.HttpUri".into()
+    }
+}
+/// HTTP service.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct HttpService {
+    #[prost(message, optional, tag = "1")]
+    pub http_uri: ::core::option::Option<HttpUri>,
+    #[prost(message, repeated, tag = "2")]
+    pub request_headers_to_add: ::prost::alloc::vec::Vec<HeaderValueOption>,
+}
+impl ::prost::Name for HttpService {
+    const NAME: &'static str = "HttpService";
+    const PACKAGE: &'static str = "envoy.config.core.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.config.core.v3.HttpService".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/envoy.config.core.v3.HttpService".into()
+    }
+}
+/// CEL expression config.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CelExpressionConfig {
+    #[prost(bool, tag = "1")]
+    pub enable_string_conversion: bool,
+    #[prost(bool, tag = "2")]
+    pub enable_string_concat: bool,
+    #[prost(bool, tag = "3")]
+    pub enable_string_functions: bool,
+}
+impl ::prost::Name for CelExpressionConfig {
+    const NAME: &'static str = "CelExpressionConfig";
+    const PACKAGE: &'static str = "envoy.config.core.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.config.core.v3.CelExpressionConfig".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/envoy.config.core.v3.CelExpressionConfig".into()
+    }
+}
+/// Async data source.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AsyncDataSource {
+    #[prost(oneof = "async_data_source::Specifier", tags = "2")]
+    pub specifier: ::core::option::Option<async_data_source::Specifier>,
+}
+/// Nested message and enum types in `AsyncDataSource`.
+pub mod async_data_source {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Specifier {
+        #[prost(message, tag = "2")]
+        Remote(super::RemoteDataSource),
+    }
+}
+impl ::prost::Name for AsyncDataSource {
+    const NAME: &'static str = "AsyncDataSource";
+    const PACKAGE: &'static str = "envoy.config.core.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.config.core.v3.AsyncDataSource".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/envoy.config.core.v3.AsyncDataSource".into()
+    }
+}
+/// Remote data source.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RemoteDataSource {
+    #[prost(message, optional, tag = "1")]
+    pub http_uri: ::core::option::Option<HttpUri>,
+    #[prost(string, tag = "2")]
+    pub sha256: ::prost::alloc::string::String,
+}
+impl ::prost::Name for RemoteDataSource {
+    const NAME: &'static str = "RemoteDataSource";
+    const PACKAGE: &'static str = "envoy.config.core.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.config.core.v3.RemoteDataSource".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/envoy.config.core.v3.RemoteDataSource".into()
     }
 }
 /// Api version.

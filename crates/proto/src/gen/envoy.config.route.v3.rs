@@ -804,6 +804,8 @@ impl ::prost::Name for DirectResponseAction {
 pub struct Decorator {
     #[prost(string, tag = "1")]
     pub operation: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub propagate: ::core::option::Option<bool>,
 }
 impl ::prost::Name for Decorator {
     const NAME: &'static str = "Decorator";

@@ -6,6 +6,8 @@ pub struct HttpConnectionManager {
     pub stat_prefix: ::prost::alloc::string::String,
     #[prost(message, repeated, tag = "5")]
     pub http_filters: ::prost::alloc::vec::Vec<HttpFilter>,
+    #[prost(message, optional, tag = "7")]
+    pub tracing: ::core::option::Option<http_connection_manager::Tracing>,
     #[prost(message, optional, tag = "9")]
     pub http2_protocol_options: ::core::option::Option<
         super::super::super::super::super::config::core::v3::Http2ProtocolOptions,
@@ -50,6 +52,8 @@ pub struct HttpConnectionManager {
         tag = "45"
     )]
     pub path_with_escaped_slashes_action: i32,
+    #[prost(message, optional, tag = "36")]
+    pub request_id_extension: ::core::option::Option<RequestIdExtension>,
     #[prost(message, repeated, tag = "52")]
     pub early_header_mutation_extensions: ::prost::alloc::vec::Vec<
         super::super::super::super::super::config::core::v3::TypedExtensionConfig,
@@ -98,6 +102,52 @@ pub mod http_connection_manager {
         }
         fn type_url() -> ::prost::alloc::string::String {
             "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.UpgradeConfig"
+                .into()
+        }
+    }
+    /// Tracing.
+    #[derive(Clone, PartialEq, ::prost::Message)]
+    pub struct Tracing {
+        #[prost(message, optional, tag = "3")]
+        pub client_sampling: ::core::option::Option<
+            super::super::super::super::super::super::r#type::v3::Percent,
+        >,
+        #[prost(message, optional, tag = "4")]
+        pub random_sampling: ::core::option::Option<
+            super::super::super::super::super::super::r#type::v3::Percent,
+        >,
+        #[prost(message, optional, tag = "5")]
+        pub overall_sampling: ::core::option::Option<
+            super::super::super::super::super::super::r#type::v3::Percent,
+        >,
+        #[prost(message, optional, tag = "7")]
+        pub max_path_tag_length: ::core::option::Option<u32>,
+        #[prost(message, repeated, tag = "8")]
+        pub custom_tags: ::prost::alloc::vec::Vec<
+            super::super::super::super::super::super::r#type::tracing::v3::CustomTag,
+        >,
+        #[prost(message, optional, tag = "9")]
+        pub provider: ::core::option::Option<
+            super::super::super::super::super::super::config::trace::v3::tracing::Http,
+        >,
+        #[prost(message, optional, tag = "10")]
+        pub spawn_upstream_span: ::core::option::Option<bool>,
+        #[prost(string, tag = "11")]
+        pub operation: ::prost::alloc::string::String,
+        #[prost(string, tag = "12")]
+        pub upstream_operation: ::prost::alloc::string::String,
+        #[prost(bool, tag = "13")]
+        pub no_context_propagation: bool,
+    }
+    impl ::prost::Name for Tracing {
+        const NAME: &'static str = "Tracing";
+        const PACKAGE: &'static str = "envoy.extensions.filters.network.http_connection_manager.v3";
+        fn full_name() -> ::prost::alloc::string::String {
+            "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.Tracing"
+                .into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.Tracing"
                 .into()
         }
     }
@@ -208,6 +258,24 @@ impl ::prost::Name for HttpConnectionManager {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+            .into()
+    }
+}
+/// Request ID extension.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RequestIdExtension {
+    #[prost(message, optional, tag = "1")]
+    pub typed_config: ::core::option::Option<::prost_types::Any>,
+}
+impl ::prost::Name for RequestIdExtension {
+    const NAME: &'static str = "RequestIDExtension";
+    const PACKAGE: &'static str = "envoy.extensions.filters.network.http_connection_manager.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.extensions.filters.network.http_connection_manager.v3.RequestIDExtension"
+            .into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.RequestIDExtension"
             .into()
     }
 }
