@@ -10,6 +10,7 @@ mod bootstrap;
 mod collector;
 mod destination;
 mod edge;
+mod edge_http3;
 mod edge_renewal;
 mod endpoints;
 mod expressions;
