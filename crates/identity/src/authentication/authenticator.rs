@@ -12,6 +12,7 @@ use ca::token::ServiceAccountToken;
 use ca::{Caller, CertificateRenewal, Denial, Pods};
 use http::{HeaderMap, header};
 use rustls::pki_types::UnixTime;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -73,6 +74,11 @@ impl Authenticator {
             None => self.by_token(headers, connection).await,
         };
         outcome.inspect_err(|refused| self.count_unauthenticated(refused))
+    }
+
+    /// Tells whether an address has shown a valid token recently.
+    pub(super) fn has_shown_token(&self, address: IpAddr) -> bool {
+        self.token_limits.has_shown_valid(address, self.clock.monotonic())
     }
 
     /// Checks that the caller's pod is alive, because a token may outlive its pod. A certificate names no

@@ -40,6 +40,12 @@ struct State {
     swept_at: Duration,
 }
 
+impl State {
+    fn has_shown_valid(&self, peer: &Peer, now: Duration) -> bool {
+        self.valid.get(peer).is_some_and(|at| !is_expired(*at, now))
+    }
+}
+
 /// Those without an address are one.
 fn peer(from: Option<IpAddr>) -> Peer {
     Peer::of(from.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)))
@@ -66,9 +72,17 @@ impl TokenRateLimits {
     pub fn may_review(&self, from: Option<IpAddr>, now: Duration) -> Result<(), Refill> {
         let (peer, state) = (peer(from), &mut *self.0.lock());
         state.failures.check(peer, now)?;
-        let valid = state.valid.get(&peer).is_some_and(|at| !is_expired(*at, now));
-        let limiter = if valid { &mut state.authenticated } else { &mut state.unauthenticated };
+        let limiter = if state.has_shown_valid(&peer, now) {
+            &mut state.authenticated
+        } else {
+            &mut state.unauthenticated
+        };
         limiter.take(peer, now)
+    }
+
+    /// Tells whether an address has shown a valid token recently.
+    pub fn has_shown_valid(&self, from: IpAddr, now: Duration) -> bool {
+        self.0.lock().has_shown_valid(&Peer::of(from), now)
     }
 
     /// Records that a token of an address was invalid.
