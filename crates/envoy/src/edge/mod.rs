@@ -14,7 +14,7 @@ mod hostnames;
 mod inputs;
 
 use engine::{Builder, Table};
-use gateway::{Class, Listener, Protocol};
+use gateway::{Class, GatewayListeners, Listener, Protocol};
 use model::Name;
 use output::{Encoded, Outputs, Resource};
 use proto::{ResourceType, Scope};
@@ -35,8 +35,9 @@ pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, gateway: &gateway::Tab
         let is_edge = listener.class == Class::Gateway && listener.is_active();
         is_edge.then(|| EdgePort { gateway: key.gateway.clone(), port: listener.port })
     });
-    out.diagnostics(b, "unasked_edge_findings", gateway.gateways, move |cx, name, gateway| {
-        let policies = if gateway.class == Class::Gateway { cx.memo(of.policies.edges, name) } else { None };
+    let is_edge = |_: &Name, gateway: &GatewayListeners| gateway.class == Class::Gateway;
+    out.diagnostics_where(b, "unasked_edge_findings", gateway.gateways, is_edge, move |cx, name, gateway| {
+        let policies = cx.memo(of.policies.edges, name);
         let takes_stream = |of: &Listener| matches!(of.protocol, Ok(Protocol::Tls | Protocol::Tcp));
         let takes_streams = gateway.listeners.iter().any(|(_, of)| takes_stream(of));
         policies.map(|policies| policies.unasked_at_edge(name, takes_streams)).unwrap_or_default()
