@@ -309,7 +309,7 @@ mod tests {
         deleted(uid, node, None)
     }
 
-    fn deleted(uid: u128, node: &str, deletion: Option<i64>) -> Event {
+    fn deleted(uid: u128, node: &str, deletion: Option<u32>) -> Event {
         Event::Put(Object::Pod(Arc::new(Pod {
             name: Name::new("shop", "web-0"),
             uid,

@@ -1,23 +1,16 @@
 //! A queue in which everybody takes turns, however much somebody has in it.
 //!
-//! Groups take turns, in each group its holders, and what one holder has goes in order. What trusted holders have goes before
-//! what others have, but never twice in a row while others wait.
+//! Groups take turns, in each group its holders, and what one holder has goes in order.
 
-use crate::fair_slots::HolderKind;
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 
 /// What waits, by group and holder.
 #[derive(Debug)]
 pub struct FairQueue<G, K, T> {
-    trusted: Waiting<G, K, T>,
-    others: Waiting<G, K, T>,
-    /// A trusted one went last.
-    is_turn_of_others: bool,
+    waiting: Rounds<G, Rounds<K, VecDeque<T>>>,
     len: usize,
 }
-
-type Waiting<G, K, T> = Rounds<G, Rounds<K, VecDeque<T>>>;
 
 /// Queues that take turns. None of them is empty.
 #[derive(Debug)]
@@ -68,28 +61,22 @@ impl<K: Hash + Eq + Clone, Q: Default> Rounds<K, Q> {
 
 impl<G: Hash + Eq + Clone, K: Hash + Eq + Clone, T> Default for FairQueue<G, K, T> {
     fn default() -> Self {
-        Self { trusted: Rounds::default(), others: Rounds::default(), is_turn_of_others: false, len: 0 }
+        Self { waiting: Rounds::default(), len: 0 }
     }
 }
 
 impl<G: Hash + Eq + Clone, K: Hash + Eq + Clone, T> FairQueue<G, K, T> {
     /// Appends something that a holder waits for.
-    pub fn push(&mut self, kind: HolderKind, group: &G, holder: &K, item: T) {
-        let waiting = match kind {
-            HolderKind::Trusted => &mut self.trusted,
-            HolderKind::Other => &mut self.others,
-        };
-        waiting.of(group).of(holder).push_back(item);
+    pub fn push(&mut self, group: &G, holder: &K, item: T) {
+        self.waiting.of(group).of(holder).push_back(item);
         self.len += 1;
     }
 
     /// Takes what goes next.
     pub fn pop(&mut self) -> Option<T> {
-        let others_go = self.trusted.is_empty() || (self.is_turn_of_others && !self.others.is_empty());
-        let waiting = if others_go { &mut self.others } else { &mut self.trusted };
-        let popped =
-            waiting.pop(|group| group.pop(VecDeque::pop_front, VecDeque::is_empty), Rounds::is_empty)?;
-        self.is_turn_of_others = !others_go;
+        let of_group =
+            |group: &mut Rounds<K, VecDeque<T>>| group.pop(VecDeque::pop_front, VecDeque::is_empty);
+        let popped = self.waiting.pop(of_group, Rounds::is_empty)?;
         self.len -= 1;
         Some(popped)
     }
@@ -97,16 +84,14 @@ impl<G: Hash + Eq + Clone, K: Hash + Eq + Clone, T> FairQueue<G, K, T> {
     /// Drops what nobody waits for any more. This walks the queue.
     pub fn retain(&mut self, is_awaited: impl Fn(&T) -> bool) {
         let mut len = 0;
-        for waiting in [&mut self.trusted, &mut self.others] {
-            waiting.retain(|group| {
-                group.retain(|items| {
-                    items.retain(&is_awaited);
-                    len += items.len();
-                    !items.is_empty()
-                });
-                !group.is_empty()
+        self.waiting.retain(|group| {
+            group.retain(|items| {
+                items.retain(&is_awaited);
+                len += items.len();
+                !items.is_empty()
             });
-        }
+            !group.is_empty()
+        });
         self.len = len;
     }
 
@@ -124,7 +109,6 @@ impl<G: Hash + Eq + Clone, K: Hash + Eq + Clone, T> FairQueue<G, K, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use HolderKind::{Other, Trusted};
 
     fn drain(queue: &mut FairQueue<&'static str, u8, &'static str>) -> Vec<&'static str> {
         std::iter::from_fn(|| queue.pop()).collect()
@@ -134,36 +118,24 @@ mod tests {
     fn groups_take_turns_and_their_holders_do() {
         let mut queue = FairQueue::default();
         for item in ["a1", "a2", "a3", "a4"] {
-            queue.push(Other, &"a", &1, item);
+            queue.push(&"a", &1, item);
         }
-        queue.push(Other, &"a", &2, "b1");
-        queue.push(Other, &"c", &3, "c1");
-        queue.push(Other, &"c", &3, "c2");
+        queue.push(&"a", &2, "b1");
+        queue.push(&"c", &3, "c1");
+        queue.push(&"c", &3, "c2");
         assert_eq!(drain(&mut queue), ["a1", "c1", "b1", "c2", "a2", "a3", "a4"]);
-        assert!(queue.is_empty() && queue.others.queues.is_empty());
-    }
-
-    #[test]
-    fn trusted_ones_go_first_and_leave_every_other_turn() {
-        let mut queue = FairQueue::default();
-        for item in ["o1", "o2"] {
-            queue.push(Other, &"o", &1, item);
-        }
-        for item in ["t1", "t2", "t3", "t4"] {
-            queue.push(Trusted, &"t", &1, item);
-        }
-        assert_eq!(drain(&mut queue), ["t1", "o1", "t2", "o2", "t3", "t4"]);
+        assert!(queue.is_empty() && queue.waiting.queues.is_empty());
     }
 
     #[test]
     fn what_nobody_waits_for_leaves_nothing_behind() {
         let mut queue = FairQueue::default();
         for (holder, item) in [(1, "a1"), (1, "gone"), (2, "gone")] {
-            queue.push(Other, &"a", &holder, item);
-            queue.push(Trusted, &"b", &holder, "gone");
+            queue.push(&"a", &holder, item);
+            queue.push(&"b", &holder, "gone");
         }
         queue.retain(|item| *item != "gone");
-        assert_eq!((queue.len(), queue.others.queues.len(), queue.trusted.queues.len()), (1, 1, 0));
+        assert_eq!((queue.len(), queue.waiting.queues.len(), queue.waiting.order.len()), (1, 1, 1));
         assert_eq!(drain(&mut queue), ["a1"]);
     }
 }

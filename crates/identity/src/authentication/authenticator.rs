@@ -76,9 +76,9 @@ impl Authenticator {
         outcome.inspect_err(|refused| self.count_unauthenticated(refused))
     }
 
-    /// Tells whether an address has shown a valid token recently.
-    pub(super) fn has_shown_token(&self, address: IpAddr) -> bool {
-        self.token_limits.has_shown_valid(address, self.clock.monotonic())
+    /// Tells whether an address has shown a valid token recently, and not too many that are not.
+    pub(super) fn knows(&self, address: IpAddr) -> bool {
+        self.token_limits.is_known(address, self.clock.monotonic())
     }
 
     /// Checks that the caller's pod is alive, because a token may outlive its pod. A certificate names no

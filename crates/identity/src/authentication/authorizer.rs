@@ -181,9 +181,9 @@ impl Authorizer {
         self.authenticator.authenticate(headers, connection).await
     }
 
-    /// Tells whether an address has shown a valid token recently.
-    pub fn has_shown_token(&self, address: IpAddr) -> bool {
-        self.authenticator.has_shown_token(address)
+    /// Tells whether an address has shown a valid token recently, and not too many that are not.
+    pub fn knows(&self, address: IpAddr) -> bool {
+        self.authenticator.knows(address)
     }
 
     /// Returns whether the caller's account is that of ztunnels.

@@ -80,9 +80,10 @@ impl TokenRateLimits {
         limiter.take(peer, now)
     }
 
-    /// Tells whether an address has shown a valid token recently.
-    pub fn has_shown_valid(&self, from: IpAddr, now: Duration) -> bool {
-        self.0.lock().has_shown_valid(&Peer::of(from), now)
+    /// Tells whether an address has shown a valid token recently, and not too many that are not.
+    pub fn is_known(&self, from: IpAddr, now: Duration) -> bool {
+        let (peer, state) = (Peer::of(from), &mut *self.0.lock());
+        state.has_shown_valid(&peer, now) && state.failures.check(peer, now).is_ok()
     }
 
     /// Records that a token of an address was invalid.
@@ -169,6 +170,19 @@ mod tests {
             let _ = limits.may_review(address(from), later);
         }
         assert!(limits.may_review(address(1), later).is_err());
+    }
+
+    #[test]
+    fn an_address_is_known_by_a_valid_token_until_it_shows_many_that_are_not() {
+        let limits = TokenRateLimits::new(NOW);
+        let [known, other] = [1, 2].map(|n| address(n).unwrap());
+        assert!(!limits.is_known(known, NOW));
+        limits.record_valid(Some(known), NOW);
+        assert!(limits.is_known(known, NOW) && !limits.is_known(other, NOW));
+        flood(&limits, Some(known), NOW);
+        assert!(!limits.is_known(known, NOW), "behind it there is somebody who forges");
+        assert!(limits.is_known(known, NOW + Duration::from_secs(1)));
+        assert!(!limits.is_known(known, NOW + AUTHENTICATED_FOR + Duration::from_secs(1)));
     }
 
     #[test]

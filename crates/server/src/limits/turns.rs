@@ -1,4 +1,4 @@
-//! Turns: who is computed for next, of those who have shown no credential yet.
+//! Turns: who is computed for next, of those of whom nothing is known yet.
 //!
 //! A handshake costs the server much more than its client, and one thread computes for many connections: with all of
 //! them in one queue, a call of a known caller waits for every handshake that came before it. So what is computed for
@@ -8,8 +8,10 @@
 //! ```text
 //!   wants a turn ─▶ FairQueue ─▶ has one: one step is computed ─▶ all else that is ready runs ─▶ the turn is free
 //! ```
+//!
+//! Addresses that have shown a good token lately wait for none: they are among what else is ready.
 
-use limits::{FairQueue, HolderKind, Network, Peer};
+use limits::{FairQueue, Network, Peer};
 use parking_lot::Mutex;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -22,13 +24,11 @@ use tokio::task::yield_now;
 /// How much may wait before it is looked through for what nobody waits for any more.
 const SWEEP_ABOVE: usize = 1024;
 
-/// Who waits for turns: an address, and whether it has shown a credential lately.
+/// Who waits for turns: an address.
 #[derive(Debug, Clone)]
 pub(crate) struct Waiter {
     /// The turns of its port.
     pub turns: Turns,
-    /// Whether its turns come first.
-    pub kind: HolderKind,
     /// Its address.
     pub peer: Peer,
 }
@@ -62,7 +62,7 @@ impl Waiter {
             if is_known() {
                 return future.as_mut().poll(cx);
             }
-            let waits_for = waits.get_or_insert_with(|| self.turns.request(self.kind, self.peer));
+            let waits_for = waits.get_or_insert_with(|| self.turns.request(self.peer));
             let Poll::Ready(turn) = Pin::new(waits_for).poll(cx) else { return Poll::Pending };
             waits = None;
             let polled = future.as_mut().poll(cx);
@@ -85,14 +85,14 @@ impl Turns {
         Self::new(Handle::current().metrics().num_workers() / 2)
     }
 
-    fn request(&self, kind: HolderKind, peer: Peer) -> oneshot::Receiver<Turn> {
+    fn request(&self, peer: Peer) -> oneshot::Receiver<Turn> {
         let (sender, receiver) = oneshot::channel();
         let state = &mut *self.0.lock();
         if state.waiting.len() >= state.sweep_at {
             state.waiting.retain(|waits| !waits.is_closed());
             state.sweep_at = SWEEP_ABOVE.max(2 * state.waiting.len());
         }
-        state.waiting.push(kind, &peer.network(), &peer, sender);
+        state.waiting.push(&peer.network(), &peer, sender);
         state.give(self);
         receiver
     }
@@ -142,7 +142,7 @@ mod tests {
 
     fn waiter(turns: &Turns, host: u8) -> Waiter {
         let peer = Peer::of(Ipv4Addr::new(10, 0, 0, host).into());
-        Waiter { turns: turns.clone(), kind: HolderKind::Other, peer }
+        Waiter { turns: turns.clone(), peer }
     }
 
     fn run<F: Future>(test: F) -> F::Output {
@@ -199,17 +199,17 @@ mod tests {
     fn who_leaves_gives_the_turn_to_the_next() {
         let (turns, log) = (Turns::new(1), Arc::<Mutex<String>>::default());
         run(async {
-            let first = turns.request(HolderKind::Other, waiter(&turns, 1).peer);
-            let leaves = turns.request(HolderKind::Other, waiter(&turns, 1).peer);
+            let first = turns.request(waiter(&turns, 1).peer);
+            let leaves = turns.request(waiter(&turns, 1).peer);
             let next = steps(waiter(&turns, 2), 1, &log, 'n');
             yield_now().await;
             assert_eq!(log.lock().as_str(), "", "the turn is taken");
             drop((leaves, first));
             next.await.unwrap();
             // What nobody waits for any more is forgotten.
-            let _held = turns.request(HolderKind::Other, waiter(&turns, 1).peer);
+            let _held = turns.request(waiter(&turns, 1).peer);
             for _ in 0..4 * SWEEP_ABOVE {
-                drop(turns.request(HolderKind::Other, waiter(&turns, 3).peer));
+                drop(turns.request(waiter(&turns, 3).peer));
             }
             assert!(turns.0.lock().waiting.len() <= SWEEP_ABOVE);
         });
@@ -220,7 +220,7 @@ mod tests {
     fn who_is_known_waits_for_nobody() {
         let turns = Turns::new(1);
         run(async {
-            let _held = turns.request(HolderKind::Other, waiter(&turns, 1).peer);
+            let _held = turns.request(waiter(&turns, 1).peer);
             let done = pin!(async { 7 });
             assert_eq!(waiter(&turns, 1).take_turns(|| true, done).await, 7);
         });

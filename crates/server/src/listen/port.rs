@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use identity::{Connection, client_certificate};
-use limits::{Full, HolderKind, Peer, PeerLimiter, Rate};
+use limits::{Full, Peer, PeerLimiter, Rate};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -177,12 +177,11 @@ impl Service {
         }
     }
 
-    /// Returns as whom a connection waits for turns. Addresses that have shown a token lately go first.
+    /// Returns as whom a connection waits for turns; `None` if it waits for none.
     fn waiter(&self, from: &Connection, turns: &Turns) -> Option<Waiter> {
         let address = from.address?.ip();
-        let is_known = self.authorizer.as_ref().is_some_and(|of| of.has_shown_token(address));
-        let kind = if is_known { HolderKind::Trusted } else { HolderKind::Other };
-        Some(Waiter { turns: turns.clone(), kind, peer: Peer::of(address) })
+        let is_known = self.authorizer.as_ref().is_some_and(|of| of.knows(address));
+        (!is_known).then(|| Waiter { turns: turns.clone(), peer: Peer::of(address) })
     }
 
     fn count_handshake(&self, outcome: &'static str) {
