@@ -5,7 +5,7 @@ use crate::index::IndexData;
 use crate::stage::{
     DeriveStage, ExpandStage, GroupStage, InUseStage, InputStage, Memo, MemoStage, SingleStage,
 };
-use crate::table::TableData;
+use crate::table::{Child, TableData};
 use crate::{Change, Cx, Index, Key, Row, StageStats, Table, Trace, Walked};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -72,7 +72,28 @@ impl Builder {
     ) -> Table<K, W> {
         let data = self.data(name);
         let id = data.stage;
-        self.edit(source, |s| s.children.push(id));
+        self.edit(source, |s| s.children.push(Child { stage: id, wants: None }));
+        self.add(Box::new(DeriveStage::new(data, source, Box::new(compute))), id)
+    }
+
+    /// Declares a table as [`derive`](Self::derive) does, of the rows that it `wants`: what it does not want costs that
+    /// question.
+    pub fn derive_where<K: Key, V: Row, W: Row>(
+        &mut self,
+        name: &'static str,
+        source: Table<K, V>,
+        wants: impl Fn(&K, &V) -> bool + Send + Sync + 'static,
+        compute: impl Fn(&Cx<'_>, &K, &V) -> Option<W> + Send + 'static,
+    ) -> Table<K, W> {
+        let data = self.data(name);
+        let id = data.stage;
+        let wants = Arc::new(wants);
+        let is_wanted = Arc::clone(&wants);
+        let compute = move |cx: &Cx<'_>, key: &K, row: &V| {
+            if wants(key, row) { compute(cx, key, row) } else { None }
+        };
+        let wants = move |key: &K, row: &V| is_wanted(key, row);
+        self.edit(source, |s| s.children.push(Child { stage: id, wants: Some(Box::new(wants)) }));
         self.add(Box::new(DeriveStage::new(data, source, Box::new(compute))), id)
     }
 
@@ -86,7 +107,7 @@ impl Builder {
     ) -> Table<L, W> {
         let data = self.data(name);
         let id = data.stage;
-        self.edit(source, |s| s.children.push(id));
+        self.edit(source, |s| s.children.push(Child { stage: id, wants: None }));
         self.add(Box::new(ExpandStage::new(data, source, Box::new(compute))), id)
     }
 

@@ -15,6 +15,7 @@
 //! |---|---|---|
 //! | [`Builder::input`] | what is put | – |
 //! | [`Builder::derive`] | one or none for each source row | the source row or a read changed |
+//! | [`Builder::derive_where`] | likewise, for each source row that it wants | likewise |
 //! | [`Builder::expand`] | any number for each source row, under keys of their own | likewise |
 //! | [`Builder::group`] | one or none for each key of an index | a row under that key or a read changed |
 //! | [`Builder::single`] | one | a read changed |

@@ -69,6 +69,23 @@ impl<V> Maker<V> {
     }
 }
 
+/// A stage that has a row for each row of a table, or for each that it wants.
+pub(crate) struct Child<K, V> {
+    pub stage: u16,
+    pub wants: Option<Wants<K, V>>,
+}
+
+/// Tells whether a row is wanted.
+pub(crate) type Wants<K, V> = Box<dyn Fn(&K, &V) -> bool + Send>;
+
+impl<K, V> Child<K, V> {
+    /// Tells whether a change of a row concerns it.
+    fn is_concerned(&self, key: &K, old: Option<&V>, new: Option<&V>) -> bool {
+        let Some(wants) = &self.wants else { return true };
+        [new, old].into_iter().flatten().any(|row| wants(key, row))
+    }
+}
+
 pub(crate) struct TableData<K, V> {
     pub name: &'static str,
     pub stage: u16,
@@ -76,8 +93,8 @@ pub(crate) struct TableData<K, V> {
     pub rows: RefCell<Slab<K, Entry<V>>>,
     pub maker: Maker<V>,
     pub indexes: Vec<Box<dyn Postings<K, V>>>,
-    /// Stages that have a row for each row of this one.
-    pub children: Vec<u16>,
+    /// Stages that have a row for rows of this one.
+    pub children: Vec<Child<K, V>>,
     pub is_sink: bool,
     /// Whether nobody wants its changes sorted.
     pub is_unsorted: bool,
@@ -173,7 +190,9 @@ impl<K: Key, V: Row> TableData<K, V> {
             index.update(core, slot, key, old.as_deref(), entry.value.as_deref());
         }
         for child in &self.children {
-            core.mark_source(*child, slot);
+            if child.is_concerned(key, old.as_deref(), entry.value.as_deref()) {
+                core.mark_source(child.stage, slot);
+            }
         }
         if self.is_sink {
             self.touched.borrow_mut().push((slot, old));

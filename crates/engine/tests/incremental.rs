@@ -27,6 +27,9 @@ struct Fixture {
     total: Table<(), u32>,
     runs: Arc<AtomicUsize>,
     used: Table<(u8, u8), Vec<u8>>,
+    /// Of pods that claim a host: the first, and what their namespace has.
+    claims: Table<u8, (u8, Option<u32>)>,
+    claim_runs: Arc<AtomicUsize>,
     _by_ns: Index<u8, u8, Pod>,
     _selection: Memo<(u8, u8), Vec<u8>>,
 }
@@ -57,6 +60,17 @@ impl Default for Fixture {
             Some((*ns, selected, size.min(2)))
         });
         let hosts = b.expand("hosts", pods, |_, key, pod| pod.hosts.iter().map(|h| (*h, *key)).collect());
+        let claim_runs = Arc::new(AtomicUsize::new(0));
+        let counter = claim_runs.clone();
+        let claims = b.derive_where(
+            "claims",
+            pods,
+            |_, pod| !pod.hosts.is_empty(),
+            move |cx, _, pod| {
+                counter.fetch_add(1, Ordering::Relaxed);
+                Some((pod.hosts[0], cx.get(namespaces, &pod.ns).map(|v| *v)))
+            },
+        );
         let used = b.in_use("used_selections", selection);
         b.sink(used);
         b.sink(total);
@@ -74,6 +88,8 @@ impl Default for Fixture {
             sizes,
             total,
             used,
+            claims,
+            claim_runs,
             runs,
             _by_ns: by_ns,
             _selection: selection,
@@ -87,6 +103,7 @@ type View = (
     BTreeMap<u8, usize>,
     Option<u32>,
     BTreeMap<(u8, u8), Vec<u8>>,
+    BTreeMap<u8, (u8, Option<u32>)>,
 );
 
 fn table<K: engine::Key, V: engine::Row + Clone>(graph: &Graph, t: Table<K, V>) -> BTreeMap<K, V> {
@@ -102,6 +119,7 @@ impl Fixture {
             table(g, self.sizes),
             g.get(self.total, &()).map(|v| *v),
             table(g, self.used),
+            table(g, self.claims),
         )
     }
 
@@ -273,6 +291,23 @@ fn an_equal_result_stops_there() {
     f.apply(&Edit::Selector(1, Some(0)));
     f.graph.commit();
     assert_eq!(f.runs.load(Ordering::Relaxed), 2, "both read the same selection");
+}
+
+#[test]
+fn what_a_table_does_not_want_it_does_not_compute() {
+    let mut f = from_scratch(&[Edit::Namespace(0, Some(1)), Edit::Pod(0, pod(0, 0, &[]))]);
+    let mut runs_after = |edit| {
+        f.claim_runs.store(0, Ordering::Relaxed);
+        f.apply(&edit);
+        f.graph.commit();
+        (f.claim_runs.load(Ordering::Relaxed), f.view().5.get(&0).copied())
+    };
+    assert_eq!(runs_after(Edit::Pod(0, pod(0, 1, &[]))), (0, None));
+    assert_eq!(runs_after(Edit::Pod(0, pod(0, 1, &[5]))), (1, Some((5, Some(1)))));
+    assert_eq!(runs_after(Edit::Namespace(0, Some(2))), (1, Some((5, Some(2)))));
+    // What was wanted before goes, without being computed.
+    assert_eq!(runs_after(Edit::Pod(0, pod(0, 1, &[]))), (0, None));
+    assert_eq!(runs_after(Edit::Namespace(0, Some(3))), (0, None));
 }
 
 #[test]

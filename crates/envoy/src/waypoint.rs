@@ -36,9 +36,9 @@ pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, mesh: &mesh::Tables, o
     let upstreams = sources.upstreams;
     let ports = port::declare(b, destinations, move |cx, key, protocol| upstreams.want(cx, key, protocol));
     let policies = policy::declare(b, mesh, ports, move |cx, key, to| sources.provider(cx, key, to));
-    out.diagnostics(b, "unasked_findings", policies.ports, |_, key, policies| policies.unasked(key));
+    out.diagnostics(b, "unasked_findings", policies.ports, |key, policies| policies.unasked(key));
     for (name, table) in ["unlimited_services", "unlimited_entries"].into_iter().zip(destinations.services) {
-        out.diagnostics(b, name, table, |_, _, service| unlimited(service));
+        out.diagnostics(b, name, table, |_, service| unlimited(service));
     }
     // Neither what becomes of requests nor of streams is a row: it is computed where it is encoded.
     let requests = b.expand("request_scopes", ports, move |cx, key, port| {
@@ -203,10 +203,16 @@ fn declare_of_workloads(b: &mut Builder, out: &mut Outputs, policies: policy::Ta
         b.derive("waypoints_of_workloads", destinations.waypoints, move |cx, waypoint, ()| {
             cx.any(by_waypoint, waypoint).then_some(())
         });
-    out.diagnostics(b, "unasked_workload_findings", with_workloads, move |cx, waypoint, ()| {
-        let policies = cx.memo(of_gateway, waypoint);
-        policies.map(|policies| policies.unasked_of_workloads(waypoint)).unwrap_or_default()
-    });
+    out.diagnostics_where(
+        b,
+        "unasked_workload_findings",
+        with_workloads,
+        |_, _| true,
+        move |cx, waypoint, ()| {
+            let policies = cx.memo(of_gateway, waypoint);
+            policies.map(|policies| policies.unasked_of_workloads(waypoint)).unwrap_or_default()
+        },
+    );
     let fixed = b.single("clusters_to_workloads", |_| {
         vec![alike(DIRECT, &cluster::of_listener(DIRECT)), alike(ENCAP, &cluster::encap())]
     });

@@ -162,7 +162,7 @@ impl IdentityIndex {
             let leaving = delta
                 .leaving
                 .iter()
-                .filter_map(|name| Some((name, snapshot.pod(&name.ns, &name.name)?.gone_at?)));
+                .filter_map(|name| Some((name, snapshot.pod(&name.ns, &name.name)?.gone_at()?)));
             if self.bindings.leave(leaving) {
                 self.leaving.notify_one();
             }
@@ -254,7 +254,7 @@ impl IdentityIndex {
             let snapshot = Arc::clone(&self.snapshot.borrow());
             let pods = LivePods { snapshot: &snapshot, now: self.now() };
             let live = caller.live_pod(&pods)?;
-            let gone_at = snapshot.pod(namespace, pod).and_then(|pod| pod.gone_at);
+            let gone_at = snapshot.pod(namespace, pod).and_then(|pod| pod.gone_at());
             is_leaving = gone_at.is_some();
             Ok::<_, Denial>(Found {
                 pod: BoundPod {
@@ -309,7 +309,7 @@ mod tests {
         deleted(uid, node, None)
     }
 
-    fn deleted(uid: u128, node: &str, deletion: Option<i64>) -> Event {
+    fn deleted(uid: u128, node: &str, deletion: Option<u32>) -> Event {
         Event::Put(Object::Pod(Arc::new(Pod {
             name: Name::new("shop", "web-0"),
             uid,

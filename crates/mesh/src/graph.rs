@@ -141,7 +141,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
     out.resources(b, policies, ResourceType::Authorization, rank::AUTHORIZATION_POLICY, |name, row| {
         Some(Resource::new(name.to_string(), row.encoded.as_ref()?).needs(row.needs))
     });
-    out.diagnostics(b, "policy_findings", policies, |_, _, row| row.diagnostics.clone());
+    out.diagnostics(b, "policy_findings", policies, |_, row| row.diagnostics.clone());
     let tokens = {
         let ours = ours.clone();
         let inputs = TokenInputs {
@@ -205,10 +205,12 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
         telemetry_sinks,
         options.configures_waypoints,
     );
-    let answers = b.derive("asked_by_policies", policies, move |cx, _, row: &PolicyRow| {
+    let asks = |_: &Name, row: &PolicyRow| row.provider.is_some();
+    let answers = b.derive_where("asked_by_policies", policies, asks, move |cx, _, row| {
         cx.memo(asked, row.provider.as_ref()?).map(|of| (*of).clone())
     });
-    out.diagnostics(b, "provider_findings", answers, move |cx, name, answer: &Resolved| {
+    let is_unanswered = |_: &Name, answer: &Resolved| answer.is_err();
+    out.diagnostics_where(b, "provider_findings", answers, is_unanswered, move |cx, name, answer| {
         let provider = cx.get(policies, name).and_then(|row| row.provider.clone()).unwrap_or_default();
         answer.as_ref().err().map(|why| policy::unanswered(name, &provider, why).1)
     });
@@ -311,7 +313,8 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
     let identity = identity::declare(b, inputs, namespaces, settings, located);
     let in_scope = b.memo("namespace_in_scope", move |cx, ns: &Ns| Some(cx.memo(namespaces, ns)?.in_scope));
     let waypoint_bindings = status::WaypointBindings { binder, services: service_rows, hosts: entries.rows };
-    let waypoint_policies = b.derive("waypoint_policies", policies, move |cx, name, row: &PolicyRow| {
+    let is_there = |_: &Name, row: &PolicyRow| row.at_waypoints.is_some();
+    let waypoint_policies = b.derive_where("waypoint_policies", policies, is_there, move |cx, name, row| {
         let mut policy = row.at_waypoints.clone()?;
         if let WaypointAction::Ask(asked) = &mut policy.action {
             *asked = cx.get(answers, name).and_then(|answer| answer.as_ref().as_ref().ok().cloned());

@@ -31,7 +31,7 @@ macro_rules! inputs {
             /// Declares them.
             pub fn declare(b: &mut Builder, out: &mut Outputs) -> Self {
                 let rejected = b.input("rejected");
-                out.diagnostics(b, "rejected_findings", rejected, |_, _, why: &Diagnostic| [why.clone()]);
+                out.diagnostics(b, "rejected_findings", rejected, |_, why: &Diagnostic| [why.clone()]);
                 let inputs = Self {
                     $($plural: b.input(stringify!($kind)),)*
                     rejected,
@@ -41,7 +41,7 @@ macro_rules! inputs {
                 };
                 $(if facts::$facts::IS_TOLD {
                     let name = concat!(stringify!($plural), "_unsupported_findings");
-                    out.diagnostics(b, name, inputs.$plural, |_, _, facts: &facts::$facts| {
+                    out.diagnostics(b, name, inputs.$plural, |_, facts: &facts::$facts| {
                         facts.unsupported().to_vec()
                     });
                 })*

@@ -72,16 +72,23 @@ impl LeftOutPods {
             let (first, _) = pods.first()?;
             Some((first.clone(), pods.len()))
         });
-        out.diagnostics(b, "namespace_findings", inputs.namespaces, move |cx, ns, namespace| {
-            let is_left_out = is_enrolled(&namespace.labels) && !cx.memo(views, ns)?.in_scope;
+        let concerns = |_: &Ns, namespace: &Namespace| is_enrolled(&namespace.labels);
+        out.diagnostics_where(b, "namespace_findings", inputs.namespaces, concerns, move |cx, ns, _| {
+            let is_left_out = !cx.memo(views, ns)?.in_scope;
             is_left_out.then(|| enrolled_and_left_out(ns, None))
         });
-        out.diagnostics(b, "left_out_pod_findings", pods, move |cx, ns, pods: &(Name, usize)| {
-            // That its namespace is enrolled says it of all its pods.
-            let namespace = cx.get(inputs.namespaces, ns);
-            let is_told = namespace.is_some_and(|namespace| is_enrolled(&namespace.labels));
-            (!is_told).then(|| enrolled_and_left_out(ns, Some(pods.clone())))
-        });
+        out.diagnostics_where(
+            b,
+            "left_out_pod_findings",
+            pods,
+            |_, _| true,
+            move |cx, ns, pods| {
+                // That its namespace is enrolled says it of all its pods.
+                let namespace = cx.get(inputs.namespaces, ns);
+                let is_told = namespace.is_some_and(|namespace| is_enrolled(&namespace.labels));
+                (!is_told).then(|| enrolled_and_left_out(ns, Some(pods.clone())))
+            },
+        );
     }
 }
 

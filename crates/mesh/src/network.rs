@@ -116,24 +116,23 @@ pub(crate) fn declare(
 ) -> Networks {
     let (cluster, network) = (shared(&options.cluster_id), settings.network);
     let may_declare = options.network_gateways();
-    let declarations = b.derive("network_declarations", gateways, move |cx, name, gateway| {
-        cx.memo(namespaces, &name.ns).filter(|view| view.in_scope)?;
-        let named = gateway.meta.labels.get(NETWORK_LABEL).filter(|network| !network.is_empty())?;
-        if gateway.class != REMOTE_CLASS {
-            return None;
-        }
-        let refused = match cx.single(network).is_some_and(|own| *own == *named) {
-            _ if !may_declare(&name.ns) => Some(Refused::Namespace),
-            true => Some(Refused::Own),
-            false => None,
-        };
-        Some(Declaration {
-            network: named.clone(),
-            created: gateway.meta.created,
-            refused,
-            addresses: addresses(&cluster, name, named, gateway),
-        })
-    });
+    let declares = |_: &Name, gateway: &Gateway| gateway.class == REMOTE_CLASS;
+    let declarations =
+        b.derive_where("network_declarations", gateways, declares, move |cx, name, gateway| {
+            cx.memo(namespaces, &name.ns).filter(|view| view.in_scope)?;
+            let named = gateway.meta.labels.get(NETWORK_LABEL).filter(|network| !network.is_empty())?;
+            let refused = match cx.single(network).is_some_and(|own| *own == *named) {
+                _ if !may_declare(&name.ns) => Some(Refused::Namespace),
+                true => Some(Refused::Own),
+                false => None,
+            };
+            Some(Declaration {
+                network: named.clone(),
+                created: gateway.meta.created,
+                refused,
+                addresses: addresses(&cluster, name, named, gateway),
+            })
+        });
     let by_network = b.index(declarations, "declaration_by_network", |_, declaration: &Declaration| {
         let counts = declaration.refused.is_none() && !declaration.addresses.is_empty();
         counts.then(|| declaration.network.clone())
@@ -143,13 +142,19 @@ pub(crate) fn declare(
         let (gateway, oldest) = all.iter().min_by_key(|(_, declaration)| declaration.created)?;
         Some(Chosen { gateway: gateway.clone(), addresses: oldest.addresses.clone() })
     });
-    out.diagnostics(b, "network_declaration_findings", declarations, move |cx, name, declaration| {
-        let other = cx.get(chosen, &declaration.network).filter(|chosen| chosen.gateway != *name);
-        left_out(name, declaration, other.as_deref())
-    });
+    out.diagnostics_where(
+        b,
+        "network_declaration_findings",
+        declarations,
+        |_, _| true,
+        move |cx, name, declaration| {
+            let other = cx.get(chosen, &declaration.network).filter(|chosen| chosen.gateway != *name);
+            left_out(name, declaration, other.as_deref())
+        },
+    );
     let declared = b.expand("network_gateways", chosen, |_, _, chosen: &Chosen| chosen.addresses.clone());
     if options.configures_waypoints {
-        out.diagnostics(b, "network_gateway_findings", declared, |_, _, gateway: &NetworkGateway| {
+        out.diagnostics(b, "network_gateway_findings", declared, |_, gateway: &NetworkGateway| {
             unresolved(gateway)
         });
     }

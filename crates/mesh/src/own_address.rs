@@ -20,14 +20,14 @@ pub(crate) fn declare_findings(
     entries: Table<Name, ServiceEntry>,
     workloads: Table<Name, WorkloadEntry>,
 ) {
-    out.diagnostics(b, "endpoint_address_findings", entries, |_, name, entry| {
+    out.diagnostics(b, "endpoint_address_findings", entries, |name, entry| {
         let each = entry.endpoints.iter().enumerate().filter_map(|(n, endpoint)| {
             let field = format!("spec.endpoints[{n}].address");
             finding(code::ENDPOINT, Kind::ServiceEntry, name, field, &endpoint.address)
         });
         each.collect::<Vec<_>>()
     });
-    out.diagnostics(b, "workload_address_findings", workloads, |_, name, entry| {
+    out.diagnostics(b, "workload_address_findings", workloads, |name, entry| {
         finding(code::WORKLOAD, Kind::WorkloadEntry, name, "spec.address".to_owned(), &entry.spec.address)
     });
 }

@@ -104,7 +104,7 @@ impl Settings {
             });
             found.into_iter().collect()
         });
-        out.diagnostics(b, "settings_findings", maps, |_, _, settings: &MeshSettings| {
+        out.diagnostics(b, "settings_findings", maps, |_, settings: &MeshSettings| {
             let refused = settings.refused.iter().map(|of| &of.diagnostic);
             refused.chain(&settings.unread).cloned().collect::<Vec<_>>()
         });

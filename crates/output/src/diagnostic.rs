@@ -153,7 +153,11 @@ mod tests {
         let words = b.input::<u8, &'static str>("words");
         let wrong = b.input::<&'static str, ()>("wrong");
         let other = b.input::<u8, u8>("other");
-        out.diagnostics(&mut b, "word_findings", words, move |cx, _, word| {
+        out.diagnostics(&mut b, "long_findings", words, |_, word| {
+            (word.len() > 4).then(|| diagnostic("long", 1))
+        });
+        let is_short = |_: &u8, word: &&str| word.len() <= 4;
+        out.diagnostics_where(&mut b, "word_findings", words, is_short, move |cx, _, word| {
             cx.get(wrong, word).map(|_| diagnostic(word, 1))
         });
         out.findings(move |graph| {
@@ -179,6 +183,11 @@ mod tests {
         graph.put(wrong, "good", ());
         graph.remove(wrong, &"bad");
         assert_eq!(commit(&mut graph), texts(("good", "bad", "good many")));
+        // A row of which the one has something to say, then the other, then neither.
+        graph.put(words, 2, "longer");
+        assert_eq!(commit(&mut graph), texts(("long", "good", "long many")));
+        graph.put(words, 2, "good");
+        assert_eq!(commit(&mut graph), texts(("good", "long", "good many")));
         graph.remove(words, &1);
         assert_eq!(commit(&mut graph), texts(("", "many", "good")));
         graph.remove(words, &2);

@@ -61,16 +61,31 @@ impl Outputs {
         self.conditions.sort_by_key(|of| of.kind);
     }
 
-    /// Declares that `describe` says of each row of a table what the authors of objects should know. It
-    /// may read other rows; what it says makes a table of this name.
+    /// Declares that `describe` says of each row of a table what the authors of objects should know. What it says makes a
+    /// table of this name; a row of which there is nothing to say costs the question, and has no place there.
     pub fn diagnostics<K: Key, V: Row, I: IntoIterator<Item = Diagnostic>>(
         &mut self,
         b: &mut Builder,
         name: &'static str,
         table: Table<K, V>,
+        describe: impl Fn(&K, &V) -> I + Send + Sync + 'static,
+    ) {
+        let describe = Arc::new(describe);
+        let says = Arc::clone(&describe);
+        let is_told = move |key: &K, row: &V| says(key, row).into_iter().next().is_some();
+        self.diagnostics_where(b, name, table, is_told, move |_, key, row| describe(key, row));
+    }
+
+    /// As [`diagnostics`](Self::diagnostics), of the rows that `concerns` says, where `describe` reads other rows.
+    pub fn diagnostics_where<K: Key, V: Row, I: IntoIterator<Item = Diagnostic>>(
+        &mut self,
+        b: &mut Builder,
+        name: &'static str,
+        table: Table<K, V>,
+        concerns: impl Fn(&K, &V) -> bool + Send + Sync + 'static,
         describe: impl Fn(&Cx<'_>, &K, &V) -> I + Send + 'static,
     ) {
-        let rows = b.derive(name, table, move |cx, key, row| {
+        let rows = b.derive_where(name, table, concerns, move |cx, key, row| {
             let found: Vec<Diagnostic> = describe(cx, key, row).into_iter().collect();
             (!found.is_empty()).then_some(found)
         });

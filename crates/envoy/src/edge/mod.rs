@@ -14,7 +14,7 @@ mod hostnames;
 mod inputs;
 
 use engine::{Builder, Table};
-use gateway::{Class, ClientCertificates, Listener, ListenerKey, Protocol};
+use gateway::{Class, ClientCertificates, GatewayListeners, Listener, ListenerKey, Protocol, Termination};
 use model::{Diagnostic, Name, ObjectRef, Severity};
 use output::{Encoded, Outputs, Resource};
 use proto::{ResourceType, Scope};
@@ -43,8 +43,9 @@ pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, gateway: &gateway::Tab
         };
         is_edge.then(|| EdgePort { gateway: key.gateway.clone(), port: listener.port })
     });
-    out.diagnostics(b, "unasked_edge_findings", gateway.gateways, move |cx, name, gateway| {
-        let policies = if gateway.class == Class::Gateway { cx.memo(of.policies.edges, name) } else { None };
+    let is_edge = |_: &Name, gateway: &GatewayListeners| gateway.class == Class::Gateway;
+    out.diagnostics_where(b, "unasked_edge_findings", gateway.gateways, is_edge, move |cx, name, gateway| {
+        let policies = cx.memo(of.policies.edges, name);
         let takes_stream = |of: &Listener| matches!(of.protocol, Ok(Protocol::Tls | Protocol::Tcp));
         let takes_streams = gateway.listeners.iter().any(|(_, of)| takes_stream(of));
         policies.map(|policies| policies.unasked_at_edge(name, takes_streams)).unwrap_or_default()
@@ -65,9 +66,10 @@ pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, gateway: &gateway::Tab
         Some(of_gateway(key, key.quic(), encoded))
     });
     let asking = gateway.listeners;
-    out.diagnostics(b, "http3_findings", gateway.terminations, move |cx, key, termination| {
+    let asks_clients = |_: &ListenerKey, of: &Termination| of.clients != ClientCertificates::None;
+    out.diagnostics_where(b, "http3_findings", gateway.terminations, asks_clients, move |cx, key, _| {
         let asks = cx.get(asking, key).is_some_and(|listener| listener.asks_for_http3());
-        (asks && termination.clients != ClientCertificates::None).then(|| without_http3(key))
+        asks.then(|| without_http3(key))
     });
     let secrets = b.expand("edge_secrets", gateway.materials, |_, (gateway, material), content| {
         let name = tls::material_name(material);

@@ -48,10 +48,12 @@ pub(crate) fn declare_without_class(
     classes: Table<Name, GatewayClass>,
     in_scope: Memo<Ns, bool>,
 ) {
-    out.diagnostics(b, "gateway_class_findings", gateways, move |cx, name, gateway| {
+    let names_another =
+        |_: &Name, gateway: &Gateway| !gateway.class.is_empty() && !is_built_in(&gateway.class);
+    out.diagnostics_where(b, "gateway_class_findings", gateways, names_another, move |cx, name, gateway| {
         let class = &gateway.class;
-        let is_there = is_built_in(class) || cx.get(classes, &Name::in_cluster(&name.ns, class)).is_some();
-        let is_seen = !class.is_empty() && *cx.memo(in_scope, &name.ns)?;
+        let is_there = cx.get(classes, &Name::in_cluster(&name.ns, class)).is_some();
+        let is_seen = *cx.memo(in_scope, &name.ns)?;
         (is_seen && !is_there).then(|| without_class(name, class))
     });
 }

@@ -69,9 +69,13 @@ pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, inputs: &Inputs) {
     });
     out.conditions(b, Kind::DestinationRule, conditions);
     let own = inputs.clone();
-    out.diagnostics(b, "destination_rule_findings", inputs.destinations.rules, move |cx, name, rule| {
-        findings(name, rule, own.outcome(cx, name, rule))
-    });
+    out.diagnostics_where(
+        b,
+        "destination_rule_findings",
+        inputs.destinations.rules,
+        |_, _| true,
+        move |cx, name, rule| findings(name, rule, own.outcome(cx, name, rule)),
+    );
 }
 
 impl Inputs {

@@ -54,10 +54,16 @@ pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, inputs: &Inputs) {
     });
     out.conditions(b, Kind::VirtualService, conditions);
     let own = inputs.clone();
-    out.diagnostics(b, "virtual_service_findings", inputs.of.hosts, move |cx, name, hosts| {
-        let service = cx.get(own.facts, name);
-        service.map(|service| own.findings(cx, name, &service, hosts)).unwrap_or_default()
-    });
+    out.diagnostics_where(
+        b,
+        "virtual_service_findings",
+        inputs.of.hosts,
+        |_, _| true,
+        move |cx, name, hosts| {
+            let service = cx.get(own.facts, name);
+            service.map(|service| own.findings(cx, name, &service, hosts)).unwrap_or_default()
+        },
+    );
 }
 
 impl Inputs {

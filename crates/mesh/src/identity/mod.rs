@@ -29,8 +29,8 @@ pub struct PodIdentity {
     pub node: Str,
     /// `spec.serviceAccountName`, in the namespace of the pod.
     pub account: Str,
-    /// From when on it is gone, though it may still be there, in seconds since 1970; `None` unless it is being deleted.
-    pub gone_at: Option<i64>,
+    /// `metadata.deletionTimestamp`, in seconds since 1970; `None` unless it is being deleted.
+    deletion: Option<u32>,
 }
 
 /// How long a pod counts after its `deletionTimestamp`, in seconds: so long Kubernetes accepts a token that is bound to
@@ -81,19 +81,29 @@ impl PodIdentity {
             uid: pod.uid.into(),
             node: pod.node.clone(),
             account: pod.service_account.clone(),
-            gone_at: gone_at(pod),
+            deletion: pod.deletion,
         }
     }
 
     /// Tells whether it is gone at a time, in seconds since 1970.
     pub fn is_gone(&self, now: i64) -> bool {
-        self.gone_at.is_some_and(|gone_at| now >= gone_at)
+        self.gone_at().is_some_and(|gone_at| now >= gone_at)
+    }
+
+    /// Returns from when on it is gone, though it may still be there, in seconds since 1970; `None` unless it is being
+    /// deleted.
+    pub fn gone_at(&self) -> Option<i64> {
+        self.deletion.map(after)
     }
 }
 
 /// Returns from when on a pod is gone, as [`PodIdentity::gone_at`].
 pub fn gone_at(pod: &Pod) -> Option<i64> {
-    pod.deletion.map(|time| time.saturating_add(AFTER_DELETION))
+    pod.deletion.map(after)
+}
+
+fn after(deletion: u32) -> i64 {
+    i64::from(deletion) + AFTER_DELETION
 }
 
 /// Returns the account of a workload outside of the cluster, if it has one.

@@ -126,7 +126,7 @@ impl Tokens {
                 cx.get(keys, source).map(|of| (*of).clone()).unwrap_or_default()
             }))
         });
-        out.diagnostics(b, "token_findings", rows, |_, _, row| row.diagnostics.clone());
+        out.diagnostics(b, "token_findings", rows, |_, row| row.diagnostics.clone());
         Self { rows, wanted }
     }
 }

@@ -266,24 +266,36 @@ pub(crate) fn declare(
         address_requests,
     };
     // The hosts of an entry have one waypoint: it is told once.
-    out.diagnostics(b, "entry_waypoint_findings", entries.entries, move |cx, name, entry| {
-        let keys = entry.hosts.iter().map(|host| HostKey { ns: name.ns.clone(), host: host.clone() });
-        let sent = keys.filter_map(|key| cx.get(rows, &key)).filter(|row| row.object == *name);
-        // Hosts of one entry mostly say the same.
-        sent.filter_map(|row| row.diagnostic(Kind::ServiceEntry, name)).collect::<BTreeSet<_>>()
-    });
+    out.diagnostics_where(
+        b,
+        "entry_waypoint_findings",
+        entries.entries,
+        |_, _| true,
+        move |cx, name, entry| {
+            let keys = entry.hosts.iter().map(|host| HostKey { ns: name.ns.clone(), host: host.clone() });
+            let sent = keys.filter_map(|key| cx.get(rows, &key)).filter(|row| row.object == *name);
+            // Hosts of one entry mostly say the same.
+            sent.filter_map(|row| row.diagnostic(Kind::ServiceEntry, name)).collect::<BTreeSet<_>>()
+        },
+    );
     let suffix = options.domain_suffix.clone();
-    out.diagnostics(b, "entry_findings", entries.entries, move |cx, name, entry| {
-        let is_seen = cx.get(seen, name).is_none_or(|v| *v != Visibility::None);
-        let ns = &name.ns;
-        let root = cx.single(settings.root_namespace);
-        let holder =
-            |host: &Str| entries.holder(cx, services, &HostKey { ns: ns.clone(), host: host.clone() });
-        let mut all =
-            diagnostics(entry, is_seen, holder, |host| may_have(host, ns, root.as_deref(), &suffix));
-        all.extend(addresses_taken(entry, &addresses.taken(cx, entry)));
-        all
-    });
+    out.diagnostics_where(
+        b,
+        "entry_findings",
+        entries.entries,
+        |_, _| true,
+        move |cx, name, entry| {
+            let is_seen = cx.get(seen, name).is_none_or(|v| *v != Visibility::None);
+            let ns = &name.ns;
+            let root = cx.single(settings.root_namespace);
+            let holder =
+                |host: &Str| entries.holder(cx, services, &HostKey { ns: ns.clone(), host: host.clone() });
+            let mut all =
+                diagnostics(entry, is_seen, holder, |host| may_have(host, ns, root.as_deref(), &suffix));
+            all.extend(addresses_taken(entry, &addresses.taken(cx, entry)));
+            all
+        },
+    );
     entries
 }
 

@@ -140,7 +140,7 @@ pub(crate) fn declare_rows(
         Some(ServiceRow::new(&service.meta, resource_name(name, &suffix), message, bound, &requirement))
     });
     ServiceRow::declare_output(b, out, rows, rank::SERVICE);
-    out.diagnostics(b, "service_findings", rows, |_, name, row| row.diagnostic(Kind::Service, name));
+    out.diagnostics(b, "service_findings", rows, |name, row| row.diagnostic(Kind::Service, name));
     rows
 }
 

@@ -106,7 +106,8 @@ pub(crate) fn declare(
     let sources =
         [("unreached_entry_findings", workloads.entries), ("unreached_inline_findings", workloads.inline)];
     for (name, table) in sources {
-        out.diagnostics(b, name, table, move |cx, _, workload: &EntryWorkload| {
+        let is_elsewhere = |_: &Str, workload: &EntryWorkload| workload.remote().is_some();
+        out.diagnostics_where(b, name, table, is_elsewhere, move |cx, _, workload| {
             unreached(cx, global, reached, workload.remote()?)
         });
     }

@@ -59,7 +59,8 @@ pub(super) fn declare(
     binder: Binder,
 ) {
     // Apart from the rules, so that an edit of them concerns those only that the policy selects.
-    let allowing = b.derive("allow_policies", rows, |_, _, row| row.allows.clone());
+    let allows = |_: &Name, row: &PolicyRow| row.allows.is_some();
+    let allowing = b.derive_where("allow_policies", rows, allows, |_, _, row| row.allows.clone());
     let allowing = b.index(allowing, "allow_policy_by_namespace", |name: &Name, _| [name.ns.clone()]);
     let admits: Memo<(Name, Name), bool> = b.memo("policy_admits", move |cx, (policy, account)| {
         let row = cx.get(rows, policy)?;
@@ -106,7 +107,7 @@ pub(super) fn declare(
     let by_policy = b.group("policies_that_cut_off", by_policy, |_, _, rows| {
         Some(rows.iter().map(|(key, _)| key.clone()).collect::<Vec<CutOff>>())
     });
-    out.diagnostics(b, "cut_off_findings", by_policy, |_, (policy, waypoint), rows| {
+    out.diagnostics(b, "cut_off_findings", by_policy, |(policy, waypoint), rows| {
         [diagnostic(policy, waypoint, rows)]
     });
 }

@@ -1,7 +1,7 @@
 //! What authors are told of enforcements: conditions of their objects, and diagnostics.
 
 use engine::{Builder, Cx, Graph, Table};
-use model::facts::Pod;
+use model::facts::{Meta, Pod, Service};
 use model::{Diagnostic, Kind, Labels, Name, Ns, ObjectRef, Severity, Str};
 use output::{Condition, Encoded, Outputs};
 use std::collections::{BTreeMap, BTreeSet};
@@ -165,20 +165,28 @@ pub(crate) fn declare_diagnostics(
 /// Declares it of the annotations of whatever takes part: what is sent, and namespaces.
 fn declare_unclear(b: &mut Builder, out: &mut Outputs, of: Reported, cluster: Str) {
     let object = |kind, name: &Name| ObjectRef { kind, name: name.clone() };
-    out.diagnostics(b, "namespace_require_findings", of.inputs.namespaces, move |_, name, namespace| {
+    out.diagnostics(b, "namespace_require_findings", of.inputs.namespaces, move |name, namespace| {
         unclear(object(Kind::Namespace, &Name::new("", name)), &namespace.annotations)
     });
-    out.diagnostics(b, "service_require_findings", of.inputs.services, move |cx, name, service| {
-        let found = unclear(object(Kind::Service, name), &service.meta.annotations)?;
-        cx.get(of.services.views, name).map(|_| found)
-    });
-    out.diagnostics(b, "entry_require_findings", of.entries.entries, move |_, name, entry| {
+    let is_annotated = |_: &Name, service: &Service| has_annotation(&service.meta);
+    out.diagnostics_where(
+        b,
+        "service_require_findings",
+        of.inputs.services,
+        is_annotated,
+        move |cx, name, service| {
+            let found = unclear(object(Kind::Service, name), &service.meta.annotations)?;
+            cx.get(of.services.views, name).map(|_| found)
+        },
+    );
+    out.diagnostics(b, "entry_require_findings", of.entries.entries, move |name, entry| {
         unclear(object(Kind::ServiceEntry, name), &entry.meta.annotations)
     });
-    out.diagnostics(
+    out.diagnostics_where(
         b,
         "workload_entry_require_findings",
         of.inputs.workloadentries,
+        |_, entry| has_annotation(&entry.meta),
         move |cx, name, entry| {
             let found = unclear(object(Kind::WorkloadEntry, name), &entry.meta.annotations)?;
             let key = Str::from(key::workload_entry_uid(&cluster, name));
@@ -192,10 +200,20 @@ fn declare_unclear(b: &mut Builder, out: &mut Outputs, of: Reported, cluster: St
     let annotated = b.group("pods_with_require", annotated, |_, _, pods| {
         pods.first().map(|(_, pod)| pod.annotations.clone())
     });
-    out.diagnostics(b, "pod_require_findings", annotated, move |cx, name, annotations| {
-        cx.get(of.pods, name)?;
-        unclear(object(Kind::Pod, name), annotations)
-    });
+    out.diagnostics_where(
+        b,
+        "pod_require_findings",
+        annotated,
+        |_, _| true,
+        move |cx, name, annotations| {
+            cx.get(of.pods, name)?;
+            unclear(object(Kind::Pod, name), annotations)
+        },
+    );
+}
+
+fn has_annotation(meta: &Meta) -> bool {
+    meta.annotations.get(REQUIRE_ANNOTATION).is_some()
 }
 
 impl Reported {

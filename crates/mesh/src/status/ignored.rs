@@ -37,9 +37,15 @@ pub(super) fn declare(
     });
     let first =
         b.group("pods_with_ignored", by_ignored, |_, _, pods| pods.first().map(|(name, _)| name.clone()));
-    out.diagnostics(b, "ignored_findings", first, move |cx, of: &Ignored, pod| {
-        let is_sent = cx.memo(namespaces, &of.ns)?.in_scope;
-        let object = ObjectRef { kind: Kind::Pod, name: pod.clone() };
-        ignored_metadata(&object, &of.field, &of.value).filter(|_| is_sent)
-    });
+    out.diagnostics_where(
+        b,
+        "ignored_findings",
+        first,
+        |_, _| true,
+        move |cx, of, pod| {
+            let is_sent = cx.memo(namespaces, &of.ns)?.in_scope;
+            let object = ObjectRef { kind: Kind::Pod, name: pod.clone() };
+            ignored_metadata(&object, &of.field, &of.value).filter(|_| is_sent)
+        },
+    );
 }

@@ -131,16 +131,13 @@ pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, inputs: Inputs, option
         binder: inputs.binder,
         configures_waypoints: inputs.configures_waypoints,
     };
-    let attachments = b.derive("policy_attachments", inputs.policies, move |cx, name, policy| {
-        let refs = policy.target_refs();
-        // Before anything is read: most policies have none.
-        if refs.is_empty() {
-            return None;
-        }
-        cx.get(policy_rows, name)?;
-        let policy = ObjectRef { kind: Kind::AuthorizationPolicy, name: name.clone() };
-        targets.attachment(cx, &policy, refs)
-    });
+    let has_targets = |_: &Name, policy: &AuthorizationPolicy| !policy.target_refs().is_empty();
+    let attachments =
+        b.derive_where("policy_attachments", inputs.policies, has_targets, move |cx, name, policy| {
+            cx.get(policy_rows, name)?;
+            let object = ObjectRef { kind: Kind::AuthorizationPolicy, name: name.clone() };
+            targets.attachment(cx, &object, policy.target_refs())
+        });
     let policies = b.derive("policy_conditions", inputs.policies, move |cx, name, policy| {
         let row = cx.get(policy_rows, name)?;
         let ztunnel = row.condition.as_ref().map(|c| Condition {
@@ -221,7 +218,7 @@ pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, inputs: Inputs, option
         ("telemetry_target_findings", telemetry_attachments, Kind::Telemetry),
     ];
     for (findings, table, kind) in tables {
-        out.diagnostics(b, findings, table, move |_, name, attached| {
+        out.diagnostics(b, findings, table, move |name, attached| {
             attachment::unattached(ObjectRef { kind, name: name.clone() }, attached)
         });
     }

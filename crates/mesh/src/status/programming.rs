@@ -6,7 +6,7 @@ use model::{Diagnostic, Kind, Name, ObjectRef, Severity};
 use output::Outputs;
 
 use crate::service::{HostKey, ServiceRow};
-use crate::waypoint::{BindError, Binder};
+use crate::waypoint::{BindError, Binder, Waypoint};
 
 /// Codes of the diagnostics that arise here.
 mod code {
@@ -45,7 +45,8 @@ pub(super) fn declare(
     let bound_to = |row: &ServiceRow| row.waypoint.as_ref().ok().cloned().flatten();
     let services = b.index(services, "service_by_waypoint", move |_: &Name, row| bound_to(row));
     let hosts = b.index(hosts, "host_by_waypoint", move |_: &HostKey, row| bound_to(row));
-    out.diagnostics(b, "waypoint_findings", binder.waypoints, move |cx, name, waypoint| {
+    let is_unprogrammed = |_: &Name, waypoint: &Waypoint| waypoint.unprogrammed.is_some();
+    out.diagnostics_where(b, "waypoint_findings", binder.waypoints, is_unprogrammed, move |cx, name, waypoint| {
         let why = waypoint.unprogrammed.as_ref()?;
         (cx.any(services, name) || cx.any(hosts, name)).then(|| Diagnostic {
             code: code::UNPROGRAMMED,

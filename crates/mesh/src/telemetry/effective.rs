@@ -229,7 +229,7 @@ mod tests {
         let all =
             |names: &[&str]| Some(names.iter().map(|name| ((*name).to_owned(), None)).collect::<Vec<_>>());
         assert_eq!(logged(&[], TrafficMode::Server), None);
-        assert_eq!(logged(&[mesh.clone()], TrafficMode::Server), all(&["a"]));
+        assert_eq!(logged(std::slice::from_ref(&mesh), TrafficMode::Server), all(&["a"]));
         let off = logging(json!([{"disabled": true}]));
         assert_eq!(logged(&[mesh.clone(), off.clone()], TrafficMode::Server), all(&[]));
         let other = logging(json!([{"providers": b}]));

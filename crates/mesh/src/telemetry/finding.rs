@@ -39,7 +39,7 @@ pub(crate) fn declare_findings(
         let telemetry = cx.get(telemetries, name)?;
         Some(sources.of(cx, name, &telemetry, of))
     });
-    out.diagnostics(b, "telemetry_findings", findings, |_, _, of| of.diagnostics.clone());
+    out.diagnostics(b, "telemetry_findings", findings, |_, of| of.diagnostics.clone());
     findings
 }
 

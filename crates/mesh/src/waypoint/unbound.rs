@@ -87,6 +87,6 @@ impl UnboundWorkloads {
     /// Declares what was written down, after everything that writes.
     pub fn declare_rows(self, b: &mut Builder, out: &mut Outputs) {
         let unbound = b.in_use("unbound_workloads", self.0);
-        out.diagnostics(b, "unbound_findings", unbound, |_, unbound, ()| [unbound.diagnostic()]);
+        out.diagnostics(b, "unbound_findings", unbound, |unbound, ()| [unbound.diagnostic()]);
     }
 }

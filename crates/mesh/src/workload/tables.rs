@@ -1,7 +1,7 @@
 //! The tables of workloads of all sources.
 
 use engine::{Builder, Table};
-use model::facts::{EndpointPort, EndpointSlice, EndpointTarget, Phase};
+use model::facts::{EndpointPort, EndpointSlice, EndpointTarget, EntryAddress, Phase, WorkloadEntry};
 use model::{Diagnostic, Kind, Name, Ns, ObjectRef, Severity, Str};
 use output::{Encoded, Outputs, Resource};
 use proto::ResourceType;
@@ -120,15 +120,20 @@ pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, inputs: Inputs) -> Wor
     });
     let of_inline = inputs.clone();
     let own_cluster = inputs.cluster.clone();
-    out.diagnostics(b, "workload_entry_findings", inputs.workload_entries, move |cx, name, _| {
-        let row = cx.get(entries, &Str::from(key::workload_entry_uid(&own_cluster, name)))?;
-        row.invalid_address().map(|text| invalid_address(name, text))
-    });
-    out.diagnostics(b, "slice_findings", slices, move |cx, name, slice| {
-        // What a controller makes is no matter of an author.
-        if slice.follows_selector {
-            return None;
-        }
+    let is_invalid = |_: &Name, entry: &WorkloadEntry| matches!(entry.spec.address, EntryAddress::Invalid(_));
+    out.diagnostics_where(
+        b,
+        "workload_entry_findings",
+        inputs.workload_entries,
+        is_invalid,
+        move |cx, name, _| {
+            let row = cx.get(entries, &Str::from(key::workload_entry_uid(&own_cluster, name)))?;
+            row.invalid_address().map(|text| invalid_address(name, text))
+        },
+    );
+    // What a controller makes is no matter of an author.
+    let is_by_hand = |_: &Name, slice: &EndpointSlice| !slice.follows_selector;
+    out.diagnostics_where(b, "slice_findings", slices, is_by_hand, move |cx, name, slice| {
         let service = Name { ns: name.ns.clone(), name: slice.service.clone() };
         unmatched_ports(name, slice, &*deciding(cx, services, &service, slice)?)
     });

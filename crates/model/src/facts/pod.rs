@@ -45,8 +45,8 @@ pub struct Pod {
     /// `Ready` is `True`: it serves what comes, also while it is being deleted.
     pub serving: bool,
     /// `metadata.deletionTimestamp`, in seconds since 1970: when it is to be gone, of a pod that is being deleted. One that
-    /// cannot be read is 0.
-    pub deletion: Option<i64>,
+    /// cannot be read is 0. Of 32 bits, since there are many pods: until 2106.
+    pub deletion: Option<u32>,
     /// `spec.hostNetwork`.
     pub host_network: bool,
     /// Annotation `ambient.istio.io/redirection` is exactly `enabled`.

@@ -96,11 +96,17 @@ pub(super) fn parse(json: &[u8]) -> Result<Pod, Wrong> {
         workload_name: shared(workload_name(&metadata, &name.name)),
         named_ports: spec.named_ports(),
         serving: status.is_ready(),
-        deletion: metadata.deletion_timestamp.as_ref().map(|time| timestamp::seconds(time.as_str())),
+        deletion: metadata.deletion_timestamp.as_ref().map(|time| deletion(time.as_str())),
         host_network: spec.host_network.unwrap_or(false),
         captured: metadata.annotation(REDIRECTION) == Some("enabled"),
         name,
     })
+}
+
+/// Returns a time of deletion, in seconds since 1970: the nearest that there is room for.
+fn deletion(time: &str) -> u32 {
+    let seconds = timestamp::seconds(time).max(0);
+    u32::try_from(seconds).unwrap_or(u32::MAX)
 }
 
 impl Spec<'_> {

@@ -247,7 +247,7 @@ impl IdentitySnapshot {
 }
 
 /// What identity depends on of a pod that is live.
-fn parts(pod: &Pod) -> (u128, &Str, &Str, Option<i64>) {
+fn parts(pod: &Pod) -> (u128, &Str, &Str, Option<u32>) {
     (pod.uid, &pod.node, &pod.service_account, pod.deletion)
 }
 
