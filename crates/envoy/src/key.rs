@@ -239,6 +239,10 @@ pub(crate) const ADMIN_SOCKET: &str = "@envoy-admin";
 pub(crate) const CORS: &str = "envoy.filters.http.cors";
 /// The filter that delays and aborts requests.
 pub(crate) const FAULT: &str = "envoy.filters.http.fault";
+/// The filter that limits requests.
+pub(crate) const LIMIT: &str = "envoy.filters.http.local_ratelimit";
+/// Its statistics.
+pub(crate) const LIMITED: &str = "request_limit";
 /// The filter that keeps sessions with one endpoint.
 pub(crate) const SESSION: &str = "envoy.filters.http.stateful_session";
 /// What a share of traffic is sent to whose backend is not there: there is no such cluster.

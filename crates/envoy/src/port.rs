@@ -4,7 +4,7 @@ use engine::{Builder, Cx, Table};
 use mesh::PortProtocol;
 use mesh::destination::Destinations;
 use model::facts::Resolution;
-use model::{Kind, Name, Str};
+use model::{Kind, Name, RequestLimit, Str};
 use std::net::IpAddr;
 
 use crate::key::{Layer, PortKey};
@@ -58,6 +58,8 @@ pub(crate) struct Port {
     pub resolution: Resolution,
     /// Whether other networks call it, too, by its name.
     pub is_for_networks: bool,
+    /// How many requests it takes at each instance of its waypoint.
+    pub limit: Option<RequestLimit>,
 }
 
 impl Port {
@@ -80,6 +82,7 @@ pub(crate) fn find(cx: &Cx<'_>, destinations: Destinations, service: &Str, port:
         protocol,
         resolution: service.resolution,
         is_for_networks: service.is_for_networks,
+        limit: service.limit,
     })
 }
 

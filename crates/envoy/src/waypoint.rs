@@ -1,9 +1,9 @@
 //! What waypoints take traffic by: listeners, and scopes of CONNECTs and of requests.
 
 use engine::{Builder, Cx, Table};
-use mesh::destination::{Destinations, Endpoints, Families};
-use model::Name;
+use mesh::destination::{Destination, Destinations, Endpoints, Families};
 use model::facts::TrafficMode;
+use model::{Diagnostic, Name, ObjectRef, RequestLimit, Severity};
 use output::{Encoded, Outputs};
 use proto::ResourceType;
 
@@ -37,6 +37,9 @@ pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, mesh: &mesh::Tables, o
     let ports = port::declare(b, destinations, move |cx, key, protocol| upstreams.want(cx, key, protocol));
     let policies = policy::declare(b, mesh, ports, move |cx, key, to| sources.provider(cx, key, to));
     out.diagnostics(b, "unasked_findings", policies.ports, |_, key, policies| policies.unasked(key));
+    for (name, table) in ["unlimited_services", "unlimited_entries"].into_iter().zip(destinations.services) {
+        out.diagnostics(b, name, table, |_, _, service| unlimited(service));
+    }
     // Neither what becomes of requests nor of streams is a row: it is computed where it is encoded.
     let requests = b.expand("request_scopes", ports, move |cx, key, port| {
         let of = |routes: Routes| {
@@ -71,6 +74,33 @@ pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, mesh: &mesh::Tables, o
     declare_of_workloads(b, out, policies, of);
     policies
 }
+
+/// Returns what authors of limits should know that nobody keeps.
+fn unlimited(service: &Destination) -> Vec<Diagnostic> {
+    let is_kept = |protocol| Traffic::of(protocol) != Traffic::Tcp;
+    let why = match service.limit {
+        None => return Vec::new(),
+        Some(_) if service.waypoints.is_empty() => "requests are limited at waypoints, and it has none",
+        Some(_) if !service.ports.iter().any(|(_, protocol)| is_kept(*protocol)) => {
+            "requests are limited, and none of its ports is one of requests"
+        }
+        Some(_) => return Vec::new(),
+    };
+    vec![Diagnostic {
+        code: UNLIMITED,
+        severity: Severity::Warning,
+        object: Some(ObjectRef { kind: service.kind, name: service.object.clone() }),
+        field: format!("metadata.annotations[{}]", RequestLimit::ANNOTATION),
+        message: format!("the limit has no effect: {why}"),
+        help: "bind it to a waypoint by the label istio.io/use-waypoint, say what its ports take by appProtocol, or take \
+               the limit away"
+            .to_owned(),
+        place: None,
+    }]
+}
+
+/// A limit of requests that nobody keeps.
+const UNLIMITED: &str = "WP008";
 
 fn port_listeners(
     b: &mut Builder,

@@ -3,8 +3,8 @@
 //! Both are read from what ztunnels are sent, so the two can never disagree.
 
 use engine::{Builder, Cx, Index, Key, Memo, Row, Table};
-use model::facts::{FailoverLabel, GatewayAddress, Pod, Resolution, Service, topology};
-use model::{Kind, Labels, Name, Str, is_same_for_all, shared};
+use model::facts::{FailoverLabel, GatewayAddress, Meta, Pod, Resolution, Service, topology};
+use model::{Kind, Labels, Name, RequestLimit, Str, is_same_for_all, shared};
 use output::Encoded;
 use prost::Message;
 use proto::workload::{
@@ -42,6 +42,8 @@ pub struct Destination {
     pub resolution: Resolution,
     /// Its waypoints that are configured here: its own, then its canary.
     pub waypoints: Box<[Name]>,
+    /// How many requests to it there may be at each instance of its waypoint.
+    pub limit: Option<RequestLimit>,
     /// Whether it has a waypoint, be that configured here or not.
     pub is_behind_waypoint: bool,
     /// Whether it is for every network (scope GLOBAL).
@@ -184,7 +186,15 @@ impl Destinations {
         });
         let of_services = b.expand("service_destinations", service_rows, move |cx, name, row| {
             let found = cx.get(services, name).and_then(|service| {
-                destination(cx, waypoints, Kind::Service, row, &tcp_ports(&service), Resolution::Static)
+                destination(
+                    cx,
+                    waypoints,
+                    Kind::Service,
+                    row,
+                    &service.meta,
+                    &tcp_ports(&service),
+                    Resolution::Static,
+                )
             });
             let is_for_networks = global.is_some_and(|global| cx.get(global, name).is_some());
             let found = found.map(|(key, of)| (key, Destination { is_for_networks, ..of }));
@@ -197,6 +207,7 @@ impl Destinations {
                     waypoints,
                     Kind::ServiceEntry,
                     row,
+                    &entry.meta,
                     &entry_tcp_ports(&entry),
                     entry.resolution,
                 )
@@ -476,6 +487,7 @@ fn destination(
     configured: Table<Name, ()>,
     kind: Kind,
     row: &ServiceRow,
+    meta: &Meta,
     ports: &[(u16, PortProtocol, Str)],
     resolution: Resolution,
 ) -> Option<(Str, Destination)> {
@@ -493,6 +505,7 @@ fn destination(
         port_names: ports.iter().map(|(_, _, name)| name.clone()).collect(),
         resolution,
         waypoints: waypoints.filter(|name| cx.get(configured, name).is_some()).cloned().collect(),
+        limit: RequestLimit::of(meta.annotations.get(RequestLimit::ANNOTATION)),
         is_behind_waypoint: bound.is_some(),
         is_for_networks: false,
         edge_uses_waypoint: service.ingress_use_waypoint,

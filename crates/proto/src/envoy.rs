@@ -190,6 +190,11 @@ pub mod extensions {
                     include!("gen/envoy.extensions.filters.http.header_mutation.v3.rs");
                 }
             }
+            pub mod local_ratelimit {
+                pub mod v3 {
+                    include!("gen/envoy.extensions.filters.http.local_ratelimit.v3.rs");
+                }
+            }
             pub mod lua {
                 pub mod v3 {
                     include!("gen/envoy.extensions.filters.http.lua.v3.rs");

@@ -21,7 +21,7 @@ pub type Hosts = BTreeMap<String, Ipv4Addr>;
 
 /// Who asks.
 #[derive(Clone, Copy)]
-struct Asker {
+struct Client {
     ip: IpAddr,
     is_in_mesh: bool,
 }
@@ -39,15 +39,15 @@ pub async fn serve(
     let mut buffer = [0; LONGEST];
     loop {
         let (read, from) = socket.recv_from(&mut buffer).await?;
-        let asker = Asker { ip: from.ip(), is_in_mesh: in_mesh.has(from.ip()) };
-        if let Some(answer) = answer(buffer.get(..read).unwrap_or_default(), asker, &proxy, &hosts) {
+        let client = Client { ip: from.ip(), is_in_mesh: in_mesh.has(from.ip()) };
+        if let Some(answer) = answer(buffer.get(..read).unwrap_or_default(), client, &proxy, &hosts) {
             socket.send_to(&answer, from).await?;
         }
     }
 }
 
 /// Returns the answer to a question; `None` for what is none. (Format: RFC 1035.)
-fn answer(question: &[u8], from: Asker, proxy: &Proxy, hosts: &Hosts) -> Option<Vec<u8>> {
+fn answer(question: &[u8], from: Client, proxy: &Proxy, hosts: &Hosts) -> Option<Vec<u8>> {
     const HEADER: usize = 12;
     let mut labels = Vec::new();
     let mut at = HEADER;
@@ -79,7 +79,7 @@ fn answer(question: &[u8], from: Asker, proxy: &Proxy, hosts: &Hosts) -> Option<
 }
 
 /// The addresses of a name; `None` if there is none of this name.
-fn addresses(name: &str, from: Asker, proxy: &Proxy, hosts: &Hosts) -> Option<Vec<Ipv4Addr>> {
+fn addresses(name: &str, from: Client, proxy: &Proxy, hosts: &Hosts) -> Option<Vec<Ipv4Addr>> {
     let host = hosts.get(name).map(|address| vec![*address]);
     if host.is_some() && !from.is_in_mesh {
         return host;

@@ -1,8 +1,9 @@
 //! The table of labels and annotations has all that Istio's API publishes, and says what is true of each.
 
 use anyhow::{Context, ensure};
+
 use model::field::{FieldState, MetadataPart, is_of_mesh, metadata_keys};
-use model::{Kind, Labels, Object};
+use model::{Kind, Labels, Object, RequestLimit};
 use pilothouse_tests::apiserver::{documents, istio_api};
 use serde_json::json;
 use std::sync::Arc;
@@ -73,7 +74,8 @@ fn annotations_are_read_or_told_as_the_table_says() -> anyhow::Result<()> {
             if !is_of && others {
                 continue;
             }
-            let value = key.values.first().copied().unwrap_or("a");
+            let any = if key.name == RequestLimit::ANNOTATION { "1/s" } else { "a" };
+            let value = key.values.first().copied().unwrap_or(any);
             let (bare, _) = parse(kind, key.part, &[])?;
             let (object, told) = parse(kind, key.part, &[(&name, value)])?;
             let is_read = object != bare;

@@ -20,13 +20,13 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 /// A gateway with listeners of every protocol, and two services that answer who they are.
-struct Edge {
-    gateway: Waypoint,
+pub struct Edge {
+    pub gateway: Waypoint,
     /// Of the certificates that it shows.
-    authority: Authority,
+    pub authority: Authority,
 }
 
-fn listener(name: &str, port: u16, protocol: &str, hostname: Option<&str>) -> Value {
+pub fn listener(name: &str, port: u16, protocol: &str, hostname: Option<&str>) -> Value {
     let mut listener = json!({"name": name, "port": port, "protocol": protocol});
     if let Some(hostname) = hostname {
         listener["hostname"] = json!(hostname);
@@ -34,12 +34,12 @@ fn listener(name: &str, port: u16, protocol: &str, hostname: Option<&str>) -> Va
     listener
 }
 
-fn with_certificate(mut listener: Value, secret: &str) -> Value {
+pub fn with_certificate(mut listener: Value, secret: &str) -> Value {
     listener["tls"] = json!({"mode": "Terminate", "certificateRefs": [{"name": secret}]});
     listener
 }
 
-fn route(kind: &str, name: &str, listeners: &[&str], hostnames: &[&str], rules: &Value) -> Value {
+pub fn route(kind: &str, name: &str, listeners: &[&str], hostnames: &[&str], rules: &Value) -> Value {
     let parents = listeners.iter().map(|section| json!({"name": "edge", "sectionName": section}));
     let mut route = json!({
         "apiVersion": "gateway.networking.k8s.io/v1",
@@ -58,12 +58,12 @@ fn to(service: &str, port: u16) -> Value {
 }
 
 /// All requests to a service.
-fn all_to(service: &str) -> Value {
+pub fn all_to(service: &str) -> Value {
     json!([{"backendRefs": to(service, 80)}])
 }
 
 impl Edge {
-    async fn start(listeners: &[Value], routes: &[Value]) -> anyhow::Result<Self> {
+    pub async fn start(listeners: &[Value], routes: &[Value]) -> anyhow::Result<Self> {
         Self::with(listeners, routes, &json!({})).await
     }
 
@@ -114,13 +114,8 @@ impl Edge {
         http.send(asks(host, path, headers)).await.unwrap()
     }
 
-    /// Opens a connection with TLS by a server name, with a certificate of this authority if there is one.
-    async fn tls(
-        &self,
-        port: u16,
-        name: &str,
-        client: Option<&Authority>,
-    ) -> anyhow::Result<TlsStream<TcpStream>> {
+    /// What a client speaks TLS with, with a certificate of this authority if there is one.
+    pub fn connector(&self, client: Option<&Authority>) -> anyhow::Result<TlsConnector> {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(self.authority.root_pem.as_bytes())?)?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -136,8 +131,28 @@ impl Edge {
                 tls.with_client_auth_cert(chain, PrivateKeyDer::from_pem_slice(key.as_bytes())?)?
             }
         };
-        let connector = TlsConnector::from(Arc::new(tls));
-        Ok(connector.connect(ServerName::try_from(name.to_owned())?, self.connect(port).await).await?)
+        Ok(TlsConnector::from(Arc::new(tls)))
+    }
+
+    /// Opens a connection with TLS by a server name, as [`Self::connector`] says.
+    pub async fn tls(
+        &self,
+        port: u16,
+        name: &str,
+        client: Option<&Authority>,
+    ) -> anyhow::Result<TlsStream<TcpStream>> {
+        let name = ServerName::try_from(name.to_owned())?;
+        Ok(self.connector(client)?.connect(name, self.connect(port).await).await?)
+    }
+
+    /// Replaces the certificate of a Secret by one for a name, and returns the bytes that are sent for it.
+    pub async fn renew(&mut self, name: &str, by: &str) -> anyhow::Result<usize> {
+        let (chain, key) = self.authority.certificate_of(by, "spiffe://none/x")?;
+        let renewed = secret(name, &[("tls.crt", &chain), ("tls.key", &key)]);
+        let renewed =
+            model::parse::referent(model::parse::ReferentKind::Secret, renewed.to_string().as_bytes());
+        let (of, answer) = renewed.map_err(|wrong| anyhow::anyhow!("{wrong}"))?;
+        self.gateway.change(vec![model::Event::Answer(of, answer)]).await
     }
 
     async fn get_by_tls(&self, port: u16, name: &str, host: &str) -> anyhow::Result<Answer> {
@@ -146,7 +161,7 @@ impl Edge {
     }
 }
 
-fn asks(host: &str, path: &str, headers: &[(&str, &str)]) -> Request<Empty<hyper::body::Bytes>> {
+pub fn asks(host: &str, path: &str, headers: &[(&str, &str)]) -> Request<Empty<hyper::body::Bytes>> {
     let mut request = Request::get(path).header("host", host);
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -270,26 +285,6 @@ async fn each_listener_shows_its_certificate_and_takes_its_own_requests() {
     let shown = stream.get_ref().1.peer_certificates().unwrap()[0].to_vec();
     let names = String::from_utf8_lossy(&shown).into_owned();
     assert!(names.contains("one.example.com") && !names.contains("other.example.com"));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_certificate_is_replaced_by_one_secret_and_no_connection_ends() {
-    let listeners =
-        [with_certificate(listener("one", 443, "HTTPS", Some("one.example.com")), "one.example.com")];
-    let routes = [route("HTTPRoute", "one", &["one"], &[], &all_to("first"))];
-    let mut edge = Edge::start(&listeners, &routes).await.unwrap();
-    let mut open =
-        Http::new(TokioIo::new(edge.tls(443, "one.example.com", None).await.unwrap())).await.unwrap();
-    let (chain, key) = edge.authority.certificate_of("replaced.example.com", "spiffe://none/x").unwrap();
-    let replaced = secret("one.example.com", &[("tls.crt", &chain), ("tls.key", &key)]);
-    let (of, answer) =
-        model::parse::referent(model::parse::ReferentKind::Secret, replaced.to_string().as_bytes()).unwrap();
-    let sent = edge.gateway.change(vec![model::Event::Answer(of, answer)]).await.unwrap();
-    assert!(sent < 2_500, "{sent} bytes");
-    assert_eq!(open.send(asks("one.example.com", "/", &[])).await.unwrap().status, StatusCode::OK);
-    let stream = edge.tls(443, "one.example.com", None).await.unwrap();
-    let shown = stream.get_ref().1.peer_certificates().unwrap()[0].to_vec();
-    assert!(String::from_utf8_lossy(&shown).contains("replaced.example.com"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -669,4 +664,21 @@ fn verified(name: &str, authority: &Authority) -> [Value; 2] {
         },
     });
     [super::destination::config_map("own", authority), policy]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_route_limits_requests_at_the_gateway() {
+    let mut limited = route("HTTPRoute", "few", &["http"], &["few.example.com"], &all_to("first"));
+    limited["metadata"]["annotations"] = json!({"pilothouse.io/request-limit": "3/h"});
+    let others = route("HTTPRoute", "many", &["http"], &["many.example.com"], &all_to("first"));
+    let edge = Edge::start(&[listener("http", 80, "HTTP", None)], &[limited, others]).await.unwrap();
+    for (host, expected) in [("few.example.com", 3), ("many.example.com", 6)] {
+        let mut answered = 0;
+        for _ in 0..6 {
+            let status = edge.get(80, host, "/").await.status;
+            assert!([StatusCode::OK, StatusCode::TOO_MANY_REQUESTS].contains(&status), "{host}: {status}");
+            answered += usize::from(status == StatusCode::OK);
+        }
+        assert_eq!(answered, expected, "{host}");
+    }
 }

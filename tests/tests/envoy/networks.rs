@@ -209,9 +209,9 @@ async fn a_gateway_between_networks_passes_what_is_for_services_of_every_network
         assert_eq!(refused.err(), Some(StatusCode::NOT_FOUND), "{to}");
     }
     // Nor does it take who is of another mesh.
-    let stranger = shown(&Authority::new().unwrap(), SERVER);
-    let stranger = Call::open(&stranger, ([127, 0, 0, 1], port).into(), "web.shop.svc.cluster.local:80");
-    assert!(stranger.await.is_err());
+    let other = shown(&Authority::new().unwrap(), SERVER);
+    let other = Call::open(&other, ([127, 0, 0, 1], port).into(), "web.shop.svc.cluster.local:80");
+    assert!(other.await.is_err());
 }
 
 #[tokio::test(flavor = "multi_thread")]

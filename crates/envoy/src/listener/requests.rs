@@ -8,6 +8,7 @@ use proto::envoy::extensions::filters::http::dynamic_forward_proxy::v3::{
 };
 use proto::envoy::extensions::filters::http::fault::v3::HttpFault;
 use proto::envoy::extensions::filters::http::grpc_stats::v3::{FilterConfig as GrpcStats, filter_config};
+use proto::envoy::extensions::filters::http::local_ratelimit::v3::LocalRateLimit;
 use proto::envoy::extensions::filters::http::stateful_session::v3::StatefulSession;
 use proto::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::PathWithEscapedSlashesAction;
 use proto::envoy::extensions::filters::network::http_connection_manager::v3::{
@@ -17,7 +18,7 @@ use proto::envoy::extensions::filters::network::http_connection_manager::v3::{
 use super::chain::{in_chain, internal};
 use super::http::{SCOPE_HEADER, http_filter, manager, policies, router, scoped, slots, without_scope_key};
 use super::state::DESTINATION;
-use crate::key::{CORS, FAULT, MAIN_INTERNAL, SESSION};
+use crate::key::{CORS, FAULT, LIMIT, LIMITED, MAIN_INTERNAL, SESSION};
 use crate::message::names;
 use crate::profile::Profile;
 use crate::telemetry::{self, Spans};
@@ -31,6 +32,7 @@ pub(super) fn filters(scope_key: &[&str]) -> impl Iterator<Item = HttpFilter> + 
     let forward =
         ForwardProxy { implementation_specifier: Some(ImplementationSpecifier::DnsCacheConfig(names())) };
     slots().chain(policies()).chain([
+        http_filter(LIMIT, &LocalRateLimit { stat_prefix: LIMITED.to_owned(), ..LocalRateLimit::default() }),
         http_filter("envoy.filters.http.grpc_stats", &grpc_stats),
         http_filter(FAULT, &HttpFault::default()),
         http_filter(CORS, &Cors {}),

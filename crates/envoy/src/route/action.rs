@@ -19,7 +19,7 @@ use super::filter::{Changes, PathRewrite, path};
 use super::hash::policies;
 use super::plan::{Routed, Routes};
 use super::{matching, operation, retry, session};
-use crate::key::{CORS, FAULT, SESSION};
+use crate::key::{CORS, FAULT, LIMIT, SESSION};
 use crate::message::{duration, millionths, seconds};
 
 /// The longest body of an answer, in bytes, as istiod has it.
@@ -50,11 +50,12 @@ pub(super) fn encode(routed: &Routed, origin: Origin) -> Route {
     };
     let cors = changes.cors.iter().map(|cors| (CORS.to_owned(), any(cors)));
     let fault = changes.fault.iter().map(|fault| (FAULT.to_owned(), any(fault)));
+    let limit = changes.limit.iter().map(|limit| (LIMIT.to_owned(), any(limit)));
     let session = rule.session.iter().map(|of| (SESSION.to_owned(), session::encode(of, &rule.name)));
     Route {
         name: rule.name.to_string(),
         r#match: Some(matching::encode(&rule.matches)),
-        typed_per_filter_config: cors.chain(fault).chain(session).collect::<BTreeMap<_, _>>(),
+        typed_per_filter_config: cors.chain(fault).chain(limit).chain(session).collect::<BTreeMap<_, _>>(),
         request_headers_to_add: changes.request_add,
         request_headers_to_remove: changes.request_remove,
         response_headers_to_add: changes.response_add,
@@ -83,9 +84,12 @@ fn may_be_of_share(filter: &Filter, shares: usize) -> bool {
     match filter {
         Filter::RequestHeaders(_) | Filter::ResponseHeaders(_) => true,
         Filter::Rewrite(to) => shares == 1 || to.path.is_none(),
-        Filter::Redirect(_) | Filter::Mirror(_) | Filter::Cors(_) | Filter::Fault(_) | Filter::Respond(_) => {
-            false
-        }
+        Filter::Redirect(_)
+        | Filter::Mirror(_)
+        | Filter::Cors(_)
+        | Filter::Fault(_)
+        | Filter::Respond(_)
+        | Filter::Limit(_) => false,
     }
 }
 

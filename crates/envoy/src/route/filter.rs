@@ -1,15 +1,18 @@
 //! What filters of rules change.
 
-use model::Str;
 use model::facts::{Abort, Cors, Fault, Filter, HeaderChanges, PathChange, PathMatch};
+use model::{RequestLimit, Str};
 use proto::envoy::config::core::v3::{
-    HeaderValue, HeaderValueOption, header_value_option::HeaderAppendAction,
+    HeaderValue, HeaderValueOption, RuntimeFractionalPercent, header_value_option::HeaderAppendAction,
 };
 use proto::envoy::extensions::filters::common::fault::v3::{FaultDelay, fault_delay};
 use proto::envoy::extensions::filters::http::cors::v3::CorsPolicy;
 use proto::envoy::extensions::filters::http::fault::v3::{FaultAbort, HttpFault, fault_abort};
+use proto::envoy::extensions::filters::http::local_ratelimit::v3::LocalRateLimit;
 use proto::envoy::r#type::matcher::v3::{RegexMatchAndSubstitute, StringMatcher};
+use proto::envoy::r#type::v3::TokenBucket;
 
+use crate::key::LIMITED;
 use crate::matcher::{escaped, exact, like, regex};
 use crate::message::{duration, millionths};
 
@@ -25,6 +28,7 @@ pub(super) struct Changes {
     pub path: Option<PathRewrite>,
     pub cors: Option<CorsPolicy>,
     pub fault: Option<HttpFault>,
+    pub limit: Option<LocalRateLimit>,
 }
 
 /// Another path, in one of the two ways that Envoy has.
@@ -52,6 +56,7 @@ impl Changes {
                 }
                 Filter::Cors(of) => changes.cors = Some(cors(of)),
                 Filter::Fault(of) => changes.fault = Some(fault(of)),
+                Filter::Limit(of) => changes.limit = Some(limit(*of)),
                 Filter::Redirect(_) | Filter::Mirror(_) | Filter::Respond(_) => {}
             }
         }
@@ -120,6 +125,22 @@ fn cors(of: &Cors) -> CorsPolicy {
         max_age: of.max_age.to_string(),
         allow_credentials: Some(of.credentials),
         forward_not_matching_preflights: of.stops_unmatched.then_some(false),
+    }
+}
+
+/// Returns a limit of one Envoy, of all its threads together.
+pub(super) fn limit(of: RequestLimit) -> LocalRateLimit {
+    let all = || RuntimeFractionalPercent { default_value: Some(millionths(1_000_000)) };
+    LocalRateLimit {
+        stat_prefix: LIMITED.to_owned(),
+        token_bucket: Some(TokenBucket {
+            max_tokens: of.requests,
+            tokens_per_fill: Some(of.requests),
+            fill_interval: Some(duration(of.period)),
+        }),
+        filter_enabled: Some(all()),
+        filter_enforced: Some(all()),
+        rate_limited_as_resource_exhausted: true,
     }
 }
 

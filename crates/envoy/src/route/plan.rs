@@ -4,7 +4,7 @@ use engine::Cx;
 use gateway::{Action, Backend, HostKey, Placed, PortPath, Routing, Rule, ServiceTarget, Target};
 use mesh::PortProtocol;
 use model::facts::{HashKey, Resolution};
-use model::{Kind, Name, Ns, Str};
+use model::{Kind, Name, Ns, RequestLimit, Str};
 use std::sync::Arc;
 
 use crate::key::{Layer, NO_CLUSTER, Payload, PortKey};
@@ -35,6 +35,8 @@ pub(crate) struct Routes {
     pub rules: Vec<Routed>,
     /// What of requests to the port itself is hashed.
     pub hash: Option<HashKey>,
+    /// How many requests there may be, but for those of rules that say it themselves.
+    pub limit: Option<RequestLimit>,
 }
 
 /// Where traffic comes by: a gateway, and the port that it is for unless somebody names another.
@@ -83,6 +85,7 @@ impl Sources {
             hash: self.upstreams.hash(cx, &own.path),
             cluster: own.cluster,
             port: key.port,
+            limit: port.limit,
             asked: match port.resolution {
                 Resolution::DynamicDns => asked(&port.hostname, key.port),
                 _ => Vec::new(),

@@ -1,6 +1,7 @@
 //! Scopes: routes, and the key that they are found by.
 
 use prost::Message;
+use proto::envoy::any;
 use proto::envoy::config::route::v3::route_action::{UpgradeConfig, upgrade_config};
 use proto::envoy::config::route::v3::scoped_route_configuration::{
     Key,
@@ -14,8 +15,8 @@ use proto::envoy::config::route::v3::{
 use super::action::{self, LARGEST_BODY, Origin};
 use super::plan::Routes;
 use super::retry;
-use super::{matching, operation};
-use crate::key::{DIRECT, ENCAP, connect_scope};
+use super::{filter, matching, operation};
+use crate::key::{DIRECT, ENCAP, LIMIT, connect_scope};
 use crate::message::seconds;
 use crate::policy::{At, Policies};
 use model::Name;
@@ -226,7 +227,12 @@ pub(crate) fn requests(
             routes,
             // Most rules say nothing of retries.
             retry_policy: Some(retry::by_default()),
-            typed_per_filter_config: policies.map(|of| of.per_route(At::Requests)).unwrap_or_default(),
+            typed_per_filter_config: policies
+                .map(|of| of.per_route(At::Requests))
+                .unwrap_or_default()
+                .into_iter()
+                .chain(of.limit.map(|limit| (LIMIT.to_owned(), any(&filter::limit(limit)))))
+                .collect(),
         },
     )
 }

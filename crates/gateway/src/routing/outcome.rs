@@ -203,7 +203,9 @@ fn change(sent: &mut Request, filter: &Filter, rule: &Rule, request: &Request) {
         | Filter::Mirror(_)
         | Filter::Cors(_)
         | Filter::Fault(_)
-        | Filter::Respond(_) => {}
+        | Filter::Respond(_)
+        // How many came before is not known.
+        | Filter::Limit(_) => {}
     }
 }
 

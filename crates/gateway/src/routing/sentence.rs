@@ -201,5 +201,6 @@ fn change(filter: &Filter) -> String {
         Filter::Respond(of) => format!("answer {}", of.status),
         Filter::Redirect(of) => format!("redirect {}", of.code),
         Filter::Mirror(of) => format!("mirror {}/{}", of.share, of.of),
+        Filter::Limit(of) => format!("at most {of}"),
     }
 }

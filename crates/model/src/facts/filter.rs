@@ -1,5 +1,5 @@
 use super::ObjectReference;
-use crate::Str;
+use crate::{RequestLimit, Str};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +37,8 @@ pub enum Filter {
     Fault(Fault),
     /// `directResponse` of a VirtualService.
     Respond(DirectResponse),
+    /// The annotation [`RequestLimit::ANNOTATION`] of a route, which each of its rules has.
+    Limit(RequestLimit),
 }
 
 /// Changes of headers: names in lower case, the first of each name counts.

@@ -2,7 +2,7 @@
 //! it elsewhere.
 
 use super::FieldState;
-use crate::{Kind, did_you_mean, nearest, nearest_within};
+use crate::{Kind, RequestLimit, did_you_mean, nearest, nearest_within};
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::LazyLock;
@@ -48,6 +48,8 @@ pub enum Doubt {
     Misplaced(MetadataPart),
     /// It has none of these values.
     Value(&'static [&'static str]),
+    /// It is not written so.
+    Form(&'static str),
     /// Nobody knows it.
     Unknown {
         /// What is nearly called so.
@@ -78,6 +80,8 @@ const WITH_CANARY: &[Kind] = &[Kind::Namespace, Kind::Service, Kind::ServiceEntr
 const WORKLOADS: &[Kind] = &[Kind::Pod, Kind::WorkloadEntry, Kind::ServiceEntry];
 const GATEWAYS: &[Kind] = &[Kind::Gateway, Kind::GatewayClass];
 const POLICIES: &[Kind] = &[Kind::BackendTLSPolicy, Kind::XBackendTrafficPolicy];
+/// What requests to may be limited.
+const LIMITED: &[Kind] = &[Kind::HTTPRoute, Kind::GRPCRoute, Kind::Service, Kind::ServiceEntry];
 /// Any case.
 const BOOLEAN: &[&str] = &["true", "false", "True", "False", "TRUE", "FALSE"];
 /// What Go takes for a boolean.
@@ -174,6 +178,7 @@ const TABLE: &[Line] = &[
     Line(Annotation, POLICIES, "istio.io/ignore-policy-attachment", READ, &[]),
     Line(Annotation, WITH_CANARY, "istio.io/use-waypoint-canary-weight", READ, &[]),
     Line(Annotation, WITH_CANARY, "networking.istio.io/traffic-distribution", READ, &[]),
+    Line(Annotation, LIMITED, RequestLimit::ANNOTATION, READ, &[]),
     Line(
         Annotation,
         &[Kind::Pod],
@@ -315,6 +320,9 @@ pub fn doubt(kind: Option<Kind>, part: MetadataPart, name: &str, value: &str) ->
             FieldState::Unsupported { instead, unless } => {
                 (!value.is_empty() && value != unless).then_some(Doubt::Unsupported { instead })
             }
+            _ if line.name == RequestLimit::ANNOTATION => {
+                value.parse::<RequestLimit>().err().map(Doubt::Form)
+            }
             _ => (!line.values.is_empty() && !line.values.contains(&value))
                 .then_some(Doubt::Value(line.values)),
         };
@@ -404,7 +412,7 @@ impl Doubt {
             }
             Self::Misplaced(part @ Label) => format!("is a {part}, and has no effect as an annotation"),
             Self::Misplaced(part @ Annotation) => format!("is an {part}, and has no effect as a label"),
-            Self::Value(_) => format!("cannot have the value {value:?}"),
+            Self::Value(_) | Self::Form(_) => format!("cannot have the value {value:?}"),
             Self::Unknown { .. } => "is not known to the mesh, and has no effect".to_owned(),
         }
     }
@@ -421,6 +429,7 @@ impl Doubt {
                 nearest(value, plain.iter().copied())
                     .map_or_else(|| format!("use one of {}", plain.join(", ")), did_you_mean)
             }
+            Self::Form(form) => format!("write {form}"),
             Self::Unknown { near: Some(near) } => did_you_mean(near),
             Self::Unknown { near: None } => "fix the name, or take it away".to_owned(),
         }

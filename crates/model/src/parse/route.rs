@@ -13,9 +13,10 @@ use super::session::SessionManifest;
 use super::text::{Text, or_empty};
 use super::wrong::Wrong;
 use crate::facts::{
-    BackendReference, ParentReference, RequestMatch, Retry, Route, RouteProtocol, RouteRule, RouteTimeouts,
+    BackendReference, Filter, ParentReference, RequestMatch, Retry, Route, RouteProtocol, RouteRule,
+    RouteTimeouts,
 };
-use crate::{Kind, shared};
+use crate::{Kind, RequestLimit, shared};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -138,13 +139,22 @@ fn parse<'a, M: Deserialize<'a> + Matches>(
     let Manifest::<'a, M> { metadata, spec } = read::manifest(json)?;
     let meta = metadata.meta(kind)?;
     let Some(spec) = spec else { return Ok(Route { meta, protocol, ..Route::default() }) };
+    let has_requests = matches!(protocol, RouteProtocol::Http | RouteProtocol::Grpc);
+    let limit = RequestLimit::of(meta.annotations.get(RequestLimit::ANNOTATION))
+        .filter(|_| has_requests)
+        .map(Filter::Limit);
     let rules = spec.rules.unwrap_or_default().into_iter().enumerate();
+    let rules = rules.map(|(i, rule)| {
+        let mut rule = rule.lower(protocol, &format!("spec.rules[{i}]"));
+        rule.filters.extend(limit.clone());
+        rule
+    });
     Ok(Route {
         meta,
         protocol,
         parents: spec.parent_refs.iter().flatten().map(Parent::lower).collect(),
         hostnames: spec.hostnames.iter().flatten().map(|host| hostname(host.as_str())).collect(),
-        rules: rules.map(|(i, rule)| rule.lower(protocol, &format!("spec.rules[{i}]"))).collect(),
+        rules: rules.collect(),
     })
 }
 

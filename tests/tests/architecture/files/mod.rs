@@ -24,7 +24,9 @@ const ROOMS: &[(&str, &[&str])] = &[
         "model",
         &[
             "host kind nearest timestamp yaml",
-            "crd field name",
+            "name",
+            "request_limit",
+            "crd field",
             "diagnostic label trust_domain",
             "facts",
             "event parse",
