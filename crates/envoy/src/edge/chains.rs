@@ -40,7 +40,7 @@ pub(super) fn declare(
     });
     b.group("edge_listeners", by_port, move |cx, key: &EdgePort, listeners| {
         let gateway = cx.get(gateways, &key.gateway)?;
-        let profile = of.profiles.of_gateway(cx, &key.gateway, TrafficMode::Client);
+        let profile = of.profiles.of_gateway_at(cx, &key.gateway, TrafficMode::Client, key.port);
         let caller = format!(
             "{};{};latest;;~spiffe://{}/ns/{}/sa/{}",
             gateway.name,

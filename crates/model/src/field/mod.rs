@@ -91,6 +91,8 @@ fn lines(kind: Kind) -> &'static [Line] {
         Kind::PeerAuthentication => istio::PEER_AUTHENTICATION,
         Kind::RequestAuthentication => istio::REQUEST_AUTHENTICATION,
         Kind::Telemetry => istio::TELEMETRY,
+        Kind::WasmPlugin => istio::WASM_PLUGIN,
+        Kind::TrafficExtension => istio::TRAFFIC_EXTENSION,
         Kind::ServiceEntry => istio::SERVICE_ENTRY,
         Kind::WorkloadEntry => istio::WORKLOAD_ENTRY,
         Kind::VirtualService => istio::VIRTUAL_SERVICE,
