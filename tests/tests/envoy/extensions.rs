@@ -210,14 +210,18 @@ async fn modules_are_fetched_and_fail_as_they_are_to() {
         let answer = ask(&waypoint, WEB, "/").await;
         Ok((answer.body["headers"]["x-wasm"] == "ran").then_some(()))
     });
-    ran.await.unwrap_or_else(|error| panic!("{error}: {}", waypoint.log()));
+    if let Err(error) = ran.await {
+        let answer = ask(&waypoint, WEB, "/").await;
+        panic!("{error}: {} {} {}", answer.status, answer.text, waypoint.log());
+    }
     assert_eq!(ask(&waypoint, OTHER, "/").await.body["headers"].get("x-wasm"), None);
 
     // What is not there, is something else, or cannot be fetched at all: requests are refused, or pass.
     let other = format!("http://{}:{port}/other", own_address());
-    let wrong = "0".repeat(64);
+    // Envoy keeps what it has fetched, by its digest.
+    let (wrong, unknown) = ("0".repeat(64), "1".repeat(64));
     for (name, url, sha256) in [
-        ("gone", other.as_str(), sha256.as_str()),
+        ("gone", other.as_str(), unknown.as_str()),
         ("another", &url, &wrong),
         ("image", "oci://example.org/a:1", &sha256),
         ("here", "http://127.0.0.1/module", &sha256),
@@ -228,7 +232,11 @@ async fn modules_are_fetched_and_fail_as_they_are_to() {
             waypoint.change(vec![gone("module")]).await.unwrap();
             waypoint.apply(&[(Kind::WasmPlugin, plugin)]).await.unwrap();
             let as_expected = until(LIMIT, async || {
-                let status = ask(&waypoint, WEB, "/").await.status;
+                // Until Envoy knows that it cannot be fetched, the listener is not there: the CONNECT is refused.
+                let status = match waypoint.http(WEB).await {
+                    Ok(mut http) => http.send(get("/", &[])).await?.status,
+                    Err(_) => StatusCode::SERVICE_UNAVAILABLE,
+                };
                 Ok((status.is_success() == expected).then_some(status))
             });
             let status = as_expected.await.unwrap_or_else(|error| panic!("{name} {strategy}: {error}"));

@@ -34,23 +34,22 @@ pub(super) fn filters(scope_key: &[&str], extensions: &[Running]) -> Vec<HttpFil
         ForwardProxy { implementation_specifier: Some(ImplementationSpecifier::DnsCacheConfig(names())) };
     let of = |phase: ExtensionPhase| extension::filters(extensions, phase);
     let deciding = slots().chain(of(ExtensionPhase::Authz)).chain(policies());
-    let usual = [
+    let before = [
         http_filter(LIMIT, &LocalRateLimit { stat_prefix: LIMITED.to_owned(), ..LocalRateLimit::default() }),
         http_filter("envoy.filters.http.grpc_stats", &grpc_stats),
+    ];
+    let last = of(ExtensionPhase::Stats).into_iter().chain(of(ExtensionPhase::Last));
+    // Whoever changes a request has its route looked up again, by the next that asks for it. These do, while the key of the
+    // scope is there.
+    let after = [
         http_filter(FAULT, &HttpFault::default()),
         http_filter(CORS, &Cors {}),
         http_filter(SESSION, &StatefulSession::default()),
         http_filter("envoy.filters.http.dynamic_forward_proxy", &forward),
+        without_scope_key(scope_key),
+        router(),
     ];
-    let last = of(ExtensionPhase::Stats).into_iter().chain(of(ExtensionPhase::Last));
-    of(ExtensionPhase::Authn)
-        .into_iter()
-        .chain(deciding)
-        .chain(usual)
-        .chain(last)
-        // Whoever changes a request may have its route looked up again, so this comes after all of them.
-        .chain([without_scope_key(scope_key), router()])
-        .collect()
+    of(ExtensionPhase::Authn).into_iter().chain(deciding).chain(before).chain(last).chain(after).collect()
 }
 
 /// Returns a connection manager that makes paths alike before anybody looks at them.
