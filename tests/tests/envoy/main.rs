@@ -8,6 +8,7 @@
 mod acceptance;
 mod bootstrap;
 mod collector;
+mod dashboards;
 mod destination;
 mod edge;
 mod edge_renewal;
