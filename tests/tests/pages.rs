@@ -233,11 +233,10 @@ fn the_page_of_diagnostics_explains_exactly_the_codes_of_the_code() -> anyhow::R
         folder::code::ALL.iter().all(|code| declared.contains(*code)),
         "declared codes are not all found"
     );
-    let read = |page: &str| std::fs::read_to_string(root().join("docs/reference").join(page));
-    let (page, of_folders) = (read("diagnostics.md")?, read("diagnostics-of-folders.md")?);
-    let headings = page.lines().filter_map(|line| line.strip_prefix("### "));
+    let page = |name: &str| std::fs::read_to_string(root().join("docs/reference").join(name));
+    let page = page("diagnostics.md")? + &page("diagnostics-folders.md")?;
     let mut explained = BTreeSet::new();
-    for heading in headings.chain(of_folders.lines().filter_map(|line| line.strip_prefix("## "))) {
+    for heading in page.lines().filter_map(|line| line.strip_prefix("### ")) {
         let (code, _) = heading.split_once(": ").with_context(|| format!("{heading:?} has no code"))?;
         ensure!(explained.insert(code.to_owned()), "{code} is explained twice");
     }

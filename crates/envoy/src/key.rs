@@ -210,6 +210,16 @@ impl EdgePort {
         Self::named(scope, name.strip_prefix(EDGE_LISTENER)?)
     }
 
+    /// The name of its listener of QUIC.
+    pub fn quic(&self) -> String {
+        self.listener() + QUIC
+    }
+
+    /// Returns the key of a listener of QUIC; `None` if it is none of these.
+    pub fn of_quic(scope: &Scope, name: &str) -> Option<Self> {
+        Self::of_listener(scope, name.strip_suffix(QUIC)?)
+    }
+
     /// Returns the key of the scope that tells which hostnames there are; `None` if it is another one.
     pub fn of_scope(scope: &Scope, name: &str) -> Option<Self> {
         let (port, hostname) = name.strip_prefix("http.")?.split_once('|')?;
@@ -251,6 +261,8 @@ impl ModuleKey {
 
 /// How listeners of gateways at the edge begin.
 const EDGE_LISTENER: &str = "0.0.0.0_";
+/// How those of QUIC end.
+const QUIC: &str = "_quic";
 /// What stands for a hostname that has no scope of its own: none is written so.
 pub(crate) const ANY_HOSTNAME: &str = "*.*";
 /// The header that says which listener a request came by.

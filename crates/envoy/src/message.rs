@@ -16,8 +16,21 @@ use std::time::Duration;
 
 pub(crate) fn socket_address(ip: &str, port: u16) -> Address {
     let port = socket_address::PortSpecifier::PortValue(port.into());
-    let socket = SocketAddress { address: ip.to_owned(), port_specifier: Some(port) };
+    let socket =
+        SocketAddress { address: ip.to_owned(), port_specifier: Some(port), ..SocketAddress::default() };
     Address { address: Some(address::Address::SocketAddress(socket)) }
+}
+
+/// Returns the same port of UDP.
+pub(crate) fn udp(of: Address) -> Address {
+    let address = of.address.map(|of| match of {
+        address::Address::SocketAddress(of) => {
+            let protocol = socket_address::Protocol::Udp.into();
+            address::Address::SocketAddress(SocketAddress { protocol, ..of })
+        }
+        other => other,
+    });
+    Address { address }
 }
 
 /// Returns the address of a Unix socket; of an abstract one, if it begins with `@`.

@@ -345,6 +345,11 @@ pub mod extensions {
                 include!("gen/envoy.extensions.transport_sockets.internal_upstream.v3.rs");
             }
         }
+        pub mod quic {
+            pub mod v3 {
+                include!("gen/envoy.extensions.transport_sockets.quic.v3.rs");
+            }
+        }
         pub mod raw_buffer {
             pub mod v3 {
                 include!("gen/envoy.extensions.transport_sockets.raw_buffer.v3.rs");

@@ -68,7 +68,7 @@ impl Edge {
     }
 
     /// Starts one whose spec has this besides.
-    async fn with(listeners: &[Value], routes: &[Value], spec: &Value) -> anyhow::Result<Self> {
+    pub async fn with(listeners: &[Value], routes: &[Value], spec: &Value) -> anyhow::Result<Self> {
         let authority = Authority::new()?;
         let (first, second, stream) = (echo("first").await?, echo("second").await?, greeter().await?);
         let mut gateway = json!({
@@ -155,7 +155,7 @@ impl Edge {
         self.gateway.change(vec![model::Event::Answer(of, answer)]).await
     }
 
-    async fn get_by_tls(&self, port: u16, name: &str, host: &str) -> anyhow::Result<Answer> {
+    pub async fn get_by_tls(&self, port: u16, name: &str, host: &str) -> anyhow::Result<Answer> {
         let mut http = Http::new(TokioIo::new(self.tls(port, name, None).await?)).await?;
         http.send(asks(host, "/", &[])).await
     }

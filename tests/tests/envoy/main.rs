@@ -11,6 +11,7 @@ mod collector;
 mod dashboards;
 mod destination;
 mod edge;
+mod edge_http3;
 mod edge_renewal;
 mod endpoints;
 mod expressions;

@@ -9,7 +9,7 @@ use pilothouse_tests::envoy::program;
 use plane::ResourceChange;
 use prost::Message;
 use proto::envoy::config::core::v3::address::Address;
-use proto::envoy::config::core::v3::socket_address::PortSpecifier;
+use proto::envoy::config::core::v3::socket_address::{PortSpecifier, Protocol};
 use proto::envoy::config::core::v3::{DataSource, data_source::Specifier};
 use proto::envoy::config::listener::v3::Listener;
 use proto::envoy::extensions::transport_sockets::tls::v3::{
@@ -20,7 +20,7 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, 
 use serde_json::{Value, json};
 use server::{Ads, Clients, Service};
 use std::fs;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -130,7 +130,13 @@ fn at_any_port(body: &[u8]) -> anyhow::Result<Vec<u8>> {
     let further = listener.additional_addresses.iter_mut().filter_map(|of| of.address.as_mut());
     for address in listener.address.iter_mut().chain(further) {
         match address.address.as_mut() {
-            Some(Address::SocketAddress(socket)) => socket.port_specifier = Some(PortSpecifier::PortValue(0)),
+            Some(Address::SocketAddress(socket)) => {
+                // Of UDP each thread would have a port of its own.
+                let is_udp = socket.protocol() == Protocol::Udp;
+                let free = || Ok::<_, std::io::Error>(UdpSocket::bind("0.0.0.0:0")?.local_addr()?.port());
+                let port = if is_udp { free()? } else { 0 };
+                socket.port_specifier = Some(PortSpecifier::PortValue(port.into()));
+            }
             other => bail!("{name} listens at {other:?}"),
         }
     }

@@ -14,8 +14,8 @@ mod hostnames;
 mod inputs;
 
 use engine::{Builder, Table};
-use gateway::{Class, Listener, Protocol};
-use model::Name;
+use gateway::{Class, ClientCertificates, Listener, ListenerKey, Protocol};
+use model::{Diagnostic, Name, ObjectRef, Severity};
 use output::{Encoded, Outputs, Resource};
 use proto::{ResourceType, Scope};
 
@@ -57,19 +57,41 @@ pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, gateway: &gateway::Tab
         Some(of_gateway(key, name, encoded))
     });
     let listeners = chains::declare(b, gateway, by_port, of);
-    out.named_resources(
-        b,
-        listeners,
-        ResourceType::Listener,
-        LISTENERS,
-        EdgePort::of_listener,
-        |key, encoded| Some(of_gateway(key, key.listener(), encoded)),
-    );
+    let of = ResourceType::Listener;
+    out.named_resources(b, listeners.tcp, of, LISTENERS, EdgePort::of_listener, |key, encoded| {
+        Some(of_gateway(key, key.listener(), encoded))
+    });
+    out.named_resources(b, listeners.quic, of, LISTENERS, EdgePort::of_quic, |key, encoded| {
+        Some(of_gateway(key, key.quic(), encoded))
+    });
+    let asking = gateway.listeners;
+    out.diagnostics(b, "http3_findings", gateway.terminations, move |cx, key, termination| {
+        let asks = cx.get(asking, key).is_some_and(|listener| listener.asks_for_http3());
+        (asks && termination.clients != ClientCertificates::None).then(|| without_http3(key))
+    });
     let secrets = b.expand("edge_secrets", gateway.materials, |_, (gateway, material), content| {
         let name = tls::material_name(material);
         vec![resource(gateway, &name, &tls::material(&name, content))]
     });
     send(b, out, secrets, ResourceType::Secret, SECRETS);
+}
+
+/// A listener that speaks no HTTP/3, though it is to.
+const WITHOUT_HTTP3: &str = "GW002";
+
+fn without_http3(key: &ListenerKey) -> Diagnostic {
+    Diagnostic {
+        code: WITHOUT_HTTP3,
+        severity: Severity::Warning,
+        object: Some(ObjectRef { kind: key.owner.kind(), name: key.owner.name().clone() }),
+        field: format!("spec.listeners[{}].tls.options", key.name),
+        message: format!(
+            "the listener {:?} speaks no HTTP/3: over QUIC no client is asked for a certificate",
+            &*key.name
+        ),
+        help: "take the option away, or the validation of clients".to_owned(),
+        place: None,
+    }
 }
 
 fn of_gateway<'r>(key: &EdgePort, name: String, encoded: &'r Encoded) -> Resource<'r> {

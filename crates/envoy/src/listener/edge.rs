@@ -19,21 +19,26 @@
 
 use model::facts::{ForwardedCertificates, GatewayTopology, PathNormalization};
 use proto::envoy::config::core::v3::{
-    DataSource, Http2ProtocolOptions, TrafficDirection, TransportSocket, data_source,
+    Address, DataSource, Http2ProtocolOptions, Http3ProtocolOptions, TrafficDirection, TransportSocket,
+    data_source,
 };
-use proto::envoy::config::listener::v3::{AdditionalAddress, FilterChain, FilterChainMatch, Listener};
+use proto::envoy::config::listener::v3::{
+    AdditionalAddress, FilterChain, FilterChainMatch, Listener, QuicProtocolOptions, UdpListenerConfig,
+};
 use proto::envoy::extensions::filters::common::set_filter_state::v3::{FilterStateValue, filter_state_value};
+use proto::envoy::extensions::filters::http::header_mutation::v3::{HeaderMutation, Mutations};
 use proto::envoy::extensions::filters::http::lua::v3::Lua;
 use proto::envoy::extensions::filters::http::set_filter_state::v3::Config as SetFilterState;
 use proto::envoy::extensions::filters::listener::proxy_protocol::v3::ProxyProtocol;
 use proto::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
 use proto::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::{
-    ForwardClientCertDetails, SetCurrentClientCertDetails,
+    CodecType, ForwardClientCertDetails, SetCurrentClientCertDetails,
 };
 use proto::envoy::extensions::filters::network::http_connection_manager::v3::{
     HttpConnectionManager, HttpFilter,
 };
 use proto::envoy::extensions::filters::network::set_filter_state::v3::Config as SetStreamState;
+use proto::envoy::extensions::transport_sockets::quic::v3::QuicDownstreamTransport;
 use proto::envoy::extensions::transport_sockets::tls::v3::DownstreamTlsContext;
 
 use super::chain::in_chain;
@@ -42,7 +47,7 @@ use super::port;
 use super::requests::{filters, normalizing};
 use super::state::{HASHABLE, STRING, state};
 use crate::key::{ANY_HOSTNAME, EdgePort, HOSTNAME_FILTERS, LISTENER_HEADER};
-use crate::message::{listener_filter, network_filter, seconds, socket_address, transport_socket};
+use crate::message::{listener_filter, network_filter, seconds, socket_address, transport_socket, udp};
 use crate::policy::{PEER, Policies, SOURCE};
 use crate::profile::Profile;
 use crate::telemetry::{self, Spans};
@@ -65,6 +70,17 @@ pub(crate) struct Edge<'a> {
     pub caller: &'a str,
 }
 
+/// What requests come over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Over {
+    /// TCP.
+    Tcp,
+    /// TCP, where the port takes QUIC, too: clients are told.
+    TcpBesideQuic,
+    /// QUIC: HTTP/3.
+    Quic,
+}
+
 /// Which hostnames the requests of a chain have.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Hosts<'a> {
@@ -76,7 +92,7 @@ pub(crate) enum Hosts<'a> {
 
 impl Edge<'_> {
     /// Returns the chain of requests. The listener is named where others of the port have other certificates.
-    pub fn requests(&self, name: &str, hosts: Hosts<'_>, listener: Option<&str>) -> FilterChain {
+    pub fn requests(&self, name: &str, hosts: Hosts<'_>, listener: Option<&str>, over: Over) -> FilterChain {
         let own = SetFilterState {
             on_request_headers: vec![
                 unshared(telemetry::CALLER, STRING, self.caller),
@@ -96,8 +112,10 @@ impl Edge<'_> {
                 [changes(first, vec![header(HOSTNAME_HEADER, ANY_HOSTNAME)]), http_filter(second, &again)]
             }
         };
-        let all = lookup
+        let offer = (over == Over::TcpBesideQuic).then(|| offer(self.port.port));
+        let all = offer
             .into_iter()
+            .chain(lookup)
             .chain([http_filter("caller", &own)])
             .chain(filters(&[SCOPE_HEADER, HOSTNAME_HEADER, LISTENER_HEADER], &self.profile.extensions))
             .collect();
@@ -133,6 +151,14 @@ impl Edge<'_> {
             vec![header(SCOPE_HEADER, &self.port.port.to_string()), header(HOSTNAME_HEADER, asked)];
         mutations.extend(listener.map(|listener| header(LISTENER_HEADER, listener)));
         let by = [(SCOPE_HEADER, ""), (HOSTNAME_HEADER, ":")];
+        let manager = match over {
+            Over::Tcp | Over::TcpBesideQuic => manager,
+            Over::Quic => HttpConnectionManager {
+                codec_type: CodecType::Http3.into(),
+                http3_protocol_options: Some(Http3ProtocolOptions {}),
+                ..manager
+            },
+        };
         let manager = normalizing(self.normalization, manager);
         let manager = telemetry::traced(manager, self.profile.reporting.tracer.as_ref(), Spans::OfBoth);
         let manager = scoped_by(manager, "edge", &by, mutations);
@@ -154,6 +180,26 @@ impl Edge<'_> {
 
     /// Returns the listener of a port; `None` without a chain. Chains have different names of TLS, or else there is one.
     pub fn listener(&self, chains: Vec<FilterChain>, is_tls: bool, families: Families) -> Option<Listener> {
+        self.of_port(chains, is_tls, families)
+    }
+
+    /// Returns the listener of QUIC of a port; `None` without a chain.
+    pub fn quic(&self, chains: Vec<FilterChain>, families: Families) -> Option<Listener> {
+        let mut listener = self.of_port(chains, false, families)?;
+        let of_udp = |address: Option<Address>| address.map(udp);
+        listener.address = of_udp(listener.address.take());
+        for further in &mut listener.additional_addresses {
+            further.address = of_udp(further.address.take());
+        }
+        Some(Listener {
+            name: self.port.quic(),
+            listener_filters: Vec::new(),
+            udp_listener_config: Some(UdpListenerConfig { quic_options: Some(QuicProtocolOptions {}) }),
+            ..listener
+        })
+    }
+
+    fn of_port(&self, chains: Vec<FilterChain>, is_tls: bool, families: Families) -> Option<Listener> {
         if chains.is_empty() {
             return None;
         }
@@ -176,6 +222,27 @@ impl Edge<'_> {
             traffic_direction: TrafficDirection::Outbound.into(),
             ..Listener::default()
         })
+    }
+}
+
+/// Returns what tells clients that the port takes HTTP/3, too, for a day (RFC 7838).
+fn offer(port: u16) -> HttpFilter {
+    let change = header("alt-svc", &format!("h3=\":{port}\"; ma=86400"));
+    let mutations = Mutations { response_mutations: vec![change], ..Mutations::default() };
+    http_filter("http3", &HeaderMutation { mutations: Some(mutations) })
+}
+
+/// Returns a chain of what asks for some name in QUIC, or for any.
+pub(crate) fn over_quic(chain: FilterChain, server_name: &str, tls: &DownstreamTlsContext) -> FilterChain {
+    let mut tls = tls.clone();
+    if let Some(common) = &mut tls.common_tls_context {
+        // RFC 9114.
+        common.alpn_protocols = vec!["h3".to_owned()];
+    }
+    let transport = QuicDownstreamTransport { downstream_tls_context: Some(tls) };
+    FilterChain {
+        transport_socket: Some(transport_socket("quic", &transport)),
+        ..over_tls(chain, server_name, None)
     }
 }
 

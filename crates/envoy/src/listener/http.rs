@@ -71,7 +71,7 @@ pub(super) fn without_scope_key(headers: &[&str]) -> HttpFilter {
 
 /// Returns the filter that changes headers of requests.
 pub(super) fn changes(name: &str, request_mutations: Vec<Change>) -> HttpFilter {
-    http_filter(name, &Removal { mutations: Some(Mutations { request_mutations }) })
+    http_filter(name, &Removal { mutations: Some(Mutations { request_mutations, ..Mutations::default() }) })
 }
 
 /// Returns what finds the scope of a request: its key is `value` before any filter.

@@ -53,7 +53,10 @@ pub(crate) fn connect_terminate(
         ),
     };
     let scope = HeaderMutation {
-        mutations: Some(Mutations { request_mutations: vec![scope_key(&format!("{CONNECT_SCOPE}{to}"))] }),
+        mutations: Some(Mutations {
+            request_mutations: vec![scope_key(&format!("{CONNECT_SCOPE}{to}"))],
+            ..Mutations::default()
+        }),
     };
     let caller = SetFilterState {
         on_request_headers: vec![state(telemetry::CALLER, STRING, &telemetry::caller())],

@@ -21,6 +21,14 @@ pub(super) fn merge_key(list: &str, items: &[Value]) -> Option<&'static str> {
     })
 }
 
+/// Tells whether an item that is written is this one: ports of one number are told apart by their protocols, where both say
+/// them.
+pub(super) fn is_same(key: &str, written: &Value, stored: &Value) -> bool {
+    let protocols = [written, stored].map(|of| of.get("protocol"));
+    let is_other = key == "port" && matches!(protocols, [Some(one), Some(other)] if one != other);
+    stored.get(key) == written.get(key) && !is_other
+}
+
 /// Maps that are one value: a key more makes another one of them.
 const ATOMIC: [&str; 3] = ["labelSelector", "nodeSelector", "selector"];
 
@@ -40,7 +48,7 @@ fn of_field(field: &str, desired: &Value, stored: &Value) -> Value {
         }
         (Value::Array(desired), Value::Array(stored)) => match merge_key(field, desired) {
             Some(key) => {
-                let same = |item: &Value| stored.iter().find(|stored| stored.get(key) == item.get(key));
+                let same = |item: &Value| stored.iter().find(|stored| is_same(key, item, stored));
                 let items = desired.iter().filter_map(|item| Some(of_field("", item, same(item)?)));
                 Value::Array(items.collect())
             }

@@ -117,7 +117,7 @@ fn service(plan: &Plan) -> Service {
     let ports = plan.ports.iter().map(|port| ServicePort {
         name: Some(port.name.clone()),
         port: port.port.into(),
-        protocol: Some("TCP".to_owned()),
+        protocol: Some(if port.is_udp { "UDP" } else { "TCP" }.to_owned()),
         target_port: Some(IntOrString::Int(port.port.into())),
         app_protocol: Some(port.app_protocol.to_owned()),
         ..ServicePort::default()

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
-use super::fields::merge_key;
+use super::fields::{is_same, merge_key};
 use super::row::{Fault, ManifestKind};
 use super::{label, privilege};
 
@@ -213,8 +213,10 @@ fn merge_list(list: &mut Value, patch: &[Value], field: &str, at: &str) -> Resul
     for (i, patch) in patch.into_iter().enumerate() {
         let at = format!("{at}[{i}]");
         let fields = patch.as_object().ok_or_else(|| Fault::new(format!("{at}: expected an object")))?;
-        let name = fields.get(key).ok_or_else(|| Fault::new(format!("{at}: missing field {key}")))?;
-        let place = items.iter().position(|item| item.get(key) == Some(name));
+        if !fields.contains_key(key) {
+            return Err(Fault::new(format!("{at}: missing field {key}")));
+        }
+        let place = items.iter().position(|item| is_same(key, patch, item));
         match (directive(fields), place) {
             (Some("delete"), Some(place)) => drop(items.remove(place)),
             (Some("delete"), None) => {}

@@ -46,6 +46,8 @@ pub(super) struct Port {
     pub name: String,
     pub port: u16,
     pub app_protocol: &'static str,
+    /// Whether it is one of UDP.
+    pub is_udp: bool,
 }
 
 /// What is to be deployed for a gateway.
@@ -220,13 +222,22 @@ fn labels(gateway: &Gateway, of: &PlanInputs<'_>) -> BTreeMap<String, String> {
 
 /// One port for each that some listener has.
 fn ports(of: &PlanInputs<'_>) -> Vec<Port> {
-    let mut ports = vec![Port { name: "status-port".to_owned(), port: STATUS_PORT, app_protocol: "tcp" }];
+    let mut ports =
+        vec![Port { name: "status-port".to_owned(), port: STATUS_PORT, app_protocol: "tcp", is_udp: false }];
     let mut taken = BTreeSet::from([STATUS_PORT]);
     for (listener, name) in of.listeners.iter().zip(&of.names) {
         let Ok(protocol) = listener.protocol else { continue };
         if listener.conflict.is_none() && taken.insert(listener.port) {
             let name = port_name(name, listener.port, &ports);
-            ports.push(Port { name, port: listener.port, app_protocol: app_protocol(protocol) });
+            let app_protocol = app_protocol(protocol);
+            ports.push(Port { name, port: listener.port, app_protocol, is_udp: false });
+        }
+    }
+    for (listener, name) in of.listeners.iter().zip(&of.names) {
+        let is_quic = listener.is_active() && listener.asks_for_http3();
+        if is_quic && !ports.iter().any(|port| port.is_udp && port.port == listener.port) {
+            let name = port_name(&format!("{name}-quic"), listener.port, &ports);
+            ports.push(Port { name, port: listener.port, app_protocol: "https", is_udp: true });
         }
     }
     ports
@@ -269,7 +280,7 @@ mod tests {
 
     #[test]
     fn ports_have_the_names_of_their_listeners_as_far_as_they_can() {
-        let port = |name: &str| Port { name: name.to_owned(), port: 1, app_protocol: "tcp" };
+        let port = |name: &str| Port { name: name.to_owned(), port: 1, app_protocol: "tcp", is_udp: false };
         let taken = ["http", "http-81", "a".repeat(63).as_str()].map(port);
         assert_eq!(port_name("https.main", 443, &taken), "https-main");
         assert_eq!(port_name("http", 80, &taken), "http-80");

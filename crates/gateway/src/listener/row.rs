@@ -45,7 +45,17 @@ pub struct Listener {
     pub narrower: Vec<Str>,
 }
 
+/// The option of a listener of HTTPS that has it speak HTTP/3, too.
+pub const HTTP3: &str = "gateway.pilothouse.io/http3";
+
 impl Listener {
+    /// Tells whether its author asks for HTTP/3, too.
+    pub fn asks_for_http3(&self) -> bool {
+        let options = self.tls.as_ref().filter(|tls| tls.is_terminated).map(|tls| &tls.facts.options);
+        self.protocol == Ok(Protocol::Https)
+            && options.and_then(|all| all.get(HTTP3)).is_some_and(|value| value == "true")
+    }
+
     /// Tells whether it takes traffic, as far as it alone is concerned.
     pub fn is_active(&self) -> bool {
         self.protocol.is_ok() && self.conflict.is_none()

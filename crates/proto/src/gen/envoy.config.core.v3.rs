@@ -30,6 +30,8 @@ impl ::prost::Name for Address {
 /// Socket address.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SocketAddress {
+    #[prost(enumeration = "socket_address::Protocol", tag = "1")]
+    pub protocol: i32,
     #[prost(string, tag = "2")]
     pub address: ::prost::alloc::string::String,
     #[prost(oneof = "socket_address::PortSpecifier", tags = "3")]
@@ -37,6 +39,43 @@ pub struct SocketAddress {
 }
 /// Nested message and enum types in `SocketAddress`.
 pub mod socket_address {
+    /// Protocol.
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Protocol {
+        Tcp = 0,
+        Udp = 1,
+    }
+    impl Protocol {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Tcp => "TCP",
+                Self::Udp => "UDP",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "TCP" => Some(Self::Tcp),
+                "UDP" => Some(Self::Udp),
+                _ => None,
+            }
+        }
+    }
     #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
     pub enum PortSpecifier {
         #[prost(uint32, tag = "3")]
@@ -432,6 +471,19 @@ impl ::prost::Name for DataSource {
     }
 }
 /// Http2 protocol options.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Http3ProtocolOptions {}
+impl ::prost::Name for Http3ProtocolOptions {
+    const NAME: &'static str = "Http3ProtocolOptions";
+    const PACKAGE: &'static str = "envoy.config.core.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.config.core.v3.Http3ProtocolOptions".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/envoy.config.core.v3.Http3ProtocolOptions".into()
+    }
+}
+/// HTTP2 protocol options.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Http2ProtocolOptions {
     #[prost(message, optional, tag = "2")]

@@ -14,6 +14,8 @@ pub struct Listener {
     pub listener_filters: ::prost::alloc::vec::Vec<ListenerFilter>,
     #[prost(enumeration = "super::super::core::v3::TrafficDirection", tag = "16")]
     pub traffic_direction: i32,
+    #[prost(message, optional, tag = "18")]
+    pub udp_listener_config: ::core::option::Option<UdpListenerConfig>,
     #[prost(message, optional, tag = "20")]
     pub connection_balance_config: ::core::option::Option<
         listener::ConnectionBalanceConfig,
@@ -95,6 +97,35 @@ impl ::prost::Name for Listener {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "type.googleapis.com/envoy.config.listener.v3.Listener".into()
+    }
+}
+/// UDP listener config.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UdpListenerConfig {
+    #[prost(message, optional, tag = "7")]
+    pub quic_options: ::core::option::Option<QuicProtocolOptions>,
+}
+impl ::prost::Name for UdpListenerConfig {
+    const NAME: &'static str = "UdpListenerConfig";
+    const PACKAGE: &'static str = "envoy.config.listener.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.config.listener.v3.UdpListenerConfig".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/envoy.config.listener.v3.UdpListenerConfig".into()
+    }
+}
+/// Quic protocol options.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct QuicProtocolOptions {}
+impl ::prost::Name for QuicProtocolOptions {
+    const NAME: &'static str = "QuicProtocolOptions";
+    const PACKAGE: &'static str = "envoy.config.listener.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.config.listener.v3.QuicProtocolOptions".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/envoy.config.listener.v3.QuicProtocolOptions".into()
     }
 }
 /// Additional address.

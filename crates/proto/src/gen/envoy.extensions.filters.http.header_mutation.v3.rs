@@ -6,6 +6,10 @@ pub struct Mutations {
     pub request_mutations: ::prost::alloc::vec::Vec<
         super::super::super::super::super::config::common::mutation_rules::v3::HeaderMutation,
     >,
+    #[prost(message, repeated, tag = "2")]
+    pub response_mutations: ::prost::alloc::vec::Vec<
+        super::super::super::super::super::config::common::mutation_rules::v3::HeaderMutation,
+    >,
 }
 impl ::prost::Name for Mutations {
     const NAME: &'static str = "Mutations";

@@ -2,6 +2,8 @@
 /// Http connection manager.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct HttpConnectionManager {
+    #[prost(enumeration = "http_connection_manager::CodecType", tag = "1")]
+    pub codec_type: i32,
     #[prost(string, tag = "2")]
     pub stat_prefix: ::prost::alloc::string::String,
     #[prost(message, repeated, tag = "5")]
@@ -11,6 +13,10 @@ pub struct HttpConnectionManager {
     #[prost(message, optional, tag = "9")]
     pub http2_protocol_options: ::core::option::Option<
         super::super::super::super::super::config::core::v3::Http2ProtocolOptions,
+    >,
+    #[prost(message, optional, tag = "44")]
+    pub http3_protocol_options: ::core::option::Option<
+        super::super::super::super::super::config::core::v3::Http3ProtocolOptions,
     >,
     #[prost(string, tag = "10")]
     pub server_name: ::prost::alloc::string::String,
@@ -149,6 +155,49 @@ pub mod http_connection_manager {
         fn type_url() -> ::prost::alloc::string::String {
             "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.Tracing"
                 .into()
+        }
+    }
+    /// Codec type.
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum CodecType {
+        Auto = 0,
+        Http1 = 1,
+        Http2 = 2,
+        Http3 = 3,
+    }
+    impl CodecType {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Auto => "AUTO",
+                Self::Http1 => "HTTP1",
+                Self::Http2 => "HTTP2",
+                Self::Http3 => "HTTP3",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "AUTO" => Some(Self::Auto),
+                "HTTP1" => Some(Self::Http1),
+                "HTTP2" => Some(Self::Http2),
+                "HTTP3" => Some(Self::Http3),
+                _ => None,
+            }
         }
     }
     /// Forward client cert details.
