@@ -101,7 +101,7 @@ mod tests {
                 list(serde_json::json!({"name": "db", "namespace": "shop"}))
             }
             // As an API server writes a list of none.
-            "/apis/extensions.istio.io/v1alpha1/wasmplugins?limit=1" => {
+            "/apis/networking.istio.io/v1/workloadgroups?limit=1" => {
                 (StatusCode::OK, serde_json::json!({"kind": "PartialObjectMetadataList", "items": null}))
             }
             "/apis/networking.istio.io/v1/sidecars?limit=1" => failure(403, "Forbidden"),

@@ -1,5 +1,6 @@
 //! Keys under which rows find each other, and the names of resources.
 
+use model::facts::WasmModule;
 use model::{Name, Ns, Str, shared};
 use output::{Encoded, Resource};
 use proto::Scope;
@@ -228,6 +229,33 @@ impl EdgePort {
     fn named(scope: &Scope, port: &str) -> Option<Self> {
         let (gateway, _) = gateway_of(scope).filter(|(_, place)| place.is_empty())?;
         Some(Self { gateway, port: port.parse().ok()? })
+    }
+}
+
+/// Where a module of WebAssembly is fetched.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub(crate) struct ModuleKey {
+    pub is_tls: bool,
+    /// A name, or an address.
+    pub host: Str,
+    pub port: u16,
+}
+
+impl ModuleKey {
+    pub fn of(module: &WasmModule) -> Self {
+        Self { is_tls: module.is_tls, host: module.host.clone(), port: module.port }
+    }
+
+    /// The name of its cluster.
+    pub fn cluster(&self) -> String {
+        format!("module|{}", self.url(""))
+    }
+
+    /// Returns the URL of a path there.
+    pub fn url(&self, path: &str) -> String {
+        let scheme = if self.is_tls { "https" } else { "http" };
+        let bracket = if self.host.contains(':') { ("[", "]") } else { ("", "") };
+        format!("{scheme}://{}{}{}:{}{path}", bracket.0, self.host, bracket.1, self.port)
     }
 }
 

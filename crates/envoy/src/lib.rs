@@ -32,6 +32,7 @@ mod connect;
 mod east_west;
 mod edge;
 mod endpoint;
+mod extension;
 mod hops;
 mod key;
 mod listener;
@@ -81,6 +82,12 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, mesh: &mesh::Tables, gateway:
             east_west::Inputs { destinations, endpoints, network, settings, profiles },
         );
     }
+    // After all tables of listeners.
+    let modules = profiles.declare_modules(b);
+    let modules = b.expand("module_clusters", modules, |_, (gateway, module), ()| {
+        vec![send::resource(gateway, &module.cluster(), &cluster::of_modules(module))]
+    });
+    send::send(b, out, modules, proto::ResourceType::Cluster, send::CLUSTERS);
     let waypoints = outbound::Names {
         replaced: "replaced_instances",
         clusters: "waypoint_hbone_clusters",

@@ -11,15 +11,18 @@
 
 use engine::{Builder, Cx, Memo, Table};
 use gateway::Backend;
+use mesh::extension::ExtensionRules;
 use mesh::policy::PolicyTarget;
 use mesh::telemetry::{ResolvedSink, SinkAt, TelemetryRules, effective};
-use model::facts::{AccessLog, DefaultProviders, Sink, TracingDefaults, TrafficMode};
+use model::facts::{AccessLog, DefaultProviders, ExtensionCode, Sink, TracingDefaults, TrafficMode};
 use model::{Name, Ns, Str};
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::attached::ByTarget;
-use crate::key::PortKey;
+use crate::extension::Running;
+use crate::key::{ModuleKey, PortKey};
 use crate::port::Port;
 use crate::profile::{Profile, ProfileKey};
 use crate::route::Sources as Routes;
@@ -30,9 +33,12 @@ use crate::telemetry::{Log, Reporting, Tracer};
 #[derive(Clone, Copy)]
 struct Sources {
     telemetries: ByTarget<TelemetryRules>,
+    extensions: [(ByTarget<ExtensionRules>, Table<Name, ExtensionRules>); 2],
     rules: Table<Name, TelemetryRules>,
     /// What holds for all that a gateway does, by name, from the least specific one.
     of_gateways: Memo<Name, Vec<Name>>,
+    /// Extensions for all that a gateway does, or for some of its ports.
+    extensions_of_gateways: Memo<Name, Vec<(usize, Name)>>,
     sinks: Memo<Str, ResolvedSink>,
     defaults: Table<(), (DefaultProviders, TracingDefaults)>,
     root_namespace: Table<(), Ns>,
@@ -48,6 +54,8 @@ pub(crate) struct Profiles {
     wanted: Memo<ProfileKey, ()>,
     /// Has those of which spans are made: who asks is not concerned with what else there is.
     traced: Memo<(ProfileKey, TrafficMode), ()>,
+    /// Where modules are fetched: whoever runs one reads it here.
+    modules: Memo<(Name, ModuleKey), ()>,
 }
 
 impl Profiles {
@@ -68,8 +76,30 @@ impl Profiles {
             let all = all.into_iter().flatten();
             Some(all.filter_map(|target| oldest(telemetries, cx, &target)).collect())
         });
+        let extensions = mesh.extensions.map(|rules| (ByTarget::declare(b, rules, |of| &of.targets), rules));
+        let extensions_of_gateways = b.memo("gateway_extensions", move |cx, gateway: &Name| {
+            let root = cx.single(root_namespace).map(|root| (*root).clone()).unwrap_or_default();
+            let class = cx.get(gateways, gateway).map(|of| PolicyTarget::Class(of.class.clone()));
+            let all = [
+                Some(PolicyTarget::Namespace(root)),
+                Some(PolicyTarget::Namespace(gateway.ns.clone())),
+                class,
+                Some(PolicyTarget::Gateway(gateway.clone())),
+            ];
+            let mut found: Vec<(usize, Name)> = Vec::new();
+            for target in all.into_iter().flatten() {
+                for (kind, (by_target, _)) in extensions.into_iter().enumerate() {
+                    found.extend(by_target.of(cx, &target).into_iter().map(|(name, _)| (kind, name)));
+                }
+            }
+            found.sort();
+            found.dedup();
+            Some(found)
+        });
         let sources = Sources {
             telemetries,
+            extensions,
+            extensions_of_gateways,
             rules: mesh.telemetries,
             of_gateways,
             sinks: mesh.telemetry_sinks,
@@ -81,6 +111,7 @@ impl Profiles {
         Self {
             sources,
             wanted: b.memo("wanted_profiles", |_, _: &ProfileKey| Some(())),
+            modules: b.memo("wanted_modules", |_, _: &(Name, ModuleKey)| Some(())),
             traced: b.memo("traced_profiles", move |cx, (key, side): &(ProfileKey, TrafficMode)| {
                 sources.profile(cx, key, *side).reporting.tracer.map(|_| ())
             }),
@@ -95,6 +126,11 @@ impl Profiles {
     /// Tells whether a gateway at the edge makes spans.
     pub fn is_gateway_traced(self, cx: &Cx<'_>, gateway: &Name) -> bool {
         self.is_traced(cx, &ProfileKey::of_gateway(gateway), TrafficMode::Client)
+    }
+
+    /// Declares where modules are fetched, by gateway; to be called after all tables of listeners.
+    pub fn declare_modules(self, b: &mut Builder) -> Table<(Name, ModuleKey), ()> {
+        b.in_use("modules_in_use", self.modules)
     }
 
     /// Declares the profiles of listeners of their own; to be called after all tables that lead to one.
@@ -113,7 +149,25 @@ impl Profiles {
         ];
         let all = all.into_iter().flatten();
         let telemetries = all.filter_map(|target| oldest(self.sources.telemetries, cx, &target)).collect();
-        ProfileKey { gateway: key.waypoint.clone(), telemetries }
+        let (side, at) = (TrafficMode::Server, Some(key.port));
+        let sources = self.sources;
+        let root = cx.single(sources.root_namespace).map(|root| (*root).clone()).unwrap_or_default();
+        let of_gateway = cx.memo(sources.extensions_of_gateways, &key.waypoint);
+        // Those that are for some ports alone are not in the listener of all.
+        let of_gateway = of_gateway.iter().flat_map(|all| all.iter()).cloned();
+        let of_gateway =
+            of_gateway.filter(|of| sources.runs(cx, of, side, at) && !sources.runs(cx, of, side, None));
+        let service = PolicyTarget::Service(port.kind, port.object.clone());
+        let may_run = *ns == key.waypoint.ns || *ns == root;
+        let of_service = sources.extensions.into_iter().enumerate().filter(|_| may_run);
+        let of_service = of_service.flat_map(|(kind, (by_target, _))| {
+            by_target.of(cx, &service).into_iter().map(move |(name, _)| (kind, name))
+        });
+        let of_service = of_service.filter(|of| sources.runs(cx, of, side, at));
+        let mut extensions: Vec<(usize, Name)> = of_gateway.chain(of_service).collect();
+        extensions.sort();
+        extensions.dedup();
+        ProfileKey { gateway: key.waypoint.clone(), telemetries, extensions }
     }
 
     /// Returns the listener of requests to a port, which is there from then on.
@@ -145,7 +199,9 @@ impl Profiles {
         let root = cx.single(self.sources.root_namespace);
         let of = cx.memo(self.sources.of_gateways, gateway);
         let is_of_root = |name: &Name| root.as_ref().is_some_and(|root| name.ns == **root);
-        gateway.ns != *root.clone().unwrap_or_default()
+        let extensions = cx.memo(self.sources.extensions_of_gateways, gateway);
+        extensions.is_none_or(|all| all.is_empty())
+            && gateway.ns != *root.clone().unwrap_or_default()
             && of.as_ref().is_none_or(|of| of.len() <= 1 && of.iter().all(is_of_root))
             && self
                 .profile(cx, &ProfileKey::of_gateway(gateway), TrafficMode::Server)
@@ -153,13 +209,59 @@ impl Profiles {
                 .has_no_service()
     }
 
-    /// Returns what listeners of a profile have.
+    /// Returns what listeners of a profile have. The modules that they run are fetched from then on.
     pub fn profile(self, cx: &Cx<'_>, key: &ProfileKey, side: TrafficMode) -> Profile {
-        self.sources.profile(cx, key, side)
+        self.at_port(cx, key, side, None)
+    }
+
+    /// As [`profile`](Self::profile), of the listener of one port.
+    pub fn at_port(self, cx: &Cx<'_>, key: &ProfileKey, side: TrafficMode, port: Option<u16>) -> Profile {
+        let mut profile = self.sources.profile(cx, key, side);
+        profile.extensions = self.sources.running(cx, key, side, port);
+        for of in &profile.extensions {
+            if let Some(ExtensionCode::Wasm(module)) = &of.rules.code {
+                cx.memo(self.modules, &(key.gateway.clone(), ModuleKey::of(module)));
+            }
+        }
+        profile
+    }
+
+    /// Returns what holds for all that a gateway does at a port.
+    pub fn of_gateway_at(self, cx: &Cx<'_>, gateway: &Name, side: TrafficMode, port: u16) -> Profile {
+        self.at_port(cx, &ProfileKey::of_gateway(gateway), side, Some(port))
     }
 }
 
 impl Sources {
+    /// Returns an extension.
+    fn extension(self, cx: &Cx<'_>, (kind, name): &(usize, Name)) -> Option<Arc<ExtensionRules>> {
+        let (_, table) = self.extensions.get(*kind)?;
+        cx.get(*table, name)
+    }
+
+    /// Tells whether an extension is for a port on a side of traffic.
+    fn runs(self, cx: &Cx<'_>, of: &(usize, Name), side: TrafficMode, port: Option<u16>) -> bool {
+        self.extension(cx, of).is_some_and(|rules| {
+            rules.matches.is_empty() || rules.matches.iter().any(|of| of.includes(side, port))
+        })
+    }
+
+    /// Returns the extensions of a profile, in order.
+    fn running(self, cx: &Cx<'_>, key: &ProfileKey, side: TrafficMode, port: Option<u16>) -> Vec<Running> {
+        let of_gateway = cx.memo(self.extensions_of_gateways, &key.gateway);
+        let of_gateway = of_gateway.iter().flat_map(|all| all.iter());
+        let of_gateway = of_gateway.filter(|of| self.runs(cx, of, side, port));
+        let all: BTreeSet<&(usize, Name)> = of_gateway.chain(&key.extensions).collect();
+        let rules = all
+            .into_iter()
+            .filter_map(|of| Some(Running { name: of.1.clone(), rules: self.extension(cx, of)? }));
+        let mut running: Vec<Running> = rules.collect();
+        running.sort_by_key(|of| {
+            (of.rules.phase, Reverse(of.rules.priority), of.rules.created, of.name.clone(), of.rules.kind)
+        });
+        running
+    }
+
     fn profile(self, cx: &Cx<'_>, key: &ProfileKey, side: TrafficMode) -> Profile {
         let sink = |name: &Str| self.sink(cx, &key.gateway, name);
         self.with_sinks(cx, key, side, sink)
@@ -201,7 +303,7 @@ impl Sources {
                 mesh_id,
             })
         });
-        Profile { reporting: Reporting { logs, metrics: all.metrics, tracer } }
+        Profile { reporting: Reporting { logs, metrics: all.metrics, tracer }, extensions: Vec::new() }
     }
 
     /// Returns a provider and the cluster by which a gateway sends to it; `None` where it cannot be used.

@@ -122,7 +122,7 @@ fn port_listeners(
                 &streams,
                 policies.as_deref(),
                 normalization,
-                &profiles.profile(cx, &profiles.of_port(cx, key, port), TrafficMode::Server),
+                &profiles.at_port(cx, &profiles.of_port(cx, key, port), TrafficMode::Server, Some(key.port)),
             );
             resource(&key.waypoint, &name, &listener)
         };

@@ -5,7 +5,7 @@ use model::facts::{
     AccessLog, AuthorizationPolicy, DefaultProviders, GatewayTopology, KeySource, LocalitySetting, Meta,
     PathNormalization, PeerAuthentication, ServiceEntry, TracingDefaults,
 };
-use model::{Diagnostic, Name, Ns, Str, shared};
+use model::{Diagnostic, Kind, Name, Ns, Str, shared};
 use output::{Outputs, Resource};
 use proto::ResourceType;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use std::time::Duration;
 use crate::address::AddressRequest;
 use crate::destination::{self, Destinations};
 use crate::enforcement::Enforcements;
+use crate::extension::ExtensionRules;
 use crate::input::Inputs;
 use crate::namespace::LeftOutPods;
 use crate::policy::{
@@ -25,8 +26,8 @@ use crate::settings::{self, Settings};
 use crate::telemetry::{ResolvedSink, TelemetryRules};
 use crate::waypoint::{self, BehindWaypoints, Binder, ImplicitAllowPolicies, UnboundWorkloads};
 use crate::{
-    Options, authorizer, identity, namespace, network, policy, rank, service, split_horizon, status,
-    telemetry, workload,
+    Options, authorizer, extension, identity, namespace, network, policy, rank, service, split_horizon,
+    status, telemetry, workload,
 };
 
 /// The tables of the mesh that others read.
@@ -62,6 +63,8 @@ pub struct Tables {
     pub path_normalization: Table<(), PathNormalization>,
     /// What Envoys write of requests and streams; `None` for nothing.
     pub access_log: Table<(), Option<AccessLog>>,
+    /// What each `WasmPlugin` and each `TrafficExtension` is.
+    pub extensions: [Table<Name, ExtensionRules>; 2],
     /// What each `Telemetry` says.
     pub telemetries: Table<Name, TelemetryRules>,
     /// Who gets access logs, metrics and spans, by the names of providers.
@@ -197,6 +200,26 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
             cx.memo(namespaces, &meta.name.ns).is_some_and(|view| view.in_scope) && ours(meta)
         })
     };
+    let plugins = extension::Names {
+        rules: "wasm_plugins",
+        faults: "wasm_plugin_faults",
+        findings: "wasm_plugin_findings",
+    };
+    let traffic_extensions = extension::Names {
+        rules: "traffic_extensions",
+        faults: "traffic_extension_faults",
+        findings: "traffic_extension_findings",
+    };
+    let extensions = [
+        (Kind::WasmPlugin, inputs.wasmplugins, plugins),
+        (Kind::TrafficExtension, inputs.trafficextensions, traffic_extensions),
+    ];
+    let extensions = extensions.map(|of| {
+        let ours = ours.clone();
+        extension::declare(b, out, of, settings.root_namespace, move |cx, meta| {
+            cx.memo(namespaces, &meta.name.ns).is_some_and(|view| view.in_scope) && ours(meta)
+        })
+    });
     let telemetry_sinks = telemetry::declare_sinks(b, settings.telemetry_providers, directory);
     let telemetry_findings = telemetry::declare_findings(
         b,
@@ -291,6 +314,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
             token_rows: tokens.rows,
             telemetries: inputs.telemetries,
             telemetry_findings,
+            extensions,
             namespaces,
             settings,
             binder,
@@ -362,6 +386,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
         wanted_keys: tokens.wanted,
         path_normalization: settings.path_normalization,
         access_log: settings.access_log,
+        extensions: extensions.map(|of| of.rules),
         telemetries,
         telemetry_sinks,
         telemetry_defaults: settings.telemetry_defaults,

@@ -26,6 +26,7 @@ mod capabilities;
 pub mod destination;
 mod encode;
 mod enforcement;
+pub mod extension;
 mod graph;
 pub mod identity;
 mod input;

@@ -69,6 +69,10 @@ macro_rules! for_each_kind {
             RequestAuthentication(RequestAuthentication, requestauthentications, request_authentication::parse) { "security.istio.io" "v1" Namespaced }
             /// `Telemetry`.
             Telemetry(Telemetry, telemetries, telemetry::parse) { "telemetry.istio.io" "v1" | "v1alpha1" Namespaced }
+            /// `WasmPlugin`.
+            WasmPlugin(Extension, wasmplugins, extension::parse_plugin) { "extensions.istio.io" "v1alpha1" Namespaced }
+            /// `TrafficExtension`.
+            TrafficExtension(Extension, trafficextensions, extension::parse) { "extensions.istio.io" "v1alpha1" Namespaced }
             /// `ServiceEntry`.
             ServiceEntry(ServiceEntry, serviceentries, service_entry::parse) { "networking.istio.io" "v1" Namespaced }
             /// `WorkloadEntry`.
@@ -259,10 +263,6 @@ unread_kinds! {
         "write a WorkloadEntry for each machine"
     ProxyConfig(proxyconfigs) { "networking.istio.io" "v1beta1" }
         "there are no Envoys to set: ztunnels are set by their chart"
-    WasmPlugin(wasmplugins) { "extensions.istio.io" "v1alpha1" }
-        "a ztunnel runs no extensions"
-    TrafficExtension(trafficextensions) { "extensions.istio.io" "v1alpha1" }
-        "a ztunnel runs no extensions"
 }
 
 const UDP: &str = "no proxy of the mesh carries UDP: it goes from pod to pod as it is";

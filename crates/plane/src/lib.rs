@@ -312,6 +312,12 @@ impl Plane {
             Kind::Telemetry => graph
                 .get(inputs.telemetries, &object.name)
                 .is_some_and(|of| of.target_refs.is_empty() || some_target(&of.target_refs)),
+            Kind::WasmPlugin => graph
+                .get(inputs.wasmplugins, &object.name)
+                .is_some_and(|of| of.target_refs.is_empty() || some_target(&of.target_refs)),
+            Kind::TrafficExtension => graph
+                .get(inputs.trafficextensions, &object.name)
+                .is_some_and(|of| of.target_refs.is_empty() || some_target(&of.target_refs)),
             Kind::RequestAuthentication => {
                 graph.get(inputs.requestauthentications, &object.name).is_some_and(|policy| {
                     some_target(match &policy.spec {

@@ -9,7 +9,7 @@ const MAX_AUTHORS: usize = 16;
 const MAX_SERVICES: usize = 64;
 
 /// What people write for proxies to do.
-const CONFIGURATION: [Kind; 12] = [
+const CONFIGURATION: [Kind; 14] = [
     Kind::HTTPRoute,
     Kind::GRPCRoute,
     Kind::TLSRoute,
@@ -22,6 +22,8 @@ const CONFIGURATION: [Kind; 12] = [
     Kind::AuthorizationPolicy,
     Kind::RequestAuthentication,
     Kind::Telemetry,
+    Kind::WasmPlugin,
+    Kind::TrafficExtension,
 ];
 
 /// The objects that a resource is made from.

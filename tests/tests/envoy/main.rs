@@ -8,12 +8,14 @@
 mod acceptance;
 mod bootstrap;
 mod collector;
+mod dashboards;
 mod destination;
 mod edge;
 mod edge_http3;
 mod edge_renewal;
 mod endpoints;
 mod expressions;
+mod extensions;
 mod external;
 mod jwt;
 mod keys;
@@ -108,7 +110,8 @@ fn rendered(mesh: &Plane) -> String {
         });
         all.insert(Value::from(waypoint), Value::from(types.collect::<Mapping>()));
     }
-    let kinds = ["AuthorizationPolicy ", "RequestAuthentication ", "Telemetry "];
+    let kinds =
+        ["AuthorizationPolicy ", "RequestAuthentication ", "Telemetry ", "TrafficExtension ", "WasmPlugin "];
     let is_of_policy =
         |object: &Value| object.as_str().is_some_and(|of| kinds.iter().any(|kind| of.starts_with(kind)));
     let conditions = input::conditions(mesh).into_iter().filter(|(object, _)| is_of_policy(object));

@@ -4,9 +4,11 @@ use super::collector::{Collector, Seen, TRACES};
 use super::proxy::LIMIT;
 use super::telemetry::{get, samples, settings, until_counted};
 use super::traffic::{Waypoint, echo, greeter, objects, service};
+use hyper_util::rt::TokioIo;
 use model::{Event, Kind, Name, ObjectRef};
 use pilothouse_tests::apiserver::until;
 use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
 
 const CLIENT: &str = "spiffe://cluster.local/ns/shop/sa/client";
 
@@ -339,4 +341,68 @@ fn what_has_no_effect_is_told() {
     ] {
         assert!(told.iter().any(|of| of == expected), "{expected}: {told:#?}");
     }
+}
+
+/// Takes a connection as the proxy of a node does of a pod that calls a service: it goes on by HBONE, to the waypoint of
+/// the service.
+async fn node_proxy(listener: TcpListener, waypoint: &Waypoint, to: &str) {
+    let (mut captured, _) = listener.accept().await.unwrap();
+    // Of the connection, and not of the requests in it: a ztunnel sees none.
+    let own = [("traceparent", "00-11111111111111111111111111111111-2222222222222222-00")];
+    let mut tunnel = waypoint.connect_as(CLIENT, to, &own).await.unwrap().unwrap();
+    tokio::io::copy_bidirectional(&mut captured, &mut tunnel).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_trace_goes_through_a_gateway_a_node_proxy_and_a_waypoint() {
+    let collector = Collector::start().await.unwrap();
+    let traces = service("traces", "10.96.0.20", "4317", "grpc", collector.port);
+    let mesh = json!({
+        "extensionProviders": [{"name": "otel", "opentelemetry": {"service": "traces.shop.svc.cluster.local", "port": 4317}}],
+        "defaultProviders": {"tracing": ["otel"]},
+    });
+    let all = telemetry("istio-system", "mesh", json!({"tracing": [{"randomSamplingPercentage": 100}]}));
+    let mut waypoint = waypoint(&traces).await;
+    waypoint.apply(&settings(&mesh)).await.unwrap();
+    waypoint.apply(std::slice::from_ref(&all)).await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let captured = listener.local_addr().unwrap().port();
+    let edge = "options: {gateway_api: true, configures_waypoints: true, is_one_machine: true}\n---\n\
+        {apiVersion: v1, kind: Namespace, metadata: {name: shop}}\n---\n\
+        apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {namespace: shop, name: edge}\n\
+        spec: {gatewayClassName: istio, listeners: [{name: http, port: 80, protocol: HTTP}]}\n---\n\
+        apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {namespace: shop, name: web}\n\
+        spec: {parentRefs: [{name: edge}], rules: [{backendRefs: [{name: web, port: 80}]}]}\n";
+    let edge = edge.to_owned() + &service("web", "10.96.0.1", "80", "http", captured) + &traces;
+    let mut edge = Waypoint::at_the_edge(&edge).await.unwrap();
+    edge.apply(&settings(&mesh)).await.unwrap();
+    edge.apply(&[all]).await.unwrap();
+
+    let port = edge.port("0.0.0.0_80").await.unwrap();
+    let outside = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let mut outside = super::traffic::Http::new(TokioIo::new(outside)).await.unwrap();
+    let proxied = node_proxy(listener, &waypoint, "10.96.0.1:80");
+    let answer = tokio::select! {
+        answer = outside.send(get("/once", &[])) => answer.unwrap(),
+        () = proxied => panic!("the connection ended"),
+    };
+    assert_eq!((answer.status.as_u16(), &answer.body["by"]), (200, &json!("first")));
+    let at_backend = answer.body["headers"]["traceparent"].as_str().unwrap().to_owned();
+    let spans = until(LIMIT, async || {
+        let spans = collector.spans(TRACES);
+        Ok((spans.len() >= 3).then_some(spans))
+    });
+    let spans = spans.await.unwrap_or_else(|error| panic!("{error}: {:?}", collector.spans(TRACES)));
+    assert_eq!(spans.len(), 3, "{spans:?}");
+    // Whoever called, the gateway as a server and as a client, the waypoint.
+    let of = |service: &str, is_root: bool| {
+        spans.iter().find(|span| span.service == service && span.parent.is_empty() == is_root).unwrap()
+    };
+    let (received, sent, passed) =
+        (of("edge.shop", true), of("edge.shop", false), of("waypoint.shop", false));
+    assert!(spans.iter().all(|span| span.trace == received.trace && span.trace.len() == 16), "{spans:?}");
+    assert_eq!((&sent.parent, &passed.parent), (&received.id, &sent.id));
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    assert_eq!(at_backend, format!("00-{}-{}-01", hex(&passed.trace), hex(&passed.id)));
+    assert_eq!(received.name, "web.shop.svc.cluster.local:80/*");
 }

@@ -5,7 +5,7 @@ mod pool;
 
 use mesh::destination::HBONE;
 use model::TrustDomain;
-use model::facts::{ConnectionPool, Resolution};
+use model::facts::{ConnectionPool, Resolution, SubjectAltName};
 use prost_types::Any;
 use proto::envoy::any;
 use proto::envoy::config::cluster::v3::Cluster;
@@ -39,11 +39,12 @@ use proto::envoy::extensions::upstreams::http::v3::http_protocol_options::{
 use proto::envoy::r#type::metadata::v3::{MetadataKind, metadata_kind};
 use proto::envoy::r#type::v3::Percent;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use crate::endpoint::ELSEWHERE;
-use crate::key::{CONNECT_ORIGINATE, ENCAP, INNER_CONNECT_ORIGINATE, OUTER_CONNECT_ORIGINATE};
+use crate::key::{CONNECT_ORIGINATE, ENCAP, INNER_CONNECT_ORIGINATE, ModuleKey, OUTER_CONNECT_ORIGINATE};
 use crate::locality::Preference;
-use crate::message::{ads, duration, internal_address, names, seconds, transport_socket};
+use crate::message::{ads, duration, internal_address, names, seconds, socket_address, transport_socket};
 use crate::port::Port;
 use crate::upstream::{Origination, Trust, Upstream, Way};
 use crate::{hops, telemetry, tls};
@@ -170,6 +171,50 @@ pub(crate) fn of_upstream(name: &str, members: Members, of: &Upstream, way: &Way
             .unwrap_or_default(),
         metadata: Some(metadata(&of.port)),
         transport_socket: Some(transport_socket),
+        ..cluster
+    }
+}
+
+/// Returns the cluster by which modules are fetched from a host.
+pub(crate) fn of_modules(key: &ModuleKey) -> Cluster {
+    let name = key.cluster();
+    let address = Endpoint { address: Some(socket_address(&key.host, key.port)) };
+    let endpoint = LbEndpoint {
+        host_identifier: Some(lb_endpoint::HostIdentifier::Endpoint(address)),
+        ..LbEndpoint::default()
+    };
+    let members = ClusterLoadAssignment {
+        cluster_name: name.clone(),
+        endpoints: vec![LocalityLbEndpoints {
+            lb_endpoints: vec![endpoint],
+            ..LocalityLbEndpoints::default()
+        }],
+    };
+    let is_name = key.host.parse::<IpAddr>().is_err();
+    let cluster = named(&name, DiscoveryType::Static);
+    let discovery = DnsCluster {
+        dns_refresh_rate: Some(seconds(60)),
+        respect_dns_ttl: true,
+        dns_lookup_family: DnsLookupFamily::V4Preferred.into(),
+        all_addresses_in_single_endpoint: false,
+    };
+    let discovery =
+        CustomClusterType { name: "envoy.cluster.dns".to_owned(), typed_config: Some(any(&discovery)) };
+    let tls = Origination {
+        server_name: is_name.then(|| key.host.clone()),
+        names: vec![SubjectAltName::Hostname(key.host.clone())],
+        trust: Trust::System,
+        certificate: None,
+    };
+    Cluster {
+        cluster_discovery_type: if is_name {
+            Some(ClusterDiscoveryType::ClusterType(discovery))
+        } else {
+            cluster.cluster_discovery_type
+        },
+        load_assignment: Some(members),
+        upstream_bind_config: Some(hops::dialled_by_name()),
+        transport_socket: key.is_tls.then(|| within(Some(&tls), &[])),
         ..cluster
     }
 }

@@ -76,7 +76,7 @@ impl Sources {
         let Self { gateways, streams, contexts, of } = self;
         let settings = of.settings;
         let gateway = cx.get(gateways, &key.gateway)?;
-        let profile = of.profiles.of_gateway(cx, &key.gateway, TrafficMode::Client);
+        let profile = of.profiles.of_gateway_at(cx, &key.gateway, TrafficMode::Client, key.port);
         let caller = format!(
             "{};{};latest;;~spiffe://{}/ns/{}/sa/{}",
             gateway.name,

@@ -117,7 +117,7 @@ impl Edge<'_> {
             .into_iter()
             .chain(lookup)
             .chain([http_filter("caller", &own)])
-            .chain(filters(&[SCOPE_HEADER, HOSTNAME_HEADER, LISTENER_HEADER]))
+            .chain(filters(&[SCOPE_HEADER, HOSTNAME_HEADER, LISTENER_HEADER], &self.profile.extensions))
             .collect();
         let prefix = format!("outbound_{};", self.port.listener());
         let manager = HttpConnectionManager {

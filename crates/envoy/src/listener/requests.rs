@@ -1,6 +1,6 @@
 //! What takes requests, whatever service they are for.
 
-use model::facts::PathNormalization;
+use model::facts::{ExtensionPhase, PathNormalization};
 use proto::envoy::config::listener::v3::{FilterChain, Listener};
 use proto::envoy::extensions::filters::http::cors::v3::Cors;
 use proto::envoy::extensions::filters::http::dynamic_forward_proxy::v3::{
@@ -18,30 +18,38 @@ use proto::envoy::extensions::filters::network::http_connection_manager::v3::{
 use super::chain::{in_chain, internal};
 use super::http::{SCOPE_HEADER, http_filter, manager, policies, router, scoped, slots, without_scope_key};
 use super::state::DESTINATION;
+use crate::extension::{self, Running};
 use crate::key::{CORS, FAULT, LIMIT, LIMITED, MAIN_INTERNAL, SESSION};
 use crate::message::names;
 use crate::profile::Profile;
 use crate::telemetry::{self, Spans};
 
 /// The filters that requests pass whose scope is found by these headers: policies, then what rules ask for.
-pub(super) fn filters(scope_key: &[&str]) -> impl Iterator<Item = HttpFilter> + use<> {
+pub(super) fn filters(scope_key: &[&str], extensions: &[Running]) -> Vec<HttpFilter> {
     let grpc_stats = GrpcStats {
         emit_filter_state: true,
         per_method_stat_specifier: Some(filter_config::PerMethodStatSpecifier::StatsForAllMethods(false)),
     };
     let forward =
         ForwardProxy { implementation_specifier: Some(ImplementationSpecifier::DnsCacheConfig(names())) };
-    slots().chain(policies()).chain([
+    let of = |phase: ExtensionPhase| extension::filters(extensions, phase);
+    let deciding = slots().chain(of(ExtensionPhase::Authz)).chain(policies());
+    let before = [
         http_filter(LIMIT, &LocalRateLimit { stat_prefix: LIMITED.to_owned(), ..LocalRateLimit::default() }),
         http_filter("envoy.filters.http.grpc_stats", &grpc_stats),
+    ];
+    let last = of(ExtensionPhase::Stats).into_iter().chain(of(ExtensionPhase::Last));
+    // Whoever changes a request has its route looked up again, by the next that asks for it. These do, while the key of the
+    // scope is there.
+    let after = [
         http_filter(FAULT, &HttpFault::default()),
         http_filter(CORS, &Cors {}),
         http_filter(SESSION, &StatefulSession::default()),
         http_filter("envoy.filters.http.dynamic_forward_proxy", &forward),
-        // Whoever changes a request may have its route looked up again, so this comes after all of them.
         without_scope_key(scope_key),
         router(),
-    ])
+    ];
+    of(ExtensionPhase::Authn).into_iter().chain(deciding).chain(before).chain(last).chain(after).collect()
 }
 
 /// Returns a connection manager that makes paths alike before anybody looks at them.
@@ -68,7 +76,7 @@ pub(super) fn requests(normalization: PathNormalization, profile: &Profile) -> F
     let manager = HttpConnectionManager {
         proxy_100_continue: true,
         access_log: telemetry::of_requests(&profile.reporting),
-        ..manager(MAIN_INTERNAL, filters(&[SCOPE_HEADER]).collect(), "websocket")
+        ..manager(MAIN_INTERNAL, filters(&[SCOPE_HEADER], &profile.extensions), "websocket")
     };
     let manager = normalizing(normalization, manager);
     let manager = telemetry::traced(manager, profile.reporting.tracer.as_ref(), Spans::OfServer);

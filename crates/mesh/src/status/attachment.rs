@@ -68,6 +68,31 @@ impl Targets {
         Some(condition(any, reason, texts.join("; ")))
     }
 
+    /// Returns what is said of an extension for a service whose waypoint is of another namespace: it does not run there.
+    pub(super) fn elsewhere(
+        &self,
+        cx: &Cx<'_>,
+        extension: &Name,
+        refs: &[PolicyTargetRef],
+    ) -> Option<Condition> {
+        let root = cx.single(self.settings.root_namespace)?;
+        if extension.ns == *root {
+            return None;
+        }
+        refs.iter().find_map(|of| {
+            let key = Name { ns: extension.ns.clone(), name: of.name.clone() };
+            let ServiceTarget::Bound(waypoint) = self.bound_service(cx, &of.kind, &key) else { return None };
+            (waypoint.ns != extension.ns).then(|| Condition {
+                kind: WAYPOINT_ACCEPTED,
+                status: false,
+                reason: ELSEWHERE,
+                message: format!(
+                    "waypoint {waypoint} is of another namespace, and runs extensions of its own and of the root namespace"
+                ),
+            })
+        })
+    }
+
     fn target(&self, cx: &Cx<'_>, policy: &ObjectRef, target: &PolicyTargetRef) -> Attachment {
         let own = &policy.name.ns;
         let ns = if target.namespace.is_empty() { own.clone() } else { own.beside(&target.namespace) };
@@ -213,7 +238,10 @@ struct Attachment {
 /// The reason of a policy, or a target, whose waypoint is not programmed by this control plane.
 const NOT_PROGRAMMED: &str = "NotProgrammed";
 
-/// Codes of the diagnostics that arise here: of access, then of tokens, then of telemetry.
+/// The reason of an extension whose target has a waypoint of another namespace.
+const ELSEWHERE: &str = "WaypointElsewhere";
+
+/// Codes of the diagnostics that arise here: of access, of tokens, of telemetry, of extensions.
 mod code {
     /// A target of a policy does not exist or has no waypoint.
     pub(super) const UNATTACHED: &str = "AP109";
@@ -227,6 +255,8 @@ mod code {
     pub(super) const UNATTACHED_TELEMETRY: &str = "TM106";
     /// As [`NOT_ENFORCED`].
     pub(super) const TELEMETRY_NOT_PROGRAMMED: &str = "TM107";
+    /// An extension does not run where it is to.
+    pub(super) const NOT_RUN: &str = "EX103";
 }
 
 /// Returns what the author of a policy should know of its targets, given what became of them: those that
@@ -246,6 +276,10 @@ pub(super) fn unattached(policy: ObjectRef, found: &Condition) -> Option<Diagnos
         (Kind::Telemetry, false) => {
             let help = "whoever programs the waypoint is to read it";
             (code::TELEMETRY_NOT_PROGRAMMED, Severity::Warning, help)
+        }
+        (Kind::WasmPlugin | Kind::TrafficExtension, _) => {
+            let help = "name gateways of its namespace, or services with a waypoint there";
+            (code::NOT_RUN, Severity::Warning, help)
         }
         (_, false) => {
             let help = "nothing enforces the policy: ztunnels do not see one with targets. Write what ztunnels can enforce \

@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use self::attachment::{Targets, WAYPOINT_ACCEPTED};
 use crate::enforcement::EnforcementTables;
+use crate::extension::Extensions;
 use crate::labels::INGRESS_LABEL;
 use crate::namespace::NamespaceView;
 use crate::policy::{Fault, PolicyRow, Resolved, TokenRow, token_targets, unanswered};
@@ -76,6 +77,7 @@ pub(crate) struct Inputs {
     pub token_rows: Table<Name, TokenRow>,
     pub telemetries: Table<Name, Telemetry>,
     pub telemetry_findings: Table<Name, Findings>,
+    pub extensions: [Extensions; 2],
     pub namespaces: Memo<Ns, NamespaceView>,
     pub settings: Settings,
     pub binder: Binder,
@@ -200,6 +202,9 @@ pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, inputs: Inputs, option
             ..Conditions::default()
         })
     });
+    for extensions in inputs.extensions {
+        declare_extensions(b, out, targets, extensions);
+    }
     out.conditions(b, Kind::Service, services);
     out.conditions(b, Kind::ServiceEntry, entry_conditions);
     out.conditions(b, Kind::WorkloadEntry, workload_entries);
@@ -222,6 +227,38 @@ pub(crate) fn declare(b: &mut Builder, out: &mut Outputs, inputs: Inputs, option
             attachment::unattached(ObjectRef { kind, name: name.clone() }, attached)
         });
     }
+}
+
+/// Declares the conditions of extensions of a kind, and what is told of their targets.
+fn declare_extensions(b: &mut Builder, out: &mut Outputs, targets: Targets, of: Extensions) {
+    let Extensions { kind, objects, rules, faults } = of;
+    let (attachments, conditions, findings) = match kind {
+        Kind::WasmPlugin => ("plugin_attachments", "plugin_conditions", "plugin_target_findings"),
+        _ => ("extension_attachments", "extension_conditions", "extension_target_findings"),
+    };
+    let attachments = b.derive(attachments, objects, move |cx, name, of| {
+        cx.get(rules, name)?;
+        let object = ObjectRef { kind, name: name.clone() };
+        let found = targets.attachment(cx, &object, &of.target_refs)?;
+        Some(targets.elsewhere(cx, name, &of.target_refs).unwrap_or(found))
+    });
+    let conditions = b.derive(conditions, objects, move |cx, name, of| {
+        cx.get(rules, name)?;
+        let fault = cx.get(faults, name);
+        let condition = match cx.get(attachments, name) {
+            Some(attached) => Some(at_waypoints(&attached, fault.as_deref())),
+            None => fault.as_ref().map(|fault| unaccepted(fault.reason, fault.message.clone())),
+        };
+        Some(Conditions {
+            generation: of.meta.generation,
+            conditions: condition.into_iter().collect(),
+            ..Conditions::default()
+        })
+    });
+    out.conditions(b, kind, conditions);
+    out.diagnostics(b, findings, attachments, move |_, name, attached| {
+        attachment::unattached(ObjectRef { kind, name: name.clone() }, attached)
+    });
 }
 
 /// `WaypointAccepted` of a policy: where it is attached, and whether it is enforced there as written.

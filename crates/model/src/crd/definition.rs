@@ -4,7 +4,7 @@ use super::schema;
 use super::{AuthorizationPolicySpec, PeerAuthenticationSpec, ServiceEntrySpec, WorkloadEntrySpec};
 use super::{
     DestinationRuleSpec, RequestAuthenticationSpec, ServiceEntryStatus, Status, TelemetrySpec,
-    VirtualServiceSpec,
+    TrafficExtensionSpec, VirtualServiceSpec, WasmPluginSpec,
 };
 use crate::{Kind, Scope, yaml};
 use serde_json::{Value, json};
@@ -22,6 +22,7 @@ pub struct File {
 struct Definition {
     kind: Kind,
     singular: &'static str,
+    /// Its short name; empty for none.
     short: &'static str,
     category: &'static str,
     /// Served versions; the first is the one that is stored.
@@ -85,6 +86,30 @@ const DEFINITIONS: &[Definition] = &[
         spec: schema::of::<TelemetrySpec>,
         status: schema::of::<Status>,
         spec_required: false,
+    },
+    Definition {
+        kind: Kind::WasmPlugin,
+        singular: "wasmplugin",
+        short: "",
+        category: "extensions-istio-io",
+        versions: &["v1alpha1"],
+        columns: &[AGE],
+        description: "WasmPlugin has a module handle requests.",
+        spec: schema::of::<WasmPluginSpec>,
+        status: schema::of::<Status>,
+        spec_required: true,
+    },
+    Definition {
+        kind: Kind::TrafficExtension,
+        singular: "trafficextension",
+        short: "",
+        category: "extensions-istio-io",
+        versions: &["v1alpha1"],
+        columns: &[AGE],
+        description: "TrafficExtension has a module or script handle requests.",
+        spec: schema::of::<TrafficExtensionSpec>,
+        status: schema::of::<Status>,
+        spec_required: true,
     },
     Definition {
         kind: Kind::ServiceEntry,
@@ -178,6 +203,16 @@ fn definition(d: &Definition) -> Value {
             "subresources": {"status": {}},
         })
     });
+    let mut names = json!({
+        "kind": d.kind.name(),
+        "listKind": format!("{}List", d.kind.name()),
+        "plural": d.kind.plural(),
+        "singular": d.singular,
+        "categories": ["istio-io", d.category],
+    });
+    if !d.short.is_empty() {
+        names["shortNames"] = json!([d.short]);
+    }
     json!({
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -192,14 +227,7 @@ fn definition(d: &Definition) -> Value {
                 Scope::Cluster => "Cluster",
                 Scope::Namespaced => "Namespaced",
             },
-            "names": {
-                "kind": d.kind.name(),
-                "listKind": format!("{}List", d.kind.name()),
-                "plural": d.kind.plural(),
-                "singular": d.singular,
-                "shortNames": [d.short],
-                "categories": ["istio-io", d.category],
-            },
+            "names": names,
             "versions": versions.collect::<Vec<_>>(),
         },
     })

@@ -12,6 +12,7 @@
 mod authorization_policy;
 mod definition;
 mod destination_rule;
+mod extension;
 mod peer_authentication;
 mod request_authentication;
 mod schema;
@@ -35,6 +36,11 @@ pub use destination_rule::{
     LocalityLoadBalancer, OutlierDetectionSettings, PortTrafficPolicy, ProxyProtocolSettings,
     ProxyProtocolVersion, RetryBudgetSettings, SimpleLoadBalancer, TcpKeepaliveSettings, TcpSettings,
     TrafficPolicy, TunnelSettings, UpgradePolicy, WarmupSettings, Weight, ZoneAwareLoadBalancer,
+};
+pub use extension::{
+    AnyObject, ExtensionMatch, ExtensionMode, ExtensionPhaseName, ExtensionPort, LuaSpec, ModuleFailStrategy,
+    ModuleSpec, ModuleType, ModuleVariable, ModuleVariableSource, ModuleVm, PluginPhase, PullPolicy,
+    TrafficExtensionSpec, WasmPluginSpec,
 };
 pub use peer_authentication::{MutualTls, MutualTlsMode, PeerAuthenticationSpec};
 pub use request_authentication::{

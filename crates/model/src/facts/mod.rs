@@ -6,6 +6,7 @@ mod authorizer;
 mod backend_policy;
 mod destination_rule;
 mod endpoint_slice;
+mod extension;
 mod filter;
 mod gateway;
 mod key;
@@ -46,6 +47,7 @@ pub use destination_rule::{
     OutlierDetection, PortPolicy, RetryBudget, Subset, TcpKeepalive, TlsMode, TrafficPolicy, Warmup,
 };
 pub use endpoint_slice::{AddressType, Endpoint, EndpointPort, EndpointSlice, EndpointTarget};
+pub use extension::{Extension, ExtensionCode, ExtensionPhase, TrafficSelector, WasmModule};
 pub use filter::{
     Abort, BackendReference, Cors, DirectResponse, Fault, Filter, HeaderChanges, Mirror, PathChange,
     Redirect, Rewrite, Share,

@@ -1,7 +1,7 @@
 //! What facts with metadata have in common.
 
 use super::{
-    AuthorizationPolicy, BackendTlsPolicy, BackendTrafficPolicy, DestinationRule, Facts, Gateway,
+    AuthorizationPolicy, BackendTlsPolicy, BackendTrafficPolicy, DestinationRule, Extension, Facts, Gateway,
     GatewayClass, ListenerSet, PeerAuthentication, ReferenceGrant, RequestAuthentication, Route, Service,
     ServiceEntry, Telemetry, VirtualService, WorkloadEntry,
 };
@@ -29,6 +29,6 @@ macro_rules! with_meta {
 }
 
 with_meta! {
-    AuthorizationPolicy BackendTlsPolicy BackendTrafficPolicy DestinationRule Gateway GatewayClass ListenerSet
+    AuthorizationPolicy BackendTlsPolicy BackendTrafficPolicy DestinationRule Extension Gateway GatewayClass ListenerSet
     PeerAuthentication ReferenceGrant RequestAuthentication Route Service ServiceEntry Telemetry VirtualService WorkloadEntry
 }

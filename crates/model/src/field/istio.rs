@@ -69,6 +69,31 @@ pub(super) const TELEMETRY: &[Line] = &[
     Outside("status", "", WRITTEN),
 ];
 
+pub(super) const WASM_PLUGIN: &[Line] = &[
+    Read("spec", "selector.matchLabels.* phase priority match[].mode match[].ports[].number"),
+    Within("spec.targetRef", TARGET),
+    Within("spec.targetRefs[]", TARGET),
+    Within("spec", MODULE),
+    Outside("status", "", WRITTEN),
+];
+
+pub(super) const TRAFFIC_EXTENSION: &[Line] = &[
+    Read("spec", "selector.matchLabels.* phase priority match[].mode match[].ports[].number lua.inlineCode"),
+    Within("spec.targetRefs[]", TARGET),
+    Within("spec.wasm", MODULE),
+    Outside("status", "", WRITTEN),
+];
+
+const MODULE: &[Line] = &[
+    Read("", "url sha256 pluginConfig pluginName failStrategy type"),
+    Read("vmConfig.env[]", "name value valueFrom"),
+    Unsupported("imagePullPolicy", "", IMAGE),
+    Unsupported("imagePullSecret", "", IMAGE),
+    Unsupported("verificationKey", "", "write sha256, by which the module is verified"),
+];
+
+const IMAGE: &str = "a module is fetched by its URL, and again when its sha256 changes";
+
 pub(super) const SERVICE_ENTRY: &[Line] = &[
     Read("spec", "hosts[] addresses[] resolution subjectAltNames[] workloadSelector.labels.*"),
     Read("spec.ports[]", "number name protocol targetPort"),

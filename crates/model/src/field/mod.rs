@@ -5,7 +5,7 @@
 //! (`apiVersion`, `kind`, `metadata`) are not here; of `metadata` names, times, labels and annotations are read,
 //! and a table of its own has the labels and annotations of a mesh ([`metadata_keys`]).
 //!
-//! The walk of objects at ingest, the page `docs/reference/kinds.md` and the tests that compare the table with the
+//! The walk of objects at ingest, the page `docs/reference/fields.md` and the tests that compare the table with the
 //! published definitions are made of it. A path has `[]` for each item of a list and `*` for each entry of a mapping:
 //! `spec.rules[].matches[].headers[].name`.
 
@@ -91,6 +91,8 @@ fn lines(kind: Kind) -> &'static [Line] {
         Kind::PeerAuthentication => istio::PEER_AUTHENTICATION,
         Kind::RequestAuthentication => istio::REQUEST_AUTHENTICATION,
         Kind::Telemetry => istio::TELEMETRY,
+        Kind::WasmPlugin => istio::WASM_PLUGIN,
+        Kind::TrafficExtension => istio::TRAFFIC_EXTENSION,
         Kind::ServiceEntry => istio::SERVICE_ENTRY,
         Kind::WorkloadEntry => istio::WORKLOAD_ENTRY,
         Kind::VirtualService => istio::VIRTUAL_SERVICE,

@@ -26,6 +26,7 @@ mod duration;
 mod endpoint_slice;
 mod enumeration;
 mod expression;
+mod extension;
 mod fault;
 mod gateway;
 mod ignored;

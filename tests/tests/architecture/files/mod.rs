@@ -82,7 +82,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "namespace policy",
             "identity network waypoint",
             "service",
-            "authorizer enforcement",
+            "authorizer enforcement extension",
             "telemetry workload",
             "destination own_address split_horizon status",
             "graph",
@@ -104,7 +104,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "attached hops key matcher message",
             "send settings telemetry",
-            "profile",
+            "extension profile",
             "bootstrap locality port",
             "upstream",
             "tls",

@@ -91,7 +91,9 @@ fn field_manager(kind: Kind) -> Option<&'static str> {
         Kind::WorkloadEntry => Some("istio-ambient-workloadentry"),
         Kind::AuthorizationPolicy => Some("istio-ambient-ztunnel-policy"),
         // istiod says nothing of these.
-        Kind::RequestAuthentication | Kind::Telemetry => Some("pilothouse"),
+        Kind::RequestAuthentication | Kind::Telemetry | Kind::WasmPlugin | Kind::TrafficExtension => {
+            Some("pilothouse")
+        }
         _ => None,
     }
 }
@@ -132,7 +134,9 @@ fn condition_types(kind: Kind) -> &'static [&'static str] {
             PROGRAMMED,
         ],
         Kind::AuthorizationPolicy => &["ZtunnelAccepted", "WaypointAccepted", PROGRAMMED],
-        Kind::RequestAuthentication | Kind::Telemetry => &[ACCEPTED, "WaypointAccepted", PROGRAMMED],
+        Kind::RequestAuthentication | Kind::Telemetry | Kind::WasmPlugin | Kind::TrafficExtension => {
+            &[ACCEPTED, "WaypointAccepted", PROGRAMMED]
+        }
         _ => &[],
     }
 }

@@ -1,0 +1,135 @@
+//! Extensions: filters that run what authors write.
+
+use mesh::extension::ExtensionRules;
+use model::facts::{ExtensionCode, ExtensionPhase, WasmModule};
+use model::{Name as ObjectName, Str};
+use prost::{Message, Name};
+use prost_types::Any;
+use proto::envoy::any;
+use proto::envoy::config::core::v3::{
+    AsyncDataSource, DataSource, HttpUri, RemoteDataSource, async_data_source, data_source, http_uri,
+};
+use proto::envoy::extensions::filters::http::lua::v3::Lua;
+use proto::envoy::extensions::filters::http::wasm::v3::Wasm;
+use proto::envoy::extensions::filters::network::http_connection_manager::v3::{HttpFilter, http_filter};
+use proto::envoy::extensions::wasm::v3::{
+    EnvironmentVariables, FailurePolicy, PluginConfig, VmConfig, plugin_config,
+};
+use std::sync::Arc;
+
+use crate::key::ModuleKey;
+use crate::message::seconds;
+
+/// How long a module may take to be fetched, in seconds.
+const TIMEOUT: i64 = 30;
+
+/// An extension that runs at a gateway.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Running {
+    pub name: ObjectName,
+    pub rules: Arc<ExtensionRules>,
+}
+
+/// Returns the filters of a phase, in order.
+pub(crate) fn filters(all: &[Running], phase: ExtensionPhase) -> Vec<HttpFilter> {
+    all.iter().filter(|of| of.rules.phase == phase).filter_map(Running::filter).collect()
+}
+
+impl Running {
+    /// Returns the filter; `None` for one that cannot run and is to be passed by.
+    fn filter(&self) -> Option<HttpFilter> {
+        let name = mesh::extension::extension_name(self.rules.kind, &self.name);
+        match &self.rules.code {
+            None if self.rules.fails_open => None,
+            None => Some(filter(&name, &lua(&refusing(&name)))),
+            Some(ExtensionCode::Lua(script)) => Some(filter(&name, &lua(&guarded(&name, script)))),
+            Some(ExtensionCode::Wasm(module)) => {
+                Some(filter(&name, &Wasm { config: Some(self.plugin(&name, module)) }))
+            }
+        }
+    }
+
+    fn plugin(&self, name: &Str, module: &WasmModule) -> PluginConfig {
+        let key = ModuleKey::of(module);
+        let remote = RemoteDataSource {
+            http_uri: Some(HttpUri {
+                uri: key.url(&module.path),
+                timeout: Some(seconds(TIMEOUT)),
+                http_upstream_type: Some(http_uri::HttpUpstreamType::Cluster(key.cluster())),
+            }),
+            sha256: module.sha256.to_string(),
+        };
+        let of_host = module.environment.iter().filter(|(_, value)| value.is_none());
+        let own = module.environment.iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+        let environment = EnvironmentVariables {
+            host_env_keys: of_host.map(|(name, _)| name.to_string()).collect(),
+            key_values: own.map(|(name, value)| (name.to_string(), value.to_string())).collect(),
+        };
+        let policy = match (self.rules.fails_open, module.is_reloaded) {
+            (true, _) => FailurePolicy::FailOpen,
+            (false, true) => FailurePolicy::FailReload,
+            (false, false) => FailurePolicy::FailClosed,
+        };
+        PluginConfig {
+            name: name.to_string(),
+            root_id: module.plugin.to_string(),
+            vm: Some(plugin_config::Vm::VmConfig(VmConfig {
+                // Nobody shares what it keeps.
+                vm_id: name.to_string(),
+                runtime: "envoy.wasm.runtime.v8".to_owned(),
+                code: Some(AsyncDataSource { specifier: Some(async_data_source::Specifier::Remote(remote)) }),
+                environment_variables: (!module.environment.is_empty()).then_some(environment),
+            })),
+            configuration: (!module.config.is_empty()).then(|| text(&module.config)),
+            failure_policy: policy.into(),
+        }
+    }
+}
+
+/// Returns a text as a message of any type.
+fn text(of: &str) -> Any {
+    Any {
+        type_url: "type.googleapis.com/google.protobuf.StringValue".to_owned(),
+        value: of.to_owned().encode_to_vec(),
+    }
+}
+
+fn filter<M: Message + Name>(name: &str, config: &M) -> HttpFilter {
+    HttpFilter { name: name.to_owned(), config_type: Some(http_filter::ConfigType::TypedConfig(any(config))) }
+}
+
+fn lua(script: &str) -> Lua {
+    let source = DataSource { specifier: Some(data_source::Specifier::InlineString(script.to_owned())) };
+    Lua { default_source_code: Some(source) }
+}
+
+/// Returns a script that refuses all requests.
+fn refusing(name: &str) -> String {
+    format!(
+        "function envoy_on_request(handle)\n\
+         handle:respond({{[\":status\"] = \"503\"}}, \"{name} cannot run\")\nend\n"
+    )
+}
+
+/// Returns a script that loads another one. Envoy refuses a listener with a script that is none; here it is requests that
+/// are refused, and the answer says why.
+fn guarded(name: &str, script: &str) -> String {
+    // Whatever the script says, it does not end the text.
+    let mut level = String::new();
+    while script.contains(&format!("]{level}]")) || script.ends_with(&format!("]{level}")) {
+        level.push('=');
+    }
+    format!(
+        "local run, why = loadstring([{level}[\n{script}]{level}], \"{name}\")\n\
+         if run then\n\
+         local ok, wrong = pcall(run)\n\
+         if not ok then run, why = nil, wrong end\n\
+         end\n\
+         if not run then\n\
+         function envoy_on_request(handle)\n\
+         handle:logErr(why)\n\
+         handle:respond({{[\":status\"] = \"503\"}}, \"{name} cannot run\")\n\
+         end\n\
+         end\n"
+    )
+}
