@@ -94,7 +94,10 @@ pub(crate) fn declare(
             message: format!("{}: {}", diagnostic.field, diagnostic.message),
         })
     });
-    out.diagnostics(b, names.findings, rules, move |cx, name, _| found(kind, name, &*cx.get(objects, name)?));
+    let all = |_: &Name, _: &_| true;
+    out.diagnostics_where(b, names.findings, rules, all, move |cx, name, _| {
+        found(kind, name, &*cx.get(objects, name)?)
+    });
     Extensions { kind, objects, rules, faults }
 }
 

@@ -256,7 +256,7 @@ fn declare_extensions(b: &mut Builder, out: &mut Outputs, targets: Targets, of: 
         })
     });
     out.conditions(b, kind, conditions);
-    out.diagnostics(b, findings, attachments, move |_, name, attached| {
+    out.diagnostics(b, findings, attachments, move |name, attached| {
         attachment::unattached(ObjectRef { kind, name: name.clone() }, attached)
     });
 }
