@@ -193,7 +193,8 @@ mod tests {
         // Whoever is known is not behind those who wait.
         let steps_before = |(at, _): (usize, _)| log[..at].chars().filter(|step| *step != '.').count();
         assert!(log.match_indices('.').enumerate().all(|(n, found)| steps_before(found) <= n + 1), "{log}");
-        assert_eq!((turns.0.lock().free, turns.0.lock().waiting.len()), (1, 0));
+        let state = turns.0.lock();
+        assert_eq!((state.free, state.waiting.len()), (1, 0));
     }
 
     #[test]
