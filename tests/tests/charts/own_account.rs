@@ -73,6 +73,18 @@ fn objects(namespace: &str) -> String {
             json!({"spec": {"selector": {"matchLabels": {"app": "web"}}}}),
         ),
         of(
+            "extensions.istio.io/v1alpha1",
+            "WasmPlugin",
+            "web",
+            json!({"spec": {"url": "oci://example.com/web"}}),
+        ),
+        of(
+            "extensions.istio.io/v1alpha1",
+            "TrafficExtension",
+            "web",
+            json!({"spec": {"lua": {"inlineCode": "-- nothing"}, "selector": {"matchLabels": {"app": "web"}}}}),
+        ),
+        of(
             "networking.istio.io/v1",
             "ServiceEntry",
             "web",
@@ -96,8 +108,6 @@ fn objects(namespace: &str) -> String {
     .chain(unread_with_conditions().map(|kind| {
         let spec = match kind.name {
             "WorkloadGroup" => json!({"template": {}}),
-            "WasmPlugin" => json!({"url": "oci://example.com/web"}),
-            "TrafficExtension" => json!({"lua": {"inlineCode": "-- nothing"}}),
             _ => json!({}),
         };
         of(&format!("{}/{}", kind.group, kind.versions[0]), kind.name, "web", json!({"spec": spec}))

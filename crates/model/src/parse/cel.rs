@@ -282,6 +282,10 @@ impl<'t> Parser<'t> {
             }
             if count > 0 {
                 self.expects(",")?;
+                // Behind the last item of a list or a map may be one more.
+                if end != ")" && self.takes(&[end]).is_some() {
+                    return Ok(count);
+                }
             }
             item(self)?;
             count += 1;

@@ -224,7 +224,7 @@ mod tests {
     fn own(generation: i64) -> Value {
         json!({
             "type": "pilothouse.io/Accepted", "status": "False", "reason": "KindNotRead",
-            "message": "the kind is known and not read, so nothing of it is active: a ztunnel is no Envoy: nothing can be patched into it",
+            "message": "the kind is known and not read, so nothing of it is active: nothing is patched into what is sent: use routes, policies, Telemetry and TrafficExtension",
             "lastTransitionTime": "1970-01-01T00:00:00Z", "observedGeneration": generation,
         })
     }

@@ -95,6 +95,7 @@ impl<'s> Scope<'s> {
                 Value::Number(_) => Some(first.into_owned()),
                 _ => None,
             },
+            Function::Duration => first.as_str().and_then(seconds).map(Value::from),
             Function::Contains => texts().map(|(text, part)| text.contains(&part).into()),
             Function::StartsWith => texts().map(|(text, part)| text.starts_with(&part).into()),
             Function::EndsWith => texts().map(|(text, part)| text.ends_with(&part).into()),
@@ -132,6 +133,27 @@ impl<'s> Scope<'s> {
     }
 }
 
+/// Reads a duration as Go writes it, such as `1m30.5s`.
+fn seconds(text: &str) -> Option<f64> {
+    const UNITS: [(&str, f64); 7] =
+        [("ns", 1e-9), ("us", 1e-6), ("µs", 1e-6), ("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3_600.0)];
+    let (sign, mut rest) = text.strip_prefix('-').map_or((1.0, text), |rest| (-1.0, rest));
+    if rest == "0" {
+        return Some(0.0);
+    }
+    let mut sum = 0.0;
+    while !rest.is_empty() {
+        let number = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (value, after) = rest.split_at(number);
+        let end = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
+        let (unit, after) = after.split_at(end);
+        let (_, of) = UNITS.iter().find(|(name, _)| *name == unit)?;
+        sum += value.parse::<f64>().ok()? * of;
+        rest = after;
+    }
+    (!text.is_empty()).then_some(sign * sum)
+}
+
 fn compare(operator: Operator, left: &Value, right: &Value) -> Option<bool> {
     let numbers = || Some((left.as_f64()?, right.as_f64()?));
     match operator {
@@ -147,5 +169,26 @@ fn compare(operator: Operator, left: &Value, right: &Value) -> Option<bool> {
             _ => None,
         },
         Operator::And | Operator::Or => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::seconds;
+
+    #[test]
+    fn durations_are_read_as_go_writes_them() {
+        for (text, expected) in [
+            ("1ms", Some(0.001)),
+            ("1m30.5s", Some(90.5)),
+            ("-2h", Some(-7_200.0)),
+            ("0", Some(0.0)),
+            ("", None),
+            ("5", None),
+            ("s", None),
+            ("1d", None),
+        ] {
+            assert_eq!(seconds(text), expected, "{text:?}");
+        }
     }
 }

@@ -44,6 +44,7 @@ pub(super) enum Function {
     EndsWith,
     Matches,
     Int,
+    Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -253,6 +254,7 @@ impl Parser {
                         ("has", Expression::Field(of, name)) => Some(Expression::Has(of, name)),
                         ("size", argument) => Some(Expression::Call(Function::Size, vec![argument])),
                         ("int", argument) => Some(Expression::Call(Function::Int, vec![argument])),
+                        ("duration", argument) => Some(Expression::Call(Function::Duration, vec![argument])),
                         _ => None,
                     }
                 }

@@ -272,13 +272,13 @@ fn fields_that_are_not_read_are_told() {
                 "KO007",
                 Severity::Info,
                 "data.mesh.enableEnvoyAccessLogService",
-                "write accessLogFile: no access log is sent to a server"
+                "write a provider with envoyHttpAls, and name it in defaultProviders.accessLogging"
             ),
             (
                 "KO007",
                 Severity::Info,
                 "data.mesh.enable_tracing",
-                "it is for Envoys, and no waypoint of this version reads it"
+                "write defaultProviders.tracing, or a Telemetry in the root namespace"
             ),
             ("KO004", Severity::Warning, "data.mesh.trustdomain", "did you mean `trustDomain`?"),
             ("KO004", Severity::Warning, "data.mesh.somethingElse", ""),

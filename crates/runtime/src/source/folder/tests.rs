@@ -560,8 +560,8 @@ async fn kinds_without_effect_are_told_with_what_to_use_instead() {
     let told = fixture.until_problem("EnvoyFilter default/lua").await;
     assert!(
         told.ends_with(
-            "l7.yaml:7:7: EnvoyFilter default/lua: the kind is known and not read, so nothing of it is active (help: a \
-             ztunnel is no Envoy: nothing can be patched into it)"
+            "l7.yaml:7:7: EnvoyFilter default/lua: the kind is known and not read, so nothing of it is active (help: nothing \
+             is patched into what is sent: use routes, policies, Telemetry and TrafficExtension)"
         ),
         "{told}"
     );
