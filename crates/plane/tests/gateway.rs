@@ -326,7 +326,8 @@ fn edit(objects: &mut Objects, bytes: &[u8]) -> Event {
 
 fn empty() -> Plane {
     let proxies = Some(ProxyOptions::default());
-    let mut plane = Plane::new(&Options { gateway_api: true, multi_network, proxies, ..Options::default() });
+    let mut plane =
+        Plane::new(&Options { gateway_api: true, multi_network: true, proxies, ..Options::default() });
     plane.apply(Kind::ALL.iter().flat_map(|kind| [Event::Begin(*kind), Event::Synced(*kind)]));
     assert!(plane.is_synced());
     plane
@@ -663,7 +664,7 @@ fn where_it_is_asked_for_only_gateways_that_are_configured_are_deployed() {
     for (configured_only, multi_network) in [(true, false), (true, true), (false, false)] {
         let proxies = Some(ProxyOptions { configured_only, ..ProxyOptions::default() });
         let mut plane =
-            Plane::new(&Options { gateway_api: true, multi_network: true, proxies, ..Options::default() });
+            Plane::new(&Options { gateway_api: true, multi_network, proxies, ..Options::default() });
         plane.apply(Kind::ALL.iter().map(|kind| Event::Synced(*kind)));
         let gateway = |name: &str, class: &str| {
             let listeners = json!([{"name": "mesh", "port": 15008, "protocol": "HBONE"}]);
