@@ -41,6 +41,9 @@ const FURTHER: [&str; 42] = [
     "patch services/status everywhere",
     "patch authorizationpolicies.security.istio.io/status everywhere",
     "patch requestauthentications.security.istio.io/status everywhere",
+    "patch telemetries.telemetry.istio.io/status everywhere",
+    "patch trafficextensions.extensions.istio.io/status everywhere",
+    "patch wasmplugins.extensions.istio.io/status everywhere",
     "patch serviceentries.networking.istio.io/status everywhere",
     "patch workloadentries.networking.istio.io/status everywhere",
     // statuses of the Gateway API, and its classes
