@@ -5,7 +5,6 @@
 //! | [`KeyedSemaphore`] | how many permits each key holds at once |
 //! | [`FairSlots`] | how many slots there are at once; when all are taken, whoever has the most loses one |
 //! | [`FairBudget`] | how many bytes are held at once; when all are taken, whoever holds the most gives some up |
-//! | [`FairQueue`] | nothing: whose turn it is, however much others wait for |
 //! | [`TokenBucket`], [`Limiter`] | how often something may be done, by one client and by all |
 //! | [`PeerLimiter`] | how often by one address, and by its network |
 //! | [`LogThrottle`], [`Occurrences`] | how many log lines a repeated event makes |
@@ -13,7 +12,6 @@
 //! [`Peer`] and [`Network`] say which addresses count as one client.
 
 mod fair_budget;
-mod fair_queue;
 mod fair_slots;
 mod keyed_semaphore;
 mod log_throttle;
@@ -23,7 +21,6 @@ mod ranking;
 mod token_bucket;
 
 pub use fair_budget::{Charge, Exhausted, FairBudget};
-pub use fair_queue::FairQueue;
 pub use fair_slots::{Evicted, FairSlot, FairSlots, Full, HolderKind, NoSlot, SlotLimits};
 pub use keyed_semaphore::{KeyedSemaphore, Permit};
 pub use log_throttle::{LogThrottle, Occurrences, truncated};

@@ -364,23 +364,14 @@ fn a_remote_workload_costs_its_own_sum_and_nothing_that_stays_equal() {
         ("reached_services", 1),
         ("unreached_entry_findings", 1),
         ("workload_entry_conditions", 1),
-        ("workload_entry_findings", 1),
-        ("workload_entry_require_findings", 1),
-        ("workloadentries_unsupported_findings", 1),
     ]);
     assert_eq!(work(&mut mesh, entry("one", "far", "a")), more);
     assert_eq!(summaries(&mesh)[&behind("far", "192.0.2.7")].capacity, Some(51));
     // Another account: the service as well, which lists it. The summary is sent as it was.
     let mut account = more;
-    account.extend([("services_sent", 1), ("service_conditions", 1), ("service_findings", 1)]);
+    account.extend([("services_sent", 1), ("service_conditions", 1)]);
     assert_eq!(work(&mut mesh, entry("one", "far", "b")), account);
     // A weight of 1 is what it had: nothing is summed up.
-    let nothing = BTreeMap::from([
-        ("entry_workloads", 1),
-        ("workload_entry_conditions", 1),
-        ("workload_entry_findings", 1),
-        ("workload_entry_require_findings", 1),
-        ("workloadentries_unsupported_findings", 1),
-    ]);
+    let nothing = BTreeMap::from([("entry_workloads", 1), ("workload_entry_conditions", 1)]);
     assert_eq!(work(&mut mesh, weighing("one", "far", "b", 1)), nothing);
 }

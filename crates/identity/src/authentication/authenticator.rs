@@ -12,7 +12,6 @@ use ca::token::ServiceAccountToken;
 use ca::{Caller, CertificateRenewal, Denial, Pods};
 use http::{HeaderMap, header};
 use rustls::pki_types::UnixTime;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -74,11 +73,6 @@ impl Authenticator {
             None => self.by_token(headers, connection).await,
         };
         outcome.inspect_err(|refused| self.count_unauthenticated(refused))
-    }
-
-    /// Tells whether an address has shown a valid token recently, and not too many that are not.
-    pub(super) fn knows(&self, address: IpAddr) -> bool {
-        self.token_limits.is_known(address, self.clock.monotonic())
     }
 
     /// Checks that the caller's pod is alive, because a token may outlive its pod. A certificate names no

@@ -18,7 +18,6 @@ use limits::{KeyedSemaphore, Limiter, Limits, Permit, Rate, truncated};
 use model::{Name, Str, rfc3339};
 use parking_lot::Mutex;
 use rustls::pki_types::UnixTime;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -179,11 +178,6 @@ impl Authorizer {
         connection: &Connection,
     ) -> Result<Authenticated, Refused> {
         self.authenticator.authenticate(headers, connection).await
-    }
-
-    /// Tells whether an address has shown a valid token recently, and not too many that are not.
-    pub fn knows(&self, address: IpAddr) -> bool {
-        self.authenticator.knows(address)
     }
 
     /// Returns whether the caller's account is that of ztunnels.

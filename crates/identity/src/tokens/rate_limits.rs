@@ -40,12 +40,6 @@ struct State {
     swept_at: Duration,
 }
 
-impl State {
-    fn has_shown_valid(&self, peer: &Peer, now: Duration) -> bool {
-        self.valid.get(peer).is_some_and(|at| !is_expired(*at, now))
-    }
-}
-
 /// Those without an address are one.
 fn peer(from: Option<IpAddr>) -> Peer {
     Peer::of(from.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)))
@@ -72,18 +66,9 @@ impl TokenRateLimits {
     pub fn may_review(&self, from: Option<IpAddr>, now: Duration) -> Result<(), Refill> {
         let (peer, state) = (peer(from), &mut *self.0.lock());
         state.failures.check(peer, now)?;
-        let limiter = if state.has_shown_valid(&peer, now) {
-            &mut state.authenticated
-        } else {
-            &mut state.unauthenticated
-        };
+        let valid = state.valid.get(&peer).is_some_and(|at| !is_expired(*at, now));
+        let limiter = if valid { &mut state.authenticated } else { &mut state.unauthenticated };
         limiter.take(peer, now)
-    }
-
-    /// Tells whether an address has shown a valid token recently, and not too many that are not.
-    pub fn is_known(&self, from: IpAddr, now: Duration) -> bool {
-        let (peer, state) = (Peer::of(from), &mut *self.0.lock());
-        state.has_shown_valid(&peer, now) && state.failures.check(peer, now).is_ok()
     }
 
     /// Records that a token of an address was invalid.
@@ -170,19 +155,6 @@ mod tests {
             let _ = limits.may_review(address(from), later);
         }
         assert!(limits.may_review(address(1), later).is_err());
-    }
-
-    #[test]
-    fn an_address_is_known_by_a_valid_token_until_it_shows_many_that_are_not() {
-        let limits = TokenRateLimits::new(NOW);
-        let [known, other] = [1, 2].map(|n| address(n).unwrap());
-        assert!(!limits.is_known(known, NOW));
-        limits.record_valid(Some(known), NOW);
-        assert!(limits.is_known(known, NOW) && !limits.is_known(other, NOW));
-        flood(&limits, Some(known), NOW);
-        assert!(!limits.is_known(known, NOW), "behind it there is somebody who forges");
-        assert!(limits.is_known(known, NOW + Duration::from_secs(1)));
-        assert!(!limits.is_known(known, NOW + AUTHENTICATED_FOR + Duration::from_secs(1)));
     }
 
     #[test]

@@ -176,11 +176,6 @@ impl ConnectionState {
         Ok(())
     }
 
-    /// Tells whether a caller on it was authenticated.
-    pub fn is_authenticated(&self) -> bool {
-        self.authenticated.is_cancelled()
-    }
-
     /// Returns when no caller is authenticated after this time.
     pub async fn unauthenticated_for(&self, limit: Duration) {
         if timeout(limit, self.authenticated.cancelled()).await.is_ok() {

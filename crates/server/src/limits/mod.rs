@@ -8,7 +8,6 @@ mod places;
 mod request_reader;
 mod slot;
 mod timeouts;
-mod turns;
 
 pub(crate) use bounds::RefusedCall;
 pub use bounds::{Bound, Bounds, Refusals};
@@ -19,4 +18,3 @@ pub(crate) use places::Places;
 pub(crate) use request_reader::{Request, RequestBudgets, RequestReader};
 pub(crate) use slot::{PeerSlots, Slot, peer_slots};
 pub use timeouts::Timeouts;
-pub(crate) use turns::{Turns, Waiter};

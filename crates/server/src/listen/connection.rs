@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::error::Error;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use http::Request;
@@ -17,7 +16,7 @@ use tracing::{debug, info};
 
 use super::control_frames::ControlFrameLimit;
 use super::stall::StallDetector;
-use crate::limits::{CloseReason, ConnectionState, Waiter};
+use crate::limits::{CloseReason, ConnectionState};
 use crate::service::Service;
 
 /// Most calls at once on a connection.
@@ -36,13 +35,11 @@ const MAX_PENDING_RESETS: usize = 32;
 const MAX_ERROR_RESETS: usize = 256;
 
 impl Service {
-    /// Serves one connection until it ends; new calls are refused once `drain` is cancelled. What is done for it before
-    /// its caller is known takes turns, where there is a `waiter`.
+    /// Serves one connection until it ends; new calls are refused once `drain` is cancelled.
     pub(super) async fn serve_connection<I>(
         &self,
         io: I,
         state: Arc<ConnectionState>,
-        waiter: Option<Waiter>,
         drain: CancellationToken,
     ) where
         I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -77,10 +74,9 @@ impl Service {
             .serve_connection(TokioIo::new(ControlFrameLimit::new(io, too_many_frames.clone())), calls);
         tokio::pin!(connection);
         let closed = self.closed();
-        let waiter = waiter.as_ref();
         // GOAWAY follows: what is open may end in order.
         let reason = tokio::select! {
-            ended = in_turns(waiter, &state, connection.as_mut()) => {
+            ended = connection.as_mut() => {
                 if let Err(error) = ended {
                     if too_many_frames.is_cancelled() || is_protocol_error(&error) {
                         closed.add(CloseReason::Http2);
@@ -122,18 +118,6 @@ impl Service {
             () = state.evicted() => debug!(?peer, "connection was evicted before it ended"),
             () = state.refused_at_end() => debug!(?peer, "connection was cut: its client goes on with calls"),
         }
-    }
-}
-
-/// Completes a future of a connection, in turns until its caller is known.
-async fn in_turns<F: Future>(
-    waiter: Option<&Waiter>,
-    state: &ConnectionState,
-    future: Pin<&mut F>,
-) -> F::Output {
-    match waiter {
-        Some(waiter) => waiter.take_turns(|| state.is_authenticated(), future).await,
-        None => future.await,
     }
 }
 

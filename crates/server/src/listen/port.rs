@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::io;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,9 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use crate::limits::{
-    Bound, CloseReason, ConnectionState, PeerSlots, Places, Slot, Turns, Waiter, peer_slots,
-};
+use crate::limits::{Bound, CloseReason, ConnectionState, PeerSlots, Places, Slot, peer_slots};
 use crate::service::Service;
 
 /// Pause after a failed accept, such as one for want of file descriptors.
@@ -40,8 +37,7 @@ impl Service {
         self.accept(listener, drain, move |stream, from, slot| {
             let (service, drain) = (service.clone(), until.clone());
             let port = Some((slot, Arc::clone(&places)));
-            let state = ConnectionState::new(from, port);
-            async move { service.serve_connection(stream, state, None, drain).await }
+            async move { service.serve_connection(stream, ConnectionState::new(from, port), drain).await }
         })
         .await
     }
@@ -58,17 +54,15 @@ impl Service {
     ) -> io::Result<()> {
         let handshakes = Arc::new(HandshakeRate::new(self.bounds.handshakes_of_address));
         let places = Arc::new(Places::of_clients(&self.bounds));
-        let turns = Turns::of_runtime();
         let (service, until) = (self.clone(), drain.clone());
         self.accept(listener, drain, move |stream, from, slot| {
             let (service, drain, tls) = (service.clone(), until.clone(), tls.clone());
             let (handshakes, places) = (Arc::clone(&handshakes), Arc::clone(&places));
-            let waiter = service.waiter(&from, &turns);
             async move {
-                let made = service.handshake(stream, from, &slot, &handshakes, waiter.as_ref(), tls).await;
+                let made = service.handshake(stream, from, &slot, &handshakes, tls).await;
                 let Some((stream, from)) = made else { return };
                 let state = ConnectionState::new(from, Some((slot, places)));
-                service.serve_connection(stream, state, waiter, drain).await;
+                service.serve_connection(stream, state, drain).await;
             }
         })
         .await
@@ -118,7 +112,7 @@ impl Service {
     where
         I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        self.serve_connection(io, ConnectionState::new(Connection::default(), None), None, drain).await;
+        self.serve_connection(io, ConnectionState::new(Connection::default(), None), drain).await;
     }
 
     /// Makes the TLS handshake of a new connection.
@@ -128,7 +122,6 @@ impl Service {
         from: Connection,
         slot: &Slot,
         handshakes: &HandshakeRate,
-        waiter: Option<&Waiter>,
         tls: TlsAcceptor,
     ) -> Option<(TlsStream<TcpStream>, Connection)> {
         let peer = from.address;
@@ -137,11 +130,7 @@ impl Service {
             if peer.is_some_and(|peer| !handshakes.may_begin(Peer::of(peer.ip()))) {
                 return Ok(None);
             }
-            let accept = pin!(tls.accept(stream));
-            match waiter {
-                Some(waiter) => waiter.take_turns(|| false, accept).await.map(Some),
-                None => accept.await.map(Some),
-            }
+            tls.accept(stream).await.map(Some)
         };
         let made = tokio::select! {
             made = timeout(self.timeouts.handshake, make) => made,
@@ -175,13 +164,6 @@ impl Service {
                 None
             }
         }
-    }
-
-    /// Returns as whom a connection waits for turns; `None` if it waits for none.
-    fn waiter(&self, from: &Connection, turns: &Turns) -> Option<Waiter> {
-        let address = from.address?.ip();
-        let is_known = self.authorizer.as_ref().is_some_and(|of| of.knows(address));
-        (!is_known).then(|| Waiter { turns: turns.clone(), peer: Peer::of(address) })
     }
 
     fn count_handshake(&self, outcome: &'static str) {
