@@ -16,7 +16,7 @@ const EVERYWHERE: &str = "everywhere";
 
 /// What is asked of the API server beside listing and watching what the mesh is made from. `NS` stands
 /// for the namespace of the release, `REV` for the revision.
-const FURTHER: [&str; 42] = [
+const FURTHER: [&str; 45] = [
     // who a token is of
     "create tokenreviews.authentication.k8s.io everywhere",
     "get /.well-known/openid-configuration",
