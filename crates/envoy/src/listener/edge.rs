@@ -178,14 +178,9 @@ impl Edge<'_> {
         FilterChain { name: name.to_owned(), ..chain }
     }
 
-    /// Returns the listener of a port; `None` without a chain. Chains have different names of TLS, or else there is one.
-    pub fn listener(&self, chains: Vec<FilterChain>, is_tls: bool, families: Families) -> Option<Listener> {
-        self.of_port(chains, is_tls, families)
-    }
-
     /// Returns the listener of QUIC of a port; `None` without a chain.
     pub fn quic(&self, chains: Vec<FilterChain>, families: Families) -> Option<Listener> {
-        let mut listener = self.of_port(chains, false, families)?;
+        let mut listener = self.listener(chains, false, families)?;
         let of_udp = |address: Option<Address>| address.map(udp);
         listener.address = of_udp(listener.address.take());
         for further in &mut listener.additional_addresses {
@@ -199,7 +194,8 @@ impl Edge<'_> {
         })
     }
 
-    fn of_port(&self, chains: Vec<FilterChain>, is_tls: bool, families: Families) -> Option<Listener> {
+    /// Returns the listener of a port; `None` without a chain. Chains have different names of TLS, or else there is one.
+    pub fn listener(&self, chains: Vec<FilterChain>, is_tls: bool, families: Families) -> Option<Listener> {
         if chains.is_empty() {
             return None;
         }

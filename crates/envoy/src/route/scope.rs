@@ -8,8 +8,8 @@ use proto::envoy::config::route::v3::scoped_route_configuration::{
     key::{Fragment, fragment},
 };
 use proto::envoy::config::route::v3::{
-    Route, RouteAction, RouteConfiguration, RouteMatch, ScopedRouteConfiguration, VirtualHost, route,
-    route_action, route_match,
+    HeaderMatcher, Route, RouteAction, RouteConfiguration, RouteMatch, ScopedRouteConfiguration, VirtualHost,
+    route, route_action, route_match,
 };
 
 use super::action::{self, LARGEST_BODY, Origin};
@@ -97,34 +97,31 @@ fn connect_route(address: IpAddr, of: &Connect<'_>) -> Route {
 
 /// Returns what leads CONNECTs to an authority, or to any, to a listener; what decides about them knows them by an address.
 fn to_listener(of: &Connect<'_>, authority: Option<&str>, to: Option<SocketAddr>) -> Route {
-    let action = terminated(of.listener);
-    let connect = route_match::PathSpecifier::ConnectMatcher(route_match::ConnectMatcher {});
     let authority = authority.map(|authority| matching::exactly(":authority", authority));
     let policies = of.policies.filter(|_| of.requests.is_none()).zip(to);
     Route {
-        name: of.requests.unwrap_or(of.listener).to_owned(),
-        r#match: Some(RouteMatch {
-            path_specifier: Some(connect),
-            headers: authority.into_iter().collect(),
-            ..RouteMatch::default()
-        }),
         typed_per_filter_config: policies.map(|(of, to)| of.per_route(At::Connect(to))).unwrap_or_default(),
-        action: Some(route::Action::Route(action)),
-        ..Route::default()
+        ..terminated(of.requests.unwrap_or(of.listener), authority.into_iter().collect(), of.listener)
     }
 }
 
-/// Returns what ends a CONNECT, and sends what is in it to a cluster.
-fn terminated(cluster: &str) -> RouteAction {
+/// Returns the route, by this name, that ends CONNECTs with such headers, and sends what is in them to a cluster.
+fn terminated(name: &str, headers: Vec<HeaderMatcher>, cluster: &str) -> Route {
+    let connect = route_match::PathSpecifier::ConnectMatcher(route_match::ConnectMatcher {});
     let upgrade = UpgradeConfig {
         upgrade_type: "CONNECT".to_owned(),
         connect_config: Some(upgrade_config::ConnectConfig {}),
     };
-    RouteAction {
-        cluster_specifier: Some(route_action::ClusterSpecifier::Cluster(cluster.to_owned())),
-        timeout: Some(seconds(0)),
-        upgrade_configs: vec![upgrade],
-        ..RouteAction::default()
+    Route {
+        name: name.to_owned(),
+        r#match: Some(RouteMatch { path_specifier: Some(connect), headers, ..RouteMatch::default() }),
+        action: Some(route::Action::Route(RouteAction {
+            cluster_specifier: Some(route_action::ClusterSpecifier::Cluster(cluster.to_owned())),
+            timeout: Some(seconds(0)),
+            upgrade_configs: vec![upgrade],
+            ..RouteAction::default()
+        })),
+        ..Route::default()
     }
 }
 
@@ -155,17 +152,7 @@ pub(crate) fn passed(host: &str, ways: &[Way]) -> ScopedRouteConfiguration {
         let to = |source: Option<&str>, cluster: &str| {
             let authority = matching::exactly(":authority", &format!("{host}:{}", way.port));
             let source = source.map(|source| matching::exactly(SOURCE, source));
-            let connect = route_match::PathSpecifier::ConnectMatcher(route_match::ConnectMatcher {});
-            Route {
-                name: cluster.to_owned(),
-                r#match: Some(RouteMatch {
-                    path_specifier: Some(connect),
-                    headers: std::iter::once(authority).chain(source).collect(),
-                    ..RouteMatch::default()
-                }),
-                action: Some(route::Action::Route(terminated(cluster))),
-                ..Route::default()
-            }
+            terminated(cluster, std::iter::once(authority).chain(source).collect(), cluster)
         };
         if !way.is_behind {
             return vec![to(None, &way.pods)];
