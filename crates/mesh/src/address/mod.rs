@@ -191,6 +191,11 @@ impl Allocator {
     /// Takes note of an entry as it is now.
     pub fn put(&mut self, request: AddressRequest) {
         let name = request.entry.clone();
+        // One that comes again before its status does has what it was given: it is not in doubt again.
+        if self.entries.get(&name).is_some_and(|entry| entry.request == request) {
+            self.dirty.insert((request.created, name));
+            return;
+        }
         let old = self.take(&name);
         let given = by_host(old.as_ref().map(|e| e.kept.as_slice()).unwrap_or_default());
         let held = by_host(&request.held);

@@ -147,6 +147,21 @@ fn of_two_entries_with_one_address_the_older_keeps_it() {
 }
 
 #[test]
+fn an_address_that_was_lost_is_told_once_while_the_status_still_has_it() {
+    let mut allocator = Allocator::default();
+    let held = [("x.test", "240.240.0.7"), ("x.test", "2001:2::7")];
+    let of = |name, created| holding(request(name, created, &["x.test"]), &held);
+    allocator.put(of("a", 1));
+    allocator.put(of("b", 2));
+    let (first, problems) = allocator.assign();
+    assert_eq!((first.len(), problems.len()), (1, 2));
+    // Both come again before the status is written, and are given the same.
+    allocator.put(of("b", 2));
+    allocator.put(of("a", 1));
+    assert_eq!(allocator.assign(), (first, Vec::new()));
+}
+
+#[test]
 fn networks_that_users_wrote_are_left_alone() {
     let mut allocator = Allocator::default();
     allocator.put(fixed("low", 1, "240.240.0.0/17"));
