@@ -12,11 +12,17 @@ use std::sync::Arc;
 pub struct Cx<'a> {
     pub(crate) core: &'a Core,
     reads: RefCell<Vec<Dep>>,
+    /// The name of the memo that is computed, if it is one.
+    pub(crate) memo: Option<&'static str>,
 }
 
 impl<'a> Cx<'a> {
     pub(crate) fn new(core: &'a Core) -> Self {
-        Self { core, reads: RefCell::new(core.spare.take()) }
+        Self { core, reads: RefCell::new(core.spare.take()), memo: None }
+    }
+
+    pub(crate) fn of_memo(core: &'a Core, name: &'static str) -> Self {
+        Self { memo: Some(name), ..Self::new(core) }
     }
 
     pub(crate) fn into_reads(self) -> Vec<Dep> {

@@ -1,14 +1,17 @@
 //! Extensions: filters that run what authors write.
 
 use mesh::extension::ExtensionRules;
-use model::facts::{ExtensionCode, ExtensionPhase, WasmModule};
+use model::facts::{BodyMode, ExtensionCode, ExtensionPhase, Processor, WasmModule};
 use model::{Name as ObjectName, Str};
 use prost::{Message, Name};
 use prost_types::Any;
 use proto::envoy::any;
 use proto::envoy::config::core::v3::{
-    AsyncDataSource, DataSource, HttpUri, RemoteDataSource, async_data_source, data_source, http_uri,
+    AsyncDataSource, DataSource, GrpcService, HttpUri, RemoteDataSource, async_data_source, data_source,
+    grpc_service, http_uri,
 };
+use proto::envoy::extensions::filters::http::ext_proc::v3::processing_mode::{BodySendMode, HeaderSendMode};
+use proto::envoy::extensions::filters::http::ext_proc::v3::{ExternalProcessor, ProcessingMode};
 use proto::envoy::extensions::filters::http::lua::v3::Lua;
 use proto::envoy::extensions::filters::http::wasm::v3::Wasm;
 use proto::envoy::extensions::filters::network::http_connection_manager::v3::{HttpFilter, http_filter};
@@ -18,7 +21,7 @@ use proto::envoy::extensions::wasm::v3::{
 use std::sync::Arc;
 
 use crate::key::ModuleKey;
-use crate::message::seconds;
+use crate::message::{changes_of_others, duration, seconds};
 
 /// How long a module may take to be fetched, in seconds.
 const TIMEOUT: i64 = 30;
@@ -28,6 +31,8 @@ const TIMEOUT: i64 = 30;
 pub(crate) struct Running {
     pub name: ObjectName,
     pub rules: Arc<ExtensionRules>,
+    /// The cluster of the service that a processor is, with what it is called there; `None` where it cannot be reached.
+    pub processor: Option<(String, String)>,
 }
 
 /// Returns the filters of a phase, in order.
@@ -39,13 +44,45 @@ impl Running {
     /// Returns the filter; `None` for one that cannot run and is to be passed by.
     fn filter(&self) -> Option<HttpFilter> {
         let name = mesh::extension::extension_name(self.rules.kind, &self.name);
-        match &self.rules.code {
-            None if self.rules.fails_open => None,
-            None => Some(filter(&name, &lua(&refusing(&name)))),
-            Some(ExtensionCode::Lua(script)) => Some(filter(&name, &lua(&guarded(&name, script)))),
-            Some(ExtensionCode::Wasm(module)) => {
+        match (&self.rules.code, &self.processor) {
+            (Ok(ExtensionCode::Lua(script)), _) => Some(filter(&name, &lua(&guarded(&name, script)))),
+            (Ok(ExtensionCode::Wasm(module)), _) => {
                 Some(filter(&name, &Wasm { config: Some(self.plugin(&name, module)) }))
             }
+            (Ok(ExtensionCode::Processor(of)), Some(at)) => Some(filter(&name, &self.external(of, at))),
+            _ if self.rules.fails_open => None,
+            _ => Some(filter(&name, &lua(&refusing(&name)))),
+        }
+    }
+
+    fn external(&self, of: &Processor, (cluster, authority): &(String, String)) -> ExternalProcessor {
+        let target = grpc_service::EnvoyGrpc { cluster_name: cluster.clone(), authority: authority.clone() };
+        let headers =
+            |are_seen: bool| if are_seen { HeaderSendMode::Send } else { HeaderSendMode::Skip }.into();
+        let body = |mode: BodyMode| {
+            let mode = match mode {
+                BodyMode::None => BodySendMode::None,
+                BodyMode::Streamed => BodySendMode::Streamed,
+                BodyMode::Buffered => BodySendMode::Buffered,
+                BodyMode::BufferedPartial => BodySendMode::BufferedPartial,
+                BodyMode::FullDuplex => BodySendMode::FullDuplexStreamed,
+            };
+            mode.into()
+        };
+        ExternalProcessor {
+            grpc_service: Some(GrpcService {
+                target_specifier: Some(grpc_service::TargetSpecifier::EnvoyGrpc(target)),
+                ..GrpcService::default()
+            }),
+            failure_mode_allow: self.rules.fails_open,
+            processing_mode: Some(ProcessingMode {
+                request_header_mode: headers(of.sees_request_headers),
+                response_header_mode: headers(of.sees_response_headers),
+                request_body_mode: body(of.request_body),
+                response_body_mode: body(of.response_body),
+            }),
+            message_timeout: of.timeout.map(duration),
+            mutation_rules: Some(changes_of_others()),
         }
     }
 

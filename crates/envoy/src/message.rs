@@ -3,6 +3,7 @@
 use prost::{Message, Name};
 use proto::envoy::any;
 use proto::envoy::config::cluster::v3::cluster::DnsLookupFamily;
+use proto::envoy::config::common::mutation_rules::v3::HeaderMutationRules;
 use proto::envoy::config::core::v3::{
     Address, AggregatedConfigSource, ApiVersion, ConfigSource, DataSource, EnvoyInternalAddress, Pipe,
     SocketAddress, SubstitutionFormatString, TransportSocket, address, config_source, data_source,
@@ -13,6 +14,8 @@ use proto::envoy::extensions::common::dynamic_forward_proxy::v3::DnsCacheConfig;
 use proto::envoy::extensions::filters::listener::original_dst::v3::OriginalDst;
 use proto::envoy::r#type::v3::{FractionalPercent, fractional_percent};
 use std::time::Duration;
+
+use crate::matcher::regex;
 
 pub(crate) fn socket_address(ip: &str, port: u16) -> Address {
     let port = socket_address::PortSpecifier::PortValue(port.into());
@@ -52,6 +55,15 @@ pub(crate) fn ads() -> ConfigSource {
         initial_fetch_timeout: None,
         resource_api_version: ApiVersion::V3.into(),
         config_source_specifier: Some(config_source::ConfigSourceSpecifier::Ads(AggregatedConfigSource {})),
+    }
+}
+
+/// Returns which headers whoever is asked about requests may change: any but those that have a meaning within proxies.
+pub(crate) fn changes_of_others() -> HeaderMutationRules {
+    HeaderMutationRules {
+        allow_all_routing: Some(true),
+        allow_envoy: Some(true),
+        disallow_expression: Some(regex("x-pilothouse-.*")),
     }
 }
 

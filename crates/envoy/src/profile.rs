@@ -39,7 +39,7 @@ impl ProfileKey {
 }
 
 /// What listeners of a profile have.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Profile {
     /// What is logged, counted and traced.
     pub reporting: Reporting,

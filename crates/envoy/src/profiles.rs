@@ -113,7 +113,14 @@ impl Profiles {
             wanted: b.memo("wanted_profiles", |_, _: &ProfileKey| Some(())),
             modules: b.memo("wanted_modules", |_, _: &(Name, ModuleKey)| Some(())),
             traced: b.memo("traced_profiles", move |cx, (key, side): &(ProfileKey, TrafficMode)| {
-                sources.profile(cx, key, *side).reporting.tracer.map(|_| ())
+                // Without clusters: who makes something of the answer asks for them.
+                let sink = |name: &Str| {
+                    sources.sink_by(cx, name, |of, port| {
+                        let is_there = sources.routes.has_provider(cx, &key.gateway, &backend(of, port)?);
+                        is_there.then(String::new)
+                    })
+                };
+                sources.with_sinks(cx, key, *side, sink).reporting.tracer.map(|_| ())
             }),
         }
     }
@@ -219,7 +226,7 @@ impl Profiles {
         let mut profile = self.sources.profile(cx, key, side);
         profile.extensions = self.sources.running(cx, key, side, port);
         for of in &profile.extensions {
-            if let Some(ExtensionCode::Wasm(module)) = &of.rules.code {
+            if let Ok(ExtensionCode::Wasm(module)) = &of.rules.code {
                 cx.memo(self.modules, &(key.gateway.clone(), ModuleKey::of(module)));
             }
         }
@@ -252,9 +259,14 @@ impl Sources {
         let of_gateway = of_gateway.iter().flat_map(|all| all.iter());
         let of_gateway = of_gateway.filter(|of| self.runs(cx, of, side, port));
         let all: BTreeSet<&(usize, Name)> = of_gateway.chain(&key.extensions).collect();
-        let rules = all
-            .into_iter()
-            .filter_map(|of| Some(Running { name: of.1.clone(), rules: self.extension(cx, of)? }));
+        let rules = all.into_iter().filter_map(|of| {
+            let rules = self.extension(cx, of)?;
+            let processor = match &rules.code {
+                Ok(ExtensionCode::Processor(of)) => self.provider(cx, &key.gateway, &of.service, of.port),
+                _ => None,
+            };
+            Some(Running { name: of.1.clone(), rules, processor })
+        });
         let mut running: Vec<Running> = rules.collect();
         running.sort_by_key(|of| {
             (of.rules.phase, Reverse(of.rules.priority), of.rules.created, of.name.clone(), of.rules.kind)
@@ -303,20 +315,42 @@ impl Sources {
                 mesh_id,
             })
         });
-        Profile { reporting: Reporting { logs, metrics: all.metrics, tracer }, extensions: Vec::new() }
+        let label_sets = self.settings.label_sets;
+        let reporting = Reporting { logs, metrics: all.metrics, label_sets, tracer };
+        Profile { reporting, extensions: Vec::new() }
     }
 
     /// Returns a provider and the cluster by which a gateway sends to it; `None` where it cannot be used.
     fn sink(self, cx: &Cx<'_>, gateway: &Name, name: &Str) -> Option<(Arc<SinkAt>, Option<String>)> {
+        self.sink_by(cx, name, |service, port| Some(self.provider(cx, gateway, service, port)?.0))
+    }
+
+    /// Returns a provider and the cluster that `cluster` has of its service and port.
+    fn sink_by(
+        self,
+        cx: &Cx<'_>,
+        name: &Str,
+        cluster: impl Fn(&Str, u16) -> Option<String>,
+    ) -> Option<(Arc<SinkAt>, Option<String>)> {
         let resolved: Arc<ResolvedSink> = cx.memo(self.sinks, name)?;
         let at = resolved.as_ref().as_ref().ok()?;
         let Some((service, port)) = &at.service else { return Some((Arc::clone(at), None)) };
-        let (ns, hostname) = service.split_once('/')?;
-        let to =
-            Backend { ns: Ns::own(ns), hostname: hostname.into(), port: Some(*port), subset: Str::new() };
-        let cluster = self.routes.provider(cx, gateway, &to)?;
-        Some((Arc::clone(at), Some(cluster)))
+        Some((Arc::clone(at), Some(cluster(service, *port)?)))
     }
+
+    /// Returns the cluster by which a gateway reaches a service, `NAMESPACE/HOSTNAME`, and what the service is called
+    /// there; `None` where it cannot.
+    fn provider(self, cx: &Cx<'_>, gateway: &Name, service: &Str, port: u16) -> Option<(String, String)> {
+        let to = backend(service, port)?;
+        let cluster = self.routes.provider(cx, gateway, &to)?;
+        Some((cluster, format!("{}:{port}", to.hostname)))
+    }
+}
+
+/// Returns a port of a service, `NAMESPACE/HOSTNAME`.
+fn backend(service: &Str, port: u16) -> Option<Backend> {
+    let (ns, hostname) = service.split_once('/')?;
+    Some(Backend { ns: Ns::own(ns), hostname: hostname.into(), port: Some(port), subset: Str::new() })
 }
 
 /// Returns the oldest that is for a target.

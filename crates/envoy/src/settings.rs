@@ -12,6 +12,8 @@ pub(crate) struct Settings {
     gateway_topology: Table<(), GatewayTopology>,
     trust_domain: Table<(), TrustDomain>,
     trust_domains: Table<(), Vec<TrustDomain>>,
+    /// How many combinations of labels are counted.
+    pub label_sets: u32,
 }
 
 impl Settings {
@@ -30,6 +32,7 @@ impl Settings {
                     trust.iter().flat_map(|trust| std::iter::once(&trust.trust_domain).chain(&trust.aliases));
                 all.cloned().collect()
             }),
+            label_sets: mesh.metric_label_sets,
         }
     }
 

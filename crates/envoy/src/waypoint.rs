@@ -148,7 +148,7 @@ fn declare_of_every(
     let by_name = destinations.is_multi_network;
     let fixed = b.memo("listeners_of_every_waypoint", move |cx, families: &Families| {
         let everywhere = Name::new("", "");
-        let profile = profiles.of_gateway(cx, &everywhere, TrafficMode::Server);
+        let profile = profiles.without_services(cx, &everywhere);
         Some(of_every(cx, settings, (*families, by_name), &profile))
     });
     let listeners = b.expand("waypoint_listeners", destinations.waypoints, move |cx, waypoint, ()| {

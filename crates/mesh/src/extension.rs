@@ -4,10 +4,11 @@
 //! gateway's own namespace, or of the root namespace; a tenant has none at the gateway of another.
 
 use engine::{Builder, Cx, Table};
-use model::facts::{Extension, ExtensionCode, ExtensionPhase, Meta, TrafficSelector};
+use model::facts::{Extension, ExtensionCode, ExtensionPhase, Ignored, Meta, Processor, TrafficSelector};
 use model::{Diagnostic, Kind, Name, Ns, ObjectRef, Severity, Str};
 use output::Outputs;
 
+use crate::authorizer::Directory;
 use crate::policy::{Fault, PolicyTarget, targets};
 
 /// What an extension is, and of what.
@@ -25,8 +26,8 @@ pub struct ExtensionRules {
     pub priority: i32,
     /// Which traffic it is for: one of them is enough; empty for all.
     pub matches: Vec<TrafficSelector>,
-    /// What runs; `None` if nothing can.
-    pub code: Option<ExtensionCode>,
+    /// What runs, a processor by the name of its service as a resource; or why nothing can.
+    pub code: Result<ExtensionCode, Ignored>,
     /// Whether requests pass where it cannot run.
     pub fails_open: bool,
 }
@@ -61,7 +62,7 @@ pub(crate) fn declare(
     b: &mut Builder,
     out: &mut Outputs,
     (kind, objects, names): (Kind, Table<Name, Extension>, Names),
-    root_namespace: Table<(), Ns>,
+    (root_namespace, directory): (Table<(), Ns>, Directory),
     in_scope: impl Fn(&Cx<'_>, &Meta) -> bool + Send + 'static,
 ) -> Extensions {
     let rules = b.derive(names.rules, objects, move |cx, name, of| {
@@ -81,12 +82,12 @@ pub(crate) fn declare(
             phase: of.phase,
             priority: of.priority,
             matches: of.matches.clone(),
-            code: of.code.as_ref().ok().cloned(),
+            code: of.code.clone().and_then(|code| resolved(cx, directory, code)),
             fails_open: of.fails_open,
         })
     });
-    let faults = b.derive(names.faults, rules, move |cx, name, _| {
-        let diagnostic = found(kind, name, &*cx.get(objects, name)?)?;
+    let faults = b.derive(names.faults, rules, move |cx, name, rules| {
+        let diagnostic = found(kind, name, &*cx.get(objects, name)?, rules)?;
         let is_for_nobody = diagnostic.code == code::SELECTED;
         Some(Fault {
             status: false,
@@ -95,14 +96,25 @@ pub(crate) fn declare(
         })
     });
     let all = |_: &Name, _: &_| true;
-    out.diagnostics_where(b, names.findings, rules, all, move |cx, name, _| {
-        found(kind, name, &*cx.get(objects, name)?)
+    out.diagnostics_where(b, names.findings, rules, all, move |cx, name, rules| {
+        found(kind, name, &*cx.get(objects, name)?, rules)
     });
     Extensions { kind, objects, rules, faults }
 }
 
+/// Returns what runs with the service that a processor is.
+fn resolved(cx: &Cx<'_>, directory: Directory, code: ExtensionCode) -> Result<ExtensionCode, Ignored> {
+    let ExtensionCode::Processor(of) = code else { return Ok(code) };
+    let service = directory.find(cx, &of.service, of.port, true).map_err(|why| Ignored {
+        field: "spec.extProc.service".to_owned(),
+        message: format!("{why}: it cannot run"),
+        help: "name a service of the mesh by its whole hostname, and a port of gRPC",
+    })?;
+    Ok(ExtensionCode::Processor(Processor { service, ..of }))
+}
+
 /// Returns what is wrong with an extension.
-fn found(kind: Kind, name: &Name, of: &Extension) -> Option<Diagnostic> {
+fn found(kind: Kind, name: &Name, of: &Extension, rules: &ExtensionRules) -> Option<Diagnostic> {
     let told = |code, severity, field: &str, message: String, help: &str| Diagnostic {
         code,
         severity,
@@ -117,7 +129,7 @@ fn found(kind: Kind, name: &Name, of: &Extension) -> Option<Diagnostic> {
         let help = "name gateways and services in spec.targetRefs";
         return Some(told(code::SELECTED, Severity::Warning, "spec.selector", message, help));
     }
-    let why = of.code.as_ref().err()?;
+    let why = rules.code.as_ref().err()?;
     let effect =
         if of.fails_open { "requests pass without it" } else { "requests that it is for are refused" };
     let message = format!("{}; {effect}", why.message);

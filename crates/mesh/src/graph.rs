@@ -63,6 +63,8 @@ pub struct Tables {
     pub path_normalization: Table<(), PathNormalization>,
     /// What Envoys write of requests and streams; `None` for nothing.
     pub access_log: Table<(), Option<AccessLog>>,
+    /// How many combinations of labels an Envoy counts by.
+    pub metric_label_sets: u32,
     /// What each `WasmPlugin` and each `TrafficExtension` is.
     pub extensions: [Table<Name, ExtensionRules>; 2],
     /// What each `Telemetry` says.
@@ -216,7 +218,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
     ];
     let extensions = extensions.map(|of| {
         let ours = ours.clone();
-        extension::declare(b, out, of, settings.root_namespace, move |cx, meta| {
+        extension::declare(b, out, of, (settings.root_namespace, directory), move |cx, meta| {
             cx.memo(namespaces, &meta.name.ns).is_some_and(|view| view.in_scope) && ours(meta)
         })
     });
@@ -386,6 +388,7 @@ pub fn declare(b: &mut Builder, out: &mut Outputs, options: &Options) -> Tables 
         wanted_keys: tokens.wanted,
         path_normalization: settings.path_normalization,
         access_log: settings.access_log,
+        metric_label_sets: options.metric_label_sets,
         extensions: extensions.map(|of| of.rules),
         telemetries,
         telemetry_sinks,

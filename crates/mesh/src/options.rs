@@ -92,6 +92,8 @@ pub struct Options {
     pub configures_waypoints: bool,
     /// Whether all workloads are on one machine, so that waypoints may send to loopback addresses.
     pub is_one_machine: bool,
+    /// How many combinations of labels an Envoy counts by; beyond, nothing new is counted.
+    pub metric_label_sets: u32,
     /// What gateways are deployed with; `None` where somebody else deploys them.
     pub proxies: Option<ProxyOptions>,
 }
@@ -116,6 +118,7 @@ impl Default for Options {
             gateway_api: false,
             configures_waypoints: false,
             is_one_machine: false,
+            metric_label_sets: 20_000,
             proxies: None,
         }
     }

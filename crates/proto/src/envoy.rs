@@ -160,6 +160,11 @@ pub mod extensions {
                     include!("gen/envoy.extensions.filters.http.ext_authz.v3.rs");
                 }
             }
+            pub mod ext_proc {
+                pub mod v3 {
+                    include!("gen/envoy.extensions.filters.http.ext_proc.v3.rs");
+                }
+            }
             pub mod jwt_authn {
                 pub mod v3 {
                     include!("gen/envoy.extensions.filters.http.jwt_authn.v3.rs");

@@ -101,6 +101,9 @@ pub struct MeshArgs {
     /// Namespaces whose Gateways may declare gateways of other networks, besides the system namespace; `*` for all
     #[arg(long, value_name = "NAMES", env = "PILOTHOUSE_NETWORK_GATEWAY_NAMESPACES", value_delimiter = ',')]
     pub network_gateway_namespaces: Vec<String>,
+    /// How many combinations of labels an Envoy counts by: beyond, nothing new is counted
+    #[arg(long, value_name = "NUMBER", env = "PILOTHOUSE_METRIC_LABEL_SETS", default_value_t = 20_000)]
+    pub metric_label_sets: u32,
 }
 
 impl MeshArgs {
@@ -139,6 +142,7 @@ impl MeshArgs {
             gateway_api: true,
             configures_waypoints: self.configures_waypoints(),
             is_one_machine: of_folders,
+            metric_label_sets: self.metric_label_sets,
             proxies: self.deploys_gateways(of_folders).then(|| mesh::ProxyOptions {
                 envoy_image: self.envoy_image.clone(),
                 pilothouse_image: self.pilothouse_image.clone(),

@@ -24,6 +24,7 @@ mod localities;
 mod networks;
 mod peers;
 mod policy;
+mod processor;
 mod proxy;
 mod random;
 mod refusals;

@@ -10,7 +10,7 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use serde::Deserialize;
 use serde_yaml::{Mapping, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -39,6 +39,7 @@ struct CaseOptions {
     gateway_api: Option<bool>,
     configures_waypoints: Option<bool>,
     is_one_machine: Option<bool>,
+    metric_label_sets: Option<u32>,
     /// Whether gateways are deployed.
     deployed: Option<bool>,
 }
@@ -64,6 +65,7 @@ impl CaseOptions {
             gateway_api: self.gateway_api.unwrap_or(default.gateway_api),
             configures_waypoints: self.configures_waypoints.unwrap_or(default.configures_waypoints),
             is_one_machine: self.is_one_machine.unwrap_or(default.is_one_machine),
+            metric_label_sets: self.metric_label_sets.unwrap_or(default.metric_label_sets),
             proxies: self.deployed.unwrap_or_default().then(ProxyOptions::default),
         }
     }
@@ -142,7 +144,8 @@ impl Input {
             ];
             let parts: Vec<&str> =
                 parts.into_iter().filter(|(_, differ)| *differ).map(|(of, _)| of).collect();
-            (!parts.is_empty()).then(|| format!("other {}", parts.join(", ")))
+            (!parts.is_empty())
+                .then(|| format!("other {} {:?}", parts.join(", "), other_resources(&mesh, expected)))
         };
         let mut orders = vec![("reversed".to_owned(), self.events.iter().rev().cloned().collect())];
         for seed in 0..SEEDS {
@@ -162,6 +165,16 @@ impl Input {
         differ.extend(in_order.map(|of| format!("in order, one by one: {of}")));
         differ
     }
+}
+
+/// Returns the names of resources that one has and the other has not, or otherwise.
+fn other_resources(one: &Plane, other: &Plane) -> BTreeSet<String> {
+    let (ones, others) = (one.resources(), other.resources());
+    let only = |these: &[plane::ResourceChange], those: &[plane::ResourceChange]| {
+        let only = these.iter().filter(|of| !those.contains(of));
+        only.map(|of| format!("{:?} {}", of.scope, of.name)).collect::<BTreeSet<_>>()
+    };
+    only(&ones, &others).into_iter().chain(only(&others, &ones)).collect()
 }
 
 /// Returns a ConfigMap that has defaults of a class of gateways.

@@ -101,7 +101,7 @@ impl<K: Key, V: Row> MemoStage<K, V> {
 
     fn recompute(&self, core: &Core, slot: u32) {
         let Some(key) = self.rows.borrow().get(slot).map(|(k, _)| k.clone()) else { return };
-        let cx = Cx::new(core);
+        let cx = Cx::of_memo(core, self.name);
         let value = (self.compute)(&cx, &key).map(|value| self.maker.make(value));
         self.recomputed.set(self.recomputed.get() + 1);
         let reads = cx.into_reads();
@@ -147,8 +147,17 @@ impl<K: Key, V: Row> MemoStage<K, V> {
 
 impl Cx<'_> {
     /// Returns the memo under `key`, computing it if nobody has read it yet.
+    ///
+    /// # Panics
+    /// In debug builds, when a memo reads one whose rows in use are a table: see [`crate::Builder::in_use`].
     pub fn memo<K: Key, V: Row>(&self, memo: Memo<K, V>, key: &K) -> Option<Arc<V>> {
         let stage: &MemoStage<K, V> = downcast(self.core.stages[memo.stage as usize].table())?;
+        debug_assert!(
+            self.memo.is_none() || stage.follower.is_none(),
+            "memo {} reads {}, whose rows in use are a table",
+            self.memo.unwrap_or_default(),
+            stage.name
+        );
         let (dep, value) = stage.read(self.core, key);
         self.note(dep);
         value

@@ -6,7 +6,6 @@
 use mesh::policy::{Asked, WaypointAction};
 use model::Str;
 use model::facts::{AuthorizerProtocol, HttpAuthorizer};
-use proto::envoy::config::common::mutation_rules::v3::HeaderMutationRules;
 use proto::envoy::config::core::v3::{
     ApiVersion, GrpcService, HeaderValue, HttpUri, TypedExtensionConfig, grpc_service, http_uri,
 };
@@ -23,8 +22,8 @@ use proto::envoy::r#type::v3::HttpStatus;
 use std::time::Duration;
 
 use super::slot;
-use crate::matcher::{exact, like, prefix, regex, suffix};
-use crate::message::duration;
+use crate::matcher::{exact, like, prefix, suffix};
+use crate::message::{changes_of_others, duration};
 
 /// How names of rules begin that somebody is asked about.
 const RULES: &str = "istio-ext-authz-";
@@ -32,8 +31,6 @@ const RULES: &str = "istio-ext-authz-";
 const TIMEOUT: Duration = Duration::from_secs(600);
 /// Where the filter of access control tells which rule matches.
 const METADATA: &str = "envoy.filters.http.rbac";
-/// Headers that no answer changes: they have a meaning within proxies.
-const OWN_HEADERS: &str = "x-pilothouse-.*";
 
 /// Somebody who is asked at a port, and the cluster that leads there.
 #[derive(Clone, PartialEq, Debug)]
@@ -107,11 +104,7 @@ impl Authority {
                 }),
             }),
             allowed_headers: headers,
-            decoder_header_mutation_rules: Some(HeaderMutationRules {
-                allow_all_routing: Some(true),
-                allow_envoy: Some(true),
-                disallow_expression: Some(regex(OWN_HEADERS)),
-            }),
+            decoder_header_mutation_rules: Some(changes_of_others()),
         }
     }
 }

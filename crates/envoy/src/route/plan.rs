@@ -174,10 +174,12 @@ impl Sources {
 
     /// Returns the cluster of a provider that a gateway asks; `None` where there is none, or its port is not said.
     pub fn provider(&self, cx: &Cx<'_>, gateway: &Name, to: &Backend) -> Option<String> {
-        let Backend { ns, hostname, port, subset } = to;
-        let (client, layer, payload) = (&gateway.ns, Layer::Http, Payload::Unknown);
-        let to = To { client, ns, hostname, port: (*port)?, subset, layer, payload };
-        self.upstreams.find(cx, gateway, to).map(|found| found.cluster)
+        self.upstreams.find(cx, gateway, to_provider(gateway, to)?).map(|found| found.cluster)
+    }
+
+    /// Tells whether a gateway can ask a provider, without a cluster for that.
+    pub fn has_provider(&self, cx: &Cx<'_>, gateway: &Name, to: &Backend) -> bool {
+        to_provider(gateway, to).is_some_and(|to| self.upstreams.key(cx, gateway, to).is_some())
     }
 
     /// Returns a backend of a rule: the namespace that wrote the rule is the one that sends.
@@ -188,4 +190,10 @@ impl Sources {
         let to = To { client, ns, hostname, port: port.unwrap_or(by.port), subset, layer, payload };
         self.upstreams.find(cx, by.gateway, to)
     }
+}
+
+fn to_provider<'a>(gateway: &'a Name, to: &'a Backend) -> Option<To<'a>> {
+    let Backend { ns, hostname, port, subset } = to;
+    let (client, layer, payload) = (&gateway.ns, Layer::Http, Payload::Unknown);
+    Some(To { client, ns, hostname, port: (*port)?, subset, layer, payload })
 }

@@ -70,13 +70,13 @@ enum Of {
 
 /// Returns what is told of requests.
 pub(crate) fn of_requests(of: &Reporting) -> Vec<AccessLog> {
-    let metrics = of.metrics.as_ref().and_then(metrics::of_requests);
+    let metrics = of.metrics.as_ref().and_then(|rules| metrics::of_requests(rules, of.label_sets));
     metrics.into_iter().chain(of.logs.iter().filter_map(|log| written(log, Of::Requests, None))).collect()
 }
 
 /// Returns what is told of streams.
 pub(crate) fn of_streams(of: &Reporting) -> Vec<AccessLog> {
-    let metrics = of.metrics.iter().flat_map(metrics::of_streams);
+    let metrics = of.metrics.iter().flat_map(|rules| metrics::of_streams(rules, of.label_sets));
     metrics.chain(of.logs.iter().filter_map(|log| written(log, Of::Streams, None))).collect()
 }
 

@@ -33,8 +33,6 @@ pub(crate) fn metadata(key: &str, text: String) -> (String, Struct) {
 
 /// What metrics are called before anything else. All loggers share what they count.
 const PREFIX: &str = "istio";
-/// Callers say who they are: who says something else each time must not take all memory.
-const LABEL_SETS: u32 = 20_000;
 
 const RESPONSE_FLAGS: (&str, &str) = ("response_flags", "%RESPONSE_FLAGS%");
 
@@ -133,10 +131,12 @@ fn stat(name: &str, own: &[(&str, &str)], changes: Option<&Tags>) -> Option<Stat
     Some(Stat { name: name.to_owned(), tags: first.into_iter().chain(tags).collect() })
 }
 
-fn config(counters: Vec<Counter>, histograms: Vec<Histogram>) -> Config {
+/// Callers say who they are: who says something else each time must not take all memory. So no more than `label_sets`
+/// combinations are counted.
+fn config(label_sets: u32, counters: Vec<Counter>, histograms: Vec<Histogram>) -> Config {
     let scope = Scope {
-        max_counters: Some(2 * LABEL_SETS),
-        max_histograms: Some(3 * LABEL_SETS),
+        max_counters: Some(label_sets.saturating_mul(2)),
+        max_histograms: Some(label_sets.saturating_mul(3)),
         prefix: PREFIX.to_owned(),
         sharing_name: PREFIX.to_owned(),
     };
@@ -157,7 +157,7 @@ pub(super) fn logger<M: Message + Name>(
 }
 
 /// Returns what counts requests; `None` where nothing does.
-pub(super) fn of_requests(rules: &MetricRules) -> Option<AccessLog> {
+pub(super) fn of_requests(rules: &MetricRules, label_sets: u32) -> Option<AccessLog> {
     let own = [
         ("grpc_response_status", "%GRPC_STATUS_NUMBER%"),
         ("response_code", "%RESPONSE_CODE%"),
@@ -181,11 +181,11 @@ pub(super) fn of_requests(rules: &MetricRules) -> Option<AccessLog> {
     let (counters, histograms): (Vec<_>, Vec<_>) =
         (total.into_iter().collect(), histograms.into_iter().flatten().collect());
     let is_any = !(counters.is_empty() && histograms.is_empty());
-    is_any.then(|| logger("stats", &config(counters, histograms), None))
+    is_any.then(|| logger("stats", &config(label_sets, counters, histograms), None))
 }
 
 /// Returns what counts streams: when they are open, and when they are closed.
-pub(super) fn of_streams(rules: &MetricRules) -> Vec<AccessLog> {
+pub(super) fn of_streams(rules: &MetricRules, label_sets: u32) -> Vec<AccessLog> {
     let own = [RESPONSE_FLAGS];
     let counter = |metric: Metric, name: &str, value: Option<&str>| {
         let is_counted = !rules.disabled.contains(&metric);
@@ -199,7 +199,7 @@ pub(super) fn of_streams(rules: &MetricRules) -> Vec<AccessLog> {
         let types = LogTypeFilter { types: vec![of.into()] };
         let filter = AccessLogFilter { filter_specifier: Some(FilterSpecifier::LogTypeFilter(types)) };
         let is_any = !counters.is_empty();
-        is_any.then(|| logger("stats", &config(counters, Vec::new()), Some(filter)))
+        is_any.then(|| logger("stats", &config(label_sets, counters, Vec::new()), Some(filter)))
     };
     let opened = counter(Metric::TcpOpenedConnections, "tcp_connections_opened_total", None);
     let closed = [

@@ -11,14 +11,10 @@ pub(crate) struct Reporting {
     pub logs: Vec<Log>,
     /// What of metrics is otherwise than by default; `None` where nothing is counted.
     pub metrics: Option<MetricRules>,
+    /// By how many combinations of labels is counted, in all that an Envoy counts.
+    pub label_sets: u32,
     /// Where spans go, if there are any.
     pub tracer: Option<Tracer>,
-}
-
-impl Default for Reporting {
-    fn default() -> Self {
-        Self { logs: Vec::new(), metrics: Some(MetricRules::default()), tracer: None }
-    }
 }
 
 impl Reporting {

@@ -198,6 +198,14 @@ impl Upstreams {
 
     /// Returns an upstream of a gateway; `None` where there is no such port.
     pub fn find(self, cx: &Cx<'_>, gateway: &Name, to: To<'_>) -> Option<Found> {
+        let (key, path) = self.key(cx, gateway, to)?;
+        // Read so that there is such a cluster.
+        cx.memo(self.wanted, &key);
+        Some(Found { cluster: key.name(), path })
+    }
+
+    /// Returns the key of the cluster that [`find`](Self::find) finds, which is not there for that.
+    pub fn key(self, cx: &Cx<'_>, gateway: &Name, to: To<'_>) -> Option<(ClusterKey, PortPath)> {
         let service = shared(&format!("{}/{}", &**to.ns, to.hostname));
         let destination = self.destinations.get(cx, &service)?;
         let (_, protocol) = destination.ports.iter().find(|(port, _)| *port == to.port)?;
@@ -221,9 +229,7 @@ impl Upstreams {
         if to.payload != Payload::Unknown && cx.get(self.edges, gateway).is_some() {
             key.payload = self.payload(cx, &key, to.payload);
         }
-        // Read so that there is such a cluster.
-        cx.memo(self.wanted, &key);
-        Some(Found { cluster: key.name(), path })
+        Some((key, path))
     }
 
     /// Returns what payload to an upstream, if the way there is another one for that.

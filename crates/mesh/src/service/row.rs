@@ -7,7 +7,7 @@ use output::{Encoded, Outputs, Rank, Resource};
 use proto::ResourceType;
 use proto::workload::{self, load_balancing};
 
-use super::view::{is_sent, ports, resource_name};
+use super::view::{hostname, is_sent, ports, resource_name};
 use crate::capabilities::VISIBILITY;
 use crate::encode::{self, ip_bytes};
 use crate::labels::{INGRESS_LABEL, UseWaypoint, annotated};
@@ -157,7 +157,7 @@ fn encode(
     workload::Service {
         name: name.name.to_string(),
         namespace: name.ns.to_string(),
-        hostname: format!("{}.{}.svc.{suffix}", name.name, name.ns),
+        hostname: hostname(name, suffix),
         addresses: service
             .cluster_ips
             .iter()

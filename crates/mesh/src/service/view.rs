@@ -120,7 +120,13 @@ pub(crate) fn is_sent(service: &Service, view: &NamespaceView) -> bool {
 
 /// Returns the name of a service's resource.
 pub(crate) fn resource_name(name: &Name, suffix: &str) -> Str {
-    Str::from(format!("{}/{}.{}.svc.{suffix}", name.ns, name.name, name.ns))
+    // Not formatted: it is made for each service of a waypoint that moves.
+    Str::from([&*name.ns, "/", &name.name, ".", &name.ns, ".svc.", suffix].concat())
+}
+
+/// Returns the host by which a service is reached.
+pub(crate) fn hostname(name: &Name, suffix: &str) -> String {
+    [&*name.name, ".", &name.ns, ".svc.", suffix].concat()
 }
 
 fn sent_ports(service: &Service) -> impl Iterator<Item = &ServicePort> {

@@ -288,26 +288,27 @@ fn bound(
             condition(false, reason, message)
         }
         Ok(Some(waypoint)) => {
-            let mut message = format!("Successfully attached to waypoint {waypoint}");
-            if let Some((meta, view, canary)) = service {
+            // Put together at once: each service of a waypoint that moves has it made anew.
+            let waypoint = waypoint.to_string();
+            let mut message = vec!["Successfully attached to waypoint ", &waypoint];
+            let unattached = service.and_then(|(.., canary)| canary).map(|error| error.condition().1);
+            if let Some((meta, view, _)) = service {
                 let is_set = meta.labels.get(INGRESS_LABEL).or(view.ingress_use_waypoint.as_ref()).is_some();
                 if ingress(&meta.labels, view) {
-                    message.push_str(". Ingress traffic will traverse the waypoint");
+                    message.push(". Ingress traffic will traverse the waypoint");
                 } else if is_set {
-                    message.push_str(
+                    message.push(
                         ". Ingress traffic is not using the waypoint, set the istio.io/ingress-use-waypoint label to true if desired.",
                     );
                 }
-                if let Some(error) = canary {
-                    message.push_str(". Canary waypoint not attached: ");
-                    message.push_str(&error.condition().1);
-                }
             }
-            if let Some(why_not) = why_not {
-                message.push_str(". The waypoint ");
-                message.push_str(&why_not);
+            if let Some(unattached) = &unattached {
+                message.extend([". Canary waypoint not attached: ", unattached]);
             }
-            condition(true, "WaypointAccepted", message)
+            if let Some(why_not) = &why_not {
+                message.extend([". The waypoint ", why_not]);
+            }
+            condition(true, "WaypointAccepted", message.concat())
         }
     }
 }

@@ -28,10 +28,8 @@ pub(super) fn why_not(
 /// Returns why a waypoint is not programmed by this control plane.
 pub(super) fn of_waypoint(cx: &Cx<'_>, binder: &Binder, waypoint: &Name) -> Option<String> {
     let waypoint = cx.get(binder.waypoints, waypoint)?;
-    waypoint
-        .unprogrammed
-        .as_ref()
-        .map(|why| format!("is not programmed by this control plane: {}", why.reason()))
+    let why = waypoint.unprogrammed.as_ref()?;
+    Some(["is not programmed by this control plane: ", &why.reason()].concat())
 }
 
 /// Declares what is told of the waypoints that services are bound to.

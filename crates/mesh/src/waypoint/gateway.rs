@@ -4,6 +4,7 @@ use engine::{Builder, Cx, Index, Memo, Table};
 use model::facts::{AllowedNamespaces, Gateway, GatewayAddress, GatewayClass, Node, Pod};
 use model::{Name, Ns, Str, shared};
 use proto::workload::{self, application_tunnel, gateway_address};
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use super::instance::{GATEWAY_NAME_LABEL, Instance, Location, is_live};
@@ -97,17 +98,17 @@ impl Unprogrammed {
     }
 
     /// Returns it in words, to follow a colon.
-    pub fn reason(&self) -> String {
+    pub fn reason(&self) -> Cow<'static, str> {
         match self {
-            Self::TurnedOff => "this control plane configures no waypoints".to_owned(),
+            Self::TurnedOff => "this control plane configures no waypoints".into(),
             Self::NotOurs { class, controller: Some(controller) } => {
-                format!("its class {class:?} is of controller {controller:?}")
+                format!("its class {class:?} is of controller {controller:?}").into()
             }
-            Self::NotOurs { class, controller: None } => format!("there is no GatewayClass {class:?}"),
+            Self::NotOurs { class, controller: None } => format!("there is no GatewayClass {class:?}").into(),
             Self::OfRevision(name) if name.is_empty() => {
-                "it names no revision (istio.io/rev), and is that of the default one".to_owned()
+                "it names no revision (istio.io/rev), and is that of the default one".into()
             }
-            Self::OfRevision(name) => format!("it is that of revision {name:?} (istio.io/rev)"),
+            Self::OfRevision(name) => format!("it is that of revision {name:?} (istio.io/rev)").into(),
         }
     }
 }

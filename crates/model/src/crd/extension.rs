@@ -53,7 +53,7 @@ pub struct WasmPluginSpec {
     pub plugin_type: Option<ModuleType>,
 }
 
-/// A module or script that handles requests.
+/// A module, a script or a service that handles requests.
 #[derive(JsonSchema, Clone, PartialEq, Debug, Default)]
 #[schemars(rename_all = "camelCase", extend("x-kubernetes-validations" = [
     {
@@ -61,8 +61,8 @@ pub struct WasmPluginSpec {
         "message": "give at most one of selector and targetRefs"
     },
     {
-        "rule": "has(self.wasm) != has(self.lua)",
-        "message": "give one of wasm and lua"
+        "rule": "[has(self.wasm), has(self.lua), has(self.extProc)].filter(given, given).size() == 1",
+        "message": "give one of wasm, lua and extProc"
     }
 ]))]
 pub struct TrafficExtensionSpec {
@@ -83,6 +83,68 @@ pub struct TrafficExtensionSpec {
     pub wasm: Option<ModuleSpec>,
     /// A script in Lua.
     pub lua: Option<LuaSpec>,
+    /// A service that requests and answers are shown to, by gRPC (Envoy's `ext_proc`). Of Pilothouse alone.
+    pub ext_proc: Option<ProcessorSpec>,
+}
+
+/// A service that sees requests and answers, and changes them.
+#[derive(JsonSchema, Clone, PartialEq, Debug)]
+#[schemars(rename_all = "camelCase")]
+pub struct ProcessorSpec {
+    /// The hostname of the service, perhaps after its namespace and a slash.
+    #[schemars(length(min = 1, max = 317))]
+    pub service: String,
+    /// The port of the service, one of gRPC.
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: u16,
+    /// How long it may take for each message: 200ms unless said.
+    pub timeout: Option<String>,
+    /// Whether it sees the headers of requests.
+    pub request_headers: Option<HeaderMode>,
+    /// Whether it sees the headers of answers.
+    pub response_headers: Option<HeaderMode>,
+    /// How it sees the body of requests.
+    pub request_body: Option<BodyModeName>,
+    /// How it sees the body of answers.
+    pub response_body: Option<BodyModeName>,
+    /// What becomes of requests where it does not answer.
+    pub fail_strategy: Option<ProcessorFailStrategy>,
+}
+
+/// Whether headers are shown.
+#[derive(JsonSchema, Clone, Copy, PartialEq, Eq, Debug)]
+#[schemars(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum HeaderMode {
+    /// they are, the default
+    Send,
+    /// they are not
+    Skip,
+}
+
+/// How a body is shown.
+#[derive(JsonSchema, Clone, Copy, PartialEq, Eq, Debug)]
+#[schemars(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum BodyModeName {
+    /// not, the default
+    None,
+    /// piece by piece
+    Streamed,
+    /// as a whole
+    Buffered,
+    /// as much of it as Envoy keeps
+    BufferedPartial,
+    /// piece by piece, answered in pieces of its own
+    FullDuplexStreamed,
+}
+
+/// What becomes of requests where a processor does not answer.
+#[derive(JsonSchema, Clone, Copy, PartialEq, Eq, Debug)]
+#[schemars(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum ProcessorFailStrategy {
+    /// they are refused, the default
+    FailClose,
+    /// they pass
+    FailOpen,
 }
 
 /// A module of WebAssembly.

@@ -38,9 +38,9 @@ pub use destination_rule::{
     TrafficPolicy, TunnelSettings, UpgradePolicy, WarmupSettings, Weight, ZoneAwareLoadBalancer,
 };
 pub use extension::{
-    AnyObject, ExtensionMatch, ExtensionMode, ExtensionPhaseName, ExtensionPort, LuaSpec, ModuleFailStrategy,
-    ModuleSpec, ModuleType, ModuleVariable, ModuleVariableSource, ModuleVm, PluginPhase, PullPolicy,
-    TrafficExtensionSpec, WasmPluginSpec,
+    AnyObject, BodyModeName, ExtensionMatch, ExtensionMode, ExtensionPhaseName, ExtensionPort, HeaderMode,
+    LuaSpec, ModuleFailStrategy, ModuleSpec, ModuleType, ModuleVariable, ModuleVariableSource, ModuleVm,
+    PluginPhase, ProcessorFailStrategy, ProcessorSpec, PullPolicy, TrafficExtensionSpec, WasmPluginSpec,
 };
 pub use peer_authentication::{MutualTls, MutualTlsMode, PeerAuthenticationSpec};
 pub use request_authentication::{

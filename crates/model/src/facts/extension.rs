@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::{Ignored, Meta, PolicyTargetRef, TrafficMode};
 use crate::Str;
 
@@ -60,6 +62,43 @@ pub enum ExtensionCode {
     Lua(Str),
     /// A module of WebAssembly.
     Wasm(WasmModule),
+    /// A service that requests and answers are shown to.
+    Processor(Processor),
+}
+
+/// A service that sees requests and answers, and changes them (`extProc`, which is of Pilothouse alone).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Processor {
+    /// `service`: its hostname, perhaps after a namespace and a slash.
+    pub service: Str,
+    /// `port` of the service.
+    pub port: u16,
+    /// `timeout`: how long it may take for each message; `None` if not said.
+    pub timeout: Option<Duration>,
+    /// `requestHeaders` is not `SKIP`.
+    pub sees_request_headers: bool,
+    /// `responseHeaders` is not `SKIP`.
+    pub sees_response_headers: bool,
+    /// `requestBody`.
+    pub request_body: BodyMode,
+    /// `responseBody`.
+    pub response_body: BodyMode,
+}
+
+/// How a body is shown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum BodyMode {
+    /// `NONE`: not.
+    #[default]
+    None,
+    /// `STREAMED`: piece by piece.
+    Streamed,
+    /// `BUFFERED`: as a whole; requests that are larger than what Envoy keeps are refused.
+    Buffered,
+    /// `BUFFERED_PARTIAL`: as much of it as Envoy keeps.
+    BufferedPartial,
+    /// `FULL_DUPLEX_STREAMED`: piece by piece, answered in pieces of the processor's own.
+    FullDuplex,
 }
 
 /// A module of WebAssembly that is fetched.

@@ -47,7 +47,9 @@ pub use destination_rule::{
     OutlierDetection, PortPolicy, RetryBudget, Subset, TcpKeepalive, TlsMode, TrafficPolicy, Warmup,
 };
 pub use endpoint_slice::{AddressType, Endpoint, EndpointPort, EndpointSlice, EndpointTarget};
-pub use extension::{Extension, ExtensionCode, ExtensionPhase, TrafficSelector, WasmModule};
+pub use extension::{
+    BodyMode, Extension, ExtensionCode, ExtensionPhase, Processor, TrafficSelector, WasmModule,
+};
 pub use filter::{
     Abort, BackendReference, Cors, DirectResponse, Fault, Filter, HeaderChanges, Mirror, PathChange,
     Redirect, Rewrite, Share,

@@ -81,6 +81,8 @@ pub(super) const TRAFFIC_EXTENSION: &[Line] = &[
     Read("spec", "selector.matchLabels.* phase priority match[].mode match[].ports[].number lua.inlineCode"),
     Within("spec.targetRefs[]", TARGET),
     Within("spec.wasm", MODULE),
+    Read("spec.extProc", "service port timeout failStrategy"),
+    Read("spec.extProc", "requestHeaders responseHeaders requestBody responseBody"),
     Outside("status", "", WRITTEN),
 ];
 

@@ -1,5 +1,6 @@
 //! `TrafficExtension` and `WasmPlugin`.
 
+use super::duration::duration;
 use super::enumeration::Enumeration;
 use super::metadata::Metadata;
 use super::number::ProtoPort;
@@ -8,12 +9,14 @@ use super::selector::WorkloadSelector;
 use super::text::{Text, or_empty};
 use super::{code, read, wrong::Wrong};
 use crate::facts::{
-    Extension, ExtensionCode, ExtensionPhase, Ignored, TrafficMode, TrafficSelector, WasmModule,
+    BodyMode, Extension, ExtensionCode, ExtensionPhase, Ignored, Processor, TrafficMode, TrafficSelector,
+    WasmModule,
 };
 use crate::{Kind, Str, shared};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::net::IpAddr;
+use std::time::Duration;
 
 #[derive(Deserialize)]
 #[serde(expecting = "an object", bound(deserialize = "S: Deserialize<'de>"))]
@@ -37,6 +40,8 @@ struct ExtensionSpec<'a> {
     wasm: Option<WasmManifest<'a>>,
     #[serde(borrow)]
     lua: Option<LuaManifest<'a>>,
+    #[serde(borrow)]
+    ext_proc: Option<ProcessorManifest<'a>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -84,6 +89,21 @@ struct PortManifest {
 struct LuaManifest<'a> {
     #[serde(borrow, alias = "inline_code")]
     inline_code: Option<Text<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", expecting = "an object")]
+struct ProcessorManifest<'a> {
+    #[serde(borrow)]
+    service: Option<Text<'a>>,
+    port: Option<ProtoPort>,
+    #[serde(borrow)]
+    timeout: Option<Text<'a>>,
+    request_headers: Option<Enumeration>,
+    response_headers: Option<Enumeration>,
+    request_body: Option<Enumeration>,
+    response_body: Option<Enumeration>,
+    fail_strategy: Option<Enumeration>,
 }
 
 #[derive(Deserialize, Default)]
@@ -144,6 +164,19 @@ const STRATEGIES: &[(&str, i64, (bool, bool))] =
 const ARE_STREAMS: &[(&str, i64, bool)] =
     &[("UNSPECIFIED_PLUGIN_TYPE", 0, false), ("HTTP", 1, false), ("NETWORK", 2, true)];
 
+const ARE_SENT: &[(&str, i64, bool)] = &[("SEND", 0, true), ("SKIP", 1, false)];
+
+const BODIES: &[(&str, i64, BodyMode)] = &[
+    ("NONE", 0, BodyMode::None),
+    ("STREAMED", 1, BodyMode::Streamed),
+    ("BUFFERED", 2, BodyMode::Buffered),
+    ("BUFFERED_PARTIAL", 3, BodyMode::BufferedPartial),
+    ("FULL_DUPLEX_STREAMED", 4, BodyMode::FullDuplex),
+];
+
+/// The longest that a processor may take for a message.
+const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
+
 const IS_OF_HOST: &[(&str, i64, bool)] = &[("INLINE", 0, false), ("HOST", 1, true)];
 
 /// The longest script, in bytes, as its API has it.
@@ -157,11 +190,12 @@ pub(super) fn parse(json: &[u8]) -> Result<Extension, Wrong> {
     let Manifest { metadata, spec } = read::manifest::<Manifest<'_, ExtensionSpec<'_>>>(json)?;
     let spec = spec.unwrap_or_default();
     let refs = TargetRefs { target_refs: spec.target_refs, target_ref: None };
-    let (code, fails_open) = match (spec.wasm, spec.lua) {
-        (Some(wasm), None) => wasm.lower("spec.wasm")?,
-        (None, Some(lua)) => (lua.lower(), false),
+    let (code, fails_open) = match (spec.wasm, spec.lua, spec.ext_proc) {
+        (Some(wasm), None, None) => wasm.lower("spec.wasm")?,
+        (None, Some(lua), None) => (lua.lower(), false),
+        (None, None, Some(processor)) => processor.lower("spec.extProc")?,
         _ => {
-            let message = "it has not exactly one of wasm and lua".to_owned();
+            let message = "it has not exactly one of wasm, lua and extProc".to_owned();
             (Err(Ignored { field: "spec".to_owned(), message, help: "write one of them" }), false)
         }
     };
@@ -235,6 +269,49 @@ impl LuaManifest<'_> {
         }
         // Not shared: a text of its own, and long.
         Ok(ExtensionCode::Lua(Str::from(script)))
+    }
+}
+
+impl ProcessorManifest<'_> {
+    /// Returns the processor, and whether requests pass where it does not answer.
+    fn lower(self, at: &str) -> Result<(Code, bool), Wrong> {
+        let is_sent = |of: &Option<Enumeration>, field: &str| {
+            let pick = |of: &Enumeration| of.pick(ARE_SENT, code::FIELD, format!("{at}.{field}"));
+            of.as_ref().map(pick).transpose().map(|sent| sent.unwrap_or(true))
+        };
+        let body = |of: &Option<Enumeration>, field: &str| {
+            let pick = |of: &Enumeration| of.pick(BODIES, code::FIELD, format!("{at}.{field}"));
+            of.as_ref().map(pick).transpose().map(Option::unwrap_or_default)
+        };
+        let pick = |of: &Enumeration| of.pick(STRATEGIES, code::FIELD, format!("{at}.failStrategy"));
+        let (fails_open, is_reloaded) =
+            self.fail_strategy.as_ref().map(pick).transpose()?.unwrap_or_default();
+        let processor = Processor {
+            service: shared(&or_empty(&self.service).to_ascii_lowercase()),
+            port: self.port.map(|port| port.port()).unwrap_or_default(),
+            timeout: self.timeout.as_ref().and_then(|text| duration(text.as_ref())),
+            sees_request_headers: is_sent(&self.request_headers, "requestHeaders")?,
+            sees_response_headers: is_sent(&self.response_headers, "responseHeaders")?,
+            request_body: body(&self.request_body, "requestBody")?,
+            response_body: body(&self.response_body, "responseBody")?,
+        };
+        let refused = |field: &str, message: &str, help: &'static str| {
+            let message = format!("{message}: it cannot run");
+            Err(Ignored { field: format!("{at}.{field}"), message, help })
+        };
+        let is_time = |of: Duration| of >= Duration::from_millis(1) && of <= MAX_TIMEOUT;
+        let code = if processor.service.is_empty() {
+            refused("service", "nobody is named", "write the hostname of a service")
+        } else if processor.port == 0 {
+            refused("port", "it is no port", "write the port of the service, from 1 to 65535")
+        } else if self.timeout.is_some() && !processor.timeout.is_some_and(is_time) {
+            refused("timeout", "it is no time from 1ms to 1h", "write one such as 200ms")
+        } else if is_reloaded {
+            refused("failStrategy", "a service is not started again", "write FAIL_CLOSE or FAIL_OPEN")
+        } else {
+            Ok(ExtensionCode::Processor(processor))
+        };
+        Ok((code, fails_open))
     }
 }
 
