@@ -327,6 +327,10 @@ pub struct BoundArgs {
     #[arg(long, value_name = "TIME", env = "PILOTHOUSE_READ_DEADLINE", default_value = "30s",
         value_parser = some_time)]
     pub read_deadline: Duration,
+    /// How old a connection becomes, a tenth more or less, so that clients come to be spread over the replicas; 0 for any age
+    #[arg(long, value_name = "TIME", env = "PILOTHOUSE_CONNECTION_AGE", default_value = "30m",
+        value_parser = duration)]
+    pub connection_age: Duration,
 }
 
 impl BoundArgs {
@@ -342,7 +346,8 @@ impl BoundArgs {
 
     /// Returns how long clients are waited for.
     pub fn timeouts(&self) -> Timeouts {
-        Timeouts { read: self.read_deadline, ..Timeouts::default() }
+        let age = Some(self.connection_age).filter(|age| !age.is_zero());
+        Timeouts { read: self.read_deadline, age, ..Timeouts::default() }
     }
 }
 

@@ -223,6 +223,28 @@ fn a_client_that_answers_pings_and_does_not_read_loses_its_connection() {
 }
 
 #[test]
+fn an_old_connection_is_ended_in_order_with_its_stream() {
+    run(async {
+        let timeouts = Timeouts { age: Some(SHORT), ..Timeouts::default() };
+        let server = Server::with(1, Bounds::default(), timeouts).await;
+        let mut old = Http2::connect(server.dial().await, 65_535).await;
+        let (_requests, mut answer) = old.stream().await;
+        answer.data().await.unwrap().unwrap();
+        server.has_ended_one(CloseReason::Aged).await;
+        while let Some(data) = answer.data().await {
+            data.unwrap();
+        }
+        // A clean end, upon which clients connect again without delay.
+        let trailers = answer.trailers().await.unwrap().unwrap();
+        assert_eq!(trailers["grpc-status"], "0");
+        old.ended().await;
+        let mut new = Http2::connect(server.dial().await, 65_535).await;
+        let (_requests, mut answer) = new.stream().await;
+        answer.data().await.unwrap().unwrap();
+    });
+}
+
+#[test]
 fn floods_of_control_frames_end_when_the_client_does_not_read() {
     run(async {
         let server = Server::start(1).await;

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Why the server closed a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CloseReason {
+    /// It was there for as long as connections are: its client connects again, perhaps to another replica.
+    Aged,
     /// Its place was given to another connection: a newer one of the same client, or one of a client with fewer.
     Evicted,
     /// It broke rules of HTTP/2, or did what floods do.
@@ -21,12 +23,13 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Evicted, Self::Http2, Self::Idle, Self::NoCall, Self::Refused, Self::Unread];
+    pub const ALL: [Self; 7] =
+        [Self::Aged, Self::Evicted, Self::Http2, Self::Idle, Self::NoCall, Self::Refused, Self::Unread];
 
     /// Returns its name, for metrics.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Aged => "aged",
             Self::Evicted => "evicted",
             Self::Http2 => "http2",
             Self::Idle => "idle",

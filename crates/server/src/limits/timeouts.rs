@@ -21,6 +21,8 @@ pub struct Timeouts {
     pub read: Duration,
     /// For the end of open calls, when the server stops.
     pub drain: Duration,
+    /// How old a connection becomes, a tenth more or less; `None` for any age. Clients are spread over the replicas by it.
+    pub age: Option<Duration>,
 }
 
 impl Default for Timeouts {
@@ -34,6 +36,7 @@ impl Default for Timeouts {
             keepalive_timeout: Duration::from_secs(10),
             read: Duration::from_secs(30),
             drain: Duration::from_secs(5),
+            age: None,
         }
     }
 }

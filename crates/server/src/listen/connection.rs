@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::error::Error;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Request;
 use hyper::body::Incoming;
@@ -10,7 +11,7 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
@@ -29,6 +30,9 @@ const STREAM_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
 /// What the transport buffers of a response that its client does not read yet, in bytes for each call.
 const SEND_BUFFER: usize = 256 * 1024;
+/// How long calls go on after GOAWAY on a connection that has become old: when they end, the client already knows that the
+/// next ones are for another connection.
+const NOTICE: Duration = Duration::from_millis(500);
 /// Streams that a client resets before they are taken: more end the connection.
 const MAX_PENDING_RESETS: usize = 32;
 /// Streams that are reset for errors of the client: more end the connection.
@@ -46,6 +50,7 @@ impl Service {
     {
         let peer = state.connection.address;
         let timeouts = self.timeouts;
+        let drain = drain.child_token();
         let (stalls, too_many_frames) = (Arc::new(StallDetector::default()), CancellationToken::new());
         let calls = {
             let (service, drain) = (self.clone(), drain.clone());
@@ -102,6 +107,7 @@ impl Service {
             }
             () = state.too_many_refused() => Some(CloseReason::Refused),
             () = state.idle_for(timeouts.idle) => Some(CloseReason::Idle),
+            () = aged(timeouts.age) => Some(CloseReason::Aged),
             // The streams see the same token and end by themselves.
             () = drain.cancelled() => None,
         };
@@ -109,6 +115,13 @@ impl Service {
             closed.add(reason);
         }
         connection.as_mut().graceful_shutdown();
+        if reason == Some(CloseReason::Aged) {
+            if timeout(NOTICE, connection.as_mut()).await.is_ok() {
+                return debug!(?peer, "connection ended at its age");
+            }
+            // Its streams end in order, as when the server stops.
+            drain.cancel();
+        }
         tokio::select! {
             ended = timeout(timeouts.drain, connection) => match ended {
                 Ok(Ok(())) => {}
@@ -118,6 +131,15 @@ impl Service {
             () = state.evicted() => debug!(?peer, "connection was evicted before it ended"),
             () = state.refused_at_end() => debug!(?peer, "connection was cut: its client goes on with calls"),
         }
+    }
+}
+
+/// Waits until a connection has become old: connections that began together do not end together.
+async fn aged(age: Option<Duration>) {
+    let age = age.map(|age| age.mul_f64(rand::random_range(0.9..1.1)));
+    match age {
+        Some(age) => sleep(age).await,
+        None => std::future::pending().await,
     }
 }
 
