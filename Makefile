@@ -18,8 +18,9 @@ help: ## Show the targets
 build: ## Build the release binary, target/release/pilothouse
 	$(CARGO) build --locked --release -p pilothouse-cli
 
-install: ## Build the release binary into cargo's folder of binaries (~/.cargo/bin), or PREFIX/bin
+install: ## Build the release binary, also as a plugin of kubectl, into cargo's folder of binaries (~/.cargo/bin), or PREFIX/bin
 	$(CARGO) install --locked --path crates/cli $(if $(PREFIX),--root $(PREFIX))
+	ln -sf pilothouse $(if $(PREFIX),$(PREFIX),$${CARGO_HOME:-$$HOME/.cargo})/bin/kubectl-pilothouse
 
 run: ## Build and serve the bookinfo example from its folder
 	$(CARGO) run --locked -p pilothouse-cli -- serve --from $(EXAMPLE)

@@ -5,8 +5,10 @@ mod bootstrap;
 mod cert;
 mod dump;
 mod grpc;
+mod man;
 mod monitoring;
 mod output;
+mod plugin;
 mod serve;
 mod table;
 mod token;
@@ -47,6 +49,8 @@ enum Command {
     Bootstrap(Box<bootstrap::BootstrapArgs>),
     /// Print the version of this command, and of a control plane
     Version(version::VersionArgs),
+    /// Print the manual, or write a page for each command
+    Man(man::ManArgs),
     /// Print what completes this command's arguments in a shell
     #[command(after_help = "\
 For this shell alone:   source <(pilothouse completions bash)
@@ -61,7 +65,11 @@ For every new one:      pilothouse completions bash > ~/.local/share/bash-comple
 }
 
 fn main() -> ExitCode {
-    let matches = Cli::command().get_matches();
+    let mut command = Cli::command();
+    if plugin::is_plugin() {
+        command = command.bin_name("kubectl pilothouse");
+    }
+    let matches = command.get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     // Where a value comes from, which the arguments do not tell.
     let sources = matches.subcommand().map(|(_, sources)| sources).unwrap_or(&matches);
@@ -73,6 +81,7 @@ fn main() -> ExitCode {
         Command::Cert(command) => cert::run(&command).map(|()| ExitCode::SUCCESS),
         Command::Bootstrap(args) => bootstrap::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Version(args) => version::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Man(args) => man::run(&args, Cli::command()).map(|()| ExitCode::SUCCESS),
         Command::Completions { shell } => completions(shell).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {

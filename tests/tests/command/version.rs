@@ -1,4 +1,4 @@
-//! `pilothouse version` and `pilothouse completions`.
+//! `pilothouse version`, `pilothouse completions`, `pilothouse man`, and the command as a plugin of kubectl.
 
 use super::{Server, bookinfo, run};
 use anyhow::ensure;
@@ -66,5 +66,26 @@ async fn shells_are_told_how_to_complete() -> anyhow::Result<()> {
         tokio::process::Command::new("bash").arg("-c").arg(format!("{script}\n{words}")).output().await?;
     let completed = String::from_utf8(shell.stdout)?;
     assert_eq!(completed.trim(), "services status", "{}", String::from_utf8_lossy(&shell.stderr));
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_manual_has_a_page_for_each_command() -> anyhow::Result<()> {
+    let output = run(["man"]).await?;
+    let page = String::from_utf8(output.stdout)?;
+    ensure!(
+        output.status.success() && page.starts_with(".ie") && page.contains("pilothouse\\-dump"),
+        "{page}"
+    );
+    let dir = tempfile::tempdir()?;
+    let output = run(["man", "--dir", dir.path().to_str().unwrap_or_default()]).await?;
+    ensure!(output.status.success());
+    for name in ["pilothouse", "pilothouse-serve", "pilothouse-cert-request"] {
+        let page = std::fs::read_to_string(dir.path().join(format!("{name}.1")))?;
+        assert!(page.contains("SYNOPSIS"), "{name}: {page}");
+    }
+    let output = run(["man", "--dir", "/nowhere"]).await?;
+    let errors = String::from_utf8(output.stderr)?;
+    assert!(!output.status.success() && errors.contains("/nowhere") && errors.contains("--dir"), "{errors}");
     Ok(())
 }
