@@ -19,6 +19,8 @@ use tokio::time::timeout;
 
 #[path = "command/certificates.rs"]
 mod certificates;
+#[path = "command/compare.rs"]
+mod compare;
 #[path = "command/example.rs"]
 mod example;
 #[path = "command/findings.rs"]

@@ -1,14 +1,14 @@
 //! `pilothouse dump`: what clients are told, for people and for programs.
 
 mod config;
-mod document;
+pub mod document;
 mod folders;
 mod listings;
 mod pages;
 mod query;
 mod resources;
 mod rules;
-mod server;
+pub mod server;
 mod tables;
 mod view;
 
@@ -26,7 +26,7 @@ use runtime::config::MeshArgs;
 use runtime::kinds::kind_of;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use view::View;
+pub use view::View;
 
 /// Most namespaces that are listed where a person may have meant one of them.
 const NAMED: usize = 10;

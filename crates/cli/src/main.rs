@@ -3,6 +3,7 @@
 mod address;
 mod bootstrap;
 mod cert;
+mod compare;
 mod dump;
 mod grpc;
 mod man;
@@ -37,6 +38,8 @@ enum Command {
     Serve(Box<ServeArgs>),
     /// Print the mesh: of a running control plane, or of folders of manifests
     Dump(Box<dump::DumpArgs>),
+    /// Compare what two control planes tell ztunnels of one mesh
+    Compare(Box<compare::CompareArgs>),
     /// Manage waypoints of a cluster
     #[command(subcommand)]
     Waypoint(waypoint::WaypointCommand),
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
     let done = match cli.command {
         Command::Serve(args) => serve::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Dump(args) => dump::run(&args, sources),
+        Command::Compare(args) => compare::run(&args),
         Command::Waypoint(command) => waypoint::run(&command),
         Command::Token(args) => token::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Cert(command) => cert::run(&command).map(|()| ExitCode::SUCCESS),
