@@ -118,6 +118,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("plane", &["identity", "delta made_from summary", "lib"]),
+    ("admission", &["codes", "judge review"]),
     (
         "cluster",
         &[
@@ -145,7 +146,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "runtime",
         &[
             "config kinds latency telemetry views",
-            "engine_thread log source",
+            "engine_thread log source webhook",
             "refusals",
             "controllers keys",
             "metrics secure subscribers",
