@@ -1,6 +1,6 @@
 //! The validation webhook, asked by a real API server, and by clients that mean it harm.
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 use clap::{CommandFactory, FromArgMatches, Parser};
 use http::{Request, StatusCode};
 use http_body_util::BodyExt;
