@@ -7,7 +7,7 @@ const REFUSED: &[&str] = &[
 ];
 
 /// Codes of what has no effect, or not the expected one: worth a warning.
-const TOLD: &[&str] = &[
+const WARNED: &[&str] = &[
     "KO007", "KO008", "SE007", "SE008", "SE009", "SE010", "SE011", "SE012", "WE002", "WP003", "VS002",
     "DR002", "AP104", "AP105", "AP106", "AP107", "AP113", "AP114", "PA004", "PA006", "RA102", "TM101",
     "TM102", "TM105", "EX101", "EX102",
@@ -18,8 +18,8 @@ const TOLD: &[&str] = &[
 pub(crate) enum Weight {
     /// An object with an error of this code is refused.
     Refused,
-    /// The author is told.
-    Told,
+    /// Its author is warned.
+    Warned,
 }
 
 /// Returns what a code means; `None` for one that depends on other objects or on the mesh settings, of which nothing is
@@ -27,8 +27,8 @@ pub(crate) enum Weight {
 pub(crate) fn weight(code: &str) -> Option<Weight> {
     if REFUSED.contains(&code) {
         Some(Weight::Refused)
-    } else if TOLD.contains(&code) {
-        Some(Weight::Told)
+    } else if WARNED.contains(&code) {
+        Some(Weight::Warned)
     } else {
         None
     }
@@ -42,11 +42,11 @@ mod tests {
     /// Codes of what depends on others: on objects, on mesh settings, on what is fetched; and of what is no object of
     /// Istio's.
     const OF_OTHERS: &[&str] = &[
-        "KO004", "KO005", "KO006", "KO009", "NS001", "SV001", "SE004", "SE005", "SE013", "ES001", "VS001",
-        "VS004", "DR001", "DR003", "DR004", "DR005", "WP001", "WP002", "WP004", "WP005", "WP006", "WP007",
-        "WP008", "GW001", "GW002", "NW001", "NW002", "NW003", "AP109", "AP110", "AP111", "AP112", "AP115",
-        "AP116", "PA005", "PA007", "RA103", "RA104", "RA105", "TM103", "TM104", "TM106", "TM107", "EX103",
-        "MS001", "MS002", "MS003", "MS004", "MS005",
+        "KO004", "KO005", "KO006", "KO009", "NS001", "NS002", "SV001", "SE004", "SE005", "SE013", "ES001",
+        "VS001", "VS004", "DR001", "DR003", "DR004", "DR005", "WP001", "WP002", "WP004", "WP005", "WP006",
+        "WP007", "WP008", "GW001", "GW002", "NW001", "NW002", "NW003", "AP109", "AP110", "AP111", "AP112",
+        "AP115", "AP116", "PA005", "PA007", "RA103", "RA104", "RA105", "TM103", "TM104", "TM106", "TM107",
+        "EX103", "MS001", "MS002", "MS003", "MS004", "MS005",
     ];
 
     #[test]
@@ -54,7 +54,7 @@ mod tests {
         let page = include_str!("../../../docs/reference/diagnostics.md");
         let headings = page.lines().filter_map(|line| line.strip_prefix("### ")?.split_once(": "));
         let documented: Vec<&str> = headings.map(|(code, _)| code).collect();
-        let placed: Vec<&str> = [REFUSED, TOLD, OF_OTHERS].concat();
+        let placed: Vec<&str> = [REFUSED, WARNED, OF_OTHERS].concat();
         let (documented_set, placed_set) =
             (documented.iter().collect::<BTreeSet<_>>(), placed.iter().collect::<BTreeSet<_>>());
         assert_eq!(documented_set, placed_set);

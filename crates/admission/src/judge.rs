@@ -1,6 +1,7 @@
-//! The verdict about one object.
+//! The decision about one object.
 
 use crate::codes::{Weight, weight};
+use crate::decision::{Decision, Reason};
 use crate::review::{GroupKind, Operation, Request};
 use model::facts::Object;
 use model::{Diagnostic, Event, Kind, KindState, KnownKind, Severity, known_kinds, parse};
@@ -18,72 +19,6 @@ const ALWAYS_REJECT: &str = "internal.istio.io/webhook-always-reject";
 const TOP_LEVEL: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
 /// The most findings that one denial names.
 const MOST_NAMED: usize = 4;
-
-/// What is said of a write.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Verdict {
-    /// It may be.
-    Allowed {
-        /// What its author should know.
-        warnings: Vec<String>,
-    },
-    /// It may not be.
-    Denied {
-        /// Why, in a word.
-        reason: Reason,
-        /// What is wrong, where, and how to fix it.
-        message: String,
-        /// What its author should know besides.
-        warnings: Vec<String>,
-    },
-}
-
-/// Why an object is denied, as the metric of denials has it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub enum Reason {
-    /// The object is not there, or is no JSON object.
-    Unreadable,
-    /// The kind is not known.
-    UnknownKind,
-    /// It is not valid.
-    Invalid,
-}
-
-impl Reason {
-    /// Every reason.
-    pub const ALL: [Self; 3] = [Self::Unreadable, Self::UnknownKind, Self::Invalid];
-
-    /// Returns the value of the label `reason` that dashboards of istiod know.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Unreadable => "yaml_decode_error",
-            Self::UnknownKind => "unknown_type",
-            Self::Invalid => "invalid_resource",
-        }
-    }
-}
-
-impl Verdict {
-    /// Tells whether the write may be.
-    pub fn is_allowed(&self) -> bool {
-        matches!(self, Self::Allowed { .. })
-    }
-
-    /// Returns what the author should know.
-    pub fn warnings(&self) -> &[String] {
-        match self {
-            Self::Allowed { warnings } | Self::Denied { warnings, .. } => warnings,
-        }
-    }
-
-    fn allowed() -> Self {
-        Self::Allowed { warnings: Vec::new() }
-    }
-
-    fn denied(reason: Reason, message: impl Into<String>) -> Self {
-        Self::Denied { reason, message: message.into(), warnings: Vec::new() }
-    }
-}
 
 /// Judges objects one by one.
 #[derive(Clone, Debug)]
@@ -110,24 +45,24 @@ impl Judge {
 
     /// Returns what becomes of a write. Only a creation or an update is ever denied; and no update that leaves a `spec` as it
     /// is, however wrong: its labels, its finalizers and its status are to be written all the same.
-    pub fn decide(&self, request: &Request<'_>) -> Verdict {
+    pub fn decide(&self, request: &Request<'_>) -> Decision {
         if request.operation == Operation::Other {
-            return Verdict::allowed();
+            return Decision::allowed();
         }
         let Some(object) = request.object else {
-            return Verdict::denied(Reason::Unreadable, "there is no object to validate");
+            return Decision::denied(Reason::Unreadable, "there is no object to validate");
         };
         let keys: BTreeMap<Cow<'_, str>, &RawValue> = match serde_json::from_str(object.get()) {
             Ok(keys) => keys,
             Err(error) => {
-                return Verdict::denied(Reason::Unreadable, format!("the object cannot be read: {error}"));
+                return Decision::denied(Reason::Unreadable, format!("the object cannot be read: {error}"));
             }
         };
         let Some(kind) = known(&request.kind) else {
             let GroupKind { group, kind, .. } = &request.kind;
             let message =
                 format!("{kind:?} of group {group:?} is no kind that is known: validate it elsewhere");
-            return Verdict::denied(Reason::UnknownKind, message);
+            return Decision::denied(Reason::UnknownKind, message);
         };
         let unknown: Vec<&str> =
             keys.keys().map(|key| &**key).filter(|key| !TOP_LEVEL.contains(key)).collect();
@@ -139,28 +74,28 @@ impl Judge {
                 kind.name,
                 TOP_LEVEL.join(", ")
             );
-            return Verdict::denied(Reason::Invalid, message);
+            return Decision::denied(Reason::Invalid, message);
         }
         let metadata = keys.get("metadata").map(|metadata| serde_json::from_str::<Metadata>(metadata.get()));
         let metadata = match metadata.unwrap_or_else(|| Ok(Metadata::default())) {
             Ok(metadata) => metadata,
             Err(error) => {
-                return Verdict::denied(Reason::Unreadable, format!("metadata cannot be read: {error}"));
+                return Decision::denied(Reason::Unreadable, format!("metadata cannot be read: {error}"));
             }
         };
         if metadata.annotations.is_some_and(|all| all.contains_key(ALWAYS_REJECT)) {
-            return Verdict::denied(Reason::Invalid, format!("the annotation {ALWAYS_REJECT} asks for it"));
+            return Decision::denied(Reason::Invalid, format!("the annotation {ALWAYS_REJECT} asks for it"));
         }
         let is_going = request.operation == Operation::Update && metadata.deletion_timestamp.is_some();
         if is_going || !is_of_istio(kind) {
-            return Verdict::allowed();
+            return Decision::allowed();
         }
         if let (KindState::Unread(instead), Some(told)) = (kind.state, kind.state.told()) {
             let message = format!("{} {told} (help: {instead})", kind.name);
-            return Verdict::Allowed { warnings: vec![message] };
+            return Decision::Allowed { warnings: vec![message] };
         }
         let Some(kind) = Kind::ALL.iter().copied().find(|known| known.known() == kind) else {
-            return Verdict::allowed();
+            return Decision::allowed();
         };
         let named = match named(
             object,
@@ -171,10 +106,10 @@ impl Judge {
         ) {
             Ok(named) => named,
             Err(error) => {
-                return Verdict::denied(Reason::Unreadable, format!("the object cannot be read: {error}"));
+                return Decision::denied(Reason::Unreadable, format!("the object cannot be read: {error}"));
             }
         };
-        verdict(&self.findings(kind, named.as_bytes()), is_as_before(&keys, request.old_object))
+        decide_by(&self.findings(kind, named.as_bytes()), is_as_before(&keys, request.old_object))
     }
 
     /// Returns what is wrong with an object by itself, whatever else there is; the worst first.
@@ -246,7 +181,7 @@ fn is_as_before(keys: &BTreeMap<Cow<'_, str>, &RawValue>, old: Option<&RawValue>
     old.is_some_and(|old| spec(&old).is_some_and(|old| spec(keys) == Some(old)))
 }
 
-fn verdict(found: &[Diagnostic], is_as_before: bool) -> Verdict {
+fn decide_by(found: &[Diagnostic], is_as_before: bool) -> Decision {
     let is_refused = |found: &&Diagnostic| {
         found.severity == Severity::Error && weight(found.code) == Some(Weight::Refused)
     };
@@ -256,14 +191,14 @@ fn verdict(found: &[Diagnostic], is_as_before: bool) -> Verdict {
         found.iter().filter(|found| found.severity != Severity::Info && !(is_denied && is_refused(found)));
     let warnings = told.map(|found| format!("{found} [{}]", found.code)).collect();
     if !is_denied {
-        return Verdict::Allowed { warnings };
+        return Decision::Allowed { warnings };
     }
     let mut message: Vec<String> =
         refused.iter().take(MOST_NAMED).map(|found| format!("{found} [{}]", found.code)).collect();
     if refused.len() > MOST_NAMED {
         message.push(format!("and {} more", refused.len() - MOST_NAMED));
     }
-    Verdict::Denied { reason: Reason::Invalid, message: message.join("; "), warnings }
+    Decision::Denied { reason: Reason::Invalid, message: message.join("; "), warnings }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Admission: what an API server is answered that asks whether an object may be written.
 //!
 //! ```text
-//! body ──review──▶ Request ──judge──▶ Verdict ──review──▶ body
+//! body ──review──▶ Request ──judge──▶ Decision ──review──▶ body
 //!                               │
 //!                               └─ a mesh of that one object: the findings of the graph, by code
 //! ```
@@ -14,21 +14,23 @@
 //! * Nothing here recurses by the depth of a document, but for what `serde_json` bounds.
 //!
 //! ```
-//! use pilothouse_admission::{Judge, Review, Verdict};
+//! use pilothouse_admission::{Judge, Review, Decision};
 //!
 //! let body = br#"{"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
 //!     "uid": "1", "operation": "CREATE", "namespace": "shop",
 //!     "kind": {"group": "security.istio.io", "version": "v1", "kind": "PeerAuthentication"},
 //!     "object": {"metadata": {"name": "all", "namespace": "shop"}, "spec": {"mtls": {"mode": "SOME"}}}}}"#;
 //! let review = Review::read(body)?;
-//! let verdict = Judge::new(plane::Options::default()).decide(&review.request);
-//! assert!(matches!(verdict, Verdict::Denied { .. }));
+//! let decision = Judge::new(plane::Options::default()).decide(&review.request);
+//! assert!(matches!(decision, Decision::Denied { .. }));
 //! # Ok::<(), String>(())
 //! ```
 
 mod codes;
+mod decision;
 mod judge;
 mod review;
 
-pub use judge::{Judge, Reason, Verdict};
+pub use decision::{Decision, Reason};
+pub use judge::Judge;
 pub use review::{GroupKind, Operation, Request, Review};

@@ -1,6 +1,6 @@
 //! `AdmissionReview`, of `admission.k8s.io/v1` and `v1beta1`, which have the same fields here.
 
-use crate::judge::Verdict;
+use crate::decision::Decision;
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -110,14 +110,14 @@ impl<'a> Review<'a> {
     }
 
     /// Returns the body that answers.
-    pub fn answer(&self, verdict: &Verdict) -> Vec<u8> {
-        let mut response = json!({"uid": self.request.uid, "allowed": verdict.is_allowed()});
-        let warnings = verdict.warnings();
+    pub fn answer(&self, decision: &Decision) -> Vec<u8> {
+        let mut response = json!({"uid": self.request.uid, "allowed": decision.is_allowed()});
+        let warnings = decision.warnings();
         if !warnings.is_empty() {
             let told = warnings.iter().take(MOST_WARNINGS).map(|text| model::printable(text));
             response["warnings"] = told.collect();
         }
-        if let Verdict::Denied { message, .. } = verdict {
+        if let Decision::Denied { message, .. } = decision {
             let message = model::printable(message);
             response["status"] = json!({
                 "status": "Failure", "reason": "Invalid", "code": DENIED, "message": message,
@@ -148,7 +148,7 @@ mod tests {
             let review = Review::read(&body).unwrap();
             assert_eq!((review.request.operation, review.request.dry_run), (Operation::Create, false));
             let told = vec!["a\nb".to_owned(); 40];
-            let answer = review.answer(&Verdict::Allowed { warnings: told });
+            let answer = review.answer(&Decision::Allowed { warnings: told });
             let answer: Value = serde_json::from_slice(&answer).unwrap();
             assert_eq!(
                 (answer["apiVersion"].as_str(), &answer["kind"]),

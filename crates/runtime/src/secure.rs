@@ -1,7 +1,7 @@
 //! The secure port: identity, the port that it guards, the webhook beside it, and the publishing of its roots.
 
 use crate::controllers::roots::RootsPublisher;
-use crate::controllers::webhooks::WebhookKeeper;
+use crate::controllers::webhooks::WebhookConfigurations;
 use crate::engine_thread::Snapshots;
 use crate::webhook::{self, Webhook};
 use identity::Identity;
@@ -29,7 +29,7 @@ pub struct WebhookServer {
     /// What answers.
     pub webhook: Webhook,
     /// What keeps the configurations that lead here; nothing where the cluster is not written to.
-    pub keeper: Option<WebhookKeeper>,
+    pub configurations: Option<WebhookConfigurations>,
 }
 
 impl SecureServer {
@@ -58,11 +58,11 @@ impl SecureServer {
             }
         };
         let webhook = async {
-            let Some(WebhookServer { port, webhook, keeper }) = webhook else { return };
+            let Some(WebhookServer { port, webhook, configurations }) = webhook else { return };
             let serving = serve_tls(port, webhook.router(), web_tls, webhook::bounds(), stop.clone());
             let keeping = async {
-                if let Some(keeper) = keeper {
-                    keeper.run(stop.clone()).await;
+                if let Some(configurations) = configurations {
+                    configurations.run(stop.clone()).await;
                 }
             };
             tokio::join!(serving, keeping);

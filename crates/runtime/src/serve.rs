@@ -2,7 +2,7 @@
 
 use crate::config::{ServeArgs, SourceArgs};
 use crate::controllers::roots::{PublishedText, RootsPublisher};
-use crate::controllers::webhooks::WebhookKeeper;
+use crate::controllers::webhooks::WebhookConfigurations;
 use crate::controllers::{
     ChangedObjects, Controllers, RELIST_INTERVAL, RESYNC_DELAY, ReportIntervals, StatusSettings, StatusStats,
 };
@@ -400,7 +400,7 @@ fn webhook(
     WebhookServer {
         port,
         webhook: Webhook::new(Judge::new(args.mesh_options()), Arc::clone(stats), of.admit_without_sidecar),
-        keeper: keeps.then(|| WebhookKeeper {
+        configurations: keeps.then(|| WebhookConfigurations {
             client: connection.client.clone(),
             revision: args.mesh.revision.clone(),
             namespace: args.mesh.system_namespace.clone(),

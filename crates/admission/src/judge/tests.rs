@@ -4,7 +4,7 @@ use super::*;
 use crate::Review;
 use serde_json::json;
 
-fn ask(group: &str, kind: &str, operation: &str, object: Value, old: Value) -> Verdict {
+fn ask(group: &str, kind: &str, operation: &str, object: Value, old: Value) -> Decision {
     let kind = json!({"group": group, "version": "v1", "kind": kind});
     let request = json!({
         "uid": "1", "kind": kind, "operation": operation, "namespace": "shop", "object": object, "oldObject": old,
@@ -16,24 +16,24 @@ fn ask(group: &str, kind: &str, operation: &str, object: Value, old: Value) -> V
 }
 
 /// What is said of a new object.
-fn create(group: &str, kind: &str, spec: Value) -> Verdict {
+fn create(group: &str, kind: &str, spec: Value) -> Decision {
     let object = json!({
         "apiVersion": format!("{group}/v1"), "kind": kind, "spec": spec, "metadata": {"name": "web", "namespace": "shop"},
     });
     ask(group, kind, "CREATE", object, Value::Null)
 }
 
-fn denial(verdict: Verdict) -> (Reason, String) {
-    match verdict {
-        Verdict::Denied { reason, message, .. } => (reason, message),
-        Verdict::Allowed { warnings } => panic!("allowed, with {warnings:?}"),
+fn denial(decision: Decision) -> (Reason, String) {
+    match decision {
+        Decision::Denied { reason, message, .. } => (reason, message),
+        Decision::Allowed { warnings } => panic!("allowed, with {warnings:?}"),
     }
 }
 
-fn warnings(verdict: Verdict) -> Vec<String> {
-    match verdict {
-        Verdict::Allowed { warnings } => warnings,
-        Verdict::Denied { message, .. } => panic!("denied: {message}"),
+fn warnings(decision: Decision) -> Vec<String> {
+    match decision {
+        Decision::Allowed { warnings } => warnings,
+        Decision::Denied { message, .. } => panic!("denied: {message}"),
     }
 }
 
@@ -246,9 +246,9 @@ fn what_was_wrong_before_is_not_in_the_way_of_other_changes() {
         denial(update(of(labelled.clone(), bad_policy()), old));
     }
     for operation in ["DELETE", "CONNECT", "SOMETHING"] {
-        let verdict =
+        let decision =
             ask(SECURITY, "AuthorizationPolicy", operation, Value::Null, of(labelled.clone(), bad_policy()));
-        assert_eq!(warnings(verdict), [""; 0]);
+        assert_eq!(warnings(decision), [""; 0]);
     }
 }
 

@@ -21,7 +21,7 @@ pub(super) fn encode(out: &mut Samples<'_>, stats: &WebhookStats) -> fmt::Result
         stats.statuses().into_iter().map(|(status, count)| ([("status", status.to_string())], count));
     out.counters_by(
         "galley_validation_http_error",
-        "Requests to the webhook without a verdict, by status.",
+        "Requests to the webhook without a decision, by status.",
         statuses,
     )?;
     let [updates, failures] = stats.writes();

@@ -1,7 +1,7 @@
 //! The port that API servers ask before an object is written.
 //!
 //! ```text
-//! API server ──TLS──▶ /validate ──body, charged to its sender──▶ Judge, on a thread for blocking work ──▶ verdict
+//! API server ──TLS──▶ /validate ──body, charged to its sender──▶ Judge, on a thread for blocking work ──▶ decision
 //!                     /inject: what there is instead of sidecars
 //! ```
 //!
@@ -12,7 +12,7 @@ mod stats;
 
 pub use stats::WebhookStats;
 
-use admission::{Judge, Review, Verdict};
+use admission::{Decision, Judge, Review};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -76,15 +76,15 @@ impl Webhook {
             .with_state(self)
     }
 
-    /// Receives the body of a request, and answers it by `verdict`.
+    /// Receives the body of a request, and answers it by `decision`.
     async fn answer(
         &self,
         peer: Peer,
         headers: &HeaderMap,
         body: Body,
-        verdict: impl FnOnce(&Review<'_>) -> Verdict + Send + 'static,
+        decision: impl FnOnce(&Review<'_>) -> Decision + Send + 'static,
     ) -> Response {
-        match self.try_answer(peer, headers, body, verdict).await {
+        match self.try_answer(peer, headers, body, decision).await {
             Ok(answer) => ([(header::CONTENT_TYPE, "application/json")], answer).into_response(),
             Err((status, why)) => {
                 self.stats.unanswered(status);
@@ -99,7 +99,7 @@ impl Webhook {
         peer: Peer,
         headers: &HeaderMap,
         body: Body,
-        verdict: impl FnOnce(&Review<'_>) -> Verdict + Send + 'static,
+        decision: impl FnOnce(&Review<'_>) -> Decision + Send + 'static,
     ) -> Result<Vec<u8>, (StatusCode, String)> {
         let wrong = |status, why: &str| Err((status, why.to_owned()));
         let content = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
@@ -142,9 +142,9 @@ impl Webhook {
         let stats = Arc::clone(&self.stats);
         let judged = tokio::task::spawn_blocking(move || {
             let review = Review::read(&body)?;
-            let verdict = verdict(&review);
-            stats.judged(&review.request, &verdict);
-            Ok(review.answer(&verdict))
+            let decision = decision(&review);
+            stats.judged(&review.request, &decision);
+            Ok(review.answer(&decision))
         });
         let judged = judged.await.map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
         drop(charge);
@@ -174,15 +174,15 @@ async fn inject(
     body: Body,
 ) -> Response {
     let admits = webhook.admits_without_sidecar;
-    let verdict = move |_: &Review<'_>| match admits {
-        true => Verdict::Allowed { warnings: vec![NO_SIDECARS.to_owned()] },
-        false => Verdict::Denied {
+    let decision = move |_: &Review<'_>| match admits {
+        true => Decision::Allowed { warnings: vec![NO_SIDECARS.to_owned()] },
+        false => Decision::Denied {
             reason: admission::Reason::Invalid,
             message: format!("{NO_SIDECARS}; or let pods start without one (--admit-without-sidecar)"),
             warnings: Vec::new(),
         },
     };
-    webhook.answer(peer, &headers, body, verdict).await
+    webhook.answer(peer, &headers, body, decision).await
 }
 
 #[cfg(test)]

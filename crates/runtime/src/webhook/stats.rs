@@ -1,13 +1,13 @@
 //! What the webhook counts.
 
-use admission::{Reason, Request, Verdict};
+use admission::{Decision, Reason, Request};
 use axum::http::StatusCode;
 use model::{KnownKind, known_kinds};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What a verdict is counted by: group, version and resource; empty for kinds that are not known, which may have any
+/// What a decision is counted by: group, version and resource; empty for kinds that are not known, which may have any
 /// name.
 type Resource = [&'static str; 3];
 
@@ -29,8 +29,8 @@ struct Counts {
 }
 
 impl WebhookStats {
-    /// Counts a verdict. A dry run that is denied is not counted: the control plane asks for some itself.
-    pub(super) fn judged(&self, request: &Request<'_>, verdict: &Verdict) {
+    /// Counts a decision. A dry run that is denied is not counted: the control plane asks for some itself.
+    pub fn judged(&self, request: &Request<'_>, decision: &Decision) {
         let of = &request.kind;
         let known = known_kinds().find(|known| known.group == of.group && known.name == of.kind);
         let version =
@@ -38,14 +38,15 @@ impl WebhookStats {
         let resource = known.map(|known| [known.group, version(known).unwrap_or_default(), known.plural]);
         let resource = resource.unwrap_or_default();
         let counts = &mut *self.counts.lock();
-        match verdict {
-            Verdict::Allowed { .. } => *counts.passed.entry(resource).or_default() += 1,
-            Verdict::Denied { .. } if request.dry_run => {}
-            Verdict::Denied { reason, .. } => *counts.failed.entry((resource, *reason)).or_default() += 1,
+        match decision {
+            Decision::Allowed { .. } => *counts.passed.entry(resource).or_default() += 1,
+            Decision::Denied { .. } if request.dry_run => {}
+            Decision::Denied { reason, .. } => *counts.failed.entry((resource, *reason)).or_default() += 1,
         }
     }
 
-    pub(super) fn unanswered(&self, status: StatusCode) {
+    /// Counts a request without a decision.
+    pub fn unanswered(&self, status: StatusCode) {
         *self.counts.lock().unanswered.entry(status.as_u16()).or_default() += 1;
     }
 
@@ -59,7 +60,7 @@ impl WebhookStats {
         self.counts.lock().failed.iter().map(|((of, reason), count)| (*of, *reason, *count)).collect()
     }
 
-    /// Returns the requests without a verdict, by the status that they got.
+    /// Returns the requests without a decision, by the status that they got.
     pub fn statuses(&self) -> Vec<(u16, u64)> {
         self.counts.lock().unanswered.iter().map(|(status, count)| (*status, *count)).collect()
     }

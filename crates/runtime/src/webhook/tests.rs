@@ -58,7 +58,7 @@ async fn what_is_no_review_is_answered_with_a_status_and_counted() {
 }
 
 #[tokio::test]
-async fn verdicts_are_counted_by_kinds_that_are_known() {
+async fn decisions_are_counted_by_kinds_that_are_known() {
     let webhook = webhook(false);
     let object = json!({"metadata": {"name": "a", "namespace": "b"}, "spec": {"mtls": {"mode": "SOME"}}});
     let body = review("PeerAuthentication", object);

@@ -118,7 +118,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("plane", &["identity", "delta made_from summary", "lib"]),
-    ("admission", &["codes", "judge review"]),
+    ("admission", &["codes decision", "review", "judge"]),
     (
         "cluster",
         &[
@@ -160,7 +160,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "address grpc monitoring serve",
             "table",
             "output",
-            "dump token version waypoint",
+            "check dump token version waypoint",
             "bootstrap cert",
             "main",
         ],

@@ -38,7 +38,7 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fro
 const RESET_AFTER: Duration = Duration::from_secs(120);
 
 /// Keeps the configurations that lead to this revision.
-pub struct WebhookKeeper {
+pub struct WebhookConfigurations {
     /// The way to the API server.
     pub client: Client,
     /// The revision; empty stands for `default`.
@@ -138,7 +138,7 @@ impl State {
     }
 }
 
-impl WebhookKeeper {
+impl WebhookConfigurations {
     /// Keeps them up to date until `stop`.
     pub async fn run(self, stop: CancellationToken) {
         tokio::select! {
