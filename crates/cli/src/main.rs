@@ -3,6 +3,7 @@
 mod address;
 mod bootstrap;
 mod cert;
+mod check;
 mod dump;
 mod grpc;
 mod monitoring;
@@ -35,6 +36,8 @@ enum Command {
     Serve(Box<ServeArgs>),
     /// Print the mesh: of a running control plane, or of folders of manifests
     Dump(Box<dump::DumpArgs>),
+    /// Check whether a control plane can be installed in a cluster; once it is, whether it works
+    Check(check::CheckArgs),
     /// Manage waypoints of a cluster
     #[command(subcommand)]
     Waypoint(waypoint::WaypointCommand),
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
     let done = match cli.command {
         Command::Serve(args) => serve::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Dump(args) => dump::run(&args, sources),
+        Command::Check(args) => check::run(&args),
         Command::Waypoint(command) => waypoint::run(&command),
         Command::Token(args) => token::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Cert(command) => cert::run(&command).map(|()| ExitCode::SUCCESS),
