@@ -77,13 +77,17 @@ async fn before_an_installation_it_tells_what_is_missing_and_what_is_in_the_way(
     let reader = server.kubeconfig_of(&system, "default").await?;
     let (status, text) = run(&reader, &system, &[]).await?;
     assert_eq!(status, Some(1), "{text}");
-    assert!(text.contains("error    rights to install: this user may not create customresourcedefinitions"), "{text}");
+    assert!(
+        text.contains("error    rights to install: this user may not create customresourcedefinitions"),
+        "{text}"
+    );
     assert!(text.contains("warning  rights of this user: cannot read deployments"), "{text}");
 
     // istiod, as its chart leaves it.
     let labels = json!({"app": "istiod", "istio.io/rev": "default"});
     let release = json!({"meta.helm.sh/release-name": "istiod", "meta.helm.sh/release-namespace": system});
-    let metadata = |name: &str| json!({"name": name, "namespace": system, "labels": labels, "annotations": release});
+    let metadata =
+        |name: &str| json!({"name": name, "namespace": system, "labels": labels, "annotations": release});
     let pod = json!({"containers": [{"name": "discovery", "image": "docker.example/pilot:1.30.0"}]});
     let now = k8s_openapi::jiff::Timestamp::now();
     for object in [
@@ -161,12 +165,15 @@ async fn after_an_installation_it_tells_what_works_and_why_not() -> anyhow::Resu
     ];
     let matches = Serve::command().try_get_matches_from(of.into_iter().chain(ports))?;
     let daemon = Daemon::prepare(&ServeArgs::from_arg_matches(&matches)?).await?;
-    let (monitoring, webhook) = (daemon.monitoring_addr().to_string(), daemon.webhook_addr().context("no webhook")?);
+    let (monitoring, webhook) =
+        (daemon.monitoring_addr().to_string(), daemon.webhook_addr().context("no webhook")?);
     let stop = CancellationToken::new();
     let running = tokio::spawn(daemon.run(stop.clone()));
     let client = server.client().await?;
     let maps = Api::<ConfigMap>::namespaced(client.clone(), &system);
-    until(LIMIT, async || Ok(maps.get_opt("istio-ca-root-cert").await?)).await.context("no root is published")?;
+    until(LIMIT, async || Ok(maps.get_opt("istio-ca-root-cert").await?))
+        .await
+        .context("no root is published")?;
     let deployments = Api::<k8s_openapi::api::apps::v1::Deployment>::namespaced(client.clone(), &system);
     let ready = json!({"status": {"replicas": 2, "readyReplicas": 2}});
     deployments.patch_status("istiod", &PatchParams::default(), &Patch::Merge(ready)).await?;
@@ -188,7 +195,8 @@ async fn after_an_installation_it_tells_what_works_and_why_not() -> anyhow::Resu
     }
 
     // Where API servers reach it.
-    let configs = Api::<k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration>::all(client);
+    let configs =
+        Api::<k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration>::all(client);
     for name in ["istiod-default-validator".to_owned(), format!("istio-validator-{system}")] {
         let edit: Value = json!([
             {"op": "remove", "path": "/webhooks/0/clientConfig/service"},
@@ -204,7 +212,10 @@ async fn after_an_installation_it_tells_what_works_and_why_not() -> anyhow::Resu
     });
     let (status, text) = works.await.context("the webhooks do not fail closed")?;
     assert_eq!(status, Some(0), "{text}");
-    assert!(text.lines().all(|line| ["ok ", "info ", "warning "].iter().any(|level| line.starts_with(level))), "{text}");
+    assert!(
+        text.lines().all(|line| ["ok ", "info ", "warning "].iter().any(|level| line.starts_with(level))),
+        "{text}"
+    );
     stop.cancel();
     timeout(LIMIT, running).await.context("it does not stop")?.map_err(Into::into)
 }

@@ -5,7 +5,8 @@ use crate::rights::granted;
 use anyhow::{Context, bail};
 use model::Kind;
 use model::facts::Object;
-use pilothouse_tests::helm::{Rendered, chart, lint, render, render_on, render_pilothouse};
+use pilothouse_tests::apiserver::ApiServer;
+use pilothouse_tests::helm::{Rendered, chart, lint, render, render_in, render_on, render_pilothouse};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -277,6 +278,25 @@ fn each_object_is_validated_by_one_revision() -> anyhow::Result<()> {
     }
     let off = json!({"configValidation": false});
     assert_eq!(variable("mesh", &off, "VALIDATION_WEBHOOK_CONFIG_NAME")?, "");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_upgrade_leaves_closed_what_the_control_plane_has_closed() -> anyhow::Result<()> {
+    let server = ApiServer::shared().await?;
+    let namespace = server.namespace("closed").await?;
+    let policy = async || {
+        let (cluster, namespace) = (server.kubeconfig(), namespace.clone());
+        let render = move || render_in(&cluster, "mesh", &namespace, &json!({}));
+        let rendered = tokio::task::spawn_blocking(render).await??;
+        let config = rendered.only("ValidatingWebhookConfiguration")?.clone();
+        anyhow::Ok((config["webhooks"][0]["failurePolicy"].clone(), config))
+    };
+    let (first, mut config) = policy().await?;
+    assert_eq!(first, "Ignore");
+    config["webhooks"][0]["failurePolicy"] = "Fail".into();
+    server.apply(&config.to_string()).await?;
+    assert_eq!(policy().await?.0, "Fail");
     Ok(())
 }
 
