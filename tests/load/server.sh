@@ -11,7 +11,7 @@ finish() {
 trap finish EXIT INT TERM
 
 serve() {
-    "$bin/pilothouse" serve --xds-addr 127.0.0.1:25010 --secure-addr 127.0.0.1:25012 \
+    "$bin/pilothouse" serve --xds-addr 127.0.0.1:25010 --secure-addr 127.0.0.1:25012 --webhook-addr 127.0.0.1:25017 \
         --http-addr 127.0.0.1:28080 --monitoring-addr 127.0.0.1:25014 "$@" &
     server=$!
     pids="$pids $server"

@@ -154,7 +154,7 @@ impl Run<'_> {
             .arg("serve")
             .arg("--kubeconfig")
             .arg(server.kubeconfig())
-            .args(["--xds-addr=127.0.0.1:0", "--secure-addr=127.0.0.1:0"])
+            .args(["--xds-addr=127.0.0.1:0", "--secure-addr=127.0.0.1:0", "--webhook-addr=127.0.0.1:0"])
             .args(["--http-addr=127.0.0.1:0", "--monitoring-addr=127.0.0.1:0", "--deploy-gateways=true"])
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)

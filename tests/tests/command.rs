@@ -47,12 +47,14 @@ mod why;
 const VIEWS: [&str; 8] =
     ["workloads", "services", "policies", "nodes", "gateways", "routes", "status", "waypoints"];
 const FORMATS: [&str; 3] = ["table", "json", "yaml"];
-const ANY_PORTS: [&str; 8] = [
+const ANY_PORTS: [&str; 10] = [
     "--xds-addr",
     "127.0.0.1:0",
     "--secure-addr",
     "127.0.0.1:0",
     "--http-addr",
+    "127.0.0.1:0",
+    "--webhook-addr",
     "127.0.0.1:0",
     "--monitoring-addr",
     "127.0.0.1:0",

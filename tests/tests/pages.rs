@@ -3,6 +3,7 @@
 //! Tables that follow from the code stand between `<!-- begin: NAME -->` and `<!-- end -->`. After a
 //! change of the code, `UPDATE_PAGES=1 cargo test -p pilothouse-tests --test pages` writes them anew.
 
+use admission::{Decision, Reason, Review};
 use anyhow::{Context, ensure};
 use clap::{Args, Command};
 use model::field::{FieldState, MetadataKey, fields, metadata_keys};
@@ -10,10 +11,12 @@ use model::{Kind, KindState, known_kinds};
 use runtime::config::ServeArgs;
 use runtime::engine_thread::EngineHandle;
 use runtime::metrics::Metrics;
+use runtime::webhook::WebhookStats;
 use server::Clients;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -69,7 +72,15 @@ async fn the_page_of_metrics_lists_every_metric() -> anyhow::Result<()> {
         place: None,
     };
     engine.log().found(&plane::Findings { began: vec![finding], ended: Vec::new() });
-    let text = Metrics::new(engine, Clients::default()).render().await;
+    let webhook = Arc::new(WebhookStats::default());
+    let review = br#"{"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
+        "uid": "1", "kind": {"group": "networking.istio.io", "version": "v1", "kind": "Sidecar"}}}"#;
+    let review = Review::read(review).map_err(anyhow::Error::msg)?;
+    webhook.judged(&review.request, &Decision::Allowed { warnings: Vec::new() });
+    let denied = Decision::Denied { reason: Reason::Invalid, message: String::new(), warnings: Vec::new() };
+    webhook.judged(&review.request, &denied);
+    webhook.unanswered(http::StatusCode::BAD_REQUEST);
+    let text = Metrics::new(engine, Clients::default()).with_webhook(webhook).render().await;
     let mut help = BTreeMap::new();
     let mut kinds = Vec::new();
     let mut labels = BTreeMap::<&str, BTreeSet<&str>>::new();

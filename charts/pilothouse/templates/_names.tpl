@@ -91,6 +91,18 @@ istio-ca-crl
 {{- if and .Values.gateways.enabled (not (has $deploys $off)) (or $deploys (not (has $configures $off))) (not .Values.shadow.enabled) -}}true{{- end -}}
 {{- end -}}
 
+{{/* Not empty when this revision validates objects, and keeps the configurations that lead to it. */}}
+{{- define "pilothouse.keepsWebhooks" -}}
+{{- if and .Values.configValidation (not .Values.shadow.enabled) -}}true{{- end -}}
+{{- end -}}
+
+{{/* Name of the configuration by which objects of this revision are validated. */}}
+{{- define "pilothouse.validator" -}}
+{{- $parts := list "istio-validator" -}}
+{{- with include "pilothouse.revisionSuffix" . -}}{{- $parts = append $parts . -}}{{- end -}}
+{{- join "-" (append $parts .Release.Namespace) -}}
+{{- end -}}
+
 {{/* Refuses a cluster that is too old. `kubeVersion` in Chart.yaml would refuse API servers that were
 built from source as well: their version, v0.0.0-master+$Format:%H$, is no semantic version. */}}
 {{- define "pilothouse.checkKubernetes" -}}

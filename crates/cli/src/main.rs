@@ -3,6 +3,7 @@
 mod address;
 mod bootstrap;
 mod cert;
+mod check;
 mod compare;
 mod dump;
 mod grpc;
@@ -40,6 +41,8 @@ enum Command {
     Dump(Box<dump::DumpArgs>),
     /// Compare what two control planes tell ztunnels of one mesh
     Compare(Box<compare::CompareArgs>),
+    /// Check whether a control plane can be installed in a cluster; once it is, whether it works
+    Check(check::CheckArgs),
     /// Manage waypoints of a cluster
     #[command(subcommand)]
     Waypoint(waypoint::WaypointCommand),
@@ -80,6 +83,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Dump(args) => dump::run(&args, sources),
         Command::Compare(args) => compare::run(&args),
+        Command::Check(args) => check::run(&args),
         Command::Waypoint(command) => waypoint::run(&command),
         Command::Token(args) => token::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Cert(command) => cert::run(&command).map(|()| ExitCode::SUCCESS),

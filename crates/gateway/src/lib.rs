@@ -58,12 +58,17 @@ pub use routing::{Host, Outcome, Placed, Request, Routing};
 use engine::{Builder, Cx, Graph, Table};
 use grant::Grants;
 use mesh::{Options, Ownership};
-use model::facts::{GatewayClass, Meta, Referent, Route};
-use model::{Kind, Name, Ns, Str, shared};
+use model::facts::{GatewayClass, Meta, Referent, Route, VirtualService};
+use model::{Diagnostic, Kind, Name, Ns, Str, shared};
 use output::Outputs;
 use reference::References;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+/// Returns what is not valid of the rules of a VirtualService, whatever services there are.
+pub fn rule_faults(service: &VirtualService) -> impl Iterator<Item = Diagnostic> {
+    status::rule_faults(service)
+}
 
 /// The tables that others read.
 #[derive(Clone, Copy, Debug)]

@@ -218,6 +218,11 @@ impl Identity {
         self.serving.tls().acceptor()
     }
 
+    /// Returns the acceptor of connections for webhooks, by HTTP/1 and with the same certificate.
+    pub fn web_acceptor(&self) -> TlsAcceptor {
+        self.serving.tls().web_acceptor()
+    }
+
     /// Returns the token to cancel once the secure port is open.
     pub fn opened(&self) -> CancellationToken {
         self.opened.clone()

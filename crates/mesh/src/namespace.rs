@@ -31,8 +31,11 @@ pub(crate) struct NamespaceView {
 
 /// The label by which the CNI agent enrols namespaces and pods.
 const DATAPLANE_LABEL: &str = "istio.io/dataplane-mode";
-/// Code of the diagnostic that arises here.
+/// Codes of the diagnostics that arise here.
 const LEFT_OUT: &str = "NS001";
+const NO_SIDECARS: &str = "NS002";
+/// The label by which webhooks of istiod find namespaces whose pods get a sidecar.
+const INJECTION_LABEL: &str = "istio-injection";
 
 fn is_enrolled(labels: &Labels) -> bool {
     labels.get(DATAPLANE_LABEL).is_some_and(|mode| mode == "ambient")
@@ -72,6 +75,10 @@ impl LeftOutPods {
             let (first, _) = pods.first()?;
             Some((first.clone(), pods.len()))
         });
+        let asks = |_: &Ns, namespace: &Namespace| {
+            namespace.labels.get(INJECTION_LABEL).is_some_and(|value| value == "enabled")
+        };
+        out.diagnostics_where(b, "injection_findings", inputs.namespaces, asks, |_, ns, _| [no_sidecars(ns)]);
         let concerns = |_: &Ns, namespace: &Namespace| is_enrolled(&namespace.labels);
         out.diagnostics_where(b, "namespace_findings", inputs.namespaces, concerns, move |cx, ns, _| {
             let is_left_out = !cx.memo(views, ns)?.in_scope;
@@ -89,6 +96,18 @@ impl LeftOutPods {
                 (!is_told).then(|| enrolled_and_left_out(ns, Some(pods.clone())))
             },
         );
+    }
+}
+
+fn no_sidecars(ns: &Ns) -> Diagnostic {
+    Diagnostic {
+        code: NO_SIDECARS,
+        severity: Severity::Warning,
+        object: Some(ObjectRef { kind: Kind::Namespace, name: ns.object() }),
+        field: format!("metadata.labels[{INJECTION_LABEL}]"),
+        message: "no sidecars are injected: its pods are not in the mesh by this".to_owned(),
+        help: format!("enrol the namespace by the label {DATAPLANE_LABEL}: ambient, and remove this one"),
+        place: None,
     }
 }
 

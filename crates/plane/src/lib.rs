@@ -36,7 +36,7 @@ pub use gateway::BuiltInClass;
 pub use gateway::deployment::{Fault, MANAGED_LABEL, bootstrap};
 pub use gateway::{
     Action, FEATURES, Feature, GatewayDeployment, GatewayListeners, Host, HostKey, Listener, ListenerKey,
-    Manifest, ManifestKind, Owner, Placed, Protocol, RouteKey, Rule, SetState, ShownBy, Target,
+    Manifest, ManifestKind, Owner, Placed, Protocol, RouteKey, Rule, SetState, ShownBy, Target, rule_faults,
     supported_features,
 };
 pub use identity::{GatewayInstance, IdentityDelta, IdentitySnapshot};

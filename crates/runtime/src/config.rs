@@ -304,6 +304,22 @@ pub struct KeyArgs {
     pub jwks_roots: Option<String>,
 }
 
+/// What API servers ask before an object is written.
+#[derive(Debug, Clone, Args)]
+pub struct WebhookArgs {
+    /// Keep ValidatingWebhookConfigurations that are labelled with this revision: their roots, and that they fail closed once the webhook works. Any text but none, as istiod has it
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "VALIDATION_WEBHOOK_CONFIG_NAME",
+        default_value = "istio-validator"
+    )]
+    pub validation_webhooks: String,
+    /// Let pods start without a sidecar where a webhook asks to inject one; they are refused otherwise, since none is injected
+    #[arg(long, env = "PILOTHOUSE_ADMIT_WITHOUT_SIDECAR")]
+    pub admit_without_sidecar: bool,
+}
+
 /// What one client may take before it is refused.
 #[derive(Debug, Clone, Args)]
 pub struct BoundArgs {
@@ -410,6 +426,9 @@ pub struct ServeArgs {
     #[command(flatten, next_help_heading = "Tokens of requests")]
     #[allow(missing_docs)]
     pub keys: KeyArgs,
+    #[command(flatten, next_help_heading = "Webhooks")]
+    #[allow(missing_docs)]
+    pub webhooks: WebhookArgs,
     #[command(flatten, next_help_heading = "Bounds of one client")]
     #[allow(missing_docs)]
     pub bounds: BoundArgs,
@@ -438,6 +457,9 @@ pub struct ServeArgs {
     /// Address of /ready and /healthz
     #[arg(long, help_heading = "Addresses", value_name = "ADDR", env = "PILOTHOUSE_HTTP_ADDR", default_value = "127.0.0.1:8080", value_parser = address)]
     pub http_addr: SocketAddr,
+    /// Address of the validation webhook, over TLS; in a cluster only
+    #[arg(long, help_heading = "Addresses", value_name = "ADDR", env = "PILOTHOUSE_WEBHOOK_ADDR", default_value = "127.0.0.1:15017", value_parser = address)]
+    pub webhook_addr: SocketAddr,
     /// Address of /metrics, /debug and /version
     #[arg(long, help_heading = "Addresses", value_name = "ADDR", env = "PILOTHOUSE_MONITORING_ADDR", default_value = "127.0.0.1:15014", value_parser = address)]
     pub monitoring_addr: SocketAddr,

@@ -26,3 +26,4 @@ pub mod source;
 mod subscribers;
 pub mod telemetry;
 pub mod views;
+pub mod webhook;

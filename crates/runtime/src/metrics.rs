@@ -8,11 +8,13 @@ mod controllers;
 mod identity;
 mod process;
 mod samples;
+mod webhook;
 
 use crate::controllers::StatusStats;
 use crate::engine_thread::EngineHandle;
 use crate::refusals::{ActiveRefusals, Refusal};
 use crate::source::SourceView;
+use crate::webhook::WebhookStats;
 use ::identity::IdentityView;
 use model::ObjectRef;
 use plane::StageStats;
@@ -38,6 +40,7 @@ pub struct Metrics {
     status: Arc<StatusStats>,
     /// Absent where nobody follows them.
     refusals: Option<ActiveRefusals>,
+    webhook: Arc<WebhookStats>,
     started: Instant,
 }
 
@@ -51,6 +54,7 @@ impl Metrics {
             identity: IdentityView::default(),
             status: Arc::default(),
             refusals: None,
+            webhook: Arc::default(),
             started: Instant::now(),
         }
     }
@@ -73,6 +77,11 @@ impl Metrics {
     /// Gathers from the controllers too.
     pub fn with_status(self, status: Arc<StatusStats>) -> Self {
         Self { status, ..self }
+    }
+
+    /// Gathers from the webhook too.
+    pub fn with_webhook(self, webhook: Arc<WebhookStats>) -> Self {
+        Self { webhook, ..self }
     }
 
     /// Returns all metrics as text.
@@ -131,6 +140,7 @@ impl Collector for Scrape {
         tables(out, self.tables.as_deref().unwrap_or_default())?;
         identity::encode(out, &of.identity)?;
         controllers::encode(out, &of.status)?;
+        webhook::encode(out, &of.webhook)?;
         process::encode(out)
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::config::{ServeArgs, SourceArgs};
 use crate::controllers::roots::{PublishedText, RootsPublisher};
+use crate::controllers::webhooks::WebhookConfigurations;
 use crate::controllers::{
     ChangedObjects, Controllers, RELIST_INTERVAL, RESYNC_DELAY, ReportIntervals, StatusSettings, StatusStats,
 };
@@ -11,10 +12,12 @@ use crate::log::MeshLog;
 use crate::metrics::Metrics;
 use crate::pages;
 use crate::refusals::Refusals;
-use crate::secure::SecureServer;
+use crate::secure::{SecureServer, WebhookServer};
 use crate::source::SourceView;
 use crate::source::folder::{FolderSettings, FolderSource};
 use crate::subscribers::{WantedKeys, WantedReferents};
+use crate::webhook::{Webhook, WebhookStats};
+use admission::Judge;
 use cluster::{
     Access, ConnectError, Connection, KindsWithoutEffect, KubeSettings, KubeSource, LeaseTimings, connect,
 };
@@ -112,6 +115,7 @@ struct Feeds {
     clients: Clients,
     changes: Arc<ChangedObjects>,
     status_stats: Arc<StatusStats>,
+    webhook_stats: Arc<WebhookStats>,
     wanted: WantedReferents,
     wanted_keys: WantedKeys,
 }
@@ -147,7 +151,11 @@ impl Daemon {
         let monitoring = listen(args.monitoring_addr, "monitoring", "--monitoring-addr").await?;
         let connection = connection(&args.source).await?;
         let feeds = Feeds::default();
-        let (secure, view, engine) = identity(args, connection.as_ref(), &feeds, clock)?;
+        let (mut secure, view, engine) = identity(args, connection.as_ref(), &feeds, clock)?;
+        if let (Some(secure), Some(connection)) = (&mut secure, &connection) {
+            let port = listen(args.webhook_addr, "the webhook", "--webhook-addr").await?;
+            secure.webhook = Some(webhook(args, connection, port, &view, &feeds.webhook_stats));
+        }
         let status = status(args, connection.as_ref());
         let (source, source_view, from) = source(&args.source, args, connection, &engine, &feeds.wanted)?;
         let (bounds, timeouts) = (args.bounds.bounds(), args.bounds.timeouts());
@@ -184,6 +192,7 @@ impl Daemon {
         tracing::info!(
             xds = %daemon.xds_addr(),
             secure = daemon.secure_addr().map_or_else(|| "off: no --state-dir".to_owned(), |a| a.to_string()),
+            webhook = daemon.webhook_addr().map_or_else(|| "off: no cluster".to_owned(), |a| a.to_string()),
             health = %daemon.health_addr(),
             monitoring = %daemon.monitoring_addr(),
             cluster = args.mesh.cluster_id,
@@ -209,6 +218,11 @@ impl Daemon {
     /// place to keep a root.
     pub fn secure_addr(&self) -> Option<SocketAddr> {
         self.secure.as_ref().map(|secure| secure.port.address())
+    }
+
+    /// Returns the address of the webhook; nothing without a cluster.
+    pub fn webhook_addr(&self) -> Option<SocketAddr> {
+        self.secure.as_ref()?.webhook.as_ref().map(|webhook| local(&webhook.port))
     }
 
     /// Returns what certificates are signed with.
@@ -244,7 +258,7 @@ impl Daemon {
     /// Serves until `stop` is cancelled; streams are then ended in order.
     pub async fn run(self, stop: CancellationToken) {
         let tasks = TaskTracker::new();
-        let Feeds { nodes, clients, changes, status_stats, .. } = self.feeds;
+        let Feeds { nodes, clients, changes, status_stats, webhook_stats, .. } = self.feeds;
         let ads = Ads::with_affected_nodes(nodes, self.engine.snapshots(), clients.clone())
             .with_capabilities(|node| mesh::understood_by(node.property("ISTIO_VERSION")));
         let ads = if self.configures_waypoints { ads.with_gateways() } else { ads };
@@ -296,7 +310,8 @@ impl Daemon {
             .with_source(self.source_view.clone())
             .with_identity(self.view.clone())
             .with_refusals(refused)
-            .with_status(status_stats);
+            .with_status(status_stats)
+            .with_webhook(webhook_stats);
         let monitoring = pages::monitoring(
             self.engine.clone(),
             clients,
@@ -369,7 +384,30 @@ fn identity(
     subscribers.splice(0..0, index);
     let engine = EngineHandle::start_with(args.mesh_options(), subscribers).map_err(StartError::Thread)?;
     let roots = roots(args, connection, &view);
-    Ok((Some(SecureServer { identity, port, roots }), view, engine))
+    Ok((Some(SecureServer { identity, port, roots, webhook: None }), view, engine))
+}
+
+/// Returns the webhook at a port, and what keeps its configurations.
+fn webhook(
+    args: &ServeArgs,
+    connection: &Connection,
+    port: TcpListener,
+    view: &IdentityView,
+    stats: &Arc<WebhookStats>,
+) -> WebhookServer {
+    let of = &args.webhooks;
+    let keeps = !args.shadow && !of.validation_webhooks.is_empty();
+    WebhookServer {
+        port,
+        webhook: Webhook::new(Judge::new(args.mesh_options()), Arc::clone(stats), of.admit_without_sidecar),
+        configurations: keeps.then(|| WebhookConfigurations {
+            client: connection.client.clone(),
+            revision: args.mesh.revision.clone(),
+            namespace: args.mesh.system_namespace.clone(),
+            authority: view.authority.clone(),
+            stats: Arc::clone(stats),
+        }),
+    }
 }
 
 /// Returns what publishes the roots and the revocation lists.

@@ -247,8 +247,9 @@ impl Site {
             server.apply(&serde_yaml::to_string(&definition)?).await?;
         }
         let system = server.namespace("mesh").await?;
-        for definition in render(&chart("base"), &system, &json!({}))?.definitions {
-            server.apply(&definition.to_string()).await?;
+        let base = render(&chart("base"), &system, &json!({}))?;
+        for object in base.definitions.iter().chain(&base.objects) {
+            server.apply(&object.to_string()).await?;
         }
         let (release, values) = if is_shadow {
             let shadow = json!({"shadow": {"enabled": true, "namespace": system}});

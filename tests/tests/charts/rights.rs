@@ -241,7 +241,31 @@ pub fn further(namespace: &str, revision: &str) -> BTreeSet<String> {
     let written = FURTHER.iter().map(of);
     let notices = unread_with_conditions()
         .map(|kind| format!("patch {}/status {EVERYWHERE}", qualified(kind.group, kind.plural)));
-    written.chain(notices).collect()
+    written.chain(notices).chain(validating(namespace, revision)).collect()
+}
+
+/// Returns the rights that are needed to keep the configurations of the validation webhook.
+fn validating(namespace: &str, revision: &str) -> Vec<String> {
+    let kind = "validatingwebhookconfigurations.admissionregistration.k8s.io";
+    let own = match revision {
+        "default" => format!("istio-validator-{namespace}"),
+        revision => format!("istio-validator-{revision}-{namespace}"),
+    };
+    let mut all = ["list", "watch"].map(|verb| format!("{verb} {kind} {EVERYWHERE}")).to_vec();
+    let names = [own.as_str(), "istiod-default-validator"];
+    all.extend(names.map(|name| format!("patch {kind}={name} {EVERYWHERE}")));
+    all.push(format!("create telemetries.telemetry.istio.io in {namespace}"));
+    all
+}
+
+#[test]
+fn keeping_webhooks_is_granted_where_it_is_wished_for() -> anyhow::Result<()> {
+    let with = granted(&render_pilothouse("mesh", &json!({"revision": "blue"}))?)?;
+    let without =
+        granted(&render_pilothouse("mesh", &json!({"revision": "blue", "configValidation": false}))?)?;
+    let all = validating("mesh", "blue").into_iter().collect();
+    is_exactly(&with.difference(&without).cloned().collect(), &all);
+    Ok(())
 }
 
 /// Returns the rights that are needed to deploy gateways, beside those that others need too.
@@ -396,7 +420,7 @@ fn a_shadow_is_granted_reading_only() -> anyhow::Result<()> {
     let granted = granted(&render_pilothouse("shadow", &values)?)?;
     let mut expected = reads("istio-system", "istio");
     let of_writers = |right: &String| {
-        ["leases", "=istio-ip-autoallocate", "=istio-ca-root-cert", "=istio-ca-crl"]
+        ["leases", "=istio-ip-autoallocate", "=istio-ca-root-cert", "=istio-ca-crl", "validatingwebhook"]
             .iter()
             .any(|word| right.contains(word))
     };

@@ -5,7 +5,8 @@ use crate::rights::granted;
 use anyhow::{Context, bail};
 use model::Kind;
 use model::facts::Object;
-use pilothouse_tests::helm::{chart, lint, render, render_on, render_pilothouse};
+use pilothouse_tests::apiserver::ApiServer;
+use pilothouse_tests::helm::{Rendered, chart, lint, render, render_in, render_on, render_pilothouse};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -44,6 +45,11 @@ fn values_that_mean_nothing_are_refused_by_name() -> anyhow::Result<()> {
         (json!({"env": {"A": {"b": "c"}}}), "env"),
         (json!({"log": {"format": "json"}}), "format"),
         (json!({"rollingMaxSurge": "1/2"}), "rollingMaxSurge"),
+        (json!({"configValidation": "no"}), "configValidation"),
+        (json!({"autoscaleMin": 0}), "autoscaleMin"),
+        (json!({"cpu": {"target": 80}}), "target"),
+        (json!({"ipFamilies": ["IPv5"]}), "ipFamilies"),
+        (json!({"extraContainerArgs": "--log=debug"}), "extraContainerArgs"),
         (json!({"resources": {"request": {}}}), "request"),
         (json!({"runAsUser": 0}), "runAsUser"),
         (json!({"podLabels": {"a": true}}), "podLabels"),
@@ -167,7 +173,7 @@ fn api_servers_that_were_built_in_any_way_are_taken_and_old_ones_refused() -> an
 fn ports_that_need_no_credential_are_closed_unless_asked_for() -> anyhow::Result<()> {
     let rendered = render_pilothouse("mesh", &json!({}))?;
     let policy = &rendered.only("NetworkPolicy")?["spec"];
-    let ports = json!([{"ports": [{"port": 15012}, {"port": 8080}]}]);
+    let ports = json!([{"ports": [{"port": 15012}, {"port": 15017}, {"port": 8080}]}]);
     assert_eq!((&policy["policyTypes"], &policy["ingress"]), (&json!(["Ingress"]), &ports));
     assert!(rendered.notes.contains("networkPolicy.monitoringFrom"), "{}", rendered.notes);
 
@@ -212,7 +218,85 @@ fn one_replica_has_no_budget_that_would_hold_its_node() -> anyhow::Result<()> {
     for (replicas, has_budget) in [(1, false), (2, true), (5, true)] {
         let rendered = render_pilothouse("mesh", &json!({"replicaCount": replicas}))?;
         assert_eq!(rendered.has("PodDisruptionBudget"), has_budget, "{replicas}");
+        let autoscaled = json!({"autoscaleEnabled": true, "autoscaleMin": replicas, "replicaCount": 1});
+        assert_eq!(
+            render_pilothouse("mesh", &autoscaled)?.has("PodDisruptionBudget"),
+            has_budget,
+            "{replicas}"
+        );
     }
+    Ok(())
+}
+
+#[test]
+fn who_scales_replicas_alone_says_how_many() -> anyhow::Result<()> {
+    let plain = render_pilothouse("mesh", &json!({}))?;
+    assert!(!plain.has("HorizontalPodAutoscaler"));
+    assert_eq!(plain.only("Deployment")?["spec"]["replicas"], 2);
+    let scaled = render_pilothouse("mesh", &json!({"autoscaleEnabled": true, "autoscaleMin": 7}))?;
+    let scaler = &scaled.only("HorizontalPodAutoscaler")?["spec"];
+    assert_eq!((&scaler["minReplicas"], &scaler["maxReplicas"]), (&json!(7), &json!(7)));
+    let metrics = scaler["metrics"].as_array().context("no metrics")?;
+    assert_eq!(metrics.iter().map(|of| &of["resource"]["name"]).collect::<Vec<_>>(), ["cpu"]);
+    let deployment = scaled.only("Deployment")?;
+    assert_eq!(deployment["spec"]["replicas"], Value::Null);
+    assert_eq!(scaler["scaleTargetRef"]["name"], deployment["metadata"]["name"]);
+    Ok(())
+}
+
+/// Which objects an entry of a configuration is for, by their label of the revision.
+fn selected(rendered: &Rendered) -> anyhow::Result<(String, Value, Value)> {
+    let config = rendered.only("ValidatingWebhookConfiguration")?;
+    let entry = &config["webhooks"][0];
+    assert_eq!(entry["failurePolicy"], "Ignore", "nobody has seen that it works");
+    assert_eq!(entry["clientConfig"]["service"]["path"], "/validate");
+    let name = config["metadata"]["name"].as_str().context("no name")?.to_owned();
+    let service = entry["clientConfig"]["service"]["name"].clone();
+    Ok((name, service, entry["objectSelector"]["matchExpressions"].clone()))
+}
+
+#[test]
+fn each_object_is_validated_by_one_revision() -> anyhow::Result<()> {
+    let of_revision = |values: Value| selected(&render_pilothouse("mesh", &values)?);
+    let named = |revision: &str| json!([{"key": "istio.io/rev", "operator": "In", "values": [revision]}]);
+    let (name, service, objects) = of_revision(json!({}))?;
+    assert_eq!(
+        (name.as_str(), service, objects),
+        ("istio-validator-mesh", json!("istiod"), named("default"))
+    );
+    let (name, service, objects) = of_revision(json!({"revision": "blue"}))?;
+    assert_eq!((name.as_str(), service), ("istio-validator-blue-mesh", json!("istiod-blue")));
+    assert_eq!(objects, named("blue"));
+    for (revision, service) in [("default", "istiod"), ("blue", "istiod-blue")] {
+        let base = render(&chart("base"), "mesh", &json!({"defaultRevision": revision}))?;
+        let (name, leads_to, objects) = selected(&base)?;
+        assert_eq!((name.as_str(), leads_to), ("istiod-default-validator", json!(service)));
+        assert_eq!(objects, json!([{"key": "istio.io/rev", "operator": "DoesNotExist"}]));
+    }
+    for values in [json!({"configValidation": false}), json!({"shadow": {"enabled": true}})] {
+        assert!(!render_pilothouse("mesh", &values)?.has("ValidatingWebhookConfiguration"), "{values}");
+    }
+    let off = json!({"configValidation": false});
+    assert_eq!(variable("mesh", &off, "VALIDATION_WEBHOOK_CONFIG_NAME")?, "");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_upgrade_leaves_closed_what_the_control_plane_has_closed() -> anyhow::Result<()> {
+    let server = ApiServer::shared().await?;
+    let namespace = server.namespace("closed").await?;
+    let policy = async || {
+        let (cluster, namespace) = (server.kubeconfig(), namespace.clone());
+        let render = move || render_in(&cluster, "mesh", &namespace, &json!({}));
+        let rendered = tokio::task::spawn_blocking(render).await??;
+        let config = rendered.only("ValidatingWebhookConfiguration")?.clone();
+        anyhow::Ok((config["webhooks"][0]["failurePolicy"].clone(), config))
+    };
+    let (first, mut config) = policy().await?;
+    assert_eq!(first, "Ignore");
+    config["webhooks"][0]["failurePolicy"] = "Fail".into();
+    server.apply(&config.to_string()).await?;
+    assert_eq!(policy().await?.0, "Fail");
     Ok(())
 }
 

@@ -31,6 +31,7 @@ impl Whole {
         args.source = SourceArgs { kubeconfig: Some(kubeconfig.to_owned()), ..SourceArgs::default() };
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         (args.xds_addr, args.http_addr, args.monitoring_addr, args.secure_addr) = (any, any, any, any);
+        args.webhook_addr = any;
         set(&mut args);
         let daemon = Daemon::prepare(&args).await?;
         let engine = daemon.engine().clone();

@@ -13,7 +13,9 @@ pub(crate) use class::{declare as declare_classes, declare_without_class};
 pub(crate) use destination_rule::{Inputs as DestinationRuleInputs, declare as declare_destination_rules};
 pub(crate) use listeners::{Inputs as ListenerInputs, declare as declare_listeners};
 pub(crate) use route::{Inputs as RouteInputs, declare as declare_routes};
-pub(crate) use virtual_service::{Inputs as VirtualServiceInputs, declare as declare_virtual_services};
+pub(crate) use virtual_service::{
+    Inputs as VirtualServiceInputs, declare as declare_virtual_services, rule_faults,
+};
 pub(crate) use waypoint::Waypoints;
 
 use output::Condition;

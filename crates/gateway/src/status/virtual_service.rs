@@ -185,16 +185,7 @@ impl Inputs {
         found.extend(
             hosts.map(|(field, message)| told(code::HOST, Severity::Warning, field, message, HOST_HELP)),
         );
-        found.extend(faults(service).cloned().map(|RouteFault { field, message }| {
-            let message = format!("{message}: what the rule matches is refused");
-            told(
-                code::RULE,
-                Severity::Error,
-                field,
-                message,
-                "write what the message asks for, or remove the rule",
-            )
-        }));
+        found.extend(rule_faults(service));
         let unresolved = self.unresolved(cx, name).into_iter();
         found.extend(unresolved.map(|(field, Unresolved { message, .. })| {
             let message = format!("{message}: what is sent there is refused");
@@ -209,6 +200,19 @@ const EXPORTED_ELSEWHERE: &str =
     "its own namespace is not among them, and rules are for services of that alone: it has no effect";
 const NO_HOSTS: &str = "there are none, so its rules are for nothing: delegates are not supported";
 const HOST_HELP: &str = "move it to the namespace of the service, or write an HTTPRoute with the service in parentRefs for callers of this namespace";
+
+/// Returns what is not valid of the rules of a VirtualService, whatever services there are.
+pub(crate) fn rule_faults(service: &VirtualService) -> impl Iterator<Item = Diagnostic> {
+    faults(service).map(|RouteFault { field, message }| Diagnostic {
+        code: code::RULE,
+        severity: Severity::Error,
+        object: Some(ObjectRef { kind: Kind::VirtualService, name: service.meta.name.clone() }),
+        field: field.clone(),
+        message: format!("{message}: what the rule matches is refused"),
+        help: "write what the message asks for, or remove the rule".to_owned(),
+        place: None,
+    })
+}
 
 fn faults(service: &VirtualService) -> impl Iterator<Item = &RouteFault> {
     service.http.iter().chain(&service.streams).flat_map(|rule| &rule.faults)

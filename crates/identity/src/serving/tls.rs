@@ -1,4 +1,4 @@
-//! The TLS configuration of the secure port.
+//! The TLS configuration of the secure port and of the webhook.
 
 use crate::authentication::{ClientCertificates, ClientVerifier};
 use crate::clock::Clock;
@@ -19,10 +19,11 @@ pub(crate) struct ServingTls {
     /// The roots and revocation lists of clients.
     pub clients: Arc<ClientCertificates>,
     acceptor: TlsAcceptor,
+    web_acceptor: TlsAcceptor,
 }
 
 impl ServingTls {
-    /// Configures TLS 1.2 and 1.3 with HTTP/2.
+    /// Configures TLS 1.2 and 1.3: with HTTP/2 and certificates of clients, and with HTTP/1 and without them.
     ///
     /// # Errors
     /// Never with the built-in provider.
@@ -38,12 +39,23 @@ impl ServingTls {
         // A resumed session would keep a client certificate accepted after its root is distrusted.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        Ok(Self { provider, certificate, clients, acceptor: TlsAcceptor::from(Arc::new(config)) })
+        let mut web = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::clone(&certificate) as Arc<dyn ResolvesServerCert>);
+        web.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let [acceptor, web_acceptor] = [config, web].map(|config| TlsAcceptor::from(Arc::new(config)));
+        Ok(Self { provider, certificate, clients, acceptor, web_acceptor })
     }
 
     /// Returns the acceptor of connections.
     pub fn acceptor(&self) -> TlsAcceptor {
         self.acceptor.clone()
+    }
+
+    /// Returns the acceptor of connections of HTTP/1, whose clients show no certificate.
+    pub fn web_acceptor(&self) -> TlsAcceptor {
+        self.web_acceptor.clone()
     }
 
     /// Returns the verifier of client certificates.

@@ -150,7 +150,16 @@ const TABLE: &[Line] = &[
         &[],
     ),
     Line(Label, ANY, "security.istio.io/tlsMode", outside("it says that a sidecar is there"), &[]),
-    Line(Label, ANY, "sidecar.istio.io/inject", outside("it is for who injects sidecars"), GO_BOOLEAN),
+    Line(
+        Label,
+        ANY,
+        "sidecar.istio.io/inject",
+        FieldState::Unsupported {
+            instead: "no sidecars are injected: enrol the pod by the label istio.io/dataplane-mode: ambient",
+            unless: "false",
+        },
+        GO_BOOLEAN,
+    ),
     Line(Label, ANY, "istio.io/tag", outside("it is for webhooks"), &[]),
     Line(
         Label,

@@ -1,5 +1,5 @@
 //! What is written into the cluster: conditions, statuses of the Gateway API and automatic addresses by one
-//! elected replica each, roots by all.
+//! elected replica each, roots and configurations of webhooks by all.
 //!
 //! ```text
 //!   clients: acknowledgements, refusals ──▶┐
@@ -11,6 +11,7 @@
 //!                            └──▶ unread: lists kinds that are not read ──▶ StatusWriter
 //!
 //! identity ──roots, revocation lists──▶ roots ──▶ ConfigMaps, a ClusterTrustBundle
+//!         └─roots──▶ webhooks ──▶ ValidatingWebhookConfigurations
 //! ```
 //!
 //! - Nothing here delays what clients are sent. The engine thread notes names and goes on; without a
@@ -30,6 +31,7 @@ mod settings;
 mod stats;
 mod status;
 mod unread;
+pub mod webhooks;
 
 pub use changes::ChangedObjects;
 pub use leader::Controllers;

@@ -42,6 +42,17 @@ impl Samples<'_> {
         self.put(name, kind, help, counts.into_iter().map(|(of, count)| (Some([(label, of)]), count)))
     }
 
+    /// Takes a counter with any labels.
+    pub fn counters_by<L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        help: &str,
+        counts: impl IntoIterator<Item = (L, u64)>,
+    ) -> Result {
+        let (name, kind) = of_counter(name);
+        self.put(name, kind, help, counts.into_iter().map(|(labels, count)| (Some(labels), count)))
+    }
+
     fn put<L: EncodeLabelSet, V: EncodeGaugeValue>(
         &mut self,
         name: &str,

@@ -1,17 +1,19 @@
-//! The plain HTTP/1 ports, for health and for monitoring.
+//! The HTTP/1 ports: plain ones for health and for monitoring, one over TLS for webhooks.
 //!
 //! A client takes little of them: connections are few and short, and a peer that holds as many as it may, or the most
 //! when all slots are taken, loses its oldest, so that the kubelet is answered beside any flood.
 
 use crate::limits::{Slot, peer_slots};
-use axum::Router;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use limits::Peer;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -22,7 +24,7 @@ pub struct HttpBounds {
     pub connections: usize,
     /// Connections of one address at once.
     pub connections_of_address: usize,
-    /// For the head of a request, the first one or the next.
+    /// For a handshake, and for the head of a request, the first one or the next.
     pub head: Duration,
     /// For a whole connection, however many requests it has.
     pub lifetime: Duration,
@@ -42,8 +44,29 @@ impl Default for HttpBounds {
     }
 }
 
-/// Serves until `stop` is cancelled and what is open has ended.
+/// Serves until `stop` is cancelled and what is open has ended. Handlers find who asks as an extension: a [`Peer`].
 pub async fn serve(listener: TcpListener, router: Router, bounds: HttpBounds, stop: CancellationToken) {
+    serve_by(listener, router, None, bounds, stop).await;
+}
+
+/// As [`serve`], over TLS.
+pub async fn serve_tls(
+    listener: TcpListener,
+    router: Router,
+    tls: TlsAcceptor,
+    bounds: HttpBounds,
+    stop: CancellationToken,
+) {
+    serve_by(listener, router, Some(tls), bounds, stop).await;
+}
+
+async fn serve_by(
+    listener: TcpListener,
+    router: Router,
+    tls: Option<TlsAcceptor>,
+    bounds: HttpBounds,
+    stop: CancellationToken,
+) {
     let slots = peer_slots(bounds.connections, bounds.connections_of_address);
     let connections = TaskTracker::new();
     loop {
@@ -59,9 +82,14 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: HttpBounds, st
                 continue;
             }
         };
-        match Slot::acquire(&slots, Peer::of(peer.ip())) {
+        let from = Peer::of(peer.ip());
+        match Slot::acquire(&slots, from) {
             Ok((slot, _)) => {
-                connections.spawn(connection(stream, router.clone(), slot, bounds, stop.clone()));
+                let (router, stop) = (router.clone().layer(Extension(from)), stop.clone());
+                match tls.clone() {
+                    None => drop(connections.spawn(connection(stream, router, slot, bounds, stop))),
+                    Some(tls) => drop(connections.spawn(secure(stream, tls, router, slot, bounds, stop))),
+                }
             }
             Err(error) => tracing::debug!(%peer, %error, "refused a connection for HTTP"),
         }
@@ -73,13 +101,32 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: HttpBounds, st
 /// Pause after a failed accept, such as one for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-async fn connection(
+/// Makes the handshake of a connection, and serves it.
+async fn secure(
     stream: TcpStream,
+    tls: TlsAcceptor,
     router: Router,
     slot: Slot,
     bounds: HttpBounds,
     stop: CancellationToken,
 ) {
+    let evicted = slot.evicted();
+    let made = tokio::select! {
+        made = timeout(bounds.head, tls.accept(stream)) => made,
+        () = evicted.cancelled() => return,
+        () = stop.cancelled() => return,
+    };
+    match made {
+        Ok(Ok(stream)) => connection(stream, router, slot, bounds, stop).await,
+        Ok(Err(error)) => tracing::debug!(%error, "a handshake for HTTP failed"),
+        Err(_) => tracing::debug!("a handshake for HTTP did not end in time"),
+    }
+}
+
+async fn connection<I>(stream: I, router: Router, slot: Slot, bounds: HttpBounds, stop: CancellationToken)
+where
+    I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(bounds.head)

@@ -118,6 +118,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("plane", &["identity", "delta made_from summary", "lib"]),
+    ("admission", &["codes decision", "review", "judge"]),
     (
         "cluster",
         &[
@@ -145,7 +146,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "runtime",
         &[
             "config kinds latency telemetry views",
-            "engine_thread log source",
+            "engine_thread log source webhook",
             "refusals",
             "controllers keys",
             "metrics secure subscribers",
@@ -159,7 +160,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "address grpc monitoring serve",
             "table",
             "output",
-            "dump token version waypoint",
+            "check dump token version waypoint",
             "bootstrap cert",
             "main",
         ],
