@@ -62,9 +62,10 @@ async fn answer(pages: &Monitoring, question: Question, namespace: &str) -> Debu
     let Some(_turn) = pages.turn().await else { return Err((Code::Unavailable, busy().body)) };
     let part = question.type_url.strip_prefix(type_url::DEBUG).unwrap_or_default();
     let resources = match (part.trim_start_matches('/'), question.names.as_slice()) {
-        ("syncz", _) => {
-            Proxy::all(&pages.clients, &viewer).iter().map(|of| any(&of.client_config())).collect()
-        }
+        ("syncz", _) => Proxy::all(&pages.clients, &viewer)
+            .iter()
+            .map(|of| any(&of.client_config(&pages.about.cluster_id)))
+            .collect(),
         // Who asks of none, of several, or of one that is not here, is told so by an empty answer, and asks the next.
         ("config_dump", [name]) => match config_dump(pages, name, &viewer) {
             Some(found) => found?,

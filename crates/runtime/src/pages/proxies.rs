@@ -137,7 +137,12 @@ impl Proxy {
         last.map(|nack| nack.message.as_str()).or_else(standing).unwrap_or_default()
     }
 
-    fn sync_status(&self) -> SyncStatus<'_> {
+    /// The cluster that it says it is in; `own` where it says none.
+    fn cluster<'c>(&'c self, own: &'c str) -> &'c str {
+        Some(self.node.property("CLUSTER_ID")).filter(|id| !id.is_empty()).unwrap_or(own)
+    }
+
+    fn sync_status<'c>(&'c self, own_cluster: &'c str) -> SyncStatus<'c> {
         let types = &self.client.stats.types;
         let mut nonces = BTreeMap::new();
         for (name, url) in NAMED {
@@ -157,7 +162,7 @@ impl Proxy {
             (of.type_url.as_str(), status)
         });
         SyncStatus {
-            cluster_id: self.node.property("CLUSTER_ID"),
+            cluster_id: self.cluster(own_cluster),
             proxy: &self.id,
             proxy_type: self.node.role(),
             istio_version: self.node.property("ISTIO_VERSION"),
@@ -167,9 +172,12 @@ impl Proxy {
     }
 
     /// The same as istioctl asks for it on the discovery port.
-    pub fn client_config(&self) -> ClientConfig {
-        let properties =
-            ["CLUSTER_ID", "NAMESPACE", "ISTIO_VERSION"].map(|key| (key, self.node.property(key)));
+    pub fn client_config(&self, own_cluster: &str) -> ClientConfig {
+        let properties = [
+            ("CLUSTER_ID", self.cluster(own_cluster)),
+            ("NAMESPACE", self.namespace.as_str()),
+            ("ISTIO_VERSION", self.node.property("ISTIO_VERSION")),
+        ];
         let said = properties.into_iter().filter(|(_, value)| !value.is_empty());
         let fields = said.map(|(key, value)| (key.to_owned(), value.to_owned().into())).collect();
         let mut types: Vec<_> = self.client.stats.types.iter().map(|of| self.type_config(of)).collect();
@@ -246,7 +254,7 @@ pub(super) async fn syncz(m: &Monitoring, asked: &Asked) -> Answer {
     let namespace = asked.parameter("namespace").unwrap_or_default();
     let all = Proxy::all(&m.clients, &asked.viewer);
     let some = all.iter().filter(|of| namespace.is_empty() || of.namespace == namespace);
-    answer::json(StatusCode::OK, &some.map(Proxy::sync_status).collect::<Vec<_>>())
+    answer::json(StatusCode::OK, &some.map(|of| of.sync_status(&m.about.cluster_id)).collect::<Vec<_>>())
 }
 
 /// `/debug/adsz`.

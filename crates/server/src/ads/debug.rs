@@ -20,6 +20,9 @@ use xds::Question;
 use super::guard::StreamGuard;
 use crate::grpc::{PREFIX_BYTES, Status, prefix};
 
+/// What nonces of answers begin with; their number follows.
+const NONCE: &str = "debug-";
+
 /// What is answered to a question: resources, or the status that ends the stream of whoever gets none.
 pub type DebugAnswer = Result<Vec<Any>, (Code, String)>;
 
@@ -64,8 +67,9 @@ impl Debug {
             let message = "the debug API needs authentication: ask it on the secure port";
             return Err(Status::new(Code::Unauthenticated, message));
         };
-        if self.answers > 0 && question.nonce == self.nonce() {
-            // An acknowledgement asks for nothing.
+        let acknowledged = question.nonce.strip_prefix(NONCE).and_then(|number| number.parse::<u64>().ok());
+        if acknowledged.is_some_and(|number| (1..=self.answers).contains(&number)) {
+            // It asks for nothing.
             return Ok(());
         }
         let type_url = question.type_url.clone();
@@ -77,11 +81,6 @@ impl Debug {
     /// True while a question waits for its answer.
     pub fn is_asked(&self) -> bool {
         self.asked.is_some()
-    }
-
-    /// The nonce of the last answer.
-    fn nonce(&self) -> String {
-        format!("debug-{}", self.answers)
     }
 
     /// The answer to the question, as a message with its prefix.
@@ -96,7 +95,7 @@ impl Debug {
             version_info: String::new(),
             resources,
             type_url,
-            nonce: self.nonce(),
+            nonce: format!("{NONCE}{}", self.answers),
             control_plane: Some(ControlPlane { identifier: self.api.identifier().to_owned() }),
         };
         let len = response.encoded_len();
