@@ -2,10 +2,12 @@
 
 use super::site::Cluster;
 use anyhow::{Context, ensure};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper_util::rt::TokioIo;
 use pilothouse_tests::apiserver::{LIMIT, until};
 use serde_json::Value;
 use std::collections::BTreeSet;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -41,19 +43,21 @@ spec:
   rules: [{backendRefs: [{name: web, port: 80}]}]
 ";
 
-/// Asks for a page over HTTP/1.0, which has no chunks.
+/// Asks for a page.
 async fn get(address: &str, path: &str) -> anyhow::Result<String> {
     let ask = async {
-        let mut stream = TcpStream::connect(address).await?;
-        stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").as_bytes()).await?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await?;
-        anyhow::Ok(answer)
+        let stream = TokioIo::new(TcpStream::connect(address).await?);
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
+        tokio::spawn(connection);
+        let request = hyper::Request::get(path).header("host", address).body(Empty::<Bytes>::new())?;
+        let response = sender.send_request(request).await?;
+        let status = response.status();
+        anyhow::Ok((status, response.into_body().collect().await?.to_bytes()))
     };
-    let answer = timeout(LIMIT, ask).await.with_context(|| format!("no answer to {path}"))??;
-    let (head, body) = answer.split_once("\r\n\r\n").context("an answer has a head")?;
-    ensure!(head.contains(" 200 "), "{path}: {answer}");
-    Ok(body.to_owned())
+    let (status, body) = timeout(LIMIT, ask).await.with_context(|| format!("no answer to {path}"))??;
+    let body = String::from_utf8(body.to_vec())?;
+    ensure!(status.is_success(), "{path}: {status} {body}");
+    Ok(body)
 }
 
 async fn json(address: &str, path: &str) -> anyhow::Result<Value> {

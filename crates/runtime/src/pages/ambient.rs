@@ -1,8 +1,8 @@
 //! What ztunnels are sent, in the shapes of Istio's pages.
 
-use super::Monitoring;
 use super::answer::{self, Answer};
 use super::asked::Asked;
+use super::monitoring::Monitoring;
 use axum::http::StatusCode;
 use bytes::Bytes;
 use prost::Message;

@@ -1,8 +1,8 @@
 //! What the mesh is made from, in the shapes of Istio's pages: objects, settings, clusters.
 
-use super::Monitoring;
 use super::answer::{self, Answer};
 use super::asked::Asked;
+use super::monitoring::Monitoring;
 use axum::http::StatusCode;
 use model::Kind;
 use serde::Deserialize;

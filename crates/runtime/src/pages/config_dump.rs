@@ -7,9 +7,9 @@
 //!
 //! Private keys are left out of both.
 
-use super::Monitoring;
 use super::answer::{self, Answer};
 use super::asked::Asked;
+use super::monitoring::Monitoring;
 use super::proxies::{Proxy, not_here};
 use axum::http::StatusCode;
 use prost::Message;

@@ -8,8 +8,10 @@
 
 use super::asked::{Asked, Viewer};
 use super::config_dump::Dump;
+use super::monitoring::Monitoring;
 use super::proxies::Proxy;
-use super::{Monitoring, REVISION, STATE, VERSION, busy, not_found, table};
+use super::table::{self, busy, not_found};
+use super::version::{REVISION, STATE, VERSION};
 use axum::http::{HeaderMap, Uri};
 use prost::Message;
 use prost_types::Any;
@@ -108,7 +110,7 @@ async fn page(pages: &Monitoring, name: &str, viewer: Viewer, namespace: &str) -
         };
     };
     let asked = Asked { uri, headers: HeaderMap::new(), viewer };
-    match pages.answer(page, &asked).await {
+    match page.answer(pages, &asked).await {
         Some(answer) => Ok(raw(answer.body)),
         None => Err(denied(namespace)),
     }

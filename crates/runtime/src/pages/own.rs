@@ -2,7 +2,8 @@
 
 use super::answer::{self, Answer, gone};
 use super::asked::Asked;
-use super::{Monitoring, views, why};
+use super::monitoring::Monitoring;
+use super::{views, why};
 use axum::http::StatusCode;
 use model::{Lines, rfc3339};
 use serde_json::json;

@@ -1,8 +1,8 @@
 //! Connected proxies in the shapes of Istio's pages: who they are, and how far they are in step.
 
-use super::Monitoring;
 use super::answer::{self, Answer};
 use super::asked::{Asked, Viewer};
+use super::monitoring::Monitoring;
 use axum::http::StatusCode;
 use model::rfc3339;
 use prost_types::Timestamp;

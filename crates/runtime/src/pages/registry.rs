@@ -2,10 +2,10 @@
 //!
 //! What is listed is what ztunnels are sent; what those do not need (labels, names of ports) comes from the objects.
 
-use super::Monitoring;
 use super::ambient::{addresses, ip, snapshot};
 use super::answer::{self, Answer, gone};
 use super::asked::Asked;
+use super::monitoring::Monitoring;
 use axum::http::StatusCode;
 use model::facts::{self, Protocol, Resolution};
 use model::{Labels, Name, rfc3339};

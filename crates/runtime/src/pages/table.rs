@@ -1,9 +1,11 @@
 //! The table of debug pages: index, list and answers come from it, so that none has what another lacks.
 
-use super::answer::Answer;
-use super::asked::Asked;
-use super::{Monitoring, ambient, config, config_dump, own, proxies, registry};
+use super::answer::{self, Answer};
+use super::asked::{Asked, Viewer};
+use super::monitoring::Monitoring;
+use super::{ambient, config, config_dump, own, proxies, registry};
 use axum::http::StatusCode;
+use model::Lines;
 use std::pin::Pin;
 
 type Making<'m> = Pin<Box<dyn Future<Output = Answer> + Send + 'm>>;
@@ -79,14 +81,13 @@ const OTHERS: [(&str, &str); 2] =
     [("/metrics", "metrics for Prometheus"), ("/version", "the version of this control plane")];
 
 impl Page {
-    /// Tells whether it is only for those who may see the whole mesh.
-    pub fn sees_whole_mesh(&self) -> bool {
-        self.about == About::Mesh
-    }
-
-    /// Makes it.
-    pub async fn make(&self, m: &Monitoring, asked: &Asked) -> Answer {
-        (self.make)(m, asked).await
+    /// Makes it; `None` for a viewer who may not see it.
+    pub async fn answer(&self, m: &Monitoring, asked: &Asked) -> Option<Answer> {
+        if self.about == About::Mesh && asked.viewer != Viewer::Everything {
+            return None;
+        }
+        let answer = (self.make)(m, asked).await;
+        Some(if asked.parameter("pretty").is_some() { answer.pretty() } else { answer })
     }
 }
 
@@ -104,10 +105,31 @@ pub(super) fn index() -> String {
     lines.iter().map(|(path, help)| format!("{path:width$}  {help}\n")).collect()
 }
 
+/// The index as an answer.
+pub(super) fn whole() -> Answer {
+    let mut text = Lines::default();
+    text.push_all(&index());
+    answer::text(StatusCode::OK, text)
+}
+
+/// Says that there is no such page, and which there are. What it begins with is what istioctl looks for.
+pub(super) fn not_found(path: &str, index: &str) -> Answer {
+    let path: String = path.chars().take(200).collect();
+    let mut text = Lines::from_iter([format!("404 page not found: there is no page {path}; there are")]);
+    text.push("");
+    text.push_all(index);
+    answer::text(StatusCode::NOT_FOUND, text)
+}
+
+/// Says that others have their turn.
+pub(super) fn busy() -> Answer {
+    answer::line(StatusCode::SERVICE_UNAVAILABLE, "too many pages are being made; ask again")
+}
+
 /// The names of all pages but this one.
 async fn list(_: &Monitoring, _: &Asked) -> Answer {
     let names: Vec<_> = PAGES.iter().map(|page| page.name).filter(|name| *name != "list").collect();
-    super::answer::json(StatusCode::OK, &names)
+    answer::json(StatusCode::OK, &names)
 }
 
 #[cfg(test)]
@@ -123,7 +145,7 @@ mod tests {
         for page in PAGES {
             assert!(index.contains(&format!("/debug/{}{} ", page.name, page.query)), "{index}");
         }
-        let open = PAGES.iter().filter(|page| !page.sees_whole_mesh()).map(|page| page.name);
+        let open = PAGES.iter().filter(|page| page.about == About::Proxy).map(|page| page.name);
         assert_eq!(open.collect::<Vec<_>>(), ["config_dump", "edsz", "ndsz"]);
     }
 }
