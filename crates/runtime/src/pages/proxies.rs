@@ -279,3 +279,65 @@ fn list<'p>(all: &'p [Proxy], view: impl Fn(&'p Proxy) -> AdsClient<'p>) -> Answ
     let clients = AdsClients { total_clients: all.len(), clients: all.iter().map(view).collect() };
     answer::json(StatusCode::OK, &clients)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use xds::{Nack, RefusedResource, ResourceType, SessionStats};
+
+    fn proxy(types: Vec<TypeStats>, refused: Vec<RefusedResource>) -> Option<Proxy> {
+        let stats = SessionStats { connected_at: UNIX_EPOCH, step: 1, responses: 0, bytes: 0, types };
+        let node = Node { id: "waypoint~10.0.0.1~w.shop~d".to_owned(), ..Node::default() };
+        let sent = vec![(type_url::LISTENER.to_owned(), UNIX_EPOCH)];
+        let (peer, gateway, scopes) = (None, None, Vec::new());
+        Proxy::of(ClientView { id: 7, peer, node: Some(node), gateway, refused, scopes, stats, sent })
+    }
+
+    fn of(type_url: &str, sent: &str, acked: &str) -> TypeStats {
+        let [type_url, sent_nonce, acked_nonce] = [type_url, sent, acked].map(str::to_owned);
+        TypeStats { type_url, sent_nonce, acked_nonce, ..TypeStats::default() }
+    }
+
+    #[test]
+    fn types_are_synced_stale_not_sent_or_refused() {
+        let nack = |nonce: &str| Some(Nack { nonce: nonce.to_owned(), message: "no".to_owned() });
+        let types = vec![
+            of(type_url::ROUTE, "3", "2"),
+            of(type_url::CLUSTER, "1", "1"),
+            of(type_url::SECRET, "", ""),
+            TypeStats { last_nack: nack("2"), ..of(type_url::LISTENER, "2", "1") },
+            // Taken since, but for one resource; and taken since as a whole.
+            TypeStats { last_nack: nack("1"), ..of(type_url::ENDPOINT, "2", "2") },
+            TypeStats { last_nack: nack("1"), ..of(type_url::EXTENSION_CONFIG, "2", "2") },
+        ];
+        let refused =
+            RefusedResource { of: ResourceType::Endpoint, name: None, step: 1, message: "still no".into() };
+        let proxy = proxy(types, vec![refused]);
+        let config = proxy.as_ref().map(|proxy| proxy.client_config("c1")).unwrap_or_default();
+        let told: Vec<_> = config
+            .generic_xds_configs
+            .iter()
+            .map(|of| {
+                let name = of.type_url.rsplit('.').next().unwrap_or_default();
+                let error = of.error_state.as_ref().map_or("", |error| error.details.as_str());
+                (name, of.config_status().as_str_name(), error, of.last_updated.is_some())
+            })
+            .collect();
+        let expected = [
+            ("Cluster", "SYNCED", "", false),
+            ("TypedExtensionConfig", "SYNCED", "", false),
+            ("ClusterLoadAssignment", "ERROR", "still no", false),
+            ("Listener", "ERROR", "no", true),
+            ("RouteConfiguration", "STALE", "", false),
+            ("Secret", "NOT_SENT", "", false),
+        ];
+        assert_eq!(told, expected);
+        let status =
+            proxy.as_ref().map(|proxy| serde_json::json!(proxy.sync_status("c1"))).unwrap_or_default();
+        assert_eq!((&status["route_sent"], &status["route_acked"]), (&"3".into(), &"2".into()));
+        assert_eq!((&status["proxy"], &status["cluster_id"]), (&"w.shop".into(), &"c1".into()));
+        assert!(status.get("endpoint_error").is_none() && status.get("istio_version").is_none(), "{status}");
+        assert_eq!(status["resources"][type_url::LISTENER]["lastError"], "no");
+        assert_eq!(status["resources"][type_url::CLUSTER]["sentTime"], NEVER);
+    }
+}

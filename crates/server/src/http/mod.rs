@@ -90,7 +90,8 @@ async fn serve_by(
         let from = Peer::of(peer.ip());
         match Slot::acquire(&slots, from) {
             Ok((slot, _)) => {
-                let (router, stop) = (router.clone().layer(Extension(from)).layer(Extension(PeerAddress(peer))), stop.clone());
+                let (router, stop) =
+                    (router.clone().layer(Extension(from)).layer(Extension(PeerAddress(peer))), stop.clone());
                 match tls.clone() {
                     None => drop(connections.spawn(connection(stream, router, slot, bounds, stop))),
                     Some(tls) => drop(connections.spawn(secure(stream, tls, router, slot, bounds, stop))),
