@@ -27,7 +27,7 @@ async fn replicas_that_start_together_agree_on_one_root() -> anyhow::Result<()> 
         let store = KeyStore::Cluster(site.server.client().await?);
         let (identity, view) = Identity::new(&args.identity_settings(), store, port.address())?;
         let ads = Ads::new(snapshots.clone(), Clients::default());
-        let secure = SecureServer { identity, port, roots: None };
+        let secure = SecureServer { identity, port, roots: None, webhook: None };
         tokio::spawn(secure.run(Service::new(ads), snapshots.clone(), stop.clone()));
         views.push(view);
     }
