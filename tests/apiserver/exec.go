@@ -24,7 +24,7 @@ import (
 const kubeletPort = 10250
 
 // kubeletServer answers what the API server asks of a kubelet: commands that are
-// run in pods, and logs. It shows the certificate of the API server, which does
+// run in pods, ports that are forwarded to them, and logs. It shows the certificate of the API server, which does
 // not ask for another.
 type kubeletServer struct {
 	processes *processes
@@ -37,6 +37,7 @@ func (k *kubeletServer) run(ctx context.Context, keys credentials) error {
 	}
 	routes := http.NewServeMux()
 	routes.HandleFunc("/exec/{namespace}/{pod}/{container}", k.exec)
+	routes.HandleFunc("/portForward/{namespace}/{pod}", k.portForward)
 	routes.HandleFunc("GET /containerLogs/{namespace}/{pod}/{container}", k.logs)
 	server := &http.Server{Handler: routes, TLSConfig: &tls.Config{Certificates: []tls.Certificate{pair}}}
 	// Protocols that take the connection over need HTTP/1.1.

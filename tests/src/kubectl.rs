@@ -29,13 +29,23 @@ impl Kubectl {
     /// # Errors
     /// With its own words when it fails.
     pub async fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> anyhow::Result<String> {
+        let mut command = self.command(args)?;
+        let output = command.output().await?;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{:?}: {errors}", command.as_std());
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// Returns it ready to run, with nothing of our environment; dropping what it becomes ends it.
+    ///
+    /// # Errors
+    /// When the kubeconfig is in no folder.
+    pub fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> anyhow::Result<Command> {
         // It keeps what it learns of the API in a folder below the home.
         let home = self.kubeconfig.parent().context("a kubeconfig is in a folder")?;
         let mut command = Command::new(&self.program);
         command.args(args).env_clear().env("HOME", home).env("KUBECONFIG", &self.kubeconfig);
-        let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await?;
-        let errors = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "{:?}: {errors}", command.as_std());
-        Ok(String::from_utf8(output.stdout)?)
+        command.stdin(Stdio::null()).kill_on_drop(true);
+        Ok(command)
     }
 }

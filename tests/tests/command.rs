@@ -21,6 +21,8 @@ use tokio::time::timeout;
 mod certificates;
 #[path = "command/compare.rs"]
 mod compare;
+#[path = "command/debug.rs"]
+mod debug;
 #[path = "command/example.rs"]
 mod example;
 #[path = "command/findings.rs"]
@@ -397,8 +399,7 @@ async fn every_page_answers() -> anyhow::Result<()> {
         async move { get(&monitoring, path).await }
     };
     let (status, version) = page("/version").await?;
-    let version: Value = serde_json::from_str(&version)?;
-    assert_eq!((status, text(&version, "version")), (200, env!("CARGO_PKG_VERSION")));
+    assert!(status == 200 && version.starts_with(concat!(env!("CARGO_PKG_VERSION"), "-")), "{version}");
 
     let (status, metrics) = page("/metrics").await?;
     assert_eq!(status, 200);
@@ -431,7 +432,8 @@ async fn every_page_answers() -> anyhow::Result<()> {
     for line in index.lines() {
         let path = line.split([' ', '?']).next().unwrap_or_default();
         let status = get(&server.monitoring, path).await?.0;
-        let asks_of_what = ["/debug/configz", "/debug/whyz"].contains(&path);
+        let asks_of_what =
+            line.contains("?name=") || line.contains("?waypoint=") || line.contains("?proxyID=");
         assert_eq!(status, if asks_of_what { 400 } else { 200 }, "{line}");
     }
     let (status, text) = page("/debug/nosuch").await?;

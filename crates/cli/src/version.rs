@@ -5,7 +5,7 @@ use crate::{monitoring, output};
 use anyhow::{Context, anyhow};
 use clap::{Args, ValueEnum};
 use model::Lines;
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// Most bytes of an answer that are read.
 const MAX_BYTES: usize = 64 * 1024;
@@ -70,7 +70,9 @@ pub fn run(args: &VersionArgs) -> anyhow::Result<()> {
 /// Asks for `/version` over HTTP.
 async fn ask(address: &str) -> anyhow::Result<String> {
     let body = monitoring::get(address, "/version", MAX_BYTES).await?;
-    let answer: Value = serde_json::from_slice(&body).context("it is no control plane")?;
-    let version = answer["version"].as_str().context("it tells no version")?;
-    Ok(version.to_owned())
+    // VERSION-REVISION-STATE; a version may have hyphens itself.
+    let answer = std::str::from_utf8(&body).ok().filter(|text| !text.contains(char::is_whitespace));
+    let mut parts = answer.context("it is no control plane")?.rsplitn(3, '-');
+    let version = parts.nth(2).filter(|version| version.starts_with(|c: char| c.is_ascii_digit()));
+    Ok(version.context("it is no control plane")?.to_owned())
 }

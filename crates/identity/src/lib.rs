@@ -44,7 +44,7 @@ pub use assembly::{
 pub use authentication::{
     Authenticated, Authenticator, Authorizer, AuthorizerSettings, CertificateRequest, ClientCertificate,
     ClientCertificates, ClientVerifier, Connection, NodeClaim, ProxyCertificate, ProxySecret, StreamPermit,
-    client_certificate, proxy_secrets,
+    Tokens, client_certificate, proxy_secrets,
 };
 pub use authority::{
     ActiveMaterial, Authority, AuthorityStatus, MaterialReceiver, Problem, ProblemKind, Signer,

@@ -48,7 +48,7 @@ pub use summary::GatewaySummary;
 
 use engine::{Builder, Graph};
 use mesh::{AddressRequest, Listings, Tables};
-use model::facts::{BackendTarget, PolicyTargetRef, Referent, Route};
+use model::facts::{BackendTarget, PolicyTargetRef, Referent, Route, Service, ServiceEntry};
 use model::{Diagnostic, Event, Kind, Name, ObjectRef, Str};
 use output::{Changed, Outputs};
 use std::collections::{BTreeMap, BTreeSet};
@@ -393,6 +393,23 @@ impl Plane {
         }
         all.extend(self.gateway.iter().flat_map(|gateway| gateway.lead_to(&self.graph)));
         all
+    }
+
+    /// Returns the namespace whose objects are for all others; `None` before there are settings.
+    pub fn root_namespace(&self) -> Option<Str> {
+        self.graph.get(self.mesh.root_namespace, &()).map(|root| Str::from(root.to_string().as_str()))
+    }
+
+    /// Returns the Services at hand as their authors wrote them, ascending by name. This walks them: it is meant for
+    /// people.
+    pub fn services(&self) -> Vec<(Name, Arc<Service>)> {
+        self.graph.rows(self.mesh.inputs.services)
+    }
+
+    /// Returns the ServiceEntries at hand as their authors wrote them, ascending by name. This walks them: it is meant for
+    /// people.
+    pub fn service_entries(&self) -> Vec<(Name, Arc<ServiceEntry>)> {
+        self.graph.rows(self.mesh.inputs.serviceentries)
     }
 
     /// Returns what identity depends on, as of the last commit; empty until [`Plane::is_synced`].

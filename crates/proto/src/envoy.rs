@@ -12,6 +12,11 @@ pub fn any<M: Message + Name>(message: &M) -> Any {
     Any { type_url: M::type_url(), value: message.encode_to_vec() }
 }
 
+pub mod admin {
+    pub mod v3 {
+        include!("gen/envoy.admin.v3.rs");
+    }
+}
 pub mod config {
     pub mod accesslog {
         pub mod v3 {
@@ -376,6 +381,13 @@ pub mod extensions {
             pub mod v3 {
                 include!("gen/envoy.extensions.upstreams.http.v3.rs");
             }
+        }
+    }
+}
+pub mod service {
+    pub mod status {
+        pub mod v3 {
+            include!("gen/envoy.service.status.v3.rs");
         }
     }
 }

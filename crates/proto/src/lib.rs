@@ -134,6 +134,8 @@ pub mod type_url {
     pub const SCOPED_ROUTE: &str = "type.googleapis.com/envoy.config.route.v3.ScopedRouteConfiguration";
     /// Key material (SDS).
     pub const SECRET: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret";
+    /// The debug API as a whole; its parts have this, a slash, and a name.
+    pub const DEBUG: &str = "istio.io/debug";
     /// The configuration of one filter (ECDS).
     pub const EXTENSION_CONFIG: &str = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig";
 }

@@ -411,6 +411,18 @@ pub fn at_least_a_second(text: &str) -> Result<Duration, String> {
     duration(text).and_then(|read| Some(read).filter(|read| read.as_secs() > 0).ok_or_else(wrong))
 }
 
+/// Who may see debug pages from elsewhere than this machine.
+#[derive(Debug, Clone, Args)]
+pub struct DebugArgs {
+    /// Namespaces whose accounts see every debug page, besides the root namespace of the mesh; others see their own proxies
+    #[arg(long, value_name = "LIST", env = "DEBUG_ENDPOINT_AUTH_ALLOWED_NAMESPACES", value_delimiter = ',')]
+    pub debug_namespaces: Vec<String>,
+    /// Serve debug pages on the monitoring port; off, they are on the secure port alone
+    #[arg(long, value_name = "BOOL", env = "ENABLE_DEBUG_ON_HTTP", default_value = "true",
+        action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new())]
+    pub debug_on_http: bool,
+}
+
 /// Settings of `pilothouse serve`. Everything binds loopback unless set otherwise.
 #[derive(Debug, Clone, Args)]
 pub struct ServeArgs {
@@ -432,6 +444,9 @@ pub struct ServeArgs {
     #[command(flatten, next_help_heading = "Bounds of one client")]
     #[allow(missing_docs)]
     pub bounds: BoundArgs,
+    #[command(flatten, next_help_heading = "Debug pages")]
+    #[allow(missing_docs)]
+    pub debug: DebugArgs,
     /// Folder for what must outlive the process when there is no cluster to keep it
     #[arg(long, help_heading = "Certificates and tokens", value_name = "DIR", env = "PILOTHOUSE_STATE_DIR")]
     pub state_dir: Option<PathBuf>,

@@ -1,6 +1,6 @@
 //! The daemon: source, engine and servers put together.
 
-use crate::config::{ServeArgs, SourceArgs};
+use crate::config::{DebugArgs, ServeArgs, SourceArgs};
 use crate::controllers::roots::{PublishedText, RootsPublisher};
 use crate::controllers::webhooks::WebhookConfigurations;
 use crate::controllers::{
@@ -10,7 +10,7 @@ use crate::engine_thread::{EngineHandle, Subscriber};
 use crate::keys::KeyFetcher;
 use crate::log::MeshLog;
 use crate::metrics::Metrics;
-use crate::pages;
+use crate::pages::{self, Monitoring};
 use crate::refusals::Refusals;
 use crate::secure::{SecureServer, WebhookServer};
 use crate::source::SourceView;
@@ -96,7 +96,9 @@ pub struct Daemon {
     feeds: Feeds,
     secure: Option<SecureServer>,
     view: IdentityView,
-    naming: pages::Naming,
+    about: pages::About,
+    objects: pages::Objects,
+    debug: DebugArgs,
     /// Where statuses are written; nowhere beside another control plane and without a cluster.
     status: Option<(kube::Client, StatusSettings)>,
     keys: KeyFetcher,
@@ -156,6 +158,10 @@ impl Daemon {
             let port = listen(args.webhook_addr, "the webhook", "--webhook-addr").await?;
             secure.webhook = Some(webhook(args, connection, port, &view, &feeds.webhook_stats));
         }
+        let objects = match &connection {
+            Some(connection) => pages::Objects::of_cluster(connection),
+            None => pages::Objects::Folder(Arc::clone(engine.log())),
+        };
         let status = status(args, connection.as_ref());
         let (source, source_view, from) = source(&args.source, args, connection, &engine, &feeds.wanted)?;
         let (bounds, timeouts) = (args.bounds.bounds(), args.bounds.timeouts());
@@ -171,7 +177,13 @@ impl Daemon {
             wanted: feeds.wanted_keys.subscribe(),
             out: engine.batches(),
         };
-        let naming = pages::Naming { domain: args.mesh.domain.clone() };
+        let about = pages::About {
+            replica: args.replica(),
+            cluster_id: args.mesh.cluster_id.clone(),
+            config_namespace: args.mesh.system_namespace.clone(),
+            config_name: mesh::config_map(&args.mesh.revision),
+            naming: pages::Naming { domain: args.mesh.domain.clone() },
+        };
         let daemon = Self {
             source,
             source_view,
@@ -179,7 +191,9 @@ impl Daemon {
             feeds,
             secure,
             view,
-            naming,
+            about,
+            objects,
+            debug: args.debug.clone(),
             status,
             keys,
             bounds,
@@ -262,12 +276,31 @@ impl Daemon {
         let ads = Ads::with_affected_nodes(nodes, self.engine.snapshots(), clients.clone())
             .with_capabilities(|node| mesh::understood_by(node.property("ISTIO_VERSION")));
         let ads = if self.configures_waypoints { ads.with_gateways() } else { ads };
+        let refusals = Refusals::new(self.engine.clone(), clients.clone());
+        let refused = refusals.active();
+        let metrics = Metrics::new(self.engine.clone(), clients.clone())
+            .with_source(self.source_view.clone())
+            .with_identity(self.view.clone())
+            .with_refusals(refused.clone())
+            .with_status(Arc::clone(&status_stats))
+            .with_webhook(webhook_stats);
+        let authorizer = self.secure.as_ref().map(|secure| secure.identity.authorizer());
+        let monitoring = Arc::new(Monitoring {
+            engine: self.engine.clone(),
+            clients: clients.clone(),
+            source: self.source_view.clone(),
+            identity: self.view.clone(),
+            metrics,
+            objects: self.objects,
+            access: pages::Access::new(authorizer, &self.debug),
+            about: self.about,
+            turns: pages::Turns::default(),
+        });
+        let ads = ads.with_debug(Arc::new(pages::Discovery::new(Arc::clone(&monitoring))));
         let service = Service::new(ads).with_bounds(self.bounds).with_timeouts(self.timeouts);
         if let Some(secure) = self.secure {
             tasks.spawn(secure.run(service.clone(), self.engine.snapshots(), stop.clone()));
         }
-        let refusals = Refusals::new(self.engine.clone(), clients.clone());
-        let refused = refusals.active();
         if let Some((client, settings)) = self.status {
             let controllers = Controllers {
                 client,
@@ -304,22 +337,9 @@ impl Daemon {
         let (log, until) = (Arc::clone(self.engine.log()), stop.clone());
         tasks.spawn(async move { log.run(until).await });
         let bounds = HttpBounds::default();
-        let health = pages::health(&self.engine, self.source_view.clone(), self.view.clone());
+        let health = pages::health(&self.engine, self.source_view, self.view);
         tasks.spawn(http::serve(self.health, health, bounds, stop.clone()));
-        let metrics = Metrics::new(self.engine.clone(), clients.clone())
-            .with_source(self.source_view.clone())
-            .with_identity(self.view.clone())
-            .with_refusals(refused)
-            .with_status(status_stats)
-            .with_webhook(webhook_stats);
-        let monitoring = pages::monitoring(
-            self.engine.clone(),
-            clients,
-            self.source_view,
-            self.view,
-            metrics,
-            self.naming,
-        );
+        let monitoring = pages::monitoring(monitoring);
         tasks.spawn(http::serve(self.monitoring, monitoring, bounds, stop.clone()));
         tokio::select! {
             () = self.source => {

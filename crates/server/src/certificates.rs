@@ -8,7 +8,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::Body;
 use http_body_util::BodyExt;
-use identity::{Authenticated, Authorizer, CertificateRequest, Refused};
+use identity::{Authenticated, Authorizer, CertificateRequest, Refused, Tokens};
 use limits::truncated;
 use prost::Message;
 use proto::Code;
@@ -68,7 +68,7 @@ where
         refuse(refused, caller, "")
     };
     let caller = from
-        .authenticate(authorizer, headers, refusals)
+        .authenticate(authorizer, headers, Tokens::OfPods, refusals)
         .await
         .map_err(|refused| limited(refused, Bound::TokensOfAddress, &from.connection.client(), None))?;
     authorizer

@@ -27,7 +27,10 @@ mod limits;
 mod listen;
 mod service;
 
-pub use crate::ads::{Ads, AffectedNodes, ClientRefusals, ClientView, Clients, Totals, TypeTotals};
+pub use crate::ads::{
+    Ads, AffectedNodes, ClientRefusals, ClientView, Clients, DebugAnswer, DebugApi, PendingAnswer, Totals,
+    TypeTotals,
+};
 pub use crate::grpc::MAX_REQUEST_BYTES;
 pub use crate::latencies::{LATENCY_BUCKETS, Latencies};
 pub use crate::limits::{Bound, Bounds, CloseCounts, CloseReason, Refusals, Timeouts};

@@ -131,7 +131,10 @@ impl Service {
             (_, authorizer, Some(variant)) => {
                 let guard = match authorizer {
                     Some(authorizer) => {
-                        Some(StreamGuard::open(authorizer, self.refusals(), &head.headers, from).await?)
+                        let tokens = self.ads.tokens(variant);
+                        let opened =
+                            StreamGuard::open(authorizer, self.refusals(), &head.headers, from, tokens);
+                        Some(opened.await?)
                     }
                     None => {
                         from.admit_anybody(self.refusals()).map_err(Refused::no_place)?;

@@ -76,8 +76,8 @@ pub use proto::{ResourceType, Scope};
 pub use session::envoy::EnvoySession;
 pub use session::ztunnel::ZtunnelSession;
 pub use session::{
-    AckState, Nack, Node, Refusal, RefusedResource, Response, Session, SessionStats, TypeStats, Variant,
-    node_of_request,
+    AckState, Nack, Node, Question, Refusal, RefusedResource, Response, Session, SessionStats, TypeStats,
+    Variant, node_of_request, question_of_request,
 };
 pub use snapshot::Snapshot;
 pub use version::Version;

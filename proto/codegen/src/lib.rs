@@ -1,4 +1,4 @@
-//! Compiles the files of `proto/` to what `crates/proto/src/gen` holds: messages in Rust, and what describes Envoy's to
+//! Compiles the files of `proto/` to what `crates/proto/src/gen` holds: messages in Rust, and what describes them to
 //! whoever shows them.
 
 use prost::Message;
@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 /// The files to compile, by name inside `proto/`.
 const FILES: [&str; 5] =
     ["workload.proto", "authorization.proto", "citadel.proto", "discovery.proto", "status.proto"];
+
+/// Those of them that are shown to people as Envoy's are.
+const DESCRIBED: [&str; 2] = ["workload.proto", "authorization.proto"];
 
 /// The folder that holds the committed result.
 pub fn output_dir() -> PathBuf {
@@ -40,8 +43,9 @@ pub fn generate() -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
         .map(|entry| Ok(format!("envoy/{}", entry?.file_name().to_string_lossy())))
         .collect::<std::io::Result<Vec<_>>>()?;
     names.sort();
-    let descriptors = protox::compile(names, [protos])?;
-    let mut described = descriptors.clone();
+    let descriptors = protox::compile(&names, [&protos])?;
+    let meshes = FILES.iter().filter(|file| DESCRIBED.contains(file)).map(|file| (*file).to_owned());
+    let mut described = protox::compile(names.iter().cloned().chain(meshes), [protos])?;
     for file in &mut described.file {
         // Comments are for the messages in Rust.
         file.source_code_info = None;
@@ -55,7 +59,7 @@ pub fn generate() -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
         .out_dir(out.path())
         .compile_fds(descriptors)?;
 
-    let mut files = BTreeMap::from([("envoy.bin".to_owned(), described)]);
+    let mut files = BTreeMap::from([("described.bin".to_owned(), described)]);
     for entry in std::fs::read_dir(out.path())? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();

@@ -39,6 +39,7 @@ const REFRESH: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// What a control plane and its proxies need besides pods.
+/// The pod of the control plane, which is a process of the node, is there for whoever looks for it.
 const SYSTEM: &str = "
 apiVersion: v1
 kind: Namespace
@@ -47,6 +48,22 @@ metadata: {name: istio-system}
 apiVersion: v1
 kind: ServiceAccount
 metadata: {name: ztunnel, namespace: istio-system}
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: istiod, namespace: istio-system}
+---
+apiVersion: v1
+kind: Pod
+metadata:
+  name: istiod
+  namespace: istio-system
+  labels: {app: istiod, istio: pilot, istio.io/rev: default, istio.io/dataplane-mode: none}
+spec:
+  serviceAccountName: istiod
+  hostNetwork: true
+  nodeName: test-node-0
+  containers: [{name: discovery, image: pilothouse}]
 ";
 
 /// The proxy of a node, as its own chart runs it.

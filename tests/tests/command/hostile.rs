@@ -272,17 +272,19 @@ impl Logged {
     /// Looks through every page, also as whoever asks for something hostile.
     async fn check_pages(&self, named: &[String]) -> anyhow::Result<usize> {
         let mut paths: Vec<String> =
-            ["", "debug", "version", "debug/clientz", "debug/configz", "debug/diagnosticz", "debug/enginez"]
-                .iter()
-                .chain(&["debug/gatewayz", "debug/identityz", "debug/routez", "debug/sourcez"])
-                .chain(&["debug/statusz", "debug/waypointz", "debug/whyz", "metrics"])
-                .map(|path| format!("/{path}"))
-                .collect();
+            ["", "debug", "debug/list", "version", "metrics"].iter().map(|path| format!("/{path}")).collect();
+        let (_, list) = get(&self.monitoring, "/debug/list").await?;
+        let list: Vec<String> = serde_json::from_str(&list)?;
+        paths.extend(list.iter().map(|name| format!("/debug/{name}")));
         let evil = "x%0A1999%1B%5B1A%C2%9B%E2%80%AE%E2%81%A6%E2%80%8B";
         paths.push(format!("/{evil}"));
         paths.push(format!("/debug/whyz?name={evil}&depth={evil}"));
         paths.push(format!("/debug/statusz?kind={evil}"));
-        paths.push(format!("/debug/configz?waypoint={evil}"));
+        paths.push(format!("/debug/envoyz?waypoint={evil}"));
+        for name in ["config_dump", "edsz", "adsz", "syncz"] {
+            paths.push(format!("/debug/{name}?proxyID={evil}&types={evil}&namespace={evil}"));
+            paths.push(format!("/debug/{name}?proxyID=ztunnel"));
+        }
         for name in named.iter().map(String::as_str).chain([evil, &format!("{evil}/shop/web")]) {
             for format in ["text", "json", "trace"] {
                 paths.push(format!("/debug/whyz?name={name}&depth=6&format={format}"));

@@ -279,7 +279,7 @@ impl Waypoint {
 
 fn inline(source: &Option<DataSource>) -> anyhow::Result<&str> {
     match source.as_ref().and_then(|of| of.specifier.as_ref()) {
-        Some(Specifier::InlineString(text)) => Ok(text),
+        Some(Specifier::InlineBytes(text)) => Ok(std::str::from_utf8(text)?),
         other => bail!("not inline: {other:?}"),
     }
 }

@@ -12,6 +12,7 @@ mod audit;
 mod bounds;
 mod certificates;
 mod credentials;
+mod debug;
 mod development;
 mod distribution;
 mod external;

@@ -80,6 +80,8 @@ async fn is_known(system: &str, pod: &Pod) -> anyhow::Result<()> {
 /// A running control plane; dropping it ends it.
 pub struct Plane {
     pub secure: SocketAddr,
+    pub xds: SocketAddr,
+    pub monitoring: SocketAddr,
     health: SocketAddr,
     pub identity: IdentityView,
     clients: Clients,
@@ -118,11 +120,22 @@ impl Plane {
         let secure = daemon.secure_addr().context("there is no secure port")?;
         let (identity, clients, health) =
             (daemon.identity().clone(), daemon.clients().clone(), daemon.health_addr());
+        let (xds, monitoring) = (daemon.xds_addr(), daemon.monitoring_addr());
         let stop = CancellationToken::new();
         let running = tokio::spawn(daemon.run(stop.clone()));
         let started = (args.mesh.system_namespace.clone(), identity.clone(), running.abort_handle());
         STARTED.lock().unwrap_or_else(PoisonError::into_inner).push(started);
-        Ok(Self { secure, health, identity, clients, clock, running, _stop: stop.drop_guard() })
+        Ok(Self {
+            secure,
+            xds,
+            monitoring,
+            health,
+            identity,
+            clients,
+            clock,
+            running,
+            _stop: stop.drop_guard(),
+        })
     }
 
     /// Starts one and waits until its secure port is open.

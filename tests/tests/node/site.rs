@@ -8,7 +8,9 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::process::Stdio;
 use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
+use tokio::time::timeout;
 
 /// The cluster, from outside.
 pub struct Cluster {
@@ -49,6 +51,19 @@ impl Cluster {
 
     pub async fn run(&self, arguments: &[&str]) -> anyhow::Result<String> {
         self.kubectl.run(arguments.iter().copied()).await
+    }
+
+    /// Forwards a port of this machine to one of a pod, as long as what is returned with it lives.
+    pub async fn forward(&self, namespace: &str, pod: &str, port: u16) -> anyhow::Result<(Child, String)> {
+        let ports = format!(":{port}");
+        let mut command = self.kubectl.command(["port-forward", "--namespace", namespace, pod, &ports])?;
+        let mut child = command.stdout(Stdio::piped()).spawn()?;
+        let mut said = BufReader::new(child.stdout.take().context("it is piped")?).lines();
+        let first = timeout(LIMIT, said.next_line()).await??.context("nothing is forwarded")?;
+        let address = first.split_whitespace().nth(2).context("an address is told")?.to_owned();
+        // Whoever does not read ends it with its next line.
+        tokio::spawn(async move { while said.next_line().await.is_ok_and(|line| line.is_some()) {} });
+        Ok((child, address))
     }
 
     /// Calls a service from a pod, and returns what the client prints.

@@ -13,6 +13,9 @@ use std::time::Duration;
 pub enum PodBinding {
     /// The token must be bound to a pod: its issuer knows the pods of the cluster.
     Required,
+    /// It may be, and says so ([`ServiceAccountToken::is_unbound`]): its issuer knows the pods of the cluster, and gives
+    /// tokens to people too.
+    Optional,
     /// What it says of pods and nodes is passed over, as that of an issuer that knows none.
     Ignored,
 }
@@ -56,6 +59,8 @@ pub struct ServiceAccountToken {
     pub issuer: String,
     /// When the token expires.
     pub expires: UnixTime,
+    /// It could be bound to a pod and is not: whoever holds it is none.
+    pub is_unbound: bool,
 }
 
 impl TokenPolicy {
@@ -80,7 +85,11 @@ impl ServiceAccountToken {
         }
         // A binding without a UID would go over to the next pod of that name.
         let bound = self.pod.as_ref().is_some_and(|pod| !pod.name.is_empty() && !pod.uid.is_empty());
-        if bound { Ok(self) } else { Err(TokenRefusal::Unbound) }
+        match policy.pod {
+            _ if bound => Ok(self),
+            PodBinding::Optional => Ok(Self { pod: None, node: None, is_unbound: true, ..self }),
+            PodBinding::Required | PodBinding::Ignored => Err(TokenRefusal::Unbound),
+        }
     }
 }
 
@@ -181,6 +190,7 @@ pub(super) fn check(
         node: None,
         issuer: claims.iss,
         expires,
+        is_unbound: false,
     };
     if let Some(bound) = claims.kubernetes {
         if bound.namespace != token.namespace || bound.serviceaccount.name != token.service_account {

@@ -62,6 +62,7 @@ impl Review {
             node: object("node"),
             issuer: String::new(),
             expires,
+            is_unbound: false,
         }
         .bound_as(policy)
     }

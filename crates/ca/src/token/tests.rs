@@ -131,6 +131,19 @@ fn unbound_tokens_are_refused_where_a_pod_is_required() {
 }
 
 #[test]
+fn a_token_that_may_be_bound_says_whether_it_is() {
+    let optional = TokenPolicy { pod: PodBinding::Optional, ..policy() };
+    let read = |claims: &Value| verify(&token(&header(), claims), &KEYS, &optional, NOW).unwrap();
+    assert_eq!(read(&claims()), verify(&token(&header(), &claims()), &KEYS, &policy(), NOW).unwrap());
+    for pod in [Value::Null, json!({"name": "zt-1"}), json!({"name": "", "uid": "u"})] {
+        let mut claims = claims();
+        claims["kubernetes.io"]["pod"] = pod;
+        let unbound = read(&claims);
+        assert!(unbound.is_unbound && unbound.pod.is_none() && unbound.node.is_none(), "{unbound:?}");
+    }
+}
+
+#[test]
 fn what_an_issuer_without_pods_says_of_pods_counts_for_nothing() {
     let ignoring = TokenPolicy { pod: PodBinding::Ignored, ..policy() };
     let bound = verify(&token(&header(), &claims()), &KEYS, &policy(), NOW).unwrap();

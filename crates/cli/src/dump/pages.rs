@@ -26,7 +26,7 @@ pub async fn resources(server: &str, query: &Query) -> anyhow::Result<Resources>
                 // Whatever stands in a query as it is; no name of an object has anything else.
                 let plain = |c: char| c.is_ascii_alphanumeric() || "-._/".contains(c);
                 anyhow::ensure!(name.chars().all(plain), "{name:?} is no name of a waypoint");
-                let path = format!("/debug/configz?waypoint={name}");
+                let path = format!("/debug/envoyz?waypoint={name}");
                 Resources { config: query.of_part(list(server, &path).await?), ..none }
             }
             (_, of) => {

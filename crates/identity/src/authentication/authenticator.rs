@@ -1,6 +1,6 @@
 //! Authenticates clients by certificate or bearer token.
 
-use super::caller::{Authenticated, Connection, Credential};
+use super::caller::{Authenticated, Connection, Credential, Tokens};
 use super::client_certificates::ClientVerifier;
 use super::vouched_pods::VouchedPods;
 use crate::clock::Clock;
@@ -8,7 +8,7 @@ use crate::identity_index::IdentityIndex;
 use crate::refused::Refused;
 use crate::stats::IdentityStats;
 use crate::tokens::{LEEWAY, TokenRateLimits, TokenVerifier};
-use ca::token::ServiceAccountToken;
+use ca::token::{PodBinding, ServiceAccountToken, TokenRefusal};
 use ca::{Caller, CertificateRenewal, Denial, Pods};
 use http::{HeaderMap, header};
 use rustls::pki_types::UnixTime;
@@ -59,7 +59,8 @@ impl Authenticator {
         self.tokens.are_for_development()
     }
 
-    /// Authenticates a caller. Whether its pod is alive is checked later, within the caller's own limits.
+    /// Authenticates a caller by its certificate, or by such a token. Whether its pod is alive is checked later, within
+    /// the caller's own limits.
     ///
     /// # Errors
     /// [`Refused`]. The body of the call has not been read.
@@ -67,10 +68,11 @@ impl Authenticator {
         &self,
         headers: &HeaderMap,
         connection: &Connection,
+        tokens: Tokens,
     ) -> Result<Authenticated, Refused> {
         let outcome = match &connection.certificate {
             Some(_) => self.by_certificate(connection),
-            None => self.by_token(headers, connection).await,
+            None => self.by_token(headers, connection, tokens).await,
         };
         outcome.inspect_err(|refused| self.count_unauthenticated(refused))
     }
@@ -84,6 +86,7 @@ impl Authenticator {
             Credential::Certificate => {
                 self.query_pods(who, |pods| who.live_account(pods, self.renewal)).await
             }
+            Credential::UnboundToken => return Ok(()),
             Credential::Token if who.pod.is_none() => return Ok(()),
             Credential::Token => self.query_pods(who, |pods| who.live_pod(pods).map(drop)).await,
         };
@@ -131,11 +134,20 @@ impl Authenticator {
         Ok(Authenticated { identity, caller, credential, expires, address })
     }
 
-    async fn by_token(&self, headers: &HeaderMap, connection: &Connection) -> Result<Authenticated, Refused> {
+    async fn by_token(
+        &self,
+        headers: &HeaderMap,
+        connection: &Connection,
+        tokens: Tokens,
+    ) -> Result<Authenticated, Refused> {
         let (mesh, now) = (self.index.mesh(), self.clock.now());
         let token = bearer(headers)?;
         self.check_cluster(headers)?;
         let token = match self.tokens.cached(token, now) {
+            // It was accepted for another kind of call.
+            Some(cached) if cached.is_unbound && tokens == Tokens::OfPods => {
+                return Err(TokenRefusal::Unbound.into());
+            }
             Some(cached) => cached,
             None => {
                 let address = connection.address.map(|a| a.ip());
@@ -143,7 +155,11 @@ impl Authenticator {
                     let limited = self.token_limits.may_review(address, self.clock.monotonic());
                     limited.map_err(Refused::rate_limited)
                 };
-                let verified = self.tokens.verify(token, now, &may_review).await;
+                let pod = match tokens {
+                    Tokens::OfPods => PodBinding::Required,
+                    Tokens::Any => PodBinding::Optional,
+                };
+                let verified = self.tokens.verify(token, now, pod, &may_review).await;
                 match &verified {
                     Ok(_) => self.token_limits.record_valid(address, self.clock.monotonic()),
                     // A token that could not be verified counts neither as valid nor as invalid.
@@ -160,7 +176,8 @@ impl Authenticator {
         let identity = token.identity(&mesh.trust_domain)?;
         let caller = Caller::from(&*token);
         let expires = stream_end(&token, now);
-        let (credential, address) = (Credential::Token, connection.address);
+        let credential = if token.is_unbound { Credential::UnboundToken } else { Credential::Token };
+        let address = connection.address;
         Ok(Authenticated { identity, caller, credential, expires, address })
     }
 

@@ -1,7 +1,7 @@
 //! Authorizes authenticated callers: streams, and certificates of their own or of pods on their node.
 
 use super::authenticator::Authenticator;
-use super::caller::{Authenticated, Connection, Credential};
+use super::caller::{Authenticated, Connection, Credential, Tokens};
 use crate::authority::Authority;
 use crate::bindings::Binding;
 use crate::clock::Clock;
@@ -9,6 +9,7 @@ use crate::identity_index::{IdentityIndex, MeshIdentity};
 use crate::issue_request::IssueRequest;
 use crate::refused::Refused;
 use crate::stats::IdentityStats;
+use ca::token::TokenRefusal;
 use ca::{
     Denial, Identity, Issued, Pods, SigningKey, StreamDenial, StreamNode, StreamPolicy, TtlPolicy,
     authorize_gateway, authorize_stream,
@@ -176,8 +177,9 @@ impl Authorizer {
         &self,
         headers: &HeaderMap,
         connection: &Connection,
+        tokens: Tokens,
     ) -> Result<Authenticated, Refused> {
-        self.authenticator.authenticate(headers, connection).await
+        self.authenticator.authenticate(headers, connection, tokens).await
     }
 
     /// Returns whether the caller's account is that of ztunnels.
@@ -219,13 +221,18 @@ impl Authorizer {
     /// Decides whether a caller may be the node that its stream claims to be.
     ///
     /// # Errors
-    /// [`Refused`]: `InvalidArgument` for a malformed node, `PermissionDenied` for the node of another.
+    /// [`Refused`]: `InvalidArgument` for a malformed node, `PermissionDenied` for the node of another,
+    /// `Unauthenticated` for whoever holds a token of no pod and so is no node.
     pub fn authorize_node(
         &self,
         caller: &Authenticated,
         permit: &StreamPermit,
         node: &NodeClaim<'_>,
     ) -> Result<(), Refused> {
+        if caller.credential == Credential::UnboundToken {
+            self.stats.unauthenticated.add();
+            return Err(TokenRefusal::Unbound.into());
+        }
         let decide = || {
             let parsed = node.parse()?;
             let mesh = self.index.mesh();
@@ -347,6 +354,9 @@ impl Authorizer {
         caller: &Authenticated,
         request: &CertificateRequest<'_>,
     ) -> Result<Issued, Refused> {
+        if caller.credential == Credential::UnboundToken {
+            return Err(TokenRefusal::Unbound.into());
+        }
         let identity = match request.impersonated {
             "" => caller.identity.clone(),
             requested => {
@@ -368,7 +378,7 @@ impl Authorizer {
             Credential::Token if identity != caller.identity => {
                 self.settings.ttl.seconds_for_others(ttl_seconds)?
             }
-            Credential::Token => ttl_seconds,
+            Credential::Token | Credential::UnboundToken => ttl_seconds,
         };
         let client = caller.client();
         let charge = || {

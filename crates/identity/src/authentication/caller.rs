@@ -39,6 +39,18 @@ pub struct Authenticated {
 pub(super) enum Credential {
     Certificate,
     Token,
+    /// A token of the cluster that no pod holds.
+    UnboundToken,
+}
+
+/// Which tokens of the cluster are accepted for a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tokens {
+    /// Those of pods.
+    OfPods,
+    /// Those that no pod holds, too, as people and their tools ask for them: they may ask the debug API, and nothing
+    /// else ([`Authorizer::authorize_node`](super::Authorizer::authorize_node)).
+    Any,
 }
 
 impl Authenticated {

@@ -20,6 +20,6 @@ mod vouched_pods;
 
 pub use authenticator::Authenticator;
 pub use authorizer::{Authorizer, AuthorizerSettings, CertificateRequest, NodeClaim, StreamPermit};
-pub use caller::{Authenticated, Connection};
+pub use caller::{Authenticated, Connection, Tokens};
 pub use client_certificates::{ClientCertificate, ClientCertificates, ClientVerifier, client_certificate};
 pub use proxy_secrets::{ProxyCertificate, ProxySecret, proxy_secrets};

@@ -8,7 +8,8 @@
 use crate::refused::Refused;
 use crate::stats::IdentityStats;
 use ca::token::{
-    Review, ServiceAccountToken, TokenCache, TokenHash, TokenPolicy, TokenRefusal, check_unverified,
+    PodBinding, Review, ServiceAccountToken, TokenCache, TokenHash, TokenPolicy, TokenRefusal,
+    check_unverified,
 };
 use hashbrown::HashMap;
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
@@ -87,7 +88,8 @@ impl TokenReviewer {
     /// answer.
     pub async fn review(&self, token: &str, policy: &TokenPolicy, now: UnixTime) -> Outcome {
         let expires = check_unverified(token, policy, now)?;
-        let hash = TokenHash::of(token, "");
+        // What is refused of a pod's may be accepted of somebody's.
+        let hash = TokenHash::of(token, if policy.pod == PodBinding::Required { "" } else { "unbound" });
         let shared = {
             let mut state = self.state.lock();
             if let Some(refusal) = state.refused.get(&hash, now) {

@@ -166,8 +166,8 @@ impl TokenVerifier {
         cache
     }
 
-    /// Verifies a token. `may_review` is asked before the API server is: a signature is verified for whoever shows
-    /// one, and a review costs others something.
+    /// Verifies a token; `pod` says what a token of the cluster must be. `may_review` is asked before the API server is: a
+    /// signature is verified for whoever shows one, and a review costs others something.
     ///
     /// # Errors
     /// [`Refused`]: `Unauthenticated` for a token that is not accepted, `Unavailable` when it could
@@ -176,6 +176,7 @@ impl TokenVerifier {
         &self,
         token: &str,
         now: UnixTime,
+        pod: PodBinding,
         may_review: &(dyn Fn() -> Result<(), Refused> + Sync),
     ) -> Result<Arc<ServiceAccountToken>, Refused> {
         // An oversized token is neither hashed nor sent anywhere.
@@ -188,7 +189,7 @@ impl TokenVerifier {
                 let verified = verify_with(keys, token, rule.policy(LEEWAY), now).await?;
                 (verified.ok_or(TokenRefusal::Issuer)?, "issuer", LOCAL_TTL)
             }
-            None => self.verify_primary(token, now, may_review).await?,
+            None => self.verify_primary(token, now, pod, may_review).await?,
         };
         self.stats.tokens.add(how);
         let verified = Arc::new(verified);
@@ -214,14 +215,11 @@ impl TokenVerifier {
         &self,
         token: &str,
         now: UnixTime,
+        pod: PodBinding,
         may_review: &(dyn Fn() -> Result<(), Refused> + Sync),
     ) -> Result<(ServiceAccountToken, &'static str, Duration), Refused> {
-        let policy = |issuers| TokenPolicy {
-            issuers,
-            audiences: self.audiences.clone(),
-            leeway: LEEWAY,
-            pod: PodBinding::Required,
-        };
+        let policy =
+            |issuers| TokenPolicy { issuers, audiences: self.audiences.clone(), leeway: LEEWAY, pod };
         let (keys, reviewer) = match &self.primary {
             Primary::Development(keys, issuer) => {
                 return Ok((verify(token, keys, &policy(vec![issuer.clone()]), now)?, "local", LOCAL_TTL));
@@ -233,8 +231,9 @@ impl TokenVerifier {
             None => None,
         };
         match local {
-            Some(verified) => Ok((verified, "local", LOCAL_TTL)),
-            None => {
+            Some(verified) if !verified.is_unbound => Ok((verified, "local", LOCAL_TTL)),
+            // Of one that no pod holds nothing else tells whether its account still exists.
+            _ => {
                 may_review()?;
                 let policy = policy(Vec::new());
                 Ok((reviewer.review(token, &policy, now).await?, "review", REVIEWED_TTL))

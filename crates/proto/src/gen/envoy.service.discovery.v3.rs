@@ -120,4 +120,14 @@ pub struct DiscoveryResponse {
     /// Names this response, for the answer.
     #[prost(string, tag = "5")]
     pub nonce: ::prost::alloc::string::String,
+    /// Who answers; said to people alone, who ask several.
+    #[prost(message, optional, tag = "6")]
+    pub control_plane: ::core::option::Option<ControlPlane>,
+}
+/// One process that answers.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ControlPlane {
+    /// Its name, in whatever form clients expect.
+    #[prost(string, tag = "1")]
+    pub identifier: ::prost::alloc::string::String,
 }

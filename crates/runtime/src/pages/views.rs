@@ -1,12 +1,11 @@
-//! `/debug/gatewayz`, `/debug/routez`, `/debug/statusz`, `/debug/waypointz` and `/debug/configz`: lists as JSON, as
+//! `/debug/gatewayz`, `/debug/routez`, `/debug/statusz`, `/debug/waypointz` and `/debug/envoyz`: lists as JSON, as
 //! `pilothouse dump` shows them.
 
-use super::answer::{self, gone};
+use super::answer::{self, Answer, gone};
 use crate::engine_thread::EngineHandle;
 use crate::kinds::kind_of;
 use crate::views::{ConfigView, GatewayView, RouteView, Sent, StatusView, WaypointView, find_waypoint};
 use axum::http::StatusCode;
-use axum::response::Response;
 use model::{Lines, Name, Str};
 use plane::Plane;
 use serde::{Deserialize, Serialize};
@@ -29,7 +28,7 @@ pub(super) struct ConfigQuery {
 }
 
 /// Answers with the gateways.
-pub(super) async fn gateways(engine: &EngineHandle) -> Response {
+pub(super) async fn gateways(engine: &EngineHandle) -> Answer {
     if let Some(early) = too_early(engine) {
         return early;
     }
@@ -38,7 +37,7 @@ pub(super) async fn gateways(engine: &EngineHandle) -> Response {
 }
 
 /// Answers with the rules of routes.
-pub(super) async fn routes(engine: &EngineHandle) -> Response {
+pub(super) async fn routes(engine: &EngineHandle) -> Answer {
     if let Some(early) = too_early(engine) {
         return early;
     }
@@ -46,7 +45,7 @@ pub(super) async fn routes(engine: &EngineHandle) -> Response {
 }
 
 /// Answers with statuses.
-pub(super) async fn statuses(engine: &EngineHandle, query: Query) -> Response {
+pub(super) async fn statuses(engine: &EngineHandle, query: Query) -> Answer {
     let refused = |message: String| answer::text(StatusCode::BAD_REQUEST, Lines::from_iter([message]));
     let kind = match query.kind.as_deref().map(kind_of).transpose() {
         Ok(kind) => kind,
@@ -60,7 +59,7 @@ pub(super) async fn statuses(engine: &EngineHandle, query: Query) -> Response {
 }
 
 /// Answers with the waypoints.
-pub(super) async fn waypoints(engine: &EngineHandle, clients: &Clients) -> Response {
+pub(super) async fn waypoints(engine: &EngineHandle, clients: &Clients) -> Answer {
     let Some(snapshot) = engine.snapshots().borrow().clone() else { return early() };
     let clients = Arc::new(clients.list());
     let listed = Arc::clone(&clients);
@@ -73,7 +72,7 @@ pub(super) async fn waypoints(engine: &EngineHandle, clients: &Clients) -> Respo
 }
 
 /// Answers with the configuration of a waypoint.
-pub(super) async fn config(engine: &EngineHandle, query: &ConfigQuery) -> Response {
+pub(super) async fn config(engine: &EngineHandle, query: &ConfigQuery) -> Answer {
     let Some(snapshot) = engine.snapshots().borrow().clone() else { return early() };
     let Some(rows) = engine.query(WaypointView::rows).await else { return gone() };
     match find_waypoint(&rows, &query.waypoint) {
@@ -83,15 +82,15 @@ pub(super) async fn config(engine: &EngineHandle, query: &ConfigQuery) -> Respon
 }
 
 /// Before every kind has been listed, a list would be of half a mesh.
-fn too_early(engine: &EngineHandle) -> Option<Response> {
+fn too_early(engine: &EngineHandle) -> Option<Answer> {
     engine.snapshots().borrow().is_none().then(early)
 }
 
-fn early() -> Response {
+fn early() -> Answer {
     let told = Lines::from_iter(["nothing is served yet: /ready of the health port says why"]);
     answer::text(StatusCode::SERVICE_UNAVAILABLE, told)
 }
 
-fn list(views: &impl Serialize) -> Response {
+fn list(views: &impl Serialize) -> Answer {
     answer::json(StatusCode::OK, &json!(views))
 }

@@ -5,11 +5,10 @@
 //!  kind=, namespace=             (those that are sent; one that is not is asked for all the same)
 //! ```
 
-use super::answer::{self, gone};
+use super::answer::{self, Answer, gone};
 use crate::engine_thread::EngineHandle;
 use crate::kinds;
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::Response;
 use model::{Diagnostic, Kind, Lines, Name, ObjectRef, Scope, nearest};
 use plane::{Plane, Trace};
 use prost::Message;
@@ -121,7 +120,7 @@ impl Query {
         snapshot: Option<&Snapshot>,
         handle: &EngineHandle,
         found: &[Diagnostic],
-    ) -> Response {
+    ) -> Answer {
         let accepts_json = headers
             .get(header::ACCEPT)
             .is_some_and(|accept| accept.to_str().is_ok_and(|accept| accept.starts_with("application/json")));
@@ -465,7 +464,7 @@ fn trace_json(trace: &Trace) -> Value {
     value
 }
 
-fn refusal(status: StatusCode, format: Format, message: Lines) -> Response {
+fn refusal(status: StatusCode, format: Format, message: Lines) -> Answer {
     match format {
         Format::Json => answer::json(status, &json!({ "error": message.as_str().trim_end() })),
         _ => answer::text(status, message),

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -37,6 +38,8 @@ struct Registry {
 pub(super) struct Client {
     peer: Option<SocketAddr>,
     pub(super) session: Mutex<Session>,
+    /// When each type was sent last, by its URL.
+    sent: Mutex<Vec<(String, SystemTime)>>,
 }
 
 /// Keeps a stream in the registry until it is dropped.
@@ -60,8 +63,12 @@ pub struct ClientView {
     pub gateway: Option<String>,
     /// What it has refused and not taken in another version since.
     pub refused: Vec<RefusedResource>,
+    /// The names of the scopes that it is served, [`gateway`](Self::gateway) first; none where it gets the mesh.
+    pub scopes: Vec<Arc<str>>,
     /// State of its session.
     pub stats: SessionStats,
+    /// When each type was sent last, by its URL.
+    pub sent: Vec<(String, SystemTime)>,
 }
 
 /// What an Envoy refuses.
@@ -181,10 +188,16 @@ impl Clients {
         let open: Vec<(u64, Arc<Client>)> =
             self.registry.lock().open.iter().map(|(&id, client)| (id, Arc::clone(client))).collect();
         let view = |(id, client): (u64, Arc<Client>)| {
-            let session = client.session.lock();
+            let sent = client.sent.lock().clone();
+            let mut session = client.session.lock();
             let gateway = Some(session.scope()).filter(|of| **of != Scope::Mesh).map(ToString::to_string);
             let (node, refused, stats) = (session.node().cloned(), session.refused(), session.stats());
-            ClientView { id, peer: client.peer, node, gateway, refused, stats }
+            let scopes = match session.envoy().map(|envoy| (envoy.scope().clone(), envoy.further().to_vec()))
+            {
+                Some((Scope::Proxy(own), further)) => std::iter::once(own).chain(further).collect(),
+                _ => Vec::new(),
+            };
+            ClientView { id, peer: client.peer, node, gateway, refused, scopes, stats, sent }
         };
         open.into_iter().map(view).collect()
     }
@@ -238,12 +251,24 @@ impl Clients {
     }
 
     pub(super) fn register(&self, peer: Option<SocketAddr>, session: Session) -> Registration {
-        let client = Arc::new(Client { peer, session: Mutex::new(session) });
+        let client = Arc::new(Client { peer, session: Mutex::new(session), sent: Mutex::default() });
         let mut registry = self.registry.lock();
         let id = registry.next;
         registry.next += 1;
         registry.open.insert(id, Arc::clone(&client));
         Registration { clients: self.clone(), id, client }
+    }
+}
+
+impl Client {
+    /// Notes that a type is sent now.
+    pub(super) fn note_sent(&self, type_url: &str) {
+        let (mut sent, now) = (self.sent.lock(), SystemTime::now());
+        // As many as its session follows.
+        match sent.iter_mut().find(|(of, _)| of == type_url) {
+            Some((_, at)) => *at = now,
+            None => sent.push((type_url.to_owned(), now)),
+        }
     }
 }
 

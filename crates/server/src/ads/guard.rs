@@ -5,7 +5,7 @@ use crate::limits::{Bound, ConnectionState, Refusals};
 use futures::Stream;
 use http::HeaderMap;
 use identity::{
-    Authenticated, Authorizer, NodeClaim, ProxySecret, Refused, StreamPermit, Timer, proxy_secrets,
+    Authenticated, Authorizer, NodeClaim, ProxySecret, Refused, StreamPermit, Timer, Tokens, proxy_secrets,
 };
 use limits::truncated;
 use model::{Name, Str};
@@ -87,6 +87,7 @@ impl StreamGuard {
         refusals: &Refusals,
         headers: &HeaderMap,
         from: &ConnectionState,
+        tokens: Tokens,
     ) -> Result<Self, Status> {
         let address = from.connection.client();
         let refuse = |refused: &Refused, bound: Bound, caller: Option<&Authenticated>| {
@@ -108,7 +109,7 @@ impl StreamGuard {
             }
         };
         let caller = from
-            .authenticate(authorizer, headers, refusals)
+            .authenticate(authorizer, headers, tokens, refusals)
             .await
             .inspect_err(|refused| refuse(refused, Bound::TokensOfAddress, None))?;
         let permit = authorizer
@@ -124,6 +125,11 @@ impl StreamGuard {
     /// Returns the secrets of the caller, which has a certificate of this version from an earlier stream.
     pub fn secrets(&self, held: Option<String>) -> impl Stream<Item = ProxySecret> + Send + use<> {
         proxy_secrets(Arc::clone(&self.authorizer), self.caller.clone(), held)
+    }
+
+    /// Returns the namespace of the caller's account.
+    pub fn namespace(&self) -> &str {
+        self.caller.identity().namespace()
     }
 
     /// Returns whose stream it is, by name, and whether that is a ztunnel's account.

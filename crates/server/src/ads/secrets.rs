@@ -53,8 +53,9 @@ impl Secrets {
     }
 }
 
+/// As bytes, which is where istioctl looks for it.
 fn inline(text: String) -> Option<DataSource> {
-    Some(DataSource { specifier: Some(Specifier::InlineString(text)) })
+    Some(DataSource { specifier: Some(Specifier::InlineBytes(text.into_bytes().into())) })
 }
 
 fn roots(pem: String) -> Secret {

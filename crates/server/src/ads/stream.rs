@@ -16,6 +16,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http_body::{Body, Frame};
+use identity::Tokens;
 use limits::{Exhausted, Rate, TokenBucket, truncated};
 use tokio::sync::watch;
 use tokio::time::{Sleep, sleep};
@@ -27,6 +28,7 @@ use xds::{
 };
 
 use super::clients::{Clients, Registration};
+use super::debug::{Debug, DebugApi};
 use super::fanout::{AffectedNodes, Fanout, Subscription};
 use super::guard::{StreamGuard, check_subscription};
 use super::secrets::{self, Secrets};
@@ -58,6 +60,17 @@ pub struct Ads {
     fanout: Fanout,
     capabilities: fn(&Node) -> Capabilities,
     scopes: Scopes,
+    debug: Option<DebugApiRef>,
+}
+
+/// Who answers questions of the debug API.
+#[derive(Clone)]
+struct DebugApiRef(Arc<dyn DebugApi>);
+
+impl std::fmt::Debug for DebugApiRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("DebugApi")
+    }
 }
 
 /// Tells the scopes that a proxy is served, by what it says of itself: that of all its replicas, then those of where it
@@ -103,7 +116,7 @@ impl Ads {
         let fanout = Fanout::default();
         // It ends with the publisher.
         tokio::spawn(fanout.clone().run(snapshots.clone(), affected));
-        Self { snapshots, clients, fanout, capabilities: |_| 0, scopes: Scopes::None }
+        Self { snapshots, clients, fanout, capabilities: |_| 0, scopes: Scopes::None, debug: None }
     }
 
     /// Derives by this what a client supports beyond what all do.
@@ -127,9 +140,24 @@ impl Ads {
         Self { scopes: Scopes::Claimed(Arc::new(of)), ..self }
     }
 
+    /// Answers questions of the debug API, in state of the world, to whoever is authenticated.
+    #[must_use]
+    pub fn with_debug(self, api: Arc<dyn DebugApi>) -> Self {
+        Self { debug: Some(DebugApiRef(api)), ..self }
+    }
+
     /// Tells whether streams of this variant are served.
     pub(crate) fn serves(&self, variant: Variant) -> bool {
-        variant == Variant::Delta || !matches!(self.scopes, Scopes::None)
+        variant == Variant::Delta || !matches!(self.scopes, Scopes::None) || self.debug.is_some()
+    }
+
+    /// Tells whose tokens open a stream of this variant. Whether the caller is the node that it claims to be is decided
+    /// by its first request of resources, which a token of no pod is not enough for.
+    pub(crate) fn tokens(&self, variant: Variant) -> Tokens {
+        match (variant, &self.debug) {
+            (Variant::StateOfTheWorld, Some(_)) => Tokens::Any,
+            _ => Tokens::OfPods,
+        }
     }
 
     /// A session of one that follows the scopes of a proxy, or without any the mesh.
@@ -216,6 +244,11 @@ impl Ads {
             drain: Box::pin(drain.clone().cancelled_owned()),
             guard,
             secrets: Secrets::default(),
+            debug: self
+                .debug
+                .clone()
+                .filter(|_| variant == Variant::StateOfTheWorld)
+                .map(|of| Debug::new(of.0)),
             opened: Instant::now(),
             times: StreamTimes::default(),
             rate: TokenBucket::new(REQUESTS, Duration::ZERO),
@@ -242,6 +275,8 @@ pub(crate) struct AdsStream<B> {
     guard: Option<StreamGuard>,
     memory: StreamMemory,
     secrets: Secrets,
+    /// None where the debug API is not served.
+    debug: Option<Debug>,
     opened: Instant,
     times: StreamTimes,
     rate: TokenBucket,
@@ -260,6 +295,10 @@ where
     /// Takes requests that arrived; true when there may be more at once.
     fn take_requests(&mut self, cx: &mut Context<'_>) -> Result<bool, Status> {
         for _ in 0..REQUESTS_PER_TURN {
+            if self.debug.as_ref().is_some_and(Debug::is_asked) {
+                // It is read on once that is answered.
+                return Ok(false);
+            }
             match self.requests.poll_next(cx) {
                 Poll::Ready(Ok(Some(request))) => {
                     self.take_request(&request)?;
@@ -301,6 +340,11 @@ where
             self.count_refused_request();
             let message = format!("more than {} requests a second on one stream", REQUESTS.per_second);
             return Err(Status::new(Code::ResourceExhausted, message));
+        }
+        if let Some(debug) = &mut self.debug
+            && let Some(question) = xds::question_of_request(&request.message)?
+        {
+            return debug.ask(question, self.guard.as_ref());
         }
         let mut session = self.registration.client.session.lock();
         if session.node().is_none()
@@ -419,6 +463,9 @@ where
                 guard.check_credential(cx)?;
                 guard.check_node(self.registration.client.session.lock().node())?;
             }
+            if let Some(debug) = self.debug.as_mut().filter(|debug| debug.is_asked()) {
+                return debug.poll(cx);
+            }
             self.set_audience();
             self.take_secrets(cx);
             self.follow_snapshots(cx);
@@ -431,6 +478,7 @@ where
                     return Poll::Ready(Err(Status::new(Code::ResourceExhausted, message)));
                 };
                 self.times.begin(response.type_url());
+                self.registration.client.note_sent(response.type_url());
                 // The first piece is the small header, with what was gathered behind it.
                 let first = response.next().unwrap_or_default();
                 let mut data = BytesMut::with_capacity(PREFIX_BYTES + first.len());

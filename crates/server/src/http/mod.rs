@@ -9,6 +9,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use limits::Peer;
+use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -16,6 +17,10 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+/// Where a request comes from: an extension of each.
+#[derive(Debug, Clone, Copy)]
+pub struct PeerAddress(pub SocketAddr);
 
 /// How many connections clients may have, and for how long.
 #[derive(Debug, Clone, Copy)]
@@ -85,7 +90,8 @@ async fn serve_by(
         let from = Peer::of(peer.ip());
         match Slot::acquire(&slots, from) {
             Ok((slot, _)) => {
-                let (router, stop) = (router.clone().layer(Extension(from)), stop.clone());
+                let (router, stop) =
+                    (router.clone().layer(Extension(from)).layer(Extension(PeerAddress(peer))), stop.clone());
                 match tls.clone() {
                     None => drop(connections.spawn(connection(stream, router, slot, bounds, stop))),
                     Some(tls) => drop(connections.spawn(secure(stream, tls, router, slot, bounds, stop))),
@@ -154,7 +160,6 @@ where
 mod tests {
     use super::*;
     use axum::routing::get;
-    use std::net::SocketAddr;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpSocket;
     use tokio_util::sync::DropGuard;

@@ -8,7 +8,7 @@ use super::bounds::Refusals;
 use super::places::{Place, Places};
 use super::slot::Slot;
 use http::HeaderMap;
-use identity::{Authenticated, Authorizer, Connection, Refused};
+use identity::{Authenticated, Authorizer, Connection, Refused, Tokens};
 use limits::{HolderKind, NoSlot, Peer};
 use parking_lot::Mutex;
 use proto::Code;
@@ -102,6 +102,7 @@ impl ConnectionState {
         &self,
         authorizer: &Authorizer,
         headers: &HeaderMap,
+        tokens: Tokens,
         refusals: &Refusals,
     ) -> Result<Authenticated, Refused> {
         if self.too_many_refused.is_cancelled() {
@@ -110,7 +111,7 @@ impl ConnectionState {
             authorizer.stats().unauthenticated.add();
             return Err(Refused::ending_connection());
         }
-        let outcome = authorizer.authenticate(headers, &self.connection).await;
+        let outcome = authorizer.authenticate(headers, &self.connection, tokens).await;
         match &outcome {
             Ok(caller) => {
                 let kind = match authorizer.is_ztunnel(caller) {

@@ -23,6 +23,6 @@ pub(crate) mod ztunnel;
 
 pub use any::Session;
 pub use node::Node;
-pub use request::{Variant, node_of_request};
+pub use request::{Question, Variant, node_of_request, question_of_request};
 pub use response::Response;
 pub use stats::{AckState, Nack, Refusal, RefusedResource, SessionStats, TypeStats};

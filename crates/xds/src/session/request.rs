@@ -73,6 +73,45 @@ pub fn node_of_request(variant: Variant, message: &Bytes) -> Option<Node> {
     None
 }
 
+/// A question of the debug API, which is asked as if for resources of the world's state.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Question {
+    /// What is asked: [`proto::type_url::DEBUG`], or that and a slash and more.
+    pub type_url: String,
+    /// Of what.
+    pub names: Vec<String>,
+    /// Nonce of the answer that this acknowledges.
+    pub nonce: String,
+}
+
+/// Returns what an encoded `DiscoveryRequest` asks of the debug API; `None` for one of resources, or that cannot be
+/// read.
+///
+/// # Errors
+/// When it breaks a bound.
+pub fn question_of_request(message: &Bytes) -> Result<Option<Question>, SessionError> {
+    let mut buf = message.clone();
+    let mut asks = false;
+    while buf.has_remaining() {
+        let Ok((number, wire_type)) = decode_key(&mut buf) else { return Ok(None) };
+        let field = Variant::StateOfTheWorld.fields().get(number as usize - 1);
+        if matches!(field, Some(Field::TypeUrl)) && wire_type == WireType::LengthDelimited {
+            let Ok(content) = take(&mut buf) else { return Ok(None) };
+            let rest = content.strip_prefix(proto::type_url::DEBUG.as_bytes());
+            // The last one counts, as everywhere.
+            asks = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"));
+        } else if skip_field(wire_type, number, &mut buf, DecodeContext::default()).is_err() {
+            return Ok(None);
+        }
+    }
+    if !asks {
+        return Ok(None);
+    }
+    let Request { type_url, subscribe: names, nonce, .. } =
+        Request::decode(Variant::StateOfTheWorld, message.clone())?;
+    Ok(Some(Question { type_url, names, nonce }))
+}
+
 impl Request {
     /// Reads a `DeltaDiscoveryRequest` or a `DiscoveryRequest`.
     pub fn decode(variant: Variant, message: Bytes) -> Result<Self, SessionError> {
@@ -208,6 +247,40 @@ mod tests {
                 "cut at {end}"
             );
         }
+    }
+
+    #[test]
+    fn questions_of_the_debug_api_are_told_from_requests() {
+        let of = |type_url: &str| {
+            let request = proto::discovery::DiscoveryRequest {
+                node: full().node,
+                resource_names: vec!["edsz?proxyID=a".to_owned()],
+                type_url: type_url.to_owned(),
+                response_nonce: "n".to_owned(),
+                ..Default::default()
+            };
+            request.encode_to_vec()
+        };
+        for type_url in ["istio.io/debug", "istio.io/debug/syncz", "istio.io/debug/"] {
+            let question = question_of_request(&of(type_url).into()).unwrap().unwrap();
+            let expected = Question {
+                type_url: type_url.to_owned(),
+                names: vec!["edsz?proxyID=a".to_owned()],
+                nonce: "n".to_owned(),
+            };
+            assert_eq!(question, expected);
+        }
+        for type_url in ["", "istio.io/debugger", "x/istio.io/debug", proto::type_url::CLUSTER] {
+            assert_eq!(question_of_request(&of(type_url).into()), Ok(None), "{type_url}");
+        }
+        let whole = of("istio.io/debug");
+        for end in 0..whole.len() {
+            // Cut after the type it is a question; cut within a field it is none.
+            drop(question_of_request(&whole[..end].to_vec().into()));
+        }
+        let mut long = whole.clone();
+        long.extend([0x1a, 0].repeat(MAX_NAMES));
+        assert!(matches!(question_of_request(&long.into()), Err(SessionError::TooManyNames { .. })));
     }
 
     #[test]
