@@ -157,11 +157,11 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "address grpc monitoring serve",
+            "address grpc monitoring plugin serve",
             "table",
             "output",
-            "check dump token version waypoint",
-            "bootstrap cert",
+            "check dump man token version waypoint",
+            "bootstrap cert compare",
             "main",
         ],
     ),
