@@ -1,7 +1,7 @@
 //! One of two replicas is killed.
 
+use crate::churn::{agrees, churn, sent_again, start};
 use crate::process::Process;
-use crate::world::{agrees, churn, sent_again, start};
 use anyhow::Context;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use kube::Api;

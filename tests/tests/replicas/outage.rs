@@ -1,7 +1,7 @@
 //! The API server goes away, and what changes meanwhile is missed.
 
+use crate::churn::{agrees, churn, start};
 use crate::process::Process;
-use crate::world::{agrees, churn, start};
 use anyhow::Context;
 use pilothouse_tests::apiserver::{LIMIT, until};
 use pilothouse_tests::client::{Client, State};
