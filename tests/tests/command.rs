@@ -205,9 +205,13 @@ fn text<'a>(line: &'a Value, field: &str) -> &'a str {
 
 /// Asks by HTTP; returns status and body.
 async fn get(address: &str, path: &str) -> anyhow::Result<(u16, String)> {
+    ask(address, "GET", path).await
+}
+
+async fn ask(address: &str, method: &str, path: &str) -> anyhow::Result<(u16, String)> {
     let ask = async {
         let mut stream = TcpStream::connect(address).await?;
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;

@@ -109,10 +109,12 @@ async fn missing(uri: Uri, index: &'static str) -> Response {
 /// Answers with a page of the table.
 async fn page(State(m): State<Arc<Monitoring>>, request: Request) -> Response {
     let (parts, _) = request.into_parts();
-    if ![Method::GET, Method::HEAD].contains(&parts.method) {
+    let path = single_slashes(parts.uri.path());
+    // Of what changes something a browser asks first whether the page that wants it may: PUT, not POST.
+    let changes = parts.method == Method::PUT && path == "/debug/logz";
+    if ![Method::GET, Method::HEAD].contains(&parts.method) && !changes {
         return StatusCode::METHOD_NOT_ALLOWED.into_response();
     }
-    let path = single_slashes(parts.uri.path());
     match path.trim_end_matches('/') {
         "/metrics" => return render_metrics(State(m)).await,
         "/version" => return version().await.into_response(),
@@ -128,8 +130,11 @@ async fn page(State(m): State<Arc<Monitoring>>, request: Request) -> Response {
         Ok(viewer) => viewer,
         Err(refused) => return refused.into_response(),
     };
-    let Some(turn) = m.turn().await else { return busy().response(None) };
     let asked = Asked { uri: parts.uri, headers: parts.headers, viewer };
+    if changes {
+        return own::set_log(&asked).response(None);
+    }
+    let Some(turn) = m.turn().await else { return busy().response(None) };
     match page.answer(&m, &asked).await {
         Some(answer) => answer.response(Some(turn)),
         None => StatusCode::FORBIDDEN.into_response(),

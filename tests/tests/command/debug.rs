@@ -299,3 +299,32 @@ async fn ambient_state_has_addresses_as_text_in_base64() -> anyhow::Result<()> {
     assert_eq!(policies["authorization_policies"], serde_json::json!(ambient["policies"]));
     Ok(())
 }
+
+#[tokio::test]
+async fn what_is_logged_is_changed_while_it_runs() -> anyhow::Result<()> {
+    let mut server = Server::of_folder(&bookinfo()).await?;
+    let monitoring = server.monitoring.clone();
+    let page = async || get(&monitoring, "/debug/logz").await;
+    assert_eq!(page().await?, (200, "info\n".to_owned()));
+    let put = async |query: &str| ask(&monitoring, "PUT", &format!("/debug/logz{query}")).await;
+    assert_eq!(put("?filter=info,pilothouse_runtime=debug").await?.0, 200);
+    server
+        .until_line("that it was changed", |line| text(line, "message") == "what is logged was changed")
+        .await?;
+    assert_eq!(page().await?, (200, "info,pilothouse_runtime=debug\n".to_owned()));
+
+    // What cannot be read changes nothing, and neither does anything but PUT.
+    for query in ["", "?filter=", "?filter=pilothouse=loud", "?other=info"] {
+        assert_eq!(put(query).await?.0, 400, "{query}");
+    }
+    for (method, path, status) in [
+        ("POST", "/debug/logz?filter=error", 405),
+        ("DELETE", "/debug/logz", 405),
+        ("PUT", "/debug/whyz", 405),
+        ("GET", "/debug/logz?filter=error", 200),
+    ] {
+        assert_eq!(ask(&monitoring, method, path).await?.0, status, "{method} {path}");
+    }
+    assert_eq!(page().await?.1, "info,pilothouse_runtime=debug\n");
+    Ok(())
+}

@@ -1,13 +1,16 @@
 //! The pages that are about what this control plane has and others do not.
 
 use super::answer::{self, Answer, gone};
-use super::asked::Asked;
+use super::asked::{Asked, Viewer};
 use super::monitoring::Monitoring;
 use super::{views, why};
 use axum::http::StatusCode;
 use model::{Lines, rfc3339};
 use serde_json::json;
 use std::time::UNIX_EPOCH;
+
+/// The longest filter of the log, in bytes.
+const MAX_FILTER: usize = 1024;
 
 pub(super) async fn clientz(m: &Monitoring, _: &Asked) -> Answer {
     let clients: Vec<_> = m.clients.list().into_iter().map(|c| {
@@ -116,4 +119,27 @@ pub(super) async fn whyz(m: &Monitoring, asked: &Asked) -> Answer {
     let Some(found) = m.findings().await else { return gone() };
     let snapshot = m.engine.snapshots().borrow().clone();
     query.answer(&asked.headers, &m.about.naming, snapshot.as_deref(), &m.engine, &found).await
+}
+
+pub(super) async fn logz(_: &Monitoring, _: &Asked) -> Answer {
+    match crate::telemetry::filter() {
+        Some(filter) => answer::line(StatusCode::OK, filter),
+        None => answer::line(StatusCode::NOT_FOUND, "this process has no log of its own"),
+    }
+}
+
+/// Changes what is logged, for whoever sees everything.
+pub(super) fn set_log(asked: &Asked) -> Answer {
+    let wanted = asked.parameter("filter").filter(|filter| !filter.is_empty() && filter.len() <= MAX_FILTER);
+    let Some(filter) = wanted.filter(|_| asked.viewer == Viewer::Everything) else {
+        let help = "write PUT /debug/logz?filter=FILTER, such as info,pilothouse_server=debug, as somebody who sees all pages";
+        return answer::line(StatusCode::BAD_REQUEST, help);
+    };
+    match crate::telemetry::set_filter(&filter) {
+        Ok(()) => {
+            tracing::warn!(filter, "what is logged was changed");
+            answer::line(StatusCode::OK, filter)
+        }
+        Err(why) => answer::line(StatusCode::BAD_REQUEST, format!("{filter:?} is no filter: {why}")),
+    }
 }

@@ -62,6 +62,7 @@ static PAGES: &[Page] = pages! {
     "gatewayz" "" Mesh own::gatewayz: "gateways: addresses, listeners, what is deployed, what is wrong";
     "identityz" "" Mesh own::identityz: "the active signer and roots, and problems with key material";
     "list" "" Mesh list: "names of these pages, as JSON (Istio's)";
+    "logz" "" Mesh own::logz: "what is logged, as a filter; PUT ?filter=FILTER changes it";
     "mcsz" "" Mesh config::mcsz: "services of the multi-cluster API: none is read (Istio's)";
     "mesh" "" Mesh config::mesh: "settings of the mesh, as JSON (Istio's)";
     "ndsz" "?proxyID=POD.NAMESPACE" Proxy config_dump::ndsz: "names for DNS: no proxy is sent any (Istio's)";

@@ -32,7 +32,7 @@ impl Log {
     fn of(json: bool, colours: bool, log: impl FnOnce()) -> String {
         let written = Self::default();
         let writer = written.clone();
-        let dispatch = lines("info", json, colours, move || writer.clone()).unwrap();
+        let (dispatch, _) = lines("info", json, colours, move || writer.clone()).unwrap();
         dispatcher::with_default(&dispatch, log);
         let bytes = written.0.lock().clone();
         String::from_utf8(bytes).unwrap()
@@ -133,4 +133,21 @@ fn a_library_warns_once_in_a_while_and_never_of_what_is_logged_here() {
     assert_eq!((times("Server cert bypassed"), times("data error parse")), (0, 0), "{text}");
     assert_eq!((times("timeout in poll"), times("broken")), (1, 1), "{text}");
     assert_eq!((times("connected"), times("a policy is refused")), (3, 3), "{text}");
+}
+
+#[test]
+fn another_filter_holds_from_when_it_is_set() {
+    let written = Log::default();
+    let writer = written.clone();
+    let (dispatch, reload) = lines("warn", false, false, move || writer.clone()).unwrap();
+    dispatcher::with_default(&dispatch, || {
+        tracing::info!("before");
+        reload(wanted("warn,pilothouse_runtime=debug").unwrap()).unwrap();
+        tracing::debug!("after");
+        reload(wanted("error").unwrap()).unwrap();
+        tracing::warn!("at last");
+    });
+    let text = String::from_utf8(written.0.lock().clone()).unwrap();
+    assert!(text.contains("after") && text.lines().count() == 1, "{text}");
+    assert!(wanted("pilothouse=loud").is_err());
 }
