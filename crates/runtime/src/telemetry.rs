@@ -86,15 +86,16 @@ where
         .with_writer(writer)
         .fmt_fields(PrintableFields)
         // Colours are for people; a file or a collector would keep them as escapes.
-        .with_ansi(colours && !json)
-        .with_filter_reloading();
-    let handle = lines.reload_handle();
-    let reload = Box::new(move |filter| handle.reload(filter));
+        .with_ansi(colours && !json);
     let warnings = LibraryWarnings::default();
-    let lines = if json {
-        lines.event_format(json::JsonLines).finish().with(warnings).into()
+    let (lines, reload): (Dispatch, Reload) = if json {
+        let lines = lines.event_format(json::JsonLines).with_filter_reloading();
+        let handle = lines.reload_handle();
+        (lines.finish().with(warnings).into(), Box::new(move |filter| handle.reload(filter)))
     } else {
-        lines.finish().with(warnings).into()
+        let lines = lines.with_filter_reloading();
+        let handle = lines.reload_handle();
+        (lines.finish().with(warnings).into(), Box::new(move |filter| handle.reload(filter)))
     };
     Ok((lines, reload))
 }

@@ -1,6 +1,6 @@
 //! The debug pages that Kiali, istioctl and its bug reports ask for, read as those read them.
 
-use super::{Server, bookinfo, get, text};
+use super::{Server, ask, bookinfo, get, text};
 use anyhow::{Context, ensure};
 use pilothouse_tests::apiserver::LIMIT;
 use pilothouse_tests::client::{Client, Node, Options, Reconnect, State};
