@@ -59,6 +59,11 @@ impl Running {
         let target = grpc_service::EnvoyGrpc { cluster_name: cluster.clone(), authority: authority.clone() };
         let headers =
             |are_seen: bool| if are_seen { HeaderSendMode::Send } else { HeaderSendMode::Skip }.into();
+        // Of a body that is answered in other pieces the end is told by the trailers, too: Envoy refuses it otherwise.
+        let trailers = |mode: BodyMode| match mode {
+            BodyMode::FullDuplex => HeaderSendMode::Send.into(),
+            _ => HeaderSendMode::Default.into(),
+        };
         let body = |mode: BodyMode| {
             let mode = match mode {
                 BodyMode::None => BodySendMode::None,
@@ -80,6 +85,8 @@ impl Running {
                 response_header_mode: headers(of.sees_response_headers),
                 request_body_mode: body(of.request_body),
                 response_body_mode: body(of.response_body),
+                request_trailer_mode: trailers(of.request_body),
+                response_trailer_mode: trailers(of.response_body),
             }),
             message_timeout: of.timeout.map(duration),
             mutation_rules: Some(changes_of_others()),

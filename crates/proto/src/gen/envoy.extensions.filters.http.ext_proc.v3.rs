@@ -39,6 +39,10 @@ pub struct ProcessingMode {
     pub request_body_mode: i32,
     #[prost(enumeration = "processing_mode::BodySendMode", tag = "4")]
     pub response_body_mode: i32,
+    #[prost(enumeration = "processing_mode::HeaderSendMode", tag = "5")]
+    pub request_trailer_mode: i32,
+    #[prost(enumeration = "processing_mode::HeaderSendMode", tag = "6")]
+    pub response_trailer_mode: i32,
 }
 /// Nested message and enum types in `ProcessingMode`.
 pub mod processing_mode {
