@@ -8,6 +8,7 @@ mod go;
 pub mod helm;
 pub mod kubectl;
 pub mod program;
+pub mod promql;
 mod python;
 pub mod recorder;
 pub mod signer;

@@ -241,8 +241,15 @@ fn engine(out: &mut Samples<'_>, engine: &EngineHandle) -> fmt::Result {
 }
 
 fn tables(out: &mut Samples<'_>, tables: &[StageStats]) -> fmt::Result {
-    let by_table = |of: fn(&StageStats) -> u64| tables.iter().map(move |table| (table.name, of(table)));
-    let rows = by_table(|table| table.rows as u64).map(|(name, rows)| ([("table", name)], rows));
+    // Tables of several kinds have one name, and a scrape may have each series once.
+    let by_table = |of: fn(&StageStats) -> u64| {
+        let mut sums = BTreeMap::<&'static str, u64>::new();
+        for table in tables {
+            *sums.entry(table.name).or_default() += of(table);
+        }
+        sums
+    };
+    let rows = by_table(|table| table.rows as u64).into_iter().map(|(name, rows)| ([("table", name)], rows));
     out.gauges("pilothouse_table_rows", "Rows of each table.", rows)?;
     out.counters(
         "pilothouse_rows_recomputed_total",

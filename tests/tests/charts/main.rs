@@ -7,6 +7,7 @@
 //!                                        proxy that records: does it work, which rights does it use?
 //! ```
 
+mod dashboards;
 mod deployment;
 mod own_account;
 mod rights;
