@@ -23,7 +23,7 @@ impl Process {
     pub async fn start(kubeconfig: &Path, name: &str) -> anyhow::Result<Self> {
         let mut command = Command::new(program()?);
         command.args(["serve", "--replica-name", name, "--deploy-gateways=false"]);
-        for port in ["--xds-addr", "--secure-addr", "--http-addr", "--monitoring-addr"] {
+        for port in ["--xds-addr", "--secure-addr", "--http-addr", "--monitoring-addr", "--webhook-addr"] {
             command.args([port, "127.0.0.1:0"]);
         }
         command
