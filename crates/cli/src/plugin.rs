@@ -83,3 +83,21 @@ fn forwarded(line: &str) -> Option<(String, &str)> {
     let (local, port) = line.strip_prefix("Forwarding from ")?.split_once(" -> ")?;
     Some((local.to_owned(), port))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_of_what_kubectl_says() {
+        for (line, expected) in [
+            ("Forwarding from 127.0.0.1:41234 -> 15010", Some(("127.0.0.1:41234", "15010"))),
+            ("Forwarding from [::1]:41234 -> 15014", Some(("[::1]:41234", "15014"))),
+            ("Handling connection for 41234", None),
+            ("", None),
+        ] {
+            let read = forwarded(line);
+            assert_eq!(read.as_ref().map(|(local, port)| (local.as_str(), *port)), expected, "{line}");
+        }
+    }
+}
