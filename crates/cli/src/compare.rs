@@ -3,7 +3,7 @@
 use crate::address::dialled;
 use crate::dump::{View, document, server};
 use crate::output;
-use crate::plugin::{self, Forward};
+use crate::plugin::Forward;
 use anyhow::anyhow;
 use clap::{Args, ValueEnum};
 use model::Lines;
@@ -64,10 +64,7 @@ enum Format {
 /// # Errors
 /// When one of them cannot be asked, or standard output cannot be written.
 pub fn run(args: &CompareArgs) -> anyhow::Result<ExitCode> {
-    let forward = match &args.server {
-        None if plugin::is_plugin() => Some(Forward::start(&args.system_namespace, &args.revision)?),
-        _ => None,
-    };
+    let forward = Forward::in_place_of(args.server.as_ref(), &args.system_namespace, &args.revision)?;
     let stands = forward.as_ref().map_or(&args.xds_addr, |forward| &forward.xds);
     let own = dialled(args.server.as_ref().unwrap_or(stands));
     let threads = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -14,7 +14,7 @@ mod view;
 
 use crate::address::dialled;
 use crate::output;
-use crate::plugin::{self, Forward};
+use crate::plugin::Forward;
 use crate::table::Room;
 use anyhow::{anyhow, bail};
 use clap::parser::ValueSource;
@@ -197,12 +197,7 @@ impl DumpArgs {
     /// Asks a control plane for what is to be shown.
     async fn ask(&self, query: &Query) -> anyhow::Result<Resources> {
         let (is_on_pages, given) = (self.view.is_on_pages(), self.server.as_ref());
-        let forward = match given {
-            None if plugin::is_plugin() => {
-                Some(Forward::start(&self.mesh.system_namespace, &self.mesh.revision)?)
-            }
-            _ => None,
-        };
+        let forward = Forward::in_place_of(given, &self.mesh.system_namespace, &self.mesh.revision)?;
         let (monitoring, xds) = match &forward {
             Some(forward) => (&forward.monitoring, &forward.xds),
             None => (&self.monitoring_addr, &self.xds_addr),

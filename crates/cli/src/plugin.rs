@@ -39,11 +39,22 @@ impl Drop for Forward {
 }
 
 impl Forward {
-    /// Forwards the ports of the control plane of a revision.
+    /// Forwards the ports of the control plane of a revision, where this is a plugin and no address is given.
     ///
     /// # Errors
     /// When there is no kubectl, or it cannot forward: what it says.
-    pub fn start(namespace: &str, revision: &str) -> anyhow::Result<Self> {
+    pub fn in_place_of(
+        given: Option<&String>,
+        namespace: &str,
+        revision: &str,
+    ) -> anyhow::Result<Option<Self>> {
+        if given.is_some() || !is_plugin() {
+            return Ok(None);
+        }
+        Self::start(namespace, revision).map(Some)
+    }
+
+    fn start(namespace: &str, revision: &str) -> anyhow::Result<Self> {
         let deployment = match revision {
             "" => "deployment/istiod".to_owned(),
             revision => format!("deployment/istiod-{revision}"),
